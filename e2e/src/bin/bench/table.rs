@@ -1,0 +1,62 @@
+//! The figures beside what is aimed at.
+
+use std::time::Duration;
+
+use crate::measure::{Usage, Writes};
+
+/// Figures of one size.
+pub(crate) struct Row {
+    pub(crate) count: usize,
+    pub(crate) first: Duration,
+    pub(crate) all: Duration,
+    pub(crate) usage: Usage,
+    pub(crate) asked: usize,
+    pub(crate) writes: Writes,
+}
+
+const AIMS: [&str; 8] = ["aim", "< 1 s", "1000 in < 8 s", "", "< 60 MiB", "", "", "<= 3"];
+
+pub(crate) fn print(rows: &[Row]) {
+    let header =
+        ["objects", "first Ready", "all Ready", "peak RSS", "private", "CPU", "registry req./obj.", "API writes/obj."];
+    let mut lines = vec![header.map(str::to_owned)];
+    lines.extend(rows.iter().map(line));
+    lines.push(AIMS.map(str::to_owned));
+    println!();
+    for line in &lines {
+        let cells: Vec<String> = line
+            .iter()
+            .enumerate()
+            .map(|(column, cell)| {
+                let width = lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
+                format!("{cell:>width$}", width = width.unwrap_or_default())
+            })
+            .collect();
+        println!("  {}", cells.join("  "));
+    }
+    println!();
+    println!(
+        "Times are from the start of the operator's process. Memory and CPU are the operator's, up to when it was idle"
+    );
+    println!("again. Requests are of the registry's access log, writes of the API server's own counters:");
+    for row in rows {
+        let writes: Vec<String> = row.writes.0.iter().map(|(what, count)| format!("{count} {what}")).collect();
+        println!("  {} objects: {}", row.count, writes.join(", "));
+    }
+}
+
+fn line(row: &Row) -> [String; 8] {
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    let per_object = |count: u64| format!("{:.2}", count as f64 / row.count.max(1) as f64);
+    let mebibytes = |kib: u64| format!("{} MiB", kib.div_ceil(1024));
+    [
+        row.count.to_string(),
+        format!("{:.2} s", row.first.as_secs_f64()),
+        format!("{:.2} s", row.all.as_secs_f64()),
+        mebibytes(row.usage.peak_rss_kib),
+        mebibytes(row.usage.private_kib),
+        format!("{:.2} s", row.usage.cpu.as_secs_f64()),
+        per_object(row.asked as u64),
+        per_object(row.writes.total()),
+    ]
+}

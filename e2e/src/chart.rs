@@ -1,0 +1,71 @@
+//! Installs the chart with Helm, and takes on the identity of the ServiceAccount that the chart made.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::control_plane::ControlPlane;
+use crate::kubeconfig::Access;
+use crate::run::{Invocation, Run};
+use crate::tools::Tools;
+use crate::wait;
+
+/// Where the chart is installed, and under which name; also the ServiceAccount's name.
+pub const NAMESPACE: &str = "supercargo-system";
+pub const RELEASE: &str = "supercargo";
+
+/// The chart's directory.
+pub fn directory() -> PathBuf {
+    workspace().join("charts/supercargo")
+}
+
+/// The checkout.
+pub fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// A Helm command with its caches inside the run directory.
+pub fn helm(run: &Run, tools: &Tools) -> Invocation {
+    let home = run.directory().join("helm");
+    ["CACHE", "CONFIG", "DATA"].iter().fold(run.command(&tools.helm), |command, kind| {
+        command.env(&format!("HELM_{kind}_HOME"), home.join(kind.to_lowercase()).to_string_lossy())
+    })
+}
+
+/// A kubectl command with every right.
+pub fn kubectl(run: &Run, tools: &Tools, control_plane: &ControlPlane) -> Invocation {
+    let cache = run.directory().join("kubectl-cache");
+    let command = run.command(&tools.kubectl).env("KUBECONFIG", control_plane.kubeconfig.to_string_lossy());
+    command.arg(format!("--cache-dir={}", cache.display()))
+}
+
+/// Installs the chart and answers what Helm printed. No `--wait`: no node will ever run the Deployment's pods.
+pub async fn install(run: &Run, tools: &Tools, control_plane: &ControlPlane) -> Result<String> {
+    let chart = directory();
+    let command = helm(run, tools).env("KUBECONFIG", control_plane.kubeconfig.to_string_lossy());
+    let command = command.args(["install", RELEASE]).arg(chart.to_string_lossy());
+    let command = command.args(["--namespace", NAMESPACE, "--create-namespace"]);
+    let said = command.stdout().await.context("installing the chart")?;
+    // The API server takes a moment to serve a new kind, and another one to describe it.
+    wait::until(Duration::from_secs(30), "the new kind to be served", || async {
+        let explained = kubectl(run, tools, control_plane).args(["explain", "ociartifact"]).output().await?;
+        Ok(explained.exit.success().then_some(()))
+    })
+    .await?;
+    Ok(said)
+}
+
+/// A kubeconfig that holds nothing but a token of the chart's ServiceAccount, as the operator's pod would have.
+pub async fn operator_kubeconfig(
+    run: &Run,
+    tools: &Tools,
+    control_plane: &ControlPlane,
+    name: &str,
+) -> Result<PathBuf> {
+    let command = kubectl(run, tools, control_plane).args(["create", "token", RELEASE, "--duration=24h"]);
+    let token = command.args(["--namespace", NAMESPACE]).stdout().await?.trim().to_owned();
+    let path = run.subdirectory(name)?.join("operator.kubeconfig");
+    Access { token, ..control_plane.admin.clone() }.write(&path)?;
+    Ok(path)
+}

@@ -1,0 +1,105 @@
+//! A TCP forwarder in front of a registry that can be slow, and that tells how much went through.
+//!
+//! Only the answers are slowed down and counted: that is where the content is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::wait;
+
+/// Portions per second; small enough for a smooth flow.
+const PACE: u64 = 50;
+
+/// A forwarder; dropping it closes the port.
+#[derive(Debug)]
+pub struct Gate {
+    pub address: String,
+    state: Arc<State>,
+    accepting: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    passed: AtomicU64,
+    /// Zero is as fast as it goes.
+    bytes_per_second: AtomicU64,
+}
+
+impl Gate {
+    /// Opens a gate to `target` on a port of its own.
+    pub async fn open(target: &str) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?.to_string();
+        let state = Arc::new(State::default());
+        let (shared, target) = (Arc::clone(&state), target.to_owned());
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (state, target) = (Arc::clone(&shared), target.clone());
+                tokio::spawn(async move {
+                    // Either side may go away at any time; that is what the tests are about.
+                    let _ = forward(client, &target, &state).await;
+                });
+            }
+        });
+        Ok(Self { address, state, accepting })
+    }
+
+    /// Limits each connection; zero takes the limit away.
+    pub fn throttle(&self, bytes_per_second: u64) {
+        self.state.bytes_per_second.store(bytes_per_second, Ordering::Relaxed);
+    }
+
+    /// Bytes of answers that went through so far.
+    pub fn passed(&self) -> u64 {
+        self.state.passed.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many bytes of answers went through in all.
+    pub async fn wait_passed(&self, bytes: u64, limit: Duration) -> Result<()> {
+        wait::until_true(limit, &format!("{bytes} bytes to pass the gate"), || Ok(self.passed() >= bytes)).await
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn forward(client: TcpStream, target: &str, state: &State) -> std::io::Result<()> {
+    let server = TcpStream::connect(target).await?;
+    let (mut client_read, mut client_write) = client.into_split();
+    let (mut server_read, mut server_write) = server.into_split();
+    let questions = async move { copy(&mut client_read, &mut server_write).await.map(drop) };
+    let answers = async move {
+        let mut ticks = interval(Duration::from_millis(1000 / PACE));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut buffer = vec![0_u8; 256 * 1024];
+        loop {
+            let limit = state.bytes_per_second.load(Ordering::Relaxed);
+            let portion =
+                if limit == 0 { buffer.len() } else { usize::try_from(limit / PACE).unwrap_or(usize::MAX).max(1) };
+            let portion = portion.min(buffer.len());
+            let read = server_read.read(buffer.get_mut(..portion).unwrap_or_default()).await?;
+            if read == 0 {
+                return client_write.shutdown().await;
+            }
+            client_write.write_all(buffer.get(..read).unwrap_or_default()).await?;
+            state.passed.fetch_add(read as u64, Ordering::Relaxed);
+            if limit != 0 {
+                ticks.tick().await;
+            }
+        }
+    };
+    tokio::select! {
+        done = questions => done,
+        done = answers => done,
+    }
+}

@@ -1,0 +1,27 @@
+//! The harness of the end-to-end tests, the demo and the benchmark.
+//!
+//! It gets real programs ([`tools`]), runs them under a [`guardian`] that leaves nothing behind, and puts them together
+//! to a [`lab`]: a Kubernetes control plane, registries, the installed chart and the operator as a local process that
+//! uses the chart's ServiceAccount. It knows the operator only from outside: its command line, its objects and its files.
+
+#![allow(missing_debug_implementations, reason = "a Kubernetes client cannot be printed, nor what holds one")]
+
+pub mod archive;
+pub mod chart;
+pub mod control_plane;
+pub mod files;
+pub mod gate;
+pub mod guardian;
+pub mod http;
+pub mod kubeconfig;
+pub mod lab;
+pub mod object;
+pub mod operator;
+pub mod pki;
+pub mod ports;
+pub mod publish;
+pub mod registry;
+pub mod run;
+pub mod signals;
+pub mod tools;
+pub mod wait;

@@ -1,0 +1,130 @@
+//! The operator as a local process.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::chart;
+use crate::guardian::Exit;
+use crate::http;
+use crate::ports;
+use crate::run::{Run, Service};
+use crate::wait;
+
+/// How the operator is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    Dev,
+    Release,
+}
+
+/// Builds the operator with the Cargo that runs the harness and answers where it is.
+pub async fn build(run: &Run, profile: Profile) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
+    // The whole workspace decides on features, as it does for `cargo test`: nothing is compiled twice.
+    let mut command = run
+        .command(&cargo)
+        .args(["build", "--workspace", "--bin", "supercargo", "--message-format=json-render-diagnostics"])
+        .directory(chart::workspace())
+        .limit(Duration::from_secs(3600));
+    if profile == Profile::Release {
+        command = command.arg("--release");
+    }
+    let output = command.output().await?;
+    ensure!(output.exit.success(), "building the operator failed:\n{}", output.stderr);
+    let artifacts = output.stdout.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let executable = artifacts
+        .filter(|artifact| artifact.pointer("/target/name").is_some_and(|name| name == "supercargo"))
+        .find_map(|artifact| artifact.get("executable")?.as_str().map(PathBuf::from));
+    executable.context("cargo named no executable of the operator")
+}
+
+/// What one operator process is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub binary: PathBuf,
+    pub kubeconfig: PathBuf,
+    /// `--volume` arguments, `name=path`; the directories exist.
+    pub volumes: Vec<(String, PathBuf)>,
+    pub work_directory: PathBuf,
+    /// Empty: all namespaces.
+    pub namespaces: Vec<String>,
+    /// Name of the log below the run's logs.
+    pub log: String,
+    /// `RUST_LOG`.
+    pub log_filter: String,
+    pub extra: Vec<String>,
+}
+
+/// A running operator; dropping it kills it.
+#[derive(Debug)]
+pub struct Operator {
+    pub service: Service,
+    /// Where it serves health and metrics.
+    pub address: String,
+}
+
+impl Operator {
+    /// Starts the operator without waiting for it.
+    pub async fn spawn(run: &Run, settings: &Settings) -> Result<Self> {
+        let address = format!("127.0.0.1:{}", ports::free()?);
+        let mut arguments = vec!["controller".to_owned()];
+        for (name, path) in &settings.volumes {
+            arguments.extend(["--volume".to_owned(), format!("{name}={}", path.display())]);
+        }
+        arguments.extend(["--work-dir".to_owned(), settings.work_directory.display().to_string()]);
+        arguments.extend(["--listen".to_owned(), address.clone()]);
+        for namespace in &settings.namespaces {
+            arguments.extend(["--watch-namespace".to_owned(), namespace.clone()]);
+        }
+        arguments.extend(["--log-format", "json"].map(str::to_owned));
+        arguments.extend(settings.extra.iter().cloned());
+        let environment = [
+            ("KUBECONFIG".to_owned(), settings.kubeconfig.display().to_string()),
+            ("RUST_LOG".to_owned(), settings.log_filter.clone()),
+        ];
+        let service = run.service(&settings.log, &settings.binary, &arguments, &environment).await?;
+        Ok(Self { service, address })
+    }
+
+    /// Starts the operator and waits until it says that it is ready.
+    pub async fn start(run: &Run, settings: &Settings) -> Result<Self> {
+        let operator = Self::spawn(run, settings).await?;
+        wait::until(Duration::from_secs(60), "the operator to be ready", || async {
+            operator.service.check_running()?;
+            Ok((http::get(&operator.address, "/readyz").await?.status == 200).then_some(()))
+        })
+        .await?;
+        Ok(operator)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.service.process.pid()
+    }
+
+    pub fn log(&self) -> &Path {
+        &self.service.log
+    }
+
+    /// The metrics page.
+    pub async fn metrics(&self) -> Result<String> {
+        let answer = http::get(&self.address, "/metrics").await?;
+        ensure!(answer.status == 200, "/metrics answers {}", answer.status);
+        Ok(answer.body)
+    }
+
+    /// SIGKILL: what a crash is.
+    pub async fn kill(mut self) -> Result<()> {
+        self.service.process.kill().await
+    }
+
+    /// SIGTERM, as the kubelet sends, and the time that it gives.
+    pub async fn stop(mut self) -> Result<Exit> {
+        self.service.process.terminate()?;
+        match self.service.process.wait(Duration::from_secs(30)).await? {
+            Some(exit) => Ok(exit),
+            None => bail!("the operator still runs thirty seconds after SIGTERM"),
+        }
+    }
+}

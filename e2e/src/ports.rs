@@ -1,0 +1,29 @@
+//! Free loopback ports.
+//!
+//! Taken from below the range that the kernel gives to outgoing connections, so that nobody else is handed the port between
+//! the look and the bind, and never the same twice in one process.
+
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use anyhow::{Result, bail};
+
+const FIRST: u16 = 20_000;
+const COUNT: u16 = 12_000;
+
+static TAKEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+
+pub fn free() -> Result<u16> {
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..1000 {
+        let mut random = [0_u8; 2];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+        let port = FIRST + u16::from_le_bytes(random) % COUNT;
+        if !taken.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            taken.insert(port);
+            return Ok(port);
+        }
+    }
+    bail!("found no free loopback port between {FIRST} and {}", FIRST + COUNT)
+}

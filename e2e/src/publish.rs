@@ -1,0 +1,112 @@
+//! Pushing with the real client libraries, through the program in `tools/push`, and with Helm itself.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use crate::chart;
+use crate::registry::{PASSWORD, USERNAME};
+use crate::run::Run;
+use crate::tools::Tools;
+
+/// What the program calls itself, also at the start of longer names.
+pub const USER_AGENT: &str = "supercargo-e2e-publish";
+
+/// Pushes as somebody, from some directory.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    run: Run,
+    tools: Tools,
+    credentials: bool,
+}
+
+impl Publisher {
+    pub fn new(run: &Run, tools: &Tools) -> Self {
+        Self { run: run.clone(), tools: tools.clone(), credentials: false }
+    }
+
+    /// The same with the user name and password of a private registry.
+    #[must_use]
+    pub fn with_credentials(&self) -> Self {
+        Self { credentials: true, ..self.clone() }
+    }
+
+    /// `oras push` from inside a directory; `arguments` are its flags, the reference and the paths.
+    pub async fn oras(&self, directory: &Path, arguments: &[&str]) -> Result<String> {
+        self.publish("oras", directory, arguments).await
+    }
+
+    /// The flow that Kapitan documents: an empty file as config, and the directory itself as the only layer.
+    pub async fn kapitan(&self, directory: &Path, reference: &str) -> Result<String> {
+        let config = "/dev/null:application/vnd.oci.image.config.v1+json";
+        self.publish("oras", directory, &["--config", config, reference, "."]).await
+    }
+
+    /// `flux push artifact`.
+    pub async fn flux(&self, directory: &Path, reference: &str) -> Result<String> {
+        self.publish("flux", directory, &[reference, "."]).await
+    }
+
+    /// `kubara catalog push`, to `<base>/<name>:<version>`.
+    pub async fn kubara(&self, directory: &Path, base: &str, name: &str, version: &str) -> Result<String> {
+        self.publish("kubara", directory, &["--name", name, "--version", version, base, "."]).await
+    }
+
+    /// Layers byte for byte; `arguments` as of `publish raw`.
+    pub async fn raw(&self, directory: &Path, arguments: &[&str]) -> Result<String> {
+        self.publish("raw", directory, arguments).await
+    }
+
+    /// A manifest exactly as it stands in a file; `arguments` as of `publish put`.
+    pub async fn put(&self, directory: &Path, arguments: &[&str]) -> Result<String> {
+        self.publish("put", directory, arguments).await
+    }
+
+    /// The bytes of a manifest.
+    pub async fn manifest(&self, reference: &str) -> Result<String> {
+        self.run.command(&self.tools.publish).args(["manifest", reference]).stdout().await
+    }
+
+    /// Points another tag at what `reference` names.
+    pub async fn tag(&self, reference: &str, tag: &str) -> Result<String> {
+        self.publish("tag", self.run.directory(), &[reference, tag]).await
+    }
+
+    /// The digest that a client other than the operator resolves.
+    pub async fn resolve(&self, reference: &str) -> Result<String> {
+        self.publish("resolve", self.run.directory(), &[reference]).await
+    }
+
+    pub async fn delete(&self, reference: &str) -> Result<String> {
+        self.publish("delete", self.run.directory(), &[reference]).await
+    }
+
+    /// `helm package` and `helm push` of a chart directory to `oci://<base>/<chart>:<version>`; answers the digest.
+    pub async fn helm(&self, chart: &Path, base: &str) -> Result<String> {
+        let out = self.run.subdirectory("helm/packages")?;
+        let packaged = chart::helm(&self.run, &self.tools).arg("package").arg(chart.to_string_lossy());
+        let said = packaged.arg("--destination").arg(out.to_string_lossy()).stdout().await?;
+        let package = said.rsplit(": ").next().unwrap_or_default().trim().to_owned();
+        let push =
+            chart::helm(&self.run, &self.tools).args(["push", &package, &format!("oci://{base}"), "--plain-http"]);
+        let output = push.output().await?;
+        ensure!(output.exit.success(), "helm push failed: {}", output.stderr);
+        let printed = format!("{}{}", output.stdout, output.stderr);
+        let digest = printed.lines().find_map(|line| line.strip_prefix("Digest: ")).unwrap_or_default();
+        digest_of(digest)
+    }
+
+    async fn publish(&self, what: &str, directory: &Path, arguments: &[&str]) -> Result<String> {
+        let mut command = self.run.command(&self.tools.publish).arg(what).directory(directory);
+        if self.credentials {
+            command = command.args(["--username", USERNAME, "--password", PASSWORD]);
+        }
+        digest_of(&command.args(arguments).stdout().await?)
+    }
+}
+
+fn digest_of(printed: &str) -> Result<String> {
+    let digest = printed.trim();
+    ensure!(digest.starts_with("sha256:") && digest.len() == 71, "no digest: {printed:?}");
+    Ok(digest.to_owned())
+}

@@ -1,0 +1,112 @@
+//! Gets the real programs: from `KUBEBUILDER_ASSETS`, from `PATH`, or built with Go into the user's cache.
+//!
+//! ```text
+//! $SUPERCARGO_CACHE | $XDG_CACHE_HOME/supercargo | ~/.cache/supercargo
+//!   tools/.lock                       held while something is built: two runs never build at once
+//!   tools/<version>-<key>/<name>      a program; <key> is a hash of its Go module, package and flags
+//!   tools/<version>-<key>/build.log   what Go printed
+//! ```
+//!
+//! A program appears under its name by a rename, so a build that was killed never leaves half of one. The directory
+//! survives `cargo clean`; everything in it can be deleted at any time.
+
+mod build;
+mod catalog;
+mod found;
+mod progress;
+
+use std::fs::TryLockError;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use fs_err::File;
+
+use crate::run::Run;
+use catalog::Tool;
+use progress::Progress;
+
+/// The paths of all programs that the harness starts.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    pub etcd: PathBuf,
+    pub kube_apiserver: PathBuf,
+    pub kube_controller_manager: PathBuf,
+    pub kubectl: PathBuf,
+    pub helm: PathBuf,
+    pub registry: PathBuf,
+    pub publish: PathBuf,
+}
+
+impl Tools {
+    /// Finds or builds every program, saying on standard error what happens.
+    pub async fn get(run: &Run) -> Result<Self> {
+        let shop = Shop { run, cache: cache_directory()?, progress: Progress::new() };
+        let tools = Self {
+            etcd: shop.get(&catalog::ETCD).await?,
+            kube_apiserver: shop.get(&catalog::KUBE_APISERVER).await?,
+            kube_controller_manager: shop.get(&catalog::KUBE_CONTROLLER_MANAGER).await?,
+            kubectl: shop.get(&catalog::KUBECTL).await?,
+            helm: shop.get(&catalog::HELM).await?,
+            registry: shop.get(&catalog::REGISTRY).await?,
+            publish: shop.get(&catalog::PUBLISH).await?,
+        };
+        Ok(tools)
+    }
+}
+
+struct Shop<'a> {
+    run: &'a Run,
+    cache: PathBuf,
+    progress: Progress,
+}
+
+impl Shop<'_> {
+    async fn get(&self, tool: &Tool) -> Result<PathBuf> {
+        if let Some(found) = found::look(self.run, tool).await {
+            self.progress.done(tool, &format!("{} at {}", found.version, found.path.display()));
+            return Ok(found.path);
+        }
+        let cached = self.cache.join(build::path(tool)?);
+        if cached.is_file() {
+            self.progress.done(tool, "cached");
+            return Ok(cached);
+        }
+        let _lock = self.lock(tool)?;
+        if cached.is_file() {
+            self.progress.done(tool, "cached, built by another run");
+        } else {
+            build::build(self.run, tool, &cached, &self.progress).await?;
+        }
+        Ok(cached)
+    }
+
+    fn lock(&self, tool: &Tool) -> Result<File> {
+        fs_err::create_dir_all(&self.cache).with_context(|| format!("making {}", self.cache.display()))?;
+        let lock = File::create(self.cache.join(".lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                self.progress.note(tool, "waiting for another run that is building tools");
+                lock.lock()?;
+            }
+            Err(TryLockError::Error(error)) => return Err(error).context("locking the tools cache"),
+        }
+        Ok(lock)
+    }
+}
+
+fn cache_directory() -> Result<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = variable("SUPERCARGO_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("supercargo")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/supercargo")));
+    match base {
+        Some(base) => Ok(std::path::absolute(base)?.join("tools")),
+        None => bail!("set SUPERCARGO_CACHE to a directory for the test tools: this user has no home directory"),
+    }
+}
+
+/// Where the Go modules of the tools are.
+fn module_directory(tool: &Tool) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(tool.module)
+}

@@ -1,0 +1,95 @@
+//! The programs, their versions, and which versions found on a machine are good enough.
+
+use std::ops::RangeInclusive;
+
+/// A program and how it is had.
+#[derive(Debug)]
+pub(super) struct Tool {
+    pub(super) name: &'static str,
+    /// The version that `e2e/tools/<module>/go.mod` pins; shown, and part of the file name in the cache.
+    pub(super) version: &'static str,
+    pub(super) module: &'static str,
+    pub(super) package: &'static str,
+    /// Added to the linker flags that every program gets.
+    pub(super) ldflags: &'static str,
+    pub(super) found: Option<Found>,
+}
+
+/// How a program that is already on the machine is judged.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// `KUBEBUILDER_ASSETS` holds this program.
+    pub(super) in_assets: bool,
+    /// Arguments that make it print its version; the first `x.y` in the output counts.
+    pub(super) version_args: &'static [&'static str],
+    pub(super) major: u32,
+    pub(super) minors: RangeInclusive<u32>,
+}
+
+/// Without this the API server calls itself v0.0.0 and Helm refuses charts that state a `kubeVersion`.
+const KUBERNETES_STAMP: &str = "-X k8s.io/component-base/version.gitVersion=v1.36.3 \
+     -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 \
+     -X k8s.io/component-base/version.gitTreeState=clean";
+
+/// Storage of any API server of these years.
+pub(super) const ETCD: Tool = Tool {
+    name: "etcd",
+    version: "v3.7",
+    module: "etcd",
+    package: ".",
+    ldflags: "",
+    found: Some(Found { in_assets: true, version_args: &["--version"], major: 3, minors: 6..=8 }),
+};
+
+/// Old enough to be common, new enough for every CEL function in the CRD.
+pub(super) const KUBE_APISERVER: Tool = Tool {
+    name: "kube-apiserver",
+    version: "v1.36.3",
+    module: "kubernetes",
+    package: "k8s.io/kubernetes/cmd/kube-apiserver",
+    ldflags: KUBERNETES_STAMP,
+    found: Some(Found { in_assets: true, version_args: &["--version"], major: 1, minors: 35..=37 }),
+};
+
+pub(super) const KUBE_CONTROLLER_MANAGER: Tool = Tool {
+    name: "kube-controller-manager",
+    version: "v1.36.3",
+    module: "kubernetes",
+    package: "k8s.io/kubernetes/cmd/kube-controller-manager",
+    ldflags: KUBERNETES_STAMP,
+    found: Some(Found { in_assets: false, version_args: &["--version"], major: 1, minors: 35..=37 }),
+};
+
+/// Kubernetes supports a client one minor version away from its server.
+pub(super) const KUBECTL: Tool = Tool {
+    name: "kubectl",
+    version: "v1.36.3",
+    module: "kubernetes",
+    package: "k8s.io/kubernetes/cmd/kubectl",
+    ldflags: KUBERNETES_STAMP,
+    found: Some(Found { in_assets: true, version_args: &["version", "--client"], major: 1, minors: 35..=37 }),
+};
+
+/// 3.14 is the first with `--plain-http` for `helm push`; 4 has not been tried.
+pub(super) const HELM: Tool = Tool {
+    name: "helm",
+    version: "v3.22.0",
+    module: "oci",
+    package: "helm.sh/helm/v3/cmd/helm",
+    ldflags: "-X helm.sh/helm/v3/internal/version.version=v3.22.0",
+    found: Some(Found { in_assets: false, version_args: &["version", "--short"], major: 3, minors: 14..=99 }),
+};
+
+/// Tests read its access log, which is the same in all of version 3.
+pub(super) const REGISTRY: Tool = Tool {
+    name: "registry",
+    version: "v3.1.2",
+    module: "oci",
+    package: "github.com/distribution/distribution/v3/cmd/registry",
+    ldflags: "-X github.com/distribution/distribution/v3/version.version=v3.1.2",
+    found: Some(Found { in_assets: false, version_args: &["--version"], major: 3, minors: 0..=99 }),
+};
+
+/// Our own, on the producers' client libraries.
+pub(super) const PUBLISH: Tool =
+    Tool { name: "publish", version: "v0.1.0", module: "push", package: ".", ldflags: "", found: None };

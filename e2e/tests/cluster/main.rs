@@ -1,0 +1,115 @@
+//! End-to-end tests against a real control plane, real registries and real clients.
+//!
+//! ```text
+//! cargo test -p supercargo-e2e --test cluster                 all of them
+//! cargo test -p supercargo-e2e --test cluster moved_tag       those whose name contains this
+//! cargo test -p supercargo-e2e --test cluster -- --list       only the names
+//! ```
+//!
+//! The tools are got before the first test starts, with visible progress. One control plane serves all tests; each test
+//! has a namespace and an operator process of its own. Nothing is left behind, except the logs of a failed run.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that finds something else than it expects is to fail"
+)]
+
+mod admission;
+mod case;
+mod failures;
+mod formats;
+mod kubectl;
+mod lifecycle;
+mod outputs;
+mod resolve;
+mod restart;
+mod revision;
+mod sync;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Conclusion, Trial};
+use supercargo_e2e::guardian;
+use supercargo_e2e::lab::{Lab, note};
+use supercargo_e2e::operator::Profile;
+use supercargo_e2e::registry::Options;
+use supercargo_e2e::run::Run;
+use supercargo_e2e::signals;
+
+use case::Test;
+
+/// Each test costs an operator process; more of them at once only wait for each other.
+const MOST_THREADS: usize = 4;
+
+fn main() -> ExitCode {
+    guardian::serve_if_asked();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or_else(|| Some(threads()));
+    let names = || tests().into_iter().map(|test| Trial::test(test.name, || Ok(())));
+    if arguments.list || names().all(|trial| arguments.is_filtered_out(&trial)) {
+        return libtest_mimic::run(&arguments, names().collect()).exit_code();
+    }
+    match run(&arguments) {
+        Ok(conclusion) => conclusion.exit_code(),
+        Err(error) => {
+            note(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tests() -> Vec<Test> {
+    [
+        resolve::tests(),
+        formats::tests(),
+        outputs::tests(),
+        failures::tests(),
+        lifecycle::tests(),
+        restart::tests(),
+        kubectl::tests(),
+        admission::tests(),
+        sync::tests(),
+    ]
+    .concat()
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<Conclusion> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let run = Run::start()?;
+    runtime.spawn(end_on_signal());
+    let lab = runtime.block_on(Lab::start(&run, Profile::Dev, &Options::default()));
+    let lab = Arc::new(lab.inspect_err(|_| keep_logs(&run))?);
+    let trials = tests().into_iter().enumerate().map(|(number, test)| {
+        let (lab, handle) = (Arc::clone(&lab), runtime.handle().clone());
+        Trial::test(test.name, move || Ok(handle.block_on(case::run(&lab, number, test))?))
+    });
+    let conclusion = libtest_mimic::run(arguments, trials.collect());
+    drop(lab);
+    if let Some(logs) = run.close()? {
+        note(&format!("the logs of this run are in {}", logs.display()));
+    }
+    Ok(conclusion)
+}
+
+fn keep_logs(run: &Run) {
+    run.failed();
+    if let Ok(Some(logs)) = run.close() {
+        note(&format!("the logs of this run are in {}", logs.display()));
+    }
+}
+
+/// Ctrl-C and SIGTERM end the harness at once, tests and all. The guardian then ends the rest and cleans up: nobody can
+/// start anything behind its back any more.
+async fn end_on_signal() {
+    let code = signals::asked_to_end().await;
+    note("interrupted; everything that was started is being ended");
+    std::process::exit(code);
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get() + 1).min(MOST_THREADS)
+}

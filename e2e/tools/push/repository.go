@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"oras.land/oras-go/v2"
+	"oras.land/oras-go/v2/registry"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/retry"
+)
+
+// The registry's access log tells our own requests from those under test by this name.
+const userAgent = "supercargo-e2e-publish"
+
+// repository opens host/name[:tag|@digest] over plain HTTP and answers it with the part behind the name.
+func (o *options) repository(reference string) (*remote.Repository, string, error) {
+	parsed, err := registry.ParseReference(reference)
+	if err != nil {
+		return nil, "", err
+	}
+	repository, err := remote.NewRepository(parsed.Registry + "/" + parsed.Repository)
+	if err != nil {
+		return nil, "", err
+	}
+	repository.PlainHTTP = true
+	client := &auth.Client{Client: retry.DefaultClient, Cache: auth.NewCache()}
+	client.SetUserAgent(userAgent)
+	if o.username != "" {
+		credential := auth.Credential{Username: o.username, Password: o.password}
+		client.Credential = auth.StaticCredential(parsed.Registry, credential)
+	}
+	repository.Client = client
+	return repository, parsed.Reference, nil
+}
+
+// moveTag points another tag at what a reference names, as `oras tag` does.
+func moveTag(ctx context.Context, args []string) (string, error) {
+	set := newOptions("tag")
+	if err := set.parse(args, 2, 2); err != nil {
+		return "", err
+	}
+	repository, reference, err := set.repository(set.Arg(0))
+	if err != nil {
+		return "", err
+	}
+	descriptor, err := oras.Tag(ctx, repository, reference, set.Arg(1))
+	if err != nil {
+		return "", err
+	}
+	return descriptor.Digest.String(), nil
+}
+
+func resolveReference(ctx context.Context, args []string) (string, error) {
+	set := newOptions("resolve")
+	if err := set.parse(args, 1, 1); err != nil {
+		return "", err
+	}
+	repository, reference, err := set.repository(set.Arg(0))
+	if err != nil {
+		return "", err
+	}
+	descriptor, err := repository.Resolve(ctx, reference)
+	if err != nil {
+		return "", err
+	}
+	return descriptor.Digest.String(), nil
+}
+
+// deleteManifest removes the manifest, and with it every tag that names it.
+func deleteManifest(ctx context.Context, args []string) (string, error) {
+	set := newOptions("delete")
+	if err := set.parse(args, 1, 1); err != nil {
+		return "", err
+	}
+	repository, reference, err := set.repository(set.Arg(0))
+	if err != nil {
+		return "", err
+	}
+	descriptor, err := repository.Resolve(ctx, reference)
+	if err != nil {
+		return "", err
+	}
+	if err := repository.Manifests().Delete(ctx, descriptor); err != nil {
+		return "", fmt.Errorf("deleting %s: %w", descriptor.Digest, err)
+	}
+	return descriptor.Digest.String(), nil
+}
+
+// printManifest answers a manifest byte for byte; the line feed that main adds is the only byte that is not of it.
+func printManifest(ctx context.Context, args []string) (string, error) {
+	set := newOptions("manifest")
+	if err := set.parse(args, 1, 1); err != nil {
+		return "", err
+	}
+	repository, reference, err := set.repository(set.Arg(0))
+	if err != nil {
+		return "", err
+	}
+	_, encoded, err := oras.FetchBytes(ctx, repository, reference, oras.DefaultFetchBytesOptions)
+	if err != nil {
+		return "", err
+	}
+	return string(encoded), nil
+}

@@ -1,0 +1,209 @@
+//! `OCIArtifact.spec`.
+
+#![allow(unreachable_pub, reason = "KubeSchema repeats each type inside a function body")]
+#![allow(clippy::duplicated_attributes, reason = "print columns are given one after another")]
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::status::OCIArtifactStatus;
+
+/// What to fetch, how, and where its files go.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[kube(
+    group = "supercargo.dev",
+    version = "v1alpha1",
+    kind = "OCIArtifact",
+    plural = "ociartifacts",
+    singular = "ociartifact",
+    shortname = "ociart",
+    category = "supercargo",
+    namespaced,
+    status = "OCIArtifactStatus",
+    derive = "PartialEq",
+    doc = "An OCI artifact that is kept, unpacked, where workloads can read it. supercargo resolves spec.image to a digest, fetches exactly that digest, checks every byte, unpacks it and publishes the files to spec.outputs. status.artifact.digest names what consumers read now.",
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Tag", type_ = "string", json_path = ".status.artifact.tag"),
+    printcolumn(name = "Digest", type_ = "string", json_path = ".status.artifact.shortDigest"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    ),
+    printcolumn(name = "Image", type_ = "string", json_path = ".spec.image", priority = 1),
+    printcolumn(name = "Size", type_ = "integer", json_path = ".status.artifact.size", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct OCIArtifactSpec {
+    /// What to fetch: `[oci://]host[:port]/repository[:tag][@sha256:<64 hex>]`.
+    ///
+    /// A tag is looked up again after every `interval`. A digest is never looked up again: it
+    /// decides, and a tag beside it is only recorded for people and tools such as Renovate. With
+    /// neither, the tag is `latest`. There are no short names: `nginx` is not `docker.io/library/nginx`.
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(
+        validation = ("!self.startsWith('http://') && !self.startsWith('https://')", "write spec.image without http:// or https://, as host/repository:tag; for a registry without TLS set spec.registry.plainHTTP"),
+        validation = (r"self.matches('^(oci://)?(\\[[0-9a-fA-F:.]+\\](:[0-9]+)?|localhost(:[0-9]+)?|[A-Za-z0-9.-]+:[0-9]+|[A-Za-z0-9-]+([.][A-Za-z0-9-]+)+)/')", "spec.image must start with a registry host that has a dot or a port, such as ghcr.io/team/app:1.0; short names are not completed"),
+        validation = (r"self.matches('^[^/]*(//[^/]+)?/[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[a-f0-9]{64})?$')", "spec.image must read host[:port]/repository[:tag][@sha256:<64 hex>], with a lower-case repository and a tag of at most 128 letters, digits, dots, dashes and underscores")
+    )]
+    pub image: String,
+
+    /// How often a tag is looked up again, as a Go duration such as `90s` or `1h30m`; at least 10s.
+    ///
+    /// Some jitter is added. A digest is never looked up again; its outputs are still checked.
+    #[serde(default = "default_interval")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    #[x_kube(
+        validation = ("duration(self) >= duration('10s') && duration(self) <= duration('168h')", "spec.interval must be between 10s and 168h; to look now, set the annotation supercargo.dev/requestedAt")
+    )]
+    pub interval: String,
+
+    /// Bound on one whole pass: name lookup, TLS, bodies that trickle, unpacking. A Go duration, at most 1h.
+    #[serde(default = "default_timeout")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    #[x_kube(
+        validation = ("duration(self) >= duration('1s') && duration(self) <= duration('1h')", "spec.timeout must be between 1s and 1h")
+    )]
+    pub timeout: String,
+
+    /// Stops looking and fetching. What is published stays.
+    #[serde(default)]
+    pub suspend: bool,
+
+    /// How to talk to the registry.
+    #[serde(default)]
+    pub registry: RegistrySpec,
+
+    /// Which of the artifact's files are published.
+    #[serde(default)]
+    pub files: FilesSpec,
+
+    /// Where the files go. Omitted: the volume `default`. Empty list: resolve only, publish nothing.
+    #[serde(default = "default_outputs")]
+    #[schemars(length(max = 8))]
+    #[x_kube(
+        merge_strategy = ListMerge::Map(vec!["name".to_string()]),
+        validation = ("self.all(o, !has(o.volume) || self.filter(p, has(p.volume) && p.volume.name == o.volume.name).size() == 1)", "two outputs name the same volume; an object has one directory on a volume, so keep one of them"),
+        validation = ("self.all(o, !has(o.configMap) || self.filter(p, has(p.configMap) && p.configMap.name == o.configMap.name).size() == 1)", "two outputs name the same ConfigMap; give them different names")
+    )]
+    pub outputs: Vec<OutputSpec>,
+}
+
+/// How to talk to the registry.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistrySpec {
+    /// Secrets of this namespace with registry credentials, tried in order for the image's host:
+    /// `kubernetes.io/dockerconfigjson`, or `kubernetes.io/basic-auth` for any host.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    pub pull_secrets: Vec<SecretReference>,
+
+    /// Speak HTTP without TLS. Never a fallback: it is used only when set, and then always.
+    #[serde(default, rename = "plainHTTP")]
+    pub plain_http: bool,
+}
+
+/// A Secret of the object's own namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretReference {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+/// Which of the artifact's files are published.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FilesSpec {
+    /// Publish only what lies below this directory of the artifact, without the directory itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(
+        validation = ("!self.startsWith('/') && !self.split('/').exists(c, c == '..')", "spec.files.subPath must be relative and must not contain ..")
+    )]
+    pub sub_path: Option<String>,
+}
+
+/// One place where the files go. Exactly one of `volume` and `configMap`.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("(has(self.volume) ? 1 : 0) + (has(self.configMap) ? 1 : 0) == 1", "set exactly one of volume and configMap in each output; use two outputs for two places")
+)]
+pub struct OutputSpec {
+    /// Name of the output, unique in the object; `status.outputs` uses it.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+
+    /// Files on a shared volume of the operator, at `<namespace>/<object>/current`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeOutput>,
+
+    /// Files as the keys of a ConfigMap in the object's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<ConfigMapOutput>,
+}
+
+/// Files on a shared volume of the operator.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeOutput {
+    /// Name of the volume, as the operator was started with (`--volume NAME=PATH`).
+    #[serde(default = "default_volume")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+/// Files as the keys of a ConfigMap.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMapOutput {
+    /// Name of the ConfigMap. One that exists and is not this object's own is left alone, and said so.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+
+    /// Makes the ConfigMap immutable. A new digest then replaces the ConfigMap by a new one.
+    #[serde(default)]
+    pub immutable: bool,
+
+    /// What stands for `/` in keys: `rules/a.yaml` becomes `rules__a.yaml`.
+    #[serde(default = "default_separator")]
+    #[schemars(length(min = 1, max = 8), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub separator: String,
+}
+
+fn default_interval() -> String {
+    "10m".to_owned()
+}
+
+fn default_timeout() -> String {
+    "5m".to_owned()
+}
+
+fn default_volume() -> String {
+    "default".to_owned()
+}
+
+fn default_separator() -> String {
+    "__".to_owned()
+}
+
+fn default_outputs() -> Vec<OutputSpec> {
+    vec![OutputSpec {
+        name: "files".to_owned(),
+        volume: Some(VolumeOutput { name: default_volume() }),
+        config_map: None,
+    }]
+}
+
+/// Parses a Go duration, as the fields `interval` and `timeout` have it.
+pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
+    let parsed: kube::core::Duration = text.parse().ok()?;
+    (!parsed.is_negative()).then(|| parsed.into())
+}

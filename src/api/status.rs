@@ -1,0 +1,201 @@
+//! `OCIArtifact.status`, and the reasons, which are API: CamelCase and stable.
+
+#![allow(unreachable_pub, reason = "KubeSchema repeats each type inside a function body")]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// What supercargo found and did.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OCIArtifactStatus {
+    /// Generation of the spec that the rest of the status speaks about; -1 before the first pass.
+    #[serde(default)]
+    pub observed_generation: i64,
+
+    /// `Ready` is always there. `Reconciling` and `Stalled` exist only while they are True.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
+    pub conditions: Vec<Condition>,
+
+    /// The last good revision: what consumers read now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<ArtifactStatus>,
+
+    /// A revision that was seen and refused; gone after the next success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<CandidateStatus>,
+
+    /// What was published where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    pub outputs: Vec<OutputStatus>,
+
+    /// What the served revision was made from besides its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprints: Option<Fingerprints>,
+
+    /// The last value of `supercargo.dev/requestedAt` that was acted upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+}
+
+/// A published revision.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtifactStatus {
+    /// Repository, tag and digest in one string.
+    pub reference: String,
+    /// Digest of the manifest.
+    pub digest: String,
+    /// First 12 hex digits of the digest, for people.
+    pub short_digest: String,
+    /// The tag that was resolved, or that stood beside the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// `artifactType` of the manifest, else the media type of its config.
+    pub artifact_type: String,
+    /// Media type of the manifest.
+    pub media_type: String,
+    /// Bytes of the layers that were used.
+    pub size: i64,
+    /// The manifest's `org.opencontainers.image.*` annotations, shortened.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// When this revision was published (RFC 3339).
+    pub last_update_time: String,
+}
+
+/// A revision that was seen and refused.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CandidateStatus {
+    /// Digest of the manifest.
+    pub digest: String,
+    /// Why it was refused.
+    pub reason: String,
+    /// The same in words.
+    pub message: String,
+}
+
+/// What was published to one output.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputStatus {
+    /// Name of the output in the spec.
+    pub name: String,
+    /// `Volume` or `ConfigMap`.
+    pub kind: String,
+    /// `<volume>:<namespace>/<object>/current`, or the ConfigMap's name.
+    pub location: String,
+    /// Digest of the manifest that the content came from.
+    pub digest: String,
+    /// Number of files, or keys.
+    pub files: i64,
+    /// Bytes of the files.
+    pub bytes: i64,
+    /// Entries that this kind of output cannot hold, such as symbolic links in a ConfigMap.
+    pub skipped: i64,
+}
+
+/// What the served revision was made from besides its digest.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fingerprints {
+    /// Over the fields of the spec that change what is published.
+    pub content: String,
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $meaning:literal])+ $name:ident: $remedy:literal,)+) => {
+        /// Why an object is in the state it is in: `reason` of its conditions and Events.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $($(#[doc = $meaning])+ $name,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The stable text.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+
+            /// One sentence: what it means.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($meaning),+).trim_ascii(),)+ }
+            }
+
+            /// One sentence: what to do about it.
+            pub fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The outputs hold the digest that the image names.
+    Succeeded: "Nothing to do.",
+    /// A pass is under way.
+    Progressing: "Wait; the message says what is being done.",
+    /// `spec.suspend` is set; nothing is looked up or fetched.
+    Suspended: "Set spec.suspend to false to go on.",
+    /// The spec cannot be carried out as written.
+    InvalidSpec: "Correct the field that the message names.",
+    /// A Secret that the spec names, or a key in it, does not exist.
+    SecretNotFound: "Create the Secret in the object's namespace; it is looked for every few seconds.",
+    /// A Secret that the spec names cannot be read as registry credentials.
+    SecretInvalid: "Write the Secret again, for example with kubectl create secret docker-registry.",
+    /// The registry has no such repository, tag or digest, or hides it.
+    ReferenceNotFound: "Check spec.image, or push the tag; it is looked for again by itself.",
+    /// The registry refused the credentials, or wants some.
+    Unauthorized: "Name a pull secret with the right user and password in spec.registry.pullSecrets.",
+    /// The registry knows the credentials and does not allow the read.
+    Forbidden: "Give the user of the pull secret read access to the repository.",
+    /// The registry cannot be reached or answers with an error of its own.
+    RegistryUnavailable: "Check the registry and the network; it is tried again by itself.",
+    /// The registry asks to be left alone for a while.
+    RateLimited: "Wait, use longer intervals, or log in with a pull secret for a higher limit.",
+    /// TLS with the registry failed.
+    TLSFailed: "Check the registry's certificate; spec.registry.plainHTTP is for registries without TLS.",
+    /// The manifest cannot be understood, or contradicts itself.
+    ManifestInvalid: "Push the artifact again with a current client.",
+    /// The artifact has a form that is not supported.
+    UnsupportedFormat: "Push it as a tar, tar+gzip or plain file layer under a single manifest.",
+    /// Bytes do not have the digest or size that names them.
+    DigestMismatch: "Look for a broken or hostile registry, mirror or proxy on the way.",
+    /// A limit would be exceeded.
+    LimitExceeded: "Make the artifact smaller, or raise the operator's limit that the message names.",
+    /// An archive has an entry that could leave its directory or is not a plain file, directory or safe link.
+    UnsafeArchive: "Push the artifact without the entry that the message names.",
+    /// Two layers have different content for one path.
+    LayerConflict: "Push the artifact with each path in one layer only.",
+    /// The artifact has no directory spec.files.subPath.
+    SubPathNotFound: "Correct spec.files.subPath; the message names what is there.",
+    /// The volume is full.
+    StorageFull: "Free or add space on the volume; it is tried again by itself.",
+    /// The volume, or the API server for a ConfigMap, refused to be written.
+    StorageFailed: "Check the volume's ownership and mount, or the operator's rights, as the message says.",
+    /// Something that is not ours is where the output goes, or the files' names do not fit the output.
+    OutputConflict: "Remove or rename what the message names, or choose another name or separator for the output.",
+    /// The files do not fit into the output.
+    OutputTooLarge: "Use a volume output, or spec.files.subPath to publish less.",
+    /// spec.timeout ran out.
+    Timeout: "Raise spec.timeout, or look at what the message says was slow.",
+    /// A fault of supercargo itself.
+    Internal: "Report it with the operator's log around this time.",
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

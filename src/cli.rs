@@ -1,0 +1,124 @@
+//! The command line: one small file per command; each calls the library and prints.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::request::Limits;
+use crate::telemetry::{LogFormat, LogLevel};
+
+mod controller;
+mod crd;
+mod progress;
+mod sync;
+mod sync_input;
+mod table;
+
+/// Keep OCI artifacts, checked and unpacked, where workloads read them.
+///
+/// `controller` does it in a Kubernetes cluster for OCIArtifact objects; `sync` does the same once,
+/// without a cluster, for the same YAML files.
+#[derive(Debug, Parser)]
+#[command(name = "supercargo", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How much to log; `RUST_LOG`, where it is set, decides in more detail.
+    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Info, env = "SUPERCARGO_LOG_LEVEL")]
+    log_level: LogLevel,
+    /// Log lines as JSON or as text.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "SUPERCARGO_LOG_FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator: watch OCIArtifact objects and publish what they name.
+    Controller(controller::Arguments),
+    /// Do one pass over OCIArtifact files, without a cluster.
+    Sync(sync::Arguments),
+    /// Print the `CustomResourceDefinition`.
+    Crd(crd::Arguments),
+}
+
+/// Bounds for every artifact, whoever wrote it.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+#[expect(clippy::struct_field_names, reason = "the names are the flags")]
+struct LimitArguments {
+    /// Most bytes of one layer as transferred.
+    #[arg(long, default_value_t = Limits::default().layer_bytes, env = "SUPERCARGO_MAX_LAYER_BYTES")]
+    max_layer_bytes: u64,
+    /// Most bytes of one artifact's files together.
+    #[arg(long, default_value_t = Limits::default().extracted_bytes, env = "SUPERCARGO_MAX_EXTRACTED_BYTES")]
+    max_extracted_bytes: u64,
+    /// Most files, directories and links of one artifact together.
+    #[arg(long, default_value_t = Limits::default().entries, env = "SUPERCARGO_MAX_ENTRIES")]
+    max_entries: u64,
+    /// Most directories inside each other.
+    #[arg(long, default_value_t = Limits::default().depth, env = "SUPERCARGO_MAX_DEPTH")]
+    max_depth: usize,
+}
+
+impl LimitArguments {
+    fn limits(self) -> Limits {
+        Limits {
+            layer_bytes: self.max_layer_bytes,
+            extracted_bytes: self.max_extracted_bytes,
+            entries: self.max_entries,
+            depth: self.max_depth,
+        }
+    }
+}
+
+/// Something that ends the program, as one sentence.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Fatal(String);
+
+impl Fatal {
+    /// Names what was attempted.
+    fn during<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Self {
+        move |error| Self(format!("{what}: {error}"))
+    }
+}
+
+/// A directory and how it is called.
+#[derive(Clone, Debug)]
+struct NamedPath {
+    name: String,
+    path: PathBuf,
+}
+
+impl std::str::FromStr for NamedPath {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, path) = text.split_once('=').ok_or("write it as NAME=PATH, such as default=/var/lib/supercargo")?;
+        if name.is_empty() || path.is_empty() {
+            return Err("neither NAME nor PATH may be empty");
+        }
+        Ok(Self { name: name.to_owned(), path: path.into() })
+    }
+}
+
+/// Runs the command; the code is 0 for success, 1 where something is not as it should be.
+pub async fn run(cli: Cli) -> ExitCode {
+    crate::telemetry::init(cli.log_format, cli.log_level);
+    let result = match cli.command {
+        Command::Controller(arguments) => controller::run(arguments).await,
+        Command::Sync(arguments) => sync::run(arguments).await,
+        Command::Crd(arguments) => crd::run(&arguments),
+    };
+    result.unwrap_or_else(|error| {
+        tracing::error!("{error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// One permit for each processor.
+fn unpacking_permits() -> std::sync::Arc<tokio::sync::Semaphore> {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::sync::Arc::new(tokio::sync::Semaphore::new(processors))
+}

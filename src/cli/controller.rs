@@ -1,0 +1,114 @@
+//! `supercargo controller`: the operator's process.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use kube::client::ClientBuilder;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::limit::GlobalConcurrencyLimitLayer;
+
+use super::{Fatal, LimitArguments, NamedPath};
+use crate::controller::Readiness;
+use crate::metrics::Metrics;
+use crate::pass::Engine;
+use crate::publish::Outputs;
+use crate::publish::config_map::ConfigMaps;
+use crate::registry::http::HttpRegistry;
+use crate::storage::Volume;
+
+/// Requests to the API server under way: each is a connection, and at a start every object has some.
+const API_REQUESTS: usize = 32;
+
+/// Arguments of `supercargo controller`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// A volume that outputs may name, and where it is mounted; may be given several times.
+    #[arg(long = "volume", value_name = "NAME=PATH", env = "SUPERCARGO_VOLUME", value_delimiter = ',')]
+    volumes: Vec<NamedPath>,
+    /// Scratch space for artifacts that go to no volume.
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir().join("supercargo"), env = "SUPERCARGO_WORK_DIR")]
+    work_dir: PathBuf,
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080", env = "SUPERCARGO_LISTEN")]
+    listen: SocketAddr,
+    /// Watch this namespace only; may be given several times. Default: all namespaces.
+    #[arg(
+        long = "watch-namespace",
+        value_name = "NAMESPACE",
+        env = "SUPERCARGO_WATCH_NAMESPACE",
+        value_delimiter = ','
+    )]
+    namespaces: Vec<String>,
+    #[command(flatten)]
+    limits: LimitArguments,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
+    let config = kube::Config::infer()
+        .await
+        .map_err(Fatal::during("no cluster: neither a pod's service account nor a kubeconfig was found"))?;
+    let client = ClientBuilder::try_from(config)
+        .map_err(Fatal::during("the cluster's client cannot be set up"))?
+        .with_layer(&GlobalConcurrencyLimitLayer::new(API_REQUESTS))
+        .build();
+    let metrics = Arc::new(Metrics::default());
+    let engine = engine(&arguments, client.clone(), &metrics)?;
+    let listener = TcpListener::bind(arguments.listen)
+        .await
+        .map_err(Fatal::during(&format!("--listen {} cannot be used", arguments.listen)))?;
+    let shutdown = CancellationToken::new();
+    let readiness = Arc::new(Readiness::default());
+    tokio::spawn(cancel_on_signal(shutdown.clone()));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %arguments.listen, "started");
+    let server = crate::server::serve(listener, Arc::clone(&metrics), Arc::clone(&readiness), shutdown.clone());
+    let controller =
+        crate::controller::run(client, engine, &arguments.namespaces, metrics, readiness, shutdown.clone());
+    // Either one ending is the end of both: a pod that is alive but does not work is no use.
+    let server = async {
+        let result = server.await;
+        shutdown.cancel();
+        result
+    };
+    let (served, ()) = tokio::join!(server, controller);
+    served.map_err(Fatal::during("the HTTP server"))?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn engine(arguments: &Arguments, client: kube::Client, metrics: &Arc<Metrics>) -> Result<Engine<HttpRegistry>, Fatal> {
+    let mut volumes = BTreeMap::new();
+    for NamedPath { name, path } in &arguments.volumes {
+        let volume = Volume::open(path).map_err(Fatal::during(&format!("--volume {name}={}", path.display())))?;
+        volumes.insert(name.clone(), Arc::new(volume));
+    }
+    let work = Volume::open(&arguments.work_dir)
+        .map_err(Fatal::during(&format!("--work-dir {}", arguments.work_dir.display())))?;
+    let registry = HttpRegistry::new(Arc::clone(metrics)).map_err(Fatal::during("the HTTP client cannot be set up"))?;
+    Ok(Engine {
+        registry,
+        outputs: Outputs::new(volumes, Arc::new(work), ConfigMaps::Cluster(client), Arc::clone(metrics)),
+        limits: arguments.limits.limits(),
+        unpacking: super::unpacking_permits(),
+        progress: None,
+    })
+}
+
+/// Cancels at the first SIGTERM or interrupt.
+async fn cancel_on_signal(shutdown: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            tracing::info!("stopping: no new passes, those under way are given up");
+            shutdown.cancel();
+        }
+        Err(error) => tracing::warn!(%error, "no handler for SIGTERM: stopping will not be graceful"),
+    }
+}

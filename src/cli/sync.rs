@@ -1,0 +1,153 @@
+//! `supercargo sync`: the operator's pass over files, without a cluster.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+
+use super::progress::Bars;
+use super::sync_input::Input;
+use super::{Fatal, LimitArguments, table};
+use crate::api::{OCIArtifactSpec, Reason};
+use crate::blob::Progress;
+use crate::failure::Failure;
+use crate::metrics::Metrics;
+use crate::pass::{self, Before, Engine, Outcome};
+use crate::publish::Outputs;
+use crate::publish::config_map::ConfigMaps;
+use crate::registry::http::HttpRegistry;
+use crate::request::{ObjectId, Request, Secrets, secret_names};
+use crate::storage::Volume;
+
+/// Objects that are worked on at a time.
+const AT_A_TIME: usize = 16;
+/// Where ConfigMap outputs are written below the root.
+const CONFIG_MAPS: &str = "configmaps";
+
+/// Arguments of `supercargo sync`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Files appear at ROOT/<volume>/<namespace>/<name>/current, where a volume called \"default\" is ROOT itself.
+ConfigMap outputs become manifests at ROOT/configmaps/<namespace>/<name>/, ready for kubectl apply.
+Secrets that the objects name are read from the same files.
+
+Exit codes: 0 every object is Ready, 1 some object is not, or nothing could be done.
+
+Example:
+  supercargo sync -f artifacts/ --root /srv/artifacts")]
+pub(super) struct Arguments {
+    /// A file, or a directory of .yaml, .yml and .json files, with OCIArtifact objects.
+    #[arg(short = 'f', long = "filename", value_name = "PATH")]
+    input: PathBuf,
+    /// Where the files go.
+    #[arg(long, value_name = "DIR")]
+    root: PathBuf,
+    /// Namespace of objects that name none.
+    #[arg(short = 'n', long, default_value = "default")]
+    namespace: String,
+    #[command(flatten)]
+    limits: LimitArguments,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
+    let input = Input::read(&arguments.input, &arguments.namespace).map_err(|error| Fatal(error.to_string()))?;
+    if input.objects.is_empty() {
+        return Err(Fatal(format!("{} has no OCIArtifact", arguments.input.display())));
+    }
+    let bars = Arc::new(Bars::new());
+    let engine = engine(&arguments, &input, Arc::clone(&bars) as Arc<dyn Progress>)?;
+    let (engine, input) = (&engine, &input);
+    let mut rows: Vec<_> = stream::iter(&input.objects)
+        .map(|(key, spec)| async move {
+            let id = Input::id(key);
+            let result = sync(engine, &id, spec, input).await;
+            (id, spec, result)
+        })
+        .buffer_unordered(AT_A_TIME)
+        .collect()
+        .await;
+    bars.clear();
+    rows.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    let lines: Vec<_> = rows.iter().map(|(id, spec, result)| line(id, spec, result)).collect();
+    let text = table::table(["NAMESPACE", "NAME", "READY", "REASON", "TAG", "DIGEST", "FILES", "MESSAGE"], &lines);
+    std::io::stdout().write_all(text.as_bytes()).map_err(Fatal::during("standard output"))?;
+    let failed = rows.iter().any(|(_, _, result)| result.is_err());
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// One object: `None` where it is suspended.
+async fn sync(
+    engine: &Engine<HttpRegistry>,
+    id: &ObjectId,
+    spec: &OCIArtifactSpec,
+    input: &Input,
+) -> Result<Option<Outcome>, Failure> {
+    if spec.suspend {
+        return Ok(None);
+    }
+    let secret = |name: &str| input.secrets.get(&(id.namespace.clone(), name.to_owned())).cloned();
+    let secrets: Secrets = secret_names(spec).map(|name| (name.to_owned(), secret(name))).collect();
+    let request = Request::parse(id.clone(), spec, &secrets)?;
+    // Without a status, what the outputs hold is the record.
+    let held = pass::probe(engine, &request).await?;
+    let recorded = held.into_iter().flatten().next().map(|published| published.revision);
+    let outcome = pass::pass(engine, &request, &Before { recorded, refused: None }).await?;
+    engine.outputs.prune(&request).await?;
+    Ok(Some(outcome))
+}
+
+fn line(id: &ObjectId, spec: &OCIArtifactSpec, result: &Result<Option<Outcome>, Failure>) -> [String; 8] {
+    let (ready, reason, tag, digest, files, message) = match result {
+        Ok(Some(outcome)) => {
+            let done = if outcome.manifest.is_some() { "published" } else { "unchanged" };
+            let files = outcome.published.iter().map(|output| output.files).max().unwrap_or(0);
+            let places: Vec<_> = outcome.published.iter().map(|output| output.location.as_str()).collect();
+            let message = if places.is_empty() { done.to_owned() } else { format!("{done}: {}", places.join(", ")) };
+            let pinned = &outcome.pinned;
+            (
+                "True",
+                Reason::Succeeded,
+                pinned.tag().unwrap_or_default(),
+                pinned.digest().short(),
+                files.to_string(),
+                message,
+            )
+        }
+        Ok(None) => ("-", Reason::Suspended, "", String::new(), String::new(), spec.image.clone()),
+        Err(failure) => {
+            let digest = failure.candidate.as_ref().map(crate::oci::Digest::short).unwrap_or_default();
+            let message = format!("{} {}", failure.message, failure.reason.remedy());
+            ("False", failure.reason, "", digest, String::new(), message)
+        }
+    };
+    let [ready, reason, tag] = [ready, reason.as_str(), tag].map(str::to_owned);
+    [id.namespace.clone(), id.name.clone(), ready, reason, tag, digest, files, message]
+}
+
+fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> Result<Engine<HttpRegistry>, Fatal> {
+    let open =
+        |path: PathBuf| Volume::open(&path).map(Arc::new).map_err(Fatal::during(&format!("--root {}", path.display())));
+    let root = open(arguments.root.clone())?;
+    let mut volumes = BTreeMap::from([("default".to_owned(), Arc::clone(&root))]);
+    for output in input.objects.values().flat_map(|spec| &spec.outputs) {
+        if let Some(volume) = &output.volume
+            && !volumes.contains_key(&volume.name)
+        {
+            volumes.insert(volume.name.clone(), open(arguments.root.join(&volume.name))?);
+        }
+    }
+    let metrics = Arc::new(Metrics::default());
+    let registry =
+        HttpRegistry::new(Arc::clone(&metrics)).map_err(Fatal::during("the HTTP client cannot be set up"))?;
+    let config_maps = ConfigMaps::Directory(arguments.root.join(CONFIG_MAPS));
+    Ok(Engine {
+        registry,
+        outputs: Outputs::new(volumes, root, config_maps, metrics),
+        limits: arguments.limits.limits(),
+        unpacking: super::unpacking_permits(),
+        progress: Some(progress),
+    })
+}

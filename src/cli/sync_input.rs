@@ -1,0 +1,182 @@
+//! The files of `supercargo sync`: `OCIArtifact` objects and the Secrets that they name.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::api::{GROUP, OCIArtifactSpec};
+use crate::registry::credentials::SecretData;
+use crate::request::ObjectId;
+
+/// Largest file that is read.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+/// Deepest directory that is looked into.
+const MAX_DEPTH: usize = 16;
+
+/// What the files say.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    /// Objects by namespace and name.
+    pub(super) objects: BTreeMap<(String, String), OCIArtifactSpec>,
+    /// Secrets by namespace and name.
+    pub(super) secrets: BTreeMap<(String, String), SecretData>,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", file.display())]
+pub(super) struct InputError {
+    file: PathBuf,
+    problem: String,
+}
+
+impl Input {
+    /// Reads a file, or every `.yaml`, `.yml` and `.json` below a directory.
+    pub(super) fn read(path: &Path, namespace: &str) -> Result<Self, InputError> {
+        let mut input = Self::default();
+        for file in files(path, 0)? {
+            let fail = |problem: String| InputError { file: file.clone(), problem };
+            let text = read_file(&file).map_err(|error| fail(error.to_string()))?;
+            let documents: Vec<Value> =
+                serde_saphyr::from_multiple(&text).map_err(|error| fail(format!("not YAML: {error}")))?;
+            for document in documents {
+                input.add(&document, namespace).map_err(fail)?;
+            }
+        }
+        Ok(input)
+    }
+
+    fn add(&mut self, document: &Value, namespace: &str) -> Result<(), String> {
+        let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let kind = text("/kind").unwrap_or_default();
+        let group = text("/apiVersion").unwrap_or_default();
+        let key = || {
+            let name = text("/metadata/name").ok_or_else(|| format!("a {kind} has no metadata.name"))?;
+            Ok::<_, String>((text("/metadata/namespace").unwrap_or_else(|| namespace.to_owned()), name))
+        };
+        match (group.split('/').next().unwrap_or_default(), kind.as_str()) {
+            (GROUP, "OCIArtifact") => {
+                let key = key()?;
+                let spec = spec(document.get("spec").cloned().unwrap_or_default())
+                    .map_err(|problem| format!("OCIArtifact {}/{}: {problem}", key.0, key.1))?;
+                if self.objects.insert(key.clone(), spec).is_some() {
+                    return Err(format!("OCIArtifact {}/{} is there twice", key.0, key.1));
+                }
+                Ok(())
+            }
+            ("v1", "Secret") => {
+                let key = key()?;
+                let data = secret(document).map_err(|problem| format!("Secret {}/{}: {problem}", key.0, key.1))?;
+                self.secrets.insert(key, data);
+                Ok(())
+            }
+            // Other objects may live in the same directory.
+            _ => Ok(()),
+        }
+    }
+
+    /// The identity of an object of a file: without a cluster there is no uid.
+    pub(super) fn id(key: &(String, String)) -> ObjectId {
+        ObjectId { namespace: key.0.clone(), name: key.1.clone(), uid: String::new() }
+    }
+}
+
+/// A misspelt field would silently do nothing here; an API server warns of it.
+fn spec(value: Value) -> Result<OCIArtifactSpec, String> {
+    let mut unknown = None;
+    let spec = serde_ignored::deserialize(value, |path| unknown = unknown.take().or(Some(path.to_string())))
+        .map_err(|error| format!("spec: {error}"))?;
+    match unknown {
+        Some(path) => Err(format!("unknown field spec.{path}")),
+        None => Ok(spec),
+    }
+}
+
+fn secret(document: &Value) -> Result<SecretData, String> {
+    let entries = |field: &str| document.get(field).and_then(Value::as_object).into_iter().flatten();
+    let mut data = BTreeMap::new();
+    for (key, value) in entries("data") {
+        let text = value.as_str().ok_or_else(|| format!("data.{key} is not text"))?;
+        let decoded = STANDARD.decode(text.trim()).map_err(|_| format!("data.{key} is not base64"))?;
+        data.insert(key.clone(), decoded);
+    }
+    for (key, value) in entries("stringData") {
+        let text = value.as_str().ok_or_else(|| format!("stringData.{key} is not text"))?;
+        data.insert(key.clone(), text.as_bytes().to_vec());
+    }
+    let kind = document.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Ok(SecretData { kind, data })
+}
+
+fn files(path: &Path, depth: usize) -> Result<Vec<PathBuf>, InputError> {
+    let fail = |problem: String| InputError { file: path.to_owned(), problem };
+    let metadata = fs_err::metadata(path).map_err(|error| fail(error.to_string()))?;
+    if !metadata.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    if depth >= MAX_DEPTH {
+        return Err(fail(format!("more than {MAX_DEPTH} directories inside each other")));
+    }
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(path).map_err(|error| fail(error.to_string()))? {
+        let path = entry.map_err(|error| fail(error.to_string()))?.path();
+        let is_yaml = path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known));
+        if path.is_dir() || is_yaml {
+            found.extend(files(&path, depth + 1)?);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn read_file(path: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    fs_err::File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(std::io::Error::other(format!("larger than {MAX_FILE} bytes")));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Input, InputError> {
+        let dir = tempfile::tempdir().unwrap();
+        fs_err::write(dir.path().join("a.yaml"), text).unwrap();
+        Input::read(dir.path(), "default")
+    }
+
+    #[test]
+    fn objects_and_secrets_are_found_among_other_things() {
+        let input = read(
+            "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifact\nmetadata: {name: a}\nspec: {image: ghcr.io/a/b}\n\
+             ---\napiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: x}\ntype: kubernetes.io/basic-auth\n\
+             stringData: {username: u}\ndata: {password: cHc=}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n",
+        )
+        .unwrap();
+        assert_eq!(input.objects.keys().collect::<Vec<_>>(), [&("default".to_owned(), "a".to_owned())]);
+        let secret = input.secrets.get(&("x".to_owned(), "s".to_owned())).unwrap();
+        assert_eq!(secret.data.get("password").map(Vec::as_slice), Some(b"pw".as_slice()));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_file() {
+        let head = "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifact\nmetadata: {name: a}\n";
+        let rows = [
+            (format!("{head}spec: {{image: ghcr.io/a/b, intervall: 1m}}"), "unknown field spec.intervall"),
+            (format!("{head}spec: {{}}"), "image"),
+            (format!("{head}spec: {{image: ghcr.io/a/b}}\n---\n{head}spec: {{image: ghcr.io/a/b}}"), "twice"),
+            ("a: [".to_owned(), "not YAML"),
+        ];
+        for (text, want) in rows {
+            let error = read(&text).unwrap_err().to_string();
+            assert!(error.contains("a.yaml") && error.contains(want), "{error}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Columns of text, each as wide as its widest cell.
+
+use std::fmt::Write;
+
+/// Lays rows out under a header; the last column is not padded.
+pub(super) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = header.map(|cell| cell.chars().count());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in std::iter::once(&header.map(str::to_owned)).chain(rows) {
+        for (index, (cell, width)) in row.iter().zip(widths).enumerate() {
+            // Writing to a String cannot fail.
+            let _ = if index + 1 == N { writeln!(text, "{cell}") } else { write!(text, "{cell:width$}   ") };
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let text =
+            table(["NAME", "READY"], &[["a".to_owned(), "True".to_owned()], ["longer".to_owned(), "x".to_owned()]]);
+        assert_eq!(text, "NAME     READY\na        True\nlonger   x\n");
+    }
+}

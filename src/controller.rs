@@ -1,0 +1,148 @@
+//! The operator: watches `OCIArtifact` objects and keeps each one's outputs in line with it.
+//!
+//! What happens to one object is in `reconcile`. Here is only how objects get there: one watch per
+//! namespace (or one for all), one reconcile at a time per object, none after the shutdown signal.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::Store;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher};
+use kube::{Api, Client};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, OCIArtifact};
+use crate::metrics::Metrics;
+use crate::pass::Engine;
+use crate::registry::Registry;
+
+mod dereference;
+mod event;
+mod memory;
+mod reconcile;
+mod report;
+
+use memory::Memory;
+
+/// An object as it is stored. One that cannot be read as an `OCIArtifact` is that object's problem:
+/// without the guard it would end the watch for all others (kube-rs/kube#774).
+type Stored = kube::core::DeserializeGuard<OCIArtifact>;
+
+/// Whether every watch has listed what there is.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    waiting: AtomicUsize,
+    started: std::sync::atomic::AtomicBool,
+}
+
+impl Readiness {
+    /// True once every watch has delivered its first full list.
+    pub fn is_ready(&self) -> bool {
+        self.started.load(Ordering::Acquire) && self.waiting.load(Ordering::Acquire) == 0
+    }
+}
+
+/// What reconciles share.
+struct Context<R> {
+    client: Client,
+    engine: Arc<Engine<R>>,
+    memory: Memory,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    shutdown: CancellationToken,
+    /// The objects as they are now, while a pass works on one as it was.
+    objects: Store<Stored>,
+}
+
+/// Runs until `shutdown` is cancelled and every reconcile has ended.
+///
+/// `namespaces` empty means all of them.
+pub async fn run<R: Registry>(
+    client: Client,
+    engine: Engine<R>,
+    namespaces: &[String],
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    shutdown: CancellationToken,
+) {
+    let engine = Arc::new(engine);
+    let scopes: Vec<Option<&str>> = match namespaces {
+        [] => vec![None],
+        some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
+    };
+    readiness.waiting.store(scopes.len(), Ordering::Release);
+    readiness.started.store(true, Ordering::Release);
+    stream::iter(scopes)
+        .for_each_concurrent(None, |scope| {
+            let (objects, writer) = reflector::store();
+            let context = Context {
+                client: client.clone(),
+                engine: Arc::clone(&engine),
+                memory: Memory::default(),
+                metrics: Arc::clone(&metrics),
+                readiness: Arc::clone(&readiness),
+                shutdown: shutdown.clone(),
+                objects,
+            };
+            watch(scope, Arc::new(context), writer)
+        })
+        .await;
+}
+
+/// One controller over one namespace, or over all.
+async fn watch<R: Registry>(scope: Option<&str>, context: Arc<Context<R>>, writer: Writer<Stored>) {
+    let objects: Api<Stored> = scoped(&context.client, scope);
+    let maps: Api<ConfigMap> = scoped(&context.client, scope);
+    let (metrics, readiness) = (Arc::clone(&context.metrics), Arc::clone(&context.readiness));
+    let mut listed = false;
+    let changes = watcher(objects, watcher::Config::default())
+        .default_backoff()
+        .modify(|object| kube::ResourceExt::managed_fields_mut(object).clear())
+        .reflect(writer)
+        // Not Store::wait_until_ready: the controller waits there too, and only one waiter is woken.
+        .inspect(move |event| match event {
+            Ok(watcher::Event::InitDone) if !listed => {
+                listed = true;
+                readiness.waiting.fetch_sub(1, Ordering::AcqRel);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                metrics.watch_error();
+                tracing::warn!(%error, "watching OCIArtifacts failed; is the CRD installed? trying again");
+            }
+        })
+        .applied_objects()
+        // Status is ours; what it says is no news. Deletion raises the generation.
+        .predicate_filter(predicates::generation.combine(predicates::annotations), PredicateConfig::default());
+    let ours = watcher::Config::default().labels(&format!("{}={}", api::LABEL_MANAGED_BY, api::MANAGER));
+    Controller::for_stream(changes, context.objects.clone())
+        .owns(maps, ours)
+        .graceful_shutdown_on(context.shutdown.clone().cancelled_owned())
+        .run(reconcile::reconcile, |_, never, _| match *never {}, context)
+        .for_each(|result| async move {
+            if let Err(error) = result {
+                // An object that was deleted while it waited in the queue.
+                tracing::debug!(%error, "not reconciled");
+            }
+        })
+        .await;
+}
+
+fn scoped<K>(client: &Client, scope: Option<&str>) -> Api<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    match scope {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Waits until something in the object changes.
+fn until_changed() -> Action {
+    Action::await_change()
+}

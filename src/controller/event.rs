@@ -1,0 +1,102 @@
+//! Events: one for each transition that a person would want to know of, none for steady states.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use crate::api::{MANAGER, OCIArtifactStatus, Reason};
+use crate::oci::Digest;
+
+/// Longest note that the API server takes, in bytes.
+const MAX_NOTE: usize = 1024;
+
+/// What an Event says.
+#[derive(Debug)]
+pub(super) struct News {
+    /// `Normal` or `Warning`.
+    kind: &'static str,
+    pub(super) reason: String,
+    pub(super) note: String,
+}
+
+/// The Event that a change of status is worth, if any.
+pub(super) fn of_change(before: &OCIArtifactStatus, after: &OCIArtifactStatus) -> Option<News> {
+    let (was, is) = (ready(before), ready(after)?);
+    if is.status == "True" {
+        let old = before.artifact.as_ref();
+        let new = after.artifact.as_ref()?;
+        let note = match old {
+            None => format!("published {}", named(new.tag.as_deref(), &new.digest)),
+            Some(old) if old.digest != new.digest => {
+                format!("{} → {}", short(&old.digest), named(new.tag.as_deref(), &new.digest))
+            }
+            Some(_) if was.is_some_and(|was| was.status != "True" && was.reason != Reason::Progressing.as_str()) => {
+                format!("recovered; {} is published", named(new.tag.as_deref(), &new.digest))
+            }
+            Some(_) => return None,
+        };
+        return Some(News { kind: "Normal", reason: is.reason.clone(), note });
+    }
+    let candidate = |status: &OCIArtifactStatus| status.candidate.as_ref().map(|candidate| candidate.digest.clone());
+    let same = was.is_some_and(|was| was.reason == is.reason) && candidate(before) == candidate(after);
+    if same || is.reason == Reason::Progressing.as_str() || is.reason == Reason::Suspended.as_str() {
+        return None;
+    }
+    let note = match candidate(after) {
+        Some(digest) => format!("{} refused: {}", short(&digest), is.message),
+        None => is.message.clone(),
+    };
+    Some(News { kind: "Warning", reason: is.reason.clone(), note })
+}
+
+/// A warning that belongs to no status.
+pub(super) fn warning(reason: Reason, note: String) -> News {
+    News { kind: "Warning", reason: reason.to_string(), note }
+}
+
+/// Writes an Event about `object`.
+///
+/// Not kube's recorder: it counts Events of one reason together and keeps the first one's note, so
+/// that of two moves of a tag the second would be lost.
+pub(super) async fn publish(
+    client: &Client,
+    object: ObjectReference,
+    news: &News,
+    now: Timestamp,
+) -> Result<(), kube::Error> {
+    let namespace = object.namespace.clone().unwrap_or_default();
+    let mut note = crate::failure::printable(&news.note);
+    note.truncate(note.floor_char_boundary(MAX_NOTE));
+    let event = Event {
+        metadata: ObjectMeta {
+            generate_name: object.name.as_ref().map(|name| format!("{name}-")),
+            ..Default::default()
+        },
+        action: Some("Reconcile".to_owned()),
+        event_time: Some(MicroTime(now)),
+        note: Some(note),
+        reason: Some(news.reason.clone()),
+        regarding: Some(object),
+        reporting_controller: Some(MANAGER.to_owned()),
+        // In a pod this is its name.
+        reporting_instance: Some(std::env::var("HOSTNAME").unwrap_or_else(|_| MANAGER.to_owned())),
+        type_: Some(news.kind.to_owned()),
+        ..Event::default()
+    };
+    Api::namespaced(client.clone(), &namespace).create(&PostParams::default(), &event).await.map(drop)
+}
+
+fn ready(status: &OCIArtifactStatus) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == "Ready")
+}
+
+fn named(tag: Option<&str>, digest: &str) -> String {
+    tag.map_or_else(|| short(digest), |tag| format!("{} ({tag})", short(digest)))
+}
+
+fn short(digest: &str) -> String {
+    digest.parse::<Digest>().map_or_else(|_| digest.to_owned(), |digest| digest.short())
+}

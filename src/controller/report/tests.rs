@@ -1,0 +1,124 @@
+//! Transitions of an object's status, and the Events that they are worth.
+
+use serde_json::json;
+
+use super::*;
+use crate::controller::event;
+use crate::oci::{Digest, Reference};
+use crate::plan::Revision;
+use crate::registry::Access;
+use crate::request::{ObjectId, Secrets};
+use crate::testing::FakeRegistry;
+
+const EARLY: i64 = 1_000;
+const LATE: i64 = 2_000;
+
+fn at(status: &OCIArtifactStatus, generation: i64, second: i64) -> Before<'_> {
+    Before { status, generation, requested_at: None, now: Timestamp::from_second(second).unwrap() }
+}
+
+fn request() -> Request {
+    let object = ObjectId { namespace: "n".to_owned(), name: "o".to_owned(), uid: "u".to_owned() };
+    let spec = serde_json::from_value(json!({"image": "r.example/app:1"})).unwrap();
+    Request::parse(object, &spec, &Secrets::new()).unwrap()
+}
+
+async fn outcome(text: &str, fresh: bool) -> Outcome {
+    let registry = FakeRegistry::default();
+    let digest = registry.push_files("1", &[("a", text)]);
+    let reference: Reference = "r.example/app:1".parse().unwrap();
+    let pinned = crate::registry::resolve(&registry, &Access::default(), &reference).await.unwrap();
+    let mut manifest = crate::registry::manifest(&registry, &Access::default(), &pinned).await.unwrap();
+    for n in 0..1000 {
+        manifest.annotations.insert(format!("{ANNOTATIONS}{n}"), "\u{1b}\u{1f600}".repeat(10_000));
+    }
+    let published = Published {
+        output: "files".to_owned(),
+        kind: "Volume",
+        location: "default:n/o/current".to_owned(),
+        revision: Revision { digest, fingerprint: request().fingerprint.as_str().to_owned() },
+        files: 1,
+        bytes: 3,
+        skipped: 0,
+    };
+    Outcome { pinned, published: vec![published], manifest: fresh.then_some(manifest) }
+}
+
+fn conditions(status: &OCIArtifactStatus) -> Vec<(&str, &str, &str)> {
+    status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str())).collect()
+}
+
+fn event_of(before: &OCIArtifactStatus, after: &OCIArtifactStatus) -> Option<(String, String)> {
+    event::of_change(before, after).map(|news| (news.reason, news.note))
+}
+
+#[tokio::test]
+async fn a_steady_state_writes_nothing_and_a_success_is_one_event() {
+    let new = OCIArtifactStatus { observed_generation: -1, ..OCIArtifactStatus::default() };
+    let first = at(&new, 1, EARLY).succeeded(&request(), &outcome("one", true).await);
+    assert_eq!(conditions(&first), [("Ready", "True", "Succeeded")]);
+    assert_eq!(first.observed_generation, 1);
+    assert_eq!(first.conditions[0].observed_generation, Some(1));
+    assert!(event_of(&new, &first).unwrap().1.starts_with("published sha256:"));
+
+    let again = at(&first, 1, LATE).succeeded(&request(), &outcome("one", false).await);
+    assert_eq!(again, first, "only time has passed");
+
+    let moved = at(&first, 1, LATE).succeeded(&request(), &outcome("two", true).await);
+    let (reason, note) = event_of(&first, &moved).unwrap();
+    let short = |status: &OCIArtifactStatus| status.artifact.as_ref().unwrap().short_digest.clone();
+    assert_eq!((reason.as_str(), note), ("Succeeded", format!("{} → {} (1)", short(&first), short(&moved))));
+    assert_eq!(moved.conditions[0].last_transition_time, first.conditions[0].last_transition_time, "Ready stayed True");
+}
+
+#[tokio::test]
+async fn a_failure_keeps_what_is_served_and_says_what_was_refused() {
+    let served = at(&OCIArtifactStatus::default(), 1, EARLY).succeeded(&request(), &outcome("one", true).await);
+    let digest = Digest::of(b"new");
+    let stalled = Failure::new(Class::Stalled, Reason::UnsafeArchive, "entry \"../x\"").of(&digest);
+    let failed = at(&served, 2, LATE).failed(&stalled);
+    assert_eq!(conditions(&failed), [("Ready", "False", "UnsafeArchive"), ("Stalled", "True", "UnsafeArchive")]);
+    assert_eq!((&failed.artifact, &failed.outputs), (&served.artifact, &served.outputs));
+    assert_eq!(failed.candidate.as_ref().unwrap().digest, digest.to_string());
+    assert_eq!(failed.observed_generation, 2);
+    assert!(event_of(&served, &failed).unwrap().1.contains("refused: entry"));
+    assert_eq!(at(&failed, 2, LATE + 9).failed(&stalled), failed, "the same failure is not written again");
+    assert_eq!(event_of(&failed, &failed), None);
+
+    let retry = Failure::new(Class::Retry, Reason::RegistryUnavailable, "down");
+    let waiting = at(&failed, 2, LATE).failed(&retry);
+    assert_eq!(
+        conditions(&waiting),
+        [("Ready", "False", "RegistryUnavailable"), ("Reconciling", "True", "RegistryUnavailable"),]
+    );
+    assert!(waiting.candidate.is_none());
+
+    let back = at(&waiting, 2, LATE).succeeded(&request(), &outcome("one", false).await);
+    assert_eq!(conditions(&back), [("Ready", "True", "Succeeded")]);
+    assert!(event_of(&waiting, &back).unwrap().1.starts_with("recovered"));
+}
+
+#[tokio::test]
+async fn suspending_and_progress_are_told_without_an_event() {
+    let new = OCIArtifactStatus::default();
+    let idle = at(&new, 1, EARLY).suspended();
+    assert_eq!(conditions(&idle), [("Ready", "False", "Suspended")]);
+    let served = at(&new, 1, EARLY).succeeded(&request(), &outcome("one", true).await);
+    let suspended = at(&served, 2, LATE).suspended();
+    assert_eq!(conditions(&suspended), [("Ready", "True", "Suspended")]);
+    let busy = at(&new, 1, EARLY).progressing("bringing in x");
+    assert_eq!(conditions(&busy), [("Ready", "False", "Progressing"), ("Reconciling", "True", "Progressing")]);
+    for (before, after) in [(&new, &idle), (&served, &suspended), (&new, &busy)] {
+        assert_eq!(event_of(before, after), None);
+    }
+    let done = at(&busy, 1, LATE).succeeded(&request(), &outcome("one", true).await);
+    assert!(event_of(&busy, &done).unwrap().1.starts_with("published"));
+}
+
+#[tokio::test]
+async fn status_stays_small_and_printable_whatever_the_artifact_contains() {
+    let status = at(&OCIArtifactStatus::default(), 1, EARLY).succeeded(&request(), &outcome("one", true).await);
+    let text = serde_json::to_string(&status).unwrap();
+    assert!(text.len() < 16 * 1024, "{} bytes", text.len());
+    assert!(!status.artifact.unwrap().annotations.values().any(|value| value.contains('\u{1b}')));
+}

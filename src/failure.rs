@@ -1,0 +1,192 @@
+//! Every way in which a pass can end badly, and what each one means for the object.
+//!
+//! This is the one place where an error becomes a class and a reason. The matches have no wildcard:
+//! a new error does not compile until somebody has decided what an operator should read at 3 a.m.
+
+use std::time::Duration;
+
+use crate::api::Reason;
+use crate::blob::BlobError;
+use crate::oci::Digest;
+use crate::oci::manifest::ManifestError;
+use crate::publish::PublishError;
+use crate::registry::RegistryError;
+use crate::registry::credentials::SecretError;
+use crate::request::RequestError;
+use crate::storage::StorageError;
+use crate::unpack::UnpackError;
+
+/// Longest message in a condition.
+const MAX_MESSAGE: usize = 1024;
+
+/// What helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Time: tried again with growing pauses.
+    Retry,
+    /// Something outside the object: looked for regularly.
+    Wait,
+    /// A person: the spec, the artifact or the operator's set-up must change.
+    Stalled,
+}
+
+/// A pass that ended badly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What helps.
+    pub class: Class,
+    /// The stable reason.
+    pub reason: Reason,
+    /// What happened and where, in words. No times, counters or credentials.
+    pub message: String,
+    /// When the registry said to come back.
+    pub retry_after: Option<Duration>,
+    /// The digest that was seen and refused, where it came that far.
+    pub candidate: Option<Digest>,
+}
+
+impl Failure {
+    /// A failure without a candidate.
+    pub fn new(class: Class, reason: Reason, message: impl std::fmt::Display) -> Self {
+        Self { class, reason, message: printable(&message.to_string()), retry_after: None, candidate: None }
+    }
+
+    /// The same failure, of that digest.
+    #[must_use]
+    pub fn of(self, candidate: &Digest) -> Self {
+        Self { candidate: Some(candidate.clone()), ..self }
+    }
+
+    /// A pass that did not end within `spec.timeout`.
+    pub fn timeout(timeout: Duration, step: &str) -> Self {
+        Self::new(Class::Retry, Reason::Timeout, format!("spec.timeout of {timeout:?} ran out while {step}"))
+    }
+
+    /// A fault of ours.
+    pub fn internal(message: impl std::fmt::Display) -> Self {
+        Self::new(Class::Retry, Reason::Internal, message)
+    }
+}
+
+/// Escapes what could change how a terminal or a log shows the text, and cuts what is too long.
+pub(crate) fn printable(text: &str) -> String {
+    let hostile = |c: char| {
+        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut printed = String::with_capacity(text.len());
+    for c in text.chars() {
+        if hostile(c) {
+            printed.extend(c.escape_default());
+        } else {
+            printed.push(c);
+        }
+        if printed.len() > MAX_MESSAGE {
+            printed.push('…');
+            break;
+        }
+    }
+    printed
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        let (class, reason) = match &error {
+            RequestError::SecretNotFound(_) | RequestError::Secret(SecretError::KeyMissing { .. }) => {
+                (Class::Wait, Reason::SecretNotFound)
+            }
+            RequestError::Secret(SecretError::Malformed { .. }) => (Class::Wait, Reason::SecretInvalid),
+            RequestError::Image(_)
+            | RequestError::Duration { .. }
+            | RequestError::SubPath(_)
+            | RequestError::Place(_)
+            | RequestError::SamePlace(..)
+            | RequestError::Name(_) => (Class::Stalled, Reason::InvalidSpec),
+        };
+        Self::new(class, reason, error)
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        let (class, reason, retry_after) = match &error {
+            RegistryError::NotFound(_) => (Class::Wait, Reason::ReferenceNotFound, None),
+            RegistryError::Unauthorized { .. } => (Class::Wait, Reason::Unauthorized, None),
+            RegistryError::Forbidden { .. } => (Class::Wait, Reason::Forbidden, None),
+            RegistryError::RateLimited { retry_after, .. } => (Class::Retry, Reason::RateLimited, *retry_after),
+            RegistryError::Unavailable { .. } | RegistryError::Protocol { .. } => {
+                (Class::Retry, Reason::RegistryUnavailable, None)
+            }
+            RegistryError::Tls { .. } => (Class::Retry, Reason::TLSFailed, None),
+            // The bytes are not the artifact's: a fault on the way, which may pass.
+            RegistryError::DigestMismatch { .. } | RegistryError::LongerThanNamed { .. } => {
+                (Class::Retry, Reason::DigestMismatch, None)
+            }
+            RegistryError::TooLarge { .. } => (Class::Stalled, Reason::LimitExceeded, None),
+            RegistryError::Manifest(ManifestError::Index) => (Class::Stalled, Reason::UnsupportedFormat, None),
+            RegistryError::Manifest(_) => (Class::Stalled, Reason::ManifestInvalid, None),
+        };
+        Self { retry_after, ..Self::new(class, reason, error) }
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        let reason = if error.is_full() { Reason::StorageFull } else { Reason::StorageFailed };
+        Self::new(Class::Retry, reason, error)
+    }
+}
+
+impl From<BlobError> for Failure {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::Registry(error) => error.into(),
+            BlobError::Storage(error) => error.into(),
+            BlobError::TooLarge { .. } => Self::new(Class::Stalled, Reason::LimitExceeded, error),
+            BlobError::Short { .. } => Self::new(Class::Retry, Reason::DigestMismatch, error),
+        }
+    }
+}
+
+impl From<UnpackError> for Failure {
+    fn from(error: UnpackError) -> Self {
+        let reason = match &error {
+            UnpackError::Storage(_) | UnpackError::Stopped => None,
+            UnpackError::Entry { .. } | UnpackError::Archive { .. } => Some(Reason::UnsafeArchive),
+            UnpackError::Conflict(_) => Some(Reason::LayerConflict),
+            UnpackError::Unsupported { .. } => Some(Reason::UnsupportedFormat),
+            UnpackError::ContentDigest { .. } => Some(Reason::DigestMismatch),
+            UnpackError::Limit { .. } => Some(Reason::LimitExceeded),
+            UnpackError::SubPath { .. } => Some(Reason::SubPathNotFound),
+        };
+        match (reason, error) {
+            (Some(reason), error) => Self::new(Class::Stalled, reason, error),
+            (None, UnpackError::Storage(error)) => error.into(),
+            (None, error) => Self::internal(error),
+        }
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Storage(error) => error.into(),
+            PublishError::NoVolume { .. } => Self::new(Class::Stalled, Reason::InvalidSpec, error),
+            PublishError::Conflict(_) => Self::new(Class::Stalled, Reason::OutputConflict, error),
+            PublishError::TooLarge(_) => Self::new(Class::Stalled, Reason::OutputTooLarge, error),
+            PublishError::Api { .. } => Self::new(Class::Retry, Reason::StorageFailed, error),
+            PublishError::Aborted => Self::internal(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_cannot_redraw_a_terminal_or_grow_without_end() {
+        let shown = printable("entry \u{1b}[2J\u{202e}gpj.exe\n");
+        assert_eq!(shown, r"entry \u{1b}[2J\u{202e}gpj.exe\n");
+        assert!(printable(&"x".repeat(100_000)).len() < 1100);
+    }
+}

@@ -1,0 +1,34 @@
+//! supercargo brings OCI artifacts, checked byte by byte, to where they are read.
+//!
+//! Each step makes one type that only that step can make, and the next step asks for it:
+//!
+//! ```text
+//! OCIArtifact ──parse──▶ Request ──resolve──▶ Pinned ──decide──▶ Plan ──approve──▶ Approved
+//!    (api)              (request)           (registry)          (plan)            (trust)
+//!                                                                                    │
+//!  status ◀──report── Published ◀──commit── Staged ◀──unpack── VerifiedBlob ◀──fetch─┘
+//! (controller)        (publish)           (unpack)             (blob)
+//! ```
+//!
+//! [`pass::pass`] is that chain as a function. `docs/architecture.md` says why it is this one.
+//! Imports go one way: `tests/imports.rs` lists the tiers and checks them.
+
+pub mod api;
+pub mod blob;
+pub mod cli;
+pub mod controller;
+pub mod failure;
+pub mod metrics;
+pub mod oci;
+pub mod pass;
+pub mod plan;
+pub mod publish;
+pub mod registry;
+pub mod request;
+pub mod server;
+pub mod storage;
+pub mod telemetry;
+#[cfg(test)]
+mod testing;
+pub mod trust;
+pub mod unpack;

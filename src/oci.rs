@@ -1,0 +1,13 @@
+//! Values of the OCI specifications: digests, references, media types, manifests.
+//!
+//! Nothing here does I/O. Each type checks everything about itself when it is parsed, so that no
+//! later step compares or concatenates an unchecked string.
+
+pub mod digest;
+pub mod manifest;
+pub mod media_type;
+pub mod reference;
+
+pub use digest::{Digest, Hasher};
+pub use manifest::{Descriptor, Manifest};
+pub use reference::{Reference, Repository};

@@ -1,0 +1,155 @@
+//! Content digests: algorithm, alphabet and length are checked once, at parse.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+/// Hex digits of a sha256 digest.
+const SHA256_HEX: usize = 64;
+/// Hex digits shown where a digest is shortened for people.
+const SHORT_HEX: usize = 12;
+
+/// A `sha256:<64 lower-case hex>` digest (OCI image-spec, descriptor.md, "Digests").
+///
+/// Only sha256 exists here: other algorithms of the specification are refused at parse, so no
+/// caller can compare digests of different strength.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest {
+    hex: String,
+}
+
+/// Why a text is not a [`Digest`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ParseDigestError {
+    /// The part before the colon is missing or is not `sha256`.
+    #[error("a digest starts with \"sha256:\"; no other algorithm is accepted")]
+    Algorithm,
+    /// The part after the colon is not 64 lower-case hex digits.
+    #[error("a sha256 digest has 64 lower-case hex digits")]
+    Hex,
+}
+
+impl Digest {
+    /// The hex part, without the algorithm; safe as a file name.
+    pub fn hex(&self) -> &str {
+        &self.hex
+    }
+
+    /// `sha256:` and the first 12 hex digits: for people, never for comparison.
+    pub fn short(&self) -> String {
+        format!("sha256:{}", self.hex.get(..SHORT_HEX).unwrap_or(&self.hex))
+    }
+
+    /// The digest of bytes that are already in memory.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::default();
+        hasher.update(bytes);
+        hasher.finish()
+    }
+}
+
+impl FromStr for Digest {
+    type Err = ParseDigestError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hex = text.strip_prefix("sha256:").ok_or(ParseDigestError::Algorithm)?;
+        let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if hex.len() != SHA256_HEX || !hex.bytes().all(lower_hex) {
+            return Err(ParseDigestError::Hex);
+        }
+        Ok(Self { hex: hex.to_owned() })
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.hex)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl serde::Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Hashes bytes as they pass; the only way to make a [`Digest`] besides parsing one.
+#[derive(Clone)]
+pub struct Hasher {
+    context: Context,
+}
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self { context: Context::new(&SHA256) }
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hasher")
+    }
+}
+
+impl Hasher {
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.context.update(bytes);
+    }
+
+    /// The digest of everything added.
+    pub fn finish(self) -> Digest {
+        use std::fmt::Write;
+        let mut hex = String::with_capacity(SHA256_HEX);
+        for byte in self.context.finish().as_ref() {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        Digest { hex }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn hash_of_nothing_is_the_known_one() {
+        assert_eq!(Digest::of(b"").to_string(), EMPTY);
+        assert_eq!(Digest::of(b"").short(), "sha256:e3b0c44298fc");
+    }
+
+    #[test]
+    fn only_one_spelling_is_accepted() {
+        let hex = EMPTY.trim_start_matches("sha256:");
+        let rows = [
+            ("short", format!("sha256:{}", hex.get(1..).unwrap_or("")), ParseDigestError::Hex),
+            ("long", format!("sha256:{hex}0"), ParseDigestError::Hex),
+            ("upper case", format!("sha256:{}", hex.to_uppercase()), ParseDigestError::Hex),
+            ("path", format!("sha256:../{}", hex.get(3..).unwrap_or("")), ParseDigestError::Hex),
+            ("dash", format!("sha256-{hex}"), ParseDigestError::Algorithm),
+            ("sha512", format!("sha512:{hex}{hex}"), ParseDigestError::Algorithm),
+            ("upper algorithm", format!("SHA256:{hex}"), ParseDigestError::Algorithm),
+            ("bare", hex.to_owned(), ParseDigestError::Algorithm),
+            ("newline", format!("{EMPTY}\n"), ParseDigestError::Hex),
+        ];
+        for (label, text, want) in rows {
+            assert_eq!(text.parse::<Digest>(), Err(want), "{label}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Image references: `[oci://]host[:port]/repository[:tag][@digest]`, one grammar, no guessing.
+//!
+//! The grammar is that of `distribution/reference` without its short names: a host has a dot, a
+//! port, or is `localhost`, so that a name never silently becomes one of a default registry.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::digest::{Digest, ParseDigestError};
+
+/// Longest `host/repository`, as in distribution/reference.
+const MAX_NAME: usize = 255;
+/// Longest tag (distribution-spec, "Pulling manifests").
+const MAX_TAG: usize = 128;
+
+/// Where a repository lives: `host[:port]` and the path below it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Repository {
+    host: String,
+    path: String,
+}
+
+impl Repository {
+    /// `host[:port]` as written, lower case.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The path, without a leading slash.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The host to connect to: Docker Hub answers on another name than people write.
+    pub fn api_host(&self) -> &str {
+        match self.host.as_str() {
+            "docker.io" | "index.docker.io" => "registry-1.docker.io",
+            host => host,
+        }
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.host, self.path)
+    }
+}
+
+/// A parsed image reference. A digest, where there is one, decides; the tag beside it is only told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Registry host and repository path.
+    pub repository: Repository,
+    /// The tag, if one was written.
+    pub tag: Option<String>,
+    /// The digest, if one was written.
+    pub digest: Option<Digest>,
+}
+
+/// Why a text is not a [`Reference`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ParseReferenceError {
+    /// An `http://` or `https://` URL.
+    #[error("write it without http:// or https://, as host/repository:tag")]
+    Scheme,
+    /// No host, or a first component that cannot be one.
+    #[error(
+        "it needs a registry host with a dot or a port, such as ghcr.io/team/app:1.0 (short names are not completed)"
+    )]
+    Host,
+    /// The repository path breaks the grammar.
+    #[error("\"{0}\" is not a repository path: lower-case letters, digits and single . _ - / between them")]
+    Repository(String),
+    /// The tag breaks the grammar.
+    #[error("\"{0}\" is not a tag: letters, digits, . _ -, at most 128, not starting with . or -")]
+    Tag(String),
+    /// The digest breaks the grammar.
+    #[error("after @: {0}")]
+    Digest(#[from] ParseDigestError),
+    /// Longer than any registry accepts.
+    #[error("host and repository have more than 255 characters")]
+    TooLong,
+}
+
+impl FromStr for Reference {
+    type Err = ParseReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.strip_prefix("oci://").unwrap_or(text);
+        if text.starts_with("http://") || text.starts_with("https://") {
+            return Err(ParseReferenceError::Scheme);
+        }
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => (rest, Some(digest.parse()?)),
+            None => (text, None),
+        };
+        let (host, rest) = rest.split_once('/').ok_or(ParseReferenceError::Host)?;
+        // The host is cut off first, so this colon can only belong to a tag.
+        let (path, tag) = match rest.split_once(':') {
+            Some((path, tag)) => (path, Some(tag)),
+            None => (rest, None),
+        };
+        if host.len() + 1 + path.len() > MAX_NAME {
+            return Err(ParseReferenceError::TooLong);
+        }
+        if !is_host(host) {
+            return Err(ParseReferenceError::Host);
+        }
+        if !is_repository_path(path) {
+            return Err(ParseReferenceError::Repository(path.to_owned()));
+        }
+        if let Some(tag) = tag.filter(|tag| !is_tag(tag)) {
+            return Err(ParseReferenceError::Tag(tag.to_owned()));
+        }
+        Ok(Self {
+            repository: Repository { host: host.to_ascii_lowercase(), path: path.to_owned() },
+            tag: tag.map(str::to_owned),
+            digest,
+        })
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.repository.fmt(f)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+fn is_host(host: &str) -> bool {
+    if let Some(rest) = host.strip_prefix('[') {
+        let Some((address, port)) = rest.split_once(']') else { return false };
+        let port = port.strip_prefix(':');
+        return address.parse::<std::net::Ipv6Addr>().is_ok() && port.is_none_or(is_port);
+    }
+    let (name, port) = match host.split_once(':') {
+        Some((name, port)) => (name, Some(port)),
+        None => (host, None),
+    };
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.split('.').all(label)
+        && port.is_none_or(is_port)
+        && (name.contains('.') || port.is_some() || name == "localhost")
+}
+
+fn is_port(port: &str) -> bool {
+    port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` between slashes (distribution-spec, "Pulling manifests").
+fn is_repository_path(path: &str) -> bool {
+    path.split('/').all(is_path_component)
+}
+
+fn is_path_component(component: &str) -> bool {
+    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let separator = |run: &str| matches!(run, "." | "_" | "__") || run.bytes().all(|b| b == b'-');
+    let bytes = component.as_bytes();
+    if !bytes.first().copied().is_some_and(alphanumeric) || !bytes.last().copied().is_some_and(alphanumeric) {
+        return false;
+    }
+    component.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()).filter(|run| !run.is_empty()).all(separator)
+}
+
+fn is_tag(tag: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    tag.len() <= MAX_TAG
+        && tag.bytes().next().is_some_and(word)
+        && tag.bytes().all(|b| word(b) || b == b'.' || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn accepted_references_read_back_the_same() {
+        let rows = [
+            "ghcr.io/home-operations/k8s-schemas:latest".to_owned(),
+            "localhost/app:1".to_owned(),
+            "localhost:5000/app".to_owned(),
+            "[::1]:5000/a/b:t".to_owned(),
+            "r.example/a__b/c--d/e.f_g:V1.0_x-y".to_owned(),
+            format!("r.example/app@{HEX}"),
+            format!("r.example:443/app:1.2@{HEX}"),
+        ];
+        for text in rows {
+            assert_eq!(text.parse::<Reference>().map(|r| r.to_string()), Ok(text.clone()), "{text}");
+            let with_scheme = format!("oci://{text}");
+            assert_eq!(with_scheme.parse::<Reference>().map(|r| r.to_string()), Ok(text));
+        }
+    }
+
+    #[test]
+    fn port_and_tag_are_not_confused() {
+        let parsed: Reference = "r.example:5000/app:5001".parse().unwrap();
+        assert_eq!(parsed.repository.host(), "r.example:5000");
+        assert_eq!(parsed.tag.as_deref(), Some("5001"));
+    }
+
+    #[test]
+    fn refused_references() {
+        use ParseReferenceError as E;
+        let rows = [
+            ("scheme", "https://ghcr.io/a/b:1".to_owned()),
+            ("short name", "nginx:1".to_owned()),
+            ("short name with path", "library/nginx:1".to_owned()),
+            ("userinfo", "user:pw@ghcr.io/a/b".to_owned()),
+            ("empty component", "ghcr.io/a//b".to_owned()),
+            ("dots", "ghcr.io/a/../b".to_owned()),
+            ("upper case repository", "ghcr.io/A/b".to_owned()),
+            ("percent", "ghcr.io/a%2fb".to_owned()),
+            ("two tags", "ghcr.io/a:b:c".to_owned()),
+            ("two digests", format!("ghcr.io/a@{HEX}@{HEX}")),
+            ("empty tag", "ghcr.io/a:".to_owned()),
+            ("long tag", format!("ghcr.io/a:{}", "t".repeat(129))),
+            ("long name", format!("ghcr.io/{}", "a".repeat(256))),
+            ("port 0", "ghcr.io:0/a".to_owned()),
+            ("port 99999", "ghcr.io:99999/a".to_owned()),
+            ("IPv6 zone", "[fe80::1%eth0]/a".to_owned()),
+            ("IDN", "gh\u{441}r.io/a".to_owned()),
+            ("space", "ghcr.io/a b".to_owned()),
+            ("newline", "ghcr.io/a:b\n".to_owned()),
+            ("query", "ghcr.io/a?x=y".to_owned()),
+            ("nothing", String::new()),
+        ];
+        for (label, text) in rows {
+            assert!(text.parse::<Reference>().is_err(), "{label}: {text}");
+        }
+        assert_eq!("http://a.b/c".parse::<Reference>(), Err(E::Scheme));
+        assert_eq!("nginx".parse::<Reference>(), Err(E::Host));
+    }
+}

@@ -1,0 +1,209 @@
+//! One pass over one object: the chain of the crate, step by step.
+//!
+//! The controller and `supercargo sync` both call [`pass`]. It knows nothing of status, events or
+//! tables: it answers with what was found and done, or with the one [`Failure`] that stopped it.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Semaphore;
+
+use crate::blob::{self, Progress, VerifiedBlob};
+use crate::failure::Failure;
+use crate::oci::Manifest;
+use crate::plan::{self, Observed, Plan, Revision};
+use crate::publish::{Outputs, Published};
+use crate::registry::{self, Pinned, Registry};
+use crate::request::{Limits, Request};
+use crate::storage::Volume;
+use crate::trust::{self, Approved};
+use crate::unpack::tree::Staged;
+use crate::unpack::{self, Stop};
+
+/// What passes share.
+pub struct Engine<R> {
+    /// Where artifacts come from.
+    pub registry: R,
+    /// Where files go.
+    pub outputs: Outputs,
+    /// The operator's bounds.
+    pub limits: Limits,
+    /// One permit per core: unpacking is work for the processor.
+    pub unpacking: Arc<Semaphore>,
+    /// Who is told how far downloads are.
+    pub progress: Option<Arc<dyn Progress>>,
+}
+
+impl<R> std::fmt::Debug for Engine<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("outputs", &self.outputs).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// What earlier passes left behind.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    /// What the object's status names as served.
+    pub recorded: Option<Revision>,
+    /// The last digest that was refused for good, and why.
+    pub refused: Option<(Revision, Failure)>,
+}
+
+/// A pass that ended well.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the reference means now.
+    pub pinned: Pinned,
+    /// What each output holds now.
+    pub published: Vec<Published>,
+    /// The manifest, where a new revision was published.
+    pub manifest: Option<Manifest>,
+}
+
+/// Brings the outputs in line with the request, within `spec.timeout`.
+pub async fn pass<R: Registry>(engine: &Engine<R>, request: &Request, before: &Before) -> Result<Outcome, Failure> {
+    let step = Step::default();
+    match tokio::time::timeout(request.timeout, steps(engine, request, before, &step)).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::timeout(request.timeout, step.now())),
+    }
+}
+
+async fn steps<R: Registry>(
+    engine: &Engine<R>,
+    request: &Request,
+    before: &Before,
+    step: &Step,
+) -> Result<Outcome, Failure> {
+    // Looked at first: a place that is not ours is refused before anybody is asked for anything.
+    let held = probe(engine, request).await?;
+    step.set("resolving the reference");
+    let pinned = registry::resolve(&engine.registry, &request.access, &request.reference).await?;
+    let observed = Observed {
+        recorded: before.recorded.clone(),
+        outputs: held.iter().map(|held| held.as_ref().map(|held| held.revision.clone())).collect(),
+        refused: before.refused.as_ref().map(|(revision, _)| revision.clone()),
+    };
+    match (plan::decide(request, &pinned, &observed), &before.refused) {
+        (Plan::Keep, _) => Ok(Outcome { pinned, published: held.into_iter().flatten().collect(), manifest: None }),
+        (Plan::Refuse, Some((_, failure))) => Err(failure.clone()),
+        (Plan::Publish | Plan::Refuse, _) => {
+            let digest = pinned.digest().clone();
+            publish(engine, request, pinned, step).await.map_err(|failure| failure.of(&digest))
+        }
+    }
+}
+
+/// What each target holds now.
+pub async fn probe<R: Registry>(engine: &Engine<R>, request: &Request) -> Result<Vec<Option<Published>>, Failure> {
+    let mut held = Vec::with_capacity(request.targets.len());
+    for target in &request.targets {
+        held.push(engine.outputs.probe(&request.object, target).await?);
+    }
+    Ok(held)
+}
+
+async fn publish<R: Registry>(
+    engine: &Engine<R>,
+    request: &Request,
+    pinned: Pinned,
+    step: &Step,
+) -> Result<Outcome, Failure> {
+    step.set("fetching the manifest");
+    let manifest = registry::manifest(&engine.registry, &request.access, &pinned).await?;
+    let approved = trust::approve(pinned, manifest);
+    let stages = stage(engine, request, &approved, step).await?;
+    step.set("publishing");
+    let Some((_, first)) = stages.first() else { return Err(Failure::internal("no stage was made")) };
+    let mut ready = Vec::with_capacity(request.targets.len());
+    for target in &request.targets {
+        ready.push(engine.outputs.prepare(request, target, approved.pinned(), first).await?);
+    }
+    let mut published = Vec::with_capacity(request.targets.len());
+    for (target, ready) in request.targets.iter().zip(ready) {
+        let staged = ready.stage_among(&stages).unwrap_or(first);
+        published.push(engine.outputs.commit(request, target, approved.pinned(), ready, staged).await?);
+    }
+    let (pinned, manifest) = approved.into_parts();
+    Ok(Outcome { pinned, published, manifest: Some(manifest) })
+}
+
+/// Fetches the layers once, and unpacks them on each filesystem that wants them.
+async fn stage<R: Registry>(
+    engine: &Engine<R>,
+    request: &Request,
+    approved: &Approved,
+    step: &Step,
+) -> Result<Vec<(Arc<Volume>, Arc<Staged>)>, Failure> {
+    let volumes = engine.outputs.stages(request)?;
+    let mut stages = Vec::with_capacity(volumes.len());
+    let mut blobs: Option<Vec<VerifiedBlob>> = None;
+    for volume in volumes {
+        let scratch = volume.scratch()?;
+        let fetched = if let Some(blobs) = blobs.take() {
+            blobs
+        } else {
+            step.set("fetching layers");
+            fetch(engine, request, approved, &scratch).await?
+        };
+        step.set("unpacking");
+        let permit = Arc::clone(&engine.unpacking).acquire_owned().await.map_err(Failure::internal)?;
+        let stop = Stop::new();
+        // A pass that is given up drops this future, and with it the guard, which stops the thread.
+        let guard = stop.clone().drop_guard();
+        let (manifest, sub_path, limits) = (approved.manifest().clone(), request.sub_path.clone(), engine.limits);
+        let work = tokio::task::spawn_blocking(move || {
+            let mut blobs = fetched;
+            let tree = unpack::into_tree(scratch, &manifest, &mut blobs, &limits, &stop)?;
+            // Making it durable waits for the disk, not the processor.
+            drop(permit);
+            Ok::<_, unpack::UnpackError>((tree.finish(&sub_path)?, blobs))
+        });
+        let (staged, unpacked) = work.await.map_err(Failure::internal)??;
+        drop(guard.disarm());
+        blobs = Some(unpacked);
+        stages.push((volume, Arc::new(staged)));
+    }
+    Ok(stages)
+}
+
+async fn fetch<R: Registry>(
+    engine: &Engine<R>,
+    request: &Request,
+    approved: &Approved,
+    scratch: &crate::storage::Scratch,
+) -> Result<Vec<VerifiedBlob>, Failure> {
+    let layers: Vec<_> = approved.manifest().layers.iter().filter(|layer| unpack::is_content(layer)).collect();
+    let total = layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+    let object = request.object.to_string();
+    let mut done = 0_u64;
+    let mut blobs = Vec::with_capacity(layers.len());
+    for layer in layers {
+        let progress = |bytes: u64| {
+            done = done.saturating_add(bytes);
+            if let Some(progress) = &engine.progress {
+                progress.downloaded(&object, done, total);
+            }
+        };
+        let limit = engine.limits.layer_bytes;
+        blobs.push(blob::fetch(&engine.registry, &request.access, approved, layer, scratch, limit, progress).await?);
+    }
+    Ok(blobs)
+}
+
+/// Which step a pass is in, for the message of a timeout.
+#[derive(Default)]
+struct Step(Mutex<&'static str>);
+
+impl Step {
+    fn set(&self, step: &'static str) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = step;
+    }
+
+    fn now(&self) -> &'static str {
+        let step = *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if step.is_empty() { "looking at the outputs" } else { step }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! Passes over a registry in memory and real directories.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::Reason;
+use crate::failure::Class;
+use crate::metrics::Metrics;
+use crate::oci::Digest;
+use crate::publish::config_map::ConfigMaps;
+use crate::request::{ObjectId, Secrets};
+use crate::testing::FakeRegistry;
+
+struct World {
+    root: tempfile::TempDir,
+    registry: FakeRegistry,
+    engine: Engine<FakeRegistry>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
+    fn with_limits(limits: Limits) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let volume = Arc::new(Volume::open(root.path()).unwrap());
+        let volumes = BTreeMap::from([("default".to_owned(), Arc::clone(&volume))]);
+        let config_maps = ConfigMaps::Directory(root.path().join("configmaps"));
+        let registry = FakeRegistry::default();
+        let engine = Engine {
+            registry: registry.clone(),
+            outputs: Outputs::new(volumes, volume, config_maps, Arc::new(Metrics::default())),
+            limits,
+            unpacking: Arc::new(Semaphore::new(1)),
+            progress: None,
+        };
+        Self { root, registry, engine }
+    }
+
+    /// The recorded revision is what a controller would have in status.
+    async fn pass(&self, spec: &Value, before: &Before) -> Result<Outcome, Failure> {
+        pass(&self.engine, &request(spec), before).await
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
+        fs_err::read_to_string(self.root.path().join("team/app/current").join(path)).ok()
+    }
+
+    fn object_dir(&self) -> std::path::PathBuf {
+        self.root.path().join("team/app")
+    }
+}
+
+fn request(spec: &Value) -> Request {
+    let object = ObjectId { namespace: "team".to_owned(), name: "app".to_owned(), uid: "uid-1".to_owned() };
+    Request::parse(object, &serde_json::from_value(spec.clone()).unwrap(), &Secrets::new()).unwrap()
+}
+
+fn recorded(spec: &Value, digest: &Digest) -> Before {
+    let fingerprint = request(spec).fingerprint.as_str().to_owned();
+    Before { recorded: Some(Revision { digest: digest.clone(), fingerprint }), refused: None }
+}
+
+fn listing(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs_err::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_tag_becomes_files_and_an_unchanged_tag_costs_one_question() {
+    let world = World::new();
+    let spec = json!({"image": "r.example/app:1"});
+    let digest = world.registry.push_files("1", &[("a.txt", "one"), ("d/b.txt", "two")]);
+    let outcome = world.pass(&spec, &Before::default()).await.unwrap();
+    assert_eq!(outcome.pinned.digest(), &digest);
+    assert_eq!(world.read("a.txt").as_deref(), Some("one"));
+    assert_eq!(world.read("d/b.txt").as_deref(), Some("two"));
+    assert_eq!(world.registry.asked().len(), 4, "resolve, manifest, two blobs");
+    assert!(listing(&world.root.path().join(".supercargo/staging")).is_empty());
+
+    let outcome = world.pass(&spec, &recorded(&spec, &digest)).await.unwrap();
+    assert!(outcome.manifest.is_none());
+    assert_eq!(world.registry.asked(), ["resolve"]);
+}
+
+#[tokio::test]
+async fn a_digest_is_never_looked_up() {
+    let world = World::new();
+    let digest = world.registry.push_files("1", &[("a.txt", "one")]);
+    let spec = json!({"image": format!("r.example/app:other@{digest}")});
+    let outcome = world.pass(&spec, &Before::default()).await.unwrap();
+    assert_eq!(outcome.pinned.tag(), Some("other"), "told, not used");
+    assert!(!world.registry.asked().contains(&"resolve".to_owned()));
+    world.pass(&spec, &recorded(&spec, &digest)).await.unwrap();
+    assert!(world.registry.asked().is_empty());
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_the_digest_are_never_published() {
+    let spec = json!({"image": "r.example/app:1"});
+    let rows: [(&str, &[u8]); 4] =
+        [("other bytes", b"oNe"), ("shorter", b"on"), ("longer", b"one and more"), ("empty", b"")];
+    for (label, bytes) in rows {
+        let world = World::new();
+        let digest = world.registry.push_files("1", &[("a.txt", "one")]);
+        world.registry.tamper(b"one", bytes);
+        let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
+        assert_eq!(failure.reason, Reason::DigestMismatch, "{label}: {failure:?}");
+        assert_eq!(failure.candidate, Some(digest), "{label}");
+        assert!(!world.object_dir().exists(), "{label}");
+    }
+    let world = World::new();
+    let digest = world.registry.push_files("1", &[("a.txt", "one")]);
+    world.registry.tamper_manifest(&digest, b"{}");
+    let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::DigestMismatch);
+}
+
+#[tokio::test]
+async fn a_refused_revision_leaves_the_old_one_and_is_not_fetched_again() {
+    let world = World::new();
+    let spec = json!({"image": "r.example/app:1"});
+    let old = world.registry.push_files("1", &[("a.txt", "one")]);
+    world.pass(&spec, &Before::default()).await.unwrap();
+    let new = world.registry.push_files("1", &[("../evil", "x")]);
+    let failure = world.pass(&spec, &recorded(&spec, &old)).await.unwrap_err();
+    assert_eq!((failure.class, failure.reason), (Class::Stalled, Reason::UnsafeArchive));
+    assert_eq!(world.read("a.txt").as_deref(), Some("one"));
+
+    world.registry.asked();
+    let refused = Revision { digest: new, fingerprint: request(&spec).fingerprint.as_str().to_owned() };
+    let before = Before { refused: Some((refused, failure.clone())), ..recorded(&spec, &old) };
+    assert_eq!(world.pass(&spec, &before).await.unwrap_err(), failure);
+    assert_eq!(world.registry.asked(), ["resolve"], "only the tag is looked at");
+
+    world.registry.push_files("1", &[("a.txt", "three")]);
+    world.pass(&spec, &before).await.unwrap();
+    assert_eq!(world.read("a.txt").as_deref(), Some("three"));
+}
+
+#[tokio::test]
+async fn old_trees_are_kept_for_their_readers_and_then_pruned() {
+    let world = World::new();
+    let spec = json!({"image": "r.example/app:1"});
+    for round in 0..5 {
+        world.registry.push_files("1", &[("a.txt", &round.to_string())]);
+        world.pass(&spec, &Before::default()).await.unwrap();
+        world.engine.outputs.prune(&request(&spec)).await.unwrap();
+    }
+    assert_eq!(listing(&world.object_dir().join("trees")).len(), 3, "the current one and two before it");
+    assert_eq!(listing(&world.object_dir()), [".artifact.json", "current", "trees"]);
+    assert_eq!(world.read("a.txt").as_deref(), Some("4"));
+}
+
+/// What a crash did, by name.
+type Harm = (&'static str, fn(&Path));
+
+#[tokio::test]
+async fn what_a_crash_leaves_is_mended_by_the_next_pass() {
+    let spec = json!({"image": "r.example/app:1"});
+    let harm: [Harm; 4] = [
+        ("link not yet made", |dir| fs_err::remove_file(dir.join("current")).unwrap()),
+        ("marker not yet written", |dir| {
+            fs_err::write(dir.join(".artifact.json"), r#"{"uid":"uid-1","trees":[]}"#).unwrap();
+        }),
+        ("tree lost", |dir| fs_err::remove_dir_all(dir.join("trees")).unwrap()),
+        ("link half made", |dir| {
+            fs_err::os::unix::fs::symlink("trees/x", dir.join(".current.new")).unwrap();
+            fs_err::remove_file(dir.join("current")).unwrap();
+        }),
+    ];
+    for (label, harm) in harm {
+        let world = World::new();
+        let digest = world.registry.push_files("1", &[("a.txt", "one")]);
+        world.pass(&spec, &Before::default()).await.unwrap();
+        harm(&world.object_dir());
+        let outcome = world.pass(&spec, &recorded(&spec, &digest)).await.unwrap();
+        assert!(outcome.manifest.is_some(), "{label}: published again");
+        assert_eq!(world.read("a.txt").as_deref(), Some("one"), "{label}");
+        assert_eq!(listing(&world.object_dir()), [".artifact.json", "current", "trees"], "{label}");
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_is_not_ours_is_left_alone_before_anybody_is_asked() {
+    let world = World::new();
+    let spec = json!({"image": "r.example/app:1"});
+    world.registry.push_files("1", &[("a.txt", "one")]);
+    fs_err::create_dir_all(world.object_dir()).unwrap();
+    fs_err::write(world.object_dir().join("mine"), "precious").unwrap();
+    let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
+    assert_eq!((failure.class, failure.reason), (Class::Stalled, Reason::OutputConflict));
+    assert!(world.registry.asked().is_empty());
+    world.engine.outputs.remove_from_volumes(&request(&spec).object).await.unwrap();
+    assert_eq!(listing(&world.object_dir()), ["mine"]);
+
+    fs_err::remove_file(world.object_dir().join("mine")).unwrap();
+    world.pass(&spec, &Before::default()).await.unwrap();
+    world.engine.outputs.remove_from_volumes(&request(&spec).object).await.unwrap();
+    assert!(!world.root.path().join("team").exists(), "nothing of ours is left");
+}
+
+#[tokio::test]
+async fn a_config_map_has_a_key_for_each_file_or_is_refused_whole() {
+    let world = World::new();
+    let spec = |separator: &str| {
+        json!({"image": "r.example/app:1", "files": {"subPath": "rules"},
+            "outputs": [{"name": "rules", "configMap": {"name": "rules", "separator": separator}}]})
+    };
+    let path = world.root.path().join("configmaps/team/app/rules.yaml");
+    let digest = world.registry.push_files("1", &[("rules/x/a.yaml", "a: 1"), ("rules/b", "b"), ("other", "o")]);
+    let outcome = world.pass(&spec("__"), &Before::default()).await.unwrap();
+    assert_eq!(outcome.published[0].files, 2);
+    let text = fs_err::read_to_string(&path).unwrap();
+    assert!(text.contains("x__a.yaml: ") && text.contains(&digest.to_string()), "{text}");
+    let outcome = world.pass(&spec("__"), &recorded(&spec("__"), &digest)).await.unwrap();
+    assert!(outcome.manifest.is_none(), "unchanged");
+
+    fs_err::write(&path, text.replace("a: 1", "a: 2")).unwrap();
+    let outcome = world.pass(&spec("__"), &recorded(&spec("__"), &digest)).await.unwrap();
+    assert!(outcome.manifest.is_some(), "somebody changed it");
+
+    let before = fs_err::read_to_string(&path).unwrap();
+    let big = "x".repeat(900 * 1024 + 1);
+    let rows = [
+        ("two paths on one key", vec![("rules/a/b", "1"), ("rules/a.b", "2")], ".", Reason::OutputConflict),
+        ("illegal key", vec![("rules/a b", "1")], "__", Reason::OutputConflict),
+        ("too large", vec![("rules/big", big.as_str())], "__", Reason::OutputTooLarge),
+    ];
+    for (label, files, separator, want) in rows {
+        world.registry.push_files("1", &files);
+        let failure = world.pass(&spec(separator), &Before::default()).await.unwrap_err();
+        assert_eq!((failure.class, failure.reason), (Class::Stalled, want), "{label}");
+        assert_eq!(fs_err::read_to_string(&path).unwrap(), before, "{label}");
+    }
+}
+
+#[tokio::test]
+async fn limits_hold_before_a_byte_is_fetched() {
+    let world = World::with_limits(Limits { layer_bytes: 10, ..Limits::default() });
+    let spec = json!({"image": "r.example/app:1"});
+    world.registry.push_files("1", &[("a", "more than ten bytes")]);
+    let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
+    assert_eq!((failure.class, failure.reason), (Class::Stalled, Reason::LimitExceeded));
+    assert!(failure.message.contains("--max-layer-bytes=10"), "{}", failure.message);
+    assert_eq!(world.registry.asked(), ["resolve", "manifest"]);
+}
+
+#[tokio::test]
+async fn an_artifact_without_content_is_an_empty_tree() {
+    let world = World::new();
+    let spec = json!({"image": "r.example/app:1"});
+    world.registry.push("1", &[("application/vnd.oci.empty.v1+json", json!({}), b"{}")]);
+    let outcome = world.pass(&spec, &Before::default()).await.unwrap();
+    assert_eq!(outcome.published[0].files, 0);
+    assert_eq!(world.registry.asked(), ["resolve", "manifest"], "what is not content is not fetched");
+}
+
+#[tokio::test]
+async fn an_output_on_an_unknown_volume_says_which_there_are() {
+    let world = World::new();
+    let spec = json!({"image": "r.example/app:1", "outputs": [{"name": "o", "volume": {"name": "nope"}}]});
+    let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::InvalidSpec);
+    assert!(failure.message.contains("this operator has default"), "{}", failure.message);
+}

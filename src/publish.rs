@@ -1,0 +1,226 @@
+//! From a stage to what consumers read, and what they read now.
+//!
+//! Whatever is published stays as it is until its successor is complete. What is there and is not
+//! ours is never taken over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::metrics::Metrics;
+use crate::plan::Revision;
+use crate::registry::Pinned;
+use crate::request::{ObjectId, Place, Request, Target};
+use crate::storage::{StorageError, Volume};
+use crate::unpack::tree::Staged;
+
+pub mod config_map;
+pub mod volume;
+
+use config_map::{ConfigMaps, Prepared};
+
+/// Why something could not be published, or looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The operator has no such volume.
+    #[error("output {output} names volume {name:?}; this operator has {have}")]
+    NoVolume {
+        /// Name of the output.
+        output: String,
+        /// The volume's name.
+        name: String,
+        /// The volumes that there are.
+        have: String,
+    },
+    /// Something foreign is in the way, or names do not fit.
+    #[error("{0}")]
+    Conflict(String),
+    /// Too much for the kind of output.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The volume.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The API server.
+    #[error("ConfigMap {name}: {source}")]
+    Api {
+        /// Its name.
+        name: String,
+        /// What the API server said.
+        source: Box<kube::Error>,
+    },
+    /// A blocking task did not end by itself.
+    #[error("a publishing task was aborted")]
+    Aborted,
+}
+
+/// What a consumer can see right now in one output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Name of the output.
+    pub output: String,
+    /// `Volume` or `ConfigMap`.
+    pub kind: &'static str,
+    /// Where to look.
+    pub location: String,
+    /// What it was made from.
+    pub revision: Revision,
+    /// Files, or keys.
+    pub files: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Entries that this kind of output cannot hold.
+    pub skipped: u64,
+}
+
+/// Everything this process can publish to.
+#[derive(Debug)]
+pub struct Outputs {
+    volumes: BTreeMap<String, Arc<Volume>>,
+    /// For artifacts that go to no volume.
+    work: Arc<Volume>,
+    config_maps: ConfigMaps,
+    metrics: Arc<Metrics>,
+}
+
+/// One output, ready to be made visible.
+pub(crate) enum Ready {
+    /// A tree on a volume.
+    Volume(Arc<Volume>),
+    /// A ConfigMap that fits.
+    ConfigMap(Box<Prepared>),
+}
+
+impl Ready {
+    /// The stage on the filesystem that this output is on; `None` where any will do.
+    pub(crate) fn stage_among<'a>(&self, stages: &'a [(Arc<Volume>, Arc<Staged>)]) -> Option<&'a Arc<Staged>> {
+        match self {
+            Self::Volume(volume) => stages.iter().find(|(of, _)| Arc::ptr_eq(of, volume)).map(|(_, staged)| staged),
+            Self::ConfigMap(_) => None,
+        }
+    }
+}
+
+impl Outputs {
+    /// `work` is a private place for stages of artifacts without a volume output.
+    pub fn new(
+        volumes: BTreeMap<String, Arc<Volume>>,
+        work: Arc<Volume>,
+        config_maps: ConfigMaps,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { volumes, work, config_maps, metrics }
+    }
+
+    /// The distinct volumes that stages are needed on: those of the targets, or the work place.
+    pub(crate) fn stages(&self, request: &Request) -> Result<Vec<Arc<Volume>>, PublishError> {
+        let mut stages = Vec::new();
+        for target in &request.targets {
+            if let Place::Volume { volume } = &target.place {
+                stages.push(self.volume(target, volume)?);
+            }
+        }
+        if stages.is_empty() {
+            stages.push(Arc::clone(&self.work));
+        }
+        Ok(stages)
+    }
+
+    /// What the target holds now; `None` where that is nothing, or not whole.
+    pub(crate) async fn probe(&self, object: &ObjectId, target: &Target) -> Result<Option<Published>, PublishError> {
+        match &target.place {
+            Place::Volume { volume } => {
+                let (volume, object, name) = (self.volume(target, volume)?, object.clone(), volume.clone());
+                let output = target.output.clone();
+                blocking(move || volume::probe(&volume, &name, &object, &output)).await
+            }
+            Place::ConfigMap { name, .. } => self.config_maps.probe(object, &target.output, name).await,
+        }
+    }
+
+    /// Everything that can be refused is refused here, before anything is visible.
+    pub(crate) async fn prepare(
+        &self,
+        request: &Request,
+        target: &Target,
+        pinned: &Pinned,
+        staged: &Arc<Staged>,
+    ) -> Result<Ready, PublishError> {
+        match &target.place {
+            Place::Volume { volume } => Ok(Ready::Volume(self.volume(target, volume)?)),
+            Place::ConfigMap { name, immutable, separator } => {
+                let (staged, separator) = (Arc::clone(staged), separator.clone());
+                let content = blocking(move || config_map::content(&staged, &separator)).await?;
+                let prepared = config_map::prepare(request, &target.output, name, *immutable, pinned, content);
+                Ok(Ready::ConfigMap(Box::new(prepared)))
+            }
+        }
+    }
+
+    /// Makes one output visible. Doing it twice is doing it once.
+    pub(crate) async fn commit(
+        &self,
+        request: &Request,
+        target: &Target,
+        pinned: &Pinned,
+        ready: Ready,
+        staged: &Arc<Staged>,
+    ) -> Result<Published, PublishError> {
+        match ready {
+            Ready::Volume(volume) => {
+                let (staged, pinned, object) = (Arc::clone(staged), pinned.clone(), request.object.clone());
+                let (fingerprint, target) = (request.fingerprint.clone(), target.clone());
+                blocking(move || volume::commit(&volume, &target, &object, &pinned, &fingerprint, &staged)).await
+            }
+            Ready::ConfigMap(prepared) => self.config_maps.commit(&request.object, *prepared, &self.metrics).await,
+        }
+    }
+
+    /// Takes away what an output held that the spec does not name any more.
+    pub async fn withdraw(&self, object: &ObjectId, kind: &str, location: &str) -> Result<(), PublishError> {
+        if kind == volume::KIND {
+            let Some(volume) = location.split(':').next().and_then(|name| self.volumes.get(name)) else {
+                return Ok(());
+            };
+            let (volume, object) = (Arc::clone(volume), object.clone());
+            return blocking(move || volume::remove(&volume, &object)).await;
+        }
+        self.config_maps.withdraw(object, location, &self.metrics).await
+    }
+
+    /// Removes the object's directory from every volume that has one.
+    pub async fn remove_from_volumes(&self, object: &ObjectId) -> Result<(), PublishError> {
+        for volume in self.volumes.values() {
+            let (volume, object) = (Arc::clone(volume), object.clone());
+            blocking(move || volume::remove(&volume, &object)).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes old trees. Only after status has been written, so that status never names what is gone.
+    pub async fn prune(&self, request: &Request) -> Result<(), PublishError> {
+        for target in &request.targets {
+            if let Place::Volume { volume } = &target.place {
+                let (volume, object) = (self.volume(target, volume)?, request.object.clone());
+                blocking(move || volume::prune(&volume, &object)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn volume(&self, target: &Target, name: &str) -> Result<Arc<Volume>, PublishError> {
+        self.volumes.get(name).cloned().ok_or_else(|| PublishError::NoVolume {
+            output: target.output.clone(),
+            name: name.to_owned(),
+            have: match self.volumes.len() {
+                0 => "no volume".to_owned(),
+                _ => self.volumes.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+            },
+        })
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PublishError> + Send + 'static,
+) -> Result<T, PublishError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| PublishError::Aborted)?
+}

@@ -1,0 +1,230 @@
+//! Files on a shared volume.
+//!
+//! ```text
+//! <root>/<namespace>/<name>/        what a consumer mounts; never replaced while its object lives
+//!   current -> trees/<tree>         replaced by rename: a reader sees one whole revision or another
+//!   trees/<manifest hex>-<finger>/  complete when it appears, never changed, removed when old
+//!   .artifact.json                  whose this is and what is in it
+//! ```
+//!
+//! A crash leaves the old link or the new one. `.artifact.json` is written before anything else is
+//! put into a new directory, so a directory that has things in it but no such file is not ours; and
+//! it is written again after the link has moved, so where the two disagree the revision is
+//! published again.
+
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, Mode};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::{PublishError, Published};
+use crate::oci::Digest;
+use crate::plan::Revision;
+use crate::registry::Pinned;
+use crate::request::{Fingerprint, ObjectId, Target};
+use crate::storage::{self, During, StorageError, Volume};
+use crate::unpack::tree::Staged;
+
+/// `kind` of this output in status.
+pub const KIND: &str = "Volume";
+
+const CURRENT: &str = "current";
+const TREES: &str = "trees";
+const MARKER: &str = ".artifact.json";
+/// Most bytes of the marker.
+const MAX_MARKER: u64 = 64 * 1024;
+/// Trees kept beside the current one, for readers that are still in them.
+const KEPT: usize = 2;
+
+/// The content of `.artifact.json`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Marker {
+    /// The object's uid; empty where there is no cluster.
+    uid: String,
+    /// What is under `current`; absent in a directory that was only just made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<MarkerRevision>,
+    /// The current tree and those before it that are kept, newest first.
+    #[serde(default)]
+    trees: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MarkerRevision {
+    image: String,
+    digest: Digest,
+    fingerprint: String,
+    files: u64,
+    bytes: u64,
+    list_digest: Digest,
+}
+
+/// What the object's directory holds, if it is whole.
+pub(super) fn probe(
+    volume: &Volume,
+    name: &str,
+    object: &ObjectId,
+    output: &str,
+) -> Result<Option<Published>, PublishError> {
+    let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(None) };
+    let Some(marker) = own_marker(volume, dir.as_fd(), object)? else { return Ok(None) };
+    let (Some(revision), Some(tree)) = (&marker.revision, marker.trees.first()) else { return Ok(None) };
+    if marker.uid != object.uid || current(dir.as_fd())?.as_ref() != Some(tree) {
+        return Ok(None);
+    }
+    match storage::open_dir(dir.as_fd(), &format!("{TREES}/{tree}")) {
+        Ok(_) => Ok(Some(published(name, object, output, revision))),
+        Err(error) if error.is_absent() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Moves a staged tree in and points `current` at it.
+pub(super) fn commit(
+    volume: &Volume,
+    target: &Target,
+    object: &ObjectId,
+    pinned: &Pinned,
+    fingerprint: &Fingerprint,
+    staged: &Staged,
+) -> Result<Published, PublishError> {
+    let dir = volume.dir(&object.namespace, &object.name)?;
+    let dir = dir.as_fd();
+    let mut marker = match own_marker(volume, dir, object)? {
+        Some(marker) => marker,
+        None => claim(dir, object)?,
+    };
+    let tree = format!("{}-{}", pinned.digest().hex(), fingerprint.as_str());
+    let trees = storage::make_dir(dir, TREES, Mode::from_raw_mode(0o755))?;
+    if current(dir)?.as_ref() != Some(&tree) {
+        // Left by a crash, or kept from an earlier visit to this revision: nothing points to it.
+        storage::remove_tree(&trees, &tree)?;
+    }
+    match staged.move_to(&trees, &tree) {
+        // What `current` points at is not touched, and has the same content by its name.
+        Ok(()) | Err(Errno::EXIST | Errno::NOTEMPTY) => {}
+        Err(errno) => return Err(StorageError::new(format!("move the tree into {TREES}"), errno).into()),
+    }
+    storage::sync(trees.as_fd(), TREES)?;
+    point_current_at(dir, &tree)?;
+    marker.trees.retain(|kept| *kept != tree);
+    marker.trees.insert(0, tree);
+    marker.trees.truncate(1 + KEPT);
+    marker.uid.clone_from(&object.uid);
+    let revision = MarkerRevision {
+        image: pinned.to_string(),
+        digest: pinned.digest().clone(),
+        fingerprint: fingerprint.as_str().to_owned(),
+        files: staged.files(),
+        bytes: staged.bytes(),
+        list_digest: staged.list_digest(),
+    };
+    let volume_name = match &target.place {
+        crate::request::Place::Volume { volume } => volume.as_str(),
+        crate::request::Place::ConfigMap { .. } => "",
+    };
+    let published = published(volume_name, object, &target.output, &revision);
+    marker.revision = Some(revision);
+    write_marker(dir, &marker)?;
+    Ok(published)
+}
+
+/// Removes the trees that the marker does not list any more.
+pub(super) fn prune(volume: &Volume, object: &ObjectId) -> Result<(), PublishError> {
+    let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(()) };
+    let Some(marker) = own_marker(volume, dir.as_fd(), object)? else { return Ok(()) };
+    let current = current(dir.as_fd())?;
+    let trees = storage::open_dir(dir.as_fd(), TREES)?;
+    for name in storage::names(&trees)? {
+        if !marker.trees.contains(&name) && current.as_ref() != Some(&name) {
+            storage::remove_tree(&trees, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the object's directory, if it is ours. A directory or volume that is gone is success.
+pub(super) fn remove(volume: &Volume, object: &ObjectId) -> Result<(), PublishError> {
+    let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(()) };
+    match own_marker(volume, dir.as_fd(), object) {
+        Ok(Some(_)) => Ok(volume.remove_dir(&object.namespace, &object.name)?),
+        // Empty, or somebody else's.
+        Ok(None) | Err(PublishError::Conflict(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The directory's marker; `None` for an empty directory; a conflict for one that is not ours.
+fn own_marker(volume: &Volume, dir: BorrowedFd<'_>, object: &ObjectId) -> Result<Option<Marker>, PublishError> {
+    let foreign = |why: &str| {
+        let path = volume.path().join(&object.namespace).join(&object.name);
+        PublishError::Conflict(format!("{} {why}; move it away to let supercargo use the place", path.display()))
+    };
+    match storage::open_file(dir, MARKER) {
+        Ok(file) => {
+            let mut text = String::new();
+            file.take(MAX_MARKER)
+                .read_to_string(&mut text)
+                .map_err(|error| StorageError::from_io(format!("read {MARKER}"), &error))?;
+            serde_json::from_str(&text).map(Some).map_err(|_| foreign(&format!("has a {MARKER} that is not ours")))
+        }
+        Err(error) if error.is_absent() => {
+            let only_ours = |name: &String| name.starts_with(&format!(".{MARKER}"));
+            if storage::names(dir)?.iter().all(only_ours) {
+                Ok(None)
+            } else {
+                Err(foreign("has files that are not ours"))
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes an empty directory ours.
+fn claim(dir: BorrowedFd<'_>, object: &ObjectId) -> Result<Marker, PublishError> {
+    let marker = Marker { uid: object.uid.clone(), ..Marker::default() };
+    write_marker(dir, &marker)?;
+    Ok(marker)
+}
+
+fn write_marker(dir: BorrowedFd<'_>, marker: &Marker) -> Result<(), PublishError> {
+    let bytes = serde_json::to_vec_pretty(marker)
+        .map_err(|error| StorageError::from_io(format!("write {MARKER}"), &error.into()))?;
+    Ok(storage::replace_file(dir, MARKER, &bytes)?)
+}
+
+/// The tree that `current` points at.
+fn current(dir: BorrowedFd<'_>) -> Result<Option<String>, StorageError> {
+    let link = match rustix::fs::readlinkat(dir, CURRENT, Vec::new()) {
+        Err(Errno::NOENT | Errno::INVAL) => return Ok(None),
+        link => link.during(|| format!("read link {CURRENT}"))?,
+    };
+    Ok(link.to_str().ok().and_then(|text| text.strip_prefix("trees/")).map(str::to_owned))
+}
+
+fn point_current_at(dir: BorrowedFd<'_>, tree: &str) -> Result<(), StorageError> {
+    const FRESH: &str = ".current.new";
+    match rustix::fs::unlinkat(dir, FRESH, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno).during(|| format!("remove {FRESH}")),
+    }
+    rustix::fs::symlinkat(format!("{TREES}/{tree}"), dir, FRESH).during(|| format!("create link {FRESH}"))?;
+    rustix::fs::renameat(dir, FRESH, dir, CURRENT).during(|| format!("rename {FRESH} to {CURRENT}"))?;
+    storage::sync(dir, "the object's directory")
+}
+
+fn published(volume: &str, object: &ObjectId, output: &str, revision: &MarkerRevision) -> Published {
+    Published {
+        output: output.to_owned(),
+        kind: KIND,
+        location: format!("{volume}:{}/{}/{CURRENT}", object.namespace, object.name),
+        revision: Revision { digest: revision.digest.clone(), fingerprint: revision.fingerprint.clone() },
+        files: revision.files,
+        bytes: revision.bytes,
+        skipped: 0,
+    }
+}

@@ -1,0 +1,328 @@
+//! From what the user wrote to what is to be done: the last place that sees a raw string.
+//!
+//! [`Request::parse`] looks at the spec together with the Secrets it names. It does no I/O: the
+//! caller has fetched the Secrets.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::api::OCIArtifactSpec;
+use crate::api::spec::{OutputSpec, parse_duration};
+use crate::oci::reference::ParseReferenceError;
+use crate::oci::{Hasher, Reference};
+use crate::registry::Access;
+use crate::registry::credentials::{Keychain, SecretData, SecretError};
+use crate::unpack::path::{EntryPath, PathError};
+
+/// Raised when unpacking or an output changes what it makes of the same bytes, so that everything
+/// published by an older version is made again.
+const FORMAT: &str = "1";
+
+/// The object a request came from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid; empty where there is no cluster.
+    pub uid: String,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Everything a pass needs to know, valid together.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Whose request it is.
+    pub object: ObjectId,
+    /// What to resolve.
+    pub reference: Reference,
+    /// How to talk to the registry.
+    pub access: Access,
+    /// Time between two looks at a tag.
+    pub interval: Duration,
+    /// Bound on the whole pass.
+    pub timeout: Duration,
+    /// The directory of the artifact that is published.
+    pub sub_path: EntryPath,
+    /// Where the files go.
+    pub targets: Vec<Target>,
+    /// Over everything here that changes what is published.
+    pub fingerprint: Fingerprint,
+}
+
+/// One place where the files go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Name of the output.
+    pub output: String,
+    /// The place.
+    pub place: Place,
+}
+
+/// The kinds of places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `<namespace>/<object>/current` on a volume of the operator.
+    Volume {
+        /// Name of the volume.
+        volume: String,
+    },
+    /// Keys of a ConfigMap.
+    ConfigMap {
+        /// Name of the ConfigMap.
+        name: String,
+        /// Whether it is made immutable.
+        immutable: bool,
+        /// What stands for `/` in keys.
+        separator: String,
+    },
+}
+
+/// Tells two requests apart that would publish different things for one digest: 12 hex digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    fn of(sub_path: &EntryPath, targets: &[Target]) -> Self {
+        let mut hasher = Hasher::default();
+        let mut add = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        add(FORMAT);
+        add(sub_path.as_str());
+        for Target { output, place } in targets {
+            add(output);
+            match place {
+                Place::Volume { volume } => ["volume", volume].into_iter().for_each(&mut add),
+                Place::ConfigMap { name, immutable, separator } => {
+                    ["configMap", name, if *immutable { "immutable" } else { "" }, separator]
+                        .into_iter()
+                        .for_each(&mut add);
+                }
+            }
+        }
+        let digest = hasher.finish();
+        Self(digest.hex().get(..12).unwrap_or_default().to_owned())
+    }
+
+    /// The text, as status, annotations and directory names have it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The Secrets that a spec names, as they were found; `None` for one that does not exist.
+pub type Secrets = BTreeMap<String, Option<SecretData>>;
+
+/// Bounds that the operator sets for everybody.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of one layer as transferred.
+    pub layer_bytes: u64,
+    /// Bytes of all files of one artifact together, archives' own overhead included.
+    pub extracted_bytes: u64,
+    /// Files, directories and links of one artifact together.
+    pub entries: u64,
+    /// Components of a path.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { layer_bytes: 1 << 30, extracted_bytes: 2 << 30, entries: 100_000, depth: 64 }
+    }
+}
+
+/// Why a spec cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// `spec.image`.
+    #[error("spec.image: {0}")]
+    Image(#[from] ParseReferenceError),
+    /// `spec.interval` or `spec.timeout`.
+    #[error("spec.{field}: \"{text}\" is not a duration such as 90s, 10m or 1h30m, or is out of bounds")]
+    Duration {
+        /// Which.
+        field: &'static str,
+        /// What was written.
+        text: String,
+    },
+    /// `spec.files.subPath`.
+    #[error("spec.files.subPath {0}")]
+    SubPath(PathError),
+    /// An output names no place, or several.
+    #[error("output {0}: set exactly one of volume and configMap")]
+    Place(String),
+    /// Two outputs in one place.
+    #[error("outputs {0} and {1} go to the same place")]
+    SamePlace(String, String),
+    /// The object's own name could not be a directory name.
+    #[error("namespace and name must be Kubernetes names: \"{0}\"")]
+    Name(String),
+    /// A Secret is missing.
+    #[error("Secret {0} does not exist in this namespace")]
+    SecretNotFound(String),
+    /// A Secret is there but no use.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+impl Request {
+    /// Parses a spec. `secrets` holds an entry for each Secret that [`secret_names`] lists.
+    pub fn parse(object: ObjectId, spec: &OCIArtifactSpec, secrets: &Secrets) -> Result<Self, RequestError> {
+        for name in [&object.namespace, &object.name] {
+            if !is_kubernetes_name(name) {
+                return Err(RequestError::Name(name.clone()));
+            }
+        }
+        let mut reference: Reference = spec.image.parse()?;
+        if reference.tag.is_none() && reference.digest.is_none() {
+            reference.tag = Some("latest".to_owned());
+        }
+        let sub_path = match &spec.files.sub_path {
+            Some(text) => EntryPath::parse(text.as_bytes()).map_err(RequestError::SubPath)?,
+            None => EntryPath::root(),
+        };
+        let targets = spec.outputs.iter().map(target).collect::<Result<Vec<_>, _>>()?;
+        let fingerprint = Fingerprint::of(&sub_path, &targets);
+        for (index, one) in targets.iter().enumerate() {
+            if let Some(other) = targets.iter().take(index).find(|other| other.place.is_same(&one.place)) {
+                return Err(RequestError::SamePlace(other.output.clone(), one.output.clone()));
+            }
+        }
+        let mut keychain = Keychain::default();
+        for name in secret_names(spec) {
+            let secret = secrets.get(name).and_then(Option::as_ref);
+            keychain.add(name, secret.ok_or_else(|| RequestError::SecretNotFound(name.to_owned()))?)?;
+        }
+        Ok(Self {
+            object,
+            reference,
+            access: Access { keychain, plain_http: spec.registry.plain_http },
+            interval: duration("interval", &spec.interval, Duration::from_secs(1))?,
+            timeout: duration("timeout", &spec.timeout, Duration::from_secs(1))?,
+            sub_path,
+            targets,
+            fingerprint,
+        })
+    }
+}
+
+impl Place {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Volume { volume: a }, Self::Volume { volume: b })
+            | (Self::ConfigMap { name: a, .. }, Self::ConfigMap { name: b, .. }) => a == b,
+            (Self::Volume { .. }, Self::ConfigMap { .. }) | (Self::ConfigMap { .. }, Self::Volume { .. }) => false,
+        }
+    }
+}
+
+/// The Secrets that a spec names, in its order.
+pub fn secret_names(spec: &OCIArtifactSpec) -> impl Iterator<Item = &str> {
+    spec.registry.pull_secrets.iter().map(|secret| secret.name.as_str())
+}
+
+fn target(output: &OutputSpec) -> Result<Target, RequestError> {
+    let place = match (&output.volume, &output.config_map) {
+        (Some(volume), None) => Place::Volume { volume: volume.name.clone() },
+        (None, Some(map)) => {
+            Place::ConfigMap { name: map.name.clone(), immutable: map.immutable, separator: map.separator.clone() }
+        }
+        (Some(_), Some(_)) | (None, None) => return Err(RequestError::Place(output.name.clone())),
+    };
+    Ok(Target { output: output.name.clone(), place })
+}
+
+fn duration(field: &'static str, text: &str, least: Duration) -> Result<Duration, RequestError> {
+    parse_duration(text)
+        .filter(|duration| *duration >= least)
+        .ok_or_else(|| RequestError::Duration { field, text: text.to_owned() })
+}
+
+/// RFC 1123 subdomain. With a cluster the API server has seen to it; files were seen by nobody.
+fn is_kubernetes_name(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    name.len() <= 253
+        && name.split('.').all(|label| {
+            !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object() -> ObjectId {
+        ObjectId { namespace: "team-a".to_owned(), name: "schemas".to_owned(), uid: "u".to_owned() }
+    }
+
+    fn parse(spec: serde_json::Value) -> Result<Request, RequestError> {
+        Request::parse(object(), &serde_json::from_value(spec).unwrap(), &Secrets::new())
+    }
+
+    #[test]
+    fn the_shortest_spec_means_latest_on_the_default_volume() {
+        let request = parse(json!({"image": "ghcr.io/a/b"})).unwrap();
+        assert_eq!(request.reference.tag.as_deref(), Some("latest"));
+        assert_eq!(request.interval, Duration::from_secs(600));
+        let place = Place::Volume { volume: "default".to_owned() };
+        assert_eq!(request.targets, [Target { output: "files".to_owned(), place }]);
+    }
+
+    #[test]
+    fn what_changes_the_content_changes_the_fingerprint_and_nothing_else_does() {
+        let of = |spec| parse(spec).unwrap().fingerprint;
+        let base = of(json!({"image": "ghcr.io/a/b:1"}));
+        assert_eq!(base, of(json!({"image": "ghcr.io/a/b:2", "interval": "1h", "timeout": "1m"})));
+        let config_map = |more: serde_json::Value| {
+            let mut map = json!({"name": "m"});
+            map.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            of(json!({"image": "ghcr.io/a/b:1", "outputs": [{"name": "files", "configMap": map}]}))
+        };
+        let different = [
+            base,
+            of(json!({"image": "ghcr.io/a/b:1", "files": {"subPath": "x"}})),
+            of(json!({"image": "ghcr.io/a/b:1", "outputs": []})),
+            of(json!({"image": "ghcr.io/a/b:1", "outputs": [{"name": "files", "volume": {"name": "other"}}]})),
+            config_map(json!({})),
+            config_map(json!({"immutable": true})),
+            config_map(json!({"separator": "."})),
+        ];
+        for (index, one) in different.iter().enumerate() {
+            assert!(!different.iter().skip(index + 1).any(|other| other == one), "row {index}");
+        }
+    }
+
+    #[test]
+    fn a_spec_that_admission_did_not_see_is_refused_with_its_field() {
+        let rows = [
+            (json!({"image": "nginx"}), "spec.image"),
+            (json!({"image": "ghcr.io/a/b", "interval": "soon"}), "spec.interval"),
+            (json!({"image": "ghcr.io/a/b", "timeout": "0s"}), "spec.timeout"),
+            (json!({"image": "ghcr.io/a/b", "files": {"subPath": "../x"}}), "spec.files.subPath"),
+            (json!({"image": "ghcr.io/a/b", "outputs": [{"name": "o"}]}), "output o"),
+            (
+                json!({"image": "ghcr.io/a/b", "outputs": [{"name": "o", "volume": {}}, {"name": "p", "volume": {}}]}),
+                "outputs o and p",
+            ),
+            (json!({"image": "ghcr.io/a/b", "registry": {"pullSecrets": [{"name": "s"}]}}), "Secret s"),
+        ];
+        for (spec, want) in rows {
+            let error = parse(spec).unwrap_err().to_string();
+            assert!(error.contains(want), "{error}");
+        }
+        let outside = ObjectId { name: "../x".to_owned(), ..object() };
+        let spec: OCIArtifactSpec = serde_json::from_value(json!({"image": "ghcr.io/a/b"})).unwrap();
+        assert!(matches!(Request::parse(outside, &spec, &Secrets::new()), Err(RequestError::Name(_))));
+    }
+}

@@ -1,0 +1,309 @@
+//! Directories on a volume, reached by handle only.
+//!
+//! ```text
+//! <root>/                    one per --volume NAME=PATH
+//!   .supercargo/             0700, ours
+//!     lock                   shared by every process that uses the root; taken alone to sweep
+//!     staging/<random>/      one per pass, removed with its [`Scratch`], or swept at the next start
+//! ```
+//!
+//! A root is opened once. Below it nothing is ever named by a path that the kernel could resolve
+//! through a link or out of the root: every call is relative to a directory handle and goes through
+//! `open_dir` or `open_file` (openat2, Linux 5.6). Decisions about *what* may be there are the
+//! callers'.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// Where everything of ours on a root is.
+const PRIVATE: &str = ".supercargo";
+/// Deepest tree that [`remove_tree`] descends into: far more than any limit on entries lets exist.
+const MAX_DEPTH: usize = 512;
+
+const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
+/// A call that the filesystem refused, with what was attempted.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {errno}")]
+pub struct StorageError {
+    what: String,
+    errno: Errno,
+}
+
+impl StorageError {
+    pub(crate) fn new(what: impl Into<String>, errno: Errno) -> Self {
+        Self { what: what.into(), errno }
+    }
+
+    /// True where there is no space, no inode or no quota left.
+    pub fn is_full(&self) -> bool {
+        matches!(self.errno, Errno::NOSPC | Errno::DQUOT)
+    }
+
+    /// True where the thing does not exist.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.errno == Errno::NOENT
+    }
+
+    /// An I/O error from a reader or writer, if it has an errno.
+    pub(crate) fn from_io(what: impl Into<String>, error: &io::Error) -> Self {
+        Self { what: what.into(), errno: Errno::from_io_error(error).unwrap_or(Errno::IO) }
+    }
+}
+
+/// Names what was attempted.
+pub(crate) trait During<T> {
+    fn during(self, what: impl FnOnce() -> String) -> Result<T, StorageError>;
+}
+
+impl<T> During<T> for Result<T, Errno> {
+    fn during(self, what: impl FnOnce() -> String) -> Result<T, StorageError> {
+        self.map_err(|errno| StorageError { what: what(), errno })
+    }
+}
+
+/// A root: a PVC, NFS export or host directory, open for as long as the process lives.
+#[derive(Debug)]
+pub struct Volume {
+    path: PathBuf,
+    root: OwnedFd,
+    staging: Arc<OwnedFd>,
+    /// Its shared lock tells other processes that staging directories may be in use.
+    _lock: OwnedFd,
+}
+
+impl Volume {
+    /// Opens a root, makes the private directory, and removes what a crash left there.
+    pub fn open(path: &Path) -> Result<Self, StorageError> {
+        let show = || path.display().to_string();
+        fs_err::create_dir_all(path)
+            .map_err(|error| StorageError::from_io(format!("create directory {}", show()), &error))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, path, flags, Mode::empty()).during(|| format!("open {}", show()))?;
+        let private = make_dir(&root, PRIVATE, Mode::from_raw_mode(0o700))?;
+        let staging = make_dir(&private, "staging", Mode::from_raw_mode(0o700))?;
+        let lock_flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = rustix::fs::openat(&private, "lock", lock_flags, Mode::from_raw_mode(0o600))
+            .during(|| format!("open {}/{PRIVATE}/lock", show()))?;
+        // Alone on the root, nothing in staging can be in use. Not alone, somebody else has swept.
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            for name in names(&staging)? {
+                remove_tree(&staging, &name)?;
+            }
+        }
+        if let Err(errno) = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
+            tracing::warn!(volume = %show(), %errno, "no lock on this filesystem: use the volume from one process only");
+        }
+        Ok(Self { path: path.to_owned(), root, staging: Arc::new(staging), _lock: lock })
+    }
+
+    /// Where the root is, for people.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A new private directory on this filesystem.
+    pub fn scratch(&self) -> Result<Scratch, StorageError> {
+        let mut random = [0_u8; 16];
+        aws_lc_rs::rand::fill(&mut random)
+            .map_err(|_| StorageError { what: "random name".to_owned(), errno: Errno::IO })?;
+        let name = format!("{:032x}", u128::from_ne_bytes(random));
+        rustix::fs::mkdirat(&*self.staging, &name, Mode::from_raw_mode(0o700))
+            .during(|| format!("create a staging directory on {}", self.path.display()))?;
+        let dir = open_dir(self.staging.as_fd(), &name)?;
+        Ok(Scratch { dir, name, staging: Arc::clone(&self.staging) })
+    }
+
+    /// The directory `<namespace>/<name>`, if there is one.
+    pub fn existing_dir(&self, namespace: &str, name: &str) -> Result<Option<OwnedFd>, StorageError> {
+        match open_dir(self.root.as_fd(), &format!("{namespace}/{name}")) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The directory `<namespace>/<name>`, made where it is missing.
+    pub fn dir(&self, namespace: &str, name: &str) -> Result<OwnedFd, StorageError> {
+        let mode = Mode::from_raw_mode(0o755);
+        make_dir(&make_dir(&self.root, namespace, mode)?, name, mode)
+    }
+
+    /// Removes `<namespace>/<name>` with everything in it, and the namespace's directory when that was all.
+    pub fn remove_dir(&self, namespace: &str, name: &str) -> Result<(), StorageError> {
+        let parent = match open_dir(self.root.as_fd(), namespace) {
+            Err(error) if error.is_absent() => return Ok(()),
+            parent => parent?,
+        };
+        remove_tree(&parent, name)?;
+        match rustix::fs::unlinkat(&self.root, namespace, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno).during(|| format!("remove directory {namespace}")),
+        }
+    }
+}
+
+/// A private directory for one pass, on the filesystem of its volume. Gone when dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: OwnedFd,
+    name: String,
+    staging: Arc<OwnedFd>,
+}
+
+impl Scratch {
+    /// The directory.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept at the next start.
+        if let Err(error) = remove_tree(&*self.staging, &self.name) {
+            tracing::warn!(%error, "a staging directory is left behind until the next start");
+        }
+    }
+}
+
+/// Opens a directory below `dir`; no component may be a link or leave the filesystem.
+pub(crate) fn open_dir(dir: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, StorageError> {
+    rustix::fs::openat2(dir, path, DIR, Mode::empty(), BENEATH).during(|| format!("open directory {path}"))
+}
+
+/// Opens a regular file below `dir` for reading; no component may be a link.
+pub(crate) fn open_file(dir: BorrowedFd<'_>, path: &str) -> Result<fs_err::File, StorageError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat2(dir, path, flags, Mode::empty(), BENEATH).during(|| format!("open file {path}"))?;
+    Ok(file(fd, path))
+}
+
+/// Creates a file below `dir`, which must not exist yet, for writing and reading back.
+pub(crate) fn create_file(dir: BorrowedFd<'_>, path: &str, mode: Mode) -> Result<fs_err::File, StorageError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat2(dir, path, flags, mode, BENEATH).during(|| format!("create file {path}"))?;
+    // The process's umask may have taken bits away.
+    rustix::fs::fchmod(&fd, mode).during(|| format!("set the mode of {path}"))?;
+    Ok(file(fd, path))
+}
+
+fn file(fd: OwnedFd, path: &str) -> fs_err::File {
+    fs_err::File::from_parts(fd.into(), path)
+}
+
+/// Replaces the file `name` by rename, so that a reader sees the old content or the new.
+pub(crate) fn replace_file(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+    use std::io::Write;
+    let temporary = format!(".{name}.new");
+    remove_tree(dir, &temporary)?;
+    let mut file = create_file(dir, &temporary, Mode::from_raw_mode(0o644))?;
+    file.write_all(bytes).map_err(|error| StorageError::from_io(format!("write {name}"), &error))?;
+    rustix::fs::fsync(file.file()).during(|| format!("sync {name}"))?;
+    rustix::fs::renameat(dir, &temporary, dir, name).during(|| format!("rename {name}"))?;
+    sync(dir, name)
+}
+
+/// Makes a directory's entries durable.
+pub(crate) fn sync(dir: BorrowedFd<'_>, what: &str) -> Result<(), StorageError> {
+    rustix::fs::fsync(dir).during(|| format!("sync {what}"))
+}
+
+/// Opens `name` in `dir`, made with `mode` where it is missing.
+pub(crate) fn make_dir(dir: impl AsFd, name: &str, mode: Mode) -> Result<OwnedFd, StorageError> {
+    match rustix::fs::mkdirat(&dir, name, mode) {
+        Ok(()) => {
+            let made = open_dir(dir.as_fd(), name)?;
+            rustix::fs::fchmod(&made, mode).during(|| format!("set the mode of {name}"))?;
+            Ok(made)
+        }
+        Err(Errno::EXIST) => open_dir(dir.as_fd(), name),
+        Err(errno) => Err(errno).during(|| format!("create directory {name}")),
+    }
+}
+
+/// Names in a directory, without `.` and `..`; those that are not UTF-8 are not ours and left out.
+pub(crate) fn names(dir: impl AsFd) -> Result<Vec<String>, StorageError> {
+    let listing = rustix::fs::Dir::read_from(dir).during(|| "list a directory".to_owned())?;
+    let mut names = Vec::new();
+    for entry in listing {
+        let entry = entry.during(|| "list a directory".to_owned())?;
+        if let Ok(name) = entry.file_name().to_str()
+            && !matches!(name, "." | "..")
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Removes `name` in `dir`, whatever it is; links are removed, not followed. Absent is success.
+pub(crate) fn remove_tree(dir: impl AsFd, name: &str) -> Result<(), StorageError> {
+    remove_at_depth(dir.as_fd(), name, 0)
+}
+
+fn remove_at_depth(dir: BorrowedFd<'_>, name: &str, depth: usize) -> Result<(), StorageError> {
+    let found = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()),
+        found => found.during(|| format!("look at {name}"))?,
+    };
+    let is_dir = FileType::from_raw_mode(found.st_mode).is_dir();
+    if is_dir {
+        if depth >= MAX_DEPTH {
+            return Err(Errno::NAMETOOLONG).during(|| format!("remove {name}"));
+        }
+        let inner = open_dir(dir, name)?;
+        for name in names(&inner)? {
+            remove_at_depth(inner.as_fd(), &name, depth + 1)?;
+        }
+    }
+    let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+    match rustix::fs::unlinkat(dir, name, flags) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno).during(|| format!("remove {name}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_leaves_nothing_in_staging_after_the_next_start() {
+        let root = tempfile::tempdir().unwrap();
+        let volume = Volume::open(root.path()).unwrap();
+        let scratch = volume.scratch().unwrap();
+        create_file(scratch.dir(), "left", Mode::from_raw_mode(0o600)).unwrap();
+        std::mem::forget(scratch);
+        let staging = root.path().join(".supercargo/staging");
+        let count = || fs_err::read_dir(&staging).unwrap().count();
+
+        let second = Volume::open(root.path()).unwrap();
+        assert_eq!(count(), 1, "a root in use is not swept");
+        drop((volume, second));
+        Volume::open(root.path()).unwrap();
+        assert_eq!(count(), 0);
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_directory_is_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        fs_err::write(outside.path().join("canary"), "alive").unwrap();
+        let volume = Volume::open(root.path()).unwrap();
+        fs_err::os::unix::fs::symlink(outside.path(), root.path().join("team")).unwrap();
+        assert!(volume.dir("team", "app").is_err());
+        assert!(volume.existing_dir("team", "app").is_err());
+        assert!(volume.remove_dir("team", "canary").is_err());
+        assert!(outside.path().join("canary").exists());
+    }
+}

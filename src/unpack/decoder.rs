@@ -1,0 +1,117 @@
+//! Compression: told by its magic number, undone while counting.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::oci::Hasher;
+
+/// Input buffer of the decoder: large reads are what makes inflate fast.
+const BUFFER: usize = 256 * 1024;
+/// Bytes that may come out of an archive besides those of its files: headers and padding.
+const OVERHEAD_PER_ENTRY: u64 = 4 * 1024;
+
+/// How bytes are compressed, whatever their media type says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// Reads up to `head.len()` bytes and tells the compression by them.
+pub(super) fn sniff(reader: &mut impl Read, head: &mut [u8]) -> io::Result<Compression> {
+    let read = fill(reader, head)?;
+    let head = head.get(..read).unwrap_or_default();
+    Ok(if head.starts_with(&[0x1f, 0x8b]) {
+        Compression::Gzip
+    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        Compression::Zstd
+    } else {
+        Compression::None
+    })
+}
+
+/// Reads until the buffer is full or the input ends; how many bytes there were.
+pub(super) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match reader.read(rest) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The decompressed bytes of a layer, counted against a limit and, on demand, hashed.
+pub(super) struct Decoder<R: Read> {
+    inner: Inner<R>,
+    left: u64,
+    hasher: Option<Hasher>,
+}
+
+enum Inner<R: Read> {
+    Plain(BufReader<R>),
+    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
+}
+
+/// Where a [`Decoder`] stopped because its limit was reached.
+#[derive(Debug, thiserror::Error)]
+#[error("more bytes than allowed")]
+pub(super) struct LimitReached;
+
+impl<R: Read> Decoder<R> {
+    /// `None` for a compression that is not supported.
+    pub(super) fn new(reader: R, compression: Compression, limit: u64, hash: bool) -> Option<Self> {
+        let reader = BufReader::with_capacity(BUFFER, reader);
+        let inner = match compression {
+            Compression::None => Inner::Plain(reader),
+            Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(reader))),
+            Compression::Zstd => return None,
+        };
+        Some(Self { inner, left: limit, hasher: hash.then(Hasher::default) })
+    }
+
+    /// The limit that lets `bytes` of files in `entries` entries through.
+    pub(super) fn limit_for(bytes: u64, entries: u64) -> u64 {
+        bytes.saturating_add(entries.saturating_mul(OVERHEAD_PER_ENTRY))
+    }
+
+    /// The hash of everything read, if it was asked for.
+    pub(super) fn into_hasher(self) -> Option<Hasher> {
+        self.hasher
+    }
+}
+
+impl<R: Read> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = match &mut self.inner {
+            Inner::Plain(reader) => reader.read(buffer)?,
+            Inner::Gzip(decoder) => decoder.read(buffer)?,
+        };
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other(LimitReached))?;
+        if let (Some(hasher), Some(bytes)) = (&mut self.hasher, buffer.get(..read)) {
+            hasher.update(bytes);
+        }
+        Ok(read)
+    }
+}
+
+/// Reads to the end; false where anything but zeros comes.
+pub(super) fn rest_is_zeros(reader: &mut impl Read) -> io::Result<bool> {
+    let mut reader = BufReader::with_capacity(BUFFER, reader);
+    loop {
+        let bytes = reader.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        let read = bytes.len();
+        reader.consume(read);
+    }
+}

@@ -1,0 +1,333 @@
+//! Archives, good and hostile, through the same function that a pass uses.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use tar::{Builder, EntryType, Header};
+
+use super::path::EntryPath;
+use super::tree::{Node, Staged};
+use super::{Stop, UnpackError, into_tree};
+use crate::blob::VerifiedBlob;
+use crate::oci::{Descriptor, Digest, Manifest, media_type};
+use crate::request::Limits;
+use crate::storage::Volume;
+
+/// A tar header written by hand: the builder of the crate refuses what must be tested.
+fn entry(tar: &mut Vec<u8>, name: &str, kind: EntryType, link: &str, mode: u32, body: &[u8]) {
+    let mut header = if kind.is_gnu_sparse() { Header::new_gnu() } else { Header::new_ustar() };
+    let put = |field: &mut [u8], text: &str| field[..text.len()].copy_from_slice(text.as_bytes());
+    put(&mut header.as_old_mut().name, name);
+    put(&mut header.as_old_mut().linkname, link);
+    if let Some(gnu) = header.as_gnu_mut() {
+        gnu.set_real_size(body.len() as u64);
+    }
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(body.len() as u64);
+    header.set_cksum();
+    tar.extend_from_slice(header.as_bytes());
+    tar.extend_from_slice(body);
+    tar.resize(tar.len().next_multiple_of(512), 0);
+}
+
+fn file(tar: &mut Vec<u8>, name: &str, body: &[u8]) {
+    entry(tar, name, EntryType::Regular, "", 0o644, body);
+}
+
+fn finished(mut tar: Vec<u8>) -> Vec<u8> {
+    tar.resize(tar.len() + 1024, 0);
+    tar
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn layer(bytes: &[u8], media_type: &str, annotations: &Value) -> VerifiedBlob {
+    let descriptor: Descriptor = serde_json::from_value(json!({
+        "mediaType": media_type, "digest": Digest::of(bytes), "size": bytes.len(), "annotations": annotations,
+    }))
+    .unwrap();
+    VerifiedBlob::for_test(bytes, descriptor)
+}
+
+fn unpack_layers(mut layers: Vec<VerifiedBlob>, sub_path: &str, limits: Limits) -> Result<Staged, UnpackError> {
+    let root = tempfile::tempdir().unwrap();
+    let volume = Volume::open(root.path()).unwrap();
+    let manifest = Manifest {
+        media_type: media_type::OCI_MANIFEST.to_owned(),
+        artifact_type: String::new(),
+        layers: Vec::new(),
+        annotations: std::collections::BTreeMap::new(),
+    };
+    let sub_path = EntryPath::parse(sub_path.as_bytes()).unwrap();
+    into_tree(volume.scratch().unwrap(), &manifest, &mut layers, &limits, &Stop::new())?.finish(&sub_path)
+}
+
+const FLUX: &str = "application/vnd.cncf.flux.content.v1.tar+gzip";
+
+fn unpack(tar: Vec<u8>) -> Result<Staged, UnpackError> {
+    unpack_layers(vec![layer(&gzip(&finished(tar)), FLUX, &json!({}))], ".", Limits::default())
+}
+
+fn paths(staged: &Staged) -> Vec<&str> {
+    staged.nodes().keys().map(EntryPath::as_str).collect()
+}
+
+#[test]
+fn files_directories_modes_and_inner_links_come_out() {
+    let mut tar = Vec::new();
+    entry(&mut tar, "./", EntryType::Directory, "", 0o777, b"");
+    entry(&mut tar, "bin/", EntryType::Directory, "", 0o000, b"");
+    entry(&mut tar, "bin/run", EntryType::Regular, "", 0o6711, b"#!/bin/sh\n");
+    file(&mut tar, "lib/deep/a.txt", b"a");
+    entry(&mut tar, "lib/link", EntryType::Symlink, "deep/a.txt", 0o777, b"");
+    entry(&mut tar, "copy", EntryType::Link, "lib/deep/a.txt", 0o644, b"");
+    entry(&mut tar, "nowhere", EntryType::Symlink, "not/there", 0o777, b"");
+    let staged = unpack(tar).unwrap();
+    assert_eq!(paths(&staged), ["bin", "bin/run", "copy", "lib", "lib/deep", "lib/deep/a.txt", "lib/link", "nowhere"]);
+    let node = |path: &str| staged.nodes()[&EntryPath::parse(path.as_bytes()).unwrap()].clone();
+    assert!(matches!(node("bin/run"), Node::File { executable: true, size: 10, .. }));
+    assert_eq!(node("copy"), node("lib/deep/a.txt"));
+    assert_eq!(staged.files(), 3);
+}
+
+#[test]
+fn one_bad_entry_refuses_the_artifact_and_is_named() {
+    use EntryType as T;
+    type Row = (&'static str, &'static str, EntryType, &'static str, &'static str);
+    let rows: [Row; 19] = [
+        ("parent", "../evil", T::Regular, "", "\"..\""),
+        ("parent inside", "a/../../evil", T::Regular, "", "\"..\""),
+        ("absolute", "/evil", T::Regular, "", "absolute"),
+        ("backslash", "a\\evil", T::Regular, "", "backslash"),
+        ("newline", "a\nevil", T::Regular, "", "control"),
+        ("whiteout", "a/.wh.b", T::Regular, "", "whiteout"),
+        ("character device", "dev", T::Char, "", "device"),
+        ("block device", "dev", T::Block, "", "device"),
+        ("FIFO", "fifo", T::Fifo, "", "FIFO"),
+        ("sparse", "sparse", T::GNUSparse, "", "sparse"),
+        ("unknown kind", "odd", T::new(b'Z'), "", "unknown kind"),
+        ("link to absolute", "l", T::Symlink, "/etc/passwd", "absolute"),
+        ("link out", "a/l", T::Symlink, "../../etc", "outside"),
+        ("link to nothing", "l", T::Symlink, "", "empty"),
+        ("hard link out", "l", T::Link, "../etc/passwd", "\"..\""),
+        ("hard link to absolute", "l", T::Link, "/etc/passwd", "absolute"),
+        ("hard link to nothing", "l", T::Link, "later", "no file before it"),
+        ("root as a file", "./", T::Regular, "", "root"),
+        ("root as a link", ".", T::Symlink, "x", "root"),
+    ];
+    for (label, name, kind, link, want) in rows {
+        let mut tar = Vec::new();
+        file(&mut tar, "good", b"good");
+        entry(&mut tar, name, kind, link, 0o644, b"");
+        match unpack(tar) {
+            Err(error @ UnpackError::Entry { .. }) => assert!(error.to_string().contains(want), "{label}: {error}"),
+            other => panic!("{label}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn nothing_is_written_through_a_link() {
+    use EntryType::{Directory, Link, Regular, Symlink};
+    let two = |first: (&str, EntryType, &str), second: (&str, EntryType, &str)| {
+        let mut tar = Vec::new();
+        entry(&mut tar, first.0, first.1, first.2, 0o644, b"");
+        entry(&mut tar, second.0, second.1, second.2, 0o644, b"");
+        unpack(tar)
+    };
+    assert!(two(("l", Symlink, "."), ("l/evil", Regular, "")).is_err(), "file below a link");
+    assert!(two(("l", Symlink, "."), ("l/d/", Directory, "")).is_err(), "directory below a link");
+    assert!(two(("l", Symlink, "x"), ("l", Regular, "")).is_err(), "file over a link");
+    assert!(two(("l", Symlink, "x"), ("c", Link, "l")).is_err(), "hard link to a link");
+    assert!(two(("f", Regular, ""), ("f/x", Regular, "")).is_err(), "file below a file");
+    assert!(two(("d/x", Regular, ""), ("d", Regular, "")).is_err(), "file over a directory");
+}
+
+/// Lexically inside, but a chain of links leads the kernel out.
+#[test]
+fn a_chain_of_links_that_leads_out_is_refused() {
+    let mut tar = Vec::new();
+    entry(&mut tar, "a/up", EntryType::Symlink, "..", 0o777, b"");
+    entry(&mut tar, "b/out", EntryType::Symlink, "../a/up/../x", 0o777, b"");
+    // By its words the target is `a/x`; through `a/up` it is beside the root.
+    let error = unpack(tar).unwrap_err();
+    assert!(error.to_string().contains("leads outside"), "{error}");
+}
+
+#[test]
+fn a_link_that_only_a_sub_path_makes_lead_out_is_refused() {
+    let archive = || {
+        let mut tar = Vec::new();
+        file(&mut tar, "shared", b"x");
+        entry(&mut tar, "rules/link", EntryType::Symlink, "../shared", 0o777, b"");
+        file(&mut tar, "rules/a.yaml", b"a");
+        vec![layer(&gzip(&finished(tar)), FLUX, &json!({}))]
+    };
+    assert!(unpack_layers(archive(), ".", Limits::default()).is_ok());
+    let error = unpack_layers(archive(), "rules", Limits::default()).unwrap_err();
+    assert!(error.to_string().contains("leads outside"), "{error}");
+    let error = unpack_layers(archive(), "missing", Limits::default()).unwrap_err();
+    assert_eq!(error.to_string(), "the artifact has no directory \"missing\"; at its top it has rules, shared");
+}
+
+#[test]
+fn names_that_some_filesystem_cannot_tell_apart_are_refused() {
+    for (one, other) in [("README", "readme"), ("e\u{301}", "\u{e9}"), ("a/X", "A/y")] {
+        let mut tar = Vec::new();
+        file(&mut tar, one, b"1");
+        file(&mut tar, other, b"2");
+        let error = unpack(tar).unwrap_err();
+        assert!(error.to_string().contains("only in case or Unicode form"), "{one} {other}: {error}");
+    }
+    let mut tar = Vec::new();
+    file(&mut tar, "same", b"1");
+    file(&mut tar, "same", b"1");
+    assert!(unpack(tar).unwrap_err().to_string().contains("twice"));
+}
+
+#[test]
+fn layers_may_repeat_a_file_but_not_change_it() {
+    let archive = |body: &[u8]| {
+        let mut tar = Vec::new();
+        file(&mut tar, "d/same", body);
+        layer(&finished(tar), "application/vnd.oci.image.layer.v1.tar", &json!({}))
+    };
+    assert!(unpack_layers(vec![archive(b"1"), archive(b"1")], ".", Limits::default()).is_ok());
+    let error = unpack_layers(vec![archive(b"1"), archive(b"2")], ".", Limits::default()).unwrap_err();
+    assert!(matches!(error, UnpackError::Conflict(path) if path == "d/same"));
+}
+
+#[test]
+fn titles_and_unpack_mean_what_oras_means_by_them() {
+    const TITLE: &str = "org.opencontainers.image.title";
+    const UNPACK: &str = "io.deis.oras.content.unpack";
+    let directory = |title: &str, prefix: &str| {
+        let mut tar = Vec::new();
+        entry(&mut tar, prefix, EntryType::Directory, "", 0o755, b"");
+        file(&mut tar, &format!("{prefix}/a"), b"a");
+        let bytes = gzip(&finished(tar));
+        layer(&bytes, "application/vnd.oci.image.layer.v1.tar+gzip", &json!({TITLE: title, UNPACK: "true"}))
+    };
+    let unpack = |layers| unpack_layers(layers, ".", Limits::default());
+    assert_eq!(paths(&unpack(vec![directory(".", ".")]).unwrap()), ["a"]);
+    assert_eq!(paths(&unpack(vec![directory("gen", "gen")]).unwrap()), ["gen", "gen/a"]);
+    assert_eq!(paths(&unpack(vec![directory("a/b/gen", "a/b/gen")]).unwrap()), ["a", "a/b", "a/b/gen", "a/b/gen/a"]);
+    let error = unpack(vec![directory("gen", "other")]).unwrap_err();
+    assert!(error.to_string().contains("outside of the layer's title"), "{error}");
+
+    let raw = layer(b"{}\n", "application/vnd.oci.image.layer.v1.tar", &json!({TITLE: "x/y.json"}));
+    assert_eq!(paths(&unpack(vec![raw]).unwrap()), ["x", "x/y.json"]);
+    let escape = layer(b"x", "text/plain", &json!({TITLE: "../../x"}));
+    assert!(matches!(unpack(vec![escape]), Err(UnpackError::Entry { .. })));
+}
+
+#[test]
+fn the_digest_that_oras_notes_of_the_tar_is_checked() {
+    let mut tar = Vec::new();
+    file(&mut tar, "a", b"a");
+    let tar = finished(tar);
+    let with_digest = |digest: &Digest| {
+        let annotations = json!({
+            "io.deis.oras.content.unpack": "true", "io.deis.oras.content.digest": digest.to_string(),
+        });
+        unpack_layers(vec![layer(&gzip(&tar), FLUX, &annotations)], ".", Limits::default())
+    };
+    assert!(with_digest(&Digest::of(&tar)).is_ok());
+    assert!(matches!(with_digest(&Digest::of(b"other")), Err(UnpackError::ContentDigest { .. })));
+}
+
+#[test]
+fn archives_that_are_broken_or_have_something_behind_them_are_refused() {
+    let mut tar = Vec::new();
+    file(&mut tar, "a", &[b'a'; 5000]);
+    let whole = gzip(&finished(tar.clone()));
+    let mut behind_tar = finished(tar.clone());
+    behind_tar.extend_from_slice(&[b'x'; 512]);
+    let mut behind_gzip = whole.clone();
+    behind_gzip.extend_from_slice(b"trailing");
+    let mut bad_crc = whole.clone();
+    let crc = bad_crc.len() - 8;
+    bad_crc[crc] ^= 1;
+    let rows = [
+        ("cut gzip", whole[..whole.len() - 10].to_vec()),
+        ("cut tar", gzip(&tar[..1024])),
+        ("data behind the tar", gzip(&behind_tar)),
+        ("data behind the gzip", behind_gzip),
+        ("bad CRC", bad_crc),
+    ];
+    for (label, bytes) in rows {
+        let result = unpack_layers(vec![layer(&bytes, FLUX, &json!({}))], ".", Limits::default());
+        assert!(matches!(result, Err(UnpackError::Archive { .. } | UnpackError::Entry { .. })), "{label}: {result:?}");
+    }
+    let mut two_members = gzip(&finished(tar)[..700]);
+    let mut rest = Vec::new();
+    file(&mut rest, "a", &[b'a'; 5000]);
+    two_members.extend(gzip(&finished(rest)[700..]));
+    let staged = unpack_layers(vec![layer(&two_members, FLUX, &json!({}))], ".", Limits::default()).unwrap();
+    assert_eq!(paths(&staged), ["a"], "several gzip members are one archive");
+}
+
+#[test]
+fn limits_name_themselves_and_their_flag() {
+    let limits = Limits { extracted_bytes: 1000, entries: 5, depth: 3, ..Limits::default() };
+    let archive = |fill: &dyn Fn(&mut Vec<u8>)| {
+        let mut tar = Vec::new();
+        fill(&mut tar);
+        unpack_layers(vec![layer(&gzip(&finished(tar)), FLUX, &json!({}))], ".", limits).unwrap_err().to_string()
+    };
+    let bytes = archive(&|tar| file(tar, "big", &[0; 1001]));
+    assert!(bytes.contains("--max-extracted-bytes=1000"), "{bytes}");
+    let many = archive(&|tar| (0..6).for_each(|n| file(tar, &format!("f{n}"), b"")));
+    assert!(many.contains("--max-entries=5"), "{many}");
+    let deep = archive(&|tar| file(tar, "a/b/c/d", b""));
+    assert!(deep.contains("--max-depth=3"), "{deep}");
+    // A header that promises little in front of a stream that never ends.
+    let mut bomb = Vec::new();
+    file(&mut bomb, "small", b"x");
+    bomb.resize(40 << 20, 0);
+    let result = unpack_layers(vec![layer(&gzip(&bomb), FLUX, &json!({}))], ".", limits);
+    assert!(matches!(result, Err(UnpackError::Limit { .. })), "{result:?}");
+}
+
+#[test]
+fn extended_headers_that_we_would_misread_are_refused() {
+    let pax = |kind: EntryType, records: &[u8]| {
+        let mut tar = Vec::new();
+        entry(&mut tar, "pax", kind, "", 0o644, records);
+        file(&mut tar, "a", b"a");
+        unpack(tar)
+    };
+    assert!(pax(EntryType::XHeader, b"13 path=b/c\n\n").is_err(), "malformed");
+    assert!(pax(EntryType::XHeader, b"12 path=b/c\n").is_ok());
+    assert!(pax(EntryType::XHeader, b"22 GNU.sparse.major=1\n").is_err(), "sparse");
+    assert!(pax(EntryType::XHeader, b"14 path=../ev\n").is_err(), "escape in an extended header");
+    assert!(pax(EntryType::XGlobalHeader, b"13 comment=x\n").is_ok(), "git archive");
+    assert!(pax(EntryType::XGlobalHeader, b"10 path=b\n").is_err(), "global path");
+}
+
+#[test]
+fn an_archive_of_another_program_comes_out() {
+    let mut builder = Builder::new(Vec::new());
+    let long = "d/".repeat(60) + "name";
+    let mut header = Header::new_gnu();
+    header.set_size(1);
+    header.set_mode(0o644);
+    builder.append_data(&mut header, &long, b"x".as_slice()).unwrap();
+    let tar = builder.into_inner().unwrap();
+    let staged = unpack_layers(vec![layer(&gzip(&tar), FLUX, &json!({}))], ".", Limits::default()).unwrap();
+    assert!(paths(&staged).contains(&long.as_str()), "GNU long name");
+}
+
+#[test]
+fn zstd_is_named_as_unsupported_not_as_broken() {
+    let bytes = [0x28, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0];
+    let result = unpack_layers(vec![layer(&bytes, FLUX, &json!({}))], ".", Limits::default());
+    assert!(matches!(result, Err(UnpackError::Unsupported { .. })), "{result:?}");
+}
