@@ -109,8 +109,9 @@ impl Run {
 
 impl Inner {
     fn close(&self) -> Result<Option<PathBuf>> {
-        let failed = self.failed.load(Ordering::Relaxed);
         let logs = self.directory.join("logs");
+        let anything = fs_err::read_dir(&logs).is_ok_and(|mut entries| entries.next().is_some());
+        let failed = self.failed.load(Ordering::Relaxed) && anything;
         if failed {
             // Closed before: the order cannot be given any more, and was given then.
             let _ = self.guardian.keep(vec![logs.clone()]);
