@@ -25,6 +25,7 @@ mod event;
 mod memory;
 mod reconcile;
 mod report;
+mod subject;
 
 use memory::Memory;
 

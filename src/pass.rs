@@ -12,11 +12,12 @@ use crate::failure::Failure;
 use crate::oci::Manifest;
 use crate::plan::{self, Observed, Plan, Revision};
 use crate::publish::{Outputs, Published};
+use crate::registry::turns::{Turn, Turns};
 use crate::registry::{self, Pinned, Registry};
 use crate::request::{Limits, Request};
 use crate::storage::Volume;
 use crate::trust::{self, Approved};
-use crate::unpack::tree::Staged;
+use crate::unpack::staged::Staged;
 use crate::unpack::{self, Stop};
 
 /// What passes share.
@@ -27,6 +28,8 @@ pub struct Engine<R> {
     pub outputs: Outputs,
     /// The operator's bounds.
     pub limits: Limits,
+    /// How many passes may be busy with one registry.
+    pub turns: Turns,
     /// One permit per core: unpacking is work for the processor.
     pub unpacking: Arc<Semaphore>,
     /// Who is told how far downloads are.
@@ -59,8 +62,21 @@ pub struct Outcome {
     pub manifest: Option<Manifest>,
 }
 
-/// Brings the outputs in line with the request, within `spec.timeout`.
-pub async fn pass<R: Registry>(engine: &Engine<R>, request: &Request, before: &Before) -> Result<Outcome, Failure> {
+impl<R> Engine<R> {
+    /// Waits for a turn at the request's registry. The wait does not count against `spec.timeout`.
+    pub async fn turn(&self, request: &Request) -> Turn {
+        self.turns.wait(&request.reference.repository).await
+    }
+}
+
+/// Brings the outputs in line with the request, within `spec.timeout`. Asks for the [`Turn`] that
+/// [`Engine::turn`] gives.
+pub async fn pass<R: Registry>(
+    engine: &Engine<R>,
+    _turn: &Turn,
+    request: &Request,
+    before: &Before,
+) -> Result<Outcome, Failure> {
     let step = Step::default();
     match tokio::time::timeout(request.timeout, steps(engine, request, before, &step)).await {
         Ok(result) => result,

@@ -11,7 +11,7 @@ use crate::plan::Revision;
 use crate::registry::Pinned;
 use crate::request::{ObjectId, Place, Request, Target};
 use crate::storage::{StorageError, Volume};
-use crate::unpack::tree::Staged;
+use crate::unpack::staged::Staged;
 
 pub mod config_map;
 pub mod volume;
@@ -149,7 +149,7 @@ impl Outputs {
             Place::Volume { volume } => Ok(Ready::Volume(self.volume(target, volume)?)),
             Place::ConfigMap { name, immutable, separator } => {
                 let (staged, separator) = (Arc::clone(staged), separator.clone());
-                let content = blocking(move || config_map::content(&staged, &separator)).await?;
+                let content = blocking(move || config_map::content::read(&staged, &separator)).await?;
                 let prepared = config_map::prepare(request, &target.output, name, *immutable, pinned, content);
                 Ok(Ready::ConfigMap(Box::new(prepared)))
             }

@@ -18,6 +18,8 @@ mod authorization;
 mod challenge;
 pub mod credentials;
 pub mod http;
+mod transport;
+pub mod turns;
 
 use credentials::Keychain;
 

@@ -14,6 +14,7 @@ use crate::storage::{Scratch, StorageError};
 mod decoder;
 mod layer;
 pub mod path;
+pub mod staged;
 mod tar;
 pub mod tree;
 
@@ -102,7 +103,7 @@ fn shown(name: &str) -> String {
 /// A pass that is given up cannot stop a thread: the thread looks here between entries.
 pub type Stop = tokio_util::sync::CancellationToken;
 
-/// Unpacks the layers, in order, into a tree below `scratch`; [`Tree::finish`] makes it a [`tree::Staged`].
+/// Unpacks the layers, in order, into a tree below `scratch`; [`Tree::finish`] makes it a [`staged::Staged`].
 ///
 /// Blocking. `blobs` are the layers of `manifest` that were fetched, in its order.
 pub fn into_tree(

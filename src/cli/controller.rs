@@ -18,6 +18,7 @@ use crate::pass::Engine;
 use crate::publish::Outputs;
 use crate::publish::config_map::ConfigMaps;
 use crate::registry::http::HttpRegistry;
+use crate::registry::turns::Turns;
 use crate::storage::Volume;
 
 /// Requests to the API server under way: each is a connection, and at a start every object has some.
@@ -92,6 +93,7 @@ fn engine(arguments: &Arguments, client: kube::Client, metrics: &Arc<Metrics>) -
         registry,
         outputs: Outputs::new(volumes, Arc::new(work), ConfigMaps::Cluster(client), Arc::clone(metrics)),
         limits: arguments.limits.limits(),
+        turns: Turns::default(),
         unpacking: super::unpacking_permits(),
         progress: None,
     })

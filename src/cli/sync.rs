@@ -19,6 +19,7 @@ use crate::pass::{self, Before, Engine, Outcome};
 use crate::publish::Outputs;
 use crate::publish::config_map::ConfigMaps;
 use crate::registry::http::HttpRegistry;
+use crate::registry::turns::Turns;
 use crate::request::{ObjectId, Request, Secrets, secret_names};
 use crate::storage::Volume;
 
@@ -94,7 +95,8 @@ async fn sync(
     // Without a status, what the outputs hold is the record.
     let held = pass::probe(engine, &request).await?;
     let recorded = held.into_iter().flatten().next().map(|published| published.revision);
-    let outcome = pass::pass(engine, &request, &Before { recorded, refused: None }).await?;
+    let outcome =
+        pass::pass(engine, &engine.turn(&request).await, &request, &Before { recorded, refused: None }).await?;
     engine.outputs.prune(&request).await?;
     Ok(Some(outcome))
 }
@@ -147,6 +149,7 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
         registry,
         outputs: Outputs::new(volumes, root, config_maps, metrics),
         limits: arguments.limits.limits(),
+        turns: Turns::default(),
         unpacking: super::unpacking_permits(),
         progress: Some(progress),
     })

@@ -36,6 +36,7 @@ impl World {
             registry: registry.clone(),
             outputs: Outputs::new(volumes, volume, config_maps, Arc::new(Metrics::default())),
             limits,
+            turns: Turns::default(),
             unpacking: Arc::new(Semaphore::new(1)),
             progress: None,
         };
@@ -44,7 +45,8 @@ impl World {
 
     /// The recorded revision is what a controller would have in status.
     async fn pass(&self, spec: &Value, before: &Before) -> Result<Outcome, Failure> {
-        pass(&self.engine, &request(spec), before).await
+        let request = request(spec);
+        pass(&self.engine, &self.engine.turn(&request).await, &request, before).await
     }
 
     fn read(&self, path: &str) -> Option<String> {

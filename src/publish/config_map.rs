@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -15,20 +14,16 @@ use kube::{Api, Client, Resource};
 use super::{PublishError, Published};
 use crate::api::{self, OCIArtifact};
 use crate::metrics::Metrics;
-use crate::oci::Hasher;
 use crate::plan::Revision;
 use crate::registry::Pinned;
 use crate::request::{ObjectId, Request};
 use crate::storage::StorageError;
-use crate::unpack::tree::{Node, Staged};
+use content::Content;
+
+pub(super) mod content;
 
 /// `kind` of this output in status.
 pub const KIND: &str = "ConfigMap";
-
-/// Most bytes of keys and values together. The API server takes 1 MiB for the whole object.
-const MAX_BYTES: u64 = 900 * 1024;
-/// Longest key.
-const MAX_KEY: usize = 253;
 
 /// Where ConfigMaps are.
 #[derive(Clone)]
@@ -48,57 +43,10 @@ impl std::fmt::Debug for ConfigMaps {
     }
 }
 
-/// Keys and values that fit.
-#[derive(Debug, Default)]
-pub(super) struct Content {
-    text: BTreeMap<String, String>,
-    binary: BTreeMap<String, ByteString>,
-    bytes: u64,
-    skipped: u64,
-}
-
 /// A ConfigMap that can be applied.
 pub(crate) struct Prepared {
     map: ConfigMap,
     published: Published,
-}
-
-/// Reads a stage as keys and values.
-pub(super) fn content(staged: &Staged, separator: &str) -> Result<Content, PublishError> {
-    let mut content = Content::default();
-    let mut owners = BTreeMap::new();
-    for (path, node) in staged.nodes() {
-        let size = match node {
-            Node::File { size, .. } => *size,
-            Node::Directory => continue,
-            Node::Link { .. } => {
-                content.skipped += 1;
-                continue;
-            }
-        };
-        let key = path.as_str().replace('/', separator);
-        check_key(&key, path.as_str())?;
-        content.bytes = content.bytes.saturating_add(size);
-        if content.bytes.saturating_add(key.len() as u64) > MAX_BYTES {
-            return Err(PublishError::TooLarge(format!(
-                "the files have more than {} KiB, which is what a ConfigMap holds; {:?} is where the limit was passed",
-                MAX_BYTES / 1024,
-                path.as_str()
-            )));
-        }
-        if let Some(other) = owners.insert(key.clone(), path.clone()) {
-            return Err(PublishError::Conflict(format!(
-                "{:?} and {:?} both become the key {key:?}; choose another separator",
-                other.as_str(),
-                path.as_str()
-            )));
-        }
-        match String::from_utf8(staged.read(path, MAX_BYTES)?) {
-            Ok(text) => drop(content.text.insert(key, text)),
-            Err(error) => drop(content.binary.insert(key, ByteString(error.into_bytes()))),
-        }
-    }
-    Ok(content)
 }
 
 /// Puts content, owner, labels and annotations together.
@@ -140,7 +88,7 @@ pub(super) fn prepare(
         (api::ANNOTATION_REFERENCE.to_owned(), pinned.to_string()),
         (api::ANNOTATION_DIGEST.to_owned(), revision.digest.to_string()),
         (api::ANNOTATION_FINGERPRINT.to_owned(), revision.fingerprint),
-        (api::ANNOTATION_CONTENT.to_owned(), content_digest(&map)),
+        (api::ANNOTATION_CONTENT.to_owned(), content::digest(&map)),
     ]));
     Prepared { map, published }
 }
@@ -210,7 +158,7 @@ async fn apply(
     let existing = maps.get_opt(name).await.map_err(|error| api_error(name, error))?;
     if let Some(existing) = &existing {
         check_owner(existing, object, name)?;
-        if existing.immutable == Some(true) && content_digest(existing) != content_digest(&prepared.map) {
+        if existing.immutable == Some(true) && content::digest(existing) != content::digest(&prepared.map) {
             delete(maps, existing, name, metrics).await?;
         }
     }
@@ -236,18 +184,6 @@ async fn delete(maps: &Api<ConfigMap>, map: &ConfigMap, name: &str, metrics: &Me
     }
 }
 
-fn check_key(key: &str, path: &str) -> Result<(), PublishError> {
-    let legal = key.len() <= MAX_KEY
-        && !matches!(key, "." | "..")
-        && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    if legal {
-        return Ok(());
-    }
-    Err(PublishError::Conflict(format!(
-        "{path:?} cannot be a ConfigMap key: letters, digits, - _ and . only, at most 253; use a volume output"
-    )))
-}
-
 fn check_owner(map: &ConfigMap, object: &ObjectId, name: &str) -> Result<(), PublishError> {
     if is_ours(map, object) {
         return Ok(());
@@ -262,27 +198,9 @@ fn is_ours(map: &ConfigMap, object: &ObjectId) -> bool {
     owners.into_iter().any(|owner| owner.controller == Some(true) && owner.uid == object.uid)
 }
 
-/// A digest over keys and values: tells whether somebody changed them.
-fn content_digest(map: &ConfigMap) -> String {
-    let mut hasher = Hasher::default();
-    let mut add = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
-    for (key, value) in map.data.iter().flatten() {
-        add(key.as_bytes());
-        add(value.as_bytes());
-    }
-    for (key, value) in map.binary_data.iter().flatten() {
-        add(key.as_bytes());
-        add(&value.0);
-    }
-    hasher.finish().to_string()
-}
-
 fn as_published(map: &ConfigMap, output: &str, name: &str) -> Option<Published> {
     let annotations = map.metadata.annotations.as_ref()?;
-    if annotations.get(api::ANNOTATION_CONTENT) != Some(&content_digest(map)) {
+    if annotations.get(api::ANNOTATION_CONTENT) != Some(&content::digest(map)) {
         return None;
     }
     let text = map.data.iter().flatten().map(|(_, value)| value.len());

@@ -25,7 +25,7 @@ use crate::plan::Revision;
 use crate::registry::Pinned;
 use crate::request::{Fingerprint, ObjectId, Target};
 use crate::storage::{self, During, StorageError, Volume};
-use crate::unpack::tree::Staged;
+use crate::unpack::staged::Staged;
 
 /// `kind` of this output in status.
 pub const KIND: &str = "Volume";

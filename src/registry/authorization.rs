@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::RegistryError;
 use super::challenge::Challenge;
 use super::credentials::Credential;
-use super::http::{self, Client};
+use super::transport::{self, Client};
 use crate::oci::{Digest, Repository};
 
 /// Most bytes of a token answer.
@@ -140,7 +140,7 @@ async fn fetch_token(
     realm: &Url,
     service: Option<&str>,
 ) -> Result<TokenAnswer, RegistryError> {
-    let host = http::authority(realm);
+    let host = transport::authority(realm);
     if !key.plain_http && realm.scheme() != "https" {
         let problem = format!("it sends credentials to {host} without TLS");
         return Err(RegistryError::Protocol { host: key.repository.host().to_owned(), problem });
@@ -149,7 +149,7 @@ async fn fetch_token(
     url.query_pairs_mut()
         .extend_pairs(service.map(|service| ("service", service)))
         .append_pair("scope", &format!("repository:{}:pull", key.repository.path()));
-    let mut request = client.get(url);
+    let mut request = client.request(reqwest::Method::GET, url);
     if let Some(credential) = credential {
         if !may_have_credentials(&key.repository, realm) {
             let problem = format!("it sends credentials to the foreign host {host}");
@@ -164,9 +164,9 @@ async fn fetch_token(
     match response.status().as_u16() {
         200 => {}
         401 | 403 => return Err(unauthorized(&key.repository, credential)),
-        _ => return Err(http::refused(&response, &host, || format!("the token service of {host}"))),
+        _ => return Err(transport::refused(&response, &host, || format!("the token service of {host}"))),
     }
-    let body = http::body(response, &host, "the token answer", MAX_TOKEN_ANSWER).await?;
+    let body = transport::body(response, &host, "the token answer", MAX_TOKEN_ANSWER).await?;
     serde_json::from_slice(&body)
         .map_err(|_| RegistryError::Protocol { host, problem: "its token answer is not JSON".to_owned() })
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
 use super::path::EntryPath;
-use super::tree::{Node, Staged};
+use super::staged::{Node, Staged};
 use super::{Stop, UnpackError, into_tree};
 use crate::blob::VerifiedBlob;
 use crate::oci::{Descriptor, Digest, Manifest, media_type};

@@ -1,47 +1,22 @@
 //! The tree being made: what is in it, what may still come, and that it stays inside.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry as Slot, HashMap};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::Mode;
 
 use super::UnpackError;
 use super::path::EntryPath;
+use super::staged::{Node, Staged};
 use crate::oci::{Digest, Hasher};
 use crate::request::Limits;
 use crate::storage::{self, During, Scratch, StorageError};
 
 /// Directory of the tree in its scratch.
 const TREE: &str = "tree";
-/// Where a selected sub-directory is moved, to become the tree.
-const SELECTED: &str = "selected";
-/// Above this many files one `syncfs` is cheaper than an `fsync` for each.
-const SYNCFS_ABOVE: usize = 32;
 /// Copy buffer.
 const BUFFER: usize = 128 * 1024;
-
-/// What is at a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Node {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File {
-        /// Its bytes.
-        size: u64,
-        /// Whether its mode is 0755 instead of 0644.
-        executable: bool,
-        /// Digest of its bytes.
-        digest: Digest,
-    },
-    /// A symbolic link.
-    Link {
-        /// Its target, as written.
-        target: String,
-    },
-}
 
 /// A tree while layers are added to it. Not yet durable, its links not yet followed.
 #[derive(Debug)]
@@ -58,15 +33,6 @@ pub struct Tree {
     /// Most entries of an archive have the parent of the one before.
     last_parent: Option<(EntryPath, OwnedFd)>,
     buffer: Vec<u8>,
-}
-
-/// A complete tree, durable on the target's filesystem: regular files, directories and links that
-/// stay inside, within every limit.
-#[derive(Debug)]
-pub struct Staged {
-    scratch: Scratch,
-    name: &'static str,
-    nodes: BTreeMap<EntryPath, Node>,
 }
 
 impl Tree {
@@ -166,29 +132,12 @@ impl Tree {
 
     /// Keeps what is under `sub_path`, checks every link against the kernel, and makes all durable.
     pub fn finish(self, sub_path: &EntryPath) -> Result<Staged, UnpackError> {
-        let (dir, name) = if sub_path.is_root() {
-            (self.dir, TREE)
-        } else {
-            if !matches!(self.nodes.get(sub_path), Some((Node::Directory, _))) {
-                return Err(self.no_sub_path(sub_path));
-            }
-            let dir = storage::open_dir(self.dir.as_fd(), sub_path.as_str())?;
-            rustix::fs::renameat(&self.dir, sub_path.as_str(), self.scratch.dir(), SELECTED)
-                .during(|| format!("select {sub_path}"))?;
-            (dir, SELECTED)
-        };
-        let nodes: BTreeMap<EntryPath, Node> = self
-            .nodes
-            .into_iter()
-            .filter_map(|(path, (node, _))| Some((path.strip_prefix(sub_path).filter(|path| !path.is_root())?, node)))
-            .collect();
-        for (path, node) in &nodes {
-            if let Node::Link { target } = node {
-                check_link(&dir, path, target)?;
-            }
+        if !sub_path.is_root() && !matches!(self.nodes.get(sub_path), Some((Node::Directory, _))) {
+            return Err(self.no_sub_path(sub_path));
         }
-        make_durable(&dir, &nodes)?;
-        Ok(Staged { scratch: self.scratch, name, nodes })
+        let below = |path: EntryPath| path.strip_prefix(sub_path).filter(|path| !path.is_root());
+        let nodes = self.nodes.into_iter().filter_map(|(path, (node, _))| Some((below(path)?, node))).collect();
+        Staged::new(self.scratch, TREE, sub_path, nodes)
     }
 
     /// Counts an entry and its bytes against the limits.
@@ -311,86 +260,4 @@ impl Tree {
         let found = if top.is_empty() { "nothing".to_owned() } else { super::shown(&top.join(", ")) };
         UnpackError::SubPath { wanted: wanted.to_string(), found }
     }
-}
-
-impl Staged {
-    /// What is in the tree, by path.
-    pub fn nodes(&self) -> &BTreeMap<EntryPath, Node> {
-        &self.nodes
-    }
-
-    /// Number of regular files.
-    pub fn files(&self) -> u64 {
-        self.nodes.values().filter(|node| matches!(node, Node::File { .. })).count() as u64
-    }
-
-    /// Bytes of all regular files.
-    pub fn bytes(&self) -> u64 {
-        self.nodes.values().map(|node| if let Node::File { size, .. } = node { *size } else { 0 }).sum()
-    }
-
-    /// Digest over paths, kinds, modes, sizes and contents.
-    pub fn list_digest(&self) -> Digest {
-        let mut hasher = Hasher::default();
-        for (path, node) in &self.nodes {
-            let line = match node {
-                Node::Directory => format!("d {:?}\n", path.as_str()),
-                Node::File { size, executable, digest } => {
-                    format!("f {:?} {} {size} {digest}\n", path.as_str(), if *executable { "755" } else { "644" })
-                }
-                Node::Link { target } => format!("l {:?} {target:?}\n", path.as_str()),
-            };
-            hasher.update(line.as_bytes());
-        }
-        hasher.finish()
-    }
-
-    /// Reads one of its files.
-    pub(crate) fn read(&self, path: &EntryPath, limit: u64) -> Result<Vec<u8>, StorageError> {
-        let tree = storage::open_dir(self.scratch.dir(), self.name)?;
-        let mut file = storage::open_file(tree.as_fd(), path.as_str())?;
-        let mut bytes = Vec::new();
-        let failed = |error: io::Error| StorageError::from_io(format!("read {path}"), &error);
-        file.rewind().map_err(failed)?;
-        file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
-        Ok(bytes)
-    }
-
-    /// Moves the tree to `name` in `dir`, which is on the same filesystem and has no such name.
-    pub(crate) fn move_to(&self, dir: impl AsFd, name: &str) -> Result<(), rustix::io::Errno> {
-        rustix::fs::renameat_with(self.scratch.dir(), self.name, dir.as_fd(), name, rustix::fs::RenameFlags::NOREPLACE)
-    }
-}
-
-/// Follows a link as a reader would, with the kernel holding it inside the tree. A link to nothing
-/// stays a link to nothing.
-fn check_link(dir: &OwnedFd, path: &EntryPath, target: &str) -> Result<(), UnpackError> {
-    use rustix::io::Errno;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    match rustix::fs::openat2(dir, path.as_str(), flags, Mode::empty(), resolve) {
-        Ok(_) | Err(Errno::NOENT) => Ok(()),
-        Err(Errno::XDEV | Errno::LOOP | Errno::NOTDIR) => Err(UnpackError::entry(
-            path,
-            format!("is a link to {:?}, which leads outside the published files", super::shown(target)),
-        )),
-        Err(errno) => Err(errno).during(|| format!("check link {path}")).map_err(UnpackError::from),
-    }
-}
-
-fn make_durable(dir: &OwnedFd, nodes: &BTreeMap<EntryPath, Node>) -> Result<(), StorageError> {
-    if nodes.len() > SYNCFS_ABOVE {
-        return rustix::fs::syncfs(dir).during(|| "sync the filesystem".to_owned());
-    }
-    for (path, node) in nodes.iter().rev() {
-        match node {
-            Node::File { .. } => {
-                let file = storage::open_file(dir.as_fd(), path.as_str())?;
-                rustix::fs::fsync(file.file()).during(|| format!("sync {path}"))?;
-            }
-            Node::Directory => storage::sync(storage::open_dir(dir.as_fd(), path.as_str())?.as_fd(), path.as_str())?,
-            Node::Link { .. } => {}
-        }
-    }
-    storage::sync(dir.as_fd(), "the tree")
 }

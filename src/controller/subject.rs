@@ -1,0 +1,130 @@
+//! One object as it was read, and everything that may be written to it: its finalizer, its status,
+//! Events about it. What is written is decided elsewhere.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::json;
+
+use super::event::{self, News};
+use super::report;
+use crate::api::{self, OCIArtifact, OCIArtifactStatus};
+use crate::metrics::Metrics;
+use crate::plan::Revision;
+use crate::request::ObjectId;
+
+/// The object that a reconcile is about.
+pub(super) struct Subject<'a> {
+    pub(super) object: &'a OCIArtifact,
+    pub(super) id: ObjectId,
+    pub(super) status: OCIArtifactStatus,
+    api: Api<OCIArtifact>,
+    client: Client,
+    metrics: &'a Metrics,
+}
+
+impl<'a> Subject<'a> {
+    pub(super) fn new(object: &'a OCIArtifact, client: &Client, metrics: &'a Metrics) -> Self {
+        let id = ObjectId {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+        };
+        let api = Api::namespaced(client.clone(), &id.namespace);
+        let status = object.status.clone().unwrap_or_default();
+        Self { object, id, status, api, client: client.clone(), metrics }
+    }
+
+    pub(super) fn generation(&self) -> i64 {
+        self.object.metadata.generation.unwrap_or_default()
+    }
+
+    pub(super) fn before(&self) -> report::Before<'_> {
+        report::Before {
+            status: &self.status,
+            generation: self.generation(),
+            requested_at: self.requested_at(),
+            now: now(),
+        }
+    }
+
+    pub(super) fn requested_at(&self) -> Option<&str> {
+        let annotations = self.object.annotations();
+        annotations.get(api::REQUESTED_AT).or_else(|| annotations.get(api::REQUESTED_AT_FLUX)).map(String::as_str)
+    }
+
+    /// What status names as served.
+    pub(super) fn recorded(&self) -> Option<Revision> {
+        let digest = self.status.artifact.as_ref()?.digest.parse().ok()?;
+        Some(Revision { digest, fingerprint: self.status.fingerprints.as_ref()?.content.clone() })
+    }
+
+    pub(super) fn has_finalizer(&self) -> bool {
+        self.object.finalizers().iter().any(|name| name == api::FINALIZER)
+    }
+
+    /// Replaces the list that was read, and only that one: somebody else's finalizer is not lost.
+    pub(super) async fn set_finalizer(&self, wanted: bool) -> Result<(), kube::Error> {
+        if self.has_finalizer() == wanted {
+            return Ok(());
+        }
+        let mut names: Vec<&str> = self.object.finalizers().iter().map(String::as_str).collect();
+        if wanted {
+            names.push(api::FINALIZER);
+        } else {
+            names.retain(|name| *name != api::FINALIZER);
+        }
+        let metadata = &self.object.metadata;
+        let patch = json!({"metadata": {"finalizers": names, "uid": metadata.uid, "resourceVersion": metadata.resource_version}});
+        self.metrics.api_write("finalizer");
+        match self.api.patch_metadata(&self.id.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes status and its Event, where anything but time has changed.
+    pub(super) async fn write_status(&self, status: &OCIArtifactStatus) -> Result<(), kube::Error> {
+        if *status == self.status {
+            return Ok(());
+        }
+        let patch = json!({
+            "apiVersion": OCIArtifact::api_version(&()),
+            "kind": OCIArtifact::kind(&()),
+            // A new object of the same name must not get the old one's status.
+            "metadata": {"uid": self.object.metadata.uid},
+            "status": status,
+        });
+        self.metrics.api_write("status");
+        let params = PatchParams::apply(api::MANAGER).force();
+        match self.api.patch_status(&self.id.name, &params, &Patch::Apply(patch)).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        if let Some(event) = event::of_change(&self.status, status) {
+            self.publish(&event).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn publish(&self, news: &News) {
+        publish_event(&self.client, self.metrics, news, self.object.object_ref(&())).await;
+    }
+}
+
+/// Lost Events are logged, not retried: they tell, they do not decide.
+pub(super) async fn publish_event(client: &Client, metrics: &Metrics, news: &News, object: ObjectReference) {
+    metrics.api_write("event");
+    let name = object.name.clone();
+    if let Err(error) = event::publish(client, object, news, now()).await {
+        tracing::warn!(object = ?name, %error, "an Event was lost");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the clock of reports and Events is read")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}

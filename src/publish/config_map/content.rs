@@ -1,0 +1,92 @@
+//! A tree as keys and values: which file becomes which key, and what does not fit. Pure but for reading.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::ConfigMap;
+
+use crate::oci::Hasher;
+use crate::publish::PublishError;
+use crate::unpack::staged::{Node, Staged};
+
+/// Most bytes of keys and values together. The API server takes 1 MiB for the whole object.
+const MAX_BYTES: u64 = 900 * 1024;
+/// Longest key.
+const MAX_KEY: usize = 253;
+
+/// Keys and values that fit.
+#[derive(Debug, Default)]
+pub(in crate::publish) struct Content {
+    pub(super) text: BTreeMap<String, String>,
+    pub(super) binary: BTreeMap<String, ByteString>,
+    pub(super) bytes: u64,
+    pub(super) skipped: u64,
+}
+
+/// Reads a stage as keys and values.
+pub(in crate::publish) fn read(staged: &Staged, separator: &str) -> Result<Content, PublishError> {
+    let mut content = Content::default();
+    let mut owners = BTreeMap::new();
+    for (path, node) in staged.nodes() {
+        let size = match node {
+            Node::File { size, .. } => *size,
+            Node::Directory => continue,
+            Node::Link { .. } => {
+                content.skipped += 1;
+                continue;
+            }
+        };
+        let key = path.as_str().replace('/', separator);
+        check_key(&key, path.as_str())?;
+        content.bytes = content.bytes.saturating_add(size);
+        if content.bytes.saturating_add(key.len() as u64) > MAX_BYTES {
+            return Err(PublishError::TooLarge(format!(
+                "the files have more than {} KiB, which is what a ConfigMap holds; {:?} is where the limit was passed",
+                MAX_BYTES / 1024,
+                path.as_str()
+            )));
+        }
+        if let Some(other) = owners.insert(key.clone(), path.clone()) {
+            return Err(PublishError::Conflict(format!(
+                "{:?} and {:?} both become the key {key:?}; choose another separator",
+                other.as_str(),
+                path.as_str()
+            )));
+        }
+        match String::from_utf8(staged.read(path, MAX_BYTES)?) {
+            Ok(text) => drop(content.text.insert(key, text)),
+            Err(error) => drop(content.binary.insert(key, ByteString(error.into_bytes()))),
+        }
+    }
+    Ok(content)
+}
+
+/// A digest over keys and values: tells whether somebody changed them.
+pub(super) fn digest(map: &ConfigMap) -> String {
+    let mut hasher = Hasher::default();
+    let mut add = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    for (key, value) in map.data.iter().flatten() {
+        add(key.as_bytes());
+        add(value.as_bytes());
+    }
+    for (key, value) in map.binary_data.iter().flatten() {
+        add(key.as_bytes());
+        add(&value.0);
+    }
+    hasher.finish().to_string()
+}
+
+fn check_key(key: &str, path: &str) -> Result<(), PublishError> {
+    let legal = key.len() <= MAX_KEY
+        && !matches!(key, "." | "..")
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if legal {
+        return Ok(());
+    }
+    Err(PublishError::Conflict(format!(
+        "{path:?} cannot be a ConfigMap key: letters, digits, - _ and . only, at most 253; use a volume output"
+    )))
+}

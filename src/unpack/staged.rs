@@ -1,0 +1,154 @@
+//! A complete tree, ready to be published.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use super::UnpackError;
+use super::path::EntryPath;
+use crate::oci::{Digest, Hasher};
+use crate::storage::{self, During, Scratch, StorageError};
+
+/// Where a selected sub-directory is moved, to become the tree.
+const SELECTED: &str = "selected";
+/// Above this many files one `syncfs` is cheaper than an `fsync` for each.
+const SYNCFS_ABOVE: usize = 32;
+
+/// What is at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File {
+        /// Its bytes.
+        size: u64,
+        /// Whether its mode is 0755 instead of 0644.
+        executable: bool,
+        /// Digest of its bytes.
+        digest: Digest,
+    },
+    /// A symbolic link.
+    Link {
+        /// Its target, as written.
+        target: String,
+    },
+}
+
+/// A complete tree, durable on the target's filesystem: regular files, directories and links that
+/// stay inside, within every limit.
+#[derive(Debug)]
+pub struct Staged {
+    scratch: Scratch,
+    name: &'static str,
+    nodes: BTreeMap<EntryPath, Node>,
+}
+
+impl Staged {
+    /// Makes the directory `sub_path` of `whole` in `scratch` the published tree. `nodes` is what is in it.
+    pub(super) fn new(
+        scratch: Scratch,
+        whole: &'static str,
+        sub_path: &EntryPath,
+        nodes: BTreeMap<EntryPath, Node>,
+    ) -> Result<Self, UnpackError> {
+        let name = if sub_path.is_root() {
+            whole
+        } else {
+            let tree = storage::open_dir(scratch.dir(), whole)?;
+            rustix::fs::renameat(&tree, sub_path.as_str(), scratch.dir(), SELECTED)
+                .during(|| format!("select {sub_path}"))?;
+            SELECTED
+        };
+        let dir = storage::open_dir(scratch.dir(), name)?;
+        for (path, node) in &nodes {
+            if let Node::Link { target } = node {
+                check_link(&dir, path, target)?;
+            }
+        }
+        make_durable(&dir, &nodes)?;
+        Ok(Self { scratch, name, nodes })
+    }
+
+    /// What is in the tree, by path.
+    pub fn nodes(&self) -> &BTreeMap<EntryPath, Node> {
+        &self.nodes
+    }
+
+    /// Number of regular files.
+    pub fn files(&self) -> u64 {
+        self.nodes.values().filter(|node| matches!(node, Node::File { .. })).count() as u64
+    }
+
+    /// Bytes of all regular files.
+    pub fn bytes(&self) -> u64 {
+        self.nodes.values().map(|node| if let Node::File { size, .. } = node { *size } else { 0 }).sum()
+    }
+
+    /// Digest over paths, kinds, modes, sizes and contents.
+    pub fn list_digest(&self) -> Digest {
+        let mut hasher = Hasher::default();
+        for (path, node) in &self.nodes {
+            let line = match node {
+                Node::Directory => format!("d {:?}\n", path.as_str()),
+                Node::File { size, executable, digest } => {
+                    format!("f {:?} {} {size} {digest}\n", path.as_str(), if *executable { "755" } else { "644" })
+                }
+                Node::Link { target } => format!("l {:?} {target:?}\n", path.as_str()),
+            };
+            hasher.update(line.as_bytes());
+        }
+        hasher.finish()
+    }
+
+    /// Reads one of its files.
+    pub(crate) fn read(&self, path: &EntryPath, limit: u64) -> Result<Vec<u8>, StorageError> {
+        let tree = storage::open_dir(self.scratch.dir(), self.name)?;
+        let mut file = storage::open_file(tree.as_fd(), path.as_str())?;
+        let mut bytes = Vec::new();
+        let failed = |error: io::Error| StorageError::from_io(format!("read {path}"), &error);
+        file.rewind().map_err(failed)?;
+        file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(bytes)
+    }
+
+    /// Moves the tree to `name` in `dir`, which is on the same filesystem and has no such name.
+    pub(crate) fn move_to(&self, dir: impl AsFd, name: &str) -> Result<(), rustix::io::Errno> {
+        rustix::fs::renameat_with(self.scratch.dir(), self.name, dir.as_fd(), name, rustix::fs::RenameFlags::NOREPLACE)
+    }
+}
+
+/// Follows a link as a reader would, with the kernel holding it inside the tree. A link to nothing
+/// stays a link to nothing.
+fn check_link(dir: &OwnedFd, path: &EntryPath, target: &str) -> Result<(), UnpackError> {
+    use rustix::io::Errno;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(dir, path.as_str(), flags, Mode::empty(), resolve) {
+        Ok(_) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::XDEV | Errno::LOOP | Errno::NOTDIR) => Err(UnpackError::entry(
+            path,
+            format!("is a link to {:?}, which leads outside the published files", super::shown(target)),
+        )),
+        Err(errno) => Err(errno).during(|| format!("check link {path}")).map_err(UnpackError::from),
+    }
+}
+
+fn make_durable(dir: &OwnedFd, nodes: &BTreeMap<EntryPath, Node>) -> Result<(), StorageError> {
+    if nodes.len() > SYNCFS_ABOVE {
+        return rustix::fs::syncfs(dir).during(|| "sync the filesystem".to_owned());
+    }
+    for (path, node) in nodes.iter().rev() {
+        match node {
+            Node::File { .. } => {
+                let file = storage::open_file(dir.as_fd(), path.as_str())?;
+                rustix::fs::fsync(file.file()).during(|| format!("sync {path}"))?;
+            }
+            Node::Directory => storage::sync(storage::open_dir(dir.as_fd(), path.as_str())?.as_fd(), path.as_str())?,
+            Node::Link { .. } => {}
+        }
+    }
+    storage::sync(dir.as_fd(), "the tree")
+}
