@@ -91,14 +91,9 @@ async fn steps<R: Registry>(
     step: &Step,
 ) -> Result<Outcome, Failure> {
     // Looked at first: a place that is not ours is refused before anybody is asked for anything.
-    let held = probe(engine, request).await?;
+    let (held, observed) = observe(engine, request, before).await?;
     step.set("resolving the reference");
     let pinned = registry::resolve(&engine.registry, &request.access, &request.reference).await?;
-    let observed = Observed {
-        recorded: before.recorded.clone(),
-        outputs: held.iter().map(|held| held.as_ref().map(|held| held.revision.clone())).collect(),
-        refused: before.refused.as_ref().map(|(revision, _)| revision.clone()),
-    };
     match (plan::decide(request, &pinned, &observed), &before.refused) {
         (Plan::Keep, _) => Ok(Outcome { pinned, published: held.into_iter().flatten().collect(), manifest: None }),
         (Plan::Refuse, Some((_, failure))) => Err(failure.clone()),
@@ -109,13 +104,22 @@ async fn steps<R: Registry>(
     }
 }
 
-/// What each target holds now.
-pub async fn probe<R: Registry>(engine: &Engine<R>, request: &Request) -> Result<Vec<Option<Published>>, Failure> {
+/// What each target holds now, and the same as [`plan::decide`] wants it. Asks no registry.
+pub async fn observe<R: Registry>(
+    engine: &Engine<R>,
+    request: &Request,
+    before: &Before,
+) -> Result<(Vec<Option<Published>>, Observed), Failure> {
     let mut held = Vec::with_capacity(request.targets.len());
     for target in &request.targets {
         held.push(engine.outputs.probe(&request.object, target).await?);
     }
-    Ok(held)
+    let observed = Observed {
+        recorded: before.recorded.clone(),
+        outputs: held.iter().map(|held| held.as_ref().map(|held| held.revision.clone())).collect(),
+        refused: before.refused.as_ref().map(|(revision, _)| revision.clone()),
+    };
+    Ok((held, observed))
 }
 
 async fn publish<R: Registry>(

@@ -35,16 +35,29 @@ pub enum Plan {
     Refuse,
 }
 
+impl Observed {
+    /// True where the record and every output have `digest`, made from this request.
+    pub fn holds(&self, request: &Request, digest: &Digest) -> bool {
+        let all = std::iter::once(&self.recorded).chain(&self.outputs);
+        let is_it = |revision: &Revision| revision.is(request, digest);
+        self.outputs.len() == request.targets.len() && all.into_iter().all(|held| held.as_ref().is_some_and(is_it))
+    }
+}
+
+impl Revision {
+    fn is(&self, request: &Request, digest: &Digest) -> bool {
+        self.digest == *digest && self.fingerprint == request.fingerprint.as_str()
+    }
+}
+
 /// Decides. A digest that is recorded but not there any more is published again.
 pub fn decide(request: &Request, pinned: &Pinned, observed: &Observed) -> Plan {
-    let is_wanted = |revision: &Revision| {
-        revision.digest == *pinned.digest() && revision.fingerprint == request.fingerprint.as_str()
-    };
-    if observed.refused.as_ref().is_some_and(is_wanted) {
-        return Plan::Refuse;
+    let digest = pinned.digest();
+    if observed.refused.as_ref().is_some_and(|refused| refused.is(request, digest)) {
+        Plan::Refuse
+    } else if observed.holds(request, digest) {
+        Plan::Keep
+    } else {
+        Plan::Publish
     }
-    let recorded = observed.recorded.as_ref().is_some_and(is_wanted);
-    let held = observed.outputs.len() == request.targets.len()
-        && observed.outputs.iter().all(|output| output.as_ref().is_some_and(is_wanted));
-    if recorded && held { Plan::Keep } else { Plan::Publish }
 }

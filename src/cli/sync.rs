@@ -93,7 +93,7 @@ async fn sync(
     let secrets: Secrets = secret_names(spec).map(|name| (name.to_owned(), secret(name))).collect();
     let request = Request::parse(id.clone(), spec, &secrets)?;
     // Without a status, what the outputs hold is the record.
-    let held = pass::probe(engine, &request).await?;
+    let (held, _) = pass::observe(engine, &request, &Before::default()).await?;
     let recorded = held.into_iter().flatten().next().map(|published| published.revision);
     let outcome =
         pass::pass(engine, &engine.turn(&request).await, &request, &Before { recorded, refused: None }).await?;

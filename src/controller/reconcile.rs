@@ -109,19 +109,17 @@ impl<R: Registry> Reconcile<'_, R> {
     /// Between two polls: do the outputs still hold what they held, or is the obstacle still there?
     async fn is_as_left(&self, remembered: &Remembered, request: &Result<Request, Failure>) -> bool {
         let Ok(request) = request else { return true };
+        let before = pass::Before { recorded: self.subject.recorded(), refused: None };
+        let observe = pass::observe(&self.context.engine, request, &before);
         match &remembered.failure {
             Some(failure) if failure.reason == Reason::OutputConflict && failure.candidate.is_none() => {
-                pass::probe(&self.context.engine, request).await.is_err()
+                observe.await.is_err()
             }
             Some(_) => true,
-            None => {
-                let recorded = self.subject.recorded();
-                let held = pass::probe(&self.context.engine, request).await.unwrap_or_default();
-                let is_recorded = |held: &Option<crate::publish::Published>| {
-                    held.as_ref().map(|held| &held.revision) == recorded.as_ref()
-                };
-                held.len() == request.targets.len() && held.iter().all(is_recorded)
-            }
+            None => match (observe.await, &before.recorded) {
+                (Ok((_, observed)), Some(recorded)) => observed.holds(request, &recorded.digest),
+                (Ok(_) | Err(_), _) => false,
+            },
         }
     }
 

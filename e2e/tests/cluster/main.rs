@@ -19,6 +19,7 @@
 
 mod admission;
 mod case;
+mod chart;
 mod failures;
 mod formats;
 mod kubectl;
@@ -72,6 +73,7 @@ fn tests() -> Vec<Test> {
         restart::tests(),
         kubectl::tests(),
         admission::tests(),
+        chart::tests(),
         sync::tests(),
     ]
     .concat()

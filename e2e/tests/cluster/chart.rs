@@ -1,0 +1,96 @@
+//! The chart and the kustomize base, as Helm and the API server read them.
+
+use anyhow::{Context, Result, ensure};
+use supercargo_e2e::chart::{self, helm};
+
+use crate::case::{Case, tests};
+
+tests!(chart:
+    every_values_file_passes_lint,
+    what_the_chart_renders_is_accepted_by_the_api_server,
+    values_that_mean_nothing_are_refused,
+    the_kustomize_base_is_accepted_and_gives_the_same_rights,
+);
+
+/// Helm lints and renders for the Kubernetes that it was built against, which our build does not say.
+const KUBERNETES: &str = "--kube-version=1.36.3";
+
+/// The values files that come with the chart, and none: the defaults.
+fn values() -> Result<Vec<Option<String>>> {
+    let mut files = vec![None];
+    for entry in fs_err::read_dir(chart::directory().join("ci"))? {
+        files.push(Some(entry?.path().to_string_lossy().into_owned()));
+    }
+    ensure!(files.len() > 5, "the chart's ci directory has its values files");
+    Ok(files)
+}
+
+fn with_values(values: Option<&String>) -> Vec<String> {
+    values.map(|file| format!("--values={file}")).into_iter().collect()
+}
+
+async fn every_values_file_passes_lint(case: &mut Case) -> Result<()> {
+    for file in values()? {
+        let lint = helm(&case.lab.run, &case.lab.tools).args(["lint", "--strict", KUBERNETES]);
+        let lint = lint.args(with_values(file.as_ref())).arg(chart::directory().to_string_lossy());
+        lint.stdout().await.with_context(|| format!("{file:?}"))?;
+    }
+    Ok(())
+}
+
+async fn what_the_chart_renders_is_accepted_by_the_api_server(case: &mut Case) -> Result<()> {
+    for namespace in ["team-a", "team-b"] {
+        case.lab.kubectl().args(["create", "namespace", namespace]).output().await?;
+    }
+    for file in values()? {
+        // Another release name, so that nothing meets what is installed.
+        let render = helm(&case.lab.run, &case.lab.tools).args(["template", "other", "--namespace", chart::NAMESPACE]);
+        let render = render.arg(KUBERNETES).args(with_values(file.as_ref()));
+        let text = render.arg(chart::directory().to_string_lossy()).stdout().await?;
+        // Its kind belongs to another operator, which is not here.
+        let known: Vec<&str> =
+            text.split("\n---\n").filter(|document| !document.contains("kind: ServiceMonitor")).collect();
+        ensure!(known.len() > 3, "{file:?} renders {} documents", known.len());
+        let said = apply(case, &known.join("\n---\n")).await.with_context(|| format!("{file:?}"))?;
+        ensure!(said.contains("deployment.apps/other-supercargo"), "{file:?}: no Deployment in {said}");
+    }
+    Ok(())
+}
+
+async fn apply(case: &Case, manifests: &str) -> Result<String> {
+    let command = case.lab.kubectl().args(["apply", "--dry-run=server", "--validate=strict", "--filename=-"]);
+    command.input(manifests).stdout().await
+}
+
+async fn values_that_mean_nothing_are_refused(case: &mut Case) -> Result<()> {
+    for value in ["storage.type=tape", "replicas=2", "image.tagg=1", "crds.enabled=maybe", "log.level=loud"] {
+        let render = helm(&case.lab.run, &case.lab.tools).args(["template", "other", KUBERNETES, "--set", value]);
+        let output = render.arg(chart::directory().to_string_lossy()).output().await?;
+        ensure!(!output.exit.success(), "--set {value} was accepted");
+    }
+    Ok(())
+}
+
+async fn the_kustomize_base_is_accepted_and_gives_the_same_rights(case: &mut Case) -> Result<()> {
+    let base = chart::workspace().join("config/default");
+    let kustomized = case.lab.kubectl().arg("kustomize").arg(base.to_string_lossy()).stdout().await?;
+    apply(case, &kustomized).await?;
+    let render = helm(&case.lab.run, &case.lab.tools).args(["template", "supercargo", KUBERNETES]);
+    let render = render.args(["--show-only", "templates/rbac.yaml"]).arg(chart::directory().to_string_lossy());
+    let rendered = render.stdout().await?;
+    let (chart, base) = (rights(&rendered)?, rights(&kustomized)?);
+    ensure!(!chart.is_empty() && chart == base, "chart: {chart:#?}\nkustomize: {base:#?}");
+    Ok(())
+}
+
+/// The rules of the operator's own `ClusterRole`, one line a rule.
+fn rights(manifests: &str) -> Result<Vec<String>> {
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(manifests)?;
+    let own = documents
+        .iter()
+        .find(|document| document["kind"] == "ClusterRole" && document["metadata"]["name"] == "supercargo");
+    let rules = own.and_then(|role| role["rules"].as_array()).context("no ClusterRole called supercargo")?;
+    let mut lines: Vec<String> = rules.iter().map(ToString::to_string).collect();
+    lines.sort();
+    Ok(lines)
+}
