@@ -172,7 +172,7 @@ pub enum RegistryError {
         size: u64,
     },
     /// A digest that is not the one asked for.
-    #[error("{what} has digest {got} instead of {wanted}")]
+    #[error("{what} has digest {} instead of {}", got.short(), wanted.short())]
     DigestMismatch {
         /// What was being read.
         what: String,

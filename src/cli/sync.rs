@@ -26,13 +26,15 @@ use crate::storage::Volume;
 /// Objects that are worked on at a time.
 const AT_A_TIME: usize = 16;
 /// Where ConfigMap outputs are written below the root.
-const CONFIG_MAPS: &str = "configmaps";
+const CONFIG_MAPS: &str = "_configmaps";
+/// Where volumes other than the default one are. No namespace can have such a name.
+const VOLUMES: &str = "_volumes";
 
 /// Arguments of `supercargo sync`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Files appear at ROOT/<volume>/<namespace>/<name>/current, where a volume called \"default\" is ROOT itself.
-ConfigMap outputs become manifests at ROOT/configmaps/<namespace>/<name>/, ready for kubectl apply.
+Files appear at ROOT/<namespace>/<name>/current; those of a volume V other than \"default\" below ROOT/_volumes/V.
+ConfigMap outputs become manifests at ROOT/_configmaps/<namespace>/<name>/, ready for kubectl apply.
 Secrets that the objects name are read from the same files.
 
 Exit codes: 0 every object is Ready, 1 some object is not, or nothing could be done.
@@ -138,7 +140,7 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
         if let Some(volume) = &output.volume
             && !volumes.contains_key(&volume.name)
         {
-            volumes.insert(volume.name.clone(), open(arguments.root.join(&volume.name))?);
+            volumes.insert(volume.name.clone(), open(arguments.root.join(VOLUMES).join(&volume.name))?);
         }
     }
     let metrics = Arc::new(Metrics::default());

@@ -58,11 +58,11 @@ impl HttpRegistry {
         let mut answered = false;
         loop {
             let mut request = self.client.request(call.method.clone(), call.url()?);
-            request = request.header(header::ACCEPT, call.accept);
+            request = request.header(header::ACCEPT, call.accept());
             if let Some(value) = &authorization {
                 request = request.header(header::AUTHORIZATION, value);
             }
-            let response = self.client.send(request, call.operation, host).await?;
+            let response = self.client.send(request, call.operation(), host).await?;
             if response.status() == StatusCode::UNAUTHORIZED {
                 self.authorizations.forget(&key);
                 // One answer a request: a registry that never accepts must not keep us here.
@@ -85,51 +85,78 @@ impl HttpRegistry {
     }
 }
 
-/// One thing to ask a registry for.
+/// One request to a registry.
 struct Call<'a> {
     access: &'a Access,
     repository: &'a Repository,
     method: Method,
-    operation: &'static str,
-    /// `manifests/<tag or digest>` or `blobs/<digest>`.
-    path: String,
-    accept: &'static str,
+    item: Item<'a>,
 }
 
-impl Call<'_> {
+/// What a registry is asked for.
+enum Item<'a> {
+    Tag(&'a str),
+    Manifest(&'a Digest),
+    Blob(&'a Digest),
+}
+
+impl<'a> Call<'a> {
+    fn get(access: &'a Access, repository: &'a Repository, item: Item<'a>) -> Self {
+        Self { access, repository, method: Method::GET, item }
+    }
+
     fn url(&self) -> Result<Url, RegistryError> {
         let scheme = if self.access.plain_http { "http" } else { "https" };
-        let text = format!("{scheme}://{}/v2/{}/{}", self.repository.api_host(), self.repository.path(), self.path);
-        Url::parse(&text).map_err(|error| RegistryError::Protocol {
+        let (host, repository) = (self.repository.api_host(), self.repository.path());
+        let path = match self.item {
+            Item::Tag(tag) => format!("manifests/{tag}"),
+            Item::Manifest(digest) => format!("manifests/{digest}"),
+            Item::Blob(digest) => format!("blobs/{digest}"),
+        };
+        Url::parse(&format!("{scheme}://{host}/v2/{repository}/{path}")).map_err(|error| RegistryError::Protocol {
             host: self.repository.host().to_owned(),
             problem: format!("no URL can be made of it: {error}"),
         })
     }
 
+    fn accept(&self) -> &'static str {
+        match self.item {
+            Item::Tag(_) | Item::Manifest(_) => media_type::MANIFEST_ACCEPT,
+            Item::Blob(_) => "*/*",
+        }
+    }
+
+    /// The label of the metric.
+    fn operation(&self) -> &'static str {
+        match self.item {
+            Item::Tag(_) => "resolve",
+            Item::Manifest(_) => "manifest",
+            Item::Blob(_) => "blob",
+        }
+    }
+
+    /// For people.
     fn what(&self) -> String {
-        format!("{}/{}", self.repository, self.path)
+        match self.item {
+            Item::Tag(tag) => format!("{}:{tag}", self.repository),
+            Item::Manifest(digest) => format!("manifest {}@{}", self.repository, digest.short()),
+            Item::Blob(digest) => format!("blob {} of {}", digest.short(), self.repository),
+        }
     }
 }
 
 impl Registry for HttpRegistry {
     async fn tag_digest(&self, access: &Access, repository: &Repository, tag: &str) -> Result<Digest, RegistryError> {
-        let mut call = Call {
-            access,
-            repository,
-            method: Method::HEAD,
-            operation: "resolve",
-            path: format!("manifests/{tag}"),
-            accept: media_type::MANIFEST_ACCEPT,
-        };
-        let response = self.request(&call).await?;
+        let get = Call::get(access, repository, Item::Tag(tag));
+        let head = Call { method: Method::HEAD, ..Call::get(access, repository, Item::Tag(tag)) };
+        let response = self.request(&head).await?;
         let digest = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
         if let Some(digest) = digest.and_then(|text| text.parse().ok()) {
             return Ok(digest);
         }
         // The header is optional (distribution-spec, "Checking if content exists in the registry").
-        call.method = Method::GET;
-        let response = self.request(&call).await?;
-        let bytes = body(response, repository.host(), &call.what(), MAX_MANIFEST_BYTES).await?;
+        let response = self.request(&get).await?;
+        let bytes = body(response, repository.host(), &get.what(), MAX_MANIFEST_BYTES).await?;
         Ok(Digest::of(&bytes))
     }
 
@@ -140,14 +167,7 @@ impl Registry for HttpRegistry {
         digest: &Digest,
         limit: u64,
     ) -> Result<RawManifest, RegistryError> {
-        let call = Call {
-            access,
-            repository,
-            method: Method::GET,
-            operation: "manifest",
-            path: format!("manifests/{digest}"),
-            accept: media_type::MANIFEST_ACCEPT,
-        };
+        let call = Call::get(access, repository, Item::Manifest(digest));
         let response = self.request(&call).await?;
         let content_type =
             response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -161,14 +181,7 @@ impl Registry for HttpRegistry {
         repository: &Repository,
         descriptor: &Descriptor,
     ) -> Result<BlobStream, RegistryError> {
-        let call = Call {
-            access,
-            repository,
-            method: Method::GET,
-            operation: "blob",
-            path: format!("blobs/{}", descriptor.digest),
-            accept: "*/*",
-        };
+        let call = Call::get(access, repository, Item::Blob(&descriptor.digest));
         let response = self.request(&call).await?;
         let (host, what, size) = (repository.host().to_owned(), call.what(), descriptor.size);
         let metrics = self.client.metrics();
