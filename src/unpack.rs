@@ -12,6 +12,7 @@ use crate::request::Limits;
 use crate::storage::{Scratch, StorageError};
 
 mod decoder;
+mod extension;
 mod layer;
 pub mod path;
 pub mod staged;

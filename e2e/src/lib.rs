@@ -19,6 +19,7 @@ pub mod object;
 pub mod operator;
 pub mod pki;
 pub mod ports;
+mod progress;
 pub mod publish;
 pub mod registry;
 pub mod run;

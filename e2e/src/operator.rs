@@ -1,7 +1,7 @@
 //! The operator as a local process.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -9,6 +9,7 @@ use crate::chart;
 use crate::guardian::Exit;
 use crate::http;
 use crate::ports;
+use crate::progress::Progress;
 use crate::run::{Run, Service};
 use crate::wait;
 
@@ -31,7 +32,10 @@ pub async fn build(run: &Run, profile: Profile) -> Result<PathBuf> {
     if profile == Profile::Release {
         command = command.arg("--release");
     }
-    let output = command.output().await?;
+    let (progress, started) = (Progress::new(), Instant::now());
+    let what = if profile == Profile::Release { "operator (release)" } else { "operator" };
+    let output = progress.count(what, command.output()).await?;
+    progress.done(what, &format!("built in {} s", started.elapsed().as_secs()));
     ensure!(output.exit.success(), "building the operator failed:\n{}", output.stderr);
     let artifacts = output.stdout.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let executable = artifacts

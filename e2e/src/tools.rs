@@ -13,7 +13,6 @@
 mod build;
 mod catalog;
 mod found;
-mod progress;
 
 use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
@@ -21,9 +20,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use fs_err::File;
 
+use crate::progress::Progress;
 use crate::run::Run;
 use catalog::Tool;
-use progress::Progress;
 
 /// The paths of all programs that the harness starts.
 #[derive(Debug, Clone)]
@@ -63,17 +62,17 @@ struct Shop<'a> {
 impl Shop<'_> {
     async fn get(&self, tool: &Tool) -> Result<PathBuf> {
         if let Some(found) = found::look(self.run, tool).await {
-            self.progress.done(tool, &format!("{} at {}", found.version, found.path.display()));
+            self.progress.done(&tool.label(), &format!("{} at {}", found.version, found.path.display()));
             return Ok(found.path);
         }
         let cached = self.cache.join(build::path(tool)?);
         if cached.is_file() {
-            self.progress.done(tool, "cached");
+            self.progress.done(&tool.label(), "cached");
             return Ok(cached);
         }
         let _lock = self.lock(tool)?;
         if cached.is_file() {
-            self.progress.done(tool, "cached, built by another run");
+            self.progress.done(&tool.label(), "cached, built by another run");
         } else {
             build::build(self.run, tool, &cached, &self.progress).await?;
         }
@@ -86,7 +85,7 @@ impl Shop<'_> {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                self.progress.note(tool, "waiting for another run that is building tools");
+                self.progress.done(&tool.label(), "waiting for another run that is building tools");
                 lock.lock()?;
             }
             Err(TryLockError::Error(error)) => return Err(error).context("locking the tools cache"),

@@ -55,17 +55,17 @@ pub struct OCIArtifactSpec {
     ///
     /// Some jitter is added. A digest is never looked up again; its outputs are still checked.
     #[serde(default = "default_interval")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    #[schemars(length(max = 16))]
     #[x_kube(
-        validation = ("duration(self) >= duration('10s') && duration(self) <= duration('168h')", "spec.interval must be between 10s and 168h; to look now, set the annotation supercargo.dev/requestedAt")
+        validation = (r"self.matches('^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('168h')", "spec.interval must be a Go duration such as 90s or 1h30m, between 10s and 168h; to look now, set the annotation supercargo.dev/requestedAt")
     )]
     pub interval: String,
 
     /// Bound on one whole pass: name lookup, TLS, bodies that trickle, unpacking. A Go duration, at most 1h.
     #[serde(default = "default_timeout")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    #[schemars(length(max = 16))]
     #[x_kube(
-        validation = ("duration(self) >= duration('1s') && duration(self) <= duration('1h')", "spec.timeout must be between 1s and 1h")
+        validation = (r"self.matches('^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')", "spec.timeout must be a Go duration such as 90s or 5m, between 1s and 1h")
     )]
     pub timeout: String,
 

@@ -1,21 +1,19 @@
 //! Reading tar archives by hand: the `tar` crate parses headers, every decision is here.
 //!
-//! Its `unpack` is never used: it skips entries with `..` silently, makes links to anywhere, and
-//! has no limits.
+//! Its `unpack` is never used: that skips entries with `..` silently, makes links to anywhere, and
+//! has no limits. Its entries are read raw, so that extended headers are ours too.
 
 use std::io::{self, Read};
 
-use tar::{Archive, Entry, EntryType, PaxExtensions};
+use tar::{Archive, Entry, EntryType};
 
 use super::decoder::{Compression, Decoder, LimitReached, fill, rest_is_zeros};
+use super::extension::Extensions;
 use super::layer::Extract;
 use super::path::{EntryPath, link_target};
 use super::tree::Tree;
 use super::{Stop, UnpackError};
 use crate::oci::Hasher;
-
-/// Most bytes of one global extended header.
-const MAX_GLOBAL_HEADER: u64 = 64 * 1024;
 
 /// Extracts a tar into the tree, to the archive's very end.
 pub(super) fn extract(
@@ -32,11 +30,19 @@ pub(super) fn extract(
         .ok_or_else(|| UnpackError::Unsupported { layer: layer.to_owned(), format: "zstd compression" })?;
     let broken = |error: io::Error| broken(layer, limits.extracted_bytes, &error);
     let mut archive = Archive::new(decoder);
-    for entry in archive.entries().map_err(broken)? {
+    let mut extensions = Extensions::default();
+    for entry in archive.entries().map_err(broken)?.raw(true) {
         if stop.is_cancelled() {
             return Err(UnpackError::Stopped);
         }
-        extract_entry(tree, entry.map_err(broken)?, how, &broken)?;
+        let mut entry = entry.map_err(broken)?;
+        if !extensions.take_in(&mut entry, &broken)? {
+            extract_entry(tree, entry, &std::mem::take(&mut extensions), how, &broken)?;
+        }
+    }
+    if extensions.is_pending() {
+        let problem = "it ends behind an extended header".to_owned();
+        return Err(UnpackError::Archive { layer: layer.to_owned(), problem });
     }
     let mut decoder = archive.into_inner();
     if !rest_is_zeros(&mut decoder).map_err(broken)? {
@@ -75,18 +81,18 @@ fn checksum(header: &[u8]) -> u32 {
 fn extract_entry<R: Read>(
     tree: &mut Tree,
     mut entry: Entry<'_, R>,
+    extensions: &Extensions,
     how: &Extract,
     broken: &impl Fn(io::Error) -> UnpackError,
 ) -> Result<(), UnpackError> {
     let kind = entry.header().entry_type();
-    if kind == EntryType::XGlobalHeader {
-        return check_global_header(&mut entry, broken);
-    }
-    let raw = entry.path_bytes().into_owned();
-    check_extensions(&mut entry, &raw)?;
+    let raw = extensions.path(&entry);
     let named = EntryPath::parse(&raw).map_err(|problem| UnpackError::name(&raw, problem))?;
     let path = place(&named, how)?;
     let size = entry.size();
+    if extensions.disagrees_on_size(size) {
+        return Err(UnpackError::entry(&named, "has two different sizes"));
+    }
     match kind {
         EntryType::Directory => tree.add_directory(&path),
         EntryType::Regular | EntryType::Continuous => {
@@ -94,13 +100,13 @@ fn extract_entry<R: Read>(
             tree.add_file(&path, executable, size, &mut entry, broken)
         }
         EntryType::Symlink => {
-            let target = entry.link_name_bytes().unwrap_or_default();
+            let target = extensions.link(&entry);
             let target = link_target(&path, &target)
                 .map_err(|problem| UnpackError::entry(&named, format!("is a link whose target {problem}")))?;
             tree.add_link(&path, &target)
         }
         EntryType::Link => {
-            let target = entry.link_name_bytes().unwrap_or_default();
+            let target = extensions.link(&entry);
             let target = EntryPath::parse(&target)
                 .map_err(|problem| UnpackError::entry(&named, format!("is a hard link whose target {problem}")))?;
             tree.add_copy(&path, &place(&target, how)?)
@@ -115,41 +121,6 @@ fn place(named: &EntryPath, how: &Extract) -> Result<EntryPath, UnpackError> {
         return Ok(named.clone());
     }
     Err(UnpackError::entry(named, format!("is outside of the layer's title {:?}", how.title.to_string())))
-}
-
-/// Extended headers that say what we would misunderstand are refused; the rest (times, owners,
-/// extended attributes) is not applied.
-fn check_extensions<R: Read>(entry: &mut Entry<'_, R>, raw: &[u8]) -> Result<(), UnpackError> {
-    let refuse = |problem: &str| UnpackError::entry(&String::from_utf8_lossy(raw), problem);
-    let extensions = entry.pax_extensions().map_err(|_| refuse("has an extended header that cannot be read"))?;
-    for extension in extensions.into_iter().flatten() {
-        let extension = extension.map_err(|_| refuse("has a malformed extended header"))?;
-        if extension.key_bytes().starts_with(b"GNU.sparse.") {
-            return Err(refuse("is sparse, which is refused"));
-        }
-    }
-    Ok(())
-}
-
-/// `git archive` notes the commit in a global header. One that changes names or sizes of later
-/// entries is read differently by different programs, and refused.
-fn check_global_header<R: Read>(
-    entry: &mut Entry<'_, R>,
-    broken: &impl Fn(io::Error) -> UnpackError,
-) -> Result<(), UnpackError> {
-    let refuse = |problem: &str| UnpackError::entry(&"pax_global_header", problem);
-    if entry.size() > MAX_GLOBAL_HEADER {
-        return Err(refuse("is too large"));
-    }
-    let mut body = Vec::new();
-    entry.read_to_end(&mut body).map_err(broken)?;
-    for extension in PaxExtensions::new(&body) {
-        let extension = extension.map_err(|_| refuse("is malformed"))?;
-        if extension.key_bytes() != b"comment" {
-            return Err(refuse("changes the entries behind it, which is refused"));
-        }
-    }
-    Ok(())
 }
 
 fn kind_name(kind: EntryType) -> &'static str {

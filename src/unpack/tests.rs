@@ -304,12 +304,34 @@ fn extended_headers_that_we_would_misread_are_refused() {
         file(&mut tar, "a", b"a");
         unpack(tar)
     };
-    assert!(pax(EntryType::XHeader, b"13 path=b/c\n\n").is_err(), "malformed");
-    assert!(pax(EntryType::XHeader, b"12 path=b/c\n").is_ok());
-    assert!(pax(EntryType::XHeader, b"22 GNU.sparse.major=1\n").is_err(), "sparse");
-    assert!(pax(EntryType::XHeader, b"14 path=../ev\n").is_err(), "escape in an extended header");
-    assert!(pax(EntryType::XGlobalHeader, b"13 comment=x\n").is_ok(), "git archive");
-    assert!(pax(EntryType::XGlobalHeader, b"10 path=b\n").is_err(), "global path");
+    let paths_of = |kind, records: &[u8]| pax(kind, records).map(|staged| paths(&staged).join(" "));
+    assert_eq!(paths_of(EntryType::XHeader, b"12 path=b/c\n").unwrap(), "b b/c");
+    assert_eq!(paths_of(EntryType::GNULongName, b"long\0").unwrap(), "long");
+    assert_eq!(paths_of(EntryType::XGlobalHeader, b"13 comment=x\n").unwrap(), "a", "git archive");
+    assert_eq!(paths_of(EntryType::XHeader, b"9 size=1\n").unwrap(), "a", "the same size twice");
+    let huge = vec![b'x'; (1 << 20) + 1];
+    let rows: [(&str, EntryType, &[u8]); 9] = [
+        ("malformed", EntryType::XHeader, b"13 path=b/c\n\n"),
+        ("sparse", EntryType::XHeader, b"22 GNU.sparse.major=1\n"),
+        ("escape", EntryType::XHeader, b"14 path=../ev\n"),
+        ("NUL in a name", EntryType::XHeader, b"11 path=b\0\n"),
+        ("another size", EntryType::XHeader, b"9 size=2\n"),
+        ("twice", EntryType::XHeader, b"10 path=b\n10 path=c\n"),
+        ("global path", EntryType::XGlobalHeader, b"10 path=b\n"),
+        ("huge", EntryType::GNULongName, &huge),
+        ("escape in a long name", EntryType::GNULongName, b"../ev\0"),
+    ];
+    for (label, kind, records) in rows {
+        assert!(matches!(pax(kind, records), Err(UnpackError::Entry { .. })), "{label}");
+    }
+    let mut two = Vec::new();
+    entry(&mut two, "pax", EntryType::XHeader, "", 0o644, b"10 path=b\n");
+    entry(&mut two, "long", EntryType::GNULongName, "", 0o644, b"c\0");
+    file(&mut two, "a", b"a");
+    assert!(unpack(two).is_err(), "two kinds of names");
+    let mut last = Vec::new();
+    entry(&mut last, "pax", EntryType::XHeader, "", 0o644, b"10 path=b\n");
+    assert!(matches!(unpack(last), Err(UnpackError::Archive { .. })), "nothing behind it");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use aws_lc_rs::digest;
 
 use super::catalog::Tool;
 use super::module_directory;
-use super::progress::Progress;
+use crate::progress::Progress;
 use crate::run::Run;
 
 /// Slow machines build kube-apiserver for a quarter of an hour.
@@ -62,14 +62,14 @@ pub(super) async fn build(run: &Run, tool: &Tool, target: &Path, progress: &Prog
         .env("GOFLAGS", "")
         .limit(PATIENCE);
     let started = Instant::now();
-    let output = progress.count(tool, command.output()).await?;
+    let output = progress.count(&tool.label(), command.output()).await?;
     fs_err::write(&log, format!("{}{}", output.stdout, output.stderr))?;
     if !output.exit.success() {
-        progress.done(tool, "failed");
+        progress.done(&tool.label(), "failed");
         bail!("{}", explain(tool, &output.stderr, &log));
     }
     fs_err::rename(&partial, target)?;
-    progress.done(tool, &format!("built in {} s", started.elapsed().as_secs()));
+    progress.done(&tool.label(), &format!("built in {} s", started.elapsed().as_secs()));
     Ok(())
 }
 

@@ -15,6 +15,13 @@ pub(super) struct Tool {
     pub(super) found: Option<Found>,
 }
 
+impl Tool {
+    /// How it is called on the progress lines.
+    pub(super) fn label(&self) -> String {
+        format!("tool {:<24} {:<8}", self.name, self.version)
+    }
+}
+
 /// How a program that is already on the machine is judged.
 #[derive(Debug)]
 pub(super) struct Found {

@@ -22,7 +22,7 @@ async fn each_refusal_is_a_sentence_that_says_what_to_do(case: &mut Case) -> Res
         ("over-long tag", json!({"image": long_tag}), "128"),
         ("over-long image", json!({"image": long_image}), "512"),
         ("interval", json!({"image": "ghcr.io/a/b:1", "interval": "1s"}), "10s"),
-        ("no duration", json!({"image": "ghcr.io/a/b:1", "interval": "often"}), "spec.interval"),
+        ("no duration", json!({"image": "ghcr.io/a/b:1", "interval": "often"}), "a Go duration such as"),
         ("timeout", json!({"image": "ghcr.io/a/b:1", "timeout": "48h"}), "1h"),
         ("sub path", json!({"image": "ghcr.io/a/b:1", "files": {"subPath": "a/../../b"}}), "must not contain .."),
         ("absolute", json!({"image": "ghcr.io/a/b:1", "files": {"subPath": "/etc"}}), "relative"),

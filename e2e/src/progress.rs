@@ -1,55 +1,49 @@
-//! What the user sees while the tools are got: one line per tool, that counts the seconds while it is being built.
+//! What the user sees while something is built: one line for each, that counts the seconds.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::Duration;
 
 use tokio::time::{Instant, interval_at};
 
-use super::catalog::Tool;
-
 /// Writes to standard error; on a terminal a line being counted is rewritten in place.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     terminal: bool,
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { terminal: stderr().is_terminal() }
     }
 
-    pub(super) fn done(&self, tool: &Tool, text: &str) {
+    pub(crate) fn done(&self, what: &str, text: &str) {
         let clear = if self.terminal { "\r\x1b[K" } else { "" };
-        write(&format!("{clear}{}\n", line(tool, text)));
-    }
-
-    pub(super) fn note(&self, tool: &Tool, text: &str) {
-        self.done(tool, text);
+        write(&format!("{clear}{}\n", line(what, text)));
     }
 
     /// Waits for a build and counts meanwhile.
-    pub(super) async fn count<T>(&self, tool: &Tool, work: impl Future<Output = T>) -> T {
+    pub(crate) async fn count<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
         let started = Instant::now();
         let pace = Duration::from_secs(if self.terminal { 1 } else { 10 });
         let mut ticks = interval_at(started + pace, pace);
-        self.building(tool, started);
+        self.building(what, started);
         tokio::pin!(work);
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                _ = ticks.tick() => self.building(tool, started),
+                _ = ticks.tick() => self.building(what, started),
             }
         }
     }
 
-    fn building(&self, tool: &Tool, started: Instant) {
-        let text = line(tool, &format!("building… {} s", started.elapsed().as_secs()));
+    fn building(&self, what: &str, started: Instant) {
+        let text = line(what, &format!("building… {} s", started.elapsed().as_secs()));
         write(&if self.terminal { format!("\r\x1b[K{text}") } else { format!("{text}\n") });
     }
 }
 
-fn line(tool: &Tool, text: &str) -> String {
-    format!("  tool {:<24} {:<8} {text}", tool.name, tool.version)
+fn line(what: &str, text: &str) -> String {
+    format!("  {what:<38} {text}")
 }
 
 /// A closed standard error is no reason to stop.

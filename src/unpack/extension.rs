@@ -1,0 +1,172 @@
+//! Extended headers of tar: what PAX records and GNU long names say of the entry behind them.
+//!
+//! They are read here and not by the `tar` crate, which reads them whole whatever their size and
+//! lets some override what the header says. Programs differ in which one they believe
+//! (CVE-2025-62518), so where two places say different things of one entry, it is refused.
+
+use std::io::{self, Read};
+
+use tar::{Entry, EntryType};
+
+use super::UnpackError;
+
+/// Most bytes of one extended header.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// What was said of the next entry so far.
+#[derive(Debug, Default)]
+pub(super) struct Extensions {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    /// Whether anything was said, so that an archive cannot end behind it.
+    any: bool,
+}
+
+impl Extensions {
+    /// Takes an extended header in; false for an entry of any other kind, which is left as it is.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other kind is no extended header")]
+    pub(super) fn take_in<R: Read>(
+        &mut self,
+        entry: &mut Entry<'_, R>,
+        broken: &impl Fn(io::Error) -> UnpackError,
+    ) -> Result<bool, UnpackError> {
+        let kind = entry.header().entry_type();
+        let name = match kind {
+            EntryType::XHeader => "extended header",
+            EntryType::XGlobalHeader => "global extended header",
+            EntryType::GNULongName => "long name",
+            EntryType::GNULongLink => "long link",
+            _ => return Ok(false),
+        };
+        let refuse = |problem: &str| UnpackError::entry(&name, problem);
+        if entry.size() > MAX_BYTES {
+            return Err(refuse("is larger than 1 MiB"));
+        }
+        let mut body = Vec::new();
+        entry.read_to_end(&mut body).map_err(broken)?;
+        let is_new = match kind {
+            EntryType::XGlobalHeader => return check_global(&body).map_err(refuse).map(|()| true),
+            EntryType::GNULongName => self.path.replace(without_nul(body)).is_none(),
+            EntryType::GNULongLink => self.link.replace(without_nul(body)).is_none(),
+            _ => self.take_in_records(&body).map_err(refuse)?,
+        };
+        self.any = true;
+        if is_new { Ok(true) } else { Err(refuse("says again what was said before")) }
+    }
+
+    /// False where a record repeats what is known.
+    fn take_in_records(&mut self, body: &[u8]) -> Result<bool, &'static str> {
+        let mut is_new = true;
+        for record in Records(body) {
+            let (key, value) = record?;
+            is_new &= match key {
+                b"path" => self.path.replace(value.to_vec()).is_none(),
+                b"linkpath" => self.link.replace(value.to_vec()).is_none(),
+                b"size" => {
+                    let size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                    self.size.replace(size.ok_or("has a size that is no number")?).is_none()
+                }
+                _ if key.starts_with(b"GNU.sparse.") => return Err("makes its entry sparse, which is refused"),
+                // Times, owners, extended attributes: not applied.
+                _ => true,
+            };
+        }
+        Ok(is_new)
+    }
+
+    /// The entry's name.
+    pub(super) fn path<R: Read>(&self, entry: &Entry<'_, R>) -> Vec<u8> {
+        self.path.clone().unwrap_or_else(|| entry.path_bytes().into_owned())
+    }
+
+    /// What the entry, a link, points to.
+    pub(super) fn link<R: Read>(&self, entry: &Entry<'_, R>) -> Vec<u8> {
+        self.link.clone().or_else(|| entry.link_name_bytes().map(std::borrow::Cow::into_owned)).unwrap_or_default()
+    }
+
+    /// True where a record says another size than the header.
+    pub(super) fn disagrees_on_size(&self, header: u64) -> bool {
+        self.size.is_some_and(|size| size != header)
+    }
+
+    /// True where something was said of an entry that has not come.
+    pub(super) fn is_pending(&self) -> bool {
+        self.any
+    }
+}
+
+/// `git archive` notes the commit in a global header. One that says anything of names, links or
+/// sizes of all later entries is read differently by different programs.
+fn check_global(body: &[u8]) -> Result<(), &'static str> {
+    for record in Records(body) {
+        if record?.0 != b"comment" {
+            return Err("changes the entries behind it, which is refused");
+        }
+    }
+    Ok(())
+}
+
+/// GNU writes a NUL behind a long name. More of them are left for the name's own check to refuse.
+fn without_nul(mut name: Vec<u8>) -> Vec<u8> {
+    if name.last() == Some(&0) {
+        name.pop();
+    }
+    name
+}
+
+/// `LENGTH KEY=VALUE\n` after each other (POSIX pax, "pax Extended Header"), and nothing else.
+struct Records<'a>(&'a [u8]);
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<(&'a [u8], &'a [u8]), &'static str>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let parsed = self.record();
+        if parsed.is_none() {
+            self.0 = &[];
+        }
+        Some(parsed.ok_or("is malformed"))
+    }
+}
+
+impl<'a> Records<'a> {
+    fn record(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        let space = self.0.iter().position(|byte| *byte == b' ')?;
+        let length: usize = std::str::from_utf8(self.0.get(..space)?).ok()?.parse().ok()?;
+        let record = self.0.get(space + 1..length)?.strip_suffix(b"\n")?;
+        let equals = record.iter().position(|byte| *byte == b'=').filter(|equals| *equals > 0)?;
+        self.0 = self.0.get(length..)?;
+        Some((record.get(..equals)?, record.get(equals + 1..)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_as_long_as_they_say_or_malformed() {
+        let parse = |body: &'static [u8]| Records(body).collect::<Result<Vec<_>, _>>();
+        assert_eq!(parse(b"10 path=b\n"), Ok(vec![(b"path".as_slice(), b"b".as_slice())]));
+        assert_eq!(parse(b"8 a=b=c\n5 d=\n"), Ok(vec![(b"a".as_slice(), b"b=c".as_slice()), (b"d", b"")]));
+        for body in [
+            b"".as_slice(),
+            b"10 path=b\n\n",
+            b"\n10 path=b\n",
+            b"11 path=b\n",
+            b"8 path=b\n",
+            b"999999999999999999999 a=b\n",
+            b"7 =value\n",
+            b"5 ab\n",
+            b"10 path=b",
+            b"-1 a=b\n",
+            b"0 a=b\n",
+        ] {
+            assert_eq!(parse(body).is_err(), !body.is_empty(), "{:?}", String::from_utf8_lossy(body));
+        }
+    }
+}
