@@ -1,5 +1,7 @@
 //! Logs: to standard error, as JSON lines or as text.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -41,6 +43,6 @@ pub fn init(format: LogFormat, level: LogLevel) {
     // Fails only where a subscriber is set already, which then does the work.
     let _ = match format {
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
-        LogFormat::Text => subscriber.with_target(false).try_init(),
+        LogFormat::Text => subscriber.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
     };
 }

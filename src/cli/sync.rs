@@ -123,7 +123,7 @@ fn line(id: &ObjectId, spec: &OCIArtifactSpec, result: &Result<Option<Outcome>, 
         Ok(None) => ("-", Reason::Suspended, "", String::new(), String::new(), spec.image.clone()),
         Err(failure) => {
             let digest = failure.candidate.as_ref().map(crate::oci::Digest::short).unwrap_or_default();
-            let message = format!("{} {}", failure.message, failure.reason.remedy());
+            let message = format!("{}. {}", failure.message, failure.reason.remedy());
             ("False", failure.reason, "", digest, String::new(), message)
         }
     };

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::Stop;
 use crate::oci::Hasher;
 
 /// Input buffer of the decoder: large reads are what makes inflate fast.
@@ -46,11 +47,12 @@ pub(super) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usiz
     Ok(filled)
 }
 
-/// The decompressed bytes of a layer, counted against a limit and, on demand, hashed.
+/// The decompressed bytes of a layer, counted against a limit and, on demand, hashed. Fails once it is stopped.
 pub(super) struct Decoder<R: Read> {
     inner: Inner<R>,
     left: u64,
     hasher: Option<Hasher>,
+    stop: Stop,
 }
 
 enum Inner<R: Read> {
@@ -65,14 +67,14 @@ pub(super) struct LimitReached;
 
 impl<R: Read> Decoder<R> {
     /// `None` for a compression that is not supported.
-    pub(super) fn new(reader: R, compression: Compression, limit: u64, hash: bool) -> Option<Self> {
+    pub(super) fn new(reader: R, compression: Compression, limit: u64, hash: bool, stop: Stop) -> Option<Self> {
         let reader = BufReader::with_capacity(BUFFER, reader);
         let inner = match compression {
             Compression::None => Inner::Plain(reader),
             Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(reader))),
             Compression::Zstd => return None,
         };
-        Some(Self { inner, left: limit, hasher: hash.then(Hasher::default) })
+        Some(Self { inner, left: limit, hasher: hash.then(Hasher::default), stop })
     }
 
     /// The limit that lets `bytes` of files in `entries` entries through.
@@ -88,6 +90,9 @@ impl<R: Read> Decoder<R> {
 
 impl<R: Read> Read for Decoder<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stop.is_cancelled() {
+            return Err(io::Error::other("stopped"));
+        }
         let read = match &mut self.inner {
             Inner::Plain(reader) => reader.read(buffer)?,
             Inner::Gzip(decoder) => decoder.read(buffer)?,

@@ -26,15 +26,14 @@ pub(super) fn extract(
 ) -> Result<(), UnpackError> {
     let limits = tree.limits();
     let limit = Decoder::<io::Empty>::limit_for(limits.extracted_bytes, limits.entries);
-    let decoder = Decoder::new(blob, compression, limit, how.content_digest.is_some())
+    let decoder = Decoder::new(blob, compression, limit, how.content_digest.is_some(), stop.clone())
         .ok_or_else(|| UnpackError::Unsupported { layer: layer.to_owned(), format: "zstd compression" })?;
-    let broken = |error: io::Error| broken(layer, limits.extracted_bytes, &error);
+    let broken = |error: io::Error| {
+        if stop.is_cancelled() { UnpackError::Stopped } else { broken(layer, limits.extracted_bytes, &error) }
+    };
     let mut archive = Archive::new(decoder);
     let mut extensions = Extensions::default();
     for entry in archive.entries().map_err(broken)?.raw(true) {
-        if stop.is_cancelled() {
-            return Err(UnpackError::Stopped);
-        }
         let mut entry = entry.map_err(broken)?;
         if !extensions.take_in(&mut entry, &broken)? {
             extract_entry(tree, entry, &std::mem::take(&mut extensions), how, &broken)?;
@@ -59,7 +58,7 @@ pub(super) fn extract(
 /// True where the decompressed bytes start with a tar header, or with the end of an empty tar.
 pub(super) fn is_tar(blob: impl Read, compression: Compression) -> io::Result<bool> {
     // Zstd is no reason to take the bytes for a plain file: extraction says that it is unsupported.
-    let Some(mut decoder) = Decoder::new(blob, compression, 1 << 20, false) else { return Ok(true) };
+    let Some(mut decoder) = Decoder::new(blob, compression, 1 << 20, false, Stop::new()) else { return Ok(true) };
     let mut header = tar::Header::new_old();
     if fill(&mut decoder, header.as_mut_bytes())? != header.as_bytes().len() {
         return Ok(false);
@@ -95,6 +94,8 @@ fn extract_entry<R: Read>(
     }
     match kind {
         EntryType::Directory => tree.add_directory(&path),
+        // How a directory was written before there was a kind for it, and is still read by others.
+        EntryType::Regular if raw.ends_with(b"/") && size == 0 => tree.add_directory(&path),
         EntryType::Regular | EntryType::Continuous => {
             let executable = entry.header().mode().map_err(broken)? & 0o111 != 0;
             tree.add_file(&path, executable, size, &mut entry, broken)

@@ -59,14 +59,17 @@ fn layer(bytes: &[u8], media_type: &str, annotations: &Value) -> VerifiedBlob {
 fn unpack_layers(mut layers: Vec<VerifiedBlob>, sub_path: &str, limits: Limits) -> Result<Staged, UnpackError> {
     let root = tempfile::tempdir().unwrap();
     let volume = Volume::open(root.path()).unwrap();
-    let manifest = Manifest {
+    let sub_path = EntryPath::parse(sub_path.as_bytes()).unwrap();
+    into_tree(volume.scratch().unwrap(), &manifest(), &mut layers, &limits, &Stop::new())?.finish(&sub_path)
+}
+
+fn manifest() -> Manifest {
+    Manifest {
         media_type: media_type::OCI_MANIFEST.to_owned(),
         artifact_type: String::new(),
         layers: Vec::new(),
         annotations: std::collections::BTreeMap::new(),
-    };
-    let sub_path = EntryPath::parse(sub_path.as_bytes()).unwrap();
-    into_tree(volume.scratch().unwrap(), &manifest, &mut layers, &limits, &Stop::new())?.finish(&sub_path)
+    }
 }
 
 const FLUX: &str = "application/vnd.cncf.flux.content.v1.tar+gzip";
@@ -119,7 +122,7 @@ fn one_bad_entry_refuses_the_artifact_and_is_named() {
         ("hard link out", "l", T::Link, "../etc/passwd", "\"..\""),
         ("hard link to absolute", "l", T::Link, "/etc/passwd", "absolute"),
         ("hard link to nothing", "l", T::Link, "later", "no file before it"),
-        ("root as a file", "./", T::Regular, "", "root"),
+        ("root as a file", ".", T::Regular, "", "root"),
         ("root as a link", ".", T::Symlink, "x", "root"),
     ];
     for (label, name, kind, link, want) in rows {
@@ -345,6 +348,32 @@ fn an_archive_of_another_program_comes_out() {
     let tar = builder.into_inner().unwrap();
     let staged = unpack_layers(vec![layer(&gzip(&tar), FLUX, &json!({}))], ".", Limits::default()).unwrap();
     assert!(paths(&staged).contains(&long.as_str()), "GNU long name");
+}
+
+#[test]
+fn a_directory_of_the_oldest_kind_is_one() {
+    let mut tar = Vec::new();
+    file(&mut tar, "old/", b"");
+    file(&mut tar, "old/a", b"a");
+    assert_eq!(paths(&unpack(tar).unwrap()), ["old", "old/a"]);
+    let mut tar = Vec::new();
+    file(&mut tar, "old/", b"content");
+    file(&mut tar, "old/a", b"a");
+    assert!(unpack(tar).is_err(), "a directory has no content");
+}
+
+#[test]
+fn a_pass_that_is_given_up_stops_in_the_middle_of_a_file() {
+    let root = tempfile::tempdir().unwrap();
+    let volume = Volume::open(root.path()).unwrap();
+    let mut tar = Vec::new();
+    file(&mut tar, "a", &[0; 5000]);
+    let mut layers = vec![layer(&gzip(&finished(tar)), FLUX, &json!({}))];
+    let stop = Stop::new();
+    stop.cancel();
+    let scratch = volume.scratch().unwrap();
+    let result = into_tree(scratch, &manifest(), &mut layers, &Limits::default(), &stop);
+    assert!(matches!(result, Err(UnpackError::Stopped)), "{result:?}");
 }
 
 #[test]
