@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::timeout::TimeoutLayer;
 
 use super::{Fatal, LimitArguments, NamedPath};
 use crate::controller::Readiness;
@@ -23,6 +25,9 @@ use crate::storage::Volume;
 
 /// Requests to the API server under way: each is a connection, and at a start every object has some.
 const API_REQUESTS: usize = 32;
+/// Longest wait for the API server to begin an answer. kube has none of its own, and one lost
+/// connection would hold its object for ever. A watch begins its answer at once.
+const API_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Arguments of `supercargo controller`.
 #[derive(Debug, clap::Args)]
@@ -54,6 +59,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
         .map_err(Fatal::during("no cluster: neither a pod's service account nor a kubeconfig was found"))?;
     let client = ClientBuilder::try_from(config)
         .map_err(Fatal::during("the cluster's client cannot be set up"))?
+        .with_layer(&TimeoutLayer::new(API_TIMEOUT))
         .with_layer(&GlobalConcurrencyLimitLayer::new(API_REQUESTS))
         .build();
     let metrics = Arc::new(Metrics::default());
