@@ -116,6 +116,7 @@ impl From<RegistryError> for Failure {
             RegistryError::Unavailable { .. } | RegistryError::Protocol { .. } => {
                 (Class::Retry, Reason::RegistryUnavailable, None)
             }
+            RegistryError::AddressDenied { .. } => (Class::Stalled, Reason::AddressDenied, None),
             RegistryError::Tls { .. } => (Class::Retry, Reason::TLSFailed, None),
             // The bytes are not the artifact's: a fault on the way, which may pass.
             RegistryError::DigestMismatch { .. } | RegistryError::LongerThanNamed { .. } => {

@@ -14,6 +14,7 @@ use futures::Stream;
 use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
 use crate::oci::{Descriptor, Digest, Manifest, Reference, Repository};
 
+pub mod address;
 mod authorization;
 mod challenge;
 pub mod credentials;
@@ -138,6 +139,14 @@ pub enum RegistryError {
         host: String,
         /// `Retry-After`, clamped to 1 s..1 h.
         retry_after: Option<Duration>,
+    },
+    /// The host is at an address that the operator may not connect to.
+    #[error("{host} is not asked: {denied}")]
+    AddressDenied {
+        /// The registry, or a host that it sent us to.
+        host: String,
+        /// The address and why.
+        denied: address::Denied,
     },
     /// No connection, a broken one, or a 5xx.
     #[error("{host} is not available: {problem}")]

@@ -164,6 +164,8 @@ reasons! {
     RegistryUnavailable: "Check the registry and the network; it is tried again by itself.",
     /// The registry asks to be left alone for a while.
     RateLimited: "Wait, use longer intervals, or log in with a pull secret for a higher limit.",
+    /// The registry, or a host it points to, is at an address that the operator does not connect to.
+    AddressDenied: "Check spec.image; where the address is right, the operator's --allow-cidr opens its network.",
     /// TLS with the registry failed.
     TLSFailed: "Check the registry's certificate; spec.registry.plainHTTP is for registries without TLS.",
     /// The manifest cannot be understood, or contradicts itself.

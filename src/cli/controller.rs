@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::pass::Engine;
 use crate::publish::Outputs;
 use crate::publish::config_map::ConfigMaps;
+use crate::registry::address::{AddressPolicy, PRIVATE_NETWORKS};
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
 use crate::storage::Volume;
@@ -49,6 +50,10 @@ pub(super) struct Arguments {
         value_delimiter = ','
     )]
     namespaces: Vec<String>,
+    /// Private or loopback networks in which registries may be; given, it replaces the default.
+    /// Link-local, metadata and reserved addresses, and the API server's own, stay closed.
+    #[arg(long = "allow-cidr", value_name = "CIDR", env = "SUPERCARGO_ALLOW_CIDR", value_delimiter = ',', default_value = PRIVATE_NETWORKS)]
+    open_networks: Vec<ipnet::IpNet>,
     #[command(flatten)]
     limits: LimitArguments,
 }
@@ -94,7 +99,9 @@ fn engine(arguments: &Arguments, client: kube::Client, metrics: &Arc<Metrics>) -
     }
     let work = Volume::open(&arguments.work_dir)
         .map_err(Fatal::during(&format!("--work-dir {}", arguments.work_dir.display())))?;
-    let registry = HttpRegistry::new(Arc::clone(metrics)).map_err(Fatal::during("the HTTP client cannot be set up"))?;
+    let addresses = AddressPolicy::new(arguments.open_networks.clone(), api_server());
+    let registry =
+        HttpRegistry::new(Arc::clone(metrics), addresses).map_err(Fatal::during("the HTTP client cannot be set up"))?;
     Ok(Engine {
         registry,
         outputs: Outputs::new(volumes, Arc::new(work), ConfigMaps::Cluster(client), Arc::clone(metrics)),
@@ -103,6 +110,11 @@ fn engine(arguments: &Arguments, client: kube::Client, metrics: &Arc<Metrics>) -
         unpacking: super::unpacking_permits(),
         progress: None,
     })
+}
+
+/// In a pod, where the API server is: inside the private networks, and never a registry.
+fn api_server() -> Vec<std::net::IpAddr> {
+    std::env::var("KUBERNETES_SERVICE_HOST").ok().and_then(|text| text.parse().ok()).into_iter().collect()
 }
 
 /// Cancels at the first SIGTERM or interrupt.

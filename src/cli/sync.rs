@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::pass::{self, Before, Engine, Outcome};
 use crate::publish::Outputs;
 use crate::publish::config_map::ConfigMaps;
+use crate::registry::address::AddressPolicy;
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
 use crate::request::{ObjectId, Request, Secrets, secret_names};
@@ -144,8 +145,8 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
         }
     }
     let metrics = Arc::new(Metrics::default());
-    let registry =
-        HttpRegistry::new(Arc::clone(&metrics)).map_err(Fatal::during("the HTTP client cannot be set up"))?;
+    let registry = HttpRegistry::new(Arc::clone(&metrics), AddressPolicy::for_a_person())
+        .map_err(Fatal::during("the HTTP client cannot be set up"))?;
     let config_maps = ConfigMaps::Directory(arguments.root.join(CONFIG_MAPS));
     Ok(Engine {
         registry,

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::RegistryError;
 use super::challenge::Challenge;
 use super::credentials::Credential;
-use super::transport::{self, Client};
+use super::transport::{self, Client, Sent};
 use crate::oci::{Digest, Repository};
 
 /// Most bytes of a token answer.
@@ -149,18 +149,24 @@ async fn fetch_token(
     url.query_pairs_mut()
         .extend_pairs(service.map(|service| ("service", service)))
         .append_pair("scope", &format!("repository:{}:pull", key.repository.path()));
-    let mut request = client.request(reqwest::Method::GET, url);
+    let mut authorization = None;
     if let Some(credential) = credential {
         if !may_have_credentials(&key.repository, realm) {
             let problem = format!("it sends credentials to the foreign host {host}");
             return Err(RegistryError::Protocol { host: key.repository.host().to_owned(), problem });
         }
-        request = request.header(
-            reqwest::header::AUTHORIZATION,
-            secret_header(&key.repository, &format!("Basic {}", credential.basic()))?,
-        );
+        authorization = Some(secret_header(&key.repository, &format!("Basic {}", credential.basic()))?);
     }
-    let response = client.send(request, "token", &host).await?;
+    // A token service that sends us elsewhere with a question about credentials is not followed.
+    let sent = Sent {
+        method: reqwest::Method::GET,
+        url,
+        accept: "application/json",
+        authorization,
+        operation: "token",
+        redirects: 0,
+    };
+    let response = client.send(sent).await?;
     match response.status().as_u16() {
         200 => {}
         401 | 403 => return Err(unauthorized(&key.repository, credential)),

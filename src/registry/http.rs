@@ -9,10 +9,11 @@ use futures::StreamExt;
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, Response, StatusCode, Url};
 
+use super::address::AddressPolicy;
 use super::authorization::{Authorizations, Key, unauthorized};
 use super::challenge::Challenge;
 use super::credentials::Credential;
-use super::transport::{self, Client, body, refused};
+use super::transport::{self, Client, MAX_REDIRECTS, Sent, body, refused};
 use super::{Access, BlobStream, RawManifest, Registry, RegistryError};
 use crate::metrics::Metrics;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
@@ -32,8 +33,8 @@ impl std::fmt::Debug for HttpRegistry {
 
 impl HttpRegistry {
     /// Fails where the system has no CA certificates or the TLS provider cannot be set up.
-    pub fn new(metrics: Arc<Metrics>) -> Result<Self, reqwest::Error> {
-        Ok(Self { client: Client::new(metrics)?, authorizations: Authorizations::default() })
+    pub fn new(metrics: Arc<Metrics>, addresses: AddressPolicy) -> Result<Self, reqwest::Error> {
+        Ok(Self { client: Client::new(metrics, addresses)?, authorizations: Authorizations::default() })
     }
 
     /// Sends with each matching credential in turn until one is let in.
@@ -57,12 +58,15 @@ impl HttpRegistry {
         let mut authorization = self.authorizations.current(&self.client, &key, credential).await?;
         let mut answered = false;
         loop {
-            let mut request = self.client.request(call.method.clone(), call.url()?);
-            request = request.header(header::ACCEPT, call.accept());
-            if let Some(value) = &authorization {
-                request = request.header(header::AUTHORIZATION, value);
-            }
-            let response = self.client.send(request, call.operation(), host).await?;
+            let sent = Sent {
+                method: call.method.clone(),
+                url: call.url()?,
+                accept: call.accept(),
+                authorization: authorization.take(),
+                operation: call.operation(),
+                redirects: MAX_REDIRECTS,
+            };
+            let response = self.client.send(sent).await?;
             if response.status() == StatusCode::UNAUTHORIZED {
                 self.authorizations.forget(&key);
                 // One answer a request: a registry that never accepts must not keep us here.

@@ -1,14 +1,18 @@
 //! HTTP itself: one client, its time limits and redirects, bodies that end, and what went wrong.
 
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use reqwest::header::{self, HeaderMap};
-use reqwest::{Method, RequestBuilder, Response, Url, redirect};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{self, HeaderMap, HeaderValue};
+use reqwest::{Method, Response, Url, redirect};
 
 use super::RegistryError;
+use super::address::{AddressPolicy, Denied};
 use crate::metrics::Metrics;
 
 /// Longest time to a connection, TLS included.
@@ -16,50 +20,140 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time between two pieces of an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most redirects of one request.
-const MAX_REDIRECTS: usize = 5;
+pub(super) const MAX_REDIRECTS: usize = 5;
 /// Bounds of a `Retry-After`.
 const RETRY_AFTER: std::ops::RangeInclusive<u64> = 1..=3600;
 
-/// A reqwest client with our limits, counting what it sends.
+/// A reqwest client with our limits, that counts what it sends and connects only where it may.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     inner: reqwest::Client,
+    addresses: Arc<AddressPolicy>,
     metrics: Arc<Metrics>,
+}
+
+/// What is sent; there are no bodies.
+pub(super) struct Sent {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) accept: &'static str,
+    pub(super) authorization: Option<HeaderValue>,
+    /// The label of the metric.
+    pub(super) operation: &'static str,
+    /// Redirects that are followed.
+    pub(super) redirects: usize,
 }
 
 impl Client {
     /// Fails where the system has no CA certificates or the TLS provider cannot be set up.
-    pub(super) fn new(metrics: Arc<Metrics>) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(metrics: Arc<Metrics>, addresses: AddressPolicy) -> Result<Self, reqwest::Error> {
+        let addresses = Arc::new(addresses);
         let inner = reqwest::Client::builder()
             .user_agent(concat!("supercargo/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
-            .redirect(redirect::Policy::custom(follow))
+            // Each hop is judged by us: reqwest's own redirects would not pass the check of literal addresses.
+            .redirect(redirect::Policy::none())
+            .dns_resolver(Arc::new(VettedNames(Arc::clone(&addresses))))
             .referer(false)
             .build()?;
-        Ok(Self { inner, metrics })
-    }
-
-    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
-        self.inner.request(method, url)
+        Ok(Self { inner, addresses, metrics })
     }
 
     pub(super) fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
     }
 
-    /// Sends, counts and names what went wrong. `host` is who is being asked.
-    pub(super) async fn send(
+    /// Sends, follows redirects, and names what went wrong.
+    pub(super) async fn send(&self, sent: Sent) -> Result<Response, RegistryError> {
+        let Sent { method, mut url, accept, mut authorization, operation, redirects } = sent;
+        for _ in 0..=redirects {
+            let response = self.send_once(&method, &url, accept, authorization.as_ref(), operation).await?;
+            let Some(next) = redirect_target(&response)? else { return Ok(response) };
+            // Credentials are for who they were meant for: scheme, host and port.
+            if next.origin() != url.origin() {
+                authorization = None;
+            }
+            url = next;
+        }
+        let problem = format!("it redirects more than {redirects} times");
+        Err(RegistryError::Protocol { host: authority(&url), problem })
+    }
+
+    async fn send_once(
         &self,
-        request: RequestBuilder,
+        method: &Method,
+        url: &Url,
+        accept: &'static str,
+        authorization: Option<&HeaderValue>,
         operation: &'static str,
-        host: &str,
     ) -> Result<Response, RegistryError> {
+        let host = authority(url);
+        // A literal address is dialled without a look-up, so the resolver does not see it.
+        if let Some(address) = literal(url) {
+            self.addresses
+                .check(address)
+                .map_err(|denied| RegistryError::AddressDenied { host: host.clone(), denied })?;
+        }
+        let mut request = self.inner.request(method.clone(), url.clone()).header(header::ACCEPT, accept);
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
         let result = request.send().await;
         let code = result.as_ref().map_or(0, |response| response.status().as_u16());
         self.metrics.registry_request(operation, code);
-        result.map_err(|error| self::error(host, &error))
+        result.map_err(|error| self::error(&host, &error))
     }
+}
+
+/// Looks names up and keeps the addresses that may be dialled. What it answers is what is dialled:
+/// there is no second look-up that could answer otherwise.
+#[derive(Debug)]
+struct VettedNames(Arc<AddressPolicy>);
+
+impl Resolve for VettedNames {
+    fn resolve(&self, name: Name) -> Resolving {
+        let policy = Arc::clone(&self.0);
+        Box::pin(async move {
+            let mut denied = None;
+            let mut open = Vec::new();
+            for found in tokio::net::lookup_host((name.as_str(), 0)).await? {
+                match policy.check(found.ip()) {
+                    Ok(()) => open.push(found),
+                    Err(error) => denied = Some(error),
+                }
+            }
+            match (open.is_empty(), denied) {
+                (true, Some(denied)) => Err(denied.into()),
+                (true, None) => Err(io::Error::other("the name has no address").into()),
+                (false, _) => Ok(Box::new(open.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+/// The address that a URL's host is, where it is one. `url` has read every numeric spelling.
+fn literal(url: &Url) -> Option<IpAddr> {
+    let host = url.host_str()?;
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+/// Where a response sends us, if it does. None may leave TLS or carry a user and password.
+fn redirect_target(response: &Response) -> Result<Option<Url>, RegistryError> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let url = response.url();
+    let refuse = |problem: &str| RegistryError::Protocol { host: authority(url), problem: problem.to_owned() };
+    let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let next = location.and_then(|text| url.join(text).ok()).ok_or_else(|| refuse("it redirects to nowhere"))?;
+    if !matches!(next.scheme(), "http" | "https") || !next.username().is_empty() || next.password().is_some() {
+        return Err(refuse("it redirects to a URL of another kind, or with a user in it"));
+    }
+    if url.scheme() == "https" && next.scheme() != "https" {
+        return Err(refuse("it redirects from https to http"));
+    }
+    Ok(Some(next))
 }
 
 /// Reads a body that has a limit into memory.
@@ -109,23 +203,13 @@ pub(super) fn authority(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Redirects are how registries hand out blobs. None may leave TLS, and there is an end to them;
-/// reqwest drops Authorization when the host or port changes.
-fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let downgrade = attempt.url().scheme() != "https" && attempt.previous().iter().any(|url| url.scheme() == "https");
-    if downgrade {
-        attempt.error("a redirect from https to http was refused")
-    } else if attempt.previous().len() > MAX_REDIRECTS {
-        attempt.error("more than 5 redirects")
-    } else {
-        attempt.follow()
-    }
-}
-
 /// The innermost cause says what happened; the layers above it say that something did.
 pub(super) fn error(host: &str, error: &reqwest::Error) -> RegistryError {
     let host = host.to_owned();
     let causes = || std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    if let Some(denied) = causes().find_map(|cause| cause.downcast_ref::<Denied>()) {
+        return RegistryError::AddressDenied { host, denied: *denied };
+    }
     if let Some(tls) = causes().find_map(tls_error) {
         return RegistryError::Tls { host, problem: tls };
     }

@@ -1,0 +1,232 @@
+//! Which addresses the operator may connect to. Pure.
+//!
+//! A tenant names the host in `spec.image`, and a registry names hosts in redirects and token
+//! realms; the operator stands inside the cluster's network. So the address that is dialled is
+//! judged, whatever name led to it, each time (`transport` asks here).
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+/// Networks that are open unless the operator says otherwise: where in-cluster registries are.
+pub const PRIVATE_NETWORKS: &str = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7";
+
+/// What is not the public internet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// RFC 1918, RFC 4193, shared address space (RFC 6598): open only where a network is named.
+    Private,
+    /// This machine: open only where a network is named.
+    Loopback,
+    /// Where nodes tell credentials to whoever asks. Never open.
+    Metadata,
+    /// Link-local, multicast, unspecified, reserved: nowhere a registry is. Never open.
+    Special,
+}
+
+/// An address that may not be dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// The address.
+    pub address: IpAddr,
+    /// Why.
+    pub kind: Kind,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, remedy) = match self.kind {
+            Kind::Private => ("a private", "; the operator's --allow-cidr opens networks"),
+            Kind::Loopback => ("a loopback", "; the operator's --allow-cidr opens networks"),
+            Kind::Metadata => ("a metadata service's", ""),
+            Kind::Special => ("a link-local, multicast or reserved", ""),
+        };
+        write!(f, "{} is {what} address{remedy}", self.address)
+    }
+}
+
+impl std::error::Error for Denied {}
+
+/// What the operator's flags say.
+#[derive(Clone, Debug, Default)]
+pub struct AddressPolicy {
+    open: Vec<IpNet>,
+    closed: Vec<IpAddr>,
+}
+
+impl AddressPolicy {
+    /// `open` are the private and loopback networks that may be dialled; `closed` are addresses
+    /// that may not, whatever network they are in, such as the API server's.
+    pub fn new(open: Vec<IpNet>, closed: Vec<IpAddr>) -> Self {
+        Self { open, closed }
+    }
+
+    /// For a person's own machine: everything that is not [`Kind::Metadata`] or [`Kind::Special`].
+    pub fn for_a_person() -> Self {
+        let all = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        Self { open: all.into_iter().filter_map(|any: IpAddr| IpNet::new(any, 0).ok()).collect(), closed: Vec::new() }
+    }
+
+    /// Judges an address, and the IPv4 address inside it where it carries one.
+    pub fn check(&self, address: IpAddr) -> Result<(), Denied> {
+        let carried = match address {
+            IpAddr::V6(v6) => carried(v6),
+            IpAddr::V4(_) => None,
+        };
+        for address in std::iter::once(address).chain(carried.map(IpAddr::V4)) {
+            let denied = |kind| Err(Denied { address, kind });
+            if self.closed.contains(&address) {
+                return denied(Kind::Private);
+            }
+            match kind(address) {
+                Some(kind @ (Kind::Metadata | Kind::Special)) => return denied(kind),
+                Some(kind @ (Kind::Private | Kind::Loopback)) if !self.is_open(address) => return denied(kind),
+                Some(Kind::Private | Kind::Loopback) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_open(&self, address: IpAddr) -> bool {
+        self.open.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// What an address is, taken as it is written.
+fn kind(address: IpAddr) -> Option<Kind> {
+    match address {
+        IpAddr::V4(v4) => kind_of_v4(v4),
+        IpAddr::V6(v6) => kind_of_v6(v6),
+    }
+}
+
+fn kind_of_v4(v4: Ipv4Addr) -> Option<Kind> {
+    /// AWS, Azure, GCP and most others; Alibaba; Azure's wire server; Oracle.
+    const METADATA: [Ipv4Addr; 4] = [
+        Ipv4Addr::new(169, 254, 169, 254),
+        Ipv4Addr::new(100, 100, 100, 200),
+        Ipv4Addr::new(168, 63, 129, 16),
+        Ipv4Addr::new(192, 0, 0, 192),
+    ];
+    let [a, b, ..] = v4.octets();
+    if METADATA.contains(&v4) {
+        Some(Kind::Metadata)
+    } else if v4.is_loopback() {
+        Some(Kind::Loopback)
+    } else if v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() || a == 0 || a >= 240 {
+        Some(Kind::Special)
+    } else if v4.is_private() || (a == 100 && (64..128).contains(&b)) || (a == 198 && (18..20).contains(&b)) {
+        Some(Kind::Private)
+    } else {
+        None
+    }
+}
+
+fn kind_of_v6(v6: Ipv6Addr) -> Option<Kind> {
+    /// AWS and GCP on IPv6.
+    const METADATA: [Ipv6Addr; 2] =
+        [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+    if METADATA.contains(&v6) {
+        Some(Kind::Metadata)
+    } else if v6.is_loopback() {
+        Some(Kind::Loopback)
+    } else if v6.is_unspecified()
+        || v6.is_multicast()
+        || v6.is_unicast_link_local()
+        || v6.segments().first() == Some(&0xfec0)
+    {
+        Some(Kind::Special)
+    } else if v6.is_unique_local() {
+        Some(Kind::Private)
+    } else {
+        None
+    }
+}
+
+/// The IPv4 address that some gateway or stack would make of an IPv6 one: mapped and compatible
+/// (RFC 4291), NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056).
+fn carried(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    let v4 = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        Ipv4Addr::new(a, b, c, d)
+    };
+    match v6.segments() {
+        // `::` and `::1` are what they are.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0x64, 0xff9b, 0 | 1, _, _, _, high, low]
+        | [0x2002, high, low, ..] => Some(v4(high, low)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(policy: &AddressPolicy, address: &str) -> Option<Kind> {
+        policy.check(address.parse().unwrap()).err().map(|denied| denied.kind)
+    }
+
+    #[test]
+    fn whatever_is_not_the_internet_is_closed_in_every_spelling() {
+        let strict = AddressPolicy::default();
+        let rows = [
+            ("93.184.216.34", None),
+            ("2606:2800:220:1:248:1893:25c8:1946", None),
+            ("127.0.0.1", Some(Kind::Loopback)),
+            ("127.255.0.9", Some(Kind::Loopback)),
+            ("::1", Some(Kind::Loopback)),
+            ("::ffff:127.0.0.1", Some(Kind::Loopback)),
+            ("::127.0.0.1", Some(Kind::Loopback)),
+            ("169.254.169.254", Some(Kind::Metadata)),
+            ("::ffff:169.254.169.254", Some(Kind::Metadata)),
+            ("64:ff9b::169.254.169.254", Some(Kind::Metadata)),
+            ("64:ff9b:1::a9fe:a9fe", Some(Kind::Metadata)),
+            ("2002:a9fe:a9fe::1", Some(Kind::Metadata)),
+            ("100.100.100.200", Some(Kind::Metadata)),
+            ("168.63.129.16", Some(Kind::Metadata)),
+            ("fd00:ec2::254", Some(Kind::Metadata)),
+            ("169.254.1.1", Some(Kind::Special)),
+            ("0.0.0.0", Some(Kind::Special)),
+            ("0.1.2.3", Some(Kind::Special)),
+            ("255.255.255.255", Some(Kind::Special)),
+            ("240.0.0.1", Some(Kind::Special)),
+            ("224.0.0.1", Some(Kind::Special)),
+            ("::", Some(Kind::Special)),
+            ("fe80::1", Some(Kind::Special)),
+            ("fec0::1", Some(Kind::Special)),
+            ("ff02::1", Some(Kind::Special)),
+            ("10.0.0.1", Some(Kind::Private)),
+            ("172.31.255.255", Some(Kind::Private)),
+            ("192.168.1.1", Some(Kind::Private)),
+            ("100.64.0.1", Some(Kind::Private)),
+            ("198.18.0.1", Some(Kind::Private)),
+            ("fd12::1", Some(Kind::Private)),
+            ("::ffff:10.0.0.1", Some(Kind::Private)),
+            ("2002:0a00:0001::1", Some(Kind::Private)),
+        ];
+        for (address, want) in rows {
+            assert_eq!(check(&strict, address), want, "{address}");
+        }
+    }
+
+    #[test]
+    fn named_networks_open_what_is_private_and_nothing_opens_the_rest() {
+        let networks = |text: &str| text.split(',').map(|network| network.parse().unwrap()).collect();
+        let api_server: IpAddr = "10.96.0.1".parse().unwrap();
+        let usual = AddressPolicy::new(networks(PRIVATE_NETWORKS), vec![api_server]);
+        for open in ["10.1.2.3", "172.20.0.1", "192.168.0.7", "fd12::1", "::ffff:10.1.2.3"] {
+            assert_eq!(check(&usual, open), None, "{open}");
+        }
+        for closed in ["10.96.0.1", "::ffff:10.96.0.1", "127.0.0.1", "100.100.100.200", "fd00:ec2::254"] {
+            assert!(check(&usual, closed).is_some(), "{closed}");
+        }
+        let all = AddressPolicy::for_a_person();
+        assert_eq!(check(&all, "127.0.0.1"), None);
+        for never in ["169.254.169.254", "::ffff:169.254.169.254", "0.0.0.0", "fe80::1", "224.0.0.1"] {
+            assert!(check(&all, never).is_some(), "{never}");
+        }
+    }
+}
