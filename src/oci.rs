@@ -7,6 +7,7 @@ pub mod digest;
 pub mod manifest;
 pub mod media_type;
 pub mod reference;
+mod strict_json;
 
 pub use digest::{Digest, Hasher};
 pub use manifest::{Descriptor, Manifest};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::digest::Digest;
-use super::media_type;
+use super::{media_type, strict_json};
 
 /// Most bytes of a manifest (the floor that the distribution-spec asks registries to accept).
 pub const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
@@ -99,6 +99,7 @@ impl Manifest {
     /// Parses the bytes that a registry sent as `content_type`. The bytes' digest is the caller's
     /// business and was checked before.
     pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, ManifestError> {
+        strict_json::check(bytes)?;
         let document: Document = serde_json::from_slice(bytes)?;
         if document.schema_version != 2 {
             return Err(ManifestError::SchemaVersion(document.schema_version));
@@ -222,6 +223,9 @@ mod tests {
             parse(&document(), Some(media_type::DOCKER_MANIFEST)),
             Err(ManifestError::TypeDisagrees { .. })
         ));
+        let mut other_case = document();
+        other_case["Manifests"] = json!([]);
+        assert!(matches!(parse(&other_case, None), Err(ManifestError::Json(_))), "another case");
         let twice = document().to_string().replacen("\"schemaVersion\"", "\"layers\":[],\"schemaVersion\"", 1);
         assert!(matches!(Manifest::parse(twice.as_bytes(), None), Err(ManifestError::Json(_))), "duplicate key");
     }

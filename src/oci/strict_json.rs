@@ -1,0 +1,149 @@
+//! JSON in which nothing can be read in two ways.
+//!
+//! Parsers differ in which of two equal keys they take, and some take keys that differ only in case
+//! for one. A manifest that another program reads differently than we do is refused.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// Fields of manifests and descriptors (image-spec). Go programs take them in any case.
+const FIELDS: [&str; 13] = [
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "annotations",
+    "digest",
+    "size",
+    "urls",
+    "data",
+    "platform",
+];
+
+/// Deepest nesting of a document.
+const MAX_DEPTH: usize = 32;
+
+/// Checks that bytes are one JSON value without ambiguous keys, nested at most 32 deep, and nothing
+/// behind it. Keys of annotations are free, but not twice.
+pub(super) fn check(bytes: &[u8]) -> Result<(), serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    Value { depth: 0, free_keys: false }.deserialize(&mut deserializer)?;
+    deserializer.end()
+}
+
+/// A value at a depth; nothing of it is kept.
+struct Value {
+    depth: usize,
+    free_keys: bool,
+}
+
+impl Value {
+    fn inner(&self, free_keys: bool) -> Self {
+        Self { depth: self.depth + 1, free_keys }
+    }
+
+    fn is_misspelt(&self, key: &str) -> bool {
+        !self.free_keys && FIELDS.iter().any(|field| field.eq_ignore_ascii_case(key) && *field != key)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Value {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if self.depth > MAX_DEPTH {
+            return Err(de::Error::custom("nested more than 32 deep"));
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Value {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let as_read = if self.free_keys { key.clone() } else { key.to_ascii_lowercase() };
+            if !seen.insert(as_read) || self.is_misspelt(&key) {
+                let shown: String = key.chars().take(64).collect();
+                return Err(de::Error::custom(format!("the key {shown:?} is there twice, or in another case")));
+            }
+            map.next_value_seed(self.inner(key == "annotations"))?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(self.inner(self.free_keys))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_reads_in_one_way_is_accepted() {
+        let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let rows = [
+            ("plain", r#"{"a":1,"b":[null,true,1.5,"x",{"a":-1}]}"#.to_owned(), true),
+            ("same key in two objects", r#"{"a":{"x":1},"b":{"x":2}}"#.to_owned(), true),
+            ("32 deep", deep(32), true),
+            ("34 deep", deep(34), false),
+            ("100 000 deep", deep(100_000), false),
+            ("duplicate key", r#"{"a":1,"a":1}"#.to_owned(), false),
+            ("duplicate key inside", r#"{"a":[{"b":1,"b":2}]}"#.to_owned(), false),
+            ("escaped duplicate", r#"{"a":1,"\u0061":2}"#.to_owned(), false),
+            ("two spellings", r#"{"layers":[],"Layers":[]}"#.to_owned(), false),
+            ("field in another case", r#"{"layers":[{"URLs":[]}]}"#.to_owned(), false),
+            ("free annotation", r#"{"annotations":{"Size":"1"}}"#.to_owned(), true),
+            ("annotations in two cases", r#"{"annotations":{"a":"1","A":"1"}}"#.to_owned(), true),
+            ("annotation twice", r#"{"annotations":{"a":"1","a":"1"}}"#.to_owned(), false),
+            ("trailing value", r"{}{}".to_owned(), false),
+            ("trailing text", r"{} x".to_owned(), false),
+            ("byte order mark", "\u{feff}{}".to_owned(), false),
+            ("NaN", r#"{"a":NaN}"#.to_owned(), false),
+            ("1e400", r#"{"a":1e400}"#.to_owned(), false),
+            ("lone surrogate", r#"{"a":"\ud800"}"#.to_owned(), false),
+            ("nothing", String::new(), false),
+        ];
+        for (label, text, want) in rows {
+            assert_eq!(check(text.as_bytes()).is_ok(), want, "{label}");
+        }
+    }
+}
