@@ -190,10 +190,17 @@ pub(super) fn refused(response: &Response, host: &str, what: impl FnOnce() -> St
     }
 }
 
-/// `Retry-After` in seconds, clamped. The form with a date is taken for the shortest time.
+/// `Retry-After` in both its forms (RFC 9110 section 10.2.3), clamped. A date is taken relative to
+/// the answer's own `Date`, so that no clock but the registry's matters.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    let seconds = text.trim().parse::<u64>().unwrap_or(*RETRY_AFTER.start());
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let date = |text| httpdate::parse_http_date(text).ok();
+    let wanted = text(header::RETRY_AFTER)?;
+    let seconds = match (wanted.parse().ok(), date(wanted), text(header::DATE).and_then(date)) {
+        (Some(seconds), ..) => seconds,
+        (None, Some(until), Some(now)) => until.duration_since(now).map_or(0, |wait| wait.as_secs()),
+        (None, ..) => 0,
+    };
     Some(Duration::from_secs(seconds.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end())))
 }
 
@@ -230,4 +237,33 @@ fn tls_error(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     // An io::Error hides what it wraps from source(), and may wrap another one.
     let wrapped = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
     tls_error(wrapped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_both_forms_and_clamped() {
+        const NOW: &str = "Sat, 21 Nov 2026 10:00:00 GMT";
+        let rows = [
+            ("7", 7),
+            (" 120 ", 120),
+            ("0", 1),
+            ("-1", 1),
+            ("99999999", 3600),
+            ("99999999999999999999999", 1),
+            ("Sat, 21 Nov 2026 10:01:30 GMT", 90),
+            ("Sat, 21 Nov 2026 09:00:00 GMT", 1),
+            ("Fri, 01 Jan 2100 00:00:00 GMT", 3600),
+            ("soon", 1),
+        ];
+        for (text, want) in rows {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(text));
+            headers.insert(header::DATE, HeaderValue::from_static(NOW));
+            assert_eq!(retry_after(&headers), Some(Duration::from_secs(want)), "{text}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
 }
