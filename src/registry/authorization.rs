@@ -1,10 +1,11 @@
 //! The `Authorization` header for a request: basic credentials, or a token that is fetched and kept.
 //!
 //! Tokens are kept per (credential, host, repository), so nothing is shared between objects that do
-//! not have the same credentials. A known challenge is answered before the next request is sent.
+//! not have the same credentials. Challenges are kept per host, and a known one is answered before
+//! the next request is sent: a new repository on a known host costs one token request more.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::Url;
@@ -40,73 +41,118 @@ impl Key {
     pub(super) fn new(credential: Option<&Credential>, plain_http: bool, repository: &Repository) -> Self {
         Self { credential: credential.map(Credential::identity), plain_http, repository: repository.clone() }
     }
+
+    fn host(&self) -> (String, bool) {
+        (self.repository.api_host().to_owned(), self.plain_http)
+    }
 }
 
-#[derive(Clone)]
+/// A header that answers a challenge, and how long it does.
 struct Answer {
-    challenge: Challenge,
     header: HeaderValue,
     until: Option<Instant>,
 }
 
-/// The answers to challenges met so far.
+/// Who asks first fetches; who asks meanwhile waits for that.
+type Slot = Arc<tokio::sync::Mutex<Option<Answer>>>;
+
+/// The challenges met so far, and the answers to them.
 #[derive(Default)]
 pub(super) struct Authorizations {
-    answers: Mutex<HashMap<Key, Answer>>,
+    answers: Mutex<HashMap<Key, Slot>>,
+    /// By host: what a registry wants for one repository it wants for all.
+    challenges: Mutex<HashMap<(String, bool), Challenge>>,
 }
 
 impl Authorizations {
-    /// The header for the next request: none where no challenge was met, renewed where it is about to end.
+    /// The header for a first try; `None` where the host has not challenged anybody yet.
     pub(super) async fn current(
         &self,
         client: &Client,
         key: &Key,
         credential: Option<&Credential>,
-    ) -> Result<Option<HeaderValue>, RegistryError> {
-        let known = self.lock().get(key).cloned();
-        match known {
-            None => Ok(None),
-            Some(answer) if answer.until.is_none_or(|until| Instant::now() < until) => Ok(Some(answer.header)),
-            Some(answer) => self.answer(client, key, credential, answer.challenge).await.map(Some),
+    ) -> Option<HeaderValue> {
+        let slot = self.slot(key);
+        let mut kept = slot.lock().await;
+        if let Some(header) = kept.as_ref().and_then(Answer::valid) {
+            return Some(header);
         }
+        let challenge = locked(&self.challenges).get(&key.host()).cloned()?;
+        // What is wrong with it will show, and be told, when the registry is asked without.
+        let answer = Answer::to(&challenge, client, key, credential).await.ok()?;
+        let header = answer.header.clone();
+        *kept = Some(answer);
+        Some(header)
     }
 
-    /// Answers a challenge and keeps the answer.
+    /// Answers a challenge. `refused` is the header that the registry has just not accepted.
     pub(super) async fn answer(
         &self,
         client: &Client,
         key: &Key,
         credential: Option<&Credential>,
         challenge: Challenge,
+        refused: Option<&HeaderValue>,
     ) -> Result<HeaderValue, RegistryError> {
-        let (header, until) = match &challenge {
-            Challenge::Basic => {
-                let credential = credential.ok_or_else(|| unauthorized(&key.repository, None))?;
-                (secret_header(&key.repository, &format!("Basic {}", credential.basic()))?, None)
-            }
-            Challenge::Bearer { realm, service } => {
-                let token = fetch_token(client, key, credential, realm, service.as_deref()).await?;
-                let lifetime = token.lifetime();
-                let header = secret_header(&key.repository, &format!("Bearer {}", token.text()?))?;
-                (header, Some(Instant::now() + lifetime))
-            }
-        };
-        let mut answers = self.lock();
-        if answers.len() >= MAX_KEPT {
-            answers.clear();
+        let slot = self.slot(key);
+        let mut kept = slot.lock().await;
+        // Somebody else may have renewed it while we were being refused.
+        if let Some(header) = kept.as_ref().and_then(Answer::valid).filter(|header| Some(header) != refused) {
+            return Ok(header);
         }
-        answers.insert(key.clone(), Answer { challenge, header: header.clone(), until });
+        let answer = Answer::to(&challenge, client, key, credential).await?;
+        let header = answer.header.clone();
+        *kept = Some(answer);
+        remember(&mut locked(&self.challenges), key.host(), challenge);
         Ok(header)
     }
 
-    /// Forgets an answer that the registry did not accept.
-    pub(super) fn forget(&self, key: &Key) {
-        self.lock().remove(key);
+    fn slot(&self, key: &Key) -> Slot {
+        let mut answers = locked(&self.answers);
+        if let Some(slot) = answers.get(key) {
+            return Arc::clone(slot);
+        }
+        remember(&mut answers, key.clone(), Slot::default());
+        answers.get(key).map(Arc::clone).unwrap_or_default()
+    }
+}
+
+/// Tenants name hosts and repositories: the caches have an end, and start anew there.
+fn remember<K: std::hash::Hash + Eq, V>(cache: &mut HashMap<K, V>, key: K, value: V) {
+    if cache.len() >= MAX_KEPT {
+        cache.clear();
+    }
+    cache.insert(key, value);
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The maps are whole between any two statements, so a panic elsewhere cannot have torn them.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Answer {
+    async fn to(
+        challenge: &Challenge,
+        client: &Client,
+        key: &Key,
+        credential: Option<&Credential>,
+    ) -> Result<Self, RegistryError> {
+        match challenge {
+            Challenge::Basic => {
+                let credential = credential.ok_or_else(|| unauthorized(&key.repository, None))?;
+                let header = secret_header(&key.repository, &format!("Basic {}", credential.basic()))?;
+                Ok(Self { header, until: None })
+            }
+            Challenge::Bearer { realm, service } => {
+                let token = fetch_token(client, key, credential, realm, service.as_deref()).await?;
+                let header = secret_header(&key.repository, &format!("Bearer {}", token.text()?))?;
+                Ok(Self { header, until: Some(Instant::now() + token.lifetime()) })
+            }
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Answer>> {
-        // The map is whole between any two statements, so a panic elsewhere cannot have torn it.
-        self.answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn valid(&self) -> Option<HeaderValue> {
+        self.until.is_none_or(|until| Instant::now() < until).then(|| self.header.clone())
     }
 }
 

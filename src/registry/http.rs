@@ -55,24 +55,25 @@ impl HttpRegistry {
     async fn request_as(&self, call: &Call<'_>, credential: Option<&Credential>) -> Result<Response, RegistryError> {
         let key = Key::new(credential, call.access.plain_http, call.repository);
         let host = call.repository.host();
-        let mut authorization = self.authorizations.current(&self.client, &key, credential).await?;
+        let mut authorization = self.authorizations.current(&self.client, &key, credential).await;
         let mut answered = false;
         loop {
             let sent = Sent {
                 method: call.method.clone(),
                 url: call.url()?,
                 accept: call.accept(),
-                authorization: authorization.take(),
+                authorization: authorization.clone(),
                 operation: call.operation(),
                 redirects: MAX_REDIRECTS,
             };
             let response = self.client.send(sent).await?;
             if response.status() == StatusCode::UNAUTHORIZED {
-                self.authorizations.forget(&key);
                 // One answer a request: a registry that never accepts must not keep us here.
                 let challenge = (!answered).then(|| challenge_of(response.headers())).flatten();
                 let Some(challenge) = challenge else { return Err(unauthorized(call.repository, credential)) };
-                authorization = Some(self.authorizations.answer(&self.client, &key, credential, challenge).await?);
+                let refused = authorization.as_ref();
+                let answer = self.authorizations.answer(&self.client, &key, credential, challenge, refused).await?;
+                authorization = Some(answer);
                 answered = true;
                 continue;
             }

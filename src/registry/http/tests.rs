@@ -105,6 +105,52 @@ async fn a_token_is_fetched_once_and_used_again() {
 }
 
 #[tokio::test]
+async fn many_at_once_share_a_token_and_a_known_host_is_not_asked_for_its_challenge_again() {
+    let server = Server::start(|host, request| match request.uri().path() {
+        "/token" => r#"{"token":"t1","expires_in":300}"#.into_response(),
+        _ if request.headers().contains_key("authorization") => with_digest(&Digest::of(b"m")),
+        _ => challenge(&format!(r#"Bearer realm="http://{host}/token""#)),
+    })
+    .await;
+    let (registry, access, repository) = (registry(), access(Some("bob")), server.repository());
+    let asked = (0..50).map(|_| registry.tag_digest(&access, &repository, "1"));
+    assert!(futures::future::join_all(asked).await.iter().all(Result::is_ok));
+    let tokens = || server.paths().iter().filter(|path| path.starts_with("GET /token")).count();
+    assert_eq!(tokens(), 1);
+
+    server.log.lock().unwrap().clear();
+    let other = format!("{}/other/app", server.host).parse::<Reference>().unwrap().repository;
+    registry.tag_digest(&access, &other, "1").await.unwrap();
+    assert_eq!(server.paths().len(), 2, "one token, one HEAD: {:?}", server.paths());
+    assert!(server.paths()[0].contains("repository%3Aother%2Fapp%3Apull"));
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_accepted_any_more_is_renewed_once() {
+    let valid = Arc::new(std::sync::Mutex::new("t1".to_owned()));
+    let server = Server::start({
+        let valid = Arc::clone(&valid);
+        move |host, request| {
+            let valid = valid.lock().unwrap().clone();
+            match request.uri().path() {
+                "/token" => format!(r#"{{"token":"{valid}","expires_in":300}}"#).into_response(),
+                _ if request.headers().get("authorization").is_some_and(|v| *v == format!("Bearer {valid}")) => {
+                    with_digest(&Digest::of(b"m"))
+                }
+                _ => challenge(&format!(r#"Bearer realm="http://{host}/token""#)),
+            }
+        }
+    })
+    .await;
+    let (registry, access, repository) = (registry(), access(None), server.repository());
+    registry.tag_digest(&access, &repository, "1").await.unwrap();
+    *valid.lock().unwrap() = "t2".to_owned();
+    server.log.lock().unwrap().clear();
+    registry.tag_digest(&access, &repository, "1").await.unwrap();
+    assert_eq!(server.paths().len(), 3, "refused, renewed, accepted: {:?}", server.paths());
+}
+
+#[tokio::test]
 async fn a_registry_that_never_accepts_is_asked_twice() {
     for scheme in ["Basic realm=\"r\"", "Bearer realm=\"http://HOST/token\""] {
         let server = Server::start(move |host, request| match request.uri().path() {
