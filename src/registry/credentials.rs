@@ -84,7 +84,8 @@ pub struct Keychain {
 enum Scope {
     /// A basic-auth Secret: whatever host the object names.
     AnyHost,
-    /// A key of a docker configuration: exact host, and a path prefix that ends at a slash.
+    /// A key of a docker configuration, read as the kubelet does: a host whose labels may have `*`,
+    /// and a path prefix that ends at a slash.
     Host { host: String, path: String },
 }
 
@@ -106,14 +107,15 @@ impl Keychain {
         }
     }
 
-    /// Those that are for `repository`, longest path first, then in the order of the Secrets.
+    /// Those that are for `repository`: longest path first, a host by name before one by wildcard,
+    /// then in the order of the Secrets.
     pub fn matching(&self, repository: &Repository) -> Vec<&Credential> {
-        let mut found: Vec<(usize, &Credential)> = self
+        let mut found: Vec<((usize, bool), &Credential)> = self
             .entries
             .iter()
-            .filter_map(|(scope, credential)| scope.length_of_match(repository).map(|length| (length, credential)))
+            .filter_map(|(scope, credential)| scope.closeness(repository).map(|closeness| (closeness, credential)))
             .collect();
-        found.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
+        found.sort_by_key(|(closeness, _)| std::cmp::Reverse(*closeness));
         found.into_iter().map(|(_, credential)| credential).collect()
     }
 
@@ -174,17 +176,43 @@ impl Scope {
         Self::Host { host: canonical_host(host), path: path.to_owned() }
     }
 
-    fn length_of_match(&self, repository: &Repository) -> Option<usize> {
+    /// Length of the path that matches, and whether the host was named; `None` for no match.
+    fn closeness(&self, repository: &Repository) -> Option<(usize, bool)> {
         match self {
-            Self::AnyHost => Some(0),
+            Self::AnyHost => Some((0, false)),
             Self::Host { host, path } => {
                 let below = path.is_empty()
                     || repository.path() == path
                     || repository.path().strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/'));
-                (*host == canonical_host(repository.host()) && below).then_some(path.len())
+                let asked = canonical_host(repository.host());
+                (below && host_matches(host, &asked)).then_some((path.len(), *host == asked))
             }
         }
     }
+}
+
+/// `*` stands for any part of one label, never for a dot or a port.
+fn host_matches(pattern: &str, host: &str) -> bool {
+    let split =
+        |text: &str| text.split_once(':').map_or((text.to_owned(), None), |(h, p)| (h.to_owned(), Some(p.to_owned())));
+    let ((pattern, pattern_port), (host, port)) = (split(pattern), split(host));
+    pattern_port == port
+        && pattern.split('.').count() == host.split('.').count()
+        && pattern.split('.').zip(host.split('.')).all(|(pattern, label)| label_matches(pattern, label))
+}
+
+fn label_matches(pattern: &str, label: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == label };
+    let Some(mut left) = label.strip_prefix(start) else { return false };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let end = parts.pop().unwrap_or_default();
+    for part in parts {
+        match left.split_once(part) {
+            Some((_, behind)) => left = behind,
+            None => return false,
+        }
+    }
+    left.ends_with(end)
 }
 
 /// One name for Docker Hub's several.
@@ -252,6 +280,36 @@ mod tests {
             let found = keychain.matching(&repository);
             assert_eq!(found.first().map(|c| c.user.as_str()), want, "{image}");
         }
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_part_of_one_label() {
+        let rows = [
+            ("*.example.com", "registry.example.com", true),
+            ("*.example.com", "a.b.example.com", false),
+            ("*.example.com", "example.com", false),
+            ("*.example.com", "registry.example.com.evil.io", false),
+            ("*.example.com", "registry.example.com:5000", false),
+            ("*.example.com:5000", "registry.example.com:5000", true),
+            ("reg*.example.com", "registry.example.com", true),
+            ("r*g*y.example.com", "registry.example.com", true),
+            ("r*x*y.example.com", "registry.example.com", false),
+            ("reg*y.example.com", "regy.example.com", true),
+            ("regi*istry.example.com", "registry.example.com", false),
+            ("*", "localhost", true),
+            ("*", "ghcr.io", false),
+            ("*.*", "ghcr.io", true),
+        ];
+        for (pattern, host, want) in rows {
+            assert_eq!(host_matches(pattern, host), want, "{pattern} {host}");
+        }
+        let entry = |user: &str| format!(r#"{{"auth":"{}"}}"#, STANDARD.encode(format!("{user}:pw")));
+        let json = format!(r#"{{"auths":{{"*.example.com":{},"r.example.com":{}}}}}"#, entry("wild"), entry("named"));
+        let mut keychain = Keychain::default();
+        keychain.add("s", &docker_config(&json)).unwrap();
+        let found = |image: &str| keychain.matching(&repository(image)).first().map(|c| c.user.clone());
+        assert_eq!(found("r.example.com/a").as_deref(), Some("named"));
+        assert_eq!(found("s.example.com/a").as_deref(), Some("wild"));
     }
 
     #[test]
