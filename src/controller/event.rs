@@ -46,7 +46,7 @@ pub(super) fn of_change(before: &OCIArtifactStatus, after: &OCIArtifactStatus) -
         return None;
     }
     let note = match candidate(after) {
-        Some(digest) => format!("{} refused: {}", short(&digest), is.message),
+        Some(digest) => format!("{} not published: {}", short(&digest), is.message),
         None => is.message.clone(),
     };
     Some(News { kind: "Warning", reason: is.reason.clone(), note })

@@ -35,72 +35,54 @@ func (o *options) repository(reference string) (*remote.Repository, string, erro
 	return repository, parsed.Reference, nil
 }
 
-// moveTag points another tag at what a reference names, as `oras tag` does.
-func moveTag(ctx context.Context, args []string) (string, error) {
-	set := newOptions("tag")
-	if err := set.parse(args, 2, 2); err != nil {
+// onReference runs a command whose first of so many arguments is a reference.
+func onReference(name string, args []string, count int,
+	run func(set *options, repository *remote.Repository, reference string) (string, error),
+) (string, error) {
+	set := newOptions(name)
+	if err := set.parse(args, count, count); err != nil {
 		return "", err
 	}
 	repository, reference, err := set.repository(set.Arg(0))
 	if err != nil {
 		return "", err
 	}
-	descriptor, err := oras.Tag(ctx, repository, reference, set.Arg(1))
-	if err != nil {
-		return "", err
-	}
-	return descriptor.Digest.String(), nil
+	return run(set, repository, reference)
+}
+
+// moveTag points another tag at what a reference names, as `oras tag` does.
+func moveTag(ctx context.Context, args []string) (string, error) {
+	return onReference("tag", args, 2, func(set *options, repository *remote.Repository, reference string) (string, error) {
+		descriptor, err := oras.Tag(ctx, repository, reference, set.Arg(1))
+		return descriptor.Digest.String(), err
+	})
 }
 
 func resolveReference(ctx context.Context, args []string) (string, error) {
-	set := newOptions("resolve")
-	if err := set.parse(args, 1, 1); err != nil {
-		return "", err
-	}
-	repository, reference, err := set.repository(set.Arg(0))
-	if err != nil {
-		return "", err
-	}
-	descriptor, err := repository.Resolve(ctx, reference)
-	if err != nil {
-		return "", err
-	}
-	return descriptor.Digest.String(), nil
+	return onReference("resolve", args, 1, func(_ *options, repository *remote.Repository, reference string) (string, error) {
+		descriptor, err := repository.Resolve(ctx, reference)
+		return descriptor.Digest.String(), err
+	})
 }
 
 // deleteManifest removes the manifest, and with it every tag that names it.
 func deleteManifest(ctx context.Context, args []string) (string, error) {
-	set := newOptions("delete")
-	if err := set.parse(args, 1, 1); err != nil {
-		return "", err
-	}
-	repository, reference, err := set.repository(set.Arg(0))
-	if err != nil {
-		return "", err
-	}
-	descriptor, err := repository.Resolve(ctx, reference)
-	if err != nil {
-		return "", err
-	}
-	if err := repository.Manifests().Delete(ctx, descriptor); err != nil {
-		return "", fmt.Errorf("deleting %s: %w", descriptor.Digest, err)
-	}
-	return descriptor.Digest.String(), nil
+	return onReference("delete", args, 1, func(_ *options, repository *remote.Repository, reference string) (string, error) {
+		descriptor, err := repository.Resolve(ctx, reference)
+		if err != nil {
+			return "", err
+		}
+		if err := repository.Manifests().Delete(ctx, descriptor); err != nil {
+			return "", fmt.Errorf("deleting %s: %w", descriptor.Digest, err)
+		}
+		return descriptor.Digest.String(), nil
+	})
 }
 
 // printManifest answers a manifest byte for byte; the line feed that main adds is the only byte that is not of it.
 func printManifest(ctx context.Context, args []string) (string, error) {
-	set := newOptions("manifest")
-	if err := set.parse(args, 1, 1); err != nil {
-		return "", err
-	}
-	repository, reference, err := set.repository(set.Arg(0))
-	if err != nil {
-		return "", err
-	}
-	_, encoded, err := oras.FetchBytes(ctx, repository, reference, oras.DefaultFetchBytesOptions)
-	if err != nil {
-		return "", err
-	}
-	return string(encoded), nil
+	return onReference("manifest", args, 1, func(_ *options, repository *remote.Repository, reference string) (string, error) {
+		_, encoded, err := oras.FetchBytes(ctx, repository, reference, oras.DefaultFetchBytesOptions)
+		return string(encoded), err
+	})
 }

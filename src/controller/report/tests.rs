@@ -81,7 +81,7 @@ async fn a_failure_keeps_what_is_served_and_says_what_was_refused() {
     assert_eq!((&failed.artifact, &failed.outputs), (&served.artifact, &served.outputs));
     assert_eq!(failed.candidate.as_ref().unwrap().digest, digest.to_string());
     assert_eq!(failed.observed_generation, 2);
-    assert!(event_of(&served, &failed).unwrap().1.contains("refused: entry"));
+    assert!(event_of(&served, &failed).unwrap().1.contains("not published: entry"));
     assert_eq!(at(&failed, 2, LATE + 9).failed(&stalled), failed, "the same failure is not written again");
     assert_eq!(event_of(&failed, &failed), None);
 
