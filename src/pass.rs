@@ -133,18 +133,32 @@ async fn publish<R: Registry>(
     let approved = trust::approve(pinned, manifest);
     let stages = stage(engine, request, &approved, step).await?;
     step.set("publishing");
+    let published = make_visible(engine, request, approved.pinned(), &stages).await;
+    // What was not moved away, a whole tree where something failed, is work for the disk to remove.
+    tokio::task::spawn_blocking(move || drop(stages)).await.map_err(Failure::internal)?;
+    let published = published?;
+    let (pinned, manifest) = approved.into_parts();
+    Ok(Outcome { pinned, published, manifest: Some(manifest) })
+}
+
+/// Everything that can be refused is refused before the first output changes.
+async fn make_visible<R: Registry>(
+    engine: &Engine<R>,
+    request: &Request,
+    pinned: &Pinned,
+    stages: &[(Arc<Volume>, Arc<Staged>)],
+) -> Result<Vec<Published>, Failure> {
     let Some((_, first)) = stages.first() else { return Err(Failure::internal("no stage was made")) };
     let mut ready = Vec::with_capacity(request.targets.len());
     for target in &request.targets {
-        ready.push(engine.outputs.prepare(request, target, approved.pinned(), first).await?);
+        ready.push(engine.outputs.prepare(request, target, pinned, first).await?);
     }
     let mut published = Vec::with_capacity(request.targets.len());
     for (target, ready) in request.targets.iter().zip(ready) {
-        let staged = ready.stage_among(&stages).unwrap_or(first);
-        published.push(engine.outputs.commit(request, target, approved.pinned(), ready, staged).await?);
+        let staged = ready.stage_among(stages).unwrap_or(first);
+        published.push(engine.outputs.commit(request, target, pinned, ready, staged).await?);
     }
-    let (pinned, manifest) = approved.into_parts();
-    Ok(Outcome { pinned, published, manifest: Some(manifest) })
+    Ok(published)
 }
 
 /// Fetches the layers once, and unpacks them on each filesystem that wants them.
