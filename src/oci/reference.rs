@@ -139,10 +139,7 @@ fn is_host(host: &str) -> bool {
         let port = port.strip_prefix(':');
         return address.parse::<std::net::Ipv6Addr>().is_ok() && port.is_none_or(is_port);
     }
-    let (name, port) = match host.split_once(':') {
-        Some((name, port)) => (name, Some(port)),
-        None => (host, None),
-    };
+    let (name, port) = split_port(host);
     let label = |label: &str| {
         !label.is_empty()
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -152,6 +149,11 @@ fn is_host(host: &str) -> bool {
     name.split('.').all(label)
         && port.is_none_or(is_port)
         && (name.contains('.') || port.is_some() || name == "localhost")
+}
+
+/// Takes `host[:port]` apart. Not for IPv6 addresses in brackets.
+pub(crate) fn split_port(host: &str) -> (&str, Option<&str>) {
+    host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)))
 }
 
 fn is_port(port: &str) -> bool {

@@ -140,8 +140,7 @@ impl Answer {
         match challenge {
             Challenge::Basic => {
                 let credential = credential.ok_or_else(|| unauthorized(&key.repository, None))?;
-                let header = secret_header(&key.repository, &format!("Basic {}", credential.basic()))?;
-                Ok(Self { header, until: None })
+                Ok(Self { header: basic_header(&key.repository, credential)?, until: None })
             }
             Challenge::Bearer { realm, service } => {
                 let token = fetch_token(client, key, credential, realm, service.as_deref()).await?;
@@ -201,7 +200,7 @@ async fn fetch_token(
             let problem = format!("it sends credentials to the foreign host {host}");
             return Err(RegistryError::Protocol { host: key.repository.host().to_owned(), problem });
         }
-        authorization = Some(secret_header(&key.repository, &format!("Basic {}", credential.basic()))?);
+        authorization = Some(basic_header(&key.repository, credential)?);
     }
     // A token service that sends us elsewhere with a question about credentials is not followed.
     let sent = Sent {
@@ -240,6 +239,10 @@ fn may_have_credentials(repository: &Repository, realm: &Url) -> bool {
     // Two labels at least, as in `docker.io`: a single one would be a whole top-level domain.
     let parent = |host: &str| host.split_once('.').map(|(_, up)| up.to_owned()).filter(|up| up.contains('.'));
     parent(realm).is_some_and(|up| up == registry || parent(registry).is_some_and(|other| other == up))
+}
+
+fn basic_header(repository: &Repository, credential: &Credential) -> Result<HeaderValue, RegistryError> {
+    secret_header(repository, &format!("Basic {}", credential.basic()))
 }
 
 fn secret_header(repository: &Repository, text: &str) -> Result<HeaderValue, RegistryError> {

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
+use crate::oci::reference::split_port;
 use crate::oci::{Digest, Repository};
 
 /// The type and data of a Secret, as far as credentials need them.
@@ -193,9 +194,7 @@ impl Scope {
 
 /// `*` stands for any part of one label, never for a dot or a port.
 fn host_matches(pattern: &str, host: &str) -> bool {
-    let split =
-        |text: &str| text.split_once(':').map_or((text.to_owned(), None), |(h, p)| (h.to_owned(), Some(p.to_owned())));
-    let ((pattern, pattern_port), (host, port)) = (split(pattern), split(host));
+    let ((pattern, pattern_port), (host, port)) = (split_port(pattern), split_port(host));
     pattern_port == port
         && pattern.split('.').count() == host.split('.').count()
         && pattern.split('.').zip(host.split('.')).all(|(pattern, label)| label_matches(pattern, label))

@@ -65,43 +65,36 @@ impl Client {
     }
 
     /// Sends, follows redirects, and names what went wrong.
-    pub(super) async fn send(&self, sent: Sent) -> Result<Response, RegistryError> {
-        let Sent { method, mut url, accept, mut authorization, operation, redirects } = sent;
-        for _ in 0..=redirects {
-            let response = self.send_once(&method, &url, accept, authorization.as_ref(), operation).await?;
+    pub(super) async fn send(&self, mut sent: Sent) -> Result<Response, RegistryError> {
+        for _ in 0..=sent.redirects {
+            let response = self.send_once(&sent).await?;
             let Some(next) = redirect_target(&response)? else { return Ok(response) };
             // Credentials are for who they were meant for: scheme, host and port.
-            if next.origin() != url.origin() {
-                authorization = None;
+            if next.origin() != sent.url.origin() {
+                sent.authorization = None;
             }
-            url = next;
+            sent.url = next;
         }
-        let problem = format!("it redirects more than {redirects} times");
-        Err(RegistryError::Protocol { host: authority(&url), problem })
+        let problem = format!("it redirects more than {} times", sent.redirects);
+        Err(RegistryError::Protocol { host: authority(&sent.url), problem })
     }
 
-    async fn send_once(
-        &self,
-        method: &Method,
-        url: &Url,
-        accept: &'static str,
-        authorization: Option<&HeaderValue>,
-        operation: &'static str,
-    ) -> Result<Response, RegistryError> {
-        let host = authority(url);
+    async fn send_once(&self, sent: &Sent) -> Result<Response, RegistryError> {
+        let host = authority(&sent.url);
         // A literal address is dialled without a look-up, so the resolver does not see it.
-        if let Some(address) = literal(url) {
+        if let Some(address) = literal(&sent.url) {
             self.addresses
                 .check(address)
                 .map_err(|denied| RegistryError::AddressDenied { host: host.clone(), denied })?;
         }
-        let mut request = self.inner.request(method.clone(), url.clone()).header(header::ACCEPT, accept);
-        if let Some(value) = authorization {
+        let request = self.inner.request(sent.method.clone(), sent.url.clone());
+        let mut request = request.header(header::ACCEPT, sent.accept);
+        if let Some(value) = &sent.authorization {
             request = request.header(header::AUTHORIZATION, value);
         }
         let result = request.send().await;
         let code = result.as_ref().map_or(0, |response| response.status().as_u16());
-        self.metrics.registry_request(operation, code);
+        self.metrics.registry_request(sent.operation, code);
         result.map_err(|error| self::error(&host, &error))
     }
 }

@@ -77,15 +77,15 @@ impl<R: Read> Decoder<R> {
         Some(Self { inner, left: limit, hasher: hash.then(Hasher::default), stop })
     }
 
-    /// The limit that lets `bytes` of files in `entries` entries through.
-    pub(super) fn limit_for(bytes: u64, entries: u64) -> u64 {
-        bytes.saturating_add(entries.saturating_mul(OVERHEAD_PER_ENTRY))
-    }
-
     /// The hash of everything read, if it was asked for.
     pub(super) fn into_hasher(self) -> Option<Hasher> {
         self.hasher
     }
+}
+
+/// The limit that lets `bytes` of files in `entries` entries through.
+pub(super) fn limit_for(bytes: u64, entries: u64) -> u64 {
+    bytes.saturating_add(entries.saturating_mul(OVERHEAD_PER_ENTRY))
 }
 
 impl<R: Read> Read for Decoder<R> {

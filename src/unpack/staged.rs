@@ -1,7 +1,7 @@
 //! A complete tree, ready to be published.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -106,10 +106,9 @@ impl Staged {
     /// Reads one of its files.
     pub(crate) fn read(&self, path: &EntryPath, limit: u64) -> Result<Vec<u8>, StorageError> {
         let tree = storage::open_dir(self.scratch.dir(), self.name)?;
-        let mut file = storage::open_file(tree.as_fd(), path.as_str())?;
+        let file = storage::open_file(tree.as_fd(), path.as_str())?;
         let mut bytes = Vec::new();
-        let failed = |error: io::Error| StorageError::from_io(format!("read {path}"), &error);
-        file.rewind().map_err(failed)?;
+        let failed = |error| StorageError::from_io(format!("read {path}"), &error);
         file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
         Ok(bytes)
     }

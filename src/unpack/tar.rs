@@ -7,7 +7,7 @@ use std::io::{self, Read};
 
 use tar::{Archive, Entry, EntryType};
 
-use super::decoder::{Compression, Decoder, LimitReached, fill, rest_is_zeros};
+use super::decoder::{Compression, Decoder, LimitReached, fill, limit_for, rest_is_zeros};
 use super::extension::Extensions;
 use super::layer::Extract;
 use super::path::{EntryPath, link_target};
@@ -25,7 +25,7 @@ pub(super) fn extract(
     stop: &Stop,
 ) -> Result<(), UnpackError> {
     let limits = tree.limits();
-    let limit = Decoder::<io::Empty>::limit_for(limits.extracted_bytes, limits.entries);
+    let limit = limit_for(limits.extracted_bytes, limits.entries);
     let decoder = Decoder::new(blob, compression, limit, how.content_digest.is_some(), stop.clone())
         .ok_or_else(|| UnpackError::Unsupported { layer: layer.to_owned(), format: "zstd compression" })?;
     let broken = |error: io::Error| {
