@@ -23,6 +23,8 @@ pub enum Kind {
     Metadata,
     /// Link-local, multicast, unspecified, reserved: nowhere a registry is. Never open.
     Special,
+    /// The API server's. Never open.
+    Closed,
 }
 
 /// An address that may not be dialled.
@@ -41,6 +43,7 @@ impl fmt::Display for Denied {
             Kind::Loopback => ("a loopback", "; the operator's --allow-cidr opens networks"),
             Kind::Metadata => ("a metadata service's", ""),
             Kind::Special => ("a link-local, multicast or reserved", ""),
+            Kind::Closed => ("the API server's", ""),
         };
         write!(f, "{} is {what} address{remedy}", self.address)
     }
@@ -56,8 +59,8 @@ pub struct AddressPolicy {
 }
 
 impl AddressPolicy {
-    /// `open` are the private and loopback networks that may be dialled; `closed` are addresses
-    /// that may not, whatever network they are in, such as the API server's.
+    /// `open` are the private and loopback networks that may be dialled; `closed` are the API
+    /// server's addresses, which may not, whatever network they are in.
     pub fn new(open: Vec<IpNet>, closed: Vec<IpAddr>) -> Self {
         Self { open, closed }
     }
@@ -77,10 +80,10 @@ impl AddressPolicy {
         for address in std::iter::once(address).chain(carried.map(IpAddr::V4)) {
             let denied = |kind| Err(Denied { address, kind });
             if self.closed.contains(&address) {
-                return denied(Kind::Private);
+                return denied(Kind::Closed);
             }
             match kind(address) {
-                Some(kind @ (Kind::Metadata | Kind::Special)) => return denied(kind),
+                Some(kind @ (Kind::Metadata | Kind::Special | Kind::Closed)) => return denied(kind),
                 Some(kind @ (Kind::Private | Kind::Loopback)) if !self.is_open(address) => return denied(kind),
                 Some(Kind::Private | Kind::Loopback) | None => {}
             }
@@ -220,7 +223,10 @@ mod tests {
         for open in ["10.1.2.3", "172.20.0.1", "192.168.0.7", "fd12::1", "::ffff:10.1.2.3"] {
             assert_eq!(check(&usual, open), None, "{open}");
         }
-        for closed in ["10.96.0.1", "::ffff:10.96.0.1", "127.0.0.1", "100.100.100.200", "fd00:ec2::254"] {
+        for api_server in ["10.96.0.1", "::ffff:10.96.0.1"] {
+            assert_eq!(check(&usual, api_server), Some(Kind::Closed), "{api_server}");
+        }
+        for closed in ["127.0.0.1", "100.100.100.200", "fd00:ec2::254"] {
             assert!(check(&usual, closed).is_some(), "{closed}");
         }
         let all = AddressPolicy::for_a_person();
