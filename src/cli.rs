@@ -11,6 +11,7 @@ use crate::telemetry::{LogFormat, LogLevel};
 mod controller;
 mod crd;
 mod progress;
+mod reach;
 mod sync;
 mod sync_input;
 mod table;

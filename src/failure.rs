@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::api::Reason;
 use crate::blob::BlobError;
 use crate::oci::Digest;
+use crate::oci::index::PlatformError;
 use crate::oci::manifest::ManifestError;
 use crate::publish::PublishError;
 use crate::registry::RegistryError;
@@ -91,11 +92,15 @@ pub(crate) fn printable(text: &str) -> String {
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
         let (class, reason) = match &error {
-            RequestError::SecretNotFound(_) | RequestError::Secret(SecretError::KeyMissing { .. }) => {
-                (Class::Wait, Reason::SecretNotFound)
+            RequestError::NotFound { .. }
+            | RequestError::KeyMissing { .. }
+            | RequestError::Secret(SecretError::KeyMissing { .. }) => (Class::Wait, Reason::SecretNotFound),
+            RequestError::Secret(SecretError::Malformed { .. }) | RequestError::Unusable { .. } => {
+                (Class::Wait, Reason::SecretInvalid)
             }
-            RequestError::Secret(SecretError::Malformed { .. }) => (Class::Wait, Reason::SecretInvalid),
             RequestError::Image(_)
+            | RequestError::Platform(_)
+            | RequestError::Transport(_)
             | RequestError::Duration { .. }
             | RequestError::SubPath(_)
             | RequestError::Place(_)
@@ -116,14 +121,22 @@ impl From<RegistryError> for Failure {
             RegistryError::Unavailable { .. } | RegistryError::Protocol { .. } => {
                 (Class::Retry, Reason::RegistryUnavailable, None)
             }
-            RegistryError::AddressDenied { .. } => (Class::Stalled, Reason::AddressDenied, None),
+            RegistryError::HeldBack { retry_after, .. } => {
+                (Class::Retry, Reason::RegistryUnavailable, Some(*retry_after))
+            }
+            RegistryError::AddressDenied { .. } | RegistryError::PlainHttpDenied { .. } => {
+                (Class::Stalled, Reason::AddressDenied, None)
+            }
             RegistryError::Tls { .. } => (Class::Retry, Reason::TLSFailed, None),
             // The bytes are not the artifact's: a fault on the way, which may pass.
             RegistryError::DigestMismatch { .. } | RegistryError::LongerThanNamed { .. } => {
                 (Class::Retry, Reason::DigestMismatch, None)
             }
             RegistryError::TooLarge { .. } => (Class::Stalled, Reason::LimitExceeded, None),
-            RegistryError::Manifest(ManifestError::Index) => (Class::Stalled, Reason::UnsupportedFormat, None),
+            RegistryError::Manifest(ManifestError::Platform(PlatformError::Empty)) => {
+                (Class::Stalled, Reason::ManifestInvalid, None)
+            }
+            RegistryError::Manifest(ManifestError::Platform(_)) => (Class::Stalled, Reason::PlatformNotFound, None),
             RegistryError::Manifest(_) => (Class::Stalled, Reason::ManifestInvalid, None),
         };
         Self { retry_after, ..Self::new(class, reason, error) }

@@ -1,12 +1,16 @@
 //! What the operator counts, in the Prometheus text format.
 //!
-//! Labels have few values that we choose: never a name, a host or a message of a tenant.
+//! Labels have few values that we choose, never a name or a message of a tenant. The one exception is
+//! the registry's host, of which there are at most [`MAX_HOSTS`].
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
@@ -15,11 +19,40 @@ use crate::api::Reason;
 /// Content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    operation: &'static str,
+/// Hosts that have a label of their own. Tenants name hosts, and each label is memory for ever.
+const MAX_HOSTS: usize = 64;
+/// The label of all others.
+const OTHER_HOSTS: &str = "other";
+
+/// One request to a registry or token service.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestLabels<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) operation: &'static str,
     /// HTTP status, 0 where no answer came.
+    pub(crate) code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OwnedRequestLabels {
+    host: String,
+    operation: &'static str,
     code: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HostLabels {
+    host: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabels {
+    cause: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,7 +71,13 @@ pub struct Metrics {
     registry: Registry,
     passes: Family<ReasonLabels, Counter>,
     pass_seconds: Histogram,
-    requests: Family<RequestLabels, Counter>,
+    /// The hosts that have a label.
+    hosts: Mutex<HashSet<String>>,
+    requests: Family<OwnedRequestLabels, Counter>,
+    request_seconds: Family<OperationLabels, Histogram, fn() -> Histogram>,
+    held_back: Family<CauseLabels, Counter>,
+    hosts_closed: Gauge,
+    rate_limit_remaining: Family<HostLabels, Gauge>,
     bytes: Counter,
     writes: Family<WriteLabels, Counter>,
     watch_errors: Counter,
@@ -57,13 +96,39 @@ impl Default for Metrics {
         registry.register("pass_seconds", "Duration of one pass", pass_seconds.clone());
         let requests = Family::default();
         registry.register("registry_requests", "Requests to registries and token services", requests.clone());
+        let new: fn() -> Histogram = || Histogram::new(exponential_buckets(0.005, 4.0, 8));
+        let request_seconds = Family::new_with_constructor(new);
+        let help = "Time to the head of an answer of a registry or token service";
+        registry.register("registry_request_seconds", help, request_seconds.clone());
+        let held_back = Family::default();
+        let help = "Requests that waited for the host's pace, or were not sent because it is overloaded or dead";
+        registry.register("registry_held_back", help, held_back.clone());
+        let hosts_closed = Gauge::default();
+        let help = "Hosts that are not asked for now, because they wished so or do not answer";
+        registry.register("registry_hosts_closed", help, hosts_closed.clone());
+        let rate_limit_remaining = Family::default();
+        let help = "Requests that the registry still allows in its window, as it last said (ratelimit-remaining)";
+        registry.register("registry_ratelimit_remaining", help, rate_limit_remaining.clone());
         let bytes = Counter::default();
         registry.register("registry_bytes", "Bytes of blobs that registries sent", bytes.clone());
         let writes = Family::default();
         registry.register("api_writes", "Writes to the API server", writes.clone());
         let watch_errors = Counter::default();
         registry.register("watch_errors", "Errors of watches, each followed by another try", watch_errors.clone());
-        Self { registry, passes, pass_seconds, requests, bytes, writes, watch_errors }
+        Self {
+            registry,
+            passes,
+            pass_seconds,
+            hosts: Mutex::default(),
+            requests,
+            request_seconds,
+            held_back,
+            hosts_closed,
+            rate_limit_remaining,
+            bytes,
+            writes,
+            watch_errors,
+        }
     }
 }
 
@@ -80,8 +145,42 @@ impl Metrics {
         self.pass_seconds.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn registry_request(&self, operation: &'static str, code: u16) {
-        self.requests.get_or_create(&RequestLabels { operation, code: u32::from(code) }).inc();
+    pub(crate) fn registry_request(&self, RequestLabels { host, operation, code }: RequestLabels<'_>, took: Duration) {
+        // A name that nobody answers to gets no label, or misspelt ones would use them up.
+        let host = if code == 0 { self.known(host) } else { self.named(host) };
+        self.requests.get_or_create(&OwnedRequestLabels { host, operation, code: u32::from(code) }).inc();
+        self.request_seconds.get_or_create(&OperationLabels { operation }).observe(took.as_secs_f64());
+    }
+
+    /// `cause`: `pace`, `overloaded` or `dead`.
+    pub(crate) fn held_back(&self, cause: &'static str) {
+        self.held_back.get_or_create(&CauseLabels { cause }).inc();
+    }
+
+    pub(crate) fn hosts_closed(&self, count: usize) {
+        self.hosts_closed.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn rate_limit_remaining(&self, host: &str, left: u64) {
+        let host = self.named(host);
+        if host != OTHER_HOSTS {
+            self.rate_limit_remaining.get_or_create(&HostLabels { host }).set(i64::try_from(left).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// The host's label, which it gets while there are some left.
+    fn named(&self, host: &str) -> String {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if !hosts.contains(host) && hosts.len() < MAX_HOSTS {
+            hosts.insert(host.to_owned());
+        }
+        drop(hosts);
+        self.known(host)
+    }
+
+    fn known(&self, host: &str) -> String {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.get(host).cloned().unwrap_or_else(|| OTHER_HOSTS.to_owned())
     }
 
     pub(crate) fn registry_bytes(&self, count: usize) {
@@ -94,5 +193,26 @@ impl Metrics {
 
     pub(crate) fn watch_error(&self) {
         self.watch_errors.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_have_labels_until_there_are_too_many() {
+        let metrics = Metrics::default();
+        let request = |host: &str, code| {
+            metrics.registry_request(RequestLabels { host, operation: "resolve", code }, Duration::ZERO);
+        };
+        request("nobody.example", 0);
+        for number in 0..1000 {
+            request(&format!("r{number}.example"), 200);
+        }
+        let text = metrics.encode().unwrap();
+        assert!(text.contains(r#"host="r0.example""#) && !text.contains("r999.example"), "{text}");
+        assert!(!text.contains("nobody.example"));
+        assert_eq!(text.lines().filter(|line| line.starts_with("supercargo_registry_requests_total{")).count(), 66);
     }
 }

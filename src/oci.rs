@@ -4,11 +4,15 @@
 //! later step compares or concatenates an unchecked string.
 
 pub mod digest;
+pub mod index;
 pub mod manifest;
 pub mod media_type;
+pub mod platform;
 pub mod reference;
 mod strict_json;
 
 pub use digest::{Digest, Hasher};
-pub use manifest::{Descriptor, Manifest};
+pub use index::Index;
+pub use manifest::{Descriptor, Document, Manifest};
+pub use platform::Platform;
 pub use reference::{Reference, Repository};

@@ -129,7 +129,7 @@ async fn publish<R: Registry>(
     step: &Step,
 ) -> Result<Outcome, Failure> {
     step.set("fetching the manifest");
-    let manifest = registry::manifest(&engine.registry, &request.access, &pinned).await?;
+    let manifest = registry::manifest(&engine.registry, &request.access, &pinned, request.platform.as_ref()).await?;
     let approved = trust::approve(pinned, manifest);
     let stages = stage(engine, request, &approved, step).await?;
     step.set("publishing");

@@ -12,25 +12,74 @@ use bytes::Bytes;
 use futures::Stream;
 
 use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
-use crate::oci::{Descriptor, Digest, Manifest, Reference, Repository};
+use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Reference, Repository};
 
 pub mod address;
 mod authorization;
+mod budget;
 mod challenge;
 pub mod credentials;
+pub mod egress;
+pub mod host_pattern;
 pub mod http;
+pub mod tls;
 mod transport;
 pub mod turns;
 
 use credentials::Keychain;
+use tls::TlsOptions;
+
+/// Indexes that lead to a manifest: one, and at most one more inside it.
+const MAX_INDEXES: usize = 2;
 
 /// How one object may talk to its registry.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// Credentials, in the order in which they are tried.
     pub keychain: Keychain,
-    /// HTTP without TLS: asked for, never fallen back to.
-    pub plain_http: bool,
+    /// With TLS or without.
+    pub transport: Transport,
+}
+
+/// With TLS or without: asked for, never fallen back to.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// HTTPS.
+    Tls(TlsOptions),
+    /// HTTP without TLS.
+    PlainHttp,
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self::Tls(TlsOptions::default())
+    }
+}
+
+/// Tells transports apart: what is remembered of a host is shared only between equal ones.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum TransportId {
+    /// HTTPS, with what [`TlsOptions::identity`] says.
+    Tls(Option<Digest>),
+    /// HTTP without TLS.
+    PlainHttp,
+}
+
+impl Transport {
+    /// The same, for a host that the object's certificate is not meant for.
+    pub(crate) fn without_client_certificate(&self) -> Self {
+        match self {
+            Self::Tls(options) => Self::Tls(options.without_client_certificate()),
+            Self::PlainHttp => Self::PlainHttp,
+        }
+    }
+
+    pub(crate) fn id(&self) -> TransportId {
+        match self {
+            Self::Tls(options) => TransportId::Tls(options.identity()),
+            Self::PlainHttp => TransportId::PlainHttp,
+        }
+    }
 }
 
 /// A repository and a digest in it. Only [`resolve`] makes one; the tag is for people from here on.
@@ -148,6 +197,22 @@ pub enum RegistryError {
         /// The address and why.
         denied: address::Denied,
     },
+    /// The host would be asked without TLS, and the operator has not allowed that.
+    #[error("{host} is not asked without TLS; the operator's --plain-http-host allows hosts")]
+    PlainHttpDenied {
+        /// The registry, or a host that it sent us to.
+        host: String,
+    },
+    /// Not asked, for it did not answer those that asked before. Told as that was.
+    #[error("{host} is not available: {problem}")]
+    HeldBack {
+        /// The registry, or a host that it sent us to.
+        host: String,
+        /// What happened to the others.
+        problem: String,
+        /// When it may be asked again.
+        retry_after: Duration,
+    },
     /// No connection, a broken one, or a 5xx.
     #[error("{host} is not available: {problem}")]
     Unavailable {
@@ -221,13 +286,53 @@ pub async fn resolve<R: Registry>(
     Ok(Pinned { repository, tag, digest })
 }
 
-/// The manifest of a pinned digest: inside its limit, of that digest, and understood.
-pub async fn manifest<R: Registry>(registry: &R, access: &Access, pinned: &Pinned) -> Result<Manifest, RegistryError> {
-    let raw = registry.raw_manifest(access, &pinned.repository, &pinned.digest, MAX_MANIFEST_BYTES).await?;
-    let got = Digest::of(&raw.bytes);
-    if got != pinned.digest {
-        let what = format!("the manifest of {}", pinned.repository);
-        return Err(RegistryError::DigestMismatch { what, wanted: pinned.digest.clone(), got });
+/// The manifest of a pinned digest: inside its limit, of that digest, and understood. Where the digest
+/// is an index's, the one that is meant, reached by digests only.
+pub async fn manifest<R: Registry>(
+    registry: &R,
+    access: &Access,
+    pinned: &Pinned,
+    platform: Option<&Platform>,
+) -> Result<Manifest, RegistryError> {
+    let mut document = document(registry, access, &pinned.repository, &pinned.digest).await?.0;
+    let mut chosen = None;
+    for _ in 0..MAX_INDEXES {
+        let index = match document {
+            Document::Manifest(manifest) => return Ok(Manifest { platform_digest: chosen, ..manifest }),
+            Document::Index(index) => index,
+        };
+        let entry = index.choose(platform).map_err(ManifestError::from)?;
+        let (child, bytes) = self::document(registry, access, &pinned.repository, &entry.digest).await?;
+        if child.media_type() != entry.media_type || bytes != entry.size {
+            return Err(RegistryError::Manifest(ManifestError::ChildDisagrees {
+                digest: entry.digest.short(),
+                entry: entry.media_type.clone(),
+                size: entry.size,
+                is: child.media_type().to_owned(),
+                bytes,
+            }));
+        }
+        chosen = Some(entry.digest.clone());
+        document = child;
     }
-    Ok(Manifest::parse(&raw.bytes, raw.content_type.as_deref())?)
+    match document {
+        Document::Manifest(manifest) => Ok(Manifest { platform_digest: chosen, ..manifest }),
+        Document::Index(_) => Err(RegistryError::Manifest(ManifestError::Nested)),
+    }
+}
+
+/// The document of a digest, and its size in bytes.
+async fn document<R: Registry>(
+    registry: &R,
+    access: &Access,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<(Document, u64), RegistryError> {
+    let raw = registry.raw_manifest(access, repository, digest, MAX_MANIFEST_BYTES).await?;
+    let got = Digest::of(&raw.bytes);
+    if got != *digest {
+        let what = format!("the manifest of {repository}");
+        return Err(RegistryError::DigestMismatch { what, wanted: digest.clone(), got });
+    }
+    Ok((Document::parse(&raw.bytes, raw.content_type.as_deref())?, raw.bytes.len() as u64))
 }

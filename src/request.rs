@@ -1,19 +1,24 @@
 //! From what the user wrote to what is to be done: the last place that sees a raw string.
 //!
-//! [`Request::parse`] looks at the spec together with the Secrets it names. It does no I/O: the
-//! caller has fetched the Secrets.
+//! [`Request::parse`] looks at the spec together with what it refers to. It does no I/O: the caller
+//! has fetched the Secrets and whatever else the spec names.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use crate::api::OCIArtifactSpec;
 use crate::api::spec::{OutputSpec, parse_duration};
+use crate::oci::platform::{ParsePlatformError, Platform};
 use crate::oci::reference::ParseReferenceError;
 use crate::oci::{Hasher, Reference};
 use crate::registry::Access;
-use crate::registry::credentials::{Keychain, SecretData, SecretError};
+use crate::registry::credentials::SecretError;
+use crate::registry::tls::TlsError;
 use crate::unpack::path::{EntryPath, PathError};
+
+mod referred;
+
+pub use referred::Referred;
 
 /// Raised when unpacking or an output changes what it makes of the same bytes, so that everything
 /// published by an older version is made again.
@@ -43,6 +48,8 @@ pub struct Request {
     pub object: ObjectId,
     /// What to resolve.
     pub reference: Reference,
+    /// Which manifest of an index is meant.
+    pub platform: Option<Platform>,
     /// How to talk to the registry.
     pub access: Access,
     /// Time between two looks at a tag.
@@ -90,13 +97,16 @@ pub enum Place {
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    fn of(sub_path: &EntryPath, targets: &[Target]) -> Self {
+    fn of(platform: Option<&Platform>, sub_path: &EntryPath, targets: &[Target]) -> Self {
         let mut hasher = Hasher::default();
         let mut add = |text: &str| {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
         };
         add(FORMAT);
+        if let Some(platform) = platform {
+            ["platform", &platform.to_string()].into_iter().for_each(&mut add);
+        }
         add(sub_path.as_str());
         for Target { output, place } in targets {
             add(output);
@@ -118,9 +128,6 @@ impl Fingerprint {
         &self.0
     }
 }
-
-/// The Secrets that a spec names, as they were found; `None` for one that does not exist.
-pub type Secrets = BTreeMap<String, Option<SecretData>>;
 
 /// Bounds that the operator sets for everybody.
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +154,12 @@ pub enum RequestError {
     /// `spec.image`.
     #[error("spec.image: {0}")]
     Image(#[from] ParseReferenceError),
+    /// `spec.platform`.
+    #[error("spec.platform: {0}")]
+    Platform(#[from] ParsePlatformError),
+    /// Fields of `spec.registry` that exclude each other.
+    #[error("spec.registry: {0}")]
+    Transport(&'static str),
     /// `spec.interval` or `spec.timeout`.
     #[error("spec.{field}: \"{text}\" is not a duration such as 90s, 10m or 1h30m, or is out of bounds")]
     Duration {
@@ -167,17 +180,44 @@ pub enum RequestError {
     /// The object's own name could not be a directory name.
     #[error("namespace and name must be Kubernetes names: \"{0}\"")]
     Name(String),
-    /// A Secret is missing.
-    #[error("Secret {0} does not exist in this namespace")]
-    SecretNotFound(String),
+    /// Something that the spec names is missing.
+    #[error("{kind} {name} does not exist in this namespace")]
+    NotFound {
+        /// Secret, ConfigMap or ServiceAccount.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// It is there, but not with what it is named for.
+    #[error("{kind} {name} has no key {key}")]
+    KeyMissing {
+        /// Secret or ConfigMap.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// The key that was expected.
+        key: String,
+    },
+    /// Certificates or keys that are no use.
+    #[error("spec.registry.{field}: {kind} {name}: {problem}")]
+    Unusable {
+        /// The field.
+        field: &'static str,
+        /// Secret or ConfigMap.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What is wrong, without content.
+        problem: TlsError,
+    },
     /// A Secret is there but no use.
     #[error(transparent)]
     Secret(#[from] SecretError),
 }
 
 impl Request {
-    /// Parses a spec. `secrets` holds an entry for each Secret that [`secret_names`] lists.
-    pub fn parse(object: ObjectId, spec: &OCIArtifactSpec, secrets: &Secrets) -> Result<Self, RequestError> {
+    /// Parses a spec. `referred` holds an entry for everything that the spec names.
+    pub fn parse(object: ObjectId, spec: &OCIArtifactSpec, referred: &Referred) -> Result<Self, RequestError> {
         for name in [&object.namespace, &object.name] {
             if !is_kubernetes_name(name) {
                 return Err(RequestError::Name(name.clone()));
@@ -191,22 +231,19 @@ impl Request {
             Some(text) => EntryPath::parse(text.as_bytes()).map_err(RequestError::SubPath)?,
             None => EntryPath::root(),
         };
+        let platform = spec.platform.as_deref().map(str::parse).transpose()?;
         let targets = spec.outputs.iter().map(target).collect::<Result<Vec<_>, _>>()?;
-        let fingerprint = Fingerprint::of(&sub_path, &targets);
+        let fingerprint = Fingerprint::of(platform.as_ref(), &sub_path, &targets);
         for (index, one) in targets.iter().enumerate() {
             if let Some(other) = targets.iter().take(index).find(|other| other.place.is_same(&one.place)) {
                 return Err(RequestError::SamePlace(other.output.clone(), one.output.clone()));
             }
         }
-        let mut keychain = Keychain::default();
-        for name in secret_names(spec) {
-            let secret = secrets.get(name).and_then(Option::as_ref);
-            keychain.add(name, secret.ok_or_else(|| RequestError::SecretNotFound(name.to_owned()))?)?;
-        }
         Ok(Self {
             object,
             reference,
-            access: Access { keychain, plain_http: spec.registry.plain_http },
+            platform,
+            access: Access { keychain: referred.keychain(spec)?, transport: referred.transport(spec)? },
             interval: duration("interval", &spec.interval, Duration::from_secs(1))?,
             timeout: duration("timeout", &spec.timeout, Duration::from_secs(1))?,
             sub_path,
@@ -224,11 +261,6 @@ impl Place {
             (Self::Volume { .. }, Self::ConfigMap { .. }) | (Self::ConfigMap { .. }, Self::Volume { .. }) => false,
         }
     }
-}
-
-/// The Secrets that a spec names, in its order.
-pub fn secret_names(spec: &OCIArtifactSpec) -> impl Iterator<Item = &str> {
-    spec.registry.pull_secrets.iter().map(|secret| secret.name.as_str())
 }
 
 fn target(output: &OutputSpec) -> Result<Target, RequestError> {
@@ -267,7 +299,7 @@ mod tests {
     }
 
     fn parse(spec: serde_json::Value) -> Result<Request, RequestError> {
-        Request::parse(object(), &serde_json::from_value(spec).unwrap(), &Secrets::new())
+        Request::parse(object(), &serde_json::from_value(spec).unwrap(), &Referred::default())
     }
 
     #[test]
@@ -292,6 +324,7 @@ mod tests {
         let different = [
             base,
             of(json!({"image": "ghcr.io/a/b:1", "files": {"subPath": "x"}})),
+            of(json!({"image": "ghcr.io/a/b:1", "platform": "linux/arm64"})),
             of(json!({"image": "ghcr.io/a/b:1", "outputs": []})),
             of(json!({"image": "ghcr.io/a/b:1", "outputs": [{"name": "files", "volume": {"name": "other"}}]})),
             config_map(json!({})),
@@ -315,7 +348,16 @@ mod tests {
                 json!({"image": "ghcr.io/a/b", "outputs": [{"name": "o", "volume": {}}, {"name": "p", "volume": {}}]}),
                 "outputs o and p",
             ),
+            (json!({"image": "ghcr.io/a/b", "platform": "amd64"}), "spec.platform"),
             (json!({"image": "ghcr.io/a/b", "registry": {"pullSecrets": [{"name": "s"}]}}), "Secret s"),
+            (json!({"image": "ghcr.io/a/b", "registry": {"serviceAccountName": "a"}}), "ServiceAccount a"),
+            (json!({"image": "ghcr.io/a/b", "registry": {"caRef": {"name": "c"}}}), "ConfigMap c"),
+            (json!({"image": "ghcr.io/a/b", "registry": {"caRef": {"kind": "Secret", "name": "c"}}}), "Secret c"),
+            (json!({"image": "ghcr.io/a/b", "registry": {"clientCertificateRef": {"name": "t"}}}), "Secret t"),
+            (
+                json!({"image": "ghcr.io/a/b", "registry": {"plainHTTP": true, "insecureSkipVerify": true}}),
+                "plainHTTP excludes",
+            ),
         ];
         for (spec, want) in rows {
             let error = parse(spec).unwrap_err().to_string();
@@ -323,6 +365,6 @@ mod tests {
         }
         let outside = ObjectId { name: "../x".to_owned(), ..object() };
         let spec: OCIArtifactSpec = serde_json::from_value(json!({"image": "ghcr.io/a/b"})).unwrap();
-        assert!(matches!(Request::parse(outside, &spec, &Secrets::new()), Err(RequestError::Name(_))));
+        assert!(matches!(Request::parse(outside, &spec, &Referred::default()), Err(RequestError::Name(_))));
     }
 }

@@ -37,6 +37,9 @@ use super::status::OCIArtifactStatus;
     printcolumn(name = "Size", type_ = "integer", json_path = ".status.artifact.size", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!has(self.semver) || self.image.matches('^(oci://)?[^/]+/[^:@]+$')", "spec.semver chooses the tag, so spec.image must have neither a tag nor a digest; remove one of the two")
+)]
 pub struct OCIArtifactSpec {
     /// What to fetch: `[oci://]host[:port]/repository[:tag][@sha256:<64 hex>]`.
     ///
@@ -50,6 +53,18 @@ pub struct OCIArtifactSpec {
         validation = (r"self.matches('^[^/]*(//[^/]+)?/[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[a-f0-9]{64})?$')", "spec.image must read host[:port]/repository[:tag][@sha256:<64 hex>], with a lower-case repository and a tag of at most 128 letters, digits, dots, dashes and underscores")
     )]
     pub image: String,
+
+    /// Chooses the tag: the highest version of the repository's tags that is in a range. Looked up
+    /// again after every `interval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub semver: Option<SemverSpec>,
+
+    /// Which manifest of an index is published, as `os/architecture[/variant]`, such as `linux/arm64`.
+    ///
+    /// Needed only where the reference names an index of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), regex(pattern = r"^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?$"))]
+    pub platform: Option<String>,
 
     /// How often a tag is looked up again, as a Go duration such as `90s` or `1h30m`; at least 10s.
     ///
@@ -92,9 +107,31 @@ pub struct OCIArtifactSpec {
     pub outputs: Vec<OutputSpec>,
 }
 
+/// Chooses a tag by its version.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SemverSpec {
+    /// Versions that match, as Helm and Flux write them: `1.2.x`, `~1.2`, `^1`, `>=1.2.0 <2.0.0`, `1.2 - 1.4 || 2.x`.
+    #[schemars(length(min = 1, max = 256))]
+    pub range: String,
+
+    /// Prereleases such as `1.3.0-rc.1` match too. Otherwise only where the range itself names one.
+    #[serde(default)]
+    pub prereleases: bool,
+
+    /// Regular expression (RE2 syntax) that a tag must match to be looked at, such as `^v?[0-9.]+$`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub filter: Option<String>,
+}
+
 /// How to talk to the registry.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!self.plainHTTP || !(self.insecureSkipVerify || has(self.caRef) || has(self.clientCertificateRef))", "plainHTTP speaks no TLS at all; remove insecureSkipVerify, caRef and clientCertificateRef, or plainHTTP"),
+    validation = ("!self.insecureSkipVerify || !has(self.caRef)", "insecureSkipVerify accepts any certificate, so caRef would do nothing; remove one of the two")
+)]
 pub struct RegistrySpec {
     /// Secrets of this namespace with registry credentials, tried in order for the image's host:
     /// `kubernetes.io/dockerconfigjson`, or `kubernetes.io/basic-auth` for any host.
@@ -103,9 +140,56 @@ pub struct RegistrySpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub pull_secrets: Vec<SecretReference>,
 
-    /// Speak HTTP without TLS. Never a fallback: it is used only when set, and then always.
+    /// A ServiceAccount of this namespace whose `imagePullSecrets` are tried after `pullSecrets`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub service_account_name: Option<String>,
+
+    /// Speak HTTP without TLS. Never a fallback: it is used only when set, and then always. The
+    /// operator must allow it for the host (`--plain-http-host`).
     #[serde(default, rename = "plainHTTP")]
     pub plain_http: bool,
+
+    /// Accept any certificate. Whoever sits in between can then read the pull secrets and hide or
+    /// replace tags; digests in `spec.image` and signatures still hold.
+    #[serde(default)]
+    pub insecure_skip_verify: bool,
+
+    /// Certificate authorities, PEM, that are trusted besides the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_ref: Option<CaReference>,
+
+    /// A Secret of type `kubernetes.io/tls` with the certificate that is shown to the registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_ref: Option<SecretReference>,
+}
+
+/// A key of a ConfigMap or Secret of the object's own namespace, with PEM certificates.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CaReference {
+    /// What holds it.
+    #[serde(default)]
+    pub kind: CaSource,
+
+    /// Name of the ConfigMap or Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+
+    /// Key with the certificates.
+    #[serde(default = "default_ca_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+/// Kinds of objects that hold certificate authorities.
+#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CaSource {
+    /// A ConfigMap.
+    #[default]
+    ConfigMap,
+    /// A Secret.
+    Secret,
 }
 
 /// A Secret of the object's own namespace.
@@ -176,6 +260,10 @@ pub struct ConfigMapOutput {
     #[serde(default = "default_separator")]
     #[schemars(length(min = 1, max = 8), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub separator: String,
+}
+
+fn default_ca_key() -> String {
+    "ca.crt".to_owned()
 }
 
 fn default_interval() -> String {

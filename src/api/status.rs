@@ -55,6 +55,9 @@ pub struct ArtifactStatus {
     pub digest: String,
     /// First 12 hex digits of the digest, for people.
     pub short_digest: String,
+    /// Digest of the manifest that was chosen from an index, where the reference names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_digest: Option<String>,
     /// The tag that was resolved, or that stood beside the digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
@@ -150,12 +153,14 @@ reasons! {
     Suspended: "Set spec.suspend to false to go on.",
     /// The spec cannot be carried out as written.
     InvalidSpec: "Correct the field that the message names.",
-    /// A Secret that the spec names, or a key in it, does not exist.
-    SecretNotFound: "Create the Secret in the object's namespace; it is looked for every few seconds.",
-    /// A Secret that the spec names cannot be read as registry credentials.
-    SecretInvalid: "Write the Secret again, for example with kubectl create secret docker-registry.",
+    /// A Secret, ConfigMap or ServiceAccount that the spec names, or a key in it, does not exist.
+    SecretNotFound: "Create what the message names in the object's namespace; it is looked for every few seconds.",
+    /// A Secret or ConfigMap that the spec names cannot be read as what it is named for.
+    SecretInvalid: "Write it again, for example with kubectl create secret docker-registry, or tls.",
     /// The registry has no such repository, tag or digest, or hides it.
     ReferenceNotFound: "Check spec.image, or push the tag; it is looked for again by itself.",
+    /// No tag of the repository is in spec.semver.
+    NoMatchingTag: "Correct spec.semver, or push a tag with a version in its range; it is looked for again by itself.",
     /// The registry refused the credentials, or wants some.
     Unauthorized: "Name a pull secret with the right user and password in spec.registry.pullSecrets.",
     /// The registry knows the credentials and does not allow the read.
@@ -164,12 +169,14 @@ reasons! {
     RegistryUnavailable: "Check the registry and the network; it is tried again by itself.",
     /// The registry asks to be left alone for a while.
     RateLimited: "Wait, use longer intervals, or log in with a pull secret for a higher limit.",
-    /// The registry, or a host it points to, is at an address that the operator does not connect to.
-    AddressDenied: "Check spec.image; where the address is right, the operator's --allow-cidr opens its network.",
+    /// The registry, or a host it points to, is at an address that the operator does not connect to, or is asked for without TLS.
+    AddressDenied: "Check spec.image; where the host is right, the operator's --allow-cidr or --allow-host opens its address, and --plain-http-host allows HTTP.",
     /// TLS with the registry failed.
-    TLSFailed: "Check the registry's certificate; spec.registry.plainHTTP is for registries without TLS.",
+    TLSFailed: "Check the registry's certificate; name its authority in spec.registry.caRef, and what it wants from clients in clientCertificateRef.",
     /// The manifest cannot be understood, or contradicts itself.
     ManifestInvalid: "Push the artifact again with a current client.",
+    /// The index has no manifest for spec.platform, or several and no platform is named.
+    PlatformNotFound: "Set spec.platform to one of those that the message names.",
     /// The artifact has a form that is not supported.
     UnsupportedFormat: "Push it as a tar, tar+gzip or plain file layer under a single manifest.",
     /// Bytes do not have the digest or size that names them.

@@ -13,13 +13,16 @@ use tokio_util::sync::CancellationToken;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::timeout::TimeoutLayer;
 
+use super::reach::ReachArguments;
 use super::{Fatal, LimitArguments, NamedPath};
 use crate::controller::Readiness;
 use crate::metrics::Metrics;
 use crate::pass::Engine;
 use crate::publish::Outputs;
 use crate::publish::config_map::ConfigMaps;
-use crate::registry::address::{AddressPolicy, PRIVATE_NETWORKS};
+use crate::registry::address::PRIVATE_NETWORKS;
+use crate::registry::egress::PlainHttp;
+use crate::registry::host_pattern::HostPattern;
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
 use crate::storage::Volume;
@@ -50,10 +53,20 @@ pub(super) struct Arguments {
         value_delimiter = ','
     )]
     namespaces: Vec<String>,
-    /// Private or loopback networks in which registries may be; given, it replaces the default.
-    /// Link-local, metadata and reserved addresses, and the API server's own, stay closed.
+    /// Private networks in which registries may be; given, it replaces the default. Loopback opens only by a
+    /// network inside it. Link-local, metadata and reserved addresses, and the API server's own, stay closed.
     #[arg(long = "allow-cidr", value_name = "CIDR", env = "SUPERCARGO_ALLOW_CIDR", value_delimiter = ',', default_value = PRIVATE_NETWORKS)]
     open_networks: Vec<ipnet::IpNet>,
+    /// A host that objects with plainHTTP may be served from without TLS; `*` stands for part of a label.
+    #[arg(
+        long = "plain-http-host",
+        value_name = "HOST[:PORT]",
+        env = "SUPERCARGO_PLAIN_HTTP_HOST",
+        value_delimiter = ','
+    )]
+    plain_http_hosts: Vec<HostPattern>,
+    #[command(flatten)]
+    reach: ReachArguments,
     #[command(flatten)]
     limits: LimitArguments,
 }
@@ -99,9 +112,10 @@ fn engine(arguments: &Arguments, client: kube::Client, metrics: &Arc<Metrics>) -
     }
     let work = Volume::open(&arguments.work_dir)
         .map_err(Fatal::during(&format!("--work-dir {}", arguments.work_dir.display())))?;
-    let addresses = AddressPolicy::new(arguments.open_networks.clone(), api_server());
-    let registry =
-        HttpRegistry::new(Arc::clone(metrics), addresses).map_err(Fatal::during("the HTTP client cannot be set up"))?;
+    let plain_http = PlainHttp::Hosts(arguments.plain_http_hosts.clone());
+    let egress = arguments.reach.egress(&arguments.open_networks, api_server(), plain_http);
+    let registry = HttpRegistry::new(Arc::clone(metrics), egress, arguments.reach.per_second())
+        .map_err(Fatal::during("the HTTP client cannot be set up"))?;
     Ok(Engine {
         registry,
         outputs: Outputs::new(volumes, Arc::new(work), ConfigMaps::Cluster(client), Arc::clone(metrics)),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 
 use super::progress::Bars;
+use super::reach::ReachArguments;
 use super::sync_input::Input;
 use super::{Fatal, LimitArguments, table};
 use crate::api::{OCIArtifactSpec, Reason};
@@ -18,10 +19,11 @@ use crate::metrics::Metrics;
 use crate::pass::{self, Before, Engine, Outcome};
 use crate::publish::Outputs;
 use crate::publish::config_map::ConfigMaps;
-use crate::registry::address::AddressPolicy;
+use crate::registry::address::PERSONAL_NETWORKS;
+use crate::registry::egress::PlainHttp;
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
-use crate::request::{ObjectId, Request, Secrets, secret_names};
+use crate::request::{ObjectId, Request};
 use crate::storage::Volume;
 
 /// Objects that are worked on at a time.
@@ -52,6 +54,12 @@ pub(super) struct Arguments {
     /// Namespace of objects that name none.
     #[arg(short = 'n', long, default_value = "default")]
     namespace: String,
+    /// Private and loopback networks in which registries may be; given, it replaces the default.
+    /// Link-local, metadata and reserved addresses stay closed.
+    #[arg(long = "allow-cidr", value_name = "CIDR", env = "SUPERCARGO_ALLOW_CIDR", value_delimiter = ',', default_value = PERSONAL_NETWORKS)]
+    open_networks: Vec<ipnet::IpNet>,
+    #[command(flatten)]
+    reach: ReachArguments,
     #[command(flatten)]
     limits: LimitArguments,
 }
@@ -92,9 +100,7 @@ async fn sync(
     if spec.suspend {
         return Ok(None);
     }
-    let secret = |name: &str| input.secrets.get(&(id.namespace.clone(), name.to_owned())).cloned();
-    let secrets: Secrets = secret_names(spec).map(|name| (name.to_owned(), secret(name))).collect();
-    let request = Request::parse(id.clone(), spec, &secrets)?;
+    let request = Request::parse(id.clone(), spec, &input.referred(&id.namespace, spec))?;
     // Without a status, what the outputs hold is the record.
     let (held, _) = pass::observe(engine, &request, &Before::default()).await?;
     let recorded = held.into_iter().flatten().next().map(|published| published.revision);
@@ -145,7 +151,8 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
         }
     }
     let metrics = Arc::new(Metrics::default());
-    let registry = HttpRegistry::new(Arc::clone(&metrics), AddressPolicy::for_a_person())
+    let egress = arguments.reach.egress(&arguments.open_networks, Vec::new(), PlainHttp::Anyone);
+    let registry = HttpRegistry::new(Arc::clone(&metrics), egress, arguments.reach.per_second())
         .map_err(Fatal::during("the HTTP client cannot be set up"))?;
     let config_maps = ConfigMaps::Directory(arguments.root.join(CONFIG_MAPS));
     Ok(Engine {

@@ -1,4 +1,4 @@
-//! The files of `supercargo sync`: `OCIArtifact` objects and the Secrets that they name.
+//! The files of `supercargo sync`: `OCIArtifact` objects and what they name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::api::{GROUP, OCIArtifactSpec};
 use crate::registry::credentials::SecretData;
-use crate::request::ObjectId;
+use crate::request::{ObjectId, Referred};
 
 /// Largest file that is read.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
@@ -22,7 +22,11 @@ pub(super) struct Input {
     /// Objects by namespace and name.
     pub(super) objects: BTreeMap<(String, String), OCIArtifactSpec>,
     /// Secrets by namespace and name.
-    pub(super) secrets: BTreeMap<(String, String), SecretData>,
+    secrets: BTreeMap<(String, String), SecretData>,
+    /// The data of ConfigMaps by namespace and name.
+    config_maps: BTreeMap<(String, String), BTreeMap<String, Vec<u8>>>,
+    /// The `imagePullSecrets` of each `ServiceAccount` by namespace and name.
+    accounts: BTreeMap<(String, String), Vec<String>>,
 }
 
 /// What is wrong with a file.
@@ -73,9 +77,41 @@ impl Input {
                 self.secrets.insert(key, data);
                 Ok(())
             }
+            ("v1", "ConfigMap") => {
+                let key = key()?;
+                let texts = document.get("data").and_then(Value::as_object).into_iter().flatten();
+                let bytes = |value: &Value| value.as_str().unwrap_or_default().as_bytes().to_vec();
+                self.config_maps.insert(key, texts.map(|(key, value)| (key.clone(), bytes(value))).collect());
+                Ok(())
+            }
+            ("v1", "ServiceAccount") => {
+                let secrets = document.get("imagePullSecrets").and_then(Value::as_array).into_iter().flatten();
+                let names = secrets.filter_map(|secret| secret.get("name")?.as_str()).map(str::to_owned).collect();
+                self.accounts.insert(key()?, names);
+                Ok(())
+            }
             // Other objects may live in the same directory.
             _ => Ok(()),
         }
+    }
+
+    /// What a spec names, as far as the files have it.
+    pub(super) fn referred(&self, namespace: &str, spec: &OCIArtifactSpec) -> Referred {
+        let key = |name: &str| (namespace.to_owned(), name.to_owned());
+        let account = spec.registry.service_account_name.as_deref();
+        let mut referred = Referred {
+            account_secrets: account.and_then(|name| self.accounts.get(&key(name))).cloned(),
+            ..Referred::default()
+        };
+        let names: Vec<String> = referred.secret_names(spec).into_iter().map(str::to_owned).collect();
+        for name in names {
+            let secret = self.secrets.get(&key(&name)).cloned();
+            referred.secrets.insert(name, secret);
+        }
+        if let Some(name) = Referred::config_map_name(spec) {
+            referred.config_maps.insert(name.to_owned(), self.config_maps.get(&key(name)).cloned());
+        }
+        referred
     }
 
     /// The identity of an object of a file: without a cluster there is no uid.
@@ -157,9 +193,15 @@ mod tests {
         let input = read(
             "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifact\nmetadata: {name: a}\nspec: {image: ghcr.io/a/b}\n\
              ---\napiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: x}\ntype: kubernetes.io/basic-auth\n\
-             stringData: {username: u}\ndata: {password: cHc=}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n",
+             stringData: {username: u}\ndata: {password: cHc=}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n\
+             ---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: p}\nimagePullSecrets: [{name: s}]\n",
         )
         .unwrap();
+        let spec = serde_json::json!({"image": "ghcr.io/a/b", "registry": {"serviceAccountName": "p", "caRef": {"name": "c"}}});
+        let spec = serde_json::from_value(spec).unwrap();
+        let referred = input.referred("default", &spec);
+        assert_eq!(referred.account_secrets.as_deref(), Some(["s".to_owned()].as_slice()));
+        assert!(referred.secrets.contains_key("s") && referred.config_maps["c"].is_some());
         assert_eq!(input.objects.keys().collect::<Vec<_>>(), [&("default".to_owned(), "a".to_owned())]);
         let secret = input.secrets.get(&("x".to_owned(), "s".to_owned())).unwrap();
         assert_eq!(secret.data.get("password").map(Vec::as_slice), Some(b"pw".as_slice()));

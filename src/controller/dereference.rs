@@ -1,33 +1,58 @@
-//! Reads what an object refers to in the cluster: Secrets, each by its name, when they are needed.
+//! Reads what an object refers to in the cluster, each thing by its name, when it is needed.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use kube::{Api, Client, Resource, ResourceExt};
 
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::failure::{Class, Failure};
 use crate::oci::Hasher;
 use crate::registry::credentials::SecretData;
-use crate::request::{Secrets, secret_names};
+use crate::request::Referred;
 
-/// The Secrets that the spec names, and a mark that changes when any of them does.
-pub(super) async fn secrets(
+/// What the spec names, and a mark that changes when any of it does.
+pub(super) async fn referred(
     client: &Client,
     namespace: &str,
     spec: &OCIArtifactSpec,
     mark: &mut Hasher,
-) -> Result<Secrets, Failure> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let mut found = Secrets::new();
-    for name in secret_names(spec) {
-        let secret = api.get_opt(name).await.map_err(|error| refused(name, &error))?;
-        let metadata = secret.as_ref().map(|secret| &secret.metadata);
-        let version = metadata.map(|metadata| (metadata.uid.as_deref(), metadata.resource_version.as_deref()));
-        mark.update(format!("{name:?} {version:?}\n").as_bytes());
-        found.insert(name.to_owned(), secret.map(data));
+) -> Result<Referred, Failure> {
+    let mut referred = Referred::default();
+    if let Some(name) = &spec.registry.service_account_name {
+        let account: Option<ServiceAccount> = get(client, namespace, name, mark).await?;
+        referred.account_secrets =
+            account.map(|account| account.image_pull_secrets.into_iter().flatten().map(|secret| secret.name).collect());
     }
+    let names: Vec<String> = referred.secret_names(spec).into_iter().map(str::to_owned).collect();
+    for name in names {
+        let secret: Option<Secret> = get(client, namespace, &name, mark).await?;
+        referred.secrets.insert(name, secret.map(data));
+    }
+    if let Some(name) = Referred::config_map_name(spec) {
+        let map: Option<ConfigMap> = get(client, namespace, name, mark).await?;
+        referred.config_maps.insert(name.to_owned(), map.map(texts));
+    }
+    Ok(referred)
+}
+
+async fn get<K>(client: &Client, namespace: &str, name: &str, mark: &mut Hasher) -> Result<Option<K>, Failure>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let found = api.get_opt(name).await.map_err(|error| refused(&K::kind(&()), name, &error))?;
+    let version = found.as_ref().map(|found| (found.uid(), found.resource_version()));
+    mark.update(format!("{} {name:?} {version:?}\n", K::kind(&())).as_bytes());
     Ok(found)
+}
+
+fn texts(map: ConfigMap) -> BTreeMap<String, Vec<u8>> {
+    map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes())).collect()
 }
 
 fn data(secret: Secret) -> SecretData {
@@ -35,8 +60,8 @@ fn data(secret: Secret) -> SecretData {
     SecretData { kind: secret.type_.unwrap_or_default(), data }
 }
 
-fn refused(name: &str, error: &kube::Error) -> Failure {
-    let message = format!("Secret {name} cannot be read: {error}");
+fn refused(kind: &str, name: &str, error: &kube::Error) -> Failure {
+    let message = format!("{kind} {name} cannot be read: {error}");
     if matches!(error, kube::Error::Api(status) if status.code == 403) {
         return Failure::new(Class::Wait, Reason::SecretNotFound, message);
     }

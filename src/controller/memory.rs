@@ -92,8 +92,8 @@ impl Memory {
 /// True where what is missing or in the way may change in the cluster without any event to us: the
 /// operator may read Secrets by name but not watch them.
 fn lies_in_cluster(reason: Reason) -> bool {
-    use Reason::{Forbidden, OutputConflict, SecretInvalid, SecretNotFound, Unauthorized};
-    [SecretNotFound, SecretInvalid, Unauthorized, Forbidden, OutputConflict].contains(&reason)
+    use Reason::{Forbidden, OutputConflict, SecretInvalid, SecretNotFound, TLSFailed, Unauthorized};
+    [SecretNotFound, SecretInvalid, Unauthorized, Forbidden, TLSFailed, OutputConflict].contains(&reason)
 }
 
 /// How long after a failure the next pass is due. `failures` counts this one.

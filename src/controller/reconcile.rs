@@ -102,8 +102,8 @@ impl<R: Registry> Reconcile<'_, R> {
     /// The spec together with what it refers to.
     async fn request(&self, inputs: &mut Hasher) -> Result<Request, Failure> {
         let spec = &self.subject.object.spec;
-        let secrets = dereference::secrets(&self.context.client, &self.subject.id.namespace, spec, inputs).await?;
-        Ok(Request::parse(self.subject.id.clone(), spec, &secrets)?)
+        let referred = dereference::referred(&self.context.client, &self.subject.id.namespace, spec, inputs).await?;
+        Ok(Request::parse(self.subject.id.clone(), spec, &referred)?)
     }
 
     /// Between two polls: do the outputs still hold what they held, or is the obstacle still there?

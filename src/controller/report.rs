@@ -120,6 +120,7 @@ impl Before<'_> {
             reference: pinned.to_string(),
             digest: pinned.digest().to_string(),
             short_digest: pinned.digest().short(),
+            platform_digest: manifest.platform_digest.as_ref().map(ToString::to_string),
             tag: pinned.tag().map(str::to_owned),
             artifact_type: cut(&manifest.artifact_type),
             media_type: manifest.media_type.clone(),

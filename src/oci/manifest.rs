@@ -1,10 +1,15 @@
-//! Manifests: the document that names the layers, parsed strictly.
+//! Manifests: the document that names the layers, or an index of several, parsed strictly.
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde::Deserialize;
 
 use super::digest::Digest;
+use super::index::{Index, MAX_MANIFESTS, PlatformError};
+use super::platform::Platform;
 use super::{media_type, strict_json};
 
 /// Most bytes of a manifest (the floor that the distribution-spec asks registries to accept).
@@ -17,7 +22,7 @@ pub type Annotations = BTreeMap<String, String>;
 
 /// Points to a blob (image-spec descriptor.md).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(try_from = "RawDescriptor")]
 pub struct Descriptor {
     /// Type of the bytes.
     pub media_type: String,
@@ -26,11 +31,61 @@ pub struct Descriptor {
     /// Number of bytes.
     pub size: u64,
     /// What producers add: title, unpack, ...
-    #[serde(default, deserialize_with = "null_as_default")]
     pub annotations: Annotations,
+    /// The bytes themselves, where the document carries them: of that size and digest.
+    pub data: Option<Bytes>,
+    /// In an index: what the manifest is for.
+    pub(super) platform: Option<Platform>,
+    /// In an index: it says that it is for no platform, as attestations do.
+    pub(super) has_unknown_platform: bool,
     /// Other places to fetch the bytes from; a manifest that has some is refused.
+    urls: Vec<String>,
+}
+
+/// A descriptor as it is written.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawDescriptor {
+    media_type: String,
+    digest: Digest,
+    size: u64,
+    #[serde(default, deserialize_with = "null_as_default")]
+    annotations: Annotations,
     #[serde(default, deserialize_with = "null_as_default")]
     urls: Vec<String>,
+    #[serde(default)]
+    data: Option<String>,
+    #[serde(default)]
+    platform: Option<RawPlatform>,
+}
+
+#[derive(Deserialize)]
+struct RawPlatform {
+    os: String,
+    architecture: String,
+    #[serde(default)]
+    variant: Option<String>,
+}
+
+impl TryFrom<RawDescriptor> for Descriptor {
+    type Error = String;
+
+    fn try_from(raw: RawDescriptor) -> Result<Self, String> {
+        let RawDescriptor { media_type, digest, size, annotations, urls, data, platform } = raw;
+        let data = data.map(|text| carried(&text, &digest, size)).transpose()?;
+        let parsed = platform.as_ref().and_then(|p| Platform::new(&p.os, &p.architecture, p.variant.as_deref()));
+        let has_unknown_platform = platform.is_some() && parsed.is_none();
+        Ok(Self { media_type, digest, size, annotations, data, platform: parsed, has_unknown_platform, urls })
+    }
+}
+
+/// The bytes of `data` (image-spec descriptor.md): they are what the digest names, or the document lies.
+fn carried(text: &str, digest: &Digest, size: u64) -> Result<Bytes, String> {
+    let bytes = STANDARD.decode(text).map_err(|_| format!("\"data\" of {} is not base64", digest.short()))?;
+    if bytes.len() as u64 != size || Digest::of(&bytes) != *digest {
+        return Err(format!("\"data\" of {} has another size or digest", digest.short()));
+    }
+    Ok(bytes.into())
 }
 
 /// An image manifest, OCI or Docker schema 2 (image-spec manifest.md).
@@ -44,6 +99,17 @@ pub struct Manifest {
     pub layers: Vec<Descriptor>,
     /// Annotations of the manifest.
     pub annotations: Annotations,
+    /// Its own digest, where it was chosen from an index and so is not the one that was resolved.
+    pub platform_digest: Option<Digest>,
+}
+
+/// A manifest, or an index of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// A manifest.
+    Manifest(Manifest),
+    /// An index.
+    Index(Index),
 }
 
 /// Why bytes are not a [`Manifest`] that we accept.
@@ -52,9 +118,26 @@ pub enum ManifestError {
     /// Not the JSON of a manifest.
     #[error("the manifest is not valid JSON of its type: {0}")]
     Json(#[from] serde_json::Error),
-    /// An index where one manifest was expected.
-    #[error("the reference names an index of several manifests; push a single manifest, or name one by its digest")]
-    Index,
+    /// No manifest of an index is the one that is meant.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    /// An index in an index in an index.
+    #[error("the index nests other indexes more than once")]
+    Nested,
+    /// A child of an index is not what the index says.
+    #[error("the index calls {digest} \"{entry}\" of {size} bytes, but it is \"{is}\" of {bytes}")]
+    ChildDisagrees {
+        /// Short digest of the child.
+        digest: String,
+        /// Media type in the index.
+        entry: String,
+        /// Size in the index.
+        size: u64,
+        /// Its own media type.
+        is: String,
+        /// Its own size.
+        bytes: u64,
+    },
     /// The media types of the answer and of the document disagree (CVE-2021-41190).
     #[error("the registry calls the document \"{header}\" but it calls itself \"{body}\"")]
     TypeDisagrees {
@@ -66,8 +149,8 @@ pub enum ManifestError {
     /// Both an image and an index (CVE-2021-41190).
     #[error("the document has both \"layers\" and \"manifests\"")]
     Ambiguous,
-    /// A type that is no manifest.
-    #[error("\"{0}\" is not a manifest type")]
+    /// A type that is no manifest's, or not that of a document with these fields.
+    #[error("\"{0}\" is not the type of such a document")]
     Type(String),
     /// A layer to be fetched from elsewhere.
     #[error("layer {0} names other hosts in \"urls\", which is refused")]
@@ -75,6 +158,9 @@ pub enum ManifestError {
     /// Too many layers.
     #[error("the manifest has {0} layers, more than {MAX_LAYERS}")]
     TooManyLayers(usize),
+    /// Too many manifests.
+    #[error("the index has {0} manifests, more than {MAX_MANIFESTS}")]
+    TooManyManifests(usize),
     /// Schema version 1, which has no content addresses.
     #[error("schemaVersion is {0}, only 2 is accepted")]
     SchemaVersion(u32),
@@ -82,7 +168,7 @@ pub enum ManifestError {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Document {
+struct RawDocument {
     schema_version: u32,
     #[serde(default)]
     media_type: Option<String>,
@@ -90,36 +176,57 @@ struct Document {
     artifact_type: Option<String>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
-    manifests: Option<serde::de::IgnoredAny>,
+    manifests: Option<Vec<Descriptor>>,
     #[serde(default, deserialize_with = "null_as_default")]
     annotations: Annotations,
 }
 
-impl Manifest {
+impl Document {
     /// Parses the bytes that a registry sent as `content_type`. The bytes' digest is the caller's
     /// business and was checked before.
     pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, ManifestError> {
         strict_json::check(bytes)?;
-        let document: Document = serde_json::from_slice(bytes)?;
+        let document: RawDocument = serde_json::from_slice(bytes)?;
         if document.schema_version != 2 {
             return Err(ManifestError::SchemaVersion(document.schema_version));
         }
-        if document.manifests.is_some() {
-            return Err(if document.layers.is_some() { ManifestError::Ambiguous } else { ManifestError::Index });
+        // A field of the other kind of document is as confusing as all of it (CVE-2021-41190).
+        let is_index = document.manifests.is_some();
+        if is_index && (document.layers.is_some() || document.config.is_some()) {
+            return Err(ManifestError::Ambiguous);
         }
-        let media_type = agreed_type(content_type, document.media_type.as_deref())?;
+        let media_type = agreed_type(content_type, document.media_type.as_deref(), is_index)?;
+        match document.manifests {
+            Some(manifests) if manifests.len() > MAX_MANIFESTS => Err(ManifestError::TooManyManifests(manifests.len())),
+            Some(manifests) => {
+                refuse_foreign(&manifests)?;
+                Ok(Self::Index(Index { media_type, manifests }))
+            }
+            None => Manifest::from_document(document, media_type).map(Self::Manifest),
+        }
+    }
+
+    /// The document's own media type.
+    pub fn media_type(&self) -> &str {
+        match self {
+            Self::Manifest(manifest) => &manifest.media_type,
+            Self::Index(index) => &index.media_type,
+        }
+    }
+}
+
+impl Manifest {
+    fn from_document(document: RawDocument, media_type: String) -> Result<Self, ManifestError> {
         let (Some(config), Some(layers)) = (document.config, document.layers) else {
             return Err(ManifestError::Json(serde::de::Error::custom("\"config\" and \"layers\" are required")));
         };
         if layers.len() > MAX_LAYERS {
             return Err(ManifestError::TooManyLayers(layers.len()));
         }
-        if let Some(foreign) = layers.iter().find(|layer| !layer.urls.is_empty()) {
-            return Err(ManifestError::ForeignUrls(foreign.digest.short()));
-        }
+        refuse_foreign(&layers)?;
         let artifact_type =
             document.artifact_type.filter(|text| !text.is_empty()).unwrap_or_else(|| config.media_type.clone());
-        Ok(Self { media_type, artifact_type, layers, annotations: document.annotations })
+        Ok(Self { media_type, artifact_type, layers, annotations: document.annotations, platform_digest: None })
     }
 
     /// Bytes of all layers together.
@@ -128,9 +235,15 @@ impl Manifest {
     }
 }
 
+/// Fetching from hosts that a document names would be another way to send us anywhere.
+fn refuse_foreign(descriptors: &[Descriptor]) -> Result<(), ManifestError> {
+    let foreign = descriptors.iter().find(|descriptor| !descriptor.urls.is_empty());
+    foreign.map_or(Ok(()), |foreign| Err(ManifestError::ForeignUrls(foreign.digest.short())))
+}
+
 /// The one type that header and document agree on. conftest leaves the document's out; some
 /// file-backed registries send a generic header.
-fn agreed_type(header: Option<&str>, body: Option<&str>) -> Result<String, ManifestError> {
+fn agreed_type(header: Option<&str>, body: Option<&str>, is_index: bool) -> Result<String, ManifestError> {
     let header = header
         .map(|text| text.split(';').next().unwrap_or(text).trim())
         .filter(|text| !matches!(*text, "" | "application/json" | "application/octet-stream"));
@@ -139,13 +252,16 @@ fn agreed_type(header: Option<&str>, body: Option<&str>) -> Result<String, Manif
             return Err(ManifestError::TypeDisagrees { header: header.to_owned(), body: body.to_owned() });
         }
         (Some(one), _) | (None, Some(one)) => one,
+        (None, None) if is_index => media_type::OCI_INDEX,
         (None, None) => media_type::OCI_MANIFEST,
     };
-    match media_type {
-        media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST => Ok(media_type.to_owned()),
-        media_type::OCI_INDEX | media_type::DOCKER_LIST => Err(ManifestError::Index),
-        other => Err(ManifestError::Type(other.to_owned())),
-    }
+    let is_one = match media_type {
+        media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST => !is_index,
+        media_type::OCI_INDEX | media_type::DOCKER_LIST => is_index,
+        _ => false,
+    };
+    // A type that does not fit the fields is as wrong as one that is no manifest's.
+    is_one.then(|| media_type.to_owned()).ok_or_else(|| ManifestError::Type(media_type.to_owned()))
 }
 
 /// Go producers write `null` for an empty list or map.
@@ -173,7 +289,10 @@ mod tests {
     }
 
     fn parse(value: &Value, content_type: Option<&str>) -> Result<Manifest, ManifestError> {
-        Manifest::parse(value.to_string().as_bytes(), content_type)
+        match Document::parse(value.to_string().as_bytes(), content_type)? {
+            Document::Manifest(manifest) => Ok(manifest),
+            Document::Index(_) => panic!("an index"),
+        }
     }
 
     #[test]
@@ -182,6 +301,28 @@ mod tests {
         assert_eq!(parse(&value, None).unwrap().artifact_type, "application/vnd.x.config");
         value["artifactType"] = json!("application/vnd.y");
         assert_eq!(parse(&value, None).unwrap().artifact_type, "application/vnd.y");
+    }
+
+    #[test]
+    fn an_index_is_told_from_a_manifest_by_its_fields_and_its_type() {
+        let digest = Digest::of(b"x").to_string();
+        let entry = json!({"mediaType": media_type::OCI_MANIFEST, "digest": digest, "size": 1});
+        let index = |media_type: &str| json!({"schemaVersion": 2, "mediaType": media_type, "manifests": [entry]});
+        let parse = |value: &Value, header| Document::parse(value.to_string().as_bytes(), header);
+        for right in [media_type::OCI_INDEX, media_type::DOCKER_LIST] {
+            assert!(matches!(parse(&index(right), Some(right)), Ok(Document::Index(_))), "{right}");
+        }
+        assert!(matches!(parse(&index(media_type::OCI_MANIFEST), None), Err(ManifestError::Type(_))));
+        assert!(matches!(parse(&document(), Some(media_type::OCI_INDEX)), Err(ManifestError::TypeDisagrees { .. })));
+        let many = json!({"schemaVersion": 2, "manifests": vec![entry.clone(); MAX_MANIFESTS + 1]});
+        assert!(matches!(parse(&many, None), Err(ManifestError::TooManyManifests(_))));
+    }
+
+    #[test]
+    fn inline_data_is_kept_where_it_is_what_the_digest_names() {
+        let mut value = document();
+        value["layers"][0]["data"] = json!(STANDARD.encode("x"));
+        assert_eq!(parse(&value, None).unwrap().layers[0].data.as_deref(), Some(b"x".as_slice()));
     }
 
     #[test]
@@ -202,6 +343,22 @@ mod tests {
         let digest = Digest::of(b"x").to_string();
         let rows = [
             ("layers and manifests", change(&|v| v["manifests"] = json!([]))),
+            (
+                "config and manifests",
+                change(&|v| {
+                    v["manifests"] = json!([]);
+                    v.as_object_mut().unwrap().remove("layers");
+                }),
+            ),
+            ("data that is other bytes", change(&|v| v["layers"][0]["data"] = json!(STANDARD.encode("y")))),
+            ("data that is no base64", change(&|v| v["layers"][0]["data"] = json!("x%"))),
+            (
+                "data of another size",
+                change(&|v| {
+                    v["layers"][0]["data"] = json!(STANDARD.encode("x"));
+                    v["layers"][0]["size"] = json!(2);
+                }),
+            ),
             ("index type", change(&|v| v["mediaType"] = json!(media_type::OCI_INDEX))),
             ("schema 1", change(&|v| v["schemaVersion"] = json!(1))),
             ("foreign urls", change(&|v| v["layers"][0]["urls"] = json!(["https://evil.example/x"]))),
@@ -227,6 +384,6 @@ mod tests {
         other_case["Manifests"] = json!([]);
         assert!(matches!(parse(&other_case, None), Err(ManifestError::Json(_))), "another case");
         let twice = document().to_string().replacen("\"schemaVersion\"", "\"layers\":[],\"schemaVersion\"", 1);
-        assert!(matches!(Manifest::parse(twice.as_bytes(), None), Err(ManifestError::Json(_))), "duplicate key");
+        assert!(matches!(Document::parse(twice.as_bytes(), None), Err(ManifestError::Json(_))), "duplicate key");
     }
 }

@@ -12,7 +12,7 @@ use crate::failure::Class;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::publish::config_map::ConfigMaps;
-use crate::request::{ObjectId, Secrets};
+use crate::request::{ObjectId, Referred};
 use crate::testing::FakeRegistry;
 
 struct World {
@@ -60,7 +60,7 @@ impl World {
 
 fn request(spec: &Value) -> Request {
     let object = ObjectId { namespace: "team".to_owned(), name: "app".to_owned(), uid: "uid-1".to_owned() };
-    Request::parse(object, &serde_json::from_value(spec.clone()).unwrap(), &Secrets::new()).unwrap()
+    Request::parse(object, &serde_json::from_value(spec.clone()).unwrap(), &Referred::default()).unwrap()
 }
 
 fn recorded(spec: &Value, digest: &Digest) -> Before {

@@ -11,13 +11,17 @@ use ipnet::IpNet;
 
 /// Networks that are open unless the operator says otherwise: where in-cluster registries are.
 pub const PRIVATE_NETWORKS: &str = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7";
+/// Networks that are open to a person's own command line: registries on this machine too.
+pub const PERSONAL_NETWORKS: &str =
+    "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,198.18.0.0/15,fc00::/7,127.0.0.0/8,::1/128";
 
 /// What is not the public internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// RFC 1918, RFC 4193, shared address space (RFC 6598): open only where a network is named.
     Private,
-    /// This machine: open only where a network is named.
+    /// This machine: open only where a network of loopback addresses is named; a larger one that
+    /// contains them, such as `0.0.0.0/0`, does not do it.
     Loopback,
     /// Where nodes tell credentials to whoever asks. Never open.
     Metadata,
@@ -39,8 +43,8 @@ pub struct Denied {
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, remedy) = match self.kind {
-            Kind::Private => ("a private", "; the operator's --allow-cidr opens networks"),
-            Kind::Loopback => ("a loopback", "; the operator's --allow-cidr opens networks"),
+            Kind::Private => ("a private", "; the operator's --allow-cidr opens networks, --allow-host single hosts"),
+            Kind::Loopback => ("a loopback", ""),
             Kind::Metadata => ("a metadata service's", ""),
             Kind::Special => ("a link-local, multicast or reserved", ""),
             Kind::Closed => ("the API server's", ""),
@@ -65,12 +69,6 @@ impl AddressPolicy {
         Self { open, closed }
     }
 
-    /// For a person's own machine: everything that is not [`Kind::Metadata`] or [`Kind::Special`].
-    pub fn for_a_person() -> Self {
-        let all = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-        Self { open: all.into_iter().filter_map(|any: IpAddr| IpNet::new(any, 0).ok()).collect(), closed: Vec::new() }
-    }
-
     /// Judges an address, and the IPv4 address inside it where it carries one.
     pub fn check(&self, address: IpAddr) -> Result<(), Denied> {
         let carried = match address {
@@ -84,15 +82,16 @@ impl AddressPolicy {
             }
             match kind(address) {
                 Some(kind @ (Kind::Metadata | Kind::Special | Kind::Closed)) => return denied(kind),
-                Some(kind @ (Kind::Private | Kind::Loopback)) if !self.is_open(address) => return denied(kind),
+                Some(kind @ (Kind::Private | Kind::Loopback)) if !self.is_open(address, kind) => return denied(kind),
                 Some(Kind::Private | Kind::Loopback) | None => {}
             }
         }
         Ok(())
     }
 
-    fn is_open(&self, address: IpAddr) -> bool {
-        self.open.iter().any(|network| network.contains(&address))
+    fn is_open(&self, address: IpAddr, kind: Kind) -> bool {
+        let means = |network: &&IpNet| kind != Kind::Loopback || network.network().is_loopback();
+        self.open.iter().filter(means).any(|network| network.contains(&address))
     }
 }
 
@@ -229,10 +228,16 @@ mod tests {
         for closed in ["127.0.0.1", "100.100.100.200", "fd00:ec2::254"] {
             assert!(check(&usual, closed).is_some(), "{closed}");
         }
-        let all = AddressPolicy::for_a_person();
-        assert_eq!(check(&all, "127.0.0.1"), None);
-        for never in ["169.254.169.254", "::ffff:169.254.169.254", "0.0.0.0", "fe80::1", "224.0.0.1"] {
-            assert!(check(&all, never).is_some(), "{never}");
+        let person = AddressPolicy::new(networks(PERSONAL_NETWORKS), Vec::new());
+        for open in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.1.2.3"] {
+            assert_eq!(check(&person, open), None, "{open}");
+        }
+        let everything = AddressPolicy::new(networks("0.0.0.0/0,::/0"), Vec::new());
+        assert_eq!(check(&everything, "10.1.2.3"), None);
+        for never in
+            ["127.0.0.1", "::1", "169.254.169.254", "::ffff:169.254.169.254", "0.0.0.0", "fe80::1", "224.0.0.1"]
+        {
+            assert!(check(&everything, never).is_some(), "{never}");
         }
     }
 }

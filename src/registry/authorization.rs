@@ -1,25 +1,28 @@
 //! The `Authorization` header for a request: basic credentials, or a token that is fetched and kept.
 //!
-//! Tokens are kept per (credential, host, repository), so nothing is shared between objects that do
-//! not have the same credentials. Challenges are kept per host, and a known one is answered before
-//! the next request is sent: a new repository on a known host costs one token request more.
+//! Tokens are kept per (credential, transport, host, repository), so nothing is shared between objects
+//! that do not have the same credentials, or that do not check the host in the same way. Challenges
+//! are kept per transport and host, and a known one is answered before the next request is sent: a new
+//! repository on a known host costs one token request more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use reqwest::Url;
 use reqwest::header::HeaderValue;
+use reqwest::{Method, Url};
 use serde::Deserialize;
 
-use super::RegistryError;
 use super::challenge::Challenge;
 use super::credentials::Credential;
-use super::transport::{self, Client, Sent};
+use super::transport::{self, Client, Redirects, Sent};
+use super::{RegistryError, Transport, TransportId};
 use crate::oci::{Digest, Repository};
 
 /// Most bytes of a token answer.
 const MAX_TOKEN_ANSWER: u64 = 64 * 1024;
+/// How we call ourselves to token services that ask (OAuth 2).
+const CLIENT_ID: &str = "supercargo";
 /// Lifetime of a token that does not say its own (distribution-spec, token authentication).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 /// Longest time that a token is kept whatever it says.
@@ -29,21 +32,33 @@ const MARGIN: Duration = Duration::from_secs(10);
 /// Most answers kept; beyond it the cache starts anew.
 const MAX_KEPT: usize = 10_000;
 
+/// Who asks for what, and how the host is checked.
+#[derive(Clone, Copy)]
+pub(super) struct Asker<'a> {
+    pub(super) credential: Option<&'a Credential>,
+    pub(super) transport: &'a Transport,
+    pub(super) repository: &'a Repository,
+}
+
 /// Whose answer, for what.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+struct Key {
     credential: Option<Digest>,
-    plain_http: bool,
+    transport: TransportId,
     repository: Repository,
 }
 
-impl Key {
-    pub(super) fn new(credential: Option<&Credential>, plain_http: bool, repository: &Repository) -> Self {
-        Self { credential: credential.map(Credential::identity), plain_http, repository: repository.clone() }
+impl Asker<'_> {
+    fn key(&self) -> Key {
+        Key {
+            credential: self.credential.map(Credential::identity),
+            transport: self.transport.id(),
+            repository: self.repository.clone(),
+        }
     }
 
-    fn host(&self) -> (String, bool) {
-        (self.repository.api_host().to_owned(), self.plain_http)
+    fn host(&self) -> (String, TransportId) {
+        (self.repository.api_host().to_owned(), self.transport.id())
     }
 }
 
@@ -61,25 +76,20 @@ type Slot = Arc<tokio::sync::Mutex<Option<Answer>>>;
 pub(super) struct Authorizations {
     answers: Mutex<HashMap<Key, Slot>>,
     /// By host: what a registry wants for one repository it wants for all.
-    challenges: Mutex<HashMap<(String, bool), Challenge>>,
+    challenges: Mutex<HashMap<(String, TransportId), Challenge>>,
 }
 
 impl Authorizations {
     /// The header for a first try; `None` where the host has not challenged anybody yet.
-    pub(super) async fn current(
-        &self,
-        client: &Client,
-        key: &Key,
-        credential: Option<&Credential>,
-    ) -> Option<HeaderValue> {
-        let slot = self.slot(key);
+    pub(super) async fn current(&self, client: &Client, asker: Asker<'_>) -> Option<HeaderValue> {
+        let slot = self.slot(asker);
         let mut kept = slot.lock().await;
         if let Some(header) = kept.as_ref().and_then(Answer::valid) {
             return Some(header);
         }
-        let challenge = locked(&self.challenges).get(&key.host()).cloned()?;
+        let challenge = locked(&self.challenges).get(&asker.host()).cloned()?;
         // What is wrong with it will show, and be told, when the registry is asked without.
-        let answer = Answer::to(&challenge, client, key, credential).await.ok()?;
+        let answer = Answer::to(&challenge, client, asker).await.ok()?;
         let header = answer.header.clone();
         *kept = Some(answer);
         Some(header)
@@ -89,31 +99,31 @@ impl Authorizations {
     pub(super) async fn answer(
         &self,
         client: &Client,
-        key: &Key,
-        credential: Option<&Credential>,
+        asker: Asker<'_>,
         challenge: Challenge,
         refused: Option<&HeaderValue>,
     ) -> Result<HeaderValue, RegistryError> {
-        let slot = self.slot(key);
+        let slot = self.slot(asker);
         let mut kept = slot.lock().await;
         // Somebody else may have renewed it while we were being refused.
         if let Some(header) = kept.as_ref().and_then(Answer::valid).filter(|header| Some(header) != refused) {
             return Ok(header);
         }
-        let answer = Answer::to(&challenge, client, key, credential).await?;
+        let answer = Answer::to(&challenge, client, asker).await?;
         let header = answer.header.clone();
         *kept = Some(answer);
-        remember(&mut locked(&self.challenges), key.host(), challenge);
+        remember(&mut locked(&self.challenges), asker.host(), challenge);
         Ok(header)
     }
 
-    fn slot(&self, key: &Key) -> Slot {
-        let mut answers = locked(&self.answers);
-        if let Some(slot) = answers.get(key) {
+    fn slot(&self, asker: Asker<'_>) -> Slot {
+        let (key, mut answers) = (asker.key(), locked(&self.answers));
+        if let Some(slot) = answers.get(&key) {
             return Arc::clone(slot);
         }
-        remember(&mut answers, key.clone(), Slot::default());
-        answers.get(key).map(Arc::clone).unwrap_or_default()
+        let slot = Slot::default();
+        remember(&mut answers, key, Arc::clone(&slot));
+        slot
     }
 }
 
@@ -131,20 +141,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Answer {
-    async fn to(
-        challenge: &Challenge,
-        client: &Client,
-        key: &Key,
-        credential: Option<&Credential>,
-    ) -> Result<Self, RegistryError> {
+    async fn to(challenge: &Challenge, client: &Client, asker: Asker<'_>) -> Result<Self, RegistryError> {
         match challenge {
-            Challenge::Basic => {
-                let credential = credential.ok_or_else(|| unauthorized(&key.repository, None))?;
-                Ok(Self { header: basic_header(&key.repository, credential)?, until: None })
-            }
+            Challenge::Basic => Ok(Self { header: basic_header(asker)?, until: None }),
             Challenge::Bearer { realm, service } => {
-                let token = fetch_token(client, key, credential, realm, service.as_deref()).await?;
-                let header = secret_header(&key.repository, &format!("Bearer {}", token.text()?))?;
+                let token = fetch_token(client, asker, realm, service.as_deref()).await?;
+                let header = secret_header(asker.repository, &format!("Bearer {}", token.text()?))?;
                 Ok(Self { header, until: Some(Instant::now() + token.lifetime()) })
             }
         }
@@ -180,41 +182,29 @@ impl TokenAnswer {
 
 async fn fetch_token(
     client: &Client,
-    key: &Key,
-    credential: Option<&Credential>,
+    asker: Asker<'_>,
     realm: &Url,
     service: Option<&str>,
 ) -> Result<TokenAnswer, RegistryError> {
     let host = transport::authority(realm);
-    if !key.plain_http && realm.scheme() != "https" {
-        let problem = format!("it sends credentials to {host} without TLS");
-        return Err(RegistryError::Protocol { host: key.repository.host().to_owned(), problem });
+    let refuse = |problem| Err(RegistryError::Protocol { host: asker.repository.host().to_owned(), problem });
+    if matches!(asker.transport, Transport::Tls(_)) && realm.scheme() != "https" {
+        return refuse(format!("it asks for tokens from {host} without TLS"));
     }
-    let mut url = realm.clone();
-    url.query_pairs_mut()
-        .extend_pairs(service.map(|service| ("service", service)))
-        .append_pair("scope", &format!("repository:{}:pull", key.repository.path()));
-    let mut authorization = None;
-    if let Some(credential) = credential {
-        if !may_have_credentials(&key.repository, realm) {
-            let problem = format!("it sends credentials to the foreign host {host}");
-            return Err(RegistryError::Protocol { host: key.repository.host().to_owned(), problem });
-        }
-        authorization = Some(basic_header(&key.repository, credential)?);
+    let registry = registry_name(asker.repository);
+    let name = realm.host_str().unwrap_or_default();
+    let port = realm.port_or_known_default().unwrap_or_default();
+    if asker.credential.is_some() && !client.egress().may_have_credentials(&registry, name, port) {
+        return refuse(format!(
+            "it sends credentials to the foreign host {host}; the operator's --token-realm allows hosts"
+        ));
     }
-    // A token service that sends us elsewhere with a question about credentials is not followed.
-    let sent = Sent {
-        method: reqwest::Method::GET,
-        url,
-        accept: "application/json",
-        authorization,
-        operation: "token",
-        redirects: 0,
-    };
-    let response = client.send(sent).await?;
+    let response = client.send(token_request(asker, &registry, realm, service)?).await?;
     match response.status().as_u16() {
         200 => {}
-        401 | 403 => return Err(unauthorized(&key.repository, credential)),
+        // RFC 6749 section 5.2: a refresh token that is not accepted is answered with 400.
+        400 | 401 | 403 if asker.credential.is_some() => return Err(unauthorized(asker)),
+        401 | 403 => return Err(unauthorized(asker)),
         _ => return Err(transport::refused(&response, &host, || format!("the token service of {host}"))),
     }
     let body = transport::body(response, &host, "the token answer", MAX_TOKEN_ANSWER).await?;
@@ -222,27 +212,46 @@ async fn fetch_token(
         .map_err(|_| RegistryError::Protocol { host, problem: "its token answer is not JSON".to_owned() })
 }
 
-/// Credentials go to the registry's own host, or to one below the same parent domain
-/// (registry-1.docker.io and auth.docker.io).
-fn may_have_credentials(repository: &Repository, realm: &Url) -> bool {
-    let registry = Url::parse(&format!("https://{}", repository.api_host())).ok();
-    let (Some(registry), Some(realm)) = (registry.as_ref().and_then(Url::host_str), realm.host_str()) else {
-        return false;
+/// A GET with user and password, or none; an identity token is exchanged by POST (the OAuth 2 form of
+/// distribution's token authentication). The scope is ours, whatever the challenge says.
+fn token_request(asker: Asker<'_>, registry: &str, realm: &Url, service: Option<&str>) -> Result<Sent, RegistryError> {
+    let scope = format!("repository:{}:pull", asker.repository.path());
+    let mut url = realm.clone();
+    let (method, form, authorization) = match asker.credential {
+        Some(Credential::IdentityToken(token)) => {
+            let fields = [
+                ("grant_type", "refresh_token"),
+                ("service", service.unwrap_or_default()),
+                ("scope", &scope),
+                ("client_id", CLIENT_ID),
+                ("refresh_token", token),
+            ];
+            let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+            (Method::POST, Some(form), None)
+        }
+        Some(Credential::Password { .. }) => (Method::GET, None, Some(basic_header(asker)?)),
+        None => (Method::GET, None, None),
     };
-    if registry == realm {
-        return true;
+    if form.is_none() {
+        url.query_pairs_mut().extend_pairs(service.map(|service| ("service", service))).append_pair("scope", &scope);
     }
-    let is_address = |host: &str| host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
-    if is_address(registry) || is_address(realm) {
-        return false;
-    }
-    // Two labels at least, as in `docker.io`: a single one would be a whole top-level domain.
-    let parent = |host: &str| host.split_once('.').map(|(_, up)| up.to_owned()).filter(|up| up.contains('.'));
-    parent(realm).is_some_and(|up| up == registry || parent(registry).is_some_and(|other| other == up))
+    let same_host = realm.host_str().is_some_and(|name| name.eq_ignore_ascii_case(registry));
+    let transport = if same_host { asker.transport.clone() } else { asker.transport.without_client_certificate() };
+    // A token service that sends us elsewhere with a question about credentials is not followed.
+    let redirects = Redirects::Refuse;
+    let (accept, operation) = ("application/json", "token");
+    Ok(Sent { transport, method, url, accept, authorization, form, operation, redirects })
 }
 
-fn basic_header(repository: &Repository, credential: &Credential) -> Result<HeaderValue, RegistryError> {
-    secret_header(repository, &format!("Basic {}", credential.basic()))
+/// The registry's host as a URL has it, without its port.
+fn registry_name(repository: &Repository) -> String {
+    let url = Url::parse(&format!("https://{}", repository.api_host())).ok();
+    url.as_ref().and_then(Url::host_str).unwrap_or_default().to_owned()
+}
+
+fn basic_header(asker: Asker<'_>) -> Result<HeaderValue, RegistryError> {
+    let basic = asker.credential.and_then(Credential::basic).ok_or_else(|| unauthorized(asker))?;
+    secret_header(asker.repository, &format!("Basic {basic}"))
 }
 
 fn secret_header(repository: &Repository, text: &str) -> Result<HeaderValue, RegistryError> {
@@ -254,33 +263,10 @@ fn secret_header(repository: &Repository, text: &str) -> Result<HeaderValue, Reg
     Ok(value)
 }
 
-pub(super) fn unauthorized(repository: &Repository, credential: Option<&Credential>) -> RegistryError {
+pub(super) fn unauthorized(asker: Asker<'_>) -> RegistryError {
     RegistryError::Unauthorized {
-        host: repository.host().to_owned(),
-        repository: repository.path().to_owned(),
-        wanted: if credential.is_some() { "other credentials" } else { "credentials" },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_stay_with_the_registry_and_its_siblings() {
-        let rows = [
-            ("ghcr.io/a", "https://ghcr.io/token", true),
-            ("docker.io/a", "https://auth.docker.io/token", true),
-            ("registry.example.com/a", "https://auth.example.com/t", true),
-            ("ghcr.io/a", "https://evil.io/token", false),
-            ("ghcr.io/a", "https://ghcr.io.evil.com/token", false),
-            ("r.com/a", "https://s.com/token", false),
-            ("10.0.0.1:5000/a", "https://10.0.0.2/token", false),
-            ("127.0.0.1:5000/a", "http://127.0.0.1:5001/token", true),
-        ];
-        for (image, realm, want) in rows {
-            let repository = image.parse::<crate::oci::Reference>().unwrap().repository;
-            assert_eq!(may_have_credentials(&repository, &Url::parse(realm).unwrap()), want, "{image} {realm}");
-        }
+        host: asker.repository.host().to_owned(),
+        repository: asker.repository.path().to_owned(),
+        wanted: if asker.credential.is_some() { "other credentials" } else { "credentials" },
     }
 }

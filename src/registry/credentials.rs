@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
+use super::host_pattern::labels_match;
 use crate::oci::reference::split_port;
 use crate::oci::{Digest, Repository};
 
@@ -28,22 +29,36 @@ impl fmt::Debug for SecretData {
     }
 }
 
-/// A user and a password for one registry. `Debug` shows neither.
+/// What one registry is shown. `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credential {
-    user: String,
-    password: String,
+pub enum Credential {
+    /// A user and a password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password, or whatever stands for it.
+        password: String,
+    },
+    /// A token that token services exchange for others (OAuth 2 refresh token, `identitytoken`).
+    IdentityToken(String),
 }
 
 impl Credential {
-    /// The value of an `Authorization: Basic` header (RFC 7617), without the scheme.
-    pub(crate) fn basic(&self) -> String {
-        STANDARD.encode(format!("{}:{}", self.user, self.password))
+    /// The value of an `Authorization: Basic` header (RFC 7617), without the scheme; `None` for what is
+    /// no user and password.
+    pub(crate) fn basic(&self) -> Option<String> {
+        match self {
+            Self::Password { user, password } => Some(STANDARD.encode(format!("{user}:{password}"))),
+            Self::IdentityToken(_) => None,
+        }
     }
 
     /// Tells credentials apart without holding them: the key of the token cache.
     pub(crate) fn identity(&self) -> Digest {
-        Digest::of(self.basic().as_bytes())
+        match self {
+            Self::Password { user, password } => Digest::of(format!("password {user:?} {password}").as_bytes()),
+            Self::IdentityToken(token) => Digest::of(format!("token {token}").as_bytes()),
+        }
     }
 }
 
@@ -97,10 +112,18 @@ impl Keychain {
             "kubernetes.io/basic-auth" => {
                 let user = text(secret, data, "username")?;
                 let password = text(secret, data, "password")?;
-                self.entries.push((Scope::AnyHost, Credential { user, password }));
+                self.entries.push((Scope::AnyHost, Credential::Password { user, password }));
                 Ok(())
             }
-            "kubernetes.io/dockerconfigjson" => self.add_docker_config(secret, data),
+            "kubernetes.io/dockerconfigjson" => {
+                self.add_docker_config(secret, value(secret, data, ".dockerconfigjson")?, Helpers::Refused)
+            }
+            "kubernetes.io/dockercfg" => {
+                let bytes = value(secret, data, ".dockercfg")?;
+                let auths =
+                    serde_json::from_slice(bytes).map_err(|_| malformed(secret, ".dockercfg is not valid JSON"))?;
+                self.add_auths(secret, auths)
+            }
             _ => Err(malformed(
                 secret,
                 "its type is neither kubernetes.io/dockerconfigjson nor kubernetes.io/basic-auth",
@@ -120,22 +143,57 @@ impl Keychain {
         found.into_iter().map(|(_, credential)| credential).collect()
     }
 
-    fn add_docker_config(&mut self, secret: &str, data: &SecretData) -> Result<(), SecretError> {
-        let bytes = value(secret, data, ".dockerconfigjson")?;
+    /// Adds a docker configuration. Helpers that it names are never executed.
+    pub fn add_docker_config(&mut self, from: &str, json: &[u8], helpers: Helpers) -> Result<(), SecretError> {
         // The parser's own message could quote a password.
         let config: DockerConfig =
-            serde_json::from_slice(bytes).map_err(|_| malformed(secret, ".dockerconfigjson is not valid JSON"))?;
-        for (key, entry) in config.auths {
-            let Some(credential) = entry.credential(secret)? else { continue };
+            serde_json::from_slice(json).map_err(|_| malformed(from, "the docker configuration is not valid JSON"))?;
+        let has_helper = config.creds_store.is_some() || !config.cred_helpers.is_empty();
+        match (config.auths, helpers) {
+            (None, Helpers::Ignored) => Ok(()),
+            (None, Helpers::Refused) => Err(malformed(from, "the docker configuration has no \"auths\"")),
+            // Going without what the document says is elsewhere would be going anonymously.
+            (Some(auths), Helpers::Refused) if has_helper && auths.values().any(DockerAuth::is_empty) => {
+                Err(malformed(
+                    from,
+                    "it leaves credentials to a credential helper, and helpers are never executed; write them into \"auths\"",
+                ))
+            }
+            (Some(auths), Helpers::Ignored | Helpers::Refused) => self.add_auths(from, auths),
+        }
+    }
+
+    fn add_auths(&mut self, from: &str, auths: BTreeMap<String, DockerAuth>) -> Result<(), SecretError> {
+        for (key, entry) in auths {
+            let Some(credential) = entry.credential(from)? else { continue };
             self.entries.push((Scope::of_key(&key), credential));
         }
         Ok(())
     }
+
+    /// A user and a password for whatever host is asked.
+    pub fn add_password(&mut self, user: &str, password: &str) {
+        let credential = Credential::Password { user: user.to_owned(), password: password.to_owned() };
+        self.entries.push((Scope::AnyHost, credential));
+    }
+}
+
+/// What the naming of a credential helper in a docker configuration means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Helpers {
+    /// In a Secret: its credentials are not in it, so it is no use.
+    Refused,
+    /// In a person's own file, which has entries of many kinds.
+    Ignored,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct DockerConfig {
-    auths: BTreeMap<String, DockerAuth>,
+    auths: Option<BTreeMap<String, DockerAuth>>,
+    creds_store: Option<String>,
+    #[serde(default)]
+    cred_helpers: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -143,21 +201,33 @@ struct DockerAuth {
     auth: Option<String>,
     username: Option<String>,
     password: Option<String>,
+    identitytoken: Option<String>,
 }
 
 impl DockerAuth {
-    /// `auth` wins over `username` and `password`, as in the docker client. An entry with neither
-    /// says that the credential is elsewhere, where we do not look.
+    fn is_empty(&self) -> bool {
+        [&self.auth, &self.username, &self.password, &self.identitytoken].iter().all(|field| field.is_none())
+    }
+
+    /// An identity token wins over `auth`, and that over `username` and `password`, as in the docker
+    /// client. An entry with none of them says that the credential is elsewhere, where we do not look.
     fn credential(self, secret: &str) -> Result<Option<Credential>, SecretError> {
+        if let Some(token) = self.identitytoken.filter(|token| !token.is_empty()) {
+            return Ok(Some(Credential::IdentityToken(token)));
+        }
         if let Some(auth) = self.auth.filter(|auth| !auth.is_empty()) {
             let decoded = STANDARD.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
             let pair = decoded.as_deref().and_then(|text| text.trim_end_matches('\0').split_once(':'));
             let (user, password) =
                 pair.ok_or_else(|| malformed(secret, "an \"auth\" is not base64 of user:password"))?;
-            return Ok(Some(Credential { user: user.to_owned(), password: password.to_owned() }));
+            return Ok(Some(match user {
+                // How some clients write an identity token.
+                "<token>" => Credential::IdentityToken(password.to_owned()),
+                _ => Credential::Password { user: user.to_owned(), password: password.to_owned() },
+            }));
         }
         match (self.username, self.password) {
-            (Some(user), Some(password)) => Ok(Some(Credential { user, password })),
+            (Some(user), Some(password)) => Ok(Some(Credential::Password { user, password })),
             (None, None) => Ok(None),
             (Some(_), None) | (None, Some(_)) => {
                 Err(malformed(secret, "an entry has only one of username and password"))
@@ -192,26 +262,10 @@ impl Scope {
     }
 }
 
-/// `*` stands for any part of one label, never for a dot or a port.
+/// The kubelet's rule: `*` stands for any part of one label, and ports must be the same.
 fn host_matches(pattern: &str, host: &str) -> bool {
     let ((pattern, pattern_port), (host, port)) = (split_port(pattern), split_port(host));
-    pattern_port == port
-        && pattern.split('.').count() == host.split('.').count()
-        && pattern.split('.').zip(host.split('.')).all(|(pattern, label)| label_matches(pattern, label))
-}
-
-fn label_matches(pattern: &str, label: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == label };
-    let Some(mut left) = label.strip_prefix(start) else { return false };
-    let mut parts: Vec<&str> = rest.split('*').collect();
-    let end = parts.pop().unwrap_or_default();
-    for part in parts {
-        match left.split_once(part) {
-            Some((_, behind)) => left = behind,
-            None => return false,
-        }
-    }
-    left.ends_with(end)
+    pattern_port == port && labels_match(pattern, host)
 }
 
 /// One name for Docker Hub's several.
@@ -277,36 +331,29 @@ mod tests {
         for (image, want) in rows {
             let repository = repository(image);
             let found = keychain.matching(&repository);
-            assert_eq!(found.first().map(|c| c.user.as_str()), want, "{image}");
+            assert_eq!(found.first().copied().map(user).as_deref(), want, "{image}");
+        }
+    }
+
+    fn user(credential: &Credential) -> String {
+        match credential {
+            Credential::Password { user, .. } => user.clone(),
+            Credential::IdentityToken(token) => format!("token {token}"),
         }
     }
 
     #[test]
-    fn a_wildcard_stands_for_part_of_one_label() {
-        let rows = [
-            ("*.example.com", "registry.example.com", true),
-            ("*.example.com", "a.b.example.com", false),
-            ("*.example.com", "example.com", false),
-            ("*.example.com", "registry.example.com.evil.io", false),
-            ("*.example.com", "registry.example.com:5000", false),
-            ("*.example.com:5000", "registry.example.com:5000", true),
-            ("reg*.example.com", "registry.example.com", true),
-            ("r*g*y.example.com", "registry.example.com", true),
-            ("r*x*y.example.com", "registry.example.com", false),
-            ("reg*y.example.com", "regy.example.com", true),
-            ("regi*istry.example.com", "registry.example.com", false),
-            ("*", "localhost", true),
-            ("*", "ghcr.io", false),
-            ("*.*", "ghcr.io", true),
-        ];
-        for (pattern, host, want) in rows {
+    fn a_host_by_name_comes_before_one_by_wildcard_and_ports_must_be_the_same() {
+        let ports =
+            [("*.example.com", "a.example.com:5000", false), ("*.example.com:5000", "a.example.com:5000", true)];
+        for (pattern, host, want) in ports {
             assert_eq!(host_matches(pattern, host), want, "{pattern} {host}");
         }
         let entry = |user: &str| format!(r#"{{"auth":"{}"}}"#, STANDARD.encode(format!("{user}:pw")));
         let json = format!(r#"{{"auths":{{"*.example.com":{},"r.example.com":{}}}}}"#, entry("wild"), entry("named"));
         let mut keychain = Keychain::default();
         keychain.add("s", &docker_config(&json)).unwrap();
-        let found = |image: &str| keychain.matching(&repository(image)).first().map(|c| c.user.clone());
+        let found = |image: &str| keychain.matching(&repository(image)).first().copied().map(user);
         assert_eq!(found("r.example.com/a").as_deref(), Some("named"));
         assert_eq!(found("s.example.com/a").as_deref(), Some("wild"));
     }
@@ -318,6 +365,7 @@ mod tests {
             ("no auths", r#"{"hunter2": {}}"#),
             ("auth without colon", r#"{"auths":{"ghcr.io":{"auth":"aHVudGVyMg=="}}}"#),
             ("user only", r#"{"auths":{"ghcr.io":{"username":"hunter2"}}}"#),
+            ("left to a helper", r#"{"auths":{"ghcr.io":{}},"credsStore":"hunter2"}"#),
         ];
         for (label, json) in rows {
             let error = Keychain::default().add("s", &docker_config(json)).unwrap_err();
@@ -326,6 +374,44 @@ mod tests {
         }
         let empty = SecretData { kind: "kubernetes.io/dockerconfigjson".to_owned(), data: BTreeMap::new() };
         assert!(matches!(Keychain::default().add("s", &empty), Err(SecretError::KeyMissing { .. })));
+    }
+
+    #[test]
+    fn every_form_of_an_entry_is_understood() {
+        let token = format!(r#"{{"auth":"{}"}}"#, STANDARD.encode("<token>:it"));
+        let rows = [
+            (r#"{"username":"bob","password":"pw"}"#.to_owned(), "bob"),
+            (format!(r#"{{"auth":"{}"}}"#, STANDARD.encode("bob:p:w")), "bob"),
+            (r#"{"auth":"Ym9iOnB3","identitytoken":"it"}"#.to_owned(), "token it"),
+            (token, "token it"),
+        ];
+        for (entry, want) in rows {
+            let mut keychain = Keychain::default();
+            keychain.add("s", &docker_config(&format!(r#"{{"auths":{{"ghcr.io":{entry}}}}}"#))).unwrap();
+            assert_eq!(
+                keychain.matching(&repository("ghcr.io/a")).first().copied().map(user).as_deref(),
+                Some(want),
+                "{entry}"
+            );
+        }
+        let old = SecretData {
+            kind: "kubernetes.io/dockercfg".to_owned(),
+            data: BTreeMap::from([(".dockercfg".to_owned(), br#"{"ghcr.io":{"auth":"Ym9iOnB3"}}"#.to_vec())]),
+        };
+        let mut keychain = Keychain::default();
+        keychain.add("s", &old).unwrap();
+        assert_eq!(keychain.matching(&repository("ghcr.io/a")).len(), 1);
+    }
+
+    #[test]
+    fn a_persons_own_file_may_leave_entries_to_a_helper() {
+        let json = br#"{"auths":{"ghcr.io":{},"quay.io":{"auth":"Ym9iOnB3"}},"credsStore":"desktop"}"#;
+        let mut keychain = Keychain::default();
+        keychain.add_docker_config("config.json", json, Helpers::Ignored).unwrap();
+        assert!(keychain.matching(&repository("ghcr.io/a")).is_empty());
+        assert_eq!(keychain.matching(&repository("quay.io/a")).len(), 1);
+        assert!(keychain.add_docker_config("config.json", b"{}", Helpers::Ignored).is_ok());
+        assert!(keychain.add_docker_config("s", b"{}", Helpers::Refused).is_err());
     }
 
     #[test]

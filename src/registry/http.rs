@@ -9,12 +9,12 @@ use futures::StreamExt;
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, Response, StatusCode, Url};
 
-use super::address::AddressPolicy;
-use super::authorization::{Authorizations, Key, unauthorized};
+use super::authorization::{Asker, Authorizations, unauthorized};
 use super::challenge::Challenge;
 use super::credentials::Credential;
-use super::transport::{self, Client, MAX_REDIRECTS, Sent, body, refused};
-use super::{Access, BlobStream, RawManifest, Registry, RegistryError};
+use super::egress::Egress;
+use super::transport::{self, Client, Redirects, Sent, body, refused};
+use super::{Access, BlobStream, RawManifest, Registry, RegistryError, Transport};
 use crate::metrics::Metrics;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Repository, media_type};
@@ -32,9 +32,10 @@ impl std::fmt::Debug for HttpRegistry {
 }
 
 impl HttpRegistry {
-    /// Fails where the system has no CA certificates or the TLS provider cannot be set up.
-    pub fn new(metrics: Arc<Metrics>, addresses: AddressPolicy) -> Result<Self, reqwest::Error> {
-        Ok(Self { client: Client::new(metrics, addresses)?, authorizations: Authorizations::default() })
+    /// Goes where `egress` lets it, and asks each host at most `per_second` times in the long run. Fails
+    /// where the system has no CA certificates or the TLS provider cannot be set up.
+    pub fn new(metrics: Arc<Metrics>, egress: Egress, per_second: u32) -> Result<Self, reqwest::Error> {
+        Ok(Self { client: Client::new(metrics, egress, per_second)?, authorizations: Authorizations::default() })
     }
 
     /// Sends with each matching credential in turn until one is let in.
@@ -53,26 +54,28 @@ impl HttpRegistry {
     }
 
     async fn request_as(&self, call: &Call<'_>, credential: Option<&Credential>) -> Result<Response, RegistryError> {
-        let key = Key::new(credential, call.access.plain_http, call.repository);
+        let asker = Asker { credential, transport: &call.access.transport, repository: call.repository };
         let host = call.repository.host();
-        let mut authorization = self.authorizations.current(&self.client, &key, credential).await;
+        let mut authorization = self.authorizations.current(&self.client, asker).await;
         let mut answered = false;
         loop {
             let sent = Sent {
+                transport: call.access.transport.clone(),
                 method: call.method.clone(),
                 url: call.url()?,
                 accept: call.accept(),
                 authorization: authorization.clone(),
+                form: None,
                 operation: call.operation(),
-                redirects: MAX_REDIRECTS,
+                redirects: Redirects::Follow,
             };
             let response = self.client.send(sent).await?;
             if response.status() == StatusCode::UNAUTHORIZED {
                 // One answer a request: a registry that never accepts must not keep us here.
                 let challenge = (!answered).then(|| challenge_of(response.headers())).flatten();
-                let Some(challenge) = challenge else { return Err(unauthorized(call.repository, credential)) };
+                let Some(challenge) = challenge else { return Err(unauthorized(asker)) };
                 let refused = authorization.as_ref();
-                let answer = self.authorizations.answer(&self.client, &key, credential, challenge, refused).await?;
+                let answer = self.authorizations.answer(&self.client, asker, challenge, refused).await?;
                 authorization = Some(answer);
                 answered = true;
                 continue;
@@ -111,7 +114,10 @@ impl<'a> Call<'a> {
     }
 
     fn url(&self) -> Result<Url, RegistryError> {
-        let scheme = if self.access.plain_http { "http" } else { "https" };
+        let scheme = match self.access.transport {
+            Transport::Tls(_) => "https",
+            Transport::PlainHttp => "http",
+        };
         let (host, repository) = (self.repository.api_host(), self.repository.path());
         let path = match self.item {
             Item::Tag(tag) => format!("manifests/{tag}"),

@@ -1,128 +1,228 @@
-//! HTTP itself: one client, its time limits and redirects, bodies that end, and what went wrong.
+//! HTTP itself: connections, time limits, redirects, and bodies that end.
+//!
+//! Every request passes `send_once`: there, and only there, it is judged where it goes, whether in the
+//! clear, and whether now.
 
-use std::io;
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{self, HeaderMap, HeaderValue};
+use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, Response, Url, redirect};
+use tracing::Instrument;
 
-use super::RegistryError;
-use super::address::{AddressPolicy, Denied};
-use crate::metrics::Metrics;
+use super::budget::{Budget, Ended};
+use super::egress::Egress;
+use super::tls::TlsOptions;
+use super::{RegistryError, Transport, TransportId};
+use crate::metrics::{Metrics, RequestLabels};
+
+mod answer;
+mod names;
+
+pub(super) use answer::{authority, error, refused};
 
 /// Longest time to a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time between two pieces of an answer.
+/// Longest time to the end of an answer's head, and between two pieces of its body.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time for a whole body that is kept in memory.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Most bytes of an answer's headers over HTTP/2; over HTTP/1 hyper has a limit of its own.
+const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Most redirects of one request.
-pub(super) const MAX_REDIRECTS: usize = 5;
-/// Bounds of a `Retry-After`.
-const RETRY_AFTER: std::ops::RangeInclusive<u64> = 1..=3600;
+const MAX_REDIRECTS: usize = 5;
+/// Objects name their own TLS: from this many different ones on, connections of all but the default are let go.
+const MAX_TLS_CLIENTS: usize = 64;
 
-/// A reqwest client with our limits, that counts what it sends and connects only where it may.
-#[derive(Clone, Debug)]
+/// A client with our limits, that counts what it sends and connects only where it may.
+#[derive(Debug)]
 pub(super) struct Client {
-    inner: reqwest::Client,
-    addresses: Arc<AddressPolicy>,
+    /// The system's authorities and nothing else; also all that is not TLS.
+    usual: reqwest::Client,
+    /// One for each other way of TLS: connections that were made with a certificate are not for others.
+    others: Mutex<HashMap<TransportId, reqwest::Client>>,
+    egress: Arc<Egress>,
+    budget: Budget,
     metrics: Arc<Metrics>,
 }
 
-/// What is sent; there are no bodies.
+/// What is sent.
+#[derive(Debug)]
 pub(super) struct Sent {
+    pub(super) transport: Transport,
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) accept: &'static str,
     pub(super) authorization: Option<HeaderValue>,
+    /// A body of `application/x-www-form-urlencoded`.
+    pub(super) form: Option<String>,
     /// The label of the metric.
     pub(super) operation: &'static str,
-    /// Redirects that are followed.
-    pub(super) redirects: usize,
+    pub(super) redirects: Redirects,
+}
+
+/// What a redirect means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Redirects {
+    /// It is followed, up to five times.
+    Follow,
+    /// It is an error.
+    Refuse,
 }
 
 impl Client {
     /// Fails where the system has no CA certificates or the TLS provider cannot be set up.
-    pub(super) fn new(metrics: Arc<Metrics>, addresses: AddressPolicy) -> Result<Self, reqwest::Error> {
-        let addresses = Arc::new(addresses);
-        let inner = reqwest::Client::builder()
-            .user_agent(concat!("supercargo/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            // Each hop is judged by us: reqwest's own redirects would not pass the check of literal addresses.
-            .redirect(redirect::Policy::none())
-            .dns_resolver(Arc::new(VettedNames(Arc::clone(&addresses))))
-            .referer(false)
-            .build()?;
-        Ok(Self { inner, addresses, metrics })
+    pub(super) fn new(metrics: Arc<Metrics>, egress: Egress, per_second: u32) -> Result<Self, reqwest::Error> {
+        let egress = Arc::new(egress);
+        let usual = client(&egress, &TlsOptions::default())?;
+        let budget = Budget::new(per_second, Arc::clone(&metrics));
+        Ok(Self { usual, others: Mutex::default(), egress, budget, metrics })
     }
 
     pub(super) fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
     }
 
+    pub(super) fn egress(&self) -> &Egress {
+        &self.egress
+    }
+
     /// Sends, follows redirects, and names what went wrong.
     pub(super) async fn send(&self, mut sent: Sent) -> Result<Response, RegistryError> {
-        for _ in 0..=sent.redirects {
+        for _ in 0..=MAX_REDIRECTS {
             let response = self.send_once(&sent).await?;
             let Some(next) = redirect_target(&response)? else { return Ok(response) };
+            if sent.redirects == Redirects::Refuse {
+                let problem = "it redirects, where that is not allowed".to_owned();
+                return Err(RegistryError::Protocol { host: authority(&sent.url), problem });
+            }
             // Credentials are for who they were meant for: scheme, host and port.
             if next.origin() != sent.url.origin() {
                 sent.authorization = None;
+                sent.transport = sent.transport.without_client_certificate();
             }
             sent.url = next;
         }
-        let problem = format!("it redirects more than {} times", sent.redirects);
+        let problem = format!("it redirects more than {MAX_REDIRECTS} times");
         Err(RegistryError::Protocol { host: authority(&sent.url), problem })
     }
 
     async fn send_once(&self, sent: &Sent) -> Result<Response, RegistryError> {
         let host = authority(&sent.url);
+        self.judge(sent, &host)?;
+        let origin = sent.url.origin().ascii_serialization();
+        let permit = self.budget.admit(&origin, &host).await?;
+        let span = tracing::debug_span!("request", %host, operation = sent.operation, method = %sent.method);
+        let timer = std::time::Instant::now();
+        let result = self.request(sent)?.send().instrument(span.clone()).await;
+        let code = result.as_ref().map_or(0, |response| response.status().as_u16());
+        let labels = RequestLabels { host: &host, operation: sent.operation, code };
+        self.metrics.registry_request(labels, timer.elapsed());
+        span.in_scope(|| tracing::debug!(code, took = ?timer.elapsed(), "answered"));
+        match result {
+            Ok(response) => {
+                if let Some(left) = answer::rate_limit_remaining(response.headers()) {
+                    self.metrics.rate_limit_remaining(&host, left);
+                }
+                permit.ended(&answer::ended(&response));
+                Ok(response)
+            }
+            Err(error) => {
+                let error = self::error(&host, &error);
+                let dead =
+                    if let RegistryError::Unavailable { problem, .. } = &error { Some(problem.clone()) } else { None };
+                permit.ended(&dead.map_or(Ended::Neither, Ended::Dead));
+                Err(error)
+            }
+        }
+    }
+
+    /// What can be said before a name is looked up.
+    fn judge(&self, sent: &Sent, host: &str) -> Result<(), RegistryError> {
+        let name = sent.url.host_str().unwrap_or_default();
+        let is_plain = sent.url.scheme() == "http";
+        match &sent.transport {
+            Transport::Tls(_) if is_plain => {
+                let problem = "it leads away from TLS".to_owned();
+                return Err(RegistryError::Protocol { host: host.to_owned(), problem });
+            }
+            Transport::PlainHttp | Transport::Tls(_) => {}
+        }
+        if is_plain && !self.egress.may_be_plain(name, sent.url.port_or_known_default().unwrap_or_default()) {
+            return Err(RegistryError::PlainHttpDenied { host: host.to_owned() });
+        }
         // A literal address is dialled without a look-up, so the resolver does not see it.
         if let Some(address) = literal(&sent.url) {
-            self.addresses
-                .check(address)
-                .map_err(|denied| RegistryError::AddressDenied { host: host.clone(), denied })?;
+            let denied = |denied| RegistryError::AddressDenied { host: host.to_owned(), denied };
+            self.egress.check(name, address).map_err(denied)?;
         }
-        let request = self.inner.request(sent.method.clone(), sent.url.clone());
-        let mut request = request.header(header::ACCEPT, sent.accept);
+        Ok(())
+    }
+
+    fn request(&self, sent: &Sent) -> Result<reqwest::RequestBuilder, RegistryError> {
+        let client = self.client(sent)?;
+        let mut request = client.request(sent.method.clone(), sent.url.clone()).header(header::ACCEPT, sent.accept);
         if let Some(value) = &sent.authorization {
             request = request.header(header::AUTHORIZATION, value);
         }
-        let result = request.send().await;
-        let code = result.as_ref().map_or(0, |response| response.status().as_u16());
-        self.metrics.registry_request(sent.operation, code);
-        result.map_err(|error| self::error(&host, &error))
+        if let Some(form) = &sent.form {
+            let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+            request = request.header(header::CONTENT_TYPE, form_type).body(form.clone());
+        }
+        Ok(request)
+    }
+
+    fn client(&self, sent: &Sent) -> Result<reqwest::Client, RegistryError> {
+        let Transport::Tls(options) = &sent.transport else { return Ok(self.usual.clone()) };
+        let id = TransportId::Tls(options.identity());
+        if id == TransportId::Tls(None) {
+            return Ok(self.usual.clone());
+        }
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = others.get(&id) {
+            return Ok(client.clone());
+        }
+        let client = client(&self.egress, options)
+            .map_err(|error| RegistryError::Tls { host: authority(&sent.url), problem: error.to_string() })?;
+        if others.len() >= MAX_TLS_CLIENTS {
+            others.clear();
+        }
+        others.insert(id, client.clone());
+        Ok(client)
     }
 }
 
-/// Looks names up and keeps the addresses that may be dialled. What it answers is what is dialled:
-/// there is no second look-up that could answer otherwise.
-#[derive(Debug)]
-struct VettedNames(Arc<AddressPolicy>);
-
-impl Resolve for VettedNames {
-    fn resolve(&self, name: Name) -> Resolving {
-        let policy = Arc::clone(&self.0);
-        Box::pin(async move {
-            let mut denied = None;
-            let mut open = Vec::new();
-            for found in tokio::net::lookup_host((name.as_str(), 0)).await? {
-                match policy.check(found.ip()) {
-                    Ok(()) => open.push(found),
-                    Err(error) => denied = Some(error),
-                }
-            }
-            match (open.is_empty(), denied) {
-                (true, Some(denied)) => Err(denied.into()),
-                (true, None) => Err(io::Error::other("the name has no address").into()),
-                (false, _) => Ok(Box::new(open.into_iter()) as Addrs),
-            }
-        })
+fn client(egress: &Arc<Egress>, tls: &TlsOptions) -> Result<reqwest::Client, reqwest::Error> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("supercargo/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        // Each hop is judged by us: reqwest's own redirects would not pass the check of literal addresses.
+        .redirect(redirect::Policy::none())
+        .dns_resolver(Arc::new(names::VettedNames(Arc::clone(egress))))
+        // A proxy that the environment happens to name would look names up in our place, unasked.
+        .no_proxy()
+        .referer(false);
+    if let Some(proxy) = &egress.proxy {
+        let except = reqwest::NoProxy::from_string(&proxy.except);
+        builder = builder.proxy(reqwest::Proxy::all(&proxy.url)?.no_proxy(except));
     }
+    if tls.skips_verify() {
+        builder = builder.tls_danger_accept_invalid_certs(true);
+    }
+    let authorities = tls.authorities().map(reqwest::Certificate::from_der).collect::<Result<Vec<_>, _>>()?;
+    if !authorities.is_empty() {
+        builder = builder.tls_certs_merge(authorities);
+    }
+    if let Some(pem) = tls.client() {
+        builder = builder.identity(reqwest::Identity::from_pem(pem)?);
+    }
+    builder.build()
 }
 
 /// The address that a URL's host is, where it is one. `url` has read every numeric spelling.
@@ -155,108 +255,20 @@ pub(super) async fn body(response: Response, host: &str, what: &str, limit: u64)
     if response.content_length().is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let mut read = BytesMut::new();
-    let mut stream = response.bytes_stream();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| self::error(host, &error))?;
-        if (read.len() as u64).saturating_add(chunk.len() as u64) > limit {
-            return Err(too_large());
+    let read = async {
+        let mut read = BytesMut::new();
+        let mut stream = response.bytes_stream();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| self::error(host, &error))?;
+            if (read.len() as u64).saturating_add(chunk.len() as u64) > limit {
+                return Err(too_large());
+            }
+            read.extend_from_slice(&chunk);
         }
-        read.extend_from_slice(&chunk);
-    }
-    Ok(read.freeze())
-}
-
-/// What an answer means that is neither success, nor 401, nor 403.
-pub(super) fn refused(response: &Response, host: &str, what: impl FnOnce() -> String) -> RegistryError {
-    let retry_after = retry_after(response.headers());
-    match response.status().as_u16() {
-        404 => RegistryError::NotFound(what()),
-        429 => RegistryError::RateLimited { host: host.to_owned(), retry_after },
-        503 if retry_after.is_some() => RegistryError::RateLimited { host: host.to_owned(), retry_after },
-        500..=599 => {
-            RegistryError::Unavailable { host: host.to_owned(), problem: format!("it answered {}", response.status()) }
-        }
-        _ => {
-            RegistryError::Protocol { host: host.to_owned(), problem: format!("{} for {}", response.status(), what()) }
-        }
-    }
-}
-
-/// `Retry-After` in both its forms (RFC 9110 section 10.2.3), clamped. A date is taken relative to
-/// the answer's own `Date`, so that no clock but the registry's matters.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
-    let date = |text| httpdate::parse_http_date(text).ok();
-    let wanted = text(header::RETRY_AFTER)?;
-    let seconds = match (wanted.parse().ok(), date(wanted), text(header::DATE).and_then(date)) {
-        (Some(seconds), ..) => seconds,
-        (None, Some(until), Some(now)) => until.duration_since(now).map_or(0, |wait| wait.as_secs()),
-        (None, ..) => 0,
+        Ok(read.freeze())
     };
-    Some(Duration::from_secs(seconds.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end())))
-}
-
-/// `host[:port]` of a URL, for messages.
-pub(super) fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or("?");
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-/// The innermost cause says what happened; the layers above it say that something did.
-pub(super) fn error(host: &str, error: &reqwest::Error) -> RegistryError {
-    let host = host.to_owned();
-    let causes = || std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    if let Some(denied) = causes().find_map(|cause| cause.downcast_ref::<Denied>()) {
-        return RegistryError::AddressDenied { host, denied: *denied };
-    }
-    if let Some(tls) = causes().find_map(tls_error) {
-        return RegistryError::Tls { host, problem: tls };
-    }
-    let problem = if error.is_timeout() && error.is_connect() {
-        format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())
-    } else if error.is_timeout() {
-        format!("no answer within {} s", READ_TIMEOUT.as_secs())
-    } else {
-        causes().last().map_or_else(|| "the connection broke".to_owned(), ToString::to_string)
-    };
-    RegistryError::Unavailable { host, problem }
-}
-
-fn tls_error(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-        return Some(tls.to_string());
-    }
-    // An io::Error hides what it wraps from source(), and may wrap another one.
-    let wrapped = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
-    tls_error(wrapped)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_read_in_both_forms_and_clamped() {
-        const NOW: &str = "Sat, 21 Nov 2026 10:00:00 GMT";
-        let rows = [
-            ("7", 7),
-            (" 120 ", 120),
-            ("0", 1),
-            ("-1", 1),
-            ("99999999", 3600),
-            ("99999999999999999999999", 1),
-            ("Sat, 21 Nov 2026 10:01:30 GMT", 90),
-            ("Sat, 21 Nov 2026 09:00:00 GMT", 1),
-            ("Fri, 01 Jan 2100 00:00:00 GMT", 3600),
-            ("soon", 1),
-        ];
-        for (text, want) in rows {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(text));
-            headers.insert(header::DATE, HeaderValue::from_static(NOW));
-            assert_eq!(retry_after(&headers), Some(Duration::from_secs(want)), "{text}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new()), None);
-    }
+    tokio::time::timeout(BODY_TIMEOUT, read).await.unwrap_or_else(|_| {
+        let problem = format!("{what} did not end within {} s", BODY_TIMEOUT.as_secs());
+        Err(RegistryError::Unavailable { host: host.to_owned(), problem })
+    })
 }

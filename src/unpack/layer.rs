@@ -107,6 +107,7 @@ mod tests {
                 ("org.opencontainers.image.version".to_owned(), "6.0.0".to_owned()),
             ]
             .into(),
+            platform_digest: None,
         }
     }
 

@@ -69,6 +69,7 @@ fn manifest() -> Manifest {
         artifact_type: String::new(),
         layers: Vec::new(),
         annotations: std::collections::BTreeMap::new(),
+        platform_digest: None,
     }
 }
 

@@ -53,7 +53,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   verbs: [get, list, watch, create, patch, delete]
 # Read by name when an OCIArtifact names one; never listed, never watched.
 - apiGroups: [""]
-  resources: [secrets]
+  resources: [secrets, serviceaccounts]
   verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]

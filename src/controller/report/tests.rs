@@ -7,7 +7,7 @@ use crate::controller::event;
 use crate::oci::{Digest, Reference};
 use crate::plan::Revision;
 use crate::registry::Access;
-use crate::request::{ObjectId, Secrets};
+use crate::request::{ObjectId, Referred};
 use crate::testing::FakeRegistry;
 
 const EARLY: i64 = 1_000;
@@ -20,7 +20,7 @@ fn at(status: &OCIArtifactStatus, generation: i64, second: i64) -> Before<'_> {
 fn request() -> Request {
     let object = ObjectId { namespace: "n".to_owned(), name: "o".to_owned(), uid: "u".to_owned() };
     let spec = serde_json::from_value(json!({"image": "r.example/app:1"})).unwrap();
-    Request::parse(object, &spec, &Secrets::new()).unwrap()
+    Request::parse(object, &spec, &Referred::default()).unwrap()
 }
 
 async fn outcome(text: &str, fresh: bool) -> Outcome {
@@ -28,7 +28,7 @@ async fn outcome(text: &str, fresh: bool) -> Outcome {
     let digest = registry.push_files("1", &[("a", text)]);
     let reference: Reference = "r.example/app:1".parse().unwrap();
     let pinned = crate::registry::resolve(&registry, &Access::default(), &reference).await.unwrap();
-    let mut manifest = crate::registry::manifest(&registry, &Access::default(), &pinned).await.unwrap();
+    let mut manifest = crate::registry::manifest(&registry, &Access::default(), &pinned, None).await.unwrap();
     for n in 0..1000 {
         manifest.annotations.insert(format!("{ANNOTATIONS}{n}"), "\u{1b}\u{1f600}".repeat(10_000));
     }

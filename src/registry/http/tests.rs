@@ -16,7 +16,12 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::oci::{Descriptor, Reference};
+use crate::registry::address::AddressPolicy;
 use crate::registry::credentials::{Keychain, SecretData};
+use crate::registry::egress::PlainHttp;
+
+mod asked;
+mod reach;
 
 /// What arrived: method, path with query, Authorization.
 type Log = Arc<std::sync::Mutex<Vec<(String, String, Option<String>)>>>;
@@ -59,8 +64,16 @@ impl Server {
 }
 
 fn registry() -> HttpRegistry {
+    registry_with("127.0.0.0/8 ::1/128")
+}
+
+/// A registry that may go to `open` and nowhere else that is not the internet.
+fn registry_with(open: &str) -> HttpRegistry {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    HttpRegistry::new(Arc::default(), AddressPolicy::for_a_person()).unwrap()
+    let networks = open.split_whitespace().map(|network| network.parse().unwrap()).collect();
+    let addresses = AddressPolicy::new(networks, Vec::new());
+    let egress = Egress { addresses, plain_http: PlainHttp::Anyone, ..Egress::default() };
+    HttpRegistry::new(Arc::default(), egress, 10_000).unwrap()
 }
 
 fn access(user: Option<&str>) -> Access {
@@ -72,7 +85,7 @@ fn access(user: Option<&str>) -> Access {
         ]);
         keychain.add("s", &SecretData { kind: "kubernetes.io/basic-auth".to_owned(), data }).unwrap();
     }
-    Access { keychain, plain_http: true }
+    Access { keychain, transport: Transport::PlainHttp }
 }
 
 fn with_digest(digest: &Digest) -> Response {
@@ -83,290 +96,7 @@ fn challenge(text: &str) -> Response {
     (StatusCode::UNAUTHORIZED, [("www-authenticate", text.to_owned())], "").into_response()
 }
 
-#[tokio::test]
-async fn a_token_is_fetched_once_and_used_again() {
-    let server = Server::start(|host, request| match request.uri().path() {
-        "/token" => r#"{"token":"t1","expires_in":300}"#.into_response(),
-        _ if request.headers().get("authorization").is_some_and(|v| v == "Bearer t1") => with_digest(&Digest::of(b"m")),
-        _ => challenge(&format!(r#"Bearer realm="http://{host}/token",service="svc",scope="repository:evil:push""#)),
-    })
-    .await;
-    let (registry, access) = (registry(), access(Some("bob")));
-    for _ in 0..3 {
-        let digest = registry.tag_digest(&access, &server.repository(), "1").await.unwrap();
-        assert_eq!(digest, Digest::of(b"m"));
-    }
-    let head = "HEAD /v2/team/app/manifests/1";
-    let token = "GET /token?service=svc&scope=repository%3Ateam%2Fapp%3Apull";
-    assert_eq!(server.paths(), [head, token, head, head, head], "our scope, not the one in the challenge");
-    let log = server.log.lock().unwrap();
-    assert!(log[1].2.as_deref().unwrap().starts_with("Basic "), "the token service knows who asks");
-    assert!(log[0].2.is_none() && log[2].2.as_deref() == Some("Bearer t1"));
-}
-
-#[tokio::test]
-async fn many_at_once_share_a_token_and_a_known_host_is_not_asked_for_its_challenge_again() {
-    let server = Server::start(|host, request| match request.uri().path() {
-        "/token" => r#"{"token":"t1","expires_in":300}"#.into_response(),
-        _ if request.headers().contains_key("authorization") => with_digest(&Digest::of(b"m")),
-        _ => challenge(&format!(r#"Bearer realm="http://{host}/token""#)),
-    })
-    .await;
-    let (registry, access, repository) = (registry(), access(Some("bob")), server.repository());
-    let asked = (0..50).map(|_| registry.tag_digest(&access, &repository, "1"));
-    assert!(futures::future::join_all(asked).await.iter().all(Result::is_ok));
-    let tokens = || server.paths().iter().filter(|path| path.starts_with("GET /token")).count();
-    assert_eq!(tokens(), 1);
-
-    server.log.lock().unwrap().clear();
-    let other = format!("{}/other/app", server.host).parse::<Reference>().unwrap().repository;
-    registry.tag_digest(&access, &other, "1").await.unwrap();
-    assert_eq!(server.paths().len(), 2, "one token, one HEAD: {:?}", server.paths());
-    assert!(server.paths()[0].contains("repository%3Aother%2Fapp%3Apull"));
-}
-
-#[tokio::test]
-async fn a_token_that_is_not_accepted_any_more_is_renewed_once() {
-    let valid = Arc::new(std::sync::Mutex::new("t1".to_owned()));
-    let server = Server::start({
-        let valid = Arc::clone(&valid);
-        move |host, request| {
-            let valid = valid.lock().unwrap().clone();
-            match request.uri().path() {
-                "/token" => format!(r#"{{"token":"{valid}","expires_in":300}}"#).into_response(),
-                _ if request.headers().get("authorization").is_some_and(|v| *v == format!("Bearer {valid}")) => {
-                    with_digest(&Digest::of(b"m"))
-                }
-                _ => challenge(&format!(r#"Bearer realm="http://{host}/token""#)),
-            }
-        }
-    })
-    .await;
-    let (registry, access, repository) = (registry(), access(None), server.repository());
-    registry.tag_digest(&access, &repository, "1").await.unwrap();
-    *valid.lock().unwrap() = "t2".to_owned();
-    server.log.lock().unwrap().clear();
-    registry.tag_digest(&access, &repository, "1").await.unwrap();
-    assert_eq!(server.paths().len(), 3, "refused, renewed, accepted: {:?}", server.paths());
-}
-
-#[tokio::test]
-async fn a_registry_that_never_accepts_is_asked_twice() {
-    for scheme in ["Basic realm=\"r\"", "Bearer realm=\"http://HOST/token\""] {
-        let server = Server::start(move |host, request| match request.uri().path() {
-            "/token" => r#"{"token":"t"}"#.into_response(),
-            _ => challenge(&scheme.replace("HOST", host)),
-        })
-        .await;
-        let result = registry().tag_digest(&access(Some("bob")), &server.repository(), "1").await;
-        assert!(matches!(result, Err(RegistryError::Unauthorized { wanted: "other credentials", .. })), "{result:?}");
-        let asked = server.paths().iter().filter(|path| path.starts_with("HEAD")).count();
-        assert_eq!(asked, 2, "{scheme}");
-        assert!(!format!("{result:?}").contains("hunter2"));
-    }
-    let server = Server::start(|_, _| challenge("Basic realm=\"r\"")).await;
-    let result = registry().tag_digest(&access(None), &server.repository(), "1").await;
-    assert!(matches!(result, Err(RegistryError::Unauthorized { wanted: "credentials", .. })), "{result:?}");
-}
-
-#[tokio::test]
-async fn credentials_do_not_follow_a_foreign_realm_or_a_redirect() {
-    let foreign = Server::start(|_, _| r#"{"token":"stolen"}"#.into_response()).await;
-    // `localhost` is another host than `127.0.0.1`.
-    let port = foreign.host.rsplit(':').next().unwrap().to_owned();
-    let server = Server::start(move |_, _| challenge(&format!("Bearer realm=\"http://localhost:{port}/token\""))).await;
-    let result = registry().tag_digest(&access(Some("bob")), &server.repository(), "1").await;
-    assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{result:?}");
-    assert!(foreign.paths().is_empty());
-
-    let target = foreign.host.clone();
-    let server = Server::start(move |_, request| {
-        if request.headers().contains_key("authorization") {
-            (StatusCode::TEMPORARY_REDIRECT, [("location", format!("http://{target}/blob"))], "").into_response()
-        } else {
-            challenge("Basic realm=\"r\"")
-        }
-    })
-    .await;
-    let descriptor = descriptor(b"x");
-    let _ = registry().blob(&access(Some("bob")), &server.repository(), &descriptor).await.map(drop);
-    let log = foreign.log.lock().unwrap();
-    assert_eq!(log.len(), 1, "redirects are followed");
-    assert_eq!(log[0].2, None, "without credentials");
-}
-
-#[tokio::test]
-async fn bodies_end_at_their_limit_whatever_the_registry_says() {
-    let endless = |_: &str, _: &Request| {
-        let chunk = Bytes::from_static(&[b'x'; 8192]);
-        Body::from_stream(futures::stream::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone()))).into_response()
-    };
-    let server = Server::start(endless).await;
-    let (registry, access, repository) = (registry(), access(None), server.repository());
-    let result = registry.raw_manifest(&access, &repository, &Digest::of(b""), 100_000).await;
-    assert!(matches!(result, Err(RegistryError::TooLarge { limit: 100_000, .. })), "{result:?}");
-    let mut blob = registry.blob(&access, &repository, &descriptor(b"short")).await.unwrap();
-    let mut last = None;
-    while let Some(chunk) = blob.next().await {
-        let failed = chunk.is_err();
-        last = Some(chunk);
-        if failed {
-            break;
-        }
-    }
-    assert!(matches!(last, Some(Err(RegistryError::LongerThanNamed { size: 5, .. }))));
-}
-
-#[tokio::test]
-async fn a_registry_that_does_not_tell_digests_is_asked_for_the_manifest() {
-    let server = Server::start(|_, _| "the manifest".into_response()).await;
-    let digest = registry().tag_digest(&access(None), &server.repository(), "1").await.unwrap();
-    assert_eq!(digest, Digest::of(b"the manifest"));
-    assert_eq!(server.paths(), ["HEAD /v2/team/app/manifests/1", "GET /v2/team/app/manifests/1"]);
-}
-
-#[tokio::test]
-async fn each_answer_has_its_meaning() {
-    let statuses = [404, 403, 429, 503, 500, 418];
-    for status in statuses {
-        let server = Server::start(move |_, _| {
-            (StatusCode::from_u16(status).unwrap(), [("retry-after", "99999999")], "").into_response()
-        })
-        .await;
-        let error = registry().tag_digest(&access(None), &server.repository(), "1").await.unwrap_err();
-        let hour = Some(Duration::from_secs(3600));
-        let right = match status {
-            404 => matches!(error, RegistryError::NotFound(_)),
-            403 => matches!(error, RegistryError::Forbidden { .. }),
-            429 | 503 => matches!(error, RegistryError::RateLimited { retry_after, .. } if retry_after == hour),
-            500 => matches!(error, RegistryError::Unavailable { .. }),
-            _ => matches!(error, RegistryError::Protocol { .. }),
-        };
-        assert!(right, "{status}: {error:?}");
-        assert_eq!(server.paths().len(), 1, "{status}: no second request at once");
-    }
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let repository = format!("{nobody}/a").parse::<Reference>().unwrap().repository;
-    let error = registry().tag_digest(&access(None), &repository, "1").await.unwrap_err();
-    assert!(matches!(error, RegistryError::Unavailable { .. }) && error.to_string().contains("refused"), "{error}");
-    let tls = Access { plain_http: false, ..access(None) };
-    let server = Server::start(|_, _| "".into_response()).await;
-    let error = registry().tag_digest(&tls, &server.repository(), "1").await.unwrap_err();
-    assert!(matches!(error, RegistryError::Tls { .. }), "plain HTTP is not fallen back to: {error:?}");
-    assert!(server.paths().is_empty());
-}
-
-#[tokio::test]
-async fn several_credentials_are_tried_in_order() {
-    let tries = Arc::new(AtomicUsize::new(0));
-    let server = Server::start({
-        let tries = Arc::clone(&tries);
-        move |_, request| match request.headers().get("authorization").and_then(|v| v.to_str().ok()) {
-            // carol:hunter2
-            Some("Basic Y2Fyb2w6aHVudGVyMg==") => with_digest(&Digest::of(b"m")),
-            Some(_) => {
-                tries.fetch_add(1, Ordering::Relaxed);
-                challenge("Basic realm=\"r\"")
-            }
-            None => challenge("Basic realm=\"r\""),
-        }
-    })
-    .await;
-    let mut keychain = access(Some("bob")).keychain;
-    let data =
-        BTreeMap::from([("username".to_owned(), b"carol".to_vec()), ("password".to_owned(), b"hunter2".to_vec())]);
-    keychain.add("s", &SecretData { kind: "kubernetes.io/basic-auth".to_owned(), data }).unwrap();
-    let access = Access { keychain, plain_http: true };
-    assert!(registry().tag_digest(&access, &server.repository(), "1").await.is_ok());
-    assert_eq!(tries.load(Ordering::Relaxed), 1);
-}
-
 fn descriptor(bytes: &[u8]) -> Descriptor {
     let value = serde_json::json!({"mediaType": "a/b", "digest": Digest::of(bytes), "size": bytes.len()});
     serde_json::from_value(value).unwrap()
-}
-
-/// A registry that may go to `open` and nowhere else that is not the internet.
-fn registry_with(open: &str) -> HttpRegistry {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let networks = open.split_whitespace().map(|network| network.parse().unwrap()).collect();
-    HttpRegistry::new(Arc::default(), AddressPolicy::new(networks, Vec::new())).unwrap()
-}
-
-/// A server that must not be asked, at 127.0.0.2.
-async fn canary() -> (u16, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
-    let (port, touched) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
-    tokio::spawn({
-        let touched = Arc::clone(&touched);
-        async move {
-            while listener.accept().await.is_ok() {
-                touched.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-    });
-    (port, touched)
-}
-
-#[tokio::test]
-async fn a_closed_address_is_not_dialled_whatever_it_is_called() {
-    let server = Server::start(|_, _| with_digest(&Digest::of(b"m"))).await;
-    let port = server.host.rsplit(':').next().unwrap();
-    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::1]", "0.0.0.0", "169.254.169.254", "10.0.0.1"] {
-        let repository = format!("{host}:{port}/a").parse::<Reference>().unwrap().repository;
-        let result = registry_with("").tag_digest(&access(None), &repository, "1").await;
-        assert!(matches!(result, Err(RegistryError::AddressDenied { .. })), "{host}: {result:?}");
-    }
-    assert!(server.paths().is_empty());
-    let opened = registry_with("127.0.0.1/32").tag_digest(&access(None), &server.repository(), "1").await;
-    assert!(opened.is_ok(), "{opened:?}");
-}
-
-#[tokio::test]
-async fn no_redirect_and_no_realm_leads_to_a_closed_address() {
-    let (port, touched) = canary().await;
-    let spellings = ["127.0.0.2", "2130706434", "0x7f000002", "0177.0.0.2", "127.2", "[::ffff:127.0.0.2]"];
-    for spelling in spellings {
-        let url = format!("http://{spelling}:{port}/x");
-        let redirect = url.clone();
-        let server = Server::start(move |_, _| {
-            (StatusCode::TEMPORARY_REDIRECT, [("location", redirect.clone())], "").into_response()
-        })
-        .await;
-        let realm = Server::start(move |_, _| challenge(&format!("Bearer realm=\"{url}\""))).await;
-        for repository in [server.repository(), realm.repository()] {
-            let result = registry_with("127.0.0.1/32").tag_digest(&access(None), &repository, "1").await;
-            assert!(matches!(result, Err(RegistryError::AddressDenied { .. })), "{spelling}: {result:?}");
-        }
-    }
-    assert_eq!(touched.load(Ordering::SeqCst), 0);
-    let repository = format!("127.0.0.2:{port}/a").parse::<Reference>().unwrap().repository;
-    let _ = tokio::time::timeout(
-        Duration::from_secs(1),
-        registry_with("127.0.0.0/8").tag_digest(&access(None), &repository, "1"),
-    )
-    .await;
-    assert!(touched.load(Ordering::SeqCst) > 0, "the canary can be touched");
-}
-
-#[tokio::test]
-async fn redirects_end_and_token_services_do_not_redirect() {
-    let server = Server::start(|host, request| {
-        let next = format!("http://{host}{}x", request.uri().path());
-        (StatusCode::FOUND, [("location", next)], "").into_response()
-    })
-    .await;
-    let result = registry().tag_digest(&access(None), &server.repository(), "1").await;
-    assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{result:?}");
-    assert_eq!(server.paths().len(), 6, "one request and five redirects");
-
-    let server = Server::start(|host, request| match request.uri().path() {
-        "/token" => (StatusCode::FOUND, [("location", format!("http://{host}/elsewhere"))], "").into_response(),
-        "/elsewhere" => r#"{"token":"t"}"#.into_response(),
-        _ => challenge(&format!("Bearer realm=\"http://{host}/token\"")),
-    })
-    .await;
-    let result = registry().tag_digest(&access(None), &server.repository(), "1").await;
-    assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{result:?}");
-    assert!(!server.paths().iter().any(|path| path.contains("elsewhere")));
 }

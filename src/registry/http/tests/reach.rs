@@ -1,0 +1,81 @@
+//! Where requests may go.
+
+use super::*;
+
+/// A server that must not be asked, at 127.0.0.2.
+async fn canary() -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
+    let (port, touched) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+    tokio::spawn({
+        let touched = Arc::clone(&touched);
+        async move {
+            while listener.accept().await.is_ok() {
+                touched.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    (port, touched)
+}
+
+#[tokio::test]
+async fn a_closed_address_is_not_dialled_whatever_it_is_called() {
+    let server = Server::start(|_, _| with_digest(&Digest::of(b"m"))).await;
+    let port = server.host.rsplit(':').next().unwrap();
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::1]", "0.0.0.0", "169.254.169.254", "10.0.0.1"] {
+        let repository = format!("{host}:{port}/a").parse::<Reference>().unwrap().repository;
+        let result = registry_with("").tag_digest(&access(None), &repository, "1").await;
+        assert!(matches!(result, Err(RegistryError::AddressDenied { .. })), "{host}: {result:?}");
+    }
+    assert!(server.paths().is_empty());
+    let opened = registry_with("127.0.0.1/32").tag_digest(&access(None), &server.repository(), "1").await;
+    assert!(opened.is_ok(), "{opened:?}");
+}
+
+#[tokio::test]
+async fn no_redirect_and_no_realm_leads_to_a_closed_address() {
+    let (port, touched) = canary().await;
+    let spellings = ["127.0.0.2", "2130706434", "0x7f000002", "0177.0.0.2", "127.2", "[::ffff:127.0.0.2]"];
+    for spelling in spellings {
+        let url = format!("http://{spelling}:{port}/x");
+        let redirect = url.clone();
+        let server = Server::start(move |_, _| {
+            (StatusCode::TEMPORARY_REDIRECT, [("location", redirect.clone())], "").into_response()
+        })
+        .await;
+        let realm = Server::start(move |_, _| challenge(&format!("Bearer realm=\"{url}\""))).await;
+        for repository in [server.repository(), realm.repository()] {
+            let result = registry_with("127.0.0.1/32").tag_digest(&access(None), &repository, "1").await;
+            assert!(matches!(result, Err(RegistryError::AddressDenied { .. })), "{spelling}: {result:?}");
+        }
+    }
+    assert_eq!(touched.load(Ordering::SeqCst), 0);
+    let repository = format!("127.0.0.2:{port}/a").parse::<Reference>().unwrap().repository;
+    let _ = tokio::time::timeout(
+        Duration::from_secs(1),
+        registry_with("127.0.0.0/8").tag_digest(&access(None), &repository, "1"),
+    )
+    .await;
+    assert!(touched.load(Ordering::SeqCst) > 0, "the canary can be touched");
+}
+
+#[tokio::test]
+async fn redirects_end_and_token_services_do_not_redirect() {
+    let server = Server::start(|host, request| {
+        let next = format!("http://{host}{}x", request.uri().path());
+        (StatusCode::FOUND, [("location", next)], "").into_response()
+    })
+    .await;
+    let result = registry().tag_digest(&access(None), &server.repository(), "1").await;
+    assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{result:?}");
+    assert_eq!(server.paths().len(), 6, "one request and five redirects");
+
+    let server = Server::start(|host, request| match request.uri().path() {
+        "/token" => (StatusCode::FOUND, [("location", format!("http://{host}/elsewhere"))], "").into_response(),
+        "/elsewhere" => r#"{"token":"t"}"#.into_response(),
+        _ => challenge(&format!("Bearer realm=\"http://{host}/token\"")),
+    })
+    .await;
+    let result = registry().tag_digest(&access(None), &server.repository(), "1").await;
+    assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{result:?}");
+    assert!(!server.paths().iter().any(|path| path.contains("elsewhere")));
+}

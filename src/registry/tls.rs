@@ -1,0 +1,134 @@
+//! What one object changes about TLS: authorities, a certificate of its own, no check. Pure.
+//!
+//! Three separate things, none a fallback for another. Everything is parsed here, so that a
+//! certificate that cannot be used is told by the name of what holds it, not by a failed handshake.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::oci::{Digest, Hasher};
+
+/// Most certificates of one bundle: the public web's authorities are about 150.
+const MAX_CERTIFICATES: usize = 500;
+
+/// How TLS is spoken; the default is the system's authorities and nothing else.
+#[derive(Clone, Default)]
+pub struct TlsOptions {
+    authorities: Arc<Vec<CertificateDer<'static>>>,
+    /// PEM of a certificate chain and its key, which are known to be a pair.
+    client: Option<Arc<Vec<u8>>>,
+    skip_verify: bool,
+}
+
+/// Why PEM text is no use. Never quotes it.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum TlsError {
+    /// Nothing that begins with `-----BEGIN CERTIFICATE-----`.
+    #[error("it holds no PEM certificate")]
+    NoCertificate,
+    /// More than anybody needs.
+    #[error("it holds more than {MAX_CERTIFICATES} certificates")]
+    TooMany,
+    /// A certificate that is not one.
+    #[error("a certificate in it cannot be parsed")]
+    Certificate,
+    /// No private key that we can use.
+    #[error("it holds no PEM private key of a supported kind")]
+    Key,
+    /// Two halves that are not of one whole.
+    #[error("the private key does not belong to the certificate")]
+    Mismatch,
+}
+
+impl TlsOptions {
+    /// Trusts these authorities, PEM, besides the system's.
+    pub fn trust(&mut self, pem: &[u8]) -> Result<(), TlsError> {
+        let authorities = certificates(pem)?;
+        let mut probe = rustls::RootCertStore::empty();
+        for authority in &authorities {
+            probe.add(authority.clone()).map_err(|_| TlsError::Certificate)?;
+        }
+        self.authorities = Arc::new(authorities);
+        Ok(())
+    }
+
+    /// Shows this certificate, PEM, to registries that ask for one.
+    pub fn show(&mut self, certificate: &[u8], key: &[u8]) -> Result<(), TlsError> {
+        let chain = certificates(certificate)?;
+        let parsed = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::Key)?;
+        let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&parsed).map_err(|_| TlsError::Key)?;
+        match rustls::sign::CertifiedKey::new(chain, signing).keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
+            Err(rustls::Error::InconsistentKeys(_)) => return Err(TlsError::Mismatch),
+            Err(_) => return Err(TlsError::Certificate),
+        }
+        self.client = Some(Arc::new([certificate, b"\n", key].concat()));
+        Ok(())
+    }
+
+    /// The same, for a host that the certificate is not meant for.
+    pub(super) fn without_client_certificate(&self) -> Self {
+        Self { client: None, ..self.clone() }
+    }
+
+    /// Accepts any certificate.
+    pub fn skip_verify(&mut self) {
+        self.skip_verify = true;
+    }
+
+    /// Tells options apart without holding keys: connections, tokens and whatever else is remembered of
+    /// a host are shared only between equal ones. `None` for the default.
+    pub(super) fn identity(&self) -> Option<Digest> {
+        if self.authorities.is_empty() && self.client.is_none() && !self.skip_verify {
+            return None;
+        }
+        let mut hasher = Hasher::default();
+        let mut add = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        add(&[u8::from(self.skip_verify)]);
+        add(&(self.authorities.len() as u64).to_le_bytes());
+        self.authorities.iter().for_each(|authority| add(authority));
+        add(self.client.as_ref().map_or(&[], |pem| pem.as_slice()));
+        Some(hasher.finish())
+    }
+
+    pub(super) fn authorities(&self) -> impl Iterator<Item = &[u8]> {
+        self.authorities.iter().map(AsRef::as_ref)
+    }
+
+    /// Chain and key in PEM, where there are some.
+    pub(super) fn client(&self) -> Option<&[u8]> {
+        self.client.as_ref().map(|pem| pem.as_slice())
+    }
+
+    pub(super) fn skips_verify(&self) -> bool {
+        self.skip_verify
+    }
+}
+
+impl fmt::Debug for TlsOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsOptions")
+            .field("authorities", &self.authorities.len())
+            .field("client", &self.client.is_some())
+            .field("skip_verify", &self.skip_verify)
+            .finish()
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found = CertificateDer::pem_slice_iter(pem)
+        .take(MAX_CERTIFICATES + 1)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| TlsError::Certificate)?;
+    match found.len() {
+        0 => Err(TlsError::NoCertificate),
+        1..=MAX_CERTIFICATES => Ok(found),
+        _ => Err(TlsError::TooMany),
+    }
+}

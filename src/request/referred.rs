@@ -1,0 +1,120 @@
+//! What a spec refers to by name: Secrets, ConfigMaps, a ServiceAccount. Values, found by the caller.
+
+use std::collections::BTreeMap;
+
+use super::RequestError;
+use crate::api::OCIArtifactSpec;
+use crate::api::spec::{CaReference, CaSource};
+use crate::registry::Transport;
+use crate::registry::credentials::{Keychain, SecretData};
+use crate::registry::tls::{TlsError, TlsOptions};
+
+/// Most `imagePullSecrets` of a ServiceAccount that are looked at.
+const MAX_ACCOUNT_SECRETS: usize = 16;
+
+/// What was found under the names in a spec; `None` for what does not exist.
+#[derive(Clone, Debug, Default)]
+pub struct Referred {
+    /// Secrets by name.
+    pub secrets: BTreeMap<String, Option<SecretData>>,
+    /// The data of ConfigMaps by name.
+    pub config_maps: BTreeMap<String, Option<BTreeMap<String, Vec<u8>>>>,
+    /// Names of the `imagePullSecrets` of the ServiceAccount that the spec names.
+    pub account_secrets: Option<Vec<String>>,
+}
+
+impl Referred {
+    /// The Secrets that a spec needs: known completely once its ServiceAccount has been looked at.
+    pub fn secret_names<'a>(&'a self, spec: &'a OCIArtifactSpec) -> Vec<&'a str> {
+        let registry = &spec.registry;
+        let authority = registry.ca_ref.as_ref().filter(|ca| ca.kind == CaSource::Secret).map(|ca| ca.name.as_str());
+        let certificate = registry.client_certificate_ref.as_ref().map(|secret| secret.name.as_str());
+        self.pull_secret_names(spec).chain(authority).chain(certificate).collect()
+    }
+
+    /// The ConfigMap that a spec needs.
+    pub fn config_map_name(spec: &OCIArtifactSpec) -> Option<&str> {
+        let authority = spec.registry.ca_ref.as_ref()?;
+        (authority.kind == CaSource::ConfigMap).then_some(authority.name.as_str())
+    }
+
+    fn pull_secret_names<'a>(&'a self, spec: &'a OCIArtifactSpec) -> impl Iterator<Item = &'a str> {
+        let own = spec.registry.pull_secrets.iter().map(|secret| secret.name.as_str());
+        let account = self.account_secrets.iter().flatten().take(MAX_ACCOUNT_SECRETS).map(String::as_str);
+        own.chain(account)
+    }
+
+    /// The object's credentials, in the order in which they are tried.
+    pub(super) fn keychain(&self, spec: &OCIArtifactSpec) -> Result<Keychain, RequestError> {
+        if let (Some(name), None) = (&spec.registry.service_account_name, &self.account_secrets) {
+            return Err(RequestError::NotFound { kind: "ServiceAccount", name: name.clone() });
+        }
+        let mut keychain = Keychain::default();
+        for name in self.pull_secret_names(spec) {
+            keychain.add(name, self.secret(name)?)?;
+        }
+        Ok(keychain)
+    }
+
+    /// How the object speaks to its registry. Admission has seen to it that not everything is asked for
+    /// at once; without a cluster nobody has.
+    pub(super) fn transport(&self, spec: &OCIArtifactSpec) -> Result<Transport, RequestError> {
+        let registry = &spec.registry;
+        let wants_tls =
+            registry.insecure_skip_verify || registry.ca_ref.is_some() || registry.client_certificate_ref.is_some();
+        match (registry.plain_http, wants_tls) {
+            (true, true) => return Err(RequestError::Transport("plainHTTP excludes every field about TLS")),
+            (true, false) => return Ok(Transport::PlainHttp),
+            (false, _) if registry.insecure_skip_verify && registry.ca_ref.is_some() => {
+                return Err(RequestError::Transport("insecureSkipVerify excludes caRef"));
+            }
+            (false, _) => {}
+        }
+        let mut tls = TlsOptions::default();
+        if registry.insecure_skip_verify {
+            tls.skip_verify();
+        }
+        if let Some(authority) = &registry.ca_ref {
+            let (kind, pem) = self.authority(authority)?;
+            tls.trust(pem).map_err(|problem| unusable("caRef", kind, &authority.name, problem))?;
+        }
+        if let Some(reference) = &registry.client_certificate_ref {
+            let secret = self.secret(&reference.name)?;
+            let part = |key| value(&secret.data, "Secret", &reference.name, key);
+            tls.show(part("tls.crt")?, part("tls.key")?)
+                .map_err(|problem| unusable("clientCertificateRef", "Secret", &reference.name, problem))?;
+        }
+        Ok(Transport::Tls(tls))
+    }
+
+    fn authority(&self, reference: &CaReference) -> Result<(&'static str, &[u8]), RequestError> {
+        let (kind, data) = match reference.kind {
+            CaSource::Secret => ("Secret", &self.secret(&reference.name)?.data),
+            CaSource::ConfigMap => {
+                let found = self.config_maps.get(&reference.name).and_then(Option::as_ref);
+                let missing = || RequestError::NotFound { kind: "ConfigMap", name: reference.name.clone() };
+                ("ConfigMap", found.ok_or_else(missing)?)
+            }
+        };
+        Ok((kind, value(data, kind, &reference.name, &reference.key)?))
+    }
+
+    fn secret(&self, name: &str) -> Result<&SecretData, RequestError> {
+        let found = self.secrets.get(name).and_then(Option::as_ref);
+        found.ok_or_else(|| RequestError::NotFound { kind: "Secret", name: name.to_owned() })
+    }
+}
+
+fn value<'a>(
+    data: &'a BTreeMap<String, Vec<u8>>,
+    kind: &'static str,
+    name: &str,
+    key: &str,
+) -> Result<&'a [u8], RequestError> {
+    let missing = || RequestError::KeyMissing { kind, name: name.to_owned(), key: key.to_owned() };
+    data.get(key).map(Vec::as_slice).ok_or_else(missing)
+}
+
+fn unusable(field: &'static str, kind: &'static str, name: &str, problem: TlsError) -> RequestError {
+    RequestError::Unusable { field, kind, name: name.to_owned(), problem }
+}
