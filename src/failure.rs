@@ -132,7 +132,9 @@ impl From<RegistryError> for Failure {
             RegistryError::DigestMismatch { .. } | RegistryError::LongerThanNamed { .. } => {
                 (Class::Retry, Reason::DigestMismatch, None)
             }
-            RegistryError::TooLarge { .. } => (Class::Stalled, Reason::LimitExceeded, None),
+            RegistryError::TooLarge { .. } | RegistryError::TooManyTags { .. } => {
+                (Class::Stalled, Reason::LimitExceeded, None)
+            }
             RegistryError::Manifest(ManifestError::Platform(PlatformError::Empty)) => {
                 (Class::Stalled, Reason::ManifestInvalid, None)
             }

@@ -65,7 +65,7 @@ pub struct Outcome {
 impl<R> Engine<R> {
     /// Waits for a turn at the request's registry. The wait does not count against `spec.timeout`.
     pub async fn turn(&self, request: &Request) -> Turn {
-        self.turns.wait(&request.reference.repository).await
+        self.turns.wait(&request.object.namespace, &request.reference.repository).await
     }
 }
 

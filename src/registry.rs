@@ -32,6 +32,9 @@ use tls::TlsOptions;
 /// Indexes that lead to a manifest: one, and at most one more inside it.
 const MAX_INDEXES: usize = 2;
 
+/// Most tags of a repository that are listed.
+pub const MAX_TAGS: usize = 10_000;
+
 /// How one object may talk to its registry.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
@@ -139,6 +142,13 @@ pub trait Registry: Send + Sync + 'static {
         tag: &str,
     ) -> impl Future<Output = Result<Digest, RegistryError>> + Send;
 
+    /// The repository's tags, in whatever order, at most [`MAX_TAGS`].
+    fn tags(
+        &self,
+        access: &Access,
+        repository: &Repository,
+    ) -> impl Future<Output = Result<Vec<String>, RegistryError>> + Send;
+
     /// The manifest of that digest, at most `limit` bytes.
     fn raw_manifest(
         &self,
@@ -236,6 +246,16 @@ pub enum RegistryError {
         what: String,
         /// The limit.
         limit: u64,
+    },
+    /// A list of tags that does not end where it must.
+    #[error("{repository} lists more than {limit} {what}; narrow what is kept in it, or name a tag")]
+    TooManyTags {
+        /// The repository.
+        repository: String,
+        /// The limit.
+        limit: usize,
+        /// "tags" or "pages of tags".
+        what: &'static str,
     },
     /// A blob that goes on behind its descriptor's size.
     #[error("{what} has more than the {size} bytes that its descriptor says")]

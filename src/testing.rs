@@ -91,6 +91,12 @@ impl Registry for FakeRegistry {
         self.answer("resolve".to_owned(), tag, |state| state.tags.get(tag))
     }
 
+    async fn tags(&self, _: &Access, _: &Repository) -> Result<Vec<String>, RegistryError> {
+        let mut state = self.0.lock().unwrap();
+        state.asked.push("tags".to_owned());
+        Ok(state.tags.keys().cloned().collect())
+    }
+
     async fn raw_manifest(
         &self,
         _: &Access,

@@ -14,10 +14,19 @@ use super::challenge::Challenge;
 use super::credentials::Credential;
 use super::egress::Egress;
 use super::transport::{self, Client, Redirects, Sent, body, refused};
-use super::{Access, BlobStream, RawManifest, Registry, RegistryError, Transport};
+use super::{Access, BlobStream, MAX_TAGS, RawManifest, Registry, RegistryError, Transport};
 use crate::metrics::Metrics;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Repository, media_type};
+
+mod paging;
+
+/// Tags that we ask for in a page. Registries give fewer where they like.
+const TAGS_PER_PAGE: usize = 1000;
+/// Most pages of one list: enough for [`MAX_TAGS`] at 50 in a page.
+const MAX_PAGES: usize = 200;
+/// Most bytes of one page.
+const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The registries of the world, read over HTTP.
 pub struct HttpRegistry {
@@ -103,6 +112,8 @@ struct Call<'a> {
 
 /// What a registry is asked for.
 enum Item<'a> {
+    /// A page of tags: the first, or the one that the registry named.
+    Tags(Option<&'a Url>),
     Tag(&'a str),
     Manifest(&'a Digest),
     Blob(&'a Digest),
@@ -120,6 +131,8 @@ impl<'a> Call<'a> {
         };
         let (host, repository) = (self.repository.api_host(), self.repository.path());
         let path = match self.item {
+            Item::Tags(Some(page)) => return Ok(page.clone()),
+            Item::Tags(None) => format!("tags/list?n={TAGS_PER_PAGE}"),
             Item::Tag(tag) => format!("manifests/{tag}"),
             Item::Manifest(digest) => format!("manifests/{digest}"),
             Item::Blob(digest) => format!("blobs/{digest}"),
@@ -133,6 +146,7 @@ impl<'a> Call<'a> {
     fn accept(&self) -> &'static str {
         match self.item {
             Item::Tag(_) | Item::Manifest(_) => media_type::MANIFEST_ACCEPT,
+            Item::Tags(_) => "application/json",
             Item::Blob(_) => "*/*",
         }
     }
@@ -140,6 +154,7 @@ impl<'a> Call<'a> {
     /// The label of the metric.
     fn operation(&self) -> &'static str {
         match self.item {
+            Item::Tags(_) => "tags",
             Item::Tag(_) => "resolve",
             Item::Manifest(_) => "manifest",
             Item::Blob(_) => "blob",
@@ -149,6 +164,7 @@ impl<'a> Call<'a> {
     /// For people.
     fn what(&self) -> String {
         match self.item {
+            Item::Tags(_) => format!("the list of tags of {}", self.repository),
             Item::Tag(tag) => format!("{}:{tag}", self.repository),
             Item::Manifest(digest) => format!("manifest {}@{}", self.repository, digest.short()),
             Item::Blob(digest) => format!("blob {} of {}", digest.short(), self.repository),
@@ -169,6 +185,30 @@ impl Registry for HttpRegistry {
         let response = self.request(&get).await?;
         let bytes = body(response, repository.host(), &get.what(), MAX_MANIFEST_BYTES).await?;
         Ok(Digest::of(&bytes))
+    }
+
+    async fn tags(&self, access: &Access, repository: &Repository) -> Result<Vec<String>, RegistryError> {
+        let mut tags = Vec::new();
+        let mut page = None;
+        for _ in 0..MAX_PAGES {
+            let call = Call::get(access, repository, Item::Tags(page.as_ref()));
+            let response = self.request(&call).await?;
+            // Relative to what we asked, not to where that was redirected: credentials go with the next page too.
+            let next = paging::next(&call.url()?, response.headers(), repository.host())?;
+            let bytes = body(response, repository.host(), &call.what(), MAX_PAGE_BYTES).await?;
+            paging::collect(&bytes, repository.host(), &mut tags)?;
+            if tags.len() > MAX_TAGS {
+                let (repository, limit, what) = (repository.to_string(), MAX_TAGS, "tags");
+                return Err(RegistryError::TooManyTags { repository, limit, what });
+            }
+            // A page that names itself as the next one would go on for ever.
+            match next {
+                Some(next) if page.as_ref() != Some(&next) => page = Some(next),
+                Some(_) | None => return Ok(tags),
+            }
+        }
+        let (repository, limit, what) = (repository.to_string(), MAX_PAGES, "pages of tags");
+        Err(RegistryError::TooManyTags { repository, limit, what })
     }
 
     async fn raw_manifest(

@@ -1,65 +1,248 @@
-//! Turns at a registry: how many passes may be busy with one host at a time.
+//! Turns at a registry: how many passes may be busy with one host, and of one namespace, at a time.
 //!
-//! A registry that is slow or gone keeps only the objects of its own host waiting, and those that
-//! wait hold nothing but their place.
+//! A registry that is slow or gone keeps only the objects of its own host waiting. Namespaces that wait
+//! for one host are served in rotation, so that a thousand objects of one do not delay twenty of
+//! another. Those that wait hold nothing but their place.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
 use crate::oci::Repository;
 
 /// Passes that are busy with one host.
 const PER_HOST: usize = 32;
-/// Hosts are named by tenants: from this many on, those that nobody is busy with are forgotten.
-const MAX_IDLE_HOSTS: usize = 1024;
+/// Passes of one namespace that are busy with any host: a thousand dead hosts do not take all sockets.
+const PER_NAMESPACE: usize = 64;
 
-/// The hosts that passes are busy with.
-#[derive(Debug, Default)]
-pub struct Turns(Mutex<HashMap<String, Arc<Semaphore>>>);
+/// The hosts and namespaces that passes are busy with, and who waits. Cloning shares them.
+#[derive(Clone, Debug, Default)]
+pub struct Turns(Arc<Mutex<State>>);
 
 /// The right to be busy with a host, until it is dropped.
 #[derive(Debug)]
 pub struct Turn {
-    /// `None` only where the semaphore was closed, which nothing does.
-    _permit: Option<OwnedSemaphorePermit>,
+    /// Given back when it is dropped.
+    _held: Option<Held>,
 }
 
+#[derive(Debug)]
+struct Held {
+    turns: Turns,
+    host: String,
+    namespace: String,
+}
+
+/// Only what somebody is busy with or waits for is in here.
+#[derive(Debug, Default)]
+struct State {
+    hosts: HashMap<String, Host>,
+    /// Turns that each namespace has.
+    busy: HashMap<String, usize>,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    busy: usize,
+    /// Namespaces that wait, the next one first, and who waits in each.
+    waiting: VecDeque<(String, VecDeque<Waiter>)>,
+}
+
+type Waiter = oneshot::Sender<Turn>;
+/// Turns that are to be handed over once the state is not locked any more: one that nobody takes locks
+/// it again when it is dropped.
+type Granted = Vec<(Waiter, String, String)>;
+
 impl Turns {
-    /// Waits, first come first served.
-    pub async fn wait(&self, repository: &Repository) -> Turn {
-        let semaphore = {
-            let mut hosts = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if hosts.len() >= MAX_IDLE_HOSTS {
-                hosts.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
-            }
-            let new = || Arc::new(Semaphore::new(PER_HOST));
-            Arc::clone(hosts.entry(repository.api_host().to_owned()).or_insert_with(new))
+    /// Waits for a turn of `namespace` at the repository's host.
+    pub async fn wait(&self, namespace: &str, repository: &Repository) -> Turn {
+        let (waiter, turn) = oneshot::channel();
+        let host = repository.api_host();
+        let granted = {
+            let mut state = self.lock();
+            state.hosts.entry(host.to_owned()).or_default().enqueue(namespace, waiter);
+            state.grant(host)
         };
-        Turn { _permit: semaphore.acquire_owned().await.ok() }
+        self.hand_over(granted);
+        // A waiter is dropped unused only when nobody waits on it.
+        turn.await.unwrap_or(Turn { _held: None })
+    }
+
+    fn hand_over(&self, granted: Granted) {
+        for (waiter, host, namespace) in granted {
+            // Who has gone meanwhile drops the turn, which passes it on.
+            let _ = waiter.send(Turn { _held: Some(Held { turns: self.clone(), host, namespace }) });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The counts are right again before anything could panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let granted = self.turns.lock().release(&self.host, &self.namespace);
+        self.turns.hand_over(granted);
+    }
+}
+
+impl State {
+    /// Gives out what the host has to give.
+    fn grant(&mut self, name: &str) -> Granted {
+        let mut granted = Granted::new();
+        let Some(host) = self.hosts.get_mut(name) else { return granted };
+        while host.busy < PER_HOST {
+            let may = |namespace: &str| self.busy.get(namespace).is_none_or(|busy| *busy < PER_NAMESPACE);
+            let Some((namespace, waiter)) = host.next(may) else { break };
+            host.busy += 1;
+            *self.busy.entry(namespace.clone()).or_default() += 1;
+            granted.push((waiter, name.to_owned(), namespace));
+        }
+        if host.busy == 0 && host.waiting.is_empty() {
+            self.hosts.remove(name);
+        }
+        granted
+    }
+
+    fn release(&mut self, name: &str, namespace: &str) -> Granted {
+        if let Some(host) = self.hosts.get_mut(name) {
+            host.busy = host.busy.saturating_sub(1);
+        }
+        let left = self.busy.get(namespace).map_or(0, |busy| busy.saturating_sub(1));
+        if left == 0 {
+            self.busy.remove(namespace);
+        } else {
+            self.busy.insert(namespace.to_owned(), left);
+        }
+        let mut granted = self.grant(name);
+        // It may have waited at other hosts for nothing but this.
+        if left + 1 == PER_NAMESPACE {
+            let waits = |host: &Host| host.waiting.iter().any(|(waiting, _)| waiting == namespace);
+            let others: Vec<_> =
+                self.hosts.iter().filter(|(_, host)| waits(host)).map(|(name, _)| name.clone()).collect();
+            for other in others {
+                granted.extend(self.grant(&other));
+            }
+        }
+        granted
+    }
+}
+
+impl Host {
+    fn enqueue(&mut self, namespace: &str, waiter: Waiter) {
+        match self.waiting.iter_mut().find(|(waiting, _)| waiting == namespace) {
+            Some((_, queue)) => queue.push_back(waiter),
+            None => self.waiting.push_back((namespace.to_owned(), VecDeque::from([waiter]))),
+        }
+    }
+
+    /// The first waiter, who has not gone, of the first namespace that may have a turn. That namespace
+    /// goes to the end.
+    fn next(&mut self, may: impl Fn(&str) -> bool) -> Option<(String, Waiter)> {
+        loop {
+            let index = self.waiting.iter().position(|(namespace, _)| may(namespace))?;
+            let (namespace, mut queue) = self.waiting.remove(index)?;
+            let waiter = std::iter::from_fn(|| queue.pop_front()).find(|waiter| !waiter.is_closed());
+            if !queue.is_empty() {
+                self.waiting.push_back((namespace.clone(), queue));
+            }
+            if let Some(waiter) = waiter {
+                return Some((namespace, waiter));
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::poll;
+
     use super::*;
     use crate::oci::Reference;
 
+    fn host(name: &str) -> Repository {
+        format!("{name}.example/a").parse::<Reference>().unwrap().repository
+    }
+
+    async fn take(turns: &Turns, namespace: &str, host: &Repository, count: usize) -> Vec<Turn> {
+        let mut held = Vec::new();
+        for _ in 0..count {
+            held.push(turns.wait(namespace, host).await);
+        }
+        held
+    }
+
     #[tokio::test]
     async fn a_busy_host_keeps_only_its_own_waiting() {
-        let repository = |text: &str| text.parse::<Reference>().unwrap().repository;
-        let (busy, other) = (repository("busy.example/a"), repository("other.example/a"));
+        let (busy, other) = (host("busy"), host("other"));
         let turns = Turns::default();
-        let mut held = Vec::new();
-        for _ in 0..PER_HOST {
-            held.push(turns.wait(&busy).await);
-        }
-        let next = turns.wait(&busy);
-        tokio::pin!(next);
-        assert!(futures::poll!(&mut next).is_pending());
-        turns.wait(&other).await;
+        let mut held = take(&turns, "a", &busy, PER_HOST).await;
+        let mut next = Box::pin(turns.wait("a", &busy));
+        assert!(poll!(&mut next).is_pending());
+        drop(turns.wait("a", &other).await);
         held.pop();
         next.await;
+    }
+
+    #[tokio::test]
+    async fn namespaces_that_wait_are_served_in_rotation() {
+        let (turns, busy) = (Turns::default(), host("busy"));
+        let mut held = take(&turns, "greedy", &busy, PER_HOST).await;
+        let mut greedy: Vec<_> = (0..1000).map(|_| Box::pin(turns.wait("greedy", &busy))).collect();
+        for waiting in &mut greedy {
+            assert!(poll!(waiting).is_pending());
+        }
+        let mut modest: Vec<_> = (0..20).map(|_| Box::pin(turns.wait("modest", &busy))).collect();
+        for waiting in &mut modest {
+            assert!(poll!(waiting).is_pending());
+        }
+        // The turns that are given up go to the two alternately, however many wait.
+        held.truncate(PER_HOST - 8);
+        let mut served = Vec::new();
+        for waiting in &mut modest {
+            if let std::task::Poll::Ready(turn) = poll!(waiting) {
+                served.push(turn);
+            }
+        }
+        assert_eq!(served.len(), 4);
+    }
+
+    #[tokio::test]
+    async fn one_namespace_is_not_busy_everywhere() {
+        let turns = Turns::default();
+        let mut held = take(&turns, "a", &host("one"), PER_HOST).await;
+        held.extend(take(&turns, "a", &host("two"), PER_HOST).await);
+        let three = host("three");
+        let mut next = Box::pin(turns.wait("a", &three));
+        assert!(poll!(&mut next).is_pending(), "its share is used up");
+        drop(turns.wait("b", &three).await);
+        held.pop();
+        next.await;
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_loses_nothing_for_others() {
+        let (turns, busy) = (Turns::default(), host("busy"));
+        let held = take(&turns, "a", &busy, PER_HOST).await;
+        let mut gone: Vec<_> = (0..100).map(|_| Box::pin(turns.wait("a", &busy))).collect();
+        for waiting in &mut gone {
+            assert!(poll!(waiting).is_pending());
+        }
+        let mut patient = Box::pin(turns.wait("a", &busy));
+        assert!(poll!(&mut patient).is_pending());
+        drop(gone);
+        drop(held);
+        drop(patient.await);
+        assert!(turns.lock().hosts.is_empty() && turns.lock().busy.is_empty(), "nothing is left behind");
+        // One that was given a turn and never looked at it.
+        let held = take(&turns, "a", &busy, PER_HOST).await;
+        let mut unlucky = Box::pin(turns.wait("a", &busy));
+        assert!(poll!(&mut unlucky).is_pending());
+        drop(held);
+        drop(unlucky);
+        assert!(turns.lock().hosts.is_empty() && turns.lock().busy.is_empty());
     }
 }

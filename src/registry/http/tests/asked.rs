@@ -199,3 +199,98 @@ async fn several_credentials_are_tried_in_order() {
     assert!(registry().tag_digest(&access, &server.repository(), "1").await.is_ok());
     assert_eq!(tries.load(Ordering::Relaxed), 1);
 }
+
+#[tokio::test]
+async fn tags_come_in_pages_and_end() {
+    let paged = Server::start(|_, request| {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let page: usize = query.split("last=").nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let link = format!("</v2/team/app/tags/list?n=1000&last={}>; rel=\"next\"", page + 1);
+        let body = format!(r#"{{"tags":["t{page}"]}}"#);
+        if page == 3 { body.into_response() } else { ([("link", link)], body).into_response() }
+    })
+    .await;
+    let tags = registry().tags(&access(None), &paged.repository()).await.unwrap();
+    assert_eq!(tags, ["t0", "t1", "t2", "t3"]);
+
+    let endless = Server::start(|_, request| {
+        let next = format!("<{}x>; rel=\"next\"", request.uri());
+        ([("link", next)], r#"{"tags":["t"]}"#).into_response()
+    })
+    .await;
+    let result = registry().tags(&access(None), &endless.repository()).await;
+    assert!(matches!(result, Err(RegistryError::TooManyTags { limit: 200, .. })), "{result:?}");
+    assert_eq!(endless.paths().len(), 200);
+
+    let many = Server::start(|_, _| {
+        let tags: Vec<String> = (0..=MAX_TAGS).map(|number| format!("\"{number}\"")).collect();
+        format!(r#"{{"tags":[{}]}}"#, tags.join(",")).into_response()
+    })
+    .await;
+    let result = registry().tags(&access(None), &many.repository()).await;
+    assert!(matches!(result, Err(RegistryError::TooManyTags { limit: MAX_TAGS, .. })), "{result:?}");
+
+    let itself = Server::start(|_, request| {
+        let next = format!("<{}>; rel=\"next\"", request.uri());
+        ([("link", next)], r#"{"tags":["t"]}"#).into_response()
+    })
+    .await;
+    let tags = registry().tags(&access(None), &itself.repository()).await.unwrap();
+    assert_eq!((tags.len(), itself.paths().len()), (2, 2), "a page that is its own successor is the last");
+}
+
+#[tokio::test]
+async fn an_identity_token_is_exchanged_by_post_and_never_sent_to_the_registry() {
+    let server = Server::start(|host, request| match (request.method().as_str(), request.uri().path()) {
+        ("POST", "/token") => r#"{"access_token":"t1","expires_in":300}"#.into_response(),
+        (_, "/token") => StatusCode::UNAUTHORIZED.into_response(),
+        _ if request.headers().get("authorization").is_some_and(|v| v == "Bearer t1") => with_digest(&Digest::of(b"m")),
+        _ => challenge(&format!(r#"Bearer realm="http://{host}/token",service="svc""#)),
+    })
+    .await;
+    let access = |host: &str| {
+        let json = format!(r#"{{"auths":{{"{host}":{{"identitytoken":"hunter2"}}}}}}"#);
+        let data = BTreeMap::from([(".dockerconfigjson".to_owned(), json.into_bytes())]);
+        let mut keychain = Keychain::default();
+        keychain.add("s", &SecretData { kind: "kubernetes.io/dockerconfigjson".to_owned(), data }).unwrap();
+        Access { keychain, transport: Transport::PlainHttp }
+    };
+    registry().tag_digest(&access(&server.host), &server.repository(), "1").await.unwrap();
+    let head = "HEAD /v2/team/app/manifests/1";
+    assert_eq!(server.paths(), [head, "POST /token", head]);
+    assert!(server.log.lock().unwrap().iter().all(|(_, _, header)| header.as_deref().is_none_or(|h| h == "Bearer t1")));
+
+    let basic = Server::start(|_, _| challenge("Basic realm=\"r\"")).await;
+    let result = registry().tag_digest(&access(&basic.host), &basic.repository(), "1").await;
+    assert!(matches!(result, Err(RegistryError::Unauthorized { wanted: "other credentials", .. })), "{result:?}");
+    assert_eq!(basic.paths().len(), 1);
+}
+
+#[tokio::test]
+async fn a_dead_host_is_left_alone_and_told_as_it_was() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let repository = format!("{nobody}/a").parse::<Reference>().unwrap().repository;
+    let registry = registry();
+    let mut told = Vec::new();
+    for _ in 0..7 {
+        told.push(registry.tag_digest(&access(None), &repository, "1").await.unwrap_err());
+    }
+    assert!(told[..5].iter().all(|error| matches!(error, RegistryError::Unavailable { .. })), "{told:?}");
+    assert!(told[5..].iter().all(|error| matches!(error, RegistryError::HeldBack { .. })), "{told:?}");
+    assert_eq!(told[0].to_string(), told[6].to_string(), "status does not change to and fro");
+}
+
+#[tokio::test]
+async fn a_pause_that_one_object_was_asked_for_is_kept_by_all() {
+    let server = Server::start(|_, request| match request.uri().path() {
+        "/v2/team/app/manifests/slow" => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "30")], "").into_response(),
+        _ => with_digest(&Digest::of(b"m")),
+    })
+    .await;
+    let (registry, repository) = (registry(), server.repository());
+    assert!(registry.tag_digest(&access(None), &repository, "1").await.is_ok());
+    assert!(registry.tag_digest(&access(None), &repository, "slow").await.is_err());
+    let held_back = registry.tag_digest(&access(Some("bob")), &repository, "1").await;
+    assert!(matches!(held_back, Err(RegistryError::RateLimited { retry_after: Some(_), .. })), "{held_back:?}");
+    assert_eq!(server.paths().len(), 2);
+}

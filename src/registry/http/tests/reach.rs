@@ -79,3 +79,33 @@ async fn redirects_end_and_token_services_do_not_redirect() {
     assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{result:?}");
     assert!(!server.paths().iter().any(|path| path.contains("elsewhere")));
 }
+
+#[tokio::test]
+async fn pages_of_tags_stay_on_the_host_with_the_credentials() {
+    let link = |target: String| [("link", format!("<{target}>; rel=\"next\""))];
+    let foreign = Server::start(move |host, _| {
+        let next = format!("http://{host}/v2/team/app/tags/list?last=x");
+        (link(next), r#"{"tags":["1"]}"#).into_response()
+    })
+    .await;
+    for redirected in [false, true] {
+        let target = foreign.host.clone();
+        let server = Server::start(move |_, request| match request.headers().get("authorization") {
+            None => challenge("Basic realm=\"r\""),
+            Some(_) if redirected => {
+                let location = format!("http://{target}/v2/team/app/tags/list");
+                (StatusCode::FOUND, [("location", location)], "").into_response()
+            }
+            Some(_) => {
+                let next = format!("http://{target}/v2/team/app/tags/list?last=x");
+                (link(next), r#"{"tags":["1"]}"#).into_response()
+            }
+        })
+        .await;
+        let result = registry().tags(&access(Some("bob")), &server.repository()).await;
+        assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{result:?}");
+    }
+    let log = foreign.log.lock().unwrap();
+    assert_eq!(log.len(), 1, "only the redirect: {log:?}");
+    assert!(log.iter().all(|(_, _, authorization)| authorization.is_none()), "{log:?}");
+}

@@ -1,0 +1,98 @@
+//! Lists of tags that come in pages (distribution-spec, "Listing Tags").
+
+use reqwest::Url;
+use reqwest::header::{self, HeaderMap};
+use serde::Deserialize;
+
+use crate::registry::RegistryError;
+
+/// Longest tag (distribution-spec); longer ones cannot be asked for.
+const MAX_TAG: usize = 128;
+
+#[derive(Deserialize)]
+struct Page {
+    /// Some registries write `null` for an empty list.
+    tags: Option<Vec<String>>,
+}
+
+/// Adds the tags of a page.
+pub(super) fn collect(bytes: &[u8], host: &str, tags: &mut Vec<String>) -> Result<(), RegistryError> {
+    let refuse = |_| RegistryError::Protocol {
+        host: host.to_owned(),
+        problem: "its list of tags is not the JSON that it should be".to_owned(),
+    };
+    let page: Page = serde_json::from_slice(bytes).map_err(refuse)?;
+    tags.extend(page.tags.into_iter().flatten().filter(|tag| tag.len() <= MAX_TAG));
+    Ok(())
+}
+
+/// The next page, from `Link: <...>; rel="next"` (RFC 8288). It must be on the host that gave this one and
+/// about the same repository: anything else is a way to send us, and our credentials, elsewhere.
+pub(super) fn next(page: &Url, headers: &HeaderMap, host: &str) -> Result<Option<Url>, RegistryError> {
+    let links = headers.get_all(header::LINK).iter().filter_map(|value| value.to_str().ok());
+    let Some(target) = links.flat_map(|value| value.split(',')).find_map(next_target) else { return Ok(None) };
+    match page.join(target) {
+        Ok(next) if next.origin() == page.origin() && next.path() == page.path() && next.username().is_empty() => {
+            Ok(Some(next))
+        }
+        Ok(_) | Err(_) => Err(RegistryError::Protocol {
+            host: host.to_owned(),
+            problem: "the next page of its list of tags is on another host or of something else".to_owned(),
+        }),
+    }
+}
+
+fn next_target(link: &str) -> Option<&str> {
+    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+    let is_next = |parameter: &str| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
+    };
+    parameters.split(';').any(is_next).then_some(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_on_the_same_host_and_of_the_same_list() {
+        let page = Url::parse("https://r.example:5000/v2/team/app/tags/list?n=2").unwrap();
+        let relative = Some("https://r.example:5000/v2/team/app/tags/list?last=b&n=2");
+        let rows = [
+            (r#"</v2/team/app/tags/list?last=b&n=2>; rel="next""#, Ok(relative)),
+            (r#"</v2/team/app/tags/list?last=b&n=2>;rel=next"#, Ok(relative)),
+            (r#"</x>; rel="prev", </v2/team/app/tags/list?last=b&n=2>; rel="next""#, Ok(relative)),
+            (r#"<?last=b&n=2>; title="x"; rel="NEXT""#, Ok(relative)),
+            (r#"</v2/team/app/tags/list?last=b&n=2>; rel="prev""#, Ok(None)),
+            ("nonsense", Ok(None)),
+            (r#"<http://r.example:5000/v2/team/app/tags/list?last=b>; rel="next""#, Err(())),
+            (r#"<https://evil.example/v2/team/app/tags/list>; rel="next""#, Err(())),
+            (r#"<//evil.example/v2/team/app/tags/list>; rel="next""#, Err(())),
+            (r#"<https://r.example/v2/team/app/tags/list>; rel="next""#, Err(())),
+            (r#"<https://u@r.example:5000/v2/team/app/tags/list>; rel="next""#, Err(())),
+            (r#"</v2/other/app/tags/list?last=b>; rel="next""#, Err(())),
+            (r#"</v2/team/app/../../secret>; rel="next""#, Err(())),
+        ];
+        for (link, want) in rows {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::LINK, HeaderValue::from_static(link));
+            let found = next(&page, &headers, "r.example").map_err(drop);
+            assert_eq!(found.as_ref().map(|url| url.as_ref().map(Url::as_str)), want.as_ref().copied(), "{link}");
+        }
+    }
+
+    #[test]
+    fn a_page_may_be_empty_in_every_way() {
+        let mut tags = Vec::new();
+        for text in [r#"{"name":"a","tags":null}"#, r#"{"name":"a"}"#, r#"{"tags":[]}"#, r#"{"tags":["1","2"]}"#] {
+            collect(text.as_bytes(), "r", &mut tags).unwrap();
+        }
+        assert_eq!(tags, ["1", "2"]);
+        for text in ["", "<html>", r#"{"tags":"x"}"#, r#"{"tags":[1]}"#, r#"{"tags":[]} x"#] {
+            assert!(collect(text.as_bytes(), "r", &mut tags).is_err(), "{text}");
+        }
+    }
+}
