@@ -132,3 +132,56 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         _ => Err(TlsError::TooMany),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A certificate and its key, PEM.
+    fn pair() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(vec!["r.example".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told_when_it_is_read() {
+        let ((certificate, key), (_, other_key)) = (pair(), pair());
+        let trust = |pem: &str| TlsOptions::default().trust(pem.as_bytes());
+        let show = |certificate: &str, key: &str| TlsOptions::default().show(certificate.as_bytes(), key.as_bytes());
+        assert_eq!(trust(&certificate), Ok(()));
+        assert_eq!(trust(&certificate.repeat(MAX_CERTIFICATES + 1)), Err(TlsError::TooMany));
+        assert_eq!(trust(""), Err(TlsError::NoCertificate));
+        assert_eq!(trust(&key), Err(TlsError::NoCertificate));
+        let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert_eq!(trust(nonsense), Err(TlsError::Certificate));
+        assert_eq!(show(&certificate, &key), Ok(()));
+        assert_eq!(show(&certificate, &other_key), Err(TlsError::Mismatch));
+        assert_eq!(show(&certificate, &certificate), Err(TlsError::Key));
+        assert_eq!(show(&key, &key), Err(TlsError::NoCertificate));
+        assert_eq!(show(nonsense, &key), Err(TlsError::Certificate));
+    }
+
+    #[test]
+    fn options_are_equal_only_where_everything_is() {
+        let (certificate, key) = pair();
+        let with = |change: &dyn Fn(&mut TlsOptions)| {
+            let mut options = TlsOptions::default();
+            change(&mut options);
+            options
+        };
+        let all = [
+            TlsOptions::default(),
+            with(&TlsOptions::skip_verify),
+            with(&|options| options.trust(certificate.as_bytes()).unwrap()),
+            with(&|options| options.trust(pair().0.as_bytes()).unwrap()),
+            with(&|options| options.show(certificate.as_bytes(), key.as_bytes()).unwrap()),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(index + 1).all(|other| other.identity() != one.identity()), "row {index}");
+        }
+        assert_eq!(all[0].identity(), None);
+        assert_eq!(all[4].without_client_certificate().identity(), None);
+        let shown = format!("{:?}", all[4]);
+        assert!(!shown.contains("PRIVATE") && !shown.contains(key.lines().nth(1).unwrap()), "{shown}");
+    }
+}

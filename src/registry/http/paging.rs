@@ -63,7 +63,7 @@ mod tests {
         let relative = Some("https://r.example:5000/v2/team/app/tags/list?last=b&n=2");
         let rows = [
             (r#"</v2/team/app/tags/list?last=b&n=2>; rel="next""#, Ok(relative)),
-            (r#"</v2/team/app/tags/list?last=b&n=2>;rel=next"#, Ok(relative)),
+            ("</v2/team/app/tags/list?last=b&n=2>;rel=next", Ok(relative)),
             (r#"</x>; rel="prev", </v2/team/app/tags/list?last=b&n=2>; rel="next""#, Ok(relative)),
             (r#"<?last=b&n=2>; title="x"; rel="NEXT""#, Ok(relative)),
             (r#"</v2/team/app/tags/list?last=b&n=2>; rel="prev""#, Ok(None)),
