@@ -21,6 +21,7 @@ mod admission;
 mod case;
 mod chart;
 mod failures;
+mod fairness;
 mod formats;
 mod kubectl;
 mod lifecycle;
@@ -69,6 +70,7 @@ fn tests() -> Vec<Test> {
         formats::tests(),
         outputs::tests(),
         failures::tests(),
+        fairness::tests(),
         lifecycle::tests(),
         restart::tests(),
         kubectl::tests(),
