@@ -1,4 +1,5 @@
-//! Values of the OCI specifications: digests, references, media types, manifests.
+//! Values of the OCI specifications: digests, references, media types, manifests, and tags that are
+//! versions.
 //!
 //! Nothing here does I/O. Each type checks everything about itself when it is parsed, so that no
 //! later step compares or concatenates an unchecked string.
@@ -8,7 +9,12 @@ pub mod manifest;
 pub mod media_type;
 pub mod reference;
 mod strict_json;
+pub mod tag_selection;
+pub mod version;
+pub mod version_range;
 
 pub use digest::{Digest, Hasher};
 pub use manifest::{Descriptor, Manifest};
 pub use reference::{Reference, Repository};
+pub use tag_selection::TagSelection;
+pub use version_range::VersionRange;
