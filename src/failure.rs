@@ -99,6 +99,8 @@ impl From<RequestError> for Failure {
                 (Class::Wait, Reason::SecretInvalid)
             }
             RequestError::Image(_)
+            | RequestError::Selection(_)
+            | RequestError::TwoTags
             | RequestError::Platform(_)
             | RequestError::Transport(_)
             | RequestError::Duration { .. }
@@ -115,6 +117,7 @@ impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
         let (class, reason, retry_after) = match &error {
             RegistryError::NotFound(_) => (Class::Wait, Reason::ReferenceNotFound, None),
+            RegistryError::NoMatchingTag { .. } => (Class::Wait, Reason::NoMatchingTag, None),
             RegistryError::Unauthorized { .. } => (Class::Wait, Reason::Unauthorized, None),
             RegistryError::Forbidden { .. } => (Class::Wait, Reason::Forbidden, None),
             RegistryError::RateLimited { retry_after, .. } => (Class::Retry, Reason::RateLimited, *retry_after),

@@ -1,4 +1,5 @@
-//! Values of the OCI specifications: digests, references, media types, manifests.
+//! Values of the OCI specifications: digests, references, media types, manifests, and tags that are
+//! versions.
 //!
 //! Nothing here does I/O. Each type checks everything about itself when it is parsed, so that no
 //! later step compares or concatenates an unchecked string.
@@ -10,9 +11,14 @@ pub mod media_type;
 pub mod platform;
 pub mod reference;
 mod strict_json;
+pub mod tag_selection;
+pub mod version;
+pub mod version_range;
 
 pub use digest::{Digest, Hasher};
 pub use index::Index;
 pub use manifest::{Descriptor, Document, Manifest};
 pub use platform::Platform;
 pub use reference::{Reference, Repository};
+pub use tag_selection::TagSelection;
+pub use version_range::VersionRange;

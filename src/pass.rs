@@ -93,7 +93,8 @@ async fn steps<R: Registry>(
     // Looked at first: a place that is not ours is refused before anybody is asked for anything.
     let (held, observed) = observe(engine, request, before).await?;
     step.set("resolving the reference");
-    let pinned = registry::resolve(&engine.registry, &request.access, &request.reference).await?;
+    let pinned =
+        registry::resolve(&engine.registry, &request.access, &request.reference, request.selection.as_ref()).await?;
     match (plan::decide(request, &pinned, &observed), &before.refused) {
         (Plan::Keep, _) => Ok(Outcome { pinned, published: held.into_iter().flatten().collect(), manifest: None }),
         (Plan::Refuse, Some((_, failure))) => Err(failure.clone()),

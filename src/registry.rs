@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::Stream;
 
 use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
-use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Reference, Repository};
+use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Reference, Repository, TagSelection};
 
 pub mod address;
 mod authorization;
@@ -173,6 +173,14 @@ pub enum RegistryError {
     /// 404.
     #[error("{0} does not exist")]
     NotFound(String),
+    /// Tags, but none that is meant.
+    #[error("no tag of {repository} is a version in {range}")]
+    NoMatchingTag {
+        /// The repository.
+        repository: String,
+        /// The range.
+        range: String,
+    },
     /// 401 after whatever credentials there are were tried.
     #[error("{host} wants {wanted} for {repository}")]
     Unauthorized {
@@ -288,22 +296,45 @@ pub enum RegistryError {
     },
 }
 
-/// Settles which digest a reference means. A digest in the reference decides without any request.
+/// Settles which digest a reference means. A digest in the reference decides without any request; without
+/// a tag too, the selection chooses one of those that there are.
 pub async fn resolve<R: Registry>(
     registry: &R,
     access: &Access,
     reference: &Reference,
+    selection: Option<&TagSelection>,
 ) -> Result<Pinned, RegistryError> {
     let repository = reference.repository.clone();
     let (tag, digest) = match (&reference.digest, &reference.tag) {
         (Some(digest), tag) => (tag.clone(), digest.clone()),
         (None, tag) => {
-            let tag = tag.clone().unwrap_or_else(|| "latest".to_owned());
+            let tag = match (tag, selection) {
+                (Some(tag), _) => tag.clone(),
+                (None, Some(selection)) => select(registry, access, &repository, selection).await?,
+                (None, None) => "latest".to_owned(),
+            };
             let digest = registry.tag_digest(access, &repository, &tag).await?;
             (Some(tag), digest)
         }
     };
     Ok(Pinned { repository, tag, digest })
+}
+
+async fn select<R: Registry>(
+    registry: &R,
+    access: &Access,
+    repository: &Repository,
+    selection: &TagSelection,
+) -> Result<String, RegistryError> {
+    let tags = registry.tags(access, repository).await?;
+    let in_thread = selection.clone();
+    // A filter can cost a millisecond for each of ten thousand tags.
+    let choose = move || in_thread.select(tags.iter().map(String::as_str)).map(str::to_owned);
+    let chosen = tokio::task::spawn_blocking(choose).await.ok().flatten();
+    chosen.ok_or_else(|| RegistryError::NoMatchingTag {
+        repository: repository.to_string(),
+        range: selection.to_string(),
+    })
 }
 
 /// The manifest of a pinned digest: inside its limit, of that digest, and understood. Where the digest

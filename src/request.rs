@@ -7,10 +7,11 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::api::OCIArtifactSpec;
-use crate::api::spec::{OutputSpec, parse_duration};
+use crate::api::spec::{OutputSpec, SemverSpec, parse_duration};
 use crate::oci::platform::{ParsePlatformError, Platform};
 use crate::oci::reference::ParseReferenceError;
-use crate::oci::{Hasher, Reference};
+use crate::oci::tag_selection::TagSelectionError;
+use crate::oci::{Hasher, Reference, TagSelection};
 use crate::registry::Access;
 use crate::registry::credentials::SecretError;
 use crate::registry::tls::TlsError;
@@ -48,6 +49,8 @@ pub struct Request {
     pub object: ObjectId,
     /// What to resolve.
     pub reference: Reference,
+    /// How the tag is chosen, where the reference has none.
+    pub selection: Option<TagSelection>,
     /// Which manifest of an index is meant.
     pub platform: Option<Platform>,
     /// How to talk to the registry.
@@ -154,6 +157,12 @@ pub enum RequestError {
     /// `spec.image`.
     #[error("spec.image: {0}")]
     Image(#[from] ParseReferenceError),
+    /// `spec.semver`.
+    #[error("spec.semver.{0}")]
+    Selection(#[from] TagSelectionError),
+    /// `spec.semver` beside a tag or a digest.
+    #[error("spec.semver chooses the tag, so spec.image must have neither a tag nor a digest")]
+    TwoTags,
     /// `spec.platform`.
     #[error("spec.platform: {0}")]
     Platform(#[from] ParsePlatformError),
@@ -224,8 +233,11 @@ impl Request {
             }
         }
         let mut reference: Reference = spec.image.parse()?;
-        if reference.tag.is_none() && reference.digest.is_none() {
-            reference.tag = Some("latest".to_owned());
+        let selection = spec.semver.as_ref().map(selection).transpose()?;
+        match (&selection, reference.tag.is_some() || reference.digest.is_some()) {
+            (Some(_), true) => return Err(RequestError::TwoTags),
+            (None, false) => reference.tag = Some("latest".to_owned()),
+            (Some(_), false) | (None, true) => {}
         }
         let sub_path = match &spec.files.sub_path {
             Some(text) => EntryPath::parse(text.as_bytes()).map_err(RequestError::SubPath)?,
@@ -242,6 +254,7 @@ impl Request {
         Ok(Self {
             object,
             reference,
+            selection,
             platform,
             access: Access { keychain: referred.keychain(spec)?, transport: referred.transport(spec)? },
             interval: duration("interval", &spec.interval, Duration::from_secs(1))?,
@@ -261,6 +274,10 @@ impl Place {
             (Self::Volume { .. }, Self::ConfigMap { .. }) | (Self::ConfigMap { .. }, Self::Volume { .. }) => false,
         }
     }
+}
+
+fn selection(semver: &SemverSpec) -> Result<TagSelection, TagSelectionError> {
+    TagSelection::new(&semver.range, semver.prereleases, semver.filter.as_deref())
 }
 
 fn target(output: &OutputSpec) -> Result<Target, RequestError> {
@@ -348,6 +365,9 @@ mod tests {
                 json!({"image": "ghcr.io/a/b", "outputs": [{"name": "o", "volume": {}}, {"name": "p", "volume": {}}]}),
                 "outputs o and p",
             ),
+            (json!({"image": "ghcr.io/a/b", "semver": {"range": "newest"}}), "spec.semver.range"),
+            (json!({"image": "ghcr.io/a/b", "semver": {"range": "*", "filter": "("}}), "spec.semver.filter"),
+            (json!({"image": "ghcr.io/a/b:1", "semver": {"range": "*"}}), "neither a tag nor a digest"),
             (json!({"image": "ghcr.io/a/b", "platform": "amd64"}), "spec.platform"),
             (json!({"image": "ghcr.io/a/b", "registry": {"pullSecrets": [{"name": "s"}]}}), "Secret s"),
             (json!({"image": "ghcr.io/a/b", "registry": {"serviceAccountName": "a"}}), "ServiceAccount a"),

@@ -175,7 +175,8 @@ fn is_path_component(component: &str) -> bool {
     component.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()).filter(|run| !run.is_empty()).all(separator)
 }
 
-fn is_tag(tag: &str) -> bool {
+/// `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` (distribution-spec, "Pulling manifests").
+pub(super) fn is_tag(tag: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     tag.len() <= MAX_TAG
         && tag.bytes().next().is_some_and(word)

@@ -18,6 +18,7 @@ use crate::revision;
 tests!(resolve:
     a_tag_becomes_ready_with_the_digest_that_another_client_resolves,
     a_moved_tag_brings_its_content_and_one_event_from_old_to_new,
+    a_range_chooses_the_highest_version_and_follows_it,
     a_reader_of_current_sees_only_whole_revisions,
     a_digest_is_fetched_once_and_never_polled,
     an_unchanged_poll_is_one_head_and_no_write,
@@ -78,6 +79,39 @@ async fn a_moved_tag_brings_its_content_and_one_event_from_old_to_new(case: &mut
         Ok((count == 1).then_some(()))
     };
     wait::until(Duration::from_secs(10), "an Event that names the old and the new digest", about).await
+}
+
+async fn a_range_chooses_the_highest_version_and_follows_it(case: &mut Case) -> Result<()> {
+    let registry = case.registry("own", &Options::default()).await?;
+    let push = async |case: &mut Case, tag: &str| -> Result<String> {
+        let source = case.source(&tree(&[("version", tag)]))?;
+        case.lab.publisher.oras(&source, &[&registry.reference(&format!("app:{tag}")), "."]).await
+    };
+    for tag in ["1.0.0", "1.9.0", "latest", "2.0.0-rc.1", "2.0.0", "20250203"] {
+        push(case, tag).await?;
+    }
+    let wanted = push(case, "v1.10.0_build.7").await?;
+    case.start_operator().await?;
+    let spec = |range: &str| spec_with(&registry.reference("app"), &json!({"semver": {"range": range}}));
+    case.space.apply("app", &spec(">=1.2.0 <2.0.0")).await?;
+    let object = case.space.ready_with("app", &wanted).await?;
+    assert_eq!(text(&object, "/status/artifact/tag"), Some("v1.10.0_build.7"));
+
+    let asked = registry.all_requests()?.len();
+    case.space.poll("app").await?;
+    let polled: Vec<String> = registry.all_requests()?[asked..].iter().map(|one| one.method.clone()).collect();
+    assert_eq!(polled, ["GET", "HEAD"], "a list of tags and one digest");
+
+    let newer = push(case, "1.11.0").await?;
+    case.space.ask("app").await?;
+    let object = case.space.ready_with("app", &newer).await?;
+    assert_eq!(case.published("app")?, tree(&[("version", "1.11.0")]));
+    assert_eq!(text(&object, "/status/artifact/tag"), Some("1.11.0"));
+
+    case.space.apply("app", &spec("^7")).await?;
+    let object = case.space.refused("app", "NoMatchingTag").await?;
+    assert_eq!(artifact_digest(&object), Some(newer.as_str()), "what was published stays");
+    Ok(())
 }
 
 async fn a_reader_of_current_sees_only_whole_revisions(case: &mut Case) -> Result<()> {

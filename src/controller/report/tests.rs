@@ -27,7 +27,7 @@ async fn outcome(text: &str, fresh: bool) -> Outcome {
     let registry = FakeRegistry::default();
     let digest = registry.push_files("1", &[("a", text)]);
     let reference: Reference = "r.example/app:1".parse().unwrap();
-    let pinned = crate::registry::resolve(&registry, &Access::default(), &reference).await.unwrap();
+    let pinned = crate::registry::resolve(&registry, &Access::default(), &reference, None).await.unwrap();
     let mut manifest = crate::registry::manifest(&registry, &Access::default(), &pinned, None).await.unwrap();
     for n in 0..1000 {
         manifest.annotations.insert(format!("{ANNOTATIONS}{n}"), "\u{1b}\u{1f600}".repeat(10_000));

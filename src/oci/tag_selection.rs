@@ -1,0 +1,276 @@
+//! Which tag of a list a range of versions means. The list is foreign data: what does not fit is
+//! passed over, and the answer does not depend on the order.
+
+use regex::bytes::{Regex, RegexBuilder};
+use semver::Version;
+
+use super::reference::is_tag;
+use super::version::LooseVersion;
+use super::version_range::{ParseRangeError, VersionRange};
+
+/// Longest filter, in bytes.
+const MAX_FILTER: usize = 256;
+/// Memory of a compiled filter, and of what it keeps between searches, in bytes. The time per tag grows
+/// with it: 1 ms for the worst filter found (release build, longest tag), 1 µs for usual ones.
+const MAX_COMPILED: usize = 32 << 10;
+
+/// How a tag is chosen: the highest version in a range, among the tags a filter lets through.
+#[derive(Clone, Debug)]
+pub struct TagSelection {
+    range: VersionRange,
+    prereleases: bool,
+    filter: Option<Regex>,
+}
+
+/// Why there is no [`TagSelection`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum TagSelectionError {
+    /// The range is not one.
+    #[error("range: {0}")]
+    Range(#[from] ParseRangeError),
+    /// The filter is longer than any that people write.
+    #[error("filter: it has more than {MAX_FILTER} characters")]
+    FilterTooLong,
+    /// The filter would need too much memory.
+    #[error("filter: its repetitions make it too large; lower the numbers in braces")]
+    FilterTooLarge,
+    /// The filter is not a regular expression.
+    #[error("filter: not a regular expression: {0}")]
+    Filter(String),
+}
+
+/// For people: the range, and what else narrows it.
+impl std::fmt::Display for TagSelection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.range.to_string())?;
+        if let Some(filter) = &self.filter {
+            write!(f, " that matches {:?}", filter.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+impl TagSelection {
+    /// `filter` is a regular expression that has to match somewhere in the tag as written; `^` and `$`
+    /// anchor it. `\d`, `\w` and `(?i)` know ASCII only, as tags do. Searching takes linear time.
+    pub fn new(range: &str, prereleases: bool, filter: Option<&str>) -> Result<Self, TagSelectionError> {
+        let filter = filter.map(compile).transpose()?;
+        Ok(Self { range: range.parse()?, prereleases, filter })
+    }
+
+    /// The tag with the highest version that matches, or None.
+    ///
+    /// A tag is a version if it reads as one of three numbers after `_` is put back to `+`, as Helm writes
+    /// build metadata. `1` and `1.2` are names that publishers move, and `20250203` would be above everything.
+    /// All else is passed over: names such as `latest`, and the tags of signatures (`sha256-<hex>.sig`).
+    /// Of tags with equal versions the longest is chosen, of those the last in byte order.
+    ///
+    /// Memory does not grow with the list; the caller bounds its length.
+    pub fn select<'a>(&self, tags: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+        tags.into_iter()
+            .filter_map(|tag| Some((self.candidate(tag)?, tag)))
+            .max_by(|(version, tag), (other, than)| {
+                version.cmp_precedence(other).then_with(|| (tag.len(), tag).cmp(&(than.len(), than)))
+            })
+            .map(|(_, tag)| tag)
+    }
+
+    fn candidate(&self, tag: &str) -> Option<Version> {
+        if !is_tag(tag) {
+            return None;
+        }
+        let version = LooseVersion::parse(&tag.replace('_', "+")).ok().filter(LooseVersion::is_full)?.exact()?;
+        let wanted = self.range.matches(&version, self.prereleases)
+            && self.filter.as_ref().is_none_or(|filter| filter.is_match(tag.as_bytes()));
+        wanted.then_some(version)
+    }
+}
+
+fn compile(filter: &str) -> Result<Regex, TagSelectionError> {
+    if filter.len() > MAX_FILTER {
+        return Err(TagSelectionError::FilterTooLong);
+    }
+    let mut builder = RegexBuilder::new(filter);
+    // Tags are ASCII, so the tables of Unicode would only make the program larger.
+    builder.unicode(false).size_limit(MAX_COMPILED).dfa_size_limit(MAX_COMPILED);
+    builder.build().map_err(|error| {
+        if matches!(error, regex::Error::CompiledTooBig(_)) {
+            return TagSelectionError::FilterTooLarge;
+        }
+        // The message is a drawing over several lines; the last one has the sentence.
+        let text = error.to_string();
+        let sentence = text.lines().last().unwrap_or_default();
+        TagSelectionError::Filter(sentence.strip_prefix("error: ").unwrap_or(sentence).to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::version::ParseVersionError;
+
+    const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn selection(range: &str, prereleases: bool, filter: Option<&str>) -> TagSelection {
+        TagSelection::new(range, prereleases, filter).unwrap_or_else(|error| panic!("{range} {filter:?}: {error}"))
+    }
+
+    #[test]
+    fn highest_version_in_the_range() {
+        let rows = [
+            ("no tags", "*", "", None),
+            ("numbers, not letters", "*", "1.9.0 1.10.0 1.2.0", Some("1.10.0")),
+            ("an upper end", ">=1.2.0 <2.0.0", "1.1.0 1.9.3 2.0.0 2.1.0", Some("1.9.3")),
+            ("none fits", "^3", "1.0.0 2.0.0", None),
+            ("v is kept", "^1", "v1.0.0 v1.2.0 v2.0.0", Some("v1.2.0")),
+            ("mixed with and without v", "^1", "v1.0.0 1.2.0 v1.1.0", Some("1.2.0")),
+            ("one number is a name", "*", "7 20250203 6.9.9", Some("6.9.9")),
+            ("two numbers are a name", "1.x", "1.3 1.2.9", Some("1.2.9")),
+            ("a date with leading zeros", ">=2025.1", "2025.02.03 2025.10.01 2025.9.30", Some("2025.10.01")),
+            ("not a version", "*", "latest main 1.2.3.4 release-9.0.0 V3.0.0 1.x 3.x.x 2-_ 1.0.0", Some("1.0.0")),
+            ("only names", "*", "latest stable", None),
+            ("number too large", "*", "18446744073709551616 1.0.0", Some("1.0.0")),
+            ("a digest's digits", "*", "sha256-0123 sha512-1.0.0 1.0.0", Some("1.0.0")),
+            ("prereleases are passed over", "*", "1.0.0 1.1.0-rc.1", Some("1.0.0")),
+            ("the range asks for them", ">=1.0.0-0", "1.0.0 1.1.0-rc.1 1.1.0-rc.2", Some("1.1.0-rc.2")),
+            ("a release is above its candidates", ">=1.0.0-0", "1.1.0-rc.9 1.1.0", Some("1.1.0")),
+            ("the way Helm writes +", "^1", "1.0.0 1.2.0_linux.7", Some("1.2.0_linux.7")),
+            ("prerelease and metadata", "1.2.0-0", "1.2.0-0_b", Some("1.2.0-0_b")),
+            ("two _ are not a version", "*", "1.2.0_a_b 1.0.0", Some("1.0.0")),
+            ("exact", "1.2.3", "1.2.2 1.2.3 1.2.4", Some("1.2.3")),
+            ("a floating tag is x.0.0", ">=1.2.0", "1 1.2 1.2.3", Some("1.2.3")),
+            // Equal versions: the longest, then the last in byte order.
+            ("with v", "^1", "1.0.0 v1.0.0", Some("v1.0.0")),
+            ("metadata, longest", "^1", "1.0.0_9 1.0.0_10 1.0.0", Some("1.0.0_10")),
+            ("metadata, byte order", "^1", "1.0.0_b 1.0.0_a", Some("1.0.0_b")),
+        ];
+        for (label, range, tags, want) in rows {
+            let selection = selection(range, false, None);
+            assert_eq!(selection.select(tags.split_ascii_whitespace()), want, "{label}");
+            assert_eq!(selection.select(tags.split_ascii_whitespace().rev()), want, "{label}, backwards");
+        }
+    }
+
+    #[test]
+    fn prereleases_and_filters() {
+        let tags = "1.0.0 1.1.0-rc.1 v1.1.0 v1.2.0-rc.1 1.3.0-beta.1_arm 1.2.0-debian latest";
+        let rows = [
+            (false, None, Some("v1.1.0")),
+            (true, None, Some("1.3.0-beta.1_arm")),
+            (true, Some("^v?[0-9.]+$"), Some("v1.1.0")),
+            (false, Some("^[0-9.]+$"), Some("1.0.0")),
+            (true, Some("rc"), Some("v1.2.0-rc.1")),
+            (true, Some(r"^\d.*-rc\."), Some("1.1.0-rc.1")),
+            (true, Some("(?i)DEBIAN$"), Some("1.2.0-debian")),
+            // The tag as written: Helm's _ is no + here.
+            (true, Some("_arm$"), Some("1.3.0-beta.1_arm")),
+            (true, Some(r"\+arm$"), None),
+            // A filter adds no prereleases.
+            (false, Some("rc"), None),
+            (false, Some("latest"), None),
+            (false, Some(""), Some("v1.1.0")),
+            // Among the largest that people write.
+            (
+                true,
+                Some(
+                    r"(?i)^v?(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-(alpha|beta|rc)(\.[0-9]{1,4})?)?(_[0-9a-z.-]{1,64})?$",
+                ),
+                Some("1.3.0-beta.1_arm"),
+            ),
+        ];
+        for (prereleases, filter, want) in rows {
+            let selection = selection("*", prereleases, filter);
+            assert_eq!(selection.select(tags.split(' ')), want, "{prereleases} {filter:?}");
+        }
+    }
+
+    #[test]
+    fn tags_of_signatures_and_of_no_registry_are_passed_over() {
+        let rows = [
+            format!("sha256-{HEX}"),
+            format!("sha256-{HEX}.sig"),
+            format!("sha256-{HEX}.att"),
+            format!("sha256-{HEX}.sbom"),
+            format!("sha512-{HEX}{HEX}"),
+            "9.0.0+build".to_owned(),
+            "9.0.0/../../1".to_owned(),
+            "9.0.0\n".to_owned(),
+            " 9.0.0".to_owned(),
+            "9.0.0-\u{e9}".to_owned(),
+            format!("9.0.0-{}", "a".repeat(123)),
+            String::new(),
+        ];
+        let selection = selection("*-0", true, None);
+        for tag in &rows {
+            assert_eq!(selection.select([tag.as_str()]), None, "{tag}");
+        }
+        let longest = format!("9.0.0-{}", "a".repeat(122));
+        assert_eq!(selection.select([longest.as_str()]), Some(longest.as_str()));
+    }
+
+    #[test]
+    fn refused_selections() {
+        use TagSelectionError as E;
+        let version = |text: &str, reason| E::Range(ParseRangeError::Version { version: text.to_owned(), reason });
+        let long = "a".repeat(MAX_FILTER + 1);
+        let rows = [
+            ("newest", None, version("newest", ParseVersionError::Shape)),
+            ("*", Some(long.as_str()), E::FilterTooLong),
+            ("*", Some("(?:a{1000}){1000}"), E::FilterTooLarge),
+            ("*", Some("(rc"), E::Filter("unclosed group".to_owned())),
+            ("*", Some("a{2,1}"), E::Filter("invalid repetition count range, the start must be <= the end".to_owned())),
+        ];
+        for (range, filter, want) in rows {
+            let found = TagSelection::new(range, false, filter).map(|_| ());
+            assert_eq!(found, Err(want), "{range} {filter:?}");
+        }
+    }
+
+    /// xorshift64*, so that each run sees the same texts.
+    struct Texts(u64);
+
+    impl Texts {
+        fn next(&mut self) -> u64 {
+            self.0 ^= self.0 >> 12;
+            self.0 ^= self.0 << 25;
+            self.0 ^= self.0 >> 27;
+            self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+        }
+
+        fn below(&mut self, end: usize) -> usize {
+            usize::try_from(self.next() % end as u64).unwrap()
+        }
+
+        /// Pieces of the grammar, and any bytes at all.
+        fn text(&mut self) -> String {
+            let pieces = "1 0 2.3 1.2.3 . x * v - + , || | >= < ! ~ ^ _ rc \u{661}"
+                .split(' ')
+                .chain([" ", " - "])
+                .collect::<Vec<_>>();
+            let mut bytes = Vec::new();
+            for _ in 0..self.below(12) {
+                match self.below(8) {
+                    0 => bytes.extend(self.next().to_le_bytes()),
+                    _ => bytes.extend(pieces[self.below(pieces.len())].as_bytes()),
+                }
+            }
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
+    }
+
+    #[test]
+    fn no_text_makes_it_panic() {
+        let mut texts = Texts(0x5EED);
+        let (mut ranges, mut selected) = (0, 0);
+        for round in 0..20_000 {
+            let (range, tag) = (texts.text(), texts.text());
+            if round % 40 == 0 {
+                let _ = TagSelection::new("*", true, Some(&texts.text()));
+            }
+            let Ok(selection) = TagSelection::new(&range, true, None) else { continue };
+            ranges += 1;
+            selected += usize::from(selection.select([tag.as_str(), "2.3.1", "1.0.0", "0.0.1"]).is_some());
+        }
+        assert!(ranges > 300 && selected > 300, "the texts are near the grammar: {ranges}, {selected}");
+    }
+}

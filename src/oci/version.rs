@@ -1,0 +1,170 @@
+//! Versions as people write them: `1`, `v1.2`, `2025.02.03-rc.1`; what is left out is zero.
+//!
+//! The grammar is that of Masterminds/semver v3, which Helm and Flux use. A complete semantic version
+//! reads as the specification has it; the crate `semver` holds the value and knows precedence.
+
+use std::cmp::Ordering;
+
+use semver::{BuildMetadata, Prerelease, Version};
+
+/// Numbers of a version.
+const NUMBERS: usize = 3;
+
+/// One version of a range or a tag: one to three numbers, or a wildcard for the last of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LooseVersion {
+    /// With zero for each number that is left out or a wildcard.
+    floor: Version,
+    /// How many numbers are given, 0 to 3.
+    given: usize,
+    wildcard: bool,
+}
+
+/// Why a text is not a version, not even a loose one.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ParseVersionError {
+    /// Not numbers with dots between them.
+    #[error("a version is up to three numbers, such as 1.2 or v1.2.3-rc.1; x, X or * stands for any number")]
+    Shape,
+    /// A number that does not fit into 64 bits.
+    #[error("the largest number in a version is {}", u64::MAX)]
+    Number,
+    /// A number behind a wildcard.
+    #[error("no number can follow a wildcard; write 1.x")]
+    AfterWildcard,
+    /// What follows the dash breaks the rules of semantic versions.
+    #[error(
+        "a prerelease is letters, digits and dashes with single dots between, and its numbers have no leading zeros, such as -rc.1"
+    )]
+    Prerelease,
+    /// What follows the plus sign breaks the rules of semantic versions.
+    #[error("build metadata is letters, digits and dashes with single dots between, such as +build.5")]
+    Build,
+}
+
+impl LooseVersion {
+    /// Leading zeros are dropped from the three numbers: dates such as `2025.02.03` are in use as tags.
+    pub(super) fn parse(text: &str) -> Result<Self, ParseVersionError> {
+        let text = text.strip_prefix('v').unwrap_or(text);
+        let (text, build) = split(text, '+');
+        let (core, pre) = split(text, '-');
+        let mut numbers = [0; NUMBERS];
+        let mut given = 0;
+        let mut wildcard = false;
+        if core.split('.').count() > NUMBERS {
+            return Err(ParseVersionError::Shape);
+        }
+        for (part, number) in core.split('.').zip(&mut numbers) {
+            if matches!(part, "x" | "X" | "*") {
+                wildcard = true;
+            } else if wildcard {
+                return Err(ParseVersionError::AfterWildcard);
+            } else {
+                *number = parse_number(part)?;
+                given += 1;
+            }
+        }
+        let [major, minor, patch] = numbers;
+        let pre = pre.map_or(Ok(Prerelease::EMPTY), parse_prerelease)?;
+        let build = build.map_or(Ok(BuildMetadata::EMPTY), parse_build)?;
+        Ok(Self { floor: Version { major, minor, patch, pre, build }, given, wildcard })
+    }
+
+    /// The lowest version meant.
+    pub(super) fn floor(&self) -> &Version {
+        &self.floor
+    }
+
+    /// How many numbers are given, 0 to 3.
+    pub(super) fn given(&self) -> usize {
+        self.given
+    }
+
+    /// All three numbers are given.
+    pub(super) fn is_full(&self) -> bool {
+        self.given == NUMBERS
+    }
+
+    /// The version, unless a wildcard stands in it.
+    pub(super) fn exact(self) -> Option<Version> {
+        (!self.wildcard).then_some(self.floor)
+    }
+
+    /// How the first `count` numbers of `version` compare to ours; no prerelease is looked at.
+    pub(super) fn compare_numbers(&self, version: &Version, count: usize) -> Ordering {
+        let numbers = |v: &Version| [v.major, v.minor, v.patch].into_iter().take(count);
+        numbers(version).cmp(numbers(&self.floor))
+    }
+}
+
+fn split(text: &str, at: char) -> (&str, Option<&str>) {
+    text.split_once(at).map_or((text, None), |(before, after)| (before, Some(after)))
+}
+
+fn parse_number(text: &str) -> Result<u64, ParseVersionError> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(ParseVersionError::Shape);
+    }
+    text.parse().map_err(|_| ParseVersionError::Number)
+}
+
+// The crate takes an empty text for "none"; a dash or plus sign that nothing follows is a slip.
+
+fn parse_prerelease(text: &str) -> Result<Prerelease, ParseVersionError> {
+    let parsed = Prerelease::new(text).ok().filter(|pre| !pre.is_empty());
+    parsed.ok_or(ParseVersionError::Prerelease)
+}
+
+fn parse_build(text: &str) -> Result<BuildMetadata, ParseVersionError> {
+    let parsed = BuildMetadata::new(text).ok().filter(|build| !build.is_empty());
+    parsed.ok_or(ParseVersionError::Build)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_loosely() {
+        use ParseVersionError as E;
+        let rows = [
+            ("1", Ok("1.0.0")),
+            ("v1.2", Ok("1.2.0")),
+            ("1.2.3", Ok("1.2.3")),
+            ("2025.02.03-rc.1", Ok("2025.2.3-rc.1")),
+            ("0001", Ok("1.0.0")),
+            ("1-rc", Ok("1.0.0-rc")),
+            ("1.2.3-a-b.7+c-d.007", Ok("1.2.3-a-b.7+c-d.007")),
+            ("1.2.3+c-d", Ok("1.2.3+c-d")),
+            ("1.2.3--", Ok("1.2.3--")),
+            ("18446744073709551615", Ok("18446744073709551615.0.0")),
+            ("18446744073709551616", Err(E::Number)),
+            ("1.18446744073709551616", Err(E::Number)),
+            ("", Err(E::Shape)),
+            ("v", Err(E::Shape)),
+            ("vv1", Err(E::Shape)),
+            ("V1", Err(E::Shape)),
+            ("1.", Err(E::Shape)),
+            (".1", Err(E::Shape)),
+            ("1..2", Err(E::Shape)),
+            ("1.2.3.4", Err(E::Shape)),
+            ("+1", Err(E::Shape)),
+            ("-1", Err(E::Shape)),
+            ("1 ", Err(E::Shape)),
+            ("\u{661}", Err(E::Shape)),
+            ("latest", Err(E::Shape)),
+            ("1.x.3", Err(E::AfterWildcard)),
+            ("1.2.3-", Err(E::Prerelease)),
+            ("1.2.3-a..b", Err(E::Prerelease)),
+            ("1.2.3-01", Err(E::Prerelease)),
+            ("1.2.3-\u{e9}", Err(E::Prerelease)),
+            ("1.2.3+", Err(E::Build)),
+            ("1.2.3+a+b", Err(E::Build)),
+        ];
+        for (text, want) in rows {
+            let found = LooseVersion::parse(text).map(|loose| loose.exact().unwrap().to_string());
+            assert_eq!(found, want.map(str::to_owned), "{text}");
+        }
+        assert_eq!(LooseVersion::parse("1.x").unwrap().exact(), None);
+    }
+}
