@@ -80,7 +80,9 @@ impl Operator {
         arguments.extend(["--work-dir".to_owned(), settings.work_directory.display().to_string()]);
         arguments.extend(["--listen".to_owned(), address.clone()]);
         // Where the registries of the harness are; without it the operator does not go there.
-        arguments.extend(["--allow-cidr", "127.0.0.0/8,::1/128", "--plain-http-host", "127.0.0.1"].map(str::to_owned));
+        arguments.extend(
+            ["--allow-cidr", "127.0.0.0/8,::1/128", "--plain-http-host", "127.0.0.1,localhost"].map(str::to_owned),
+        );
         for namespace in &settings.namespaces {
             arguments.extend(["--watch-namespace".to_owned(), namespace.clone()]);
         }

@@ -19,7 +19,7 @@ const PROBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs
 /// The same for a host that is overloaded and does not say for how long.
 const OVERLOADED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Pause of those who find a probe under way.
-const BEHIND_PROBE: Duration = Duration::from_secs(2);
+const BEHIND_PROBE: Duration = Duration::from_secs(10);
 /// A request that is given up after this long without an answer counts as a failure of the host.
 const UNANSWERED: Duration = Duration::from_secs(5);
 /// Hosts are named by tenants: from this many on, those of which nothing is to be remembered are forgotten.

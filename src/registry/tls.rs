@@ -21,6 +21,8 @@ pub struct TlsOptions {
     /// PEM of a certificate chain and its key, which are known to be a pair.
     client: Option<Arc<Vec<u8>>>,
     skip_verify: bool,
+    /// Over all of the above; `None` for the default.
+    identity: Option<Digest>,
 }
 
 /// Why PEM text is no use. Never quotes it.
@@ -52,6 +54,7 @@ impl TlsOptions {
             probe.add(authority.clone()).map_err(|_| TlsError::Certificate)?;
         }
         self.authorities = Arc::new(authorities);
+        self.identity = self.compute_identity();
         Ok(())
     }
 
@@ -66,22 +69,31 @@ impl TlsOptions {
             Err(_) => return Err(TlsError::Certificate),
         }
         self.client = Some(Arc::new([certificate, b"\n", key].concat()));
+        self.identity = self.compute_identity();
         Ok(())
     }
 
     /// The same, for a host that the certificate is not meant for.
     pub(super) fn without_client_certificate(&self) -> Self {
-        Self { client: None, ..self.clone() }
+        let mut without = Self { client: None, ..self.clone() };
+        without.identity = without.compute_identity();
+        without
     }
 
     /// Accepts any certificate.
     pub fn skip_verify(&mut self) {
         self.skip_verify = true;
+        self.identity = self.compute_identity();
     }
 
     /// Tells options apart without holding keys: connections, tokens and whatever else is remembered of
     /// a host are shared only between equal ones. `None` for the default.
     pub(super) fn identity(&self) -> Option<Digest> {
+        self.identity.clone()
+    }
+
+    /// Once for each change: a bundle of authorities is long, and this is asked for with each request.
+    fn compute_identity(&self) -> Option<Digest> {
         if self.authorities.is_empty() && self.client.is_none() && !self.skip_verify {
             return None;
         }

@@ -36,6 +36,34 @@ async fn each_refusal_is_a_sentence_that_says_what_to_do(case: &mut Case) -> Res
         ("same name", json!({"image": "ghcr.io/a/b:1", "outputs": [volume("x"), volume("x")]}), "Duplicate value"),
         ("same volume", json!({"image": "ghcr.io/a/b:1", "outputs": [volume("x"), volume("y")]}), "same volume"),
         ("no image", json!({"interval": "1h"}), "spec.image"),
+        ("two tags", json!({"image": "ghcr.io/a/b:1", "semver": {"range": "*"}}), "neither a tag nor a digest"),
+        (
+            "range and digest",
+            json!({"image": format!("ghcr.io/a/b@sha256:{}", "0".repeat(64)), "semver": {"range": "*"}}),
+            "neither a tag nor a digest",
+        ),
+        ("no range", json!({"image": "ghcr.io/a/b", "semver": {}}), "spec.semver.range"),
+        ("platform", json!({"image": "ghcr.io/a/b:1", "platform": "arm64"}), "spec.platform"),
+        (
+            "no TLS and TLS",
+            json!({"image": "ghcr.io/a/b:1", "registry": {"plainHTTP": true, "caRef": {"name": "ca"}}}),
+            "plainHTTP speaks no TLS",
+        ),
+        (
+            "no TLS and a certificate",
+            json!({"image": "ghcr.io/a/b:1", "registry": {"plainHTTP": true, "clientCertificateRef": {"name": "c"}}}),
+            "plainHTTP speaks no TLS",
+        ),
+        (
+            "no check and an authority",
+            json!({"image": "ghcr.io/a/b:1", "registry": {"insecureSkipVerify": true, "caRef": {"name": "ca"}}}),
+            "accepts any certificate",
+        ),
+        (
+            "another kind",
+            json!({"image": "ghcr.io/a/b:1", "registry": {"caRef": {"kind": "Pod", "name": "ca"}}}),
+            "supported values: \"ConfigMap\", \"Secret\"",
+        ),
     ];
     for (label, spec, sentence) in rows {
         match case.space.create_artifact("refused", &spec).await {
@@ -70,5 +98,16 @@ async fn what_people_write_is_accepted(case: &mut Case) -> Result<()> {
         ensure!(outputs == Some(&files), "the default output is {outputs:?}");
         ensure!(object.data.pointer("/status/observedGeneration") == Some(&json!(-1)), "a new object looks current");
     }
+    let all = json!({
+        "image": "oci://ghcr.io/team/app", "platform": "linux/arm/v7",
+        "semver": {"range": ">=1.2.0 <2.0.0", "prereleases": true, "filter": "^v?[0-9.]+$"},
+        "registry": {
+            "pullSecrets": [{"name": "a"}], "serviceAccountName": "puller",
+            "caRef": {"name": "corp-ca"}, "clientCertificateRef": {"name": "mtls"},
+        },
+    });
+    let object = case.space.apply("accepted-whole", &all).await?;
+    let authority = object.data.pointer("/spec/registry/caRef");
+    ensure!(authority == Some(&json!({"kind": "ConfigMap", "name": "corp-ca", "key": "ca.crt"})), "{authority:?}");
     Ok(())
 }
