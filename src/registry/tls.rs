@@ -129,7 +129,7 @@ impl fmt::Debug for TlsOptions {
             .field("authorities", &self.authorities.len())
             .field("client", &self.client.is_some())
             .field("skip_verify", &self.skip_verify)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
