@@ -24,5 +24,6 @@ pub mod publish;
 pub mod registry;
 pub mod run;
 pub mod signals;
+pub mod tls;
 pub mod tools;
 pub mod wait;
