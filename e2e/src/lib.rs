@@ -25,5 +25,6 @@ pub mod registry;
 pub mod run;
 pub mod signals;
 pub mod tls;
+pub mod token_service;
 pub mod tools;
 pub mod wait;

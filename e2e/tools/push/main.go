@@ -69,21 +69,20 @@ func usage() string {
 		lines = append(lines, "  publish "+command.usage)
 	}
 	sort.Strings(lines)
-	return "usage (each also takes --username and --password, and speaks plain HTTP):\n" + strings.Join(lines, "\n")
+	return "usage (each also takes --username, --password, --ca-file, --certificate and --key; without --ca-file it\n" +
+		"speaks plain HTTP):\n" + strings.Join(lines, "\n")
 }
 
 // options holds what every subcommand understands.
 type options struct {
 	*flag.FlagSet
-	username    string
-	password    string
+	connection
 	annotations pairs
 }
 
 func newOptions(name string) *options {
 	set := &options{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), annotations: pairs{}}
-	set.StringVar(&set.username, "username", "", "user name for the registry")
-	set.StringVar(&set.password, "password", "", "password for the registry")
+	set.connection.flags(set.FlagSet)
 	set.Var(set.annotations, "annotation", "manifest annotation, key=value; may be repeated")
 	return set
 }

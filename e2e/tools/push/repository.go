@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/registry"
@@ -14,7 +15,7 @@ import (
 // The registry's access log tells our own requests from those under test by this name.
 const userAgent = "supercargo-e2e-publish"
 
-// repository opens host/name[:tag|@digest] over plain HTTP and answers it with the part behind the name.
+// repository opens host/name[:tag|@digest] and answers it with the part behind the name.
 func (o *options) repository(reference string) (*remote.Repository, string, error) {
 	parsed, err := registry.ParseReference(reference)
 	if err != nil {
@@ -24,8 +25,12 @@ func (o *options) repository(reference string) (*remote.Repository, string, erro
 	if err != nil {
 		return nil, "", err
 	}
-	repository.PlainHTTP = true
-	client := &auth.Client{Client: retry.DefaultClient, Cache: auth.NewCache()}
+	transport, err := o.transport()
+	if err != nil {
+		return nil, "", err
+	}
+	repository.PlainHTTP = o.authority == ""
+	client := &auth.Client{Client: &http.Client{Transport: retry.NewTransport(transport)}, Cache: auth.NewCache()}
 	client.SetUserAgent(userAgent)
 	if o.username != "" {
 		credential := auth.Credential{Username: o.username, Password: o.password}
