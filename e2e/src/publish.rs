@@ -66,6 +66,11 @@ impl Publisher {
         self.publish("put", directory, arguments).await
     }
 
+    /// An index over what is in the repository already; an entry reads `[os/arch[/variant]=]digest[,key=value]...`.
+    pub async fn index(&self, reference: &str, entries: &[&str]) -> Result<String> {
+        self.publish("index", self.run.directory(), &[&[reference], entries].concat()).await
+    }
+
     /// The bytes of a manifest.
     pub async fn manifest(&self, reference: &str) -> Result<String> {
         self.command("manifest").arg(reference).stdout().await
@@ -73,7 +78,12 @@ impl Publisher {
 
     /// Points another tag at what `reference` names.
     pub async fn tag(&self, reference: &str, tag: &str) -> Result<String> {
-        self.publish("tag", self.run.directory(), &[reference, tag]).await
+        self.tags(reference, &[tag]).await
+    }
+
+    /// Points so many tags at what `reference` names.
+    pub async fn tags(&self, reference: &str, tags: &[&str]) -> Result<String> {
+        self.publish("tag", self.run.directory(), &[&[reference], tags].concat()).await
     }
 
     /// The digest that a client other than the operator resolves.
