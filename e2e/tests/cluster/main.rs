@@ -26,6 +26,7 @@ mod formats;
 mod kubectl;
 mod lifecycle;
 mod outputs;
+mod registries;
 mod resolve;
 mod restart;
 mod revision;
@@ -77,6 +78,7 @@ fn tests() -> Vec<Test> {
         admission::tests(),
         chart::tests(),
         sync::tests(),
+        registries::tests(),
     ]
     .concat()
 }
