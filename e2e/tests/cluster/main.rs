@@ -31,6 +31,7 @@ mod resolve;
 mod restart;
 mod revision;
 mod sync;
+mod tls;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -79,6 +80,7 @@ fn tests() -> Vec<Test> {
         chart::tests(),
         sync::tests(),
         registries::tests(),
+        tls::tests(),
     ]
     .concat()
 }

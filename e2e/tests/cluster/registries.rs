@@ -1,31 +1,33 @@
-//! Registries as they are in the world: with a private authority, with tokens, with the referrers API; and what each costs.
+//! Registries as they are in the world: with passwords, with tokens, with the referrers API; and what each costs.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use supercargo_e2e::files::tree;
 use supercargo_e2e::http;
-use supercargo_e2e::object::condition;
 use supercargo_e2e::registry::{Auth, Options, PASSWORD, Product, Registry, Request, Transport, USERNAME};
 use supercargo_e2e::tls;
-use supercargo_e2e::token_service::TokenRequest;
+use supercargo_e2e::token_service::{IDENTITY_TOKEN, TokenRequest};
 use supercargo_e2e::wait;
 
 use crate::case::{Case, spec, spec_with, tests};
 
 tests!(registries:
     each_producer_gets_into_each_kind_of_registry_and_nobody_else_does,
-    an_unknown_authority_is_refused_before_anything_is_asked,
     a_registry_with_the_referrers_api_is_read_like_any_other,
     an_open_registry_costs_three_requests_and_one_for_each_poll,
     a_registry_with_tokens_costs_one_token_more,
     a_token_that_ends_between_polls_is_renewed_once,
     a_wrong_password_gets_no_token,
+    an_identity_token_is_exchanged_and_no_password_is_sent,
+    the_pull_secrets_of_a_service_account_are_tried,
 );
 
 /// A registry of this test with one artifact of one file in it, as `team/app:1`.
-async fn filled(case: &mut Case, options: &Options) -> Result<(Registry, String, String)> {
+pub(crate) async fn filled(case: &mut Case, options: &Options) -> Result<(Registry, String, String)> {
     let registry = case.registry("own", options).await?;
     let source = case.source(&tree(&[("file", "content")]))?;
     let image = registry.reference("team/app:1");
@@ -95,19 +97,6 @@ async fn each_producer_gets_into_each_kind_of_registry_and_nobody_else_does(case
             ensure!(answer.is_err(), "a client without a certificate got an answer: {answer:?}");
         }
     }
-    Ok(())
-}
-
-async fn an_unknown_authority_is_refused_before_anything_is_asked(case: &mut Case) -> Result<()> {
-    let options = Options { transport: Transport::Tls, auth: Auth::Password, ..Options::default() };
-    let (registry, image, _) = filled(case, &options).await?;
-    case.start_operator().await?;
-    let login = json!({"registry": {"plainHTTP": false, "pullSecrets": [{"name": "login"}]}});
-    case.space.apply("app", &spec_with(&image, &login)).await?;
-    let object = case.space.refused("app", "TLSFailed").await?;
-    let ready = condition(&object, "Ready").context("no Ready condition")?;
-    ensure!(ready.message.contains("certificate"), "the message does not name the problem: {}", ready.message);
-    assert_eq!(registry.all_requests()?, [], "something was asked of who could not be known");
     Ok(())
 }
 
@@ -209,6 +198,42 @@ async fn a_wrong_password_gets_no_token(case: &mut Case) -> Result<()> {
     ensure!(tokens.iter().all(|request| request.status == 401), "{tokens:?}");
 
     case.space.pull_secret("login", &registry.address, USERNAME, PASSWORD).await?;
+    case.space.ready_with("app", &digest).await?;
+    Ok(())
+}
+
+/// As `docker login` leaves it where a token service gives out identity tokens: a user without a password beside it.
+async fn an_identity_token_is_exchanged_and_no_password_is_sent(case: &mut Case) -> Result<()> {
+    let (registry, image, digest) = filled(case, &Options { auth: Auth::Token, ..Options::default() }).await?;
+    let entry = json!({"auth": STANDARD.encode(format!("{USERNAME}:")), "identitytoken": IDENTITY_TOKEN});
+    case.space.docker_config("login", &registry.address, &entry).await?;
+    case.start_operator().await?;
+    case.space.apply("app", &with_login(&image)).await?;
+    case.space.ready_with("app", &digest).await?;
+
+    let tokens = registry.token_service()?.requests();
+    let [request] = tokens.as_slice() else { bail!("not one request for a token: {tokens:?}") };
+    assert_eq!((request.method.as_str(), request.status, request.authorization), ("POST", 200, false));
+    for (name, value) in [
+        ("grant_type", Some("refresh_token")),
+        ("refresh_token", Some(IDENTITY_TOKEN)),
+        ("scope", Some("repository:team/app:pull")),
+        ("username", None),
+        ("password", None),
+    ] {
+        assert_eq!(request.parameter(name), value, "{name} in {request:?}");
+    }
+    Ok(())
+}
+
+async fn the_pull_secrets_of_a_service_account_are_tried(case: &mut Case) -> Result<()> {
+    let (_registry, image, digest) = filled(case, &Options { auth: Auth::Password, ..Options::default() }).await?;
+    case.space.service_account("puller", "login").await?;
+    case.start_operator().await?;
+    case.space.apply("app", &spec(&image)).await?;
+    case.space.refused("app", "Unauthorized").await?;
+    let account = json!({"registry": {"serviceAccountName": "puller"}});
+    case.space.apply("app", &spec_with(&image, &account)).await?;
     case.space.ready_with("app", &digest).await?;
     Ok(())
 }
