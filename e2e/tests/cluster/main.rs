@@ -26,6 +26,7 @@ mod formats;
 mod kubectl;
 mod lifecycle;
 mod outputs;
+mod platforms;
 mod registries;
 mod resolve;
 mod restart;
@@ -81,6 +82,7 @@ fn tests() -> Vec<Test> {
         sync::tests(),
         registries::tests(),
         tls::tests(),
+        platforms::tests(),
     ]
     .concat()
 }
