@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 
@@ -69,17 +71,17 @@ impl ControlPlane {
 
     /// Reads a stored object as etcd has it, past every admission rule.
     pub async fn stored(&self, key: &str) -> Result<serde_json::Value> {
-        let question = serde_json::json!({"key": base64(key.as_bytes())});
+        let question = serde_json::json!({"key": STANDARD.encode(key)});
         let answer = http::post_json(&self.etcd_address, "/v3/kv/range", &question.to_string()).await?;
         let answer: serde_json::Value = serde_json::from_str(&answer.body)?;
         let value = answer.pointer("/kvs/0/value").and_then(|value| value.as_str());
         let value = value.with_context(|| format!("etcd has no {key}"))?;
-        Ok(serde_json::from_slice(&from_base64(value)?)?)
+        Ok(serde_json::from_slice(&STANDARD.decode(value)?)?)
     }
 
     /// Replaces a stored object in etcd, past every admission rule.
     pub async fn store(&self, key: &str, value: &serde_json::Value) -> Result<()> {
-        let order = serde_json::json!({"key": base64(key.as_bytes()), "value": base64(value.to_string().as_bytes())});
+        let order = serde_json::json!({"key": STANDARD.encode(key), "value": STANDARD.encode(value.to_string())});
         let answer = http::post_json(&self.etcd_address, "/v3/kv/put", &order.to_string()).await?;
         ensure!(answer.status == 200, "etcd refused to store {key}: {}", answer.body);
         Ok(())
@@ -121,8 +123,8 @@ fn apiserver_arguments(directory: &Path, pki: &Pki, etcd_address: &str, port: u1
         "--advertise-address=127.0.0.1".to_owned(),
         "--endpoint-reconciler-type=none".to_owned(),
         format!("--secure-port={port}"),
-        format!("--tls-cert-file={}", pki.server_certificate.display()),
-        format!("--tls-private-key-file={}", pki.server_key.display()),
+        format!("--tls-cert-file={}", pki.server.certificate.display()),
+        format!("--tls-private-key-file={}", pki.server.key.display()),
         format!("--service-account-key-file={}", pki.service_account_public_key.display()),
         format!("--service-account-signing-key-file={}", pki.service_account_key.display()),
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_owned(),
@@ -166,16 +168,5 @@ async fn working(client: &kube::Client, manager: &Service) -> Result<Option<()>>
 fn secret() -> Result<String> {
     let mut random = [0_u8; 24];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    Ok(base64(&random).replace(['+', '/', '='], "x"))
-}
-
-/// Standard base64, through the type of Kubernetes that serializes as it.
-fn base64(bytes: &[u8]) -> String {
-    let encoded = serde_json::to_value(k8s_openapi::ByteString(bytes.to_vec())).unwrap_or_default();
-    encoded.as_str().unwrap_or_default().to_owned()
-}
-
-fn from_base64(text: &str) -> Result<Vec<u8>> {
-    let decoded: k8s_openapi::ByteString = serde_json::from_value(text.into())?;
-    Ok(decoded.0)
+    Ok(URL_SAFE_NO_PAD.encode(random))
 }

@@ -1,4 +1,4 @@
-//! A TCP forwarder in front of a registry that can be slow, and that tells how much went through.
+//! A TCP forwarder in front of a registry that can be slow, and that tells how much went through in how many connections.
 //!
 //! Only the answers are slowed down and counted: that is where the content is.
 
@@ -28,6 +28,7 @@ pub struct Gate {
 #[derive(Debug, Default)]
 struct State {
     passed: AtomicU64,
+    connections: AtomicU64,
     /// Zero is as fast as it goes.
     bytes_per_second: AtomicU64,
 }
@@ -42,6 +43,7 @@ impl Gate {
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (state, target) = (Arc::clone(&shared), target.clone());
+                state.connections.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(async move {
                     // Either side may go away at any time; that is what the tests are about.
                     let _ = forward(client, &target, &state).await;
@@ -59,6 +61,11 @@ impl Gate {
     /// Bytes of answers that went through so far.
     pub fn passed(&self) -> u64 {
         self.state.passed.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were accepted so far.
+    pub fn connections(&self) -> u64 {
+        self.state.connections.load(Ordering::Relaxed)
     }
 
     /// Waits until so many bytes of answers went through in all.
@@ -101,5 +108,24 @@ async fn forward(client: TcpStream, target: &str, state: &State) -> std::io::Res
     tokio::select! {
         done = questions => done,
         done = answers => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_connection_is_counted() {
+        let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gate = Gate::open(&target.local_addr().unwrap().to_string()).await.unwrap();
+        assert_eq!(gate.connections(), 0);
+        for count in 1..=3 {
+            let mut client = TcpStream::connect(&gate.address).await.unwrap();
+            let (mut server, _) = target.accept().await.unwrap();
+            server.write_all(b"x").await.unwrap();
+            assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 1);
+            assert_eq!(gate.connections(), count);
+        }
     }
 }

@@ -1,8 +1,18 @@
-//! Plain HTTP requests to loopback services: readiness, metrics, etcd's JSON gateway.
+//! HTTP requests to loopback services: readiness, metrics, etcd's JSON gateway.
 
 use anyhow::{Context, Result, bail};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+/// What the harness calls itself, also at the start of the names of its programs.
+const USER_AGENT: &str = "supercargo-e2e";
+
+/// Tells requests of the harness, and of the clients that it pushes with, from those under test.
+pub fn is_ours(user_agent: &str) -> bool {
+    user_agent.starts_with(USER_AGENT) || user_agent.starts_with("Helm/")
+}
 
 /// An answer; the body is text in every case that the harness meets.
 #[derive(Debug)]
@@ -12,7 +22,15 @@ pub struct Answer {
 }
 
 pub async fn get(address: &str, path: &str) -> Result<Answer> {
-    exchange(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nUser-Agent: supercargo-e2e\r\n\r\n")).await
+    exchange(TcpStream::connect(address).await?, &question(address, path)).await
+}
+
+/// The same over TLS, by the host's name or address in `address`.
+pub async fn get_tls(connector: &TlsConnector, address: &str, path: &str) -> Result<Answer> {
+    let (host, _) = address.rsplit_once(':').context("an address without a port")?;
+    let name = ServerName::try_from(host.to_owned())?;
+    let stream = connector.connect(name, TcpStream::connect(address).await?).await?;
+    exchange(stream, &question(address, path)).await
 }
 
 pub async fn post_json(address: &str, path: &str, body: &str) -> Result<Answer> {
@@ -20,12 +38,15 @@ pub async fn post_json(address: &str, path: &str, body: &str) -> Result<Answer> 
         "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}",
         body.len()
     );
-    exchange(address, &format!("{head}\r\n\r\n{body}")).await
+    exchange(TcpStream::connect(address).await?, &format!("{head}\r\n\r\n{body}")).await
+}
+
+fn question(address: &str, path: &str) -> String {
+    format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nUser-Agent: {USER_AGENT}\r\n\r\n")
 }
 
 /// HTTP/1.0: the server ends the body by closing the connection.
-async fn exchange(address: &str, request: &str) -> Result<Answer> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> Result<Answer> {
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;

@@ -24,5 +24,7 @@ pub mod publish;
 pub mod registry;
 pub mod run;
 pub mod signals;
+pub mod tls;
+pub mod token_service;
 pub mod tools;
 pub mod wait;

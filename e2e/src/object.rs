@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::runtime::wait::await_condition;
@@ -68,8 +68,7 @@ impl Space {
     /// Creates an `OCIArtifact`, or replaces the spec of one.
     pub async fn apply(&self, name: &str, spec: &Value) -> Result<DynamicObject> {
         let object = self.document(name, spec);
-        let parameters = PatchParams::apply("supercargo-e2e").force();
-        Ok(self.artifacts().patch(name, &parameters, &Patch::Apply(object)).await?)
+        Ok(self.artifacts().patch(name, &forced(), &Patch::Apply(object)).await?)
     }
 
     fn document(&self, name: &str, spec: &Value) -> Value {
@@ -161,16 +160,48 @@ impl Space {
 
     /// Makes or replaces a pull Secret for one registry.
     pub async fn pull_secret(&self, name: &str, registry: &str, username: &str, password: &str) -> Result<()> {
-        let config = json!({"auths": {registry: {"username": username, "password": password}}}).to_string();
-        let data = BTreeMap::from([(".dockerconfigjson".to_owned(), config)]);
+        self.docker_config(name, registry, &json!({"username": username, "password": password})).await
+    }
+
+    /// The same with any entry of a docker configuration.
+    pub async fn docker_config(&self, name: &str, registry: &str, entry: &Value) -> Result<()> {
+        let config = json!({"auths": {registry: entry}}).to_string();
+        self.secret(name, "kubernetes.io/dockerconfigjson", &[(".dockerconfigjson", &config)]).await
+    }
+
+    /// Makes or replaces a Secret.
+    pub async fn secret(&self, name: &str, kind: &str, data: &[(&str, &str)]) -> Result<()> {
+        let data: BTreeMap<&str, &str> = data.iter().copied().collect();
         let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
-            "type": "kubernetes.io/dockerconfigjson", "stringData": data,
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind, "stringData": data,
         });
-        let parameters = PatchParams::apply("supercargo-e2e").force();
-        self.secrets().patch(name, &parameters, &Patch::Apply(secret)).await?;
+        self.secrets().patch(name, &forced(), &Patch::Apply(secret)).await?;
         Ok(())
     }
+
+    /// Makes or replaces a ConfigMap.
+    pub async fn config_map(&self, name: &str, data: &[(&str, &str)]) -> Result<()> {
+        let data: BTreeMap<&str, &str> = data.iter().copied().collect();
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data});
+        self.config_maps().patch(name, &forced(), &Patch::Apply(map)).await?;
+        Ok(())
+    }
+
+    /// Makes or replaces a ServiceAccount whose pods pull with a Secret.
+    pub async fn service_account(&self, name: &str, pull_secret: &str) -> Result<()> {
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name},
+            "imagePullSecrets": [{"name": pull_secret}],
+        });
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.namespace);
+        accounts.patch(name, &forced(), &Patch::Apply(account)).await?;
+        Ok(())
+    }
+}
+
+/// As whom the harness applies objects.
+fn forced() -> PatchParams {
+    PatchParams::apply("supercargo-e2e").force()
 }
 
 /// A condition, whatever generation it is about.

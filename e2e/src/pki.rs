@@ -1,44 +1,89 @@
-//! The keys of one control plane: an authority, the API server's certificate and the ServiceAccount key.
+//! Certificates that only this run knows: authorities, what they sign, and the keys of a control plane.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 
-/// Paths of PEM files that only this run knows.
+/// The names of whatever serves here.
+const LOOPBACK: [&str; 2] = ["127.0.0.1", "localhost"];
+
+/// A certificate authority; its key is in memory only.
+#[derive(Debug)]
+pub struct Authority {
+    /// Its certificate, a PEM file.
+    pub certificate: PathBuf,
+    directory: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, both PEM files.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Authority {
+    /// Makes an authority that writes what it signs into `directory`, beside its own `ca.crt`.
+    ///
+    /// Two that know nothing of each other have to have different names: the certificate of a namesake is taken for one of
+    /// the authority's own with a broken signature.
+    pub fn create(directory: &Path, name: &str) -> Result<Self> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(Vec::<String>::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, name);
+        let certificate = directory.join("ca.crt");
+        fs_err::write(&certificate, params.self_signed(&key)?.pem())?;
+        Ok(Self { certificate, directory: directory.to_owned(), issuer: Issuer::new(params, key) })
+    }
+
+    /// For a server on loopback that may have more names: `server.crt` and `server.key`.
+    pub fn server(&self, name: &str, more: &[&str]) -> Result<Identity> {
+        let names: Vec<String> = LOOPBACK.iter().chain(more).map(ToString::to_string).collect();
+        self.sign("server", name, names, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// For a client: `client.crt` and `client.key`.
+    pub fn client(&self, name: &str) -> Result<Identity> {
+        self.sign("client", name, Vec::new(), ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn sign(&self, file: &str, name: &str, names: Vec<String>, usage: ExtendedKeyUsagePurpose) -> Result<Identity> {
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![usage];
+        let path = |end: &str| self.directory.join(format!("{file}.{end}"));
+        let identity = Identity { certificate: path("crt"), key: path("key") };
+        let key = KeyPair::generate()?;
+        fs_err::write(&identity.certificate, params.signed_by(&key, &self.issuer)?.pem())?;
+        fs_err::write(&identity.key, key.serialize_pem())?;
+        Ok(identity)
+    }
+}
+
+/// What a control plane needs: paths of PEM files.
 #[derive(Debug, Clone)]
 pub struct Pki {
     pub authority: PathBuf,
-    pub server_certificate: PathBuf,
-    pub server_key: PathBuf,
+    pub server: Identity,
     pub service_account_key: PathBuf,
     pub service_account_public_key: PathBuf,
 }
 
 impl Pki {
     pub fn create(directory: &Path) -> Result<Self> {
+        let authority = Authority::create(directory, "supercargo-e2e")?;
         let pki = Self {
-            authority: directory.join("ca.crt"),
-            server_certificate: directory.join("server.crt"),
-            server_key: directory.join("server.key"),
+            server: authority.server("kube-apiserver", &["kubernetes.default.svc"])?,
+            authority: authority.certificate,
             service_account_key: directory.join("service-account.key"),
             service_account_public_key: directory.join("service-account.pub"),
         };
-        let authority_key = KeyPair::generate()?;
-        let mut authority_params = CertificateParams::new(Vec::<String>::new())?;
-        authority_params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority_params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        authority_params.distinguished_name.push(DnType::CommonName, "supercargo-e2e");
-        let authority = authority_params.self_signed(&authority_key)?;
-        fs_err::write(&pki.authority, authority.pem())?;
-
-        let names = ["127.0.0.1", "localhost", "kubernetes.default.svc"].map(str::to_owned);
-        let mut params = CertificateParams::new(names.to_vec())?;
-        params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
-        let issuer = Issuer::new(authority_params, authority_key);
-        let key = KeyPair::generate()?;
-        fs_err::write(&pki.server_certificate, params.signed_by(&key, &issuer)?.pem())?;
-        fs_err::write(&pki.server_key, key.serialize_pem())?;
         let key = KeyPair::generate()?;
         fs_err::write(&pki.service_account_key, key.serialize_pem())?;
         fs_err::write(&pki.service_account_public_key, key.public_key_pem())?;

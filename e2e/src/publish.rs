@@ -5,30 +5,34 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use crate::chart;
-use crate::registry::{PASSWORD, USERNAME};
-use crate::run::Run;
+use crate::registry::{Auth, PASSWORD, Registry, Tls, USERNAME};
+use crate::run::{Invocation, Run};
 use crate::tools::Tools;
 
-/// What the program calls itself, also at the start of longer names.
-pub const USER_AGENT: &str = "supercargo-e2e-publish";
-
-/// Pushes as somebody, from some directory.
+/// Pushes as somebody, from some directory. Over plain HTTP, unless [`Publisher::to`] says otherwise.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     run: Run,
     tools: Tools,
-    credentials: bool,
+    login: bool,
+    tls: Option<Tls>,
 }
 
 impl Publisher {
     pub fn new(run: &Run, tools: &Tools) -> Self {
-        Self { run: run.clone(), tools: tools.clone(), credentials: false }
+        Self { run: run.clone(), tools: tools.clone(), login: false, tls: None }
     }
 
     /// The same with the user name and password of a private registry.
     #[must_use]
     pub fn with_credentials(&self) -> Self {
-        Self { credentials: true, ..self.clone() }
+        Self { login: true, ..self.clone() }
+    }
+
+    /// The same with whatever that registry wants: its authority, a client certificate, a user and a password.
+    #[must_use]
+    pub fn to(&self, registry: &Registry) -> Self {
+        Self { login: registry.auth != Auth::Open, tls: registry.tls.clone(), ..self.clone() }
     }
 
     /// `oras push` from inside a directory; `arguments` are its flags, the reference and the paths.
@@ -42,7 +46,7 @@ impl Publisher {
         self.publish("oras", directory, &["--config", config, reference, "."]).await
     }
 
-    /// `flux push artifact`.
+    /// `flux push artifact`. Its library asks no token service at a loopback address.
     pub async fn flux(&self, directory: &Path, reference: &str) -> Result<String> {
         self.publish("flux", directory, &[reference, "."]).await
     }
@@ -62,14 +66,24 @@ impl Publisher {
         self.publish("put", directory, arguments).await
     }
 
+    /// An index over what is in the repository already; an entry reads `[os/arch[/variant]=]digest[,key=value]...`.
+    pub async fn index(&self, reference: &str, entries: &[&str]) -> Result<String> {
+        self.publish("index", self.run.directory(), &[&[reference], entries].concat()).await
+    }
+
     /// The bytes of a manifest.
     pub async fn manifest(&self, reference: &str) -> Result<String> {
-        self.run.command(&self.tools.publish).args(["manifest", reference]).stdout().await
+        self.command("manifest").arg(reference).stdout().await
     }
 
     /// Points another tag at what `reference` names.
     pub async fn tag(&self, reference: &str, tag: &str) -> Result<String> {
-        self.publish("tag", self.run.directory(), &[reference, tag]).await
+        self.tags(reference, &[tag]).await
+    }
+
+    /// Points so many tags at what `reference` names.
+    pub async fn tags(&self, reference: &str, tags: &[&str]) -> Result<String> {
+        self.publish("tag", self.run.directory(), &[&[reference], tags].concat()).await
     }
 
     /// The digest that a client other than the operator resolves.
@@ -87,8 +101,9 @@ impl Publisher {
         let packaged = chart::helm(&self.run, &self.tools).arg("package").arg(chart.to_string_lossy());
         let said = packaged.arg("--destination").arg(out.to_string_lossy()).stdout().await?;
         let package = said.rsplit(": ").next().unwrap_or_default().trim().to_owned();
-        let push =
-            chart::helm(&self.run, &self.tools).args(["push", &package, &format!("oci://{base}"), "--plain-http"]);
+        let push = chart::helm(&self.run, &self.tools).args(["push", &package, &format!("oci://{base}")]);
+        let push = push.args(self.connection(["--username", "--password", "--ca-file", "--cert-file", "--key-file"]));
+        let push = if self.tls.is_none() { push.arg("--plain-http") } else { push };
         let output = push.output().await?;
         ensure!(output.exit.success(), "helm push failed: {}", output.stderr);
         let printed = format!("{}{}", output.stdout, output.stderr);
@@ -97,11 +112,31 @@ impl Publisher {
     }
 
     async fn publish(&self, what: &str, directory: &Path, arguments: &[&str]) -> Result<String> {
-        let mut command = self.run.command(&self.tools.publish).arg(what).directory(directory);
-        if self.credentials {
-            command = command.args(["--username", USERNAME, "--password", PASSWORD]);
+        digest_of(&self.command(what).directory(directory).args(arguments).stdout().await?)
+    }
+
+    fn command(&self, what: &str) -> Invocation {
+        let connection = self.connection(["--username", "--password", "--ca-file", "--certificate", "--key"]);
+        self.run.command(&self.tools.publish).arg(what).args(connection)
+    }
+
+    /// Who we are and whom we trust, as the flags that a program has for user, password, authority, certificate and key.
+    fn connection(&self, flags: [&str; 5]) -> Vec<String> {
+        let [username, password, authority, certificate, key] = flags;
+        let mut arguments = Vec::new();
+        let mut add = |flag: &str, value: &str| arguments.extend([flag.to_owned(), value.to_owned()]);
+        if self.login {
+            add(username, USERNAME);
+            add(password, PASSWORD);
         }
-        digest_of(&command.args(arguments).stdout().await?)
+        if let Some(tls) = &self.tls {
+            add(authority, &tls.authority.to_string_lossy());
+            if let Some(identity) = &tls.identity {
+                add(certificate, &identity.certificate.to_string_lossy());
+                add(key, &identity.key.to_string_lossy());
+            }
+        }
+        arguments
     }
 }
 

@@ -1,53 +1,111 @@
-//! A real registry (distribution) on loopback, and what its own access log says about who asked for what.
+//! A real registry on loopback, and what its own access log says about who asked for what.
+//!
+//! ```text
+//!                     ┌───────────────┐  401, realm        ┌───────────────┐
+//!   client ──TLS?───▶ │ registry      │ ·················▶ │ token service │ in the harness; only with Auth::Token,
+//!                     │ a process     │ ◀── key_set.json ──│               │ and with TLS where the registry has it
+//!                     └──────┬────────┘                    └───────────────┘
+//!                            └─▶ logs/<name>.log
+//! ```
+//!
+//! Most are distribution, which has no referrers API. Every registry with TLS has an authority of its own.
 
-use std::fmt::Write as _;
-use std::path::PathBuf;
+mod access_log;
+mod configuration;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::http;
+use crate::pki::{Authority, Identity};
 use crate::ports;
-use crate::publish;
 use crate::run::{Run, Service};
+use crate::tls;
+use crate::token_service::TokenService;
 use crate::tools::Tools;
 use crate::wait;
+pub use access_log::Request;
 
 /// The one user of a registry that wants credentials.
 pub const USERNAME: &str = "reader";
 pub const PASSWORD: &str = "let-me-in";
-/// bcrypt of [`PASSWORD`], at the lowest cost there is.
-const HTPASSWD: &str = "reader:$2b$04$E77f6cUgcGAnJ7n9EbkYvuxDuP0PWnFuu8wo1mknL3bawJ6lZjdRO\n";
 
 /// How a registry is to be.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    pub product: Product,
+    pub transport: Transport,
+    pub auth: Auth,
     /// Keep the content when the registry is stopped.
     pub durable: bool,
-    /// Refuse whoever is not [`USERNAME`].
-    pub private: bool,
     /// Take this port if it is free; any other otherwise.
     pub port: Option<u16>,
+}
+
+/// Which program.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Product {
+    /// Without the referrers API; takes every transport and authentication.
+    #[default]
+    Distribution,
+    /// With the referrers API and the right `artifactType` in it; in memory, plain and open only.
+    Referrers,
+}
+
+/// How it is talked to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Transport {
+    #[default]
+    Plain,
+    /// With a certificate of a private authority.
+    Tls,
+    /// The same, and only clients with a certificate of that authority are served.
+    MutualTls,
+}
+
+/// Whom it lets in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Auth {
+    /// Everybody.
+    #[default]
+    Open,
+    /// [`USERNAME`], by basic credentials.
+    Password,
+    /// Who brings a token of the [`TokenService`], which knows [`USERNAME`].
+    Token,
+}
+
+/// What clients have to have, where there is TLS.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The certificate of the authority, a PEM file.
+    pub authority: PathBuf,
+    /// What a client is to show, where it is to show something.
+    pub identity: Option<Identity>,
+}
+
+/// Both sides of TLS.
+struct Certificates {
+    server: Identity,
+    clients: Tls,
 }
 
 /// A registry, running or stopped; dropping it ends it.
 #[derive(Debug)]
 pub struct Registry {
     pub address: String,
+    pub auth: Auth,
+    /// `None` where it is [`Transport::Plain`].
+    pub tls: Option<Tls>,
+    token_service: Option<TokenService>,
     run: Run,
-    tools: Tools,
+    program: PathBuf,
+    arguments: Vec<String>,
     name: String,
-    config: PathBuf,
     log: PathBuf,
     service: Option<Service>,
-}
-
-/// One line of the access log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    pub method: String,
-    pub path: String,
-    pub status: u16,
 }
 
 impl Registry {
@@ -58,28 +116,35 @@ impl Registry {
             Some(_) | None => ports::free()?,
         };
         let address = format!("127.0.0.1:{port}");
-        let storage = if options.durable {
-            format!("filesystem: {{rootdirectory: '{}'}}", directory.join("content").display())
-        } else {
-            "inmemory: {}".to_owned()
+        let certificates = certificates(&directory, name, options.transport)?;
+        let token_service = match options.auth {
+            Auth::Token => {
+                let server = certificates.as_ref().map(|certificates| &certificates.server);
+                Some(TokenService::start(&configuration::key_set(&directory), server).await?)
+            }
+            Auth::Open | Auth::Password => None,
         };
-        let mut text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{{storage}, delete: {{enabled: true}}}}\n\
-             http: {{addr: '{address}', secret: supercargo-e2e}}\n"
-        );
-        if options.private {
-            fs_err::write(directory.join("htpasswd"), HTPASSWD)?;
-            let path = directory.join("htpasswd");
-            let _ = writeln!(text, "auth: {{htpasswd: {{realm: e2e, path: '{}'}}}}", path.display());
-        }
-        let config = directory.join("config.yml");
-        fs_err::write(&config, text)?;
+        let (program, arguments) = match options.product {
+            Product::Distribution => {
+                let path =
+                    configuration::write(&directory, &address, options, certificates.as_ref(), token_service.as_ref())?;
+                (&tools.registry, vec!["serve".to_owned(), path.display().to_string()])
+            }
+            Product::Referrers => {
+                let simple = options.transport == Transport::Plain && options.auth == Auth::Open && !options.durable;
+                ensure!(simple, "the registry with the referrers API is in memory, plain and open only");
+                (&tools.registry_referrers, vec!["--address".to_owned(), address.clone()])
+            }
+        };
         let mut registry = Self {
             address,
+            auth: options.auth,
+            tls: certificates.map(|certificates| certificates.clients),
+            token_service,
             run: run.clone(),
-            tools: tools.clone(),
+            program: program.clone(),
+            arguments,
             name: format!("registry-{}", name.replace('/', "-")),
-            config,
             log: PathBuf::new(),
             service: None,
         };
@@ -89,13 +154,16 @@ impl Registry {
 
     /// Starts the registry again on the same address.
     pub async fn resume(&mut self) -> Result<()> {
-        let arguments = ["serve".to_owned(), self.config.display().to_string()];
         let quiet = [("OTEL_TRACES_EXPORTER".to_owned(), "none".to_owned())];
-        let service = self.run.service(&self.name, &self.tools.registry, &arguments, &quiet).await?;
+        let service = self.run.service(&self.name, &self.program, &self.arguments, &quiet).await?;
         self.log.clone_from(&service.log);
+        let tls = self.tls.as_ref().map(|tls| tls::connector(&tls.authority, tls.identity.as_ref())).transpose()?;
         wait::until(Duration::from_secs(20), "the registry to answer", || async {
             service.check_running()?;
-            let answer = http::get(&self.address, "/v2/").await?;
+            let answer = match &tls {
+                None => http::get(&self.address, "/v2/").await?,
+                Some(tls) => http::get_tls(tls, &self.address, "/v2/").await?,
+            };
             Ok(matches!(answer.status, 200 | 401).then_some(()))
         })
         .await?;
@@ -116,32 +184,40 @@ impl Registry {
         format!("{}/{rest}", self.address)
     }
 
+    /// The token service; an error unless it is [`Auth::Token`].
+    pub fn token_service(&self) -> Result<&TokenService> {
+        self.token_service.as_ref().context("this registry wants no tokens")
+    }
+
+    /// What clients have to have; an error where it is [`Transport::Plain`].
+    pub fn tls(&self) -> Result<&Tls> {
+        self.tls.as_ref().context("this registry has no TLS")
+    }
+
     /// Everything that anyone but the harness asked of one repository, in order.
     pub fn requests(&self, repository: &str) -> Result<Vec<Request>> {
-        let log = fs_err::read_to_string(&self.log).context("reading the registry's access log")?;
         let prefix = format!("/v2/{repository}/");
-        Ok(log.lines().filter_map(parse).filter(|request| request.path.starts_with(&prefix)).collect())
+        let mut requests = self.all_requests()?;
+        requests.retain(|request| request.path.starts_with(&prefix));
+        Ok(requests)
     }
 
     /// Everything that anyone but the harness asked.
     pub fn all_requests(&self) -> Result<Vec<Request>> {
         let log = fs_err::read_to_string(&self.log).context("reading the registry's access log")?;
-        Ok(log.lines().filter_map(parse).collect())
+        Ok(access_log::read(&log))
     }
 }
 
-/// `127.0.0.1 - - [time] "HEAD /v2/a/manifests/1 HTTP/1.1" 200 0 "referrer" "agent"`, unless the agent is the harness.
-fn parse(line: &str) -> Option<Request> {
-    let mut quoted = line.split('"');
-    let (_, request, status) = (quoted.next()?, quoted.next()?, quoted.next()?);
-    let agent = quoted.nth(2)?;
-    if agent.starts_with(publish::USER_AGENT) || agent.starts_with("Helm/") || agent == "supercargo-e2e" {
-        return None;
-    }
-    let mut words = request.split(' ');
-    Some(Request {
-        method: words.next()?.to_owned(),
-        path: words.next()?.to_owned(),
-        status: status.split_ascii_whitespace().next()?.parse().ok()?,
-    })
+/// Made anew for each registry, in its directory.
+fn certificates(directory: &Path, name: &str, transport: Transport) -> Result<Option<Certificates>> {
+    let asks = match transport {
+        Transport::Plain => return Ok(None),
+        Transport::Tls => false,
+        Transport::MutualTls => true,
+    };
+    let authority = Authority::create(directory, &format!("supercargo-e2e registry {name}"))?;
+    let server = authority.server("registry", &[])?;
+    let identity = asks.then(|| authority.client(USERNAME)).transpose()?;
+    Ok(Some(Certificates { server, clients: Tls { authority: authority.certificate, identity } }))
 }

@@ -33,6 +33,7 @@ pub struct Tools {
     pub kubectl: PathBuf,
     pub helm: PathBuf,
     pub registry: PathBuf,
+    pub registry_referrers: PathBuf,
     pub publish: PathBuf,
 }
 
@@ -47,6 +48,7 @@ impl Tools {
             kubectl: shop.get(&catalog::KUBECTL).await?,
             helm: shop.get(&catalog::HELM).await?,
             registry: shop.get(&catalog::REGISTRY).await?,
+            registry_referrers: shop.get(&catalog::REGISTRY_REFERRERS).await?,
             publish: shop.get(&catalog::PUBLISH).await?,
         };
         Ok(tools)

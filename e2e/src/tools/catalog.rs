@@ -97,6 +97,16 @@ pub(super) const REGISTRY: Tool = Tool {
     found: Some(Found { in_assets: false, version_args: &["--version"], major: 3, minors: 0..=99 }),
 };
 
+/// Our own, on a library that keeps everything in memory: distribution has no referrers API.
+pub(super) const REGISTRY_REFERRERS: Tool = Tool {
+    name: "registry-referrers",
+    version: "v0.1.0",
+    module: "registry-referrers",
+    package: ".",
+    ldflags: "",
+    found: None,
+};
+
 /// Our own, on the producers' client libraries.
 pub(super) const PUBLISH: Tool =
     Tool { name: "publish", version: "v0.1.0", module: "push", package: ".", ldflags: "", found: None };

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use supercargo_e2e::archive::Archive;
 use supercargo_e2e::files::{Tree, tree};
 use supercargo_e2e::object::{artifact_digest, condition, text};
-use supercargo_e2e::registry::{Options, PASSWORD, Registry, USERNAME};
+use supercargo_e2e::registry::{Auth, Options, PASSWORD, Registry, USERNAME};
 
 use crate::case::{Case, spec, spec_with, tests};
 
@@ -65,7 +65,7 @@ async fn a_missing_tag_is_found_once_it_is_pushed(case: &mut Case) -> Result<()>
 
 /// A registry that wants a login, and a spec that uses the Secret `login` for it.
 async fn private(case: &Case) -> Result<(Registry, String, Value)> {
-    let registry = case.registry("private", &Options { private: true, ..Options::default() }).await?;
+    let registry = case.registry("private", &Options { auth: Auth::Password, ..Options::default() }).await?;
     let image = registry.reference("team/app:1");
     let spec = spec_with(&image, &json!({"registry": {"pullSecrets": [{"name": "login"}]}}));
     Ok((registry, image, spec))

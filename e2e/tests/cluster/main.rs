@@ -26,10 +26,13 @@ mod formats;
 mod kubectl;
 mod lifecycle;
 mod outputs;
+mod platforms;
+mod registries;
 mod resolve;
 mod restart;
 mod revision;
 mod sync;
+mod tls;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -77,6 +80,9 @@ fn tests() -> Vec<Test> {
         admission::tests(),
         chart::tests(),
         sync::tests(),
+        registries::tests(),
+        tls::tests(),
+        platforms::tests(),
     ]
     .concat()
 }

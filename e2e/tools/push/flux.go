@@ -17,7 +17,12 @@ func pushFlux(ctx context.Context, args []string) (string, error) {
 	if err := set.parse(args, 2, 2); err != nil {
 		return "", err
 	}
-	connection := append(oci.DefaultOptions(), crane.Insecure, crane.WithUserAgent(userAgent))
+	transport, err := set.transport()
+	if err != nil {
+		return "", err
+	}
+	// TLS is tried first, Insecure or not.
+	connection := append(oci.DefaultOptions(), crane.Insecure, crane.WithTransport(transport), crane.WithUserAgent(userAgent))
 	if set.username != "" {
 		connection = append(connection, crane.WithAuth(&authn.Basic{Username: set.username, Password: set.password}))
 	}

@@ -30,7 +30,8 @@ func commands() map[string]command {
 		"kubara":   {"kubara --name NAME --version X.Y.Z [--annotation K=V]... REPOSITORY DIR", pushKubara},
 		"raw":      {"raw [--config FILE:TYPE] [--artifact-type TYPE] [--layer FILE:TYPE[,K=V]...]... [--annotation K=V]... REF", pushRaw},
 		"put":      {"put --manifest FILE --type TYPE [--blob FILE]... REF", putManifest},
-		"tag":      {"tag REF NEWTAG", moveTag},
+		"index":    {"index [--annotation K=V]... REF [[OS/ARCH[/VARIANT]=]TAG|DIGEST[,K=V]...]...", pushIndex},
+		"tag":      {"tag REF NEWTAG...", moveTag},
 		"manifest": {"manifest REF", printManifest},
 		"resolve":  {"resolve REF", resolveReference},
 		"delete":   {"delete REF", deleteManifest},
@@ -69,21 +70,20 @@ func usage() string {
 		lines = append(lines, "  publish "+command.usage)
 	}
 	sort.Strings(lines)
-	return "usage (each also takes --username and --password, and speaks plain HTTP):\n" + strings.Join(lines, "\n")
+	return "usage (each also takes --username, --password, --ca-file, --certificate and --key; without --ca-file it\n" +
+		"speaks plain HTTP):\n" + strings.Join(lines, "\n")
 }
 
 // options holds what every subcommand understands.
 type options struct {
 	*flag.FlagSet
-	username    string
-	password    string
+	connection
 	annotations pairs
 }
 
 func newOptions(name string) *options {
 	set := &options{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), annotations: pairs{}}
-	set.StringVar(&set.username, "username", "", "user name for the registry")
-	set.StringVar(&set.password, "password", "", "password for the registry")
+	set.connection.flags(set.FlagSet)
 	set.Var(set.annotations, "annotation", "manifest annotation, key=value; may be repeated")
 	return set
 }

@@ -1,7 +1,8 @@
 //! `cargo bench-scale`: many objects on one small artifact, and what the operator makes of them.
 //!
-//! For each size: a fresh control plane with the chart installed, all objects created first, then the operator (release
+//! For each stage: a fresh control plane with the chart installed, all objects created first, then the operator (release
 //! build, one process, all namespaces) is started and watched until every object is Ready. Prints figures; decides nothing.
+//! The last stage has its objects over several repositories of one registry that wants tokens.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -23,18 +24,22 @@ use supercargo_e2e::archive::noise;
 use supercargo_e2e::chart;
 use supercargo_e2e::control_plane::ControlPlane;
 use supercargo_e2e::files::{self, Entry, Tree};
+use supercargo_e2e::gate::Gate;
 use supercargo_e2e::guardian;
 use supercargo_e2e::lab::note;
-use supercargo_e2e::object::{is_ready, resource};
+use supercargo_e2e::object::{Space, is_ready, resource};
 use supercargo_e2e::operator::{self, Operator, Profile, Settings};
 use supercargo_e2e::publish::Publisher;
-use supercargo_e2e::registry::{Options, Registry};
+use supercargo_e2e::registry::{Auth, Options, PASSWORD, Registry, USERNAME};
 use supercargo_e2e::run::Run;
 use supercargo_e2e::signals;
 use supercargo_e2e::tools::Tools;
 
-use measure::Writes;
+use measure::{Asked, Writes};
 use table::Row;
+
+/// Where the objects are.
+const NAMESPACE: &str = "default";
 
 /// Creates many objects on one 8 KiB artifact, starts the operator, and prints what it took.
 #[derive(Debug, Parser)]
@@ -43,9 +48,15 @@ struct Arguments {
     /// How many objects; one run for each number.
     #[arg(long, value_delimiter = ',', default_values_t = [200, 1000])]
     objects: Vec<usize>,
-    /// Give up on a size after this many seconds.
+    /// How many objects over ten repositories of a registry that wants tokens; 0 leaves this stage out.
+    #[arg(long, default_value_t = 1000)]
+    token_objects: usize,
+    /// Give up on a stage after this many seconds.
     #[arg(long, default_value_t = 600)]
     patience: u64,
+    /// Measure the operator without optimisation: for a look at the benchmark itself.
+    #[arg(long)]
+    dev: bool,
 }
 
 fn main() -> ExitCode {
@@ -77,37 +88,83 @@ async fn measure_all(arguments: &Arguments) -> ExitCode {
 
 async fn bench(run: &Run, arguments: &Arguments) -> Result<()> {
     let tools = Tools::get(run).await?;
-    note("building the operator (release) …");
-    let binary = operator::build(run, Profile::Release).await?;
+    note("building the operator …");
+    let profile = if arguments.dev { Profile::Dev } else { Profile::Release };
+    let binary = operator::build(run, profile).await?;
+    let tokens = Some(Stage { count: arguments.token_objects, kind: Kind::Tokens }).filter(|stage| stage.count > 0);
+    let stages = arguments.objects.iter().map(|&count| Stage { count, kind: Kind::Open }).chain(tokens);
     let mut rows = Vec::new();
-    for &count in &arguments.objects {
-        note(&format!("{count} objects …"));
-        let bench = Bench::prepare(run, &tools, &binary, count).await?;
+    for stage in stages {
+        note(&format!("{} objects{} …", stage.count, stage.kind.remark()));
+        let bench = Bench::prepare(run, &tools, &binary, stage).await?;
         rows.push(bench.measure(Duration::from_secs(arguments.patience)).await?);
     }
     table::print(&rows);
     Ok(())
 }
 
-/// One size: everything is there but the operator.
+/// What is measured at once.
+#[derive(Debug, Clone, Copy)]
+struct Stage {
+    count: usize,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// One repository of a registry that is open to everybody.
+    Open,
+    /// [`REPOSITORIES`] of one that wants tokens, behind a gate that counts connections.
+    Tokens,
+}
+
+const REPOSITORIES: usize = 10;
+
+impl Kind {
+    /// What is to be said behind the number of objects.
+    fn remark(self) -> &'static str {
+        match self {
+            Self::Open => "",
+            Self::Tokens => ", tokens",
+        }
+    }
+
+    /// Of the repositories, each with the tag `1`.
+    fn repositories(self) -> Vec<String> {
+        match self {
+            Self::Open => vec!["team/app".to_owned()],
+            Self::Tokens => (0..REPOSITORIES).map(|number| format!("team/app-{number}")).collect(),
+        }
+    }
+}
+
+/// One stage: everything is there but the operator.
 struct Bench {
     run: Run,
     control_plane: ControlPlane,
     registry: Registry,
+    gate: Option<Gate>,
     settings: Settings,
-    count: usize,
+    stage: Stage,
 }
 
 impl Bench {
-    async fn prepare(run: &Run, tools: &Tools, binary: &Path, count: usize) -> Result<Self> {
-        let name = format!("scale-{count}");
+    async fn prepare(run: &Run, tools: &Tools, binary: &Path, stage: Stage) -> Result<Self> {
+        let name = format!("scale-{}{}", stage.count, stage.kind.remark().replace(", ", "-"));
         let control_plane = ControlPlane::start(run, tools, &name).await?;
         chart::install(run, tools, &control_plane).await?;
-        let registry = Registry::start(run, tools, &name, &Options::default()).await?;
-        let image = registry.reference("team/app:1");
+        let auth = if stage.kind == Kind::Tokens { Auth::Token } else { Auth::Open };
+        let registry = Registry::start(run, tools, &name, &Options { auth, ..Options::default() }).await?;
+        let gate = match stage.kind {
+            Kind::Open => None,
+            Kind::Tokens => Some(Gate::open(&registry.address).await?),
+        };
         let source = run.subdirectory(&format!("{name}-source"))?;
         files::write(&source, &eight_kibibytes())?;
-        Publisher::new(run, tools).oras(&source, &[&image, "."]).await?;
+        let publisher = Publisher::new(run, tools).to(&registry);
+        for repository in stage.kind.repositories() {
+            publisher.oras(&source, &[&registry.reference(&format!("{repository}:1")), "."]).await?;
+        }
         let settings = Settings {
             binary: binary.to_owned(),
             kubeconfig: chart::operator_kubeconfig(run, tools, &control_plane, &name).await?,
@@ -118,22 +175,34 @@ impl Bench {
             log_filter: "info".to_owned(),
             extra: Vec::new(),
         };
-        let bench = Self { run: run.clone(), control_plane, registry, settings, count };
-        bench.create_objects(&image).await?;
+        let bench = Self { run: run.clone(), control_plane, registry, gate, settings, stage };
+        bench.create_objects().await?;
         Ok(bench)
     }
 
     fn objects(&self) -> Api<DynamicObject> {
-        Api::namespaced_with(self.control_plane.client.clone(), "default", &resource())
+        Api::namespaced_with(self.control_plane.client.clone(), NAMESPACE, &resource())
     }
 
-    async fn create_objects(&self, image: &str) -> Result<()> {
+    /// Where the operator is to find the registry.
+    fn host(&self) -> &str {
+        self.gate.as_ref().map_or(&self.registry.address, |gate| &gate.address)
+    }
+
+    async fn create_objects(&self) -> Result<()> {
+        let mut how = json!({"plainHTTP": true});
+        if self.stage.kind == Kind::Tokens {
+            let space = Space { namespace: NAMESPACE.to_owned(), client: self.control_plane.client.clone() };
+            space.pull_secret("login", self.host(), USERNAME, PASSWORD).await?;
+            how = json!({"plainHTTP": true, "pullSecrets": [{"name": "login"}]});
+        }
+        let repositories = self.stage.kind.repositories();
         let api = self.objects();
-        let create = |number: usize| {
+        let create = |(number, repository): (usize, &String)| {
             let object = json!({
                 "apiVersion": "supercargo.dev/v1alpha1", "kind": "OCIArtifact",
                 "metadata": {"name": format!("app-{number:05}")},
-                "spec": {"image": image, "interval": "1h", "registry": {"plainHTTP": true}},
+                "spec": {"image": format!("{}/{repository}:1", self.host()), "interval": "1h", "registry": how},
             });
             let api = &api;
             async move {
@@ -142,12 +211,13 @@ impl Bench {
                 anyhow::Ok(())
             }
         };
-        stream::iter(0..self.count).map(create).buffer_unordered(16).try_collect().await
+        let objects = repositories.iter().cycle().take(self.stage.count).enumerate();
+        stream::iter(objects).map(create).buffer_unordered(16).try_collect().await
     }
 
     async fn measure(self, patience: Duration) -> Result<Row> {
         let before = Writes::read(&self.control_plane.client).await?;
-        let asked_before = self.registry.all_requests()?.len();
+        let asked_before = self.asked()?;
         let started = Instant::now();
         let operator = Operator::spawn(&self.run, &self.settings).await?;
         let usage = measure::sample(operator.pid());
@@ -155,10 +225,19 @@ impl Bench {
             tokio::time::timeout(patience, self.watch(started)).await.context("not all became Ready")??;
         let after = Writes::settled(&self.control_plane.client).await?;
         let writes = after.since(&before);
-        let asked = self.registry.all_requests()?.len() - asked_before;
+        let asked = self.asked()?.since(&asked_before);
         let usage = usage.finish().await?;
         operator.service.check_running()?;
-        Ok(Row { count: self.count, first, all, usage, asked, writes })
+        Ok(Row { stage: self.stage, first, all, usage, asked, writes })
+    }
+
+    fn asked(&self) -> Result<Asked> {
+        let tokens = match self.stage.kind {
+            Kind::Open => None,
+            Kind::Tokens => Some(self.registry.token_service()?.requests().len() as u64),
+        };
+        let connections = self.gate.as_ref().map(Gate::connections);
+        Ok(Asked { requests: self.registry.all_requests()?.len() as u64, connections, tokens })
     }
 
     /// Time to the first Ready object and to all.
@@ -172,7 +251,7 @@ impl Bench {
                 first.get_or_insert_with(|| started.elapsed());
                 ready.insert(object.metadata.name.unwrap_or_default());
             }
-            if ready.len() == self.count {
+            if ready.len() == self.stage.count {
                 break;
             }
         }

@@ -17,6 +17,25 @@ pub(crate) struct Usage {
     pub(crate) cpu: Duration,
 }
 
+/// What a registry was asked, and its token service; `None` is not counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) requests: u64,
+    pub(crate) connections: Option<u64>,
+    pub(crate) tokens: Option<u64>,
+}
+
+impl Asked {
+    pub(crate) fn since(self, before: &Self) -> Self {
+        let grown = |now: Option<u64>, before: Option<u64>| Some(now? - before?);
+        Self {
+            requests: self.requests - before.requests,
+            connections: grown(self.connections, before.connections),
+            tokens: grown(self.tokens, before.tokens),
+        }
+    }
+}
+
 /// A measurement under way.
 pub(crate) struct Sampling {
     stop: oneshot::Sender<()>,

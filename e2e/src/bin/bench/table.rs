@@ -2,24 +2,35 @@
 
 use std::time::Duration;
 
-use crate::measure::{Usage, Writes};
+use crate::measure::{Asked, Usage, Writes};
+use crate::{REPOSITORIES, Stage};
 
-/// Figures of one size.
+/// Figures of one stage.
 pub(crate) struct Row {
-    pub(crate) count: usize,
+    pub(crate) stage: Stage,
     pub(crate) first: Duration,
     pub(crate) all: Duration,
     pub(crate) usage: Usage,
-    pub(crate) asked: usize,
+    pub(crate) asked: Asked,
     pub(crate) writes: Writes,
 }
 
-const AIMS: [&str; 8] = ["aim", "< 1 s", "1000 in < 8 s", "", "< 60 MiB", "", "", "<= 3"];
+const HEADER: [&str; 10] = [
+    "objects",
+    "first Ready",
+    "all Ready",
+    "peak RSS",
+    "private",
+    "CPU",
+    "registry req./obj.",
+    "API writes/obj.",
+    "connections/obj.",
+    "tokens/obj.",
+];
+const AIMS: [&str; 10] = ["aim", "< 1 s", "1000 in < 8 s", "", "< 60 MiB", "", "", "<= 3", "", ""];
 
 pub(crate) fn print(rows: &[Row]) {
-    let header =
-        ["objects", "first Ready", "all Ready", "peak RSS", "private", "CPU", "registry req./obj.", "API writes/obj."];
-    let mut lines = vec![header.map(str::to_owned)];
+    let mut lines = vec![HEADER.map(str::to_owned)];
     lines.extend(rows.iter().map(line));
     lines.push(AIMS.map(str::to_owned));
     println!();
@@ -41,22 +52,27 @@ pub(crate) fn print(rows: &[Row]) {
     println!("again. Requests are of the registry's access log, writes of the API server's own counters:");
     for row in rows {
         let writes: Vec<String> = row.writes.0.iter().map(|(what, count)| format!("{count} {what}")).collect();
-        println!("  {} objects: {}", row.count, writes.join(", "));
+        println!("  {} objects{}: {}", row.stage.count, row.stage.kind.remark(), writes.join(", "));
     }
+    println!(
+        "With tokens the objects are over {REPOSITORIES} repositories of one host; connections are those to the registry."
+    );
 }
 
-fn line(row: &Row) -> [String; 8] {
+fn line(row: &Row) -> [String; 10] {
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    let per_object = |count: u64| format!("{:.2}", count as f64 / row.count.max(1) as f64);
+    let per_object = |count: u64| format!("{:.2}", count as f64 / row.stage.count.max(1) as f64);
     let mebibytes = |kib: u64| format!("{} MiB", kib.div_ceil(1024));
     [
-        row.count.to_string(),
+        format!("{}{}", row.stage.count, row.stage.kind.remark()),
         format!("{:.2} s", row.first.as_secs_f64()),
         format!("{:.2} s", row.all.as_secs_f64()),
         mebibytes(row.usage.peak_rss_kib),
         mebibytes(row.usage.private_kib),
         format!("{:.2} s", row.usage.cpu.as_secs_f64()),
-        per_object(row.asked as u64),
+        per_object(row.asked.requests),
         per_object(row.writes.total()),
+        row.asked.connections.map(per_object).unwrap_or_default(),
+        row.asked.tokens.map(per_object).unwrap_or_default(),
     ]
 }
