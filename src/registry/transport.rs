@@ -14,7 +14,7 @@ use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, Response, Url, redirect};
 use tracing::Instrument;
 
-use super::budget::{Budget, Ended};
+use super::budget::Budget;
 use super::egress::Egress;
 use super::tls::TlsOptions;
 use super::{RegistryError, Transport, TransportId};
@@ -132,11 +132,9 @@ impl Client {
                 Ok(response)
             }
             Err(error) => {
-                let error = self::error(&host, &error);
-                let dead =
-                    if let RegistryError::Unavailable { problem, .. } = &error { Some(problem.clone()) } else { None };
-                permit.ended(&dead.map_or(Ended::Neither, Ended::Dead));
-                Err(error)
+                let told = self::error(&host, &error);
+                permit.ended(&answer::lack_of_one(&error, &told));
+                Err(told)
             }
         }
     }

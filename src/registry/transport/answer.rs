@@ -43,6 +43,18 @@ pub(super) fn ended(response: &Response) -> Ended {
     }
 }
 
+/// What the lack of an answer says about the host: something, where no connection came about or nothing
+/// was heard on it. A connection that is broken off may be the fault of who asked, a registry that
+/// wants a client certificate does so.
+pub(super) fn lack_of_one(error: &reqwest::Error, told: &RegistryError) -> Ended {
+    if let RegistryError::Unavailable { problem, .. } = told
+        && (error.is_connect() || error.is_timeout())
+    {
+        return Ended::Dead(problem.clone());
+    }
+    Ended::Neither
+}
+
 /// `Retry-After` in both its forms (RFC 9110 section 10.2.3), clamped. A date is taken relative to
 /// the answer's own `Date`, so that no clock but the registry's matters.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
