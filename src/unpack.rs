@@ -46,7 +46,7 @@ pub enum UnpackError {
         problem: String,
     },
     /// A compression or archive that is not supported.
-    #[error("layer {layer}: {format} is not supported yet")]
+    #[error("layer {layer} is compressed by {format}; tar, tar+gzip and tar+zstd are supported")]
     Unsupported {
         /// Short digest of the layer.
         layer: String,

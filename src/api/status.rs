@@ -178,7 +178,7 @@ reasons! {
     /// The index has no manifest for spec.platform, or several and no platform is named.
     PlatformNotFound: "Set spec.platform to one of those that the message names.",
     /// The artifact has a form that is not supported.
-    UnsupportedFormat: "Push it as a tar, tar+gzip or plain file layer under a single manifest.",
+    UnsupportedFormat: "Push it as a tar, tar+gzip, tar+zstd or plain file layer.",
     /// Bytes do not have the digest or size that names them.
     DigestMismatch: "Look for a broken or hostile registry, mirror or proxy on the way.",
     /// A limit would be exceeded.

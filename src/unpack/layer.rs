@@ -49,6 +49,9 @@ pub(super) fn action(manifest: &Manifest, layer: &Descriptor, compression: Compr
         None => None,
     };
     if annotation(UNPACK) == Some("true") {
+        if let Compression::Unsupported(format) = compression {
+            return Err(UnpackError::Unsupported { layer: layer.digest.short(), format });
+        }
         let content_digest = match annotation(CONTENT_DIGEST) {
             Some(text) => Some(text.parse().map_err(|_| UnpackError::ContentDigest { layer: layer.digest.short() })?),
             None => None,
@@ -62,7 +65,12 @@ pub(super) fn action(manifest: &Manifest, layer: &Descriptor, compression: Compr
         return Ok(Action::File(title));
     }
     let path = made_name(manifest, layer)?;
-    if media_type::says_tar(&layer.media_type) || compression != Compression::None {
+    let says_tar = media_type::says_tar(&layer.media_type);
+    if let Compression::Unsupported(format) = compression {
+        let unsupported = UnpackError::Unsupported { layer: layer.digest.short(), format };
+        return if says_tar { Err(unsupported) } else { Ok(Action::File(path)) };
+    }
+    if says_tar || compression != Compression::None {
         return Ok(Action::ExtractIfTar(Extract { title: EntryPath::root(), content_digest: None }, path));
     }
     Ok(Action::File(path))

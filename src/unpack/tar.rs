@@ -26,11 +26,10 @@ pub(super) fn extract(
 ) -> Result<(), UnpackError> {
     let limits = tree.limits();
     let limit = limit_for(limits.extracted_bytes, limits.entries);
-    let decoder = Decoder::new(blob, compression, limit, how.content_digest.is_some(), stop.clone())
-        .ok_or_else(|| UnpackError::Unsupported { layer: layer.to_owned(), format: "zstd compression" })?;
     let broken = |error: io::Error| {
         if stop.is_cancelled() { UnpackError::Stopped } else { broken(layer, limits.extracted_bytes, &error) }
     };
+    let decoder = Decoder::new(blob, compression, limit, how.content_digest.is_some(), stop.clone()).map_err(broken)?;
     let mut archive = Archive::new(decoder);
     let mut extensions = Extensions::default();
     for entry in archive.entries().map_err(broken)?.raw(true) {
@@ -57,8 +56,7 @@ pub(super) fn extract(
 
 /// True where the decompressed bytes start with a tar header, or with the end of an empty tar.
 pub(super) fn is_tar(blob: impl Read, compression: Compression) -> io::Result<bool> {
-    // Zstd is no reason to take the bytes for a plain file: extraction says that it is unsupported.
-    let Some(mut decoder) = Decoder::new(blob, compression, 1 << 20, false, Stop::new()) else { return Ok(true) };
+    let mut decoder = Decoder::new(blob, compression, 1 << 20, false, Stop::new())?;
     let mut header = tar::Header::new_old();
     if fill(&mut decoder, header.as_mut_bytes())? != header.as_bytes().len() {
         return Ok(false);

@@ -378,8 +378,41 @@ fn a_pass_that_is_given_up_stops_in_the_middle_of_a_file() {
 }
 
 #[test]
-fn zstd_is_named_as_unsupported_not_as_broken() {
-    let bytes = [0x28, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0];
-    let result = unpack_layers(vec![layer(&bytes, FLUX, &json!({}))], ".", Limits::default());
-    assert!(matches!(result, Err(UnpackError::Unsupported { .. })), "{result:?}");
+fn zstd_is_read_in_frames_and_inside_its_window() {
+    let mut tar = Vec::new();
+    file(&mut tar, "a", &[7; 100_000]);
+    let tar = finished(tar);
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    let skippable = [0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4];
+    let (first, second) = tar.split_at(50_000);
+    let unpack = |bytes: &[u8]| unpack_layers(vec![layer(bytes, FLUX, &json!({}))], ".", Limits::default());
+    let good = [
+        ("one frame", zstd(&tar)),
+        ("two frames", [zstd(first), zstd(second)].concat()),
+        ("a skippable one first", [&skippable, zstd(&tar).as_slice()].concat()),
+    ];
+    for (label, bytes) in good {
+        assert!(unpack(&bytes).is_ok(), "{label}: {:?}", unpack(&bytes));
+    }
+    let mut wide = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    wide.window_log(28).unwrap();
+    wide.write_all(&tar).unwrap();
+    let whole = zstd(&tar);
+    let bad = [
+        ("cut off", whole[..whole.len() - 3].to_vec()),
+        ("something behind", [whole.as_slice(), b"x"].concat()),
+        ("a wide window", wide.finish().unwrap()),
+        ("nothing inside", vec![0x28, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0]),
+    ];
+    for (label, bytes) in bad {
+        assert!(matches!(unpack(&bytes), Err(UnpackError::Archive { .. })), "{label}: {:?}", unpack(&bytes));
+    }
+}
+
+#[test]
+fn other_compressions_are_named_where_an_archive_is_meant() {
+    let xz = [0xfd, b'7', b'z', b'X', b'Z', 0, 0, 0];
+    let result = unpack_layers(vec![layer(&xz, FLUX, &json!({}))], ".", Limits::default());
+    assert!(matches!(result, Err(UnpackError::Unsupported { format: "xz", .. })), "{result:?}");
+    assert!(unpack_layers(vec![layer(&xz, "application/x-xz", &json!({}))], ".", Limits::default()).is_ok());
 }
