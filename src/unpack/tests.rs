@@ -380,7 +380,7 @@ fn a_pass_that_is_given_up_stops_in_the_middle_of_a_file() {
 #[test]
 fn zstd_is_read_in_frames_and_inside_its_window() {
     let mut tar = Vec::new();
-    file(&mut tar, "a", &[7; 100_000]);
+    file(&mut tar, "a", &vec![7; 100_000]);
     let tar = finished(tar);
     let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
     let skippable = [0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4];
