@@ -96,7 +96,7 @@ pub async fn fetch<R: Registry>(
     if layer.size > limit {
         return Err(BlobError::TooLarge { layer: layer.digest.short(), size: layer.size, limit });
     }
-    let mut body = registry.blob(access, approved.pinned().repository(), layer).await?;
+    let mut body = registry.blob(access, approved.pinned().repository(), layer, 0).await?.stream;
     let (spool, path) = nameless_file(scratch, layer)?.into_parts();
     // Each write to a tokio file is a trip to another thread: few and large ones.
     let buffer = usize::try_from(layer.size).unwrap_or(BUFFER).min(BUFFER);

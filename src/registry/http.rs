@@ -13,8 +13,8 @@ use super::address::AddressPolicy;
 use super::authorization::{Authorizations, Key, unauthorized};
 use super::challenge::Challenge;
 use super::credentials::Credential;
-use super::transport::{self, Client, MAX_REDIRECTS, Sent, body, refused};
-use super::{Access, BlobStream, RawManifest, Registry, RegistryError};
+use super::transport::{self, Client, MAX_REDIRECTS, Manner, Sent, body, refused};
+use super::{Access, BlobBody, RawManifest, Registry, RegistryError, Right};
 use crate::metrics::Metrics;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Repository, media_type};
@@ -66,7 +66,7 @@ impl HttpRegistry {
                 operation: call.operation(),
                 redirects: MAX_REDIRECTS,
             };
-            let response = self.client.send(sent).await?;
+            let response = self.client.send_as(sent, call.manner()).await?;
             if response.status() == StatusCode::UNAUTHORIZED {
                 // One answer a request: a registry that never accepts must not keep us here.
                 let challenge = (!answered).then(|| challenge_of(response.headers())).flatten();
@@ -77,7 +77,7 @@ impl HttpRegistry {
                 answered = true;
                 continue;
             }
-            if response.status().is_success() {
+            if response.status().is_success() || call.settles(response.status()) {
                 return Ok(response);
             }
             return Err(match response.status().as_u16() {
@@ -96,6 +96,8 @@ struct Call<'a> {
     repository: &'a Repository,
     method: Method,
     item: Item<'a>,
+    /// The first byte that is wanted.
+    from: u64,
 }
 
 /// What a registry is asked for.
@@ -107,7 +109,7 @@ enum Item<'a> {
 
 impl<'a> Call<'a> {
     fn get(access: &'a Access, repository: &'a Repository, item: Item<'a>) -> Self {
-        Self { access, repository, method: Method::GET, item }
+        Self { access, repository, method: Method::GET, item, from: 0 }
     }
 
     fn url(&self) -> Result<Url, RegistryError> {
@@ -136,7 +138,25 @@ impl<'a> Call<'a> {
         match self.item {
             Item::Tag(_) => "resolve",
             Item::Manifest(_) => "manifest",
+            Item::Blob(_) if self.method == Method::HEAD => "blob_right",
             Item::Blob(_) => "blob",
+        }
+    }
+
+    /// A registry that sends us on to its store has decided; the store's URL is often good for GET only.
+    fn manner(&self) -> Manner {
+        Manner { from: self.from, stay: self.method == Method::HEAD && matches!(self.item, Item::Blob(_)) }
+    }
+
+    /// Statuses that are an answer beside success.
+    fn settles(&self, status: StatusCode) -> bool {
+        match self.item {
+            Item::Blob(_) if self.method == Method::HEAD => {
+                let no_head = matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED);
+                status.is_redirection() || no_head
+            }
+            Item::Blob(_) => self.from > 0 && status == StatusCode::RANGE_NOT_SATISFIABLE,
+            Item::Tag(_) | Item::Manifest(_) => false,
         }
     }
 
@@ -185,12 +205,27 @@ impl Registry for HttpRegistry {
         access: &Access,
         repository: &Repository,
         descriptor: &Descriptor,
-    ) -> Result<BlobStream, RegistryError> {
-        let call = Call::get(access, repository, Item::Blob(&descriptor.digest));
+        from: u64,
+    ) -> Result<BlobBody, RegistryError> {
+        let call = Call { from, ..Call::get(access, repository, Item::Blob(&descriptor.digest)) };
         let response = self.request(&call).await?;
         let (host, what, size) = (repository.host().to_owned(), call.what(), descriptor.size);
+        let from = match response.status() {
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                return Ok(BlobBody { from, stream: Box::pin(futures::stream::empty()) });
+            }
+            StatusCode::PARTIAL_CONTENT if from > 0 => {
+                let sent = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+                if !sent.is_some_and(|sent| is_rest(sent, from, size)) {
+                    let problem = format!("another range than bytes {from} to {size} of {what}");
+                    return Err(RegistryError::Protocol { host, problem });
+                }
+                from
+            }
+            _ => 0,
+        };
         let metrics = self.client.metrics();
-        let mut seen = 0_u64;
+        let mut seen = from;
         let stream = response.bytes_stream().map(move |chunk| {
             let chunk = chunk.map_err(|error| transport::error(&host, &error))?;
             seen = seen.saturating_add(chunk.len() as u64);
@@ -200,8 +235,40 @@ impl Registry for HttpRegistry {
             }
             Ok(chunk)
         });
-        Ok(Box::pin(stream))
+        Ok(BlobBody { from, stream: Box::pin(stream) })
     }
+
+    async fn may_read_blob(
+        &self,
+        access: &Access,
+        repository: &Repository,
+        descriptor: &Descriptor,
+    ) -> Result<Right, RegistryError> {
+        let get = Call::get(access, repository, Item::Blob(&descriptor.digest));
+        let response = self.request(&Call { method: Method::HEAD, ..get }).await?;
+        let length = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(match response.status() {
+            // The way to a store. The others are also the way to a page where one logs in.
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => Right::Granted,
+            // A success with another length is about something else, such as that page.
+            status if status.is_success() && length.is_none_or(|length: u64| length == descriptor.size) => {
+                Right::Granted
+            }
+            _ => Right::Untold,
+        })
+    }
+}
+
+/// True where a Content-Range (RFC 9110 section 14.4) is everything from `from` on of `size` bytes.
+fn is_rest(content_range: &str, from: u64, size: u64) -> bool {
+    let rest = || {
+        let (range, total) = content_range.trim().strip_prefix("bytes ")?.split_once('/')?;
+        let (start, end) = range.split_once('-')?;
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        let is_size = |total: &str| total == "*" || number(total) == Some(size);
+        Some(number(start)? == from && number(end)? < size && is_size(total.trim()))
+    };
+    rest().unwrap_or(false)
 }
 
 fn challenge_of(headers: &HeaderMap) -> Option<Challenge> {

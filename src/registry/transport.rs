@@ -44,6 +44,15 @@ pub(super) struct Sent {
     pub(super) redirects: usize,
 }
 
+/// What a request for a blob has beside others.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Manner {
+    /// The first byte that is wanted.
+    pub(super) from: u64,
+    /// A redirect that leaves the registry, or need not come to the same thing, is the answer and not followed.
+    pub(super) stay: bool,
+}
+
 impl Client {
     /// Fails where the system has no CA certificates or the TLS provider cannot be set up.
     pub(super) fn new(metrics: Arc<Metrics>, addresses: AddressPolicy) -> Result<Self, reqwest::Error> {
@@ -65,12 +74,21 @@ impl Client {
     }
 
     /// Sends, follows redirects, and names what went wrong.
-    pub(super) async fn send(&self, mut sent: Sent) -> Result<Response, RegistryError> {
+    pub(super) async fn send(&self, sent: Sent) -> Result<Response, RegistryError> {
+        self.send_as(sent, Manner::default()).await
+    }
+
+    /// The same in the manner of a blob.
+    pub(super) async fn send_as(&self, mut sent: Sent, manner: Manner) -> Result<Response, RegistryError> {
         for _ in 0..=sent.redirects {
-            let response = self.send_once(&sent).await?;
+            let response = self.send_once(&sent, manner.from).await?;
             let Some(next) = redirect_target(&response)? else { return Ok(response) };
+            let leaves = next.origin() != sent.url.origin();
+            if manner.stay && (leaves || !matches!(response.status().as_u16(), 307 | 308)) {
+                return Ok(response);
+            }
             // Credentials are for who they were meant for: scheme, host and port.
-            if next.origin() != sent.url.origin() {
+            if leaves {
                 sent.authorization = None;
             }
             sent.url = next;
@@ -79,7 +97,7 @@ impl Client {
         Err(RegistryError::Protocol { host: authority(&sent.url), problem })
     }
 
-    async fn send_once(&self, sent: &Sent) -> Result<Response, RegistryError> {
+    async fn send_once(&self, sent: &Sent, from: u64) -> Result<Response, RegistryError> {
         let host = authority(&sent.url);
         // A literal address is dialled without a look-up, so the resolver does not see it.
         if let Some(address) = literal(&sent.url) {
@@ -91,6 +109,9 @@ impl Client {
         let mut request = request.header(header::ACCEPT, sent.accept);
         if let Some(value) = &sent.authorization {
             request = request.header(header::AUTHORIZATION, value);
+        }
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
         }
         let result = request.send().await;
         let code = result.as_ref().map_or(0, |response| response.status().as_u16());
