@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::timeout::TimeoutLayer;
 
-use super::{Fatal, LimitArguments, NamedPath};
+use super::{CacheArguments, Fatal, LimitArguments, NamedPath};
+use crate::blob::Cache;
 use crate::controller::Readiness;
 use crate::metrics::Metrics;
 use crate::pass::Engine;
@@ -56,6 +57,8 @@ pub(super) struct Arguments {
     open_networks: Vec<ipnet::IpNet>,
     #[command(flatten)]
     limits: LimitArguments,
+    #[command(flatten)]
+    cache: CacheArguments,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
@@ -75,6 +78,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
     let shutdown = CancellationToken::new();
     let readiness = Arc::new(Readiness::default());
     tokio::spawn(cancel_on_signal(shutdown.clone()));
+    tokio::spawn(engine.cache.clone().expire());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %arguments.listen, "started");
     let server = crate::server::serve(listener, Arc::clone(&metrics), Arc::clone(&readiness), shutdown.clone());
     let controller =
@@ -98,14 +102,17 @@ fn engine(arguments: &Arguments, client: kube::Client, metrics: &Arc<Metrics>) -
         volumes.insert(name.clone(), Arc::new(volume));
     }
     let work = Volume::open(&arguments.work_dir)
+        .map(Arc::new)
         .map_err(Fatal::during(&format!("--work-dir {}", arguments.work_dir.display())))?;
     let addresses = AddressPolicy::new(arguments.open_networks.clone(), api_server());
     let registry =
         HttpRegistry::new(Arc::clone(metrics), addresses).map_err(Fatal::during("the HTTP client cannot be set up"))?;
+    let cache = Cache::open(volumes.values().chain([&work]), arguments.cache.limits(), metrics);
     Ok(Engine {
         registry,
-        outputs: Outputs::new(volumes, Arc::new(work), ConfigMaps::Cluster(client), Arc::clone(metrics)),
+        outputs: Outputs::new(volumes, work, ConfigMaps::Cluster(client), Arc::clone(metrics)),
         limits: arguments.limits.limits(),
+        cache,
         turns: Turns::default(),
         unpacking: super::unpacking_permits(),
         progress: None,
