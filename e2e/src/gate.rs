@@ -1,4 +1,4 @@
-//! A TCP forwarder in front of a registry that can be slow, and that tells how much went through.
+//! A TCP forwarder in front of a registry that can be slow, can break, and tells how much went through.
 //!
 //! Only the answers are slowed down and counted: that is where the content is.
 
@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -30,6 +31,7 @@ struct State {
     passed: AtomicU64,
     /// Zero is as fast as it goes.
     bytes_per_second: AtomicU64,
+    cut: Notify,
 }
 
 impl Gate {
@@ -54,6 +56,11 @@ impl Gate {
     /// Limits each connection; zero takes the limit away.
     pub fn throttle(&self, bytes_per_second: u64) {
         self.state.bytes_per_second.store(bytes_per_second, Ordering::Relaxed);
+    }
+
+    /// Breaks every connection that there is; new ones are let through.
+    pub fn cut(&self) {
+        self.state.cut.notify_waiters();
     }
 
     /// Bytes of answers that went through so far.
@@ -101,5 +108,6 @@ async fn forward(client: TcpStream, target: &str, state: &State) -> std::io::Res
     tokio::select! {
         done = questions => done,
         done = answers => done,
+        () = state.cut.notified() => Ok(()),
     }
 }

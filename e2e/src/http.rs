@@ -15,6 +15,10 @@ pub async fn get(address: &str, path: &str) -> Result<Answer> {
     exchange(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nUser-Agent: supercargo-e2e\r\n\r\n")).await
 }
 
+pub async fn delete(address: &str, path: &str) -> Result<Answer> {
+    exchange(address, &format!("DELETE {path} HTTP/1.0\r\nHost: {address}\r\nUser-Agent: supercargo-e2e\r\n\r\n")).await
+}
+
 pub async fn post_json(address: &str, path: &str, body: &str) -> Result<Answer> {
     let head = format!(
         "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}",

@@ -18,6 +18,7 @@
 )]
 
 mod admission;
+mod cache;
 mod case;
 mod chart;
 mod failures;
@@ -69,6 +70,7 @@ fn tests() -> Vec<Test> {
         formats::tests(),
         outputs::tests(),
         failures::tests(),
+        cache::tests(),
         lifecycle::tests(),
         restart::tests(),
         kubectl::tests(),
