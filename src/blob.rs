@@ -2,22 +2,35 @@
 //!
 //! No decoder ever reads from the network. A decoder stops at the end of *its* stream, so a digest
 //! that is checked when the *transport's* stream ends is not checked at all.
+//!
+//! Many may want one layer: one of them downloads it, the others find it in the [`Cache`], once the
+//! registry has said that they may read it too and its bytes have been hashed again.
 
 use std::io::Seek;
+use std::sync::Arc;
 
-use futures::StreamExt;
 use rustix::fs::{AtFlags, Mode};
-use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
 
-use crate::oci::{Descriptor, Hasher};
-use crate::registry::{Access, Registry, RegistryError};
+use crate::oci::Descriptor;
+use crate::registry::{Access, Registry, RegistryError, Right};
 use crate::storage::{self, During, Scratch, StorageError};
 use crate::trust::Approved;
 
-/// Most bytes collected before they are written.
-const BUFFER: usize = 256 * 1024;
+mod cache;
+mod download;
+mod flight;
+mod store;
 
-/// A complete layer in a file without a name: its size and digest are those of the descriptor.
+pub use cache::{Cache, CacheLimits};
+pub use store::ContentStore;
+
+use store::Key;
+
+/// How often a kept layer that was changed is replaced, before a download is for the asker alone.
+const TRIES: u32 = 2;
+
+/// A complete layer in a file that is open: its size and digest are those of the descriptor.
 #[derive(Debug)]
 pub struct VerifiedBlob {
     file: fs_err::File,
@@ -73,6 +86,9 @@ pub enum BlobError {
         /// Bytes that the descriptor promises.
         wanted: u64,
     },
+    /// A task of ours did not end by itself.
+    #[error("fetching a layer was aborted")]
+    Aborted,
 }
 
 /// Told how far a download is. For people who watch; a pass does not depend on it.
@@ -81,55 +97,103 @@ pub trait Progress: Send + Sync {
     fn downloaded(&self, object: &str, done: u64, total: u64);
 }
 
-/// Fetches one layer of an approved manifest into `scratch`.
-///
-/// The file loses its name at once: whatever happens, its space is given back with the handle.
-pub async fn fetch<R: Registry>(
-    registry: &R,
-    access: &Access,
-    approved: &Approved,
-    layer: &Descriptor,
-    scratch: &Scratch,
-    limit: u64,
-    mut progress: impl FnMut(u64) + Send,
-) -> Result<VerifiedBlob, BlobError> {
-    if layer.size > limit {
-        return Err(BlobError::TooLarge { layer: layer.digest.short(), size: layer.size, limit });
-    }
-    let mut body = registry.blob(access, approved.pinned().repository(), layer).await?;
-    let (spool, path) = nameless_file(scratch, layer)?.into_parts();
-    // Each write to a tokio file is a trip to another thread: few and large ones.
-    let buffer = usize::try_from(layer.size).unwrap_or(BUFFER).min(BUFFER);
-    let mut spool = tokio::io::BufWriter::with_capacity(buffer, tokio::fs::File::from_std(spool));
-    let failed = |error: std::io::Error| StorageError::from_io(format!("spool layer {}", layer.digest.short()), &error);
-    let (mut hasher, mut got) = (Hasher::default(), 0_u64);
-    while let Some(chunk) = body.next().await {
-        let chunk = chunk?;
-        got = got.saturating_add(chunk.len() as u64);
-        if got > layer.size {
-            let what = format!("layer {}", layer.digest.short());
-            return Err(RegistryError::LongerThanNamed { what, size: layer.size }.into());
-        }
-        hasher.update(&chunk);
-        spool.write_all(&chunk).await.map_err(failed)?;
-        progress(chunk.len() as u64);
-    }
-    spool.flush().await.map_err(failed)?;
-    if got != layer.size {
-        return Err(BlobError::Short { layer: layer.digest.short(), got, wanted: layer.size });
-    }
-    let digest = hasher.finish();
-    if digest != layer.digest {
-        let what = format!("layer {}", layer.digest.short());
-        return Err(RegistryError::DigestMismatch { what, wanted: layer.digest.clone(), got: digest }.into());
-    }
-    let file = fs_err::File::from_parts(spool.into_inner().into_std().await, path);
-    Ok(VerifiedBlob { file, descriptor: layer.clone() })
+/// Who asks for layers, of what, and where they are put.
+pub struct Source<'a, R> {
+    /// Where they come from.
+    pub registry: &'a R,
+    /// As whom.
+    pub access: &'a Access,
+    /// What they are layers of.
+    pub approved: &'a Approved,
+    /// Where they are written.
+    pub scratch: &'a Scratch,
+    /// What is kept on the filesystem of `scratch`.
+    pub store: Option<&'a Arc<ContentStore>>,
+    /// A permit per processor, for hashing what is kept.
+    pub processors: &'a Arc<Semaphore>,
+    /// Most bytes of a layer.
+    pub limit: u64,
 }
 
-fn nameless_file(scratch: &Scratch, layer: &Descriptor) -> Result<fs_err::File, StorageError> {
+impl<R> std::fmt::Debug for Source<'_, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("approved", self.approved).field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Fetches one layer of an approved manifest. `progress` is told how many bytes of it are there.
+pub async fn fetch<R: Registry>(
+    source: &Source<'_, R>,
+    layer: &Descriptor,
+    mut progress: impl FnMut(u64) + Send,
+) -> Result<VerifiedBlob, BlobError> {
+    if layer.size > source.limit {
+        return Err(BlobError::TooLarge { layer: layer.digest.short(), size: layer.size, limit: source.limit });
+    }
+    let verified = |file| VerifiedBlob { file, descriptor: layer.clone() };
+    if let Some(data) = &layer.data {
+        // The manifest carries it, and parsing that has compared size and digest.
+        progress(layer.size);
+        return Ok(verified(write(source.scratch, layer, data)?));
+    }
+    let Some(store) = source.store.filter(|store| store.keeps(layer.size)) else {
+        return Ok(verified(fetch_alone(source, layer, progress).await?));
+    };
+    let repository = source.approved.pinned().repository();
+    let key = Key::new(&source.access.origin(repository), &layer.digest);
+    let flight = store.flights.join(&key);
+    for _ in 0..TRIES {
+        let turn = flight.turn().await;
+        let Some(found) = store.find(&key, layer.size) else {
+            let file = create(source.scratch, key.name())?;
+            let file = download::download(source, layer, file, progress).await?;
+            store.keep(&key, source.scratch, key.name(), layer.size);
+            drop(turn);
+            store.tidy(&key).await;
+            return Ok(verified(file));
+        };
+        // It is there: those who wait need not wait for this one's right and hash.
+        drop(turn);
+        match source.registry.may_read_blob(source.access, repository, layer).await? {
+            Right::Granted => {}
+            Right::Untold => break,
+        }
+        if let Some(file) = store.check(&key, found, layer, source.processors).await? {
+            progress(layer.size);
+            return Ok(verified(file));
+        }
+    }
+    Ok(verified(fetch_alone(source, layer, progress).await?))
+}
+
+/// Downloads for this asker only.
+async fn fetch_alone<R: Registry>(
+    source: &Source<'_, R>,
+    layer: &Descriptor,
+    progress: impl FnMut(u64) + Send,
+) -> Result<fs_err::File, BlobError> {
+    download::download(source, layer, create_nameless(source.scratch, layer)?, progress).await
+}
+
+/// Bytes that are there already, at most a manifest's worth.
+fn write(scratch: &Scratch, layer: &Descriptor, data: &[u8]) -> Result<fs_err::File, StorageError> {
+    let mut file = create_nameless(scratch, layer)?;
+    let written = std::io::Write::write_all(&mut file, data);
+    written.map_err(|error| StorageError::from_io(format!("spool layer {}", layer.digest.short()), &error))?;
+    Ok(file)
+}
+
+/// A file that loses its name at once: whatever happens, its space is given back with the handle.
+fn create_nameless(scratch: &Scratch, layer: &Descriptor) -> Result<fs_err::File, StorageError> {
     let name = layer.digest.hex();
-    let file = storage::create_file(scratch.dir(), name, Mode::from_raw_mode(0o600))?;
+    let file = create(scratch, name)?;
     rustix::fs::unlinkat(scratch.dir(), name, AtFlags::empty()).during(|| format!("unlink {name}"))?;
     Ok(file)
 }
+
+fn create(scratch: &Scratch, name: &str) -> Result<fs_err::File, StorageError> {
+    storage::create_file(scratch.dir(), name, Mode::from_raw_mode(0o600))
+}
+
+#[cfg(test)]
+mod tests;

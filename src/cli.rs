@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::api::spec::parse_duration;
+use crate::blob::CacheLimits;
 use crate::request::Limits;
 use crate::telemetry::{LogFormat, LogLevel};
 
@@ -71,6 +74,28 @@ impl LimitArguments {
             depth: self.max_depth,
         }
     }
+}
+
+/// What is kept of earlier downloads, for whoever asks for the same layer next.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "Cache")]
+struct CacheArguments {
+    /// Most bytes of layers that are kept on each volume; 0 keeps none.
+    #[arg(long, value_name = "BYTES", default_value_t = CacheLimits::default().bytes, env = "SUPERCARGO_CACHE_BYTES")]
+    cache_bytes: u64,
+    /// How long a layer is kept after its last use, as a duration such as 90m or 24h; 0s keeps none.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration, env = "SUPERCARGO_CACHE_AGE")]
+    cache_age: Duration,
+}
+
+impl CacheArguments {
+    fn limits(self) -> CacheLimits {
+        CacheLimits { bytes: self.cache_bytes, age: self.cache_age }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text).ok_or("write it as a duration such as 90s, 10m or 24h")
 }
 
 /// Something that ends the program, as one sentence.

@@ -162,6 +162,7 @@ impl From<BlobError> for Failure {
             BlobError::Storage(error) => error.into(),
             BlobError::TooLarge { .. } => Self::new(Class::Stalled, Reason::LimitExceeded, error),
             BlobError::Short { .. } => Self::new(Class::Retry, Reason::DigestMismatch, error),
+            BlobError::Aborted => Self::internal(error),
         }
     }
 }

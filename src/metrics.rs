@@ -65,6 +65,22 @@ struct WriteLabels {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
+/// What looking for a layer in the cache came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// It was there, and is what it should be.
+    Hit,
+    /// It was not there, or not of that size.
+    Miss,
+    /// Other bytes were there.
+    Broken,
+}
+
 /// All counters; cheap to share behind an `Arc`.
 #[derive(Debug)]
 pub struct Metrics {
@@ -81,6 +97,8 @@ pub struct Metrics {
     bytes: Counter,
     writes: Family<WriteLabels, Counter>,
     watch_errors: Counter,
+    cache_lookups: Family<ResultLabels, Counter>,
+    cache_bytes: Gauge,
 }
 
 impl Default for Metrics {
@@ -115,6 +133,10 @@ impl Default for Metrics {
         registry.register("api_writes", "Writes to the API server", writes.clone());
         let watch_errors = Counter::default();
         registry.register("watch_errors", "Errors of watches, each followed by another try", watch_errors.clone());
+        let cache_lookups = Family::default();
+        registry.register("cache_lookups", "Looks for a layer among those that are kept", cache_lookups.clone());
+        let cache_bytes = Gauge::default();
+        registry.register("cache_bytes", "Bytes of layers that are kept, on all volumes", cache_bytes.clone());
         Self {
             registry,
             passes,
@@ -128,6 +150,8 @@ impl Default for Metrics {
             bytes,
             writes,
             watch_errors,
+            cache_lookups,
+            cache_bytes,
         }
     }
 }
@@ -193,6 +217,21 @@ impl Metrics {
 
     pub(crate) fn watch_error(&self) {
         self.watch_errors.inc();
+    }
+
+    pub(crate) fn cache_lookup(&self, lookup: Lookup) {
+        let result = match lookup {
+            Lookup::Hit => "hit",
+            Lookup::Miss => "miss",
+            Lookup::Broken => "broken",
+        };
+        self.cache_lookups.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// One volume holds `after` bytes where it held `before`.
+    pub(crate) fn cache_changed(&self, before: u64, after: u64) {
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.cache_bytes.inc_by(signed(after).saturating_sub(signed(before)));
     }
 }
 

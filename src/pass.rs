@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 
-use crate::blob::{self, Progress, VerifiedBlob};
+use crate::api::Reason;
+use crate::blob::{self, Cache, Progress, Source, VerifiedBlob};
 use crate::failure::Failure;
 use crate::oci::Manifest;
 use crate::plan::{self, Observed, Plan, Revision};
@@ -15,7 +16,7 @@ use crate::publish::{Outputs, Published};
 use crate::registry::turns::{Turn, Turns};
 use crate::registry::{self, Pinned, Registry};
 use crate::request::{Limits, Request};
-use crate::storage::Volume;
+use crate::storage::{Scratch, Volume};
 use crate::trust::{self, Approved};
 use crate::unpack::staged::Staged;
 use crate::unpack::{self, Stop};
@@ -28,6 +29,8 @@ pub struct Engine<R> {
     pub outputs: Outputs,
     /// The operator's bounds.
     pub limits: Limits,
+    /// The layers that are kept.
+    pub cache: Cache,
     /// How many passes may be busy with one registry.
     pub turns: Turns,
     /// One permit per core: unpacking is work for the processor.
@@ -100,7 +103,13 @@ async fn steps<R: Registry>(
         (Plan::Refuse, Some((_, failure))) => Err(failure.clone()),
         (Plan::Publish | Plan::Refuse, _) => {
             let digest = pinned.digest().clone();
-            publish(engine, request, pinned, step).await.map_err(|failure| failure.of(&digest))
+            let mut result = publish(engine, request, pinned.clone(), step).await;
+            if let Err(failure) = &result
+                && room_was_made(engine, request, failure).await
+            {
+                result = publish(engine, request, pinned, step).await;
+            }
+            result.map_err(|failure| failure.of(&digest))
         }
     }
 }
@@ -121,6 +130,20 @@ pub async fn observe<R: Registry>(
         refused: before.refused.as_ref().map(|(revision, _)| revision.clone()),
     };
     Ok((held, observed))
+}
+
+/// True where a volume was full and is not any more, because layers that were kept on it are given up: what is
+/// to be published comes before what may be used again.
+async fn room_was_made<R: Registry>(engine: &Engine<R>, request: &Request, failure: &Failure) -> bool {
+    if failure.reason != Reason::StorageFull {
+        return false;
+    }
+    let Ok(volumes) = engine.outputs.stages(request) else { return false };
+    let made = engine.cache.make_room(&volumes).await;
+    if made {
+        tracing::info!(object = %request.object, full = %failure.message, "kept layers were given up to make room");
+    }
+    made
 }
 
 async fn publish<R: Registry>(
@@ -178,7 +201,7 @@ async fn stage<R: Registry>(
             blobs
         } else {
             step.set("fetching layers");
-            fetch(engine, request, approved, &scratch).await?
+            fetch(engine, request, approved, &volume, &scratch).await?
         };
         step.set("unpacking");
         let permit = Arc::clone(&engine.unpacking).acquire_owned().await.map_err(Failure::internal)?;
@@ -205,22 +228,31 @@ async fn fetch<R: Registry>(
     engine: &Engine<R>,
     request: &Request,
     approved: &Approved,
-    scratch: &crate::storage::Scratch,
+    volume: &Arc<Volume>,
+    scratch: &Scratch,
 ) -> Result<Vec<VerifiedBlob>, Failure> {
     let layers: Vec<_> = approved.manifest().layers.iter().filter(|layer| unpack::is_content(layer)).collect();
     let total = layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
     let object = request.object.to_string();
-    let mut done = 0_u64;
+    let source = Source {
+        registry: &engine.registry,
+        access: &request.access,
+        approved,
+        scratch,
+        store: engine.cache.on(volume),
+        processors: &engine.unpacking,
+        limit: engine.limits.layer_bytes,
+    };
+    let mut before = 0_u64;
     let mut blobs = Vec::with_capacity(layers.len());
     for layer in layers {
         let progress = |bytes: u64| {
-            done = done.saturating_add(bytes);
             if let Some(progress) = &engine.progress {
-                progress.downloaded(&object, done, total);
+                progress.downloaded(&object, before.saturating_add(bytes), total);
             }
         };
-        let limit = engine.limits.layer_bytes;
-        blobs.push(blob::fetch(&engine.registry, &request.access, approved, layer, scratch, limit, progress).await?);
+        blobs.push(blob::fetch(&source, layer, progress).await?);
+        before = before.saturating_add(layer.size);
     }
     Ok(blobs)
 }

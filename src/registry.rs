@@ -85,6 +85,21 @@ impl Transport {
     }
 }
 
+impl Access {
+    /// Who answers when something of `repository` is asked for: how it is spoken to, and the host.
+    ///
+    /// An answer about a right is worth something for bytes of the same origin only. Whatever decides
+    /// whether an answer can be believed belongs in here.
+    pub fn origin(&self, repository: &Repository) -> String {
+        let host = repository.api_host();
+        match self.transport.id() {
+            TransportId::PlainHttp => format!("http://{host}"),
+            TransportId::Tls(None) => format!("https://{host}"),
+            TransportId::Tls(Some(options)) => format!("https://{host} as {options}"),
+        }
+    }
+}
+
 /// A repository and a digest in it. Only [`resolve`] makes one; the tag is for people from here on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pinned {
@@ -132,6 +147,29 @@ pub struct RawManifest {
 /// A blob's bytes as they come.
 pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, RegistryError>> + Send>>;
 
+/// A blob, or what is left of it.
+pub struct BlobBody {
+    /// The place of the stream's first byte: the one asked for, or 0 where the registry begins anew.
+    pub from: u64,
+    /// The bytes from there on.
+    pub stream: BlobStream,
+}
+
+impl fmt::Debug for BlobBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobBody").field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+/// Whether somebody may read a blob. That they may not is a [`RegistryError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// The registry says so.
+    Granted,
+    /// The registry does not answer this question; only a download tells.
+    Untold,
+}
+
 /// What a registry is asked for. Every body has a limit in bytes that the implementation keeps.
 pub trait Registry: Send + Sync + 'static {
     /// The digest that `tag` names now, by one HEAD where the registry can.
@@ -158,13 +196,24 @@ pub trait Registry: Send + Sync + 'static {
         limit: u64,
     ) -> impl Future<Output = Result<RawManifest, RegistryError>> + Send;
 
-    /// The blob of that descriptor. It ends, with an error, no later than one chunk behind the descriptor's size.
+    /// The blob of that descriptor from the byte `from` on, which is inside of it or 0. It ends, with an
+    /// error, no later than one chunk behind the descriptor's size. A blob that is shorter than `from` is an
+    /// empty stream.
     fn blob(
         &self,
         access: &Access,
         repository: &Repository,
         descriptor: &Descriptor,
-    ) -> impl Future<Output = Result<BlobStream, RegistryError>> + Send;
+        from: u64,
+    ) -> impl Future<Output = Result<BlobBody, RegistryError>> + Send;
+
+    /// Asks whether `access` may read the blob of that descriptor, by one HEAD.
+    fn may_read_blob(
+        &self,
+        access: &Access,
+        repository: &Repository,
+        descriptor: &Descriptor,
+    ) -> impl Future<Output = Result<Right, RegistryError>> + Send;
 }
 
 /// Why a registry did not give what was asked for.

@@ -5,6 +5,7 @@
 //!   .supercargo/             0700, ours
 //!     lock                   shared by every process that uses the root; taken alone to sweep
 //!     staging/<random>/      one per pass, removed with its [`Scratch`], or swept at the next start
+//!     blobs/sha256/<key>     layers kept for the next who asks; `blob::store` says which and how long
 //! ```
 //!
 //! A root is opened once. Below it nothing is ever named by a path that the kernel could resolve
@@ -77,6 +78,7 @@ pub struct Volume {
     path: PathBuf,
     root: OwnedFd,
     staging: Arc<OwnedFd>,
+    blobs: OwnedFd,
     /// Its shared lock tells other processes that staging directories may be in use.
     _lock: OwnedFd,
 }
@@ -91,6 +93,8 @@ impl Volume {
         let root = rustix::fs::openat(CWD, path, flags, Mode::empty()).during(|| format!("open {}", show()))?;
         let private = make_dir(&root, PRIVATE, Mode::from_raw_mode(0o700))?;
         let staging = make_dir(&private, "staging", Mode::from_raw_mode(0o700))?;
+        let blobs = make_dir(&private, "blobs", Mode::from_raw_mode(0o700))?;
+        let blobs = make_dir(&blobs, "sha256", Mode::from_raw_mode(0o700))?;
         let lock_flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = rustix::fs::openat(&private, "lock", lock_flags, Mode::from_raw_mode(0o600))
             .during(|| format!("open {}/{PRIVATE}/lock", show()))?;
@@ -103,12 +107,17 @@ impl Volume {
         if let Err(errno) = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
             tracing::warn!(volume = %show(), %errno, "no lock on this filesystem: use the volume from one process only");
         }
-        Ok(Self { path: path.to_owned(), root, staging: Arc::new(staging), _lock: lock })
+        Ok(Self { path: path.to_owned(), root, staging: Arc::new(staging), blobs, _lock: lock })
     }
 
     /// Where the root is, for people.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The private directory of layers that are kept.
+    pub(crate) fn blobs(&self) -> BorrowedFd<'_> {
+        self.blobs.as_fd()
     }
 
     /// A new private directory on this filesystem.
@@ -233,9 +242,14 @@ pub(crate) fn make_dir(dir: impl AsFd, name: &str, mode: Mode) -> Result<OwnedFd
 
 /// Names in a directory, without `.` and `..`; those that are not UTF-8 are not ours and left out.
 pub(crate) fn names(dir: impl AsFd) -> Result<Vec<String>, StorageError> {
+    names_up_to(dir, usize::MAX)
+}
+
+/// The same of the first so many entries, in no order.
+pub(crate) fn names_up_to(dir: impl AsFd, most: usize) -> Result<Vec<String>, StorageError> {
     let listing = rustix::fs::Dir::read_from(dir).during(|| "list a directory".to_owned())?;
     let mut names = Vec::new();
-    for entry in listing {
+    for entry in listing.take(most) {
         let entry = entry.during(|| "list a directory".to_owned())?;
         if let Ok(name) = entry.file_name().to_str()
             && !matches!(name, "." | "..")

@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures::stream;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::oci::{Descriptor, Digest, Repository, media_type};
-use crate::registry::{Access, BlobStream, RawManifest, Registry, RegistryError};
+use crate::registry::{Access, BlobBody, RawManifest, Registry, RegistryError, Right};
 
-/// What was asked for, in order: `resolve`, `manifest`, `blob <short digest>`.
+/// What was asked for, in order: `resolve`, `manifest`, `blob <short digest>`, `blob <short digest> from <byte>`,
+/// `right <short digest>`.
 pub(crate) type Asked = Vec<String>;
 
 #[derive(Default)]
@@ -18,6 +21,35 @@ struct State {
     manifests: HashMap<Digest, Bytes>,
     blobs: HashMap<Digest, Bytes>,
     asked: Asked,
+    manners: Manners,
+}
+
+/// How blobs are served.
+#[derive(Clone, Default)]
+pub(crate) struct Manners {
+    /// Each transfer, of those that there are numbers for, breaks after so many bytes; the first number is
+    /// the first transfer's.
+    pub(crate) breaks: Vec<usize>,
+    /// A transfer that breaks just ends.
+    pub(crate) ends_quietly: bool,
+    /// Every transfer begins anew.
+    pub(crate) ignores_ranges: bool,
+    /// What is answered when somebody without credentials asks for the right to a blob.
+    pub(crate) strangers: Strangers,
+    /// Each transfer asks for a permit and keeps it before its first byte; `None` is without.
+    pub(crate) hold: Option<Arc<Semaphore>>,
+}
+
+/// What somebody without credentials is told.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Strangers {
+    /// That they may read.
+    #[default]
+    Welcome,
+    /// That they may not.
+    Refused,
+    /// Nothing.
+    Unanswered,
 }
 
 /// Cloning shares the content.
@@ -69,6 +101,11 @@ impl FakeRegistry {
         self.0.lock().unwrap().manifests.insert(digest.clone(), Bytes::copy_from_slice(with));
     }
 
+    /// Serves blobs in another way from now on.
+    pub(crate) fn behave(&self, manners: Manners) {
+        self.0.lock().unwrap().manners = manners;
+    }
+
     /// What was asked for since the last call.
     pub(crate) fn asked(&self) -> Asked {
         std::mem::take(&mut self.0.lock().unwrap().asked)
@@ -108,11 +145,61 @@ impl Registry for FakeRegistry {
         Ok(RawManifest { bytes, content_type: None })
     }
 
-    async fn blob(&self, _: &Access, _: &Repository, descriptor: &Descriptor) -> Result<BlobStream, RegistryError> {
-        let asked = format!("blob {}", descriptor.digest.short());
+    async fn blob(
+        &self,
+        _: &Access,
+        _: &Repository,
+        descriptor: &Descriptor,
+        from: u64,
+    ) -> Result<BlobBody, RegistryError> {
+        let range = if from > 0 { format!(" from {from}") } else { String::new() };
+        let asked = format!("blob {}{range}", descriptor.digest.short());
         let bytes = self.answer(asked, "blob", |state| state.blobs.get(&descriptor.digest))?;
+        let (manners, breaks) = {
+            let mut state = self.0.lock().unwrap();
+            let breaks = (!state.manners.breaks.is_empty()).then(|| state.manners.breaks.remove(0));
+            (state.manners.clone(), breaks)
+        };
+        let from = if manners.ignores_ranges { 0 } else { from };
+        let rest = bytes.slice(usize::try_from(from).unwrap().min(bytes.len())..);
+        let sent = breaks.map_or(rest.len(), |after| after.min(rest.len()));
         // Small pieces, so that limits and hashes are met in the middle of a body.
-        let pieces: Vec<_> = bytes.chunks(3).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-        Ok(Box::pin(futures::stream::iter(pieces)))
+        let mut pieces: Vec<_> = rest[..sent].chunks(3).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        if breaks.is_some() && !manners.ends_quietly {
+            let (host, problem) = ("r.example".to_owned(), "the connection broke".to_owned());
+            pieces.push(Err(RegistryError::Unavailable { host, problem }));
+        }
+        let state = (pieces.into_iter(), manners.hold, None);
+        let stream = stream::unfold(state, |(mut pieces, hold, permit)| async move {
+            let permit = match (permit, &hold) {
+                (None, Some(hold)) => Arc::clone(hold).acquire_owned().await.ok(),
+                (permit, _) => permit,
+            };
+            // As a network does, this lets others go on between two pieces.
+            tokio::task::yield_now().await;
+            pieces.next().map(|piece| (piece, (pieces, hold, permit)))
+        });
+        Ok(BlobBody { from, stream: Box::pin(stream) })
+    }
+
+    async fn may_read_blob(
+        &self,
+        access: &Access,
+        repository: &Repository,
+        descriptor: &Descriptor,
+    ) -> Result<Right, RegistryError> {
+        let asked = format!("right {}", descriptor.digest.short());
+        self.answer(asked, "blob", |state| state.blobs.get(&descriptor.digest))?;
+        let is_known = !access.keychain.matching(repository).is_empty();
+        match self.0.lock().unwrap().manners.strangers {
+            _ if is_known => Ok(Right::Granted),
+            Strangers::Welcome => Ok(Right::Granted),
+            Strangers::Unanswered => Ok(Right::Untold),
+            Strangers::Refused => Err(RegistryError::Unauthorized {
+                host: repository.host().to_owned(),
+                repository: repository.path().to_owned(),
+                wanted: "credentials",
+            }),
+        }
     }
 }

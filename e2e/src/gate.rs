@@ -1,4 +1,4 @@
-//! A TCP forwarder in front of a registry that can be slow, and that tells how much went through in how many connections.
+//! A TCP forwarder in front of a registry that can be slow, can break, and tells how much went through in how many connections.
 //!
 //! Only the answers are slowed down and counted: that is where the content is.
 
@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -31,6 +32,7 @@ struct State {
     connections: AtomicU64,
     /// Zero is as fast as it goes.
     bytes_per_second: AtomicU64,
+    cut: Notify,
 }
 
 impl Gate {
@@ -61,6 +63,11 @@ impl Gate {
     /// Bytes of answers that went through so far.
     pub fn passed(&self) -> u64 {
         self.state.passed.load(Ordering::Relaxed)
+    }
+
+    /// Breaks every connection that there is; new ones are let through.
+    pub fn cut(&self) {
+        self.state.cut.notify_waiters();
     }
 
     /// Connections that were accepted so far.
@@ -108,6 +115,7 @@ async fn forward(client: TcpStream, target: &str, state: &State) -> std::io::Res
     tokio::select! {
         done = questions => done,
         done = answers => done,
+        () = state.cut.notified() => Ok(()),
     }
 }
 

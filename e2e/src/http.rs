@@ -22,7 +22,7 @@ pub struct Answer {
 }
 
 pub async fn get(address: &str, path: &str) -> Result<Answer> {
-    exchange(TcpStream::connect(address).await?, &question(address, path)).await
+    exchange(TcpStream::connect(address).await?, &question("GET", address, path)).await
 }
 
 /// The same over TLS, by the host's name or address in `address`.
@@ -30,7 +30,11 @@ pub async fn get_tls(connector: &TlsConnector, address: &str, path: &str) -> Res
     let (host, _) = address.rsplit_once(':').context("an address without a port")?;
     let name = ServerName::try_from(host.to_owned())?;
     let stream = connector.connect(name, TcpStream::connect(address).await?).await?;
-    exchange(stream, &question(address, path)).await
+    exchange(stream, &question("GET", address, path)).await
+}
+
+pub async fn delete(address: &str, path: &str) -> Result<Answer> {
+    exchange(TcpStream::connect(address).await?, &question("DELETE", address, path)).await
 }
 
 pub async fn post_json(address: &str, path: &str, body: &str) -> Result<Answer> {
@@ -41,8 +45,8 @@ pub async fn post_json(address: &str, path: &str, body: &str) -> Result<Answer> 
     exchange(TcpStream::connect(address).await?, &format!("{head}\r\n\r\n{body}")).await
 }
 
-fn question(address: &str, path: &str) -> String {
-    format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nUser-Agent: {USER_AGENT}\r\n\r\n")
+fn question(method: &str, address: &str, path: &str) -> String {
+    format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nUser-Agent: {USER_AGENT}\r\n\r\n")
 }
 
 /// HTTP/1.0: the server ends the body by closing the connection.

@@ -14,7 +14,8 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::timeout::TimeoutLayer;
 
 use super::reach::ReachArguments;
-use super::{Fatal, LimitArguments, NamedPath};
+use super::{CacheArguments, Fatal, LimitArguments, NamedPath};
+use crate::blob::Cache;
 use crate::controller::Readiness;
 use crate::metrics::Metrics;
 use crate::pass::Engine;
@@ -69,6 +70,8 @@ pub(super) struct Arguments {
     reach: ReachArguments,
     #[command(flatten)]
     limits: LimitArguments,
+    #[command(flatten)]
+    cache: CacheArguments,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
@@ -111,15 +114,18 @@ fn engine(arguments: &Arguments, client: kube::Client, metrics: &Arc<Metrics>) -
         volumes.insert(name.clone(), Arc::new(volume));
     }
     let work = Volume::open(&arguments.work_dir)
+        .map(Arc::new)
         .map_err(Fatal::during(&format!("--work-dir {}", arguments.work_dir.display())))?;
     let plain_http = PlainHttp::Hosts(arguments.plain_http_hosts.clone());
     let egress = arguments.reach.egress(&arguments.open_networks, api_server(), plain_http);
     let registry = HttpRegistry::new(Arc::clone(metrics), egress, arguments.reach.per_second())
         .map_err(Fatal::during("the HTTP client cannot be set up"))?;
+    let cache = Cache::open(volumes.values().chain([&work]), arguments.cache.limits(), metrics);
     Ok(Engine {
         registry,
-        outputs: Outputs::new(volumes, Arc::new(work), ConfigMaps::Cluster(client), Arc::clone(metrics)),
+        outputs: Outputs::new(volumes, work, ConfigMaps::Cluster(client), Arc::clone(metrics)),
         limits: arguments.limits.limits(),
+        cache,
         turns: Turns::default(),
         unpacking: super::unpacking_permits(),
         progress: None,

@@ -11,9 +11,9 @@ use futures::{StreamExt, stream};
 use super::progress::Bars;
 use super::reach::ReachArguments;
 use super::sync_input::Input;
-use super::{Fatal, LimitArguments, table};
+use super::{CacheArguments, Fatal, LimitArguments, table};
 use crate::api::{OCIArtifactSpec, Reason};
-use crate::blob::Progress;
+use crate::blob::{Cache, Progress};
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::pass::{self, Before, Engine, Outcome};
@@ -62,6 +62,8 @@ pub(super) struct Arguments {
     reach: ReachArguments,
     #[command(flatten)]
     limits: LimitArguments,
+    #[command(flatten)]
+    cache: CacheArguments,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
@@ -155,10 +157,12 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
     let registry = HttpRegistry::new(Arc::clone(&metrics), egress, arguments.reach.per_second())
         .map_err(Fatal::during("the HTTP client cannot be set up"))?;
     let config_maps = ConfigMaps::Directory(arguments.root.join(CONFIG_MAPS));
+    let cache = Cache::open(volumes.values(), arguments.cache.limits(), &metrics);
     Ok(Engine {
         registry,
         outputs: Outputs::new(volumes, root, config_maps, metrics),
         limits: arguments.limits.limits(),
+        cache,
         turns: Turns::default(),
         unpacking: super::unpacking_permits(),
         progress: Some(progress),

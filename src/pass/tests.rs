@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::Reason;
+use crate::blob::CacheLimits;
 use crate::failure::Class;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
@@ -31,11 +31,14 @@ impl World {
         let volume = Arc::new(Volume::open(root.path()).unwrap());
         let volumes = BTreeMap::from([("default".to_owned(), Arc::clone(&volume))]);
         let config_maps = ConfigMaps::Directory(root.path().join("configmaps"));
+        let metrics = Arc::new(Metrics::default());
+        let cache = Cache::open([&volume], CacheLimits::default(), &metrics);
         let registry = FakeRegistry::default();
         let engine = Engine {
             registry: registry.clone(),
-            outputs: Outputs::new(volumes, volume, config_maps, Arc::new(Metrics::default())),
+            outputs: Outputs::new(volumes, volume, config_maps, metrics),
             limits,
+            cache,
             turns: Turns::default(),
             unpacking: Arc::new(Semaphore::new(1)),
             progress: None,
@@ -272,4 +275,28 @@ async fn an_output_on_an_unknown_volume_says_which_there_are() {
     let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
     assert_eq!(failure.reason, Reason::InvalidSpec);
     assert!(failure.message.contains("this operator has default"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn a_layer_is_downloaded_once_and_given_up_where_the_volume_is_full() {
+    let world = World::new();
+    let spec = json!({"image": "r.example/app:1"});
+    world.registry.push_files("1", &[("a.txt", "one")]);
+    world.pass(&spec, &Before::default()).await.unwrap();
+    world.registry.asked();
+    let outcome = world.pass(&spec, &Before::default()).await.unwrap();
+    assert!(outcome.manifest.is_some(), "without a record it is published again");
+    let right = format!("right {}", Digest::of(b"one").short());
+    assert_eq!(world.registry.asked(), ["resolve", "manifest", right.as_str()]);
+
+    let kept = || listing(&world.root.path().join(".supercargo/blobs/sha256")).len();
+    let failure = |reason| Failure::new(Class::Retry, reason, "told");
+    let request = request(&spec);
+    assert!(!room_was_made(&world.engine, &request, &failure(Reason::StorageFailed)).await);
+    assert_eq!(kept(), 1);
+    assert!(room_was_made(&world.engine, &request, &failure(Reason::StorageFull)).await);
+    assert_eq!(kept(), 0);
+    assert!(!room_was_made(&world.engine, &request, &failure(Reason::StorageFull)).await, "nothing is left to give up");
+    world.pass(&spec, &Before::default()).await.unwrap();
+    assert_eq!((world.read("a.txt").as_deref(), kept()), (Some("one"), 1));
 }

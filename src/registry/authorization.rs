@@ -240,7 +240,7 @@ fn token_request(asker: Asker<'_>, registry: &str, realm: &Url, service: Option<
     // A token service that sends us elsewhere with a question about credentials is not followed.
     let redirects = Redirects::Refuse;
     let (accept, operation) = ("application/json", "token");
-    Ok(Sent { transport, method, url, accept, authorization, form, operation, redirects })
+    Ok(Sent { transport, method, url, accept, authorization, from: 0, form, operation, redirects })
 }
 
 /// The registry's host as a URL has it, without its port.

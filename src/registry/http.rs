@@ -7,19 +7,22 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use reqwest::header::{self, HeaderMap};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode};
 
 use super::authorization::{Asker, Authorizations, unauthorized};
 use super::challenge::Challenge;
 use super::credentials::Credential;
 use super::egress::Egress;
-use super::transport::{self, Client, Redirects, Sent, body, refused};
-use super::{Access, BlobStream, MAX_TAGS, RawManifest, Registry, RegistryError, Transport};
+use super::transport::{self, Client, Sent, body, refused};
+use super::{Access, BlobBody, MAX_TAGS, RawManifest, Registry, RegistryError, Right};
 use crate::metrics::Metrics;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
-use crate::oci::{Descriptor, Digest, Repository, media_type};
+use crate::oci::{Descriptor, Digest, Repository};
 
+mod call;
 mod paging;
+
+use call::{Call, Item};
 
 /// Tags that we ask for in a page. Registries give fewer where they like.
 const TAGS_PER_PAGE: usize = 1000;
@@ -74,9 +77,10 @@ impl HttpRegistry {
                 url: call.url()?,
                 accept: call.accept(),
                 authorization: authorization.clone(),
+                from: call.from,
                 form: None,
                 operation: call.operation(),
-                redirects: Redirects::Follow,
+                redirects: call.redirects(),
             };
             let response = self.client.send(sent).await?;
             if response.status() == StatusCode::UNAUTHORIZED {
@@ -89,7 +93,7 @@ impl HttpRegistry {
                 answered = true;
                 continue;
             }
-            if response.status().is_success() {
+            if response.status().is_success() || call.settles(response.status()) {
                 return Ok(response);
             }
             return Err(match response.status().as_u16() {
@@ -98,76 +102,6 @@ impl HttpRegistry {
                 }
                 _ => refused(&response, host, || call.what()),
             });
-        }
-    }
-}
-
-/// One request to a registry.
-struct Call<'a> {
-    access: &'a Access,
-    repository: &'a Repository,
-    method: Method,
-    item: Item<'a>,
-}
-
-/// What a registry is asked for.
-enum Item<'a> {
-    /// A page of tags: the first, or the one that the registry named.
-    Tags(Option<&'a Url>),
-    Tag(&'a str),
-    Manifest(&'a Digest),
-    Blob(&'a Digest),
-}
-
-impl<'a> Call<'a> {
-    fn get(access: &'a Access, repository: &'a Repository, item: Item<'a>) -> Self {
-        Self { access, repository, method: Method::GET, item }
-    }
-
-    fn url(&self) -> Result<Url, RegistryError> {
-        let scheme = match self.access.transport {
-            Transport::Tls(_) => "https",
-            Transport::PlainHttp => "http",
-        };
-        let (host, repository) = (self.repository.api_host(), self.repository.path());
-        let path = match self.item {
-            Item::Tags(Some(page)) => return Ok(page.clone()),
-            Item::Tags(None) => format!("tags/list?n={TAGS_PER_PAGE}"),
-            Item::Tag(tag) => format!("manifests/{tag}"),
-            Item::Manifest(digest) => format!("manifests/{digest}"),
-            Item::Blob(digest) => format!("blobs/{digest}"),
-        };
-        Url::parse(&format!("{scheme}://{host}/v2/{repository}/{path}")).map_err(|error| RegistryError::Protocol {
-            host: self.repository.host().to_owned(),
-            problem: format!("no URL can be made of it: {error}"),
-        })
-    }
-
-    fn accept(&self) -> &'static str {
-        match self.item {
-            Item::Tag(_) | Item::Manifest(_) => media_type::MANIFEST_ACCEPT,
-            Item::Tags(_) => "application/json",
-            Item::Blob(_) => "*/*",
-        }
-    }
-
-    /// The label of the metric.
-    fn operation(&self) -> &'static str {
-        match self.item {
-            Item::Tags(_) => "tags",
-            Item::Tag(_) => "resolve",
-            Item::Manifest(_) => "manifest",
-            Item::Blob(_) => "blob",
-        }
-    }
-
-    /// For people.
-    fn what(&self) -> String {
-        match self.item {
-            Item::Tags(_) => format!("the list of tags of {}", self.repository),
-            Item::Tag(tag) => format!("{}:{tag}", self.repository),
-            Item::Manifest(digest) => format!("manifest {}@{}", self.repository, digest.short()),
-            Item::Blob(digest) => format!("blob {} of {}", digest.short(), self.repository),
         }
     }
 }
@@ -231,12 +165,27 @@ impl Registry for HttpRegistry {
         access: &Access,
         repository: &Repository,
         descriptor: &Descriptor,
-    ) -> Result<BlobStream, RegistryError> {
-        let call = Call::get(access, repository, Item::Blob(&descriptor.digest));
+        from: u64,
+    ) -> Result<BlobBody, RegistryError> {
+        let call = Call { from, ..Call::get(access, repository, Item::Blob(&descriptor.digest)) };
         let response = self.request(&call).await?;
         let (host, what, size) = (repository.host().to_owned(), call.what(), descriptor.size);
+        let from = match response.status() {
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                return Ok(BlobBody { from, stream: Box::pin(futures::stream::empty()) });
+            }
+            StatusCode::PARTIAL_CONTENT if from > 0 => {
+                let sent = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+                if !sent.is_some_and(|sent| is_rest(sent, from, size)) {
+                    let problem = format!("another range than bytes {from} to {size} of {what}");
+                    return Err(RegistryError::Protocol { host, problem });
+                }
+                from
+            }
+            _ => 0,
+        };
         let metrics = self.client.metrics();
-        let mut seen = 0_u64;
+        let mut seen = from;
         let stream = response.bytes_stream().map(move |chunk| {
             let chunk = chunk.map_err(|error| transport::error(&host, &error))?;
             seen = seen.saturating_add(chunk.len() as u64);
@@ -246,8 +195,40 @@ impl Registry for HttpRegistry {
             }
             Ok(chunk)
         });
-        Ok(Box::pin(stream))
+        Ok(BlobBody { from, stream: Box::pin(stream) })
     }
+
+    async fn may_read_blob(
+        &self,
+        access: &Access,
+        repository: &Repository,
+        descriptor: &Descriptor,
+    ) -> Result<Right, RegistryError> {
+        let get = Call::get(access, repository, Item::Blob(&descriptor.digest));
+        let response = self.request(&Call { method: Method::HEAD, ..get }).await?;
+        let length = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(match response.status() {
+            // The way to a store. The others are also the way to a page where one logs in.
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => Right::Granted,
+            // A success with another length is about something else, such as that page.
+            status if status.is_success() && length.is_none_or(|length: u64| length == descriptor.size) => {
+                Right::Granted
+            }
+            _ => Right::Untold,
+        })
+    }
+}
+
+/// True where a Content-Range (RFC 9110 section 14.4) is everything from `from` on of `size` bytes.
+fn is_rest(content_range: &str, from: u64, size: u64) -> bool {
+    let rest = || {
+        let (range, total) = content_range.trim().strip_prefix("bytes ")?.split_once('/')?;
+        let (start, end) = range.split_once('-')?;
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        let is_size = |total: &str| total == "*" || number(total) == Some(size);
+        Some(number(start)? == from && number(end)? < size && is_size(total.trim()))
+    };
+    rest().unwrap_or(false)
 }
 
 fn challenge_of(headers: &HeaderMap) -> Option<Challenge> {

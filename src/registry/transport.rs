@@ -58,6 +58,8 @@ pub(super) struct Sent {
     pub(super) url: Url,
     pub(super) accept: &'static str,
     pub(super) authorization: Option<HeaderValue>,
+    /// The first byte that is wanted.
+    pub(super) from: u64,
     /// A body of `application/x-www-form-urlencoded`.
     pub(super) form: Option<String>,
     /// The label of the metric.
@@ -72,6 +74,8 @@ pub(super) enum Redirects {
     Follow,
     /// It is an error.
     Refuse,
+    /// One that leaves the host, or need not come to the same thing, is the answer. Others are followed.
+    Stay,
 }
 
 impl Client {
@@ -100,8 +104,13 @@ impl Client {
                 let problem = "it redirects, where that is not allowed".to_owned();
                 return Err(RegistryError::Protocol { host: authority(&sent.url), problem });
             }
+            let leaves = next.origin() != sent.url.origin();
+            let is_same_request = matches!(response.status().as_u16(), 307 | 308);
+            if sent.redirects == Redirects::Stay && (leaves || !is_same_request) {
+                return Ok(response);
+            }
             // Credentials are for who they were meant for: scheme, host and port.
-            if next.origin() != sent.url.origin() {
+            if leaves {
                 sent.authorization = None;
                 sent.transport = sent.transport.without_client_certificate();
             }
@@ -166,6 +175,9 @@ impl Client {
         let mut request = client.request(sent.method.clone(), sent.url.clone()).header(header::ACCEPT, sent.accept);
         if let Some(value) = &sent.authorization {
             request = request.header(header::AUTHORIZATION, value);
+        }
+        if sent.from > 0 {
+            request = request.header(header::RANGE, format!("bytes={}-", sent.from));
         }
         if let Some(form) = &sent.form {
             let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");

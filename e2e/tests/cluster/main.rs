@@ -18,6 +18,7 @@
 )]
 
 mod admission;
+mod cache;
 mod case;
 mod chart;
 mod failures;
@@ -74,6 +75,7 @@ fn tests() -> Vec<Test> {
         outputs::tests(),
         failures::tests(),
         fairness::tests(),
+        cache::tests(),
         lifecycle::tests(),
         restart::tests(),
         kubectl::tests(),

@@ -16,11 +16,13 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::oci::{Descriptor, Reference};
+use crate::registry::Transport;
 use crate::registry::address::AddressPolicy;
 use crate::registry::credentials::{Keychain, SecretData};
 use crate::registry::egress::PlainHttp;
 
 mod asked;
+mod blobs;
 mod reach;
 
 /// What arrived: method, path with query, Authorization.

@@ -108,7 +108,7 @@ async fn credentials_do_not_follow_a_foreign_realm_or_a_redirect() {
     })
     .await;
     let descriptor = descriptor(b"x");
-    let _ = registry().blob(&access(Some("bob")), &server.repository(), &descriptor).await.map(drop);
+    let _ = registry().blob(&access(Some("bob")), &server.repository(), &descriptor, 0).await.map(drop);
     let log = foreign.log.lock().unwrap();
     assert_eq!(log.len(), 1, "redirects are followed");
     assert_eq!(log[0].2, None, "without credentials");
@@ -124,7 +124,7 @@ async fn bodies_end_at_their_limit_whatever_the_registry_says() {
     let (registry, access, repository) = (registry(), access(None), server.repository());
     let result = registry.raw_manifest(&access, &repository, &Digest::of(b""), 100_000).await;
     assert!(matches!(result, Err(RegistryError::TooLarge { limit: 100_000, .. })), "{result:?}");
-    let mut blob = registry.blob(&access, &repository, &descriptor(b"short")).await.unwrap();
+    let mut blob = registry.blob(&access, &repository, &descriptor(b"short"), 0).await.unwrap().stream;
     let mut last = None;
     while let Some(chunk) = blob.next().await {
         let failed = chunk.is_err();

@@ -1,0 +1,72 @@
+//! The stores of all volumes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ContentStore;
+use crate::metrics::Metrics;
+use crate::storage::Volume;
+
+/// Time between two looks for layers that nobody has used for too long.
+const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
+
+/// How much is kept on each volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// Bytes together. With 0 nothing is kept.
+    pub bytes: u64,
+    /// Time since the last use. With 0 nothing is kept.
+    pub age: Duration,
+}
+
+impl Default for CacheLimits {
+    fn default() -> Self {
+        Self { bytes: 2 << 30, age: Duration::from_secs(24 * 3600) }
+    }
+}
+
+/// The layers that are kept, on each volume apart: what is unpacked is on the volume that it goes to.
+#[derive(Clone, Debug, Default)]
+pub struct Cache(Vec<Arc<ContentStore>>);
+
+impl Cache {
+    /// Looks through what earlier processes left on the volumes. With nothing to be kept, all of it goes.
+    pub fn open<'a>(
+        volumes: impl IntoIterator<Item = &'a Arc<Volume>>,
+        limits: CacheLimits,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let mut stores: Vec<Arc<ContentStore>> = Vec::new();
+        for volume in volumes {
+            if !stores.iter().any(|store| store.is_on(volume)) {
+                stores.push(Arc::new(ContentStore::open(Arc::clone(volume), limits, Arc::clone(metrics))));
+            }
+        }
+        Self(stores)
+    }
+
+    /// The store on that volume.
+    pub fn on(&self, volume: &Arc<Volume>) -> Option<&Arc<ContentStore>> {
+        self.0.iter().find(|store| store.is_on(volume))
+    }
+
+    /// Gives up everything that is kept on these volumes; true where that was something.
+    pub async fn make_room(&self, volumes: &[Arc<Volume>]) -> bool {
+        let mut made = false;
+        for store in volumes.iter().filter_map(|volume| self.on(volume)) {
+            made |= store.clear().await;
+        }
+        made
+    }
+
+    /// Removes what has not been used for too long, now and then, for as long as it is polled.
+    pub async fn expire(self) {
+        let mut ticks = tokio::time::interval(EXPIRE_EVERY);
+        loop {
+            ticks.tick().await;
+            for store in &self.0 {
+                store.expire().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! Fetching from a registry in memory into real directories.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::json;
+
+use super::*;
+use crate::metrics::Metrics;
+use crate::oci::{Digest, Reference};
+use crate::registry::credentials::{Keychain, SecretData};
+use crate::registry::tls::TlsOptions;
+use crate::registry::{self, Transport};
+use crate::storage::Volume;
+use crate::testing::{FakeRegistry, Manners, Strangers};
+use crate::trust;
+
+const LAYER: &[u8] = b"0123456789";
+
+struct World {
+    root: tempfile::TempDir,
+    registry: FakeRegistry,
+    volume: Arc<Volume>,
+    cache: Cache,
+    metrics: Arc<Metrics>,
+    processors: Arc<Semaphore>,
+}
+
+/// One object: where its image is, and with or without credentials.
+#[derive(Clone)]
+struct Asker {
+    access: Access,
+    image: &'static str,
+}
+
+fn stranger() -> Asker {
+    Asker { access: Access::default(), image: "r.example/app:1" }
+}
+
+fn friend() -> Asker {
+    let mut keychain = Keychain::default();
+    let data = ["username", "password"].map(|key| (key.to_owned(), b"x".to_vec())).into();
+    keychain.add("s", &SecretData { kind: "kubernetes.io/basic-auth".to_owned(), data }).unwrap();
+    Asker { access: Access { keychain, ..Access::default() }, ..stranger() }
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with_limits(CacheLimits::default())
+    }
+
+    fn with_limits(limits: CacheLimits) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let registry = FakeRegistry::default();
+        registry.push("1", &[("a/b", json!({}), LAYER)]);
+        let (volume, metrics) = (Arc::new(Volume::open(root.path()).unwrap()), Arc::new(Metrics::default()));
+        let cache = Cache::open([&volume, &volume], limits, &metrics);
+        Self { root, registry, volume, cache, metrics, processors: Arc::new(Semaphore::new(2)) }
+    }
+
+    /// The bytes that one asker gets, all layers together.
+    async fn fetch(&self, asker: &Asker) -> Result<Vec<u8>, BlobError> {
+        let reference: Reference = asker.image.parse().unwrap();
+        let pinned = registry::resolve(&self.registry, &asker.access, &reference, None).await.unwrap();
+        let manifest = registry::manifest(&self.registry, &asker.access, &pinned, None).await.unwrap();
+        let approved = trust::approve(pinned, manifest);
+        let scratch = self.volume.scratch().unwrap();
+        let source = Source {
+            registry: &self.registry,
+            access: &asker.access,
+            approved: &approved,
+            scratch: &scratch,
+            store: self.cache.on(&self.volume),
+            processors: &self.processors,
+            limit: 1000,
+        };
+        let mut bytes = Vec::new();
+        for layer in &approved.manifest().layers {
+            let mut told = 0;
+            let mut blob = fetch(&source, layer, |done| told = done).await?;
+            assert_eq!((blob.descriptor(), told), (layer, layer.size));
+            blob.reader().unwrap().read_to_end(&mut bytes).unwrap();
+        }
+        Ok(bytes)
+    }
+
+    /// What was asked about blobs since the last call, without their digests.
+    fn asked(&self) -> Vec<String> {
+        let about = |line: String| {
+            let (what, rest) = line.split_once(' ')?;
+            Some(format!("{what}{}", rest.split_once(' ').map(|(_, range)| format!(" {range}")).unwrap_or_default()))
+        };
+        self.registry.asked().into_iter().filter_map(about).collect()
+    }
+
+    /// The files that are kept, by name.
+    fn kept(&self) -> Vec<PathBuf> {
+        let dir = self.root.path().join(".supercargo/blobs/sha256");
+        let mut paths: Vec<_> = fs_err::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    }
+
+    /// The bytes of each file that is kept, sorted.
+    fn contents(&self) -> Vec<String> {
+        let mut contents: Vec<_> = self.kept().iter().map(|path| fs_err::read_to_string(path).unwrap()).collect();
+        contents.sort();
+        contents
+    }
+
+    fn metric(&self, line: &str) -> bool {
+        self.metrics.encode().unwrap().lines().any(|found| found == format!("supercargo_{line}"))
+    }
+}
+
+fn used_ago(path: &PathBuf, ago: u64) {
+    let file = fs_err::OpenOptions::new().write(true).open(path).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    file.file().set_modified(modified - Duration::from_secs(ago)).unwrap();
+}
+
+#[tokio::test]
+async fn the_next_asker_asks_for_the_right_and_gets_what_is_kept() {
+    let world = World::new();
+    assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER);
+    assert_eq!(world.asked(), ["blob"]);
+    assert_eq!(world.fetch(&friend()).await.unwrap(), LAYER);
+    assert_eq!(world.asked(), ["right"]);
+    assert!(world.metric("cache_lookups_total{result=\"miss\"} 1") && world.metric("cache_bytes 10"));
+    assert!(world.metric("cache_lookups_total{result=\"hit\"} 1"));
+    let staging = world.root.path().join(".supercargo/staging");
+    assert_eq!(fs_err::read_dir(staging).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn what_is_kept_is_for_those_who_may_read_it() {
+    let world = World::new();
+    world.fetch(&friend()).await.unwrap();
+    world.asked();
+    world.registry.behave(Manners { strangers: Strangers::Refused, ..Manners::default() });
+    let refused = world.fetch(&stranger()).await;
+    assert!(matches!(refused, Err(BlobError::Registry(RegistryError::Unauthorized { .. }))), "{refused:?}");
+    assert_eq!(world.asked(), ["right"]);
+    assert_eq!(world.fetch(&friend()).await.unwrap(), LAYER);
+
+    world.asked();
+    world.registry.behave(Manners { strangers: Strangers::Unanswered, ..Manners::default() });
+    assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER);
+    assert_eq!(world.asked(), ["right", "blob"], "who cannot be told has to download");
+    assert_eq!(world.kept().len(), 1);
+}
+
+#[tokio::test]
+async fn a_registry_grants_only_what_it_has_delivered() {
+    let world = World::new();
+    world.fetch(&stranger()).await.unwrap();
+    world.asked();
+    let plain = Asker { access: Access { transport: Transport::PlainHttp, ..Access::default() }, ..stranger() };
+    let mut any = TlsOptions::default();
+    any.skip_verify();
+    let unchecked = Asker { access: Access { transport: Transport::Tls(any), ..Access::default() }, ..stranger() };
+    let rows = [
+        ("another repository", Asker { image: "r.example/other/app:1", ..stranger() }, "right"),
+        ("another registry", Asker { image: "evil.example/app:1", ..stranger() }, "blob"),
+        ("another port", Asker { image: "r.example:444/app:1", ..stranger() }, "blob"),
+        ("whoever answers without TLS", plain, "blob"),
+        ("whoever answers with any certificate", unchecked, "blob"),
+    ];
+    for (label, asker, asked) in rows {
+        assert_eq!(world.fetch(&asker).await.unwrap(), LAYER);
+        assert_eq!(world.asked(), [asked], "{label}");
+    }
+}
+
+/// What somebody did to the file that is kept.
+type Harm = (&'static str, fn(&PathBuf));
+
+#[tokio::test]
+async fn a_kept_layer_that_was_changed_is_noticed_and_replaced() {
+    let rows: [Harm; 7] = [
+        ("other bytes", |path| fs_err::write(path, b"012345678x").unwrap()),
+        ("longer", |path| fs_err::write(path, b"0123456789x").unwrap()),
+        ("shorter", |path| fs_err::write(path, b"012345678").unwrap()),
+        ("empty", |path| fs_err::write(path, b"").unwrap()),
+        ("gone", |path| fs_err::remove_file(path).unwrap()),
+        ("a link to the right bytes", |path| {
+            let aside = path.with_file_name("aside");
+            fs_err::rename(path, &aside).unwrap();
+            fs_err::os::unix::fs::symlink(aside, path).unwrap();
+        }),
+        ("a pipe", |path| {
+            fs_err::remove_file(path).unwrap();
+            let mode = Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        }),
+    ];
+    for (label, harm) in rows {
+        let world = World::new();
+        world.fetch(&stranger()).await.unwrap();
+        let path = world.kept().remove(0);
+        harm(&path);
+        world.asked();
+        assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER, "{label}");
+        let asked = world.asked();
+        assert_eq!(asked.last().map(String::as_str), Some("blob"), "{label}: {asked:?}");
+        assert_eq!(fs_err::read(&path).unwrap(), LAYER, "{label}");
+        assert!(path.symlink_metadata().unwrap().is_file(), "{label}");
+        assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER, "{label}");
+        assert_eq!(world.asked(), ["right"], "{label}");
+    }
+    let world = World::new();
+    world.fetch(&stranger()).await.unwrap();
+    fs_err::write(world.kept().remove(0), b"012345678x").unwrap();
+    world.fetch(&stranger()).await.unwrap();
+    assert!(world.metric("cache_lookups_total{result=\"broken\"} 1") && world.metric("cache_bytes 10"));
+}
+
+#[tokio::test]
+async fn a_transfer_that_breaks_goes_on_where_it_broke() {
+    // How each transfer breaks, what is asked, whether it ends well.
+    let rows: [(&str, &[usize], &[&str], bool); 8] = [
+        ("once", &[4], &["blob", "blob from 4"], true),
+        ("twice", &[4, 3], &["blob", "blob from 4", "blob from 7"], true),
+        ("behind the last byte", &[10], &["blob"], true),
+        ("before the first byte", &[0], &["blob"], false),
+        ("without going on", &[4, 0], &["blob", "blob from 4"], false),
+        (
+            "five times",
+            &[1, 1, 1, 1, 1],
+            &["blob", "blob from 1", "blob from 2", "blob from 3", "blob from 4", "blob from 5"],
+            true,
+        ),
+        (
+            "six times",
+            &[1, 1, 1, 1, 1, 1],
+            &["blob", "blob from 1", "blob from 2", "blob from 3", "blob from 4", "blob from 5"],
+            false,
+        ),
+        ("never", &[], &["blob"], true),
+    ];
+    for (label, breaks, asked, well) in rows {
+        for ends_quietly in [false, true] {
+            let world = World::new();
+            world.registry.behave(Manners { breaks: breaks.to_vec(), ends_quietly, ..Manners::default() });
+            let result = world.fetch(&stranger()).await;
+            assert_eq!(world.asked(), asked, "{label}, quietly: {ends_quietly}");
+            match result {
+                Ok(bytes) => assert!(well && bytes == LAYER, "{label}"),
+                Err(BlobError::Short { .. }) => assert!(!well && ends_quietly, "{label}"),
+                Err(BlobError::Registry(RegistryError::Unavailable { .. })) => {
+                    assert!(!well && !ends_quietly, "{label}");
+                }
+                Err(error) => panic!("{label}: {error}"),
+            }
+            assert_eq!(world.kept().len(), usize::from(well), "{label}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_knows_no_ranges_begins_anew() {
+    let world = World::new();
+    world.registry.behave(Manners { breaks: vec![4, 7], ignores_ranges: true, ..Manners::default() });
+    assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER);
+    assert_eq!(world.asked(), ["blob", "blob from 4", "blob from 7"]);
+    assert_eq!(world.contents(), ["0123456789"]);
+}
+
+#[tokio::test]
+async fn a_hundred_askers_cost_one_download() {
+    let world = World::new();
+    let askers: Vec<_> = (0..100).map(|n| if n % 2 == 0 { stranger() } else { friend() }).collect();
+    let results = join_all(askers.iter().map(|asker| world.fetch(asker))).await;
+    assert!(results.iter().all(|bytes| bytes.as_ref().is_ok_and(|bytes| bytes == LAYER)), "{results:?}");
+    let count = |asked: &[String], what: &str| asked.iter().filter(|line| *line == what).count();
+    let asked = world.asked();
+    assert_eq!((count(&asked, "blob"), count(&asked, "right")), (1, 99));
+    let store = world.cache.on(&world.volume).unwrap();
+    assert_eq!(store.flights.len(), 0, "nothing is remembered of those who are through");
+
+    fs_err::write(world.kept().remove(0), b"012345678x").unwrap();
+    let results = join_all(askers.iter().map(|asker| world.fetch(asker))).await;
+    assert!(results.iter().all(|bytes| bytes.as_ref().is_ok_and(|bytes| bytes == LAYER)), "{results:?}");
+    assert_eq!(count(&world.asked(), "blob"), 1, "and one to replace what was changed");
+}
+
+#[tokio::test]
+async fn a_download_that_is_given_up_or_fails_is_the_next_ones() {
+    let world = World::new();
+    let hold = Arc::new(Semaphore::new(0));
+    world.registry.behave(Manners { hold: Some(Arc::clone(&hold)), ..Manners::default() });
+    let (first, second) = (stranger(), friend());
+    let (mut first, mut second) = (Box::pin(world.fetch(&first)), Box::pin(world.fetch(&second)));
+    assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
+    assert_eq!(world.asked(), ["blob"], "the second waits");
+    drop(first);
+    hold.add_permits(1);
+    assert_eq!(second.await.unwrap(), LAYER);
+    assert_eq!(world.asked(), ["blob"]);
+    assert_eq!(world.cache.on(&world.volume).unwrap().flights.len(), 0);
+
+    let world = World::new();
+    world.registry.behave(Manners { breaks: vec![0], ..Manners::default() });
+    let (first, second) = (stranger(), friend());
+    let (first, second) = futures::join!(world.fetch(&first), world.fetch(&second));
+    assert!(first.is_err(), "{first:?}");
+    assert_eq!(second.unwrap(), LAYER);
+    assert_eq!(world.asked(), ["blob", "blob"]);
+}
+
+#[tokio::test]
+async fn what_was_used_longest_ago_goes_first_when_there_is_too_much() {
+    let world = World::with_limits(CacheLimits { bytes: 39, ..CacheLimits::default() });
+    let push = |tag: &str, bytes: &[u8]| world.registry.push(tag, &[("a/b", json!({}), bytes)]);
+    push("2", b"aaaaaaaaaa");
+    push("3", b"bbbbbbbbbb");
+    push("4", b"cccccccccc");
+    push("5", &[b'd'; 40]);
+    let image = |image| Asker { image, ..stranger() };
+    for (asker, ago) in [(image("r.example/app:2"), 30), (image("r.example/app:3"), 20)] {
+        world.fetch(&asker).await.unwrap();
+        let new = world.kept().into_iter().max_by_key(|path| path.metadata().unwrap().modified().unwrap()).unwrap();
+        used_ago(&new, ago);
+    }
+    // The oldest is used again.
+    world.fetch(&image("r.example/app:2")).await.unwrap();
+    world.fetch(&stranger()).await.unwrap();
+    assert_eq!(world.contents(), ["0123456789", "aaaaaaaaaa", "bbbbbbbbbb"], "all of it fits");
+    world.fetch(&image("r.example/app:4")).await.unwrap();
+    assert_eq!(world.contents(), ["0123456789", "aaaaaaaaaa", "cccccccccc"]);
+    assert!(world.metric("cache_bytes 30"));
+
+    let before = world.contents();
+    assert_eq!(world.fetch(&image("r.example/app:5")).await.unwrap().len(), 40);
+    assert_eq!(world.contents(), before, "a layer beyond the limit is not kept, and drives nothing out");
+
+    let world = World::with_limits(CacheLimits { bytes: 10, ..CacheLimits::default() });
+    world.registry.push("2", &[("a/b", json!({}), b"aaaaaaaaaa")]);
+    world.fetch(&stranger()).await.unwrap();
+    world.fetch(&image("r.example/app:2")).await.unwrap();
+    assert_eq!(world.contents(), ["aaaaaaaaaa"], "one that fills the room alone stays");
+}
+
+#[tokio::test]
+async fn what_nobody_uses_goes_in_time() {
+    let hour = CacheLimits { age: Duration::from_secs(3600), ..CacheLimits::default() };
+    let world = World::with_limits(hour);
+    world.registry.push("2", &[("a/b", json!({}), b"aaaaaaaaaa")]);
+    world.fetch(&stranger()).await.unwrap();
+    used_ago(&world.kept().remove(0), 3700);
+    world.fetch(&Asker { image: "r.example/app:2", ..stranger() }).await.unwrap();
+    let store = world.cache.on(&world.volume).unwrap();
+    store.expire().await;
+    assert_eq!(world.contents(), ["aaaaaaaaaa"]);
+    assert!(world.metric("cache_bytes 10"));
+
+    used_ago(&world.kept().remove(0), 3700);
+    let open = |limits| Cache::open([&world.volume], limits, &world.metrics);
+    open(CacheLimits::default());
+    assert_eq!(world.kept().len(), 1, "a day is not over");
+    open(hour);
+    assert!(world.kept().is_empty(), "the same at a start");
+}
+
+#[tokio::test]
+async fn with_nothing_to_be_kept_everybody_downloads_and_what_was_kept_goes() {
+    let world = World::new();
+    world.fetch(&stranger()).await.unwrap();
+    for limits in [
+        CacheLimits { bytes: 0, ..CacheLimits::default() },
+        CacheLimits { age: Duration::ZERO, ..CacheLimits::default() },
+    ] {
+        Cache::open([&world.volume], limits, &world.metrics);
+        assert!(world.kept().is_empty(), "{limits:?}");
+        let world = World::with_limits(limits);
+        let askers = [stranger(), friend(), stranger()];
+        let results = join_all(askers.iter().map(|asker| world.fetch(asker))).await;
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        assert_eq!(world.asked(), ["blob"; 3], "{limits:?}");
+        assert!(world.kept().is_empty(), "{limits:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_outlives_the_process_and_serves_two_at_a_time() {
+    let world = World::new();
+    world.fetch(&stranger()).await.unwrap();
+    world.asked();
+    let volume = Arc::new(Volume::open(world.root.path()).unwrap());
+    let (cache, processors) =
+        (Cache::open([&volume], CacheLimits::default(), &world.metrics), Arc::clone(&world.processors));
+    let other = World {
+        root: tempfile::tempdir().unwrap(),
+        registry: world.registry.clone(),
+        volume,
+        cache,
+        metrics: Arc::clone(&world.metrics),
+        processors,
+    };
+    assert_eq!(other.fetch(&stranger()).await.unwrap(), LAYER);
+    assert_eq!(world.asked(), ["right"]);
+
+    assert!(other.cache.make_room(&[Arc::clone(&other.volume)]).await);
+    assert!(!other.cache.make_room(&[Arc::clone(&other.volume)]).await, "there is nothing left to give up");
+    assert!(world.kept().is_empty());
+    assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER);
+    assert_eq!(world.asked(), ["blob"], "what another process took away is fetched again");
+}
+
+#[tokio::test]
+async fn what_is_open_is_apart_from_what_is_kept() {
+    let world = World::new();
+    world.fetch(&stranger()).await.unwrap();
+    let store = world.cache.on(&world.volume).unwrap();
+    let repository = stranger().image.parse::<Reference>().unwrap().repository;
+    let key = Key::new(&Access::default().origin(&repository), &Digest::of(LAYER));
+    assert!(store.find(&key, 11).is_none());
+    assert_eq!(world.kept().len(), 1, "a descriptor with another size drives nothing out");
+    let mut in_use = store.find(&key, 10).unwrap();
+    assert!(store.clear().await);
+    let mut bytes = Vec::new();
+    in_use.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, LAYER, "given up, and still read to the end");
+
+    world.fetch(&stranger()).await.unwrap();
+    let path = world.kept().remove(0);
+    fs_err::write(&path, b"012345678x").unwrap();
+    let changed = store.find(&key, 10).unwrap();
+    fs_err::remove_file(&path).unwrap();
+    fs_err::write(&path, LAYER).unwrap();
+    let layer = serde_json::from_value(json!({"mediaType": "a/b", "digest": Digest::of(LAYER), "size": 10})).unwrap();
+    assert!(store.check(&key, changed, &layer, &world.processors).await.unwrap().is_none());
+    assert_eq!(world.contents(), ["0123456789"], "what has been replaced meanwhile stays");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_as_one() {
+    let world = World::new();
+    let asker = stranger();
+    let reference: Reference = asker.image.parse().unwrap();
+    let pinned = registry::resolve(&world.registry, &asker.access, &reference, None).await.unwrap();
+    let manifest = registry::manifest(&world.registry, &asker.access, &pinned, None).await.unwrap();
+    let layer = manifest.layers[0].clone();
+    let source = Source {
+        registry: &world.registry,
+        access: &asker.access,
+        approved: &trust::approve(pinned, manifest),
+        scratch: &world.volume.scratch().unwrap(),
+        store: None,
+        processors: &world.processors,
+        limit: 1000,
+    };
+    let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let result = download::download(&source, &layer, full, |_| ()).await;
+    assert!(matches!(&result, Err(BlobError::Storage(error)) if error.is_full()), "{result:?}");
+}

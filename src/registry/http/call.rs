@@ -1,0 +1,101 @@
+//! One request to a registry: its URL, and what its answers can mean.
+
+use reqwest::{Method, StatusCode, Url};
+
+use super::TAGS_PER_PAGE;
+use crate::oci::{Digest, Repository, media_type};
+use crate::registry::transport::Redirects;
+use crate::registry::{Access, RegistryError, Transport};
+
+/// One request to a registry.
+pub(super) struct Call<'a> {
+    pub(super) access: &'a Access,
+    pub(super) repository: &'a Repository,
+    pub(super) method: Method,
+    pub(super) item: Item<'a>,
+    /// The first byte that is wanted.
+    pub(super) from: u64,
+}
+
+/// What a registry is asked for.
+pub(super) enum Item<'a> {
+    /// A page of tags: the first, or the one that the registry named.
+    Tags(Option<&'a Url>),
+    Tag(&'a str),
+    Manifest(&'a Digest),
+    Blob(&'a Digest),
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn get(access: &'a Access, repository: &'a Repository, item: Item<'a>) -> Self {
+        Self { access, repository, method: Method::GET, item, from: 0 }
+    }
+
+    pub(super) fn url(&self) -> Result<Url, RegistryError> {
+        let scheme = match self.access.transport {
+            Transport::Tls(_) => "https",
+            Transport::PlainHttp => "http",
+        };
+        let (host, repository) = (self.repository.api_host(), self.repository.path());
+        let path = match self.item {
+            Item::Tags(Some(page)) => return Ok(page.clone()),
+            Item::Tags(None) => format!("tags/list?n={TAGS_PER_PAGE}"),
+            Item::Tag(tag) => format!("manifests/{tag}"),
+            Item::Manifest(digest) => format!("manifests/{digest}"),
+            Item::Blob(digest) => format!("blobs/{digest}"),
+        };
+        Url::parse(&format!("{scheme}://{host}/v2/{repository}/{path}")).map_err(|error| RegistryError::Protocol {
+            host: self.repository.host().to_owned(),
+            problem: format!("no URL can be made of it: {error}"),
+        })
+    }
+
+    pub(super) fn accept(&self) -> &'static str {
+        match self.item {
+            Item::Tag(_) | Item::Manifest(_) => media_type::MANIFEST_ACCEPT,
+            Item::Tags(_) => "application/json",
+            Item::Blob(_) => "*/*",
+        }
+    }
+
+    /// The label of the metric.
+    pub(super) fn operation(&self) -> &'static str {
+        match self.item {
+            Item::Tags(_) => "tags",
+            Item::Tag(_) => "resolve",
+            Item::Manifest(_) => "manifest",
+            Item::Blob(_) if self.method == Method::HEAD => "blob_right",
+            Item::Blob(_) => "blob",
+        }
+    }
+
+    /// A registry that sends us on to its store has decided; the store's URL is often good for GET only.
+    pub(super) fn redirects(&self) -> Redirects {
+        match self.item {
+            Item::Blob(_) if self.method == Method::HEAD => Redirects::Stay,
+            Item::Blob(_) | Item::Tags(_) | Item::Tag(_) | Item::Manifest(_) => Redirects::Follow,
+        }
+    }
+
+    /// Statuses that are an answer beside success.
+    pub(super) fn settles(&self, status: StatusCode) -> bool {
+        match self.item {
+            Item::Blob(_) if self.method == Method::HEAD => {
+                let no_head = matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED);
+                status.is_redirection() || no_head
+            }
+            Item::Blob(_) => self.from > 0 && status == StatusCode::RANGE_NOT_SATISFIABLE,
+            Item::Tags(_) | Item::Tag(_) | Item::Manifest(_) => false,
+        }
+    }
+
+    /// For people.
+    pub(super) fn what(&self) -> String {
+        match self.item {
+            Item::Tags(_) => format!("the list of tags of {}", self.repository),
+            Item::Tag(tag) => format!("{}:{tag}", self.repository),
+            Item::Manifest(digest) => format!("manifest {}@{}", self.repository, digest.short()),
+            Item::Blob(digest) => format!("blob {} of {}", digest.short(), self.repository),
+        }
+    }
+}

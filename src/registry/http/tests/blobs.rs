@@ -1,0 +1,155 @@
+//! Blobs in parts, and the right to them.
+
+use super::*;
+
+/// Reads a blob from some byte on: where it begins, its bytes, and whether it ended well.
+async fn blob_from(server: &Server, bytes: &[u8], from: u64) -> Result<(u64, Vec<u8>, bool), RegistryError> {
+    let body = registry().blob(&access(Some("bob")), &server.repository(), &descriptor(bytes), from).await?;
+    let (mut read, mut well) = (Vec::new(), true);
+    let mut stream = body.stream;
+    while let Some(chunk) = stream.next().await {
+        match chunk {
+            Ok(chunk) => read.extend_from_slice(&chunk),
+            Err(_) => well = false,
+        }
+    }
+    Ok((body.from, read, well))
+}
+
+#[tokio::test]
+async fn the_rest_of_a_blob_is_asked_for_and_believed_only_as_such() {
+    let rest = |range: &'static str| {
+        move |_: &str, _: &Request| (StatusCode::PARTIAL_CONTENT, [("content-range", range)], "456789").into_response()
+    };
+    for range in ["bytes 4-9/10", "bytes 4-9/*", "bytes 4-8/10"] {
+        let (from, read, well) = blob_from(&Server::start(rest(range)).await, b"0123456789", 4).await.unwrap();
+        assert_eq!((from, read.as_slice(), well), (4, b"456789".as_slice(), true), "{range}");
+    }
+    for range in [
+        "",
+        "bytes 0-9/10",
+        "bytes 5-9/10",
+        "bytes 4-9/11",
+        "bytes 4-10/10",
+        "bytes 4-9",
+        "4-9/10",
+        "bytes */10",
+        "bytes -4-9/10",
+    ] {
+        let result = blob_from(&Server::start(rest(range)).await, b"0123456789", 4).await;
+        assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{range}: {result:?}");
+    }
+    let (.., well) =
+        blob_from(&Server::start(rest("bytes 4-9/10")).await, b"012345678", 4).await.unwrap_or((0, vec![], false));
+    assert!(!well, "the end is where the descriptor says, also of a part");
+
+    let server = Server::start(|_, _| "0123456789".into_response()).await;
+    assert_eq!(blob_from(&server, b"0123456789", 4).await.unwrap(), (0, b"0123456789".to_vec(), true));
+    let server = Server::start(|_, _| StatusCode::RANGE_NOT_SATISFIABLE.into_response()).await;
+    assert_eq!(blob_from(&server, b"0123456789", 4).await.unwrap(), (4, Vec::new(), true), "it is shorter than that");
+    let result = blob_from(&server, b"0123456789", 0).await;
+    assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{result:?}");
+}
+
+#[tokio::test]
+async fn the_range_goes_to_the_store_and_credentials_do_not() {
+    let store = Server::start(|_, request| {
+        let range = request.headers().get("range").map(|value| value.to_str().unwrap().to_owned());
+        assert!(!request.headers().contains_key("authorization"));
+        match range.as_deref() {
+            Some("bytes=4-") => {
+                (StatusCode::PARTIAL_CONTENT, [("content-range", "bytes 4-9/10")], "456789").into_response()
+            }
+            None => "0123456789".into_response(),
+            Some(_) => StatusCode::BAD_REQUEST.into_response(),
+        }
+    })
+    .await;
+    let target = store.host.clone();
+    let server = Server::start(move |_, request| {
+        if request.headers().contains_key("authorization") {
+            (StatusCode::TEMPORARY_REDIRECT, [("location", format!("http://{target}/x"))], "").into_response()
+        } else {
+            challenge("Basic realm=\"r\"")
+        }
+    })
+    .await;
+    for (from, read) in [(4, b"456789".as_slice()), (0, b"0123456789")] {
+        assert_eq!(blob_from(&server, b"0123456789", from).await.unwrap(), (from, read.to_vec(), true));
+    }
+}
+
+#[tokio::test]
+async fn the_right_to_a_blob_is_what_the_registry_itself_says() {
+    let away = ("location", "http://127.0.0.1:1/store".to_owned());
+    let length = |length: &str| ("content-length", length.to_owned());
+    let rows = [
+        (200, length("5"), Some(Right::Granted)),
+        (200, ("x-none", String::new()), Some(Right::Granted)),
+        (307, away.clone(), Some(Right::Granted)),
+        (308, away.clone(), Some(Right::Granted)),
+        // The way to a page where one logs in, and the page itself.
+        (302, away.clone(), Some(Right::Untold)),
+        (303, away, Some(Right::Untold)),
+        (200, length("4711"), Some(Right::Untold)),
+        (405, length("0"), Some(Right::Untold)),
+        (501, length("0"), Some(Right::Untold)),
+        (401, length("0"), None),
+        (403, length("0"), None),
+        (404, length("0"), None),
+        (429, length("0"), None),
+        (500, length("0"), None),
+    ];
+    for (status, header, want) in rows {
+        let header_for = header.clone();
+        let server = Server::start(move |_, _| {
+            let status = StatusCode::from_u16(status).unwrap();
+            // A stream, so that no length is added.
+            let body = Body::from_stream(futures::stream::empty::<Result<Bytes, std::io::Error>>());
+            Response::builder().status(status).header(header_for.0, header_for.1.as_str()).body(body).unwrap()
+        })
+        .await;
+        let said = registry().may_read_blob(&access(Some("bob")), &server.repository(), &descriptor(b"right")).await;
+        assert_eq!(said.as_ref().ok(), want.as_ref(), "{status} {header:?}: {said:?}");
+        let path = format!("HEAD /v2/team/app/blobs/{}", Digest::of(b"right"));
+        assert_eq!(server.paths(), [path], "{status}: one question, and no redirect is followed");
+    }
+}
+
+#[tokio::test]
+async fn a_repository_that_was_moved_is_asked_at_its_new_place_and_a_login_page_is_not() {
+    let rows = [(308, 200, Some(Right::Granted), 2), (307, 403, None, 2), (302, 200, Some(Right::Untold), 1)];
+    for (redirect, answer, want, requests) in rows {
+        let server = Server::start(move |_, request| match request.uri().path().strip_prefix("/v2/team") {
+            Some(path) => {
+                let location = [("location", format!("/v2/new{path}"))];
+                (StatusCode::from_u16(redirect).unwrap(), location, "").into_response()
+            }
+            None => (StatusCode::from_u16(answer).unwrap(), "right").into_response(),
+        })
+        .await;
+        let said = registry().may_read_blob(&access(None), &server.repository(), &descriptor(b"right")).await;
+        assert_eq!(said.as_ref().ok(), want.as_ref(), "{redirect}: {said:?}");
+        assert_eq!(server.paths().len(), requests, "{redirect}");
+    }
+}
+
+#[tokio::test]
+async fn each_asker_is_asked_about_with_its_own_credentials() {
+    let server =
+        Server::start(|_, request| match request.headers().get("authorization").and_then(|v| v.to_str().ok()) {
+            // bob:hunter2
+            Some("Basic Ym9iOmh1bnRlcjI=") => "right".into_response(),
+            _ => challenge("Basic realm=\"r\""),
+        })
+        .await;
+    let (registry, repository, blob) = (registry(), server.repository(), descriptor(b"right"));
+    for (user, may) in [(Some("bob"), true), (Some("mallory"), false), (None, false), (Some("bob"), true)] {
+        let said = registry.may_read_blob(&access(user), &repository, &blob).await;
+        let right = match &said {
+            Ok(right) => may && *right == Right::Granted,
+            Err(error) => !may && matches!(error, RegistryError::Unauthorized { .. }),
+        };
+        assert!(right, "{user:?}: {said:?}");
+    }
+}
