@@ -436,3 +436,6 @@ async fn document<R: Registry>(
     }
     Ok((Document::parse(&raw.bytes, raw.content_type.as_deref())?, raw.bytes.len() as u64))
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,7 +75,14 @@ impl FakeRegistry {
             "config": {"mediaType": media_type::OCI_EMPTY, "digest": Digest::of(b"{}"), "size": 2},
             "layers": layers,
         });
-        let bytes = Bytes::from(manifest.to_string());
+        drop(state);
+        self.push_document(tag, &manifest)
+    }
+
+    /// Pushes a manifest or index as it is and points `tag` at it.
+    pub(crate) fn push_document(&self, tag: &str, document: &Value) -> Digest {
+        let mut state = self.0.lock().unwrap();
+        let bytes = Bytes::from(document.to_string());
         let digest = Digest::of(&bytes);
         state.manifests.insert(digest.clone(), bytes);
         state.tags.insert(tag.to_owned(), digest.clone());

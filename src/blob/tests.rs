@@ -174,6 +174,23 @@ async fn a_registry_grants_only_what_it_has_delivered() {
     }
 }
 
+#[tokio::test]
+async fn what_the_manifest_carries_is_not_asked_for() {
+    let world = World::new();
+    let digest = Digest::of(LAYER);
+    let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, LAYER);
+    world.registry.push_document(
+        "1",
+        &json!({
+            "schemaVersion": 2,
+            "config": {"mediaType": "a/c", "digest": digest, "size": LAYER.len()},
+            "layers": [{"mediaType": "a/b", "digest": digest, "size": LAYER.len(), "data": data}],
+        }),
+    );
+    assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER);
+    assert_eq!(world.asked(), [""; 0]);
+}
+
 /// What somebody did to the file that is kept.
 type Harm = (&'static str, fn(&PathBuf));
 
