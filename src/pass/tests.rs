@@ -273,3 +273,5 @@ async fn an_output_on_an_unknown_volume_says_which_there_are() {
     assert_eq!(failure.reason, Reason::InvalidSpec);
     assert!(failure.message.contains("this operator has default"), "{}", failure.message);
 }
+
+mod directory;
