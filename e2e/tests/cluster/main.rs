@@ -20,6 +20,7 @@
 mod admission;
 mod case;
 mod chart;
+mod command;
 mod failures;
 mod fairness;
 mod formats;
@@ -27,6 +28,7 @@ mod kubectl;
 mod lifecycle;
 mod outputs;
 mod platforms;
+mod pull;
 mod registries;
 mod resolve;
 mod restart;
@@ -83,6 +85,8 @@ fn tests() -> Vec<Test> {
         registries::tests(),
         tls::tests(),
         platforms::tests(),
+        command::tests(),
+        pull::tests(),
     ]
     .concat()
 }
