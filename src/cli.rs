@@ -1,5 +1,6 @@
 //! The command line: one small file per command; each calls the library and prints.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,10 +12,17 @@ use crate::blob::CacheLimits;
 use crate::request::Limits;
 use crate::telemetry::{LogFormat, LogLevel};
 
+mod complaint;
 mod controller;
 mod crd;
+mod exit;
+mod input_file;
+mod login;
 mod progress;
+mod pull;
 mod reach;
+mod reading;
+mod resolve;
 mod sync;
 mod sync_input;
 mod table;
@@ -22,7 +30,7 @@ mod table;
 /// Keep OCI artifacts, checked and unpacked, where workloads read them.
 ///
 /// `controller` does it in a Kubernetes cluster for OCIArtifact objects; `sync` does the same once,
-/// without a cluster, for the same YAML files.
+/// without a cluster, for the same YAML files; `pull` and `resolve` for one artifact without any.
 #[derive(Debug, Parser)]
 #[command(name = "supercargo", version, max_term_width = 100)]
 pub struct Cli {
@@ -42,6 +50,10 @@ enum Command {
     Controller(controller::Arguments),
     /// Do one pass over OCIArtifact files, without a cluster.
     Sync(sync::Arguments),
+    /// Fetch one artifact, checked and unpacked, into a directory.
+    Pull(pull::Arguments),
+    /// Print the digest that a reference means now.
+    Resolve(resolve::Arguments),
     /// Print the `CustomResourceDefinition`.
     Crd(crd::Arguments),
 }
@@ -129,17 +141,27 @@ impl std::str::FromStr for NamedPath {
     }
 }
 
-/// Runs the command; the code is 0 for success, 1 where something is not as it should be.
+/// Runs the command; the code is 0 for success, 1 where something is not as it should be. Commands for one
+/// artifact say more by it (`exit`).
 pub async fn run(cli: Cli) -> ExitCode {
     crate::telemetry::init(cli.log_format, cli.log_level);
     let result = match cli.command {
         Command::Controller(arguments) => controller::run(arguments).await,
         Command::Sync(arguments) => sync::run(arguments).await,
+        Command::Pull(arguments) => Ok(pull::run(arguments).await),
+        Command::Resolve(arguments) => Ok(resolve::run(arguments).await),
         Command::Crd(arguments) => crd::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         tracing::error!("{error}");
         ExitCode::FAILURE
+    })
+}
+
+/// Writes what a command answers.
+fn to_stdout(text: &str) -> Result<(), complaint::Complaint> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| {
+        complaint::Complaint::new(crate::api::Reason::StorageFailed, format!("standard output: {error}"))
     })
 }
 

@@ -14,9 +14,11 @@ use crate::storage::{StorageError, Volume};
 use crate::unpack::staged::Staged;
 
 pub mod config_map;
+pub mod directory;
 pub mod volume;
 
 use config_map::{ConfigMaps, Prepared};
+use directory::Destination;
 
 /// Why something could not be published, or looked at.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +60,7 @@ pub enum PublishError {
 pub struct Published {
     /// Name of the output.
     pub output: String,
-    /// `Volume` or `ConfigMap`.
+    /// `Volume`, `ConfigMap` or `Directory`.
     pub kind: &'static str,
     /// Where to look.
     pub location: String,
@@ -78,6 +80,8 @@ pub struct Outputs {
     volumes: BTreeMap<String, Arc<Volume>>,
     /// For artifacts that go to no volume.
     work: Arc<Volume>,
+    /// A person's, on the filesystem of the work place.
+    directory: Option<Arc<Destination>>,
     config_maps: ConfigMaps,
     metrics: Arc<Metrics>,
 }
@@ -88,6 +92,8 @@ pub(crate) enum Ready {
     Volume(Arc<Volume>),
     /// A ConfigMap that fits.
     ConfigMap(Box<Prepared>),
+    /// A person's directory.
+    Directory(Arc<Destination>),
 }
 
 impl Ready {
@@ -95,7 +101,7 @@ impl Ready {
     pub(crate) fn stage_among<'a>(&self, stages: &'a [(Arc<Volume>, Arc<Staged>)]) -> Option<&'a Arc<Staged>> {
         match self {
             Self::Volume(volume) => stages.iter().find(|(of, _)| Arc::ptr_eq(of, volume)).map(|(_, staged)| staged),
-            Self::ConfigMap(_) => None,
+            Self::ConfigMap(_) | Self::Directory(_) => None,
         }
     }
 }
@@ -108,7 +114,15 @@ impl Outputs {
         config_maps: ConfigMaps,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { volumes, work, config_maps, metrics }
+        Self { volumes, work, directory: None, config_maps, metrics }
+    }
+
+    /// A person's directory and nothing else.
+    pub fn to_directory(directory: Arc<Destination>, metrics: Arc<Metrics>) -> Self {
+        let work = Arc::clone(directory.stage());
+        // Nothing that has this output has another one too.
+        let config_maps = ConfigMaps::Directory(work.path().to_owned());
+        Self { volumes: BTreeMap::new(), work, directory: Some(directory), config_maps, metrics }
     }
 
     /// The distinct volumes that stages are needed on: those of the targets, or the work place.
@@ -134,6 +148,10 @@ impl Outputs {
                 blocking(move || volume::probe(&volume, &name, &object, &output)).await
             }
             Place::ConfigMap { name, .. } => self.config_maps.probe(object, &target.output, name).await,
+            Place::Directory => {
+                let directory = self.directory(target)?;
+                blocking(move || directory.check().map(|()| None)).await
+            }
         }
     }
 
@@ -153,6 +171,7 @@ impl Outputs {
                 let prepared = config_map::prepare(request, &target.output, name, *immutable, pinned, content);
                 Ok(Ready::ConfigMap(Box::new(prepared)))
             }
+            Place::Directory => Ok(Ready::Directory(self.directory(target)?)),
         }
     }
 
@@ -172,6 +191,11 @@ impl Outputs {
                 blocking(move || volume::commit(&volume, &target, &object, &pinned, &fingerprint, &staged)).await
             }
             Ready::ConfigMap(prepared) => self.config_maps.commit(&request.object, *prepared, &self.metrics).await,
+            Ready::Directory(directory) => {
+                let (staged, pinned) = (Arc::clone(staged), pinned.clone());
+                let (fingerprint, output) = (request.fingerprint.clone(), target.output.clone());
+                blocking(move || directory.commit(output, &pinned, &fingerprint, &staged)).await
+            }
         }
     }
 
@@ -205,6 +229,12 @@ impl Outputs {
             }
         }
         Ok(())
+    }
+
+    fn directory(&self, target: &Target) -> Result<Arc<Destination>, PublishError> {
+        let nowhere =
+            || PublishError::Conflict(format!("output {} is for a directory, and none was named", target.output));
+        self.directory.clone().ok_or_else(nowhere)
     }
 
     fn volume(&self, target: &Target, name: &str) -> Result<Arc<Volume>, PublishError> {

@@ -386,6 +386,11 @@ async fn select<R: Registry>(
     })
 }
 
+/// Asks for what a pinned digest names, and checks that the answer has that digest. What it is does not matter.
+pub async fn confirm<R: Registry>(registry: &R, access: &Access, pinned: &Pinned) -> Result<(), RegistryError> {
+    checked(registry, access, &pinned.repository, &pinned.digest).await.map(drop)
+}
+
 /// The manifest of a pinned digest: inside its limit, of that digest, and understood. Where the digest
 /// is an index's, the one that is meant, reached by digests only.
 pub async fn manifest<R: Registry>(
@@ -428,13 +433,24 @@ async fn document<R: Registry>(
     repository: &Repository,
     digest: &Digest,
 ) -> Result<(Document, u64), RegistryError> {
+    let raw = checked(registry, access, repository, digest).await?;
+    Ok((Document::parse(&raw.bytes, raw.content_type.as_deref())?, raw.bytes.len() as u64))
+}
+
+/// The bytes of a digest.
+async fn checked<R: Registry>(
+    registry: &R,
+    access: &Access,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<RawManifest, RegistryError> {
     let raw = registry.raw_manifest(access, repository, digest, MAX_MANIFEST_BYTES).await?;
     let got = Digest::of(&raw.bytes);
     if got != *digest {
         let what = format!("the manifest of {repository}");
         return Err(RegistryError::DigestMismatch { what, wanted: digest.clone(), got });
     }
-    Ok((Document::parse(&raw.bytes, raw.content_type.as_deref())?, raw.bytes.len() as u64))
+    Ok(raw)
 }
 
 #[cfg(test)]

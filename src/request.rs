@@ -93,6 +93,8 @@ pub enum Place {
         /// What stands for `/` in keys.
         separator: String,
     },
+    /// The directory that a person named, as a whole. No object has such an output.
+    Directory,
 }
 
 /// Tells two requests apart that would publish different things for one digest: 12 hex digits.
@@ -120,6 +122,7 @@ impl Fingerprint {
                         .into_iter()
                         .for_each(&mut add);
                 }
+                Place::Directory => add("directory"),
             }
         }
         let digest = hasher.finish();
@@ -266,12 +269,23 @@ impl Request {
     }
 }
 
+impl Request {
+    /// The same request with one output, a person's directory.
+    #[must_use]
+    pub fn into_directory(mut self) -> Self {
+        self.targets = vec![Target { output: "files".to_owned(), place: Place::Directory }];
+        self.fingerprint = Fingerprint::of(self.platform.as_ref(), &self.sub_path, &self.targets);
+        self
+    }
+}
+
 impl Place {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Volume { volume: a }, Self::Volume { volume: b })
             | (Self::ConfigMap { name: a, .. }, Self::ConfigMap { name: b, .. }) => a == b,
-            (Self::Volume { .. }, Self::ConfigMap { .. }) | (Self::ConfigMap { .. }, Self::Volume { .. }) => false,
+            (Self::Directory, Self::Directory) => true,
+            (Self::Volume { .. } | Self::ConfigMap { .. } | Self::Directory, _) => false,
         }
     }
 }

@@ -12,14 +12,23 @@
 //! through a link or out of the root: every call is relative to a directory handle and goes through
 //! `open_dir` or `open_file` (openat2, Linux 5.6). Decisions about *what* may be there are the
 //! callers'.
+//!
+//! A root may be for one use (`Volume::passing`): then all of it goes with its last holder.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+mod passing;
+
+pub use passing::Gone;
+use passing::Passing;
 
 /// Where everything of ours on a root is.
 const PRIVATE: &str = ".supercargo";
@@ -77,20 +86,30 @@ impl<T> During<T> for Result<T, Errno> {
 pub struct Volume {
     path: PathBuf,
     root: OwnedFd,
-    staging: Arc<OwnedFd>,
+    staging: Arc<Staging>,
     blobs: OwnedFd,
     /// Its shared lock tells other processes that staging directories may be in use.
     _lock: OwnedFd,
 }
 
+/// Where scratch directories are made. A thread may hold it longer than anybody holds the volume.
+#[derive(Debug)]
+struct Staging {
+    dir: OwnedFd,
+    /// The root itself, where it is there for one use.
+    _root: Option<Passing>,
+}
+
 impl Volume {
     /// Opens a root, makes the private directory, and removes what a crash left there.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
-        let show = || path.display().to_string();
         fs_err::create_dir_all(path)
-            .map_err(|error| StorageError::from_io(format!("create directory {}", show()), &error))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(CWD, path, flags, Mode::empty()).during(|| format!("open {}", show()))?;
+            .map_err(|error| StorageError::from_io(format!("create directory {}", path.display()), &error))?;
+        Self::opened(path, open_any_dir(path)?, None)
+    }
+
+    fn opened(path: &Path, root: OwnedFd, passing: Option<Passing>) -> Result<Self, StorageError> {
+        let show = || path.display().to_string();
         let private = make_dir(&root, PRIVATE, Mode::from_raw_mode(0o700))?;
         let staging = make_dir(&private, "staging", Mode::from_raw_mode(0o700))?;
         let blobs = make_dir(&private, "blobs", Mode::from_raw_mode(0o700))?;
@@ -107,7 +126,8 @@ impl Volume {
         if let Err(errno) = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
             tracing::warn!(volume = %show(), %errno, "no lock on this filesystem: use the volume from one process only");
         }
-        Ok(Self { path: path.to_owned(), root, staging: Arc::new(staging), blobs, _lock: lock })
+        let staging = Arc::new(Staging { dir: staging, _root: passing });
+        Ok(Self { path: path.to_owned(), root, staging, blobs, _lock: lock })
     }
 
     /// Where the root is, for people.
@@ -122,13 +142,10 @@ impl Volume {
 
     /// A new private directory on this filesystem.
     pub fn scratch(&self) -> Result<Scratch, StorageError> {
-        let mut random = [0_u8; 16];
-        aws_lc_rs::rand::fill(&mut random)
-            .map_err(|_| StorageError { what: "random name".to_owned(), errno: Errno::IO })?;
-        let name = format!("{:032x}", u128::from_ne_bytes(random));
-        rustix::fs::mkdirat(&*self.staging, &name, Mode::from_raw_mode(0o700))
+        let name = random_name()?;
+        rustix::fs::mkdirat(&self.staging.dir, &name, Mode::from_raw_mode(0o700))
             .during(|| format!("create a staging directory on {}", self.path.display()))?;
-        let dir = open_dir(self.staging.as_fd(), &name)?;
+        let dir = open_dir(self.staging.dir.as_fd(), &name)?;
         Ok(Scratch { dir, name, staging: Arc::clone(&self.staging) })
     }
 
@@ -161,12 +178,19 @@ impl Volume {
     }
 }
 
+/// 32 hex digits that nobody can guess.
+fn random_name() -> Result<String, StorageError> {
+    let mut random = [0_u8; 16];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| StorageError::new("random name", Errno::IO))?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(random)))
+}
+
 /// A private directory for one pass, on the filesystem of its volume. Gone when dropped.
 #[derive(Debug)]
 pub struct Scratch {
     dir: OwnedFd,
     name: String,
-    staging: Arc<OwnedFd>,
+    staging: Arc<Staging>,
 }
 
 impl Scratch {
@@ -179,10 +203,16 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed now is swept at the next start.
-        if let Err(error) = remove_tree(&*self.staging, &self.name) {
+        if let Err(error) = remove_tree(&self.staging.dir, &self.name) {
             tracing::warn!(%error, "a staging directory is left behind until the next start");
         }
     }
+}
+
+/// Opens a directory that an operator or a person named: links are theirs to make.
+pub(crate) fn open_any_dir(path: &Path) -> Result<OwnedFd, StorageError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).during(|| format!("open directory {}", path.display()))
 }
 
 /// Opens a directory below `dir`; no component may be a link or leave the filesystem.
@@ -240,20 +270,28 @@ pub(crate) fn make_dir(dir: impl AsFd, name: &str, mode: Mode) -> Result<OwnedFd
     }
 }
 
-/// Names in a directory, without `.` and `..`; those that are not UTF-8 are not ours and left out.
+/// Names in a directory of ours; those that are not UTF-8 are not ours and left out.
 pub(crate) fn names(dir: impl AsFd) -> Result<Vec<String>, StorageError> {
     names_up_to(dir, usize::MAX)
 }
 
 /// The same of the first so many entries, in no order.
 pub(crate) fn names_up_to(dir: impl AsFd, most: usize) -> Result<Vec<String>, StorageError> {
+    Ok(listed(dir, most)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
+}
+
+/// Names in a directory, without `.` and `..`.
+pub(crate) fn all_names(dir: impl AsFd) -> Result<Vec<OsString>, StorageError> {
+    listed(dir, usize::MAX)
+}
+
+fn listed(dir: impl AsFd, most: usize) -> Result<Vec<OsString>, StorageError> {
     let listing = rustix::fs::Dir::read_from(dir).during(|| "list a directory".to_owned())?;
     let mut names = Vec::new();
     for entry in listing.take(most) {
         let entry = entry.during(|| "list a directory".to_owned())?;
-        if let Ok(name) = entry.file_name().to_str()
-            && !matches!(name, "." | "..")
-        {
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." {
             names.push(name.to_owned());
         }
     }
@@ -262,28 +300,29 @@ pub(crate) fn names_up_to(dir: impl AsFd, most: usize) -> Result<Vec<String>, St
 
 /// Removes `name` in `dir`, whatever it is; links are removed, not followed. Absent is success.
 pub(crate) fn remove_tree(dir: impl AsFd, name: &str) -> Result<(), StorageError> {
-    remove_at_depth(dir.as_fd(), name, 0)
+    remove_at_depth(dir.as_fd(), OsStr::new(name), 0)
 }
 
-fn remove_at_depth(dir: BorrowedFd<'_>, name: &str, depth: usize) -> Result<(), StorageError> {
+fn remove_at_depth(dir: BorrowedFd<'_>, name: &OsStr, depth: usize) -> Result<(), StorageError> {
+    let remove = || format!("remove {}", name.display());
     let found = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(()),
-        found => found.during(|| format!("look at {name}"))?,
+        found => found.during(remove)?,
     };
     let is_dir = FileType::from_raw_mode(found.st_mode).is_dir();
     if is_dir {
         if depth >= MAX_DEPTH {
-            return Err(Errno::NAMETOOLONG).during(|| format!("remove {name}"));
+            return Err(Errno::NAMETOOLONG).during(remove);
         }
-        let inner = open_dir(dir, name)?;
-        for name in names(&inner)? {
+        let inner = rustix::fs::openat2(dir, name, DIR, Mode::empty(), BENEATH).during(remove)?;
+        for name in all_names(&inner)? {
             remove_at_depth(inner.as_fd(), &name, depth + 1)?;
         }
     }
     let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
     match rustix::fs::unlinkat(dir, name, flags) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(errno).during(|| format!("remove {name}")),
+        Err(errno) => Err(errno).during(remove),
     }
 }
 

@@ -11,13 +11,20 @@ use crate::blob::Progress;
 #[derive(Debug)]
 pub(super) struct Bars {
     all: MultiProgress,
-    bars: Mutex<HashMap<String, ProgressBar>>,
+    by_object: Mutex<HashMap<String, ProgressBar>>,
+    /// What stands before a bar, where that is not the object's name.
+    label: Option<String>,
 }
 
 impl Bars {
     pub(super) fn new() -> Self {
         // Draws to standard error, and only where that is a terminal.
-        Self { all: MultiProgress::new(), bars: Mutex::default() }
+        Self { all: MultiProgress::new(), by_object: Mutex::default(), label: None }
+    }
+
+    /// For one download, whose object nobody has named.
+    pub(super) fn labelled(label: String) -> Self {
+        Self { label: Some(label), ..Self::new() }
     }
 
     /// Takes the bars away, so that the table stands alone.
@@ -29,11 +36,15 @@ impl Bars {
 
 impl Progress for Bars {
     fn downloaded(&self, object: &str, done: u64, total: u64) {
-        let mut bars = self.bars.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut bars = self.by_object.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let bar = bars.entry(object.to_owned()).or_insert_with(|| {
             let style = ProgressStyle::with_template("{prefix:30!} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
-            self.all.add(ProgressBar::new(total).with_style(style).with_prefix(object.to_owned()))
+            self.all.add(
+                ProgressBar::new(total)
+                    .with_style(style)
+                    .with_prefix(self.label.as_deref().unwrap_or(object).to_owned()),
+            )
         });
         bar.set_position(done);
         if done >= total {

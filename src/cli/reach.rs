@@ -1,10 +1,15 @@
 //! Flags about where registries may be.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 
-use crate::registry::address::AddressPolicy;
+use super::Fatal;
+use crate::metrics::Metrics;
+use crate::registry::address::{AddressPolicy, PERSONAL_NETWORKS};
 use crate::registry::egress::{Egress, PlainHttp, Proxy};
 use crate::registry::host_pattern::HostPattern;
+use crate::registry::http::HttpRegistry;
 
 /// What every command that reads registries has in common.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,6 +53,27 @@ impl ReachArguments {
 
     pub(super) fn per_second(&self) -> u32 {
         self.registry_rate
+    }
+}
+
+/// Where a person's own command line may go: registries on this machine too, and without TLS where asked for.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Registries")]
+pub(super) struct PersonalReach {
+    /// Private and loopback networks in which registries may be; given, it replaces the default.
+    /// Link-local, metadata and reserved addresses stay closed.
+    #[arg(long = "allow-cidr", value_name = "CIDR", env = "SUPERCARGO_ALLOW_CIDR", value_delimiter = ',', default_value = PERSONAL_NETWORKS)]
+    open_networks: Vec<IpNet>,
+    #[command(flatten)]
+    reach: ReachArguments,
+}
+
+impl PersonalReach {
+    /// Registries as far as these flags let us.
+    pub(super) fn registry(&self, metrics: &Arc<Metrics>) -> Result<HttpRegistry, Fatal> {
+        let egress = self.reach.egress(&self.open_networks, Vec::new(), PlainHttp::Anyone);
+        HttpRegistry::new(Arc::clone(metrics), egress, self.reach.per_second())
+            .map_err(Fatal::during("the HTTP client cannot be set up"))
     }
 }
 

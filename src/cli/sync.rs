@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 
 use super::progress::Bars;
-use super::reach::ReachArguments;
+use super::reach::PersonalReach;
 use super::sync_input::Input;
 use super::{CacheArguments, Fatal, LimitArguments, table};
 use crate::api::{OCIArtifactSpec, Reason};
@@ -19,8 +19,6 @@ use crate::metrics::Metrics;
 use crate::pass::{self, Before, Engine, Outcome};
 use crate::publish::Outputs;
 use crate::publish::config_map::ConfigMaps;
-use crate::registry::address::PERSONAL_NETWORKS;
-use crate::registry::egress::PlainHttp;
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
 use crate::request::{ObjectId, Request};
@@ -54,12 +52,8 @@ pub(super) struct Arguments {
     /// Namespace of objects that name none.
     #[arg(short = 'n', long, default_value = "default")]
     namespace: String,
-    /// Private and loopback networks in which registries may be; given, it replaces the default.
-    /// Link-local, metadata and reserved addresses stay closed.
-    #[arg(long = "allow-cidr", value_name = "CIDR", env = "SUPERCARGO_ALLOW_CIDR", value_delimiter = ',', default_value = PERSONAL_NETWORKS)]
-    open_networks: Vec<ipnet::IpNet>,
     #[command(flatten)]
-    reach: ReachArguments,
+    reach: PersonalReach,
     #[command(flatten)]
     limits: LimitArguments,
     #[command(flatten)]
@@ -153,9 +147,7 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
         }
     }
     let metrics = Arc::new(Metrics::default());
-    let egress = arguments.reach.egress(&arguments.open_networks, Vec::new(), PlainHttp::Anyone);
-    let registry = HttpRegistry::new(Arc::clone(&metrics), egress, arguments.reach.per_second())
-        .map_err(Fatal::during("the HTTP client cannot be set up"))?;
+    let registry = arguments.reach.registry(&metrics)?;
     let config_maps = ConfigMaps::Directory(arguments.root.join(CONFIG_MAPS));
     let cache = Cache::open(volumes.values(), arguments.cache.limits(), &metrics);
     Ok(Engine {

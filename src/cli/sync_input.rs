@@ -7,12 +7,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::input_file;
 use crate::api::{GROUP, OCIArtifactSpec};
 use crate::registry::credentials::SecretData;
 use crate::request::{ObjectId, Referred};
 
-/// Largest file that is read.
-const MAX_FILE: u64 = 4 * 1024 * 1024;
 /// Deepest directory that is looked into.
 const MAX_DEPTH: usize = 16;
 
@@ -43,7 +42,8 @@ impl Input {
         let mut input = Self::default();
         for file in files(path, 0)? {
             let fail = |problem: String| InputError { file: file.clone(), problem };
-            let text = read_file(&file).map_err(|error| fail(error.to_string()))?;
+            let bytes = input_file::read(&file).map_err(|error| fail(error.to_string()))?;
+            let text = String::from_utf8(bytes).map_err(|_| fail("not UTF-8 text".to_owned()))?;
             let documents: Vec<Value> =
                 serde_saphyr::from_multiple(&text).map_err(|error| fail(format!("not YAML: {error}")))?;
             for document in documents {
@@ -166,16 +166,6 @@ fn files(path: &Path, depth: usize) -> Result<Vec<PathBuf>, InputError> {
     }
     found.sort();
     Ok(found)
-}
-
-fn read_file(path: &Path) -> std::io::Result<String> {
-    use std::io::Read;
-    let mut text = String::new();
-    fs_err::File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(std::io::Error::other(format!("larger than {MAX_FILE} bytes")));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

@@ -300,3 +300,5 @@ async fn a_layer_is_downloaded_once_and_given_up_where_the_volume_is_full() {
     world.pass(&spec, &Before::default()).await.unwrap();
     assert_eq!((world.read("a.txt").as_deref(), kept()), (Some("one"), 1));
 }
+
+mod directory;

@@ -125,7 +125,7 @@ pub(super) fn commit(
     };
     let volume_name = match &target.place {
         crate::request::Place::Volume { volume } => volume.as_str(),
-        crate::request::Place::ConfigMap { .. } => "",
+        crate::request::Place::ConfigMap { .. } | crate::request::Place::Directory => "",
     };
     let published = published(volume_name, object, &target.output, &revision);
     marker.revision = Some(revision);

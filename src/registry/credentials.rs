@@ -187,6 +187,13 @@ pub enum Helpers {
     Ignored,
 }
 
+/// The credential helper that a docker configuration leaves `repository`'s host to. To be told, not run.
+pub fn helper_for(json: &[u8], repository: &Repository) -> Option<String> {
+    let config: DockerConfig = serde_json::from_slice(json).ok()?;
+    let named = config.cred_helpers.into_iter().find(|(key, _)| Scope::of_key(key).closeness(repository).is_some());
+    named.map(|(_, helper)| helper).or(config.creds_store).filter(|helper| !helper.is_empty())
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct DockerConfig {
@@ -412,6 +419,20 @@ mod tests {
         assert_eq!(keychain.matching(&repository("quay.io/a")).len(), 1);
         assert!(keychain.add_docker_config("config.json", b"{}", Helpers::Ignored).is_ok());
         assert!(keychain.add_docker_config("s", b"{}", Helpers::Refused).is_err());
+    }
+
+    #[test]
+    fn the_helper_of_a_host_is_named() {
+        let rows = [
+            (r#"{"credsStore":"desktop","credHelpers":{"ghcr.io":"gh","quay.io":"q"}}"#, Some("gh")),
+            (r#"{"credsStore":"desktop","credHelpers":{"quay.io":"q"}}"#, Some("desktop")),
+            (r#"{"credHelpers":{"quay.io":"q"}}"#, None),
+            (r#"{"credsStore":""}"#, None),
+            ("not JSON", None),
+        ];
+        for (json, want) in rows {
+            assert_eq!(helper_for(json.as_bytes(), &repository("ghcr.io/a")).as_deref(), want, "{json}");
+        }
     }
 
     #[test]

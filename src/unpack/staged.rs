@@ -1,6 +1,7 @@
 //! A complete tree, ready to be published.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -111,6 +112,27 @@ impl Staged {
         let failed = |error| StorageError::from_io(format!("read {path}"), &error);
         file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
         Ok(bytes)
+    }
+
+    /// Puts the tree in the place of `name` in `dir`, which is on the same filesystem: nothing, or an empty
+    /// directory; with `replace` any directory, which goes away with the stage. A reader sees one or the other.
+    pub(crate) fn take_place(&self, dir: impl AsFd, name: &OsStr, replace: bool) -> Result<(), rustix::io::Errno> {
+        use rustix::io::Errno;
+        let (scratch, dir) = (self.scratch.dir(), dir.as_fd());
+        // The plain call never replaces a directory that has something in it, on any filesystem.
+        match rustix::fs::renameat(scratch, self.name, dir, name) {
+            Err(Errno::NOTEMPTY | Errno::EXIST) if replace => {
+                rustix::fs::renameat_with(scratch, self.name, dir, name, rustix::fs::RenameFlags::EXCHANGE)
+            }
+            result => result,
+        }
+    }
+
+    /// Sets the mode of the tree's own directory.
+    pub(crate) fn set_mode(&self, mode: Mode) -> Result<(), StorageError> {
+        let tree = storage::open_dir(self.scratch.dir(), self.name)?;
+        rustix::fs::fchmod(&tree, mode).during(|| "set the mode of the tree".to_owned())?;
+        storage::sync(tree.as_fd(), "the tree")
     }
 
     /// Moves the tree to `name` in `dir`, which is on the same filesystem and has no such name.

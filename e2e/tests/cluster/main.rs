@@ -21,6 +21,7 @@ mod admission;
 mod cache;
 mod case;
 mod chart;
+mod command;
 mod failures;
 mod fairness;
 mod formats;
@@ -28,6 +29,7 @@ mod kubectl;
 mod lifecycle;
 mod outputs;
 mod platforms;
+mod pull;
 mod registries;
 mod resolve;
 mod restart;
@@ -85,6 +87,8 @@ fn tests() -> Vec<Test> {
         registries::tests(),
         tls::tests(),
         platforms::tests(),
+        command::tests(),
+        pull::tests(),
     ]
     .concat()
 }

@@ -1,0 +1,148 @@
+//! What went wrong, as a person at a terminal is told it.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use super::exit::Exit;
+use crate::api::Reason;
+use crate::failure::Failure;
+
+/// Fields of an object that messages name, and the options that stand for them. Longer ones first.
+const FIELDS: [(&str, &str); 8] = [
+    ("spec.files.subPath", "--sub-path"),
+    ("spec.platform", "--platform"),
+    ("spec.semver.range", "--semver"),
+    ("spec.semver.filter", "--semver-filter"),
+    ("spec.semver", "--semver"),
+    ("spec.timeout", "--timeout"),
+    ("spec.image", "IMAGE"),
+    ("the operator's --", "--"),
+];
+
+/// A reason, what happened in words, and what helps.
+#[derive(Debug)]
+pub(super) struct Complaint {
+    reason: Reason,
+    message: String,
+    remedy: String,
+}
+
+impl Complaint {
+    /// With the usual remedy.
+    pub(super) fn new(reason: Reason, message: impl std::fmt::Display) -> Self {
+        // The message of a failure is printable and short; so is every other then.
+        Failure::new(crate::failure::Class::Stalled, reason, message).into()
+    }
+
+    /// The same with another remedy, a whole sentence.
+    pub(super) fn with_remedy(self, remedy: String) -> Self {
+        Self { remedy, ..self }
+    }
+
+    pub(super) fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Writes one line to standard error, and answers the code to end with.
+    pub(super) fn tell(&self) -> ExitCode {
+        // Where standard error is gone, the code has to do.
+        let _ = writeln!(std::io::stderr(), "{self}");
+        Exit::of(self.reason).into()
+    }
+}
+
+impl std::fmt::Display for Complaint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "error: {}: {}. {}", self.reason, self.message.trim_end_matches('.'), self.remedy)
+    }
+}
+
+impl From<Failure> for Complaint {
+    fn from(failure: Failure) -> Self {
+        let message = if speaks_of_fields(failure.reason) {
+            FIELDS.iter().fold(failure.message, |message, (field, option)| message.replace(field, option))
+        } else {
+            failure.message
+        };
+        Self { reason: failure.reason, message, remedy: remedy(failure.reason).to_owned() }
+    }
+}
+
+/// True where the words are ours. Names from an artifact stay as they are, whatever they look like.
+fn speaks_of_fields(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::InvalidSpec
+            | Reason::AddressDenied
+            | Reason::NoMatchingTag
+            | Reason::PlatformNotFound
+            | Reason::Timeout
+    )
+}
+
+/// What helps at a command line, where that is not what helps an object.
+fn remedy(reason: Reason) -> &'static str {
+    match reason {
+        Reason::InvalidSpec => "Correct what the message names; --help shows the form.",
+        Reason::SecretNotFound => "Check the path.",
+        Reason::SecretInvalid => {
+            "Write the file again: credentials with docker login or podman login, certificates and keys in PEM."
+        }
+        Reason::ReferenceNotFound => "Check IMAGE, and the credentials: some registries hide what these may not read.",
+        Reason::NoMatchingTag => "Correct --semver or --semver-filter, or push a tag with a version in the range.",
+        Reason::Unauthorized => "Log in with docker login or podman login, or give --username and --password-stdin.",
+        Reason::Forbidden => "Log in as a user who may read the repository.",
+        Reason::RegistryUnavailable => "Check the host and the network, and try again.",
+        Reason::RateLimited => "Wait and try again, or log in for a higher limit.",
+        Reason::AddressDenied => {
+            "Check IMAGE; --allow-cidr opens private and loopback networks, and nothing opens the others."
+        }
+        Reason::TLSFailed => {
+            "Check the registry's certificate; --ca-file names its authority, --client-certificate and --client-key \
+             what it wants from clients, and a registry without TLS needs --plain-http."
+        }
+        Reason::PlatformNotFound => "Set --platform to one of those that the message names.",
+        Reason::LimitExceeded => "Make the artifact smaller, or raise the option that the message names.",
+        Reason::SubPathNotFound => "Correct --sub-path; the message names what is there.",
+        Reason::StorageFull => "Make room there, and try again.",
+        Reason::StorageFailed => "Check that what the message names exists and may be written to.",
+        Reason::OutputConflict => "Name another directory; where it is only not empty, --force replaces it.",
+        Reason::OutputTooLarge => "Take less, with --sub-path.",
+        Reason::Timeout => "Raise --timeout, or look at what the message says was slow.",
+        Reason::Internal => "Report it with what --log-level=debug prints.",
+        Reason::Succeeded
+        | Reason::Progressing
+        | Reason::Suspended
+        | Reason::ManifestInvalid
+        | Reason::UnsupportedFormat
+        | Reason::DigestMismatch
+        | Reason::UnsafeArchive
+        | Reason::LayerConflict => reason.remedy(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_one_line_that_names_options() {
+        for reason in Reason::ALL {
+            let complaint = Complaint::new(*reason, "spec.image: two\nlines");
+            let text = complaint.to_string();
+            assert!(text.starts_with(&format!("error: {reason}: ")) && text.ends_with('.'), "{text}");
+            assert!(!text.contains('\n'), "{text}");
+            assert!(!remedy(*reason).contains("spec.") || Exit::of(*reason) == Exit::Done, "{text}");
+        }
+        let rows = [
+            (Reason::InvalidSpec, "spec.image: short names", "error: InvalidSpec: IMAGE: short names. "),
+            (Reason::InvalidSpec, "spec.semver.filter: not one", "error: InvalidSpec: --semver-filter: not one. "),
+            (Reason::Timeout, "spec.timeout of 5s ran out", "error: Timeout: --timeout of 5s ran out. "),
+            (Reason::UnsafeArchive, "entry \"spec.image\"", "error: UnsafeArchive: entry \"spec.image\". "),
+        ];
+        for (reason, message, want) in rows {
+            let text = Complaint::new(reason, message).to_string();
+            assert!(text.starts_with(want), "{text}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Exit codes: one for each class of reasons, the same for every command that reads one artifact.
+
+use std::process::ExitCode;
+
+use crate::api::Reason;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// As it should.
+    Done,
+    /// In any other way than those below.
+    Fault,
+    /// What was asked for cannot be meant. clap ends with this code too.
+    Usage,
+    /// The same command may succeed later.
+    Later,
+    /// Credentials or certificates are missing, no use, or do not suffice.
+    Credentials,
+    /// What was asked for is not there.
+    NotFound,
+    /// It is there, and is refused.
+    Refused,
+}
+
+/// The part of `--help` about exit codes.
+pub(super) const HELP: &str = "\
+Exit codes:
+  0  done
+  1  any other fault: DIR is not empty, a file cannot be written, a fault of supercargo itself
+  2  the command line: an option or IMAGE cannot be meant as written
+  3  try again later: registry unavailable, rate limit, timeout, disk full
+  4  credentials: wanted, wrong, not enough, or a file with them or with certificates is no use
+  5  not found: repository, tag, digest, version, platform or sub-path
+  6  refused: unsafe or invalid artifact, bytes of another digest, a limit, a closed address, TLS";
+
+impl Exit {
+    /// The class of a reason.
+    pub(super) fn of(reason: Reason) -> Self {
+        match reason {
+            Reason::Succeeded | Reason::Progressing | Reason::Suspended => Self::Done,
+            Reason::StorageFailed | Reason::OutputConflict | Reason::OutputTooLarge | Reason::Internal => Self::Fault,
+            Reason::InvalidSpec => Self::Usage,
+            Reason::RegistryUnavailable | Reason::RateLimited | Reason::Timeout | Reason::StorageFull => Self::Later,
+            Reason::SecretNotFound | Reason::SecretInvalid | Reason::Unauthorized | Reason::Forbidden => {
+                Self::Credentials
+            }
+            Reason::ReferenceNotFound | Reason::NoMatchingTag | Reason::PlatformNotFound | Reason::SubPathNotFound => {
+                Self::NotFound
+            }
+            Reason::AddressDenied
+            | Reason::TLSFailed
+            | Reason::ManifestInvalid
+            | Reason::UnsupportedFormat
+            | Reason::DigestMismatch
+            | Reason::LimitExceeded
+            | Reason::UnsafeArchive
+            | Reason::LayerConflict => Self::Refused,
+        }
+    }
+
+    /// The number.
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Fault => 1,
+            Self::Usage => 2,
+            Self::Later => 3,
+            Self::Credentials => 4,
+            Self::NotFound => 5,
+            Self::Refused => 6,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_in_the_help_and_in_the_documentation() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/command-line.md");
+        let documentation = fs_err::read_to_string(path).unwrap();
+        for reason in Reason::ALL {
+            let code = Exit::of(*reason).code();
+            assert!(HELP.contains(&format!("\n  {code}  ")), "{code}");
+            let row = documentation.lines().find(|line| line.starts_with(&format!("| {code} |")));
+            let named = row.is_some_and(|row| code == 0 || row.contains(&format!("`{reason}`")));
+            assert!(named, "docs/command-line.md has no row that starts with | {code} | and names {reason}");
+        }
+    }
+
+    #[test]
+    fn a_script_can_tell_what_helps() {
+        let rows = [
+            (Reason::Succeeded, 0),
+            (Reason::OutputConflict, 1),
+            (Reason::InvalidSpec, 2),
+            (Reason::RegistryUnavailable, 3),
+            (Reason::Unauthorized, 4),
+            (Reason::ReferenceNotFound, 5),
+            (Reason::UnsafeArchive, 6),
+        ];
+        for (reason, want) in rows {
+            assert_eq!(Exit::of(reason).code(), want, "{reason}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! As whom a registry is read: a user and a password, or docker configurations.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::complaint::Complaint;
+use super::input_file;
+use crate::api::Reason;
+use crate::oci::Repository;
+use crate::registry::credentials::{Helpers, Keychain, SecretError, helper_for};
+
+/// Longest password.
+const MAX_PASSWORD: u64 = 64 * 1024;
+
+/// How credentials are found.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Credentials")]
+pub(super) struct LoginArguments {
+    /// User for the registry of IMAGE; no docker configuration is then read.
+    #[arg(long, value_name = "USER", requires = "password_stdin")]
+    username: Option<String>,
+    /// Reads the password, or token, from standard input. There is no option with the password itself: others
+    /// could see it in the list of processes.
+    #[arg(long, requires = "username")]
+    password_stdin: bool,
+    /// A docker configuration with credentials, in place of those that are looked for.
+    #[arg(long, value_name = "FILE", conflicts_with = "username")]
+    docker_config: Option<PathBuf>,
+}
+
+/// Docker configurations, in the order in which their credentials are tried.
+#[derive(Default)]
+pub(super) struct DockerConfigs(Vec<(PathBuf, Vec<u8>)>);
+
+impl LoginArguments {
+    /// Adds the credentials to a keychain. What is answered knows of those that it has not.
+    pub(super) fn add_to(&self, keychain: &mut Keychain) -> Result<DockerConfigs, Complaint> {
+        if let Some(user) = &self.username {
+            keychain.add_password(user, &password(std::io::stdin())?);
+            return Ok(DockerConfigs::default());
+        }
+        let mut configs = DockerConfigs::default();
+        for place in places(self.docker_config.clone(), |name| std::env::var_os(name)) {
+            let Some(json) = place.read()? else { continue };
+            keychain.add_docker_config("", &json, Helpers::Ignored).map_err(|error| unusable(&place.path, &error))?;
+            configs.0.push((place.path, json));
+        }
+        Ok(configs)
+    }
+}
+
+impl DockerConfigs {
+    /// Says it where the credentials are with a helper, which a configuration of Docker Desktop and its
+    /// like leaves them to.
+    pub(super) fn explain(&self, complaint: Complaint, repository: &Repository) -> Complaint {
+        if !matches!(complaint.reason(), Reason::Unauthorized | Reason::Forbidden) {
+            return complaint;
+        }
+        let helper = |(path, json): &(PathBuf, Vec<u8>)| Some((path.clone(), helper_for(json, repository)?));
+        let Some((path, helper)) = self.0.iter().find_map(helper) else { return complaint };
+        let (path, host) = (path.display(), repository.host());
+        complaint.with_remedy(crate::failure::printable(&format!(
+            "{path} leaves {host} to the credential helper {helper:?}, and helpers are not run; \
+             give --username and --password-stdin."
+        )))
+    }
+}
+
+/// Where a docker configuration may be.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    path: PathBuf,
+    /// Somebody named this very file: then it has to be there.
+    is_named: bool,
+}
+
+impl Place {
+    /// The content; `None` where there is none and nobody said that there is.
+    fn read(&self) -> Result<Option<Vec<u8>>, Complaint> {
+        match input_file::read(&self.path) {
+            Ok(json) => Ok(Some(json)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.is_named => Ok(None),
+            // Going on without it would be going anonymously.
+            Err(error) => Err(unreadable("the docker configuration", &error)),
+        }
+    }
+}
+
+/// Where docker looks, and where podman does if it is told to.
+fn places(named: Option<PathBuf>, variable: impl Fn(&str) -> Option<OsString>) -> Vec<Place> {
+    if let Some(path) = named {
+        return vec![Place { path, is_named: true }];
+    }
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let docker = set("DOCKER_CONFIG").or_else(|| Some(set("HOME")?.join(".docker")));
+    let docker = docker.map(|dir| Place { path: dir.join("config.json"), is_named: false });
+    let podman = set("REGISTRY_AUTH_FILE").map(|path| Place { path, is_named: true });
+    docker.into_iter().chain(podman).collect()
+}
+
+/// A file that cannot be read is a missing one, or one that is no use.
+pub(super) fn unreadable(what: &str, error: &std::io::Error) -> Complaint {
+    let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+    let reason = if is_missing { Reason::SecretNotFound } else { Reason::SecretInvalid };
+    Complaint::new(reason, format!("{what}: {error}"))
+}
+
+fn unusable(path: &std::path::Path, error: &SecretError) -> Complaint {
+    let (reason, problem) = match error {
+        SecretError::KeyMissing { key, .. } => (Reason::SecretNotFound, *key),
+        SecretError::Malformed { problem, .. } => (Reason::SecretInvalid, *problem),
+    };
+    Complaint::new(reason, format!("{}: {problem}", path.display()))
+}
+
+/// One line end belongs to `echo`, not to the password.
+fn password(input: impl std::io::Read) -> Result<String, Complaint> {
+    let fail = |problem: &str| Complaint::new(Reason::SecretInvalid, format!("--password-stdin: {problem}"));
+    let bytes = input_file::up_to(MAX_PASSWORD, input).map_err(|error| fail(&error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| fail("it is not UTF-8 text"))?;
+    let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+    if text.is_empty() { Err(fail("standard input is empty")) } else { Ok(text.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(variables: &[(&str, &str)]) -> Vec<(String, bool)> {
+        let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+        let show = |place: Place| (place.path.display().to_string(), place.is_named);
+        places(None, variable).into_iter().map(show).collect()
+    }
+
+    #[test]
+    fn configurations_are_where_docker_and_podman_have_them() {
+        let docker = |path: &str| (path.to_owned(), false);
+        let podman = |path: &str| (path.to_owned(), true);
+        assert_eq!(found(&[("HOME", "/home/u")]), [docker("/home/u/.docker/config.json")]);
+        assert_eq!(found(&[("HOME", "/home/u"), ("DOCKER_CONFIG", "/d")]), [docker("/d/config.json")]);
+        assert_eq!(found(&[("HOME", "/home/u"), ("DOCKER_CONFIG", "")]), [docker("/home/u/.docker/config.json")]);
+        assert_eq!(
+            found(&[("DOCKER_CONFIG", "/d"), ("REGISTRY_AUTH_FILE", "/run/auth.json")]),
+            [docker("/d/config.json"), podman("/run/auth.json")]
+        );
+        assert!(found(&[]).is_empty());
+        let named = places(Some("f".into()), |_| Some("/elsewhere".into()));
+        assert_eq!(named, [Place { path: "f".into(), is_named: true }]);
+    }
+
+    #[test]
+    fn only_a_file_that_nobody_named_may_be_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |name: &str, is_named| Place { path: dir.path().join(name), is_named }.read();
+        assert!(read("missing", false).unwrap().is_none());
+        assert_eq!(read("missing", true).unwrap_err().reason(), Reason::SecretNotFound);
+        fs_err::create_dir(dir.path().join("directory")).unwrap();
+        assert_eq!(read("directory", false).unwrap_err().reason(), Reason::SecretInvalid);
+        fs_err::write(dir.path().join("file"), "{}").unwrap();
+        assert_eq!(read("file", false).unwrap().as_deref(), Some(b"{}".as_slice()));
+    }
+
+    #[test]
+    fn a_password_ends_before_the_line_end_and_is_never_told() {
+        for text in ["hunter2", "hunter2\n", "hunter2\r\n"] {
+            assert_eq!(password(text.as_bytes()).unwrap(), "hunter2");
+        }
+        assert_eq!(password("a\nb\n\n".as_bytes()).unwrap(), "a\nb\n");
+        for bytes in [b"".as_slice(), b"\n", b"hunter2\xff", &vec![b'x'; 65537]] {
+            let text = password(bytes).unwrap_err().to_string();
+            assert!(
+                text.starts_with("error: SecretInvalid: --password-stdin: ") && !text.contains("hunter2"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_helper_is_told_where_credentials_are_wanted() {
+        let repository = "ghcr.io/a/b:1".parse::<crate::oci::Reference>().unwrap().repository;
+        let json = br#"{"auths":{"ghcr.io":{}},"credsStore":"desktop\u001b[2J"}"#.to_vec();
+        let configs = DockerConfigs(vec![("/c".into(), b"{}".to_vec()), ("/d".into(), json)]);
+        let explain = |reason| configs.explain(Complaint::new(reason, "x"), &repository).to_string();
+        let text = explain(Reason::Unauthorized);
+        assert!(text.contains("/d leaves ghcr.io to the credential helper") && text.contains("--username"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+        assert!(!explain(Reason::ReferenceNotFound).contains("helper"));
+    }
+}

@@ -1,0 +1,224 @@
+//! What is read and how: the fields of an object that are about reading, as options of the same names.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::complaint::Complaint;
+use super::input_file;
+use super::login::{DockerConfigs, LoginArguments, unreadable};
+use super::reach::PersonalReach;
+use crate::api::spec::{CaReference, CaSource, SecretReference, SemverSpec};
+use crate::api::{OCIArtifactSpec, Reason};
+use crate::failure::Failure;
+use crate::registry::credentials::SecretData;
+use crate::request::{ObjectId, Referred, Request, RequestError};
+
+/// Names under which files stand for what an object refers to. Nobody sees them.
+const AUTHORITY: &str = "ca-file";
+const CERTIFICATE: &str = "client-certificate";
+
+/// The part of `--help` about credentials.
+pub(super) const CREDENTIALS_HELP: &str = "\
+Credentials: those of --username and --password-stdin; else of --docker-config; else of
+$DOCKER_CONFIG/config.json or ~/.docker/config.json, and then of $REGISTRY_AUTH_FILE if it is set.
+Without any of them the registry is asked anonymously. A file that is there and cannot be read is
+an error. Credential helpers (credsStore, credHelpers) are not run.";
+
+/// Which artifact, and how its registry is spoken to.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReadArguments {
+    /// What to read: `[oci://]host[:port]/repository[:tag][@sha256:<64 hex>]`; with neither, the tag is `latest`.
+    image: String,
+    /// Bound on everything together, as a duration such as 90s or 5m.
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    timeout: String,
+    /// Which manifest of an index is meant, such as linux/arm64 or linux/arm/v7.
+    #[arg(long, value_name = "OS/ARCHITECTURE[/VARIANT]")]
+    platform: Option<String>,
+    /// Chooses the tag: the highest version in this range, such as `^1.2` or `>=1.2.0 <2.0.0`. IMAGE then has none.
+    #[arg(long, value_name = "RANGE")]
+    semver: Option<String>,
+    /// Only tags that match this regular expression are looked at.
+    #[arg(long, value_name = "REGEX", requires = "semver")]
+    semver_filter: Option<String>,
+    /// Prereleases such as 1.3.0-rc.1 match too.
+    #[arg(long, requires = "semver")]
+    semver_prereleases: bool,
+    #[command(flatten)]
+    login: LoginArguments,
+    #[command(flatten)]
+    transport: TransportArguments,
+    #[command(flatten)]
+    pub(super) reach: PersonalReach,
+}
+
+/// With TLS or without: asked for, never fallen back to.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Registries")]
+struct TransportArguments {
+    /// Speaks HTTP without TLS.
+    #[arg(long, conflicts_with_all = ["insecure_skip_verify", "ca_file", "client_certificate"])]
+    plain_http: bool,
+    /// Accepts any certificate of the registry.
+    #[arg(long, conflicts_with = "ca_file")]
+    insecure_skip_verify: bool,
+    /// Certificate authorities, PEM, that are trusted besides the system's.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// A certificate, PEM, that is shown to the registry.
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    client_certificate: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    client_key: Option<PathBuf>,
+}
+
+impl ReadArguments {
+    /// The request that an object with these fields would be, and the docker configurations behind its credentials.
+    pub(super) fn request(&self, sub_path: Option<&str>) -> Result<(Request, DockerConfigs), Complaint> {
+        let spec = self.spec(sub_path)?;
+        let referred = self.transport.referred()?;
+        let object = ObjectId { namespace: "command".to_owned(), name: "line".to_owned(), uid: String::new() };
+        let mut request = Request::parse(object, &spec, &referred).map_err(complaint)?;
+        let configs = self.login.add_to(&mut request.access.keychain)?;
+        Ok((request, configs))
+    }
+
+    fn spec(&self, sub_path: Option<&str>) -> Result<OCIArtifactSpec, Complaint> {
+        // What is not said here is as the API has it for an object that does not say it either.
+        let mut spec: OCIArtifactSpec =
+            serde_json::from_value(json!({"image": self.image, "outputs": []})).map_err(Failure::internal)?;
+        spec.timeout.clone_from(&self.timeout);
+        spec.platform.clone_from(&self.platform);
+        spec.semver = self.semver.as_ref().map(|range| SemverSpec {
+            range: range.clone(),
+            prereleases: self.semver_prereleases,
+            filter: self.semver_filter.clone(),
+        });
+        spec.files.sub_path = sub_path.map(str::to_owned);
+        let (registry, transport) = (&mut spec.registry, &self.transport);
+        registry.plain_http = transport.plain_http;
+        registry.insecure_skip_verify = transport.insecure_skip_verify;
+        let authority = || CaReference { kind: CaSource::ConfigMap, name: AUTHORITY.to_owned(), key: key("ca.crt") };
+        registry.ca_ref = transport.ca_file.as_ref().map(|_| authority());
+        let certificate = || SecretReference { name: CERTIFICATE.to_owned() };
+        registry.client_certificate_ref = transport.client_certificate.as_ref().map(|_| certificate());
+        Ok(spec)
+    }
+}
+
+impl TransportArguments {
+    /// The files, as the ConfigMap and the Secret that the spec names.
+    fn referred(&self) -> Result<Referred, Complaint> {
+        let read = |option: &str, path: &Path| input_file::read(path).map_err(|error| unreadable(option, &error));
+        let mut referred = Referred::default();
+        if let Some(path) = &self.ca_file {
+            let data = BTreeMap::from([(key("ca.crt"), read("--ca-file", path)?)]);
+            referred.config_maps.insert(AUTHORITY.to_owned(), Some(data));
+        }
+        if let (Some(certificate), Some(private)) = (&self.client_certificate, &self.client_key) {
+            let data = BTreeMap::from([
+                (key("tls.crt"), read("--client-certificate", certificate)?),
+                (key("tls.key"), read("--client-key", private)?),
+            ]);
+            let secret = SecretData { kind: "kubernetes.io/tls".to_owned(), data };
+            referred.secrets.insert(CERTIFICATE.to_owned(), Some(secret));
+        }
+        Ok(referred)
+    }
+}
+
+/// Nobody at a command line has named a ConfigMap or a Secret.
+fn complaint(error: RequestError) -> Complaint {
+    let RequestError::Unusable { name, problem, .. } = &error else { return Failure::from(error).into() };
+    let message = if name == AUTHORITY {
+        format!("--ca-file: {problem}")
+    } else {
+        format!("--client-certificate and --client-key: {problem}")
+    };
+    Complaint::new(Reason::SecretInvalid, message)
+}
+
+fn key(name: &str) -> String {
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        read: ReadArguments,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<ReadArguments, clap::Error> {
+        Command::try_parse_from([&["test"], arguments].concat()).map(|command| command.read)
+    }
+
+    #[test]
+    fn options_are_the_fields_of_their_names() {
+        let arguments = "ghcr.io/a/b --timeout 90s --platform linux/arm64 --semver ^1 --semver-filter x --semver-prereleases \
+                         --insecure-skip-verify --client-certificate c --client-key k";
+        let spec = parse(&arguments.split_whitespace().collect::<Vec<_>>()).unwrap().spec(Some("dir")).unwrap();
+        let want = json!({
+            "image": "ghcr.io/a/b", "timeout": "90s", "platform": "linux/arm64", "outputs": [],
+            "semver": {"range": "^1", "filter": "x", "prereleases": true}, "files": {"subPath": "dir"},
+            "registry": {"insecureSkipVerify": true, "clientCertificateRef": {"name": CERTIFICATE}},
+        });
+        assert_eq!(spec, serde_json::from_value(want).unwrap());
+    }
+
+    #[test]
+    fn without_options_everything_is_as_an_object_has_it() {
+        let spec = parse(&["ghcr.io/a/b"]).unwrap().spec(None).unwrap();
+        assert_eq!(spec, serde_json::from_value(json!({"image": "ghcr.io/a/b", "outputs": []})).unwrap());
+    }
+
+    #[test]
+    fn options_that_exclude_each_other_are_not_taken_together() {
+        let rows = [
+            "--plain-http --ca-file f",
+            "--plain-http --insecure-skip-verify",
+            "--plain-http --client-certificate c --client-key k",
+            "--insecure-skip-verify --ca-file f",
+            "--client-key k",
+            "--client-certificate c",
+            "--username u",
+            "--password-stdin",
+            "--username u --password-stdin --docker-config f",
+            "--semver-filter x",
+            "--semver-prereleases",
+        ];
+        for row in rows {
+            let arguments: Vec<_> = std::iter::once("ghcr.io/a/b").chain(row.split(' ')).collect();
+            let error = parse(&arguments).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{row}");
+        }
+    }
+
+    #[test]
+    fn files_are_named_by_their_options() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file.pem");
+        fs_err::write(&file, "not PEM").unwrap();
+        let (there, missing) = (file.to_str().unwrap(), "/missing.pem");
+        let rows: [(&[&str], &str); 5] = [
+            (&["--ca-file", there], "error: SecretInvalid: --ca-file: it holds no PEM"),
+            (&["--ca-file", missing], "error: SecretNotFound: --ca-file: "),
+            (&["--client-certificate", there, "--client-key", there], "error: SecretInvalid: --client-certificate and"),
+            (&["--client-certificate", there, "--client-key", missing], "error: SecretNotFound: --client-key: "),
+            (&["--docker-config", missing], "error: SecretNotFound: the docker configuration: "),
+        ];
+        for (options, want) in rows {
+            let arguments = [&["ghcr.io/a/b"], options].concat();
+            let text = parse(&arguments).unwrap().request(None).map(|_| ()).unwrap_err().to_string();
+            assert!(text.starts_with(want), "{text}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! `supercargo resolve`: which digest a reference means.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::complaint::Complaint;
+use super::exit::{self, Exit};
+use super::reading::{self, ReadArguments};
+use super::to_stdout;
+use crate::failure::Failure;
+use crate::metrics::Metrics;
+use crate::oci::Digest;
+use crate::registry::{self, Pinned, Registry};
+use crate::request::Request;
+
+/// Arguments of `supercargo resolve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = help())]
+pub(super) struct Arguments {
+    /// How the answer is printed.
+    #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    output: Format,
+    #[command(flatten)]
+    read: ReadArguments,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// The reference with its digest, as `spec.image` takes it.
+    Text,
+    /// An object with reference, repository, tag, digest and platformDigest.
+    Json,
+}
+
+fn help() -> String {
+    format!(
+        "\
+Prints host/repository:tag@sha256:... and nothing else: the form for spec.image, which Renovate
+updates. The registry is always asked, so success also says that these credentials may read it: a
+tag costs one HEAD, a digest one GET of its manifest. With --platform the manifest for it is looked
+up too; -o json names it.
+
+{credentials}
+
+{codes}
+
+Examples:
+  supercargo resolve ghcr.io/home-operations/k8s-schemas
+  supercargo resolve ghcr.io/team/app --semver '^1.2' -o json | jq -r .digest
+  pass registry | supercargo resolve registry.example.com/app:1 --username ci --password-stdin",
+        credentials = reading::CREDENTIALS_HELP,
+        codes = exit::HELP
+    )
+}
+
+/// What `-o json` prints. The names are stable; those without a value are left out.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Resolved<'a> {
+    /// Repository, tag and digest in one string.
+    reference: String,
+    /// Host and path.
+    repository: String,
+    /// The tag that was resolved, or that stood beside the digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<&'a str>,
+    /// Digest of the manifest, or of the index.
+    digest: &'a Digest,
+    /// Digest of the index's manifest for `--platform`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform_digest: Option<&'a Digest>,
+}
+
+pub(super) async fn run(arguments: Arguments) -> ExitCode {
+    match resolve(&arguments).await.and_then(|text| to_stdout(&text)) {
+        Ok(()) => Exit::Done.into(),
+        Err(complaint) => complaint.tell(),
+    }
+}
+
+async fn resolve(arguments: &Arguments) -> Result<String, Complaint> {
+    let (request, configs) = arguments.read.request(None)?;
+    let registry = arguments.read.reach.registry(&Arc::new(Metrics::default())).map_err(Failure::internal)?;
+    let answer = tokio::time::timeout(request.timeout, ask(&registry, &request)).await;
+    let answer = answer.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "asking the registry")));
+    let (pinned, child) = answer.map_err(|failure| configs.explain(failure.into(), &request.reference.repository))?;
+    Ok(shown(arguments.output, &pinned, child.as_ref())? + "\n")
+}
+
+/// The digest, which is known to be there, and that of the manifest for the platform.
+async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Option<Digest>), Failure> {
+    let pinned = registry::resolve(registry, &request.access, &request.reference, request.selection.as_ref()).await?;
+    if request.platform.is_some() {
+        let manifest = registry::manifest(registry, &request.access, &pinned, request.platform.as_ref()).await?;
+        return Ok((pinned, manifest.platform_digest));
+    }
+    // A tag was asked for just now; a digest was not.
+    if request.reference.digest.is_some() {
+        registry::confirm(registry, &request.access, &pinned).await?;
+    }
+    Ok((pinned, None))
+}
+
+fn shown(format: Format, pinned: &Pinned, child: Option<&Digest>) -> Result<String, Complaint> {
+    let reference = pinned.to_string();
+    match format {
+        Format::Text => Ok(reference),
+        Format::Json => {
+            let resolved = Resolved {
+                reference,
+                repository: pinned.repository().to_string(),
+                tag: pinned.tag(),
+                digest: pinned.digest(),
+                platform_digest: child,
+            };
+            serde_json::to_string(&resolved).map_err(|error| Failure::internal(error).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::Reason;
+    use crate::request::{ObjectId, Referred};
+    use crate::testing::FakeRegistry;
+
+    fn request(image: &str) -> Request {
+        let object = ObjectId { namespace: "a".to_owned(), name: "b".to_owned(), uid: String::new() };
+        let spec = serde_json::from_value(json!({"image": image, "outputs": []})).unwrap();
+        Request::parse(object, &spec, &Referred::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_question_settles_that_it_is_there() {
+        let registry = FakeRegistry::default();
+        let digest = registry.push_files("1", &[("a", "one")]);
+        let tag = "r.example/app:1".to_owned();
+        let rows = [
+            (tag.clone(), "resolve", format!("{tag}@{digest}")),
+            (format!("r.example/app@{digest}"), "manifest", format!("r.example/app@{digest}")),
+            (format!("r.example/app:2@{digest}"), "manifest", format!("r.example/app:2@{digest}")),
+        ];
+        for (image, asked, want) in rows {
+            let (pinned, child) = ask(&registry, &request(&image)).await.unwrap();
+            assert_eq!((shown(Format::Text, &pinned, child.as_ref()).unwrap(), child), (want, None));
+            assert_eq!(registry.asked(), [asked], "{image}");
+        }
+        registry.tamper_manifest(&digest, b"{}");
+        let failure = ask(&registry, &request(&format!("r.example/app@{digest}"))).await.unwrap_err();
+        assert_eq!(failure.reason, Reason::DigestMismatch);
+    }
+
+    #[tokio::test]
+    async fn the_names_in_json_are_stable() {
+        let registry = FakeRegistry::default();
+        let digest = registry.push_files("1", &[("a", "one")]);
+        let of = async |image: String, child: Option<&Digest>| {
+            let (pinned, _) = ask(&registry, &request(&image)).await.unwrap();
+            serde_json::from_str::<Value>(&shown(Format::Json, &pinned, child).unwrap()).unwrap()
+        };
+        let (all, least) = (format!("r.example/app:1@{digest}"), format!("r.example/app@{digest}"));
+        let want = json!({
+            "reference": all, "repository": "r.example/app", "tag": "1", "digest": digest, "platformDigest": digest,
+        });
+        assert_eq!(of("r.example/app:1".to_owned(), Some(&digest)).await, want);
+        let want = json!({"reference": least, "repository": "r.example/app", "digest": digest});
+        assert_eq!(of(least.clone(), None).await, want);
+    }
+}

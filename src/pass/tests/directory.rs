@@ -1,0 +1,154 @@
+//! Passes into a directory that a person names.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::publish::directory::Destination;
+
+/// A directory that the test owns, and what would be put there.
+struct Home {
+    root: tempfile::TempDir,
+    registry: FakeRegistry,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self { root: tempfile::tempdir().unwrap(), registry: FakeRegistry::default() }
+    }
+
+    fn out(&self) -> std::path::PathBuf {
+        self.root.path().join("out")
+    }
+
+    async fn pull(&self, more: &Value, replace: bool) -> Result<Outcome, Failure> {
+        let mut spec = json!({"image": "r.example/app:1", "outputs": []});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let request = request(&spec).into_directory();
+        let (destination, _) = Destination::open(&self.out(), replace).unwrap();
+        self.pull_to(Arc::new(destination), &request).await
+    }
+
+    async fn pull_to(&self, destination: Arc<Destination>, request: &Request) -> Result<Outcome, Failure> {
+        let engine = Engine {
+            registry: self.registry.clone(),
+            outputs: Outputs::to_directory(destination, Arc::new(Metrics::default())),
+            limits: Limits::default(),
+            cache: Cache::default(),
+            turns: Turns::default(),
+            unpacking: Arc::new(Semaphore::new(1)),
+            progress: None,
+        };
+        pass(&engine, &engine.turn(request).await, request, &Before::default()).await
+    }
+
+    /// What is in the directory, and that nothing is beside it.
+    fn content(&self) -> Vec<(String, String)> {
+        assert!(listing(self.root.path()).iter().all(|name| name == "out"), "{:?}", listing(self.root.path()));
+        let read = |name: String| {
+            let path = self.out().join(&name);
+            let text = if path.is_dir() { listing(&path).join(" ") } else { fs_err::read_to_string(path).unwrap() };
+            (name, text)
+        };
+        listing(&self.out()).into_iter().map(read).collect()
+    }
+}
+
+fn files(files: &[(&str, &str)]) -> Vec<(String, String)> {
+    files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_directory_is_made_and_filled_only_if_it_is_empty_and_replaced_only_if_asked() {
+    let home = Home::new();
+    let digest = home.registry.push_files("1", &[("a", "one"), ("d/b", "two")]);
+    let outcome = home.pull(&json!({}), false).await.unwrap();
+    assert_eq!((outcome.pinned.digest(), outcome.published[0].files), (&digest, 2));
+    assert_eq!(outcome.published[0].location, home.out().display().to_string());
+    assert_eq!(home.content(), files(&[("a", "one"), ("d", "b")]));
+
+    home.registry.asked();
+    let failure = home.pull(&json!({}), false).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::OutputConflict, "{failure:?}");
+    assert!(home.registry.asked().is_empty(), "a place that cannot be used is no reason to ask");
+
+    home.registry.push_files("1", &[("c", "three")]);
+    home.pull(&json!({}), true).await.unwrap();
+    assert_eq!(home.content(), files(&[("c", "three")]));
+}
+
+#[tokio::test]
+async fn a_directory_keeps_its_mode() {
+    for replace in [false, true] {
+        let home = Home::new();
+        home.registry.push_files("1", &[("a", "one")]);
+        fs_err::create_dir(home.out()).unwrap();
+        if replace {
+            fs_err::write(home.out().join("old"), "").unwrap();
+        }
+        let mode = || fs_err::metadata(home.out()).unwrap().permissions().mode() & 0o7777;
+        fs_err::set_permissions(home.out(), std::fs::Permissions::from_mode(0o2750)).unwrap();
+        home.pull(&json!({}), replace).await.unwrap();
+        assert_eq!((mode(), home.content()), (0o2750, files(&[("a", "one")])));
+    }
+}
+
+#[tokio::test]
+async fn whatever_fails_leaves_the_directory_as_it_was_and_nothing_beside_it() {
+    let escaping = {
+        let mut header = tar::Header::new_ustar();
+        header.as_old_mut().name[..9].copy_from_slice(b"../escape");
+        header.set_size(0);
+        header.set_cksum();
+        [header.as_bytes().as_slice(), &[0; 1024]].concat()
+    };
+    let tar = "application/vnd.oci.image.layer.v1.tar";
+    let rows: [(&str, Value, Reason); 4] = [
+        ("other bytes", json!({}), Reason::DigestMismatch),
+        ("an escape", json!({"image": "r.example/app:escape"}), Reason::UnsafeArchive),
+        ("no tag", json!({"image": "r.example/app:missing"}), Reason::ReferenceNotFound),
+        ("no such sub-path", json!({"files": {"subPath": "x"}}), Reason::SubPathNotFound),
+    ];
+    for (label, more, reason) in rows {
+        for there in [false, true] {
+            let home = Home::new();
+            home.registry.push_files("1", &[("a", "one")]);
+            home.registry.push("escape", &[(tar, json!({}), &escaping)]);
+            if label == "other bytes" {
+                home.registry.tamper(b"one", b"two");
+            }
+            if there {
+                fs_err::create_dir(home.out()).unwrap();
+                fs_err::write(home.out().join("old"), "old").unwrap();
+            }
+            let failure = home.pull(&more, true).await.unwrap_err();
+            assert_eq!(failure.reason, reason, "{label}: {failure:?}");
+            if there {
+                assert_eq!(home.content(), files(&[("old", "old")]), "{label}");
+            } else {
+                assert!(listing(home.root.path()).is_empty(), "{label}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_was_given_up_stays_as_it_is_and_one_that_is_done_is_told() {
+    let home = Home::new();
+    let digest = home.registry.push_files("1", &[("a", "one")]);
+    let request = request(&json!({"image": "r.example/app:1", "outputs": []})).into_directory();
+    let destination = || Arc::new(Destination::open(&home.out(), true).unwrap().0);
+
+    let given_up = destination();
+    assert_eq!(given_up.give_up(), None);
+    let failure = home.pull_to(Arc::clone(&given_up), &request).await.unwrap_err();
+    assert_eq!((failure.reason, given_up.give_up()), (Reason::Internal, None));
+    drop(given_up);
+    assert!(listing(home.root.path()).is_empty());
+
+    let done = destination();
+    home.pull_to(Arc::clone(&done), &request).await.unwrap();
+    let (pinned, published) = done.give_up().unwrap();
+    assert_eq!((pinned.digest(), published.files), (&digest, 1));
+    drop(done);
+    assert_eq!(home.content(), files(&[("a", "one")]));
+}

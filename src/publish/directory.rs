@@ -1,0 +1,256 @@
+//! A directory that a person names, made or replaced as a whole.
+//!
+//! ```text
+//! <parent>/
+//!   <name>/                          the directory: as it was, or the whole revision
+//!   .<name>.supercargo-<random>/     0700, while something is fetched for it; removed by whoever is done
+//! ```
+//!
+//! The stage is beside the directory, so that one rename puts it in its place, or one exchange where
+//! there is something to replace. There is no moment without a whole directory, and a failure or a crash
+//! leaves the old one.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
+
+use super::{PublishError, Published};
+use crate::plan::Revision;
+use crate::registry::Pinned;
+use crate::request::Fingerprint;
+use crate::storage::{self, During, Gone, StorageError, Volume};
+use crate::unpack::staged::Staged;
+
+/// `kind` of this output.
+pub const KIND: &str = "Directory";
+
+/// Most characters of the directory's name that the stage's name begins with.
+const MAX_SHOWN: usize = 60;
+
+/// A directory that is to be made or replaced, once.
+#[derive(Debug)]
+pub struct Destination {
+    path: PathBuf,
+    /// Whether one that has something in it is replaced.
+    replace: bool,
+    stage: Arc<Volume>,
+    state: Mutex<State>,
+}
+
+/// A thread may be about to put the files there when nobody wants to wait for it any more. One of the two
+/// comes first.
+#[derive(Debug)]
+enum State {
+    /// The directory is as it was.
+    Waiting,
+    /// It is, and stays so.
+    GivenUp,
+    /// It holds the revision.
+    Done(Box<(Pinned, Published)>),
+}
+
+impl Destination {
+    /// Makes a private place for stages beside the directory `path`. It is gone when nobody holds it or a
+    /// stage any more, which [`Gone`] tells.
+    pub fn open(path: &Path, replace: bool) -> Result<(Self, Gone), PublishError> {
+        let entry = Entry::of(path)?;
+        let shown: String = entry.name.to_string_lossy().chars().take(MAX_SHOWN).collect();
+        let (stage, gone) = Volume::passing(&entry.parent_path, &format!(".{shown}.supercargo-"))?;
+        let state = Mutex::new(State::Waiting);
+        Ok((Self { path: path.to_owned(), replace, stage: Arc::new(stage), state }, gone))
+    }
+
+    /// What was put there, and what it is. Where that is nothing, nothing will be from now on.
+    pub fn give_up(&self) -> Option<(Pinned, Published)> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*state {
+            State::Done(done) => Some((**done).clone()),
+            State::Waiting | State::GivenUp => {
+                *state = State::GivenUp;
+                None
+            }
+        }
+    }
+
+    pub(super) fn stage(&self) -> &Arc<Volume> {
+        &self.stage
+    }
+
+    /// Refuses a directory that may not be made or replaced.
+    pub(super) fn check(&self) -> Result<(), PublishError> {
+        let entry = Entry::of(&self.path)?;
+        let Some(found) = entry.look()? else { return Ok(()) };
+        if !found.is_dir {
+            return Err(self.conflict("is a file or a link, not a directory"));
+        }
+        if found.is_mount {
+            let why = "is where something is mounted, which cannot be replaced; name a directory inside it";
+            return Err(self.conflict(why));
+        }
+        if !self.replace && !entry.is_empty()? {
+            return Err(self.conflict("is not empty"));
+        }
+        Ok(())
+    }
+
+    /// Puts a staged tree there. What is replaced goes away with the stage.
+    pub(super) fn commit(
+        &self,
+        output: String,
+        pinned: &Pinned,
+        fingerprint: &Fingerprint,
+        staged: &Staged,
+    ) -> Result<Published, PublishError> {
+        self.check()?;
+        let entry = Entry::of(&self.path)?;
+        if let Some(found) = entry.look()? {
+            // Who made it private, or writable for a group, meant the content.
+            staged.set_mode(found.mode)?;
+        }
+        let digest = pinned.digest().clone();
+        let published = Published {
+            output,
+            kind: KIND,
+            location: self.path.display().to_string(),
+            revision: Revision { digest, fingerprint: fingerprint.as_str().to_owned() },
+            files: staged.files(),
+            bytes: staged.bytes(),
+            skipped: 0,
+        };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*state, State::GivenUp) {
+            return Err(PublishError::Aborted);
+        }
+        staged.take_place(&entry.parent, &entry.name, self.replace).map_err(|errno| self.refused(errno))?;
+        *state = State::Done(Box::new((pinned.clone(), published.clone())));
+        drop(state);
+        if let Err(error) = storage::sync(entry.parent.as_fd(), "the directory above") {
+            // It is there, and whoever is told that it failed would look for what was there before.
+            tracing::warn!(path = %self.path.display(), %error, "a power failure now could bring the old directory back");
+        }
+        Ok(published)
+    }
+
+    fn refused(&self, errno: Errno) -> PublishError {
+        match errno {
+            Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR => self.conflict("was changed meanwhile"),
+            Errno::INVAL => self.conflict("is on a filesystem that exchanges no directories; remove it first"),
+            errno => StorageError::new(format!("move the files to {}", self.path.display()), errno).into(),
+        }
+    }
+
+    fn conflict(&self, why: &str) -> PublishError {
+        PublishError::Conflict(format!("{} {why}", self.path.display()))
+    }
+}
+
+/// A name in an open directory.
+struct Entry {
+    parent: OwnedFd,
+    parent_path: PathBuf,
+    name: OsString,
+}
+
+/// What is there.
+struct Found {
+    is_dir: bool,
+    is_mount: bool,
+    mode: Mode,
+}
+
+impl Entry {
+    fn of(path: &Path) -> Result<Self, PublishError> {
+        let Some(name) = path.file_name().map(OsStr::to_owned) else {
+            let why = "has no name of its own, by which it could be replaced";
+            return Err(PublishError::Conflict(format!("{} {why}", path.display())));
+        };
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(Self { parent: storage::open_any_dir(parent)?, parent_path: parent.to_owned(), name })
+    }
+
+    /// What is there, a link for itself; `None` for nothing.
+    fn look(&self) -> Result<Option<Found>, StorageError> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        match rustix::fs::statx(&self.parent, &self.name, flags, StatxFlags::TYPE | StatxFlags::MODE) {
+            Ok(found) => Ok(Some(Found {
+                is_dir: FileType::from_raw_mode(found.stx_mode.into()).is_dir(),
+                is_mount: found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+                mode: Mode::from_raw_mode(found.stx_mode.into()),
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno).during(|| format!("look at {}", self.name.display())),
+        }
+    }
+
+    fn is_empty(&self) -> Result<bool, StorageError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(&self.parent, &self.name, flags, Mode::empty())
+            .during(|| format!("open directory {}", self.name.display()))?;
+        Ok(storage::all_names(dir)?.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn check(path: &Path, replace: bool) -> Result<(), String> {
+        Destination::open(path, replace).and_then(|(there, _)| there.check()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_may_be_made_or_replaced_is_known_before_anything_is_fetched() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        for dir in ["empty", "full"] {
+            fs_err::create_dir(at(dir)).unwrap();
+        }
+        fs_err::write(at("full/file"), "").unwrap();
+        fs_err::write(at("file"), "").unwrap();
+        fs_err::os::unix::fs::symlink("empty", at("link")).unwrap();
+        let rows = [
+            ("new", Ok(()), Ok(())),
+            ("new/", Ok(()), Ok(())),
+            ("empty", Ok(()), Ok(())),
+            ("full", Err("is not empty"), Ok(())),
+            ("file", Err("not a directory"), Err("not a directory")),
+            ("link", Err("not a directory"), Err("not a directory")),
+            ("full/..", Err("no name"), Err("no name")),
+            ("missing/new", Err("No such file"), Err("No such file")),
+        ];
+        for (name, plain, replacing) in rows {
+            for (replace, want) in [(false, plain), (true, replacing)] {
+                let got = check(&at(name), replace);
+                let fits = match (&got, want) {
+                    (Ok(()), Ok(())) => true,
+                    (Err(got), Err(want)) => got.contains(want),
+                    (Ok(()), Err(_)) | (Err(_), Ok(())) => false,
+                };
+                assert!(fits, "{name}, replace {replace}: {got:?}");
+            }
+        }
+        let mounted = Destination { path: "/proc".into(), ..Destination::open(&at("new"), true).unwrap().0 };
+        assert!(mounted.check().unwrap_err().to_string().contains("mounted"));
+        assert!(check(Path::new("."), true).unwrap_err().contains("no name"));
+    }
+
+    #[test]
+    fn a_stage_is_private_beside_the_directory_and_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let long = "x".repeat(255);
+        for name in ["out", &long] {
+            let (there, _) = Destination::open(&root.path().join(name), false).unwrap();
+            let stage = there.stage().path();
+            assert_eq!(stage.parent(), Some(root.path()));
+            assert_eq!(fs_err::metadata(stage).unwrap().permissions().mode() & 0o777, 0o700);
+            drop(there);
+            assert_eq!(fs_err::read_dir(root.path()).unwrap().count(), 0);
+        }
+    }
+}
