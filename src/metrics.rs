@@ -1,7 +1,7 @@
 //! What the operator counts, in the Prometheus text format.
 //!
 //! Labels have few values that we choose, never a name or a message of a tenant. The one exception is
-//! the registry's host, of which there are at most [`MAX_HOSTS`].
+//! the registry's host, of which there are at most 64.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};

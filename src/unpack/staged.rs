@@ -137,7 +137,13 @@ impl Staged {
 
     /// Moves the tree to `name` in `dir`, which is on the same filesystem and has no such name.
     pub(crate) fn move_to(&self, dir: impl AsFd, name: &str) -> Result<(), rustix::io::Errno> {
-        rustix::fs::renameat_with(self.scratch.dir(), self.name, dir.as_fd(), name, rustix::fs::RenameFlags::NOREPLACE)
+        use rustix::fs::{RenameFlags, renameat, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(self.scratch.dir(), self.name, dir.as_fd(), name, RenameFlags::NOREPLACE) {
+            // NFS knows no flags. Without them a directory replaces an empty one at most.
+            Err(Errno::INVAL | Errno::NOSYS) => renameat(self.scratch.dir(), self.name, dir.as_fd(), name),
+            result => result,
+        }
     }
 }
 
