@@ -7,11 +7,16 @@
 use super::UnpackError;
 use super::decoder::Compression;
 use super::path::EntryPath;
+use crate::oci::manifest::Annotations;
 use crate::oci::{Descriptor, Digest, Manifest, media_type};
 
 const TITLE: &str = "org.opencontainers.image.title";
 const UNPACK: &str = "io.deis.oras.content.unpack";
 const CONTENT_DIGEST: &str = "io.deis.oras.content.digest";
+const VERSION: &str = "org.opencontainers.image.version";
+/// ModelPack's, and what it was called before.
+const MODEL_PATHS: [&str; 2] = ["org.cncf.model.filepath", "org.cnai.model.filepath"];
+const KYVERNO_NAME: &str = "io.kyverno.image.name";
 
 /// What is done with a layer's bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,22 +81,36 @@ pub(super) fn action(manifest: &Manifest, layer: &Descriptor, compression: Compr
     Ok(Action::File(path))
 }
 
-/// A Helm provenance file belongs beside its chart; anything else is named by its digest.
+/// What an untitled file is called: as its format says, else by its digest.
 fn made_name(manifest: &Manifest, layer: &Descriptor) -> Result<EntryPath, UnpackError> {
-    let name = if layer.media_type == "application/vnd.cncf.helm.chart.provenance.v1.prov" {
-        let of = |key: &str| manifest.annotations.get(key).map(String::as_str).filter(|text| !text.is_empty());
-        match (of(TITLE), of("org.opencontainers.image.version")) {
-            (Some(chart), Some(version)) => Some(format!("{chart}-{version}.tgz.prov")),
-            (Some(_) | None, _) => None,
-        }
-    } else {
-        None
-    };
-    let name = name.unwrap_or_else(|| {
+    let name = named_by_format(manifest, layer).unwrap_or_else(|| {
         let hex = layer.digest.hex();
         format!("{}{}", hex.get(..12).unwrap_or(hex), media_type::extension(&layer.media_type))
     });
-    EntryPath::parse(name.as_bytes()).map_err(|problem| UnpackError::name(name.as_bytes(), problem))
+    let path = EntryPath::parse(name.as_bytes()).map_err(|problem| UnpackError::name(name.as_bytes(), problem))?;
+    if path.is_root() {
+        return Err(UnpackError::entry(&path, "names no file"));
+    }
+    Ok(path)
+}
+
+/// A model's file has its path (ModelPack), a Kyverno policy its name, and a Helm provenance file
+/// belongs beside its chart.
+fn named_by_format(manifest: &Manifest, layer: &Descriptor) -> Option<String> {
+    fn of<'a>(annotations: &'a Annotations, key: &str) -> Option<&'a str> {
+        annotations.get(key).map(String::as_str).filter(|text| !text.is_empty())
+    }
+    if let Some(path) = MODEL_PATHS.iter().find_map(|key| of(&layer.annotations, key)) {
+        return Some(path.to_owned());
+    }
+    if let Some(policy) = of(&layer.annotations, KYVERNO_NAME) {
+        return Some(format!("{policy}.yaml"));
+    }
+    if layer.media_type != "application/vnd.cncf.helm.chart.provenance.v1.prov" {
+        return None;
+    }
+    let (chart, version) = (of(&manifest.annotations, TITLE)?, of(&manifest.annotations, VERSION)?);
+    Some(format!("{chart}-{version}.tgz.prov"))
 }
 
 #[cfg(test)]
@@ -144,6 +163,29 @@ mod tests {
                 layer("application/vnd.cncf.helm.chart.provenance.v1.prov", json!(null)),
                 Action::File(path("podinfo-6.0.0.tgz.prov")),
             ),
+            (
+                "ModelPack",
+                layer("application/vnd.cncf.model.weight.v1.raw", json!({"org.cncf.model.filepath": "w/a.bin"})),
+                Action::File(path("w/a.bin")),
+            ),
+            (
+                "ModelPack of before",
+                layer("application/vnd.cncf.model.doc.v1.raw", json!({"org.cnai.model.filepath": "README.md"})),
+                Action::File(path("README.md")),
+            ),
+            (
+                "ModelPack archive",
+                layer("application/vnd.cncf.model.weight.v1.tar", json!({"org.cncf.model.filepath": "w"})),
+                Action::ExtractIfTar(extract("."), path("w")),
+            ),
+            (
+                "Kyverno",
+                layer(
+                    "application/vnd.cncf.kyverno.policy.layer.v1+yaml",
+                    json!({"io.kyverno.image.name": "require-labels"}),
+                ),
+                Action::File(path("require-labels.yaml")),
+            ),
             ("wasm", layer("application/wasm", json!({})), Action::File(path("2d711642b726.wasm"))),
         ];
         for (label, layer, want) in rows {
@@ -151,6 +193,8 @@ mod tests {
         }
         for title in ["../x", "/etc/passwd", "a\\b", "."] {
             let layer = layer("text/plain", json!({TITLE: title}));
+            assert!(action(&manifest(), &layer, Compression::None).is_err(), "{title}");
+            let layer = self::layer("a/b.raw", json!({"org.cncf.model.filepath": title}));
             assert!(action(&manifest(), &layer, Compression::None).is_err(), "{title}");
         }
     }
