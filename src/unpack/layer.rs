@@ -14,7 +14,7 @@ const TITLE: &str = "org.opencontainers.image.title";
 const UNPACK: &str = "io.deis.oras.content.unpack";
 const CONTENT_DIGEST: &str = "io.deis.oras.content.digest";
 const VERSION: &str = "org.opencontainers.image.version";
-/// ModelPack's, and what it was called before.
+/// `ModelPack`, and what it was called before.
 const MODEL_PATHS: [&str; 2] = ["org.cncf.model.filepath", "org.cnai.model.filepath"];
 const KYVERNO_NAME: &str = "io.kyverno.image.name";
 
@@ -94,7 +94,7 @@ fn made_name(manifest: &Manifest, layer: &Descriptor) -> Result<EntryPath, Unpac
     Ok(path)
 }
 
-/// A model's file has its path (ModelPack), a Kyverno policy its name, and a Helm provenance file
+/// A model's file has its path (`ModelPack`), a Kyverno policy its name, and a Helm provenance file
 /// belongs beside its chart.
 fn named_by_format(manifest: &Manifest, layer: &Descriptor) -> Option<String> {
     fn of<'a>(annotations: &'a Annotations, key: &str) -> Option<&'a str> {
