@@ -3,6 +3,7 @@
 //! Parsers differ in which of two equal keys they take, and some take keys that differ only in case
 //! for one. A manifest that another program reads differently than we do is refused.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -27,24 +28,28 @@ const FIELDS: [&str; 13] = [
 
 /// Deepest nesting of a document.
 const MAX_DEPTH: usize = 32;
+/// Most keys of a document: 128 layers with a hundred annotations each. Bytes alone are no bound on memory, for
+/// 4 MiB of short keys are a hundred in maps and strings.
+const MAX_KEYS: usize = 16_384;
 
-/// Checks that bytes are one JSON value without ambiguous keys, nested at most 32 deep, and nothing
-/// behind it. Keys of annotations are free, but not twice.
+/// Checks that bytes are one JSON value without ambiguous keys, nested at most 32 deep, of at most 16 384
+/// keys, and nothing behind it. Keys of annotations are free, but not twice.
 pub(super) fn check(bytes: &[u8]) -> Result<(), serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    Value { depth: 0, free_keys: false }.deserialize(&mut deserializer)?;
+    Value { depth: 0, free_keys: false, keys_left: &Cell::new(MAX_KEYS) }.deserialize(&mut deserializer)?;
     deserializer.end()
 }
 
 /// A value at a depth; nothing of it is kept.
-struct Value {
+struct Value<'a> {
     depth: usize,
     free_keys: bool,
+    keys_left: &'a Cell<usize>,
 }
 
-impl Value {
+impl Value<'_> {
     fn inner(&self, free_keys: bool) -> Self {
-        Self { depth: self.depth + 1, free_keys }
+        Self { depth: self.depth + 1, free_keys, ..*self }
     }
 
     fn is_misspelt(&self, key: &str) -> bool {
@@ -52,7 +57,7 @@ impl Value {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Value {
+impl<'de> DeserializeSeed<'de> for Value<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -63,7 +68,7 @@ impl<'de> DeserializeSeed<'de> for Value {
     }
 }
 
-impl<'de> Visitor<'de> for Value {
+impl<'de> Visitor<'de> for Value<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,6 +78,8 @@ impl<'de> Visitor<'de> for Value {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
+            let left = self.keys_left.get().checked_sub(1);
+            self.keys_left.set(left.ok_or_else(|| de::Error::custom("more than 16384 keys"))?);
             let as_read = if self.free_keys { key.clone() } else { key.to_ascii_lowercase() };
             if !seen.insert(as_read) || self.is_misspelt(&key) {
                 let shown: String = key.chars().take(64).collect();
@@ -120,6 +127,10 @@ mod tests {
     #[test]
     fn only_what_reads_in_one_way_is_accepted() {
         let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let object = |keys: usize| {
+            let all: Vec<String> = (0..keys).map(|key| format!("\"{key}\":0")).collect();
+            format!("{{{}}}", all.join(","))
+        };
         let rows = [
             ("plain", r#"{"a":1,"b":[null,true,1.5,"x",{"a":-1}]}"#.to_owned(), true),
             ("same key in two objects", r#"{"a":{"x":1},"b":{"x":2}}"#.to_owned(), true),
@@ -141,6 +152,9 @@ mod tests {
             ("1e400", r#"{"a":1e400}"#.to_owned(), false),
             ("lone surrogate", r#"{"a":"\ud800"}"#.to_owned(), false),
             ("nothing", String::new(), false),
+            ("all keys that may be", object(MAX_KEYS), true),
+            ("a key too many", object(MAX_KEYS + 1), false),
+            ("too many in all", format!("[{0},{0}]", object(MAX_KEYS / 2 + 1)), false),
         ];
         for (label, text, want) in rows {
             assert_eq!(check(text.as_bytes()).is_ok(), want, "{label}");
