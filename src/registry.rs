@@ -136,12 +136,20 @@ impl fmt::Display for Pinned {
 }
 
 /// A manifest as it came: nothing about it has been checked but its length.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RawManifest {
     /// The body.
     pub bytes: Bytes,
     /// The Content-Type header.
     pub content_type: Option<String>,
+    /// Kept while the body is looked at.
+    pub room: Option<Room>,
+}
+
+/// Room in memory for a large body: there is little of it, so that many of them wait for each other.
+#[derive(Debug)]
+pub struct Room {
+    _permit: tokio::sync::OwnedSemaphorePermit,
 }
 
 /// A blob's bytes as they come.

@@ -149,7 +149,7 @@ impl Registry for FakeRegistry {
         _: u64,
     ) -> Result<RawManifest, RegistryError> {
         let bytes = self.answer("manifest".to_owned(), "manifest", |state| state.manifests.get(digest))?;
-        Ok(RawManifest { bytes, content_type: None })
+        Ok(RawManifest { bytes, content_type: None, room: None })
     }
 
     async fn blob(

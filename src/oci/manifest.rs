@@ -16,6 +16,14 @@ use super::{media_type, strict_json};
 pub const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 /// Most layers of a manifest.
 pub const MAX_LAYERS: usize = 128;
+/// Most bytes of all annotations of a document together. They stay in memory as long as a pass lasts.
+const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
+/// Most bytes of inline data of one descriptor that are kept; more is fetched like any blob.
+const MAX_DATA: usize = 4 * 1024;
+/// Longest media type (RFC 6838 section 4.2, both names).
+const MAX_MEDIA_TYPE: usize = 255;
+/// What messages have in place of a media type that is none.
+const NO_MEDIA_TYPE: &str = "something that is no media type";
 
 /// Annotations of a document or descriptor.
 pub type Annotations = BTreeMap<String, String>;
@@ -72,7 +80,10 @@ impl TryFrom<RawDescriptor> for Descriptor {
 
     fn try_from(raw: RawDescriptor) -> Result<Self, String> {
         let RawDescriptor { media_type, digest, size, annotations, urls, data, platform } = raw;
-        let data = data.map(|text| carried(&text, &digest, size)).transpose()?;
+        if media_type.len() > MAX_MEDIA_TYPE {
+            return Err(format!("the media type of {} is too long", digest.short()));
+        }
+        let data = data.map(|text| carried(&text, &digest, size)).transpose()?.filter(|data| data.len() <= MAX_DATA);
         let parsed = platform.as_ref().and_then(|p| Platform::new(&p.os, &p.architecture, p.variant.as_deref()));
         let has_unknown_platform = platform.is_some() && parsed.is_none();
         Ok(Self { media_type, digest, size, annotations, data, platform: parsed, has_unknown_platform, urls })
@@ -161,6 +172,9 @@ pub enum ManifestError {
     /// Too many manifests.
     #[error("the index has {0} manifests, more than {MAX_MANIFESTS}")]
     TooManyManifests(usize),
+    /// Too many annotations to be kept.
+    #[error("the annotations have more than {MAX_ANNOTATION_BYTES} bytes")]
+    Annotations,
     /// Schema version 1, which has no content addresses.
     #[error("schemaVersion is {0}, only 2 is accepted")]
     SchemaVersion(u32),
@@ -181,6 +195,15 @@ struct RawDocument {
     annotations: Annotations,
 }
 
+impl RawDocument {
+    fn check_annotations(&self) -> Result<(), ManifestError> {
+        let layers = self.layers.iter().flatten().chain(self.manifests.iter().flatten());
+        let all = layers.map(|descriptor| &descriptor.annotations).chain([&self.annotations]);
+        let bytes: usize = all.flatten().map(|(key, value)| key.len() + value.len()).sum();
+        if bytes > MAX_ANNOTATION_BYTES { Err(ManifestError::Annotations) } else { Ok(()) }
+    }
+}
+
 impl Document {
     /// Parses the bytes that a registry sent as `content_type`. The bytes' digest is the caller's
     /// business and was checked before.
@@ -190,6 +213,7 @@ impl Document {
         if document.schema_version != 2 {
             return Err(ManifestError::SchemaVersion(document.schema_version));
         }
+        document.check_annotations()?;
         // A field of the other kind of document is as confusing as all of it (CVE-2021-41190).
         let is_index = document.manifests.is_some();
         if is_index && (document.layers.is_some() || document.config.is_some()) {
@@ -246,7 +270,11 @@ fn refuse_foreign(descriptors: &[Descriptor]) -> Result<(), ManifestError> {
 fn agreed_type(header: Option<&str>, body: Option<&str>, is_index: bool) -> Result<String, ManifestError> {
     let header = header
         .map(|text| text.split(';').next().unwrap_or(text).trim())
-        .filter(|text| !matches!(*text, "" | "application/json" | "application/octet-stream"));
+        .filter(|text| !text.is_empty())
+        // What a registry writes here would be repeated in messages: credentials that it was sent, say.
+        .map(|text| if is_media_type(text) { text } else { NO_MEDIA_TYPE })
+        .filter(|text| !matches!(*text, "application/json" | "application/octet-stream"));
+    let body = body.map(|text| if is_media_type(text) { text } else { NO_MEDIA_TYPE });
     let media_type = match (header, body) {
         (Some(header), Some(body)) if header != body => {
             return Err(ManifestError::TypeDisagrees { header: header.to_owned(), body: body.to_owned() });
@@ -262,6 +290,13 @@ fn agreed_type(header: Option<&str>, body: Option<&str>, is_index: bool) -> Resu
     };
     // A type that does not fit the fields is as wrong as one that is no manifest's.
     is_one.then(|| media_type.to_owned()).ok_or_else(|| ManifestError::Type(media_type.to_owned()))
+}
+
+/// `type/subtype` of the characters that names have (RFC 6838 section 4.2).
+fn is_media_type(text: &str) -> bool {
+    let name =
+        |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
+    text.len() <= MAX_MEDIA_TYPE && text.split_once('/').is_some_and(|(kind, sub)| name(kind) && name(sub))
 }
 
 /// Go producers write `null` for an empty list or map.
@@ -351,6 +386,8 @@ mod tests {
                 }),
             ),
             ("data that is other bytes", change(&|v| v["layers"][0]["data"] = json!(STANDARD.encode("y")))),
+            ("a long media type", change(&|v| v["layers"][0]["mediaType"] = json!("a/".to_owned() + &"b".repeat(255)))),
+            ("annotations without end", change(&|v| v["annotations"] = json!({"a": "b".repeat(300_000)}))),
             ("data that is no base64", change(&|v| v["layers"][0]["data"] = json!("x%"))),
             (
                 "data of another size",
@@ -383,6 +420,8 @@ mod tests {
         let mut other_case = document();
         other_case["Manifests"] = json!([]);
         assert!(matches!(parse(&other_case, None), Err(ManifestError::Json(_))), "another case");
+        let echoed = parse(&document(), Some("hunter2 hunter2")).unwrap_err();
+        assert!(!echoed.to_string().contains("hunter2"), "{echoed}");
         let twice = document().to_string().replacen("\"schemaVersion\"", "\"layers\":[],\"schemaVersion\"", 1);
         assert!(matches!(Document::parse(twice.as_bytes(), None), Err(ManifestError::Json(_))), "duplicate key");
     }

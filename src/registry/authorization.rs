@@ -207,8 +207,8 @@ async fn fetch_token(
         401 | 403 => return Err(unauthorized(asker)),
         _ => return Err(transport::refused(&response, &host, || format!("the token service of {host}"))),
     }
-    let body = transport::body(response, &host, "the token answer", MAX_TOKEN_ANSWER).await?;
-    serde_json::from_slice(&body)
+    let body = client.body(response, &host, "the token answer", MAX_TOKEN_ANSWER).await?;
+    serde_json::from_slice(&body.bytes)
         .map_err(|_| RegistryError::Protocol { host, problem: "its token answer is not JSON".to_owned() })
 }
 

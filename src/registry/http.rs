@@ -13,7 +13,7 @@ use super::authorization::{Asker, Authorizations, unauthorized};
 use super::challenge::Challenge;
 use super::credentials::Credential;
 use super::egress::Egress;
-use super::transport::{self, Client, Sent, body, refused};
+use super::transport::{self, Client, Sent, refused};
 use super::{Access, BlobBody, MAX_TAGS, RawManifest, Registry, RegistryError, Right};
 use crate::metrics::Metrics;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
@@ -117,8 +117,8 @@ impl Registry for HttpRegistry {
         }
         // The header is optional (distribution-spec, "Checking if content exists in the registry").
         let response = self.request(&get).await?;
-        let bytes = body(response, repository.host(), &get.what(), MAX_MANIFEST_BYTES).await?;
-        Ok(Digest::of(&bytes))
+        let body = self.client.body(response, repository.host(), &get.what(), MAX_MANIFEST_BYTES).await?;
+        Ok(Digest::of(&body.bytes))
     }
 
     async fn tags(&self, access: &Access, repository: &Repository) -> Result<Vec<String>, RegistryError> {
@@ -129,8 +129,8 @@ impl Registry for HttpRegistry {
             let response = self.request(&call).await?;
             // Relative to what we asked, not to where that was redirected: credentials go with the next page too.
             let next = paging::next(&call.url()?, response.headers(), repository.host())?;
-            let bytes = body(response, repository.host(), &call.what(), MAX_PAGE_BYTES).await?;
-            paging::collect(&bytes, repository.host(), &mut tags)?;
+            let body = self.client.body(response, repository.host(), &call.what(), MAX_PAGE_BYTES).await?;
+            paging::collect(&body.bytes, repository.host(), &mut tags)?;
             if tags.len() > MAX_TAGS {
                 let (repository, limit, what) = (repository.to_string(), MAX_TAGS, "tags");
                 return Err(RegistryError::TooManyTags { repository, limit, what });
@@ -156,8 +156,8 @@ impl Registry for HttpRegistry {
         let response = self.request(&call).await?;
         let content_type =
             response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let bytes = body(response, repository.host(), &call.what(), limit).await?;
-        Ok(RawManifest { bytes, content_type })
+        let body = self.client.body(response, repository.host(), &call.what(), limit).await?;
+        Ok(RawManifest { bytes: body.bytes, content_type, room: body.room })
     }
 
     async fn blob(

@@ -12,12 +12,13 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, Response, Url, redirect};
+use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use super::budget::Budget;
 use super::egress::Egress;
 use super::tls::TlsOptions;
-use super::{RegistryError, Transport, TransportId};
+use super::{RegistryError, Room, Transport, TransportId};
 use crate::metrics::{Metrics, RequestLabels};
 
 mod answer;
@@ -31,6 +32,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for a whole body that is kept in memory.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bodies longer than this are in memory a few at a time: most manifests are a hundredth of it.
+const SMALL_BODY: usize = 256 * 1024;
+/// How many: parsing one of 4 MiB takes several times that.
+const LARGE_BODIES: usize = 4;
 /// Most bytes of an answer's headers over HTTP/2; over HTTP/1 hyper has a limit of its own.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Most redirects of one request.
@@ -47,7 +52,16 @@ pub(super) struct Client {
     others: Mutex<HashMap<TransportId, reqwest::Client>>,
     egress: Arc<Egress>,
     budget: Budget,
+    /// Room for large bodies.
+    room: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+}
+
+/// A body in memory, and the room it takes up if it is a large one.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    pub(super) room: Option<Room>,
 }
 
 /// What is sent.
@@ -84,7 +98,8 @@ impl Client {
         let egress = Arc::new(egress);
         let usual = client(&egress, &TlsOptions::default())?;
         let budget = Budget::new(per_second, Arc::clone(&metrics));
-        Ok(Self { usual, others: Mutex::default(), egress, budget, metrics })
+        let room = Arc::new(Semaphore::new(LARGE_BODIES));
+        Ok(Self { usual, others: Mutex::default(), egress, budget, room, metrics })
     }
 
     pub(super) fn metrics(&self) -> Arc<Metrics> {
@@ -168,6 +183,40 @@ impl Client {
             self.egress.check(name, address).map_err(denied)?;
         }
         Ok(())
+    }
+
+    /// Reads a body that has a limit into memory.
+    pub(super) async fn body(
+        &self,
+        response: Response,
+        host: &str,
+        what: &str,
+        limit: u64,
+    ) -> Result<Body, RegistryError> {
+        let too_large = || RegistryError::TooLarge { what: what.to_owned(), limit };
+        if response.content_length().is_some_and(|length| length > limit) {
+            return Err(too_large());
+        }
+        let read = async {
+            let (mut bytes, mut room) = (BytesMut::new(), None);
+            let mut stream = response.bytes_stream();
+            while let Some(chunk) = stream.next().await {
+                let chunk = chunk.map_err(|error| self::error(host, &error))?;
+                if (bytes.len() as u64).saturating_add(chunk.len() as u64) > limit {
+                    return Err(too_large());
+                }
+                if room.is_none() && bytes.len() + chunk.len() > SMALL_BODY {
+                    // Who has room is done within the time limit, so this is no wait for ever.
+                    room = Arc::clone(&self.room).acquire_owned().await.ok().map(|permit| Room { _permit: permit });
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            Ok(Body { bytes: bytes.freeze(), room })
+        };
+        tokio::time::timeout(BODY_TIMEOUT, read).await.unwrap_or_else(|_| {
+            let problem = format!("{what} did not end within {} s", BODY_TIMEOUT.as_secs());
+            Err(RegistryError::Unavailable { host: host.to_owned(), problem })
+        })
     }
 
     fn request(&self, sent: &Sent) -> Result<reqwest::RequestBuilder, RegistryError> {
@@ -257,28 +306,4 @@ fn redirect_target(response: &Response) -> Result<Option<Url>, RegistryError> {
         return Err(refuse("it redirects from https to http"));
     }
     Ok(Some(next))
-}
-
-/// Reads a body that has a limit into memory.
-pub(super) async fn body(response: Response, host: &str, what: &str, limit: u64) -> Result<Bytes, RegistryError> {
-    let too_large = || RegistryError::TooLarge { what: what.to_owned(), limit };
-    if response.content_length().is_some_and(|length| length > limit) {
-        return Err(too_large());
-    }
-    let read = async {
-        let mut read = BytesMut::new();
-        let mut stream = response.bytes_stream();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| self::error(host, &error))?;
-            if (read.len() as u64).saturating_add(chunk.len() as u64) > limit {
-                return Err(too_large());
-            }
-            read.extend_from_slice(&chunk);
-        }
-        Ok(read.freeze())
-    };
-    tokio::time::timeout(BODY_TIMEOUT, read).await.unwrap_or_else(|_| {
-        let problem = format!("{what} did not end within {} s", BODY_TIMEOUT.as_secs());
-        Err(RegistryError::Unavailable { host: host.to_owned(), problem })
-    })
 }
