@@ -12,6 +12,7 @@ pub mod control_plane;
 pub mod files;
 pub mod gate;
 pub mod guardian;
+pub mod hostile;
 pub mod http;
 pub mod kubeconfig;
 pub mod lab;

@@ -58,6 +58,8 @@ pub struct Settings {
     pub log: String,
     /// `RUST_LOG`.
     pub log_filter: String,
+    /// More of its environment.
+    pub environment: Vec<(String, String)>,
     pub extra: Vec<String>,
 }
 
@@ -88,10 +90,11 @@ impl Operator {
         }
         arguments.extend(["--log-format", "json"].map(str::to_owned));
         arguments.extend(settings.extra.iter().cloned());
-        let environment = [
+        let mut environment = settings.environment.clone();
+        environment.extend([
             ("KUBECONFIG".to_owned(), settings.kubeconfig.display().to_string()),
             ("RUST_LOG".to_owned(), settings.log_filter.clone()),
-        ];
+        ]);
         let service = run.service(&settings.log, &settings.binary, &arguments, &environment).await?;
         Ok(Self { service, address })
     }

@@ -100,6 +100,7 @@ impl Case {
             namespaces: vec![self.space.namespace.clone()],
             log: self.operator_log(),
             log_filter: "info,supercargo=debug".to_owned(),
+            environment: Vec::new(),
             extra: Vec::new(),
         })
     }
@@ -110,7 +111,12 @@ impl Case {
 
     /// Starts this test's operator and waits until it is ready.
     pub(crate) async fn start_operator(&mut self) -> Result<()> {
-        self.operator = Some(Operator::start(&self.lab.run, &self.settings()?).await?);
+        self.start_operator_as(&self.settings()?).await
+    }
+
+    /// The same with other settings than [`Case::settings`].
+    pub(crate) async fn start_operator_as(&mut self, settings: &Settings) -> Result<()> {
+        self.operator = Some(Operator::start(&self.lab.run, settings).await?);
         Ok(())
     }
 

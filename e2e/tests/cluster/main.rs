@@ -25,8 +25,10 @@ mod command;
 mod failures;
 mod fairness;
 mod formats;
+mod hostile;
 mod kubectl;
 mod lifecycle;
+mod neighbour;
 mod outputs;
 mod platforms;
 mod pull;
@@ -34,6 +36,7 @@ mod registries;
 mod resolve;
 mod restart;
 mod revision;
+mod secrets;
 mod sync;
 mod tls;
 
@@ -89,6 +92,8 @@ fn tests() -> Vec<Test> {
         platforms::tests(),
         command::tests(),
         pull::tests(),
+        hostile::tests(),
+        secrets::tests(),
     ]
     .concat()
 }

@@ -173,6 +173,7 @@ impl Bench {
             namespaces: Vec::new(),
             log: format!("{name}-operator"),
             log_filter: "info".to_owned(),
+            environment: Vec::new(),
             extra: Vec::new(),
         };
         let bench = Self { run: run.clone(), control_plane, registry, gate, settings, stage };

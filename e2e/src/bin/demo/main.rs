@@ -120,6 +120,7 @@ async fn start_operator(lab: &Lab, volume: &Path) -> Result<Operator> {
         namespaces: Vec::new(),
         log: "operator".to_owned(),
         log_filter: "info".to_owned(),
+        environment: Vec::new(),
         extra: Vec::new(),
     };
     Operator::start(&lab.run, &settings).await

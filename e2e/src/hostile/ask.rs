@@ -1,0 +1,116 @@
+//! A request as it arrived.
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::canary::Canary;
+
+/// Longest head that is read. A token of 64 KiB fits.
+const MAX_HEAD: usize = 256 * 1024;
+/// Longest body, of a form with a token in it.
+const MAX_BODY: usize = 64 * 1024;
+
+/// What ends a head.
+const END: &[u8] = b"\r\n\r\n";
+
+/// A request.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// The whole head as it came.
+    pub head: String,
+    pub body: String,
+}
+
+/// What a request is about, by its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// A manifest by tag.
+    Tag(&'a str),
+    /// A manifest by digest.
+    Manifest(&'a str),
+    Blob(&'a str),
+    /// The list of tags.
+    Tags,
+    Token,
+    Other,
+}
+
+impl Ask {
+    /// Reads one request; `None` where the other side has no more. What does not begin with a letter is no HTTP.
+    pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Self>> {
+        let (mut head, mut buffer) = (Vec::new(), [0_u8; 4096]);
+        while !head.windows(END.len()).any(|window| window == END) {
+            let read = stream.read(&mut buffer).await?;
+            if read == 0 || head.len() > MAX_HEAD {
+                return Ok(None);
+            }
+            head.extend_from_slice(buffer.get(..read).unwrap_or_default());
+            if !head.first().is_some_and(u8::is_ascii_alphabetic) {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+        let end = head.windows(END.len()).position(|window| window == END).unwrap_or(head.len()) + END.len();
+        let body = head.split_off(end.min(head.len()));
+        let Some(mut ask) = Self::parse(&String::from_utf8_lossy(&head)) else { return Ok(None) };
+        ask.body = Self::read_body(&ask, stream, body).await?;
+        Ok(Some(ask))
+    }
+
+    /// Goes on where the head's last read ended.
+    async fn read_body(&self, stream: &mut (impl AsyncRead + Unpin), mut body: Vec<u8>) -> io::Result<String> {
+        let length = self.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let mut rest = vec![0_u8; usize::min(length, MAX_BODY).saturating_sub(body.len())];
+        stream.read_exact(&mut rest).await?;
+        body.append(&mut rest);
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    fn parse(head: &str) -> Option<Self> {
+        let mut words = head.lines().next()?.split(' ');
+        let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+        Some(Self { method, target, head: head.to_owned(), body: String::new() })
+    }
+
+    /// The form in which a request has a secret in it, if it has.
+    pub fn tells_secret(&self, canary: &Canary) -> Option<String> {
+        canary.found_in(&self.head).or_else(|| canary.found_in(&self.body))
+    }
+
+    pub fn is_head(&self) -> bool {
+        self.method == "HEAD"
+    }
+
+    pub fn item(&self) -> Item<'_> {
+        let path = self.target.split('?').next().unwrap_or_default();
+        if path.ends_with("/tags/list") {
+            return Item::Tags;
+        }
+        if path.starts_with("/token") {
+            return Item::Token;
+        }
+        if let Some((_, digest)) = path.split_once("/blobs/") {
+            return Item::Blob(digest);
+        }
+        match path.split_once("/manifests/") {
+            Some((_, digest)) if digest.contains(':') => Item::Manifest(digest),
+            Some((_, tag)) => Item::Tag(tag),
+            None => Item::Other,
+        }
+    }
+
+    /// The value of a header, whatever case its name is in.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        fields.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+    }
+
+    /// A header that may tell a stranger who asks or where from, if there is one.
+    pub fn tells(&self) -> Option<&'static str> {
+        const HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "referer"];
+        HEADERS.into_iter().find(|name| self.header(name).is_some())
+    }
+}

@@ -1,0 +1,191 @@
+//! A port, who connects to it, and what is asked there.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use anyhow::{Context as _, Result};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::ask::Ask;
+use super::frames;
+use super::reply::Reply;
+
+/// Answers requests.
+pub type Script = Arc<dyn Fn(&Ask) -> Reply + Send + Sync>;
+/// Answers the requests of an HTTP/2 connection, by their number from 1 and their stream, in frames.
+pub type FrameScript = Arc<dyn Fn(u32, u32) -> Reply + Send + Sync>;
+
+/// How a port treats its connections.
+#[derive(Clone)]
+pub enum Manner {
+    /// HTTP/1.1 until one side ends it.
+    Http(Script),
+    /// Says this before it has heard anything, and nothing else.
+    Greets(Reply),
+    /// HTTP/2.
+    Frames(FrameScript),
+}
+
+/// Who came and what they asked.
+#[derive(Debug, Default)]
+pub struct Seen {
+    connections: AtomicU64,
+    asks: Mutex<Vec<Ask>>,
+}
+
+impl Seen {
+    /// TCP connections that were accepted, whatever came of them.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Every request, in order.
+    pub fn asks(&self) -> Vec<Ask> {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn add(&self, ask: &Ask) {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner).push(ask.clone());
+    }
+}
+
+/// A port that is taken and not served yet: scripts have to know it.
+#[derive(Debug)]
+pub struct Port {
+    listener: TcpListener,
+    pub address: SocketAddr,
+}
+
+/// A served port; dropping it ends its connections.
+pub struct Server {
+    pub address: SocketAddr,
+    pub seen: Arc<Seen>,
+    serving: JoinHandle<()>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Server({}, {:?})", self.address, self.seen)
+    }
+}
+
+impl Port {
+    pub async fn take(address: &str) -> Result<Self> {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    pub fn serve(self, manner: Manner, tls: Option<TlsAcceptor>) -> Server {
+        let (seen, address) = (Arc::new(Seen::default()), self.address);
+        let serving = tokio::spawn(accept(self.listener, manner, tls, Arc::clone(&seen)));
+        Server { address, seen, serving }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, manner: Manner, tls: Option<TlsAcceptor>, seen: Arc<Seen>) {
+    // They end with the task that holds them.
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        seen.connections.fetch_add(1, Ordering::SeqCst);
+        while connections.try_join_next().is_some() {}
+        let (manner, tls, seen) = (manner.clone(), tls.clone(), Arc::clone(&seen));
+        connections.spawn(async move {
+            // The other side may go at any time; that is what it is tested for.
+            let _ = converse(stream, manner, tls, &seen).await;
+        });
+    }
+}
+
+async fn converse(stream: TcpStream, manner: Manner, tls: Option<TlsAcceptor>, seen: &Seen) -> io::Result<()> {
+    let mut wire = match tls {
+        Some(tls) => Wire::Tls(Box::new(tls.accept(stream).await?)),
+        None => Wire::Plain(stream),
+    };
+    match manner {
+        Manner::Greets(reply) => reply.write(&mut wire).await.map(drop),
+        Manner::Frames(script) => frames::converse(&mut wire, &*script).await,
+        Manner::Http(script) => {
+            let no_http = loop {
+                match Ask::read(&mut wire).await {
+                    Ok(None) => return Ok(()),
+                    Ok(Some(ask)) => {
+                        seen.add(&ask);
+                        let reply = script(&ask);
+                        let reply = if ask.is_head() { reply.into_head() } else { reply };
+                        if !reply.write(&mut wire).await? {
+                            return Ok(());
+                        }
+                    }
+                    Err(error) => break error,
+                }
+            };
+            // As servers do whose client speaks TLS to them.
+            Reply::head("400 Bad Request", &[], &[]).write(&mut wire).await?;
+            Err(no_http)
+        }
+    }
+}
+
+/// A connection with or without TLS.
+pub(super) enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Wire {
+    /// Makes dropping the connection send RST instead of FIN.
+    pub(super) fn reset_at_end(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.set_zero_linger(),
+            Self::Tls(stream) => stream.get_ref().0.set_zero_linger(),
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

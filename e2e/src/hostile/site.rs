@@ -1,0 +1,182 @@
+//! A behaviour at work: its ports, the object that names it, and what was asked.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::artifact::Artifact;
+use super::ask::Ask;
+use super::behaviours::{AsksFor, Behaviour, Expected, Kind, Login};
+use super::canary::Canary;
+use super::reply::Reply;
+use super::server::{Manner, Port, Server};
+use super::tls::{Authority, Certificate, Protocol};
+
+/// Where a script answers, and what it has to offer.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// `host:port` of the registry itself.
+    pub address: String,
+    /// The same host at another port.
+    pub other_port: String,
+    /// Another host.
+    pub other_host: String,
+    pub artifact: Artifact,
+    pub login: Known,
+    /// What only the site itself says: a token, a signature in a URL, a cookie.
+    pub confidence: Canary,
+}
+
+/// A user and a password that no other site has.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub user: String,
+    pub password: Canary,
+}
+
+impl Known {
+    /// The header of those who have it.
+    pub fn basic(&self) -> String {
+        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password.text)))
+    }
+}
+
+/// What a site is up to. Only one that speaks HTTP, with whatever TLS is expected, can be anything but misbehaving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// A registry that behaves, and has [`Site::earlier`].
+    Before,
+    /// The behaviour.
+    Misbehaving,
+    /// A registry that behaves, and has [`Site::good`].
+    Repaired,
+}
+
+/// A behaviour at work; dropping it closes its ports.
+#[derive(Debug)]
+pub struct Site {
+    pub behaviour: Behaviour,
+    pub place: Place,
+    /// What the registry has before and after it misbehaves.
+    pub earlier: Artifact,
+    pub good: Artifact,
+    mood: watch::Sender<Mood>,
+    pub registry: Server,
+    /// The other port and the other host.
+    pub elsewhere: [Server; 2],
+}
+
+impl Site {
+    pub async fn open(behaviour: Behaviour, authority: &Authority) -> Result<Self> {
+        let port = Port::take("127.0.0.1:0").await?;
+        let elsewhere = [Port::take("127.0.0.1:0").await?, Port::take("127.0.0.2:0").await?];
+        let [other_port, other_host] = elsewhere.each_ref().map(|port| port.address.to_string());
+        let login = Known { user: behaviour.name.clone(), password: Canary::new(&behaviour.name)? };
+        let confidence = Canary::new(&format!("{}, in confidence", behaviour.name))?;
+        let good = Artifact::good(&format!("content of {}", behaviour.name))?;
+        let earlier = Artifact::good(&format!("earlier content of {}", behaviour.name))?;
+        let artifact = (behaviour.edit)(&good);
+        let place = Place { address: port.address.to_string(), other_port, other_host, artifact, login, confidence };
+        let at = place.clone();
+        let (mood, feels) = watch::channel(Mood::Misbehaving);
+        let (manner, protocol) = match behaviour.kind.clone() {
+            Kind::Http(script) => {
+                let (earlier, good) = (earlier.clone(), good.clone());
+                let script = move |ask: &Ask| {
+                    let mood = *feels.borrow();
+                    match mood {
+                        Mood::Before => earlier.answer(ask),
+                        Mood::Misbehaving => script(ask, &at),
+                        Mood::Repaired => good.answer(ask),
+                    }
+                };
+                (Manner::Http(Arc::new(script)), Protocol::Http1)
+            }
+            Kind::Greets(reply) => (Manner::Greets(reply), Protocol::Http1),
+            Kind::Frames(script) => {
+                (Manner::Frames(Arc::new(move |request, stream| script(request, stream, &at))), Protocol::Http2)
+            }
+        };
+        let tls = behaviour.certificate.map(|certificate| authority.acceptor(certificate, protocol)).transpose()?;
+        let registry = port.serve(manner, tls);
+        let elsewhere = elsewhere.map(|port| {
+            let artifact = place.artifact.clone();
+            port.serve(Manner::Http(Arc::new(move |ask| obliging(&artifact, ask))), None)
+        });
+        Ok(Self { behaviour, place, earlier, good, mood, registry, elsewhere })
+    }
+
+    /// Whether it gets a good artifact refused for good, by answers that are wrong about it.
+    pub fn slanders(&self) -> bool {
+        let stalled = matches!(self.behaviour.expected, Expected::Refused(_, "Stalled"));
+        stalled && self.place.artifact.manifest == self.good.manifest
+    }
+
+    /// Whether it can be in another mood than misbehaving, and its object would notice.
+    pub fn can_behave(&self) -> bool {
+        let Behaviour { kind, certificate, plain_http, asks_for, .. } = &self.behaviour;
+        let as_expected = *certificate == (!plain_http).then_some(Certificate::Good);
+        matches!(kind, Kind::Http(_)) && as_expected && *asks_for != AsksFor::Digest
+    }
+
+    pub fn set_mood(&self, mood: Mood) {
+        if self.can_behave() {
+            self.mood.send_replace(mood);
+        }
+    }
+
+    /// The reference of this site's artifact.
+    pub fn image(&self) -> String {
+        let repository = format!("{}/{}", self.place.address, self.behaviour.name);
+        match self.behaviour.asks_for {
+            AsksFor::Tag => format!("{repository}:1"),
+            AsksFor::Digest => format!("{repository}@{}", self.place.artifact.digest()),
+            AsksFor::Version => repository,
+        }
+    }
+
+    /// The spec of an object that wants the artifact in both kinds of output. Where the behaviour wants a login, the
+    /// Secret has the behaviour's name.
+    pub fn spec(&self, interval: &str) -> Value {
+        let Behaviour { name, login, timeout, plain_http, .. } = &self.behaviour;
+        let secrets = if *login == Login::None { json!([]) } else { json!([{"name": name}]) };
+        let mut spec = json!({
+            "image": self.image(), "interval": interval, "timeout": timeout,
+            "registry": {"plainHTTP": plain_http, "pullSecrets": secrets},
+            "outputs": [
+                {"name": "files", "volume": {"name": "default"}},
+                {"name": "keys", "configMap": {"name": name}},
+            ],
+        });
+        if self.behaviour.asks_for == AsksFor::Version
+            && let Some(fields) = spec.as_object_mut()
+        {
+            fields.insert("semver".to_owned(), json!({"range": "*"}));
+        }
+        spec
+    }
+
+    /// Everything that was asked elsewhere.
+    pub fn asked_elsewhere(&self) -> Vec<Ask> {
+        self.elsewhere.iter().flat_map(|server| server.seen.asks()).collect()
+    }
+
+    pub fn connections_elsewhere(&self) -> u64 {
+        self.elsewhere.iter().map(|server| server.seen.connections()).sum()
+    }
+}
+
+/// Elsewhere everybody is let in and gets what they came for: it must pay to go there.
+fn obliging(artifact: &Artifact, ask: &Ask) -> Reply {
+    use super::ask::Item;
+    match ask.item() {
+        Item::Token => Reply::of("200 OK", &[("Content-Type", "application/json")], br#"{"token":"from-elsewhere"}"#),
+        Item::Tags => Reply::of("200 OK", &[], br#"{"name":"x","tags":["9.9.9"]}"#),
+        Item::Other => Reply::of("200 OK", &[("Set-Cookie", "elsewhere=1")], artifact.layer().1),
+        Item::Tag(_) | Item::Manifest(_) | Item::Blob(_) => artifact.answer(ask),
+    }
+}

@@ -1,0 +1,79 @@
+//! Certificates for registries: one authority that the operator is told to trust, and what it should not trust.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Result;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+/// What a port shows of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificate {
+    Good,
+    Expired,
+    OtherName,
+    OtherAuthority,
+}
+
+/// A protocol to agree on in the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// An authority, and another one that nobody trusts.
+pub struct Authority {
+    /// PEM file of the trusted one, for `SSL_CERT_FILE`.
+    pub file: PathBuf,
+    trusted: Issuer<'static, KeyPair>,
+    other: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub fn create(directory: &Path) -> Result<Self> {
+        let (trusted, pem) = issuer("supercargo-e2e trusted")?;
+        let (other, _) = issuer("supercargo-e2e unknown")?;
+        let file = directory.join("authority.crt");
+        fs_err::write(&file, pem)?;
+        Ok(Self { file, trusted, other })
+    }
+
+    /// The server's side for 127.0.0.1.
+    pub fn acceptor(&self, certificate: Certificate, protocol: Protocol) -> Result<TlsAcceptor> {
+        let name = if certificate == Certificate::OtherName { "other.example" } else { "127.0.0.1" };
+        let mut params = CertificateParams::new(vec![name.to_owned()])?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        if certificate == Certificate::Expired {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 1, 1);
+        }
+        let issuer = if certificate == Certificate::OtherAuthority { &self.other } else { &self.trusted };
+        let key = KeyPair::generate()?;
+        let chain = vec![params.signed_by(&key, issuer)?.der().clone()];
+        let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        config.alpn_protocols = match protocol {
+            Protocol::Http1 => vec![b"http/1.1".to_vec()],
+            Protocol::Http2 => vec![b"h2".to_vec()],
+        };
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+fn issuer(name: &str) -> Result<(Issuer<'static, KeyPair>, String)> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(Vec::<String>::new())?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.distinguished_name.push(DnType::CommonName, name);
+    let pem = params.self_signed(&key)?.pem();
+    Ok((Issuer::new(params, key), pem))
+}
