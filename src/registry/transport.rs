@@ -13,6 +13,7 @@ use futures::StreamExt;
 use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, Response, Url, redirect};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::budget::Budget;
@@ -34,8 +35,10 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bodies longer than this are in memory a few at a time: most manifests are a hundredth of it.
 const SMALL_BODY: usize = 256 * 1024;
+/// Longest time for the rest of one, once there is room for it: others wait for that room.
+const LARGE_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many: parsing one of 4 MiB takes several times that.
-const LARGE_BODIES: usize = 4;
+const LARGE_BODIES: usize = 2;
 /// Most bytes of an answer's headers over HTTP/2; over HTTP/1 hyper has a limit of its own.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Most redirects of one request.
@@ -197,26 +200,24 @@ impl Client {
         if response.content_length().is_some_and(|length| length > limit) {
             return Err(too_large());
         }
-        let read = async {
-            let (mut bytes, mut room) = (BytesMut::new(), None);
-            let mut stream = response.bytes_stream();
-            while let Some(chunk) = stream.next().await {
-                let chunk = chunk.map_err(|error| self::error(host, &error))?;
-                if (bytes.len() as u64).saturating_add(chunk.len() as u64) > limit {
-                    return Err(too_large());
-                }
-                if room.is_none() && bytes.len() + chunk.len() > SMALL_BODY {
-                    // Who has room is done within the time limit, so this is no wait for ever.
-                    room = Arc::clone(&self.room).acquire_owned().await.ok().map(|permit| Room { _permit: permit });
-                }
-                bytes.extend_from_slice(&chunk);
+        let (mut bytes, mut room) = (BytesMut::new(), None);
+        let mut stream = response.bytes_stream();
+        let mut limited = Instant::now() + BODY_TIMEOUT;
+        while let Some(chunk) = tokio::time::timeout_at(limited, stream.next()).await.map_err(|_| {
+            let problem = format!("{what} comes too slowly");
+            RegistryError::Unavailable { host: host.to_owned(), problem }
+        })? {
+            let chunk = chunk.map_err(|error| self::error(host, &error))?;
+            if (bytes.len() as u64).saturating_add(chunk.len() as u64) > limit {
+                return Err(too_large());
             }
-            Ok(Body { bytes: bytes.freeze(), room })
-        };
-        tokio::time::timeout(BODY_TIMEOUT, read).await.unwrap_or_else(|_| {
-            let problem = format!("{what} did not end within {} s", BODY_TIMEOUT.as_secs());
-            Err(RegistryError::Unavailable { host: host.to_owned(), problem })
-        })
+            if room.is_none() && bytes.len() + chunk.len() > SMALL_BODY {
+                room = Arc::clone(&self.room).acquire_owned().await.ok().map(|permit| Room { _permit: permit });
+                limited = Instant::now() + LARGE_BODY_TIMEOUT;
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Body { bytes: bytes.freeze(), room })
     }
 
     fn request(&self, sent: &Sent) -> Result<reqwest::RequestBuilder, RegistryError> {
