@@ -72,7 +72,7 @@ const TOO_LARGE: Expected = stalled("LimitExceeded");
 const NO_TAG: Expected = waiting("NoMatchingTag");
 
 /// Time for a pass that is to end by itself, on a machine that is busy with all the others.
-const PATIENT: &str = "30s";
+const PATIENT: &str = "90s";
 /// Time for a pass that would never end.
 const IMPATIENT: &str = "4s";
 
@@ -252,7 +252,6 @@ impl Behaviour {
 /// Everything that a registry may do to a tag or a digest.
 pub fn all() -> Result<Vec<Behaviour>> {
     Ok([
-        bodies::swarm(),
         resolving::behaviours(),
         tag_lists::behaviours(),
         bodies::behaviours()?,
@@ -265,6 +264,16 @@ pub fn all() -> Result<Vec<Behaviour>> {
         http2::behaviours(),
     ]
     .concat())
+}
+
+/// Many registries that stop one byte short of the largest manifest there may be.
+pub fn swarm() -> Vec<Behaviour> {
+    bodies::swarm()
+}
+
+/// One that behaves, and has a manifest of 300 KiB.
+pub fn large() -> Behaviour {
+    Behaviour::serving("large", READY, |good| good.with("/x", serde_json::json!("x".repeat(300 << 10))))
 }
 
 /// Registries that are told secrets and tell some.

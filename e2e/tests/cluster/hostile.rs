@@ -30,7 +30,7 @@ tests!(hostile:
 /// Private memory that the operator may need more than before, with every behaviour at work at once.
 const MEMORY: u64 = 64 << 20;
 /// Time until every object says what it has to say.
-const SETTLED: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_secs(150);
 /// How long the registries are let at the operator at least: time for what hammers or grows.
 const AT_LEAST: Duration = Duration::from_secs(20);
 /// Requests to one registry in a run, two lists of tags in 200 pages among them: more would be a hot loop.

@@ -37,6 +37,7 @@ mod resolve;
 mod restart;
 mod revision;
 mod secrets;
+mod swarm;
 mod sync;
 mod tls;
 
@@ -94,6 +95,7 @@ fn tests() -> Vec<Test> {
         pull::tests(),
         hostile::tests(),
         secrets::tests(),
+        swarm::tests(),
     ]
     .concat()
 }

@@ -11,7 +11,7 @@ use supercargo_e2e::object::Space;
 use crate::case::{Case, spec_with};
 
 /// Longest that a neighbour may wait for a look at its tag, on a machine that is busy with all of this.
-const NEIGHBOURLY: Duration = Duration::from_secs(15);
+pub(crate) const NEIGHBOURLY: Duration = Duration::from_secs(15);
 
 /// An object in another namespace, of a registry that behaves.
 pub(crate) struct Neighbour {

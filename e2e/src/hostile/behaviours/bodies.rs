@@ -42,10 +42,14 @@ pub(super) fn behaviours() -> Result<Vec<Behaviour>> {
     Ok(all)
 }
 
-/// Manifests that stay one byte short of their 4 MiB, many at a time.
+/// Manifests that stay one byte short of their 4 MiB, for as long as they may.
 pub(super) fn swarm() -> Vec<Behaviour> {
     let stalls = |_: &Ask, _: &Place| head(&[("Content-Length", "4194304")]).send(vec![b' '; (4 << 20) - 1]).hold();
-    (0..48).map(|number| Behaviour::at_manifest(&format!("manifest-swarm-{number}"), TIMEOUT, stalls)).collect()
+    let row = |number| Behaviour {
+        timeout: "10m",
+        ..Behaviour::at_manifest(&format!("swarm-{number}"), UNAVAILABLE, stalls)
+    };
+    (0..48).map(row).collect()
 }
 
 fn lengths() -> Vec<Behaviour> {
