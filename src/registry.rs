@@ -6,7 +6,6 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
@@ -20,11 +19,14 @@ mod budget;
 mod challenge;
 pub mod credentials;
 pub mod egress;
+mod error;
 pub mod host_pattern;
 pub mod http;
 pub mod tls;
 mod transport;
 pub mod turns;
+
+pub use error::RegistryError;
 
 use credentials::Keychain;
 use tls::TlsOptions;
@@ -224,135 +226,6 @@ pub trait Registry: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Right, RegistryError>> + Send;
 }
 
-/// Why a registry did not give what was asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
-    /// 404.
-    #[error("{0} does not exist")]
-    NotFound(String),
-    /// Tags, but none that is meant.
-    #[error("no tag of {repository} is a version in {range}")]
-    NoMatchingTag {
-        /// The repository.
-        repository: String,
-        /// The range.
-        range: String,
-    },
-    /// 401 after whatever credentials there are were tried.
-    #[error("{host} wants {wanted} for {repository}")]
-    Unauthorized {
-        /// The registry.
-        host: String,
-        /// The repository.
-        repository: String,
-        /// "credentials" or "other credentials".
-        wanted: &'static str,
-    },
-    /// 403.
-    #[error("{host} does not allow these credentials to read {repository}")]
-    Forbidden {
-        /// The registry.
-        host: String,
-        /// The repository.
-        repository: String,
-    },
-    /// 429, or 503 with a time.
-    #[error("{host} asks to wait before the next request")]
-    RateLimited {
-        /// The registry.
-        host: String,
-        /// `Retry-After`, clamped to 1 s..1 h.
-        retry_after: Option<Duration>,
-    },
-    /// The host is at an address that the operator may not connect to.
-    #[error("{host} is not asked: {denied}")]
-    AddressDenied {
-        /// The registry, or a host that it sent us to.
-        host: String,
-        /// The address and why.
-        denied: address::Denied,
-    },
-    /// The host would be asked without TLS, and the operator has not allowed that.
-    #[error("{host} is not asked without TLS; the operator's --plain-http-host allows hosts")]
-    PlainHttpDenied {
-        /// The registry, or a host that it sent us to.
-        host: String,
-    },
-    /// Not asked, for it did not answer those that asked before. Told as that was.
-    #[error("{host} is not available: {problem}")]
-    HeldBack {
-        /// The registry, or a host that it sent us to.
-        host: String,
-        /// What happened to the others.
-        problem: String,
-        /// When it may be asked again.
-        retry_after: Duration,
-    },
-    /// No connection, a broken one, or a 5xx.
-    #[error("{host} is not available: {problem}")]
-    Unavailable {
-        /// The registry, or a host that it sent us to.
-        host: String,
-        /// What happened.
-        problem: String,
-    },
-    /// TLS could not be agreed on or the certificate is not trusted.
-    #[error("TLS with {host} failed: {problem}")]
-    Tls {
-        /// The host.
-        host: String,
-        /// What the TLS library said.
-        problem: String,
-    },
-    /// A body that does not end where it must.
-    #[error("{what} is larger than {limit} bytes")]
-    TooLarge {
-        /// What was being read.
-        what: String,
-        /// The limit.
-        limit: u64,
-    },
-    /// A list of tags that does not end where it must.
-    #[error("{repository} lists more than {limit} {what}; narrow what is kept in it, or name a tag")]
-    TooManyTags {
-        /// The repository.
-        repository: String,
-        /// The limit.
-        limit: usize,
-        /// "tags" or "pages of tags".
-        what: &'static str,
-    },
-    /// A blob that goes on behind its descriptor's size.
-    #[error("{what} has more than the {size} bytes that its descriptor says")]
-    LongerThanNamed {
-        /// What was being read.
-        what: String,
-        /// The descriptor's size.
-        size: u64,
-    },
-    /// A digest that is not the one asked for.
-    #[error("{what} has digest {} instead of {}", got.short(), wanted.short())]
-    DigestMismatch {
-        /// What was being read.
-        what: String,
-        /// The digest asked for.
-        wanted: Digest,
-        /// The digest of the bytes.
-        got: Digest,
-    },
-    /// A manifest that cannot be used.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// An answer outside the protocol.
-    #[error("{host} answered outside the registry protocol: {problem}")]
-    Protocol {
-        /// The registry.
-        host: String,
-        /// What was wrong with the answer.
-        problem: String,
-    },
-}
-
 /// Settles which digest a reference means. A digest in the reference decides without any request; without
 /// a tag too, the selection chooses one of those that there are.
 pub async fn resolve<R: Registry>(
@@ -408,29 +281,28 @@ pub async fn manifest<R: Registry>(
     platform: Option<&Platform>,
 ) -> Result<Manifest, RegistryError> {
     let mut document = document(registry, access, &pinned.repository, &pinned.digest).await?.0;
-    let mut chosen = None;
-    for _ in 0..MAX_INDEXES {
+    let (mut chosen, mut indexes) = (None, 0);
+    loop {
         let index = match document {
             Document::Manifest(manifest) => return Ok(Manifest { platform_digest: chosen, ..manifest }),
+            Document::Index(_) if indexes == MAX_INDEXES => return Err(ManifestError::Nested.into()),
             Document::Index(index) => index,
         };
+        indexes += 1;
         let entry = index.choose(platform).map_err(ManifestError::from)?;
         let (child, bytes) = self::document(registry, access, &pinned.repository, &entry.digest).await?;
         if child.media_type() != entry.media_type || bytes != entry.size {
-            return Err(RegistryError::Manifest(ManifestError::ChildDisagrees {
+            return Err(ManifestError::ChildDisagrees {
                 digest: entry.digest.short(),
                 entry: entry.media_type.clone(),
                 size: entry.size,
                 is: child.media_type().to_owned(),
                 bytes,
-            }));
+            }
+            .into());
         }
         chosen = Some(entry.digest.clone());
         document = child;
-    }
-    match document {
-        Document::Manifest(manifest) => Ok(Manifest { platform_digest: chosen, ..manifest }),
-        Document::Index(_) => Err(RegistryError::Manifest(ManifestError::Nested)),
     }
 }
 

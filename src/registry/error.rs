@@ -1,0 +1,136 @@
+//! Every way in which a registry can fail to give what it is asked for.
+
+use std::time::Duration;
+
+use super::address;
+use crate::oci::Digest;
+use crate::oci::manifest::ManifestError;
+
+/// Why a registry did not give what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// 404.
+    #[error("{0} does not exist")]
+    NotFound(String),
+    /// Tags, but none that is meant.
+    #[error("no tag of {repository} is a version in {range}")]
+    NoMatchingTag {
+        /// The repository.
+        repository: String,
+        /// The range.
+        range: String,
+    },
+    /// 401 after whatever credentials there are were tried.
+    #[error("{host} wants {wanted} for {repository}")]
+    Unauthorized {
+        /// The registry.
+        host: String,
+        /// The repository.
+        repository: String,
+        /// "credentials" or "other credentials".
+        wanted: &'static str,
+    },
+    /// 403.
+    #[error("{host} does not allow these credentials to read {repository}")]
+    Forbidden {
+        /// The registry.
+        host: String,
+        /// The repository.
+        repository: String,
+    },
+    /// 429, or 503 with a time.
+    #[error("{host} asks to wait before the next request")]
+    RateLimited {
+        /// The registry.
+        host: String,
+        /// `Retry-After`, clamped to 1 s..1 h.
+        retry_after: Option<Duration>,
+    },
+    /// The host is at an address that the operator may not connect to.
+    #[error("{host} is not asked: {denied}")]
+    AddressDenied {
+        /// The registry, or a host that it sent us to.
+        host: String,
+        /// The address and why.
+        denied: address::Denied,
+    },
+    /// The host would be asked without TLS, and the operator has not allowed that.
+    #[error("{host} is not asked without TLS; the operator's --plain-http-host allows hosts")]
+    PlainHttpDenied {
+        /// The registry, or a host that it sent us to.
+        host: String,
+    },
+    /// Not asked, for it did not answer those that asked before. Told as that was.
+    #[error("{host} is not available: {problem}")]
+    HeldBack {
+        /// The registry, or a host that it sent us to.
+        host: String,
+        /// What happened to the others.
+        problem: String,
+        /// When it may be asked again.
+        retry_after: Duration,
+    },
+    /// No connection, a broken one, or a 5xx.
+    #[error("{host} is not available: {problem}")]
+    Unavailable {
+        /// The registry, or a host that it sent us to.
+        host: String,
+        /// What happened.
+        problem: String,
+    },
+    /// TLS could not be agreed on or the certificate is not trusted.
+    #[error("TLS with {host} failed: {problem}")]
+    Tls {
+        /// The host.
+        host: String,
+        /// What the TLS library said.
+        problem: String,
+    },
+    /// A body that does not end where it must.
+    #[error("{what} is larger than {limit} bytes")]
+    TooLarge {
+        /// What was being read.
+        what: String,
+        /// The limit.
+        limit: u64,
+    },
+    /// A list of tags that does not end where it must.
+    #[error("{repository} lists more than {limit} {what}; narrow what is kept in it, or name a tag")]
+    TooManyTags {
+        /// The repository.
+        repository: String,
+        /// The limit.
+        limit: usize,
+        /// "tags" or "pages of tags".
+        what: &'static str,
+    },
+    /// A blob that goes on behind its descriptor's size.
+    #[error("{what} has more than the {size} bytes that its descriptor says")]
+    LongerThanNamed {
+        /// What was being read.
+        what: String,
+        /// The descriptor's size.
+        size: u64,
+    },
+    /// A digest that is not the one asked for.
+    #[error("{what} has digest {} instead of {}", got.short(), wanted.short())]
+    DigestMismatch {
+        /// What was being read.
+        what: String,
+        /// The digest asked for.
+        wanted: Digest,
+        /// The digest of the bytes.
+        got: Digest,
+    },
+    /// A manifest that cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// An answer outside the protocol.
+    #[error("{host} answered outside the registry protocol: {problem}")]
+    Protocol {
+        /// The registry.
+        host: String,
+        /// What was wrong with the answer.
+        problem: String,
+    },
+}
