@@ -145,7 +145,12 @@ impl Client {
         let permit = self.budget.admit(&origin, &host).await?;
         let span = tracing::debug_span!("request", %host, operation = sent.operation, method = %sent.method);
         let timer = std::time::Instant::now();
-        let result = self.request(sent)?.send().instrument(span.clone()).await;
+        let mut result = self.request(sent)?.send().instrument(span.clone()).await;
+        // Whoever keeps a connection finds out too late that the other side does not (RFC 9112 section 9.3.1).
+        if sent.method.is_idempotent() && result.as_ref().is_err_and(answer::is_broken_off) {
+            span.in_scope(|| tracing::debug!("the connection had ended; asking again"));
+            result = self.request(sent)?.send().instrument(span.clone()).await;
+        }
         let code = result.as_ref().map_or(0, |response| response.status().as_u16());
         let labels = RequestLabels { host: &host, operation: sent.operation, code };
         self.metrics.registry_request(labels, timer.elapsed());

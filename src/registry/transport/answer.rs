@@ -1,5 +1,6 @@
 //! What answers, and the lack of one, mean.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use reqwest::header::{self, HeaderMap};
@@ -53,6 +54,17 @@ pub(super) fn lack_of_one(error: &reqwest::Error, told: &RegistryError) -> Ended
         return Ended::Dead(problem.clone());
     }
     Ended::Neither
+}
+
+/// True where a connection that was there ended before an answer came.
+pub(super) fn is_broken_off(error: &reqwest::Error) -> bool {
+    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    !error.is_connect()
+        && causes.any(|cause| {
+            let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
+                || matches!(kind, Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
+        })
 }
 
 /// `Retry-After` in both its forms (RFC 9110 section 10.2.3), clamped. A date is taken relative to

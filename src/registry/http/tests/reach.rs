@@ -109,3 +109,38 @@ async fn pages_of_tags_stay_on_the_host_with_the_credentials() {
     assert_eq!(log.len(), 1, "only the redirect: {log:?}");
     assert!(log.iter().all(|(_, _, authorization)| authorization.is_none()), "{log:?}");
 }
+
+/// Answers the first request of each connection, and ends the connection when it hears a second one.
+async fn forgetful(digest: Digest) -> (Repository, Arc<AtomicUsize>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    tokio::spawn({
+        let connections = Arc::clone(&connections);
+        async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                connections.fetch_add(1, Ordering::SeqCst);
+                let answer = format!("HTTP/1.1 200 OK\r\nDocker-Content-Digest: {digest}\r\nContent-Length: 0\r\n\r\n");
+                tokio::spawn(async move {
+                    let mut heard = [0; 4096];
+                    let _ = stream.read(&mut heard).await;
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                    let _ = stream.read(&mut heard).await;
+                });
+            }
+        }
+    });
+    (format!("{address}/a").parse::<Reference>().unwrap().repository, connections)
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_has_ended_is_made_anew() {
+    let (repository, connections) = forgetful(Digest::of(b"m")).await;
+    let registry = registry();
+    for round in 1..=3 {
+        let result = registry.tag_digest(&access(None), &repository, "1").await;
+        assert!(result.is_ok(), "round {round}: {result:?}");
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 3);
+}
