@@ -6,7 +6,7 @@
 //! Many may want one layer: one of them downloads it, the others find it in the [`Cache`], once the
 //! registry has said that they may read it too and its bytes have been hashed again.
 
-use std::io::Seek;
+use std::io::{Read, Seek};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode};
@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::oci::Descriptor;
 use crate::registry::{Access, Registry, RegistryError, Right};
+use crate::request::{Limit, LimitExceeded};
 use crate::storage::{self, During, Scratch, StorageError};
 use crate::trust::Approved;
 
@@ -49,6 +50,13 @@ impl VerifiedBlob {
         Ok(&mut self.file)
     }
 
+    /// All of them. For what is known to be small.
+    pub(crate) fn bytes(&mut self) -> std::io::Result<Vec<u8>> {
+        let (size, mut bytes) = (self.descriptor.size, Vec::new());
+        self.reader()?.take(size).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     #[cfg(test)]
     pub(crate) fn for_test(bytes: &[u8], descriptor: Descriptor) -> Self {
         let mut file = tempfile::tempfile().map(|file| fs_err::File::from_parts(file, "test")).unwrap();
@@ -67,14 +75,12 @@ pub enum BlobError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// The manifest says that the layer is larger than allowed.
-    #[error("layer {layer} has {size} bytes, more than --max-layer-bytes={limit}")]
+    #[error("layer {layer} has {exceeded}")]
     TooLarge {
         /// Short digest of the layer.
         layer: String,
-        /// Its size.
-        size: u64,
-        /// The limit.
-        limit: u64,
+        /// Which limit.
+        exceeded: LimitExceeded,
     },
     /// The body ended early.
     #[error("layer {layer} ended after {got} of {wanted} bytes")]
@@ -112,7 +118,7 @@ pub struct Source<'a, R> {
     /// A permit per processor, for hashing what is kept.
     pub processors: &'a Arc<Semaphore>,
     /// Most bytes of a layer.
-    pub limit: u64,
+    pub limit: Limit,
 }
 
 impl<R> std::fmt::Debug for Source<'_, R> {
@@ -127,9 +133,8 @@ pub async fn fetch<R: Registry>(
     layer: &Descriptor,
     mut progress: impl FnMut(u64) + Send,
 ) -> Result<VerifiedBlob, BlobError> {
-    if layer.size > source.limit {
-        return Err(BlobError::TooLarge { layer: layer.digest.short(), size: layer.size, limit: source.limit });
-    }
+    let too_large = |exceeded| BlobError::TooLarge { layer: layer.digest.short(), exceeded };
+    source.limit.check(layer.size).map_err(too_large)?;
     let verified = |file| VerifiedBlob { file, descriptor: layer.clone() };
     if let Some(data) = &layer.data {
         // The manifest carries it, and parsing that has compared size and digest.

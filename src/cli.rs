@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::api::spec::parse_duration;
+use crate::api::spec::{parse_bytes, parse_duration};
 use crate::blob::CacheLimits;
-use crate::request::Limits;
 use crate::telemetry::{LogFormat, LogLevel};
 
 mod complaint;
+mod content;
 mod controller;
 mod crd;
 mod exit;
 mod input_file;
+mod limits;
 mod login;
+mod placing;
 mod progress;
 mod pull;
 mod reach;
@@ -26,6 +28,7 @@ mod resolve;
 mod sync;
 mod sync_input;
 mod table;
+mod unpack;
 
 /// Keep OCI artifacts, checked and unpacked, where workloads read them.
 ///
@@ -47,45 +50,17 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the operator: watch OCIArtifact objects and publish what they name.
-    Controller(controller::Arguments),
+    Controller(Box<controller::Arguments>),
     /// Do one pass over OCIArtifact files, without a cluster.
-    Sync(sync::Arguments),
+    Sync(Box<sync::Arguments>),
     /// Fetch one artifact, checked and unpacked, into a directory.
-    Pull(pull::Arguments),
+    Pull(Box<pull::Arguments>),
+    /// Unpack one layer from a file, by the same rules and inside the same limits.
+    Unpack(Box<unpack::Arguments>),
     /// Print the digest that a reference means now.
-    Resolve(resolve::Arguments),
+    Resolve(Box<resolve::Arguments>),
     /// Print the `CustomResourceDefinition`.
     Crd(crd::Arguments),
-}
-
-/// Bounds for every artifact, whoever wrote it.
-#[derive(Clone, Copy, Debug, clap::Args)]
-#[command(next_help_heading = "Limits")]
-#[expect(clippy::struct_field_names, reason = "the names are the flags")]
-struct LimitArguments {
-    /// Most bytes of one layer as transferred.
-    #[arg(long, default_value_t = Limits::default().layer_bytes, env = "SUPERCARGO_MAX_LAYER_BYTES")]
-    max_layer_bytes: u64,
-    /// Most bytes of one artifact's files together.
-    #[arg(long, default_value_t = Limits::default().extracted_bytes, env = "SUPERCARGO_MAX_EXTRACTED_BYTES")]
-    max_extracted_bytes: u64,
-    /// Most files, directories and links of one artifact together.
-    #[arg(long, default_value_t = Limits::default().entries, env = "SUPERCARGO_MAX_ENTRIES")]
-    max_entries: u64,
-    /// Most directories inside each other.
-    #[arg(long, default_value_t = Limits::default().depth, env = "SUPERCARGO_MAX_DEPTH")]
-    max_depth: usize,
-}
-
-impl LimitArguments {
-    fn limits(self) -> Limits {
-        Limits {
-            layer_bytes: self.max_layer_bytes,
-            extracted_bytes: self.max_extracted_bytes,
-            entries: self.max_entries,
-            depth: self.max_depth,
-        }
-    }
 }
 
 /// What is kept of earlier downloads, for whoever asks for the same layer next.
@@ -104,6 +79,10 @@ impl CacheArguments {
     fn limits(self) -> CacheLimits {
         CacheLimits { bytes: self.cache_bytes, age: self.cache_age }
     }
+}
+
+fn bytes(text: &str) -> Result<u64, &'static str> {
+    parse_bytes(text).ok_or("write it as a number of bytes, or a quantity such as 512Mi or 1G")
 }
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
@@ -146,10 +125,11 @@ impl std::str::FromStr for NamedPath {
 pub async fn run(cli: Cli) -> ExitCode {
     crate::telemetry::init(cli.log_format, cli.log_level);
     let result = match cli.command {
-        Command::Controller(arguments) => controller::run(arguments).await,
-        Command::Sync(arguments) => sync::run(arguments).await,
-        Command::Pull(arguments) => Ok(pull::run(arguments).await),
-        Command::Resolve(arguments) => Ok(resolve::run(arguments).await),
+        Command::Controller(arguments) => controller::run(*arguments).await,
+        Command::Sync(arguments) => sync::run(*arguments).await,
+        Command::Pull(arguments) => Ok(pull::run(*arguments).await),
+        Command::Unpack(arguments) => Ok(unpack::run(*arguments).await),
+        Command::Resolve(arguments) => Ok(resolve::run(*arguments).await),
         Command::Crd(arguments) => crd::run(&arguments),
     };
     result.unwrap_or_else(|error| {

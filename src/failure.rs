@@ -105,6 +105,8 @@ impl From<RequestError> for Failure {
             | RequestError::Transport(_)
             | RequestError::Duration { .. }
             | RequestError::SubPath(_)
+            | RequestError::Pattern { .. }
+            | RequestError::Bytes { .. }
             | RequestError::Place(_)
             | RequestError::SamePlace(..)
             | RequestError::Name(_) => (Class::Stalled, Reason::InvalidSpec),
@@ -176,7 +178,7 @@ impl From<UnpackError> for Failure {
             UnpackError::Unsupported { .. } => Some(Reason::UnsupportedFormat),
             UnpackError::ContentDigest { .. } => Some(Reason::DigestMismatch),
             UnpackError::Limit { .. } => Some(Reason::LimitExceeded),
-            UnpackError::SubPath { .. } => Some(Reason::SubPathNotFound),
+            UnpackError::SubPath { .. } | UnpackError::NothingLeft { .. } => Some(Reason::SubPathNotFound),
         };
         match (reason, error) {
             (Some(reason), error) => Self::new(Class::Stalled, reason, error),

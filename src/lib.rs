@@ -21,6 +21,7 @@ pub mod failure;
 pub mod metrics;
 pub mod oci;
 pub mod pass;
+pub mod pattern;
 pub mod plan;
 pub mod publish;
 pub mod registry;

@@ -8,18 +8,20 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 
 use crate::api::Reason;
-use crate::blob::{self, Cache, Progress, Source, VerifiedBlob};
-use crate::failure::Failure;
+use crate::blob::{Cache, Progress};
+use crate::failure::{Class, Failure};
 use crate::oci::Manifest;
 use crate::plan::{self, Observed, Plan, Revision};
 use crate::publish::{Outputs, Published};
 use crate::registry::turns::{Turn, Turns};
-use crate::registry::{self, Pinned, Registry};
+use crate::registry::{self, Pinned, Registry, RegistryError};
 use crate::request::{Limits, Request};
-use crate::storage::{Scratch, Volume};
-use crate::trust::{self, Approved};
-use crate::unpack::staged::Staged;
-use crate::unpack::{self, Stop};
+use crate::trust;
+use crate::unpack;
+
+mod stage;
+
+use stage::Stage;
 
 /// What passes share.
 pub struct Engine<R> {
@@ -63,6 +65,8 @@ pub struct Outcome {
     pub published: Vec<Published>,
     /// The manifest, where a new revision was published.
     pub manifest: Option<Manifest>,
+    /// Media types of its layers that are about the content, and were not fetched: signatures, say.
+    pub skipped: Vec<String>,
 }
 
 impl<R> Engine<R> {
@@ -99,7 +103,10 @@ async fn steps<R: Registry>(
     let pinned =
         registry::resolve(&engine.registry, &request.access, &request.reference, request.selection.as_ref()).await?;
     match (plan::decide(request, &pinned, &observed), &before.refused) {
-        (Plan::Keep, _) => Ok(Outcome { pinned, published: held.into_iter().flatten().collect(), manifest: None }),
+        (Plan::Keep, _) => {
+            let published = held.into_iter().flatten().collect();
+            Ok(Outcome { pinned, published, manifest: None, skipped: Vec::new() })
+        }
         (Plan::Refuse, Some((_, failure))) => Err(failure.clone()),
         (Plan::Publish | Plan::Refuse, _) => {
             let digest = pinned.digest().clone();
@@ -138,7 +145,8 @@ async fn room_was_made<R: Registry>(engine: &Engine<R>, request: &Request, failu
     if failure.reason != Reason::StorageFull {
         return false;
     }
-    let Ok(volumes) = engine.outputs.stages(request) else { return false };
+    let Ok(places) = engine.outputs.places(request) else { return false };
+    let volumes: Vec<_> = places.into_iter().map(|place| place.volume).collect();
     let made = engine.cache.make_room(&volumes).await;
     if made {
         tracing::info!(object = %request.object, full = %failure.message, "kept layers were given up to make room");
@@ -153,16 +161,30 @@ async fn publish<R: Registry>(
     step: &Step,
 ) -> Result<Outcome, Failure> {
     step.set("fetching the manifest");
-    let manifest = registry::manifest(&engine.registry, &request.access, &pinned, request.platform.as_ref()).await?;
+    let (platform, limit) = (request.platform.as_ref(), engine.limits.manifest_bytes);
+    let manifest = registry::manifest(&engine.registry, &request.access, &pinned, platform, limit.value()).await;
+    let manifest = manifest.map_err(|error| {
+        if let RegistryError::TooLarge { what, .. } = &error {
+            let message = format!("{what} has {}", limit.exceeded());
+            return Failure::new(Class::Stalled, Reason::LimitExceeded, message);
+        }
+        error.into()
+    })?;
+    stage::check_type(request, &manifest)?;
     let approved = trust::approve(pinned, manifest);
-    let stages = stage(engine, request, &approved, step).await?;
+    let stages = stage::stage(engine, request, &approved, step).await?;
     step.set("publishing");
     let published = make_visible(engine, request, approved.pinned(), &stages).await;
     // What was not moved away, a whole tree where something failed, is work for the disk to remove.
     tokio::task::spawn_blocking(move || drop(stages)).await.map_err(Failure::internal)?;
-    let published = published?;
+    let mut published = published?;
     let (pinned, manifest) = approved.into_parts();
-    Ok(Outcome { pinned, published, manifest: Some(manifest) })
+    let skipped = manifest.layers.iter().filter(|layer| !unpack::is_content(layer));
+    let skipped: Vec<_> = skipped.map(|layer| layer.media_type.clone()).collect();
+    for published in &mut published {
+        published.skipped += skipped.len() as u64;
+    }
+    Ok(Outcome { pinned, published, manifest: Some(manifest), skipped })
 }
 
 /// Everything that can be refused is refused before the first output changes.
@@ -170,91 +192,19 @@ async fn make_visible<R: Registry>(
     engine: &Engine<R>,
     request: &Request,
     pinned: &Pinned,
-    stages: &[(Arc<Volume>, Arc<Staged>)],
+    stages: &[Stage],
 ) -> Result<Vec<Published>, Failure> {
-    let Some((_, first)) = stages.first() else { return Err(Failure::internal("no stage was made")) };
     let mut ready = Vec::with_capacity(request.targets.len());
     for target in &request.targets {
-        ready.push(engine.outputs.prepare(request, target, pinned, first).await?);
+        let stage = stages.iter().find(|stage| stage.place.is_for(target));
+        let stage = stage.ok_or_else(|| Failure::internal("no stage was made"))?;
+        ready.push((engine.outputs.prepare(request, target, pinned, &stage.staged).await?, &stage.staged));
     }
     let mut published = Vec::with_capacity(request.targets.len());
-    for (target, ready) in request.targets.iter().zip(ready) {
-        let staged = ready.stage_among(stages).unwrap_or(first);
+    for (target, (ready, staged)) in request.targets.iter().zip(ready) {
         published.push(engine.outputs.commit(request, target, pinned, ready, staged).await?);
     }
     Ok(published)
-}
-
-/// Fetches the layers once, and unpacks them on each filesystem that wants them.
-async fn stage<R: Registry>(
-    engine: &Engine<R>,
-    request: &Request,
-    approved: &Approved,
-    step: &Step,
-) -> Result<Vec<(Arc<Volume>, Arc<Staged>)>, Failure> {
-    let volumes = engine.outputs.stages(request)?;
-    let mut stages = Vec::with_capacity(volumes.len());
-    let mut blobs: Option<Vec<VerifiedBlob>> = None;
-    for volume in volumes {
-        let scratch = volume.scratch()?;
-        let fetched = if let Some(blobs) = blobs.take() {
-            blobs
-        } else {
-            step.set("fetching layers");
-            fetch(engine, request, approved, &volume, &scratch).await?
-        };
-        step.set("unpacking");
-        let permit = Arc::clone(&engine.unpacking).acquire_owned().await.map_err(Failure::internal)?;
-        let stop = Stop::new();
-        // A pass that is given up drops this future, and with it the guard, which stops the thread.
-        let guard = stop.clone().drop_guard();
-        let (manifest, sub_path, limits) = (approved.manifest().clone(), request.sub_path.clone(), engine.limits);
-        let work = tokio::task::spawn_blocking(move || {
-            let mut blobs = fetched;
-            let tree = unpack::into_tree(scratch, &manifest, &mut blobs, &limits, &stop)?;
-            // Making it durable waits for the disk, not the processor.
-            drop(permit);
-            Ok::<_, unpack::UnpackError>((tree.finish(&sub_path)?, blobs))
-        });
-        let (staged, unpacked) = work.await.map_err(Failure::internal)??;
-        drop(guard.disarm());
-        blobs = Some(unpacked);
-        stages.push((volume, Arc::new(staged)));
-    }
-    Ok(stages)
-}
-
-async fn fetch<R: Registry>(
-    engine: &Engine<R>,
-    request: &Request,
-    approved: &Approved,
-    volume: &Arc<Volume>,
-    scratch: &Scratch,
-) -> Result<Vec<VerifiedBlob>, Failure> {
-    let layers: Vec<_> = approved.manifest().layers.iter().filter(|layer| unpack::is_content(layer)).collect();
-    let total = layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
-    let object = request.object.to_string();
-    let source = Source {
-        registry: &engine.registry,
-        access: &request.access,
-        approved,
-        scratch,
-        store: engine.cache.on(volume),
-        processors: &engine.unpacking,
-        limit: engine.limits.layer_bytes,
-    };
-    let mut before = 0_u64;
-    let mut blobs = Vec::with_capacity(layers.len());
-    for layer in layers {
-        let progress = |bytes: u64| {
-            if let Some(progress) = &engine.progress {
-                progress.downloaded(&object, before.saturating_add(bytes), total);
-            }
-        };
-        blobs.push(blob::fetch(&source, layer, progress).await?);
-        before = before.saturating_add(layer.size);
-    }
-    Ok(blobs)
 }
 
 /// Which step a pass is in, for the message of a timeout.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::metrics::Metrics;
 use crate::plan::Revision;
 use crate::registry::Pinned;
-use crate::request::{ObjectId, Place, Request, Target};
+use crate::request::{self, FileFilter, ObjectId, Request, Target};
 use crate::storage::{StorageError, Volume};
 use crate::unpack::staged::Staged;
 
@@ -96,12 +96,23 @@ pub(crate) enum Ready {
     Directory(Arc<Destination>),
 }
 
-impl Ready {
-    /// The stage on the filesystem that this output is on; `None` where any will do.
-    pub(crate) fn stage_among<'a>(&self, stages: &'a [(Arc<Volume>, Arc<Staged>)]) -> Option<&'a Arc<Staged>> {
-        match self {
-            Self::Volume(volume) => stages.iter().find(|(of, _)| Arc::ptr_eq(of, volume)).map(|(_, staged)| staged),
-            Self::ConfigMap(_) | Self::Directory(_) => None,
+/// Where a stage is made, and of which files.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The volume whose filesystem it is on.
+    pub volume: Arc<Volume>,
+    /// Which of the artifact's files.
+    pub filter: FileFilter,
+    /// The volume output that it is for; others take what they need of one that has everything.
+    output: Option<String>,
+}
+
+impl Place {
+    /// True where a stage in this place is what `target` is made of.
+    pub(crate) fn is_for(&self, target: &Target) -> bool {
+        match &target.place {
+            request::Place::Volume { .. } => self.output.as_ref() == Some(&target.output),
+            request::Place::ConfigMap { .. } | request::Place::Directory => self.filter.is_all(),
         }
     }
 }
@@ -125,30 +136,31 @@ impl Outputs {
         Self { volumes: BTreeMap::new(), work, directory: Some(directory), config_maps, metrics }
     }
 
-    /// The distinct volumes that stages are needed on: those of the targets, or the work place.
-    pub(crate) fn stages(&self, request: &Request) -> Result<Vec<Arc<Volume>>, PublishError> {
-        let mut stages = Vec::new();
+    /// Where stages are needed: one for each volume output, and one with everything for the others.
+    pub(crate) fn places(&self, request: &Request) -> Result<Vec<Place>, PublishError> {
+        let mut places = Vec::new();
         for target in &request.targets {
-            if let Place::Volume { volume } = &target.place {
-                stages.push(self.volume(target, volume)?);
+            if let request::Place::Volume { volume } = &target.place {
+                let (volume, output) = (self.volume(target, volume)?, Some(target.output.clone()));
+                places.push(Place { volume, filter: target.filter.clone(), output });
             }
         }
-        if stages.is_empty() {
-            stages.push(Arc::clone(&self.work));
+        if places.is_empty() || request.targets.iter().any(|target| !places.iter().any(|place| place.is_for(target))) {
+            places.push(Place { volume: Arc::clone(&self.work), filter: FileFilter::default(), output: None });
         }
-        Ok(stages)
+        Ok(places)
     }
 
     /// What the target holds now; `None` where that is nothing, or not whole.
     pub(crate) async fn probe(&self, object: &ObjectId, target: &Target) -> Result<Option<Published>, PublishError> {
         match &target.place {
-            Place::Volume { volume } => {
+            request::Place::Volume { volume } => {
                 let (volume, object, name) = (self.volume(target, volume)?, object.clone(), volume.clone());
                 let output = target.output.clone();
                 blocking(move || volume::probe(&volume, &name, &object, &output)).await
             }
-            Place::ConfigMap { name, .. } => self.config_maps.probe(object, &target.output, name).await,
-            Place::Directory => {
+            request::Place::ConfigMap { name, .. } => self.config_maps.probe(object, &target.output, name).await,
+            request::Place::Directory => {
                 let directory = self.directory(target)?;
                 blocking(move || directory.check().map(|()| None)).await
             }
@@ -164,14 +176,14 @@ impl Outputs {
         staged: &Arc<Staged>,
     ) -> Result<Ready, PublishError> {
         match &target.place {
-            Place::Volume { volume } => Ok(Ready::Volume(self.volume(target, volume)?)),
-            Place::ConfigMap { name, immutable, separator } => {
-                let (staged, separator) = (Arc::clone(staged), separator.clone());
-                let content = blocking(move || config_map::content::read(&staged, &separator)).await?;
+            request::Place::Volume { volume } => Ok(Ready::Volume(self.volume(target, volume)?)),
+            request::Place::ConfigMap { name, immutable, separator } => {
+                let (staged, separator, filter) = (Arc::clone(staged), separator.clone(), target.filter.clone());
+                let content = blocking(move || config_map::content::read(&staged, &separator, &filter)).await?;
                 let prepared = config_map::prepare(request, &target.output, name, *immutable, pinned, content);
                 Ok(Ready::ConfigMap(Box::new(prepared)))
             }
-            Place::Directory => Ok(Ready::Directory(self.directory(target)?)),
+            request::Place::Directory => Ok(Ready::Directory(self.directory(target)?)),
         }
     }
 
@@ -223,7 +235,7 @@ impl Outputs {
     /// Removes old trees. Only after status has been written, so that status never names what is gone.
     pub async fn prune(&self, request: &Request) -> Result<(), PublishError> {
         for target in &request.targets {
-            if let Place::Volume { volume } = &target.place {
+            if let request::Place::Volume { volume } = &target.place {
                 let (volume, object) = (self.volume(target, volume)?, request.object.clone());
                 blocking(move || volume::prune(&volume, &object)).await?;
             }

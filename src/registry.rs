@@ -269,28 +269,29 @@ async fn select<R: Registry>(
 
 /// Asks for what a pinned digest names, and checks that the answer has that digest. What it is does not matter.
 pub async fn confirm<R: Registry>(registry: &R, access: &Access, pinned: &Pinned) -> Result<(), RegistryError> {
-    checked(registry, access, &pinned.repository, &pinned.digest).await.map(drop)
+    checked(registry, access, &pinned.repository, &pinned.digest, MAX_MANIFEST_BYTES).await.map(drop)
 }
 
-/// The manifest of a pinned digest: inside its limit, of that digest, and understood. Where the digest
+/// The manifest of a pinned digest: of at most `limit` bytes, of that digest, and understood. Where the digest
 /// is an index's, the one that is meant, reached by digests only.
 pub async fn manifest<R: Registry>(
     registry: &R,
     access: &Access,
     pinned: &Pinned,
     platform: Option<&Platform>,
+    limit: u64,
 ) -> Result<Manifest, RegistryError> {
-    let mut document = document(registry, access, &pinned.repository, &pinned.digest).await?.0;
+    let mut document = document(registry, access, &pinned.repository, &pinned.digest, limit).await?.0;
     let (mut chosen, mut indexes) = (None, 0);
     loop {
         let index = match document {
-            Document::Manifest(manifest) => return Ok(Manifest { platform_digest: chosen, ..manifest }),
+            Document::Manifest(manifest) => return Ok(Manifest { platform_digest: chosen, ..*manifest }),
             Document::Index(_) if indexes == MAX_INDEXES => return Err(ManifestError::Nested.into()),
             Document::Index(index) => index,
         };
         indexes += 1;
         let entry = index.choose(platform).map_err(ManifestError::from)?;
-        let (child, bytes) = self::document(registry, access, &pinned.repository, &entry.digest).await?;
+        let (child, bytes) = self::document(registry, access, &pinned.repository, &entry.digest, limit).await?;
         if child.media_type() != entry.media_type || bytes != entry.size {
             return Err(ManifestError::ChildDisagrees {
                 digest: entry.digest.short(),
@@ -312,8 +313,9 @@ async fn document<R: Registry>(
     access: &Access,
     repository: &Repository,
     digest: &Digest,
+    limit: u64,
 ) -> Result<(Document, u64), RegistryError> {
-    let raw = checked(registry, access, repository, digest).await?;
+    let raw = checked(registry, access, repository, digest, limit).await?;
     Ok((Document::parse(&raw.bytes, raw.content_type.as_deref())?, raw.bytes.len() as u64))
 }
 
@@ -323,8 +325,9 @@ async fn checked<R: Registry>(
     access: &Access,
     repository: &Repository,
     digest: &Digest,
+    limit: u64,
 ) -> Result<RawManifest, RegistryError> {
-    let raw = registry.raw_manifest(access, repository, digest, MAX_MANIFEST_BYTES).await?;
+    let raw = registry.raw_manifest(access, repository, digest, limit.min(MAX_MANIFEST_BYTES)).await?;
     let got = Digest::of(&raw.bytes);
     if got != *digest {
         let what = format!("the manifest of {repository}");

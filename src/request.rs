@@ -7,23 +7,28 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::api::OCIArtifactSpec;
-use crate::api::spec::{OutputSpec, SemverSpec, parse_duration};
+use crate::api::spec::{LayersSpec, OutputSpec, SemverSpec, parse_duration};
 use crate::oci::platform::{ParsePlatformError, Platform};
 use crate::oci::reference::ParseReferenceError;
 use crate::oci::tag_selection::TagSelectionError;
 use crate::oci::{Hasher, Reference, TagSelection};
+use crate::pattern::{PatternError, Patterns};
 use crate::registry::Access;
 use crate::registry::credentials::SecretError;
 use crate::registry::tls::TlsError;
-use crate::unpack::path::{EntryPath, PathError};
+use crate::unpack::path::PathError;
 
+mod limits;
 mod referred;
+mod selection;
 
+pub use limits::{Limit, LimitExceeded, Limits, OwnLimits};
 pub use referred::Referred;
+pub use selection::{FileFilter, FileSelection, LayerSelection, Unpacking};
 
 /// Raised when unpacking or an output changes what it makes of the same bytes, so that everything
 /// published by an older version is made again.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// The object a request came from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,8 +64,16 @@ pub struct Request {
     pub interval: Duration,
     /// Bound on the whole pass.
     pub timeout: Duration,
-    /// The directory of the artifact that is published.
-    pub sub_path: EntryPath,
+    /// What the artifact may be; none: anything.
+    pub artifact_types: Patterns,
+    /// Which of its layers are fetched.
+    pub layers: LayerSelection,
+    /// What is done with them.
+    pub unpacking: Unpacking,
+    /// Which files are published.
+    pub files: FileSelection,
+    /// Bounds of its own.
+    pub limits: OwnLimits,
     /// Where the files go.
     pub targets: Vec<Target>,
     /// Over everything here that changes what is published.
@@ -74,6 +87,8 @@ pub struct Target {
     pub output: String,
     /// The place.
     pub place: Place,
+    /// Which of the files.
+    pub filter: FileFilter,
 }
 
 /// The kinds of places.
@@ -98,31 +113,41 @@ pub enum Place {
 }
 
 /// Tells two requests apart that would publish different things for one digest: 12 hex digits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    fn of(platform: Option<&Platform>, sub_path: &EntryPath, targets: &[Target]) -> Self {
+    /// Bounds are not part of it: they decide whether something is published, not what.
+    fn of(request: &Request) -> Self {
         let mut hasher = Hasher::default();
         let mut add = |text: &str| {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
         };
         add(FORMAT);
-        if let Some(platform) = platform {
-            ["platform", &platform.to_string()].into_iter().for_each(&mut add);
-        }
-        add(sub_path.as_str());
-        for Target { output, place } in targets {
-            add(output);
+        let platform = request.platform.as_ref().map(ToString::to_string).unwrap_or_default();
+        let Unpacking { mode, on_conflict, symlinks } = request.unpacking;
+        add(&platform);
+        add(&format!("{mode:?} {on_conflict:?} {symlinks:?}"));
+        add(request.files.sub_path.as_str());
+        let LayerSelection { media_types, titles } = &request.layers;
+        let mut add_all = |texts: &[String]| {
+            add(&texts.len().to_string());
+            for text in texts {
+                add(text);
+            }
+        };
+        [request.artifact_types.texts(), media_types.texts(), titles.texts()].into_iter().for_each(&mut add_all);
+        request.files.filter.texts().into_iter().for_each(&mut add_all);
+        for Target { output, place, filter } in &request.targets {
+            add_all(std::slice::from_ref(output));
+            filter.texts().into_iter().for_each(&mut add_all);
             match place {
-                Place::Volume { volume } => ["volume", volume].into_iter().for_each(&mut add),
+                Place::Volume { volume } => add_all(&["volume".to_owned(), volume.clone()]),
                 Place::ConfigMap { name, immutable, separator } => {
-                    ["configMap", name, if *immutable { "immutable" } else { "" }, separator]
-                        .into_iter()
-                        .for_each(&mut add);
+                    add_all(&["configMap".to_owned(), name.clone(), immutable.to_string(), separator.clone()]);
                 }
-                Place::Directory => add("directory"),
+                Place::Directory => add_all(&["directory".to_owned()]),
             }
         }
         let digest = hasher.finish();
@@ -132,25 +157,6 @@ impl Fingerprint {
     /// The text, as status, annotations and directory names have it.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-/// Bounds that the operator sets for everybody.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of one layer as transferred.
-    pub layer_bytes: u64,
-    /// Bytes of all files of one artifact together, archives' own overhead included.
-    pub extracted_bytes: u64,
-    /// Files, directories and links of one artifact together.
-    pub entries: u64,
-    /// Components of a path.
-    pub depth: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { layer_bytes: 1 << 30, extracted_bytes: 2 << 30, entries: 100_000, depth: 64 }
     }
 }
 
@@ -183,6 +189,20 @@ pub enum RequestError {
     /// `spec.files.subPath`.
     #[error("spec.files.subPath {0}")]
     SubPath(PathError),
+    /// A list of patterns.
+    #[error("{field}: {error}")]
+    Pattern {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        error: PatternError,
+    },
+    /// A number of bytes in `spec.limits`.
+    #[error("spec.limits.{field} is not a number of bytes such as 1048576, 512Mi or 1G")]
+    Bytes {
+        /// The field.
+        field: &'static str,
+    },
     /// An output names no place, or several.
     #[error("output {0}: set exactly one of volume and configMap")]
     Place(String),
@@ -242,19 +262,15 @@ impl Request {
             (None, false) => reference.tag = Some("latest".to_owned()),
             (Some(_), false) | (None, true) => {}
         }
-        let sub_path = match &spec.files.sub_path {
-            Some(text) => EntryPath::parse(text.as_bytes()).map_err(RequestError::SubPath)?,
-            None => EntryPath::root(),
-        };
         let platform = spec.platform.as_deref().map(str::parse).transpose()?;
         let targets = spec.outputs.iter().map(target).collect::<Result<Vec<_>, _>>()?;
-        let fingerprint = Fingerprint::of(platform.as_ref(), &sub_path, &targets);
         for (index, one) in targets.iter().enumerate() {
             if let Some(other) = targets.iter().take(index).find(|other| other.place.is_same(&one.place)) {
                 return Err(RequestError::SamePlace(other.output.clone(), one.output.clone()));
             }
         }
-        Ok(Self {
+        let LayersSpec { mode, on_conflict, .. } = spec.layers;
+        let request = Self {
             object,
             reference,
             selection,
@@ -262,20 +278,24 @@ impl Request {
             access: Access { keychain: referred.keychain(spec)?, transport: referred.transport(spec)? },
             interval: duration("interval", &spec.interval, Duration::from_secs(1))?,
             timeout: duration("timeout", &spec.timeout, Duration::from_secs(1))?,
-            sub_path,
+            artifact_types: Patterns::names(&spec.artifact_types)
+                .map_err(|error| RequestError::Pattern { field: "spec.artifactTypes", error })?,
+            layers: LayerSelection::parse(spec)?,
+            unpacking: Unpacking { mode, on_conflict, symlinks: spec.files.symlinks },
+            files: FileSelection::parse(spec)?,
+            limits: selection::own_limits(spec.limits.as_ref())?,
             targets,
-            fingerprint,
-        })
+            fingerprint: Fingerprint::default(),
+        };
+        Ok(Self { fingerprint: Fingerprint::of(&request), ..request })
     }
-}
 
-impl Request {
     /// The same request with one output, a person's directory.
     #[must_use]
     pub fn into_directory(mut self) -> Self {
-        self.targets = vec![Target { output: "files".to_owned(), place: Place::Directory }];
-        self.fingerprint = Fingerprint::of(self.platform.as_ref(), &self.sub_path, &self.targets);
-        self
+        let filter = FileFilter::default();
+        self.targets = vec![Target { output: "files".to_owned(), place: Place::Directory, filter }];
+        Self { fingerprint: Fingerprint::of(&self), ..self }
     }
 }
 
@@ -302,7 +322,9 @@ fn target(output: &OutputSpec) -> Result<Target, RequestError> {
         }
         (Some(_), Some(_)) | (None, None) => return Err(RequestError::Place(output.name.clone())),
     };
-    Ok(Target { output: output.name.clone(), place })
+    let filter = FileFilter::parse(&output.include, &output.exclude)
+        .map_err(|error| RequestError::Pattern { field: "spec.outputs include or exclude", error })?;
+    Ok(Target { output: output.name.clone(), place, filter })
 }
 
 fn duration(field: &'static str, text: &str, least: Duration) -> Result<Duration, RequestError> {
@@ -339,7 +361,8 @@ mod tests {
         assert_eq!(request.reference.tag.as_deref(), Some("latest"));
         assert_eq!(request.interval, Duration::from_secs(600));
         let place = Place::Volume { volume: "default".to_owned() };
-        assert_eq!(request.targets, [Target { output: "files".to_owned(), place }]);
+        let filter = FileFilter::default();
+        assert_eq!(request.targets, [Target { output: "files".to_owned(), place, filter }]);
     }
 
     #[test]
@@ -347,6 +370,7 @@ mod tests {
         let of = |spec| parse(spec).unwrap().fingerprint;
         let base = of(json!({"image": "ghcr.io/a/b:1"}));
         assert_eq!(base, of(json!({"image": "ghcr.io/a/b:2", "interval": "1h", "timeout": "1m"})));
+        assert_eq!(base, of(json!({"image": "ghcr.io/a/b:1", "limits": {"ratio": 5}})));
         let config_map = |more: serde_json::Value| {
             let mut map = json!({"name": "m"});
             map.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -355,6 +379,15 @@ mod tests {
         let different = [
             base,
             of(json!({"image": "ghcr.io/a/b:1", "files": {"subPath": "x"}})),
+            of(json!({"image": "ghcr.io/a/b:1", "files": {"include": ["x"]}})),
+            of(json!({"image": "ghcr.io/a/b:1", "files": {"exclude": ["x"]}})),
+            of(json!({"image": "ghcr.io/a/b:1", "files": {"symlinks": "Reject"}})),
+            of(json!({"image": "ghcr.io/a/b:1", "artifactTypes": ["a/b"]})),
+            of(json!({"image": "ghcr.io/a/b:1", "layers": {"mode": "File"}})),
+            of(json!({"image": "ghcr.io/a/b:1", "layers": {"onConflict": "LastWins"}})),
+            of(json!({"image": "ghcr.io/a/b:1", "layers": {"mediaTypes": ["x"]}})),
+            of(json!({"image": "ghcr.io/a/b:1", "layers": {"titles": ["x"]}})),
+            of(json!({"image": "ghcr.io/a/b:1", "outputs": [{"name": "files", "volume": {}, "include": ["x"]}]})),
             of(json!({"image": "ghcr.io/a/b:1", "platform": "linux/arm64"})),
             of(json!({"image": "ghcr.io/a/b:1", "outputs": []})),
             of(json!({"image": "ghcr.io/a/b:1", "outputs": [{"name": "files", "volume": {"name": "other"}}]})),
@@ -374,6 +407,11 @@ mod tests {
             (json!({"image": "ghcr.io/a/b", "interval": "soon"}), "spec.interval"),
             (json!({"image": "ghcr.io/a/b", "timeout": "0s"}), "spec.timeout"),
             (json!({"image": "ghcr.io/a/b", "files": {"subPath": "../x"}}), "spec.files.subPath"),
+            (json!({"image": "ghcr.io/a/b", "files": {"include": ["[a"]}}), "spec.files.include"),
+            (json!({"image": "ghcr.io/a/b", "layers": {"titles": ["{a"]}}), "spec.layers.titles"),
+            (json!({"image": "ghcr.io/a/b", "artifactTypes": ["[a"]}), "spec.artifactTypes"),
+            (json!({"image": "ghcr.io/a/b", "limits": {"layerBytes": "some"}}), "spec.limits.layerBytes"),
+            (json!({"image": "ghcr.io/a/b", "limits": {"fileBytes": 0}}), "spec.limits.fileBytes"),
             (json!({"image": "ghcr.io/a/b", "outputs": [{"name": "o"}]}), "output o"),
             (
                 json!({"image": "ghcr.io/a/b", "outputs": [{"name": "o", "volume": {}}, {"name": "p", "volume": {}}]}),

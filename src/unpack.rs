@@ -5,23 +5,37 @@
 //! Nothing here touches what is published.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::blob::VerifiedBlob;
 use crate::oci::Manifest;
-use crate::request::Limits;
+use crate::request::{FileFilter, FileSelection, LimitExceeded, Limits, Unpacking};
 use crate::storage::{Scratch, StorageError};
 
+mod ahead;
+mod budget;
 mod decoder;
 mod extension;
+pub mod image;
 mod layer;
+mod merge;
 pub mod path;
 pub mod staged;
 mod tar;
-pub mod tree;
+mod tree;
+mod zip;
 
-use layer::Action;
-use path::PathError;
-use tree::Tree;
+use budget::Budget;
+use decoder::Decoder;
+use layer::{Action, Extract, Manner, Sniffed};
+use merge::Rule;
+use path::{EntryPath, PathError};
+use staged::{Node, Staged};
+pub use tree::LayerTree;
+use tree::Rules;
+
+/// Layers from this size on are decoded on a thread of their own.
+const AHEAD_FROM: u64 = 256 * 1024;
 
 /// Why an artifact could not be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +60,7 @@ pub enum UnpackError {
         problem: String,
     },
     /// A compression or archive that is not supported.
-    #[error("layer {layer} is compressed by {format}; tar, tar+gzip and tar+zstd are supported")]
+    #[error("layer {layer} is {format}; tar, tar+gzip, tar+zstd and, where it is extracted, zip are supported")]
     Unsupported {
         /// Short digest of the layer.
         layer: String,
@@ -59,21 +73,25 @@ pub enum UnpackError {
         /// Short digest of the layer.
         layer: String,
     },
-    /// More than the operator allows.
-    #[error("the artifact has more than {limit} {what} ({flag}={limit})")]
+    /// More than is allowed.
+    #[error("{place}: {exceeded}")]
     Limit {
-        /// What there is too much of.
-        what: &'static str,
-        /// How much is allowed.
-        limit: u64,
-        /// The operator's flag.
-        flag: &'static str,
+        /// The entry or layer with which it was passed.
+        place: String,
+        /// Which limit.
+        exceeded: LimitExceeded,
     },
     /// `spec.files.subPath` is not a directory of the artifact.
     #[error("the artifact has no directory {wanted:?}; at its top it has {found}")]
     SubPath {
         /// What was asked for.
         wanted: String,
+        /// The first names that there are.
+        found: String,
+    },
+    /// Nothing is left of it.
+    #[error("the patterns of include and exclude leave none of the artifact's files; at its top it has {found}")]
+    NothingLeft {
         /// The first names that there are.
         found: String,
     },
@@ -93,6 +111,14 @@ impl UnpackError {
     fn name(raw: &[u8], problem: PathError) -> Self {
         Self::Entry { entry: shown(&String::from_utf8_lossy(raw)), problem: problem.to_string() }
     }
+
+    fn limit_at(entry: &impl std::fmt::Display, exceeded: LimitExceeded) -> Self {
+        Self::Limit { place: format!("entry {:?}", shown(&entry.to_string())), exceeded }
+    }
+
+    fn limit_in(layer: &str, exceeded: LimitExceeded) -> Self {
+        Self::Limit { place: format!("layer {layer}"), exceeded }
+    }
 }
 
 /// A foreign name, short enough to be told.
@@ -104,49 +130,173 @@ fn shown(name: &str) -> String {
 /// A pass that is given up cannot stop a thread: the thread looks here between entries.
 pub type Stop = tokio_util::sync::CancellationToken;
 
-/// Unpacks the layers, in order, into a tree below `scratch`; [`Tree::finish`] makes it a [`staged::Staged`].
-///
-/// Blocking. `blobs` are the layers of `manifest` that were fetched, in its order.
-pub fn into_tree(
-    scratch: Scratch,
-    manifest: &Manifest,
-    blobs: &mut [VerifiedBlob],
-    limits: &Limits,
-    stop: &Stop,
-) -> Result<Tree, UnpackError> {
-    let mut tree = Tree::create(scratch, *limits)?;
-    for blob in blobs {
-        tree.next_layer();
-        unpack_layer(&mut tree, manifest, blob, stop)?;
+/// What archives said of their entries and nobody gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Entries that belong to another user or group than root.
+    pub owners: u64,
+    /// Entries with setuid, setgid or sticky bits.
+    pub special_bits: u64,
+    /// Extended attributes and access control lists.
+    pub attributes: u64,
+}
+
+/// Unpacks the layers of one artifact: each by itself, in any order and side by side, and then all into one tree.
+#[derive(Debug)]
+pub struct Unpacker {
+    scratch: Arc<Scratch>,
+    manifest: Manifest,
+    unpacking: Unpacking,
+    is_image: bool,
+    budget: Arc<Budget>,
+    stop: Stop,
+}
+
+impl Unpacker {
+    /// `is_image` is what [`image::kind`] says.
+    pub fn new(
+        scratch: Arc<Scratch>,
+        manifest: Manifest,
+        is_image: bool,
+        unpacking: Unpacking,
+        limits: &Limits,
+        stop: Stop,
+    ) -> Self {
+        Self { scratch, manifest, unpacking, is_image, budget: Arc::new(Budget::new(limits)), stop }
     }
-    Ok(tree)
+
+    /// Unpacks one layer into a tree of its own. `number` is its own among those of the artifact. Blocking.
+    pub fn layer(&self, number: usize, blob: &mut VerifiedBlob) -> Result<(LayerTree, Dropped), UnpackError> {
+        let descriptor = blob.descriptor().clone();
+        let layer = descriptor.digest.short();
+        let broken = |error: io::Error| self.broken(&layer, &error);
+        let sniffed = decoder::sniff(blob.reader().map_err(broken)?).map_err(broken)?;
+        let manner = Manner { mode: self.unpacking.mode, is_image: self.is_image };
+        let action = layer::action(&self.manifest, &descriptor, manner, sniffed)?;
+        let mut tree = self.tree(format!("layer-{number}"))?;
+        let dropped = match action {
+            Action::File(path) => self.file(&mut tree, blob, &path)?,
+            Action::Extract(how) => self.extract(&mut tree, blob, sniffed, &how)?,
+            Action::ExtractIfTar(how, path) => {
+                if self.is_tar(blob, sniffed)? {
+                    self.extract(&mut tree, blob, sniffed, &how)?
+                } else {
+                    self.file(&mut tree, blob, &path)?
+                }
+            }
+            Action::Unzip(how) => {
+                let file = blob.reader().and_then(|file| file.file().try_clone()).map_err(broken)?;
+                zip::extract(&mut tree, file, self.budget.allowance(descriptor.size), &how, &self.stop, &broken)?
+            }
+        };
+        Ok((tree, dropped))
+    }
+
+    /// Puts the layers over each other, in their order, keeps what `files` and `output` say, follows every
+    /// link, and makes the result durable. Blocking.
+    pub fn finish(
+        &self,
+        layers: Vec<LayerTree>,
+        files: &FileSelection,
+        output: &FileFilter,
+    ) -> Result<Staged, UnpackError> {
+        let rule = if self.is_image { Rule::Image } else { Rule::Artifact(self.unpacking.on_conflict) };
+        let mut layers = layers.into_iter();
+        let mut tree = match layers.next() {
+            Some(first) => merge::lowest(first)?,
+            None => self.tree("nothing".to_owned())?,
+        };
+        for layer in layers {
+            if self.stop.is_cancelled() {
+                return Err(UnpackError::Stopped);
+            }
+            merge::put_over(&mut tree, layer, rule)?;
+        }
+        let sub_path = &files.sub_path;
+        let found = || {
+            let top: Vec<&str> = tree.nodes.top().take(10).collect();
+            if top.is_empty() { "nothing".to_owned() } else { shown(&top.join(", ")) }
+        };
+        if !sub_path.is_root() && !matches!(tree.nodes.get(sub_path), Some(Node::Directory)) {
+            return Err(UnpackError::SubPath { wanted: sub_path.to_string(), found: found() });
+        }
+        let found = found();
+        let LayerTree { scratch, name, nodes, .. } = tree;
+        let below = |path: EntryPath| path.strip_prefix(sub_path).filter(|path| !path.is_root());
+        let nodes: std::collections::BTreeMap<_, _> =
+            nodes.into_map().into_iter().filter_map(|(path, node)| Some((below(path)?, node))).collect();
+        let had_some = !nodes.is_empty();
+        let keeps = |path: &EntryPath| files.filter.keeps(path) && output.keeps(path);
+        let staged = Staged::new(scratch, name, sub_path, nodes, keeps)?;
+        // Somebody has misspelt something, and readers would lose everything.
+        if had_some && staged.nodes().is_empty() { Err(UnpackError::NothingLeft { found }) } else { Ok(staged) }
+    }
+
+    fn tree(&self, name: String) -> Result<LayerTree, UnpackError> {
+        let rules = Rules { symlinks: self.unpacking.symlinks, is_image: self.is_image };
+        LayerTree::create(Arc::clone(&self.scratch), name, Arc::clone(&self.budget), rules)
+    }
+
+    /// The layer's bytes as they are.
+    fn file(&self, tree: &mut LayerTree, blob: &mut VerifiedBlob, path: &EntryPath) -> Result<Dropped, UnpackError> {
+        let (size, layer) = (blob.descriptor().size, blob.descriptor().digest.short());
+        let broken = |error: io::Error| self.broken(&layer, &error);
+        tree.add_file(path, false, size, &mut blob.reader().map_err(broken)?, &broken)?;
+        Ok(Dropped::default())
+    }
+
+    /// The layer's bytes as a tar.
+    fn extract(
+        &self,
+        tree: &mut LayerTree,
+        blob: &mut VerifiedBlob,
+        sniffed: Sniffed,
+        how: &Extract,
+    ) -> Result<Dropped, UnpackError> {
+        let broken = |error: io::Error| self.broken(&how.layer, &error);
+        let size = blob.descriptor().size;
+        let decoder = self.decoder(blob, sniffed)?;
+        if size < AHEAD_FROM || sniffed.compression == decoder::Compression::None {
+            return tar::extract(tree, decoder, how, &broken);
+        }
+        ahead::read_ahead(decoder, |decoded| tar::extract(tree, decoded, how, &broken))
+    }
+
+    /// True where the decompressed bytes start as a tar does.
+    fn is_tar(&self, blob: &mut VerifiedBlob, sniffed: Sniffed) -> Result<bool, UnpackError> {
+        let mut start = [0; 512];
+        let layer = blob.descriptor().digest.short();
+        let read = decoder::fill(&mut self.decoder(blob, sniffed)?, &mut start);
+        let read = read.map_err(|error| self.broken(&layer, &error))?;
+        Ok(tar::is_tar(start.get(..read).unwrap_or_default()))
+    }
+
+    fn decoder<'a>(
+        &self,
+        blob: &'a mut VerifiedBlob,
+        sniffed: Sniffed,
+    ) -> Result<Decoder<&'a mut fs_err::File>, UnpackError> {
+        let (size, layer) = (blob.descriptor().size, blob.descriptor().digest.short());
+        let broken = |error: io::Error| self.broken(&layer, &error);
+        let file = blob.reader().map_err(broken)?;
+        Decoder::new(file, sniffed.compression, self.budget.allowance(size), self.stop.clone()).map_err(broken)
+    }
+
+    /// Tells a passed limit, or a pass that was given up, from a broken archive.
+    fn broken(&self, layer: &str, error: &io::Error) -> UnpackError {
+        if self.stop.is_cancelled() {
+            return UnpackError::Stopped;
+        }
+        match decoder::limit_of(error) {
+            Some(exceeded) => UnpackError::limit_in(layer, exceeded),
+            None => UnpackError::Archive { layer: layer.to_owned(), problem: error.to_string() },
+        }
+    }
 }
 
 /// True for layers that are fetched: the others are about the artifact, not of it.
 pub fn is_content(layer: &crate::oci::Descriptor) -> bool {
     layer::is_content(layer)
-}
-
-fn unpack_layer(tree: &mut Tree, manifest: &Manifest, blob: &mut VerifiedBlob, stop: &Stop) -> Result<(), UnpackError> {
-    let descriptor = blob.descriptor().clone();
-    let layer = descriptor.digest.short();
-    let broken = |error: io::Error| UnpackError::Archive { layer: layer.clone(), problem: error.to_string() };
-    let mut head = [0_u8; 512];
-    let compression = decoder::sniff(blob.reader().map_err(broken)?, &mut head).map_err(broken)?;
-    let (extract, file) = match layer::action(manifest, &descriptor, compression)? {
-        Action::File(path) => (None, Some(path)),
-        Action::Extract(how) => (Some(how), None),
-        Action::ExtractIfTar(how, path) => {
-            let is_tar = tar::is_tar(blob.reader().map_err(broken)?, compression).map_err(broken)?;
-            if is_tar { (Some(how), None) } else { (None, Some(path)) }
-        }
-    };
-    let reader = blob.reader().map_err(broken)?;
-    match (extract, file) {
-        (Some(how), _) => tar::extract(tree, reader, compression, &how, &layer, stop),
-        (None, Some(path)) => tree.add_file(&path, false, descriptor.size, reader, &broken),
-        (None, None) => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Module (longest prefix wins) → its rank. A module uses lower ranks, or its own module tree.
-const RANKS: [(&str, u32); 27] = [
+const RANKS: [(&str, u32); 28] = [
     // 0 values
     ("oci", 0),
+    ("pattern", 0),
     // 1 contract
     ("api", 10),
     ("metrics", 11),

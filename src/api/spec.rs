@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "KubeSchema repeats each type inside a function body")]
 #![allow(clippy::duplicated_attributes, reason = "print columns are given one after another")]
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -92,9 +93,25 @@ pub struct OCIArtifactSpec {
     #[serde(default)]
     pub registry: RegistrySpec,
 
+    /// What the artifact may be: patterns for its `artifactType`, or where it has none for the media
+    /// type of its config, in which `*` stands for anything. Any other is refused before a layer is
+    /// fetched. None: anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 256)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub artifact_types: Vec<String>,
+
+    /// Which layers are fetched, and what is done with each.
+    #[serde(default)]
+    pub layers: LayersSpec,
+
     /// Which of the artifact's files are published.
     #[serde(default)]
     pub files: FilesSpec,
+
+    /// Bounds for this artifact. They lower the operator's; one that is higher changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsSpec>,
 
     /// Where the files go. Omitted: the volume `default`. Empty list: resolve only, publish nothing.
     #[serde(default = "default_outputs")]
@@ -212,6 +229,118 @@ pub struct FilesSpec {
         validation = ("!self.startsWith('/') && !self.split('/').exists(c, c == '..')", "spec.files.subPath must be relative and must not contain ..")
     )]
     pub sub_path: Option<String>,
+
+    /// Publish only these: patterns for paths below `subPath`, such as `**/*.json` or `rules`. `*`
+    /// and `?` stop at `/`, `**` does not. A directory stands for everything in it. None: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
+    pub include: Vec<String>,
+
+    /// But not these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
+    pub exclude: Vec<String>,
+
+    /// Symbolic links: `Keep` those that stay inside the artifact, or `Reject` the artifact that has any.
+    #[serde(default)]
+    pub symlinks: Symlinks,
+}
+
+/// What is done with symbolic links that stay inside the artifact. Others are refused in any case.
+#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Symlinks {
+    /// They are published.
+    #[default]
+    Keep,
+    /// They are refused.
+    Reject,
+}
+
+/// Which layers are fetched, and what is done with each.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayersSpec {
+    /// Only layers of these media types, in which `*` stands for anything. Others are not fetched. None: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
+    pub media_types: Vec<String>,
+
+    /// Only layers with these titles (`org.opencontainers.image.title`), as patterns such as `*.json`.
+    /// Others, and those without a title, are not fetched. None: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
+    pub titles: Vec<String>,
+
+    /// `Auto`: archives that are marked so, or have no title, are extracted, and everything else is a
+    /// file. `Extract`: every layer is an archive, tar or zip. `File`: every layer is a file.
+    #[serde(default)]
+    pub mode: LayerMode,
+
+    /// When two layers have different content for one path: `Fail`, or `LastWins`.
+    #[serde(default)]
+    pub on_conflict: OnConflict,
+}
+
+/// What is done with a layer.
+#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LayerMode {
+    /// What its annotations and media type say.
+    #[default]
+    Auto,
+    /// It is extracted.
+    Extract,
+    /// It is a file.
+    File,
+}
+
+/// What is done where two layers have different content for one path.
+#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnConflict {
+    /// The artifact is refused.
+    #[default]
+    Fail,
+    /// The layer that comes later in the manifest has it.
+    LastWins,
+}
+
+/// Bounds for one artifact. Bytes are numbers, or quantities such as `512Mi` or `1G`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitsSpec {
+    /// Layers of the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub layers: Option<u32>,
+
+    /// Bytes of one layer as transferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = (r"type(self) == int ? self > 0 : self.matches('^[1-9][0-9]{0,14}([kMGT]|[KMGT]i)?$')", "write spec.limits.layerBytes as a number of bytes, or a quantity such as 512Mi or 1G"))]
+    pub layer_bytes: Option<ByteCount>,
+
+    /// Bytes of all files together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = (r"type(self) == int ? self > 0 : self.matches('^[1-9][0-9]{0,14}([kMGT]|[KMGT]i)?$')", "write spec.limits.extractedBytes as a number of bytes, or a quantity such as 512Mi or 1G"))]
+    pub extracted_bytes: Option<ByteCount>,
+
+    /// Bytes of one file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = (r"type(self) == int ? self > 0 : self.matches('^[1-9][0-9]{0,14}([kMGT]|[KMGT]i)?$')", "write spec.limits.fileBytes as a number of bytes, or a quantity such as 512Mi or 1G"))]
+    pub file_bytes: Option<ByteCount>,
+
+    /// Files, directories and links together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub files: Option<u32>,
+
+    /// Directories inside each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub depth: Option<u32>,
+
+    /// Bytes that come out of a layer for each byte of it, once it is more than 1 MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub ratio: Option<u32>,
 }
 
 /// One place where the files go. Exactly one of `volume` and `configMap`.
@@ -232,6 +361,16 @@ pub struct OutputSpec {
     /// Files as the keys of a ConfigMap in the object's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map: Option<ConfigMapOutput>,
+
+    /// Only these files go here: patterns as in `spec.files.include`, for what that has left. None: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
+    pub include: Vec<String>,
+
+    /// But not these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
+    pub exclude: Vec<String>,
 }
 
 /// Files on a shared volume of the operator.
@@ -287,6 +426,8 @@ fn default_outputs() -> Vec<OutputSpec> {
         name: "files".to_owned(),
         volume: Some(VolumeOutput { name: default_volume() }),
         config_map: None,
+        include: Vec::new(),
+        exclude: Vec::new(),
     }]
 }
 
@@ -294,4 +435,66 @@ fn default_outputs() -> Vec<OutputSpec> {
 pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
     let parsed: kube::core::Duration = text.parse().ok()?;
     (!parsed.is_negative()).then(|| parsed.into())
+}
+
+/// A number of bytes, or a quantity such as `512Mi`.
+#[derive(schemars::JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+#[schemars(transparent)]
+pub struct ByteCount(IntOrString);
+
+impl ByteCount {
+    /// The number; `None` for what is none, or 0.
+    pub fn bytes(&self) -> Option<u64> {
+        match &self.0 {
+            IntOrString::Int(number) => u64::try_from(*number).ok().filter(|bytes| *bytes > 0),
+            IntOrString::String(text) => parse_bytes(text),
+        }
+    }
+}
+
+/// Parses a number of bytes, as the fields of `limits` have it: `1048576`, `512Mi`, `1G`.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit: u64 = match unit {
+        "" => 1,
+        "k" => 1000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "T" => 1_000_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit).filter(|bytes| *bytes > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_numbers_or_quantities() {
+        let rows = [
+            ("1", Some(1)),
+            ("512Mi", Some(512 << 20)),
+            ("2Gi", Some(2 << 30)),
+            ("1k", Some(1000)),
+            ("3T", Some(3_000_000_000_000)),
+            ("0", None),
+            ("", None),
+            ("Mi", None),
+            ("1.5Gi", None),
+            ("-1", None),
+            ("1K", None),
+            ("99999999999999999999", None),
+            ("99999999999Ti", None),
+        ];
+        for (text, want) in rows {
+            assert_eq!(parse_bytes(text), want, "{text}");
+        }
+    }
 }

@@ -102,7 +102,8 @@ pub struct OutputStatus {
     pub files: i64,
     /// Bytes of the files.
     pub bytes: i64,
-    /// Entries that this kind of output cannot hold, such as symbolic links in a ConfigMap.
+    /// Layers that are about the content, such as signatures, and entries that this kind of output cannot
+    /// hold, such as symbolic links in a ConfigMap.
     pub skipped: i64,
 }
 
@@ -177,18 +178,22 @@ reasons! {
     ManifestInvalid: "Push the artifact again with a current client.",
     /// The index has no manifest for spec.platform, or several and no platform is named.
     PlatformNotFound: "Set spec.platform to one of those that the message names.",
+    /// The artifact is of a type that is not in spec.artifactTypes.
+    UnexpectedArtifactType: "Correct spec.image, or add the type that the message names to spec.artifactTypes.",
+    /// None of the artifact's layers is in spec.layers.
+    NoMatchingLayer: "Correct spec.layers; the message names what is there.",
     /// The artifact has a form that is not supported.
-    UnsupportedFormat: "Push it as a tar, tar+gzip, tar+zstd or plain file layer.",
+    UnsupportedFormat: "Push it as a tar, tar+gzip, tar+zstd, zip or plain file layer, or set spec.layers.mode to File.",
     /// Bytes do not have the digest or size that names them.
     DigestMismatch: "Look for a broken or hostile registry, mirror or proxy on the way.",
     /// A limit would be exceeded.
-    LimitExceeded: "Make the artifact smaller, or raise the operator's limit that the message names.",
+    LimitExceeded: "Make the artifact smaller, or raise the operator's or the object's limit that the message names.",
     /// An archive has an entry that could leave its directory or is not a plain file, directory or safe link.
     UnsafeArchive: "Push the artifact without the entry that the message names.",
     /// Two layers have different content for one path.
-    LayerConflict: "Push the artifact with each path in one layer only.",
-    /// The artifact has no directory spec.files.subPath.
-    SubPathNotFound: "Correct spec.files.subPath; the message names what is there.",
+    LayerConflict: "Push the artifact with each path in one layer only, or set spec.layers.onConflict to LastWins.",
+    /// The artifact has no directory spec.files.subPath, or no file that include and exclude leave.
+    SubPathNotFound: "Correct spec.files, or the output's include and exclude; the message names what is there.",
     /// The volume is full.
     StorageFull: "Free or add space on the volume; it is tried again by itself.",
     /// The volume, or the API server for a ConfigMap, refused to be written.

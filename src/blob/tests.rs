@@ -9,10 +9,12 @@ use serde_json::json;
 
 use super::*;
 use crate::metrics::Metrics;
+use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Reference};
 use crate::registry::credentials::{Keychain, SecretData};
 use crate::registry::tls::TlsOptions;
 use crate::registry::{self, Transport};
+use crate::request::Limits;
 use crate::storage::Volume;
 use crate::testing::{FakeRegistry, Manners, Strangers};
 use crate::trust;
@@ -64,7 +66,8 @@ impl World {
     async fn fetch(&self, asker: &Asker) -> Result<Vec<u8>, BlobError> {
         let reference: Reference = asker.image.parse().unwrap();
         let pinned = registry::resolve(&self.registry, &asker.access, &reference, None).await.unwrap();
-        let manifest = registry::manifest(&self.registry, &asker.access, &pinned, None).await.unwrap();
+        let manifest =
+            registry::manifest(&self.registry, &asker.access, &pinned, None, MAX_MANIFEST_BYTES).await.unwrap();
         let approved = trust::approve(pinned, manifest);
         let scratch = self.volume.scratch().unwrap();
         let source = Source {
@@ -74,7 +77,7 @@ impl World {
             scratch: &scratch,
             store: self.cache.on(&self.volume),
             processors: &self.processors,
-            limit: 1000,
+            limit: Limits::default().layer_bytes.set(1000),
         };
         let mut bytes = Vec::new();
         for layer in &approved.manifest().layers {
@@ -458,7 +461,7 @@ async fn a_full_disk_is_told_as_one() {
     let asker = stranger();
     let reference: Reference = asker.image.parse().unwrap();
     let pinned = registry::resolve(&world.registry, &asker.access, &reference, None).await.unwrap();
-    let manifest = registry::manifest(&world.registry, &asker.access, &pinned, None).await.unwrap();
+    let manifest = registry::manifest(&world.registry, &asker.access, &pinned, None, MAX_MANIFEST_BYTES).await.unwrap();
     let layer = manifest.layers[0].clone();
     let source = Source {
         registry: &world.registry,
@@ -467,7 +470,7 @@ async fn a_full_disk_is_told_as_one() {
         scratch: &world.volume.scratch().unwrap(),
         store: None,
         processors: &world.processors,
-        limit: 1000,
+        limit: Limits::default().layer_bytes.set(1000),
     };
     let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let result = download::download(&source, &layer, full, |_| ()).await;

@@ -8,8 +8,13 @@ use crate::api::Reason;
 use crate::failure::Failure;
 
 /// Fields of an object that messages name, and the options that stand for them. Longer ones first.
-const FIELDS: [(&str, &str); 8] = [
+const FIELDS: [(&str, &str); 13] = [
     ("spec.files.subPath", "--sub-path"),
+    ("spec.files.include or exclude", "--include or --exclude"),
+    ("spec.layers.mediaTypes", "--layer-media-type"),
+    ("spec.layers.titles", "--layer-title"),
+    ("spec.artifactTypes", "--artifact-type"),
+    ("spec.layers", "--layer-media-type and --layer-title"),
     ("spec.platform", "--platform"),
     ("spec.semver.range", "--semver"),
     ("spec.semver.filter", "--semver-filter"),
@@ -41,6 +46,11 @@ impl Complaint {
 
     pub(super) fn reason(&self) -> Reason {
         self.reason
+    }
+
+    /// What happened.
+    pub(super) fn message(&self) -> &str {
+        &self.message
     }
 
     /// Writes one line to standard error, and answers the code to end with.
@@ -76,6 +86,8 @@ fn speaks_of_fields(reason: Reason) -> bool {
             | Reason::AddressDenied
             | Reason::NoMatchingTag
             | Reason::PlatformNotFound
+            | Reason::UnexpectedArtifactType
+            | Reason::NoMatchingLayer
             | Reason::Timeout
     )
 }
@@ -103,21 +115,23 @@ fn remedy(reason: Reason) -> &'static str {
         }
         Reason::PlatformNotFound => "Set --platform to one of those that the message names.",
         Reason::LimitExceeded => "Make the artifact smaller, or raise the option that the message names.",
-        Reason::SubPathNotFound => "Correct --sub-path; the message names what is there.",
+        Reason::UnexpectedArtifactType => "Check IMAGE, or add the type that the message names with --artifact-type.",
+        Reason::NoMatchingLayer => "Correct --layer-media-type or --layer-title; the message names what is there.",
+        Reason::UnsupportedFormat => "Take it as a file, with --layer-mode file.",
+        Reason::LayerConflict => "Take what the later layer has, with --on-conflict last-wins.",
+        Reason::SubPathNotFound => "Correct --sub-path, --include or --exclude; the message names what is there.",
         Reason::StorageFull => "Make room there, and try again.",
         Reason::StorageFailed => "Check that what the message names exists and may be written to.",
         Reason::OutputConflict => "Name another directory; where it is only not empty, --force replaces it.",
-        Reason::OutputTooLarge => "Take less, with --sub-path.",
+        Reason::OutputTooLarge => "Take less, with --sub-path, --include or --exclude.",
         Reason::Timeout => "Raise --timeout, or look at what the message says was slow.",
         Reason::Internal => "Report it with what --log-level=debug prints.",
         Reason::Succeeded
         | Reason::Progressing
         | Reason::Suspended
         | Reason::ManifestInvalid
-        | Reason::UnsupportedFormat
         | Reason::DigestMismatch
-        | Reason::UnsafeArchive
-        | Reason::LayerConflict => reason.remedy(),
+        | Reason::UnsafeArchive => reason.remedy(),
     }
 }
 

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::timeout::TimeoutLayer;
 
+use super::limits::LimitArguments;
 use super::reach::ReachArguments;
-use super::{CacheArguments, Fatal, LimitArguments, NamedPath};
+use super::{CacheArguments, Fatal, NamedPath};
 use crate::blob::Cache;
 use crate::controller::Readiness;
 use crate::metrics::Metrics;

@@ -31,7 +31,7 @@ Exit codes:
   2  the command line: an option or IMAGE cannot be meant as written
   3  try again later: registry unavailable, rate limit, timeout, disk full
   4  credentials: wanted, wrong, not enough, or a file with them or with certificates is no use
-  5  not found: repository, tag, digest, version, platform or sub-path
+  5  not found: repository, tag, digest, version, platform, layer or sub-path
   6  refused: unsafe or invalid artifact, bytes of another digest, a limit, a closed address, TLS";
 
 impl Exit {
@@ -45,12 +45,15 @@ impl Exit {
             Reason::SecretNotFound | Reason::SecretInvalid | Reason::Unauthorized | Reason::Forbidden => {
                 Self::Credentials
             }
-            Reason::ReferenceNotFound | Reason::NoMatchingTag | Reason::PlatformNotFound | Reason::SubPathNotFound => {
-                Self::NotFound
-            }
+            Reason::ReferenceNotFound
+            | Reason::NoMatchingTag
+            | Reason::PlatformNotFound
+            | Reason::NoMatchingLayer
+            | Reason::SubPathNotFound => Self::NotFound,
             Reason::AddressDenied
             | Reason::TLSFailed
             | Reason::ManifestInvalid
+            | Reason::UnexpectedArtifactType
             | Reason::UnsupportedFormat
             | Reason::DigestMismatch
             | Reason::LimitExceeded

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::complaint::Complaint;
+use super::content::ContentArguments;
 use super::input_file;
 use super::login::{DockerConfigs, LoginArguments, unreadable};
 use super::reach::PersonalReach;
@@ -77,8 +78,8 @@ struct TransportArguments {
 
 impl ReadArguments {
     /// The request that an object with these fields would be, and the docker configurations behind its credentials.
-    pub(super) fn request(&self, sub_path: Option<&str>) -> Result<(Request, DockerConfigs), Complaint> {
-        let spec = self.spec(sub_path)?;
+    pub(super) fn request(&self, content: &ContentArguments) -> Result<(Request, DockerConfigs), Complaint> {
+        let spec = self.spec(content)?;
         let referred = self.transport.referred()?;
         let object = ObjectId { namespace: "command".to_owned(), name: "line".to_owned(), uid: String::new() };
         let mut request = Request::parse(object, &spec, &referred).map_err(complaint)?;
@@ -86,7 +87,7 @@ impl ReadArguments {
         Ok((request, configs))
     }
 
-    fn spec(&self, sub_path: Option<&str>) -> Result<OCIArtifactSpec, Complaint> {
+    fn spec(&self, content: &ContentArguments) -> Result<OCIArtifactSpec, Complaint> {
         // What is not said here is as the API has it for an object that does not say it either.
         let mut spec: OCIArtifactSpec =
             serde_json::from_value(json!({"image": self.image, "outputs": []})).map_err(Failure::internal)?;
@@ -97,7 +98,7 @@ impl ReadArguments {
             prereleases: self.semver_prereleases,
             filter: self.semver_filter.clone(),
         });
-        spec.files.sub_path = sub_path.map(str::to_owned);
+        content.set(&mut spec);
         let (registry, transport) = (&mut spec.registry, &self.transport);
         registry.plain_http = transport.plain_http;
         registry.insecure_skip_verify = transport.insecure_skip_verify;
@@ -155,20 +156,32 @@ mod tests {
     struct Command {
         #[command(flatten)]
         read: ReadArguments,
+        #[command(flatten)]
+        content: ContentArguments,
     }
 
-    fn parse(arguments: &[&str]) -> Result<ReadArguments, clap::Error> {
-        Command::try_parse_from([&["test"], arguments].concat()).map(|command| command.read)
+    fn parse(arguments: &[&str]) -> Result<Command, clap::Error> {
+        Command::try_parse_from([&["test"], arguments].concat())
+    }
+
+    fn spec(arguments: &[&str]) -> OCIArtifactSpec {
+        let command = parse(arguments).unwrap();
+        command.read.spec(&command.content).unwrap()
     }
 
     #[test]
     fn options_are_the_fields_of_their_names() {
         let arguments = "ghcr.io/a/b --timeout 90s --platform linux/arm64 --semver ^1 --semver-filter x --semver-prereleases \
-                         --insecure-skip-verify --client-certificate c --client-key k";
-        let spec = parse(&arguments.split_whitespace().collect::<Vec<_>>()).unwrap().spec(Some("dir")).unwrap();
+                         --insecure-skip-verify --client-certificate c --client-key k --sub-path dir --include i \
+                         --exclude e --exclude f --symlinks reject --artifact-type t --layer-media-type m --layer-title n \
+                         --layer-mode Extract --on-conflict last-wins";
+        let spec = spec(&arguments.split_whitespace().collect::<Vec<_>>());
         let want = json!({
             "image": "ghcr.io/a/b", "timeout": "90s", "platform": "linux/arm64", "outputs": [],
-            "semver": {"range": "^1", "filter": "x", "prereleases": true}, "files": {"subPath": "dir"},
+            "semver": {"range": "^1", "filter": "x", "prereleases": true},
+            "files": {"subPath": "dir", "include": ["i"], "exclude": ["e", "f"], "symlinks": "Reject"},
+            "artifactTypes": ["t"],
+            "layers": {"mediaTypes": ["m"], "titles": ["n"], "mode": "Extract", "onConflict": "LastWins"},
             "registry": {"insecureSkipVerify": true, "clientCertificateRef": {"name": CERTIFICATE}},
         });
         assert_eq!(spec, serde_json::from_value(want).unwrap());
@@ -176,7 +189,7 @@ mod tests {
 
     #[test]
     fn without_options_everything_is_as_an_object_has_it() {
-        let spec = parse(&["ghcr.io/a/b"]).unwrap().spec(None).unwrap();
+        let spec = spec(&["ghcr.io/a/b"]);
         assert_eq!(spec, serde_json::from_value(json!({"image": "ghcr.io/a/b", "outputs": []})).unwrap());
     }
 
@@ -217,7 +230,8 @@ mod tests {
         ];
         for (options, want) in rows {
             let arguments = [&["ghcr.io/a/b"], options].concat();
-            let text = parse(&arguments).unwrap().request(None).map(|_| ()).unwrap_err().to_string();
+            let command = parse(&arguments).unwrap();
+            let text = command.read.request(&command.content).map(|_| ()).unwrap_err().to_string();
             assert!(text.starts_with(want), "{text}");
         }
     }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::complaint::Complaint;
+use super::content::ContentArguments;
 use super::exit::{self, Exit};
 use super::reading::{self, ReadArguments};
 use super::to_stdout;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
+use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::registry::{self, Pinned, Registry};
 use crate::request::Request;
 
@@ -81,7 +83,7 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn resolve(arguments: &Arguments) -> Result<String, Complaint> {
-    let (request, configs) = arguments.read.request(None)?;
+    let (request, configs) = arguments.read.request(&ContentArguments::default())?;
     let registry = arguments.read.reach.registry(&Arc::new(Metrics::default())).map_err(Failure::internal)?;
     let answer = tokio::time::timeout(request.timeout, ask(&registry, &request)).await;
     let answer = answer.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "asking the registry")));
@@ -93,7 +95,9 @@ async fn resolve(arguments: &Arguments) -> Result<String, Complaint> {
 async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Option<Digest>), Failure> {
     let pinned = registry::resolve(registry, &request.access, &request.reference, request.selection.as_ref()).await?;
     if request.platform.is_some() {
-        let manifest = registry::manifest(registry, &request.access, &pinned, request.platform.as_ref()).await?;
+        let manifest =
+            registry::manifest(registry, &request.access, &pinned, request.platform.as_ref(), MAX_MANIFEST_BYTES)
+                .await?;
         return Ok((pinned, manifest.platform_digest));
     }
     // A tag was asked for just now; a digest was not.

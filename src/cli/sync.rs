@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 
+use super::limits::LimitArguments;
 use super::progress::Bars;
 use super::reach::PersonalReach;
 use super::sync_input::Input;
-use super::{CacheArguments, Fatal, LimitArguments, table};
+use super::{CacheArguments, Fatal, table};
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::blob::{Cache, Progress};
 use crate::failure::Failure;

@@ -14,8 +14,8 @@ use super::{media_type, strict_json};
 
 /// Most bytes of a manifest (the floor that the distribution-spec asks registries to accept).
 pub const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
-/// Most layers of a manifest.
-pub const MAX_LAYERS: usize = 128;
+/// Most layers of a manifest that is read. How many an artifact may have is a limit of its own.
+pub const MAX_LAYERS: usize = 10_000;
 /// Most bytes of all annotations of a document together. They stay in memory as long as a pass lasts.
 const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
 /// Most bytes of inline data of one descriptor that are kept; more is fetched like any blob.
@@ -106,6 +106,8 @@ pub struct Manifest {
     pub media_type: String,
     /// What the artifact is: `artifactType`, else the config's media type (image-spec rule).
     pub artifact_type: String,
+    /// What the layers are of; nothing is known of its form.
+    pub config: Descriptor,
     /// Layers in application order.
     pub layers: Vec<Descriptor>,
     /// Annotations of the manifest.
@@ -118,7 +120,7 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
     /// A manifest.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     /// An index.
     Index(Index),
 }
@@ -226,7 +228,7 @@ impl Document {
                 refuse_foreign(&manifests)?;
                 Ok(Self::Index(Index { media_type, manifests }))
             }
-            None => Manifest::from_document(document, media_type).map(Self::Manifest),
+            None => Manifest::from_document(document, media_type).map(Box::new).map(Self::Manifest),
         }
     }
 
@@ -250,7 +252,8 @@ impl Manifest {
         refuse_foreign(&layers)?;
         let artifact_type =
             document.artifact_type.filter(|text| !text.is_empty()).unwrap_or_else(|| config.media_type.clone());
-        Ok(Self { media_type, artifact_type, layers, annotations: document.annotations, platform_digest: None })
+        let annotations = document.annotations;
+        Ok(Self { media_type, artifact_type, config, layers, annotations, platform_digest: None })
     }
 
     /// Bytes of all layers together.
@@ -325,7 +328,7 @@ mod tests {
 
     fn parse(value: &Value, content_type: Option<&str>) -> Result<Manifest, ManifestError> {
         match Document::parse(value.to_string().as_bytes(), content_type)? {
-            Document::Manifest(manifest) => Ok(manifest),
+            Document::Manifest(manifest) => Ok(*manifest),
             Document::Index(_) => panic!("an index"),
         }
     }
@@ -403,9 +406,10 @@ mod tests {
             ("huge size", change(&|v| v["layers"][0]["size"] = json!(1e30))),
             ("sha512", change(&|v| v["layers"][0]["digest"] = json!("sha512:00"))),
             (
-                "129 layers",
+                "too many layers",
                 change(&|v| {
-                    v["layers"] = json!(vec![json!({"mediaType": "a", "digest": digest.clone(), "size": 1}); 129]);
+                    v["layers"] =
+                        json!(vec![json!({"mediaType": "a", "digest": digest.clone(), "size": 1}); MAX_LAYERS + 1]);
                 }),
             ),
             ("no layers", change(&|v| drop(v.as_object_mut().unwrap().remove("layers")))),

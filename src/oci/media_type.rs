@@ -17,6 +17,13 @@ pub const MANIFEST_ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, \
      application/vnd.docker.distribution.manifest.list.v2+json";
 
+/// Annotation with a layer's file name (image-spec annotations.md).
+pub const TITLE: &str = "org.opencontainers.image.title";
+
+/// Config types of container images.
+const IMAGE_CONFIGS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
 /// Layer types that are signatures or attestations: about the content, not content.
 const ABOUT_CONTENT: [&str; 5] = [
     "application/vnd.dev.cosign.simplesigning.v1+json",
@@ -38,6 +45,21 @@ pub fn is_about_content(media_type: &str) -> bool {
     ABOUT_CONTENT.contains(&media_type) || media_type.starts_with("application/vnd.dev.sigstore.bundle")
 }
 
+/// True for the config type of a container image, which artifacts have as well.
+pub fn is_image_config(media_type: &str) -> bool {
+    IMAGE_CONFIGS.contains(&media_type)
+}
+
+/// True for layers of container images, which artifacts have as well.
+pub fn is_image_layer(media_type: &str) -> bool {
+    media_type.starts_with("application/vnd.oci.image.layer.") || is_docker_layer(media_type)
+}
+
+/// True for layers that only container images have.
+pub fn is_docker_layer(media_type: &str) -> bool {
+    media_type.starts_with("application/vnd.docker.image.rootfs.")
+}
+
 /// A file extension for a layer that has no name of its own.
 pub fn extension(media_type: &str) -> &'static str {
     let suffix = media_type.rsplit(['+', '.', '/']).next().unwrap_or_default();
@@ -48,6 +70,18 @@ pub fn extension(media_type: &str) -> &'static str {
         "prov" => ".prov",
         "zip" => ".zip",
         _ => ".bin",
+    }
+}
+
+/// The same for one that is kept as it is, whatever it could be extracted to.
+pub fn archive_extension(media_type: &str) -> &'static str {
+    if !says_tar(media_type) {
+        return extension(media_type);
+    }
+    match media_type.rsplit(['+', '.']).next() {
+        Some("gzip" | "gz") => ".tar.gz",
+        Some("zstd" | "zst") => ".tar.zst",
+        Some(_) | None => ".tar",
     }
 }
 

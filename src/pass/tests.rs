@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::publish::config_map::ConfigMaps;
 use crate::request::{ObjectId, Referred};
+use crate::storage::Volume;
 use crate::testing::FakeRegistry;
 
 struct World {
@@ -23,10 +24,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::with_limits(Limits::default())
+        Self::with_limits(&Limits::default())
     }
 
-    fn with_limits(limits: Limits) -> Self {
+    fn with_limits(limits: &Limits) -> Self {
         let root = tempfile::tempdir().unwrap();
         let volume = Arc::new(Volume::open(root.path()).unwrap());
         let volumes = BTreeMap::from([("default".to_owned(), Arc::clone(&volume))]);
@@ -37,7 +38,7 @@ impl World {
         let engine = Engine {
             registry: registry.clone(),
             outputs: Outputs::new(volumes, volume, config_maps, metrics),
-            limits,
+            limits: *limits,
             cache,
             turns: Turns::default(),
             unpacking: Arc::new(Semaphore::new(1)),
@@ -249,7 +250,7 @@ async fn a_config_map_has_a_key_for_each_file_or_is_refused_whole() {
 
 #[tokio::test]
 async fn limits_hold_before_a_byte_is_fetched() {
-    let world = World::with_limits(Limits { layer_bytes: 10, ..Limits::default() });
+    let world = World::with_limits(&Limits { layer_bytes: Limits::default().layer_bytes.set(10), ..Limits::default() });
     let spec = json!({"image": "r.example/app:1"});
     world.registry.push_files("1", &[("a", "more than ten bytes")]);
     let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
@@ -302,3 +303,4 @@ async fn a_layer_is_downloaded_once_and_given_up_where_the_volume_is_full() {
 }
 
 mod directory;
+mod selection;

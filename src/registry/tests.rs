@@ -30,7 +30,7 @@ async fn manifest_of(registry: &FakeRegistry, tag: &str, platform: Option<&str>)
     let reference: Reference = format!("r.example/app:{tag}").parse().unwrap();
     let pinned = resolve(registry, &access, &reference, None).await.unwrap();
     let platform: Option<Platform> = platform.map(|text| text.parse().unwrap());
-    manifest(registry, &access, &pinned, platform.as_ref()).await
+    manifest(registry, &access, &pinned, platform.as_ref(), MAX_MANIFEST_BYTES).await
 }
 
 /// A manifest with one file, and how many bytes it has.

@@ -1,19 +1,16 @@
 //! Compression: told by its magic number, undone while counting.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
 use super::Stop;
-use crate::oci::Hasher;
+use super::budget::Allowance;
+use super::layer::Sniffed;
+use crate::request::LimitExceeded;
 
 /// Input buffer of the decoder: large reads are what makes inflate fast.
 const BUFFER: usize = 256 * 1024;
-/// Bytes that may come out of an archive besides those of its files: headers and padding.
-const OVERHEAD_PER_ENTRY: u64 = 4 * 1024;
-/// Largest window of a zstd frame, as a power of two: 128 MiB, what `zstd -d` takes without being asked
-/// (RFC 8878 section 3.1.1.1.2). It is allocated before a byte comes out.
-const ZSTD_WINDOW_LOG: u32 = 27;
 
 /// How bytes are compressed, whatever their media type says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,21 +22,24 @@ pub(super) enum Compression {
     Unsupported(&'static str),
 }
 
-/// Reads up to `head.len()` bytes and tells the compression by them.
-pub(super) fn sniff(reader: &mut impl Read, head: &mut [u8]) -> io::Result<Compression> {
-    let read = fill(reader, head)?;
+/// Tells by its first bytes what a layer is.
+pub(super) fn sniff(reader: &mut impl Read) -> io::Result<Sniffed> {
+    let mut head = [0_u8; 16];
+    let read = fill(reader, &mut head)?;
     let head = head.get(..read).unwrap_or_default();
-    Ok(if head.starts_with(&[0x1f, 0x8b]) {
+    let compression = if head.starts_with(&[0x1f, 0x8b]) {
         Compression::Gzip
     } else if is_zstd(head) {
         Compression::Zstd
     } else if head.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
-        Compression::Unsupported("xz")
+        Compression::Unsupported("compressed by xz")
     } else if head.starts_with(b"BZh") {
-        Compression::Unsupported("bzip2")
+        Compression::Unsupported("compressed by bzip2")
     } else {
         Compression::None
-    })
+    };
+    // Before the first file, or before the directory of an archive that has none.
+    Ok(Sniffed { compression, is_zip: head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") })
 }
 
 /// A frame, or a skippable one, with which a stream may begin as well (RFC 8878 section 3.1).
@@ -62,11 +62,10 @@ pub(super) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usiz
     Ok(filled)
 }
 
-/// The decompressed bytes of a layer, counted against a limit and, on demand, hashed. Fails once it is stopped.
+/// The decompressed bytes of a layer, counted against what may come out of it. Fails once it is stopped.
 pub(super) struct Decoder<R: Read> {
     inner: Inner<R>,
-    left: u64,
-    hasher: Option<Hasher>,
+    allowance: Allowance,
     stop: Stop,
 }
 
@@ -77,37 +76,43 @@ enum Inner<R: Read> {
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<R>>>),
 }
 
-/// Where a [`Decoder`] stopped because its limit was reached.
-#[derive(Debug, thiserror::Error)]
-#[error("more bytes than allowed")]
-pub(super) struct LimitReached;
-
 impl<R: Read> Decoder<R> {
-    /// `limit` is in bytes that come out. Fails where there is no decoder for the compression.
-    pub(super) fn new(reader: R, compression: Compression, limit: u64, hash: bool, stop: Stop) -> io::Result<Self> {
+    /// Fails where there is no decoder for the compression.
+    pub(super) fn new(reader: R, compression: Compression, allowance: Allowance, stop: Stop) -> io::Result<Self> {
         let reader = BufReader::with_capacity(BUFFER, reader);
         let inner = match compression {
             Compression::None => Inner::Plain(reader),
             Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(reader))),
             Compression::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                // The window is allocated before a byte comes out (RFC 8878 section 3.1.1.1.2).
+                decoder.window_log_max(allowance.window.value().max(2).ilog2())?;
                 Inner::Zstd(Box::new(decoder))
             }
             Compression::Unsupported(name) => return Err(io::Error::other(format!("{name} is not supported"))),
         };
-        Ok(Self { inner, left: limit, hasher: hash.then(Hasher::default), stop })
+        Ok(Self { inner, allowance, stop })
     }
 
-    /// The hash of everything read, if it was asked for.
-    pub(super) fn into_hasher(self) -> Option<Hasher> {
-        self.hasher
+    /// What the zstd library says of a window that is too wide has no code of its own.
+    fn explained(&self, error: io::Error) -> io::Error {
+        if matches!(self.inner, Inner::Zstd(_)) && error.to_string().contains("too much memory") {
+            io::Error::other(self.allowance.window.exceeded())
+        } else {
+            error
+        }
     }
 }
 
-/// The limit that lets `bytes` of files in `entries` entries through.
-pub(super) fn limit_for(bytes: u64, entries: u64) -> u64 {
-    bytes.saturating_add(entries.saturating_mul(OVERHEAD_PER_ENTRY))
+/// The limit that an error of a [`Decoder`] speaks of.
+pub(super) fn limit_of(error: &io::Error) -> Option<LimitExceeded> {
+    // The tar reader wraps an error in one of its own.
+    let first: &(dyn std::error::Error + 'static) = error.get_ref()?;
+    std::iter::successors(Some(first), |cause| match cause.downcast_ref::<io::Error>() {
+        Some(io) => io.get_ref().map(|inner| inner as _),
+        None => cause.source(),
+    })
+    .find_map(|cause| cause.downcast_ref().copied())
 }
 
 impl<R: Read> Read for Decoder<R> {
@@ -116,30 +121,13 @@ impl<R: Read> Read for Decoder<R> {
             return Err(io::Error::other("stopped"));
         }
         let read = match &mut self.inner {
-            Inner::Plain(reader) => reader.read(buffer)?,
-            Inner::Gzip(decoder) => decoder.read(buffer)?,
-            Inner::Zstd(decoder) => decoder.read(buffer)?,
+            Inner::Plain(reader) => reader.read(buffer),
+            Inner::Gzip(decoder) => decoder.read(buffer),
+            Inner::Zstd(decoder) => decoder.read(buffer),
         };
-        self.left = self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other(LimitReached))?;
-        if let (Some(hasher), Some(bytes)) = (&mut self.hasher, buffer.get(..read)) {
-            hasher.update(bytes);
-        }
+        let read = read.map_err(|error| self.explained(error))?;
+        let exceeded = self.allowance.exceeded;
+        self.allowance.left = self.allowance.left.checked_sub(read as u64).ok_or_else(|| io::Error::other(exceeded))?;
         Ok(read)
-    }
-}
-
-/// Reads to the end; false where anything but zeros comes.
-pub(super) fn rest_is_zeros(reader: &mut impl Read) -> io::Result<bool> {
-    let mut reader = BufReader::with_capacity(BUFFER, reader);
-    loop {
-        let bytes = reader.fill_buf()?;
-        if bytes.is_empty() {
-            return Ok(true);
-        }
-        if bytes.iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-        let read = bytes.len();
-        reader.consume(read);
     }
 }

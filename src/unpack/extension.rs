@@ -9,9 +9,10 @@ use std::io::{self, Read};
 use tar::{Entry, EntryType};
 
 use super::UnpackError;
+use crate::request::Limit;
 
-/// Most bytes of one extended header.
-const MAX_BYTES: u64 = 1024 * 1024;
+/// What records of extended attributes start with, as star and libarchive write them.
+const ATTRIBUTES: [&[u8]; 3] = [b"SCHILY.xattr.", b"LIBARCHIVE.xattr.", b"SCHILY.acl."];
 
 /// What was said of the next entry so far.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct Extensions {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
+    /// Extended attributes that the entry would have.
+    pub(super) attributes: u64,
     /// Whether anything was said, so that an archive cannot end behind it.
     any: bool,
 }
@@ -29,6 +32,7 @@ impl Extensions {
     pub(super) fn take_in<R: Read>(
         &mut self,
         entry: &mut Entry<'_, R>,
+        limit: Limit,
         broken: &impl Fn(io::Error) -> UnpackError,
     ) -> Result<bool, UnpackError> {
         let kind = entry.header().entry_type();
@@ -40,9 +44,7 @@ impl Extensions {
             _ => return Ok(false),
         };
         let refuse = |problem: &str| UnpackError::entry(&name, problem);
-        if entry.size() > MAX_BYTES {
-            return Err(refuse("is larger than 1 MiB"));
-        }
+        limit.check(entry.size()).map_err(|exceeded| UnpackError::limit_at(&name, exceeded))?;
         let mut body = Vec::new();
         entry.read_to_end(&mut body).map_err(broken)?;
         let is_new = match kind {
@@ -63,13 +65,13 @@ impl Extensions {
             is_new &= match key {
                 b"path" => self.path.replace(value.to_vec()).is_none(),
                 b"linkpath" => self.link.replace(value.to_vec()).is_none(),
-                b"size" => {
-                    let size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-                    self.size.replace(size.ok_or("has a size that is no number")?).is_none()
-                }
-                _ if key.starts_with(b"GNU.sparse.") => return Err("makes its entry sparse, which is refused"),
+                b"size" => self.size.replace(number(value).ok_or("has a size that is no number")?).is_none(),
+                _ if is_sparse(key) => return Err("makes its entry sparse, which is refused"),
                 // Times, owners, extended attributes: not applied.
-                _ => true,
+                _ => {
+                    self.attributes += u64::from(ATTRIBUTES.iter().any(|prefix| key.starts_with(prefix)));
+                    true
+                }
             };
         }
         Ok(is_new)
@@ -100,11 +102,23 @@ impl Extensions {
 /// sizes of all later entries is read differently by different programs.
 fn check_global(body: &[u8]) -> Result<(), &'static str> {
     for record in Records(body) {
-        if record?.0 != b"comment" {
+        let (key, _) = record?;
+        if matches!(key, b"path" | b"linkpath" | b"size" | b"hdrcharset") || is_sparse(key) {
             return Err("changes the entries behind it, which is refused");
         }
     }
     Ok(())
+}
+
+/// Records that make of an entry's bytes something else than its content (GNU and star).
+fn is_sparse(key: &[u8]) -> bool {
+    key.starts_with(b"GNU.sparse.") || matches!(key, b"SCHILY.realsize" | b"SCHILY.filetype")
+}
+
+/// Digits and nothing else.
+fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// GNU writes a NUL behind a long name. More of them are left for the name's own check to refuse.
@@ -136,7 +150,7 @@ impl<'a> Iterator for Records<'a> {
 impl<'a> Records<'a> {
     fn record(&mut self) -> Option<(&'a [u8], &'a [u8])> {
         let space = self.0.iter().position(|byte| *byte == b' ')?;
-        let length: usize = std::str::from_utf8(self.0.get(..space)?).ok()?.parse().ok()?;
+        let length: usize = number(self.0.get(..space)?)?;
         let record = self.0.get(space + 1..length)?.strip_suffix(b"\n")?;
         let equals = record.iter().position(|byte| *byte == b'=').filter(|equals| *equals > 0)?;
         self.0 = self.0.get(length..)?;
@@ -164,6 +178,7 @@ mod tests {
             b"5 ab\n",
             b"10 path=b",
             b"-1 a=b\n",
+            b"+6 a=b\n",
             b"0 a=b\n",
         ] {
             assert_eq!(parse(body).is_err(), !body.is_empty(), "{:?}", String::from_utf8_lossy(body));

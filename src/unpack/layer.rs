@@ -1,21 +1,25 @@
-//! What happens to a layer: annotations and media type decide *whether* it is an archive.
+//! What happens to a layer: annotations and media type decide *whether* it is an archive, its first
+//! bytes decide how it is compressed.
 //!
-//! The first rule that fits wins: about-content is not fetched; `unpack=true` is extracted below
-//! its title; a title alone names a file (what `oras pull` does); an untitled archive goes to the
-//! root; anything else is a file with a name made for it.
+//! In the mode `Auto` the first rule that fits wins: about-content is not fetched; `unpack=true` is
+//! extracted below its title; a layer of a container image goes over the layers before it; a title
+//! alone names a file (what `oras pull` does); an untitled archive goes to the root; anything else
+//! is a file with a name made for it.
 
 use super::UnpackError;
 use super::decoder::Compression;
 use super::path::EntryPath;
+use crate::api::spec::LayerMode;
 use crate::oci::manifest::Annotations;
+use crate::oci::media_type::TITLE;
 use crate::oci::{Descriptor, Digest, Manifest, media_type};
 
-const TITLE: &str = "org.opencontainers.image.title";
 const UNPACK: &str = "io.deis.oras.content.unpack";
 const CONTENT_DIGEST: &str = "io.deis.oras.content.digest";
 const VERSION: &str = "org.opencontainers.image.version";
-/// `ModelPack`, and what it was called before.
-const MODEL_PATHS: [&str; 2] = ["org.cncf.model.filepath", "org.cnai.model.filepath"];
+/// Annotations with a path: of `ModelPack`, and what it was called before; of Docker Compose.
+const PATHS: [&str; 4] =
+    ["org.cncf.model.filepath", "org.cnai.model.filepath", "com.docker.compose.file", "com.docker.compose.envfile"];
 const KYVERNO_NAME: &str = "io.kyverno.image.name";
 
 /// What is done with a layer's bytes.
@@ -27,41 +31,97 @@ pub(super) enum Action {
     Extract(Extract),
     /// Read as a tar if they are one, else written as they are.
     ExtractIfTar(Extract, EntryPath),
+    /// Read as a zip.
+    Unzip(Extract),
 }
 
-/// How a tar's names become paths.
+/// How an archive's names become paths.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Extract {
-    /// What every name must start with; taken off, and put back as the place in the tree. oras
-    /// writes a directory's title in front of each name.
+    /// Short digest of the layer, for messages.
+    pub(super) layer: String,
+    /// What every name must start with, which is its place in the tree as well: oras writes a
+    /// directory's title in front of each name.
     pub(super) title: EntryPath,
     /// Digest of the uncompressed tar, where the producer noted it.
     pub(super) content_digest: Option<Digest>,
+    /// Whether it is a layer of a container image, which can hide what is in layers before it.
+    pub(super) is_image: bool,
 }
 
-/// False for the empty descriptor (image-spec manifest.md) and for signatures and attestations.
+impl Extract {
+    /// Where in the tree a name goes: every name must be below the layer's title.
+    pub(super) fn place(&self, named: &EntryPath) -> Result<EntryPath, UnpackError> {
+        if named.strip_prefix(&self.title).is_some() {
+            return Ok(named.clone());
+        }
+        Err(UnpackError::entry(named, format!("is outside of the layer's title {:?}", self.title.to_string())))
+    }
+}
+
+/// What a layer's first bytes say it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sniffed {
+    pub(super) compression: Compression,
+    pub(super) is_zip: bool,
+}
+
+/// How the layers of one artifact are taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    pub(super) mode: LayerMode,
+    /// The artifact is a container image.
+    pub(super) is_image: bool,
+}
+
+/// False for the empty descriptor (image-spec manifest.md) and for signatures and attestations. One that has a
+/// title is a file whose bytes happen to be those.
 pub(super) fn is_content(layer: &Descriptor) -> bool {
-    let empty = layer.media_type == media_type::OCI_EMPTY || (layer.size == 2 && layer.digest == Digest::of(b"{}"));
-    !empty && !media_type::is_about_content(&layer.media_type)
+    let is_empty = layer.media_type == media_type::OCI_EMPTY && annotation(layer, TITLE).is_none();
+    !is_empty && !media_type::is_about_content(&layer.media_type)
 }
 
-pub(super) fn action(manifest: &Manifest, layer: &Descriptor, compression: Compression) -> Result<Action, UnpackError> {
-    let annotation = |key: &str| layer.annotations.get(key).map(String::as_str).filter(|text| !text.is_empty());
-    let title = match annotation(TITLE) {
-        Some(text) => {
-            Some(EntryPath::parse(text.as_bytes()).map_err(|problem| UnpackError::name(text.as_bytes(), problem))?)
+/// True for a layer that says itself where it goes, as none of a container image does.
+pub(super) fn says_where(layer: &Descriptor) -> bool {
+    [TITLE, UNPACK].iter().any(|key| annotation(layer, key).is_some())
+}
+
+fn annotation<'a>(layer: &'a Descriptor, key: &str) -> Option<&'a str> {
+    layer.annotations.get(key).map(String::as_str).filter(|text| !text.is_empty())
+}
+
+pub(super) fn action(
+    manifest: &Manifest,
+    layer: &Descriptor,
+    manner: Manner,
+    sniffed: Sniffed,
+) -> Result<Action, UnpackError> {
+    match manner.mode {
+        LayerMode::Auto => by_itself(manifest, layer, manner.is_image, sniffed),
+        LayerMode::Extract if sniffed.is_zip => Ok(Action::Unzip(extract(layer, EntryPath::root(), false)?)),
+        LayerMode::Extract => {
+            supported(layer, sniffed)?;
+            let place = if is_unpacked(layer) { title(layer)?.unwrap_or_default() } else { EntryPath::root() };
+            extract(layer, place, manner.is_image).map(Action::Extract)
         }
-        None => None,
-    };
-    if annotation(UNPACK) == Some("true") {
-        if let Compression::Unsupported(format) = compression {
-            return Err(UnpackError::Unsupported { layer: layer.digest.short(), format });
-        }
-        let content_digest = match annotation(CONTENT_DIGEST) {
-            Some(text) => Some(text.parse().map_err(|_| UnpackError::ContentDigest { layer: layer.digest.short() })?),
-            None => None,
-        };
-        return Ok(Action::Extract(Extract { title: title.unwrap_or_default(), content_digest }));
+        LayerMode::File => match title(layer)? {
+            Some(title) if !title.is_root() => Ok(Action::File(title)),
+            Some(_) | None => {
+                made_name(manifest, layer, media_type::archive_extension(&layer.media_type)).map(Action::File)
+            }
+        },
+    }
+}
+
+fn by_itself(manifest: &Manifest, layer: &Descriptor, is_image: bool, sniffed: Sniffed) -> Result<Action, UnpackError> {
+    let title = title(layer)?;
+    if is_unpacked(layer) {
+        supported(layer, sniffed)?;
+        return extract(layer, title.unwrap_or_default(), false).map(Action::Extract);
+    }
+    if is_image {
+        supported(layer, sniffed)?;
+        return extract(layer, EntryPath::root(), true).map(Action::Extract);
     }
     if let Some(title) = title {
         if title.is_root() {
@@ -69,23 +129,51 @@ pub(super) fn action(manifest: &Manifest, layer: &Descriptor, compression: Compr
         }
         return Ok(Action::File(title));
     }
-    let path = made_name(manifest, layer)?;
+    let path = made_name(manifest, layer, media_type::extension(&layer.media_type))?;
     let says_tar = media_type::says_tar(&layer.media_type);
-    if let Compression::Unsupported(format) = compression {
-        let unsupported = UnpackError::Unsupported { layer: layer.digest.short(), format };
-        return if says_tar { Err(unsupported) } else { Ok(Action::File(path)) };
+    if says_tar {
+        supported(layer, sniffed)?;
     }
-    if says_tar || compression != Compression::None {
-        return Ok(Action::ExtractIfTar(Extract { title: EntryPath::root(), content_digest: None }, path));
+    match sniffed.compression {
+        Compression::Unsupported(_) => Ok(Action::File(path)),
+        Compression::None if !says_tar => Ok(Action::File(path)),
+        Compression::None | Compression::Gzip | Compression::Zstd => {
+            Ok(Action::ExtractIfTar(extract(layer, EntryPath::root(), false)?, path))
+        }
     }
-    Ok(Action::File(path))
+}
+
+fn title(layer: &Descriptor) -> Result<Option<EntryPath>, UnpackError> {
+    let parse =
+        |text: &str| EntryPath::parse(text.as_bytes()).map_err(|problem| UnpackError::name(text.as_bytes(), problem));
+    annotation(layer, TITLE).map(parse).transpose()
+}
+
+fn is_unpacked(layer: &Descriptor) -> bool {
+    annotation(layer, UNPACK) == Some("true")
+}
+
+fn supported(layer: &Descriptor, sniffed: Sniffed) -> Result<(), UnpackError> {
+    match sniffed.compression {
+        Compression::Unsupported(format) => Err(UnpackError::Unsupported { layer: layer.digest.short(), format }),
+        Compression::None | Compression::Gzip | Compression::Zstd => Ok(()),
+    }
+}
+
+fn extract(layer: &Descriptor, title: EntryPath, is_image: bool) -> Result<Extract, UnpackError> {
+    let short = layer.digest.short();
+    let content_digest = match annotation(layer, CONTENT_DIGEST) {
+        Some(text) => Some(text.parse().map_err(|_| UnpackError::ContentDigest { layer: short.clone() })?),
+        None => None,
+    };
+    Ok(Extract { layer: short, title, content_digest, is_image })
 }
 
 /// What an untitled file is called: as its format says, else by its digest.
-fn made_name(manifest: &Manifest, layer: &Descriptor) -> Result<EntryPath, UnpackError> {
+fn made_name(manifest: &Manifest, layer: &Descriptor, extension: &str) -> Result<EntryPath, UnpackError> {
     let name = named_by_format(manifest, layer).unwrap_or_else(|| {
         let hex = layer.digest.hex();
-        format!("{}{}", hex.get(..12).unwrap_or(hex), media_type::extension(&layer.media_type))
+        format!("{}{extension}", hex.get(..12).unwrap_or(hex))
     });
     let path = EntryPath::parse(name.as_bytes()).map_err(|problem| UnpackError::name(name.as_bytes(), problem))?;
     if path.is_root() {
@@ -94,23 +182,25 @@ fn made_name(manifest: &Manifest, layer: &Descriptor) -> Result<EntryPath, Unpac
     Ok(path)
 }
 
-/// A model's file has its path (`ModelPack`), a Kyverno policy its name, and a Helm provenance file
-/// belongs beside its chart.
+/// A file of a model (`ModelPack`) or of Docker Compose has its path, a Kyverno policy its name, and a Helm chart is named by its
+/// manifest, with its provenance file beside it.
 fn named_by_format(manifest: &Manifest, layer: &Descriptor) -> Option<String> {
     fn of<'a>(annotations: &'a Annotations, key: &str) -> Option<&'a str> {
         annotations.get(key).map(String::as_str).filter(|text| !text.is_empty())
     }
-    if let Some(path) = MODEL_PATHS.iter().find_map(|key| of(&layer.annotations, key)) {
+    if let Some(path) = PATHS.iter().find_map(|key| of(&layer.annotations, key)) {
         return Some(path.to_owned());
     }
     if let Some(policy) = of(&layer.annotations, KYVERNO_NAME) {
         return Some(format!("{policy}.yaml"));
     }
-    if layer.media_type != "application/vnd.cncf.helm.chart.provenance.v1.prov" {
-        return None;
-    }
+    let extension = match layer.media_type.strip_prefix("application/vnd.cncf.helm.chart.")? {
+        "content.v1.tar+gzip" => "tgz",
+        "provenance.v1.prov" => "tgz.prov",
+        _ => return None,
+    };
     let (chart, version) = (of(&manifest.annotations, TITLE)?, of(&manifest.annotations, VERSION)?);
-    Some(format!("{chart}-{version}.tgz.prov"))
+    Some(format!("{chart}-{version}.{extension}"))
 }
 
 #[cfg(test)]
@@ -128,6 +218,7 @@ mod tests {
         Manifest {
             media_type: media_type::OCI_MANIFEST.to_owned(),
             artifact_type: String::new(),
+            config: layer("a/b", json!({})),
             layers: Vec::new(),
             annotations: [
                 (TITLE.to_owned(), "podinfo".to_owned()),
@@ -138,10 +229,22 @@ mod tests {
         }
     }
 
+    fn path(text: &str) -> EntryPath {
+        EntryPath::parse(text.as_bytes()).unwrap()
+    }
+
+    fn extract(title: &str) -> Extract {
+        Extract { layer: Digest::of(b"x").short(), title: path(title), content_digest: None, is_image: false }
+    }
+
+    /// What is done with bytes that say nothing of themselves.
+    fn act(layer: &Descriptor, mode: LayerMode, is_image: bool) -> Result<Action, UnpackError> {
+        let sniffed = Sniffed { compression: Compression::None, is_zip: layer.media_type == "archive/zip" };
+        action(&manifest(), layer, Manner { mode, is_image }, sniffed)
+    }
+
     #[test]
     fn the_first_rule_that_fits_wins() {
-        let path = |text: &str| EntryPath::parse(text.as_bytes()).unwrap();
-        let extract = |title: &str| Extract { title: path(title), content_digest: None };
         let image_tar = "application/vnd.oci.image.layer.v1.tar";
         let rows = [
             (
@@ -189,14 +292,38 @@ mod tests {
             ("wasm", layer("application/wasm", json!({})), Action::File(path("2d711642b726.wasm"))),
         ];
         for (label, layer, want) in rows {
-            assert_eq!(action(&manifest(), &layer, Compression::None).unwrap(), want, "{label}");
+            assert_eq!(act(&layer, LayerMode::Auto, false).unwrap(), want, "{label}");
         }
         for title in ["../x", "/etc/passwd", "a\\b", "."] {
             let layer = layer("text/plain", json!({TITLE: title}));
-            assert!(action(&manifest(), &layer, Compression::None).is_err(), "{title}");
+            assert!(act(&layer, LayerMode::Auto, false).is_err(), "{title}");
             let layer = self::layer("a/b.raw", json!({"org.cncf.model.filepath": title}));
-            assert!(action(&manifest(), &layer, Compression::None).is_err(), "{title}");
+            assert!(act(&layer, LayerMode::Auto, false).is_err(), "{title}");
         }
+    }
+
+    #[test]
+    fn a_mode_decides_whatever_the_layer_says() {
+        let chart = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+        let oras = layer("x/y", json!({TITLE: "gen", UNPACK: "true"}));
+        let bundle = layer("x.tar+gzip/y", json!({TITLE: "bundle.tar.gz"}));
+        let rows = [
+            (&oras, LayerMode::Extract, Action::Extract(extract("gen"))),
+            (&bundle, LayerMode::Extract, Action::Extract(extract("."))),
+            (&bundle, LayerMode::Auto, Action::File(path("bundle.tar.gz"))),
+            (&oras, LayerMode::File, Action::File(path("gen"))),
+            (&layer("a/x.tar+gzip", json!({TITLE: "."})), LayerMode::File, Action::File(path("2d711642b726.tar.gz"))),
+            (&layer(chart, json!({})), LayerMode::File, Action::File(path("podinfo-6.0.0.tgz"))),
+            (&layer("archive/zip", json!({})), LayerMode::Extract, Action::Unzip(extract("."))),
+            (&layer("archive/zip", json!({})), LayerMode::Auto, Action::File(path("2d711642b726.zip"))),
+            (&layer("archive/zip", json!({TITLE: "m.zip"})), LayerMode::Auto, Action::File(path("m.zip"))),
+        ];
+        for (layer, mode, want) in rows {
+            assert_eq!(act(layer, mode, false).unwrap(), want, "{} {mode:?}", layer.media_type);
+        }
+        let image = layer("application/vnd.docker.image.rootfs.diff.tar.gzip", json!({}));
+        let want = Action::Extract(Extract { is_image: true, ..extract(".") });
+        assert_eq!(act(&image, LayerMode::Auto, true).unwrap(), want);
     }
 
     #[test]

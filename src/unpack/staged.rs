@@ -1,9 +1,10 @@
 //! A complete tree, ready to be published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
@@ -42,28 +43,31 @@ pub enum Node {
 /// stay inside, within every limit.
 #[derive(Debug)]
 pub struct Staged {
-    scratch: Scratch,
-    name: &'static str,
+    scratch: Arc<Scratch>,
+    name: String,
     nodes: BTreeMap<EntryPath, Node>,
 }
 
 impl Staged {
-    /// Makes the directory `sub_path` of `whole` in `scratch` the published tree. `nodes` is what is in it.
+    /// Makes the directory `sub_path` of `whole` in `scratch` the published tree. `nodes` is what is in it, of
+    /// which only that stays for which `keeps` is true, with the directories that it is in.
     pub(super) fn new(
-        scratch: Scratch,
-        whole: &'static str,
+        scratch: Arc<Scratch>,
+        whole: String,
         sub_path: &EntryPath,
         nodes: BTreeMap<EntryPath, Node>,
+        keeps: impl Fn(&EntryPath) -> bool,
     ) -> Result<Self, UnpackError> {
         let name = if sub_path.is_root() {
             whole
         } else {
-            let tree = storage::open_dir(scratch.dir(), whole)?;
+            let tree = storage::open_dir(scratch.dir(), &whole)?;
             rustix::fs::renameat(&tree, sub_path.as_str(), scratch.dir(), SELECTED)
                 .during(|| format!("select {sub_path}"))?;
-            SELECTED
+            SELECTED.to_owned()
         };
-        let dir = storage::open_dir(scratch.dir(), name)?;
+        let dir = storage::open_dir(scratch.dir(), &name)?;
+        let nodes = remove_others(&dir, nodes, keeps)?;
         for (path, node) in &nodes {
             if let Node::Link { target } = node {
                 check_link(&dir, path, target)?;
@@ -106,7 +110,7 @@ impl Staged {
 
     /// Reads one of its files.
     pub(crate) fn read(&self, path: &EntryPath, limit: u64) -> Result<Vec<u8>, StorageError> {
-        let tree = storage::open_dir(self.scratch.dir(), self.name)?;
+        let tree = storage::open_dir(self.scratch.dir(), &self.name)?;
         let file = storage::open_file(tree.as_fd(), path.as_str())?;
         let mut bytes = Vec::new();
         let failed = |error| StorageError::from_io(format!("read {path}"), &error);
@@ -120,9 +124,9 @@ impl Staged {
         use rustix::io::Errno;
         let (scratch, dir) = (self.scratch.dir(), dir.as_fd());
         // The plain call never replaces a directory that has something in it, on any filesystem.
-        match rustix::fs::renameat(scratch, self.name, dir, name) {
+        match rustix::fs::renameat(scratch, self.name.as_str(), dir, name) {
             Err(Errno::NOTEMPTY | Errno::EXIST) if replace => {
-                rustix::fs::renameat_with(scratch, self.name, dir, name, rustix::fs::RenameFlags::EXCHANGE)
+                rustix::fs::renameat_with(scratch, self.name.as_str(), dir, name, rustix::fs::RenameFlags::EXCHANGE)
             }
             result => result,
         }
@@ -130,7 +134,7 @@ impl Staged {
 
     /// Sets the mode of the tree's own directory.
     pub(crate) fn set_mode(&self, mode: Mode) -> Result<(), StorageError> {
-        let tree = storage::open_dir(self.scratch.dir(), self.name)?;
+        let tree = storage::open_dir(self.scratch.dir(), &self.name)?;
         rustix::fs::fchmod(&tree, mode).during(|| "set the mode of the tree".to_owned())?;
         storage::sync(tree.as_fd(), "the tree")
     }
@@ -139,12 +143,33 @@ impl Staged {
     pub(crate) fn move_to(&self, dir: impl AsFd, name: &str) -> Result<(), rustix::io::Errno> {
         use rustix::fs::{RenameFlags, renameat, renameat_with};
         use rustix::io::Errno;
-        match renameat_with(self.scratch.dir(), self.name, dir.as_fd(), name, RenameFlags::NOREPLACE) {
+        match renameat_with(self.scratch.dir(), self.name.as_str(), dir.as_fd(), name, RenameFlags::NOREPLACE) {
             // NFS knows no flags. Without them a directory replaces an empty one at most.
-            Err(Errno::INVAL | Errno::NOSYS) => renameat(self.scratch.dir(), self.name, dir.as_fd(), name),
+            Err(Errno::INVAL | Errno::NOSYS) => renameat(self.scratch.dir(), self.name.as_str(), dir.as_fd(), name),
             result => result,
         }
     }
+}
+
+/// Removes what is not wanted, and what is left of `nodes` then.
+fn remove_others(
+    dir: &OwnedFd,
+    nodes: BTreeMap<EntryPath, Node>,
+    keeps: impl Fn(&EntryPath) -> bool,
+) -> Result<BTreeMap<EntryPath, Node>, StorageError> {
+    let (mut left, mut wanted) = (BTreeMap::new(), HashSet::new());
+    // From the back: what is in a directory comes before it.
+    for (path, node) in nodes.into_iter().rev() {
+        let Some((parent, name)) = path.split() else { continue };
+        if keeps(&path) || wanted.contains(&path) {
+            wanted.insert(parent);
+            left.insert(path, node);
+        } else {
+            let parent = if parent.is_root() { None } else { Some(storage::open_dir(dir.as_fd(), parent.as_str())?) };
+            storage::remove_tree(parent.as_ref().unwrap_or(dir), name)?;
+        }
+    }
+    Ok(left)
 }
 
 /// Follows a link as a reader would, with the kernel holding it inside the tree. A link to nothing

@@ -7,62 +7,60 @@ use std::io::{self, Read};
 
 use tar::{Archive, Entry, EntryType};
 
-use super::decoder::{Compression, Decoder, LimitReached, fill, limit_for, rest_is_zeros};
 use super::extension::Extensions;
 use super::layer::Extract;
-use super::path::{EntryPath, link_target};
-use super::tree::Tree;
-use super::{Stop, UnpackError};
+use super::path::{EntryPath, Meaning, link_target};
+use super::tree::LayerTree;
+use super::{Dropped, UnpackError};
 use crate::oci::Hasher;
 
-/// Extracts a tar into the tree, to the archive's very end.
+/// Bytes of a block, which everything in a tar is a multiple of.
+const BLOCK: usize = 512;
+/// Bits of a mode that are not applied: setuid, setgid, sticky.
+const SPECIAL_BITS: u32 = 0o7000;
+
+/// Extracts a tar into the tree, to the very end of `decoded`. `broken` names what is being read.
 pub(super) fn extract(
-    tree: &mut Tree,
-    blob: impl Read,
-    compression: Compression,
+    tree: &mut LayerTree,
+    decoded: impl Read,
     how: &Extract,
-    layer: &str,
-    stop: &Stop,
-) -> Result<(), UnpackError> {
-    let limits = tree.limits();
-    let limit = limit_for(limits.extracted_bytes, limits.entries);
-    let broken = |error: io::Error| {
-        if stop.is_cancelled() { UnpackError::Stopped } else { broken(layer, limits.extracted_bytes, &error) }
-    };
-    let decoder = Decoder::new(blob, compression, limit, how.content_digest.is_some(), stop.clone()).map_err(broken)?;
-    let mut archive = Archive::new(decoder);
-    let mut extensions = Extensions::default();
+    broken: &impl Fn(io::Error) -> UnpackError,
+) -> Result<Dropped, UnpackError> {
+    let refuse = |problem: &str| broken(io::Error::other(problem.to_owned()));
+    let hasher = how.content_digest.is_some().then(Hasher::default);
+    let mut archive = Archive::new(Blocks { inner: decoded, hasher, at_end: false });
+    let (mut extensions, mut dropped) = (Extensions::default(), Dropped::default());
     for entry in archive.entries().map_err(broken)?.raw(true) {
         let mut entry = entry.map_err(broken)?;
-        if !extensions.take_in(&mut entry, &broken)? {
-            extract_entry(tree, entry, &std::mem::take(&mut extensions), how, &broken)?;
+        if !extensions.take_in(&mut entry, tree.limits().header_bytes, broken)? {
+            let extensions = std::mem::take(&mut extensions);
+            dropped.count(&entry, &extensions);
+            extract_entry(tree, entry, &extensions, how, broken)?;
         }
     }
     if extensions.is_pending() {
-        let problem = "it ends behind an extended header".to_owned();
-        return Err(UnpackError::Archive { layer: layer.to_owned(), problem });
+        return Err(refuse("it ends behind an extended header"));
     }
-    let mut decoder = archive.into_inner();
-    if !rest_is_zeros(&mut decoder).map_err(broken)? {
-        let problem = "there is data behind the end of the archive".to_owned();
-        return Err(UnpackError::Archive { layer: layer.to_owned(), problem });
+    let mut blocks = archive.into_inner();
+    if blocks.at_end {
+        return Err(refuse("it ends without an end marker, so something may be missing"));
     }
-    let digest = decoder.into_hasher().map(Hasher::finish);
-    if how.content_digest.is_some() && how.content_digest != digest {
-        return Err(UnpackError::ContentDigest { layer: layer.to_owned() });
+    if !rest_is_zeros(&mut blocks).map_err(broken)? {
+        return Err(refuse("there is data behind the end of the archive"));
     }
-    Ok(())
+    match blocks.hasher.map(Hasher::finish) {
+        digest if digest == how.content_digest => Ok(dropped),
+        _ => Err(UnpackError::ContentDigest { layer: how.layer.clone() }),
+    }
 }
 
-/// True where the decompressed bytes start with a tar header, or with the end of an empty tar.
-pub(super) fn is_tar(blob: impl Read, compression: Compression) -> io::Result<bool> {
-    let mut decoder = Decoder::new(blob, compression, 1 << 20, false, Stop::new())?;
+/// True where the bytes start with a tar header, or with the end of an empty tar.
+pub(super) fn is_tar(start: &[u8]) -> bool {
     let mut header = tar::Header::new_old();
-    if fill(&mut decoder, header.as_mut_bytes())? != header.as_bytes().len() {
-        return Ok(false);
-    }
-    let zeros = header.as_bytes().iter().all(|byte| *byte == 0);
-    Ok(zeros || header.cksum().is_ok_and(|sum| sum == checksum(header.as_bytes())))
+    let Some(block) = start.get(..BLOCK) else { return false };
+    header.as_mut_bytes().copy_from_slice(block);
+    let zeros = block.iter().all(|byte| *byte == 0);
+    zeros || header.cksum().is_ok_and(|sum| sum == checksum(block))
 }
 
 /// The sum of a header's bytes with its own checksum field taken as spaces (POSIX pax, "ustar Interchange Format").
@@ -76,7 +74,7 @@ fn checksum(header: &[u8]) -> u32 {
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds that are not named are those that are refused")]
 fn extract_entry<R: Read>(
-    tree: &mut Tree,
+    tree: &mut LayerTree,
     mut entry: Entry<'_, R>,
     extensions: &Extensions,
     how: &Extract,
@@ -85,18 +83,35 @@ fn extract_entry<R: Read>(
     let kind = entry.header().entry_type();
     let raw = extensions.path(&entry);
     let named = EntryPath::parse(&raw).map_err(|problem| UnpackError::name(&raw, problem))?;
-    let path = place(&named, how)?;
+    let path = how.place(&named)?;
+    let refuse = |problem: String| Err(UnpackError::entry(&named, problem));
     let size = entry.size();
     if extensions.disagrees_on_size(size) {
-        return Err(UnpackError::entry(&named, "has two different sizes"));
+        return refuse("has two different sizes".to_owned());
+    }
+    // Programs differ in whether they skip it.
+    let is_file = matches!(kind, EntryType::Regular | EntryType::Continuous);
+    if size > 0 && (!is_file || raw.ends_with(b"/")) {
+        return refuse(format!("is {}, and has content", kind_name(kind)));
+    }
+    if how.is_image {
+        match path.in_image().map_err(|problem| UnpackError::name(&raw, problem))? {
+            Meaning::Entry => {}
+            Meaning::Whiteout(_) | Meaning::Opaque(_) if size > 0 || !is_file => {
+                return refuse("is a whiteout, and not an empty file".to_owned());
+            }
+            Meaning::Whiteout(hidden) => return tree.hide(hidden),
+            Meaning::Opaque(directory) => return tree.hide_all_in(directory),
+        }
     }
     match kind {
         EntryType::Directory => tree.add_directory(&path),
         // How a directory was written before there was a kind for it, and is still read by others.
-        EntryType::Regular if raw.ends_with(b"/") && size == 0 => tree.add_directory(&path),
+        EntryType::Regular if raw.ends_with(b"/") => tree.add_directory(&path),
         EntryType::Regular | EntryType::Continuous => {
-            let executable = entry.header().mode().map_err(broken)? & 0o111 != 0;
-            tree.add_file(&path, executable, size, &mut entry, broken)
+            let mode = entry.header().mode();
+            let mode = mode.map_err(|_| UnpackError::entry(&named, "has a mode that is no number"))?;
+            tree.add_file(&path, mode & 0o111 != 0, size, &mut entry, broken)
         }
         EntryType::Symlink => {
             let target = extensions.link(&entry);
@@ -108,37 +123,67 @@ fn extract_entry<R: Read>(
             let target = extensions.link(&entry);
             let target = EntryPath::parse(&target)
                 .map_err(|problem| UnpackError::entry(&named, format!("is a hard link whose target {problem}")))?;
-            tree.add_copy(&path, &place(&target, how)?)
+            tree.add_copy(&path, &how.place(&target)?)
         }
-        _ => Err(UnpackError::entry(&named, format!("is {}, which is refused", kind_name(kind)))),
+        _ => refuse(format!("is {}, which is refused", kind_name(kind))),
     }
 }
 
-/// Where in the tree a name goes: every name must be below the layer's title.
-fn place(named: &EntryPath, how: &Extract) -> Result<EntryPath, UnpackError> {
-    if named.strip_prefix(&how.title).is_some() {
-        return Ok(named.clone());
-    }
-    Err(UnpackError::entry(named, format!("is outside of the layer's title {:?}", how.title.to_string())))
-}
-
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other kind is unknown to POSIX and to us")]
 fn kind_name(kind: EntryType) -> &'static str {
-    if kind.is_character_special() || kind.is_block_special() {
-        "a device"
-    } else if kind.is_fifo() {
-        "a FIFO"
-    } else if kind.is_gnu_sparse() {
-        "a sparse file"
-    } else {
-        "of an unknown kind"
+    match kind {
+        EntryType::Regular | EntryType::Continuous | EntryType::Directory => "a directory",
+        EntryType::Symlink => "a symbolic link",
+        EntryType::Link => "a hard link",
+        EntryType::Block | EntryType::Char => "a device",
+        EntryType::Fifo => "a FIFO",
+        EntryType::GNUSparse => "a sparse file",
+        _ => "of an unknown kind",
     }
 }
 
-/// Tells a reached limit from a broken archive.
-fn broken(layer: &str, limit: u64, error: &io::Error) -> UnpackError {
-    // The tar reader wraps an error in one of its own that shows only in its text.
-    if error.to_string().contains(&LimitReached.to_string()) {
-        return UnpackError::Limit { what: "bytes", limit, flag: "--max-extracted-bytes" };
+impl Dropped {
+    /// What an unreadable field says is judged where it matters.
+    fn count<R: Read>(&mut self, entry: &Entry<'_, R>, extensions: &Extensions) {
+        let header = entry.header();
+        let is_somebody = header.uid().is_ok_and(|uid| uid != 0) || header.gid().is_ok_and(|gid| gid != 0);
+        self.owners += u64::from(is_somebody);
+        self.special_bits += u64::from(header.mode().is_ok_and(|mode| mode & SPECIAL_BITS != 0));
+        self.attributes += extensions.attributes;
     }
-    UnpackError::Archive { layer: layer.to_owned(), problem: error.to_string() }
+}
+
+/// What the tar reader reads, hashed on demand.
+struct Blocks<R> {
+    inner: R,
+    hasher: Option<Hasher>,
+    /// Nothing came any more. The tar reader stops at an end marker before that, or else here.
+    at_end: bool,
+}
+
+impl<R: Read> Read for Blocks<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        let bytes = buffer.get(..read).unwrap_or_default();
+        self.at_end = read == 0;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
+        Ok(read)
+    }
+}
+
+/// Reads to the end; false where anything but zeros comes.
+fn rest_is_zeros(reader: &mut impl Read) -> io::Result<bool> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = reader.read(&mut buffer)?;
+        let bytes = buffer.get(..read).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+    }
 }

@@ -1,19 +1,24 @@
 //! Archives, good and hostile, through the same function that a pass uses.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
+use tempfile::TempDir;
 
 use super::path::EntryPath;
 use super::staged::{Node, Staged};
-use super::{Stop, UnpackError, into_tree};
+use super::{Stop, UnpackError, Unpacker};
 use crate::blob::VerifiedBlob;
 use crate::oci::{Descriptor, Digest, Manifest, media_type};
-use crate::request::Limits;
+use crate::request::{FileFilter, FileSelection, Limits, Unpacking};
 use crate::storage::Volume;
+
+mod layers;
+mod zips;
 
 /// A tar header written by hand: the builder of the crate refuses what must be tested.
 fn entry(tar: &mut Vec<u8>, name: &str, kind: EntryType, link: &str, mode: u32, body: &[u8]) {
@@ -56,17 +61,52 @@ fn layer(bytes: &[u8], media_type: &str, annotations: &Value) -> VerifiedBlob {
     VerifiedBlob::for_test(bytes, descriptor)
 }
 
-fn unpack_layers(mut layers: Vec<VerifiedBlob>, sub_path: &str, limits: Limits) -> Result<Staged, UnpackError> {
-    let root = tempfile::tempdir().unwrap();
+/// How an artifact is unpacked.
+#[derive(Default)]
+struct How {
+    is_image: bool,
+    unpacking: Unpacking,
+    files: FileSelection,
+    limits: Limits,
+}
+
+fn unpack_as(layers: Vec<VerifiedBlob>, how: &How) -> Result<Staged, UnpackError> {
+    unpack_in(&tempfile::tempdir().unwrap(), layers, how)
+}
+
+/// The same where the files are looked at afterwards.
+fn unpack_in(root: &TempDir, layers: Vec<VerifiedBlob>, how: &How) -> Result<Staged, UnpackError> {
     let volume = Volume::open(root.path()).unwrap();
+    let scratch = Arc::new(volume.scratch().unwrap());
+    let unpacker = Unpacker::new(scratch, manifest(), how.is_image, how.unpacking, &how.limits, Stop::new());
+    // In any order: the last one first.
+    let mut trees = Vec::new();
+    for (number, mut layer) in layers.into_iter().enumerate().rev() {
+        trees.insert(0, unpacker.layer(number, &mut layer)?.0);
+    }
+    unpacker.finish(trees, &how.files, &FileFilter::default())
+}
+
+fn unpack_layers(layers: Vec<VerifiedBlob>, sub_path: &str, limits: &Limits) -> Result<Staged, UnpackError> {
     let sub_path = EntryPath::parse(sub_path.as_bytes()).unwrap();
-    into_tree(volume.scratch().unwrap(), &manifest(), &mut layers, &limits, &Stop::new())?.finish(&sub_path)
+    unpack_as(
+        layers,
+        &How { files: FileSelection { sub_path, ..FileSelection::default() }, limits: *limits, ..How::default() },
+    )
+}
+
+fn limits_of(change: impl FnOnce(&mut Limits)) -> Limits {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    limits
 }
 
 fn manifest() -> Manifest {
+    let config = json!({"mediaType": media_type::OCI_EMPTY, "digest": Digest::of(b"{}"), "size": 2});
     Manifest {
         media_type: media_type::OCI_MANIFEST.to_owned(),
         artifact_type: String::new(),
+        config: serde_json::from_value(config).unwrap(),
         layers: Vec::new(),
         annotations: std::collections::BTreeMap::new(),
         platform_digest: None,
@@ -76,7 +116,7 @@ fn manifest() -> Manifest {
 const FLUX: &str = "application/vnd.cncf.flux.content.v1.tar+gzip";
 
 fn unpack(tar: Vec<u8>) -> Result<Staged, UnpackError> {
-    unpack_layers(vec![layer(&gzip(&finished(tar)), FLUX, &json!({}))], ".", Limits::default())
+    unpack_layers(vec![layer(&gzip(&finished(tar)), FLUX, &json!({}))], ".", &Limits::default())
 }
 
 fn paths(staged: &Staged) -> Vec<&str> {
@@ -174,10 +214,10 @@ fn a_link_that_only_a_sub_path_makes_lead_out_is_refused() {
         file(&mut tar, "rules/a.yaml", b"a");
         vec![layer(&gzip(&finished(tar)), FLUX, &json!({}))]
     };
-    assert!(unpack_layers(archive(), ".", Limits::default()).is_ok());
-    let error = unpack_layers(archive(), "rules", Limits::default()).unwrap_err();
+    assert!(unpack_layers(archive(), ".", &Limits::default()).is_ok());
+    let error = unpack_layers(archive(), "rules", &Limits::default()).unwrap_err();
     assert!(error.to_string().contains("leads outside"), "{error}");
-    let error = unpack_layers(archive(), "missing", Limits::default()).unwrap_err();
+    let error = unpack_layers(archive(), "missing", &Limits::default()).unwrap_err();
     assert_eq!(error.to_string(), "the artifact has no directory \"missing\"; at its top it has rules, shared");
 }
 
@@ -203,8 +243,8 @@ fn layers_may_repeat_a_file_but_not_change_it() {
         file(&mut tar, "d/same", body);
         layer(&finished(tar), "application/vnd.oci.image.layer.v1.tar", &json!({}))
     };
-    assert!(unpack_layers(vec![archive(b"1"), archive(b"1")], ".", Limits::default()).is_ok());
-    let error = unpack_layers(vec![archive(b"1"), archive(b"2")], ".", Limits::default()).unwrap_err();
+    assert!(unpack_layers(vec![archive(b"1"), archive(b"1")], ".", &Limits::default()).is_ok());
+    let error = unpack_layers(vec![archive(b"1"), archive(b"2")], ".", &Limits::default()).unwrap_err();
     assert!(matches!(error, UnpackError::Conflict(path) if path == "d/same"));
 }
 
@@ -219,7 +259,7 @@ fn titles_and_unpack_mean_what_oras_means_by_them() {
         let bytes = gzip(&finished(tar));
         layer(&bytes, "application/vnd.oci.image.layer.v1.tar+gzip", &json!({TITLE: title, UNPACK: "true"}))
     };
-    let unpack = |layers| unpack_layers(layers, ".", Limits::default());
+    let unpack = |layers| unpack_layers(layers, ".", &Limits::default());
     assert_eq!(paths(&unpack(vec![directory(".", ".")]).unwrap()), ["a"]);
     assert_eq!(paths(&unpack(vec![directory("gen", "gen")]).unwrap()), ["gen", "gen/a"]);
     assert_eq!(paths(&unpack(vec![directory("a/b/gen", "a/b/gen")]).unwrap()), ["a", "a/b", "a/b/gen", "a/b/gen/a"]);
@@ -241,7 +281,7 @@ fn the_digest_that_oras_notes_of_the_tar_is_checked() {
         let annotations = json!({
             "io.deis.oras.content.unpack": "true", "io.deis.oras.content.digest": digest.to_string(),
         });
-        unpack_layers(vec![layer(&gzip(&tar), FLUX, &annotations)], ".", Limits::default())
+        unpack_layers(vec![layer(&gzip(&tar), FLUX, &annotations)], ".", &Limits::default())
     };
     assert!(with_digest(&Digest::of(&tar)).is_ok());
     assert!(matches!(with_digest(&Digest::of(b"other")), Err(UnpackError::ContentDigest { .. })));
@@ -267,36 +307,64 @@ fn archives_that_are_broken_or_have_something_behind_them_are_refused() {
         ("bad CRC", bad_crc),
     ];
     for (label, bytes) in rows {
-        let result = unpack_layers(vec![layer(&bytes, FLUX, &json!({}))], ".", Limits::default());
+        let result = unpack_layers(vec![layer(&bytes, FLUX, &json!({}))], ".", &Limits::default());
         assert!(matches!(result, Err(UnpackError::Archive { .. } | UnpackError::Entry { .. })), "{label}: {result:?}");
     }
     let mut two_members = gzip(&finished(tar)[..700]);
     let mut rest = Vec::new();
     file(&mut rest, "a", &[b'a'; 5000]);
     two_members.extend(gzip(&finished(rest)[700..]));
-    let staged = unpack_layers(vec![layer(&two_members, FLUX, &json!({}))], ".", Limits::default()).unwrap();
+    let staged = unpack_layers(vec![layer(&two_members, FLUX, &json!({}))], ".", &Limits::default()).unwrap();
     assert_eq!(paths(&staged), ["a"], "several gzip members are one archive");
 }
 
+type Fill = fn(&mut Vec<u8>);
+
 #[test]
 fn limits_name_themselves_and_their_flag() {
-    let limits = Limits { extracted_bytes: 1000, entries: 5, depth: 3, ..Limits::default() };
+    let limits = limits_of(|limits| {
+        limits.extracted_bytes = limits.extracted_bytes.set(1000);
+        limits.file_bytes = limits.file_bytes.set(900);
+        limits.entries = limits.entries.set(5);
+        limits.depth = limits.depth.set(3);
+        limits.header_bytes = limits.header_bytes.set(200);
+    });
     let archive = |fill: &dyn Fn(&mut Vec<u8>)| {
         let mut tar = Vec::new();
         fill(&mut tar);
-        unpack_layers(vec![layer(&gzip(&finished(tar)), FLUX, &json!({}))], ".", limits).unwrap_err().to_string()
+        unpack_layers(vec![layer(&gzip(&finished(tar)), FLUX, &json!({}))], ".", &limits).unwrap_err().to_string()
     };
-    let bytes = archive(&|tar| file(tar, "big", &[0; 1001]));
-    assert!(bytes.contains("--max-extracted-bytes=1000"), "{bytes}");
-    let many = archive(&|tar| (0..6).for_each(|n| file(tar, &format!("f{n}"), b"")));
-    assert!(many.contains("--max-entries=5"), "{many}");
-    let deep = archive(&|tar| file(tar, "a/b/c/d", b""));
-    assert!(deep.contains("--max-depth=3"), "{deep}");
+    let long = |tar: &mut Vec<u8>, name: &str| {
+        entry(tar, "long", EntryType::GNULongName, "", 0o644, name.as_bytes());
+        file(tar, "short", b"");
+    };
+    let rows: [(Fill, &str); 5] = [
+        (
+            |tar| ["a", "b"].iter().for_each(|name| file(tar, name, &[0; 600])),
+            "\"b\": more than 1000 bytes in all files (--max-extracted-bytes=1000)",
+        ),
+        (|tar| file(tar, "big", &[0; 901]), "\"big\": more than 900 bytes in a file (--max-file-bytes=900)"),
+        (|tar| (0..6).for_each(|n| file(tar, &format!("f{n}"), b"")), "\"f5\": more than 5 entries (--max-entries=5)"),
+        (|tar| file(tar, "a/b/c/d", b""), "(--max-depth=3)"),
+        (|tar| entry(tar, "x", EntryType::XHeader, "", 0o644, &[b' '; 201]), "(--max-header-bytes=200)"),
+    ];
+    for (fill, want) in rows {
+        let said = archive(&fill);
+        assert!(said.contains(want), "{said}");
+    }
+    let mut tar = Vec::new();
+    long(&mut tar, &"n".repeat(256));
+    let said = unpack(tar).unwrap_err().to_string();
+    assert!(said.contains("more than 255 bytes in a name (--max-name-bytes=255)"), "{said}");
+    let mut tar = Vec::new();
+    long(&mut tar, &"n/".repeat(2049));
+    let said = unpack(tar).unwrap_err().to_string();
+    assert!(said.contains("--max-path-bytes=4096"), "{said}");
     // A header that promises little in front of a stream that never ends.
     let mut bomb = Vec::new();
     file(&mut bomb, "small", b"x");
     bomb.resize(40 << 20, 0);
-    let result = unpack_layers(vec![layer(&gzip(&bomb), FLUX, &json!({}))], ".", limits);
+    let result = unpack_layers(vec![layer(&gzip(&bomb), FLUX, &json!({}))], ".", &limits);
     assert!(matches!(result, Err(UnpackError::Limit { .. })), "{result:?}");
 }
 
@@ -326,7 +394,9 @@ fn extended_headers_that_we_would_misread_are_refused() {
         ("escape in a long name", EntryType::GNULongName, b"../ev\0"),
     ];
     for (label, kind, records) in rows {
-        assert!(matches!(pax(kind, records), Err(UnpackError::Entry { .. })), "{label}");
+        let result = pax(kind, records);
+        let is_refused = matches!(result, Err(UnpackError::Entry { .. } | UnpackError::Limit { .. }));
+        assert!(is_refused, "{label}: {result:?}");
     }
     let mut two = Vec::new();
     entry(&mut two, "pax", EntryType::XHeader, "", 0o644, b"10 path=b\n");
@@ -347,7 +417,7 @@ fn an_archive_of_another_program_comes_out() {
     header.set_mode(0o644);
     builder.append_data(&mut header, &long, b"x".as_slice()).unwrap();
     let tar = builder.into_inner().unwrap();
-    let staged = unpack_layers(vec![layer(&gzip(&tar), FLUX, &json!({}))], ".", Limits::default()).unwrap();
+    let staged = unpack_layers(vec![layer(&gzip(&tar), FLUX, &json!({}))], ".", &Limits::default()).unwrap();
     assert!(paths(&staged).contains(&long.as_str()), "GNU long name");
 }
 
@@ -369,11 +439,13 @@ fn a_pass_that_is_given_up_stops_in_the_middle_of_a_file() {
     let volume = Volume::open(root.path()).unwrap();
     let mut tar = Vec::new();
     file(&mut tar, "a", &[0; 5000]);
-    let mut layers = vec![layer(&gzip(&finished(tar)), FLUX, &json!({}))];
+    let mut layer = layer(&gzip(&finished(tar)), FLUX, &json!({}));
     let stop = Stop::new();
     stop.cancel();
     let scratch = volume.scratch().unwrap();
-    let result = into_tree(scratch, &manifest(), &mut layers, &Limits::default(), &stop);
+    let how = How::default();
+    let unpacker = Unpacker::new(Arc::new(scratch), manifest(), false, how.unpacking, &how.limits, stop);
+    let result = unpacker.layer(0, &mut layer);
     assert!(matches!(result, Err(UnpackError::Stopped)), "{result:?}");
 }
 
@@ -385,7 +457,7 @@ fn zstd_is_read_in_frames_and_inside_its_window() {
     let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
     let skippable = [0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4];
     let (first, second) = tar.split_at(50_000);
-    let unpack = |bytes: &[u8]| unpack_layers(vec![layer(bytes, FLUX, &json!({}))], ".", Limits::default());
+    let unpack = |bytes: &[u8]| unpack_layers(vec![layer(bytes, FLUX, &json!({}))], ".", &Limits::default());
     let good = [
         ("one frame", zstd(&tar)),
         ("two frames", [zstd(first), zstd(second)].concat()),
@@ -401,18 +473,34 @@ fn zstd_is_read_in_frames_and_inside_its_window() {
     let bad = [
         ("cut off", whole[..whole.len() - 3].to_vec()),
         ("something behind", [whole.as_slice(), b"x"].concat()),
-        ("a wide window", wide.finish().unwrap()),
         ("nothing inside", vec![0x28, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0]),
     ];
     for (label, bytes) in bad {
         assert!(matches!(unpack(&bytes), Err(UnpackError::Archive { .. })), "{label}: {:?}", unpack(&bytes));
+    }
+    let said = unpack(&wide.finish().unwrap()).unwrap_err().to_string();
+    assert!(said.contains("--max-zstd-window=134217728"), "{said}");
+}
+
+#[test]
+fn a_layer_that_becomes_too_many_times_its_size_is_refused() {
+    let mut tar = Vec::new();
+    file(&mut tar, "zeros", &vec![0; 30 << 20]);
+    let tar = finished(tar);
+    let mut best = GzEncoder::new(Vec::new(), Compression::best());
+    best.write_all(&tar).unwrap();
+    for bytes in [best.finish().unwrap(), zstd::encode_all(tar.as_slice(), 3).unwrap()] {
+        let unpack = |limits| unpack_layers(vec![layer(&bytes, FLUX, &json!({}))], ".", &limits);
+        let said = unpack(Limits::default()).unwrap_err().to_string();
+        assert!(said.contains("more than 200 bytes for each byte of the layer (--max-ratio=200)"), "{said}");
+        assert!(unpack(limits_of(|limits| limits.ratio = limits.ratio.set(100_000))).is_ok());
     }
 }
 
 #[test]
 fn other_compressions_are_named_where_an_archive_is_meant() {
     let xz = [0xfd, b'7', b'z', b'X', b'Z', 0, 0, 0];
-    let result = unpack_layers(vec![layer(&xz, FLUX, &json!({}))], ".", Limits::default());
-    assert!(matches!(result, Err(UnpackError::Unsupported { format: "xz", .. })), "{result:?}");
-    assert!(unpack_layers(vec![layer(&xz, "application/x-xz", &json!({}))], ".", Limits::default()).is_ok());
+    let result = unpack_layers(vec![layer(&xz, FLUX, &json!({}))], ".", &Limits::default());
+    assert!(matches!(result, Err(UnpackError::Unsupported { format: "compressed by xz", .. })), "{result:?}");
+    assert!(unpack_layers(vec![layer(&xz, "application/x-xz", &json!({}))], ".", &Limits::default()).is_ok());
 }

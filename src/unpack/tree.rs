@@ -1,62 +1,88 @@
-//! The tree being made: what is in it, what may still come, and that it stays inside.
+//! One layer's tree: what is in it, what may still come, and that it stays inside.
 
-use std::collections::hash_map::{Entry as Slot, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::Mode;
 
 use super::UnpackError;
-use super::path::EntryPath;
-use super::staged::{Node, Staged};
+use super::budget::Budget;
+use super::path::{EntryPath, PathError};
+use super::staged::Node;
+use crate::api::spec::Symlinks;
 use crate::oci::{Digest, Hasher};
 use crate::request::Limits;
 use crate::storage::{self, During, Scratch, StorageError};
 
-/// Directory of the tree in its scratch.
-const TREE: &str = "tree";
 /// Copy buffer.
 const BUFFER: usize = 128 * 1024;
 
-/// A tree while layers are added to it. Not yet durable, its links not yet followed.
+/// A tree while its one layer is added to it. Not yet durable, its links not yet followed.
 #[derive(Debug)]
-pub struct Tree {
-    scratch: Scratch,
-    dir: OwnedFd,
-    limits: Limits,
-    /// Number of the layer being added, so that a path's owner is known.
-    layer: usize,
-    nodes: HashMap<EntryPath, (Node, usize)>,
-    /// Folded spelling of each path → the path.
-    folded: HashMap<String, EntryPath>,
-    bytes: u64,
+pub struct LayerTree {
+    pub(super) scratch: Arc<Scratch>,
+    /// Its directory in the scratch.
+    pub(super) name: String,
+    pub(super) dir: OwnedFd,
+    pub(super) nodes: Nodes,
+    /// Directories that no entry has named, only what is in them.
+    pub(super) implied: HashSet<EntryPath>,
+    /// What it hides of the layers before it, where it is one of a container image.
+    pub(super) hidden: Vec<Hidden>,
+    /// Hard links to files of layers before it, and the files.
+    pub(super) borrowed: BTreeMap<EntryPath, EntryPath>,
+    budget: Arc<Budget>,
+    rules: Rules,
     /// Most entries of an archive have the parent of the one before.
     last_parent: Option<(EntryPath, OwnedFd)>,
     buffer: Vec<u8>,
 }
 
-impl Tree {
-    pub(super) fn create(scratch: Scratch, limits: Limits) -> Result<Self, UnpackError> {
-        let dir = storage::make_dir(scratch.dir(), TREE, Mode::from_raw_mode(0o755))?;
+/// What may be in a layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) symlinks: Symlinks,
+    /// It is one of a container image.
+    pub(super) is_image: bool,
+}
+
+/// What a layer of a container image hides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hidden {
+    /// A path with everything below it.
+    Path(EntryPath),
+    /// Everything below a directory.
+    Inside(EntryPath),
+}
+
+impl LayerTree {
+    /// Makes the directory `name` in `scratch`, which it fills.
+    pub(super) fn create(
+        scratch: Arc<Scratch>,
+        name: String,
+        budget: Arc<Budget>,
+        rules: Rules,
+    ) -> Result<Self, UnpackError> {
+        let dir = storage::make_dir(scratch.dir(), &name, Mode::from_raw_mode(0o755))?;
         Ok(Self {
             scratch,
+            name,
             dir,
-            limits,
-            layer: 0,
-            nodes: HashMap::new(),
-            folded: HashMap::new(),
-            bytes: 0,
+            nodes: Nodes::default(),
+            implied: HashSet::new(),
+            hidden: Vec::new(),
+            borrowed: BTreeMap::new(),
+            budget,
+            rules,
             last_parent: None,
-            buffer: vec![0; BUFFER],
+            buffer: Vec::new(),
         })
     }
 
-    pub(super) fn limits(&self) -> Limits {
-        self.limits
-    }
-
-    pub(super) fn next_layer(&mut self) {
-        self.layer += 1;
+    pub(super) fn limits(&self) -> &Limits {
+        &self.budget.limits
     }
 
     /// Adds a directory and those above it. One that is there already is no conflict.
@@ -65,17 +91,19 @@ impl Tree {
             return Ok(());
         }
         match self.nodes.get(path) {
-            Some((Node::Directory, _)) => Ok(()),
-            Some(_) => Err(UnpackError::entry(path, "is a directory here and something else before")),
-            None => {
-                let parent = self.parent(path)?;
-                let (_, name) = path.split().ok_or_else(|| UnpackError::entry(path, "names no directory"))?;
-                self.claim(path, Node::Directory)?;
-                storage::make_dir(&parent, name, Mode::from_raw_mode(0o755))?;
-                self.last_parent = None;
-                Ok(())
+            Some(Node::Directory) => {
+                self.implied.remove(path);
+                return Ok(());
             }
+            Some(_) => return Err(UnpackError::entry(path, "is a directory here and something else before")),
+            None => {}
         }
+        let (parent, name) = self.parent(path)?;
+        self.claim(path)?;
+        storage::make_dir(&parent, name, Mode::from_raw_mode(0o755))?;
+        self.nodes.insert(path.clone(), Node::Directory);
+        self.keep_parent(path, parent);
+        Ok(())
     }
 
     /// Adds a file of exactly `size` bytes. `broken` names what is being read when reading fails.
@@ -87,91 +115,97 @@ impl Tree {
         reader: &mut impl Read,
         broken: &impl Fn(io::Error) -> UnpackError,
     ) -> Result<(), UnpackError> {
-        self.reserve(size)?;
-        if self.nodes.contains_key(path) {
-            return self.compare_file(path, executable, size, reader, broken);
-        }
+        self.budget.file(path, size)?;
+        self.refuse_second(path)?;
         let mode = Mode::from_raw_mode(if executable { 0o755 } else { 0o644 });
-        let parent = self.parent(path)?;
-        let (_, name) = path.split().ok_or_else(|| UnpackError::entry(path, "names no file"))?;
-        self.check_free(path)?;
+        let (parent, name) = self.parent(path)?;
+        self.claim(path)?;
         let mut file = storage::create_file(parent.as_fd(), name, mode)?;
-        let digest = self.copy(path, size, reader, Some(&mut file), broken)?;
+        let digest = self.copy(path, size, reader, &mut file, broken)?;
         self.keep_parent(path, parent);
-        self.claim(path, Node::File { size, executable, digest })
+        self.nodes.insert(path.clone(), Node::File { size, executable, digest });
+        Ok(())
     }
 
     /// Adds a symbolic link whose target was checked by its words.
     pub(super) fn add_link(&mut self, path: &EntryPath, target: &str) -> Result<(), UnpackError> {
-        let node = Node::Link { target: target.to_owned() };
-        match self.nodes.get(path) {
-            Some((before, layer)) if *before == node && *layer != self.layer => return Ok(()),
-            Some((_, layer)) => return Err(self.twice(path, *layer)),
-            None => {}
+        if self.rules.symlinks == Symlinks::Reject {
+            return Err(UnpackError::entry(path, "is a symbolic link, which spec.files.symlinks: Reject refuses"));
         }
-        let parent = self.parent(path)?;
-        let (_, name) = path.split().ok_or_else(|| UnpackError::entry(path, "is a link in place of the root"))?;
-        self.claim(path, node)?;
+        self.refuse_second(path)?;
+        let (parent, name) = self.parent(path)?;
+        self.claim(path)?;
         rustix::fs::symlinkat(target, &parent, name).during(|| format!("create link {path}"))?;
+        self.nodes.insert(path.clone(), Node::Link { target: target.to_owned() });
+        self.keep_parent(path, parent);
         Ok(())
     }
 
     /// Adds what an archive calls a hard link: a copy of a file that came before.
     pub(super) fn add_copy(&mut self, path: &EntryPath, of: &EntryPath) -> Result<(), UnpackError> {
-        let Some((Node::File { size, executable, .. }, _)) = self.nodes.get(of) else {
-            return Err(UnpackError::entry(
+        match self.nodes.get(of) {
+            Some(Node::File { size, executable, .. }) => {
+                let (size, executable) = (*size, *executable);
+                let mut file = storage::open_file(self.dir.as_fd(), of.as_str())?;
+                let broken = |error| StorageError::from_io(format!("read {of}"), &error).into();
+                self.add_file(path, executable, size, &mut file, &broken)
+            }
+            // Perhaps of a layer before this one.
+            None if self.rules.is_image => {
+                self.refuse_second(path)?;
+                self.budget.path(path)?;
+                self.claim(path)?;
+                self.borrowed.insert(path.clone(), of.clone());
+                Ok(())
+            }
+            Some(Node::Directory | Node::Link { .. }) | None => Err(UnpackError::entry(
                 path,
                 format!("is a hard link to {:?}, which is no file before it", of.as_str()),
-            ));
-        };
-        let (size, executable) = (*size, *executable);
-        let mut file = storage::open_file(self.dir.as_fd(), of.as_str())?;
-        let broken = |error| StorageError::from_io(format!("read {of}"), &error).into();
-        self.add_file(path, executable, size, &mut file, &broken)
+            )),
+        }
     }
 
-    /// Keeps what is under `sub_path`, checks every link against the kernel, and makes all durable.
-    pub fn finish(self, sub_path: &EntryPath) -> Result<Staged, UnpackError> {
-        if !sub_path.is_root() && !matches!(self.nodes.get(sub_path), Some((Node::Directory, _))) {
-            return Err(self.no_sub_path(sub_path));
-        }
-        let below = |path: EntryPath| path.strip_prefix(sub_path).filter(|path| !path.is_root());
-        let nodes = self.nodes.into_iter().filter_map(|(path, (node, _))| Some((below(path)?, node))).collect();
-        Staged::new(self.scratch, TREE, sub_path, nodes)
-    }
-
-    /// Counts an entry and its bytes against the limits.
-    fn reserve(&mut self, size: u64) -> Result<(), UnpackError> {
-        self.bytes = self.bytes.saturating_add(size);
-        let limit = self.limits.extracted_bytes;
-        if self.bytes > limit {
-            return Err(UnpackError::Limit { what: "bytes", limit, flag: "--max-extracted-bytes" });
-        }
+    /// Hides a path of the layers before.
+    pub(super) fn hide(&mut self, path: EntryPath) -> Result<(), UnpackError> {
+        self.budget.path(&path)?;
+        self.budget.entry(&path)?;
+        self.hidden.push(Hidden::Path(path));
         Ok(())
     }
 
-    /// The directory that `path` goes into; made, with those above it, where no entry has named it.
-    fn parent(&mut self, path: &EntryPath) -> Result<OwnedFd, UnpackError> {
-        if path.depth() > self.limits.depth {
-            let limit = self.limits.depth as u64;
-            return Err(UnpackError::Limit { what: "directories inside each other", limit, flag: "--max-depth" });
-        }
-        let (parent, _) = path.split().ok_or_else(|| UnpackError::entry(path, "is the root itself"))?;
-        if let Some((kept, _)) = &self.last_parent
-            && *kept == parent
-            && let Some((_, handle)) = self.last_parent.take()
+    /// Hides everything that the layers before have in a directory.
+    pub(super) fn hide_all_in(&mut self, directory: EntryPath) -> Result<(), UnpackError> {
+        self.budget.path(&directory)?;
+        self.budget.entry(&directory)?;
+        self.hidden.push(Hidden::Inside(directory));
+        Ok(())
+    }
+
+    /// The directory that `path` goes into, made with those above it where no entry has named it, and
+    /// the name that it has there.
+    fn parent<'a>(&mut self, path: &'a EntryPath) -> Result<(OwnedFd, &'a str), UnpackError> {
+        // First of all: below, one call is made for each of its directories.
+        self.budget.path(path)?;
+        let (parent, name) =
+            path.split().ok_or_else(|| UnpackError::entry(path, "is the root itself, and no directory"))?;
+        if let Some((kept, handle)) = self.last_parent.take()
+            && kept == parent
         {
-            return Ok(handle);
+            return Ok((handle, name));
         }
         if parent.is_root() {
-            return Ok(self.dir.try_clone().map_err(|error| StorageError::from_io("duplicate a handle", &error))?);
+            let dir = self.dir.try_clone().map_err(|error| StorageError::from_io("duplicate a handle", &error))?;
+            return Ok((dir, name));
         }
         match self.nodes.get(&parent) {
-            Some((Node::Directory, _)) => {}
+            Some(Node::Directory) => {}
             Some(_) => return Err(UnpackError::entry(path, "is below something that is not a directory")),
-            None => self.add_directory(&parent)?,
+            None => {
+                self.add_directory(&parent)?;
+                self.implied.insert(parent.clone());
+            }
         }
-        Ok(storage::open_dir(self.dir.as_fd(), parent.as_str())?)
+        Ok((storage::open_dir(self.dir.as_fd(), parent.as_str())?, name))
     }
 
     fn keep_parent(&mut self, path: &EntryPath, handle: OwnedFd) {
@@ -180,61 +214,37 @@ impl Tree {
         }
     }
 
-    /// Records a path, which must be new in every spelling.
-    fn claim(&mut self, path: &EntryPath, node: Node) -> Result<(), UnpackError> {
-        if self.nodes.len() as u64 >= self.limits.entries {
-            return Err(UnpackError::Limit { what: "entries", limit: self.limits.entries, flag: "--max-entries" });
+    /// Forgets the kept handle: its directory may be gone.
+    pub(super) fn forget_parent(&mut self) {
+        self.last_parent = None;
+    }
+
+    /// Counts a path that is about to be made. It must be new in every spelling.
+    fn claim(&mut self, path: &EntryPath) -> Result<(), UnpackError> {
+        if path.has_whiteout() {
+            return Err(UnpackError::entry(path, PathError::Whiteout.to_string()));
         }
-        self.check_free(path)?;
-        self.folded.insert(path.folded(), path.clone());
-        self.nodes.insert(path.clone(), (node, self.layer));
+        self.budget.entry(path)?;
+        self.nodes.check(path)
+    }
+
+    fn refuse_second(&self, path: &EntryPath) -> Result<(), UnpackError> {
+        if self.nodes.get(path).is_some() || self.borrowed.contains_key(path) {
+            return Err(UnpackError::entry(path, "is there twice"));
+        }
         Ok(())
     }
 
-    fn check_free(&mut self, path: &EntryPath) -> Result<(), UnpackError> {
-        match self.folded.entry(path.folded()) {
-            Slot::Occupied(taken) if taken.get() != path => {
-                let problem = format!("differs from {:?} only in case or Unicode form", taken.get().as_str());
-                Err(UnpackError::entry(path, problem))
-            }
-            Slot::Occupied(_) | Slot::Vacant(_) => Ok(()),
-        }
-    }
-
-    /// A second layer may repeat a file. It may not change it.
-    fn compare_file(
-        &mut self,
-        path: &EntryPath,
-        executable: bool,
-        size: u64,
-        reader: &mut impl Read,
-        broken: &impl Fn(io::Error) -> UnpackError,
-    ) -> Result<(), UnpackError> {
-        let Some((before, layer)) = self.nodes.get(path).cloned() else { return Ok(()) };
-        if layer == self.layer {
-            return Err(self.twice(path, layer));
-        }
-        let digest = self.copy(path, size, reader, None, broken)?;
-        if before == (Node::File { size, executable, digest }) { Ok(()) } else { Err(self.twice(path, layer)) }
-    }
-
-    fn twice(&self, path: &EntryPath, layer: usize) -> UnpackError {
-        if layer == self.layer {
-            UnpackError::entry(path, "is there twice")
-        } else {
-            UnpackError::Conflict(path.to_string())
-        }
-    }
-
-    /// Hashes, and writes where there is a file, exactly `size` bytes.
+    /// Hashes and writes exactly `size` bytes.
     fn copy(
         &mut self,
         path: &EntryPath,
         size: u64,
         reader: &mut impl Read,
-        mut file: Option<&mut fs_err::File>,
+        file: &mut fs_err::File,
         broken: &impl Fn(io::Error) -> UnpackError,
     ) -> Result<Digest, UnpackError> {
+        self.buffer.resize(BUFFER, 0);
         let (mut hasher, mut left) = (Hasher::default(), size);
         while left > 0 {
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
@@ -245,19 +255,83 @@ impl Tree {
                 return Err(UnpackError::entry(path, format!("ends {left} bytes early")));
             }
             hasher.update(bytes);
-            if let Some(file) = &mut file {
-                file.write_all(bytes).map_err(|error| StorageError::from_io(format!("write {path}"), &error))?;
-            }
+            file.write_all(bytes).map_err(|error| StorageError::from_io(format!("write {path}"), &error))?;
             left -= read as u64;
         }
         Ok(hasher.finish())
     }
+}
 
-    fn no_sub_path(&self, wanted: &EntryPath) -> UnpackError {
-        let mut top: Vec<&str> = self.nodes.keys().filter(|path| path.depth() == 1).map(EntryPath::as_str).collect();
-        top.sort_unstable();
-        top.truncate(10);
-        let found = if top.is_empty() { "nothing".to_owned() } else { super::shown(&top.join(", ")) };
-        UnpackError::SubPath { wanted: wanted.to_string(), found }
+/// What is at each path, of which no two are spellings of one.
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    by_path: BTreeMap<EntryPath, Node>,
+    /// Spelling that stands for all → the path that has it, where it is not that spelling itself.
+    folded: HashMap<String, EntryPath>,
+}
+
+impl Nodes {
+    pub(super) fn get(&self, path: &EntryPath) -> Option<&Node> {
+        self.by_path.get(path)
+    }
+
+    /// Every path, a directory before what is in it.
+    pub(super) fn into_map(self) -> BTreeMap<EntryPath, Node> {
+        self.by_path
+    }
+
+    /// Names at the top.
+    pub(super) fn top(&self) -> impl Iterator<Item = &str> {
+        self.by_path.keys().filter(|path| path.depth() == 1).map(EntryPath::as_str)
+    }
+
+    /// What is in a directory, without what is below that.
+    pub(super) fn children(&self, directory: &EntryPath) -> Vec<EntryPath> {
+        let depth = directory.depth() + 1;
+        self.below(directory).filter(|path| path.depth() == depth).cloned().collect()
+    }
+
+    /// Fails where a path differs from another one only in its spelling.
+    pub(super) fn check(&self, path: &EntryPath) -> Result<(), UnpackError> {
+        let Some(other) = self.other_spelling(path) else { return Ok(()) };
+        let problem = format!("differs from {:?} only in case or Unicode form", other.as_str());
+        Err(UnpackError::entry(path, problem))
+    }
+
+    pub(super) fn insert(&mut self, path: EntryPath, node: Node) {
+        let folded = path.folded();
+        if folded != path.as_str() {
+            self.folded.insert(folded.into_owned(), path.clone());
+        }
+        self.by_path.insert(path, node);
+    }
+
+    /// Takes out a path and everything below it.
+    pub(super) fn remove_all(&mut self, path: &EntryPath) {
+        let gone: Vec<_> = self.below(path).chain([path]).cloned().collect();
+        for path in gone {
+            self.by_path.remove(&path);
+            if self.folded.get(path.folded().as_ref()).is_some_and(|of| *of == path) {
+                self.folded.remove(path.folded().as_ref());
+            }
+        }
+    }
+
+    fn below<'a>(&'a self, directory: &'a EntryPath) -> impl Iterator<Item = &'a EntryPath> {
+        // Between a directory and what is in it there may be names that go on where it ends: "a", "a-b", "a/b".
+        let from = self.by_path.range(directory..).map(|(path, _)| path).filter(move |path| *path != directory);
+        from.take_while(|path| path.as_str().starts_with(directory.as_str()))
+            .filter(move |path| path.strip_prefix(directory).is_some())
+    }
+
+    fn other_spelling(&self, path: &EntryPath) -> Option<EntryPath> {
+        let folded = path.folded();
+        if let Some(taken) = self.folded.get(folded.as_ref()).filter(|taken| *taken != path) {
+            return Some(taken.clone());
+        }
+        if folded == path.as_str() {
+            return None;
+        }
+        EntryPath::parse(folded.as_bytes()).ok().filter(|plain| self.by_path.contains_key(plain))
     }
 }

@@ -28,7 +28,15 @@ async fn outcome(text: &str, fresh: bool) -> Outcome {
     let digest = registry.push_files("1", &[("a", text)]);
     let reference: Reference = "r.example/app:1".parse().unwrap();
     let pinned = crate::registry::resolve(&registry, &Access::default(), &reference, None).await.unwrap();
-    let mut manifest = crate::registry::manifest(&registry, &Access::default(), &pinned, None).await.unwrap();
+    let mut manifest = crate::registry::manifest(
+        &registry,
+        &Access::default(),
+        &pinned,
+        None,
+        crate::oci::manifest::MAX_MANIFEST_BYTES,
+    )
+    .await
+    .unwrap();
     for n in 0..1000 {
         manifest.annotations.insert(format!("{ANNOTATIONS}{n}"), "\u{1b}\u{1f600}".repeat(10_000));
     }
@@ -41,7 +49,7 @@ async fn outcome(text: &str, fresh: bool) -> Outcome {
         bytes: 3,
         skipped: 0,
     };
-    Outcome { pinned, published: vec![published], manifest: fresh.then_some(manifest) }
+    Outcome { pinned, published: vec![published], manifest: fresh.then_some(manifest), skipped: Vec::new() }
 }
 
 fn conditions(status: &OCIArtifactStatus) -> Vec<(&str, &str, &str)> {

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 
 use crate::oci::Hasher;
 use crate::publish::PublishError;
+use crate::request::FileFilter;
 use crate::unpack::staged::{Node, Staged};
 
 /// Most bytes of keys and values together. The API server takes 1 MiB for the whole object.
@@ -23,11 +24,11 @@ pub(in crate::publish) struct Content {
     pub(super) skipped: u64,
 }
 
-/// Reads a stage as keys and values.
-pub(in crate::publish) fn read(staged: &Staged, separator: &str) -> Result<Content, PublishError> {
+/// Reads what `filter` keeps of a stage as keys and values.
+pub(in crate::publish) fn read(staged: &Staged, separator: &str, filter: &FileFilter) -> Result<Content, PublishError> {
     let mut content = Content::default();
     let mut owners = BTreeMap::new();
-    for (path, node) in staged.nodes() {
+    for (path, node) in staged.nodes().iter().filter(|(path, _)| filter.keeps(path)) {
         let size = match node {
             Node::File { size, .. } => *size,
             Node::Directory => continue,

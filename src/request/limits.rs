@@ -1,0 +1,190 @@
+//! Bounds on what an artifact may cost, and what is said when one is passed.
+
+use std::fmt;
+
+/// One bound: the operator's, or an object's own lower one.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    value: u64,
+    name: &'static Name,
+    is_own: bool,
+}
+
+/// How a limit is called.
+#[derive(Debug)]
+struct Name {
+    /// What there may not be more of.
+    what: &'static str,
+    /// The operator's flag.
+    flag: &'static str,
+    /// The object's field; empty where there is none.
+    field: &'static str,
+    /// Behind the number, where the flag wants one.
+    unit: &'static str,
+}
+
+/// A limit that was passed.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub struct LimitExceeded(Limit);
+
+impl fmt::Display for LimitExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Limit { value, name, is_own } = self.0;
+        let by = if is_own { name.field } else { name.flag };
+        write!(f, "more than {value} {} ({by}={value}{})", name.what, name.unit)
+    }
+}
+
+impl Limit {
+    const fn new(value: u64, name: &'static Name) -> Self {
+        Self { value, name, is_own: false }
+    }
+
+    /// The bound.
+    pub fn value(self) -> u64 {
+        self.value
+    }
+
+    /// Fails where `count` is more than the bound.
+    pub fn check(self, count: u64) -> Result<(), LimitExceeded> {
+        if count > self.value { Err(self.exceeded()) } else { Ok(()) }
+    }
+
+    /// What is said where it is passed.
+    pub fn exceeded(self) -> LimitExceeded {
+        LimitExceeded(self)
+    }
+
+    /// The same limit as the operator has set it.
+    #[must_use]
+    pub fn set(self, value: u64) -> Self {
+        Self { value, ..self }
+    }
+
+    /// The same limit, lowered to an object's own bound. One that is higher changes nothing.
+    #[must_use]
+    fn lowered(self, own: Option<u64>) -> Self {
+        own.filter(|own| *own < self.value).map_or(self, |value| Self { value, is_own: true, ..self })
+    }
+}
+
+/// Every bound. The defaults are the operator's, where no flag says otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a manifest or index.
+    pub manifest_bytes: Limit,
+    /// Layers of a manifest.
+    pub layers: Limit,
+    /// Bytes of one layer as transferred.
+    pub layer_bytes: Limit,
+    /// Bytes of all files of one artifact together.
+    pub extracted_bytes: Limit,
+    /// Bytes of one file.
+    pub file_bytes: Limit,
+    /// Files, directories and links of one artifact together.
+    pub entries: Limit,
+    /// Components of a path.
+    pub depth: Limit,
+    /// Bytes of a path.
+    pub path_bytes: Limit,
+    /// Bytes of one component of a path.
+    pub name_bytes: Limit,
+    /// Bytes of one extended header.
+    pub header_bytes: Limit,
+    /// Bytes that come out of a layer for each byte of it.
+    pub ratio: Limit,
+    /// Bytes that a zstd frame may refer back.
+    pub zstd_window: Limit,
+    /// Seconds for unpacking one artifact.
+    pub unpack_seconds: Limit,
+}
+
+/// What an object asks for itself: `spec.limits`. None is a bound of its own that is higher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnLimits {
+    /// `layers`.
+    pub layers: Option<u64>,
+    /// `layerBytes`.
+    pub layer_bytes: Option<u64>,
+    /// `extractedBytes`.
+    pub extracted_bytes: Option<u64>,
+    /// `fileBytes`.
+    pub file_bytes: Option<u64>,
+    /// `files`.
+    pub entries: Option<u64>,
+    /// `depth`.
+    pub depth: Option<u64>,
+    /// `ratio`.
+    pub ratio: Option<u64>,
+}
+
+impl Limits {
+    /// These, with an object's own where they are lower.
+    #[must_use]
+    pub fn lowered(self, own: &OwnLimits) -> Self {
+        Self {
+            layers: self.layers.lowered(own.layers),
+            layer_bytes: self.layer_bytes.lowered(own.layer_bytes),
+            extracted_bytes: self.extracted_bytes.lowered(own.extracted_bytes),
+            file_bytes: self.file_bytes.lowered(own.file_bytes),
+            entries: self.entries.lowered(own.entries),
+            depth: self.depth.lowered(own.depth),
+            ratio: self.ratio.lowered(own.ratio),
+            ..self
+        }
+    }
+}
+
+macro_rules! name {
+    ($what:literal, $flag:literal, $field:literal) => {
+        name!($what, $flag, $field, "")
+    };
+    ($what:literal, $flag:literal, $field:literal, $unit:literal) => {
+        &Name { what: $what, flag: $flag, field: $field, unit: $unit }
+    };
+}
+
+impl Limits {
+    /// What holds where nobody says otherwise.
+    pub const DEFAULT: Self = Self {
+        manifest_bytes: Limit::new(4 << 20, name!("bytes in a manifest", "--max-manifest-bytes", "")),
+        layers: Limit::new(128, name!("layers", "--max-layers", "spec.limits.layers")),
+        layer_bytes: Limit::new(1 << 30, name!("bytes in a layer", "--max-layer-bytes", "spec.limits.layerBytes")),
+        extracted_bytes: Limit::new(
+            2 << 30,
+            name!("bytes in all files", "--max-extracted-bytes", "spec.limits.extractedBytes"),
+        ),
+        file_bytes: Limit::new(2 << 30, name!("bytes in a file", "--max-file-bytes", "spec.limits.fileBytes")),
+        entries: Limit::new(100_000, name!("entries", "--max-entries", "spec.limits.files")),
+        depth: Limit::new(64, name!("directories inside each other", "--max-depth", "spec.limits.depth")),
+        path_bytes: Limit::new(4096, name!("bytes in a path", "--max-path-bytes", "")),
+        name_bytes: Limit::new(255, name!("bytes in a name", "--max-name-bytes", "")),
+        header_bytes: Limit::new(1 << 20, name!("bytes in an extended header", "--max-header-bytes", "")),
+        ratio: Limit::new(200, name!("bytes for each byte of the layer", "--max-ratio", "spec.limits.ratio")),
+        zstd_window: Limit::new(128 << 20, name!("bytes in a zstd window", "--max-zstd-window", "")),
+        unpack_seconds: Limit::new(600, name!("seconds of unpacking", "--max-unpack-time", "", "s")),
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_lowers_a_limit_and_never_raises_it() {
+        let own = OwnLimits { ratio: Some(10), entries: Some(1 << 40), ..OwnLimits::default() };
+        let limits = Limits::default().lowered(&own);
+        assert_eq!((limits.ratio.value(), limits.entries.value()), (10, 100_000));
+        assert!(limits.ratio.check(10).is_ok());
+        let said = limits.ratio.check(11).unwrap_err().to_string();
+        assert_eq!(said, "more than 10 bytes for each byte of the layer (spec.limits.ratio=10)");
+        let said = limits.entries.exceeded().to_string();
+        assert_eq!(said, "more than 100000 entries (--max-entries=100000)");
+    }
+}

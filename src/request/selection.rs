@@ -1,0 +1,171 @@
+//! What is wanted of an artifact: which layers, and which of their files.
+
+use super::{OwnLimits, RequestError};
+use crate::api::OCIArtifactSpec;
+use crate::api::spec::{ByteCount, LayerMode, LimitsSpec, OnConflict, Symlinks};
+use crate::oci::Descriptor;
+use crate::oci::media_type::TITLE;
+use crate::pattern::{PatternError, Patterns};
+use crate::unpack::path::EntryPath;
+
+/// Which layers are fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayerSelection {
+    /// For their media types; none: all.
+    pub media_types: Patterns,
+    /// For their titles; none: all.
+    pub titles: Patterns,
+}
+
+/// What is done with the layers that are fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unpacking {
+    /// With each.
+    pub mode: LayerMode,
+    /// Where two have different content for one path.
+    pub on_conflict: OnConflict,
+    /// With symbolic links in them.
+    pub symlinks: Symlinks,
+}
+
+/// Which files are published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileSelection {
+    /// Those below this directory,
+    pub sub_path: EntryPath,
+    /// and of them these.
+    pub filter: FileFilter,
+}
+
+/// Which files of a tree are meant. A directory stands for everything in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileFilter {
+    include: Patterns,
+    exclude: Patterns,
+}
+
+impl LayerSelection {
+    pub(super) fn parse(spec: &OCIArtifactSpec) -> Result<Self, RequestError> {
+        let in_field = |field| move |error| RequestError::Pattern { field, error };
+        Ok(Self {
+            media_types: Patterns::names(&spec.layers.media_types).map_err(in_field("spec.layers.mediaTypes"))?,
+            titles: Patterns::names(&spec.layers.titles).map_err(in_field("spec.layers.titles"))?,
+        })
+    }
+
+    /// True where nothing is left out.
+    pub fn is_all(&self) -> bool {
+        self.media_types.is_empty() && self.titles.is_empty()
+    }
+
+    /// True for a layer that is wanted.
+    pub fn selects(&self, layer: &Descriptor) -> bool {
+        let title = layer.annotations.get(TITLE).map(String::as_str);
+        (self.media_types.is_empty() || self.media_types.matches(&layer.media_type))
+            && (self.titles.is_empty() || title.is_some_and(|title| self.titles.matches(title)))
+    }
+}
+
+impl FileSelection {
+    pub(super) fn parse(spec: &OCIArtifactSpec) -> Result<Self, RequestError> {
+        let sub_path = match &spec.files.sub_path {
+            Some(text) => EntryPath::parse(text.as_bytes()).map_err(RequestError::SubPath)?,
+            None => EntryPath::root(),
+        };
+        let filter = FileFilter::parse(&spec.files.include, &spec.files.exclude)
+            .map_err(|error| RequestError::Pattern { field: "spec.files.include or exclude", error })?;
+        Ok(Self { sub_path, filter })
+    }
+}
+
+impl FileFilter {
+    /// Both are patterns for paths; no `include` means everything.
+    pub fn parse(include: &[String], exclude: &[String]) -> Result<Self, PatternError> {
+        Ok(Self { include: Patterns::paths(include)?, exclude: Patterns::paths(exclude)? })
+    }
+
+    /// True where nothing is left out.
+    pub fn is_all(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
+    /// True for a path that is wanted.
+    pub fn keeps(&self, path: &EntryPath) -> bool {
+        (self.include.is_empty() || self.include.covers(path.as_str())) && !self.exclude.covers(path.as_str())
+    }
+
+    /// Its patterns, `include` before `exclude`.
+    pub fn texts(&self) -> [&[String]; 2] {
+        [self.include.texts(), self.exclude.texts()]
+    }
+}
+
+/// The bounds that an object sets for itself.
+pub(super) fn own_limits(spec: Option<&LimitsSpec>) -> Result<OwnLimits, RequestError> {
+    let Some(spec) = spec else { return Ok(OwnLimits::default()) };
+    let bytes = |field: &'static str, value: &Option<ByteCount>| match value {
+        None => Ok(None),
+        Some(count) => count.bytes().map(Some).ok_or(RequestError::Bytes { field }),
+    };
+    Ok(OwnLimits {
+        layers: spec.layers.map(u64::from),
+        layer_bytes: bytes("layerBytes", &spec.layer_bytes)?,
+        extracted_bytes: bytes("extractedBytes", &spec.extracted_bytes)?,
+        file_bytes: bytes("fileBytes", &spec.file_bytes)?,
+        entries: spec.files.map(u64::from),
+        depth: spec.depth.map(u64::from),
+        ratio: spec.ratio.map(u64::from),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[test]
+    fn exclude_takes_from_what_include_gives() {
+        let rows: [(&[&str], &[&str], &str, bool); 8] = [
+            (&[], &[], "a/b", true),
+            (&["a"], &[], "a/b", true),
+            (&["a"], &[], "b", false),
+            (&["**/*.json"], &["**/test/**"], "x/y.json", true),
+            (&["**/*.json"], &["**/test/**"], "x/test/y.json", false),
+            (&[], &["x"], "x/y", false),
+            (&[], &["x"], "xy", true),
+            (&["x/keep"], &["x"], "x/keep", false),
+        ];
+        for (include, exclude, path, want) in rows {
+            let filter = FileFilter::parse(&texts(include), &texts(exclude)).unwrap();
+            let path = EntryPath::parse(path.as_bytes()).unwrap();
+            assert_eq!(filter.keeps(&path), want, "{include:?} {exclude:?} {path}");
+        }
+    }
+
+    #[test]
+    fn a_layer_has_to_fit_both_its_type_and_its_title() {
+        let layer = |media_type: &str, annotations: serde_json::Value| -> Descriptor {
+            let digest = crate::oci::Digest::of(b"x");
+            serde_json::from_value(
+                json!({"mediaType": media_type, "digest": digest, "size": 1, "annotations": annotations}),
+            )
+            .unwrap()
+        };
+        let selection = |types: &[&str], titles: &[&str]| LayerSelection {
+            media_types: Patterns::names(&texts(types)).unwrap(),
+            titles: Patterns::names(&texts(titles)).unwrap(),
+        };
+        let titled = layer("application/json", json!({TITLE: "dir/a.json"}));
+        let untitled = layer("application/json", json!({}));
+        assert!(selection(&[], &[]).selects(&untitled));
+        assert!(selection(&["application/*"], &[]).selects(&untitled));
+        assert!(!selection(&["text/*"], &[]).selects(&untitled));
+        assert!(selection(&[], &["*.json"]).selects(&titled));
+        assert!(!selection(&[], &["*.json"]).selects(&untitled), "it has no title");
+        assert!(!selection(&["text/*"], &["*.json"]).selects(&titled));
+    }
+}

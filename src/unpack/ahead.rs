@@ -1,0 +1,129 @@
+//! Decoding on a thread of its own, a few buffers ahead of whoever reads.
+//!
+//! Inflating takes a whole processor. Hashing and writing what comes out take another half: done in
+//! turn they would make unpacking that much slower.
+
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use super::decoder::fill;
+
+/// Bytes of a buffer: large enough that handing it over costs nothing, small enough for a cache.
+const BUFFER: usize = 128 * 1024;
+/// Buffers under way: what may be decoded before it is read.
+const BUFFERS: usize = 16;
+
+/// What came out of a decoder, in its order.
+pub(super) struct Ahead {
+    full: Receiver<io::Result<Vec<u8>>>,
+    empty: SyncSender<Vec<u8>>,
+    current: Vec<u8>,
+    /// Bytes of `current` that were read.
+    read: usize,
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Reached,
+    /// By an error, which was told.
+    Broken,
+}
+
+/// Runs `reading` while a thread reads `decoder`. An error is seen at most a buffer before the byte
+/// that it is about. The thread ends when `reading` does.
+pub(super) fn read_ahead<T>(decoder: impl Read + Send, reading: impl FnOnce(&mut Ahead) -> T) -> T {
+    let (to_reader, full) = sync_channel(BUFFERS);
+    let (empty, from_reader) = sync_channel(BUFFERS);
+    let mut ahead = Ahead { full, empty, current: Vec::new(), read: 0, end: None };
+    thread::scope(|scope| {
+        scope.spawn(move || decode(decoder, &to_reader, &from_reader));
+        let result = reading(&mut ahead);
+        // Nobody takes anything any more: that is what ends the thread.
+        drop(ahead);
+        result
+    })
+}
+
+fn decode(mut decoder: impl Read, full: &SyncSender<io::Result<Vec<u8>>>, empty: &Receiver<Vec<u8>>) {
+    loop {
+        let mut buffer = empty.try_recv().unwrap_or_default();
+        buffer.resize(BUFFER, 0);
+        match fill(&mut decoder, &mut buffer) {
+            Ok(0) => return,
+            Ok(filled) => {
+                buffer.truncate(filled);
+                if full.send(Ok(buffer)).is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                // Nobody may be there to hear it.
+                let _ = full.send(Err(error));
+                return;
+            }
+        }
+    }
+}
+
+impl Read for Ahead {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.read == self.current.len() {
+            match self.end {
+                Some(End::Reached) => return Ok(0),
+                Some(End::Broken) => return Err(io::Error::other("read on behind an error")),
+                None => {}
+            }
+            let next = match self.full.recv() {
+                Ok(Ok(next)) => next,
+                Ok(Err(error)) => {
+                    self.end = Some(End::Broken);
+                    return Err(error);
+                }
+                Err(_) => {
+                    self.end = Some(End::Reached);
+                    return Ok(0);
+                }
+            };
+            let used = std::mem::replace(&mut self.current, next);
+            self.read = 0;
+            // Where there is no room for it, it is freed.
+            let _ = self.empty.try_send(used);
+        }
+        let left = self.current.get(self.read..).unwrap_or_default();
+        let count = left.len().min(into.len());
+        if let (Some(to), Some(from)) = (into.get_mut(..count), left.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        self.read += count;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_comes_in_its_order_and_then_the_error() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("broken"))
+            }
+        }
+        let bytes: Vec<u8> = (0..5_000_000_u32).flat_map(u32::to_le_bytes).collect();
+        let mut read = Vec::new();
+        let result = read_ahead(bytes.as_slice(), |ahead| ahead.read_to_end(&mut read).unwrap());
+        assert!(result == bytes.len() && read == bytes);
+        let mut read = Vec::new();
+        let error = read_ahead(io::repeat(7).take(200_000).chain(Broken), |ahead| ahead.read_to_end(&mut read));
+        assert_eq!(error.unwrap_err().to_string(), "broken");
+    }
+
+    #[test]
+    fn who_stops_reading_does_not_wait_for_the_rest() {
+        read_ahead(io::repeat(1), |ahead| ahead.read_exact(&mut [0; 10]).unwrap());
+    }
+}

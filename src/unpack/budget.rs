@@ -1,0 +1,87 @@
+//! What the layers of one artifact may cost together, counted while they are unpacked side by side.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::UnpackError;
+use super::path::EntryPath;
+use crate::request::{Limit, LimitExceeded, Limits};
+
+/// Bytes of tar that an entry takes besides its file: headers and padding.
+const OVERHEAD_PER_ENTRY: u64 = 4 * 1024;
+/// Below this the ratio is not asked for: a few small files full of zeros are no bomb.
+const RATIO_FROM: u64 = 1 << 20;
+
+/// Counts for one artifact.
+#[derive(Debug)]
+pub(super) struct Budget {
+    pub(super) limits: Limits,
+    bytes: AtomicU64,
+    entries: AtomicU64,
+}
+
+impl Budget {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self { limits: *limits, bytes: AtomicU64::new(0), entries: AtomicU64::new(0) }
+    }
+
+    /// Counts a file before a byte of it is written.
+    pub(super) fn file(&self, path: &EntryPath, size: u64) -> Result<(), UnpackError> {
+        let at = |exceeded| UnpackError::limit_at(path, exceeded);
+        self.limits.file_bytes.check(size).map_err(at)?;
+        let before = self.bytes.fetch_add(size, Ordering::Relaxed);
+        self.limits.extracted_bytes.check(before.saturating_add(size)).map_err(at)
+    }
+
+    /// Counts an entry.
+    pub(super) fn entry(&self, path: &EntryPath) -> Result<(), UnpackError> {
+        let count = self.entries.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        self.limits.entries.check(count).map_err(|exceeded| UnpackError::limit_at(path, exceeded))
+    }
+
+    /// Checks a path, which nothing has looked at the length of.
+    pub(super) fn path(&self, path: &EntryPath) -> Result<(), UnpackError> {
+        let (limits, text) = (&self.limits, path.as_str());
+        let longest = text.split('/').map(str::len).max().unwrap_or_default();
+        let checks = [
+            limits.path_bytes.check(text.len() as u64),
+            limits.name_bytes.check(longest as u64),
+            limits.depth.check(path.depth() as u64),
+        ];
+        checks.into_iter().collect::<Result<(), _>>().map_err(|exceeded| UnpackError::limit_at(path, exceeded))
+    }
+
+    /// What may come out of a layer of `size` bytes.
+    pub(super) fn allowance(&self, size: u64) -> Allowance {
+        let Limits { extracted_bytes, entries, ratio, .. } = self.limits;
+        let headers = entries.value().saturating_mul(OVERHEAD_PER_ENTRY);
+        let all = extracted_bytes.value().saturating_add(headers);
+        let by_ratio = size.saturating_mul(ratio.value()).max(RATIO_FROM);
+        let (left, exceeded) =
+            if by_ratio < all { (by_ratio, ratio.exceeded()) } else { (all, extracted_bytes.exceeded()) };
+        Allowance { left, exceeded, window: self.limits.zstd_window }
+    }
+}
+
+/// What may come out of one layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    /// So many bytes,
+    pub(super) left: u64,
+    /// and what is said about more.
+    pub(super) exceeded: LimitExceeded,
+    /// Bytes that a zstd frame may refer back.
+    pub(super) window: Limit,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_layers_are_not_asked_for_their_ratio() {
+        let budget = Budget::new(&Limits::default());
+        assert_eq!(budget.allowance(100).left, 1 << 20);
+        assert_eq!(budget.allowance(1 << 20).left, 200 << 20);
+        assert!(budget.allowance(1 << 40).exceeded.to_string().contains("--max-extracted-bytes"));
+    }
+}

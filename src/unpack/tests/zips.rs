@@ -1,0 +1,146 @@
+//! Zip archives, good and hostile.
+
+use rawzip::{CompressionMethod, ZipArchiveWriter};
+
+use super::*;
+use crate::api::spec::LayerMode;
+
+/// An entry of a zip: its name, its mode, its content.
+type File<'a> = (&'a str, u32, &'a [u8]);
+
+fn zip(files: &[File<'_>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut archive = ZipArchiveWriter::new(&mut bytes);
+    for (name, mode, content) in files {
+        if name.ends_with('/') {
+            archive.new_dir(*name).unix_permissions(*mode).create().unwrap();
+            continue;
+        }
+        let file = if name.is_ascii() {
+            archive.new_file(rawzip::path::EntryPath::verbatim(name.as_bytes()))
+        } else {
+            archive.new_file(*name)
+        };
+        let file = file.unix_permissions(*mode).compression_method(CompressionMethod::DEFLATE);
+        let (mut entry, config) = file.start().unwrap();
+        let encoder = flate2::write::DeflateEncoder::new(&mut entry, Compression::default());
+        let mut writer = config.wrap(encoder);
+        writer.write_all(content).unwrap();
+        let (encoder, descriptor) = writer.finish().unwrap();
+        encoder.finish().unwrap();
+        entry.finish(descriptor).unwrap();
+    }
+    archive.finish().unwrap();
+    bytes
+}
+
+fn unzip(bytes: &[u8]) -> Result<Staged, UnpackError> {
+    unzip_in(&tempfile::tempdir().unwrap(), bytes)
+}
+
+fn unzip_in(root: &TempDir, bytes: &[u8]) -> Result<Staged, UnpackError> {
+    let unpacking = Unpacking { mode: LayerMode::Extract, ..Unpacking::default() };
+    let layer = layer(bytes, "archive/zip", &json!({"org.opencontainers.image.title": "module.zip"}));
+    unpack_in(root, vec![layer], &How { unpacking, ..How::default() })
+}
+
+#[test]
+fn files_directories_modes_and_inner_links_come_out_of_a_zip() {
+    let long = b"some text that is long enough ".repeat(100);
+    let bytes = zip(&[
+        ("d/", 0o40_755, b""),
+        ("d/run.sh", 0o100_755, b"#!/bin/sh\n"),
+        ("main.tf", 0o100_644, &long),
+        ("\u{e9}", 0o100_600, b"x"),
+        ("link", 0o120_777, b"d/run.sh"),
+    ]);
+    let root = tempfile::tempdir().unwrap();
+    let staged = unzip_in(&root, &bytes).unwrap();
+    assert_eq!(paths(&staged), ["d", "d/run.sh", "link", "main.tf", "\u{e9}"]);
+    let path = |text: &str| EntryPath::parse(text.as_bytes()).unwrap();
+    assert_eq!(staged.read(&path("main.tf"), 10_000).unwrap(), long);
+    assert!(matches!(staged.nodes()[&path("d/run.sh")], Node::File { executable: true, size: 10, .. }));
+    assert!(matches!(&staged.nodes()[&path("link")], Node::Link { target } if target == "d/run.sh"));
+    assert!(unzip(&zip(&[])).is_ok(), "an empty one");
+}
+
+#[test]
+fn one_bad_entry_refuses_the_zip_and_is_named() {
+    let rows: [(&str, File<'_>); 9] = [
+        ("parent", ("../evil", 0o100_644, b"x")),
+        ("absolute", ("/evil", 0o100_644, b"x")),
+        ("backslash", ("..\\evil", 0o100_644, b"x")),
+        ("link out", ("evil", 0o120_777, b"../../etc/passwd")),
+        ("FIFO", ("evil", 0o010_644, b"")),
+        ("device", ("evil", 0o020_644, b"")),
+        ("directory by its mode only", ("evil", 0o040_755, b"")),
+        ("twice", ("good", 0o100_644, b"other")),
+        ("whiteout", (".wh.good", 0o100_644, b"")),
+    ];
+    for (label, bad) in rows {
+        let error = unzip(&zip(&[("good", 0o100_644, b"x"), bad])).unwrap_err();
+        assert!(matches!(error, UnpackError::Entry { .. }), "{label}: {error}");
+        let name = bad.0.replace('\\', "\\\\");
+        assert!(error.to_string().contains(&name), "{label}: {error}");
+    }
+}
+
+/// Replaces `from` by as many bytes, at the place of that number.
+fn patched(mut bytes: Vec<u8>, from: &[u8], number: usize, to: &[u8]) -> Vec<u8> {
+    let found: Vec<_> = (0..=bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+    bytes[found[number]..][..to.len()].copy_from_slice(to);
+    bytes
+}
+
+#[test]
+fn what_two_programs_could_read_differently_is_refused() {
+    let content = b"content that is compressed, compressed, compressed";
+    let good = || zip(&[("name-a", 0o100_644, content), ("name-b", 0o100_644, content)]);
+    let crc = rawzip::crc32(content).to_le_bytes();
+    let directory = b"PK\x01\x02";
+    let rows = [
+        ("two names", patched(good(), b"name-a", 1, b"name-c")),
+        ("something before", [b"#!/bin/sh\n", good().as_slice()].concat()),
+        ("something behind", [good().as_slice(), b"x"].concat()),
+        ("cut off", good()[..good().len() - 1].to_vec()),
+        ("another checksum", patched(good(), &crc, 1, &[0; 4])),
+        ("an entry less than said", patched(good(), directory, 1, b"XX\x01\x02")),
+        ("another count", {
+            let mut bytes = good();
+            let end = bytes.len() - 22;
+            bytes[end + 8] = 9;
+            bytes[end + 10] = 9;
+            bytes
+        }),
+    ];
+    for (label, bytes) in rows {
+        let result = unzip(&bytes);
+        let is_refused = matches!(result, Err(UnpackError::Entry { .. } | UnpackError::Archive { .. }));
+        assert!(is_refused, "{label}: {result:?}");
+    }
+    assert!(unzip(&good()).is_ok());
+}
+
+#[test]
+fn files_that_share_their_bytes_are_refused() {
+    let mut bytes = zip(&[("name-a", 0o100_644, b"aaaa"), ("name-b", 0o100_644, b"aaaa")]);
+    // The directory's second entry points to the first file.
+    let entries: Vec<_> = (0..bytes.len() - 4).filter(|at| bytes[*at..].starts_with(b"PK\x01\x02")).collect();
+    bytes[entries[1] + 42..][..4].copy_from_slice(&[0; 4]);
+    let error = unzip(&bytes).unwrap_err().to_string();
+    assert!(error.contains("shares its bytes"), "{error}");
+}
+
+#[test]
+fn a_zip_has_the_limits_of_a_tar() {
+    let zeros = vec![0; 4 << 20];
+    let error = unzip(&zip(&[("zeros", 0o100_644, &zeros)])).unwrap_err().to_string();
+    assert!(error.contains("--max-ratio=200"), "{error}");
+    let many: Vec<_> = (0..50).map(|n| format!("f{n}")).collect();
+    let many: Vec<File<'_>> = many.iter().map(|name| (name.as_str(), 0o100_644, b"x".as_slice())).collect();
+    let unpacking = Unpacking { mode: LayerMode::Extract, ..Unpacking::default() };
+    let limits = limits_of(|limits| limits.entries = limits.entries.set(49));
+    let layer = layer(&zip(&many), "archive/zip", &json!({}));
+    let error = unpack_as(vec![layer], &How { unpacking, limits, ..How::default() }).unwrap_err().to_string();
+    assert!(error.contains("--max-entries=49"), "{error}");
+}

@@ -1,0 +1,272 @@
+//! Reading zip archives by hand: `rawzip` reads records, every decision is here.
+//!
+//! A zip says everything twice, before each file and in its directory at the end, and programs differ
+//! in which one they believe. One that does not say the same in both places is refused, as are files
+//! that share bytes (a bomb of some kilobytes that way becomes terabytes), and anything before,
+//! between or behind that is not the archive's.
+
+use std::io::{self, BufReader, Read};
+
+use flate2::bufread::DeflateDecoder;
+use rawzip::extra_fields::ExtraFieldId;
+use rawzip::{
+    CompressionMethod, EntryFlags, FileReader, RECOMMENDED_BUFFER_SIZE, ZipArchive, ZipArchiveEntryWayfinder,
+};
+
+use super::budget::Allowance;
+use super::layer::Extract;
+use super::path::{EntryPath, link_target};
+use super::tree::LayerTree;
+use super::{Dropped, Stop, UnpackError};
+use crate::request::Limit;
+
+/// Buffer for compressed bytes.
+const BUFFER: usize = 64 * 1024;
+/// A name and extra fields in a local header, each as long as their lengths can say.
+const LOCAL_HEADER: usize = 2 * 65_536;
+/// Longest target of a symbolic link.
+const MAX_TARGET: u64 = 4096;
+/// Kinds of files in a mode (stat.h).
+const KIND: u32 = 0o170_000;
+const DIRECTORY: u32 = 0o040_000;
+const REGULAR: u32 = 0o100_000;
+const SYMLINK: u32 = 0o120_000;
+/// Bits of a mode that are not applied: setuid, setgid, sticky.
+const SPECIAL_BITS: u32 = 0o7000;
+
+/// Id of the extra field with a name in Unicode.
+const UNICODE_PATH: u16 = 0x7075;
+/// Longest data descriptor: signature, checksum, two sizes of 8 bytes (APPNOTE.TXT section 4.3.9).
+const MAX_GAP: u64 = 24;
+
+/// What the directory says of an entry.
+struct Record {
+    name: Vec<u8>,
+    flags: EntryFlags,
+    method: CompressionMethod,
+    mode: u32,
+    size: u64,
+    packed: u64,
+    crc: u32,
+    /// Where it starts.
+    header: u64,
+    place: ZipArchiveEntryWayfinder,
+}
+
+/// A zip that is open, and how its faults are told.
+struct Zip<'a, B> {
+    archive: ZipArchive<FileReader>,
+    how: &'a Extract,
+    stop: &'a Stop,
+    broken: &'a B,
+}
+
+/// Extracts a zip into the tree. `broken` names what is being read.
+pub(super) fn extract(
+    tree: &mut LayerTree,
+    file: std::fs::File,
+    allowance: Allowance,
+    how: &Extract,
+    stop: &Stop,
+    broken: &impl Fn(io::Error) -> UnpackError,
+) -> Result<Dropped, UnpackError> {
+    let length = file.metadata().map_err(broken)?.len();
+    let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
+    let archive = ZipArchive::from_file(file, &mut buffer);
+    let archive = archive.map_err(|error| broken(io::Error::other(error.to_string())))?;
+    let zip = Zip { archive, how, stop, broken };
+    if zip.archive.end_offset() != length {
+        return Err(zip.refuse("there is data behind the end of the archive"));
+    }
+    let records = zip.directory(&mut buffer, tree.limits().entries)?;
+    let all = records.iter().fold(0_u64, |sum, record| sum.saturating_add(record.size));
+    if all > allowance.left {
+        return Err(UnpackError::limit_in(&how.layer, allowance.exceeded));
+    }
+    zip.check_places(&records)?;
+    let mut dropped = Dropped::default();
+    for record in &records {
+        if stop.is_cancelled() {
+            return Err(UnpackError::Stopped);
+        }
+        dropped.special_bits += u64::from(record.mode & SPECIAL_BITS != 0);
+        zip.extract_entry(tree, record)?;
+    }
+    Ok(dropped)
+}
+
+impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
+    fn refuse(&self, problem: &str) -> UnpackError {
+        (self.broken)(io::Error::other(problem.to_owned()))
+    }
+
+    fn invalid(&self, error: &rawzip::Error) -> UnpackError {
+        self.refuse(&error.to_string())
+    }
+
+    /// What the directory at the end says.
+    fn directory(&self, buffer: &mut [u8], limit: Limit) -> Result<Vec<Record>, UnpackError> {
+        let (mut records, mut entries) = (Vec::new(), self.archive.entries(buffer));
+        while let Some(entry) = entries.next_entry().map_err(|error| self.invalid(&error))? {
+            let within = limit.check(records.len() as u64 + 1);
+            within.map_err(|exceeded| UnpackError::limit_in(&self.how.layer, exceeded))?;
+            let name = entry.file_path().as_ref().to_vec();
+            if entry.extra_fields().any(|(id, data)| is_other_name(&name, id, data)) {
+                return Err(UnpackError::entry(&String::from_utf8_lossy(&name), "has two different names"));
+            }
+            records.push(Record {
+                flags: entry.flags(),
+                method: entry.compression_method(),
+                mode: entry.mode().value(),
+                size: entry.uncompressed_size_hint(),
+                packed: entry.compressed_size_hint(),
+                crc: entry.crc32(),
+                header: entry.local_header_offset(),
+                place: entry.wayfinder(),
+                name,
+            });
+        }
+        if records.len() as u64 == self.archive.entries_hint() {
+            Ok(records)
+        } else {
+            Err(self.refuse("its directory has another number of entries than it says"))
+        }
+    }
+
+    /// Each file has bytes of its own, one behind the other, from the start of the archive to its directory.
+    fn check_places(&self, records: &[Record]) -> Result<(), UnpackError> {
+        let mut places = Vec::with_capacity(records.len());
+        for record in records {
+            let entry = self.archive.get_entry(record.place).map_err(|error| self.invalid(&error))?;
+            places.push((record.header, entry.compressed_data_range().1, record));
+        }
+        places.sort_unstable_by_key(|(start, ..)| *start);
+        let mut end = 0;
+        for (start, data_end, record) in places {
+            if start < end {
+                return Err(record.refused("shares its bytes with another entry"));
+            }
+            // Behind a file there may be its sizes again, for those who read the archive as it comes.
+            if start - end > MAX_GAP || (end == 0 && start > 0) {
+                return Err(record.refused("has something before it that is not part of the archive"));
+            }
+            end = data_end;
+        }
+        if end > self.archive.directory_offset() {
+            return Err(self.refuse("its files go on into its directory"));
+        }
+        Ok(())
+    }
+
+    fn extract_entry(&self, tree: &mut LayerTree, record: &Record) -> Result<(), UnpackError> {
+        let named = EntryPath::parse(&record.name).map_err(|problem| UnpackError::name(&record.name, problem))?;
+        let path = self.how.place(&named)?;
+        self.check_twins(record)?;
+        let is_directory = record.name.ends_with(b"/");
+        match record.mode & KIND {
+            DIRECTORY | REGULAR | 0 if is_directory && record.size == 0 => tree.add_directory(&path),
+            REGULAR | 0 if !is_directory => {
+                let executable = record.mode & 0o111 != 0;
+                self.read(record, |mut reader, broken| {
+                    tree.add_file(&path, executable, record.size, &mut reader, &broken)
+                })
+            }
+            SYMLINK if !is_directory && record.size <= MAX_TARGET => {
+                let mut target = Vec::new();
+                self.read(record, |reader, broken| {
+                    reader.take(MAX_TARGET + 1).read_to_end(&mut target).map_err(broken).map(drop)
+                })?;
+                let target = link_target(&path, &target)
+                    .map_err(|problem| record.refused(&format!("is a link whose target {problem}")))?;
+                tree.add_link(&path, &target)
+            }
+            DIRECTORY | REGULAR | SYMLINK | 0 => Err(record.refused("is of another kind than its name or size says")),
+            _ => Err(record.refused("is neither a file, a directory nor a symbolic link, which is refused")),
+        }
+    }
+
+    /// The header before the file says the same as the directory.
+    fn check_twins(&self, record: &Record) -> Result<(), UnpackError> {
+        let mut buffer = vec![0; LOCAL_HEADER];
+        let entry = self.archive.get_entry(record.place).map_err(|error| self.invalid(&error))?;
+        let local = entry.local_header(&mut buffer).map_err(|error| self.invalid(&error))?;
+        if local.file_path().as_ref() != record.name
+            || local.extra_fields().any(|(id, data)| is_other_name(&record.name, id, data))
+        {
+            return Err(record.refused("has two different names"));
+        }
+        let same = |one: u64, other: u64| one == other || (record.flags.has_data_descriptor() && one == 0);
+        let agrees = local.flags() == record.flags
+            && local.compression_method() == record.method
+            && same(local.compressed_size_hint(), record.packed)
+            && same(local.uncompressed_size_hint(), record.size)
+            && same(local.crc32().into(), record.crc.into());
+        let descriptor = entry.reader().data_descriptor().map_err(|error| self.invalid(&error))?;
+        let agrees = agrees
+            && descriptor.is_none_or(|told| {
+                let told = (told.crc32(), told.compressed_size(), told.uncompressed_size());
+                told == (record.crc, record.packed, record.size)
+            });
+        if !agrees {
+            return Err(record.refused("is said to be something else before or behind its bytes than in the directory"));
+        }
+        if record.flags.is_encrypted() || record.flags.has_strong_encryption() || record.flags.is_masked() {
+            return Err(record.refused("is encrypted"));
+        }
+        if !record.name.is_ascii() && !record.flags.is_utf8() {
+            return Err(record.refused("has a name in an encoding that is not stated"));
+        }
+        Ok(())
+    }
+
+    /// Reads a file to its end, of which size, checksum and packed size have to be as they were said.
+    fn read(
+        &self,
+        record: &Record,
+        reading: impl FnOnce(&mut dyn Read, &dyn Fn(io::Error) -> UnpackError) -> Result<(), UnpackError>,
+    ) -> Result<(), UnpackError> {
+        let entry = self.archive.get_entry(record.place).map_err(|error| self.invalid(&error))?;
+        let broken = |error: io::Error| {
+            if self.stop.is_cancelled() { UnpackError::Stopped } else { record.refused(&format!("is broken: {error}")) }
+        };
+        let packed = BufReader::with_capacity(BUFFER, entry.reader());
+        let rest = match record.method {
+            CompressionMethod::STORE => {
+                let mut reader = entry.verifying_reader(packed);
+                reading(&mut reader, &broken)?;
+                at_end(&mut reader).map_err(broken)?;
+                record.packed.checked_sub(record.size)
+            }
+            CompressionMethod::DEFLATE => {
+                let mut reader = entry.verifying_reader(DeflateDecoder::new(packed));
+                reading(&mut reader, &broken)?;
+                at_end(&mut reader).map_err(broken)?;
+                record.packed.checked_sub(reader.into_inner().total_in())
+            }
+            _ => {
+                let format = "a method of zip other than stored and deflate";
+                return Err(UnpackError::Unsupported { layer: self.how.layer.clone(), format });
+            }
+        };
+        if rest == Some(0) { Ok(()) } else { Err(record.refused("has bytes behind its end")) }
+    }
+}
+
+/// The checksum is compared when the end is seen.
+fn at_end(reader: &mut impl Read) -> io::Result<()> {
+    match reader.read(&mut [0])? {
+        0 => Ok(()),
+        _ => Err(io::Error::other("it is longer than it says")),
+    }
+}
+
+impl Record {
+    fn refused(&self, problem: &str) -> UnpackError {
+        UnpackError::entry(&String::from_utf8_lossy(&self.name), problem)
+    }
+}
+
+/// True for an extra field that gives a file another name (APPNOTE.TXT section 4.6.9): version, checksum, name.
+fn is_other_name(name: &[u8], id: ExtraFieldId, data: &[u8]) -> bool {
+    id.as_u16() == UNICODE_PATH && data.get(5..) != Some(name)
+}
