@@ -10,36 +10,37 @@
 //!
 //! A root is opened once. Below it nothing is ever named by a path that the kernel could resolve
 //! through a link or out of the root: every call is relative to a directory handle and goes through
-//! `open_dir` or `open_file` (openat2, Linux 5.6). Decisions about *what* may be there are the
-//! callers'.
+//! `open_dir`, `open_file` or `create_file`, which `beneath` holds inside. Decisions about *what* may
+//! be there are the callers'.
 //!
 //! A root may be for one use (`Volume::passing`): then all of it goes with its last holder.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+mod beneath;
+mod entries;
 mod passing;
+mod room;
 
+pub(crate) use beneath::follow;
+pub(crate) use entries::{all_names, names, names_up_to, remove_tree};
 pub use passing::Gone;
 use passing::Passing;
+use room::Room;
 
 /// Where everything of ours on a root is.
 const PRIVATE: &str = ".supercargo";
-/// Deepest tree that [`remove_tree`] descends into: far more than any limit on entries lets exist.
+/// Deepest tree that anything here descends into: far more than any limit on entries lets exist.
 const MAX_DEPTH: usize = 512;
 
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_SYMLINKS)
-    .union(ResolveFlags::NO_MAGICLINKS)
-    .union(ResolveFlags::NO_XDEV);
 
 /// A call that the filesystem refused, with what was attempted.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +65,25 @@ impl StorageError {
         self.errno == Errno::NOENT
     }
 
-    /// An I/O error from a reader or writer, if it has an errno.
+    /// An I/O error from a reader or writer.
     pub(crate) fn from_io(what: impl Into<String>, error: &io::Error) -> Self {
-        Self { what: what.into(), errno: Errno::from_io_error(error).unwrap_or(Errno::IO) }
+        Self { what: what.into(), errno: Errno::from_io_error(error).unwrap_or_else(|| errno_of(error.kind())) }
+    }
+}
+
+/// An error that names its path has no number any more, only its kind.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows; most kinds have no number of their own")]
+fn errno_of(kind: io::ErrorKind) -> Errno {
+    match kind {
+        io::ErrorKind::StorageFull => Errno::NOSPC,
+        io::ErrorKind::QuotaExceeded => Errno::DQUOT,
+        io::ErrorKind::ReadOnlyFilesystem => Errno::ROFS,
+        io::ErrorKind::PermissionDenied => Errno::ACCESS,
+        io::ErrorKind::NotFound => Errno::NOENT,
+        io::ErrorKind::NotADirectory => Errno::NOTDIR,
+        io::ErrorKind::FileTooLarge => Errno::FBIG,
+        io::ErrorKind::StaleNetworkFileHandle => Errno::STALE,
+        _ => Errno::IO,
     }
 }
 
@@ -145,8 +162,11 @@ impl Volume {
         let name = random_name()?;
         rustix::fs::mkdirat(&self.staging.dir, &name, Mode::from_raw_mode(0o700))
             .during(|| format!("create a staging directory on {}", self.path.display()))?;
-        let dir = open_dir(self.staging.dir.as_fd(), &name)?;
-        Ok(Scratch { dir, name, staging: Arc::clone(&self.staging) })
+        let dir = open_dir(self.staging.dir.as_fd(), &name).inspect_err(|_| {
+            // Nobody else would remove it before the next start.
+            let _ = remove_tree(&self.staging.dir, &name);
+        })?;
+        Ok(Scratch { dir, name, staging: Arc::clone(&self.staging), room: Room::default() })
     }
 
     /// The directory `<namespace>/<name>`, if there is one.
@@ -191,6 +211,7 @@ pub struct Scratch {
     dir: OwnedFd,
     name: String,
     staging: Arc<Staging>,
+    room: Room,
 }
 
 impl Scratch {
@@ -217,20 +238,20 @@ pub(crate) fn open_any_dir(path: &Path) -> Result<OwnedFd, StorageError> {
 
 /// Opens a directory below `dir`; no component may be a link or leave the filesystem.
 pub(crate) fn open_dir(dir: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, StorageError> {
-    rustix::fs::openat2(dir, path, DIR, Mode::empty(), BENEATH).during(|| format!("open directory {path}"))
+    beneath::open(dir, OsStr::new(path), DIR, Mode::empty()).during(|| format!("open directory {path}"))
 }
 
 /// Opens a regular file below `dir` for reading; no component may be a link.
 pub(crate) fn open_file(dir: BorrowedFd<'_>, path: &str) -> Result<fs_err::File, StorageError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat2(dir, path, flags, Mode::empty(), BENEATH).during(|| format!("open file {path}"))?;
+    let fd = beneath::open(dir, OsStr::new(path), flags, Mode::empty()).during(|| format!("open file {path}"))?;
     Ok(file(fd, path))
 }
 
 /// Creates a file below `dir`, which must not exist yet, for writing and reading back.
 pub(crate) fn create_file(dir: BorrowedFd<'_>, path: &str, mode: Mode) -> Result<fs_err::File, StorageError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat2(dir, path, flags, mode, BENEATH).during(|| format!("create file {path}"))?;
+    let fd = beneath::open(dir, OsStr::new(path), flags, mode).during(|| format!("create file {path}"))?;
     // The process's umask may have taken bits away.
     rustix::fs::fchmod(&fd, mode).during(|| format!("set the mode of {path}"))?;
     Ok(file(fd, path))
@@ -270,62 +291,6 @@ pub(crate) fn make_dir(dir: impl AsFd, name: &str, mode: Mode) -> Result<OwnedFd
     }
 }
 
-/// Names in a directory of ours; those that are not UTF-8 are not ours and left out.
-pub(crate) fn names(dir: impl AsFd) -> Result<Vec<String>, StorageError> {
-    names_up_to(dir, usize::MAX)
-}
-
-/// The same of the first so many entries, in no order.
-pub(crate) fn names_up_to(dir: impl AsFd, most: usize) -> Result<Vec<String>, StorageError> {
-    Ok(listed(dir, most)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
-}
-
-/// Names in a directory, without `.` and `..`.
-pub(crate) fn all_names(dir: impl AsFd) -> Result<Vec<OsString>, StorageError> {
-    listed(dir, usize::MAX)
-}
-
-fn listed(dir: impl AsFd, most: usize) -> Result<Vec<OsString>, StorageError> {
-    let listing = rustix::fs::Dir::read_from(dir).during(|| "list a directory".to_owned())?;
-    let mut names = Vec::new();
-    for entry in listing.take(most) {
-        let entry = entry.during(|| "list a directory".to_owned())?;
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name != "." && name != ".." {
-            names.push(name.to_owned());
-        }
-    }
-    Ok(names)
-}
-
-/// Removes `name` in `dir`, whatever it is; links are removed, not followed. Absent is success.
-pub(crate) fn remove_tree(dir: impl AsFd, name: &str) -> Result<(), StorageError> {
-    remove_at_depth(dir.as_fd(), OsStr::new(name), 0)
-}
-
-fn remove_at_depth(dir: BorrowedFd<'_>, name: &OsStr, depth: usize) -> Result<(), StorageError> {
-    let remove = || format!("remove {}", name.display());
-    let found = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => return Ok(()),
-        found => found.during(remove)?,
-    };
-    let is_dir = FileType::from_raw_mode(found.st_mode).is_dir();
-    if is_dir {
-        if depth >= MAX_DEPTH {
-            return Err(Errno::NAMETOOLONG).during(remove);
-        }
-        let inner = rustix::fs::openat2(dir, name, DIR, Mode::empty(), BENEATH).during(remove)?;
-        for name in all_names(&inner)? {
-            remove_at_depth(inner.as_fd(), &name, depth + 1)?;
-        }
-    }
-    let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-    match rustix::fs::unlinkat(dir, name, flags) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(errno).during(remove),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,6 +310,21 @@ mod tests {
         drop((volume, second));
         Volume::open(root.path()).unwrap();
         assert_eq!(count(), 0);
+    }
+
+    #[test]
+    fn what_is_full_is_told_as_full_whoever_wrote() {
+        use std::io::Write;
+        let mut file = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let named = file.write_all(b"content").unwrap_err();
+        let plain = file.file_mut().write_all(b"content").unwrap_err();
+        for error in [named, plain] {
+            let error = StorageError::from_io("write", &error);
+            assert!(error.is_full(), "{error}");
+        }
+        let denied = fs_err::File::open("/nothing").map(drop).unwrap_err();
+        assert!(StorageError::from_io("open", &denied).is_absent());
+        assert_eq!(StorageError::from_io("read", &io::ErrorKind::UnexpectedEof.into()).errno, Errno::IO);
     }
 
     #[test]

@@ -21,13 +21,15 @@ struct Spool<'a> {
     got: u64,
 }
 
-/// Downloads `layer` into the empty `file`. `progress` is told how many bytes are there.
+/// Downloads `layer` into the empty `file`. `progress` is told how many bytes are there. Nobody is asked for a layer that
+/// does not fit on the disk.
 pub(super) async fn download<R: Registry>(
     source: &Source<'_, R>,
     layer: &Descriptor,
     file: fs_err::File,
     mut progress: impl FnMut(u64) + Send,
 ) -> Result<fs_err::File, BlobError> {
+    source.scratch.room_for(layer.size)?;
     let (file, path) = file.into_parts();
     // Each write to a tokio file is a trip to another thread: few and large ones.
     let buffer = usize::try_from(layer.size).unwrap_or(BUFFER).min(BUFFER);

@@ -457,7 +457,7 @@ async fn what_is_open_is_apart_from_what_is_kept() {
 
 #[tokio::test]
 async fn a_full_disk_is_told_as_one() {
-    let world = World::new();
+    let world = World::with_limits(CacheLimits { bytes: u64::MAX, ..CacheLimits::default() });
     let asker = stranger();
     let reference: Reference = asker.image.parse().unwrap();
     let pinned = registry::resolve(&world.registry, &asker.access, &reference, None).await.unwrap();
@@ -475,4 +475,14 @@ async fn a_full_disk_is_told_as_one() {
     let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let result = download::download(&source, &layer, full, |_| ()).await;
     assert!(matches!(&result, Err(BlobError::Storage(error)) if error.is_full()), "{result:?}");
+
+    world.asked();
+    let mut large = layer;
+    large.size = u64::MAX / 2;
+    let source = Source { limit: Limits::default().layer_bytes.set(u64::MAX), ..source };
+    for store in [None, world.cache.on(&world.volume)] {
+        let result = fetch(&Source { store, ..source }, &large, |_| ()).await;
+        assert!(matches!(&result, Err(BlobError::Storage(error)) if error.is_full()), "{result:?}");
+        assert!(world.asked().is_empty(), "nobody is asked for what does not fit");
+    }
 }

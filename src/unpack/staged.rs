@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::Mode;
 
 use super::UnpackError;
 use super::path::EntryPath;
@@ -172,14 +172,12 @@ fn remove_others(
     Ok(left)
 }
 
-/// Follows a link as a reader would, with the kernel holding it inside the tree. A link to nothing
+/// Follows a link as a reader would, held inside the tree. A link to nothing
 /// stays a link to nothing.
 fn check_link(dir: &OwnedFd, path: &EntryPath, target: &str) -> Result<(), UnpackError> {
     use rustix::io::Errno;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    match rustix::fs::openat2(dir, path.as_str(), flags, Mode::empty(), resolve) {
-        Ok(_) | Err(Errno::NOENT) => Ok(()),
+    match storage::follow(dir.as_fd(), path.as_str()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(Errno::XDEV | Errno::LOOP | Errno::NOTDIR) => Err(UnpackError::entry(
             path,
             format!("is a link to {:?}, which leads outside the published files", super::shown(target)),

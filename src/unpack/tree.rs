@@ -120,6 +120,7 @@ impl LayerTree {
         let mode = Mode::from_raw_mode(if executable { 0o755 } else { 0o644 });
         let (parent, name) = self.parent(path)?;
         self.claim(path)?;
+        self.scratch.room_for(size)?;
         let mut file = storage::create_file(parent.as_fd(), name, mode)?;
         let digest = self.copy(path, size, reader, &mut file, broken)?;
         self.keep_parent(path, parent);

@@ -24,6 +24,7 @@ mod chart;
 mod command;
 mod failures;
 mod fairness;
+mod faults;
 mod formats;
 mod hostile;
 mod kubectl;
@@ -61,7 +62,8 @@ fn main() -> ExitCode {
     guardian::serve_if_asked();
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or_else(|| Some(threads()));
-    let names = || tests().into_iter().map(|test| Trial::test(test.name, || Ok(())));
+    let names =
+        || tests().into_iter().map(|test| Trial::test(test.name, || Ok(())).with_ignored_flag(is_ignored(&test)));
     if arguments.list || names().all(|trial| arguments.is_filtered_out(&trial)) {
         return libtest_mimic::run(&arguments, names().collect()).exit_code();
     }
@@ -81,6 +83,7 @@ fn tests() -> Vec<Test> {
         outputs::tests(),
         failures::tests(),
         fairness::tests(),
+        faults::tests(),
         cache::tests(),
         lifecycle::tests(),
         restart::tests(),
@@ -100,6 +103,11 @@ fn tests() -> Vec<Test> {
     .concat()
 }
 
+/// Without root nothing can be mounted. Where `CI` is `true` that is a failure.
+fn is_ignored(test: &Test) -> bool {
+    test.name.starts_with("faults::") && !faults::may_mount()
+}
+
 fn run(arguments: &Arguments) -> anyhow::Result<Conclusion> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let run = Run::start()?;
@@ -108,7 +116,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<Conclusion> {
     let lab = Arc::new(lab.inspect_err(|_| keep_logs(&run))?);
     let trials = tests().into_iter().enumerate().map(|(number, test)| {
         let (lab, handle) = (Arc::clone(&lab), runtime.handle().clone());
-        Trial::test(test.name, move || Ok(handle.block_on(case::run(&lab, number, test))?))
+        let trial = Trial::test(test.name, move || Ok(handle.block_on(case::run(&lab, number, test))?));
+        trial.with_ignored_flag(is_ignored(&test))
     });
     let conclusion = libtest_mimic::run(arguments, trials.collect());
     drop(lab);

@@ -1,0 +1,117 @@
+//! Whether something fits on a filesystem, told before it is begun.
+
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::StatVfs;
+use rustix::io::Errno;
+
+use super::{Scratch, StorageError};
+
+/// Bytes after which a filesystem is asked again: somebody else may fill it too.
+const GRANT: u64 = 32 << 20;
+/// What a file takes at least.
+const BLOCK: u64 = 4096;
+
+/// Bytes that were free when the filesystem was asked last, and were not asked for since.
+#[derive(Debug, Default)]
+pub(super) struct Room(AtomicU64);
+
+impl Scratch {
+    /// Fails, as writing them would, where `bytes` more do not fit on this filesystem now. Nothing is reserved, and a
+    /// filesystem that does not say how large it is refuses nothing: what is written may still find it full.
+    ///
+    /// Cheap enough for each file of a tree: the filesystem, which may be a server far away, is asked once for
+    /// many small ones.
+    pub fn room_for(&self, bytes: u64) -> Result<(), StorageError> {
+        self.room.check(bytes, || free_on(self.dir()))
+    }
+}
+
+impl Room {
+    fn check(&self, bytes: u64, free: impl FnOnce() -> Option<u64>) -> Result<(), StorageError> {
+        let takes = bytes.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
+        let granted = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(takes));
+        if granted.is_ok() {
+            return Ok(());
+        }
+        let free = free().unwrap_or(u64::MAX);
+        if bytes > free {
+            return Err(StorageError::new(format!("find room for {bytes} bytes"), Errno::NOSPC));
+        }
+        self.0.store(free.saturating_sub(takes).min(GRANT), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Bytes that somebody without privileges may still write; `None` where nobody can tell.
+fn free_on(dir: BorrowedFd<'_>) -> Option<u64> {
+    free(&rustix::fs::fstatvfs(dir).ok()?)
+}
+
+/// Filesystems without a size of their own say 0 blocks, or anything.
+fn free(status: &StatVfs) -> Option<u64> {
+    let StatVfs { f_blocks: all, f_bavail: available, f_frsize: unit, .. } = *status;
+    (all > 0 && available <= all && unit > 0).then(|| available.saturating_mul(unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Volume;
+
+    #[test]
+    fn what_cannot_fit_is_refused_and_what_nobody_can_tell_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let scratch = Volume::open(root.path()).unwrap().scratch().unwrap();
+        let real = rustix::fs::fstatvfs(scratch.dir()).unwrap();
+        let status = |f_blocks, f_bavail, f_frsize| StatVfs { f_blocks, f_bavail, f_frsize, ..real };
+        let rows = [
+            ("a disk", status(100, 10, 4096), Some(40_960)),
+            ("a full one", status(100, 0, 4096), Some(0)),
+            ("no size", status(0, 0, 4096), None),
+            ("more free than there is", status(100, u64::MAX, 4096), None),
+            ("no unit", status(100, 10, 0), None),
+            ("all of it", status(u64::MAX, u64::MAX, 4096), Some(u64::MAX)),
+        ];
+        for (what, status, want) in rows {
+            assert_eq!(free(&status), want, "{what}");
+        }
+
+        scratch.room_for(0).unwrap();
+        scratch.room_for(1).unwrap();
+        let error = scratch.room_for(u64::MAX / 2).unwrap_err();
+        assert!(error.is_full(), "{error}");
+        assert!(error.to_string().contains(&(u64::MAX / 2).to_string()), "{error}");
+        scratch.room_for(1).unwrap();
+    }
+
+    #[test]
+    fn the_filesystem_is_asked_again_when_what_it_said_is_used_up() {
+        let room = Room::default();
+        let asked = std::cell::Cell::new(0);
+        let check = |bytes, free| {
+            let ask = || {
+                asked.set(asked.get() + 1);
+                Some(free)
+            };
+            room.check(bytes, ask).is_ok()
+        };
+        // bytes, free → fits, times asked by then
+        let rows = [
+            (10, 3 * BLOCK, true, 1),
+            (BLOCK, 0, true, 1),
+            (1, 0, true, 1),
+            (1, 0, false, 2),
+            (1, GRANT + 2 * BLOCK, true, 3),
+            (GRANT, 0, true, 3),
+            (GRANT, GRANT, true, 4),
+            (1, 1, true, 5),
+            (1, 1, true, 6),
+        ];
+        for (number, (bytes, free, fits, times)) in rows.into_iter().enumerate() {
+            assert_eq!((check(bytes, free), asked.get()), (fits, times), "row {number}");
+        }
+        assert!(room.check(u64::MAX, || None).is_ok());
+    }
+}
