@@ -11,7 +11,7 @@ const USER_AGENT: &str = "supercargo-e2e";
 
 /// Tells requests of the harness, and of the clients that it pushes with, from those under test.
 pub fn is_ours(user_agent: &str) -> bool {
-    user_agent.starts_with(USER_AGENT) || user_agent.starts_with("Helm/")
+    ["Helm/", "oras/", USER_AGENT].iter().any(|ours| user_agent.starts_with(ours))
 }
 
 /// An answer; the body is text in every case that the harness meets.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::chart;
+use crate::clients::Clients;
 use crate::control_plane::ControlPlane;
 use crate::operator::{self, Profile};
 use crate::publish::Publisher;
@@ -26,6 +27,8 @@ pub struct Lab {
     pub operator_binary: PathBuf,
     pub registry: Registry,
     pub publisher: Publisher,
+    /// Others that read what was pushed.
+    pub clients: Clients,
 }
 
 impl Lab {
@@ -47,6 +50,7 @@ impl Lab {
             run.logs().display()
         ));
         let publisher = Publisher::new(run, &tools);
+        let clients = Clients::new(run, &tools);
         Ok(Self {
             run: run.clone(),
             tools,
@@ -56,6 +60,7 @@ impl Lab {
             operator_binary,
             registry,
             publisher,
+            clients,
         })
     }
 

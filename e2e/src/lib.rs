@@ -8,8 +8,10 @@
 
 pub mod archive;
 pub mod chart;
+pub mod clients;
 pub mod control_plane;
 pub mod files;
+pub mod fixture;
 pub mod gate;
 pub mod guardian;
 pub mod hostile;

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use crate::chart;
+use crate::fixture::Fixture;
 use crate::registry::{Auth, PASSWORD, Registry, Tls, USERNAME};
 use crate::run::{Invocation, Run};
 use crate::tools::Tools;
@@ -61,6 +62,49 @@ impl Publisher {
         self.publish("raw", directory, arguments).await
     }
 
+    /// An artifact that was written down by hand; its files go to a directory, which is made.
+    pub async fn fixture(&self, directory: &Path, reference: &str, fixture: &Fixture) -> Result<String> {
+        let (manifest, blobs) = fixture.write(directory)?;
+        let mut arguments = vec!["--manifest".to_owned(), manifest.display().to_string()];
+        arguments.extend(blobs.iter().flat_map(|blob| ["--blob".to_owned(), blob.display().to_string()]));
+        arguments.push(reference.to_owned());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.publish("put", directory, &arguments).await
+    }
+
+    /// An image made with go-containerregistry; `arguments` as of `publish image`.
+    pub async fn image(&self, directory: &Path, arguments: &[&str]) -> Result<String> {
+        self.publish("image", directory, arguments).await
+    }
+
+    /// `imgpkg push`, of an image or of a bundle.
+    pub async fn imgpkg(&self, directory: &Path, reference: &str, bundle: bool) -> Result<String> {
+        let flags: &[&str] = if bundle { &["--bundle"] } else { &[] };
+        self.publish("imgpkg", directory, &[flags, &[reference, "."]].concat()).await
+    }
+
+    /// One file as Flux's library pushes it on demand, under its media type with this end.
+    pub async fn flux_file(&self, file: &Path, reference: &str, extension: &str) -> Result<String> {
+        let arguments = ["--static", "--extension", extension, reference, &file.to_string_lossy()];
+        self.publish("flux", self.run.directory(), &arguments).await
+    }
+
+    /// A zip of a directory, as Go writes it.
+    pub async fn zip(&self, directory: &Path, file: &Path) -> Result<Vec<u8>> {
+        self.publish("zip", directory, &[&file.to_string_lossy(), "."]).await?;
+        Ok(fs_err::read(file)?)
+    }
+
+    /// The flattened filesystem of an image, as a tar.
+    pub(crate) async fn export(&self, reference: &str, file: &Path) -> Result<String> {
+        self.publish("export", self.run.directory(), &[reference, &file.to_string_lossy()]).await
+    }
+
+    /// What `imgpkg pull -i` makes of an image.
+    pub(crate) async fn imgpkg_pull(&self, reference: &str, directory: &Path) -> Result<String> {
+        self.publish("imgpkg-pull", self.run.directory(), &[reference, &directory.to_string_lossy()]).await
+    }
+
     /// A manifest exactly as it stands in a file; `arguments` as of `publish put`.
     pub async fn put(&self, directory: &Path, arguments: &[&str]) -> Result<String> {
         self.publish("put", directory, arguments).await
@@ -97,10 +141,18 @@ impl Publisher {
 
     /// `helm package` and `helm push` of a chart directory to `oci://<base>/<chart>:<version>`; answers the digest.
     pub async fn helm(&self, chart: &Path, base: &str) -> Result<String> {
-        let out = self.run.subdirectory("helm/packages")?;
+        self.helm_signed(chart, base, None).await
+    }
+
+    /// The same with a provenance file, which Helm pushes with the chart if there is one beside it.
+    pub async fn helm_signed(&self, chart: &Path, base: &str, provenance: Option<&str>) -> Result<String> {
+        let out = self.run.subdirectory(&format!("helm/packages/{}", base.replace(['/', ':'], "-")))?;
         let packaged = chart::helm(&self.run, &self.tools).arg("package").arg(chart.to_string_lossy());
         let said = packaged.arg("--destination").arg(out.to_string_lossy()).stdout().await?;
         let package = said.rsplit(": ").next().unwrap_or_default().trim().to_owned();
+        if let Some(provenance) = provenance {
+            fs_err::write(format!("{package}.prov"), provenance)?;
+        }
         let push = chart::helm(&self.run, &self.tools).args(["push", &package, &format!("oci://{base}")]);
         let push = push.args(self.connection(["--username", "--password", "--ca-file", "--cert-file", "--key-file"]));
         let push = if self.tls.is_none() { push.arg("--plain-http") } else { push };

@@ -331,5 +331,8 @@ mod tests {
         assert!(!is_content(&layer(media_type::OCI_EMPTY, json!({}))));
         assert!(!is_content(&layer("application/vnd.dev.sigstore.bundle.v0.3+json", json!({}))));
         assert!(is_content(&layer("text/plain", json!({}))));
+        assert!(is_content(&layer(media_type::OCI_EMPTY, json!({TITLE: "empty.json"}))));
+        let braces = json!({"mediaType": "application/json", "digest": Digest::of(b"{}"), "size": 2});
+        assert!(is_content(&serde_json::from_value(braces).unwrap()));
     }
 }

@@ -47,6 +47,7 @@ mod tests {
             ("the harness", line("supercargo-e2e"), false),
             ("its publisher", line("supercargo-e2e-publish go-containerregistry/v0.21"), false),
             ("Helm", line("Helm/3.22.0"), false),
+            ("oras", line("oras/1.3.3"), false),
             ("an error", "time=\"2026-11-21\" level=error msg=\"not found\"".to_owned(), false),
             (
                 "a handshake",

@@ -87,6 +87,16 @@ pub(super) const HELM: Tool = Tool {
     found: Some(Found { in_assets: false, version_args: &["version", "--short"], major: 3, minors: 14..=99 }),
 };
 
+/// The reference client of what it pushes; 1.3 is the first that makes an index and says for which platform an artifact is.
+pub(super) const ORAS: Tool = Tool {
+    name: "oras",
+    version: "v1.3.3",
+    module: "oras",
+    package: "oras.land/oras/cmd/oras",
+    ldflags: "",
+    found: Some(Found { in_assets: false, version_args: &["version"], major: 1, minors: 3..=99 }),
+};
+
 /// Tests read its access log, which is the same in all of version 3.
 pub(super) const REGISTRY: Tool = Tool {
     name: "registry",
@@ -109,4 +119,4 @@ pub(super) const REGISTRY_REFERRERS: Tool = Tool {
 
 /// Our own, on the producers' client libraries.
 pub(super) const PUBLISH: Tool =
-    Tool { name: "publish", version: "v0.1.0", module: "push", package: ".", ldflags: "", found: None };
+    Tool { name: "publish", version: "v0.2.0", module: "push", package: ".", ldflags: "", found: None };

@@ -50,7 +50,7 @@ impl Place {
         fs_err::read_dir(&self.parent)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     }
 
-    fn nothing_beside(&self) -> Result<()> {
+    pub(crate) fn nothing_beside(&self) -> Result<()> {
         let names = self.names()?;
         ensure!(names.iter().all(|name| name == "out"), "left behind: {names:?}");
         Ok(())

@@ -15,7 +15,7 @@ tests!(sync:
 );
 
 /// Objects in files, as `kubectl apply -f` would take them.
-fn objects(case: &Case, specs: &[(&str, Value)]) -> Result<PathBuf> {
+pub(crate) fn objects(case: &Case, specs: &[(&str, Value)]) -> Result<PathBuf> {
     let directory = case.directory.join("objects");
     fs_err::create_dir_all(&directory)?;
     for (name, spec) in specs {
@@ -28,14 +28,14 @@ fn objects(case: &Case, specs: &[(&str, Value)]) -> Result<PathBuf> {
     Ok(directory)
 }
 
-async fn sync(case: &Case, from: &Path) -> Result<Output> {
+pub(crate) async fn sync(case: &Case, from: &Path) -> Result<Output> {
     let command = case.lab.run.command(&case.lab.operator_binary).arg("sync");
     let arguments =
         ["-f".to_owned(), from.display().to_string(), "--root".to_owned(), root(case).display().to_string()];
     command.args(arguments).env("HOME", case.directory.to_string_lossy()).output().await
 }
 
-fn root(case: &Case) -> PathBuf {
+pub(crate) fn root(case: &Case) -> PathBuf {
     case.directory.join("out")
 }
 

@@ -5,8 +5,6 @@ import (
 	"strings"
 
 	"github.com/fluxcd/pkg/oci"
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/crane"
 )
 
 // pushFlux writes what `flux push artifact` writes, through the client that command is made of.
@@ -14,20 +12,22 @@ func pushFlux(ctx context.Context, args []string) (string, error) {
 	set := newOptions("flux")
 	source := set.String("source", "https://git.example.com/team/app.git", "where the content comes from")
 	revision := set.String("revision", "main@sha1:0000000000000000000000000000000000000000", "the revision of the source")
+	static := set.Bool("static", false, "push a file as it is, which the library can and the command cannot")
+	extension := set.String("extension", "", "with --static: the end of the layer's media type")
 	if err := set.parse(args, 2, 2); err != nil {
 		return "", err
 	}
-	transport, err := set.transport()
+	connection, err := set.crane(ctx)
 	if err != nil {
 		return "", err
 	}
-	// TLS is tried first, Insecure or not.
-	connection := append(oci.DefaultOptions(), crane.Insecure, crane.WithTransport(transport), crane.WithUserAgent(userAgent))
-	if set.username != "" {
-		connection = append(connection, crane.WithAuth(&authn.Basic{Username: set.username, Password: set.password}))
-	}
+	connection = append(oci.DefaultOptions(), connection...)
 	meta := oci.Metadata{Source: *source, Revision: *revision, Annotations: set.annotations}
-	pushed, err := oci.NewClient(connection).Push(ctx, set.Arg(0), set.Arg(1), oci.WithPushMetadata(meta))
+	choices := []oci.PushOption{oci.WithPushMetadata(meta), oci.WithPushMediaTypeExt(*extension)}
+	if *static {
+		choices = append(choices, oci.WithPushLayerType(oci.LayerTypeStatic))
+	}
+	pushed, err := oci.NewClient(connection).Push(ctx, set.Arg(0), set.Arg(1), choices...)
 	if err != nil {
 		return "", err
 	}

@@ -3,6 +3,7 @@ module supercargo-e2e-tools/push
 go 1.26.0
 
 require (
+	carvel.dev/imgpkg v0.46.1
 	github.com/fluxcd/pkg/oci v0.68.1
 	github.com/google/go-containerregistry v0.21.5
 	github.com/opencontainers/go-digest v1.0.0

@@ -1,8 +1,9 @@
 // Command publish puts artifacts into a registry with the client libraries that the producers themselves are made of:
-// oras-go (the library below `oras push`), and Flux's oci package (the library below `flux push artifact`).
+// oras-go (the library below `oras push`), Flux's oci package (the library below `flux push artifact`), imgpkg's image
+// package, and go-containerregistry, below these two and many others.
 //
 // Every subcommand prints the digest of the manifest it wrote or resolved, and nothing else, on standard output; only
-// `manifest` prints the manifest itself.
+// `manifest` prints the manifest itself, and `zip` writes a file and prints that one's digest.
 package main
 
 import (
@@ -25,16 +26,21 @@ type command struct {
 
 func commands() map[string]command {
 	return map[string]command{
-		"oras":     {"oras [--config FILE:TYPE] [--artifact-type TYPE] [--annotation K=V]... REF [PATH[:TYPE]]...", pushOras},
-		"flux":     {"flux [--source URL] [--revision REV] [--annotation K=V]... REF DIR", pushFlux},
-		"kubara":   {"kubara --name NAME --version X.Y.Z [--annotation K=V]... REPOSITORY DIR", pushKubara},
-		"raw":      {"raw [--config FILE:TYPE] [--artifact-type TYPE] [--layer FILE:TYPE[,K=V]...]... [--annotation K=V]... REF", pushRaw},
-		"put":      {"put --manifest FILE --type TYPE [--blob FILE]... REF", putManifest},
-		"index":    {"index [--annotation K=V]... REF [[OS/ARCH[/VARIANT]=]TAG|DIGEST[,K=V]...]...", pushIndex},
-		"tag":      {"tag REF NEWTAG...", moveTag},
-		"manifest": {"manifest REF", printManifest},
-		"resolve":  {"resolve REF", resolveReference},
-		"delete":   {"delete REF", deleteManifest},
+		"oras":        {"oras [--config FILE:TYPE] [--artifact-type TYPE] [--annotation K=V]... REF [PATH[:TYPE]]...", pushOras},
+		"flux":        {"flux [--static [--extension EXT]] [--source URL] [--revision REV] [--annotation K=V]... REF DIR|FILE", pushFlux},
+		"kubara":      {"kubara --name NAME --version X.Y.Z [--annotation K=V]... REPOSITORY DIR", pushKubara},
+		"raw":         {"raw [--config FILE:TYPE] [--artifact-type TYPE] [--layer FILE:TYPE[,K=V]...]... [--annotation K=V]... REF", pushRaw},
+		"put":         {"put --manifest FILE --type TYPE [--blob FILE]... REF", putManifest},
+		"image":       {"image [--oci] [--config-type TYPE] [--platform OS/ARCH[/VARIANT]] [--layer FILE:TYPE[,K=V]...]... REF", pushImage},
+		"export":      {"export REF FILE", exportImage},
+		"imgpkg":      {"imgpkg [--bundle] REF DIR", pushImgpkg},
+		"imgpkg-pull": {"imgpkg-pull REF DIR", pullImgpkg},
+		"index":       {"index [--annotation K=V]... REF [[OS/ARCH[/VARIANT]=]TAG|DIGEST[,K=V]...]...", pushIndex},
+		"tag":         {"tag REF NEWTAG...", moveTag},
+		"manifest":    {"manifest REF", printManifest},
+		"resolve":     {"resolve REF", resolveReference},
+		"zip":         {"zip FILE DIR", packZip},
+		"delete":      {"delete REF", deleteManifest},
 	}
 }
 
