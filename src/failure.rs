@@ -44,12 +44,21 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// The digest that was seen and refused, where it came that far.
     pub candidate: Option<Digest>,
+    /// The fault was in how the registry answered, not in what the digest names: another answer is worth a look.
+    pub is_of_answer: bool,
 }
 
 impl Failure {
     /// A failure without a candidate.
     pub fn new(class: Class, reason: Reason, message: impl std::fmt::Display) -> Self {
-        Self { class, reason, message: printable(&message.to_string()), retry_after: None, candidate: None }
+        Self {
+            class,
+            reason,
+            message: printable(&message.to_string()),
+            retry_after: None,
+            candidate: None,
+            is_of_answer: false,
+        }
     }
 
     /// The same failure, of that digest.
@@ -146,7 +155,14 @@ impl From<RegistryError> for Failure {
             RegistryError::Manifest(ManifestError::Platform(_)) => (Class::Stalled, Reason::PlatformNotFound, None),
             RegistryError::Manifest(_) => (Class::Stalled, Reason::ManifestInvalid, None),
         };
-        Self { retry_after, ..Self::new(class, reason, error) }
+        let is_of_answer = matches!(
+            &error,
+            RegistryError::AddressDenied { .. }
+                | RegistryError::PlainHttpDenied { .. }
+                | RegistryError::TooLarge { .. }
+                | RegistryError::Manifest(ManifestError::TypeDisagrees { .. } | ManifestError::Type(_))
+        );
+        Self { retry_after, is_of_answer, ..Self::new(class, reason, error) }
     }
 }
 

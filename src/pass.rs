@@ -166,7 +166,8 @@ async fn publish<R: Registry>(
     let manifest = manifest.map_err(|error| {
         if let RegistryError::TooLarge { what, .. } = &error {
             let message = format!("{what} has {}", limit.exceeded());
-            return Failure::new(Class::Stalled, Reason::LimitExceeded, message);
+            let failure = Failure::new(Class::Stalled, Reason::LimitExceeded, message);
+            return Failure { is_of_answer: true, ..failure };
         }
         error.into()
     })?;
@@ -183,6 +184,10 @@ async fn publish<R: Registry>(
     let skipped: Vec<_> = skipped.map(|layer| layer.media_type.clone()).collect();
     for published in &mut published {
         published.skipped += skipped.len() as u64;
+    }
+    if !skipped.is_empty() {
+        let layers = skipped.join(", ");
+        tracing::info!(object = %request.object, %layers, "layers that are about the content were not fetched");
     }
     Ok(Outcome { pinned, published, manifest: Some(manifest), skipped })
 }

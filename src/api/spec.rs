@@ -265,8 +265,8 @@ pub struct LayersSpec {
     #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
     pub media_types: Vec<String>,
 
-    /// Only layers with these titles (`org.opencontainers.image.title`), as patterns such as `*.json`.
-    /// Others, and those without a title, are not fetched. None: all.
+    /// Only layers with these titles (`org.opencontainers.image.title`), as patterns for paths such as
+    /// `*.json` or `docs/**`. Others, and those without a title, are not fetched. None: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
     pub titles: Vec<String>,

@@ -25,7 +25,7 @@ pub(super) struct ContentArguments {
     /// Fetches only layers of this media type, in which `*` stands for anything; may be given several times.
     #[arg(long, value_name = "TYPE")]
     layer_media_type: Vec<String>,
-    /// Fetches only layers with this title, in which `*` stands for anything; may be given several times.
+    /// Fetches only layers with this title, a pattern such as '*.json' or 'docs/**'; may be given several times.
     #[arg(long, value_name = "PATTERN")]
     layer_title: Vec<String>,
     /// What is done with a layer.

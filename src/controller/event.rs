@@ -52,6 +52,11 @@ pub(super) fn of_change(before: &OCIArtifactStatus, after: &OCIArtifactStatus) -
     Some(News { kind: "Warning", reason: is.reason.clone(), note })
 }
 
+/// News that belong to no status.
+pub(super) fn normal(reason: Reason, note: String) -> News {
+    News { kind: "Normal", reason: reason.to_string(), note }
+}
+
 /// A warning that belongs to no status.
 pub(super) fn warning(reason: Reason, note: String) -> News {
     News { kind: "Warning", reason: reason.to_string(), note }

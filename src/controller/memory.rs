@@ -41,6 +41,8 @@ pub(super) struct Remembered {
     pub(super) failure: Option<Failure>,
     /// The revision that was refused for good, and why.
     pub(super) refused: Option<(Revision, Failure)>,
+    /// The object's version when its status was written last; what is older does not have that status.
+    pub(super) written: u64,
 }
 
 impl Remembered {
@@ -68,14 +70,20 @@ impl Memory {
         self.lock().get(uid).cloned().unwrap_or_default()
     }
 
+    pub(super) fn wrote(&self, uid: &str, version: u64) {
+        self.lock().entry(uid.to_owned()).or_default().written = version;
+    }
+
+    /// Remembers everything anew but the version that was written.
     pub(super) fn set(&self, uid: &str, remembered: Remembered) {
         let mut all = self.lock();
-        all.insert(uid.to_owned(), remembered);
+        let written = all.get(uid).map_or(0, |before| before.written);
+        all.insert(uid.to_owned(), Remembered { written, ..remembered });
         // An object without a finalizer goes without a word. Those that live are set again when due.
         if all.len().is_multiple_of(SWEEP_EVERY)
             && let Some(long_ago) = Instant::now().checked_sub(FORGOTTEN_AFTER)
         {
-            all.retain(|_, one| one.due.is_none_or(|due| due > long_ago));
+            all.retain(|_, one| one.due.map_or(one.failures > 0, |due| due > long_ago));
         }
     }
 

@@ -17,7 +17,7 @@ use kube::{Resource, ResourceExt};
 use super::memory::{Remembered, pause, with_jitter};
 use super::subject::{self, Subject};
 use super::{Context, Stored, dereference, event, until_changed};
-use crate::api::Reason;
+use crate::api::{OCIArtifactStatus, Reason};
 use crate::failure::{Class, Failure};
 use crate::oci::{Digest, Hasher};
 use crate::pass::{self, Outcome, pass};
@@ -29,6 +29,9 @@ use crate::request::{Place, Request};
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(5);
 /// How often a pass looks whether its object has changed meanwhile.
 const STILL_CURRENT: Duration = Duration::from_secs(1);
+/// Pause where the object in memory is older than the status that was written last. Its own ConfigMap may
+/// wake it up before the watch has brought that, and whoever acted then would undo what was written.
+const BEHIND: Duration = Duration::from_millis(200);
 /// Pause after the API server refused a write.
 const AFTER_API_ERROR: Duration = Duration::from_secs(2);
 /// Tries to clean a volume before a deleted object is let go with a warning.
@@ -73,12 +76,15 @@ struct Reconcile<'a, R> {
 impl<R: Registry> Reconcile<'_, R> {
     async fn run(self) -> Result<Action, kube::Error> {
         let Subject { object, id, .. } = &self.subject;
+        if self.subject.version() < self.context.memory.get(&id.uid).written {
+            return Ok(Action::requeue(BEHIND));
+        }
         if object.metadata.deletion_timestamp.is_some() {
             return self.clean_up().await;
         }
         if object.spec.suspend {
             self.context.memory.forget(&id.uid);
-            self.subject.write_status(&self.subject.before().suspended()).await?;
+            self.write_status(&self.subject.before().suspended()).await?;
             return Ok(until_changed());
         }
         let mut inputs = Hasher::default();
@@ -97,6 +103,13 @@ impl<R: Registry> Reconcile<'_, R> {
                 None => Ok(Action::requeue(Duration::ZERO)),
             },
         }
+    }
+
+    async fn write_status(&self, status: &OCIArtifactStatus) -> Result<(), kube::Error> {
+        if let Some(version) = self.subject.write_status(status).await? {
+            self.context.memory.wrote(&self.subject.id.uid, version);
+        }
+        Ok(())
     }
 
     /// The spec together with what it refers to.
@@ -160,7 +173,7 @@ impl<R: Registry> Reconcile<'_, R> {
         tokio::time::sleep(ANNOUNCE_AFTER).await;
         let message = format!("bringing in {}", request.reference);
         if self.subject.status.observed_generation != self.subject.generation()
-            && let Err(error) = self.subject.write_status(&self.subject.before().progressing(&message)).await
+            && let Err(error) = self.write_status(&self.subject.before().progressing(&message)).await
         {
             return error;
         }
@@ -187,7 +200,11 @@ impl<R: Registry> Reconcile<'_, R> {
         if outcome.manifest.is_some() {
             tracing::info!(object = %self.subject.id, image = %outcome.pinned, "published");
         }
-        self.subject.write_status(&status).await?;
+        self.write_status(&status).await?;
+        if !outcome.skipped.is_empty() {
+            let note = format!("not fetched, because about the content: {}", outcome.skipped.join(", "));
+            self.subject.publish(&event::normal(Reason::Succeeded, note)).await;
+        }
         let next = with_jitter(request.interval, &self.subject.id.uid);
         let remembered = Remembered { inputs: Some(inputs), due: Some(Instant::now() + next), ..Remembered::default() };
         self.context.memory.set(&self.subject.id.uid, remembered);
@@ -204,11 +221,11 @@ impl<R: Registry> Reconcile<'_, R> {
     ) -> Result<Action, kube::Error> {
         self.context.metrics.pass_ended(failure.reason, self.started.elapsed());
         tracing::warn!(object = %self.subject.id, reason = %failure.reason, remedy = failure.reason.remedy(), "{}", failure.message);
-        self.subject.write_status(&self.subject.before().failed(&failure)).await?;
+        self.write_status(&self.subject.before().failed(&failure)).await?;
         let failures = if remembered.inputs.as_ref() == Some(&inputs) { remembered.failures + 1 } else { 1 };
         let interval = request.map_or(Duration::from_secs(600), |request| request.interval);
         let refused = match (&failure.candidate, request) {
-            (Some(digest), Some(request)) if failure.class == Class::Stalled => {
+            (Some(digest), Some(request)) if failure.class == Class::Stalled && !failure.is_of_answer => {
                 let fingerprint = request.fingerprint.as_str().to_owned();
                 Some((Revision { digest: digest.clone(), fingerprint }, failure.clone()))
             }
@@ -216,8 +233,8 @@ impl<R: Registry> Reconcile<'_, R> {
         };
         let pause = with_jitter(pause(&failure, failures, interval), &self.subject.id.uid);
         let now = Instant::now();
-        let remembered =
-            Remembered { inputs: Some(inputs), due: Some(now + pause), failures, failure: Some(failure), refused };
+        let (failure, due) = (Some(failure), Some(now + pause));
+        let remembered = Remembered { inputs: Some(inputs), due, failures, failure, refused, ..remembered };
         let action = Action::requeue(remembered.next_look(now));
         self.context.memory.set(&self.subject.id.uid, remembered);
         Ok(action)

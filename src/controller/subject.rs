@@ -85,10 +85,15 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Writes status and its Event, where anything but time has changed.
-    pub(super) async fn write_status(&self, status: &OCIArtifactStatus) -> Result<(), kube::Error> {
+    /// The version that was read; 0 where the API server's is no number.
+    pub(super) fn version(&self) -> u64 {
+        version(self.object)
+    }
+
+    /// Writes status and its Event, where anything but time has changed. Answers the version that it has then.
+    pub(super) async fn write_status(&self, status: &OCIArtifactStatus) -> Result<Option<u64>, kube::Error> {
         if *status == self.status {
-            return Ok(());
+            return Ok(None);
         }
         let patch = json!({
             "apiVersion": OCIArtifact::api_version(&()),
@@ -99,20 +104,25 @@ impl<'a> Subject<'a> {
         });
         self.metrics.api_write("status");
         let params = PatchParams::apply(api::MANAGER).force();
-        match self.api.patch_status(&self.id.name, &params, &Patch::Apply(patch)).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+        let written = match self.api.patch_status(&self.id.name, &params, &Patch::Apply(patch)).await {
+            Ok(written) => written,
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
             Err(error) => return Err(error),
-        }
+        };
         if let Some(event) = event::of_change(&self.status, status) {
             self.publish(&event).await;
         }
-        Ok(())
+        Ok(Some(version(&written)))
     }
 
     pub(super) async fn publish(&self, news: &News) {
         publish_event(&self.client, self.metrics, news, self.object.object_ref(&())).await;
     }
+}
+
+/// Versions of one object can be compared (Kubernetes API concepts, "Resource versions").
+fn version(object: &OCIArtifact) -> u64 {
+    object.metadata.resource_version.as_ref().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 /// Lost Events are logged, not retried: they tell, they do not decide.

@@ -49,7 +49,7 @@ impl LayerSelection {
         let in_field = |field| move |error| RequestError::Pattern { field, error };
         Ok(Self {
             media_types: Patterns::names(&spec.layers.media_types).map_err(in_field("spec.layers.mediaTypes"))?,
-            titles: Patterns::names(&spec.layers.titles).map_err(in_field("spec.layers.titles"))?,
+            titles: Patterns::paths(&spec.layers.titles).map_err(in_field("spec.layers.titles"))?,
         })
     }
 
@@ -157,15 +157,16 @@ mod tests {
         };
         let selection = |types: &[&str], titles: &[&str]| LayerSelection {
             media_types: Patterns::names(&texts(types)).unwrap(),
-            titles: Patterns::names(&texts(titles)).unwrap(),
+            titles: Patterns::paths(&texts(titles)).unwrap(),
         };
         let titled = layer("application/json", json!({TITLE: "dir/a.json"}));
         let untitled = layer("application/json", json!({}));
         assert!(selection(&[], &[]).selects(&untitled));
         assert!(selection(&["application/*"], &[]).selects(&untitled));
         assert!(!selection(&["text/*"], &[]).selects(&untitled));
-        assert!(selection(&[], &["*.json"]).selects(&titled));
+        assert!(selection(&[], &["**/*.json"]).selects(&titled));
+        assert!(!selection(&[], &["*.json"]).selects(&titled), "it stops at a slash");
         assert!(!selection(&[], &["*.json"]).selects(&untitled), "it has no title");
-        assert!(!selection(&["text/*"], &["*.json"]).selects(&titled));
+        assert!(!selection(&["text/*"], &["**/*.json"]).selects(&titled));
     }
 }

@@ -39,9 +39,6 @@ const NO_HOT_LOOP: usize = 450;
 const NO_TLS: &str = "127.0.0.2,169.254.169.254,10.0.0.1,0.0.0.0,[::ffff:a9fe:a9fe],[fe80::1],token,nobody.invalid";
 /// Requests to the API server at a time.
 const AT_A_TIME: usize = 16;
-/// Whether the operator looks again at a digest that it could not judge, because not the artifact but the answer was
-/// wrong: its Content-Type or its length.
-const FORGIVES: bool = false;
 
 async fn whatever_a_registry_does_has_its_reason_and_costs_nobody_else_anything(case: &mut Case) -> Result<()> {
     let sites = sites(case, behaviours::all()?, "info,supercargo=debug").await?;
@@ -100,10 +97,8 @@ async fn before_and_while_and_after(case: &Case, sites: &[Site], memory: &Watch)
     let asked = can_behave.into_iter().filter(|site| site.behaviour.pace != Pace::Once);
     let (slandered, mut repaired): (Vec<_>, Vec<_>) = asked.partition(|site| site.slanders());
     at_a_time(&repaired, |site| ask(case, site)).await?;
-    if FORGIVES {
-        // For these nobody asks: they are looked at again by themselves.
-        repaired.extend(slandered);
-    }
+    // For these nobody asks: not the artifact but the answer was wrong, so they are looked at again by themselves.
+    repaired.extend(slandered);
     all_say(case, &repaired, |site| vec![format!("Ready {}", site.good.digest())]).await.context("after")?;
     Ok(before_all_this)
 }

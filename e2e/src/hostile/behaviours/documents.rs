@@ -118,7 +118,7 @@ fn sized(good: &Artifact, size: &str) -> Artifact {
 /// More than anybody needs.
 fn many() -> Vec<Row> {
     vec![
-        ("layers-129", INVALID, |good| good.with("/layers", layers(good, 129))),
+        ("layers-129", TOO_LARGE, |good| good.with("/layers", layers(good, 129))),
         ("layers-20000", INVALID, |good| good.with("/layers", layers(good, 20_000))),
         ("annotations-for-megabytes", INVALID, |good| good.with("/annotations", keys())),
         ("keys-for-megabytes", INVALID, |good| good.with("/unknown", keys())),
