@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -22,6 +23,7 @@ use crate::registry::Registry;
 
 mod dereference;
 mod event;
+mod integrity;
 mod memory;
 mod reconcile;
 mod report;
@@ -55,13 +57,15 @@ struct Context<R> {
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     shutdown: CancellationToken,
+    /// Time between two scans that read every published file; zero for none.
+    full_scan: Duration,
     /// The objects as they are now, while a pass works on one as it was.
     objects: Store<Stored>,
 }
 
 /// Runs until `shutdown` is cancelled and every reconcile has ended.
 ///
-/// `namespaces` empty means all of them.
+/// `namespaces` empty means all of them. Every published file is read each `full_scan`, where that is not zero.
 pub async fn run<R: Registry>(
     client: Client,
     engine: Engine<R>,
@@ -69,6 +73,7 @@ pub async fn run<R: Registry>(
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     shutdown: CancellationToken,
+    full_scan: Duration,
 ) {
     let engine = Arc::new(engine);
     let scopes: Vec<Option<&str>> = match namespaces {
@@ -87,6 +92,7 @@ pub async fn run<R: Registry>(
                 metrics: Arc::clone(&metrics),
                 readiness: Arc::clone(&readiness),
                 shutdown: shutdown.clone(),
+                full_scan,
                 objects,
             };
             watch(scope, Arc::new(context), writer)

@@ -66,6 +66,12 @@ struct WriteLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ScanLabels {
+    kind: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
     result: &'static str,
 }
@@ -79,6 +85,30 @@ pub(crate) enum Lookup {
     Miss,
     /// Other bytes were there.
     Broken,
+}
+
+/// How much of published files was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scanned {
+    /// Names, modes, sizes, targets and times.
+    Names,
+    /// The content of files whose times were not as recorded.
+    Doubtful,
+    /// The content of all.
+    Everything,
+}
+
+/// What a look at published files came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// None that could be looked at.
+    Nothing,
+    /// All as they were published.
+    Whole,
+    /// Files have to be read.
+    Doubtful,
+    /// Others than were published.
+    Damaged,
 }
 
 /// All counters; cheap to share behind an `Arc`.
@@ -99,6 +129,9 @@ pub struct Metrics {
     watch_errors: Counter,
     cache_lookups: Family<ResultLabels, Counter>,
     cache_bytes: Gauge,
+    scans: Family<ScanLabels, Counter>,
+    damaged: Counter,
+    repairs: Counter,
 }
 
 impl Default for Metrics {
@@ -137,6 +170,16 @@ impl Default for Metrics {
         registry.register("cache_lookups", "Looks for a layer among those that are kept", cache_lookups.clone());
         let cache_bytes = Gauge::default();
         registry.register("cache_bytes", "Bytes of layers that are kept, on all volumes", cache_bytes.clone());
+        let scans = Family::default();
+        registry.register(
+            "scans",
+            "Looks at published files, by how much was looked at and what was found",
+            scans.clone(),
+        );
+        let damaged = Counter::default();
+        registry.register("damaged", "Published revisions whose files were found changed", damaged.clone());
+        let repairs = Counter::default();
+        registry.register("repairs", "Those of them that were published again", repairs.clone());
         Self {
             registry,
             passes,
@@ -152,6 +195,9 @@ impl Default for Metrics {
             watch_errors,
             cache_lookups,
             cache_bytes,
+            scans,
+            damaged,
+            repairs,
         }
     }
 }
@@ -226,6 +272,29 @@ impl Metrics {
             Lookup::Broken => "broken",
         };
         self.cache_lookups.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    pub(crate) fn scanned(&self, kind: Scanned, found: Found) {
+        let kind = match kind {
+            Scanned::Names => "names",
+            Scanned::Doubtful => "doubtful",
+            Scanned::Everything => "everything",
+        };
+        let result = match found {
+            Found::Nothing => "nothing",
+            Found::Whole => "whole",
+            Found::Doubtful => "doubtful",
+            Found::Damaged => "damaged",
+        };
+        self.scans.get_or_create(&ScanLabels { kind, result }).inc();
+    }
+
+    pub(crate) fn damaged(&self) {
+        self.damaged.inc();
+    }
+
+    pub(crate) fn repaired(&self) {
+        self.repairs.inc();
     }
 
     /// One volume holds `after` bytes where it held `before`.

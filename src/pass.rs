@@ -11,17 +11,22 @@ use crate::api::Reason;
 use crate::blob::{Cache, Progress};
 use crate::failure::{Class, Failure};
 use crate::oci::Manifest;
-use crate::plan::{self, Observed, Plan, Revision};
-use crate::publish::{Outputs, Published};
+use crate::plan::{self, Plan, Revision};
+use crate::publish::integrity::Damage;
+use crate::publish::{Outputs, Published, Ready};
 use crate::registry::turns::{Turn, Turns};
 use crate::registry::{self, Pinned, Registry, RegistryError};
-use crate::request::{Limits, Request};
+use crate::request::{Limits, Place, Request};
 use crate::trust;
 use crate::unpack;
 
 mod stage;
 
 use stage::Stage;
+
+mod look;
+
+pub use look::{Lists, Look, look, read};
 
 /// What passes share.
 pub struct Engine<R> {
@@ -54,6 +59,10 @@ pub struct Before {
     pub recorded: Option<Revision>,
     /// The last digest that was refused for good, and why.
     pub refused: Option<(Revision, Failure)>,
+    /// List digests of the revision that is recorded, where they are recorded too.
+    pub lists: Lists,
+    /// What reading the outputs' files has found. They are published again.
+    pub damage: Vec<Damage>,
 }
 
 /// A pass that ended well.
@@ -67,6 +76,8 @@ pub struct Outcome {
     pub manifest: Option<Manifest>,
     /// Media types of its layers that are about the content, and were not fetched: signatures, say.
     pub skipped: Vec<String>,
+    /// What was found damaged, and published again.
+    pub repaired: Vec<Damage>,
 }
 
 impl<R> Engine<R> {
@@ -98,45 +109,27 @@ async fn steps<R: Registry>(
     step: &Step,
 ) -> Result<Outcome, Failure> {
     // Looked at first: a place that is not ours is refused before anybody is asked for anything.
-    let (held, observed) = observe(engine, request, before).await?;
+    let look = look(engine, request, before).await?;
     step.set("resolving the reference");
     let pinned =
         registry::resolve(&engine.registry, &request.access, &request.reference, request.selection.as_ref()).await?;
-    match (plan::decide(request, &pinned, &observed), &before.refused) {
+    match (plan::decide(request, &pinned, &look.observed), &before.refused) {
         (Plan::Keep, _) => {
-            let published = held.into_iter().flatten().collect();
-            Ok(Outcome { pinned, published, manifest: None, skipped: Vec::new() })
+            let published = look.held.into_iter().flatten().collect();
+            Ok(Outcome { pinned, published, manifest: None, skipped: Vec::new(), repaired: Vec::new() })
         }
         (Plan::Refuse, Some((_, failure))) => Err(failure.clone()),
         (Plan::Publish | Plan::Refuse, _) => {
             let digest = pinned.digest().clone();
-            let mut result = publish(engine, request, pinned.clone(), step).await;
+            let mut result = publish(engine, request, pinned.clone(), &look, step).await;
             if let Err(failure) = &result
                 && room_was_made(engine, request, failure).await
             {
-                result = publish(engine, request, pinned, step).await;
+                result = publish(engine, request, pinned, &look, step).await;
             }
-            result.map_err(|failure| failure.of(&digest))
+            result.map(|outcome| Outcome { repaired: look.damage, ..outcome }).map_err(|failure| failure.of(&digest))
         }
     }
-}
-
-/// What each target holds now, and the same as [`plan::decide`] wants it. Asks no registry.
-pub async fn observe<R: Registry>(
-    engine: &Engine<R>,
-    request: &Request,
-    before: &Before,
-) -> Result<(Vec<Option<Published>>, Observed), Failure> {
-    let mut held = Vec::with_capacity(request.targets.len());
-    for target in &request.targets {
-        held.push(engine.outputs.probe(&request.object, target).await?);
-    }
-    let observed = Observed {
-        recorded: before.recorded.clone(),
-        outputs: held.iter().map(|held| held.as_ref().map(|held| held.revision.clone())).collect(),
-        refused: before.refused.as_ref().map(|(revision, _)| revision.clone()),
-    };
-    Ok((held, observed))
 }
 
 /// True where a volume was full and is not any more, because layers that were kept on it are given up: what is
@@ -158,6 +151,7 @@ async fn publish<R: Registry>(
     engine: &Engine<R>,
     request: &Request,
     pinned: Pinned,
+    look: &Look,
     step: &Step,
 ) -> Result<Outcome, Failure> {
     step.set("fetching the manifest");
@@ -175,7 +169,7 @@ async fn publish<R: Registry>(
     let approved = trust::approve(pinned, manifest);
     let stages = stage::stage(engine, request, &approved, step).await?;
     step.set("publishing");
-    let published = make_visible(engine, request, approved.pinned(), &stages).await;
+    let published = make_visible(engine, request, approved.pinned(), look, &stages).await;
     // What was not moved away, a whole tree where something failed, is work for the disk to remove.
     tokio::task::spawn_blocking(move || drop(stages)).await.map_err(Failure::internal)?;
     let mut published = published?;
@@ -189,21 +183,32 @@ async fn publish<R: Registry>(
         let layers = skipped.join(", ");
         tracing::info!(object = %request.object, %layers, "layers that are about the content were not fetched");
     }
-    Ok(Outcome { pinned, published, manifest: Some(manifest), skipped })
+    Ok(Outcome { pinned, published, manifest: Some(manifest), skipped, repaired: Vec::new() })
 }
 
-/// Everything that can be refused is refused before the first output changes.
+/// Everything that can be refused is refused before the first output changes. A volume that holds the very revision
+/// already, whole and by the record, is not switched to another copy of it.
 async fn make_visible<R: Registry>(
     engine: &Engine<R>,
     request: &Request,
     pinned: &Pinned,
+    look: &Look,
     stages: &[Stage],
 ) -> Result<Vec<Published>, Failure> {
+    let wanted = Revision { digest: pinned.digest().clone(), fingerprint: request.fingerprint.as_str().to_owned() };
+    let is_recorded = look.observed.recorded.as_ref() == Some(&wanted);
+    let stays = |held: &&Published| is_recorded && held.revision == wanted;
     let mut ready = Vec::with_capacity(request.targets.len());
-    for target in &request.targets {
+    for (target, held) in request.targets.iter().zip(&look.held) {
         let stage = stages.iter().find(|stage| stage.place.is_for(target));
-        let stage = stage.ok_or_else(|| Failure::internal("no stage was made"))?;
-        ready.push((engine.outputs.prepare(request, target, pinned, &stage.staged).await?, &stage.staged));
+        let staged = &stage.ok_or_else(|| Failure::internal("no stage was made"))?.staged;
+        let made = match (&target.place, held.as_ref().filter(stays)) {
+            (Place::Volume { .. }, Some(held)) => Ready::Held(Box::new(held.clone())),
+            (Place::Volume { .. } | Place::ConfigMap { .. } | Place::Directory, _) => {
+                engine.outputs.prepare(request, target, pinned, staged).await?
+            }
+        };
+        ready.push((made, staged));
     }
     let mut published = Vec::with_capacity(request.targets.len());
     for (target, (ready, staged)) in request.targets.iter().zip(ready) {

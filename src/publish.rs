@@ -6,19 +6,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Scanned};
+use crate::oci::Digest;
 use crate::plan::Revision;
 use crate::registry::Pinned;
-use crate::request::{self, FileFilter, ObjectId, Request, Target};
+use crate::request::{FileFilter, ObjectId, Place, Request, Target};
 use crate::storage::{StorageError, Volume};
 use crate::unpack::staged::Staged;
 
 pub mod config_map;
 pub mod directory;
+pub mod integrity;
+mod record;
+mod scan;
 pub mod volume;
 
 use config_map::{ConfigMaps, Prepared};
 use directory::Destination;
+use integrity::Held;
 
 /// Why something could not be published, or looked at.
 #[derive(Debug, thiserror::Error)]
@@ -66,12 +71,23 @@ pub struct Published {
     pub location: String,
     /// What it was made from.
     pub revision: Revision,
+    /// Over its files one by one, where they are files.
+    pub list_digest: Option<Digest>,
     /// Files, or keys.
     pub files: u64,
     /// Bytes of the files.
     pub bytes: u64,
     /// Entries that this kind of output cannot hold.
     pub skipped: u64,
+}
+
+/// What is known of an output from somewhere else than the output itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// What it was made from.
+    pub revision: Revision,
+    /// Over its files one by one.
+    pub list_digest: Digest,
 }
 
 /// Everything this process can publish to.
@@ -94,11 +110,13 @@ pub(crate) enum Ready {
     ConfigMap(Box<Prepared>),
     /// A person's directory.
     Directory(Arc<Destination>),
+    /// What is there is what is wanted.
+    Held(Box<Published>),
 }
 
 /// Where a stage is made, and of which files.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct StagePlace {
     /// The volume whose filesystem it is on.
     pub volume: Arc<Volume>,
     /// Which of the artifact's files.
@@ -107,12 +125,12 @@ pub struct Place {
     output: Option<String>,
 }
 
-impl Place {
+impl StagePlace {
     /// True where a stage in this place is what `target` is made of.
     pub(crate) fn is_for(&self, target: &Target) -> bool {
         match &target.place {
-            request::Place::Volume { .. } => self.output.as_ref() == Some(&target.output),
-            request::Place::ConfigMap { .. } | request::Place::Directory => self.filter.is_all(),
+            Place::Volume { .. } => self.output.as_ref() == Some(&target.output),
+            Place::ConfigMap { .. } | Place::Directory => self.filter.is_all(),
         }
     }
 }
@@ -137,34 +155,44 @@ impl Outputs {
     }
 
     /// Where stages are needed: one for each volume output, and one with everything for the others.
-    pub(crate) fn places(&self, request: &Request) -> Result<Vec<Place>, PublishError> {
+    pub(crate) fn places(&self, request: &Request) -> Result<Vec<StagePlace>, PublishError> {
         let mut places = Vec::new();
         for target in &request.targets {
-            if let request::Place::Volume { volume } = &target.place {
+            if let Place::Volume { volume } = &target.place {
                 let (volume, output) = (self.volume(target, volume)?, Some(target.output.clone()));
-                places.push(Place { volume, filter: target.filter.clone(), output });
+                places.push(StagePlace { volume, filter: target.filter.clone(), output });
             }
         }
         if places.is_empty() || request.targets.iter().any(|target| !places.iter().any(|place| place.is_for(target))) {
-            places.push(Place { volume: Arc::clone(&self.work), filter: FileFilter::default(), output: None });
+            places.push(StagePlace { volume: Arc::clone(&self.work), filter: FileFilter::default(), output: None });
         }
         Ok(places)
     }
 
-    /// What the target holds now; `None` where that is nothing, or not whole.
-    pub(crate) async fn probe(&self, object: &ObjectId, target: &Target) -> Result<Option<Published>, PublishError> {
-        match &target.place {
-            request::Place::Volume { volume } => {
+    /// What the target holds now. No file on a volume is read for it.
+    pub(crate) async fn probe(
+        &self,
+        object: &ObjectId,
+        target: &Target,
+        recorded: Option<Recorded>,
+    ) -> Result<Held, PublishError> {
+        let held = match &target.place {
+            Place::Volume { volume } => {
                 let (volume, object, name) = (self.volume(target, volume)?, object.clone(), volume.clone());
                 let output = target.output.clone();
-                blocking(move || volume::probe(&volume, &name, &object, &output)).await
+                blocking(move || volume::probe(&volume, &name, &object, &output, recorded.as_ref())).await?
             }
-            request::Place::ConfigMap { name, .. } => self.config_maps.probe(object, &target.output, name).await,
-            request::Place::Directory => {
+            Place::ConfigMap { name, .. } => {
+                let held = self.config_maps.probe(object, &target.output, name).await?;
+                return Ok(held.map_or(Held::Nothing, Held::Whole));
+            }
+            Place::Directory => {
                 let directory = self.directory(target)?;
-                blocking(move || directory.check().map(|()| None)).await
+                return blocking(move || directory.check().map(|()| Held::Nothing)).await;
             }
-        }
+        };
+        self.metrics.scanned(Scanned::Names, held.found());
+        Ok(held)
     }
 
     /// Everything that can be refused is refused here, before anything is visible.
@@ -176,14 +204,14 @@ impl Outputs {
         staged: &Arc<Staged>,
     ) -> Result<Ready, PublishError> {
         match &target.place {
-            request::Place::Volume { volume } => Ok(Ready::Volume(self.volume(target, volume)?)),
-            request::Place::ConfigMap { name, immutable, separator } => {
+            Place::Volume { volume } => Ok(Ready::Volume(self.volume(target, volume)?)),
+            Place::ConfigMap { name, immutable, separator } => {
                 let (staged, separator, filter) = (Arc::clone(staged), separator.clone(), target.filter.clone());
                 let content = blocking(move || config_map::content::read(&staged, &separator, &filter)).await?;
                 let prepared = config_map::prepare(request, &target.output, name, *immutable, pinned, content);
                 Ok(Ready::ConfigMap(Box::new(prepared)))
             }
-            request::Place::Directory => Ok(Ready::Directory(self.directory(target)?)),
+            Place::Directory => Ok(Ready::Directory(self.directory(target)?)),
         }
     }
 
@@ -197,6 +225,7 @@ impl Outputs {
         staged: &Arc<Staged>,
     ) -> Result<Published, PublishError> {
         match ready {
+            Ready::Held(published) => Ok(*published),
             Ready::Volume(volume) => {
                 let (staged, pinned, object) = (Arc::clone(staged), pinned.clone(), request.object.clone());
                 let (fingerprint, target) = (request.fingerprint.clone(), target.clone());
@@ -235,7 +264,7 @@ impl Outputs {
     /// Removes old trees. Only after status has been written, so that status never names what is gone.
     pub async fn prune(&self, request: &Request) -> Result<(), PublishError> {
         for target in &request.targets {
-            if let request::Place::Volume { volume } = &target.place {
+            if let Place::Volume { volume } = &target.place {
                 let (volume, object) = (self.volume(target, volume)?, request.object.clone());
                 blocking(move || volume::prune(&volume, &object)).await?;
             }

@@ -6,6 +6,7 @@
 //!     lock                   shared by every process that uses the root; taken alone to sweep
 //!     staging/<random>/      one per pass, removed with its [`Scratch`], or swept at the next start
 //!     blobs/sha256/<key>     layers kept for the next who asks; `blob::store` says which and how long
+//!     lists/<key>            what was published for each object, entry by entry; see `publish::record`
 //! ```
 //!
 //! A root is opened once. Below it nothing is ever named by a path that the kernel could resolve
@@ -30,15 +31,15 @@ mod passing;
 mod room;
 
 pub(crate) use beneath::follow;
-pub(crate) use entries::{all_names, names, names_up_to, remove_tree};
+pub(crate) use entries::{all_names, all_names_up_to, names, names_up_to, remove_tree};
 pub use passing::Gone;
 use passing::Passing;
 use room::Room;
 
 /// Where everything of ours on a root is.
 const PRIVATE: &str = ".supercargo";
-/// Deepest tree that anything here descends into: far more than any limit on entries lets exist.
-const MAX_DEPTH: usize = 512;
+/// Deepest that anything here goes down at a time: each level is an open directory.
+const MAX_DEPTH: usize = 256;
 
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -63,6 +64,11 @@ impl StorageError {
     /// True where the thing does not exist.
     pub(crate) fn is_absent(&self) -> bool {
         self.errno == Errno::NOENT
+    }
+
+    /// True where something on the way is not, or not any more, the directory or file that was expected.
+    pub(crate) fn is_replaced(&self) -> bool {
+        matches!(self.errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV)
     }
 
     /// An I/O error from a reader or writer.
@@ -105,6 +111,7 @@ pub struct Volume {
     root: OwnedFd,
     staging: Arc<Staging>,
     blobs: OwnedFd,
+    lists: OwnedFd,
     /// Its shared lock tells other processes that staging directories may be in use.
     _lock: OwnedFd,
 }
@@ -131,6 +138,7 @@ impl Volume {
         let staging = make_dir(&private, "staging", Mode::from_raw_mode(0o700))?;
         let blobs = make_dir(&private, "blobs", Mode::from_raw_mode(0o700))?;
         let blobs = make_dir(&blobs, "sha256", Mode::from_raw_mode(0o700))?;
+        let lists = make_dir(&private, "lists", Mode::from_raw_mode(0o700))?;
         let lock_flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = rustix::fs::openat(&private, "lock", lock_flags, Mode::from_raw_mode(0o600))
             .during(|| format!("open {}/{PRIVATE}/lock", show()))?;
@@ -144,7 +152,7 @@ impl Volume {
             tracing::warn!(volume = %show(), %errno, "no lock on this filesystem: use the volume from one process only");
         }
         let staging = Arc::new(Staging { dir: staging, _root: passing });
-        Ok(Self { path: path.to_owned(), root, staging, blobs, _lock: lock })
+        Ok(Self { path: path.to_owned(), root, staging, blobs, lists, _lock: lock })
     }
 
     /// Where the root is, for people.
@@ -155,6 +163,11 @@ impl Volume {
     /// The private directory of layers that are kept.
     pub(crate) fn blobs(&self) -> BorrowedFd<'_> {
         self.blobs.as_fd()
+    }
+
+    /// The private directory of what was published, entry by entry.
+    pub(crate) fn lists(&self) -> BorrowedFd<'_> {
+        self.lists.as_fd()
     }
 
     /// A new private directory on this filesystem.
@@ -325,6 +338,20 @@ mod tests {
         let denied = fs_err::File::open("/nothing").map(drop).unwrap_err();
         assert!(StorageError::from_io("open", &denied).is_absent());
         assert_eq!(StorageError::from_io("read", &io::ErrorKind::UnexpectedEof.into()).errno, Errno::IO);
+    }
+
+    #[test]
+    fn a_tree_that_is_deeper_than_handles_go_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let top = open_any_dir(root.path()).unwrap();
+        let mut dir = make_dir(&top, "tree", Mode::from_raw_mode(0o755)).unwrap();
+        for _ in 0..3 * MAX_DEPTH {
+            create_file(dir.as_fd(), "file", Mode::from_raw_mode(0o600)).unwrap();
+            dir = make_dir(&dir, "n", Mode::from_raw_mode(0o755)).unwrap();
+        }
+        remove_tree(&top, "tree").unwrap();
+        assert!(names(&top).unwrap().is_empty());
+        remove_tree(&top, "tree").unwrap();
     }
 
     #[test]

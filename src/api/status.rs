@@ -105,6 +105,10 @@ pub struct OutputStatus {
     /// Layers that are about the content, such as signatures, and entries that this kind of output cannot
     /// hold, such as symbolic links in a ConfigMap.
     pub skipped: i64,
+    /// Digest over the paths, kinds, modes, sizes and contents on a volume. They are compared with it from time to time,
+    /// and it is here because whoever can write to the volume cannot write here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list_digest: Option<String>,
 }
 
 /// What the served revision was made from besides its digest.
@@ -185,7 +189,7 @@ reasons! {
     /// The artifact has a form that is not supported.
     UnsupportedFormat: "Push it as a tar, tar+gzip, tar+zstd, zip or plain file layer, or set spec.layers.mode to File.",
     /// Bytes do not have the digest or size that names them.
-    DigestMismatch: "Look for a broken or hostile registry, mirror or proxy on the way.",
+    DigestMismatch: "Look for a broken or hostile registry, mirror or proxy on the way, or for who writes to the volume.",
     /// A limit would be exceeded.
     LimitExceeded: "Make the artifact smaller, or raise the operator's or the object's limit that the message names.",
     /// An archive has an entry that could leave its directory or is not a plain file, directory or safe link.

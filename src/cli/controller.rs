@@ -73,6 +73,16 @@ pub(super) struct Arguments {
     limits: LimitArguments,
     #[command(flatten)]
     cache: CacheArguments,
+    /// How often every published file on a volume is read and compared with its digest, as a duration such as 90m or
+    /// 24h; 0s never. Names, sizes and times are looked at each interval of the object in any case.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "24h",
+        value_parser = super::duration,
+        env = "SUPERCARGO_FULL_SCAN_INTERVAL"
+    )]
+    full_scan_interval: Duration,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
@@ -94,8 +104,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %arguments.listen, "started");
     let server = crate::server::serve(listener, Arc::clone(&metrics), Arc::clone(&readiness), shutdown.clone());
+    let full_scan = arguments.full_scan_interval;
     let controller =
-        crate::controller::run(client, engine, &arguments.namespaces, metrics, readiness, shutdown.clone());
+        crate::controller::run(client, engine, &arguments.namespaces, metrics, readiness, shutdown.clone(), full_scan);
     // Either one ending is the end of both: a pod that is alive but does not work is no use.
     let server = async {
         let result = server.await;

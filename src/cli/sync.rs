@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::pass::{self, Before, Engine, Outcome};
 use crate::publish::Outputs;
 use crate::publish::config_map::ConfigMaps;
+use crate::publish::integrity::Reading;
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
 use crate::request::{ObjectId, Request};
@@ -99,10 +100,18 @@ async fn sync(
     }
     let request = Request::parse(id.clone(), spec, &input.referred(&id.namespace, spec))?;
     // Without a status, what the outputs hold is the record.
-    let (held, _) = pass::observe(engine, &request, &Before::default()).await?;
-    let recorded = held.into_iter().flatten().next().map(|published| published.revision);
-    let outcome =
-        pass::pass(engine, &engine.turn(&request).await, &request, &Before { recorded, refused: None }).await?;
+    let look = pass::look(engine, &request, &Before::default()).await?;
+    let damage = if look.is_doubtful {
+        pass::read(engine, &request, &Before::default(), Reading::Doubtful).await?
+    } else {
+        Vec::new()
+    };
+    let recorded = look.held.into_iter().flatten().next().map(|published| published.revision);
+    let before = Before { recorded, damage, ..Before::default() };
+    let outcome = pass::pass(engine, &engine.turn(&request).await, &request, &before).await?;
+    for damage in &outcome.repaired {
+        tracing::warn!(object = %id, "{damage}");
+    }
     engine.outputs.prune(&request).await?;
     Ok(Some(outcome))
 }
@@ -110,7 +119,11 @@ async fn sync(
 fn line(id: &ObjectId, spec: &OCIArtifactSpec, result: &Result<Option<Outcome>, Failure>) -> [String; 8] {
     let (ready, reason, tag, digest, files, message) = match result {
         Ok(Some(outcome)) => {
-            let done = if outcome.manifest.is_some() { "published" } else { "unchanged" };
+            let done = match &outcome.manifest {
+                Some(_) if !outcome.repaired.is_empty() => "repaired",
+                Some(_) => "published",
+                None => "unchanged",
+            };
             let files = outcome.published.iter().map(|output| output.files).max().unwrap_or(0);
             let places: Vec<_> = outcome.published.iter().map(|output| output.location.as_str()).collect();
             let message = if places.is_empty() { done.to_owned() } else { format!("{done}: {}", places.join(", ")) };

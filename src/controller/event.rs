@@ -62,6 +62,20 @@ pub(super) fn warning(reason: Reason, note: String) -> News {
     News { kind: "Warning", reason: reason.to_string(), note }
 }
 
+/// What was published is not what is there.
+pub(super) fn damaged(damage: &str) -> News {
+    warning(Reason::DigestMismatch, format!("{damage}; published again as soon as it can be had"))
+}
+
+/// It is there again.
+pub(super) fn repaired(digest: &str) -> News {
+    News {
+        kind: "Normal",
+        reason: Reason::Succeeded.to_string(),
+        note: format!("repaired; {} was published again", short(digest)),
+    }
+}
+
 /// Writes an Event about `object`.
 ///
 /// Not kube's recorder: it counts Events of one reason together and keeps the first one's note, so

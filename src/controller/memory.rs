@@ -11,6 +11,7 @@ use crate::api::Reason;
 use crate::failure::{Class, Failure};
 use crate::oci::Digest;
 use crate::plan::Revision;
+use crate::publish::integrity::Damage;
 
 /// First pause after a failure that time may heal; doubled each time.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -43,6 +44,10 @@ pub(super) struct Remembered {
     pub(super) refused: Option<(Revision, Failure)>,
     /// The object's version when its status was written last; what is older does not have that status.
     pub(super) written: u64,
+    /// Damage that was told, while it is not repaired.
+    pub(super) damage: Vec<Damage>,
+    /// When every published file is to be read next, as far as that is known.
+    pub(super) read_due: Option<Instant>,
 }
 
 impl Remembered {
@@ -56,7 +61,8 @@ impl Remembered {
         let left = self.due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
         match &self.failure {
             Some(failure) if lies_in_cluster(failure.reason) => left.min(LOOK_AGAIN),
-            Some(_) | None => left,
+            Some(_) => left,
+            None => self.read_due.map_or(left, |due| left.min(due.saturating_duration_since(now))),
         }
     }
 }

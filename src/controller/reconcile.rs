@@ -1,7 +1,7 @@
 //! What happens to one object, from the wake-up to the next one.
 //!
 //! ```text
-//! stored object ─▶ deleted? suspended? ─▶ Secrets ─▶ Request ─▶ early? ─▶ pass ─▶ status ─▶ tidy up
+//! stored object ─▶ deleted? suspended? ─▶ Secrets ─▶ Request ─▶ files? ─▶ early? ─▶ pass ─▶ status ─▶ tidy up
 //! ```
 //!
 //! Every way out of a pass goes through `report`: a failing object always says so.
@@ -14,13 +14,14 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
+use super::integrity::with_damage;
 use super::memory::{Remembered, pause, with_jitter};
 use super::subject::{self, Subject};
 use super::{Context, Stored, dereference, event, until_changed};
 use crate::api::{OCIArtifactStatus, Reason};
 use crate::failure::{Class, Failure};
 use crate::oci::{Digest, Hasher};
-use crate::pass::{self, Outcome, pass};
+use crate::pass::{self, Look, Outcome, pass};
 use crate::plan::Revision;
 use crate::registry::Registry;
 use crate::request::{Place, Request};
@@ -67,9 +68,9 @@ pub(super) async fn reconcile<R: Registry>(
 }
 
 /// One look at one object.
-struct Reconcile<'a, R> {
-    subject: Subject<'a>,
-    context: &'a Context<R>,
+pub(super) struct Reconcile<'a, R> {
+    pub(super) subject: Subject<'a>,
+    pub(super) context: &'a Context<R>,
     started: Instant,
 }
 
@@ -91,17 +92,30 @@ impl<R: Registry> Reconcile<'_, R> {
         let request = self.request(&mut inputs).await;
         inputs.update(format!("{} {:?}", self.subject.generation(), self.subject.requested_at()).as_bytes());
         let inputs = inputs.finish();
-        let remembered = self.context.memory.get(&id.uid);
-        if remembered.is_early(&inputs, Instant::now()) && self.is_as_left(&remembered, &request).await {
-            return Ok(Action::requeue(remembered.next_look(Instant::now())));
+        let mut remembered = self.context.memory.get(&id.uid);
+        let is_early = remembered.is_early(&inputs, Instant::now());
+        let look = match &request {
+            // One that waits to be tried again is looked at when it is.
+            Ok(request) if !is_early || remembered.failure.is_none() => self.examine(request, &mut remembered).await,
+            Ok(_) | Err(_) => None,
+        };
+        if is_early && self.is_as_left(&remembered, &request, look.as_ref()).await {
+            let next = remembered.next_look(Instant::now());
+            self.context.memory.set(&id.uid, remembered);
+            return Ok(Action::requeue(next));
         }
-        match request {
-            Err(failure) => self.failed(None, failure, inputs, remembered).await,
-            Ok(request) => match self.pass(&request, &inputs, &remembered).await? {
-                Some(Ok(outcome)) => self.succeeded(&request, &outcome, inputs).await,
-                Some(Err(failure)) => self.failed(Some(&request), failure, inputs, remembered).await,
-                None => Ok(Action::requeue(Duration::ZERO)),
-            },
+        let request = match request {
+            Err(failure) => return self.failed(None, failure, inputs, remembered).await,
+            Ok(request) => request,
+        };
+        match self.pass(&request, &inputs, &remembered).await? {
+            Some(Ok(outcome)) => self.succeeded(&request, &outcome, inputs, &remembered).await,
+            Some(Err(failure)) => {
+                self.restore(&request, &failure, &inputs, &mut remembered).await?;
+                let failure = with_damage(failure, &remembered.damage);
+                self.failed(Some(&request), failure, inputs, remembered).await
+            }
+            None => Ok(Action::requeue(Duration::ZERO)),
         }
     }
 
@@ -120,32 +134,37 @@ impl<R: Registry> Reconcile<'_, R> {
     }
 
     /// Between two polls: do the outputs still hold what they held, or is the obstacle still there?
-    async fn is_as_left(&self, remembered: &Remembered, request: &Result<Request, Failure>) -> bool {
+    async fn is_as_left(
+        &self,
+        remembered: &Remembered,
+        request: &Result<Request, Failure>,
+        look: Option<&Look>,
+    ) -> bool {
         let Ok(request) = request else { return true };
-        let before = pass::Before { recorded: self.subject.recorded(), refused: None };
-        let observe = pass::observe(&self.context.engine, request, &before);
         match &remembered.failure {
             Some(failure) if failure.reason == Reason::OutputConflict && failure.candidate.is_none() => {
-                observe.await.is_err()
+                pass::look(&self.context.engine, request, &self.before(remembered)).await.is_err()
             }
             Some(_) => true,
-            None => match (observe.await, &before.recorded) {
-                (Ok((_, observed)), Some(recorded)) => observed.holds(request, &recorded.digest),
-                (Ok(_) | Err(_), _) => false,
+            None => match (look, self.subject.recorded()) {
+                (Some(look), Some(recorded)) => {
+                    remembered.damage.is_empty() && look.observed.holds(request, &recorded.digest)
+                }
+                (Some(_) | None, _) => false,
             },
         }
     }
 
     /// Runs the pass; announces a long one; `None` where it was given up, for the operator is
     /// shutting down or the object is not what it was.
-    async fn pass(
+    pub(super) async fn pass(
         &self,
         request: &Request,
         inputs: &Digest,
         remembered: &Remembered,
     ) -> Result<Option<Result<Outcome, Failure>>, kube::Error> {
         let refused = remembered.refused.clone().filter(|_| remembered.inputs.as_ref() == Some(inputs));
-        let before = pass::Before { recorded: self.subject.recorded(), refused };
+        let before = pass::Before { refused, ..self.before(remembered) };
         tokio::select! {
             result = self.in_turn(request, &before) => result.map(Some),
             () = self.context.shutdown.cancelled() => Ok(None),
@@ -183,7 +202,7 @@ impl<R: Registry> Reconcile<'_, R> {
     /// Ends when the object was deleted or its spec changed: what a hanging pass would bring in is
     /// not wanted any more, and a deletion must not wait for a registry.
     #[expect(clippy::disallowed_methods, reason = "a look at memory, once a second")]
-    async fn superseded(&self) {
+    pub(super) async fn superseded(&self) {
         let key = ObjectRef::<Stored>::new(&self.subject.id.name).within(&self.subject.id.namespace);
         let is_same = |now: &Arc<Stored>| now.meta().generation == self.subject.object.metadata.generation;
         loop {
@@ -194,7 +213,13 @@ impl<R: Registry> Reconcile<'_, R> {
         }
     }
 
-    async fn succeeded(&self, request: &Request, outcome: &Outcome, inputs: Digest) -> Result<Action, kube::Error> {
+    async fn succeeded(
+        &self,
+        request: &Request,
+        outcome: &Outcome,
+        inputs: Digest,
+        before: &Remembered,
+    ) -> Result<Action, kube::Error> {
         self.context.metrics.pass_ended(Reason::Succeeded, self.started.elapsed());
         let status = self.subject.before().succeeded(request, outcome);
         if outcome.manifest.is_some() {
@@ -205,8 +230,15 @@ impl<R: Registry> Reconcile<'_, R> {
             let note = format!("not fetched, because about the content: {}", outcome.skipped.join(", "));
             self.subject.publish(&event::normal(Reason::Succeeded, note)).await;
         }
-        let next = with_jitter(request.interval, &self.subject.id.uid);
-        let remembered = Remembered { inputs: Some(inputs), due: Some(Instant::now() + next), ..Remembered::default() };
+        self.tell_repaired(outcome, &before.damage).await;
+        let now = Instant::now();
+        let remembered = Remembered {
+            inputs: Some(inputs),
+            due: Some(now + with_jitter(request.interval, &self.subject.id.uid)),
+            read_due: if outcome.manifest.is_some() { self.next_reading() } else { before.read_due },
+            ..Remembered::default()
+        };
+        let next = remembered.next_look(now);
         self.context.memory.set(&self.subject.id.uid, remembered);
         self.tidy_up(request, outcome).await?;
         Ok(Action::requeue(next))
@@ -233,8 +265,14 @@ impl<R: Registry> Reconcile<'_, R> {
         };
         let pause = with_jitter(pause(&failure, failures, interval), &self.subject.id.uid);
         let now = Instant::now();
-        let (failure, due) = (Some(failure), Some(now + pause));
-        let remembered = Remembered { inputs: Some(inputs), due, failures, failure, refused, ..remembered };
+        let remembered = Remembered {
+            inputs: Some(inputs),
+            due: Some(now + pause),
+            failures,
+            failure: Some(failure),
+            refused,
+            ..remembered
+        };
         let action = Action::requeue(remembered.next_look(now));
         self.context.memory.set(&self.subject.id.uid, remembered);
         Ok(action)

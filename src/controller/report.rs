@@ -153,6 +153,7 @@ impl Before<'_> {
             files: whole(published.files),
             bytes: whole(published.bytes),
             skipped: whole(published.skipped).max(before.map_or(0, |output| output.skipped)),
+            list_digest: published.list_digest.as_ref().map(ToString::to_string),
         }
     }
 }

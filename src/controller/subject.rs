@@ -9,8 +9,10 @@ use serde_json::json;
 
 use super::event::{self, News};
 use super::report;
+use crate::api::status::OutputStatus;
 use crate::api::{self, OCIArtifact, OCIArtifactStatus};
 use crate::metrics::Metrics;
+use crate::pass::Lists;
 use crate::plan::Revision;
 use crate::request::ObjectId;
 
@@ -58,6 +60,16 @@ impl<'a> Subject<'a> {
     pub(super) fn recorded(&self) -> Option<Revision> {
         let digest = self.status.artifact.as_ref()?.digest.parse().ok()?;
         Some(Revision { digest, fingerprint: self.status.fingerprints.as_ref()?.content.clone() })
+    }
+
+    /// What status knows of the files of each output, where they are of the revision that it names.
+    pub(super) fn lists(&self) -> Lists {
+        let served = self.status.artifact.as_ref().map(|artifact| artifact.digest.as_str());
+        let of = |output: &OutputStatus| {
+            let list_digest = output.list_digest.as_ref().filter(|_| Some(output.digest.as_str()) == served);
+            Some((output.name.clone(), list_digest?.parse().ok()?))
+        };
+        self.status.outputs.iter().filter_map(of).collect()
     }
 
     pub(super) fn has_finalizer(&self) -> bool {

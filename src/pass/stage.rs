@@ -16,7 +16,7 @@ use crate::api::spec::LayerMode;
 use crate::blob::{self, Source, VerifiedBlob};
 use crate::failure::{Class, Failure};
 use crate::oci::{Descriptor, Manifest};
-use crate::publish::Place;
+use crate::publish::StagePlace;
 use crate::registry::Registry;
 use crate::request::{Limits, Request};
 use crate::trust::Approved;
@@ -32,7 +32,7 @@ const LAYERS: usize = 8;
 /// A complete tree, and which outputs it is for.
 #[derive(Debug)]
 pub(super) struct Stage {
-    pub(super) place: Place,
+    pub(super) place: StagePlace,
     pub(super) staged: Arc<Staged>,
 }
 

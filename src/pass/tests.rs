@@ -28,7 +28,10 @@ impl World {
     }
 
     fn with_limits(limits: &Limits) -> Self {
-        let root = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap(), limits)
+    }
+
+    fn at(root: tempfile::TempDir, limits: &Limits) -> Self {
         let volume = Arc::new(Volume::open(root.path()).unwrap());
         let volumes = BTreeMap::from([("default".to_owned(), Arc::clone(&volume))]);
         let config_maps = ConfigMaps::Directory(root.path().join("configmaps"));
@@ -69,7 +72,7 @@ fn request(spec: &Value) -> Request {
 
 fn recorded(spec: &Value, digest: &Digest) -> Before {
     let fingerprint = request(spec).fingerprint.as_str().to_owned();
-    Before { recorded: Some(Revision { digest: digest.clone(), fingerprint }), refused: None }
+    Before { recorded: Some(Revision { digest: digest.clone(), fingerprint }), ..Before::default() }
 }
 
 fn listing(dir: &Path) -> Vec<String> {
@@ -303,4 +306,5 @@ async fn a_layer_is_downloaded_once_and_given_up_where_the_volume_is_full() {
 }
 
 mod directory;
+mod integrity;
 mod selection;

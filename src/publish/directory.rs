@@ -117,6 +117,7 @@ impl Destination {
             kind: KIND,
             location: self.path.display().to_string(),
             revision: Revision { digest, fingerprint: fingerprint.as_str().to_owned() },
+            list_digest: None,
             files: staged.files(),
             bytes: staged.bytes(),
             skipped: 0,

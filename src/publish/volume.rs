@@ -3,7 +3,8 @@
 //! ```text
 //! <root>/<namespace>/<name>/        what a consumer mounts; never replaced while its object lives
 //!   current -> trees/<tree>         replaced by rename: a reader sees one whole revision or another
-//!   trees/<manifest hex>-<finger>/  complete when it appears, never changed, removed when old
+//!   trees/<manifest hex>-<finger>/  complete when it appears, never changed, removed when old; where that very tree
+//!                                   was damaged, the next one is <manifest hex>-<finger>-2 and so on
 //!   .artifact.json                  whose this is and what is in it
 //! ```
 //!
@@ -13,18 +14,21 @@
 //! published again.
 
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{PublishError, Published};
+use super::integrity::{Damage, Held, Reading};
+use super::scan::{Begun, Scan, Subject, Verdict};
+use super::{PublishError, Published, Recorded, record};
 use crate::oci::Digest;
 use crate::plan::Revision;
 use crate::registry::Pinned;
 use crate::request::{Fingerprint, ObjectId, Target};
 use crate::storage::{self, During, StorageError, Volume};
+use crate::unpack::Stop;
 use crate::unpack::staged::Staged;
 
 /// `kind` of this output in status.
@@ -63,23 +67,91 @@ struct MarkerRevision {
     list_digest: Digest,
 }
 
-/// What the object's directory holds, if it is whole.
+/// What the object's directory holds, as far as that can be seen without reading files.
 pub(super) fn probe(
     volume: &Volume,
     name: &str,
     object: &ObjectId,
     output: &str,
-) -> Result<Option<Published>, PublishError> {
-    let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(None) };
-    let Some(marker) = own_marker(volume, dir.as_fd(), object)? else { return Ok(None) };
-    let (Some(revision), Some(tree)) = (&marker.revision, marker.trees.first()) else { return Ok(None) };
-    if marker.uid != object.uid || current(dir.as_fd())?.as_ref() != Some(tree) {
-        return Ok(None);
+    recorded: Option<&Recorded>,
+) -> Result<Held, PublishError> {
+    let Some(there) = There::open(volume, object, recorded)? else { return Ok(Held::Nothing) };
+    let published = || Published {
+        list_digest: Some(there.list_digest.clone()),
+        ..published(name, object, output, &there.revision)
+    };
+    let mut scan = match Scan::begin(&there.subject(volume, object), None)? {
+        // Made by an older version, say.
+        Begun::NoList => return Ok(Held::Nothing),
+        Begun::Done(verdict) => return Ok(held(verdict, published(), output)),
+        Begun::Scan(scan) => scan,
+    };
+    let stop = Stop::new();
+    loop {
+        if let Some(verdict) = scan.advance(&stop)? {
+            return Ok(held(verdict, published(), output));
+        }
     }
-    match storage::open_dir(dir.as_fd(), &format!("{TREES}/{tree}")) {
-        Ok(_) => Ok(Some(published(name, object, output, revision))),
-        Err(error) if error.is_absent() => Ok(None),
-        Err(error) => Err(error.into()),
+}
+
+fn held(verdict: Verdict, published: Published, output: &str) -> Held {
+    match verdict {
+        Verdict::Whole => Held::Whole(published),
+        Verdict::Doubtful => Held::Doubtful(published),
+        Verdict::Damaged(differences) => Held::Damaged(Damage { output: output.to_owned(), differences }),
+    }
+}
+
+/// Begins to read the files of what the object's directory holds.
+pub(super) fn read(
+    volume: &Volume,
+    object: &ObjectId,
+    recorded: Option<&Recorded>,
+    reading: Reading,
+) -> Result<Begun, PublishError> {
+    let Some(there) = There::open(volume, object, recorded)? else { return Ok(Begun::NoList) };
+    Ok(Scan::begin(&there.subject(volume, object), Some(reading))?)
+}
+
+/// A revision that the marker and `current` agree about.
+struct There {
+    trees: OwnedFd,
+    tree: String,
+    revision: MarkerRevision,
+    /// That of status, where it names the same revision: nobody who can write to the volume can write there.
+    list_digest: Digest,
+}
+
+impl There {
+    fn open(volume: &Volume, object: &ObjectId, recorded: Option<&Recorded>) -> Result<Option<Self>, PublishError> {
+        let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(None) };
+        let Some(marker) = own_marker(volume, dir.as_fd(), object)? else { return Ok(None) };
+        let Marker { uid, revision: Some(revision), trees } = marker else { return Ok(None) };
+        let Some(tree) = trees.into_iter().next() else { return Ok(None) };
+        if uid != object.uid || current(dir.as_fd())?.as_ref() != Some(&tree) {
+            return Ok(None);
+        }
+        let trees = match storage::open_dir(dir.as_fd(), TREES) {
+            Err(error) if error.is_absent() => return Ok(None),
+            trees => trees?,
+        };
+        if matches!(rustix::fs::statat(&trees, &tree, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT)) {
+            return Ok(None);
+        }
+        let is_it = |recorded: &&Recorded| recorded.revision == revision.revision();
+        let list_digest =
+            recorded.filter(is_it).map_or(&revision.list_digest, |recorded| &recorded.list_digest).clone();
+        Ok(Some(Self { trees, tree, revision, list_digest }))
+    }
+
+    fn subject<'a>(&'a self, volume: &'a Volume, object: &'a ObjectId) -> Subject<'a> {
+        Subject { volume, object, trees: self.trees.as_fd(), tree: &self.tree, list_digest: &self.list_digest }
+    }
+}
+
+impl MarkerRevision {
+    fn revision(&self) -> Revision {
+        Revision { digest: self.digest.clone(), fingerprint: self.fingerprint.clone() }
     }
 }
 
@@ -98,18 +170,17 @@ pub(super) fn commit(
         Some(marker) => marker,
         None => claim(dir, object)?,
     };
-    let tree = format!("{}-{}", pinned.digest().hex(), fingerprint.as_str());
     let trees = storage::make_dir(dir, TREES, Mode::from_raw_mode(0o755))?;
-    if current(dir)?.as_ref() != Some(&tree) {
-        // Left by a crash, or kept from an earlier visit to this revision: nothing points to it.
-        storage::remove_tree(&trees, &tree)?;
-    }
-    match staged.move_to(&trees, &tree) {
-        // What `current` points at is not touched, and has the same content by its name.
-        Ok(()) | Err(Errno::EXIST | Errno::NOTEMPTY) => {}
-        Err(errno) => return Err(StorageError::new(format!("move the tree into {TREES}"), errno).into()),
-    }
+    let tree =
+        free_name(&format!("{}-{}", pinned.digest().hex(), fingerprint.as_str()), current(dir)?.as_ref(), &marker);
+    // Left by a crash: nothing points to it.
+    storage::remove_tree(&trees, &tree)?;
+    // While nobody else can have changed a file yet.
+    let list = record::of(volume, &tree, staged)?;
+    staged.move_to(&trees, &tree).during(|| format!("move the tree into {TREES}"))?;
     storage::sync(trees.as_fd(), TREES)?;
+    // A crash after this leaves a list that is not of the current tree, and the revision is published again.
+    list.finish(volume, object, None)?;
     point_current_at(dir, &tree)?;
     marker.trees.retain(|kept| *kept != tree);
     marker.trees.insert(0, tree);
@@ -127,10 +198,22 @@ pub(super) fn commit(
         crate::request::Place::Volume { volume } => volume.as_str(),
         crate::request::Place::ConfigMap { .. } | crate::request::Place::Directory => "",
     };
-    let published = published(volume_name, object, &target.output, &revision);
+    let published = Published {
+        list_digest: Some(revision.list_digest.clone()),
+        ..published(volume_name, object, &target.output, &revision)
+    };
     marker.revision = Some(revision);
     write_marker(dir, &marker)?;
     Ok(published)
+}
+
+/// A name for a tree that is neither the current one nor kept for readers that are still in it: what they read is
+/// never changed, also not where it is this very revision and somebody has damaged it.
+fn free_name(revision: &str, current: Option<&String>, marker: &Marker) -> String {
+    let is_taken = |name: &String| current == Some(name) || marker.trees.contains(name);
+    let numbered = (2_u64..).map(|number| format!("{revision}-{number}"));
+    let mut names = std::iter::once(revision.to_owned()).chain(numbered);
+    names.find(|name| !is_taken(name)).unwrap_or_default()
 }
 
 /// Removes the trees that the marker does not list any more.
@@ -139,16 +222,19 @@ pub(super) fn prune(volume: &Volume, object: &ObjectId) -> Result<(), PublishErr
     let Some(marker) = own_marker(volume, dir.as_fd(), object)? else { return Ok(()) };
     let current = current(dir.as_fd())?;
     let trees = storage::open_dir(dir.as_fd(), TREES)?;
+    let mut removed = Ok(());
     for name in storage::names(&trees)? {
         if !marker.trees.contains(&name) && current.as_ref() != Some(&name) {
-            storage::remove_tree(&trees, &name)?;
+            // One that cannot be removed is not in the way of the others.
+            removed = removed.and(storage::remove_tree(&trees, &name));
         }
     }
-    Ok(())
+    Ok(removed?)
 }
 
 /// Removes the object's directory, if it is ours. A directory or volume that is gone is success.
 pub(super) fn remove(volume: &Volume, object: &ObjectId) -> Result<(), PublishError> {
+    record::remove(volume, object)?;
     let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(()) };
     match own_marker(volume, dir.as_fd(), object) {
         Ok(Some(_)) => Ok(volume.remove_dir(&object.namespace, &object.name)?),
@@ -222,7 +308,8 @@ fn published(volume: &str, object: &ObjectId, output: &str, revision: &MarkerRev
         output: output.to_owned(),
         kind: KIND,
         location: format!("{volume}:{}/{}/{CURRENT}", object.namespace, object.name),
-        revision: Revision { digest: revision.digest.clone(), fingerprint: revision.fingerprint.clone() },
+        revision: revision.revision(),
+        list_digest: None,
         files: revision.files,
         bytes: revision.bytes,
         skipped: 0,

@@ -39,6 +39,19 @@ pub enum Node {
     },
 }
 
+impl Node {
+    /// Its line in what [`Staged::list_digest`] is the digest of.
+    pub(crate) fn line(&self, path: &str) -> String {
+        match self {
+            Self::Directory => format!("d {path:?}\n"),
+            Self::File { size, executable, digest } => {
+                format!("f {path:?} {} {size} {digest}\n", if *executable { "755" } else { "644" })
+            }
+            Self::Link { target } => format!("l {path:?} {target:?}\n"),
+        }
+    }
+}
+
 /// A complete tree, durable on the target's filesystem: regular files, directories and links that
 /// stay inside, within every limit.
 #[derive(Debug)]
@@ -96,16 +109,14 @@ impl Staged {
     pub fn list_digest(&self) -> Digest {
         let mut hasher = Hasher::default();
         for (path, node) in &self.nodes {
-            let line = match node {
-                Node::Directory => format!("d {:?}\n", path.as_str()),
-                Node::File { size, executable, digest } => {
-                    format!("f {:?} {} {size} {digest}\n", path.as_str(), if *executable { "755" } else { "644" })
-                }
-                Node::Link { target } => format!("l {:?} {target:?}\n", path.as_str()),
-            };
-            hasher.update(line.as_bytes());
+            hasher.update(node.line(path.as_str()).as_bytes());
         }
         hasher.finish()
+    }
+
+    /// The tree's own directory.
+    pub(crate) fn open(&self) -> Result<OwnedFd, StorageError> {
+        storage::open_dir(self.scratch.dir(), &self.name)
     }
 
     /// Reads one of its files.

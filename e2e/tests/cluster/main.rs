@@ -27,6 +27,7 @@ mod fairness;
 mod faults;
 mod formats;
 mod hostile;
+mod integrity;
 mod kubectl;
 mod lifecycle;
 mod neighbour;
@@ -97,6 +98,7 @@ fn tests() -> Vec<Test> {
         command::tests(),
         pull::tests(),
         hostile::tests(),
+        integrity::tests(),
         secrets::tests(),
         swarm::tests(),
     ]

@@ -48,8 +48,10 @@ async fn outcome(text: &str, fresh: bool) -> Outcome {
         files: 1,
         bytes: 3,
         skipped: 0,
+        list_digest: None,
     };
-    Outcome { pinned, published: vec![published], manifest: fresh.then_some(manifest), skipped: Vec::new() }
+    let manifest = fresh.then_some(manifest);
+    Outcome { pinned, published: vec![published], manifest, skipped: Vec::new(), repaired: Vec::new() }
 }
 
 fn conditions(status: &OCIArtifactStatus) -> Vec<(&str, &str, &str)> {

@@ -1,0 +1,388 @@
+//! What neighbours do to published files, and what is noticed of it.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::publish::integrity::Reading;
+
+const FILES: [(&str, &str); 5] =
+    [("a.txt", "one"), ("a-b", "between a and a/"), ("a/x", "deep"), ("a/y/z", "deeper"), ("run", "#!")];
+
+fn spec() -> Value {
+    json!({"image": "r.example/app:1"})
+}
+
+/// A world in which these files are published, and what a controller would know of it.
+async fn published() -> (World, Before) {
+    publish_in(World::new()).await
+}
+
+async fn publish_in(world: World) -> (World, Before) {
+    let digest = world.registry.push_files("1", &FILES);
+    let outcome = world.pass(&spec(), &Before::default()).await.unwrap();
+    let lists = outcome.published.iter().map(|one| (one.output.clone(), one.list_digest.clone().unwrap()));
+    let before = Before { lists: lists.collect(), ..recorded(&spec(), &digest) };
+    world.registry.asked();
+    (world, before)
+}
+
+/// What a look finds: `whole`, `doubtful`, or the differences.
+async fn found(world: &World, before: &Before) -> String {
+    let look = look(&world.engine, &request(&spec()), before).await.unwrap();
+    match (look.damage.first(), look.is_doubtful) {
+        (Some(damage), _) => damage.to_string(),
+        (None, true) => "doubtful".to_owned(),
+        (None, false) if look.held[0].is_some() => "whole".to_owned(),
+        (None, false) => "nothing".to_owned(),
+    }
+}
+
+async fn found_by_reading(world: &World, before: &Before, reading: Reading) -> String {
+    let damage = read(&world.engine, &request(&spec()), before, reading).await.unwrap();
+    damage.first().map_or_else(|| "whole".to_owned(), ToString::to_string)
+}
+
+fn current(world: &World) -> std::path::PathBuf {
+    fs_err::canonicalize(world.object_dir().join("current")).unwrap()
+}
+
+fn list(world: &World) -> std::path::PathBuf {
+    let lists = world.root.path().join(".supercargo/lists");
+    lists.join(&listing(&lists)[0])
+}
+
+/// Other bytes of the same number, with the times that the file had.
+fn change_in_secret(file: &Path, content: &str) {
+    let times = fs_err::metadata(file).unwrap();
+    fs_err::write(file, content).unwrap();
+    let times = std::fs::FileTimes::new().set_modified(times.modified().unwrap());
+    fs_err::OpenOptions::new().write(true).open(file).unwrap().file().set_times(times).unwrap();
+}
+
+fn link(target: impl AsRef<Path>, at: &Path) {
+    fs_err::os::unix::fs::symlink(target, at).unwrap();
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn fifo(path: &Path) {
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
+}
+
+/// Directories inside each other, deeper than a path can name.
+fn nest(at: &Path, depth: usize) {
+    let mut dir = crate::storage::open_any_dir(at).unwrap();
+    for _ in 0..depth {
+        dir = crate::storage::make_dir(&dir, "n", 0o755.into()).unwrap();
+    }
+}
+
+/// What a neighbour does, what a look finds of it, and what is left of that.
+type Row = (&'static str, fn(&Path), &'static str, &'static str);
+
+#[tokio::test]
+async fn what_shows_in_names_modes_sizes_and_targets_is_noticed() {
+    const OTHER: &str = "other content";
+    let rows: [Row; 15] = [
+        ("appended", |at| fs_err::write(at.join("a.txt"), "one more").unwrap(), r#""a.txt" has another size"#, ""),
+        ("truncated", |at| fs_err::write(at.join("a/y/z"), "").unwrap(), r#""a/y/z" has another size"#, ""),
+        ("a file more", |at| fs_err::write(at.join("a/new"), OTHER).unwrap(), r#""a/new" was added"#, ""),
+        ("a file more at the top", |at| fs_err::write(at.join("zz"), OTHER).unwrap(), r#""zz" was added"#, ""),
+        ("a directory more", |at| fs_err::create_dir(at.join("a/y/new")).unwrap(), r#""a/y/new" was added"#, ""),
+        (
+            "a name that is not UTF-8",
+            |at| {
+                fs_err::write(at.join(std::ffi::OsStr::from_bytes(b"\xff")), OTHER).unwrap();
+            },
+            "\"\u{fffd}\" was added",
+            "",
+        ),
+        ("a file less", |at| fs_err::remove_file(at.join("a/x")).unwrap(), r#""a/x" was removed"#, ""),
+        ("a directory less", |at| fs_err::remove_dir_all(at.join("a")).unwrap(), r#""a" was removed"#, ""),
+        ("executable", |at| mode(&at.join("run"), 0o755), r#""run" has another mode"#, ""),
+        ("unreadable for others", |at| mode(&at.join("a"), 0o700), r#""a" has another mode"#, ""),
+        ("the tree unreadable", |at| mode(at, 0), r#""." has another mode"#, ""),
+        (
+            "a link in place of a file",
+            |at| {
+                fs_err::remove_file(at.join("a.txt")).unwrap();
+                link("run", &at.join("a.txt"));
+            },
+            r#""a.txt" was replaced by something of another kind"#,
+            "",
+        ),
+        (
+            "a link to the same directory elsewhere",
+            |at| {
+                fs_err::rename(at.join("a"), at.parent().unwrap().parent().unwrap().join("moved")).unwrap();
+                link("../../moved", &at.join("a"));
+            },
+            r#""a" was replaced by something of another kind"#,
+            "",
+        ),
+        (
+            "a FIFO",
+            |at| {
+                fs_err::remove_file(at.join("a/x")).unwrap();
+                fifo(&at.join("a/x"));
+            },
+            r#""a/x" was replaced by something of another kind"#,
+            "",
+        ),
+        ("2000 directories inside each other", |at| nest(&at.join("a"), 2000), r#""a/n" was added"#, ""),
+    ];
+    for row in rows {
+        noticed(row).await;
+    }
+}
+
+#[tokio::test]
+async fn what_shows_in_times_only_is_read() {
+    let rows: [Row; 7] = [
+        ("nothing", |_| {}, "whole", "whole"),
+        (
+            "other bytes",
+            |at| fs_err::write(at.join("a.txt"), "two").unwrap(),
+            "doubtful",
+            r#""a.txt" has other content"#,
+        ),
+        (
+            "other bytes, time restored",
+            |at| change_in_secret(&at.join("a/x"), "DEEP"),
+            "doubtful",
+            r#""a/x" has other content"#,
+        ),
+        ("touched", |at| change_in_secret(&at.join("a/x"), "deep"), "doubtful", "whole"),
+        (
+            "another file with these bytes",
+            |at| {
+                fs_err::write(at.join("n"), "one").unwrap();
+                fs_err::rename(at.join("n"), at.join("a.txt")).unwrap();
+            },
+            "doubtful",
+            "whole",
+        ),
+        (
+            "what the kubelet does for fsGroup",
+            |at| {
+                mode(&at.join("a"), 0o2775);
+                mode(&at.join("run"), 0o664);
+            },
+            "doubtful",
+            "whole",
+        ),
+        (
+            "a second name elsewhere",
+            |at| {
+                fs_err::hard_link(at.join("run"), at.parent().unwrap().join("name")).unwrap();
+            },
+            "doubtful",
+            "whole",
+        ),
+    ];
+    for row in rows {
+        noticed(row).await;
+    }
+}
+
+async fn noticed((label, harm, names, reading): Row) {
+    let (world, before) = published().await;
+    let tree = current(&world);
+    harm(&tree);
+    let seen = found(&world, &before).await;
+    assert_eq!(
+        seen.strip_prefix("files of output files were changed on the volume: ").unwrap_or(&seen),
+        names,
+        "{label}"
+    );
+    if !reading.is_empty() {
+        let seen = found_by_reading(&world, &before, Reading::Doubtful).await;
+        assert!(seen.ends_with(reading), "{label}: {seen}");
+    }
+    let seen = found_by_reading(&world, &before, Reading::Everything).await;
+    assert!(seen.ends_with(if reading.is_empty() { names } else { reading }), "{label}: {seen}");
+    if names == "doubtful" && reading == "whole" {
+        assert_eq!(found(&world, &before).await, "whole", "{label}: it is read once");
+    }
+    assert!(world.registry.asked().is_empty(), "{label}: looking asks nobody");
+    if reading != "whole" {
+        repaired(&world, before, label).await;
+    }
+}
+
+/// The next pass publishes the same files in another tree, and leaves the one that was damaged to its readers.
+async fn repaired(world: &World, mut before: Before, label: &str) {
+    let damaged = current(world);
+    before.damage = read(&world.engine, &request(&spec()), &before, Reading::Everything).await.unwrap();
+    let outcome = world.pass(&spec(), &before).await.unwrap();
+    assert_eq!(outcome.repaired, before.damage, "{label}");
+    assert_ne!(current(world), damaged, "{label}");
+    for (path, content) in FILES {
+        assert_eq!(world.read(path).as_deref(), Some(content), "{label}");
+    }
+    before.damage.clear();
+    assert_eq!(found(world, &before).await, "whole", "{label}");
+    assert!(damaged.exists(), "{label}: its readers are still in it");
+    assert_eq!(outcome.published[0].list_digest.as_ref(), before.lists.get("files"), "{label}");
+    mode(&damaged, 0o755);
+    world.engine.outputs.remove_from_volumes(&request(&spec()).object).await.unwrap();
+    assert!(!world.root.path().join("team").exists(), "{label}: all of it can be removed");
+    assert!(listing(&world.root.path().join(".supercargo/lists")).is_empty(), "{label}");
+}
+
+#[tokio::test]
+async fn only_reading_sees_bytes_that_changed_behind_the_filesystem() {
+    let (world, before) = published().await;
+    let (tree, times) = (current(&world), fs_err::read_to_string(list(&world)).unwrap());
+    change_in_secret(&tree.join("a.txt"), "two");
+    // As if the file had these times from the beginning.
+    let changed = std::os::unix::fs::MetadataExt::ctime_nsec(&fs_err::metadata(tree.join("a.txt")).unwrap());
+    let forged = forge(&times, "a.txt", |file| {
+        file["seen"]["changed"][1] = json!(changed);
+        file["seen"]["changed"][0] =
+            json!(std::os::unix::fs::MetadataExt::ctime(&fs_err::metadata(tree.join("a.txt")).unwrap()));
+    });
+    fs_err::write(list(&world), forged).unwrap();
+    assert_eq!(found(&world, &before).await, "whole");
+    assert_eq!(found_by_reading(&world, &before, Reading::Doubtful).await, "whole");
+    let seen = found_by_reading(&world, &before, Reading::Everything).await;
+    assert!(seen.ends_with(r#""a.txt" has other content"#), "{seen}");
+    repaired(&world, before, "behind the filesystem").await;
+}
+
+/// The list with one file's entry changed.
+fn forge(list: &str, path: &str, change: impl Fn(&mut Value)) -> String {
+    let line = |line: &str| {
+        let mut value: Value = serde_json::from_str(line).unwrap();
+        if value[0] == path {
+            change(&mut value[1]["file"]);
+        }
+        value.to_string() + "\n"
+    };
+    list.lines().map(line).collect()
+}
+
+#[tokio::test]
+async fn who_writes_the_lists_too_hides_nothing_from_reading() {
+    let hidden = |list: &str, digest: &str| forge(list, "a.txt", |file| file["digest"] = json!(digest));
+    let two = Digest::of(b"two").to_string();
+    let (world, before) = published().await;
+    change_in_secret(&current(&world).join("a.txt"), "two");
+    let text = fs_err::read_to_string(list(&world)).unwrap();
+    fs_err::write(list(&world), hidden(&text, &two)).unwrap();
+    assert!(found(&world, &before).await.ends_with("the list of what was published was changed"));
+
+    // The marker is on the volume as well; what status says is not.
+    let marker = world.object_dir().join(".artifact.json");
+    let mut changed: Value = serde_json::from_str(&fs_err::read_to_string(&marker).unwrap()).unwrap();
+    changed["revision"]["listDigest"] = json!(Digest::of(b"anything").to_string());
+    fs_err::write(&marker, changed.to_string()).unwrap();
+    assert!(found(&world, &before).await.ends_with("the list of what was published was changed"));
+    fs_err::write(list(&world), &text).unwrap();
+    assert_eq!(found(&world, &before).await, "doubtful", "what status says decides");
+    let seen = found_by_reading(&world, &before, Reading::Doubtful).await;
+    assert!(seen.ends_with(r#""a.txt" has other content"#), "{seen}");
+}
+
+/// What is done to a list.
+type Forgery = (&'static str, fn(&str) -> String);
+
+#[tokio::test]
+async fn a_list_that_contradicts_itself_is_noticed_and_replaced() {
+    let rows: [Forgery; 8] = [
+        ("empty", |_| String::new()),
+        ("text", |_| "list\n".to_owned()),
+        ("cut off", |list| list[..list.len() - 20].to_owned()),
+        ("a line less", |list| list.split_inclusive('\n').take(3).collect()),
+        ("a line twice", |list| list.lines().flat_map(|line| [line, "\n", line, "\n"]).skip(2).collect()),
+        ("a line without end", |list| list.replacen("[\"a\"", &format!("[\"{}\"", "x".repeat(100_000)), 1)),
+        ("a path out of the tree", |list| list.replacen("[\"a-b\"", "[\"../../../b\"", 1)),
+        ("fewer names than there are lines", |list| list.replacen("\"names\":4", "\"names\":1", 1)),
+    ];
+    for (label, change) in rows {
+        let (world, before) = published().await;
+        let text = fs_err::read_to_string(list(&world)).unwrap();
+        let changed = change(&text);
+        assert_ne!(changed, text, "{label}");
+        fs_err::write(list(&world), changed).unwrap();
+        let seen = found(&world, &before).await;
+        assert!(seen.contains("the list of what was published was changed"), "{label}: {seen}");
+        repaired(&world, before, label).await;
+    }
+    let (world, before) = published().await;
+    fs_err::remove_file(list(&world)).unwrap();
+    assert_eq!(found(&world, &before).await, "nothing", "as an older version leaves it: published again");
+    repaired(&world, before, "no list").await;
+}
+
+/// As on a share that has one mode for everything: what it made of ours is on the list.
+#[tokio::test]
+async fn modes_that_the_filesystem_makes_itself_are_no_difference() {
+    let (world, before) = published().await;
+    mode(&current(&world).join("run"), 0o777);
+    assert!(found(&world, &before).await.ends_with(r#""run" has another mode"#));
+    let text = fs_err::read_to_string(list(&world)).unwrap();
+    fs_err::write(list(&world), forge(&text, "run", |file| file["mode"] = json!(0o777))).unwrap();
+    assert_eq!(found(&world, &before).await, "doubtful", "its times are others now");
+}
+
+#[tokio::test]
+async fn a_flood_of_names_costs_no_more_than_what_was_published() {
+    // In memory where there is some: a disk takes minutes for so many.
+    let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let (world, before) = publish_in(World::at(root, &Limits::default())).await;
+    let full = current(&world).join("a/y");
+    let dir = crate::storage::open_any_dir(&full).unwrap();
+    for number in 0..200_000 {
+        rustix::fs::mknodat(&dir, format!("{number}"), rustix::fs::FileType::RegularFile, 0o644.into(), 0).unwrap();
+    }
+    let started = Instant::now();
+    let seen = found(&world, &before).await;
+    assert!(seen.ends_with("was added, and perhaps more"), "{seen}");
+    assert_eq!(seen.matches("was added").count(), 5, "{seen}");
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_scan_that_nobody_waits_for_ends_and_gives_its_permit_back() {
+    let (world, before) = published().await;
+    let held = Arc::clone(&world.engine.unpacking).acquire_owned().await.unwrap();
+    let request = request(&spec());
+    let reading = read(&world.engine, &request, &before, Reading::Everything);
+    assert!(tokio::time::timeout(Duration::from_millis(50), reading).await.is_err(), "it waits for a processor");
+    drop(held);
+    assert_eq!(found_by_reading(&world, &before, Reading::Everything).await, "whole");
+    assert_eq!(world.engine.unpacking.available_permits(), 1);
+    assert!(listing(&world.root.path().join(".supercargo/staging")).is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_tree_stays_while_the_registry_cannot_be_asked() {
+    let (world, before) = published().await;
+    fs_err::write(current(&world).join("a/new"), "x").unwrap();
+    let there = current(&world);
+    world.registry.tamper_manifest(&before.recorded.as_ref().unwrap().digest, b"{}");
+    world.pass(&spec(), &before).await.unwrap_err();
+    assert_eq!(current(&world), there);
+    assert_eq!(world.read("a.txt").as_deref(), Some("one"));
+}
+
+#[tokio::test]
+async fn a_volume_that_is_whole_is_not_switched_when_another_output_is_repaired() {
+    let world = World::new();
+    let spec = json!({"image": "r.example/app:1", "outputs": [
+        {"name": "files", "volume": {"name": "default"}}, {"name": "map", "configMap": {"name": "map"}}]});
+    let digest = world.registry.push_files("1", &FILES[..1]);
+    world.pass(&spec, &Before::default()).await.unwrap();
+    let tree = current(&world);
+    fs_err::remove_file(world.root.path().join("configmaps/team/app/map.yaml")).unwrap();
+    let outcome = world.pass(&spec, &recorded(&spec, &digest)).await.unwrap();
+    assert!(outcome.manifest.is_some() && outcome.published.len() == 2);
+    assert_eq!(current(&world), tree);
+}

@@ -1,0 +1,248 @@
+//! What was published for an object, entry by entry, as it was at that moment: what scans compare with.
+//!
+//! ```text
+//! <root>/.supercargo/lists/     0700
+//!   <hex>                       one for each object with files on the volume: a line for each entry, by path
+//! ```
+//!
+//! Paths, kinds, sizes, targets, digests and whether a file can be executed are what the list digest is over, so who
+//! changes one of them here is found out, as long as the digest is kept where they cannot write too. The other
+//! modes, inodes and times are believed.
+//! The time of the file itself is that of the last look at every byte. It is read line by line: a large tree
+//! costs memory neither during a scan nor between two.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, Mode, Stat, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::oci::Digest;
+use crate::request::ObjectId;
+use crate::storage::{self, During, Scratch, StorageError, Volume};
+use crate::unpack::staged::{Node, Staged};
+
+/// Longest line: a path and a target of 4096 bytes each, every one of them escaped.
+const MAX_LINE: u64 = 64 * 1024;
+/// The file while it is written.
+const FRESH: &str = "list";
+
+/// The first line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Header {
+    /// Which tree of the object it is about.
+    pub(super) tree: String,
+    /// Names at the top of it.
+    pub(super) names: u64,
+    /// Its own permissions.
+    pub(super) mode: u32,
+}
+
+/// What is at a path.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Entry {
+    /// A directory, with so many names in it. Modes are those that the filesystem made of ours: a share may have its own.
+    Directory { names: u64, mode: u32 },
+    /// A regular file.
+    File { size: u64, executable: bool, digest: Digest, mode: u32, seen: Seen },
+    /// A symbolic link.
+    Link { target: String },
+}
+
+/// What changes when somebody writes to a file, or puts another in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    inode: u64,
+    /// Seconds and nanoseconds of the last modification, which whoever may write can set.
+    modified: (i64, i64),
+    /// The same of the last change of the inode, which nobody can.
+    changed: (i64, i64),
+}
+
+impl Seen {
+    #[expect(clippy::useless_conversion, reason = "their types are not the same on every architecture")]
+    pub(super) fn of(status: &Stat) -> Self {
+        let nanoseconds = |part: u64| i64::try_from(part).unwrap_or(i64::MAX);
+        Self {
+            inode: status.st_ino.into(),
+            modified: (status.st_mtime.into(), nanoseconds(status.st_mtime_nsec.into())),
+            changed: (status.st_ctime.into(), nanoseconds(status.st_ctime_nsec.into())),
+        }
+    }
+}
+
+impl Entry {
+    /// What the list digest is over.
+    pub(super) fn node(&self) -> Node {
+        match self {
+            Self::Directory { .. } => Node::Directory,
+            Self::File { size, executable, digest, .. } => {
+                Node::File { size: *size, executable: *executable, digest: digest.clone() }
+            }
+            Self::Link { target } => Node::Link { target: target.clone() },
+        }
+    }
+}
+
+/// Name of an object's list. One name of a file has no room for both of its names.
+fn name(object: &ObjectId) -> String {
+    Digest::of(object.to_string().as_bytes()).hex().to_owned()
+}
+
+/// Begins the list of a tree that is about to become an object's. Its stage is private, so nobody has changed it before.
+pub(super) fn of(volume: &Volume, tree: &str, staged: &Staged) -> Result<Writer, StorageError> {
+    let top = staged.open()?;
+    let mut names: HashMap<&str, u64> = HashMap::new();
+    for path in staged.nodes().keys() {
+        *names.entry(split(path.as_str()).0).or_default() += 1;
+    }
+    let count = |path: &str| names.get(path).copied().unwrap_or_default();
+    let mode = permissions(&rustix::fs::fstat(&top).during(|| "look at the staged tree".to_owned())?);
+    let mut writer = Writer::begin(volume, &Header { tree: tree.to_owned(), names: count(""), mode })?;
+    let mut parent = (String::new(), staged.open()?);
+    for (path, node) in staged.nodes() {
+        let path = path.as_str();
+        let (above, name) = split(path);
+        if parent.0 != above {
+            let dir = if above.is_empty() { staged.open() } else { storage::open_dir(top.as_fd(), above) };
+            parent = (above.to_owned(), dir?);
+        }
+        let status = rustix::fs::statat(&parent.1, name, AtFlags::SYMLINK_NOFOLLOW);
+        let status = status.during(|| format!("look at {path}"))?;
+        let mode = permissions(&status);
+        let entry = match node {
+            Node::Directory => Entry::Directory { names: count(path), mode },
+            Node::Link { target } => Entry::Link { target: target.clone() },
+            Node::File { size, executable, digest } => {
+                let (digest, seen) = (digest.clone(), Seen::of(&status));
+                Entry::File { size: *size, executable: *executable, digest, mode, seen }
+            }
+        };
+        writer.add(path, &entry)?;
+    }
+    Ok(writer)
+}
+
+/// The permissions of what was looked at.
+pub(super) fn permissions(status: &Stat) -> u32 {
+    status.st_mode & 0o7777
+}
+
+/// The directory that holds a path, empty for the top, and the path's own name.
+pub(super) fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+/// Removes an object's list. Absent is success.
+pub(super) fn remove(volume: &Volume, object: &ObjectId) -> Result<(), StorageError> {
+    storage::remove_tree(volume.lists(), &name(object))
+}
+
+/// How long ago, by the filesystem's clock, every byte was last looked at; zero where that is in the future.
+/// `None` without a list.
+pub(super) fn age(volume: &Volume, object: &ObjectId) -> Result<Option<Duration>, StorageError> {
+    let written = match rustix::fs::statat(volume.lists(), name(object), AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(None),
+        status => status.during(|| "look at the list of an object's files".to_owned())?.st_mtime,
+    };
+    let scratch = volume.scratch()?;
+    let now = rustix::fs::fstat(scratch.dir()).during(|| "read the filesystem's clock".to_owned())?.st_mtime;
+    Ok(Some(Duration::from_secs(u64::try_from(now.saturating_sub(written)).unwrap_or_default())))
+}
+
+/// A list while it is read.
+#[derive(Debug)]
+pub(super) struct Reader {
+    lines: BufReader<fs_err::File>,
+    line: Vec<u8>,
+    /// When every byte was looked at.
+    pub(super) time: Timespec,
+}
+
+/// A list that is not what was written.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+impl Reader {
+    /// Opens the object's list; `None` where there is none.
+    pub(super) fn open(volume: &Volume, object: &ObjectId) -> Result<Option<Self>, StorageError> {
+        let file = match storage::open_file(volume.lists(), &name(object)) {
+            Err(error) if error.is_absent() => return Ok(None),
+            file => file?,
+        };
+        let status = rustix::fs::fstat(file.file()).during(|| "look at the list of an object's files".to_owned())?;
+        if !rustix::fs::FileType::from_raw_mode(status.st_mode).is_file() {
+            return Ok(None);
+        }
+        let time = Timespec { tv_sec: status.st_mtime, tv_nsec: 0 };
+        Ok(Some(Self { lines: BufReader::with_capacity(1 << 16, file), line: Vec::new(), time }))
+    }
+
+    pub(super) fn header(&mut self) -> Result<Header, Broken> {
+        self.next_line()?.ok_or(Broken)
+    }
+
+    /// The next path and what is there; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<(String, Entry)>, Broken> {
+        self.next_line()
+    }
+
+    fn next_line<T: for<'de> Deserialize<'de>>(&mut self) -> Result<Option<T>, Broken> {
+        self.line.clear();
+        let read = (&mut self.lines).take(MAX_LINE).read_until(b'\n', &mut self.line).map_err(|_| Broken)?;
+        match self.line.split_last() {
+            None if read == 0 => Ok(None),
+            Some((b'\n', line)) => serde_json::from_slice(line).map(Some).map_err(|_| Broken),
+            Some(_) | None => Err(Broken),
+        }
+    }
+}
+
+/// A list while it is written, in a private directory of its own.
+#[derive(Debug)]
+pub(super) struct Writer {
+    scratch: Scratch,
+    file: BufWriter<fs_err::File>,
+}
+
+impl Writer {
+    pub(super) fn begin(volume: &Volume, header: &Header) -> Result<Self, StorageError> {
+        let scratch = volume.scratch()?;
+        let file = storage::create_file(scratch.dir(), FRESH, Mode::from_raw_mode(0o600))?;
+        let mut writer = Self { scratch, file: BufWriter::with_capacity(1 << 16, file) };
+        writer.line(header)?;
+        Ok(writer)
+    }
+
+    pub(super) fn add(&mut self, path: &str, entry: &Entry) -> Result<(), StorageError> {
+        self.line(&(path, entry))
+    }
+
+    fn line(&mut self, line: &impl Serialize) -> Result<(), StorageError> {
+        let written = serde_json::to_writer(&mut self.file, line).map_err(std::io::Error::from);
+        written.and_then(|()| self.file.write_all(b"\n")).map_err(|error| failed(&error))
+    }
+
+    /// Puts the list in the place of the object's. `time`: when every byte was looked at, if that is not now.
+    pub(super) fn finish(self, volume: &Volume, object: &ObjectId, time: Option<Timespec>) -> Result<(), StorageError> {
+        let Self { scratch, file } = self;
+        let file = file.into_inner().map_err(|error| failed(error.error()))?;
+        if let Some(last_modification) = time {
+            let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+            rustix::fs::futimens(file.file(), &Timestamps { last_access, last_modification })
+                .during(|| "note when files were read".to_owned())?;
+        }
+        rustix::fs::fsync(file.file()).during(|| "sync the list of an object's files".to_owned())?;
+        rustix::fs::renameat(scratch.dir(), FRESH, volume.lists(), name(object))
+            .during(|| "put the list of an object's files in its place".to_owned())?;
+        storage::sync(volume.lists(), "the directory of lists")
+    }
+}
+
+fn failed(error: &std::io::Error) -> StorageError {
+    StorageError::from_io("write the list of an object's files", error)
+}

@@ -1,0 +1,112 @@
+//! One entry of the list against what is there.
+
+use std::io::Read;
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
+
+use super::super::integrity::{Reading, What};
+use super::super::record::{Entry, Seen, permissions};
+use crate::oci::{Digest, Hasher};
+use crate::storage::{self, During, StorageError};
+use crate::unpack::Stop;
+
+/// Bytes hashed at a time.
+const BUFFER: usize = 128 * 1024;
+
+/// What the kubelet adds for a pod's fsGroup: writing for the group, and the group for what is made in a directory.
+const GROUP_WRITE: u32 = 0o020;
+const SET_GROUP: u32 = 0o2000;
+
+/// What came of looking at one entry.
+#[derive(Default)]
+pub(super) struct Looked {
+    /// What is different about it.
+    pub(super) what: Option<What>,
+    /// Whether it is a file with other times or another inode.
+    pub(super) is_doubtful: bool,
+    /// Bytes that were read.
+    pub(super) read: u64,
+}
+
+/// Looks at `name` in `dir`, of which `found` is known. A file that was read gets the times that it has now.
+pub(super) fn look(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    found: &Stat,
+    entry: &mut Entry,
+    reading: Option<Reading>,
+    stop: &Stop,
+) -> Result<Looked, StorageError> {
+    let kind = FileType::from_raw_mode(found.st_mode);
+    let is = |is_it: bool, what: What| (!is_it).then_some(what);
+    let what = match entry {
+        Entry::Directory { mode, .. } => {
+            is(kind.is_dir(), What::Kind).or_else(|| is(!is_mode_changed(found, 0o755, *mode), What::Mode))
+        }
+        Entry::Link { target } => is(kind.is_symlink(), What::Kind).or_else(|| {
+            let now = rustix::fs::readlinkat(dir, name, Vec::new());
+            is(now.is_ok_and(|now| now.as_bytes() == target.as_bytes()), What::Target)
+        }),
+        Entry::File { size, executable, mode, .. } => is(kind.is_file(), What::Kind)
+            .or_else(|| is(!is_mode_changed(found, if *executable { 0o755 } else { 0o644 }, *mode), What::Mode))
+            .or_else(|| is(u64::try_from(found.st_size) == Ok(*size), What::Size)),
+    };
+    let (Entry::File { size, digest, seen, .. }, None) = (entry, what) else {
+        return Ok(Looked { what, ..Looked::default() });
+    };
+    let is_doubtful = *seen != Seen::of(found);
+    let is_read = match reading {
+        None => false,
+        Some(Reading::Doubtful) => is_doubtful,
+        Some(Reading::Everything) => true,
+    };
+    let what = if is_read { read(dir, name, *size, digest, seen, stop)? } else { None };
+    Ok(Looked { what, is_doubtful, read: if is_read { *size } else { 0 } })
+}
+
+/// True where permissions are not `wanted`, nor `made`, which is what the filesystem made of that, nor what the kubelet
+/// makes of the two.
+pub(super) fn is_mode_changed(found: &Stat, wanted: u32, made: u32) -> bool {
+    let mode = permissions(found);
+    let is_dir = FileType::from_raw_mode(found.st_mode).is_dir();
+    let allowed = if is_dir { GROUP_WRITE | SET_GROUP } else { GROUP_WRITE };
+    ![wanted, made].map(|mode| mode & !allowed).contains(&(mode & !allowed))
+}
+
+/// Reads a file to the end it should have and one byte more.
+fn read(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    size: u64,
+    digest: &Digest,
+    seen: &mut Seen,
+    stop: &Stop,
+) -> Result<Option<What>, StorageError> {
+    let file = match storage::open_file(dir, name) {
+        // Replaced since it was looked at.
+        Err(error) if error.is_replaced() => return Ok(Some(What::Kind)),
+        file => file?,
+    };
+    let found = rustix::fs::fstat(file.file()).during(|| format!("look at {name}"))?;
+    if !FileType::from_raw_mode(found.st_mode).is_file() {
+        return Ok(Some(What::Kind));
+    }
+    // From before: what is written while it is read shows next time.
+    *seen = Seen::of(&found);
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; BUFFER];
+    let mut file = file.take(size.saturating_add(1));
+    loop {
+        if stop.is_cancelled() {
+            return Err(StorageError::new("scan the published files", Errno::CANCELED));
+        }
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((hasher.finish() != *digest).then_some(What::Content)),
+            Ok(read) => hasher.update(buffer.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(StorageError::from_io(format!("read {name}"), &error)),
+        }
+    }
+}
