@@ -10,6 +10,7 @@ pub mod archive;
 pub mod chart;
 pub mod clients;
 pub mod control_plane;
+pub mod corpus;
 pub mod files;
 pub mod fixture;
 pub mod gate;

@@ -22,6 +22,7 @@ mod cache;
 mod case;
 mod chart;
 mod command;
+mod corpus;
 mod failures;
 mod fairness;
 mod faults;
@@ -99,6 +100,7 @@ fn tests() -> Vec<Test> {
         pull::tests(),
         hostile::tests(),
         integrity::tests(),
+        corpus::tests(),
         secrets::tests(),
         swarm::tests(),
     ]

@@ -1,0 +1,67 @@
+//! A registry that has a good revision of everything, until it is told to have the other one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+
+use crate::hostile::artifact::Artifact;
+use crate::hostile::ask::{Ask, Item};
+use crate::hostile::reply::Reply;
+use crate::hostile::server::{Manner, Port, Server};
+
+/// What there is under one name.
+#[derive(Debug, Clone)]
+pub struct Ware {
+    pub good: Artifact,
+    pub other: Artifact,
+}
+
+/// Dropping it closes its port.
+#[derive(Debug)]
+pub struct Registry {
+    server: Server,
+    other: Arc<AtomicBool>,
+}
+
+impl Registry {
+    pub async fn open(wares: BTreeMap<String, Ware>) -> Result<Self> {
+        let other = Arc::new(AtomicBool::new(false));
+        let feels = Arc::clone(&other);
+        let script = move |ask: &Ask| match repository(ask).and_then(|name| wares.get(name)) {
+            Some(ware) if feels.load(Ordering::SeqCst) => ware.other.answer(ask),
+            Some(ware) => ware.good.answer(ask),
+            None => Reply::of("404 Not Found", &[], b""),
+        };
+        let server = Port::take("127.0.0.1:0").await?.serve(Manner::Http(Arc::new(script)), None);
+        Ok(Self { server, other })
+    }
+
+    /// From now on it has the other revision of everything.
+    pub fn turn(&self) {
+        self.other.store(true, Ordering::SeqCst);
+    }
+
+    /// The reference of what it has under a name.
+    pub fn image(&self, name: &str) -> String {
+        format!("{}/{name}:1", self.server.address)
+    }
+
+    /// How often the content of a name was asked for: manifests by digest, and blobs.
+    pub fn fetched(&self, name: &str) -> usize {
+        let asks = self.server.seen.asks();
+        let content = |ask: &&Ask| matches!(ask.item(), Item::Manifest(_) | Item::Blob(_)) && !ask.is_head();
+        asks.iter().filter(|ask| repository(ask) == Some(name)).filter(content).count()
+    }
+
+    /// How often a name was asked for in any way.
+    pub fn asked(&self, name: &str) -> usize {
+        self.server.seen.asks().iter().filter(|ask| repository(ask) == Some(name)).count()
+    }
+}
+
+/// The first component behind `/v2/`.
+fn repository(ask: &Ask) -> Option<&str> {
+    ask.target.strip_prefix("/v2/")?.split('/').next()
+}

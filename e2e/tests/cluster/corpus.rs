@@ -1,0 +1,187 @@
+//! Hundreds of archives through the real pull path: nothing leaves its directory, and what is refused changes nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use supercargo_e2e::corpus::registry::{Registry, Ware};
+use supercargo_e2e::corpus::surroundings::Surroundings;
+use supercargo_e2e::corpus::{self, Sample, Verdict};
+use supercargo_e2e::files;
+use supercargo_e2e::hostile::artifact::{Artifact, FILE};
+use supercargo_e2e::lab::note;
+
+use crate::case::{Case, tests};
+
+mod not_yet;
+
+tests!(corpus:
+    every_tar_is_published_as_expected_or_refused_by_name,
+);
+
+const NAMESPACE: &str = "team";
+
+async fn every_tar_is_published_as_expected_or_refused_by_name(case: &mut Case) -> Result<()> {
+    ensure!(corpus::tars()?.len() >= 600, "samples went missing");
+    all_as_expected(case, corpus::tars()?, &json!({})).await
+}
+
+/// Publishes a good revision of each, then the sample.
+async fn all_as_expected(case: &Case, samples: Vec<Sample>, more: &serde_json::Value) -> Result<()> {
+    let (started, surroundings) = (Instant::now(), Surroundings::make(&case.directory.join("surroundings"))?);
+    let ware = |sample: &Sample| Ok((sample.name.clone(), Ware { good: good(sample)?, other: sample.artifact() }));
+    let registry = Registry::open(samples.iter().map(ware).collect::<Result<BTreeMap<_, _>>>()?).await?;
+    let file = case.directory.join("objects");
+    write_objects(&file, &samples, |name| crate::case::spec_with(&registry.image(name), more))?;
+
+    let made = started.elapsed();
+    let first = sync(case, &file, &surroundings).await?;
+    let wrong =
+        samples.iter().find(|sample| !first.contains_key(&sample.name) || first[&sample.name].reason != "Succeeded");
+    ensure!(wrong.is_none(), "before anything harmful: {:?}", wrong.map(|sample| first.get(&sample.name)));
+    surroundings.check().context("after good revisions")?;
+
+    let good_ones = started.elapsed();
+    registry.turn();
+    let rows = sync(case, &file, &surroundings).await?;
+    let synced = started.elapsed();
+    surroundings.check()?;
+    nothing_of_ours_is_left(&surroundings.root())?;
+    let mut problems = String::new();
+    for sample in &samples {
+        let current = surroundings.root().join(NAMESPACE).join(&sample.name).join("current");
+        if let Err(problem) = as_expected(sample, &rows[&sample.name], &current) {
+            let _ = writeln!(problems, "  {}: {problem:#}", sample.name);
+        }
+    }
+    note(&format!(
+        "{} archives: made in {:.1} s, good ones published in {:.1} s, these judged in {:.1} s, checked in {:.1} s",
+        samples.len(),
+        made.as_secs_f64(),
+        good_ones.saturating_sub(made).as_secs_f64(),
+        synced.saturating_sub(good_ones).as_secs_f64(),
+        started.elapsed().saturating_sub(synced).as_secs_f64(),
+    ));
+    ensure!(problems.is_empty(), "{} of {} archives:\n{problems}", problems.lines().count(), samples.len());
+    Ok(())
+}
+
+/// As many files as it takes: one may have a thousand documents.
+fn write_objects(directory: &Path, samples: &[Sample], spec: impl Fn(&str) -> serde_json::Value) -> Result<()> {
+    fs_err::create_dir_all(directory)?;
+    for (number, samples) in samples.chunks(500).enumerate() {
+        let objects = samples.iter().fold(String::new(), |mut text, sample| {
+            let object = json!({
+                "apiVersion": "supercargo.dev/v1alpha1", "kind": "OCIArtifact",
+                "metadata": {"name": sample.name, "namespace": NAMESPACE}, "spec": spec(&sample.name),
+            });
+            let _ = writeln!(text, "---\n{object}");
+            text
+        });
+        fs_err::write(directory.join(format!("{number}.yaml")), objects)?;
+    }
+    Ok(())
+}
+
+/// What an object has before its sample comes; no two have the same.
+fn good(sample: &Sample) -> Result<Artifact> {
+    Artifact::good(&format!("good content of {}", sample.name))
+}
+
+/// What `sync` says of an object.
+#[derive(Debug)]
+struct Row {
+    reason: String,
+    /// Everything behind the reason.
+    message: String,
+}
+
+async fn sync(case: &Case, objects: &Path, surroundings: &Surroundings) -> Result<BTreeMap<String, Row>> {
+    let command = case.lab.run.command(&case.lab.operator_binary).arg("sync");
+    let limits = [
+        format!("--max-extracted-bytes={}", corpus::EXTRACTED_BYTES),
+        format!("--max-entries={}", corpus::ENTRIES),
+        "--registry-rate=100000".to_owned(),
+    ];
+    let paths = ["-f".to_owned(), objects.display().to_string(), "--root".to_owned()];
+    let command = command.args(paths).arg(surroundings.root().display().to_string()).args(limits);
+    let command = command.env("HOME", case.directory.to_string_lossy()).directory(&surroundings.working_directory());
+    let output = command.output().await?;
+    ensure!(!output.stderr.contains("panicked"), "it panicked: {}", output.stderr);
+    let row = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (namespace, name, _ready, reason) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let message = line.split_once(reason)?.1.trim().to_owned();
+        (namespace == NAMESPACE).then(|| (name.to_owned(), Row { reason: reason.to_owned(), message }))
+    };
+    let rows: BTreeMap<_, _> = output.stdout.lines().filter_map(row).collect();
+    ensure!(!rows.is_empty(), "sync printed no table: {}{}", output.stdout, output.stderr);
+    Ok(rows)
+}
+
+fn as_expected(sample: &Sample, row: &Row, current: &Path) -> Result<()> {
+    let unpacked = ["-none", "-gzip", "-zstd"].iter().find_map(|packing| sample.name.strip_suffix(packing));
+    if not_yet::NOT_YET.contains(&unpacked.unwrap_or(&sample.name)) {
+        return Ok(());
+    }
+    let published = files::read(current)?;
+    match &sample.verdict {
+        Verdict::Accepted(tree) => {
+            ensure!(row.reason == "Succeeded", "{} {}", row.reason, row.message);
+            ensure!(published == *tree, "published {published:?}");
+            only_what_is_ours_to_say(current)
+        }
+        Verdict::Refused { reasons, says } => {
+            ensure!(reasons.contains(&&*row.reason), "{}, not {reasons:?}: {}", row.reason, row.message);
+            let silent = says.iter().find(|says| !row.message.contains(*says));
+            ensure!(silent.is_none(), "does not say {silent:?}: {}", row.message);
+            let good = files::tree(&[(FILE, &format!("good content of {}", sample.name))]);
+            ensure!(published == good, "the good revision is gone, and this is there: {published:?}");
+            Ok(())
+        }
+    }
+}
+
+/// Modes are 0644, 0755 and nothing else, whatever an archive says; nothing is shared, owned by others or marked.
+fn only_what_is_ours_to_say(path: &Path) -> Result<()> {
+    for entry in fs_err::read_dir(path)? {
+        let path = entry?.path();
+        let found = fs_err::symlink_metadata(&path)?;
+        let process = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        ensure!((found.uid(), found.gid()) == process, "{} is of {}:{}", path.display(), found.uid(), found.gid());
+        if found.is_symlink() {
+            continue;
+        }
+        let mode = found.mode() & 0o7777;
+        let modes: &[u32] = if found.is_dir() { &[0o755] } else { &[0o644, 0o755] };
+        ensure!(modes.contains(&mode), "{} has the mode {mode:o}", path.display());
+        ensure!(found.is_dir() || found.nlink() == 1, "{} has {} names", path.display(), found.nlink());
+        let mut names = [0_u8; 512];
+        let length = rustix::fs::llistxattr(&path, &mut names[..])?;
+        let marks = String::from_utf8_lossy(&names[..length]).into_owned();
+        ensure!(!marks.contains("user.") && !marks.contains("capability"), "{} has {marks}", path.display());
+        if found.is_dir() {
+            only_what_is_ours_to_say(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// No stage is left, and the root has nothing that nobody asked for.
+fn nothing_of_ours_is_left(root: &Path) -> Result<()> {
+    let names = |path: &Path| -> Result<Vec<String>> {
+        let mut names = fs_err::read_dir(path)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    };
+    ensure!(names(root)? == [".supercargo", "foreign", NAMESPACE], "in the root: {:?}", names(root)?);
+    let stages = names(&root.join(".supercargo/staging"))?;
+    ensure!(stages.is_empty(), "left behind: {stages:?}");
+    Ok(())
+}
