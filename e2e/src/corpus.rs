@@ -9,6 +9,7 @@
 //! Everything is made byte for byte: a library for archives would correct the lies, or refuse to tell them. All bytes are
 //! the same in each run. Harmful names have the word `mallory` in them, so that a message can be asked for it.
 
+pub mod bombs;
 mod collisions;
 mod framing;
 mod headers;
@@ -79,26 +80,35 @@ const UNSAFE_OR_LIMIT: &[&str] = &["UnsafeArchive", "LimitExceeded"];
 const UNSUPPORTED: &[&str] = &["UnsupportedFormat"];
 
 impl Sample {
-    /// An artifact with this one layer, marked to be unpacked.
+    /// An artifact with this one layer.
     pub fn artifact(&self) -> Artifact {
-        let config = b"{}".to_vec();
-        let mut layer = descriptor(self.media_type, &self.bytes);
-        if let Some(fields) = layer.as_object_mut().filter(|_| self.media_type == TAR) {
+        artifact(&[(self.media_type, &self.bytes)])
+    }
+}
+
+/// An artifact with these layers; tars are marked to be unpacked.
+fn artifact(layers: &[(&str, &[u8])]) -> Artifact {
+    let config = b"{}".to_vec();
+    let described = |(media_type, bytes): &(&str, &[u8])| {
+        let mut layer = descriptor(media_type, bytes);
+        if let Some(fields) = layer.as_object_mut().filter(|_| *media_type == TAR) {
             fields.insert("annotations".to_owned(), json!({"io.deis.oras.content.unpack": "true"}));
         }
-        let document = json!({
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "artifactType": "application/x.test",
-            "config": descriptor("application/vnd.oci.empty.v1+json", &config),
-            "layers": [layer],
-        });
-        Artifact {
-            media_type: MANIFEST.to_owned(),
-            manifest: document.to_string().into_bytes(),
-            content: String::new(),
-            blobs: [config, self.bytes.clone()].map(|bytes| (digest(&bytes), bytes)).into(),
-        }
+        layer
+    };
+    let document = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": "application/x.test",
+        "config": descriptor("application/vnd.oci.empty.v1+json", &config),
+        "layers": layers.iter().map(described).collect::<Vec<_>>(),
+    });
+    let blobs = layers.iter().map(|(_, bytes)| bytes.to_vec()).chain([config]);
+    Artifact {
+        media_type: MANIFEST.to_owned(),
+        manifest: document.to_string().into_bytes(),
+        content: String::new(),
+        blobs: blobs.map(|bytes| (digest(&bytes), bytes)).collect(),
     }
 }
 

@@ -18,6 +18,7 @@
 )]
 
 mod admission;
+mod bombs;
 mod cache;
 mod case;
 mod chart;
@@ -101,6 +102,7 @@ fn tests() -> Vec<Test> {
         hostile::tests(),
         integrity::tests(),
         corpus::tests(),
+        bombs::tests(),
         secrets::tests(),
         swarm::tests(),
     ]

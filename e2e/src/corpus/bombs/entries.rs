@@ -1,0 +1,67 @@
+//! Many entries, and entries that multiply.
+
+use anyhow::Result;
+
+use super::super::tar::{blocks, directory, entry, file, hard_link, pax, symlink};
+use super::super::{UNSAFE, UNSAFE_OR_LIMIT};
+use super::{Bomb, ENTRIES, EXTRACTED_BYTES, gzip, numbered, zeros};
+
+pub(super) fn bombs() -> Result<Vec<Bomb>> {
+    let entries = &*format!("--max-entries={ENTRIES}");
+    let bytes = &*format!("--max-extracted-bytes={EXTRACTED_BYTES}");
+    let many = |template: &[u8], count| gzip(|out| numbered(out, template, count).and_then(|()| zeros(out, 1024)));
+    let one = blocks([file("a", crate::archive::noise(1 << 20, 3))]);
+    let copies = gzip(|out| {
+        out.write_all(&one)?;
+        numbered(out, &blocks([hard_link("mallory########", "a")]), 1000)
+    })?;
+    // Each link is to the next: whoever follows them one by one takes a square of time.
+    let row = gzip(|out| {
+        (0..9000).try_for_each(|n| out.write_all(&blocks([symlink(format!("m{n:08}"), format!("m{:08}", n + 1))])))?;
+        out.write_all(&blocks([file("m00009000", "x")]))?;
+        zeros(out, 1024)
+    })?;
+    // Each link is to a directory through the one before, twice.
+    let doubling = gzip(|out| {
+        out.write_all(&blocks([directory("d"), symlink("d/m00", "../d")]))?;
+        (1..60).try_for_each(|n: u32| {
+            let before = format!("m{:02}", n - 1);
+            out.write_all(&blocks([symlink(format!("d/m{n:02}"), format!("{before}/{before}"))]))
+        })?;
+        zeros(out, 1024)
+    })?;
+    let deep = gzip(|out| out.write_all(&blocks([pax(&[("path", &"m/".repeat(10_000))]), directory("x")])))?;
+    let deeper_each_time = gzip(|out| {
+        (1..2000).try_for_each(|n| out.write_all(&blocks([pax(&[("path", &"m/".repeat(n))]), directory("x")])))
+    })?;
+    let implied = format!("m########/{}", "d/".repeat(45));
+    Ok(vec![
+        Bomb::limited("many-empty-files", entries, &many(&blocks([file("mallory########", "")]), 200_000)?),
+        Bomb::limited("many-files-of-one-byte", entries, &many(&blocks([file("mallory########", "x")]), 100_000)?),
+        Bomb::limited("many-empty-directories", entries, &many(&blocks([directory("mallory########/")]), 200_000)?),
+        Bomb::limited("many-implied-directories", entries, &many(&blocks([directory(implied)]), 20_000)?),
+        Bomb::limited("many-links", entries, &many(&blocks([symlink("mallory########", "good")]), 1 << 20)?),
+        Bomb::limited(
+            "many-hard-links",
+            entries,
+            &gzip(|out| {
+                out.write_all(&blocks([file("a", "")]))?;
+                numbered(out, &blocks([hard_link("mallory########", "a")]), 100_000)
+            })?,
+        ),
+        Bomb::limited("hard-links-as-copies", bytes, &copies),
+        Bomb::refused("links-in-a-long-row", UNSAFE, "m0000", &row),
+        Bomb::refused("links-that-double", UNSAFE_OR_LIMIT, "", &doubling),
+        Bomb::limited("deep", "max-", &deep),
+        Bomb::limited("deeper-each-time", "--max-depth=64", &deeper_each_time),
+        // The same directory again and again counts for nothing, and takes time.
+        Bomb::limited(
+            "one-directory-many-times",
+            "max-",
+            &gzip(|out| {
+                let again = blocks([entry(b'5', "d")]).repeat(1000);
+                (0..1000).try_for_each(|_| out.write_all(&again))
+            })?,
+        ),
+    ])
+}

@@ -1,0 +1,217 @@
+//! Artifacts that are small until they are opened, one after the other, against one operator on a volume of known size.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use kube::api::DynamicObject;
+use supercargo_e2e::corpus::bombs::{self, Bomb, ENTRIES, EXTRACTED_BYTES, LAYER_BYTES, Outcome};
+use supercargo_e2e::corpus::registry::{Registry, Ware};
+use supercargo_e2e::hostile::memory::Watch;
+use supercargo_e2e::lab::note;
+use supercargo_e2e::object::current_condition;
+use supercargo_e2e::wait;
+
+use crate::case::{Case, spec_with, tests};
+
+tests!(bombs:
+    every_bomb_is_refused_soon_and_costs_no_more_than_its_limit,
+);
+
+/// Those that still cost too much or get another verdict than they ought to.
+const NOT_YET: [&str; 26] = [
+    "zstd-window-of-2-gib",
+    "zstd-window-of-256-mib",
+    "zstd-widest-window",
+    "zstd-of-nothing-to-skip",
+    "gzip-many-extra-fields",
+    "pax-header-of-100-mib",
+    "global-header-of-100-mib",
+    "gnu-long-name-of-1-gib",
+    "gnu-long-link-of-100-mib",
+    "long-paths-of-directories",
+    "long-paths-of-files",
+    "deep",
+    "layers-129",
+    "same-big-layer-many-times",
+    "sparse-0-0",
+    "sparse-0-1",
+    "sparse-1-0",
+    "zip-of-zeros",
+    "zip-of-files-of-zeros",
+    "zip-of-65535-entries",
+    "zip-of-names-for-one-entry",
+    "zip64-size-of-8-eib",
+    "zip64-size-of-4-gib",
+    "zip64-packed-of-16-eib",
+    "zip64-entries-of-2-to-40",
+    "zip64-directory-of-8-eib",
+];
+/// Private memory that the operator may need more than before the first of them.
+const MEMORY: u64 = 64 << 20;
+/// What is on a volume besides what is counted.
+const OVERHEAD: u64 = 1 << 20;
+/// Time until the object says what is wrong.
+const SOON: Duration = Duration::from_secs(10);
+/// Time between two looks at a tag: the shortest that there is.
+const INTERVAL: &str = "10s";
+/// Time in which each tag is looked at twice.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the volume is looked at.
+const PACE: Duration = Duration::from_millis(2);
+
+async fn every_bomb_is_refused_soon_and_costs_no_more_than_its_limit(case: &mut Case) -> Result<()> {
+    let mut bombs = bombs::all()?;
+    bombs.retain(|bomb| !NOT_YET.contains(&bomb.name));
+    ensure!(bombs.len() >= 30, "bombs went missing");
+    let ware = |bomb: &Bomb| (bomb.name.to_owned(), Ware { good: bomb.artifact.clone(), other: bomb.artifact.clone() });
+    let registry = Registry::open(bombs.iter().map(ware).collect()).await?;
+    let volume = start_on_tmpfs(case).await?;
+    let whole = Watch::start(case.operator()?.pid())?;
+    let (mut problems, mut fetched) = (Vec::new(), Vec::new());
+    for bomb in &bombs {
+        let (memory, before) = (Watch::start(case.operator()?.pid())?, Usage::of(&volume)?);
+        let (usage, started) = (Usage::start(&volume), Instant::now());
+        let outcome = judged(case, bomb, &registry).await;
+        fetched.push(registry.fetched(bomb.name));
+        let (took, used) = (started.elapsed(), usage.most().saturating_sub(before));
+        let (rise, allowed) = (memory.rise(), EXTRACTED_BYTES + bomb.packed() + OVERHEAD);
+        note(&format!(
+            "{:32} {:5.2} s, memory +{:3} MiB, disk {:3} MiB: {}",
+            bomb.name,
+            took.as_secs_f64(),
+            rise >> 20,
+            used >> 20,
+            outcome.as_ref().map_or_else(ToString::to_string, |said| said.chars().take(90).collect()),
+        ));
+        let mut costs = |within: bool, what: String| (!within).then(|| problems.push(format!("{}: {what}", bomb.name)));
+        costs(outcome.is_ok(), outcome.err().map(|error| format!("{error:#}")).unwrap_or_default());
+        costs(took < SOON, format!("took {took:?}"));
+        costs(rise < MEMORY, format!("private memory rose by {} KiB", rise >> 10));
+        costs(used <= allowed, format!("{} KiB on the volume, {} allowed", used >> 10, allowed >> 10));
+    }
+    let rise = whole.rise();
+    note(&format!("{} bombs: private memory rose by {} MiB in all", bombs.len(), rise >> 20));
+    if rise >= MEMORY {
+        problems.push(format!("private memory rose by {} KiB in all", rise >> 10));
+    }
+    ensure!(problems.is_empty(), "{} problems:\n  {}", problems.len(), problems.join("\n  "));
+    none_is_fetched_again(&bombs, &fetched, &registry).await?;
+    case.operator()?.service.check_running()
+}
+
+/// Starts the operator with a tmpfs as its volume, in a mount namespace that ends with it. Answers where the volume is
+/// for everybody else.
+async fn start_on_tmpfs(case: &mut Case) -> Result<PathBuf> {
+    let mut settings = case.settings()?;
+    let script = case.directory.join("operator.sh");
+    // One byte more than is allowed finds no room.
+    let size = EXTRACTED_BYTES + LAYER_BYTES + OVERHEAD;
+    let user = if rustix::process::geteuid().is_root() { "" } else { "--user --map-root-user" };
+    let (volume, binary) = (case.volume.display(), settings.binary.display());
+    let mount = format!("mount -t tmpfs -o size={size},mode=0755 tmpfs '{volume}' && exec '{binary}' \"$@\"");
+    let text =
+        format!("#!/bin/sh\nexec unshare --mount {user} sh -c {mount} operator \"$@\"\n", mount = quoted(&mount));
+    fs_err::write(&script, text)?;
+    fs_err::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+    settings.binary = script;
+    let limits = [
+        format!("--max-extracted-bytes={EXTRACTED_BYTES}"),
+        format!("--max-layer-bytes={LAYER_BYTES}"),
+        format!("--max-entries={ENTRIES}"),
+        // What was refused stays on no disk.
+        "--cache-bytes=0".to_owned(),
+    ];
+    settings.extra.extend(limits);
+    case.start_operator_as(&settings).await?;
+    let inside = case.volume.strip_prefix("/")?;
+    Ok(Path::new(&format!("/proc/{}/root", case.operator()?.pid())).join(inside))
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Asks for a bomb and waits for what comes of it.
+async fn judged(case: &Case, bomb: &Bomb, registry: &Registry) -> Result<String> {
+    let mut spec = spec_with(&registry.image(bomb.name), &bomb.spec);
+    spec["interval"] = INTERVAL.into();
+    case.space.create_artifact(bomb.name, &spec).await?;
+    let decided = |object: &DynamicObject| said(object).is_some();
+    let object = case.space.wait(bomb.name, "say what comes of it", decided).await?;
+    let (verdict, message) = said(&object).context("it says nothing")?;
+    match &bomb.outcome {
+        Outcome::Published => ensure!(verdict == "Succeeded", "{verdict}: {message}"),
+        Outcome::Anything => ensure!(["Succeeded", "LimitExceeded"].contains(&&*verdict), "{verdict}: {message}"),
+        Outcome::Refused(reasons, says) => {
+            ensure!(reasons.contains(&&*verdict), "{verdict}, not {reasons:?}: {message}");
+            ensure!(message.contains(says), "does not say {says:?}: {message}");
+        }
+    }
+    if verdict != "Succeeded" {
+        let stalled = current_condition(&object, "Stalled").is_some_and(|condition| condition.status == "True");
+        ensure!(stalled, "{verdict}, and it is tried again: {message}");
+    }
+    Ok(format!("{verdict}: {message}"))
+}
+
+/// The reason and the message of an object that has made up its mind.
+fn said(object: &DynamicObject) -> Option<(String, String)> {
+    let ready = current_condition(object, "Ready")?;
+    (ready.status != "Unknown" && ready.reason != "Progressing").then_some((ready.reason, ready.message))
+}
+
+/// Their tags are looked at again and again, and nothing else. `fetched` is what was asked for until they were judged.
+async fn none_is_fetched_again(bombs: &[Bomb], fetched: &[usize], registry: &Registry) -> Result<()> {
+    let looks: Vec<_> = bombs.iter().map(|bomb| registry.asked(bomb.name)).collect();
+    wait::until_with_pace(PATIENCE, Duration::from_millis(250), "two more looks at each tag", async || {
+        let mut looked = bombs.iter().zip(&looks).map(|(bomb, before)| registry.asked(bomb.name) - before);
+        Ok(looked.all(|looks| looks >= 2).then_some(()))
+    })
+    .await?;
+    for (bomb, fetched) in bombs.iter().zip(fetched) {
+        let again = registry.fetched(bomb.name) - fetched;
+        ensure!(again == 0, "{} was fetched again, in {again} requests", bomb.name);
+    }
+    Ok(())
+}
+
+/// The most bytes that a filesystem held, by looking again and again.
+struct Usage {
+    most: Arc<AtomicU64>,
+    done: Arc<AtomicBool>,
+}
+
+impl Usage {
+    /// What it holds now. A whole filesystem is looked at, so this costs nothing.
+    fn of(volume: &Path) -> Result<u64> {
+        let found = rustix::fs::statvfs(volume)?;
+        Ok((found.f_blocks - found.f_bfree) * found.f_frsize)
+    }
+
+    fn start(volume: &Path) -> Self {
+        let (most, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (shared, end, volume) = (Arc::clone(&most), Arc::clone(&done), volume.to_owned());
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(PACE);
+            while !end.load(Ordering::Relaxed) {
+                ticks.tick().await;
+                shared.fetch_max(Self::of(&volume).unwrap_or(0), Ordering::Relaxed);
+            }
+        });
+        Self { most, done }
+    }
+
+    fn most(&self) -> u64 {
+        self.most.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Usage {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+    }
+}
