@@ -115,8 +115,11 @@ impl EntryPath {
         if self.0.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
             return Cow::Borrowed(&self.0);
         }
-        // Upper case first: that is what makes one of "ß" and "ss", and of "ſ" and "s".
-        let folded = self.0.nfkd().filter(|c| !is_unseen(*c)).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+        // Upper case first: that is what makes one of "ß" and "ss", and of "ſ" and "s". Only in Turkish "ı" is an "i".
+        let folded = self.0.nfkd().filter(|c| !is_unseen(*c)).flat_map(|c| match c {
+            '\u{131}' => vec![c],
+            _ => c.to_uppercase().flat_map(char::to_lowercase).collect(),
+        });
         Cow::Owned(folded.nfkd().collect())
     }
 
@@ -265,6 +268,7 @@ mod tests {
             assert_eq!(folded(one), folded(other), "{one} {other}");
         }
         assert_ne!(folded("a/b"), folded("ab"));
+        assert_ne!(folded("\u{131}"), folded("i"));
     }
 
     #[test]
