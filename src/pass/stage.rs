@@ -19,6 +19,7 @@ use crate::oci::{Descriptor, Manifest};
 use crate::publish::StagePlace;
 use crate::registry::Registry;
 use crate::request::{Limits, Request};
+use crate::storage::Scratch;
 use crate::trust::Approved;
 use crate::unpack::image::{self, Kind};
 use crate::unpack::staged::Staged;
@@ -82,42 +83,40 @@ pub(super) async fn stage<R: Registry>(
 ) -> Result<Vec<Stage>, Failure> {
     let limits = engine.limits.lowered(&request.limits);
     let layers = wanted(request, approved.manifest(), &limits)?;
+    let mut work = Work { engine, request, approved, step, limits: &limits, layers: &layers, is_image: None };
     let places = engine.outputs.places(request)?;
     let mut stages = Vec::with_capacity(places.len());
-    let mut blobs: Vec<Option<VerifiedBlob>> = layers.iter().map(|_| None).collect();
-    let mut is_image = None;
+    let mut blobs = layers.iter().map(|_| None).collect();
     for place in places {
-        step.set("fetching and unpacking layers");
         let scratch = Arc::new(place.volume.scratch()?);
-        let source = Source {
-            registry: &engine.registry,
-            access: &request.access,
-            approved,
-            scratch: &scratch,
-            store: engine.cache.on(&place.volume),
-            processors: &engine.unpacking,
-            limit: limits.layer_bytes,
-        };
-        let is_image = match is_image {
-            Some(known) => known,
-            None => *is_image.insert(self::is_image(request, &source).await?),
-        };
-        let stop = Stop::new();
-        // A pass that is given up drops this future, and with it the guard, which stops the threads.
-        let _guard = stop.clone().drop_guard();
-        let manifest = approved.manifest().clone();
-        let unpacker =
-            Arc::new(Unpacker::new(Arc::clone(&scratch), manifest, is_image, request.unpacking, &limits, stop));
-        let work = Work { engine, request, source: &source, unpacker: &unpacker, limits: &limits };
-        let (trees, used) = work.layers(&layers, std::mem::take(&mut blobs)).await?;
-        blobs = used;
-        step.set("making the files durable");
-        let (files, filter) = (request.files.clone(), place.filter.clone());
-        let finish = tokio::task::spawn_blocking(move || unpacker.finish(trees, &files, &filter));
-        let staged = Arc::new(finish.await.map_err(Failure::internal)??);
+        let removed = RemovedElsewhere(Some(Arc::clone(&scratch)));
+        let result = work.in_place(&place, scratch, std::mem::take(&mut blobs)).await;
+        removed.now().await?;
+        let (staged, used) = result?;
         stages.push(Stage { place, staged });
+        blobs = used;
     }
     Ok(stages)
+}
+
+/// A scratch that is removed by a thread for such work, also where a pass fails or is given up: it may hold a
+/// hundred thousand files.
+struct RemovedElsewhere(Option<Arc<Scratch>>);
+
+impl RemovedElsewhere {
+    /// Waits for that. A scratch that somebody else still needs stays.
+    async fn now(mut self) -> Result<(), Failure> {
+        let scratch = self.0.take();
+        tokio::task::spawn_blocking(move || drop(scratch)).await.map_err(Failure::internal)
+    }
+}
+
+impl Drop for RemovedElsewhere {
+    fn drop(&mut self) {
+        if let (Some(scratch), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn_blocking(move || drop(scratch));
+        }
+    }
 }
 
 /// Whether layers hide what is in layers before them. The config is read only where nothing else says so.
@@ -137,35 +136,75 @@ async fn is_image<R: Registry>(request: &Request, source: &Source<'_, R>) -> Res
     Ok(kind == Kind::Image)
 }
 
-/// What is done with each layer for one place.
+/// What is done for each place.
 struct Work<'a, R> {
     engine: &'a Engine<R>,
     request: &'a Request,
-    source: &'a Source<'a, R>,
-    unpacker: &'a Arc<Unpacker>,
+    approved: &'a Approved,
+    step: &'a Step,
     limits: &'a Limits,
+    layers: &'a [&'a Descriptor],
+    /// Whether the artifact is a container image, once that is known.
+    is_image: Option<bool>,
 }
 
+/// Layers that are there already.
+type Blobs = Vec<Option<VerifiedBlob>>;
+
 impl<R: Registry> Work<'_, R> {
-    /// The layers' trees and the layers, in their order. `blobs` are those that are there already. Of several
-    /// failures it is the first layer's that is told.
+    /// The tree for one place, and the layers, for the next one.
+    async fn in_place(
+        &mut self,
+        place: &StagePlace,
+        scratch: Arc<Scratch>,
+        blobs: Blobs,
+    ) -> Result<(Arc<Staged>, Blobs), Failure> {
+        self.step.set("fetching and unpacking layers");
+        let source = Source {
+            registry: &self.engine.registry,
+            access: &self.request.access,
+            approved: self.approved,
+            scratch: &scratch,
+            store: self.engine.cache.on(&place.volume),
+            processors: &self.engine.unpacking,
+            limit: self.limits.layer_bytes,
+        };
+        let is_image = match self.is_image {
+            Some(known) => known,
+            None => *self.is_image.insert(self::is_image(self.request, &source).await?),
+        };
+        let stop = Stop::new();
+        // A pass that is given up drops this future, and with it the guard, which stops the threads.
+        let _guard = stop.clone().drop_guard();
+        let (manifest, unpacking) = (self.approved.manifest().clone(), self.request.unpacking);
+        let unpacker = Unpacker::new(Arc::clone(&scratch), manifest, is_image, unpacking, self.limits, stop);
+        let unpacker = Arc::new(unpacker);
+        let (trees, blobs) = self.layers(&source, &unpacker, blobs).await?;
+        self.step.set("making the files durable");
+        let (files, filter) = (self.request.files.clone(), place.filter.clone());
+        let finish = tokio::task::spawn_blocking(move || unpacker.finish(trees, &files, &filter));
+        Ok((Arc::new(finish.await.map_err(Failure::internal)??), blobs))
+    }
+
+    /// The layers' trees and the layers, in their order. Of several failures it is the first layer's that is told.
     async fn layers(
         &self,
-        layers: &[&Descriptor],
-        blobs: Vec<Option<VerifiedBlob>>,
-    ) -> Result<(Vec<LayerTree>, Vec<Option<VerifiedBlob>>), Failure> {
-        let total = layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+        source: &Source<'_, R>,
+        unpacker: &Arc<Unpacker>,
+        blobs: Blobs,
+    ) -> Result<(Vec<LayerTree>, Blobs), Failure> {
+        let total = self.layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
         let (downloads, done) = (Semaphore::new(DOWNLOADS), AtomicU64::new(0));
-        let each = layers.iter().zip(blobs).enumerate().map(|(number, (layer, blob))| {
+        let each = self.layers.iter().zip(blobs).enumerate().map(|(number, (layer, blob))| {
             let (downloads, done) = (&downloads, &done);
             async move {
                 let blob = if let Some(blob) = blob {
                     blob
                 } else {
                     let _permit = downloads.acquire().await.map_err(Failure::internal)?;
-                    self.fetch(layer, done, total).await?
+                    self.fetch(source, layer, done, total).await?
                 };
-                self.unpack(number, blob).await
+                self.unpack(unpacker, number, blob).await
             }
         });
         let each: Vec<_> = each.collect();
@@ -173,22 +212,33 @@ impl<R: Registry> Work<'_, R> {
         Ok(unpacked.into_iter().map(|(tree, blob)| (tree, Some(blob))).unzip())
     }
 
-    async fn fetch(&self, layer: &Descriptor, done: &AtomicU64, total: u64) -> Result<VerifiedBlob, Failure> {
+    async fn fetch(
+        &self,
+        source: &Source<'_, R>,
+        layer: &Descriptor,
+        done: &AtomicU64,
+        total: u64,
+    ) -> Result<VerifiedBlob, Failure> {
         let (object, mut before) = (self.request.object.to_string(), 0_u64);
         let progress = |bytes: u64| {
-            let all = done.fetch_add(bytes.saturating_sub(before), Ordering::Relaxed);
-            let all = all.saturating_add(bytes.saturating_sub(before));
+            let new = bytes.saturating_sub(before);
+            let all = done.fetch_add(new, Ordering::Relaxed).saturating_add(new);
             before = before.max(bytes);
             if let Some(progress) = &self.engine.progress {
                 progress.downloaded(&object, all.min(total), total);
             }
         };
-        Ok(blob::fetch(self.source, layer, progress).await?)
+        Ok(blob::fetch(source, layer, progress).await?)
     }
 
-    async fn unpack(&self, number: usize, mut blob: VerifiedBlob) -> Result<(LayerTree, VerifiedBlob), Failure> {
+    async fn unpack(
+        &self,
+        unpacker: &Arc<Unpacker>,
+        number: usize,
+        mut blob: VerifiedBlob,
+    ) -> Result<(LayerTree, VerifiedBlob), Failure> {
         let permit = Arc::clone(&self.engine.unpacking).acquire_owned().await.map_err(Failure::internal)?;
-        let unpacker = Arc::clone(self.unpacker);
+        let unpacker = Arc::clone(unpacker);
         let short = blob.descriptor().digest.short();
         let work = tokio::task::spawn_blocking(move || {
             let (tree, dropped) = unpacker.layer(number, &mut blob)?;

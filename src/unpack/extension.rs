@@ -14,6 +14,9 @@ use crate::request::Limit;
 /// What records of extended attributes start with, as star and libarchive write them.
 const ATTRIBUTES: [&[u8]; 3] = [b"SCHILY.xattr.", b"LIBARCHIVE.xattr.", b"SCHILY.acl."];
 
+/// Most records of one header; programs write a few.
+const MAX_RECORDS: usize = 1000;
+
 /// What was said of the next entry so far.
 #[derive(Debug, Default)]
 pub(super) struct Extensions {
@@ -60,8 +63,11 @@ impl Extensions {
     /// False where a record repeats what is known.
     fn take_in_records(&mut self, body: &[u8]) -> Result<bool, &'static str> {
         let mut is_new = true;
-        for record in Records(body) {
+        for (count, record) in Records(body).enumerate() {
             let (key, value) = record?;
+            if count == MAX_RECORDS {
+                return Err("has more than 1000 records");
+            }
             is_new &= match key {
                 b"path" => self.path.replace(value.to_vec()).is_none(),
                 b"linkpath" => self.link.replace(value.to_vec()).is_none(),
@@ -101,8 +107,11 @@ impl Extensions {
 /// `git archive` notes the commit in a global header. One that says anything of names, links or
 /// sizes of all later entries is read differently by different programs.
 fn check_global(body: &[u8]) -> Result<(), &'static str> {
-    for record in Records(body) {
+    for (count, record) in Records(body).enumerate() {
         let (key, _) = record?;
+        if count == MAX_RECORDS {
+            return Err("has more than 1000 records");
+        }
         if matches!(key, b"path" | b"linkpath" | b"size" | b"hdrcharset") || is_sparse(key) {
             return Err("changes the entries behind it, which is refused");
         }

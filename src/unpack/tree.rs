@@ -93,7 +93,7 @@ impl LayerTree {
         match self.nodes.get(path) {
             Some(Node::Directory) => {
                 self.implied.remove(path);
-                return Ok(());
+                return self.budget.entry(path);
             }
             Some(_) => return Err(UnpackError::entry(path, "is a directory here and something else before")),
             None => {}

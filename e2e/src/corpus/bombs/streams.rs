@@ -133,7 +133,7 @@ fn extended_headers() -> Result<Vec<Bomb>> {
         Bomb::limited("global-header-of-100-mib", flag, &huge(b'g', 100 * MIB)?),
         Bomb::limited("gnu-long-name-of-1-gib", flag, &huge(b'L', 1024 * MIB)?),
         Bomb::limited("gnu-long-link-of-100-mib", flag, &huge(b'K', 100 * MIB)?),
-        Bomb::limited("pax-headers-of-many-records", "max-", &many),
+        Bomb::refused("pax-headers-of-many-records", UNSAFE, "records", &many),
         Bomb { outcome: Outcome::Anything, ..Bomb::limited("long-paths-of-directories", "", &paths) },
         Bomb { outcome: Outcome::Anything, ..Bomb::limited("long-paths-of-files", "", &files) },
     ])
