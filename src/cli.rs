@@ -34,6 +34,7 @@ mod unpack;
 ///
 /// `controller` does it in a Kubernetes cluster for OCIArtifact objects; `sync` does the same once,
 /// without a cluster, for the same YAML files; `pull` and `resolve` for one artifact without any.
+/// `unpack` does to a file what all of them do to a layer.
 #[derive(Debug, Parser)]
 #[command(name = "supercargo", version, max_term_width = 100)]
 pub struct Cli {

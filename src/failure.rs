@@ -210,6 +210,7 @@ impl From<PublishError> for Failure {
             PublishError::Storage(error) => error.into(),
             PublishError::NoVolume { .. } => Self::new(Class::Stalled, Reason::InvalidSpec, error),
             PublishError::Conflict(_) => Self::new(Class::Stalled, Reason::OutputConflict, error),
+            PublishError::NothingLeft(_) => Self::new(Class::Stalled, Reason::SubPathNotFound, error),
             PublishError::TooLarge(_) => Self::new(Class::Stalled, Reason::OutputTooLarge, error),
             PublishError::Api { .. } => Self::new(Class::Retry, Reason::StorageFailed, error),
             PublishError::Aborted => Self::internal(error),

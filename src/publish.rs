@@ -41,6 +41,9 @@ pub enum PublishError {
     /// Something foreign is in the way, or names do not fit.
     #[error("{0}")]
     Conflict(String),
+    /// Somebody has misspelt a pattern of an output, and readers would lose everything.
+    #[error("include and exclude of an output leave none of the files; at the top there is {0}")]
+    NothingLeft(String),
     /// Too much for the kind of output.
     #[error("{0}")]
     TooLarge(String),

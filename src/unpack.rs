@@ -225,11 +225,13 @@ impl Unpacker {
         let below = |path: EntryPath| path.strip_prefix(sub_path).filter(|path| !path.is_root());
         let nodes: std::collections::BTreeMap<_, _> =
             nodes.into_map().into_iter().filter_map(|(path, node)| Some((below(path)?, node))).collect();
-        let had_some = !nodes.is_empty();
+        let is_file = |node: &Node| !matches!(node, Node::Directory);
+        let had_some = nodes.values().any(is_file);
         let keeps = |path: &EntryPath| files.filter.keeps(path) && output.keeps(path);
         let staged = Staged::new(scratch, name, sub_path, nodes, keeps)?;
         // Somebody has misspelt something, and readers would lose everything.
-        if had_some && staged.nodes().is_empty() { Err(UnpackError::NothingLeft { found }) } else { Ok(staged) }
+        let has_some = staged.nodes().values().any(is_file);
+        if had_some && !has_some { Err(UnpackError::NothingLeft { found }) } else { Ok(staged) }
     }
 
     fn tree(&self, name: String) -> Result<LayerTree, UnpackError> {
@@ -289,7 +291,7 @@ impl Unpacker {
         }
         match decoder::limit_of(error) {
             Some(exceeded) => UnpackError::limit_in(layer, exceeded),
-            None => UnpackError::Archive { layer: layer.to_owned(), problem: error.to_string() },
+            None => UnpackError::Archive { layer: layer.to_owned(), problem: tar::problem(error) },
         }
     }
 }

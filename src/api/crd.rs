@@ -22,7 +22,23 @@ fn document() -> Value {
         status["default"] = json!({"observedGeneration": -1});
     }
     remove_nullable(&mut crd);
+    unfold_descriptions(&mut crd);
     crd
+}
+
+/// Where a line of a comment ends is no part of the text: `kubectl explain` wraps it anew. An empty line is.
+fn unfold_descriptions(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if let Some(Value::String(text)) = map.get_mut("description") {
+                let paragraphs: Vec<String> = text.split("\n\n").map(|lines| lines.replace('\n', " ")).collect();
+                *text = paragraphs.join("\n\n");
+            }
+            map.values_mut().for_each(unfold_descriptions);
+        }
+        Value::Array(list) => list.iter_mut().for_each(unfold_descriptions),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// An `Option` is a field that may be absent. Saying `nullable` as well would let `null` through to

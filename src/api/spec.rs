@@ -312,34 +312,34 @@ pub struct LimitsSpec {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub layers: Option<u32>,
 
-    /// Bytes of one layer as transferred.
+    /// Bytes of one layer as transferred: a number, or a quantity such as `512Mi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = (r"type(self) == int ? self > 0 : self.matches('^[1-9][0-9]{0,14}([kMGT]|[KMGT]i)?$')", "write spec.limits.layerBytes as a number of bytes, or a quantity such as 512Mi or 1G"))]
     pub layer_bytes: Option<ByteCount>,
 
-    /// Bytes of all files together.
+    /// Bytes of all files together: a number, or a quantity such as `512Mi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = (r"type(self) == int ? self > 0 : self.matches('^[1-9][0-9]{0,14}([kMGT]|[KMGT]i)?$')", "write spec.limits.extractedBytes as a number of bytes, or a quantity such as 512Mi or 1G"))]
     pub extracted_bytes: Option<ByteCount>,
 
-    /// Bytes of one file.
+    /// Bytes of one file: a number, or a quantity such as `512Mi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = (r"type(self) == int ? self > 0 : self.matches('^[1-9][0-9]{0,14}([kMGT]|[KMGT]i)?$')", "write spec.limits.fileBytes as a number of bytes, or a quantity such as 512Mi or 1G"))]
     pub file_bytes: Option<ByteCount>,
 
     /// Files, directories and links together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub files: Option<u32>,
 
-    /// Directories inside each other.
+    /// Levels of a path: a file at the top is on the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub depth: Option<u32>,
 
     /// Bytes that come out of a layer for each byte of it, once it is more than 1 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub ratio: Option<u32>,
 }
 
@@ -441,14 +441,22 @@ pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
 #[derive(schemars::JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 #[schemars(transparent)]
-pub struct ByteCount(IntOrString);
+pub struct ByteCount(#[schemars(with = "IntOrString")] Count);
+
+/// Kubernetes' own type for this ends at 2 GiB, and an object with more could not be read at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Count {
+    Number(i64),
+    Text(String),
+}
 
 impl ByteCount {
     /// The number; `None` for what is none, or 0.
     pub fn bytes(&self) -> Option<u64> {
         match &self.0 {
-            IntOrString::Int(number) => u64::try_from(*number).ok().filter(|bytes| *bytes > 0),
-            IntOrString::String(text) => parse_bytes(text),
+            Count::Number(number) => u64::try_from(*number).ok().filter(|bytes| *bytes > 0),
+            Count::Text(text) => parse_bytes(text),
         }
     }
 }
@@ -495,6 +503,12 @@ mod tests {
         ];
         for (text, want) in rows {
             assert_eq!(parse_bytes(text), want, "{text}");
+            let count: ByteCount = serde_json::from_value(text.into()).unwrap();
+            assert_eq!(count.bytes(), want, "{text}");
+        }
+        for number in [1_i64, 2_147_483_648, i64::MAX, 0, -1] {
+            let count: ByteCount = serde_json::from_value(number.into()).unwrap();
+            assert_eq!(count.bytes(), u64::try_from(number).ok().filter(|number| *number > 0), "{number}");
         }
     }
 }

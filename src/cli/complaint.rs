@@ -14,7 +14,7 @@ const FIELDS: [(&str, &str); 13] = [
     ("spec.layers.mediaTypes", "--layer-media-type"),
     ("spec.layers.titles", "--layer-title"),
     ("spec.artifactTypes", "--artifact-type"),
-    ("spec.layers", "--layer-media-type and --layer-title"),
+    ("spec.layers", "--layer-media-type or --layer-title"),
     ("spec.platform", "--platform"),
     ("spec.semver.range", "--semver"),
     ("spec.semver.filter", "--semver-filter"),

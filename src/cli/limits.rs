@@ -1,8 +1,9 @@
 //! Bounds for every artifact, whoever wrote it.
 
+use std::fmt;
 use std::time::Duration;
 
-use super::{bytes, duration};
+use super::duration;
 use crate::oci::manifest::{MAX_LAYERS, MAX_MANIFEST_BYTES};
 use crate::request::Limits;
 
@@ -12,25 +13,25 @@ use crate::request::Limits;
 #[expect(clippy::struct_field_names, reason = "the names are the flags")]
 pub(super) struct LimitArguments {
     /// Most bytes of one layer as transferred, as a number or a quantity such as 512Mi.
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Limits::DEFAULT.layer_bytes.value(), env = "SUPERCARGO_MAX_LAYER_BYTES")]
-    max_layer_bytes: u64,
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.layer_bytes.value()), env = "SUPERCARGO_MAX_LAYER_BYTES")]
+    max_layer_bytes: Bytes,
     /// Most layers of one artifact.
     #[arg(long, value_name = "LAYERS", value_parser = clap::value_parser!(u64).range(1..=MAX_LAYERS as u64), default_value_t = Limits::DEFAULT.layers.value(), env = "SUPERCARGO_MAX_LAYERS")]
     max_layers: u64,
     /// Most bytes of a manifest or index.
-    #[arg(long, value_name = "BYTES", value_parser = manifest_bytes, default_value_t = Limits::DEFAULT.manifest_bytes.value(), env = "SUPERCARGO_MAX_MANIFEST_BYTES")]
-    max_manifest_bytes: u64,
+    #[arg(long, value_name = "BYTES", value_parser = manifest_bytes, default_value_t = Bytes(Limits::DEFAULT.manifest_bytes.value()), env = "SUPERCARGO_MAX_MANIFEST_BYTES")]
+    max_manifest_bytes: Bytes,
     /// Most bytes of one artifact's files together.
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Limits::DEFAULT.extracted_bytes.value(), env = "SUPERCARGO_MAX_EXTRACTED_BYTES")]
-    max_extracted_bytes: u64,
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.extracted_bytes.value()), env = "SUPERCARGO_MAX_EXTRACTED_BYTES")]
+    max_extracted_bytes: Bytes,
     /// Most bytes of one file.
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Limits::DEFAULT.file_bytes.value(), env = "SUPERCARGO_MAX_FILE_BYTES")]
-    max_file_bytes: u64,
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.file_bytes.value()), env = "SUPERCARGO_MAX_FILE_BYTES")]
+    max_file_bytes: Bytes,
     /// Most files, directories and links of one artifact together.
-    #[arg(long, value_name = "ENTRIES", default_value_t = Limits::DEFAULT.entries.value(), env = "SUPERCARGO_MAX_ENTRIES")]
+    #[arg(long, value_name = "ENTRIES", value_parser = clap::value_parser!(u64).range(1..), default_value_t = Limits::DEFAULT.entries.value(), env = "SUPERCARGO_MAX_ENTRIES")]
     max_entries: u64,
-    /// Most directories inside each other.
-    #[arg(long, value_name = "DIRECTORIES", value_parser = clap::value_parser!(u64).range(1..=256), default_value_t = Limits::DEFAULT.depth.value(), env = "SUPERCARGO_MAX_DEPTH")]
+    /// Most levels of a path: a file at the top is on the first.
+    #[arg(long, value_name = "LEVELS", value_parser = clap::value_parser!(u64).range(1..=256), default_value_t = Limits::DEFAULT.depth.value(), env = "SUPERCARGO_MAX_DEPTH")]
     max_depth: u64,
     /// Most bytes of a path; no system takes more than 4096.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=4096), default_value_t = Limits::DEFAULT.path_bytes.value(), env = "SUPERCARGO_MAX_PATH_BYTES")]
@@ -39,16 +40,16 @@ pub(super) struct LimitArguments {
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=255), default_value_t = Limits::DEFAULT.name_bytes.value(), env = "SUPERCARGO_MAX_NAME_BYTES")]
     max_name_bytes: u64,
     /// Most bytes of an extended header of a tar.
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Limits::DEFAULT.header_bytes.value(), env = "SUPERCARGO_MAX_HEADER_BYTES")]
-    max_header_bytes: u64,
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.header_bytes.value()), env = "SUPERCARGO_MAX_HEADER_BYTES")]
+    max_header_bytes: Bytes,
     /// Most bytes that come out of a layer for each byte of it, once it is more than 1 MiB.
     #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u64).range(1..), default_value_t = Limits::DEFAULT.ratio.value(), env = "SUPERCARGO_MAX_RATIO")]
     max_ratio: u64,
-    /// Most bytes that a zstd frame may refer back, which unpacking it takes in memory; a power of two counts.
-    #[arg(long, value_name = "BYTES", value_parser = zstd_window, default_value_t = Limits::DEFAULT.zstd_window.value(), env = "SUPERCARGO_MAX_ZSTD_WINDOW")]
-    max_zstd_window: u64,
-    /// Longest time for unpacking one layer, as a duration such as 90s or 10m.
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m", env = "SUPERCARGO_MAX_UNPACK_TIME")]
+    /// Most bytes that a zstd frame may refer back, which unpacking it takes in memory; rounded down to a power of two.
+    #[arg(long, value_name = "BYTES", value_parser = zstd_window, default_value_t = Bytes(Limits::DEFAULT.zstd_window.value()), env = "SUPERCARGO_MAX_ZSTD_WINDOW")]
+    max_zstd_window: Bytes,
+    /// Longest time for unpacking one layer, in whole seconds, as a duration such as 90s or 10m.
+    #[arg(long, value_name = "DURATION", value_parser = unpack_time, default_value = "10m", env = "SUPERCARGO_MAX_UNPACK_TIME")]
     max_unpack_time: Duration,
 }
 
@@ -57,33 +58,82 @@ impl LimitArguments {
     pub(super) fn limits(self) -> Limits {
         let default = Limits::DEFAULT;
         Limits {
-            layer_bytes: default.layer_bytes.set(self.max_layer_bytes),
+            layer_bytes: default.layer_bytes.set(self.max_layer_bytes.0),
             layers: default.layers.set(self.max_layers),
-            manifest_bytes: default.manifest_bytes.set(self.max_manifest_bytes),
-            extracted_bytes: default.extracted_bytes.set(self.max_extracted_bytes),
-            file_bytes: default.file_bytes.set(self.max_file_bytes),
+            manifest_bytes: default.manifest_bytes.set(self.max_manifest_bytes.0),
+            extracted_bytes: default.extracted_bytes.set(self.max_extracted_bytes.0),
+            file_bytes: default.file_bytes.set(self.max_file_bytes.0),
             entries: default.entries.set(self.max_entries),
             depth: default.depth.set(self.max_depth),
             path_bytes: default.path_bytes.set(self.max_path_bytes),
             name_bytes: default.name_bytes.set(self.max_name_bytes),
-            header_bytes: default.header_bytes.set(self.max_header_bytes),
+            header_bytes: default.header_bytes.set(self.max_header_bytes.0),
             ratio: default.ratio.set(self.max_ratio),
-            zstd_window: default.zstd_window.set(self.max_zstd_window),
-            unpack_seconds: default.unpack_seconds.set(self.max_unpack_time.as_secs().max(1)),
+            zstd_window: default.zstd_window.set(self.max_zstd_window.0),
+            unpack_seconds: default.unpack_seconds.set(self.max_unpack_time.as_secs()),
         }
     }
 }
 
-fn manifest_bytes(text: &str) -> Result<u64, String> {
+/// A number of bytes, as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fits = |shift: &u32| self.0 != 0 && self.0.is_multiple_of(1 << shift);
+        match [(30, "Gi"), (20, "Mi"), (10, "Ki")].iter().find(|(shift, _)| fits(shift)) {
+            Some((shift, unit)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+fn bytes(text: &str) -> Result<Bytes, &'static str> {
+    super::bytes(text).map(Bytes)
+}
+
+fn manifest_bytes(text: &str) -> Result<Bytes, String> {
     match bytes(text)? {
-        bytes if bytes <= MAX_MANIFEST_BYTES => Ok(bytes),
-        _ => Err(format!("no manifest of more than {MAX_MANIFEST_BYTES} bytes is read")),
+        bytes if bytes.0 <= MAX_MANIFEST_BYTES => Ok(bytes),
+        _ => Err(format!("no manifest of more than {} is read", Bytes(MAX_MANIFEST_BYTES))),
     }
 }
 
 /// What the zstd library takes: 1 KiB to 2 GiB.
-fn zstd_window(text: &str) -> Result<u64, &'static str> {
-    bytes(text).and_then(|bytes| {
-        if (1 << 10..=1 << 31).contains(&bytes) { Ok(bytes) } else { Err("it must be between 1Ki and 2Gi") }
-    })
+fn zstd_window(text: &str) -> Result<Bytes, &'static str> {
+    match bytes(text)? {
+        bytes if (1 << 10..=1 << 31).contains(&bytes.0) => Ok(bytes),
+        _ => Err("it must be between 1Ki and 2Gi"),
+    }
+}
+
+/// The limit is told in seconds, so it has some.
+fn unpack_time(text: &str) -> Result<Duration, &'static str> {
+    match duration(text)? {
+        time if time >= Duration::from_secs(1) => Ok(time),
+        _ => Err("it must be at least 1s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_help_shows_is_what_can_be_written() {
+        let rows = [
+            (1, "1"),
+            (1023, "1023"),
+            (1024, "1Ki"),
+            (4 << 20, "4Mi"),
+            (3 << 30, "3Gi"),
+            ((1 << 30) + 1, "1073741825"),
+        ];
+        for (number, text) in rows {
+            assert_eq!(Bytes(number).to_string(), text);
+            assert_eq!(bytes(text), Ok(Bytes(number)));
+        }
+        assert!(unpack_time("1s").is_ok() && unpack_time("999ms").is_err());
+    }
 }

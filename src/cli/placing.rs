@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::limits::LimitArguments;
 use super::progress::Bars;
@@ -17,7 +17,7 @@ use crate::publish::directory::Destination;
 use crate::publish::{Outputs, Published};
 use crate::registry::turns::Turns;
 use crate::registry::{Pinned, Registry};
-use crate::request::Request;
+use crate::request::{Limits, Request};
 
 /// Where the files go.
 #[derive(Debug, clap::Args)]
@@ -41,9 +41,16 @@ pub(super) enum End {
 }
 
 impl PlaceArguments {
+    /// The bounds that are asked for.
+    pub(super) fn limits(&self) -> Limits {
+        self.limits.limits()
+    }
+
     /// Fetches and unpacks beside DIR, and puts the result there by one rename. On failure DIR is as it was, and
     /// nothing is left beside it.
     pub(super) async fn place<R: Registry>(&self, registry: R, request: Request) -> Result<(Pinned, Published), End> {
+        // Before there is anything that a signal would leave behind.
+        let mut asked = Asked::listen();
         let request = request.into_directory();
         let metrics = Arc::new(Metrics::default());
         let opened = Destination::open(&self.output, self.force);
@@ -53,7 +60,7 @@ impl PlaceArguments {
         let engine = Engine {
             registry,
             outputs: Outputs::to_directory(Arc::clone(&destination), metrics),
-            limits: self.limits.limits(),
+            limits: self.limits(),
             // What is read once is not kept.
             cache: Cache::default(),
             turns: Turns::default(),
@@ -63,7 +70,7 @@ impl PlaceArguments {
         let (turn, before) = (engine.turn(&request).await, Before::default());
         let ended = tokio::select! {
             result = pass::pass(&engine, &turn, &request, &before) => result.map_err(End::Failure),
-            code = asked_to_end() => Err(End::Asked(code)),
+            code = asked.wait() => Err(End::Asked(code)),
         };
         bars.clear();
         // What took DIR's place is there, also where the end came while what was there before was being removed.
@@ -72,10 +79,14 @@ impl PlaceArguments {
         tokio::select! {
             () = gone.wait() => {}
             // Who is asked twice does not tidy up.
-            _ = asked_to_end() => {}
+            _ = asked.wait() => {}
         }
         match (done, ended) {
-            (Some(done), _) => Ok(done),
+            // Only a pass that came to its end knows which layers it left out.
+            (Some((pinned, published)), Ok(outcome)) => {
+                Ok((pinned, outcome.published.into_iter().next().unwrap_or(published)))
+            }
+            (Some(done), Err(_)) => Ok(done),
             (None, Err(end)) => Err(end),
             (None, Ok(_)) => Err(End::Failure(Failure::internal("nothing was published"))),
         }
@@ -98,18 +109,31 @@ pub(super) fn tell(published: &Published) {
     let _ = writeln!(std::io::stderr(), "{location}: {files} file{plural}, {bytes} bytes{skipped}");
 }
 
-/// Waits for Ctrl-C or SIGTERM, and answers the code that shells give for it.
-async fn asked_to_end() -> u8 {
-    let wait = async |kind: SignalKind, code: u8| match signal(kind) {
-        Ok(mut signal) => {
-            signal.recv().await;
-            code
+/// Ctrl-C and SIGTERM, from when it was made.
+struct Asked([(Option<Signal>, u8); 2]);
+
+impl Asked {
+    /// Where a signal cannot be listened to it ends the process as it always did.
+    fn listen() -> Self {
+        Self(
+            [(SignalKind::interrupt(), 130), (SignalKind::terminate(), 143)]
+                .map(|(kind, code)| (signal(kind).ok(), code)),
+        )
+    }
+
+    /// Waits for one, and answers the code that shells give for it.
+    async fn wait(&mut self) -> u8 {
+        let Self([first, second]) = self;
+        let one = async |(signal, code): &mut (Option<Signal>, u8)| match signal {
+            Some(signal) => {
+                signal.recv().await;
+                *code
+            }
+            None => std::future::pending().await,
+        };
+        tokio::select! {
+            code = one(first) => code,
+            code = one(second) => code,
         }
-        // Then the signal ends the process as it always did.
-        Err(_) => std::future::pending().await,
-    };
-    tokio::select! {
-        code = wait(SignalKind::interrupt(), 130) => code,
-        code = wait(SignalKind::terminate(), 143) => code,
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::complaint::Complaint;
-use super::content::ContentArguments;
+use super::content::{self, ContentArguments};
 use super::exit::{self, Exit};
 use super::placing::{self, End, PlaceArguments};
 use super::reading::{self, ReadArguments};
@@ -38,6 +38,8 @@ sees what was there before, or all of the artifact. On failure DIR is as it was,
 left beside it. Prints host/repository:tag@sha256:... alone on standard output, so that what was
 pulled can be recorded.
 
+{patterns}
+
 {credentials}
 
 {codes}
@@ -46,7 +48,10 @@ pulled can be recorded.
 Examples:
   supercargo pull ghcr.io/home-operations/k8s-schemas -o schemas --digest-file schemas.digest
   supercargo pull ghcr.io/team/config:1.4.2@sha256:... -o /etc/app --force --sub-path prod
-  supercargo pull registry.example.com/app --semver '^1' -o app --ca-file corp-ca.pem",
+  supercargo pull registry.example.com/app --semver '^1' -o app --ca-file corp-ca.pem
+  supercargo pull ghcr.io/team/rules:1 -o rules --include '**/*.yaml' --exclude '**/test/**'
+  supercargo pull ghcr.io/team/chart:1.2.0 -o charts --layer-mode file",
+        patterns = content::PATTERNS_HELP,
         credentials = reading::CREDENTIALS_HELP,
         codes = exit::HELP
     )

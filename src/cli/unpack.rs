@@ -3,18 +3,21 @@
 //! The file is served to the pass by a registry of one artifact with one layer, so that it meets every
 //! check, limit and rule that a layer of any other registry does.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures::StreamExt;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio_util::io::ReaderStream;
 
 use super::complaint::Complaint;
-use super::content::ContentArguments;
-use super::exit::{self, Exit};
+use super::content::{self, LayerArguments};
+use super::exit::Exit;
 use super::placing::{self, End, PlaceArguments};
 use super::to_stdout;
 use crate::api::{OCIArtifactSpec, Reason};
@@ -22,8 +25,8 @@ use crate::failure::Failure;
 use crate::oci::media_type::{OCI_EMPTY, OCI_MANIFEST, TITLE};
 use crate::oci::{Descriptor, Digest, Hasher, Repository};
 use crate::publish::Published;
-use crate::registry::{Access, BlobBody, RawManifest, Registry, RegistryError, Right};
-use crate::request::{ObjectId, Referred, Request};
+use crate::registry::{Access, BlobBody, BlobStream, RawManifest, Registry, RegistryError, Right};
+use crate::request::{Limit, ObjectId, Referred, Request};
 
 /// Stands for the host in the artifact's name. Nothing is ever asked there.
 const REPOSITORY: &str = "file.invalid/layer";
@@ -34,15 +37,16 @@ const CHUNK: usize = 256 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
 pub(super) struct Arguments {
-    /// The layer: a tar, tar+gzip, tar+zstd or zip archive, or any file.
+    /// The layer: a tar, tar+gzip, tar+zstd or zip archive, or any other file. No pipe: it is read twice.
     file: PathBuf,
-    /// What the manifest would say that it is.
+    /// What the manifest would say that the layer is. How it is compressed is told by its bytes.
     #[arg(long, value_name = "TYPE", default_value = "application/vnd.oci.image.layer.v1.tar+gzip")]
     media_type: String,
-    /// The layer's title: the annotation `org.opencontainers.image.title`.
+    /// The layer's title (org.opencontainers.image.title). A layer with one is a file of that name, unless it is marked or
+    /// --layer-mode says otherwise.
     #[arg(long, value_name = "TITLE")]
     title: Option<String>,
-    /// An annotation of the layer, such as io.deis.oras.content.unpack=true; may be given several times.
+    /// An annotation of the layer, such as the mark io.deis.oras.content.unpack=true; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     annotation: Vec<String>,
     /// Bound on everything together, as a duration such as 90s or 5m.
@@ -51,7 +55,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     place: PlaceArguments,
     #[command(flatten)]
-    content: ContentArguments,
+    layer: LayerArguments,
 }
 
 fn help() -> String {
@@ -59,39 +63,70 @@ fn help() -> String {
         "\
 Unpacks FILE as it would be unpacked if it were the only layer of an artifact: inside the same
 limits, and by the same rules. DIR is there afterwards if all of it could be unpacked, else it is as
-it was. Prints one JSON object: \"verdict\" is unpacked, refused or failed.
+it was, and nothing is left beside it. FILE is not changed.
 
-{codes}
+In the mode auto an archive is extracted that has no title, or is marked. What is no archive is a
+file, whatever --media-type says; --layer-mode extract refuses it.
+
+{patterns}
+
+Prints one line of JSON, and nothing else, on standard output; errors are also told on standard error:
+  {{\"verdict\":\"unpacked\",\"directory\":\"out\",\"files\":2,\"bytes\":6,\"skipped\":0}}
+  {{\"verdict\":\"refused\",\"reason\":\"UnsafeArchive\",\"message\":\"...\"}}    what is in FILE
+  {{\"verdict\":\"failed\",\"reason\":\"OutputConflict\",\"message\":\"...\"}}    anything else
+An option that cannot be meant, and a signal, give no verdict.
+
+Exit codes:
+  0  unpacked
+  1  failed: DIR is not empty, FILE cannot be read, a file cannot be written, a fault of supercargo
+  2  failed: an option cannot be meant as written, or FILE is a directory, a pipe or a device
+  3  failed, try again later: timeout, disk full
+  5  failed: FILE or the sub-path does not exist, or the patterns leave nothing
+  6  refused: unsafe, broken or of another digest, or over a limit
+  130, 143  ended by Ctrl-C, by SIGTERM
 
 Examples:
   supercargo unpack layer.tar.gz -o out
   supercargo unpack bundle.zip --media-type archive/zip --layer-mode extract -o out
-  supercargo unpack image.tar --media-type application/vnd.docker.image.rootfs.diff.tar.gzip -o out",
-        codes = exit::HELP
+  supercargo unpack dir.tar.gz --title dir --annotation io.deis.oras.content.unpack=true -o out
+  supercargo unpack layer.tar --media-type application/vnd.docker.image.rootfs.diff.tar.gzip -o out
+  supercargo unpack unknown.tgz --max-extracted-bytes 100Mi --max-entries 1000 -o out",
+        patterns = content::PATTERNS_HELP
     )
 }
 
+/// What is printed, for a program to read.
+#[derive(Debug, Serialize)]
+#[serde(tag = "verdict", rename_all = "lowercase")]
+enum Verdict<'a> {
+    Unpacked { directory: String, files: u64, bytes: u64, skipped: u64 },
+    Refused { reason: &'static str, message: &'a str },
+    Failed { reason: &'static str, message: &'a str },
+}
+
 pub(super) async fn run(arguments: Arguments) -> ExitCode {
-    let (verdict, code) = match unpack(&arguments).await {
+    match unpack(&arguments).await {
         Ok(published) => {
             placing::tell(&published);
-            let Published { files, bytes, skipped, .. } = published;
-            let directory = arguments.place.output.display().to_string();
-            let verdict = json!({"verdict": "unpacked", "directory": directory, "files": files, "bytes": bytes, "skipped": skipped});
-            (verdict, Exit::Done.into())
+            let Published { location, files, bytes, skipped, .. } = published;
+            print(&Verdict::Unpacked { directory: location, files, bytes, skipped }, Exit::Done.into())
         }
-        Err(Stop::Asked(code)) => return placing::interrupted(code),
+        Err(Stop::Asked(code)) => placing::interrupted(code),
         Err(Stop::Complaint(complaint)) => {
-            let is_refused = Exit::of(complaint.reason()) == Exit::Refused;
-            let verdict = json!({
-                "verdict": if is_refused { "refused" } else { "failed" },
-                "reason": complaint.reason().as_str(),
-                "message": complaint.message(),
-            });
-            (verdict, complaint.tell())
+            let code = complaint.tell();
+            let (reason, message) = (complaint.reason().as_str(), complaint.message());
+            if Exit::of(complaint.reason()) == Exit::Refused {
+                print(&Verdict::Refused { reason, message }, code)
+            } else {
+                print(&Verdict::Failed { reason, message }, code)
+            }
         }
-    };
-    match to_stdout(&format!("{verdict}\n")) {
+    }
+}
+
+fn print(verdict: &Verdict<'_>, code: ExitCode) -> ExitCode {
+    let line = serde_json::to_string(verdict).map_err(|error| Failure::internal(error).into());
+    match line.and_then(|line| to_stdout(&format!("{line}\n"))) {
         Ok(()) => code,
         Err(complaint) => complaint.tell(),
     }
@@ -111,19 +146,37 @@ impl<E: Into<Complaint>> From<E> for Stop {
 
 async fn unpack(arguments: &Arguments) -> Result<Published, Stop> {
     let annotations = annotations(arguments)?;
-    let layer = FileLayer::open(&arguments.file, &arguments.media_type, annotations).await?;
-    let image = format!("{REPOSITORY}@{}", Digest::of(&layer.manifest));
+    let limit = arguments.place.limits().layer_bytes;
+    let layer = FileLayer::open(&arguments.file, limit, &arguments.media_type, annotations)?;
     let mut spec: OCIArtifactSpec =
-        serde_json::from_value(json!({"image": image, "outputs": []})).map_err(Failure::internal)?;
+        serde_json::from_value(json!({"image": REPOSITORY, "outputs": []})).map_err(Failure::internal)?;
     spec.timeout.clone_from(&arguments.timeout);
-    arguments.content.set(&mut spec);
+    arguments.layer.set(&mut spec);
     let object = ObjectId { namespace: "command".to_owned(), name: "line".to_owned(), uid: String::new() };
     let request = Request::parse(object, &spec, &Referred::default()).map_err(Failure::from)?;
     match arguments.place.place(layer, request).await {
         Ok((_, published)) => Ok(published),
-        Err(End::Failure(failure)) => Err(failure.into()),
+        Err(End::Failure(failure)) => Err(Stop::Complaint(of_a_file(failure))),
         Err(End::Asked(code)) => Err(Stop::Asked(code)),
     }
+}
+
+/// There is no registry, and nothing was pushed.
+fn of_a_file(mut failure: Failure) -> Complaint {
+    let remedy = if failure.reason == Reason::RegistryUnavailable {
+        failure.reason = Reason::StorageFailed;
+        "Look at the disk that FILE is on."
+    } else if failure.reason == Reason::Timeout {
+        failure.message = failure.message.replace("resolving the reference", "reading FILE");
+        "Raise --timeout."
+    } else if failure.reason == Reason::UnsafeArchive {
+        "Make the archive without what the message names."
+    } else if failure.reason == Reason::DigestMismatch {
+        "FILE was changed while it was read, or an annotation names the digest of another one."
+    } else {
+        return failure.into();
+    };
+    Complaint::from(failure).with_remedy(remedy.to_owned())
 }
 
 fn annotations(arguments: &Arguments) -> Result<Map<String, Value>, Complaint> {
@@ -140,67 +193,139 @@ fn annotations(arguments: &Arguments) -> Result<Map<String, Value>, Complaint> {
     Ok(annotations)
 }
 
-/// An artifact whose only layer is a file.
+/// An artifact whose only layer is a file. It is opened once: what has its name later does not matter.
 struct FileLayer {
-    path: PathBuf,
-    manifest: Bytes,
+    file: Arc<OwnedFd>,
+    path: String,
+    /// Bytes when it was opened. What is written behind them meanwhile is no part of the layer.
+    size: u64,
+    media_type: String,
+    annotations: Map<String, Value>,
+    /// Known once the file was read for its digest.
+    manifest: OnceLock<Bytes>,
 }
 
 impl FileLayer {
-    /// Reads the file once, for its digest.
-    async fn open(path: &Path, media_type: &str, annotations: Map<String, Value>) -> Result<Self, Complaint> {
-        let unreadable =
-            |error: std::io::Error| Complaint::new(Reason::StorageFailed, format!("{}: {error}", path.display()));
-        let is_file = tokio::fs::metadata(path).await.map_err(unreadable)?.is_file();
-        if !is_file {
-            return Err(unreadable(std::io::Error::other("it is no regular file")));
+    /// Refuses what is no file, and one that is too large, before anything is read.
+    fn open(path: &Path, limit: Limit, kind: &str, annotations: Map<String, Value>) -> Result<Self, Complaint> {
+        let shown = path.display().to_string();
+        if shown == "-" {
+            return Err(no_file("standard input"));
         }
-        let mut file = tokio::fs::File::open(path).await.map_err(unreadable)?;
-        let (mut hasher, mut size, mut buffer) = (Hasher::default(), 0_u64, vec![0; CHUNK]);
-        loop {
-            let read = file.read(&mut buffer).await.map_err(unreadable)?;
-            if read == 0 {
-                break;
+        // Without NONBLOCK a pipe would keep us waiting for somebody who writes.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(path, flags, Mode::empty());
+        let file = opened.map_err(|errno| not_opened(&shown, errno))?;
+        let stat = rustix::fs::fstat(&file).map_err(|errno| not_opened(&shown, errno))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => {
+                return Err(Complaint::new(Reason::InvalidSpec, format!("{shown} is a directory, not a file"))
+                    .with_remedy("Name an archive or another file.".to_owned()));
             }
-            hasher.update(buffer.get(..read).unwrap_or_default());
-            size += read as u64;
+            FileType::Symlink
+            | FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => return Err(no_file(&shown)),
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        limit
+            .check(size)
+            .map_err(|exceeded| Complaint::new(Reason::LimitExceeded, format!("{shown} has {exceeded}")))?;
+        let (file, media_type) = (Arc::new(file), kind.to_owned());
+        Ok(Self { file, path: shown, size, media_type, annotations, manifest: OnceLock::new() })
+    }
+
+    /// Its bytes from there on.
+    fn chunks(&self, from: u64) -> BlobStream {
+        let (file, path, size) = (Arc::clone(&self.file), self.path.clone(), self.size);
+        Box::pin(futures::stream::try_unfold(from, move |at| {
+            let (file, host) = (Arc::clone(&file), path.clone());
+            async move {
+                let read = tokio::task::spawn_blocking(move || read_at(&file, at, size)).await;
+                match read.map_err(|error| error.to_string()).and_then(|read| read.map_err(|errno| errno.to_string())) {
+                    Ok(chunk) if chunk.is_empty() => Ok(None),
+                    Ok(chunk) => {
+                        let next = at.saturating_add(chunk.len() as u64);
+                        Ok(Some((chunk, next)))
+                    }
+                    Err(problem) => Err(RegistryError::Unavailable { host, problem }),
+                }
+            }
+        }))
+    }
+
+    /// Reads all of it.
+    async fn described(&self) -> Result<Bytes, RegistryError> {
+        let (mut hasher, mut size, mut chunks) = (Hasher::default(), 0_u64, self.chunks(0));
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk?;
+            hasher.update(&chunk);
+            size = size.saturating_add(chunk.len() as u64);
         }
         let empty = json!({"mediaType": OCI_EMPTY, "digest": Digest::of(b"{}"), "size": 2});
         let layer = json!({
-            "mediaType": media_type, "digest": hasher.finish(), "size": size, "annotations": annotations,
+            "mediaType": self.media_type, "digest": hasher.finish(), "size": size, "annotations": self.annotations,
         });
         let manifest = json!({
             "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": "application/vnd.unknown.artifact.v1",
             "config": empty, "layers": [layer],
         });
-        Ok(Self { path: path.to_owned(), manifest: manifest.to_string().into() })
+        Ok(manifest.to_string().into())
     }
+}
 
-    fn unavailable(&self, error: &std::io::Error) -> RegistryError {
-        RegistryError::Unavailable { host: self.path.display().to_string(), problem: error.to_string() }
+/// A chunk from there on; empty at the end.
+fn read_at(file: &OwnedFd, at: u64, end: u64) -> Result<Bytes, Errno> {
+    let mut chunk = vec![0; usize::try_from(end.saturating_sub(at)).unwrap_or(CHUNK).min(CHUNK)];
+    let read = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut chunk, at))?;
+    chunk.truncate(read);
+    Ok(chunk.into())
+}
+
+fn no_file(shown: &str) -> Complaint {
+    Complaint::new(Reason::InvalidSpec, format!("{shown} is no regular file, and a layer is read twice"))
+        .with_remedy("Write it to a file first.".to_owned())
+}
+
+fn not_opened(shown: &str, errno: Errno) -> Complaint {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => Complaint::new(Reason::ReferenceNotFound, format!("there is no file {shown}"))
+            .with_remedy("Check the path.".to_owned()),
+        Errno::NXIO => no_file(shown),
+        errno => Complaint::new(Reason::StorageFailed, format!("{shown} cannot be read: {errno}"))
+            .with_remedy("Check that it may be read.".to_owned()),
     }
 }
 
 impl Registry for FileLayer {
-    async fn tag_digest(&self, _: &Access, repository: &Repository, _: &str) -> Result<Digest, RegistryError> {
-        Err(RegistryError::NotFound(repository.to_string()))
+    async fn tag_digest(&self, _: &Access, _: &Repository, _: &str) -> Result<Digest, RegistryError> {
+        let manifest = self.described().await?;
+        Ok(Digest::of(self.manifest.get_or_init(|| manifest)))
     }
 
     async fn tags(&self, _: &Access, _: &Repository) -> Result<Vec<String>, RegistryError> {
         Ok(Vec::new())
     }
 
-    async fn raw_manifest(&self, _: &Access, _: &Repository, _: &Digest, _: u64) -> Result<RawManifest, RegistryError> {
-        Ok(RawManifest { bytes: self.manifest.clone(), content_type: Some(OCI_MANIFEST.to_owned()), room: None })
+    async fn raw_manifest(
+        &self,
+        _: &Access,
+        repository: &Repository,
+        _: &Digest,
+        limit: u64,
+    ) -> Result<RawManifest, RegistryError> {
+        let bytes = self.manifest.get().ok_or_else(|| RegistryError::NotFound(repository.to_string()))?.clone();
+        if bytes.len() as u64 > limit {
+            return Err(RegistryError::TooLarge { what: "the manifest".to_owned(), limit });
+        }
+        Ok(RawManifest { bytes, content_type: Some(OCI_MANIFEST.to_owned()), room: None })
     }
 
     async fn blob(&self, _: &Access, _: &Repository, _: &Descriptor, from: u64) -> Result<BlobBody, RegistryError> {
-        let path = self.path.display().to_string();
-        let failed = move |error| RegistryError::Unavailable { host: path.clone(), problem: format!("{error}") };
-        let mut file = tokio::fs::File::open(&self.path).await.map_err(|error| self.unavailable(&error))?;
-        file.seek(std::io::SeekFrom::Start(from)).await.map_err(|error| self.unavailable(&error))?;
-        let stream = ReaderStream::with_capacity(file, CHUNK).map(move |chunk| chunk.map_err(&failed));
-        Ok(BlobBody { from, stream: Box::pin(stream) })
+        Ok(BlobBody { from, stream: self.chunks(from) })
     }
 
     async fn may_read_blob(&self, _: &Access, _: &Repository, _: &Descriptor) -> Result<Right, RegistryError> {

@@ -140,11 +140,12 @@ impl Before<'_> {
     }
 
     fn output(&self, published: &Published) -> OutputStatus {
-        // A probe cannot know what was left out when the output was made.
-        let before =
-            self.status.outputs.iter().find(|output| {
-                output.name == published.output && output.digest == published.revision.digest.to_string()
-            });
+        // A probe cannot know what was left out when the output was made of the same in the same way.
+        let made = self.status.fingerprints.as_ref().map(|made| made.content.as_str());
+        let is_same = |output: &&OutputStatus| {
+            output.name == published.output && output.digest == published.revision.digest.to_string()
+        };
+        let before = self.status.outputs.iter().find(is_same).filter(|_| made == Some(&published.revision.fingerprint));
         OutputStatus {
             name: published.output.clone(),
             kind: published.kind.to_owned(),

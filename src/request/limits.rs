@@ -83,7 +83,7 @@ pub struct Limits {
     pub file_bytes: Limit,
     /// Files, directories and links of one artifact together.
     pub entries: Limit,
-    /// Components of a path.
+    /// Components of a path: a file at the top has one.
     pub depth: Limit,
     /// Bytes of a path.
     pub path_bytes: Limit,
@@ -95,7 +95,7 @@ pub struct Limits {
     pub ratio: Limit,
     /// Bytes that a zstd frame may refer back.
     pub zstd_window: Limit,
-    /// Seconds for unpacking one artifact.
+    /// Seconds for unpacking one layer.
     pub unpack_seconds: Limit,
 }
 
@@ -156,7 +156,7 @@ impl Limits {
         ),
         file_bytes: Limit::new(2 << 30, name!("bytes in a file", "--max-file-bytes", "spec.limits.fileBytes")),
         entries: Limit::new(100_000, name!("entries", "--max-entries", "spec.limits.files")),
-        depth: Limit::new(64, name!("directories inside each other", "--max-depth", "spec.limits.depth")),
+        depth: Limit::new(64, name!("levels in a path", "--max-depth", "spec.limits.depth")),
         path_bytes: Limit::new(4096, name!("bytes in a path", "--max-path-bytes", "")),
         name_bytes: Limit::new(255, name!("bytes in a name", "--max-name-bytes", "")),
         header_bytes: Limit::new(1 << 20, name!("bytes in an extended header", "--max-header-bytes", "")),

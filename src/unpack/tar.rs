@@ -63,6 +63,19 @@ pub(super) fn is_tar(start: &[u8]) -> bool {
     zeros || header.cksum().is_ok_and(|sum| sum == checksum(block))
 }
 
+/// What is wrong with an archive, in words for people: the tar reader's own speak of blocks, and repeat the bytes it met.
+pub(super) fn problem(error: &io::Error) -> String {
+    let text = error.to_string();
+    if text == "failed to read entire block" || text == "unexpected EOF during skip" {
+        return "it ends in the middle, so something is missing".to_owned();
+    }
+    let field = text.split_once(" when getting ").map_or("", |(_, field)| field);
+    if field.starts_with("cksum for ") || text == "archive header checksum mismatch" {
+        return "a header of the tar is none by its checksum; it is broken there, or no tar archive".to_owned();
+    }
+    text
+}
+
 /// The sum of a header's bytes with its own checksum field taken as spaces (POSIX pax, "ustar Interchange Format").
 fn checksum(header: &[u8]) -> u32 {
     header

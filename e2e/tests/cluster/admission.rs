@@ -7,7 +7,9 @@ use crate::case::{Case, tests};
 
 tests!(admission:
     each_refusal_is_a_sentence_that_says_what_to_do,
+    fields_about_content_are_refused_with_what_to_write_instead,
     what_people_write_is_accepted,
+    what_people_write_about_content_is_accepted,
 );
 
 async fn each_refusal_is_a_sentence_that_says_what_to_do(case: &mut Case) -> Result<()> {
@@ -65,6 +67,11 @@ async fn each_refusal_is_a_sentence_that_says_what_to_do(case: &mut Case) -> Res
             "supported values: \"ConfigMap\", \"Secret\"",
         ),
     ];
+    refused(case, rows).await
+}
+
+/// Each is refused, with that sentence.
+async fn refused(case: &Case, rows: Vec<(&str, Value, &str)>) -> Result<()> {
     for (label, spec, sentence) in rows {
         match case.space.create_artifact("refused", &spec).await {
             Ok(_) => bail!("{label}: {spec} was accepted"),
@@ -75,6 +82,53 @@ async fn each_refusal_is_a_sentence_that_says_what_to_do(case: &mut Case) -> Res
         }
     }
     Ok(())
+}
+
+async fn fields_about_content_are_refused_with_what_to_write_instead(case: &mut Case) -> Result<()> {
+    let many = |number: usize| -> Vec<String> { (0..number).map(|number| format!("pattern-{number}")).collect() };
+    let long = "x".repeat(257);
+    let output = |key: &str, value: Value| {
+        let mut output = json!({"name": "x", "volume": {"name": "default"}});
+        output[key] = value;
+        json!({"outputs": [output]})
+    };
+    let quantity = "as a number of bytes, or a quantity such as 512Mi or 1G";
+    let mut rows = vec![
+        ("types: empty", json!({"artifactTypes": [""]}), "spec.artifactTypes[0]"),
+        ("types: long", json!({"artifactTypes": [long]}), "256"),
+        ("types: many", json!({"artifactTypes": many(17)}), "at most 16 items"),
+        ("types: twice", json!({"artifactTypes": ["a/b", "a/b"]}), "Duplicate value"),
+        ("types: no list", json!({"artifactTypes": "a/b"}), "must be of type array"),
+        ("layer types: many", json!({"layers": {"mediaTypes": many(33)}}), "at most 32 items"),
+        ("layer types: empty", json!({"layers": {"mediaTypes": [""]}}), "spec.layers.mediaTypes[0]"),
+        ("titles: many", json!({"layers": {"titles": many(33)}}), "at most 32 items"),
+        ("titles: long", json!({"layers": {"titles": [long]}}), "256"),
+        ("mode", json!({"layers": {"mode": "auto"}}), r#"supported values: "Auto", "Extract", "File""#),
+        ("conflict", json!({"layers": {"onConflict": "Last"}}), r#"supported values: "Fail", "LastWins""#),
+        ("symlinks", json!({"files": {"symlinks": "Follow"}}), r#"supported values: "Keep", "Reject""#),
+        ("include: many", json!({"files": {"include": many(33)}}), "at most 32 items"),
+        ("include: empty", json!({"files": {"include": [""]}}), "spec.files.include[0]"),
+        ("exclude: long", json!({"files": {"exclude": [long]}}), "256"),
+        ("output: many", output("include", json!(many(33))), "at most 32 items"),
+        ("output: empty", output("exclude", json!([""])), "spec.outputs[0].exclude[0]"),
+    ];
+    for field in ["layers", "files", "depth", "ratio"] {
+        rows.push((field, json!({"limits": {field: 0}}), "greater than or equal to 1"));
+        rows.push((field, json!({"limits": {field: 5_000_000_000_u64}}), "less than or equal to"));
+        rows.push((field, json!({"limits": {field: "many"}}), "must be of type integer"));
+    }
+    for field in ["layerBytes", "extractedBytes", "fileBytes"] {
+        for value in
+            [json!(0), json!(-1), json!(""), json!("0"), json!("1.5Gi"), json!("1K"), json!("512 Mi"), json!("1e9")]
+        {
+            rows.push((field, json!({"limits": {field: value}}), quantity));
+        }
+    }
+    let with_image = |(label, mut spec, sentence): (&'static str, Value, &'static str)| {
+        spec["image"] = json!("ghcr.io/a/b:1");
+        (label, spec, sentence)
+    };
+    refused(case, rows.into_iter().map(with_image).collect()).await
 }
 
 async fn what_people_write_is_accepted(case: &mut Case) -> Result<()> {
@@ -109,5 +163,46 @@ async fn what_people_write_is_accepted(case: &mut Case) -> Result<()> {
     let object = case.space.apply("accepted-whole", &all).await?;
     let authority = object.data.pointer("/spec/registry/caRef");
     ensure!(authority == Some(&json!({"kind": "ConfigMap", "name": "corp-ca", "key": "ca.crt"})), "{authority:?}");
+    Ok(())
+}
+
+async fn what_people_write_about_content_is_accepted(case: &mut Case) -> Result<()> {
+    let all = json!({
+        "image": "ghcr.io/team/app:1",
+        "artifactTypes": ["application/vnd.cncf.flux.config.v1+json", "application/vnd.example.*"],
+        "layers": {
+            "mediaTypes": ["application/vnd.cncf.flux.content.v1.tar+gzip", "*+json"], "titles": ["*.json", "docs/**"],
+            "mode": "Extract", "onConflict": "LastWins",
+        },
+        "files": {
+            "subPath": "schemas", "include": ["**/*.{json,yaml}", "rules"], "exclude": ["**/test/**", "[._]*"],
+            "symlinks": "Reject",
+        },
+        "limits": {
+            "layers": 10, "layerBytes": "512Mi", "extractedBytes": 4_294_967_296_u64, "fileBytes": "1G", "files": 20000,
+            "depth": 10, "ratio": 100,
+        },
+        "outputs": [{
+            "name": "rules", "configMap": {"name": "rules", "immutable": false, "separator": "__"},
+            "include": ["rules/*.yaml"], "exclude": ["rules/old*"],
+        }],
+    });
+    let object = case.space.apply("accepted", &all).await?;
+    for (field, want) in all.as_object().into_iter().flatten() {
+        let found = object.data.pointer(&format!("/spec/{field}"));
+        ensure!(found == Some(want), "{field} became {found:?}");
+    }
+    // What is accepted is understood: the registry is what fails.
+    case.start_operator().await?;
+    let unreachable = json!({"image": "127.0.0.1:1/team/app:1", "registry": {"plainHTTP": true}});
+    case.space.patch("accepted", &json!({"spec": unreachable})).await?;
+    case.space.refused("accepted", "RegistryUnavailable").await?;
+
+    let object = case.space.apply("defaults", &json!({"image": "ghcr.io/team/app:1", "suspend": true})).await?;
+    let defaults = [("layers", json!({"mode": "Auto", "onConflict": "Fail"})), ("files", json!({"symlinks": "Keep"}))];
+    for (field, want) in defaults {
+        let found = object.data.pointer(&format!("/spec/{field}"));
+        ensure!(found == Some(&want), "the default of {field} is {found:?}");
+    }
     Ok(())
 }

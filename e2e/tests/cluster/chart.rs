@@ -4,11 +4,13 @@ use anyhow::{Context, Result, ensure};
 use supercargo_e2e::chart::{self, helm};
 
 use crate::case::{Case, tests};
+use crate::command::answer;
 
 tests!(chart:
     every_values_file_passes_lint,
     what_the_chart_renders_is_accepted_by_the_api_server,
     values_that_mean_nothing_are_refused,
+    each_limit_is_a_value_that_arrives_as_its_flag,
     the_kustomize_base_is_accepted_and_gives_the_same_rights,
 );
 
@@ -63,12 +65,68 @@ async fn apply(case: &Case, manifests: &str) -> Result<String> {
 }
 
 async fn values_that_mean_nothing_are_refused(case: &mut Case) -> Result<()> {
-    for value in ["storage.type=tape", "replicas=2", "image.tagg=1", "crds.enabled=maybe", "log.level=loud"] {
+    for value in [
+        "storage.type=tape",
+        "replicas=2",
+        "image.tagg=1",
+        "crds.enabled=maybe",
+        "log.level=loud",
+        "limits.files=1",
+        "limits.entries=0",
+        "limits.entries=1k",
+        "limits.layerBytes=1K",
+        "limits.layerBytes=1.5Gi",
+        "limits.depth=257",
+        "limits.unpackTime=10",
+    ] {
         let render = helm(&case.lab.run, &case.lab.tools).args(["template", "other", KUBERNETES, "--set", value]);
         let output = render.arg(chart::directory().to_string_lossy()).output().await?;
         ensure!(!output.exit.success(), "--set {value} was accepted");
     }
     Ok(())
+}
+
+async fn each_limit_is_a_value_that_arrives_as_its_flag(case: &mut Case) -> Result<()> {
+    // What the program knows is what the chart has to know.
+    let help = answer(case, &["unpack", "--help"]).await?;
+    let mut known: Vec<String> = help.lines().filter_map(|line| flag(line.trim())).collect();
+    known.sort();
+    ensure!(known.len() > 10, "{help}");
+    let plain = limits(case, &[]).await?;
+    ensure!(plain.is_empty(), "without values the defaults are the program's, not {plain:?}");
+    let file = chart::directory().join("ci/everything-values.yaml").to_string_lossy().into_owned();
+    let everything = limits(case, &[format!("--values={file}")]).await?;
+    assert_eq!(everything.iter().filter_map(|argument| flag(argument)).collect::<Vec<_>>(), known);
+    for argument in ["--max-layer-bytes=2147483648", "--max-entries=1000000", "--max-unpack-time=1m30s"] {
+        ensure!(everything.iter().any(|found| found == argument), "no {argument} in {everything:?}");
+    }
+    let set = limits(case, &["--set=limits.layerBytes=9007199254740991,limits.ratio=50".to_owned()]).await?;
+    assert_eq!(set, ["--max-layer-bytes=9007199254740991", "--max-ratio=50"]);
+
+    // And the program takes what the chart writes.
+    let (layer, out) = (case.directory.join("layer"), case.directory.join("out"));
+    fs_err::write(&layer, "a file")?;
+    let (layer, out) = (layer.to_string_lossy(), out.to_string_lossy());
+    let arguments: Vec<&str> = everything.iter().map(String::as_str).collect();
+    answer(case, &[&["unpack", &layer, "-o", &out], &arguments[..]].concat()).await?;
+    Ok(())
+}
+
+/// `--max-layers` of `--max-layers=1` and `--max-layers <LAYERS>`.
+fn flag(text: &str) -> Option<String> {
+    text.starts_with("--max-").then(|| text.split(['=', ' ']).next().unwrap_or_default().to_owned())
+}
+
+/// The arguments about limits that the chart gives the operator, sorted.
+async fn limits(case: &Case, values: &[String]) -> Result<Vec<String>> {
+    let render = helm(&case.lab.run, &case.lab.tools).args(["template", "other", KUBERNETES]).args(values);
+    let render = render.args(["--show-only", "templates/deployment.yaml"]).arg(chart::directory().to_string_lossy());
+    let deployment: serde_json::Value = serde_saphyr::from_str(&render.stdout().await?)?;
+    let arguments = deployment.pointer("/spec/template/spec/containers/0/args").and_then(|args| args.as_array());
+    let arguments = arguments.context("no arguments")?.iter().filter_map(|argument| argument.as_str());
+    let mut limits: Vec<String> = arguments.filter(|text| text.starts_with("--max-")).map(str::to_owned).collect();
+    limits.sort();
+    Ok(limits)
 }
 
 async fn the_kustomize_base_is_accepted_and_gives_the_same_rights(case: &mut Case) -> Result<()> {

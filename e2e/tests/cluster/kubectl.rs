@@ -55,6 +55,16 @@ async fn explain_reads_well_to_a_new_user(case: &mut Case) -> Result<()> {
         ("ociartifact.spec", "image"),
         ("ociartifact.spec.image", "tag"),
         ("ociartifact.spec.outputs", "configMap"),
+        ("ociartifact.spec.outputs.include", "spec.files.include"),
+        ("ociartifact.spec.artifactTypes", "before a layer is fetched"),
+        ("ociartifact.spec.layers", "titles"),
+        ("ociartifact.spec.layers.mode", "Extract"),
+        ("ociartifact.spec.layers.onConflict", "LastWins"),
+        ("ociartifact.spec.files", "symlinks"),
+        ("ociartifact.spec.files.include", "**/*.json"),
+        ("ociartifact.spec.limits", "ratio"),
+        ("ociartifact.spec.limits.extractedBytes", "512Mi"),
+        ("ociartifact.status.outputs.skipped", "signatures"),
         ("ociartifact.status.artifact", "digest"),
     ] {
         let text = case.lab.kubectl().args(["explain", field]).stdout().await?;

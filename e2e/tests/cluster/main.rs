@@ -23,6 +23,7 @@ mod cache;
 mod case;
 mod chart;
 mod command;
+mod content;
 mod corpus;
 mod failures;
 mod fairness;
@@ -44,6 +45,7 @@ mod secrets;
 mod swarm;
 mod sync;
 mod tls;
+mod unpack;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -88,6 +90,7 @@ fn tests() -> Vec<Test> {
         fairness::tests(),
         faults::tests(),
         cache::tests(),
+        content::tests(),
         lifecycle::tests(),
         restart::tests(),
         kubectl::tests(),
@@ -99,6 +102,7 @@ fn tests() -> Vec<Test> {
         platforms::tests(),
         command::tests(),
         pull::tests(),
+        unpack::tests(),
         hostile::tests(),
         integrity::tests(),
         corpus::tests(),

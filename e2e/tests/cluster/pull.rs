@@ -46,7 +46,7 @@ impl Place {
         files::read(Path::new(&self.out))
     }
 
-    fn names(&self) -> Result<Vec<String>> {
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
         fs_err::read_dir(&self.parent)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     }
 

@@ -8,10 +8,13 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use crate::oci::Hasher;
 use crate::publish::PublishError;
 use crate::request::FileFilter;
+use crate::unpack::path::EntryPath;
 use crate::unpack::staged::{Node, Staged};
 
 /// Most bytes of keys and values together. The API server takes 1 MiB for the whole object.
 const MAX_BYTES: u64 = 900 * 1024;
+/// Names that a message lists.
+const MAX_SHOWN: usize = 10;
 /// Longest key.
 const MAX_KEY: usize = 253;
 
@@ -58,6 +61,11 @@ pub(in crate::publish) fn read(staged: &Staged, separator: &str, filter: &FileFi
             Ok(text) => drop(content.text.insert(key, text)),
             Err(error) => drop(content.binary.insert(key, ByteString(error.into_bytes()))),
         }
+    }
+    let is_empty = content.text.is_empty() && content.binary.is_empty();
+    if is_empty && !filter.is_all() && staged.files() > 0 {
+        let top = staged.nodes().keys().map(EntryPath::as_str).filter(|path| !path.contains('/'));
+        return Err(PublishError::NothingLeft(top.take(MAX_SHOWN).collect::<Vec<_>>().join(", ")));
     }
     Ok(content)
 }

@@ -122,7 +122,7 @@ fn patterns_leave_files_with_their_directories() {
         (&["*.json"], &[], &["top.json"]),
         (&["d"], &["**/*.txt"], &["d", "d/a.json"]),
         (&[], &["d"], &["e", "top.json"]),
-        (&["e"], &[], &["e"]),
+        (&["e", "top.json"], &[], &["e", "top.json"]),
     ];
     let texts = |texts: &[&str]| -> Vec<String> { texts.iter().map(|text| (*text).to_owned()).collect() };
     let unpack = |filter| {
@@ -133,8 +133,11 @@ fn patterns_leave_files_with_their_directories() {
         let staged = unpack(FileFilter::parse(&texts(include), &texts(exclude)).unwrap()).unwrap();
         assert_eq!(paths(&staged), want, "{include:?} {exclude:?}");
     }
-    let error = unpack(FileFilter::parse(&texts(&["nothing"]), &[]).unwrap()).unwrap_err();
-    assert!(matches!(&error, UnpackError::NothingLeft { found } if found == "d, e, top.json"), "{error}");
+    // Directories alone are nothing to read.
+    for (include, exclude) in [(&["nothing"], "x"), (&["e"], "x"), (&["**"], "**/*.*")] {
+        let error = unpack(FileFilter::parse(&texts(include), &texts(&[exclude])).unwrap()).unwrap_err();
+        assert!(matches!(&error, UnpackError::NothingLeft { found } if found == "d, e, top.json"), "{error}");
+    }
 }
 
 #[test]
