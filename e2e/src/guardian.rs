@@ -100,6 +100,15 @@ impl Guardian {
         }
     }
 
+    /// User and system time of every program that it has started and that has ended, and of theirs.
+    pub fn cpu_of_ended(&self) -> Result<Duration> {
+        let stat = fs_err::read_to_string(format!("/proc/{}/stat", lock(&self.child).id()))?;
+        // The name in parentheses may hold anything; fields 16 and 17 (proc(5)) are the 14th and 15th after it.
+        let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat has another form")?;
+        let ticks: u64 = fields.split(' ').skip(13).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+    }
+
     /// Leaves these paths of the run directory in place at the end.
     pub fn keep(&self, paths: Vec<PathBuf>) -> Result<()> {
         self.order(&Order::Keep { paths })

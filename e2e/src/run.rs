@@ -31,14 +31,20 @@ struct Inner {
 }
 
 impl Run {
+    /// A run whose directory is where temporary files are.
     pub fn start() -> Result<Self> {
+        Self::start_in(&std::env::temp_dir())
+    }
+
+    /// A run whose directory is in `parent`.
+    pub fn start_in(parent: &Path) -> Result<Self> {
         let mut random = [0_u8; 6];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
         let name = random.iter().fold("supercargo-e2e-".to_owned(), |mut name, byte| {
             let _ = write!(name, "{byte:02x}");
             name
         });
-        let directory = std::env::temp_dir().join(name);
+        let directory = parent.join(name);
         for part in ["logs", "commands"] {
             fs_err::create_dir_all(directory.join(part)).context("making the run directory")?;
         }
@@ -94,6 +100,11 @@ impl Run {
             input: None,
             limit: Duration::from_secs(120),
         }
+    }
+
+    /// User and system time of every program of this run that has ended, and of theirs that they waited for.
+    pub fn cpu_of_ended(&self) -> Result<Duration> {
+        self.0.guardian.cpu_of_ended()
     }
 
     /// Remembers that something went wrong, so that the logs stay.

@@ -42,6 +42,11 @@ impl Watch {
         Ok(Self { before, most, watching })
     }
 
+    /// The most bytes that it had.
+    pub fn most(&self) -> u64 {
+        self.most.load(Ordering::Relaxed)
+    }
+
     /// How far it rose above what it had at the start.
     pub fn rise(&self) -> u64 {
         self.most.load(Ordering::Relaxed).saturating_sub(self.before)

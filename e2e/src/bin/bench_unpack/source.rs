@@ -1,0 +1,133 @@
+//! What is in the archives: files that are on every machine that has built this workspace.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use supercargo_e2e::chart;
+
+/// Files to be put into an archive, always in the same order.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) name: &'static str,
+    /// Where a file is, and what it is called.
+    files: Vec<(PathBuf, String)>,
+    /// Whether files that are no text are left out.
+    text_only: bool,
+}
+
+/// What was put into an archive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Made {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Source {
+    /// The sources of the crates that `Cargo.lock` names, as far as they are there.
+    pub(crate) fn text() -> Result<Self> {
+        let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+        let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+        let mut registries = entries(&home.context("neither CARGO_HOME nor HOME is set")?.join("registry/src"))?;
+        let registry = registries.pop().context("no crate has been unpacked yet")?;
+        let mut files = Vec::new();
+        for name in crates()? {
+            if registry.join(&name).is_dir() {
+                add(&registry.join(&name), &name, &mut files)?;
+            }
+        }
+        Ok(Self { name: "source text", files, text_only: true })
+    }
+
+    /// The libraries and programs of the Rust toolchain that `rust-toolchain.toml` names.
+    pub(crate) fn binaries() -> Result<Self> {
+        let rustc = Command::new("rustc").args(["--print", "sysroot"]).current_dir(chart::workspace()).output()?;
+        ensure!(rustc.status.success(), "rustc does not say where its libraries are");
+        let root = PathBuf::from(String::from_utf8(rustc.stdout)?.trim());
+        let mut files = Vec::new();
+        for part in ["bin", "lib"] {
+            add(&root.join(part), part, &mut files)?;
+        }
+        Ok(Self { name: "binaries", files, text_only: false })
+    }
+
+    /// Writes a tar with `bytes` of files to `path`, compressed by `gzip -6`.
+    pub(crate) fn archive(&self, path: &Path, bytes: u64) -> Result<Made> {
+        let file = fs_err::File::create(path)?.into_file();
+        let mut gzip =
+            Command::new("gzip").args(["-6", "-n", "-c"]).stdin(Stdio::piped()).stdout(file).spawn().context("gzip")?;
+        let pipe = gzip.stdin.take().context("gzip has no pipe")?;
+        let made = self.tar(BufWriter::new(pipe), "", 0, bytes)?;
+        ensure!(gzip.wait()?.success(), "gzip failed");
+        Ok(made)
+    }
+
+    /// Writes a tar with exactly `bytes` of files below `directory`, without the first `skip`. Where there is not that
+    /// much, the same comes again: further back than gzip looks.
+    pub(crate) fn tar(&self, to: impl Write, directory: &str, mut skip: u64, bytes: u64) -> Result<Made> {
+        ensure!(!self.files.is_empty(), "there is nothing to archive");
+        let mut made = Made { files: 0, bytes: 0 };
+        let mut builder = tar::Builder::new(to);
+        for copy in 1.. {
+            let before = made.bytes + skip;
+            for (path, name) in &self.files {
+                let size = fs_err::metadata(path)?.len();
+                if skip >= size.max(1) {
+                    skip -= size;
+                    continue;
+                }
+                let mut content = fs_err::read(path)?;
+                if self.text_only && std::str::from_utf8(&content).is_err() {
+                    continue;
+                }
+                skip = 0;
+                content.truncate(usize::try_from(bytes - made.bytes).unwrap_or(usize::MAX));
+                let mut header = tar::Header::new_gnu();
+                header.set_mode(0o644);
+                header.set_size(content.len() as u64);
+                builder.append_data(&mut header, format!("{directory}copy-{copy}/{name}"), content.as_slice())?;
+                made.files += 1;
+                made.bytes += content.len() as u64;
+                if made.bytes == bytes {
+                    builder.into_inner()?.flush()?;
+                    return Ok(made);
+                }
+            }
+            ensure!(made.bytes + skip != before, "there is nothing but empty files to archive");
+        }
+        Ok(made)
+    }
+}
+
+/// The crates of `Cargo.lock`, as their directories are called.
+fn crates() -> Result<Vec<String>> {
+    let lock = fs_err::read_to_string(chart::workspace().join("Cargo.lock"))?;
+    let value =
+        |line: &str, key: &str| Some(line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')?.to_owned());
+    let names = lock.lines().filter_map(|line| value(line, "name"));
+    // The first line has a version as well, of the file, but no quotes.
+    let versions = lock.lines().filter_map(|line| value(line, "version"));
+    Ok(names.zip(versions).map(|(name, version)| format!("{name}-{version}")).collect())
+}
+
+/// Every regular file below a directory.
+fn add(directory: &Path, name: &str, files: &mut Vec<(PathBuf, String)>) -> Result<()> {
+    for path in entries(directory)? {
+        let Some(own) = path.file_name().and_then(|own| own.to_str()) else { continue };
+        let (name, kind) = (format!("{name}/{own}"), fs_err::symlink_metadata(&path)?.file_type());
+        if kind.is_dir() {
+            add(&path, &name, files)?;
+        } else if kind.is_file() {
+            files.push((path, name));
+        }
+    }
+    Ok(())
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries: std::io::Result<Vec<_>> = fs_err::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect();
+    let mut entries = entries?;
+    entries.sort();
+    Ok(entries)
+}
