@@ -83,6 +83,9 @@ fn main() -> ExitCode {
 
 fn tests() -> Vec<Test> {
     [
+        // What keeps the processors busy is not beside what measures how long others wait.
+        corpus::tests(),
+        bombs::tests(),
         resolve::tests(),
         formats::tests(),
         outputs::tests(),
@@ -103,10 +106,8 @@ fn tests() -> Vec<Test> {
         command::tests(),
         pull::tests(),
         unpack::tests(),
-        hostile::tests(),
         integrity::tests(),
-        corpus::tests(),
-        bombs::tests(),
+        hostile::tests(),
         secrets::tests(),
         swarm::tests(),
     ]
