@@ -136,8 +136,8 @@ impl fmt::Display for Reference {
 fn is_host(host: &str) -> bool {
     if let Some(rest) = host.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else { return false };
-        let port = port.strip_prefix(':');
-        return address.parse::<std::net::Ipv6Addr>().is_ok() && port.is_none_or(is_port);
+        let port_fits = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return address.parse::<std::net::Ipv6Addr>().is_ok() && port_fits;
     }
     let (name, port) = split_port(host);
     let label = |label: &str| {
@@ -196,6 +196,7 @@ mod tests {
             "localhost/app:1".to_owned(),
             "localhost:5000/app".to_owned(),
             "[::1]:5000/a/b:t".to_owned(),
+            "[::1]/a".to_owned(),
             "r.example/a__b/c--d/e.f_g:V1.0_x-y".to_owned(),
             format!("r.example/app@{HEX}"),
             format!("r.example:443/app:1.2@{HEX}"),
@@ -234,6 +235,10 @@ mod tests {
             ("port 0", "ghcr.io:0/a".to_owned()),
             ("port 99999", "ghcr.io:99999/a".to_owned()),
             ("IPv6 zone", "[fe80::1%eth0]/a".to_owned()),
+            ("text behind IPv6", "[::1].example/a".to_owned()),
+            ("fragment behind IPv6", "[::1]#00:00000/a".to_owned()),
+            ("port behind more than IPv6", "[::1]x:5000/a".to_owned()),
+            ("empty port behind IPv6", "[::1]:/a".to_owned()),
             ("IDN", "gh\u{441}r.io/a".to_owned()),
             ("space", "ghcr.io/a b".to_owned()),
             ("newline", "ghcr.io/a:b\n".to_owned()),
