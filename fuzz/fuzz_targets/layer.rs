@@ -1,0 +1,12 @@
+//! Layers as they come: whatever compression their first bytes tell, and whatever is inside.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use supercargo_fuzz::Place;
+
+thread_local! {
+    static PLACE: Place = Place::new();
+}
+
+fuzz_target!(|bytes: &[u8]| PLACE.with(|place| place.unpack("application/vnd.oci.image.layer.v1.tar+gzip", bytes)));

@@ -1,0 +1,143 @@
+//! One layer, from bytes to a staged tree, by the functions that a pass calls.
+//!
+//! The bytes come from a registry in memory, so that nothing of the library has to be public only for this.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream;
+use serde_json::json;
+use supercargo::blob::{self, Source};
+use supercargo::oci::{Descriptor, Digest, Document, Repository};
+use supercargo::registry::{self, Access, BlobBody, RawManifest, Registry, RegistryError, Right};
+use supercargo::request::Limits;
+use supercargo::storage::Volume;
+use supercargo::trust;
+use supercargo::unpack::path::EntryPath;
+use supercargo::unpack::staged::{Node, Staged};
+use supercargo::unpack::{self, Stop};
+use tokio::sync::Semaphore;
+
+/// Small enough that a bomb costs nothing.
+const LIMITS: Limits = Limits { layer_bytes: 1 << 20, extracted_bytes: 1 << 20, entries: 200, depth: 16 };
+
+/// Has one blob and nothing else.
+struct Memory(Bytes);
+
+impl Registry for Memory {
+    async fn tag_digest(&self, _: &Access, _: &Repository, tag: &str) -> Result<Digest, RegistryError> {
+        Err(RegistryError::NotFound(tag.to_owned()))
+    }
+
+    async fn tags(&self, _: &Access, repository: &Repository) -> Result<Vec<String>, RegistryError> {
+        Err(RegistryError::NotFound(repository.to_string()))
+    }
+
+    async fn raw_manifest(
+        &self,
+        _: &Access,
+        _: &Repository,
+        digest: &Digest,
+        _: u64,
+    ) -> Result<RawManifest, RegistryError> {
+        Err(RegistryError::NotFound(digest.to_string()))
+    }
+
+    async fn blob(&self, _: &Access, _: &Repository, _: &Descriptor, _: u64) -> Result<BlobBody, RegistryError> {
+        let bytes = Ok(self.0.clone());
+        Ok(BlobBody { from: 0, stream: Box::pin(stream::once(async { bytes })) })
+    }
+
+    async fn may_read_blob(&self, _: &Access, _: &Repository, _: &Descriptor) -> Result<Right, RegistryError> {
+        Ok(Right::Granted)
+    }
+}
+
+/// Where layers are unpacked, again and again: a directory in memory where there is one.
+pub struct Place {
+    volume: Volume,
+    runtime: tokio::runtime::Runtime,
+    /// Removed with this.
+    _directory: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let directory = tempfile::tempdir_in(parent).expect("a directory");
+        let volume = Volume::open(directory.path()).expect("a volume");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        Self { volume, runtime, _directory: directory }
+    }
+
+    /// Unpacks a layer and looks at what came out. A refusal is as good as any other answer.
+    pub fn unpack(&self, media_type: &str, bytes: &[u8]) {
+        if let Some(staged) = self.staged(media_type, bytes) {
+            check(&staged);
+        }
+        let left = |path: &Path| std::fs::read_dir(path).expect("a directory").count();
+        assert_eq!(left(self.volume.path()), 1, "something is in the root");
+        assert_eq!(left(&self.volume.path().join(".supercargo/staging")), 0, "something is left in staging");
+    }
+
+    fn staged(&self, media_type: &str, bytes: &[u8]) -> Option<Staged> {
+        let digest = Digest::of(bytes);
+        let layer = json!({
+            "mediaType": media_type, "digest": digest.to_string(), "size": bytes.len(),
+            "annotations": {"io.deis.oras.content.unpack": "true"},
+        });
+        let empty = json!({"mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest::of(b"{}").to_string(), "size": 2});
+        let document = json!({"schemaVersion": 2, "config": empty, "layers": [layer]}).to_string();
+        let media_type = Some("application/vnd.oci.image.manifest.v1+json");
+        let Ok(Document::Manifest(manifest)) = Document::parse(document.as_bytes(), media_type) else {
+            unreachable!("a manifest of ours")
+        };
+        let reference = format!("registry.example/fuzz@{}", Digest::of(document.as_bytes()));
+        let reference = reference.parse().expect("a reference of ours");
+        let (registry, access) = (Memory(Bytes::copy_from_slice(bytes)), Access::default());
+        let scratch = self.volume.scratch().expect("a scratch directory");
+        let fetching = async {
+            let pinned = registry::resolve(&registry, &access, &reference, None).await.ok()?;
+            let approved = trust::approve(pinned, manifest);
+            let processors = Arc::new(Semaphore::new(1));
+            let source = Source {
+                registry: &registry,
+                access: &access,
+                approved: &approved,
+                scratch: &scratch,
+                store: None,
+                processors: &processors,
+                limit: LIMITS.layer_bytes,
+            };
+            let layer = approved.manifest().layers.first()?;
+            let blob = blob::fetch(&source, layer, |_| {}).await.ok()?;
+            Some((approved.manifest().clone(), blob))
+        };
+        let (manifest, blob) = self.runtime.block_on(fetching)?;
+        let tree = unpack::into_tree(scratch, &manifest, &mut [blob], &LIMITS, &Stop::new()).ok()?;
+        tree.finish(&EntryPath::root()).ok()
+    }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What holds of every tree that is made.
+fn check(staged: &Staged) {
+    assert!(staged.bytes() <= LIMITS.extracted_bytes, "more bytes than allowed");
+    assert!(staged.nodes().len() as u64 <= LIMITS.entries, "more entries than allowed");
+    let mut folded = std::collections::HashSet::new();
+    for (path, node) in staged.nodes() {
+        assert_eq!(EntryPath::parse(path.as_str().as_bytes()).as_ref(), Ok(path), "a name that is refused");
+        assert!(path.depth() <= LIMITS.depth, "deeper than allowed");
+        assert!(folded.insert(path.folded()), "two names that some filesystem takes for one");
+        if let Some((parent, _)) = path.split().filter(|(parent, _)| !parent.is_root()) {
+            assert_eq!(staged.nodes().get(&parent), Some(&Node::Directory), "below something that is no directory");
+        }
+    }
+}
