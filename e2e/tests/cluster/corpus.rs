@@ -17,10 +17,9 @@ use supercargo_e2e::lab::note;
 
 use crate::case::{Case, tests};
 
-mod not_yet;
-
 tests!(corpus:
     every_tar_is_published_as_expected_or_refused_by_name,
+    every_zip_is_published_as_expected_or_refused_by_name,
 );
 
 const NAMESPACE: &str = "team";
@@ -28,6 +27,11 @@ const NAMESPACE: &str = "team";
 async fn every_tar_is_published_as_expected_or_refused_by_name(case: &mut Case) -> Result<()> {
     ensure!(corpus::tars()?.len() >= 600, "samples went missing");
     all_as_expected(case, corpus::tars()?, &json!({})).await
+}
+
+async fn every_zip_is_published_as_expected_or_refused_by_name(case: &mut Case) -> Result<()> {
+    ensure!(corpus::zips::samples().len() >= 100, "samples went missing");
+    all_as_expected(case, corpus::zips::samples(), &json!({"layers": {"mode": "Extract"}})).await
 }
 
 /// Publishes a good revision of each, then the sample.
@@ -124,10 +128,6 @@ async fn sync(case: &Case, objects: &Path, surroundings: &Surroundings) -> Resul
 }
 
 fn as_expected(sample: &Sample, row: &Row, current: &Path) -> Result<()> {
-    let unpacked = ["-none", "-gzip", "-zstd"].iter().find_map(|packing| sample.name.strip_suffix(packing));
-    if not_yet::NOT_YET.contains(&unpacked.unwrap_or(&sample.name)) {
-        return Ok(());
-    }
     let published = files::read(current)?;
     match &sample.verdict {
         Verdict::Accepted(tree) => {
