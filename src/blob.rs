@@ -191,8 +191,8 @@ fn write(scratch: &Scratch, layer: &Descriptor, data: &[u8]) -> Result<fs_err::F
 /// A file that loses its name at once: whatever happens, its space is given back with the handle.
 fn create_nameless(scratch: &Scratch, layer: &Descriptor) -> Result<fs_err::File, StorageError> {
     let name = layer.digest.hex();
-    let file = create(scratch, name)?;
-    rustix::fs::unlinkat(scratch.dir(), name, AtFlags::empty()).during(|| format!("unlink {name}"))?;
+    let file = create(scratch, &name)?;
+    rustix::fs::unlinkat(scratch.dir(), &name, AtFlags::empty()).during(|| format!("unlink {name}"))?;
     Ok(file)
 }
 

@@ -223,8 +223,13 @@ impl Unpacker {
         let found = found();
         let LayerTree { scratch, name, nodes, .. } = tree;
         let below = |path: EntryPath| path.strip_prefix(sub_path).filter(|path| !path.is_root());
-        let nodes: std::collections::BTreeMap<_, _> =
-            nodes.into_map().into_iter().filter_map(|(path, node)| Some((below(path)?, node))).collect();
+        let nodes = nodes.into_map();
+        // A large tree is not copied where it stays as it is.
+        let nodes = if sub_path.is_root() {
+            nodes
+        } else {
+            nodes.into_iter().filter_map(|(path, node)| Some((below(path)?, node))).collect()
+        };
         let is_file = |node: &Node| !matches!(node, Node::Directory);
         let had_some = nodes.values().any(is_file);
         let keeps = |path: &EntryPath| files.filter.keeps(path) && output.keeps(path);

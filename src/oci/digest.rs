@@ -7,6 +7,8 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 /// Hex digits of a sha256 digest.
 const SHA256_HEX: usize = 64;
+/// Bytes of one.
+const SHA256_BYTES: usize = SHA256_HEX / 2;
 /// Hex digits shown where a digest is shortened for people.
 const SHORT_HEX: usize = 12;
 
@@ -16,7 +18,8 @@ const SHORT_HEX: usize = 12;
 /// caller can compare digests of different strength.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
-    hex: String,
+    /// Not the text: a large tree has a digest for each file.
+    bytes: [u8; SHA256_BYTES],
 }
 
 /// Why a text is not a [`Digest`].
@@ -32,13 +35,18 @@ pub enum ParseDigestError {
 
 impl Digest {
     /// The hex part, without the algorithm; safe as a file name.
-    pub fn hex(&self) -> &str {
-        &self.hex
+    pub fn hex(&self) -> String {
+        // Formatting each byte takes longer than hashing a small file.
+        let nibbles = self.bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+        let mut hex = String::with_capacity(SHA256_HEX);
+        hex.extend(nibbles.filter_map(|nibble| char::from_digit(nibble.into(), 16)));
+        hex
     }
 
     /// `sha256:` and the first 12 hex digits: for people, never for comparison.
     pub fn short(&self) -> String {
-        format!("sha256:{}", self.hex.get(..SHORT_HEX).unwrap_or(&self.hex))
+        let hex = self.hex();
+        format!("sha256:{}", hex.get(..SHORT_HEX).unwrap_or(&hex))
     }
 
     /// The digest of bytes that are already in memory.
@@ -54,17 +62,25 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let hex = text.strip_prefix("sha256:").ok_or(ParseDigestError::Algorithm)?;
-        let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if hex.len() != SHA256_HEX || !hex.bytes().all(lower_hex) {
+        if hex.len() != SHA256_HEX {
             return Err(ParseDigestError::Hex);
         }
-        Ok(Self { hex: hex.to_owned() })
+        let nibble = |byte: u8| match byte {
+            b'0'..=b'9' => Ok(byte - b'0'),
+            b'a'..=b'f' => Ok(byte - b'a' + 10),
+            _ => Err(ParseDigestError::Hex),
+        };
+        let mut bytes = [0; SHA256_BYTES];
+        for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+            *byte = pair.iter().try_fold(0, |high, digit| Ok(high << 4 | nibble(*digit)?))?;
+        }
+        Ok(Self { bytes })
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.hex)
+        write!(f, "sha256:{}", self.hex())
     }
 }
 
@@ -112,13 +128,11 @@ impl Hasher {
 
     /// The digest of everything added.
     pub fn finish(self) -> Digest {
-        use std::fmt::Write;
-        let mut hex = String::with_capacity(SHA256_HEX);
-        for byte in self.context.finish().as_ref() {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
+        let mut bytes = [0; SHA256_BYTES];
+        for (byte, of) in bytes.iter_mut().zip(self.context.finish().as_ref()) {
+            *byte = *of;
         }
-        Digest { hex }
+        Digest { bytes }
     }
 }
 

@@ -90,7 +90,7 @@ impl Entry {
 
 /// Name of an object's list. One name of a file has no room for both of its names.
 fn name(object: &ObjectId) -> String {
-    Digest::of(object.to_string().as_bytes()).hex().to_owned()
+    Digest::of(object.to_string().as_bytes()).hex()
 }
 
 /// Begins the list of a tree that is about to become an object's. Its stage is private, so nobody has changed it before.

@@ -173,7 +173,7 @@ fn extract(layer: &Descriptor, title: EntryPath, is_image: bool) -> Result<Extra
 fn made_name(manifest: &Manifest, layer: &Descriptor, extension: &str) -> Result<EntryPath, UnpackError> {
     let name = named_by_format(manifest, layer).unwrap_or_else(|| {
         let hex = layer.digest.hex();
-        format!("{}{extension}", hex.get(..12).unwrap_or(hex))
+        format!("{}{extension}", hex.get(..12).unwrap_or(&hex))
     });
     let path = EntryPath::parse(name.as_bytes()).map_err(|problem| UnpackError::name(name.as_bytes(), problem))?;
     if path.is_root() {

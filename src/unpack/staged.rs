@@ -165,22 +165,25 @@ impl Staged {
 /// Removes what is not wanted, and what is left of `nodes` then.
 fn remove_others(
     dir: &OwnedFd,
-    nodes: BTreeMap<EntryPath, Node>,
+    mut nodes: BTreeMap<EntryPath, Node>,
     keeps: impl Fn(&EntryPath) -> bool,
 ) -> Result<BTreeMap<EntryPath, Node>, StorageError> {
-    let (mut left, mut wanted) = (BTreeMap::new(), HashSet::new());
+    let (mut others, mut wanted) = (Vec::new(), HashSet::new());
     // From the back: what is in a directory comes before it.
-    for (path, node) in nodes.into_iter().rev() {
+    for path in nodes.keys().rev() {
         let Some((parent, name)) = path.split() else { continue };
-        if keeps(&path) || wanted.contains(&path) {
+        if keeps(path) || wanted.contains(path) {
             wanted.insert(parent);
-            left.insert(path, node);
         } else {
             let parent = if parent.is_root() { None } else { Some(storage::open_dir(dir.as_fd(), parent.as_str())?) };
             storage::remove_tree(parent.as_ref().unwrap_or(dir), name)?;
+            others.push(path.clone());
         }
     }
-    Ok(left)
+    for path in others {
+        nodes.remove(&path);
+    }
+    Ok(nodes)
 }
 
 /// Follows a link as a reader would, held inside the tree. A link to nothing
