@@ -1,6 +1,7 @@
 //! An artifact of many layers, pulled from a registry: what it takes in memory.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use flate2::Compression;
@@ -17,6 +18,8 @@ use crate::source::{Made, Source};
 
 /// Bytes of the files of one layer.
 const LAYER: u64 = 256 << 20;
+/// Fewest bytes of a file: 10 GiB of smaller ones are more files than an operator allows where nobody says otherwise.
+const FILE: usize = 128 << 10;
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -33,11 +36,11 @@ pub(crate) async fn measure(run: &Run, binary: &Path, count: u32) -> Result<Larg
     let tools = Tools::get(run).await?;
     let registry = Registry::start(run, &tools, "large", &Options { durable: true, ..Options::default() }).await?;
     let publisher = Publisher::new(run, &tools).to(&registry);
-    let (source, directory) = (std::sync::Arc::new(Source::text()?), run.subdirectory("large")?);
+    let (source, directory) = (Arc::new(Source::text_in_files_of(FILE)?), run.subdirectory("large")?);
     let (mut layers, mut made, mut packed, mut config) = (Vec::new(), Made { files: 0, bytes: 0 }, 0, Value::Null);
     for number in 0..count {
         note(&format!("making layer {} of {count} …", number + 1));
-        let (path, source) = (directory.join("layer.tar.gz"), std::sync::Arc::clone(&source));
+        let (path, source) = (directory.join("layer.tar.gz"), Arc::clone(&source));
         let write = {
             let path = path.clone();
             move || layer(&source, &path, number)

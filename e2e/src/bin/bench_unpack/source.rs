@@ -15,6 +15,8 @@ pub(crate) struct Source {
     files: Vec<(PathBuf, String)>,
     /// Whether files that are no text are left out.
     text_only: bool,
+    /// Files of fewer bytes are put together with those behind them.
+    least: usize,
 }
 
 /// What was put into an archive.
@@ -37,7 +39,12 @@ impl Source {
                 add(&registry.join(&name), &name, &mut files)?;
             }
         }
-        Ok(Self { name: "source text", files, text_only: true })
+        Ok(Self { name: "source text", files, text_only: true, least: 0 })
+    }
+
+    /// The same text in files of at least so many bytes.
+    pub(crate) fn text_in_files_of(least: usize) -> Result<Self> {
+        Ok(Self { least, ..Self::text()? })
     }
 
     /// The libraries and programs of the Rust toolchain that `rust-toolchain.toml` names.
@@ -49,7 +56,7 @@ impl Source {
         for part in ["bin", "lib"] {
             add(&root.join(part), part, &mut files)?;
         }
-        Ok(Self { name: "binaries", files, text_only: false })
+        Ok(Self { name: "binaries", files, text_only: false, least: 0 })
     }
 
     /// Writes a tar with `bytes` of files to `path`, compressed by `gzip -6`.
@@ -68,33 +75,38 @@ impl Source {
     pub(crate) fn tar(&self, to: impl Write, directory: &str, mut skip: u64, bytes: u64) -> Result<Made> {
         ensure!(!self.files.is_empty(), "there is nothing to archive");
         let mut made = Made { files: 0, bytes: 0 };
-        let mut builder = tar::Builder::new(to);
+        let (mut builder, mut content) = (tar::Builder::new(to), Vec::new());
         for copy in 1.. {
-            let before = made.bytes + skip;
+            let before = (made.bytes, skip, content.len());
             for (path, name) in &self.files {
                 let size = fs_err::metadata(path)?.len();
                 if skip >= size.max(1) {
                     skip -= size;
                     continue;
                 }
-                let mut content = fs_err::read(path)?;
-                if self.text_only && std::str::from_utf8(&content).is_err() {
+                skip = 0;
+                let file = fs_err::read(path)?;
+                if self.text_only && std::str::from_utf8(&file).is_err() {
                     continue;
                 }
-                skip = 0;
+                content.extend(file);
                 content.truncate(usize::try_from(bytes - made.bytes).unwrap_or(usize::MAX));
+                if content.len() < self.least && made.bytes + (content.len() as u64) < bytes {
+                    continue;
+                }
                 let mut header = tar::Header::new_gnu();
                 header.set_mode(0o644);
                 header.set_size(content.len() as u64);
                 builder.append_data(&mut header, format!("{directory}copy-{copy}/{name}"), content.as_slice())?;
                 made.files += 1;
                 made.bytes += content.len() as u64;
+                content.clear();
                 if made.bytes == bytes {
                     builder.into_inner()?.flush()?;
                     return Ok(made);
                 }
             }
-            ensure!(made.bytes + skip != before, "there is nothing but empty files to archive");
+            ensure!((made.bytes, skip, content.len()) != before, "there is nothing but empty files to archive");
         }
         Ok(made)
     }
