@@ -22,6 +22,18 @@ pub(super) enum Compression {
     Unsupported(&'static str),
 }
 
+/// Magic numbers of what no layer of the image-spec is, and how it is called.
+const OTHERS: [(&[u8], &str); 8] = [
+    (b"\xfd7zXZ\0", "compressed by xz"),
+    (b"BZh", "compressed by bzip2"),
+    (b"\x04\x22\x4d\x18", "compressed by lz4"),
+    (b"\x1f\x9d", "compressed by compress"),
+    (b"LZIP", "compressed by lzip"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\x89LZO\0", "compressed by lzop"),
+];
+
 /// Tells by its first bytes what a layer is.
 pub(super) fn sniff(reader: &mut impl Read) -> io::Result<Sniffed> {
     let mut head = [0_u8; 16];
@@ -31,10 +43,8 @@ pub(super) fn sniff(reader: &mut impl Read) -> io::Result<Sniffed> {
         Compression::Gzip
     } else if is_zstd(head) {
         Compression::Zstd
-    } else if head.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
-        Compression::Unsupported("compressed by xz")
-    } else if head.starts_with(b"BZh") {
-        Compression::Unsupported("compressed by bzip2")
+    } else if let Some((_, name)) = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
+        Compression::Unsupported(name)
     } else {
         Compression::None
     };

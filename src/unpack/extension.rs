@@ -25,6 +25,8 @@ pub(super) struct Extensions {
     size: Option<u64>,
     /// Extended attributes that the entry would have.
     pub(super) attributes: u64,
+    /// Whether there were records, of which one header is enough.
+    has_records: bool,
     /// Whether anything was said, so that an archive cannot end behind it.
     any: bool,
 }
@@ -46,14 +48,16 @@ impl Extensions {
             EntryType::GNULongLink => "long link",
             _ => return Ok(false),
         };
-        let refuse = |problem: &str| UnpackError::entry(&name, problem);
-        limit.check(entry.size()).map_err(|exceeded| UnpackError::limit_at(&name, exceeded))?;
+        let own = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let refuse = |problem: &str| UnpackError::entry(&own, format!("is the {name} of an entry and {problem}"));
+        limit.check(entry.size()).map_err(|exceeded| UnpackError::limit_at(&own, exceeded))?;
         let mut body = Vec::new();
         entry.read_to_end(&mut body).map_err(broken)?;
         let is_new = match kind {
             EntryType::XGlobalHeader => return check_global(&body).map_err(refuse).map(|()| true),
             EntryType::GNULongName => self.path.replace(without_nul(body)).is_none(),
             EntryType::GNULongLink => self.link.replace(without_nul(body)).is_none(),
+            _ if std::mem::replace(&mut self.has_records, true) => false,
             _ => self.take_in_records(&body).map_err(refuse)?,
         };
         self.any = true;
@@ -121,7 +125,8 @@ fn check_global(body: &[u8]) -> Result<(), &'static str> {
 
 /// Records that make of an entry's bytes something else than its content (GNU and star).
 fn is_sparse(key: &[u8]) -> bool {
-    key.starts_with(b"GNU.sparse.") || matches!(key, b"SCHILY.realsize" | b"SCHILY.filetype")
+    [&b"GNU.sparse."[..], b"GNU.volume.", b"GNU.dumpdir"].iter().any(|prefix| key.starts_with(prefix))
+        || matches!(key, b"SCHILY.realsize" | b"SCHILY.filetype")
 }
 
 /// Digits and nothing else.

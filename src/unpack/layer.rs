@@ -133,6 +133,10 @@ fn by_itself(manifest: &Manifest, layer: &Descriptor, is_image: bool, sniffed: S
     let says_tar = media_type::says_tar(&layer.media_type);
     if says_tar {
         supported(layer, sniffed)?;
+        if sniffed.is_zip {
+            let format = "a zip archive, and not the tar that it is said to be";
+            return Err(UnpackError::Unsupported { layer: layer.digest.short(), format });
+        }
     }
     match sniffed.compression {
         Compression::Unsupported(_) => Ok(Action::File(path)),

@@ -31,6 +31,9 @@ pub enum PathError {
     /// A NUL, another control character, or a bidirectional override.
     #[error("has a control character")]
     Control,
+    /// Begins with the letter of a drive.
+    #[error("begins with the letter of a drive")]
+    Drive,
     /// A backslash, which is a separator elsewhere.
     #[error("has a backslash")]
     Backslash,
@@ -63,6 +66,11 @@ impl EntryPath {
         }
         if text.starts_with('/') {
             return Err(PathError::Absolute);
+        }
+        if let [letter, b':', b'/' | b'\\', ..] = raw
+            && letter.is_ascii_alphabetic()
+        {
+            return Err(PathError::Drive);
         }
         let mut path = String::with_capacity(text.len());
         for component in components(text) {
@@ -239,7 +247,7 @@ mod tests {
             ("newline", b"a\nb", Err(PathError::Control)),
             ("bidi", "a\u{202e}txt".as_bytes(), Err(PathError::Control)),
             ("backslash", b"..\\x", Err(PathError::Backslash)),
-            ("drive", b"c:\\x", Err(PathError::Backslash)),
+            ("drive", b"c:\\x", Err(PathError::Drive)),
             ("not UTF-8", b"\xff", Err(PathError::Encoding)),
         ];
         for (label, raw, want) in rows {

@@ -9,7 +9,7 @@ use tar::{Archive, Entry, EntryType};
 
 use super::extension::Extensions;
 use super::layer::Extract;
-use super::path::{EntryPath, Meaning, link_target};
+use super::path::{EntryPath, Meaning, PathError, link_target};
 use super::tree::LayerTree;
 use super::{Dropped, UnpackError};
 use crate::oci::Hasher;
@@ -41,12 +41,14 @@ pub(super) fn extract(
     if extensions.is_pending() {
         return Err(refuse("it ends behind an extended header"));
     }
+    // The reader has stopped at a block of zeros, or else at the end. Two of them mark it (POSIX pax, "ustar
+    // Interchange Format").
     let mut blocks = archive.into_inner();
-    if blocks.at_end {
-        return Err(refuse("it ends without an end marker, so something may be missing"));
-    }
-    if !rest_is_zeros(&mut blocks).map_err(broken)? {
-        return Err(refuse("there is data behind the end of the archive"));
+    let is_marked = !blocks.at_end;
+    match zeros_to_the_end(&mut blocks).map_err(broken)? {
+        None => return Err(refuse("there is data behind the end of the archive")),
+        Some(zeros) if is_marked && zeros >= BLOCK as u64 => {}
+        Some(_) => return Err(refuse("it ends without an end marker, so something may be missing")),
     }
     match blocks.hasher.map(Hasher::finish) {
         digest if digest == how.content_digest => Ok(dropped),
@@ -98,6 +100,9 @@ fn extract_entry<R: Read>(
     let named = EntryPath::parse(&raw).map_err(|problem| UnpackError::name(&raw, problem))?;
     let path = how.place(&named)?;
     let refuse = |problem: String| Err(UnpackError::entry(&named, problem));
+    if has_bytes_behind_nul(entry.header()) {
+        return refuse("has a name that goes on behind its end".to_owned());
+    }
     let size = entry.size();
     if extensions.disagrees_on_size(size) {
         return refuse("has two different sizes".to_owned());
@@ -128,8 +133,12 @@ fn extract_entry<R: Read>(
         }
         EntryType::Symlink => {
             let target = extensions.link(&entry);
-            let target = link_target(&path, &target)
-                .map_err(|problem| UnpackError::entry(&named, format!("is a link whose target {problem}")))?;
+            let target = link_target(&path, &target).map_err(|problem| {
+                if problem == PathError::TooLong {
+                    return UnpackError::limit_at(&named, tree.limits().path_bytes.exceeded());
+                }
+                UnpackError::entry(&named, format!("is a link whose target {problem}"))
+            })?;
             tree.add_link(&path, &target)
         }
         EntryType::Link => {
@@ -186,17 +195,28 @@ impl<R: Read> Read for Blocks<R> {
     }
 }
 
-/// Reads to the end; false where anything but zeros comes.
-fn rest_is_zeros(reader: &mut impl Read) -> io::Result<bool> {
-    let mut buffer = vec![0; 64 * 1024];
+/// Reads to the end: how many zeros come; `None` where anything else does.
+fn zeros_to_the_end(reader: &mut impl Read) -> io::Result<Option<u64>> {
+    let (mut buffer, mut zeros) = (vec![0; 64 * 1024], 0_u64);
     loop {
         let read = reader.read(&mut buffer)?;
         let bytes = buffer.get(..read).unwrap_or_default();
         if bytes.is_empty() {
-            return Ok(true);
+            return Ok(Some(zeros));
         }
         if bytes.iter().any(|byte| *byte != 0) {
-            return Ok(false);
+            return Ok(None);
         }
+        zeros = zeros.saturating_add(read as u64);
     }
+}
+
+/// True where a name, or what a link points to, goes on behind a NUL in its field: some programs stop there.
+fn has_bytes_behind_nul(header: &tar::Header) -> bool {
+    let old = header.as_old();
+    let prefix = header.as_ustar().map_or(&[][..], |ustar| &ustar.prefix);
+    [&old.name[..], &old.linkname, prefix].iter().any(|field| {
+        let mut behind = field.iter().skip_while(|byte| **byte != 0);
+        behind.any(|byte| *byte != 0)
+    })
 }
