@@ -129,7 +129,7 @@ async fn sync(case: &Case, objects: &Path, surroundings: &Surroundings) -> Resul
 
 /// Archives whose verdict is not yet the one that they ought to get, without what they are packed in. Nothing leaves its
 /// directory with them either.
-const NOT_YET: [&str; 28] = [
+const NOT_YET: [&str; 29] = [
     "headers-magic-unknown",
     "headers-magic-version",
     "numbers-size-base-256-16-eib",
@@ -142,6 +142,7 @@ const NOT_YET: [&str; 28] = [
     "numbers-size-of-a-directory-negative",
     "numbers-size-of-an-extended-header-negative",
     "numbers-size-plus",
+    "streams-other-zip",
     "zips-aes",
     "zips-bzip2",
     "zips-deflate64",
@@ -162,7 +163,7 @@ const NOT_YET: [&str; 28] = [
 
 fn as_expected(sample: &Sample, row: &Row, current: &Path) -> Result<()> {
     let unpacked = ["-none", "-gzip", "-zstd"].iter().find_map(|packing| sample.name.strip_suffix(packing));
-    if NOT_YET.contains(&unpacked.unwrap_or(&sample.name)) {
+    if [unpacked, Some(sample.name.as_str())].into_iter().flatten().any(|name| NOT_YET.contains(&name)) {
         return Ok(());
     }
     let published = files::read(current)?;
