@@ -62,7 +62,7 @@ pub(crate) async fn test(inside: &mut Inside) -> Result<String> {
 fn serve(ask: &Ask, good: &Artifact) -> Reply {
     let mut path = ask.target.trim_start_matches("/v2/").split('/');
     let (way, name) = (path.next().unwrap_or_default(), path.next().unwrap_or_default());
-    let elsewhere = format!("http://{name}.test:8080");
+    let elsewhere = format!("http://{way}-{name}.test:8080");
     let let_in = ask.header("authorization").is_some();
     let reply = match (way, ask.item()) {
         (_, Item::Token) => Reply::of("200 OK", &[], br#"{"token":"x","expires_in":1}"#),
@@ -82,11 +82,13 @@ fn serve(ask: &Ask, good: &Artifact) -> Reply {
     reply.closing()
 }
 
-/// The first question of each family about a name has the first answer.
+/// The first question of each family about a name has the first answer. Each way to a name has one of its own, so that
+/// none uses up the first answer of another.
 fn zone() -> Zone {
     let asked: Mutex<HashMap<(String, Family), usize>> = Mutex::default();
     Arc::new(move |name, family| -> Vec<Record> {
-        let Some((_, first, later, _)) = NAMES.iter().find(|(known, ..)| *known == name) else { return Vec::new() };
+        let plain = ["realm-", "redirect-"].iter().find_map(|way| name.strip_prefix(way)).unwrap_or(name);
+        let Some((_, first, later, _)) = NAMES.iter().find(|(known, ..)| *known == plain) else { return Vec::new() };
         let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
         let count = asked.entry((name.to_owned(), family)).or_default();
         *count += 1;
