@@ -32,6 +32,8 @@ use crate::request::{Limit, ObjectId, Referred, Request};
 const REPOSITORY: &str = "file.invalid/layer";
 /// Bytes that are read at once.
 const CHUNK: usize = 256 * 1024;
+/// Chunks that are read before they are asked for.
+const READ_AHEAD: usize = 3;
 
 /// Arguments of `supercargo unpack`.
 #[derive(Debug, clap::Args)]
@@ -238,23 +240,19 @@ impl FileLayer {
         Ok(Self { file, path: shown, size, media_type, annotations, manifest: OnceLock::new() })
     }
 
-    /// Its bytes from there on.
+    /// Its bytes from there on. The next ones are read while some are hashed.
     fn chunks(&self, from: u64) -> BlobStream {
         let (file, path, size) = (Arc::clone(&self.file), self.path.clone(), self.size);
-        Box::pin(futures::stream::try_unfold(from, move |at| {
+        let reading = futures::stream::iter((from..size).step_by(CHUNK)).map(move |at| {
             let (file, host) = (Arc::clone(&file), path.clone());
             async move {
                 let read = tokio::task::spawn_blocking(move || read_at(&file, at, size)).await;
-                match read.map_err(|error| error.to_string()).and_then(|read| read.map_err(|errno| errno.to_string())) {
-                    Ok(chunk) if chunk.is_empty() => Ok(None),
-                    Ok(chunk) => {
-                        let next = at.saturating_add(chunk.len() as u64);
-                        Ok(Some((chunk, next)))
-                    }
-                    Err(problem) => Err(RegistryError::Unavailable { host, problem }),
-                }
+                let read =
+                    read.map_err(|error| error.to_string()).and_then(|read| read.map_err(|errno| errno.to_string()));
+                read.map_err(|problem| RegistryError::Unavailable { host, problem })
             }
-        }))
+        });
+        reading.buffered(READ_AHEAD).boxed()
     }
 
     /// Reads all of it.
@@ -277,11 +275,17 @@ impl FileLayer {
     }
 }
 
-/// A chunk from there on; empty at the end.
+/// A chunk from there on; a shorter one where the file, or `end`, is before its end.
 fn read_at(file: &OwnedFd, at: u64, end: u64) -> Result<Bytes, Errno> {
     let mut chunk = vec![0; usize::try_from(end.saturating_sub(at)).unwrap_or(CHUNK).min(CHUNK)];
-    let read = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut chunk, at))?;
-    chunk.truncate(read);
+    let mut filled = 0;
+    while let Some(rest) = chunk.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *rest, at.saturating_add(filled as u64)))? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    chunk.truncate(filled);
     Ok(chunk.into())
 }
 
