@@ -7,6 +7,7 @@
 pub mod crd;
 pub mod spec;
 pub mod status;
+pub mod verify;
 
 pub use spec::{OCIArtifact, OCIArtifactSpec};
 pub use status::{OCIArtifactStatus, Reason};

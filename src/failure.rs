@@ -15,6 +15,7 @@ use crate::registry::RegistryError;
 use crate::registry::credentials::SecretError;
 use crate::request::RequestError;
 use crate::storage::StorageError;
+use crate::trust::TrustError;
 use crate::unpack::UnpackError;
 
 /// Longest message in a condition.
@@ -44,8 +45,9 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// The digest that was seen and refused, where it came that far.
     pub candidate: Option<Digest>,
-    /// The fault was in how the registry answered, not in what the digest names: another answer is worth a look.
-    pub is_of_answer: bool,
+    /// The fault was in how the registry answered, or in what it has beside the digest, such as signatures, and not in
+    /// what the digest names: it is worth another look.
+    pub is_beside_digest: bool,
 }
 
 impl Failure {
@@ -57,7 +59,7 @@ impl Failure {
             message: printable(&message.to_string()),
             retry_after: None,
             candidate: None,
-            is_of_answer: false,
+            is_beside_digest: false,
         }
     }
 
@@ -104,9 +106,10 @@ impl From<RequestError> for Failure {
             RequestError::NotFound { .. }
             | RequestError::KeyMissing { .. }
             | RequestError::Secret(SecretError::KeyMissing { .. }) => (Class::Wait, Reason::SecretNotFound),
-            RequestError::Secret(SecretError::Malformed { .. }) | RequestError::Unusable { .. } => {
-                (Class::Wait, Reason::SecretInvalid)
-            }
+            RequestError::Secret(SecretError::Malformed { .. })
+            | RequestError::Unusable { .. }
+            | RequestError::Key { .. } => (Class::Wait, Reason::SecretInvalid),
+            RequestError::Root { .. } => (Class::Wait, Reason::TrustRootInvalid),
             RequestError::Image(_)
             | RequestError::Selection(_)
             | RequestError::TwoTags
@@ -115,6 +118,7 @@ impl From<RequestError> for Failure {
             | RequestError::Duration { .. }
             | RequestError::SubPath(_)
             | RequestError::Pattern { .. }
+            | RequestError::Verify { .. }
             | RequestError::Bytes { .. }
             | RequestError::Place(_)
             | RequestError::SamePlace(..)
@@ -146,7 +150,7 @@ impl From<RegistryError> for Failure {
             RegistryError::DigestMismatch { .. } | RegistryError::LongerThanNamed { .. } => {
                 (Class::Retry, Reason::DigestMismatch, None)
             }
-            RegistryError::TooLarge { .. } | RegistryError::TooManyTags { .. } => {
+            RegistryError::TooLarge { .. } | RegistryError::TooMany { .. } => {
                 (Class::Stalled, Reason::LimitExceeded, None)
             }
             RegistryError::Manifest(ManifestError::Platform(PlatformError::Empty)) => {
@@ -155,14 +159,31 @@ impl From<RegistryError> for Failure {
             RegistryError::Manifest(ManifestError::Platform(_)) => (Class::Stalled, Reason::PlatformNotFound, None),
             RegistryError::Manifest(_) => (Class::Stalled, Reason::ManifestInvalid, None),
         };
-        let is_of_answer = matches!(
+        let is_beside_digest = matches!(
             &error,
             RegistryError::AddressDenied { .. }
                 | RegistryError::PlainHttpDenied { .. }
                 | RegistryError::TooLarge { .. }
                 | RegistryError::Manifest(ManifestError::TypeDisagrees { .. } | ManifestError::Type(_))
         );
-        Self { retry_after, is_of_answer, ..Self::new(class, reason, error) }
+        Self { retry_after, is_beside_digest, ..Self::new(class, reason, error) }
+    }
+}
+
+impl From<TrustError> for Failure {
+    fn from(error: TrustError) -> Self {
+        let (class, reason) = match error {
+            TrustError::Registry(error) => return error.into(),
+            TrustError::Aborted => return Self::internal(error),
+            // Signatures are often made a moment after the tag.
+            TrustError::Missing { .. } => (Class::Wait, Reason::SignatureMissing),
+            TrustError::Invalid { .. } => (Class::Stalled, Reason::SignatureInvalid),
+            TrustError::Signer { .. } => (Class::Stalled, Reason::IdentityMismatch),
+            TrustError::Root { .. } => (Class::Stalled, Reason::TrustRootInvalid),
+            TrustError::TooMany(_) => (Class::Stalled, Reason::LimitExceeded),
+        };
+        // The digest can be signed again without being another one.
+        Self { is_beside_digest: true, ..Self::new(class, reason, error) }
     }
 }
 

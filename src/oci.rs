@@ -10,7 +10,7 @@ pub mod manifest;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
-mod strict_json;
+pub(crate) mod strict_json;
 pub mod tag_selection;
 pub mod version;
 pub mod version_range;

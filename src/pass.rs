@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::api::Reason;
@@ -17,7 +18,7 @@ use crate::publish::{Outputs, Published, Ready};
 use crate::registry::turns::{Turn, Turns};
 use crate::registry::{self, Pinned, Registry, RegistryError};
 use crate::request::{Limits, Place, Request};
-use crate::trust;
+use crate::trust::{self, Basis};
 use crate::unpack;
 
 mod stage;
@@ -57,6 +58,8 @@ impl<R> std::fmt::Debug for Engine<R> {
 pub struct Before {
     /// What the object's status names as served.
     pub recorded: Option<Revision>,
+    /// Fingerprint of the requirement by which that was judged; `None` where nothing was required.
+    pub trust: Option<String>,
     /// The last digest that was refused for good, and why.
     pub refused: Option<(Revision, Failure)>,
     /// List digests of the revision that is recorded, where they are recorded too.
@@ -74,6 +77,8 @@ pub struct Outcome {
     pub published: Vec<Published>,
     /// The manifest, where a new revision was published.
     pub manifest: Option<Manifest>,
+    /// What the verdict rests on, where the digest was judged now.
+    pub basis: Option<Basis>,
     /// Media types of its layers that are about the content, and were not fetched: signatures, say.
     pub skipped: Vec<String>,
     /// What was found damaged, and published again.
@@ -114,9 +119,10 @@ async fn steps<R: Registry>(
     let pinned =
         registry::resolve(&engine.registry, &request.access, &request.reference, request.selection.as_ref()).await?;
     match (plan::decide(request, &pinned, &look.observed), &before.refused) {
-        (Plan::Keep, _) => {
-            let published = look.held.into_iter().flatten().collect();
-            Ok(Outcome { pinned, published, manifest: None, skipped: Vec::new(), repaired: Vec::new() })
+        (Plan::Keep, _) => Ok(Outcome::kept(pinned, look, None)),
+        (Plan::Reapprove, _) => {
+            let basis = judge(engine, request, &pinned, step).await.map_err(|failure| failure.of(pinned.digest()))?;
+            Ok(Outcome::kept(pinned, look, Some(basis)))
         }
         (Plan::Refuse, Some((_, failure))) => Err(failure.clone()),
         (Plan::Publish | Plan::Refuse, _) => {
@@ -130,6 +136,25 @@ async fn steps<R: Registry>(
             result.map(|outcome| Outcome { repaired: look.damage, ..outcome }).map_err(|failure| failure.of(&digest))
         }
     }
+}
+
+impl Outcome {
+    /// Nothing was published: everything is there.
+    fn kept(pinned: Pinned, look: Look, basis: Option<Basis>) -> Self {
+        let published = look.held.into_iter().flatten().collect();
+        Self { pinned, published, manifest: None, basis, skipped: Vec::new(), repaired: Vec::new() }
+    }
+}
+
+/// What signatures say of a digest that is published already.
+async fn judge<R: Registry>(
+    engine: &Engine<R>,
+    request: &Request,
+    pinned: &Pinned,
+    step: &Step,
+) -> Result<Basis, Failure> {
+    step.set("verifying signatures");
+    Ok(trust::judge(&engine.registry, &request.access, pinned, &request.requirement, now()).await?)
 }
 
 /// True where a volume was full and is not any more, because layers that were kept on it are given up: what is
@@ -161,19 +186,21 @@ async fn publish<R: Registry>(
         if let RegistryError::TooLarge { what, .. } = &error {
             let message = format!("{what} has {}", limit.exceeded());
             let failure = Failure::new(Class::Stalled, Reason::LimitExceeded, message);
-            return Failure { is_of_answer: true, ..failure };
+            return Failure { is_beside_digest: true, ..failure };
         }
         error.into()
     })?;
     stage::check_type(request, &manifest)?;
-    let approved = trust::approve(pinned, manifest);
+    step.set("verifying signatures");
+    let approved =
+        trust::approve(&engine.registry, &request.access, pinned, manifest, &request.requirement, now()).await?;
     let stages = stage::stage(engine, request, &approved, step).await?;
     step.set("publishing");
     let published = make_visible(engine, request, approved.pinned(), look, &stages).await;
     // What was not moved away, a whole tree where something failed, is work for the disk to remove.
     tokio::task::spawn_blocking(move || drop(stages)).await.map_err(Failure::internal)?;
     let mut published = published?;
-    let (pinned, manifest) = approved.into_parts();
+    let (pinned, manifest, basis) = approved.into_parts();
     let skipped = manifest.layers.iter().filter(|layer| !unpack::is_content(layer));
     let skipped: Vec<_> = skipped.map(|layer| layer.media_type.clone()).collect();
     for published in &mut published {
@@ -183,7 +210,7 @@ async fn publish<R: Registry>(
         let layers = skipped.join(", ");
         tracing::info!(object = %request.object, %layers, "layers that are about the content were not fetched");
     }
-    Ok(Outcome { pinned, published, manifest: Some(manifest), skipped, repaired: Vec::new() })
+    Ok(Outcome { pinned, published, manifest: Some(manifest), basis: Some(basis), skipped, repaired: Vec::new() })
 }
 
 /// Everything that can be refused is refused before the first output changes. A volume that holds the very revision
@@ -215,6 +242,12 @@ async fn make_visible<R: Registry>(
         published.push(engine.outputs.commit(request, target, pinned, ready, staged).await?);
     }
     Ok(published)
+}
+
+/// The time at which trusted roots must be valid.
+#[expect(clippy::disallowed_methods, reason = "the one place where a pass reads the clock")]
+fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// Which step a pass is in, for the message of a timeout.

@@ -22,6 +22,8 @@ pub struct Observed {
     pub outputs: Vec<Option<Revision>>,
     /// What was refused for good by an earlier pass.
     pub refused: Option<Revision>,
+    /// Fingerprint of the requirement by which what is recorded was judged; `None` where nothing was required.
+    pub trust: Option<String>,
 }
 
 /// What is to be done.
@@ -29,6 +31,8 @@ pub struct Observed {
 pub enum Plan {
     /// Nothing: every output holds the digest, made from this request.
     Keep,
+    /// Judge again what every output holds: something else is required than when that was published.
+    Reapprove,
     /// Fetch, unpack and publish.
     Publish,
     /// Nothing: this very digest was refused for this very request, and would be again.
@@ -56,7 +60,7 @@ pub fn decide(request: &Request, pinned: &Pinned, observed: &Observed) -> Plan {
     if observed.refused.as_ref().is_some_and(|refused| refused.is(request, digest)) {
         Plan::Refuse
     } else if observed.holds(request, digest) {
-        Plan::Keep
+        if observed.trust == request.requirement.fingerprint() { Plan::Keep } else { Plan::Reapprove }
     } else {
         Plan::Publish
     }

@@ -7,8 +7,8 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-use bytes::Bytes;
-use futures::Stream;
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
 
 use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
 use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Reference, Repository, TagSelection};
@@ -36,6 +36,8 @@ const MAX_INDEXES: usize = 2;
 
 /// Most tags of a repository that are listed.
 pub const MAX_TAGS: usize = 10_000;
+/// Most manifests that refer to one and are listed.
+pub const MAX_REFERRERS: usize = 1000;
 
 /// How one object may talk to its registry.
 #[derive(Clone, Debug, Default)]
@@ -197,6 +199,15 @@ pub trait Registry: Send + Sync + 'static {
         repository: &Repository,
     ) -> impl Future<Output = Result<Vec<String>, RegistryError>> + Send;
 
+    /// What says of itself that it is about the manifest of that digest (distribution-spec, "Listing Referrers"), at most
+    /// [`MAX_REFERRERS`]; `None` where the registry keeps no such list.
+    fn referrers(
+        &self,
+        access: &Access,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> impl Future<Output = Result<Option<Vec<Descriptor>>, RegistryError>> + Send;
+
     /// The manifest of that digest, at most `limit` bytes.
     fn raw_manifest(
         &self,
@@ -307,8 +318,38 @@ pub async fn manifest<R: Registry>(
     }
 }
 
+/// The bytes of a small blob, at most `limit`: of the size and digest that its descriptor says.
+pub async fn small_blob<R: Registry>(
+    registry: &R,
+    access: &Access,
+    repository: &Repository,
+    descriptor: &Descriptor,
+    limit: u64,
+) -> Result<Bytes, RegistryError> {
+    let what = || format!("blob {} of {repository}", descriptor.digest.short());
+    if descriptor.size > limit {
+        return Err(RegistryError::TooLarge { what: what(), limit });
+    }
+    if let Some(data) = &descriptor.data {
+        return Ok(data.clone());
+    }
+    let mut stream = registry.blob(access, repository, descriptor, 0).await?.stream;
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = stream.next().await {
+        bytes.extend_from_slice(&chunk?);
+        if bytes.len() as u64 > descriptor.size {
+            return Err(RegistryError::LongerThanNamed { what: what(), size: descriptor.size });
+        }
+    }
+    let got = Digest::of(&bytes);
+    if got != descriptor.digest {
+        return Err(RegistryError::DigestMismatch { what: what(), wanted: descriptor.digest.clone(), got });
+    }
+    Ok(bytes.freeze())
+}
+
 /// The document of a digest, and its size in bytes.
-async fn document<R: Registry>(
+pub async fn document<R: Registry>(
     registry: &R,
     access: &Access,
     repository: &Repository,

@@ -4,6 +4,7 @@
 //! has fetched the Secrets and whatever else the spec names.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::OCIArtifactSpec;
@@ -16,11 +17,14 @@ use crate::pattern::{PatternError, Patterns};
 use crate::registry::Access;
 use crate::registry::credentials::SecretError;
 use crate::registry::tls::TlsError;
+use crate::trust::requirement::Requirement;
+use crate::trust::sigstore::{KeyError, RootError};
 use crate::unpack::path::PathError;
 
 mod limits;
 mod referred;
 mod selection;
+mod verification;
 
 pub use limits::{Limit, LimitExceeded, Limits, OwnLimits};
 pub use referred::Referred;
@@ -74,6 +78,8 @@ pub struct Request {
     pub files: FileSelection,
     /// Bounds of its own.
     pub limits: OwnLimits,
+    /// What is asked of the digest before anything of it is fetched.
+    pub requirement: Arc<Requirement>,
     /// Where the files go.
     pub targets: Vec<Target>,
     /// Over everything here that changes what is published.
@@ -242,6 +248,34 @@ pub enum RequestError {
         /// What is wrong, without content.
         problem: TlsError,
     },
+    /// An entry of `spec.verify`.
+    #[error("spec.verify, {entry}: {problem}")]
+    Verify {
+        /// Its name.
+        entry: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A Secret that is named for a public key, and holds none.
+    #[error("spec.verify, {entry}: {place} {error}")]
+    Key {
+        /// Name of the entry.
+        entry: String,
+        /// The Secret.
+        place: String,
+        /// What is wrong.
+        error: KeyError,
+    },
+    /// A trusted root.
+    #[error("spec.verify, {entry}: the trusted root, {place}, {error}")]
+    Root {
+        /// Name of the entry.
+        entry: String,
+        /// The Secret or ConfigMap.
+        place: String,
+        /// What is wrong.
+        error: RootError,
+    },
     /// A Secret is there but no use.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -284,6 +318,7 @@ impl Request {
             unpacking: Unpacking { mode, on_conflict, symlinks: spec.files.symlinks },
             files: FileSelection::parse(spec)?,
             limits: selection::own_limits(spec.limits.as_ref())?,
+            requirement: Arc::new(verification::requirement(&spec.verify, referred)?),
             targets,
             fingerprint: Fingerprint::default(),
         };

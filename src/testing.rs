@@ -20,6 +20,8 @@ struct State {
     tags: HashMap<String, Digest>,
     manifests: HashMap<Digest, Bytes>,
     blobs: HashMap<Digest, Bytes>,
+    /// What refers to a manifest, where the registry keeps such a list.
+    referrers: Option<HashMap<Digest, Vec<Descriptor>>>,
     asked: Asked,
     manners: Manners,
 }
@@ -98,6 +100,34 @@ impl FakeRegistry {
         self.push(tag, &layers)
     }
 
+    /// Pushes a manifest about another one, with one layer; it is listed.
+    pub(crate) fn refer(&self, subject: &Digest, media_type: &str, layer: &[u8]) -> Digest {
+        let mut state = self.0.lock().unwrap();
+        state.blobs.insert(Digest::of(layer), Bytes::copy_from_slice(layer));
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_MANIFEST,
+            "artifactType": media_type,
+            "config": {"mediaType": media_type::OCI_EMPTY, "digest": Digest::of(b"{}"), "size": 2},
+            "layers": [{"mediaType": media_type, "digest": Digest::of(layer), "size": layer.len()}],
+            "subject": {"mediaType": media_type::OCI_MANIFEST, "digest": subject, "size": 1},
+        });
+        let bytes = Bytes::from(manifest.to_string());
+        let digest = Digest::of(&bytes);
+        let entry = json!({
+            "mediaType": media_type::OCI_MANIFEST, "artifactType": media_type, "digest": digest, "size": bytes.len(),
+        });
+        state.manifests.insert(digest.clone(), bytes);
+        let referrers = state.referrers.get_or_insert_default();
+        referrers.entry(subject.clone()).or_default().push(serde_json::from_value(entry).unwrap());
+        digest
+    }
+
+    /// Keeps no list of what refers to a manifest any more.
+    pub(crate) fn forget_referrers(&self) {
+        self.0.lock().unwrap().referrers = None;
+    }
+
     /// Serves other bytes under the digest of `bytes` from now on.
     pub(crate) fn tamper(&self, bytes: &[u8], with: &[u8]) {
         self.0.lock().unwrap().blobs.insert(Digest::of(bytes), Bytes::copy_from_slice(with));
@@ -139,6 +169,17 @@ impl Registry for FakeRegistry {
         let mut state = self.0.lock().unwrap();
         state.asked.push("tags".to_owned());
         Ok(state.tags.keys().cloned().collect())
+    }
+
+    async fn referrers(
+        &self,
+        _: &Access,
+        _: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
+        let mut state = self.0.lock().unwrap();
+        state.asked.push("referrers".to_owned());
+        Ok(state.referrers.as_ref().map(|all| all.get(digest).cloned().unwrap_or_default()))
     }
 
     async fn raw_manifest(

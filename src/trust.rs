@@ -2,15 +2,40 @@
 //!
 //! [`Approved`] is the only way to fetch a layer. It holds exactly the digest that was judged and
 //! the manifest that has that digest, so nothing can change between the verdict and the use of it.
+//!
+//! ```text
+//! Requirement ─▶ discovery (where could signatures be?) ─▶ Candidate ─▶ verdict ─▶ Verified
+//!                                                        sigstore: is it a signature?   statement: of what?
+//! ```
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
 
 use crate::oci::Manifest;
-use crate::registry::Pinned;
+use crate::registry::{Access, Pinned, Registry, RegistryError};
+
+mod discovery;
+mod legacy;
+pub mod requirement;
+pub mod sigstore;
+mod statement;
+mod verdict;
+
+pub use requirement::{Requirement, Signer, Verified};
+
+use discovery::{MAX_CANDIDATES, Place, Search};
+use requirement::Entry;
+use sigstore::RootError;
+use verdict::{Candidate, Rejection};
 
 /// What a verdict rests on. There is no silent "allowed": no policy is a variant of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Basis {
     /// Nobody asked for a signature.
     NoPolicy,
+    /// Each entry of the requirement is satisfied, by these.
+    Verified(Vec<Verified>),
 }
 
 /// A digest that the policy in force allows to be fetched, with its manifest.
@@ -32,18 +57,209 @@ impl Approved {
         &self.manifest
     }
 
-    /// Both, once everything that needs the verdict is done.
-    pub fn into_parts(self) -> (Pinned, Manifest) {
-        (self.pinned, self.manifest)
+    /// All of it, once everything that needs the verdict is done.
+    pub fn into_parts(self) -> (Pinned, Manifest, Basis) {
+        (self.pinned, self.manifest, self.basis)
     }
 
     /// What the verdict rests on.
-    pub fn basis(&self) -> Basis {
-        self.basis
+    pub fn basis(&self) -> &Basis {
+        &self.basis
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(pinned: Pinned, manifest: Manifest) -> Self {
+        Self { pinned, manifest, basis: Basis::NoPolicy }
     }
 }
 
-/// Applies the policy in force. There is none to apply yet, and the result says so.
-pub fn approve(pinned: Pinned, manifest: Manifest) -> Approved {
-    Approved { pinned, manifest, basis: Basis::NoPolicy }
+/// Why a digest may not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The registry did not give what there may be: that is not "there is no signature".
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Nothing that is looked for.
+    #[error("{entry}: {digest} has no signature that is looked for; {seen}")]
+    Missing {
+        /// Name of the entry.
+        entry: String,
+        /// Short digest of the artifact.
+        digest: String,
+        /// What there is instead.
+        seen: String,
+    },
+    /// Signatures, none of them valid for this digest.
+    #[error("{entry}: {digest} has no valid signature; of the one that comes closest: {problem}")]
+    Invalid {
+        /// Name of the entry.
+        entry: String,
+        /// Short digest of the artifact.
+        digest: String,
+        /// What is wrong with the one that comes closest.
+        problem: String,
+    },
+    /// Signed, by somebody else.
+    #[error("{entry}: {digest} is signed by nobody that is accepted; of the signature that comes closest: {problem}")]
+    Signer {
+        /// Name of the entry.
+        entry: String,
+        /// Short digest of the artifact.
+        digest: String,
+        /// By whom it is.
+        problem: String,
+    },
+    /// The trusted root could verify nothing.
+    #[error("{entry}: the trusted root {error}")]
+    Root {
+        /// Name of the entry.
+        entry: String,
+        /// What is wrong.
+        error: RootError,
+    },
+    /// More than is looked at.
+    #[error(
+        "{0} has more than {MAX_CANDIDATES} signatures and attestations, and those that were looked at are not accepted"
+    )]
+    TooMany(String),
+    /// The verifier did not end by itself.
+    #[error("verifying a signature was aborted")]
+    Aborted,
 }
+
+/// Judges a digest, and binds its manifest to the verdict.
+pub async fn approve<R: Registry>(
+    registry: &R,
+    access: &Access,
+    pinned: Pinned,
+    manifest: Manifest,
+    requirement: &Arc<Requirement>,
+    now: Timestamp,
+) -> Result<Approved, TrustError> {
+    let basis = judge(registry, access, &pinned, requirement, now).await?;
+    Ok(Approved { pinned, manifest, basis })
+}
+
+/// Looks for signatures of a digest until each entry is satisfied, or nothing is left to look at.
+pub async fn judge<R: Registry>(
+    registry: &R,
+    access: &Access,
+    pinned: &Pinned,
+    requirement: &Arc<Requirement>,
+    now: Timestamp,
+) -> Result<Basis, TrustError> {
+    if requirement.is_empty() {
+        return Ok(Basis::NoPolicy);
+    }
+    if let Err((entry, error)) = requirement.check_roots(now) {
+        return Err(TrustError::Root { entry: entry.name.clone(), error });
+    }
+    let mut search = Search::new(registry, access, pinned);
+    let mut hearing = Hearing::new(requirement, pinned);
+    let types: Vec<&str> = requirement.entries().iter().flat_map(|e| &e.predicate_types).map(String::as_str).collect();
+    // What is found elsewhere may do; if not, this is why nothing is known.
+    let mut trouble = None;
+    for place in Place::ALL.into_iter().filter(|place| requirement.takes(place.format())) {
+        let leads = match search.leads(place, &types).await {
+            Ok(leads) => leads,
+            Err(error) => {
+                trouble.get_or_insert(error);
+                continue;
+            }
+        };
+        for lead in &leads {
+            match search.follow(lead).await {
+                Ok(Some(candidate)) => hearing.hear(candidate).await?,
+                Ok(None) => {}
+                Err(error) => hearing.note(error, &mut trouble),
+            }
+            if let Some(verified) = hearing.verdict() {
+                return Ok(Basis::Verified(verified));
+            }
+        }
+    }
+    match trouble {
+        Some(error) => Err(error.into()),
+        None if search.left_out => Err(TrustError::TooMany(pinned.digest().short())),
+        None => Err(hearing.refusal()),
+    }
+}
+
+/// The entries of a requirement, and what was found for each.
+struct Hearing<'a> {
+    requirement: &'a Arc<Requirement>,
+    pinned: &'a Pinned,
+    found: Vec<Result<Verified, Option<Rejection>>>,
+}
+
+impl<'a> Hearing<'a> {
+    fn new(requirement: &'a Arc<Requirement>, pinned: &'a Pinned) -> Self {
+        let found = requirement.entries().iter().map(|_| Err(None)).collect();
+        Self { requirement, pinned, found }
+    }
+
+    /// Verifies a candidate for every entry that is open, on a thread for such work: what a hostile one costs, and
+    /// even a panic of the verifier, is that candidate's problem.
+    async fn hear(&mut self, candidate: Candidate) -> Result<(), TrustError> {
+        let (requirement, digest) = (Arc::clone(self.requirement), self.pinned.digest().clone());
+        let open: Vec<bool> = self.found.iter().map(Result::is_err).collect();
+        let judging = tokio::task::spawn_blocking(move || {
+            let judge = |(entry, open): (&Entry, bool)| open.then(|| verdict::judge(&candidate, entry, &digest));
+            requirement.entries().iter().zip(open).map(judge).collect::<Vec<_>>()
+        });
+        let Ok(judged) = judging.await else { return Err(TrustError::Aborted) };
+        for (found, judged) in self.found.iter_mut().zip(judged) {
+            match (judged, &*found) {
+                (Some(Ok(verified)), Err(_)) => *found = Ok(verified),
+                (Some(Err(rejection)), Err(nearest)) if nearest.as_ref().is_none_or(|nearest| *nearest < rejection) => {
+                    *found = Err(Some(rejection));
+                }
+                (Some(_) | None, _) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A candidate that cannot be had is one that says nothing, where that is its own fault.
+    fn note(&mut self, error: RegistryError, trouble: &mut Option<RegistryError>) {
+        if !is_of_candidate(&error) {
+            trouble.get_or_insert(error);
+            return;
+        }
+        let rejection = Rejection::Invalid(error.to_string());
+        for found in self.found.iter_mut().filter(|found| matches!(found, Err(None | Some(Rejection::Other(_))))) {
+            *found = Err(Some(rejection.clone()));
+        }
+    }
+
+    /// The signatures, once there is one for each entry.
+    fn verdict(&self) -> Option<Vec<Verified>> {
+        self.found.iter().map(|found| found.as_ref().ok().cloned()).collect()
+    }
+
+    /// Why there is no verdict: of the first entry that is not satisfied.
+    fn refusal(self) -> TrustError {
+        let digest = self.pinned.digest().short();
+        let open =
+            self.requirement.entries().iter().zip(self.found).find_map(|(entry, found)| Some((entry, found.err()?)));
+        let Some((entry, rejection)) = open else { return TrustError::Aborted };
+        let entry = entry.name.clone();
+        match rejection {
+            None => TrustError::Missing { entry, digest, seen: "there is none".to_owned() },
+            Some(Rejection::Other(what)) => {
+                TrustError::Missing { entry, digest, seen: format!("of what there is: {what}") }
+            }
+            Some(Rejection::Invalid(problem)) => TrustError::Invalid { entry, digest, problem },
+            Some(Rejection::Signer(problem)) => TrustError::Signer { entry, digest, problem },
+        }
+    }
+}
+
+/// True for what is wrong with the candidate itself: asking again would bring the same.
+fn is_of_candidate(error: &RegistryError) -> bool {
+    use RegistryError::{LongerThanNamed, Manifest, TooLarge};
+    matches!(error, Manifest(_) | TooLarge { .. } | LongerThanNamed { .. })
+}
+
+#[cfg(test)]
+mod tests;

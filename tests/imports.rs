@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Module (longest prefix wins) → its rank. A module uses lower ranks, or its own module tree.
-const RANKS: [(&str, u32); 28] = [
+const RANKS: [(&str, u32); 30] = [
     // 0 values
     ("oci", 0),
     ("pattern", 0),
@@ -21,6 +21,8 @@ const RANKS: [(&str, u32); 28] = [
     ("registry::host_pattern", 20),
     ("registry::tls", 20),
     ("unpack::path", 20),
+    ("trust::sigstore", 20),
+    ("trust::requirement", 20),
     // 3 effects, a chain
     ("registry", 30),
     ("request", 31),

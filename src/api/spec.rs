@@ -8,6 +8,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::status::OCIArtifactStatus;
+use super::verify::VerifySpec;
 
 /// What to fetch, how, and where its files go.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,11 @@ use super::status::OCIArtifactStatus;
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Tag", type_ = "string", json_path = ".status.artifact.tag"),
     printcolumn(name = "Digest", type_ = "string", json_path = ".status.artifact.shortDigest"),
+    printcolumn(
+        name = "Verified",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Verified")].status"#
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Message",
@@ -108,6 +114,13 @@ pub struct OCIArtifactSpec {
     /// Which of the artifact's files are published.
     #[serde(default)]
     pub files: FilesSpec,
+
+    /// Who must have signed the digest that the image means, before anything of it is fetched. Every entry must be
+    /// satisfied. None: nobody is asked for a signature, unless an `OCIArtifactPolicy` does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    pub verify: Vec<VerifySpec>,
 
     /// Bounds for this artifact. They lower the operator's; one that is higher changes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -207,6 +220,16 @@ pub enum CaSource {
     ConfigMap,
     /// A Secret.
     Secret,
+}
+
+impl CaSource {
+    /// The kind's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        }
+    }
 }
 
 /// A Secret of the object's own namespace.

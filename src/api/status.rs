@@ -16,7 +16,8 @@ pub struct OCIArtifactStatus {
     #[serde(default)]
     pub observed_generation: i64,
 
-    /// `Ready` is always there. `Reconciling` and `Stalled` exist only while they are True.
+    /// `Ready` is always there. `Reconciling` and `Stalled` exist only while they are True, and `Verified` only where a
+    /// signature is required: `True` means that what consumers read was found to be signed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
@@ -29,6 +30,12 @@ pub struct OCIArtifactStatus {
     /// A revision that was seen and refused; gone after the next success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate: Option<CandidateStatus>,
+
+    /// Who signed what consumers read now, for each requirement.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    pub verification: Vec<VerificationStatus>,
 
     /// What was published where.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -86,6 +93,33 @@ pub struct CandidateStatus {
     pub message: String,
 }
 
+/// A requirement, and the signature that satisfies it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationStatus {
+    /// Name of the requirement.
+    pub name: String,
+    /// `Bundle` or `Legacy`.
+    pub format: String,
+    /// Who vouches for the subject, where a certificate was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// Who signed, where a certificate was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Digest of the public key (of its SPKI), where a key was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_fingerprint: Option<String>,
+    /// Where the log has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_index: Option<i64>,
+    /// When it was signed, as a log or a timestamp authority says (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// Digest of the bundle, or of the signed payload.
+    pub bundle_digest: String,
+}
+
 /// What was published to one output.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -117,6 +151,10 @@ pub struct OutputStatus {
 pub struct Fingerprints {
     /// Over the fields of the spec that change what is published.
     pub content: String,
+    /// Over everything by which the digest was judged: requirements, bytes of keys and of trusted roots. Absent where
+    /// nothing was required.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<String>,
 }
 
 macro_rules! reasons {
@@ -198,6 +236,14 @@ reasons! {
     LayerConflict: "Push the artifact with each path in one layer only, or set spec.layers.onConflict to LastWins.",
     /// The artifact has no directory spec.files.subPath, or no file that include and exclude leave.
     SubPathNotFound: "Correct spec.files, or the output's include and exclude; the message names what is there.",
+    /// The digest has no signature that is looked for.
+    SignatureMissing: "Sign the digest that the message names; it is looked for again by itself.",
+    /// There is a signature, and it is not one of this digest, is not in the log, or is broken.
+    SignatureInvalid: "Sign the digest again, and look into who has put there what the message names.",
+    /// The digest is signed, but by nobody that spec.verify accepts.
+    IdentityMismatch: "Find out whether the signer that the message names may sign; then name it in spec.verify.",
+    /// A trusted root cannot be used, or what it holds has ended.
+    TrustRootInvalid: "Replace the trusted_root.json that the message names by a current one.",
     /// The volume is full.
     StorageFull: "Free or add space on the volume; it is tried again by itself.",
     /// The volume, or the API server for a ConfigMap, refused to be written.
@@ -210,6 +256,16 @@ reasons! {
     Timeout: "Raise spec.timeout, or look at what the message says was slow.",
     /// A fault of supercargo itself.
     Internal: "Report it with the operator's log around this time.",
+}
+
+impl Reason {
+    /// True for what signatures, or their absence, are the reason for.
+    pub fn is_of_trust(self) -> bool {
+        matches!(
+            self,
+            Self::SignatureMissing | Self::SignatureInvalid | Self::IdentityMismatch | Self::TrustRootInvalid
+        )
+    }
 }
 
 impl std::fmt::Display for Reason {

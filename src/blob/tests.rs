@@ -17,7 +17,7 @@ use crate::registry::{self, Transport};
 use crate::request::Limits;
 use crate::storage::Volume;
 use crate::testing::{FakeRegistry, Manners, Strangers};
-use crate::trust;
+use crate::trust::Approved;
 
 const LAYER: &[u8] = b"0123456789";
 
@@ -68,7 +68,7 @@ impl World {
         let pinned = registry::resolve(&self.registry, &asker.access, &reference, None).await.unwrap();
         let manifest =
             registry::manifest(&self.registry, &asker.access, &pinned, None, MAX_MANIFEST_BYTES).await.unwrap();
-        let approved = trust::approve(pinned, manifest);
+        let approved = Approved::for_test(pinned, manifest);
         let scratch = self.volume.scratch().unwrap();
         let source = Source {
             registry: &self.registry,
@@ -466,7 +466,7 @@ async fn a_full_disk_is_told_as_one() {
     let source = Source {
         registry: &world.registry,
         access: &asker.access,
-        approved: &trust::approve(pinned, manifest),
+        approved: &Approved::for_test(pinned, manifest),
         scratch: &world.volume.scratch().unwrap(),
         store: None,
         processors: &world.processors,

@@ -114,6 +114,8 @@ fn remedy(reason: Reason) -> &'static str {
              what it wants from clients, and a registry without TLS needs --plain-http."
         }
         Reason::PlatformNotFound => "Set --platform to one of those that the message names.",
+        Reason::SignatureMissing => "Sign the digest that the message names, or check where its signatures are kept.",
+        Reason::IdentityMismatch => "Find out whether the signer that the message names may sign; then name it.",
         Reason::LimitExceeded => "Make the artifact smaller, or raise the option that the message names.",
         Reason::UnexpectedArtifactType => "Check IMAGE, or add the type that the message names with --artifact-type.",
         Reason::NoMatchingLayer => "Correct --layer-media-type or --layer-title; the message names what is there.",
@@ -131,6 +133,8 @@ fn remedy(reason: Reason) -> &'static str {
         | Reason::Suspended
         | Reason::ManifestInvalid
         | Reason::DigestMismatch
+        | Reason::SignatureInvalid
+        | Reason::TrustRootInvalid
         | Reason::UnsafeArchive => reason.remedy(),
     }
 }

@@ -32,7 +32,7 @@ Exit codes:
   3  try again later: registry unavailable, rate limit, timeout, disk full
   4  credentials: wanted, wrong, not enough, or a file with them or with certificates is no use
   5  not found: repository, tag, digest, version, platform, layer or sub-path
-  6  refused: unsafe or invalid artifact, bytes of another digest, a limit, a closed address, TLS";
+  6  refused: not signed as asked, unsafe or invalid artifact, bytes of another digest, a limit, a closed address, TLS";
 
 impl Exit {
     /// The class of a reason.
@@ -51,6 +51,10 @@ impl Exit {
             | Reason::NoMatchingLayer
             | Reason::SubPathNotFound => Self::NotFound,
             Reason::AddressDenied
+            | Reason::SignatureMissing
+            | Reason::SignatureInvalid
+            | Reason::IdentityMismatch
+            | Reason::TrustRootInvalid
             | Reason::TLSFailed
             | Reason::ManifestInvalid
             | Reason::UnexpectedArtifactType

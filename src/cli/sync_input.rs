@@ -108,7 +108,7 @@ impl Input {
             let secret = self.secrets.get(&key(&name)).cloned();
             referred.secrets.insert(name, secret);
         }
-        if let Some(name) = Referred::config_map_name(spec) {
+        for name in Referred::config_map_names(spec) {
             referred.config_maps.insert(name.to_owned(), self.config_maps.get(&key(name)).cloned());
         }
         referred

@@ -314,6 +314,15 @@ impl Registry for FileLayer {
         Ok(Vec::new())
     }
 
+    async fn referrers(
+        &self,
+        _: &Access,
+        _: &Repository,
+        _: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
+        Ok(None)
+    }
+
     async fn raw_manifest(
         &self,
         _: &Access,

@@ -30,7 +30,7 @@ pub(super) async fn referred(
         let secret: Option<Secret> = get(client, namespace, &name, mark).await?;
         referred.secrets.insert(name, secret.map(data));
     }
-    if let Some(name) = Referred::config_map_name(spec) {
+    for name in Referred::config_map_names(spec) {
         let map: Option<ConfigMap> = get(client, namespace, name, mark).await?;
         referred.config_maps.insert(name.to_owned(), map.map(texts));
     }

@@ -60,6 +60,7 @@ impl<R: Registry> Reconcile<'_, R> {
     pub(super) fn before(&self, remembered: &Remembered) -> pass::Before {
         pass::Before {
             recorded: self.subject.recorded(),
+            trust: self.subject.trust(),
             refused: None,
             lists: self.subject.lists(),
             damage: remembered.damage.clone(),

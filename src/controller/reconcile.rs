@@ -253,11 +253,11 @@ impl<R: Registry> Reconcile<'_, R> {
     ) -> Result<Action, kube::Error> {
         self.context.metrics.pass_ended(failure.reason, self.started.elapsed());
         tracing::warn!(object = %self.subject.id, reason = %failure.reason, remedy = failure.reason.remedy(), "{}", failure.message);
-        self.write_status(&self.subject.before().failed(&failure)).await?;
+        self.write_status(&self.subject.before().failed(request, &failure)).await?;
         let failures = if remembered.inputs.as_ref() == Some(&inputs) { remembered.failures + 1 } else { 1 };
         let interval = request.map_or(Duration::from_secs(600), |request| request.interval);
         let refused = match (&failure.candidate, request) {
-            (Some(digest), Some(request)) if failure.class == Class::Stalled && !failure.is_of_answer => {
+            (Some(digest), Some(request)) if failure.class == Class::Stalled && !failure.is_beside_digest => {
                 let fingerprint = request.fingerprint.as_str().to_owned();
                 Some((Revision { digest: digest.clone(), fingerprint }, failure.clone()))
             }

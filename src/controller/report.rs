@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::api::status::{ArtifactStatus, CandidateStatus, Fingerprints, OutputStatus};
+use crate::api::status::{ArtifactStatus, CandidateStatus, Fingerprints, OutputStatus, VerificationStatus};
 use crate::api::{OCIArtifactStatus, Reason};
 use crate::failure::{Class, Failure};
 use crate::oci::Manifest;
@@ -13,11 +13,14 @@ use crate::pass::Outcome;
 use crate::publish::Published;
 use crate::registry::Pinned;
 use crate::request::Request;
+use crate::trust::{Basis, Signer, Verified};
 
 /// Most annotations copied to status, and their longest value in bytes: status stays small whatever an
 /// artifact contains.
 const MAX_ANNOTATIONS: usize = 16;
 const MAX_ANNOTATION: usize = 256;
+/// Longest text about who has signed, in bytes.
+const MAX_SIGNERS: usize = 1024;
 /// The annotations that are copied.
 const ANNOTATIONS: &str = "org.opencontainers.image.";
 
@@ -27,10 +30,25 @@ pub(super) struct Before<'a> {
     pub(super) status: &'a OCIArtifactStatus,
     /// Generation of the spec that was acted upon.
     pub(super) generation: i64,
+    /// The spec asks for a signature.
+    pub(super) asks_signature: bool,
     /// Value of the annotation that asks for a pass.
     pub(super) requested_at: Option<&'a str>,
     /// The time, where something changes.
     pub(super) now: Timestamp,
+}
+
+/// What a condition says.
+struct Verdict {
+    status: String,
+    reason: String,
+    message: String,
+}
+
+impl Verdict {
+    fn new(status: &str, reason: Reason, message: &str) -> Self {
+        Self { status: status.to_owned(), reason: reason.to_string(), message: message.to_owned() }
+    }
 }
 
 impl Before<'_> {
@@ -41,18 +59,27 @@ impl Before<'_> {
             None => self.renamed(&outcome.pinned),
         };
         let message = format!("{} is published", short(&outcome.pinned));
+        let verification = match &outcome.basis {
+            Some(Basis::Verified(all)) => all.iter().map(verification).collect(),
+            Some(Basis::NoPolicy) => Vec::new(),
+            None => self.status.verification.clone(),
+        };
         OCIArtifactStatus {
             artifact,
             candidate: None,
+            verification,
             outputs: outcome.published.iter().map(|output| self.output(output)).collect(),
-            fingerprints: Some(Fingerprints { content: request.fingerprint.as_str().to_owned() }),
-            conditions: self.conditions(true, Reason::Succeeded, &message, None),
+            fingerprints: Some(Fingerprints {
+                content: request.fingerprint.as_str().to_owned(),
+                trust: request.requirement.fingerprint(),
+            }),
+            conditions: self.conditions(true, Reason::Succeeded, &message, None, self.signed(outcome)),
             ..self.observed()
         }
     }
 
-    /// The pass ended badly. What was published stays, and stays named.
-    pub(super) fn failed(&self, failure: &Failure) -> OCIArtifactStatus {
+    /// The pass ended badly. What was published stays, and stays named. `request` is what was asked, where that is known.
+    pub(super) fn failed(&self, request: Option<&Request>, failure: &Failure) -> OCIArtifactStatus {
         let kind = match failure.class {
             Class::Retry | Class::Wait => "Reconciling",
             Class::Stalled => "Stalled",
@@ -64,7 +91,13 @@ impl Before<'_> {
         });
         OCIArtifactStatus {
             candidate,
-            conditions: self.conditions(false, failure.reason, &failure.message, Some(kind)),
+            conditions: self.conditions(
+                false,
+                failure.reason,
+                &failure.message,
+                Some(kind),
+                self.unsigned(request, failure),
+            ),
             ..self.observed()
         }
     }
@@ -72,7 +105,7 @@ impl Before<'_> {
     /// A pass takes long: say so, and what is served meanwhile.
     pub(super) fn progressing(&self, message: &str) -> OCIArtifactStatus {
         OCIArtifactStatus {
-            conditions: self.conditions(false, Reason::Progressing, message, Some("Reconciling")),
+            conditions: self.conditions(false, Reason::Progressing, message, Some("Reconciling"), self.judged_before()),
             last_handled_reconcile_at: self.status.last_handled_reconcile_at.clone(),
             ..self.observed()
         }
@@ -84,7 +117,8 @@ impl Before<'_> {
             Some(artifact) => (true, format!("suspended; {} stays published", artifact.short_digest)),
             None => (false, "suspended before anything was published".to_owned()),
         };
-        OCIArtifactStatus { conditions: self.conditions(ready, Reason::Suspended, &message, None), ..self.observed() }
+        let conditions = self.conditions(ready, Reason::Suspended, &message, None, self.judged_before());
+        OCIArtifactStatus { conditions, ..self.observed() }
     }
 
     fn observed(&self) -> OCIArtifactStatus {
@@ -95,23 +129,72 @@ impl Before<'_> {
         }
     }
 
-    /// `Ready` always, `abnormal` (Reconciling or Stalled) only while it is so.
-    fn conditions(&self, ready: bool, reason: Reason, message: &str, abnormal: Option<&str>) -> Vec<Condition> {
-        let condition = |kind: &str, status: bool| {
-            let status = if status { "True" } else { "False" };
+    /// What consumers read is signed, where that is asked for.
+    fn signed(&self, outcome: &Outcome) -> Option<Verdict> {
+        match &outcome.basis {
+            Some(Basis::NoPolicy) => None,
+            Some(Basis::Verified(all)) => {
+                let signers: Vec<String> =
+                    all.iter().map(|one| format!("{}: signed by {}", one.entry, one.signer)).collect();
+                Some(Verdict::new("True", Reason::Succeeded, &cut_to(&signers.join("; "), MAX_SIGNERS)))
+            }
+            None => self.judged_before(),
+        }
+    }
+
+    /// A pass that failed says of what consumers read what it knows: that it is refused, that it was judged by
+    /// what is asked now, or nothing.
+    fn unsigned(&self, request: Option<&Request>, failure: &Failure) -> Option<Verdict> {
+        let asked = request.and_then(|request| request.requirement.fingerprint());
+        if asked.is_none() && (request.is_some() || !self.asks_signature) {
+            return None;
+        }
+        let served = self.status.artifact.as_ref().map(|artifact| artifact.digest.as_str());
+        let candidate = failure.candidate.as_ref().map(ToString::to_string);
+        let is_of_served = served.is_none() || candidate.as_deref() == served;
+        if is_of_served && failure.reason.is_of_trust() {
+            return Some(Verdict::new("False", failure.reason, &failure.message));
+        }
+        let judged = self.status.fingerprints.as_ref().and_then(|made| made.trust.clone());
+        match self.judged_before().filter(|_| served.is_some() && judged.is_some() && judged == asked) {
+            Some(verdict) => Some(verdict),
+            None => Some(Verdict::new("Unknown", failure.reason, "not judged by what is asked now")),
+        }
+    }
+
+    fn judged_before(&self) -> Option<Verdict> {
+        let before = self.status.conditions.iter().find(|condition| condition.type_ == "Verified")?;
+        Some(Verdict { status: before.status.clone(), reason: before.reason.clone(), message: before.message.clone() })
+    }
+
+    /// `Ready` always, `abnormal` (Reconciling or Stalled) only while it is so, `Verified` where a signature is asked for.
+    fn conditions(
+        &self,
+        ready: bool,
+        reason: Reason,
+        message: &str,
+        abnormal: Option<&str>,
+        verified: Option<Verdict>,
+    ) -> Vec<Condition> {
+        let condition = |kind: &str, verdict: Verdict| {
+            let Verdict { status, reason, message } = verdict;
             let before = self.status.conditions.iter().find(|condition| condition.type_ == kind);
             let since =
                 before.filter(|before| before.status == status).map(|before| before.last_transition_time.clone());
             Condition {
                 type_: kind.to_owned(),
-                status: status.to_owned(),
-                reason: reason.to_string(),
-                message: message.to_owned(),
+                status,
+                reason,
+                message,
                 observed_generation: Some(self.generation),
                 last_transition_time: since.unwrap_or(Time(self.now)),
             }
         };
-        std::iter::once(condition("Ready", ready)).chain(abnormal.map(|kind| condition(kind, true))).collect()
+        let of = |status: bool| Verdict::new(if status { "True" } else { "False" }, reason, message);
+        let ready = condition("Ready", of(ready));
+        let abnormal = abnormal.map(|kind| condition(kind, of(true)));
+        let verified = verified.map(|verdict| condition("Verified", verdict));
+        std::iter::once(ready).chain(abnormal).chain(verified).collect()
     }
 
     fn artifact(&self, pinned: &Pinned, manifest: &Manifest) -> ArtifactStatus {
@@ -175,9 +258,31 @@ fn annotations(manifest: &Manifest) -> BTreeMap<String, String> {
         .collect()
 }
 
+fn verification(verified: &Verified) -> VerificationStatus {
+    let Verified { entry, format, signer, log_index, time, digest } = verified;
+    let (issuer, subject, key) = match signer {
+        Signer::Key(fingerprint) => (None, None, Some(fingerprint.to_string())),
+        Signer::Identity { issuer, subject } => (Some(cut(issuer)), Some(cut(subject)), None),
+    };
+    VerificationStatus {
+        name: entry.clone(),
+        format: format.as_str().to_owned(),
+        issuer,
+        subject,
+        key_fingerprint: key,
+        log_index: log_index.map(whole),
+        time: time.map(|time| time.to_string()),
+        bundle_digest: digest.to_string(),
+    }
+}
+
 fn cut(text: &str) -> String {
+    cut_to(text, MAX_ANNOTATION)
+}
+
+fn cut_to(text: &str, most: usize) -> String {
     let mut shown = crate::failure::printable(text);
-    shown.truncate(shown.floor_char_boundary(MAX_ANNOTATION));
+    shown.truncate(shown.floor_char_boundary(most));
     shown
 }
 

@@ -46,6 +46,7 @@ impl<'a> Subject<'a> {
         report::Before {
             status: &self.status,
             generation: self.generation(),
+            asks_signature: !self.object.spec.verify.is_empty(),
             requested_at: self.requested_at(),
             now: now(),
         }
@@ -60,6 +61,11 @@ impl<'a> Subject<'a> {
     pub(super) fn recorded(&self) -> Option<Revision> {
         let digest = self.status.artifact.as_ref()?.digest.parse().ok()?;
         Some(Revision { digest, fingerprint: self.status.fingerprints.as_ref()?.content.clone() })
+    }
+
+    /// Fingerprint of the requirement by which what is served was judged.
+    pub(super) fn trust(&self) -> Option<String> {
+        self.status.fingerprints.as_ref()?.trust.clone()
     }
 
     /// What status knows of the files of each output, where they are of the revision that it names.

@@ -43,6 +43,11 @@ impl Digest {
         hex
     }
 
+    /// The digest itself: 32 bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// `sha256:` and the first 12 hex digits: for people, never for comparison.
     pub fn short(&self) -> String {
         let hex = self.hex();

@@ -42,6 +42,8 @@ pub struct Descriptor {
     pub annotations: Annotations,
     /// The bytes themselves, where the document carries them: of that size and digest.
     pub data: Option<Bytes>,
+    /// In an index or a list of referrers: the manifest's `artifactType`. Registries differ in what they write here.
+    pub artifact_type: Option<String>,
     /// In an index: what the manifest is for.
     pub(super) platform: Option<Platform>,
     /// In an index: it says that it is for no platform, as attestations do.
@@ -64,6 +66,8 @@ struct RawDescriptor {
     #[serde(default)]
     data: Option<String>,
     #[serde(default)]
+    artifact_type: Option<String>,
+    #[serde(default)]
     platform: Option<RawPlatform>,
 }
 
@@ -79,14 +83,15 @@ impl TryFrom<RawDescriptor> for Descriptor {
     type Error = String;
 
     fn try_from(raw: RawDescriptor) -> Result<Self, String> {
-        let RawDescriptor { media_type, digest, size, annotations, urls, data, platform } = raw;
-        if media_type.len() > MAX_MEDIA_TYPE {
+        let RawDescriptor { media_type, digest, size, annotations, urls, data, artifact_type, platform } = raw;
+        if media_type.len().max(artifact_type.as_ref().map_or(0, String::len)) > MAX_MEDIA_TYPE {
             return Err(format!("the media type of {} is too long", digest.short()));
         }
         let data = data.map(|text| carried(&text, &digest, size)).transpose()?.filter(|data| data.len() <= MAX_DATA);
         let parsed = platform.as_ref().and_then(|p| Platform::new(&p.os, &p.architecture, p.variant.as_deref()));
         let has_unknown_platform = platform.is_some() && parsed.is_none();
-        Ok(Self { media_type, digest, size, annotations, data, platform: parsed, has_unknown_platform, urls })
+        let platform = parsed;
+        Ok(Self { media_type, digest, size, annotations, data, artifact_type, platform, has_unknown_platform, urls })
     }
 }
 
@@ -112,6 +117,8 @@ pub struct Manifest {
     pub layers: Vec<Descriptor>,
     /// Annotations of the manifest.
     pub annotations: Annotations,
+    /// What it is about, where it refers to another manifest (image-spec manifest.md, `subject`).
+    pub subject: Option<Digest>,
     /// Its own digest, where it was chosen from an index and so is not the one that was resolved.
     pub platform_digest: Option<Digest>,
 }
@@ -193,6 +200,8 @@ struct RawDocument {
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
+    #[serde(default)]
+    subject: Option<Descriptor>,
     #[serde(default, deserialize_with = "null_as_default")]
     annotations: Annotations,
 }
@@ -252,8 +261,8 @@ impl Manifest {
         refuse_foreign(&layers)?;
         let artifact_type =
             document.artifact_type.filter(|text| !text.is_empty()).unwrap_or_else(|| config.media_type.clone());
-        let annotations = document.annotations;
-        Ok(Self { media_type, artifact_type, config, layers, annotations, platform_digest: None })
+        let (annotations, subject) = (document.annotations, document.subject.map(|subject| subject.digest));
+        Ok(Self { media_type, artifact_type, config, layers, annotations, subject, platform_digest: None })
     }
 
     /// Bytes of all layers together.

@@ -34,7 +34,7 @@ const MAX_KEYS: usize = 16_384;
 
 /// Checks that bytes are one JSON value without ambiguous keys, nested at most 32 deep, of at most 16 384
 /// keys, and nothing behind it. Keys of annotations are free, but not twice.
-pub(super) fn check(bytes: &[u8]) -> Result<(), serde_json::Error> {
+pub(crate) fn check(bytes: &[u8]) -> Result<(), serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     Value { depth: 0, free_keys: false, keys_left: &Cell::new(MAX_KEYS) }.deserialize(&mut deserializer)?;
     deserializer.end()

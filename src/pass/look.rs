@@ -49,6 +49,7 @@ pub async fn look<R: Registry>(engine: &Engine<R>, request: &Request, before: &B
         recorded: before.recorded.clone(),
         outputs: look.held.iter().map(|held| held.as_ref().map(|held| held.revision.clone())).collect(),
         refused: before.refused.as_ref().map(|(revision, _)| revision.clone()),
+        trust: before.trust.clone(),
     };
     Ok(look)
 }

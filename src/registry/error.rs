@@ -94,14 +94,14 @@ pub enum RegistryError {
         /// The limit.
         limit: u64,
     },
-    /// A list of tags that does not end where it must.
-    #[error("{repository} lists more than {limit} {what}; narrow what is kept in it, or name a tag")]
-    TooManyTags {
+    /// A list that does not end where it must.
+    #[error("{repository} lists more than {limit} {what}")]
+    TooMany {
         /// The repository.
         repository: String,
         /// The limit.
         limit: usize,
-        /// "tags" or "pages of tags".
+        /// "tags", "pages of tags", "referrers" or "pages of referrers", and what to do.
         what: &'static str,
     },
     /// A blob that goes on behind its descriptor's size.

@@ -14,10 +14,10 @@ use super::challenge::Challenge;
 use super::credentials::Credential;
 use super::egress::Egress;
 use super::transport::{self, Client, Sent, refused};
-use super::{Access, BlobBody, MAX_TAGS, RawManifest, Registry, RegistryError, Right};
+use super::{Access, BlobBody, MAX_REFERRERS, MAX_TAGS, RawManifest, Registry, RegistryError, Right};
 use crate::metrics::Metrics;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
-use crate::oci::{Descriptor, Digest, Repository};
+use crate::oci::{Descriptor, Digest, Document, Repository, media_type};
 
 mod call;
 mod paging;
@@ -30,6 +30,12 @@ const TAGS_PER_PAGE: usize = 1000;
 const MAX_PAGES: usize = 200;
 /// Most bytes of one page.
 const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024;
+/// Most pages of referrers: enough for [`MAX_REFERRERS`] at 50 in a page.
+const MAX_REFERRER_PAGES: usize = 20;
+/// What there is too much of, and what helps.
+const TAGS: &str = "tags; narrow what is kept in it, or name a tag";
+const PAGES_OF_TAGS: &str = "pages of tags; narrow what is kept in it, or name a tag";
+const REFERRERS: &str = "manifests that refer to this one; remove those that nobody needs";
 
 /// The registries of the world, read over HTTP.
 pub struct HttpRegistry {
@@ -132,8 +138,8 @@ impl Registry for HttpRegistry {
             let body = self.client.body(response, repository.host(), &call.what(), MAX_PAGE_BYTES).await?;
             paging::collect(&body.bytes, repository.host(), &mut tags)?;
             if tags.len() > MAX_TAGS {
-                let (repository, limit, what) = (repository.to_string(), MAX_TAGS, "tags");
-                return Err(RegistryError::TooManyTags { repository, limit, what });
+                let (repository, limit, what) = (repository.to_string(), MAX_TAGS, TAGS);
+                return Err(RegistryError::TooMany { repository, limit, what });
             }
             // A page that names itself as the next one would go on for ever.
             match next {
@@ -141,8 +147,45 @@ impl Registry for HttpRegistry {
                 Some(_) | None => return Ok(tags),
             }
         }
-        let (repository, limit, what) = (repository.to_string(), MAX_PAGES, "pages of tags");
-        Err(RegistryError::TooManyTags { repository, limit, what })
+        let (repository, limit, what) = (repository.to_string(), MAX_PAGES, PAGES_OF_TAGS);
+        Err(RegistryError::TooMany { repository, limit, what })
+    }
+
+    async fn referrers(
+        &self,
+        access: &Access,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
+        let (mut referrers, mut page) = (Vec::new(), None);
+        let too_many = |limit| RegistryError::TooMany { repository: repository.to_string(), limit, what: REFERRERS };
+        for _ in 0..MAX_REFERRER_PAGES {
+            let call = Call::get(access, repository, Item::Referrers(digest, page.as_ref()));
+            let response = self.request(&call).await?;
+            let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            // A page for people is the answer of registries that know no such list, as 404 is of others.
+            if !response.status().is_success()
+                || !content_type.is_some_and(|text| text.starts_with(media_type::OCI_INDEX))
+            {
+                let problem = format!("a page of {} that is no index", call.what());
+                let broken = || RegistryError::Protocol { host: repository.host().to_owned(), problem };
+                return if page.is_none() { Ok(None) } else { Err(broken()) };
+            }
+            let next = paging::next(&call.url()?, response.headers(), repository.host())?;
+            let body = self.client.body(response, repository.host(), &call.what(), MAX_PAGE_BYTES).await?;
+            match Document::parse(&body.bytes, Some(media_type::OCI_INDEX))? {
+                Document::Index(index) => referrers.extend(index.manifests),
+                Document::Manifest(_) => return Ok(None),
+            }
+            if referrers.len() > MAX_REFERRERS {
+                return Err(too_many(MAX_REFERRERS));
+            }
+            match next {
+                Some(next) if page.as_ref() != Some(&next) => page = Some(next),
+                Some(_) | None => return Ok(Some(referrers)),
+            }
+        }
+        Err(too_many(MAX_REFERRERS))
     }
 
     async fn raw_manifest(

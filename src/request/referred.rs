@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::RequestError;
 use crate::api::OCIArtifactSpec;
 use crate::api::spec::{CaReference, CaSource};
+use crate::api::verify::VerifySpec;
 use crate::registry::Transport;
 use crate::registry::credentials::{Keychain, SecretData};
 use crate::registry::tls::{TlsError, TlsOptions};
@@ -29,13 +30,15 @@ impl Referred {
         let registry = &spec.registry;
         let authority = registry.ca_ref.as_ref().filter(|ca| ca.kind == CaSource::Secret).map(|ca| ca.name.as_str());
         let certificate = registry.client_certificate_ref.as_ref().map(|secret| secret.name.as_str());
-        self.pull_secret_names(spec).chain(authority).chain(certificate).collect()
+        let trust = trusted(&spec.verify).filter(|(kind, _)| *kind == CaSource::Secret).map(|(_, name)| name);
+        self.pull_secret_names(spec).chain(authority).chain(certificate).chain(trust).collect()
     }
 
-    /// The ConfigMap that a spec needs.
-    pub fn config_map_name(spec: &OCIArtifactSpec) -> Option<&str> {
-        let authority = spec.registry.ca_ref.as_ref()?;
-        (authority.kind == CaSource::ConfigMap).then_some(authority.name.as_str())
+    /// The ConfigMaps that a spec needs.
+    pub fn config_map_names(spec: &OCIArtifactSpec) -> Vec<&str> {
+        let authority = spec.registry.ca_ref.as_ref().map(|authority| (authority.kind, authority.name.as_str()));
+        let all = authority.into_iter().chain(trusted(&spec.verify));
+        all.filter(|(kind, _)| *kind == CaSource::ConfigMap).map(|(_, name)| name).collect()
     }
 
     fn pull_secret_names<'a>(&'a self, spec: &'a OCIArtifactSpec) -> impl Iterator<Item = &'a str> {
@@ -75,8 +78,9 @@ impl Referred {
             tls.skip_verify();
         }
         if let Some(authority) = &registry.ca_ref {
-            let (kind, pem) = self.authority(authority)?;
-            tls.trust(pem).map_err(|problem| unusable("caRef", kind, &authority.name, problem))?;
+            let CaReference { kind, name, key } = authority;
+            let pem = self.value(*kind, name, key)?;
+            tls.trust(pem).map_err(|problem| unusable("caRef", kind.as_str(), name, problem))?;
         }
         if let Some(reference) = &registry.client_certificate_ref {
             let secret = self.secret(&reference.name)?;
@@ -87,22 +91,31 @@ impl Referred {
         Ok(Transport::Tls(tls))
     }
 
-    fn authority(&self, reference: &CaReference) -> Result<(&'static str, &[u8]), RequestError> {
-        let (kind, data) = match reference.kind {
-            CaSource::Secret => ("Secret", &self.secret(&reference.name)?.data),
+    /// What is under a key of a Secret or ConfigMap.
+    pub(super) fn value(&self, kind: CaSource, name: &str, key: &str) -> Result<&[u8], RequestError> {
+        let data = match kind {
+            CaSource::Secret => &self.secret(name)?.data,
             CaSource::ConfigMap => {
-                let found = self.config_maps.get(&reference.name).and_then(Option::as_ref);
-                let missing = || RequestError::NotFound { kind: "ConfigMap", name: reference.name.clone() };
-                ("ConfigMap", found.ok_or_else(missing)?)
+                let found = self.config_maps.get(name).and_then(Option::as_ref);
+                found.ok_or_else(|| RequestError::NotFound { kind: "ConfigMap", name: name.to_owned() })?
             }
         };
-        Ok((kind, value(data, kind, &reference.name, &reference.key)?))
+        value(data, kind.as_str(), name, key)
     }
 
     fn secret(&self, name: &str) -> Result<&SecretData, RequestError> {
         let found = self.secrets.get(name).and_then(Option::as_ref);
         found.ok_or_else(|| RequestError::NotFound { kind: "Secret", name: name.to_owned() })
     }
+}
+
+/// Everything by name that requirements need: keys, and trusted roots.
+fn trusted(verify: &[VerifySpec]) -> impl Iterator<Item = (CaSource, &str)> {
+    verify.iter().flat_map(|VerifySpec { cosign, .. }| {
+        let keys = cosign.keys.iter().filter_map(|key| key.secret_ref.as_ref());
+        let keys = keys.map(|key| (CaSource::Secret, key.name.as_str()));
+        keys.chain(cosign.trusted_root_ref.iter().map(|root| (root.kind, root.name.as_str())))
+    })
 }
 
 fn value<'a>(

@@ -83,6 +83,7 @@ mod tests {
             config: descriptor(config, config_size, json!({})),
             layers,
             annotations: std::collections::BTreeMap::new(),
+            subject: None,
             platform_digest: None,
         }
     }

@@ -229,6 +229,7 @@ mod tests {
                 ("org.opencontainers.image.version".to_owned(), "6.0.0".to_owned()),
             ]
             .into(),
+            subject: None,
             platform_digest: None,
         }
     }

@@ -109,6 +109,7 @@ fn manifest() -> Manifest {
         config: serde_json::from_value(config).unwrap(),
         layers: Vec::new(),
         annotations: std::collections::BTreeMap::new(),
+        subject: None,
         platform_digest: None,
     }
 }

@@ -14,7 +14,13 @@ const EARLY: i64 = 1_000;
 const LATE: i64 = 2_000;
 
 fn at(status: &OCIArtifactStatus, generation: i64, second: i64) -> Before<'_> {
-    Before { status, generation, requested_at: None, now: Timestamp::from_second(second).unwrap() }
+    Before {
+        status,
+        generation,
+        asks_signature: false,
+        requested_at: None,
+        now: Timestamp::from_second(second).unwrap(),
+    }
 }
 
 fn request() -> Request {
@@ -51,7 +57,7 @@ async fn outcome(text: &str, fresh: bool) -> Outcome {
         list_digest: None,
     };
     let manifest = fresh.then_some(manifest);
-    Outcome { pinned, published: vec![published], manifest, skipped: Vec::new(), repaired: Vec::new() }
+    Outcome { pinned, published: vec![published], manifest, basis: None, skipped: Vec::new(), repaired: Vec::new() }
 }
 
 fn conditions(status: &OCIArtifactStatus) -> Vec<(&str, &str, &str)> {
@@ -86,17 +92,17 @@ async fn a_failure_keeps_what_is_served_and_says_what_was_refused() {
     let served = at(&OCIArtifactStatus::default(), 1, EARLY).succeeded(&request(), &outcome("one", true).await);
     let digest = Digest::of(b"new");
     let stalled = Failure::new(Class::Stalled, Reason::UnsafeArchive, "entry \"../x\"").of(&digest);
-    let failed = at(&served, 2, LATE).failed(&stalled);
+    let failed = at(&served, 2, LATE).failed(None, &stalled);
     assert_eq!(conditions(&failed), [("Ready", "False", "UnsafeArchive"), ("Stalled", "True", "UnsafeArchive")]);
     assert_eq!((&failed.artifact, &failed.outputs), (&served.artifact, &served.outputs));
     assert_eq!(failed.candidate.as_ref().unwrap().digest, digest.to_string());
     assert_eq!(failed.observed_generation, 2);
     assert!(event_of(&served, &failed).unwrap().1.contains("not published: entry"));
-    assert_eq!(at(&failed, 2, LATE + 9).failed(&stalled), failed, "the same failure is not written again");
+    assert_eq!(at(&failed, 2, LATE + 9).failed(None, &stalled), failed, "the same failure is not written again");
     assert_eq!(event_of(&failed, &failed), None);
 
     let retry = Failure::new(Class::Retry, Reason::RegistryUnavailable, "down");
-    let waiting = at(&failed, 2, LATE).failed(&retry);
+    let waiting = at(&failed, 2, LATE).failed(None, &retry);
     assert_eq!(
         conditions(&waiting),
         [("Ready", "False", "RegistryUnavailable"), ("Reconciling", "True", "RegistryUnavailable"),]

@@ -22,6 +22,8 @@ pub(super) enum Item<'a> {
     /// A page of tags: the first, or the one that the registry named.
     Tags(Option<&'a Url>),
     Tag(&'a str),
+    /// A page of what refers to a manifest: the first, or the one that the registry named.
+    Referrers(&'a Digest, Option<&'a Url>),
     Manifest(&'a Digest),
     Blob(&'a Digest),
 }
@@ -38,9 +40,10 @@ impl<'a> Call<'a> {
         };
         let (host, repository) = (self.repository.api_host(), self.repository.path());
         let path = match self.item {
-            Item::Tags(Some(page)) => return Ok(page.clone()),
+            Item::Tags(Some(page)) | Item::Referrers(_, Some(page)) => return Ok(page.clone()),
             Item::Tags(None) => format!("tags/list?n={TAGS_PER_PAGE}"),
             Item::Tag(tag) => format!("manifests/{tag}"),
+            Item::Referrers(digest, None) => format!("referrers/{digest}"),
             Item::Manifest(digest) => format!("manifests/{digest}"),
             Item::Blob(digest) => format!("blobs/{digest}"),
         };
@@ -54,6 +57,7 @@ impl<'a> Call<'a> {
         match self.item {
             Item::Tag(_) | Item::Manifest(_) => media_type::MANIFEST_ACCEPT,
             Item::Tags(_) => "application/json",
+            Item::Referrers(..) => media_type::OCI_INDEX,
             Item::Blob(_) => "*/*",
         }
     }
@@ -63,6 +67,7 @@ impl<'a> Call<'a> {
         match self.item {
             Item::Tags(_) => "tags",
             Item::Tag(_) => "resolve",
+            Item::Referrers(..) => "referrers",
             Item::Manifest(_) => "manifest",
             Item::Blob(_) if self.method == Method::HEAD => "blob_right",
             Item::Blob(_) => "blob",
@@ -73,7 +78,7 @@ impl<'a> Call<'a> {
     pub(super) fn redirects(&self) -> Redirects {
         match self.item {
             Item::Blob(_) if self.method == Method::HEAD => Redirects::Stay,
-            Item::Blob(_) | Item::Tags(_) | Item::Tag(_) | Item::Manifest(_) => Redirects::Follow,
+            Item::Blob(_) | Item::Tags(_) | Item::Tag(_) | Item::Referrers(..) | Item::Manifest(_) => Redirects::Follow,
         }
     }
 
@@ -85,7 +90,9 @@ impl<'a> Call<'a> {
                 status.is_redirection() || no_head
             }
             Item::Blob(_) => self.from > 0 && status == StatusCode::RANGE_NOT_SATISFIABLE,
-            Item::Tags(_) | Item::Tag(_) | Item::Manifest(_) => false,
+            // A registry without the list answers 404; what some of those answer that never heard of it.
+            Item::Referrers(_, None) => matches!(status.as_u16(), 400 | 404 | 405 | 406 | 501),
+            Item::Tags(_) | Item::Tag(_) | Item::Referrers(_, Some(_)) | Item::Manifest(_) => false,
         }
     }
 
@@ -94,6 +101,7 @@ impl<'a> Call<'a> {
         match self.item {
             Item::Tags(_) => format!("the list of tags of {}", self.repository),
             Item::Tag(tag) => format!("{}:{tag}", self.repository),
+            Item::Referrers(digest, _) => format!("the list of what refers to {}@{}", self.repository, digest.short()),
             Item::Manifest(digest) => format!("manifest {}@{}", self.repository, digest.short()),
             Item::Blob(digest) => format!("blob {} of {}", digest.short(), self.repository),
         }

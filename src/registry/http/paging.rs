@@ -1,4 +1,4 @@
-//! Lists of tags that come in pages (distribution-spec, "Listing Tags").
+//! Lists that come in pages (distribution-spec, "Listing Tags", "Listing Referrers").
 
 use reqwest::Url;
 use reqwest::header::{self, HeaderMap};
@@ -37,7 +37,7 @@ pub(super) fn next(page: &Url, headers: &HeaderMap, host: &str) -> Result<Option
         }
         Ok(_) | Err(_) => Err(RegistryError::Protocol {
             host: host.to_owned(),
-            problem: "the next page of its list of tags is on another host or of something else".to_owned(),
+            problem: "the next page of its list is on another host or of something else".to_owned(),
         }),
     }
 }

@@ -219,7 +219,7 @@ async fn tags_come_in_pages_and_end() {
     })
     .await;
     let result = registry().tags(&access(None), &endless.repository()).await;
-    assert!(matches!(result, Err(RegistryError::TooManyTags { limit: 200, .. })), "{result:?}");
+    assert!(matches!(result, Err(RegistryError::TooMany { limit: 200, .. })), "{result:?}");
     assert_eq!(endless.paths().len(), 200);
 
     let many = Server::start(|_, _| {
@@ -228,7 +228,7 @@ async fn tags_come_in_pages_and_end() {
     })
     .await;
     let result = registry().tags(&access(None), &many.repository()).await;
-    assert!(matches!(result, Err(RegistryError::TooManyTags { limit: MAX_TAGS, .. })), "{result:?}");
+    assert!(matches!(result, Err(RegistryError::TooMany { limit: MAX_TAGS, .. })), "{result:?}");
 
     let itself = Server::start(|_, request| {
         let next = format!("<{}>; rel=\"next\"", request.uri());

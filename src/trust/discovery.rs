@@ -1,0 +1,176 @@
+//! Where signatures of a digest are looked for, one after the other: the list of referrers, the tag
+//! that stands for it where a registry has no such list, and the tag of before.
+//!
+//! What a list says of its entries may be wrong: a registry writes the type of the config in place of
+//! the artifact's, say. Every entry that could be a signature is fetched and asked itself.
+
+use std::collections::HashSet;
+
+use super::legacy;
+use super::verdict::{Candidate, Kind};
+use crate::api::verify::SignatureFormat;
+use crate::oci::{Descriptor, Digest, Document, Manifest, media_type};
+use crate::registry::{self, Access, Pinned, Registry, RegistryError};
+
+/// Most candidates that are looked at.
+pub(super) const MAX_CANDIDATES: usize = 64;
+/// Most bytes of a candidate, and of the manifest that leads to it.
+const MAX_BYTES: u64 = 256 * 1024;
+/// Most bytes of the index that stands for a list of referrers.
+const MAX_INDEX_BYTES: u64 = 4 * 1024 * 1024;
+/// What the type of bundles begins with, in all of its versions.
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
+/// Annotation that clients write beside a bundle: what its statement is.
+const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
+
+/// A place where signatures are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The registry's own list (distribution-spec, "Listing Referrers").
+    Referrers,
+    /// The tag that clients keep where there is no list (distribution-spec, "Referrers Tag Schema").
+    Tag,
+    /// The tag of cosign before version 3.
+    Legacy,
+}
+
+impl Place {
+    pub(super) const ALL: [Self; 3] = [Self::Referrers, Self::Tag, Self::Legacy];
+
+    pub(super) fn format(self) -> SignatureFormat {
+        match self {
+            Self::Referrers | Self::Tag => SignatureFormat::Bundle,
+            Self::Legacy => SignatureFormat::Legacy,
+        }
+    }
+}
+
+/// What leads to a candidate.
+#[derive(Debug)]
+pub(super) enum Lead {
+    /// A manifest that may be one of a bundle.
+    Manifest(Descriptor),
+    /// A layer that holds a payload.
+    Payload(Descriptor),
+}
+
+/// A search for signatures of one digest.
+pub(super) struct Search<'a, R> {
+    registry: &'a R,
+    access: &'a Access,
+    pinned: &'a Pinned,
+    seen: HashSet<Digest>,
+    /// Entries that were too many to be looked at.
+    pub(super) left_out: bool,
+}
+
+impl<'a, R: Registry> Search<'a, R> {
+    pub(super) fn new(registry: &'a R, access: &'a Access, pinned: &'a Pinned) -> Self {
+        Self { registry, access, pinned, seen: HashSet::new(), left_out: false }
+    }
+
+    /// What a place leads to; those first that say they are of one of `types`. Empty where there is no such place.
+    pub(super) async fn leads(&mut self, place: Place, types: &[&str]) -> Result<Vec<Lead>, RegistryError> {
+        let hex = self.pinned.digest().hex();
+        let mut leads = match place {
+            Place::Referrers => {
+                let (repository, digest) = (self.pinned.repository(), self.pinned.digest());
+                let listed = self.registry.referrers(self.access, repository, digest).await?;
+                bundles(listed.unwrap_or_default())
+            }
+            Place::Tag => match self.tagged(&format!("sha256-{hex}"), MAX_INDEX_BYTES).await? {
+                Some(Document::Index(index)) => bundles(index.manifests),
+                Some(Document::Manifest(_)) | None => Vec::new(),
+            },
+            Place::Legacy => match self.tagged(&format!("sha256-{hex}.sig"), MAX_INDEX_BYTES).await? {
+                Some(Document::Manifest(manifest)) => payloads(*manifest),
+                Some(Document::Index(_)) | None => Vec::new(),
+            },
+        };
+        leads.retain(|lead| self.seen.insert(lead.identity()));
+        // Nothing vouches for the annotation: it decides what is looked at first, and nothing else.
+        leads.sort_by_key(|lead| match lead {
+            Lead::Manifest(entry) => match entry.annotations.get(PREDICATE) {
+                Some(kind) => {
+                    if types.contains(&kind.as_str()) {
+                        0
+                    } else {
+                        2
+                    }
+                }
+                None => 1,
+            },
+            Lead::Payload(_) => 0,
+        });
+        let room = (MAX_CANDIDATES + leads.len()).saturating_sub(self.seen.len());
+        self.left_out |= leads.len() > room;
+        leads.truncate(room);
+        Ok(leads)
+    }
+
+    /// Fetches what a lead leads to; `None` for what turns out to be nothing of the kind, or is not there.
+    pub(super) async fn follow(&self, lead: &Lead) -> Result<Option<Candidate>, RegistryError> {
+        let (layer, kind) = match lead {
+            Lead::Payload(layer) => (layer.clone(), Kind::Legacy(layer.annotations.clone())),
+            Lead::Manifest(entry) => {
+                let document =
+                    registry::document(self.registry, self.access, self.pinned.repository(), &entry.digest, MAX_BYTES);
+                let Some((Document::Manifest(manifest), _)) = found(document.await)? else { return Ok(None) };
+                match bundle_of(*manifest, self.pinned.digest()) {
+                    Some(layer) => (layer, Kind::Bundle),
+                    None => return Ok(None),
+                }
+            }
+        };
+        let blob = registry::small_blob(self.registry, self.access, self.pinned.repository(), &layer, MAX_BYTES).await;
+        Ok(found(blob)?.map(|bytes| Candidate { digest: layer.digest, bytes, kind }))
+    }
+
+    /// The document that a tag names, by the digest that it has now.
+    async fn tagged(&self, tag: &str, limit: u64) -> Result<Option<Document>, RegistryError> {
+        let repository = self.pinned.repository();
+        let Some(digest) = found(self.registry.tag_digest(self.access, repository, tag).await)? else {
+            return Ok(None);
+        };
+        let document = registry::document(self.registry, self.access, repository, &digest, limit).await;
+        Ok(found(document)?.map(|(document, _)| document))
+    }
+}
+
+impl Lead {
+    /// What makes two leads one: a payload may be signed by several, each in a layer of its own.
+    fn identity(&self) -> Digest {
+        match self {
+            Self::Manifest(entry) => entry.digest.clone(),
+            Self::Payload(layer) => Digest::of(format!("{} {:?}", layer.digest, layer.annotations).as_bytes()),
+        }
+    }
+}
+
+/// What is listed and not there is no candidate. Any other trouble is not to be taken for that.
+fn found<T>(result: Result<T, RegistryError>) -> Result<Option<T>, RegistryError> {
+    match result {
+        Err(RegistryError::NotFound(_)) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// Entries that are bundles, or may be: they say so, or they say what registries say of what they do not understand.
+fn bundles(entries: Vec<Descriptor>) -> Vec<Lead> {
+    let may_be = |entry: &Descriptor| match entry.artifact_type.as_deref() {
+        None | Some("" | media_type::OCI_EMPTY) => entry.media_type == media_type::OCI_MANIFEST,
+        Some(kind) => kind.starts_with(BUNDLE),
+    };
+    entries.into_iter().filter(may_be).map(Lead::Manifest).collect()
+}
+
+fn payloads(manifest: Manifest) -> Vec<Lead> {
+    manifest.layers.into_iter().filter(|layer| layer.media_type == legacy::PAYLOAD).map(Lead::Payload).collect()
+}
+
+/// The bundle in a manifest that is about the digest.
+fn bundle_of(manifest: Manifest, subject: &Digest) -> Option<Descriptor> {
+    let is_about = manifest.subject.as_ref() == Some(subject);
+    let mut layers = manifest.layers.into_iter().filter(|layer| layer.media_type.starts_with(BUNDLE));
+    layers.next().filter(|_| is_about)
+}

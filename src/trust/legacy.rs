@@ -1,0 +1,103 @@
+//! Signatures of before there were bundles: a layer under the tag `sha256-<hex>.sig`, with everything
+//! but the payload in its annotations. They are written as the bundles that they would be, so that the
+//! same checks are made of both.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::sigstore::{Bundle, Problem};
+use crate::oci::Digest;
+use crate::oci::manifest::Annotations;
+
+/// Media type of the layer with the payload.
+pub(super) const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
+const CHAIN: &str = "dev.sigstore.cosign/chain";
+const LOG: &str = "dev.sigstore.cosign/bundle";
+
+/// Most certificates of a chain.
+const MAX_CERTIFICATES: usize = 8;
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
+
+/// What a log says of the signature: its promise to hold it, and what it was given.
+#[derive(Deserialize)]
+struct Promise {
+    #[serde(rename = "SignedEntryTimestamp")]
+    signed: String,
+    #[serde(rename = "Payload")]
+    payload: Entry,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    body: String,
+    integrated_time: i64,
+    log_index: u64,
+    #[serde(rename = "logID")]
+    log_id: String,
+}
+
+/// What is in an entry.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    kind: String,
+    api_version: String,
+}
+
+/// The bundle (version 0.1, the one for which a log's promise was enough) that a layer would be.
+pub(super) fn bundle(annotations: &Annotations, payload: &[u8]) -> Result<Bundle, Problem> {
+    let of = |key: &str| annotations.get(key).map(String::as_str).filter(|text| !text.is_empty());
+    let signature = of(SIGNATURE).ok_or_else(|| broken(&"has no signature"))?;
+    let entries: Vec<Value> = of(LOG).map(entry).transpose()?.into_iter().collect();
+    let material = match of(CERTIFICATE) {
+        Some(leaf) => {
+            let chain = certificates(leaf).chain(of(CHAIN).into_iter().flat_map(certificates));
+            let chain: Vec<Value> = chain.take(MAX_CERTIFICATES).map(|der| json!({"rawBytes": der})).collect();
+            json!({"x509CertificateChain": {"certificates": chain}, "tlogEntries": entries})
+        }
+        None => json!({"publicKey": {"hint": ""}, "tlogEntries": entries}),
+    };
+    let digest = STANDARD.encode(Digest::of(payload).as_bytes());
+    let bundle = json!({
+        "mediaType": "application/vnd.dev.sigstore.bundle+json;version=0.1",
+        "verificationMaterial": material,
+        "messageSignature": {"messageDigest": {"algorithm": "SHA2_256", "digest": digest}, "signature": signature},
+    });
+    Bundle::parse(bundle.to_string().as_bytes())
+}
+
+fn entry(text: &str) -> Result<Value, Problem> {
+    let Promise { signed, payload } = serde_json::from_str(text).map_err(|error| broken(&error))?;
+    let body = STANDARD.decode(&payload.body).map_err(|error| broken(&error))?;
+    let Body { kind, api_version } = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
+    Ok(json!({
+        "logIndex": payload.log_index.to_string(),
+        "logId": {"keyId": STANDARD.encode(bytes_of_hex(&payload.log_id).ok_or_else(|| broken(&"its log has no name"))?)},
+        "kindVersion": {"kind": kind, "version": api_version},
+        "integratedTime": payload.integrated_time.to_string(),
+        "inclusionPromise": {"signedEntryTimestamp": signed},
+        "canonicalizedBody": payload.body,
+    }))
+}
+
+/// The content of each block of a PEM text, without its line ends (RFC 7468).
+fn certificates(pem: &str) -> impl Iterator<Item = String> {
+    let blocks = pem.split(BEGIN).skip(1).filter_map(|rest| rest.split(END).next());
+    blocks.map(|block| block.split_whitespace().collect())
+}
+
+fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+    let pairs = digits.filter(|digits| digits.len().is_multiple_of(2))?;
+    pairs.chunks_exact(2).map(|pair| u8::try_from(pair.iter().fold(0, |byte, digit| byte << 4 | digit)).ok()).collect()
+}
+
+fn broken(problem: &dyn std::fmt::Display) -> Problem {
+    Problem::Broken(format!("is no signature of cosign: {problem}"))
+}

@@ -1,0 +1,256 @@
+//! What is asked of a digest before it may be fetched: values, compared and matched, nothing more.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use regex::Regex;
+
+use super::sigstore::{Key, Root, RootError, Subject};
+use crate::api::verify::{SignatureFormat, TransparencyLog};
+use crate::oci::{Digest, Hasher};
+
+/// Raised when the same material is judged otherwise than before, so that everything published is judged again.
+const JUDGEMENT: &str = "1";
+/// Most memory that a compiled pattern may take, in bytes.
+const PATTERN_BYTES: usize = 256 * 1024;
+
+/// Everything that is asked of a digest: each entry must be satisfied.
+#[derive(Clone, Debug, Default)]
+pub struct Requirement {
+    entries: Vec<Entry>,
+}
+
+/// One thing that is asked: a signature by any of its authorities.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its name, for people.
+    pub name: String,
+    /// Keys that may sign.
+    pub keys: Vec<Key>,
+    /// Identities that may sign.
+    pub identities: Vec<IdentityRule>,
+    /// What verifies certificates and logs.
+    pub root: Root,
+    /// Whether a log must hold the signature.
+    pub log: TransparencyLog,
+    /// What the signed statement may be.
+    pub predicate_types: Vec<String>,
+    /// How the signature may be kept.
+    pub formats: Vec<SignatureFormat>,
+}
+
+/// To whom a certificate must have been given.
+#[derive(Clone, Debug)]
+pub struct IdentityRule {
+    issuer: String,
+    subject: SubjectRule,
+}
+
+#[derive(Clone, Debug)]
+enum SubjectRule {
+    Exactly(String),
+    Matching(Regex),
+}
+
+/// Why a text is no pattern for subjects.
+#[derive(Debug, thiserror::Error)]
+#[error("is no regular expression in RE2 syntax, or too large a one")]
+pub struct PatternError;
+
+impl Requirement {
+    /// All of those.
+    pub fn new(entries: Vec<Entry>) -> Self {
+        Self { entries }
+    }
+
+    /// True where nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What is asked, in its order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Tells two requirements apart that could judge one digest differently: 12 hex digits. `None` where nothing
+    /// is asked.
+    pub fn fingerprint(&self) -> Option<String> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut hasher = Hasher::default();
+        let mut add = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        add(JUDGEMENT);
+        for entry in &self.entries {
+            let Entry { name, keys, identities, root, log, predicate_types, formats } = entry;
+            add(name);
+            add(&format!("{log:?} {formats:?} {} {} {}", keys.len(), identities.len(), predicate_types.len()));
+            add(&root.fingerprint().to_string());
+            let keys = keys.iter().map(|key| key.fingerprint().to_string());
+            let identities = identities.iter().map(|identity| format!("{identity:?}"));
+            for text in keys.chain(identities).chain(predicate_types.iter().cloned()) {
+                add(&text);
+            }
+        }
+        Some(hasher.finish().hex().get(..12).unwrap_or_default().to_owned())
+    }
+
+    /// Fails with the entry whose trusted root could verify nothing, whatever is signed.
+    pub(super) fn check_roots(&self, now: Timestamp) -> Result<(), (&Entry, RootError)> {
+        self.entries.iter().try_for_each(|entry| {
+            let asks_log = entry.log == TransparencyLog::Required;
+            entry
+                .root
+                .check(now, !entry.identities.is_empty() && entry.keys.is_empty(), asks_log)
+                .map_err(|e| (entry, e))
+        })
+    }
+
+    pub(super) fn takes(&self, format: SignatureFormat) -> bool {
+        self.entries.iter().any(|entry| entry.formats.contains(&format))
+    }
+}
+
+impl Entry {
+    /// True for what clients write of one of the keys: base64 of its fingerprint.
+    pub(super) fn has_key_of(&self, hint: &str) -> bool {
+        self.keys.iter().any(|key| STANDARD.encode(key.fingerprint().as_bytes()) == hint)
+    }
+}
+
+impl IdentityRule {
+    /// That subject, exactly, by the word of that issuer, exactly.
+    pub fn exactly(issuer: &str, subject: &str) -> Self {
+        Self { issuer: issuer.to_owned(), subject: SubjectRule::Exactly(subject.to_owned()) }
+    }
+
+    /// Subjects that a pattern matches as a whole.
+    pub fn matching(issuer: &str, pattern: &str) -> Result<Self, PatternError> {
+        // Inside of a group, or an alternative would be anchored on one side only.
+        let anchored = format!("^(?:{pattern})$");
+        // A pattern that closes the group itself would be anchored nowhere.
+        let alone = regex::RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).build();
+        let whole = regex::RegexBuilder::new(&anchored).size_limit(PATTERN_BYTES).build();
+        let pattern = alone.and(whole).map_err(|_| PatternError)?;
+        Ok(Self { issuer: issuer.to_owned(), subject: SubjectRule::Matching(pattern) })
+    }
+
+    pub(super) fn is(&self, issuer: &str, subject: &Subject) -> bool {
+        let is_subject = |text: &str| match &self.subject {
+            SubjectRule::Exactly(wanted) => wanted == text,
+            SubjectRule::Matching(pattern) => pattern.is_match(text),
+        };
+        // `.*@example.com` is not meant for a URI that somebody ends like that.
+        self.issuer == issuer
+            && match subject {
+                Subject::Uri(text) => self.is_for_uris() && is_subject(text),
+                Subject::Email(text) => !self.is_for_uris() && is_subject(text),
+            }
+    }
+
+    fn is_for_uris(&self) -> bool {
+        match &self.subject {
+            SubjectRule::Exactly(text) => text.contains(':'),
+            // As it is written: with a slash, escaped or not.
+            SubjectRule::Matching(pattern) => pattern.as_str().replace('\\', "").contains("://"),
+        }
+    }
+}
+
+impl fmt::Display for IdentityRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subject = match &self.subject {
+            SubjectRule::Exactly(text) => text,
+            SubjectRule::Matching(pattern) => pattern.as_str(),
+        };
+        write!(f, "{subject} of {}", self.issuer)
+    }
+}
+
+/// A signature that satisfies an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Name of the entry.
+    pub entry: String,
+    /// How it is kept.
+    pub format: SignatureFormat,
+    /// Who signed.
+    pub signer: Signer,
+    /// Where the log has it.
+    pub log_index: Option<u64>,
+    /// When it was made, as a log or a timestamp authority says.
+    pub time: Option<Timestamp>,
+    /// Digest of the bundle, or of the signed payload.
+    pub digest: Digest,
+}
+
+/// Who signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signer {
+    /// Who has the key with that fingerprint.
+    Key(Digest),
+    /// To whom a certificate was given.
+    Identity {
+        /// By whose word.
+        issuer: String,
+        /// An email address or a URI.
+        subject: String,
+    },
+}
+
+impl fmt::Display for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(fingerprint) => write!(f, "the key {}", fingerprint.short()),
+            Self::Identity { issuer, subject } => write!(f, "{subject} of {issuer}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_matched_as_a_whole_and_by_its_kind() {
+        const ISSUER: &str = "https://token.example";
+        let uri = |text: &str| Subject::Uri(text.to_owned());
+        let email = |text: &str| Subject::Email(text.to_owned());
+        let workflow = "https://github.com/acme/app/.github/workflows/rel.yml@refs/heads/main";
+        let pattern = r"https://github\.com/acme/[^/]+/\.github/workflows/.+@refs/heads/main";
+        let exactly = |text: &str| IdentityRule::exactly(ISSUER, text);
+        let matching = |text: &str| IdentityRule::matching(ISSUER, text).unwrap();
+        let rows = [
+            (exactly(workflow), uri(workflow), true),
+            (exactly(workflow), email(workflow), false),
+            (exactly(workflow), uri(&workflow.to_uppercase()), false),
+            (exactly(workflow), uri(&format!("{workflow}x")), false),
+            (exactly("dev@example.test"), email("dev@example.test"), true),
+            (exactly("dev@example.test"), uri("dev@example.test"), false),
+            (exactly("spiffe:acme"), uri("spiffe:acme"), true),
+            (matching(pattern), uri(workflow), true),
+            (matching(pattern), uri(&format!("{workflow}-evil")), false),
+            (matching(pattern), uri(&format!("https://evil.example/?{workflow}")), false),
+            (matching("https://a/x|https://b/x"), uri("https://a/x/../evil"), false),
+            (matching("https://a/x|https://b/x"), uri("https://b/x"), true),
+            (matching(r".+@example\.test"), email("dev@example.test"), true),
+            (matching(r".+@example\.test"), uri("https://evil.example/x@example.test"), false),
+            (matching(r"https:\/\/a\/.+"), uri("https://a/x"), true),
+            (matching("(?s).*"), email("a\nb"), true),
+            (matching(".*"), email("a\nb"), false),
+        ];
+        for (rule, subject, want) in rows {
+            assert_eq!(rule.is(ISSUER, &subject), want, "{rule} and {subject:?}");
+            assert!(!rule.is("https://token.example/", &subject), "another issuer");
+        }
+        for pattern in ["(", "a)|(b", "(a{1000}){1000}", "(?-u:\\xff)"] {
+            assert!(IdentityRule::matching(ISSUER, pattern).is_err(), "{pattern}");
+        }
+    }
+}

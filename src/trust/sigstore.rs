@@ -1,0 +1,378 @@
+//! Bundles, keys and trusted roots: the one file that knows the library which verifies them.
+//!
+//! The library checks signatures, certificates, timestamps and logs, each against the trusted root or
+//! the key that it is given. What was signed, by whom, and whether that is enough is judged elsewhere.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sigstore_verify::crypto::{
+    KeyAlgorithm, SigningScheme, SubjectAltName, verify_signature, verify_signature_prehashed,
+};
+use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
+use sigstore_verify::types::bundle::{MessageSignature, VerificationMaterialContent};
+use sigstore_verify::types::{self, Artifact, DerPublicKey, DsseEnvelope, Sha256Hash, SignatureContent};
+use sigstore_verify::{Error, PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult, Verifier};
+
+use crate::oci::{Digest, strict_json};
+
+/// Payload of an envelope that is an in-toto statement.
+const STATEMENT: &str = "application/vnd.in-toto+json";
+
+/// Certificate authorities, logs and timestamp authorities that are trusted.
+#[derive(Clone)]
+pub struct Root(Arc<Inner>);
+
+struct Inner {
+    verifier: Verifier,
+    fingerprint: Digest,
+    has_ct_log: bool,
+    /// When the last of its certificate authorities ends; `None` without an end.
+    authorities: Window,
+    logs: Window,
+}
+
+/// Whether any of several can be used, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Window {
+    None,
+    Until(Timestamp),
+    Open,
+}
+
+impl Window {
+    fn of(ends: impl Iterator<Item = Option<Timestamp>>) -> Self {
+        ends.fold(Self::None, |window, end| match (window, end) {
+            (Self::Open, _) | (_, None) => Self::Open,
+            (Self::None, Some(end)) => Self::Until(end),
+            (Self::Until(one), Some(other)) => Self::Until(one.max(other)),
+        })
+    }
+
+    fn is_open(self, now: Timestamp) -> bool {
+        match self {
+            Self::None => false,
+            Self::Until(end) => now <= end,
+            Self::Open => true,
+        }
+    }
+}
+
+/// Why a trusted root cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// Not the JSON that it should be, or with keys or certificates that are none.
+    #[error("is no trusted root: {0}")]
+    Malformed(String),
+    /// Nothing in it could verify what is asked for.
+    #[error("has no {0} that is valid now")]
+    Nothing(&'static str),
+}
+
+impl fmt::Debug for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Root({})", self.0.fingerprint.short())
+    }
+}
+
+impl Root {
+    /// The public good instance of Sigstore, as the library carries it.
+    pub fn public_good() -> Result<Self, RootError> {
+        Self::parse(SIGSTORE_PRODUCTION_TRUSTED_ROOT.as_bytes())
+    }
+
+    /// Parses a `trusted_root.json` (protobuf-specs, `TrustedRoot`).
+    pub fn parse(json: &[u8]) -> Result<Self, RootError> {
+        let malformed = |error: &dyn fmt::Display| RootError::Malformed(error.to_string());
+        strict_json::check(json).map_err(|error| malformed(&error))?;
+        let text = std::str::from_utf8(json).map_err(|error| malformed(&error))?;
+        let root = TrustedRoot::from_json(text).map_err(|error| malformed(&error))?;
+        let verifier = Verifier::new(&root).map_err(|error| malformed(&error))?;
+        let authorities = root.certificate_authorities.iter().map(|one| one.valid_for.and_then(|window| window.end));
+        let logs = root.tlogs.iter().map(|one| one.public_key.valid_for.and_then(|window| window.end));
+        Ok(Self(Arc::new(Inner {
+            verifier,
+            fingerprint: Digest::of(json),
+            has_ct_log: !root.ctlogs.is_empty(),
+            authorities: Window::of(authorities),
+            logs: Window::of(logs),
+        })))
+    }
+
+    /// Digest of the bytes.
+    pub fn fingerprint(&self) -> &Digest {
+        &self.0.fingerprint
+    }
+
+    /// Fails where nothing in it could verify what is asked for, whatever is signed.
+    pub fn check(&self, now: Timestamp, certificates: bool, log: bool) -> Result<(), RootError> {
+        if certificates && !self.0.authorities.is_open(now) {
+            return Err(RootError::Nothing("certificate authority"));
+        }
+        if log && !self.0.logs.is_open(now) {
+            return Err(RootError::Nothing("transparency log"));
+        }
+        Ok(())
+    }
+}
+
+/// A public key whose kind is supported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    der: DerPublicKey,
+    algorithm: KeyAlgorithm,
+    fingerprint: Digest,
+}
+
+/// Why a text is no public key.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum KeyError {
+    /// Not one PEM block called PUBLIC KEY.
+    #[error("is no public key in PEM, which begins with -----BEGIN PUBLIC KEY-----")]
+    Pem,
+    /// A kind of key that is not supported.
+    #[error("is a public key of a kind that is not supported; P-256, P-384, Ed25519 and RSA are")]
+    Kind,
+}
+
+impl Key {
+    /// Parses one `PUBLIC KEY` block (RFC 7468 section 13).
+    pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
+        let text = std::str::from_utf8(pem).map_err(|_| KeyError::Pem)?;
+        if text.matches("-----BEGIN").count() != 1 {
+            return Err(KeyError::Pem);
+        }
+        let der = DerPublicKey::from_pem(text.trim()).map_err(|_| KeyError::Pem)?;
+        let algorithm = KeyAlgorithm::from_spki(&der).map_err(|_| KeyError::Kind)?;
+        let key = Self { fingerprint: Digest::of(der.as_bytes()), der, algorithm };
+        if key.schemes().is_empty() { Err(KeyError::Kind) } else { Ok(key) }
+    }
+
+    /// Digest of its `SubjectPublicKeyInfo`, by which people compare keys.
+    pub fn fingerprint(&self) -> &Digest {
+        &self.fingerprint
+    }
+
+    /// How it may have signed: cosign hashes with SHA-256 whatever the curve, others as the curve suggests.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the library may know more kinds than are offered")]
+    fn schemes(&self) -> &'static [SigningScheme] {
+        match self.algorithm {
+            KeyAlgorithm::EcdsaP256 => &[SigningScheme::EcdsaP256Sha256],
+            KeyAlgorithm::EcdsaP384 => &[SigningScheme::EcdsaP384Sha384, SigningScheme::EcdsaP384Sha256],
+            KeyAlgorithm::Ed25519 => &[SigningScheme::Ed25519],
+            KeyAlgorithm::Rsa => &[SigningScheme::RsaPkcs1Sha256],
+            _ => &[],
+        }
+    }
+}
+
+/// What a signature has to be of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Signed<'a> {
+    /// The artifact with that digest, or a statement about it.
+    Artifact(&'a Digest),
+    /// These very bytes.
+    Bytes(&'a [u8]),
+}
+
+/// Why a signature is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Problem {
+    /// Not made by the key, or not of these bytes.
+    #[error("the key did not make it")]
+    OtherKey,
+    /// Not in the log, as far as can be shown.
+    #[error("{0}")]
+    Log(String),
+    /// Anything else.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<Error> for Problem {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the library may tell more; all of it is broken")]
+    fn from(error: Error) -> Self {
+        match error {
+            Error::TransparencyLog(error) => Self::Log(error.to_string()),
+            Error::Bundle(error) if error.to_string().contains("nclusion") => Self::Log(error.to_string()),
+            error => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+/// What a valid signature says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Evidence {
+    /// To whom the certificate was given, where there is one.
+    pub(super) identity: Option<Identity>,
+    /// When it was made, as a log or a timestamp authority says.
+    pub(super) time: Option<Timestamp>,
+    /// Where the log has it.
+    pub(super) log_index: Option<u64>,
+}
+
+/// To whom a certificate was given, and by whose word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) issuer: String,
+    pub(super) subject: Subject,
+}
+
+/// A subject's kind is a part of it: an email address is no URI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Email(String),
+    Uri(String),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Email(text) | Self::Uri(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Who a bundle says that its signer is. Nothing vouches for that: it decides which check is worth trying.
+pub(super) enum Material<'a> {
+    Certificate,
+    /// With a hint, which clients make of the key as they like.
+    Key(&'a str),
+}
+
+/// A Sigstore bundle (protobuf-specs, `Bundle`), versions 0.1 to 0.3.
+#[derive(Debug)]
+pub(super) struct Bundle(types::Bundle);
+
+impl Bundle {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        let broken = |error: &dyn fmt::Display| Problem::Broken(format!("is no bundle: {error}"));
+        strict_json::check(bytes).map_err(|error| broken(&error))?;
+        let text = std::str::from_utf8(bytes).map_err(|error| broken(&error))?;
+        types::Bundle::from_json(text).map(Self).map_err(|error| broken(&error))
+    }
+
+    pub(super) fn material(&self) -> Material<'_> {
+        match &self.0.verification_material.content {
+            VerificationMaterialContent::PublicKey(key) => Material::Key(&key.hint),
+            VerificationMaterialContent::Certificate(_)
+            | VerificationMaterialContent::X509CertificateChain { .. }
+            | _ => Material::Certificate,
+        }
+    }
+
+    /// The statement in its envelope; `None` where the artifact itself is signed.
+    pub(super) fn statement(&self) -> Result<Option<&[u8]>, Problem> {
+        match &self.0.content {
+            SignatureContent::MessageSignature(_) => Ok(None),
+            SignatureContent::DsseEnvelope(envelope) if envelope.payload_type == STATEMENT => {
+                Ok(Some(envelope.payload.as_bytes()))
+            }
+            SignatureContent::DsseEnvelope(_) | _ => {
+                Err(Problem::Broken("its envelope holds no in-toto statement".to_owned()))
+            }
+        }
+    }
+
+    /// Verifies with the certificate that the bundle carries: it leads to an authority of the root, and
+    /// the root's log has the signature. Who it was given to is for the caller to judge.
+    pub(super) fn by_certificate(&self, signed: Signed<'_>, root: &Root, proven: bool) -> Result<Evidence, Problem> {
+        self.check_proofs(proven)?;
+        let policy = VerificationPolicy::any_identity();
+        // Decided by the root alone. An authority whose certificates no log of the root watches has no such promises.
+        let policy = if root.0.has_ct_log { policy } else { policy.skip_sct() };
+        let result = root.0.verifier.verify(artifact(signed)?, &self.0, &policy)?;
+        let is_whole = result.certificate_verified()
+            && result.tlog_verified()
+            && result.sct_verified() == root.0.has_ct_log
+            && !result.verified_timestamps().is_empty();
+        let identity = identity(&result).filter(|_| is_whole);
+        let identity = identity.ok_or_else(|| Problem::Broken("the certificate names no identity".to_owned()))?;
+        Ok(Evidence { identity: Some(identity), ..self.evidence(&result) })
+    }
+
+    /// Verifies with a key, and that the log of the root has the signature.
+    pub(super) fn by_key_in_log(
+        &self,
+        signed: Signed<'_>,
+        key: &Key,
+        root: &Root,
+        proven: bool,
+    ) -> Result<Evidence, Problem> {
+        self.by_key(signed, key)?;
+        self.check_proofs(proven)?;
+        let policy = PublicKeyVerificationPolicy::new(key.der.clone());
+        let result = root.0.verifier.verify(artifact(signed)?, &self.0, &policy)?;
+        if !result.tlog_verified() {
+            return Err(Problem::Log("it is in no log".to_owned()));
+        }
+        Ok(self.evidence(&result))
+    }
+
+    /// Verifies with a key alone: what else is in the bundle is not looked at.
+    pub(super) fn by_key(&self, signed: Signed<'_>, key: &Key) -> Result<Evidence, Problem> {
+        let is_by = |scheme: &SigningScheme| match &self.0.content {
+            SignatureContent::DsseEnvelope(envelope) => is_of_envelope(envelope, key, *scheme),
+            SignatureContent::MessageSignature(message) => is_of_message(message, signed, key, *scheme),
+            _ => false,
+        };
+        let is_by_key = matches!(self.material(), Material::Key(_)) && key.schemes().iter().any(is_by);
+        if is_by_key { Ok(Evidence { identity: None, time: None, log_index: None }) } else { Err(Problem::OtherKey) }
+    }
+
+    /// At least one entry, and where `proven` each with a proof. A bundle of version 0.1 may do without, and nothing
+    /// signs the version.
+    fn check_proofs(&self, proven: bool) -> Result<(), Problem> {
+        let entries = &self.0.verification_material.tlog_entries;
+        if entries.is_empty() {
+            return Err(Problem::Log("it is in no log".to_owned()));
+        }
+        if proven && entries.iter().any(|entry| entry.inclusion_proof.is_none()) {
+            return Err(Problem::Log("nothing proves that it is in the log".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn evidence(&self, result: &VerificationResult) -> Evidence {
+        let entry = self.0.verification_material.tlog_entries.first();
+        Evidence {
+            identity: None,
+            time: result.verified_timestamps().iter().copied().chain(result.integrated_time()).min(),
+            log_index: entry.map(|entry| entry.log_index.get()),
+        }
+    }
+}
+
+fn identity(result: &VerificationResult) -> Option<Identity> {
+    let subject = match result.identity()? {
+        SubjectAltName::Email(text) => Subject::Email(text.clone()),
+        SubjectAltName::Uri(text) => Subject::Uri(text.clone()),
+        _ => return None,
+    };
+    Some(Identity { issuer: result.issuer()?.to_owned(), subject })
+}
+
+fn is_of_envelope(envelope: &DsseEnvelope, key: &Key, scheme: SigningScheme) -> bool {
+    verify_signature(&key.der, &envelope.pae(), &envelope.signature.sig, scheme).is_ok()
+}
+
+fn is_of_message(message: &MessageSignature, signed: Signed<'_>, key: &Key, scheme: SigningScheme) -> bool {
+    match signed {
+        Signed::Bytes(bytes) => verify_signature(&key.der, bytes, &message.signature, scheme).is_ok(),
+        Signed::Artifact(digest) => {
+            let is_sha256 = scheme.hash_algorithm().is_some_and(|hash| hash == types::HashAlgorithm::Sha2256);
+            is_sha256 && verify_signature_prehashed(&key.der, digest.as_bytes(), &message.signature, scheme).is_ok()
+        }
+    }
+}
+
+fn artifact(signed: Signed<'_>) -> Result<Artifact<'_>, Problem> {
+    Ok(match signed {
+        Signed::Bytes(bytes) => Artifact::from_blob(bytes),
+        Signed::Artifact(digest) => {
+            let hash = Sha256Hash::from_hex(&digest.hex()).map_err(|error| Problem::Broken(error.to_string()))?;
+            Artifact::from(hash)
+        }
+    })
+}

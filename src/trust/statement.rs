@@ -1,0 +1,178 @@
+//! What was signed: that it is about this artifact, and of a kind that is asked for.
+//!
+//! The library compares one digest of one subject, and never looks at what kind of statement it is:
+//! an attestation that somebody was refused would pass for a signature (CVE-2022-35929).
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::oci::{Digest, strict_json};
+
+/// Versions of statements (in-toto attestation framework, "Statement").
+const TYPES: [&str; 2] = ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];
+/// What the payload of a legacy signature calls itself; clients have written both.
+const LEGACY_TYPES: [&str; 2] = ["cosign container image signature", "https://sigstore.dev/cosign/sign/v1"];
+
+/// Why what was signed does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Meaning {
+    /// It is about something else.
+    #[error("it is of {0}")]
+    OtherArtifact(String),
+    /// It says something else.
+    #[error("it is a statement of the type {0:?}")]
+    OtherType(String),
+    /// It says nothing that can be understood.
+    #[error("{0}")]
+    Broken(String),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Statement {
+    #[serde(rename = "_type")]
+    kind: String,
+    subject: Vec<Subject>,
+    predicate_type: String,
+}
+
+#[derive(Deserialize)]
+struct Subject {
+    digest: BTreeMap<String, String>,
+}
+
+/// Checks an in-toto statement.
+pub(super) fn check(bytes: &[u8], artifact: &Digest, types: &[String]) -> Result<(), Meaning> {
+    let statement: Statement = parse(bytes, "the signed statement")?;
+    if !TYPES.contains(&statement.kind.as_str()) {
+        return Err(Meaning::Broken(format!("the signed statement is a {:?}", cut(&statement.kind))));
+    }
+    if !types.contains(&statement.predicate_type) {
+        return Err(Meaning::OtherType(cut(&statement.predicate_type)));
+    }
+    if statement.subject.iter().any(|subject| subject.is(artifact)) {
+        return Ok(());
+    }
+    let named = statement.subject.first().and_then(|subject| subject.digest.iter().next());
+    Err(Meaning::OtherArtifact(named.map_or_else(
+        || "nothing".to_owned(),
+        |(algorithm, hex)| format!("{}:{}", cut(algorithm), hex.chars().take(12).collect::<String>()),
+    )))
+}
+
+impl Subject {
+    /// Every digest that it has must be the artifact's. One that cannot be compared is none that is equal.
+    fn is(&self, artifact: &Digest) -> bool {
+        self.digest.len() == 1 && self.digest.get("sha256").is_some_and(|hex| *hex == artifact.hex())
+    }
+}
+
+#[derive(Deserialize)]
+struct Payload {
+    critical: Critical,
+}
+
+#[derive(Deserialize)]
+struct Critical {
+    image: Image,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct Image {
+    #[serde(rename = "docker-manifest-digest")]
+    digest: String,
+}
+
+/// Checks the payload of a legacy signature ("simple signing", containers/image atomic-signature.md).
+pub(super) fn check_legacy(bytes: &[u8], artifact: &Digest) -> Result<(), Meaning> {
+    let Payload { critical } = parse(bytes, "the signed payload")?;
+    if !LEGACY_TYPES.contains(&critical.kind.as_str()) {
+        return Err(Meaning::OtherType(cut(&critical.kind)));
+    }
+    match critical.image.digest.parse::<Digest>() {
+        Ok(digest) if digest == *artifact => Ok(()),
+        Ok(digest) => Err(Meaning::OtherArtifact(digest.short())),
+        Err(error) => Err(Meaning::Broken(format!("the signed payload names no digest: {error}"))),
+    }
+}
+
+fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8], what: &str) -> Result<T, Meaning> {
+    let parsed = strict_json::check(bytes).and_then(|()| serde_json::from_slice(bytes));
+    parsed.map_err(|error| Meaning::Broken(format!("{what} is not the JSON that it should be: {error}")))
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(120).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::verify::SIGNATURE_PREDICATE;
+
+    #[test]
+    fn a_statement_is_about_the_artifact_and_of_the_type_or_it_is_refused() {
+        let artifact = Digest::of(b"artifact");
+        let (hex, other) = (artifact.hex(), Digest::of(b"other").hex());
+        let statement = |subject: Value, kind: &str| json!({"_type": TYPES[0], "subject": subject, "predicateType": kind, "predicate": {}});
+        let good = json!([{"digest": {"sha256": hex}, "annotations": {}}]);
+        let types = [SIGNATURE_PREDICATE.to_owned()];
+        let rows = [
+            (statement(good.clone(), SIGNATURE_PREDICATE), "accepted"),
+            (
+                statement(json!([{"digest": {"sha256": other}}, {"digest": {"sha256": hex}}]), SIGNATURE_PREDICATE),
+                "accepted",
+            ),
+            (statement(json!([{"digest": {"sha256": other}}]), SIGNATURE_PREDICATE), "it is of sha256:"),
+            (statement(json!([{"digest": {"sha256": hex, "sha512": "00"}}]), SIGNATURE_PREDICATE), "it is of"),
+            (statement(json!([{"digest": {"sha512": hex}}]), SIGNATURE_PREDICATE), "it is of sha512:"),
+            (statement(json!([{"digest": {"SHA256": hex}}]), SIGNATURE_PREDICATE), "it is of"),
+            (statement(json!([{"digest": {"sha256": hex.to_uppercase()}}]), SIGNATURE_PREDICATE), "it is of"),
+            (statement(json!([{"digest": {}}]), SIGNATURE_PREDICATE), "it is of nothing"),
+            (statement(json!([]), SIGNATURE_PREDICATE), "it is of nothing"),
+            (statement(good.clone(), "https://slsa.dev/provenance/v1"), "slsa.dev"),
+            (statement(good.clone(), ""), "statement of the type"),
+            (
+                json!({"_type": "https://example.com/Statement", "subject": good, "predicateType": SIGNATURE_PREDICATE}),
+                "is a",
+            ),
+            (json!({"subject": good, "predicateType": SIGNATURE_PREDICATE}), "not the JSON"),
+            (json!([]), "not the JSON"),
+        ];
+        for (statement, want) in rows {
+            let said = check(statement.to_string().as_bytes(), &artifact, &types);
+            let said = said.map_or_else(|meaning| meaning.to_string(), |()| "accepted".to_owned());
+            assert!(said.contains(want), "{statement}: {said}");
+        }
+        let twice = format!(
+            r#"{{"_type":"{}","predicateType":"x","predicateType":"{SIGNATURE_PREDICATE}","subject":[{{"digest":{{"sha256":"{hex}"}}}}]}}"#,
+            TYPES[0]
+        );
+        assert!(matches!(check(twice.as_bytes(), &artifact, &types), Err(Meaning::Broken(_))));
+    }
+
+    #[test]
+    fn a_legacy_payload_is_about_the_artifact_and_a_signature_or_it_is_refused() {
+        let artifact = Digest::of(b"artifact");
+        let payload = |digest: &str, kind: &str| json!({"critical": {"identity": {"docker-reference": "r/a"}, "image": {"docker-manifest-digest": digest}, "type": kind}, "optional": null});
+        let text = artifact.to_string();
+        let rows = [
+            (payload(&text, LEGACY_TYPES[0]), "accepted"),
+            (payload(&text, LEGACY_TYPES[1]), "accepted"),
+            (payload(&Digest::of(b"other").to_string(), LEGACY_TYPES[0]), "it is of sha256:"),
+            (payload(&text.to_uppercase(), LEGACY_TYPES[0]), "no digest"),
+            (payload(&text, "atomic container signature"), "of the type"),
+            (json!({"critical": {}}), "not the JSON"),
+        ];
+        for (payload, want) in rows {
+            let said = check_legacy(payload.to_string().as_bytes(), &artifact);
+            let said = said.map_or_else(|meaning| meaning.to_string(), |()| "accepted".to_owned());
+            assert!(said.contains(want), "{payload}: {said}");
+        }
+    }
+}

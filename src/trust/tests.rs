@@ -1,0 +1,296 @@
+//! From a registry in memory to a verdict, with real keys. What clients make is tested end to end.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use sigstore_verify::crypto::KeyPair;
+use sigstore_verify::types::dsse::pae;
+
+use super::requirement::IdentityRule;
+use super::sigstore::{Key, Root};
+use super::*;
+use crate::api::verify::{SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
+use crate::oci::{Digest, Reference};
+use crate::testing::FakeRegistry;
+
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+const STATEMENT: &str = "application/vnd.in-toto+json";
+
+/// Makes a bundle about an artifact.
+type Make<'a> = &'a dyn Fn(&Digest) -> Value;
+
+struct Signatory(KeyPair);
+
+impl Signatory {
+    fn new() -> Self {
+        Self(KeyPair::generate_ecdsa_p256().unwrap())
+    }
+
+    fn key(&self) -> Key {
+        Key::from_pem(self.0.public_key_der().unwrap().to_pem().as_bytes()).unwrap()
+    }
+
+    /// A bundle as `cosign sign --key` makes one where no log is used.
+    fn bundle(&self, artifact: &Digest, predicate: &str) -> Value {
+        let subject = json!([{"digest": {"sha256": artifact.hex()}, "annotations": {}}]);
+        self.bundle_of(&json!({
+            "_type": "https://in-toto.io/Statement/v1", "subject": subject, "predicateType": predicate, "predicate": {},
+        }))
+    }
+
+    fn bundle_of(&self, statement: &Value) -> Value {
+        let payload = statement.to_string();
+        let signature = self.0.sign(&pae(STATEMENT, payload.as_bytes())).unwrap();
+        json!({
+            "mediaType": BUNDLE,
+            "verificationMaterial": {
+                "publicKey": {"hint": STANDARD.encode(self.key().fingerprint().as_bytes())}, "tlogEntries": [],
+            },
+            "dsseEnvelope": {
+                "payload": STANDARD.encode(payload), "payloadType": STATEMENT,
+                "signatures": [{"sig": STANDARD.encode(signature.as_bytes())}],
+            },
+        })
+    }
+}
+
+fn entry(keys: &[&Signatory]) -> Entry {
+    Entry {
+        name: "release".to_owned(),
+        keys: keys.iter().map(|one| one.key()).collect(),
+        identities: Vec::new(),
+        root: Root::public_good().unwrap(),
+        log: TransparencyLog::Ignored,
+        predicate_types: vec![SIGNATURE_PREDICATE.to_owned()],
+        formats: vec![SignatureFormat::Bundle, SignatureFormat::Legacy],
+    }
+}
+
+async fn judged(registry: &FakeRegistry, entries: Vec<Entry>) -> Result<Vec<Verified>, TrustError> {
+    let reference: Reference = "r.example/app:1".parse().unwrap();
+    let access = Access::default();
+    let pinned = crate::registry::resolve(registry, &access, &reference, None).await.unwrap();
+    registry.asked();
+    let requirement = Arc::new(Requirement::new(entries));
+    let now = "2026-11-01T00:00:00Z".parse().unwrap();
+    match judge(registry, &access, &pinned, &requirement, now).await? {
+        Basis::NoPolicy => panic!("something was asked"),
+        Basis::Verified(verified) => Ok(verified),
+    }
+}
+
+fn refused(result: Result<Vec<Verified>, TrustError>) -> String {
+    result.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn the_right_key_is_found_among_others_and_the_wrong_one_is_named() {
+    let (registry, right, wrong) = (FakeRegistry::default(), Signatory::new(), Signatory::new());
+    let artifact = registry.push_files("1", &[("a", "a")]);
+    let said = refused(judged(&registry, vec![entry(&[&right])]).await);
+    assert!(said.contains("no signature that is looked for; there is none"), "{said}");
+
+    registry.refer(&artifact, BUNDLE, wrong.bundle(&artifact, SIGNATURE_PREDICATE).to_string().as_bytes());
+    let said = refused(judged(&registry, vec![entry(&[&right])]).await);
+    assert!(said.contains("signed by nobody that is accepted"), "{said}");
+
+    registry.refer(&artifact, "application/spdx+json", b"{}");
+    registry.refer(&artifact, BUNDLE, b"{}");
+    registry.refer(&artifact, BUNDLE, right.bundle(&artifact, SIGNATURE_PREDICATE).to_string().as_bytes());
+    let found = judged(&registry, vec![entry(&[&right])]).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].signer, Signer::Key(right.key().fingerprint().clone()));
+    assert_eq!((found[0].format, found[0].entry.as_str()), (SignatureFormat::Bundle, "release"));
+
+    // Every entry has to be satisfied, each by any of its keys.
+    let both = judged(&registry, vec![entry(&[&right]), entry(&[&Signatory::new(), &wrong])]).await.unwrap();
+    assert_eq!(both.len(), 2);
+    assert!(judged(&registry, vec![entry(&[&right]), entry(&[&Signatory::new()])]).await.is_err());
+}
+
+#[tokio::test]
+async fn a_good_signature_with_another_meaning_is_refused() {
+    let signatory = Signatory::new();
+    let other = Digest::of(b"another artifact");
+    let bundle = |artifact: &Digest| signatory.bundle(artifact, SIGNATURE_PREDICATE);
+    let altered = |artifact: &Digest, pointer: &str, value: Value| {
+        let mut bundle = bundle(artifact);
+        *bundle.pointer_mut(pointer).unwrap() = value;
+        bundle
+    };
+    let rows: [(&str, Make<'_>, &str); 9] = [
+        ("another artifact", &|_| bundle(&other), "it is of sha256:"),
+        (
+            "an attestation",
+            &|it| signatory.bundle(it, "https://slsa.dev/provenance/v1"),
+            "https://slsa.dev/provenance/v1",
+        ),
+        ("no statement", &|it| altered(it, "/dsseEnvelope/payloadType", json!("text/plain")), "no in-toto statement"),
+        (
+            "two signatures",
+            &|it| {
+                let mut bundle = bundle(it);
+                let one = bundle["dsseEnvelope"]["signatures"][0].clone();
+                bundle["dsseEnvelope"]["signatures"].as_array_mut().unwrap().push(one);
+                bundle
+            },
+            "exactly one signature",
+        ),
+        ("no signature", &|it| altered(it, "/dsseEnvelope/signatures", json!([])), "exactly one signature"),
+        ("an unknown version", &|it| altered(it, "/mediaType", json!("x/y")), "is no bundle"),
+        (
+            "the signature of another statement",
+            &|it| altered(it, "/dsseEnvelope/signatures", bundle(&other)["dsseEnvelope"]["signatures"].clone()),
+            "it was altered",
+        ),
+        (
+            "the same without a hint",
+            &|it| {
+                let mut bundle =
+                    altered(it, "/dsseEnvelope/signatures", bundle(&other)["dsseEnvelope"]["signatures"].clone());
+                bundle["verificationMaterial"]["publicKey"]["hint"] = json!("");
+                bundle
+            },
+            "by another key, or was altered",
+        ),
+        (
+            "the key as a certificate",
+            &|it| {
+                let der = STANDARD.encode(signatory.0.public_key_bytes());
+                altered(it, "/verificationMaterial", json!({"certificate": {"rawBytes": der}, "tlogEntries": []}))
+            },
+            "only keys are accepted",
+        ),
+    ];
+    for (what, make, want) in rows {
+        let registry = FakeRegistry::default();
+        let artifact = registry.push_files("1", &[("a", "a")]);
+        registry.refer(&artifact, BUNDLE, make(&artifact).to_string().as_bytes());
+        let said = refused(judged(&registry, vec![entry(&[&signatory])]).await);
+        assert!(said.contains(want), "{what}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_required_and_an_identity_that_is_asked_for_are_not_done_without() {
+    let (registry, signatory) = (FakeRegistry::default(), Signatory::new());
+    let artifact = registry.push_files("1", &[("a", "a")]);
+    registry.refer(&artifact, BUNDLE, signatory.bundle(&artifact, SIGNATURE_PREDICATE).to_string().as_bytes());
+    let logged = Entry { log: TransparencyLog::Required, ..entry(&[&signatory]) };
+    let said = refused(judged(&registry, vec![logged]).await);
+    assert!(said.contains("it is in no log"), "{said}");
+    let identities = vec![IdentityRule::exactly("https://issuer.example", "dev@example.test")];
+    let keyless = Entry { identities, log: TransparencyLog::Required, ..entry(&[]) };
+    let said = refused(judged(&registry, vec![keyless]).await);
+    assert!(said.contains("only certificates are accepted"), "{said}");
+    let legacy = Entry { formats: vec![SignatureFormat::Legacy], ..entry(&[&signatory]) };
+    let said = refused(judged(&registry, vec![legacy]).await);
+    assert!(said.contains("there is none"), "{said}");
+}
+
+#[tokio::test]
+async fn a_manifest_about_something_else_is_no_signature_wherever_it_is_listed() {
+    let (registry, signatory) = (FakeRegistry::default(), Signatory::new());
+    let artifact = registry.push_files("1", &[("a", "a")]);
+    let bundle = signatory.bundle(&artifact, SIGNATURE_PREDICATE).to_string();
+    let elsewhere = registry.refer(&Digest::of(b"elsewhere"), BUNDLE, bundle.as_bytes());
+    let listed = |digest: &Digest, artifact_type: Option<&str>| {
+        json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [{
+                "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 1,
+                "artifactType": artifact_type,
+            }],
+        })
+    };
+    let tag = format!("sha256-{}", artifact.hex());
+    registry.push_document(&tag, &listed(&elsewhere, None));
+    let said = refused(judged(&registry, vec![entry(&[&signatory])]).await);
+    assert!(said.contains("there is none"), "{said}");
+
+    // The same tag, as clients keep it beside registries without a list, with whatever type they write.
+    for artifact_type in [None, Some("application/vnd.oci.empty.v1+json"), Some(BUNDLE)] {
+        let registry = FakeRegistry::default();
+        registry.push_files("1", &[("a", "a")]);
+        let about = registry.refer(&artifact, BUNDLE, bundle.as_bytes());
+        registry.forget_referrers();
+        registry.push_document(&tag, &listed(&about, artifact_type));
+        judged(&registry, vec![entry(&[&signatory])]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_fails_is_not_one_without_signatures() {
+    let (registry, signatory) = (FakeRegistry::default(), Signatory::new());
+    let artifact = registry.push_files("1", &[("a", "a")]);
+    let bundle = signatory.bundle(&artifact, SIGNATURE_PREDICATE).to_string();
+    registry.refer(&artifact, BUNDLE, bundle.as_bytes());
+    registry.tamper(bundle.as_bytes(), b"something else");
+    let result = judged(&registry, vec![entry(&[&signatory])]).await;
+    assert!(matches!(result, Err(TrustError::Registry(RegistryError::DigestMismatch { .. }))), "{result:?}");
+    // What is found all the same will do.
+    let again = signatory.bundle_of(&json!({
+        "_type": "https://in-toto.io/Statement/v0.1", "subject": [{"digest": {"sha256": artifact.hex()}}],
+        "predicateType": SIGNATURE_PREDICATE,
+    }));
+    registry.refer(&artifact, BUNDLE, again.to_string().as_bytes());
+    judged(&registry, vec![entry(&[&signatory])]).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_more_candidates_are_looked_at_than_there_is_patience_for() {
+    let (registry, signatory) = (FakeRegistry::default(), Signatory::new());
+    let artifact = registry.push_files("1", &[("a", "a")]);
+    for number in 0..=MAX_CANDIDATES {
+        let bundle = signatory.bundle(&artifact, &format!("https://example.com/{number}"));
+        registry.refer(&artifact, BUNDLE, bundle.to_string().as_bytes());
+    }
+    let said = refused(judged(&registry, vec![entry(&[&signatory])]).await);
+    assert!(said.contains("more than 64"), "{said}");
+    let blobs = registry.asked().iter().filter(|asked| asked.starts_with("blob")).count();
+    assert_eq!(blobs, MAX_CANDIDATES);
+}
+
+#[test]
+fn another_requirement_has_another_fingerprint() {
+    let (one, two) = (Signatory::new(), Signatory::new());
+    let of = |entries: Vec<Entry>| Requirement::new(entries).fingerprint();
+    let identity = |subject: &str| vec![IdentityRule::exactly("https://i.example", subject)];
+    let root = std::str::from_utf8(sigstore_verify::trust_root::SIGSTORE_STAGING_TRUSTED_ROOT.as_bytes()).unwrap();
+    let base = entry(&[&one]);
+    let different = [
+        of(vec![]),
+        of(vec![base.clone()]),
+        of(vec![entry(&[&two])]),
+        of(vec![entry(&[&one, &two])]),
+        of(vec![base.clone(), base.clone()]),
+        of(vec![Entry { name: "other".to_owned(), ..base.clone() }]),
+        of(vec![Entry { log: TransparencyLog::Required, ..base.clone() }]),
+        of(vec![Entry { formats: vec![SignatureFormat::Bundle], ..base.clone() }]),
+        of(vec![Entry { predicate_types: vec!["x".to_owned()], ..base.clone() }]),
+        of(vec![Entry { identities: identity("a@example.test"), ..base.clone() }]),
+        of(vec![Entry { identities: identity("b@example.test"), ..base.clone() }]),
+        of(vec![Entry { root: Root::parse(root.as_bytes()).unwrap(), ..base.clone() }]),
+    ];
+    for (index, one) in different.iter().enumerate() {
+        assert!(!different.iter().skip(index + 1).any(|other| other == one), "row {index}");
+    }
+    assert_eq!(of(vec![base.clone()]), of(vec![base]));
+}
+
+#[test]
+fn roots_and_keys_are_what_they_are_named_for_or_refused() {
+    for json in ["", "{}", "[]", r#"{"mediaType":"x"}"#, r#"{"tlogs":[],"tlogs":[]}"#] {
+        let parsed = Root::parse(json.as_bytes());
+        let empty = parsed.as_ref().is_ok_and(|root| root.check(Timestamp::UNIX_EPOCH, true, true).is_err());
+        assert!(parsed.is_err() || empty, "{json}");
+    }
+    let good = Root::public_good().unwrap();
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    good.check(at("2026-11-01T00:00:00Z"), true, true).unwrap();
+    let signatory = Signatory::new();
+    let pem = signatory.0.public_key_der().unwrap().to_pem();
+    for text in ["", "key", &pem.replace("PUBLIC", "PRIVATE"), &format!("{pem}{pem}"), &pem.replace("MFkw", "AAAA")] {
+        assert!(Key::from_pem(text.as_bytes()).is_err(), "{text}");
+    }
+}
