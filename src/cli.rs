@@ -25,16 +25,18 @@ mod pull;
 mod reach;
 mod reading;
 mod resolve;
+mod signature;
 mod sync;
 mod sync_input;
 mod table;
 mod unpack;
+mod verify;
 
 /// Keep OCI artifacts, checked and unpacked, where workloads read them.
 ///
 /// `controller` does it in a Kubernetes cluster for OCIArtifact objects; `sync` does the same once,
 /// without a cluster, for the same YAML files; `pull` and `resolve` for one artifact without any.
-/// `unpack` does to a file what all of them do to a layer.
+/// `verify` says who has signed one. `unpack` does to a file what all of them do to a layer.
 #[derive(Debug, Parser)]
 #[command(name = "supercargo", version, max_term_width = 100)]
 pub struct Cli {
@@ -60,6 +62,8 @@ enum Command {
     Unpack(Box<unpack::Arguments>),
     /// Print the digest that a reference means now.
     Resolve(Box<resolve::Arguments>),
+    /// Say who has signed what a reference means, or that nobody has who is accepted.
+    Verify(Box<verify::Arguments>),
     /// Print the `CustomResourceDefinition`.
     Crd(crd::Arguments),
 }
@@ -131,6 +135,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Pull(arguments) => Ok(pull::run(*arguments).await),
         Command::Unpack(arguments) => Ok(unpack::run(*arguments).await),
         Command::Resolve(arguments) => Ok(resolve::run(*arguments).await),
+        Command::Verify(arguments) => Ok(verify::run(*arguments).await),
         Command::Crd(arguments) => crd::run(&arguments),
     };
     result.unwrap_or_else(|error| {

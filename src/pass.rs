@@ -246,7 +246,7 @@ async fn make_visible<R: Registry>(
 
 /// The time at which trusted roots must be valid.
 #[expect(clippy::disallowed_methods, reason = "the one place where a pass reads the clock")]
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     Timestamp::now()
 }
 

@@ -9,6 +9,7 @@ use super::content::{self, ContentArguments};
 use super::exit::{self, Exit};
 use super::placing::{self, End, PlaceArguments};
 use super::reading::{self, ReadArguments};
+use super::signature::{self, SignatureArguments};
 use super::to_stdout;
 use crate::api::Reason;
 use crate::failure::Failure;
@@ -27,6 +28,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     content: ContentArguments,
     #[command(flatten)]
+    signature: SignatureArguments,
+    #[command(flatten)]
     place: PlaceArguments,
 }
 
@@ -40,6 +43,9 @@ pulled can be recorded.
 
 {patterns}
 
+{signatures} With --key or --issuer
+nothing of the artifact is fetched before it is found to be signed.
+
 {credentials}
 
 {codes}
@@ -52,6 +58,7 @@ Examples:
   supercargo pull ghcr.io/team/rules:1 -o rules --include '**/*.yaml' --exclude '**/test/**'
   supercargo pull ghcr.io/team/chart:1.2.0 -o charts --layer-mode file",
         patterns = content::PATTERNS_HELP,
+        signatures = signature::SIGNATURES_HELP,
         credentials = reading::CREDENTIALS_HELP,
         codes = exit::HELP
     )
@@ -65,7 +72,7 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn pull(arguments: &Arguments) -> Result<ExitCode, Complaint> {
-    let (request, configs) = arguments.read.request(&arguments.content)?;
+    let (request, configs) = arguments.read.request(&arguments.content, &arguments.signature)?;
     let registry = arguments.read.reach.registry(&Arc::default()).map_err(Failure::internal)?;
     let repository = request.reference.repository.clone();
     match arguments.place.place(registry, request).await {

@@ -10,6 +10,7 @@ use super::content::ContentArguments;
 use super::input_file;
 use super::login::{DockerConfigs, LoginArguments, unreadable};
 use super::reach::PersonalReach;
+use super::signature::SignatureArguments;
 use crate::api::spec::{CaReference, CaSource, SecretReference, SemverSpec};
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::failure::Failure;
@@ -78,9 +79,14 @@ struct TransportArguments {
 
 impl ReadArguments {
     /// The request that an object with these fields would be, and the docker configurations behind its credentials.
-    pub(super) fn request(&self, content: &ContentArguments) -> Result<(Request, DockerConfigs), Complaint> {
-        let spec = self.spec(content)?;
-        let referred = self.transport.referred()?;
+    pub(super) fn request(
+        &self,
+        content: &ContentArguments,
+        signature: &SignatureArguments,
+    ) -> Result<(Request, DockerConfigs), Complaint> {
+        let mut spec = self.spec(content)?;
+        let mut referred = self.transport.referred()?;
+        signature.set(&mut spec, &mut referred)?;
         let object = ObjectId { namespace: "command".to_owned(), name: "line".to_owned(), uid: String::new() };
         let mut request = Request::parse(object, &spec, &referred).map_err(complaint)?;
         let configs = self.login.add_to(&mut request.access.keychain)?;
@@ -133,6 +139,12 @@ impl TransportArguments {
 
 /// Nobody at a command line has named a ConfigMap or a Secret.
 fn complaint(error: RequestError) -> Complaint {
+    if let RequestError::Root { error, .. } = &error {
+        return Complaint::new(Reason::TrustRootInvalid, format!("--trusted-root {error}"));
+    }
+    if let RequestError::Verify { problem, .. } = &error {
+        return Complaint::new(Reason::InvalidSpec, problem.replace("the inline key", "--key"));
+    }
     let RequestError::Unusable { name, problem, .. } = &error else { return Failure::from(error).into() };
     let message = if name == AUTHORITY {
         format!("--ca-file: {problem}")
@@ -158,6 +170,8 @@ mod tests {
         read: ReadArguments,
         #[command(flatten)]
         content: ContentArguments,
+        #[command(flatten)]
+        signature: SignatureArguments,
     }
 
     fn parse(arguments: &[&str]) -> Result<Command, clap::Error> {
@@ -221,7 +235,19 @@ mod tests {
         let file = dir.path().join("file.pem");
         fs_err::write(&file, "not PEM").unwrap();
         let (there, missing) = (file.to_str().unwrap(), "/missing.pem");
-        let rows: [(&[&str], &str); 5] = [
+        let rows: [(&[&str], &str); 11] = [
+            (&["--key", missing], "error: SecretNotFound: --key: "),
+            (&["--key", there], "error: InvalidSpec: --key is no public key"),
+            (
+                &["--issuer", "i", "--subject", "s", "--trusted-root", there],
+                "error: TrustRootInvalid: --trusted-root is no",
+            ),
+            (&["--issuer", "i"], "error: InvalidSpec: --issuer vouches for many"),
+            (&["--trusted-root", there], "error: InvalidSpec: no signature is asked for"),
+            (
+                &["--issuer", "i", "--subject", "s", "--transparency-log", "ignored"],
+                "error: InvalidSpec: transparencyLog: Ignored excludes keyless",
+            ),
             (&["--ca-file", there], "error: SecretInvalid: --ca-file: it holds no PEM"),
             (&["--ca-file", missing], "error: SecretNotFound: --ca-file: "),
             (&["--client-certificate", there, "--client-key", there], "error: SecretInvalid: --client-certificate and"),
@@ -231,7 +257,7 @@ mod tests {
         for (options, want) in rows {
             let arguments = [&["ghcr.io/a/b"], options].concat();
             let command = parse(&arguments).unwrap();
-            let text = command.read.request(&command.content).map(|_| ()).unwrap_err().to_string();
+            let text = command.read.request(&command.content, &command.signature).map(|_| ()).unwrap_err().to_string();
             assert!(text.starts_with(want), "{text}");
         }
     }

@@ -9,6 +9,7 @@ use super::complaint::Complaint;
 use super::content::ContentArguments;
 use super::exit::{self, Exit};
 use super::reading::{self, ReadArguments};
+use super::signature::SignatureArguments;
 use super::to_stdout;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
@@ -83,7 +84,7 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn resolve(arguments: &Arguments) -> Result<String, Complaint> {
-    let (request, configs) = arguments.read.request(&ContentArguments::default())?;
+    let (request, configs) = arguments.read.request(&ContentArguments::default(), &SignatureArguments::default())?;
     let registry = arguments.read.reach.registry(&Arc::new(Metrics::default())).map_err(Failure::internal)?;
     let answer = tokio::time::timeout(request.timeout, ask(&registry, &request)).await;
     let answer = answer.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "asking the registry")));

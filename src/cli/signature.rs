@@ -1,0 +1,144 @@
+//! Who must have signed: the fields of an entry of `spec.verify`, as options.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::complaint::Complaint;
+use super::input_file;
+use super::login::unreadable;
+use crate::api::spec::CaSource;
+use crate::api::verify::{
+    CosignSpec, IdentitySpec, KeySpec, SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog, TrustedRootReference,
+    VerifySpec,
+};
+use crate::api::{OCIArtifactSpec, Reason};
+use crate::request::Referred;
+
+/// Name of the entry that the options stand for.
+pub(super) const ENTRY: &str = "options";
+/// Name under which a file stands for the ConfigMap of an object. Nobody sees it.
+const ROOT: &str = "trusted-root";
+const ROOT_KEY: &str = "trusted_root.json";
+
+/// The part of `--help` about signatures.
+pub(super) const SIGNATURES_HELP: &str = "\
+Signatures: a signature of the digest that IMAGE means, by any of the keys and identities that are
+named, is enough. Without --trusted-root the authorities and logs are those of the public good
+instance of Sigstore, as they were when this version was made; nothing is asked but the registry.";
+
+/// Options of commands that ask for a signature.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Signatures")]
+pub(super) struct SignatureArguments {
+    /// A public key, PEM, whose owner may have signed; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
+    /// Who vouches for the subject: the URL of the OIDC issuer, exactly. Needs --subject or --subject-regexp.
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
+    /// Who may have signed, exactly: an email address, or a URI such as that of a workflow.
+    #[arg(long, value_name = "TEXT", requires = "issuer", conflicts_with = "subject_regexp")]
+    subject: Option<String>,
+    /// A regular expression for the whole subject; one with `://` is for URIs, any other for email addresses.
+    #[arg(long, value_name = "REGEX", requires = "issuer")]
+    subject_regexp: Option<String>,
+    /// Authorities and logs that are trusted, as a `trusted_root.json`.
+    #[arg(long, value_name = "FILE")]
+    trusted_root: Option<PathBuf>,
+    /// Whether a log must hold the signature; ignored needs --key and excludes --issuer.
+    #[arg(long, value_name = "RULE", default_value = "required", ignore_case = true)]
+    transparency_log: Log,
+    /// What the signed statement may be, where it is to be something else than a signature; may be given several times.
+    #[arg(long, value_name = "TYPE")]
+    predicate_type: Vec<String>,
+    /// How the signature may be kept; may be given several times. Default: both.
+    #[arg(long, value_name = "FORMAT", ignore_case = true)]
+    signature_format: Vec<Format>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Log {
+    /// A log of the trusted root must.
+    #[default]
+    Required,
+    /// Nobody asks.
+    Ignored,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// A Sigstore bundle that refers to the artifact.
+    Bundle,
+    /// A layer under the tag sha256-<hex>.sig.
+    Legacy,
+}
+
+impl SignatureArguments {
+    /// True where a signature is asked for.
+    pub(super) fn asks(&self) -> bool {
+        !self.key.is_empty() || self.issuer.is_some()
+    }
+
+    /// Sets the fields that the options stand for, and what they refer to.
+    pub(super) fn set(&self, spec: &mut OCIArtifactSpec, referred: &mut Referred) -> Result<(), Complaint> {
+        if !self.asks() {
+            let alone =
+                self.trusted_root.is_some() || !self.predicate_type.is_empty() || !self.signature_format.is_empty();
+            let problem = "no signature is asked for; name who may have signed, with --key or --issuer";
+            return if alone { Err(Complaint::new(Reason::InvalidSpec, problem)) } else { Ok(()) };
+        }
+        if self.issuer.is_some() && self.subject.is_none() && self.subject_regexp.is_none() {
+            let problem = "--issuer vouches for many; name who may have signed, with --subject or --subject-regexp";
+            return Err(Complaint::new(Reason::InvalidSpec, problem));
+        }
+        if let Some(path) = &self.trusted_root {
+            let json = input_file::read(path).map_err(|error| unreadable("--trusted-root", &error))?;
+            referred.config_maps.insert(ROOT.to_owned(), Some(BTreeMap::from([(ROOT_KEY.to_owned(), json)])));
+        }
+        spec.verify = vec![VerifySpec { name: ENTRY.to_owned(), cosign: self.cosign()? }];
+        Ok(())
+    }
+
+    fn cosign(&self) -> Result<CosignSpec, Complaint> {
+        let key = |path: &PathBuf| {
+            let pem = input_file::read(path).map_err(|error| unreadable("--key", &error))?;
+            let text = String::from_utf8(pem);
+            let text =
+                text.map_err(|_| Complaint::new(Reason::SecretInvalid, format!("--key: {} is no PEM", path.display())));
+            Ok(KeySpec { secret_ref: None, inline: Some(text?) })
+        };
+        let identity = |issuer: &String| IdentitySpec {
+            issuer: issuer.clone(),
+            subject: self.subject.clone(),
+            subject_reg_exp: self.subject_regexp.clone(),
+        };
+        let root =
+            || TrustedRootReference { kind: CaSource::ConfigMap, name: ROOT.to_owned(), key: ROOT_KEY.to_owned() };
+        let formats = [SignatureFormat::Bundle, SignatureFormat::Legacy];
+        let is_asked = |format: &SignatureFormat| {
+            let asked = |one: &Format| {
+                matches!(
+                    (one, format),
+                    (Format::Bundle, SignatureFormat::Bundle) | (Format::Legacy, SignatureFormat::Legacy)
+                )
+            };
+            self.signature_format.is_empty() || self.signature_format.iter().any(asked)
+        };
+        Ok(CosignSpec {
+            keyless: self.issuer.iter().map(identity).collect(),
+            keys: self.key.iter().map(key).collect::<Result<_, Complaint>>()?,
+            trusted_root_ref: self.trusted_root.as_ref().map(|_| root()),
+            transparency_log: match self.transparency_log {
+                Log::Required => TransparencyLog::Required,
+                Log::Ignored => TransparencyLog::Ignored,
+            },
+            predicate_types: match self.predicate_type.as_slice() {
+                [] => vec![SIGNATURE_PREDICATE.to_owned()],
+                some => some.to_vec(),
+            },
+            formats: formats.into_iter().filter(is_asked).collect(),
+        })
+    }
+}
