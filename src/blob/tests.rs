@@ -82,9 +82,9 @@ impl World {
         let mut bytes = Vec::new();
         for layer in &approved.manifest().layers {
             let mut told = 0;
-            let mut blob = fetch(&source, layer, |done| told = done).await?;
+            let blob = fetch(&source, layer, |done| told = done).await?;
             assert_eq!((blob.descriptor(), told), (layer, layer.size));
-            blob.reader().unwrap().read_to_end(&mut bytes).unwrap();
+            blob.reader().read_to_end(&mut bytes).unwrap();
         }
         Ok(bytes)
     }

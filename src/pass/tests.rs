@@ -307,4 +307,5 @@ async fn a_layer_is_downloaded_once_and_given_up_where_the_volume_is_full() {
 
 mod directory;
 mod integrity;
+mod repeated;
 mod selection;
