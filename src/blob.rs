@@ -25,9 +25,7 @@ mod flight;
 mod store;
 
 pub use cache::{Cache, CacheLimits};
-pub use store::ContentStore;
-
-use store::Key;
+pub use store::{ContentStore, Key};
 
 /// How often a kept layer that was changed is replaced, before a download is for the asker alone.
 const TRIES: u32 = 2;
@@ -195,6 +193,12 @@ pub async fn fetch<R: Registry>(
         }
     }
     Ok(verified(fetch_alone(source, layer, progress).await?))
+}
+
+/// Under which names the layers of an artifact are kept.
+pub fn keys(access: &Access, approved: &Approved) -> Vec<Key> {
+    let origin = access.origin(approved.pinned().repository());
+    approved.manifest().layers.iter().map(|layer| Key::new(&origin, &layer.digest)).collect()
 }
 
 /// Downloads for this asker only.

@@ -42,6 +42,8 @@ pub struct Failure {
     pub message: String,
     /// When the registry said to come back.
     pub retry_after: Option<Duration>,
+    /// Bytes that a full volume lacks at least, where that is known.
+    pub lacks: Option<u64>,
     /// The digest that was seen and refused, where it came that far.
     pub candidate: Option<Digest>,
     /// The fault was in how the registry answered, not in what the digest names: another answer is worth a look.
@@ -56,6 +58,7 @@ impl Failure {
             reason,
             message: printable(&message.to_string()),
             retry_after: None,
+            lacks: None,
             candidate: None,
             is_of_answer: false,
         }
@@ -169,7 +172,7 @@ impl From<RegistryError> for Failure {
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
         let reason = if error.is_full() { Reason::StorageFull } else { Reason::StorageFailed };
-        Self::new(Class::Retry, reason, error)
+        Self { lacks: error.lacks(), ..Self::new(Class::Retry, reason, error) }
     }
 }
 
