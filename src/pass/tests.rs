@@ -252,17 +252,6 @@ async fn a_config_map_has_a_key_for_each_file_or_is_refused_whole() {
 }
 
 #[tokio::test]
-async fn limits_hold_before_a_byte_is_fetched() {
-    let world = World::with_limits(&Limits { layer_bytes: Limits::default().layer_bytes.set(10), ..Limits::default() });
-    let spec = json!({"image": "r.example/app:1"});
-    world.registry.push_files("1", &[("a", "more than ten bytes")]);
-    let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
-    assert_eq!((failure.class, failure.reason), (Class::Stalled, Reason::LimitExceeded));
-    assert!(failure.message.contains("--max-layer-bytes=10"), "{}", failure.message);
-    assert_eq!(world.registry.asked(), ["resolve", "manifest"]);
-}
-
-#[tokio::test]
 async fn an_artifact_without_content_is_an_empty_tree() {
     let world = World::new();
     let spec = json!({"image": "r.example/app:1"});
@@ -323,5 +312,6 @@ async fn a_layer_is_downloaded_once_and_given_up_where_the_volume_is_full() {
 
 mod directory;
 mod integrity;
+mod limits;
 mod repeated;
 mod selection;

@@ -11,6 +11,9 @@ const OVERHEAD_PER_ENTRY: u64 = 4 * 1024;
 /// Below this the ratio is not asked for: a few small files full of zeros are no bomb.
 const RATIO_FROM: u64 = 1 << 20;
 
+/// What a path takes behind its last byte where it is handed to the kernel.
+const NUL: u64 = 1;
+
 /// Counts for one artifact.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -43,7 +46,7 @@ impl Budget {
         let (limits, text) = (&self.limits, path.as_str());
         let longest = text.split('/').map(str::len).max().unwrap_or_default();
         let checks = [
-            limits.path_bytes.check(text.len() as u64),
+            limits.path_bytes.check((text.len() as u64).saturating_add(NUL)),
             limits.name_bytes.check(longest as u64),
             limits.depth.check(path.depth() as u64),
         ];
