@@ -81,7 +81,7 @@ pub struct Limits {
     pub extracted_bytes: Limit,
     /// Bytes of one file.
     pub file_bytes: Limit,
-    /// Files, directories and links of one artifact together.
+    /// Files, directories and links of one artifact together. Those with long paths count more than once.
     pub entries: Limit,
     /// Components of a path: a file at the top has one.
     pub depth: Limit,
