@@ -62,9 +62,7 @@ pub(super) fn wanted<'a>(
         return Err(Failure::new(Class::Stalled, Reason::LimitExceeded, format!("the manifest has {exceeded}")));
     }
     let content = || manifest.layers.iter().filter(|layer| unpack::is_content(layer));
-    let mut wanted: Vec<_> = content().filter(|layer| request.layers.selects(layer)).collect();
-    // A layer over itself changes nothing, whatever is in it.
-    wanted.dedup();
+    let wanted: Vec<_> = content().filter(|layer| request.layers.selects(layer)).collect();
     if !wanted.is_empty() || request.layers.is_all() {
         return Ok(wanted);
     }
@@ -85,7 +83,9 @@ pub(super) async fn stage<R: Registry>(
     step: &Step,
 ) -> Result<Vec<Stage>, Failure> {
     let limits = engine.limits.lowered(&request.limits);
-    let layers = wanted(request, approved.manifest(), &limits)?;
+    let mut layers = wanted(request, approved.manifest(), &limits)?;
+    // A layer over itself changes nothing, whatever is in it.
+    layers.dedup();
     let mut work = Work { engine, request, approved, step, limits: &limits, layers: &layers, is_image: None };
     let places = engine.outputs.places(request)?;
     let mut stages = Vec::with_capacity(places.len());
