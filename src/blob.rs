@@ -6,9 +6,10 @@
 //! Many may want one layer: one of them downloads it, the others find it in the [`Cache`], once the
 //! registry has said that they may read it too and its bytes have been hashed again.
 
-use std::io::{Read, Seek};
+use std::io::Read;
 use std::sync::Arc;
 
+use fs_err::os::unix::fs::FileExt;
 use rustix::fs::{AtFlags, Mode};
 use tokio::sync::Semaphore;
 
@@ -24,18 +25,31 @@ mod flight;
 mod store;
 
 pub use cache::{Cache, CacheLimits};
-pub use store::ContentStore;
-
-use store::Key;
+pub use store::{ContentStore, Key};
 
 /// How often a kept layer that was changed is replaced, before a download is for the asker alone.
 const TRIES: u32 = 2;
 
-/// A complete layer in a file that is open: its size and digest are those of the descriptor.
-#[derive(Debug)]
+/// A complete layer in a file that is open: its size and digest are those of the descriptor. Cloning shares the file.
+#[derive(Clone, Debug)]
 pub struct VerifiedBlob {
-    file: fs_err::File,
+    file: Arc<fs_err::File>,
     descriptor: Descriptor,
+}
+
+/// A layer's bytes, read by whoever has it at a place of his own.
+#[derive(Debug)]
+pub(crate) struct BlobReader {
+    file: Arc<fs_err::File>,
+    at: u64,
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at = self.at.saturating_add(read as u64);
+        Ok(read)
+    }
 }
 
 impl VerifiedBlob {
@@ -44,16 +58,26 @@ impl VerifiedBlob {
         &self.descriptor
     }
 
+    /// The same bytes as another layer of the artifact; `None` where that one has others.
+    pub fn as_layer(&self, layer: &Descriptor) -> Option<Self> {
+        let is_it = (&layer.digest, layer.size) == (&self.descriptor.digest, self.descriptor.size);
+        is_it.then(|| Self { file: Arc::clone(&self.file), descriptor: layer.clone() })
+    }
+
     /// The bytes, from the start.
-    pub(crate) fn reader(&mut self) -> std::io::Result<&mut fs_err::File> {
-        self.file.rewind()?;
-        Ok(&mut self.file)
+    pub(crate) fn reader(&self) -> BlobReader {
+        BlobReader { file: Arc::clone(&self.file), at: 0 }
+    }
+
+    /// A handle for who reads here and there, and says where each time: all handles have one position.
+    pub(crate) fn file(&self) -> std::io::Result<std::fs::File> {
+        self.file.file().try_clone()
     }
 
     /// All of them. For what is known to be small.
-    pub(crate) fn bytes(&mut self) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn bytes(&self) -> std::io::Result<Vec<u8>> {
         let (size, mut bytes) = (self.descriptor.size, Vec::new());
-        self.reader()?.take(size).read_to_end(&mut bytes)?;
+        self.reader().take(size).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -61,7 +85,7 @@ impl VerifiedBlob {
     pub(crate) fn for_test(bytes: &[u8], descriptor: Descriptor) -> Self {
         let mut file = tempfile::tempfile().map(|file| fs_err::File::from_parts(file, "test")).unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
-        Self { file, descriptor }
+        Self { file: Arc::new(file), descriptor }
     }
 }
 
@@ -135,7 +159,7 @@ pub async fn fetch<R: Registry>(
 ) -> Result<VerifiedBlob, BlobError> {
     let too_large = |exceeded| BlobError::TooLarge { layer: layer.digest.short(), exceeded };
     source.limit.check(layer.size).map_err(too_large)?;
-    let verified = |file| VerifiedBlob { file, descriptor: layer.clone() };
+    let verified = |file| VerifiedBlob { file: Arc::new(file), descriptor: layer.clone() };
     if let Some(data) = &layer.data {
         // The manifest carries it, and parsing that has compared size and digest.
         progress(layer.size);
@@ -169,6 +193,12 @@ pub async fn fetch<R: Registry>(
         }
     }
     Ok(verified(fetch_alone(source, layer, progress).await?))
+}
+
+/// Under which names the layers of an artifact are kept.
+pub fn keys(access: &Access, approved: &Approved) -> Vec<Key> {
+    let origin = access.origin(approved.pinned().repository());
+    approved.manifest().layers.iter().map(|layer| Key::new(&origin, &layer.digest)).collect()
 }
 
 /// Downloads for this asker only.

@@ -43,6 +43,8 @@ pub struct Failure {
     pub message: String,
     /// When the registry said to come back.
     pub retry_after: Option<Duration>,
+    /// Bytes that a full volume lacks at least, where that is known.
+    pub lacks: Option<u64>,
     /// The digest that was seen and refused, where it came that far.
     pub candidate: Option<Digest>,
     /// The fault was in how the registry answered, or in what it has beside the digest, such as signatures, and not in
@@ -58,6 +60,7 @@ impl Failure {
             reason,
             message: printable(&message.to_string()),
             retry_after: None,
+            lacks: None,
             candidate: None,
             is_beside_digest: false,
         }
@@ -190,7 +193,7 @@ impl From<TrustError> for Failure {
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
         let reason = if error.is_full() { Reason::StorageFull } else { Reason::StorageFailed };
-        Self::new(Class::Retry, reason, error)
+        Self { lacks: error.lacks(), ..Self::new(Class::Retry, reason, error) }
     }
 }
 

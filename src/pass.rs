@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::api::Reason;
-use crate::blob::{Cache, Progress};
+use crate::blob::{self, Cache, Progress};
 use crate::failure::{Class, Failure};
 use crate::oci::Manifest;
 use crate::plan::{self, Plan, Revision};
@@ -18,7 +18,7 @@ use crate::publish::{Outputs, Published, Ready};
 use crate::registry::turns::{Turn, Turns};
 use crate::registry::{self, Pinned, Registry, RegistryError};
 use crate::request::{Limits, Place, Request};
-use crate::trust::{self, Basis};
+use crate::trust::{self, Approved, Basis};
 use crate::unpack;
 
 mod stage;
@@ -127,12 +127,7 @@ async fn steps<R: Registry>(
         (Plan::Refuse, Some((_, failure))) => Err(failure.clone()),
         (Plan::Publish | Plan::Refuse, _) => {
             let digest = pinned.digest().clone();
-            let mut result = publish(engine, request, pinned.clone(), &look, step).await;
-            if let Err(failure) = &result
-                && room_was_made(engine, request, failure).await
-            {
-                result = publish(engine, request, pinned, &look, step).await;
-            }
+            let result = publish(engine, request, pinned, &look, step).await;
             result.map(|outcome| Outcome { repaired: look.damage, ..outcome }).map_err(|failure| failure.of(&digest))
         }
     }
@@ -158,14 +153,20 @@ async fn judge<R: Registry>(
 }
 
 /// True where a volume was full and is not any more, because layers that were kept on it are given up: what is
-/// to be published comes before what may be used again.
-async fn room_was_made<R: Registry>(engine: &Engine<R>, request: &Request, failure: &Failure) -> bool {
+/// to be published comes before what may be used again. What never fits drives out nothing.
+async fn room_was_made<R: Registry>(
+    engine: &Engine<R>,
+    request: &Request,
+    approved: &Approved,
+    failure: &Failure,
+) -> bool {
     if failure.reason != Reason::StorageFull {
         return false;
     }
     let Ok(places) = engine.outputs.places(request) else { return false };
     let volumes: Vec<_> = places.into_iter().map(|place| place.volume).collect();
-    let made = engine.cache.make_room(&volumes).await;
+    let own = blob::keys(&request.access, approved);
+    let made = engine.cache.make_room(&volumes, failure.lacks.unwrap_or(0), &own).await;
     if made {
         tracing::info!(object = %request.object, full = %failure.message, "kept layers were given up to make room");
     }
@@ -194,11 +195,12 @@ async fn publish<R: Registry>(
     step.set("verifying signatures");
     let approved =
         trust::approve(&engine.registry, &request.access, pinned, manifest, &request.requirement, now()).await?;
-    let stages = stage::stage(engine, request, &approved, step).await?;
-    step.set("publishing");
-    let published = make_visible(engine, request, approved.pinned(), look, &stages).await;
-    // What was not moved away, a whole tree where something failed, is work for the disk to remove.
-    tokio::task::spawn_blocking(move || drop(stages)).await.map_err(Failure::internal)?;
+    let mut published = stage_and_show(engine, request, &approved, look, step).await;
+    if let Err(failure) = &published
+        && room_was_made(engine, request, &approved, failure).await
+    {
+        published = stage_and_show(engine, request, &approved, look, step).await;
+    }
     let mut published = published?;
     let (pinned, manifest, basis) = approved.into_parts();
     let skipped = manifest.layers.iter().filter(|layer| !unpack::is_content(layer));
@@ -211,6 +213,21 @@ async fn publish<R: Registry>(
         tracing::info!(object = %request.object, %layers, "layers that are about the content were not fetched");
     }
     Ok(Outcome { pinned, published, manifest: Some(manifest), basis: Some(basis), skipped, repaired: Vec::new() })
+}
+
+async fn stage_and_show<R: Registry>(
+    engine: &Engine<R>,
+    request: &Request,
+    approved: &Approved,
+    look: &Look,
+    step: &Step,
+) -> Result<Vec<Published>, Failure> {
+    let stages = stage::stage(engine, request, approved, step).await?;
+    step.set("publishing");
+    let published = make_visible(engine, request, approved.pinned(), look, &stages).await;
+    // What was not moved away, a whole tree where something failed, is work for the disk to remove.
+    tokio::task::spawn_blocking(move || drop(stages)).await.map_err(Failure::internal)?;
+    published
 }
 
 /// Everything that can be refused is refused before the first output changes. A volume that holds the very revision

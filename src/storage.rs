@@ -49,16 +49,23 @@ const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLL
 pub struct StorageError {
     what: String,
     errno: Errno,
+    /// Bytes that are missing at least, where that was asked before.
+    lacks: Option<u64>,
 }
 
 impl StorageError {
     pub(crate) fn new(what: impl Into<String>, errno: Errno) -> Self {
-        Self { what: what.into(), errno }
+        Self { what: what.into(), errno, lacks: None }
     }
 
     /// True where there is no space, no inode or no quota left.
     pub fn is_full(&self) -> bool {
         matches!(self.errno, Errno::NOSPC | Errno::DQUOT)
+    }
+
+    /// How many bytes a full filesystem lacks at least, where it was asked.
+    pub(crate) fn lacks(&self) -> Option<u64> {
+        self.lacks
     }
 
     /// True where the thing does not exist.
@@ -73,7 +80,7 @@ impl StorageError {
 
     /// An I/O error from a reader or writer.
     pub(crate) fn from_io(what: impl Into<String>, error: &io::Error) -> Self {
-        Self { what: what.into(), errno: Errno::from_io_error(error).unwrap_or_else(|| errno_of(error.kind())) }
+        Self::new(what, Errno::from_io_error(error).unwrap_or_else(|| errno_of(error.kind())))
     }
 }
 
@@ -100,7 +107,7 @@ pub(crate) trait During<T> {
 
 impl<T> During<T> for Result<T, Errno> {
     fn during(self, what: impl FnOnce() -> String) -> Result<T, StorageError> {
-        self.map_err(|errno| StorageError { what: what(), errno })
+        self.map_err(|errno| StorageError::new(what(), errno))
     }
 }
 

@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::blob::VerifiedBlob;
+use crate::blob::{BlobReader, VerifiedBlob};
 use crate::oci::Manifest;
 use crate::request::{FileFilter, FileSelection, LimitExceeded, Limits, Unpacking};
 use crate::storage::{Scratch, StorageError};
@@ -166,11 +166,11 @@ impl Unpacker {
     }
 
     /// Unpacks one layer into a tree of its own. `number` is its own among those of the artifact. Blocking.
-    pub fn layer(&self, number: usize, blob: &mut VerifiedBlob) -> Result<(LayerTree, Dropped), UnpackError> {
+    pub fn layer(&self, number: usize, blob: &VerifiedBlob) -> Result<(LayerTree, Dropped), UnpackError> {
         let descriptor = blob.descriptor().clone();
         let layer = descriptor.digest.short();
         let broken = |error: io::Error| self.broken(&layer, &error);
-        let sniffed = decoder::sniff(blob.reader().map_err(broken)?).map_err(broken)?;
+        let sniffed = decoder::sniff(&mut blob.reader()).map_err(broken)?;
         let manner = Manner { mode: self.unpacking.mode, is_image: self.is_image };
         let action = layer::action(&self.manifest, &descriptor, manner, sniffed)?;
         let mut tree = self.tree(format!("layer-{number}"))?;
@@ -185,7 +185,7 @@ impl Unpacker {
                 }
             }
             Action::Unzip(how) => {
-                let file = blob.reader().and_then(|file| file.file().try_clone()).map_err(broken)?;
+                let file = blob.file().map_err(broken)?;
                 zip::extract(&mut tree, file, self.budget.allowance(descriptor.size), &how, &self.stop, &broken)?
             }
         };
@@ -245,10 +245,10 @@ impl Unpacker {
     }
 
     /// The layer's bytes as they are.
-    fn file(&self, tree: &mut LayerTree, blob: &mut VerifiedBlob, path: &EntryPath) -> Result<Dropped, UnpackError> {
+    fn file(&self, tree: &mut LayerTree, blob: &VerifiedBlob, path: &EntryPath) -> Result<Dropped, UnpackError> {
         let (size, layer) = (blob.descriptor().size, blob.descriptor().digest.short());
         let broken = |error: io::Error| self.broken(&layer, &error);
-        tree.add_file(path, false, size, &mut blob.reader().map_err(broken)?, &broken)?;
+        tree.add_file(path, false, size, &mut blob.reader(), &broken)?;
         Ok(Dropped::default())
     }
 
@@ -256,7 +256,7 @@ impl Unpacker {
     fn extract(
         &self,
         tree: &mut LayerTree,
-        blob: &mut VerifiedBlob,
+        blob: &VerifiedBlob,
         sniffed: Sniffed,
         how: &Extract,
     ) -> Result<Dropped, UnpackError> {
@@ -270,7 +270,7 @@ impl Unpacker {
     }
 
     /// True where the decompressed bytes start as a tar does.
-    fn is_tar(&self, blob: &mut VerifiedBlob, sniffed: Sniffed) -> Result<bool, UnpackError> {
+    fn is_tar(&self, blob: &VerifiedBlob, sniffed: Sniffed) -> Result<bool, UnpackError> {
         let mut start = [0; 512];
         let layer = blob.descriptor().digest.short();
         let read = decoder::fill(&mut self.decoder(blob, sniffed)?, &mut start);
@@ -278,15 +278,11 @@ impl Unpacker {
         Ok(tar::is_tar(start.get(..read).unwrap_or_default()))
     }
 
-    fn decoder<'a>(
-        &self,
-        blob: &'a mut VerifiedBlob,
-        sniffed: Sniffed,
-    ) -> Result<Decoder<&'a mut fs_err::File>, UnpackError> {
+    fn decoder(&self, blob: &VerifiedBlob, sniffed: Sniffed) -> Result<Decoder<BlobReader>, UnpackError> {
         let (size, layer) = (blob.descriptor().size, blob.descriptor().digest.short());
         let broken = |error: io::Error| self.broken(&layer, &error);
-        let file = blob.reader().map_err(broken)?;
-        Decoder::new(file, sniffed.compression, self.budget.allowance(size), self.stop.clone()).map_err(broken)
+        let allowance = self.budget.allowance(size);
+        Decoder::new(blob.reader(), sniffed.compression, allowance, self.stop.clone()).map_err(broken)
     }
 
     /// Tells a passed limit, or a pass that was given up, from a broken archive.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ContentStore;
+use super::{ContentStore, Key};
 use crate::metrics::Metrics;
 use crate::storage::Volume;
 
@@ -50,11 +50,12 @@ impl Cache {
         self.0.iter().find(|store| store.is_on(volume))
     }
 
-    /// Gives up everything that is kept on these volumes; true where that was something.
-    pub async fn make_room(&self, volumes: &[Arc<Volume>]) -> bool {
+    /// Gives up what is kept on these volumes, but not `own`, which are wanted again at once; true where that was
+    /// something. A volume that could not give the `lacks` bytes that are missing keeps what it has: nothing would be won.
+    pub async fn make_room(&self, volumes: &[Arc<Volume>], lacks: u64, own: &[Key]) -> bool {
         let mut made = false;
         for store in volumes.iter().filter_map(|volume| self.on(volume)) {
-            made |= store.clear().await;
+            made |= store.give_up(lacks, own).await;
         }
         made
     }

@@ -39,7 +39,7 @@ const BUFFER: usize = 256 * 1024;
 
 /// The name of a layer in a store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key(String);
+pub struct Key(String);
 
 impl Key {
     pub(super) fn new(origin: &str, digest: &Digest) -> Self {
@@ -74,7 +74,7 @@ impl ContentStore {
     /// The store of a volume. What is beyond the limits is removed.
     pub(super) fn open(volume: Arc<Volume>, limits: CacheLimits, metrics: Arc<Metrics>) -> Self {
         let store = Self { volume, limits, metrics, held: Mutex::default(), flights: Flights::default() };
-        store.shrink_now(if store.keeps(0) { Bounds::of(limits) } else { Bounds::NOTHING }, None);
+        store.shrink_now(if store.keeps(0) { Bounds::of(limits) } else { Bounds::NOTHING }, &[]);
         store
     }
 
@@ -180,7 +180,7 @@ impl ContentStore {
     pub(super) async fn tidy(self: &Arc<Self>, spare: &Key) {
         let held = *self.held();
         if held.bytes > self.limits.bytes || held.entries > MAX_ENTRIES || held.added >= ADDED_UNSEEN {
-            self.shrink(Bounds::of(self.limits), Some(spare.clone())).await;
+            self.shrink(Bounds::of(self.limits), vec![spare.clone()]).await;
         }
     }
 

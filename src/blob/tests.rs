@@ -82,9 +82,9 @@ impl World {
         let mut bytes = Vec::new();
         for layer in &approved.manifest().layers {
             let mut told = 0;
-            let mut blob = fetch(&source, layer, |done| told = done).await?;
+            let blob = fetch(&source, layer, |done| told = done).await?;
             assert_eq!((blob.descriptor(), told), (layer, layer.size));
-            blob.reader().unwrap().read_to_end(&mut bytes).unwrap();
+            blob.reader().read_to_end(&mut bytes).unwrap();
         }
         Ok(bytes)
     }
@@ -422,11 +422,19 @@ async fn what_is_kept_outlives_the_process_and_serves_two_at_a_time() {
     assert_eq!(other.fetch(&stranger()).await.unwrap(), LAYER);
     assert_eq!(world.asked(), ["right"]);
 
-    assert!(other.cache.make_room(&[Arc::clone(&other.volume)]).await);
-    assert!(!other.cache.make_room(&[Arc::clone(&other.volume)]).await, "there is nothing left to give up");
+    let volumes = [Arc::clone(&other.volume)];
+    assert!(!other.cache.make_room(&volumes, LAYER.len() as u64 + 1, &[]).await, "that would win nothing");
+    assert!(!other.cache.make_room(&volumes, 0, &[key()]).await, "it is wanted again at once");
+    assert!(other.cache.make_room(&volumes, LAYER.len() as u64, &[]).await);
+    assert!(!other.cache.make_room(&volumes, 0, &[]).await, "there is nothing left to give up");
     assert!(world.kept().is_empty());
     assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER);
     assert_eq!(world.asked(), ["blob"], "what another process took away is fetched again");
+}
+
+fn key() -> Key {
+    let repository = stranger().image.parse::<Reference>().unwrap().repository;
+    Key::new(&Access::default().origin(&repository), &Digest::of(LAYER))
 }
 
 #[tokio::test]
@@ -434,12 +442,11 @@ async fn what_is_open_is_apart_from_what_is_kept() {
     let world = World::new();
     world.fetch(&stranger()).await.unwrap();
     let store = world.cache.on(&world.volume).unwrap();
-    let repository = stranger().image.parse::<Reference>().unwrap().repository;
-    let key = Key::new(&Access::default().origin(&repository), &Digest::of(LAYER));
+    let key = key();
     assert!(store.find(&key, 11).is_none());
     assert_eq!(world.kept().len(), 1, "a descriptor with another size drives nothing out");
     let mut in_use = store.find(&key, 10).unwrap();
-    assert!(store.clear().await);
+    assert!(store.give_up(0, &[]).await);
     let mut bytes = Vec::new();
     in_use.read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes, LAYER, "given up, and still read to the end");

@@ -33,7 +33,7 @@ pub(super) struct LimitArguments {
     /// Most levels of a path: a file at the top is on the first.
     #[arg(long, value_name = "LEVELS", value_parser = clap::value_parser!(u64).range(1..=256), default_value_t = Limits::DEFAULT.depth.value(), env = "SUPERCARGO_MAX_DEPTH")]
     max_depth: u64,
-    /// Most bytes of a path; no system takes more than 4096.
+    /// Most bytes of a path with the NUL behind it; no system takes more than 4096.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=4096), default_value_t = Limits::DEFAULT.path_bytes.value(), env = "SUPERCARGO_MAX_PATH_BYTES")]
     max_path_bytes: u64,
     /// Most bytes of one component of a path; no filesystem takes more than 255.

@@ -3,12 +3,13 @@
 //! A layer is unpacked as soon as all of it is there, while the next ones are fetched; what depends
 //! on the order of layers is done once all are unpacked.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::{Engine, Step};
 use crate::api::Reason;
@@ -23,7 +24,7 @@ use crate::storage::Scratch;
 use crate::trust::Approved;
 use crate::unpack::image::{self, Kind};
 use crate::unpack::staged::Staged;
-use crate::unpack::{self, Dropped, LayerTree, Stop, UnpackError, Unpacker};
+use crate::unpack::{self, Dropped, LayerTree, Stop, Unpacker};
 
 /// Layers of one artifact that are fetched at once, as container runtimes do by default.
 const DOWNLOADS: usize = 3;
@@ -82,19 +83,22 @@ pub(super) async fn stage<R: Registry>(
     step: &Step,
 ) -> Result<Vec<Stage>, Failure> {
     let limits = engine.limits.lowered(&request.limits);
-    let layers = wanted(request, approved.manifest(), &limits)?;
+    let mut layers = wanted(request, approved.manifest(), &limits)?;
+    // A layer over itself changes nothing, whatever is in it.
+    layers.dedup();
     let mut work = Work { engine, request, approved, step, limits: &limits, layers: &layers, is_image: None };
     let places = engine.outputs.places(request)?;
     let mut stages = Vec::with_capacity(places.len());
-    let mut blobs = layers.iter().map(|_| None).collect();
-    for place in places {
+    let mut slots = slots(&layers);
+    let last = places.len().saturating_sub(1);
+    for (number, place) in places.into_iter().enumerate() {
+        // What no place wants any more is given back as soon as it is unpacked.
+        let slots = if number == last { std::mem::take(&mut slots) } else { slots.clone() };
         let scratch = Arc::new(place.volume.scratch()?);
         let removed = RemovedElsewhere(Some(Arc::clone(&scratch)));
-        let result = work.in_place(&place, scratch, std::mem::take(&mut blobs)).await;
+        let result = work.in_place(&place, scratch, slots).await;
         removed.now().await?;
-        let (staged, used) = result?;
-        stages.push(Stage { place, staged });
-        blobs = used;
+        stages.push(Stage { staged: result?, place });
     }
     Ok(stages)
 }
@@ -127,7 +131,7 @@ async fn is_image<R: Registry>(request: &Request, source: &Source<'_, R>) -> Res
     }
     let kind = match image::kind(manifest) {
         Kind::ByConfig => {
-            let mut blob = blob::fetch(source, &manifest.config, |_| {}).await?;
+            let blob = blob::fetch(source, &manifest.config, |_| {}).await?;
             let config = blob.bytes().map_err(|error| Failure::new(Class::Retry, Reason::StorageFailed, error))?;
             image::kind_by_config(manifest, &config)
         }
@@ -148,17 +152,24 @@ struct Work<'a, R> {
     is_image: Option<bool>,
 }
 
-/// Layers that are there already.
-type Blobs = Vec<Option<VerifiedBlob>>;
+/// Where a layer is once it is fetched. It is held for as long as somebody has its slot.
+type Slot = Arc<OnceCell<VerifiedBlob>>;
+
+/// A slot for each layer: the same one where they have the same bytes, which are fetched and held once.
+fn slots(layers: &[&Descriptor]) -> Vec<Slot> {
+    let mut by_bytes: HashMap<_, Slot> = HashMap::new();
+    let slots = layers.iter().map(|layer| Arc::clone(by_bytes.entry((&layer.digest, layer.size)).or_default()));
+    slots.collect()
+}
 
 impl<R: Registry> Work<'_, R> {
-    /// The tree for one place, and the layers, for the next one.
+    /// The tree for one place. Layers whose slots are filled are not fetched again.
     async fn in_place(
         &mut self,
         place: &StagePlace,
         scratch: Arc<Scratch>,
-        blobs: Blobs,
-    ) -> Result<(Arc<Staged>, Blobs), Failure> {
+        slots: Vec<Slot>,
+    ) -> Result<Arc<Staged>, Failure> {
         self.step.set("fetching and unpacking layers");
         let source = Source {
             registry: &self.engine.registry,
@@ -179,37 +190,39 @@ impl<R: Registry> Work<'_, R> {
         let (manifest, unpacking) = (self.approved.manifest().clone(), self.request.unpacking);
         let unpacker = Unpacker::new(Arc::clone(&scratch), manifest, is_image, unpacking, self.limits, stop);
         let unpacker = Arc::new(unpacker);
-        let (trees, blobs) = self.layers(&source, &unpacker, blobs).await?;
+        let trees = self.layers(&source, &unpacker, slots).await?;
         self.step.set("making the files durable");
         let (files, filter) = (self.request.files.clone(), place.filter.clone());
         let finish = tokio::task::spawn_blocking(move || unpacker.finish(trees, &files, &filter));
-        Ok((Arc::new(finish.await.map_err(Failure::internal)??), blobs))
+        Ok(Arc::new(finish.await.map_err(Failure::internal)??))
     }
 
-    /// The layers' trees and the layers, in their order. Of several failures it is the first layer's that is told.
+    /// The layers' trees, in their order. Of several failures it is the first layer's that is told.
     async fn layers(
         &self,
         source: &Source<'_, R>,
         unpacker: &Arc<Unpacker>,
-        blobs: Blobs,
-    ) -> Result<(Vec<LayerTree>, Blobs), Failure> {
-        let total = self.layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+        slots: Vec<Slot>,
+    ) -> Result<Vec<LayerTree>, Failure> {
+        let mut counted = HashSet::new();
+        let fetched = self.layers.iter().filter(|layer| counted.insert((&layer.digest, layer.size)));
+        let total = fetched.fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
         let (downloads, done) = (Semaphore::new(DOWNLOADS), AtomicU64::new(0));
-        let each = self.layers.iter().zip(blobs).enumerate().map(|(number, (layer, blob))| {
+        let each = self.layers.iter().zip(slots).enumerate().map(|(number, (layer, slot))| {
             let (downloads, done) = (&downloads, &done);
             async move {
-                let blob = if let Some(blob) = blob {
-                    blob
-                } else {
+                let fetch = async || {
                     let _permit = downloads.acquire().await.map_err(Failure::internal)?;
-                    self.fetch(source, layer, done, total).await?
+                    self.fetch(source, layer, done, total).await
                 };
+                let blob = slot.get_or_try_init(fetch).await?.as_layer(layer);
+                drop(slot);
+                let blob = blob.ok_or_else(|| Failure::internal("a slot has another layer"))?;
                 self.unpack(unpacker, number, blob).await
             }
         });
         let each: Vec<_> = each.collect();
-        let unpacked: Vec<_> = futures::stream::iter(each).buffered(LAYERS).try_collect().await?;
-        Ok(unpacked.into_iter().map(|(tree, blob)| (tree, Some(blob))).unzip())
+        futures::stream::iter(each).buffered(LAYERS).try_collect().await
     }
 
     async fn fetch(
@@ -231,19 +244,14 @@ impl<R: Registry> Work<'_, R> {
         Ok(blob::fetch(source, layer, progress).await?)
     }
 
-    async fn unpack(
-        &self,
-        unpacker: &Arc<Unpacker>,
-        number: usize,
-        mut blob: VerifiedBlob,
-    ) -> Result<(LayerTree, VerifiedBlob), Failure> {
+    async fn unpack(&self, unpacker: &Arc<Unpacker>, number: usize, blob: VerifiedBlob) -> Result<LayerTree, Failure> {
         let permit = Arc::clone(&self.engine.unpacking).acquire_owned().await.map_err(Failure::internal)?;
         let unpacker = Arc::clone(unpacker);
         let short = blob.descriptor().digest.short();
         let work = tokio::task::spawn_blocking(move || {
-            let (tree, dropped) = unpacker.layer(number, &mut blob)?;
-            drop(permit);
-            Ok::<_, UnpackError>((tree, dropped, blob))
+            let unpacked = unpacker.layer(number, &blob);
+            drop((permit, blob));
+            unpacked
         });
         let limit = self.limits.unpack_seconds;
         let Ok(done) = tokio::time::timeout(Duration::from_secs(limit.value()), work).await else {
@@ -251,11 +259,11 @@ impl<R: Registry> Work<'_, R> {
             let message = format!("layer {short}: {}", limit.exceeded());
             return Err(Failure::new(Class::Stalled, Reason::LimitExceeded, message));
         };
-        let (tree, dropped, blob) = done.map_err(Failure::internal)??;
+        let (tree, dropped) = done.map_err(Failure::internal)??;
         if dropped != Dropped::default() {
             let Dropped { owners, special_bits, attributes } = dropped;
             tracing::info!(object = %self.request.object, layer = %short, owners, special_bits, attributes, "dropped: owners, setuid, setgid and sticky bits, extended attributes");
         }
-        Ok((tree, blob))
+        Ok(tree)
     }
 }

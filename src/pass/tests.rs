@@ -252,17 +252,6 @@ async fn a_config_map_has_a_key_for_each_file_or_is_refused_whole() {
 }
 
 #[tokio::test]
-async fn limits_hold_before_a_byte_is_fetched() {
-    let world = World::with_limits(&Limits { layer_bytes: Limits::default().layer_bytes.set(10), ..Limits::default() });
-    let spec = json!({"image": "r.example/app:1"});
-    world.registry.push_files("1", &[("a", "more than ten bytes")]);
-    let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
-    assert_eq!((failure.class, failure.reason), (Class::Stalled, Reason::LimitExceeded));
-    assert!(failure.message.contains("--max-layer-bytes=10"), "{}", failure.message);
-    assert_eq!(world.registry.asked(), ["resolve", "manifest"]);
-}
-
-#[tokio::test]
 async fn an_artifact_without_content_is_an_empty_tree() {
     let world = World::new();
     let spec = json!({"image": "r.example/app:1"});
@@ -294,17 +283,35 @@ async fn a_layer_is_downloaded_once_and_given_up_where_the_volume_is_full() {
     assert_eq!(world.registry.asked(), ["resolve", "manifest", right.as_str()]);
 
     let kept = || listing(&world.root.path().join(".supercargo/blobs/sha256")).len();
-    let failure = |reason| Failure::new(Class::Retry, reason, "told");
-    let request = request(&spec);
-    assert!(!room_was_made(&world.engine, &request, &failure(Reason::StorageFailed)).await);
-    assert_eq!(kept(), 1);
-    assert!(room_was_made(&world.engine, &request, &failure(Reason::StorageFull)).await);
-    assert_eq!(kept(), 0);
-    assert!(!room_was_made(&world.engine, &request, &failure(Reason::StorageFull)).await, "nothing is left to give up");
+    let other = world.registry.push_files("2", &[("b.txt", "four")]);
+    world.pass(&json!({"image": "r.example/app:2"}), &Before::default()).await.unwrap();
+    let digests = [outcome.pinned.digest().clone(), other];
+    let full = |lacks| Failure { lacks, ..Failure::new(Class::Retry, Reason::StorageFull, "told") };
+    let other_failure = Failure::new(Class::Retry, Reason::StorageFailed, "told");
+    // What failed, for which of the two, what is kept then: "one" and "four".
+    let rows = [
+        ("something else", other_failure, 0, false, 2),
+        ("more than can be given", full(Some(5)), 0, false, 2),
+        ("as much as the other has", full(Some(4)), 0, true, 1),
+        ("nothing is left but its own", full(None), 0, false, 1),
+        ("somebody else's, it is not told how much", full(None), 1, true, 0),
+        ("nothing is left", full(None), 1, false, 0),
+    ];
+    for (label, failure, number, made, left) in rows {
+        let (request, digest) = (request(&spec), &digests[number]);
+        let reference = format!("r.example/app@{digest}").parse().unwrap();
+        let pinned = registry::resolve(&world.registry, &request.access, &reference, None).await.unwrap();
+        let manifest = registry::manifest(&world.registry, &request.access, &pinned, None, 1 << 20).await.unwrap();
+        let approved = trust::approve(pinned, manifest);
+        assert_eq!(room_was_made(&world.engine, &request, &approved, &failure).await, made, "{label}");
+        assert_eq!(kept(), left, "{label}");
+    }
     world.pass(&spec, &Before::default()).await.unwrap();
     assert_eq!((world.read("a.txt").as_deref(), kept()), (Some("one"), 1));
 }
 
 mod directory;
 mod integrity;
+mod limits;
+mod repeated;
 mod selection;

@@ -81,11 +81,11 @@ pub struct Limits {
     pub extracted_bytes: Limit,
     /// Bytes of one file.
     pub file_bytes: Limit,
-    /// Files, directories and links of one artifact together.
+    /// Files, directories and links of one artifact together. Those with long paths count more than once.
     pub entries: Limit,
     /// Components of a path: a file at the top has one.
     pub depth: Limit,
-    /// Bytes of a path.
+    /// Bytes of a path with the NUL behind it, as `PATH_MAX` counts.
     pub path_bytes: Limit,
     /// Bytes of one component of a path.
     pub name_bytes: Limit,
@@ -157,7 +157,7 @@ impl Limits {
         file_bytes: Limit::new(2 << 30, name!("bytes in a file", "--max-file-bytes", "spec.limits.fileBytes")),
         entries: Limit::new(100_000, name!("entries", "--max-entries", "spec.limits.files")),
         depth: Limit::new(64, name!("levels in a path", "--max-depth", "spec.limits.depth")),
-        path_bytes: Limit::new(4096, name!("bytes in a path", "--max-path-bytes", "")),
+        path_bytes: Limit::new(4096, name!("bytes in a path with the NUL behind it", "--max-path-bytes", "")),
         name_bytes: Limit::new(255, name!("bytes in a name", "--max-name-bytes", "")),
         header_bytes: Limit::new(1 << 20, name!("bytes in an extended header", "--max-header-bytes", "")),
         ratio: Limit::new(200, name!("bytes for each byte of the layer", "--max-ratio", "spec.limits.ratio")),

@@ -37,7 +37,8 @@ impl Room {
         }
         let free = free().unwrap_or(u64::MAX);
         if bytes > free {
-            return Err(StorageError::new(format!("find room for {bytes} bytes"), Errno::NOSPC));
+            let error = StorageError::new(format!("find room for {bytes} bytes"), Errno::NOSPC);
+            return Err(StorageError { lacks: Some(bytes.saturating_sub(free)), ..error });
         }
         self.0.store(free.saturating_sub(takes).min(GRANT), Ordering::Relaxed);
         Ok(())
@@ -113,5 +114,7 @@ mod tests {
             assert_eq!((check(bytes, free), asked.get()), (fits, times), "row {number}");
         }
         assert!(room.check(u64::MAX, || None).is_ok());
+        let error = Room::default().check(5 * BLOCK, || Some(2 * BLOCK)).unwrap_err();
+        assert_eq!(error.lacks(), Some(3 * BLOCK));
     }
 }

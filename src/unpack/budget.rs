@@ -11,6 +11,11 @@ const OVERHEAD_PER_ENTRY: u64 = 4 * 1024;
 /// Below this the ratio is not asked for: a few small files full of zeros are no bomb.
 const RATIO_FROM: u64 = 1 << 20;
 
+/// Bytes of a path or target that count as one more entry: all of them are in memory until the tree is published.
+const TEXT_PER_ENTRY: usize = 256;
+/// What a path takes behind its last byte where it is handed to the kernel.
+const NUL: u64 = 1;
+
 /// Counts for one artifact.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -32,9 +37,19 @@ impl Budget {
         self.limits.extracted_bytes.check(before.saturating_add(size)).map_err(at)
     }
 
-    /// Counts an entry.
+    /// Counts an entry, and one more for each [`TEXT_PER_ENTRY`] bytes of its path.
     pub(super) fn entry(&self, path: &EntryPath) -> Result<(), UnpackError> {
-        let count = self.entries.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        self.entries(path, 1 + path.as_str().len() / TEXT_PER_ENTRY)
+    }
+
+    /// Counts what a link at `path` leads to in the same way.
+    pub(super) fn target(&self, path: &EntryPath, target: &str) -> Result<(), UnpackError> {
+        self.entries(path, target.len() / TEXT_PER_ENTRY)
+    }
+
+    fn entries(&self, path: &EntryPath, more: usize) -> Result<(), UnpackError> {
+        let more = more as u64;
+        let count = self.entries.fetch_add(more, Ordering::Relaxed).saturating_add(more);
         self.limits.entries.check(count).map_err(|exceeded| UnpackError::limit_at(path, exceeded))
     }
 
@@ -43,7 +58,7 @@ impl Budget {
         let (limits, text) = (&self.limits, path.as_str());
         let longest = text.split('/').map(str::len).max().unwrap_or_default();
         let checks = [
-            limits.path_bytes.check(text.len() as u64),
+            limits.path_bytes.check((text.len() as u64).saturating_add(NUL)),
             limits.name_bytes.check(longest as u64),
             limits.depth.check(path.depth() as u64),
         ];
@@ -76,6 +91,31 @@ pub(super) struct Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_paths_and_targets_count_as_several_entries() {
+        let entries = Limits::default().entries.set(3);
+        let short = EntryPath::parse(b"a").unwrap();
+        let long = EntryPath::parse("n/".repeat(300).as_bytes()).unwrap();
+        let target = "t".repeat(256);
+        // Entries and targets → whether they are within three.
+        let rows: [(&[(&EntryPath, &str)], bool); 6] = [
+            (&[(&short, ""), (&short, ""), (&short, "")], true),
+            (&[(&short, ""), (&short, ""), (&short, ""), (&short, "")], false),
+            (&[(&long, "")], true),
+            (&[(&long, ""), (&short, "")], false),
+            (&[(&short, &target), (&short, "")], true),
+            (&[(&short, &target), (&short, &target)], false),
+        ];
+        for (number, (added, fits)) in rows.into_iter().enumerate() {
+            let budget = Budget::new(&Limits { entries, ..Limits::default() });
+            let result = added.iter().try_for_each(|(path, target)| {
+                budget.entry(path)?;
+                budget.target(path, target)
+            });
+            assert_eq!(result.is_ok(), fits, "row {number}: {result:?}");
+        }
+    }
 
     #[test]
     fn small_layers_are_not_asked_for_their_ratio() {

@@ -5,8 +5,8 @@ use std::fmt;
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Longest target of a link in bytes (`PATH_MAX`).
-const MAX_TARGET: usize = 4096;
+/// Longest target of a link in bytes (`PATH_MAX`, which counts the NUL behind it).
+const MAX_TARGET: usize = 4095;
 /// What names of whiteouts start with (image-spec layer.md, "Whiteouts").
 const WHITEOUT: &str = ".wh.";
 /// The rest of the name of one that hides everything in its directory.
@@ -38,7 +38,7 @@ pub enum PathError {
     #[error("has a backslash")]
     Backslash,
     /// Longer than a filesystem takes.
-    #[error("is longer than 4096 bytes")]
+    #[error("is longer than 4095 bytes")]
     TooLong,
     /// Names nothing where something must be named.
     #[error("is empty")]

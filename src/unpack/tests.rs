@@ -81,8 +81,8 @@ fn unpack_in(root: &TempDir, layers: Vec<VerifiedBlob>, how: &How) -> Result<Sta
     let unpacker = Unpacker::new(scratch, manifest(), how.is_image, how.unpacking, &how.limits, Stop::new());
     // In any order: the last one first.
     let mut trees = Vec::new();
-    for (number, mut layer) in layers.into_iter().enumerate().rev() {
-        trees.insert(0, unpacker.layer(number, &mut layer)?.0);
+    for (number, layer) in layers.into_iter().enumerate().rev() {
+        trees.insert(0, unpacker.layer(number, &layer)?.0);
     }
     unpacker.finish(trees, &how.files, &FileFilter::default())
 }
@@ -440,13 +440,13 @@ fn a_pass_that_is_given_up_stops_in_the_middle_of_a_file() {
     let volume = Volume::open(root.path()).unwrap();
     let mut tar = Vec::new();
     file(&mut tar, "a", &[0; 5000]);
-    let mut layer = layer(&gzip(&finished(tar)), FLUX, &json!({}));
+    let layer = layer(&gzip(&finished(tar)), FLUX, &json!({}));
     let stop = Stop::new();
     stop.cancel();
     let scratch = volume.scratch().unwrap();
     let how = How::default();
     let unpacker = Unpacker::new(Arc::new(scratch), manifest(), false, how.unpacking, &how.limits, stop);
-    let result = unpacker.layer(0, &mut layer);
+    let result = unpacker.layer(0, &layer);
     assert!(matches!(result, Err(UnpackError::Stopped)), "{result:?}");
 }
 

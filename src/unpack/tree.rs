@@ -134,6 +134,7 @@ impl LayerTree {
             return Err(UnpackError::entry(path, "is a symbolic link, which spec.files.symlinks: Reject refuses"));
         }
         self.refuse_second(path)?;
+        self.budget.target(path, target)?;
         let (parent, name) = self.parent(path)?;
         self.claim(path)?;
         rustix::fs::symlinkat(target, &parent, name).during(|| format!("create link {path}"))?;
@@ -155,6 +156,7 @@ impl LayerTree {
             None if self.rules.is_image => {
                 self.refuse_second(path)?;
                 self.budget.path(path)?;
+                self.budget.target(path, of.as_str())?;
                 self.claim(path)?;
                 self.borrowed.insert(path.clone(), of.clone());
                 Ok(())

@@ -40,6 +40,8 @@ pub struct Bomb {
     /// What has to be in the spec to have it opened.
     pub spec: Value,
     pub outcome: Outcome,
+    /// Bytes of a window that it may have because no limit forbids it. The decoder needs as much memory.
+    pub window: u64,
 }
 
 /// What is to become of it.
@@ -68,7 +70,7 @@ impl Bomb {
 
     fn refused(name: &'static str, reasons: &'static [&'static str], says: &str, layer: &[u8]) -> Self {
         let artifact = super::artifact(&[(TAR, layer)]);
-        Self { name, artifact, spec: json!({}), outcome: Outcome::Refused(reasons, says.to_owned()) }
+        Self { name, artifact, spec: json!({}), outcome: Outcome::Refused(reasons, says.to_owned()), window: 0 }
     }
 
     /// Bytes of its layers as they are transferred.

@@ -1,5 +1,6 @@
 //! Artifacts that are small until they are opened, one after the other, against one operator on a volume of known size.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use kube::api::DynamicObject;
 use supercargo_e2e::corpus::bombs::{self, Bomb, ENTRIES, EXTRACTED_BYTES, LAYER_BYTES, Outcome};
 use supercargo_e2e::corpus::registry::{Registry, Ware};
-use supercargo_e2e::hostile::memory::Watch;
+use supercargo_e2e::hostile::memory::{Watch, private_bytes};
 use supercargo_e2e::lab::note;
 use supercargo_e2e::object::current_condition;
 use supercargo_e2e::wait;
@@ -21,37 +22,15 @@ tests!(bombs:
     every_bomb_is_refused_soon_and_costs_no_more_than_its_limit,
 );
 
-/// Those that still cost too much or get another verdict than they ought to.
-const NOT_YET: [&str; 26] = [
-    "zstd-window-of-2-gib",
-    "zstd-window-of-256-mib",
-    "zstd-widest-window",
-    "zstd-of-nothing-to-skip",
-    "gzip-many-extra-fields",
-    "pax-header-of-100-mib",
-    "global-header-of-100-mib",
-    "gnu-long-name-of-1-gib",
-    "gnu-long-link-of-100-mib",
-    "long-paths-of-directories",
-    "long-paths-of-files",
-    "deep",
-    "layers-129",
-    "same-big-layer-many-times",
-    "sparse-0-0",
-    "sparse-0-1",
-    "sparse-1-0",
-    "zip-of-zeros",
-    "zip-of-files-of-zeros",
-    "zip-of-65535-entries",
-    "zip-of-names-for-one-entry",
-    "zip64-size-of-8-eib",
-    "zip64-size-of-4-gib",
-    "zip64-packed-of-16-eib",
-    "zip64-entries-of-2-to-40",
-    "zip64-directory-of-8-eib",
-];
+/// Those that get another verdict than they ought to, or one without the name of their entry. What they cost is looked
+/// at.
+const MISJUDGED: [&str; 4] =
+    ["zip64-size-of-8-eib", "zip64-size-of-4-gib", "zip64-packed-of-16-eib", "zip64-directory-of-8-eib"];
 /// Private memory that the operator may need more than before the first of them.
 const MEMORY: u64 = 64 << 20;
+/// The same for one that has a window within the limit, besides that window: who allows windows of 128 MiB wants the
+/// decoder to have them.
+const MEMORY_BESIDES_WINDOW: u64 = 32 << 20;
 /// What is on a volume besides what is counted.
 const OVERHEAD: u64 = 1 << 20;
 /// Time until the object says what is wrong.
@@ -65,20 +44,25 @@ const PACE: Duration = Duration::from_millis(2);
 
 async fn every_bomb_is_refused_soon_and_costs_no_more_than_its_limit(case: &mut Case) -> Result<()> {
     let mut bombs = bombs::all()?;
-    bombs.retain(|bomb| !NOT_YET.contains(&bomb.name));
-    ensure!(bombs.len() >= 30, "bombs went missing");
+    ensure!(bombs.len() >= 60, "bombs went missing");
     let ware = |bomb: &Bomb| (bomb.name.to_owned(), Ware { good: bomb.artifact.clone(), other: bomb.artifact.clone() });
     let registry = Registry::open(bombs.iter().map(ware).collect()).await?;
     let volume = start_on_tmpfs(case).await?;
-    let whole = Watch::start(case.operator()?.pid())?;
-    let (mut problems, mut fetched) = (Vec::new(), Vec::new());
+    let (first, empty) = (private_bytes(case.operator()?.pid())?, Usage::of(&volume)?);
+    let (mut problems, mut fetched, mut highest) = (Vec::new(), BTreeMap::new(), 0);
     for bomb in &bombs {
-        let (memory, before) = (Watch::start(case.operator()?.pid())?, Usage::of(&volume)?);
+        let memory = Watch::start(case.operator()?.pid())?;
         let (usage, started) = (Usage::start(&volume), Instant::now());
         let outcome = judged(case, bomb, &registry).await;
-        fetched.push(registry.fetched(bomb.name));
-        let (took, used) = (started.elapsed(), usage.most().saturating_sub(before));
-        let (rise, allowed) = (memory.rise(), EXTRACTED_BYTES + bomb.packed() + OVERHEAD);
+        fetched.insert(bomb.name, registry.fetched(bomb.name));
+        let (took, used) = (started.elapsed(), usage.most().saturating_sub(empty));
+        let allowed = EXTRACTED_BYTES + bomb.packed() + OVERHEAD;
+        // Against the time before the first one: what is never given back adds up.
+        let (rise, bound) = (
+            memory.most().saturating_sub(first),
+            bomb.window + if bomb.window > 0 { MEMORY_BESIDES_WINDOW } else { MEMORY },
+        );
+        highest = highest.max(rise);
         note(&format!(
             "{:32} {:5.2} s, memory +{:3} MiB, disk {:3} MiB: {}",
             bomb.name,
@@ -90,14 +74,14 @@ async fn every_bomb_is_refused_soon_and_costs_no_more_than_its_limit(case: &mut 
         let mut costs = |within: bool, what: String| (!within).then(|| problems.push(format!("{}: {what}", bomb.name)));
         costs(outcome.is_ok(), outcome.err().map(|error| format!("{error:#}")).unwrap_or_default());
         costs(took < SOON, format!("took {took:?}"));
-        costs(rise < MEMORY, format!("private memory rose by {} KiB", rise >> 10));
+        costs(rise < bound, format!("private memory rose by {} KiB", rise >> 10));
         costs(used <= allowed, format!("{} KiB on the volume, {} allowed", used >> 10, allowed >> 10));
+        if make_room(case, bomb, &volume, empty).await? {
+            fetched.remove(bomb.name);
+        }
     }
-    let rise = whole.rise();
-    note(&format!("{} bombs: private memory rose by {} MiB in all", bombs.len(), rise >> 20));
-    if rise >= MEMORY {
-        problems.push(format!("private memory rose by {} KiB in all", rise >> 10));
-    }
+    note(&format!("{} bombs: private memory rose by {} MiB at most", bombs.len(), highest >> 20));
+    bombs.retain(|bomb| fetched.contains_key(bomb.name));
     ensure!(problems.is_empty(), "{} problems:\n  {}", problems.len(), problems.join("\n  "));
     none_is_fetched_again(&bombs, &fetched, &registry).await?;
     case.operator()?.service.check_running()
@@ -144,6 +128,7 @@ async fn judged(case: &Case, bomb: &Bomb, registry: &Registry) -> Result<String>
     let object = case.space.wait(bomb.name, "say what comes of it", decided).await?;
     let (verdict, message) = said(&object).context("it says nothing")?;
     match &bomb.outcome {
+        Outcome::Refused(..) if MISJUDGED.contains(&bomb.name) => {}
         Outcome::Published => ensure!(verdict == "Succeeded", "{verdict}: {message}"),
         Outcome::Anything => ensure!(["Succeeded", "LimitExceeded"].contains(&&*verdict), "{verdict}: {message}"),
         Outcome::Refused(reasons, says) => {
@@ -158,6 +143,19 @@ async fn judged(case: &Case, bomb: &Bomb, registry: &Registry) -> Result<String>
     Ok(format!("{verdict}: {message}"))
 }
 
+/// Takes away what was published after all: the next one is to have the whole volume. True where something was. What a
+/// refused one had on the volume is gone by itself.
+async fn make_room(case: &Case, bomb: &Bomb, volume: &Path, empty: u64) -> Result<bool> {
+    let is_published = said(&case.space.get(bomb.name).await?).is_some_and(|(verdict, _)| verdict == "Succeeded");
+    if is_published {
+        case.space.delete(bomb.name).await?;
+        case.space.gone(bomb.name).await?;
+    }
+    let what = format!("what {} had on the volume to be gone", bomb.name);
+    wait::until_true(SOON, &what, || Ok(Usage::of(volume)? <= empty)).await?;
+    Ok(is_published)
+}
+
 /// The reason and the message of an object that has made up its mind.
 fn said(object: &DynamicObject) -> Option<(String, String)> {
     let ready = current_condition(object, "Ready")?;
@@ -165,16 +163,16 @@ fn said(object: &DynamicObject) -> Option<(String, String)> {
 }
 
 /// Their tags are looked at again and again, and nothing else. `fetched` is what was asked for until they were judged.
-async fn none_is_fetched_again(bombs: &[Bomb], fetched: &[usize], registry: &Registry) -> Result<()> {
+async fn none_is_fetched_again(bombs: &[Bomb], fetched: &BTreeMap<&str, usize>, registry: &Registry) -> Result<()> {
     let looks: Vec<_> = bombs.iter().map(|bomb| registry.asked(bomb.name)).collect();
     wait::until_with_pace(PATIENCE, Duration::from_millis(250), "two more looks at each tag", async || {
         let mut looked = bombs.iter().zip(&looks).map(|(bomb, before)| registry.asked(bomb.name) - before);
         Ok(looked.all(|looks| looks >= 2).then_some(()))
     })
     .await?;
-    for (bomb, fetched) in bombs.iter().zip(fetched) {
-        let again = registry.fetched(bomb.name) - fetched;
-        ensure!(again == 0, "{} was fetched again, in {again} requests", bomb.name);
+    for (name, fetched) in fetched {
+        let again = registry.fetched(name) - fetched;
+        ensure!(again == 0, "{name} was fetched again, in {again} requests");
     }
     Ok(())
 }

@@ -41,25 +41,32 @@ impl Bounds {
 impl ContentStore {
     /// Removes what has not been used for too long.
     pub(in crate::blob) async fn expire(self: &Arc<Self>) {
-        self.shrink(Bounds::of(self.limits), None).await;
+        self.shrink(Bounds::of(self.limits), Vec::new()).await;
     }
 
-    /// Removes everything; true where there was something. What is in use stays readable, and its space is
-    /// given back when that use ends.
-    pub(in crate::blob) async fn clear(self: &Arc<Self>) -> bool {
-        self.shrink(Bounds::NOTHING, None).await
+    /// Removes everything but `own`; true where there was something. Where it would be less than `lacks` bytes, all of
+    /// it stays. What is in use stays readable, and its space is given back when that use ends.
+    pub(in crate::blob) async fn give_up(self: &Arc<Self>, lacks: u64, own: &[Key]) -> bool {
+        let (store, own) = (Arc::clone(self), own.to_vec());
+        let work = tokio::task::spawn_blocking(move || {
+            let entries = store.scan().unwrap_or_default();
+            let others = entries.iter().filter(|entry| !own.iter().any(|key| key.name() == entry.name));
+            let could_give = others.fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
+            could_give >= lacks && store.shrink_now(Bounds::NOTHING, &own)
+        });
+        work.await.unwrap_or(false)
     }
 
     /// [`Self::shrink_now`] in a thread.
-    pub(super) async fn shrink(self: &Arc<Self>, bounds: Bounds, spare: Option<Key>) -> bool {
+    pub(super) async fn shrink(self: &Arc<Self>, bounds: Bounds, spare: Vec<Key>) -> bool {
         let store = Arc::clone(self);
         // Fails only where the process ends.
-        tokio::task::spawn_blocking(move || store.shrink_now(bounds, spare.as_ref())).await.unwrap_or(false)
+        tokio::task::spawn_blocking(move || store.shrink_now(bounds, &spare)).await.unwrap_or(false)
     }
 
     /// Removes the layers whose last use is longest ago until everything but `spare` is within bounds; true
     /// where something was removed.
-    pub(super) fn shrink_now(&self, bounds: Bounds, spare: Option<&Key>) -> bool {
+    pub(super) fn shrink_now(&self, bounds: Bounds, spare: &[Key]) -> bool {
         let mut entries = match self.scan() {
             Ok(entries) => entries,
             Err(error) => {
@@ -83,7 +90,7 @@ impl ContentStore {
             if !is_old && held.bytes <= most_bytes && held.entries as u64 <= most_entries {
                 break;
             }
-            if spare.is_none_or(|spare| spare.name() != entry.name) && self.remove(&entry.name) {
+            if !spare.iter().any(|spare| spare.name() == entry.name) && self.remove(&entry.name) {
                 held.bytes = held.bytes.saturating_sub(entry.bytes);
                 held.entries -= 1;
                 removed = true;

@@ -171,7 +171,7 @@ fn what_nobody_gets_is_counted() {
     entry(&mut tar, "pax", EntryType::XHeader, "", 0o644, b"29 SCHILY.xattr.user.note=hi\n");
     file(&mut tar, "tmp/noted", b"x");
     let unpacker = Unpacker::new(scratch, manifest(), false, Unpacking::default(), &Limits::default(), Stop::new());
-    let (tree, dropped) = unpacker.layer(0, &mut layer(&gzip(&finished(tar)), FLUX, &json!({}))).unwrap();
+    let (tree, dropped) = unpacker.layer(0, &layer(&gzip(&finished(tar)), FLUX, &json!({}))).unwrap();
     assert_eq!(dropped, super::super::Dropped { owners: 0, special_bits: 2, attributes: 1 });
     let staged = unpacker.finish(vec![tree], &FileSelection::default(), &FileFilter::default()).unwrap();
     assert_eq!(paths(&staged), ["su", "tmp", "tmp/noted"]);

@@ -35,7 +35,13 @@ pub(super) fn bombs() -> Result<Vec<Bomb>> {
         (1..2000).try_for_each(|n| out.write_all(&blocks([pax(&[("path", &"m/".repeat(n))]), directory("x")])))
     })?;
     let implied = format!("m########/{}", "d/".repeat(45));
+    let far = "t/".repeat(2000);
     Ok(vec![
+        Bomb::limited(
+            "many-links-to-far-away",
+            entries,
+            &many(&blocks([pax(&[("path", "mallory########"), ("linkpath", &far)]), symlink("x", "x")]), 9000)?,
+        ),
         Bomb::limited("many-empty-files", entries, &many(&blocks([file("mallory########", "")]), 200_000)?),
         Bomb::limited("many-files-of-one-byte", entries, &many(&blocks([file("mallory########", "x")]), 100_000)?),
         Bomb::limited("many-empty-directories", entries, &many(&blocks([directory("mallory########/")]), 200_000)?),

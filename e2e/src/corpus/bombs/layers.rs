@@ -24,7 +24,23 @@ pub(super) fn bombs() -> Result<Vec<Bomb>> {
         artifact: artifact(layers),
         spec: json!({}),
         outcome: Outcome::Refused(LIMIT, flag.to_owned()),
+        window: 0,
     };
+    // Layers that are large as they are transferred, and next to nothing when they are unpacked.
+    let padding = [&[0x50, 0x2a, 0x4d, 0x18], (4_u32 << 20).to_le_bytes().as_slice(), &vec![0; 4 << 20]].concat();
+    let padded = |number: u32| -> Result<Vec<u8>> {
+        let tar = ended(blocks([file(format!("a{number}"), "x")]));
+        Ok([zstd::encode_all(tar.as_slice(), 1)?, padding.clone()].concat())
+    };
+    let padded = (0..16).map(padded).collect::<Result<Vec<_>>>()?;
+    let padded: Vec<_> = padded.iter().map(|layer| (TAR, layer.as_slice())).collect();
+    let bytes = &*format!("--max-extracted-bytes={EXTRACTED_BYTES}");
+    let half = crate::archive::noise(4 << 20, 7);
+    let mut titled = with("same-layer-under-many-titles", bytes, &vec![("text/plain", half.as_slice()); 100]);
+    for number in 0..100 {
+        let title = json!({"org.opencontainers.image.title": format!("mallory{number}")});
+        titled.artifact = titled.artifact.with(&format!("/layers/{number}/annotations"), title);
+    }
     let mut claiming = with("layer-of-8-eib", &format!("--max-layer-bytes={LAYER_BYTES}"), &[(TAR, &small)]);
     claiming.artifact = claiming.artifact.with("/layers/0/size", json!(i64::MAX));
     let noise = crate::archive::noise(usize::try_from(LAYER_BYTES).unwrap_or_default() + 1, 6);
@@ -34,11 +50,14 @@ pub(super) fn bombs() -> Result<Vec<Bomb>> {
             outcome: Outcome::Refused(LIMIT_OR_INVALID, String::new()),
             ..with("layers-10000", "", &vec![(TAR, small.as_slice()); 10_000])
         },
-        with(
-            "same-big-layer-many-times",
-            &format!("--max-extracted-bytes={EXTRACTED_BYTES}"),
-            &vec![(TAR, big.as_slice()); 100],
-        ),
+        // A layer over itself is nothing new.
+        Bomb {
+            outcome: Outcome::Published,
+            ..with("same-big-layer-many-times", "", &vec![(TAR, big.as_slice()); 100])
+        },
+        with("two-big-layers-by-turns", bytes, &[(TAR, big.as_slice()), (TAR, &small)].repeat(50)),
+        titled,
+        Bomb { outcome: Outcome::Published, ..with("big-layers-of-little", "", &padded) },
         claiming,
         with("layer-too-large", &format!("--max-layer-bytes={LAYER_BYTES}"), &[("text/plain", &noise)]),
     ])

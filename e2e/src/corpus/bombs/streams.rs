@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::super::tar::{blocks, ended, entry, file, pax, pax_bytes, record};
 use super::super::{UNSAFE, UNSAFE_OR_LIMIT};
-use super::{Bomb, Outcome, gzip, numbered, zeros};
+use super::{Bomb, ENTRIES, Outcome, gzip, numbered, zeros};
 
 const MIB: usize = 1 << 20;
 /// Magic number of a zstd frame.
@@ -73,6 +73,10 @@ fn zstds() -> Result<Vec<Bomb>> {
     let skippable = [&[0x50, 0x2a, 0x4d, 0x18], 0_u32.to_le_bytes().as_slice()].concat().repeat(900_000);
     let frames = [zstd::encode_all(small().as_slice(), 1)?, repeated(17, &[], 8).repeat(4000)].concat();
     let window = "--max-zstd-window";
+    // Enough bytes that the ratio is not what ends it.
+    let skipped = vec![0; MIB];
+    let padding = [&[0x50, 0x2a, 0x4d, 0x18], u32::try_from(MIB)?.to_le_bytes().as_slice(), &skipped].concat();
+    let widest = [padding, repeated(27, &small(), 65_536)].concat();
     let noise = crate::archive::noise(MIB, 9);
     let wide = {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1)?;
@@ -88,7 +92,7 @@ fn zstds() -> Result<Vec<Bomb>> {
         Bomb::limited("zstd-of-many-frames", "max-", &frames),
         Bomb::limited("zstd-window-of-2-gib", window, &repeated(31, &small(), 65_536)),
         Bomb::limited("zstd-window-of-256-mib", window, &repeated(28, &small(), 65_536)),
-        Bomb::limited("zstd-widest-window", "max-", &repeated(27, &small(), 65_536)),
+        Bomb { window: 1 << 27, ..Bomb::limited("zstd-widest-window", "max-", &widest) },
         Bomb::limited("zstd-widest-window-and-noise", "max-", &wide),
         Bomb::refused("zstd-of-nothing-to-skip", UNSAFE_OR_LIMIT, "", &skippable),
     ])
@@ -124,7 +128,8 @@ fn extended_headers() -> Result<Vec<Bomb>> {
     let long = format!("m########/{}", vec!["n".repeat(250); 15].join("/"));
     let names = blocks([pax(&[("path", &long)]), file("x", "")]);
     let paths = gzip(|out| numbered(out, &names, 9_000 / 16).and_then(|()| zeros(out, 1024)))?;
-    // Below the limit of bytes, whatever is counted.
+    // Few files, and much to be remembered of them.
+    let entries = &*format!("--max-entries={ENTRIES}");
     let wide = format!("{}/########", "n".repeat(250) + &format!("/{}", "n".repeat(250)).repeat(14));
     let names = blocks([pax(&[("path", &wide)]), file("x", "")]);
     let files = gzip(|out| numbered(out, &names, 9_000).and_then(|()| zeros(out, 1024)))?;
@@ -134,7 +139,7 @@ fn extended_headers() -> Result<Vec<Bomb>> {
         Bomb::limited("gnu-long-name-of-1-gib", flag, &huge(b'L', 1024 * MIB)?),
         Bomb::limited("gnu-long-link-of-100-mib", flag, &huge(b'K', 100 * MIB)?),
         Bomb::refused("pax-headers-of-many-records", UNSAFE, "records", &many),
-        Bomb { outcome: Outcome::Anything, ..Bomb::limited("long-paths-of-directories", "", &paths) },
-        Bomb { outcome: Outcome::Anything, ..Bomb::limited("long-paths-of-files", "", &files) },
+        Bomb::limited("long-paths-of-directories", entries, &paths),
+        Bomb::limited("long-paths-of-files", entries, &files),
     ])
 }

@@ -13,6 +13,7 @@ pub(super) fn bombs() -> Vec<Bomb> {
         artifact: artifact(&[(ZIP, bytes)]),
         spec: json!({"layers": {"mode": "Extract"}}),
         outcome: Outcome::Refused(reasons, says.to_owned()),
+        window: 0,
     };
     let zeros = vec![0; 64 << 20];
     let mut small_entries = Vec::new();

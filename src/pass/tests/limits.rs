@@ -1,0 +1,52 @@
+//! Limits that a pass keeps.
+
+use super::*;
+
+#[tokio::test]
+async fn limits_hold_before_a_byte_is_fetched() {
+    let world = World::with_limits(&Limits { layer_bytes: Limits::default().layer_bytes.set(10), ..Limits::default() });
+    let spec = json!({"image": "r.example/app:1"});
+    world.registry.push_files("1", &[("a", "more than ten bytes")]);
+    let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
+    assert_eq!((failure.class, failure.reason), (Class::Stalled, Reason::LimitExceeded));
+    assert!(failure.message.contains("--max-layer-bytes=10"), "{}", failure.message);
+    assert_eq!(world.registry.asked(), ["resolve", "manifest"]);
+}
+
+#[tokio::test]
+async fn the_longest_path_that_the_kernel_takes_is_published_and_one_byte_more_is_refused() {
+    let world = World::new();
+    let spec = json!({"image": "r.example/app:1"});
+    let longest = vec!["n".repeat(255); 16].join("/");
+    let digest = world.registry.push_files("1", &[(longest.as_str(), "x")]);
+    world.pass(&spec, &Before::default()).await.unwrap();
+    let again = world.pass(&spec, &recorded(&spec, &digest)).await.unwrap();
+    assert_eq!((longest.len(), again.manifest), (4095, None), "what was published is found again");
+
+    let longer = vec!["m".repeat(240); 17].join("/");
+    world.registry.push_files("1", &[(longer.as_str(), "x")]);
+    let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
+    assert_eq!((longer.len(), failure.class, failure.reason), (4096, Class::Stalled, Reason::LimitExceeded));
+    let said = failure.message;
+    assert!(said.contains("entry \"mmm") && said.contains("--max-path-bytes=4096"), "{said}");
+}
+
+#[tokio::test]
+async fn unpacking_for_too_long_is_a_limit_and_not_tried_again() {
+    let limits = Limits { unpack_seconds: Limits::default().unpack_seconds.set(0), ..Limits::default() };
+    let world = World::with_limits(&limits);
+    let spec = json!({"image": "r.example/app:1"});
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default()));
+    let mut header = tar::Header::new_gnu();
+    header.set_size(64 << 20);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    tar.append_data(&mut header, "zeros", std::io::Read::take(std::io::repeat(0), 64 << 20)).unwrap();
+    let layer = tar.into_inner().unwrap().finish().unwrap();
+    world.registry.push("1", &[("application/vnd.oci.image.layer.v1.tar+gzip", json!({}), &layer)]);
+    let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
+    let said = failure.message;
+    assert_eq!((failure.class, failure.reason), (Class::Stalled, Reason::LimitExceeded), "{said}");
+    assert!(said.ends_with("more than 0 seconds of unpacking (--max-unpack-time=0s)"), "{said}");
+    assert!(!world.object_dir().exists());
+}
