@@ -16,6 +16,7 @@ mod ahead;
 mod budget;
 mod decoder;
 mod extension;
+mod header;
 pub mod image;
 mod layer;
 mod merge;
@@ -275,7 +276,7 @@ impl Unpacker {
         let layer = blob.descriptor().digest.short();
         let read = decoder::fill(&mut self.decoder(blob, sniffed)?, &mut start);
         let read = read.map_err(|error| self.broken(&layer, &error))?;
-        Ok(tar::is_tar(start.get(..read).unwrap_or_default()))
+        Ok(header::is_tar(start.get(..read).unwrap_or_default()))
     }
 
     fn decoder<'a>(
@@ -296,7 +297,7 @@ impl Unpacker {
         }
         match decoder::limit_of(error) {
             Some(exceeded) => UnpackError::limit_in(layer, exceeded),
-            None => UnpackError::Archive { layer: layer.to_owned(), problem: tar::problem(error) },
+            None => UnpackError::Archive { layer: layer.to_owned(), problem: error.to_string() },
         }
     }
 }
