@@ -68,6 +68,14 @@ pub enum UnpackError {
         /// What it is.
         format: &'static str,
     },
+    /// A compression inside a zip that is not supported.
+    #[error("entry {entry:?} is packed by zip method {method}; stored and deflate are supported")]
+    Method {
+        /// Its name, as far as it can be shown.
+        entry: String,
+        /// Its number and, where it has one, its name.
+        method: String,
+    },
     /// The tar inside does not have the digest that its producer noted.
     #[error("layer {layer}: the archive inside does not have the digest of io.deis.oras.content.digest")]
     ContentDigest {
