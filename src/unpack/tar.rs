@@ -105,7 +105,10 @@ fn extract_entry<R: Read>(
             let target = extensions.link(header);
             let target = EntryPath::parse(&target)
                 .map_err(|problem| UnpackError::entry(&named, format!("is a hard link whose target {problem}")))?;
-            tree.add_copy(&path, &how.place(&target)?)
+            match how.place(&target) {
+                Ok(target) => tree.add_copy(&path, &target),
+                Err(_) => refuse("is a hard link to outside of the layer's title".to_owned()),
+            }
         }
         _ => refuse(format!("is {}, which is refused", kind_name(kind))),
     }
