@@ -10,8 +10,8 @@ use std::io::{self, BufReader, Read};
 use flate2::bufread::DeflateDecoder;
 use rawzip::extra_fields::{ExtraFieldId, ExtraFields};
 use rawzip::{
-    CompressionMethod, EntryFlags, FileReader, RECOMMENDED_BUFFER_SIZE, ZipArchive, ZipArchiveEntryWayfinder, ZipEntry,
-    ZipFileHeaderRecord,
+    CompressionMethod, CreatorSystem, EntryFlags, FileReader, RECOMMENDED_BUFFER_SIZE, ZipArchive,
+    ZipArchiveEntryWayfinder, ZipEntry, ZipFileHeaderRecord,
 };
 
 use super::budget::Allowance;
@@ -40,6 +40,8 @@ const SPECIAL_BITS: u32 = 0o7000;
 /// A size that is in an extra field instead (APPNOTE.TXT section 4.4.8). A file of as many bytes cannot be told from one whose
 /// size is nowhere.
 const ELSEWHERE: u64 = 0xffff_ffff;
+/// Of the attributes that DOS has, that of a directory.
+const DOS_DIRECTORY: u32 = 0x10;
 /// Flag of an entry that is a patch of a file (APPNOTE.TXT section 4.4.4).
 const PATCH: u16 = 1 << 5;
 /// Longest data descriptor: signature, checksum, two sizes of 8 bytes (APPNOTE.TXT section 4.3.9).
@@ -266,7 +268,7 @@ impl Record {
             name: entry.file_path().as_ref().to_vec(),
             flags: entry.flags(),
             method: entry.compression_method(),
-            mode: entry.mode().value(),
+            mode: mode(entry),
             size: entry.uncompressed_size_hint(),
             packed: entry.compressed_size_hint(),
             crc: entry.crc32(),
@@ -286,6 +288,17 @@ impl Record {
 
     fn refused(&self, problem: &str) -> UnpackError {
         UnpackError::entry(&self.shown(), problem)
+    }
+}
+
+/// Kind and permissions, as far as who made the archive knows such (APPNOTE.TXT sections 4.4.2 and 4.4.15). Where there is
+/// nothing, the name says whether it is a directory.
+fn mode(entry: &ZipFileHeaderRecord<'_>) -> u32 {
+    let attributes = entry.external_attributes();
+    match entry.version_made_by().creator_system() {
+        CreatorSystem::UNIX | CreatorSystem::MACOS => attributes >> 16,
+        _ if attributes & DOS_DIRECTORY != 0 => DIRECTORY,
+        _ => 0,
     }
 }
 

@@ -65,6 +65,28 @@ fn files_directories_modes_and_inner_links_come_out_of_a_zip() {
 }
 
 #[test]
+fn programs_that_know_no_modes_make_directories_by_their_names() {
+    let made = |attributes: u8| {
+        let mut bytes = zip(&[("d/", 0o40_755, b""), ("d/a", 0o100_755, b"x")]);
+        let entries: Vec<_> = (0..bytes.len() - 4).filter(|at| bytes[*at..].starts_with(b"PK\x01\x02")).collect();
+        for at in entries {
+            bytes[at + 5] = 0;
+            bytes[at + 38..at + 42].copy_from_slice(&[0; 4]);
+        }
+        let first = (0..bytes.len()).find(|at| bytes[*at..].starts_with(b"PK\x01\x02")).unwrap();
+        bytes[first + 38] = attributes;
+        unzip(&bytes)
+    };
+    for attributes in [0, 0x10] {
+        assert_eq!(paths(&made(attributes).unwrap()), ["d", "d/a"], "{attributes}");
+    }
+    let mut bytes = zip(&[("d", 0o100_644, b"")]);
+    let at = (0..bytes.len()).find(|at| bytes[*at..].starts_with(b"PK\x01\x02")).unwrap();
+    (bytes[at + 5], bytes[at + 38]) = (0, 0x10);
+    assert!(unzip(&bytes).is_err(), "a directory by its attributes only");
+}
+
+#[test]
 fn one_bad_entry_refuses_the_zip_and_is_named() {
     let rows: [(&str, File<'_>); 9] = [
         ("parent", ("../evil", 0o100_644, b"x")),
