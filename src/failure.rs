@@ -215,7 +215,7 @@ impl From<UnpackError> for Failure {
             UnpackError::Storage(_) | UnpackError::Stopped => None,
             UnpackError::Entry { .. } | UnpackError::Archive { .. } => Some(Reason::UnsafeArchive),
             UnpackError::Conflict(_) => Some(Reason::LayerConflict),
-            UnpackError::Unsupported { .. } => Some(Reason::UnsupportedFormat),
+            UnpackError::Unsupported { .. } | UnpackError::Method { .. } => Some(Reason::UnsupportedFormat),
             UnpackError::ContentDigest { .. } => Some(Reason::DigestMismatch),
             UnpackError::Limit { .. } => Some(Reason::LimitExceeded),
             UnpackError::SubPath { .. } | UnpackError::NothingLeft { .. } => Some(Reason::SubPathNotFound),

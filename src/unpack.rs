@@ -16,6 +16,7 @@ mod ahead;
 mod budget;
 mod decoder;
 mod extension;
+mod header;
 pub mod image;
 mod layer;
 mod merge;
@@ -66,6 +67,14 @@ pub enum UnpackError {
         layer: String,
         /// What it is.
         format: &'static str,
+    },
+    /// A compression inside a zip that is not supported.
+    #[error("entry {entry:?} is packed by zip method {method}; stored and deflate are supported")]
+    Method {
+        /// Its name, as far as it can be shown.
+        entry: String,
+        /// Its number and, where it has one, its name.
+        method: String,
     },
     /// The tar inside does not have the digest that its producer noted.
     #[error("layer {layer}: the archive inside does not have the digest of io.deis.oras.content.digest")]
@@ -275,7 +284,7 @@ impl Unpacker {
         let layer = blob.descriptor().digest.short();
         let read = decoder::fill(&mut self.decoder(blob, sniffed)?, &mut start);
         let read = read.map_err(|error| self.broken(&layer, &error))?;
-        Ok(tar::is_tar(start.get(..read).unwrap_or_default()))
+        Ok(header::is_tar(start.get(..read).unwrap_or_default()))
     }
 
     fn decoder(&self, blob: &VerifiedBlob, sniffed: Sniffed) -> Result<Decoder<BlobReader>, UnpackError> {
@@ -292,7 +301,7 @@ impl Unpacker {
         }
         match decoder::limit_of(error) {
             Some(exceeded) => UnpackError::limit_in(layer, exceeded),
-            None => UnpackError::Archive { layer: layer.to_owned(), problem: tar::problem(error) },
+            None => UnpackError::Archive { layer: layer.to_owned(), problem: error.to_string() },
         }
     }
 }

@@ -4,6 +4,8 @@
 //! names links kinds headers numbers collisions whiteouts framing limits ──▶ Case: a tar and its verdict
 //!                                                                   │ × none, gzip, zstd
 //! streams (gzip and zstd themselves)  zips ─────────────────────────┴──▶ Sample: a layer and its verdict
+//!                                                                           │
+//! titles ───────────────────────────────────────────────────────────────────┴──▶ Trial: an artifact and its verdict
 //! ```
 //!
 //! Everything is made byte for byte: a library for archives would correct the lies, or refuse to tell them. All bytes are
@@ -23,6 +25,7 @@ pub mod registry;
 mod streams;
 pub mod surroundings;
 mod tar;
+pub mod titles;
 mod whiteouts;
 mod zip;
 pub mod zips;
@@ -53,6 +56,15 @@ pub struct Sample {
     pub verdict: Verdict,
 }
 
+/// An artifact, and what is to become of it.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// The same in each run; a name that an object can have.
+    pub name: String,
+    pub artifact: Artifact,
+    pub verdict: Verdict,
+}
+
 /// What is to become of an archive.
 #[derive(Debug, Clone)]
 pub enum Verdict {
@@ -79,10 +91,11 @@ const LIMIT: &[&str] = &["LimitExceeded"];
 const UNSAFE_OR_LIMIT: &[&str] = &["UnsafeArchive", "LimitExceeded"];
 const UNSUPPORTED: &[&str] = &["UnsupportedFormat"];
 
-impl Sample {
+impl From<Sample> for Trial {
     /// An artifact with this one layer.
-    pub fn artifact(&self) -> Artifact {
-        artifact(&[(self.media_type, &self.bytes)])
+    fn from(sample: Sample) -> Self {
+        let artifact = artifact(&[(sample.media_type, &sample.bytes)]);
+        Self { name: sample.name, artifact, verdict: sample.verdict }
     }
 }
 
@@ -184,6 +197,11 @@ mod tests {
         assert_eq!(tars.len(), cases.len());
         let names: BTreeSet<_> = samples.iter().map(|sample| &sample.name).collect();
         assert_eq!(names.len(), samples.len());
+        let titles = titles::trials();
+        let names: BTreeSet<_> = names.into_iter().chain(titles.iter().map(|trial| &trial.name)).collect();
+        assert_eq!(names.len(), samples.len() + titles.len());
+        let manifests: BTreeSet<_> = titles.iter().map(|trial| &trial.artifact.manifest).collect();
+        assert_eq!(manifests.len(), titles.len());
         let zips: BTreeSet<_> = zips::samples().into_iter().map(|sample| sample.bytes).collect();
         assert!(zips.len() >= 100, "{} zips", zips.len());
         let is_label = |name: &str| {

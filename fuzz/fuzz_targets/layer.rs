@@ -3,10 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use supercargo::api::spec::LayerMode;
 use supercargo_fuzz::Place;
 
 thread_local! {
     static PLACE: Place = Place::new();
 }
 
-fuzz_target!(|bytes: &[u8]| PLACE.with(|place| place.unpack("application/vnd.oci.image.layer.v1.tar+gzip", bytes)));
+fuzz_target!(|bytes: &[u8]| {
+    PLACE.with(|place| place.unpack("application/vnd.oci.image.layer.v1.tar+gzip", LayerMode::Auto, bytes));
+});

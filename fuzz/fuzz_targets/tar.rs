@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use supercargo::api::spec::LayerMode;
 use supercargo_fuzz::Place;
 
 const BLOCK: usize = 512;
@@ -24,5 +25,5 @@ fuzz_target!(|bytes: &[u8]| {
     if tar.len() % BLOCK == 0 {
         tar.extend([0; 2 * BLOCK]);
     }
-    PLACE.with(|place| place.unpack("application/vnd.oci.image.layer.v1.tar", &tar));
+    PLACE.with(|place| place.unpack("application/vnd.oci.image.layer.v1.tar", LayerMode::Auto, &tar));
 });

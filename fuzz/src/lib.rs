@@ -8,19 +8,29 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream;
 use serde_json::json;
+use supercargo::api::spec::LayerMode;
 use supercargo::blob::{self, Source};
 use supercargo::oci::{Descriptor, Digest, Document, Repository};
 use supercargo::registry::{self, Access, BlobBody, RawManifest, Registry, RegistryError, Right};
-use supercargo::request::Limits;
+use supercargo::request::{FileFilter, FileSelection, Limits, Unpacking};
 use supercargo::storage::Volume;
 use supercargo::trust;
 use supercargo::unpack::path::EntryPath;
 use supercargo::unpack::staged::{Node, Staged};
-use supercargo::unpack::{self, Stop};
+use supercargo::unpack::{Stop, Unpacker};
 use tokio::sync::Semaphore;
 
 /// Small enough that a bomb costs nothing.
-const LIMITS: Limits = Limits { layer_bytes: 1 << 20, extracted_bytes: 1 << 20, entries: 200, depth: 16 };
+fn limits() -> Limits {
+    let all = Limits::default();
+    Limits {
+        layer_bytes: all.layer_bytes.set(1 << 20),
+        extracted_bytes: all.extracted_bytes.set(1 << 20),
+        entries: all.entries.set(200),
+        depth: all.depth.set(16),
+        ..all
+    }
+}
 
 /// Has one blob and nothing else.
 struct Memory(Bytes);
@@ -73,8 +83,8 @@ impl Place {
     }
 
     /// Unpacks a layer and looks at what came out. A refusal is as good as any other answer.
-    pub fn unpack(&self, media_type: &str, bytes: &[u8]) {
-        if let Some(staged) = self.staged(media_type, bytes) {
+    pub fn unpack(&self, media_type: &str, mode: LayerMode, bytes: &[u8]) {
+        if let Some(staged) = self.staged(media_type, mode, bytes) {
             check(&staged);
         }
         let left = |path: &Path| std::fs::read_dir(path).expect("a directory").count();
@@ -82,7 +92,7 @@ impl Place {
         assert_eq!(left(&self.volume.path().join(".supercargo/staging")), 0, "something is left in staging");
     }
 
-    fn staged(&self, media_type: &str, bytes: &[u8]) -> Option<Staged> {
+    fn staged(&self, media_type: &str, mode: LayerMode, bytes: &[u8]) -> Option<Staged> {
         let digest = Digest::of(bytes);
         let layer = json!({
             "mediaType": media_type, "digest": digest.to_string(), "size": bytes.len(),
@@ -97,10 +107,10 @@ impl Place {
         let reference = format!("registry.example/fuzz@{}", Digest::of(document.as_bytes()));
         let reference = reference.parse().expect("a reference of ours");
         let (registry, access) = (Memory(Bytes::copy_from_slice(bytes)), Access::default());
-        let scratch = self.volume.scratch().expect("a scratch directory");
+        let scratch = Arc::new(self.volume.scratch().expect("a scratch directory"));
         let fetching = async {
             let pinned = registry::resolve(&registry, &access, &reference, None).await.ok()?;
-            let approved = trust::approve(pinned, manifest);
+            let approved = trust::approve(pinned, *manifest);
             let processors = Arc::new(Semaphore::new(1));
             let source = Source {
                 registry: &registry,
@@ -109,15 +119,17 @@ impl Place {
                 scratch: &scratch,
                 store: None,
                 processors: &processors,
-                limit: LIMITS.layer_bytes,
+                limit: limits().layer_bytes,
             };
             let layer = approved.manifest().layers.first()?;
             let blob = blob::fetch(&source, layer, |_| {}).await.ok()?;
             Some((approved.manifest().clone(), blob))
         };
-        let (manifest, blob) = self.runtime.block_on(fetching)?;
-        let tree = unpack::into_tree(scratch, &manifest, &mut [blob], &LIMITS, &Stop::new()).ok()?;
-        tree.finish(&EntryPath::root()).ok()
+        let (manifest, mut blob) = self.runtime.block_on(fetching)?;
+        let unpacking = Unpacking { mode, ..Unpacking::default() };
+        let unpacker = Unpacker::new(scratch, manifest, false, unpacking, &limits(), Stop::new());
+        let (tree, _) = unpacker.layer(0, &mut blob).ok()?;
+        unpacker.finish(vec![tree], &FileSelection::default(), &FileFilter::default()).ok()
     }
 }
 
@@ -129,12 +141,13 @@ impl Default for Place {
 
 /// What holds of every tree that is made.
 fn check(staged: &Staged) {
-    assert!(staged.bytes() <= LIMITS.extracted_bytes, "more bytes than allowed");
-    assert!(staged.nodes().len() as u64 <= LIMITS.entries, "more entries than allowed");
+    let limits = limits();
+    assert!(staged.bytes() <= limits.extracted_bytes.value(), "more bytes than allowed");
+    assert!(staged.nodes().len() as u64 <= limits.entries.value(), "more entries than allowed");
     let mut folded = std::collections::HashSet::new();
-    for (path, node) in staged.nodes() {
+    for path in staged.nodes().keys() {
         assert_eq!(EntryPath::parse(path.as_str().as_bytes()).as_ref(), Ok(path), "a name that is refused");
-        assert!(path.depth() <= LIMITS.depth, "deeper than allowed");
+        assert!(path.depth() as u64 <= limits.depth.value(), "deeper than allowed");
         assert!(folded.insert(path.folded()), "two names that some filesystem takes for one");
         if let Some((parent, _)) = path.split().filter(|(parent, _)| !parent.is_root()) {
             assert_eq!(staged.nodes().get(&parent), Some(&Node::Directory), "below something that is no directory");

@@ -223,7 +223,7 @@ reasons! {
     /// The artifact is of a type that is not in spec.artifactTypes.
     UnexpectedArtifactType: "Correct spec.image, or add the type that the message names to spec.artifactTypes.",
     /// None of the artifact's layers is in spec.layers.
-    NoMatchingLayer: "Correct spec.layers; the message names what is there.",
+    NoMatchingLayer: "Correct spec.layers or the image; the message names what is there.",
     /// The artifact has a form that is not supported.
     UnsupportedFormat: "Push it as a tar, tar+gzip, tar+zstd, zip or plain file layer, or set spec.layers.mode to File.",
     /// Bytes do not have the digest or size that names them.

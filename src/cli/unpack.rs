@@ -83,7 +83,7 @@ Exit codes:
   1  failed: DIR is not empty, FILE cannot be read, a file cannot be written, a fault of supercargo
   2  failed: an option cannot be meant as written, or FILE is a directory, a pipe or a device
   3  failed, try again later: timeout, disk full
-  5  failed: FILE or the sub-path does not exist, or the patterns leave nothing
+  5  failed: FILE or the sub-path does not exist, the patterns leave nothing, or FILE is a signature
   6  refused: unsafe, broken or of another digest, or over a limit
   130, 143  ended by Ctrl-C, by SIGTERM
 

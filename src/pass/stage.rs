@@ -16,7 +16,7 @@ use crate::api::Reason;
 use crate::api::spec::LayerMode;
 use crate::blob::{self, Source, VerifiedBlob};
 use crate::failure::{Class, Failure};
-use crate::oci::{Descriptor, Manifest};
+use crate::oci::{Descriptor, Manifest, media_type};
 use crate::publish::StagePlace;
 use crate::registry::Registry;
 use crate::request::{Limits, Request};
@@ -61,17 +61,26 @@ pub(super) fn wanted<'a>(
     if let Err(exceeded) = limits.layers.check(manifest.layers.len() as u64) {
         return Err(Failure::new(Class::Stalled, Reason::LimitExceeded, format!("the manifest has {exceeded}")));
     }
-    let content = || manifest.layers.iter().filter(|layer| unpack::is_content(layer));
-    let wanted: Vec<_> = content().filter(|layer| request.layers.selects(layer)).collect();
-    if !wanted.is_empty() || request.layers.is_all() {
+    let content = manifest.layers.iter().filter(|layer| unpack::is_content(layer));
+    let wanted: Vec<_> = content.filter(|layer| request.layers.selects(layer)).collect();
+    // Who pushes no file pushes an empty descriptor. Readers of a signature have got the wrong artifact.
+    let is_nothing = manifest.layers.iter().all(|layer| layer.media_type == media_type::OCI_EMPTY);
+    let is_all = request.layers.is_all();
+    if !wanted.is_empty() || (is_all && is_nothing) {
         return Ok(wanted);
     }
-    let mut found: Vec<_> = content().map(|layer| layer.media_type.as_str()).collect();
+    let layers = manifest.layers.iter().filter(|layer| is_all || unpack::is_content(layer));
+    let mut found: Vec<_> = layers.map(|layer| layer.media_type.as_str()).collect();
     found.sort_unstable();
     found.dedup();
     found.truncate(5);
     let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-    let message = format!("spec.layers selects none of the artifact's layers; it has {found}");
+    let what = if is_all {
+        "the artifact has nothing but signatures and attestations"
+    } else {
+        "spec.layers selects none of the artifact's layers"
+    };
+    let message = format!("{what}; it has {found}");
     Err(Failure::new(Class::Stalled, Reason::NoMatchingLayer, message))
 }
 

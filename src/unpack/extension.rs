@@ -6,9 +6,10 @@
 
 use std::io::{self, Read};
 
-use tar::{Entry, EntryType};
+use tar::{EntryType, Header};
 
 use super::UnpackError;
+use super::header::{self, Blocks};
 use crate::request::Limit;
 
 /// What records of extended attributes start with, as star and libarchive write them.
@@ -36,11 +37,12 @@ impl Extensions {
     #[expect(clippy::wildcard_enum_match_arm, reason = "every other kind is no extended header")]
     pub(super) fn take_in<R: Read>(
         &mut self,
-        entry: &mut Entry<'_, R>,
+        header: &Header,
+        blocks: &mut Blocks<R>,
         limit: Limit,
         broken: &impl Fn(io::Error) -> UnpackError,
     ) -> Result<bool, UnpackError> {
-        let kind = entry.header().entry_type();
+        let kind = header.entry_type();
         let name = match kind {
             EntryType::XHeader => "extended header",
             EntryType::XGlobalHeader => "global extended header",
@@ -48,11 +50,12 @@ impl Extensions {
             EntryType::GNULongLink => "long link",
             _ => return Ok(false),
         };
-        let own = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let own = String::from_utf8_lossy(&header.path_bytes()).into_owned();
         let refuse = |problem: &str| UnpackError::entry(&own, format!("is the {name} of an entry and {problem}"));
-        limit.check(entry.size()).map_err(|exceeded| UnpackError::limit_at(&own, exceeded))?;
+        let size = header::size(header).map_err(refuse)?;
+        limit.check(size).map_err(|exceeded| UnpackError::limit_at(&own, exceeded))?;
         let mut body = Vec::new();
-        entry.read_to_end(&mut body).map_err(broken)?;
+        blocks.content(size).read_to_end(&mut body).map_err(broken)?;
         let is_new = match kind {
             EntryType::XGlobalHeader => return check_global(&body).map_err(refuse).map(|()| true),
             EntryType::GNULongName => self.path.replace(without_nul(body)).is_none(),
@@ -88,13 +91,13 @@ impl Extensions {
     }
 
     /// The entry's name.
-    pub(super) fn path<R: Read>(&self, entry: &Entry<'_, R>) -> Vec<u8> {
-        self.path.clone().unwrap_or_else(|| entry.path_bytes().into_owned())
+    pub(super) fn path(&self, header: &Header) -> Vec<u8> {
+        self.path.clone().unwrap_or_else(|| header.path_bytes().into_owned())
     }
 
     /// What the entry, a link, points to.
-    pub(super) fn link<R: Read>(&self, entry: &Entry<'_, R>) -> Vec<u8> {
-        self.link.clone().or_else(|| entry.link_name_bytes().map(std::borrow::Cow::into_owned)).unwrap_or_default()
+    pub(super) fn link(&self, header: &Header) -> Vec<u8> {
+        self.link.clone().or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned)).unwrap_or_default()
     }
 
     /// True where a record says another size than the header.

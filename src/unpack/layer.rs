@@ -133,10 +133,6 @@ fn by_itself(manifest: &Manifest, layer: &Descriptor, is_image: bool, sniffed: S
     let says_tar = media_type::says_tar(&layer.media_type);
     if says_tar {
         supported(layer, sniffed)?;
-        if sniffed.is_zip {
-            let format = "a zip archive, and not the tar that it is said to be";
-            return Err(UnpackError::Unsupported { layer: layer.digest.short(), format });
-        }
     }
     match sniffed.compression {
         Compression::Unsupported(_) => Ok(Action::File(path)),
@@ -157,11 +153,16 @@ fn is_unpacked(layer: &Descriptor) -> bool {
     annotation(layer, UNPACK) == Some("true")
 }
 
+/// Fails for what cannot be read as a tar.
 fn supported(layer: &Descriptor, sniffed: Sniffed) -> Result<(), UnpackError> {
-    match sniffed.compression {
-        Compression::Unsupported(format) => Err(UnpackError::Unsupported { layer: layer.digest.short(), format }),
-        Compression::None | Compression::Gzip | Compression::Zstd => Ok(()),
-    }
+    let format = match sniffed.compression {
+        Compression::Unsupported(format) => format,
+        Compression::None | Compression::Gzip | Compression::Zstd if sniffed.is_zip => {
+            "a zip archive, and not the tar that it is said to be"
+        }
+        Compression::None | Compression::Gzip | Compression::Zstd => return Ok(()),
+    };
+    Err(UnpackError::Unsupported { layer: layer.digest.short(), format })
 }
 
 fn extract(layer: &Descriptor, title: EntryPath, is_image: bool) -> Result<Extract, UnpackError> {

@@ -28,7 +28,7 @@ pub enum PathError {
     /// Not UTF-8.
     #[error("is not UTF-8")]
     Encoding,
-    /// A NUL, another control character, or a bidirectional override.
+    /// A NUL, another control character, an end of a line or paragraph, or a bidirectional override.
     #[error("has a control character")]
     Control,
     /// Begins with the letter of a drive.
@@ -214,8 +214,8 @@ fn components(text: &str) -> impl Iterator<Item = Result<&str, PathError>> {
 }
 
 fn check_characters(component: &str) -> Result<(), PathError> {
-    // Bidirectional overrides make a name read as another one in a terminal.
-    let control = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    // Bidirectional overrides make a name read as another one in a terminal; U+2028 and U+2029 begin a new line.
+    let control = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if component.contains(control) {
         return Err(PathError::Control);
     }
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn names_are_taken_whole_or_refused() {
-        let rows: [(&str, &[u8], Result<&str, PathError>); 17] = [
+        let rows: [(&str, &[u8], Result<&str, PathError>); 18] = [
             ("plain", b"a/b.txt", Ok("a/b.txt")),
             ("dot slash", b"./a//b/", Ok("a/b")),
             ("root", b"./", Ok("")),
@@ -245,6 +245,7 @@ mod tests {
             ("empty", b"", Err(PathError::Empty)),
             ("NUL", b"a\0b", Err(PathError::Control)),
             ("newline", b"a\nb", Err(PathError::Control)),
+            ("line separator", "a\u{2028}b".as_bytes(), Err(PathError::Control)),
             ("bidi", "a\u{202e}txt".as_bytes(), Err(PathError::Control)),
             ("backslash", b"..\\x", Err(PathError::Backslash)),
             ("drive", b"c:\\x", Err(PathError::Drive)),

@@ -8,9 +8,10 @@
 use std::io::{self, BufReader, Read};
 
 use flate2::bufread::DeflateDecoder;
-use rawzip::extra_fields::ExtraFieldId;
+use rawzip::extra_fields::{ExtraFieldId, ExtraFields};
 use rawzip::{
-    CompressionMethod, EntryFlags, FileReader, RECOMMENDED_BUFFER_SIZE, ZipArchive, ZipArchiveEntryWayfinder,
+    CompressionMethod, CreatorSystem, EntryFlags, FileReader, RECOMMENDED_BUFFER_SIZE, ZipArchive,
+    ZipArchiveEntryWayfinder, ZipEntry, ZipFileHeaderRecord,
 };
 
 use super::budget::Allowance;
@@ -19,6 +20,8 @@ use super::path::{EntryPath, link_target};
 use super::tree::LayerTree;
 use super::{Dropped, Stop, UnpackError};
 use crate::request::Limit;
+
+mod end;
 
 /// Buffer for compressed bytes.
 const BUFFER: usize = 64 * 1024;
@@ -34,8 +37,13 @@ const SYMLINK: u32 = 0o120_000;
 /// Bits of a mode that are not applied: setuid, setgid, sticky.
 const SPECIAL_BITS: u32 = 0o7000;
 
-/// Id of the extra field with a name in Unicode.
-const UNICODE_PATH: u16 = 0x7075;
+/// A size that is in an extra field instead (APPNOTE.TXT section 4.4.8). A file of as many bytes cannot be told from one whose
+/// size is nowhere.
+const ELSEWHERE: u64 = 0xffff_ffff;
+/// Of the attributes that DOS has, that of a directory.
+const DOS_DIRECTORY: u32 = 0x10;
+/// Flag of an entry that is a patch of a file (APPNOTE.TXT section 4.4.4).
+const PATCH: u16 = 1 << 5;
 /// Longest data descriptor: signature, checksum, two sizes of 8 bytes (APPNOTE.TXT section 4.3.9).
 const MAX_GAP: u64 = 24;
 
@@ -79,9 +87,10 @@ pub(super) fn extract(
         return Err(zip.refuse("there is data behind the end of the archive"));
     }
     let records = zip.directory(&mut buffer, tree.limits().entries)?;
-    let all = records.iter().fold(0_u64, |sum, record| sum.saturating_add(record.size));
-    if all > allowance.left {
-        return Err(UnpackError::limit_in(&how.layer, allowance.exceeded));
+    let mut left = allowance.left;
+    for record in &records {
+        let exceeded = || UnpackError::limit_at(&record.shown(), allowance.exceeded);
+        left = left.checked_sub(record.size).ok_or_else(exceeded)?;
     }
     zip.check_places(&records)?;
     let mut dropped = Dropped::default();
@@ -100,33 +109,22 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
         (self.broken)(io::Error::other(problem.to_owned()))
     }
 
-    fn invalid(&self, error: &rawzip::Error) -> UnpackError {
-        self.refuse(&error.to_string())
+    /// An entry where the directory says that it is.
+    fn entry(&self, record: &Record) -> Result<ZipEntry<'_, FileReader>, UnpackError> {
+        let refuse = |error| record.refused(&format!("is not where the directory says: {error}"));
+        self.archive.get_entry(record.place).map_err(refuse)
     }
 
     /// What the directory at the end says.
     fn directory(&self, buffer: &mut [u8], limit: Limit) -> Result<Vec<Record>, UnpackError> {
+        let count = end::entries(&self.archive).map_err(self.broken)?;
         let (mut records, mut entries) = (Vec::new(), self.archive.entries(buffer));
-        while let Some(entry) = entries.next_entry().map_err(|error| self.invalid(&error))? {
+        while let Some(entry) = entries.next_entry().map_err(|error| self.refuse(&error.to_string()))? {
             let within = limit.check(records.len() as u64 + 1);
             within.map_err(|exceeded| UnpackError::limit_in(&self.how.layer, exceeded))?;
-            let name = entry.file_path().as_ref().to_vec();
-            if entry.extra_fields().any(|(id, data)| is_other_name(&name, id, data)) {
-                return Err(UnpackError::entry(&String::from_utf8_lossy(&name), "has two different names"));
-            }
-            records.push(Record {
-                flags: entry.flags(),
-                method: entry.compression_method(),
-                mode: entry.mode().value(),
-                size: entry.uncompressed_size_hint(),
-                packed: entry.compressed_size_hint(),
-                crc: entry.crc32(),
-                header: entry.local_header_offset(),
-                place: entry.wayfinder(),
-                name,
-            });
+            records.push(Record::new(&entry)?);
         }
-        if records.len() as u64 == self.archive.entries_hint() {
+        if records.len() as u64 == count {
             Ok(records)
         } else {
             Err(self.refuse("its directory has another number of entries than it says"))
@@ -137,8 +135,7 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
     fn check_places(&self, records: &[Record]) -> Result<(), UnpackError> {
         let mut places = Vec::with_capacity(records.len());
         for record in records {
-            let entry = self.archive.get_entry(record.place).map_err(|error| self.invalid(&error))?;
-            places.push((record.header, entry.compressed_data_range().1, record));
+            places.push((record.header, self.entry(record)?.compressed_data_range().1, record));
         }
         places.sort_unstable_by_key(|(start, ..)| *start);
         let mut end = 0;
@@ -188,20 +185,20 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
     /// The header before the file says the same as the directory.
     fn check_twins(&self, record: &Record) -> Result<(), UnpackError> {
         let mut buffer = vec![0; LOCAL_HEADER];
-        let entry = self.archive.get_entry(record.place).map_err(|error| self.invalid(&error))?;
-        let local = entry.local_header(&mut buffer).map_err(|error| self.invalid(&error))?;
-        if local.file_path().as_ref() != record.name
-            || local.extra_fields().any(|(id, data)| is_other_name(&record.name, id, data))
-        {
+        let entry = self.entry(record)?;
+        let unreadable = |error| record.refused(&format!("is not where the directory says: {error}"));
+        let local = entry.local_header(&mut buffer).map_err(unreadable)?;
+        if local.file_path().as_ref() != record.name {
             return Err(record.refused("has two different names"));
         }
+        check_extra(&record.name, local.extra_fields()).map_err(|problem| record.refused(problem))?;
         let same = |one: u64, other: u64| one == other || (record.flags.has_data_descriptor() && one == 0);
         let agrees = local.flags() == record.flags
             && local.compression_method() == record.method
             && same(local.compressed_size_hint(), record.packed)
             && same(local.uncompressed_size_hint(), record.size)
             && same(local.crc32().into(), record.crc.into());
-        let descriptor = entry.reader().data_descriptor().map_err(|error| self.invalid(&error))?;
+        let descriptor = entry.reader().data_descriptor().map_err(unreadable)?;
         let agrees = agrees
             && descriptor.is_none_or(|told| {
                 let told = (told.crc32(), told.compressed_size(), told.uncompressed_size());
@@ -212,6 +209,9 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
         }
         if record.flags.is_encrypted() || record.flags.has_strong_encryption() || record.flags.is_masked() {
             return Err(record.refused("is encrypted"));
+        }
+        if record.flags.bits() & PATCH != 0 {
+            return Err(record.refused("is a patch of a file, and not a file"));
         }
         if !record.name.is_ascii() && !record.flags.is_utf8() {
             return Err(record.refused("has a name in an encoding that is not stated"));
@@ -225,7 +225,7 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
         record: &Record,
         reading: impl FnOnce(&mut dyn Read, &dyn Fn(io::Error) -> UnpackError) -> Result<(), UnpackError>,
     ) -> Result<(), UnpackError> {
-        let entry = self.archive.get_entry(record.place).map_err(|error| self.invalid(&error))?;
+        let entry = self.entry(record)?;
         let broken = |error: io::Error| {
             if self.stop.is_cancelled() { UnpackError::Stopped } else { record.refused(&format!("is broken: {error}")) }
         };
@@ -244,8 +244,10 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
                 record.packed.checked_sub(reader.into_inner().total_in())
             }
             _ => {
-                let format = "a method of zip other than stored and deflate";
-                return Err(UnpackError::Unsupported { layer: self.how.layer.clone(), format });
+                return Err(UnpackError::Method {
+                    entry: super::shown(&record.shown()),
+                    method: record.method.to_string(),
+                });
             }
         };
         if rest == Some(0) { Ok(()) } else { Err(record.refused("has bytes behind its end")) }
@@ -261,12 +263,61 @@ fn at_end(reader: &mut impl Read) -> io::Result<()> {
 }
 
 impl Record {
+    fn new(entry: &ZipFileHeaderRecord<'_>) -> Result<Self, UnpackError> {
+        let record = Self {
+            name: entry.file_path().as_ref().to_vec(),
+            flags: entry.flags(),
+            method: entry.compression_method(),
+            mode: mode(entry),
+            size: entry.uncompressed_size_hint(),
+            packed: entry.compressed_size_hint(),
+            crc: entry.crc32(),
+            header: entry.local_header_offset(),
+            place: entry.wayfinder(),
+        };
+        check_extra(&record.name, entry.extra_fields()).map_err(|problem| record.refused(problem))?;
+        if [record.size, record.packed].contains(&ELSEWHERE) {
+            return Err(record.refused("has a size that is nowhere"));
+        }
+        Ok(record)
+    }
+
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.name).into_owned()
+    }
+
     fn refused(&self, problem: &str) -> UnpackError {
-        UnpackError::entry(&String::from_utf8_lossy(&self.name), problem)
+        UnpackError::entry(&self.shown(), problem)
     }
 }
 
-/// True for an extra field that gives a file another name (APPNOTE.TXT section 4.6.9): version, checksum, name.
-fn is_other_name(name: &[u8], id: ExtraFieldId, data: &[u8]) -> bool {
-    id.as_u16() == UNICODE_PATH && data.get(5..) != Some(name)
+/// Kind and permissions, as far as who made the archive knows such (APPNOTE.TXT sections 4.4.2 and 4.4.15). Where there is
+/// nothing, the name says whether it is a directory.
+fn mode(entry: &ZipFileHeaderRecord<'_>) -> u32 {
+    let attributes = entry.external_attributes();
+    match entry.version_made_by().creator_system() {
+        CreatorSystem::UNIX | CreatorSystem::MACOS => attributes >> 16,
+        _ if attributes & DOS_DIRECTORY != 0 => DIRECTORY,
+        _ => 0,
+    }
+}
+
+/// Extra fields (APPNOTE.TXT section 4.5) that some program understands in another way.
+fn check_extra(name: &[u8], mut fields: ExtraFields<'_>) -> Result<(), &'static str> {
+    let mut sizes = 0;
+    for (id, data) in &mut fields {
+        // Version, checksum, name (section 4.6.9).
+        if id == ExtraFieldId::INFO_ZIP_UNICODE_PATH && data.get(5..) != Some(name) {
+            return Err("has two different names");
+        }
+        sizes += u32::from(id == ExtraFieldId::ZIP64);
+    }
+    if sizes > 1 {
+        return Err("says its sizes twice");
+    }
+    // Up to three zeros are how some programs align what follows.
+    if fields.remaining_bytes().iter().any(|byte| *byte != 0) {
+        return Err("has an extra field that goes on behind its end");
+    }
+    Ok(())
 }

@@ -119,7 +119,7 @@ async fn every_kind_of_layer_comes_out_of_a_file(case: &mut Case) -> Result<()> 
             tree(&[("a.txt", "one")]),
         ),
         ("file-mode", &plain, &["--layer-mode", "File", "--title", "t.tar"], bytes("t.tar", &plain)),
-        ("signature", b"{}", &["--media-type", "application/vnd.dev.sigstore.bundle.v0.3+json"], Tree::new()),
+        ("empty", b"{}", &["--media-type", "application/vnd.oci.empty.v1+json"], Tree::new()),
     ];
     let place = Place::new(case)?;
     for (name, layer, options, want) in rows {
@@ -132,7 +132,7 @@ async fn every_kind_of_layer_comes_out_of_a_file(case: &mut Case) -> Result<()> 
         let sizes: Vec<usize> = want.values().filter_map(regular).collect();
         let wanted = json!({
             "verdict": "unpacked", "directory": place.out, "files": sizes.len(), "bytes": sizes.iter().sum::<usize>(),
-            "skipped": usize::from(name == "signature"),
+            "skipped": usize::from(name == "empty"),
         });
         ensure!(output.exit.code == Some(0), "{name}: {} {}", output.exit, output.stderr);
         assert_eq!(verdict(&output)?, wanted, "{name}");
@@ -322,6 +322,10 @@ async fn options_that_cannot_be_meant_end_with_two(case: &mut Case) -> Result<()
         failed(&output, 5, "failed", "SubPathNotFound", &[word])?;
         nothing_there(&place)?;
     }
+    let bundle = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let output = unpack(case, &place, &layer, &["--media-type", bundle]).await?;
+    failed(&output, 5, "failed", "NoMatchingLayer", &["nothing but signatures", bundle])?;
+    nothing_there(&place)?;
     Ok(())
 }
 

@@ -68,6 +68,32 @@ async fn what_is_not_wanted_costs_no_layer() {
 }
 
 #[tokio::test]
+async fn an_artifact_of_signatures_is_not_taken_for_an_empty_one() {
+    let bundle = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let empty = "application/vnd.oci.empty.v1+json";
+    let rows: [(&[&str], bool); 5] = [
+        (&[bundle], false),
+        (&[bundle, "application/vnd.dsse.envelope.v1+json"], false),
+        (&[empty, bundle], false),
+        (&[empty], true),
+        (&[], true),
+    ];
+    for (types, is_taken) in rows {
+        let world = World::new();
+        let layers: Vec<_> = types.iter().map(|media_type| (*media_type, json!({}), b"{}".as_slice())).collect();
+        world.registry.push("1", &layers);
+        match world.pass(&spec(&json!({})), &Before::default()).await {
+            Ok(outcome) => assert!(is_taken && outcome.published[0].files == 0, "{types:?}"),
+            Err(failure) => {
+                assert!(!is_taken && failure.reason == Reason::NoMatchingLayer, "{types:?}: {failure:?}");
+                assert!(failure.message.contains(bundle), "{types:?}: {failure:?}");
+            }
+        }
+        assert_eq!(blobs(&world.registry.asked()), 0, "{types:?}");
+    }
+}
+
+#[tokio::test]
 async fn each_output_takes_its_own() {
     let world = World::new();
     push(&world);

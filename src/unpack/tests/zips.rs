@@ -65,6 +65,28 @@ fn files_directories_modes_and_inner_links_come_out_of_a_zip() {
 }
 
 #[test]
+fn programs_that_know_no_modes_make_directories_by_their_names() {
+    let made = |attributes: u8| {
+        let mut bytes = zip(&[("d/", 0o40_755, b""), ("d/a", 0o100_755, b"x")]);
+        let entries: Vec<_> = (0..bytes.len() - 4).filter(|at| bytes[*at..].starts_with(b"PK\x01\x02")).collect();
+        for at in entries {
+            bytes[at + 5] = 0;
+            bytes[at + 38..at + 42].copy_from_slice(&[0; 4]);
+        }
+        let first = (0..bytes.len()).find(|at| bytes[*at..].starts_with(b"PK\x01\x02")).unwrap();
+        bytes[first + 38] = attributes;
+        unzip(&bytes)
+    };
+    for attributes in [0, 0x10] {
+        assert_eq!(paths(&made(attributes).unwrap()), ["d", "d/a"], "{attributes}");
+    }
+    let mut bytes = zip(&[("d", 0o100_644, b"")]);
+    let at = (0..bytes.len()).find(|at| bytes[*at..].starts_with(b"PK\x01\x02")).unwrap();
+    (bytes[at + 5], bytes[at + 38]) = (0, 0x10);
+    assert!(unzip(&bytes).is_err(), "a directory by its attributes only");
+}
+
+#[test]
 fn one_bad_entry_refuses_the_zip_and_is_named() {
     let rows: [(&str, File<'_>); 9] = [
         ("parent", ("../evil", 0o100_644, b"x")),
@@ -92,6 +114,15 @@ fn patched(mut bytes: Vec<u8>, from: &[u8], number: usize, to: &[u8]) -> Vec<u8>
     bytes
 }
 
+/// With other bytes at these places of the last record.
+fn with_end(mut bytes: Vec<u8>, changes: &[(usize, u8)]) -> Vec<u8> {
+    let end = bytes.len() - 22;
+    for (place, byte) in changes {
+        bytes[end + place] = *byte;
+    }
+    bytes
+}
+
 #[test]
 fn what_two_programs_could_read_differently_is_refused() {
     let content = b"content that is compressed, compressed, compressed";
@@ -105,12 +136,14 @@ fn what_two_programs_could_read_differently_is_refused() {
         ("cut off", good()[..good().len() - 1].to_vec()),
         ("another checksum", patched(good(), &crc, 1, &[0; 4])),
         ("an entry less than said", patched(good(), directory, 1, b"XX\x01\x02")),
-        ("another count", {
-            let mut bytes = good();
-            let end = bytes.len() - 22;
-            bytes[end + 8] = 9;
-            bytes[end + 10] = 9;
-            bytes
+        ("another count", with_end(good(), &[(8, 9), (10, 9)])),
+        ("another count on this disk", with_end(good(), &[(8, 1)])),
+        ("one of several parts", with_end(good(), &[(4, 1)])),
+        ("the directory on another part", with_end(good(), &[(6, 1)])),
+        ("a longer directory", with_end(good(), &[(15, 1)])),
+        ("numbers of 64 bits that are not there", {
+            let (bytes, end) = (good(), good().len() - 22);
+            [&bytes[..end], b"PK\x06\x07", &[0; 16], &bytes[end..]].concat()
         }),
     ];
     for (label, bytes) in rows {
@@ -119,6 +152,34 @@ fn what_two_programs_could_read_differently_is_refused() {
         assert!(is_refused, "{label}: {result:?}");
     }
     assert!(unzip(&good()).is_ok());
+}
+
+/// With the other bytes at these places of the first file's two headers, which have the same fields in the same order.
+fn with_fields(mut bytes: Vec<u8>, changes: &[(usize, u8)]) -> Vec<u8> {
+    let directory = (0..bytes.len()).find(|at| bytes[*at..].starts_with(b"PK\x01\x02")).unwrap();
+    for (place, byte) in changes {
+        bytes[*place] = *byte;
+        bytes[directory + 2 + place] = *byte;
+    }
+    bytes
+}
+
+#[test]
+fn what_is_not_read_is_named() {
+    let good = || zip(&[("name-a", 0o100_644, b"content")]);
+    let rows: [(&str, (usize, u8), &str); 4] = [
+        ("patch", (6, 1 << 5 | 1 << 3), "is a patch of a file"),
+        ("encrypted", (6, 1 | 1 << 3), "is encrypted"),
+        ("bzip2", (8, 12), "is packed by zip method 12"),
+        ("unknown method", (8, 77), "is packed by zip method 77"),
+    ];
+    for (label, change, says) in rows {
+        let said = unzip(&with_fields(good(), &[change])).unwrap_err().to_string();
+        assert!(said.starts_with("entry \"name-a\" ") && said.contains(says), "{label}: {said}");
+    }
+    let nowhere: Vec<_> = (0..4).flat_map(|place| [(18 + place, 0xff), (22 + place, 0xff)]).collect();
+    let said = unzip(&with_fields(good(), &nowhere)).unwrap_err().to_string();
+    assert_eq!(said, "entry \"name-a\" has a size that is nowhere");
 }
 
 #[test]

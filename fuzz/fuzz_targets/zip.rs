@@ -1,0 +1,18 @@
+//! Zip archives, as they are extracted where an object asks for that.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use supercargo::api::spec::LayerMode;
+use supercargo_fuzz::Place;
+
+thread_local! {
+    static PLACE: Place = Place::new();
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    // Anything else is read as a tar.
+    if bytes.starts_with(b"PK") {
+        PLACE.with(|place| place.unpack("application/zip", LayerMode::Extract, bytes));
+    }
+});
