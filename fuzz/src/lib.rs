@@ -14,7 +14,7 @@ use supercargo::oci::{Descriptor, Digest, Document, Repository};
 use supercargo::registry::{self, Access, BlobBody, RawManifest, Registry, RegistryError, Right};
 use supercargo::request::{FileFilter, FileSelection, Limits, Unpacking};
 use supercargo::storage::Volume;
-use supercargo::trust;
+use supercargo::trust::{self, Requirement};
 use supercargo::unpack::path::EntryPath;
 use supercargo::unpack::staged::{Node, Staged};
 use supercargo::unpack::{Stop, Unpacker};
@@ -42,6 +42,15 @@ impl Registry for Memory {
 
     async fn tags(&self, _: &Access, repository: &Repository) -> Result<Vec<String>, RegistryError> {
         Err(RegistryError::NotFound(repository.to_string()))
+    }
+
+    async fn referrers(
+        &self,
+        _: &Access,
+        _: &Repository,
+        _: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
+        Ok(None)
     }
 
     async fn raw_manifest(
@@ -110,7 +119,9 @@ impl Place {
         let scratch = Arc::new(self.volume.scratch().expect("a scratch directory"));
         let fetching = async {
             let pinned = registry::resolve(&registry, &access, &reference, None).await.ok()?;
-            let approved = trust::approve(pinned, *manifest);
+            // Nothing is asked, so no root is looked at, at whatever time.
+            let (nothing, now) = (Arc::new(Requirement::default()), jiff::Timestamp::UNIX_EPOCH);
+            let approved = trust::approve(&registry, &access, pinned, *manifest, &nothing, now).await.ok()?;
             let processors = Arc::new(Semaphore::new(1));
             let source = Source {
                 registry: &registry,
@@ -125,10 +136,10 @@ impl Place {
             let blob = blob::fetch(&source, layer, |_| {}).await.ok()?;
             Some((approved.manifest().clone(), blob))
         };
-        let (manifest, mut blob) = self.runtime.block_on(fetching)?;
+        let (manifest, blob) = self.runtime.block_on(fetching)?;
         let unpacking = Unpacking { mode, ..Unpacking::default() };
         let unpacker = Unpacker::new(scratch, manifest, false, unpacking, &limits(), Stop::new());
-        let (tree, _) = unpacker.layer(0, &mut blob).ok()?;
+        let (tree, _) = unpacker.layer(0, &blob).ok()?;
         unpacker.finish(vec![tree], &FileSelection::default(), &FileFilter::default()).ok()
     }
 }

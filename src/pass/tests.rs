@@ -302,7 +302,7 @@ async fn a_layer_is_downloaded_once_and_given_up_where_the_volume_is_full() {
         let reference = format!("r.example/app@{digest}").parse().unwrap();
         let pinned = registry::resolve(&world.registry, &request.access, &reference, None).await.unwrap();
         let manifest = registry::manifest(&world.registry, &request.access, &pinned, None, 1 << 20).await.unwrap();
-        let approved = trust::approve(pinned, manifest);
+        let approved = Approved::for_test(pinned, manifest);
         assert_eq!(room_was_made(&world.engine, &request, &approved, &failure).await, made, "{label}");
         assert_eq!(kept(), left, "{label}");
     }
