@@ -17,11 +17,13 @@ mod cosign;
 mod identity;
 mod issuers;
 mod key;
+mod published;
 mod sigstore;
 
 pub use cosign::{Cosign, Verdict};
 pub use identity::{Identity, IssuerKind};
 pub use key::{KeyKind, SigningKey};
+pub use published::Published;
 pub use sigstore::PrivateSigstore;
 
 /// What cosign's signatures are: artifact type, media type of the layer.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use supercargo_e2e::fixture::EMPTY;
 use supercargo_e2e::registry::{Options, Product, Registry};
 use supercargo_e2e::signing::{
-    BUNDLE, Cosign, Identity, IssuerKind, KeyKind, PrivateSigstore, SIGN_PREDICATE, SIMPLE_SIGNING, SigningKey,
-    fallback_tag, legacy_tag,
+    BUNDLE, Cosign, Identity, IssuerKind, KeyKind, PrivateSigstore, Published, SIGN_PREDICATE, SIMPLE_SIGNING,
+    SigningKey, fallback_tag, legacy_tag,
 };
 
 use crate::case::{Case, tests};
@@ -22,6 +22,7 @@ tests!(signing:
     somebody_signs_and_nobody_else_is_taken_for_them,
     what_was_signed_can_be_verified_when_nobody_is_there_any_more,
     a_key_can_sign_into_the_log,
+    what_others_published_is_what_it_is_said_to_be,
 );
 
 const VULN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
@@ -229,6 +230,36 @@ async fn a_key_can_sign_into_the_log(case: &mut Case) -> Result<()> {
     let args = [args.to_vec(), vec![format!("--trusted-root={}", sigstore.trusted_root.display())]].concat();
     assert!(cosign.verify(&logged.image(), &args).await?.accepted, "with a log entry");
     assert!(!cosign.verify(&bare.image(), &args).await?.accepted, "without one");
+    Ok(())
+}
+
+async fn what_others_published_is_what_it_is_said_to_be(case: &mut Case) -> Result<()> {
+    let cosign = cosign(case).await?;
+    let key = cosign.key_pair("other", KeyKind::P256).await?;
+    for published in Published::all()? {
+        let mut rows = vec![("what is true", published.clone(), true)];
+        // The last digit becomes another one.
+        let end = if published.digest.ends_with('0') { "1" } else { "0" };
+        let digest = format!("{}{end}", &published.digest[..published.digest.len() - 1]);
+        rows.push(("another digest", Published { digest, ..published.clone() }, false));
+        let changed = |text: &Option<String>| text.as_ref().map(|text| format!("{text}x"));
+        if published.key.is_some() {
+            let key = Some(key.public.display().to_string());
+            rows.push(("another key", Published { key, ..published.clone() }, false));
+        } else {
+            let (subject, issuer) = (changed(&published.subject), changed(&published.issuer));
+            rows.push(("another subject", Published { subject, ..published.clone() }, false));
+            rows.push(("another issuer", Published { issuer, ..published.clone() }, false));
+        }
+        if published.predicate_type.is_some() {
+            let predicate_type = changed(&published.predicate_type);
+            rows.push(("another type", Published { predicate_type, ..published.clone() }, false));
+        }
+        for (label, row, expected) in rows {
+            let output = cosign.command(&[]).args(row.verify_args()?).output().await?;
+            assert_eq!(output.exit.success(), expected, "{}, {label}: {}", published.bundle, output.stderr);
+        }
+    }
     Ok(())
 }
 
