@@ -14,6 +14,7 @@
 
 mod authority;
 mod cosign;
+pub mod handmade;
 mod identity;
 mod issuers;
 mod key;

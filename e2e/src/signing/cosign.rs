@@ -78,7 +78,7 @@ impl Cosign {
 
     /// Signs as somebody: a bundle with a certificate, in the log, with a time of the authority.
     pub async fn sign_keyless(&self, image: &str, sigstore: &PrivateSigstore, identity: &Identity) -> Result<()> {
-        self.keyless("sign", image, sigstore, identity, &[]).await
+        self.keyless("sign", image, sigstore.identity_token(identity)?, sigstore.signing_args()).await
     }
 
     /// Attests as somebody.
@@ -91,8 +91,22 @@ impl Cosign {
         predicate: &Value,
     ) -> Result<()> {
         let file = self.predicate(image, predicate)?;
-        let more = ["--type", predicate_type, "--predicate", &file];
-        self.keyless("attest", image, sigstore, identity, &more).await
+        let more = ["--type", predicate_type, "--predicate", &file].map(str::to_owned);
+        let args = [sigstore.signing_args(), more.to_vec()].concat();
+        self.keyless("attest", image, sigstore.identity_token(identity)?, args).await
+    }
+
+    /// Signs as somebody as cosign did before version 3, under the `.sig` tag: with a certificate and a time of the
+    /// authority, and in no log, since its legacy form knows only version 1 of that.
+    pub async fn sign_keyless_legacy(
+        &self,
+        image: &str,
+        sigstore: &PrivateSigstore,
+        identity: &Identity,
+    ) -> Result<()> {
+        let no_log = NO_LOG.iter().chain([&LEGACY]).map(ToString::to_string).collect();
+        let args = [sigstore.legacy_signing_args(), no_log].concat();
+        self.keyless("sign", image, sigstore.identity_token(identity)?, args).await
     }
 
     /// Signs with a key: a bundle in the log, with a time of the authority.
@@ -110,11 +124,13 @@ impl Cosign {
         self.verdict("verify-attestation", image, args).await
     }
 
-    /// Any other command; what it writes goes below its home.
+    /// Any other command; what it writes goes below its home, and it reaches nobody by HTTPS.
     pub fn command(&self, args: &[&str]) -> Invocation {
         let command = self.run.command(&self.program).args(args).directory(&self.home);
         let home = self.home.to_string_lossy().into_owned();
-        command.env("HOME", home.as_str()).env("COSIGN_PASSWORD", "").env("DOCKER_CONFIG", home)
+        let command = command.env("HOME", home.as_str()).env("COSIGN_PASSWORD", "").env("DOCKER_CONFIG", home);
+        // Where it misses something it asks the public Sigstore for it. No test is to depend on that.
+        command.env("HTTPS_PROXY", "http://127.0.0.1:9")
     }
 
     async fn verdict<S: AsRef<str>>(&self, what: &str, image: &str, args: &[S]) -> Result<Verdict> {
@@ -136,17 +152,9 @@ impl Cosign {
         Ok(())
     }
 
-    async fn keyless(
-        &self,
-        what: &str,
-        image: &str,
-        sigstore: &PrivateSigstore,
-        identity: &Identity,
-        more: &[&str],
-    ) -> Result<()> {
-        let command = self.command(&[what, "--yes", "--allow-http-registry"]).args(sigstore.signing_args()).args(more);
-        let command = command.arg("--identity-token").arg(sigstore.identity_token(identity)?);
-        command.arg(image).stdout().await?;
+    async fn keyless(&self, what: &str, image: &str, token: String, args: Vec<String>) -> Result<()> {
+        let command = self.command(&[what, "--yes", "--allow-http-registry"]).args(args);
+        command.arg("--identity-token").arg(token).arg(image).stdout().await?;
         Ok(())
     }
 

@@ -28,10 +28,12 @@ pub struct PrivateSigstore {
     /// Where to sign, as cosign takes it.
     pub signing_config: PathBuf,
     issuers: Issuers,
+    addresses: Addresses,
     services: Vec<Service>,
 }
 
-/// Where its parts listen.
+/// On which ports its parts listen.
+#[derive(Debug, Clone, Copy)]
 struct Addresses {
     fulcio: u16,
     rekor: u16,
@@ -63,10 +65,11 @@ impl PrivateSigstore {
             trusted_root: directory.join("trusted_root.json"),
             signing_config: directory.join("signing_config.json"),
             issuers,
+            addresses,
             services,
         };
         let cosign = Cosign::new(run, tools, &directory.join("cosign")).await?;
-        sigstore.describe(&cosign, &keys, &addresses).await?;
+        sigstore.describe(&cosign, &keys).await?;
         Ok(sigstore)
     }
 
@@ -112,6 +115,16 @@ impl PrivateSigstore {
         ]
     }
 
+    /// Where to sign without a signing configuration.
+    pub(super) fn legacy_signing_args(&self) -> Vec<String> {
+        let Addresses { fulcio, timestamps, .. } = self.addresses;
+        vec![
+            format!("--fulcio-url=http://{HOST}:{fulcio}"),
+            format!("--timestamp-server-url=http://{HOST}:{timestamps}/api/v1/timestamp"),
+            format!("--trusted-root={}", self.trusted_root.display()),
+        ]
+    }
+
     /// Ends the programs; what is signed can still be verified.
     pub async fn stop(&mut self) -> Result<()> {
         for mut service in self.services.drain(..) {
@@ -121,7 +134,8 @@ impl PrivateSigstore {
     }
 
     /// Writes the trusted root and the signing configuration, by cosign, whose formats they are.
-    async fn describe(&self, cosign: &Cosign, keys: &Keys, addresses: &Addresses) -> Result<()> {
+    async fn describe(&self, cosign: &Cosign, keys: &Keys) -> Result<()> {
+        let addresses = self.addresses;
         let url = |port: u16| format!("url=http://{HOST}:{port}");
         let (fulcio, rekor) = (url(addresses.fulcio), url(addresses.rekor));
         let timestamps = format!("{}/api/v1/timestamp", url(addresses.timestamps));

@@ -8,7 +8,7 @@ use supercargo_e2e::fixture::EMPTY;
 use supercargo_e2e::registry::{Options, Product, Registry};
 use supercargo_e2e::signing::{
     BUNDLE, Cosign, Identity, IssuerKind, KeyKind, PrivateSigstore, Published, SIGN_PREDICATE, SIMPLE_SIGNING,
-    SigningKey, fallback_tag, legacy_tag,
+    SigningKey, fallback_tag, handmade, legacy_tag,
 };
 
 use crate::case::{Case, tests};
@@ -20,8 +20,10 @@ tests!(signing:
     a_legacy_signature_lies_under_a_tag,
     an_attestation_says_of_what_type_it_is,
     somebody_signs_and_nobody_else_is_taken_for_them,
+    somebody_signs_as_before_there_were_bundles,
     what_was_signed_can_be_verified_when_nobody_is_there_any_more,
     a_key_can_sign_into_the_log,
+    what_is_made_by_hand_is_what_cosign_makes,
     what_others_published_is_what_it_is_said_to_be,
 );
 
@@ -51,7 +53,7 @@ async fn each_kind_of_key_signs_and_no_other_key_is_taken_for_it(case: &mut Case
         let legacy = Artifact::push(case, &case.lab.registry, &format!("{name}-legacy")).await?;
         cosign.sign_legacy(&legacy.image(), &right).await?;
         for (form, artifact) in [("bundle", &bundle), ("legacy", &legacy)] {
-            // cosign 3.1.3 signs with Ed25519 and takes neither of its signatures for one.
+            // cosign 3.1.3 signs with Ed25519ph (RFC 8032 section 5.1) and takes only pure Ed25519 for a signature.
             let expected = kind != KeyKind::Ed25519;
             assert_eq!(accepts(&cosign, artifact, &right).await?, expected, "{name}, {form}, the key that signed");
             assert!(!accepts(&cosign, artifact, &wrong).await?, "{name}, {form}, another key");
@@ -194,6 +196,33 @@ async fn somebody_signs_and_nobody_else_is_taken_for_them(case: &mut Case) -> Re
     Ok(())
 }
 
+async fn somebody_signs_as_before_there_were_bundles(case: &mut Case) -> Result<()> {
+    let cosign = cosign(case).await?;
+    let sigstore = case.lab.sigstore().await?;
+    let artifact = Artifact::push(case, &case.lab.registry, "app").await?;
+    let [identity, ..] = identities();
+    cosign.sign_keyless_legacy(&artifact.image(), sigstore, &identity).await?;
+
+    let args =
+        |more: &[&str]| [sigstore.verify_args(&identity), more.iter().map(ToString::to_string).collect()].concat();
+    let time = ["--insecure-ignore-tlog=true", "--use-signed-timestamps=true"];
+    let other = ["--certificate-identity=other@example.test", time[0], time[1]];
+    let rows = [("by the time", args(&time), true), ("by the log", args(&[]), false), ("another", args(&other), false)];
+    for (label, args, expected) in rows {
+        let verdict = cosign.verify(&artifact.image(), &args).await?;
+        assert_eq!(verdict.accepted, expected, "{label}: {}", verdict.text);
+    }
+
+    assert_eq!(artifact.tags().await?, json!(["1", legacy_tag(&artifact.digest)]));
+    let manifest = artifact.manifest(case, &format!(":{}", legacy_tag(&artifact.digest))).await?;
+    let annotations = manifest["layers"][0]["annotations"].as_object().context("no annotations")?;
+    let names: Vec<&str> = annotations.keys().map(String::as_str).collect();
+    let expected = ["cosignproject.cosign/signature", "sigstore.cosign/certificate", "sigstore.cosign/chain"];
+    let expected = expected.iter().chain(&["sigstore.cosign/rfc3161timestamp"]).map(|name| format!("dev.{name}"));
+    assert_eq!(names, expected.collect::<Vec<_>>());
+    Ok(())
+}
+
 async fn what_was_signed_can_be_verified_when_nobody_is_there_any_more(case: &mut Case) -> Result<()> {
     let cosign = cosign(case).await?;
     let start = async |name: &str| {
@@ -230,6 +259,47 @@ async fn a_key_can_sign_into_the_log(case: &mut Case) -> Result<()> {
     let args = [args.to_vec(), vec![format!("--trusted-root={}", sigstore.trusted_root.display())]].concat();
     assert!(cosign.verify(&logged.image(), &args).await?.accepted, "with a log entry");
     assert!(!cosign.verify(&bare.image(), &args).await?.accepted, "without one");
+    Ok(())
+}
+
+async fn what_is_made_by_hand_is_what_cosign_makes(case: &mut Case) -> Result<()> {
+    let cosign = cosign(case).await?;
+    let registry = &case.lab.registry;
+    for kind in KeyKind::ALL {
+        let name = kind.name();
+        let right = cosign.key_pair(&format!("{name}-right"), kind).await?;
+        let wrong = cosign.key_pair(&format!("{name}-wrong"), kind).await?;
+        let artifact = Artifact::push(case, registry, &format!("{name}-bundle")).await?;
+        let statement = handmade::statement(&artifact.digest, SIGN_PREDICATE, &json!({}))?;
+        let bundle = handmade::bundle(&right, &statement)?;
+        let attached = handmade::attachment(&bundle, SIGN_PREDICATE, &artifact.digest, artifact.size);
+        artifact.attach(case, "", &attached).await?;
+        let legacy = Artifact::push(case, registry, &format!("{name}-legacy")).await?;
+        let payload = handmade::simple_signing(&legacy.repository(), &legacy.digest);
+        let tag = format!(":{}", legacy_tag(&legacy.digest));
+        legacy.attach(case, &tag, &handmade::legacy(&[(&right, payload)])?).await?;
+        for (form, artifact) in [("bundle", &artifact), ("legacy", &legacy)] {
+            assert!(accepts(&cosign, artifact, &right).await?, "{name}, {form}, the key that signed");
+            assert!(!accepts(&cosign, artifact, &wrong).await?, "{name}, {form}, another key");
+        }
+    }
+    // Whatever is different about a bundle of cosign would be different for whoever reads it.
+    let key = cosign.key_pair("both", KeyKind::P256).await?;
+    let artifact = Artifact::push(case, registry, "both").await?;
+    cosign.sign(&artifact.image(), &key).await?;
+    let (manifest, mut theirs) = artifact.only_bundle(case).await?;
+    let statement = artifact::statement(&theirs)?;
+    assert_eq!(statement, handmade::statement(&artifact.digest, SIGN_PREDICATE, &json!({}))?);
+    let ours = handmade::bundle(&key, &statement)?;
+    for changing in ["payload", "signatures"] {
+        theirs["dsseEnvelope"][changing] = ours["dsseEnvelope"][changing].clone();
+    }
+    assert_eq!(theirs, ours);
+    let attached = handmade::attachment(&ours, SIGN_PREDICATE, &artifact.digest, artifact.size);
+    let attached: Value = serde_json::from_slice(&attached.manifest()?)?;
+    for same in ["mediaType", "artifactType", "config", "subject"] {
+        assert_eq!(manifest[same], attached[same], "{same}");
+    }
     Ok(())
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Artifact {
     registry: String,
     repository: String,
     pub(super) digest: String,
+    /// Of the manifest, in bytes.
+    pub(super) size: usize,
 }
 
 impl Artifact {
@@ -25,12 +27,24 @@ impl Artifact {
         let reference = registry.reference(&format!("{repository}:1"));
         let fixture = Fixture::artifact("application/x.test").layer("text/plain", name.as_bytes(), &[]);
         let digest = case.lab.publisher.fixture(&case.directory.join(name), &reference, &fixture).await?;
-        Ok(Self { registry: registry.address.clone(), repository, digest })
+        let size = fixture.manifest()?.len();
+        Ok(Self { registry: registry.address.clone(), repository, digest, size })
     }
 
     /// `host:port/repository@digest`.
     pub(super) fn image(&self) -> String {
         format!("{}/{}@{}", self.registry, self.repository, self.digest)
+    }
+
+    /// `host:port/repository`.
+    pub(super) fn repository(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
+
+    /// Pushes something beside it, under a `:tag`, or under none.
+    pub(super) async fn attach(&self, case: &Case, tag: &str, fixture: &Fixture) -> Result<String> {
+        let directory = case.directory.join(format!("{}{tag}-attached", self.repository.replace('/', "-")));
+        case.lab.publisher.fixture(&directory, &format!("{}{tag}", self.repository()), fixture).await
     }
 
     /// A manifest beside it, by `:tag` or `@digest`.
