@@ -1,10 +1,11 @@
 //! Everything together: tools, control plane, chart, operator binary and a registry.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
+use tokio::sync::OnceCell;
 
 use crate::chart;
 use crate::clients::Clients;
@@ -13,7 +14,8 @@ use crate::operator::{self, Profile};
 use crate::publish::Publisher;
 use crate::registry::{Options, Registry};
 use crate::run::{Invocation, Run};
-use crate::tools::Tools;
+use crate::signing::{Cosign, PrivateSigstore};
+use crate::tools::{SigningTools, Tools};
 
 /// A cluster with the chart installed, in which no operator runs yet.
 pub struct Lab {
@@ -29,6 +31,8 @@ pub struct Lab {
     pub publisher: Publisher,
     /// Others that read what was pushed.
     pub clients: Clients,
+    signing_tools: OnceCell<SigningTools>,
+    sigstore: OnceCell<PrivateSigstore>,
 }
 
 impl Lab {
@@ -61,7 +65,25 @@ impl Lab {
             registry,
             publisher,
             clients,
+            signing_tools: OnceCell::new(),
+            sigstore: OnceCell::new(),
         })
+    }
+
+    /// The programs that sign. Whoever asks first may wait for minutes while they are built.
+    pub async fn signing_tools(&self) -> Result<&SigningTools> {
+        self.signing_tools.get_or_try_init(|| SigningTools::get(&self.run)).await
+    }
+
+    /// cosign with that home, which is made.
+    pub async fn cosign(&self, home: &Path) -> Result<Cosign> {
+        Cosign::new(&self.run, self.signing_tools().await?, home).await
+    }
+
+    /// The Sigstore of all tests, started for the first that wants it. A test that ends one has to start its own.
+    pub async fn sigstore(&self) -> Result<&PrivateSigstore> {
+        let start = async || PrivateSigstore::start(&self.run, self.signing_tools().await?, "shared").await;
+        self.sigstore.get_or_try_init(start).await
     }
 
     /// kubectl with every right.

@@ -28,6 +28,7 @@ pub mod publish;
 pub mod registry;
 pub mod run;
 pub mod signals;
+pub mod signing;
 pub mod tls;
 pub mod token_service;
 pub mod tools;

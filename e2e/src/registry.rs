@@ -52,6 +52,9 @@ pub enum Product {
     Distribution,
     /// With the referrers API and the right `artifactType` in it; in memory, plain and open only.
     Referrers,
+    /// With the referrers API of go-containerregistry, which puts the type of the config for `artifactType`, filters
+    /// nothing, and does not answer a push with `OCI-Subject`; in memory, plain and open only.
+    QuirkyReferrers,
 }
 
 /// How it is talked to.
@@ -130,10 +133,11 @@ impl Registry {
                     configuration::write(&directory, &address, options, certificates.as_ref(), token_service.as_ref())?;
                 (&tools.registry, vec!["serve".to_owned(), path.display().to_string()])
             }
-            Product::Referrers => {
+            Product::Referrers | Product::QuirkyReferrers => {
                 let simple = options.transport == Transport::Plain && options.auth == Auth::Open && !options.durable;
                 ensure!(simple, "the registry with the referrers API is in memory, plain and open only");
-                (&tools.registry_referrers, vec!["--address".to_owned(), address.clone()])
+                let quirky = format!("--quirky={}", options.product == Product::QuirkyReferrers);
+                (&tools.registry_referrers, vec!["--address".to_owned(), address.clone(), quirky])
             }
         };
         let mut registry = Self {

@@ -57,6 +57,29 @@ impl Tools {
     }
 }
 
+/// The paths of the programs that sign. Only tests of signatures need them, and they take long to build.
+#[derive(Debug, Clone)]
+pub struct SigningTools {
+    pub cosign: PathBuf,
+    pub fulcio: PathBuf,
+    pub rekor: PathBuf,
+    pub timestamp_server: PathBuf,
+}
+
+impl SigningTools {
+    /// Finds or builds every program, saying on standard error what happens.
+    pub async fn get(run: &Run) -> Result<Self> {
+        let shop = Shop { run, cache: cache_directory()?, progress: Progress::new() };
+        let tools = Self {
+            cosign: shop.get(&catalog::COSIGN).await?,
+            fulcio: shop.get(&catalog::FULCIO).await?,
+            rekor: shop.get(&catalog::REKOR).await?,
+            timestamp_server: shop.get(&catalog::TIMESTAMP_SERVER).await?,
+        };
+        Ok(tools)
+    }
+}
+
 struct Shop<'a> {
     run: &'a Run,
     cache: PathBuf,

@@ -107,10 +107,10 @@ pub(super) const REGISTRY: Tool = Tool {
     found: Some(Found { in_assets: false, version_args: &["--version"], major: 3, minors: 0..=99 }),
 };
 
-/// Our own, on a library that keeps everything in memory: distribution has no referrers API.
+/// Our own, on libraries that keep everything in memory: distribution has no referrers API.
 pub(super) const REGISTRY_REFERRERS: Tool = Tool {
     name: "registry-referrers",
-    version: "v0.1.0",
+    version: "v0.2.0",
     module: "registry-referrers",
     package: ".",
     ldflags: "",
@@ -120,3 +120,37 @@ pub(super) const REGISTRY_REFERRERS: Tool = Tool {
 /// Our own, on the producers' client libraries.
 pub(super) const PUBLISH: Tool =
     Tool { name: "publish", version: "v0.2.0", module: "push", package: ".", ldflags: "", found: None };
+
+/// The reference client of Sigstore: what it signs is what has to be verified, and its verdicts are what ours are compared with.
+pub(super) const COSIGN: Tool = Tool {
+    name: "cosign",
+    version: "v3.1.3",
+    module: "sigstore",
+    package: "github.com/sigstore/cosign/v3/cmd/cosign",
+    ldflags: "-X sigs.k8s.io/release-utils/version.gitVersion=v3.1.3",
+    found: None,
+};
+
+/// Sigstore's certificate authority.
+pub(super) const FULCIO: Tool = Tool {
+    name: "fulcio",
+    version: "v1.8.8",
+    module: "sigstore",
+    package: "github.com/sigstore/fulcio",
+    ldflags: "",
+    found: None,
+};
+
+/// Sigstore's transparency log, version 2, on a file system.
+pub(super) const REKOR: Tool = Tool {
+    name: "rekor-server-posix",
+    version: "v2.3.0",
+    module: "sigstore",
+    package: "github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix",
+    ldflags: "",
+    found: None,
+};
+
+/// Our own, on the library of Sigstore's timestamp authority.
+pub(super) const TIMESTAMP_SERVER: Tool =
+    Tool { name: "timestamp-server", version: "v2.1.3", module: "sigstore", package: ".", ldflags: "", found: None };

@@ -42,6 +42,7 @@ mod resolve;
 mod restart;
 mod revision;
 mod secrets;
+mod signing;
 mod swarm;
 mod sync;
 mod tls;
@@ -60,6 +61,8 @@ use supercargo_e2e::signals;
 
 use case::Test;
 
+/// The themes that sign; only they need the tools for it, which take minutes to build.
+const SIGNING: [&str; 1] = ["signing::"];
 /// Each test costs an operator process; more of them at once only wait for each other.
 const MOST_THREADS: usize = 4;
 
@@ -109,6 +112,7 @@ fn tests() -> Vec<Test> {
         integrity::tests(),
         hostile::tests(),
         secrets::tests(),
+        signing::tests(),
         swarm::tests(),
     ]
     .concat()
@@ -119,11 +123,23 @@ fn is_ignored(test: &Test) -> bool {
     test.name.starts_with("faults::") && !faults::may_mount()
 }
 
+/// Whether any of the tests that will run is one of [`SIGNING`].
+fn signs(arguments: &Arguments) -> bool {
+    let mut chosen = tests().into_iter().filter(|test| SIGNING.iter().any(|theme| test.name.starts_with(theme)));
+    chosen.any(|test| !arguments.is_filtered_out(&Trial::test(test.name, || Ok(()))))
+}
+
 fn run(arguments: &Arguments) -> anyhow::Result<Conclusion> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let run = Run::start()?;
     runtime.spawn(end_on_signal());
-    let lab = runtime.block_on(Lab::start(&run, Profile::Dev, &Options::default()));
+    let lab = runtime.block_on(async {
+        let lab = Lab::start(&run, Profile::Dev, &Options::default()).await?;
+        if signs(arguments) {
+            lab.signing_tools().await?;
+        }
+        anyhow::Ok(lab)
+    });
     let lab = Arc::new(lab.inspect_err(|_| keep_logs(&run))?);
     let trials = tests().into_iter().enumerate().map(|(number, test)| {
         let (lab, handle) = (Arc::clone(&lab), runtime.handle().clone());
