@@ -5,10 +5,12 @@
 //! the users' documentation: `kubectl explain` prints them.
 
 pub mod crd;
+pub mod policy;
 pub mod spec;
 pub mod status;
 pub mod verify;
 
+pub use policy::{OCIArtifactPolicy, OCIArtifactPolicySpec};
 pub use spec::{OCIArtifact, OCIArtifactSpec};
 pub use status::{OCIArtifactStatus, Reason};
 

@@ -64,7 +64,7 @@ enum Command {
     Resolve(Box<resolve::Arguments>),
     /// Say who has signed what a reference means, or that nobody has who is accepted.
     Verify(Box<verify::Arguments>),
-    /// Print the `CustomResourceDefinition`.
+    /// Print the `CustomResourceDefinition`s.
     Crd(crd::Arguments),
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store;
@@ -20,16 +20,19 @@ use crate::api::{self, OCIArtifact};
 use crate::metrics::Metrics;
 use crate::pass::Engine;
 use crate::registry::Registry;
+use crate::request::Otherwise;
 
 mod dereference;
 mod event;
 mod integrity;
 mod memory;
+mod policies;
 mod reconcile;
 mod report;
 mod subject;
 
 use memory::Memory;
+use policies::PolicyBook;
 
 /// An object as it is stored. One that cannot be read as an `OCIArtifact` is that object's problem:
 /// without the guard it would end the watch for all others (kube-rs/kube#774).
@@ -59,45 +62,66 @@ struct Context<R> {
     shutdown: CancellationToken,
     /// Time between two scans that read every published file; zero for none.
     full_scan: Duration,
+    policies: Arc<PolicyBook>,
     /// The objects as they are now, while a pass works on one as it was.
     objects: Store<Stored>,
 }
 
+/// How the controller works, beside what its engine does.
+#[derive(Debug)]
+pub struct Settings {
+    /// The namespaces that are watched; empty for all of them.
+    pub namespaces: Vec<String>,
+    /// Time between two scans that read every published file; zero for none.
+    pub full_scan: Duration,
+    /// Whether `OCIArtifactPolicy` objects are watched.
+    pub policies: bool,
+    /// What becomes of artifacts that no policy speaks about.
+    pub otherwise: Otherwise,
+}
+
 /// Runs until `shutdown` is cancelled and every reconcile has ended.
-///
-/// `namespaces` empty means all of them. Every published file is read each `full_scan`, where that is not zero.
 pub async fn run<R: Registry>(
     client: Client,
     engine: Engine<R>,
-    namespaces: &[String],
+    settings: Settings,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     shutdown: CancellationToken,
-    full_scan: Duration,
 ) {
     let engine = Arc::new(engine);
-    let scopes: Vec<Option<&str>> = match namespaces {
+    let Settings { namespaces, full_scan, policies, otherwise } = &settings;
+    let scopes: Vec<Option<&str>> = match namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
     };
+    let (book, keeping) = if *policies {
+        let (book, keeping) = PolicyBook::open(&client, *otherwise, Arc::clone(&metrics));
+        (book, keeping.left_future())
+    } else {
+        (Arc::new(PolicyBook::empty(*otherwise)), std::future::pending().right_future())
+    };
     readiness.waiting.store(scopes.len(), Ordering::Release);
     readiness.started.store(true, Ordering::Release);
-    stream::iter(scopes)
-        .for_each_concurrent(None, |scope| {
-            let (objects, writer) = reflector::store();
-            let context = Context {
-                client: client.clone(),
-                engine: Arc::clone(&engine),
-                memory: Memory::default(),
-                metrics: Arc::clone(&metrics),
-                readiness: Arc::clone(&readiness),
-                shutdown: shutdown.clone(),
-                full_scan,
-                objects,
-            };
-            watch(scope, Arc::new(context), writer)
-        })
-        .await;
+    let controllers = stream::iter(scopes).for_each_concurrent(None, |scope| {
+        let (objects, writer) = reflector::store();
+        let context = Context {
+            client: client.clone(),
+            engine: Arc::clone(&engine),
+            memory: Memory::default(),
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&readiness),
+            shutdown: shutdown.clone(),
+            full_scan: *full_scan,
+            policies: Arc::clone(&book),
+            objects,
+        };
+        watch(scope, Arc::new(context), writer)
+    });
+    tokio::select! {
+        () = controllers => {}
+        () = keeping => {}
+    }
 }
 
 /// One controller over one namespace, or over all.
@@ -128,6 +152,7 @@ async fn watch<R: Registry>(scope: Option<&str>, context: Arc<Context<R>>, write
     let ours = watcher::Config::default().labels(&format!("{}={}", api::LABEL_MANAGED_BY, api::MANAGER));
     Controller::for_stream(changes, context.objects.clone())
         .owns(maps, ours)
+        .reconcile_all_on(context.policies.changes())
         .graceful_shutdown_on(context.shutdown.clone().cancelled_owned())
         .run(reconcile::reconcile, |_, never, _| match *never {}, context)
         .for_each(|result| async move {

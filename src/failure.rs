@@ -175,16 +175,13 @@ impl From<RegistryError> for Failure {
 
 impl From<TrustError> for Failure {
     fn from(error: TrustError) -> Self {
-        let (class, reason) = match error {
-            TrustError::Registry(error) => return error.into(),
-            TrustError::Aborted => return Self::internal(error),
-            // Signatures are often made a moment after the tag.
-            TrustError::Missing { .. } => (Class::Wait, Reason::SignatureMissing),
-            TrustError::Invalid { .. } => (Class::Stalled, Reason::SignatureInvalid),
-            TrustError::Signer { .. } => (Class::Stalled, Reason::IdentityMismatch),
-            TrustError::Root { .. } => (Class::Stalled, Reason::TrustRootInvalid),
-            TrustError::TooMany(_) => (Class::Stalled, Reason::LimitExceeded),
+        let (reason, error) = match (error.reason(), error) {
+            (_, TrustError::Registry(error)) => return error.into(),
+            (None, error) => return Self::internal(error),
+            (Some(reason), error) => (reason, error),
         };
+        // Signatures are often made a moment after the tag.
+        let class = if reason == Reason::SignatureMissing { Class::Wait } else { Class::Stalled };
         // The digest can be signed again without being another one.
         Self { is_beside_digest: true, ..Self::new(class, reason, error) }
     }

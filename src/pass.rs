@@ -113,6 +113,9 @@ async fn steps<R: Registry>(
     before: &Before,
     step: &Step,
 ) -> Result<Outcome, Failure> {
+    if let Some(objection) = request.requirement.denied() {
+        return Err(Failure::new(Class::Stalled, Reason::PolicyDenied, &objection.text));
+    }
     // Looked at first: a place that is not ours is refused before anybody is asked for anything.
     let look = look(engine, request, before).await?;
     step.set("resolving the reference");

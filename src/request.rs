@@ -22,12 +22,14 @@ use crate::trust::sigstore::{KeyError, RootError};
 use crate::unpack::path::PathError;
 
 mod limits;
+mod policy;
 mod referred;
 mod selection;
 mod verification;
 
 pub use limits::{Limit, LimitExceeded, Limits, OwnLimits};
-pub use referred::Referred;
+pub use policy::{Otherwise, Policies, Policy};
+pub use referred::{Referred, trusted};
 pub use selection::{FileFilter, FileSelection, LayerSelection, Unpacking};
 
 /// Raised when unpacking or an output changes what it makes of the same bytes, so that everything
@@ -80,6 +82,8 @@ pub struct Request {
     pub limits: OwnLimits,
     /// What is asked of the digest before anything of it is fetched.
     pub requirement: Arc<Requirement>,
+    /// Keys or trusted roots come from Secrets or ConfigMaps.
+    pub asks_secrets: bool,
     /// Where the files go.
     pub targets: Vec<Target>,
     /// Over everything here that changes what is published.
@@ -303,6 +307,9 @@ impl Request {
                 return Err(RequestError::SamePlace(other.output.clone(), one.output.clone()));
             }
         }
+        let asked = referred.policies.asked(&reference.repository);
+        let mut entries = verification::entries(&spec.verify, referred)?;
+        entries.extend(asked.entries);
         let LayersSpec { mode, on_conflict, .. } = spec.layers;
         let request = Self {
             object,
@@ -317,8 +324,9 @@ impl Request {
             layers: LayerSelection::parse(spec)?,
             unpacking: Unpacking { mode, on_conflict, symlinks: spec.files.symlinks },
             files: FileSelection::parse(spec)?,
-            limits: selection::own_limits(spec.limits.as_ref())?,
-            requirement: Arc::new(verification::requirement(&spec.verify, referred)?),
+            limits: asked.limits.iter().fold(selection::own_limits(spec.limits.as_ref())?, OwnLimits::lowered),
+            requirement: Arc::new(Requirement::new(entries, asked.objections, asked.applied)),
+            asks_secrets: trusted(&spec.verify).next().is_some() || referred.policies.ask_secrets(),
             targets,
             fingerprint: Fingerprint::default(),
         };

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::api::Reason;
+use crate::api::policy::Enforcement;
 use crate::oci::Manifest;
 use crate::registry::{Access, Pinned, Registry, RegistryError};
 
@@ -34,8 +36,26 @@ use verdict::{Candidate, Rejection};
 pub enum Basis {
     /// Nobody asked for a signature.
     NoPolicy,
-    /// Each entry of the requirement is satisfied, by these.
-    Verified(Vec<Verified>),
+    /// Each entry of the requirement that decides is satisfied.
+    Judged(Judgement),
+}
+
+/// What was found for each entry of a requirement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// Entries that are satisfied, and by what.
+    pub verified: Vec<Verified>,
+    /// Why those are not that only warn.
+    pub doubts: Vec<Doubt>,
+}
+
+/// Why an entry is not satisfied that only warns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// The stable reason, as it would be if it decided.
+    pub reason: Reason,
+    /// The same in words.
+    pub message: String,
 }
 
 /// A digest that the policy in force allows to be fetched, with its manifest.
@@ -127,6 +147,20 @@ pub enum TrustError {
     Aborted,
 }
 
+impl TrustError {
+    /// The stable reason.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Registry(_) | Self::Aborted => None,
+            Self::Missing { .. } => Some(Reason::SignatureMissing),
+            Self::Invalid { .. } => Some(Reason::SignatureInvalid),
+            Self::Signer { .. } => Some(Reason::IdentityMismatch),
+            Self::Root { .. } => Some(Reason::TrustRootInvalid),
+            Self::TooMany(_) => Some(Reason::LimitExceeded),
+        }
+    }
+}
+
 /// Judges a digest, and binds its manifest to the verdict.
 pub async fn approve<R: Registry>(
     registry: &R,
@@ -173,16 +207,16 @@ pub async fn judge<R: Registry>(
                 Ok(None) => {}
                 Err(error) => hearing.note(error, &mut trouble),
             }
-            if let Some(verified) = hearing.verdict() {
-                return Ok(Basis::Verified(verified));
+            if hearing.is_over() {
+                return hearing.verdict(None).map(Basis::Judged);
             }
         }
     }
-    match trouble {
-        Some(error) => Err(error.into()),
-        None if search.left_out => Err(TrustError::TooMany(pinned.digest().short())),
-        None => Err(hearing.refusal()),
-    }
+    let unknown = match trouble {
+        Some(error) => Some(error.into()),
+        None => search.left_out.then(|| TrustError::TooMany(pinned.digest().short())),
+    };
+    hearing.verdict(unknown).map(Basis::Judged)
 }
 
 /// The entries of a requirement, and what was found for each.
@@ -232,26 +266,44 @@ impl<'a> Hearing<'a> {
         }
     }
 
-    /// The signatures, once there is one for each entry.
-    fn verdict(&self) -> Option<Vec<Verified>> {
-        self.found.iter().map(|found| found.as_ref().ok().cloned()).collect()
+    /// True once there is a signature for each entry.
+    fn is_over(&self) -> bool {
+        self.found.iter().all(Result::is_ok)
     }
 
-    /// Why there is no verdict: of the first entry that is not satisfied.
-    fn refusal(self) -> TrustError {
+    /// What was found, if it is enough for each entry that decides. `unknown` is why not everything was looked at.
+    fn verdict(self, mut unknown: Option<TrustError>) -> Result<Judgement, TrustError> {
         let digest = self.pinned.digest().short();
-        let open =
-            self.requirement.entries().iter().zip(self.found).find_map(|(entry, found)| Some((entry, found.err()?)));
-        let Some((entry, rejection)) = open else { return TrustError::Aborted };
-        let entry = entry.name.clone();
-        match rejection {
-            None => TrustError::Missing { entry, digest, seen: "there is none".to_owned() },
-            Some(Rejection::Other(what)) => {
-                TrustError::Missing { entry, digest, seen: format!("of what there is: {what}") }
+        let mut judgement = Judgement::default();
+        for (entry, found) in self.requirement.entries().iter().zip(self.found) {
+            let rejection = match found {
+                Ok(verified) => {
+                    judgement.verified.push(verified);
+                    continue;
+                }
+                Err(rejection) => rejection,
+            };
+            let error = unknown.take().unwrap_or_else(|| refusal(entry, &digest, rejection));
+            if entry.enforcement == Enforcement::Enforce {
+                return Err(error);
             }
-            Some(Rejection::Invalid(problem)) => TrustError::Invalid { entry, digest, problem },
-            Some(Rejection::Signer(problem)) => TrustError::Signer { entry, digest, problem },
+            let reason = error.reason().unwrap_or(Reason::RegistryUnavailable);
+            judgement.doubts.push(Doubt { reason, message: error.to_string() });
         }
+        Ok(judgement)
+    }
+}
+
+/// Why nothing that was found satisfies an entry.
+fn refusal(entry: &Entry, digest: &str, rejection: Option<Rejection>) -> TrustError {
+    let (entry, digest) = (entry.name.clone(), digest.to_owned());
+    match rejection {
+        None => TrustError::Missing { entry, digest, seen: "there is none".to_owned() },
+        Some(Rejection::Other(what)) => {
+            TrustError::Missing { entry, digest, seen: format!("of what there is: {what}") }
+        }
+        Some(Rejection::Invalid(problem)) => TrustError::Invalid { entry, digest, problem },
+        Some(Rejection::Signer(problem)) => TrustError::Signer { entry, digest, problem },
     }
 }
 

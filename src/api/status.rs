@@ -37,6 +37,12 @@ pub struct OCIArtifactStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub verification: Vec<VerificationStatus>,
 
+    /// The policies that speak about the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    pub policies: Vec<PolicyStatus>,
+
     /// What was published where.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -91,6 +97,18 @@ pub struct CandidateStatus {
     pub reason: String,
     /// The same in words.
     pub message: String,
+}
+
+/// A policy that speaks about the image.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyStatus {
+    /// Name of the `OCIArtifactPolicy`.
+    pub name: String,
+    /// The generation of it that was applied.
+    pub generation: i64,
+    /// `Enforce` or `Warn`.
+    pub enforcement: String,
 }
 
 /// A requirement, and the signature that satisfies it.
@@ -242,6 +260,8 @@ reasons! {
     SignatureInvalid: "Sign the digest again, and look into who has put there what the message names.",
     /// The digest is signed, but by nobody that spec.verify accepts.
     IdentityMismatch: "Find out whether the signer that the message names may sign; then name it in spec.verify.",
+    /// A policy of the cluster refuses the artifact, whoever has signed it.
+    PolicyDenied: "Ask who administers the OCIArtifactPolicy that the message names, or use another artifact.",
     /// A trusted root cannot be used, or what it holds has ended.
     TrustRootInvalid: "Replace the trusted_root.json that the message names by a current one.",
     /// The volume is full.
@@ -263,7 +283,11 @@ impl Reason {
     pub fn is_of_trust(self) -> bool {
         matches!(
             self,
-            Self::SignatureMissing | Self::SignatureInvalid | Self::IdentityMismatch | Self::TrustRootInvalid
+            Self::SignatureMissing
+                | Self::SignatureInvalid
+                | Self::IdentityMismatch
+                | Self::PolicyDenied
+                | Self::TrustRootInvalid
         )
     }
 }

@@ -134,6 +134,7 @@ fn remedy(reason: Reason) -> &'static str {
         | Reason::ManifestInvalid
         | Reason::DigestMismatch
         | Reason::SignatureInvalid
+        | Reason::PolicyDenied
         | Reason::TrustRootInvalid
         | Reason::UnsafeArchive => reason.remedy(),
     }

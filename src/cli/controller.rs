@@ -17,7 +17,7 @@ use super::limits::LimitArguments;
 use super::reach::ReachArguments;
 use super::{CacheArguments, Fatal, NamedPath};
 use crate::blob::Cache;
-use crate::controller::Readiness;
+use crate::controller::{Readiness, Settings};
 use crate::metrics::Metrics;
 use crate::pass::Engine;
 use crate::publish::Outputs;
@@ -27,6 +27,7 @@ use crate::registry::egress::PlainHttp;
 use crate::registry::host_pattern::HostPattern;
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
+use crate::request::Otherwise;
 use crate::storage::Volume;
 
 /// Requests to the API server under way: each is a connection, and at a start every object has some.
@@ -83,6 +84,26 @@ pub(super) struct Arguments {
         env = "SUPERCARGO_FULL_SCAN_INTERVAL"
     )]
     full_scan_interval: Duration,
+    /// Whether `OCIArtifactPolicy` objects are watched. Without, only spec.verify of objects asks for signatures.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        env = "SUPERCARGO_POLICIES"
+    )]
+    policies: bool,
+    /// What becomes of artifacts that no `OCIArtifactPolicy` speaks about.
+    #[arg(long, value_name = "RULE", default_value = "allow", env = "SUPERCARGO_NO_POLICY")]
+    no_policy: NoPolicy,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum NoPolicy {
+    /// They are as free as their objects leave them.
+    Allow,
+    /// They are refused.
+    Deny,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
@@ -104,9 +125,16 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %arguments.listen, "started");
     let server = crate::server::serve(listener, Arc::clone(&metrics), Arc::clone(&readiness), shutdown.clone());
-    let full_scan = arguments.full_scan_interval;
-    let controller =
-        crate::controller::run(client, engine, &arguments.namespaces, metrics, readiness, shutdown.clone(), full_scan);
+    let settings = Settings {
+        namespaces: arguments.namespaces,
+        full_scan: arguments.full_scan_interval,
+        policies: arguments.policies,
+        otherwise: match arguments.no_policy {
+            NoPolicy::Allow => Otherwise::Allow,
+            NoPolicy::Deny => Otherwise::Deny,
+        },
+    };
+    let controller = crate::controller::run(client, engine, settings, metrics, readiness, shutdown.clone());
     // Either one ending is the end of both: a pod that is alive but does not work is no use.
     let server = async {
         let result = server.await;

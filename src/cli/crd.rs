@@ -1,4 +1,4 @@
-//! `supercargo crd`: the CRD, to standard output or into files.
+//! `supercargo crd`: the CRDs, to standard output or into files.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,18 +9,21 @@ use super::Fatal;
 /// Arguments of `supercargo crd`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Write to this file instead; may be given several times.
-    #[arg(long = "out", value_name = "FILE")]
-    out: Vec<PathBuf>,
+    /// Write each to a file of its name in this directory instead; may be given several times.
+    #[arg(long = "out-dir", value_name = "DIR")]
+    directories: Vec<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Fatal> {
-    let yaml = crate::api::crd::yaml().map_err(Fatal::during("the CRD cannot be written as YAML"))?;
-    for file in &arguments.out {
-        fs_err::write(file, &yaml).map_err(Fatal::during("the CRD was not written"))?;
+    let all = crate::api::crd::all().map_err(Fatal::during("the CRDs cannot be written as YAML"))?;
+    for (directory, (name, yaml)) in arguments.directories.iter().flat_map(|dir| all.iter().map(move |one| (dir, one)))
+    {
+        fs_err::write(directory.join(format!("{name}.yaml")), yaml).map_err(Fatal::during("a CRD was not written"))?;
     }
-    if arguments.out.is_empty() {
-        std::io::stdout().write_all(yaml.as_bytes()).map_err(Fatal::during("standard output"))?;
+    if arguments.directories.is_empty() {
+        let documents: Vec<&str> = all.iter().map(|(_, yaml)| yaml.as_str()).collect();
+        let text = documents.join("---\n");
+        std::io::stdout().write_all(text.as_bytes()).map_err(Fatal::during("standard output"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -54,6 +54,7 @@ impl Exit {
             | Reason::SignatureMissing
             | Reason::SignatureInvalid
             | Reason::IdentityMismatch
+            | Reason::PolicyDenied
             | Reason::TrustRootInvalid
             | Reason::TLSFailed
             | Reason::ManifestInvalid

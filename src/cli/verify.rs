@@ -122,7 +122,7 @@ async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Ve
     // A signature of what is not there would be found as well.
     registry::confirm(registry, &request.access, &pinned).await?;
     match trust::judge(registry, &request.access, &pinned, &request.requirement, pass::now()).await? {
-        Basis::Verified(verified) => Ok((pinned, verified)),
+        Basis::Judged(judgement) => Ok((pinned, judgement.verified)),
         Basis::NoPolicy => Err(Failure::internal("nothing was asked for")),
     }
 }

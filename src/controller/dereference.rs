@@ -6,11 +6,13 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::{Api, Client, Resource, ResourceExt};
 
+use crate::api::spec::CaSource;
+use crate::api::verify::VerifySpec;
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::failure::{Class, Failure};
 use crate::oci::Hasher;
 use crate::registry::credentials::SecretData;
-use crate::request::Referred;
+use crate::request::{self, Referred};
 
 /// What the spec names, and a mark that changes when any of it does.
 pub(super) async fn referred(
@@ -26,15 +28,47 @@ pub(super) async fn referred(
             account.map(|account| account.image_pull_secrets.into_iter().flatten().map(|secret| secret.name).collect());
     }
     let names: Vec<String> = referred.secret_names(spec).into_iter().map(str::to_owned).collect();
-    for name in names {
-        let secret: Option<Secret> = get(client, namespace, &name, mark).await?;
-        referred.secrets.insert(name, secret.map(data));
-    }
-    for name in Referred::config_map_names(spec) {
-        let map: Option<ConfigMap> = get(client, namespace, name, mark).await?;
-        referred.config_maps.insert(name.to_owned(), map.map(texts));
+    let secrets = names.iter().map(|name| (CaSource::Secret, name.as_str()));
+    let maps = Referred::config_map_names(spec).into_iter().map(|name| (CaSource::ConfigMap, name));
+    for (kind, name) in secrets.chain(maps) {
+        look_up(client, namespace, (kind, name), &mut referred, mark).await?;
     }
     Ok(referred)
+}
+
+/// What requirements name, in that namespace.
+pub(super) async fn trusted(
+    client: &Client,
+    namespace: &str,
+    verify: &[VerifySpec],
+    referred: &mut Referred,
+    mark: &mut Hasher,
+) -> Result<(), Failure> {
+    for one in request::trusted(verify) {
+        look_up(client, namespace, one, referred, mark).await?;
+    }
+    Ok(())
+}
+
+async fn look_up(
+    client: &Client,
+    namespace: &str,
+    (kind, name): (CaSource, &str),
+    referred: &mut Referred,
+    mark: &mut Hasher,
+) -> Result<(), Failure> {
+    match kind {
+        CaSource::Secret if !referred.secrets.contains_key(name) => {
+            let secret: Option<Secret> = get(client, namespace, name, mark).await?;
+            referred.secrets.insert(name.to_owned(), secret.map(data));
+        }
+        CaSource::ConfigMap if !referred.config_maps.contains_key(name) => {
+            let map: Option<ConfigMap> = get(client, namespace, name, mark).await?;
+            referred.config_maps.insert(name.to_owned(), map.map(texts));
+        }
+        CaSource::Secret | CaSource::ConfigMap => {}
+    }
+    Ok(())
 }
 
 async fn get<K>(client: &Client, namespace: &str, name: &str, mark: &mut Hasher) -> Result<Option<K>, Failure>

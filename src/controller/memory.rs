@@ -25,6 +25,9 @@ const WAIT_LONGEST: Duration = Duration::from_secs(60);
 /// whatever is in the way of an output.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// How often keys and trusted roots are looked at while all is well. A watch would need the right to read every Secret.
+const LOOK_AT_KEYS: Duration = Duration::from_secs(15);
+
 /// How often, in new objects, those that are gone are looked for, and how long after their time.
 const SWEEP_EVERY: usize = 256;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
@@ -46,6 +49,8 @@ pub(super) struct Remembered {
     pub(super) written: u64,
     /// Damage that was told, while it is not repaired.
     pub(super) damage: Vec<Damage>,
+    /// Keys and trusted roots are in Secrets and ConfigMaps, which nobody tells us of.
+    pub(super) asks_secrets: bool,
     /// When every published file is to be read next, as far as that is known.
     pub(super) read_due: Option<Instant>,
 }
@@ -62,7 +67,10 @@ impl Remembered {
         match &self.failure {
             Some(failure) if lies_in_cluster(failure.reason) => left.min(LOOK_AGAIN),
             Some(_) => left,
-            None => self.read_due.map_or(left, |due| left.min(due.saturating_duration_since(now))),
+            None => {
+                let left = self.read_due.map_or(left, |due| left.min(due.saturating_duration_since(now)));
+                if self.asks_secrets { left.min(LOOK_AT_KEYS) } else { left }
+            }
         }
     }
 }

@@ -77,7 +77,8 @@ pub(super) struct Reconcile<'a, R> {
 impl<R: Registry> Reconcile<'_, R> {
     async fn run(self) -> Result<Action, kube::Error> {
         let Subject { object, id, .. } = &self.subject;
-        if self.subject.version() < self.context.memory.get(&id.uid).written {
+        let is_behind = self.subject.version() < self.context.memory.get(&id.uid).written;
+        if is_behind || !self.context.policies.is_listed() {
             return Ok(Action::requeue(BEHIND));
         }
         if object.metadata.deletion_timestamp.is_some() {
@@ -129,7 +130,9 @@ impl<R: Registry> Reconcile<'_, R> {
     /// The spec together with what it refers to.
     async fn request(&self, inputs: &mut Hasher) -> Result<Request, Failure> {
         let spec = &self.subject.object.spec;
-        let referred = dereference::referred(&self.context.client, &self.subject.id.namespace, spec, inputs).await?;
+        let (client, namespace) = (&self.context.client, &self.subject.id.namespace);
+        let mut referred = dereference::referred(client, namespace, spec, inputs).await?;
+        referred.policies = self.context.policies.of(client, namespace, inputs).await?;
         Ok(Request::parse(self.subject.id.clone(), spec, &referred)?)
     }
 
@@ -235,6 +238,7 @@ impl<R: Registry> Reconcile<'_, R> {
         let remembered = Remembered {
             inputs: Some(inputs),
             due: Some(now + with_jitter(request.interval, &self.subject.id.uid)),
+            asks_secrets: request.asks_secrets,
             read_due: if outcome.manifest.is_some() { self.next_reading() } else { before.read_due },
             ..Remembered::default()
         };

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::api::status::{ArtifactStatus, CandidateStatus, Fingerprints, OutputStatus, VerificationStatus};
+use crate::api::status::{
+    ArtifactStatus, CandidateStatus, Fingerprints, OutputStatus, PolicyStatus, VerificationStatus,
+};
 use crate::api::{OCIArtifactStatus, Reason};
 use crate::failure::{Class, Failure};
 use crate::oci::Manifest;
@@ -13,12 +15,15 @@ use crate::pass::Outcome;
 use crate::publish::Published;
 use crate::registry::Pinned;
 use crate::request::Request;
-use crate::trust::{Basis, Signer, Verified};
+use crate::trust::requirement::Applied;
+use crate::trust::{Basis, Judgement, Signer, Verified};
 
 /// Most annotations copied to status, and their longest value in bytes: status stays small whatever an
 /// artifact contains.
 const MAX_ANNOTATIONS: usize = 16;
 const MAX_ANNOTATION: usize = 256;
+/// Most policies that are listed.
+const MAX_POLICIES: usize = 32;
 /// Longest text about who has signed, in bytes.
 const MAX_SIGNERS: usize = 1024;
 /// The annotations that are copied.
@@ -58,9 +63,12 @@ impl Before<'_> {
             Some(manifest) => Some(self.artifact(&outcome.pinned, manifest)),
             None => self.renamed(&outcome.pinned),
         };
-        let message = format!("{} is published", short(&outcome.pinned));
+        let mut message = format!("{} is published", short(&outcome.pinned));
+        for warning in request.requirement.warnings() {
+            message = cut_to(&format!("{message}; {warning}, which only warns"), MAX_SIGNERS);
+        }
         let verification = match &outcome.basis {
-            Some(Basis::Verified(all)) => all.iter().map(verification).collect(),
+            Some(Basis::Judged(judgement)) => judgement.verified.iter().map(verification).collect(),
             Some(Basis::NoPolicy) => Vec::new(),
             None => self.status.verification.clone(),
         };
@@ -68,6 +76,7 @@ impl Before<'_> {
             artifact,
             candidate: None,
             verification,
+            policies: policies(request),
             outputs: outcome.published.iter().map(|output| self.output(output)).collect(),
             fingerprints: Some(Fingerprints {
                 content: request.fingerprint.as_str().to_owned(),
@@ -91,6 +100,7 @@ impl Before<'_> {
         });
         OCIArtifactStatus {
             candidate,
+            policies: request.map_or_else(|| self.status.policies.clone(), policies),
             conditions: self.conditions(
                 false,
                 failure.reason,
@@ -133,11 +143,7 @@ impl Before<'_> {
     fn signed(&self, outcome: &Outcome) -> Option<Verdict> {
         match &outcome.basis {
             Some(Basis::NoPolicy) => None,
-            Some(Basis::Verified(all)) => {
-                let signers: Vec<String> =
-                    all.iter().map(|one| format!("{}: signed by {}", one.entry, one.signer)).collect();
-                Some(Verdict::new("True", Reason::Succeeded, &cut_to(&signers.join("; "), MAX_SIGNERS)))
-            }
+            Some(Basis::Judged(judgement)) => Some(verdict(judgement)),
             None => self.judged_before(),
         }
     }
@@ -256,6 +262,23 @@ fn annotations(manifest: &Manifest) -> BTreeMap<String, String> {
         .take(MAX_ANNOTATIONS)
         .map(|(key, value)| (cut(key), cut(value)))
         .collect()
+}
+
+fn verdict(Judgement { verified, doubts }: &Judgement) -> Verdict {
+    if let Some(doubt) = doubts.first() {
+        return Verdict::new("False", doubt.reason, &format!("{}; this only warns", doubt.message));
+    }
+    let signers: Vec<String> = verified.iter().map(|one| format!("{}: signed by {}", one.entry, one.signer)).collect();
+    Verdict::new("True", Reason::Succeeded, &cut_to(&signers.join("; "), MAX_SIGNERS))
+}
+
+fn policies(request: &Request) -> Vec<PolicyStatus> {
+    let status = |applied: &Applied| PolicyStatus {
+        name: applied.policy.clone(),
+        generation: applied.generation,
+        enforcement: applied.enforcement.as_str().to_owned(),
+    };
+    request.requirement.applied().iter().take(MAX_POLICIES).map(status).collect()
 }
 
 fn verification(verified: &Verified) -> VerificationStatus {

@@ -118,6 +118,23 @@ pub struct OwnLimits {
     pub ratio: Option<u64>,
 }
 
+impl OwnLimits {
+    /// The lower one of each.
+    #[must_use]
+    pub fn lowered(self, other: &Self) -> Self {
+        let lower = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
+        Self {
+            layers: lower(self.layers, other.layers),
+            layer_bytes: lower(self.layer_bytes, other.layer_bytes),
+            extracted_bytes: lower(self.extracted_bytes, other.extracted_bytes),
+            file_bytes: lower(self.file_bytes, other.file_bytes),
+            entries: lower(self.entries, other.entries),
+            depth: lower(self.depth, other.depth),
+            ratio: lower(self.ratio, other.ratio),
+        }
+    }
+}
+
 impl Limits {
     /// These, with an object's own where they are lower.
     #[must_use]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::RequestError;
+use super::{Policies, RequestError};
 use crate::api::OCIArtifactSpec;
 use crate::api::spec::{CaReference, CaSource};
 use crate::api::verify::VerifySpec;
@@ -22,6 +22,8 @@ pub struct Referred {
     pub config_maps: BTreeMap<String, Option<BTreeMap<String, Vec<u8>>>>,
     /// Names of the `imagePullSecrets` of the ServiceAccount that the spec names.
     pub account_secrets: Option<Vec<String>>,
+    /// What the cluster's administrators ask.
+    pub policies: Policies,
 }
 
 impl Referred {
@@ -110,7 +112,7 @@ impl Referred {
 }
 
 /// Everything by name that requirements need: keys, and trusted roots.
-fn trusted(verify: &[VerifySpec]) -> impl Iterator<Item = (CaSource, &str)> {
+pub fn trusted(verify: &[VerifySpec]) -> impl Iterator<Item = (CaSource, &str)> {
     verify.iter().flat_map(|VerifySpec { cosign, .. }| {
         let keys = cosign.keys.iter().filter_map(|key| key.secret_ref.as_ref());
         let keys = keys.map(|key| (CaSource::Secret, key.name.as_str()));

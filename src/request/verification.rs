@@ -1,20 +1,21 @@
 //! `spec.verify`: from names and texts to keys, identities and trusted roots.
 
 use super::{Referred, RequestError};
+use crate::api::policy::Enforcement;
 use crate::api::spec::CaSource;
 use crate::api::verify::{CosignSpec, IdentitySpec, KeySpec, TransparencyLog, TrustedRootReference, VerifySpec};
-use crate::trust::requirement::{Entry, IdentityRule, Requirement};
+use crate::trust::requirement::{Entry, IdentityRule};
 use crate::trust::sigstore::{Key, KeyError, Root, RootError};
 
 /// Parses every entry. Admission has seen to it that each of them names an authority; without a cluster nobody has.
-pub(super) fn requirement(verify: &[VerifySpec], referred: &Referred) -> Result<Requirement, RequestError> {
+pub(super) fn entries(verify: &[VerifySpec], referred: &Referred) -> Result<Vec<Entry>, RequestError> {
     let entries = verify.iter().map(|spec| entry(spec, referred)).collect::<Result<_, _>>()?;
     for (index, VerifySpec { name, .. }) in verify.iter().enumerate() {
         if verify.iter().take(index).any(|other| other.name == *name) {
             return Err(invalid(name, "there are two of this name"));
         }
     }
-    Ok(Requirement::new(entries))
+    Ok(entries)
 }
 
 fn entry(spec: &VerifySpec, referred: &Referred) -> Result<Entry, RequestError> {
@@ -37,6 +38,7 @@ fn entry(spec: &VerifySpec, referred: &Referred) -> Result<Entry, RequestError> 
         log: *transparency_log,
         predicate_types: predicate_types.clone(),
         formats: formats.clone(),
+        enforcement: Enforcement::Enforce,
     })
 }
 

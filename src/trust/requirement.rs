@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use regex::Regex;
 
 use super::sigstore::{Key, Root, RootError, Subject};
+use crate::api::policy::Enforcement;
 use crate::api::verify::{SignatureFormat, TransparencyLog};
 use crate::oci::{Digest, Hasher};
 
@@ -20,6 +21,28 @@ const PATTERN_BYTES: usize = 256 * 1024;
 #[derive(Clone, Debug, Default)]
 pub struct Requirement {
     entries: Vec<Entry>,
+    objections: Vec<Objection>,
+    applied: Vec<Applied>,
+}
+
+/// Why an artifact would not be let in, whoever has signed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// Who objects, and why.
+    pub text: String,
+    /// Whether that decides.
+    pub enforcement: Enforcement,
+}
+
+/// A policy that speaks about the artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Its name.
+    pub policy: String,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// Whether it decides.
+    pub enforcement: Enforcement,
 }
 
 /// One thing that is asked: a signature by any of its authorities.
@@ -39,6 +62,8 @@ pub struct Entry {
     pub predicate_types: Vec<String>,
     /// How the signature may be kept.
     pub formats: Vec<SignatureFormat>,
+    /// Whether the digest is refused without.
+    pub enforcement: Enforcement,
 }
 
 /// To whom a certificate must have been given.
@@ -61,13 +86,29 @@ pub struct PatternError;
 
 impl Requirement {
     /// All of those.
-    pub fn new(entries: Vec<Entry>) -> Self {
-        Self { entries }
+    pub fn new(entries: Vec<Entry>, objections: Vec<Objection>, applied: Vec<Applied>) -> Self {
+        Self { entries, objections, applied }
     }
 
-    /// True where nothing is asked.
+    /// True where no signature is asked for.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// The objection that decides, if there is one.
+    pub fn denied(&self) -> Option<&Objection> {
+        self.objections.iter().find(|objection| objection.enforcement == Enforcement::Enforce)
+    }
+
+    /// Objections that do not decide.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        let warns = |objection: &&Objection| objection.enforcement == Enforcement::Warn;
+        self.objections.iter().filter(warns).map(|objection| objection.text.as_str())
+    }
+
+    /// The policies that speak about the artifact.
+    pub fn applied(&self) -> &[Applied] {
+        &self.applied
     }
 
     /// What is asked, in its order.
@@ -88,9 +129,14 @@ impl Requirement {
         };
         add(JUDGEMENT);
         for entry in &self.entries {
-            let Entry { name, keys, identities, root, log, predicate_types, formats } = entry;
+            let Entry { name, keys, identities, root, log, predicate_types, formats, enforcement } = entry;
             add(name);
-            add(&format!("{log:?} {formats:?} {} {} {}", keys.len(), identities.len(), predicate_types.len()));
+            add(&format!(
+                "{log:?} {formats:?} {enforcement:?} {} {} {}",
+                keys.len(),
+                identities.len(),
+                predicate_types.len()
+            ));
             add(&root.fingerprint().to_string());
             let keys = keys.iter().map(|key| key.fingerprint().to_string());
             let identities = identities.iter().map(|identity| format!("{identity:?}"));
@@ -103,7 +149,8 @@ impl Requirement {
 
     /// Fails with the entry whose trusted root could verify nothing, whatever is signed.
     pub(super) fn check_roots(&self, now: Timestamp) -> Result<(), (&Entry, RootError)> {
-        self.entries.iter().try_for_each(|entry| {
+        let enforced = |entry: &&Entry| entry.enforcement == Enforcement::Enforce;
+        self.entries.iter().filter(enforced).try_for_each(|entry| {
             let asks_log = entry.log == TransparencyLog::Required;
             entry
                 .root

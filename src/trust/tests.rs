@@ -63,6 +63,7 @@ fn entry(keys: &[&Signatory]) -> Entry {
         log: TransparencyLog::Ignored,
         predicate_types: vec![SIGNATURE_PREDICATE.to_owned()],
         formats: vec![SignatureFormat::Bundle, SignatureFormat::Legacy],
+        enforcement: Enforcement::Enforce,
     }
 }
 
@@ -71,11 +72,11 @@ async fn judged(registry: &FakeRegistry, entries: Vec<Entry>) -> Result<Vec<Veri
     let access = Access::default();
     let pinned = crate::registry::resolve(registry, &access, &reference, None).await.unwrap();
     registry.asked();
-    let requirement = Arc::new(Requirement::new(entries));
+    let requirement = Arc::new(Requirement::new(entries, Vec::new(), Vec::new()));
     let now = "2026-11-01T00:00:00Z".parse().unwrap();
     match judge(registry, &access, &pinned, &requirement, now).await? {
         Basis::NoPolicy => panic!("something was asked"),
-        Basis::Verified(verified) => Ok(verified),
+        Basis::Judged(judgement) => Ok(judgement.verified),
     }
 }
 
@@ -254,7 +255,7 @@ async fn no_more_candidates_are_looked_at_than_there_is_patience_for() {
 #[test]
 fn another_requirement_has_another_fingerprint() {
     let (one, two) = (Signatory::new(), Signatory::new());
-    let of = |entries: Vec<Entry>| Requirement::new(entries).fingerprint();
+    let of = |entries: Vec<Entry>| Requirement::new(entries, Vec::new(), Vec::new()).fingerprint();
     let identity = |subject: &str| vec![IdentityRule::exactly("https://i.example", subject)];
     let root = std::str::from_utf8(sigstore_verify::trust_root::SIGSTORE_STAGING_TRUSTED_ROOT.as_bytes()).unwrap();
     let base = entry(&[&one]);

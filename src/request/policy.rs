@@ -1,0 +1,213 @@
+//! What policies add to what an object asks for itself. They only ever add.
+
+use super::{OwnLimits, Referred, RequestError, selection, trusted, verification};
+use crate::api::policy::{Enforcement, OCIArtifactPolicySpec, PolicyAction};
+use crate::oci::Repository;
+use crate::pattern::Patterns;
+use crate::trust::requirement::{Applied, Entry, Objection};
+
+/// The policies that speak about the objects of one namespace.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    /// In the order of their names.
+    pub all: Vec<Policy>,
+    /// Names of those that are stored and cannot be read.
+    pub unreadable: Vec<String>,
+    /// What becomes of artifacts that none of them speaks about.
+    pub otherwise: Otherwise,
+}
+
+/// One policy, and what it refers to.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// What it says.
+    pub spec: OCIArtifactPolicySpec,
+    /// What was found under the names in it, in the operator's own namespace.
+    pub referred: Referred,
+}
+
+/// What becomes of artifacts that no policy speaks about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Otherwise {
+    /// They are as free as their objects leave them.
+    #[default]
+    Allow,
+    /// They are refused.
+    Deny,
+}
+
+/// What policies ask of one artifact.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) entries: Vec<Entry>,
+    pub(super) objections: Vec<Objection>,
+    pub(super) applied: Vec<Applied>,
+    pub(super) limits: Vec<OwnLimits>,
+}
+
+impl Policies {
+    /// True where any of them refers to a Secret or a ConfigMap.
+    pub(super) fn ask_secrets(&self) -> bool {
+        self.all.iter().any(|policy| trusted(&policy.spec.verify).next().is_some())
+    }
+
+    /// What they ask of an artifact of that repository. One that cannot be understood is an objection: written wrong, it
+    /// must not be one that is not there.
+    pub(super) fn asked(&self, repository: &Repository) -> Asked {
+        let name = repository.to_string();
+        let mut asked = Asked::default();
+        let unreadable = |policy: &String| Objection {
+            text: format!("OCIArtifactPolicy {policy} is stored in a form that cannot be read"),
+            enforcement: Enforcement::Enforce,
+        };
+        asked.objections.extend(self.unreadable.iter().map(unreadable));
+        for policy in &self.all {
+            let Policy { spec, .. } = policy;
+            let images = Patterns::paths(&spec.images);
+            if images.as_ref().is_ok_and(|images| !images.matches(&name)) {
+                continue;
+            }
+            asked.applied.push(Applied {
+                policy: policy.name.clone(),
+                generation: policy.generation,
+                enforcement: spec.enforcement,
+            });
+            let outcome = images.map_err(|error| RequestError::Pattern { field: "spec.images", error });
+            if let Err(error) = outcome.and_then(|_| policy.ask(&mut asked)) {
+                asked.objections.push(policy.objection(&format!("cannot be applied: {error}")));
+            }
+        }
+        if asked.applied.is_empty() && self.otherwise == Otherwise::Deny {
+            let text =
+                "no OCIArtifactPolicy speaks about it, and the operator's --no-policy=deny refuses what none does";
+            asked.objections.push(Objection { text: text.to_owned(), enforcement: Enforcement::Enforce });
+        }
+        asked
+    }
+}
+
+impl Policy {
+    fn ask(&self, asked: &mut Asked) -> Result<(), RequestError> {
+        let Self { name, spec, referred, .. } = self;
+        match spec.action {
+            PolicyAction::Allow => {}
+            PolicyAction::Deny => asked.objections.push(self.objection("denies it")),
+            PolicyAction::Verify => {
+                let entries = verification::entries(&spec.verify, referred)?;
+                let named = |entry: Entry| Entry {
+                    name: format!("{name}/{}", entry.name),
+                    enforcement: spec.enforcement,
+                    ..entry
+                };
+                asked.entries.extend(entries.into_iter().map(named));
+                if spec.verify.is_empty() {
+                    asked.objections.push(self.objection("asks for signatures, and names nobody who may have signed"));
+                }
+            }
+        }
+        asked.limits.push(selection::own_limits(spec.limits.as_ref())?);
+        Ok(())
+    }
+
+    fn objection(&self, text: &str) -> Objection {
+        Objection { text: format!("OCIArtifactPolicy {} {text}", self.name), enforcement: self.spec.enforcement }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::OCIArtifactSpec;
+    use crate::request::{ObjectId, Request};
+
+    fn policy(name: &str, spec: Value) -> Policy {
+        let spec = serde_json::from_value(spec).unwrap();
+        Policy { name: name.to_owned(), generation: 1, spec, referred: Referred::default() }
+    }
+
+    fn request(all: Vec<Policy>, otherwise: Otherwise) -> Request {
+        let object = ObjectId { namespace: "n".to_owned(), name: "o".to_owned(), uid: "u".to_owned() };
+        let spec: OCIArtifactSpec = serde_json::from_value(json!({
+            "image": "ghcr.io/acme/app:1", "limits": {"layers": 5, "ratio": 50},
+        }))
+        .unwrap();
+        let policies = Policies { all, otherwise, ..Policies::default() };
+        Request::parse(object, &spec, &Referred { policies, ..Referred::default() }).unwrap()
+    }
+
+    /// Who refuses the artifact, and the names of what is asked.
+    fn asked(all: Vec<Policy>, otherwise: Otherwise) -> (String, Vec<String>) {
+        let requirement = request(all, otherwise).requirement;
+        let denied = requirement.denied().map(|objection| objection.text.clone()).unwrap_or_default();
+        (denied, requirement.entries().iter().map(|entry| entry.name.clone()).collect())
+    }
+
+    fn verify(images: &[&str], issuer: &str) -> Value {
+        let keyless = json!([{"issuer": issuer, "subject": "a@example.test"}]);
+        json!({"images": images, "verify": [{"name": "release", "cosign": {"keyless": keyless}}]})
+    }
+
+    #[test]
+    #[expect(clippy::type_complexity, reason = "a table")]
+    fn every_policy_that_speaks_about_it_adds_and_none_takes_away() {
+        let acme = || policy("acme", verify(&["ghcr.io/acme/**"], "https://i.example"));
+        let all = || policy("all", verify(&["**"], "https://j.example"));
+        let other = || policy("other", verify(&["ghcr.io/other/**", "ghcr.io/acme", "acme/app"], "https://k.example"));
+        let deny = || policy("deny", json!({"images": ["ghcr.io/*/app"], "action": "Deny"}));
+        let allow = || policy("allow", json!({"images": ["ghcr.io/**"], "action": "Allow"}));
+        let warn = || policy("warn", json!({"images": ["**"], "action": "Deny", "enforcement": "Warn"}));
+        let rows: [(&str, Vec<Policy>, Otherwise, &str, &[&str]); 10] = [
+            ("none", vec![], Otherwise::Allow, "", &[]),
+            ("none, and that is refused", vec![], Otherwise::Deny, "--no-policy=deny", &[]),
+            ("one", vec![acme()], Otherwise::Deny, "", &["acme/release"]),
+            ("two", vec![acme(), all()], Otherwise::Allow, "", &["acme/release", "all/release"]),
+            ("of others", vec![other()], Otherwise::Allow, "", &[]),
+            ("of others, and that is refused", vec![other()], Otherwise::Deny, "--no-policy=deny", &[]),
+            ("denied", vec![deny()], Otherwise::Allow, "OCIArtifactPolicy deny denies it", &[]),
+            ("allowed and denied", vec![allow(), deny()], Otherwise::Allow, "OCIArtifactPolicy deny", &[]),
+            ("allowed", vec![allow(), acme()], Otherwise::Deny, "", &["acme/release"]),
+            ("warned", vec![warn()], Otherwise::Deny, "", &[]),
+        ];
+        for (label, policies, otherwise, denied, entries) in rows {
+            let (said, names) = asked(policies, otherwise);
+            assert!(if denied.is_empty() { said.is_empty() } else { said.contains(denied) }, "{label}: {said}");
+            assert_eq!(names, entries, "{label}");
+        }
+        let warned = request(vec![warn()], Otherwise::Allow).requirement;
+        assert_eq!(warned.warnings().collect::<Vec<_>>(), ["OCIArtifactPolicy warn denies it"]);
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_applied_refuses_what_it_may_speak_about() {
+        let keys = |key: Value| json!([{"name": "r", "cosign": {"keys": [key]}}]);
+        let rows = [
+            json!({"images": ["[a"], "action": "Allow"}),
+            json!({"images": ["**"], "verify": keys(json!({"inline": "no key"}))}),
+            json!({"images": ["**"], "verify": keys(json!({"secretRef": {"name": "missing"}}))}),
+            json!({"images": ["**"], "verify": []}),
+            json!({"images": ["**"], "action": "Allow", "limits": {"layerBytes": "many"}}),
+        ];
+        for spec in rows {
+            let (denied, _) = asked(vec![policy("broken", spec.clone())], Otherwise::Allow);
+            assert!(denied.contains("OCIArtifactPolicy broken"), "{spec}: {denied}");
+        }
+        let policies = Policies { unreadable: vec!["odd".to_owned()], ..Policies::default() };
+        let repository = "ghcr.io/a/b".parse::<crate::oci::Reference>().unwrap().repository;
+        assert!(policies.asked(&repository).objections[0].text.contains("odd"));
+    }
+
+    #[test]
+    fn limits_of_policies_lower_those_of_the_object() {
+        let lower = |limits: Value| policy("p", json!({"images": ["**"], "action": "Allow", "limits": limits}));
+        let limits =
+            request(vec![lower(json!({"layers": 3, "ratio": 80})), lower(json!({"depth": 7}))], Otherwise::Allow)
+                .limits;
+        assert_eq!((limits.layers, limits.ratio, limits.depth, limits.entries), (Some(3), Some(50), Some(7), None));
+    }
+}
