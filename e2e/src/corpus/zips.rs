@@ -198,6 +198,10 @@ fn data() -> Vec<Sample> {
             (header.size, header.packed) = (u32::MAX, u32::MAX);
             header.extra = extra(1, &[7, 0, 0]);
         }),
+        both("zip64-field-twice", |header| {
+            (header.size, header.packed) = (u32::MAX, u32::MAX);
+            header.extra = [zip64_extra(7, 7), zip64_extra(6, 6)].concat();
+        }),
         both("extra-field-longer-than-itself", |header| header.extra = vec![1, 0, 200, 0]),
     ]
 }
@@ -291,6 +295,7 @@ fn harmless() -> Vec<Sample> {
         good("nothing-in-it", &[], archive([])),
         good("streamed", &[("a", &text)], archive([deflated("a", &text).streamed()])),
         good("with-times", &[("a", "x")], archive([timed(stored("a", "x"))])),
+        good("aligned-by-zeros", &[("a", "x")], archive([stored("a", "x").both(|header| header.extra = vec![0; 3])])),
         good("with-comment", &[("a", "x")], archive_with(Vec::new(), [stored("a", "x")], &commented)),
         good("zip64-end", &[("a", "x")], archive_with(Vec::new(), [stored("a", "x")], &large)),
         good("zip64-entry", &[("a", "x")], archive([wide])),
