@@ -18,12 +18,14 @@ pub mod handmade;
 mod identity;
 mod issuers;
 mod key;
+mod log;
 mod published;
 mod sigstore;
 
 pub use cosign::{Cosign, Verdict};
 pub use identity::{Identity, IssuerKind};
 pub use key::{KeyKind, SigningKey};
+pub use log::{HandmadeLog, LogEntry, dsse, hashedrekord};
 pub use published::Published;
 pub use sigstore::PrivateSigstore;
 
