@@ -16,6 +16,7 @@ tests!(signing:
     a_legacy_signature_lies_under_a_tag,
     an_attestation_says_of_what_type_it_is,
     a_key_can_sign_into_the_log,
+    cosign_reads_no_more_than_the_first_page,
 );
 
 const VULN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
@@ -145,6 +146,26 @@ async fn a_key_can_sign_into_the_log(case: &mut Case) -> Result<()> {
     let args = [args.to_vec(), vec![format!("--trusted-root={}", sigstore.trusted_root.display())]].concat();
     assert!(cosign.verify(&logged.image(), &args).await?.accepted, "with a log entry");
     assert!(!cosign.verify(&bare.image(), &args).await?.accepted, "without one");
+    Ok(())
+}
+
+async fn cosign_reads_no_more_than_the_first_page(case: &mut Case) -> Result<()> {
+    let cosign = cosign(case).await?;
+    let registry = registry(case, Product::PagedReferrers).await?;
+    let artifact = Artifact::push(case, &registry, "app").await?;
+    let keys = [cosign.key_pair("one", KeyKind::P256).await?, cosign.key_pair("two", KeyKind::P256).await?];
+    for key in &keys {
+        cosign.sign(&artifact.image(), key).await?;
+    }
+    let (first, second) = (artifact.referrers().await?, artifact.referrers_with("?from=1").await?);
+    assert_eq!([&first, &second].map(|page| page.as_ref().map(Vec::len)), [Some(1), Some(1)]);
+    assert_ne!(first, second);
+    let mut accepted = 0;
+    for key in &keys {
+        accepted += u32::from(accepts(&cosign, &artifact, key).await?);
+    }
+    // Both signed. Version 3.1.3 asks for one page and takes it for all.
+    assert_eq!(accepted, 1);
     Ok(())
 }
 
