@@ -52,6 +52,8 @@ pub enum Product {
     Distribution,
     /// With the referrers API and the right `artifactType` in it; in memory, plain and open only.
     Referrers,
+    /// The same, with one referrer on a page.
+    PagedReferrers,
     /// With the referrers API of go-containerregistry, which puts the type of the config for `artifactType`, filters
     /// nothing, and does not answer a push with `OCI-Subject`; in memory, plain and open only.
     QuirkyReferrers,
@@ -133,12 +135,9 @@ impl Registry {
                     configuration::write(&directory, &address, options, certificates.as_ref(), token_service.as_ref())?;
                 (&tools.registry, vec!["serve".to_owned(), path.display().to_string()])
             }
-            Product::Referrers | Product::QuirkyReferrers => {
-                let simple = options.transport == Transport::Plain && options.auth == Auth::Open && !options.durable;
-                ensure!(simple, "the registry with the referrers API is in memory, plain and open only");
-                let quirky = format!("--quirky={}", options.product == Product::QuirkyReferrers);
-                (&tools.registry_referrers, vec!["--address".to_owned(), address.clone(), quirky])
-            }
+            Product::Referrers => (&tools.registry_referrers, in_memory(&address, options, &[])?),
+            Product::PagedReferrers => (&tools.registry_referrers, in_memory(&address, options, &["--page=1"])?),
+            Product::QuirkyReferrers => (&tools.registry_referrers, in_memory(&address, options, &["--quirky"])?),
         };
         let mut registry = Self {
             address,
@@ -211,6 +210,13 @@ impl Registry {
         let log = fs_err::read_to_string(&self.log).context("reading the registry's access log")?;
         Ok(access_log::read(&log))
     }
+}
+
+/// The arguments of the registries with the referrers API.
+fn in_memory(address: &str, options: &Options, more: &[&str]) -> Result<Vec<String>> {
+    let simple = options.transport == Transport::Plain && options.auth == Auth::Open && !options.durable;
+    ensure!(simple, "a registry with the referrers API is in memory, plain and open only");
+    Ok(["--address", address].iter().chain(more).map(ToString::to_string).collect())
 }
 
 /// Made anew for each registry, in its directory.

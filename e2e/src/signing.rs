@@ -9,6 +9,9 @@
 //!   registry: `sha256-<hex>` or a referrer; `sha256-<hex>.sig`
 //! ```
 //!
+//! What cosign would not say is signed by hand ([`handmade`]) and logged by hand ([`HandmadeLog`]), in its shapes; what others
+//! signed in earnest is [`Published`].
+//!
 //! There is no log of certificates, so no certificate says that it was logged (no SCT). Signing two things about one
 //! digest at once loses one of them where the registry has no referrers API.
 
@@ -18,12 +21,14 @@ pub mod handmade;
 mod identity;
 mod issuers;
 mod key;
+mod log;
 mod published;
 mod sigstore;
 
 pub use cosign::{Cosign, Verdict};
 pub use identity::{Identity, IssuerKind};
 pub use key::{KeyKind, SigningKey};
+pub use log::{HandmadeLog, LogEntry, dsse, hashedrekord};
 pub use published::Published;
 pub use sigstore::PrivateSigstore;
 

@@ -1,13 +1,13 @@
 //! Signatures by hand: what the owner of a key can say that cosign would not, in the shapes of cosign 3.1.3.
 
 use anyhow::{Context, Result};
-use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, PublicKeyData, SigningKey as _};
 use serde_json::{Value, json};
 
 use super::key::SigningKey;
+use super::log::{LogEntry, dsse, hashedrekord, sha256};
 use super::{BUNDLE, SIMPLE_SIGNING};
 use crate::fixture::Fixture;
 
@@ -15,9 +15,56 @@ use crate::fixture::Fixture;
 const STATEMENT: &str = "application/vnd.in-toto+json";
 const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
-/// What this key makes of these bytes: ECDSA with the hash of the curve's size, Ed25519, or PKCS #1 v1.5 with SHA-256.
-pub fn sign(key: &SigningKey, message: &[u8]) -> Result<Vec<u8>> {
-    Ok(KeyPair::from_pem(&key.pkcs8_pem)?.sign(message)?)
+/// Who signs, and what says who that is. The private key is PKCS #8; what it makes is ECDSA with the hash of the curve's
+/// size, Ed25519, or PKCS #1 v1.5 with SHA-256.
+#[derive(Debug, Clone)]
+pub enum Signer {
+    Key {
+        pkcs8_pem: String,
+    },
+    /// Of [`super::PrivateSigstore::certify`].
+    Certified {
+        pkcs8_pem: String,
+        certificate_pem: String,
+    },
+}
+
+impl From<&SigningKey> for Signer {
+    fn from(key: &SigningKey) -> Self {
+        Self::Key { pkcs8_pem: key.pkcs8_pem.clone() }
+    }
+}
+
+impl Signer {
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
+        Ok(self.key()?.sign(message)?)
+    }
+
+    /// What a log keeps of who signed.
+    pub fn verifier_pem(&self) -> Result<String> {
+        match self {
+            Self::Key { .. } => Ok(self.key()?.public_key_pem()),
+            Self::Certified { certificate_pem, .. } => Ok(certificate_pem.clone()),
+        }
+    }
+
+    fn key(&self) -> Result<KeyPair> {
+        let (Self::Key { pkcs8_pem } | Self::Certified { pkcs8_pem, .. }) = self;
+        Ok(KeyPair::from_pem(pkcs8_pem)?)
+    }
+
+    /// What a bundle says of who signed.
+    fn material(&self) -> Result<Value> {
+        Ok(match self {
+            Self::Key { .. } => {
+                json!({"publicKey": {"hint": STANDARD.encode(sha256(&self.key()?.subject_public_key_info()))}})
+            }
+            Self::Certified { certificate_pem, .. } => {
+                let base64: String = certificate_pem.lines().filter(|line| !line.starts_with("-----")).collect();
+                json!({"certificate": {"rawBytes": base64}})
+            }
+        })
+    }
 }
 
 /// The statement of a signature or an attestation about a digest, which is `<algorithm>:<hex>`.
@@ -37,22 +84,39 @@ pub fn signed_bytes(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     [head.as_bytes(), payload].concat()
 }
 
-/// A bundle with a statement, by a key, in no log.
-pub fn bundle(key: &SigningKey, statement: &Value) -> Result<Value> {
-    let payload = statement.to_string();
-    let signature = sign(key, &signed_bytes(STATEMENT, payload.as_bytes()))?;
-    let public = KeyPair::from_pem(&key.pkcs8_pem)?.subject_public_key_info();
-    Ok(json!({
-        "mediaType": BUNDLE,
-        "verificationMaterial": {
-            "publicKey": {"hint": STANDARD.encode(digest::digest(&digest::SHA256, &public))},
-        },
-        "dsseEnvelope": {
-            "payload": STANDARD.encode(payload),
+/// A signed statement, and what there is to say of it to a log.
+#[derive(Debug, Clone)]
+pub struct Envelope {
+    /// A bundle in no log.
+    pub bundle: Value,
+    /// For [`super::HandmadeLog::entry`].
+    pub log_body: Value,
+}
+
+impl Envelope {
+    pub fn sign(signer: &Signer, statement: &Value) -> Result<Self> {
+        let payload = statement.to_string();
+        let signature = signer.sign(&signed_bytes(STATEMENT, payload.as_bytes()))?;
+        let envelope = json!({
+            "payload": STANDARD.encode(&payload),
             "payloadType": STATEMENT,
-            "signatures": [{"sig": STANDARD.encode(signature)}],
-        },
-    }))
+            "signatures": [{"sig": STANDARD.encode(&signature)}],
+        });
+        let log_body = dsse(&envelope, payload.as_bytes(), &signature, &signer.verifier_pem()?);
+        let bundle = json!({
+            "mediaType": BUNDLE, "verificationMaterial": signer.material()?, "dsseEnvelope": envelope,
+        });
+        Ok(Self { bundle, log_body })
+    }
+
+    /// The bundle with an entry of a log, of whatever that is.
+    pub fn logged(&self, entry: &LogEntry) -> Value {
+        let mut bundle = self.bundle.clone();
+        if let Some(material) = bundle.get_mut("verificationMaterial").and_then(Value::as_object_mut) {
+            material.insert("tlogEntries".to_owned(), json!([entry.in_bundle()]));
+        }
+        bundle
+    }
 }
 
 /// The artifact that a bundle is pushed in. Whoever pushes it without a tag makes it a referrer, or an entry under the
@@ -80,15 +144,44 @@ pub fn simple_signing(repository: &str, digest: &str) -> Value {
     })
 }
 
-/// What stands under the `.sig` tag: these payloads, each with the signature of a key.
-pub fn legacy(signed: &[(&SigningKey, Value)]) -> Result<Fixture> {
-    let config = json!({"architecture": "", "os": "", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}});
-    let mut fixture = Fixture::new(IMAGE_CONFIG, config.to_string().as_bytes());
-    for (key, payload) in signed {
-        let payload = payload.to_string();
-        let signature = STANDARD.encode(sign(key, payload.as_bytes())?);
-        let annotations = [("dev.cosignproject.cosign/signature", signature.as_str())];
-        fixture = fixture.layer(SIMPLE_SIGNING, payload.as_bytes(), &annotations);
+/// A legacy signature: a layer under the `.sig` tag.
+#[derive(Debug, Clone)]
+pub struct Legacy {
+    pub payload: Vec<u8>,
+    pub annotations: Vec<(String, String)>,
+    /// For [`super::HandmadeLog::entry`].
+    pub log_body: Value,
+}
+
+impl Legacy {
+    pub fn sign(signer: &Signer, payload: &Value) -> Result<Self> {
+        let payload = payload.to_string().into_bytes();
+        let signature = signer.sign(&payload)?;
+        let annotation = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut annotations = vec![annotation("dev.cosignproject.cosign/signature", &STANDARD.encode(&signature))];
+        if let Signer::Certified { certificate_pem, .. } = signer {
+            annotations.push(annotation("dev.sigstore.cosign/certificate", certificate_pem));
+            annotations.push(annotation("dev.sigstore.cosign/chain", ""));
+        }
+        let log_body = hashedrekord(&payload, &signature, &signer.verifier_pem()?);
+        Ok(Self { payload, annotations, log_body })
     }
-    Ok(fixture)
+
+    /// With an entry of a log, of whatever that is.
+    #[must_use]
+    pub fn logged(mut self, entry: &LogEntry) -> Self {
+        self.annotations.push(("dev.sigstore.cosign/bundle".to_owned(), entry.in_annotation().to_string()));
+        self
+    }
+
+    /// What stands under the `.sig` tag.
+    pub fn fixture(signatures: &[Self]) -> Fixture {
+        let config = json!({"architecture": "", "os": "", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}});
+        let fixture = Fixture::new(IMAGE_CONFIG, config.to_string().as_bytes());
+        signatures.iter().fold(fixture, |fixture, signature| {
+            let annotations = signature.annotations.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let annotations: Vec<(&str, &str)> = annotations.collect();
+            fixture.layer(SIMPLE_SIGNING, &signature.payload, &annotations)
+        })
+    }
 }

@@ -4,11 +4,15 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
-use serde_json::Value;
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{CertificateParams, KeyPair};
+use serde_json::{Value, json};
 
 use super::authority::Keys;
 use super::cosign::Cosign;
+use super::handmade::Signer;
 use super::identity::{Identity, IssuerKind};
 use super::issuers::{CLIENT_ID, Issuers};
 use crate::run::{Run, Service};
@@ -96,6 +100,23 @@ impl PrivateSigstore {
     /// A token with any claims; those that every token has are replaced by the same ones among them.
     pub fn token(&self, issuer: IssuerKind, claims: &Value) -> Result<String> {
         self.issuers.token(issuer, claims)
+    }
+
+    /// A new key with a certificate of Fulcio for somebody, to sign with by hand.
+    pub async fn certify(&self, identity: &Identity) -> Result<Signer> {
+        let key = KeyPair::generate()?;
+        let request = CertificateParams::default().serialize_request(&key)?.pem()?;
+        let question = json!({
+            "credentials": {"oidcIdentityToken": self.identity_token(identity)?},
+            "certificateSigningRequest": STANDARD.encode(request),
+        });
+        let address = format!("{HOST}:{}", self.addresses.fulcio);
+        let answer = http::post_json(&address, "/api/v2/signingCert", &question.to_string()).await?;
+        let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        // Detached, because it is in no log of certificates.
+        let certificate = body.pointer("/signedCertificateDetachedSct/chain/certificates/0").and_then(Value::as_str);
+        let certificate = certificate.with_context(|| format!("Fulcio: {} {}", answer.status, answer.body))?;
+        Ok(Signer::Certified { pkcs8_pem: key.serialize_pem(), certificate_pem: certificate.to_owned() })
     }
 
     /// Flags of `cosign verify` for a signature by somebody. No certificate of this authority is in a log of certificates.

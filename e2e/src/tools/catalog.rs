@@ -110,7 +110,7 @@ pub(super) const REGISTRY: Tool = Tool {
 /// Our own, on libraries that keep everything in memory: distribution has no referrers API.
 pub(super) const REGISTRY_REFERRERS: Tool = Tool {
     name: "registry-referrers",
-    version: "v0.2.0",
+    version: "v0.3.0",
     module: "registry-referrers",
     package: ".",
     ldflags: "",

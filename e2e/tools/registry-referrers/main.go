@@ -2,7 +2,7 @@
 // manifest with a subject with OCI-Subject, and lists it under its own artifactType, filtered if that is asked for.
 //
 // With -quirky it is another one, which lists every manifest under the type of its config, filters nothing, and does not
-// answer with OCI-Subject.
+// answer with OCI-Subject. With -page N no list of referrers has more than N, and says where the rest is.
 //
 // It serves plain HTTP to everybody, and prints an access log.
 package main
@@ -24,10 +24,11 @@ import (
 func main() {
 	address := flag.String("address", "127.0.0.1:0", "where to listen")
 	quirky := flag.Bool("quirky", false, "list referrers under the type of their config")
+	page := flag.Int("page", 0, "how many referrers to list at once; 0 for all")
 	flag.Parse()
 	server := &http.Server{
 		Addr:              *address,
-		Handler:           logged(os.Stdout, handler(*quirky)),
+		Handler:           logged(os.Stdout, paged(*page, handler(*quirky))),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
 	if err := server.ListenAndServe(); err != nil {

@@ -68,7 +68,13 @@ impl Artifact {
 
     /// What the referrers API lists; `None` where there is none.
     pub(super) async fn referrers(&self) -> Result<Option<Vec<Value>>> {
-        let answer = http::get(&self.registry, &format!("/v2/{}/referrers/{}", self.repository, self.digest)).await?;
+        self.referrers_with("").await
+    }
+
+    /// The same, with a query.
+    pub(super) async fn referrers_with(&self, query: &str) -> Result<Option<Vec<Value>>> {
+        let path = format!("/v2/{}/referrers/{}{query}", self.repository, self.digest);
+        let answer = http::get(&self.registry, &path).await?;
         if answer.status == 404 {
             return Ok(None);
         }
