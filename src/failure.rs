@@ -214,7 +214,7 @@ impl From<UnpackError> for Failure {
             UnpackError::Entry { .. } | UnpackError::Archive { .. } => Some(Reason::UnsafeArchive),
             UnpackError::Conflict(_) => Some(Reason::LayerConflict),
             UnpackError::Unsupported { .. } | UnpackError::Method { .. } => Some(Reason::UnsupportedFormat),
-            UnpackError::ContentDigest { .. } => Some(Reason::DigestMismatch),
+            UnpackError::ContentDigest { .. } | UnpackError::Changed { .. } => Some(Reason::DigestMismatch),
             UnpackError::Limit { .. } => Some(Reason::LimitExceeded),
             UnpackError::SubPath { .. } | UnpackError::NothingLeft { .. } => Some(Reason::SubPathNotFound),
         };
