@@ -29,7 +29,10 @@ mod memory;
 mod policies;
 mod reconcile;
 mod report;
+mod revocation;
 mod subject;
+
+pub use revocation::OnRevoked;
 
 use memory::Memory;
 use policies::PolicyBook;
@@ -62,6 +65,7 @@ struct Context<R> {
     shutdown: CancellationToken,
     /// Time between two scans that read every published file; zero for none.
     full_scan: Duration,
+    on_revoked: OnRevoked,
     policies: Arc<PolicyBook>,
     /// The objects as they are now, while a pass works on one as it was.
     objects: Store<Stored>,
@@ -78,6 +82,8 @@ pub struct Settings {
     pub policies: bool,
     /// What becomes of artifacts that no policy speaks about.
     pub otherwise: Otherwise,
+    /// What becomes of published content that is refused later.
+    pub on_revoked: OnRevoked,
 }
 
 /// Runs until `shutdown` is cancelled and every reconcile has ended.
@@ -90,7 +96,7 @@ pub async fn run<R: Registry>(
     shutdown: CancellationToken,
 ) {
     let engine = Arc::new(engine);
-    let Settings { namespaces, full_scan, policies, otherwise } = &settings;
+    let Settings { namespaces, full_scan, policies, otherwise, on_revoked } = &settings;
     let scopes: Vec<Option<&str>> = match namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
@@ -113,6 +119,7 @@ pub async fn run<R: Registry>(
             readiness: Arc::clone(&readiness),
             shutdown: shutdown.clone(),
             full_scan: *full_scan,
+            on_revoked: *on_revoked,
             policies: Arc::clone(&book),
             objects,
         };

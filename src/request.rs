@@ -28,7 +28,7 @@ mod selection;
 mod verification;
 
 pub use limits::{Limit, LimitExceeded, Limits, OwnLimits};
-pub use policy::{Otherwise, Policies, Policy};
+pub use policy::{Otherwise, Policies, Policy, speaks_about};
 pub use referred::{Referred, trusted};
 pub use selection::{FileFilter, FileSelection, LayerSelection, Unpacking};
 

@@ -93,13 +93,10 @@ impl Before<'_> {
             Class::Retry | Class::Wait => "Reconciling",
             Class::Stalled => "Stalled",
         };
-        let candidate = failure.candidate.as_ref().map(|digest| CandidateStatus {
-            digest: digest.to_string(),
-            reason: failure.reason.to_string(),
-            message: failure.message.clone(),
-        });
+        // What a policy denies is not looked up again, so the digest that it was denied for is still the last one seen.
+        let before = || self.status.candidate.clone().filter(|before| before.reason == failure.reason.as_str());
         OCIArtifactStatus {
-            candidate,
+            candidate: candidate(failure).or_else(before),
             policies: request.map_or_else(|| self.status.policies.clone(), policies),
             conditions: self.conditions(
                 false,
@@ -110,6 +107,19 @@ impl Before<'_> {
             ),
             ..self.observed()
         }
+    }
+
+    /// The pass ended badly, and what was published is withdrawn, for `refusal` speaks against it.
+    pub(super) fn withdrawn(&self, request: &Request, failure: &Failure, refusal: &Failure) -> OCIArtifactStatus {
+        let status = OCIArtifactStatus {
+            artifact: None,
+            verification: Vec::new(),
+            outputs: Vec::new(),
+            fingerprints: None,
+            ..self.status.clone()
+        };
+        let failed = Before { status: &status, ..*self }.failed(Some(request), failure);
+        OCIArtifactStatus { candidate: candidate(refusal), ..failed }
     }
 
     /// A pass takes long: say so, and what is served meanwhile.
@@ -252,6 +262,14 @@ impl Before<'_> {
 pub(super) fn short(pinned: &Pinned) -> String {
     let digest = pinned.digest().short();
     pinned.tag().map_or_else(|| digest.clone(), |tag| format!("{tag} at {digest}"))
+}
+
+fn candidate(failure: &Failure) -> Option<CandidateStatus> {
+    failure.candidate.as_ref().map(|digest| CandidateStatus {
+        digest: digest.to_string(),
+        reason: failure.reason.to_string(),
+        message: failure.message.clone(),
+    })
 }
 
 fn annotations(manifest: &Manifest) -> BTreeMap<String, String> {

@@ -78,6 +78,8 @@ async fn values_that_mean_nothing_are_refused(case: &mut Case) -> Result<()> {
         "limits.layerBytes=1.5Gi",
         "limits.depth=257",
         "limits.unpackTime=10",
+        "policies.otherwise=warn",
+        "policies.onRevoked=delete",
     ] {
         let render = helm(&case.lab.run, &case.lab.tools).args(["template", "other", KUBERNETES, "--set", value]);
         let output = render.arg(chart::directory().to_string_lossy()).output().await?;

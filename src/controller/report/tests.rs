@@ -115,6 +115,28 @@ async fn a_failure_keeps_what_is_served_and_says_what_was_refused() {
 }
 
 #[tokio::test]
+async fn what_is_withdrawn_is_named_and_told_once() {
+    let served = at(&OCIArtifactStatus::default(), 1, EARLY).succeeded(&request(), &outcome("one", true).await);
+    let digest: Digest = served.artifact.as_ref().unwrap().digest.parse().unwrap();
+    let denied = Failure::new(Class::Stalled, Reason::PolicyDenied, "OCIArtifactPolicy p denies it");
+    let refusal = denied.clone().of(&digest);
+    let gone = at(&served, 1, LATE).withdrawn(&request(), &denied, &refusal);
+    assert_eq!(conditions(&gone), [("Ready", "False", "PolicyDenied"), ("Stalled", "True", "PolicyDenied")]);
+    assert!(gone.artifact.is_none() && gone.outputs.is_empty() && gone.fingerprints.is_none());
+    let candidate = gone.candidate.as_ref().unwrap();
+    assert_eq!((candidate.digest.as_str(), candidate.reason.as_str()), (&*digest.to_string(), "PolicyDenied"));
+    let (reason, note) = event_of(&served, &gone).unwrap();
+    let wanted = format!("{} withdrawn, PolicyDenied: OCIArtifactPolicy p denies it", digest.short());
+    assert_eq!((reason.as_str(), note), ("Withdrawn", wanted));
+    // The next pass is denied before it knows of any digest.
+    assert_eq!(at(&gone, 1, LATE + 9).failed(Some(&request()), &denied), gone, "it is not written again");
+
+    let back = at(&gone, 1, LATE).succeeded(&request(), &outcome("one", true).await);
+    assert!(back.candidate.is_none());
+    assert!(event_of(&gone, &back).unwrap().1.starts_with("published"));
+}
+
+#[tokio::test]
 async fn suspending_and_progress_are_told_without_an_event() {
     let new = OCIArtifactStatus::default();
     let idle = at(&new, 1, EARLY).suspended();
