@@ -120,10 +120,12 @@ impl Policy {
     }
 }
 
-/// True where patterns of `spec.images` match a repository, or cannot be understood: a policy that is written wrong must
-/// not be one that is not there.
+/// True where patterns of `spec.images` match a repository by any of its names, or cannot be understood: a policy that is
+/// written wrong must not be one that is not there.
 pub fn speaks_about(images: &[String], repository: &Repository) -> bool {
-    Patterns::paths(images).map_or(true, |images| images.matches(&repository.to_string()))
+    // Hosts are in lower case by now, and paths have nothing else.
+    let images: Vec<String> = images.iter().map(|image| image.to_ascii_lowercase()).collect();
+    Patterns::paths(&images).map_or(true, |images| repository.names().iter().any(|name| images.matches(name)))
 }
 
 #[cfg(test)]
@@ -210,6 +212,24 @@ mod tests {
         let policies = Policies { unreadable: vec!["odd".to_owned()], ..Policies::default() };
         let repository = "ghcr.io/a/b".parse::<crate::oci::Reference>().unwrap().repository;
         assert!(policies.asked(&repository).objections[0].text.contains("odd"));
+    }
+
+    #[test]
+    fn a_policy_speaks_about_a_repository_in_every_spelling() {
+        let rows = [
+            ("ghcr.io/acme/**", "ghcr.io:443/acme/app", true),
+            ("ghcr.io:443/acme/**", "ghcr.io/acme/app", true),
+            ("GHCR.io/Acme/*", "ghcr.io/acme/app", true),
+            ("docker.io/**", "registry-1.docker.io/library/x", true),
+            ("127.0.0.1:5000/**", "2130706433:5000/app", true),
+            ("ghcr.io/acme/**", "ghcr.io:8443/acme/app", false),
+            ("ghcr.io/acme/*", "ghcr.io/acme/team/app", false),
+            ("[a", "ghcr.io/acme/app", true),
+        ];
+        for (pattern, image, wanted) in rows {
+            let reference: crate::oci::Reference = image.parse().unwrap();
+            assert_eq!(speaks_about(&[pattern.to_owned()], &reference.repository), wanted, "{pattern} and {image}");
+        }
     }
 
     #[test]
