@@ -33,7 +33,7 @@ use super::verify::VerifySpec;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("(self.action == 'Verify') == (self.verify.size() > 0)", "action: Verify needs entries in verify, and Allow and Deny take none"),
+    validation = ("(self.action == 'Verify') == (has(self.verify) && self.verify.size() > 0)", "action: Verify needs entries in verify, and Allow and Deny take none"),
     validation = (r"self.images.all(image, image == '**' || image.matches('^[^/@]+(/[^/:@]+)+/?$'))", "write images as patterns for host/repository, such as ghcr.io/acme/**: without https:// or oci://, a tag or a digest; ** alone is every repository")
 )]
 pub struct OCIArtifactPolicySpec {

@@ -91,6 +91,7 @@ impl<R: Registry> Reconcile<'_, R> {
         }
         let mut inputs = Hasher::default();
         let request = self.request(&object.spec, &mut inputs).await;
+        self.mark_served(&mut inputs).await;
         inputs.update(format!("{} {:?}", self.subject.generation(), self.subject.requested_at()).as_bytes());
         let inputs = inputs.finish();
         let mut remembered = self.context.memory.get(&id.uid);

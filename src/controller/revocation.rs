@@ -12,7 +12,6 @@
 //! status is written: status must not forget what is still there.
 
 use super::reconcile::Reconcile;
-use crate::api::status::ArtifactStatus;
 use crate::api::{OCIArtifactSpec, OCIArtifactStatus};
 use crate::failure::{Class, Failure};
 use crate::oci::{Hasher, Reference};
@@ -39,11 +38,7 @@ impl<R: Registry> Reconcile<'_, R> {
         failure: Failure,
     ) -> (Failure, OCIArtifactStatus) {
         let before = self.subject.before();
-        let refused = match request {
-            Some(request) => self.refusal_of_served(request, &failure).await.map(|refusal| (request, refusal)),
-            None => None,
-        };
-        let Some((request, refusal)) = refused else {
+        let Some(refusal) = self.refusal_of_served(request, &failure).await else {
             let status = before.failed(request, &failure);
             return (failure, status);
         };
@@ -57,31 +52,44 @@ impl<R: Registry> Reconcile<'_, R> {
                 tracing::warn!(object = %self.subject.id, "not all of it could be withdrawn: {}", error.message);
                 let message = format!("{}; it is not withdrawn yet: {}", failure.message, error.message);
                 let failure = Failure { class: Class::Retry, message, ..failure };
-                let status = before.failed(Some(request), &failure);
+                let status = before.failed(request, &failure);
                 (failure, status)
             }
         }
     }
 
     /// Why what is served is refused, where it is and that matters.
-    async fn refusal_of_served(&self, request: &Request, failure: &Failure) -> Option<Failure> {
-        if self.context.on_revoked == OnRevoked::Keep {
-            return None;
-        }
-        let artifact = self.subject.status.artifact.as_ref()?;
-        let served: Reference = artifact.reference.parse().ok()?;
-        let digest = served.digest?;
+    async fn refusal_of_served(&self, request: Option<&Request>, failure: &Failure) -> Option<Failure> {
+        let served = self.served()?;
+        let digest = served.digest.clone()?;
         // The same digest in another repository has other signatures beside it, and other policies.
-        let is_of_served =
-            failure.candidate.as_ref() == Some(&digest) && request.reference.repository == served.repository;
-        let refusal = if is_of_served { failure.clone() } else { self.judge(artifact).await? };
+        let is_there = request.is_some_and(|request| request.reference.repository == served.repository);
+        let is_of_served = is_there && failure.candidate.as_ref() == Some(&digest);
+        let refusal = if is_of_served { failure.clone() } else { self.judge(&served).await? };
         refusal.is_verdict_of_trust().then(|| refusal.of(&digest))
     }
 
+    /// What status names as served, where it matters whether that is refused.
+    fn served(&self) -> Option<Reference> {
+        let artifact = self.subject.status.artifact.as_ref().filter(|_| self.context.on_revoked != OnRevoked::Keep);
+        artifact?.reference.parse().ok()
+    }
+
+    /// Adds to `inputs` what is asked of what is served, where the spec names another repository by now: a change of it
+    /// must not wait for the next pass.
+    pub(super) async fn mark_served(&self, inputs: &mut Hasher) {
+        let named = self.subject.object.spec.image.parse().map(|named: Reference| named.repository);
+        let Some(served) = self.served().filter(|served| named.as_ref() != Ok(&served.repository)) else { return };
+        let (client, namespace) = (&self.context.client, &self.subject.id.namespace);
+        if let Err(error) = self.context.policies.of(client, namespace, &served.repository, inputs).await {
+            tracing::debug!(object = %self.subject.id, "what is asked of what is served is not known: {}", error.message);
+        }
+    }
+
     /// Judges what is served, where that has not been done by what is asked now; `None` where nothing speaks against it.
-    async fn judge(&self, artifact: &ArtifactStatus) -> Option<Failure> {
+    async fn judge(&self, served: &Reference) -> Option<Failure> {
         let spec = &self.subject.object.spec;
-        let spec = OCIArtifactSpec { image: artifact.reference.clone(), semver: None, ..spec.clone() };
+        let spec = OCIArtifactSpec { image: served.to_string(), semver: None, ..spec.clone() };
         let request = self.request(&spec, &mut Hasher::default()).await.ok()?;
         let requirement = &request.requirement;
         if requirement.denied().is_none() && requirement.fingerprint() == self.subject.trust() {
@@ -97,10 +105,10 @@ impl<R: Registry> Reconcile<'_, R> {
     }
 
     /// Takes away all that was published, also to outputs that status does not name yet.
-    async fn withdraw(&self, request: &Request) -> Result<(), Failure> {
+    async fn withdraw(&self, request: Option<&Request>) -> Result<(), Failure> {
         let recorded = self.subject.status.outputs.iter().filter(|output| output.kind == config_map::KIND);
         let mut maps: Vec<&str> = recorded.map(|output| output.location.as_str()).collect();
-        for target in &request.targets {
+        for target in request.iter().flat_map(|request| &request.targets) {
             match &target.place {
                 Place::ConfigMap { name, .. } => maps.push(name),
                 Place::Volume { .. } | Place::Directory => {}

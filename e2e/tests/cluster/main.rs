@@ -36,6 +36,7 @@ mod lifecycle;
 mod neighbour;
 mod outputs;
 mod platforms;
+mod policies;
 mod pull;
 mod registries;
 mod resolve;
@@ -113,6 +114,7 @@ fn tests() -> Vec<Test> {
         hostile::tests(),
         secrets::tests(),
         signing::tests(),
+        policies::tests(),
         swarm::tests(),
     ]
     .concat()
