@@ -28,6 +28,7 @@ mod integrity;
 mod memory;
 mod policies;
 mod reconcile;
+mod references;
 mod report;
 mod revocation;
 mod subject;
@@ -84,6 +85,8 @@ pub struct Settings {
     pub otherwise: Otherwise,
     /// What becomes of published content that is refused later.
     pub on_revoked: OnRevoked,
+    /// Whether the Secrets and ConfigMaps that objects and policies name are watched.
+    pub watch_secrets: bool,
 }
 
 /// Runs until `shutdown` is cancelled and every reconcile has ended.
@@ -96,7 +99,7 @@ pub async fn run<R: Registry>(
     shutdown: CancellationToken,
 ) {
     let engine = Arc::new(engine);
-    let Settings { namespaces, full_scan, policies, otherwise, on_revoked } = &settings;
+    let Settings { namespaces, full_scan, policies, otherwise, on_revoked, watch_secrets } = &settings;
     let scopes: Vec<Option<&str>> = match namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
@@ -106,6 +109,11 @@ pub async fn run<R: Registry>(
         (book, keeping.left_future())
     } else {
         (Arc::new(PolicyBook::empty(*otherwise)), std::future::pending().right_future())
+    };
+    let waking = if *policies && *watch_secrets {
+        references::watch_for_policies(client.clone(), Arc::clone(&book), Arc::clone(&metrics)).left_future()
+    } else {
+        std::future::pending().right_future()
     };
     readiness.waiting.store(scopes.len(), Ordering::Release);
     readiness.started.store(true, Ordering::Release);
@@ -123,16 +131,22 @@ pub async fn run<R: Registry>(
             policies: Arc::clone(&book),
             objects,
         };
-        watch(scope, Arc::new(context), writer)
+        watch(scope, Arc::new(context), writer, *watch_secrets)
     });
     tokio::select! {
         () = controllers => {}
         () = keeping => {}
+        () = waking => {}
     }
 }
 
 /// One controller over one namespace, or over all.
-async fn watch<R: Registry>(scope: Option<&str>, context: Arc<Context<R>>, writer: Writer<Stored>) {
+async fn watch<R: Registry>(
+    scope: Option<&str>,
+    context: Arc<Context<R>>,
+    writer: Writer<Stored>,
+    watch_secrets: bool,
+) {
     let objects: Api<Stored> = scoped(&context.client, scope);
     let maps: Api<ConfigMap> = scoped(&context.client, scope);
     let (metrics, readiness) = (Arc::clone(&context.metrics), Arc::clone(&context.readiness));
@@ -157,8 +171,9 @@ async fn watch<R: Registry>(scope: Option<&str>, context: Arc<Context<R>>, write
         // Status is ours; what it says is no news. Deletion raises the generation.
         .predicate_filter(predicates::generation.combine(predicates::annotations), PredicateConfig::default());
     let ours = watcher::Config::default().labels(&format!("{}={}", api::LABEL_MANAGED_BY, api::MANAGER));
-    Controller::for_stream(changes, context.objects.clone())
-        .owns(maps, ours)
+    let controller = Controller::for_stream(changes, context.objects.clone()).owns(maps, ours);
+    let controller = if watch_secrets { references::watched(controller, &context, scope) } else { controller };
+    controller
         .reconcile_all_on(context.policies.changes())
         .graceful_shutdown_on(context.shutdown.clone().cancelled_owned())
         .run(reconcile::reconcile, |_, never, _| match *never {}, context)

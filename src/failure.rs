@@ -83,11 +83,8 @@ impl Failure {
     ///
     /// A digest without any signature counts: passes say so only of what the registry shows at the same time.
     pub fn is_verdict_of_trust(&self) -> bool {
-        match self.reason {
-            Reason::PolicyDenied => self.class == Class::Stalled,
-            Reason::TrustRootInvalid => false,
-            reason => reason.is_of_trust(),
-        }
+        let is_known = self.reason != Reason::PolicyDenied || self.class == Class::Stalled;
+        self.reason.is_of_trust() && self.reason != Reason::TrustRootInvalid && is_known
     }
 
     /// A fault of ours.

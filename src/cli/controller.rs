@@ -100,6 +100,16 @@ pub(super) struct Arguments {
     /// root cannot be had is no reason to withdraw it.
     #[arg(long, value_name = "RULE", default_value = "keep", env = "SUPERCARGO_ON_REVOKED")]
     on_revoked: RevokedRule,
+    /// Watch the metadata of Secrets and ConfigMaps, so that a key that is rotated is seen at once and not within 15 seconds.
+    /// Needs the right to list them, which is the right to read them all.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = false,
+        action = clap::ArgAction::Set,
+        env = "SUPERCARGO_WATCH_SECRETS"
+    )]
+    watch_secrets: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -149,6 +159,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
             RevokedRule::Keep => OnRevoked::Keep,
             RevokedRule::Withdraw => OnRevoked::Withdraw,
         },
+        watch_secrets: arguments.watch_secrets,
     };
     let controller = crate::controller::run(client, engine, settings, metrics, readiness, shutdown.clone());
     // Either one ending is the end of both: a pod that is alive but does not work is no use.

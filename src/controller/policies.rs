@@ -15,12 +15,13 @@ use serde::de::IgnoredAny;
 use tokio::sync::watch;
 
 use super::dereference;
-use crate::api::OCIArtifactPolicy;
 use crate::api::policy::{Scope, StoredPolicySpec};
+use crate::api::spec::CaSource;
+use crate::api::{OCIArtifactPolicy, OCIArtifactPolicySpec};
 use crate::failure::{Class, Failure};
 use crate::metrics::Metrics;
 use crate::oci::{Hasher, Repository};
-use crate::request::{Otherwise, Policies, Policy, Referred, speaks_about};
+use crate::request::{self, Otherwise, Policies, Policy, Referred, speaks_about};
 
 /// A policy as it is stored. None of them can end the watch for the others.
 type Stored = Object<Option<StoredPolicySpec>, IgnoredAny>;
@@ -63,7 +64,7 @@ impl PolicyBook {
                 // The first list, and every one after a watch broke, may have lost a policy as well.
                 Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_)) => {
                     kept.is_listed.store(true, Ordering::Release);
-                    kept.changes.send_replace(());
+                    kept.changed();
                 }
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
                 Err(error) => {
@@ -74,6 +75,19 @@ impl PolicyBook {
             std::future::ready(())
         });
         (book, keeping)
+    }
+
+    /// Has every object looked at: a policy, or what one names, is another than before.
+    pub(super) fn changed(&self) {
+        self.changes.send_replace(());
+    }
+
+    /// True where a policy names that.
+    pub(super) fn names(&self, kind: CaSource, name: &str) -> bool {
+        let all = self.policies.as_ref().map(Store::state).unwrap_or_default();
+        let spec = |stored: &Arc<Stored>| stored.spec.as_ref().and_then(|stored| stored.spec.clone());
+        let names_it = |spec: OCIArtifactPolicySpec| request::trusted(&spec.verify).any(|one| one == (kind, name));
+        all.iter().filter_map(spec).any(names_it)
     }
 
     /// False until the policies are known: nothing is published before.

@@ -8,7 +8,9 @@ mod broken;
 mod changes;
 mod combinations;
 mod revoked;
+mod samples;
 mod tenant;
+mod watching;
 
 use std::time::Duration;
 
@@ -28,7 +30,16 @@ use crate::signing::artifact::Artifact;
 const AT_ONCE: Duration = Duration::from_secs(8);
 
 pub(crate) fn tests() -> Vec<Test> {
-    [combinations::tests(), tenant::tests(), changes::tests(), revoked::tests(), broken::tests()].concat()
+    [
+        combinations::tests(),
+        tenant::tests(),
+        changes::tests(),
+        revoked::tests(),
+        broken::tests(),
+        samples::tests(),
+        watching::tests(),
+    ]
+    .concat()
 }
 
 /// Somebody who signs, with a key that nobody else has.

@@ -49,7 +49,7 @@ async fn a_policy_that_changes_judges_what_it_touches_at_once_and_fetches_nothin
     let policy = apply_policy(case, "acme", &by(&acme)).await?;
     let judged = |object: &DynamicObject| is_ready(object) && is_verified(object, "True");
     let object = at_once("a policy is made", case.space.wait("app", "be verified", judged)).await?;
-    assert_eq!(applied(&object), [name.clone()]);
+    assert_eq!(applied(&object), std::slice::from_ref(&name));
     let generation = object.data.pointer("/status/policies/0/generation");
     assert_eq!(generation, Some(&json!(policy.metadata.generation)));
     let by_whom = object.data.pointer("/status/verification/0/name");
