@@ -8,7 +8,8 @@ use supercargo_e2e::fixture::Fixture;
 use supercargo_e2e::hostile::artifact::digest;
 use supercargo_e2e::http;
 use supercargo_e2e::registry::Registry;
-use supercargo_e2e::signing::fallback_tag;
+use supercargo_e2e::signing::handmade::{self, Legacy};
+use supercargo_e2e::signing::{SIGN_PREDICATE, fallback_tag, legacy_tag};
 
 use crate::case::Case;
 
@@ -66,6 +67,18 @@ impl Artifact {
     pub(crate) async fn attach(&self, case: &Case, tag: &str, fixture: &Fixture) -> Result<String> {
         let directory = case.directory.join("attached").join(digest(&fixture.manifest()?));
         case.lab.publisher.fixture(&directory, &format!("{}{tag}", self.repository()), fixture).await
+    }
+
+    /// Puts a bundle beside it as cosign puts a signature, whatever it is.
+    pub(crate) async fn attach_bundle(&self, case: &Case, bundle: &Value) -> Result<()> {
+        let attachment = handmade::attachment(bundle, SIGN_PREDICATE, &self.digest, self.size);
+        self.attach(case, "", &attachment).await.map(drop)
+    }
+
+    /// Puts a legacy signature where its own would be.
+    pub(crate) async fn attach_legacy(&self, case: &Case, signature: Legacy) -> Result<()> {
+        let tag = format!(":{}", legacy_tag(&self.digest));
+        self.attach(case, &tag, &Legacy::fixture(&[signature])).await.map(drop)
     }
 
     /// A manifest beside it, by `:tag` or `@digest`.
