@@ -81,7 +81,8 @@ impl Failure {
     /// True where somebody's rule and everything it asks for were there, and what they say is no. Not where a key, a trusted
     /// root or a registry could not be had or understood: then nobody knows. Published content is withdrawn for this alone.
     ///
-    /// A digest without any signature counts: passes say so only of what the registry shows at the same time.
+    /// A digest without any signature, or with a broken one, counts: of what is published passes say so only while the
+    /// registry shows the artifact itself.
     pub fn is_verdict_of_trust(&self) -> bool {
         let is_known = self.reason != Reason::PolicyDenied || self.class == Class::Stalled;
         self.reason.is_of_trust() && self.reason != Reason::TrustRootInvalid && is_known

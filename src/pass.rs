@@ -171,8 +171,9 @@ async fn judge<R: Registry>(
     step.set("verifying signatures");
     let (registry, access) = (&engine.registry, &request.access);
     let judged = trust::judge(registry, access, pinned, &request.requirement, now()).await;
-    if let Err(TrustError::Missing { .. }) = &judged {
-        // A registry that hides the artifact too, from those whose credentials have ended, say, tells nothing by that.
+    if let Err(TrustError::Missing { .. } | TrustError::Invalid { .. }) = &judged {
+        // One that hides the artifact too, from those whose credentials have ended, say, tells nothing by that, and neither
+        // does something else that answers in its place.
         let limit = engine.limits.manifest_bytes.value();
         registry::document(registry, access, pinned.repository(), pinned.digest(), limit).await?;
     }
