@@ -36,6 +36,7 @@ mod lifecycle;
 mod neighbour;
 mod outputs;
 mod platforms;
+mod policies;
 mod pull;
 mod registries;
 mod resolve;
@@ -115,6 +116,7 @@ fn tests() -> Vec<Test> {
         secrets::tests(),
         signing::tests(),
         verify::tests(),
+        policies::tests(),
         swarm::tests(),
     ]
     .concat()
