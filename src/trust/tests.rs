@@ -13,6 +13,7 @@ use crate::api::verify::{SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
 use crate::oci::{Digest, Reference};
 use crate::testing::FakeRegistry;
 
+mod flips;
 mod published;
 mod signed;
 mod unsigned;
