@@ -18,6 +18,7 @@
 )]
 
 mod admission;
+mod artifact;
 mod bombs;
 mod cache;
 mod case;
@@ -33,6 +34,7 @@ mod hostile;
 mod integrity;
 mod kubectl;
 mod lifecycle;
+mod negatives;
 mod neighbour;
 mod outputs;
 mod platforms;
@@ -62,7 +64,7 @@ use supercargo_e2e::signals;
 use case::Test;
 
 /// The themes that sign; only they need the tools for it, which take minutes to build.
-const SIGNING: [&str; 1] = ["signing::"];
+const SIGNING: [&str; 2] = ["signing::", "negatives::"];
 /// Each test costs an operator process; more of them at once only wait for each other.
 const MOST_THREADS: usize = 4;
 
@@ -113,6 +115,7 @@ fn tests() -> Vec<Test> {
         hostile::tests(),
         secrets::tests(),
         signing::tests(),
+        negatives::tests(),
         swarm::tests(),
     ]
     .concat()

@@ -1,6 +1,5 @@
 //! That what signs here is what signs elsewhere: cosign's own verdicts, and what it leaves in each kind of registry.
 
-mod artifact;
 mod by_hand;
 mod identities;
 mod keys;
@@ -10,8 +9,8 @@ use anyhow::Result;
 use supercargo_e2e::registry::{Options, Product, Registry};
 use supercargo_e2e::signing::{Cosign, Identity, SigningKey};
 
+use crate::artifact::Artifact;
 use crate::case::{Case, Test};
-use artifact::Artifact;
 
 pub(crate) fn tests() -> Vec<Test> {
     [keys::tests(), identities::tests(), by_hand::tests(), published::tests()].concat()

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use supercargo_e2e::signing::handmade::{self, Envelope, Legacy, Signer};
 use supercargo_e2e::signing::{HandmadeLog, KeyKind, SIGN_PREDICATE, legacy_tag};
 
-use super::artifact::{self, Artifact};
 use super::{accepts, cosign, identities};
+use crate::artifact::{self, Artifact};
 use crate::case::{Case, tests};
 
 tests!(signing:
@@ -27,7 +27,7 @@ async fn what_is_made_by_hand_is_what_cosign_makes(case: &mut Case) -> Result<()
         let statement = handmade::statement(&artifact.digest, SIGN_PREDICATE, &json!({}))?;
         let signer = Signer::from(&right);
         let bundle = Envelope::sign(&signer, &statement)?.bundle;
-        let attached = handmade::attachment(&bundle, SIGN_PREDICATE, &artifact.digest, artifact.size);
+        let attached = handmade::attachment(&bundle, SIGN_PREDICATE, &artifact.digest, artifact.manifest.len());
         artifact.attach(case, "", &attached).await?;
         let legacy = Artifact::push(case, registry, &format!("{name}-legacy")).await?;
         let payload = handmade::simple_signing(&legacy.repository(), &legacy.digest);
@@ -50,7 +50,7 @@ async fn what_is_made_by_hand_is_what_cosign_makes(case: &mut Case) -> Result<()
         theirs["dsseEnvelope"][changing] = ours["dsseEnvelope"][changing].clone();
     }
     assert_eq!(theirs, ours);
-    let attached = handmade::attachment(&ours, SIGN_PREDICATE, &artifact.digest, artifact.size);
+    let attached = handmade::attachment(&ours, SIGN_PREDICATE, &artifact.digest, artifact.manifest.len());
     let attached: Value = serde_json::from_slice(&attached.manifest()?)?;
     for same in ["mediaType", "artifactType", "config", "subject"] {
         assert_eq!(manifest[same], attached[same], "{same}");
@@ -84,7 +84,9 @@ async fn what_is_logged_by_hand_is_taken_for_logged(case: &mut Case) -> Result<(
         let statement = handmade::statement(&bundle.digest, SIGN_PREDICATE, &json!({}))?;
         let envelope = Envelope::sign(&signer, &statement)?;
         let logged = envelope.logged(&log.entry(&envelope.log_body, time)?);
-        bundle.attach(case, "", &handmade::attachment(&logged, SIGN_PREDICATE, &bundle.digest, bundle.size)).await?;
+        bundle
+            .attach(case, "", &handmade::attachment(&logged, SIGN_PREDICATE, &bundle.digest, bundle.manifest.len()))
+            .await?;
 
         let legacy = Artifact::push(case, &case.lab.registry, &format!("legacy-{number}")).await?;
         let signature = Legacy::sign(&signer, &handmade::simple_signing(&legacy.repository(), &legacy.digest))?;

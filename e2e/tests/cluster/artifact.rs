@@ -12,67 +12,83 @@ use supercargo_e2e::signing::fallback_tag;
 use crate::case::Case;
 
 /// Something to be signed.
-pub(super) struct Artifact {
+pub(crate) struct Artifact {
     registry: String,
     repository: String,
-    pub(super) digest: String,
-    /// Of the manifest, in bytes.
-    pub(super) size: usize,
+    pub(crate) digest: String,
+    pub(crate) manifest: Vec<u8>,
 }
 
 impl Artifact {
-    /// Pushes one with the tag `1`.
-    pub(super) async fn push(case: &Case, registry: &Registry, name: &str) -> Result<Self> {
+    /// Pushes one with the tag `1`, which no other name has.
+    pub(crate) async fn push(case: &Case, registry: &Registry, name: &str) -> Result<Self> {
+        Self::push_with(case, registry, name, name).await
+    }
+
+    /// The same with that content.
+    pub(crate) async fn push_with(case: &Case, registry: &Registry, name: &str, content: &str) -> Result<Self> {
         let repository = case.repository(name);
         let reference = registry.reference(&format!("{repository}:1"));
-        let fixture = Fixture::artifact("application/x.test").layer("text/plain", name.as_bytes(), &[]);
+        let fixture = Fixture::artifact("application/x.test").layer("text/plain", content.as_bytes(), &[]);
         let digest = case.lab.publisher.fixture(&case.directory.join(name), &reference, &fixture).await?;
-        let size = fixture.manifest()?.len();
-        Ok(Self { registry: registry.address.clone(), repository, digest, size })
+        Ok(Self { registry: registry.address.clone(), repository, digest, manifest: fixture.manifest()? })
+    }
+
+    /// Another manifest of its repository, by `:tag` or `@digest`.
+    pub(crate) async fn beside(&self, case: &Case, which: &str) -> Result<Self> {
+        let reference = format!("{}{which}", self.repository());
+        let digest = case.lab.publisher.resolve(&reference).await?;
+        let manifest = case.lab.publisher.manifest(&reference).await?.trim_end().as_bytes().to_vec();
+        Ok(Self { registry: self.registry.clone(), repository: self.repository.clone(), digest, manifest })
+    }
+
+    /// `host:port/repository:1`.
+    pub(crate) fn tagged(&self) -> String {
+        format!("{}:1", self.repository())
     }
 
     /// `host:port/repository@digest`.
-    pub(super) fn image(&self) -> String {
+    pub(crate) fn image(&self) -> String {
         format!("{}/{}@{}", self.registry, self.repository, self.digest)
     }
 
     /// `host:port/repository`.
-    pub(super) fn repository(&self) -> String {
+    pub(crate) fn repository(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
     }
 
     /// Pushes something beside it, under a `:tag`, or under none.
-    pub(super) async fn attach(&self, case: &Case, tag: &str, fixture: &Fixture) -> Result<String> {
+    pub(crate) async fn attach(&self, case: &Case, tag: &str, fixture: &Fixture) -> Result<String> {
         let directory = case.directory.join(format!("{}{tag}-attached", self.repository.replace('/', "-")));
         case.lab.publisher.fixture(&directory, &format!("{}{tag}", self.repository()), fixture).await
     }
 
     /// A manifest beside it, by `:tag` or `@digest`.
-    pub(super) async fn manifest(&self, case: &Case, which: &str) -> Result<Value> {
+    pub(crate) async fn manifest(&self, case: &Case, which: &str) -> Result<Value> {
         let reference = format!("{}/{}{which}", self.registry, self.repository);
         Ok(serde_json::from_str(&case.lab.publisher.manifest(&reference).await?)?)
     }
 
     /// A blob that is text.
-    pub(super) async fn blob(&self, digest: &str) -> Result<Vec<u8>> {
+    pub(crate) async fn blob(&self, digest: &str) -> Result<Vec<u8>> {
         let answer = http::get(&self.registry, &format!("/v2/{}/blobs/{digest}", self.repository)).await?;
         ensure!(answer.status == 200, "{digest}: {}", answer.status);
         Ok(answer.body.into_bytes())
     }
 
-    pub(super) async fn tags(&self) -> Result<Value> {
+    pub(crate) async fn tags(&self) -> Result<Value> {
         let answer = http::get(&self.registry, &format!("/v2/{}/tags/list", self.repository)).await?;
         let mut tags: Value = serde_json::from_str(&answer.body)?;
         Ok(tags["tags"].take())
     }
 
     /// What the referrers API lists; `None` where there is none.
-    pub(super) async fn referrers(&self) -> Result<Option<Vec<Value>>> {
+    pub(crate) async fn referrers(&self) -> Result<Option<Vec<Value>>> {
         self.referrers_with("").await
     }
 
     /// The same, with a query.
-    pub(super) async fn referrers_with(&self, query: &str) -> Result<Option<Vec<Value>>> {
+    pub(crate) async fn referrers_with(&self, query: &str) -> Result<Option<Vec<Value>>> {
         let path = format!("/v2/{}/referrers/{}{query}", self.repository, self.digest);
         let answer = http::get(&self.registry, &path).await?;
         if answer.status == 404 {
@@ -83,7 +99,7 @@ impl Artifact {
     }
 
     /// The only one that is about it, wherever the registry lists it: its manifest and what is in its layer.
-    pub(super) async fn only_bundle(&self, case: &Case) -> Result<(Value, Value)> {
+    pub(crate) async fn only_bundle(&self, case: &Case) -> Result<(Value, Value)> {
         let listed = if let Some(listed) = self.referrers().await? {
             listed
         } else {
@@ -100,7 +116,7 @@ impl Artifact {
 }
 
 /// The statement in a bundle (in-toto, in DSSE).
-pub(super) fn statement(bundle: &Value) -> Result<Value> {
+pub(crate) fn statement(bundle: &Value) -> Result<Value> {
     let payload = bundle.pointer("/dsseEnvelope/payload").and_then(Value::as_str).context("no envelope")?;
     Ok(serde_json::from_slice(&STANDARD.decode(payload)?)?)
 }
