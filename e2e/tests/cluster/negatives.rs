@@ -6,6 +6,7 @@
 
 mod altered;
 mod draft;
+mod fickle;
 mod logs;
 mod material;
 mod meaning;
@@ -28,11 +29,13 @@ use supercargo_e2e::run::Output;
 use crate::artifact::Artifact;
 use crate::case::{Case, tests};
 use crate::command::run;
+use fickle::whatever_a_registry_answers_only_what_is_signed_is_published;
 use material::Material;
 use table::{Expected, Row};
 
 tests!(negatives:
     nothing_false_is_accepted,
+    whatever_a_registry_answers_only_what_is_signed_is_published,
 );
 
 /// Rows that are pushed and asked about at a time.
