@@ -18,7 +18,6 @@
 )]
 
 mod admission;
-mod artifact;
 mod bombs;
 mod cache;
 mod case;
@@ -49,6 +48,7 @@ mod swarm;
 mod sync;
 mod tls;
 mod unpack;
+mod verify;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ use supercargo_e2e::signals;
 use case::Test;
 
 /// The themes that sign; only they need the tools for it, which take minutes to build.
-const SIGNING: [&str; 2] = ["signing::", "negatives::"];
+const SIGNING: [&str; 3] = ["signing::", "verify::", "negatives::"];
 /// Each test costs an operator process; more of them at once only wait for each other.
 const MOST_THREADS: usize = 4;
 
@@ -115,6 +115,7 @@ fn tests() -> Vec<Test> {
         hostile::tests(),
         secrets::tests(),
         signing::tests(),
+        verify::tests(),
         negatives::tests(),
         swarm::tests(),
     ]

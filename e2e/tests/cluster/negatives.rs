@@ -26,9 +26,9 @@ use serde_json::Value;
 use supercargo_e2e::lab::note;
 use supercargo_e2e::run::Output;
 
-use crate::artifact::Artifact;
 use crate::case::{Case, tests};
 use crate::command::run;
+use crate::signing::artifact::Artifact;
 use fickle::whatever_a_registry_answers_only_what_is_signed_is_published;
 use material::Material;
 use table::{Expected, Row};
@@ -78,14 +78,16 @@ async fn nothing_false_is_accepted(case: &mut Case) -> Result<()> {
 async fn judge(case: &Case, number: usize, row: Row<'_>) -> Result<Vec<Answer>> {
     let name = format!("row-{number}");
     let content = row.content.as_deref().unwrap_or(&name);
-    let artifact = Artifact::push_with(case, &case.lab.registry, &name, content).await?;
+    let artifact = Artifact::push_text(case, &case.lab.registry, &format!("{name}:1"), content).await?;
     for attachment in (row.make)(&artifact).with_context(|| format!("{row:?}"))? {
         artifact.attach(case, &attachment.tag, &attachment.fixture).await?;
     }
     let mut answers = Vec::new();
     for ask in &row.asks {
         let what = format!("{row:?}; {}", ask.how);
-        let answer = ask_about(case, &artifact.tagged(), &artifact.digest, &ask.options, ask.expected).await?;
+        let answer =
+            ask_about(case, &format!("{}:1", artifact.repository()), &artifact.digest, &ask.options, ask.expected)
+                .await?;
         answers.push(Answer {
             threat: row.threat,
             expected: ask.expected,

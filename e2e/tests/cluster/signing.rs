@@ -1,5 +1,6 @@
 //! That what signs here is what signs elsewhere: cosign's own verdicts, and what it leaves in each kind of registry.
 
+pub(crate) mod artifact;
 mod by_hand;
 mod identities;
 mod keys;
@@ -9,18 +10,18 @@ use anyhow::Result;
 use supercargo_e2e::registry::{Options, Product, Registry};
 use supercargo_e2e::signing::{Cosign, Identity, SigningKey};
 
-use crate::artifact::Artifact;
 use crate::case::{Case, Test};
+use artifact::Artifact;
 
 pub(crate) fn tests() -> Vec<Test> {
     [keys::tests(), identities::tests(), by_hand::tests(), published::tests()].concat()
 }
 
-async fn cosign(case: &Case) -> Result<Cosign> {
+pub(crate) async fn cosign(case: &Case) -> Result<Cosign> {
     case.lab.cosign(&case.directory.join("cosign")).await
 }
 
-async fn registry(case: &Case, product: Product) -> Result<Registry> {
+pub(crate) async fn registry(case: &Case, product: Product) -> Result<Registry> {
     case.registry(&format!("{product:?}").to_lowercase(), &Options { product, ..Options::default() }).await
 }
 
@@ -30,7 +31,7 @@ async fn accepts(cosign: &Cosign, artifact: &Artifact, key: &SigningKey) -> Resu
 }
 
 /// With one of each, since Fulcio has a way of its own for each.
-fn identities() -> [Identity; 3] {
+pub(crate) fn identities() -> [Identity; 3] {
     let workflow = Identity::workflow("acme/app", "release.yml", "refs/heads/main");
     [Identity::email("dev@example.test"), Identity::Uri("team/builder".to_owned()), workflow]
 }

@@ -145,7 +145,7 @@ fn add<'m>(
 
 fn push<'m>(table: &mut Table<'m>, threat: &'static str, what: &str, change: impl Fn(&mut Value) + 'm, asks: Vec<Ask>) {
     let [model, _] = &table.material.models;
-    let make = move |artifact: &crate::artifact::Artifact| {
+    let make = move |artifact: &crate::signing::artifact::Artifact| {
         let mut bundle = model.bundle.clone();
         change(&mut bundle);
         Ok(vec![bundle_about(artifact, &bundle)])

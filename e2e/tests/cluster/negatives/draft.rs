@@ -7,7 +7,7 @@ use supercargo_e2e::signing::handmade::{self, Envelope, Legacy, STATEMENT, Signe
 use supercargo_e2e::signing::{BUNDLE, HandmadeLog, LogEntry, SIGN_PREDICATE, SIMPLE_SIGNING, legacy_tag};
 
 use super::material::Material;
-use crate::artifact::Artifact;
+use crate::signing::artifact::Artifact;
 
 /// What is signed, and how it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +171,7 @@ pub(super) fn says(content: Content, artifact: &Artifact) -> Result<Vec<u8>> {
         Content::Statement => {
             handmade::statement(&artifact.digest, SIGN_PREDICATE, &json!({}))?.to_string().into_bytes()
         }
-        Content::Manifest => artifact.manifest.clone(),
+        Content::Manifest => artifact.bytes.clone(),
         Content::Legacy => handmade::simple_signing(&artifact.repository(), &artifact.digest).to_string().into_bytes(),
     })
 }
@@ -183,7 +183,7 @@ pub(super) fn bundle_about(artifact: &Artifact, bundle: &Value) -> Attachment {
 /// Any bytes in place of a bundle.
 pub(super) fn text_about(artifact: &Artifact, text: &[u8]) -> Attachment {
     let fixture = Fixture::artifact(BUNDLE).with_config_artifact_type(BUNDLE).layer(BUNDLE, text, &[]);
-    let fixture = fixture.about(&artifact.digest, artifact.manifest.len());
+    let fixture = fixture.about(&artifact.digest, artifact.size());
     Attachment { tag: String::new(), fixture }
 }
 

@@ -9,8 +9,8 @@ use supercargo_e2e::signing::handmade::Signer;
 use supercargo_e2e::signing::{Certificate, HandmadeAuthority, HandmadeLog, Identity, KeyKind, SigningKey};
 
 use super::draft::{Form, Who};
-use crate::artifact::Artifact;
 use crate::case::Case;
+use crate::signing::artifact::Artifact;
 
 /// Since when the log by hand is trusted: before anything that is signed here.
 const SINCE: &str = "2026-01-01T00:00:00Z";
@@ -78,8 +78,8 @@ impl Material {
         }
         let mut models = Vec::new();
         for content in ["model", "another model"] {
-            let artifact =
-                Artifact::push_with(case, &case.lab.registry, content.replace(' ', "-").as_str(), content).await?;
+            let name = format!("{}:1", content.replace(' ', "-"));
+            let artifact = Artifact::push_text(case, &case.lab.registry, &name, content).await?;
             cosign.sign_keyless(&artifact.image(), sigstore, &identities[0]).await?;
             models.push(Model { content, bundle: artifact.only_bundle(case).await?.1 });
         }

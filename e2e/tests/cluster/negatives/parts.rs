@@ -8,8 +8,8 @@ use super::draft::{Content, Draft, Form, Who, bundle_about};
 use super::material::Material;
 use super::table::{Expected, MISSING};
 use super::{Answer, ask_about};
-use crate::artifact::Artifact;
 use crate::case::Case;
+use crate::signing::artifact::Artifact;
 
 pub(super) async fn answers(case: &Case, material: &Material) -> Result<Vec<Answer>> {
     let mut answers = Vec::new();
@@ -33,7 +33,8 @@ async fn listed(case: &Case, material: &Material) -> Result<Vec<Answer>> {
         [("listed", true, Expected::Accepted), ("listed-elsewhere", false, Expected::Refused(MISSING, "there is none"))]
     {
         let artifact = Artifact::push(case, &case.lab.registry, name).await?;
-        let other = Artifact::push_with(case, &case.lab.registry, name, &format!("{name}, another")).await?;
+        let other =
+            Artifact::push_text(case, &case.lab.registry, &format!("{name}:1"), &format!("{name}, another")).await?;
         let bundle = Draft::new(material, form, &artifact)?.bundle()?;
         let manifest = bundle_about(if is_about { &artifact } else { &other }, &bundle);
         let digest = artifact.attach(case, &manifest.tag, &manifest.fixture).await?;
@@ -48,9 +49,7 @@ async fn listed(case: &Case, material: &Material) -> Result<Vec<Answer>> {
 async fn of_form(case: &Case, material: &Material, form: Form, name: &str) -> Result<Vec<Answer>> {
     let child = Artifact::push(case, &case.lab.registry, name).await?;
     sign(case, material, form, &child).await?;
-    let index = format!("{}:index", child.repository());
-    case.lab.publisher.index(&index, &[&format!("linux/amd64={}", child.digest)]).await?;
-    let index = child.beside(case, ":index").await?;
+    let index = Artifact::index(case, &case.lab.registry, &format!("{name}:index"), &[("linux/amd64", &child)]).await?;
     let missing = Expected::Refused(MISSING, "");
     // An index whose only child is signed; then the index, signed too.
     let mut rows =
@@ -61,7 +60,7 @@ async fn of_form(case: &Case, material: &Material, form: Form, name: &str) -> Re
     answers.extend(ask(case, material, form, "S12", &child, &rows).await?);
 
     // The tag moves to what is not signed; what it was is still what it was.
-    let moved = Artifact::push_with(case, &case.lab.registry, name, &format!("{name}, moved")).await?;
+    let moved = Artifact::push_text(case, &case.lab.registry, &format!("{name}:1"), &format!("{name}, moved")).await?;
     rows = vec![
         (":1".to_owned(), &moved.digest, missing),
         (format!("@{}", child.digest), &child.digest, Expected::Accepted),

@@ -6,7 +6,7 @@ use supercargo_e2e::hostile::artifact::digest;
 use supercargo_e2e::signing::handmade::Legacy;
 use supercargo_e2e::signing::{BUNDLE, SIMPLE_SIGNING, fallback_tag, legacy_tag};
 
-use crate::artifact::Artifact;
+use crate::signing::artifact::Artifact;
 
 use super::draft::{
     Attachment, Content, Draft, Form, Who, layer_under_tag, signatures_under_tag, text_about, under_tag,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use supercargo_e2e::signing::Certificate;
 use supercargo_e2e::signing::handmade::Signer;
 
-use crate::artifact::Artifact;
+use crate::signing::artifact::Artifact;
 
 use super::draft::{Content, Draft, Form, Who, bundle_about};
 use super::logs::remove;

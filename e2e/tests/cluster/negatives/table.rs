@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::draft::{Attachment, Draft, Form};
 use super::material::Material;
-use crate::artifact::Artifact;
+use crate::signing::artifact::Artifact;
 
 /// Why something is refused.
 pub(super) const INVALID: &str = "SignatureInvalid";

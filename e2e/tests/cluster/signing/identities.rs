@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use supercargo_e2e::registry::Product;
 use supercargo_e2e::signing::{IssuerKind, PrivateSigstore, SIGN_PREDICATE, legacy_tag};
 
+use super::artifact::{self, Artifact};
 use super::{cosign, identities, registry};
-use crate::artifact::{self, Artifact};
 use crate::case::{Case, tests};
 
 tests!(signing:

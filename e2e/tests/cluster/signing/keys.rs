@@ -6,8 +6,8 @@ use supercargo_e2e::fixture::EMPTY;
 use supercargo_e2e::registry::Product;
 use supercargo_e2e::signing::{BUNDLE, KeyKind, SIGN_PREDICATE, SIMPLE_SIGNING, fallback_tag, legacy_tag};
 
+use super::artifact::{self, Artifact};
 use super::{accepts, cosign, registry};
-use crate::artifact::{self, Artifact};
 use crate::case::{Case, tests};
 
 tests!(signing:

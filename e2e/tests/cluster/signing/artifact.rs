@@ -5,46 +5,57 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use supercargo_e2e::fixture::Fixture;
+use supercargo_e2e::hostile::artifact::digest;
 use supercargo_e2e::http;
 use supercargo_e2e::registry::Registry;
-use supercargo_e2e::signing::fallback_tag;
+use supercargo_e2e::signing::handmade::{self, Legacy};
+use supercargo_e2e::signing::{SIGN_PREDICATE, fallback_tag, legacy_tag};
 
 use crate::case::Case;
 
 /// Something to be signed.
+#[derive(Debug, Clone)]
 pub(crate) struct Artifact {
     registry: String,
     repository: String,
     pub(crate) digest: String,
-    pub(crate) manifest: Vec<u8>,
+    /// The manifest.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Artifact {
-    /// Pushes one with the tag `1`, which no other name has.
+    /// Pushes one with the tag `1`.
     pub(crate) async fn push(case: &Case, registry: &Registry, name: &str) -> Result<Self> {
-        Self::push_with(case, registry, name, name).await
+        Self::push_text(case, registry, &format!("{name}:1"), name).await
     }
 
-    /// The same with that content.
-    pub(crate) async fn push_with(case: &Case, registry: &Registry, name: &str, content: &str) -> Result<Self> {
-        let repository = case.repository(name);
-        let reference = registry.reference(&format!("{repository}:1"));
-        let fixture = Fixture::artifact("application/x.test").layer("text/plain", content.as_bytes(), &[]);
-        let digest = case.lab.publisher.fixture(&case.directory.join(name), &reference, &fixture).await?;
-        Ok(Self { registry: registry.address.clone(), repository, digest, manifest: fixture.manifest()? })
+    /// Pushes one whose only layer is a text, as `name:tag`.
+    pub(crate) async fn push_text(case: &Case, registry: &Registry, name: &str, text: &str) -> Result<Self> {
+        let fixture = Fixture::artifact("application/x.test").layer("text/plain", text.as_bytes(), &[]);
+        let directory = case.directory.join("pushed").join(name);
+        let reference = registry.reference(&case.repository(name));
+        let digest = case.lab.publisher.fixture(&directory, &reference, &fixture).await?;
+        Ok(Self::of(case, registry, name, digest, fixture.manifest()?))
     }
 
-    /// Another manifest of its repository, by `:tag` or `@digest`.
-    pub(crate) async fn beside(&self, case: &Case, which: &str) -> Result<Self> {
-        let reference = format!("{}{which}", self.repository());
-        let digest = case.lab.publisher.resolve(&reference).await?;
-        let manifest = case.lab.publisher.manifest(&reference).await?.trim_end().as_bytes().to_vec();
-        Ok(Self { registry: self.registry.clone(), repository: self.repository.clone(), digest, manifest })
+    /// Makes an index, as `name:tag`, of artifacts for platforms that are in the same repository.
+    pub(crate) async fn index(case: &Case, registry: &Registry, name: &str, of: &[(&str, &Self)]) -> Result<Self> {
+        let entries: Vec<String> = of.iter().map(|(platform, one)| format!("{platform}={}", one.digest)).collect();
+        let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
+        let reference = registry.reference(&case.repository(name));
+        let digest = case.lab.publisher.index(&reference, &entries).await?;
+        let bytes = case.lab.publisher.manifest(&reference).await?.trim_end().as_bytes().to_vec();
+        Ok(Self::of(case, registry, name, digest, bytes))
     }
 
-    /// `host:port/repository:1`.
-    pub(crate) fn tagged(&self) -> String {
-        format!("{}:1", self.repository())
+    fn of(case: &Case, registry: &Registry, name: &str, digest: String, bytes: Vec<u8>) -> Self {
+        let repository = case.repository(name.split(':').next().unwrap_or_default());
+        Self { registry: registry.address.clone(), repository, digest, bytes }
+    }
+
+    /// Of the manifest, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
     }
 
     /// `host:port/repository@digest`.
@@ -59,8 +70,20 @@ impl Artifact {
 
     /// Pushes something beside it, under a `:tag`, or under none.
     pub(crate) async fn attach(&self, case: &Case, tag: &str, fixture: &Fixture) -> Result<String> {
-        let directory = case.directory.join(format!("{}{tag}-attached", self.repository.replace('/', "-")));
+        let directory = case.directory.join("attached").join(digest(&fixture.manifest()?));
         case.lab.publisher.fixture(&directory, &format!("{}{tag}", self.repository()), fixture).await
+    }
+
+    /// Puts a bundle beside it as cosign puts a signature, whatever it is.
+    pub(crate) async fn attach_bundle(&self, case: &Case, bundle: &Value) -> Result<()> {
+        let attachment = handmade::attachment(bundle, SIGN_PREDICATE, &self.digest, self.size());
+        self.attach(case, "", &attachment).await.map(drop)
+    }
+
+    /// Puts a legacy signature where its own would be.
+    pub(crate) async fn attach_legacy(&self, case: &Case, signature: Legacy) -> Result<()> {
+        let tag = format!(":{}", legacy_tag(&self.digest));
+        self.attach(case, &tag, &Legacy::fixture(&[signature])).await.map(drop)
     }
 
     /// A manifest beside it, by `:tag` or `@digest`.
