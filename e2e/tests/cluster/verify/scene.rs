@@ -156,7 +156,7 @@ impl Scene<'_> {
             Deed::BrokenList => self.broken_list(signed).await,
             Deed::Unrelated => {
                 let note = Fixture::artifact("application/spdx+json").layer("application/spdx+json", b"{}", &[]);
-                signed.attach(self.case, "", &note.about(&signed.digest, signed.size)).await.map(drop)
+                signed.attach(self.case, "", &note.about(&signed.digest, signed.size())).await.map(drop)
             }
             Deed::MoveTag => {
                 let (name, text) = (format!("{REPOSITORY}:{tag}"), format!("{}, moved", pushed.text));
