@@ -37,6 +37,7 @@ mod negatives;
 mod neighbour;
 mod outputs;
 mod platforms;
+mod policies;
 mod pull;
 mod registries;
 mod resolve;
@@ -116,6 +117,7 @@ fn tests() -> Vec<Test> {
         secrets::tests(),
         signing::tests(),
         verify::tests(),
+        policies::tests(),
         negatives::tests(),
         swarm::tests(),
     ]
