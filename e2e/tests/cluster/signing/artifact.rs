@@ -74,10 +74,10 @@ impl Artifact {
         case.lab.publisher.fixture(&directory, &format!("{}{tag}", self.repository()), fixture).await
     }
 
-    /// Puts a bundle beside it as cosign puts a signature, whatever it is.
-    pub(crate) async fn attach_bundle(&self, case: &Case, bundle: &Value) -> Result<()> {
+    /// Puts a bundle beside it as cosign puts a signature, whatever it is; answers the digest of its manifest.
+    pub(crate) async fn attach_bundle(&self, case: &Case, bundle: &Value) -> Result<String> {
         let attachment = handmade::attachment(bundle, SIGN_PREDICATE, &self.digest, self.size());
-        self.attach(case, "", &attachment).await.map(drop)
+        self.attach(case, "", &attachment).await
     }
 
     /// Puts a legacy signature where its own would be.
