@@ -1,7 +1,8 @@
 //! Single bits, flipped at random: in what is signed, where nothing may be accepted any more, and in the text of a bundle,
 //! where what is accepted must say what it said before.
 //!
-//! The seed is printed. `SUPERCARGO_SEED` sets another one, and `SUPERCARGO_FLIPS` how many of each.
+//! The seed is printed. `SUPERCARGO_SEED` sets another one, and `SUPERCARGO_FLIPS` how many of each. Which bit of which
+//! field is flipped depends on nothing else; what is signed by hand is signed with new keys each time.
 
 use super::signed::Specimen;
 use super::*;
