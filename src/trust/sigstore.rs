@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use sigstore_verify::crypto::{
     KeyAlgorithm, SigningScheme, SubjectAltName, verify_signature, verify_signature_prehashed,
 };
-use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
+use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, SIGSTORE_STAGING_TRUSTED_ROOT, TrustedRoot};
 use sigstore_verify::types::bundle::{MessageSignature, VerificationMaterialContent};
 use sigstore_verify::types::{self, Artifact, DerPublicKey, DsseEnvelope, Sha256Hash, SignatureContent};
 use sigstore_verify::{Error, PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult, Verifier};
@@ -80,6 +80,11 @@ impl Root {
     /// The public good instance of Sigstore, as the library carries it.
     pub fn public_good() -> Result<Self, RootError> {
         Self::parse(SIGSTORE_PRODUCTION_TRUSTED_ROOT.as_bytes())
+    }
+
+    /// The instance on which Sigstore tries things out, as the library carries it.
+    pub fn staging() -> Result<Self, RootError> {
+        Self::parse(SIGSTORE_STAGING_TRUSTED_ROOT.as_bytes())
     }
 
     /// Parses a `trusted_root.json` (protobuf-specs, `TrustedRoot`).
