@@ -20,6 +20,7 @@ mod input_file;
 mod limits;
 mod login;
 mod placing;
+mod policy;
 mod progress;
 mod pull;
 mod reach;

@@ -40,6 +40,16 @@ pub enum Basis {
     Judged(Judgement),
 }
 
+impl Basis {
+    /// Why entries are not satisfied that only warn.
+    pub fn doubts(&self) -> &[Doubt] {
+        match self {
+            Self::NoPolicy => &[],
+            Self::Judged(judgement) => &judgement.doubts,
+        }
+    }
+}
+
 /// What was found for each entry of a requirement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Judgement {
