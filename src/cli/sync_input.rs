@@ -78,7 +78,7 @@ impl Input {
                 }
                 Ok(())
             }
-            (GROUP, "OCIArtifactPolicy") => self.add_policy(name()?, document),
+            (GROUP, "OCIArtifactPolicy") => self.add_policy(&name()?, document),
             ("v1", "Namespace") => {
                 let name = name()?;
                 let labels = document.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
@@ -111,11 +111,11 @@ impl Input {
         }
     }
 
-    fn add_policy(&mut self, name: String, document: &Value) -> Result<(), String> {
+    fn add_policy(&mut self, name: &str, document: &Value) -> Result<(), String> {
         let spec = spec(document.get("spec").cloned().unwrap_or_default())
             .map_err(|problem| format!("OCIArtifactPolicy {name}: {problem}"))?;
         let generation = document.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
-        match self.policies.insert(name.clone(), (generation, spec)) {
+        match self.policies.insert(name.to_owned(), (generation, spec)) {
             Some(_) => Err(format!("OCIArtifactPolicy {name} is there twice")),
             None => Ok(()),
         }

@@ -1,7 +1,7 @@
 //! `supercargo verify-bundle`: who has signed a file, by a bundle that is one too.
 //!
 //! The options are those of the protocol by which clients of Sigstore are tested (sigstore-conformance,
-//! docs/cli_protocol.md), so that the code behind `spec.verify` can be measured beside others.
+//! `docs/cli_protocol.md`), so that the code behind `spec.verify` can be measured beside others.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -80,13 +80,12 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 fn verify(arguments: &Arguments) -> Result<Digest, Complaint> {
     let entry = entry(arguments)?;
     let bundle = input_file::read(&arguments.bundle).map_err(|error| unreadable("--bundle", &error))?;
-    let (content, digest) = match digest(&arguments.artifact) {
-        Some(digest) => (None, digest),
-        None => {
-            let content = content(&arguments.artifact)?;
-            let digest = Digest::of(&content);
-            (Some(content), digest)
-        }
+    let (content, digest) = if let Some(digest) = digest(&arguments.artifact) {
+        (None, digest)
+    } else {
+        let content = content(&arguments.artifact)?;
+        let digest = Digest::of(&content);
+        (Some(content), digest)
     };
     let artifact = content.as_deref().map_or(Artifact::Digest(&digest), Artifact::Content);
     let verified = trust::judge_bundle(&bundle, artifact, &entry).map_err(Failure::from)?;

@@ -47,6 +47,7 @@ mod swarm;
 mod sync;
 mod tls;
 mod unpack;
+mod verify;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -113,6 +114,7 @@ fn tests() -> Vec<Test> {
         hostile::tests(),
         secrets::tests(),
         signing::tests(),
+        verify::tests(),
         swarm::tests(),
     ]
     .concat()

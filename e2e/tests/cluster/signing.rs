@@ -1,6 +1,6 @@
 //! That what signs here is what signs elsewhere: cosign's own verdicts, and what it leaves in each kind of registry.
 
-mod artifact;
+pub(crate) mod artifact;
 mod by_hand;
 mod identities;
 mod keys;

@@ -12,17 +12,17 @@ use supercargo_e2e::signing::fallback_tag;
 use crate::case::Case;
 
 /// Something to be signed.
-pub(super) struct Artifact {
+pub(crate) struct Artifact {
     registry: String,
     repository: String,
-    pub(super) digest: String,
+    pub(crate) digest: String,
     /// Of the manifest, in bytes.
-    pub(super) size: usize,
+    pub(crate) size: usize,
 }
 
 impl Artifact {
     /// Pushes one with the tag `1`.
-    pub(super) async fn push(case: &Case, registry: &Registry, name: &str) -> Result<Self> {
+    pub(crate) async fn push(case: &Case, registry: &Registry, name: &str) -> Result<Self> {
         let repository = case.repository(name);
         let reference = registry.reference(&format!("{repository}:1"));
         let fixture = Fixture::artifact("application/x.test").layer("text/plain", name.as_bytes(), &[]);
@@ -32,17 +32,17 @@ impl Artifact {
     }
 
     /// `host:port/repository@digest`.
-    pub(super) fn image(&self) -> String {
+    pub(crate) fn image(&self) -> String {
         format!("{}/{}@{}", self.registry, self.repository, self.digest)
     }
 
     /// `host:port/repository`.
-    pub(super) fn repository(&self) -> String {
+    pub(crate) fn repository(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
     }
 
     /// Pushes something beside it, under a `:tag`, or under none.
-    pub(super) async fn attach(&self, case: &Case, tag: &str, fixture: &Fixture) -> Result<String> {
+    pub(crate) async fn attach(&self, case: &Case, tag: &str, fixture: &Fixture) -> Result<String> {
         let directory = case.directory.join(format!("{}{tag}-attached", self.repository.replace('/', "-")));
         case.lab.publisher.fixture(&directory, &format!("{}{tag}", self.repository()), fixture).await
     }

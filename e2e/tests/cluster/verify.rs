@@ -1,0 +1,290 @@
+//! `supercargo verify --policy` and `supercargo verify-bundle`, and policies among the files of `supercargo sync`.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use rcgen::KeyPair;
+use serde_json::{Value, json};
+use supercargo_e2e::run::Output;
+use supercargo_e2e::signing::handmade::{self, Envelope, Signer};
+use supercargo_e2e::signing::{Published, SIGN_PREDICATE};
+
+use crate::case::{Case, spec, tests};
+use crate::command::{answer, refused, run};
+use crate::signing::artifact::Artifact;
+use crate::sync::{objects, root, sync};
+
+tests!(verify:
+    a_bundle_is_what_it_is_said_to_be_and_nothing_else,
+    a_bundle_is_judged_by_the_content_or_the_digest_of_a_file,
+    policies_of_files_decide_as_in_a_cluster,
+    what_no_policy_speaks_about_is_refused,
+    sync_applies_policies_among_its_files,
+);
+
+/// `supercargo verify-bundle` with what is true of a published bundle.
+async fn verify_bundle(case: &Case, published: &Published) -> Result<Output> {
+    let path = |name: &str| Published::path(name).display().to_string();
+    let mut arguments = vec!["verify-bundle".to_owned(), "--bundle".to_owned(), path(&published.bundle)];
+    let mut option = |name: &str, value: Option<String>| {
+        arguments.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
+    };
+    option("--certificate-identity", published.subject.clone());
+    option("--certificate-oidc-issuer", published.issuer.clone());
+    option("--key", published.key.as_ref().map(|key| path(key)));
+    match published.trusted_root.as_str() {
+        "trusted_root.public.json" => {}
+        "trusted_root.staging.json" => arguments.push("--staging".to_owned()),
+        other => arguments.extend(["--trusted-root".to_owned(), path(other)]),
+    }
+    arguments.push(published.digest.clone());
+    run(case, &arguments.iter().map(String::as_str).collect::<Vec<_>>()).await
+}
+
+async fn a_bundle_is_what_it_is_said_to_be_and_nothing_else(case: &mut Case) -> Result<()> {
+    let key_path = case.directory.join("other.pub");
+    fs_err::write(&key_path, KeyPair::generate()?.public_key_pem())?;
+    let mut verified = 0;
+    for published in Published::all()? {
+        let output = verify_bundle(case, &published).await?;
+        if published.digest.starts_with("sha512:") {
+            // There is no such digest here, so it is the name of a file.
+            refused(&output, 5, "ReferenceNotFound")?;
+            continue;
+        }
+        ensure!(output.exit.success(), "{}: {}", published.bundle, output.stderr);
+        assert_eq!(output.stdout, format!("{}\n", published.digest), "{}", published.bundle);
+        verified += 1;
+        let end = if published.digest.ends_with('0') { "1" } else { "0" };
+        let digest = format!("{}{end}", &published.digest[..published.digest.len() - 1]);
+        let root = ["trusted_root.public.json", "trusted_root.staging.json"];
+        let trusted_root = root.into_iter().find(|root| *root != published.trusted_root).unwrap_or_default().to_owned();
+        let changed = |text: &Option<String>| text.as_ref().map(|text| format!("{text}x"));
+        let mut rows = vec![
+            ("another digest", Published { digest, ..published.clone() }),
+            ("another root", Published { trusted_root, ..published.clone() }),
+            ("by nobody", Published { subject: None, issuer: None, key: None, ..published.clone() }),
+        ];
+        if published.key.is_some() {
+            let key = Some(key_path.display().to_string());
+            rows.push(("another key", Published { key, ..published.clone() }));
+        } else {
+            let (subject, issuer) = (changed(&published.subject), changed(&published.issuer));
+            rows.push(("another subject", Published { subject, ..published.clone() }));
+            rows.push(("another issuer", Published { issuer, ..published.clone() }));
+        }
+        for (label, row) in rows {
+            let output = verify_bundle(case, &row).await?;
+            ensure!(!output.exit.success() && output.stdout.is_empty(), "{}, {label} passes", published.bundle);
+        }
+    }
+    assert_eq!(verified, 7);
+    Ok(())
+}
+
+async fn a_bundle_is_judged_by_the_content_or_the_digest_of_a_file(case: &mut Case) -> Result<()> {
+    // What `v0.3-key.json` is of, as sigstore-conformance has it in `test/assets/a.txt`.
+    let rows = Published::all()?;
+    let published = rows.iter().find(|row| row.key.is_some()).expect("one that a key has signed");
+    let path = |name: &str| Published::path(name).display().to_string();
+    let (bundle, key) = (path(&published.bundle), path(published.key.as_deref().unwrap_or_default()));
+    let command = ["verify-bundle", "--bundle", &bundle, "--key", &key];
+    let file = case.directory.join("other.txt");
+    fs_err::write(&file, "something else")?;
+    let file = file.to_string_lossy();
+    refused(&run(case, &[&command[..], &[&file]].concat()).await?, 6, "SignatureInvalid")?;
+    refused(&run(case, &[&command[..], &["no/such/file"]].concat()).await?, 5, "ReferenceNotFound")?;
+    assert_eq!(answer(case, &[&command[..], &[&published.digest]].concat()).await?, format!("{}\n", published.digest));
+    let broken = case.directory.join("broken.json");
+    fs_err::write(&broken, fs_err::read_to_string(Published::path(&published.bundle))?.replacen("\"MEU", "\"MEQ", 1))?;
+    let broken = broken.to_string_lossy();
+    let output = run(case, &["verify-bundle", "--bundle", &broken, "--key", &key, &published.digest]).await?;
+    ensure!(output.exit.code == Some(6), "an altered bundle ends with {}: {}", output.exit, output.stderr);
+    Ok(())
+}
+
+/// An artifact with a signature of a key, in no log.
+struct Signed {
+    artifact: Artifact,
+    public_pem: String,
+}
+
+impl Signed {
+    async fn push(case: &Case, name: &str) -> Result<Self> {
+        let key = KeyPair::generate()?;
+        let artifact = Artifact::push(case, &case.lab.registry, name).await?;
+        let statement = handmade::statement(&artifact.digest, SIGN_PREDICATE, &json!({}))?;
+        let bundle = Envelope::sign(&Signer::Key { pkcs8_pem: key.serialize_pem() }, &statement)?.bundle;
+        let attached = handmade::attachment(&bundle, SIGN_PREDICATE, &artifact.digest, artifact.size);
+        artifact.attach(case, "", &attached).await?;
+        Ok(Self { artifact, public_pem: key.public_key_pem() })
+    }
+
+    /// An entry of `verify` that asks for a key.
+    fn by(key: &Value) -> Value {
+        json!([{"name": "release", "cosign": {"keys": [key], "transparencyLog": "Ignored"}}])
+    }
+}
+
+fn policy(name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "supercargo.dev/v1alpha1", "kind": "OCIArtifactPolicy", "metadata": {"name": name}, "spec": spec})
+}
+
+/// Its name; the documents, which without any are those of a wrong key; more options; the reason, if it is refused; what is
+/// told.
+type Row<'a> = (&'a str, Vec<&'a Value>, Vec<String>, Option<&'a str>, &'a str);
+
+/// Writes documents into one file.
+fn file(case: &Case, name: &str, documents: &[Value]) -> Result<PathBuf> {
+    let path = case.directory.join(name);
+    let documents: Vec<String> = documents.iter().map(Value::to_string).collect();
+    fs_err::write(&path, documents.join("\n---\n"))?;
+    Ok(path)
+}
+
+async fn policies_of_files_decide_as_in_a_cluster(case: &mut Case) -> Result<()> {
+    let (signed, other) = (Signed::push(case, "app").await?, KeyPair::generate()?.public_key_pem());
+    let images = json!([signed.artifact.repository()]);
+    let by = |pem: &str| policy("team", &json!({"images": images, "verify": Signed::by(&json!({"inline": pem}))}));
+    let by_secret =
+        policy("team", &json!({"images": images, "verify": Signed::by(&json!({"secretRef": {"name": "key"}}))}));
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key", "namespace": "supercargo-system"},
+        "stringData": {"cosign.pub": signed.public_pem},
+    });
+    let deny = |more: &Value| {
+        let mut spec = json!({"images": ["**"], "action": "Deny"});
+        spec.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        policy("no", &spec)
+    };
+    let selecting = deny(&json!({"namespaceSelector": {"matchLabels": {"team": "x"}}}));
+    let namespace =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "labels": {"team": "y"}}});
+    let allow = policy("open", &json!({"images": ["**"], "action": "Allow"}));
+    let key = case.directory.join("key.pub");
+    fs_err::write(&key, &signed.public_pem)?;
+    let wrong_key = case.directory.join("wrong.pub");
+    fs_err::write(&wrong_key, &other)?;
+    let key = ["--transparency-log=ignored".to_owned(), format!("--key={}", key.display())];
+    let wrong_key = ["--transparency-log=ignored".to_owned(), format!("--key={}", wrong_key.display())];
+    let options = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let good = by(&signed.public_pem);
+    let warn = deny(&json!({"enforcement": "Warn"}));
+    let rows: Vec<Row<'_>> = vec![
+        ("the right key", vec![&good], vec![], None, "as team/release asks"),
+        ("another", vec![], vec![], Some("IdentityMismatch"), "team/release"),
+        ("one of two denies", vec![&good, &selecting], vec![], Some("PolicyDenied"), "OCIArtifactPolicy no denies it"),
+        (
+            "it is of another namespace",
+            vec![&good, &selecting, &namespace],
+            options(&["-n", "a"]),
+            None,
+            "as team/release",
+        ),
+        (
+            "that namespace is unknown",
+            vec![&good, &selecting],
+            options(&["-n", "a"]),
+            Some("PolicyDenied"),
+            "no denies it",
+        ),
+        ("one only warns", vec![&good, &warn], vec![], None, "warning: OCIArtifactPolicy no denies it"),
+        ("one allows it", vec![&allow], vec![], None, "allowed without a signature by open"),
+        ("one allows it and the key is right", vec![&allow], key.to_vec(), None, "signed by the key"),
+        ("one allows it and the key is wrong", vec![&allow], wrong_key.to_vec(), Some("IdentityMismatch"), "options"),
+        ("the right key and a wrong one", vec![&good], wrong_key.to_vec(), Some("IdentityMismatch"), "options"),
+        (
+            "a Secret",
+            vec![&by_secret, &secret],
+            options(&["--policy-namespace=supercargo-system"]),
+            None,
+            "as team/release",
+        ),
+        ("a Secret that is elsewhere", vec![&by_secret, &secret], vec![], Some("PolicyDenied"), "cannot be applied"),
+    ];
+    let wrong = by(&other);
+    for (number, (label, documents, options, reason, want)) in rows.into_iter().enumerate() {
+        let documents = if documents.is_empty() { vec![&wrong] } else { documents };
+        let documents: Vec<Value> = documents.into_iter().cloned().collect();
+        let path = file(case, &format!("{number}.yaml"), &documents)?.display().to_string();
+        let image = case.reference("app:1");
+        let mut arguments = vec!["verify", &image, "--plain-http", "--policy", &path];
+        arguments.extend(options.iter().map(String::as_str));
+        let output = run(case, &arguments).await?;
+        ensure!(output.stderr.contains(want), "{label}: no {want:?} in {}", output.stderr);
+        match reason {
+            Some(reason) => refused(&output, 6, reason)?,
+            None => {
+                assert_eq!(
+                    output.stdout,
+                    format!("{image}@{}\n", signed.artifact.digest),
+                    "{label}: {}",
+                    output.stderr
+                );
+            }
+        }
+    }
+    let path = file(case, "json.yaml", &[good, warn])?.display().to_string();
+    let image = case.reference("app:1");
+    let text = answer(case, &["verify", &image, "--plain-http", "--policy", &path, "-o", "json"]).await?;
+    let json: Value = serde_json::from_str(&text)?;
+    assert_eq!(
+        (&json["policies"], &json["signatures"][0]["requirement"]),
+        (&json!(["no", "team"]), &json!("team/release"))
+    );
+    assert_eq!(json["warnings"], json!(["OCIArtifactPolicy no denies it"]));
+    Ok(())
+}
+
+async fn what_no_policy_speaks_about_is_refused(case: &mut Case) -> Result<()> {
+    Artifact::push(case, &case.lab.registry, "app").await?;
+    let image = case.reference("app:1");
+    let elsewhere = policy("elsewhere", &json!({"images": ["ghcr.io/**"], "action": "Allow"}));
+    let path = file(case, "elsewhere.yaml", &[elsewhere])?.display().to_string();
+    let before = case.lab.registry.requests(&case.repository("app"))?.len();
+    let output = run(case, &["verify", &image, "--plain-http", "--policy", &path]).await?;
+    refused(&output, 6, "PolicyDenied")?;
+    ensure!(output.stderr.contains("speaks about"), "{}", output.stderr);
+    assert_eq!(case.lab.registry.requests(&case.repository("app"))?.len(), before, "the registry was asked");
+
+    let none = file(case, "none.yaml", &[json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}})])?;
+    let broken = file(case, "broken.yaml", &[policy("p", &json!({"images": ["**"], "acton": "Deny"}))])?;
+    for path in [none, broken, PathBuf::from("/no/such/file")] {
+        let output = run(case, &["verify", &image, "--plain-http", "--policy", &path.to_string_lossy()]).await?;
+        refused(&output, 2, "InvalidSpec")?;
+    }
+    refused(&run(case, &["verify", &image, "--plain-http"]).await?, 2, "InvalidSpec")
+}
+
+async fn sync_applies_policies_among_its_files(case: &mut Case) -> Result<()> {
+    let signed = Signed::push(case, "app").await?;
+    let unsigned = Artifact::push(case, &case.lab.registry, "other").await?;
+    let specs = [("app", spec(&case.reference("app:1"))), ("other", spec(&case.reference("other:1")))];
+    let from = objects(case, &specs)?;
+    let ready = |output: &Output, name: &str| {
+        output.stdout.lines().any(|line| line.contains(&format!(" {name} ")) && line.contains("True"))
+    };
+    let by_key = policy(
+        "team",
+        &json!({
+            "images": [format!("{}/**", case.lab.registry.address)], "verify": Signed::by(&json!({"inline": signed.public_pem})),
+        }),
+    );
+    fs_err::write(from.join("policy.yaml"), by_key.to_string())?;
+    let output = sync(case, &from).await?;
+    ensure!(!output.exit.success() && ready(&output, "app") && !ready(&output, "other"), "{}", output.stdout);
+    ensure!(output.stdout.contains("SignatureMissing"), "{}", output.stdout);
+    ensure!(!root(case).join("team/other").join("current").exists(), "what nobody has signed was published");
+
+    let deny = policy("team", &json!({"images": [unsigned.repository()], "action": "Deny"}));
+    fs_err::write(from.join("policy.yaml"), deny.to_string())?;
+    let output = sync(case, &from).await?;
+    ensure!(ready(&output, "app") && output.stdout.contains("PolicyDenied"), "{}", output.stdout);
+
+    let warn = policy("team", &json!({"images": ["**"], "action": "Deny", "enforcement": "Warn"}));
+    fs_err::write(from.join("policy.yaml"), warn.to_string())?;
+    let output = sync(case, &from).await?;
+    ensure!(output.exit.success() && ready(&output, "other"), "{}", output.stdout);
+    ensure!(output.stderr.contains("OCIArtifactPolicy team denies it"), "no warning in {}", output.stderr);
+    Ok(())
+}
