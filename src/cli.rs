@@ -30,6 +30,7 @@ mod signature;
 mod sync;
 mod sync_input;
 mod table;
+mod trusted_root;
 mod unpack;
 mod verify;
 mod verify_bundle;

@@ -20,9 +20,11 @@ use crate::registry::{Access, Pinned, Registry, RegistryError};
 
 mod discovery;
 mod legacy;
+pub mod public_root;
 pub mod requirement;
 pub mod sigstore;
 mod statement;
+pub mod tuf;
 mod verdict;
 
 pub use requirement::{Entry, Requirement, Signer, Verified};

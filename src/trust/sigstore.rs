@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sigstore_verify::crypto::{
@@ -17,6 +18,8 @@ use sigstore_verify::{Error, PublicKeyVerificationPolicy, VerificationPolicy, Ve
 
 use crate::oci::{Digest, strict_json};
 
+/// When the library took over the roots that it carries (changelog of sigstore-trust-root, 0.15.1): 2026-10-23.
+const CARRIED_SINCE: Timestamp = Timestamp::constant(1_792_713_600, 0);
 /// Payload of an envelope that is an in-toto statement.
 const STATEMENT: &str = "application/vnd.in-toto+json";
 
@@ -80,6 +83,11 @@ impl Root {
     /// The public good instance of Sigstore, as the library carries it.
     pub fn public_good() -> Result<Self, RootError> {
         Self::parse(SIGSTORE_PRODUCTION_TRUSTED_ROOT.as_bytes())
+    }
+
+    /// For how long the library has carried what it carries.
+    pub fn carried_for(now: Timestamp) -> Duration {
+        now.duration_since(CARRIED_SINCE).try_into().unwrap_or_default()
     }
 
     /// The instance on which Sigstore tries things out, as the library carries it.

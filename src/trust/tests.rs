@@ -331,3 +331,13 @@ fn roots_and_keys_are_what_they_are_named_for_or_refused() {
         assert!(Key::from_pem(text.as_bytes()).is_err(), "{text}");
     }
 }
+
+/// Whoever takes another version of the library looks up since when it carries the roots that are in it.
+#[test]
+fn the_age_of_the_carried_roots_is_that_of_the_version_that_is_used() {
+    let manifest = fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    assert!(manifest.contains(r#"sigstore-verify = { version = "=0.15.1""#), "CARRIED_SINCE is of another version");
+    let at = |text: &str| Root::carried_for(text.parse().unwrap());
+    assert_eq!(at("2026-10-24T00:00:00Z"), std::time::Duration::from_secs(24 * 3600));
+    assert_eq!(at("2026-10-22T00:00:00Z"), std::time::Duration::ZERO);
+}

@@ -46,6 +46,7 @@ mod signing;
 mod swarm;
 mod sync;
 mod tls;
+mod trusted_root;
 mod unpack;
 mod verify;
 
@@ -115,6 +116,7 @@ fn tests() -> Vec<Test> {
         secrets::tests(),
         signing::tests(),
         verify::tests(),
+        trusted_root::tests(),
         swarm::tests(),
     ]
     .concat()
