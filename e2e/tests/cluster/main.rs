@@ -19,6 +19,7 @@
 
 mod admission;
 mod bombs;
+mod bundle;
 mod cache;
 mod case;
 mod chart;
@@ -36,6 +37,7 @@ mod lifecycle;
 mod neighbour;
 mod outputs;
 mod platforms;
+mod policy_files;
 mod pull;
 mod registries;
 mod resolve;
@@ -48,7 +50,6 @@ mod sync;
 mod tls;
 mod trusted_root;
 mod unpack;
-mod verify;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -115,7 +116,8 @@ fn tests() -> Vec<Test> {
         hostile::tests(),
         secrets::tests(),
         signing::tests(),
-        verify::tests(),
+        bundle::tests(),
+        policy_files::tests(),
         trusted_root::tests(),
         swarm::tests(),
     ]
