@@ -12,17 +12,17 @@ const NAMESPACE: &str = "default";
 
 /// The part of `--help` about policies.
 pub(super) const POLICIES_HELP: &str = "\
-Policies: those of --policy that speak about the repository are applied as in a cluster, and all of
-them must be satisfied, beside the options. One that cannot be applied refuses, and so does a file of
-which none speaks about IMAGE. Secrets and ConfigMaps that a policy names are read from the same files.
-The labels for a namespaceSelector are those of the Namespace of --namespace in the files; without one
-every policy with a namespaceSelector is taken to speak about IMAGE.";
+Policies: those of --policy that speak about the repository are applied as in a cluster, and all
+of them must be satisfied, beside the options. One that cannot be applied refuses, and so does a
+file of which none speaks about IMAGE. Secrets and ConfigMaps that a policy names are read from
+the same files. The labels for a namespaceSelector are those of the Namespace of --namespace in
+the files; without one every policy with a namespaceSelector is taken to speak about IMAGE.";
 
 /// Options of commands that apply policies.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Policies")]
 pub(super) struct PolicyArguments {
-    /// A file, or a directory of .yaml, .yml and .json files, with `OCIArtifactPolicy`.
+    /// A file, or a directory of .yaml, .yml and .json files, with `OCIArtifactPolicy` objects.
     #[arg(long, value_name = "PATH")]
     policy: Option<PathBuf>,
     /// The namespace that IMAGE is meant for, whose labels a namespaceSelector is compared with.

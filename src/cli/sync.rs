@@ -39,8 +39,9 @@ const VOLUMES: &str = "_volumes";
 #[command(after_help = "\
 Files appear at ROOT/<namespace>/<name>/current; those of a volume V other than \"default\" below ROOT/_volumes/V.
 ConfigMap outputs become manifests at ROOT/_configmaps/<namespace>/<name>/, ready for kubectl apply.
-Secrets that the objects name are read from the same files. OCIArtifactPolicy objects in them bind the objects as in
-a cluster; where the files do not have the Namespace of an object, every policy with a namespaceSelector binds it.
+Secrets that the objects name are read from the same files. OCIArtifactPolicy objects in them bind
+the objects as in a cluster; where the files do not have the Namespace of an object, every policy
+with a namespaceSelector binds it.
 
 Exit codes: 0 every object is Ready, 1 some object is not, or nothing could be done.
 

@@ -30,11 +30,11 @@ pub(super) struct Arguments {
     #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     output: Format,
     #[command(flatten)]
+    read: ReadArguments,
+    #[command(flatten)]
     signature: SignatureArguments,
     #[command(flatten)]
     policy: PolicyArguments,
-    #[command(flatten)]
-    read: ReadArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

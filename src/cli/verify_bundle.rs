@@ -55,10 +55,11 @@ pub(super) struct Arguments {
 fn help() -> String {
     format!(
         "\
-Verifies that the bundle is a signature of FILE_OR_DIGEST, or an in-toto statement of any type about it, by whom the
-options name, and that a log of the trusted root has it. Nothing is asked: the authorities and logs are those of the
-public good instance of Sigstore, as they were when this version was made, unless --staging or --trusted-root is given.
-Prints sha256:... on standard output if it is, and who has signed on standard error.
+Verifies that the bundle is a signature of FILE_OR_DIGEST, or an in-toto statement of any type
+about it, by whom the options name, and that a log of the trusted root has it. Nothing is asked:
+the authorities and logs are those of the public good instance of Sigstore, as they were when this
+version was made, unless --staging or --trusted-root is given. Prints sha256:... on standard output
+if it is, and who has signed on standard error.
 
 {codes}
 

@@ -159,14 +159,14 @@ pub async fn keep_fresh<F: Files>(
         // There is none at the first start, and one that has expired is none.
         Err(error) => tracing::debug!(%error, "no trusted root is kept from before"),
     }
-    let mut failures = 0;
+    let mut failures = 0_u32;
     loop {
         let fetched = tokio::time::timeout(TIMEOUT, seen.fetch(clock())).await;
         let fetched = fetched.map_err(|_| RefreshError::Timeout).and_then(|json| Ok(json?));
         match fetched.and_then(|json| take(root, metrics, &json, Duration::ZERO, clock())) {
             Ok(()) => failures = 0,
             Err(error) => {
-                failures += 1;
+                failures = failures.saturating_add(1);
                 tell(metrics, &error);
             }
         }
