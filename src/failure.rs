@@ -176,7 +176,8 @@ impl From<RegistryError> for Failure {
 impl From<TrustError> for Failure {
     fn from(error: TrustError) -> Self {
         let (reason, error) = match (error.reason(), error) {
-            (_, TrustError::Registry(error)) => return error.into(),
+            // Not of the digest but of what is said about it.
+            (_, TrustError::Registry(error)) => return Self { is_beside_digest: true, ..error.into() },
             (None, error) => return Self::internal(error),
             (Some(reason), error) => (reason, error),
         };
@@ -242,6 +243,19 @@ impl From<PublishError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_about_a_digest_never_decides_for_good() {
+        let errors = [
+            TrustError::Registry(RegistryError::TooMany { repository: "r/a".to_owned(), limit: 1, what: "referrers" }),
+            TrustError::Registry(RegistryError::Manifest(ManifestError::Platform(PlatformError::Empty))),
+            TrustError::TooMany("sha256:0123".to_owned()),
+        ];
+        for error in errors {
+            let failure = Failure::from(error);
+            assert_eq!((failure.class, failure.is_beside_digest), (Class::Stalled, true), "{failure:?}");
+        }
+    }
 
     #[test]
     fn a_message_cannot_redraw_a_terminal_or_grow_without_end() {

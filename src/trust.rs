@@ -209,7 +209,12 @@ pub async fn judge<R: Registry>(
         let leads = match search.leads(place, &types).await {
             Ok(leads) => leads,
             Err(error) => {
-                trouble.get_or_insert(error);
+                // The registry answers for its own list, and whoever has pushed it for any other.
+                if place == Place::Referrers {
+                    trouble.get_or_insert(error);
+                } else {
+                    hearing.note(error, &mut trouble);
+                }
                 continue;
             }
         };
@@ -291,13 +296,18 @@ impl<'a> Hearing<'a> {
         Ok(())
     }
 
-    /// A candidate that cannot be had is one that says nothing, where that is its own fault.
+    /// A candidate, or a list of them that clients keep, is one that says nothing where it cannot be had by its own fault.
     fn note(&mut self, error: RegistryError, trouble: &mut Option<RegistryError>) {
         if !is_of_candidate(&error) {
             trouble.get_or_insert(error);
             return;
         }
-        let rejection = Rejection::Invalid(error.to_string());
+        let problem = if let RegistryError::Manifest(error) = &error {
+            format!("its manifest, or the list that names it, is none: {error}")
+        } else {
+            error.to_string()
+        };
+        let rejection = Rejection::Invalid(problem);
         for found in self.found.iter_mut().filter(|found| matches!(found, Err(None | Some(Rejection::Other(_))))) {
             *found = Err(Some(rejection.clone()));
         }
@@ -344,7 +354,7 @@ fn refusal(entry: &Entry, digest: &str, rejection: Option<Rejection>) -> TrustEr
     }
 }
 
-/// True for what is wrong with the candidate itself: asking again would bring the same.
+/// True for what is wrong with what somebody has pushed: asking again would bring the same.
 fn is_of_candidate(error: &RegistryError) -> bool {
     use RegistryError::{LongerThanNamed, Manifest, TooLarge};
     matches!(error, Manifest(_) | TooLarge { .. } | LongerThanNamed { .. })

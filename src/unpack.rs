@@ -117,6 +117,11 @@ impl UnpackError {
         Self::Entry { entry: shown(&entry.to_string()), problem: problem.into() }
     }
 
+    /// A hard link to something that is no file, or is not there yet.
+    fn no_file_before(entry: &EntryPath, of: &EntryPath) -> Self {
+        Self::entry(entry, format!("is a hard link to {:?}, which is no file before it", of.as_str()))
+    }
+
     fn name(raw: &[u8], problem: PathError) -> Self {
         Self::Entry { entry: shown(&String::from_utf8_lossy(raw)), problem: problem.to_string() }
     }

@@ -84,6 +84,11 @@ impl Memory {
         self.lock().get(uid).cloned().unwrap_or_default()
     }
 
+    /// The object's version when its status was written last; 0 where it was not.
+    pub(super) fn written(&self, uid: &str) -> u64 {
+        self.lock().get(uid).map_or(0, |one| one.written)
+    }
+
     pub(super) fn wrote(&self, uid: &str, version: u64) {
         self.lock().entry(uid.to_owned()).or_default().written = version;
     }

@@ -79,7 +79,7 @@ pub(super) struct Reconcile<'a, R> {
 impl<R: Registry> Reconcile<'_, R> {
     async fn run(self) -> Result<Action, kube::Error> {
         let Subject { object, id, .. } = &self.subject;
-        let is_behind = self.subject.version() < self.context.memory.get(&id.uid).written;
+        let is_behind = self.subject.version() < self.context.memory.written(&id.uid);
         if is_behind || !self.context.policies.is_listed() {
             return Ok(Action::requeue(BEHIND));
         }

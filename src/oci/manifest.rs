@@ -199,6 +199,7 @@ struct RawDocument {
     artifact_type: Option<String>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
+    #[serde(default, deserialize_with = "null_as_empty")]
     manifests: Option<Vec<Descriptor>>,
     #[serde(default)]
     subject: Option<Descriptor>,
@@ -320,6 +321,11 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
+/// The same where it matters that there is a list: an index without one is none.
+fn null_as_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Descriptor>>, D::Error> {
+    null_as_default(deserializer).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -361,6 +367,9 @@ mod tests {
         }
         assert!(matches!(parse(&index(media_type::OCI_MANIFEST), None), Err(ManifestError::Type(_))));
         assert!(matches!(parse(&document(), Some(media_type::OCI_INDEX)), Err(ManifestError::TypeDisagrees { .. })));
+        // As registries in Go list what refers to a manifest where nothing does.
+        let empty = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": null});
+        assert!(matches!(parse(&empty, None), Ok(Document::Index(index)) if index.manifests.is_empty()));
         let many = json!({"schemaVersion": 2, "manifests": vec![entry.clone(); MAX_MANIFESTS + 1]});
         assert!(matches!(parse(&many, None), Err(ManifestError::TooManyManifests(_))));
     }
@@ -390,6 +399,7 @@ mod tests {
         let digest = Digest::of(b"x").to_string();
         let rows = [
             ("layers and manifests", change(&|v| v["manifests"] = json!([]))),
+            ("layers and no manifests", change(&|v| v["manifests"] = Value::Null)),
             (
                 "config and manifests",
                 change(&|v| {

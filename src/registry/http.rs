@@ -174,7 +174,11 @@ impl Registry for HttpRegistry {
             }
             let next = paging::next(&call.url()?, response.headers(), repository.host())?;
             let body = self.client.body(response, repository.host(), &call.what(), MAX_PAGE_BYTES).await?;
-            match Document::parse(&body.bytes, Some(media_type::OCI_INDEX))? {
+            let document = Document::parse(&body.bytes, Some(media_type::OCI_INDEX)).map_err(|error| {
+                let problem = format!("{}: {error}", call.what());
+                RegistryError::Protocol { host: repository.host().to_owned(), problem }
+            })?;
+            match document {
                 Document::Index(index) => referrers.extend(index.manifests),
                 Document::Manifest(_) => return Ok(None),
             }

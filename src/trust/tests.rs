@@ -257,6 +257,20 @@ async fn a_manifest_about_something_else_is_no_signature_wherever_it_is_listed()
 }
 
 #[tokio::test]
+async fn a_list_that_somebody_broke_is_no_signature_and_hides_none_elsewhere() {
+    let (registry, signatory) = (FakeRegistry::default(), Signatory::new());
+    let artifact = registry.push_files("1", &[("a", "a")]);
+    let broken = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": 3});
+    registry.push_document(&format!("sha256-{}", artifact.hex()), &broken);
+    let result = judged(&registry, vec![entry(&[&signatory])]).await;
+    assert!(matches!(&result, Err(TrustError::Invalid { .. })), "{result:?}");
+    assert!(refused(result).contains("the list that names it"));
+    let bundle = signatory.bundle(&artifact, SIGNATURE_PREDICATE).to_string();
+    registry.refer(&artifact, BUNDLE, bundle.as_bytes());
+    judged(&registry, vec![entry(&[&signatory])]).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_registry_that_fails_is_not_one_without_signatures() {
     let (registry, signatory) = (FakeRegistry::default(), Signatory::new());
     let artifact = registry.push_files("1", &[("a", "a")]);

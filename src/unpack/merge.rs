@@ -67,10 +67,7 @@ pub(super) fn put_over(base: &mut LayerTree, mut upper: LayerTree, rule: Rule) -
 fn settle(base: &mut LayerTree, borrowed: impl IntoIterator<Item = (EntryPath, EntryPath)>) -> Result<(), UnpackError> {
     for (path, of) in borrowed {
         if !matches!(base.nodes.get(&of), Some(Node::File { .. })) {
-            return Err(UnpackError::entry(
-                &path,
-                format!("is a hard link to {:?}, which is no file before it", of.as_str()),
-            ));
+            return Err(UnpackError::no_file_before(&path, &of));
         }
         if path != of {
             remove(base, &path)?;

@@ -161,10 +161,7 @@ impl LayerTree {
                 self.borrowed.insert(path.clone(), of.clone());
                 Ok(())
             }
-            Some(Node::Directory | Node::Link { .. }) | None => Err(UnpackError::entry(
-                path,
-                format!("is a hard link to {:?}, which is no file before it", of.as_str()),
-            )),
+            Some(Node::Directory | Node::Link { .. }) | None => Err(UnpackError::no_file_before(path, of)),
         }
     }
 

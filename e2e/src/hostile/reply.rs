@@ -5,8 +5,10 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::interval;
 
+use super::ask::Ask;
 use super::server::Wire;
 
 /// Time between two bytes of a drip.
@@ -29,6 +31,8 @@ enum Step {
     Endless(Vec<u8>, usize),
     /// The same, byte by byte and slowly.
     Drip(Vec<u8>),
+    /// What another server answers to this question.
+    Relay(String, String),
     /// Nothing more, until the other side goes.
     Hold,
     /// An end, where an answer would not be one by itself.
@@ -71,6 +75,13 @@ impl Reply {
     #[must_use]
     pub fn closing(self) -> Self {
         Self { stays_open: false, ..self }
+    }
+
+    /// What the server at that address answers to the same question, which has no body.
+    pub fn of_another(address: &str, ask: &Ask) -> Self {
+        // It has to end its answer by closing: nobody here reads where that ends.
+        let question = ask.head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+        Self::default().then(Step::Relay(address.to_owned(), question))
     }
 
     /// Bytes as they are.
@@ -143,6 +154,7 @@ impl Reply {
                 Step::Send(bytes) => wire.write_all(bytes).await?,
                 Step::Endless(bytes, at_once) => endless(wire, bytes, *at_once).await?,
                 Step::Drip(bytes) => drip(wire, bytes).await?,
+                Step::Relay(address, question) => relay(wire, address, question).await?,
                 Step::Hold => until_gone(wire).await?,
                 Step::Close => return Ok(false),
                 Step::Reset => {
@@ -187,6 +199,12 @@ async fn drip(wire: &mut Wire, bytes: &[u8]) -> io::Result<()> {
         wire.flush().await?;
     }
     Ok(())
+}
+
+async fn relay(wire: &mut Wire, address: &str, question: &str) -> io::Result<()> {
+    let mut other = TcpStream::connect(address).await?;
+    other.write_all(question.as_bytes()).await?;
+    tokio::io::copy(&mut other, wire).await.map(drop)
 }
 
 async fn until_gone(wire: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {

@@ -50,6 +50,7 @@ mod sync;
 mod tls;
 mod trusted_root;
 mod unpack;
+mod verify;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -65,7 +66,7 @@ use supercargo_e2e::signals;
 use case::Test;
 
 /// The themes that sign; only they need the tools for it, which take minutes to build.
-const SIGNING: [&str; 1] = ["signing::"];
+const SIGNING: [&str; 2] = ["signing::", "verify::"];
 /// Each test costs an operator process; more of them at once only wait for each other.
 const MOST_THREADS: usize = 4;
 
@@ -119,6 +120,7 @@ fn tests() -> Vec<Test> {
         bundle::tests(),
         policy_files::tests(),
         trusted_root::tests(),
+        verify::tests(),
         swarm::tests(),
     ]
     .concat()

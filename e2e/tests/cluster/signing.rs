@@ -17,11 +17,11 @@ pub(crate) fn tests() -> Vec<Test> {
     [keys::tests(), identities::tests(), by_hand::tests(), published::tests()].concat()
 }
 
-async fn cosign(case: &Case) -> Result<Cosign> {
+pub(crate) async fn cosign(case: &Case) -> Result<Cosign> {
     case.lab.cosign(&case.directory.join("cosign")).await
 }
 
-async fn registry(case: &Case, product: Product) -> Result<Registry> {
+pub(crate) async fn registry(case: &Case, product: Product) -> Result<Registry> {
     case.registry(&format!("{product:?}").to_lowercase(), &Options { product, ..Options::default() }).await
 }
 
@@ -31,7 +31,7 @@ async fn accepts(cosign: &Cosign, artifact: &Artifact, key: &SigningKey) -> Resu
 }
 
 /// With one of each, since Fulcio has a way of its own for each.
-fn identities() -> [Identity; 3] {
+pub(crate) fn identities() -> [Identity; 3] {
     let workflow = Identity::workflow("acme/app", "release.yml", "refs/heads/main");
     [Identity::email("dev@example.test"), Identity::Uri("team/builder".to_owned()), workflow]
 }

@@ -85,8 +85,17 @@ async fn titled_archives_that_are_not_to_be_unpacked_are_files(case: &mut Case) 
     let falco = falco.layer(plugin, &archive, &[(TITLE, "k8saudit.tar.gz")]);
     // Argo CD's config management plugins and Kargo: an image's layer by its file's name.
     let argo = Fixture::new(IMAGE_CONFIG, b"{}").layer(TAR_GZIP, &archive, &[(TITLE, "manifests.tar.gz")]);
-    let rows =
-        [("opa", opa, "bundle.tar.gz"), ("falco-titled", falco, "k8saudit.tar.gz"), ("argo", argo, "manifests.tar.gz")];
+    // Homebrew/brew, Library/Homebrew/github_packages.rb: the manifest of one platform, its bottle by the file's name.
+    let config = br#"{"architecture":"amd64","os":"linux","os.version":"Ubuntu 22.04","rootfs":{"type":"layers","diff_ids":[]}}"#;
+    let bottle = "hello--2.12.1.x86_64_linux.bottle.tar.gz";
+    let brew = Fixture::new(IMAGE_CONFIG, config).layer(TAR_GZIP, &archive, &[(TITLE, bottle)]);
+    let brew = brew.annotations(&[("com.github.package.type", "homebrew_bottle")]);
+    let rows = [
+        ("opa", opa, "bundle.tar.gz"),
+        ("falco-titled", falco, "k8saudit.tar.gz"),
+        ("argo", argo, "manifests.tar.gz"),
+        ("homebrew", brew, bottle),
+    ];
     for (name, fixture, title) in rows {
         let files = Tree::from([(title.to_owned(), file(&archive))]);
         table.by_hand(name, &fixture).await?.files(&files).as_oras();

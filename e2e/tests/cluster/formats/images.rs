@@ -8,7 +8,7 @@ use supercargo_e2e::files::{Tree, tree};
 use supercargo_e2e::fixture::{Fixture, tar};
 
 use super::table::Table;
-use super::{IMAGE_CONFIG, TAR, TAR_GZIP, executable};
+use super::{IMAGE_CONFIG, TAR, TAR_GZIP, executable, link};
 use crate::case::{Case, tests};
 
 tests!(formats:
@@ -110,6 +110,16 @@ async fn packages_that_are_images_are_flattened(case: &mut Case) -> Result<()> {
     let layers = [(&*task, &*about("task", "fetch")), (&*pipeline, &*about("pipeline", "build"))];
     let files = tree(&[("fetch", "kind: Task\n"), ("build", "kind: Pipeline\n")]);
     table.image("tekton", &[], &layers).await?.files(&files).as_crane().as_tar();
+
+    // flatpak, common/flatpak-oci-registry.c and `flatpak build-bundle --oci`: an image of one layer, whose config says of
+    // which ref it is, and below `files/` what is installed; links of an application are relative.
+    let mut files =
+        tree(&[("metadata", "[Application]\nname=org.example.Hello\n"), ("files/share/hello.txt", "hello\n")]);
+    files.insert("files/bin/hello".to_owned(), executable("#!/bin/sh\n"));
+    files.insert("files/bin/hi".to_owned(), link("hello"));
+    let config = br#"{"architecture":"amd64","os":"linux","config":{"Labels":{"org.flatpak.ref":"app/org.example.Hello/x86_64/stable"}},"rootfs":{"type":"layers","diff_ids":[]}}"#;
+    let flatpak = Fixture::new(IMAGE_CONFIG, config).layer(TAR_GZIP, &gzip(&tar(&files, "./")?)?, &[]);
+    table.by_hand("flatpak", &flatpak).await?.files(&files).as_tar().but_oras_writes(&Tree::new());
 
     // Istio's WasmPlugin from an image, as its documentation builds it: FROM scratch, COPY plugin.wasm.
     let plugin = tar(&tree(&[("plugin.wasm", "\0asm\u{1}\0\0\0")]), "")?;

@@ -5,13 +5,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use supercargo_e2e::fixture::Fixture;
+use supercargo_e2e::hostile::artifact::digest;
 use supercargo_e2e::http;
 use supercargo_e2e::registry::Registry;
-use supercargo_e2e::signing::fallback_tag;
+use supercargo_e2e::signing::handmade::{self, Legacy};
+use supercargo_e2e::signing::{SIGN_PREDICATE, fallback_tag, legacy_tag};
 
 use crate::case::Case;
 
 /// Something to be signed.
+#[derive(Debug, Clone)]
 pub(crate) struct Artifact {
     registry: String,
     repository: String,
@@ -23,12 +26,31 @@ pub(crate) struct Artifact {
 impl Artifact {
     /// Pushes one with the tag `1`.
     pub(crate) async fn push(case: &Case, registry: &Registry, name: &str) -> Result<Self> {
-        let repository = case.repository(name);
-        let reference = registry.reference(&format!("{repository}:1"));
-        let fixture = Fixture::artifact("application/x.test").layer("text/plain", name.as_bytes(), &[]);
-        let digest = case.lab.publisher.fixture(&case.directory.join(name), &reference, &fixture).await?;
-        let size = fixture.manifest()?.len();
-        Ok(Self { registry: registry.address.clone(), repository, digest, size })
+        Self::push_text(case, registry, &format!("{name}:1"), name).await
+    }
+
+    /// Pushes one whose only layer is a text, as `name:tag`.
+    pub(crate) async fn push_text(case: &Case, registry: &Registry, name: &str, text: &str) -> Result<Self> {
+        let fixture = Fixture::artifact("application/x.test").layer("text/plain", text.as_bytes(), &[]);
+        let directory = case.directory.join("pushed").join(name);
+        let reference = registry.reference(&case.repository(name));
+        let digest = case.lab.publisher.fixture(&directory, &reference, &fixture).await?;
+        Ok(Self::of(case, registry, name, digest, fixture.manifest()?.len()))
+    }
+
+    /// Makes an index, as `name:tag`, of artifacts for platforms that are in the same repository.
+    pub(crate) async fn index(case: &Case, registry: &Registry, name: &str, of: &[(&str, &Self)]) -> Result<Self> {
+        let entries: Vec<String> = of.iter().map(|(platform, one)| format!("{platform}={}", one.digest)).collect();
+        let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
+        let reference = registry.reference(&case.repository(name));
+        let digest = case.lab.publisher.index(&reference, &entries).await?;
+        let size = case.lab.publisher.manifest(&reference).await?.len();
+        Ok(Self::of(case, registry, name, digest, size))
+    }
+
+    fn of(case: &Case, registry: &Registry, name: &str, digest: String, size: usize) -> Self {
+        let repository = case.repository(name.split(':').next().unwrap_or_default());
+        Self { registry: registry.address.clone(), repository, digest, size }
     }
 
     /// `host:port/repository@digest`.
@@ -43,36 +65,48 @@ impl Artifact {
 
     /// Pushes something beside it, under a `:tag`, or under none.
     pub(crate) async fn attach(&self, case: &Case, tag: &str, fixture: &Fixture) -> Result<String> {
-        let directory = case.directory.join(format!("{}{tag}-attached", self.repository.replace('/', "-")));
+        let directory = case.directory.join("attached").join(digest(&fixture.manifest()?));
         case.lab.publisher.fixture(&directory, &format!("{}{tag}", self.repository()), fixture).await
     }
 
+    /// Puts a bundle beside it as cosign puts a signature, whatever it is.
+    pub(crate) async fn attach_bundle(&self, case: &Case, bundle: &Value) -> Result<()> {
+        let attachment = handmade::attachment(bundle, SIGN_PREDICATE, &self.digest, self.size);
+        self.attach(case, "", &attachment).await.map(drop)
+    }
+
+    /// Puts a legacy signature where its own would be.
+    pub(crate) async fn attach_legacy(&self, case: &Case, signature: Legacy) -> Result<()> {
+        let tag = format!(":{}", legacy_tag(&self.digest));
+        self.attach(case, &tag, &Legacy::fixture(&[signature])).await.map(drop)
+    }
+
     /// A manifest beside it, by `:tag` or `@digest`.
-    pub(super) async fn manifest(&self, case: &Case, which: &str) -> Result<Value> {
+    pub(crate) async fn manifest(&self, case: &Case, which: &str) -> Result<Value> {
         let reference = format!("{}/{}{which}", self.registry, self.repository);
         Ok(serde_json::from_str(&case.lab.publisher.manifest(&reference).await?)?)
     }
 
     /// A blob that is text.
-    pub(super) async fn blob(&self, digest: &str) -> Result<Vec<u8>> {
+    pub(crate) async fn blob(&self, digest: &str) -> Result<Vec<u8>> {
         let answer = http::get(&self.registry, &format!("/v2/{}/blobs/{digest}", self.repository)).await?;
         ensure!(answer.status == 200, "{digest}: {}", answer.status);
         Ok(answer.body.into_bytes())
     }
 
-    pub(super) async fn tags(&self) -> Result<Value> {
+    pub(crate) async fn tags(&self) -> Result<Value> {
         let answer = http::get(&self.registry, &format!("/v2/{}/tags/list", self.repository)).await?;
         let mut tags: Value = serde_json::from_str(&answer.body)?;
         Ok(tags["tags"].take())
     }
 
     /// What the referrers API lists; `None` where there is none.
-    pub(super) async fn referrers(&self) -> Result<Option<Vec<Value>>> {
+    pub(crate) async fn referrers(&self) -> Result<Option<Vec<Value>>> {
         self.referrers_with("").await
     }
 
     /// The same, with a query.
-    pub(super) async fn referrers_with(&self, query: &str) -> Result<Option<Vec<Value>>> {
+    pub(crate) async fn referrers_with(&self, query: &str) -> Result<Option<Vec<Value>>> {
         let path = format!("/v2/{}/referrers/{}{query}", self.repository, self.digest);
         let answer = http::get(&self.registry, &path).await?;
         if answer.status == 404 {
@@ -83,7 +117,7 @@ impl Artifact {
     }
 
     /// The only one that is about it, wherever the registry lists it: its manifest and what is in its layer.
-    pub(super) async fn only_bundle(&self, case: &Case) -> Result<(Value, Value)> {
+    pub(crate) async fn only_bundle(&self, case: &Case) -> Result<(Value, Value)> {
         let listed = if let Some(listed) = self.referrers().await? {
             listed
         } else {
@@ -100,7 +134,7 @@ impl Artifact {
 }
 
 /// The statement in a bundle (in-toto, in DSSE).
-pub(super) fn statement(bundle: &Value) -> Result<Value> {
+pub(crate) fn statement(bundle: &Value) -> Result<Value> {
     let payload = bundle.pointer("/dsseEnvelope/payload").and_then(Value::as_str).context("no envelope")?;
     Ok(serde_json::from_slice(&STANDARD.decode(payload)?)?)
 }

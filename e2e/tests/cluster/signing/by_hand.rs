@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 use anyhow::Result;
 use serde_json::{Value, json};
 use supercargo_e2e::signing::handmade::{self, Envelope, Legacy, Signer};
-use supercargo_e2e::signing::{HandmadeLog, KeyKind, SIGN_PREDICATE, legacy_tag};
+use supercargo_e2e::signing::{HandmadeLog, KeyKind, SIGN_PREDICATE};
 
 use super::artifact::{self, Artifact};
 use super::{accepts, cosign, identities};
@@ -27,12 +27,10 @@ async fn what_is_made_by_hand_is_what_cosign_makes(case: &mut Case) -> Result<()
         let statement = handmade::statement(&artifact.digest, SIGN_PREDICATE, &json!({}))?;
         let signer = Signer::from(&right);
         let bundle = Envelope::sign(&signer, &statement)?.bundle;
-        let attached = handmade::attachment(&bundle, SIGN_PREDICATE, &artifact.digest, artifact.size);
-        artifact.attach(case, "", &attached).await?;
+        artifact.attach_bundle(case, &bundle).await?;
         let legacy = Artifact::push(case, registry, &format!("{name}-legacy")).await?;
         let payload = handmade::simple_signing(&legacy.repository(), &legacy.digest);
-        let tag = format!(":{}", legacy_tag(&legacy.digest));
-        legacy.attach(case, &tag, &Legacy::fixture(&[Legacy::sign(&signer, &payload)?])).await?;
+        legacy.attach_legacy(case, Legacy::sign(&signer, &payload)?).await?;
         for (form, artifact) in [("bundle", &artifact), ("legacy", &legacy)] {
             assert!(accepts(&cosign, artifact, &right).await?, "{name}, {form}, the key that signed");
             assert!(!accepts(&cosign, artifact, &wrong).await?, "{name}, {form}, another key");
@@ -84,13 +82,12 @@ async fn what_is_logged_by_hand_is_taken_for_logged(case: &mut Case) -> Result<(
         let statement = handmade::statement(&bundle.digest, SIGN_PREDICATE, &json!({}))?;
         let envelope = Envelope::sign(&signer, &statement)?;
         let logged = envelope.logged(&log.entry(&envelope.log_body, time)?);
-        bundle.attach(case, "", &handmade::attachment(&logged, SIGN_PREDICATE, &bundle.digest, bundle.size)).await?;
+        bundle.attach_bundle(case, &logged).await?;
 
         let legacy = Artifact::push(case, &case.lab.registry, &format!("legacy-{number}")).await?;
         let signature = Legacy::sign(&signer, &handmade::simple_signing(&legacy.repository(), &legacy.digest))?;
         let entry = log.entry(&signature.log_body, time)?;
-        let tag = format!(":{}", legacy_tag(&legacy.digest));
-        legacy.attach(case, &tag, &Legacy::fixture(&[signature.logged(&entry)])).await?;
+        legacy.attach_legacy(case, signature.logged(&entry)).await?;
         for (form, artifact) in [("bundle", &bundle), ("legacy", &legacy)] {
             let verdict = cosign.verify(&artifact.image(), &valid).await?;
             assert_eq!(verdict.accepted, expected, "{form}, {wrong} is wrong: {}", verdict.text);

@@ -1,0 +1,79 @@
+//! The rows with keys.
+
+use super::{Deed, Divergence, Format, Row, Want, What, Who};
+use Deed::{
+    Altered, Attest, BrokenList, ByHand, Copied, CopiedLegacy, Garbage, LegacyByHand, LegacyOfAnother, Long, MoveTag,
+    OfAnother, Relabelled, Sign, SignLegacy, Unrelated,
+};
+use Format::{Bundle, Legacy};
+use Want::{By, Refused};
+use Who::{Ed25519, P384, Right, Rsa, Second, Stranger};
+
+/// The type of [`Deed::Attest`].
+pub(super) const VULN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
+
+pub(super) const MISSING: &str = "SignatureMissing";
+pub(super) const INVALID: &str = "SignatureInvalid";
+pub(super) const MISMATCH: &str = "IdentityMismatch";
+pub(super) const NO_ROOT: &str = "TrustRootInvalid";
+
+/// What is looked at in every kind of registry, and by the operator.
+pub(super) const ROWS: &[Row] = &[
+    Row::new("a bundle", &[Sign(Right)], By(Right, Bundle)),
+    Row::new("a legacy signature", &[SignLegacy(Right)], By(Right, Legacy)),
+    Row::new("both", &[SignLegacy(Right), Sign(Right)], By(Right, Bundle)),
+    Row::new("the second of two keys", &[Sign(Second)], By(Second, Bundle)).asks(&[Right, Second]),
+    Row::new("the second of two keys, legacy", &[SignLegacy(Second)], By(Second, Legacy)).asks(&[Right, Second]),
+    Row::new("several have signed", &[Sign(Stranger), Sign(Right), Sign(Second)], By(Right, Bundle)),
+    Row::new("several have signed, legacy", &[SignLegacy(Stranger), SignLegacy(Right)], By(Right, Legacy)),
+    Row::new("something else is there too", &[Unrelated, Sign(Right)], By(Right, Bundle)),
+    Row::new("an index", &[Sign(Right)], By(Right, Bundle)).of(What::Index),
+    Row::new("an index, legacy", &[SignLegacy(Right)], By(Right, Legacy)).of(What::Index),
+    Row::new("only what is in the index is signed", &[Sign(Right)], Refused(MISSING, "there is none"))
+        .of(What::InIndex),
+    Row::new("nothing is signed", &[], Refused(MISSING, "there is none")),
+    Row::new("something else is there", &[Unrelated], Refused(MISSING, "there is none")),
+    Row::new("the tag was moved after signing", &[Sign(Right), MoveTag], Refused(MISSING, "there is none")),
+    Row::new("a stranger's bundle", &[Sign(Stranger)], Refused(MISMATCH, "by another key")),
+    Row::new("a stranger's legacy signature", &[SignLegacy(Stranger)], Refused(MISMATCH, "by another key")),
+    // Not the registry but the digest is what was signed.
+    Row::new("a copy from another repository", &[Copied(Right)], By(Right, Bundle)),
+    Row::new("a legacy copy from another repository", &[CopiedLegacy(Right)], By(Right, Legacy)),
+    Row::new("of another digest", &[OfAnother(Right)], Refused(INVALID, "it is of sha256:")),
+    Row::new("of another digest, legacy", &[LegacyOfAnother(Right)], Refused(INVALID, "it is of sha256:")),
+    Row::new("a statement that was changed", &[Altered(Right)], Refused(INVALID, "it was altered")),
+    Row::new("a bundle that is none", &[Garbage], Refused(INVALID, "is no bundle")),
+    Row::new("a list that is none", &[BrokenList], Refused(INVALID, "the list that names it, is none")),
+    Row::new("a list that is none, and a legacy signature", &[BrokenList, SignLegacy(Right)], By(Right, Legacy)),
+    Row::new("an attestation", &[Attest(Right)], Refused(MISSING, VULN)).differs(Divergence::Attestation),
+    Row::new("an attestation, called a signature", &[Relabelled(Right)], Refused(MISSING, VULN))
+        .differs(Divergence::Attestation),
+    Row::new("an attestation that is asked for", &[Attest(Right)], By(Right, Bundle)).predicate(VULN),
+    Row::new("a signature where an attestation is asked for", &[Sign(Right)], Refused(MISSING, "cosign/sign/v1"))
+        .predicate(VULN),
+    Row::new("a bundle that is none beside a good one", &[Garbage, Sign(Right)], By(Right, Bundle)),
+    Row::new(
+        "a good legacy signature beside a stranger's bundle",
+        &[SignLegacy(Right), Sign(Stranger)],
+        By(Right, Legacy),
+    )
+    .differs(Divergence::Hidden),
+    Row::new("a good legacy signature beside a bundle that is none", &[SignLegacy(Right), Garbage], By(Right, Legacy)),
+    Row::new("a bundle where legacy is asked for", &[Sign(Right)], Refused(MISSING, "there is none")).only(Legacy),
+    Row::new("a legacy signature where bundles are asked for", &[SignLegacy(Right)], Refused(MISSING, "there is none"))
+        .only(Bundle)
+        .differs(Divergence::Formats),
+    Row::new("a bundle of 400 KiB", &[Long(Right)], Refused(INVALID, "larger than")).differs(Divergence::Size),
+];
+
+/// What has nothing to do with the registry: kinds of keys.
+pub(super) const KINDS: &[Row] = &[
+    Row::new("P-384", &[Sign(P384)], By(P384, Bundle)).asks(&[P384]),
+    Row::new("P-384, legacy", &[SignLegacy(P384)], By(P384, Legacy)).asks(&[P384]),
+    Row::new("RSA", &[Sign(Rsa)], By(Rsa, Bundle)).asks(&[Rsa]),
+    Row::new("RSA, legacy", &[SignLegacy(Rsa)], By(Rsa, Legacy)).asks(&[Rsa]),
+    Row::new("Ed25519", &[ByHand(Ed25519)], By(Ed25519, Bundle)).asks(&[Ed25519]),
+    Row::new("Ed25519, legacy", &[LegacyByHand(Ed25519)], By(Ed25519, Legacy)).asks(&[Ed25519]),
+    // cosign 3.1.3 signs a hash with this kind of key (Ed25519ph), and takes that for no signature.
+    Row::new("Ed25519 by cosign", &[SignLegacy(Ed25519)], Refused(MISMATCH, "was altered")).asks(&[Ed25519]),
+];
