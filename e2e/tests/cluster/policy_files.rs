@@ -32,8 +32,7 @@ impl Signed {
         let artifact = Artifact::push(case, &case.lab.registry, name).await?;
         let statement = handmade::statement(&artifact.digest, SIGN_PREDICATE, &json!({}))?;
         let bundle = Envelope::sign(&Signer::Key { pkcs8_pem: key.serialize_pem() }, &statement)?.bundle;
-        let attached = handmade::attachment(&bundle, SIGN_PREDICATE, &artifact.digest, artifact.size);
-        artifact.attach(case, "", &attached).await?;
+        artifact.attach_bundle(case, &bundle).await?;
         Ok(Self { artifact, public_pem: key.public_key_pem() })
     }
 

@@ -48,9 +48,7 @@ impl World {
         let statement = handmade::statement(&artifact.digest, SIGN_PREDICATE, &json!({}))?;
         let envelope = Envelope::sign(&Signer::Key { pkcs8_pem: key.serialize_pem() }, &statement)?;
         let logged = envelope.logged(&log.entry(&envelope.log_body, UNIX_EPOCH.elapsed()?.as_secs())?);
-        artifact
-            .attach(case, "", &handmade::attachment(&logged, SIGN_PREDICATE, &artifact.digest, artifact.size))
-            .await?;
+        artifact.attach_bundle(case, &logged).await?;
         let verify = json!([{"name": "release", "cosign": {"keys": [{"inline": key.public_key_pem()}]}}]);
         let spec = spec_with(&case.reference("app:1"), &json!({"verify": verify}));
         Ok(Self { owner, repository, without, with, spec })
