@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Mode};
 use tokio::sync::Semaphore;
 
 use crate::oci::Descriptor;
-use crate::registry::{Access, Registry, RegistryError, Right};
+use crate::registry::{Access, LocalFile, Registry, RegistryError, Right};
 use crate::request::{Limit, LimitExceeded};
 use crate::storage::{self, During, Scratch, StorageError};
 use crate::trust::Approved;
@@ -35,6 +35,8 @@ const TRIES: u32 = 2;
 pub struct VerifiedBlob {
     file: Arc<fs_err::File>,
     descriptor: Descriptor,
+    /// The file is one that others may write to.
+    shared: Option<LocalFile>,
 }
 
 /// A layer's bytes, read by whoever has it at a place of his own.
@@ -61,7 +63,12 @@ impl VerifiedBlob {
     /// The same bytes as another layer of the artifact; `None` where that one has others.
     pub fn as_layer(&self, layer: &Descriptor) -> Option<Self> {
         let is_it = (&layer.digest, layer.size) == (&self.descriptor.digest, self.descriptor.size);
-        is_it.then(|| Self { file: Arc::clone(&self.file), descriptor: layer.clone() })
+        is_it.then(|| Self { descriptor: layer.clone(), ..self.clone() })
+    }
+
+    /// True where the bytes that were read of it are those that were hashed. To be asked after reading.
+    pub(crate) fn is_unchanged(&self) -> std::io::Result<bool> {
+        self.shared.as_ref().map_or(Ok(true), LocalFile::is_unchanged)
     }
 
     /// The bytes, from the start.
@@ -85,7 +92,7 @@ impl VerifiedBlob {
     pub(crate) fn for_test(bytes: &[u8], descriptor: Descriptor) -> Self {
         let mut file = tempfile::tempfile().map(|file| fs_err::File::from_parts(file, "test")).unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
-        Self { file: Arc::new(file), descriptor }
+        Self { file: Arc::new(file), descriptor, shared: None }
     }
 }
 
@@ -159,11 +166,16 @@ pub async fn fetch<R: Registry>(
 ) -> Result<VerifiedBlob, BlobError> {
     let too_large = |exceeded| BlobError::TooLarge { layer: layer.digest.short(), exceeded };
     source.limit.check(layer.size).map_err(too_large)?;
-    let verified = |file| VerifiedBlob { file: Arc::new(file), descriptor: layer.clone() };
+    let verified = |file| VerifiedBlob { file: Arc::new(file), descriptor: layer.clone(), shared: None };
     if let Some(data) = &layer.data {
         // The manifest carries it, and parsing that has compared size and digest.
         progress(layer.size);
         return Ok(verified(write(source.scratch, layer, data)?));
+    }
+    if let Some(local) = source.registry.local(layer).filter(|local| local.is(layer)) {
+        progress(layer.size);
+        let (file, descriptor) = (Arc::clone(local.file()), layer.clone());
+        return Ok(VerifiedBlob { file, descriptor, shared: Some(local) });
     }
     let Some(store) = source.store.filter(|store| store.keeps(layer.size)) else {
         return Ok(verified(fetch_alone(source, layer, progress).await?));

@@ -30,8 +30,12 @@ mod integrity;
 mod memory;
 mod policies;
 mod reconcile;
+mod references;
 mod report;
+mod revocation;
 mod subject;
+
+pub use revocation::OnRevoked;
 
 use memory::Memory;
 use policies::PolicyBook;
@@ -64,6 +68,7 @@ struct Context<R> {
     shutdown: CancellationToken,
     /// Time between two scans that read every published file; zero for none.
     full_scan: Duration,
+    on_revoked: OnRevoked,
     policies: Arc<PolicyBook>,
     /// The root that stands where none is named.
     public_root: Arc<PublicRoot>,
@@ -82,6 +87,10 @@ pub struct Settings {
     pub policies: bool,
     /// What becomes of artifacts that no policy speaks about.
     pub otherwise: Otherwise,
+    /// What becomes of published content that is refused later.
+    pub on_revoked: OnRevoked,
+    /// Whether the Secrets and ConfigMaps that objects and policies name are watched.
+    pub watch_secrets: bool,
     /// The root that stands where none is named.
     pub public_root: Arc<PublicRoot>,
 }
@@ -96,7 +105,7 @@ pub async fn run<R: Registry>(
     shutdown: CancellationToken,
 ) {
     let engine = Arc::new(engine);
-    let Settings { namespaces, full_scan, policies, otherwise, public_root } = &settings;
+    let Settings { namespaces, full_scan, policies, otherwise, on_revoked, watch_secrets, public_root } = &settings;
     let scopes: Vec<Option<&str>> = match namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
@@ -106,6 +115,11 @@ pub async fn run<R: Registry>(
         (book, keeping.left_future())
     } else {
         (Arc::new(PolicyBook::empty(*otherwise)), std::future::pending().right_future())
+    };
+    let waking = if *policies && *watch_secrets {
+        references::watch_for_policies(client.clone(), Arc::clone(&book), Arc::clone(&metrics)).left_future()
+    } else {
+        std::future::pending().right_future()
     };
     readiness.waiting.store(scopes.len(), Ordering::Release);
     readiness.started.store(true, Ordering::Release);
@@ -119,20 +133,27 @@ pub async fn run<R: Registry>(
             readiness: Arc::clone(&readiness),
             shutdown: shutdown.clone(),
             full_scan: *full_scan,
+            on_revoked: *on_revoked,
             policies: Arc::clone(&book),
             public_root: Arc::clone(public_root),
             objects,
         };
-        watch(scope, Arc::new(context), writer)
+        watch(scope, Arc::new(context), writer, *watch_secrets)
     });
     tokio::select! {
         () = controllers => {}
         () = keeping => {}
+        () = waking => {}
     }
 }
 
 /// One controller over one namespace, or over all.
-async fn watch<R: Registry>(scope: Option<&str>, context: Arc<Context<R>>, writer: Writer<Stored>) {
+async fn watch<R: Registry>(
+    scope: Option<&str>,
+    context: Arc<Context<R>>,
+    writer: Writer<Stored>,
+    watch_secrets: bool,
+) {
     let objects: Api<Stored> = scoped(&context.client, scope);
     let maps: Api<ConfigMap> = scoped(&context.client, scope);
     let (metrics, readiness) = (Arc::clone(&context.metrics), Arc::clone(&context.readiness));
@@ -157,8 +178,9 @@ async fn watch<R: Registry>(scope: Option<&str>, context: Arc<Context<R>>, write
         // Status is ours; what it says is no news. Deletion raises the generation.
         .predicate_filter(predicates::generation.combine(predicates::annotations), PredicateConfig::default());
     let ours = watcher::Config::default().labels(&format!("{}={}", api::LABEL_MANAGED_BY, api::MANAGER));
-    Controller::for_stream(changes, context.objects.clone())
-        .owns(maps, ours)
+    let controller = Controller::for_stream(changes, context.objects.clone()).owns(maps, ours);
+    let controller = if watch_secrets { references::watched(controller, &context, scope) } else { controller };
+    controller
         .reconcile_all_on(stream::select(news(context.policies.changes()), news(context.public_root.changes())))
         .graceful_shutdown_on(context.shutdown.clone().cancelled_owned())
         .run(reconcile::reconcile, |_, never, _| match *never {}, context)

@@ -16,6 +16,7 @@ use crate::registry::credentials::SecretError;
 use crate::request::RequestError;
 use crate::storage::StorageError;
 use crate::trust::TrustError;
+use crate::trust::requirement::Objection;
 use crate::unpack::UnpackError;
 
 /// Longest message in a condition.
@@ -75,6 +76,16 @@ impl Failure {
     /// A pass that did not end within `spec.timeout`.
     pub fn timeout(timeout: Duration, step: &str) -> Self {
         Self::new(Class::Retry, Reason::Timeout, format!("spec.timeout of {timeout:?} ran out while {step}"))
+    }
+
+    /// True where somebody's rule and everything it asks for were there, and what they say is no. Not where a key, a trusted
+    /// root or a registry could not be had or understood: then nobody knows. Published content is withdrawn for this alone.
+    ///
+    /// A digest without any signature, or with a broken one, counts: of what is published passes say so only while the
+    /// registry shows the artifact itself.
+    pub fn is_verdict_of_trust(&self) -> bool {
+        let is_known = self.reason != Reason::PolicyDenied || self.class == Class::Stalled;
+        self.reason.is_of_trust() && self.reason != Reason::TrustRootInvalid && is_known
     }
 
     /// A fault of ours.
@@ -188,6 +199,14 @@ impl From<TrustError> for Failure {
     }
 }
 
+impl From<&Objection> for Failure {
+    fn from(Objection { text, is_verdict, .. }: &Objection) -> Self {
+        // A policy that cannot be applied often only lacks its key.
+        let class = if *is_verdict { Class::Stalled } else { Class::Wait };
+        Self::new(class, Reason::PolicyDenied, text)
+    }
+}
+
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
         let reason = if error.is_full() { Reason::StorageFull } else { Reason::StorageFailed };
@@ -214,7 +233,7 @@ impl From<UnpackError> for Failure {
             UnpackError::Entry { .. } | UnpackError::Archive { .. } => Some(Reason::UnsafeArchive),
             UnpackError::Conflict(_) => Some(Reason::LayerConflict),
             UnpackError::Unsupported { .. } | UnpackError::Method { .. } => Some(Reason::UnsupportedFormat),
-            UnpackError::ContentDigest { .. } => Some(Reason::DigestMismatch),
+            UnpackError::ContentDigest { .. } | UnpackError::Changed { .. } => Some(Reason::DigestMismatch),
             UnpackError::Limit { .. } => Some(Reason::LimitExceeded),
             UnpackError::SubPath { .. } | UnpackError::NothingLeft { .. } => Some(Reason::SubPathNotFound),
         };
@@ -243,6 +262,33 @@ impl From<PublishError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::policy::Enforcement;
+    use crate::trust::sigstore::RootError;
+
+    #[test]
+    fn only_an_answer_to_what_is_asked_is_a_verdict() {
+        let of = |is_verdict| Objection { text: "x".to_owned(), enforcement: Enforcement::Enforce, is_verdict };
+        let trust = |error: TrustError| Failure::from(error);
+        let (entry, digest) = (|| "e".to_owned(), || "d".to_owned());
+        let ended = || RootError::Nothing("certificate authority");
+        let rows = [
+            ("denied", Failure::from(&of(true)), true),
+            ("a policy that cannot be applied", Failure::from(&of(false)), false),
+            ("no signature", trust(TrustError::Missing { entry: entry(), digest: digest(), seen: entry() }), true),
+            ("a broken one", trust(TrustError::Invalid { entry: entry(), digest: digest(), problem: entry() }), true),
+            ("somebody else's", trust(TrustError::Signer { entry: entry(), digest: digest(), problem: entry() }), true),
+            ("a root that has ended", trust(TrustError::Root { entry: entry(), error: ended() }), false),
+            ("too many", trust(TrustError::TooMany("d".to_owned())), false),
+            ("the verifier", trust(TrustError::Aborted), false),
+            ("the registry", trust(TrustError::Registry(RegistryError::NotFound("x".to_owned()))), false),
+            ("a missing key", RequestError::NotFound { kind: "Secret", name: entry() }.into(), false),
+            ("a broken root", RequestError::Root { entry: entry(), place: entry(), error: ended() }.into(), false),
+            ("the archive", Failure::new(Class::Stalled, Reason::UnsafeArchive, "x"), false),
+        ];
+        for (label, failure, want) in rows {
+            assert_eq!(failure.is_verdict_of_trust(), want, "{label}");
+        }
+    }
 
     #[test]
     fn what_is_said_about_a_digest_never_decides_for_good() {

@@ -18,7 +18,7 @@ use crate::publish::{Outputs, Published, Ready};
 use crate::registry::turns::{Turn, Turns};
 use crate::registry::{self, Pinned, Registry, RegistryError};
 use crate::request::{Limits, Place, Request};
-use crate::trust::{self, Approved, Basis};
+use crate::trust::{self, Approved, Basis, TrustError};
 use crate::unpack;
 
 mod stage;
@@ -113,9 +113,7 @@ async fn steps<R: Registry>(
     before: &Before,
     step: &Step,
 ) -> Result<Outcome, Failure> {
-    if let Some(objection) = request.requirement.denied() {
-        return Err(Failure::new(Class::Stalled, Reason::PolicyDenied, &objection.text));
-    }
+    check_denied(request)?;
     // Looked at first: a place that is not ours is refused before anybody is asked for anything.
     let look = look(engine, request, before).await?;
     step.set("resolving the reference");
@@ -144,6 +142,25 @@ impl Outcome {
     }
 }
 
+/// Judges the digest that the request names, and fetches nothing of it, within `spec.timeout`. Asks for the [`Turn`] that
+/// [`Engine::turn`] gives.
+pub async fn rejudge<R: Registry>(engine: &Engine<R>, _turn: &Turn, request: &Request) -> Result<Basis, Failure> {
+    let step = Step::default();
+    let judging = async {
+        check_denied(request)?;
+        let (reference, selection) = (&request.reference, request.selection.as_ref());
+        let pinned = registry::resolve(&engine.registry, &request.access, reference, selection).await?;
+        judge(engine, request, &pinned, &step).await.map_err(|failure| failure.of(pinned.digest()))
+    };
+    tokio::time::timeout(request.timeout, judging)
+        .await
+        .unwrap_or_else(|_| Err(Failure::timeout(request.timeout, step.now())))
+}
+
+fn check_denied(request: &Request) -> Result<(), Failure> {
+    request.requirement.denied().map_or(Ok(()), |objection| Err(objection.into()))
+}
+
 /// What signatures say of a digest that is published already.
 async fn judge<R: Registry>(
     engine: &Engine<R>,
@@ -152,7 +169,15 @@ async fn judge<R: Registry>(
     step: &Step,
 ) -> Result<Basis, Failure> {
     step.set("verifying signatures");
-    Ok(trust::judge(&engine.registry, &request.access, pinned, &request.requirement, now()).await?)
+    let (registry, access) = (&engine.registry, &request.access);
+    let judged = trust::judge(registry, access, pinned, &request.requirement, now()).await;
+    if let Err(TrustError::Missing { .. } | TrustError::Invalid { .. }) = &judged {
+        // One that hides the artifact too, from those whose credentials have ended, say, tells nothing by that, and neither
+        // does something else that answers in its place.
+        let limit = engine.limits.manifest_bytes.value();
+        registry::document(registry, access, pinned.repository(), pinned.digest(), limit).await?;
+    }
+    Ok(judged?)
 }
 
 /// True where a volume was full and is not any more, because layers that were kept on it are given up: what is

@@ -255,6 +255,20 @@ impl Outputs {
         self.config_maps.withdraw(object, location, &self.metrics).await
     }
 
+    /// Takes away what consumers read, on every volume and in those ConfigMaps; what they mount stays. One place that cannot
+    /// be cleared does not keep the others.
+    pub async fn clear(&self, object: &ObjectId, config_maps: &[&str]) -> Result<(), PublishError> {
+        let mut cleared = Ok(());
+        for volume in self.volumes.values() {
+            let (volume, object) = (Arc::clone(volume), object.clone());
+            cleared = cleared.and(blocking(move || volume::clear(&volume, &object)).await);
+        }
+        for name in config_maps {
+            cleared = cleared.and(self.config_maps.withdraw(object, name, &self.metrics).await);
+        }
+        cleared
+    }
+
     /// Removes the object's directory from every volume that has one.
     pub async fn remove_from_volumes(&self, object: &ObjectId) -> Result<(), PublishError> {
         for volume in self.volumes.values() {

@@ -22,11 +22,13 @@ pub mod egress;
 mod error;
 pub mod host_pattern;
 pub mod http;
+mod local;
 pub mod tls;
 mod transport;
 pub mod turns;
 
 pub use error::RegistryError;
+pub use local::LocalFile;
 
 use credentials::Keychain;
 use tls::TlsOptions;
@@ -227,6 +229,11 @@ pub trait Registry: Send + Sync + 'static {
         descriptor: &Descriptor,
         from: u64,
     ) -> impl Future<Output = Result<BlobBody, RegistryError>> + Send;
+
+    /// The blob of that descriptor where it is a file of this machine, which need not be moved.
+    fn local(&self, _descriptor: &Descriptor) -> Option<LocalFile> {
+        None
+    }
 
     /// Asks whether `access` may read the blob of that descriptor, by one HEAD.
     fn may_read_blob(

@@ -28,8 +28,8 @@ mod selection;
 mod verification;
 
 pub use limits::{Limit, LimitExceeded, Limits, OwnLimits};
-pub use policy::{Otherwise, Policies, Policy};
-pub use referred::{Referred, trusted};
+pub use policy::{Otherwise, Policies, Policy, speaks_about};
+pub use referred::{Referred, may_name, trusted};
 pub use selection::{FileFilter, FileSelection, LayerSelection, Unpacking};
 
 /// Raised when unpacking or an output changes what it makes of the same bytes, so that everything

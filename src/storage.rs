@@ -221,7 +221,12 @@ impl Volume {
 /// 32 hex digits that nobody can guess.
 fn random_name() -> Result<String, StorageError> {
     let mut random = [0_u8; 16];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| StorageError::new("random name", Errno::IO))?;
+    // Of the kernel. That of the crypto library takes 40 ms to set up, in a command that may need no other.
+    let got = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .during(|| "random name".to_owned())?;
+    if got < random.len() {
+        return Err(StorageError::new("random name", Errno::IO));
+    }
     Ok(format!("{:032x}", u128::from_ne_bytes(random)))
 }
 

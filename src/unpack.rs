@@ -16,6 +16,7 @@ mod ahead;
 mod budget;
 mod decoder;
 mod extension;
+mod hashing;
 mod header;
 pub mod image;
 mod layer;
@@ -35,7 +36,7 @@ use staged::{Node, Staged};
 pub use tree::LayerTree;
 use tree::Rules;
 
-/// Layers from this size on are decoded on a thread of their own.
+/// Layers from this size on are decoded on a thread of their own, and their files hashed on another one.
 const AHEAD_FROM: u64 = 256 * 1024;
 
 /// Why an artifact could not be unpacked.
@@ -82,6 +83,12 @@ pub enum UnpackError {
         /// Short digest of the layer.
         layer: String,
     },
+    /// Somebody has written to the file that the layer is in, after it was hashed.
+    #[error("layer {layer} was changed while it was unpacked")]
+    Changed {
+        /// Short digest of the layer.
+        layer: String,
+    },
     /// More than is allowed.
     #[error("{place}: {exceeded}")]
     Limit {
@@ -110,6 +117,12 @@ pub enum UnpackError {
     /// The pass was given up meanwhile.
     #[error("stopped")]
     Stopped,
+}
+
+impl From<hashing::Aborted> for UnpackError {
+    fn from(_: hashing::Aborted) -> Self {
+        Self::Stopped
+    }
 }
 
 impl UnpackError {
@@ -181,6 +194,16 @@ impl Unpacker {
 
     /// Unpacks one layer into a tree of its own. `number` is its own among those of the artifact. Blocking.
     pub fn layer(&self, number: usize, blob: &VerifiedBlob) -> Result<(LayerTree, Dropped), UnpackError> {
+        let unpacked = self.unpacked(number, blob);
+        let layer = blob.descriptor().digest.short();
+        match blob.is_unchanged() {
+            Ok(true) => unpacked,
+            Ok(false) => Err(UnpackError::Changed { layer }),
+            Err(error) => Err(self.broken(&layer, &error)),
+        }
+    }
+
+    fn unpacked(&self, number: usize, blob: &VerifiedBlob) -> Result<(LayerTree, Dropped), UnpackError> {
         let descriptor = blob.descriptor().clone();
         let layer = descriptor.digest.short();
         let broken = |error: io::Error| self.broken(&layer, &error);
@@ -188,6 +211,9 @@ impl Unpacker {
         let manner = Manner { mode: self.unpacking.mode, is_image: self.is_image };
         let action = layer::action(&self.manifest, &descriptor, manner, sniffed)?;
         let mut tree = self.tree(format!("layer-{number}"))?;
+        if descriptor.size >= AHEAD_FROM {
+            tree.hash_elsewhere()?;
+        }
         let dropped = match action {
             Action::File(path) => self.file(&mut tree, blob, &path)?,
             Action::Extract(how) => self.extract(&mut tree, blob, sniffed, &how)?,
@@ -203,6 +229,7 @@ impl Unpacker {
                 zip::extract(&mut tree, file, self.budget.allowance(descriptor.size), &how, &self.stop, &broken)?
             }
         };
+        tree.settle()?;
         Ok((tree, dropped))
     }
 

@@ -63,9 +63,20 @@ pub async fn operator_kubeconfig(
     control_plane: &ControlPlane,
     name: &str,
 ) -> Result<PathBuf> {
-    let command = kubectl(run, tools, control_plane).args(["create", "token", RELEASE, "--duration=24h"]);
-    let token = command.args(["--namespace", NAMESPACE]).stdout().await?.trim().to_owned();
     let path = run.subdirectory(name)?.join("operator.kubeconfig");
-    Access { token, ..control_plane.admin.clone() }.write(&path)?;
+    service_account(run, tools, control_plane, NAMESPACE, RELEASE).await?.write(&path)?;
     Ok(path)
+}
+
+/// The identity of a ServiceAccount, as its pods have it.
+pub async fn service_account(
+    run: &Run,
+    tools: &Tools,
+    control_plane: &ControlPlane,
+    namespace: &str,
+    name: &str,
+) -> Result<Access> {
+    let command = kubectl(run, tools, control_plane).args(["create", "token", name, "--duration=24h"]);
+    let token = command.args(["--namespace", namespace]).stdout().await?.trim().to_owned();
+    Ok(Access { token, namespace: namespace.to_owned(), ..control_plane.admin.clone() })
 }

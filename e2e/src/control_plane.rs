@@ -43,6 +43,7 @@ impl ControlPlane {
             server: format!("https://127.0.0.1:{apiserver_port}"),
             authority: pki.authority.clone(),
             token,
+            namespace: "default".to_owned(),
         };
         let (admin, manager) = (access(secret()?), access(secret()?));
         let tokens = format!(

@@ -12,6 +12,8 @@ pub struct Access {
     pub server: String,
     pub authority: PathBuf,
     pub token: String,
+    /// What is meant where no namespace is named.
+    pub namespace: String,
 }
 
 impl Access {
@@ -31,7 +33,7 @@ impl Access {
             "apiVersion": "v1", "kind": "Config", "current-context": "e2e",
             "clusters": [{"name": "e2e", "cluster": {"server": self.server, "certificate-authority": self.authority}}],
             "users": [{"name": "e2e", "user": {"token": self.token}}],
-            "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": "e2e"}}],
+            "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": "e2e", "namespace": self.namespace}}],
         })
     }
 }

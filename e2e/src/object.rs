@@ -23,6 +23,14 @@ pub fn resource() -> ApiResource {
     )
 }
 
+/// What the cluster's administrators ask of it.
+pub fn policy_resource() -> ApiResource {
+    ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk("supercargo.dev", "v1alpha1", "OCIArtifactPolicy"),
+        "ociartifactpolicies",
+    )
+}
+
 /// One namespace.
 #[derive(Clone)]
 pub struct Space {

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 use kube::{CustomResource, KubeSchema};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::spec::LimitsSpec;
 use super::verify::VerifySpec;
@@ -32,7 +33,8 @@ use super::verify::VerifySpec;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("(self.action == 'Verify') == (self.verify.size() > 0)", "action: Verify needs entries in verify, and Allow and Deny take none")
+    validation = ("(self.action == 'Verify') == (has(self.verify) && self.verify.size() > 0)", "action: Verify needs entries in verify, and Allow and Deny take none"),
+    validation = (r"self.images.all(image, image == '**' || image.matches('^[^/@]+(/[^/:@]+)+/?$'))", "write images as patterns for host/repository, such as ghcr.io/acme/**: without https:// or oci://, a tag or a digest; ** alone is every repository")
 )]
 pub struct OCIArtifactPolicySpec {
     /// The repositories that it speaks about, as patterns for `host/repository` such as `ghcr.io/acme/**`. `*` and `?`
@@ -98,10 +100,82 @@ impl Enforcement {
 }
 
 impl OCIArtifactPolicySpec {
-    /// True where it speaks about namespaces with those labels. A selector that cannot be understood selects all: a
-    /// policy that is written wrong must not be one that is not there.
+    /// What it speaks about.
+    pub fn scope(&self) -> Scope {
+        Scope { images: self.images.clone(), namespace_selector: self.namespace_selector.clone() }
+    }
+}
+
+/// A spec as it is stored. What cannot be read, past admission or by an older version, must not be what is not there.
+#[derive(Clone, Debug)]
+pub struct StoredPolicySpec {
+    /// What it speaks about.
+    pub scope: Scope,
+    /// `None` where it cannot be read as a whole.
+    pub spec: Option<OCIArtifactPolicySpec>,
+}
+
+/// What a policy speaks about: everything, as far as that cannot be read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scope {
+    /// `spec.images`.
+    pub images: Vec<String>,
+    /// `spec.namespaceSelector`.
+    pub namespace_selector: Option<LabelSelector>,
+}
+
+impl<'de> Deserialize<'de> for StoredPolicySpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored = Value::deserialize(deserializer)?;
+        let images = stored.get("images").and_then(|images| Vec::deserialize(images).ok());
+        let selector = stored.get("namespaceSelector").and_then(|selector| LabelSelector::deserialize(selector).ok());
+        let scope = Scope { images: images.unwrap_or_else(|| vec!["**".to_owned()]), namespace_selector: selector };
+        Ok(Self { scope, spec: OCIArtifactPolicySpec::deserialize(stored).ok() })
+    }
+}
+
+impl Scope {
+    /// True where it speaks about namespaces with those labels. A selector that cannot be understood selects all.
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         let selector = self.namespace_selector.clone().map(Selector::try_from);
         !matches!(selector, Some(Ok(selector)) if !selector.matches(labels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_speaks_about_what_can_be_read_of_it_and_otherwise_about_everything() {
+        let (images, selector) = (json!(["ghcr.io/acme/**"]), json!({"matchLabels": {"tier": "prod"}}));
+        let rows = [
+            ("whole", json!({"images": images, "namespaceSelector": selector, "action": "Deny"}), true, true, true),
+            ("action", json!({"images": images, "namespaceSelector": selector, "action": "Maybe"}), false, true, true),
+            ("verify", json!({"images": images, "verify": "all"}), false, true, false),
+            ("images", json!({"images": "ghcr.io/acme/**", "namespaceSelector": selector}), false, false, true),
+            ("an image", json!({"images": ["a", 1]}), false, false, false),
+            ("no images", json!({"action": "Deny"}), false, false, false),
+            ("selector", json!({"images": images, "namespaceSelector": "prod", "action": "Deny"}), false, true, false),
+            (
+                "operator",
+                json!({"images": images, "namespaceSelector": {"matchExpressions": [
+                {"key": "tier", "operator": "Like", "values": ["prod"]}]}, "action": "Deny"}),
+                true,
+                true,
+                false,
+            ),
+            ("no object", json!(1), false, false, false),
+        ];
+        let labels = |tier: &str| BTreeMap::from([("tier".to_owned(), tier.to_owned())]);
+        for (label, stored, is_readable, is_about_some_images, is_about_some_namespaces) in rows {
+            let StoredPolicySpec { scope, spec } = serde_json::from_value(stored).unwrap();
+            assert_eq!(spec.is_some(), is_readable, "{label}");
+            assert_eq!(scope.images, [if is_about_some_images { "ghcr.io/acme/**" } else { "**" }], "{label}");
+            assert!(scope.selects(&labels("prod")), "{label}");
+            assert_eq!(!scope.selects(&labels("dev")), is_about_some_namespaces, "{label}");
+        }
     }
 }

@@ -170,7 +170,7 @@ pub struct Fingerprints {
     /// Over the fields of the spec that change what is published.
     pub content: String,
     /// Over everything by which the digest was judged: requirements, bytes of keys and of trusted roots. Absent where
-    /// nothing was required.
+    /// nothing was required, and where it is to be judged again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<String>,
 }

@@ -18,7 +18,7 @@ use super::reach::ReachArguments;
 use super::trusted_root::TrustedRootArguments;
 use super::{CacheArguments, Fatal, NamedPath};
 use crate::blob::Cache;
-use crate::controller::{Readiness, Settings};
+use crate::controller::{OnRevoked, Readiness, Settings};
 use crate::metrics::Metrics;
 use crate::pass::{self, Engine};
 use crate::publish::Outputs;
@@ -99,6 +99,20 @@ pub(super) struct Arguments {
     /// What becomes of artifacts that no `OCIArtifactPolicy` speaks about.
     #[arg(long, value_name = "RULE", default_value = "allow", env = "SUPERCARGO_NO_POLICY")]
     no_policy: NoPolicy,
+    /// What becomes of published content that signatures or a policy speak against later: that a registry, a key or a trusted
+    /// root cannot be had is no reason to withdraw it.
+    #[arg(long, value_name = "RULE", default_value = "keep", env = "SUPERCARGO_ON_REVOKED")]
+    on_revoked: RevokedRule,
+    /// Watch the metadata of Secrets and ConfigMaps, so that a key that is rotated is seen at once and not within 15 seconds.
+    /// Needs the right to list them, which is the right to read them all.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = false,
+        action = clap::ArgAction::Set,
+        env = "SUPERCARGO_WATCH_SECRETS"
+    )]
+    watch_secrets: bool,
     #[command(flatten)]
     trusted_root: TrustedRootArguments,
 }
@@ -109,6 +123,14 @@ enum NoPolicy {
     Allow,
     /// They are refused.
     Deny,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum RevokedRule {
+    /// It stays, and the object's status says that it is refused.
+    Keep,
+    /// It is taken away: links and files on volumes, and ConfigMaps.
+    Withdraw,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
@@ -139,6 +161,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
             NoPolicy::Allow => Otherwise::Allow,
             NoPolicy::Deny => Otherwise::Deny,
         },
+        on_revoked: match arguments.on_revoked {
+            RevokedRule::Keep => OnRevoked::Keep,
+            RevokedRule::Withdraw => OnRevoked::Withdraw,
+        },
+        watch_secrets: arguments.watch_secrets,
         public_root,
     };
     let controller = crate::controller::run(client, engine, settings, metrics, readiness, shutdown.clone());

@@ -131,7 +131,8 @@ impl Input {
     /// it must not be left out because nobody knows them.
     pub(super) fn policies(&self, namespace: Option<&str>, own: &str) -> Policies {
         let labels = namespace.and_then(|name| self.namespaces.get(name));
-        let selected = self.policies.iter().filter(|(_, (_, spec))| labels.is_none_or(|labels| spec.selects(labels)));
+        let selected =
+            self.policies.iter().filter(|(_, (_, spec))| labels.is_none_or(|labels| spec.scope().selects(labels)));
         let all = selected.map(|(name, (generation, spec))| {
             let mut referred = Referred::default();
             for (kind, name) in request::trusted(&spec.verify) {

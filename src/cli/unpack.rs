@@ -3,17 +3,16 @@
 //! The file is served to the pass by a registry of one artifact with one layer, so that it meets every
 //! check, limit and rule that a layer of any other registry does.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use futures::StreamExt;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::complaint::Complaint;
 use super::content::{self, LayerArguments};
@@ -23,17 +22,13 @@ use super::to_stdout;
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::failure::Failure;
 use crate::oci::media_type::{OCI_EMPTY, OCI_MANIFEST, TITLE};
-use crate::oci::{Descriptor, Digest, Hasher, Repository};
+use crate::oci::{Descriptor, Digest, Repository};
 use crate::publish::Published;
-use crate::registry::{Access, BlobBody, BlobStream, RawManifest, Registry, RegistryError, Right};
+use crate::registry::{Access, BlobBody, LocalFile, RawManifest, Registry, RegistryError, Right};
 use crate::request::{Limit, ObjectId, Referred, Request};
 
 /// Stands for the host in the artifact's name. Nothing is ever asked there.
 const REPOSITORY: &str = "file.invalid/layer";
-/// Bytes that are read at once.
-const CHUNK: usize = 256 * 1024;
-/// Chunks that are read before they are asked for.
-const READ_AHEAD: usize = 3;
 
 /// Arguments of `supercargo unpack`.
 #[derive(Debug, clap::Args)]
@@ -197,14 +192,12 @@ fn annotations(arguments: &Arguments) -> Result<Map<String, Value>, Complaint> {
 
 /// An artifact whose only layer is a file. It is opened once: what has its name later does not matter.
 struct FileLayer {
-    file: Arc<OwnedFd>,
+    file: Arc<fs_err::File>,
     path: String,
-    /// Bytes when it was opened. What is written behind them meanwhile is no part of the layer.
-    size: u64,
     media_type: String,
     annotations: Map<String, Value>,
-    /// Known once the file was read for its digest.
-    manifest: OnceLock<Bytes>,
+    /// The layer, and the manifest that describes it; known once the file was read.
+    read: OnceLock<(LocalFile, Bytes)>,
 }
 
 impl FileLayer {
@@ -236,57 +229,29 @@ impl FileLayer {
         limit
             .check(size)
             .map_err(|exceeded| Complaint::new(Reason::LimitExceeded, format!("{shown} has {exceeded}")))?;
-        let (file, media_type) = (Arc::new(file), kind.to_owned());
-        Ok(Self { file, path: shown, size, media_type, annotations, manifest: OnceLock::new() })
+        let file = Arc::new(fs_err::File::from_parts(std::fs::File::from(file), path));
+        Ok(Self { file, path: shown, media_type: kind.to_owned(), annotations, read: OnceLock::new() })
     }
 
-    /// Its bytes from there on. The next ones are read while some are hashed.
-    fn chunks(&self, from: u64) -> BlobStream {
-        let (file, path, size) = (Arc::clone(&self.file), self.path.clone(), self.size);
-        let reading = futures::stream::iter((from..size).step_by(CHUNK)).map(move |at| {
-            let (file, host) = (Arc::clone(&file), path.clone());
-            async move {
-                let read = tokio::task::spawn_blocking(move || read_at(&file, at, size)).await;
-                let read =
-                    read.map_err(|error| error.to_string()).and_then(|read| read.map_err(|errno| errno.to_string()));
-                read.map_err(|problem| RegistryError::Unavailable { host, problem })
-            }
-        });
-        reading.buffered(READ_AHEAD).boxed()
-    }
-
-    /// Reads all of it.
-    async fn described(&self) -> Result<Bytes, RegistryError> {
-        let (mut hasher, mut size, mut chunks) = (Hasher::default(), 0_u64, self.chunks(0));
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk?;
-            hasher.update(&chunk);
-            size = size.saturating_add(chunk.len() as u64);
-        }
+    /// Reads all of it, once.
+    async fn described(&self) -> Result<&(LocalFile, Bytes), RegistryError> {
+        let stop = CancellationToken::new();
+        // Who is asked to end does not wait for the rest of a large file.
+        let _guard = stop.clone().drop_guard();
+        let file = Arc::clone(&self.file);
+        let unread = |problem: String| RegistryError::Unavailable { host: self.path.clone(), problem };
+        let read = tokio::task::spawn_blocking(move || LocalFile::read(file, &stop)).await;
+        let local = read.map_err(|error| unread(error.to_string()))?.map_err(|error| unread(error.to_string()))?;
         let empty = json!({"mediaType": OCI_EMPTY, "digest": Digest::of(b"{}"), "size": 2});
         let layer = json!({
-            "mediaType": self.media_type, "digest": hasher.finish(), "size": size, "annotations": self.annotations,
+            "mediaType": self.media_type, "digest": local.digest(), "size": local.size(), "annotations": self.annotations,
         });
         let manifest = json!({
             "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": "application/vnd.unknown.artifact.v1",
             "config": empty, "layers": [layer],
         });
-        Ok(manifest.to_string().into())
+        Ok(self.read.get_or_init(|| (local, manifest.to_string().into())))
     }
-}
-
-/// A chunk from there on; a shorter one where the file, or `end`, is before its end.
-fn read_at(file: &OwnedFd, at: u64, end: u64) -> Result<Bytes, Errno> {
-    let mut chunk = vec![0; usize::try_from(end.saturating_sub(at)).unwrap_or(CHUNK).min(CHUNK)];
-    let mut filled = 0;
-    while let Some(rest) = chunk.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *rest, at.saturating_add(filled as u64)))? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    chunk.truncate(filled);
-    Ok(chunk.into())
 }
 
 fn no_file(shown: &str) -> Complaint {
@@ -306,8 +271,8 @@ fn not_opened(shown: &str, errno: Errno) -> Complaint {
 
 impl Registry for FileLayer {
     async fn tag_digest(&self, _: &Access, _: &Repository, _: &str) -> Result<Digest, RegistryError> {
-        let manifest = self.described().await?;
-        Ok(Digest::of(self.manifest.get_or_init(|| manifest)))
+        let (_, manifest) = self.described().await?;
+        Ok(Digest::of(manifest))
     }
 
     async fn tags(&self, _: &Access, _: &Repository) -> Result<Vec<String>, RegistryError> {
@@ -330,15 +295,27 @@ impl Registry for FileLayer {
         _: &Digest,
         limit: u64,
     ) -> Result<RawManifest, RegistryError> {
-        let bytes = self.manifest.get().ok_or_else(|| RegistryError::NotFound(repository.to_string()))?.clone();
+        let (_, bytes) = self.read.get().ok_or_else(|| RegistryError::NotFound(repository.to_string()))?;
+        let bytes = bytes.clone();
         if bytes.len() as u64 > limit {
             return Err(RegistryError::TooLarge { what: "the manifest".to_owned(), limit });
         }
         Ok(RawManifest { bytes, content_type: Some(OCI_MANIFEST.to_owned()), room: None })
     }
 
-    async fn blob(&self, _: &Access, _: &Repository, _: &Descriptor, from: u64) -> Result<BlobBody, RegistryError> {
-        Ok(BlobBody { from, stream: self.chunks(from) })
+    fn local(&self, _: &Descriptor) -> Option<LocalFile> {
+        self.read.get().map(|(local, _)| local.clone())
+    }
+
+    /// There is no other blob.
+    async fn blob(
+        &self,
+        _: &Access,
+        repository: &Repository,
+        _: &Descriptor,
+        _: u64,
+    ) -> Result<BlobBody, RegistryError> {
+        Err(RegistryError::NotFound(repository.to_string()))
     }
 
     async fn may_read_blob(&self, _: &Access, _: &Repository, _: &Descriptor) -> Result<Right, RegistryError> {

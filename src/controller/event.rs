@@ -13,6 +13,9 @@ use crate::oci::Digest;
 /// Longest note that the API server takes, in bytes.
 const MAX_NOTE: usize = 1024;
 
+/// Reason of the Event about content that is withdrawn.
+const WITHDRAWN: &str = "Withdrawn";
+
 /// What an Event says.
 #[derive(Debug)]
 pub(super) struct News {
@@ -39,6 +42,10 @@ pub(super) fn of_change(before: &OCIArtifactStatus, after: &OCIArtifactStatus) -
             Some(_) => return None,
         };
         return Some(News { kind: "Normal", reason: is.reason.clone(), note });
+    }
+    if let (Some(old), None, Some(refused)) = (&before.artifact, &after.artifact, &after.candidate) {
+        let note = format!("{} withdrawn, {}: {}", short(&old.digest), refused.reason, refused.message);
+        return Some(News { kind: "Warning", reason: WITHDRAWN.to_owned(), note });
     }
     let candidate = |status: &OCIArtifactStatus| status.candidate.as_ref().map(|candidate| candidate.digest.clone());
     let same = was.is_some_and(|was| was.reason == is.reason) && candidate(before) == candidate(after);

@@ -25,7 +25,8 @@ const WAIT_LONGEST: Duration = Duration::from_secs(60);
 /// whatever is in the way of an output.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// How often keys and trusted roots are looked at while all is well. A watch would need the right to read every Secret.
+/// How often keys and trusted roots are looked at, also while what they do not accept is refused: it may be accepted by
+/// others. A watch would need the right to list every Secret.
 const LOOK_AT_KEYS: Duration = Duration::from_secs(15);
 
 /// How often, in new objects, those that are gone are looked for, and how long after their time.
@@ -63,15 +64,14 @@ impl Remembered {
 
     /// Time to the next look at the object: at Secrets and obstacles often, at registries when due.
     pub(super) fn next_look(&self, now: Instant) -> Duration {
-        let left = self.due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
-        match &self.failure {
+        let until = |due: Instant| due.saturating_duration_since(now);
+        let left = self.due.map_or(Duration::ZERO, until);
+        let left = match &self.failure {
             Some(failure) if lies_in_cluster(failure.reason) => left.min(LOOK_AGAIN),
             Some(_) => left,
-            None => {
-                let left = self.read_due.map_or(left, |due| left.min(due.saturating_duration_since(now)));
-                if self.asks_secrets { left.min(LOOK_AT_KEYS) } else { left }
-            }
-        }
+            None => self.read_due.map_or(left, |due| left.min(until(due))),
+        };
+        if self.asks_secrets { left.min(LOOK_AT_KEYS) } else { left }
     }
 }
 
@@ -119,8 +119,9 @@ impl Memory {
 /// True where what is missing or in the way may change in the cluster without any event to us: the
 /// operator may read Secrets by name but not watch them.
 fn lies_in_cluster(reason: Reason) -> bool {
-    use Reason::{Forbidden, OutputConflict, SecretInvalid, SecretNotFound, TLSFailed, Unauthorized};
-    [SecretNotFound, SecretInvalid, Unauthorized, Forbidden, TLSFailed, OutputConflict].contains(&reason)
+    use Reason::{Forbidden, OutputConflict, SecretInvalid, SecretNotFound, TLSFailed, TrustRootInvalid, Unauthorized};
+    let those = [SecretNotFound, SecretInvalid, TrustRootInvalid, Unauthorized, Forbidden, TLSFailed, OutputConflict];
+    those.contains(&reason)
 }
 
 /// How long after a failure the next pass is due. `failures` counts this one.
@@ -170,6 +171,26 @@ mod tests {
         }
         let told = Failure { retry_after: Some(Duration::from_secs(77)), ..failure(Class::Retry, Reason::RateLimited) };
         assert_eq!(pause(&told, 1, interval), Duration::from_secs(77));
+    }
+
+    #[test]
+    fn keys_are_looked_at_while_all_is_well_and_while_it_is_not() {
+        let now = Instant::now();
+        let left = |failure: Option<Failure>, asks_secrets| {
+            let due = Some(now + Duration::from_secs(600));
+            Remembered { due, failure, asks_secrets, ..Remembered::default() }.next_look(now).as_secs()
+        };
+        let failure = |class, reason| Some(Failure::new(class, reason, "x"));
+        let rows = [
+            ("all is well", None, 600, 15),
+            ("refused by those that are there", failure(Class::Stalled, Reason::IdentityMismatch), 600, 15),
+            ("a policy's key is missing", failure(Class::Wait, Reason::PolicyDenied), 600, 15),
+            ("one of its own is missing", failure(Class::Wait, Reason::SecretNotFound), 5, 5),
+            ("its trusted root is broken", failure(Class::Wait, Reason::TrustRootInvalid), 5, 5),
+        ];
+        for (label, failure, without, with) in rows {
+            assert_eq!((left(failure.clone(), false), left(failure, true)), (without, with), "{label}");
+        }
     }
 
     #[test]

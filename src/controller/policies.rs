@@ -6,19 +6,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
+use kube::core::{ApiResource, Object};
 use kube::runtime::reflector::Store;
-use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
+use serde::de::IgnoredAny;
 use tokio::sync::watch;
 
 use super::dereference;
-use crate::api::OCIArtifactPolicy;
+use crate::api::policy::{Scope, StoredPolicySpec};
+use crate::api::spec::CaSource;
+use crate::api::{OCIArtifactPolicy, OCIArtifactPolicySpec};
 use crate::failure::{Class, Failure};
 use crate::metrics::Metrics;
-use crate::oci::Hasher;
-use crate::request::{Otherwise, Policies, Policy, Referred};
+use crate::oci::{Hasher, Repository};
+use crate::request::{self, Otherwise, Policies, Policy, Referred, speaks_about};
 
-type Stored = kube::core::DeserializeGuard<OCIArtifactPolicy>;
+/// A policy as it is stored. None of them can end the watch for the others.
+type Stored = Object<Option<StoredPolicySpec>, IgnoredAny>;
 
 /// The policies of the cluster, as they are now.
 #[derive(Debug)]
@@ -41,14 +47,16 @@ impl PolicyBook {
         otherwise: Otherwise,
         metrics: Arc<Metrics>,
     ) -> (Arc<Self>, impl Future<Output = ()> + use<>) {
-        let (policies, writer) = reflector::store();
+        let kind = ApiResource::erase::<OCIArtifactPolicy>(&());
+        let writer = Writer::new(kind.clone());
+        let policies = writer.as_reader();
         let book = Arc::new(Self {
             policies: Some(policies),
             otherwise,
             is_listed: AtomicBool::new(false),
             changes: watch::Sender::default(),
         });
-        let all: Api<Stored> = Api::all(client.clone());
+        let all: Api<Stored> = Api::all_with(client.clone(), &kind);
         let events = watcher(all, watcher::Config::default()).default_backoff().reflect(writer);
         let kept = Arc::clone(&book);
         let keeping = events.for_each(move |event| {
@@ -56,7 +64,7 @@ impl PolicyBook {
                 // The first list, and every one after a watch broke, may have lost a policy as well.
                 Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_)) => {
                     kept.is_listed.store(true, Ordering::Release);
-                    kept.changes.send_replace(());
+                    kept.changed();
                 }
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
                 Err(error) => {
@@ -69,6 +77,19 @@ impl PolicyBook {
         (book, keeping)
     }
 
+    /// Has every object looked at: a policy, or what one names, is another than before.
+    pub(super) fn changed(&self) {
+        self.changes.send_replace(());
+    }
+
+    /// True where a policy names that.
+    pub(super) fn names(&self, kind: CaSource, name: &str) -> bool {
+        let all = self.policies.as_ref().map(Store::state).unwrap_or_default();
+        let spec = |stored: &Arc<Stored>| stored.spec.as_ref().and_then(|stored| stored.spec.clone());
+        let names_it = |spec: OCIArtifactPolicySpec| request::trusted(&spec.verify).any(|one| one == (kind, name));
+        all.iter().filter_map(spec).any(names_it)
+    }
+
     /// False until the policies are known: nothing is published before.
     pub(super) fn is_listed(&self) -> bool {
         self.is_listed.load(Ordering::Acquire)
@@ -79,34 +100,41 @@ impl PolicyBook {
         self.changes.subscribe()
     }
 
-    /// What speaks about the objects of a namespace, with what it refers to in the operator's own; `mark` changes when any of
-    /// it does.
-    pub(super) async fn of(&self, client: &Client, namespace: &str, mark: &mut Hasher) -> Result<Policies, Failure> {
+    /// What speaks about a repository in a namespace, with what it refers to in the operator's own; `mark` changes when any
+    /// of it does.
+    pub(super) async fn of(
+        &self,
+        client: &Client,
+        namespace: &str,
+        repository: &Repository,
+        mark: &mut Hasher,
+    ) -> Result<Policies, Failure> {
         let mut policies = Policies { otherwise: self.otherwise, ..Policies::default() };
         let Some(store) = &self.policies else { return Ok(policies) };
         let mut all = store.state();
+        all.retain(|stored| scope(stored).is_none_or(|scope| speaks_about(&scope.images, repository)));
         all.sort_by_key(|stored| stored.name_any());
-        let is_choosy = |stored: &Arc<Stored>| stored.0.as_ref().is_ok_and(|one| one.spec.namespace_selector.is_some());
+        let is_choosy = |stored: &Arc<Stored>| scope(stored).is_some_and(|scope| scope.namespace_selector.is_some());
         let labels = if all.iter().any(is_choosy) { labels(client, namespace, mark).await? } else { BTreeMap::new() };
+        all.retain(|stored| scope(stored).is_none_or(|scope| scope.selects(&labels)));
         for stored in all {
-            let name = stored.name_any();
-            let Ok(policy) = &stored.0 else {
-                mark.update(format!("policy {name} is unreadable\n").as_bytes());
+            let (name, generation) = (stored.name_any(), stored.metadata.generation.unwrap_or_default());
+            mark.update(format!("policy {name} {:?} {:?}\n", stored.uid(), stored.resource_version()).as_bytes());
+            let Some(spec) = stored.spec.as_ref().and_then(|stored| stored.spec.clone()) else {
                 policies.unreadable.push(name);
                 continue;
             };
-            if !policy.spec.selects(&labels) {
-                continue;
-            }
-            let generation = policy.metadata.generation.unwrap_or_default();
-            mark.update(format!("policy {name} {:?} {generation}\n", policy.uid()).as_bytes());
             let mut referred = Referred::default();
-            let own = client.default_namespace();
-            dereference::trusted(client, own, &policy.spec.verify, &mut referred, mark).await?;
-            policies.all.push(Policy { name, generation, spec: policy.spec.clone(), referred });
+            dereference::trusted(client, client.default_namespace(), &spec.verify, &mut referred, mark).await?;
+            policies.all.push(Policy { name, generation, spec, referred });
         }
         Ok(policies)
     }
+}
+
+/// What a policy speaks about; `None` where it has no spec at all.
+fn scope(stored: &Stored) -> Option<&Scope> {
+    stored.spec.as_ref().map(|stored| &stored.scope)
 }
 
 async fn labels(client: &Client, namespace: &str, mark: &mut Hasher) -> Result<BTreeMap<String, String>, Failure> {

@@ -18,13 +18,13 @@ use super::integrity::with_damage;
 use super::memory::{Remembered, pause, with_jitter};
 use super::subject::{self, Subject};
 use super::{Context, Stored, dereference, event, until_changed};
-use crate::api::{OCIArtifactStatus, Reason};
+use crate::api::{OCIArtifactSpec, OCIArtifactStatus, Reason};
 use crate::failure::{Class, Failure};
-use crate::oci::{Digest, Hasher};
+use crate::oci::{Digest, Hasher, Reference};
 use crate::pass::{self, Look, Outcome, pass};
 use crate::plan::Revision;
 use crate::registry::Registry;
-use crate::request::{Place, Request};
+use crate::request::{Place, Request, RequestError};
 
 /// A pass that takes longer than this is announced in status.
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(5);
@@ -92,10 +92,11 @@ impl<R: Registry> Reconcile<'_, R> {
             return Ok(until_changed());
         }
         let mut inputs = Hasher::default();
-        let request = self.request(&mut inputs).await;
+        let request = self.request(&object.spec, &mut inputs).await;
         if self.awaits_root(&request) {
             return Ok(Action::requeue(AWAITING_ROOT));
         }
+        self.mark_served(&mut inputs).await;
         inputs.update(format!("{} {:?}", self.subject.generation(), self.subject.requested_at()).as_bytes());
         let inputs = inputs.finish();
         let mut remembered = self.context.memory.get(&id.uid);
@@ -138,12 +139,12 @@ impl<R: Registry> Reconcile<'_, R> {
         Ok(())
     }
 
-    /// The spec together with what it refers to.
-    async fn request(&self, inputs: &mut Hasher) -> Result<Request, Failure> {
-        let spec = &self.subject.object.spec;
+    /// A spec of the object together with what it refers to.
+    pub(super) async fn request(&self, spec: &OCIArtifactSpec, inputs: &mut Hasher) -> Result<Request, Failure> {
         let (client, namespace) = (&self.context.client, &self.subject.id.namespace);
         let mut referred = dereference::referred(client, namespace, spec, inputs).await?;
-        referred.policies = self.context.policies.of(client, namespace, inputs).await?;
+        let Reference { repository, .. } = spec.image.parse().map_err(RequestError::Image)?;
+        referred.policies = self.context.policies.of(client, namespace, &repository, inputs).await?;
         let referred = referred.with_public_root(self.context.public_root.fetched());
         let request = Request::parse(self.subject.id.clone(), spec, &referred)?;
         // A root that was fetched is no object of the cluster, so nothing else tells that it is another one.
@@ -272,7 +273,8 @@ impl<R: Registry> Reconcile<'_, R> {
     ) -> Result<Action, kube::Error> {
         self.context.metrics.pass_ended(failure.reason, self.started.elapsed());
         tracing::warn!(object = %self.subject.id, reason = %failure.reason, remedy = failure.reason.remedy(), "{}", failure.message);
-        self.write_status(&self.subject.before().failed(request, &failure)).await?;
+        let (failure, status) = self.after_failure(request, failure).await;
+        self.write_status(&status).await?;
         let failures = if remembered.inputs.as_ref() == Some(&inputs) { remembered.failures + 1 } else { 1 };
         let interval = request.map_or(Duration::from_secs(600), |request| request.interval);
         let refused = match (&failure.candidate, request) {
@@ -290,6 +292,7 @@ impl<R: Registry> Reconcile<'_, R> {
             failures,
             failure: Some(failure),
             refused,
+            asks_secrets: request.map_or(remembered.asks_secrets, |request| request.asks_secrets),
             ..remembered
         };
         let action = Action::requeue(remembered.next_look(now));

@@ -44,6 +44,7 @@ pub(super) struct Before<'a> {
 }
 
 /// What a condition says.
+#[derive(PartialEq)]
 struct Verdict {
     status: String,
     reason: String,
@@ -82,7 +83,7 @@ impl Before<'_> {
                 content: request.fingerprint.as_str().to_owned(),
                 trust: request.requirement.fingerprint(),
             }),
-            conditions: self.conditions(true, Reason::Succeeded, &message, None, self.signed(outcome)),
+            conditions: self.conditions(true, Reason::Succeeded, &message, None, self.signed(request, outcome)),
             ..self.observed()
         }
     }
@@ -93,23 +94,41 @@ impl Before<'_> {
             Class::Retry | Class::Wait => "Reconciling",
             Class::Stalled => "Stalled",
         };
-        let candidate = failure.candidate.as_ref().map(|digest| CandidateStatus {
-            digest: digest.to_string(),
-            reason: failure.reason.to_string(),
-            message: failure.message.clone(),
-        });
+        // What a policy denies is not looked up again, so the digest that it was denied for is still the last one seen.
+        let before = || self.status.candidate.clone().filter(|before| before.reason == failure.reason.as_str());
+        let verified = self.unsigned(request, failure);
+        let mut fingerprints = self.status.fingerprints.clone();
+        if verified != self.judged_before()
+            && let Some(made) = &mut fingerprints
+        {
+            // What the condition said is lost, so it is judged again when what is asked is what it was.
+            made.trust = None;
+        }
         OCIArtifactStatus {
-            candidate,
+            candidate: candidate(failure).or_else(before),
             policies: request.map_or_else(|| self.status.policies.clone(), policies),
-            conditions: self.conditions(
-                false,
-                failure.reason,
-                &failure.message,
-                Some(kind),
-                self.unsigned(request, failure),
-            ),
+            fingerprints,
+            conditions: self.conditions(false, failure.reason, &failure.message, Some(kind), verified),
             ..self.observed()
         }
+    }
+
+    /// The pass ended badly, and what was published is withdrawn, for `refusal` speaks against it.
+    pub(super) fn withdrawn(
+        &self,
+        request: Option<&Request>,
+        failure: &Failure,
+        refusal: &Failure,
+    ) -> OCIArtifactStatus {
+        let status = OCIArtifactStatus {
+            artifact: None,
+            verification: Vec::new(),
+            outputs: Vec::new(),
+            fingerprints: None,
+            ..self.status.clone()
+        };
+        let failed = Before { status: &status, ..*self }.failed(request, failure);
+        OCIArtifactStatus { candidate: candidate(refusal), ..failed }
     }
 
     /// A pass takes long: say so, and what is served meanwhile.
@@ -140,11 +159,11 @@ impl Before<'_> {
     }
 
     /// What consumers read is signed, where that is asked for.
-    fn signed(&self, outcome: &Outcome) -> Option<Verdict> {
+    fn signed(&self, request: &Request, outcome: &Outcome) -> Option<Verdict> {
         match &outcome.basis {
             Some(Basis::NoPolicy) => None,
             Some(Basis::Judged(judgement)) => Some(verdict(judgement)),
-            None => self.judged_before(),
+            None => self.judged_before().filter(|_| !request.requirement.is_empty()),
         }
     }
 
@@ -252,6 +271,14 @@ impl Before<'_> {
 pub(super) fn short(pinned: &Pinned) -> String {
     let digest = pinned.digest().short();
     pinned.tag().map_or_else(|| digest.clone(), |tag| format!("{tag} at {digest}"))
+}
+
+fn candidate(failure: &Failure) -> Option<CandidateStatus> {
+    failure.candidate.as_ref().map(|digest| CandidateStatus {
+        digest: digest.to_string(),
+        reason: failure.reason.to_string(),
+        message: failure.message.clone(),
+    })
 }
 
 fn annotations(manifest: &Manifest) -> BTreeMap<String, String> {

@@ -10,6 +10,10 @@ use super::digest::{Digest, ParseDigestError};
 
 /// Longest `host/repository`, as in distribution/reference.
 const MAX_NAME: usize = 255;
+/// Ports that need not be written: of HTTPS, and of HTTP where that is asked for.
+const DEFAULT_PORTS: [u16; 2] = [443, 80];
+/// What people write for Docker Hub, and what it answers on.
+const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 /// Longest tag (distribution-spec, "Pulling manifests").
 const MAX_TAG: usize = 128;
 
@@ -37,6 +41,26 @@ impl Repository {
             "docker.io" | "index.docker.io" => "registry-1.docker.io",
             host => host,
         }
+    }
+
+    /// Every name by which a rule may mean it. However it was written, a rule about it must not be got round: the ports of
+    /// HTTPS and HTTP are there or not, an address has one form of many, and Docker Hub answers on several names.
+    pub fn names(&self) -> Vec<String> {
+        let Self { host, path } = self;
+        let url = url::Url::parse(&format!("https://{host}/")).ok();
+        let known = url.as_ref().and_then(|url| Some((url.host_str()?, url.port().unwrap_or(DEFAULT_PORTS[0]))));
+        let (name, port) = known.unwrap_or((host, 0));
+        let hosts = if DOCKER_HUB.contains(&name) { DOCKER_HUB.to_vec() } else { vec![name] };
+        let mut names = vec![self.to_string()];
+        for host in hosts {
+            if DEFAULT_PORTS.contains(&port) {
+                names.push(format!("{host}/{path}"));
+                names.extend(DEFAULT_PORTS.map(|port| format!("{host}:{port}/{path}")));
+            } else {
+                names.push(format!("{host}:{port}/{path}"));
+            }
+        }
+        names
     }
 }
 
@@ -188,6 +212,28 @@ mod tests {
     use super::*;
 
     const HEX: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn a_rule_about_a_repository_means_it_however_it_is_written() {
+        let rows: [(&str, &[&str]); 6] = [
+            ("ghcr.io", &["ghcr.io", "GHCR.io", "ghcr.io:443", "ghcr.io:0443", "ghcr.io:80"]),
+            ("r.example:5000", &["r.example:5000", "R.example:05000"]),
+            ("127.0.0.1:5000", &["127.0.0.1:5000", "127.1:5000", "2130706433:5000", "0x7f.1:5000", "0177.0.0.1:5000"]),
+            ("[::1]:5000", &["[::1]:5000", "[0:0:0:0:0:0:0:1]:5000", "[::0001]:5000"]),
+            ("docker.io", &["docker.io", "index.docker.io", "registry-1.docker.io", "registry-1.docker.io:443"]),
+            ("registry-1.docker.io:443", &["docker.io", "index.docker.io:443"]),
+        ];
+        let names = |host: &str| format!("{host}/acme/app:1").parse::<Reference>().unwrap().repository.names();
+        for (meant, written) in rows {
+            for host in written {
+                let names = names(host);
+                assert!(names.contains(&format!("{meant}/acme/app")), "{host}: {names:?}");
+            }
+        }
+        for (meant, other) in [("ghcr.io", "ghcr.io:8443"), ("r.example:5000", "r.example"), ("ghcr.io", "xghcr.io")] {
+            assert!(!names(other).contains(&format!("{meant}/acme/app")), "{other}");
+        }
+    }
 
     #[test]
     fn accepted_references_read_back_the_same() {

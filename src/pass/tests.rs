@@ -217,6 +217,61 @@ async fn a_directory_that_is_not_ours_is_left_alone_before_anybody_is_asked() {
 }
 
 #[tokio::test]
+async fn what_is_cleared_is_gone_from_where_it_is_mounted_and_can_be_published_again() {
+    let world = World::new();
+    let spec = json!({"image": "r.example/app:1", "outputs": [
+        {"name": "files", "volume": {"name": "default"}}, {"name": "map", "configMap": {"name": "map"}}]});
+    let map = world.root.path().join("configmaps/team/app/map.yaml");
+    let object = request(&spec).object;
+    world.engine.outputs.clear(&object, &["map"]).await.unwrap();
+    assert!(!world.object_dir().exists(), "nothing is made to be cleared");
+    let digest = world.registry.push_files("1", &[("a.txt", "one")]);
+    for round in 0..2 {
+        world.pass(&spec, &Before::default()).await.unwrap();
+        assert_eq!((world.read("a.txt").as_deref(), map.exists()), (Some("one"), true), "round {round}");
+        let mounted = fs_err::File::open(world.object_dir()).unwrap();
+        world.engine.outputs.clear(&object, &["map"]).await.unwrap();
+        assert_eq!(listing(&world.object_dir()), [".artifact.json"]);
+        assert!(!map.exists());
+        // What a crash leaves between the outputs and the status is what a second time meets.
+        world.engine.outputs.clear(&object, &["map"]).await.unwrap();
+        let outcome = world.pass(&spec, &recorded(&spec, &digest)).await.unwrap();
+        assert!(outcome.manifest.is_some(), "published again");
+        let inode = |metadata: std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(&metadata);
+        let there = inode(fs_err::metadata(world.object_dir()).unwrap());
+        assert_eq!(inode(mounted.metadata().unwrap()), there, "the directory that is mounted is the same");
+    }
+    fs_err::remove_dir_all(world.object_dir()).unwrap();
+    fs_err::create_dir_all(world.object_dir()).unwrap();
+    fs_err::write(world.object_dir().join("current"), "precious").unwrap();
+    world.engine.outputs.clear(&object, &[]).await.unwrap();
+    assert_eq!(listing(&world.object_dir()), ["current"], "what is not ours stays");
+}
+
+#[tokio::test]
+async fn a_signature_is_missing_only_where_the_artifact_is_not() {
+    let world = World::new();
+    let pem = rcgen::KeyPair::generate().unwrap().public_key_pem();
+    let keys = json!({"keys": [{"inline": pem}], "transparencyLog": "Ignored"});
+    let digest = world.registry.push_files("1", &[("a.txt", "one")]);
+    let rejudged = async |digest: &Digest| {
+        let image = format!("r.example/app@{digest}");
+        let request = request(&json!({"image": image, "verify": [{"name": "release", "cosign": keys}]}));
+        rejudge(&world.engine, &world.engine.turn(&request).await, &request).await.unwrap_err()
+    };
+    let failure = rejudged(&digest).await;
+    assert_eq!((failure.reason, failure.candidate), (Reason::SignatureMissing, Some(digest)));
+    let hidden = Digest::of(b"hidden");
+    for label in ["nothing is shown", "nothing but what is about it"] {
+        let failure = rejudged(&hidden).await;
+        assert_eq!((failure.class, failure.reason), (Class::Wait, Reason::ReferenceNotFound), "{label}");
+        world.registry.refer(&hidden, "application/vnd.dev.sigstore.bundle.v0.3+json", b"{}");
+    }
+    let layer = format!("blob {}", Digest::of(b"one").short());
+    assert!(!world.registry.asked().contains(&layer), "nothing of it is fetched");
+}
+
+#[tokio::test]
 async fn a_config_map_has_a_key_for_each_file_or_is_refused_whole() {
     let world = World::new();
     let spec = |separator: &str| {

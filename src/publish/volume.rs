@@ -232,6 +232,23 @@ pub(super) fn prune(volume: &Volume, object: &ObjectId) -> Result<(), PublishErr
     Ok(removed?)
 }
 
+/// Takes away all content, and leaves the object's directory, which consumers mount. Whoever looks at `current` loses it in
+/// one step, and whoever is in a tree, file by file.
+pub(super) fn clear(volume: &Volume, object: &ObjectId) -> Result<(), PublishError> {
+    let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(()) };
+    let marker = match own_marker(volume, dir.as_fd(), object) {
+        Ok(Some(marker)) => marker,
+        // Empty, or somebody else's.
+        Ok(None) | Err(PublishError::Conflict(_)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    storage::remove_tree(&dir, CURRENT)?;
+    storage::sync(dir.as_fd(), "the object's directory")?;
+    storage::remove_tree(&dir, TREES)?;
+    write_marker(dir.as_fd(), &Marker { uid: marker.uid, ..Marker::default() })?;
+    Ok(record::remove(volume, object)?)
+}
+
 /// Removes the object's directory, if it is ours. A directory or volume that is gone is success.
 pub(super) fn remove(volume: &Volume, object: &ObjectId) -> Result<(), PublishError> {
     record::remove(volume, object)?;

@@ -58,17 +58,16 @@ impl Policies {
     /// What they ask of an artifact of that repository. One that cannot be understood is an objection: written wrong, it
     /// must not be one that is not there.
     pub(super) fn asked(&self, repository: &Repository) -> Asked {
-        let name = repository.to_string();
         let mut asked = Asked::default();
         let unreadable = |policy: &String| Objection {
             text: format!("OCIArtifactPolicy {policy} is stored in a form that cannot be read"),
             enforcement: Enforcement::Enforce,
+            is_verdict: false,
         };
         asked.objections.extend(self.unreadable.iter().map(unreadable));
         for policy in &self.all {
             let Policy { spec, .. } = policy;
-            let images = Patterns::paths(&spec.images);
-            if images.as_ref().is_ok_and(|images| !images.matches(&name)) {
+            if !speaks_about(&spec.images, repository) {
                 continue;
             }
             asked.applied.push(Applied {
@@ -76,15 +75,15 @@ impl Policies {
                 generation: policy.generation,
                 enforcement: spec.enforcement,
             });
-            let outcome = images.map_err(|error| RequestError::Pattern { field: "spec.images", error });
-            if let Err(error) = outcome.and_then(|_| policy.ask(&mut asked)) {
-                asked.objections.push(policy.objection(&format!("cannot be applied: {error}")));
+            if let Err(error) = policy.ask(&mut asked) {
+                asked.objections.push(policy.objection(&format!("cannot be applied: {error}"), false));
             }
         }
         if asked.applied.is_empty() && self.otherwise == Otherwise::Deny {
             let text =
                 "no OCIArtifactPolicy speaks about it, and the operator's --no-policy=deny refuses what none does";
-            asked.objections.push(Objection { text: text.to_owned(), enforcement: Enforcement::Enforce });
+            let (text, enforcement) = (text.to_owned(), Enforcement::Enforce);
+            asked.objections.push(Objection { text, enforcement, is_verdict: true });
         }
         asked
     }
@@ -93,9 +92,10 @@ impl Policies {
 impl Policy {
     fn ask(&self, asked: &mut Asked) -> Result<(), RequestError> {
         let Self { name, spec, referred, .. } = self;
+        Patterns::paths(&spec.images).map_err(|error| RequestError::Pattern { field: "spec.images", error })?;
         match spec.action {
             PolicyAction::Allow => {}
-            PolicyAction::Deny => asked.objections.push(self.objection("denies it")),
+            PolicyAction::Deny => asked.objections.push(self.objection("denies it", true)),
             PolicyAction::Verify => {
                 let entries = verification::entries(&spec.verify, referred)?;
                 let named = |entry: Entry| Entry {
@@ -105,7 +105,8 @@ impl Policy {
                 };
                 asked.entries.extend(entries.into_iter().map(named));
                 if spec.verify.is_empty() {
-                    asked.objections.push(self.objection("asks for signatures, and names nobody who may have signed"));
+                    let text = "asks for signatures, and names nobody who may have signed";
+                    asked.objections.push(self.objection(text, false));
                 }
             }
         }
@@ -113,9 +114,18 @@ impl Policy {
         Ok(())
     }
 
-    fn objection(&self, text: &str) -> Objection {
-        Objection { text: format!("OCIArtifactPolicy {} {text}", self.name), enforcement: self.spec.enforcement }
+    fn objection(&self, text: &str, is_verdict: bool) -> Objection {
+        let text = format!("OCIArtifactPolicy {} {text}", self.name);
+        Objection { text, enforcement: self.spec.enforcement, is_verdict }
     }
+}
+
+/// True where patterns of `spec.images` match a repository by any of its names, or cannot be understood: a policy that is
+/// written wrong must not be one that is not there.
+pub fn speaks_about(images: &[String], repository: &Repository) -> bool {
+    // Hosts are in lower case by now, and paths have nothing else.
+    let images: Vec<String> = images.iter().map(|image| image.to_ascii_lowercase()).collect();
+    Patterns::paths(&images).map_or(true, |images| repository.names().iter().any(|name| images.matches(name)))
 }
 
 #[cfg(test)]
@@ -162,7 +172,8 @@ mod tests {
         let deny = || policy("deny", json!({"images": ["ghcr.io/*/app"], "action": "Deny"}));
         let allow = || policy("allow", json!({"images": ["ghcr.io/**"], "action": "Allow"}));
         let warn = || policy("warn", json!({"images": ["**"], "action": "Deny", "enforcement": "Warn"}));
-        let rows: [(&str, Vec<Policy>, Otherwise, &str, &[&str]); 10] = [
+        let broken = || policy("broken", json!({"images": ["[a"], "action": "Allow"}));
+        let rows: [(&str, Vec<Policy>, Otherwise, &str, &[&str]); 11] = [
             ("none", vec![], Otherwise::Allow, "", &[]),
             ("none, and that is refused", vec![], Otherwise::Deny, "--no-policy=deny", &[]),
             ("one", vec![acme()], Otherwise::Deny, "", &["acme/release"]),
@@ -171,6 +182,7 @@ mod tests {
             ("of others, and that is refused", vec![other()], Otherwise::Deny, "--no-policy=deny", &[]),
             ("denied", vec![deny()], Otherwise::Allow, "OCIArtifactPolicy deny denies it", &[]),
             ("allowed and denied", vec![allow(), deny()], Otherwise::Allow, "OCIArtifactPolicy deny", &[]),
+            ("denied, and one is broken", vec![broken(), deny()], Otherwise::Allow, "OCIArtifactPolicy deny", &[]),
             ("allowed", vec![allow(), acme()], Otherwise::Deny, "", &["acme/release"]),
             ("warned", vec![warn()], Otherwise::Deny, "", &[]),
         ];
@@ -200,6 +212,24 @@ mod tests {
         let policies = Policies { unreadable: vec!["odd".to_owned()], ..Policies::default() };
         let repository = "ghcr.io/a/b".parse::<crate::oci::Reference>().unwrap().repository;
         assert!(policies.asked(&repository).objections[0].text.contains("odd"));
+    }
+
+    #[test]
+    fn a_policy_speaks_about_a_repository_in_every_spelling() {
+        let rows = [
+            ("ghcr.io/acme/**", "ghcr.io:443/acme/app", true),
+            ("ghcr.io:443/acme/**", "ghcr.io/acme/app", true),
+            ("GHCR.io/Acme/*", "ghcr.io/acme/app", true),
+            ("docker.io/**", "registry-1.docker.io/library/x", true),
+            ("127.0.0.1:5000/**", "2130706433:5000/app", true),
+            ("ghcr.io/acme/**", "ghcr.io:8443/acme/app", false),
+            ("ghcr.io/acme/*", "ghcr.io/acme/team/app", false),
+            ("[a", "ghcr.io/acme/app", true),
+        ];
+        for (pattern, image, wanted) in rows {
+            let reference: crate::oci::Reference = image.parse().unwrap();
+            assert_eq!(speaks_about(&[pattern.to_owned()], &reference.repository), wanted, "{pattern} and {image}");
+        }
     }
 
     #[test]

@@ -123,6 +123,16 @@ impl Referred {
     }
 }
 
+/// True where a spec names that Secret or ConfigMap, or may by its ServiceAccount.
+pub fn may_name(spec: &OCIArtifactSpec, kind: CaSource, name: &str) -> bool {
+    match kind {
+        CaSource::Secret => {
+            spec.registry.service_account_name.is_some() || Referred::default().secret_names(spec).contains(&name)
+        }
+        CaSource::ConfigMap => Referred::config_map_names(spec).contains(&name),
+    }
+}
+
 /// Everything by name that requirements need: keys, and trusted roots.
 pub fn trusted(verify: &[VerifySpec]) -> impl Iterator<Item = (CaSource, &str)> {
     verify.iter().flat_map(|VerifySpec { cosign, .. }| {

@@ -33,6 +33,7 @@ const MAX_DOUBLINGS: u32 = 10;
 /// The root that is in use, for everybody who needs one.
 #[derive(Debug)]
 pub struct PublicRoot {
+    is_wanted: bool,
     fetched: Mutex<Option<Root>>,
     is_settled: AtomicBool,
     changes: watch::Sender<()>,
@@ -41,12 +42,13 @@ pub struct PublicRoot {
 impl PublicRoot {
     /// That of this version, for ever.
     pub fn embedded() -> Self {
-        Self { fetched: Mutex::default(), is_settled: AtomicBool::new(true), changes: watch::Sender::default() }
+        let (fetched, is_settled) = (Mutex::default(), AtomicBool::new(true));
+        Self { is_wanted: false, fetched, is_settled, changes: watch::Sender::default() }
     }
 
     /// One that [`keep_fresh`] has still to ask for.
     pub fn awaited() -> Self {
-        Self { is_settled: AtomicBool::new(false), ..Self::embedded() }
+        Self { is_wanted: true, is_settled: AtomicBool::new(false), ..Self::embedded() }
     }
 
     /// The root that was fetched last; `None` for that of this version.
@@ -57,6 +59,11 @@ impl PublicRoot {
     /// False until the first try has ended: what was signed under a newer root is not to be refused at each start.
     pub fn is_settled(&self) -> bool {
         self.is_settled.load(Ordering::Acquire)
+    }
+
+    /// True where that of this version stands in for one that is wanted and could not be had.
+    pub fn is_stand_in(&self) -> bool {
+        self.is_wanted && self.fetched().is_none()
     }
 
     /// Tells of every change.

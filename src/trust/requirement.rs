@@ -32,6 +32,8 @@ pub struct Objection {
     pub text: String,
     /// Whether that decides.
     pub enforcement: Enforcement,
+    /// Whether somebody wants it so. A policy that cannot be applied objects too, and that is nobody's verdict.
+    pub is_verdict: bool,
 }
 
 /// A policy that speaks about the artifact.
@@ -95,9 +97,10 @@ impl Requirement {
         self.entries.is_empty()
     }
 
-    /// The objection that decides, if there is one.
+    /// The objection that decides, if there is one: what somebody wants, before what cannot be applied.
     pub fn denied(&self) -> Option<&Objection> {
-        self.objections.iter().find(|objection| objection.enforcement == Enforcement::Enforce)
+        let decides = |objection: &&Objection| objection.enforcement == Enforcement::Enforce;
+        self.objections.iter().filter(decides).min_by_key(|objection| !objection.is_verdict)
     }
 
     /// Objections that do not decide.

@@ -74,7 +74,7 @@ fn settle(base: &mut LayerTree, borrowed: impl IntoIterator<Item = (EntryPath, E
             base.add_copy(&path, &of)?;
         }
     }
-    Ok(())
+    base.settle()
 }
 
 /// True where what the path has in `base` was taken away for `node`; false where it stays.

@@ -9,15 +9,13 @@ use rustix::fs::Mode;
 
 use super::UnpackError;
 use super::budget::Budget;
+use super::hashing::Hashing;
 use super::path::{EntryPath, PathError};
 use super::staged::Node;
 use crate::api::spec::Symlinks;
-use crate::oci::{Digest, Hasher};
+use crate::oci::Digest;
 use crate::request::Limits;
 use crate::storage::{self, During, Scratch, StorageError};
-
-/// Copy buffer.
-const BUFFER: usize = 128 * 1024;
 
 /// A tree while its one layer is added to it. Not yet durable, its links not yet followed.
 #[derive(Debug)]
@@ -37,7 +35,9 @@ pub struct LayerTree {
     rules: Rules,
     /// Most entries of an archive have the parent of the one before.
     last_parent: Option<(EntryPath, OwnedFd)>,
-    buffer: Vec<u8>,
+    hashing: Hashing,
+    /// Stands in the place of the digests that `hashing` has not made yet.
+    unknown: Digest,
 }
 
 /// What may be in a layer.
@@ -77,8 +77,24 @@ impl LayerTree {
             budget,
             rules,
             last_parent: None,
-            buffer: Vec::new(),
+            hashing: Hashing::default(),
+            unknown: Digest::of(b""),
         })
+    }
+
+    /// Has what is added from now on hashed by a thread of its own, where there can be one.
+    pub(super) fn hash_elsewhere(&mut self) -> Result<(), UnpackError> {
+        self.settle()?;
+        self.hashing = Hashing::elsewhere().unwrap_or_default();
+        Ok(())
+    }
+
+    /// Waits for every digest. Until then those of files that were added may be unknown.
+    pub(super) fn settle(&mut self) -> Result<(), UnpackError> {
+        for (path, digest) in std::mem::take(&mut self.hashing).finish()? {
+            self.nodes.know(&path, digest);
+        }
+        Ok(())
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -122,9 +138,13 @@ impl LayerTree {
         self.claim(path)?;
         self.scratch.room_for(size)?;
         let mut file = storage::create_file(parent.as_fd(), name, mode)?;
-        let digest = self.copy(path, size, reader, &mut file, broken)?;
+        self.copy(path, size, reader, &mut file, broken)?;
         self.keep_parent(path, parent);
-        self.nodes.insert(path.clone(), Node::File { size, executable, digest });
+        self.nodes.insert(path.clone(), Node::File { size, executable, digest: self.unknown.clone() });
+        self.hashing.ended(path.clone())?;
+        for (path, digest) in self.hashing.made() {
+            self.nodes.know(&path, digest);
+        }
         Ok(())
     }
 
@@ -235,7 +255,7 @@ impl LayerTree {
         Ok(())
     }
 
-    /// Hashes and writes exactly `size` bytes.
+    /// Writes exactly `size` bytes, and has them hashed.
     fn copy(
         &mut self,
         path: &EntryPath,
@@ -243,22 +263,18 @@ impl LayerTree {
         reader: &mut impl Read,
         file: &mut fs_err::File,
         broken: &impl Fn(io::Error) -> UnpackError,
-    ) -> Result<Digest, UnpackError> {
-        self.buffer.resize(BUFFER, 0);
-        let (mut hasher, mut left) = (Hasher::default(), size);
+    ) -> Result<(), UnpackError> {
+        let mut left = size;
         while left > 0 {
-            let want = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
-            let buffer = self.buffer.get_mut(..want).unwrap_or_default();
-            let read = reader.read(buffer).map_err(broken)?;
-            let bytes = buffer.get(..read).unwrap_or_default();
-            if bytes.is_empty() {
+            let read = reader.read(self.hashing.room(left)?).map_err(broken)?;
+            if read == 0 {
                 return Err(UnpackError::entry(path, format!("ends {left} bytes early")));
             }
-            hasher.update(bytes);
+            let bytes = self.hashing.took(read);
             file.write_all(bytes).map_err(|error| StorageError::from_io(format!("write {path}"), &error))?;
-            left -= read as u64;
+            left = left.saturating_sub(read as u64);
         }
-        Ok(hasher.finish())
+        Ok(())
     }
 }
 
@@ -304,6 +320,13 @@ impl Nodes {
             self.folded.insert(folded.into_owned(), path.clone());
         }
         self.by_path.insert(path, node);
+    }
+
+    /// Gives a file its digest.
+    fn know(&mut self, path: &EntryPath, made: Digest) {
+        if let Some(Node::File { digest, .. }) = self.by_path.get_mut(path) {
+            *digest = made;
+        }
     }
 
     /// Takes out a path and everything below it.

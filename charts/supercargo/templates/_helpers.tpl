@@ -55,6 +55,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [""]
   resources: [secrets, serviceaccounts]
   verbs: [get]
+{{- if .Values.rbac.watchSecrets }}
+# For --watch-secrets, which asks for metadata only. RBAC knows no such right: this one reads them all.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [list, watch]
+{{- end }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]

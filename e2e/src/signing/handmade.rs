@@ -36,6 +36,11 @@ impl From<&SigningKey> for Signer {
 }
 
 impl Signer {
+    /// With a new key, P-256.
+    pub fn generate() -> Result<Self> {
+        Ok(Self::Key { pkcs8_pem: KeyPair::generate()?.serialize_pem() })
+    }
+
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
         Ok(self.key()?.sign(message)?)
     }

@@ -23,7 +23,7 @@ async fn get_shows_what_is_served_in_one_line(case: &mut Case) -> Result<()> {
 
     let short = digest.trim_start_matches("sha256:").get(..12).context("a short digest")?;
     let narrow = get(case, &["ociart"]).await?;
-    check_columns(&narrow, &["NAME", "READY", "TAG", "DIGEST", "AGE"], &["True", "1.0.0", short])?;
+    check_columns(&narrow, &["NAME", "READY", "TAG", "DIGEST", "VERIFIED", "AGE"], &["True", "1.0.0", short])?;
     let wide = get(case, &["ociartifacts", "-o", "wide"]).await?;
     check_columns(&wide, &["REASON", "MESSAGE", "IMAGE", "SIZE"], &["Succeeded", &image])?;
     ensure!(wide.contains("ReferenceNotFound"), "the reason is not shown: {wide}");
@@ -64,6 +64,13 @@ async fn explain_reads_well_to_a_new_user(case: &mut Case) -> Result<()> {
         ("ociartifact.spec.files.include", "**/*.json"),
         ("ociartifact.spec.limits", "ratio"),
         ("ociartifact.spec.limits.extractedBytes", "512Mi"),
+        ("ociartifact.spec.verify", "any of its authorities"),
+        ("ociartifact.spec.verify.cosign.keyless.subjectRegExp", "RE2"),
+        ("ociartifact.spec.verify.cosign.trustedRootRef", "trusted_root.json"),
+        ("ociartifact.status.verification", "Who signed"),
+        ("ociartifactpolicy", "cannot weaken"),
+        ("ociartifactpolicy.spec.images", "ghcr.io/acme/**"),
+        ("ociartifactpolicy.spec.enforcement", "Warn"),
         ("ociartifact.status.outputs.skipped", "signatures"),
         ("ociartifact.status.artifact", "digest"),
     ] {
@@ -81,9 +88,15 @@ async fn the_operators_rights_are_no_more_than_it_needs(case: &mut Case) -> Resu
         ("watch", "ociartifacts.supercargo.dev", "yes"),
         ("patch", "ociartifacts.supercargo.dev/status", "yes"),
         ("patch", "configmaps", "yes"),
+        ("list", "secrets", "no"),
+        ("watch", "secrets", "no"),
         ("create", "secrets", "no"),
         ("update", "secrets", "no"),
         ("delete", "secrets", "no"),
+        ("watch", "ociartifactpolicies.supercargo.dev", "yes"),
+        ("patch", "ociartifactpolicies.supercargo.dev", "no"),
+        ("delete", "ociartifactpolicies.supercargo.dev", "no"),
+        ("patch", "namespaces", "no"),
         ("create", "pods", "no"),
         ("get", "pods", "no"),
         ("delete", "namespaces", "no"),

@@ -37,6 +37,7 @@ mod lifecycle;
 mod neighbour;
 mod outputs;
 mod platforms;
+mod policies;
 mod policy_files;
 mod pull;
 mod registries;
@@ -121,6 +122,7 @@ fn tests() -> Vec<Test> {
         policy_files::tests(),
         trusted_root::tests(),
         verify::tests(),
+        policies::tests(),
         swarm::tests(),
     ]
     .concat()

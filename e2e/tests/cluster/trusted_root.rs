@@ -17,6 +17,7 @@ tests!(trusted_root:
     a_root_that_is_fetched_decides_and_what_is_published_is_judged_again,
     what_is_wrong_about_a_repository_changes_nothing,
     the_last_good_root_outlives_the_process,
+    nothing_is_withdrawn_because_a_root_cannot_be_had,
     only_who_asks_for_signatures_waits_for_the_first_root,
     nobody_is_asked_unless_the_operator_is_told_to,
 );
@@ -55,6 +56,10 @@ impl World {
     }
 
     async fn start_operator(&self, case: &mut Case) -> Result<()> {
+        self.start_operator_with(case, &[]).await
+    }
+
+    async fn start_operator_with(&self, case: &mut Case, more: &[&str]) -> Result<()> {
         let root = case.directory.join("root.json");
         fs_err::write(&root, self.owner.root(1, None)?)?;
         let mut settings = case.settings()?;
@@ -63,6 +68,7 @@ impl World {
             format!("--tuf-mirror={}", self.repository.url),
             format!("--tuf-root={}", root.display()),
         ];
+        settings.extra.extend(more.iter().map(|argument| (*argument).to_owned()));
         case.start_operator_as(&settings).await
     }
 
@@ -200,6 +206,32 @@ async fn the_last_good_root_outlives_the_process(case: &mut Case) -> Result<()> 
     failed_again(case, failures(case).await?, 2).await?;
     ensure!(is_ready(&case.space.poll("app").await?), "an older root was taken");
     Ok(())
+}
+
+async fn nothing_is_withdrawn_because_a_root_cannot_be_had(case: &mut Case) -> Result<()> {
+    let world = World::new(case).await?;
+    world.publish(1, &world.with)?;
+    let withdraw = ["--on-revoked=withdraw"];
+    world.start_operator_with(case, &withdraw).await?;
+    case.space.create_artifact("app", &world.spec).await?;
+    case.space.ready("app").await?;
+    let content = case.published("app")?;
+    case.take_operator()?.kill().await?;
+
+    // As in a new pod: what was seen of the repository is gone.
+    fs_err::remove_dir_all(case.settings()?.work_directory)?;
+    world.repository.set_down(true);
+    world.start_operator_with(case, &withdraw).await?;
+    case.space.refused("app", "SignatureInvalid").await?;
+    assert_eq!(case.published("app")?, content);
+    world.repository.set_down(false);
+    case.space.ready("app").await?;
+    assert_eq!(case.published("app")?, content);
+
+    // A root that was had decides that too.
+    world.publish(2, &world.without)?;
+    case.space.refused("app", "SignatureInvalid").await?;
+    wait::until_true(Duration::from_secs(20), "the files to be withdrawn", || Ok(!case.current("app").exists())).await
 }
 
 async fn only_who_asks_for_signatures_waits_for_the_first_root(case: &mut Case) -> Result<()> {

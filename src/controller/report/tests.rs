@@ -114,6 +114,69 @@ async fn a_failure_keeps_what_is_served_and_says_what_was_refused() {
     assert!(event_of(&waiting, &back).unwrap().1.starts_with("recovered"));
 }
 
+/// A request that asks for a signature.
+fn asking(key: &str) -> Request {
+    let verify = json!([{"name": "release", "cosign": {"keys": [{"inline": key}], "transparencyLog": "Ignored"}}]);
+    let spec = serde_json::from_value(json!({"image": "r.example/app:1", "verify": verify})).unwrap();
+    Request::parse(request().object, &spec, &Referred::default()).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_refused_or_not_judged_is_judged_again_when_what_is_asked_is_what_it_was() {
+    let key = || rcgen::KeyPair::generate().unwrap().public_key_pem();
+    let (right, other) = (asking(&key()), asking(&key()));
+    let judged = Outcome { basis: Some(Basis::Judged(Judgement::default())), ..outcome("one", true).await };
+    let served = at(&OCIArtifactStatus::default(), 1, EARLY).succeeded(&right, &judged);
+    let trust = |status: &OCIArtifactStatus| status.fingerprints.as_ref().unwrap().trust.clone();
+    assert_eq!(trust(&served), right.requirement.fingerprint());
+    let digest: Digest = served.artifact.as_ref().unwrap().digest.parse().unwrap();
+    let failure = |class, reason| Failure::new(class, reason, "x");
+    let mismatch = failure(Class::Stalled, Reason::IdentityMismatch);
+    let down = failure(Class::Retry, Reason::RegistryUnavailable);
+    let secret = failure(Class::Wait, Reason::SecretNotFound);
+    // What was asked for, how it ended, what Verified says, whether it has to be judged again.
+    let rows = [
+        ("refused", Some(&other), mismatch.clone().of(&digest), "False", true),
+        ("not judged", Some(&other), down.clone(), "Unknown", true),
+        ("nobody knows what is asked", None, secret, "Unknown", true),
+        ("another digest is refused", Some(&right), mismatch.of(&Digest::of(b"new")), "True", false),
+        ("nothing was asked anew", Some(&right), down, "True", false),
+    ];
+    for (label, request, failure, verified, again) in rows {
+        let before = Before { asks_signature: true, ..at(&served, 1, LATE) };
+        let failed = before.failed(request, &failure);
+        assert_eq!(conditions(&failed).last().unwrap().1, verified, "{label}");
+        assert_eq!(trust(&failed).is_none(), again, "{label}");
+        assert!(failed.artifact.is_some(), "{label}");
+    }
+    let free = at(&served, 1, LATE).failed(Some(&request()), &failure(Class::Stalled, Reason::PolicyDenied));
+    assert_eq!((conditions(&free).len(), trust(&free)), (2, None), "nothing is asked, so Verified is gone");
+    let kept = at(&free, 1, LATE).succeeded(&request(), &outcome("one", false).await);
+    assert_eq!(conditions(&kept), [("Ready", "True", "Succeeded")]);
+}
+
+#[tokio::test]
+async fn what_is_withdrawn_is_named_and_told_once() {
+    let served = at(&OCIArtifactStatus::default(), 1, EARLY).succeeded(&request(), &outcome("one", true).await);
+    let digest: Digest = served.artifact.as_ref().unwrap().digest.parse().unwrap();
+    let denied = Failure::new(Class::Stalled, Reason::PolicyDenied, "OCIArtifactPolicy p denies it");
+    let refusal = denied.clone().of(&digest);
+    let gone = at(&served, 1, LATE).withdrawn(Some(&request()), &denied, &refusal);
+    assert_eq!(conditions(&gone), [("Ready", "False", "PolicyDenied"), ("Stalled", "True", "PolicyDenied")]);
+    assert!(gone.artifact.is_none() && gone.outputs.is_empty() && gone.fingerprints.is_none());
+    let candidate = gone.candidate.as_ref().unwrap();
+    assert_eq!((candidate.digest.as_str(), candidate.reason.as_str()), (&*digest.to_string(), "PolicyDenied"));
+    let (reason, note) = event_of(&served, &gone).unwrap();
+    let wanted = format!("{} withdrawn, PolicyDenied: OCIArtifactPolicy p denies it", digest.short());
+    assert_eq!((reason.as_str(), note), ("Withdrawn", wanted));
+    // The next pass is denied before it knows of any digest.
+    assert_eq!(at(&gone, 1, LATE + 9).failed(Some(&request()), &denied), gone, "it is not written again");
+
+    let back = at(&gone, 1, LATE).succeeded(&request(), &outcome("one", true).await);
+    assert!(back.candidate.is_none());
+    assert!(event_of(&gone, &back).unwrap().1.starts_with("published"));
+}
+
 #[tokio::test]
 async fn suspending_and_progress_are_told_without_an_event() {
     let new = OCIArtifactStatus::default();

@@ -243,7 +243,9 @@ async fn the_root_of_this_version_is_used_where_there_is_no_other_however_the_fi
         shutdown.cancel();
     };
     tokio::join!(keep_fresh(refresh, &root, &metrics, &shutdown), acting);
-    assert!(root.fetched().is_none());
+    assert!(root.fetched().is_none() && root.is_stand_in());
+    root.set(Root::public_good().unwrap());
+    assert!(!root.is_stand_in() && !PublicRoot::embedded().is_stand_in());
     assert!(PublicRoot::embedded().is_settled() && PublicRoot::embedded().fetched().is_none());
 }
 

@@ -1,0 +1,127 @@
+//! Policies and keys that change: what they touch is judged again at once, and nothing of it is fetched again.
+
+use anyhow::{Result, ensure};
+use kube::api::{DeleteParams, DynamicObject};
+use serde_json::json;
+use supercargo_e2e::chart;
+use supercargo_e2e::object::{LIMIT, Space, artifact_digest, condition, is_ready};
+use supercargo_e2e::registry::{Options, Registry};
+
+use super::{
+    Signatory, applied, apply_policy, at_once, delete_policy, entry, key_in, layers_read, policy_name, verified, verify,
+};
+use crate::case::{Case, spec, spec_with, tests};
+use crate::signing::artifact::Artifact;
+
+tests!(policies:
+    a_policy_that_changes_judges_what_it_touches_at_once_and_fetches_nothing,
+    a_key_that_is_rotated_leads_to_a_new_verdict_and_back,
+);
+
+/// A signed artifact in a registry of its own, published by an object called `app`.
+async fn published(case: &mut Case, signatory: &Signatory, verify: &serde_json::Value) -> Result<(Registry, Artifact)> {
+    let registry = case.registry("own", &Options::default()).await?;
+    let artifact = Artifact::push_text(case, &registry, "app:1", "app").await?;
+    signatory.sign(case, &artifact).await?;
+    case.start_operator().await?;
+    case.space.apply("app", &spec_with(&format!("{}:1", artifact.repository()), &json!({"verify": verify}))).await?;
+    case.space.ready_with("app", &artifact.digest).await?;
+    Ok((registry, artifact))
+}
+
+fn is_verified(object: &DynamicObject, status: &str) -> bool {
+    verified(object).is_some_and(|verified| verified.status == status)
+}
+
+async fn a_policy_that_changes_judges_what_it_touches_at_once_and_fetches_nothing(case: &mut Case) -> Result<()> {
+    let (acme, other) = (Signatory::new()?, Signatory::new()?);
+    let (registry, app) = published(case, &acme, &json!([])).await?;
+    let beside = Artifact::push_text(case, &registry, "beside:1", "beside").await?;
+    case.space.apply("beside", &spec(&format!("{}:1", beside.repository()))).await?;
+    let bystander = case.space.ready("beside").await?;
+    let (asked_beside, read) =
+        (registry.requests(&case.repository("beside"))?.len(), layers_read(&registry, &app, "app")?);
+    assert_eq!(read, 1, "it was fetched once");
+    assert_eq!(verified(&case.space.get("app").await?), None);
+
+    let (name, repository) = (policy_name(case, "acme"), app.repository());
+    let by = |who: &Signatory| verify(&[&repository], &[who.key()]);
+    let policy = apply_policy(case, "acme", &by(&acme)).await?;
+    let judged = |object: &DynamicObject| is_ready(object) && is_verified(object, "True");
+    let object = at_once("a policy is made", case.space.wait("app", "be verified", judged)).await?;
+    assert_eq!(applied(&object), std::slice::from_ref(&name));
+    let generation = object.data.pointer("/status/policies/0/generation");
+    assert_eq!(generation, Some(&json!(policy.metadata.generation)));
+    let by_whom = object.data.pointer("/status/verification/0/name");
+    assert_eq!(by_whom, Some(&json!(format!("{name}/release"))));
+
+    apply_policy(case, "acme", &by(&other)).await?;
+    let object = at_once("its key is another", case.space.refused("app", "IdentityMismatch")).await?;
+    assert!(is_verified(&object, "False"), "{:?}", verified(&object));
+    assert_eq!(artifact_digest(&object), Some(app.digest.as_str()), "what is served is named");
+    ensure!(case.current("app").exists(), "what is served stays");
+
+    apply_policy(case, "acme", &json!({"images": [repository], "action": "Deny"})).await?;
+    let object = at_once("it denies", case.space.refused("app", "PolicyDenied")).await?;
+    assert!(condition(&object, "Stalled").is_some(), "somebody has to decide otherwise");
+    apply_policy(case, "acme", &json!({"images": [repository], "action": "Allow"})).await?;
+    at_once("it allows", case.space.ready("app")).await?;
+    delete_policy(case, "acme").await?;
+    let free = |object: &DynamicObject| is_ready(object) && applied(object).is_empty();
+    at_once("it is gone", case.space.wait("app", "be free", free)).await?;
+
+    assert_eq!(layers_read(&registry, &app, "app")?, read, "it was fetched again");
+    assert_eq!(registry.requests(&case.repository("beside"))?.len(), asked_beside, "somebody else was judged too");
+    let now = case.space.get("beside").await?;
+    assert_eq!(now.metadata.resource_version, bystander.metadata.resource_version);
+    Ok(())
+}
+
+async fn a_key_that_is_rotated_leads_to_a_new_verdict_and_back(case: &mut Case) -> Result<()> {
+    let (acme, other) = (Signatory::new()?, Signatory::new()?);
+    let secret = policy_name(case, "key");
+    let operators = Space { namespace: chart::NAMESPACE.to_owned(), client: case.space.client.clone() };
+    for space in [&case.space.clone(), &operators] {
+        space.secret(&secret, "Opaque", &[("cosign.pub", &acme.public_pem)]).await?;
+    }
+    let (registry, app) = published(case, &acme, &json!([entry("own", &[key_in(&secret)])])).await?;
+    apply_policy(case, "by-secret", &verify(&[&app.repository()], &[key_in(&secret)])).await?;
+    let judged_by = |number: usize| {
+        move |object: &DynamicObject| {
+            let signed = object.data.pointer("/status/verification").and_then(serde_json::Value::as_array);
+            is_ready(object) && is_verified(object, "True") && signed.is_some_and(|signed| signed.len() == number)
+        }
+    };
+    case.space.wait("app", "be judged by both", judged_by(2)).await?;
+    let versions = |object: &DynamicObject| object.metadata.generation;
+    let generation = versions(&case.space.get("app").await?);
+
+    for (whose, space, without) in
+        [("object's", &case.space, "SecretNotFound"), ("policy's", &operators, "PolicyDenied")]
+    {
+        let rows = [
+            ("is another", Some(&other.public_pem), "IdentityMismatch"),
+            (
+                "is no key",
+                Some(&"no key".to_owned()),
+                if whose == "policy's" { "PolicyDenied" } else { "SecretInvalid" },
+            ),
+            ("is gone", None, without),
+        ];
+        for (what, pem, reason) in rows {
+            match pem {
+                Some(pem) => space.secret(&secret, "Opaque", &[("cosign.pub", pem)]).await?,
+                None => drop(space.secrets().delete(&secret, &DeleteParams::default()).await?),
+            }
+            let object = case.space.refused("app", reason).await.map_err(|e| e.context(format!("{whose} {what}")))?;
+            assert_eq!(artifact_digest(&object), Some(app.digest.as_str()), "{whose} {what}: what is served is named");
+            ensure!(case.current("app").exists(), "{whose} {what}: what is served stays");
+            space.secret(&secret, "Opaque", &[("cosign.pub", &acme.public_pem)]).await?;
+            let again = case.space.wait("app", "be judged again", judged_by(2)).await;
+            again.map_err(|error| error.context(format!("{whose} {what}, and back within {LIMIT:?}")))?;
+        }
+    }
+    assert_eq!(layers_read(&registry, &app, "app")?, 1, "it was fetched again");
+    assert_eq!(versions(&case.space.get("app").await?), generation, "nobody has touched the spec");
+    Ok(())
+}

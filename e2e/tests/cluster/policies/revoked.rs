@@ -1,0 +1,194 @@
+//! An operator with `--on-revoked=withdraw`: what is refused after it was published is taken away, by a verdict and nothing else.
+
+use std::os::unix::fs::MetadataExt;
+
+use anyhow::{Context, Result, ensure};
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+use supercargo_e2e::chart;
+use supercargo_e2e::object::{LIMIT, Space, artifact_digest, text};
+use supercargo_e2e::registry::{Options, Registry};
+use supercargo_e2e::wait;
+
+use super::{Signatory, apply_policy, delete_policy, entry, key_in, policy_name, verify};
+use crate::case::{Case, spec_with, tests};
+use crate::signing::artifact::Artifact;
+
+tests!(policies:
+    what_is_refused_later_is_withdrawn_and_comes_back_when_it_is_not,
+    what_cannot_be_judged_is_not_withdrawn,
+    what_is_served_is_judged_also_where_the_image_means_something_else_by_now,
+);
+
+const MAP: &str = "app-files";
+
+/// A volume and a ConfigMap.
+fn outputs() -> Value {
+    json!([{"name": "files", "volume": {"name": "default"}}, {"name": "map", "configMap": {"name": MAP}}])
+}
+
+/// A signed artifact `app:1` of a registry of its own, published to two outputs, by an operator that withdraws.
+async fn published(case: &mut Case, signatory: &Signatory) -> Result<(Registry, Artifact, String)> {
+    let registry = case.registry("own", &Options { durable: true, ..Options::default() }).await?;
+    let artifact = Artifact::push_text(case, &registry, "app:1", "app").await?;
+    let signature = signatory.sign(case, &artifact).await?;
+    let mut settings = case.settings()?;
+    settings.extra.extend(["--on-revoked", "withdraw"].map(str::to_owned));
+    case.start_operator_as(&settings).await?;
+    let image = format!("{}:1", artifact.repository());
+    case.space.apply("app", &spec_with(&image, &json!({"outputs": outputs()}))).await?;
+    is_served(case, &artifact).await?;
+    Ok((registry, artifact, signature))
+}
+
+async fn is_served(case: &Case, artifact: &Artifact) -> Result<DynamicObject> {
+    let object = case.space.ready_with("app", &artifact.digest).await?;
+    ensure!(case.current("app").exists(), "no files");
+    case.space.config_maps().get(MAP).await.context("no ConfigMap")?;
+    Ok(object)
+}
+
+async fn withdrawals(case: &Case) -> Result<Vec<String>> {
+    let events = case.space.events("app").await?;
+    Ok(events.into_iter().filter(|(_, reason, _)| reason == "Withdrawn").map(|(_, _, note)| note).collect())
+}
+
+/// Waits until status names nothing as served; then nothing is.
+async fn is_withdrawn(case: &Case, digest: &str, reason: &str, times: usize) -> Result<()> {
+    let gone = |object: &DynamicObject| artifact_digest(object).is_none();
+    let object = case.space.wait("app", &format!("be withdrawn: {reason}"), gone).await?;
+    ensure!(object.data.pointer("/status/outputs").is_none(), "outputs are named: {}", object.data);
+    assert_eq!(text(&object, "/status/candidate/digest"), Some(digest), "{reason}");
+    assert_eq!(text(&object, "/status/candidate/reason"), Some(reason));
+    let left: Vec<_> =
+        fs_err::read_dir(case.object_directory("app"))?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    assert_eq!(left, [".artifact.json"], "{reason}: the directory that is mounted stays, empty");
+    assert_eq!(case.space.config_maps().get_opt(MAP).await?, None, "{reason}");
+    // An Event is written after status.
+    let notes = wait::until(LIMIT, &format!("Event {times} about a withdrawal"), || async {
+        let notes = withdrawals(case).await?;
+        Ok((notes.len() >= times).then_some(notes))
+    })
+    .await?;
+    assert_eq!(notes.len(), times, "{reason}: {notes:?}");
+    ensure!(notes.last().is_some_and(|note| note.contains(reason)), "{reason}: {notes:?}");
+    Ok(())
+}
+
+async fn what_is_refused_later_is_withdrawn_and_comes_back_when_it_is_not(case: &mut Case) -> Result<()> {
+    let (acme, other) = (Signatory::new()?, Signatory::new()?);
+    let (registry, app, signature) = published(case, &acme).await?;
+    let repository = app.repository();
+    let mounted = fs_err::metadata(case.object_directory("app"))?;
+    let generation = case.space.get("app").await?.metadata.generation;
+
+    apply_policy(case, "release", &verify(&[&repository], &[other.key()])).await?;
+    is_withdrawn(case, &app.digest, "IdentityMismatch", 1).await?;
+    // It says so once, and keeps saying what was refused.
+    case.space.poll("app").await?;
+    is_withdrawn(case, &app.digest, "IdentityMismatch", 1).await?;
+    other.sign(case, &app).await?;
+    case.space.ask("app").await?;
+    is_served(case, &app).await?;
+
+    apply_policy(case, "no", &json!({"images": [repository], "action": "Deny"})).await?;
+    is_withdrawn(case, &app.digest, "PolicyDenied", 2).await?;
+    case.space.poll("app").await?;
+    is_withdrawn(case, &app.digest, "PolicyDenied", 2).await?;
+    delete_policy(case, "no").await?;
+    is_served(case, &app).await?;
+
+    // Of two signatures one goes, and the list of them where the registry has none of its own, and then the key of the other.
+    case.lab.publisher.delete(&format!("{repository}@{signature}")).await?;
+    apply_policy(case, "release", &verify(&[&repository], &[acme.key()])).await?;
+    is_withdrawn(case, &app.digest, "IdentityMismatch", 3).await?;
+    apply_policy(case, "release", &verify(&[&repository], &[other.key()])).await?;
+    is_served(case, &app).await?;
+
+    let unsigned = Artifact::push_text(case, &registry, "app:1", "unsigned").await?;
+    delete_policy(case, "release").await?;
+    case.space.ask("app").await?;
+    is_served(case, &unsigned).await?;
+    apply_policy(case, "release", &verify(&[&repository], &[acme.key()])).await?;
+    is_withdrawn(case, &unsigned.digest, "SignatureMissing", 4).await?;
+    acme.sign(case, &unsigned).await?;
+    // Nobody asks: signatures are often made a moment later.
+    let object = is_served(case, &unsigned).await?;
+    assert_eq!(object.metadata.generation, generation, "nobody has touched the spec");
+    let now = fs_err::metadata(case.object_directory("app"))?;
+    assert_eq!(now.ino(), mounted.ino(), "consumers mount this directory");
+    Ok(())
+}
+
+async fn what_cannot_be_judged_is_not_withdrawn(case: &mut Case) -> Result<()> {
+    let acme = Signatory::new()?;
+    let (mut registry, app, _) = published(case, &acme).await?;
+    let repository = app.repository();
+    let operators = Space { namespace: chart::NAMESPACE.to_owned(), client: case.space.client.clone() };
+    let secret = policy_name(case, "key");
+    operators.config_map(&policy_name(case, "root"), &[("trusted_root.json", "{")]).await?;
+    let mut rooted = entry("release", &[acme.key()]);
+    rooted["cosign"]["trustedRootRef"] = json!({"name": policy_name(case, "root")});
+    rooted["cosign"]["transparencyLog"] = json!("Required");
+    let rows = [
+        ("a key that is not there", verify(&[&repository], &[key_in(&secret)]), "PolicyDenied"),
+        ("a key that is none", verify(&[&repository], &[json!({"inline": "no key"})]), "PolicyDenied"),
+        ("a root that is none", json!({"images": [repository], "verify": [rooted]}), "PolicyDenied"),
+    ];
+    for (label, policy, reason) in rows {
+        apply_policy(case, "release", &policy).await?;
+        let object = case.space.refused("app", reason).await.with_context(|| label.to_owned())?;
+        stays(case, &object, &app, label).await?;
+    }
+    // Its own Secret, which the tenant has not made yet.
+    delete_policy(case, "release").await?;
+    is_served(case, &app).await?;
+    case.space.patch("app", &json!({"spec": {"verify": [entry("own", &[key_in("missing")])]}})).await?;
+    stays(case, &case.space.refused("app", "SecretNotFound").await?, &app, "a Secret that is missing").await?;
+    case.space.patch("app", &json!({"spec": {"verify": []}})).await?;
+    is_served(case, &app).await?;
+
+    // A registry that is gone says nothing, whatever is asked by now.
+    registry.stop().await?;
+    apply_policy(case, "release", &verify(&[&repository], &[Signatory::new()?.key()])).await?;
+    stays(case, &case.space.refused("app", "RegistryUnavailable").await?, &app, "a registry that is gone").await?;
+    // The same of a digest, which need not be looked up.
+    case.space.patch("app", &json!({"spec": {"image": app.image()}})).await?;
+    stays(case, &case.space.refused("app", "RegistryUnavailable").await?, &app, "and a digest").await?;
+    registry.resume().await?;
+    is_withdrawn(case, &app.digest, "IdentityMismatch", 1).await
+}
+
+async fn stays(case: &Case, object: &DynamicObject, artifact: &Artifact, label: &str) -> Result<()> {
+    assert_eq!(artifact_digest(object), Some(artifact.digest.as_str()), "{label}");
+    ensure!(case.current("app").exists(), "{label}: no files");
+    case.space.config_maps().get(MAP).await.with_context(|| label.to_owned())?;
+    assert_eq!(withdrawals(case).await?, Vec::<String>::new(), "{label}");
+    Ok(())
+}
+
+async fn what_is_served_is_judged_also_where_the_image_means_something_else_by_now(case: &mut Case) -> Result<()> {
+    let (acme, other) = (Signatory::new()?, Signatory::new()?);
+    let (registry, app, _) = published(case, &acme).await?;
+    apply_policy(case, "release", &verify(&[&app.repository()], &[acme.key()])).await?;
+    case.space.wait("app", "be verified", |object| super::verified(object).is_some_and(|v| v.status == "True")).await?;
+
+    // A digest that was never published is refused, which is no reason to take the other one away.
+    let next = Artifact::push_text(case, &registry, "app:1", "next").await?;
+    case.space.ask("app").await?;
+    let object = case.space.refused("app", "SignatureMissing").await?;
+    assert_eq!(text(&object, "/status/candidate/digest"), Some(next.digest.as_str()));
+    stays(case, &object, &app, "another digest").await?;
+    apply_policy(case, "release", &verify(&[&app.repository()], &[other.key()])).await?;
+    is_withdrawn(case, &app.digest, "IdentityMismatch", 1).await?;
+
+    // The same where the object is about another repository, which is not there.
+    other.sign(case, &app).await?;
+    case.space.patch("app", &json!({"spec": {"image": app.image()}})).await?;
+    is_served(case, &app).await?;
+    case.space.patch("app", &json!({"spec": {"image": registry.reference("nothing/here:1")}})).await?;
+    let object = case.space.refused("app", "ReferenceNotFound").await?;
+    assert_eq!(artifact_digest(&object), Some(app.digest.as_str()));
+    apply_policy(case, "release", &json!({"images": [app.repository()], "action": "Deny"})).await?;
+    is_withdrawn(case, &app.digest, "PolicyDenied", 2).await
+}

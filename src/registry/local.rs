@@ -1,0 +1,114 @@
+//! A file of this machine in the place of a blob: nothing has to be moved to have it.
+
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use fs_err::os::unix::fs::FileExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::oci::{Descriptor, Digest, Hasher};
+
+/// Bytes that are read at once.
+const BUFFER: usize = 256 * 1024;
+
+/// A file that was read to its end: what it had then, and how to see that somebody has written to it since.
+#[derive(Clone, Debug)]
+pub struct LocalFile {
+    file: Arc<fs_err::File>,
+    digest: Digest,
+    size: u64,
+    stamp: Stamp,
+}
+
+/// What changes with every write: the kernel's own time of it (`st_ctime`), which nobody can set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    size: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Stamp {
+    fn of(file: &fs_err::File) -> std::io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self { size: metadata.len(), seconds: metadata.ctime(), nanoseconds: metadata.ctime_nsec() })
+    }
+}
+
+impl LocalFile {
+    /// Reads as many bytes as it has now. Blocking; fails once it is stopped.
+    pub fn read(file: Arc<fs_err::File>, stop: &CancellationToken) -> std::io::Result<Self> {
+        let stamp = Stamp::of(&file)?;
+        let (mut hasher, mut at, mut buffer) = (Hasher::default(), 0_u64, vec![0; BUFFER]);
+        while at < stamp.size {
+            if stop.is_cancelled() {
+                return Err(std::io::Error::other("stopped"));
+            }
+            let want = usize::try_from(stamp.size - at).unwrap_or(BUFFER).min(BUFFER);
+            let read = file.read_at(buffer.get_mut(..want).unwrap_or_default(), at)?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(buffer.get(..read).unwrap_or_default());
+            at = at.saturating_add(read as u64);
+        }
+        Ok(Self { file, digest: hasher.finish(), size: at, stamp })
+    }
+
+    /// Digest of its bytes.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// How many there are.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// True where it is what the descriptor describes.
+    pub fn is(&self, descriptor: &Descriptor) -> bool {
+        (&self.digest, self.size) == (&descriptor.digest, descriptor.size)
+    }
+
+    /// The handle.
+    pub(crate) fn file(&self) -> &Arc<fs_err::File> {
+        &self.file
+    }
+
+    /// True where nobody has written to it since it was read. Who asks after using it knows what has been used.
+    pub(crate) fn is_unchanged(&self) -> std::io::Result<bool> {
+        Ok(Stamp::of(&self.file)? == self.stamp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn who_writes_to_the_file_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs_err::write(&path, b"content").unwrap();
+        let read = || LocalFile::read(Arc::new(fs_err::File::open(&path).unwrap()), &CancellationToken::new()).unwrap();
+        let local = read();
+        assert_eq!((local.digest(), local.size()), (&Digest::of(b"content"), 7));
+        assert!(local.is_unchanged().unwrap());
+        let mut writer = fs_err::OpenOptions::new().append(true).open(&path).unwrap();
+        writer.write_all(b"x").unwrap();
+        assert!(!local.is_unchanged().unwrap(), "something was added");
+        let longer = read();
+        assert_eq!(longer.size(), 8);
+        // The kernel's clock for files ticks a few hundred times a second.
+        let since = std::time::Instant::now();
+        while longer.is_unchanged().unwrap() {
+            assert!(since.elapsed() < std::time::Duration::from_secs(5), "nobody has noticed");
+            fs_err::write(&path, b"CONTENTx").unwrap();
+        }
+        let stop = CancellationToken::new();
+        stop.cancel();
+        assert!(LocalFile::read(Arc::new(fs_err::File::open(&path).unwrap()), &stop).is_err());
+    }
+}
