@@ -10,6 +10,7 @@ pub mod manifest;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
+pub mod referrers;
 pub(crate) mod strict_json;
 pub mod tag_selection;
 pub mod version;

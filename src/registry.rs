@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 
 use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
-use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Reference, Repository, TagSelection};
+use crate::oci::{self, Descriptor, Digest, Document, Manifest, Platform, Reference, Repository, TagSelection};
 
 pub mod address;
 mod authorization;
@@ -365,6 +365,18 @@ pub async fn document<R: Registry>(
 ) -> Result<(Document, u64), RegistryError> {
     let raw = checked(registry, access, repository, digest, limit).await?;
     Ok((Document::parse(&raw.bytes, raw.content_type.as_deref())?, raw.bytes.len() as u64))
+}
+
+/// A list of referrers that clients keep where the registry has none (distribution-spec, "Referrers Tag Schema"), as of that
+/// digest.
+pub async fn referrers_in<R: Registry>(
+    registry: &R,
+    access: &Access,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Vec<Descriptor>, RegistryError> {
+    let raw = checked(registry, access, repository, digest, MAX_MANIFEST_BYTES).await?;
+    Ok(oci::referrers::parse(&raw.bytes, raw.content_type.as_deref())?)
 }
 
 /// The bytes of a digest.

@@ -1,4 +1,4 @@
-//! A registry in memory whose answers a test decides, and artifacts to put into it.
+//! A registry in memory whose answers a test decides, artifacts to put into it, and numbers that only look random.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -249,5 +249,26 @@ impl Registry for FakeRegistry {
                 wanted: "credentials",
             }),
         }
+    }
+}
+
+/// Draws from a seed, so that each run sees the same (xorshift64*).
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// The seed 0 is taken for 1.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.max(1))
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).unwrap()
     }
 }

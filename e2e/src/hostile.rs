@@ -13,6 +13,7 @@ pub mod artifact;
 pub mod ask;
 pub mod behaviours;
 pub mod canary;
+pub mod fickle;
 mod frames;
 pub mod memory;
 pub mod names;

@@ -9,8 +9,9 @@
 //!   registry: `sha256-<hex>` or a referrer; `sha256-<hex>.sig`
 //! ```
 //!
-//! What cosign would not say is signed by hand ([`handmade`]) and logged by hand ([`HandmadeLog`]), in its shapes; what others
-//! signed in earnest is [`Published`]. Whom to trust is handed out by a [`TufRepository`].
+//! What cosign would not say is signed by hand ([`handmade`]) and logged by hand ([`HandmadeLog`]), in its shapes; what Fulcio
+//! would not certify is certified by hand ([`HandmadeAuthority`]); what others signed in earnest is [`Published`]. Whom to trust is
+//! handed out by a [`TufRepository`].
 //!
 //! There is no log of certificates, so no certificate says that it was logged (no SCT). Signing two things about one
 //! digest at once loses one of them where the registry has no referrers API.
@@ -18,6 +19,7 @@
 mod authority;
 mod cosign;
 pub mod handmade;
+mod handmade_authority;
 mod identity;
 mod issuers;
 mod key;
@@ -27,6 +29,7 @@ mod sigstore;
 mod tuf;
 
 pub use cosign::{Cosign, Verdict};
+pub use handmade_authority::{Certificate, HandmadeAuthority};
 pub use identity::{Identity, IssuerKind};
 pub use key::{KeyKind, SigningKey};
 pub use log::{HandmadeLog, LogEntry, dsse, hashedrekord};

@@ -52,6 +52,13 @@ pub struct Descriptor {
     urls: Vec<String>,
 }
 
+impl Descriptor {
+    /// True where it names other places to fetch the bytes from.
+    pub(super) fn is_foreign(&self) -> bool {
+        !self.urls.is_empty()
+    }
+}
+
 /// A descriptor as it is written.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -274,13 +281,13 @@ impl Manifest {
 
 /// Fetching from hosts that a document names would be another way to send us anywhere.
 fn refuse_foreign(descriptors: &[Descriptor]) -> Result<(), ManifestError> {
-    let foreign = descriptors.iter().find(|descriptor| !descriptor.urls.is_empty());
+    let foreign = descriptors.iter().find(|descriptor| descriptor.is_foreign());
     foreign.map_or(Ok(()), |foreign| Err(ManifestError::ForeignUrls(foreign.digest.short())))
 }
 
 /// The one type that header and document agree on. conftest leaves the document's out; some
 /// file-backed registries send a generic header.
-fn agreed_type(header: Option<&str>, body: Option<&str>, is_index: bool) -> Result<String, ManifestError> {
+pub(super) fn agreed_type(header: Option<&str>, body: Option<&str>, is_index: bool) -> Result<String, ManifestError> {
     let header = header
         .map(|text| text.split(';').next().unwrap_or(text).trim())
         .filter(|text| !text.is_empty())

@@ -108,6 +108,7 @@ fn compile(filter: &str) -> Result<Regex, TagSelectionError> {
 mod tests {
     use super::*;
     use crate::oci::version::ParseVersionError;
+    use crate::testing::Random;
 
     const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -226,46 +227,30 @@ mod tests {
         }
     }
 
-    /// xorshift64*, so that each run sees the same texts.
-    struct Texts(u64);
-
-    impl Texts {
-        fn next(&mut self) -> u64 {
-            self.0 ^= self.0 >> 12;
-            self.0 ^= self.0 << 25;
-            self.0 ^= self.0 >> 27;
-            self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-        }
-
-        fn below(&mut self, end: usize) -> usize {
-            usize::try_from(self.next() % end as u64).unwrap()
-        }
-
-        /// Pieces of the grammar, and any bytes at all.
-        fn text(&mut self) -> String {
-            let pieces = "1 0 2.3 1.2.3 . x * v - + , || | >= < ! ~ ^ _ rc \u{661}"
-                .split(' ')
-                .chain([" ", " - "])
-                .collect::<Vec<_>>();
-            let mut bytes = Vec::new();
-            for _ in 0..self.below(12) {
-                match self.below(8) {
-                    0 => bytes.extend(self.next().to_le_bytes()),
-                    _ => bytes.extend(pieces[self.below(pieces.len())].as_bytes()),
-                }
+    /// Pieces of the grammar, and any bytes at all.
+    fn text(random: &mut Random) -> String {
+        let pieces = "1 0 2.3 1.2.3 . x * v - + , || | >= < ! ~ ^ _ rc \u{661}"
+            .split(' ')
+            .chain([" ", " - "])
+            .collect::<Vec<_>>();
+        let mut bytes = Vec::new();
+        for _ in 0..random.below(12) {
+            match random.below(8) {
+                0 => bytes.extend(random.next().to_le_bytes()),
+                _ => bytes.extend(pieces[random.below(pieces.len())].as_bytes()),
             }
-            String::from_utf8_lossy(&bytes).into_owned()
         }
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     #[test]
     fn no_text_makes_it_panic() {
-        let mut texts = Texts(0x5EED);
+        let mut random = Random::new(0x5EED);
         let (mut ranges, mut selected) = (0, 0);
         for round in 0..20_000 {
-            let (range, tag) = (texts.text(), texts.text());
+            let (range, tag) = (text(&mut random), text(&mut random));
             if round % 40 == 0 {
-                let _ = TagSelection::new("*", true, Some(&texts.text()));
+                let _ = TagSelection::new("*", true, Some(&text(&mut random)));
             }
             let Ok(selection) = TagSelection::new(&range, true, None) else { continue };
             ranges += 1;

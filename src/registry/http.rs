@@ -17,7 +17,7 @@ use super::transport::{self, Client, Sent, refused};
 use super::{Access, BlobBody, MAX_REFERRERS, MAX_TAGS, RawManifest, Registry, RegistryError, Right};
 use crate::metrics::Metrics;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
-use crate::oci::{Descriptor, Digest, Document, Repository, media_type};
+use crate::oci::{self, Descriptor, Digest, Repository, media_type};
 
 mod call;
 mod file;
@@ -174,14 +174,11 @@ impl Registry for HttpRegistry {
             }
             let next = paging::next(&call.url()?, response.headers(), repository.host())?;
             let body = self.client.body(response, repository.host(), &call.what(), MAX_PAGE_BYTES).await?;
-            let document = Document::parse(&body.bytes, Some(media_type::OCI_INDEX)).map_err(|error| {
+            let entries = oci::referrers::parse(&body.bytes, Some(media_type::OCI_INDEX)).map_err(|error| {
                 let problem = format!("{}: {error}", call.what());
                 RegistryError::Protocol { host: repository.host().to_owned(), problem }
             })?;
-            match document {
-                Document::Index(index) => referrers.extend(index.manifests),
-                Document::Manifest(_) => return Ok(None),
-            }
+            referrers.extend(entries);
             if referrers.len() > MAX_REFERRERS {
                 return Err(too_many(MAX_REFERRERS));
             }

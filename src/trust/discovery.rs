@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use super::legacy;
 use super::verdict::{Candidate, Kind};
 use crate::api::verify::SignatureFormat;
+use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
 use crate::oci::{Descriptor, Digest, Document, Manifest, media_type};
 use crate::registry::{self, Access, Pinned, Registry, RegistryError};
 
@@ -16,8 +17,6 @@ use crate::registry::{self, Access, Pinned, Registry, RegistryError};
 pub(super) const MAX_CANDIDATES: usize = 64;
 /// Most bytes of a candidate, and of the manifest that leads to it.
 const MAX_BYTES: u64 = 256 * 1024;
-/// Most bytes of the index that stands for a list of referrers.
-const MAX_INDEX_BYTES: u64 = 4 * 1024 * 1024;
 /// What the type of bundles begins with, in all of its versions.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 /// Annotation that clients write beside a bundle: what its statement is.
@@ -78,14 +77,8 @@ impl<'a, R: Registry> Search<'a, R> {
                 let listed = self.registry.referrers(self.access, repository, digest).await?;
                 bundles(listed.unwrap_or_default())
             }
-            Place::Tag => match self.tagged(&format!("sha256-{hex}"), MAX_INDEX_BYTES).await? {
-                Some(Document::Index(index)) => bundles(index.manifests),
-                Some(Document::Manifest(_)) | None => Vec::new(),
-            },
-            Place::Legacy => match self.tagged(&format!("sha256-{hex}.sig"), MAX_INDEX_BYTES).await? {
-                Some(Document::Manifest(manifest)) => payloads(*manifest),
-                Some(Document::Index(_)) | None => Vec::new(),
-            },
+            Place::Tag => bundles(self.listed(&format!("sha256-{hex}")).await?),
+            Place::Legacy => payloads(self.layers(&format!("sha256-{hex}.sig")).await?),
         };
         leads.retain(|lead| self.seen.insert(lead.identity()));
         // Nothing vouches for the annotation: it decides what is looked at first, and nothing else.
@@ -126,14 +119,31 @@ impl<'a, R: Registry> Search<'a, R> {
         Ok(found(blob)?.map(|bytes| Candidate { digest: layer.digest, bytes, kind }))
     }
 
-    /// The document that a tag names, by the digest that it has now.
-    async fn tagged(&self, tag: &str, limit: u64) -> Result<Option<Document>, RegistryError> {
+    /// The list that a tag names; empty where it names something else.
+    async fn listed(&self, tag: &str) -> Result<Vec<Descriptor>, RegistryError> {
+        let Some(digest) = self.tagged(tag).await? else { return Ok(Vec::new()) };
+        let list = registry::referrers_in(self.registry, self.access, self.pinned.repository(), &digest).await;
+        match found(list) {
+            Err(RegistryError::Manifest(ManifestError::Type(_))) | Ok(None) => Ok(Vec::new()),
+            Ok(Some(list)) => Ok(list),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The layers of the manifest that a tag names; none where it names something else.
+    async fn layers(&self, tag: &str) -> Result<Vec<Descriptor>, RegistryError> {
+        let Some(digest) = self.tagged(tag).await? else { return Ok(Vec::new()) };
         let repository = self.pinned.repository();
-        let Some(digest) = found(self.registry.tag_digest(self.access, repository, tag).await)? else {
-            return Ok(None);
-        };
-        let document = registry::document(self.registry, self.access, repository, &digest, limit).await;
-        Ok(found(document)?.map(|(document, _)| document))
+        let document = registry::document(self.registry, self.access, repository, &digest, MAX_MANIFEST_BYTES).await;
+        Ok(match found(document)? {
+            Some((Document::Manifest(manifest), _)) => manifest.layers,
+            Some((Document::Index(_), _)) | None => Vec::new(),
+        })
+    }
+
+    /// The digest that a tag has now.
+    async fn tagged(&self, tag: &str) -> Result<Option<Digest>, RegistryError> {
+        found(self.registry.tag_digest(self.access, self.pinned.repository(), tag).await)
     }
 }
 
@@ -164,8 +174,8 @@ fn bundles(entries: Vec<Descriptor>) -> Vec<Lead> {
     entries.into_iter().filter(may_be).map(Lead::Manifest).collect()
 }
 
-fn payloads(manifest: Manifest) -> Vec<Lead> {
-    manifest.layers.into_iter().filter(|layer| layer.media_type == legacy::PAYLOAD).map(Lead::Payload).collect()
+fn payloads(layers: Vec<Descriptor>) -> Vec<Lead> {
+    layers.into_iter().filter(|layer| layer.media_type == legacy::PAYLOAD).map(Lead::Payload).collect()
 }
 
 /// The bundle in a manifest that is about the digest.

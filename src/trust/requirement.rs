@@ -13,7 +13,7 @@ use crate::api::verify::{SignatureFormat, TransparencyLog};
 use crate::oci::{Digest, Hasher};
 
 /// Raised when the same material is judged otherwise than before, so that everything published is judged again.
-const JUDGEMENT: &str = "1";
+const JUDGEMENT: &str = "2";
 /// Most memory that a compiled pattern may take, in bytes.
 const PATTERN_BYTES: usize = 256 * 1024;
 

@@ -1,134 +1,30 @@
-//! Bundles, keys and trusted roots: the one file that knows the library which verifies them.
+//! Bundles, keys and trusted roots: the one place that knows the library which verifies them.
 //!
 //! The library checks signatures, certificates, timestamps and logs, each against the trusted root or
 //! the key that it is given. What was signed, by whom, and whether that is enough is judged elsewhere.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use sigstore_verify::crypto::{
     KeyAlgorithm, SigningScheme, SubjectAltName, verify_signature, verify_signature_prehashed,
 };
-use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, SIGSTORE_STAGING_TRUSTED_ROOT, TrustedRoot};
 use sigstore_verify::types::bundle::{MessageSignature, VerificationMaterialContent};
-use sigstore_verify::types::{self, Artifact, DerPublicKey, DsseEnvelope, Sha256Hash, SignatureContent};
-use sigstore_verify::{Error, PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult, Verifier};
+use sigstore_verify::types::{
+    self, Artifact, DerPublicKey, DsseEnvelope, Sha256Hash, SignatureContent, TransparencyLogEntry,
+};
+use sigstore_verify::{Error, PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult};
 
 use crate::oci::{Digest, strict_json};
 
-/// When the library took over the roots that it carries (changelog of sigstore-trust-root, 0.15.1): 2026-10-23.
-const CARRIED_SINCE: Timestamp = Timestamp::constant(1_792_713_600, 0);
+mod choice;
+mod entry;
+mod root;
+
+pub use root::{Root, RootError};
+
 /// Payload of an envelope that is an in-toto statement.
 const STATEMENT: &str = "application/vnd.in-toto+json";
-
-/// Certificate authorities, logs and timestamp authorities that are trusted.
-#[derive(Clone)]
-pub struct Root(Arc<Inner>);
-
-struct Inner {
-    verifier: Verifier,
-    fingerprint: Digest,
-    has_ct_log: bool,
-    /// When the last of its certificate authorities ends; `None` without an end.
-    authorities: Window,
-    logs: Window,
-}
-
-/// Whether any of several can be used, and until when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Window {
-    None,
-    Until(Timestamp),
-    Open,
-}
-
-impl Window {
-    fn of(ends: impl Iterator<Item = Option<Timestamp>>) -> Self {
-        ends.fold(Self::None, |window, end| match (window, end) {
-            (Self::Open, _) | (_, None) => Self::Open,
-            (Self::None, Some(end)) => Self::Until(end),
-            (Self::Until(one), Some(other)) => Self::Until(one.max(other)),
-        })
-    }
-
-    fn is_open(self, now: Timestamp) -> bool {
-        match self {
-            Self::None => false,
-            Self::Until(end) => now <= end,
-            Self::Open => true,
-        }
-    }
-}
-
-/// Why a trusted root cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RootError {
-    /// Not the JSON that it should be, or with keys or certificates that are none.
-    #[error("is no trusted root: {0}")]
-    Malformed(String),
-    /// Nothing in it could verify what is asked for.
-    #[error("has no {0} that is valid now")]
-    Nothing(&'static str),
-}
-
-impl fmt::Debug for Root {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Root({})", self.0.fingerprint.short())
-    }
-}
-
-impl Root {
-    /// The public good instance of Sigstore, as the library carries it.
-    pub fn public_good() -> Result<Self, RootError> {
-        Self::parse(SIGSTORE_PRODUCTION_TRUSTED_ROOT.as_bytes())
-    }
-
-    /// For how long the library has carried what it carries.
-    pub fn carried_for(now: Timestamp) -> Duration {
-        now.duration_since(CARRIED_SINCE).try_into().unwrap_or_default()
-    }
-
-    /// The instance on which Sigstore tries things out, as the library carries it.
-    pub fn staging() -> Result<Self, RootError> {
-        Self::parse(SIGSTORE_STAGING_TRUSTED_ROOT.as_bytes())
-    }
-
-    /// Parses a `trusted_root.json` (protobuf-specs, `TrustedRoot`).
-    pub fn parse(json: &[u8]) -> Result<Self, RootError> {
-        let malformed = |error: &dyn fmt::Display| RootError::Malformed(error.to_string());
-        strict_json::check(json).map_err(|error| malformed(&error))?;
-        let text = std::str::from_utf8(json).map_err(|error| malformed(&error))?;
-        let root = TrustedRoot::from_json(text).map_err(|error| malformed(&error))?;
-        let verifier = Verifier::new(&root).map_err(|error| malformed(&error))?;
-        let authorities = root.certificate_authorities.iter().map(|one| one.valid_for.and_then(|window| window.end));
-        let logs = root.tlogs.iter().map(|one| one.public_key.valid_for.and_then(|window| window.end));
-        Ok(Self(Arc::new(Inner {
-            verifier,
-            fingerprint: Digest::of(json),
-            has_ct_log: !root.ctlogs.is_empty(),
-            authorities: Window::of(authorities),
-            logs: Window::of(logs),
-        })))
-    }
-
-    /// Digest of the bytes.
-    pub fn fingerprint(&self) -> &Digest {
-        &self.0.fingerprint
-    }
-
-    /// Fails where nothing in it could verify what is asked for, whatever is signed.
-    pub fn check(&self, now: Timestamp, certificates: bool, log: bool) -> Result<(), RootError> {
-        if certificates && !self.0.authorities.is_open(now) {
-            return Err(RootError::Nothing("certificate authority"));
-        }
-        if log && !self.0.logs.is_open(now) {
-            return Err(RootError::Nothing("transparency log"));
-        }
-        Ok(())
-    }
-}
 
 /// A public key whose kind is supported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,6 +159,7 @@ impl Bundle {
         let broken = |error: &dyn fmt::Display| Problem::Broken(format!("is no bundle: {error}"));
         strict_json::check(bytes).map_err(|error| broken(&error))?;
         let text = std::str::from_utf8(bytes).map_err(|error| broken(&error))?;
+        choice::check(text).map_err(|error| broken(&error))?;
         types::Bundle::from_json(text).map(Self).map_err(|error| broken(&error))
     }
 
@@ -294,14 +191,15 @@ impl Bundle {
         self.check_proofs(proven)?;
         let policy = VerificationPolicy::any_identity();
         // Decided by the root alone. An authority whose certificates no log of the root watches has no such promises.
-        let policy = if root.0.has_ct_log { policy } else { policy.skip_sct() };
-        let result = root.0.verifier.verify(artifact(signed)?, &self.0, &policy)?;
+        let policy = if root.has_ct_log() { policy } else { policy.skip_sct() };
+        let result = root.verifier().verify(artifact(signed)?, &self.0, &policy)?;
         let is_whole = result.certificate_verified()
             && result.tlog_verified()
-            && result.sct_verified() == root.0.has_ct_log
+            && result.sct_verified() == root.has_ct_log()
             && !result.verified_timestamps().is_empty();
         let identity = identity(&result).filter(|_| is_whole);
         let identity = identity.ok_or_else(|| Problem::Broken("the certificate names no identity".to_owned()))?;
+        self.check_logs(root, &result)?;
         Ok(Evidence { identity: Some(identity), ..self.evidence(&result) })
     }
 
@@ -316,10 +214,11 @@ impl Bundle {
         self.by_key(signed, key)?;
         self.check_proofs(proven)?;
         let policy = PublicKeyVerificationPolicy::new(key.der.clone());
-        let result = root.0.verifier.verify(artifact(signed)?, &self.0, &policy)?;
+        let result = root.verifier().verify(artifact(signed)?, &self.0, &policy)?;
         if !result.tlog_verified() {
             return Err(Problem::Log("it is in no log".to_owned()));
         }
+        self.check_logs(root, &result)?;
         Ok(self.evidence(&result))
     }
 
@@ -334,21 +233,38 @@ impl Bundle {
         if is_by_key { Ok(Evidence { identity: None, time: None, log_index: None }) } else { Err(Problem::OtherKey) }
     }
 
+    fn entries(&self) -> &[TransparencyLogEntry] {
+        &self.0.verification_material.tlog_entries
+    }
+
     /// At least one entry, and where `proven` each with a proof. A bundle of version 0.1 may do without, and nothing
     /// signs the version.
     fn check_proofs(&self, proven: bool) -> Result<(), Problem> {
-        let entries = &self.0.verification_material.tlog_entries;
-        if entries.is_empty() {
-            return Err(Problem::Log("it is in no log".to_owned()));
+        let problem = |text: &str| Err(Problem::Log(text.to_owned()));
+        if self.entries().is_empty() {
+            return problem("it is in no log");
         }
-        if proven && entries.iter().any(|entry| entry.inclusion_proof.is_none()) {
-            return Err(Problem::Log("nothing proves that it is in the log".to_owned()));
+        if proven && self.entries().iter().any(|entry| entry.inclusion_proof.is_none()) {
+            return problem("nothing proves that it is in the log");
+        }
+        if !self.entries().iter().all(entry::is_what_it_is_called) {
+            return problem("the entry of the log is not what it is called");
+        }
+        if !self.entries().iter().all(entry::is_of_sha256) {
+            return problem("the log does not have it by its SHA-256");
+        }
+        if !self.entries().iter().all(entry::is_of_signed_tree) {
+            return problem("the proof is of a tree of another size than the one that the log has signed");
         }
         Ok(())
     }
 
+    fn check_logs(&self, root: &Root, result: &VerificationResult) -> Result<(), Problem> {
+        self.entries().iter().try_for_each(|entry| root.check_log(entry, result.verified_timestamps()))
+    }
+
     fn evidence(&self, result: &VerificationResult) -> Evidence {
-        let entry = self.0.verification_material.tlog_entries.first();
+        let entry = self.entries().first().filter(|entry| entry::has_proven_index(entry));
         Evidence {
             identity: None,
             time: result.verified_timestamps().iter().copied().chain(result.integrated_time()).min(),

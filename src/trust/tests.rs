@@ -13,6 +13,11 @@ use crate::api::verify::{SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
 use crate::oci::Reference;
 use crate::testing::FakeRegistry;
 
+mod flips;
+mod published;
+mod signed;
+mod unsigned;
+
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const STATEMENT: &str = "application/vnd.in-toto+json";
 

@@ -12,7 +12,7 @@ use super::{BUNDLE, SIMPLE_SIGNING};
 use crate::fixture::Fixture;
 
 /// What is signed in an envelope (in-toto).
-const STATEMENT: &str = "application/vnd.in-toto+json";
+pub const STATEMENT: &str = "application/vnd.in-toto+json";
 const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
 /// Who signs, and what says who that is. The private key is PKCS #8; what it makes is ECDSA with the hash of the curve's
@@ -100,16 +100,33 @@ pub struct Envelope {
 
 impl Envelope {
     pub fn sign(signer: &Signer, statement: &Value) -> Result<Self> {
-        let payload = statement.to_string();
-        let signature = signer.sign(&signed_bytes(STATEMENT, payload.as_bytes()))?;
+        Self::of(signer, STATEMENT, statement.to_string().as_bytes())
+    }
+
+    /// With any payload, of any type.
+    pub fn of(signer: &Signer, payload_type: &str, payload: &[u8]) -> Result<Self> {
+        let signature = signer.sign(&signed_bytes(payload_type, payload))?;
         let envelope = json!({
-            "payload": STANDARD.encode(&payload),
-            "payloadType": STATEMENT,
+            "payload": STANDARD.encode(payload),
+            "payloadType": payload_type,
             "signatures": [{"sig": STANDARD.encode(&signature)}],
         });
-        let log_body = dsse(&envelope, payload.as_bytes(), &signature, &signer.verifier_pem()?);
+        let log_body = dsse(&envelope, payload, &signature, &signer.verifier_pem()?);
         let bundle = json!({
             "mediaType": BUNDLE, "verificationMaterial": signer.material()?, "dsseEnvelope": envelope,
+        });
+        Ok(Self { bundle, log_body })
+    }
+
+    /// The same without an envelope: what is signed is the message itself, as `cosign sign-blob` does.
+    pub fn message(signer: &Signer, message: &[u8]) -> Result<Self> {
+        let signature = signer.sign(message)?;
+        let log_body = hashedrekord(message, &signature, &signer.verifier_pem()?);
+        let digest = json!({"algorithm": "SHA2_256", "digest": STANDARD.encode(sha256(message))});
+        let bundle = json!({
+            "mediaType": BUNDLE,
+            "verificationMaterial": signer.material()?,
+            "messageSignature": {"messageDigest": digest, "signature": STANDARD.encode(&signature)},
         });
         Ok(Self { bundle, log_body })
     }
@@ -160,7 +177,11 @@ pub struct Legacy {
 
 impl Legacy {
     pub fn sign(signer: &Signer, payload: &Value) -> Result<Self> {
-        let payload = payload.to_string().into_bytes();
+        Self::of(signer, payload.to_string().into_bytes())
+    }
+
+    /// With any payload.
+    pub fn of(signer: &Signer, payload: Vec<u8>) -> Result<Self> {
         let signature = signer.sign(&payload)?;
         let annotation = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let mut annotations = vec![annotation("dev.cosignproject.cosign/signature", &STANDARD.encode(&signature))];

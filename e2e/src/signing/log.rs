@@ -59,11 +59,16 @@ impl HandmadeLog {
         });
         // RFC 6962 section 2.1: the hash of a leaf, which is the root of a tree that has no other.
         let root_hash = sha256(&[&[0], body.as_slice()].concat());
-        let note = format!("{NAME} - 1\n1\n{}\n", STANDARD.encode(&root_hash));
-        let signature = [log_id.get(..4).unwrap_or_default(), &self.key.sign(note.as_bytes())?].concat();
-        let checkpoint = format!("{note}\n\u{2014} {NAME} {}\n", STANDARD.encode(signature));
+        let checkpoint = self.checkpoint(&root_hash, 1)?;
         let promise = self.key.sign(promised.to_string().as_bytes())?;
         Ok(LogEntry { kind, version, body, time, log_id, promise, root_hash, tree_size: 1, index: 0, checkpoint })
+    }
+
+    /// Its word that a tree of so many entries has that root.
+    pub fn checkpoint(&self, root_hash: &[u8], tree_size: u64) -> Result<String> {
+        let note = format!("{NAME} - 1\n{tree_size}\n{}\n", STANDARD.encode(root_hash));
+        let signature = [self.id().get(..4).unwrap_or_default(), &self.key.sign(note.as_bytes())?].concat();
+        Ok(format!("{note}\n\u{2014} {NAME} {}\n", STANDARD.encode(signature)))
     }
 
     /// A trusted root with this log in it, besides the others, from one time to another or for ever; as of RFC 3339.

@@ -34,6 +34,7 @@ mod hostile;
 mod integrity;
 mod kubectl;
 mod lifecycle;
+mod negatives;
 mod neighbour;
 mod outputs;
 mod platforms;
@@ -67,7 +68,7 @@ use supercargo_e2e::signals;
 use case::Test;
 
 /// The themes that sign; only they need the tools for it, which take minutes to build.
-const SIGNING: [&str; 2] = ["signing::", "verify::"];
+const SIGNING: [&str; 3] = ["signing::", "verify::", "negatives::"];
 /// Each test costs an operator process; more of them at once only wait for each other.
 const MOST_THREADS: usize = 4;
 
@@ -123,6 +124,7 @@ fn tests() -> Vec<Test> {
         trusted_root::tests(),
         verify::tests(),
         policies::tests(),
+        negatives::tests(),
         swarm::tests(),
     ]
     .concat()

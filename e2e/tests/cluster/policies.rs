@@ -58,8 +58,7 @@ impl Signatory {
     async fn sign(&self, case: &Case, artifact: &Artifact) -> Result<String> {
         let statement = handmade::statement(&artifact.digest, SIGN_PREDICATE, &json!({}))?;
         let bundle = Envelope::sign(&self.signer, &statement)?.bundle;
-        let attached = handmade::attachment(&bundle, SIGN_PREDICATE, &artifact.digest, artifact.size);
-        artifact.attach(case, "", &attached).await
+        artifact.attach_bundle(case, &bundle).await
     }
 
     fn key(&self) -> Value {

@@ -19,8 +19,8 @@ pub(crate) struct Artifact {
     registry: String,
     repository: String,
     pub(crate) digest: String,
-    /// Of the manifest, in bytes.
-    pub(crate) size: usize,
+    /// The manifest.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Artifact {
@@ -35,7 +35,7 @@ impl Artifact {
         let directory = case.directory.join("pushed").join(name);
         let reference = registry.reference(&case.repository(name));
         let digest = case.lab.publisher.fixture(&directory, &reference, &fixture).await?;
-        Ok(Self::of(case, registry, name, digest, fixture.manifest()?.len()))
+        Ok(Self::of(case, registry, name, digest, fixture.manifest()?))
     }
 
     /// Makes an index, as `name:tag`, of artifacts for platforms that are in the same repository.
@@ -44,13 +44,18 @@ impl Artifact {
         let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
         let reference = registry.reference(&case.repository(name));
         let digest = case.lab.publisher.index(&reference, &entries).await?;
-        let size = case.lab.publisher.manifest(&reference).await?.len();
-        Ok(Self::of(case, registry, name, digest, size))
+        let bytes = case.lab.publisher.manifest(&reference).await?.trim_end().as_bytes().to_vec();
+        Ok(Self::of(case, registry, name, digest, bytes))
     }
 
-    fn of(case: &Case, registry: &Registry, name: &str, digest: String, size: usize) -> Self {
+    fn of(case: &Case, registry: &Registry, name: &str, digest: String, bytes: Vec<u8>) -> Self {
         let repository = case.repository(name.split(':').next().unwrap_or_default());
-        Self { registry: registry.address.clone(), repository, digest, size }
+        Self { registry: registry.address.clone(), repository, digest, bytes }
+    }
+
+    /// Of the manifest, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
     }
 
     /// `host:port/repository@digest`.
@@ -69,10 +74,10 @@ impl Artifact {
         case.lab.publisher.fixture(&directory, &format!("{}{tag}", self.repository()), fixture).await
     }
 
-    /// Puts a bundle beside it as cosign puts a signature, whatever it is.
-    pub(crate) async fn attach_bundle(&self, case: &Case, bundle: &Value) -> Result<()> {
-        let attachment = handmade::attachment(bundle, SIGN_PREDICATE, &self.digest, self.size);
-        self.attach(case, "", &attachment).await.map(drop)
+    /// Puts a bundle beside it as cosign puts a signature, whatever it is; answers the digest of its manifest.
+    pub(crate) async fn attach_bundle(&self, case: &Case, bundle: &Value) -> Result<String> {
+        let attachment = handmade::attachment(bundle, SIGN_PREDICATE, &self.digest, self.size());
+        self.attach(case, "", &attachment).await
     }
 
     /// Puts a legacy signature where its own would be.

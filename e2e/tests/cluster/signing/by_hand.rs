@@ -48,7 +48,7 @@ async fn what_is_made_by_hand_is_what_cosign_makes(case: &mut Case) -> Result<()
         theirs["dsseEnvelope"][changing] = ours["dsseEnvelope"][changing].clone();
     }
     assert_eq!(theirs, ours);
-    let attached = handmade::attachment(&ours, SIGN_PREDICATE, &artifact.digest, artifact.size);
+    let attached = handmade::attachment(&ours, SIGN_PREDICATE, &artifact.digest, artifact.size());
     let attached: Value = serde_json::from_slice(&attached.manifest()?)?;
     for same in ["mediaType", "artifactType", "config", "subject"] {
         assert_eq!(manifest[same], attached[same], "{same}");

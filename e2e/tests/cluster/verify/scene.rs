@@ -134,7 +134,7 @@ impl Scene<'_> {
             Deed::OfAnother(who) => {
                 let other = self.elsewhere(tag, "another text").await?;
                 cosign.sign(&other.image(), key(who)?).await?;
-                signed.attach_bundle(self.case, &other.only_bundle(self.case).await?.1).await
+                signed.attach_bundle(self.case, &other.only_bundle(self.case).await?.1).await.map(drop)
             }
             Deed::LegacyOfAnother(who) => {
                 let other = self.elsewhere(tag, "another text").await?;
@@ -152,11 +152,11 @@ impl Scene<'_> {
                 self.copy_legacy(&original, signed).await
             }
             Deed::Altered(who) => self.altered(signed, who).await,
-            Deed::Garbage => signed.attach_bundle(self.case, &json!("no bundle")).await,
+            Deed::Garbage => signed.attach_bundle(self.case, &json!("no bundle")).await.map(drop),
             Deed::BrokenList => self.broken_list(signed).await,
             Deed::Unrelated => {
                 let note = Fixture::artifact("application/spdx+json").layer("application/spdx+json", b"{}", &[]);
-                signed.attach(self.case, "", &note.about(&signed.digest, signed.size)).await.map(drop)
+                signed.attach(self.case, "", &note.about(&signed.digest, signed.size())).await.map(drop)
             }
             Deed::MoveTag => {
                 let (name, text) = (format!("{REPOSITORY}:{tag}"), format!("{}, moved", pushed.text));
@@ -171,7 +171,7 @@ impl Scene<'_> {
     async fn by_hand(&self, artifact: &Artifact, who: Who, kind: &str, predicate: &Value) -> Result<()> {
         let statement = handmade::statement(&artifact.digest, kind, predicate)?;
         let envelope = Envelope::sign(&Signer::from(self.signers.key(who)?), &statement)?;
-        artifact.attach_bundle(self.case, &envelope.bundle).await
+        artifact.attach_bundle(self.case, &envelope.bundle).await.map(drop)
     }
 
     async fn legacy_by_hand(&self, artifact: &Artifact, who: Who) -> Result<()> {
@@ -185,7 +185,7 @@ impl Scene<'_> {
         let mut bundle = Envelope::sign(&signer, &statement(json!({}))?)?.bundle;
         let more = statement(json!({"more": "than was signed"}))?.to_string();
         bundle["dsseEnvelope"]["payload"] = json!(STANDARD.encode(more));
-        artifact.attach_bundle(self.case, &bundle).await
+        artifact.attach_bundle(self.case, &bundle).await.map(drop)
     }
 
     async fn broken_list(&self, artifact: &Artifact) -> Result<()> {

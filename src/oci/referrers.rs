@@ -1,0 +1,103 @@
+//! Lists of what refers to a manifest (distribution-spec, "Listing Referrers"): indexes in which everybody who may push has a say.
+//!
+//! So one entry must not hide the others: what cannot be understood could not be fetched either, and is left out.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::manifest::{Descriptor, ManifestError, agreed_type};
+use super::strict_json;
+
+/// Most bytes of an entry's annotations that are kept. They only decide what is looked at first.
+const MAX_ANNOTATION_BYTES: usize = 4 * 1024;
+
+/// An index, of which only the entries matter.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    schema_version: u32,
+    media_type: Option<String>,
+    /// Go producers write `null` for an empty list.
+    manifests: Option<Vec<Value>>,
+    config: Option<Value>,
+    layers: Option<Value>,
+}
+
+/// The entries of a list that a registry sent as `content_type`. How many they may be is the caller's business. What is of
+/// another type is a [`ManifestError::Type`].
+pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Vec<Descriptor>, ManifestError> {
+    strict_json::check(bytes)?;
+    let list: List = serde_json::from_slice(bytes)?;
+    if list.schema_version != 2 {
+        return Err(ManifestError::SchemaVersion(list.schema_version));
+    }
+    agreed_type(content_type, list.media_type.as_deref(), true)?;
+    if list.config.is_some() || list.layers.is_some() {
+        return Err(ManifestError::Ambiguous);
+    }
+    Ok(list.manifests.unwrap_or_default().into_iter().filter_map(entry).collect())
+}
+
+fn entry(value: Value) -> Option<Descriptor> {
+    let mut entry: Descriptor = serde_json::from_value(value).ok().filter(|entry: &Descriptor| !entry.is_foreign())?;
+    let bytes: usize = entry.annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > MAX_ANNOTATION_BYTES {
+        entry.annotations.clear();
+    }
+    Some(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::oci::{Digest, media_type};
+
+    #[test]
+    fn an_entry_that_is_none_hides_no_other() {
+        let entry = |digest: &str| json!({"mediaType": media_type::OCI_MANIFEST, "digest": digest, "size": 7});
+        let good = entry(&Digest::of(b"good").to_string());
+        let mut foreign = entry(&Digest::of(b"foreign").to_string());
+        foreign["urls"] = json!(["https://elsewhere.example/blob"]);
+        let mut talkative = entry(&Digest::of(b"talkative").to_string());
+        talkative["annotations"] = json!({"a": "x".repeat(MAX_ANNOTATION_BYTES)});
+        let others = [
+            entry(&format!("sha512:{}", "0".repeat(128))),
+            entry("sha256:short"),
+            json!({"digest": 7}),
+            json!("entry"),
+            json!(null),
+            foreign,
+        ];
+        let list =
+            |entries: Vec<Value>| json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries});
+        let parsed = |list: &Value| parse(list.to_string().as_bytes(), Some(media_type::OCI_INDEX));
+        let all = others.into_iter().chain([good.clone(), talkative]).collect();
+        let entries = parsed(&list(all)).unwrap();
+        assert_eq!(
+            entries.iter().map(|entry| &entry.digest).collect::<Vec<_>>(),
+            [&Digest::of(b"good"), &Digest::of(b"talkative")]
+        );
+        assert!(entries[1].annotations.is_empty());
+        // More than an index of platforms may have.
+        assert_eq!(parsed(&list(vec![good; 700])).unwrap().len(), 700);
+        assert!(parsed(&json!({"schemaVersion": 2, "manifests": null})).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused() {
+        let rows = [
+            json!({"schemaVersion": 1, "manifests": []}),
+            json!({"schemaVersion": 2, "manifests": [], "layers": []}),
+            json!({"schemaVersion": 2, "manifests": [], "config": {}}),
+            json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "manifests": []}),
+            json!({"schemaVersion": 2, "manifests": {}}),
+            json!([]),
+        ];
+        for row in rows {
+            assert!(parse(row.to_string().as_bytes(), Some(media_type::OCI_INDEX)).is_err(), "{row}");
+        }
+        assert!(parse(br#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#, None).is_err(), "a key twice");
+    }
+}

@@ -1,0 +1,37 @@
+//! What a bundle has exactly one of. The library takes the first of several, and another reader may take another.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// What is signed, and what says by whom (protobuf-specs, the `oneof` of `Bundle` and of `VerificationMaterial`).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Choices {
+    message_signature: Option<IgnoredAny>,
+    dsse_envelope: Option<IgnoredAny>,
+    verification_material: Option<Material>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Material {
+    public_key: Option<IgnoredAny>,
+    certificate: Option<IgnoredAny>,
+    #[serde(rename = "x509CertificateChain")]
+    chain: Option<IgnoredAny>,
+}
+
+/// Fails where something has to be chosen between.
+pub(super) fn check(text: &str) -> Result<(), serde_json::Error> {
+    let Choices { message_signature, dsse_envelope, verification_material } = serde_json::from_str(text)?;
+    let signed = [message_signature, dsse_envelope].into_iter().flatten().count();
+    let by = verification_material.map_or(0, |material| {
+        [material.public_key, material.certificate, material.chain].into_iter().flatten().count()
+    });
+    let problem = match (signed, by) {
+        (0 | 1, 0 | 1) => return Ok(()),
+        (0 | 1, _) => "it says in several ways by whom it is",
+        (_, _) => "it holds both an envelope and a signature without one",
+    };
+    Err(serde::de::Error::custom(problem))
+}

@@ -1,0 +1,195 @@
+//! Trusted roots: which certificate authorities, logs and timestamp authorities are trusted, and when.
+//!
+//! The library takes an authority for as long as the root says. Here it is no longer than its certificates say too; and
+//! a log is asked for at every time that is proven, also where its entries do not say when they were made.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sigstore_verify::Verifier;
+use sigstore_verify::crypto::parse_certificate_info;
+use sigstore_verify::trust_root::{
+    SIGSTORE_PRODUCTION_TRUSTED_ROOT, SIGSTORE_STAGING_TRUSTED_ROOT, TimeRange, TrustedRoot,
+};
+use sigstore_verify::types::{DerCertificate, LogKeyId, TransparencyLogEntry};
+
+use super::Problem;
+use crate::oci::{Digest, strict_json};
+
+/// When the library took over the roots that it carries (changelog of sigstore-trust-root, 0.15.1): 2026-10-23.
+const CARRIED_SINCE: Timestamp = Timestamp::constant(1_792_713_600, 0);
+
+/// Certificate authorities, logs and timestamp authorities that are trusted.
+#[derive(Clone)]
+pub struct Root(Arc<Inner>);
+
+struct Inner {
+    verifier: Verifier,
+    fingerprint: Digest,
+    has_ct_log: bool,
+    /// When the last of its certificate authorities ends.
+    authorities: Window,
+    logs: Vec<Log>,
+}
+
+/// A transparency log, and when it is trusted; `None` is always.
+struct Log {
+    id: LogKeyId,
+    window: Option<TimeRange>,
+}
+
+/// Whether any of several can be used, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Window {
+    None,
+    Until(Timestamp),
+    Open,
+}
+
+impl Window {
+    fn of(ends: impl Iterator<Item = Option<Timestamp>>) -> Self {
+        ends.fold(Self::None, |window, end| match (window, end) {
+            (Self::Open, _) | (_, None) => Self::Open,
+            (Self::None, Some(end)) => Self::Until(end),
+            (Self::Until(one), Some(other)) => Self::Until(one.max(other)),
+        })
+    }
+
+    fn is_open(self, now: Timestamp) -> bool {
+        match self {
+            Self::None => false,
+            Self::Until(end) => now <= end,
+            Self::Open => true,
+        }
+    }
+}
+
+/// Why a trusted root cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// Not the JSON that it should be, or with keys or certificates that are none.
+    #[error("is no trusted root: {0}")]
+    Malformed(String),
+    /// Nothing in it could verify what is asked for.
+    #[error("has no {0} that is valid now")]
+    Nothing(&'static str),
+}
+
+impl fmt::Debug for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Root({})", self.0.fingerprint.short())
+    }
+}
+
+impl Root {
+    /// The public good instance of Sigstore, as the library carries it.
+    pub fn public_good() -> Result<Self, RootError> {
+        Self::parse(SIGSTORE_PRODUCTION_TRUSTED_ROOT.as_bytes())
+    }
+
+    /// For how long the library has carried what it carries.
+    pub fn carried_for(now: Timestamp) -> Duration {
+        now.duration_since(CARRIED_SINCE).try_into().unwrap_or_default()
+    }
+
+    /// The instance on which Sigstore tries things out, as the library carries it.
+    pub fn staging() -> Result<Self, RootError> {
+        Self::parse(SIGSTORE_STAGING_TRUSTED_ROOT.as_bytes())
+    }
+
+    /// Parses a `trusted_root.json` (protobuf-specs, `TrustedRoot`).
+    pub fn parse(json: &[u8]) -> Result<Self, RootError> {
+        let malformed = |error: &dyn fmt::Display| RootError::Malformed(error.to_string());
+        strict_json::check(json).map_err(|error| malformed(&error))?;
+        let text = std::str::from_utf8(json).map_err(|error| malformed(&error))?;
+        let mut root = TrustedRoot::from_json(text).map_err(|error| malformed(&error))?;
+        for one in &mut root.certificate_authorities {
+            narrow(&mut one.valid_for, one.cert_chain.certificates.iter().map(|entry| &entry.raw_bytes))?;
+        }
+        for one in &mut root.timestamp_authorities {
+            narrow(&mut one.valid_for, one.cert_chain.certificates.iter().map(|entry| &entry.raw_bytes))?;
+        }
+        root.certificate_authorities.retain(|one| !is_never(one.valid_for));
+        root.timestamp_authorities.retain(|one| !is_never(one.valid_for));
+        let verifier = Verifier::new(&root).map_err(|error| malformed(&error))?;
+        let authorities = root.certificate_authorities.iter().map(|one| one.valid_for.and_then(|window| window.end));
+        Ok(Self(Arc::new(Inner {
+            verifier,
+            fingerprint: Digest::of(json),
+            has_ct_log: !root.ctlogs.is_empty(),
+            authorities: Window::of(authorities),
+            logs: root
+                .tlogs
+                .into_iter()
+                .map(|one| Log { id: one.log_id.key_id, window: one.public_key.valid_for })
+                .collect(),
+        })))
+    }
+
+    /// Digest of the bytes.
+    pub fn fingerprint(&self) -> &Digest {
+        &self.0.fingerprint
+    }
+
+    /// Fails where nothing in it could verify what is asked for, whatever is signed.
+    pub fn check(&self, now: Timestamp, certificates: bool, log: bool) -> Result<(), RootError> {
+        if certificates && !self.0.authorities.is_open(now) {
+            return Err(RootError::Nothing("certificate authority"));
+        }
+        let logs = Window::of(self.0.logs.iter().map(|log| log.window.and_then(|window| window.end)));
+        if log && !logs.is_open(now) {
+            return Err(RootError::Nothing("transparency log"));
+        }
+        Ok(())
+    }
+
+    /// Whether certificates of its authorities are in logs of certificates.
+    pub(super) fn has_ct_log(&self) -> bool {
+        self.0.has_ct_log
+    }
+
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.0.verifier
+    }
+
+    /// Fails unless the log that an entry names is trusted, was at each of these times, and is the only one of the root
+    /// that has signed the proof. An entry of version 2 has no time of its own, so that the library asks for none.
+    pub(super) fn check_log(&self, entry: &TransparencyLogEntry, times: &[Timestamp]) -> Result<(), Problem> {
+        let problem = |text: &str| Err(Problem::Log(text.to_owned()));
+        let Some(log) = self.0.logs.iter().find(|log| log.id == entry.log_id.key_id) else {
+            return problem("it is in a log that is not trusted");
+        };
+        let checkpoint = entry.inclusion_proof.as_ref().and_then(|proof| proof.checkpoint.checkpoint());
+        let mut signatures = checkpoint.iter().flat_map(|checkpoint| checkpoint.signatures());
+        let has_signed = |other: &Log, hint: &[u8]| other.id != log.id && other.id.as_bytes().starts_with(hint);
+        if signatures.any(|one| self.0.logs.iter().any(|other| has_signed(other, one.key_id.as_bytes()))) {
+            return problem("another log than the one that it names has signed the proof");
+        }
+        if times.iter().any(|time| !log.window.is_none_or(|window| window.contains(*time))) {
+            return problem("its log was not trusted at the time that is proven");
+        }
+        Ok(())
+    }
+}
+
+/// Ends a window where the first of its certificates ends, and begins it where the last begins: an authority is what all
+/// of its chain is, and the library takes each certificate of it for an anchor that never ends.
+fn narrow<'a>(
+    window: &mut Option<TimeRange>,
+    chain: impl Iterator<Item = &'a DerCertificate>,
+) -> Result<(), RootError> {
+    for certificate in chain {
+        let own = parse_certificate_info(certificate).map_err(|error| RootError::Malformed(error.to_string()))?;
+        let (start, end) = window.map_or((own.not_before, None), |window| (window.start, window.end));
+        let end = end.map_or(own.not_after, |end| end.min(own.not_after));
+        *window = Some(TimeRange::new(start.max(own.not_before), Some(end)));
+    }
+    Ok(())
+}
+
+/// Ends before it begins: no certificate of that authority can have been used.
+fn is_never(window: Option<TimeRange>) -> bool {
+    window.is_some_and(|window| window.end.is_some_and(|end| end < window.start))
+}

@@ -1,0 +1,161 @@
+//! What a bundle says and nothing signs: it may not tell anything, and not weaken what is checked.
+
+use super::published::Published;
+use super::*;
+
+fn row(bundle: &str) -> Published {
+    Published::all().into_iter().find(|row| row.bundle == bundle).unwrap()
+}
+
+/// What becomes of a bundle with another value at these places; `null` takes the field away.
+fn altered(bundle: &str, changes: &[(&str, Value)]) -> Result<Verified, Rejection> {
+    let row = row(bundle);
+    let mut document = row.document();
+    for (pointer, value) in changes {
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        let fields = document.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        assert!(fields.remove(name).is_some() || !value.is_null(), "{bundle} has no {pointer}");
+        if !value.is_null() {
+            fields.insert(name.to_owned(), value.clone());
+        }
+    }
+    published::judged(&document, &row.entry(), &row.artifact())
+}
+
+const ENTRY: &str = "/verificationMaterial/tlogEntries/0";
+
+#[test]
+fn an_index_that_nothing_vouches_for_is_not_told() {
+    let (index, promise) = (format!("{ENTRY}/logIndex"), format!("{ENTRY}/inclusionPromise"));
+    assert_eq!(altered("v0.3-message.json", &[]).unwrap().log_index, Some(738_312_748));
+    // With a time of an authority the proof is enough; it is one of another index.
+    let without = altered("v0.3-message.json", &[(&promise, Value::Null)]).unwrap();
+    assert_eq!((without.log_index, without.time.is_some()), (None, true));
+    let other = altered("v0.3-message.json", &[(&promise, Value::Null), (&index, json!("1"))]).unwrap();
+    assert_eq!(other.log_index, None);
+    assert!(altered("v0.3-message.json", &[(&index, json!("1"))]).is_err(), "what is promised is of the index");
+    assert!(altered("v0.3-rekor2-message.json", &[(&index, json!("1"))]).is_err(), "so is the proof in version 2");
+}
+
+#[test]
+fn a_proof_is_of_the_tree_and_the_log_that_have_signed_it() {
+    let size = format!("{ENTRY}/inclusionProof/treeSize");
+    for (bundle, right, others) in [
+        // The way from the leaf to the root is the same in each of these.
+        ("v0.3-dsse.json", "334214816", ["334214815", "334214814", "334214812"]),
+        ("v0.3-message.json", "616408488", ["616408487", "616408489", "1"]),
+    ] {
+        altered(bundle, &[(&size, json!(right))]).unwrap();
+        for other in others {
+            let said = altered(bundle, &[(&size, json!(other))]).unwrap_err().to_string();
+            assert!(
+                said.contains("tree of another size") || said.contains("inclusion proof"),
+                "{bundle}, {other}: {said}"
+            );
+        }
+    }
+    let id = format!("{ENTRY}/logId/keyId");
+    let rekor2 = "v0.3-rekor2-dsse.json";
+    let said = altered(rekor2, &[(&id, json!(STANDARD.encode([7; 32])))]).unwrap_err().to_string();
+    assert!(said.contains("a log that is not trusted"), "{said}");
+    // That log is trusted too, and has not signed.
+    let other = row("v0.3-rekor2-message.json").document().pointer(&id).unwrap().clone();
+    let said = altered(rekor2, &[(&id, other)]).unwrap_err().to_string();
+    assert!(said.contains("another log than the one that it names"), "{said}");
+}
+
+#[test]
+fn a_bundle_that_can_be_read_in_two_ways_is_none() {
+    let message = || json!({"messageDigest": {"algorithm": "SHA2_256", "digest": ""}, "signature": ""});
+    let envelope = || json!({"payload": "", "payloadType": "text/plain", "signatures": [{"sig": ""}]});
+    let rows = [
+        ("v0.3-dsse.json", "/messageSignature", message()),
+        ("v0.3-message.json", "/dsseEnvelope", envelope()),
+        ("v0.3-message.json", "/verificationMaterial/publicKey", json!({"hint": ""})),
+        ("v0.3-message.json", "/verificationMaterial/x509CertificateChain", json!({"certificates": []})),
+        ("v0.3-key.json", "/verificationMaterial/certificate", json!({"rawBytes": ""})),
+    ];
+    for (bundle, pointer, value) in rows {
+        let said = altered(bundle, &[(pointer, value)]).unwrap_err().to_string();
+        assert!(said.contains("is no bundle"), "{bundle} with {pointer}: {said}");
+    }
+}
+
+#[test]
+fn an_entry_is_what_it_is_called() {
+    let version = format!("{ENTRY}/kindVersion/version");
+    for (bundle, other) in [("v0.3-message.json", "0.0.2"), ("v0.3-rekor2-message.json", "0.0.1")] {
+        let said = altered(bundle, &[(&version, json!(other))]).unwrap_err().to_string();
+        assert_eq!(said, "the entry of the log is not what it is called", "{bundle}");
+    }
+}
+
+#[test]
+fn what_a_log_has_is_a_sha256_and_is_called_one() {
+    signed::legacy(Some("sha256")).verdict().unwrap();
+    for algorithm in ["sha512", "sha384"] {
+        let said = signed::legacy(Some(algorithm)).verdict().unwrap_err().to_string();
+        assert_eq!(said, "the log does not have it by its SHA-256", "{algorithm}");
+    }
+}
+
+#[test]
+fn no_version_that_a_bundle_calls_itself_asks_for_less() {
+    const V0_1: &str = "application/vnd.dev.sigstore.bundle+json;version=0.1";
+    let proof = format!("{ENTRY}/inclusionProof");
+    let promise = format!("{ENTRY}/inclusionPromise");
+    for bundle in ["v0.1-message.json", "v0.2-message.json", "v0.3-dsse.json", "v0.3-message.json", "v0.3-key.json"] {
+        for version in [V0_1, "application/vnd.dev.sigstore.bundle+json;version=0.2", BUNDLE] {
+            let label = ("/mediaType", json!(version));
+            let said = altered(bundle, &[label.clone(), (&proof, Value::Null)]).unwrap_err().to_string();
+            assert!(said.contains("proves that it is in the log"), "{bundle} as {version}: {said}");
+            let nothing = altered(bundle, &[label.clone(), (&proof, Value::Null), (&promise, Value::Null)]);
+            assert!(nothing.is_err(), "{bundle} as {version}");
+            let no_entry = altered(bundle, &[label, ("/verificationMaterial/tlogEntries", json!([]))]);
+            assert_eq!(no_entry.unwrap_err().to_string(), "it is in no log", "{bundle} as {version}");
+        }
+    }
+}
+
+#[test]
+fn an_authority_ends_with_the_first_of_its_certificates() {
+    let chain = |intermediate_ends: i32| {
+        let params = |name: &str, end: i32| {
+            let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            params.not_before = rcgen::date_time_ymd(2024, 1, 1);
+            params.not_after = rcgen::date_time_ymd(end, 1, 1);
+            params
+        };
+        let (root_key, key) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+        let root = params("root", 2044);
+        let root_der = root.self_signed(&root_key).unwrap().der().to_vec();
+        let issuer = rcgen::Issuer::new(root, root_key);
+        let der = params("intermediate", intermediate_ends).signed_by(&key, &issuer).unwrap().der().to_vec();
+        json!({"certificates": [{"rawBytes": STANDARD.encode(der)}, {"rawBytes": STANDARD.encode(root_der)}]})
+    };
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let window = |end: Option<&str>| match end {
+        Some(end) => json!({"start": "2024-01-01T00:00:00Z", "end": end}),
+        None => json!({"start": "2024-01-01T00:00:00Z"}),
+    };
+    let rows = [
+        // When the intermediate ends; when the root of trust says that it does; whether it is of use in 2026.
+        (2044, None, true),
+        (2044, Some("2025-01-01T00:00:00Z"), false),
+        (2025, None, false),
+        (2025, Some("2044-01-01T00:00:00Z"), false),
+    ];
+    for (intermediate_ends, end, of_use) in rows {
+        let root = published::root_of(&json!({
+            "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+            "certificateAuthorities": [
+                {"uri": "https://ca.example", "certChain": chain(intermediate_ends), "validFor": window(end)},
+            ],
+        }));
+        root.check(at("2024-06-01T00:00:00Z"), true, false).unwrap();
+        let now = root.check(at("2026-11-01T00:00:00Z"), true, false);
+        assert_eq!(now.is_ok(), of_use, "{intermediate_ends}, {end:?}: {now:?}");
+    }
+}
