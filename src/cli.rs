@@ -20,6 +20,7 @@ mod input_file;
 mod limits;
 mod login;
 mod placing;
+mod policy;
 mod progress;
 mod pull;
 mod reach;
@@ -29,14 +30,16 @@ mod signature;
 mod sync;
 mod sync_input;
 mod table;
+mod trusted_root;
 mod unpack;
 mod verify;
+mod verify_bundle;
 
 /// Keep OCI artifacts, checked and unpacked, where workloads read them.
 ///
 /// `controller` does it in a Kubernetes cluster for OCIArtifact objects; `sync` does the same once,
 /// without a cluster, for the same YAML files; `pull` and `resolve` for one artifact without any.
-/// `verify` says who has signed one. `unpack` does to a file what all of them do to a layer.
+/// `verify` says who has signed one, `verify-bundle` who has signed a file. `unpack` does to a file what all of them do to a layer.
 #[derive(Debug, Parser)]
 #[command(name = "supercargo", version, max_term_width = 100)]
 pub struct Cli {
@@ -64,6 +67,8 @@ enum Command {
     Resolve(Box<resolve::Arguments>),
     /// Say who has signed what a reference means, or that nobody has who is accepted.
     Verify(Box<verify::Arguments>),
+    /// Verify a Sigstore bundle about a file or a digest, without a registry.
+    VerifyBundle(verify_bundle::Arguments),
     /// Print the `CustomResourceDefinition`s.
     Crd(crd::Arguments),
 }
@@ -136,6 +141,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Unpack(arguments) => Ok(unpack::run(*arguments).await),
         Command::Resolve(arguments) => Ok(resolve::run(*arguments).await),
         Command::Verify(arguments) => Ok(verify::run(*arguments).await),
+        Command::VerifyBundle(arguments) => Ok(verify_bundle::run(&arguments)),
         Command::Crd(arguments) => crd::run(&arguments),
     };
     result.unwrap_or_else(|error| {

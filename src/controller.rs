@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher};
 use kube::{Api, Client};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, OCIArtifact};
@@ -21,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::pass::Engine;
 use crate::registry::Registry;
 use crate::request::Otherwise;
+use crate::trust::public_root::PublicRoot;
 
 mod dereference;
 mod event;
@@ -68,6 +70,8 @@ struct Context<R> {
     full_scan: Duration,
     on_revoked: OnRevoked,
     policies: Arc<PolicyBook>,
+    /// The root that stands where none is named.
+    public_root: Arc<PublicRoot>,
     /// The objects as they are now, while a pass works on one as it was.
     objects: Store<Stored>,
 }
@@ -87,6 +91,8 @@ pub struct Settings {
     pub on_revoked: OnRevoked,
     /// Whether the Secrets and ConfigMaps that objects and policies name are watched.
     pub watch_secrets: bool,
+    /// The root that stands where none is named.
+    pub public_root: Arc<PublicRoot>,
 }
 
 /// Runs until `shutdown` is cancelled and every reconcile has ended.
@@ -99,7 +105,7 @@ pub async fn run<R: Registry>(
     shutdown: CancellationToken,
 ) {
     let engine = Arc::new(engine);
-    let Settings { namespaces, full_scan, policies, otherwise, on_revoked, watch_secrets } = &settings;
+    let Settings { namespaces, full_scan, policies, otherwise, on_revoked, watch_secrets, public_root } = &settings;
     let scopes: Vec<Option<&str>> = match namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
@@ -129,6 +135,7 @@ pub async fn run<R: Registry>(
             full_scan: *full_scan,
             on_revoked: *on_revoked,
             policies: Arc::clone(&book),
+            public_root: Arc::clone(public_root),
             objects,
         };
         watch(scope, Arc::new(context), writer, *watch_secrets)
@@ -174,7 +181,7 @@ async fn watch<R: Registry>(
     let controller = Controller::for_stream(changes, context.objects.clone()).owns(maps, ours);
     let controller = if watch_secrets { references::watched(controller, &context, scope) } else { controller };
     controller
-        .reconcile_all_on(context.policies.changes())
+        .reconcile_all_on(stream::select(news(context.policies.changes()), news(context.public_root.changes())))
         .graceful_shutdown_on(context.shutdown.clone().cancelled_owned())
         .run(reconcile::reconcile, |_, never, _| match *never {}, context)
         .for_each(|result| async move {
@@ -194,6 +201,14 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
+}
+
+/// Something for every change.
+fn news(changes: watch::Receiver<()>) -> impl Stream<Item = ()> + Send {
+    stream::unfold(changes, |mut changes| async move {
+        changes.changed().await.ok()?;
+        Some(((), changes))
+    })
 }
 
 /// Waits until something in the object changes.

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -132,6 +132,10 @@ pub struct Metrics {
     scans: Family<ScanLabels, Counter>,
     damaged: Counter,
     repairs: Counter,
+    /// How old the trusted root was, and when that was so.
+    trusted_root: Mutex<Option<(Duration, Instant)>>,
+    trusted_root_age: Gauge,
+    trusted_root_failures: Counter,
 }
 
 impl Default for Metrics {
@@ -180,6 +184,12 @@ impl Default for Metrics {
         registry.register("damaged", "Published revisions whose files were found changed", damaged.clone());
         let repairs = Counter::default();
         registry.register("repairs", "Those of them that were published again", repairs.clone());
+        let trusted_root_age = Gauge::default();
+        let help = "Seconds since the trusted root that stands where none is named was fetched, or carried over to this version";
+        registry.register("trusted_root_age_seconds", help, trusted_root_age.clone());
+        let trusted_root_failures = Counter::default();
+        let help = "Refreshes of that root that failed; the last good one stays in use";
+        registry.register("trusted_root_refresh_failures", help, trusted_root_failures.clone());
         Self {
             registry,
             passes,
@@ -198,6 +208,9 @@ impl Default for Metrics {
             scans,
             damaged,
             repairs,
+            trusted_root: Mutex::default(),
+            trusted_root_age,
+            trusted_root_failures,
         }
     }
 }
@@ -205,6 +218,10 @@ impl Default for Metrics {
 impl Metrics {
     /// The text of `/metrics`.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        if let Some((age, then)) = *self.trusted_root.lock().unwrap_or_else(PoisonError::into_inner) {
+            let seconds = age.saturating_add(then.elapsed()).as_secs();
+            self.trusted_root_age.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        }
         let mut buffer = String::new();
         text::encode(&mut buffer, &self.registry)?;
         Ok(buffer)
@@ -295,6 +312,15 @@ impl Metrics {
 
     pub(crate) fn repaired(&self) {
         self.repairs.inc();
+    }
+
+    /// The trusted root is that old now.
+    pub(crate) fn trusted_root(&self, age: Duration) {
+        *self.trusted_root.lock().unwrap_or_else(PoisonError::into_inner) = Some((age, Instant::now()));
+    }
+
+    pub(crate) fn trusted_root_failure(&self) {
+        self.trusted_root_failures.inc();
     }
 
     /// One volume holds `after` bytes where it held `before`.

@@ -8,26 +8,28 @@
 //!                                                        sigstore: is it a signature?   statement: of what?
 //! ```
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::api::Reason;
 use crate::api::policy::Enforcement;
-use crate::oci::Manifest;
+use crate::oci::{Digest, Manifest};
 use crate::registry::{Access, Pinned, Registry, RegistryError};
 
 mod discovery;
 mod legacy;
+pub mod public_root;
 pub mod requirement;
 pub mod sigstore;
 mod statement;
+pub mod tuf;
 mod verdict;
 
-pub use requirement::{Requirement, Signer, Verified};
+pub use requirement::{Entry, Requirement, Signer, Verified};
 
 use discovery::{MAX_CANDIDATES, Place, Search};
-use requirement::Entry;
 use sigstore::RootError;
 use verdict::{Candidate, Rejection};
 
@@ -38,6 +40,16 @@ pub enum Basis {
     NoPolicy,
     /// Each entry of the requirement that decides is satisfied.
     Judged(Judgement),
+}
+
+impl Basis {
+    /// Why entries are not satisfied that only warn.
+    pub fn doubts(&self) -> &[Doubt] {
+        match self {
+            Self::NoPolicy => &[],
+            Self::Judged(judgement) => &judgement.doubts,
+        }
+    }
 }
 
 /// What was found for each entry of a requirement.
@@ -222,6 +234,31 @@ pub async fn judge<R: Registry>(
         None => search.left_out.then(|| TrustError::TooMany(pinned.digest().short())),
     };
     hearing.verdict(unknown).map(Basis::Judged)
+}
+
+/// What a bundle is to be about.
+#[derive(Clone, Copy, Debug)]
+pub enum Artifact<'a> {
+    /// These bytes.
+    Content(&'a [u8]),
+    /// Whatever has this digest. Keys that hash in a way of their own cannot be asked without the content.
+    Digest(&'a Digest),
+}
+
+impl Artifact<'_> {
+    fn digest(&self) -> Cow<'_, Digest> {
+        match self {
+            Self::Content(content) => Cow::Owned(Digest::of(content)),
+            Self::Digest(digest) => Cow::Borrowed(digest),
+        }
+    }
+}
+
+/// Judges one bundle that somebody holds, about one artifact, for one entry: whether one of the entry's authorities made
+/// it, and of this artifact. A statement in it may be of any type, and the entry's types and formats are not looked at.
+pub fn judge_bundle(bundle: &[u8], artifact: Artifact<'_>, entry: &Entry) -> Result<Verified, TrustError> {
+    let rejected = |rejection| refusal(entry, &artifact.digest().short(), Some(rejection));
+    verdict::judge_bundle(bundle, artifact, entry).map_err(rejected)
 }
 
 /// The entries of a requirement, and what was found for each.

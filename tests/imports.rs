@@ -138,6 +138,23 @@ fn only_the_edges_speak_to_the_cluster() {
     }
 }
 
+/// Libraries that change with every release, and the one module, with those inside it, that knows each of them.
+const KNOWN_TO_ONE: [(&str, &str); 2] = [("sigstore_verify", "trust::sigstore"), ("sigstore_tuf", "trust::tuf")];
+
+#[test]
+fn a_library_of_sigstore_is_known_to_one_module() {
+    let modules = modules();
+    for (library, owner) in KNOWN_TO_ONE {
+        assert!(modules[owner].contains(library), "{owner} does not name {library}");
+    }
+    for (module, code) in modules {
+        let is_inside = |owner: &str| module == owner || module.starts_with(&format!("{owner}::"));
+        let own = KNOWN_TO_ONE.iter().filter(|(_, owner)| is_inside(owner));
+        let rest = own.fold(code, |code, (library, _)| code.replace(library, ""));
+        assert!(!rest.contains("sigstore_"), "{module} names a library of Sigstore that another module is to know");
+    }
+}
+
 #[test]
 fn decisions_do_no_io_and_read_no_clock() {
     let decisions = [

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! What cosign would not say is signed by hand ([`handmade`]) and logged by hand ([`HandmadeLog`]), in its shapes; what Fulcio
-//! would not certify is certified by hand ([`HandmadeAuthority`]); what others signed in earnest is [`Published`].
+//! would not certify is certified by hand ([`HandmadeAuthority`]); what others signed in earnest is [`Published`]. Whom to trust is
+//! handed out by a [`TufRepository`].
 //!
 //! There is no log of certificates, so no certificate says that it was logged (no SCT). Signing two things about one
 //! digest at once loses one of them where the registry has no referrers API.
@@ -25,6 +26,7 @@ mod key;
 mod log;
 mod published;
 mod sigstore;
+mod tuf;
 
 pub use cosign::{Cosign, Verdict};
 pub use handmade_authority::{Certificate, HandmadeAuthority};
@@ -33,6 +35,7 @@ pub use key::{KeyKind, SigningKey};
 pub use log::{HandmadeLog, LogEntry, dsse, hashedrekord};
 pub use published::Published;
 pub use sigstore::PrivateSigstore;
+pub use tuf::{Edition, TufOwner, TufRepository};
 
 /// What cosign's signatures are: artifact type, media type of the layer.
 pub const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";

@@ -99,6 +99,13 @@ impl Enforcement {
     }
 }
 
+impl OCIArtifactPolicySpec {
+    /// What it speaks about.
+    pub fn scope(&self) -> Scope {
+        Scope { images: self.images.clone(), namespace_selector: self.namespace_selector.clone() }
+    }
+}
+
 /// A spec as it is stored. What cannot be read, past admission or by an older version, must not be what is not there.
 #[derive(Clone, Debug)]
 pub struct StoredPolicySpec {

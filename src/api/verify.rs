@@ -43,7 +43,7 @@ pub struct CosignSpec {
     pub keys: Vec<KeySpec>,
 
     /// The certificate authorities, logs and timestamp authorities that are trusted, as a `trusted_root.json`. Default:
-    /// those of the public good instance of Sigstore, as they were when this version was made.
+    /// those of the public good instance of Sigstore, as they were when this version was made or the operator last asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trusted_root_ref: Option<TrustedRootReference>,
 

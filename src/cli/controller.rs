@@ -15,11 +15,12 @@ use tower::timeout::TimeoutLayer;
 
 use super::limits::LimitArguments;
 use super::reach::ReachArguments;
+use super::trusted_root::TrustedRootArguments;
 use super::{CacheArguments, Fatal, NamedPath};
 use crate::blob::Cache;
 use crate::controller::{OnRevoked, Readiness, Settings};
 use crate::metrics::Metrics;
-use crate::pass::Engine;
+use crate::pass::{self, Engine};
 use crate::publish::Outputs;
 use crate::publish::config_map::ConfigMaps;
 use crate::registry::address::PRIVATE_NETWORKS;
@@ -29,6 +30,8 @@ use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
 use crate::request::Otherwise;
 use crate::storage::Volume;
+use crate::trust::public_root::{PublicRoot, keep_fresh};
+use crate::trust::sigstore::Root;
 
 /// Requests to the API server under way: each is a connection, and at a start every object has some.
 const API_REQUESTS: usize = 32;
@@ -110,6 +113,8 @@ pub(super) struct Arguments {
         env = "SUPERCARGO_WATCH_SECRETS"
     )]
     watch_secrets: bool,
+    #[command(flatten)]
+    trusted_root: TrustedRootArguments,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -143,6 +148,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
         .await
         .map_err(Fatal::during(&format!("--listen {} cannot be used", arguments.listen)))?;
     let shutdown = CancellationToken::new();
+    let (public_root, refreshing) = public_root(&arguments, &metrics, &shutdown)?;
     let readiness = Arc::new(Readiness::default());
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %arguments.listen, "started");
@@ -160,6 +166,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
             RevokedRule::Withdraw => OnRevoked::Withdraw,
         },
         watch_secrets: arguments.watch_secrets,
+        public_root,
     };
     let controller = crate::controller::run(client, engine, settings, metrics, readiness, shutdown.clone());
     // Either one ending is the end of both: a pod that is alive but does not work is no use.
@@ -168,13 +175,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
         shutdown.cancel();
         result
     };
-    let (served, ()) = tokio::join!(server, controller);
+    let (served, (), ()) = tokio::join!(server, controller, refreshing);
     served.map_err(Fatal::during("the HTTP server"))?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-fn engine(arguments: &Arguments, client: kube::Client, metrics: &Arc<Metrics>) -> Result<Engine<HttpRegistry>, Fatal> {
+fn engine(arguments: &Arguments, cluster: kube::Client, metrics: &Arc<Metrics>) -> Result<Engine<HttpRegistry>, Fatal> {
     let mut volumes = BTreeMap::new();
     for NamedPath { name, path } in &arguments.volumes {
         let volume = Volume::open(path).map_err(Fatal::during(&format!("--volume {name}={}", path.display())))?;
@@ -183,20 +190,44 @@ fn engine(arguments: &Arguments, client: kube::Client, metrics: &Arc<Metrics>) -
     let work = Volume::open(&arguments.work_dir)
         .map(Arc::new)
         .map_err(Fatal::during(&format!("--work-dir {}", arguments.work_dir.display())))?;
-    let plain_http = PlainHttp::Hosts(arguments.plain_http_hosts.clone());
-    let egress = arguments.reach.egress(&arguments.open_networks, api_server(), plain_http);
-    let registry = HttpRegistry::new(Arc::clone(metrics), egress, arguments.reach.per_second())
-        .map_err(Fatal::during("the HTTP client cannot be set up"))?;
+    let registry = client(arguments, metrics)?;
     let cache = Cache::open(volumes.values().chain([&work]), arguments.cache.limits(), metrics);
     Ok(Engine {
         registry,
-        outputs: Outputs::new(volumes, work, ConfigMaps::Cluster(client), Arc::clone(metrics)),
+        outputs: Outputs::new(volumes, work, ConfigMaps::Cluster(cluster), Arc::clone(metrics)),
         limits: arguments.limits.limits(),
         cache,
         turns: Turns::default(),
         unpacking: super::unpacking_permits(),
         progress: None,
     })
+}
+
+/// What goes out, inside of the operator's rules.
+fn client(arguments: &Arguments, metrics: &Arc<Metrics>) -> Result<HttpRegistry, Fatal> {
+    let plain_http = PlainHttp::Hosts(arguments.plain_http_hosts.clone());
+    let egress = arguments.reach.egress(&arguments.open_networks, api_server(), plain_http);
+    HttpRegistry::new(Arc::clone(metrics), egress, arguments.reach.per_second())
+        .map_err(Fatal::during("the HTTP client cannot be set up"))
+}
+
+/// The root that stands where none is named, and the work of keeping it fresh.
+fn public_root(
+    arguments: &Arguments,
+    metrics: &Arc<Metrics>,
+    shutdown: &CancellationToken,
+) -> Result<(Arc<PublicRoot>, impl Future<Output = ()> + use<>), Fatal> {
+    metrics.trusted_root(Root::carried_for(pass::now()));
+    let refresh = arguments.trusted_root.refresh(&arguments.work_dir, || client(arguments, metrics))?;
+    let root = Arc::new(if refresh.is_some() { PublicRoot::awaited() } else { PublicRoot::embedded() });
+    let (kept, metrics, shutdown) = (Arc::clone(&root), Arc::clone(metrics), shutdown.clone());
+    let refreshing = async move {
+        if let Some(refresh) = refresh {
+            // Also in the middle of it: nobody waits for a mirror that is slow.
+            shutdown.run_until_cancelled(keep_fresh(refresh, &kept, &metrics, &shutdown)).await;
+        }
+    };
+    Ok((root, refreshing))
 }
 
 /// In a pod, where the API server is: inside the private networks, and never a registry.

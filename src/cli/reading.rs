@@ -15,7 +15,7 @@ use crate::api::spec::{CaReference, CaSource, SecretReference, SemverSpec};
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::failure::Failure;
 use crate::registry::credentials::SecretData;
-use crate::request::{ObjectId, Referred, Request, RequestError};
+use crate::request::{ObjectId, Policies, Referred, Request, RequestError};
 
 /// Names under which files stand for what an object refers to. Nobody sees them.
 const AUTHORITY: &str = "ca-file";
@@ -84,8 +84,18 @@ impl ReadArguments {
         content: &ContentArguments,
         signature: &SignatureArguments,
     ) -> Result<(Request, DockerConfigs), Complaint> {
+        self.request_under(Policies::default(), content, signature)
+    }
+
+    /// The same where there are policies.
+    pub(super) fn request_under(
+        &self,
+        policies: Policies,
+        content: &ContentArguments,
+        signature: &SignatureArguments,
+    ) -> Result<(Request, DockerConfigs), Complaint> {
         let mut spec = self.spec(content)?;
-        let mut referred = self.transport.referred()?;
+        let mut referred = Referred { policies, ..self.transport.referred()? };
         signature.set(&mut spec, &mut referred)?;
         let object = ObjectId { namespace: "command".to_owned(), name: "line".to_owned(), uid: String::new() };
         let mut request = Request::parse(object, &spec, &referred).map_err(complaint)?;

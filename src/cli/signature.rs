@@ -71,7 +71,7 @@ enum Log {
 enum Format {
     /// A Sigstore bundle that refers to the artifact.
     Bundle,
-    /// A layer under the tag sha256-<hex>.sig.
+    /// A layer under the tag `sha256-<hex>.sig`.
     Legacy,
 }
 

@@ -23,8 +23,9 @@ use crate::publish::config_map::ConfigMaps;
 use crate::publish::integrity::Reading;
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
-use crate::request::{ObjectId, Request};
+use crate::request::{ObjectId, Referred, Request};
 use crate::storage::Volume;
+use crate::trust::Basis;
 
 /// Objects that are worked on at a time.
 const AT_A_TIME: usize = 16;
@@ -38,7 +39,9 @@ const VOLUMES: &str = "_volumes";
 #[command(after_help = "\
 Files appear at ROOT/<namespace>/<name>/current; those of a volume V other than \"default\" below ROOT/_volumes/V.
 ConfigMap outputs become manifests at ROOT/_configmaps/<namespace>/<name>/, ready for kubectl apply.
-Secrets that the objects name are read from the same files.
+Secrets that the objects name are read from the same files. OCIArtifactPolicy objects in them bind
+the objects as in a cluster; where the files do not have the Namespace of an object, every policy
+with a namespaceSelector binds it.
 
 Exit codes: 0 every object is Ready, 1 some object is not, or nothing could be done.
 
@@ -54,6 +57,10 @@ pub(super) struct Arguments {
     /// Namespace of objects that name none.
     #[arg(short = 'n', long, default_value = "default")]
     namespace: String,
+    /// Namespace of the Secrets and ConfigMaps that `OCIArtifactPolicy` objects name; in a cluster it is the
+    /// operator's. Default: that of --namespace.
+    #[arg(long, value_name = "NAME")]
+    policy_namespace: Option<String>,
     #[command(flatten)]
     reach: PersonalReach,
     #[command(flatten)]
@@ -70,10 +77,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
     let bars = Arc::new(Bars::new());
     let engine = engine(&arguments, &input, Arc::clone(&bars) as Arc<dyn Progress>)?;
     let (engine, input) = (&engine, &input);
+    let own = arguments.policy_namespace.as_ref().unwrap_or(&arguments.namespace);
     let mut rows: Vec<_> = stream::iter(&input.objects)
         .map(|(key, spec)| async move {
             let id = Input::id(key);
-            let result = sync(engine, &id, spec, input).await;
+            let policies = input.policies(Some(&id.namespace), own);
+            let result = sync(engine, &id, spec, Referred { policies, ..input.referred(&id.namespace, spec) }).await;
             (id, spec, result)
         })
         .buffer_unordered(AT_A_TIME)
@@ -93,12 +102,12 @@ async fn sync(
     engine: &Engine<HttpRegistry>,
     id: &ObjectId,
     spec: &OCIArtifactSpec,
-    input: &Input,
+    referred: Referred,
 ) -> Result<Option<Outcome>, Failure> {
     if spec.suspend {
         return Ok(None);
     }
-    let request = Request::parse(id.clone(), spec, &input.referred(&id.namespace, spec))?;
+    let request = Request::parse(id.clone(), spec, &referred)?;
     // Without a status, what the outputs hold is the record.
     let look = pass::look(engine, &request, &Before::default()).await?;
     let damage = if look.is_doubtful {
@@ -111,6 +120,10 @@ async fn sync(
     let outcome = pass::pass(engine, &engine.turn(&request).await, &request, &before).await?;
     for damage in &outcome.repaired {
         tracing::warn!(object = %id, "{damage}");
+    }
+    let doubts = outcome.basis.iter().flat_map(Basis::doubts).map(|doubt| doubt.message.as_str());
+    for warning in request.requirement.warnings().chain(doubts) {
+        tracing::warn!(object = %id, "{warning}");
     }
     engine.outputs.prune(&request).await?;
     Ok(Some(outcome))

@@ -1,19 +1,24 @@
-//! The files of `supercargo sync`: `OCIArtifact` objects and what they name.
+//! The files of `supercargo sync`: `OCIArtifact` objects, policies that bind them, and what both name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::input_file;
+use crate::api::policy::OCIArtifactPolicySpec;
+use crate::api::spec::CaSource;
 use crate::api::{GROUP, OCIArtifactSpec};
 use crate::registry::credentials::SecretData;
-use crate::request::{ObjectId, Referred};
+use crate::request::{self, ObjectId, Policies, Policy, Referred};
 
 /// Deepest directory that is looked into.
 const MAX_DEPTH: usize = 16;
+/// The label that an API server gives each namespace.
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// What the files say.
 #[derive(Debug, Default)]
@@ -26,6 +31,10 @@ pub(super) struct Input {
     config_maps: BTreeMap<(String, String), BTreeMap<String, Vec<u8>>>,
     /// The `imagePullSecrets` of each `ServiceAccount` by namespace and name.
     accounts: BTreeMap<(String, String), Vec<String>>,
+    /// Policies by name, with the generation that a file from a cluster has.
+    policies: BTreeMap<String, (i64, OCIArtifactPolicySpec)>,
+    /// The labels of each `Namespace`.
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// What is wrong with a file.
@@ -57,10 +66,8 @@ impl Input {
         let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let kind = text("/kind").unwrap_or_default();
         let group = text("/apiVersion").unwrap_or_default();
-        let key = || {
-            let name = text("/metadata/name").ok_or_else(|| format!("a {kind} has no metadata.name"))?;
-            Ok::<_, String>((text("/metadata/namespace").unwrap_or_else(|| namespace.to_owned()), name))
-        };
+        let name = || text("/metadata/name").ok_or_else(|| format!("a {kind} has no metadata.name"));
+        let key = || Ok::<_, String>((text("/metadata/namespace").unwrap_or_else(|| namespace.to_owned()), name()?));
         match (group.split('/').next().unwrap_or_default(), kind.as_str()) {
             (GROUP, "OCIArtifact") => {
                 let key = key()?;
@@ -69,6 +76,15 @@ impl Input {
                 if self.objects.insert(key.clone(), spec).is_some() {
                     return Err(format!("OCIArtifact {}/{} is there twice", key.0, key.1));
                 }
+                Ok(())
+            }
+            (GROUP, "OCIArtifactPolicy") => self.add_policy(&name()?, document),
+            ("v1", "Namespace") => {
+                let name = name()?;
+                let labels = document.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
+                let labels = labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()));
+                let own = (NAMESPACE_NAME.to_owned(), name.clone());
+                self.namespaces.insert(name, labels.chain([own]).collect());
                 Ok(())
             }
             ("v1", "Secret") => {
@@ -93,6 +109,46 @@ impl Input {
             // Other objects may live in the same directory.
             _ => Ok(()),
         }
+    }
+
+    fn add_policy(&mut self, name: &str, document: &Value) -> Result<(), String> {
+        let spec = spec(document.get("spec").cloned().unwrap_or_default())
+            .map_err(|problem| format!("OCIArtifactPolicy {name}: {problem}"))?;
+        let generation = document.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
+        match self.policies.insert(name.to_owned(), (generation, spec)) {
+            Some(_) => Err(format!("OCIArtifactPolicy {name} is there twice")),
+            None => Ok(()),
+        }
+    }
+
+    /// True where there is any policy.
+    pub(super) fn has_policies(&self) -> bool {
+        !self.policies.is_empty()
+    }
+
+    /// The policies that speak about a namespace. What they name is looked for in `own`, which in a cluster is the
+    /// operator's namespace. Where the files do not have the namespace, a policy that chooses by labels speaks about it:
+    /// it must not be left out because nobody knows them.
+    pub(super) fn policies(&self, namespace: Option<&str>, own: &str) -> Policies {
+        let labels = namespace.and_then(|name| self.namespaces.get(name));
+        let selected =
+            self.policies.iter().filter(|(_, (_, spec))| labels.is_none_or(|labels| spec.scope().selects(labels)));
+        let all = selected.map(|(name, (generation, spec))| {
+            let mut referred = Referred::default();
+            for (kind, name) in request::trusted(&spec.verify) {
+                let key = (own.to_owned(), name.to_owned());
+                match kind {
+                    CaSource::Secret => {
+                        referred.secrets.insert(key.1.clone(), self.secrets.get(&key).cloned());
+                    }
+                    CaSource::ConfigMap => {
+                        referred.config_maps.insert(key.1.clone(), self.config_maps.get(&key).cloned());
+                    }
+                }
+            }
+            Policy { name: name.clone(), generation: *generation, spec: spec.clone(), referred }
+        });
+        Policies { all: all.collect(), ..Policies::default() }
     }
 
     /// What a spec names, as far as the files have it.
@@ -121,7 +177,7 @@ impl Input {
 }
 
 /// A misspelt field would silently do nothing here; an API server warns of it.
-fn spec(value: Value) -> Result<OCIArtifactSpec, String> {
+fn spec<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     let mut unknown = None;
     let spec = serde_ignored::deserialize(value, |path| unknown = unknown.take().or(Some(path.to_string())))
         .map_err(|error| format!("spec: {error}"))?;
@@ -197,13 +253,63 @@ mod tests {
         assert_eq!(secret.data.get("password").map(Vec::as_slice), Some(b"pw".as_slice()));
     }
 
+    /// The names of the policies that speak about a namespace, and whether each finds what it names in `own`.
+    fn policies(input: &Input, namespace: Option<&str>, own: &str) -> Vec<(String, bool)> {
+        let found = |referred: &Referred| {
+            referred.secrets.values().all(Option::is_some) && referred.config_maps.values().all(Option::is_some)
+        };
+        let policies = input.policies(namespace, own).all.into_iter();
+        policies.map(|policy| (policy.name.clone(), found(&policy.referred))).collect()
+    }
+
+    #[test]
+    fn policies_choose_namespaces_whose_labels_are_known_and_bind_all_others() {
+        let policy = |name: &str, more: &str| {
+            format!(
+                "---\napiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifactPolicy\nmetadata: {{name: {name}}}\n\
+                 spec: {{images: ['**'], action: Deny{more}}}\n"
+            )
+        };
+        let labels = |labels: &str| format!(", namespaceSelector: {{matchLabels: {{{labels}}}}}");
+        let namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: {team: x}}\n";
+        let text = policy("all", "")
+            + &policy("name", &labels("kubernetes.io/metadata.name: a"))
+            + &policy("other", &labels("team: z"))
+            + &policy("team", &labels("team: x"))
+            + namespace;
+        let input = read(&text).unwrap();
+        let names = |namespace| -> Vec<String> {
+            policies(&input, namespace, "default").into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(names(Some("a")), ["all", "name", "team"]);
+        assert_eq!(names(Some("unknown")), ["all", "name", "other", "team"]);
+        assert_eq!(names(None), ["all", "name", "other", "team"]);
+    }
+
+    #[test]
+    fn what_a_policy_names_is_in_one_namespace_only() {
+        let input = read(
+            "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifactPolicy\nmetadata: {name: p}\n\
+             spec: {images: ['**'], verify: [{name: v, cosign: {keys: [{secretRef: {name: s}}], trustedRootRef: {name: c}}}]}\n\
+             ---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n",
+        )
+        .unwrap();
+        assert_eq!(policies(&input, None, "default"), [("p".to_owned(), true)]);
+        assert_eq!(policies(&input, None, "elsewhere"), [("p".to_owned(), false)]);
+        assert!(input.has_policies() && !Input::default().has_policies());
+    }
+
     #[test]
     fn mistakes_are_named_with_their_file() {
         let head = "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifact\nmetadata: {name: a}\n";
+        let policy = "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifactPolicy\nmetadata: {name: a}\n";
         let rows = [
             (format!("{head}spec: {{image: ghcr.io/a/b, intervall: 1m}}"), "unknown field spec.intervall"),
             (format!("{head}spec: {{}}"), "image"),
             (format!("{head}spec: {{image: ghcr.io/a/b}}\n---\n{head}spec: {{image: ghcr.io/a/b}}"), "twice"),
+            (format!("{policy}spec: {{images: [a], acton: Deny}}"), "unknown field spec.acton"),
+            (format!("{policy}spec: {{}}"), "images"),
+            (format!("{policy}spec: {{images: [a]}}\n---\n{policy}spec: {{images: [a]}}"), "twice"),
             ("a: [".to_owned(), "not YAML"),
         ];
         for (text, want) in rows {

@@ -9,17 +9,18 @@ use serde::Serialize;
 use super::complaint::Complaint;
 use super::content::ContentArguments;
 use super::exit::{self, Exit};
+use super::policy::{self, PolicyArguments};
 use super::reading::{self, ReadArguments};
-use super::signature::{self, SignatureArguments};
+use super::signature::{self, ENTRY, SignatureArguments};
 use super::to_stdout;
 use crate::api::Reason;
-use crate::failure::Failure;
+use crate::failure::{Failure, printable};
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::pass;
 use crate::registry::{self, Pinned, Registry};
 use crate::request::Request;
-use crate::trust::{self, Basis, Signer, Verified};
+use crate::trust::{self, Basis, Judgement, Requirement, Signer, Verified};
 
 /// Arguments of `supercargo verify`.
 #[derive(Debug, clap::Args)]
@@ -29,9 +30,11 @@ pub(super) struct Arguments {
     #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     output: Format,
     #[command(flatten)]
+    read: ReadArguments,
+    #[command(flatten)]
     signature: SignatureArguments,
     #[command(flatten)]
-    read: ReadArguments,
+    policy: PolicyArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -52,18 +55,22 @@ safe to use. What is fetched by the tag later may be something else.
 
 {signatures}
 
+{policies}
+
 {credentials}
 
 {codes}
 
 Examples:
   supercargo verify ghcr.io/team/app:1 --key cosign.pub --transparency-log ignored
+  supercargo verify ghcr.io/team/app:1 --policy policies/
   supercargo verify ghcr.io/home-operations/k8s-schemas \\
     --issuer https://token.actions.githubusercontent.com \\
     --subject-regexp 'https://github\\.com/home-operations/k8s-schemas/.+@refs/heads/main'
   supercargo verify registry.example.com/app:1 --issuer https://login.example.com \\
     --subject release@example.com --trusted-root trusted_root.json -o json",
         signatures = signature::SIGNATURES_HELP,
+        policies = policy::POLICIES_HELP,
         credentials = reading::CREDENTIALS_HELP,
         codes = exit::HELP
     )
@@ -77,11 +84,20 @@ struct Answer<'a> {
     /// The digest that is signed.
     digest: &'a Digest,
     signatures: Vec<Signature<'a>>,
+    /// Names of the policies that speak about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    policies: Vec<&'a str>,
+    /// What policies that only warn would have refused it for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Signature<'a> {
+    /// Who asks for it: a policy, and the name of its entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requirement: Option<&'a str>,
     format: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     issuer: Option<&'a str>,
@@ -104,43 +120,70 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn verify(arguments: &Arguments) -> Result<String, Complaint> {
-    if !arguments.signature.asks() {
-        let problem = "name who may have signed, with --key or --issuer";
+    if !arguments.signature.asks() && !arguments.policy.asks() {
+        let problem = "name who may have signed, with --key or --issuer, or policies, with --policy";
         return Err(Complaint::new(Reason::InvalidSpec, problem));
     }
-    let (request, configs) = arguments.read.request(&ContentArguments::default(), &arguments.signature)?;
+    let (policies, content) = (arguments.policy.policies()?, ContentArguments::default());
+    let (request, configs) = arguments.read.request_under(policies, &content, &arguments.signature)?;
+    arguments.policy.check(&request)?;
     let registry = arguments.read.reach.registry(&Arc::new(Metrics::default())).map_err(Failure::internal)?;
     let answer = tokio::time::timeout(request.timeout, ask(&registry, &request)).await;
     let answer = answer.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "verifying signatures")));
-    let (pinned, verified) =
+    let (pinned, judgement) =
         answer.map_err(|failure| configs.explain(failure.into(), &request.reference.repository))?;
-    shown(arguments.output, &pinned, &verified)
+    shown(arguments.output, &pinned, &request.requirement, &judgement)
 }
 
-async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Vec<Verified>), Failure> {
+async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Judgement), Failure> {
     let pinned = registry::resolve(registry, &request.access, &request.reference, request.selection.as_ref()).await?;
     // A signature of what is not there would be found as well.
     registry::confirm(registry, &request.access, &pinned).await?;
     match trust::judge(registry, &request.access, &pinned, &request.requirement, pass::now()).await? {
-        Basis::Judged(judgement) => Ok((pinned, judgement.verified)),
+        Basis::Judged(judgement) => Ok((pinned, judgement)),
+        // Policies that allow it ask for nothing.
+        Basis::NoPolicy if !request.requirement.applied().is_empty() => Ok((pinned, Judgement::default())),
         Basis::NoPolicy => Err(Failure::internal("nothing was asked for")),
     }
 }
 
-fn shown(format: Format, pinned: &Pinned, verified: &[Verified]) -> Result<String, Complaint> {
+fn shown(
+    format: Format,
+    pinned: &Pinned,
+    requirement: &Requirement,
+    judgement: &Judgement,
+) -> Result<String, Complaint> {
     let reference = pinned.to_string();
+    let policies: Vec<&str> = requirement.applied().iter().map(|applied| applied.policy.as_str()).collect();
+    let doubts = judgement.doubts.iter().map(|doubt| doubt.message.as_str());
+    let warnings: Vec<&str> = requirement.warnings().chain(doubts).collect();
     if format == Format::Text {
-        for one in verified {
-            let time = one.time.map(|time| format!(", {time}")).unwrap_or_default();
-            // Whoever is not there to read it has the reference.
-            let _ = writeln!(std::io::stderr(), "signed by {} ({}{time})", one.signer, one.format.as_str());
-        }
+        // Whoever is not there to read it has the reference.
+        let _ = std::io::stderr().write_all(told(judgement, &policies, &warnings).as_bytes());
         return Ok(reference + "\n");
     }
-    let signatures = verified.iter().map(signature).collect();
-    let answer = Answer { reference, digest: pinned.digest(), signatures };
+    let signatures = judgement.verified.iter().map(signature).collect();
+    let answer = Answer { reference, digest: pinned.digest(), signatures, policies, warnings };
     let text = serde_json::to_string(&answer).map_err(|error| Complaint::from(Failure::internal(error)))?;
     Ok(text + "\n")
+}
+
+/// The same in words.
+fn told(judgement: &Judgement, policies: &[&str], warnings: &[&str]) -> String {
+    let signed = judgement.verified.iter().map(|one| {
+        let time = one.time.map(|time| format!(", {time}")).unwrap_or_default();
+        let asked = requirement(one).map(|name| format!(", as {name} asks")).unwrap_or_default();
+        format!("signed by {} ({}{time}){asked}\n", one.signer, one.format.as_str())
+    });
+    let unasked = judgement.verified.is_empty() && warnings.is_empty();
+    let allowed = unasked.then(|| format!("allowed without a signature by {}\n", policies.join(", ")));
+    let warnings = warnings.iter().map(|warning| format!("warning: {}\n", printable(warning)));
+    signed.chain(allowed).chain(warnings).collect()
+}
+
+/// Who asked for it, where that was a policy.
+fn requirement(verified: &Verified) -> Option<&str> {
+    Some(verified.entry.as_str()).filter(|name| *name != ENTRY)
 }
 
 fn signature(verified: &Verified) -> Signature<'_> {
@@ -149,6 +192,7 @@ fn signature(verified: &Verified) -> Signature<'_> {
         Signer::Identity { issuer, subject } => (Some(issuer.as_str()), Some(subject.as_str()), None),
     };
     Signature {
+        requirement: requirement(verified),
         format: verified.format.as_str(),
         issuer,
         subject,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::{Stream, StreamExt, stream};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{ApiResource, Object};
 use kube::runtime::reflector::Store;
@@ -95,12 +95,9 @@ impl PolicyBook {
         self.is_listed.load(Ordering::Acquire)
     }
 
-    /// Something for every change.
-    pub(super) fn changes(&self) -> impl Stream<Item = ()> + Send + use<> {
-        stream::unfold(self.changes.subscribe(), |mut changes| async move {
-            changes.changed().await.ok()?;
-            Some(((), changes))
-        })
+    /// Tells of every change.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// What speaks about a repository in a namespace, with what it refers to in the operator's own; `mark` changes when any

@@ -33,6 +33,8 @@ const STILL_CURRENT: Duration = Duration::from_secs(1);
 /// Pause where the object in memory is older than the status that was written last. Its own ConfigMap may
 /// wake it up before the watch has brought that, and whoever acted then would undo what was written.
 const BEHIND: Duration = Duration::from_millis(200);
+/// Pause where signatures are asked for and the first try to get a root has not ended. Its end wakes up everything.
+const AWAITING_ROOT: Duration = Duration::from_secs(5);
 /// Pause after the API server refused a write.
 const AFTER_API_ERROR: Duration = Duration::from_secs(2);
 /// Tries to clean a volume before a deleted object is let go with a warning.
@@ -91,6 +93,9 @@ impl<R: Registry> Reconcile<'_, R> {
         }
         let mut inputs = Hasher::default();
         let request = self.request(&object.spec, &mut inputs).await;
+        if self.awaits_root(&request) {
+            return Ok(Action::requeue(AWAITING_ROOT));
+        }
         self.mark_served(&mut inputs).await;
         inputs.update(format!("{} {:?}", self.subject.generation(), self.subject.requested_at()).as_bytes());
         let inputs = inputs.finish();
@@ -121,6 +126,12 @@ impl<R: Registry> Reconcile<'_, R> {
         }
     }
 
+    /// True where signatures are asked for before it is known whose root verifies them.
+    fn awaits_root(&self, request: &Result<Request, Failure>) -> bool {
+        let asks = request.as_ref().is_ok_and(|request| !request.requirement.is_empty());
+        asks && !self.context.public_root.is_settled()
+    }
+
     async fn write_status(&self, status: &OCIArtifactStatus) -> Result<(), kube::Error> {
         if let Some(version) = self.subject.write_status(status).await? {
             self.context.memory.wrote(&self.subject.id.uid, version);
@@ -134,7 +145,11 @@ impl<R: Registry> Reconcile<'_, R> {
         let mut referred = dereference::referred(client, namespace, spec, inputs).await?;
         let Reference { repository, .. } = spec.image.parse().map_err(RequestError::Image)?;
         referred.policies = self.context.policies.of(client, namespace, &repository, inputs).await?;
-        Ok(Request::parse(self.subject.id.clone(), spec, &referred)?)
+        let referred = referred.with_public_root(self.context.public_root.fetched());
+        let request = Request::parse(self.subject.id.clone(), spec, &referred)?;
+        // A root that was fetched is no object of the cluster, so nothing else tells that it is another one.
+        inputs.update(format!("{:?}", request.requirement.fingerprint()).as_bytes());
+        Ok(request)
     }
 
     /// Between two polls: do the outputs still hold what they held, or is the obstacle still there?

@@ -12,7 +12,7 @@
 //! status is written: status must not forget what is still there.
 
 use super::reconcile::Reconcile;
-use crate::api::{OCIArtifactSpec, OCIArtifactStatus};
+use crate::api::{OCIArtifactSpec, OCIArtifactStatus, Reason};
 use crate::failure::{Class, Failure};
 use crate::oci::{Hasher, Reference};
 use crate::pass;
@@ -66,7 +66,9 @@ impl<R: Registry> Reconcile<'_, R> {
         let is_there = request.is_some_and(|request| request.reference.repository == served.repository);
         let is_of_served = is_there && failure.candidate.as_ref() == Some(&digest);
         let refusal = if is_of_served { failure.clone() } else { self.judge(&served).await? };
-        refusal.is_verdict_of_trust().then(|| refusal.of(&digest))
+        // What may only be refused because a root could not be had is not taken away for that.
+        let is_doubtful = self.context.public_root.is_stand_in() && refusal.reason != Reason::PolicyDenied;
+        (refusal.is_verdict_of_trust() && !is_doubtful).then(|| refusal.of(&digest))
     }
 
     /// What status names as served, where it matters whether that is refused.

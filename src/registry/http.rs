@@ -20,6 +20,7 @@ use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{self, Descriptor, Digest, Repository, media_type};
 
 mod call;
+mod file;
 mod paging;
 
 use call::{Call, Item};

@@ -9,6 +9,7 @@ use crate::api::verify::VerifySpec;
 use crate::registry::Transport;
 use crate::registry::credentials::{Keychain, SecretData};
 use crate::registry::tls::{TlsError, TlsOptions};
+use crate::trust::sigstore::Root;
 
 /// Most `imagePullSecrets` of a ServiceAccount that are looked at.
 const MAX_ACCOUNT_SECRETS: usize = 16;
@@ -24,9 +25,20 @@ pub struct Referred {
     pub account_secrets: Option<Vec<String>>,
     /// What the cluster's administrators ask.
     pub policies: Policies,
+    /// The root that stands where none is named; `None` for that of this version.
+    pub public_root: Option<Root>,
 }
 
 impl Referred {
+    /// The same with another root where none is named, also in policies.
+    #[must_use]
+    pub fn with_public_root(mut self, root: Option<Root>) -> Self {
+        for policy in &mut self.policies.all {
+            policy.referred.public_root.clone_from(&root);
+        }
+        Self { public_root: root, ..self }
+    }
+
     /// The Secrets that a spec needs: known completely once its ServiceAccount has been looked at.
     pub fn secret_names<'a>(&'a self, spec: &'a OCIArtifactSpec) -> Vec<&'a str> {
         let registry = &spec.registry;

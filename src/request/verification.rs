@@ -72,7 +72,9 @@ fn rule(entry: &str, spec: &IdentitySpec) -> Result<IdentityRule, RequestError> 
 fn root(entry: &str, reference: Option<&TrustedRootReference>, referred: &Referred) -> Result<Root, RequestError> {
     let unusable = |place: String, error: RootError| RequestError::Root { entry: entry.to_owned(), place, error };
     let Some(TrustedRootReference { kind, name, key }) = reference else {
-        return Root::public_good().map_err(|error| unusable("that of this version".to_owned(), error));
+        let fetched = referred.public_root.clone().map(Ok);
+        let root = fetched.unwrap_or_else(Root::public_good);
+        return root.map_err(|error| unusable("that of this version".to_owned(), error));
     };
     let json = referred.value(*kind, name, key)?;
     Root::parse(json).map_err(|error| unusable(format!("{} {name}", kind.as_str()), error))
@@ -80,4 +82,49 @@ fn root(entry: &str, reference: Option<&TrustedRootReference>, referred: &Referr
 
 fn invalid(entry: &str, problem: impl Into<String>) -> RequestError {
     RequestError::Verify { entry: entry.to_owned(), problem: problem.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::OCIArtifactSpec;
+    use crate::request::{ObjectId, Policies, Policy, Request};
+
+    #[test]
+    fn another_public_root_is_for_whoever_names_none_in_objects_and_policies() {
+        let (public, named) =
+            (Root::staging().unwrap(), br#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#);
+        let keyless = json!([{"issuer": "https://i.example", "subject": "a@example.test"}]);
+        let cosign = |more: serde_json::Value| {
+            let mut cosign = json!({"keyless": keyless});
+            cosign.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            cosign
+        };
+        let verify = json!([
+            {"name": "none", "cosign": cosign(json!({}))},
+            {"name": "named", "cosign": cosign(json!({"trustedRootRef": {"name": "root"}}))},
+        ]);
+        let data = [("trusted_root.json".to_owned(), named.to_vec())].into();
+        let referred = Referred { config_maps: [("root".to_owned(), Some(data))].into(), ..Referred::default() };
+        let spec = serde_json::from_value(json!({"images": ["**"], "verify": verify})).unwrap();
+        let policy = Policy { name: "p".to_owned(), generation: 1, spec, referred: referred.clone() };
+        let referred = Referred { policies: Policies { all: vec![policy], ..Policies::default() }, ..referred };
+        let spec: OCIArtifactSpec =
+            serde_json::from_value(json!({"image": "ghcr.io/a/b:1", "verify": verify})).unwrap();
+        let roots = |referred: Referred| -> Vec<_> {
+            let object = ObjectId { namespace: "n".to_owned(), name: "o".to_owned(), uid: "u".to_owned() };
+            let request = Request::parse(object, &spec, &referred).unwrap();
+            request.requirement.entries().iter().map(|entry| entry.root.fingerprint().clone()).collect()
+        };
+        let named = Root::parse(named).unwrap();
+        for (root, want) in [(None, Root::public_good().unwrap()), (Some(public.clone()), public)] {
+            let want = [want.fingerprint(), named.fingerprint()];
+            assert_eq!(
+                roots(referred.clone().with_public_root(root)).iter().collect::<Vec<_>>(),
+                [want, want].concat()
+            );
+        }
+    }
 }

@@ -42,29 +42,50 @@ struct Subject {
     digest: BTreeMap<String, String>,
 }
 
-/// Checks an in-toto statement.
+/// Checks an in-toto statement: that it is of one of the types, and about the artifact and nothing besides.
 pub(super) fn check(bytes: &[u8], artifact: &Digest, types: &[String]) -> Result<(), Meaning> {
-    let statement: Statement = parse(bytes, "the signed statement")?;
-    if !TYPES.contains(&statement.kind.as_str()) {
-        return Err(Meaning::Broken(format!("the signed statement is a {:?}", cut(&statement.kind))));
-    }
+    let statement = Statement::parse(bytes)?;
     if !types.contains(&statement.predicate_type) {
         return Err(Meaning::OtherType(cut(&statement.predicate_type)));
     }
-    if statement.subject.iter().any(|subject| subject.is(artifact)) {
-        return Ok(());
+    statement.find(|subject| subject.is_only(artifact))
+}
+
+/// Checks that an in-toto statement, whatever it says, is about the artifact among others.
+pub(super) fn check_subject(bytes: &[u8], artifact: &Digest) -> Result<(), Meaning> {
+    Statement::parse(bytes)?.find(|subject| subject.is(artifact))
+}
+
+impl Statement {
+    fn parse(bytes: &[u8]) -> Result<Self, Meaning> {
+        let statement: Self = parse(bytes, "the signed statement")?;
+        if TYPES.contains(&statement.kind.as_str()) {
+            return Ok(statement);
+        }
+        Err(Meaning::Broken(format!("the signed statement is a {:?}", cut(&statement.kind))))
     }
-    let named = statement.subject.first().and_then(|subject| subject.digest.iter().next());
-    Err(Meaning::OtherArtifact(named.map_or_else(
-        || "nothing".to_owned(),
-        |(algorithm, hex)| format!("{}:{}", cut(algorithm), hex.chars().take(12).collect::<String>()),
-    )))
+
+    /// Fails without a subject that is wanted.
+    fn find(&self, wanted: impl Fn(&Subject) -> bool) -> Result<(), Meaning> {
+        if self.subject.iter().any(wanted) {
+            return Ok(());
+        }
+        let named = self.subject.first().and_then(|subject| subject.digest.iter().next());
+        Err(Meaning::OtherArtifact(named.map_or_else(
+            || "nothing".to_owned(),
+            |(algorithm, hex)| format!("{}:{}", cut(algorithm), hex.chars().take(12).collect::<String>()),
+        )))
+    }
 }
 
 impl Subject {
-    /// Every digest that it has must be the artifact's. One that cannot be compared is none that is equal.
     fn is(&self, artifact: &Digest) -> bool {
-        self.digest.len() == 1 && self.digest.get("sha256").is_some_and(|hex| *hex == artifact.hex())
+        self.digest.get("sha256").is_some_and(|hex| *hex == artifact.hex())
+    }
+
+    /// Every digest that it has must be the artifact's. One that cannot be compared is none that is equal.
+    fn is_only(&self, artifact: &Digest) -> bool {
+        self.digest.len() == 1 && self.is(artifact)
     }
 }
 
@@ -154,6 +175,26 @@ mod tests {
             TYPES[0]
         );
         assert!(matches!(check(twice.as_bytes(), &artifact, &types), Err(Meaning::Broken(_))));
+    }
+
+    #[test]
+    fn whoever_only_asks_for_the_subject_takes_any_statement_about_it() {
+        let artifact = Digest::of(b"artifact");
+        let (hex, other) = (artifact.hex(), Digest::of(b"other").hex());
+        let statement = |subject: Value| json!({"_type": TYPES[0], "subject": subject, "predicateType": "any"});
+        let rows = [
+            (statement(json!([{"digest": {"sha256": hex}}])), "accepted"),
+            (statement(json!([{"digest": {"sha256": other}}, {"digest": {"sha256": hex, "sha512": "0"}}])), "accepted"),
+            (statement(json!([{"digest": {"sha256": other}}])), "it is of sha256:"),
+            (statement(json!([{"digest": {"sha512": hex}}])), "it is of sha512:"),
+            (statement(json!([])), "it is of nothing"),
+            (json!({"_type": "x", "subject": [{"digest": {"sha256": hex}}], "predicateType": "any"}), "is a"),
+        ];
+        for (statement, want) in rows {
+            let said = check_subject(statement.to_string().as_bytes(), &artifact);
+            let said = said.map_or_else(|meaning| meaning.to_string(), |()| "accepted".to_owned());
+            assert!(said.contains(want), "{statement}: {said}");
+        }
     }
 
     #[test]

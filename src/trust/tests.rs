@@ -10,7 +10,7 @@ use super::requirement::IdentityRule;
 use super::sigstore::{Key, Root};
 use super::*;
 use crate::api::verify::{SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
-use crate::oci::{Digest, Reference};
+use crate::oci::Reference;
 use crate::testing::FakeRegistry;
 
 mod flips;
@@ -177,6 +177,42 @@ async fn a_good_signature_with_another_meaning_is_refused() {
     }
 }
 
+#[test]
+fn a_bundle_in_hand_is_judged_by_signer_and_subject_alone() {
+    let (signatory, other) = (Signatory::new(), Signatory::new());
+    let (content, elsewhere) = (b"content".as_slice(), b"elsewhere".as_slice());
+    let digest = Digest::of(content);
+    let statement = signatory.bundle(&digest, "https://example.com/any").to_string();
+    let signature = STANDARD.encode(signatory.0.sign(content).unwrap().as_bytes());
+    let mut message = signatory.bundle(&digest, "");
+    message.as_object_mut().unwrap().remove("dsseEnvelope");
+    message["messageSignature"] = json!({
+        "messageDigest": {"algorithm": "SHA2_256", "digest": STANDARD.encode(digest.as_bytes())}, "signature": signature,
+    });
+    let message = message.to_string();
+    let types = Vec::new();
+    let entry = |signatory: &Signatory| Entry { predicate_types: types.clone(), ..self::entry(&[signatory]) };
+    for bundle in [&statement, &message] {
+        let judged = |artifact, signatory| judge_bundle(bundle.as_bytes(), artifact, &entry(signatory));
+        for artifact in [Artifact::Content(content), Artifact::Digest(&digest)] {
+            let verified = judged(artifact, &signatory).unwrap();
+            assert_eq!(verified.signer, Signer::Key(signatory.key().fingerprint().clone()));
+            assert_eq!(verified.digest, Digest::of(bundle.as_bytes()));
+            assert!(matches!(judged(artifact, &other), Err(TrustError::Signer { .. })));
+        }
+        for artifact in [Artifact::Content(elsewhere), Artifact::Digest(&Digest::of(elsewhere))] {
+            let error = judged(artifact, &signatory).unwrap_err();
+            assert!(matches!(error, TrustError::Invalid { .. } | TrustError::Signer { .. }), "{error}");
+        }
+        // No log has it.
+        let logged = Entry { log: TransparencyLog::Required, ..entry(&signatory) };
+        let error = judge_bundle(bundle.as_bytes(), Artifact::Content(content), &logged).unwrap_err();
+        assert!(error.to_string().contains("it is in no log"), "{error}");
+    }
+    let error = judge_bundle(b"{}", Artifact::Content(content), &entry(&signatory)).unwrap_err();
+    assert!(matches!(error, TrustError::Invalid { .. }), "{error}");
+}
+
 #[tokio::test]
 async fn a_log_that_is_required_and_an_identity_that_is_asked_for_are_not_done_without() {
     let (registry, signatory) = (FakeRegistry::default(), Signatory::new());
@@ -313,4 +349,14 @@ fn roots_and_keys_are_what_they_are_named_for_or_refused() {
     for text in ["", "key", &pem.replace("PUBLIC", "PRIVATE"), &format!("{pem}{pem}"), &pem.replace("MFkw", "AAAA")] {
         assert!(Key::from_pem(text.as_bytes()).is_err(), "{text}");
     }
+}
+
+/// Whoever takes another version of the library looks up since when it carries the roots that are in it.
+#[test]
+fn the_age_of_the_carried_roots_is_that_of_the_version_that_is_used() {
+    let manifest = fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    assert!(manifest.contains(r#"sigstore-verify = { version = "=0.15.1""#), "CARRIED_SINCE is of another version");
+    let at = |text: &str| Root::carried_for(text.parse().unwrap());
+    assert_eq!(at("2026-10-24T00:00:00Z"), std::time::Duration::from_secs(24 * 3600));
+    assert_eq!(at("2026-10-22T00:00:00Z"), std::time::Duration::ZERO);
 }

@@ -1,5 +1,6 @@
 //! Whether a candidate satisfies an entry, and which of those that do not comes closest.
 
+use super::Artifact;
 use super::legacy;
 use super::requirement::{Entry, Signer, Verified};
 use super::sigstore::{Bundle, Evidence, Identity, Material, Problem, Signed};
@@ -88,18 +89,35 @@ pub(super) fn judge(candidate: &Candidate, entry: &Entry, artifact: &Digest) -> 
             (legacy::bundle(annotations, bytes)?, Signed::Bytes(bytes), false)
         }
     };
-    let (signer, evidence) = match bundle.material() {
-        Material::Certificate => by_certificate(&bundle, signed, entry, proven)?,
-        Material::Key(hint) => by_key(&bundle, hint, signed, entry, proven)?,
+    let (signer, evidence) = signer(&bundle, signed, entry, proven)?;
+    Ok(verified(entry, kind.format(), digest, signer, &evidence))
+}
+
+/// Judges a bundle that was handed over with what it is about. What its statement says of that is not asked, and what
+/// the log has to show is left to the bundle's version.
+pub(super) fn judge_bundle(bytes: &[u8], artifact: Artifact<'_>, entry: &Entry) -> Result<Verified, Rejection> {
+    let bundle = Bundle::parse(bytes)?;
+    if let Some(statement) = bundle.statement()? {
+        statement::check_subject(statement, &artifact.digest())?;
+    }
+    let signed = match artifact {
+        Artifact::Content(content) => Signed::Bytes(content),
+        Artifact::Digest(digest) => Signed::Artifact(digest),
     };
-    Ok(Verified {
-        entry: entry.name.clone(),
-        format: kind.format(),
-        signer,
-        log_index: evidence.log_index,
-        time: evidence.time,
-        digest: digest.clone(),
-    })
+    let (signer, evidence) = signer(&bundle, signed, entry, false)?;
+    Ok(verified(entry, SignatureFormat::Bundle, &Digest::of(bytes), signer, &evidence))
+}
+
+fn signer(bundle: &Bundle, signed: Signed<'_>, entry: &Entry, proven: bool) -> Result<(Signer, Evidence), Rejection> {
+    match bundle.material() {
+        Material::Certificate => by_certificate(bundle, signed, entry, proven),
+        Material::Key(hint) => by_key(bundle, hint, signed, entry, proven),
+    }
+}
+
+fn verified(entry: &Entry, format: SignatureFormat, digest: &Digest, signer: Signer, evidence: &Evidence) -> Verified {
+    let Evidence { log_index, time, .. } = *evidence;
+    Verified { entry: entry.name.clone(), format, signer, log_index, time, digest: digest.clone() }
 }
 
 fn takes_signatures(entry: &Entry) -> Result<(), Meaning> {

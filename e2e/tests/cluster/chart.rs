@@ -1,6 +1,7 @@
 //! The chart and the kustomize base, as Helm and the API server read them.
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 use supercargo_e2e::chart::{self, helm};
 
 use crate::case::{Case, tests};
@@ -11,6 +12,7 @@ tests!(chart:
     what_the_chart_renders_is_accepted_by_the_api_server,
     values_that_mean_nothing_are_refused,
     each_limit_is_a_value_that_arrives_as_its_flag,
+    the_trusted_root_is_refreshed_from_where_the_values_say,
     the_kustomize_base_is_accepted_and_gives_the_same_rights,
 );
 
@@ -80,6 +82,11 @@ async fn values_that_mean_nothing_are_refused(case: &mut Case) -> Result<()> {
         "limits.unpackTime=10",
         "policies.otherwise=warn",
         "policies.onRevoked=delete",
+        "trust.refreshInterval=24",
+        "trust.tufMirror=tuf.example.com",
+        "trust.tufMirror=https://user@tuf.example.com",
+        "trust.tufRoot=/etc/root.json",
+        "trust.refresh=24h",
     ] {
         let render = helm(&case.lab.run, &case.lab.tools).args(["template", "other", KUBERNETES, "--set", value]);
         let output = render.arg(chart::directory().to_string_lossy()).output().await?;
@@ -121,14 +128,59 @@ fn flag(text: &str) -> Option<String> {
 
 /// The arguments about limits that the chart gives the operator, sorted.
 async fn limits(case: &Case, values: &[String]) -> Result<Vec<String>> {
-    let render = helm(&case.lab.run, &case.lab.tools).args(["template", "other", KUBERNETES]).args(values);
-    let render = render.args(["--show-only", "templates/deployment.yaml"]).arg(chart::directory().to_string_lossy());
-    let deployment: serde_json::Value = serde_saphyr::from_str(&render.stdout().await?)?;
-    let arguments = deployment.pointer("/spec/template/spec/containers/0/args").and_then(|args| args.as_array());
-    let arguments = arguments.context("no arguments")?.iter().filter_map(|argument| argument.as_str());
-    let mut limits: Vec<String> = arguments.filter(|text| text.starts_with("--max-")).map(str::to_owned).collect();
+    let mut limits = arguments(&deployment(case, values).await?)?;
+    limits.retain(|text| text.starts_with("--max-"));
     limits.sort();
     Ok(limits)
+}
+
+async fn deployment(case: &Case, values: &[String]) -> Result<Value> {
+    let render = helm(&case.lab.run, &case.lab.tools).args(["template", "other", KUBERNETES]).args(values);
+    let render = render.args(["--show-only", "templates/deployment.yaml"]).arg(chart::directory().to_string_lossy());
+    Ok(serde_saphyr::from_str(&render.stdout().await?)?)
+}
+
+/// What the operator is given.
+fn arguments(deployment: &Value) -> Result<Vec<String>> {
+    let arguments = deployment.pointer("/spec/template/spec/containers/0/args").and_then(Value::as_array);
+    let arguments = arguments.context("no arguments")?.iter().filter_map(Value::as_str);
+    Ok(arguments.map(str::to_owned).collect())
+}
+
+async fn the_trusted_root_is_refreshed_from_where_the_values_say(case: &mut Case) -> Result<()> {
+    let of = |deployment: &Value| -> Result<Vec<String>> {
+        let mut arguments = arguments(deployment)?;
+        arguments.retain(|text| text.contains("trusted-root") || text.contains("tuf-"));
+        Ok(arguments)
+    };
+    let plain = deployment(case, &[]).await?;
+    assert_eq!(of(&plain)?, ["--refresh-trusted-root=0s"]);
+    ensure!(!plain.to_string().contains("tuf-root"), "without a root of one's own nothing is mounted");
+    let file = chart::directory().join("ci/everything-values.yaml").to_string_lossy().into_owned();
+    let everything = deployment(case, &[format!("--values={file}")]).await?;
+    let (root, mirror) = ("/etc/supercargo/tuf-root", "https://tuf.example.com:8443/sigstore");
+    let want = [
+        "--refresh-trusted-root=24h".to_owned(),
+        format!("--tuf-mirror={mirror}"),
+        format!("--tuf-root={root}/root.json"),
+    ];
+    assert_eq!(of(&everything)?, want);
+    let listed = |pointer: &str, wanted: Value| {
+        let list = everything.pointer(pointer).and_then(Value::as_array);
+        list.is_some_and(|list| list.contains(&wanted))
+    };
+    let mount = json!({"name": "tuf-root", "mountPath": root, "readOnly": true});
+    ensure!(listed("/spec/template/spec/containers/0/volumeMounts", mount), "{everything}");
+    ensure!(listed("/spec/template/spec/volumes", json!({"name": "tuf-root", "configMap": {"name": "tuf-root"}})));
+
+    // And the program takes what the chart writes, as far as the file that is not here.
+    let arguments: Vec<&str> = want.iter().map(String::as_str).collect();
+    let kubeconfig = case.lab.operator_kubeconfig.to_string_lossy().into_owned();
+    let work = case.directory.join("work").to_string_lossy().into_owned();
+    let command = case.lab.run.command(&case.lab.operator_binary).args(["controller", "--work-dir", &work]);
+    let output = command.args(&arguments).env("KUBECONFIG", kubeconfig).output().await?;
+    ensure!(output.exit.code == Some(1) && output.stderr.contains("--tuf-root"), "{}: {}", output.exit, output.stderr);
+    Ok(())
 }
 
 async fn the_kustomize_base_is_accepted_and_gives_the_same_rights(case: &mut Case) -> Result<()> {
@@ -145,8 +197,8 @@ async fn the_kustomize_base_is_accepted_and_gives_the_same_rights(case: &mut Cas
 
 /// The rules of the operator's own `ClusterRoles`, one line a rule: the chart has one apart for policies, which may be off.
 fn rights(manifests: &str) -> Result<Vec<String>> {
-    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(manifests)?;
-    let is_own = |document: &&serde_json::Value| {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(manifests)?;
+    let is_own = |document: &&Value| {
         let name = document["metadata"]["name"].as_str();
         document["kind"] == "ClusterRole" && matches!(name, Some("supercargo" | "supercargo-policies"))
     };

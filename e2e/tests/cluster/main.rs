@@ -19,6 +19,7 @@
 
 mod admission;
 mod bombs;
+mod bundle;
 mod cache;
 mod case;
 mod chart;
@@ -38,6 +39,7 @@ mod neighbour;
 mod outputs;
 mod platforms;
 mod policies;
+mod policy_files;
 mod pull;
 mod registries;
 mod resolve;
@@ -48,6 +50,7 @@ mod signing;
 mod swarm;
 mod sync;
 mod tls;
+mod trusted_root;
 mod unpack;
 mod verify;
 
@@ -116,6 +119,9 @@ fn tests() -> Vec<Test> {
         hostile::tests(),
         secrets::tests(),
         signing::tests(),
+        bundle::tests(),
+        policy_files::tests(),
+        trusted_root::tests(),
         verify::tests(),
         policies::tests(),
         negatives::tests(),

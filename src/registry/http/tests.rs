@@ -23,6 +23,7 @@ use crate::registry::egress::PlainHttp;
 
 mod asked;
 mod blobs;
+mod files;
 mod reach;
 
 /// What arrived: method, path with query, Authorization.

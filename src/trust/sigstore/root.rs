@@ -5,15 +5,21 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sigstore_verify::Verifier;
 use sigstore_verify::crypto::parse_certificate_info;
-use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TimeRange, TrustedRoot};
+use sigstore_verify::trust_root::{
+    SIGSTORE_PRODUCTION_TRUSTED_ROOT, SIGSTORE_STAGING_TRUSTED_ROOT, TimeRange, TrustedRoot,
+};
 use sigstore_verify::types::{DerCertificate, LogKeyId, TransparencyLogEntry};
 
 use super::Problem;
 use crate::oci::{Digest, strict_json};
+
+/// When the library took over the roots that it carries (changelog of sigstore-trust-root, 0.15.1): 2026-10-23.
+const CARRIED_SINCE: Timestamp = Timestamp::constant(1_792_713_600, 0);
 
 /// Certificate authorities, logs and timestamp authorities that are trusted.
 #[derive(Clone)]
@@ -81,6 +87,16 @@ impl Root {
     /// The public good instance of Sigstore, as the library carries it.
     pub fn public_good() -> Result<Self, RootError> {
         Self::parse(SIGSTORE_PRODUCTION_TRUSTED_ROOT.as_bytes())
+    }
+
+    /// For how long the library has carried what it carries.
+    pub fn carried_for(now: Timestamp) -> Duration {
+        now.duration_since(CARRIED_SINCE).try_into().unwrap_or_default()
+    }
+
+    /// The instance on which Sigstore tries things out, as the library carries it.
+    pub fn staging() -> Result<Self, RootError> {
+        Self::parse(SIGSTORE_STAGING_TRUSTED_ROOT.as_bytes())
     }
 
     /// Parses a `trusted_root.json` (protobuf-specs, `TrustedRoot`).

@@ -1,0 +1,69 @@
+//! What a cluster's administrators ask, from files: `OCIArtifactPolicy` objects, as the operator applies them.
+
+use std::path::PathBuf;
+
+use super::complaint::Complaint;
+use super::sync_input::Input;
+use crate::api::Reason;
+use crate::request::{Policies, Request};
+
+/// Namespace of what has none in the files, and of what policies name.
+const NAMESPACE: &str = "default";
+
+/// The part of `--help` about policies.
+pub(super) const POLICIES_HELP: &str = "\
+Policies: those of --policy that speak about the repository are applied as in a cluster, and all
+of them must be satisfied, beside the options. One that cannot be applied refuses, and so does a
+file of which none speaks about IMAGE. Secrets and ConfigMaps that a policy names are read from
+the same files. The labels for a namespaceSelector are those of the Namespace of --namespace in
+the files; without one every policy with a namespaceSelector is taken to speak about IMAGE.";
+
+/// Options of commands that apply policies.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Policies")]
+pub(super) struct PolicyArguments {
+    /// A file, or a directory of .yaml, .yml and .json files, with `OCIArtifactPolicy` objects.
+    #[arg(long, value_name = "PATH")]
+    policy: Option<PathBuf>,
+    /// The namespace that IMAGE is meant for, whose labels a namespaceSelector is compared with.
+    #[arg(short = 'n', long, value_name = "NAME", requires = "policy")]
+    namespace: Option<String>,
+    /// Namespace of the Secrets and ConfigMaps that policies name; in a cluster it is the operator's.
+    #[arg(long, value_name = "NAME", default_value = NAMESPACE)]
+    policy_namespace: String,
+}
+
+impl PolicyArguments {
+    /// True where policies are to be applied.
+    pub(super) fn asks(&self) -> bool {
+        self.policy.is_some()
+    }
+
+    /// The policies of the files.
+    pub(super) fn policies(&self) -> Result<Policies, Complaint> {
+        let Some(path) = &self.policy else { return Ok(Policies::default()) };
+        let input = Input::read(path, &self.policy_namespace)
+            .map_err(|error| Complaint::new(Reason::InvalidSpec, format!("--policy: {error}")))?;
+        let policies = input.policies(self.namespace.as_deref(), &self.policy_namespace);
+        if input.has_policies() {
+            return Ok(policies);
+        }
+        let problem = format!("--policy: {} has no OCIArtifactPolicy", path.display());
+        Err(Complaint::new(Reason::InvalidSpec, problem))
+    }
+
+    /// Refuses what a policy denies, and what none speaks about: nobody asks for policies to have them say nothing.
+    pub(super) fn check(&self, request: &Request) -> Result<(), Complaint> {
+        let denied = |text: &str| Err(Complaint::new(Reason::PolicyDenied, text));
+        if let Some(objection) = request.requirement.denied() {
+            return denied(&objection.text);
+        }
+        match &self.policy {
+            Some(path) if request.requirement.applied().is_empty() => {
+                let repository = &request.reference.repository;
+                denied(&format!("no OCIArtifactPolicy of {} speaks about {repository}", path.display()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}

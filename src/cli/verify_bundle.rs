@@ -1,0 +1,202 @@
+//! `supercargo verify-bundle`: who has signed a file, by a bundle that is one too.
+//!
+//! The options are those of the protocol by which clients of Sigstore are tested (sigstore-conformance,
+//! `docs/cli_protocol.md`), so that the code behind `spec.verify` can be measured beside others.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::complaint::Complaint;
+use super::exit::{self, Exit};
+use super::input_file;
+use super::login::unreadable;
+use super::to_stdout;
+use crate::api::Reason;
+use crate::api::policy::Enforcement;
+use crate::api::verify::{SignatureFormat, TransparencyLog};
+use crate::failure::Failure;
+use crate::oci::Digest;
+use crate::trust::requirement::IdentityRule;
+use crate::trust::sigstore::{Key, Root, RootError};
+use crate::trust::{self, Artifact, Entry};
+
+/// Largest file that is verified by its content: it is in memory as a whole, since not every key signs a digest.
+const MAX_CONTENT: u64 = 1024 * 1024 * 1024;
+
+/// Arguments of `supercargo verify-bundle`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = help())]
+#[command(group = clap::ArgGroup::new("signer").required(true).args(["certificate_identity", "key"]))]
+pub(super) struct Arguments {
+    /// The authorities and logs are those of Sigstore's staging instance.
+    #[arg(long)]
+    staging: bool,
+    /// The Sigstore bundle.
+    #[arg(long, value_name = "FILE")]
+    bundle: PathBuf,
+    /// Who must have signed, exactly: an email address, or a URI such as that of a workflow.
+    #[arg(long, value_name = "IDENTITY", requires = "certificate_oidc_issuer")]
+    certificate_identity: Option<String>,
+    /// Who vouches for that: the URL of the OIDC issuer, exactly.
+    #[arg(long, value_name = "URL", requires = "certificate_identity")]
+    certificate_oidc_issuer: Option<String>,
+    /// The public key, PEM, whose owner must have signed.
+    #[arg(long, value_name = "FILE", conflicts_with = "certificate_oidc_issuer")]
+    key: Option<PathBuf>,
+    /// Authorities and logs that are trusted, as a `trusted_root.json`, in place of those of a public instance.
+    #[arg(long, value_name = "FILE")]
+    trusted_root: Option<PathBuf>,
+    /// The file that was signed, or its digest as `sha256:<64 hex>`; where there is a file of that name, it is meant.
+    #[arg(value_name = "FILE_OR_DIGEST")]
+    artifact: PathBuf,
+}
+
+fn help() -> String {
+    format!(
+        "\
+Verifies that the bundle is a signature of FILE_OR_DIGEST, or an in-toto statement of any type
+about it, by whom the options name, and that a log of the trusted root has it. Nothing is asked:
+the authorities and logs are those of the public good instance of Sigstore, as they were when this
+version was made, unless --staging or --trusted-root is given. Prints sha256:... on standard output
+if it is, and who has signed on standard error.
+
+{codes}
+
+Examples:
+  supercargo verify-bundle --bundle app.sigstore.json --certificate-identity release@example.com \\
+    --certificate-oidc-issuer https://login.example.com app.tar.gz
+  supercargo verify-bundle --bundle app.sigstore.json --key cosign.pub sha256:0123...",
+        codes = exit::HELP
+    )
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match verify(arguments).and_then(|digest| to_stdout(&format!("{digest}\n"))) {
+        Ok(()) => Exit::Done.into(),
+        Err(complaint) => complaint.tell(),
+    }
+}
+
+fn verify(arguments: &Arguments) -> Result<Digest, Complaint> {
+    let entry = entry(arguments)?;
+    let bundle = input_file::read(&arguments.bundle).map_err(|error| unreadable("--bundle", &error))?;
+    let (content, digest) = if let Some(digest) = digest(&arguments.artifact) {
+        (None, digest)
+    } else {
+        let content = content(&arguments.artifact)?;
+        let digest = Digest::of(&content);
+        (Some(content), digest)
+    };
+    let artifact = content.as_deref().map_or(Artifact::Digest(&digest), Artifact::Content);
+    let verified = trust::judge_bundle(&bundle, artifact, &entry).map_err(Failure::from)?;
+    let time = verified.time.map(|time| format!(", {time}")).unwrap_or_default();
+    // Whoever is not there to read it has the digest.
+    let _ = writeln!(std::io::stderr(), "signed by {}{time}", verified.signer);
+    Ok(digest)
+}
+
+/// What the options ask. A bundle is judged with a log, whatever its signer is.
+fn entry(arguments: &Arguments) -> Result<Entry, Complaint> {
+    let identity = arguments.certificate_identity.as_deref().zip(arguments.certificate_oidc_issuer.as_deref());
+    Ok(Entry {
+        name: "bundle".to_owned(),
+        keys: arguments.key.as_deref().map(key).transpose()?.into_iter().collect(),
+        identities: identity.map(|(subject, issuer)| IdentityRule::exactly(issuer, subject)).into_iter().collect(),
+        root: root(arguments)?,
+        log: TransparencyLog::Required,
+        predicate_types: Vec::new(),
+        formats: vec![SignatureFormat::Bundle],
+        enforcement: Enforcement::Enforce,
+    })
+}
+
+fn key(path: &Path) -> Result<Key, Complaint> {
+    let pem = input_file::read(path).map_err(|error| unreadable("--key", &error))?;
+    Key::from_pem(&pem).map_err(|error| Complaint::new(Reason::SecretInvalid, format!("--key {error}")))
+}
+
+fn root(arguments: &Arguments) -> Result<Root, Complaint> {
+    let unusable = |what: &'static str| {
+        move |error: RootError| Complaint::new(Reason::TrustRootInvalid, format!("{what} {error}"))
+    };
+    match &arguments.trusted_root {
+        Some(path) => {
+            let json = input_file::read(path).map_err(|error| unreadable("--trusted-root", &error))?;
+            Root::parse(&json).map_err(unusable("--trusted-root"))
+        }
+        None if arguments.staging => Root::staging().map_err(unusable("the root of this version")),
+        None => Root::public_good().map_err(unusable("the root of this version")),
+    }
+}
+
+/// The digest that the argument is, unless a file has such a name.
+fn digest(argument: &Path) -> Option<Digest> {
+    argument.to_str().filter(|_| !argument.exists())?.parse().ok()
+}
+
+fn content(path: &Path) -> Result<Vec<u8>, Complaint> {
+    let fail = |error: std::io::Error| {
+        let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+        Complaint::new(if is_missing { Reason::ReferenceNotFound } else { Reason::StorageFailed }, error)
+    };
+    let file = fs_err::File::open(path).map_err(fail)?;
+    let length = file.metadata().map_err(fail)?.len();
+    if length > MAX_CONTENT {
+        let problem = format!("{} is larger than {MAX_CONTENT} bytes; name its digest", path.display());
+        return Err(Complaint::new(Reason::LimitExceeded, problem));
+    }
+    input_file::up_to(MAX_CONTENT, file).map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parse(row: &str) -> Result<Arguments, clap::Error> {
+        let arguments = ["test", "--bundle", "b", "sha256:x"].into_iter().chain(row.split_whitespace());
+        Command::try_parse_from(arguments).map(|command| command.arguments)
+    }
+
+    #[test]
+    fn exactly_one_signer_is_named_and_with_who_vouches() {
+        for row in
+            ["--key k", "--staging --certificate-identity i --certificate-oidc-issuer u", "--key k --trusted-root t"]
+        {
+            parse(row).unwrap();
+        }
+        for row in [
+            "",
+            "--certificate-identity i",
+            "--certificate-oidc-issuer u",
+            "--key k --certificate-identity i --certificate-oidc-issuer u",
+            "--key k --certificate-oidc-issuer u",
+        ] {
+            assert_eq!(parse(row).unwrap_err().exit_code(), 2, "{row}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_one_unless_a_file_has_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = Digest::of(b"a").to_string();
+        let rows =
+            [(text.clone(), true), (text.to_uppercase(), false), (format!("{text}0"), false), ("a".to_owned(), false)];
+        for (text, want) in rows {
+            assert_eq!(digest(Path::new(&text)).is_some(), want, "{text}");
+        }
+        let file = dir.path().join(&text);
+        fs_err::write(&file, "content").unwrap();
+        assert_eq!(digest(&file), None);
+        assert_eq!(content(&file).unwrap(), b"content");
+        assert_eq!(content(&dir.path().join("missing")).unwrap_err().reason(), Reason::ReferenceNotFound);
+    }
+}

@@ -1,0 +1,37 @@
+//! Files that are no part of a registry, read inside of the same rules.
+
+use bytes::Bytes;
+use reqwest::{Method, Url};
+
+use super::HttpRegistry;
+use crate::registry::transport::{Redirects, Sent, authority, refused};
+use crate::registry::{RegistryError, Transport};
+
+impl HttpRegistry {
+    /// What is at a URL, if it is at most `limit` bytes; `None` where nothing is. Nobody's credentials go there, and
+    /// `http` asks without TLS, where that is allowed.
+    pub async fn file(&self, url: &Url, limit: u64) -> Result<Option<Bytes>, RegistryError> {
+        let (host, what) = (authority(url), url.to_string());
+        let sent = Sent {
+            transport: if url.scheme() == "http" { Transport::PlainHttp } else { Transport::default() },
+            method: Method::GET,
+            url: url.clone(),
+            accept: "*/*",
+            authorization: None,
+            from: 0,
+            form: None,
+            operation: "file",
+            redirects: Redirects::Follow,
+        };
+        let response = self.client.send(sent).await?;
+        match response.status() {
+            status if status.is_success() => {
+                let body = self.client.body(response, &host, &what, limit).await?;
+                Ok(Some(body.bytes))
+            }
+            // Stores of objects refuse what they do not have to whoever may not list them.
+            status if matches!(status.as_u16(), 403 | 404) => Ok(None),
+            _ => Err(refused(&response, &host, || what)),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The trusted root that stands where nobody names one: that of this version, or what a repository has now.
+//!
+//! ```text
+//! repository ─▶ tuf (is it signed, current, not older?) ─▶ Root::parse ─▶ PublicRoot ─▶ every requirement without a root
+//! ```
+//!
+//! What cannot be had, or is no use, changes nothing: the last good root stays in use.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::sigstore::{Root, RootError};
+use super::tuf::{Bootstrap, Files, Seen, TufError};
+use crate::metrics::Metrics;
+use crate::registry::RegistryError;
+use crate::registry::http::HttpRegistry;
+
+/// Longest time for all of a repository's files.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause after the first failure; it doubles with each, up to the usual interval.
+const AFTER_FAILURE: Duration = Duration::from_secs(60);
+/// Doublings after which it does not grow any more, whatever the interval is.
+const MAX_DOUBLINGS: u32 = 10;
+
+/// The root that is in use, for everybody who needs one.
+#[derive(Debug)]
+pub struct PublicRoot {
+    is_wanted: bool,
+    fetched: Mutex<Option<Root>>,
+    is_settled: AtomicBool,
+    changes: watch::Sender<()>,
+}
+
+impl PublicRoot {
+    /// That of this version, for ever.
+    pub fn embedded() -> Self {
+        let (fetched, is_settled) = (Mutex::default(), AtomicBool::new(true));
+        Self { is_wanted: false, fetched, is_settled, changes: watch::Sender::default() }
+    }
+
+    /// One that [`keep_fresh`] has still to ask for.
+    pub fn awaited() -> Self {
+        Self { is_wanted: true, is_settled: AtomicBool::new(false), ..Self::embedded() }
+    }
+
+    /// The root that was fetched last; `None` for that of this version.
+    pub fn fetched(&self) -> Option<Root> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// False until the first try has ended: what was signed under a newer root is not to be refused at each start.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled.load(Ordering::Acquire)
+    }
+
+    /// True where that of this version stands in for one that is wanted and could not be had.
+    pub fn is_stand_in(&self) -> bool {
+        self.is_wanted && self.fetched().is_none()
+    }
+
+    /// Tells of every change.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// The first try has ended, however. Whoever waits for that is told.
+    fn settle(&self) {
+        if !self.is_settled.swap(true, Ordering::AcqRel) {
+            self.changes.send_replace(());
+        }
+    }
+
+    /// Takes a root into use. True where it is another one.
+    fn set(&self, root: Root) -> bool {
+        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_other = fetched.as_ref().is_none_or(|before| before.fingerprint() != root.fingerprint());
+        *fetched = Some(root);
+        drop(fetched);
+        if is_other {
+            self.changes.send_replace(());
+        }
+        is_other
+    }
+}
+
+/// A repository on a web server.
+#[derive(Debug)]
+pub struct Mirror {
+    client: HttpRegistry,
+    base: Url,
+}
+
+/// Why a text is not the address of a repository.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("write it as http:// or https:// with a host and at most a path")]
+pub struct MirrorError;
+
+impl Mirror {
+    /// Asked with that client, and so inside of its rules.
+    pub fn new(client: HttpRegistry, base: &str) -> Result<Self, MirrorError> {
+        let mut base: Url = base.parse().map_err(|_| MirrorError)?;
+        let is_plain = base.username().is_empty() && base.password().is_none() && base.query().is_none();
+        let is_web = matches!(base.scheme(), "http" | "https") && base.host().is_some() && base.fragment().is_none();
+        if !is_plain || !is_web {
+            return Err(MirrorError);
+        }
+        let folder = format!("{}/", base.path().trim_end_matches('/'));
+        base.set_path(&folder);
+        Ok(Self { client, base })
+    }
+}
+
+impl Files for Mirror {
+    async fn file(&self, name: &str, limit: u64) -> Result<Option<Bytes>, RegistryError> {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{name}", self.base.path()));
+        self.client.file(&url, limit).await
+    }
+}
+
+/// What is refreshed, and how often.
+#[derive(Debug)]
+pub struct Refresh<F> {
+    /// Where the files come from.
+    pub files: F,
+    /// Where trust in them begins.
+    pub bootstrap: Bootstrap,
+    /// Where what was seen is kept.
+    pub directory: PathBuf,
+    /// Time between two looks.
+    pub interval: Duration,
+    /// What tells the time.
+    pub clock: fn() -> Timestamp,
+}
+
+/// Why the root in use stays.
+#[derive(Debug, thiserror::Error)]
+enum RefreshError {
+    #[error(transparent)]
+    Repository(#[from] TufError),
+    #[error("what the repository has {0}")]
+    Root(#[from] RootError),
+    #[error("it took longer than {TIMEOUT:?}")]
+    Timeout,
+}
+
+/// Refreshes the root until `shutdown` is cancelled.
+pub async fn keep_fresh<F: Files>(
+    refresh: Refresh<F>,
+    root: &PublicRoot,
+    metrics: &Metrics,
+    shutdown: &CancellationToken,
+) {
+    let Refresh { files, bootstrap, directory, interval, clock } = refresh;
+    let seen = Seen::new(files, bootstrap, directory);
+    match seen.kept(clock()).await {
+        Ok((json, age)) => take(root, metrics, &json, age, clock()).unwrap_or_else(|error| tell(metrics, &error)),
+        // There is none at the first start, and one that has expired is none.
+        Err(error) => tracing::debug!(%error, "no trusted root is kept from before"),
+    }
+    let mut failures = 0_u32;
+    loop {
+        let fetched = tokio::time::timeout(TIMEOUT, seen.fetch(clock())).await;
+        let fetched = fetched.map_err(|_| RefreshError::Timeout).and_then(|json| Ok(json?));
+        match fetched.and_then(|json| take(root, metrics, &json, Duration::ZERO, clock())) {
+            Ok(()) => failures = 0,
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                tell(metrics, &error);
+            }
+        }
+        root.settle();
+        if tokio::time::timeout(pause(interval, failures), shutdown.cancelled()).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Takes a root into use that is one, and could verify something now.
+fn take(root: &PublicRoot, metrics: &Metrics, json: &[u8], age: Duration, now: Timestamp) -> Result<(), RefreshError> {
+    let new = Root::parse(json)?;
+    new.check(now, true, false).or_else(|_| new.check(now, false, true))?;
+    let fingerprint = new.fingerprint().short();
+    metrics.trusted_root(age);
+    if root.set(new) {
+        tracing::info!(%fingerprint, "another trusted root is in use");
+    }
+    root.settle();
+    Ok(())
+}
+
+fn tell(metrics: &Metrics, error: &RefreshError) {
+    metrics.trusted_root_failure();
+    tracing::warn!(%error, "the trusted root could not be refreshed; the last good one stays in use");
+}
+
+/// The interval, or after failures less than it.
+fn pause(interval: Duration, failures: u32) -> Duration {
+    match failures {
+        0 => interval,
+        some => interval.min(AFTER_FAILURE * 2_u32.pow((some - 1).min(MAX_DOUBLINGS))),
+    }
+}
+
+#[cfg(test)]
+mod tests;
