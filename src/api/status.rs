@@ -257,7 +257,7 @@ reasons! {
     /// The digest has no signature that is looked for.
     SignatureMissing: "Sign the digest that the message names; it is looked for again by itself.",
     /// There is a signature, and it is not one of this digest, is not in the log, or is broken.
-    SignatureInvalid: "Sign the digest again, and look into who has put there what the message names.",
+    SignatureInvalid: "Sign the digest again, and look into who has put there what the message names; where it is yours, look whether its log and authority are in the trusted root.",
     /// The digest is signed, but by nobody that spec.verify accepts.
     IdentityMismatch: "Find out whether the signer that the message names may sign; then name it in spec.verify.",
     /// A policy of the cluster refuses the artifact, whoever has signed it.
