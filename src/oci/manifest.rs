@@ -218,7 +218,7 @@ impl RawDocument {
     fn check_annotations(&self) -> Result<(), ManifestError> {
         let layers = self.layers.iter().flatten().chain(self.manifests.iter().flatten());
         let all = layers.map(|descriptor| &descriptor.annotations).chain([&self.annotations]);
-        let bytes: usize = all.flatten().map(|(key, value)| key.len() + value.len()).sum();
+        let bytes: usize = all.map(annotation_bytes).sum();
         if bytes > MAX_ANNOTATION_BYTES { Err(ManifestError::Annotations) } else { Ok(()) }
     }
 }
@@ -277,6 +277,11 @@ impl Manifest {
     pub fn size(&self) -> u64 {
         self.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))
     }
+}
+
+/// Bytes of all keys and values.
+pub(super) fn annotation_bytes(annotations: &Annotations) -> usize {
+    annotations.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 
 /// Fetching from hosts that a document names would be another way to send us anywhere.

@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::manifest::{Descriptor, ManifestError, agreed_type};
+use super::manifest::{Descriptor, ManifestError, agreed_type, annotation_bytes};
 use super::strict_json;
 
 /// Most bytes of an entry's annotations that are kept. They only decide what is looked at first.
@@ -40,8 +40,7 @@ pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Vec<Descriptor>
 
 fn entry(value: Value) -> Option<Descriptor> {
     let mut entry: Descriptor = serde_json::from_value(value).ok().filter(|entry: &Descriptor| !entry.is_foreign())?;
-    let bytes: usize = entry.annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
-    if bytes > MAX_ANNOTATION_BYTES {
+    if annotation_bytes(&entry.annotations) > MAX_ANNOTATION_BYTES {
         entry.annotations.clear();
     }
     Some(entry)

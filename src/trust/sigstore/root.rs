@@ -4,7 +4,7 @@
 //! a log is asked for at every time that is proven, also where its entries do not say when they were made.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -84,9 +84,14 @@ impl fmt::Debug for Root {
 }
 
 impl Root {
-    /// The public good instance of Sigstore, as the library carries it.
+    /// The public good instance of Sigstore, as the library carries it. Parsed once: every look at an object asks for it.
     pub fn public_good() -> Result<Self, RootError> {
-        Self::parse(SIGSTORE_PRODUCTION_TRUSTED_ROOT.as_bytes())
+        static PARSED: OnceLock<Root> = OnceLock::new();
+        if let Some(root) = PARSED.get() {
+            return Ok(root.clone());
+        }
+        let root = Self::parse(SIGSTORE_PRODUCTION_TRUSTED_ROOT.as_bytes())?;
+        Ok(PARSED.get_or_init(|| root).clone())
     }
 
     /// For how long the library has carried what it carries.
