@@ -10,7 +10,7 @@ use crate::blob::BlobError;
 use crate::oci::Digest;
 use crate::oci::index::PlatformError;
 use crate::oci::manifest::ManifestError;
-use crate::publish::PublishError;
+use crate::output::OutputError;
 use crate::registry::RegistryError;
 use crate::registry::credentials::SecretError;
 use crate::request::RequestError;
@@ -245,16 +245,16 @@ impl From<UnpackError> for Failure {
     }
 }
 
-impl From<PublishError> for Failure {
-    fn from(error: PublishError) -> Self {
+impl From<OutputError> for Failure {
+    fn from(error: OutputError) -> Self {
         match error {
-            PublishError::Storage(error) => error.into(),
-            PublishError::NoVolume { .. } => Self::new(Class::Stalled, Reason::InvalidSpec, error),
-            PublishError::Conflict(_) => Self::new(Class::Stalled, Reason::OutputConflict, error),
-            PublishError::NothingLeft(_) => Self::new(Class::Stalled, Reason::SubPathNotFound, error),
-            PublishError::TooLarge(_) => Self::new(Class::Stalled, Reason::OutputTooLarge, error),
-            PublishError::Api { .. } => Self::new(Class::Retry, Reason::StorageFailed, error),
-            PublishError::Aborted => Self::internal(error),
+            OutputError::Storage(error) => error.into(),
+            OutputError::NoVolume { .. } => Self::new(Class::Stalled, Reason::InvalidSpec, error),
+            OutputError::Conflict(_) => Self::new(Class::Stalled, Reason::OutputConflict, error),
+            OutputError::NothingLeft(_) => Self::new(Class::Stalled, Reason::SubPathNotFound, error),
+            OutputError::TooLarge(_) => Self::new(Class::Stalled, Reason::OutputTooLarge, error),
+            OutputError::Api { .. } => Self::new(Class::Retry, Reason::StorageFailed, error),
+            OutputError::Aborted => Self::internal(error),
         }
     }
 }

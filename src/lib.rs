@@ -7,7 +7,7 @@
 //!    (api)              (request)           (registry)          (plan)            (trust)
 //!                                                                                    │
 //!  status ◀──report── Published ◀──commit── Staged ◀──unpack── VerifiedBlob ◀──fetch─┘
-//! (controller)        (publish)           (unpack)             (blob)
+//! (controller)        (output)            (unpack)             (blob)
 //! ```
 //!
 //! [`pass::pass`] is that chain as a function. `docs/architecture.md` says why it is this one.
@@ -20,10 +20,10 @@ pub mod controller;
 pub mod failure;
 pub mod metrics;
 pub mod oci;
+pub mod output;
 pub mod pass;
 pub mod pattern;
 pub mod plan;
-pub mod publish;
 pub mod registry;
 pub mod request;
 pub mod server;

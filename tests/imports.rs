@@ -31,7 +31,7 @@ const RANKS: [(&str, u32); 30] = [
     ("trust", 34),
     ("blob", 35),
     ("unpack", 36),
-    ("publish", 37),
+    ("output", 37),
     // 4 composition
     ("failure", 40),
     ("pass", 41),
@@ -47,9 +47,9 @@ const RANKS: [(&str, u32); 30] = [
 ];
 
 /// Only these may speak to the cluster.
-const MAY_USE_KUBE: [&str; 4] = ["api", "publish::config_map", "controller", "cli"];
+const MAY_USE_KUBE: [&str; 4] = ["api", "output::config_map", "controller", "cli"];
 /// Where an error of the API server is carried, not made.
-const MAY_NAME_KUBE: [&str; 1] = ["publish"];
+const MAY_NAME_KUBE: [&str; 1] = ["output"];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {

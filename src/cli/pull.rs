@@ -13,7 +13,7 @@ use super::signature::{self, SignatureArguments};
 use super::to_stdout;
 use crate::api::Reason;
 use crate::failure::Failure;
-use crate::publish::Published;
+use crate::output::Published;
 use crate::registry::Pinned;
 
 /// Arguments of `supercargo pull`.

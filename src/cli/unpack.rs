@@ -23,7 +23,7 @@ use crate::api::{OCIArtifactSpec, Reason};
 use crate::failure::Failure;
 use crate::oci::media_type::{OCI_EMPTY, OCI_MANIFEST, TITLE};
 use crate::oci::{Descriptor, Digest, Repository};
-use crate::publish::Published;
+use crate::output::Published;
 use crate::registry::{Access, BlobBody, LocalFile, RawManifest, Registry, RegistryError, Right};
 use crate::request::{Limit, ObjectId, Referred, Request};
 

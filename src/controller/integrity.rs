@@ -16,8 +16,8 @@ use super::memory::{Remembered, with_jitter};
 use super::reconcile::Reconcile;
 use crate::failure::Failure;
 use crate::oci::Digest;
+use crate::output::integrity::{Damage, Reading};
 use crate::pass::{self, Before, Look, Outcome};
-use crate::publish::integrity::{Damage, Reading};
 use crate::registry::Registry;
 use crate::request::Request;
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use crate::api::Reason;
 use crate::failure::{Class, Failure};
 use crate::oci::Digest;
+use crate::output::integrity::Damage;
 use crate::plan::Revision;
-use crate::publish::integrity::Damage;
 
 /// First pause after a failure that time may heal; doubled each time.
 const RETRY_FIRST: Duration = Duration::from_secs(1);

@@ -11,8 +11,8 @@ use crate::api::status::{
 use crate::api::{OCIArtifactStatus, Reason};
 use crate::failure::{Class, Failure};
 use crate::oci::Manifest;
+use crate::output::Published;
 use crate::pass::Outcome;
-use crate::publish::Published;
 use crate::registry::Pinned;
 use crate::request::Request;
 use crate::trust::requirement::Applied;

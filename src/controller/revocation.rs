@@ -15,8 +15,8 @@ use super::reconcile::Reconcile;
 use crate::api::{OCIArtifactSpec, OCIArtifactStatus, Reason};
 use crate::failure::{Class, Failure};
 use crate::oci::{Hasher, Reference};
+use crate::output::config_map;
 use crate::pass;
-use crate::publish::config_map;
 use crate::registry::Registry;
 use crate::request::{Place, Request};
 

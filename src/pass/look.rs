@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::{Before, Engine};
 use crate::failure::Failure;
 use crate::oci::Digest;
+use crate::output::integrity::{Damage, Held, Reading};
+use crate::output::{Published, Recorded};
 use crate::plan::Observed;
-use crate::publish::integrity::{Damage, Held, Reading};
-use crate::publish::{Published, Recorded};
 use crate::registry::Registry;
 use crate::request::{Request, Target};
 

@@ -17,7 +17,7 @@ use crate::api::spec::LayerMode;
 use crate::blob::{self, Source, VerifiedBlob};
 use crate::failure::{Class, Failure};
 use crate::oci::{Descriptor, Manifest, media_type};
-use crate::publish::StagePlace;
+use crate::output::StagePlace;
 use crate::registry::Registry;
 use crate::request::{Limits, Request};
 use crate::storage::Scratch;

@@ -11,7 +11,7 @@ use crate::blob::CacheLimits;
 use crate::failure::Class;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
-use crate::publish::config_map::ConfigMaps;
+use crate::output::config_map::ConfigMaps;
 use crate::request::{ObjectId, Referred};
 use crate::storage::Volume;
 use crate::testing::FakeRegistry;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::publish::directory::Destination;
+use crate::output::directory::Destination;
 
 /// A directory that the test owns, and what would be put there.
 struct Home {

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::publish::integrity::Reading;
+use crate::output::integrity::Reading;
 
 const FILES: [(&str, &str); 5] =
     [("a.txt", "one"), ("a-b", "between a and a/"), ("a/x", "deep"), ("a/y/z", "deeper"), ("run", "#!")];

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::integrity::{Damage, Held, Reading};
 use super::scan::{Begun, Scan, Subject, Verdict};
-use super::{PublishError, Published, Recorded, record};
+use super::{OutputError, Published, Recorded, record};
 use crate::oci::Digest;
 use crate::plan::Revision;
 use crate::registry::Pinned;
@@ -74,7 +74,7 @@ pub(super) fn probe(
     object: &ObjectId,
     output: &str,
     recorded: Option<&Recorded>,
-) -> Result<Held, PublishError> {
+) -> Result<Held, OutputError> {
     let Some(there) = There::open(volume, object, recorded)? else { return Ok(Held::Nothing) };
     let published = || Published {
         list_digest: Some(there.list_digest.clone()),
@@ -108,7 +108,7 @@ pub(super) fn read(
     object: &ObjectId,
     recorded: Option<&Recorded>,
     reading: Reading,
-) -> Result<Begun, PublishError> {
+) -> Result<Begun, OutputError> {
     let Some(there) = There::open(volume, object, recorded)? else { return Ok(Begun::NoList) };
     Ok(Scan::begin(&there.subject(volume, object), Some(reading))?)
 }
@@ -123,7 +123,7 @@ struct There {
 }
 
 impl There {
-    fn open(volume: &Volume, object: &ObjectId, recorded: Option<&Recorded>) -> Result<Option<Self>, PublishError> {
+    fn open(volume: &Volume, object: &ObjectId, recorded: Option<&Recorded>) -> Result<Option<Self>, OutputError> {
         let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(None) };
         let Some(marker) = own_marker(volume, dir.as_fd(), object)? else { return Ok(None) };
         let Marker { uid, revision: Some(revision), trees } = marker else { return Ok(None) };
@@ -163,7 +163,7 @@ pub(super) fn commit(
     pinned: &Pinned,
     fingerprint: &Fingerprint,
     staged: &Staged,
-) -> Result<Published, PublishError> {
+) -> Result<Published, OutputError> {
     let dir = volume.dir(&object.namespace, &object.name)?;
     let dir = dir.as_fd();
     let mut marker = match own_marker(volume, dir, object)? {
@@ -217,7 +217,7 @@ fn free_name(revision: &str, current: Option<&String>, marker: &Marker) -> Strin
 }
 
 /// Removes the trees that the marker does not list any more.
-pub(super) fn prune(volume: &Volume, object: &ObjectId) -> Result<(), PublishError> {
+pub(super) fn prune(volume: &Volume, object: &ObjectId) -> Result<(), OutputError> {
     let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(()) };
     let Some(marker) = own_marker(volume, dir.as_fd(), object)? else { return Ok(()) };
     let current = current(dir.as_fd())?;
@@ -234,12 +234,12 @@ pub(super) fn prune(volume: &Volume, object: &ObjectId) -> Result<(), PublishErr
 
 /// Takes away all content, and leaves the object's directory, which consumers mount. Whoever looks at `current` loses it in
 /// one step, and whoever is in a tree, file by file.
-pub(super) fn clear(volume: &Volume, object: &ObjectId) -> Result<(), PublishError> {
+pub(super) fn clear(volume: &Volume, object: &ObjectId) -> Result<(), OutputError> {
     let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(()) };
     let marker = match own_marker(volume, dir.as_fd(), object) {
         Ok(Some(marker)) => marker,
         // Empty, or somebody else's.
-        Ok(None) | Err(PublishError::Conflict(_)) => return Ok(()),
+        Ok(None) | Err(OutputError::Conflict(_)) => return Ok(()),
         Err(error) => return Err(error),
     };
     storage::remove_tree(&dir, CURRENT)?;
@@ -250,22 +250,22 @@ pub(super) fn clear(volume: &Volume, object: &ObjectId) -> Result<(), PublishErr
 }
 
 /// Removes the object's directory, if it is ours. A directory or volume that is gone is success.
-pub(super) fn remove(volume: &Volume, object: &ObjectId) -> Result<(), PublishError> {
+pub(super) fn remove(volume: &Volume, object: &ObjectId) -> Result<(), OutputError> {
     record::remove(volume, object)?;
     let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(()) };
     match own_marker(volume, dir.as_fd(), object) {
         Ok(Some(_)) => Ok(volume.remove_dir(&object.namespace, &object.name)?),
         // Empty, or somebody else's.
-        Ok(None) | Err(PublishError::Conflict(_)) => Ok(()),
+        Ok(None) | Err(OutputError::Conflict(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
 /// The directory's marker; `None` for an empty directory; a conflict for one that is not ours.
-fn own_marker(volume: &Volume, dir: BorrowedFd<'_>, object: &ObjectId) -> Result<Option<Marker>, PublishError> {
+fn own_marker(volume: &Volume, dir: BorrowedFd<'_>, object: &ObjectId) -> Result<Option<Marker>, OutputError> {
     let foreign = |why: &str| {
         let path = volume.path().join(&object.namespace).join(&object.name);
-        PublishError::Conflict(format!("{} {why}; move it away to let supercargo use the place", path.display()))
+        OutputError::Conflict(format!("{} {why}; move it away to let supercargo use the place", path.display()))
     };
     match storage::open_file(dir, MARKER) {
         Ok(file) => {
@@ -288,13 +288,13 @@ fn own_marker(volume: &Volume, dir: BorrowedFd<'_>, object: &ObjectId) -> Result
 }
 
 /// Makes an empty directory ours.
-fn claim(dir: BorrowedFd<'_>, object: &ObjectId) -> Result<Marker, PublishError> {
+fn claim(dir: BorrowedFd<'_>, object: &ObjectId) -> Result<Marker, OutputError> {
     let marker = Marker { uid: object.uid.clone(), ..Marker::default() };
     write_marker(dir, &marker)?;
     Ok(marker)
 }
 
-fn write_marker(dir: BorrowedFd<'_>, marker: &Marker) -> Result<(), PublishError> {
+fn write_marker(dir: BorrowedFd<'_>, marker: &Marker) -> Result<(), OutputError> {
     let bytes = serde_json::to_vec_pretty(marker)
         .map_err(|error| StorageError::from_io(format!("write {MARKER}"), &error.into()))?;
     Ok(storage::replace_file(dir, MARKER, &bytes)?)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::scan::{Begun, Verdict};
-use super::{Outputs, PublishError, Published, Recorded, blocking, record, volume};
+use super::{OutputError, Outputs, Published, Recorded, blocking, record, volume};
 use crate::metrics::{Found, Scanned};
 use crate::request::{ObjectId, Place, Target};
 use crate::unpack::Stop;
@@ -130,7 +130,7 @@ impl Outputs {
         recorded: Option<Recorded>,
         reading: Reading,
         processors: &Arc<Semaphore>,
-    ) -> Result<Option<Damage>, PublishError> {
+    ) -> Result<Option<Damage>, OutputError> {
         let Place::Volume { volume } = &target.place else { return Ok(None) };
         let (volume, id) = (self.volume(target, volume)?, object.clone());
         let stop = Stop::new();
@@ -141,7 +141,7 @@ impl Outputs {
             Begun::NoList => return Ok(None),
             Begun::Done(verdict) => verdict,
             Begun::Scan(mut scan) => loop {
-                let permit = Arc::clone(processors).acquire_owned().await.map_err(|_| PublishError::Aborted)?;
+                let permit = Arc::clone(processors).acquire_owned().await.map_err(|_| OutputError::Aborted)?;
                 let (stop, volume, id) = (stop.clone(), Arc::clone(&volume), object.clone());
                 let slice = blocking(move || {
                     let verdict = scan.advance(&stop)?;
@@ -158,7 +158,7 @@ impl Outputs {
                 match slice.await? {
                     (Some(verdict), _) => break verdict,
                     (None, Some(rest)) => scan = rest,
-                    (None, None) => return Err(PublishError::Aborted),
+                    (None, None) => return Err(OutputError::Aborted),
                 }
             },
         };
@@ -175,7 +175,7 @@ impl Outputs {
     }
 
     /// How long ago every byte of a volume output was looked at; `None` where that is not known.
-    pub(crate) async fn last_read(&self, object: &ObjectId, target: &Target) -> Result<Option<Duration>, PublishError> {
+    pub(crate) async fn last_read(&self, object: &ObjectId, target: &Target) -> Result<Option<Duration>, OutputError> {
         let Place::Volume { volume } = &target.place else { return Ok(None) };
         let (volume, object) = (self.volume(target, volume)?, object.clone());
         blocking(move || Ok(record::age(&volume, &object)?)).await

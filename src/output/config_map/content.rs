@@ -6,7 +6,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use crate::oci::Hasher;
-use crate::publish::PublishError;
+use crate::output::OutputError;
 use crate::request::FileFilter;
 use crate::unpack::path::EntryPath;
 use crate::unpack::staged::{Node, Staged};
@@ -20,7 +20,7 @@ const MAX_KEY: usize = 253;
 
 /// Keys and values that fit.
 #[derive(Debug, Default)]
-pub(in crate::publish) struct Content {
+pub(in crate::output) struct Content {
     pub(super) text: BTreeMap<String, String>,
     pub(super) binary: BTreeMap<String, ByteString>,
     pub(super) bytes: u64,
@@ -28,7 +28,7 @@ pub(in crate::publish) struct Content {
 }
 
 /// Reads what `filter` keeps of a stage as keys and values.
-pub(in crate::publish) fn read(staged: &Staged, separator: &str, filter: &FileFilter) -> Result<Content, PublishError> {
+pub(in crate::output) fn read(staged: &Staged, separator: &str, filter: &FileFilter) -> Result<Content, OutputError> {
     let mut content = Content::default();
     let mut owners = BTreeMap::new();
     for (path, node) in staged.nodes().iter().filter(|(path, _)| filter.keeps(path)) {
@@ -44,14 +44,14 @@ pub(in crate::publish) fn read(staged: &Staged, separator: &str, filter: &FileFi
         check_key(&key, path.as_str())?;
         content.bytes = content.bytes.saturating_add(size);
         if content.bytes.saturating_add(key.len() as u64) > MAX_BYTES {
-            return Err(PublishError::TooLarge(format!(
+            return Err(OutputError::TooLarge(format!(
                 "the files have more than {} KiB, which is what a ConfigMap holds; {:?} is where the limit was passed",
                 MAX_BYTES / 1024,
                 path.as_str()
             )));
         }
         if let Some(other) = owners.insert(key.clone(), path.clone()) {
-            return Err(PublishError::Conflict(format!(
+            return Err(OutputError::Conflict(format!(
                 "{:?} and {:?} both become the key {key:?}; choose another separator",
                 other.as_str(),
                 path.as_str()
@@ -65,7 +65,7 @@ pub(in crate::publish) fn read(staged: &Staged, separator: &str, filter: &FileFi
     let is_empty = content.text.is_empty() && content.binary.is_empty();
     if is_empty && !filter.is_all() && staged.files() > 0 {
         let top = staged.nodes().keys().map(EntryPath::as_str).filter(|path| !path.contains('/'));
-        return Err(PublishError::NothingLeft(top.take(MAX_SHOWN).collect::<Vec<_>>().join(", ")));
+        return Err(OutputError::NothingLeft(top.take(MAX_SHOWN).collect::<Vec<_>>().join(", ")));
     }
     Ok(content)
 }
@@ -88,14 +88,14 @@ pub(super) fn digest(map: &ConfigMap) -> String {
     hasher.finish().to_string()
 }
 
-fn check_key(key: &str, path: &str) -> Result<(), PublishError> {
+fn check_key(key: &str, path: &str) -> Result<(), OutputError> {
     let legal = key.len() <= MAX_KEY
         && !matches!(key, "." | "..")
         && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if legal {
         return Ok(());
     }
-    Err(PublishError::Conflict(format!(
+    Err(OutputError::Conflict(format!(
         "{path:?} cannot be a ConfigMap key: letters, digits, - _ and . only, at most 253; use a volume output"
     )))
 }

@@ -27,7 +27,7 @@ use integrity::Held;
 
 /// Why something could not be published, or looked at.
 #[derive(Debug, thiserror::Error)]
-pub enum PublishError {
+pub enum OutputError {
     /// The operator has no such volume.
     #[error("output {output} names volume {name:?}; this operator has {have}")]
     NoVolume {
@@ -158,7 +158,7 @@ impl Outputs {
     }
 
     /// Where stages are needed: one for each volume output, and one with everything for the others.
-    pub(crate) fn places(&self, request: &Request) -> Result<Vec<StagePlace>, PublishError> {
+    pub(crate) fn places(&self, request: &Request) -> Result<Vec<StagePlace>, OutputError> {
         let mut places = Vec::new();
         for target in &request.targets {
             if let Place::Volume { volume } = &target.place {
@@ -178,7 +178,7 @@ impl Outputs {
         object: &ObjectId,
         target: &Target,
         recorded: Option<Recorded>,
-    ) -> Result<Held, PublishError> {
+    ) -> Result<Held, OutputError> {
         let held = match &target.place {
             Place::Volume { volume } => {
                 let (volume, object, name) = (self.volume(target, volume)?, object.clone(), volume.clone());
@@ -205,7 +205,7 @@ impl Outputs {
         target: &Target,
         pinned: &Pinned,
         staged: &Arc<Staged>,
-    ) -> Result<Ready, PublishError> {
+    ) -> Result<Ready, OutputError> {
         match &target.place {
             Place::Volume { volume } => Ok(Ready::Volume(self.volume(target, volume)?)),
             Place::ConfigMap { name, immutable, separator } => {
@@ -226,7 +226,7 @@ impl Outputs {
         pinned: &Pinned,
         ready: Ready,
         staged: &Arc<Staged>,
-    ) -> Result<Published, PublishError> {
+    ) -> Result<Published, OutputError> {
         match ready {
             Ready::Held(published) => Ok(*published),
             Ready::Volume(volume) => {
@@ -244,7 +244,7 @@ impl Outputs {
     }
 
     /// Takes away what an output held that the spec does not name any more.
-    pub async fn withdraw(&self, object: &ObjectId, kind: &str, location: &str) -> Result<(), PublishError> {
+    pub async fn withdraw(&self, object: &ObjectId, kind: &str, location: &str) -> Result<(), OutputError> {
         if kind == volume::KIND {
             let Some(volume) = location.split(':').next().and_then(|name| self.volumes.get(name)) else {
                 return Ok(());
@@ -257,7 +257,7 @@ impl Outputs {
 
     /// Takes away what consumers read, on every volume and in those ConfigMaps; what they mount stays. One place that cannot
     /// be cleared does not keep the others.
-    pub async fn clear(&self, object: &ObjectId, config_maps: &[&str]) -> Result<(), PublishError> {
+    pub async fn clear(&self, object: &ObjectId, config_maps: &[&str]) -> Result<(), OutputError> {
         let mut cleared = Ok(());
         for volume in self.volumes.values() {
             let (volume, object) = (Arc::clone(volume), object.clone());
@@ -270,7 +270,7 @@ impl Outputs {
     }
 
     /// Removes the object's directory from every volume that has one.
-    pub async fn remove_from_volumes(&self, object: &ObjectId) -> Result<(), PublishError> {
+    pub async fn remove_from_volumes(&self, object: &ObjectId) -> Result<(), OutputError> {
         for volume in self.volumes.values() {
             let (volume, object) = (Arc::clone(volume), object.clone());
             blocking(move || volume::remove(&volume, &object)).await?;
@@ -279,7 +279,7 @@ impl Outputs {
     }
 
     /// Removes old trees. Only after status has been written, so that status never names what is gone.
-    pub async fn prune(&self, request: &Request) -> Result<(), PublishError> {
+    pub async fn prune(&self, request: &Request) -> Result<(), OutputError> {
         for target in &request.targets {
             if let Place::Volume { volume } = &target.place {
                 let (volume, object) = (self.volume(target, volume)?, request.object.clone());
@@ -289,14 +289,14 @@ impl Outputs {
         Ok(())
     }
 
-    fn directory(&self, target: &Target) -> Result<Arc<Destination>, PublishError> {
+    fn directory(&self, target: &Target) -> Result<Arc<Destination>, OutputError> {
         let nowhere =
-            || PublishError::Conflict(format!("output {} is for a directory, and none was named", target.output));
+            || OutputError::Conflict(format!("output {} is for a directory, and none was named", target.output));
         self.directory.clone().ok_or_else(nowhere)
     }
 
-    fn volume(&self, target: &Target, name: &str) -> Result<Arc<Volume>, PublishError> {
-        self.volumes.get(name).cloned().ok_or_else(|| PublishError::NoVolume {
+    fn volume(&self, target: &Target, name: &str) -> Result<Arc<Volume>, OutputError> {
+        self.volumes.get(name).cloned().ok_or_else(|| OutputError::NoVolume {
             output: target.output.clone(),
             name: name.to_owned(),
             have: match self.volumes.len() {
@@ -308,7 +308,7 @@ impl Outputs {
 }
 
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, PublishError> + Send + 'static,
-) -> Result<T, PublishError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| PublishError::Aborted)?
+    work: impl FnOnce() -> Result<T, OutputError> + Send + 'static,
+) -> Result<T, OutputError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| OutputError::Aborted)?
 }

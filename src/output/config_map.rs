@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, Resource};
 
-use super::{PublishError, Published};
+use super::{OutputError, Published};
 use crate::api::{self, OCIArtifact};
 use crate::metrics::Metrics;
 use crate::plan::Revision;
@@ -101,7 +101,7 @@ impl ConfigMaps {
         object: &ObjectId,
         output: &str,
         name: &str,
-    ) -> Result<Option<Published>, PublishError> {
+    ) -> Result<Option<Published>, OutputError> {
         let found = match self {
             Self::Cluster(client) => {
                 let found = api(client, object).get_opt(name).await.map_err(|error| api_error(name, error))?;
@@ -120,7 +120,7 @@ impl ConfigMaps {
         object: &ObjectId,
         prepared: Prepared,
         metrics: &Metrics,
-    ) -> Result<Published, PublishError> {
+    ) -> Result<Published, OutputError> {
         match self {
             Self::Cluster(client) => apply(&api(client, object), object, &prepared, metrics).await?,
             Self::Directory(root) => {
@@ -130,7 +130,7 @@ impl ConfigMaps {
         Ok(prepared.published)
     }
 
-    pub(super) async fn withdraw(&self, object: &ObjectId, name: &str, metrics: &Metrics) -> Result<(), PublishError> {
+    pub(super) async fn withdraw(&self, object: &ObjectId, name: &str, metrics: &Metrics) -> Result<(), OutputError> {
         match self {
             Self::Cluster(client) => {
                 let maps = api(client, object);
@@ -154,7 +154,7 @@ async fn apply(
     object: &ObjectId,
     prepared: &Prepared,
     metrics: &Metrics,
-) -> Result<(), PublishError> {
+) -> Result<(), OutputError> {
     let name = &prepared.published.location;
     let existing = maps.get_opt(name).await.map_err(|error| api_error(name, error))?;
     if let Some(existing) = &existing {
@@ -166,7 +166,7 @@ async fn apply(
     metrics.api_write("configmap");
     match maps.patch(name, &PatchParams::apply(api::MANAGER), &Patch::Apply(&prepared.map)).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 => Err(PublishError::Conflict(format!(
+        Err(kube::Error::Api(status)) if status.code == 409 => Err(OutputError::Conflict(format!(
             "ConfigMap {name} was changed by somebody else ({}); delete it to have it made again",
             status.message
         ))),
@@ -174,7 +174,7 @@ async fn apply(
     }
 }
 
-async fn delete(maps: &Api<ConfigMap>, map: &ConfigMap, name: &str, metrics: &Metrics) -> Result<(), PublishError> {
+async fn delete(maps: &Api<ConfigMap>, map: &ConfigMap, name: &str, metrics: &Metrics) -> Result<(), OutputError> {
     let uid = map.metadata.uid.clone();
     let params = DeleteParams::default().preconditions(Preconditions { uid, resource_version: None });
     metrics.api_write("configmap");
@@ -185,11 +185,11 @@ async fn delete(maps: &Api<ConfigMap>, map: &ConfigMap, name: &str, metrics: &Me
     }
 }
 
-fn check_owner(map: &ConfigMap, object: &ObjectId, name: &str) -> Result<(), PublishError> {
+fn check_owner(map: &ConfigMap, object: &ObjectId, name: &str) -> Result<(), OutputError> {
     if is_ours(map, object) {
         return Ok(());
     }
-    Err(PublishError::Conflict(format!(
+    Err(OutputError::Conflict(format!(
         "ConfigMap {name} exists and is not this object's; delete it or choose another name"
     )))
 }
@@ -242,8 +242,8 @@ fn api(client: &Client, object: &ObjectId) -> Api<ConfigMap> {
     Api::namespaced(client.clone(), &object.namespace)
 }
 
-fn api_error(name: &str, error: kube::Error) -> PublishError {
-    PublishError::Api { name: name.to_owned(), source: Box::new(error) }
+fn api_error(name: &str, error: kube::Error) -> OutputError {
+    OutputError::Api { name: name.to_owned(), source: Box::new(error) }
 }
 
 fn manifest_path(root: &std::path::Path, object: &ObjectId, name: &str) -> PathBuf {

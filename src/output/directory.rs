@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
-use super::{PublishError, Published};
+use super::{OutputError, Published};
 use crate::plan::Revision;
 use crate::registry::Pinned;
 use crate::request::Fingerprint;
@@ -56,7 +56,7 @@ enum State {
 impl Destination {
     /// Makes a private place for stages beside the directory `path`. It is gone when nobody holds it or a
     /// stage any more, which [`Gone`] tells.
-    pub fn open(path: &Path, replace: bool) -> Result<(Self, Gone), PublishError> {
+    pub fn open(path: &Path, replace: bool) -> Result<(Self, Gone), OutputError> {
         let entry = Entry::of(path)?;
         let shown: String = entry.name.to_string_lossy().chars().take(MAX_SHOWN).collect();
         let (stage, gone) = Volume::passing(&entry.parent_path, &format!(".{shown}.supercargo-"))?;
@@ -81,7 +81,7 @@ impl Destination {
     }
 
     /// Refuses a directory that may not be made or replaced.
-    pub(super) fn check(&self) -> Result<(), PublishError> {
+    pub(super) fn check(&self) -> Result<(), OutputError> {
         let entry = Entry::of(&self.path)?;
         let Some(found) = entry.look()? else { return Ok(()) };
         if !found.is_dir {
@@ -104,7 +104,7 @@ impl Destination {
         pinned: &Pinned,
         fingerprint: &Fingerprint,
         staged: &Staged,
-    ) -> Result<Published, PublishError> {
+    ) -> Result<Published, OutputError> {
         self.check()?;
         let entry = Entry::of(&self.path)?;
         if let Some(found) = entry.look()? {
@@ -124,7 +124,7 @@ impl Destination {
         };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::GivenUp) {
-            return Err(PublishError::Aborted);
+            return Err(OutputError::Aborted);
         }
         staged.take_place(&entry.parent, &entry.name, self.replace).map_err(|errno| self.refused(errno))?;
         *state = State::Done(Box::new((pinned.clone(), published.clone())));
@@ -136,7 +136,7 @@ impl Destination {
         Ok(published)
     }
 
-    fn refused(&self, errno: Errno) -> PublishError {
+    fn refused(&self, errno: Errno) -> OutputError {
         match errno {
             Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR => self.conflict("was changed meanwhile"),
             Errno::INVAL => self.conflict("is on a filesystem that exchanges no directories; remove it first"),
@@ -144,8 +144,8 @@ impl Destination {
         }
     }
 
-    fn conflict(&self, why: &str) -> PublishError {
-        PublishError::Conflict(format!("{} {why}", self.path.display()))
+    fn conflict(&self, why: &str) -> OutputError {
+        OutputError::Conflict(format!("{} {why}", self.path.display()))
     }
 }
 
@@ -164,10 +164,10 @@ struct Found {
 }
 
 impl Entry {
-    fn of(path: &Path) -> Result<Self, PublishError> {
+    fn of(path: &Path) -> Result<Self, OutputError> {
         let Some(name) = path.file_name().map(OsStr::to_owned) else {
             let why = "has no name of its own, by which it could be replaced";
-            return Err(PublishError::Conflict(format!("{} {why}", path.display())));
+            return Err(OutputError::Conflict(format!("{} {why}", path.display())));
         };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self { parent: storage::open_any_dir(parent)?, parent_path: parent.to_owned(), name })
