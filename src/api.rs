@@ -18,13 +18,16 @@ pub use status::{OCIArtifactStatus, Reason};
 pub const GROUP: &str = "supercargo.dev";
 /// Field manager of status and outputs, value of the managed-by label, and reporter of Events.
 pub const MANAGER: &str = "supercargo";
-/// Present only while an object has a volume to clean.
-pub const FINALIZER: &str = "supercargo.dev/volume";
+/// Finalizer of versions before 0.2. It is taken off wherever it is found.
+pub const OLD_FINALIZER: &str = "supercargo.dev/volume";
 
 /// Asks for a pass now; any new value counts and is echoed in `status.lastHandledReconcileAt`.
 pub const REQUESTED_AT: &str = "supercargo.dev/requestedAt";
 /// The same under the name that the Flux command line writes.
 pub const REQUESTED_AT_FLUX: &str = "reconcile.fluxcd.io/requestedAt";
+
+/// Asks for the artifact to be fetched again, layers included; any new value counts.
+pub const FORCE_AT: &str = "supercargo.dev/forceAt";
 
 /// Label on outputs: who manages them.
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";

@@ -3,14 +3,13 @@
 //! What happens to one object is in `reconcile`. Here is only how objects get there: one watch per
 //! namespace (or one for all), one reconcile at a time per object, none after the shutdown signal.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::Store;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher};
 use kube::{Api, Client};
@@ -24,57 +23,34 @@ use crate::registry::Registry;
 use crate::request::Otherwise;
 use crate::trust::public_root::PublicRoot;
 
+mod attempt;
+mod context;
 mod dereference;
 mod event;
 mod integrity;
-mod memory;
+mod obstacle;
 mod policies;
 mod reconcile;
+mod recover;
 mod references;
 mod report;
 mod revocation;
+mod schedule;
 mod subject;
+mod sweep;
+mod tidy;
 
+pub use context::Readiness;
 pub use revocation::OnRevoked;
 
-use memory::Memory;
+use context::Context;
 use policies::PolicyBook;
+use schedule::Memory;
+use sweep::{Reports, Sweeper};
 
 /// An object as it is stored. One that cannot be read as an `OCIArtifact` is that object's problem:
 /// without the guard it would end the watch for all others (kube-rs/kube#774).
 type Stored = kube::core::DeserializeGuard<OCIArtifact>;
-
-/// Whether every watch has listed what there is.
-#[derive(Debug, Default)]
-pub struct Readiness {
-    waiting: AtomicUsize,
-    started: std::sync::atomic::AtomicBool,
-}
-
-impl Readiness {
-    /// True once every watch has delivered its first full list.
-    pub fn is_ready(&self) -> bool {
-        self.started.load(Ordering::Acquire) && self.waiting.load(Ordering::Acquire) == 0
-    }
-}
-
-/// What reconciles share.
-struct Context<R> {
-    client: Client,
-    engine: Arc<Engine<R>>,
-    memory: Memory,
-    metrics: Arc<Metrics>,
-    readiness: Arc<Readiness>,
-    shutdown: CancellationToken,
-    /// Time between two scans that read every published file; zero for none.
-    full_scan: Duration,
-    on_revoked: OnRevoked,
-    policies: Arc<PolicyBook>,
-    /// The root that stands where none is named.
-    public_root: Arc<PublicRoot>,
-    /// The objects as they are now, while a pass works on one as it was.
-    objects: Store<Stored>,
-}
 
 /// How the controller works, beside what its engine does.
 #[derive(Debug)]
@@ -106,9 +82,11 @@ pub async fn run<R: Registry>(
 ) {
     let engine = Arc::new(engine);
     let Settings { namespaces, full_scan, policies, otherwise, on_revoked, watch_secrets, public_root } = &settings;
-    let scopes: Vec<Option<&str>> = match namespaces.as_slice() {
-        [] => vec![None],
-        some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
+    // A namespace that is named twice must not get two controllers over the same objects.
+    let namespaces: BTreeSet<&str> = namespaces.iter().map(String::as_str).collect();
+    let scopes: Vec<Option<&str>> = match namespaces.is_empty() {
+        true => vec![None],
+        false => namespaces.iter().copied().map(Some).collect(),
     };
     let (book, keeping) = if *policies {
         let (book, keeping) = PolicyBook::open(&client, *otherwise, Arc::clone(&metrics));
@@ -121,16 +99,19 @@ pub async fn run<R: Registry>(
     } else {
         std::future::pending().right_future()
     };
-    readiness.waiting.store(scopes.len(), Ordering::Release);
-    readiness.started.store(true, Ordering::Release);
-    let controllers = stream::iter(scopes).for_each_concurrent(None, |scope| {
+    readiness.await_lists(scopes.len());
+    let watched = namespaces.iter().map(|namespace| (*namespace).to_owned()).collect();
+    let (mut sweeper, reports) =
+        Sweeper::new(client.clone(), Arc::clone(&engine), Arc::clone(&metrics), Arc::clone(&readiness), watched);
+    let mut watches = Vec::with_capacity(scopes.len());
+    for scope in scopes {
         let (objects, writer) = reflector::store();
+        sweeper.stores.push(objects.clone());
         let context = Context {
             client: client.clone(),
             engine: Arc::clone(&engine),
             memory: Memory::default(),
             metrics: Arc::clone(&metrics),
-            readiness: Arc::clone(&readiness),
             shutdown: shutdown.clone(),
             full_scan: *full_scan,
             on_revoked: *on_revoked,
@@ -138,8 +119,12 @@ pub async fn run<R: Registry>(
             public_root: Arc::clone(public_root),
             objects,
         };
-        watch(scope, Arc::new(context), writer, *watch_secrets)
-    });
+        watches.push(watch(scope, Arc::new(context), writer, Arc::clone(&readiness), reports.clone(), *watch_secrets));
+    }
+    let sweeping = sweeper.run(shutdown.clone());
+    let controllers = async {
+        let (_, ()) = tokio::join!(futures::future::join_all(watches), sweeping);
+    };
     tokio::select! {
         () = controllers => {}
         () = keeping => {}
@@ -152,11 +137,13 @@ async fn watch<R: Registry>(
     scope: Option<&str>,
     context: Arc<Context<R>>,
     writer: Writer<Stored>,
+    readiness: Arc<Readiness>,
+    reports: Reports,
     watch_secrets: bool,
 ) {
     let objects: Api<Stored> = scoped(&context.client, scope);
     let maps: Api<ConfigMap> = scoped(&context.client, scope);
-    let (metrics, readiness) = (Arc::clone(&context.metrics), Arc::clone(&context.readiness));
+    let metrics = Arc::clone(&context.metrics);
     let mut listed = false;
     let changes = watcher(objects, watcher::Config::default())
         .default_backoff()
@@ -164,11 +151,15 @@ async fn watch<R: Registry>(
         .reflect(writer)
         // Not Store::wait_until_ready: the controller waits there too, and only one waiter is woken.
         .inspect(move |event| match event {
-            Ok(watcher::Event::InitDone) if !listed => {
-                listed = true;
-                readiness.waiting.fetch_sub(1, Ordering::AcqRel);
+            Ok(watcher::Event::InitDone) => {
+                if !std::mem::replace(&mut listed, true) {
+                    readiness.listed();
+                }
+                reports.listed();
             }
-            Ok(_) => {}
+            // The store has forgotten it by now, so no pass publishes it again.
+            Ok(watcher::Event::Delete(object)) => reports.deleted(object),
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::Apply(_)) => {}
             Err(error) => {
                 metrics.watch_error();
                 tracing::warn!(%error, "watching OCIArtifacts failed; is the CRD installed? trying again");

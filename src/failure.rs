@@ -10,7 +10,7 @@ use crate::blob::BlobError;
 use crate::oci::Digest;
 use crate::oci::index::PlatformError;
 use crate::oci::manifest::ManifestError;
-use crate::output::OutputError;
+use crate::output::{OutputError, Rehearsal};
 use crate::registry::RegistryError;
 use crate::registry::credentials::SecretError;
 use crate::request::RequestError;
@@ -51,6 +51,13 @@ pub struct Failure {
     /// The fault was in how the registry answered, or in what it has beside the digest, such as signatures, and not in
     /// what the digest names: it is worth another look.
     pub is_beside_digest: bool,
+    /// Something in the cluster is in the way of an output: another writer, an earlier object, a quota, a policy or a
+    /// missing right. It is looked at often, for nothing tells when it is gone.
+    pub is_obstacle: bool,
+    /// Uid of an earlier object of the same name, whose output is in the way.
+    pub earlier: Option<String>,
+    /// A write that the API server refuses, to be rehearsed again.
+    pub refused: Option<Rehearsal>,
 }
 
 impl Failure {
@@ -64,7 +71,16 @@ impl Failure {
             lacks: None,
             candidate: None,
             is_beside_digest: false,
+            is_obstacle: false,
+            earlier: None,
+            refused: None,
         }
+    }
+
+    /// The same failure with something more in its message.
+    #[must_use]
+    pub fn with_note(self, note: &str) -> Self {
+        Self { message: printable(&format!("{}, {note}", self.message)), ..self }
     }
 
     /// The same failure, of that digest.
@@ -136,6 +152,7 @@ impl From<RequestError> for Failure {
             | RequestError::Bytes { .. }
             | RequestError::Place(_)
             | RequestError::SamePlace(..)
+            | RequestError::MixedWithSecret(..)
             | RequestError::Name(_) => (Class::Stalled, Reason::InvalidSpec),
         };
         Self::new(class, reason, error)
@@ -247,14 +264,32 @@ impl From<UnpackError> for Failure {
 
 impl From<OutputError> for Failure {
     fn from(error: OutputError) -> Self {
+        // The place is in the way, whatever is to be published there.
+        let of_place = |class, reason, error: OutputError| Self {
+            is_beside_digest: true,
+            is_obstacle: true,
+            ..Self::new(class, reason, error)
+        };
         match error {
             OutputError::Storage(error) => error.into(),
-            OutputError::NoVolume { .. } => Self::new(Class::Stalled, Reason::InvalidSpec, error),
+            OutputError::NoVolume { .. } | OutputError::NoCluster(_) => {
+                Self::new(Class::Stalled, Reason::InvalidSpec, error)
+            }
+            OutputError::NoSecretDirectory(_) => of_place(Class::Stalled, Reason::StorageFailed, error),
+            OutputError::Obstacle(_) => of_place(Class::Stalled, Reason::OutputConflict, error),
+            OutputError::Earlier { ref uid, .. } => {
+                let earlier = Some(uid.clone());
+                Self { earlier, ..of_place(Class::Wait, Reason::OutputConflict, error) }
+            }
+            OutputError::Refused { ref rehearsal, .. } => {
+                let refused = rehearsal.clone();
+                Self { refused, ..of_place(Class::Wait, Reason::StorageFailed, error) }
+            }
             OutputError::Conflict(_) => Self::new(Class::Stalled, Reason::OutputConflict, error),
             OutputError::NothingLeft(_) => Self::new(Class::Stalled, Reason::SubPathNotFound, error),
             OutputError::TooLarge(_) => Self::new(Class::Stalled, Reason::OutputTooLarge, error),
             OutputError::Api { .. } => Self::new(Class::Retry, Reason::StorageFailed, error),
-            OutputError::Aborted => Self::internal(error),
+            OutputError::Aborted | OutputError::GivenUp => Self::internal(error),
         }
     }
 }

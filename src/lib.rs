@@ -17,6 +17,7 @@ pub mod api;
 pub mod blob;
 pub mod cli;
 pub mod controller;
+mod failpoint;
 pub mod failure;
 pub mod metrics;
 pub mod oci;

@@ -127,6 +127,9 @@ pub struct Metrics {
     bytes: Counter,
     writes: Family<WriteLabels, Counter>,
     watch_errors: Counter,
+    status_write_failures: Counter,
+    removal_failures: Counter,
+    leftovers: Gauge,
     cache_lookups: Family<ResultLabels, Counter>,
     cache_bytes: Gauge,
     scans: Family<ScanLabels, Counter>,
@@ -170,6 +173,15 @@ impl Default for Metrics {
         registry.register("api_writes", "Writes to the API server", writes.clone());
         let watch_errors = Counter::default();
         registry.register("watch_errors", "Errors of watches, each followed by another try", watch_errors.clone());
+        let status_write_failures = Counter::default();
+        let help = "Status writes that the API server refused, each tried again";
+        registry.register("status_write_failures", help, status_write_failures.clone());
+        let removal_failures = Counter::default();
+        let help = "Removals of outputs and directories that failed, each tried again";
+        registry.register("removal_failures", help, removal_failures.clone());
+        let leftovers = Gauge::default();
+        let help = "Directories of deleted objects that are not removed yet";
+        registry.register("leftover_directories", help, leftovers.clone());
         let cache_lookups = Family::default();
         registry.register("cache_lookups", "Looks for a layer among those that are kept", cache_lookups.clone());
         let cache_bytes = Gauge::default();
@@ -203,6 +215,9 @@ impl Default for Metrics {
             bytes,
             writes,
             watch_errors,
+            status_write_failures,
+            removal_failures,
+            leftovers,
             cache_lookups,
             cache_bytes,
             scans,
@@ -280,6 +295,18 @@ impl Metrics {
 
     pub(crate) fn watch_error(&self) {
         self.watch_errors.inc();
+    }
+
+    pub(crate) fn status_write_failed(&self) {
+        self.status_write_failures.inc();
+    }
+
+    pub(crate) fn removal_failed(&self) {
+        self.removal_failures.inc();
+    }
+
+    pub(crate) fn leftovers(&self, number: usize) {
+        self.leftovers.set(i64::try_from(number).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn cache_lookup(&self, lookup: Lookup) {

@@ -1,31 +1,63 @@
-//! From a stage to what consumers read, and what they read now.
+//! Outputs: the places where consumers read what was published.
 //!
-//! Whatever is published stays as it is until its successor is complete. What is there and is not
-//! ours is never taken over.
+//! ```text
+//! probe    what an output holds now
+//! prepare  everything durable under its final name, everything that can be refused rehearsed; nothing visible changes
+//! switch   all outputs of one revision together; reverted where one is refused
+//! withdraw consumers lose content that was refused
+//! remove   an output, or its object, is gone
+//! prune    old revisions go
+//! sweep    leftovers of crashes, and of objects whose deletion was missed
+//! ```
+//!
+//! Each verb has one `match` over the kinds of outputs, so the compiler shows what a new kind has to decide. What is
+//! published stays as it is until its successor is complete, and what is there and is not ours is never taken over.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::metrics::{Metrics, Scanned};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Client;
+use tokio::sync::Semaphore;
+
+use crate::metrics::{Found, Metrics, Scanned};
 use crate::oci::Digest;
 use crate::plan::Revision;
 use crate::registry::Pinned;
-use crate::request::{FileFilter, ObjectId, Place, Request, Target};
+use crate::request::{FileFilter, KeyedObject, ObjectId, Place, Request, Target};
 use crate::storage::{StorageError, Volume};
+use crate::unpack::Stop;
 use crate::unpack::staged::Staged;
 
-pub mod config_map;
+mod api_object;
+pub mod damage;
 pub mod directory;
-pub mod integrity;
+pub mod location;
+mod lock;
+mod manifest;
 mod record;
+mod rehearsal;
 mod scan;
-pub mod volume;
+mod switch;
+mod volume;
 
-use config_map::{ConfigMaps, Prepared};
+pub(crate) use lock::Lock;
+pub use rehearsal::Rehearsal;
+pub(crate) use switch::{Done, NotSwitched, Ready};
+
+use api_object::ContentKey;
+use damage::{Damage, Held, Probed, Reading};
 use directory::Destination;
-use integrity::Held;
+use location::{Location, OutputKind};
+use lock::Locks;
+use rehearsal::{Rehearsals, Rehearsed};
+use scan::{Begun, Verdict};
+use switch::DirectoryReady;
 
-/// Why something could not be published, or looked at.
+/// Errors of preparing, switching, reading and removing outputs.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
     /// The operator has no such volume.
@@ -35,46 +67,82 @@ pub enum OutputError {
         output: String,
         /// The volume's name.
         name: String,
-        /// The volumes that there are.
+        /// Names of the operator's volumes.
         have: String,
     },
-    /// Something foreign is in the way, or names do not fit.
+    /// The operator has no memory-backed directory for Secrets.
+    #[error(
+        "output {0} is a Secret, and this operator has no memory-backed --secret-work-dir. The chart value rbac.secretOutputs sets one up"
+    )]
+    NoSecretDirectory(String),
+    /// An output that only a cluster has.
+    #[error("a {0} output needs a cluster; use a volume or configMap output")]
+    NoCluster(OutputKind),
+    /// Something that is not ours is at the place, or another writer holds it. Says nothing about the content.
+    #[error("{0}")]
+    Obstacle(String),
+    /// The place belongs to an earlier object of the same name, which is gone or going.
+    #[error("{what} belongs to an earlier object of this name and is being removed")]
+    Earlier {
+        /// The directory or object.
+        what: String,
+        /// Uid of the earlier object.
+        uid: String,
+    },
+    /// The names of the files do not fit the output.
     #[error("{0}")]
     Conflict(String),
-    /// Somebody has misspelt a pattern of an output, and readers would lose everything.
+    /// The output's patterns leave nothing.
     #[error("include and exclude of an output leave none of the files; at the top there is {0}")]
     NothingLeft(String),
-    /// Too much for the kind of output.
+    /// The files do not fit into the output.
     #[error("{0}")]
     TooLarge(String),
     /// The volume.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The API server.
-    #[error("ConfigMap {name}: {source}")]
-    Api {
+    /// The API server refuses the write, by a quota, a policy, a missing right or a rule of its own.
+    #[error("{kind} {name} is refused by the API server: {message}")]
+    Refused {
+        /// Kind of the object.
+        kind: OutputKind,
         /// Its name.
         name: String,
-        /// What the API server said.
+        /// HTTP status.
+        code: u16,
+        /// Message of the API server.
+        message: String,
+        /// The write, where it can be rehearsed again.
+        rehearsal: Option<Rehearsal>,
+    },
+    /// The API server cannot be reached, or is not able to answer now.
+    #[error("{kind} {name}: {source}")]
+    Api {
+        /// Kind of the object.
+        kind: OutputKind,
+        /// Its name.
+        name: String,
+        /// The client's error.
         source: Box<kube::Error>,
     },
-    /// A blocking task did not end by itself.
-    #[error("a publishing task was aborted")]
+    /// The pass was given up before anything was switched.
+    #[error("given up before the switch")]
+    GivenUp,
+    /// A blocking task ended by a panic.
+    #[error("a task over outputs was aborted")]
     Aborted,
 }
 
-/// What a consumer can see right now in one output.
+/// State of one output: what a consumer reads there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// Name of the output.
     pub output: String,
-    /// `Volume`, `ConfigMap` or `Directory`.
-    pub kind: &'static str,
-    /// Where to look.
-    pub location: String,
-    /// What it was made from.
+    /// Place of the output.
+    pub location: Location,
+    /// Source of the content.
     pub revision: Revision,
-    /// Over its files one by one, where they are files.
+    /// Digest over its files one by one, where they are files.
     pub list_digest: Option<Digest>,
     /// Files, or keys.
     pub files: u64,
@@ -84,56 +152,87 @@ pub struct Published {
     pub skipped: u64,
 }
 
-/// What is known of an output from somewhere else than the output itself.
+/// State of one output as status has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
-    /// What it was made from.
+    /// Source of the content.
     pub revision: Revision,
-    /// Over its files one by one.
-    pub list_digest: Digest,
+    /// Digest over its files one by one.
+    pub list_digest: Option<Digest>,
+    /// Place of the output.
+    pub location: Location,
 }
 
-/// Everything this process can publish to.
+/// Rule for earlier revisions: the newest ones stay, and all that were replaced a short time ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Number of revisions kept beside the current one.
+    pub count: usize,
+    /// Time for which each one is kept after it was replaced.
+    pub age: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { count: 2, age: Duration::from_secs(120) }
+    }
+}
+
+/// Where ConfigMaps and Secrets are.
+#[derive(Clone)]
+pub enum ApiObjects {
+    /// In a cluster.
+    Cluster(Client),
+    /// As manifests `<directory>/<namespace>/<object>/<name>.yaml`, for later use with kubectl.
+    Directory(PathBuf),
+}
+
+impl std::fmt::Debug for ApiObjects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cluster(_) => f.write_str("Cluster"),
+            Self::Directory(path) => write!(f, "Directory({})", path.display()),
+        }
+    }
+}
+
+/// Every place that this process can publish to.
 #[derive(Debug)]
 pub struct Outputs {
     volumes: BTreeMap<String, Arc<Volume>>,
-    /// For artifacts that go to no volume.
+    /// Stages of artifacts without a volume output.
     work: Arc<Volume>,
-    /// A person's, on the filesystem of the work place.
+    /// Stages of artifacts that go to Secrets, on a filesystem in memory.
+    secret_work: Option<Arc<Volume>>,
+    /// A command's directory, on the filesystem of the work place.
     directory: Option<Arc<Destination>>,
-    config_maps: ConfigMaps,
+    api_objects: ApiObjects,
+    content_key: ContentKey,
+    retention: Retention,
+    locks: Locks,
+    rehearsals: Rehearsals,
     metrics: Arc<Metrics>,
 }
 
-/// One output, ready to be made visible.
-pub(crate) enum Ready {
-    /// A tree on a volume.
-    Volume(Arc<Volume>),
-    /// A ConfigMap that fits.
-    ConfigMap(Box<Prepared>),
-    /// A person's directory.
-    Directory(Arc<Destination>),
-    /// What is there is what is wanted.
-    Held(Box<Published>),
-}
-
-/// Where a stage is made, and of which files.
+/// Place of a stage, and the files in it.
 #[derive(Clone, Debug)]
 pub struct StagePlace {
-    /// The volume whose filesystem it is on.
+    /// The volume whose filesystem the stage is on.
     pub volume: Arc<Volume>,
-    /// Which of the artifact's files.
+    /// The artifact's files in the stage.
     pub filter: FileFilter,
+    /// Layers may be kept beside it. Not those of Secrets.
+    pub is_cached: bool,
     /// The volume output that it is for; others take what they need of one that has everything.
     output: Option<String>,
 }
 
 impl StagePlace {
-    /// True where a stage in this place is what `target` is made of.
+    /// True where `target` is made of a stage in this place.
     pub(crate) fn is_for(&self, target: &Target) -> bool {
         match &target.place {
             Place::Volume { .. } => self.output.as_ref() == Some(&target.output),
-            Place::ConfigMap { .. } | Place::Directory => self.filter.is_all(),
+            Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => self.filter.is_all(),
         }
     }
 }
@@ -143,156 +242,383 @@ impl Outputs {
     pub fn new(
         volumes: BTreeMap<String, Arc<Volume>>,
         work: Arc<Volume>,
-        config_maps: ConfigMaps,
+        api_objects: ApiObjects,
         metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { volumes, work, directory: None, config_maps, metrics }
+    ) -> Result<Self, StorageError> {
+        let content_key = ContentKey::generate().map_err(|errno| StorageError::new("make a key", errno))?;
+        Ok(Self {
+            volumes,
+            work,
+            secret_work: None,
+            directory: None,
+            api_objects,
+            content_key,
+            retention: Retention::default(),
+            locks: Locks::default(),
+            rehearsals: Rehearsals::default(),
+            metrics,
+        })
     }
 
-    /// A person's directory and nothing else.
-    pub fn to_directory(directory: Arc<Destination>, metrics: Arc<Metrics>) -> Self {
+    /// A command's directory and nothing else.
+    pub fn to_directory(directory: Arc<Destination>, metrics: Arc<Metrics>) -> Result<Self, StorageError> {
         let work = Arc::clone(directory.stage());
-        // Nothing that has this output has another one too.
-        let config_maps = ConfigMaps::Directory(work.path().to_owned());
-        Self { volumes: BTreeMap::new(), work, directory: Some(directory), config_maps, metrics }
+        // A command has this output alone.
+        let api_objects = ApiObjects::Directory(work.path().to_owned());
+        Ok(Self { directory: Some(directory), ..Self::new(BTreeMap::new(), work, api_objects, metrics)? })
     }
 
-    /// Where stages are needed: one for each volume output, and one with everything for the others.
+    /// Adds a place in memory for stages of Secrets.
+    #[must_use]
+    pub fn with_secret_work(self, secret_work: Option<Arc<Volume>>) -> Self {
+        Self { secret_work, ..self }
+    }
+
+    /// Sets the rule for earlier revisions.
+    #[must_use]
+    pub fn with_retention(self, retention: Retention) -> Self {
+        Self { retention, ..self }
+    }
+
+    /// The rule for earlier revisions.
+    pub fn retention(&self) -> Retention {
+        self.retention
+    }
+
+    /// Waits for the right to change the outputs of `object`.
+    pub(crate) async fn lock(&self, object: &ObjectId) -> Lock {
+        self.locks.acquire(object).await
+    }
+
+    /// Places of stages: one for each volume output, and one with everything for the others.
     pub(crate) fn places(&self, request: &Request) -> Result<Vec<StagePlace>, OutputError> {
         let mut places = Vec::new();
         for target in &request.targets {
-            if let Place::Volume { volume } = &target.place {
-                let (volume, output) = (self.volume(target, volume)?, Some(target.output.clone()));
-                places.push(StagePlace { volume, filter: target.filter.clone(), output });
+            let (volume, filter, output) = match &target.place {
+                Place::Volume { volume } => {
+                    (self.volume(target, volume)?, target.filter.clone(), Some(target.output.clone()))
+                }
+                Place::ConfigMap(_) | Place::Directory => (Arc::clone(&self.work), FileFilter::default(), None),
+                Place::Secret { .. } => {
+                    let missing = || OutputError::NoSecretDirectory(target.output.clone());
+                    (self.secret_work.clone().ok_or_else(missing)?, FileFilter::default(), None)
+                }
+            };
+            if output.is_some() || !places.iter().any(|place: &StagePlace| place.is_for(target)) {
+                let is_cached = !matches!(target.place, Place::Secret { .. });
+                places.push(StagePlace { volume, filter, is_cached, output });
             }
-        }
-        if places.is_empty() || request.targets.iter().any(|target| !places.iter().any(|place| place.is_for(target))) {
-            places.push(StagePlace { volume: Arc::clone(&self.work), filter: FileFilter::default(), output: None });
         }
         Ok(places)
     }
 
-    /// What the target holds now. No file on a volume is read for it.
+    /// Looks at what the target holds now. Reads no file of a volume.
     pub(crate) async fn probe(
         &self,
         object: &ObjectId,
         target: &Target,
         recorded: Option<Recorded>,
-    ) -> Result<Held, OutputError> {
-        let held = match &target.place {
+    ) -> Result<Probed, OutputError> {
+        match &target.place {
             Place::Volume { volume } => {
-                let (volume, object, name) = (self.volume(target, volume)?, object.clone(), volume.clone());
-                let output = target.output.clone();
-                blocking(move || volume::probe(&volume, &name, &object, &output, recorded.as_ref())).await?
+                let place = self.volume_place(object, target, volume)?;
+                let held = blocking(move || volume::probe(&place, recorded.as_ref())).await?;
+                self.metrics.scanned(Scanned::Names, held.found());
+                Ok(held.into())
             }
-            Place::ConfigMap { name, .. } => {
-                let held = self.config_maps.probe(object, &target.output, name).await?;
-                return Ok(held.map_or(Held::Nothing, Held::Whole));
+            Place::ConfigMap(keyed) => {
+                let place = keyed_place(object, target, keyed, None);
+                let Some(name) = current_name(keyed, recorded.as_ref()) else { return Ok(Held::Nothing.into()) };
+                let (found, is_in_cluster) = match &self.api_objects {
+                    ApiObjects::Cluster(_) => {
+                        (self.cluster(OutputKind::ConfigMap)?.get::<ConfigMap>(object, &name).await?, true)
+                    }
+                    ApiObjects::Directory(root) => (manifest::read(root, object, &name), false),
+                };
+                api_object::probed(found.as_ref(), place, &self.content_key, is_in_cluster)
+            }
+            Place::Secret { keyed, kind } => {
+                let place = keyed_place(object, target, keyed, Some(kind));
+                let Some(name) = current_name(keyed, recorded.as_ref()) else { return Ok(Held::Nothing.into()) };
+                let found = self.cluster(OutputKind::Secret)?.get::<Secret>(object, &name).await?;
+                api_object::probed(found.as_ref(), place, &self.content_key, true)
             }
             Place::Directory => {
                 let directory = self.directory(target)?;
-                return blocking(move || directory.check().map(|()| Held::Nothing)).await;
+                blocking(move || directory.check().map(|()| Held::Nothing.into())).await
             }
-        };
-        self.metrics.scanned(Scanned::Names, held.found());
-        Ok(held)
+        }
     }
 
-    /// Everything that can be refused is refused here, before anything is visible.
+    /// Reads files of the target, and compares them with what was published. A slice at a time, each with a permit of
+    /// `processors`: an unpack does not wait for all of a large tree. Dropping this ends it at the next buffer.
+    pub(crate) async fn read(
+        &self,
+        object: &ObjectId,
+        target: &Target,
+        recorded: Option<Recorded>,
+        reading: Reading,
+        processors: &Arc<Semaphore>,
+    ) -> Result<Option<Damage>, OutputError> {
+        let place = match &target.place {
+            Place::Volume { volume } => self.volume_place(object, target, volume)?,
+            // A probe compares them whole.
+            Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => return Ok(None),
+        };
+        let stop = Stop::new();
+        let _guard = stop.clone().drop_guard();
+        let on = place.clone();
+        let begun = blocking(move || volume::read(&on, recorded.as_ref(), reading)).await?;
+        let verdict = match begun {
+            Begun::NoList => return Ok(None),
+            Begun::Done(verdict) => verdict,
+            Begun::Scan(mut scan) => loop {
+                let permit = Arc::clone(processors).acquire_owned().await.map_err(|_| OutputError::Aborted)?;
+                let (stop, place) = (stop.clone(), place.clone());
+                let slice = blocking(move || {
+                    let verdict = scan.advance(&stop)?;
+                    drop(permit);
+                    if verdict != Some(Verdict::Whole) {
+                        return Ok((verdict, Some(scan)));
+                    }
+                    // Without it the files are read again, no more.
+                    if let Err(error) = scan.remember(&place.volume.0, &place.object) {
+                        tracing::debug!(object = %place.object, %error, "what was read is not remembered");
+                    }
+                    Ok((verdict, None))
+                });
+                match slice.await? {
+                    (Some(verdict), _) => break verdict,
+                    (None, Some(rest)) => scan = rest,
+                    (None, None) => return Err(OutputError::Aborted),
+                }
+            },
+        };
+        let location = Location::Volume(place.volume.1.clone());
+        let damage = match verdict {
+            Verdict::Whole | Verdict::Doubtful => None,
+            Verdict::Damaged(differences) => Some(Damage { output: target.output.clone(), location, differences }),
+        };
+        let scanned = match reading {
+            Reading::Doubtful => Scanned::Doubtful,
+            Reading::Everything => Scanned::Everything,
+        };
+        self.metrics.scanned(scanned, if damage.is_some() { Found::Damaged } else { Found::Whole });
+        Ok(damage)
+    }
+
+    /// Time since every byte of the target was read; `None` where that is not known.
+    pub(crate) async fn last_read(&self, object: &ObjectId, target: &Target) -> Result<Option<Duration>, OutputError> {
+        match &target.place {
+            Place::Volume { volume } => {
+                let place = self.volume_place(object, target, volume)?;
+                blocking(move || volume::last_read(&place)).await
+            }
+            Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => Ok(None),
+        }
+    }
+
+    /// Makes one output ready to be switched: durable under its final name, and rehearsed where it can be refused. Nothing
+    /// that a consumer reads changes. A thread of it that outlives its pass keeps the object's lock.
     pub(crate) async fn prepare(
         &self,
         request: &Request,
         target: &Target,
         pinned: &Pinned,
         staged: &Arc<Staged>,
+        stop: &Stop,
     ) -> Result<Ready, OutputError> {
+        let object = &request.object;
         match &target.place {
-            Place::Volume { volume } => Ok(Ready::Volume(self.volume(target, volume)?)),
-            Place::ConfigMap { name, immutable, separator } => {
-                let (staged, separator, filter) = (Arc::clone(staged), separator.clone(), target.filter.clone());
-                let content = blocking(move || config_map::content::read(&staged, &separator, &filter)).await?;
-                let prepared = config_map::prepare(request, &target.output, name, *immutable, pinned, content);
-                Ok(Ready::ConfigMap(Box::new(prepared)))
+            Place::Volume { volume } => {
+                let place = self.volume_place(object, target, volume)?;
+                let (staged, pinned, fingerprint) = (Arc::clone(staged), pinned.clone(), request.fingerprint.clone());
+                let work = move || volume::prepare(&place, &pinned, &fingerprint, &staged);
+                Ok(Ready::Volume(Arc::new(self.locked(object, stop, work).await?)))
             }
-            Place::Directory => Ok(Ready::Directory(self.directory(target)?)),
+            Place::ConfigMap(keyed) => {
+                let content = content(target, keyed, staged).await?;
+                let place = keyed_place(object, target, keyed, None);
+                let (map, published) =
+                    api_object::build::<ConfigMap>(place, request, pinned, &content, &self.content_key);
+                match &self.api_objects {
+                    ApiObjects::Cluster(_) => {
+                        let cluster = self.cluster(OutputKind::ConfigMap)?;
+                        let prepared = cluster.prepare(object, map.clone(), published).await;
+                        let prepared = prepared.map_err(|error| self.rehearsals.keep(error, Rehearsed::ConfigMap(map)));
+                        Ok(Ready::ConfigMap(Box::new(prepared?)))
+                    }
+                    ApiObjects::Directory(root) => {
+                        let (root, object) = (root.clone(), object.clone());
+                        let work = move || manifest::prepare(&root, &object, &map, published);
+                        Ok(Ready::Manifest(Arc::new(blocking(work).await?)))
+                    }
+                }
+            }
+            Place::Secret { keyed, kind } => {
+                let cluster = self.cluster(OutputKind::Secret)?;
+                let content = content(target, keyed, staged).await?;
+                let place = keyed_place(object, target, keyed, Some(kind));
+                let (secret, published) =
+                    api_object::build::<Secret>(place, request, pinned, &content, &self.content_key);
+                let prepared = cluster.prepare(object, secret.clone(), published).await;
+                let prepared = prepared.map_err(|error| self.rehearsals.keep(error, Rehearsed::Secret(secret)));
+                Ok(Ready::Secret(Box::new(prepared?)))
+            }
+            Place::Directory => Ok(Ready::Directory(Arc::new(DirectoryReady {
+                destination: self.directory(target)?,
+                output: target.output.clone(),
+                pinned: pinned.clone(),
+                fingerprint: request.fingerprint.clone(),
+                staged: Arc::clone(staged),
+            }))),
         }
     }
 
-    /// Makes one output visible. Doing it twice is doing it once.
-    pub(crate) async fn commit(
+    /// Has the API server rehearse a refused write again. True where it would not be refused by now.
+    pub(crate) async fn rehearse(&self, object: &ObjectId, rehearsal: &Rehearsal) -> bool {
+        let Ok(cluster) = self.cluster(OutputKind::ConfigMap) else { return true };
+        let refused = match rehearsal.rehearsed() {
+            Rehearsed::ConfigMap(map) => cluster.rehearse(object, map).await,
+            Rehearsed::Secret(secret) => cluster.rehearse(object, secret).await,
+        };
+        !matches!(refused, Err(OutputError::Refused { .. } | OutputError::Api { .. }))
+    }
+
+    /// Finds what an earlier process prepared for `revision` and did not come to switch; `None` where the output needs the
+    /// artifact.
+    pub(crate) async fn prepared(
         &self,
-        request: &Request,
+        object: &ObjectId,
         target: &Target,
-        pinned: &Pinned,
-        ready: Ready,
-        staged: &Arc<Staged>,
-    ) -> Result<Published, OutputError> {
-        match ready {
-            Ready::Held(published) => Ok(*published),
-            Ready::Volume(volume) => {
-                let (staged, pinned, object) = (Arc::clone(staged), pinned.clone(), request.object.clone());
-                let (fingerprint, target) = (request.fingerprint.clone(), target.clone());
-                blocking(move || volume::commit(&volume, &target, &object, &pinned, &fingerprint, &staged)).await
+        recorded: Option<Recorded>,
+        revision: &Revision,
+    ) -> Result<Option<Ready>, OutputError> {
+        let is_wanted = |published: &Published| published.revision == *revision;
+        match self.probe(object, target, recorded).await?.held {
+            Held::Whole(published) if is_wanted(&published) => return Ok(Some(Ready::Held(Box::new(published)))),
+            Held::Whole(_) | Held::Nothing | Held::Doubtful(_) | Held::Damaged(..) => {}
+        }
+        match &target.place {
+            Place::Volume { volume } => {
+                let (place, revision) = (self.volume_place(object, target, volume)?, revision.clone());
+                let found = blocking(move || volume::prepared(&place, &revision)).await?;
+                Ok(found.map(|ready| Ready::Volume(Arc::new(ready))))
             }
-            Ready::ConfigMap(prepared) => self.config_maps.commit(&request.object, *prepared, &self.metrics).await,
-            Ready::Directory(directory) => {
-                let (staged, pinned) = (Arc::clone(staged), pinned.clone());
-                let (fingerprint, output) = (request.fingerprint.clone(), target.output.clone());
-                blocking(move || directory.commit(output, &pinned, &fingerprint, &staged)).await
+            // Their content is nowhere but in the artifact.
+            Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => Ok(None),
+        }
+    }
+
+    /// Takes away what consumers read at a location, because it was refused. The directory that they mount stays.
+    pub(crate) async fn withdraw(&self, object: &ObjectId, location: &Location) -> Result<(), OutputError> {
+        match location {
+            Location::Volume(name) => {
+                let Some(volume) = self.volumes.get(name).cloned() else { return Ok(()) };
+                let (id, stop) = (object.clone(), Stop::new());
+                self.locked(object, &stop, move || volume::withdraw(&volume, &id)).await
             }
-        }
-    }
-
-    /// Takes away what an output held that the spec does not name any more.
-    pub async fn withdraw(&self, object: &ObjectId, kind: &str, location: &str) -> Result<(), OutputError> {
-        if kind == volume::KIND {
-            let Some(volume) = location.split(':').next().and_then(|name| self.volumes.get(name)) else {
-                return Ok(());
-            };
-            let (volume, object) = (Arc::clone(volume), object.clone());
-            return blocking(move || volume::remove(&volume, &object)).await;
-        }
-        self.config_maps.withdraw(object, location, &self.metrics).await
-    }
-
-    /// Takes away what consumers read, on every volume and in those ConfigMaps; what they mount stays. One place that cannot
-    /// be cleared does not keep the others.
-    pub async fn clear(&self, object: &ObjectId, config_maps: &[&str]) -> Result<(), OutputError> {
-        let mut cleared = Ok(());
-        for volume in self.volumes.values() {
-            let (volume, object) = (Arc::clone(volume), object.clone());
-            cleared = cleared.and(blocking(move || volume::clear(&volume, &object)).await);
-        }
-        for name in config_maps {
-            cleared = cleared.and(self.config_maps.withdraw(object, name, &self.metrics).await);
-        }
-        cleared
-    }
-
-    /// Removes the object's directory from every volume that has one.
-    pub async fn remove_from_volumes(&self, object: &ObjectId) -> Result<(), OutputError> {
-        for volume in self.volumes.values() {
-            let (volume, object) = (Arc::clone(volume), object.clone());
-            blocking(move || volume::remove(&volume, &object)).await?;
-        }
-        Ok(())
-    }
-
-    /// Removes old trees. Only after status has been written, so that status never names what is gone.
-    pub async fn prune(&self, request: &Request) -> Result<(), OutputError> {
-        for target in &request.targets {
-            if let Place::Volume { volume } = &target.place {
-                let (volume, object) = (self.volume(target, volume)?, request.object.clone());
-                blocking(move || volume::prune(&volume, &object)).await?;
+            Location::ConfigMap(_) | Location::Secret(_) | Location::Directory(_) => {
+                self.remove(object, location).await
             }
         }
-        Ok(())
+    }
+
+    /// Removes an output that the spec does not name any more. Absent and foreign are success.
+    pub(crate) async fn remove(&self, object: &ObjectId, location: &Location) -> Result<(), OutputError> {
+        match location {
+            Location::Volume(name) => {
+                let Some(volume) = self.volumes.get(name).cloned() else { return Ok(()) };
+                let (id, stop) = (object.clone(), Stop::new());
+                self.locked(object, &stop, move || volume::remove(&volume, &id)).await
+            }
+            Location::ConfigMap(name) => match &self.api_objects {
+                ApiObjects::Cluster(_) => self.cluster(OutputKind::ConfigMap)?.remove::<ConfigMap>(object, name).await,
+                ApiObjects::Directory(root) => manifest::remove(root, object, name),
+            },
+            Location::Secret(name) => self.cluster(OutputKind::Secret)?.remove::<Secret>(object, name).await,
+            // A command removes nothing.
+            Location::Directory(_) => Ok(()),
+        }
+    }
+
+    /// Removes the directories of an object that is gone from every volume. All volumes are tried; the answer is the names
+    /// of those that failed.
+    pub async fn remove_object(&self, object: &ObjectId) -> Vec<(String, OutputError)> {
+        let mut failed = Vec::new();
+        for (name, volume) in &self.volumes {
+            let (volume, id, stop) = (Arc::clone(volume), object.clone(), Stop::new());
+            if let Err(error) = self.locked(object, &stop, move || volume::remove(&volume, &id)).await {
+                failed.push((name.clone(), error));
+            }
+        }
+        failed
+    }
+
+    /// Objects that have a directory on some volume, with their uids.
+    pub async fn owners(&self, namespaces: &[String]) -> Vec<ObjectId> {
+        let mut found = Vec::new();
+        for (name, volume) in &self.volumes {
+            let (volume, watched) = (Arc::clone(volume), namespaces.to_vec());
+            let is_watched = move |namespace: &str| watched.is_empty() || watched.iter().any(|one| one == namespace);
+            match blocking(move || volume::owners(&volume, is_watched)).await {
+                Ok(owners) => found.extend(owners),
+                Err(error) => tracing::warn!(volume = %name, %error, "a volume cannot be looked through for leftovers"),
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Removes old revisions from the target; answers when the next one may go. Only after status has been written, so
+    /// that status never names what is gone.
+    pub async fn prune(
+        &self,
+        object: &ObjectId,
+        target: &Target,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, OutputError> {
+        match &target.place {
+            Place::Volume { volume } => {
+                let (volume, id) = (self.volume(target, volume)?, object.clone());
+                let (retention, stop) = (self.retention, Stop::new());
+                self.locked(object, &stop, move || volume::prune(&volume, &id, retention, now)).await
+            }
+            // Earlier objects are named in status, and removed by their location.
+            Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => Ok(None),
+        }
+    }
+
+    /// Runs blocking work that holds the object's lock to its end, also where nobody waits for it any more. Work that was
+    /// given up before it began does nothing.
+    async fn locked<T: Send + 'static>(
+        &self,
+        object: &ObjectId,
+        stop: &Stop,
+        work: impl FnOnce() -> Result<T, OutputError> + Send + 'static,
+    ) -> Result<T, OutputError> {
+        let lock = self.lock(object).await;
+        let stop = stop.clone();
+        blocking(move || {
+            let done = if stop.is_cancelled() { Err(OutputError::GivenUp) } else { work() };
+            drop(lock);
+            done
+        })
+        .await
     }
 
     fn directory(&self, target: &Target) -> Result<Arc<Destination>, OutputError> {
         let nowhere =
-            || OutputError::Conflict(format!("output {} is for a directory, and none was named", target.output));
+            || OutputError::Conflict(format!("output {} is a directory, and the command names none", target.output));
         self.directory.clone().ok_or_else(nowhere)
+    }
+
+    fn cluster(&self, kind: OutputKind) -> Result<api_object::Cluster<'_>, OutputError> {
+        match &self.api_objects {
+            ApiObjects::Cluster(client) => Ok(api_object::Cluster { client, metrics: &self.metrics }),
+            ApiObjects::Directory(_) => Err(OutputError::NoCluster(kind)),
+        }
     }
 
     fn volume(&self, target: &Target, name: &str) -> Result<Arc<Volume>, OutputError> {
@@ -305,6 +631,42 @@ impl Outputs {
             },
         })
     }
+
+    fn volume_place(&self, object: &ObjectId, target: &Target, name: &str) -> Result<volume::Place, OutputError> {
+        let volume = (self.volume(target, name)?, name.to_owned());
+        Ok(volume::Place { volume, object: object.clone(), output: target.output.clone() })
+    }
+}
+
+fn keyed_place<'a>(
+    object: &'a ObjectId,
+    target: &'a Target,
+    keyed: &'a KeyedObject,
+    secret_type: Option<&'a String>,
+) -> api_object::Place<'a> {
+    api_object::Place { object, output: &target.output, keyed, secret_type: secret_type.map(String::as_str) }
+}
+
+/// Name of the API object that consumers read now; `None` for an immutable one that status does not name.
+fn current_name(keyed: &KeyedObject, recorded: Option<&Recorded>) -> Option<String> {
+    if !keyed.immutable {
+        return Some(keyed.name.clone());
+    }
+    match &recorded?.location {
+        Location::ConfigMap(name) | Location::Secret(name) => {
+            name.strip_prefix(&keyed.name).filter(|rest| rest.starts_with('-')).map(|_| name.clone())
+        }
+        Location::Volume(_) | Location::Directory(_) => None,
+    }
+}
+
+async fn content(
+    target: &Target,
+    keyed: &KeyedObject,
+    staged: &Arc<Staged>,
+) -> Result<api_object::content::Content, OutputError> {
+    let (staged, separator, filter) = (Arc::clone(staged), keyed.separator.clone(), target.filter.clone());
+    blocking(move || api_object::content::read(&staged, &separator, &filter)).await
 }
 
 async fn blocking<T: Send + 'static>(

@@ -12,14 +12,15 @@ use crate::api::Reason;
 use crate::blob::{self, Cache, Progress};
 use crate::failure::{Class, Failure};
 use crate::oci::Manifest;
-use crate::output::integrity::Damage;
-use crate::output::{Outputs, Published, Ready};
+use crate::output::damage::Damage;
+use crate::output::{Done, Lock, NotSwitched, Outputs, Published, Ready};
 use crate::plan::{self, Plan, Revision};
 use crate::registry::turns::{Turn, Turns};
 use crate::registry::{self, Pinned, Registry, RegistryError};
-use crate::request::{Limits, Place, Request};
+use crate::request::{Limits, ObjectId, Place, Request};
 use crate::trust::{self, Approved, Basis, TrustError};
-use crate::unpack;
+use crate::unpack::staged::{Node, Staged};
+use crate::unpack::{self, Stop};
 
 mod stage;
 
@@ -27,9 +28,12 @@ use stage::Stage;
 
 mod look;
 
-pub use look::{Lists, Look, look, read};
+pub use look::{Look, Records, look, read};
 
-/// What passes share.
+/// Names at the top of an artifact that are told.
+const TOP_NAMES: usize = 10;
+
+/// Everything that passes share.
 pub struct Engine<R> {
     /// Where artifacts come from.
     pub registry: R,
@@ -53,36 +57,108 @@ impl<R> std::fmt::Debug for Engine<R> {
     }
 }
 
-/// What earlier passes left behind.
+/// State that earlier passes left behind.
 #[derive(Clone, Debug, Default)]
 pub struct Before {
-    /// What the object's status names as served.
+    /// The revision that the object's status names as served.
     pub recorded: Option<Revision>,
     /// Fingerprint of the requirement by which that was judged; `None` where nothing was required.
     pub trust: Option<String>,
-    /// The last digest that was refused for good, and why.
+    /// The last digest that was refused for good, and the reason.
     pub refused: Option<(Revision, Failure)>,
-    /// List digests of the revision that is recorded, where they are recorded too.
-    pub lists: Lists,
-    /// What reading the outputs' files has found. They are published again.
+    /// State of each output as status has it, by the name of the output.
+    pub outputs: Records,
+    /// Damage that reading the outputs' files has found. It is published again.
     pub damage: Vec<Damage>,
+    /// The artifact is to be fetched again, layers included.
+    pub is_forced: bool,
 }
 
 /// A pass that ended well.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What the reference means now.
+    /// Repository and digest that the reference resolved to.
     pub pinned: Pinned,
-    /// What each output holds now.
+    /// State of each output.
     pub published: Vec<Published>,
-    /// The manifest, where a new revision was published.
+    /// The manifest, where a revision was published.
     pub manifest: Option<Manifest>,
-    /// What the verdict rests on, where the digest was judged now.
+    /// Basis of the verdict, where the digest was judged now.
     pub basis: Option<Basis>,
-    /// Media types of its layers that are about the content, and were not fetched: signatures, say.
+    /// Media types of layers that were not fetched because they are metadata: signatures, say.
     pub skipped: Vec<String>,
-    /// What was found damaged, and published again.
+    /// Damage that was found, and published again.
     pub repaired: Vec<Damage>,
+    /// Top of the artifact's tree, where it was unpacked.
+    pub top: Option<Top>,
+}
+
+/// Top of an artifact's tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Top {
+    /// The first names.
+    pub names: Vec<String>,
+    /// Everything is in one directory of this name, and `spec.files.subPath` selects none.
+    pub single_directory: Option<String>,
+}
+
+/// End of the part of a pass that can be given up at any time.
+#[derive(Debug)]
+pub enum Progressed {
+    /// Every output holds what is wanted.
+    Kept(Box<Outcome>),
+    /// Every output can be switched at once.
+    Prepared(Box<Prepared>),
+}
+
+/// Outputs that are prepared, and what will be told of them.
+#[derive(Debug)]
+pub struct Prepared {
+    object: ObjectId,
+    revision: Revision,
+    ready: Vec<Ready>,
+    /// Complete but for the state of the outputs.
+    outcome: Outcome,
+}
+
+/// Outputs that were switched. The object's lock is held until this is dropped: drop it when the outcome is recorded.
+#[derive(Debug)]
+pub struct Committed {
+    /// The outcome.
+    pub outcome: Outcome,
+    _lock: Lock,
+}
+
+/// Several outputs that are about to be switched: the journal of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switching {
+    /// The revision that they are switched to.
+    pub revision: Revision,
+    /// Names of the outputs that change.
+    pub outputs: Vec<String>,
+}
+
+/// The part of a commit that depends on who runs the pass.
+pub trait Attendant: Sync {
+    /// True while the object is what it was when the pass began. Asked under the object's lock, before the first switch.
+    fn is_wanted(&self) -> bool;
+
+    /// Notes durably that several outputs are about to be switched. An error means that nothing is.
+    fn begin(&self, outcome: &Outcome, switching: &Switching) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// A command over files: nothing else changes the object, and there is nowhere to note anything.
+#[derive(Debug)]
+pub struct Unattended;
+
+impl Attendant for Unattended {
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
+    async fn begin(&self, _: &Outcome, _: &Switching) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 impl<R> Engine<R> {
@@ -92,18 +168,67 @@ impl<R> Engine<R> {
     }
 }
 
-/// Brings the outputs in line with the request, within `spec.timeout`. Asks for the [`Turn`] that
-/// [`Engine::turn`] gives.
+/// Brings the outputs in line with the request: [`prepare`] and [`Prepared::commit`] for commands over files.
 pub async fn pass<R: Registry>(
+    engine: &Engine<R>,
+    turn: &Turn,
+    request: &Request,
+    before: &Before,
+) -> Result<Outcome, Failure> {
+    match prepare(engine, turn, request, before).await? {
+        Progressed::Kept(outcome) => Ok(*outcome),
+        Progressed::Prepared(prepared) => {
+            let committed = prepared.commit(engine, &Unattended).await?;
+            committed.map(|committed| committed.outcome).ok_or_else(|| Failure::internal("given up"))
+        }
+    }
+}
+
+/// Does everything of a pass that nobody can see, within `spec.timeout`. May be given up at any time by dropping it: a
+/// thread that still works then keeps the object's lock to its end. Requires the [`Turn`] that [`Engine::turn`] gives.
+pub async fn prepare<R: Registry>(
     engine: &Engine<R>,
     _turn: &Turn,
     request: &Request,
     before: &Before,
-) -> Result<Outcome, Failure> {
+) -> Result<Progressed, Failure> {
     let step = Step::default();
     match tokio::time::timeout(request.timeout, steps(engine, request, before, &step)).await {
         Ok(result) => result,
         Err(_) => Err(Failure::timeout(request.timeout, step.now())),
+    }
+}
+
+impl Prepared {
+    /// Switches all outputs, or none. There is no way out once the first one is switched: await it to its end, and record the
+    /// outcome. `None` where the object has changed meanwhile, and nothing was switched.
+    pub async fn commit<R>(self, engine: &Engine<R>, attendant: &impl Attendant) -> Result<Option<Committed>, Failure> {
+        let Self { object, revision, ready, outcome } = self;
+        let lock = engine.outputs.lock(&object).await;
+        if !attendant.is_wanted() {
+            return Ok(None);
+        }
+        let changing = ready.iter().filter(|ready| ready.is_change());
+        let outputs: Vec<_> = changing.filter_map(Ready::published).map(|published| published.output.clone()).collect();
+        if outputs.len() > 1 {
+            attendant.begin(&outcome, &Switching { revision, outputs }).await?;
+            crate::failpoint::reach("journal");
+        }
+        let switched = engine.outputs.switch(&object, &ready, &lock, now()).await;
+        // A whole tree that was replaced is work for the disk to remove.
+        tokio::task::spawn_blocking(move || drop(ready)).await.map_err(Failure::internal)?;
+        let Done { mut published, removed } = switched.map_err(|NotSwitched { error, stuck }| {
+            let failure = Failure::from(error).of(outcome.pinned.digest());
+            match stuck.is_empty() {
+                true => failure,
+                false => failure.with_note(&format!("and could not be reverted: {}", stuck.join("; "))),
+            }
+        })?;
+        for published in &mut published {
+            published.skipped += outcome.skipped.len() as u64;
+        }
+        let repaired = outcome.repaired.into_iter().chain(removed).collect();
+        Ok(Some(Committed { outcome: Outcome { published, repaired, ..outcome }, _lock: lock }))
     }
 }
 
@@ -112,24 +237,25 @@ async fn steps<R: Registry>(
     request: &Request,
     before: &Before,
     step: &Step,
-) -> Result<Outcome, Failure> {
+) -> Result<Progressed, Failure> {
     check_denied(request)?;
-    // Looked at first: a place that is not ours is refused before anybody is asked for anything.
+    // Looked at first: a place that is not ours is refused before anything is requested.
     let look = look(engine, request, before).await?;
     step.set("resolving the reference");
     let pinned =
         registry::resolve(&engine.registry, &request.access, &request.reference, request.selection.as_ref()).await?;
     match (plan::decide(request, &pinned, &look.observed), &before.refused) {
-        (Plan::Keep, _) => Ok(Outcome::kept(pinned, look, None)),
+        (Plan::Keep, _) => Ok(Progressed::Kept(Box::new(Outcome::kept(pinned, look, None)))),
         (Plan::Reapprove, _) => {
             let basis = judge(engine, request, &pinned, step).await.map_err(|failure| failure.of(pinned.digest()))?;
-            Ok(Outcome::kept(pinned, look, Some(basis)))
+            Ok(Progressed::Kept(Box::new(Outcome::kept(pinned, look, Some(basis)))))
         }
         (Plan::Refuse, Some((_, failure))) => Err(failure.clone()),
         (Plan::Publish | Plan::Refuse, _) => {
             let digest = pinned.digest().clone();
-            let result = publish(engine, request, pinned, &look, step).await;
-            result.map(|outcome| Outcome { repaired: look.damage, ..outcome }).map_err(|failure| failure.of(&digest))
+            let result = fetch(engine, request, pinned, look, step).await;
+            let prepared = result.map_err(|failure| failure.of(&digest))?;
+            Ok(Progressed::Prepared(Box::new(prepared)))
         }
     }
 }
@@ -138,11 +264,11 @@ impl Outcome {
     /// Nothing was published: everything is there.
     fn kept(pinned: Pinned, look: Look, basis: Option<Basis>) -> Self {
         let published = look.held.into_iter().flatten().collect();
-        Self { pinned, published, manifest: None, basis, skipped: Vec::new(), repaired: Vec::new() }
+        Self { pinned, published, manifest: None, basis, skipped: Vec::new(), repaired: Vec::new(), top: None }
     }
 }
 
-/// Judges the digest that the request names, and fetches nothing of it, within `spec.timeout`. Asks for the [`Turn`] that
+/// Judges the digest that the request names, and fetches nothing of it, within `spec.timeout`. Requires the [`Turn`] that
 /// [`Engine::turn`] gives.
 pub async fn rejudge<R: Registry>(engine: &Engine<R>, _turn: &Turn, request: &Request) -> Result<Basis, Failure> {
     let step = Step::default();
@@ -201,13 +327,14 @@ async fn room_was_made<R: Registry>(
     made
 }
 
-async fn publish<R: Registry>(
+/// From a digest to outputs that can be switched.
+async fn fetch<R: Registry>(
     engine: &Engine<R>,
     request: &Request,
     pinned: Pinned,
-    look: &Look,
+    look: Look,
     step: &Step,
-) -> Result<Outcome, Failure> {
+) -> Result<Prepared, Failure> {
     step.set("fetching the manifest");
     let (platform, limit) = (request.platform.as_ref(), engine.limits.manifest_bytes);
     let manifest = registry::manifest(&engine.registry, &request.access, &pinned, platform, limit.value()).await;
@@ -223,70 +350,94 @@ async fn publish<R: Registry>(
     step.set("verifying signatures");
     let approved =
         trust::approve(&engine.registry, &request.access, pinned, manifest, &request.requirement, now()).await?;
-    let mut published = stage_and_show(engine, request, &approved, look, step).await;
-    if let Err(failure) = &published
+    let mut prepared = stage_and_prepare(engine, request, &approved, &look, step).await;
+    if let Err(failure) = &prepared
         && room_was_made(engine, request, &approved, failure).await
     {
-        published = stage_and_show(engine, request, &approved, look, step).await;
+        prepared = stage_and_prepare(engine, request, &approved, &look, step).await;
     }
-    let mut published = published?;
+    let (ready, top) = prepared?;
     let (pinned, manifest, basis) = approved.into_parts();
     let skipped = manifest.layers.iter().filter(|layer| !unpack::is_content(layer));
     let skipped: Vec<_> = skipped.map(|layer| layer.media_type.clone()).collect();
-    for published in &mut published {
-        published.skipped += skipped.len() as u64;
-    }
     if !skipped.is_empty() {
         let layers = skipped.join(", ");
-        tracing::info!(object = %request.object, %layers, "layers that are about the content were not fetched");
+        tracing::info!(object = %request.object, %layers, "metadata layers are not fetched");
     }
-    Ok(Outcome { pinned, published, manifest: Some(manifest), basis: Some(basis), skipped, repaired: Vec::new() })
+    let revision = wanted(request, &pinned);
+    let (published, repaired) = (Vec::new(), look.damage);
+    let outcome = Outcome { pinned, published, manifest: Some(manifest), basis: Some(basis), skipped, repaired, top };
+    Ok(Prepared { object: request.object.clone(), revision, ready, outcome })
 }
 
-async fn stage_and_show<R: Registry>(
+fn wanted(request: &Request, pinned: &Pinned) -> Revision {
+    Revision { digest: pinned.digest().clone(), fingerprint: request.fingerprint.as_str().to_owned() }
+}
+
+async fn stage_and_prepare<R: Registry>(
     engine: &Engine<R>,
     request: &Request,
     approved: &Approved,
     look: &Look,
     step: &Step,
-) -> Result<Vec<Published>, Failure> {
-    let stages = stage::stage(engine, request, approved, step).await?;
-    step.set("publishing");
-    let published = make_visible(engine, request, approved.pinned(), look, &stages).await;
+) -> Result<(Vec<Ready>, Option<Top>), Failure> {
+    if request.targets.is_empty() {
+        // Resolved and verified, and nothing of it is wanted.
+        return Ok((Vec::new(), None));
+    }
+    let stages = stage::stage(engine, request, approved, look.observed.is_forced, step).await?;
+    step.set("preparing the outputs");
+    let top = stages.first().map(|stage| top(request, &stage.staged));
+    let ready = prepare_outputs(engine, request, approved.pinned(), look, &stages).await;
     // What was not moved away, a whole tree where something failed, is work for the disk to remove.
     tokio::task::spawn_blocking(move || drop(stages)).await.map_err(Failure::internal)?;
-    published
+    Ok((ready?, top))
 }
 
-/// Everything that can be refused is refused before the first output changes. A volume that holds the very revision
-/// already, whole and by the record, is not switched to another copy of it.
-async fn make_visible<R: Registry>(
+/// Prepares every output, those first that can be refused. A volume that holds the very revision already, whole and by
+/// the record, is not switched to another copy of it.
+async fn prepare_outputs<R: Registry>(
     engine: &Engine<R>,
     request: &Request,
     pinned: &Pinned,
     look: &Look,
     stages: &[Stage],
-) -> Result<Vec<Published>, Failure> {
-    let wanted = Revision { digest: pinned.digest().clone(), fingerprint: request.fingerprint.as_str().to_owned() };
-    let is_recorded = look.observed.recorded.as_ref() == Some(&wanted);
-    let stays = |held: &&Published| is_recorded && held.revision == wanted;
-    let mut ready = Vec::with_capacity(request.targets.len());
-    for (target, held) in request.targets.iter().zip(&look.held) {
+) -> Result<Vec<Ready>, Failure> {
+    let wanted = wanted(request, pinned);
+    let is_recorded = look.observed.recorded.as_ref() == Some(&wanted) && !look.observed.is_forced;
+    let stop = Stop::new();
+    // A pass that is given up drops this future, and with it the guard, which stops work that has not begun.
+    let _guard = stop.clone().drop_guard();
+    let mut all: Vec<_> = request.targets.iter().zip(&look.held).enumerate().collect();
+    all.sort_by_key(|(_, (target, _))| matches!(target.place, Place::Volume { .. }));
+    let mut ready = Vec::with_capacity(all.len());
+    for (number, (target, held)) in all {
         let stage = stages.iter().find(|stage| stage.place.is_for(target));
         let staged = &stage.ok_or_else(|| Failure::internal("no stage was made"))?.staged;
-        let made = match (&target.place, held.as_ref().filter(stays)) {
-            (Place::Volume { .. }, Some(held)) => Ready::Held(Box::new(held.clone())),
-            (Place::Volume { .. } | Place::ConfigMap { .. } | Place::Directory, _) => {
-                engine.outputs.prepare(request, target, pinned, staged).await?
+        let held = held.as_ref().filter(|held| held.revision == wanted);
+        let made = match (&target.place, held) {
+            // Another output, or the record, is what is wrong.
+            (Place::Volume { .. }, Some(held)) if is_recorded || request.targets.len() > 1 => {
+                Ready::Held(Box::new(held.clone()))
+            }
+            (Place::Volume { .. } | Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory, _) => {
+                engine.outputs.prepare(request, target, pinned, staged, &stop).await?
             }
         };
-        ready.push((made, staged));
+        crate::failpoint::reach("prepare");
+        ready.push((number, made));
     }
-    let mut published = Vec::with_capacity(request.targets.len());
-    for (target, (ready, staged)) in request.targets.iter().zip(ready) {
-        published.push(engine.outputs.commit(request, target, pinned, ready, staged).await?);
-    }
-    Ok(published)
+    ready.sort_by_key(|(number, _)| *number);
+    Ok(ready.into_iter().map(|(_, made)| made).collect())
+}
+
+fn top(request: &Request, staged: &Staged) -> Top {
+    let top = || staged.nodes().iter().filter(|(path, _)| path.depth() == 1);
+    let single = match (top().next(), top().nth(1)) {
+        (Some((path, Node::Directory)), None) if request.files.sub_path.is_root() => Some(path.to_string()),
+        (Some(_) | None, _) => None,
+    };
+    Top { names: top().take(TOP_NAMES).map(|(path, _)| path.to_string()).collect(), single_directory: single }
 }
 
 /// The time at which trusted roots must be valid.

@@ -24,6 +24,8 @@ pub struct Observed {
     pub refused: Option<Revision>,
     /// Fingerprint of the requirement by which what is recorded was judged; `None` where nothing was required.
     pub trust: Option<String>,
+    /// The artifact is to be fetched again, whatever the outputs hold.
+    pub is_forced: bool,
 }
 
 /// What is to be done.
@@ -57,7 +59,9 @@ impl Revision {
 /// Decides. A digest that is recorded but not there any more is published again.
 pub fn decide(request: &Request, pinned: &Pinned, observed: &Observed) -> Plan {
     let digest = pinned.digest();
-    if observed.refused.as_ref().is_some_and(|refused| refused.is(request, digest)) {
+    if observed.is_forced {
+        Plan::Publish
+    } else if observed.refused.as_ref().is_some_and(|refused| refused.is(request, digest)) {
         Plan::Refuse
     } else if observed.holds(request, digest) {
         if observed.trust == request.requirement.fingerprint() { Plan::Keep } else { Plan::Reapprove }

@@ -110,16 +110,27 @@ pub enum Place {
         volume: String,
     },
     /// Keys of a ConfigMap.
-    ConfigMap {
-        /// Name of the ConfigMap.
-        name: String,
-        /// Whether it is made immutable.
-        immutable: bool,
-        /// What stands for `/` in keys.
-        separator: String,
+    ConfigMap(KeyedObject),
+    /// Keys of a Secret.
+    Secret {
+        /// Name and form.
+        keyed: KeyedObject,
+        /// Type of the Secret, such as `Opaque`.
+        kind: String,
     },
     /// The directory that a person named, as a whole. No object has such an output.
     Directory,
+}
+
+/// An API object whose keys are paths and whose values are files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyedObject {
+    /// Name of the object; where it is immutable, the prefix of its name.
+    pub name: String,
+    /// Each content is an immutable object of its own.
+    pub immutable: bool,
+    /// Replacement for `/` in keys.
+    pub separator: String,
 }
 
 /// Tells two requests apart that would publish different things for one digest: 12 hex digits.
@@ -154,8 +165,13 @@ impl Fingerprint {
             filter.texts().into_iter().for_each(&mut add_all);
             match place {
                 Place::Volume { volume } => add_all(&["volume".to_owned(), volume.clone()]),
-                Place::ConfigMap { name, immutable, separator } => {
+                Place::ConfigMap(KeyedObject { name, immutable, separator }) => {
                     add_all(&["configMap".to_owned(), name.clone(), immutable.to_string(), separator.clone()]);
+                }
+                Place::Secret { keyed: KeyedObject { name, immutable, separator }, kind } => {
+                    let form = [name.clone(), immutable.to_string(), separator.clone(), kind.clone()];
+                    add_all(&["secret".to_owned()]);
+                    add_all(&form);
                 }
                 Place::Directory => add_all(&["directory".to_owned()]),
             }
@@ -214,8 +230,11 @@ pub enum RequestError {
         field: &'static str,
     },
     /// An output names no place, or several.
-    #[error("output {0}: set exactly one of volume and configMap")]
+    #[error("output {0}: set exactly one of volume, configMap and secret")]
     Place(String),
+    /// A `secret` output beside one of another kind.
+    #[error("outputs {0} and {1}: an object with a secret output may have only secret outputs")]
+    MixedWithSecret(String, String),
     /// Two outputs in one place.
     #[error("outputs {0} and {1} go to the same place")]
     SamePlace(String, String),
@@ -307,6 +326,12 @@ impl Request {
                 return Err(RequestError::SamePlace(other.output.clone(), one.output.clone()));
             }
         }
+        let is_secret = |target: &&Target| matches!(target.place, Place::Secret { .. });
+        if let (Some(secret), Some(other)) =
+            (targets.iter().find(is_secret), targets.iter().find(|target| !is_secret(target)))
+        {
+            return Err(RequestError::MixedWithSecret(secret.output.clone(), other.output.clone()));
+        }
         let asked = referred.policies.asked(&reference.repository);
         let mut entries = verification::entries(&spec.verify, referred)?;
         entries.extend(asked.entries);
@@ -343,12 +368,30 @@ impl Request {
 }
 
 impl Place {
+    /// True where an output of this place may have had this location before: another content of an immutable object, or the
+    /// same name with and without `immutable`.
+    pub fn is_family(&self, kind: &str, location: &str) -> bool {
+        let is_of = |keyed: &KeyedObject| {
+            location.strip_prefix(&keyed.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        match self {
+            Self::Volume { volume } => kind == "Volume" && location.split(':').next() == Some(volume),
+            Self::ConfigMap(keyed) => kind == "ConfigMap" && is_of(keyed),
+            Self::Secret { keyed, .. } => kind == "Secret" && is_of(keyed),
+            Self::Directory => kind == "Directory",
+        }
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Volume { volume: a }, Self::Volume { volume: b })
-            | (Self::ConfigMap { name: a, .. }, Self::ConfigMap { name: b, .. }) => a == b,
+            | (Self::ConfigMap(KeyedObject { name: a, .. }), Self::ConfigMap(KeyedObject { name: b, .. }))
+            | (
+                Self::Secret { keyed: KeyedObject { name: a, .. }, .. },
+                Self::Secret { keyed: KeyedObject { name: b, .. }, .. },
+            ) => a == b,
             (Self::Directory, Self::Directory) => true,
-            (Self::Volume { .. } | Self::ConfigMap { .. } | Self::Directory, _) => false,
+            (Self::Volume { .. } | Self::ConfigMap(_) | Self::Secret { .. } | Self::Directory, _) => false,
         }
     }
 }
@@ -358,12 +401,24 @@ fn selection(semver: &SemverSpec) -> Result<TagSelection, TagSelectionError> {
 }
 
 fn target(output: &OutputSpec) -> Result<Target, RequestError> {
-    let place = match (&output.volume, &output.config_map) {
-        (Some(volume), None) => Place::Volume { volume: volume.name.clone() },
-        (None, Some(map)) => {
-            Place::ConfigMap { name: map.name.clone(), immutable: map.immutable, separator: map.separator.clone() }
+    let place = match (&output.volume, &output.config_map, &output.secret) {
+        (Some(volume), None, None) => Place::Volume { volume: volume.name.clone() },
+        (None, Some(map), None) => Place::ConfigMap(KeyedObject {
+            name: map.name.clone(),
+            immutable: map.immutable,
+            separator: map.separator.clone(),
+        }),
+        (None, None, Some(secret)) => Place::Secret {
+            keyed: KeyedObject {
+                name: secret.name.clone(),
+                immutable: secret.immutable,
+                separator: secret.separator.clone(),
+            },
+            kind: secret.kind.clone(),
+        },
+        (None, None, None) | (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
+            return Err(RequestError::Place(output.name.clone()));
         }
-        (Some(_), Some(_)) | (None, None) => return Err(RequestError::Place(output.name.clone())),
     };
     let filter = FileFilter::parse(&output.include, &output.exclude)
         .map_err(|error| RequestError::Pattern { field: "spec.outputs include or exclude", error })?;

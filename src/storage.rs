@@ -22,7 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 mod beneath;
@@ -204,16 +204,36 @@ impl Volume {
         make_dir(&make_dir(&self.root, namespace, mode)?, name, mode)
     }
 
-    /// Removes `<namespace>/<name>` with everything in it, and the namespace's directory when that was all.
+    /// Removes `<namespace>/<name>` with everything in it: in one step for readers, by a rename into the private directory.
+    /// The namespace's directory stays, because consumers may have mounted it.
     pub fn remove_dir(&self, namespace: &str, name: &str) -> Result<(), StorageError> {
         let parent = match open_dir(self.root.as_fd(), namespace) {
             Err(error) if error.is_absent() => return Ok(()),
             parent => parent?,
         };
-        remove_tree(&parent, name)?;
-        match rustix::fs::unlinkat(&self.root, namespace, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => Ok(()),
-            Err(errno) => Err(errno).during(|| format!("remove directory {namespace}")),
+        let trash = random_name()?;
+        match rustix::fs::renameat(&parent, name, &self.staging.dir, &trash) {
+            Err(Errno::NOENT) => return Ok(()),
+            renamed => renamed.during(|| format!("remove {namespace}/{name}"))?,
+        }
+        sync(parent.as_fd(), "the namespace's directory")?;
+        // What cannot be removed now is swept at the next start.
+        if let Err(error) = remove_tree(&self.staging.dir, &trash) {
+            tracing::warn!(%error, "a removed directory is left behind in the private directory until the next start");
+        }
+        Ok(())
+    }
+
+    /// Names in the root that may be namespaces. Our private directory is none.
+    pub(crate) fn namespaces(&self) -> Result<Vec<String>, StorageError> {
+        Ok(names(&self.root)?.into_iter().filter(|name| !name.starts_with('.')).collect())
+    }
+
+    /// Names in the directory of a namespace. Absent, and no directory, are nothing.
+    pub(crate) fn names_in(&self, namespace: &str) -> Result<Vec<String>, StorageError> {
+        match open_dir(self.root.as_fd(), namespace) {
+            Err(error) if error.is_replaced() => Ok(Vec::new()),
+            dir => names(dir?),
         }
     }
 }

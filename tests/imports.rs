@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Module (longest prefix wins) → its rank. A module uses lower ranks, or its own module tree.
-const RANKS: [(&str, u32); 30] = [
+const RANKS: [(&str, u32); 31] = [
     // 0 values
     ("oci", 0),
     ("pattern", 0),
+    ("failpoint", 0),
     // 1 contract
     ("api", 10),
     ("metrics", 11),
@@ -47,7 +48,7 @@ const RANKS: [(&str, u32); 30] = [
 ];
 
 /// Only these may speak to the cluster.
-const MAY_USE_KUBE: [&str; 4] = ["api", "output::config_map", "controller", "cli"];
+const MAY_USE_KUBE: [&str; 5] = ["api", "output::api_object", "output::manifest", "controller", "cli"];
 /// Where an error of the API server is carried, not made.
 const MAY_NAME_KUBE: [&str; 1] = ["output"];
 

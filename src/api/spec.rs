@@ -132,7 +132,9 @@ pub struct OCIArtifactSpec {
     #[x_kube(
         merge_strategy = ListMerge::Map(vec!["name".to_string()]),
         validation = ("self.all(o, !has(o.volume) || self.filter(p, has(p.volume) && p.volume.name == o.volume.name).size() == 1)", "two outputs name the same volume; an object has one directory on a volume, so keep one of them"),
-        validation = ("self.all(o, !has(o.configMap) || self.filter(p, has(p.configMap) && p.configMap.name == o.configMap.name).size() == 1)", "two outputs name the same ConfigMap; give them different names")
+        validation = ("self.all(o, !has(o.configMap) || self.filter(p, has(p.configMap) && p.configMap.name == o.configMap.name).size() == 1)", "two outputs name the same ConfigMap; give them different names"),
+        validation = ("self.all(o, !has(o.secret) || self.filter(p, has(p.secret) && p.secret.name == o.secret.name).size() == 1)", "two outputs name the same Secret; give them different names"),
+        validation = ("self.all(o, has(o.secret)) || !self.exists(o, has(o.secret))", "an object with a secret output may have only secret outputs; use a second OCIArtifact for volumes and ConfigMaps")
     )]
     pub outputs: Vec<OutputSpec>,
 }
@@ -366,11 +368,11 @@ pub struct LimitsSpec {
     pub ratio: Option<u32>,
 }
 
-/// One place where the files go. Exactly one of `volume` and `configMap`.
+/// One place where the files go. Exactly one of `volume`, `configMap` and `secret`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("(has(self.volume) ? 1 : 0) + (has(self.configMap) ? 1 : 0) == 1", "set exactly one of volume and configMap in each output; use two outputs for two places")
+    validation = ("(has(self.volume) ? 1 : 0) + (has(self.configMap) ? 1 : 0) + (has(self.secret) ? 1 : 0) == 1", "set exactly one of volume, configMap and secret in each output; use two outputs for two places")
 )]
 pub struct OutputSpec {
     /// Name of the output, unique in the object; `status.outputs` uses it.
@@ -384,6 +386,11 @@ pub struct OutputSpec {
     /// Files as the keys of a ConfigMap in the object's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map: Option<ConfigMapOutput>,
+
+    /// Files as the keys of a Secret in the object's namespace. The operator needs rights on Secrets for it
+    /// (chart value `rbac.secretOutputs`), and an object with a `secret` output has no other kind of output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretOutput>,
 
     /// Only these files go here: patterns as in `spec.files.include`, for what that has left. None: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -410,15 +417,42 @@ pub struct VolumeOutput {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigMapOutput {
-    /// Name of the ConfigMap. One that exists and is not this object's own is left alone, and said so.
+    /// Name of the ConfigMap. An existing ConfigMap that this object does not own is left unchanged, and Ready becomes
+    /// False (OutputConflict).
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
 
-    /// Makes the ConfigMap immutable. A new digest then replaces the ConfigMap by a new one.
+    /// Publishes each content as an immutable ConfigMap of its own, named `<name>-<10 hex digits of the content>`. The
+    /// current one's name is in `status.outputs[].location`; earlier ones are kept for a while and then removed.
     #[serde(default)]
     pub immutable: bool,
 
-    /// What stands for `/` in keys: `rules/a.yaml` becomes `rules__a.yaml`.
+    /// Replacement for `/` in keys: `rules/a.yaml` becomes `rules__a.yaml`.
+    #[serde(default = "default_separator")]
+    #[schemars(length(min = 1, max = 8), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub separator: String,
+}
+
+/// Files as the keys of a Secret.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretOutput {
+    /// Name of the Secret. An existing Secret that this object does not own is left unchanged, and Ready becomes False
+    /// (OutputConflict).
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+
+    /// Type of the Secret, such as `Opaque` (the default) or `kubernetes.io/tls`. A Secret's type cannot be changed later.
+    #[serde(default = "default_secret_type", rename = "type")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-zA-Z0-9]([-._/a-zA-Z0-9]*[a-zA-Z0-9])?$"))]
+    pub kind: String,
+
+    /// Publishes each content as an immutable Secret of its own, named `<name>-<10 hex digits of the content>`. The
+    /// current one's name is in `status.outputs[].location`; earlier ones are kept for a while and then removed.
+    #[serde(default)]
+    pub immutable: bool,
+
+    /// Replacement for `/` in keys: `tls/tls.crt` becomes `tls__tls.crt`.
     #[serde(default = "default_separator")]
     #[schemars(length(min = 1, max = 8), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub separator: String,
@@ -440,6 +474,10 @@ fn default_volume() -> String {
     "default".to_owned()
 }
 
+fn default_secret_type() -> String {
+    "Opaque".to_owned()
+}
+
 fn default_separator() -> String {
     "__".to_owned()
 }
@@ -449,6 +487,7 @@ fn default_outputs() -> Vec<OutputSpec> {
         name: "files".to_owned(),
         volume: Some(VolumeOutput { name: default_volume() }),
         config_map: None,
+        secret: None,
         include: Vec::new(),
         exclude: Vec::new(),
     }]

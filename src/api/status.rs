@@ -43,19 +43,60 @@ pub struct OCIArtifactStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub policies: Vec<PolicyStatus>,
 
-    /// What was published where.
+    /// State of each output: what a consumer reads there now, also after a pass that failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub outputs: Vec<OutputStatus>,
+
+    /// Journal of a switch of several outputs. Present only while they are switched; after a restart the switch is completed
+    /// where everything is prepared, and else made again by an ordinary pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switching: Option<SwitchingStatus>,
 
     /// What the served revision was made from besides its digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprints: Option<Fingerprints>,
 
-    /// The last value of `supercargo.dev/requestedAt` that was acted upon.
+    /// The last value of `supercargo.dev/requestedAt` or `reconcile.fluxcd.io/requestedAt` that was acted upon: of the two
+    /// the one that changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
+
+    /// The values of all request annotations at the last pass. One that differs is a new request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handled_requests: Option<HandledRequests>,
+}
+
+/// Values of the annotations that ask for a pass.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HandledRequests {
+    /// Value of `supercargo.dev/requestedAt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_at: Option<String>,
+    /// Value of `reconcile.fluxcd.io/requestedAt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flux_requested_at: Option<String>,
+    /// Value of `supercargo.dev/forceAt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_at: Option<String>,
+}
+
+/// A switch of several outputs that has begun.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SwitchingStatus {
+    /// Digest of the manifest that the outputs are switched to.
+    pub digest: String,
+    /// Names of the outputs that change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub outputs: Vec<String>,
+    /// The revision as `status.artifact` will have it.
+    pub artifact: ArtifactStatus,
+    /// Fingerprint of the content as `status.fingerprints` will have it.
+    pub content: String,
 }
 
 /// A published revision.
@@ -144,12 +185,19 @@ pub struct VerificationStatus {
 pub struct OutputStatus {
     /// Name of the output in the spec.
     pub name: String,
-    /// `Volume` or `ConfigMap`.
+    /// `Volume`, `ConfigMap` or `Secret`.
     pub kind: String,
-    /// `<volume>:<namespace>/<object>/current`, or the ConfigMap's name.
+    /// `<volume>:<namespace>/<object>/current`, or the name of the ConfigMap or Secret.
     pub location: String,
     /// Digest of the manifest that the content came from.
     pub digest: String,
+    /// The spec does not name this output any more, and its content is not removed yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+    /// Earlier immutable objects of this output, the newest first, that are kept for consumers which still mount them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub earlier: Vec<EarlierStatus>,
     /// Number of files, or keys.
     pub files: i64,
     /// Bytes of the files.
@@ -161,6 +209,16 @@ pub struct OutputStatus {
     /// and it is here because whoever can write to the volume cannot write here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list_digest: Option<String>,
+}
+
+/// An immutable object that was replaced by another one.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EarlierStatus {
+    /// Name of the ConfigMap or Secret.
+    pub location: String,
+    /// Time at which it was replaced (RFC 3339).
+    pub replaced: String,
 }
 
 /// What the served revision was made from besides its digest.

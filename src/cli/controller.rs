@@ -20,8 +20,7 @@ use super::{CacheArguments, Fatal, NamedPath};
 use crate::blob::Cache;
 use crate::controller::{OnRevoked, Readiness, Settings};
 use crate::metrics::Metrics;
-use crate::output::Outputs;
-use crate::output::config_map::ConfigMaps;
+use crate::output::{ApiObjects, Outputs};
 use crate::pass::{self, Engine};
 use crate::registry::address::PRIVATE_NETWORKS;
 use crate::registry::egress::PlainHttp;
@@ -192,9 +191,11 @@ fn engine(arguments: &Arguments, cluster: kube::Client, metrics: &Arc<Metrics>) 
         .map_err(Fatal::during(&format!("--work-dir {}", arguments.work_dir.display())))?;
     let registry = client(arguments, metrics)?;
     let cache = Cache::open(volumes.values().chain([&work]), arguments.cache.limits(), metrics);
+    let outputs = Outputs::new(volumes, work, ApiObjects::Cluster(cluster), Arc::clone(metrics));
+    let outputs = outputs.map_err(Fatal::during("the outputs cannot be set up"))?;
     Ok(Engine {
         registry,
-        outputs: Outputs::new(volumes, work, ConfigMaps::Cluster(cluster), Arc::clone(metrics)),
+        outputs,
         limits: arguments.limits.limits(),
         cache,
         turns: Turns::default(),

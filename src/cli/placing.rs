@@ -57,9 +57,10 @@ impl PlaceArguments {
         let (destination, gone) = opened.map_err(|error| End::Failure(error.into()))?;
         let destination = Arc::new(destination);
         let bars = Arc::new(Bars::labelled(self.output.display().to_string()));
+        let outputs = Outputs::to_directory(Arc::clone(&destination), metrics);
         let engine = Engine {
             registry,
-            outputs: Outputs::to_directory(Arc::clone(&destination), metrics),
+            outputs: outputs.map_err(|error| End::Failure(error.into()))?,
             limits: self.limits(),
             // What is read once is not kept.
             cache: Cache::default(),

@@ -17,9 +17,8 @@ use crate::api::{OCIArtifactSpec, Reason};
 use crate::blob::{Cache, Progress};
 use crate::failure::Failure;
 use crate::metrics::Metrics;
-use crate::output::Outputs;
-use crate::output::config_map::ConfigMaps;
-use crate::output::integrity::Reading;
+use crate::output::damage::Reading;
+use crate::output::{ApiObjects, Outputs};
 use crate::pass::{self, Before, Engine, Outcome};
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
@@ -125,7 +124,9 @@ async fn sync(
     for warning in request.requirement.warnings().chain(doubts) {
         tracing::warn!(object = %id, "{warning}");
     }
-    engine.outputs.prune(&request).await?;
+    for target in &request.targets {
+        engine.outputs.prune(id, target, pass::now()).await?;
+    }
     Ok(Some(outcome))
 }
 
@@ -138,7 +139,7 @@ fn line(id: &ObjectId, spec: &OCIArtifactSpec, result: &Result<Option<Outcome>, 
                 None => "unchanged",
             };
             let files = outcome.published.iter().map(|output| output.files).max().unwrap_or(0);
-            let places: Vec<_> = outcome.published.iter().map(|output| output.location.as_str()).collect();
+            let places: Vec<_> = outcome.published.iter().map(|output| output.location.text(id)).collect();
             let message = if places.is_empty() { done.to_owned() } else { format!("{done}: {}", places.join(", ")) };
             let pinned = &outcome.pinned;
             (
@@ -175,11 +176,12 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
     }
     let metrics = Arc::new(Metrics::default());
     let registry = arguments.reach.registry(&metrics)?;
-    let config_maps = ConfigMaps::Directory(arguments.root.join(CONFIG_MAPS));
+    let api_objects = ApiObjects::Directory(arguments.root.join(CONFIG_MAPS));
     let cache = Cache::open(volumes.values(), arguments.cache.limits(), &metrics);
+    let outputs = Outputs::new(volumes, root, api_objects, metrics);
     Ok(Engine {
         registry,
-        outputs: Outputs::new(volumes, root, config_maps, metrics),
+        outputs: outputs.map_err(Fatal::during("the outputs cannot be set up"))?,
         limits: arguments.limits.limits(),
         cache,
         turns: Turns::default(),

@@ -106,7 +106,7 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
         Ok(published) => {
             placing::tell(&published);
             let Published { location, files, bytes, skipped, .. } = published;
-            print(&Verdict::Unpacked { directory: location, files, bytes, skipped }, Exit::Done.into())
+            print(&Verdict::Unpacked { directory: location.to_string(), files, bytes, skipped }, Exit::Done.into())
         }
         Err(Stop::Asked(code)) => placing::interrupted(code),
         Err(Stop::Complaint(complaint)) => {

@@ -6,16 +6,73 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::{Api, Client, Resource, ResourceExt};
 
+use super::OnRevoked;
+use super::context::Context;
+use super::subject::Subject;
 use crate::api::spec::CaSource;
 use crate::api::verify::VerifySpec;
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::failure::{Class, Failure};
-use crate::oci::Hasher;
+use crate::oci::{Digest, Hasher, Reference};
+use crate::registry::Registry;
 use crate::registry::credentials::SecretData;
-use crate::request::{self, Referred};
+use crate::request::{self, Referred, Request, RequestError};
+
+/// A spec together with what it refers to, valid together or not.
+pub(super) struct Inputs {
+    pub(super) request: Result<Request, Failure>,
+    /// Digest of everything that the request was made from: another value makes a pass due.
+    pub(super) mark: Digest,
+}
+
+/// Reads everything that a pass over the object is given.
+pub(super) async fn inputs<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> Inputs {
+    let mut mark = Hasher::default();
+    let request = request(subject, context, &subject.object.spec, &mut mark).await;
+    mark_served(subject, context, &mut mark).await;
+    mark.update(format!("{} {:?}", subject.generation(), subject.requests).as_bytes());
+    Inputs { request, mark: mark.finish() }
+}
+
+/// A spec of the object together with what it refers to.
+pub(super) async fn request<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    spec: &OCIArtifactSpec,
+    mark: &mut Hasher,
+) -> Result<Request, Failure> {
+    let (client, namespace) = (&context.client, &subject.id.namespace);
+    let mut referred = referred(client, namespace, spec, mark).await?;
+    let Reference { repository, .. } = spec.image.parse().map_err(RequestError::Image)?;
+    referred.policies = context.policies.of(client, namespace, &repository, mark).await?;
+    let referred = referred.with_public_root(context.public_root.fetched());
+    let request = Request::parse(subject.id.clone(), spec, &referred)?;
+    // A root that was fetched is no object of the cluster, so nothing else tells that it is another one.
+    mark.update(format!("{:?}", request.requirement.fingerprint()).as_bytes());
+    Ok(request)
+}
+
+/// The reference that status names as served, where it matters whether that is refused.
+pub(super) fn served<R>(subject: &Subject<'_>, context: &Context<R>) -> Option<Reference> {
+    let artifact = subject.status().artifact.filter(|_| context.on_revoked != OnRevoked::Keep);
+    artifact?.reference.parse().ok()
+}
+
+/// Adds to `mark` what is required of what is served, where the spec names another repository by now: a change of it
+/// must not wait for the next pass.
+async fn mark_served<R: Registry>(subject: &Subject<'_>, context: &Context<R>, mark: &mut Hasher) {
+    let named = subject.object.spec.image.parse().map(|named: Reference| named.repository);
+    let Some(served) = served(subject, context).filter(|served| named.as_ref() != Ok(&served.repository)) else {
+        return;
+    };
+    let (client, namespace) = (&context.client, &subject.id.namespace);
+    if let Err(error) = context.policies.of(client, namespace, &served.repository, mark).await {
+        tracing::debug!(object = %subject.id, "the policies over what is served are not known: {}", error.message);
+    }
+}
 
 /// What the spec names, and a mark that changes when any of it does.
-pub(super) async fn referred(
+async fn referred(
     client: &Client,
     namespace: &str,
     spec: &OCIArtifactSpec,

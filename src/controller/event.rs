@@ -59,19 +59,28 @@ pub(super) fn of_change(before: &OCIArtifactStatus, after: &OCIArtifactStatus) -
     Some(News { kind: "Warning", reason: is.reason.clone(), note })
 }
 
-/// News that belong to no status.
-pub(super) fn normal(reason: Reason, note: String) -> News {
-    News { kind: "Normal", reason: reason.to_string(), note }
-}
-
 /// A warning that belongs to no status.
 pub(super) fn warning(reason: Reason, note: String) -> News {
     News { kind: "Warning", reason: reason.to_string(), note }
 }
 
-/// What was published is not what is there.
+/// Published content was changed by somebody else.
 pub(super) fn damaged(damage: &str) -> News {
-    warning(Reason::DigestMismatch, format!("{damage}; published again as soon as it can be had"))
+    warning(Reason::DigestMismatch, format!("{damage}; will be republished when the registry is reachable"))
+}
+
+/// Layers that are metadata were not fetched.
+pub(super) fn layers_skipped(layers: &[String]) -> News {
+    let note = format!("skipped metadata layers (signatures, attestations): {}", layers.join(", "));
+    News { kind: "Normal", reason: "LayersSkipped".to_owned(), note }
+}
+
+/// Consumers read everything one directory deeper than they may expect.
+pub(super) fn single_directory(name: &str) -> News {
+    let note = format!(
+        "the artifact is one directory, {name:?}, so its files are below current/{name}. Set spec.files.subPath to {name:?} to publish its content alone"
+    );
+    News { kind: "Warning", reason: "SingleDirectory".to_owned(), note }
 }
 
 /// It is there again.

@@ -15,8 +15,9 @@ use kube::runtime::{Controller, WatchStreamExt};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use super::context::Context;
 use super::policies::PolicyBook;
-use super::{Context, Stored, scoped};
+use super::{Stored, scoped};
 use crate::api::spec::CaSource;
 use crate::metrics::Metrics;
 use crate::request;

@@ -6,15 +6,16 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::status::{
-    ArtifactStatus, CandidateStatus, Fingerprints, OutputStatus, PolicyStatus, VerificationStatus,
+    ArtifactStatus, CandidateStatus, EarlierStatus, Fingerprints, HandledRequests, OutputStatus, PolicyStatus,
+    SwitchingStatus, VerificationStatus,
 };
 use crate::api::{OCIArtifactStatus, Reason};
 use crate::failure::{Class, Failure};
 use crate::oci::Manifest;
 use crate::output::Published;
-use crate::pass::Outcome;
+use crate::pass::{Look, Outcome, Switching};
 use crate::registry::Pinned;
-use crate::request::Request;
+use crate::request::{ObjectId, Request};
 use crate::trust::requirement::Applied;
 use crate::trust::{Basis, Judgement, Signer, Verified};
 
@@ -24,6 +25,9 @@ const MAX_ANNOTATIONS: usize = 16;
 const MAX_ANNOTATION: usize = 256;
 /// Most policies that are listed.
 const MAX_POLICIES: usize = 32;
+/// Most outputs that left the spec, and most earlier objects of one output, that are listed.
+const MAX_LEAVING: usize = 16;
+const MAX_EARLIER: usize = 32;
 /// Longest text about who has signed, in bytes.
 const MAX_SIGNERS: usize = 1024;
 /// The annotations that are copied.
@@ -37,8 +41,8 @@ pub(super) struct Before<'a> {
     pub(super) generation: i64,
     /// The spec asks for a signature.
     pub(super) asks_signature: bool,
-    /// Value of the annotation that asks for a pass.
-    pub(super) requested_at: Option<&'a str>,
+    /// Values of the annotations that ask for a pass.
+    pub(super) requests: &'a HandledRequests,
     /// The time, where something changes.
     pub(super) now: Timestamp,
 }
@@ -78,7 +82,7 @@ impl Before<'_> {
             candidate: None,
             verification,
             policies: policies(request),
-            outputs: outcome.published.iter().map(|output| self.output(output)).collect(),
+            outputs: self.outputs(request, &outcome.published),
             fingerprints: Some(Fingerprints {
                 content: request.fingerprint.as_str().to_owned(),
                 trust: request.requirement.fingerprint(),
@@ -89,7 +93,13 @@ impl Before<'_> {
     }
 
     /// The pass ended badly. What was published stays, and stays named. `request` is what was asked, where that is known.
-    pub(super) fn failed(&self, request: Option<&Request>, failure: &Failure) -> OCIArtifactStatus {
+    /// `look` is the state of the outputs after it, where that is known.
+    pub(super) fn failed(
+        &self,
+        request: Option<&Request>,
+        failure: &Failure,
+        look: Option<&Look>,
+    ) -> OCIArtifactStatus {
         let kind = match failure.class {
             Class::Retry | Class::Wait => "Reconciling",
             Class::Stalled => "Stalled",
@@ -107,6 +117,10 @@ impl Before<'_> {
         OCIArtifactStatus {
             candidate: candidate(failure).or_else(before),
             policies: request.map_or_else(|| self.status.policies.clone(), policies),
+            outputs: match (request, look) {
+                (Some(request), Some(look)) => self.shown(request, look),
+                (Some(_) | None, _) => self.status.outputs.clone(),
+            },
             fingerprints,
             conditions: self.conditions(false, failure.reason, &failure.message, Some(kind), verified),
             ..self.observed()
@@ -127,7 +141,7 @@ impl Before<'_> {
             fingerprints: None,
             ..self.status.clone()
         };
-        let failed = Before { status: &status, ..*self }.failed(request, failure);
+        let failed = Before { status: &status, ..*self }.failed(request, failure, None);
         OCIArtifactStatus { candidate: candidate(refusal), ..failed }
     }
 
@@ -136,6 +150,7 @@ impl Before<'_> {
         OCIArtifactStatus {
             conditions: self.conditions(false, Reason::Progressing, message, Some("Reconciling"), self.judged_before()),
             last_handled_reconcile_at: self.status.last_handled_reconcile_at.clone(),
+            handled_requests: self.status.handled_requests.clone(),
             ..self.observed()
         }
     }
@@ -151,11 +166,89 @@ impl Before<'_> {
     }
 
     fn observed(&self) -> OCIArtifactStatus {
+        let is_none = *self.requests == HandledRequests::default();
         OCIArtifactStatus {
             observed_generation: self.generation,
-            last_handled_reconcile_at: self.requested_at.map(str::to_owned),
+            last_handled_reconcile_at: requested(self.requests, self.status),
+            handled_requests: (!is_none).then(|| self.requests.clone()),
+            switching: None,
             ..self.status.clone()
         }
+    }
+
+    /// Several outputs are about to be switched.
+    pub(super) fn switching(&self, outcome: &Outcome, switching: &Switching) -> OCIArtifactStatus {
+        let artifact = outcome.manifest.as_ref().map(|manifest| self.artifact(&outcome.pinned, manifest));
+        let switching = artifact.map(|artifact| SwitchingStatus {
+            digest: switching.revision.digest.to_string(),
+            outputs: switching.outputs.clone(),
+            artifact,
+            content: switching.revision.fingerprint.clone(),
+        });
+        OCIArtifactStatus { switching, ..self.status.clone() }
+    }
+
+    /// A switch that an earlier process began is completed.
+    pub(super) fn completed(
+        &self,
+        request: &Request,
+        published: &[Published],
+        switching: &SwitchingStatus,
+    ) -> OCIArtifactStatus {
+        let fingerprints = Fingerprints { content: switching.content.clone(), trust: None };
+        OCIArtifactStatus {
+            artifact: Some(switching.artifact.clone()),
+            verification: Vec::new(),
+            outputs: self.outputs(request, published),
+            fingerprints: Some(fingerprints),
+            switching: None,
+            ..self.status.clone()
+        }
+    }
+
+    /// The outputs of a success, and behind them those that left the spec, until their content is removed.
+    fn outputs(&self, request: &Request, published: &[Published]) -> Vec<OutputStatus> {
+        let new: Vec<_> = published.iter().map(|output| self.output(&request.object, output)).collect();
+        let is_gone = |kind: &str, location: &str| !new.iter().any(|new| new.kind == kind && new.location == location);
+        let mut outputs = new.clone();
+        let mut leaving: Vec<OutputStatus> = Vec::new();
+        for old in &self.status.outputs {
+            let own = EarlierStatus { location: old.location.clone(), replaced: self.now.to_string() };
+            let all = std::iter::once(own).chain(old.earlier.iter().cloned());
+            let gone = all.filter(|one| is_gone(&old.kind, &one.location));
+            let target = request.targets.iter().find(|target| target.output == old.name && !old.leaving);
+            let is_family = target.is_some_and(|target| target.place.is_family(&old.kind, &old.location));
+            match outputs.iter_mut().find(|new| is_family && new.name == old.name) {
+                Some(new) => new.earlier = gone.take(MAX_EARLIER).collect(),
+                None => leaving.extend(gone.map(|one| OutputStatus {
+                    location: one.location,
+                    earlier: Vec::new(),
+                    ..old.clone()
+                })),
+            }
+        }
+        for (number, output) in leaving.into_iter().take(MAX_LEAVING).enumerate() {
+            let name = output.name.split('~').next().unwrap_or_default();
+            outputs.push(OutputStatus { name: format!("{name}~{number}"), leaving: true, ..output });
+        }
+        outputs
+    }
+
+    /// The outputs as consumers read them now, whatever a pass came to.
+    fn shown(&self, request: &Request, look: &Look) -> Vec<OutputStatus> {
+        let old = |name: &str| self.status.outputs.iter().find(|old| old.name == name && !old.leaving);
+        let mut outputs = Vec::new();
+        for (target, shown) in request.targets.iter().zip(&look.shown) {
+            let old = old(&target.output);
+            let Some(shown) = shown else { continue };
+            let now = self.output(&request.object, shown);
+            let is_same = |old: &&OutputStatus| (&old.digest, &old.location) == (&now.digest, &now.location);
+            let earlier = old.map(|old| old.earlier.clone()).unwrap_or_default();
+            outputs.push(old.filter(is_same).cloned().unwrap_or(OutputStatus { earlier, ..now }));
+        }
+        let is_target = |old: &&OutputStatus| request.targets.iter().any(|target| target.output == old.name);
+        outputs.extend(self.status.outputs.iter().filter(|old| !is_target(old)).cloned());
+        outputs
     }
 
     /// What consumers read is signed, where that is asked for.
@@ -247,7 +340,7 @@ impl Before<'_> {
         })
     }
 
-    fn output(&self, published: &Published) -> OutputStatus {
+    fn output(&self, object: &ObjectId, published: &Published) -> OutputStatus {
         // A probe cannot know what was left out when the output was made of the same in the same way.
         let made = self.status.fingerprints.as_ref().map(|made| made.content.as_str());
         let is_same = |output: &&OutputStatus| {
@@ -256,8 +349,10 @@ impl Before<'_> {
         let before = self.status.outputs.iter().find(is_same).filter(|_| made == Some(&published.revision.fingerprint));
         OutputStatus {
             name: published.output.clone(),
-            kind: published.kind.to_owned(),
-            location: published.location.clone(),
+            kind: published.location.kind().as_str().to_owned(),
+            location: published.location.text(object),
+            leaving: false,
+            earlier: Vec::new(),
             digest: published.revision.digest.to_string(),
             files: whole(published.files),
             bytes: whole(published.bytes),
@@ -265,6 +360,15 @@ impl Before<'_> {
             list_digest: published.list_digest.as_ref().map(ToString::to_string),
         }
     }
+}
+
+/// The request that is echoed: of the two annotations the one whose value changed, ours where both did.
+fn requested(requests: &HandledRequests, status: &OCIArtifactStatus) -> Option<String> {
+    let before = status.handled_requests.clone().unwrap_or_default();
+    let changed = |now: &Option<String>, before: &Option<String>| now.clone().filter(|_| now != before);
+    changed(&requests.requested_at, &before.requested_at)
+        .or_else(|| changed(&requests.flux_requested_at, &before.flux_requested_at))
+        .or_else(|| status.last_handled_reconcile_at.clone())
 }
 
 /// `tag at sha256:0123456789ab`, or the digest alone.

@@ -1,5 +1,8 @@
-//! One object as it was read, and everything that may be written to it: its finalizer, its status,
-//! Events about it. What is written is decided elsewhere.
+//! One object as it was read, and everything that may be written to it: its status, Events about it. What is written is
+//! decided elsewhere.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -9,10 +12,13 @@ use serde_json::json;
 
 use super::event::{self, News};
 use super::report;
-use crate::api::status::OutputStatus;
+use super::schedule::Memory;
+use crate::api::status::{HandledRequests, OutputStatus};
 use crate::api::{self, OCIArtifact, OCIArtifactStatus};
 use crate::metrics::Metrics;
-use crate::pass::Lists;
+use crate::output::Recorded;
+use crate::output::location::Location;
+use crate::pass::Records;
 use crate::plan::Revision;
 use crate::request::ObjectId;
 
@@ -20,87 +26,87 @@ use crate::request::ObjectId;
 pub(super) struct Subject<'a> {
     pub(super) object: &'a OCIArtifact,
     pub(super) id: ObjectId,
-    pub(super) status: OCIArtifactStatus,
+    pub(super) requests: HandledRequests,
+    /// The status that the API server has.
+    stored: Mutex<OCIArtifactStatus>,
+    /// The status as it is in truth: newer than the stored one where the API server has refused it.
+    status: Mutex<OCIArtifactStatus>,
     api: Api<OCIArtifact>,
     client: Client,
     metrics: &'a Metrics,
+    memory: &'a Memory,
 }
 
 impl<'a> Subject<'a> {
-    pub(super) fn new(object: &'a OCIArtifact, client: &Client, metrics: &'a Metrics) -> Self {
+    pub(super) fn new(object: &'a OCIArtifact, client: &Client, metrics: &'a Metrics, memory: &'a Memory) -> Self {
         let id = ObjectId {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
         };
         let api = Api::namespaced(client.clone(), &id.namespace);
-        let status = object.status.clone().unwrap_or_default();
-        Self { object, id, status, api, client: client.clone(), metrics }
+        let stored = object.status.clone().unwrap_or_default();
+        let status = memory.unwritten(&id.uid).unwrap_or_else(|| stored.clone());
+        let value = |key: &str| object.annotations().get(key).cloned();
+        let requests = HandledRequests {
+            requested_at: value(api::REQUESTED_AT),
+            flux_requested_at: value(api::REQUESTED_AT_FLUX),
+            force_at: value(api::FORCE_AT),
+        };
+        let (stored, status) = (Mutex::new(stored), Mutex::new(status));
+        Self { object, id, requests, stored, status, api, client: client.clone(), metrics, memory }
     }
 
     pub(super) fn generation(&self) -> i64 {
         self.object.metadata.generation.unwrap_or_default()
     }
 
-    pub(super) fn before(&self) -> report::Before<'_> {
+    /// The status as it is now.
+    pub(super) fn status(&self) -> OCIArtifactStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn report<'s>(&'s self, status: &'s OCIArtifactStatus) -> report::Before<'s> {
         report::Before {
-            status: &self.status,
+            status,
             generation: self.generation(),
             asks_signature: !self.object.spec.verify.is_empty(),
-            requested_at: self.requested_at(),
+            requests: &self.requests,
             now: now(),
         }
     }
 
-    pub(super) fn requested_at(&self) -> Option<&str> {
-        let annotations = self.object.annotations();
-        annotations.get(api::REQUESTED_AT).or_else(|| annotations.get(api::REQUESTED_AT_FLUX)).map(String::as_str)
+    /// True where `supercargo.dev/forceAt` has a value that was not acted upon yet.
+    pub(super) fn is_forced(&self) -> bool {
+        let handled = self.status().handled_requests.and_then(|handled| handled.force_at);
+        self.requests.force_at.is_some() && self.requests.force_at != handled
     }
 
-    /// What status names as served.
+    /// The revision that status names as served.
     pub(super) fn recorded(&self) -> Option<Revision> {
-        let digest = self.status.artifact.as_ref()?.digest.parse().ok()?;
-        Some(Revision { digest, fingerprint: self.status.fingerprints.as_ref()?.content.clone() })
+        let status = self.status();
+        let digest = status.artifact?.digest.parse().ok()?;
+        Some(Revision { digest, fingerprint: status.fingerprints?.content })
     }
 
     /// Fingerprint of the requirement by which what is served was judged.
     pub(super) fn trust(&self) -> Option<String> {
-        self.status.fingerprints.as_ref()?.trust.clone()
+        self.status().fingerprints?.trust
     }
 
-    /// What status knows of the files of each output, where they are of the revision that it names.
-    pub(super) fn lists(&self) -> Lists {
-        let served = self.status.artifact.as_ref().map(|artifact| artifact.digest.as_str());
-        let of = |output: &OutputStatus| {
-            let list_digest = output.list_digest.as_ref().filter(|_| Some(output.digest.as_str()) == served);
-            Some((output.name.clone(), list_digest?.parse().ok()?))
+    /// State of each output as status has it.
+    pub(super) fn records(&self) -> Records {
+        let status = self.status();
+        let content = status.fingerprints.as_ref().map(|made| made.content.clone()).unwrap_or_default();
+        let record = |output: &OutputStatus| {
+            let record = Recorded {
+                revision: Revision { digest: output.digest.parse().ok()?, fingerprint: content.clone() },
+                list_digest: output.list_digest.as_ref().and_then(|digest| digest.parse().ok()),
+                location: Location::parse(&output.kind, &output.location)?,
+            };
+            Some((output.name.clone(), record))
         };
-        self.status.outputs.iter().filter_map(of).collect()
-    }
-
-    pub(super) fn has_finalizer(&self) -> bool {
-        self.object.finalizers().iter().any(|name| name == api::FINALIZER)
-    }
-
-    /// Replaces the list that was read, and only that one: somebody else's finalizer is not lost.
-    pub(super) async fn set_finalizer(&self, wanted: bool) -> Result<(), kube::Error> {
-        if self.has_finalizer() == wanted {
-            return Ok(());
-        }
-        let mut names: Vec<&str> = self.object.finalizers().iter().map(String::as_str).collect();
-        if wanted {
-            names.push(api::FINALIZER);
-        } else {
-            names.retain(|name| *name != api::FINALIZER);
-        }
-        let metadata = &self.object.metadata;
-        let patch = json!({"metadata": {"finalizers": names, "uid": metadata.uid, "resourceVersion": metadata.resource_version}});
-        self.metrics.api_write("finalizer");
-        match self.api.patch_metadata(&self.id.name, &PatchParams::default(), &Patch::Merge(patch)).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(error),
-        }
+        status.outputs.iter().filter(|output| !output.leaving).filter_map(record).collect()
     }
 
     /// The version that was read; 0 where the API server's is no number.
@@ -108,11 +114,45 @@ impl<'a> Subject<'a> {
         version(self.object)
     }
 
-    /// Writes status and its Event, where anything but time has changed. Answers the version that it has then.
-    pub(super) async fn write_status(&self, status: &OCIArtifactStatus) -> Result<Option<u64>, kube::Error> {
-        if *status == self.status {
-            return Ok(None);
+    /// Writes status and its Event, where anything but time has changed. A refusal costs only the status itself: it is
+    /// remembered, and written again after a pause.
+    pub(super) async fn write_status(&self, status: &OCIArtifactStatus) {
+        let before = self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
+        if *status == before {
+            self.memory.is_stored(&self.id.uid);
+            return;
         }
+        crate::failpoint::reach("record");
+        match self.apply_status(status).await {
+            Ok(Some(written)) => {
+                self.memory.wrote(&self.id.uid, version(&written), Instant::now());
+                self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
+                if let Some(event) = event::of_change(&before, status) {
+                    self.publish(&event).await;
+                }
+            }
+            // Gone meanwhile.
+            Ok(None) => {}
+            Err(error) => {
+                let pause = self.memory.refused(&self.id.uid, status.clone(), Instant::now());
+                self.metrics.status_write_failed();
+                tracing::warn!(object = %self.id, %error, ?pause, "the status is not written; tried again after a pause");
+            }
+        }
+    }
+
+    /// Writes a status that must be stored before anything else is done.
+    pub(super) async fn write_journal(&self, status: &OCIArtifactStatus) -> Result<(), kube::Error> {
+        if let Some(written) = self.apply_status(status).await? {
+            self.memory.wrote(&self.id.uid, version(&written), Instant::now());
+            self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
+            self.status.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
+        }
+        Ok(())
+    }
+
+    async fn apply_status(&self, status: &OCIArtifactStatus) -> Result<Option<OCIArtifact>, kube::Error> {
         let patch = json!({
             "apiVersion": OCIArtifact::api_version(&()),
             "kind": OCIArtifact::kind(&()),
@@ -122,19 +162,35 @@ impl<'a> Subject<'a> {
         });
         self.metrics.api_write("status");
         let params = PatchParams::apply(api::MANAGER).force();
-        let written = match self.api.patch_status(&self.id.name, &params, &Patch::Apply(patch)).await {
-            Ok(written) => written,
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        if let Some(event) = event::of_change(&self.status, status) {
-            self.publish(&event).await;
+        match self.api.patch_status(&self.id.name, &params, &Patch::Apply(patch)).await {
+            Ok(written) => Ok(Some(written)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            // The uid is another one: this object is gone, and a new one has its name.
+            Err(kube::Error::Api(status)) if status.code == 409 && status.message.contains("uid") => Ok(None),
+            Err(error) => Err(error),
         }
-        Ok(Some(version(&written)))
     }
 
     pub(super) async fn publish(&self, news: &News) {
         publish_event(&self.client, self.metrics, news, self.object.object_ref(&())).await;
+    }
+}
+
+/// Takes off the finalizer of earlier versions, and only that one.
+pub(super) async fn remove_old_finalizer<K>(api: &Api<K>, object: &K, metrics: &Metrics) -> Result<(), kube::Error>
+where
+    K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let names: Vec<&str> =
+        object.finalizers().iter().map(String::as_str).filter(|name| *name != api::OLD_FINALIZER).collect();
+    let metadata = object.meta();
+    let patch =
+        json!({"metadata": {"finalizers": names, "uid": metadata.uid, "resourceVersion": metadata.resource_version}});
+    metrics.api_write("finalizer");
+    match api.patch_metadata(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -153,6 +209,6 @@ pub(super) async fn publish_event(client: &Client, metrics: &Metrics, news: &New
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where the clock of reports and Events is read")]
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::now()
 }

@@ -18,15 +18,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
+use super::location::Location;
 use super::{OutputError, Published};
 use crate::plan::Revision;
 use crate::registry::Pinned;
 use crate::request::Fingerprint;
 use crate::storage::{self, During, Gone, StorageError, Volume};
 use crate::unpack::staged::Staged;
-
-/// `kind` of this output.
-pub const KIND: &str = "Directory";
 
 /// Most characters of the directory's name that the stage's name begins with.
 const MAX_SHOWN: usize = 60;
@@ -98,7 +96,7 @@ impl Destination {
     }
 
     /// Puts a staged tree there. What is replaced goes away with the stage.
-    pub(super) fn commit(
+    pub(super) fn switch(
         &self,
         output: String,
         pinned: &Pinned,
@@ -114,8 +112,7 @@ impl Destination {
         let digest = pinned.digest().clone();
         let published = Published {
             output,
-            kind: KIND,
-            location: self.path.display().to_string(),
+            location: Location::Directory(self.path.display().to_string()),
             revision: Revision { digest, fingerprint: fingerprint.as_str().to_owned() },
             list_digest: None,
             files: staged.files(),
@@ -124,7 +121,7 @@ impl Destination {
         };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::GivenUp) {
-            return Err(OutputError::Aborted);
+            return Err(OutputError::GivenUp);
         }
         staged.take_place(&entry.parent, &entry.name, self.replace).map_err(|errno| self.refused(errno))?;
         *state = State::Done(Box::new((pinned.clone(), published.clone())));
@@ -145,7 +142,7 @@ impl Destination {
     }
 
     fn conflict(&self, why: &str) -> OutputError {
-        OutputError::Conflict(format!("{} {why}", self.path.display()))
+        OutputError::Obstacle(format!("{} {why}", self.path.display()))
     }
 }
 
@@ -167,7 +164,7 @@ impl Entry {
     fn of(path: &Path) -> Result<Self, OutputError> {
         let Some(name) = path.file_name().map(OsStr::to_owned) else {
             let why = "has no name of its own, by which it could be replaced";
-            return Err(OutputError::Conflict(format!("{} {why}", path.display())));
+            return Err(OutputError::Obstacle(format!("{} {why}", path.display())));
         };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self { parent: storage::open_any_dir(parent)?, parent_path: parent.to_owned(), name })

@@ -1,9 +1,13 @@
-//! What was published for an object, entry by entry, as it was at that moment: what scans compare with.
+//! Lists of published trees, entry by entry, taken at publication: the reference of every scan.
 //!
 //! ```text
 //! <root>/.supercargo/lists/     0700
-//!   <hex>                       one for each object with files on the volume: a line for each entry, by path
+//!   <hex>/                      0700, one for each object with files on the volume
+//!     <tree>                    one for each of its trees: a line for each entry, by path
 //! ```
+//!
+//! A list has the name of its tree, so it is durable before anything points to the tree, and an earlier tree that
+//! `current` goes back to still has its own.
 //!
 //! Paths, kinds, sizes, targets, digests and whether a file can be executed are what the list digest is over, so who
 //! changes one of them here is found out, as long as the digest is kept where they cannot write too. The other
@@ -13,7 +17,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, Mode, Stat, Timespec, Timestamps, UTIME_OMIT};
@@ -88,9 +92,29 @@ impl Entry {
     }
 }
 
-/// Name of an object's list. One name of a file has no room for both of its names.
-fn name(object: &ObjectId) -> String {
+/// Name of an object's directory of lists. Namespace and name together can exceed NAME_MAX, so it is their hash.
+fn key(object: &ObjectId) -> String {
     Digest::of(object.to_string().as_bytes()).hex()
+}
+
+/// Opens the object's directory of lists; `None` where there is none.
+fn existing(volume: &Volume, object: &ObjectId) -> Result<Option<OwnedFd>, StorageError> {
+    match storage::open_dir(volume.lists(), &key(object)) {
+        // Before 0.2 the name was that of a file.
+        Err(error) if error.is_replaced() => Ok(None),
+        dir => dir.map(Some),
+    }
+}
+
+/// Opens the object's directory of lists, made where it is missing.
+fn made(volume: &Volume, object: &ObjectId) -> Result<OwnedFd, StorageError> {
+    if let Some(dir) = existing(volume, object)? {
+        return Ok(dir);
+    }
+    storage::remove_tree(volume.lists(), &key(object))?;
+    let dir = storage::make_dir(volume.lists(), &key(object), Mode::from_raw_mode(0o700))?;
+    storage::sync(volume.lists(), "the directory of lists")?;
+    Ok(dir)
 }
 
 /// Begins the list of a tree that is about to become an object's. Its stage is private, so nobody has changed it before.
@@ -137,15 +161,28 @@ pub(super) fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }
 
-/// Removes an object's list. Absent is success.
+/// Removes an object's lists. Absent is success.
 pub(super) fn remove(volume: &Volume, object: &ObjectId) -> Result<(), StorageError> {
-    storage::remove_tree(volume.lists(), &name(object))
+    storage::remove_tree(volume.lists(), &key(object))
 }
 
-/// How long ago, by the filesystem's clock, every byte was last looked at; zero where that is in the future.
+/// Removes an object's lists but those of the trees in `kept`.
+pub(super) fn retain(volume: &Volume, object: &ObjectId, kept: &[&str]) -> Result<(), StorageError> {
+    let Some(dir) = existing(volume, object)? else { return Ok(()) };
+    let mut removed = Ok(());
+    for name in storage::names(&dir)? {
+        if !kept.contains(&name.as_str()) {
+            removed = removed.and(storage::remove_tree(&dir, &name));
+        }
+    }
+    removed
+}
+
+/// Time, by the filesystem's clock, since every byte of `tree` was last read; zero where that is in the future.
 /// `None` without a list.
-pub(super) fn age(volume: &Volume, object: &ObjectId) -> Result<Option<Duration>, StorageError> {
-    let written = match rustix::fs::statat(volume.lists(), name(object), AtFlags::SYMLINK_NOFOLLOW) {
+pub(super) fn age(volume: &Volume, object: &ObjectId, tree: &str) -> Result<Option<Duration>, StorageError> {
+    let Some(dir) = existing(volume, object)? else { return Ok(None) };
+    let written = match rustix::fs::statat(&dir, tree, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(None),
         status => status.during(|| "look at the list of an object's files".to_owned())?.st_mtime,
     };
@@ -168,9 +205,10 @@ pub(super) struct Reader {
 pub(super) struct Broken;
 
 impl Reader {
-    /// Opens the object's list; `None` where there is none.
-    pub(super) fn open(volume: &Volume, object: &ObjectId) -> Result<Option<Self>, StorageError> {
-        let file = match storage::open_file(volume.lists(), &name(object)) {
+    /// Opens the list of one of the object's trees; `None` where there is none.
+    pub(super) fn open(volume: &Volume, object: &ObjectId, tree: &str) -> Result<Option<Self>, StorageError> {
+        let Some(dir) = existing(volume, object)? else { return Ok(None) };
+        let file = match storage::open_file(dir.as_fd(), tree) {
             Err(error) if error.is_absent() => return Ok(None),
             file => file?,
         };
@@ -206,6 +244,7 @@ impl Reader {
 #[derive(Debug)]
 pub(super) struct Writer {
     scratch: Scratch,
+    tree: String,
     file: BufWriter<fs_err::File>,
 }
 
@@ -213,7 +252,8 @@ impl Writer {
     pub(super) fn begin(volume: &Volume, header: &Header) -> Result<Self, StorageError> {
         let scratch = volume.scratch()?;
         let file = storage::create_file(scratch.dir(), FRESH, Mode::from_raw_mode(0o600))?;
-        let mut writer = Self { scratch, file: BufWriter::with_capacity(1 << 16, file) };
+        let (tree, file) = (header.tree.clone(), BufWriter::with_capacity(1 << 16, file));
+        let mut writer = Self { scratch, tree, file };
         writer.line(header)?;
         Ok(writer)
     }
@@ -227,9 +267,9 @@ impl Writer {
         written.and_then(|()| self.file.write_all(b"\n")).map_err(|error| failed(&error))
     }
 
-    /// Puts the list in the place of the object's. `time`: when every byte was looked at, if that is not now.
+    /// Puts the list in its place, durably. `time`: last read of every byte, if that is not now.
     pub(super) fn finish(self, volume: &Volume, object: &ObjectId, time: Option<Timespec>) -> Result<(), StorageError> {
-        let Self { scratch, file } = self;
+        let Self { scratch, tree, file } = self;
         let file = file.into_inner().map_err(|error| failed(error.error()))?;
         if let Some(last_modification) = time {
             let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
@@ -237,9 +277,10 @@ impl Writer {
                 .during(|| "note when files were read".to_owned())?;
         }
         rustix::fs::fsync(file.file()).during(|| "sync the list of an object's files".to_owned())?;
-        rustix::fs::renameat(scratch.dir(), FRESH, volume.lists(), name(object))
+        let lists = made(volume, object)?;
+        rustix::fs::renameat(scratch.dir(), FRESH, &lists, tree)
             .during(|| "put the list of an object's files in its place".to_owned())?;
-        storage::sync(volume.lists(), "the directory of lists")
+        storage::sync(lists.as_fd(), "the lists of an object")
     }
 }
 

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
-use super::integrity::{Difference, MAX_DIFFERENCES, Reading, What};
+use super::damage::{Difference, MAX_DIFFERENCES, Reading, What};
 use super::record::{Broken, Entry, Reader, Writer, split};
 use crate::oci::{Digest, Hasher};
 use crate::request::ObjectId;
@@ -107,7 +107,9 @@ pub(super) enum Begun {
 impl Scan {
     /// Without `reading` no file is opened.
     pub(super) fn begin(subject: &Subject<'_>, reading: Option<Reading>) -> Result<Begun, StorageError> {
-        let Some(mut list) = Reader::open(subject.volume, subject.object)? else { return Ok(Begun::NoList) };
+        let Some(mut list) = Reader::open(subject.volume, subject.object, subject.tree)? else {
+            return Ok(Begun::NoList);
+        };
         let damaged = |difference| Ok(Begun::Done(Verdict::Damaged(vec![difference])));
         let Ok(header) = list.header() else { return damaged(Difference::list()) };
         if header.tree != subject.tree {
@@ -242,7 +244,7 @@ impl Scan {
                 looked.what
             }
         };
-        match (&entry, difference) {
+        match (&entry, difference.clone()) {
             // Not entered in any case: without its mode that may be an error.
             (Entry::Directory { .. }, Some(_)) => drop(self.lost.insert(path.clone())),
             (Entry::Directory { names, .. }, None) => {
@@ -254,7 +256,7 @@ impl Scan {
             }
             (Entry::File { .. } | Entry::Link { .. }, _) => {}
         }
-        if let Some(what) = difference {
+        if let Some(what) = difference.clone() {
             self.differences.push(Difference::new(path.as_bytes(), what));
         } else if self.fresh.as_mut().is_some_and(|fresh| fresh.add(&path, &entry).is_err()) {
             self.fresh = None;

@@ -1,136 +1,151 @@
 //! Files on a shared volume.
 //!
 //! ```text
-//! <root>/<namespace>/<name>/        what a consumer mounts; never replaced while its object lives
+//! <root>/<namespace>/<name>/        the directory that a consumer mounts; never replaced while its object lives
 //!   current -> trees/<tree>         replaced by rename: a reader sees one whole revision or another
 //!   trees/<manifest hex>-<finger>/  complete when it appears, never changed, removed when old; where that very tree
 //!                                   was damaged, the next one is <manifest hex>-<finger>-2 and so on
-//!   .artifact.json                  whose this is and what is in it
+//!   .artifact.json                  uid of the object, and the revision of each tree
 //! ```
 //!
-//! A crash leaves the old link or the new one. `.artifact.json` is written before anything else is
-//! put into a new directory, so a directory that has things in it but no such file is not ours; and
-//! it is written again after the link has moved, so where the two disagree the revision is
-//! published again.
+//! *Prepare* puts a tree under its final name, its list beside it, and both into `.artifact.json`: all of that is durable
+//! and changes nothing for readers. *Switch* is then one rename of the link, and *revert* is another. The link alone says
+//! which tree is current, so a crash leaves the old revision or the new one and nothing to repair.
+//!
+//! `.artifact.json` is written before anything else is put into a new directory, so a directory that has things in it
+//! but no such file is not ours.
 
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
-use super::integrity::{Damage, Held, Reading};
+use super::damage::{Damage, Held, Reading};
+use super::location::Location;
 use super::scan::{Begun, Scan, Subject, Verdict};
-use super::{OutputError, Published, Recorded, record};
+use super::{OutputError, Published, Recorded, Retention, record};
 use crate::oci::Digest;
 use crate::plan::Revision;
 use crate::registry::Pinned;
-use crate::request::{Fingerprint, ObjectId, Target};
+use crate::request::{Fingerprint, ObjectId};
 use crate::storage::{self, During, StorageError, Volume};
 use crate::unpack::Stop;
 use crate::unpack::staged::Staged;
 
-/// `kind` of this output in status.
-pub const KIND: &str = "Volume";
+mod marker;
+
+use marker::{MARKER, Marker, Tree, TreeRevision};
 
 const CURRENT: &str = "current";
 const TREES: &str = "trees";
-const MARKER: &str = ".artifact.json";
-/// Most bytes of the marker.
-const MAX_MARKER: u64 = 64 * 1024;
-/// Trees kept beside the current one, for readers that are still in them.
-const KEPT: usize = 2;
 
-/// The content of `.artifact.json`.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Marker {
-    /// The object's uid; empty where there is no cluster.
-    uid: String,
-    /// What is under `current`; absent in a directory that was only just made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<MarkerRevision>,
-    /// The current tree and those before it that are kept, newest first.
-    #[serde(default)]
-    trees: Vec<String>,
+/// One output of one object on a volume.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The volume and its name.
+    pub(super) volume: (std::sync::Arc<Volume>, String),
+    pub(super) object: ObjectId,
+    /// Name of the output.
+    pub(super) output: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct MarkerRevision {
-    image: String,
-    digest: Digest,
-    fingerprint: String,
-    files: u64,
-    bytes: u64,
-    list_digest: Digest,
+/// A tree that is complete and durable under its final name, and that nothing points to yet.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    place: Place,
+    tree: String,
+    /// The tree that `current` pointed to.
+    previous: Option<String>,
+    published: Published,
 }
 
-/// What the object's directory holds, as far as that can be seen without reading files.
-pub(super) fn probe(
-    volume: &Volume,
-    name: &str,
-    object: &ObjectId,
-    output: &str,
-    recorded: Option<&Recorded>,
-) -> Result<Held, OutputError> {
-    let Some(there) = There::open(volume, object, recorded)? else { return Ok(Held::Nothing) };
-    let published = || Published {
-        list_digest: Some(there.list_digest.clone()),
-        ..published(name, object, output, &there.revision)
+impl Ready {
+    /// The state after the switch.
+    pub(super) fn published(&self) -> &Published {
+        &self.published
+    }
+}
+
+impl Place {
+    fn volume(&self) -> &Volume {
+        &self.volume.0
+    }
+
+    fn dir(&self) -> Result<Option<OwnedFd>, StorageError> {
+        self.volume().existing_dir(&self.object.namespace, &self.object.name)
+    }
+
+    fn published(&self, revision: &TreeRevision, list_digest: Digest) -> Published {
+        Published {
+            output: self.output.clone(),
+            location: Location::Volume(self.volume.1.clone()),
+            revision: revision.revision(),
+            list_digest: Some(list_digest),
+            files: revision.files,
+            bytes: revision.bytes,
+            skipped: 0,
+        }
+    }
+}
+
+/// Looks at the directory. Reads no file.
+pub(super) fn probe(place: &Place, recorded: Option<&Recorded>) -> Result<Held, OutputError> {
+    let Some(there) = There::open(place, recorded)? else { return Ok(Held::Nothing) };
+    let published = place.published(&there.revision, there.list_digest.clone());
+    let held = |verdict| match verdict {
+        Verdict::Whole => Held::Whole(published.clone()),
+        Verdict::Doubtful => Held::Doubtful(published.clone()),
+        Verdict::Damaged(differences) => {
+            let (output, location) = (place.output.clone(), published.location.clone());
+            Held::Damaged(Damage { output, location, differences }, published.clone())
+        }
     };
-    let mut scan = match Scan::begin(&there.subject(volume, object), None)? {
+    let mut scan = match Scan::begin(&there.subject(place), None)? {
         // Made by an older version, say.
         Begun::NoList => return Ok(Held::Nothing),
-        Begun::Done(verdict) => return Ok(held(verdict, published(), output)),
+        Begun::Done(verdict) => return Ok(held(verdict)),
         Begun::Scan(scan) => scan,
     };
     let stop = Stop::new();
     loop {
         if let Some(verdict) = scan.advance(&stop)? {
-            return Ok(held(verdict, published(), output));
+            return Ok(held(verdict));
         }
     }
 }
 
-fn held(verdict: Verdict, published: Published, output: &str) -> Held {
-    match verdict {
-        Verdict::Whole => Held::Whole(published),
-        Verdict::Doubtful => Held::Doubtful(published),
-        Verdict::Damaged(differences) => Held::Damaged(Damage { output: output.to_owned(), differences }),
-    }
+/// Begins to read the files of the current tree.
+pub(super) fn read(place: &Place, recorded: Option<&Recorded>, reading: Reading) -> Result<Begun, OutputError> {
+    let Some(there) = There::open(place, recorded)? else { return Ok(Begun::NoList) };
+    Ok(Scan::begin(&there.subject(place), Some(reading))?)
 }
 
-/// Begins to read the files of what the object's directory holds.
-pub(super) fn read(
-    volume: &Volume,
-    object: &ObjectId,
-    recorded: Option<&Recorded>,
-    reading: Reading,
-) -> Result<Begun, OutputError> {
-    let Some(there) = There::open(volume, object, recorded)? else { return Ok(Begun::NoList) };
-    Ok(Scan::begin(&there.subject(volume, object), Some(reading))?)
+/// Time since every byte of the current tree was read; `None` where that is not known.
+pub(super) fn last_read(place: &Place) -> Result<Option<Duration>, OutputError> {
+    let Some(dir) = place.dir()? else { return Ok(None) };
+    let Some(tree) = current(dir.as_fd())? else { return Ok(None) };
+    Ok(record::age(place.volume(), &place.object, &tree)?)
 }
 
-/// A revision that the marker and `current` agree about.
+/// The tree that `current` points to and that `.artifact.json` knows.
 struct There {
     trees: OwnedFd,
     tree: String,
-    revision: MarkerRevision,
-    /// That of status, where it names the same revision: nobody who can write to the volume can write there.
+    revision: TreeRevision,
+    /// The digest in status where it is of the same revision: a writer on the volume cannot write there.
     list_digest: Digest,
 }
 
 impl There {
-    fn open(volume: &Volume, object: &ObjectId, recorded: Option<&Recorded>) -> Result<Option<Self>, OutputError> {
-        let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(None) };
-        let Some(marker) = own_marker(volume, dir.as_fd(), object)? else { return Ok(None) };
-        let Marker { uid, revision: Some(revision), trees } = marker else { return Ok(None) };
-        let Some(tree) = trees.into_iter().next() else { return Ok(None) };
-        if uid != object.uid || current(dir.as_fd())?.as_ref() != Some(&tree) {
-            return Ok(None);
-        }
+    fn open(place: &Place, recorded: Option<&Recorded>) -> Result<Option<Self>, OutputError> {
+        let Some(dir) = place.dir()? else { return Ok(None) };
+        let Some(marker) = own_marker(place.volume(), dir.as_fd(), &place.object)? else { return Ok(None) };
+        marker.check_uid(&place.object)?;
+        let Some(tree) = current(dir.as_fd())? else { return Ok(None) };
+        let Some(revision) = marker.revision_of(&tree).cloned() else { return Ok(None) };
         let trees = match storage::open_dir(dir.as_fd(), TREES) {
             Err(error) if error.is_absent() => return Ok(None),
             trees => trees?,
@@ -138,55 +153,52 @@ impl There {
         if matches!(rustix::fs::statat(&trees, &tree, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT)) {
             return Ok(None);
         }
-        let is_it = |recorded: &&Recorded| recorded.revision == revision.revision();
-        let list_digest =
-            recorded.filter(is_it).map_or(&revision.list_digest, |recorded| &recorded.list_digest).clone();
-        Ok(Some(Self { trees, tree, revision, list_digest }))
+        let recorded = recorded.filter(|recorded| recorded.revision == revision.revision());
+        let list_digest = recorded.and_then(|recorded| recorded.list_digest.as_ref()).unwrap_or(&revision.list_digest);
+        Ok(Some(Self { trees, tree, list_digest: list_digest.clone(), revision }))
     }
 
-    fn subject<'a>(&'a self, volume: &'a Volume, object: &'a ObjectId) -> Subject<'a> {
-        Subject { volume, object, trees: self.trees.as_fd(), tree: &self.tree, list_digest: &self.list_digest }
+    fn subject<'a>(&'a self, place: &'a Place) -> Subject<'a> {
+        Subject {
+            volume: place.volume(),
+            object: &place.object,
+            trees: self.trees.as_fd(),
+            tree: &self.tree,
+            list_digest: &self.list_digest,
+        }
     }
 }
 
-impl MarkerRevision {
-    fn revision(&self) -> Revision {
-        Revision { digest: self.digest.clone(), fingerprint: self.fingerprint.clone() }
-    }
-}
-
-/// Moves a staged tree in and points `current` at it.
-pub(super) fn commit(
-    volume: &Volume,
-    target: &Target,
-    object: &ObjectId,
+/// Puts a staged tree and its list under their final names, durably. Readers see nothing of it.
+pub(super) fn prepare(
+    place: &Place,
     pinned: &Pinned,
     fingerprint: &Fingerprint,
     staged: &Staged,
-) -> Result<Published, OutputError> {
+) -> Result<Ready, OutputError> {
+    let Place { object, .. } = place;
+    let volume = place.volume();
     let dir = volume.dir(&object.namespace, &object.name)?;
     let dir = dir.as_fd();
     let mut marker = match own_marker(volume, dir, object)? {
         Some(marker) => marker,
         None => claim(dir, object)?,
     };
+    marker.check_uid(object)?;
+    let previous = current(dir)?;
     let trees = storage::make_dir(dir, TREES, Mode::from_raw_mode(0o755))?;
-    let tree =
-        free_name(&format!("{}-{}", pinned.digest().hex(), fingerprint.as_str()), current(dir)?.as_ref(), &marker);
+    // Prepared by a pass that did not come to its switch.
+    for left in marker.take_unused(previous.as_deref()) {
+        storage::remove_tree(&trees, &left)?;
+    }
+    let tree = marker.free_name(&format!("{}-{}", pinned.digest().hex(), fingerprint.as_str()), previous.as_deref());
     // Left by a crash: nothing points to it.
     storage::remove_tree(&trees, &tree)?;
-    // While nobody else can have changed a file yet.
     let list = record::of(volume, &tree, staged)?;
     staged.move_to(&trees, &tree).during(|| format!("move the tree into {TREES}"))?;
     storage::sync(trees.as_fd(), TREES)?;
-    // A crash after this leaves a list that is not of the current tree, and the revision is published again.
     list.finish(volume, object, None)?;
-    point_current_at(dir, &tree)?;
-    marker.trees.retain(|kept| *kept != tree);
-    marker.trees.insert(0, tree);
-    marker.trees.truncate(1 + KEPT);
-    marker.uid.clone_from(&object.uid);
-    let revision = MarkerRevision {
+    let revision = TreeRevision {
         image: pinned.to_string(),
         digest: pinned.digest().clone(),
         fingerprint: fingerprint.as_str().to_owned(),
@@ -194,86 +206,172 @@ pub(super) fn commit(
         bytes: staged.bytes(),
         list_digest: staged.list_digest(),
     };
-    let volume_name = match &target.place {
-        crate::request::Place::Volume { volume } => volume.as_str(),
-        crate::request::Place::ConfigMap { .. } | crate::request::Place::Directory => "",
-    };
-    let published = Published {
-        list_digest: Some(revision.list_digest.clone()),
-        ..published(volume_name, object, &target.output, &revision)
-    };
-    marker.revision = Some(revision);
+    let published = place.published(&revision, revision.list_digest.clone());
+    marker.trees.insert(0, Tree::prepared(tree.clone(), revision));
     write_marker(dir, &marker)?;
-    Ok(published)
+    Ok(Ready { place: place.clone(), tree, previous, published })
 }
 
-/// A name for a tree that is neither the current one nor kept for readers that are still in it: what they read is
-/// never changed, also not where it is this very revision and somebody has damaged it.
-fn free_name(revision: &str, current: Option<&String>, marker: &Marker) -> String {
-    let is_taken = |name: &String| current == Some(name) || marker.trees.contains(name);
-    let numbered = (2_u64..).map(|number| format!("{revision}-{number}"));
-    let mut names = std::iter::once(revision.to_owned()).chain(numbered);
-    names.find(|name| !is_taken(name)).unwrap_or_default()
+/// Points `current` at a prepared tree: one rename.
+pub(super) fn switch(ready: &Ready, now: Timestamp) -> Result<(), OutputError> {
+    let dir = open_prepared(ready)?;
+    point_current_at(dir.as_fd(), &ready.tree)?;
+    // Only retention needs it, and a reader has the new revision already: no reason to take it back.
+    let noted = own_marker(ready.place.volume(), dir.as_fd(), &ready.place.object).and_then(|marker| {
+        let Some(mut marker) = marker else { return Ok(()) };
+        marker.switched(&ready.tree, ready.previous.as_deref(), now);
+        write_marker(dir.as_fd(), &marker)
+    });
+    if let Err(error) = noted {
+        tracing::warn!(object = %ready.place.object, %error, "the switch is not noted in {MARKER}");
+    }
+    Ok(())
 }
 
-/// Removes the trees that the marker does not list any more.
-pub(super) fn prune(volume: &Volume, object: &ObjectId) -> Result<(), OutputError> {
-    let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(()) };
-    let Some(marker) = own_marker(volume, dir.as_fd(), object)? else { return Ok(()) };
-    let current = current(dir.as_fd())?;
+/// Points `current` back to the tree from before, or removes it where there was none.
+pub(super) fn revert(ready: &Ready) -> Result<(), OutputError> {
+    let dir = open_prepared(ready)?;
+    match &ready.previous {
+        Some(previous) => Ok(point_current_at(dir.as_fd(), previous)?),
+        None => {
+            storage::remove_tree(&dir, CURRENT)?;
+            Ok(storage::sync(dir.as_fd(), "the object's directory")?)
+        }
+    }
+}
+
+fn open_prepared(ready: &Ready) -> Result<OwnedFd, OutputError> {
+    let gone = || StorageError::new("open the object's directory", Errno::NOENT);
+    Ok(ready.place.dir()?.ok_or_else(gone)?)
+}
+
+/// A tree that an earlier process prepared for `revision`, whole by its list.
+pub(super) fn prepared(place: &Place, revision: &Revision) -> Result<Option<Ready>, OutputError> {
+    let Some(dir) = place.dir()? else { return Ok(None) };
+    let Some(marker) = own_marker(place.volume(), dir.as_fd(), &place.object)? else { return Ok(None) };
+    marker.check_uid(&place.object)?;
+    let Some((tree, found)) = marker.of_revision(revision) else { return Ok(None) };
     let trees = storage::open_dir(dir.as_fd(), TREES)?;
-    let mut removed = Ok(());
+    let (volume, object, list_digest) = (place.volume(), &place.object, &found.list_digest);
+    let subject = Subject { volume, object, trees: trees.as_fd(), tree, list_digest };
+    let verdict = match Scan::begin(&subject, Some(Reading::Doubtful))? {
+        Begun::NoList => return Ok(None),
+        Begun::Done(verdict) => verdict,
+        Begun::Scan(mut scan) => loop {
+            if let Some(verdict) = scan.advance(&Stop::new())? {
+                break verdict;
+            }
+        },
+    };
+    let published = place.published(found, list_digest.clone());
+    let ready = Ready { place: place.clone(), tree: tree.to_owned(), previous: current(dir.as_fd())?, published };
+    Ok((verdict == Verdict::Whole).then_some(ready))
+}
+
+/// Removes trees that nothing needs any more; answers when the next one may go. Only after status has been written, so
+/// that status never names what is gone.
+pub(super) fn prune(
+    volume: &Volume,
+    object: &ObjectId,
+    retention: Retention,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, OutputError> {
+    let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(None) };
+    let Some(mut marker) = own_marker(volume, dir.as_fd(), object)? else { return Ok(None) };
+    if marker.check_uid(object).is_err() {
+        return Ok(None);
+    }
+    let current = current(dir.as_fd())?;
+    let before = marker.trees.len();
+    let next = marker.retain(current.as_deref(), retention, now);
+    let trees = match storage::open_dir(dir.as_fd(), TREES) {
+        Err(error) if error.is_absent() => return Ok(None),
+        trees => trees?,
+    };
+    // The marker first: a tree that it does not name is removed by the next pass too.
+    if marker.trees.len() != before {
+        write_marker(dir.as_fd(), &marker)?;
+    }
+    let kept: Vec<&str> = marker.trees.iter().map(|tree| tree.name.as_str()).collect();
+    let mut removed = record::retain(volume, object, &kept);
     for name in storage::names(&trees)? {
-        if !marker.trees.contains(&name) && current.as_ref() != Some(&name) {
+        if !kept.contains(&name.as_str()) && current.as_ref() != Some(&name) {
             // One that cannot be removed is not in the way of the others.
             removed = removed.and(storage::remove_tree(&trees, &name));
         }
     }
-    Ok(removed?)
+    removed?;
+    Ok(next)
 }
 
-/// Takes away all content, and leaves the object's directory, which consumers mount. Whoever looks at `current` loses it in
-/// one step, and whoever is in a tree, file by file.
-pub(super) fn clear(volume: &Volume, object: &ObjectId) -> Result<(), OutputError> {
+/// Takes away all content, and leaves the object's directory, which consumers mount. A reader of `current` loses it in
+/// one step, a reader inside of a tree file by file.
+pub(super) fn withdraw(volume: &Volume, object: &ObjectId) -> Result<(), OutputError> {
     let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(()) };
     let marker = match own_marker(volume, dir.as_fd(), object) {
         Ok(Some(marker)) => marker,
-        // Empty, or somebody else's.
-        Ok(None) | Err(OutputError::Conflict(_)) => return Ok(()),
+        // Empty, or not ours.
+        Ok(None) | Err(OutputError::Obstacle(_)) => return Ok(()),
         Err(error) => return Err(error),
     };
+    if marker.check_uid(object).is_err() {
+        return Ok(());
+    }
     storage::remove_tree(&dir, CURRENT)?;
     storage::sync(dir.as_fd(), "the object's directory")?;
     storage::remove_tree(&dir, TREES)?;
-    write_marker(dir.as_fd(), &Marker { uid: marker.uid, ..Marker::default() })?;
+    write_marker(dir.as_fd(), &Marker { uid: marker.uid, trees: Vec::new() })?;
     Ok(record::remove(volume, object)?)
 }
 
-/// Removes the object's directory, if it is ours. A directory or volume that is gone is success.
+/// Removes the directory of the object with this uid. Absent, empty and not ours are success; so is another uid, whose
+/// object may live.
 pub(super) fn remove(volume: &Volume, object: &ObjectId) -> Result<(), OutputError> {
-    record::remove(volume, object)?;
-    let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(()) };
+    let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else {
+        return Ok(record::remove(volume, object)?);
+    };
     match own_marker(volume, dir.as_fd(), object) {
-        Ok(Some(_)) => Ok(volume.remove_dir(&object.namespace, &object.name)?),
-        // Empty, or somebody else's.
-        Ok(None) | Err(OutputError::Conflict(_)) => Ok(()),
+        Ok(Some(marker)) if marker.check_uid(object).is_ok() => {
+            record::remove(volume, object)?;
+            Ok(volume.remove_dir(&object.namespace, &object.name)?)
+        }
+        Ok(_) | Err(OutputError::Obstacle(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// The directory's marker; `None` for an empty directory; a conflict for one that is not ours.
+/// Objects that have a directory on the volume, with their uids, in the namespaces that `is_watched` accepts. Directories
+/// that are not ours, or of no cluster, are left out.
+pub(super) fn owners(volume: &Volume, is_watched: impl Fn(&str) -> bool) -> Result<Vec<ObjectId>, OutputError> {
+    let mut found = Vec::new();
+    for namespace in volume.namespaces()?.into_iter().filter(|namespace| is_watched(namespace)) {
+        for name in volume.names_in(&namespace)? {
+            let mut object = ObjectId { namespace: namespace.clone(), name, uid: String::new() };
+            let Ok(Some(dir)) = volume.existing_dir(&object.namespace, &object.name) else { continue };
+            if let Ok(Some(marker)) = own_marker(volume, dir.as_fd(), &object)
+                && !marker.uid.is_empty()
+            {
+                object.uid = marker.uid;
+                found.push(object);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The directory's marker; `None` for an empty directory; an error for one that is not ours.
 fn own_marker(volume: &Volume, dir: BorrowedFd<'_>, object: &ObjectId) -> Result<Option<Marker>, OutputError> {
     let foreign = |why: &str| {
         let path = volume.path().join(&object.namespace).join(&object.name);
-        OutputError::Conflict(format!("{} {why}; move it away to let supercargo use the place", path.display()))
+        OutputError::Obstacle(format!("{} {why}. Move it away to let supercargo use the place", path.display()))
     };
     match storage::open_file(dir, MARKER) {
         Ok(file) => {
             let mut text = String::new();
-            file.take(MAX_MARKER)
+            file.take(marker::MAX_BYTES)
                 .read_to_string(&mut text)
                 .map_err(|error| StorageError::from_io(format!("read {MARKER}"), &error))?;
-            serde_json::from_str(&text).map(Some).map_err(|_| foreign(&format!("has a {MARKER} that is not ours")))
+            Marker::parse(&text).map(Some).map_err(|_| foreign(&format!("has a {MARKER} that is not ours")))
         }
         Err(error) if error.is_absent() => {
             let only_ours = |name: &String| name.starts_with(&format!(".{MARKER}"));
@@ -289,7 +387,7 @@ fn own_marker(volume: &Volume, dir: BorrowedFd<'_>, object: &ObjectId) -> Result
 
 /// Makes an empty directory ours.
 fn claim(dir: BorrowedFd<'_>, object: &ObjectId) -> Result<Marker, OutputError> {
-    let marker = Marker { uid: object.uid.clone(), ..Marker::default() };
+    let marker = Marker { uid: object.uid.clone(), trees: Vec::new() };
     write_marker(dir, &marker)?;
     Ok(marker)
 }
@@ -311,24 +409,8 @@ fn current(dir: BorrowedFd<'_>) -> Result<Option<String>, StorageError> {
 
 fn point_current_at(dir: BorrowedFd<'_>, tree: &str) -> Result<(), StorageError> {
     const FRESH: &str = ".current.new";
-    match rustix::fs::unlinkat(dir, FRESH, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno).during(|| format!("remove {FRESH}")),
-    }
+    storage::remove_tree(dir, FRESH)?;
     rustix::fs::symlinkat(format!("{TREES}/{tree}"), dir, FRESH).during(|| format!("create link {FRESH}"))?;
     rustix::fs::renameat(dir, FRESH, dir, CURRENT).during(|| format!("rename {FRESH} to {CURRENT}"))?;
     storage::sync(dir, "the object's directory")
-}
-
-fn published(volume: &str, object: &ObjectId, output: &str, revision: &MarkerRevision) -> Published {
-    Published {
-        output: output.to_owned(),
-        kind: KIND,
-        location: format!("{volume}:{}/{}/{CURRENT}", object.namespace, object.name),
-        revision: revision.revision(),
-        list_digest: None,
-        files: revision.files,
-        bytes: revision.bytes,
-        skipped: 0,
-    }
 }

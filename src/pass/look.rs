@@ -4,45 +4,51 @@ use std::collections::BTreeMap;
 
 use super::{Before, Engine};
 use crate::failure::Failure;
-use crate::oci::Digest;
-use crate::output::integrity::{Damage, Held, Reading};
+use crate::output::damage::{Damage, Held, Reading};
 use crate::output::{Published, Recorded};
 use crate::plan::Observed;
 use crate::registry::Registry;
-use crate::request::{Request, Target};
+use crate::request::Request;
 
 /// The outputs as they are.
 #[derive(Clone, Debug, Default)]
 pub struct Look {
-    /// Per target of the request, in its order: what it holds, if it is whole.
+    /// Per target of the request, in its order: the whole revision that it holds.
     pub held: Vec<Option<Published>>,
+    /// Per target: the revision that a consumer reads there, whole or not.
+    pub shown: Vec<Option<Published>>,
+    /// Per target: version of the API object that is there.
+    pub versions: Vec<Option<String>>,
     /// The same as [`crate::plan::decide`] wants it.
     pub observed: Observed,
     /// Outputs whose files are not those that were published.
     pub damage: Vec<Damage>,
-    /// Whether files have to be read to know that the outputs are whole.
+    /// Only files' bytes can tell whether the outputs are whole.
     pub is_doubtful: bool,
 }
 
-/// List digests by the name of the output, of the revision that is recorded.
-pub type Lists = BTreeMap<String, Digest>;
+/// State of outputs as status has it, by the name of the output.
+pub type Records = BTreeMap<String, Recorded>;
 
 /// Looks at what each target holds now. Reads no file and asks no registry.
 pub async fn look<R: Registry>(engine: &Engine<R>, request: &Request, before: &Before) -> Result<Look, Failure> {
     let mut look = Look::default();
     for target in &request.targets {
         let known = before.damage.iter().find(|damage| damage.output == target.output);
-        let held = engine.outputs.probe(&request.object, target, recorded(before, target)).await?;
-        let (held, damage) = match held {
+        let recorded = before.outputs.get(&target.output).cloned();
+        let probed = engine.outputs.probe(&request.object, target, recorded).await?;
+        let (shown, damage) = match probed.held {
             Held::Nothing => (None, None),
             Held::Whole(published) => (Some(published), known.cloned()),
             Held::Doubtful(published) => {
                 look.is_doubtful = true;
                 (Some(published), known.cloned())
             }
-            Held::Damaged(damage) => (None, Some(damage)),
+            Held::Damaged(damage, published) => (Some(published), Some(damage)),
         };
-        look.held.push(held.filter(|_| damage.is_none()));
+        look.held.push(shown.clone().filter(|_| damage.is_none()));
+        look.shown.push(shown);
+        look.versions.push(probed.version);
         look.damage.extend(damage);
     }
     look.observed = Observed {
@@ -50,6 +56,7 @@ pub async fn look<R: Registry>(engine: &Engine<R>, request: &Request, before: &B
         outputs: look.held.iter().map(|held| held.as_ref().map(|held| held.revision.clone())).collect(),
         refused: before.refused.as_ref().map(|(revision, _)| revision.clone()),
         trust: before.trust.clone(),
+        is_forced: before.is_forced,
     };
     Ok(look)
 }
@@ -64,13 +71,8 @@ pub async fn read<R: Registry>(
 ) -> Result<Vec<Damage>, Failure> {
     let mut found = Vec::new();
     for target in &request.targets {
-        let recorded = recorded(before, target);
+        let recorded = before.outputs.get(&target.output).cloned();
         found.extend(engine.outputs.read(&request.object, target, recorded, reading, &engine.unpacking).await?);
     }
     Ok(found)
-}
-
-fn recorded(before: &Before, target: &Target) -> Option<Recorded> {
-    let (revision, list_digest) = (before.recorded.clone()?, before.lists.get(&target.output)?.clone());
-    Some(Recorded { revision, list_digest })
 }

@@ -89,13 +89,15 @@ pub(super) async fn stage<R: Registry>(
     engine: &Engine<R>,
     request: &Request,
     approved: &Approved,
+    is_forced: bool,
     step: &Step,
 ) -> Result<Vec<Stage>, Failure> {
     let limits = engine.limits.lowered(&request.limits);
     let mut layers = wanted(request, approved.manifest(), &limits)?;
     // A layer over itself changes nothing, whatever is in it.
     layers.dedup();
-    let mut work = Work { engine, request, approved, step, limits: &limits, layers: &layers, is_image: None };
+    let mut work =
+        Work { engine, request, approved, step, limits: &limits, layers: &layers, is_forced, is_image: None };
     let places = engine.outputs.places(request)?;
     let mut stages = Vec::with_capacity(places.len());
     let mut slots = slots(&layers);
@@ -157,6 +159,8 @@ struct Work<'a, R> {
     step: &'a Step,
     limits: &'a Limits,
     layers: &'a [&'a Descriptor],
+    /// Kept layers are not used.
+    is_forced: bool,
     /// Whether the artifact is a container image, once that is known.
     is_image: Option<bool>,
 }
@@ -185,7 +189,7 @@ impl<R: Registry> Work<'_, R> {
             access: &self.request.access,
             approved: self.approved,
             scratch: &scratch,
-            store: self.engine.cache.on(&place.volume),
+            store: self.engine.cache.on(&place.volume).filter(|_| place.is_cached && !self.is_forced),
             processors: &self.engine.unpacking,
             limit: self.limits.layer_bytes,
         };

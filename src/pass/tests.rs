@@ -11,10 +11,14 @@ use crate::blob::CacheLimits;
 use crate::failure::Class;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
-use crate::output::config_map::ConfigMaps;
+use crate::output::location::Location;
+use crate::output::{ApiObjects, Retention};
 use crate::request::{ObjectId, Referred};
 use crate::storage::Volume;
 use crate::testing::FakeRegistry;
+
+/// Trees are kept by number alone.
+const RETENTION: Retention = Retention { count: 2, age: std::time::Duration::ZERO };
 
 struct World {
     root: tempfile::TempDir,
@@ -34,13 +38,13 @@ impl World {
     fn at(root: tempfile::TempDir, limits: &Limits) -> Self {
         let volume = Arc::new(Volume::open(root.path()).unwrap());
         let volumes = BTreeMap::from([("default".to_owned(), Arc::clone(&volume))]);
-        let config_maps = ConfigMaps::Directory(root.path().join("configmaps"));
+        let api_objects = ApiObjects::Directory(root.path().join("configmaps"));
         let metrics = Arc::new(Metrics::default());
         let cache = Cache::open([&volume], CacheLimits::default(), &metrics);
         let registry = FakeRegistry::default();
         let engine = Engine {
             registry: registry.clone(),
-            outputs: Outputs::new(volumes, volume, config_maps, metrics),
+            outputs: Outputs::new(volumes, volume, api_objects, metrics).unwrap().with_retention(RETENTION),
             limits: *limits,
             cache,
             turns: Turns::default(),
@@ -54,6 +58,25 @@ impl World {
     async fn pass(&self, spec: &Value, before: &Before) -> Result<Outcome, Failure> {
         let request = request(spec);
         pass(&self.engine, &self.engine.turn(&request).await, &request, before).await
+    }
+
+    async fn prune(&self, spec: &Value) {
+        let request = request(spec);
+        for target in &request.targets {
+            self.engine.outputs.prune(&request.object, target, now()).await.unwrap();
+        }
+    }
+
+    /// Removes what the object has on volumes, as after its deletion.
+    async fn remove(&self, spec: &Value) {
+        let failed = self.engine.outputs.remove_object(&request(spec).object).await;
+        assert!(failed.is_empty(), "{failed:?}");
+    }
+
+    async fn withdraw(&self, spec: &Value) {
+        for location in [Location::Volume("default".to_owned()), Location::ConfigMap("map".to_owned())] {
+            self.engine.outputs.withdraw(&request(spec).object, &location).await.unwrap();
+        }
     }
 
     fn read(&self, path: &str) -> Option<String> {
@@ -161,7 +184,7 @@ async fn old_trees_are_kept_for_their_readers_and_then_pruned() {
     for round in 0..5 {
         world.registry.push_files("1", &[("a.txt", &round.to_string())]);
         world.pass(&spec, &Before::default()).await.unwrap();
-        world.engine.outputs.prune(&request(&spec)).await.unwrap();
+        world.prune(&spec).await;
     }
     assert_eq!(listing(&world.object_dir().join("trees")).len(), 3, "the current one and two before it");
     assert_eq!(listing(&world.object_dir()), [".artifact.json", "current", "trees"]);
@@ -207,13 +230,16 @@ async fn a_directory_that_is_not_ours_is_left_alone_before_anybody_is_asked() {
     let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
     assert_eq!((failure.class, failure.reason), (Class::Stalled, Reason::OutputConflict));
     assert!(world.registry.asked().is_empty());
-    world.engine.outputs.remove_from_volumes(&request(&spec).object).await.unwrap();
+    world.remove(&spec).await;
     assert_eq!(listing(&world.object_dir()), ["mine"]);
 
     fs_err::remove_file(world.object_dir().join("mine")).unwrap();
     world.pass(&spec, &Before::default()).await.unwrap();
-    world.engine.outputs.remove_from_volumes(&request(&spec).object).await.unwrap();
-    assert!(!world.root.path().join("team").exists(), "nothing of ours is left");
+    world.remove(&spec).await;
+    assert!(
+        listing(&world.root.path().join("team")).is_empty(),
+        "only the namespace, which consumers may have mounted"
+    );
 }
 
 #[tokio::test]
@@ -222,19 +248,18 @@ async fn what_is_cleared_is_gone_from_where_it_is_mounted_and_can_be_published_a
     let spec = json!({"image": "r.example/app:1", "outputs": [
         {"name": "files", "volume": {"name": "default"}}, {"name": "map", "configMap": {"name": "map"}}]});
     let map = world.root.path().join("configmaps/team/app/map.yaml");
-    let object = request(&spec).object;
-    world.engine.outputs.clear(&object, &["map"]).await.unwrap();
+    world.withdraw(&spec).await;
     assert!(!world.object_dir().exists(), "nothing is made to be cleared");
     let digest = world.registry.push_files("1", &[("a.txt", "one")]);
     for round in 0..2 {
         world.pass(&spec, &Before::default()).await.unwrap();
         assert_eq!((world.read("a.txt").as_deref(), map.exists()), (Some("one"), true), "round {round}");
         let mounted = fs_err::File::open(world.object_dir()).unwrap();
-        world.engine.outputs.clear(&object, &["map"]).await.unwrap();
+        world.withdraw(&spec).await;
         assert_eq!(listing(&world.object_dir()), [".artifact.json"]);
         assert!(!map.exists());
         // What a crash leaves between the outputs and the status is what a second time meets.
-        world.engine.outputs.clear(&object, &["map"]).await.unwrap();
+        world.withdraw(&spec).await;
         let outcome = world.pass(&spec, &recorded(&spec, &digest)).await.unwrap();
         assert!(outcome.manifest.is_some(), "published again");
         let inode = |metadata: std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(&metadata);
@@ -244,7 +269,7 @@ async fn what_is_cleared_is_gone_from_where_it_is_mounted_and_can_be_published_a
     fs_err::remove_dir_all(world.object_dir()).unwrap();
     fs_err::create_dir_all(world.object_dir()).unwrap();
     fs_err::write(world.object_dir().join("current"), "precious").unwrap();
-    world.engine.outputs.clear(&object, &[]).await.unwrap();
+    world.withdraw(&spec).await;
     assert_eq!(listing(&world.object_dir()), ["current"], "what is not ours stays");
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::controller::event;
 use crate::oci::{Digest, Reference};
+use crate::output::location::Location;
 use crate::plan::Revision;
 use crate::registry::Access;
 use crate::request::{ObjectId, Referred};
@@ -13,12 +14,14 @@ use crate::testing::FakeRegistry;
 const EARLY: i64 = 1_000;
 const LATE: i64 = 2_000;
 
+const NO_REQUESTS: HandledRequests = HandledRequests { requested_at: None, flux_requested_at: None, force_at: None };
+
 fn at(status: &OCIArtifactStatus, generation: i64, second: i64) -> Before<'_> {
     Before {
         status,
         generation,
         asks_signature: false,
-        requested_at: None,
+        requests: &NO_REQUESTS,
         now: Timestamp::from_second(second).unwrap(),
     }
 }
@@ -48,8 +51,7 @@ async fn outcome(text: &str, fresh: bool) -> Outcome {
     }
     let published = Published {
         output: "files".to_owned(),
-        kind: "Volume",
-        location: "default:n/o/current".to_owned(),
+        location: Location::Volume("default".to_owned()),
         revision: Revision { digest, fingerprint: request().fingerprint.as_str().to_owned() },
         files: 1,
         bytes: 3,
@@ -57,7 +59,15 @@ async fn outcome(text: &str, fresh: bool) -> Outcome {
         list_digest: None,
     };
     let manifest = fresh.then_some(manifest);
-    Outcome { pinned, published: vec![published], manifest, basis: None, skipped: Vec::new(), repaired: Vec::new() }
+    Outcome {
+        pinned,
+        published: vec![published],
+        manifest,
+        basis: None,
+        skipped: Vec::new(),
+        repaired: Vec::new(),
+        top: None,
+    }
 }
 
 fn conditions(status: &OCIArtifactStatus) -> Vec<(&str, &str, &str)> {
@@ -92,17 +102,17 @@ async fn a_failure_keeps_what_is_served_and_says_what_was_refused() {
     let served = at(&OCIArtifactStatus::default(), 1, EARLY).succeeded(&request(), &outcome("one", true).await);
     let digest = Digest::of(b"new");
     let stalled = Failure::new(Class::Stalled, Reason::UnsafeArchive, "entry \"../x\"").of(&digest);
-    let failed = at(&served, 2, LATE).failed(None, &stalled);
+    let failed = at(&served, 2, LATE).failed(None, &stalled, None);
     assert_eq!(conditions(&failed), [("Ready", "False", "UnsafeArchive"), ("Stalled", "True", "UnsafeArchive")]);
     assert_eq!((&failed.artifact, &failed.outputs), (&served.artifact, &served.outputs));
     assert_eq!(failed.candidate.as_ref().unwrap().digest, digest.to_string());
     assert_eq!(failed.observed_generation, 2);
     assert!(event_of(&served, &failed).unwrap().1.contains("not published: entry"));
-    assert_eq!(at(&failed, 2, LATE + 9).failed(None, &stalled), failed, "the same failure is not written again");
+    assert_eq!(at(&failed, 2, LATE + 9).failed(None, &stalled, None), failed, "the same failure is not written again");
     assert_eq!(event_of(&failed, &failed), None);
 
     let retry = Failure::new(Class::Retry, Reason::RegistryUnavailable, "down");
-    let waiting = at(&failed, 2, LATE).failed(None, &retry);
+    let waiting = at(&failed, 2, LATE).failed(None, &retry, None);
     assert_eq!(
         conditions(&waiting),
         [("Ready", "False", "RegistryUnavailable"), ("Reconciling", "True", "RegistryUnavailable"),]
@@ -144,12 +154,12 @@ async fn what_was_refused_or_not_judged_is_judged_again_when_what_is_asked_is_wh
     ];
     for (label, request, failure, verified, again) in rows {
         let before = Before { asks_signature: true, ..at(&served, 1, LATE) };
-        let failed = before.failed(request, &failure);
+        let failed = before.failed(request, &failure, None);
         assert_eq!(conditions(&failed).last().unwrap().1, verified, "{label}");
         assert_eq!(trust(&failed).is_none(), again, "{label}");
         assert!(failed.artifact.is_some(), "{label}");
     }
-    let free = at(&served, 1, LATE).failed(Some(&request()), &failure(Class::Stalled, Reason::PolicyDenied));
+    let free = at(&served, 1, LATE).failed(Some(&request()), &failure(Class::Stalled, Reason::PolicyDenied), None);
     assert_eq!((conditions(&free).len(), trust(&free)), (2, None), "nothing is asked, so Verified is gone");
     let kept = at(&free, 1, LATE).succeeded(&request(), &outcome("one", false).await);
     assert_eq!(conditions(&kept), [("Ready", "True", "Succeeded")]);
@@ -170,7 +180,7 @@ async fn what_is_withdrawn_is_named_and_told_once() {
     let wanted = format!("{} withdrawn, PolicyDenied: OCIArtifactPolicy p denies it", digest.short());
     assert_eq!((reason.as_str(), note), ("Withdrawn", wanted));
     // The next pass is denied before it knows of any digest.
-    assert_eq!(at(&gone, 1, LATE + 9).failed(Some(&request()), &denied), gone, "it is not written again");
+    assert_eq!(at(&gone, 1, LATE + 9).failed(Some(&request()), &denied, None), gone, "it is not written again");
 
     let back = at(&gone, 1, LATE).succeeded(&request(), &outcome("one", true).await);
     assert!(back.candidate.is_none());

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
-use super::super::integrity::{Reading, What};
+use super::super::damage::{Reading, What};
 use super::super::record::{Entry, Seen, permissions};
 use crate::oci::{Digest, Hasher};
 use crate::storage::{self, During, StorageError};
@@ -53,7 +53,7 @@ pub(super) fn look(
             .or_else(|| is(!is_mode_changed(found, if *executable { 0o755 } else { 0o644 }, *mode), What::Mode))
             .or_else(|| is(u64::try_from(found.st_size) == Ok(*size), What::Size)),
     };
-    let (Entry::File { size, digest, seen, .. }, None) = (entry, what) else {
+    let (Entry::File { size, digest, seen, .. }, None) = (entry, what.clone()) else {
         return Ok(Looked { what, ..Looked::default() });
     };
     let is_doubtful = *seen != Seen::of(found);

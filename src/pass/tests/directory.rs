@@ -31,7 +31,7 @@ impl Home {
     async fn pull_to(&self, destination: Arc<Destination>, request: &Request) -> Result<Outcome, Failure> {
         let engine = Engine {
             registry: self.registry.clone(),
-            outputs: Outputs::to_directory(destination, Arc::new(Metrics::default())),
+            outputs: Outputs::to_directory(destination, Arc::new(Metrics::default())).unwrap(),
             limits: Limits::default(),
             cache: Cache::default(),
             turns: Turns::default(),
@@ -63,7 +63,7 @@ async fn a_directory_is_made_and_filled_only_if_it_is_empty_and_replaced_only_if
     let digest = home.registry.push_files("1", &[("a", "one"), ("d/b", "two")]);
     let outcome = home.pull(&json!({}), false).await.unwrap();
     assert_eq!((outcome.pinned.digest(), outcome.published[0].files), (&digest, 2));
-    assert_eq!(outcome.published[0].location, home.out().display().to_string());
+    assert_eq!(outcome.published[0].location, Location::Directory(home.out().display().to_string()));
     assert_eq!(home.content(), files(&[("a", "one"), ("d", "b")]));
 
     home.registry.asked();

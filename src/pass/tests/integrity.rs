@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::output::integrity::Reading;
+use crate::output::Recorded;
+use crate::output::damage::Reading;
 
 const FILES: [(&str, &str); 5] =
     [("a.txt", "one"), ("a-b", "between a and a/"), ("a/x", "deep"), ("a/y/z", "deeper"), ("run", "#!")];
@@ -23,8 +24,13 @@ async fn published() -> (World, Before) {
 async fn publish_in(world: World) -> (World, Before) {
     let digest = world.registry.push_files("1", &FILES);
     let outcome = world.pass(&spec(), &Before::default()).await.unwrap();
-    let lists = outcome.published.iter().map(|one| (one.output.clone(), one.list_digest.clone().unwrap()));
-    let before = Before { lists: lists.collect(), ..recorded(&spec(), &digest) };
+    let record = |one: &Published| Recorded {
+        revision: one.revision.clone(),
+        list_digest: one.list_digest.clone(),
+        location: one.location.clone(),
+    };
+    let outputs = outcome.published.iter().map(|one| (one.output.clone(), record(one)));
+    let before = Before { outputs: outputs.collect(), ..recorded(&spec(), &digest) };
     world.registry.asked();
     (world, before)
 }
@@ -51,7 +57,8 @@ fn current(world: &World) -> std::path::PathBuf {
 
 fn list(world: &World) -> std::path::PathBuf {
     let lists = world.root.path().join(".supercargo/lists");
-    lists.join(&listing(&lists)[0])
+    let lists = lists.join(&listing(&lists)[0]);
+    lists.join(fs_err::read_link(world.object_dir().join("current")).unwrap().file_name().unwrap())
 }
 
 /// Other bytes of the same number, with the times that the file had.
@@ -229,10 +236,10 @@ async fn repaired(world: &World, mut before: Before, label: &str) {
     before.damage.clear();
     assert_eq!(found(world, &before).await, "whole", "{label}");
     assert!(damaged.exists(), "{label}: its readers are still in it");
-    assert_eq!(outcome.published[0].list_digest.as_ref(), before.lists.get("files"), "{label}");
+    assert_eq!(outcome.published[0].list_digest, before.outputs["files"].list_digest, "{label}");
     mode(&damaged, 0o755);
-    world.engine.outputs.remove_from_volumes(&request(&spec()).object).await.unwrap();
-    assert!(!world.root.path().join("team").exists(), "{label}: all of it can be removed");
+    world.remove(&spec()).await;
+    assert!(listing(&world.root.path().join("team")).is_empty(), "{label}: all of it can be removed");
     assert!(listing(&world.root.path().join(".supercargo/lists")).is_empty(), "{label}");
 }
 

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::ConfigMap;
 
-use crate::oci::Hasher;
+use crate::oci::{Digest, Hasher};
 use crate::output::OutputError;
 use crate::request::FileFilter;
 use crate::unpack::path::EntryPath;
@@ -20,7 +19,7 @@ const MAX_KEY: usize = 253;
 
 /// Keys and values that fit.
 #[derive(Debug, Default)]
-pub(in crate::output) struct Content {
+pub(crate) struct Content {
     pub(super) text: BTreeMap<String, String>,
     pub(super) binary: BTreeMap<String, ByteString>,
     pub(super) bytes: u64,
@@ -70,22 +69,14 @@ pub(in crate::output) fn read(staged: &Staged, separator: &str, filter: &FileFil
     Ok(content)
 }
 
-/// A digest over keys and values: tells whether somebody changed them.
-pub(super) fn digest(map: &ConfigMap) -> String {
+/// Digest over keys and values: tells whether either was changed.
+pub(super) fn digest(entries: &[(&str, &[u8])]) -> Digest {
     let mut hasher = Hasher::default();
-    let mut add = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
-    for (key, value) in map.data.iter().flatten() {
-        add(key.as_bytes());
-        add(value.as_bytes());
+    for part in entries.iter().flat_map(|(key, value)| [key.as_bytes(), value]) {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
     }
-    for (key, value) in map.binary_data.iter().flatten() {
-        add(key.as_bytes());
-        add(&value.0);
-    }
-    hasher.finish().to_string()
+    hasher.finish()
 }
 
 fn check_key(key: &str, path: &str) -> Result<(), OutputError> {

@@ -1,0 +1,150 @@
+//! One pass for one object: prepared where it may still be given up, and committed where not.
+
+use std::time::Duration;
+
+use super::context::Context;
+use super::dereference::Inputs;
+use super::integrity;
+use super::schedule::Remembered;
+use super::subject::Subject;
+use crate::api::Reason;
+use crate::failure::{Class, Failure};
+use crate::pass::{self, Attendant, Before, Committed, Outcome, Progressed, Switching};
+use crate::registry::Registry;
+use crate::request::Request;
+
+/// A pass that takes longer than this is announced in status.
+const ANNOUNCE_AFTER: Duration = Duration::from_secs(5);
+/// Interval of looks whether the object has changed during a pass.
+const STILL_CURRENT: Duration = Duration::from_secs(1);
+
+/// End of a pass.
+pub(super) enum Ended {
+    /// The outputs hold what is wanted.
+    Kept(Box<Outcome>),
+    /// The outputs were switched, and their lock is held until this is recorded and dropped.
+    Committed(Box<Committed>),
+    Failed(Failure),
+    /// The operator is shutting down, or the object is not what it was. Nothing was switched.
+    GivenUp,
+}
+
+/// Runs a pass.
+pub(super) async fn attempt<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    request: &Request,
+    inputs: &Inputs,
+    remembered: &Remembered,
+) -> Ended {
+    let refused = remembered.refused.clone().filter(|_| remembered.inputs.as_ref() == Some(&inputs.mark));
+    let before = Before { refused, is_forced: subject.is_forced(), ..integrity::before(subject, remembered) };
+    let progressed = tokio::select! {
+        progressed = in_turn(subject, context, request, &before) => progressed,
+        () = context.shutdown.cancelled() => return Ended::GivenUp,
+        () = superseded(subject, context) => return Ended::GivenUp,
+    };
+    // From here on nothing gives it up but the object's own change, before the first switch.
+    match progressed {
+        Ok(Progressed::Kept(outcome)) => Ended::Kept(outcome),
+        Ok(Progressed::Prepared(prepared)) => {
+            match prepared.commit(&context.engine, &Witness { subject, context }).await {
+                Ok(Some(committed)) => Ended::Committed(Box::new(committed)),
+                Ok(None) => Ended::GivenUp,
+                Err(failure) => Ended::Failed(failure),
+            }
+        }
+        Err(failure) => Ended::Failed(failure),
+    }
+}
+
+/// Waits for a turn at the registry, and prepares. Nothing is written before it: objects that wait for a slow registry
+/// cost memory only.
+async fn in_turn<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    request: &Request,
+    before: &Before,
+) -> Result<Progressed, Failure> {
+    let turn = context.engine.turn(request).await;
+    tokio::select! {
+        progressed = pass::prepare(&context.engine, &turn, request, before) => progressed,
+        never = announce(subject, request) => match never {},
+    }
+}
+
+/// Says in status that a pass over a new spec takes long. Whether that can be written changes nothing for the pass.
+#[expect(clippy::disallowed_methods, reason = "this is the timer")]
+async fn announce(subject: &Subject<'_>, request: &Request) -> std::convert::Infallible {
+    tokio::time::sleep(ANNOUNCE_AFTER).await;
+    let known = subject.status();
+    if known.observed_generation != subject.generation() {
+        let message = format!("bringing in {}", request.reference);
+        subject.write_status(&subject.report(&known).progressing(&message)).await;
+    }
+    std::future::pending().await
+}
+
+/// Ends when the object was deleted or its spec changed: what a hanging pass would bring in is not wanted any more, and
+/// neither a correction nor a deletion waits for a registry.
+#[expect(clippy::disallowed_methods, reason = "a look at memory, once a second")]
+pub(super) async fn superseded<R>(subject: &Subject<'_>, context: &Context<R>) {
+    while context.is_current(&subject.id, subject.object.metadata.generation) {
+        tokio::time::sleep(STILL_CURRENT).await;
+    }
+}
+
+/// The controller's part of a commit.
+struct Witness<'a, 's, R> {
+    subject: &'a Subject<'s>,
+    context: &'a Context<R>,
+}
+
+/// True while the object is what it was when the look at it began, and the operator is not shutting down.
+pub(super) fn is_wanted<R>(subject: &Subject<'_>, context: &Context<R>) -> bool {
+    !context.shutdown.is_cancelled() && context.is_current(&subject.id, subject.object.metadata.generation)
+}
+
+impl<R: Registry> Attendant for Witness<'_, '_, R> {
+    fn is_wanted(&self) -> bool {
+        is_wanted(self.subject, self.context)
+    }
+
+    /// A first publication needs no journal: there is nothing to go back to.
+    async fn begin(&self, outcome: &Outcome, switching: &Switching) -> Result<(), Failure> {
+        let known = self.subject.status();
+        if known.artifact.is_none() {
+            return Ok(());
+        }
+        let status = self.subject.report(&known).switching(outcome, switching);
+        self.subject.write_journal(&status).await.map_err(|error| {
+            let message = format!("the switch of several outputs cannot be noted in status: {error}");
+            Failure::new(Class::Retry, Reason::StorageFailed, message)
+        })
+    }
+}
+
+/// Publishes the recorded revision again by its digest where it is damaged and the image means something else by now that
+/// cannot be had: status names it as served.
+pub(super) async fn restore<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    request: &Request,
+    failure: &Failure,
+    inputs: &Inputs,
+    remembered: &mut Remembered,
+) {
+    let Some(recorded) = subject.recorded() else { return };
+    let is_tried = failure.candidate.as_ref() == Some(&recorded.digest);
+    if remembered.damage.is_empty() || is_tried || recorded.fingerprint != request.fingerprint.as_str() {
+        return;
+    }
+    let mut request = request.clone();
+    (request.reference.digest, request.selection) = (Some(recorded.digest), None);
+    if let Ended::Committed(committed) = attempt(subject, context, &request, inputs, remembered).await {
+        integrity::tell_repaired(subject, context, &committed.outcome, &remembered.damage).await;
+        remembered.damage.clear();
+        remembered.read_due = integrity::next_reading(subject, context);
+        remembered.repairs = remembered.repaired(std::time::Instant::now());
+    }
+}

@@ -1,0 +1,72 @@
+//! Everything that reconciles share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use kube::Client;
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio_util::sync::CancellationToken;
+
+use super::policies::PolicyBook;
+use super::schedule::Memory;
+use super::{OnRevoked, Stored};
+use crate::metrics::Metrics;
+use crate::pass::Engine;
+use crate::request::ObjectId;
+use crate::trust::public_root::PublicRoot;
+
+/// Whether every watch has listed its objects.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    waiting: AtomicUsize,
+    started: AtomicBool,
+}
+
+impl Readiness {
+    /// True once every watch has delivered its first full list.
+    pub fn is_ready(&self) -> bool {
+        self.started.load(Ordering::Acquire) && self.waiting.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits for so many lists from now on.
+    pub(super) fn await_lists(&self, number: usize) {
+        self.waiting.store(number, Ordering::Release);
+        self.started.store(true, Ordering::Release);
+    }
+
+    /// One watch has delivered its first full list.
+    pub(super) fn listed(&self) {
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// State that reconciles of one watch share.
+pub(super) struct Context<R> {
+    pub(super) client: Client,
+    pub(super) engine: Arc<Engine<R>>,
+    pub(super) memory: Memory,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shutdown: CancellationToken,
+    /// Time between two scans that read every published file; zero for none.
+    pub(super) full_scan: Duration,
+    pub(super) on_revoked: OnRevoked,
+    pub(super) policies: Arc<PolicyBook>,
+    /// The root of requirements that name none.
+    pub(super) public_root: Arc<PublicRoot>,
+    /// The objects as they are now, while a pass works on one as it was.
+    pub(super) objects: Store<Stored>,
+}
+
+impl<R> Context<R> {
+    /// True while the object exists with this uid and generation, and is not being deleted.
+    pub(super) fn is_current(&self, id: &ObjectId, generation: Option<i64>) -> bool {
+        let key = ObjectRef::<Stored>::new(&id.name).within(&id.namespace);
+        self.objects.get(&key).is_some_and(|now| {
+            let now = kube::Resource::meta(now.as_ref());
+            now.generation == generation
+                && now.uid.as_deref().unwrap_or_default() == id.uid
+                && now.deletion_timestamp.is_none()
+        })
+    }
+}

@@ -1,0 +1,56 @@
+//! Completion of a switch that an earlier process began: forward where everything is prepared. Where something is
+//! not, the ordinary pass that follows makes all outputs hold one revision again.
+
+use super::attempt;
+use super::context::Context;
+use super::dereference::Inputs;
+use super::integrity;
+use super::schedule::Remembered;
+use super::subject::{self, Subject};
+use crate::plan::Revision;
+use crate::registry::Registry;
+
+/// Completes the switch that status notes, if there is one. Asks no registry.
+pub(super) async fn complete_switch<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    inputs: &Inputs,
+    remembered: &Remembered,
+) {
+    let known = subject.status();
+    let (Some(switching), Ok(request)) = (&known.switching, &inputs.request) else { return };
+    let Ok(digest) = switching.digest.parse() else { return };
+    // A pass of this process has decided already.
+    let is_other_content = switching.content != request.fingerprint.as_str();
+    if remembered.inputs.is_some() || is_other_content || request.requirement.denied().is_some() {
+        return;
+    }
+    let (outputs, revision) = (&context.engine.outputs, Revision { digest, fingerprint: switching.content.clone() });
+    let records = integrity::before(subject, remembered).outputs;
+    let mut ready = Vec::with_capacity(request.targets.len());
+    for target in &request.targets {
+        let record = records.get(&target.output).cloned();
+        match outputs.prepared(&subject.id, target, record, &revision).await {
+            Ok(Some(one)) => ready.push(one),
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(object = %subject.id, %error, "a switch that was begun cannot be completed yet");
+                return;
+            }
+        }
+    }
+    let lock = outputs.lock(&subject.id).await;
+    if !attempt::is_wanted(subject, context) {
+        return;
+    }
+    match outputs.switch(&subject.id, &ready, &lock, subject::now()).await {
+        Ok(done) => {
+            tracing::info!(object = %subject.id, digest = %revision.digest, "a switch that was begun before the restart is completed");
+            let status = subject.report(&known).completed(request, &done.published, switching);
+            subject.write_status(&status).await;
+        }
+        Err(refused) => {
+            tracing::warn!(object = %subject.id, error = %refused.error, "a switch that was begun before the restart is refused");
+        }
+    }
+}

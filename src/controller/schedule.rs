@@ -1,0 +1,318 @@
+//! When an object is looked at, and what the operator remembers of it between two looks. No client.
+//!
+//! Memory only: after a restart every object gets a look. A wake-up before its time, with nothing changed in what the
+//! object refers to, costs no request to a registry.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::api::{OCIArtifactStatus, Reason};
+use crate::failure::{Class, Failure};
+use crate::oci::Digest;
+use crate::output::damage::Damage;
+use crate::plan::Revision;
+
+/// Shortest pause between two looks.
+pub(super) const SHORTEST: Duration = Duration::from_millis(50);
+/// First pause after a failure that time may heal; doubled each time.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Longest such pause.
+const RETRY_LONGEST: Duration = Duration::from_secs(120);
+/// First pause before a registry is asked again for what it did not have or give.
+const WAIT_FIRST: Duration = Duration::from_secs(5);
+/// Longest such pause.
+const WAIT_LONGEST: Duration = Duration::from_secs(60);
+/// Interval of looks at what an object waits for in the cluster: Secrets, and obstacles of an output.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Interval of looks at keys and trusted roots, also while what they do not accept is refused: it may be accepted by
+/// others. A watch would need the right to list every Secret.
+const LOOK_AT_KEYS: Duration = Duration::from_secs(15);
+
+/// First pause before content that another writer changes is repaired a second time; doubled each time.
+const REPAIR_FIRST: Duration = Duration::from_secs(5);
+/// Longest such pause.
+const REPAIR_LONGEST: Duration = Duration::from_secs(300);
+/// Time after which a repair is forgotten: the next damage is a new one.
+const REPAIR_FORGOTTEN: Duration = Duration::from_secs(900);
+
+/// First pause after a status write that the API server refused; doubled each time.
+const WRITE_FIRST: Duration = Duration::from_secs(1);
+/// Longest such pause.
+const WRITE_LONGEST: Duration = Duration::from_secs(15);
+
+/// Sweep of the memory after this many inserts, and the time past due after which an entry is dropped.
+const SWEEP_EVERY: usize = 256;
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+
+/// Memory of one object.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Remembered {
+    /// Digest of everything that the last pass was given; another value makes another pass due at once.
+    pub(super) inputs: Option<Digest>,
+    /// Time of the next pass.
+    pub(super) due: Option<Instant>,
+    /// Passes that failed in a row.
+    pub(super) failures: u32,
+    /// The last failure, while it lasts.
+    pub(super) failure: Option<Failure>,
+    /// The revision that was refused for good, and the reason.
+    pub(super) refused: Option<(Revision, Failure)>,
+    /// Damage that was told, while it is not repaired.
+    pub(super) damage: Vec<Damage>,
+    /// Repairs of damage in a row, and the time of the last one.
+    pub(super) repairs: Option<(u32, Instant)>,
+    /// Keys and trusted roots come from Secrets and ConfigMaps, whose changes no watch reports.
+    pub(super) asks_secrets: bool,
+    /// Time at which every published file is read next, as far as that is known.
+    pub(super) read_due: Option<Instant>,
+    /// Time at which an earlier revision, or an output that left the spec, is removed next.
+    pub(super) tidy_due: Option<Instant>,
+    /// Removals that failed in a row.
+    pub(super) tidy_failures: u32,
+    /// Versions of the API objects at the outputs' places when the last pass ended.
+    pub(super) versions: Option<Vec<Option<String>>>,
+    /// Time at which the last pass ended.
+    pub(super) ended: Option<Instant>,
+    /// Records of status that are kept apart from what a pass decides.
+    pub(super) written: Written,
+}
+
+/// Memory of the status that was written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Written {
+    /// The object's version at the last write, and its time; an object of an older version does not have that status yet.
+    version: Option<(u64, Instant)>,
+    /// A status that the API server refused: what is published all the same.
+    unwritten: Option<Unwritten>,
+}
+
+/// A status that could not be written.
+#[derive(Clone, Debug)]
+struct Unwritten {
+    status: OCIArtifactStatus,
+    failures: u32,
+    retry_at: Instant,
+}
+
+impl Remembered {
+    /// True where no pass is due: it is not time yet, and nothing has changed.
+    pub(super) fn is_early(&self, inputs: &Digest, now: Instant) -> bool {
+        self.inputs.as_ref() == Some(inputs) && self.due.is_some_and(|due| now < due)
+    }
+
+    /// Time to the next look at the object: at Secrets and obstacles often, at registries when due.
+    pub(super) fn next_look(&self, now: Instant) -> Duration {
+        let until = |due: Instant| due.saturating_duration_since(now);
+        let left = self.due.map_or(Duration::ZERO, until);
+        let left = match &self.failure {
+            Some(failure) if failure.is_obstacle || lies_in_cluster(failure.reason) => left.min(LOOK_AGAIN),
+            Some(_) => left,
+            None => self.read_due.map_or(left, |due| left.min(until(due))),
+        };
+        let left = self.tidy_due.map_or(left, |due| left.min(until(due)));
+        let left = self.written.unwritten.as_ref().map_or(left, |unwritten| left.min(until(unwritten.retry_at)));
+        if self.asks_secrets { left.min(LOOK_AT_KEYS) } else { left }
+    }
+
+    /// Time left until damage may be repaired: at once for the first time, then with growing pauses, so that two writers
+    /// do not spend a cluster's time on each other.
+    pub(super) fn repair_pause(&self, now: Instant) -> Duration {
+        let Some((repairs, last)) = self.repairs else { return Duration::ZERO };
+        let since = now.saturating_duration_since(last);
+        if since > REPAIR_FORGOTTEN {
+            return Duration::ZERO;
+        }
+        doubled(REPAIR_FIRST, REPAIR_LONGEST, repairs).saturating_sub(since)
+    }
+
+    /// Counts a repair.
+    pub(super) fn repaired(&self, now: Instant) -> Option<(u32, Instant)> {
+        let is_recent = |(_, last): &(u32, Instant)| now.saturating_duration_since(*last) <= REPAIR_FORGOTTEN;
+        let before = self.repairs.filter(is_recent).map_or(0, |(repairs, _)| repairs);
+        Some((before.saturating_add(1), now))
+    }
+}
+
+/// Everything remembered, by uid.
+#[derive(Debug, Default)]
+pub(super) struct Memory(Mutex<HashMap<String, Remembered>>);
+
+impl Memory {
+    pub(super) fn get(&self, uid: &str) -> Remembered {
+        self.lock().get(uid).cloned().unwrap_or_default()
+    }
+
+    /// True where `version` of the object is older than the status that was written last. Not for long: after a restored
+    /// etcd versions begin again below.
+    pub(super) fn is_behind(&self, uid: &str, version: u64, now: Instant) -> bool {
+        const BELIEVED: Duration = Duration::from_secs(30);
+        let written = self.lock().get(uid).and_then(|one| one.written.version);
+        written.is_some_and(|(written, at)| version < written && now.saturating_duration_since(at) < BELIEVED)
+    }
+
+    /// The status that the object has in truth where the API server has refused to store it.
+    pub(super) fn unwritten(&self, uid: &str) -> Option<OCIArtifactStatus> {
+        Some(self.lock().get(uid)?.written.unwritten.as_ref()?.status.clone())
+    }
+
+    /// True where a refused status is to be written again now.
+    pub(super) fn is_write_due(&self, uid: &str, now: Instant) -> bool {
+        let lock = self.lock();
+        let unwritten = lock.get(uid).and_then(|one| one.written.unwritten.as_ref());
+        unwritten.is_some_and(|unwritten| unwritten.retry_at <= now)
+    }
+
+    /// Notes a status that was written.
+    pub(super) fn wrote(&self, uid: &str, version: u64, now: Instant) {
+        let written = Written { version: Some((version, now)), unwritten: None };
+        self.lock().entry(uid.to_owned()).or_default().written = written;
+    }
+
+    /// Notes a status that is as it is stored.
+    pub(super) fn is_stored(&self, uid: &str) {
+        if let Some(one) = self.lock().get_mut(uid) {
+            one.written.unwritten = None;
+        }
+    }
+
+    /// Notes a status that the API server refused; answers the pause until it is tried again.
+    pub(super) fn refused(&self, uid: &str, status: OCIArtifactStatus, now: Instant) -> Duration {
+        let mut all = self.lock();
+        let written = &mut all.entry(uid.to_owned()).or_default().written;
+        let failures = written.unwritten.as_ref().map_or(0, |before| before.failures).saturating_add(1);
+        let pause = doubled(WRITE_FIRST, WRITE_LONGEST, failures);
+        written.unwritten = Some(Unwritten { status, failures, retry_at: now + pause });
+        pause
+    }
+
+    /// Remembers everything anew but what was written.
+    pub(super) fn set(&self, uid: &str, remembered: Remembered) -> Remembered {
+        let mut all = self.lock();
+        let written = all.get(uid).map(|before| before.written.clone()).unwrap_or_default();
+        let remembered = Remembered { written, ..remembered };
+        all.insert(uid.to_owned(), remembered.clone());
+        // An object goes without a word. Those that live are set again when due.
+        if all.len().is_multiple_of(SWEEP_EVERY)
+            && let Some(long_ago) = Instant::now().checked_sub(FORGOTTEN_AFTER)
+        {
+            all.retain(|_, one| one.due.map_or(one.failures > 0, |due| due > long_ago));
+        }
+        remembered
+    }
+
+    pub(super) fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Remembered>> {
+        // Each statement leaves the map whole.
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// True where what is missing may change in the cluster without any event to us: the operator may read Secrets by name but
+/// not watch them.
+fn lies_in_cluster(reason: Reason) -> bool {
+    use Reason::{Forbidden, SecretInvalid, SecretNotFound, TLSFailed, TrustRootInvalid, Unauthorized};
+    [SecretNotFound, SecretInvalid, TrustRootInvalid, Unauthorized, Forbidden, TLSFailed].contains(&reason)
+}
+
+/// Pause between a failure and the next pass. `failures` counts this one.
+pub(super) fn pause(failure: &Failure, failures: u32, interval: Duration) -> Duration {
+    if let Some(wanted) = failure.retry_after {
+        return wanted;
+    }
+    match failure.class {
+        Class::Retry => doubled(RETRY_FIRST, RETRY_LONGEST, failures),
+        Class::Wait => doubled(WAIT_FIRST, WAIT_LONGEST, failures),
+        Class::Stalled => interval,
+    }
+}
+
+/// Pause before a pass that is made because an obstacle changed. Short, so that an object heals soon after the obstacle is
+/// gone, and not nothing, so that an obstacle that changes all the time costs little.
+pub(super) fn obstacle_pause(failures: u32) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(8);
+    if failures <= 1 { Duration::ZERO } else { doubled(Duration::from_secs(1), LONGEST, failures - 1) }
+}
+
+/// `first`, doubled with each of `times` but the first one.
+pub(super) fn doubled(first: Duration, longest: Duration, times: u32) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1))).min(longest)
+}
+
+/// The interval, a little longer or shorter for each object, so that they do not all ask at once.
+pub(super) fn with_jitter(interval: Duration, uid: &str) -> Duration {
+    // 90 % to 110 %, the same for an object as long as it lives.
+    let byte =
+        Digest::of(uid.as_bytes()).hex().bytes().fold(0_u32, |sum, b| sum.wrapping_mul(31).wrapping_add(b.into()));
+    interval.mul_f64(0.9 + f64::from(byte % 1000) / 5000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_the_registry_may_name_its_own() {
+        let interval = Duration::from_secs(600);
+        let failure = |class, reason| Failure::new(class, reason, "x");
+        let rows = [
+            ("first retry", failure(Class::Retry, Reason::RegistryUnavailable), 1, 1),
+            ("fourth retry", failure(Class::Retry, Reason::RegistryUnavailable), 4, 8),
+            ("hundredth retry", failure(Class::Retry, Reason::RegistryUnavailable), 100, 120),
+            ("first wait", failure(Class::Wait, Reason::ReferenceNotFound), 1, 5),
+            ("long wait", failure(Class::Wait, Reason::ReferenceNotFound), 50, 60),
+            ("stalled", failure(Class::Stalled, Reason::UnsafeArchive), 3, 600),
+        ];
+        for (label, failure, failures, want) in rows {
+            assert_eq!(pause(&failure, failures, interval), Duration::from_secs(want), "{label}");
+        }
+        let told = Failure { retry_after: Some(Duration::from_secs(77)), ..failure(Class::Retry, Reason::RateLimited) };
+        assert_eq!(pause(&told, 1, interval), Duration::from_secs(77));
+    }
+
+    #[test]
+    fn keys_are_looked_at_while_all_is_well_and_while_it_is_not() {
+        let now = Instant::now();
+        let left = |failure: Option<Failure>, asks_secrets| {
+            let due = Some(now + Duration::from_secs(600));
+            Remembered { due, failure, asks_secrets, ..Remembered::default() }.next_look(now).as_secs()
+        };
+        let failure = |class, reason| Some(Failure::new(class, reason, "x"));
+        let rows = [
+            ("all is well", None, 600, 15),
+            ("refused by those that are there", failure(Class::Stalled, Reason::IdentityMismatch), 600, 15),
+            ("a policy's key is missing", failure(Class::Wait, Reason::PolicyDenied), 600, 15),
+            ("one of its own is missing", failure(Class::Wait, Reason::SecretNotFound), 5, 5),
+            ("its trusted root is broken", failure(Class::Wait, Reason::TrustRootInvalid), 5, 5),
+        ];
+        for (label, failure, without, with) in rows {
+            assert_eq!((left(failure.clone(), false), left(failure, true)), (without, with), "{label}");
+        }
+    }
+
+    #[test]
+    fn jitter_stays_near_the_interval() {
+        let interval = Duration::from_secs(100);
+        let all: Vec<u64> = (0..200).map(|n| with_jitter(interval, &format!("uid-{n}")).as_secs()).collect();
+        assert!(all.iter().all(|seconds| (90..=110).contains(seconds)));
+        assert!(all.iter().min() < Some(&95) && all.iter().max() > Some(&105), "spread: {all:?}");
+    }
+
+    #[test]
+    fn nothing_is_asked_before_its_time_unless_something_changed() {
+        let now = Instant::now();
+        let inputs = Digest::of(b"a");
+        let remembered = Remembered {
+            inputs: Some(inputs.clone()),
+            due: Some(now + Duration::from_secs(60)),
+            ..Remembered::default()
+        };
+        assert!(remembered.is_early(&inputs, now));
+        assert!(!remembered.is_early(&inputs, now + Duration::from_secs(61)), "its time has come");
+        assert!(!remembered.is_early(&Digest::of(b"b"), now), "something changed");
+        assert!(!Remembered::default().is_early(&inputs, now), "nothing is known");
+    }
+}

@@ -1,0 +1,223 @@
+//! Removal of directories whose object is gone.
+//!
+//! There is no finalizer: an object and its namespace go at once, whatever the state of volumes, rights or this operator.
+//!
+//! ```text
+//! the watch reports a deletion ─────────────────────────────┐
+//! every watch has listed ─▶ directories on all volumes      ├─▶ remove, again after growing pauses where that fails
+//!        └─▶ uid in no list ─▶ grace ─▶ asked for by name ──┘
+//! ```
+//!
+//! A sweep looks only at watched namespaces, only after each was listed completely, and only at directories that carry the
+//! uid of an object. A directory of a uid that lives is never touched, and the removal compares the uid once more.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use kube::runtime::reflector::Store;
+use kube::{Api, Client, Resource, ResourceExt};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::Stored;
+use super::context::Readiness;
+use super::schedule::doubled;
+use crate::metrics::Metrics;
+use crate::pass::Engine;
+use crate::request::ObjectId;
+
+/// Interval of sweeps while nothing else causes one.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// Time between the first sweep that misses an object and its removal: a watch may be a moment behind.
+const GRACE: Duration = Duration::from_secs(2);
+/// First pause after a directory could not be removed; doubled each time.
+const AGAIN_FIRST: Duration = Duration::from_secs(1);
+/// Longest such pause.
+const AGAIN_LONGEST: Duration = Duration::from_secs(300);
+/// While a volume is away for a short time its leftovers are tried this often.
+const AGAIN_SOON: Duration = Duration::from_secs(4);
+/// Failures during which [`AGAIN_SOON`] is the longest pause.
+const SOON_FOR: u32 = 50;
+/// Removals at a time.
+const AT_A_TIME: usize = 8;
+
+/// The sending half: what watches report.
+#[derive(Clone, Debug)]
+pub(super) struct Reports {
+    deleted: mpsc::UnboundedSender<ObjectId>,
+    listed: Arc<Notify>,
+}
+
+impl Reports {
+    /// The watch has reported the deletion of an object.
+    pub(super) fn deleted(&self, object: &Stored) {
+        let id = ObjectId {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+        };
+        // The receiver lives as long as the controller.
+        let _ = self.deleted.send(id);
+    }
+
+    /// A watch has listed everything, perhaps after it was cut off for a while.
+    pub(super) fn listed(&self) {
+        self.listed.notify_one();
+    }
+}
+
+/// The receiving half, and what it needs to remove directories.
+pub(super) struct Sweeper<R> {
+    pub(super) client: Client,
+    pub(super) engine: Arc<Engine<R>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) readiness: Arc<Readiness>,
+    /// The namespaces that are watched; empty for all of them.
+    pub(super) namespaces: Vec<String>,
+    /// The objects of each watch.
+    pub(super) stores: Vec<Store<Stored>>,
+    deleted: mpsc::UnboundedReceiver<ObjectId>,
+    listed: Arc<Notify>,
+    /// Directories to be removed.
+    pending: BTreeMap<ObjectId, Pending>,
+    /// Directories whose object was missed by a sweep, and since when.
+    missed: BTreeMap<ObjectId, Instant>,
+    next_sweep: Instant,
+}
+
+/// A directory that could not be removed yet.
+struct Pending {
+    failures: u32,
+    due: Instant,
+}
+
+impl<R: Sync + Send + 'static> Sweeper<R> {
+    /// A sweeper, and the sending half for the watches.
+    pub(super) fn new(
+        client: Client,
+        engine: Arc<Engine<R>>,
+        metrics: Arc<Metrics>,
+        readiness: Arc<Readiness>,
+        namespaces: Vec<String>,
+    ) -> (Self, Reports) {
+        let (sender, deleted) = mpsc::unbounded_channel();
+        let listed = Arc::new(Notify::new());
+        let reports = Reports { deleted: sender, listed: Arc::clone(&listed) };
+        let (pending, missed, next_sweep) = (BTreeMap::new(), BTreeMap::new(), Instant::now());
+        let stores = Vec::new();
+        let sweeper = Self {
+            client,
+            engine,
+            metrics,
+            readiness,
+            namespaces,
+            stores,
+            deleted,
+            listed,
+            pending,
+            missed,
+            next_sweep,
+        };
+        (sweeper, reports)
+    }
+
+    /// Removes until `shutdown`.
+    #[expect(clippy::disallowed_methods, reason = "this is the timer")]
+    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let next = self.pending.values().map(|pending| pending.due).chain([self.next_sweep]).min();
+            let wait = next.map_or(INTERVAL, |next| next.saturating_duration_since(Instant::now()));
+            tokio::select! {
+                Some(object) = self.deleted.recv() => self.add(object),
+                () = self.listed.notified() => self.next_sweep = Instant::now(),
+                () = tokio::time::sleep(wait) => {}
+                () = shutdown.cancelled() => return,
+            }
+            while let Ok(object) = self.deleted.try_recv() {
+                self.add(object);
+            }
+            if self.next_sweep <= Instant::now() {
+                self.sweep().await;
+            }
+            self.remove_due().await;
+        }
+    }
+
+    fn add(&mut self, object: ObjectId) {
+        self.pending.entry(object).or_insert(Pending { failures: 0, due: Instant::now() });
+    }
+
+    /// Finds directories whose deletion was not reported.
+    async fn sweep(&mut self) {
+        let now = Instant::now();
+        self.next_sweep = now + INTERVAL;
+        if !self.readiness.is_ready() {
+            // The lists that are missing cause the next one.
+            return;
+        }
+        let owners = self.engine.outputs.owners(&self.namespaces).await;
+        let living: HashSet<String> =
+            self.stores.iter().flat_map(Store::state).filter_map(|object| object.meta().uid.clone()).collect();
+        let orphans: Vec<_> = owners.into_iter().filter(|owner| !living.contains(&owner.uid)).collect();
+        self.missed.retain(|object, _| orphans.contains(object));
+        for object in orphans {
+            let since = *self.missed.entry(object.clone()).or_insert(now);
+            if now.saturating_duration_since(since) < GRACE {
+                self.next_sweep = self.next_sweep.min(since + GRACE);
+                continue;
+            }
+            match self.exists(&object).await {
+                Ok(false) => {
+                    tracing::info!(%object, uid = %object.uid, "the directory of an object that is gone is removed");
+                    self.missed.remove(&object);
+                    self.add(object);
+                }
+                Ok(true) => {}
+                Err(error) => {
+                    tracing::warn!(%object, %error, "the owner of a directory cannot be looked up; asked again later");
+                    self.next_sweep = self.next_sweep.min(now + AGAIN_SOON);
+                }
+            }
+        }
+    }
+
+    /// True where the API server has an object of this name with this uid.
+    async fn exists(&self, object: &ObjectId) -> Result<bool, kube::Error> {
+        let objects: Api<Stored> = Api::namespaced(self.client.clone(), &object.namespace);
+        let found = objects.get_metadata_opt(&object.name).await?;
+        Ok(found.is_some_and(|found| found.metadata.uid.as_deref() == Some(&object.uid)))
+    }
+
+    async fn remove_due(&mut self) {
+        let now = Instant::now();
+        let due: Vec<ObjectId> =
+            self.pending.iter().filter(|(_, pending)| pending.due <= now).map(|(object, _)| object.clone()).collect();
+        let engine = Arc::clone(&self.engine);
+        let removed = stream::iter(due).map(|object| {
+            let engine = Arc::clone(&engine);
+            async move {
+                let failed = engine.outputs.remove_object(&object).await;
+                (object, failed)
+            }
+        });
+        let removed: Vec<_> = removed.buffer_unordered(AT_A_TIME).collect().await;
+        for (object, failed) in removed {
+            if failed.is_empty() {
+                self.pending.remove(&object);
+                continue;
+            }
+            self.metrics.removal_failed();
+            for (volume, error) in failed {
+                tracing::warn!(%object, %volume, %error, "the directory of a deleted object is not removed yet");
+            }
+            if let Some(pending) = self.pending.get_mut(&object) {
+                pending.failures = pending.failures.saturating_add(1);
+                let longest = if pending.failures <= SOON_FOR { AGAIN_SOON } else { AGAIN_LONGEST };
+                pending.due = Instant::now() + doubled(AGAIN_FIRST, longest, pending.failures);
+            }
+        }
+        self.metrics.leftovers(self.pending.len());
+    }
+}

@@ -1,0 +1,28 @@
+//! Named steps at which a test ends the process, as a power failure would.
+//!
+//! With the feature `failpoints` and `SUPERCARGO_FAILPOINT=NAME` or `NAME:N` in its environment, the process is killed when
+//! it reaches step NAME for the first or N-th time. Without the feature a step is nothing at all.
+
+/// Notes that the step `name` is reached.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn reach(_name: &str) {}
+
+/// Notes that the step `name` is reached.
+#[cfg(feature = "failpoints")]
+pub(crate) fn reach(name: &str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static WANTED: OnceLock<Option<(String, u32)>> = OnceLock::new();
+    static REACHED: AtomicU32 = AtomicU32::new(0);
+    let wanted = WANTED.get_or_init(|| {
+        let text = std::env::var("SUPERCARGO_FAILPOINT").ok()?;
+        let (name, number) = text.split_once(':').unwrap_or((text.as_str(), "1"));
+        Some((name.to_owned(), number.parse().ok()?))
+    });
+    let Some((wanted, number)) = wanted else { return };
+    if wanted == name && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == *number {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}

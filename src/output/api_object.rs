@@ -1,0 +1,629 @@
+//! Files as the keys of a ConfigMap or a Secret: in a cluster by server-side apply, without one as a manifest.
+//!
+//! ```text
+//! read ─▶ ours? of another manager? immutable? ─▶ rehearsal (dry run) ─▶ switch: create or apply ─▶ foreign keys removed
+//! ```
+//!
+//! The rehearsal finds quotas, policies, missing rights and conflicts before any output is switched. An object is created
+//! where it is absent and applied with its resourceVersion where it is present, so nothing that came in between is
+//! taken over. Apply leaves keys of other managers; the answer of the API server is compared with what was meant,
+//! and what is left over is removed.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::damage::{Damage, Difference, Held, MAX_DIFFERENCES, Probed, What};
+use super::location::{Location, OutputKind};
+use super::{OutputError, Published};
+use crate::api::{self, OCIArtifact};
+use crate::metrics::Metrics;
+use crate::oci::Digest;
+use crate::plan::Revision;
+use crate::registry::Pinned;
+use crate::request::{KeyedObject, ObjectId, Request};
+use content::Content;
+pub(crate) use hmac_key::ContentKey;
+
+pub(super) mod content;
+mod hmac_key;
+mod managers;
+
+/// Hex digits of the content in the name of an immutable object.
+const NAME_HEX: usize = 10;
+
+/// Kinds of API objects that hold files.
+pub(crate) trait Kind:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    const KIND: OutputKind;
+
+    /// An object with this content. `secret_type` is for Secrets.
+    fn build(metadata: ObjectMeta, content: &Content, immutable: bool, secret_type: Option<&str>) -> Self;
+
+    /// Keys and values, texts before binary ones, each in the order of keys.
+    fn entries(&self) -> Vec<(&str, &[u8])>;
+
+    fn is_immutable(&self) -> bool;
+
+    /// Type of a Secret; `None` for what has none.
+    fn secret_type(&self) -> Option<&str>;
+
+    /// Location of an object of this kind.
+    fn location(name: String) -> Location;
+
+    /// The same object without content.
+    fn without_content(self) -> Self;
+
+    /// Digest of keys and values. That of a Secret is keyed: an annotation is read by more people than the content.
+    fn mark(&self, key: &ContentKey) -> String;
+
+    /// Digest that gives an immutable object its name: the same for the same content, also after a restart.
+    fn naming_digest(&self, revision: &Revision) -> Digest;
+}
+
+impl Kind for ConfigMap {
+    const KIND: OutputKind = OutputKind::ConfigMap;
+
+    fn build(metadata: ObjectMeta, content: &Content, immutable: bool, _: Option<&str>) -> Self {
+        Self {
+            metadata,
+            immutable: immutable.then_some(true),
+            data: (!content.text.is_empty()).then(|| content.text.clone()),
+            binary_data: (!content.binary.is_empty()).then(|| content.binary.clone()),
+        }
+    }
+
+    fn entries(&self) -> Vec<(&str, &[u8])> {
+        let text = self.data.iter().flatten().map(|(key, value)| (key.as_str(), value.as_bytes()));
+        let binary = self.binary_data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice()));
+        text.chain(binary).collect()
+    }
+
+    fn is_immutable(&self) -> bool {
+        self.immutable == Some(true)
+    }
+
+    fn secret_type(&self) -> Option<&str> {
+        None
+    }
+
+    fn location(name: String) -> Location {
+        Location::ConfigMap(name)
+    }
+
+    fn without_content(self) -> Self {
+        Self { data: None, binary_data: None, ..self }
+    }
+
+    fn mark(&self, _: &ContentKey) -> String {
+        content::digest(&self.entries()).to_string()
+    }
+
+    fn naming_digest(&self, _: &Revision) -> Digest {
+        content::digest(&self.entries())
+    }
+}
+
+impl Kind for Secret {
+    const KIND: OutputKind = OutputKind::Secret;
+
+    fn build(metadata: ObjectMeta, content: &Content, immutable: bool, secret_type: Option<&str>) -> Self {
+        let text = content.text.iter().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
+        let binary = content.binary.iter().map(|(key, value)| (key.clone(), value.0.clone()));
+        let data: BTreeMap<_, _> =
+            text.chain(binary).map(|(key, value)| (key, k8s_openapi::ByteString(value))).collect();
+        Self {
+            metadata,
+            immutable: immutable.then_some(true),
+            data: (!data.is_empty()).then_some(data),
+            type_: secret_type.map(str::to_owned),
+            ..Self::default()
+        }
+    }
+
+    fn entries(&self) -> Vec<(&str, &[u8])> {
+        self.data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice())).collect()
+    }
+
+    fn is_immutable(&self) -> bool {
+        self.immutable == Some(true)
+    }
+
+    fn secret_type(&self) -> Option<&str> {
+        self.type_.as_deref()
+    }
+
+    fn location(name: String) -> Location {
+        Location::Secret(name)
+    }
+
+    fn without_content(self) -> Self {
+        Self { data: None, ..self }
+    }
+
+    fn mark(&self, key: &ContentKey) -> String {
+        key.mark(&self.entries())
+    }
+
+    /// The content must not be guessed from the name, and its source decides it.
+    fn naming_digest(&self, revision: &Revision) -> Digest {
+        Digest::of(format!("{} {}", revision.digest, revision.fingerprint).as_bytes())
+    }
+}
+
+/// The API server.
+pub(super) struct Cluster<'a> {
+    pub(super) client: &'a Client,
+    pub(super) metrics: &'a Metrics,
+}
+
+/// One output of one object, before anything is known of its content.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) object: &'a ObjectId,
+    /// Name of the output.
+    pub(super) output: &'a str,
+    pub(super) keyed: &'a KeyedObject,
+    /// Type of a Secret.
+    pub(super) secret_type: Option<&'a str>,
+}
+
+/// An object that the API server has accepted in a rehearsal.
+#[derive(Clone, Debug)]
+pub(crate) struct Ready<K> {
+    wanted: K,
+    /// The object as it was read.
+    existing: Option<K>,
+    published: Published,
+}
+
+/// State after a switch, for [`revert`].
+#[derive(Debug)]
+pub(crate) struct Switched<K> {
+    written: K,
+    previous: Option<K>,
+    /// Keys of others that were removed.
+    pub(super) removed: Option<Damage>,
+}
+
+impl<K: Kind> Ready<K> {
+    /// The state after the switch.
+    pub(super) fn published(&self) -> &Published {
+        &self.published
+    }
+
+    fn name(&self) -> String {
+        self.wanted.name_any()
+    }
+}
+
+/// Puts content, owner, labels and annotations together. Pure.
+pub(super) fn build<K: Kind>(
+    place: Place<'_>,
+    request: &Request,
+    pinned: &Pinned,
+    content: &Content,
+    key: &ContentKey,
+) -> (K, Published) {
+    let Place { object, keyed, .. } = place;
+    let revision = Revision { digest: pinned.digest().clone(), fingerprint: request.fingerprint.as_str().to_owned() };
+    let metadata = ObjectMeta {
+        namespace: Some(object.namespace.clone()),
+        labels: Some(BTreeMap::from([
+            (api::LABEL_MANAGED_BY.to_owned(), api::MANAGER.to_owned()),
+            (api::LABEL_OBJECT.to_owned(), label_value(&object.name)),
+        ])),
+        owner_references: owner(object).map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    };
+    let mut wanted = K::build(metadata, content, keyed.immutable, place.secret_type);
+    let mark = wanted.mark(key);
+    let name = match keyed.immutable {
+        true => {
+            let hex = wanted.naming_digest(&revision).hex();
+            format!("{}-{}", keyed.name, hex.get(..NAME_HEX).unwrap_or_default())
+        }
+        false => keyed.name.clone(),
+    };
+    wanted.meta_mut().name = Some(name.clone());
+    wanted.meta_mut().annotations = Some(BTreeMap::from([
+        (api::ANNOTATION_REFERENCE.to_owned(), pinned.to_string()),
+        (api::ANNOTATION_DIGEST.to_owned(), revision.digest.to_string()),
+        (api::ANNOTATION_FINGERPRINT.to_owned(), revision.fingerprint.clone()),
+        (api::ANNOTATION_CONTENT.to_owned(), mark),
+    ]));
+    let published = Published {
+        output: place.output.to_owned(),
+        location: K::location(name),
+        revision,
+        list_digest: None,
+        files: (content.text.len() + content.binary.len()) as u64,
+        bytes: content.bytes,
+        skipped: content.skipped,
+    };
+    (wanted, published)
+}
+
+/// State of an object that was read.
+pub(super) fn probed<K: Kind>(
+    found: Option<&K>,
+    place: Place<'_>,
+    key: &ContentKey,
+    is_in_cluster: bool,
+) -> Result<Probed, OutputError> {
+    let Some(found) = found else { return Ok(Held::Nothing.into()) };
+    if is_in_cluster {
+        check_owner(found, place.object)?;
+    }
+    let version = is_in_cluster.then(|| format!("{}/{}", found.uid().unwrap_or_default(), version_of(found)));
+    let held = match published_in(found, place.output) {
+        None => Held::Nothing,
+        Some(published) if found.annotations().get(api::ANNOTATION_CONTENT) == Some(&found.mark(key)) => {
+            Held::Whole(published)
+        }
+        // The key of this process is another one than that of the process before.
+        Some(_) if K::KIND == OutputKind::Secret && !key.made(found.annotations().get(api::ANNOTATION_CONTENT)) => {
+            Held::Nothing
+        }
+        Some(published) => Held::Damaged(damage(found, place.output), published),
+    };
+    Ok(Probed { held, version })
+}
+
+/// Keys that others have set, by the API server's own record of who wrote what.
+fn damage<K: Kind>(found: &K, output: &str) -> Damage {
+    let foreign = managers::foreign_keys(found.managed_fields()).into_iter().take(MAX_DIFFERENCES);
+    let mut differences: Vec<_> =
+        foreign.map(|(key, manager)| Difference::new(key.as_bytes(), What::SetBy(manager))).collect();
+    if differences.is_empty() {
+        differences.push(Difference::new(b"", What::Content));
+    }
+    Damage { output: output.to_owned(), location: K::location(found.name_any()), differences }
+}
+
+impl Cluster<'_> {
+    fn api<K: Kind>(&self, object: &ObjectId) -> Api<K> {
+        Api::namespaced(self.client.clone(), &object.namespace)
+    }
+
+    /// Reads an object; `None` where there is none.
+    pub(super) async fn get<K: Kind>(&self, object: &ObjectId, name: &str) -> Result<Option<K>, OutputError> {
+        self.api::<K>(object).get_opt(name).await.map_err(|error| refused::<K>(name, error))
+    }
+
+    /// Reads what is there, checks that it is ours, and has the API server rehearse the write.
+    pub(super) async fn prepare<K: Kind>(
+        &self,
+        object: &ObjectId,
+        wanted: K,
+        published: Published,
+    ) -> Result<Ready<K>, OutputError> {
+        let name = wanted.name_any();
+        let existing = match self.get::<K>(object, &name).await? {
+            Some(existing) => {
+                check_owner(&existing, object)?;
+                check_form(&existing, &wanted)?;
+                Some(self.with_one_manager(object, existing).await?)
+            }
+            None => None,
+        };
+        let ready = Ready { wanted, existing, published };
+        if !ready.is_there() {
+            match self.write(object, &ready, true).await {
+                Ok(_) => {}
+                // A webhook with side effects cannot be rehearsed. Its answer comes with the switch.
+                Err(OutputError::Refused { code: 400, message, .. }) if message.contains("dry run") => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ready)
+    }
+
+    /// Rehearses a write that was refused before.
+    pub(super) async fn rehearse<K: Kind>(&self, object: &ObjectId, wanted: &K) -> Result<(), OutputError> {
+        self.prepare(object, wanted.clone(), placeholder(wanted)).await.map(drop)
+    }
+
+    /// Makes the object what was prepared.
+    pub(super) async fn switch<K: Kind>(
+        &self,
+        object: &ObjectId,
+        ready: &Ready<K>,
+    ) -> Result<Option<Switched<K>>, OutputError> {
+        if ready.is_there() {
+            return Ok(None);
+        }
+        let written = self.write(object, ready, false).await?;
+        let (written, removed) = self.without_foreign_keys(object, ready, written).await?;
+        Ok(Some(Switched { written, previous: ready.existing.clone(), removed }))
+    }
+
+    /// Brings back what was there before a switch.
+    pub(super) async fn revert<K: Kind>(&self, object: &ObjectId, switched: &Switched<K>) -> Result<(), OutputError> {
+        let Some(previous) = &switched.previous else { return self.delete(object, &switched.written).await };
+        let mut wanted = previous.clone();
+        *wanted.meta_mut() = own_metadata(previous, object);
+        let published = published_in(&wanted, "").unwrap_or_else(|| placeholder(&wanted));
+        let ready = Ready { wanted, existing: Some(switched.written.clone()), published };
+        let written = self.write(object, &ready, false).await?;
+        self.without_foreign_keys(object, &ready, written).await.map(drop)
+    }
+
+    /// Deletes the object's own ConfigMap or Secret of this name. Absent and foreign are success.
+    pub(super) async fn remove<K: Kind>(&self, object: &ObjectId, name: &str) -> Result<(), OutputError> {
+        match self.get::<K>(object, name).await? {
+            Some(found) if is_ours(&found, object) => self.delete(object, &found).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn delete<K: Kind>(&self, object: &ObjectId, found: &K) -> Result<(), OutputError> {
+        let params = DeleteParams::default().preconditions(Preconditions { uid: found.uid(), resource_version: None });
+        self.metrics.api_write(K::KIND.as_str());
+        match self.api::<K>(object).delete(&found.name_any(), &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(refused::<K>(&found.name_any(), error)),
+        }
+    }
+
+    /// Creates the object where it is absent, applies it to exactly the version that was read where it is present.
+    async fn write<K: Kind>(&self, object: &ObjectId, ready: &Ready<K>, is_rehearsal: bool) -> Result<K, OutputError> {
+        let (api, name) = (self.api::<K>(object), ready.name());
+        if !is_rehearsal {
+            self.metrics.api_write(K::KIND.as_str());
+        }
+        let written = match &ready.existing {
+            None => {
+                let params = PostParams { dry_run: is_rehearsal, field_manager: Some(api::MANAGER.to_owned()) };
+                api.create(&params, &ready.wanted).await
+            }
+            Some(existing) => {
+                let mut wanted = ready.wanted.clone();
+                wanted.meta_mut().resource_version = existing.resource_version();
+                wanted.meta_mut().uid = existing.uid();
+                let params = PatchParams { dry_run: is_rehearsal, ..PatchParams::apply(api::MANAGER) };
+                api.patch(&name, &params, &Patch::Apply(&wanted)).await
+            }
+        };
+        let written = written.map_err(|error| refused::<K>(&name, error))?;
+        if is_rehearsal || ready.existing.is_some() {
+            return Ok(written);
+        }
+        // The content is right already: a failure here is mended by the next rehearsal.
+        Ok(self.with_one_manager(object, written.clone()).await.unwrap_or(written))
+    }
+
+    /// A created object belongs to an updating manager of our name, whose keys a later apply would not remove. It becomes
+    /// the applying one.
+    async fn with_one_manager<K: Kind>(&self, object: &ObjectId, found: K) -> Result<K, OutputError> {
+        let Some(fields) = managers::as_applied(found.managed_fields()) else { return Ok(found) };
+        let (name, version) = (found.name_any(), found.resource_version());
+        let patch = json!([
+            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+            {"op": "replace", "path": "/metadata/managedFields", "value": fields},
+        ]);
+        let patch = serde_json::from_value(patch).map_err(|error| unpatchable::<K>(&name, &error))?;
+        self.metrics.api_write(K::KIND.as_str());
+        let params = PatchParams { field_manager: Some(api::MANAGER.to_owned()), ..PatchParams::default() };
+        let patched = self.api::<K>(object).patch(&name, &params, &Patch::Json::<()>(patch)).await;
+        patched.map_err(|error| refused::<K>(&name, error))
+    }
+
+    /// Removes keys that the answer has and that were not meant.
+    async fn without_foreign_keys<K: Kind>(
+        &self,
+        object: &ObjectId,
+        ready: &Ready<K>,
+        written: K,
+    ) -> Result<(K, Option<Damage>), OutputError> {
+        let name = ready.name();
+        let is_meant = |found: &K| found.entries() == ready.wanted.entries();
+        if is_meant(&written) {
+            return Ok((written, None));
+        }
+        let damage = damage(&written, &ready.published.output);
+        let version = written.resource_version();
+        let mut value = serde_json::to_value(&written).map_err(|error| unpatchable::<K>(&name, &error))?;
+        let wanted = serde_json::to_value(&ready.wanted).map_err(|error| unpatchable::<K>(&name, &error))?;
+        let mut patch = json!({"metadata": {"resourceVersion": version}});
+        for part in ["data", "binaryData"] {
+            let meant = wanted.get(part).and_then(|part| part.as_object());
+            let there = value.get_mut(part).and_then(|part| part.as_object_mut());
+            let foreign = there.into_iter().flat_map(|part| part.keys().cloned());
+            let foreign = foreign.filter(|key| !meant.is_some_and(|meant| meant.contains_key(key)));
+            let nulls: serde_json::Map<_, _> = foreign.map(|key| (key, serde_json::Value::Null)).collect();
+            if let Some(patch) = patch.as_object_mut().filter(|_| !nulls.is_empty()) {
+                patch.insert(part.to_owned(), nulls.into());
+            }
+        }
+        self.metrics.api_write(K::KIND.as_str());
+        let params = PatchParams { field_manager: Some(api::MANAGER.to_owned()), ..PatchParams::default() };
+        let written = self.api::<K>(object).patch(&name, &params, &Patch::Merge(&patch)).await;
+        let written = written.map_err(|error| refused::<K>(&name, error))?;
+        if is_meant(&written) {
+            return Ok((written, Some(damage)));
+        }
+        let kind = K::KIND;
+        Err(OutputError::Obstacle(format!(
+            "{kind} {name} was changed while it was written, by an admission webhook or another writer"
+        )))
+    }
+}
+
+impl<K: Kind> Ready<K> {
+    /// True where nothing has to be written.
+    fn is_there(&self) -> bool {
+        let Some(existing) = &self.existing else { return false };
+        let has = |wanted: &BTreeMap<String, String>, there: &BTreeMap<String, String>| {
+            wanted.iter().all(|(key, value)| there.get(key) == Some(value))
+        };
+        existing.entries() == self.wanted.entries()
+            && has(self.wanted.annotations(), existing.annotations())
+            && has(self.wanted.labels(), existing.labels())
+    }
+}
+
+/// The part of an object's metadata that we write.
+fn own_metadata<K: Kind>(found: &K, object: &ObjectId) -> ObjectMeta {
+    let is_label = |key: &str| key == api::LABEL_MANAGED_BY || key == api::LABEL_OBJECT;
+    let is_annotation = |key: &str| {
+        [api::ANNOTATION_REFERENCE, api::ANNOTATION_DIGEST, api::ANNOTATION_FINGERPRINT, api::ANNOTATION_CONTENT]
+            .contains(&key)
+    };
+    let those = |all: &BTreeMap<String, String>, is_ours: &dyn Fn(&str) -> bool| {
+        all.iter().filter(|(key, _)| is_ours(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    ObjectMeta {
+        name: found.meta().name.clone(),
+        namespace: found.meta().namespace.clone(),
+        labels: Some(those(found.labels(), &is_label)),
+        annotations: Some(those(found.annotations(), &is_annotation)),
+        owner_references: owner(object).map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn version_of<K: Kind>(found: &K) -> String {
+    found.resource_version().unwrap_or_default()
+}
+
+/// The revision that the annotations name, whatever the content is.
+fn published_in<K: Kind>(found: &K, output: &str) -> Option<Published> {
+    let annotations = found.annotations();
+    let entries = found.entries();
+    Some(Published {
+        output: output.to_owned(),
+        location: K::location(found.name_any()),
+        revision: Revision {
+            digest: annotations.get(api::ANNOTATION_DIGEST)?.parse().ok()?,
+            fingerprint: annotations.get(api::ANNOTATION_FINGERPRINT)?.clone(),
+        },
+        list_digest: None,
+        files: entries.len() as u64,
+        bytes: entries.iter().map(|(_, value)| value.len() as u64).sum(),
+        skipped: 0,
+    })
+}
+
+/// Stands for an object that names no revision, where only its location matters.
+fn placeholder<K: Kind>(found: &K) -> Published {
+    Published {
+        output: String::new(),
+        location: K::location(found.name_any()),
+        revision: Revision { digest: Digest::of(b""), fingerprint: String::new() },
+        list_digest: None,
+        files: 0,
+        bytes: 0,
+        skipped: 0,
+    }
+}
+
+fn check_owner<K: Kind>(found: &K, object: &ObjectId) -> Result<(), OutputError> {
+    if is_ours(found, object) {
+        return Ok(());
+    }
+    let (kind, name) = (K::KIND, found.name_any());
+    let earlier = controllers(found).find(|owner| {
+        owner.kind == OCIArtifact::kind(&()) && owner.name == object.name && owner.api_version.starts_with(api::GROUP)
+    });
+    if let Some(earlier) = earlier {
+        return Err(OutputError::Earlier { what: format!("{kind} {name}"), uid: earlier.uid.clone() });
+    }
+    Err(OutputError::Obstacle(format!(
+        "{kind} {name} exists and is not this object's. Delete it, or choose another name"
+    )))
+}
+
+/// Refuses what no write can change.
+fn check_form<K: Kind>(existing: &K, wanted: &K) -> Result<(), OutputError> {
+    let (kind, name) = (K::KIND, existing.name_any());
+    if existing.is_immutable() && (!wanted.is_immutable() || existing.entries() != wanted.entries()) {
+        return Err(OutputError::Obstacle(format!(
+            "{kind} {name} is immutable and holds other content. Delete it, or choose another name"
+        )));
+    }
+    if existing.secret_type() != wanted.secret_type() {
+        return Err(OutputError::Obstacle(format!(
+            "{kind} {name} has type {:?}, which cannot be changed. Delete it, or choose another name",
+            existing.secret_type().unwrap_or_default()
+        )));
+    }
+    Ok(())
+}
+
+fn controllers<K: Kind>(found: &K) -> impl Iterator<Item = &OwnerReference> {
+    found.owner_references().iter().filter(|owner| owner.controller == Some(true))
+}
+
+fn is_ours<K: Kind>(found: &K, object: &ObjectId) -> bool {
+    controllers(found).any(|owner| owner.uid == object.uid)
+}
+
+/// `None` where there is no cluster, and so no uid to own anything.
+fn owner(object: &ObjectId) -> Option<OwnerReference> {
+    (!object.uid.is_empty()).then(|| OwnerReference {
+        api_version: OCIArtifact::api_version(&()).into_owned(),
+        kind: OCIArtifact::kind(&()).into_owned(),
+        name: object.name.clone(),
+        uid: object.uid.clone(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    })
+}
+
+/// Object names may have 253 characters, label values 63.
+fn label_value(name: &str) -> String {
+    name.chars().take(63).collect::<String>().trim_end_matches(['-', '.', '_']).to_owned()
+}
+
+/// Tells refusals of the API server, which stay until somebody acts, from errors that pass.
+fn refused<K: Kind>(name: &str, error: kube::Error) -> OutputError {
+    let (kind, name) = (K::KIND, name.to_owned());
+    let kube::Error::Api(status) = &error else { return OutputError::Api { kind, name, source: Box::new(error) } };
+    let is_manager_conflict = || {
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        causes.into_iter().any(|cause| cause.reason == "FieldManagerConflict")
+    };
+    match status.code {
+        409 if is_manager_conflict() => OutputError::Obstacle(format!(
+            "{kind} {name} has keys that another manager has set ({}). Delete it, or let the other manager give them up",
+            status.message
+        )),
+        // 429, 503 and 504 are those of a server that is busy; kube has tried those again.
+        400 | 403 | 405 | 413 | 422 => {
+            let mut message = status.message.clone();
+            if kind == OutputKind::Secret && is_missing_right(status) {
+                message += ". Secret outputs need rights on Secrets, which the chart value rbac.secretOutputs gives";
+            }
+            OutputError::Refused { kind, name, code: status.code, message, rehearsal: None }
+        }
+        _ => OutputError::Api { kind, name, source: Box::new(error) },
+    }
+}
+
+/// True where RBAC said no, and not a quota or an admission policy.
+fn is_missing_right(status: &kube::core::Status) -> bool {
+    status.code == 403 && status.message.contains(" cannot ") && status.message.contains(" resource ")
+}
+
+fn unpatchable<K: Kind>(name: &str, error: &serde_json::Error) -> OutputError {
+    let (kind, name, message) = (K::KIND, name.to_owned(), error.to_string());
+    OutputError::Refused { kind, name, code: 0, message, rehearsal: None }
+}

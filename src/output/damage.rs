@@ -1,0 +1,143 @@
+//! State of an output, and the differences from what was published.
+
+use std::fmt;
+
+use super::Published;
+use super::location::Location;
+use crate::metrics::Found;
+
+/// Differences that are looked for in one output; there may be any number.
+pub(super) const MAX_DIFFERENCES: usize = 5;
+/// Most characters of a path that are shown.
+const MAX_SHOWN: usize = 120;
+
+/// State of one output, as far as that can be seen without reading files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// Content of the output.
+    pub held: Held,
+    /// Version of the API object at the place, `<uid>/<resourceVersion>`: another one means that something wrote there.
+    /// `None` where nothing is there, and for files.
+    pub version: Option<String>,
+}
+
+impl From<Held> for Probed {
+    fn from(held: Held) -> Self {
+        Self { held, version: None }
+    }
+}
+
+/// Content of an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing, or nothing whole.
+    Nothing,
+    /// A whole revision.
+    Whole(Published),
+    /// A revision with files whose times or inodes changed: only their bytes can tell whether it is whole.
+    Doubtful(Published),
+    /// A revision that was changed since it was published.
+    Damaged(Damage, Published),
+}
+
+impl Held {
+    pub(super) fn found(&self) -> Found {
+        match self {
+            Self::Nothing => Found::Nothing,
+            Self::Whole(_) => Found::Whole,
+            Self::Doubtful(_) => Found::Doubtful,
+            Self::Damaged(..) => Found::Damaged,
+        }
+    }
+}
+
+/// Extent of a scan that reads files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Files whose times or inodes changed.
+    Doubtful,
+    /// All files.
+    Everything,
+}
+
+/// Content of one output that differs from what was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Name of the output.
+    pub output: String,
+    /// Place of the output.
+    pub location: Location,
+    /// The first differences.
+    pub differences: Vec<Difference>,
+}
+
+/// One path or key that differs from what was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    path: String,
+    what: What,
+}
+
+/// Way in which a path or key differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Added,
+    Removed,
+    Kind,
+    Mode,
+    Size,
+    Target,
+    Content,
+    /// The record itself, which has no path.
+    List,
+    /// Set by another field manager of the API server.
+    SetBy(String),
+}
+
+impl Difference {
+    pub(super) fn new(path: &[u8], what: What) -> Self {
+        let path: String = String::from_utf8_lossy(path).chars().take(MAX_SHOWN).collect();
+        Self { path: if path.is_empty() { ".".to_owned() } else { path }, what }
+    }
+
+    pub(super) fn list() -> Self {
+        Self { path: String::new(), what: What::List }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match &self.what {
+            What::Added => "was added",
+            What::Removed => "was removed",
+            What::Kind => "was replaced by something of another kind",
+            What::Mode => "has another mode",
+            What::Size => "has another size",
+            What::Target => "is a link to something else",
+            What::Content => "has other content",
+            What::List => return f.write_str("the list of what was published was changed"),
+            What::SetBy(manager) => return write!(f, "{:?} was set by {manager}", self.path),
+        };
+        write!(f, "{:?} {what}", self.path)
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.location {
+            Location::Volume(_) | Location::Directory(_) => {
+                write!(f, "files of output {} were changed on the volume: ", self.output)?;
+            }
+            Location::ConfigMap(name) | Location::Secret(name) => {
+                write!(f, "keys of output {} were changed in {} {name}: ", self.output, self.location.kind())?;
+            }
+        }
+        for (number, difference) in self.differences.iter().enumerate() {
+            write!(f, "{}{difference}", if number == 0 { "" } else { ", " })?;
+        }
+        if self.differences.len() >= MAX_DIFFERENCES {
+            f.write_str(", and perhaps more")?;
+        }
+        Ok(())
+    }
+}

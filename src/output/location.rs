@@ -1,0 +1,120 @@
+//! Places of outputs, and the text by which status names them.
+
+use std::fmt;
+
+use crate::request::ObjectId;
+
+/// Kinds of outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OutputKind {
+    /// Files on a volume.
+    Volume,
+    /// Keys of a ConfigMap.
+    ConfigMap,
+    /// Keys of a Secret.
+    Secret,
+    /// A directory that a command names.
+    Directory,
+}
+
+impl OutputKind {
+    /// Text of `status.outputs[].kind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Volume => "Volume",
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+            Self::Directory => "Directory",
+        }
+    }
+}
+
+impl fmt::Display for OutputKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Place of one output of one object. A result, not a part of the spec: an immutable object gets its name from its content.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Location {
+    /// `<namespace>/<object>/current` on a volume of this name.
+    Volume(String),
+    /// ConfigMap of this name in the object's namespace.
+    ConfigMap(String),
+    /// Secret of this name in the object's namespace.
+    Secret(String),
+    /// Directory at this path.
+    Directory(String),
+}
+
+impl Location {
+    /// Kind of the output.
+    pub fn kind(&self) -> OutputKind {
+        match self {
+            Self::Volume(_) => OutputKind::Volume,
+            Self::ConfigMap(_) => OutputKind::ConfigMap,
+            Self::Secret(_) => OutputKind::Secret,
+            Self::Directory(_) => OutputKind::Directory,
+        }
+    }
+
+    /// Text of `status.outputs[].location` for `object`.
+    pub fn text(&self, object: &ObjectId) -> String {
+        match self {
+            Self::Volume(volume) => format!("{volume}:{}/{}/current", object.namespace, object.name),
+            Self::ConfigMap(name) | Self::Secret(name) => name.clone(),
+            Self::Directory(path) => path.clone(),
+        }
+    }
+
+    /// Parses `status.outputs[].kind` and `.location`; `None` for a kind that this version does not have.
+    pub fn parse(kind: &str, text: &str) -> Option<Self> {
+        let of = match kind {
+            "Volume" => |text: &str| Some(Location::Volume(text.split_once(':')?.0.to_owned())),
+            "ConfigMap" => |text: &str| Some(Location::ConfigMap(text.to_owned())),
+            "Secret" => |text: &str| Some(Location::Secret(text.to_owned())),
+            "Directory" => |text: &str| Some(Location::Directory(text.to_owned())),
+            _ => return None,
+        };
+        Some(text).filter(|text| !text.is_empty()).and_then(of)
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Volume(name) | Self::ConfigMap(name) | Self::Secret(name) | Self::Directory(name) => {
+                f.write_str(name)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_text_parses_back_to_the_location() {
+        let object = ObjectId { namespace: "team".to_owned(), name: "app".to_owned(), uid: String::new() };
+        let name = || "rules".to_owned();
+        let all = [
+            (Location::Volume(name()), "rules:team/app/current"),
+            (Location::ConfigMap(name()), "rules"),
+            (Location::Secret(name()), "rules"),
+            (Location::Directory("/srv/out".to_owned()), "/srv/out"),
+        ];
+        for (location, text) in all {
+            assert_eq!(location.text(&object), text);
+            assert_eq!(Location::parse(location.kind().as_str(), text), Some(location));
+        }
+    }
+
+    #[test]
+    fn unknown_kinds_and_broken_texts_have_no_location() {
+        for (kind, text) in [("Volume", "no colon"), ("Volume", ""), ("ConfigMap", ""), ("Bucket", "b"), ("", "b")] {
+            assert_eq!(Location::parse(kind, text), None, "{kind} {text}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! One lock per object over everything that changes its outputs.
+//!
+//! A thread cannot be cancelled, so the lock goes into the thread: a pass that was given up while its thread writes
+//! keeps the lock until that thread has ended, and the next pass, or the removal of the object, begins after it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OwnedMutexGuard;
+
+use crate::request::ObjectId;
+
+/// Locks beyond this number are looked through for those that nothing holds.
+const SWEEP_ABOVE: usize = 1024;
+
+/// Exclusive right to change the outputs of one object. Clones share it; the last one gives it back.
+#[derive(Clone, Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Arc<OwnedMutexGuard<()>>);
+
+/// Locks by namespace and name.
+#[derive(Debug, Default)]
+pub(super) struct Locks(Mutex<HashMap<(String, String), Arc<tokio::sync::Mutex<()>>>>);
+
+impl Locks {
+    /// Waits until nothing else changes the outputs of `object`, whichever uid it has.
+    pub(super) async fn acquire(&self, object: &ObjectId) -> Lock {
+        Lock(Arc::new(self.of(object).lock_owned().await))
+    }
+
+    fn of(&self, object: &ObjectId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() > SWEEP_ABOVE {
+            all.retain(|_, lock| Arc::strong_count(lock) > 1);
+        }
+        Arc::clone(all.entry((object.namespace.clone(), object.name.clone())).or_default())
+    }
+}

@@ -1,0 +1,254 @@
+//! All outputs of one revision, switched together.
+//!
+//! ```text
+//! prepare (each) ─▶ lock ─▶ still wanted? ─▶ API objects, then volumes ─▶ all switched
+//!                                                 │ refused
+//!                                                 ▼
+//!                                  revert what was switched, the last one first
+//! ```
+//!
+//! A filesystem and an API server cannot be switched in one step. Two rules make it nearly so: everything that takes time,
+//! or can be refused, was done by *prepare*, so that each switch is one call; and API objects go first, because they can
+//! still be refused, and volumes last, because a rename cannot. Nothing here may be cancelled: a caller awaits it to its end,
+//! and each blocking call holds the object's lock.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+
+use super::damage::Damage;
+use super::directory::Destination;
+use super::location::OutputKind;
+use super::lock::Lock;
+use super::{OutputError, Outputs, Published, api_object, blocking, manifest, volume};
+use crate::registry::Pinned;
+use crate::request::{Fingerprint, ObjectId};
+use crate::unpack::staged::Staged;
+
+/// One output that can be switched at once.
+#[derive(Debug)]
+pub(crate) enum Ready {
+    /// The output holds what is wanted.
+    Held(Box<Published>),
+    /// A tree on a volume.
+    Volume(Arc<volume::Ready>),
+    /// A ConfigMap that the API server would accept.
+    ConfigMap(Box<api_object::Ready<ConfigMap>>),
+    /// A Secret that the API server would accept.
+    Secret(Box<api_object::Ready<Secret>>),
+    /// A manifest for later use.
+    Manifest(Arc<manifest::Ready>),
+    /// A directory that a command names.
+    Directory(Arc<DirectoryReady>),
+}
+
+/// A staged tree for a directory that a command names.
+#[derive(Debug)]
+pub(crate) struct DirectoryReady {
+    pub(super) destination: Arc<Destination>,
+    pub(super) output: String,
+    pub(super) pinned: Pinned,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) staged: Arc<Staged>,
+}
+
+/// One output after its switch, with what it takes to revert it.
+#[derive(Debug)]
+enum Switched {
+    /// Nothing was changed.
+    Held,
+    Volume(Arc<volume::Ready>),
+    ConfigMap(Box<api_object::Switched<ConfigMap>>),
+    Secret(Box<api_object::Switched<Secret>>),
+    Manifest(Arc<manifest::Ready>),
+    /// A command's only output: nothing comes after it that could fail.
+    Directory,
+}
+
+/// All outputs after their switch.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    /// State of each output, in the order of the request.
+    pub(crate) published: Vec<Published>,
+    /// Keys of others that were removed from API objects.
+    pub(crate) removed: Vec<Damage>,
+}
+
+/// A switch that was refused. Every output holds what it held before, but for those in `stuck`.
+#[derive(Debug)]
+pub(crate) struct NotSwitched {
+    /// The refusal.
+    pub(crate) error: OutputError,
+    /// Outputs that could not be reverted: the output, the digest that it holds, and the reason.
+    pub(crate) stuck: Vec<String>,
+}
+
+impl From<OutputError> for NotSwitched {
+    fn from(error: OutputError) -> Self {
+        Self { error, stuck: Vec::new() }
+    }
+}
+
+impl Ready {
+    /// State of the output after its switch.
+    pub(crate) fn published(&self) -> Option<&Published> {
+        match self {
+            Self::Held(published) => Some(published),
+            Self::Volume(ready) => Some(ready.published()),
+            Self::ConfigMap(ready) => Some(ready.published()),
+            Self::Secret(ready) => Some(ready.published()),
+            Self::Manifest(ready) => Some(ready.published()),
+            Self::Directory(_) => None,
+        }
+    }
+
+    /// True where the switch changes what consumers read.
+    pub(crate) fn is_change(&self) -> bool {
+        !matches!(self, Self::Held(_))
+    }
+
+    /// Place in the order of switches: the lower ones can be refused.
+    fn order(&self) -> u8 {
+        match self {
+            Self::Held(_) => 0,
+            Self::ConfigMap(_) | Self::Secret(_) => 1,
+            Self::Manifest(_) => 2,
+            Self::Volume(_) => 3,
+            Self::Directory(_) => 4,
+        }
+    }
+}
+
+impl Outputs {
+    /// Switches all outputs, or none. The caller holds `lock` until the outcome is recorded, and does not give up waiting.
+    pub(crate) async fn switch(
+        &self,
+        object: &ObjectId,
+        ready: &[Ready],
+        lock: &Lock,
+        now: Timestamp,
+    ) -> Result<Done, NotSwitched> {
+        let mut order: Vec<usize> = (0..ready.len()).collect();
+        order.sort_by_key(|number| ready.get(*number).map(Ready::order));
+        let mut switched: Vec<Switched> = Vec::with_capacity(ready.len());
+        let mut done =
+            Done { published: ready.iter().filter_map(Ready::published).cloned().collect(), ..Done::default() };
+        for ready in order.into_iter().filter_map(|number| ready.get(number)) {
+            crate::failpoint::reach("switch");
+            match self.switch_one(object, ready, lock, now).await {
+                Ok((one, published)) => {
+                    done.published.extend(published);
+                    done.removed.extend(one.removed().cloned());
+                    switched.push(one);
+                }
+                Err((error, begun)) => {
+                    switched.extend(begun);
+                    let stuck = self.revert(object, switched, lock).await;
+                    return Err(NotSwitched { error, stuck });
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// An error comes with the output itself where it may have been switched all the same.
+    async fn switch_one(
+        &self,
+        object: &ObjectId,
+        ready: &Ready,
+        lock: &Lock,
+        now: Timestamp,
+    ) -> Result<(Switched, Option<Published>), (OutputError, Option<Switched>)> {
+        let plain = |error| (error, None);
+        let switched = match ready {
+            Ready::Held(_) => Switched::Held,
+            Ready::Volume(ready) => {
+                let (lock, one) = (lock.clone(), Arc::clone(ready));
+                let switched = || Switched::Volume(Arc::clone(ready));
+                let work = blocking(move || {
+                    let switched = volume::switch(&one, now);
+                    drop(lock);
+                    switched
+                });
+                // The rename may have happened and its sync not.
+                work.await.map_err(|error| (error, Some(switched())))?;
+                switched()
+            }
+            Ready::ConfigMap(ready) => {
+                match self.cluster(OutputKind::ConfigMap).map_err(plain)?.switch(object, ready).await {
+                    Ok(Some(switched)) => Switched::ConfigMap(Box::new(switched)),
+                    Ok(None) => Switched::Held,
+                    Err(error) => return Err(plain(error)),
+                }
+            }
+            Ready::Secret(ready) => {
+                match self.cluster(OutputKind::Secret).map_err(plain)?.switch(object, ready).await {
+                    Ok(Some(switched)) => Switched::Secret(Box::new(switched)),
+                    Ok(None) => Switched::Held,
+                    Err(error) => return Err(plain(error)),
+                }
+            }
+            Ready::Manifest(ready) => {
+                let one = Arc::clone(ready);
+                blocking(move || manifest::switch(&one)).await.map_err(plain)?;
+                Switched::Manifest(Arc::clone(ready))
+            }
+            Ready::Directory(ready) => {
+                let one = Arc::clone(ready);
+                let work = blocking(move || {
+                    one.destination.switch(one.output.clone(), &one.pinned, &one.fingerprint, &one.staged)
+                });
+                return Ok((Switched::Directory, Some(work.await.map_err(plain)?)));
+            }
+        };
+        Ok((switched, None))
+    }
+
+    /// Brings back what was there before, the last switch first. Answers what could not be brought back.
+    async fn revert(&self, object: &ObjectId, switched: Vec<Switched>, lock: &Lock) -> Vec<String> {
+        let mut stuck = Vec::new();
+        for one in switched.into_iter().rev() {
+            crate::failpoint::reach("revert");
+            let reverted = match &one {
+                Switched::Held | Switched::Directory => Ok(()),
+                Switched::Volume(ready) => {
+                    let (lock, ready) = (lock.clone(), Arc::clone(ready));
+                    let work = blocking(move || {
+                        let reverted = volume::revert(&ready);
+                        drop(lock);
+                        reverted
+                    });
+                    work.await
+                }
+                Switched::ConfigMap(switched) => match self.cluster(OutputKind::ConfigMap) {
+                    Ok(cluster) => cluster.revert(object, switched).await,
+                    Err(error) => Err(error),
+                },
+                Switched::Secret(switched) => match self.cluster(OutputKind::Secret) {
+                    Ok(cluster) => cluster.revert(object, switched).await,
+                    Err(error) => Err(error),
+                },
+                Switched::Manifest(ready) => {
+                    let ready = Arc::clone(ready);
+                    blocking(move || manifest::revert(&ready)).await
+                }
+            };
+            if let Err(error) = reverted {
+                tracing::error!(%object, %error, "an output could not be reverted");
+                stuck.push(error.to_string());
+            }
+        }
+        stuck
+    }
+}
+
+impl Switched {
+    fn removed(&self) -> Option<&Damage> {
+        match self {
+            Self::ConfigMap(switched) => switched.removed.as_ref(),
+            Self::Secret(switched) => switched.removed.as_ref(),
+            Self::Held | Self::Volume(_) | Self::Manifest(_) | Self::Directory => None,
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! `.artifact.json`: the owner of an object's directory, and the revision of each of its trees. Pure.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::oci::Digest;
+use crate::output::{OutputError, Retention};
+use crate::plan::Revision;
+use crate::request::ObjectId;
+
+/// Name of the file.
+pub(super) const MARKER: &str = ".artifact.json";
+/// Most bytes of the file.
+pub(super) const MAX_BYTES: u64 = 64 * 1024;
+/// Most trees that are kept whatever their age: the file has room for them.
+const MOST_TREES: usize = 32;
+
+/// Content of `.artifact.json`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Marker {
+    /// Uid of the object; empty where there is no cluster.
+    pub(super) uid: String,
+    /// Trees in the directory, the newest first. The link `current` says which one is read.
+    #[serde(default)]
+    pub(super) trees: Vec<Tree>,
+}
+
+/// One tree in `trees/`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Tree {
+    pub(super) name: String,
+    /// Absent for trees of versions before 0.2, which are published again.
+    #[serde(default, skip_serializing_if = "Option::is_none", flatten)]
+    revision: Option<TreeRevision>,
+    /// `current` has pointed to it.
+    #[serde(default)]
+    shown: bool,
+    /// Time at which `current` was pointed to another tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replaced: Option<Timestamp>,
+}
+
+/// Revision in a tree.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TreeRevision {
+    pub(super) image: String,
+    pub(super) digest: Digest,
+    pub(super) fingerprint: String,
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    pub(super) list_digest: Digest,
+}
+
+impl TreeRevision {
+    pub(super) fn revision(&self) -> Revision {
+        Revision { digest: self.digest.clone(), fingerprint: self.fingerprint.clone() }
+    }
+}
+
+impl Tree {
+    /// A tree that nothing points to yet.
+    pub(super) fn prepared(name: String, revision: TreeRevision) -> Self {
+        Self { name, revision: Some(revision), shown: false, replaced: None }
+    }
+}
+
+/// The form before 0.2: names of trees, and the revision of the first one apart.
+#[derive(Deserialize)]
+struct Old {
+    uid: String,
+    #[serde(default)]
+    trees: Vec<String>,
+}
+
+impl Marker {
+    /// Parses the file, also in the form of versions before 0.2.
+    pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text).or_else(|error| {
+            let Ok(Old { uid, trees }) = serde_json::from_str(text) else { return Err(error) };
+            let old = |name| Tree { name, revision: None, shown: true, replaced: None };
+            Ok(Self { uid, trees: trees.into_iter().map(old).collect() })
+        })
+    }
+
+    /// Fails where the directory belongs to an earlier object of the same name.
+    pub(super) fn check_uid(&self, object: &ObjectId) -> Result<(), OutputError> {
+        if self.uid == object.uid {
+            return Ok(());
+        }
+        Err(OutputError::Earlier { what: format!("the directory {object}"), uid: self.uid.clone() })
+    }
+
+    pub(super) fn revision_of(&self, tree: &str) -> Option<&TreeRevision> {
+        self.trees.iter().find(|one| one.name == tree)?.revision.as_ref()
+    }
+
+    /// The newest tree that holds `revision`.
+    pub(super) fn of_revision(&self, revision: &Revision) -> Option<(&str, &TreeRevision)> {
+        let mut all = self.trees.iter().filter_map(|tree| Some((tree.name.as_str(), tree.revision.as_ref()?)));
+        all.find(|(_, found)| found.revision() == *revision)
+    }
+
+    /// Takes out trees that were prepared and never shown, and answers their names.
+    pub(super) fn take_unused(&mut self, current: Option<&str>) -> Vec<String> {
+        let is_unused = |tree: &mut Tree| !tree.shown && Some(tree.name.as_str()) != current;
+        self.trees.extract_if(.., is_unused).map(|tree| tree.name).collect()
+    }
+
+    /// Returns a name for a tree that is neither the current one nor kept for readers that are still in it: their files
+    /// never change, also not where it is this very revision and something has damaged it.
+    pub(super) fn free_name(&self, revision: &str, current: Option<&str>) -> String {
+        let is_taken = |name: &String| current == Some(name) || self.trees.iter().any(|tree| tree.name == *name);
+        let numbered = (2_u64..).map(|number| format!("{revision}-{number}"));
+        let mut names = std::iter::once(revision.to_owned()).chain(numbered);
+        names.find(|name| !is_taken(name)).unwrap_or_default()
+    }
+
+    /// Notes that `current` points to `tree` since `now`.
+    pub(super) fn switched(&mut self, tree: &str, previous: Option<&str>, now: Timestamp) {
+        for one in &mut self.trees {
+            if one.name == tree {
+                (one.shown, one.replaced) = (true, None);
+            } else if Some(one.name.as_str()) == previous {
+                (one.shown, one.replaced) = (true, Some(now));
+            }
+        }
+    }
+
+    /// Keeps the current tree, and of those before it the newest ones and those that were replaced a short time ago.
+    /// Returns the time at which the next one may go.
+    pub(super) fn retain(&mut self, current: Option<&str>, retention: Retention, now: Timestamp) -> Option<Timestamp> {
+        let (mut others, mut next) = (0, None::<Timestamp>);
+        self.trees.retain_mut(|tree| {
+            if Some(tree.name.as_str()) == current {
+                return true;
+            }
+            if !tree.shown {
+                return false;
+            }
+            let replaced = *tree.replaced.get_or_insert(now);
+            others += 1;
+            if others <= retention.count {
+                return true;
+            }
+            let until = replaced.checked_add(retention.age).unwrap_or(Timestamp::MAX);
+            let is_kept = until > now && others < MOST_TREES;
+            if is_kept {
+                next = Some(next.map_or(until, |next| next.min(until)));
+            }
+            is_kept
+        });
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const AGE: Duration = Duration::from_secs(60);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn tree(name: &str, shown: bool, replaced: Option<i64>) -> Tree {
+        Tree { name: name.to_owned(), revision: None, shown, replaced: replaced.map(at) }
+    }
+
+    fn names(marker: &Marker) -> Vec<&str> {
+        marker.trees.iter().map(|tree| tree.name.as_str()).collect()
+    }
+
+    #[test]
+    fn trees_are_kept_by_number_and_by_age() {
+        let trees = || {
+            vec![
+                tree("f", true, None),
+                tree("prepared", false, None),
+                tree("e", true, Some(100)),
+                tree("d", true, Some(90)),
+                tree("c", true, Some(80)),
+                tree("b", true, Some(10)),
+            ]
+        };
+        let rows: [(usize, i64, &[&str], Option<i64>); 4] = [
+            (2, 200, &["f", "e", "d"], None),
+            (0, 200, &["f"], None),
+            (0, 135, &["f", "e", "d", "c"], Some(140)),
+            (9, 1000, &["f", "e", "d", "c", "b"], None),
+        ];
+        for (count, now, want, next) in rows {
+            let mut marker = Marker { uid: String::new(), trees: trees() };
+            let got = marker.retain(Some("f"), Retention { count, age: AGE }, at(now));
+            assert_eq!((names(&marker).as_slice(), got), (want, next.map(at)), "{count} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_tree_without_a_time_is_kept_from_the_first_look_on() {
+        let mut marker = Marker { uid: String::new(), trees: vec![tree("b", true, None), tree("a", true, None)] };
+        let retention = Retention { count: 0, age: AGE };
+        assert_eq!(marker.retain(Some("b"), retention, at(0)), Some(at(60)));
+        assert_eq!(names(&marker), ["b", "a"]);
+        assert_eq!(marker.retain(Some("b"), retention, at(61)), None);
+        assert_eq!(names(&marker), ["b"]);
+    }
+
+    #[test]
+    fn the_number_of_young_trees_is_bounded() {
+        let trees = (0..100).map(|number| tree(&number.to_string(), true, Some(0))).collect();
+        let mut marker = Marker { uid: String::new(), trees };
+        marker.retain(Some("0"), Retention { count: 0, age: AGE }, at(1));
+        assert_eq!(marker.trees.len(), MOST_TREES);
+    }
+
+    #[test]
+    fn the_form_of_earlier_versions_is_read() {
+        let text = r#"{"uid": "u", "revision": {"image": "r/a"}, "trees": ["b", "a"]}"#;
+        let marker = Marker::parse(text).unwrap();
+        assert_eq!((marker.uid.as_str(), names(&marker)), ("u", vec!["b", "a"]));
+        assert!(marker.revision_of("b").is_none());
+        for broken in ["", "{}", "[]", r#"{"uid": 1}"#, r#"{"uid": "u", "trees": [1]}"#] {
+            assert!(Marker::parse(broken).is_err(), "{broken}");
+        }
+        let round = serde_json::to_string(&marker).unwrap();
+        assert_eq!(names(&Marker::parse(&round).unwrap()), ["b", "a"]);
+    }
+}
