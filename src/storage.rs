@@ -21,23 +21,28 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 mod beneath;
 mod entries;
+mod nameless;
 mod passing;
 mod room;
 
 pub(crate) use beneath::follow;
 pub(crate) use entries::{all_names, all_names_up_to, names, names_up_to, remove_tree};
+pub(crate) use nameless::link;
 pub use passing::Gone;
 use passing::Passing;
 use room::Room;
 
 /// Where everything of ours on a root is.
 const PRIVATE: &str = ".supercargo";
+/// The mode of that and of every directory in it that is always there.
+const PRIVATE_MODE: Mode = Mode::from_raw_mode(0o700);
 /// Deepest that anything here goes down at a time: each level is an open directory.
 const MAX_DEPTH: usize = 256;
 
@@ -116,9 +121,13 @@ impl<T> During<T> for Result<T, Errno> {
 pub struct Volume {
     path: PathBuf,
     root: OwnedFd,
+    /// `.supercargo` and `.supercargo/blobs`, which are only ever opened to be protected.
+    private: [OwnedFd; 2],
     staging: Arc<Staging>,
     blobs: OwnedFd,
     lists: OwnedFd,
+    /// A directory whose mode cannot be set was reported.
+    is_unprotected: AtomicBool,
     /// Its shared lock tells other processes that staging directories may be in use.
     _lock: OwnedFd,
 }
@@ -127,6 +136,8 @@ pub struct Volume {
 #[derive(Debug)]
 struct Staging {
     dir: OwnedFd,
+    /// How it makes files without a name.
+    way: nameless::Way,
     /// The root itself, where it is there for one use.
     _root: Option<Passing>,
 }
@@ -141,11 +152,11 @@ impl Volume {
 
     fn opened(path: &Path, root: OwnedFd, passing: Option<Passing>) -> Result<Self, StorageError> {
         let show = || path.display().to_string();
-        let private = make_dir(&root, PRIVATE, Mode::from_raw_mode(0o700))?;
-        let staging = make_dir(&private, "staging", Mode::from_raw_mode(0o700))?;
-        let blobs = make_dir(&private, "blobs", Mode::from_raw_mode(0o700))?;
-        let blobs = make_dir(&blobs, "sha256", Mode::from_raw_mode(0o700))?;
-        let lists = make_dir(&private, "lists", Mode::from_raw_mode(0o700))?;
+        let private = make_dir(&root, PRIVATE, PRIVATE_MODE)?;
+        let staging = make_dir(&private, "staging", PRIVATE_MODE)?;
+        let all_blobs = make_dir(&private, "blobs", PRIVATE_MODE)?;
+        let blobs = make_dir(&all_blobs, "sha256", PRIVATE_MODE)?;
+        let lists = make_dir(&private, "lists", PRIVATE_MODE)?;
         let lock_flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = rustix::fs::openat(&private, "lock", lock_flags, Mode::from_raw_mode(0o600))
             .during(|| format!("open {}/{PRIVATE}/lock", show()))?;
@@ -158,8 +169,52 @@ impl Volume {
         if let Err(errno) = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
             tracing::warn!(volume = %show(), %errno, "no lock on this filesystem: use the volume from one process only");
         }
-        let staging = Arc::new(Staging { dir: staging, _root: passing });
-        Ok(Self { path: path.to_owned(), root, staging, blobs, lists, _lock: lock })
+        let way = nameless::Way::probe(staging.as_fd());
+        let staging = Arc::new(Staging { dir: staging, way, _root: passing });
+        let private = [private, all_blobs];
+        let is_unprotected = AtomicBool::new(false);
+        let volume = Self { path: path.to_owned(), root, private, staging, blobs, lists, is_unprotected, _lock: lock };
+        volume.protect();
+        Ok(volume)
+    }
+
+    /// Sets the mode of every private directory back to 0700; true where one had another mode. To be called again and
+    /// again: the kubelet makes all of a volume writable for a group when it mounts it for a pod with an `fsGroup`.
+    ///
+    /// Nothing fails where a mode cannot be set (a share that has modes of its own, directories of another user): what is
+    /// published was verified whoever can write here.
+    pub fn protect(&self) -> bool {
+        let [private, all_blobs] = &self.private;
+        let mut had_to = false;
+        for (dir, name) in [
+            (private.as_fd(), ""),
+            (self.staging.dir.as_fd(), "/staging"),
+            (all_blobs.as_fd(), "/blobs"),
+            (self.blobs(), "/blobs/sha256"),
+            (self.lists(), "/lists"),
+        ] {
+            let directory = || format!("{}/{PRIVATE}{name}", self.path.display());
+            match protect(dir) {
+                Ok(None) => {}
+                Ok(Some(mode)) => {
+                    had_to = true;
+                    let (directory, mode) = (directory(), format!("{mode:04o}"));
+                    tracing::warn!(%directory, %mode, "the directory was open to others; its mode is 0700 again. Mount the volume without fsGroup or read-only where it is consumed");
+                }
+                Err(errno) if !self.is_unprotected.swap(true, Ordering::Relaxed) => {
+                    tracing::warn!(directory = %directory(), %errno, "the mode of the directory is not 0700 and cannot be set");
+                }
+                Err(_) => {}
+            }
+        }
+        had_to
+    }
+
+    /// The same volume as if its filesystem had no `O_TMPFILE`.
+    #[cfg(test)]
+    pub(crate) fn without_tmpfile(mut self) -> Self {
+        Arc::get_mut(&mut self.staging).unwrap().way = nameless::Way::Unlinked;
+        self
     }
 
     /// Where the root is, for people.
@@ -201,7 +256,15 @@ impl Volume {
     /// The directory `<namespace>/<name>`, made where it is missing.
     pub fn dir(&self, namespace: &str, name: &str) -> Result<OwnedFd, StorageError> {
         let mode = Mode::from_raw_mode(0o755);
-        make_dir(&make_dir(&self.root, namespace, mode)?, name, mode)
+        let (parent, is_new) = make_dir_or_open(&self.root, namespace, mode)?;
+        if is_new {
+            sync(self.root.as_fd(), "the root of the volume")?;
+        }
+        let (dir, is_new) = make_dir_or_open(&parent, name, mode)?;
+        if is_new {
+            sync(parent.as_fd(), namespace)?;
+        }
+        Ok(dir)
     }
 
     /// Removes `<namespace>/<name>` with everything in it: in one step for readers, by a rename into the private directory.
@@ -325,15 +388,32 @@ pub(crate) fn sync(dir: BorrowedFd<'_>, what: &str) -> Result<(), StorageError> 
 
 /// Opens `name` in `dir`, made with `mode` where it is missing.
 pub(crate) fn make_dir(dir: impl AsFd, name: &str, mode: Mode) -> Result<OwnedFd, StorageError> {
+    Ok(make_dir_or_open(dir, name, mode)?.0)
+}
+
+/// The same; true where it was missing.
+fn make_dir_or_open(dir: impl AsFd, name: &str, mode: Mode) -> Result<(OwnedFd, bool), StorageError> {
     match rustix::fs::mkdirat(&dir, name, mode) {
         Ok(()) => {
             let made = open_dir(dir.as_fd(), name)?;
             rustix::fs::fchmod(&made, mode).during(|| format!("set the mode of {name}"))?;
-            Ok(made)
+            Ok((made, true))
         }
-        Err(Errno::EXIST) => open_dir(dir.as_fd(), name),
+        Err(Errno::EXIST) => Ok((open_dir(dir.as_fd(), name)?, false)),
         Err(errno) => Err(errno).during(|| format!("create directory {name}")),
     }
+}
+
+/// Gives a private directory its mode; the mode that it had where that was another one.
+fn protect(dir: BorrowedFd<'_>) -> Result<Option<u32>, Errno> {
+    let mode = || rustix::fs::fstat(dir).map(|status| status.st_mode & 0o7777);
+    let before = mode()?;
+    if before == PRIVATE_MODE.as_raw_mode() {
+        return Ok(None);
+    }
+    rustix::fs::fchmod(dir, PRIVATE_MODE)?;
+    // Some shares accept any mode and keep their own.
+    if mode()? == PRIVATE_MODE.as_raw_mode() { Ok(Some(before)) } else { Err(Errno::OPNOTSUPP) }
 }
 
 #[cfg(test)]
@@ -355,6 +435,34 @@ mod tests {
         drop((volume, second));
         Volume::open(root.path()).unwrap();
         assert_eq!(count(), 0);
+    }
+
+    #[test]
+    fn private_directories_are_private_again_at_each_start_and_look() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let private = [".supercargo", "staging", "blobs", "blobs/sha256", "lists"]
+            .map(|name| root.path().join(".supercargo").join(name.trim_start_matches(".supercargo")));
+        let modes = || private.each_ref().map(|path| fs_err::metadata(path).unwrap().permissions().mode() & 0o7777);
+        // As the kubelet does for a pod with an fsGroup.
+        let open_up = |path: &PathBuf| fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o2770)).unwrap();
+        let volume = Volume::open(root.path()).unwrap();
+        assert_eq!(modes(), [0o700; 5]);
+        assert!(!volume.protect());
+        private.iter().for_each(open_up);
+        assert!(volume.protect());
+        assert_eq!(modes(), [0o700; 5]);
+        assert!(!volume.protect());
+        for path in &private {
+            open_up(path);
+            assert!(volume.protect(), "{}", path.display());
+        }
+        private.iter().for_each(open_up);
+        let _second = Volume::open(root.path()).unwrap();
+        assert_eq!(modes(), [0o700; 5], "at a start, also where the root is in use");
+        let (passing, _) = Volume::passing(root.path(), ".out-").unwrap();
+        open_up(&passing.path().join(".supercargo"));
+        assert!(passing.protect());
     }
 
     #[test]

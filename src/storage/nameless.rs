@@ -1,0 +1,127 @@
+//! Files without a name, which no other process can open.
+//!
+//! What is unpacked is read from such a file. Everything else on a volume can be opened by whoever may write there, who
+//! then keeps the handle and changes the bytes after they were hashed.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{During, Scratch, StorageError, create_file, file, random_name};
+
+/// How a filesystem makes files without a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// `O_TMPFILE`: there never is a name, until [`link`] gives the file one. Still able to open it are a process that may
+    /// read the operator's `/proc/<pid>/fd`, and one with `CAP_DAC_READ_SEARCH` on the node, by file handle.
+    Tmpfile,
+    /// A random name that is removed at once, for filesystems without `O_TMPFILE` (NFS, CIFS, FUSE, older overlays) and
+    /// processes without `/proc`. Two gaps remain. A process that watches the directory can open the file in between and
+    /// write to it later. And a client of NFS renames an open file to `.nfs...` instead of removing it, so that the file
+    /// has a name for as long as it is open. Whoever uses such a file compares its times after reading it.
+    Unlinked,
+}
+
+impl Way {
+    /// Tries it out in `dir`.
+    pub(super) fn probe(dir: BorrowedFd<'_>) -> Self {
+        let tried = || {
+            let probe = tmpfile(dir)?;
+            let name = random_name().map_err(|_| Errno::IO)?;
+            link_at(probe.as_fd(), dir, &name)?;
+            rustix::fs::unlinkat(dir, &name, AtFlags::empty())
+        };
+        if tried().is_ok() { Self::Tmpfile } else { Self::Unlinked }
+    }
+}
+
+impl Scratch {
+    /// A new file without a name on this filesystem, for writing and reading back: whatever happens, its space is given
+    /// back with the handle.
+    pub(crate) fn nameless(&self) -> Result<fs_err::File, StorageError> {
+        const WHAT: &str = "a file without a name";
+        let doing = || format!("create {WHAT}");
+        match self.staging.way {
+            Way::Tmpfile => Ok(file(tmpfile(self.dir()).during(doing)?, WHAT)),
+            Way::Unlinked => {
+                let name = random_name()?;
+                let file = create_file(self.dir(), &name, Mode::from_raw_mode(0o600))?;
+                rustix::fs::unlinkat(self.dir(), &name, AtFlags::empty()).during(|| format!("unlink {name}"))?;
+                Ok(file)
+            }
+        }
+    }
+
+    /// True where no other process could open a file of [`Self::nameless`] at any time, and [`link`] can name it.
+    pub(crate) fn is_nameless_private(&self) -> bool {
+        self.staging.way == Way::Tmpfile
+    }
+}
+
+/// Gives a file without a name the name `name` in `dir`, in place of anything that has it. From then on its bytes are
+/// anybody's.
+pub(crate) fn link(file: &fs_err::File, dir: BorrowedFd<'_>, name: &str) -> Result<(), StorageError> {
+    let linked = match link_at(file.file().as_fd(), dir, name) {
+        // There is no call that links and replaces in one step. In between readers find nothing, and download.
+        Err(Errno::EXIST) => {
+            super::remove_tree(dir, name)?;
+            link_at(file.file().as_fd(), dir, name)
+        }
+        linked => linked,
+    };
+    linked.during(|| format!("link {name}"))
+}
+
+fn tmpfile(dir: BorrowedFd<'_>) -> Result<std::os::fd::OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, ".", flags, Mode::from_raw_mode(0o600))
+}
+
+/// The only way without privileges to link what has no name.
+fn link_at(file: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+    rustix::fs::linkat(CWD, format!("/proc/self/fd/{}", file.as_raw_fd()), dir, name, AtFlags::SYMLINK_FOLLOW)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::storage::{Volume, all_names, names};
+
+    #[test]
+    fn a_file_without_a_name_gets_one_only_by_being_linked() {
+        let root = tempfile::tempdir().unwrap();
+        let volume = Volume::open(root.path()).unwrap();
+        let scratch = volume.scratch().unwrap();
+        assert!(all_names(volume.staging.dir.as_fd()).unwrap().len() == 1, "the probe leaves nothing");
+        for volume in [Volume::open(root.path()).unwrap(), Volume::open(root.path()).unwrap().without_tmpfile()] {
+            let scratch = volume.scratch().unwrap();
+            let mut file = scratch.nameless().unwrap();
+            file.write_all(b"content").unwrap();
+            assert!(all_names(scratch.dir()).unwrap().is_empty());
+        }
+        if !scratch.is_nameless_private() {
+            return;
+        }
+        let mut file = scratch.nameless().unwrap();
+        file.write_all(b"content").unwrap();
+        for before in ["nothing", "a file", "a link", "a directory"] {
+            let path = root.path().join(".supercargo/blobs/sha256/name");
+            match before {
+                "a file" => fs_err::write(&path, "other").unwrap(),
+                "a link" => fs_err::os::unix::fs::symlink("name", &path).unwrap(),
+                "a directory" => fs_err::create_dir_all(path.join("inner")).unwrap(),
+                _ => {}
+            }
+            link(&file, volume.blobs(), "name").unwrap();
+            assert_eq!(fs_err::read(&path).unwrap(), b"content", "{before}");
+            assert_eq!(names(volume.blobs()).unwrap(), ["name"], "{before}");
+            fs_err::remove_file(&path).unwrap();
+            // What has lost its last name cannot be named again.
+            file = scratch.nameless().unwrap();
+            file.write_all(b"content").unwrap();
+        }
+    }
+}
