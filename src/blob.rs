@@ -4,19 +4,21 @@
 //! that is checked when the *transport's* stream ends is not checked at all.
 //!
 //! Many may want one layer: one of them downloads it, the others find it in the [`Cache`], once the
-//! registry has said that they may read it too and its bytes have been hashed again.
+//! registry has said that they may read it too: in the very file that is in use, or kept, hashed again while it is copied.
+//!
+//! What is unpacked has no name on the volume, so that nobody else can open it: see [`Scratch::nameless`].
 
 use std::io::Read;
 use std::sync::Arc;
 
 use fs_err::os::unix::fs::FileExt;
-use rustix::fs::{AtFlags, Mode};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::oci::Descriptor;
 use crate::registry::{Access, LocalFile, Registry, RegistryError, Right};
 use crate::request::{Limit, LimitExceeded};
-use crate::storage::{self, During, Scratch, StorageError};
+use crate::storage::{Scratch, StorageError};
 use crate::trust::Approved;
 
 mod cache;
@@ -26,29 +28,46 @@ mod store;
 
 pub use cache::{Cache, CacheLimits};
 pub use store::{ContentStore, Key};
-
-/// How often a kept layer that was changed is replaced, before a download is for the asker alone.
-const TRIES: u32 = 2;
+use store::{Found, Use};
 
 /// A complete layer in a file that is open: its size and digest are those of the descriptor. Cloning shares the file.
 #[derive(Clone, Debug)]
 pub struct VerifiedBlob {
-    file: Arc<fs_err::File>,
+    bytes: Arc<Bytes>,
     descriptor: Descriptor,
-    /// The file is one that others may write to.
-    shared: Option<LocalFile>,
+}
+
+/// The file that a layer is in.
+#[derive(Debug)]
+enum Bytes {
+    /// One without a name, for this asker only.
+    Own(fs_err::File),
+    /// One without a name that others use too. The last of them has it kept.
+    Used(Use),
+    /// One that others may write to. Its times tell.
+    Open(LocalFile),
+}
+
+impl Bytes {
+    fn file(&self) -> &fs_err::File {
+        match self {
+            Self::Own(file) => file,
+            Self::Used(used) => used.file(),
+            Self::Open(local) => local.file(),
+        }
+    }
 }
 
 /// A layer's bytes, read by whoever has it at a place of his own.
 #[derive(Debug)]
 pub(crate) struct BlobReader {
-    file: Arc<fs_err::File>,
+    bytes: Arc<Bytes>,
     at: u64,
 }
 
 impl Read for BlobReader {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
+        let read = self.bytes.file().read_at(buffer, self.at)?;
         self.at = self.at.saturating_add(read as u64);
         Ok(read)
     }
@@ -68,17 +87,20 @@ impl VerifiedBlob {
 
     /// True where the bytes that were read of it are those that were hashed. To be asked after reading.
     pub(crate) fn is_unchanged(&self) -> std::io::Result<bool> {
-        self.shared.as_ref().map_or(Ok(true), LocalFile::is_unchanged)
+        match &*self.bytes {
+            Bytes::Own(_) | Bytes::Used(_) => Ok(true),
+            Bytes::Open(local) => local.is_unchanged(),
+        }
     }
 
     /// The bytes, from the start.
     pub(crate) fn reader(&self) -> BlobReader {
-        BlobReader { file: Arc::clone(&self.file), at: 0 }
+        BlobReader { bytes: Arc::clone(&self.bytes), at: 0 }
     }
 
     /// A handle for who reads here and there, and says where each time: all handles have one position.
     pub(crate) fn file(&self) -> std::io::Result<std::fs::File> {
-        self.file.file().try_clone()
+        self.bytes.file().file().try_clone()
     }
 
     /// All of them. For what is known to be small.
@@ -92,7 +114,7 @@ impl VerifiedBlob {
     pub(crate) fn for_test(bytes: &[u8], descriptor: Descriptor) -> Self {
         let mut file = tempfile::tempfile().map(|file| fs_err::File::from_parts(file, "test")).unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
-        Self { file: Arc::new(file), descriptor, shared: None }
+        Self { bytes: Arc::new(Bytes::Own(file)), descriptor }
     }
 }
 
@@ -122,6 +144,12 @@ pub enum BlobError {
         got: u64,
         /// Bytes that the descriptor promises.
         wanted: u64,
+    },
+    /// The file that the layer was written to was changed before the layer could be used.
+    #[error("layer {layer} was changed on the volume while it was fetched")]
+    Changed {
+        /// Short digest of the layer.
+        layer: String,
     },
     /// A task of ours did not end by itself.
     #[error("fetching a layer was aborted")]
@@ -166,16 +194,15 @@ pub async fn fetch<R: Registry>(
 ) -> Result<VerifiedBlob, BlobError> {
     let too_large = |exceeded| BlobError::TooLarge { layer: layer.digest.short(), exceeded };
     source.limit.check(layer.size).map_err(too_large)?;
-    let verified = |file| VerifiedBlob { file: Arc::new(file), descriptor: layer.clone(), shared: None };
+    let verified = |bytes| VerifiedBlob { bytes: Arc::new(bytes), descriptor: layer.clone() };
     if let Some(data) = &layer.data {
         // The manifest carries it, and parsing that has compared size and digest.
         progress(layer.size);
-        return Ok(verified(write(source.scratch, layer, data)?));
+        return Ok(verified(sealed(source, layer, write(source.scratch, layer, data)?).await?));
     }
     if let Some(local) = source.registry.local(layer).filter(|local| local.is(layer)) {
         progress(layer.size);
-        let (file, descriptor) = (Arc::clone(local.file()), layer.clone());
-        return Ok(VerifiedBlob { file, descriptor, shared: Some(local) });
+        return Ok(verified(Bytes::Open(local)));
     }
     let Some(store) = source.store.filter(|store| store.keeps(layer.size)) else {
         return Ok(verified(fetch_alone(source, layer, progress).await?));
@@ -183,28 +210,48 @@ pub async fn fetch<R: Registry>(
     let repository = source.approved.pinned().repository();
     let key = Key::new(&source.access.origin(repository), &layer.digest);
     let flight = store.flights.join(&key);
-    for _ in 0..TRIES {
-        let turn = flight.turn().await;
-        let Some(found) = store.find(&key, layer.size) else {
-            let file = create(source.scratch, key.name())?;
-            let file = download::download(source, layer, file, progress).await?;
-            store.keep(&key, source.scratch, key.name(), layer.size);
-            drop(turn);
-            store.tidy(&key).await;
-            return Ok(verified(file));
-        };
-        // It is there: those who wait need not wait for this one's right and hash.
+    let mut turn = flight.turn().await;
+    let mut found = store.find(&key, layer.size);
+    if found.is_some() {
+        // It is there: those who wait need not wait for this one's right.
         drop(turn);
         match source.registry.may_read_blob(source.access, repository, layer).await? {
             Right::Granted => {}
-            Right::Untold => break,
+            Right::Untold => return Ok(verified(fetch_alone(source, layer, progress).await?)),
         }
-        if let Some(file) = store.check(&key, found, layer, source.processors).await? {
-            progress(layer.size);
-            return Ok(verified(file));
+        turn = flight.turn().await;
+        // What was in use stays so. What was kept may have been replaced, or be in use by now.
+        if matches!(found, Some(Found::Kept(_))) {
+            found = store.find(&key, layer.size);
         }
     }
-    Ok(verified(fetch_alone(source, layer, progress).await?))
+    let ready = match found {
+        Some(Found::InUse(used)) => Some(Bytes::Used(used)),
+        Some(Found::Kept(file)) => match store.copy(&key, file, layer, source.scratch, source.processors).await? {
+            Some(file) if source.scratch.is_nameless_private() => {
+                Some(Bytes::Used(store.share(&key, file, layer.size, true)))
+            }
+            Some(file) => Some(sealed(source, layer, file).await?),
+            None => None,
+        },
+        None => None,
+    };
+    if let Some(bytes) = ready {
+        store.count_hit();
+        progress(layer.size);
+        return Ok(verified(bytes));
+    }
+    let file = download::download(source, layer, source.scratch.nameless()?, progress).await?;
+    let bytes = if source.scratch.is_nameless_private() {
+        Bytes::Used(store.share(&key, file, layer.size, false))
+    } else {
+        let file = Arc::new(file);
+        store.keep_copy(&key, &file, source.scratch, layer.size).await;
+        sealed(source, layer, file).await?
+    };
+    drop(turn);
+    store.tidy().await;
+    Ok(verified(bytes))
 }
 
 /// Under which names the layers of an artifact are kept.
@@ -218,28 +265,42 @@ async fn fetch_alone<R: Registry>(
     source: &Source<'_, R>,
     layer: &Descriptor,
     progress: impl FnMut(u64) + Send,
-) -> Result<fs_err::File, BlobError> {
-    download::download(source, layer, create_nameless(source.scratch, layer)?, progress).await
+) -> Result<Bytes, BlobError> {
+    let file = download::download(source, layer, source.scratch.nameless()?, progress).await?;
+    sealed(source, layer, file).await
+}
+
+/// A file without a name, once all of the layer was written to it and hashed. Where another process may have opened it
+/// before it lost its name, it is hashed again, and has to be asked after it was read whether it is still the same.
+async fn sealed<R>(
+    source: &Source<'_, R>,
+    layer: &Descriptor,
+    file: impl Into<Arc<fs_err::File>>,
+) -> Result<Bytes, BlobError> {
+    let file = file.into();
+    if source.scratch.is_nameless_private() {
+        return Arc::try_unwrap(file).map(Bytes::Own).map_err(|_| BlobError::Aborted);
+    }
+    let permit = Arc::clone(source.processors).acquire_owned().await.map_err(|_| BlobError::Aborted)?;
+    let stop = CancellationToken::new();
+    let guard = stop.clone().drop_guard();
+    let read = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        LocalFile::read(file, &stop)
+    });
+    let read = read.await.map_err(|_| BlobError::Aborted)?;
+    drop(guard.disarm());
+    let what = || format!("read layer {} again", layer.digest.short());
+    let local = read.map_err(|error| StorageError::from_io(what(), &error))?;
+    if local.is(layer) { Ok(Bytes::Open(local)) } else { Err(BlobError::Changed { layer: layer.digest.short() }) }
 }
 
 /// Bytes that are there already, at most a manifest's worth.
 fn write(scratch: &Scratch, layer: &Descriptor, data: &[u8]) -> Result<fs_err::File, StorageError> {
-    let mut file = create_nameless(scratch, layer)?;
+    let mut file = scratch.nameless()?;
     let written = std::io::Write::write_all(&mut file, data);
     written.map_err(|error| StorageError::from_io(format!("spool layer {}", layer.digest.short()), &error))?;
     Ok(file)
-}
-
-/// A file that loses its name at once: whatever happens, its space is given back with the handle.
-fn create_nameless(scratch: &Scratch, layer: &Descriptor) -> Result<fs_err::File, StorageError> {
-    let name = layer.digest.hex();
-    let file = create(scratch, &name)?;
-    rustix::fs::unlinkat(scratch.dir(), &name, AtFlags::empty()).during(|| format!("unlink {name}"))?;
-    Ok(file)
-}
-
-fn create(scratch: &Scratch, name: &str) -> Result<fs_err::File, StorageError> {
-    storage::create_file(scratch.dir(), name, Mode::from_raw_mode(0o600))
 }
 
 #[cfg(test)]

@@ -237,7 +237,9 @@ impl From<BlobError> for Failure {
             BlobError::Registry(error) => error.into(),
             BlobError::Storage(error) => error.into(),
             BlobError::TooLarge { .. } => Self::new(Class::Stalled, Reason::LimitExceeded, error),
-            BlobError::Short { .. } => Self::new(Class::Retry, Reason::DigestMismatch, error),
+            BlobError::Short { .. } | BlobError::Changed { .. } => {
+                Self::new(Class::Retry, Reason::DigestMismatch, error)
+            }
             BlobError::Aborted => Self::internal(error),
         }
     }

@@ -5,18 +5,19 @@
 //!   <digest hex>-<origin>              0600: one layer, and the registry that it came from
 //! ```
 //!
-//! A layer gets here by rename, after its digest was checked. None is believed on the way back: it is
-//! hashed to the end each time, so nothing is synced, and what a crash or a neighbour did to it is
-//! noticed. What is open stays readable when it is removed. Several processes may use one volume: a
-//! rename is one step, and what is gone by the time it is looked at is gone.
+//! A layer gets here after its digest was checked and its last use has ended, and none is believed on the way back: a
+//! file with a name can be opened by whoever may write to the volume, and changed at any time. So it is copied into a file
+//! without a name, hashed on the way, and only the copy is used ([`in_use`]). Nothing is synced, and what a crash or a
+//! neighbour did to a layer is noticed. What is open stays readable when it is removed. Several processes may use one
+//! volume: a link is one step, and what is gone by the time it is looked at is gone.
 //!
 //! The origin is part of the name because a right is granted by whoever is asked for it. A registry
 //! that says yes to everybody would otherwise open layers that it has never had.
 
-use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, FileType};
+use fs_err::os::unix::fs::FileExt;
+use rustix::fs::{AtFlags, FileType, Mode};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -24,17 +25,22 @@ use super::flight::Flights;
 use super::{BlobError, CacheLimits};
 use crate::metrics::{Lookup, Metrics};
 use crate::oci::{Descriptor, Digest, Hasher};
-use crate::storage::{self, Scratch, Volume};
+use crate::storage::{self, During, Scratch, StorageError, Volume};
 
+mod in_use;
 mod shrink;
+
+pub(super) use in_use::Use;
 
 use shrink::{Bounds, MAX_ENTRIES, used_now};
 
 /// Layers that are added before the directory is looked through in any case: another process may add too.
 const ADDED_UNSEEN: u32 = 32;
+/// The mode of a layer.
+const PRIVATE_FILE: Mode = Mode::from_raw_mode(0o600);
 /// Hex digits of the origin in a name.
 const ORIGIN_HEX: usize = 32;
-/// Bytes hashed at a time.
+/// Bytes copied and hashed at a time.
 const BUFFER: usize = 256 * 1024;
 
 /// The name of a layer in a store.
@@ -59,7 +65,17 @@ pub struct ContentStore {
     limits: CacheLimits,
     metrics: Arc<Metrics>,
     held: Mutex<Held>,
+    in_use: in_use::InUse,
     pub(super) flights: Flights,
+}
+
+/// A layer that need not be downloaded.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Somebody uses it: it is verified.
+    InUse(Use),
+    /// A file with its name and size, which may hold anything.
+    Kept(fs_err::File),
 }
 
 /// What is there as far as this process knows, between two looks through the directory.
@@ -73,7 +89,8 @@ struct Held {
 impl ContentStore {
     /// The store of a volume. What is beyond the limits is removed.
     pub(super) fn open(volume: Arc<Volume>, limits: CacheLimits, metrics: Arc<Metrics>) -> Self {
-        let store = Self { volume, limits, metrics, held: Mutex::default(), flights: Flights::default() };
+        let (held, in_use, flights) = (Mutex::default(), in_use::InUse::default(), Flights::default());
+        let store = Self { volume, limits, metrics, held, in_use, flights };
         store.shrink_now(if store.keeps(0) { Bounds::of(limits) } else { Bounds::NOTHING }, &[]);
         store
     }
@@ -87,63 +104,82 @@ impl ContentStore {
         self.limits.bytes > 0 && size <= self.limits.bytes && !self.limits.age.is_zero()
     }
 
-    /// Opens a layer, if there is a file of that name and size. Its content is not looked at.
+    /// The layer in use, or a file of that name and size, whose content is not looked at.
     ///
     /// One of another size stays until it is replaced: perhaps it is the descriptor that is wrong, and its
     /// author drives out no good layer.
-    pub(super) fn find(&self, key: &Key, size: u64) -> Option<fs_err::File> {
+    pub(super) fn find(self: &Arc<Self>, key: &Key, size: u64) -> Option<Found> {
+        let found = self.use_or(key, size, || self.open_kept(key, size));
+        if found.is_none() {
+            self.metrics.cache_lookup(Lookup::Miss);
+        }
+        found.map(|found| found.map_or_else(Found::Kept, Found::InUse))
+    }
+
+    fn open_kept(&self, key: &Key, size: u64) -> Option<fs_err::File> {
         let is_it = |status: rustix::fs::Stat| {
             FileType::from_raw_mode(status.st_mode).is_file() && u64::try_from(status.st_size) == Ok(size)
         };
-        let found = match storage::open_file(self.volume.blobs(), key.name()) {
+        match storage::open_file(self.volume.blobs(), key.name()) {
             Ok(found) => Some(found).filter(|found| rustix::fs::fstat(found.file()).is_ok_and(is_it)),
             Err(error) if error.is_absent() => None,
             Err(error) => {
                 tracing::warn!(%error, volume = %self.volume.path().display(), "a kept layer cannot be opened");
                 None
             }
-        };
-        if found.is_none() {
-            self.metrics.cache_lookup(Lookup::Miss);
         }
-        found
     }
 
-    /// Hashes what was found to the end, in a thread and with a permit; `None` where it is something else than
-    /// `layer`. What it was is removed then.
-    pub(super) async fn check(
+    /// Counts a layer that was not downloaded.
+    pub(super) fn count_hit(&self) {
+        self.metrics.cache_lookup(Lookup::Hit);
+    }
+
+    /// Copies what was found into a file of `scratch` without a name and hashes it on the way, in a thread and with a
+    /// permit; `None` where it is something else than `layer`. What was found is removed then, and also where there is no
+    /// room for a copy: what is downloaded in its place takes no more.
+    pub(super) async fn copy(
         &self,
         key: &Key,
         found: fs_err::File,
         layer: &Descriptor,
+        scratch: &Scratch,
         processors: &Arc<Semaphore>,
     ) -> Result<Option<fs_err::File>, BlobError> {
+        let (size, room, copy) = (layer.size, scratch.room_for(layer.size), scratch.nameless()?);
         let permit = Arc::clone(processors).acquire_owned().await.map_err(|_| BlobError::Aborted)?;
         let stop = CancellationToken::new();
         // A pass that is given up drops this future, and with it the guard, which stops the thread.
         let guard = stop.clone().drop_guard();
-        let size = layer.size;
         let work = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let digest = hash(&found, size, &stop);
-            (found, digest)
+            let digest = copied(&found, &copy, size, room, &stop);
+            (found, copy, digest)
         });
-        let (found, digest) = work.await.map_err(|_| BlobError::Aborted)?;
+        let (found, copy, digest) = work.await.map_err(|_| BlobError::Aborted)?;
         drop(guard.disarm());
-        if digest.is_ok_and(|digest| digest == layer.digest) {
-            self.metrics.cache_lookup(Lookup::Hit);
-            touch(&found);
-            return Ok(Some(found));
+        match digest {
+            Ok(Some(digest)) if digest == layer.digest => {
+                touch(&found);
+                Ok(Some(copy))
+            }
+            Ok(_) => {
+                let volume = self.volume.path().display();
+                tracing::warn!(%volume, layer = key.name(), "a kept layer was changed on the volume; it is fetched again");
+                self.metrics.cache_lookup(Lookup::Broken);
+                self.discard(key, &found);
+                Ok(None)
+            }
+            Err(error) if error.is_full() => {
+                self.discard(key, &found);
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
         }
-        self.discard(key, &found);
-        Ok(None)
     }
 
-    /// Removes an entry that is not what its name says, unless it has been replaced by now.
+    /// Removes an entry, unless it has been replaced by now.
     fn discard(&self, key: &Key, found: &fs_err::File) {
-        let volume = self.volume.path().display();
-        tracing::warn!(%volume, layer = key.name(), "a kept layer was changed on the volume; it is fetched again");
-        self.metrics.cache_lookup(Lookup::Broken);
         let there = rustix::fs::statat(self.volume.blobs(), key.name(), AtFlags::SYMLINK_NOFOLLOW);
         let opened = rustix::fs::fstat(found.file());
         if let (Ok(there), Ok(opened)) = (there, opened)
@@ -160,15 +196,51 @@ impl ContentStore {
         }
     }
 
-    /// Moves the file `name` of `scratch`, which holds the bytes of `key`, into the store. Where that fails, the
-    /// file is gone but for who has it open.
-    pub(super) fn keep(&self, key: &Key, scratch: &Scratch, name: &str, bytes: u64) {
-        if let Err(errno) = rustix::fs::renameat(scratch.dir(), name, self.volume.blobs(), key.name()) {
-            tracing::warn!(%errno, volume = %self.volume.path().display(), "a layer cannot be kept");
-            // The staging directory goes with the pass in any case.
-            let _ = rustix::fs::unlinkat(scratch.dir(), name, AtFlags::empty());
+    /// Gives a file without a name, which holds the bytes of `key`, its name in the store. Where that fails, or would
+    /// bring the store beyond its limit, the file goes with its handle.
+    fn keep(&self, key: &Key, file: &fs_err::File, bytes: u64) {
+        if self.held().bytes.saturating_add(bytes) > self.limits.bytes {
             return;
         }
+        touch(file);
+        match storage::link(file, self.volume.blobs(), key.name()) {
+            Ok(()) => self.count_kept(bytes),
+            Err(error) => {
+                tracing::warn!(%error, volume = %self.volume.path().display(), "a layer cannot be kept");
+            }
+        }
+    }
+
+    /// Keeps a copy of a layer, where its own file cannot get a name. It is not verified: no kept layer is believed.
+    pub(super) async fn keep_copy(
+        self: &Arc<Self>,
+        key: &Key,
+        file: &Arc<fs_err::File>,
+        scratch: &Scratch,
+        bytes: u64,
+    ) {
+        let (store, key, file) = (Arc::clone(self), key.clone(), Arc::clone(file));
+        let (room, copy) = (scratch.room_for(bytes), storage::create_file(scratch.dir(), key.name(), PRIVATE_FILE));
+        let stop = CancellationToken::new();
+        let guard = stop.clone().drop_guard();
+        let copied = tokio::task::spawn_blocking(move || copied(&file, &copy?, bytes, room, &stop));
+        let copied = copied.await.unwrap_or(Ok(None));
+        drop(guard.disarm());
+        let moved = copied.and_then(|_| {
+            rustix::fs::renameat(scratch.dir(), key.name(), store.volume.blobs(), key.name())
+                .during(|| "move a layer into the store".to_owned())
+        });
+        match moved {
+            Ok(()) => store.count_kept(bytes),
+            Err(error) => {
+                tracing::warn!(%error, volume = %store.volume.path().display(), "a layer cannot be kept");
+                // The staging directory goes with the pass in any case.
+                let _ = rustix::fs::unlinkat(scratch.dir(), key.name(), AtFlags::empty());
+            }
+        }
+    }
+
+    fn count_kept(&self, bytes: u64) {
         self.change(|held| Held {
             bytes: held.bytes.saturating_add(bytes),
             entries: held.entries.saturating_add(1),
@@ -176,11 +248,15 @@ impl ContentStore {
         });
     }
 
-    /// Brings the store inside of its limits where it may be beyond them; `spare`, just added, stays.
-    pub(super) async fn tidy(self: &Arc<Self>, spare: &Key) {
+    /// Makes room inside of the limits for the layers in use that are to be kept, where there may be too little.
+    pub(super) async fn tidy(self: &Arc<Self>) {
+        // One lock behind the other: a use that ends takes them in this order, and both at once.
+        let to_come = self.in_use.to_come();
         let held = *self.held();
-        if held.bytes > self.limits.bytes || held.entries > MAX_ENTRIES || held.added >= ADDED_UNSEEN {
-            self.shrink(Bounds::of(self.limits), vec![spare.clone()]).await;
+        let bytes = held.bytes.saturating_add(to_come.0);
+        let entries = held.entries.saturating_add(to_come.1);
+        if bytes > self.limits.bytes || entries > MAX_ENTRIES || held.added >= ADDED_UNSEEN {
+            self.shrink(Bounds::with_room(self.limits, to_come), Vec::new()).await;
         }
     }
 
@@ -205,25 +281,50 @@ impl ContentStore {
     }
 }
 
-/// The digest of at most `size` bytes of a file that goes on no longer; it fails once it is stopped.
-fn hash(mut file: &fs_err::File, size: u64, stop: &CancellationToken) -> std::io::Result<Digest> {
+/// Copies at most `size` bytes and one more, which a file that goes on has, and returns the digest of what is in the copy;
+/// `None` where `from` cannot be read. It fails where the copy cannot be written, for want of `room` for example, and once
+/// it is stopped.
+///
+/// Where the filesystem shares blocks (XFS, Btrfs), the copy shares them with the file until one of the two is written to.
+/// It is the copy that is hashed then.
+fn copied(
+    from: &fs_err::File,
+    to: &fs_err::File,
+    size: u64,
+    room: Result<(), StorageError>,
+    stop: &CancellationToken,
+) -> Result<Option<Digest>, StorageError> {
+    let is_clone = rustix::fs::ioctl_ficlone(to.file(), from.file()).is_ok();
+    if !is_clone {
+        room?;
+    }
+    let source = if is_clone { to } else { from };
     let mut hasher = Hasher::default();
     let mut buffer = vec![0_u8; usize::try_from(size).unwrap_or(BUFFER).clamp(1, BUFFER)];
-    // One byte more than there may be: a file that has grown has another digest.
-    let mut left = size.saturating_add(1);
-    while left > 0 && !stop.is_cancelled() {
-        let part = usize::try_from(left).unwrap_or(BUFFER).min(buffer.len());
-        match file.read(buffer.get_mut(..part).unwrap_or_default()) {
-            Ok(0) => return Ok(hasher.finish()),
+    let (mut at, end) = (0_u64, size.saturating_add(1));
+    while at < end {
+        if stop.is_cancelled() {
+            return Err(StorageError::new("copy a kept layer", rustix::io::Errno::CANCELED));
+        }
+        let part = usize::try_from(end.saturating_sub(at)).unwrap_or(BUFFER).min(buffer.len());
+        match source.read_at(buffer.get_mut(..part).unwrap_or_default(), at) {
+            Ok(0) => break,
             Ok(read) => {
-                hasher.update(buffer.get(..read).unwrap_or_default());
-                left = left.saturating_sub(read as u64);
+                let bytes = buffer.get(..read).unwrap_or_default();
+                hasher.update(bytes);
+                if !is_clone {
+                    to.write_all_at(bytes, at).map_err(|error| StorageError::from_io("copy a kept layer", &error))?;
+                }
+                at = at.saturating_add(read as u64);
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "a kept layer cannot be read");
+                return Ok(None);
+            }
         }
     }
-    Err(std::io::ErrorKind::Interrupted.into())
+    Ok(Some(hasher.finish()))
 }
 
 /// Notes the use of a layer.

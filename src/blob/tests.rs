@@ -1,8 +1,10 @@
 //! Fetching from a registry in memory into real directories.
 
 use std::io::Read;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde_json::json;
@@ -57,13 +59,42 @@ impl World {
         let root = tempfile::tempdir().unwrap();
         let registry = FakeRegistry::default();
         registry.push("1", &[("a/b", json!({}), LAYER)]);
-        let (volume, metrics) = (Arc::new(Volume::open(root.path()).unwrap()), Arc::new(Metrics::default()));
+        let volume = Volume::open(root.path()).unwrap();
+        Self::on(root, registry, volume, limits)
+    }
+
+    /// A world whose filesystem has no files without a name.
+    fn without_tmpfile() -> Self {
+        let Self { root, registry, .. } = Self::new();
+        let volume = Volume::open(root.path()).unwrap().without_tmpfile();
+        Self::on(root, registry, volume, CacheLimits::default())
+    }
+
+    fn on(root: tempfile::TempDir, registry: FakeRegistry, volume: Volume, limits: CacheLimits) -> Self {
+        let (volume, metrics) = (Arc::new(volume), Arc::new(Metrics::default()));
         let cache = Cache::open([&volume, &volume], limits, &metrics);
         Self { root, registry, volume, cache, metrics, processors: Arc::new(Semaphore::new(2)) }
     }
 
+    /// Every regular file of ours that has a name, below a directory.
+    fn named(directory: &Path) -> Vec<PathBuf> {
+        // What is gone by now is nothing.
+        let Ok(entries) = fs_err::read_dir(directory) else { return Vec::new() };
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        paths.flat_map(|path| if path.is_dir() { Self::named(&path) } else { vec![path] }).collect()
+    }
+
     /// The bytes that one asker gets, all layers together.
     async fn fetch(&self, asker: &Asker) -> Result<Vec<u8>, BlobError> {
+        let mut bytes = Vec::new();
+        for blob in self.blobs(asker).await? {
+            blob.reader().read_to_end(&mut bytes).unwrap();
+        }
+        Ok(bytes)
+    }
+
+    /// The layers that one asker gets.
+    async fn blobs(&self, asker: &Asker) -> Result<Vec<VerifiedBlob>, BlobError> {
         let reference: Reference = asker.image.parse().unwrap();
         let pinned = registry::resolve(&self.registry, &asker.access, &reference, None).await.unwrap();
         let manifest =
@@ -79,14 +110,14 @@ impl World {
             processors: &self.processors,
             limit: Limits::default().layer_bytes.set(1000),
         };
-        let mut bytes = Vec::new();
+        let mut blobs = Vec::new();
         for layer in &approved.manifest().layers {
             let mut told = 0;
             let blob = fetch(&source, layer, |done| told = done).await?;
             assert_eq!((blob.descriptor(), told), (layer, layer.size));
-            blob.reader().read_to_end(&mut bytes).unwrap();
+            blobs.push(blob);
         }
-        Ok(bytes)
+        Ok(blobs)
     }
 
     /// What was asked about blobs since the last call, without their digests.
@@ -212,7 +243,7 @@ async fn a_kept_layer_that_was_changed_is_noticed_and_replaced() {
         }),
         ("a pipe", |path| {
             fs_err::remove_file(path).unwrap();
-            let mode = Mode::from_raw_mode(0o600);
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
             rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         }),
     ];
@@ -445,21 +476,145 @@ async fn what_is_open_is_apart_from_what_is_kept() {
     let key = key();
     assert!(store.find(&key, 11).is_none());
     assert_eq!(world.kept().len(), 1, "a descriptor with another size drives nothing out");
-    let mut in_use = store.find(&key, 10).unwrap();
+    let in_use = world.blobs(&stranger()).await.unwrap().remove(0);
     assert!(store.give_up(0, &[]).await);
     let mut bytes = Vec::new();
-    in_use.read_to_end(&mut bytes).unwrap();
+    in_use.reader().read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes, LAYER, "given up, and still read to the end");
+    drop(in_use);
 
     world.fetch(&stranger()).await.unwrap();
     let path = world.kept().remove(0);
     fs_err::write(&path, b"012345678x").unwrap();
-    let changed = store.find(&key, 10).unwrap();
+    let Some(Found::Kept(changed)) = store.find(&key, 10) else { panic!("nobody uses it") };
     fs_err::remove_file(&path).unwrap();
     fs_err::write(&path, LAYER).unwrap();
     let layer = serde_json::from_value(json!({"mediaType": "a/b", "digest": Digest::of(LAYER), "size": 10})).unwrap();
-    assert!(store.check(&key, changed, &layer, &world.processors).await.unwrap().is_none());
+    let scratch = world.volume.scratch().unwrap();
+    assert!(store.copy(&key, changed, &layer, &scratch, &world.processors).await.unwrap().is_none());
     assert_eq!(world.contents(), ["0123456789"], "what has been replaced meanwhile stays");
+}
+
+fn bytes_of(blob: &VerifiedBlob) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    blob.reader().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[tokio::test]
+async fn what_is_unpacked_has_no_name_that_anybody_could_open() {
+    let world = World::new();
+    let ours = world.root.path().join(".supercargo");
+    let named = || [ours.join("blobs"), ours.join("staging")].iter().flat_map(|path| World::named(path)).count();
+    let downloaded = world.blobs(&stranger()).await.unwrap().remove(0);
+    assert_eq!((bytes_of(&downloaded), named()), (LAYER.to_vec(), 0), "a downloaded layer has a name");
+    world.asked();
+    let shared = world.blobs(&friend()).await.unwrap().remove(0);
+    assert_eq!((world.asked(), named()), (vec!["right".to_owned()], 0), "who comes meanwhile shares it");
+    drop(downloaded);
+    let another = shared.as_layer(shared.descriptor()).unwrap();
+    drop(shared);
+    assert_eq!((bytes_of(&another), named()), (LAYER.to_vec(), 0), "it got its name before its last use ended");
+    let reader = another.reader();
+    drop(another);
+    assert_eq!(named(), 0, "a reader is a use");
+    drop(reader);
+    assert_eq!((world.contents(), named()), (vec!["0123456789".to_owned()], 1));
+    assert!(world.metric("cache_lookups_total{result=\"hit\"} 1") && world.metric("cache_bytes 10"));
+
+    let kept = world.blobs(&stranger()).await.unwrap().remove(0);
+    let shared = world.blobs(&friend()).await.unwrap().remove(0);
+    assert_eq!(world.cache.on(&world.volume).unwrap().uses(&key()), 2);
+    fs_err::write(world.kept().remove(0), b"012345678x").unwrap();
+    assert_eq!((bytes_of(&kept), bytes_of(&shared)), (LAYER.to_vec(), LAYER.to_vec()), "it is read from the kept file");
+    drop((kept, shared));
+    assert_eq!(world.contents(), ["012345678x"], "what is kept already is not kept again");
+    world.asked();
+    assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER);
+    assert_eq!(world.asked(), ["right", "blob"]);
+}
+
+#[tokio::test]
+async fn without_files_without_names_a_layer_is_hashed_again_and_its_times_tell() {
+    let world = World::without_tmpfile();
+    assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER);
+    assert_eq!((world.asked(), world.contents()), (vec!["blob".to_owned()], vec!["0123456789".to_owned()]));
+    let kept = world.blobs(&stranger()).await.unwrap().remove(0);
+    assert_eq!(world.asked(), ["right"]);
+    fs_err::write(world.kept().remove(0), b"012345678x").unwrap();
+    assert_eq!(bytes_of(&kept), LAYER, "it is read from the kept file");
+    assert!(kept.is_unchanged().unwrap());
+
+    let downloaded = world.blobs(&stranger()).await.unwrap().remove(0);
+    assert_eq!(
+        (world.asked(), world.contents()),
+        (vec!["right".to_owned(), "blob".to_owned()], vec!["0123456789".to_owned()])
+    );
+    for blob in [kept, downloaded] {
+        // As one could who has opened it before it lost its name.
+        let file = blob.file().unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        let since = Instant::now();
+        while blob.is_unchanged().unwrap() {
+            assert!(since.elapsed() < Duration::from_secs(5), "nobody has noticed");
+            fs_err::OpenOptions::new().write(true).open(&path).unwrap().file().write_at(b"x", 3).unwrap();
+        }
+    }
+}
+
+/// Overwrites whatever has a name among the files of ours, in place, until it is dropped.
+struct Vandal(Arc<AtomicBool>, Option<std::thread::JoinHandle<u64>>);
+
+impl Vandal {
+    fn start(directory: PathBuf) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut written = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                for path in World::named(&directory) {
+                    let opened = fs_err::OpenOptions::new().write(true).open(&path);
+                    written += u64::from(opened.is_ok_and(|file| file.write_at(b"forged", 1).is_ok()));
+                }
+            }
+            written
+        });
+        Self(stop, Some(thread))
+    }
+
+    fn stop(&mut self) -> u64 {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.take().map_or(0, |thread| thread.join().unwrap())
+    }
+}
+
+impl Drop for Vandal {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_writes_to_the_store_meanwhile_nobody_gets_other_bytes() {
+    let world = World::with_limits(CacheLimits { bytes: 1 << 20, ..CacheLimits::default() });
+    let layers: Vec<Vec<u8>> = (0..4_u8).map(|number| vec![b'a' + number; 1000 - usize::from(number)]).collect();
+    for (tag, layer) in ["10", "11", "12", "13"].iter().zip(&layers) {
+        world.registry.push(tag, &[("a/b", json!({}), layer)]);
+    }
+    let images = ["r.example/app:10", "r.example/app:11", "r.example/app:12", "r.example/app:13"];
+    let ours = world.root.path().join(".supercargo");
+    let mut vandals = [Vandal::start(ours.join("blobs")), Vandal::start(ours.join("staging"))];
+    let since = Instant::now();
+    let mut rounds = 0;
+    while since.elapsed() < Duration::from_secs(2) || rounds < 10 {
+        let askers: Vec<_> = images.iter().cycle().take(12).map(|image| Asker { image, ..stranger() }).collect();
+        for (number, bytes) in join_all(askers.iter().map(|asker| world.fetch(asker))).await.into_iter().enumerate() {
+            assert!(bytes.unwrap() == layers[number % layers.len()], "other bytes in round {rounds}");
+        }
+        rounds += 1;
+    }
+    let written = vandals.each_mut().map(Vandal::stop);
+    assert!(written[0] > 0, "nothing was raced for: {written:?} in {rounds} rounds");
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ pub(super) struct Bounds {
     bytes: u64,
     entries: usize,
     age: Duration,
+    /// Bytes and number of layers that are to come.
+    room: (u64, usize),
 }
 
 struct Entry {
@@ -31,10 +33,14 @@ struct Entry {
 }
 
 impl Bounds {
-    pub(super) const NOTHING: Self = Self { bytes: 0, entries: 0, age: Duration::ZERO };
+    pub(super) const NOTHING: Self = Self { bytes: 0, entries: 0, age: Duration::ZERO, room: (0, 0) };
 
     pub(super) fn of(limits: CacheLimits) -> Self {
-        Self { bytes: limits.bytes, entries: MAX_ENTRIES, age: limits.age }
+        Self::with_room(limits, (0, 0))
+    }
+
+    pub(super) fn with_room(limits: CacheLimits, room: (u64, usize)) -> Self {
+        Self { bytes: limits.bytes, entries: MAX_ENTRIES, age: limits.age, room }
     }
 }
 
@@ -80,10 +86,13 @@ impl ContentStore {
         let mut held =
             Held { bytes: entries.iter().map(|entry| entry.bytes).sum(), entries: entries.len(), ..Held::default() };
         let longest = i64::try_from(bounds.age.as_secs()).unwrap_or(i64::MAX);
-        let is_full = held.bytes > bounds.bytes || held.entries > bounds.entries;
+        let (room_bytes, room_entries) = bounds.room;
+        let is_full = held.bytes.saturating_add(room_bytes) > bounds.bytes
+            || held.entries.saturating_add(room_entries) > bounds.entries;
         // A little more than has to be, so that not each layer from here on looks through all of them.
         let most = |bound: u64| if is_full { bound - bound / 8 } else { bound };
-        let (most_bytes, most_entries) = (most(bounds.bytes), most(bounds.entries as u64));
+        let most_bytes = most(bounds.bytes).saturating_sub(room_bytes);
+        let most_entries = most(bounds.entries as u64).saturating_sub(room_entries as u64);
         let mut removed = false;
         for entry in &entries {
             let is_old = now.saturating_sub(entry.used.0) > longest;

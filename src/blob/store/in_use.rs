@@ -1,0 +1,98 @@
+//! Layers in use: files without a name, one for all who want the same layer at the same time.
+//!
+//! Their bytes were verified when the file was written, and no other process can open it. So whoever may read the layer
+//! shares it as it is, without a second hash. A downloaded layer gets its name in the store with the end of its last use:
+//! once it has a name its bytes are anybody's. All of that is done under one lock, so that a layer is always found either
+//! here or in the store, and never downloaded twice.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{ContentStore, Key};
+
+/// The layers that are in use on one volume.
+#[derive(Debug, Default)]
+pub(super) struct InUse(Mutex<HashMap<Key, Layer>>);
+
+#[derive(Debug)]
+struct Layer {
+    file: Arc<fs_err::File>,
+    size: u64,
+    uses: usize,
+    /// It is a copy of one that is in the store already.
+    is_kept: bool,
+}
+
+/// One use of a layer, until it is dropped.
+#[derive(Debug)]
+pub(in crate::blob) struct Use {
+    store: Arc<ContentStore>,
+    key: Key,
+    file: Arc<fs_err::File>,
+}
+
+impl Use {
+    pub(in crate::blob) fn file(&self) -> &Arc<fs_err::File> {
+        &self.file
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let mut layers = self.store.in_use.layers();
+        let Some(layer) = layers.get_mut(&self.key) else { return };
+        layer.uses = layer.uses.saturating_sub(1);
+        if layer.uses > 0 {
+            return;
+        }
+        if let Some(layer) = layers.remove(&self.key).filter(|layer| !layer.is_kept) {
+            // Still under the lock: who asks next finds it in the store.
+            self.store.keep(&self.key, &layer.file, layer.size);
+        }
+    }
+}
+
+impl InUse {
+    fn layers(&self) -> MutexGuard<'_, HashMap<Key, Layer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes and number of the layers that will get a name in the store.
+    pub(super) fn to_come(&self) -> (u64, usize) {
+        let layers = self.layers();
+        let new = layers.values().filter(|layer| !layer.is_kept);
+        new.fold((0, 0), |(bytes, count), layer| (layer.size.saturating_add(bytes), count.saturating_add(1)))
+    }
+}
+
+impl ContentStore {
+    /// Begins a use of a layer of that size that is in use, or that `kept` finds meanwhile.
+    pub(super) fn use_or<T>(
+        self: &Arc<Self>,
+        key: &Key,
+        size: u64,
+        kept: impl FnOnce() -> Option<T>,
+    ) -> Option<Result<Use, T>> {
+        let mut layers = self.in_use.layers();
+        match layers.get_mut(key).filter(|layer| layer.size == size) {
+            Some(layer) => {
+                layer.uses = layer.uses.saturating_add(1);
+                Some(Ok(Use { store: Arc::clone(self), key: key.clone(), file: Arc::clone(&layer.file) }))
+            }
+            None => kept().map(Err),
+        }
+    }
+
+    /// Begins the first use of a layer in a file without a name, which was verified. Only for who has the turn.
+    pub(in crate::blob) fn share(self: &Arc<Self>, key: &Key, file: fs_err::File, size: u64, is_kept: bool) -> Use {
+        let file = Arc::new(file);
+        let layer = Layer { file: Arc::clone(&file), size, uses: 1, is_kept };
+        self.in_use.layers().insert(key.clone(), layer);
+        Use { store: Arc::clone(self), key: key.clone(), file }
+    }
+
+    #[cfg(test)]
+    pub(in crate::blob) fn uses(&self, key: &Key) -> usize {
+        self.in_use.layers().get(key).map_or(0, |layer| layer.uses)
+    }
+}
