@@ -252,7 +252,11 @@ impl From<UnpackError> for Failure {
             UnpackError::Entry { .. } | UnpackError::Archive { .. } => Some(Reason::UnsafeArchive),
             UnpackError::Conflict(_) => Some(Reason::LayerConflict),
             UnpackError::Unsupported { .. } | UnpackError::Method { .. } => Some(Reason::UnsupportedFormat),
-            UnpackError::ContentDigest { .. } | UnpackError::Changed { .. } => Some(Reason::DigestMismatch),
+            // Nothing is wrong with the artifact.
+            UnpackError::Changed { .. } | UnpackError::FileChanged(_) => {
+                return Self::new(Class::Retry, Reason::DigestMismatch, error);
+            }
+            UnpackError::ContentDigest { .. } => Some(Reason::DigestMismatch),
             UnpackError::Limit { .. } => Some(Reason::LimitExceeded),
             UnpackError::SubPath { .. } | UnpackError::NothingLeft { .. } => Some(Reason::SubPathNotFound),
         };
@@ -274,6 +278,7 @@ impl From<OutputError> for Failure {
         };
         match error {
             OutputError::Storage(error) => error.into(),
+            OutputError::Changed(_) => Self::new(Class::Retry, Reason::DigestMismatch, error),
             OutputError::NoVolume { .. } | OutputError::NoCluster(_) => {
                 Self::new(Class::Stalled, Reason::InvalidSpec, error)
             }

@@ -30,7 +30,7 @@ use crate::registry::Pinned;
 use crate::request::{FileFilter, KeyedObject, ObjectId, Place, Request, Target};
 use crate::storage::{StorageError, Volume};
 use crate::unpack::Stop;
-use crate::unpack::staged::Staged;
+use crate::unpack::staged::{Changed, Staged};
 
 mod api_object;
 pub mod damage;
@@ -101,6 +101,9 @@ pub enum OutputError {
     /// The volume.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// Another process has written to what was about to be published.
+    #[error(transparent)]
+    Changed(#[from] Changed),
     /// The API server refuses the write, by a quota, a policy, a missing right or a rule of its own.
     #[error("{kind} {name} is refused by the API server: {message}")]
     Refused {
@@ -433,7 +436,8 @@ impl Outputs {
             Place::Volume { volume } => {
                 let place = self.volume_place(object, target, volume)?;
                 let (staged, pinned, fingerprint) = (Arc::clone(staged), pinned.clone(), request.fingerprint.clone());
-                let work = move || volume::prepare(&place, &pinned, &fingerprint, &staged);
+                let given_up = stop.clone();
+                let work = move || volume::prepare(&place, &pinned, &fingerprint, &staged, &given_up);
                 Ok(Ready::Volume(Arc::new(self.locked(object, stop, work).await?)))
             }
             Place::ConfigMap(keyed) => {

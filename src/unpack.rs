@@ -32,7 +32,7 @@ use decoder::Decoder;
 use layer::{Action, Extract, Manner, Sniffed};
 use merge::Rule;
 use path::{EntryPath, PathError};
-use staged::{Node, Staged};
+use staged::{Node, Staged, StagedError};
 pub use tree::LayerTree;
 use tree::Rules;
 
@@ -89,6 +89,9 @@ pub enum UnpackError {
         /// Short digest of the layer.
         layer: String,
     },
+    /// Somebody has written to the stage.
+    #[error(transparent)]
+    FileChanged(#[from] staged::Changed),
     /// More than is allowed.
     #[error("{place}: {exceeded}")]
     Limit {
@@ -122,6 +125,15 @@ pub enum UnpackError {
 impl From<hashing::Aborted> for UnpackError {
     fn from(_: hashing::Aborted) -> Self {
         Self::Stopped
+    }
+}
+
+impl From<StagedError> for UnpackError {
+    fn from(error: StagedError) -> Self {
+        match error {
+            StagedError::Storage(error) => error.into(),
+            StagedError::Changed(error) => error.into(),
+        }
     }
 }
 

@@ -17,17 +17,19 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Mode, Stat, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{AtFlags, FileType, Mode, Stat, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::OutputError;
 use crate::oci::Digest;
 use crate::request::ObjectId;
 use crate::storage::{self, During, Scratch, StorageError, Volume};
-use crate::unpack::staged::{Node, Staged};
+use crate::unpack::Stop;
+use crate::unpack::staged::{self, Changed, Node, Staged, StagedError};
 
 /// Longest line: a path and a target of 4096 bytes each, every one of them escaped.
 const MAX_LINE: u64 = 64 * 1024;
@@ -117,8 +119,13 @@ fn made(volume: &Volume, object: &ObjectId) -> Result<OwnedFd, StorageError> {
     Ok(dir)
 }
 
-/// Begins the list of a tree that is about to become an object's. Its stage is private, so nobody has changed it before.
-pub(super) fn of(volume: &Volume, tree: &str, staged: &Staged) -> Result<Writer, StorageError> {
+/// Begins the list of a tree that is about to become an object's, and verifies the tree against what was unpacked.
+///
+/// Its stage is on the volume, where another process may have written to it. The order decides: the times of each file are
+/// taken first; then everything is written back, after which the kernel notes the time of every further write, also of one
+/// to a page that a process has mapped; then every file is read and compared. So what is on the list was read with the
+/// bytes that were unpacked, and whatever is written after that shows as other times than the list has.
+pub(super) fn of(volume: &Volume, tree: &str, staged: &Staged, stop: &Stop) -> Result<(Writer, Witness), StagedError> {
     let top = staged.open()?;
     let mut names: HashMap<&str, u64> = HashMap::new();
     for path in staged.nodes().keys() {
@@ -126,29 +133,129 @@ pub(super) fn of(volume: &Volume, tree: &str, staged: &Staged) -> Result<Writer,
     }
     let count = |path: &str| names.get(path).copied().unwrap_or_default();
     let mode = permissions(&rustix::fs::fstat(&top).during(|| "look at the staged tree".to_owned())?);
-    let mut writer = Writer::begin(volume, &Header { tree: tree.to_owned(), names: count(""), mode })?;
-    let mut parent = (String::new(), staged.open()?);
+    let mut looks = Vec::with_capacity(staged.nodes().len());
+    let mut parents = Parents::of(&top);
     for (path, node) in staged.nodes() {
         let path = path.as_str();
-        let (above, name) = split(path);
-        if parent.0 != above {
-            let dir = if above.is_empty() { staged.open() } else { storage::open_dir(top.as_fd(), above) };
-            parent = (above.to_owned(), dir?);
+        let (parent, name) = parents.of_path(path)?;
+        let status = look(parent, name, path)?;
+        let kind = FileType::from_raw_mode(status.st_mode);
+        let is_it = match node {
+            Node::Directory => kind.is_dir(),
+            Node::File { .. } => kind.is_file(),
+            Node::Link { target } => {
+                let found = rustix::fs::readlinkat(parent, name, Vec::new());
+                found.is_ok_and(|found| found.as_bytes() == target.as_bytes())
+            }
+        };
+        if !is_it {
+            return Err(Changed::kind(path).into());
         }
-        let status = rustix::fs::statat(&parent.1, name, AtFlags::SYMLINK_NOFOLLOW);
-        let status = status.during(|| format!("look at {path}"))?;
-        let mode = permissions(&status);
+        looks.push((permissions(&status), Seen::of(&status)));
+    }
+    staged.sync(&top)?;
+    let mut writer = Writer::begin(volume, &Header { tree: tree.to_owned(), names: count(""), mode })?;
+    let mut parents = Parents::of(&top);
+    for ((path, node), (mode, seen)) in staged.nodes().iter().zip(&looks) {
+        let (path, mode, seen) = (path.as_str(), *mode, *seen);
         let entry = match node {
             Node::Directory => Entry::Directory { names: count(path), mode },
             Node::Link { target } => Entry::Link { target: target.clone() },
             Node::File { size, executable, digest } => {
-                let (digest, seen) = (digest.clone(), Seen::of(&status));
-                Entry::File { size: *size, executable: *executable, digest, mode, seen }
+                let (parent, name) = parents.of_path(path)?;
+                compare(parent, name, path, (*size, digest), seen, stop)?;
+                Entry::File { size: *size, executable: *executable, digest: digest.clone(), mode, seen }
             }
         };
         writer.add(path, &entry)?;
     }
-    Ok(writer)
+    Ok((writer, Witness { top, seen: looks.into_iter().map(|(_, seen)| seen).collect() }))
+}
+
+/// Reads a file, which has to be the one that was seen, and compares its bytes.
+fn compare(
+    parent: BorrowedFd<'_>,
+    name: &str,
+    path: &str,
+    expected: (u64, &Digest),
+    seen: Seen,
+    stop: &Stop,
+) -> Result<(), StagedError> {
+    let file = staged::open(parent, name, path)?;
+    let found = rustix::fs::fstat(file.file()).during(|| format!("look at {path}"))?;
+    if Seen::of(&found).inode != seen.inode {
+        return Err(Changed::new(path, "another file was put in its place").into());
+    }
+    staged::verify(file, path, expected, stop, |_| ())
+}
+
+fn look(parent: BorrowedFd<'_>, name: &str, path: &str) -> Result<Stat, StagedError> {
+    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Err(Changed::kind(path).into()),
+        status => Ok(status.during(|| format!("look at {path}"))?),
+    }
+}
+
+/// The directories of a tree while its paths come in order: of each other's neighbours, one is open.
+struct Parents<'a> {
+    top: BorrowedFd<'a>,
+    opened: (String, Option<OwnedFd>),
+}
+
+impl<'a> Parents<'a> {
+    fn of(top: &'a OwnedFd) -> Self {
+        Self { top: top.as_fd(), opened: (String::new(), None) }
+    }
+
+    /// The directory that a path is in, and its name there.
+    fn of_path<'b>(&mut self, path: &'b str) -> Result<(BorrowedFd<'_>, &'b str), StagedError> {
+        let (above, name) = split(path);
+        if self.opened.0 != above {
+            self.opened = (String::new(), None);
+            if !above.is_empty() {
+                let dir = match storage::open_dir(self.top, above) {
+                    Err(error) if error.is_replaced() => return Err(Changed::kind(above).into()),
+                    dir => dir?,
+                };
+                self.opened = (above.to_owned(), Some(dir));
+            }
+        }
+        Ok((self.opened.1.as_ref().map_or(self.top, AsFd::as_fd), name))
+    }
+}
+
+/// What the files of a tree were when it was verified.
+pub(super) struct Witness {
+    /// The tree, wherever it has been moved to.
+    top: OwnedFd,
+    /// In the order of its paths.
+    seen: Vec<Seen>,
+}
+
+impl Witness {
+    /// Fails where a file was changed since. One with other times is read: some shares set them late. To be asked when the
+    /// tree has left the stage, and before anything points to it: between the two there is only who had a file open.
+    pub(super) fn check(&self, staged: &Staged, stop: &Stop) -> Result<(), StagedError> {
+        let mut parents = Parents::of(&self.top);
+        for ((path, node), seen) in staged.nodes().iter().zip(&self.seen) {
+            let Node::File { size, digest, .. } = node else { continue };
+            let path = path.as_str();
+            let (parent, name) = parents.of_path(path)?;
+            if Seen::of(&look(parent, name, path)?) != *seen {
+                compare(parent, name, path, (*size, digest), *seen, stop)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<StagedError> for OutputError {
+    fn from(error: StagedError) -> Self {
+        match error {
+            StagedError::Storage(error) => error.into(),
+            StagedError::Changed(error) => error.into(),
+        }
+    }
 }
 
 /// The permissions of what was looked at.

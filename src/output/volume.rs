@@ -93,6 +93,8 @@ impl Place {
 
 /// Looks at the directory. Reads no file.
 pub(super) fn probe(place: &Place, recorded: Option<&Recorded>) -> Result<Held, OutputError> {
+    // The kubelet gives a pod's group the right to write wherever it mounts the root.
+    place.volume().protect();
     let Some(there) = There::open(place, recorded)? else { return Ok(Held::Nothing) };
     let published = place.published(&there.revision, there.list_digest.clone());
     let held = |verdict| match verdict {
@@ -175,6 +177,7 @@ pub(super) fn prepare(
     pinned: &Pinned,
     fingerprint: &Fingerprint,
     staged: &Staged,
+    stop: &Stop,
 ) -> Result<Ready, OutputError> {
     let Place { object, .. } = place;
     let volume = place.volume();
@@ -194,10 +197,11 @@ pub(super) fn prepare(
     let tree = marker.free_name(&format!("{}-{}", pinned.digest().hex(), fingerprint.as_str()), previous.as_deref());
     // Left by a crash: nothing points to it.
     storage::remove_tree(&trees, &tree)?;
-    let list = record::of(volume, &tree, staged)?;
+    let (list, witness) = record::of(volume, &tree, staged, stop)?;
     staged.move_to(&trees, &tree).during(|| format!("move the tree into {TREES}"))?;
     storage::sync(trees.as_fd(), TREES)?;
     list.finish(volume, object, None)?;
+    witness.check(staged, stop)?;
     let revision = TreeRevision {
         image: pinned.to_string(),
         digest: pinned.digest().clone(),

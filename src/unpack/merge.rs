@@ -70,6 +70,10 @@ fn settle(base: &mut LayerTree, borrowed: impl IntoIterator<Item = (EntryPath, E
             return Err(UnpackError::no_file_before(&path, &of));
         }
         if path != of {
+            if base.nodes.get(&path).is_some() {
+                // What is removed may be what a copy before is to be compared with.
+                base.settle()?;
+            }
             remove(base, &path)?;
             base.add_copy(&path, &of)?;
         }

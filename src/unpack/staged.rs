@@ -3,18 +3,21 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::Mode;
+use rustix::io::Errno;
 
-use super::UnpackError;
 use super::path::EntryPath;
+use super::{Stop, UnpackError, shown};
 use crate::oci::{Digest, Hasher};
 use crate::storage::{self, During, Scratch, StorageError};
 
 /// Where a selected sub-directory is moved, to become the tree.
 const SELECTED: &str = "selected";
+/// Bytes read back at a time.
+const BUFFER: usize = 256 * 1024;
 /// Above this many files one `syncfs` is cheaper than an `fsync` for each.
 const SYNCFS_ABOVE: usize = 32;
 
@@ -52,6 +55,82 @@ impl Node {
     }
 }
 
+/// A staged file that does not hold what was unpacked: another process has written to the stage.
+#[derive(Debug, thiserror::Error)]
+#[error("file {path:?} was changed on the volume before it was published: {problem}")]
+pub struct Changed {
+    path: String,
+    problem: String,
+}
+
+impl Changed {
+    pub(crate) fn new(path: &str, problem: impl Into<String>) -> Self {
+        Self { path: shown(path), problem: problem.into() }
+    }
+
+    /// A path that is no file, directory or link any more, whichever it was.
+    pub(crate) fn kind(path: &str) -> Self {
+        Self::new(path, "it was removed, or replaced by something of another kind")
+    }
+}
+
+/// Why a stage cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum StagedError {
+    /// The disk.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Another process has written to it.
+    #[error(transparent)]
+    Changed(#[from] Changed),
+}
+
+/// Opens a file of a stage.
+pub(crate) fn open(dir: BorrowedFd<'_>, name: &str, path: &str) -> Result<fs_err::File, StagedError> {
+    match storage::open_file(dir, name) {
+        Err(error) if error.is_replaced() => Err(Changed::kind(path).into()),
+        file => Ok(file?),
+    }
+}
+
+/// Reads a file of a stage to its end, and fails where it has other bytes than were unpacked.
+pub(crate) fn verify(
+    file: fs_err::File,
+    path: &str,
+    (size, digest): (u64, &Digest),
+    stop: &Stop,
+    mut each: impl FnMut(&[u8]),
+) -> Result<(), StagedError> {
+    let (mut hasher, mut read_bytes) = (Hasher::default(), 0_u64);
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(BUFFER).clamp(1, BUFFER)];
+    // One byte more shows a file that goes on.
+    let mut file = file.take(size.saturating_add(1));
+    loop {
+        if stop.is_cancelled() {
+            return Err(StorageError::new("verify the staged files", Errno::CANCELED).into());
+        }
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => {
+                let bytes = buffer.get(..read).unwrap_or_default();
+                hasher.update(bytes);
+                each(bytes);
+                read_bytes = read_bytes.saturating_add(read as u64);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(StorageError::from_io(format!("read {path}"), &error).into()),
+        }
+    }
+    if read_bytes != size {
+        return Err(Changed::new(path, format!("expected {size} bytes, found more or fewer")).into());
+    }
+    let found = hasher.finish();
+    if found != *digest {
+        return Err(Changed::new(path, format!("expected {digest}, found {found}")).into());
+    }
+    Ok(())
+}
+
 /// A complete tree, durable on the target's filesystem: regular files, directories and links that
 /// stay inside, within every limit.
 #[derive(Debug)]
@@ -86,7 +165,7 @@ impl Staged {
                 check_link(&dir, path, target)?;
             }
         }
-        make_durable(&dir, &nodes)?;
+        make_durable(&scratch, &dir, &nodes)?;
         Ok(Self { scratch, name, nodes })
     }
 
@@ -119,14 +198,22 @@ impl Staged {
         storage::open_dir(self.scratch.dir(), &self.name)
     }
 
-    /// Reads one of its files.
-    pub(crate) fn read(&self, path: &EntryPath, limit: u64) -> Result<Vec<u8>, StorageError> {
-        let tree = storage::open_dir(self.scratch.dir(), &self.name)?;
-        let file = storage::open_file(tree.as_fd(), path.as_str())?;
+    /// Reads one of its files, and fails where it has other bytes than were unpacked.
+    pub(crate) fn read(&self, path: &EntryPath) -> Result<Vec<u8>, StagedError> {
+        let Some(Node::File { size, digest, .. }) = self.nodes.get(path) else {
+            return Err(Changed::kind(path.as_str()).into());
+        };
+        let tree = self.open()?;
+        let file = open(tree.as_fd(), path.as_str(), path.as_str())?;
         let mut bytes = Vec::new();
-        let failed = |error| StorageError::from_io(format!("read {path}"), &error);
-        file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+        verify(file, path.as_str(), (*size, digest), &Stop::new(), |part| bytes.extend_from_slice(part))?;
         Ok(bytes)
+    }
+
+    /// Writes back everything that was written to the tree so far, which also makes the kernel note the time of the next
+    /// write to each page that a process has mapped.
+    pub(crate) fn sync(&self, tree: &OwnedFd) -> Result<(), StorageError> {
+        make_durable(&self.scratch, tree, &self.nodes)
     }
 
     /// Puts the tree in the place of `name` in `dir`, which is on the same filesystem: nothing, or an empty
@@ -200,9 +287,11 @@ fn check_link(dir: &OwnedFd, path: &EntryPath, target: &str) -> Result<(), Unpac
     }
 }
 
-fn make_durable(dir: &OwnedFd, nodes: &BTreeMap<EntryPath, Node>) -> Result<(), StorageError> {
+/// The scratch directory was open before anything was written: the kernel reports each failed write-back to every handle
+/// that was open before it, and to only one of those that were opened afterwards, perhaps another pass's.
+fn make_durable(scratch: &Scratch, dir: &OwnedFd, nodes: &BTreeMap<EntryPath, Node>) -> Result<(), StorageError> {
     if nodes.len() > SYNCFS_ABOVE {
-        return rustix::fs::syncfs(dir).during(|| "sync the filesystem".to_owned());
+        return rustix::fs::syncfs(scratch.dir()).during(|| "sync the filesystem".to_owned());
     }
     for (path, node) in nodes.iter().rev() {
         match node {

@@ -17,6 +17,7 @@ use crate::oci::{Descriptor, Digest, Manifest, media_type};
 use crate::request::{FileFilter, FileSelection, Limits, Unpacking};
 use crate::storage::Volume;
 
+mod changed;
 mod layers;
 mod zips;
 

@@ -11,7 +11,7 @@ use super::UnpackError;
 use super::budget::Budget;
 use super::hashing::Hashing;
 use super::path::{EntryPath, PathError};
-use super::staged::Node;
+use super::staged::{self, Changed, Node};
 use crate::api::spec::Symlinks;
 use crate::oci::Digest;
 use crate::request::Limits;
@@ -36,8 +36,19 @@ pub struct LayerTree {
     /// Most entries of an archive have the parent of the one before.
     last_parent: Option<(EntryPath, OwnedFd)>,
     hashing: Hashing,
+    /// Copies of files whose digests were not compared with those of the files yet.
+    copies: Vec<(EntryPath, Original)>,
     /// Stands in the place of the digests that `hashing` has not made yet.
     unknown: Digest,
+}
+
+/// What a copy has to be equal to.
+#[derive(Debug)]
+enum Original {
+    /// Bytes with this digest.
+    Known(Digest),
+    /// The file at this path, whose digest was not made yet.
+    Pending(EntryPath),
 }
 
 /// What may be in a layer.
@@ -78,6 +89,7 @@ impl LayerTree {
             rules,
             last_parent: None,
             hashing: Hashing::default(),
+            copies: Vec::new(),
             unknown: Digest::of(b""),
         })
     }
@@ -89,10 +101,23 @@ impl LayerTree {
         Ok(())
     }
 
-    /// Waits for every digest. Until then those of files that were added may be unknown.
+    /// Waits for every digest, and compares those of copies. Until then those of files that were added may be unknown.
+    ///
+    /// A copy is made of what the file holds on the volume by then, where another process may have written to it. Each has
+    /// to be the same bytes as came out of the archive.
     pub(super) fn settle(&mut self) -> Result<(), UnpackError> {
         for (path, digest) in std::mem::take(&mut self.hashing).finish()? {
             self.nodes.know(&path, digest);
+        }
+        for (path, original) in std::mem::take(&mut self.copies) {
+            let expected = match &original {
+                Original::Known(digest) => Some(digest),
+                Original::Pending(path) => self.nodes.digest(path),
+            };
+            if expected.is_none() || self.nodes.digest(&path) != expected {
+                let problem = "its copy for a hard link has other bytes than were unpacked";
+                return Err(Changed::new(path.as_str(), problem).into());
+            }
         }
         Ok(())
     }
@@ -166,11 +191,21 @@ impl LayerTree {
     /// Adds what an archive calls a hard link: a copy of a file that came before.
     pub(super) fn add_copy(&mut self, path: &EntryPath, of: &EntryPath) -> Result<(), UnpackError> {
         match self.nodes.get(of) {
-            Some(Node::File { size, executable, .. }) => {
+            Some(Node::File { size, executable, digest }) => {
                 let (size, executable) = (*size, *executable);
-                let mut file = storage::open_file(self.dir.as_fd(), of.as_str())?;
-                let broken = |error| StorageError::from_io(format!("read {of}"), &error).into();
-                self.add_file(path, executable, size, &mut file, &broken)
+                // Only an empty file has the digest that stands for unknown ones.
+                let is_pending = size > 0 && *digest == self.unknown;
+                let original = if is_pending { Original::Pending(of.clone()) } else { Original::Known(digest.clone()) };
+                let mut file = ReadBack(staged::open(self.dir.as_fd(), of.as_str(), of.as_str())?);
+                let broken = |error: io::Error| match error.kind() {
+                    io::ErrorKind::UnexpectedEof => {
+                        Changed::new(of.as_str(), format!("expected {size} bytes, found fewer")).into()
+                    }
+                    _ => StorageError::from_io(format!("read {of}"), &error).into(),
+                };
+                self.add_file(path, executable, size, &mut file, &broken)?;
+                self.copies.push((path.clone(), original));
+                Ok(())
             }
             // Perhaps of a layer before this one.
             None if self.rules.is_image => {
@@ -278,6 +313,18 @@ impl LayerTree {
     }
 }
 
+/// A file of the stage. It was complete, so its end is an error.
+struct ReadBack(fs_err::File);
+
+impl Read for ReadBack {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 if !buffer.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            read => Ok(read),
+        }
+    }
+}
+
 /// What is at each path, of which no two are spellings of one.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
@@ -320,6 +367,13 @@ impl Nodes {
             self.folded.insert(folded.into_owned(), path.clone());
         }
         self.by_path.insert(path, node);
+    }
+
+    fn digest(&self, path: &EntryPath) -> Option<&Digest> {
+        match self.by_path.get(path) {
+            Some(Node::File { digest, .. }) => Some(digest),
+            Some(Node::Directory | Node::Link { .. }) | None => None,
+        }
     }
 
     /// Gives a file its digest.

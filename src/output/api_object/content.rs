@@ -56,7 +56,7 @@ pub(in crate::output) fn read(staged: &Staged, separator: &str, filter: &FileFil
                 path.as_str()
             )));
         }
-        match String::from_utf8(staged.read(path, MAX_BYTES)?) {
+        match String::from_utf8(staged.read(path)?) {
             Ok(text) => drop(content.text.insert(key, text)),
             Err(error) => drop(content.binary.insert(key, ByteString(error.into_bytes()))),
         }

@@ -23,7 +23,7 @@ fn of(entries: &[(&str, &str)]) -> VerifiedBlob {
 fn content(staged: &Staged) -> Vec<String> {
     let shown = staged.nodes().iter().filter_map(|(path, node)| match node {
         Node::Directory => None,
-        Node::File { .. } => Some(format!("{path}={}", String::from_utf8(staged.read(path, 100).unwrap()).unwrap())),
+        Node::File { .. } => Some(format!("{path}={}", String::from_utf8(staged.read(path).unwrap()).unwrap())),
         Node::Link { target } => Some(format!("{path}->{target}")),
     });
     shown.collect()
