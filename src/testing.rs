@@ -11,6 +11,8 @@ use tokio::sync::Semaphore;
 use crate::oci::{Descriptor, Digest, Repository, media_type};
 use crate::registry::{Access, BlobBody, RawManifest, Registry, RegistryError, Right};
 
+pub(crate) mod vandal;
+
 /// What was asked for, in order: `resolve`, `manifest`, `blob <short digest>`, `blob <short digest> from <byte>`,
 /// `right <short digest>`.
 pub(crate) type Asked = Vec<String>;

@@ -2,8 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -18,6 +17,7 @@ use crate::registry::tls::TlsOptions;
 use crate::registry::{self, Transport};
 use crate::request::Limits;
 use crate::storage::Volume;
+use crate::testing::vandal::{Vandal, files_below};
 use crate::testing::{FakeRegistry, Manners, Strangers};
 use crate::trust::Approved;
 
@@ -74,14 +74,6 @@ impl World {
         let (volume, metrics) = (Arc::new(volume), Arc::new(Metrics::default()));
         let cache = Cache::open([&volume, &volume], limits, &metrics);
         Self { root, registry, volume, cache, metrics, processors: Arc::new(Semaphore::new(2)) }
-    }
-
-    /// Every regular file of ours that has a name, below a directory.
-    fn named(directory: &Path) -> Vec<PathBuf> {
-        // What is gone by now is nothing.
-        let Ok(entries) = fs_err::read_dir(directory) else { return Vec::new() };
-        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        paths.flat_map(|path| if path.is_dir() { Self::named(&path) } else { vec![path] }).collect()
     }
 
     /// The bytes that one asker gets, all layers together.
@@ -505,7 +497,7 @@ fn bytes_of(blob: &VerifiedBlob) -> Vec<u8> {
 async fn what_is_unpacked_has_no_name_that_anybody_could_open() {
     let world = World::new();
     let ours = world.root.path().join(".supercargo");
-    let named = || [ours.join("blobs"), ours.join("staging")].iter().flat_map(|path| World::named(path)).count();
+    let named = || [ours.join("blobs"), ours.join("staging")].iter().flat_map(|path| files_below(path)).count();
     let downloaded = world.blobs(&stranger()).await.unwrap().remove(0);
     assert_eq!((bytes_of(&downloaded), named()), (LAYER.to_vec(), 0), "a downloaded layer has a name");
     world.asked();
@@ -562,38 +554,6 @@ async fn without_files_without_names_a_layer_is_hashed_again_and_its_times_tell(
     }
 }
 
-/// Overwrites whatever has a name among the files of ours, in place, until it is dropped.
-struct Vandal(Arc<AtomicBool>, Option<std::thread::JoinHandle<u64>>);
-
-impl Vandal {
-    fn start(directory: PathBuf) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let mut written = 0;
-            while !stopped.load(Ordering::Relaxed) {
-                for path in World::named(&directory) {
-                    let opened = fs_err::OpenOptions::new().write(true).open(&path);
-                    written += u64::from(opened.is_ok_and(|file| file.write_at(b"forged", 1).is_ok()));
-                }
-            }
-            written
-        });
-        Self(stop, Some(thread))
-    }
-
-    fn stop(&mut self) -> u64 {
-        self.0.store(true, Ordering::Relaxed);
-        self.1.take().map_or(0, |thread| thread.join().unwrap())
-    }
-}
-
-impl Drop for Vandal {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_writes_to_the_store_meanwhile_nobody_gets_other_bytes() {
     let world = World::with_limits(CacheLimits { bytes: 1 << 20, ..CacheLimits::default() });
@@ -603,7 +563,7 @@ async fn whoever_writes_to_the_store_meanwhile_nobody_gets_other_bytes() {
     }
     let images = ["r.example/app:10", "r.example/app:11", "r.example/app:12", "r.example/app:13"];
     let ours = world.root.path().join(".supercargo");
-    let mut vandals = [Vandal::start(ours.join("blobs")), Vandal::start(ours.join("staging"))];
+    let vandals = ["blobs", "staging"].map(|name| Vandal::start(ours.join(name), Duration::ZERO));
     let since = Instant::now();
     let mut rounds = 0;
     while since.elapsed() < Duration::from_secs(2) || rounds < 10 {
@@ -613,8 +573,8 @@ async fn whoever_writes_to_the_store_meanwhile_nobody_gets_other_bytes() {
         }
         rounds += 1;
     }
-    let written = vandals.each_mut().map(Vandal::stop);
-    assert!(written[0] > 0, "nothing was raced for: {written:?} in {rounds} rounds");
+    let damage = vandals.map(Vandal::stop);
+    assert!(damage[0].writes > 0, "nothing was raced for: {damage:?} in {rounds} rounds");
 }
 
 #[tokio::test]

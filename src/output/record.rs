@@ -394,3 +394,6 @@ impl Writer {
 fn failed(error: &std::io::Error) -> StorageError {
     StorageError::from_io("write the list of an object's files", error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -393,5 +393,6 @@ async fn a_layer_is_downloaded_once_and_given_up_where_the_volume_is_full() {
 mod directory;
 mod integrity;
 mod limits;
+mod race;
 mod repeated;
 mod selection;

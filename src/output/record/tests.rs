@@ -1,0 +1,203 @@
+//! Staged trees that somebody writes to before they are published.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::*;
+use crate::blob::VerifiedBlob;
+use crate::oci::{Descriptor, Manifest, media_type};
+use crate::request::{FileFilter, FileSelection, Limits, Unpacking};
+use crate::unpack::Unpacker;
+
+const CONTENT: &[u8] = b"content";
+
+struct World {
+    root: tempfile::TempDir,
+    volume: Volume,
+    staged: Staged,
+}
+
+impl World {
+    /// A stage of this many files and a link to the first, which are deeper where there are more.
+    fn new(files: usize) -> Self {
+        let mut tar = tar::Builder::new(Vec::new());
+        let header = |kind, size| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(0o644);
+            header.set_size(size);
+            header
+        };
+        for number in 0..files {
+            let mut header = header(tar::EntryType::Regular, CONTENT.len() as u64);
+            tar.append_data(&mut header, format!("d{}/file-{number}", number % 3), CONTENT).unwrap();
+        }
+        tar.append_link(&mut header(tar::EntryType::Symlink, 0), "link", "d0/file-0").unwrap();
+        let bytes = tar.into_inner().unwrap();
+        let descriptor: Descriptor = serde_json::from_value(json!({
+            "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": Digest::of(&bytes), "size": bytes.len(),
+        }))
+        .unwrap();
+        let manifest = Manifest {
+            media_type: media_type::OCI_MANIFEST.to_owned(),
+            artifact_type: String::new(),
+            config: descriptor.clone(),
+            layers: vec![descriptor.clone()],
+            annotations: std::collections::BTreeMap::new(),
+            subject: None,
+            platform_digest: None,
+        };
+        let root = tempfile::tempdir().unwrap();
+        let volume = Volume::open(root.path()).unwrap();
+        let scratch = Arc::new(volume.scratch().unwrap());
+        let unpacker = Unpacker::new(scratch, manifest, true, Unpacking::default(), &Limits::default(), Stop::new());
+        let tree = unpacker.layer(0, &VerifiedBlob::for_test(&bytes, descriptor)).unwrap().0;
+        let staged = unpacker.finish(vec![tree], &FileSelection::default(), &FileFilter::default()).unwrap();
+        Self { root, volume, staged }
+    }
+
+    /// The staged tree, by the name that anybody can find out.
+    fn tree(&self) -> PathBuf {
+        let staging = self.root.path().join(".supercargo/staging");
+        let scratch = fs_err::read_dir(staging).unwrap().next().unwrap().unwrap().path();
+        scratch.join("layer-0")
+    }
+
+    fn record(&self) -> Result<(Writer, Witness), StagedError> {
+        of(&self.volume, "tree", &self.staged, &Stop::new())
+    }
+}
+
+fn is_changed<T>(result: &Result<T, StagedError>, path: &str) -> bool {
+    matches!(result, Err(StagedError::Changed(error)) if error.to_string().contains(&format!("{path:?}")))
+}
+
+/// What is done to the tree, and the path that is named for it.
+type Row = (&'static str, fn(&Path), &'static str);
+
+const ROWS: [Row; 8] = [
+    ("other bytes", |tree| fs_err::write(tree.join("d0/file-0"), "CONTENT").unwrap(), "d0/file-0"),
+    ("the same times", write_with_times, "d1/file-1"),
+    ("longer", |tree| fs_err::write(tree.join("d0/file-0"), "content and more").unwrap(), "d0/file-0"),
+    ("shorter", |tree| fs_err::write(tree.join("d0/file-3"), "").unwrap(), "d0/file-3"),
+    ("gone", |tree| fs_err::remove_file(tree.join("d0/file-3")).unwrap(), "d0/file-3"),
+    (
+        "a link to the right bytes",
+        |tree| {
+            fs_err::remove_file(tree.join("d0/file-0")).unwrap();
+            fs_err::os::unix::fs::symlink("file-3", tree.join("d0/file-0")).unwrap();
+        },
+        "d0/file-0",
+    ),
+    (
+        "a link in place of a directory",
+        |tree| {
+            fs_err::rename(tree.join("d1"), tree.join("aside")).unwrap();
+            fs_err::os::unix::fs::symlink("aside", tree.join("d1")).unwrap();
+        },
+        "d1",
+    ),
+    (
+        "a link to something else",
+        |tree| {
+            fs_err::remove_file(tree.join("link")).unwrap();
+            fs_err::os::unix::fs::symlink("d1/file-1", tree.join("link")).unwrap();
+        },
+        "link",
+    ),
+];
+
+fn write_with_times(tree: &Path) {
+    let file = tree.join("d1/file-1");
+    let modified = fs_err::metadata(&file).unwrap().modified().unwrap();
+    fs_err::write(&file, "CONTENT").unwrap();
+    fs_err::OpenOptions::new().write(true).open(&file).unwrap().file().set_modified(modified).unwrap();
+}
+
+#[test]
+fn what_was_changed_in_the_stage_is_not_put_on_the_list() {
+    // With few files each is synced, with many the filesystem.
+    for files in [6, 60] {
+        let world = World::new(files);
+        let (_writer, witness) = world.record().unwrap();
+        witness.check(&world.staged, &Stop::new()).unwrap();
+        for (label, harm, path) in ROWS {
+            let world = World::new(files);
+            harm(&world.tree());
+            let recorded = world.record();
+            assert!(is_changed(&recorded, path), "{label}: {:?}", recorded.err());
+        }
+        let stop = Stop::new();
+        stop.cancel();
+        assert!(matches!(of(&world.volume, "tree", &world.staged, &stop), Err(StagedError::Storage(_))));
+    }
+}
+
+#[test]
+fn what_is_changed_after_it_was_listed_is_noticed_before_anything_points_to_it() {
+    for (label, harm, path) in ROWS.into_iter().filter(|(_, _, path)| path.contains('/')) {
+        let world = World::new(6);
+        let (_writer, witness) = world.record().unwrap();
+        let moved = world.root.path().join("moved");
+        world
+            .staged
+            .move_to(rustix::fs::open(world.root.path(), rustix::fs::OFlags::RDONLY, Mode::empty()).unwrap(), "moved")
+            .unwrap();
+        // Within one tick of the kernel's clock a write may show no other time.
+        let since = std::time::Instant::now();
+        let before = Witness { top: rustix::io::dup(&witness.top).unwrap(), seen: witness.seen.clone() };
+        harm(&moved);
+        while !is_changed(&witness.check(&world.staged, &Stop::new()), path) {
+            assert!(
+                since.elapsed() < Duration::from_secs(5),
+                "{label}: {:?}",
+                before.check(&world.staged, &Stop::new())
+            );
+            harm(&moved);
+        }
+    }
+}
+
+#[test]
+fn files_that_were_only_touched_are_read_and_published() {
+    let world = World::new(6);
+    let (_writer, witness) = world.record().unwrap();
+    let file = fs_err::OpenOptions::new().write(true).open(world.tree().join("d0/file-0")).unwrap();
+    file.file().set_modified(std::time::UNIX_EPOCH).unwrap();
+    witness.check(&world.staged, &Stop::new()).unwrap();
+    world.record().unwrap();
+}
+
+/// A page that a process has mapped is written to without any call. The time of such a write shows only where the page was
+/// written back before.
+#[test]
+fn what_is_written_through_a_mapping_after_it_was_listed_shows_in_the_times() {
+    let world = World::new(6);
+    let path = world.tree().join("d0/file-0");
+    let seen = || Seen::of(&rustix::fs::stat(&path).unwrap());
+    let script = "import mmap,sys\nf=open(sys.argv[1],'r+b')\nm=mmap.mmap(f.fileno(),0)\nm[0]=m[0]\nprint('mapped',flush=True)\nsys.stdin.readline()\nm[0]=ord('X')\nprint('written',flush=True)\nsys.stdin.readline()";
+    let spawned = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(&path)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn();
+    // There is no mapping without unsafe code, which is forbidden here.
+    let Ok(mut process) = spawned else { return };
+    let (mut ask, mut answers) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+    let mut line = String::new();
+    answers.read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), "mapped");
+    let (_writer, witness) = world.record().unwrap();
+    let before = seen();
+    ask.write_all(b"\n").unwrap();
+    line.clear();
+    answers.read_line(&mut line).unwrap();
+    assert_eq!((line.trim(), fs_err::read(&path).unwrap().as_slice()), ("written", b"Xontent".as_slice()));
+    assert_ne!(seen(), before, "the write has left no trace");
+    assert!(is_changed(&witness.check(&world.staged, &Stop::new()), "d0/file-0"));
+    drop(ask);
+    process.wait().unwrap();
+}
