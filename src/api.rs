@@ -5,6 +5,7 @@
 //! the users' documentation: `kubectl explain` prints them.
 
 pub mod crd;
+mod image;
 pub mod policy;
 pub mod spec;
 pub mod status;

@@ -56,8 +56,9 @@ pub struct OCIArtifactSpec {
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(
         validation = ("!self.startsWith('http://') && !self.startsWith('https://')", "write spec.image without http:// or https://, as host/repository:tag; for a registry without TLS set spec.registry.plainHTTP"),
-        validation = (r"self.matches('^(oci://)?(\\[[0-9a-fA-F:.]+\\](:[0-9]+)?|localhost(:[0-9]+)?|[A-Za-z0-9.-]+:[0-9]+|[A-Za-z0-9-]+([.][A-Za-z0-9-]+)+)/')", "spec.image must start with a registry host that has a dot or a port, such as ghcr.io/team/app:1.0; short names are not completed"),
-        validation = (r"self.matches('^[^/]*(//[^/]+)?/[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[a-f0-9]{64})?$')", "spec.image must read host[:port]/repository[:tag][@sha256:<64 hex>], with a lower-case repository and a tag of at most 128 letters, digits, dots, dashes and underscores")
+        validation = super::image::host_rule(),
+        validation = super::image::path_rule(),
+        validation = super::image::length_rule()
     )]
     pub image: String,
 

@@ -7,6 +7,7 @@ use crate::case::{Case, tests};
 
 tests!(admission:
     each_refusal_is_a_sentence_that_says_what_to_do,
+    references_are_admitted_as_the_parser_reads_them,
     fields_about_content_are_refused_with_what_to_write_instead,
     what_people_write_is_accepted,
     what_people_write_about_content_is_accepted,
@@ -79,6 +80,27 @@ async fn refused(case: &Case, rows: Vec<(&str, Value, &str)>) -> Result<()> {
                 let said = format!("{error:#}");
                 ensure!(said.contains(sentence), "{label}: {said:?} does not say {sentence:?}");
             }
+        }
+    }
+    Ok(())
+}
+
+/// The table that the parser's own test reads. A refusal must be one of the rules about `spec.image`, not an accident.
+async fn references_are_admitted_as_the_parser_reads_them(case: &mut Case) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Table {
+        accepted: Vec<String>,
+        refused: Vec<String>,
+    }
+    let Table { accepted, refused } = serde_json::from_str(include_str!("../../../tests/references.json"))?;
+    for (number, image) in accepted.iter().enumerate() {
+        let created = case.space.create_artifact(&format!("reference-{number}"), &json!({"image": image})).await;
+        created.map_err(|error| error.context(format!("{image:?} was refused")))?;
+    }
+    for image in &refused {
+        match case.space.create_artifact("refused", &json!({"image": image})).await {
+            Ok(_) => bail!("{image:?} was accepted"),
+            Err(error) => ensure!(format!("{error:#}").contains("spec.image"), "{image:?}: {error:#}"),
         }
     }
     Ok(())
