@@ -10,8 +10,14 @@ use crate::request::FileFilter;
 use crate::unpack::path::EntryPath;
 use crate::unpack::staged::{Node, Staged};
 
-/// Most bytes of keys and values together. The API server takes 1 MiB for the whole object.
+/// Most bytes of keys and values together. The API server accepts 1 MiB of values.
 const MAX_BYTES: u64 = 900 * 1024;
+/// Most bytes of the stored object, by estimate. etcd accepts requests of 1.5 MiB; the difference is for metadata and for
+/// the fields of other managers.
+const MAX_STORED: u64 = 1280 * 1024;
+/// Bytes that the store needs for a key and its value besides both: tags and lengths of the map entry, and `"f:":{},` in
+/// `managedFields`.
+const PER_KEY: u64 = 24;
 /// Names that a message lists.
 const MAX_SHOWN: usize = 10;
 /// Longest key.
@@ -22,8 +28,39 @@ const MAX_KEY: usize = 253;
 pub(crate) struct Content {
     pub(super) text: BTreeMap<String, String>,
     pub(super) binary: BTreeMap<String, ByteString>,
+    /// Bytes of the values.
     pub(super) bytes: u64,
+    /// Bytes of the keys.
+    keys: u64,
+    /// Number of the keys.
+    entries: u64,
     pub(super) skipped: u64,
+}
+
+impl Content {
+    /// Estimates the bytes of the stored object: each key is there twice, in the data and in `managedFields`.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        let keys = self.keys.saturating_mul(2).saturating_add(self.entries.saturating_mul(PER_KEY));
+        self.bytes.saturating_add(keys)
+    }
+
+    /// Counts a key and the size of its value, before the value is read.
+    fn count(&mut self, key: &str, size: u64, path: &str) -> Result<(), OutputError> {
+        self.bytes = self.bytes.saturating_add(size);
+        self.keys = self.keys.saturating_add(key.len() as u64);
+        self.entries += 1;
+        let rows = [
+            (self.bytes.saturating_add(self.keys), MAX_BYTES, "for the keys and values"),
+            (self.stored_bytes(), MAX_STORED, "for the stored object, in which each key is twice,"),
+        ];
+        match rows.into_iter().find(|(bytes, limit, _)| bytes > limit) {
+            None => Ok(()),
+            Some((_, limit, what)) => Err(OutputError::TooLarge(format!(
+                "{path:?} exceeds the limit of {} KiB {what} of a ConfigMap",
+                limit / 1024
+            ))),
+        }
+    }
 }
 
 /// Reads what `filter` keeps of a stage as keys and values.
@@ -41,14 +78,7 @@ pub(in crate::output) fn read(staged: &Staged, separator: &str, filter: &FileFil
         };
         let key = path.as_str().replace('/', separator);
         check_key(&key, path.as_str())?;
-        content.bytes = content.bytes.saturating_add(size);
-        if content.bytes.saturating_add(key.len() as u64) > MAX_BYTES {
-            return Err(OutputError::TooLarge(format!(
-                "the files have more than {} KiB, which is what a ConfigMap holds; {:?} is where the limit was passed",
-                MAX_BYTES / 1024,
-                path.as_str()
-            )));
-        }
+        content.count(&key, size, path.as_str())?;
         if let Some(other) = owners.insert(key.clone(), path.clone()) {
             return Err(OutputError::Conflict(format!(
                 "{:?} and {:?} both become the key {key:?}; choose another separator",
@@ -79,14 +109,72 @@ pub(super) fn digest(entries: &[(&str, &[u8])]) -> Digest {
     hasher.finish()
 }
 
+/// The API server's rule for keys (`IsConfigMapKey`).
 fn check_key(key: &str, path: &str) -> Result<(), OutputError> {
     let legal = key.len() <= MAX_KEY
-        && !matches!(key, "." | "..")
+        && key != "."
+        && !key.starts_with("..")
         && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if legal {
         return Ok(());
     }
     Err(OutputError::Conflict(format!(
-        "{path:?} cannot be a ConfigMap key: letters, digits, - _ and . only, at most 253; use a volume output"
+        "{path:?} cannot be a ConfigMap key: letters, digits, - _ and . only, at most 253, and no .. at the start; use a \
+         volume output"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_the_api_server_refuses_is_a_conflict() {
+        let long = "x".repeat(253);
+        let rows = [
+            ("a", true),
+            (".a", true),
+            ("a..b", true),
+            ("-", true),
+            (long.as_str(), true),
+            (".", false),
+            ("..", false),
+            ("..a", false),
+            ("...", false),
+            ("a b", false),
+            ("a/b", false),
+        ];
+        for (key, want) in rows {
+            let result = check_key(key, "entry");
+            assert_eq!(result.is_ok(), want, "{key:?}");
+            assert!(
+                result.err().is_none_or(|error| matches!(error, OutputError::Conflict(text) if text.contains("entry")))
+            );
+        }
+    }
+
+    /// Counts so many files of one size; the entry and the limit of the refusal.
+    fn count(files: u64, key: usize, size: u64) -> (Content, Option<String>) {
+        let mut content = Content::default();
+        for number in 0..files {
+            let key = format!("{number:0key$}");
+            if let Err(OutputError::TooLarge(text)) = content.count(&key, size, &key) {
+                return (content, Some(text));
+            }
+        }
+        (content, None)
+    }
+
+    #[test]
+    fn keys_count_beside_values_and_again_in_managed_fields() {
+        assert!(count(1, 1, 900 * 1024 - 1).1.is_none());
+        let of_one = count(1, 2, 900 * 1024 - 1).1.unwrap();
+        assert!(of_one.contains("900 KiB") && of_one.contains("00"), "{of_one}");
+        assert!(count(3_000, 100, 200).1.is_none());
+        // 780 KiB of keys and values, and 1.4 MiB in the store.
+        let many = count(5_000, 100, 60).1.unwrap();
+        assert!(many.contains("1280 KiB") && many.contains("\"00"), "{many}");
+        let (content, _) = count(1_000, 100, 10);
+        assert_eq!(content.stored_bytes(), 1_000 * (2 * 100 + 10 + PER_KEY));
+    }
 }
