@@ -6,6 +6,7 @@
 
 pub mod crd;
 mod image;
+pub mod name;
 pub mod policy;
 pub mod spec;
 pub mod status;

@@ -153,6 +153,7 @@ impl From<RequestError> for Failure {
             | RequestError::Place(_)
             | RequestError::SamePlace(..)
             | RequestError::MixedWithSecret(..)
+            | RequestError::FieldName { .. }
             | RequestError::Name(_) => (Class::Stalled, Reason::InvalidSpec),
         };
         Self::new(class, reason, error)

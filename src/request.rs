@@ -22,12 +22,14 @@ use crate::trust::sigstore::{KeyError, RootError};
 use crate::unpack::path::PathError;
 
 mod limits;
+mod names;
 mod policy;
 mod referred;
 mod selection;
 mod verification;
 
 pub use limits::{Limit, LimitExceeded, Limits, OwnLimits};
+pub use names::check_names;
 pub use policy::{Otherwise, Policies, Policy, speaks_about};
 pub use referred::{Referred, may_name, trusted};
 pub use selection::{FileFilter, FileSelection, LayerSelection, Unpacking};
@@ -241,6 +243,16 @@ pub enum RequestError {
     /// The object's own name could not be a directory name.
     #[error("namespace and name must be Kubernetes names: \"{0}\"")]
     Name(String),
+    /// A name in the spec that admission would refuse.
+    #[error("{field}: {text:?} is not {expected}")]
+    FieldName {
+        /// Path of the field.
+        field: String,
+        /// The name.
+        text: String,
+        /// The expected form.
+        expected: &'static str,
+    },
     /// Something that the spec names is missing.
     #[error("{kind} {name} does not exist in this namespace")]
     NotFound {
@@ -312,6 +324,7 @@ impl Request {
                 return Err(RequestError::Name(name.clone()));
             }
         }
+        check_names(spec)?;
         let mut reference: Reference = spec.image.parse()?;
         let selection = spec.semver.as_ref().map(selection).transpose()?;
         match (&selection, reference.tag.is_some() || reference.digest.is_some()) {

@@ -175,7 +175,7 @@ pub struct RegistrySpec {
 
     /// A ServiceAccount of this namespace whose `imagePullSecrets` are tried after `pullSecrets`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = super::name::OBJECT_PATTERN))]
     pub service_account_name: Option<String>,
 
     /// Speak HTTP without TLS. Never a fallback: it is used only when set, and then always. The
@@ -206,12 +206,12 @@ pub struct CaReference {
     pub kind: CaSource,
 
     /// Name of the ConfigMap or Secret.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = super::name::OBJECT_PATTERN))]
     pub name: String,
 
     /// Key with the certificates.
     #[serde(default = "default_ca_key")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = super::name::KEY_PATTERN))]
     pub key: String,
 }
 
@@ -240,7 +240,7 @@ impl CaSource {
 #[serde(rename_all = "camelCase")]
 pub struct SecretReference {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = super::name::OBJECT_PATTERN))]
     pub name: String,
 }
 
@@ -377,7 +377,7 @@ pub struct LimitsSpec {
 )]
 pub struct OutputSpec {
     /// Name of the output, unique in the object; `status.outputs` uses it.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = super::name::LABEL_PATTERN))]
     pub name: String,
 
     /// Files on a shared volume of the operator, at `<namespace>/<object>/current`.
@@ -410,7 +410,7 @@ pub struct OutputSpec {
 pub struct VolumeOutput {
     /// Name of the volume, as the operator was started with (`--volume NAME=PATH`).
     #[serde(default = "default_volume")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = super::name::LABEL_PATTERN))]
     pub name: String,
 }
 
@@ -420,7 +420,7 @@ pub struct VolumeOutput {
 pub struct ConfigMapOutput {
     /// Name of the ConfigMap. An existing ConfigMap that this object does not own is left unchanged, and Ready becomes
     /// False (OutputConflict).
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = super::name::OBJECT_PATTERN))]
     pub name: String,
 
     /// Publishes each content as an immutable ConfigMap of its own, named `<name>-<10 hex digits of the content>`. The
@@ -430,7 +430,7 @@ pub struct ConfigMapOutput {
 
     /// Replacement for `/` in keys: `rules/a.yaml` becomes `rules__a.yaml`.
     #[serde(default = "default_separator")]
-    #[schemars(length(min = 1, max = 8), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 8), regex(pattern = super::name::KEY_PATTERN))]
     pub separator: String,
 }
 
@@ -440,7 +440,7 @@ pub struct ConfigMapOutput {
 pub struct SecretOutput {
     /// Name of the Secret. An existing Secret that this object does not own is left unchanged, and Ready becomes False
     /// (OutputConflict).
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = super::name::OBJECT_PATTERN))]
     pub name: String,
 
     /// Type of the Secret, such as `Opaque` (the default) or `kubernetes.io/tls`. A Secret's type cannot be changed later.
@@ -455,7 +455,7 @@ pub struct SecretOutput {
 
     /// Replacement for `/` in keys: `tls/tls.crt` becomes `tls__tls.crt`.
     #[serde(default = "default_separator")]
-    #[schemars(length(min = 1, max = 8), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 8), regex(pattern = super::name::KEY_PATTERN))]
     pub separator: String,
 }
 

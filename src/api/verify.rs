@@ -15,7 +15,7 @@ pub const SIGNATURE_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 #[serde(rename_all = "camelCase")]
 pub struct VerifySpec {
     /// Name of the requirement, unique in the list; messages and `status.verification` use it.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = super::name::LABEL_PATTERN))]
     pub name: String,
 
     /// A signature that `cosign sign`, or any other client of Sigstore, has made.
@@ -108,12 +108,12 @@ pub struct KeySpec {
 #[serde(rename_all = "camelCase")]
 pub struct KeyReference {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = super::name::OBJECT_PATTERN))]
     pub name: String,
 
     /// Key with the PEM.
     #[serde(default = "default_key")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = super::name::KEY_PATTERN))]
     pub key: String,
 }
 
@@ -126,12 +126,12 @@ pub struct TrustedRootReference {
     pub kind: CaSource,
 
     /// Name of the ConfigMap or Secret.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = super::name::OBJECT_PATTERN))]
     pub name: String,
 
     /// Key with the trusted root.
     #[serde(default = "default_root_key")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = super::name::KEY_PATTERN))]
     pub key: String,
 }
 

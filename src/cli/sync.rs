@@ -22,7 +22,7 @@ use crate::output::{ApiObjects, Outputs};
 use crate::pass::{self, Before, Engine, Outcome};
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
-use crate::request::{ObjectId, Referred, Request};
+use crate::request::{self, ObjectId, Referred, Request};
 use crate::storage::Volume;
 use crate::trust::Basis;
 
@@ -167,7 +167,9 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
         |path: PathBuf| Volume::open(&path).map(Arc::new).map_err(Fatal::during(&format!("--root {}", path.display())));
     let root = open(arguments.root.clone())?;
     let mut volumes = BTreeMap::from([("default".to_owned(), Arc::clone(&root))]);
-    for output in input.objects.values().flat_map(|spec| &spec.outputs) {
+    // Nothing may be created for a name that leads out of the root, nor for an object that nothing is done for.
+    let active = input.objects.values().filter(|spec| !spec.suspend && request::check_names(spec).is_ok());
+    for output in active.flat_map(|spec| &spec.outputs) {
         if let Some(volume) = &output.volume
             && !volumes.contains_key(&volume.name)
         {
@@ -188,4 +190,77 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
         unpacking: super::unpacking_permits(),
         progress: Some(progress),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    /// Every path below a directory, with the bytes of files.
+    fn tree(dir: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+        let mut found = BTreeMap::new();
+        for entry in fs_err::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                found.extend(tree(&path));
+                found.insert(path, None);
+            } else {
+                let bytes = fs_err::read(&path).unwrap();
+                found.insert(path, Some(bytes));
+            }
+        }
+        found
+    }
+
+    #[tokio::test]
+    async fn names_that_lead_out_of_the_root_and_suspended_objects_create_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (canary, root, input) = (dir.path().join("canary"), dir.path().join("root"), dir.path().join("in.json"));
+        fs_err::create_dir_all(canary.join("x")).unwrap();
+        for file in ["x.yaml", "x/x.yaml"] {
+            fs_err::write(canary.join(file), "canary").unwrap();
+        }
+        let before = tree(&canary);
+        let absolute = canary.join("x").display().to_string();
+        let up = "../../canary/x";
+        let outputs = [
+            json!({"name": "o", "volume": {"name": absolute}}),
+            json!({"name": "o", "volume": {"name": up}}),
+            json!({"name": "o", "configMap": {"name": absolute}}),
+            json!({"name": "o", "configMap": {"name": "../../../../canary/x"}}),
+        ];
+        let document = |number: usize, spec: serde_json::Value| {
+            json!({
+                "apiVersion": "supercargo.dev/v1alpha1", "kind": "OCIArtifact",
+                "metadata": {"name": format!("a-{number}")}, "spec": spec,
+            })
+        };
+        let mut text = String::new();
+        for (number, output) in outputs.into_iter().enumerate() {
+            let spec = json!({"image": "127.0.0.1:1/a/b:1", "outputs": [output]});
+            text.push_str(&format!("---\n{}\n", document(number, spec)));
+        }
+        let suspended = json!({"image": "127.0.0.1:1/a/b:1", "suspend": true, "outputs": [{"name": "o", "volume": {"name": "other"}}]});
+        text.push_str(&format!("---\n{}\n", document(9, suspended)));
+        fs_err::write(input.with_extension("yaml"), text).unwrap();
+        let file = input.with_extension("yaml").display().to_string();
+        let command = Command::parse_from(["sync", "-f", &file, "--root", &root.display().to_string()]);
+        let code = run(command.arguments).await.unwrap();
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
+        assert_eq!(tree(&canary), before, "the canary is as it was");
+        assert!(!root.join("_volumes").exists(), "a suspended object opens no volume");
+        let names: Vec<_> = fs_err::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 3, "{names:?}");
+    }
 }
