@@ -81,6 +81,7 @@ pub struct IdentitySpec {
     pub subject: Option<String>,
 
     /// A regular expression (RE2 syntax) for the whole subject. One with `://` is for URIs, any other for email addresses.
+    /// `.*` accepts every subject of every kind, so that the issuer alone decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub subject_reg_exp: Option<String>,

@@ -16,6 +16,8 @@ use crate::oci::{Digest, Hasher};
 const JUDGEMENT: &str = "2";
 /// Most memory that a compiled pattern may take, in bytes.
 const PATTERN_BYTES: usize = 256 * 1024;
+/// The pattern that accepts every subject of an issuer, whatever its kind.
+const ANY_SUBJECT: &str = ".*";
 
 /// Everything that is asked of a digest: each entry must be satisfied.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +81,8 @@ pub struct IdentityRule {
 enum SubjectRule {
     Exactly(String),
     Matching(Regex),
+    /// Every subject of every kind: the issuer alone decides.
+    Any,
 }
 
 /// Why a text is no pattern for subjects.
@@ -180,8 +184,11 @@ impl IdentityRule {
         Self { issuer: issuer.to_owned(), subject: SubjectRule::Exactly(subject.to_owned()) }
     }
 
-    /// Subjects that a pattern matches as a whole.
+    /// Subjects that a pattern matches as a whole; `.*` is every subject of every kind.
     pub fn matching(issuer: &str, pattern: &str) -> Result<Self, PatternError> {
+        if pattern == ANY_SUBJECT {
+            return Ok(Self { issuer: issuer.to_owned(), subject: SubjectRule::Any });
+        }
         // Inside of a group, or an alternative would be anchored on one side only.
         let anchored = format!("^(?:{pattern})$");
         // A pattern that closes the group itself would be anchored nowhere.
@@ -192,23 +199,32 @@ impl IdentityRule {
     }
 
     pub(super) fn is(&self, issuer: &str, subject: &Subject) -> bool {
-        let is_subject = |text: &str| match &self.subject {
-            SubjectRule::Exactly(wanted) => wanted == text,
-            SubjectRule::Matching(pattern) => pattern.is_match(text),
+        self.issuer == issuer && self.subject.accepts(subject)
+    }
+}
+
+impl SubjectRule {
+    /// A rule is for subjects of one kind: `.*@example.com` must not accept a URI that an attacker ends like that.
+    fn accepts(&self, subject: &Subject) -> bool {
+        let is_match = |text: &str| match self {
+            Self::Any => true,
+            Self::Exactly(wanted) => wanted == text,
+            Self::Matching(pattern) => pattern.is_match(text),
         };
-        // `.*@example.com` is not meant for a URI that somebody ends like that.
-        self.issuer == issuer
-            && match subject {
-                Subject::Uri(text) => self.is_for_uris() && is_subject(text),
-                Subject::Email(text) => !self.is_for_uris() && is_subject(text),
-            }
+        match (self, subject) {
+            (Self::Any, _) => true,
+            (Self::Exactly(_) | Self::Matching(_), Subject::Other) => false,
+            (Self::Exactly(_) | Self::Matching(_), Subject::Uri(text)) => self.is_for_uris() && is_match(text),
+            (Self::Exactly(_) | Self::Matching(_), Subject::Email(text)) => !self.is_for_uris() && is_match(text),
+        }
     }
 
     fn is_for_uris(&self) -> bool {
-        match &self.subject {
-            SubjectRule::Exactly(text) => text.contains(':'),
-            // As it is written: with a slash, escaped or not.
-            SubjectRule::Matching(pattern) => pattern.as_str().replace('\\', "").contains("://"),
+        match self {
+            Self::Any => true,
+            Self::Exactly(text) => text.contains(':'),
+            // The pattern as it is written: with slashes, escaped or not.
+            Self::Matching(pattern) => pattern.as_str().replace('\\', "").contains("://"),
         }
     }
 }
@@ -218,6 +234,7 @@ impl fmt::Display for IdentityRule {
         let subject = match &self.subject {
             SubjectRule::Exactly(text) => text,
             SubjectRule::Matching(pattern) => pattern.as_str(),
+            SubjectRule::Any => "any subject",
         };
         write!(f, "{subject} of {}", self.issuer)
     }
@@ -293,7 +310,16 @@ mod tests {
             (matching(r".+@example\.test"), uri("https://evil.example/x@example.test"), false),
             (matching(r"https:\/\/a\/.+"), uri("https://a/x"), true),
             (matching("(?s).*"), email("a\nb"), true),
-            (matching(".*"), email("a\nb"), false),
+            (matching(".+"), email("a\nb"), false),
+            (matching(".*"), email("dev@example.test"), true),
+            (matching(".*"), email("a\nb"), true),
+            (matching(".*"), uri(workflow), true),
+            (matching(".*"), uri("spiffe://acme.example/ns/build"), true),
+            (matching(".*"), Subject::Other, true),
+            (matching("(.*)"), uri(workflow), false),
+            (matching(".+"), Subject::Other, false),
+            (matching("(?s).*://(?s).*"), Subject::Other, false),
+            (exactly(""), Subject::Other, false),
         ];
         for (rule, subject, want) in rows {
             assert_eq!(rule.is(ISSUER, &subject), want, "{rule} and {subject:?}");

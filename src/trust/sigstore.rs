@@ -133,12 +133,16 @@ pub(super) struct Identity {
 pub(super) enum Subject {
     Email(String),
     Uri(String),
+    /// Neither an email address nor a URI, such as the `otherName` of Fulcio's username identities. The library
+    /// returns no text of it, so that only the issuer can be matched.
+    Other,
 }
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Email(text) | Self::Uri(text) => f.write_str(text),
+            Self::Other => f.write_str("a subject that is neither an email address nor a URI"),
         }
     }
 }
@@ -274,10 +278,10 @@ impl Bundle {
 }
 
 fn identity(result: &VerificationResult) -> Option<Identity> {
-    let subject = match result.identity()? {
-        SubjectAltName::Email(text) => Subject::Email(text.clone()),
-        SubjectAltName::Uri(text) => Subject::Uri(text.clone()),
-        _ => return None,
+    let subject = match result.identity() {
+        Some(SubjectAltName::Email(text)) => Subject::Email(text.clone()),
+        Some(SubjectAltName::Uri(text)) => Subject::Uri(text.clone()),
+        Some(_) | None => Subject::Other,
     };
     Some(Identity { issuer: result.issuer()?.to_owned(), subject })
 }
