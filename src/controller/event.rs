@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
 
+use super::report::with_remedy;
 use crate::api::{MANAGER, OCIArtifactStatus, Reason};
 use crate::oci::Digest;
 
@@ -44,7 +45,11 @@ pub(super) fn of_change(before: &OCIArtifactStatus, after: &OCIArtifactStatus) -
         return Some(News { kind: "Normal", reason: is.reason.clone(), note });
     }
     if let (Some(old), None, Some(refused)) = (&before.artifact, &after.artifact, &after.candidate) {
-        let note = format!("{} withdrawn, {}: {}", short(&old.digest), refused.reason, refused.message);
+        let message = match Reason::parse(&refused.reason) {
+            Some(reason) => with_remedy(&refused.message, reason),
+            None => refused.message.clone(),
+        };
+        let note = format!("{} withdrawn, {}: {message}", short(&old.digest), refused.reason);
         return Some(News { kind: "Warning", reason: WITHDRAWN.to_owned(), note });
     }
     let candidate = |status: &OCIArtifactStatus| status.candidate.as_ref().map(|candidate| candidate.digest.clone());

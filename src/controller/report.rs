@@ -28,8 +28,12 @@ const MAX_POLICIES: usize = 32;
 /// Most outputs that left the spec, and most earlier objects of one output, that are listed.
 const MAX_LEAVING: usize = 16;
 const MAX_EARLIER: usize = 32;
+/// Most signatures that are listed; the CRD allows no more.
+const MAX_VERIFICATION: usize = 32;
 /// Longest text about who has signed, in bytes.
 const MAX_SIGNERS: usize = 1024;
+/// Longest message of a failure with its remedy, in bytes. An Event's note has 1024, and names the digest before it.
+const MAX_FAILURE: usize = 960;
 /// The annotations that are copied.
 const ANNOTATIONS: &str = "org.opencontainers.image.";
 
@@ -73,7 +77,9 @@ impl Before<'_> {
             message = cut_to(&format!("{message}; {warning}, which only warns"), MAX_SIGNERS);
         }
         let verification = match &outcome.basis {
-            Some(Basis::Judged(judgement)) => judgement.verified.iter().map(verification).collect(),
+            Some(Basis::Judged(judgement)) => {
+                judgement.verified.iter().take(MAX_VERIFICATION).map(verification).collect()
+            }
             Some(Basis::NoPolicy) => Vec::new(),
             None => self.status.verification.clone(),
         };
@@ -107,6 +113,7 @@ impl Before<'_> {
         // What a policy denies is not looked up again, so the digest that it was denied for is still the last one seen.
         let before = || self.status.candidate.clone().filter(|before| before.reason == failure.reason.as_str());
         let verified = self.unsigned(request, failure);
+        let message = with_remedy(&failure.message, failure.reason);
         let mut fingerprints = self.status.fingerprints.clone();
         if verified != self.judged_before()
             && let Some(made) = &mut fingerprints
@@ -122,7 +129,7 @@ impl Before<'_> {
                 (Some(_) | None, _) => self.status.outputs.clone(),
             },
             fingerprints,
-            conditions: self.conditions(false, failure.reason, &failure.message, Some(kind), verified),
+            conditions: self.conditions(false, failure.reason, &message, Some(kind), verified),
             ..self.observed()
         }
     }
@@ -155,14 +162,21 @@ impl Before<'_> {
         }
     }
 
-    /// Nothing is done on purpose. What is served is served.
+    /// Nothing is done on purpose. What is served is served. Without anything served, `Stalled` says that waiting
+    /// changes nothing: kstatus takes an object that is only not ready for one in progress.
     pub(super) fn suspended(&self) -> OCIArtifactStatus {
         let (ready, message) = match &self.status.artifact {
             Some(artifact) => (true, format!("suspended; {} stays published", artifact.short_digest)),
-            None => (false, "suspended before anything was published".to_owned()),
+            None => (false, with_remedy("suspended before anything was published", Reason::Suspended)),
         };
-        let conditions = self.conditions(ready, Reason::Suspended, &message, None, self.judged_before());
-        OCIArtifactStatus { conditions, ..self.observed() }
+        let abnormal = (!ready).then_some("Stalled");
+        OCIArtifactStatus {
+            conditions: self.conditions(ready, Reason::Suspended, &message, abnormal, self.judged_before()),
+            // The pass that the annotation requests is not made.
+            last_handled_reconcile_at: self.status.last_handled_reconcile_at.clone(),
+            handled_requests: self.status.handled_requests.clone(),
+            ..self.observed()
+        }
     }
 
     fn observed(&self) -> OCIArtifactStatus {
@@ -371,6 +385,20 @@ fn requested(requests: &HandledRequests, status: &OCIArtifactStatus) -> Option<S
         .or_else(|| status.last_handled_reconcile_at.clone())
 }
 
+/// The message and, as a sentence of its own, the remedy of the reason. A message that is too long is cut, the remedy
+/// never.
+pub(super) fn with_remedy(message: &str, reason: Reason) -> String {
+    let remedy = reason.remedy();
+    let most = MAX_FAILURE.saturating_sub(remedy.len() + ". ".len());
+    let mut shown = crate::failure::printable(message);
+    if shown.len() > most {
+        shown.truncate(shown.floor_char_boundary(most.saturating_sub('…'.len_utf8())));
+        shown.push('…');
+    }
+    let shown = shown.trim_end_matches('.');
+    format!("{shown}. {remedy}")
+}
+
 /// `tag at sha256:0123456789ab`, or the digest alone.
 pub(super) fn short(pinned: &Pinned) -> String {
     let digest = pinned.digest().short();
@@ -400,7 +428,12 @@ fn verdict(Judgement { verified, doubts }: &Judgement) -> Verdict {
         return Verdict::new("False", doubt.reason, &format!("{}; this only warns", doubt.message));
     }
     let signers: Vec<String> = verified.iter().map(|one| format!("{}: signed by {}", one.entry, one.signer)).collect();
-    Verdict::new("True", Reason::Succeeded, &cut_to(&signers.join("; "), MAX_SIGNERS))
+    let left_out = match verified.len().saturating_sub(MAX_VERIFICATION) {
+        0 => String::new(),
+        more => format!("; {more} more in no list: status.verification has at most {MAX_VERIFICATION}"),
+    };
+    let signers = cut_to(&signers.join("; "), MAX_SIGNERS.saturating_sub(left_out.len()));
+    Verdict::new("True", Reason::Succeeded, &format!("{signers}{left_out}"))
 }
 
 fn policies(request: &Request) -> Vec<PolicyStatus> {

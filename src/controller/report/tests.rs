@@ -108,6 +108,9 @@ async fn a_failure_keeps_what_is_served_and_says_what_was_refused() {
     assert_eq!(failed.candidate.as_ref().unwrap().digest, digest.to_string());
     assert_eq!(failed.observed_generation, 2);
     assert!(event_of(&served, &failed).unwrap().1.contains("not published: entry"));
+    for text in [&failed.conditions[0].message, &event_of(&served, &failed).unwrap().1] {
+        assert!(text.contains("entry \"../x\". ") && text.ends_with(Reason::UnsafeArchive.remedy()), "{text}");
+    }
     assert_eq!(at(&failed, 2, LATE + 9).failed(None, &stalled, None), failed, "the same failure is not written again");
     assert_eq!(event_of(&failed, &failed), None);
 
@@ -177,7 +180,8 @@ async fn what_is_withdrawn_is_named_and_told_once() {
     let candidate = gone.candidate.as_ref().unwrap();
     assert_eq!((candidate.digest.as_str(), candidate.reason.as_str()), (&*digest.to_string(), "PolicyDenied"));
     let (reason, note) = event_of(&served, &gone).unwrap();
-    let wanted = format!("{} withdrawn, PolicyDenied: OCIArtifactPolicy p denies it", digest.short());
+    let remedy = Reason::PolicyDenied.remedy();
+    let wanted = format!("{} withdrawn, PolicyDenied: OCIArtifactPolicy p denies it. {remedy}", digest.short());
     assert_eq!((reason.as_str(), note), ("Withdrawn", wanted));
     // The next pass is denied before it knows of any digest.
     assert_eq!(at(&gone, 1, LATE + 9).failed(Some(&request()), &denied, None), gone, "it is not written again");
@@ -191,10 +195,14 @@ async fn what_is_withdrawn_is_named_and_told_once() {
 async fn suspending_and_progress_are_told_without_an_event() {
     let new = OCIArtifactStatus::default();
     let idle = at(&new, 1, EARLY).suspended();
-    assert_eq!(conditions(&idle), [("Ready", "False", "Suspended")]);
+    assert_eq!(conditions(&idle), [("Ready", "False", "Suspended"), ("Stalled", "True", "Suspended")]);
     let served = at(&new, 1, EARLY).succeeded(&request(), &outcome("one", true).await);
     let suspended = at(&served, 2, LATE).suspended();
     assert_eq!(conditions(&suspended), [("Ready", "True", "Suspended")]);
+    let handled = OCIArtifactStatus { last_handled_reconcile_at: Some("1".to_owned()), ..served.clone() };
+    let requests = HandledRequests { requested_at: Some("2".to_owned()), ..NO_REQUESTS };
+    let asked = Before { requests: &requests, ..at(&handled, 2, LATE) };
+    assert_eq!(asked.suspended().last_handled_reconcile_at.as_deref(), Some("1"), "the pass was not made");
     let busy = at(&new, 1, EARLY).progressing("bringing in x");
     assert_eq!(conditions(&busy), [("Ready", "False", "Progressing"), ("Reconciling", "True", "Progressing")]);
     for (before, after) in [(&new, &idle), (&served, &suspended), (&new, &busy)] {
@@ -210,4 +218,45 @@ async fn status_stays_small_and_printable_whatever_the_artifact_contains() {
     let text = serde_json::to_string(&status).unwrap();
     assert!(text.len() < 16 * 1024, "{} bytes", text.len());
     assert!(!status.artifact.unwrap().annotations.values().any(|value| value.contains('\u{1b}')));
+}
+
+#[tokio::test]
+async fn signatures_that_are_in_no_list_are_counted() {
+    use crate::api::verify::SignatureFormat;
+    let (listed, signer) = (MAX_VERIFICATION, "x".repeat(100));
+    for (number, want) in [(listed, None), (listed + 3, Some("3 more"))] {
+        let verified = (0..number).map(|number| Verified {
+            entry: format!("policy-{number}"),
+            format: SignatureFormat::Bundle,
+            signer: Signer::Identity { issuer: "https://i.example".to_owned(), subject: signer.clone() },
+            log_index: None,
+            time: None,
+            digest: Digest::of(b"bundle"),
+        });
+        let judgement = Judgement { verified: verified.collect(), ..Judgement::default() };
+        let outcome = Outcome { basis: Some(Basis::Judged(judgement)), ..outcome("one", true).await };
+        let status = at(&OCIArtifactStatus::default(), 1, EARLY).succeeded(&request(), &outcome);
+        assert_eq!(status.verification.len(), listed);
+        let verified = status.conditions.iter().find(|condition| condition.type_ == "Verified").unwrap();
+        assert!(verified.message.len() <= MAX_SIGNERS, "{}", verified.message.len());
+        assert_eq!(verified.message.contains(" more in no list"), want.is_some(), "{}", verified.message);
+        assert!(verified.message.contains(want.unwrap_or_default()), "{}", verified.message);
+    }
+}
+
+#[test]
+fn the_remedy_is_never_cut() {
+    for reason in Reason::ALL {
+        for message in ["x".repeat(5_000), "\u{1f600}".repeat(1_000), "short".to_owned(), "a sentence.".to_owned()] {
+            let digest = Digest::of(b"x");
+            let failure = Failure::new(Class::Stalled, *reason, &message).of(&digest);
+            let status = at(&OCIArtifactStatus::default(), 1, EARLY).failed(None, &failure, None);
+            let ready = &status.conditions[0].message;
+            assert!(ready.ends_with(reason.remedy()) && !ready.contains(".."), "{ready}");
+            assert!(ready.len() <= MAX_FAILURE, "{} bytes", ready.len());
+            if let Some((_, note)) = event_of(&OCIArtifactStatus::default(), &status) {
+                assert!(note.len() <= 1024 && note.ends_with(reason.remedy()), "{} bytes", note.len());
+            }
+        }
+    }
 }
