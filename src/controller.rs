@@ -36,9 +36,13 @@ mod references;
 mod report;
 mod revocation;
 mod schedule;
+#[allow(dead_code, reason = "the watch takes it next")]
+mod stored;
 mod subject;
 mod sweep;
 mod tidy;
+#[allow(dead_code, reason = "the watch takes it next")]
+mod unreadable;
 
 pub use context::Readiness;
 pub use revocation::OnRevoked;

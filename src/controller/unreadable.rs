@@ -1,0 +1,152 @@
+//! Status of objects whose spec does not parse.
+//!
+//! The rest of such an object's status still says what consumers read, perhaps in fields that only another version of
+//! the operator knows. Server-side apply removes what its manager leaves out, so the stored status is sent back as it
+//! is, with other conditions.
+
+use jiff::Timestamp;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use super::report::with_remedy;
+use super::stored::Stored;
+use super::{event, subject};
+use crate::api::{self, OCIArtifact, Reason};
+use crate::metrics::Metrics;
+
+/// Conditions that an object with an unreadable spec has.
+const CONDITIONS: [(&str, &str); 2] = [("Ready", "False"), ("Stalled", "True")];
+/// A condition that would contradict them.
+const CONTRADICTS: &str = "Reconciling";
+
+/// Writes `Ready=False` and `Stalled=True` with the reason `InvalidSpec`, and one Event, where status does not say so
+/// yet. `message` is the parse error; the remedy is added here.
+pub(super) async fn report(
+    client: &Client,
+    metrics: &Metrics,
+    stored: &Stored,
+    message: &str,
+) -> Result<(), kube::Error> {
+    let generation = stored.metadata.generation.unwrap_or_default();
+    let text = with_remedy(message, Reason::InvalidSpec);
+    // The part of status that could be read is enough to see that nothing changes, without a request.
+    let known =
+        json!({"observedGeneration": stored.status.observed_generation, "conditions": stored.status.conditions});
+    let now = crate::pass::now();
+    if patched(&known, generation, &text, now).is_none() {
+        return Ok(());
+    }
+    let namespace = stored.namespace().unwrap_or_default();
+    let objects: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<OCIArtifact>(&()));
+    let Some(object) = objects.get_opt(&stored.name_any()).await? else { return Ok(()) };
+    if object.metadata.uid != stored.metadata.uid || object.metadata.generation != stored.metadata.generation {
+        // The watch delivers the newer object.
+        return Ok(());
+    }
+    let raw = object.data.get("status").cloned().unwrap_or_default();
+    let Some(status) = patched(&raw, generation, &text, now) else { return Ok(()) };
+    let patch = json!({
+        "apiVersion": OCIArtifact::api_version(&()),
+        "kind": OCIArtifact::kind(&()),
+        "metadata": {"uid": object.metadata.uid},
+        "status": status,
+    });
+    metrics.api_write("status");
+    let params = PatchParams::apply(api::MANAGER).force();
+    match objects.patch_status(&stored.name_any(), &params, &Patch::Apply(patch)).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let news = event::warning(Reason::InvalidSpec, text);
+    subject::publish_event(client, metrics, &news, stored.object_ref(&())).await;
+    Ok(())
+}
+
+/// The stored status with the conditions of an unreadable spec; `None` where it has them already.
+fn patched(raw: &Value, generation: i64, message: &str, now: Timestamp) -> Option<Value> {
+    let mut status = raw.as_object().cloned().unwrap_or_default();
+    let before = status.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |condition: &Value, field: &str| condition.get(field).and_then(Value::as_str).map(str::to_owned);
+    let is = |condition: &Value, kind: &str| text(condition, "type").as_deref() == Some(kind);
+    let wanted = CONDITIONS.map(|(kind, value)| {
+        let same = before.iter().find(|one| is(one, kind) && text(one, "status").as_deref() == Some(value));
+        let since = same.and_then(|one| text(one, "lastTransitionTime")).unwrap_or_else(|| now.to_string());
+        json!({
+            "type": kind, "status": value, "reason": Reason::InvalidSpec.as_str(), "message": message,
+            "observedGeneration": generation, "lastTransitionTime": since,
+        })
+    });
+    let is_other = |one: &&Value| !is(one, CONTRADICTS) && !CONDITIONS.iter().any(|(kind, _)| is(one, kind));
+    let others = before.iter().filter(is_other).cloned();
+    let is_there = wanted.iter().all(|condition| before.contains(condition))
+        && !before.iter().any(|one| is(one, CONTRADICTS))
+        && status.get("observedGeneration").and_then(Value::as_i64) == Some(generation);
+    if is_there {
+        return None;
+    }
+    let conditions: Vec<Value> = wanted.iter().cloned().chain(others).collect();
+    status.insert("conditions".to_owned(), conditions.into());
+    status.insert("observedGeneration".to_owned(), generation.into());
+    Some(Value::Object(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn condition(kind: &str, status: &str) -> Value {
+        json!({
+            "type": kind, "status": status, "reason": "Succeeded", "message": "m", "observedGeneration": 1,
+            "lastTransitionTime": "1970-01-01T00:00:05Z",
+        })
+    }
+
+    #[test]
+    fn conditions_change_and_everything_else_is_sent_back() {
+        let raw = json!({
+            "observedGeneration": 1, "artifact": {"digest": "d", "ofANewerVersion": 1}, "outputs": [{"name": "a"}],
+            "newer": [1], "conditions": [condition("Ready", "True"), condition("Verified", "True"), condition("Reconciling", "True")],
+        });
+        let status = patched(&raw, 2, "spec.x: wrong", at(9)).unwrap();
+        for field in ["artifact", "outputs", "newer"] {
+            assert_eq!(status[field], raw[field], "{field}");
+        }
+        assert_eq!(status["observedGeneration"], 2);
+        let conditions = status["conditions"].as_array().unwrap();
+        let summary: Vec<_> =
+            conditions.iter().map(|one| (one["type"].as_str().unwrap(), one["status"].as_str().unwrap())).collect();
+        assert_eq!(summary, [("Ready", "False"), ("Stalled", "True"), ("Verified", "True")]);
+        assert_eq!(conditions[0]["reason"], "InvalidSpec");
+        assert_eq!(conditions[0]["observedGeneration"], 2);
+        assert_eq!(conditions[0]["lastTransitionTime"], "1970-01-01T00:00:09Z");
+        assert_eq!(conditions[2], raw["conditions"][1], "a condition of something else stays");
+    }
+
+    #[test]
+    fn nothing_is_written_twice_and_a_status_that_stays_keeps_its_time() {
+        for raw in [json!(null), json!({}), json!({"conditions": "x", "observedGeneration": -1}), json!("x")] {
+            let first = patched(&raw, 1, "wrong", at(1)).unwrap();
+            assert_eq!(patched(&first, 1, "wrong", at(2)), None);
+            let other = patched(&first, 2, "wrong in another way", at(3)).unwrap();
+            assert_eq!(other["conditions"][0]["lastTransitionTime"], "1970-01-01T00:00:01Z");
+            assert_eq!(other["conditions"][0]["message"], "wrong in another way");
+        }
+    }
+
+    #[test]
+    fn what_the_watch_has_is_enough_to_see_that_nothing_changes() {
+        let first = patched(&json!({"artifact": 1}), 1, "wrong", at(1)).unwrap();
+        let stored: Stored =
+            serde_json::from_value(json!({"metadata": {"generation": 1}, "spec": 1, "status": first})).unwrap();
+        let known =
+            json!({"observedGeneration": stored.status.observed_generation, "conditions": stored.status.conditions});
+        assert_eq!(patched(&known, 1, "wrong", at(2)), None);
+    }
+}
