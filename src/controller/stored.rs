@@ -30,8 +30,8 @@ impl<'de> Deserialize<'de> for Stored {
         };
         let mut part = |name: &str| object.remove(name).unwrap_or_default();
         Ok(Self {
-            metadata: metadata(part("metadata")),
-            spec: spec(part("spec")),
+            metadata: metadata(&part("metadata")),
+            spec: spec(&part("spec")),
             status: OCIArtifactStatus::lenient(part("status")),
         })
     }
@@ -39,27 +39,27 @@ impl<'de> Deserialize<'de> for Stored {
 
 /// The API server checks metadata of every kind. If a later version of it should add what this one cannot read, the
 /// object keeps its identity.
-fn metadata(value: Value) -> ObjectMeta {
-    serde_json::from_value(value.clone()).unwrap_or_else(|_| {
+fn metadata(value: &Value) -> ObjectMeta {
+    ObjectMeta::deserialize(value).unwrap_or_else(|_| {
         fn field<T: serde::de::DeserializeOwned>(value: &Value, name: &str) -> Option<T> {
             value.get(name).and_then(|field| T::deserialize(field).ok())
         }
         ObjectMeta {
-            name: field(&value, "name"),
-            namespace: field(&value, "namespace"),
-            uid: field(&value, "uid"),
-            resource_version: field(&value, "resourceVersion"),
-            generation: field(&value, "generation"),
-            deletion_timestamp: field(&value, "deletionTimestamp"),
-            finalizers: field(&value, "finalizers"),
-            annotations: field(&value, "annotations"),
+            name: field(value, "name"),
+            namespace: field(value, "namespace"),
+            uid: field(value, "uid"),
+            resource_version: field(value, "resourceVersion"),
+            generation: field(value, "generation"),
+            deletion_timestamp: field(value, "deletionTimestamp"),
+            finalizers: field(value, "finalizers"),
+            annotations: field(value, "annotations"),
             ..ObjectMeta::default()
         }
     })
 }
 
-fn spec(value: Value) -> Result<OCIArtifactSpec, String> {
-    OCIArtifactSpec::deserialize(&value).map_err(|error| match value.as_object().and_then(unreadable_field) {
+fn spec(value: &Value) -> Result<OCIArtifactSpec, String> {
+    OCIArtifactSpec::deserialize(value).map_err(|error| match value.as_object().and_then(unreadable_field) {
         Some(field) => format!("spec.{field}: {error}"),
         None => format!("spec: {error}"),
     })
