@@ -25,6 +25,8 @@ use crate::trust::public_root::PublicRoot;
 
 mod attempt;
 mod context;
+#[allow(dead_code, reason = "the controller waits for it next")]
+mod crd_check;
 mod dereference;
 mod event;
 mod integrity;

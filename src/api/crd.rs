@@ -18,6 +18,11 @@ pub fn all() -> Result<[(String, String); 2], serde_saphyr::ser::Error> {
     ])
 }
 
+/// The schema of `OCIArtifact`, as this version generates it.
+pub fn artifact_schema() -> Value {
+    artifact().pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap_or_default()
+}
+
 fn yaml(document: &Value) -> Result<String, serde_saphyr::ser::Error> {
     Ok(format!("{HEADER}{}", serde_saphyr::to_string(document)?))
 }
