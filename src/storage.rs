@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/                    one per --volume NAME=PATH
 //!   .supercargo/             0700, ours
+//!     owner                  the installation that claimed the root; see `owner`
 //!     lock                   shared by every process that uses the root; taken alone to sweep
 //!     staging/<random>/      one per pass, removed with its [`Scratch`], or swept at the next start
 //!     blobs/sha256/<key>     layers kept for the next who asks; `blob::store` says which and how long
@@ -29,12 +30,14 @@ use rustix::io::Errno;
 mod beneath;
 mod entries;
 mod nameless;
+mod owner;
 mod passing;
 mod room;
 
 pub(crate) use beneath::follow;
 pub(crate) use entries::{all_names, all_names_up_to, names, names_up_to, remove_tree};
 pub(crate) use nameless::link;
+pub use owner::{ClaimError, Inode, ancestry, overlap, owner};
 pub use passing::Gone;
 use passing::Passing;
 use room::Room;
@@ -76,6 +79,11 @@ impl StorageError {
     /// True where the thing does not exist.
     pub(crate) fn is_absent(&self) -> bool {
         self.errno == Errno::NOENT
+    }
+
+    /// True where there is something of that name already.
+    pub(crate) fn is_there(&self) -> bool {
+        self.errno == Errno::EXIST
     }
 
     /// True where something on the way is not, or not any more, the directory or file that was expected.

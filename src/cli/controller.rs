@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Namespace;
 use kube::client::ClientBuilder;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,7 @@ use crate::registry::host_pattern::HostPattern;
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
 use crate::request::Otherwise;
-use crate::storage::Volume;
+use crate::storage::{self, Volume};
 use crate::trust::public_root::{PublicRoot, keep_fresh};
 use crate::trust::sigstore::Root;
 
@@ -37,6 +38,8 @@ const API_REQUESTS: usize = 32;
 /// Longest wait for the API server to begin an answer. kube has none of its own, and one lost
 /// connection would hold its object for ever. A watch begins its answer at once.
 const API_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause at the start after the API server did not answer.
+const AFTER_API_ERROR: Duration = Duration::from_secs(2);
 
 /// Arguments of `supercargo controller`.
 #[derive(Debug, clap::Args)]
@@ -44,6 +47,10 @@ pub(super) struct Arguments {
     /// A volume that outputs may name, and where it is mounted; may be given several times.
     #[arg(long = "volume", value_name = "NAME=PATH", env = "SUPERCARGO_VOLUME", value_delimiter = ',')]
     volumes: Vec<NamedPath>,
+    /// Name of this installation, unique among those of one namespace. With the uid of the operator's namespace it is
+    /// the owner of the volumes, which no other installation may use then.
+    #[arg(long, value_name = "NAME", default_value = "supercargo", env = "SUPERCARGO_INSTALLATION")]
+    installation: String,
     /// Scratch space for artifacts that go to no volume.
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir().join("supercargo"), env = "SUPERCARGO_WORK_DIR")]
     work_dir: PathBuf,
@@ -142,16 +149,20 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
         .with_layer(&GlobalConcurrencyLimitLayer::new(API_REQUESTS))
         .build();
     let metrics = Arc::new(Metrics::default());
-    let engine = engine(&arguments, client.clone(), &metrics)?;
     let listener = TcpListener::bind(arguments.listen)
         .await
         .map_err(Fatal::during(&format!("--listen {} cannot be used", arguments.listen)))?;
     let shutdown = CancellationToken::new();
-    let (public_root, refreshing) = public_root(&arguments, &metrics, &shutdown)?;
     let readiness = Arc::new(Readiness::default());
     tokio::spawn(cancel_on_signal(shutdown.clone()));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %arguments.listen, "started");
+    // Before anything that may wait: a process that waits for the API server is alive.
     let server = crate::server::serve(listener, Arc::clone(&metrics), Arc::clone(&readiness), shutdown.clone());
+    let server = tokio::spawn(server);
+    let installation = shutdown.run_until_cancelled(installation(&client, &arguments.installation)).await;
+    let Some(installation) = installation else { return Ok(ExitCode::SUCCESS) };
+    let engine = engine(&arguments, installation.as_deref(), client.clone(), &metrics)?;
+    let (public_root, refreshing) = public_root(&arguments, &metrics, &shutdown)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %arguments.listen, "started");
     let settings = Settings {
         namespaces: arguments.namespaces,
         full_scan: arguments.full_scan_interval,
@@ -175,17 +186,71 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
         result
     };
     let (served, (), ()) = tokio::join!(server, controller, refreshing);
-    served.map_err(Fatal::during("the HTTP server"))?;
+    served.map_err(Fatal::during("the HTTP server"))?.map_err(Fatal::during("the HTTP server"))?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-fn engine(arguments: &Arguments, cluster: kube::Client, metrics: &Arc<Metrics>) -> Result<Engine<HttpRegistry>, Fatal> {
+/// The installation that owns the volumes: the uid of the operator's namespace, which no other cluster has, and a name.
+/// `None` where the namespace may not be read; the volumes are shared with anyone then.
+#[expect(clippy::disallowed_methods, reason = "waits for the API server, without which there is no work")]
+async fn installation(client: &kube::Client, name: &str) -> Option<String> {
+    let namespace = client.default_namespace();
+    loop {
+        match kube::Api::<Namespace>::all(client.clone()).get_metadata(namespace).await {
+            Ok(found) => {
+                let uid = found.metadata.uid.unwrap_or_default();
+                return Some(format!("{uid}/{name}"));
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
+                tracing::warn!(
+                    namespace,
+                    %status,
+                    "the operator's namespace cannot be read, so the volumes are not claimed: no other installation is \
+                     kept from them. Grant get on this namespace"
+                );
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(namespace, %error, "the operator's namespace cannot be read; trying again");
+                tokio::time::sleep(AFTER_API_ERROR).await;
+            }
+        }
+    }
+}
+
+/// Opens the volumes and claims them for the installation, where that is known.
+fn volumes(arguments: &Arguments, installation: Option<&str>) -> Result<BTreeMap<String, Arc<Volume>>, Fatal> {
+    let option = |name: &str, path: &Path| format!("--volume {name}={}", path.display());
+    let mut roots = Vec::new();
+    for NamedPath { name, path } in &arguments.volumes {
+        fs_err::create_dir_all(path).map_err(Fatal::during(&option(name, path)))?;
+        roots.push((name.as_str(), storage::ancestry(path).map_err(Fatal::during(&option(name, path)))?));
+    }
+    if let Some((one, other)) = storage::overlap(&roots) {
+        return Err(Fatal(format!(
+            "--volume {one}: the directory is the one of --volume {other}, or inside of it. Give each volume a directory \
+             of its own"
+        )));
+    }
     let mut volumes = BTreeMap::new();
     for NamedPath { name, path } in &arguments.volumes {
-        let volume = Volume::open(path).map_err(Fatal::during(&format!("--volume {name}={}", path.display())))?;
+        let volume = Volume::open(path).map_err(Fatal::during(&option(name, path)))?;
+        if let Some(installation) = installation {
+            volume.claim(installation).map_err(Fatal::during(&option(name, path)))?;
+        }
         volumes.insert(name.clone(), Arc::new(volume));
     }
+    Ok(volumes)
+}
+
+fn engine(
+    arguments: &Arguments,
+    installation: Option<&str>,
+    cluster: kube::Client,
+    metrics: &Arc<Metrics>,
+) -> Result<Engine<HttpRegistry>, Fatal> {
+    let volumes = volumes(arguments, installation)?;
     let work = Volume::open(&arguments.work_dir)
         .map(Arc::new)
         .map_err(Fatal::during(&format!("--work-dir {}", arguments.work_dir.display())))?;

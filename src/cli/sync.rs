@@ -23,7 +23,7 @@ use crate::pass::{self, Before, Engine, Outcome};
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
 use crate::request::{self, ObjectId, Referred, Request};
-use crate::storage::Volume;
+use crate::storage::{self, Volume};
 use crate::trust::Basis;
 
 /// Objects that are worked on at a time.
@@ -163,8 +163,17 @@ fn line(id: &ObjectId, spec: &OCIArtifactSpec, result: &Result<Option<Outcome>, 
 }
 
 fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> Result<Engine<HttpRegistry>, Fatal> {
-    let open =
-        |path: PathBuf| Volume::open(&path).map(Arc::new).map_err(Fatal::during(&format!("--root {}", path.display())));
+    let open = |path: PathBuf| {
+        let option = format!("--root {}", path.display());
+        // Of a root that is not an operator's nothing is created, nor swept.
+        match storage::owner(&path).map_err(Fatal::during(&option))? {
+            Some(owner) => Err(Fatal(format!(
+                "{option}: the directory belongs to the installation {owner} of the operator, which would undo what sync \
+                 does. Choose another directory"
+            ))),
+            None => Volume::open(&path).map(Arc::new).map_err(Fatal::during(&option)),
+        }
+    };
     let root = open(arguments.root.clone())?;
     let mut volumes = BTreeMap::from([("default".to_owned(), Arc::clone(&root))]);
     // Nothing may be created for a name that leads out of the root, nor for an object that nothing is done for.
@@ -224,6 +233,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_root_of_an_operator_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, input) = (dir.path().join("root"), dir.path().join("in.yaml"));
+        Volume::open(&root).unwrap().claim("uid/supercargo").unwrap();
+        let scratch = root.join(".supercargo/staging/left");
+        fs_err::create_dir_all(&scratch).unwrap();
+        let head = "{apiVersion: supercargo.dev/v1alpha1, kind: OCIArtifact, metadata: {name: a}";
+        fs_err::write(&input, format!("{head}, spec: {{image: '127.0.0.1:1/a/b:1'}}}}")).unwrap();
+        let paths = [&input, &root].map(|path| path.display().to_string());
+        let command = Command::parse_from(["sync", "-f", &paths[0], "--root", &paths[1]]);
+        let Fatal(message) = run(command.arguments).await.unwrap_err();
+        assert!(message.contains("uid/supercargo") && message.contains("--root"), "{message}");
+        assert!(scratch.exists(), "nothing is swept");
+    }
+
+    #[tokio::test]
     async fn names_that_lead_out_of_the_root_and_suspended_objects_create_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let (canary, root, input) = (dir.path().join("canary"), dir.path().join("root"), dir.path().join("in.json"));
@@ -246,13 +271,16 @@ mod tests {
                 "metadata": {"name": format!("a-{number}")}, "spec": spec,
             })
         };
-        let mut text = String::new();
-        for (number, output) in outputs.into_iter().enumerate() {
-            let spec = json!({"image": "127.0.0.1:1/a/b:1", "outputs": [output]});
-            text.push_str(&format!("---\n{}\n", document(number, spec)));
-        }
-        let suspended = json!({"image": "127.0.0.1:1/a/b:1", "suspend": true, "outputs": [{"name": "o", "volume": {"name": "other"}}]});
-        text.push_str(&format!("---\n{}\n", document(9, suspended)));
+        let specs = outputs.map(|output| json!({"image": "127.0.0.1:1/a/b:1", "outputs": [output]}));
+        let other = json!([{"name": "o", "volume": {"name": "other"}}]);
+        let suspended = json!({"image": "127.0.0.1:1/a/b:1", "suspend": true, "outputs": other});
+        let documents: Vec<_> = specs
+            .into_iter()
+            .chain([suspended])
+            .enumerate()
+            .map(|(number, spec)| document(number, spec).to_string())
+            .collect();
+        let text = documents.join("\n---\n");
         fs_err::write(input.with_extension("yaml"), text).unwrap();
         let file = input.with_extension("yaml").display().to_string();
         let command = Command::parse_from(["sync", "-f", &file, "--root", &root.display().to_string()]);
