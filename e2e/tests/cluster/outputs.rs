@@ -16,6 +16,7 @@ tests!(outputs:
     a_config_map_holds_one_key_per_file_and_names_its_source,
     a_config_map_follows_a_moved_tag_and_loses_old_keys,
     two_mebibytes_do_not_go_into_a_config_map,
+    as_many_keys_as_are_not_refused_go_into_a_config_map,
     a_config_map_of_somebody_else_is_left_alone,
     two_files_on_one_key_are_refused,
     no_outputs_publish_nothing_and_are_ready,
@@ -101,6 +102,30 @@ async fn two_mebibytes_do_not_go_into_a_config_map(case: &mut Case) -> Result<()
     let object = case.space.ready_with("rules", &good).await?;
     assert_eq!(text(&object, "/status/candidate/digest"), None);
     assert_eq!(rule(case).await?.as_deref(), Some("small again"));
+    Ok(())
+}
+
+/// The limit for the stored object is an estimate: what is just inside of it must be accepted, by the API server and by etcd.
+async fn as_many_keys_as_are_not_refused_go_into_a_config_map(case: &mut Case) -> Result<()> {
+    let image = case.reference("rules:latest");
+    // Each file counts 2 * 100 + 23 + 24 bytes: 1 309 100 of 1 310 720.
+    let files = |number: usize| -> Tree {
+        let file = || Entry::File { content: vec![b'x'; 23], executable: false };
+        (0..number).map(|number| (format!("{number:0100}"), file())).collect()
+    };
+    let most = case.source(&files(5300))?;
+    let good = case.lab.publisher.flux(&most, &image).await?;
+    case.start_operator().await?;
+    case.space.apply("rules", &spec_with(&image, &config_map())).await?;
+    let object = case.space.ready_with("rules", &good).await?;
+    assert_eq!(object.data.pointer("/status/outputs/0/files"), Some(&json!(5300)));
+
+    let more = case.source(&files(5310))?;
+    case.lab.publisher.flux(&more, &image).await?;
+    case.space.ask("rules").await?;
+    let object = case.space.refused("rules", "OutputTooLarge").await?;
+    let message = condition(&object, "Ready").context("no Ready")?.message;
+    ensure!(message.contains("1280 KiB"), "{message}");
     Ok(())
 }
 

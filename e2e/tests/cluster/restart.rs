@@ -16,6 +16,7 @@ tests!(restart:
     killed_ten_times_during_a_pull_it_never_shows_a_torn_tree_and_converges,
     a_restart_asks_once_per_tag_and_writes_nothing,
     files_that_vanished_are_published_again,
+    a_volume_of_another_installation_is_refused_until_it_is_handed_over,
 );
 
 /// Bytes per file of the revisions here: 40 files make an artifact of about 6 MiB.
@@ -135,5 +136,33 @@ async fn files_that_vanished_are_published_again(case: &mut Case) -> Result<()> 
     let object = case.space.get("app").await?;
     ensure!(is_ready(&object) && artifact_digest(&object) == Some(&digest), "status: {}", object.data);
     assert_eq!(case.published("app")?, content);
+    Ok(())
+}
+
+async fn a_volume_of_another_installation_is_refused_until_it_is_handed_over(case: &mut Case) -> Result<()> {
+    case.start_operator().await?;
+    case.take_operator()?.stop().await?;
+    let file = case.volume.join(".supercargo/owner");
+    let owner = fs_err::read_to_string(&file)?;
+    ensure!(owner.contains("/supercargo"), "{owner}");
+    case.start_operator().await?;
+    case.take_operator()?.stop().await?;
+
+    let mut settings = case.settings()?;
+    settings.extra.extend(["--installation", "other"].map(str::to_owned));
+    let volume = format!("default={}", case.volume.display());
+    let nested = format!("nested={}", case.volume.join("inside").display());
+    let work = settings.work_directory.display().to_string();
+    for (more, want) in [(["--installation", "other"], "/other"), (["--volume", nested.as_str()], "--volume nested")] {
+        let command = case.lab.run.command(&settings.binary).args(["controller", "--listen", "127.0.0.1:0"]);
+        let command = command.args(["--volume", &volume, "--work-dir", &work]).args(more);
+        let output = command.env("KUBECONFIG", settings.kubeconfig.display().to_string()).output().await?;
+        ensure!(output.exit.code == Some(1) && output.stderr.contains(want), "{}: {}", output.exit, output.stderr);
+    }
+    assert_eq!(fs_err::read_to_string(&file)?, owner);
+
+    fs_err::remove_file(&file)?;
+    case.start_operator_as(&settings).await?;
+    ensure!(fs_err::read_to_string(&file)?.contains("/other"));
     Ok(())
 }
