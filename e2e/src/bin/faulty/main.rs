@@ -1,20 +1,26 @@
-//! Runs a command whose system calls fail.
+//! Runs a command whose system calls fail or wait.
 //!
 //! ```text
 //! faulty openat2=ENOSYS -- supercargo sync ...              each call fails with that
 //! faulty write/0>=3/2>=9=ENOSPC,fsync=EIO -- ...            only calls whose arguments fit: a descriptor from 3, 9 bytes or more
+//! faulty renameat@current=delay:3000 -- ...                 each rename to a path that ends in `current` waits three seconds
+//! faulty --control DIR renameat=delay:3000 -- ...           the same while DIR/on exists; DIR/delayed gets a line per call
 //! ```
 //!
 //! The kernel does it, by a seccomp filter that this process puts on itself and every descendant inherits. A filter sees
 //! numbers: descriptors, lengths and modes, but neither paths nor how often it was asked. Who wants a later call to fail
 //! and not an earlier one tells them apart by an argument, such as a descriptor that is not open yet at first.
+//!
+//! Delays need a second process, the tracer, which stays as the parent and ends as the command does.
 
 #![allow(clippy::print_stderr, reason = "it has nothing else to tell people with")]
 
 mod rule;
+mod tracer;
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -22,10 +28,16 @@ use clap::Parser;
 
 use rule::Rule;
 
-/// Runs a command whose system calls fail.
+/// Runs a command whose system calls fail or wait.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// `SYSCALL[/ARGUMENT>=NUMBER|/ARGUMENT==NUMBER]...=ERROR`; arguments count from 0.
+    /// Directory with the switch `on` of the delays, and their log `delayed`; without it delays always apply.
+    #[arg(long, value_name = "DIR")]
+    control: Option<PathBuf>,
+    /// For internal use: stop until the tracer is there.
+    #[arg(long, hide = true)]
+    traced: bool,
+    /// `SYSCALL[/ARGUMENT>=NUMBER|/ARGUMENT==NUMBER]...[@NAME]=ERROR|delay:MILLISECONDS`; arguments count from 0.
     #[arg(required = true, value_delimiter = ',')]
     rules: Vec<Rule>,
     /// What to run.
@@ -34,15 +46,25 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let Err(error) = run(&Arguments::parse());
-    eprintln!("faulty: {error:#}");
-    ExitCode::from(125)
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("faulty: {error:#}");
+            ExitCode::from(125)
+        }
+    }
 }
 
-/// Comes back only with an error.
-fn run(arguments: &Arguments) -> Result<std::convert::Infallible> {
-    for rule in &arguments.rules {
-        rule.apply()?;
+/// Comes back with the command's exit code where there are delays; else only with an error.
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if !arguments.traced && arguments.rules.iter().any(|rule| rule.delay().is_some()) {
+        return tracer::run(&arguments.rules, arguments.control.as_deref());
+    }
+    if arguments.traced {
+        tracer::wait_for_tracer()?;
+    }
+    for (number, rule) in (0..).zip(&arguments.rules) {
+        rule.apply(number)?;
     }
     let (program, arguments) = arguments.command.split_first().context("no command")?;
     let error = Command::new(program).args(arguments).exec();
