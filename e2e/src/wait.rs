@@ -58,3 +58,36 @@ pub async fn until_with_pace<T>(
 pub async fn until_true(limit: Duration, what: &str, mut probe: impl FnMut() -> Result<bool>) -> Result<()> {
     until(limit, what, || std::future::ready(probe().map(|answer| answer.then_some(())))).await
 }
+
+/// Waits until the answer has been yes without a break for `lasting`. An error is a no.
+pub async fn until_lasting(
+    limit: Duration,
+    lasting: Duration,
+    what: &str,
+    mut probe: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
+    let mut since = None;
+    until(limit, &format!("{what}, for {lasting:?}"), async || match probe().await {
+        Ok(true) => Ok((since.get_or_insert_with(Instant::now).elapsed() >= lasting).then_some(())),
+        Ok(false) => {
+            since = None;
+            Ok(None)
+        }
+        Err(error) => {
+            since = None;
+            Err(error)
+        }
+    })
+    .await
+}
+
+/// Insists that a check succeeds again and again for so long.
+pub async fn holds(duration: Duration, mut check: impl AsyncFnMut() -> Result<()>) -> Result<()> {
+    let end = Instant::now() + duration;
+    let mut ticks = interval(Duration::from_millis(100));
+    while Instant::now() < end {
+        ticks.tick().await;
+        check().await?;
+    }
+    Ok(())
+}

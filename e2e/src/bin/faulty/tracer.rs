@@ -89,7 +89,7 @@ impl Tracer<'_> {
             Ok(WaitStatus::PtraceEvent(thread, _, event)) if event == libc::PTRACE_EVENT_SECCOMP => {
                 self.stopped_by_filter(thread)?;
             }
-            Ok(WaitStatus::PtraceEvent(thread, ..)) => go_on(thread, None)?,
+            Ok(WaitStatus::PtraceEvent(thread, ..) | WaitStatus::PtraceSyscall(thread)) => go_on(thread, None)?,
             // Every new thread begins with a stop.
             Ok(WaitStatus::Stopped(thread, Signal::SIGSTOP)) if self.known.insert(thread) => go_on(thread, None)?,
             Ok(WaitStatus::Stopped(thread, signal)) => go_on(thread, Some(signal))?,
@@ -98,9 +98,7 @@ impl Tracer<'_> {
                 self.known.remove(&thread);
                 self.waiting.remove(&thread);
             }
-            Ok(WaitStatus::Continued(_)) => {}
-            Ok(WaitStatus::PtraceSyscall(thread)) => go_on(thread, None)?,
-            Err(Errno::EINTR) => {}
+            Ok(WaitStatus::Continued(_)) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("waiting for the command"),
         }
         Ok(None)
