@@ -36,6 +36,7 @@ mod kubectl;
 mod lifecycle;
 mod negatives;
 mod neighbour;
+mod output;
 mod outputs;
 mod platforms;
 mod policies;
@@ -98,6 +99,7 @@ fn tests() -> Vec<Test> {
         resolve::tests(),
         formats::tests(),
         outputs::tests(),
+        output::tests(),
         failures::tests(),
         fairness::tests(),
         faults::tests(),

@@ -1,0 +1,173 @@
+//! Outputs over time: changed together, told truthfully, whole after every fault, and no obstacle to a deletion.
+//!
+//! Obstacles come and go while tags move. No test asks for a pass after an obstacle is gone: recovery needs no annotation.
+//!
+//! ```text
+//! SUPERCARGO_MOVES=20           moves of the tag while a ConfigMap is refused      default 6
+//! SUPERCARGO_RACES=300          objects deleted at some step of their first pass   default 30
+//! SUPERCARGO_KILLS=300          SIGKILL during tag churn                           default 15
+//! SUPERCARGO_TEST_DEADLINE=3600 seconds for a test, which the full proofs need     default 240
+//! ```
+
+mod conflict;
+mod keys;
+mod together;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kube::api::{DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
+use supercargo_e2e::files::{Tree, tree};
+use supercargo_e2e::object::{Space, artifact_digest, text};
+use supercargo_e2e::reader::REVISION;
+use supercargo_e2e::registry::{Options, Registry};
+
+use crate::case::{Case, Test};
+
+/// Longest time from the end of an obstacle to Ready.
+const HEALED: Duration = Duration::from_secs(10);
+/// Longest time from a deletion to the end of the object, and to the end of its files where they can be removed.
+const GONE: Duration = Duration::from_secs(5);
+
+pub(crate) fn tests() -> Vec<Test> {
+    [
+        together::tests(),
+        conflict::tests(),
+        keys::tests(),
+    ]
+    .concat()
+}
+
+/// A number of rounds from the environment: few by default, many for the full proof.
+fn rounds(variable: &str, default: u64) -> Result<u64> {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().with_context(|| format!("{variable}={text}")),
+        Err(_) => Ok(default),
+    }
+}
+
+/// The outputs `files`, on the volume `default`, and `rules`, the ConfigMap `rules`.
+fn both() -> Value {
+    json!({"outputs": [
+        {"name": "files", "volume": {"name": "default"}},
+        {"name": "rules", "configMap": {"name": "rules"}},
+    ]})
+}
+
+/// The output `rules`, the ConfigMap `rules`.
+fn config_map() -> Value {
+    json!({"outputs": [{"name": "rules", "configMap": {"name": "rules"}}]})
+}
+
+/// Files that hold the number of their revision; the second is for others to quarrel about.
+fn content(revision: u64) -> Tree {
+    let revision = revision.to_string();
+    tree(&[(REVISION, &revision), ("rule", &format!("rule of {revision}"))])
+}
+
+/// A tag in a registry of this test alone, and the digests that it pointed to, by revision.
+struct Tag {
+    registry: Registry,
+    name: String,
+    digests: Vec<String>,
+}
+
+impl Tag {
+    /// Starts a registry and pushes revision 0.
+    async fn start(case: &mut Case) -> Result<Self> {
+        Self::start_at(case, "team/app:latest").await
+    }
+
+    async fn start_at(case: &mut Case, name: &str) -> Result<Self> {
+        let registry = case.registry("own", &Options { durable: true, ..Options::default() }).await?;
+        let mut tag = Self { registry, name: name.to_owned(), digests: Vec::new() };
+        tag.push(case, &content(0)).await?;
+        Ok(tag)
+    }
+
+    fn image(&self) -> String {
+        self.registry.reference(&self.name)
+    }
+
+    /// Pushes the next revision; answers its digest.
+    async fn next(&mut self, case: &mut Case) -> Result<String> {
+        self.push(case, &content(self.digests.len() as u64)).await
+    }
+
+    async fn push(&mut self, case: &mut Case, tree: &Tree) -> Result<String> {
+        let source = case.source(tree)?;
+        let digest = case.lab.publisher.oras(&source, &[&self.image(), "."]).await?;
+        self.digests.push(digest.clone());
+        Ok(digest)
+    }
+
+    fn last(&self) -> Result<&str> {
+        self.digests.last().map(String::as_str).context("nothing was pushed")
+    }
+
+    /// The revision of a digest; any other text stays.
+    fn revision(&self, digest: &str) -> String {
+        let number = self.digests.iter().position(|known| known == digest);
+        number.map_or_else(|| digest.to_owned(), |number| number.to_string())
+    }
+
+    /// Manifests that were fetched.
+    fn manifests(&self) -> Result<usize> {
+        self.count("GET", "/manifests/")
+    }
+
+    /// Layers and configs that were fetched.
+    fn blobs(&self) -> Result<usize> {
+        self.count("GET", "/blobs/")
+    }
+
+    fn count(&self, method: &str, part: &str) -> Result<usize> {
+        let requests = self.registry.all_requests()?;
+        Ok(requests.iter().filter(|one| one.method == method && one.path.contains(part)).count())
+    }
+}
+
+/// Puts a limit on something that must not wait.
+async fn within<T>(limit: Duration, what: &str, waiting: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(limit, waiting).await.with_context(|| format!("not within {limit:?}: {what}"))?
+}
+
+/// Insists that `current`, the ConfigMap `rules` and status name this revision.
+async fn agrees(case: &Case, tag: &Tag, name: &str, revision: u64) -> Result<()> {
+    let (object, wanted) = (case.space.get(name).await?, revision.to_string());
+    let digest = artifact_digest(&object).map(|digest| tag.revision(digest));
+    ensure!(digest.as_ref() == Some(&wanted), "status.artifact is of {digest:?}, not of {wanted}");
+    let outputs = object.data.pointer("/status/outputs").and_then(Value::as_array).context("no outputs in status")?;
+    for output in outputs {
+        let digest = output.get("digest").and_then(Value::as_str).map(|digest| tag.revision(digest));
+        ensure!(digest.as_ref() == Some(&wanted), "status says {digest:?} of the output {output}, not {wanted}");
+        if output.get("kind") == Some(&json!("Volume")) {
+            let there = fs_err::read_to_string(case.current(name).join(REVISION))?;
+            ensure!(there == wanted, "current has revision {there}, not {wanted}");
+        } else {
+            let there = value(case, "rules", REVISION).await?;
+            ensure!(there.as_ref() == Some(&wanted), "the ConfigMap has revision {there:?}, not {wanted}");
+        }
+    }
+    Ok(())
+}
+
+/// A key of a ConfigMap; `None` without the key or the ConfigMap.
+async fn value(case: &Case, map: &str, key: &str) -> Result<Option<String>> {
+    Ok(case.space.config_maps().get_opt(map).await?.and_then(|map| map.data?.remove(key)))
+}
+
+/// Takes keys of the ConfigMap `rules` into the hands of another manager; without keys it lets go.
+async fn hold(space: &Space, data: &Value) -> Result<()> {
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rules"}, "data": data});
+    let params = PatchParams::apply("another-manager").force();
+    space.config_maps().patch("rules", &params, &Patch::Apply(map)).await?;
+    Ok(())
+}
+
+/// Waits until a digest was seen and refused.
+async fn candidate(case: &Case, name: &str, digest: &str) -> Result<DynamicObject> {
+    let wanted = |object: &DynamicObject| text(object, "/status/candidate/digest") == Some(digest);
+    case.space.wait(name, &format!("have the candidate {digest}"), wanted).await
+}

@@ -1,0 +1,109 @@
+//! A volume and a ConfigMap of one object, of which the ConfigMap cannot be written for a while.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kube::api::DeleteParams;
+use serde_json::json;
+use supercargo_e2e::object::Space;
+use supercargo_e2e::obstacle::{CONFIG_MAP_WRITES, Denial, Quota};
+use supercargo_e2e::reader::{Reader, Seen};
+use supercargo_e2e::rights::Rights;
+
+use super::{HEALED, Tag, agrees, both, candidate, hold, rounds, within};
+use crate::case::{Case, spec_with, tests};
+
+tests!(output:
+    outputs_stay_together_while_a_quota_refuses_the_config_map,
+    outputs_stay_together_while_an_admission_policy_refuses_the_config_map,
+    outputs_stay_together_while_another_manager_holds_a_key,
+    outputs_stay_together_while_the_right_to_config_maps_is_missing,
+);
+
+/// Longest time in which volume and ConfigMap may differ.
+const TORN: Duration = Duration::from_secs(1);
+/// Longest time in which status may name another revision than is there: a write to the API server takes its time.
+const BEHIND: Duration = Duration::from_secs(3);
+
+async fn outputs_stay_together_while_a_quota_refuses_the_config_map(case: &mut Case) -> Result<()> {
+    let (tag, reader) = published(case, None).await?;
+    let quota = Quota::on_config_maps(&case.space).await?;
+    // A quota counts new objects only.
+    case.space.config_maps().delete("rules", &DeleteParams::default()).await?;
+    finish(case, tag, reader, async |_| quota.remove().await).await
+}
+
+async fn outputs_stay_together_while_an_admission_policy_refuses_the_config_map(case: &mut Case) -> Result<()> {
+    let (tag, reader) = published(case, None).await?;
+    let denial = Denial::of(&case.space, CONFIG_MAP_WRITES).await?;
+    finish(case, tag, reader, async |_| denial.remove().await).await
+}
+
+async fn outputs_stay_together_while_another_manager_holds_a_key(case: &mut Case) -> Result<()> {
+    let (tag, reader) = published(case, None).await?;
+    hold(&case.space, &json!({"rule": "of another"})).await?;
+    finish(case, tag, reader, async |space| hold(space, &json!({})).await).await
+}
+
+async fn outputs_stay_together_while_the_right_to_config_maps_is_missing(case: &mut Case) -> Result<()> {
+    let rights = Rights::create(&case.lab, &case.space).await?;
+    let (tag, reader) = published(case, Some(&rights)).await?;
+    rights.take("", "configmaps", &["create", "update", "patch"]).await?;
+    finish(case, tag, reader, async |_| rights.give_back().await).await
+}
+
+/// An object with both outputs that is Ready, and a reader of everything.
+async fn published(case: &mut Case, rights: Option<&Rights>) -> Result<(Tag, Reader)> {
+    let tag = Tag::start(case).await?;
+    let mut settings = case.settings()?;
+    if let Some(rights) = rights {
+        settings.kubeconfig.clone_from(&rights.kubeconfig);
+    }
+    case.start_operator_as(&settings).await?;
+    case.space.apply("app", &spec_with(&tag.image(), &both())).await?;
+    case.space.ready_with("app", tag.last()?).await?;
+    let artifacts = || case.space.artifacts();
+    let reader = Reader::default()
+        .volume("volume", &case.object_directory("app"))
+        .config_map("configMap", case.space.config_maps(), "rules")
+        .field("artifact", artifacts(), "app", "/status/artifact/digest")
+        .field("files", artifacts(), "app", "/status/outputs/0/digest")
+        .field("rules", artifacts(), "app", "/status/outputs/1/digest");
+    Ok((tag, reader))
+}
+
+/// Moves the tag while the obstacle is there, and again when it is gone; then judges what was seen.
+async fn finish(
+    case: &mut Case,
+    mut tag: Tag,
+    reader: Reader,
+    remove: impl AsyncFnOnce(&Space) -> Result<()>,
+) -> Result<()> {
+    let moves = rounds("SUPERCARGO_MOVES", 6)?;
+    for _ in 0..moves {
+        let digest = tag.next(case).await?;
+        case.space.ask("app").await?;
+        let object = candidate(case, "app", &digest).await?;
+        ensure!(!supercargo_e2e::object::is_ready(&object), "Ready beside a candidate: {}", object.data);
+    }
+    let space = case.space.clone();
+    remove(&space).await?;
+    let healed = within(HEALED, "Ready without an annotation", case.space.ready_with("app", tag.last()?)).await;
+    let seen = reader.stop().await?.named(|value| tag.revision(value));
+    judge(&seen)?;
+    healed?;
+    agrees(case, &tag, "app", moves).await
+}
+
+fn judge(seen: &Seen) -> Result<()> {
+    let torn = seen.max_torn("volume", "configMap")?;
+    let (switches, revision) = seen.most_switches("volume")?;
+    let story = format!("{switches} targets of current for revision {revision}");
+    ensure!(torn <= TORN, "volume and ConfigMap differ for {torn:?}; {story}");
+    ensure!(switches <= 1, "{story}");
+    for (one, other) in [("volume", "artifact"), ("volume", "files"), ("configMap", "rules")] {
+        let behind = seen.max_torn(one, other).with_context(|| one.to_owned())?;
+        ensure!(behind <= BEHIND, "status ({other}) and {one} differ for {behind:?}");
+    }
+    Ok(())
+}
