@@ -10,7 +10,10 @@
 //! ```
 
 mod conflict;
+mod deletion;
+mod installation;
 mod keys;
+mod reuse;
 mod together;
 
 use std::time::Duration;
@@ -35,6 +38,9 @@ pub(crate) fn tests() -> Vec<Test> {
         together::tests(),
         conflict::tests(),
         keys::tests(),
+        deletion::tests(),
+        reuse::tests(),
+        installation::tests(),
     ]
     .concat()
 }

@@ -1,0 +1,62 @@
+//! A volume root belongs to one installation.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use supercargo_e2e::operator::{Operator, Settings};
+
+use super::Tag;
+use crate::case::{Case, spec, tests};
+
+tests!(output:
+    a_volume_root_of_another_installation_is_refused_with_its_name,
+    a_volume_root_is_open_to_the_same_installation_again,
+);
+
+const FLAG: &str = "--installation";
+
+fn named(case: &Case, name: &str) -> Result<Settings> {
+    let mut settings = case.settings()?;
+    settings.extra.extend([FLAG.to_owned(), name.to_owned()]);
+    settings.log = format!("{}-{name}", settings.log);
+    settings.work_directory = case.directory.join(format!("work-{name}"));
+    fs_err::create_dir_all(&settings.work_directory)?;
+    Ok(settings)
+}
+
+/// Also after the owner has stopped: its files are still there.
+async fn a_volume_root_of_another_installation_is_refused_with_its_name(case: &mut Case) -> Result<()> {
+    let tag = Tag::start(case).await?;
+    case.start_operator_as(&named(case, "east")?).await?;
+    case.space.apply("app", &spec(&tag.image())).await?;
+    case.space.ready("app").await?;
+    refused(case).await.context("while the owner runs")?;
+    case.take_operator()?.stop().await?;
+    refused(case).await.context("after the owner has stopped")?;
+    ensure!(case.published("app")? == super::content(0), "files of the owner were touched");
+    Ok(())
+}
+
+async fn refused(case: &Case) -> Result<()> {
+    let mut other = Operator::spawn(&case.lab.run, &named(case, "west")?).await?;
+    let Some(exit) = other.service.process.wait(Duration::from_secs(20)).await? else {
+        bail!("the second installation runs");
+    };
+    ensure!(!exit.success(), "the second installation ended with {exit}");
+    let log = fs_err::read_to_string(other.log())?;
+    ensure!(log.contains("east") && log.contains("--volume"), "the owner or the flag is not named: {log}");
+    Ok(())
+}
+
+async fn a_volume_root_is_open_to_the_same_installation_again(case: &mut Case) -> Result<()> {
+    let mut tag = Tag::start(case).await?;
+    case.start_operator_as(&named(case, "east")?).await?;
+    case.space.apply("app", &spec(&tag.image())).await?;
+    case.space.ready("app").await?;
+    case.take_operator()?.stop().await?;
+    let digest = tag.next(case).await?;
+    case.start_operator_as(&named(case, "east")?).await?;
+    case.space.ready_with("app", &digest).await?;
+    ensure!(case.published("app")? == super::content(1), "not published");
+    Ok(())
+}
