@@ -14,7 +14,9 @@ mod deletion;
 mod installation;
 mod keys;
 mod reuse;
+mod status;
 mod together;
+mod transition;
 
 use std::time::Duration;
 
@@ -41,6 +43,8 @@ pub(crate) fn tests() -> Vec<Test> {
         deletion::tests(),
         reuse::tests(),
         installation::tests(),
+        status::tests(),
+        transition::tests(),
     ]
     .concat()
 }

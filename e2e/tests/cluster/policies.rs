@@ -91,7 +91,7 @@ fn policy_name(case: &Case, name: &str) -> String {
 }
 
 /// Makes or replaces a policy.
-async fn apply_policy(case: &Case, name: &str, spec: &Value) -> Result<DynamicObject> {
+pub(crate) async fn apply_policy(case: &Case, name: &str, spec: &Value) -> Result<DynamicObject> {
     let name = policy_name(case, name);
     let policy = json!({
         "apiVersion": "supercargo.dev/v1alpha1", "kind": "OCIArtifactPolicy", "metadata": {"name": name}, "spec": spec,
@@ -100,7 +100,7 @@ async fn apply_policy(case: &Case, name: &str, spec: &Value) -> Result<DynamicOb
     Ok(policies(&case.space.client).patch(&name, &params, &Patch::Apply(policy)).await?)
 }
 
-async fn delete_policy(case: &Case, name: &str) -> Result<()> {
+pub(crate) async fn delete_policy(case: &Case, name: &str) -> Result<()> {
     policies(&case.space.client).delete(&policy_name(case, name), &DeleteParams::default()).await?;
     Ok(())
 }
