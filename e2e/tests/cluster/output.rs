@@ -13,8 +13,11 @@ mod conflict;
 mod deletion;
 mod installation;
 mod keys;
+mod kill;
 mod reuse;
+mod slow;
 mod status;
+mod timeout;
 mod together;
 mod transition;
 
@@ -44,6 +47,8 @@ pub(crate) fn tests() -> Vec<Test> {
         reuse::tests(),
         installation::tests(),
         status::tests(),
+        timeout::tests(),
+        kill::tests(),
         transition::tests(),
     ]
     .concat()

@@ -1,0 +1,57 @@
+//! An operator whose chosen system calls wait, while the test wants that.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use supercargo_e2e::wait;
+
+use crate::case::Case;
+
+/// The switch of the delays, and their log.
+pub(super) struct Slow {
+    control: PathBuf,
+}
+
+impl Slow {
+    /// Starts the operator of the test under `faulty` with these rules; nothing waits yet.
+    pub(super) async fn start(case: &mut Case, rules: &str) -> Result<Self> {
+        let control = case.directory.join("delays");
+        fs_err::create_dir_all(&control)?;
+        let script = case.directory.join("slow-operator");
+        let (faulty, binary) = (Path::new(env!("CARGO_BIN_EXE_faulty")), &case.lab.operator_binary);
+        let text = format!(
+            "#!/bin/sh\nexec '{}' --control '{}' '{rules}' -- '{}' \"$@\"\n",
+            faulty.display(),
+            control.display(),
+            binary.display()
+        );
+        fs_err::write(&script, text)?;
+        fs_err::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+        let mut settings = case.settings()?;
+        settings.binary = script;
+        case.start_operator_as(&settings).await?;
+        Ok(Self { control })
+    }
+
+    /// From now on matching calls wait.
+    pub(super) fn on(&self) -> Result<()> {
+        Ok(fs_err::write(self.control.join("on"), "")?)
+    }
+
+    /// Calls that wait already go on waiting.
+    pub(super) fn off(&self) -> Result<()> {
+        fs_err::remove_file(self.control.join("on")).context("the delays are not on")
+    }
+
+    /// Number of calls that waited so far.
+    pub(super) fn delayed(&self) -> usize {
+        fs_err::read_to_string(self.control.join("delayed")).map_or(0, |log| log.lines().count())
+    }
+
+    /// Waits until one more call than `before` waits, or has waited.
+    pub(super) async fn wait_delayed(&self, before: usize) -> Result<()> {
+        wait::until_true(Duration::from_secs(30), "a call to be delayed", || Ok(self.delayed() > before)).await
+    }
+}
