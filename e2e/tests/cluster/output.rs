@@ -11,10 +11,12 @@
 
 mod conflict;
 mod deletion;
+mod immutable;
 mod installation;
 mod keys;
 mod kill;
 mod reuse;
+mod secret;
 mod slow;
 mod status;
 mod timeout;
@@ -49,6 +51,8 @@ pub(crate) fn tests() -> Vec<Test> {
         status::tests(),
         timeout::tests(),
         kill::tests(),
+        immutable::tests(),
+        secret::tests(),
         transition::tests(),
     ]
     .concat()
