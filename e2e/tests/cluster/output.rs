@@ -18,6 +18,7 @@ mod kill;
 mod reuse;
 mod secret;
 mod slow;
+mod small;
 mod status;
 mod timeout;
 mod together;
@@ -53,6 +54,7 @@ pub(crate) fn tests() -> Vec<Test> {
         kill::tests(),
         immutable::tests(),
         secret::tests(),
+        small::tests(),
         transition::tests(),
     ]
     .concat()
