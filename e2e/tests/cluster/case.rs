@@ -57,7 +57,7 @@ pub(crate) struct Case {
 pub(crate) async fn run(lab: &Arc<Lab>, number: usize, test: Test) -> Result<(), String> {
     let mut case = Case::new(lab, number).await.map_err(|error| format!("{error:#}"))?;
     let body = AssertUnwindSafe((test.body)(&mut case)).catch_unwind();
-    let deadline = deadline();
+    let deadline = deadline() + crate::race::soak();
     let outcome = match tokio::time::timeout(deadline, body).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(panic)) => Err(anyhow!("{}", panic_message(panic.as_ref()))),

@@ -42,6 +42,7 @@ mod platforms;
 mod policies;
 mod policy_files;
 mod pull;
+mod race;
 mod registries;
 mod resolve;
 mod restart;
@@ -118,6 +119,7 @@ fn tests() -> Vec<Test> {
         pull::tests(),
         unpack::tests(),
         integrity::tests(),
+        race::tests(),
         hostile::tests(),
         secrets::tests(),
         signing::tests(),
