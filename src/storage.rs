@@ -144,7 +144,7 @@ pub struct Volume {
 #[derive(Debug)]
 struct Staging {
     dir: OwnedFd,
-    /// How it makes files without a name.
+    /// Method of creating files without a name.
     way: nameless::Way,
     /// The root itself, where it is there for one use.
     _root: Option<Passing>,
@@ -203,7 +203,6 @@ impl Volume {
         ] {
             let directory = || format!("{}/{PRIVATE}{name}", self.path.display());
             match protect(dir) {
-                Ok(None) => {}
                 Ok(Some(mode)) => {
                     had_to = true;
                     let (directory, mode) = (directory(), format!("{mode:04o}"));
@@ -212,7 +211,7 @@ impl Volume {
                 Err(errno) if !self.is_unprotected.swap(true, Ordering::Relaxed) => {
                     tracing::warn!(directory = %directory(), %errno, "the mode of the directory is not 0700 and cannot be set");
                 }
-                Err(_) => {}
+                Ok(None) | Err(_) => {}
             }
         }
         had_to

@@ -89,7 +89,7 @@ pub enum UnpackError {
         /// Short digest of the layer.
         layer: String,
     },
-    /// Somebody has written to the stage.
+    /// Another process has written to the stage.
     #[error(transparent)]
     FileChanged(#[from] staged::Changed),
     /// More than is allowed.

@@ -285,8 +285,8 @@ impl ContentStore {
 /// `None` where `from` cannot be read. It fails where the copy cannot be written, for want of `room` for example, and once
 /// it is stopped.
 ///
-/// Where the filesystem shares blocks (XFS, Btrfs), the copy shares them with the file until one of the two is written to.
-/// It is the copy that is hashed then.
+/// On filesystems with reflinks (XFS, Btrfs) the copy shares its blocks with the file until one of the two is written to.
+/// The copy is hashed then, not the file.
 fn copied(
     from: &fs_err::File,
     to: &fs_err::File,

@@ -224,7 +224,7 @@ impl<'a> Parents<'a> {
     }
 }
 
-/// What the files of a tree were when it was verified.
+/// Inodes and times of a tree's files when it was verified.
 pub(super) struct Witness {
     /// The tree, wherever it has been moved to.
     top: OwnedFd,

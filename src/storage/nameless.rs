@@ -1,7 +1,7 @@
 //! Files without a name, which no other process can open.
 //!
-//! What is unpacked is read from such a file. Everything else on a volume can be opened by whoever may write there, who
-//! then keeps the handle and changes the bytes after they were hashed.
+//! Layers are unpacked from such files. Any process that may write to the volume can open every other file on it, keep the
+//! handle, and change the bytes after they were hashed.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::{During, Scratch, StorageError, create_file, file, random_name};
 
-/// How a filesystem makes files without a name.
+/// Method of creating files without a name on a filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// `O_TMPFILE`: there never is a name, until [`link`] gives the file one. Still able to open it are a process that may
@@ -59,8 +59,8 @@ impl Scratch {
     }
 }
 
-/// Gives a file without a name the name `name` in `dir`, in place of anything that has it. From then on its bytes are
-/// anybody's.
+/// Gives a file without a name the name `name` in `dir`, in place of anything that has it. From then on its bytes
+/// cannot be trusted.
 pub(crate) fn link(file: &fs_err::File, dir: BorrowedFd<'_>, name: &str) -> Result<(), StorageError> {
     let linked = match link_at(file.file().as_fd(), dir, name) {
         // There is no call that links and replaces in one step. In between readers find nothing, and download.

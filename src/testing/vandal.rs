@@ -1,4 +1,4 @@
-//! A neighbour with write access to a volume, who writes wherever he can.
+//! A process with write access to a volume that writes wherever it can.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
@@ -25,13 +25,13 @@ pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What a [`Vandal`] has done.
+/// Damage that a [`Vandal`] has done.
 #[derive(Debug, Default)]
 pub(crate) struct Damage {
     /// Files that were written to.
     pub(crate) writes: u64,
-    /// Where files were by the time they had been written to, of those that had left the directory: opened in it, and
-    /// written to later. What is done to those nobody can prevent, only notice.
+    /// Paths of files that were opened in the directory and had left it by the time they had been written to. Such a write
+    /// cannot be prevented, only detected.
     pub(crate) late: BTreeSet<PathBuf>,
 }
 
@@ -57,7 +57,9 @@ impl Vandal {
                         damage.late.insert(now);
                     }
                 }
-                thread::sleep(longest_pause.mul_f64(f64::from(u32::try_from(numbers.below(1000)).unwrap()) / 1000.0));
+                thread::park_timeout(
+                    longest_pause.mul_f64(f64::from(u32::try_from(numbers.below(1000)).unwrap()) / 1000.0),
+                );
             }
             damage
         });
@@ -66,7 +68,9 @@ impl Vandal {
 
     pub(crate) fn stop(mut self) -> Damage {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap()
+        let thread = self.thread.take().unwrap();
+        thread.thread().unpark();
+        thread.join().unwrap()
     }
 }
 

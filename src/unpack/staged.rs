@@ -74,13 +74,13 @@ impl Changed {
     }
 }
 
-/// Why a stage cannot be read back.
+/// Error of reading a stage back.
 #[derive(Debug, thiserror::Error)]
 pub enum StagedError {
     /// The disk.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// Another process has written to it.
+    /// Another process has written to the stage.
     #[error(transparent)]
     Changed(#[from] Changed),
 }

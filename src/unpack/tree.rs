@@ -42,7 +42,7 @@ pub struct LayerTree {
     unknown: Digest,
 }
 
-/// What a copy has to be equal to.
+/// Content that a copy must have.
 #[derive(Debug)]
 enum Original {
     /// Bytes with this digest.
@@ -197,11 +197,12 @@ impl LayerTree {
                 let is_pending = size > 0 && *digest == self.unknown;
                 let original = if is_pending { Original::Pending(of.clone()) } else { Original::Known(digest.clone()) };
                 let mut file = ReadBack(staged::open(self.dir.as_fd(), of.as_str(), of.as_str())?);
-                let broken = |error: io::Error| match error.kind() {
-                    io::ErrorKind::UnexpectedEof => {
+                let broken = |error: io::Error| {
+                    if error.kind() == io::ErrorKind::UnexpectedEof {
                         Changed::new(of.as_str(), format!("expected {size} bytes, found fewer")).into()
+                    } else {
+                        StorageError::from_io(format!("read {of}"), &error).into()
                     }
-                    _ => StorageError::from_io(format!("read {of}"), &error).into(),
                 };
                 self.add_file(path, executable, size, &mut file, &broken)?;
                 self.copies.push((path.clone(), original));

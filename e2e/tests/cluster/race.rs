@@ -14,6 +14,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::json;
 use supercargo_e2e::archive::noise;
 use supercargo_e2e::files::{Entry, Tree, tree};
+use supercargo_e2e::lab::note;
 use supercargo_e2e::object::LIMIT;
 use supercargo_e2e::wait;
 
@@ -29,7 +30,7 @@ const SECONDS: u64 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
 const LARGE: usize = 64 << 20;
 
-/// How long the race goes on.
+/// Duration of the race.
 pub(crate) fn soak() -> Duration {
     let seconds = std::env::var("SUPERCARGO_SOAK_SECONDS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(SECONDS))
@@ -37,7 +38,7 @@ pub(crate) fn soak() -> Duration {
 
 type Digests = BTreeSet<Vec<u8>>;
 
-/// What each file of an object may hold: it is of one revision or another.
+/// Digests that each file of an object may have, one for each revision.
 #[derive(Clone, Default)]
 struct Signed(BTreeMap<String, Digests>);
 
@@ -83,11 +84,12 @@ impl<T: Default + Send + 'static> Worker<T> {
 
     fn stop(self) -> Result<T> {
         self.stop.store(true, Ordering::Relaxed);
+        self.thread.thread().unpark();
         self.thread.join().map_err(|_| anyhow!("a thread has panicked"))
     }
 }
 
-/// What a writer has done.
+/// Damage that a writer has done.
 #[derive(Default)]
 struct Written {
     files: u64,
@@ -127,11 +129,11 @@ fn writer(directory: PathBuf) -> Worker<Written> {
             }
         }
         let part = u32::try_from(written.rounds.wrapping_mul(37) % 100).unwrap_or(0);
-        thread::sleep(PAUSE * part / 100);
+        thread::park_timeout(PAUSE * part / 100);
     })
 }
 
-/// What a reader of the volume has seen.
+/// Observations of a reader of the volume.
 #[derive(Default)]
 struct Seen {
     files: u64,
@@ -257,7 +259,7 @@ async fn whoever_writes_to_the_volume_all_the_time_gets_nothing_but_signed_bytes
     // A large one takes so long to unpack that perhaps no pass succeeds meanwhile.
     ensure!(seen.first().is_some_and(|seen| seen.trees.len() > 1), "nothing was published during the race");
     let trees = seen.iter().map(|seen| seen.trees.len()).sum::<usize>();
-    println!("{written} writes, {} late ones, {trees} trees, {values} values of the ConfigMap", late.len());
+    note(&format!("{written} writes, {} late ones, {trees} trees, {values} values of the ConfigMap", late.len()));
 
     for moving in [&app, &big] {
         moving.disturb(case, round).await?;

@@ -2,7 +2,7 @@
 //!
 //! Their bytes were verified when the file was written, and no other process can open it. So whoever may read the layer
 //! shares it as it is, without a second hash. A downloaded layer gets its name in the store with the end of its last use:
-//! once it has a name its bytes are anybody's. All of that is done under one lock, so that a layer is always found either
+//! once it has a name its bytes cannot be trusted. All of that is done under one lock, so that a layer is always found either
 //! here or in the store, and never downloaded twice.
 
 use std::collections::HashMap;

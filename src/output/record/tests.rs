@@ -60,9 +60,10 @@ impl World {
 
     /// The staged tree, by the name that anybody can find out.
     fn tree(&self) -> PathBuf {
-        let staging = self.root.path().join(".supercargo/staging");
-        let scratch = fs_err::read_dir(staging).unwrap().next().unwrap().unwrap().path();
-        scratch.join("layer-0")
+        let staging = fs_err::read_dir(self.root.path().join(".supercargo/staging")).unwrap();
+        // A list that is being written has a scratch directory too.
+        let trees = staging.map(|scratch| scratch.unwrap().path().join("layer-0"));
+        trees.filter(|tree| tree.exists()).last().unwrap()
     }
 
     fn record(&self) -> Result<(Writer, Witness), StagedError> {
@@ -74,7 +75,7 @@ fn is_changed<T>(result: &Result<T, StagedError>, path: &str) -> bool {
     matches!(result, Err(StagedError::Changed(error)) if error.to_string().contains(&format!("{path:?}")))
 }
 
-/// What is done to the tree, and the path that is named for it.
+/// A label, a change to the tree, and the path that the error names.
 type Row = (&'static str, fn(&Path), &'static str);
 
 const ROWS: [Row; 8] = [

@@ -27,8 +27,8 @@ fn push(world: &World, revision: usize) {
     world.registry.push("1", &[("application/vnd.oci.image.layer.v1.tar", json!({}), &bytes)]);
 }
 
-/// Whatever he does below `.supercargo`, a pass publishes what is signed, or fails and says that bytes were changed. What he
-/// had open before it was published, and wrote to after that, is noticed at the next look.
+/// A pass publishes signed content or fails with `DigestMismatch`, whatever is written below `.supercargo`. Only a file that
+/// was opened there and written to after it was published has other bytes, until the next look.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_writes_to_the_volume_meanwhile_nothing_else_is_published() {
     let world = World::new();
@@ -46,7 +46,7 @@ async fn whoever_writes_to_the_volume_meanwhile_nothing_else_is_published() {
         match world.pass(&spec, &Before::default()).await {
             Ok(_) => well += 1,
             Err(failure) => {
-                assert_eq!((failure.class, failure.reason), (Class::Retry, Reason::DigestMismatch), "{failure:?}")
+                assert_eq!((failure.class, failure.reason), (Class::Retry, Reason::DigestMismatch), "{failure:?}");
             }
         }
         if let Ok(current) = world.object_dir().join("current").canonicalize() {
