@@ -16,7 +16,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, OCIArtifact};
+use crate::api;
 use crate::metrics::Metrics;
 use crate::pass::Engine;
 use crate::registry::Registry;
@@ -25,7 +25,6 @@ use crate::trust::public_root::PublicRoot;
 
 mod attempt;
 mod context;
-#[allow(dead_code, reason = "the controller waits for it next")]
 mod crd_check;
 mod dereference;
 mod event;
@@ -38,12 +37,10 @@ mod references;
 mod report;
 mod revocation;
 mod schedule;
-#[allow(dead_code, reason = "the watch takes it next")]
 mod stored;
 mod subject;
 mod sweep;
 mod tidy;
-#[allow(dead_code, reason = "the watch takes it next")]
 mod unreadable;
 
 pub use context::Readiness;
@@ -52,11 +49,8 @@ pub use revocation::OnRevoked;
 use context::Context;
 use policies::PolicyBook;
 use schedule::Memory;
+use stored::Stored;
 use sweep::{Reports, Sweeper};
-
-/// An object as it is stored. One that cannot be read as an `OCIArtifact` is that object's problem:
-/// without the guard it would end the watch for all others (kube-rs/kube#774).
-type Stored = kube::core::DeserializeGuard<OCIArtifact>;
 
 /// How the controller works, beside what its engine does.
 #[derive(Debug)]
@@ -105,6 +99,13 @@ pub async fn run<R: Registry>(
     } else {
         std::future::pending().right_future()
     };
+    let is_old = |sentence: &str| {
+        tracing::error!("{sentence}");
+        readiness.hold_back(sentence);
+    };
+    if shutdown.run_until_cancelled(crd_check::until_current(&client, is_old)).await.is_none() {
+        return;
+    }
     readiness.await_lists(scopes.len());
     let watched = namespaces.iter().map(|namespace| (*namespace).to_owned()).collect();
     let (mut sweeper, reports) =

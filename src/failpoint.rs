@@ -1,15 +1,15 @@
 //! Named steps at which a test ends the process, as a power failure would.
 //!
-//! With the feature `failpoints` and `SUPERCARGO_FAILPOINT=NAME` or `NAME:N` in its environment, the process is killed when
-//! it reaches step NAME for the first or N-th time. Without the feature a step is nothing at all.
+//! With `SUPERCARGO_FAILPOINT=NAME` or `NAME:N` in its environment, the process is killed when it reaches step NAME for the
+//! first or N-th time. Only builds for tests look: those with debug assertions, or with the feature `failpoints`.
 
 /// Notes that the step `name` is reached.
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(any(feature = "failpoints", debug_assertions)))]
 #[inline(always)]
 pub(crate) fn reach(_name: &str) {}
 
 /// Notes that the step `name` is reached.
-#[cfg(feature = "failpoints")]
+#[cfg(any(feature = "failpoints", debug_assertions))]
 pub(crate) fn reach(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};

@@ -411,6 +411,7 @@ async fn prepare_outputs<R: Registry>(
     let mut all: Vec<_> = request.targets.iter().zip(&look.held).enumerate().collect();
     all.sort_by_key(|(_, (target, _))| matches!(target.place, Place::Volume { .. }));
     let mut ready = Vec::with_capacity(all.len());
+    crate::failpoint::reach("prepare-begin");
     for (number, (target, held)) in all {
         let stage = stages.iter().find(|stage| stage.place.is_for(target));
         let staged = &stage.ok_or_else(|| Failure::internal("no stage was made"))?.staged;
@@ -424,9 +425,9 @@ async fn prepare_outputs<R: Registry>(
                 engine.outputs.prepare(request, target, pinned, staged, &stop).await?
             }
         };
-        crate::failpoint::reach("prepare");
         ready.push((number, made));
     }
+    crate::failpoint::reach("prepare-end");
     ready.sort_by_key(|(number, _)| *number);
     Ok(ready.into_iter().map(|(_, made)| made).collect())
 }

@@ -224,6 +224,20 @@ impl Volume {
         self
     }
 
+    /// True where the root's filesystem keeps its files in memory: tmpfs, or ramfs.
+    pub fn is_in_memory(&self) -> Result<bool, StorageError> {
+        const TMPFS: i64 = 0x0102_1994;
+        const RAMFS: i64 = 0x8584_58f6;
+        let status = rustix::fs::fstatfs(&self.root).during(|| format!("look at {}", self.path.display()))?;
+        #[allow(
+            clippy::useless_conversion,
+            clippy::unnecessary_cast,
+            reason = "the type differs between architectures"
+        )]
+        let kind = status.f_type as i64;
+        Ok([TMPFS, RAMFS].contains(&kind))
+    }
+
     /// Where the root is, for people.
     pub fn path(&self) -> &Path {
         &self.path

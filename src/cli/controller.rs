@@ -21,7 +21,7 @@ use super::{CacheArguments, Fatal, NamedPath};
 use crate::blob::Cache;
 use crate::controller::{OnRevoked, Readiness, Settings};
 use crate::metrics::Metrics;
-use crate::output::{ApiObjects, Outputs};
+use crate::output::{ApiObjects, Outputs, Retention};
 use crate::pass::{self, Engine};
 use crate::registry::address::PRIVATE_NETWORKS;
 use crate::registry::egress::PlainHttp;
@@ -121,6 +121,23 @@ pub(super) struct Arguments {
     watch_secrets: bool,
     #[command(flatten)]
     trusted_root: TrustedRootArguments,
+    /// A directory on a filesystem in memory (tmpfs), for artifacts that go to Secrets. Without it outputs to Secrets are
+    /// refused. Nothing of such an artifact touches a volume, the cache or a log.
+    #[arg(long, value_name = "DIR", env = "SUPERCARGO_SECRET_WORK_DIR")]
+    secret_work_dir: Option<PathBuf>,
+    /// Number of earlier revisions that are kept beside the current one, for readers that are still in them: trees on
+    /// volumes, and immutable ConfigMaps and Secrets.
+    #[arg(long, value_name = "NUMBER", default_value_t = Retention::default().count, env = "SUPERCARGO_KEEP_REVISIONS")]
+    keep_revisions: usize,
+    /// Time for which every earlier revision is kept after it was replaced, as a duration such as 90s or 10m.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "2m",
+        value_parser = super::duration,
+        env = "SUPERCARGO_KEEP_REVISIONS_FOR"
+    )]
+    keep_revisions_for: Duration,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -258,15 +275,28 @@ fn engine(
     let cache = Cache::open(volumes.values().chain([&work]), arguments.cache.limits(), metrics);
     let outputs = Outputs::new(volumes, work, ApiObjects::Cluster(cluster), Arc::clone(metrics));
     let outputs = outputs.map_err(Fatal::during("the outputs cannot be set up"))?;
+    let retention = Retention { count: arguments.keep_revisions, age: arguments.keep_revisions_for };
     Ok(Engine {
         registry,
-        outputs,
+        outputs: outputs.with_secret_work(secret_work(arguments)?).with_retention(retention),
         limits: arguments.limits.limits(),
         cache,
         turns: Turns::default(),
         unpacking: super::unpacking_permits(),
         progress: None,
     })
+}
+
+/// Opens the place for artifacts that go to Secrets. It must be in memory.
+fn secret_work(arguments: &Arguments) -> Result<Option<Arc<Volume>>, Fatal> {
+    let Some(path) = &arguments.secret_work_dir else { return Ok(None) };
+    let option = format!("--secret-work-dir {}", path.display());
+    let volume = Volume::open(path).map_err(Fatal::during(&option))?;
+    if !volume.is_in_memory().map_err(Fatal::during(&option))? {
+        let wanted = "is not on a filesystem in memory; expected a tmpfs, such as an emptyDir with medium: Memory";
+        return Err(Fatal(format!("{option} {wanted}")));
+    }
+    Ok(Some(Arc::new(volume)))
 }
 
 /// What goes out, inside of the operator's rules.

@@ -89,7 +89,7 @@ async fn announce(subject: &Subject<'_>, request: &Request) -> std::convert::Inf
 /// neither a correction nor a deletion waits for a registry.
 #[expect(clippy::disallowed_methods, reason = "a look at memory, once a second")]
 pub(super) async fn superseded<R>(subject: &Subject<'_>, context: &Context<R>) {
-    while context.is_current(&subject.id, subject.object.metadata.generation) {
+    while context.is_current(&subject.id, subject.stored.metadata.generation) {
         tokio::time::sleep(STILL_CURRENT).await;
     }
 }
@@ -102,7 +102,7 @@ struct Witness<'a, 's, R> {
 
 /// True while the object is what it was when the look at it began, and the operator is not shutting down.
 pub(super) fn is_wanted<R>(subject: &Subject<'_>, context: &Context<R>) -> bool {
-    !context.shutdown.is_cancelled() && context.is_current(&subject.id, subject.object.metadata.generation)
+    !context.shutdown.is_cancelled() && context.is_current(&subject.id, subject.stored.metadata.generation)
 }
 
 impl<R: Registry> Attendant for Witness<'_, '_, R> {

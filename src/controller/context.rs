@@ -1,16 +1,17 @@
 //! Everything that reconciles share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
 
+use super::OnRevoked;
 use super::policies::PolicyBook;
 use super::schedule::Memory;
-use super::{OnRevoked, Stored};
+use super::stored::Stored;
 use crate::metrics::Metrics;
 use crate::pass::Engine;
 use crate::request::ObjectId;
@@ -21,6 +22,8 @@ use crate::trust::public_root::PublicRoot;
 pub struct Readiness {
     waiting: AtomicUsize,
     started: AtomicBool,
+    /// The reason why the watches have not begun.
+    held_back: Mutex<Option<String>>,
 }
 
 impl Readiness {
@@ -29,8 +32,21 @@ impl Readiness {
         self.started.load(Ordering::Acquire) && self.waiting.load(Ordering::Acquire) == 0
     }
 
+    /// The reason why the operator is not ready; `None` where it is.
+    pub fn obstacle(&self) -> Option<String> {
+        let held_back = self.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waiting = || "waiting for the first list of OCIArtifacts".to_owned();
+        (!self.is_ready()).then(|| held_back.unwrap_or_else(waiting))
+    }
+
+    /// The watches cannot begin yet.
+    pub(super) fn hold_back(&self, reason: &str) {
+        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+
     /// Waits for so many lists from now on.
     pub(super) fn await_lists(&self, number: usize) {
+        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.waiting.store(number, Ordering::Release);
         self.started.store(true, Ordering::Release);
     }

@@ -28,7 +28,7 @@ pub(super) struct Inputs {
 /// Reads everything that a pass over the object is given.
 pub(super) async fn inputs<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> Inputs {
     let mut mark = Hasher::default();
-    let request = request(subject, context, &subject.object.spec, &mut mark).await;
+    let request = request(subject, context, subject.spec, &mut mark).await;
     mark_served(subject, context, &mut mark).await;
     mark.update(format!("{} {:?}", subject.generation(), subject.requests).as_bytes());
     Inputs { request, mark: mark.finish() }
@@ -61,7 +61,7 @@ pub(super) fn served<R>(subject: &Subject<'_>, context: &Context<R>) -> Option<R
 /// Adds to `mark` what is required of what is served, where the spec names another repository by now: a change of it
 /// must not wait for the next pass.
 async fn mark_served<R: Registry>(subject: &Subject<'_>, context: &Context<R>, mark: &mut Hasher) {
-    let named = subject.object.spec.image.parse().map(|named: Reference| named.repository);
+    let named = subject.spec.image.parse().map(|named: Reference| named.repository);
     let Some(served) = served(subject, context).filter(|served| named.as_ref() != Ok(&served.repository)) else {
         return;
     };

@@ -21,8 +21,9 @@ use super::attempt::{self, Ended};
 use super::context::Context;
 use super::dereference::{self, Inputs};
 use super::schedule::{self, Remembered, pause, with_jitter};
+use super::stored::Stored;
 use super::subject::{self, Subject};
-use super::{Stored, event, integrity, obstacle, recover, revocation, tidy, until_changed};
+use super::{integrity, obstacle, recover, revocation, tidy, unreadable, until_changed};
 use crate::api::{self, Reason};
 use crate::failure::{Class, Failure};
 use crate::pass::{Look, Outcome};
@@ -55,23 +56,15 @@ pub(super) async fn reconcile<R: Registry>(
 
 async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, started: Instant) -> Action {
     take_off_old_finalizer(stored, context).await;
-    let object = match &stored.0 {
-        Ok(object) => object,
-        Err(invalid) => {
-            let message = format!("the stored object does not deserialize: {}", invalid.error);
-            tracing::warn!(object = %stored.name_any(), namespace = ?stored.namespace(), %message, "skipped");
-            let news = event::warning(Reason::InvalidSpec, message);
-            subject::publish_event(
-                &context.client,
-                &context.metrics,
-                &news,
-                kube::Resource::object_ref(stored.as_ref(), &()),
-            )
-            .await;
-            return until_changed();
+    let spec = match &stored.spec {
+        Ok(spec) => spec,
+        Err(message) => {
+            tracing::warn!(object = %stored.name_any(), namespace = ?stored.namespace(), %message, "the spec cannot be read");
+            let told = unreadable::report(&context.client, &context.metrics, stored, message).await;
+            return told.map_or_else(|_| Action::requeue(AWAITED), |()| until_changed());
         }
     };
-    let subject = Subject::new(object, &context.client, &context.metrics, &context.memory);
+    let subject = Subject::new(stored, spec, &context.client, &context.metrics, &context.memory);
     // No client required.
     match admit(&subject, context) {
         Admitted::Later(action) => return action,
@@ -146,8 +139,8 @@ enum Admitted {
 
 /// Decides from memory alone.
 fn admit<R>(subject: &Subject<'_>, context: &Context<R>) -> Admitted {
-    let Subject { object, id, .. } = subject;
-    if object.metadata.deletion_timestamp.is_some() {
+    let Subject { stored, spec, id, .. } = subject;
+    if stored.metadata.deletion_timestamp.is_some() {
         // Nothing holds it back. What it has published is removed once the watch reports that it is gone.
         context.memory.forget(&id.uid);
         return Admitted::Later(until_changed());
@@ -155,7 +148,7 @@ fn admit<R>(subject: &Subject<'_>, context: &Context<R>) -> Admitted {
     if context.memory.is_behind(&id.uid, subject.version(), Instant::now()) {
         return Admitted::Later(Action::requeue(BEHIND));
     }
-    if object.spec.suspend {
+    if spec.suspend {
         context.memory.forget(&id.uid);
         return Admitted::Suspended;
     }

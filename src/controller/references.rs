@@ -17,7 +17,8 @@ use serde::de::DeserializeOwned;
 
 use super::context::Context;
 use super::policies::PolicyBook;
-use super::{Stored, scoped};
+use super::scoped;
+use super::stored::Stored;
 use crate::api::spec::CaSource;
 use crate::metrics::Metrics;
 use crate::request;
@@ -80,7 +81,7 @@ where
 fn naming(objects: &Store<Stored>, kind: CaSource, namespace: Option<&str>, name: &str) -> Vec<ObjectRef<Stored>> {
     let names_it = |stored: &Arc<Stored>| {
         stored.meta().namespace.as_deref() == namespace
-            && stored.0.as_ref().is_ok_and(|object| request::may_name(&object.spec, kind, name))
+            && stored.spec.as_ref().is_ok_and(|spec| request::may_name(spec, kind, name))
     };
     objects
         .state()

@@ -84,7 +84,7 @@ async fn refusal_of_served<R: Registry>(
 
 /// Judges what is served, where that has not been done by what is required now; `None` where nothing speaks against it.
 async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>, served: &Reference) -> Option<Failure> {
-    let spec = &subject.object.spec;
+    let spec = subject.spec;
     let spec = OCIArtifactSpec { image: served.to_string(), semver: None, ..spec.clone() };
     let request = dereference::request(subject, context, &spec, &mut Hasher::default()).await.ok()?;
     let requirement = &request.requirement;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
@@ -13,8 +14,9 @@ use serde_json::json;
 use super::event::{self, News};
 use super::report;
 use super::schedule::Memory;
+use super::stored::Stored;
 use crate::api::status::{HandledRequests, OutputStatus};
-use crate::api::{self, OCIArtifact, OCIArtifactStatus};
+use crate::api::{self, OCIArtifact, OCIArtifactSpec, OCIArtifactStatus};
 use crate::metrics::Metrics;
 use crate::output::Recorded;
 use crate::output::location::Location;
@@ -24,11 +26,13 @@ use crate::request::ObjectId;
 
 /// The object that a reconcile is about.
 pub(super) struct Subject<'a> {
-    pub(super) object: &'a OCIArtifact,
+    /// The object as it was read.
+    pub(super) stored: &'a Stored,
+    pub(super) spec: &'a OCIArtifactSpec,
     pub(super) id: ObjectId,
     pub(super) requests: HandledRequests,
     /// The status that the API server has.
-    stored: Mutex<OCIArtifactStatus>,
+    written: Mutex<OCIArtifactStatus>,
     /// The status as it is in truth: newer than the stored one where the API server has refused it.
     status: Mutex<OCIArtifactStatus>,
     api: Api<OCIArtifact>,
@@ -38,27 +42,33 @@ pub(super) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub(super) fn new(object: &'a OCIArtifact, client: &Client, metrics: &'a Metrics, memory: &'a Memory) -> Self {
+    pub(super) fn new(
+        object: &'a Stored,
+        spec: &'a OCIArtifactSpec,
+        client: &Client,
+        metrics: &'a Metrics,
+        memory: &'a Memory,
+    ) -> Self {
         let id = ObjectId {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
         };
         let api = Api::namespaced(client.clone(), &id.namespace);
-        let stored = object.status.clone().unwrap_or_default();
-        let status = memory.unwritten(&id.uid).unwrap_or_else(|| stored.clone());
+        let written = object.status.clone();
+        let status = memory.unwritten(&id.uid).unwrap_or_else(|| written.clone());
         let value = |key: &str| object.annotations().get(key).cloned();
         let requests = HandledRequests {
             requested_at: value(api::REQUESTED_AT),
             flux_requested_at: value(api::REQUESTED_AT_FLUX),
             force_at: value(api::FORCE_AT),
         };
-        let (stored, status) = (Mutex::new(stored), Mutex::new(status));
-        Self { object, id, requests, stored, status, api, client: client.clone(), metrics, memory }
+        let (written, status) = (Mutex::new(written), Mutex::new(status));
+        Self { stored: object, spec, id, requests, written, status, api, client: client.clone(), metrics, memory }
     }
 
     pub(super) fn generation(&self) -> i64 {
-        self.object.metadata.generation.unwrap_or_default()
+        self.stored.metadata.generation.unwrap_or_default()
     }
 
     /// The status as it is now.
@@ -70,7 +80,7 @@ impl<'a> Subject<'a> {
         report::Before {
             status,
             generation: self.generation(),
-            asks_signature: !self.object.spec.verify.is_empty(),
+            asks_signature: !self.spec.verify.is_empty(),
             requests: &self.requests,
             now: now(),
         }
@@ -111,13 +121,13 @@ impl<'a> Subject<'a> {
 
     /// The version that was read; 0 where the API server's is no number.
     pub(super) fn version(&self) -> u64 {
-        version(self.object)
+        version(&self.stored.metadata)
     }
 
     /// Writes status and its Event, where anything but time has changed. A refusal costs only the status itself: it is
     /// remembered, and written again after a pause.
     pub(super) async fn write_status(&self, status: &OCIArtifactStatus) {
-        let before = self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = self.written.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
         if *status == before {
             self.memory.is_stored(&self.id.uid);
@@ -126,8 +136,9 @@ impl<'a> Subject<'a> {
         crate::failpoint::reach("record");
         match self.apply_status(status).await {
             Ok(Some(written)) => {
-                self.memory.wrote(&self.id.uid, version(&written), Instant::now());
-                self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
+                crate::failpoint::reach("recorded");
+                self.memory.wrote(&self.id.uid, version(&written.metadata), Instant::now());
+                self.written.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
                 if let Some(event) = event::of_change(&before, status) {
                     self.publish(&event).await;
                 }
@@ -145,8 +156,8 @@ impl<'a> Subject<'a> {
     /// Writes a status that must be stored before anything else is done.
     pub(super) async fn write_journal(&self, status: &OCIArtifactStatus) -> Result<(), kube::Error> {
         if let Some(written) = self.apply_status(status).await? {
-            self.memory.wrote(&self.id.uid, version(&written), Instant::now());
-            self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
+            self.memory.wrote(&self.id.uid, version(&written.metadata), Instant::now());
+            self.written.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
             self.status.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
         }
         Ok(())
@@ -157,7 +168,7 @@ impl<'a> Subject<'a> {
             "apiVersion": OCIArtifact::api_version(&()),
             "kind": OCIArtifact::kind(&()),
             // A new object of the same name must not get the old one's status.
-            "metadata": {"uid": self.object.metadata.uid},
+            "metadata": {"uid": self.stored.metadata.uid},
             "status": status,
         });
         self.metrics.api_write("status");
@@ -172,7 +183,7 @@ impl<'a> Subject<'a> {
     }
 
     pub(super) async fn publish(&self, news: &News) {
-        publish_event(&self.client, self.metrics, news, self.object.object_ref(&())).await;
+        publish_event(&self.client, self.metrics, news, self.stored.object_ref(&())).await;
     }
 }
 
@@ -195,8 +206,8 @@ where
 }
 
 /// Versions of one object can be compared (Kubernetes API concepts, "Resource versions").
-fn version(object: &OCIArtifact) -> u64 {
-    object.metadata.resource_version.as_ref().and_then(|text| text.parse().ok()).unwrap_or_default()
+fn version(metadata: &ObjectMeta) -> u64 {
+    metadata.resource_version.as_ref().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 /// Lost Events are logged, not retried: they tell, they do not decide.

@@ -21,9 +21,9 @@ use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::Stored;
 use super::context::Readiness;
 use super::schedule::doubled;
+use super::stored::Stored;
 use crate::metrics::Metrics;
 use crate::pass::Engine;
 use crate::request::ObjectId;

@@ -332,6 +332,7 @@ impl Cluster<'_> {
                 Err(error) => return Err(error),
             }
         }
+        crate::failpoint::reach("prepare-dry-run");
         Ok(ready)
     }
 

@@ -135,7 +135,9 @@ impl Outputs {
         let mut done =
             Done { published: ready.iter().filter_map(Ready::published).cloned().collect(), ..Done::default() };
         for ready in order.into_iter().filter_map(|number| ready.get(number)) {
-            crate::failpoint::reach("switch");
+            if !switched.is_empty() {
+                crate::failpoint::reach("switch-between");
+            }
             match self.switch_one(object, ready, lock, now).await {
                 Ok((one, published)) => {
                     done.published.extend(published);
@@ -164,6 +166,7 @@ impl Outputs {
         let switched = match ready {
             Ready::Held(_) => Switched::Held,
             Ready::Volume(ready) => {
+                crate::failpoint::reach("switch-volume");
                 let (lock, one) = (lock.clone(), Arc::clone(ready));
                 let switched = || Switched::Volume(Arc::clone(ready));
                 let work = blocking(move || {
@@ -176,6 +179,7 @@ impl Outputs {
                 switched()
             }
             Ready::ConfigMap(ready) => {
+                crate::failpoint::reach("switch-config-map");
                 match self.cluster(OutputKind::ConfigMap).map_err(plain)?.switch(object, ready).await {
                     Ok(Some(switched)) => Switched::ConfigMap(Box::new(switched)),
                     Ok(None) => Switched::Held,

@@ -200,7 +200,9 @@ pub(super) fn prepare(
     let (list, witness) = record::of(volume, &tree, staged, stop)?;
     staged.move_to(&trees, &tree).during(|| format!("move the tree into {TREES}"))?;
     storage::sync(trees.as_fd(), TREES)?;
+    crate::failpoint::reach("prepare-tree");
     list.finish(volume, object, None)?;
+    crate::failpoint::reach("prepare-list");
     witness.check(staged, stop)?;
     let revision = TreeRevision {
         image: pinned.to_string(),
@@ -281,6 +283,7 @@ pub(super) fn prune(
     now: Timestamp,
 ) -> Result<Option<Timestamp>, OutputError> {
     let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(None) };
+    crate::failpoint::reach("prune");
     let Some(mut marker) = own_marker(volume, dir.as_fd(), object)? else { return Ok(None) };
     if marker.check_uid(object).is_err() {
         return Ok(None);

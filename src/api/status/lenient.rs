@@ -22,8 +22,10 @@ impl OCIArtifactStatus {
             verification: list(fields, "verification"),
             policies: list(fields, "policies"),
             outputs: list(fields, "outputs"),
+            switching: field(fields, "switching"),
             fingerprints: field(fields, "fingerprints"),
             last_handled_reconcile_at: field(fields, "lastHandledReconcileAt"),
+            handled_requests: field(fields, "handledRequests"),
         }
     }
 }
@@ -63,7 +65,15 @@ mod tests {
                 {"name": "b", "kind": "ConfigMap", "location": "m", "digest": "d", "files": 1, "bytes": 2, "skipped": 0},
             ],
             "fingerprints": {"content": "c", "trust": "t"},
+            "switching": {
+                "digest": "d", "outputs": ["a"], "content": "c",
+                "artifact": {
+                    "reference": "r", "digest": "d", "shortDigest": "s", "artifactType": "a", "mediaType": "m", "size": 1,
+                    "lastUpdateTime": "l",
+                },
+            },
             "lastHandledReconcileAt": "x",
+            "handledRequests": {"requestedAt": "x", "fluxRequestedAt": "y", "forceAt": "z"},
         })
     }
 

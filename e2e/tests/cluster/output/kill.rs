@@ -24,17 +24,22 @@ tests!(output:
     killed_at_each_step_of_an_update_it_tears_nothing_and_converges,
 );
 
-/// Steps at which `SUPERCARGO_FAILPOINT` ends the operator (feature `failpoints`).
+/// Steps at which `SUPERCARGO_FAILPOINT` ends the operator (src/failpoint.rs).
 const STEPS: &[&str] = &[
     "prepare-begin",
     "prepare-tree",
     "prepare-list",
     "prepare-dry-run",
+    "prepare-end",
     "journal",
     "switch-config-map",
     "switch-volume",
+    "switch-volume:2",
     "switch-between",
+    "switch-between:2",
     "record",
+    "record:2",
+    "recorded",
     "prune",
 ];
 /// Environment variable that names the step.
