@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use supercargo_e2e::files::tree;
-use supercargo_e2e::object::{LIMIT, condition};
+use supercargo_e2e::object::{LIMIT, condition, text};
 use supercargo_e2e::registry::{Options, Registry};
 use supercargo_e2e::wait;
 
@@ -86,7 +86,14 @@ async fn a_suspended_object_is_not_looked_up_and_keeps_its_files(case: &mut Case
     let next = tree(&[("file", "second")]);
     let source = case.source(&next)?;
     let digest = case.lab.publisher.oras(&source, &[&image, "."]).await?;
-    case.space.poll("app").await?;
+    let token = case.space.ask("app").await?;
+    // Another object comes and goes through a whole pass: the request before it has been seen.
+    let other = case.reference("other:1");
+    case.lab.publisher.oras(&source, &[&other, "."]).await?;
+    case.space.apply("other", &spec(&other)).await?;
+    case.space.ready("other").await?;
+    let object = case.space.wait("app", "be suspended still", says_suspended).await?;
+    ensure!(text(&object, "/status/lastHandledReconcileAt") != Some(&token), "the pass that was not made is answered");
     assert_eq!(case.lab.registry.requests(&case.repository("app"))?, before, "a suspended object was looked up");
     assert_eq!(case.published("app")?, content);
 
