@@ -173,8 +173,14 @@ async fn watch<R: Registry>(
             }
         })
         .applied_objects()
-        // Status is ours; what it says is no news. Deletion raises the generation.
-        .predicate_filter(predicates::generation.combine(predicates::annotations), PredicateConfig::default());
+        // Status is ours; what it says is no news. Deletion raises the generation, and so does all that changes the spec,
+        // but for what another version of the CRD makes of it.
+        .predicate_filter(
+            predicates::generation
+                .combine(predicates::annotations)
+                .combine(|stored: &Stored| Some(u64::from(stored.spec.is_err()))),
+            PredicateConfig::default(),
+        );
     let ours = watcher::Config::default().labels(&format!("{}={}", api::LABEL_MANAGED_BY, api::MANAGER));
     let controller = Controller::for_stream(changes, context.objects.clone()).owns(maps, ours);
     let controller = if watch_secrets { references::watched(controller, &context, scope) } else { controller };

@@ -400,7 +400,9 @@ impl Outputs {
         let location = Location::Volume(place.volume.1.clone());
         let damage = match verdict {
             Verdict::Whole | Verdict::Doubtful => None,
-            Verdict::Damaged(differences) => Some(Damage { output: target.output.clone(), location, differences }),
+            Verdict::Damaged(differences) => {
+                Some(Damage { output: target.output.clone(), location, differences, is_additive: false })
+            }
         };
         let scanned = match reading {
             Reading::Doubtful => Scanned::Doubtful,
@@ -487,6 +489,22 @@ impl Outputs {
             Rehearsed::Secret(secret) => cluster.rehearse(object, secret).await,
         };
         !matches!(refused, Err(OutputError::Refused { .. } | OutputError::Api { .. }))
+    }
+
+    /// Removes what others have added to an output whose own content is whole. Needs no registry.
+    pub(crate) async fn remove_additions(&self, object: &ObjectId, location: &Location) -> Result<(), OutputError> {
+        match location {
+            Location::ConfigMap(name) => {
+                let cluster = self.cluster(OutputKind::ConfigMap)?;
+                cluster.remove_added_keys::<ConfigMap>(object, name, &self.content_key).await
+            }
+            Location::Secret(name) => {
+                let cluster = self.cluster(OutputKind::Secret)?;
+                cluster.remove_added_keys::<Secret>(object, name, &self.content_key).await
+            }
+            // A tree is replaced as a whole.
+            Location::Volume(_) | Location::Directory(_) => Ok(()),
+        }
     }
 
     /// Finds what an earlier process prepared for `revision` and did not come to switch; `None` where the output needs the

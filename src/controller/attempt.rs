@@ -142,7 +142,7 @@ pub(super) async fn restore<R: Registry>(
     let mut request = request.clone();
     (request.reference.digest, request.selection) = (Some(recorded.digest), None);
     if let Ended::Committed(committed) = attempt(subject, context, &request, inputs, remembered).await {
-        integrity::tell_repaired(subject, context, &committed.outcome, &remembered.damage).await;
+        integrity::tell_repaired(subject, context, &committed.outcome, remembered).await;
         remembered.damage.clear();
         remembered.read_due = integrity::next_reading(subject, context);
         remembered.repairs = remembered.repaired(std::time::Instant::now());

@@ -93,7 +93,7 @@ pub(super) async fn tell_outcome<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
     outcome: &Outcome,
-    told: &[Damage],
+    before: &Remembered,
 ) {
     if !outcome.skipped.is_empty() {
         subject.publish(&event::layers_skipped(&outcome.skipped)).await;
@@ -101,7 +101,7 @@ pub(super) async fn tell_outcome<R: Registry>(
     if let Some(directory) = outcome.top.as_ref().and_then(|top| top.single_directory.as_ref()) {
         subject.publish(&event::single_directory(directory)).await;
     }
-    tell_repaired(subject, context, outcome, told).await;
+    tell_repaired(subject, context, outcome, before).await;
 }
 
 /// Tells that a pass has published again what was damaged.
@@ -109,17 +109,41 @@ pub(super) async fn tell_repaired<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
     outcome: &Outcome,
-    told: &[Damage],
+    before: &Remembered,
 ) {
     let Some(damage) = outcome.repaired.first() else { return };
-    if told.is_empty() {
+    let is_again = before.repairs.is_some();
+    if before.damage.is_empty() {
         // It came between the last look and the pass.
-        tell(subject, context, &outcome.repaired, false).await;
+        tell(subject, context, &outcome.repaired, is_again).await;
     }
     let digest = outcome.pinned.digest().to_string();
     tracing::info!(object = %subject.id, output = %damage.output, image = %outcome.pinned, "repaired");
     context.metrics.repaired();
-    subject.publish(&event::repaired(&digest)).await;
+    if !is_again {
+        subject.publish(&event::repaired(&digest)).await;
+    }
+}
+
+/// Removes what others have added, where that alone repairs every damage. What cannot be removed is left to the pass.
+pub(super) async fn remove_additions<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    remembered: &mut Remembered,
+) {
+    if remembered.damage.is_empty() || !remembered.damage.iter().all(|damage| damage.is_additive) {
+        return;
+    }
+    for damage in &remembered.damage {
+        if let Err(error) = context.engine.outputs.remove_additions(&subject.id, &damage.location).await {
+            tracing::warn!(object = %subject.id, output = %damage.output, %error, "added keys are not removed");
+            return;
+        }
+        tracing::info!(object = %subject.id, output = %damage.output, "added keys are removed");
+    }
+    context.metrics.repaired();
+    remembered.damage.clear();
+    remembered.repairs = remembered.repaired(Instant::now());
 }
 
 /// The failure of an object whose content another writer changes again and again.

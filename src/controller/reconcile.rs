@@ -22,8 +22,9 @@ use super::context::Context;
 use super::dereference::{self, Inputs};
 use super::schedule::{self, Remembered, pause, with_jitter};
 use super::stored::Stored;
-use super::subject::{self, Subject};
+use super::subject::{self, Subject, Told};
 use super::{integrity, obstacle, recover, revocation, tidy, unreadable, until_changed};
+use crate::api::status::ArtifactStatus;
 use crate::api::{self, Reason};
 use crate::failure::{Class, Failure};
 use crate::pass::{Look, Outcome};
@@ -110,6 +111,7 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
     if !remembered.damage.is_empty() && !wait.is_zero() {
         return contested(&subject, context, request, &inputs, remembered, wait).await;
     }
+    integrity::remove_additions(&subject, context, &mut remembered).await;
     match attempt::attempt(&subject, context, request, &inputs, &remembered).await {
         Ended::Kept(outcome) => succeeded(&subject, context, request, &outcome, &inputs, remembered, started).await,
         Ended::Committed(committed) => {
@@ -222,8 +224,14 @@ async fn succeeded<R: Registry>(
         let top = outcome.top.as_ref().map(|top| top.names.join(", ")).unwrap_or_default();
         tracing::info!(object = %subject.id, image = %outcome.pinned, %top, "published");
     }
-    subject.write_status(&status).await;
-    integrity::tell_outcome(subject, context, outcome, &before.damage).await;
+    // A repair of what was repaired before is told by the condition alone.
+    let told = if before.repairs.is_some() && known.artifact.as_ref().is_some_and(|one| is_of(outcome, one)) {
+        Told::No
+    } else {
+        Told::Yes
+    };
+    subject.write_status_told(&status, told).await;
+    integrity::tell_outcome(subject, context, outcome, &before).await;
     let now = Instant::now();
     let remembered = Remembered {
         inputs: Some(inputs.mark.clone()),
@@ -302,10 +310,14 @@ async fn contested<R: Registry>(
     let failure = integrity::contested(&remembered.damage);
     let known = subject.status();
     let status = subject.report(&known).failed(Some(request), &failure, None);
-    subject.write_status(&status).await;
+    subject.write_status_told(&status, Told::No).await;
     let due = Some(Instant::now() + wait);
     let remembered = Remembered { inputs: Some(inputs.mark.clone()), due, failure: Some(failure), ..remembered };
     requeue(context, subject, remembered)
+}
+
+fn is_of(outcome: &Outcome, artifact: &ArtifactStatus) -> bool {
+    outcome.pinned.digest().to_string() == artifact.digest
 }
 
 fn requeue<R>(context: &Context<R>, subject: &Subject<'_>, remembered: Remembered) -> Action {

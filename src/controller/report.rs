@@ -242,8 +242,11 @@ impl Before<'_> {
             }
         }
         for (number, output) in leaving.into_iter().take(MAX_LEAVING).enumerate() {
-            let name = output.name.split('~').next().unwrap_or_default();
-            outputs.push(OutputStatus { name: format!("{name}~{number}"), leaving: true, ..output });
+            let name = output.name.split('~').next().unwrap_or_default().to_owned();
+            // No name of an output has this character.
+            let is_taken = outputs.iter().any(|other| other.name == name);
+            let name = if is_taken { format!("{name}~{number}") } else { name };
+            outputs.push(OutputStatus { name, leaving: true, ..output });
         }
         outputs
     }

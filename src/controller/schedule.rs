@@ -30,7 +30,7 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_AT_KEYS: Duration = Duration::from_secs(15);
 
 /// First pause before content that another writer changes is repaired a second time; doubled each time.
-const REPAIR_FIRST: Duration = Duration::from_secs(5);
+const REPAIR_FIRST: Duration = Duration::from_secs(4);
 /// Longest such pause.
 const REPAIR_LONGEST: Duration = Duration::from_secs(300);
 /// Time after which a repair is forgotten: the next damage is a new one.

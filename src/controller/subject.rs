@@ -24,6 +24,13 @@ use crate::pass::Records;
 use crate::plan::Revision;
 use crate::request::ObjectId;
 
+/// Whether a change of status is worth an Event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    Yes,
+    No,
+}
+
 /// The object that a reconcile is about.
 pub(super) struct Subject<'a> {
     /// The object as it was read.
@@ -124,9 +131,14 @@ impl<'a> Subject<'a> {
         version(&self.stored.metadata)
     }
 
-    /// Writes status and its Event, where anything but time has changed. A refusal costs only the status itself: it is
-    /// remembered, and written again after a pause.
+    /// Writes status and its Event, where anything but time has changed.
     pub(super) async fn write_status(&self, status: &OCIArtifactStatus) {
+        self.write_status_told(status, Told::Yes).await;
+    }
+
+    /// Writes status where anything but time has changed. A refusal costs only the status itself: it is
+    /// remembered, and written again after a pause.
+    pub(super) async fn write_status_told(&self, status: &OCIArtifactStatus, told: Told) {
         let before = self.written.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
         if *status == before {
@@ -139,7 +151,7 @@ impl<'a> Subject<'a> {
                 crate::failpoint::reach("recorded");
                 self.memory.wrote(&self.id.uid, version(&written.metadata), Instant::now());
                 self.written.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
-                if let Some(event) = event::of_change(&before, status) {
+                if let Some(event) = event::of_change(&before, status).filter(|_| told == Told::Yes) {
                     self.publish(&event).await;
                 }
             }

@@ -71,7 +71,12 @@ pub(crate) trait Kind:
     fn without_content(self) -> Self;
 
     /// Digest of keys and values. That of a Secret is keyed: an annotation is read by more people than the content.
-    fn mark(&self, key: &ContentKey) -> String;
+    fn mark_of(entries: &[(&str, &[u8])], key: &ContentKey) -> String;
+
+    /// Mark of this object's content.
+    fn mark(&self, key: &ContentKey) -> String {
+        Self::mark_of(&self.entries(), key)
+    }
 
     /// Digest that gives an immutable object its name: the same for the same content, also after a restart.
     fn naming_digest(&self, revision: &Revision) -> Digest;
@@ -111,8 +116,8 @@ impl Kind for ConfigMap {
         Self { data: None, binary_data: None, ..self }
     }
 
-    fn mark(&self, _: &ContentKey) -> String {
-        content::digest(&self.entries()).to_string()
+    fn mark_of(entries: &[(&str, &[u8])], _: &ContentKey) -> String {
+        content::digest(entries).to_string()
     }
 
     fn naming_digest(&self, _: &Revision) -> Digest {
@@ -157,8 +162,8 @@ impl Kind for Secret {
         Self { data: None, ..self }
     }
 
-    fn mark(&self, key: &ContentKey) -> String {
-        key.mark(&self.entries())
+    fn mark_of(entries: &[(&str, &[u8])], key: &ContentKey) -> String {
+        key.mark(entries)
     }
 
     /// The content must not be guessed from the name, and its source decides it.
@@ -281,7 +286,10 @@ pub(super) fn probed<K: Kind>(
         Some(_) if K::KIND == OutputKind::Secret && !key.made(found.annotations().get(api::ANNOTATION_CONTENT)) => {
             Held::Nothing
         }
-        Some(published) => Held::Damaged(damage(found, place.output), published),
+        Some(published) => {
+            let is_additive = added_keys(found, key).is_some();
+            Held::Damaged(Damage { is_additive, ..damage(found, place.output) }, published)
+        }
     };
     Ok(Probed { held, version })
 }
@@ -294,7 +302,16 @@ fn damage<K: Kind>(found: &K, output: &str) -> Damage {
     if differences.is_empty() {
         differences.push(Difference::new(b"", What::Content));
     }
-    Damage { output: output.to_owned(), location: K::location(found.name_any()), differences }
+    Damage { output: output.to_owned(), location: K::location(found.name_any()), differences, is_additive: false }
+}
+
+/// Keys of other managers, where the content without them is what was published.
+fn added_keys<K: Kind>(found: &K, key: &ContentKey) -> Option<Vec<String>> {
+    let foreign: Vec<_> = managers::foreign_keys(found.managed_fields()).into_iter().map(|(key, _)| key).collect();
+    let is_own = |(key, _): &(&str, &[u8])| !foreign.iter().any(|foreign| foreign == key);
+    let own: Vec<_> = found.entries().into_iter().filter(is_own).collect();
+    let is_whole = found.annotations().get(api::ANNOTATION_CONTENT) == Some(&K::mark_of(&own, key));
+    (is_whole && !foreign.is_empty()).then_some(foreign)
 }
 
 impl Cluster<'_> {
@@ -374,6 +391,44 @@ impl Cluster<'_> {
         }
     }
 
+    /// Removes keys that others have added to an object whose own content is whole.
+    pub(super) async fn remove_added_keys<K: Kind>(
+        &self,
+        object: &ObjectId,
+        name: &str,
+        key: &ContentKey,
+    ) -> Result<(), OutputError> {
+        let Some(found) = self.get::<K>(object, name).await? else { return Ok(()) };
+        check_owner(&found, object)?;
+        let Some(added) = added_keys(&found, key) else { return Ok(()) };
+        self.remove_keys(object, &found, |key| added.iter().any(|added| added == key)).await.map(drop)
+    }
+
+    /// Removes keys from exactly the version that was read.
+    async fn remove_keys<K: Kind>(
+        &self,
+        object: &ObjectId,
+        found: &K,
+        is_removed: impl Fn(&str) -> bool,
+    ) -> Result<K, OutputError> {
+        let name = found.name_any();
+        let value = serde_json::to_value(found).map_err(|error| unpatchable::<K>(&name, &error))?;
+        let mut patch =
+            serde_json::Map::from_iter([("metadata".to_owned(), json!({"resourceVersion": found.resource_version()}))]);
+        for part in ["data", "binaryData"] {
+            let keys = value.get(part).and_then(|part| part.as_object()).into_iter().flat_map(|part| part.keys());
+            let removed = keys.filter(|key| is_removed(key)).map(|key| (key.clone(), serde_json::Value::Null));
+            let removed: serde_json::Map<_, _> = removed.collect();
+            if !removed.is_empty() {
+                patch.insert(part.to_owned(), removed.into());
+            }
+        }
+        self.metrics.api_write(K::KIND.as_str());
+        let params = PatchParams { field_manager: Some(api::MANAGER.to_owned()), ..PatchParams::default() };
+        let patched = self.api::<K>(object).patch(&name, &params, &Patch::Merge(&patch)).await;
+        patched.map_err(|error| refused::<K>(&name, error))
+    }
+
     async fn delete<K: Kind>(&self, object: &ObjectId, found: &K) -> Result<(), OutputError> {
         let params = DeleteParams::default().preconditions(Preconditions { uid: found.uid(), resource_version: None });
         self.metrics.api_write(K::KIND.as_str());
@@ -440,24 +495,8 @@ impl Cluster<'_> {
             return Ok((written, None));
         }
         let damage = damage(&written, &ready.published.output);
-        let version = written.resource_version();
-        let mut value = serde_json::to_value(&written).map_err(|error| unpatchable::<K>(&name, &error))?;
-        let wanted = serde_json::to_value(&ready.wanted).map_err(|error| unpatchable::<K>(&name, &error))?;
-        let mut patch = json!({"metadata": {"resourceVersion": version}});
-        for part in ["data", "binaryData"] {
-            let meant = wanted.get(part).and_then(|part| part.as_object());
-            let there = value.get_mut(part).and_then(|part| part.as_object_mut());
-            let foreign = there.into_iter().flat_map(|part| part.keys().cloned());
-            let foreign = foreign.filter(|key| !meant.is_some_and(|meant| meant.contains_key(key)));
-            let nulls: serde_json::Map<_, _> = foreign.map(|key| (key, serde_json::Value::Null)).collect();
-            if let Some(patch) = patch.as_object_mut().filter(|_| !nulls.is_empty()) {
-                patch.insert(part.to_owned(), nulls.into());
-            }
-        }
-        self.metrics.api_write(K::KIND.as_str());
-        let params = PatchParams { field_manager: Some(api::MANAGER.to_owned()), ..PatchParams::default() };
-        let written = self.api::<K>(object).patch(&name, &params, &Patch::Merge(&patch)).await;
-        let written = written.map_err(|error| refused::<K>(&name, error))?;
+        let meant = ready.wanted.entries();
+        let written = self.remove_keys(object, &written, |key| !meant.iter().any(|(meant, _)| *meant == key)).await?;
         if is_meant(&written) {
             return Ok((written, Some(damage)));
         }

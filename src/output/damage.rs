@@ -69,6 +69,8 @@ pub struct Damage {
     pub location: Location,
     /// The first differences.
     pub differences: Vec<Difference>,
+    /// Only keys were added: the content is whole once they are removed.
+    pub is_additive: bool,
 }
 
 /// One path or key that differs from what was published.

@@ -102,7 +102,7 @@ pub(super) fn probe(place: &Place, recorded: Option<&Recorded>) -> Result<Held, 
         Verdict::Doubtful => Held::Doubtful(published.clone()),
         Verdict::Damaged(differences) => {
             let (output, location) = (place.output.clone(), published.location.clone());
-            Held::Damaged(Damage { output, location, differences }, published.clone())
+            Held::Damaged(Damage { output, location, differences, is_additive: false }, published.clone())
         }
     };
     let mut scan = match Scan::begin(&there.subject(place), None)? {

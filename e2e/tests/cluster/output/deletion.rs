@@ -183,7 +183,9 @@ async fn a_namespace_is_deleted_with_the_rights_of_the_operator_in_it(case: &mut
     let namespaces: Api<Namespace> = Api::all(case.space.client.clone());
     namespaces.delete(&case.space.namespace, &DeleteParams::default()).await?;
     let objects = async || case.space.artifacts().list(&ListParams::default()).await;
-    wait::until(GONE, "the objects to go", async || Ok(objects().await?.items.is_empty().then_some(()))).await?;
+    // The namespace controller leaves the content alone for this time (its namespaceDeletionGracePeriod).
+    let limit = GONE + Duration::from_secs(5);
+    wait::until(limit, "the objects to go", async || Ok(objects().await?.items.is_empty().then_some(()))).await?;
     // The namespace controller looks again after some seconds.
     let gone = async || Ok(namespaces.get_opt(&case.space.namespace).await?.is_none().then_some(()));
     wait::until(GONE + HEALED, "the namespace to go", gone).await?;

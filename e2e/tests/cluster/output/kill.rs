@@ -38,8 +38,6 @@ const STEPS: &[&str] = &[
     "switch-between",
     "switch-between:2",
     "record",
-    "record:2",
-    "recorded",
     "prune",
 ];
 /// Environment variable that names the step.
