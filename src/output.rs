@@ -507,28 +507,35 @@ impl Outputs {
         }
     }
 
-    /// Finds what an earlier process prepared for `revision` and did not come to switch; `None` where the output needs the
-    /// artifact.
+    /// Finds what an earlier process has prepared or switched for `wanted`, and verifies it: files are read whole, and
+    /// believed only with the list digest that the journal has. `None` where the output needs the artifact.
     pub(crate) async fn prepared(
         &self,
         object: &ObjectId,
         target: &Target,
-        recorded: Option<Recorded>,
-        revision: &Revision,
+        wanted: &Recorded,
     ) -> Result<Option<Ready>, OutputError> {
-        let is_wanted = |published: &Published| published.revision == *revision;
-        match self.probe(object, target, recorded).await?.held {
-            Held::Whole(published) if is_wanted(&published) => return Ok(Some(Ready::Held(Box::new(published)))),
-            Held::Whole(_) | Held::Nothing | Held::Doubtful(_) | Held::Damaged(..) => {}
-        }
         match &target.place {
             Place::Volume { volume } => {
-                let (place, revision) = (self.volume_place(object, target, volume)?, revision.clone());
-                let found = blocking(move || volume::prepared(&place, &revision)).await?;
-                Ok(found.map(|ready| Ready::Volume(Arc::new(ready))))
+                let (Some(list), revision) = (wanted.list_digest.clone(), wanted.revision.clone()) else {
+                    return Ok(None);
+                };
+                let place = self.volume_place(object, target, volume)?;
+                let found = blocking(move || volume::prepared(&place, &revision, &list)).await?;
+                Ok(found.map(|ready| match ready.is_current() {
+                    true => Ready::Held(Box::new(ready.published().clone())),
+                    false => Ready::Volume(Arc::new(ready)),
+                }))
             }
             // Their content is nowhere but in the artifact.
-            Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => Ok(None),
+            Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => {
+                match self.probe(object, target, Some(wanted.clone())).await?.held {
+                    Held::Whole(published) if published.revision == wanted.revision => {
+                        Ok(Some(Ready::Held(Box::new(published))))
+                    }
+                    Held::Whole(_) | Held::Nothing | Held::Doubtful(_) | Held::Damaged(..) => Ok(None),
+                }
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //! The controller and `supercargo sync` both call [`pass`]. It knows nothing of status, events or
 //! tables: it answers with what was found and done, or with the one [`Failure`] that stopped it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::api::Reason;
 use crate::blob::{self, Cache, Progress};
 use crate::failure::{Class, Failure};
-use crate::oci::Manifest;
+use crate::oci::{Digest, Manifest};
 use crate::output::damage::Damage;
 use crate::output::{Done, Lock, NotSwitched, Outputs, Published, Ready};
 use crate::plan::{self, Plan, Revision};
@@ -136,6 +137,8 @@ pub struct Switching {
     pub revision: Revision,
     /// Names of the outputs that change.
     pub outputs: Vec<String>,
+    /// Digest over the files of each volume output, whether it changes or not.
+    pub lists: BTreeMap<String, Digest>,
 }
 
 /// The part of a commit that depends on who runs the pass.
@@ -211,7 +214,9 @@ impl Prepared {
         let changing = ready.iter().filter(|ready| ready.is_change());
         let outputs: Vec<_> = changing.filter_map(Ready::published).map(|published| published.output.clone()).collect();
         if outputs.len() > 1 {
-            attendant.begin(&outcome, &Switching { revision, outputs }).await?;
+            let list = |published: &Published| Some((published.output.clone(), published.list_digest.clone()?));
+            let lists = ready.iter().filter_map(Ready::published).filter_map(list).collect();
+            attendant.begin(&outcome, &Switching { revision, outputs, lists }).await?;
             crate::failpoint::reach("journal");
         }
         let switched = engine.outputs.switch(&object, &ready, &lock, now()).await;
@@ -417,10 +422,8 @@ async fn prepare_outputs<R: Registry>(
         let staged = &stage.ok_or_else(|| Failure::internal("no stage was made"))?.staged;
         let held = held.as_ref().filter(|held| held.revision == wanted);
         let made = match (&target.place, held) {
-            // Another output, or the record, is what is wrong.
-            (Place::Volume { .. }, Some(held)) if is_recorded || request.targets.len() > 1 => {
-                Ready::Held(Box::new(held.clone()))
-            }
+            // Only what status has recorded is believed: a writer on the volume may have forged the rest.
+            (Place::Volume { .. }, Some(held)) if is_recorded => Ready::Held(Box::new(held.clone())),
             (Place::Volume { .. } | Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory, _) => {
                 engine.outputs.prepare(request, target, pinned, staged, &stop).await?
             }

@@ -95,6 +95,10 @@ pub struct SwitchingStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub outputs: Vec<String>,
+    /// Digest over the files of each output on a volume, by the name of the output: what was prepared is believed only
+    /// where it has this digest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lists: BTreeMap<String, String>,
     /// The revision as `status.artifact` will have it.
     pub artifact: ArtifactStatus,
     /// Fingerprint of the content as `status.fingerprints` will have it.

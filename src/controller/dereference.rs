@@ -41,6 +41,8 @@ pub(super) async fn request<R: Registry>(
     spec: &OCIArtifactSpec,
     mark: &mut Hasher,
 ) -> Result<Request, Failure> {
+    // Before a name becomes part of a request to the API server.
+    request::check_names(spec)?;
     let (client, namespace) = (&context.client, &subject.id.namespace);
     let mut referred = referred(client, namespace, spec, mark).await?;
     let Reference { repository, .. } = spec.image.parse().map_err(RequestError::Image)?;

@@ -7,6 +7,7 @@ use super::dereference::Inputs;
 use super::integrity;
 use super::schedule::Remembered;
 use super::subject::{self, Subject};
+use crate::output::Recorded;
 use crate::plan::Revision;
 use crate::registry::Registry;
 
@@ -29,8 +30,11 @@ pub(super) async fn complete_switch<R: Registry>(
     let records = integrity::before(subject, remembered).outputs;
     let mut ready = Vec::with_capacity(request.targets.len());
     for target in &request.targets {
-        let record = records.get(&target.output).cloned();
-        match outputs.prepared(&subject.id, target, record, &revision).await {
+        // Where the output is now, which for an immutable object is no part of the spec.
+        let Some(record) = records.get(&target.output) else { return };
+        let list_digest = switching.lists.get(&target.output).and_then(|digest| digest.parse().ok());
+        let wanted = Recorded { revision: revision.clone(), list_digest, location: record.location.clone() };
+        match outputs.prepared(&subject.id, target, &wanted).await {
             Ok(Some(one)) => ready.push(one),
             Ok(None) => return,
             Err(error) => {

@@ -196,6 +196,7 @@ impl Before<'_> {
         let switching = artifact.map(|artifact| SwitchingStatus {
             digest: switching.revision.digest.to_string(),
             outputs: switching.outputs.clone(),
+            lists: switching.lists.iter().map(|(output, list)| (output.clone(), list.to_string())).collect(),
             artifact,
             content: switching.revision.fingerprint.clone(),
         });

@@ -15,16 +15,17 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, stream};
 use kube::runtime::reflector::Store;
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Readiness;
 use super::schedule::doubled;
 use super::stored::Stored;
 use crate::metrics::Metrics;
+use crate::output::OutputError;
 use crate::pass::Engine;
 use crate::request::ObjectId;
 
@@ -82,6 +83,8 @@ pub(super) struct Sweeper<R> {
     listed: Arc<Notify>,
     /// Directories to be removed.
     pending: BTreeMap<ObjectId, Pending>,
+    /// Removals under way. A slow volume, or an object that is just being written, does not keep the others.
+    removing: JoinSet<(ObjectId, Vec<(String, OutputError)>)>,
     /// Directories whose object was missed by a sweep, and since when.
     missed: BTreeMap<ObjectId, Instant>,
     next_sweep: Instant,
@@ -91,6 +94,7 @@ pub(super) struct Sweeper<R> {
 struct Pending {
     failures: u32,
     due: Instant,
+    is_running: bool,
 }
 
 impl<R: Sync + Send + 'static> Sweeper<R> {
@@ -106,7 +110,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         let listed = Arc::new(Notify::new());
         let reports = Reports { deleted: sender, listed: Arc::clone(&listed) };
         let (pending, missed, next_sweep) = (BTreeMap::new(), BTreeMap::new(), Instant::now());
-        let stores = Vec::new();
+        let (stores, removing) = (Vec::new(), JoinSet::new());
         let sweeper = Self {
             client,
             engine,
@@ -117,6 +121,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
             deleted,
             listed,
             pending,
+            removing,
             missed,
             next_sweep,
         };
@@ -127,10 +132,12 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
     #[expect(clippy::disallowed_methods, reason = "this is the timer")]
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
         loop {
-            let next = self.pending.values().map(|pending| pending.due).chain([self.next_sweep]).min();
+            let waiting = self.pending.values().filter(|pending| !pending.is_running);
+            let next = waiting.map(|pending| pending.due).chain([self.next_sweep]).min();
             let wait = next.map_or(INTERVAL, |next| next.saturating_duration_since(Instant::now()));
             tokio::select! {
                 Some(object) = self.deleted.recv() => self.add(object),
+                Some(removed) = self.removing.join_next() => self.removed(removed.ok()),
                 () = self.listed.notified() => self.next_sweep = Instant::now(),
                 () = tokio::time::sleep(wait) => {}
                 () = shutdown.cancelled() => return,
@@ -141,12 +148,12 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
             if self.next_sweep <= Instant::now() {
                 self.sweep().await;
             }
-            self.remove_due().await;
+            self.remove_due();
         }
     }
 
     fn add(&mut self, object: ObjectId) {
-        self.pending.entry(object).or_insert(Pending { failures: 0, due: Instant::now() });
+        self.pending.entry(object).or_insert(Pending { failures: 0, due: Instant::now(), is_running: false });
     }
 
     /// Finds directories whose deletion was not reported.
@@ -190,34 +197,41 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         Ok(found.is_some_and(|found| found.metadata.uid.as_deref() == Some(&object.uid)))
     }
 
-    async fn remove_due(&mut self) {
+    fn remove_due(&mut self) {
         let now = Instant::now();
-        let due: Vec<ObjectId> =
-            self.pending.iter().filter(|(_, pending)| pending.due <= now).map(|(object, _)| object.clone()).collect();
-        let engine = Arc::clone(&self.engine);
-        let removed = stream::iter(due).map(|object| {
-            let engine = Arc::clone(&engine);
-            async move {
-                let failed = engine.outputs.remove_object(&object).await;
-                (object, failed)
-            }
-        });
-        let removed: Vec<_> = removed.buffer_unordered(AT_A_TIME).collect().await;
-        for (object, failed) in removed {
-            if failed.is_empty() {
-                self.pending.remove(&object);
+        let due = self.pending.iter_mut().filter(|(_, pending)| pending.due <= now && !pending.is_running);
+        for (object, pending) in due {
+            if self.removing.len() >= AT_A_TIME {
+                // The next one that ends makes room.
+                pending.due = now + AGAIN_FIRST;
                 continue;
             }
-            self.metrics.removal_failed();
-            for (volume, error) in failed {
-                tracing::warn!(%object, %volume, %error, "the directory of a deleted object is not removed yet");
-            }
-            if let Some(pending) = self.pending.get_mut(&object) {
-                pending.failures = pending.failures.saturating_add(1);
-                let longest = if pending.failures <= SOON_FOR { AGAIN_SOON } else { AGAIN_LONGEST };
-                pending.due = Instant::now() + doubled(AGAIN_FIRST, longest, pending.failures);
-            }
+            pending.is_running = true;
+            let (engine, object) = (Arc::clone(&self.engine), object.clone());
+            self.removing.spawn(async move {
+                let failed = engine.outputs.remove_object(&object).await;
+                (object, failed)
+            });
         }
         self.metrics.leftovers(self.pending.len());
+    }
+
+    /// Takes the end of a removal; `None` for one that panicked, which is tried again at the next sweep.
+    fn removed(&mut self, removed: Option<(ObjectId, Vec<(String, OutputError)>)>) {
+        let Some((object, failed)) = removed else { return };
+        if failed.is_empty() {
+            self.pending.remove(&object);
+            return;
+        }
+        self.metrics.removal_failed();
+        for (volume, error) in failed {
+            tracing::warn!(%object, %volume, %error, "the directory of a deleted object is not removed yet");
+        }
+        if let Some(pending) = self.pending.get_mut(&object) {
+            pending.failures = pending.failures.saturating_add(1);
+            let longest = if pending.failures <= SOON_FOR { AGAIN_SOON } else { AGAIN_LONGEST };
+            pending.due = Instant::now() + doubled(AGAIN_FIRST, longest, pending.failures);
+            pending.is_running = false;
+        }
     }
 }

@@ -67,6 +67,11 @@ impl Ready {
     pub(super) fn published(&self) -> &Published {
         &self.published
     }
+
+    /// True where `current` points to it already.
+    pub(super) fn is_current(&self) -> bool {
+        self.previous.as_ref() == Some(&self.tree)
+    }
 }
 
 impl Place {
@@ -251,16 +256,17 @@ fn open_prepared(ready: &Ready) -> Result<OwnedFd, OutputError> {
     Ok(ready.place.dir()?.ok_or_else(gone)?)
 }
 
-/// A tree that an earlier process prepared for `revision`, whole by its list.
-pub(super) fn prepared(place: &Place, revision: &Revision) -> Result<Option<Ready>, OutputError> {
+/// A tree that an earlier process prepared for `revision`, or has switched to: whole by its list, which has this digest.
+/// Every file is read: lists and times are on the volume, where others may write.
+pub(super) fn prepared(place: &Place, revision: &Revision, list_digest: &Digest) -> Result<Option<Ready>, OutputError> {
     let Some(dir) = place.dir()? else { return Ok(None) };
     let Some(marker) = own_marker(place.volume(), dir.as_fd(), &place.object)? else { return Ok(None) };
     marker.check_uid(&place.object)?;
     let Some((tree, found)) = marker.of_revision(revision) else { return Ok(None) };
     let trees = storage::open_dir(dir.as_fd(), TREES)?;
-    let (volume, object, list_digest) = (place.volume(), &place.object, &found.list_digest);
+    let (volume, object) = (place.volume(), &place.object);
     let subject = Subject { volume, object, trees: trees.as_fd(), tree, list_digest };
-    let verdict = match Scan::begin(&subject, Some(Reading::Doubtful))? {
+    let verdict = match Scan::begin(&subject, Some(Reading::Everything))? {
         Begun::NoList => return Ok(None),
         Begun::Done(verdict) => verdict,
         Begun::Scan(mut scan) => loop {

@@ -6,7 +6,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::OCIArtifactStatus;
+use super::{HandledRequests, OCIArtifactStatus};
 
 impl OCIArtifactStatus {
     /// Reads field by field: a field that cannot be read is its default, an element of a list that cannot be read is
@@ -25,7 +25,8 @@ impl OCIArtifactStatus {
             switching: field(fields, "switching"),
             fingerprints: field(fields, "fingerprints"),
             last_handled_reconcile_at: field(fields, "lastHandledReconcileAt"),
-            handled_requests: field(fields, "handledRequests"),
+            // All of its fields may be absent, so anything with other fields would pass for it.
+            handled_requests: field(fields, "handledRequests").filter(|read| *read != HandledRequests::default()),
         }
     }
 }
@@ -66,7 +67,7 @@ mod tests {
             ],
             "fingerprints": {"content": "c", "trust": "t"},
             "switching": {
-                "digest": "d", "outputs": ["a"], "content": "c",
+                "digest": "d", "outputs": ["a"], "lists": {"a": "d"}, "content": "c",
                 "artifact": {
                     "reference": "r", "digest": "d", "shortDigest": "s", "artifactType": "a", "mediaType": "m", "size": 1,
                     "lastUpdateTime": "l",
