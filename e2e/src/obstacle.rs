@@ -59,30 +59,41 @@ pub struct Denied {
     /// With `/status` for the subresource.
     pub resource: &'static str,
     pub operations: &'static [&'static str],
+    /// CEL condition over the request, beside the above.
+    pub condition: &'static str,
 }
 
 /// Writes to ConfigMaps, but not deletions.
 pub const CONFIG_MAP_WRITES: Denied =
-    Denied { group: "", version: "v1", resource: "configmaps", operations: &["CREATE", "UPDATE"] };
+    Denied { group: "", version: "v1", resource: "configmaps", operations: &["CREATE", "UPDATE"], condition: "true" };
 /// Deletions of ConfigMaps.
 pub const CONFIG_MAP_DELETIONS: Denied =
-    Denied { group: "", version: "v1", resource: "configmaps", operations: &["DELETE"] };
+    Denied { group: "", version: "v1", resource: "configmaps", operations: &["DELETE"], condition: "true" };
 /// Writes to the status of `OCIArtifact` objects.
 pub const STATUS_WRITES: Denied = Denied {
     group: "supercargo.dev",
     version: "v1alpha1",
     resource: "ociartifacts/status",
     operations: &["CREATE", "UPDATE"],
+    condition: "true",
+};
+/// Writes to the ConfigMap `second` that are no dry runs: no rehearsal shows this denial.
+pub const WRITES_TO_SECOND: Denied = Denied {
+    group: "",
+    version: "v1",
+    resource: "configmaps",
+    operations: &["CREATE", "UPDATE"],
+    condition: "request.name == 'second' && !(has(request.dryRun) && request.dryRun)",
 };
 
 impl Denial {
     pub async fn of(space: &Space, denied: Denied) -> Result<Self> {
         let name = format!("e2e-{}-denial", space.namespace);
         let (resource, subresource) = denied.resource.split_once('/').unwrap_or((denied.resource, ""));
-        let operations = json!(denied.operations);
+        let (operations, extra) = (json!(denied.operations), denied.condition);
         let condition = format!(
             "request.name == '{PROBE}' || (request.resource.resource == '{resource}' && \
-             request.subResource == '{subresource}' && request.operation in {operations} && \
+             request.subResource == '{subresource}' && request.operation in {operations} && ({extra}) && \
              request.userInfo.username.startsWith('system:serviceaccount:') && \
              !request.userInfo.username.startsWith('system:serviceaccount:kube-system:'))"
         );

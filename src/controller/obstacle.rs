@@ -10,6 +10,7 @@ use super::dereference::Inputs;
 use super::integrity;
 use super::schedule::{Remembered, obstacle_pause};
 use super::subject::Subject;
+use crate::failure::Class;
 use crate::registry::Registry;
 use crate::request::ObjectId;
 
@@ -31,6 +32,9 @@ pub(super) async fn is_gone<R: Registry>(
     }
     let is_gone = if let Some(refused) = &failure.refused {
         outputs.rehearse(&subject.id, refused).await
+    } else if failure.class == Class::Wait && failure.earlier.is_none() {
+        // Refused at the switch, after a rehearsal that was accepted: only another pass can tell.
+        true
     } else {
         match integrity::look(subject, context, request, remembered).await {
             Some(look) => Some(&look.versions) != remembered.versions.as_ref(),

@@ -72,7 +72,8 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
         Admitted::Suspended => {
             let status = subject.status();
             subject.write_status(&subject.report(&status).suspended()).await;
-            return until_changed();
+            let is_written = context.memory.unwritten(&subject.id.uid).is_none();
+            return if is_written { until_changed() } else { Action::requeue(AWAITED) };
         }
         Admitted::Now => {}
     }
@@ -87,7 +88,7 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
     // Client required: the outputs as they are.
     let mut remembered = context.memory.get(&subject.id.uid);
     recover::complete_switch(&subject, context, &inputs, &remembered).await;
-    let is_early = remembered.is_early(&inputs.mark, Instant::now()) && !subject.is_forced();
+    let is_early = remembered.is_early(&inputs.mark, Instant::now());
     let look = match &inputs.request {
         Ok(request) => integrity::examine(&subject, context, request, &mut remembered, is_early).await,
         Err(_) => None,
@@ -115,12 +116,12 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
     match attempt::attempt(&subject, context, request, &inputs, &remembered).await {
         Ended::Kept(outcome) => succeeded(&subject, context, request, &outcome, &inputs, remembered, started).await,
         Ended::Committed(committed) => {
-            let report = |outcome| succeeded(&subject, context, request, outcome, &inputs, remembered, started);
-            let action = report(&committed.outcome).await;
-            // The lock ends here: the outcome is recorded.
+            succeeded(&subject, context, request, &committed.outcome, &inputs, remembered, started).await;
+            // The lock ends here: the outcome is recorded, and what nothing names any more may go.
             drop(committed);
-            let remembered = context.memory.get(&subject.id.uid);
-            after_commit(&subject, context, &inputs, remembered).await.unwrap_or(action)
+            let mut remembered = Remembered { tidy_due: None, ..context.memory.get(&subject.id.uid) };
+            tidy::tidy(&subject, context, &inputs, &mut remembered).await;
+            requeue(context, &subject, remembered)
         }
         Ended::Failed(failure) => {
             let mut remembered = remembered;
@@ -245,18 +246,6 @@ async fn succeeded<R: Registry>(
     requeue(context, subject, remembered)
 }
 
-/// After the outcome is recorded: what nothing names any more goes.
-async fn after_commit<R: Registry>(
-    subject: &Subject<'_>,
-    context: &Context<R>,
-    inputs: &Inputs,
-    mut remembered: Remembered,
-) -> Option<Action> {
-    remembered.tidy_due = Some(Instant::now());
-    tidy::tidy(subject, context, inputs, &mut remembered).await;
-    Some(requeue(context, subject, remembered))
-}
-
 async fn failed<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -271,6 +260,10 @@ async fn failed<R: Registry>(
     let after = match request {
         Some(request) => integrity::look(subject, context, request, &remembered).await,
         None => None,
+    };
+    let failure = match (request, &after) {
+        (Some(request), Some(look)) => with_torn_outputs(failure, request, look),
+        (Some(_) | None, _) => failure,
     };
     let (failure, status) = revocation::after_failure(subject, context, request, failure, after.as_ref()).await;
     subject.write_status(&status).await;
@@ -296,6 +289,19 @@ async fn failed<R: Registry>(
         ..remembered
     };
     requeue(context, subject, remembered)
+}
+
+/// Names what each output holds, where that is not one revision: a switch could not be reverted, or was cut off by a crash.
+fn with_torn_outputs(failure: Failure, request: &Request, look: &Look) -> Failure {
+    let held: Vec<_> =
+        request.targets.iter().zip(&look.shown).filter_map(|(target, shown)| Some((target, shown.as_ref()?))).collect();
+    let is_torn =
+        held.windows(2).any(|pair| matches!(pair, [(_, a), (_, b)] if a.revision.digest != b.revision.digest));
+    if !is_torn {
+        return failure;
+    }
+    let text = held.iter().map(|(target, shown)| format!("{} holds {}", target.output, shown.revision.digest.short()));
+    failure.with_note(&format!("and the outputs differ: {}", text.collect::<Vec<_>>().join(", ")))
 }
 
 /// Another writer changes what was repaired a moment ago: status says so, and the next repair waits.

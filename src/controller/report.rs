@@ -110,6 +110,9 @@ impl Before<'_> {
             Class::Retry | Class::Wait => "Reconciling",
             Class::Stalled => "Stalled",
         };
+        // What was not fetched is still to be fetched again.
+        let force_at = self.status.handled_requests.as_ref().and_then(|handled| handled.force_at.clone());
+        let handled = HandledRequests { force_at, ..self.requests.clone() };
         // What a policy denies is not looked up again, so the digest that it was denied for is still the last one seen.
         let before = || self.status.candidate.clone().filter(|before| before.reason == failure.reason.as_str());
         let verified = self.unsigned(request, failure);
@@ -130,6 +133,7 @@ impl Before<'_> {
             },
             fingerprints,
             conditions: self.conditions(false, failure.reason, &message, Some(kind), verified),
+            handled_requests: (handled != HandledRequests::default()).then_some(handled),
             ..self.observed()
         }
     }

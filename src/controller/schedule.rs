@@ -233,7 +233,7 @@ pub(super) fn pause(failure: &Failure, failures: u32, interval: Duration) -> Dur
 /// Pause before a pass that is made because an obstacle changed. Short, so that an object heals soon after the obstacle is
 /// gone, and not nothing, so that an obstacle that changes all the time costs little.
 pub(super) fn obstacle_pause(failures: u32) -> Duration {
-    const LONGEST: Duration = Duration::from_secs(8);
+    const LONGEST: Duration = Duration::from_secs(4);
     if failures <= 1 { Duration::ZERO } else { doubled(Duration::from_secs(1), LONGEST, failures - 1) }
 }
 

@@ -42,7 +42,6 @@ const STEPS: &[&str] = &[
 ];
 /// Environment variable that names the step.
 const FAILPOINT: &str = "SUPERCARGO_FAILPOINT";
-const OBJECTS: usize = 4;
 const PADDING: usize = 500;
 const CONVERGED: Duration = Duration::from_secs(30);
 
@@ -123,15 +122,16 @@ fn read_trees(directories: Vec<PathBuf>) -> (Arc<AtomicBool>, JoinHandle<Result<
 
 async fn killed_at_random_during_tag_churn_it_tears_nothing_and_converges(case: &mut Case) -> Result<()> {
     let kills = rounds("SUPERCARGO_KILLS", 15)?;
-    let mut tag = published(case, OBJECTS).await?;
+    let objects = usize::try_from(rounds("SUPERCARGO_OBJECTS", 4)?)?;
+    let mut tag = published(case, objects).await?;
     let mut all = Vec::new();
-    for number in 0..OBJECTS {
+    for number in 0..objects {
         all.extend(directories(case, &name(number))?);
     }
     let (done, reading) = read_trees(all);
     for kill in 1..=kills {
         tag.push(case, &revision::tree(kill, PADDING)).await?;
-        for number in 0..OBJECTS {
+        for number in 0..objects {
             case.space.ask(&name(number)).await?;
         }
         // Some of the time that the objects need is let pass, and it differs from round to round.
@@ -143,7 +143,7 @@ async fn killed_at_random_during_tag_churn_it_tears_nothing_and_converges(case: 
         case.start_operator_as(&settings).await?;
         ensure!(!reading.is_finished(), "the reader has ended: {:?}", reading.await);
     }
-    converged(case, &tag, OBJECTS, kills).await?;
+    converged(case, &tag, objects, kills).await?;
     done.store(true, Ordering::Relaxed);
     let reads = reading.await??;
     ensure!(reads > kills * 10, "only {reads} trees were read");

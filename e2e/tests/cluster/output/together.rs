@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use kube::api::DeleteParams;
 use serde_json::json;
 use supercargo_e2e::object::Space;
-use supercargo_e2e::obstacle::{CONFIG_MAP_WRITES, Denial, Quota};
+use supercargo_e2e::obstacle::{CONFIG_MAP_WRITES, Denial, Quota, WRITES_TO_SECOND};
 use supercargo_e2e::reader::{Reader, Seen};
 use supercargo_e2e::rights::Rights;
 
@@ -18,6 +18,7 @@ tests!(output:
     outputs_stay_together_while_an_admission_policy_refuses_the_config_map,
     outputs_stay_together_while_another_manager_holds_a_key,
     outputs_stay_together_while_the_right_to_config_maps_is_missing,
+    a_refusal_that_no_rehearsal_shows_reverts_what_was_switched,
 );
 
 /// Longest time in which volume and ConfigMap may differ.
@@ -50,6 +51,44 @@ async fn outputs_stay_together_while_the_right_to_config_maps_is_missing(case: &
     let (tag, reader) = published(case, Some(&rights)).await?;
     rights.take("", "configmaps", &["create", "update", "patch"]).await?;
     finish(case, tag, reader, async |_| rights.give_back().await).await
+}
+
+async fn a_refusal_that_no_rehearsal_shows_reverts_what_was_switched(case: &mut Case) -> Result<()> {
+    let mut tag = Tag::start(case).await?;
+    case.start_operator().await?;
+    let outputs = json!({"outputs": [
+        {"name": "files", "volume": {"name": "default"}},
+        {"name": "rules", "configMap": {"name": "rules"}},
+        {"name": "second", "configMap": {"name": "second"}},
+    ]});
+    case.space.apply("app", &spec_with(&tag.image(), &outputs)).await?;
+    let old = tag.last()?.to_owned();
+    case.space.ready_with("app", &old).await?;
+    let (maps, artifacts) = (|| case.space.config_maps(), || case.space.artifacts());
+    let reader = Reader::default()
+        .volume("volume", &case.object_directory("app"))
+        .config_map("rules", maps(), "rules")
+        .config_map("second", maps(), "second")
+        .field("files", artifacts(), "app", "/status/outputs/0/digest");
+    let denial = Denial::of(&case.space, WRITES_TO_SECOND).await?;
+    let new = tag.next(case).await?;
+    case.space.ask("app").await?;
+    let object = candidate(case, "app", &new).await?;
+    for number in 0..3 {
+        let digest =
+            object.data.pointer(&format!("/status/outputs/{number}/digest")).and_then(|digest| digest.as_str());
+        assert_eq!(digest, Some(old.as_str()), "output {number}");
+    }
+    assert!(object.data.pointer("/status/switching").is_none(), "a journal is left: {}", object.data);
+    denial.remove().await?;
+    within(HEALED, "Ready without an annotation", case.space.ready_with("app", &new)).await?;
+    let seen = reader.stop().await?.named(|value| tag.revision(value));
+    for map in ["rules", "second"] {
+        let torn = seen.max_torn("volume", map)?;
+        ensure!(torn <= TORN, "volume and {map} differ for {torn:?}");
+    }
+    ensure!(seen.most_switches("volume")?.0 <= 1, "the volume was switched although a ConfigMap was refused");
+    Ok(())
 }
 
 /// An object with both outputs that is Ready, and a reader of everything.
