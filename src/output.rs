@@ -45,6 +45,7 @@ mod switch;
 mod volume;
 
 pub(crate) use lock::Lock;
+pub use lock::Wanted;
 pub use rehearsal::Rehearsal;
 pub(crate) use switch::{Done, NotSwitched, Ready};
 
@@ -432,6 +433,7 @@ impl Outputs {
         pinned: &Pinned,
         staged: &Arc<Staged>,
         stop: &Stop,
+        wanted: &Wanted,
     ) -> Result<Ready, OutputError> {
         let object = &request.object;
         match &target.place {
@@ -440,7 +442,9 @@ impl Outputs {
                 let (staged, pinned, fingerprint) = (Arc::clone(staged), pinned.clone(), request.fingerprint.clone());
                 let given_up = stop.clone();
                 let work = move || volume::prepare(&place, &pinned, &fingerprint, &staged, &given_up);
-                Ok(Ready::Volume(Arc::new(self.locked(object, stop, work).await?)))
+                let (stop, wanted) = (stop.clone(), wanted.clone());
+                let is_given_up = move || stop.is_cancelled() || !wanted.is_wanted();
+                Ok(Ready::Volume(Arc::new(self.locked(object, is_given_up, work).await?)))
             }
             Place::ConfigMap(keyed) => {
                 let content = content(target, keyed, staged).await?;
@@ -544,8 +548,8 @@ impl Outputs {
         match location {
             Location::Volume(name) => {
                 let Some(volume) = self.volumes.get(name).cloned() else { return Ok(()) };
-                let (id, stop) = (object.clone(), Stop::new());
-                self.locked(object, &stop, move || volume::withdraw(&volume, &id)).await
+                let id = object.clone();
+                self.locked(object, || false, move || volume::withdraw(&volume, &id)).await
             }
             Location::ConfigMap(_) | Location::Secret(_) | Location::Directory(_) => {
                 self.remove(object, location).await
@@ -558,8 +562,8 @@ impl Outputs {
         match location {
             Location::Volume(name) => {
                 let Some(volume) = self.volumes.get(name).cloned() else { return Ok(()) };
-                let (id, stop) = (object.clone(), Stop::new());
-                self.locked(object, &stop, move || volume::remove(&volume, &id)).await
+                let id = object.clone();
+                self.locked(object, || false, move || volume::remove(&volume, &id)).await
             }
             Location::ConfigMap(name) => match &self.api_objects {
                 ApiObjects::Cluster(_) => self.cluster(OutputKind::ConfigMap)?.remove::<ConfigMap>(object, name).await,
@@ -576,8 +580,8 @@ impl Outputs {
     pub async fn remove_object(&self, object: &ObjectId) -> Vec<(String, OutputError)> {
         let mut failed = Vec::new();
         for (name, volume) in &self.volumes {
-            let (volume, id, stop) = (Arc::clone(volume), object.clone(), Stop::new());
-            if let Err(error) = self.locked(object, &stop, move || volume::remove(&volume, &id)).await {
+            let (volume, id) = (Arc::clone(volume), object.clone());
+            if let Err(error) = self.locked(object, || false, move || volume::remove(&volume, &id)).await {
                 failed.push((name.clone(), error));
             }
         }
@@ -611,8 +615,8 @@ impl Outputs {
         match &target.place {
             Place::Volume { volume } => {
                 let (volume, id) = (self.volume(target, volume)?, object.clone());
-                let (retention, stop) = (self.retention, Stop::new());
-                self.locked(object, &stop, move || volume::prune(&volume, &id, retention, now)).await
+                let retention = self.retention;
+                self.locked(object, || false, move || volume::prune(&volume, &id, retention, now)).await
             }
             // Earlier objects are named in status, and removed by their location.
             Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => Ok(None),
@@ -624,13 +628,12 @@ impl Outputs {
     async fn locked<T: Send + 'static>(
         &self,
         object: &ObjectId,
-        stop: &Stop,
+        is_given_up: impl FnOnce() -> bool + Send + 'static,
         work: impl FnOnce() -> Result<T, OutputError> + Send + 'static,
     ) -> Result<T, OutputError> {
         let lock = self.lock(object).await;
-        let stop = stop.clone();
         blocking(move || {
-            let done = if stop.is_cancelled() { Err(OutputError::GivenUp) } else { work() };
+            let done = if is_given_up() { Err(OutputError::GivenUp) } else { work() };
             drop(lock);
             done
         })

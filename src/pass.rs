@@ -13,6 +13,7 @@ use crate::api::Reason;
 use crate::blob::{self, Cache, Progress};
 use crate::failure::{Class, Failure};
 use crate::oci::{Digest, Manifest};
+pub use crate::output::Wanted;
 use crate::output::damage::Damage;
 use crate::output::{Done, Lock, NotSwitched, Outputs, Published, Ready};
 use crate::plan::{self, Plan, Revision};
@@ -120,6 +121,7 @@ pub struct Prepared {
     ready: Vec<Ready>,
     /// Complete but for the state of the outputs.
     outcome: Outcome,
+    wanted: Wanted,
 }
 
 /// Outputs that were switched. The object's lock is held until this is dropped: drop it when the outcome is recorded.
@@ -143,9 +145,6 @@ pub struct Switching {
 
 /// The part of a commit that depends on who runs the pass.
 pub trait Attendant: Sync {
-    /// True while the object is what it was when the pass began. Asked under the object's lock, before the first switch.
-    fn is_wanted(&self) -> bool;
-
     /// Notes durably that several outputs are about to be switched. An error means that nothing is.
     fn begin(&self, outcome: &Outcome, switching: &Switching) -> impl Future<Output = Result<(), Failure>> + Send;
 }
@@ -155,10 +154,6 @@ pub trait Attendant: Sync {
 pub struct Unattended;
 
 impl Attendant for Unattended {
-    fn is_wanted(&self) -> bool {
-        true
-    }
-
     async fn begin(&self, _: &Outcome, _: &Switching) -> Result<(), Failure> {
         Ok(())
     }
@@ -178,7 +173,7 @@ pub async fn pass<R: Registry>(
     request: &Request,
     before: &Before,
 ) -> Result<Outcome, Failure> {
-    match prepare(engine, turn, request, before).await? {
+    match prepare(engine, turn, request, before, &Wanted::always()).await? {
         Progressed::Kept(outcome) => Ok(*outcome),
         Progressed::Prepared(prepared) => {
             let committed = prepared.commit(engine, &Unattended).await?;
@@ -194,9 +189,10 @@ pub async fn prepare<R: Registry>(
     _turn: &Turn,
     request: &Request,
     before: &Before,
+    wanted: &Wanted,
 ) -> Result<Progressed, Failure> {
     let step = Step::default();
-    match tokio::time::timeout(request.timeout, steps(engine, request, before, &step)).await {
+    match tokio::time::timeout(request.timeout, steps(engine, request, before, wanted, &step)).await {
         Ok(result) => result,
         Err(_) => Err(Failure::timeout(request.timeout, step.now())),
     }
@@ -206,9 +202,9 @@ impl Prepared {
     /// Switches all outputs, or none. There is no way out once the first one is switched: await it to its end, and record the
     /// outcome. `None` where the object has changed meanwhile, and nothing was switched.
     pub async fn commit<R>(self, engine: &Engine<R>, attendant: &impl Attendant) -> Result<Option<Committed>, Failure> {
-        let Self { object, revision, ready, outcome } = self;
+        let Self { object, revision, ready, outcome, wanted } = self;
         let lock = engine.outputs.lock(&object).await;
-        if !attendant.is_wanted() {
+        if !wanted.is_wanted() {
             return Ok(None);
         }
         let changing = ready.iter().filter(|ready| ready.is_change());
@@ -241,6 +237,7 @@ async fn steps<R: Registry>(
     engine: &Engine<R>,
     request: &Request,
     before: &Before,
+    wanted: &Wanted,
     step: &Step,
 ) -> Result<Progressed, Failure> {
     check_denied(request)?;
@@ -258,7 +255,7 @@ async fn steps<R: Registry>(
         (Plan::Refuse, Some((_, failure))) => Err(failure.clone()),
         (Plan::Publish | Plan::Refuse, _) => {
             let digest = pinned.digest().clone();
-            let result = fetch(engine, request, pinned, look, step).await;
+            let result = fetch(engine, request, pinned, look, wanted, step).await;
             let prepared = result.map_err(|failure| failure.of(&digest))?;
             Ok(Progressed::Prepared(Box::new(prepared)))
         }
@@ -338,6 +335,7 @@ async fn fetch<R: Registry>(
     request: &Request,
     pinned: Pinned,
     look: Look,
+    wanted: &Wanted,
     step: &Step,
 ) -> Result<Prepared, Failure> {
     step.set("fetching the manifest");
@@ -355,11 +353,11 @@ async fn fetch<R: Registry>(
     step.set("verifying signatures");
     let approved =
         trust::approve(&engine.registry, &request.access, pinned, manifest, &request.requirement, now()).await?;
-    let mut prepared = stage_and_prepare(engine, request, &approved, &look, step).await;
+    let mut prepared = stage_and_prepare(engine, request, &approved, &look, wanted, step).await;
     if let Err(failure) = &prepared
         && room_was_made(engine, request, &approved, failure).await
     {
-        prepared = stage_and_prepare(engine, request, &approved, &look, step).await;
+        prepared = stage_and_prepare(engine, request, &approved, &look, wanted, step).await;
     }
     let (ready, top) = prepared?;
     let (pinned, manifest, basis) = approved.into_parts();
@@ -369,13 +367,14 @@ async fn fetch<R: Registry>(
         let layers = skipped.join(", ");
         tracing::info!(object = %request.object, %layers, "metadata layers are not fetched");
     }
-    let revision = wanted(request, &pinned);
+    let revision = revision(request, &pinned);
     let (published, repaired) = (Vec::new(), look.damage);
     let outcome = Outcome { pinned, published, manifest: Some(manifest), basis: Some(basis), skipped, repaired, top };
-    Ok(Prepared { object: request.object.clone(), revision, ready, outcome })
+    let wanted = wanted.clone();
+    Ok(Prepared { object: request.object.clone(), revision, ready, outcome, wanted })
 }
 
-fn wanted(request: &Request, pinned: &Pinned) -> Revision {
+fn revision(request: &Request, pinned: &Pinned) -> Revision {
     Revision { digest: pinned.digest().clone(), fingerprint: request.fingerprint.as_str().to_owned() }
 }
 
@@ -384,6 +383,7 @@ async fn stage_and_prepare<R: Registry>(
     request: &Request,
     approved: &Approved,
     look: &Look,
+    wanted: &Wanted,
     step: &Step,
 ) -> Result<(Vec<Ready>, Option<Top>), Failure> {
     if request.targets.is_empty() {
@@ -393,7 +393,7 @@ async fn stage_and_prepare<R: Registry>(
     let stages = stage::stage(engine, request, approved, look.observed.is_forced, step).await?;
     step.set("preparing the outputs");
     let top = stages.first().map(|stage| top(request, &stage.staged));
-    let ready = prepare_outputs(engine, request, approved.pinned(), look, &stages).await;
+    let ready = prepare_outputs(engine, request, approved.pinned(), look, &stages, wanted).await;
     // What was not moved away, a whole tree where something failed, is work for the disk to remove.
     tokio::task::spawn_blocking(move || drop(stages)).await.map_err(Failure::internal)?;
     Ok((ready?, top))
@@ -407,9 +407,10 @@ async fn prepare_outputs<R: Registry>(
     pinned: &Pinned,
     look: &Look,
     stages: &[Stage],
+    wanted: &Wanted,
 ) -> Result<Vec<Ready>, Failure> {
-    let wanted = wanted(request, pinned);
-    let is_recorded = look.observed.recorded.as_ref() == Some(&wanted) && !look.observed.is_forced;
+    let revision = revision(request, pinned);
+    let is_recorded = look.observed.recorded.as_ref() == Some(&revision) && !look.observed.is_forced;
     let stop = Stop::new();
     // A pass that is given up drops this future, and with it the guard, which stops work that has not begun.
     let _guard = stop.clone().drop_guard();
@@ -420,12 +421,12 @@ async fn prepare_outputs<R: Registry>(
     for (number, (target, held)) in all {
         let stage = stages.iter().find(|stage| stage.place.is_for(target));
         let staged = &stage.ok_or_else(|| Failure::internal("no stage was made"))?.staged;
-        let held = held.as_ref().filter(|held| held.revision == wanted);
+        let held = held.as_ref().filter(|held| held.revision == revision);
         let made = match (&target.place, held) {
             // Only what status has recorded is believed: a writer on the volume may have forged the rest.
             (Place::Volume { .. }, Some(held)) if is_recorded => Ready::Held(Box::new(held.clone())),
             (Place::Volume { .. } | Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory, _) => {
-                engine.outputs.prepare(request, target, pinned, staged, &stop).await?
+                engine.outputs.prepare(request, target, pinned, staged, &stop, wanted).await?
             }
         };
         ready.push((number, made));

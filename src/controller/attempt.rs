@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::context::Context;
+use super::context::{Context, is_current};
 use super::dereference::Inputs;
 use super::integrity;
 use super::schedule::Remembered;
 use super::subject::Subject;
 use crate::api::Reason;
 use crate::failure::{Class, Failure};
-use crate::pass::{self, Attendant, Before, Committed, Outcome, Progressed, Switching};
+use crate::pass::{self, Attendant, Before, Committed, Outcome, Progressed, Switching, Wanted};
 use crate::registry::Registry;
 use crate::request::Request;
 
@@ -39,21 +39,20 @@ pub(super) async fn attempt<R: Registry>(
 ) -> Ended {
     let refused = remembered.refused.clone().filter(|_| remembered.inputs.as_ref() == Some(&inputs.mark));
     let before = Before { refused, is_forced: subject.is_forced(), ..integrity::before(subject, remembered) };
+    let wanted = wanted(subject, context);
     let progressed = tokio::select! {
-        progressed = in_turn(subject, context, request, &before) => progressed,
+        progressed = in_turn(subject, context, request, &before, &wanted) => progressed,
         () = context.shutdown.cancelled() => return Ended::GivenUp,
         () = superseded(subject, context) => return Ended::GivenUp,
     };
     // From here on nothing gives it up but the object's own change, before the first switch.
     match progressed {
         Ok(Progressed::Kept(outcome)) => Ended::Kept(outcome),
-        Ok(Progressed::Prepared(prepared)) => {
-            match prepared.commit(&context.engine, &Witness { subject, context }).await {
-                Ok(Some(committed)) => Ended::Committed(Box::new(committed)),
-                Ok(None) => Ended::GivenUp,
-                Err(failure) => Ended::Failed(failure),
-            }
-        }
+        Ok(Progressed::Prepared(prepared)) => match prepared.commit(&context.engine, &Witness { subject }).await {
+            Ok(Some(committed)) => Ended::Committed(Box::new(committed)),
+            Ok(None) => Ended::GivenUp,
+            Err(failure) => Ended::Failed(failure),
+        },
         Err(failure) => Ended::Failed(failure),
     }
 }
@@ -65,10 +64,11 @@ async fn in_turn<R: Registry>(
     context: &Context<R>,
     request: &Request,
     before: &Before,
+    wanted: &Wanted,
 ) -> Result<Progressed, Failure> {
     let turn = context.engine.turn(request).await;
     tokio::select! {
-        progressed = pass::prepare(&context.engine, &turn, request, before) => progressed,
+        progressed = pass::prepare(&context.engine, &turn, request, before, wanted) => progressed,
         never = announce(subject, request) => match never {},
     }
 }
@@ -89,27 +89,24 @@ async fn announce(subject: &Subject<'_>, request: &Request) -> std::convert::Inf
 /// neither a correction nor a deletion waits for a registry.
 #[expect(clippy::disallowed_methods, reason = "a look at memory, once a second")]
 pub(super) async fn superseded<R>(subject: &Subject<'_>, context: &Context<R>) {
-    while context.is_current(&subject.id, subject.stored.metadata.generation) {
+    while is_current(&context.objects, &subject.id, subject.stored.metadata.generation) {
         tokio::time::sleep(STILL_CURRENT).await;
     }
 }
 
 /// The controller's part of a commit.
-struct Witness<'a, 's, R> {
+struct Witness<'a, 's> {
     subject: &'a Subject<'s>,
-    context: &'a Context<R>,
 }
 
 /// True while the object is what it was when the look at it began, and the operator is not shutting down.
-pub(super) fn is_wanted<R>(subject: &Subject<'_>, context: &Context<R>) -> bool {
-    !context.shutdown.is_cancelled() && context.is_current(&subject.id, subject.stored.metadata.generation)
+pub(super) fn wanted<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> Wanted {
+    let (objects, shutdown) = (context.objects.clone(), context.shutdown.clone());
+    let (id, generation) = (subject.id.clone(), subject.stored.metadata.generation);
+    Wanted::new(move || !shutdown.is_cancelled() && is_current(&objects, &id, generation))
 }
 
-impl<R: Registry> Attendant for Witness<'_, '_, R> {
-    fn is_wanted(&self) -> bool {
-        is_wanted(self.subject, self.context)
-    }
-
+impl Attendant for Witness<'_, '_> {
     /// A first publication needs no journal: there is nothing to go back to.
     async fn begin(&self, outcome: &Outcome, switching: &Switching) -> Result<(), Failure> {
         let known = self.subject.status();

@@ -74,15 +74,12 @@ pub(super) struct Context<R> {
     pub(super) objects: Store<Stored>,
 }
 
-impl<R> Context<R> {
-    /// True while the object exists with this uid and generation, and is not being deleted.
-    pub(super) fn is_current(&self, id: &ObjectId, generation: Option<i64>) -> bool {
-        let key = ObjectRef::<Stored>::new(&id.name).within(&id.namespace);
-        self.objects.get(&key).is_some_and(|now| {
-            let now = kube::Resource::meta(now.as_ref());
-            now.generation == generation
-                && now.uid.as_deref().unwrap_or_default() == id.uid
-                && now.deletion_timestamp.is_none()
-        })
-    }
+/// True while the object exists with this uid and generation, and is not being deleted.
+pub(super) fn is_current(objects: &Store<Stored>, id: &ObjectId, generation: Option<i64>) -> bool {
+    let key = ObjectRef::<Stored>::new(&id.name).within(&id.namespace);
+    objects.get(&key).is_some_and(|now| {
+        now.metadata.generation == generation
+            && now.metadata.uid.as_deref().unwrap_or_default() == id.uid
+            && now.metadata.deletion_timestamp.is_none()
+    })
 }

@@ -87,6 +87,10 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
     }
     // Client required: the outputs as they are.
     let mut remembered = context.memory.get(&subject.id.uid);
+    if remembered.inputs.as_ref() != Some(&inputs.mark) {
+        // Somebody has changed or requested something: no reason to wait for another writer.
+        remembered.repairs = None;
+    }
     recover::complete_switch(&subject, context, &inputs, &remembered).await;
     let is_early = remembered.is_early(&inputs.mark, Instant::now());
     let look = match &inputs.request {

@@ -44,7 +44,7 @@ pub(super) async fn complete_switch<R: Registry>(
         }
     }
     let lock = outputs.lock(&subject.id).await;
-    if !attempt::is_wanted(subject, context) {
+    if !attempt::wanted(subject, context).is_wanted() {
         return;
     }
     match outputs.switch(&subject.id, &ready, &lock, subject::now()).await {

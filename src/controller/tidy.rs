@@ -19,7 +19,7 @@ use crate::registry::Registry;
 /// First pause after something could not be removed; doubled each time.
 const AGAIN_FIRST: Duration = Duration::from_secs(2);
 /// Longest such pause.
-const AGAIN_LONGEST: Duration = Duration::from_secs(8);
+const AGAIN_LONGEST: Duration = Duration::from_secs(4);
 
 /// Removes what is due. `remembered.tidy_due` is the time of the next removal.
 pub(super) async fn tidy<R: Registry>(

@@ -55,7 +55,15 @@ pub(super) async fn report(
     });
     metrics.api_write("status");
     let params = PatchParams::apply(api::MANAGER).force();
-    match objects.patch_status(&stored.name_any(), &params, &Patch::Apply(patch)).await {
+    let name = stored.name_any();
+    let mut written = objects.patch_status(&name, &params, &Patch::Apply(&patch)).await;
+    if let Err(kube::Error::Api(refusal)) = &written
+        && refusal.code == 500
+    {
+        // An object that its own CRD does not describe cannot be merged field by field.
+        written = objects.patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+    }
+    match written {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
         Err(error) => return Err(error),

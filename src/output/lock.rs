@@ -10,6 +10,33 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::request::ObjectId;
 
+/// Whether an object is still what it was when a pass over it began. Asked under the object's lock: what is created for
+/// an object after its removal would stay for ever.
+#[derive(Clone)]
+pub struct Wanted(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Wanted {
+    /// The question, which must not block.
+    pub fn new(is_wanted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is_wanted))
+    }
+
+    /// For objects that nothing else changes.
+    pub fn always() -> Self {
+        Self::new(|| true)
+    }
+
+    pub(crate) fn is_wanted(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wanted")
+    }
+}
+
 /// Locks beyond this number are looked through for those that nothing holds.
 const SWEEP_ABOVE: usize = 1024;
 

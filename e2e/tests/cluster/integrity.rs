@@ -105,7 +105,9 @@ async fn what_a_neighbour_changes_is_noticed_within_the_interval_and_repaired(ca
             "\"link\" is a link to something else",
         ),
     ];
-    case.start_operator().await?;
+    let mut settings = case.settings()?;
+    settings.extra = ["--keep-revisions-for", "0s"].map(str::to_owned).to_vec();
+    case.start_operator_as(&settings).await?;
     let (registry, digest) = published(case, "10s").await?;
     let other =
         (current_tree(&case.object_directory("other"))?, case.space.get("other").await?.metadata.resource_version);
@@ -193,7 +195,11 @@ fn change_below_the_filesystem(case: &Case) -> Result<()> {
     let file = case.current("app").join("a.txt");
     fs_err::write(&file, "two")?;
     let now = fs_err::metadata(&file)?;
-    for list in fs_err::read_dir(case.volume.join(".supercargo/lists"))? {
+    let mut lists = Vec::new();
+    for object in fs_err::read_dir(case.volume.join(".supercargo/lists"))? {
+        lists.extend(fs_err::read_dir(object?.path())?);
+    }
+    for list in lists {
         let list = list?.path();
         let time = fs_err::metadata(&list)?.modified()?;
         let text = fs_err::read_to_string(&list)?;

@@ -207,7 +207,12 @@ async fn kill_at(case: &mut Case, tag: &Tag, step: &str) -> Result<bool> {
         let object = case.space.get(&name(0)).await?;
         Ok((is_ready(&object) && artifact_digest(&object) == Some(tag.last()?)).then_some(false))
     });
-    let ended = ended.await?;
+    let mut ended = ended.await?;
+    if !ended {
+        // The last steps come after the status is written.
+        let exit = || Ok(operator.service.process.exit().is_some());
+        ended = wait::until_true(Duration::from_secs(3), "a late end", exit).await.is_ok();
+    }
     operator.kill().await?;
     Ok(ended)
 }
