@@ -39,12 +39,15 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* The rights of the operator in the namespaces it serves; docs/operations.md gives the reason for each. */}}
 {{- define "supercargo.rules" -}}
+# patch takes off the finalizer of versions before 0.2, and nothing else.
 - apiGroups: [supercargo.dev]
   resources: [ociartifacts]
   verbs: [get, list, watch, patch]
 - apiGroups: [supercargo.dev]
   resources: [ociartifacts/status]
   verbs: [patch]
+# The operator sets no finalizer. Where the admission plug-in OwnerReferencesPermissionEnforcement is on, this right is
+# what lets its ConfigMaps and Secrets name an object as an owner that blocks deletion.
 - apiGroups: [supercargo.dev]
   resources: [ociartifacts/finalizers]
   verbs: [update]
@@ -60,6 +63,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [""]
   resources: [secrets]
   verbs: [list, watch]
+{{- end }}
+{{- if .Values.rbac.secretOutputs }}
+# For outputs of kind `secret`. RBAC cannot narrow these to the operator's own Secrets: they cover every one.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create, patch, delete]
 {{- end }}
 - apiGroups: [events.k8s.io]
   resources: [events]
