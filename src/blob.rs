@@ -6,7 +6,7 @@
 //! Many may want one layer: one of them downloads it, the others find it in the [`Cache`], once the
 //! registry has said that they may read it too: in the very file that is in use, or kept, hashed again while it is copied.
 //!
-//! Layers are unpacked from files without a name, which no other process can open: see [`Scratch::nameless`].
+//! Layers are unpacked from files without a name, which no other process can open: see `Scratch::nameless`.
 
 use std::io::Read;
 use std::sync::Arc;

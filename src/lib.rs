@@ -6,11 +6,12 @@
 //! OCIArtifact ──parse──▶ Request ──resolve──▶ Pinned ──decide──▶ Plan ──approve──▶ Approved
 //!    (api)              (request)           (registry)          (plan)            (trust)
 //!                                                                                    │
-//!  status ◀──report── Published ◀──commit── Staged ◀──unpack── VerifiedBlob ◀──fetch─┘
-//! (controller)        (output)            (unpack)             (blob)
+//!  Published ◀──commit── Prepared ◀──prepare── Staged ◀──unpack── VerifiedBlob ◀──fetch──┘
+//!   (pass)                (pass)              (unpack)              (blob)
 //! ```
 //!
-//! [`pass::pass`] is that chain as a function. `docs/architecture.md` says why it is this one.
+//! [`pass::prepare`] and [`pass::Prepared::commit`] are that chain, [`pass::pass`] is both for commands over files.
+//! `docs/architecture.md` has the reasons.
 //! Imports go one way: `tests/imports.rs` lists the tiers and checks them.
 
 pub mod api;

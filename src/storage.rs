@@ -7,7 +7,7 @@
 //!     lock                   shared by every process that uses the root; taken alone to sweep
 //!     staging/<random>/      one per pass, removed with its [`Scratch`], or swept at the next start
 //!     blobs/sha256/<key>     layers kept for the next who asks; `blob::store` says which and how long
-//!     lists/<key>            what was published for each object, entry by entry; see `output::record`
+//!     lists/<key>/<tree>     entries of each published tree, a directory for each object; see `output::record`
 //! ```
 //!
 //! A root is opened once. Below it nothing is ever named by a path that the kernel could resolve

@@ -198,7 +198,7 @@ pub(crate) struct Ready<K> {
     published: Published,
 }
 
-/// State after a switch, for [`revert`].
+/// State after a switch, for [`Cluster::revert`].
 #[derive(Debug)]
 pub(crate) struct Switched<K> {
     written: K,
