@@ -212,6 +212,8 @@ pub struct Outputs {
     directory: Option<Arc<Destination>>,
     api_objects: ApiObjects,
     content_key: ContentKey,
+    /// The volumes belong to this installation alone.
+    is_owner: bool,
     retention: Retention,
     locks: Locks,
     rehearsals: Rehearsals,
@@ -257,6 +259,7 @@ impl Outputs {
             directory: None,
             api_objects,
             content_key,
+            is_owner: false,
             retention: Retention::default(),
             locks: Locks::default(),
             rehearsals: Rehearsals::default(),
@@ -276,6 +279,18 @@ impl Outputs {
     #[must_use]
     pub fn with_secret_work(self, secret_work: Option<Arc<Volume>>) -> Self {
         Self { secret_work, ..self }
+    }
+
+    /// Says that every volume was claimed for this installation: directories that no object of this cluster has are left
+    /// over from this cluster's own objects, and may be removed.
+    #[must_use]
+    pub fn with_ownership(self, is_owner: bool) -> Self {
+        Self { is_owner, ..self }
+    }
+
+    /// True where the volumes belong to this installation alone.
+    pub(crate) fn is_owner(&self) -> bool {
+        self.is_owner
     }
 
     /// Sets the rule for earlier revisions.
@@ -537,7 +552,9 @@ impl Outputs {
                     Held::Whole(published) if published.revision == wanted.revision => {
                         Ok(Some(Ready::Held(Box::new(published))))
                     }
-                    Held::Whole(_) | Held::Nothing | Held::Doubtful(_) | Held::Damaged(..) => Ok(None),
+                    Held::Whole(_) | Held::Nothing | Held::Unknown(_) | Held::Doubtful(_) | Held::Damaged(..) => {
+                        Ok(None)
+                    }
                 }
             }
         }
@@ -547,7 +564,7 @@ impl Outputs {
     pub(crate) async fn withdraw(&self, object: &ObjectId, location: &Location) -> Result<(), OutputError> {
         match location {
             Location::Volume(name) => {
-                let Some(volume) = self.volumes.get(name).cloned() else { return Ok(()) };
+                let volume = self.configured(name)?;
                 let id = object.clone();
                 self.locked(object, || false, move || volume::withdraw(&volume, &id)).await
             }
@@ -561,7 +578,7 @@ impl Outputs {
     pub(crate) async fn remove(&self, object: &ObjectId, location: &Location) -> Result<(), OutputError> {
         match location {
             Location::Volume(name) => {
-                let Some(volume) = self.volumes.get(name).cloned() else { return Ok(()) };
+                let volume = self.configured(name)?;
                 let id = object.clone();
                 self.locked(object, || false, move || volume::remove(&volume, &id)).await
             }
@@ -653,15 +670,24 @@ impl Outputs {
         }
     }
 
+    /// A volume that status names. Without it nothing can be removed, and nothing is forgotten.
+    fn configured(&self, name: &str) -> Result<Arc<Volume>, OutputError> {
+        self.volumes.get(name).cloned().ok_or_else(|| self.no_volume("status.outputs", name))
+    }
+
     fn volume(&self, target: &Target, name: &str) -> Result<Arc<Volume>, OutputError> {
-        self.volumes.get(name).cloned().ok_or_else(|| OutputError::NoVolume {
-            output: target.output.clone(),
+        self.volumes.get(name).cloned().ok_or_else(|| self.no_volume(&target.output, name))
+    }
+
+    fn no_volume(&self, output: &str, name: &str) -> OutputError {
+        OutputError::NoVolume {
+            output: output.to_owned(),
             name: name.to_owned(),
             have: match self.volumes.len() {
                 0 => "no volume".to_owned(),
                 _ => self.volumes.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
             },
-        })
+        }
     }
 
     fn volume_place(&self, object: &ObjectId, target: &Target, name: &str) -> Result<volume::Place, OutputError> {

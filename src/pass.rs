@@ -3,7 +3,7 @@
 //! The controller and `supercargo sync` both call [`pass`]. It knows nothing of status, events or
 //! tables: it answers with what was found and done, or with the one [`Failure`] that stopped it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use crate::failure::{Class, Failure};
 use crate::oci::{Digest, Manifest};
 pub use crate::output::Wanted;
 use crate::output::damage::Damage;
+use crate::output::location::Location;
 use crate::output::{Done, Lock, NotSwitched, Outputs, Published, Ready};
 use crate::plan::{self, Plan, Revision};
 use crate::registry::turns::{Turn, Turns};
@@ -121,6 +122,8 @@ pub struct Prepared {
     ready: Vec<Ready>,
     /// Complete but for the state of the outputs.
     outcome: Outcome,
+    /// Names of outputs whose objects get their names from their content.
+    immutable: BTreeSet<String>,
     wanted: Wanted,
 }
 
@@ -141,6 +144,8 @@ pub struct Switching {
     pub outputs: Vec<String>,
     /// Digest over the files of each volume output, whether it changes or not.
     pub lists: BTreeMap<String, Digest>,
+    /// Location of each immutable object, which its content decides.
+    pub locations: BTreeMap<String, Location>,
 }
 
 /// The part of a commit that depends on who runs the pass.
@@ -202,17 +207,22 @@ impl Prepared {
     /// Switches all outputs, or none. There is no way out once the first one is switched: await it to its end, and record the
     /// outcome. `None` where the object has changed meanwhile, and nothing was switched.
     pub async fn commit<R>(self, engine: &Engine<R>, attendant: &impl Attendant) -> Result<Option<Committed>, Failure> {
-        let Self { object, revision, ready, outcome, wanted } = self;
+        let Self { object, revision, ready, outcome, immutable, wanted } = self;
         let lock = engine.outputs.lock(&object).await;
         if !wanted.is_wanted() {
             return Ok(None);
         }
         let changing = ready.iter().filter(|ready| ready.is_change());
         let outputs: Vec<_> = changing.filter_map(Ready::published).map(|published| published.output.clone()).collect();
-        if outputs.len() > 1 {
+        let is_immutable = |published: &&Published| immutable.contains(&published.output);
+        let location = |published: &Published| (published.output.clone(), published.location.clone());
+        let published = || ready.iter().filter_map(Ready::published);
+        let locations: BTreeMap<_, _> = published().filter(is_immutable).map(location).collect();
+        let changes_immutable = outputs.iter().any(|output| locations.contains_key(output));
+        if outputs.len() > 1 || changes_immutable {
             let list = |published: &Published| Some((published.output.clone(), published.list_digest.clone()?));
-            let lists = ready.iter().filter_map(Ready::published).filter_map(list).collect();
-            attendant.begin(&outcome, &Switching { revision, outputs, lists }).await?;
+            let lists = published().filter_map(list).collect();
+            attendant.begin(&outcome, &Switching { revision, outputs, lists, locations }).await?;
             crate::failpoint::reach("journal");
         }
         let switched = engine.outputs.switch(&object, &ready, &lock, now()).await;
@@ -370,8 +380,10 @@ async fn fetch<R: Registry>(
     let revision = revision(request, &pinned);
     let (published, repaired) = (Vec::new(), look.damage);
     let outcome = Outcome { pinned, published, manifest: Some(manifest), basis: Some(basis), skipped, repaired, top };
-    let wanted = wanted.clone();
-    Ok(Prepared { object: request.object.clone(), revision, ready, outcome, wanted })
+    let immutable = request.targets.iter().filter(|target| target.place.is_immutable());
+    let immutable = immutable.map(|target| target.output.clone()).collect();
+    let (object, wanted) = (request.object.clone(), wanted.clone());
+    Ok(Prepared { object, revision, ready, outcome, immutable, wanted })
 }
 
 fn revision(request: &Request, pinned: &Pinned) -> Revision {

@@ -381,6 +381,14 @@ impl Request {
 }
 
 impl Place {
+    /// True where each content has an object of its own.
+    pub fn is_immutable(&self) -> bool {
+        match self {
+            Self::ConfigMap(keyed) | Self::Secret { keyed, .. } => keyed.immutable,
+            Self::Volume { .. } | Self::Directory => false,
+        }
+    }
+
     /// True where an output of this place may have had this location before: another content of an immutable object, or the
     /// same name with and without `immutable`.
     pub fn is_family(&self, kind: &str, location: &str) -> bool {

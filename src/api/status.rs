@@ -99,6 +99,9 @@ pub struct SwitchingStatus {
     /// where it has this digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lists: BTreeMap<String, String>,
+    /// Name of each immutable ConfigMap or Secret that is about to be created, by the name of the output.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub locations: BTreeMap<String, String>,
     /// The revision as `status.artifact` will have it.
     pub artifact: ArtifactStatus,
     /// Fingerprint of the content as `status.fingerprints` will have it.

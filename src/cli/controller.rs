@@ -278,7 +278,10 @@ fn engine(
     let retention = Retention { count: arguments.keep_revisions, age: arguments.keep_revisions_for };
     Ok(Engine {
         registry,
-        outputs: outputs.with_secret_work(secret_work(arguments)?).with_retention(retention),
+        outputs: outputs
+            .with_secret_work(secret_work(arguments)?)
+            .with_ownership(installation.is_some())
+            .with_retention(retention),
         limits: arguments.limits.limits(),
         cache,
         turns: Turns::default(),

@@ -107,17 +107,22 @@ pub(super) fn wanted<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -
 }
 
 impl Attendant for Witness<'_, '_> {
-    /// A first publication needs no journal: there is nothing to go back to.
+    /// A first publication needs no journal, because there is nothing to go back to: but for the name of an immutable
+    /// object, which only status knows.
     async fn begin(&self, outcome: &Outcome, switching: &Switching) -> Result<(), Failure> {
         let known = self.subject.status();
-        if known.artifact.is_none() {
+        if known.artifact.is_none() && switching.locations.is_empty() {
             return Ok(());
         }
         let status = self.subject.report(&known).switching(outcome, switching);
-        self.subject.write_journal(&status).await.map_err(|error| {
-            let message = format!("the switch of several outputs cannot be noted in status: {error}");
-            Failure::new(Class::Retry, Reason::StorageFailed, message)
-        })
+        match self.subject.write_journal(&status).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Failure::internal("the object is gone")),
+            Err(error) => {
+                let message = format!("the switch of several outputs cannot be noted in status: {error}");
+                Err(Failure::new(Class::Retry, Reason::StorageFailed, message))
+            }
+        }
     }
 }
 

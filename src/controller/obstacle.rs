@@ -23,7 +23,7 @@ pub(super) async fn is_gone<R: Registry>(
 ) -> bool {
     let (Ok(request), Some(failure)) = (&inputs.request, remembered.failure.clone()) else { return true };
     let outputs = &context.engine.outputs;
-    if let Some(uid) = &failure.earlier {
+    if let Some(uid) = failure.earlier.as_ref().filter(|_| outputs.is_owner()) {
         // This object has its name, so the earlier one is gone.
         let earlier = ObjectId { uid: uid.clone(), ..subject.id.clone() };
         for (volume, error) in outputs.remove_object(&earlier).await {

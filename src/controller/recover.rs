@@ -8,8 +8,10 @@ use super::integrity;
 use super::schedule::Remembered;
 use super::subject::{self, Subject};
 use crate::output::Recorded;
+use crate::output::location::Location;
 use crate::plan::Revision;
 use crate::registry::Registry;
+use crate::request::Place;
 
 /// Completes the switch that status notes, if there is one. Asks no registry.
 pub(super) async fn complete_switch<R: Registry>(
@@ -30,10 +32,12 @@ pub(super) async fn complete_switch<R: Registry>(
     let records = integrity::before(subject, remembered).outputs;
     let mut ready = Vec::with_capacity(request.targets.len());
     for target in &request.targets {
-        // Where the output is now, which for an immutable object is no part of the spec.
-        let Some(record) = records.get(&target.output) else { return };
+        // For an immutable object the journal has the name; others are where they were.
+        let named = switching.locations.get(&target.output).and_then(|name| location_named(&target.place, name));
+        let recorded = records.get(&target.output).map(|record| record.location.clone());
+        let Some(location) = named.or(recorded) else { return };
         let list_digest = switching.lists.get(&target.output).and_then(|digest| digest.parse().ok());
-        let wanted = Recorded { revision: revision.clone(), list_digest, location: record.location.clone() };
+        let wanted = Recorded { revision: revision.clone(), list_digest, location };
         match outputs.prepared(&subject.id, target, &wanted).await {
             Ok(Some(one)) => ready.push(one),
             Ok(None) => return,
@@ -56,5 +60,13 @@ pub(super) async fn complete_switch<R: Registry>(
         Err(refused) => {
             tracing::warn!(object = %subject.id, error = %refused.error, "a switch that was begun before the restart is refused");
         }
+    }
+}
+
+fn location_named(place: &Place, name: &str) -> Option<Location> {
+    match place {
+        Place::ConfigMap(_) => Some(Location::ConfigMap(name.to_owned())),
+        Place::Secret { .. } => Some(Location::Secret(name.to_owned())),
+        Place::Volume { .. } | Place::Directory => None,
     }
 }

@@ -26,7 +26,7 @@ const MAX_ANNOTATION: usize = 256;
 /// Most policies that are listed.
 const MAX_POLICIES: usize = 32;
 /// Most outputs that left the spec, and most earlier objects of one output, that are listed.
-const MAX_LEAVING: usize = 16;
+const MAX_LEAVING: usize = 24;
 const MAX_EARLIER: usize = 32;
 /// Most signatures that are listed; the CRD allows no more.
 const MAX_VERIFICATION: usize = 32;
@@ -72,7 +72,8 @@ impl Before<'_> {
             Some(manifest) => Some(self.artifact(&outcome.pinned, manifest)),
             None => self.renamed(&outcome.pinned),
         };
-        let mut message = format!("{} is published", short(&outcome.pinned));
+        let done = if request.targets.is_empty() { "is resolved; spec.outputs is empty" } else { "is published" };
+        let mut message = format!("{} {done}", short(&outcome.pinned));
         for warning in request.requirement.warnings() {
             message = cut_to(&format!("{message}; {warning}, which only warns"), MAX_SIGNERS);
         }
@@ -201,6 +202,7 @@ impl Before<'_> {
             digest: switching.revision.digest.to_string(),
             outputs: switching.outputs.clone(),
             lists: switching.lists.iter().map(|(output, list)| (output.clone(), list.to_string())).collect(),
+            locations: switching.locations.iter().map(|(output, place)| (output.clone(), place.to_string())).collect(),
             artifact,
             content: switching.revision.fingerprint.clone(),
         });
@@ -231,14 +233,24 @@ impl Before<'_> {
         let is_gone = |kind: &str, location: &str| !new.iter().any(|new| new.kind == kind && new.location == location);
         let mut outputs = new.clone();
         let mut leaving: Vec<OutputStatus> = Vec::new();
-        for old in &self.status.outputs {
+        let begun = self.begun(&new);
+        for old in self.status.outputs.iter().chain(&begun) {
             let own = EarlierStatus { location: old.location.clone(), replaced: self.now.to_string() };
             let all = std::iter::once(own).chain(old.earlier.iter().cloned());
             let gone = all.filter(|one| is_gone(&old.kind, &one.location));
             let target = request.targets.iter().find(|target| target.output == old.name && !old.leaving);
             let is_family = target.is_some_and(|target| target.place.is_family(&old.kind, &old.location));
             match outputs.iter_mut().find(|new| is_family && new.name == old.name) {
-                Some(new) => new.earlier = gone.take(MAX_EARLIER).collect(),
+                Some(new) => {
+                    new.earlier.extend(gone);
+                    // The oldest ones go before their time.
+                    let over = new.earlier.split_off(new.earlier.len().min(MAX_EARLIER));
+                    leaving.extend(over.into_iter().map(|one| OutputStatus {
+                        location: one.location,
+                        earlier: Vec::new(),
+                        ..old.clone()
+                    }));
+                }
                 None => leaving.extend(gone.map(|one| OutputStatus {
                     location: one.location,
                     earlier: Vec::new(),
@@ -254,6 +266,16 @@ impl Before<'_> {
             outputs.push(OutputStatus { name, leaving: true, ..output });
         }
         outputs
+    }
+
+    /// Immutable objects that a switch began to create and that did not come to be an output.
+    fn begun(&self, new: &[OutputStatus]) -> Vec<OutputStatus> {
+        let locations = self.status.switching.iter().flat_map(|switching| &switching.locations);
+        let begun = locations.filter_map(|(output, location)| {
+            let same = new.iter().find(|new| new.name == *output)?;
+            (same.location != *location).then(|| OutputStatus { location: location.clone(), ..same.clone() })
+        });
+        begun.collect()
     }
 
     /// The outputs as consumers read them now, whatever a pass came to.

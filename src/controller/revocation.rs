@@ -18,6 +18,7 @@ use super::subject::Subject;
 use crate::api::{OCIArtifactSpec, OCIArtifactStatus, Reason};
 use crate::failure::{Class, Failure};
 use crate::oci::{Hasher, Reference};
+use crate::output::OutputError;
 use crate::output::location::Location;
 use crate::pass::{self, Look};
 use crate::registry::Registry;
@@ -122,7 +123,16 @@ async fn withdraw<R: Registry>(
     }
     let mut withdrawn = Ok(());
     for location in &locations {
-        withdrawn = withdrawn.and(context.engine.outputs.withdraw(&subject.id, location).await);
+        withdrawn = withdrawn.and(match context.engine.outputs.withdraw(&subject.id, location).await {
+            // Nothing was ever published there.
+            Err(OutputError::NoVolume { .. }) if !is_recorded(&known, location, subject) => Ok(()),
+            result => result,
+        });
     }
     Ok(withdrawn?)
+}
+
+fn is_recorded(status: &OCIArtifactStatus, location: &Location, subject: &Subject<'_>) -> bool {
+    let text = location.text(&subject.id);
+    status.outputs.iter().any(|output| output.kind == location.kind().as_str() && output.location == text)
 }

@@ -165,14 +165,13 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Writes a status that must be stored before anything else is done.
-    pub(super) async fn write_journal(&self, status: &OCIArtifactStatus) -> Result<(), kube::Error> {
-        if let Some(written) = self.apply_status(status).await? {
-            self.memory.wrote(&self.id.uid, version(&written.metadata), Instant::now());
-            self.written.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
-            self.status.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
-        }
-        Ok(())
+    /// Writes a status that must be stored before anything else is done. False where the object is gone.
+    pub(super) async fn write_journal(&self, status: &OCIArtifactStatus) -> Result<bool, kube::Error> {
+        let Some(written) = self.apply_status(status).await? else { return Ok(false) };
+        self.memory.wrote(&self.id.uid, version(&written.metadata), Instant::now());
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
+        Ok(true)
     }
 
     async fn apply_status(&self, status: &OCIArtifactStatus) -> Result<Option<OCIArtifact>, kube::Error> {

@@ -160,6 +160,10 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
     async fn sweep(&mut self) {
         let now = Instant::now();
         self.next_sweep = now + INTERVAL;
+        if !self.engine.outputs.is_owner() {
+            // A directory of another uid may be that of another installation.
+            return;
+        }
         if !self.readiness.is_ready() {
             // The lists that are missing cause the next one.
             return;

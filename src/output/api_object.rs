@@ -283,8 +283,10 @@ pub(super) fn probed<K: Kind>(
             Held::Whole(published)
         }
         // The key of this process is another one than that of the process before.
-        Some(_) if K::KIND == OutputKind::Secret && !key.made(found.annotations().get(api::ANNOTATION_CONTENT)) => {
-            Held::Nothing
+        Some(published)
+            if K::KIND == OutputKind::Secret && !key.made(found.annotations().get(api::ANNOTATION_CONTENT)) =>
+        {
+            Held::Unknown(published)
         }
         Some(published) => {
             let is_additive = added_keys(found, key).is_some();
@@ -509,7 +511,7 @@ impl Cluster<'_> {
 
 impl<K: Kind> Ready<K> {
     /// True where nothing has to be written.
-    fn is_there(&self) -> bool {
+    pub(super) fn is_there(&self) -> bool {
         let Some(existing) = &self.existing else { return false };
         let has = |wanted: &BTreeMap<String, String>, there: &BTreeMap<String, String>| {
             wanted.iter().all(|(key, value)| there.get(key) == Some(value))

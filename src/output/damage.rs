@@ -36,6 +36,8 @@ pub enum Held {
     Whole(Published),
     /// A revision with files whose times or inodes changed: only their bytes can tell whether it is whole.
     Doubtful(Published),
+    /// A revision by its name, of which nothing here can tell whether it is whole: it is published again.
+    Unknown(Published),
     /// A revision that was changed since it was published.
     Damaged(Damage, Published),
 }
@@ -43,7 +45,7 @@ pub enum Held {
 impl Held {
     pub(super) fn found(&self) -> Found {
         match self {
-            Self::Nothing => Found::Nothing,
+            Self::Nothing | Self::Unknown(_) => Found::Nothing,
             Self::Whole(_) => Found::Whole,
             Self::Doubtful(_) => Found::Doubtful,
             Self::Damaged(..) => Found::Damaged,

@@ -105,7 +105,12 @@ impl Ready {
 
     /// True where the switch changes what consumers read.
     pub(crate) fn is_change(&self) -> bool {
-        !matches!(self, Self::Held(_))
+        match self {
+            Self::Held(_) => false,
+            Self::ConfigMap(ready) => !ready.is_there(),
+            Self::Secret(ready) => !ready.is_there(),
+            Self::Volume(_) | Self::Manifest(_) | Self::Directory(_) => true,
+        }
     }
 
     /// Place in the order of switches: the lower ones can be refused.

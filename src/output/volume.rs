@@ -112,7 +112,7 @@ pub(super) fn probe(place: &Place, recorded: Option<&Recorded>) -> Result<Held, 
     };
     let mut scan = match Scan::begin(&there.subject(place), None)? {
         // Made by an older version, say.
-        Begun::NoList => return Ok(Held::Nothing),
+        Begun::NoList => return Ok(Held::Unknown(published)),
         Begun::Done(verdict) => return Ok(held(verdict)),
         Begun::Scan(scan) => scan,
     };

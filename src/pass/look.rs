@@ -39,6 +39,13 @@ pub async fn look<R: Registry>(engine: &Engine<R>, request: &Request, before: &B
         let probed = engine.outputs.probe(&request.object, target, recorded).await?;
         let (shown, damage) = match probed.held {
             Held::Nothing => (None, None),
+            // Not held: published again.
+            Held::Unknown(published) => {
+                look.shown.push(Some(published));
+                look.held.push(None);
+                look.versions.push(probed.version);
+                continue;
+            }
             Held::Whole(published) => (Some(published), known.cloned()),
             Held::Doubtful(published) => {
                 look.is_doubtful = true;

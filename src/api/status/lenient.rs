@@ -67,7 +67,7 @@ mod tests {
             ],
             "fingerprints": {"content": "c", "trust": "t"},
             "switching": {
-                "digest": "d", "outputs": ["a"], "lists": {"a": "d"}, "content": "c",
+                "digest": "d", "outputs": ["a"], "lists": {"a": "d"}, "locations": {"b": "m-1"}, "content": "c",
                 "artifact": {
                     "reference": "r", "digest": "d", "shortDigest": "s", "artifactType": "a", "mediaType": "m", "size": 1,
                     "lastUpdateTime": "l",

@@ -119,7 +119,7 @@ fn check_key(key: &str, path: &str) -> Result<(), OutputError> {
         return Ok(());
     }
     Err(OutputError::Conflict(format!(
-        "{path:?} cannot be a ConfigMap key: letters, digits, - _ and . only, at most 253, and no .. at the start; use a \
+        "{path:?} cannot be a key of a ConfigMap or Secret: letters, digits, - _ and . only, at most 253, and no .. at the start; use a \
          volume output"
     )))
 }

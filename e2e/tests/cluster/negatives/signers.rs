@@ -109,15 +109,16 @@ fn certified_otherwise(table: &mut Table<'_>) -> Result<()> {
     let uri = SanType::URI(material.dev().subject.as_str().try_into()?);
     let dns = SanType::DnsName("example.test".try_into()?);
     let other_name = SanType::OtherName((vec![1, 3, 6, 1, 4, 1, 57264, 1, 7], material.dev().subject.clone().into()));
+    let other = Expected::Refused(MISMATCH, "neither an email address nor a URI");
     let nobody = Expected::Refused(INVALID, "names no identity");
     let usages = |usages: Vec<ExtendedKeyUsagePurpose>| Certificate { usages, ..good.clone() };
     let no_issuer = Certificate { oidc_issuer: None, ..good.clone() };
     let rows = [
         ("of the authority by hand", good.clone(), Expected::Accepted),
         ("whose address is a URI", with(vec![uri]), Expected::Refused(MISMATCH, "it is by ")),
-        ("for a host", with(vec![dns]), nobody),
-        ("for another kind of name", with(vec![other_name]), nobody),
-        ("for nobody", with(Vec::new()), nobody),
+        ("for a host", with(vec![dns]), other),
+        ("for another kind of name", with(vec![other_name]), other),
+        ("for nobody", with(Vec::new()), other),
         ("by nobody's word", no_issuer, nobody),
         ("for servers", usages(vec![ExtendedKeyUsagePurpose::ServerAuth]), Expected::Refused(INVALID, "certificate")),
         ("for no use", usages(Vec::new()), Expected::Refused(INVALID, "certificate")),
