@@ -27,6 +27,7 @@ use super::{integrity, obstacle, recover, revocation, tidy, unreadable, until_ch
 use crate::api::status::ArtifactStatus;
 use crate::api::{self, Reason};
 use crate::failure::{Class, Failure};
+use crate::oci::Digest;
 use crate::pass::{Look, Outcome};
 use crate::plan::Revision;
 use crate::registry::Registry;
@@ -37,6 +38,8 @@ use crate::request::Request;
 const BEHIND: Duration = Duration::from_millis(200);
 /// Pause until the policies are listed, or the first try to get a trusted root has ended. Either wakes up everything.
 const AWAITED: Duration = Duration::from_secs(5);
+/// Pause after the API server refused the status of an object that cannot be read.
+const UNREADABLE: Duration = Duration::from_secs(60);
 /// Pause after a panic, which is a fault of ours that must not stop the objects of others.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
@@ -61,8 +64,7 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
         Ok(spec) => spec,
         Err(message) => {
             tracing::warn!(object = %stored.name_any(), namespace = ?stored.namespace(), %message, "the spec cannot be read");
-            let told = unreadable::report(&context.client, &context.metrics, stored, message).await;
-            return told.map_or_else(|_| Action::requeue(AWAITED), |()| until_changed());
+            return report_unreadable(stored, context, message).await;
         }
     };
     let subject = Subject::new(stored, spec, &context.client, &context.metrics, &context.memory);
@@ -118,23 +120,41 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
     }
     integrity::remove_additions(&subject, context, &mut remembered).await;
     match attempt::attempt(&subject, context, request, &inputs, &remembered).await {
-        Ended::Kept(outcome) => succeeded(&subject, context, request, &outcome, &inputs, remembered, started).await,
+        Ended::Kept(outcome) => {
+            succeeded(&subject, context, request, &outcome, &inputs, remembered, started).await;
+        }
         Ended::Committed(committed) => {
             succeeded(&subject, context, request, &committed.outcome, &inputs, remembered, started).await;
-            // The lock ends here: the outcome is recorded, and what nothing names any more may go.
+            // The lock ends here: the outcome is recorded.
             drop(committed);
-            let mut remembered = Remembered { tidy_due: None, ..context.memory.get(&subject.id.uid) };
-            tidy::tidy(&subject, context, &inputs, &mut remembered).await;
-            requeue(context, &subject, remembered)
+            context.memory.tidy_now(&subject.id.uid);
         }
         Ended::Failed(failure) => {
             let mut remembered = remembered;
             attempt::restore(&subject, context, request, &failure, &inputs, &mut remembered).await;
             let failure = integrity::with_damage(failure, &remembered.damage);
-            failed(&subject, context, Some(request), failure, &inputs, remembered, started).await
+            failed(&subject, context, Some(request), failure, &inputs, remembered, started).await;
         }
-        Ended::GivenUp => Action::requeue(Duration::ZERO),
+        Ended::GivenUp => return Action::requeue(Duration::ZERO),
     }
+    // What nothing names any more may go.
+    let mut remembered = context.memory.get(&subject.id.uid);
+    tidy::tidy(&subject, context, &inputs, &mut remembered).await;
+    requeue(context, &subject, remembered)
+}
+
+/// Status and one Event. Where the API server refuses the status, the Event alone, once for each message.
+async fn report_unreadable<R>(stored: &Arc<Stored>, context: &Context<R>, message: &str) -> Action {
+    let Err(error) = unreadable::report(&context.client, &context.metrics, stored, message).await else {
+        return until_changed();
+    };
+    let (uid, mark) = (stored.uid().unwrap_or_default(), Some(Digest::of(message.as_bytes())));
+    if context.memory.get(&uid).inputs != mark {
+        tracing::warn!(object = %stored.name_any(), %error, "the status of an unreadable object is not written");
+        unreadable::tell(&context.client, &context.metrics, stored, message).await;
+        context.memory.set(&uid, Remembered { inputs: mark, ..Remembered::default() });
+    }
+    Action::requeue(UNREADABLE)
 }
 
 /// Whether an object is looked at now.

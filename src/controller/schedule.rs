@@ -201,6 +201,13 @@ impl Memory {
         remembered
     }
 
+    /// Makes a removal due: a switch has left something behind.
+    pub(super) fn tidy_now(&self, uid: &str) {
+        if let Some(one) = self.lock().get_mut(uid) {
+            one.tidy_due = None;
+        }
+    }
+
     pub(super) fn forget(&self, uid: &str) {
         self.lock().remove(uid);
     }

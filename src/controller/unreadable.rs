@@ -55,22 +55,21 @@ pub(super) async fn report(
     });
     metrics.api_write("status");
     let params = PatchParams::apply(api::MANAGER).force();
-    let name = stored.name_any();
-    let mut written = objects.patch_status(&name, &params, &Patch::Apply(&patch)).await;
-    if let Err(kube::Error::Api(refusal)) = &written
-        && refusal.code == 500
-    {
-        // An object that its own CRD does not describe cannot be merged field by field.
-        written = objects.patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
-    }
+    let written = objects.patch_status(&stored.name_any(), &params, &Patch::Apply(&patch)).await;
     match written {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
         Err(error) => return Err(error),
     }
-    let news = event::warning(Reason::InvalidSpec, text);
-    subject::publish_event(client, metrics, &news, stored.object_ref(&())).await;
+    tell(client, metrics, stored, message).await;
     Ok(())
+}
+
+/// Publishes the Event alone, for an object whose status the API server does not accept: one that its own CRD does not
+/// describe.
+pub(super) async fn tell(client: &Client, metrics: &Metrics, stored: &Stored, message: &str) {
+    let news = event::warning(Reason::InvalidSpec, with_remedy(message, Reason::InvalidSpec));
+    subject::publish_event(client, metrics, &news, stored.object_ref(&())).await;
 }
 
 /// The stored status with the conditions of an unreadable spec; `None` where it has them already.
