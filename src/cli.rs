@@ -135,10 +135,10 @@ impl std::str::FromStr for NamedPath {
 pub async fn run(cli: Cli) -> ExitCode {
     crate::telemetry::init(cli.log_format, cli.log_level);
     let result = match cli.command {
-        Command::Controller(arguments) => controller::run(*arguments).await,
+        Command::Controller(arguments) => Box::pin(controller::run(*arguments)).await,
         Command::Sync(arguments) => sync::run(*arguments).await,
-        Command::Pull(arguments) => Ok(pull::run(*arguments).await),
-        Command::Unpack(arguments) => Ok(unpack::run(*arguments).await),
+        Command::Pull(arguments) => Ok(Box::pin(pull::run(*arguments)).await),
+        Command::Unpack(arguments) => Ok(Box::pin(unpack::run(*arguments)).await),
         Command::Resolve(arguments) => Ok(resolve::run(*arguments).await),
         Command::Verify(arguments) => Ok(verify::run(*arguments).await),
         Command::VerifyBundle(arguments) => Ok(verify_bundle::run(&arguments)),

@@ -84,10 +84,8 @@ pub async fn run<R: Registry>(
     let Settings { namespaces, full_scan, policies, otherwise, on_revoked, watch_secrets, public_root } = &settings;
     // A namespace that is named twice must not get two controllers over the same objects.
     let namespaces: BTreeSet<&str> = namespaces.iter().map(String::as_str).collect();
-    let scopes: Vec<Option<&str>> = match namespaces.is_empty() {
-        true => vec![None],
-        false => namespaces.iter().copied().map(Some).collect(),
-    };
+    let scopes: Vec<Option<&str>> =
+        if namespaces.is_empty() { vec![None] } else { namespaces.iter().copied().map(Some).collect() };
     let (book, keeping) = if *policies {
         let (book, keeping) = PolicyBook::open(&client, *otherwise, Arc::clone(&metrics));
         (book, keeping.left_future())

@@ -1,4 +1,4 @@
-//! Named steps at which a test ends the process, as a power failure would.
+//! Named steps at which a test kills the process (SIGKILL; the page cache survives, unlike in a power failure).
 //!
 //! With `SUPERCARGO_FAILPOINT=NAME` or `NAME:N` in its environment, the process is killed when it reaches step NAME for the
 //! first or N-th time. Only builds for tests look: those with debug assertions, or with the feature `failpoints`.

@@ -33,6 +33,15 @@ pub enum Class {
     Stalled,
 }
 
+/// An obstacle of an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The output belongs to an earlier object of the same name, which had this uid.
+    Earlier(String),
+    /// The API server refuses this write.
+    Refused(Rehearsal),
+}
+
 /// A pass that ended badly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -54,10 +63,8 @@ pub struct Failure {
     /// Something in the cluster is in the way of an output: another writer, an earlier object, a quota, a policy or a
     /// missing right. It is looked at often, for nothing tells when it is gone.
     pub is_obstacle: bool,
-    /// Uid of an earlier object of the same name, whose output is in the way.
-    pub earlier: Option<String>,
-    /// A write that the API server refuses, to be rehearsed again.
-    pub refused: Option<Rehearsal>,
+    /// More about that obstacle, where it helps to find out when it is gone.
+    pub obstacle: Option<Box<Obstacle>>,
 }
 
 impl Failure {
@@ -72,15 +79,21 @@ impl Failure {
             candidate: None,
             is_beside_digest: false,
             is_obstacle: false,
-            earlier: None,
-            refused: None,
+            obstacle: None,
         }
     }
 
     /// The same failure with something more in its message.
     #[must_use]
     pub fn with_note(self, note: &str) -> Self {
-        Self { message: printable(&format!("{}, {note}", self.message)), ..self }
+        /// Bytes of the message that are kept before a note: notes must not be cut off behind long refusals.
+        const KEPT: usize = 380;
+        let mut message = self.message.clone();
+        if message.len() > KEPT {
+            message.truncate(message.floor_char_boundary(KEPT));
+            message.push('…');
+        }
+        Self { message: printable(&format!("{message}, {note}")), ..self }
     }
 
     /// The same failure, of that digest.
@@ -286,12 +299,12 @@ impl From<OutputError> for Failure {
             OutputError::NoSecretDirectory(_) => of_place(Class::Stalled, Reason::StorageFailed, error),
             OutputError::Obstacle(_) => of_place(Class::Stalled, Reason::OutputConflict, error),
             OutputError::Earlier { ref uid, .. } => {
-                let earlier = Some(uid.clone());
-                Self { earlier, ..of_place(Class::Wait, Reason::OutputConflict, error) }
+                let obstacle = Some(Box::new(Obstacle::Earlier(uid.clone())));
+                Self { obstacle, ..of_place(Class::Wait, Reason::OutputConflict, error) }
             }
             OutputError::Refused { ref rehearsal, .. } => {
-                let refused = rehearsal.clone();
-                Self { refused, ..of_place(Class::Wait, Reason::StorageFailed, error) }
+                let obstacle = rehearsal.clone().map(|rehearsal| Box::new(Obstacle::Refused(rehearsal)));
+                Self { obstacle, ..of_place(Class::Wait, Reason::StorageFailed, error) }
             }
             OutputError::Conflict(_) => Self::new(Class::Stalled, Reason::OutputConflict, error),
             OutputError::NothingLeft(_) => Self::new(Class::Stalled, Reason::SubPathNotFound, error),

@@ -27,7 +27,7 @@ use crate::metrics::{Found, Metrics, Scanned};
 use crate::oci::Digest;
 use crate::plan::Revision;
 use crate::registry::Pinned;
-use crate::request::{FileFilter, KeyedObject, ObjectId, Place, Request, Target};
+use crate::request::{FileFilter, KeyedObject, ObjectId, Place, Request, Target, is_content_suffix};
 use crate::storage::{StorageError, Volume};
 use crate::unpack::Stop;
 use crate::unpack::staged::{Changed, Staged};
@@ -73,7 +73,7 @@ pub enum OutputError {
     },
     /// The operator has no memory-backed directory for Secrets.
     #[error(
-        "output {0} is a Secret, and this operator has no memory-backed --secret-work-dir. The chart value rbac.secretOutputs sets one up"
+        "output {0} is a Secret, and this operator has no memory-backed --secret-work-dir. Set the chart value rbac.secretOutputs to true"
     )]
     NoSecretDirectory(String),
     /// An output that only a cluster has.
@@ -83,7 +83,7 @@ pub enum OutputError {
     #[error("{0}")]
     Obstacle(String),
     /// The place belongs to an earlier object of the same name, which is gone or going.
-    #[error("{what} belongs to an earlier object of this name and is being removed")]
+    #[error("{what} belongs to an earlier object of this name and is being removed; this object waits for that")]
     Earlier {
         /// The directory or object.
         what: String,
@@ -94,7 +94,7 @@ pub enum OutputError {
     #[error("{0}")]
     Conflict(String),
     /// The output's patterns leave nothing.
-    #[error("include and exclude of an output leave none of the files; at the top there is {0}")]
+    #[error("include and exclude of an output select no file; names at the top of the artifact: {0}")]
     NothingLeft(String),
     /// The files do not fit into the output.
     #[error("{0}")]
@@ -130,10 +130,10 @@ pub enum OutputError {
         source: Box<kube::Error>,
     },
     /// The pass was given up before anything was switched.
-    #[error("given up before the switch")]
+    #[error("the pass was cancelled before the switch")]
     GivenUp,
     /// A blocking task ended by a panic.
-    #[error("a task over outputs was aborted")]
+    #[error("a blocking task for an output panicked")]
     Aborted,
 }
 
@@ -541,9 +541,12 @@ impl Outputs {
                 };
                 let place = self.volume_place(object, target, volume)?;
                 let found = blocking(move || volume::prepared(&place, &revision, &list)).await?;
-                Ok(found.map(|ready| match ready.is_current() {
-                    true => Ready::Held(Box::new(ready.published().clone())),
-                    false => Ready::Volume(Arc::new(ready)),
+                Ok(found.map(|ready| {
+                    if ready.is_current() {
+                        Ready::Held(Box::new(ready.published().clone()))
+                    } else {
+                        Ready::Volume(Arc::new(ready))
+                    }
                 }))
             }
             // Their content is nowhere but in the artifact.
@@ -712,7 +715,7 @@ fn current_name(keyed: &KeyedObject, recorded: Option<&Recorded>) -> Option<Stri
     }
     match &recorded?.location {
         Location::ConfigMap(name) | Location::Secret(name) => {
-            name.strip_prefix(&keyed.name).filter(|rest| rest.starts_with('-')).map(|_| name.clone())
+            name.strip_prefix(&keyed.name).filter(|rest| is_content_suffix(rest)).map(|_| name.clone())
         }
         Location::Volume(_) | Location::Directory(_) => None,
     }

@@ -197,7 +197,7 @@ pub async fn prepare<R: Registry>(
     wanted: &Wanted,
 ) -> Result<Progressed, Failure> {
     let step = Step::default();
-    match tokio::time::timeout(request.timeout, steps(engine, request, before, wanted, &step)).await {
+    match tokio::time::timeout(request.timeout, Box::pin(steps(engine, request, before, wanted, &step))).await {
         Ok(result) => result,
         Err(_) => Err(Failure::timeout(request.timeout, step.now())),
     }
@@ -230,9 +230,10 @@ impl Prepared {
         tokio::task::spawn_blocking(move || drop(ready)).await.map_err(Failure::internal)?;
         let Done { mut published, removed } = switched.map_err(|NotSwitched { error, stuck }| {
             let failure = Failure::from(error).of(outcome.pinned.digest());
-            match stuck.is_empty() {
-                true => failure,
-                false => failure.with_note(&format!("and could not be reverted: {}", stuck.join("; "))),
+            if stuck.is_empty() {
+                failure
+            } else {
+                failure.with_note(&format!("and could not be reverted: {}", stuck.join("; ")))
             }
         })?;
         for published in &mut published {
@@ -449,9 +450,11 @@ async fn prepare_outputs<R: Registry>(
 }
 
 fn top(request: &Request, staged: &Staged) -> Top {
+    // Patterns may have left one directory of several.
+    let is_whole = request.files.filter.is_all() && request.targets.iter().all(|target| target.filter.is_all());
     let top = || staged.nodes().iter().filter(|(path, _)| path.depth() == 1);
     let single = match (top().next(), top().nth(1)) {
-        (Some((path, Node::Directory)), None) if request.files.sub_path.is_root() => Some(path.to_string()),
+        (Some((path, Node::Directory)), None) if request.files.sub_path.is_root() && is_whole => Some(path.to_string()),
         (Some(_) | None, _) => None,
     };
     Top { names: top().take(TOP_NAMES).map(|(path, _)| path.to_string()).collect(), single_directory: single }

@@ -402,6 +402,11 @@ pub(crate) fn replace_file(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> Res
     sync(dir, name)
 }
 
+/// True for a name of one entry: it cannot lead anywhere else.
+pub(crate) fn is_component(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\0'])
+}
+
 /// Makes a directory's entries durable.
 pub(crate) fn sync(dir: BorrowedFd<'_>, what: &str) -> Result<(), StorageError> {
     rustix::fs::fsync(dir).during(|| format!("sync {what}"))

@@ -1,5 +1,6 @@
 //! `OCIArtifact.status`, and the reasons, which are API: CamelCase and stable.
 
+#![allow(clippy::struct_field_names, reason = "fields are called as the annotations that they hold")]
 #![allow(unreachable_pub, reason = "KubeSchema repeats each type inside a function body")]
 
 use std::collections::BTreeMap;
@@ -45,14 +46,16 @@ pub struct OCIArtifactStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub policies: Vec<PolicyStatus>,
 
-    /// State of each output: what a consumer reads there now, also after a pass that failed.
+    /// State of each output, also after a failed pass: `digest` names the revision that consumers read there now.
+    /// Outputs that left the spec stay listed with `leaving: true` until their content is removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub outputs: Vec<OutputStatus>,
 
-    /// Journal of a switch of several outputs. Present only while they are switched; after a restart the switch is completed
-    /// where everything is prepared, and else made again by an ordinary pass.
+    /// Journal of a switch of outputs; present only during the switch. After a restart the operator completes the
+    /// switch if every output is prepared, and otherwise publishes all outputs again. If it stays, the operator is not
+    /// running or cannot write status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switching: Option<SwitchingStatus>,
 
@@ -60,17 +63,18 @@ pub struct OCIArtifactStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprints: Option<Fingerprints>,
 
-    /// The last value of `supercargo.dev/requestedAt` or `reconcile.fluxcd.io/requestedAt` that was acted upon: of the two
-    /// the one that changed.
+    /// Value of the annotation `supercargo.dev/requestedAt` or `reconcile.fluxcd.io/requestedAt`, whichever changed
+    /// last, that a pass has handled. Equal to the annotation: the requested pass has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
 
-    /// The values of all request annotations at the last pass. One that differs is a new request.
+    /// Values of the request annotations that passes have handled. An annotation with a value other than the one here
+    /// is a pending request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled_requests: Option<HandledRequests>,
 }
 
-/// Values of the annotations that ask for a pass.
+/// Values of the annotations that request a pass.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HandledRequests {
@@ -85,7 +89,7 @@ pub struct HandledRequests {
     pub force_at: Option<String>,
 }
 
-/// A switch of several outputs that has begun.
+/// Switch of outputs that has begun and whose outcome is not recorded yet.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SwitchingStatus {
@@ -95,16 +99,16 @@ pub struct SwitchingStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub outputs: Vec<String>,
-    /// Digest over the files of each output on a volume, by the name of the output: what was prepared is believed only
-    /// where it has this digest.
+    /// Digest over the files of each volume output, by output name. After a restart the operator switches to a prepared
+    /// tree only if its files have this digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lists: BTreeMap<String, String>,
     /// Name of each immutable ConfigMap or Secret that is about to be created, by the name of the output.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub locations: BTreeMap<String, String>,
-    /// The revision as `status.artifact` will have it.
+    /// Revision that `status.artifact` names once the switch is complete.
     pub artifact: ArtifactStatus,
-    /// Fingerprint of the content as `status.fingerprints` will have it.
+    /// Fingerprint that `status.fingerprints.content` has once the switch is complete.
     pub content: String,
 }
 
@@ -192,7 +196,8 @@ pub struct VerificationStatus {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputStatus {
-    /// Name of the output in the spec.
+    /// Name of the output in the spec. `<name>~<number>`, such as `files~1`, is a `leaving` output whose name is in use
+    /// again.
     pub name: String,
     /// `Volume`, `ConfigMap` or `Secret`.
     pub kind: String,
@@ -200,10 +205,12 @@ pub struct OutputStatus {
     pub location: String,
     /// Digest of the manifest that the content came from.
     pub digest: String,
-    /// The spec does not name this output any more, and its content is not removed yet.
+    /// True for an output that is no longer in the spec and whose content is not removed yet. The operator retries the
+    /// removal; its log names the reason if it fails. Absent: the output is in the spec.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
-    /// Earlier immutable objects of this output, the newest first, that are kept for consumers which still mount them.
+    /// Replaced immutable ConfigMaps or Secrets of this output that still exist, the newest first. Each one is deleted
+    /// when neither `--keep-revisions` nor `--keep-revisions-for` of the operator keeps it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub earlier: Vec<EarlierStatus>,
@@ -214,13 +221,14 @@ pub struct OutputStatus {
     /// Layers that are about the content, such as signatures, and entries that this kind of output cannot
     /// hold, such as symbolic links in a ConfigMap.
     pub skipped: i64,
-    /// Digest over the paths, kinds, modes, sizes and contents on a volume. They are compared with it from time to time,
-    /// and it is here because whoever can write to the volume cannot write here.
+    /// Digest over the paths, kinds, modes, sizes and contents of the files on a volume. The operator compares the
+    /// files with it at every `--full-scan-interval`. Stored in status because a workload that can write to the volume
+    /// cannot write to status. Absent for ConfigMaps and Secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list_digest: Option<String>,
 }
 
-/// An immutable object that was replaced by another one.
+/// Immutable ConfigMap or Secret that was replaced by one with other content.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EarlierStatus {
@@ -317,7 +325,7 @@ reasons! {
     /// The artifact has a form that is not supported.
     UnsupportedFormat: "Push it as a tar, tar+gzip, tar+zstd, zip or plain file layer, or set spec.layers.mode to File.",
     /// Bytes do not have the digest or size that names them.
-    DigestMismatch: "Look for a broken or hostile registry, mirror or proxy on the way, or for who writes to the volume.",
+    DigestMismatch: "Look for a broken or hostile registry, mirror or proxy, or for another writer of the volume, ConfigMap or Secret that the message names.",
     /// A limit would be exceeded.
     LimitExceeded: "Make the artifact smaller, or raise the operator's or the object's limit that the message names.",
     /// An archive has an entry that could leave its directory or is not a plain file, directory or safe link.
@@ -338,12 +346,12 @@ reasons! {
     TrustRootInvalid: "Replace the trusted_root.json that the message names by a current one.",
     /// The volume is full.
     StorageFull: "Free or add space on the volume; it is tried again by itself.",
-    /// The volume, or the API server for a ConfigMap, refused to be written.
-    StorageFailed: "Check the volume's ownership and mount, or the operator's rights, as the message says.",
-    /// Something that is not ours is where the output goes, or the files' names do not fit the output.
-    OutputConflict: "Remove or rename what the message names, or choose another name or separator for the output.",
+    /// A write to a volume failed, or the API server refused a write of a ConfigMap, Secret or status.
+    StorageFailed: "For a volume, check its mount and ownership; for the API server, lift the quota, policy or missing right that the message names.",
+    /// Something that this object does not own is at the output's place, or file names do not fit the output.
+    OutputConflict: "Wait where the message says that it is being removed; otherwise remove or rename what the message names, or choose another name or separator for the output.",
     /// The files do not fit into the output.
-    OutputTooLarge: "Use a volume output, or spec.files.subPath to publish less.",
+    OutputTooLarge: "Publish less with spec.files.subPath or the output's include, or use a volume output for content that is not secret.",
     /// spec.timeout ran out.
     Timeout: "Raise spec.timeout, or look at what the message says was slow.",
     /// A fault of supercargo itself.

@@ -47,8 +47,8 @@ pub(super) struct Arguments {
     /// A volume that outputs may name, and where it is mounted; may be given several times.
     #[arg(long = "volume", value_name = "NAME=PATH", env = "SUPERCARGO_VOLUME", value_delimiter = ',')]
     volumes: Vec<NamedPath>,
-    /// Name of this installation, unique among those of one namespace. With the uid of the operator's namespace it is
-    /// the owner of the volumes, which no other installation may use then.
+    /// Name of this installation, unique in the operator's namespace; the chart passes the release name. Each volume is
+    /// claimed for `<uid of the namespace>/<NAME>`, and an operator of another installation refuses to start on it.
     #[arg(long, value_name = "NAME", default_value = "supercargo", env = "SUPERCARGO_INSTALLATION")]
     installation: String,
     /// Scratch space for artifacts that go to no volume.
@@ -121,15 +121,15 @@ pub(super) struct Arguments {
     watch_secrets: bool,
     #[command(flatten)]
     trusted_root: TrustedRootArguments,
-    /// A directory on a filesystem in memory (tmpfs), for artifacts that go to Secrets. Without it outputs to Secrets are
-    /// refused. Nothing of such an artifact touches a volume, the cache or a log.
+    /// Directory on a tmpfs for artifacts that are published to Secrets; no other storage is used for their content.
+    /// Default: none, and `secret` outputs are refused (`StorageFailed`).
     #[arg(long, value_name = "DIR", env = "SUPERCARGO_SECRET_WORK_DIR")]
     secret_work_dir: Option<PathBuf>,
-    /// Number of earlier revisions that are kept beside the current one, for readers that are still in them: trees on
-    /// volumes, and immutable ConfigMaps and Secrets.
+    /// Number of replaced revisions to keep per output (trees on volumes, immutable ConfigMaps and Secrets) for
+    /// consumers that still use them. A revision stays while this or --keep-revisions-for keeps it.
     #[arg(long, value_name = "NUMBER", default_value_t = Retention::default().count, env = "SUPERCARGO_KEEP_REVISIONS")]
     keep_revisions: usize,
-    /// Time for which every earlier revision is kept after it was replaced, as a duration such as 90s or 10m.
+    /// Time to keep each revision after it was replaced, whatever their number, as a duration such as 90s or 10m.
     #[arg(
         long,
         value_name = "DURATION",
@@ -223,8 +223,9 @@ async fn installation(client: &kube::Client, name: &str) -> Option<String> {
                 tracing::warn!(
                     namespace,
                     %status,
-                    "the operator's namespace cannot be read, so the volumes are not claimed: no other installation is \
-                     kept from them. Grant get on this namespace"
+                    "the operator's namespace cannot be read, so the volumes are not claimed: another installation can \
+                     write to them, and directories of objects that were deleted while this operator was down are not \
+                     removed. Grant get on this namespace"
                 );
                 return None;
             }
@@ -246,7 +247,7 @@ fn volumes(arguments: &Arguments, installation: Option<&str>) -> Result<BTreeMap
     }
     if let Some((one, other)) = storage::overlap(&roots) {
         return Err(Fatal(format!(
-            "--volume {one}: the directory is the one of --volume {other}, or inside of it. Give each volume a directory \
+            "--volume {one}: the directory is that of --volume {other}, or inside it. Give each volume a directory \
              of its own"
         )));
     }

@@ -65,7 +65,7 @@ Examples:
 }
 
 pub(super) async fn run(arguments: Arguments) -> ExitCode {
-    match pull(&arguments).await {
+    match Box::pin(pull(&arguments)).await {
         Ok(code) => code,
         Err(complaint) => complaint.tell(),
     }

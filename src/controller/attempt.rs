@@ -38,7 +38,7 @@ pub(super) async fn attempt<R: Registry>(
     remembered: &Remembered,
 ) -> Ended {
     let refused = remembered.refused.clone().filter(|_| remembered.inputs.as_ref() == Some(&inputs.mark));
-    let before = Before { refused, is_forced: subject.is_forced(), ..integrity::before(subject, remembered) };
+    let before = Before { refused, is_forced: subject.is_forced(), ..integrity::before(subject, request, remembered) };
     let wanted = wanted(subject, context);
     let progressed = tokio::select! {
         progressed = in_turn(subject, context, request, &before, &wanted) => progressed,
@@ -119,7 +119,8 @@ impl Attendant for Witness<'_, '_> {
             Ok(true) => Ok(()),
             Ok(false) => Err(Failure::internal("the object is gone")),
             Err(error) => {
-                let message = format!("the switch of several outputs cannot be noted in status: {error}");
+                let message =
+                    format!("the switch cannot be noted in status.switching, so no output was switched: {error}");
                 Err(Failure::new(Class::Retry, Reason::StorageFailed, message))
             }
         }
@@ -147,6 +148,6 @@ pub(super) async fn restore<R: Registry>(
         integrity::tell_repaired(subject, context, &committed.outcome, remembered).await;
         remembered.damage.clear();
         remembered.read_due = integrity::next_reading(subject, context);
-        remembered.repairs = remembered.repaired(std::time::Instant::now());
+        remembered.repairs = Some(remembered.repaired(std::time::Instant::now()));
     }
 }

@@ -17,7 +17,7 @@ use crate::pass::Engine;
 use crate::request::ObjectId;
 use crate::trust::public_root::PublicRoot;
 
-/// Whether every watch has listed its objects.
+/// Readiness of the operator: the CRD is current, and every watch has listed its objects.
 #[derive(Debug, Default)]
 pub struct Readiness {
     waiting: AtomicUsize,

@@ -71,7 +71,7 @@ pub(super) fn warning(reason: Reason, note: String) -> News {
 
 /// Published content was changed by somebody else.
 pub(super) fn damaged(damage: &str) -> News {
-    warning(Reason::DigestMismatch, format!("{damage}; will be republished when the registry is reachable"))
+    warning(Reason::DigestMismatch, format!("{damage}; the operator restores the published content"))
 }
 
 /// Layers that are metadata were not fetched.
@@ -83,7 +83,7 @@ pub(super) fn layers_skipped(layers: &[String]) -> News {
 /// Consumers read everything one directory deeper than they may expect.
 pub(super) fn single_directory(name: &str) -> News {
     let note = format!(
-        "the artifact is one directory, {name:?}, so its files are below current/{name}. Set spec.files.subPath to {name:?} to publish its content alone"
+        "the artifact is one directory, {name:?}, so consumers find its files below {name:?}, not at the top. Set spec.files.subPath to {name:?} to publish the content of the directory"
     );
     News { kind: "Warning", reason: "SingleDirectory".to_owned(), note }
 }

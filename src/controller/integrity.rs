@@ -39,7 +39,7 @@ pub(super) async fn examine<R: Registry>(
         // One that waits to be tried again is looked at when it is.
         return None;
     }
-    let before = before(subject, remembered);
+    let before = before(subject, request, remembered);
     let look = pass::look(&context.engine, request, &before).await.ok()?;
     let told = !remembered.damage.is_empty();
     let mut damage = look.damage.clone();
@@ -60,7 +60,7 @@ pub(super) async fn examine<R: Registry>(
         }
     }
     if !told {
-        tell(subject, context, &damage, remembered.repairs.is_some()).await;
+        tell(subject, context, &damage, remembered.is_contested(Instant::now())).await;
     }
     remembered.damage = damage;
     Some(look)
@@ -73,16 +73,20 @@ pub(super) async fn look<R: Registry>(
     request: &Request,
     remembered: &Remembered,
 ) -> Option<Look> {
-    pass::look(&context.engine, request, &before(subject, remembered)).await.ok()
+    pass::look(&context.engine, request, &before(subject, request, remembered)).await.ok()
 }
 
 /// State before a pass, but for what was refused.
-pub(super) fn before(subject: &Subject<'_>, remembered: &Remembered) -> Before {
+///
+/// An output without a record makes the whole revision unrecorded: what a volume says of itself is not believed.
+pub(super) fn before(subject: &Subject<'_>, request: &Request, remembered: &Remembered) -> Before {
+    let outputs = subject.records();
+    let is_recorded = request.targets.iter().all(|target| outputs.contains_key(&target.output));
     Before {
-        recorded: subject.recorded(),
+        recorded: subject.recorded().filter(|_| is_recorded),
         trust: subject.trust(),
         refused: None,
-        outputs: subject.records(),
+        outputs,
         damage: remembered.damage.clone(),
         is_forced: false,
     }
@@ -98,7 +102,10 @@ pub(super) async fn tell_outcome<R: Registry>(
     if !outcome.skipped.is_empty() {
         subject.publish(&event::layers_skipped(&outcome.skipped)).await;
     }
-    if let Some(directory) = outcome.top.as_ref().and_then(|top| top.single_directory.as_ref()) {
+    // Once for a spec, not for each revision.
+    let known = &subject.stored.status;
+    let is_new = known.artifact.is_none() || known.observed_generation != subject.generation();
+    if let Some(directory) = outcome.top.as_ref().and_then(|top| top.single_directory.as_ref()).filter(|_| is_new) {
         subject.publish(&event::single_directory(directory)).await;
     }
     tell_repaired(subject, context, outcome, before).await;
@@ -112,7 +119,7 @@ pub(super) async fn tell_repaired<R: Registry>(
     before: &Remembered,
 ) {
     let Some(damage) = outcome.repaired.first() else { return };
-    let is_again = before.repairs.is_some();
+    let is_again = before.is_contested(Instant::now());
     if before.damage.is_empty() {
         // It came between the last look and the pass.
         tell(subject, context, &outcome.repaired, is_again).await;
@@ -143,13 +150,13 @@ pub(super) async fn remove_additions<R: Registry>(
     }
     context.metrics.repaired();
     remembered.damage.clear();
-    remembered.repairs = remembered.repaired(Instant::now());
+    remembered.repairs = Some(remembered.repaired(Instant::now()));
 }
 
 /// The failure of an object whose content another writer changes again and again.
 pub(super) fn contested(damage: &[Damage]) -> Failure {
     let damage = damage.first().map(ToString::to_string).unwrap_or_default();
-    let message = format!("{damage}; it was changed again after a repair, so repairs wait longer each time");
+    let message = format!("{damage}; another writer changed it again after a repair, so repairs wait longer each time");
     Failure::new(Class::Retry, Reason::DigestMismatch, message)
 }
 

@@ -1,4 +1,4 @@
-//! Whether what was in the way of an output is gone: another writer, an earlier object, a quota, a policy, a missing right.
+//! Detects the end of an output's obstacle: another writer, an earlier object, a quota, a policy, a missing right.
 //!
 //! Nothing reports most of these, so they are looked at every few seconds, and without a registry: an object in the way
 //! has another version when it was changed or deleted, and a refused write is rehearsed again.
@@ -10,7 +10,7 @@ use super::dereference::Inputs;
 use super::integrity;
 use super::schedule::{Remembered, obstacle_pause};
 use super::subject::Subject;
-use crate::failure::Class;
+use crate::failure::{Class, Obstacle};
 use crate::registry::Registry;
 use crate::request::ObjectId;
 
@@ -23,22 +23,24 @@ pub(super) async fn is_gone<R: Registry>(
 ) -> bool {
     let (Ok(request), Some(failure)) = (&inputs.request, remembered.failure.clone()) else { return true };
     let outputs = &context.engine.outputs;
-    if let Some(uid) = failure.earlier.as_ref().filter(|_| outputs.is_owner()) {
-        // This object has its name, so the earlier one is gone.
-        let earlier = ObjectId { uid: uid.clone(), ..subject.id.clone() };
-        for (volume, error) in outputs.remove_object(&earlier).await {
-            tracing::warn!(object = %subject.id, %volume, %error, "the directory of an earlier object is not removed yet");
-        }
-    }
-    let is_gone = if let Some(refused) = &failure.refused {
-        outputs.rehearse(&subject.id, refused).await
-    } else if failure.class == Class::Wait && failure.earlier.is_none() {
+    let is_gone = match failure.obstacle.as_deref() {
+        Some(Obstacle::Refused(refused)) => outputs.rehearse(&subject.id, refused).await,
         // Refused at the switch, after a rehearsal that was accepted: only another pass can tell.
-        true
-    } else {
-        match integrity::look(subject, context, request, remembered).await {
-            Some(look) => Some(&look.versions) != remembered.versions.as_ref(),
-            None => false,
+        None if failure.class == Class::Wait => true,
+        obstacle => {
+            if let Some(Obstacle::Earlier(uid)) = obstacle
+                && outputs.is_owner()
+            {
+                // This object has its name, so the earlier one is gone.
+                let earlier = ObjectId { uid: uid.clone(), ..subject.id.clone() };
+                for (volume, error) in outputs.remove_object(&earlier).await {
+                    tracing::warn!(object = %subject.id, %volume, %error, "the directory of an earlier object is not removed yet");
+                }
+            }
+            match integrity::look(subject, context, request, remembered).await {
+                Some(look) => Some(&look.versions) != remembered.versions.as_ref(),
+                None => false,
+            }
         }
     };
     is_gone && is_rested(remembered)

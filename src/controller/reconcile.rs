@@ -250,11 +250,10 @@ async fn succeeded<R: Registry>(
         tracing::info!(object = %subject.id, image = %outcome.pinned, %top, "published");
     }
     // A repair of what was repaired before is told by the condition alone.
-    let told = if before.repairs.is_some() && known.artifact.as_ref().is_some_and(|one| is_of(outcome, one)) {
-        Told::No
-    } else {
-        Told::Yes
-    };
+    let was_contested = before.is_contested(Instant::now())
+        && before.failure.as_ref().is_some_and(|failure| failure.reason == Reason::DigestMismatch)
+        && known.artifact.as_ref().is_some_and(|one| is_of(outcome, one));
+    let told = if was_contested { Told::No } else { Told::Yes };
     subject.write_status_told(&status, told).await;
     integrity::tell_outcome(subject, context, outcome, &before).await;
     let now = Instant::now();
@@ -263,7 +262,7 @@ async fn succeeded<R: Registry>(
         due: Some(now + with_jitter(request.interval, &subject.id.uid)),
         asks_secrets: request.asks_secrets,
         read_due: if outcome.manifest.is_some() { integrity::next_reading(subject, context) } else { before.read_due },
-        repairs: if outcome.repaired.is_empty() { before.repairs } else { before.repaired(now) },
+        repairs: if outcome.repaired.is_empty() { before.repairs } else { Some(before.repaired(now)) },
         tidy_due: before.tidy_due,
         ..Remembered::default()
     };
@@ -317,15 +316,14 @@ async fn failed<R: Registry>(
 
 /// Names what each output holds, where that is not one revision: a switch could not be reverted, or was cut off by a crash.
 fn with_torn_outputs(failure: Failure, request: &Request, look: &Look) -> Failure {
-    let held: Vec<_> =
-        request.targets.iter().zip(&look.shown).filter_map(|(target, shown)| Some((target, shown.as_ref()?))).collect();
-    let is_torn =
-        held.windows(2).any(|pair| matches!(pair, [(_, a), (_, b)] if a.revision.digest != b.revision.digest));
-    if !is_torn {
+    if !look.is_torn() {
         return failure;
     }
-    let text = held.iter().map(|(target, shown)| format!("{} holds {}", target.output, shown.revision.digest.short()));
-    failure.with_note(&format!("and the outputs differ: {}", text.collect::<Vec<_>>().join(", ")))
+    let held = request.targets.iter().zip(&look.shown).map(|(target, shown)| match shown {
+        Some(shown) => format!("{} holds {}", target.output, shown.revision.digest.short()),
+        None => format!("{} holds nothing", target.output),
+    });
+    failure.with_note(&format!("and the outputs differ: {}", held.collect::<Vec<_>>().join(", ")))
 }
 
 /// Another writer changes what was repaired a moment ago: status says so, and the next repair waits.

@@ -11,7 +11,6 @@ use crate::output::Recorded;
 use crate::output::location::Location;
 use crate::plan::Revision;
 use crate::registry::Registry;
-use crate::request::Place;
 
 /// Completes the switch that status notes, if there is one. Asks no registry.
 pub(super) async fn complete_switch<R: Registry>(
@@ -29,11 +28,11 @@ pub(super) async fn complete_switch<R: Registry>(
         return;
     }
     let (outputs, revision) = (&context.engine.outputs, Revision { digest, fingerprint: switching.content.clone() });
-    let records = integrity::before(subject, remembered).outputs;
+    let records = integrity::before(subject, request, remembered).outputs;
     let mut ready = Vec::with_capacity(request.targets.len());
     for target in &request.targets {
         // For an immutable object the journal has the name; others are where they were.
-        let named = switching.locations.get(&target.output).and_then(|name| location_named(&target.place, name));
+        let named = switching.locations.get(&target.output).and_then(|name| Location::of_object(&target.place, name));
         let recorded = records.get(&target.output).map(|record| record.location.clone());
         let Some(location) = named.or(recorded) else { return };
         let list_digest = switching.lists.get(&target.output).and_then(|digest| digest.parse().ok());
@@ -60,13 +59,5 @@ pub(super) async fn complete_switch<R: Registry>(
         Err(refused) => {
             tracing::warn!(object = %subject.id, error = %refused.error, "a switch that was begun before the restart is refused");
         }
-    }
-}
-
-fn location_named(place: &Place, name: &str) -> Option<Location> {
-    match place {
-        Place::ConfigMap(_) => Some(Location::ConfigMap(name.to_owned())),
-        Place::Secret { .. } => Some(Location::Secret(name.to_owned())),
-        Place::Volume { .. } | Place::Directory => None,
     }
 }

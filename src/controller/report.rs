@@ -15,7 +15,7 @@ use crate::oci::Manifest;
 use crate::output::Published;
 use crate::pass::{Look, Outcome, Switching};
 use crate::registry::Pinned;
-use crate::request::{ObjectId, Request};
+use crate::request::{ObjectId, Request, Target};
 use crate::trust::requirement::Applied;
 use crate::trust::{Basis, Judgement, Signer, Verified};
 
@@ -90,6 +90,7 @@ impl Before<'_> {
             verification,
             policies: policies(request),
             outputs: self.outputs(request, &outcome.published),
+            switching: None,
             fingerprints: Some(Fingerprints {
                 content: request.fingerprint.as_str().to_owned(),
                 trust: request.requirement.fingerprint(),
@@ -128,6 +129,8 @@ impl Before<'_> {
         OCIArtifactStatus {
             candidate: candidate(failure).or_else(before),
             policies: request.map_or_else(|| self.status.policies.clone(), policies),
+            // The journal ends with the switch: when every output holds one revision again.
+            switching: self.status.switching.clone().filter(|_| look.is_none_or(Look::is_torn)),
             outputs: match (request, look) {
                 (Some(request), Some(look)) => self.shown(request, look),
                 (Some(_) | None, _) => self.status.outputs.clone(),
@@ -171,6 +174,10 @@ impl Before<'_> {
     /// changes nothing: kstatus takes an object that is only not ready for one in progress.
     pub(super) fn suspended(&self) -> OCIArtifactStatus {
         let (ready, message) = match &self.status.artifact {
+            Some(_) if self.status.switching.is_some() => {
+                let message = "suspended while several outputs were switched; they may hold different revisions";
+                (false, with_remedy(message, Reason::Suspended))
+            }
             Some(artifact) => (true, format!("suspended; {} stays published", artifact.short_digest)),
             None => (false, with_remedy("suspended before anything was published", Reason::Suspended)),
         };
@@ -190,7 +197,6 @@ impl Before<'_> {
             observed_generation: self.generation,
             last_handled_reconcile_at: requested(self.requests, self.status),
             handled_requests: (!is_none).then(|| self.requests.clone()),
-            switching: None,
             ..self.status.clone()
         }
     }
@@ -245,25 +251,13 @@ impl Before<'_> {
                     new.earlier.extend(gone);
                     // The oldest ones go before their time.
                     let over = new.earlier.split_off(new.earlier.len().min(MAX_EARLIER));
-                    leaving.extend(over.into_iter().map(|one| OutputStatus {
-                        location: one.location,
-                        earlier: Vec::new(),
-                        ..old.clone()
-                    }));
+                    leaving.extend(left(old, over));
                 }
-                None => leaving.extend(gone.map(|one| OutputStatus {
-                    location: one.location,
-                    earlier: Vec::new(),
-                    ..old.clone()
-                })),
+                None => leaving.extend(left(old, gone.collect())),
             }
         }
-        for (number, output) in leaving.into_iter().take(MAX_LEAVING).enumerate() {
-            let name = output.name.split('~').next().unwrap_or_default().to_owned();
-            // No name of an output has this character.
-            let is_taken = outputs.iter().any(|other| other.name == name);
-            let name = if is_taken { format!("{name}~{number}") } else { name };
-            outputs.push(OutputStatus { name, leaving: true, ..output });
+        for output in leaving.into_iter().take(MAX_LEAVING) {
+            outputs.push(OutputStatus { name: free_name(&outputs, &output.name), leaving: true, ..output });
         }
         outputs
     }
@@ -280,18 +274,37 @@ impl Before<'_> {
 
     /// The outputs as consumers read them now, whatever a pass came to.
     fn shown(&self, request: &Request, look: &Look) -> Vec<OutputStatus> {
-        let old = |name: &str| self.status.outputs.iter().find(|old| old.name == name && !old.leaving);
-        let mut outputs = Vec::new();
-        for (target, shown) in request.targets.iter().zip(&look.shown) {
-            let old = old(&target.output);
+        let mut outputs: Vec<OutputStatus> = Vec::new();
+        let mut others: Vec<OutputStatus> = Vec::new();
+        let targets = || request.targets.iter().zip(&look.shown);
+        for old in &self.status.outputs {
+            let target = targets().find(|(target, _)| target.output == old.name && !old.leaving);
+            let is_family = |(target, _): &(&Target, _)| target.place.is_family(&old.kind, &old.location);
+            match target.filter(is_family) {
+                // The target is there, or nothing is: but earlier objects are not forgotten.
+                Some((_, Some(_))) => {}
+                Some((_, None)) if old.earlier.is_empty() => {}
+                // It left the spec, and no pass has removed it yet.
+                Some((_, None)) | None => others.push(old.clone()),
+            }
+        }
+        for (target, shown) in targets() {
             let Some(shown) = shown else { continue };
             let now = self.output(&request.object, shown);
+            let old = self.status.outputs.iter().find(|old| old.name == target.output && !old.leaving);
+            let old = old.filter(|old| target.place.is_family(&old.kind, &old.location));
             let is_same = |old: &&OutputStatus| (&old.digest, &old.location) == (&now.digest, &now.location);
             let earlier = old.map(|old| old.earlier.clone()).unwrap_or_default();
             outputs.push(old.filter(is_same).cloned().unwrap_or(OutputStatus { earlier, ..now }));
         }
-        let is_target = |old: &&OutputStatus| request.targets.iter().any(|target| target.output == old.name);
-        outputs.extend(self.status.outputs.iter().filter(|old| !is_target(old)).cloned());
+        if !look.is_torn() {
+            others.extend(self.begun(&outputs).into_iter().map(|begun| OutputStatus { leaving: true, ..begun }));
+        }
+        for other in others {
+            let name = free_name(&outputs, &other.name);
+            let leaving = other.leaving || name != other.name;
+            outputs.push(OutputStatus { name, leaving, ..other });
+        }
         outputs
     }
 
@@ -320,7 +333,11 @@ impl Before<'_> {
         let judged = self.status.fingerprints.as_ref().and_then(|made| made.trust.clone());
         match self.judged_before().filter(|_| served.is_some() && judged.is_some() && judged == asked) {
             Some(verdict) => Some(verdict),
-            None => Some(Verdict::new("Unknown", failure.reason, "not judged by what is asked now")),
+            None => Some(Verdict::new(
+                "Unknown",
+                failure.reason,
+                "not yet evaluated against the current verification rules",
+            )),
         }
     }
 
@@ -404,6 +421,23 @@ impl Before<'_> {
             list_digest: published.list_digest.as_ref().map(ToString::to_string),
         }
     }
+}
+
+/// An entry for places of an output that left the spec: one entry for all of them, so that none is cut off.
+fn left(old: &OutputStatus, places: Vec<EarlierStatus>) -> Option<OutputStatus> {
+    let mut places = places.into_iter();
+    let location = places.next()?.location;
+    Some(OutputStatus { location, earlier: places.take(MAX_EARLIER).collect(), ..old.clone() })
+}
+
+/// Returns the name of an entry for an output that left the spec: its own, or where another output has that by now,
+/// `<name>~<number>`, which no output in a spec can be called.
+fn free_name(outputs: &[OutputStatus], name: &str) -> String {
+    let base = name.split('~').next().unwrap_or_default();
+    let numbered = (0..).map(|number| format!("{base}~{number}"));
+    let names = [name.to_owned(), base.to_owned()].into_iter().chain(numbered);
+    let is_taken = |name: &String| outputs.iter().any(|other| other.name == *name);
+    names.into_iter().find(|name| !is_taken(name)).unwrap_or_default()
 }
 
 /// The request that is echoed: of the two annotations the one whose value changed, ours where both did.

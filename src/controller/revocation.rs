@@ -114,6 +114,10 @@ async fn withdraw<R: Registry>(
         locations.extend(all.filter_map(|location| Location::parse(&output.kind, location)));
     }
     for target in request.iter().flat_map(|request| &request.targets) {
+        let begun = known.switching.as_ref().and_then(|switching| switching.locations.get(&target.output));
+        locations.extend(begun.and_then(|name| Location::of_object(&target.place, name)));
+    }
+    for target in request.iter().flat_map(|request| &request.targets) {
         locations.extend(match &target.place {
             Place::Volume { volume } => Some(Location::Volume(volume.clone())),
             Place::ConfigMap(keyed) => Some(Location::ConfigMap(keyed.name.clone())),

@@ -126,11 +126,16 @@ impl Remembered {
         doubled(REPAIR_FIRST, REPAIR_LONGEST, repairs).saturating_sub(since)
     }
 
+    /// True where something was repaired a short time ago: another damage is the work of the same writer.
+    pub(super) fn is_contested(&self, now: Instant) -> bool {
+        self.repairs.is_some_and(|(_, last)| now.saturating_duration_since(last) <= REPAIR_FORGOTTEN)
+    }
+
     /// Counts a repair.
-    pub(super) fn repaired(&self, now: Instant) -> Option<(u32, Instant)> {
+    pub(super) fn repaired(&self, now: Instant) -> (u32, Instant) {
         let is_recent = |(_, last): &(u32, Instant)| now.saturating_duration_since(*last) <= REPAIR_FORGOTTEN;
         let before = self.repairs.filter(is_recent).map_or(0, |(repairs, _)| repairs);
-        Some((before.saturating_add(1), now))
+        (before.saturating_add(1), now)
     }
 }
 

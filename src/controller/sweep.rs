@@ -222,7 +222,13 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
 
     /// Takes the end of a removal; `None` for one that panicked, which is tried again at the next sweep.
     fn removed(&mut self, removed: Option<(ObjectId, Vec<(String, OutputError)>)>) {
-        let Some((object, failed)) = removed else { return };
+        let Some((object, failed)) = removed else {
+            // Which one is not known, and a second removal beside the first does no harm.
+            for pending in self.pending.values_mut().filter(|pending| pending.is_running) {
+                (pending.is_running, pending.due) = (false, Instant::now() + AGAIN_SOON);
+            }
+            return;
+        };
         if failed.is_empty() {
             self.pending.remove(&object);
             return;

@@ -39,10 +39,17 @@ pub(super) async fn tidy<R: Registry>(
     let mut has_failed = false;
     for mut output in known.outputs.clone() {
         if output.leaving {
-            match remove(subject, context, &output.kind, &output.location).await {
-                true => continue,
-                false => has_failed = true,
+            let own = EarlierStatus { location: output.location.clone(), replaced: now.to_string() };
+            let mut left = Vec::new();
+            for one in std::iter::once(own).chain(std::mem::take(&mut output.earlier)) {
+                if !remove(subject, context, &output.kind, &one.location).await {
+                    left.push(one);
+                }
             }
+            let mut left = left.into_iter();
+            let Some(first) = left.next() else { continue };
+            has_failed = true;
+            (output.location, output.earlier) = (first.location, left.collect());
         } else {
             let (kept, expired) = split(std::mem::take(&mut output.earlier), outputs.retention(), &mut next);
             output.earlier = kept;
@@ -62,6 +69,8 @@ pub(super) async fn tidy<R: Registry>(
         match outputs.prune(&subject.id, target, now).await {
             Ok(at) => next.add(at),
             Err(error) => {
+                has_failed = true;
+                context.metrics.removal_failed();
                 tracing::warn!(object = %subject.id, output = %target.output, %error, "old trees stay behind for now");
             }
         }
@@ -80,7 +89,7 @@ async fn remove<R: Registry>(subject: &Subject<'_>, context: &Context<R>, kind: 
     let removed = context.engine.outputs.remove(&subject.id, &location).await;
     if let Err(error) = &removed {
         context.metrics.removal_failed();
-        tracing::warn!(object = %subject.id, output = %location, %error, "an old output is not removed yet");
+        tracing::warn!(object = %subject.id, output = %location, %error, "an output that left the spec, or a replaced object, could not be removed; retried after a pause");
     }
     removed.is_ok()
 }

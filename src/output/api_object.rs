@@ -239,12 +239,11 @@ pub(super) fn build<K: Kind>(
     };
     let mut wanted = K::build(metadata, content, keyed.immutable, place.secret_type);
     let mark = wanted.mark(key);
-    let name = match keyed.immutable {
-        true => {
-            let hex = wanted.naming_digest(&revision).hex();
-            format!("{}-{}", keyed.name, hex.get(..NAME_HEX).unwrap_or_default())
-        }
-        false => keyed.name.clone(),
+    let name = if keyed.immutable {
+        let hex = wanted.naming_digest(&revision).hex();
+        format!("{}-{}", keyed.name, hex.get(..NAME_HEX).unwrap_or_default())
+    } else {
+        keyed.name.clone()
     };
     wanted.meta_mut().name = Some(name.clone());
     wanted.meta_mut().annotations = Some(BTreeMap::from([
@@ -307,6 +306,19 @@ fn damage<K: Kind>(found: &K, output: &str) -> Damage {
     Damage { output: output.to_owned(), location: K::location(found.name_any()), differences, is_additive: false }
 }
 
+/// Refuses a write that an admission webhook changes: what is published would not be what was verified.
+fn check_answer<K: Kind>(answer: &K, ready: &Ready<K>) -> Result<(), OutputError> {
+    let there = answer.entries();
+    match ready.wanted.entries().into_iter().find(|entry| !there.contains(entry)) {
+        None => Ok(()),
+        Some((key, _)) => Err(OutputError::Obstacle(format!(
+            "{} {}: the key {key:?} is changed by an admission webhook. Exempt the object from it",
+            K::KIND,
+            ready.name()
+        ))),
+    }
+}
+
 /// Keys of other managers, where the content without them is what was published.
 fn added_keys<K: Kind>(found: &K, key: &ContentKey) -> Option<Vec<String>> {
     let foreign: Vec<_> = managers::foreign_keys(found.managed_fields()).into_iter().map(|(key, _)| key).collect();
@@ -345,7 +357,7 @@ impl Cluster<'_> {
         let ready = Ready { wanted, existing, published };
         if !ready.is_there() {
             match self.write(object, &ready, true).await {
-                Ok(_) => {}
+                Ok(answer) => check_answer(&answer, &ready)?,
                 // A webhook with side effects cannot be rehearsed. Its answer comes with the switch.
                 Err(OutputError::Refused { code: 400, message, .. }) if message.contains("dry run") => {}
                 Err(error) => return Err(error),
@@ -365,13 +377,16 @@ impl Cluster<'_> {
         &self,
         object: &ObjectId,
         ready: &Ready<K>,
-    ) -> Result<Option<Switched<K>>, OutputError> {
+    ) -> Result<Option<Switched<K>>, (OutputError, Option<Switched<K>>)> {
         if ready.is_there() {
             return Ok(None);
         }
-        let written = self.write(object, ready, false).await?;
-        let (written, removed) = self.without_foreign_keys(object, ready, written).await?;
-        Ok(Some(Switched { written, previous: ready.existing.clone(), removed }))
+        let written = self.write(object, ready, false).await.map_err(|error| (error, None))?;
+        let switched = |written, removed| Switched { written, previous: ready.existing.clone(), removed };
+        match self.without_foreign_keys(object, ready, written.clone()).await {
+            Ok((written, removed)) => Ok(Some(switched(written, removed))),
+            Err(error) => Err((error, Some(switched(written, None)))),
+        }
     }
 
     /// Brings back what was there before a switch.
@@ -504,7 +519,8 @@ impl Cluster<'_> {
         }
         let kind = K::KIND;
         Err(OutputError::Obstacle(format!(
-            "{kind} {name} was changed while it was written, by an admission webhook or another writer"
+            "{kind} {name} was changed while it was written, by an admission webhook or another writer. Exempt objects with the \
+             label app.kubernetes.io/managed-by: supercargo from the webhook"
         )))
     }
 }
@@ -652,7 +668,7 @@ fn refused<K: Kind>(name: &str, error: kube::Error) -> OutputError {
         400 | 403 | 405 | 413 | 422 => {
             let mut message = status.message.clone();
             if kind == OutputKind::Secret && is_missing_right(status) {
-                message += ". Secret outputs need rights on Secrets, which the chart value rbac.secretOutputs gives";
+                message += ". Secret outputs need rights on Secrets: set the chart value rbac.secretOutputs to true";
             }
             OutputError::Refused { kind, name, code: status.code, message, rehearsal: None }
         }

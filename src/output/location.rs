@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::request::ObjectId;
+use crate::request::{ObjectId, Place};
 
 /// Kinds of outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +49,15 @@ pub enum Location {
 }
 
 impl Location {
+    /// Location of an API object of that name; `None` for places that are none.
+    pub fn of_object(place: &Place, name: &str) -> Option<Self> {
+        match place {
+            Place::ConfigMap(_) => Some(Self::ConfigMap(name.to_owned())),
+            Place::Secret { .. } => Some(Self::Secret(name.to_owned())),
+            Place::Volume { .. } | Place::Directory => None,
+        }
+    }
+
     /// Kind of the output.
     pub fn kind(&self) -> OutputKind {
         match self {

@@ -10,8 +10,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::request::ObjectId;
 
-/// Whether an object is still what it was when a pass over it began. Asked under the object's lock: what is created for
-/// an object after its removal would stay for ever.
+/// Check that an object is unchanged since its pass began. Called under the object's lock: an output that is created
+/// after the removal of its object would never be removed.
 #[derive(Clone)]
 pub struct Wanted(Arc<dyn Fn() -> bool + Send + Sync>);
 
@@ -46,7 +46,10 @@ pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Arc<Owned
 
 /// Locks by namespace and name.
 #[derive(Debug, Default)]
-pub(super) struct Locks(Mutex<HashMap<(String, String), Arc<tokio::sync::Mutex<()>>>>);
+pub(super) struct Locks(Mutex<HashMap<Name, Arc<tokio::sync::Mutex<()>>>>);
+
+/// Namespace and name of an object.
+type Name = (String, String);
 
 impl Locks {
     /// Waits until nothing else changes the outputs of `object`, whichever uid it has.

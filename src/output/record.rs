@@ -94,7 +94,7 @@ impl Entry {
     }
 }
 
-/// Name of an object's directory of lists. Namespace and name together can exceed NAME_MAX, so it is their hash.
+/// Name of an object's directory of lists. Namespace and name together can exceed `NAME_MAX`, so it is their hash.
 fn key(object: &ObjectId) -> String {
     Digest::of(object.to_string().as_bytes()).hex()
 }

@@ -80,7 +80,7 @@ pub(crate) struct Done {
 pub(crate) struct NotSwitched {
     /// The refusal.
     pub(crate) error: OutputError,
-    /// Outputs that could not be reverted: the output, the digest that it holds, and the reason.
+    /// Errors of the outputs that could not be reverted.
     pub(crate) stuck: Vec<String>,
 }
 
@@ -188,14 +188,18 @@ impl Outputs {
                 match self.cluster(OutputKind::ConfigMap).map_err(plain)?.switch(object, ready).await {
                     Ok(Some(switched)) => Switched::ConfigMap(Box::new(switched)),
                     Ok(None) => Switched::Held,
-                    Err(error) => return Err(plain(error)),
+                    Err((error, begun)) => {
+                        return Err((error, begun.map(|begun| Switched::ConfigMap(Box::new(begun)))));
+                    }
                 }
             }
             Ready::Secret(ready) => {
                 match self.cluster(OutputKind::Secret).map_err(plain)?.switch(object, ready).await {
                     Ok(Some(switched)) => Switched::Secret(Box::new(switched)),
                     Ok(None) => Switched::Held,
-                    Err(error) => return Err(plain(error)),
+                    Err((error, begun)) => {
+                        return Err((error, begun.map(|begun| Switched::Secret(Box::new(begun)))));
+                    }
                 }
             }
             Ready::Manifest(ready) => {

@@ -242,13 +242,17 @@ pub(super) fn switch(ready: &Ready, now: Timestamp) -> Result<(), OutputError> {
 /// Points `current` back to the tree from before, or removes it where there was none.
 pub(super) fn revert(ready: &Ready) -> Result<(), OutputError> {
     let dir = open_prepared(ready)?;
-    match &ready.previous {
-        Some(previous) => Ok(point_current_at(dir.as_fd(), previous)?),
-        None => {
-            storage::remove_tree(&dir, CURRENT)?;
-            Ok(storage::sync(dir.as_fd(), "the object's directory")?)
-        }
+    if let Some(previous) = &ready.previous {
+        point_current_at(dir.as_fd(), previous)?;
+    } else {
+        storage::remove_tree(&dir, CURRENT)?;
+        storage::sync(dir.as_fd(), "the object's directory")?;
     }
+    if let Ok(Some(mut marker)) = own_marker(ready.place.volume(), dir.as_fd(), &ready.place.object) {
+        marker.reverted(&ready.tree);
+        write_marker(dir.as_fd(), &marker)?;
+    }
+    Ok(())
 }
 
 fn open_prepared(ready: &Ready) -> Result<OwnedFd, OutputError> {

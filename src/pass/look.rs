@@ -27,6 +27,15 @@ pub struct Look {
     pub is_doubtful: bool,
 }
 
+impl Look {
+    /// True where consumers of different outputs read different revisions.
+    pub fn is_torn(&self) -> bool {
+        let mut digests = self.shown.iter().flatten().map(|shown| &shown.revision.digest);
+        let first = digests.next();
+        digests.any(|digest| Some(digest) != first)
+    }
+}
+
 /// State of outputs as status has it, by the name of the output.
 pub type Records = BTreeMap<String, Recorded>;
 

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
-use super::{DIR, During, MAX_DEPTH, StorageError, beneath, random_name};
+use super::{DIR, During, MAX_DEPTH, StorageError, beneath, is_component, random_name};
 
 /// How often what is too deep to be gone down to is moved up, in one removal.
 const MAX_ROUNDS: usize = 1000;
@@ -50,6 +50,9 @@ fn listed(dir: impl AsFd, most: usize) -> Result<Vec<OsString>, StorageError> {
 
 /// Removes `name` in `dir`, whatever it is; links are removed, not followed. Absent is success.
 pub(crate) fn remove_tree(dir: impl AsFd, name: &str) -> Result<(), StorageError> {
+    if !is_component(name) {
+        return Err(Errno::INVAL).during(|| format!("remove {name:?}"));
+    }
     let (dir, name) = (dir.as_fd(), OsStr::new(name));
     // Each round takes away as many levels as are gone down into, so that somebody else can put directories inside each
     // other faster than they are removed, but cannot make what is there stay.

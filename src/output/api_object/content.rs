@@ -56,7 +56,7 @@ impl Content {
         match rows.into_iter().find(|(bytes, limit, _)| bytes > limit) {
             None => Ok(()),
             Some((_, limit, what)) => Err(OutputError::TooLarge(format!(
-                "{path:?} exceeds the limit of {} KiB {what} of a ConfigMap",
+                "{path:?} exceeds the limit of {} KiB {what} of a ConfigMap or Secret",
                 limit / 1024
             ))),
         }
@@ -119,8 +119,8 @@ fn check_key(key: &str, path: &str) -> Result<(), OutputError> {
         return Ok(());
     }
     Err(OutputError::Conflict(format!(
-        "{path:?} cannot be a key of a ConfigMap or Secret: letters, digits, - _ and . only, at most 253, and no .. at the start; use a \
-         volume output"
+        "{path:?} cannot be a key of a ConfigMap or Secret: expected at most 253 \
+         letters, digits, - _ and ., without .. at the start. Exclude the file from this output"
     )))
 }
 

@@ -7,6 +7,7 @@ use crate::oci::Digest;
 use crate::output::{OutputError, Retention};
 use crate::plan::Revision;
 use crate::request::ObjectId;
+use crate::storage;
 
 /// Name of the file.
 pub(super) const MARKER: &str = ".artifact.json";
@@ -78,11 +79,14 @@ struct Old {
 impl Marker {
     /// Parses the file, also in the form of versions before 0.2.
     pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text).or_else(|error| {
+        let mut marker: Self = serde_json::from_str(text).or_else(|error| {
             let Ok(Old { uid, trees }) = serde_json::from_str(text) else { return Err(error) };
             let old = |name| Tree { name, revision: None, shown: true, replaced: None };
             Ok(Self { uid, trees: trees.into_iter().map(old).collect() })
-        })
+        })?;
+        // Consumers may be able to write here, and each name is removed one day.
+        marker.trees.retain(|tree| storage::is_component(&tree.name));
+        Ok(marker)
     }
 
     /// Fails where the directory belongs to an earlier object of the same name.
@@ -129,6 +133,13 @@ impl Marker {
         }
     }
 
+    /// Notes that `tree` was taken back.
+    pub(super) fn reverted(&mut self, tree: &str) {
+        for one in self.trees.iter_mut().filter(|one| one.name == tree) {
+            one.shown = false;
+        }
+    }
+
     /// Keeps the current tree, and of those before it the newest ones and those that were replaced a short time ago.
     /// Returns the time at which the next one may go.
     pub(super) fn retain(&mut self, current: Option<&str>, retention: Retention, now: Timestamp) -> Option<Timestamp> {
@@ -142,7 +153,7 @@ impl Marker {
             }
             let replaced = *tree.replaced.get_or_insert(now);
             others += 1;
-            if others <= retention.count {
+            if others <= retention.count.min(MOST_TREES) {
                 return true;
             }
             let until = replaced.checked_add(retention.age).unwrap_or(Timestamp::MAX);
@@ -217,6 +228,15 @@ mod tests {
         let mut marker = Marker { uid: String::new(), trees };
         marker.retain(Some("0"), Retention { count: 0, age: AGE }, at(1));
         assert_eq!(marker.trees.len(), MOST_TREES);
+    }
+
+    #[test]
+    fn names_that_lead_out_of_the_directory_of_trees_are_no_trees() {
+        let names = ["../../victim/current", "/etc/passwd", "..", ".", "", "a/b", "good"];
+        let trees: Vec<_> = names.iter().map(|name| serde_json::json!({"name": name, "shown": false})).collect();
+        let text = serde_json::json!({"uid": "u", "trees": trees}).to_string();
+        let marker = Marker::parse(&text).unwrap();
+        assert_eq!(marker.trees.iter().map(|tree| tree.name.as_str()).collect::<Vec<_>>(), ["good"]);
     }
 
     #[test]
