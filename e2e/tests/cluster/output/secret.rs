@@ -22,6 +22,7 @@ use crate::case::{Case, spec, spec_with, tests};
 tests!(output:
     a_secret_output_arrives_and_its_content_touches_no_disk_and_no_log,
     an_immutable_secret_has_a_name_for_its_content,
+    break_a_restart_without_the_registry_forgets_the_secret,
     a_secret_output_without_the_right_names_the_value_of_the_chart,
     a_secret_output_beside_another_kind_is_refused_at_admission,
 );
@@ -221,5 +222,23 @@ async fn a_secret_output_beside_another_kind_is_refused_at_admission(case: &mut 
             Err(error) => return Err(error).context(label),
         }
     }
+    Ok(())
+}
+
+async fn break_a_restart_without_the_registry_forgets_the_secret(case: &mut Case) -> Result<()> {
+    let mut registry = case.registry("own", &Options::default()).await?;
+    let (rights, memory) = (rights(case).await?, Memory::new()?);
+    case.start_operator_as(&memory.settings(case, &rights)?).await?;
+    let image = push(case, &registry, "first").await?;
+    case.space.apply("app", &spec_with(&image, &outputs(true))).await?;
+    let object = case.space.ready("app").await?;
+    let name = text(&object, "/status/outputs/0/location").context("no location")?.to_owned();
+    case.take_operator()?.stop().await?;
+    registry.stop().await?;
+    case.start_operator_as(&memory.settings(case, &rights)?).await?;
+    let object = case.space.refused("app", "RegistryUnavailable").await?;
+    ensure!(case.space.secrets().get_opt(&name).await?.is_some(), "the Secret went");
+    let said = text(&object, "/status/outputs/0/location");
+    ensure!(said == Some(name.as_str()), "consumers read {name}, and status names {said:?}");
     Ok(())
 }
