@@ -9,7 +9,7 @@
 //! SUPERCARGO_TEST_DEADLINE=3600 seconds for a test, which the full proofs need     default 240
 //! ```
 
-mod breaks;
+mod combinations;
 mod conflict;
 mod deletion;
 mod immutable;
@@ -45,7 +45,7 @@ const GONE: Duration = Duration::from_secs(5);
 pub(crate) fn tests() -> Vec<Test> {
     [
         together::tests(),
-        breaks::tests(),
+        combinations::tests(),
         conflict::tests(),
         keys::tests(),
         deletion::tests(),

@@ -22,7 +22,7 @@ use crate::case::{Case, spec, spec_with, tests};
 tests!(output:
     a_secret_output_arrives_and_its_content_touches_no_disk_and_no_log,
     an_immutable_secret_has_a_name_for_its_content,
-    break_a_restart_without_the_registry_forgets_the_secret,
+    a_restart_without_the_registry_forgets_no_secret,
     a_secret_output_without_the_right_names_the_value_of_the_chart,
     a_secret_output_beside_another_kind_is_refused_at_admission,
 );
@@ -225,7 +225,7 @@ async fn a_secret_output_beside_another_kind_is_refused_at_admission(case: &mut 
     Ok(())
 }
 
-async fn break_a_restart_without_the_registry_forgets_the_secret(case: &mut Case) -> Result<()> {
+async fn a_restart_without_the_registry_forgets_no_secret(case: &mut Case) -> Result<()> {
     let mut registry = case.registry("own", &Options::default()).await?;
     let (rights, memory) = (rights(case).await?, Memory::new()?);
     case.start_operator_as(&memory.settings(case, &rights)?).await?;

@@ -1,4 +1,4 @@
-//! Combinations that break what issue 11 promises. Each test fails today.
+//! Combinations: a fault between two commits, a forged marker, names that change while a pass fails.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use super::{HEALED, Tag, both, config_map, value, within};
 use crate::case::{Case, spec, spec_with, tests};
 
 tests!(output:
-    break_a_forged_marker_removes_files_of_others,
-    break_a_renamed_config_map_is_forgotten_by_a_failed_pass,
-    break_a_crash_leaves_an_immutable_config_map_for_ever,
-    break_earlier_names_beyond_the_bound_are_forgotten,
-    break_a_shorter_name_keeps_the_old_config_map,
-    break_a_failed_pass_after_a_crash_forgets_what_was_begun,
-    break_suspending_after_a_crash_hides_a_torn_revision,
-    break_a_lost_immutable_config_map_makes_its_earlier_ones_forgotten,
+    a_forged_marker_removes_nothing_of_others,
+    a_renamed_config_map_is_not_forgotten_by_a_failed_pass,
+    a_crash_leaves_no_immutable_config_map_behind,
+    earlier_names_beyond_the_bound_are_removed,
+    a_shorter_name_does_not_keep_the_old_config_map,
+    a_failed_pass_after_a_crash_forgets_nothing_that_was_begun,
+    suspending_after_a_crash_hides_no_torn_revision,
+    a_lost_immutable_config_map_does_not_hide_its_earlier_ones,
 );
 
 fn map(name: &str, immutable: bool) -> Value {
@@ -58,7 +58,7 @@ async fn all_known(case: &Case) -> Result<()> {
     done.with_context(|| format!("status does not name {last:?}"))
 }
 
-async fn break_a_forged_marker_removes_files_of_others(case: &mut Case) -> Result<()> {
+async fn a_forged_marker_removes_nothing_of_others(case: &mut Case) -> Result<()> {
     let mut tag = Tag::start(case).await?;
     case.start_operator().await?;
     for name in ["victim", "app"] {
@@ -73,10 +73,10 @@ async fn break_a_forged_marker_removes_files_of_others(case: &mut Case) -> Resul
     let marker = case.object_directory("app").join(".artifact.json");
     let mut text: Value = serde_json::from_str(&fs_err::read_to_string(&marker)?)?;
     let forged = |name: &str| json!({"name": name, "shown": false});
-    text["trees"].as_array_mut().context("no trees")?.extend([
-        forged("../../victim/current"),
-        forged(&outside.display().to_string()),
-    ]);
+    text["trees"]
+        .as_array_mut()
+        .context("no trees")?
+        .extend([forged("../../victim/current"), forged(&outside.display().to_string())]);
     fs_err::write(&marker, text.to_string())?;
     let new = tag.next(case).await?;
     case.space.ask("app").await?;
@@ -90,7 +90,7 @@ async fn break_a_forged_marker_removes_files_of_others(case: &mut Case) -> Resul
     Ok(())
 }
 
-async fn break_a_renamed_config_map_is_forgotten_by_a_failed_pass(case: &mut Case) -> Result<()> {
+async fn a_renamed_config_map_is_not_forgotten_by_a_failed_pass(case: &mut Case) -> Result<()> {
     let tag = Tag::start(case).await?;
     case.start_operator().await?;
     case.space.apply("app", &spec_with(&tag.image(), &config_map())).await?;
@@ -103,7 +103,7 @@ async fn break_a_renamed_config_map_is_forgotten_by_a_failed_pass(case: &mut Cas
     all_known(case).await
 }
 
-async fn break_a_crash_leaves_an_immutable_config_map_for_ever(case: &mut Case) -> Result<()> {
+async fn a_crash_leaves_no_immutable_config_map_behind(case: &mut Case) -> Result<()> {
     let mut tag = Tag::start(case).await?;
     case.start_operator().await?;
     case.space.apply("app", &spec_with(&tag.image(), &map("rules", true))).await?;
@@ -123,7 +123,7 @@ async fn break_a_crash_leaves_an_immutable_config_map_for_ever(case: &mut Case) 
     all_known(case).await
 }
 
-async fn break_earlier_names_beyond_the_bound_are_forgotten(case: &mut Case) -> Result<()> {
+async fn earlier_names_beyond_the_bound_are_removed(case: &mut Case) -> Result<()> {
     let mut tag = Tag::start(case).await?;
     let mut settings = case.settings()?;
     settings.extra.extend(["--keep-revisions", "100"].map(str::to_owned));
@@ -147,7 +147,7 @@ async fn break_earlier_names_beyond_the_bound_are_forgotten(case: &mut Case) -> 
     gone.with_context(|| format!("{left:?} are left; status names {:?}", left.len()))
 }
 
-async fn break_a_shorter_name_keeps_the_old_config_map(case: &mut Case) -> Result<()> {
+async fn a_shorter_name_does_not_keep_the_old_config_map(case: &mut Case) -> Result<()> {
     let tag = Tag::start(case).await?;
     case.start_operator().await?;
     case.space.apply("app", &spec_with(&tag.image(), &map("rules-old", false))).await?;
@@ -160,7 +160,7 @@ async fn break_a_shorter_name_keeps_the_old_config_map(case: &mut Case) -> Resul
     .await
 }
 
-async fn break_a_failed_pass_after_a_crash_forgets_what_was_begun(case: &mut Case) -> Result<()> {
+async fn a_failed_pass_after_a_crash_forgets_nothing_that_was_begun(case: &mut Case) -> Result<()> {
     let mut tag = Tag::start(case).await?;
     case.start_operator().await?;
     let outputs = json!({"outputs": [
@@ -188,7 +188,7 @@ async fn break_a_failed_pass_after_a_crash_forgets_what_was_begun(case: &mut Cas
     all_known(case).await
 }
 
-async fn break_suspending_after_a_crash_hides_a_torn_revision(case: &mut Case) -> Result<()> {
+async fn suspending_after_a_crash_hides_no_torn_revision(case: &mut Case) -> Result<()> {
     let mut tag = Tag::start(case).await?;
     case.start_operator().await?;
     case.space.apply("app", &spec_with(&tag.image(), &both())).await?;
@@ -204,24 +204,28 @@ async fn break_suspending_after_a_crash_hides_a_torn_revision(case: &mut Case) -
     operator.kill().await?;
     case.space.patch("app", &json!({"spec": {"suspend": true}})).await?;
     case.start_operator().await?;
-    let suspended = |object: &kube::api::DynamicObject| {
-        condition(object, "Ready").is_some_and(|ready| ready.reason == "Suspended")
-    };
+    let suspended =
+        |object: &kube::api::DynamicObject| condition(object, "Ready").is_some_and(|ready| ready.reason == "Suspended");
     let object = case.space.wait("app", "be suspended", suspended).await?;
     let ready = condition(&object, "Ready").context("no condition")?;
     let said = |number: usize| text(&object, &format!("/status/outputs/{number}/digest")).map(|one| tag.revision(one));
     let there = fs_err::read_to_string(case.current("app").join(REVISION))?;
     let in_map = value(case, "rules", REVISION).await?;
     let journal = object.data.pointer("/status/switching").is_some();
+    let is_told = said(0).as_ref() == Some(&there) && said(1) == in_map;
+    // Without a look at the outputs, the journal says that they may differ.
     ensure!(
-        said(0).as_ref() == Some(&there) && said(1) == in_map,
+        is_told || (ready.status == "False" && journal),
         "Ready={} {:?}; status says {:?} and {:?}; the volume has {there}, the ConfigMap {in_map:?}; journal kept: {journal}",
-        ready.status, ready.message, said(0), said(1)
+        ready.status,
+        ready.message,
+        said(0),
+        said(1)
     );
     Ok(())
 }
 
-async fn break_a_lost_immutable_config_map_makes_its_earlier_ones_forgotten(case: &mut Case) -> Result<()> {
+async fn a_lost_immutable_config_map_does_not_hide_its_earlier_ones(case: &mut Case) -> Result<()> {
     let mut tag = Tag::start(case).await?;
     case.start_operator().await?;
     case.space.apply("app", &spec_with(&tag.image(), &map("rules", true))).await?;
