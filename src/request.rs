@@ -389,20 +389,6 @@ impl Place {
         }
     }
 
-    /// True where an output of this place may have had this location before: another content of an immutable object, or the
-    /// same name with and without `immutable`.
-    pub fn is_family(&self, kind: &str, location: &str) -> bool {
-        let is_of = |keyed: &KeyedObject| {
-            location.strip_prefix(&keyed.name).is_some_and(|rest| rest.is_empty() || is_content_suffix(rest))
-        };
-        match self {
-            Self::Volume { volume } => kind == "Volume" && location.split(':').next() == Some(volume),
-            Self::ConfigMap(keyed) => kind == "ConfigMap" && is_of(keyed),
-            Self::Secret { keyed, .. } => kind == "Secret" && is_of(keyed),
-            Self::Directory => kind == "Directory",
-        }
-    }
-
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Volume { volume: a }, Self::Volume { volume: b })
@@ -415,13 +401,6 @@ impl Place {
             (Self::Volume { .. } | Self::ConfigMap(_) | Self::Secret { .. } | Self::Directory, _) => false,
         }
     }
-}
-
-/// True for the part of an immutable object's name that its content decides: `-` and 10 hex digits.
-pub fn is_content_suffix(text: &str) -> bool {
-    let is_hex =
-        |text: &str| text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    text.strip_prefix('-').is_some_and(is_hex)
 }
 
 fn selection(semver: &SemverSpec) -> Result<TagSelection, TagSelectionError> {

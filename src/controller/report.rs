@@ -13,6 +13,7 @@ use crate::api::{OCIArtifactStatus, Reason};
 use crate::failure::{Class, Failure};
 use crate::oci::Manifest;
 use crate::output::Published;
+use crate::output::location::Location;
 use crate::pass::{Look, Outcome, Switching};
 use crate::registry::Pinned;
 use crate::request::{ObjectId, Request, Target};
@@ -244,9 +245,8 @@ impl Before<'_> {
             let own = EarlierStatus { location: old.location.clone(), replaced: self.now.to_string() };
             let all = std::iter::once(own).chain(old.earlier.iter().cloned());
             let gone = all.filter(|one| is_gone(&old.kind, &one.location));
-            let target = request.targets.iter().find(|target| target.output == old.name && !old.leaving);
-            let is_family = target.is_some_and(|target| target.place.is_family(&old.kind, &old.location));
-            match outputs.iter_mut().find(|new| is_family && new.name == old.name) {
+            let is_still = request.targets.iter().any(|target| is_of(old, target));
+            match outputs.iter_mut().find(|new| is_still && new.name == old.name) {
                 Some(new) => {
                     new.earlier.extend(gone);
                     // The oldest ones go before their time.
@@ -278,9 +278,7 @@ impl Before<'_> {
         let mut others: Vec<OutputStatus> = Vec::new();
         let targets = || request.targets.iter().zip(&look.shown);
         for old in &self.status.outputs {
-            let target = targets().find(|(target, _)| target.output == old.name && !old.leaving);
-            let is_family = |(target, _): &(&Target, _)| target.place.is_family(&old.kind, &old.location);
-            match target.filter(is_family) {
+            match targets().find(|(target, _)| is_of(old, target)) {
                 // The target is there, or nothing is: but earlier objects are not forgotten.
                 Some((_, Some(_))) => {}
                 Some((_, None)) if old.earlier.is_empty() => {}
@@ -291,8 +289,7 @@ impl Before<'_> {
         for (target, shown) in targets() {
             let Some(shown) = shown else { continue };
             let now = self.output(&request.object, shown);
-            let old = self.status.outputs.iter().find(|old| old.name == target.output && !old.leaving);
-            let old = old.filter(|old| target.place.is_family(&old.kind, &old.location));
+            let old = self.status.outputs.iter().find(|old| is_of(old, target));
             let is_same = |old: &&OutputStatus| (&old.digest, &old.location) == (&now.digest, &now.location);
             let earlier = old.map(|old| old.earlier.clone()).unwrap_or_default();
             outputs.push(old.filter(is_same).cloned().unwrap_or(OutputStatus { earlier, ..now }));
@@ -421,6 +418,12 @@ impl Before<'_> {
             list_digest: published.list_digest.as_ref().map(ToString::to_string),
         }
     }
+}
+
+/// True where an output in status is that of a target, perhaps with another content or form than the target has now.
+fn is_of(old: &OutputStatus, target: &Target) -> bool {
+    let location = Location::parse(&old.kind, &old.location);
+    !old.leaving && old.name == target.output && location.is_some_and(|location| location.is_family(&target.place))
 }
 
 /// An entry for places of an output that left the spec: one entry for all of them, so that none is cut off.

@@ -22,7 +22,7 @@ use crate::output::OutputError;
 use crate::output::location::Location;
 use crate::pass::{self, Look};
 use crate::registry::Registry;
-use crate::request::{Place, Request};
+use crate::request::Request;
 
 /// What becomes of published content that is refused later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,14 +116,7 @@ async fn withdraw<R: Registry>(
     for target in request.iter().flat_map(|request| &request.targets) {
         let begun = known.switching.as_ref().and_then(|switching| switching.locations.get(&target.output));
         locations.extend(begun.and_then(|name| Location::of_object(&target.place, name)));
-    }
-    for target in request.iter().flat_map(|request| &request.targets) {
-        locations.extend(match &target.place {
-            Place::Volume { volume } => Some(Location::Volume(volume.clone())),
-            Place::ConfigMap(keyed) => Some(Location::ConfigMap(keyed.name.clone())),
-            Place::Secret { keyed, .. } => Some(Location::Secret(keyed.name.clone())),
-            Place::Directory => None,
-        });
+        locations.extend(Location::of_place(&target.place));
     }
     let mut withdrawn = Ok(());
     for location in &locations {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::request::{ObjectId, Place};
+use crate::request::{KeyedObject, ObjectId, Place};
 
 /// Kinds of outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +58,31 @@ impl Location {
         }
     }
 
+    /// Location of `place`, for an immutable object that of all its contents; `None` for a directory that a command names.
+    pub fn of_place(place: &Place) -> Option<Self> {
+        match place {
+            Place::Volume { volume } => Some(Self::Volume(volume.clone())),
+            Place::ConfigMap(keyed) | Place::Secret { keyed, .. } => Self::of_object(place, &keyed.name),
+            Place::Directory => None,
+        }
+    }
+
+    /// True where an output of `place` may have had this location before: another content of an immutable object, or the
+    /// same name with and without `immutable`.
+    pub fn is_family(&self, place: &Place) -> bool {
+        let is_of = |keyed: &KeyedObject, name: &str| {
+            name.strip_prefix(&keyed.name).is_some_and(|rest| rest.is_empty() || is_content_suffix(rest))
+        };
+        match (self, place) {
+            (Self::Volume(name), Place::Volume { volume }) => name == volume,
+            (Self::ConfigMap(name), Place::ConfigMap(keyed)) | (Self::Secret(name), Place::Secret { keyed, .. }) => {
+                is_of(keyed, name)
+            }
+            (Self::Directory(_), Place::Directory) => true,
+            (Self::Volume(_) | Self::ConfigMap(_) | Self::Secret(_) | Self::Directory(_), _) => false,
+        }
+    }
+
     /// Kind of the output.
     pub fn kind(&self) -> OutputKind {
         match self {
@@ -100,6 +125,13 @@ impl fmt::Display for Location {
     }
 }
 
+/// True for the part of an immutable object's name that its content decides: `-` and 10 hex digits.
+pub(super) fn is_content_suffix(text: &str) -> bool {
+    let is_hex =
+        |text: &str| text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    text.strip_prefix('-').is_some_and(is_hex)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +156,34 @@ mod tests {
     fn unknown_kinds_and_broken_texts_have_no_location() {
         for (kind, text) in [("Volume", "no colon"), ("Volume", ""), ("ConfigMap", ""), ("Bucket", "b"), ("", "b")] {
             assert_eq!(Location::parse(kind, text), None, "{kind} {text}");
+        }
+    }
+
+    #[test]
+    fn the_family_of_a_place_is_its_name_and_the_contents_of_that_name() {
+        let keyed = || KeyedObject { name: "rules".to_owned(), immutable: true, separator: "__".to_owned() };
+        let secret = || Place::Secret { keyed: keyed(), kind: "Opaque".to_owned() };
+        let volume = || Place::Volume { volume: "rules".to_owned() };
+        let rows = [
+            ("ConfigMap", "rules", Place::ConfigMap(keyed()), true),
+            ("ConfigMap", "rules-0123456789", Place::ConfigMap(keyed()), true),
+            ("ConfigMap", "rules-012345678", Place::ConfigMap(keyed()), false),
+            ("ConfigMap", "rules-0123456789a", Place::ConfigMap(keyed()), false),
+            ("ConfigMap", "rules-ABCDEF0123", Place::ConfigMap(keyed()), false),
+            ("ConfigMap", "rules-staging", Place::ConfigMap(keyed()), false),
+            ("ConfigMap", "other", Place::ConfigMap(keyed()), false),
+            ("Secret", "rules", Place::ConfigMap(keyed()), false),
+            ("Secret", "rules-0123456789", secret(), true),
+            ("ConfigMap", "rules", secret(), false),
+            ("Volume", "rules:team/app/current", volume(), true),
+            ("Volume", "rules-0123456789:team/app/current", volume(), false),
+            ("ConfigMap", "rules", volume(), false),
+            ("Directory", "/srv/out", Place::Directory, true),
+            ("Directory", "/srv/out", volume(), false),
+        ];
+        for (kind, text, place, want) in rows {
+            let location = Location::parse(kind, text).unwrap();
+            assert_eq!(location.is_family(&place), want, "{kind} {text} of {place:?}");
         }
     }
 }
