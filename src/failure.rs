@@ -33,13 +33,15 @@ pub enum Class {
     Stalled,
 }
 
-/// An obstacle of an output.
+/// An obstacle of an output, by what shows that it is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
+    /// Something is at the output's place: another writer's object, say, or a directory that has to be made first.
+    Place,
     /// The output belongs to an earlier object of the same name, which had this uid.
     Earlier(String),
-    /// The API server refuses this write.
-    Refused(Rehearsal),
+    /// The API server refuses a write: this one, or one that only another pass can repeat.
+    Refused(Option<Rehearsal>),
 }
 
 /// A pass that ended badly.
@@ -62,8 +64,6 @@ pub struct Failure {
     pub is_beside_digest: bool,
     /// Something in the cluster is in the way of an output: another writer, an earlier object, a quota, a policy or a
     /// missing right. It is looked at often, for nothing tells when it is gone.
-    pub is_obstacle: bool,
-    /// More about that obstacle, where it helps to find out when it is gone.
     pub obstacle: Option<Box<Obstacle>>,
 }
 
@@ -78,7 +78,6 @@ impl Failure {
             lacks: None,
             candidate: None,
             is_beside_digest: false,
-            is_obstacle: false,
             obstacle: None,
         }
     }
@@ -285,9 +284,9 @@ impl From<UnpackError> for Failure {
 impl From<OutputError> for Failure {
     fn from(error: OutputError) -> Self {
         // The place is in the way, whatever is to be published there.
-        let of_place = |class, reason, error: OutputError| Self {
+        let obstructed = |class, reason, obstacle, error: OutputError| Self {
             is_beside_digest: true,
-            is_obstacle: true,
+            obstacle: Some(Box::new(obstacle)),
             ..Self::new(class, reason, error)
         };
         match error {
@@ -296,15 +295,15 @@ impl From<OutputError> for Failure {
             OutputError::NoVolume { .. } | OutputError::NoCluster(_) => {
                 Self::new(Class::Stalled, Reason::InvalidSpec, error)
             }
-            OutputError::NoSecretDirectory(_) => of_place(Class::Stalled, Reason::StorageFailed, error),
-            OutputError::Obstacle(_) => of_place(Class::Stalled, Reason::OutputConflict, error),
+            OutputError::NoSecretDirectory(_) => {
+                obstructed(Class::Stalled, Reason::StorageFailed, Obstacle::Place, error)
+            }
+            OutputError::Obstacle(_) => obstructed(Class::Stalled, Reason::OutputConflict, Obstacle::Place, error),
             OutputError::Earlier { ref uid, .. } => {
-                let obstacle = Some(Box::new(Obstacle::Earlier(uid.clone())));
-                Self { obstacle, ..of_place(Class::Wait, Reason::OutputConflict, error) }
+                obstructed(Class::Wait, Reason::OutputConflict, Obstacle::Earlier(uid.clone()), error)
             }
             OutputError::Refused { ref rehearsal, .. } => {
-                let obstacle = rehearsal.clone().map(|rehearsal| Box::new(Obstacle::Refused(rehearsal)));
-                Self { obstacle, ..of_place(Class::Wait, Reason::StorageFailed, error) }
+                obstructed(Class::Wait, Reason::StorageFailed, Obstacle::Refused(rehearsal.clone()), error)
             }
             OutputError::Conflict(_) => Self::new(Class::Stalled, Reason::OutputConflict, error),
             OutputError::NothingLeft(_) => Self::new(Class::Stalled, Reason::SubPathNotFound, error),

@@ -10,7 +10,7 @@ use super::dereference::Inputs;
 use super::integrity;
 use super::schedule::{Remembered, obstacle_pause};
 use super::subject::Subject;
-use crate::failure::{Class, Obstacle};
+use crate::failure::Obstacle;
 use crate::registry::Registry;
 use crate::request::ObjectId;
 
@@ -19,16 +19,17 @@ pub(super) async fn is_gone<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
     inputs: &Inputs,
-    remembered: &mut Remembered,
+    remembered: &Remembered,
 ) -> bool {
-    let (Ok(request), Some(failure)) = (&inputs.request, remembered.failure.clone()) else { return true };
+    let obstacle = remembered.failure.as_ref().and_then(|failure| failure.obstacle.as_deref());
+    let (Ok(request), Some(obstacle)) = (&inputs.request, obstacle) else { return true };
     let outputs = &context.engine.outputs;
-    let is_gone = match failure.obstacle.as_deref() {
-        Some(Obstacle::Refused(refused)) => outputs.rehearse(&subject.id, refused).await,
+    let is_gone = match obstacle {
+        Obstacle::Refused(Some(refused)) => outputs.rehearse(&subject.id, refused).await,
         // Refused at the switch, after a rehearsal that was accepted: only another pass can tell.
-        None if failure.class == Class::Wait => true,
-        obstacle => {
-            if let Some(Obstacle::Earlier(uid)) = obstacle
+        Obstacle::Refused(None) => true,
+        Obstacle::Place | Obstacle::Earlier(_) => {
+            if let Obstacle::Earlier(uid) = obstacle
                 && outputs.is_owner()
             {
                 // This object has its name, so the earlier one is gone.

@@ -104,7 +104,7 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
         Schedule::Pass => true,
         Schedule::Early => false,
         // Client required: the API server may accept by now what it has refused.
-        Schedule::Obstructed => obstacle::is_gone(&subject, context, &inputs, &mut remembered).await,
+        Schedule::Obstructed => obstacle::is_gone(&subject, context, &inputs, &remembered).await,
     };
     if !is_due {
         tidy::tidy(&subject, context, &inputs, &mut remembered).await;
@@ -212,7 +212,7 @@ fn schedule_of(
     }
     let Ok(request) = &inputs.request else { return Schedule::Early };
     match &remembered.failure {
-        Some(failure) if failure.is_obstacle => Schedule::Obstructed,
+        Some(failure) if failure.obstacle.is_some() => Schedule::Obstructed,
         Some(_) => Schedule::Early,
         None => {
             let holds = |look: &Look, recorded: Revision| look.observed.holds(request, &recorded.digest);

@@ -106,7 +106,7 @@ impl Remembered {
         let until = |due: Instant| due.saturating_duration_since(now);
         let left = self.due.map_or(Duration::ZERO, until);
         let left = match &self.failure {
-            Some(failure) if failure.is_obstacle || lies_in_cluster(failure.reason) => left.min(LOOK_AGAIN),
+            Some(failure) if failure.obstacle.is_some() || lies_in_cluster(failure.reason) => left.min(LOOK_AGAIN),
             Some(_) => left,
             None => self.read_due.map_or(left, |due| left.min(until(due))),
         };
