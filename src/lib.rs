@@ -15,6 +15,7 @@
 //! Imports go one way: `tests/imports.rs` lists the tiers and checks them.
 
 pub mod api;
+mod backoff;
 pub mod blob;
 pub mod cli;
 pub mod controller;

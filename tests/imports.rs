@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Module (longest prefix wins) → its rank. A module uses lower ranks, or its own module tree.
-const RANKS: [(&str, u32); 31] = [
+const RANKS: [(&str, u32); 32] = [
     // 0 values
+    ("backoff", 0),
     ("oci", 0),
     ("pattern", 0),
     ("failpoint", 0),

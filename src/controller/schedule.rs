@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::api::{OCIArtifactStatus, Reason};
+use crate::backoff::Backoff;
 use crate::failure::{Class, Failure};
 use crate::oci::Digest;
 use crate::output::damage::Damage;
@@ -15,31 +16,29 @@ use crate::plan::Revision;
 
 /// Shortest pause between two looks.
 pub(super) const SHORTEST: Duration = Duration::from_millis(50);
-/// First pause after a failure that time may heal; doubled each time.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-/// Longest such pause.
-const RETRY_LONGEST: Duration = Duration::from_secs(120);
-/// First pause before a registry is asked again for what it did not have or give.
-const WAIT_FIRST: Duration = Duration::from_secs(5);
-/// Longest such pause.
-const WAIT_LONGEST: Duration = Duration::from_secs(60);
+/// Pauses after failures that time may heal.
+const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(120));
+/// Pauses before a registry is asked again for what it did not have or give.
+const WAIT: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
 /// Interval of looks at what an object waits for in the cluster: Secrets, and obstacles of an output.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Interval of looks at keys and trusted roots, also while what they do not accept is refused: it may be accepted by
 /// others. A watch would need the right to list every Secret.
 const LOOK_AT_KEYS: Duration = Duration::from_secs(15);
 
-/// First pause before content that another writer changes is repaired a second time; doubled each time.
-const REPAIR_FIRST: Duration = Duration::from_secs(4);
-/// Longest such pause.
-const REPAIR_LONGEST: Duration = Duration::from_secs(300);
+/// Pauses before content that another writer changes is repaired a second time.
+const REPAIR: Backoff = Backoff::new(Duration::from_secs(4), Duration::from_secs(300));
 /// Time after which a repair is forgotten: the next damage is a new one.
 const REPAIR_FORGOTTEN: Duration = Duration::from_secs(900);
 
-/// First pause after a status write that the API server refused; doubled each time.
-const WRITE_FIRST: Duration = Duration::from_secs(1);
-/// Longest such pause.
-const WRITE_LONGEST: Duration = Duration::from_secs(15);
+/// Pauses after a status write that the API server refused.
+const WRITE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));
+
+/// Longest pause between tries of a removal that has failed a few times, and how many those are.
+pub(super) const REMOVAL_SOON: Duration = Duration::from_secs(4);
+const REMOVAL_SOON_FOR: u32 = 50;
+/// Longest such pause after more failures.
+const REMOVAL_LONGEST: Duration = Duration::from_secs(300);
 
 /// Sweep of the memory after this many inserts, and the time past due after which an entry is dropped.
 const SWEEP_EVERY: usize = 256;
@@ -123,7 +122,7 @@ impl Remembered {
         if since > REPAIR_FORGOTTEN {
             return Duration::ZERO;
         }
-        doubled(REPAIR_FIRST, REPAIR_LONGEST, repairs).saturating_sub(since)
+        REPAIR.pause(repairs).saturating_sub(since)
     }
 
     /// True where something was repaired a short time ago: another damage is the work of the same writer.
@@ -186,7 +185,7 @@ impl Memory {
         let mut all = self.lock();
         let written = &mut all.entry(uid.to_owned()).or_default().written;
         let failures = written.unwritten.as_ref().map_or(0, |before| before.failures).saturating_add(1);
-        let pause = doubled(WRITE_FIRST, WRITE_LONGEST, failures);
+        let pause = WRITE.pause(failures);
         written.unwritten = Some(Unwritten { status, failures, retry_at: now + pause });
         pause
     }
@@ -236,8 +235,8 @@ pub(super) fn pause(failure: &Failure, failures: u32, interval: Duration) -> Dur
         return wanted;
     }
     match failure.class {
-        Class::Retry => doubled(RETRY_FIRST, RETRY_LONGEST, failures),
-        Class::Wait => doubled(WAIT_FIRST, WAIT_LONGEST, failures),
+        Class::Retry => RETRY.pause(failures),
+        Class::Wait => WAIT.pause(failures),
         Class::Stalled => interval,
     }
 }
@@ -245,13 +244,15 @@ pub(super) fn pause(failure: &Failure, failures: u32, interval: Duration) -> Dur
 /// Pause before a pass that is made because an obstacle changed. Short, so that an object heals soon after the obstacle is
 /// gone, and not nothing, so that an obstacle that changes all the time costs little.
 pub(super) fn obstacle_pause(failures: u32) -> Duration {
-    const LONGEST: Duration = Duration::from_secs(4);
-    if failures <= 1 { Duration::ZERO } else { doubled(Duration::from_secs(1), LONGEST, failures - 1) }
+    const OBSTACLE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(4));
+    if failures <= 1 { Duration::ZERO } else { OBSTACLE.pause(failures - 1) }
 }
 
-/// `first`, doubled with each of `times` but the first one.
-pub(super) fn doubled(first: Duration, longest: Duration, times: u32) -> Duration {
-    first.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1))).min(longest)
+/// Pause before something that could not be removed is removed again. Short for some minutes, for a volume is often away for
+/// no longer. `failures` counts this one.
+pub(super) fn removal_pause(first: Duration, failures: u32) -> Duration {
+    let longest = if failures <= REMOVAL_SOON_FOR { REMOVAL_SOON } else { REMOVAL_LONGEST };
+    Backoff::new(first, longest).pause(failures)
 }
 
 /// The interval, a little longer or shorter for each object, so that they do not all ask at once.
@@ -283,6 +284,15 @@ mod tests {
         }
         let told = Failure { retry_after: Some(Duration::from_secs(77)), ..failure(Class::Retry, Reason::RateLimited) };
         assert_eq!(pause(&told, 1, interval), Duration::from_secs(77));
+    }
+
+    #[test]
+    fn removals_are_tried_often_for_some_minutes_and_then_less() {
+        let rows = [(1, 1, 1), (1, 3, 4), (1, 50, 4), (1, 51, 300), (2, 1, 2), (2, 2, 4), (2, 50, 4), (2, 51, 300)];
+        for (first, failures, want) in rows {
+            let pause = removal_pause(Duration::from_secs(first), failures);
+            assert_eq!(pause, Duration::from_secs(want), "{first}, {failures}");
+        }
     }
 
     #[test]

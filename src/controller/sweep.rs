@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Readiness;
-use super::schedule::doubled;
+use super::schedule::{REMOVAL_SOON, removal_pause};
 use super::stored::Stored;
 use crate::metrics::Metrics;
 use crate::output::OutputError;
@@ -33,14 +33,8 @@ use crate::request::ObjectId;
 const INTERVAL: Duration = Duration::from_secs(600);
 /// Time between the first sweep that misses an object and its removal: a watch may be a moment behind.
 const GRACE: Duration = Duration::from_secs(2);
-/// First pause after a directory could not be removed; doubled each time.
+/// First pause after a directory could not be removed.
 const AGAIN_FIRST: Duration = Duration::from_secs(1);
-/// Longest such pause.
-const AGAIN_LONGEST: Duration = Duration::from_secs(300);
-/// While a volume is away for a short time its leftovers are tried this often.
-const AGAIN_SOON: Duration = Duration::from_secs(4);
-/// Failures during which [`AGAIN_SOON`] is the longest pause.
-const SOON_FOR: u32 = 50;
 /// Removals at a time.
 const AT_A_TIME: usize = 8;
 
@@ -188,7 +182,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
                 Ok(true) => {}
                 Err(error) => {
                     tracing::warn!(%object, %error, "the owner of a directory cannot be looked up; asked again later");
-                    self.next_sweep = self.next_sweep.min(now + AGAIN_SOON);
+                    self.next_sweep = self.next_sweep.min(now + REMOVAL_SOON);
                 }
             }
         }
@@ -225,7 +219,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         let Some((object, failed)) = removed else {
             // Which one is not known, and a second removal beside the first does no harm.
             for pending in self.pending.values_mut().filter(|pending| pending.is_running) {
-                (pending.is_running, pending.due) = (false, Instant::now() + AGAIN_SOON);
+                (pending.is_running, pending.due) = (false, Instant::now() + REMOVAL_SOON);
             }
             return;
         };
@@ -239,8 +233,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         }
         if let Some(pending) = self.pending.get_mut(&object) {
             pending.failures = pending.failures.saturating_add(1);
-            let longest = if pending.failures <= SOON_FOR { AGAIN_SOON } else { AGAIN_LONGEST };
-            pending.due = Instant::now() + doubled(AGAIN_FIRST, longest, pending.failures);
+            pending.due = Instant::now() + removal_pause(AGAIN_FIRST, pending.failures);
             pending.is_running = false;
         }
     }

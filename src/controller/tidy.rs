@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::context::Context;
 use super::dereference::Inputs;
-use super::schedule::{Remembered, doubled};
+use super::schedule::{Remembered, removal_pause};
 use super::subject::{self, Subject};
 use crate::api::OCIArtifactStatus;
 use crate::api::status::{EarlierStatus, OutputStatus};
@@ -16,12 +16,8 @@ use crate::output::Retention;
 use crate::output::location::Location;
 use crate::registry::Registry;
 
-/// First pause after something could not be removed; doubled each time.
+/// First pause after something could not be removed.
 const AGAIN_FIRST: Duration = Duration::from_secs(2);
-/// Longest such pause while it may be over soon, and after so many failures.
-const AGAIN_SOON: Duration = Duration::from_secs(4);
-const SOON_FOR: u32 = 50;
-const AGAIN_LONGEST: Duration = Duration::from_secs(300);
 
 /// Removes what is due. `remembered.tidy_due` is the time of the next removal.
 pub(super) async fn tidy<R: Registry>(
@@ -76,8 +72,7 @@ pub(super) async fn tidy<R: Registry>(
         }
     }
     remembered.tidy_failures = if has_failed { remembered.tidy_failures.saturating_add(1) } else { 0 };
-    let longest = if remembered.tidy_failures <= SOON_FOR { AGAIN_SOON } else { AGAIN_LONGEST };
-    let again = has_failed.then(|| Instant::now() + doubled(AGAIN_FIRST, longest, remembered.tidy_failures));
+    let again = has_failed.then(|| Instant::now() + removal_pause(AGAIN_FIRST, remembered.tidy_failures));
     let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
     remembered.tidy_due = Some([again, next.instant()].into_iter().flatten().min().unwrap_or(far));
 }

@@ -8,16 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::RegistryError;
+use crate::backoff::Backoff;
 use crate::metrics::Metrics;
 
 /// Seconds of the steady pace that may be used up at once: a restart is not slowed down.
 const BURST_SECONDS: u32 = 10;
 /// Failures in a row after which a host is only probed.
 const DEAD_AFTER: u32 = 5;
-/// First and longest pause before a dead host is probed.
-const PROBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+/// Pauses before a dead host is probed.
+const PROBE: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
 /// The same for a host that is overloaded and does not say for how long.
-const OVERLOADED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const OVERLOADED: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// Pause of those who find a probe under way.
 const BEHIND_PROBE: Duration = Duration::from_secs(10);
 /// A request that is given up after this long without an answer counts as a failure of the host.
@@ -197,7 +198,7 @@ impl Host {
                 if self.closed.is_none() {
                     self.slowdowns = self.slowdowns.saturating_add(1);
                 }
-                let until = now + wanted.unwrap_or_else(|| doubled(OVERLOADED, self.slowdowns));
+                let until = now + wanted.unwrap_or_else(|| OVERLOADED.pause(self.slowdowns));
                 let until = self.closed.as_ref().map_or(until, |closed| closed.until.max(until));
                 self.closed = Some(Closed { until, why: Why::Overloaded });
             }
@@ -207,7 +208,7 @@ impl Host {
                     self.failures = self.failures.saturating_add(1);
                 }
                 if self.failures >= DEAD_AFTER && (!was_closed || is_probe) {
-                    let until = now + doubled(PROBE, self.failures - DEAD_AFTER + 1);
+                    let until = now + PROBE.pause(self.failures - DEAD_AFTER + 1);
                     self.closed = Some(Closed { until, why: Why::Dead { problem: problem.clone(), probing: false } });
                 }
             }
@@ -228,10 +229,6 @@ impl Host {
 
 fn rate(spacing: Duration) -> u32 {
     u32::try_from(Duration::from_secs(1).as_nanos() / spacing.as_nanos().max(1)).unwrap_or(u32::MAX)
-}
-
-fn doubled((first, longest): (Duration, Duration), times: u32) -> Duration {
-    first.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1))).min(longest)
 }
 
 #[cfg(test)]
