@@ -143,10 +143,7 @@ impl Fingerprint {
     /// Bounds are not part of it: they decide whether something is published, not what.
     fn of(request: &Request) -> Self {
         let mut hasher = Hasher::default();
-        let mut add = |text: &str| {
-            hasher.update(&(text.len() as u64).to_le_bytes());
-            hasher.update(text.as_bytes());
-        };
+        let mut add = |text: &str| hasher.field(text.as_bytes());
         add(FORMAT);
         let platform = request.platform.as_ref().map(ToString::to_string).unwrap_or_default();
         let Unpacking { mode, on_conflict, symlinks } = request.unpacking;

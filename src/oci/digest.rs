@@ -131,6 +131,12 @@ impl Hasher {
         self.context.update(bytes);
     }
 
+    /// Adds bytes with their length before them, so that no two lists of fields are the same bytes.
+    pub fn field(&mut self, bytes: &[u8]) {
+        self.update(&(bytes.len() as u64).to_le_bytes());
+        self.update(bytes);
+    }
+
     /// The digest of everything added.
     pub fn finish(self) -> Digest {
         let mut bytes = [0; SHA256_BYTES];
@@ -151,6 +157,22 @@ mod tests {
     fn hash_of_nothing_is_the_known_one() {
         assert_eq!(Digest::of(b"").to_string(), EMPTY);
         assert_eq!(Digest::of(b"").short(), "sha256:e3b0c44298fc");
+    }
+
+    #[test]
+    fn fields_are_told_apart_by_their_ends() {
+        let of = |fields: &[&[u8]]| {
+            let mut hasher = Hasher::default();
+            for field in fields {
+                hasher.field(field);
+            }
+            hasher.finish()
+        };
+        let all = [of(&[]), of(&[b""]), of(&[b"ab"]), of(&[b"a", b"b"]), of(&[b"", b"ab"]), of(&[b"ab", b""])];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all.iter().skip(index + 1).any(|other| other == one), "row {index}");
+        }
+        assert_eq!(of(&[b"ab"]), Digest::of(b"\x02\0\0\0\0\0\0\0ab"), "digests of earlier versions stay the same");
     }
 
     #[test]

@@ -98,14 +98,10 @@ impl TlsOptions {
             return None;
         }
         let mut hasher = Hasher::default();
-        let mut add = |bytes: &[u8]| {
-            hasher.update(&(bytes.len() as u64).to_le_bytes());
-            hasher.update(bytes);
-        };
-        add(&[u8::from(self.skip_verify)]);
-        add(&(self.authorities.len() as u64).to_le_bytes());
-        self.authorities.iter().for_each(|authority| add(authority));
-        add(self.client.as_ref().map_or(&[], |pem| pem.as_slice()));
+        hasher.field(&[u8::from(self.skip_verify)]);
+        hasher.field(&(self.authorities.len() as u64).to_le_bytes());
+        self.authorities.iter().for_each(|authority| hasher.field(authority));
+        hasher.field(self.client.as_ref().map_or(&[], |pem| pem.as_slice()));
         Some(hasher.finish())
     }
 

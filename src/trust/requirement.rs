@@ -130,10 +130,7 @@ impl Requirement {
             return None;
         }
         let mut hasher = Hasher::default();
-        let mut add = |text: &str| {
-            hasher.update(&(text.len() as u64).to_le_bytes());
-            hasher.update(text.as_bytes());
-        };
+        let mut add = |text: &str| hasher.field(text.as_bytes());
         add(JUDGEMENT);
         for entry in &self.entries {
             let Entry { name, keys, identities, root, log, predicate_types, formats, enforcement } = entry;

@@ -102,10 +102,7 @@ pub(in crate::output) fn read(staged: &Staged, separator: &str, filter: &FileFil
 /// Digest over keys and values: tells whether either was changed.
 pub(super) fn digest(entries: &[(&str, &[u8])]) -> Digest {
     let mut hasher = Hasher::default();
-    for part in entries.iter().flat_map(|(key, value)| [key.as_bytes(), value]) {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
+    entries.iter().flat_map(|(key, value)| [key.as_bytes(), value]).for_each(|part| hasher.field(part));
     hasher.finish()
 }
 

@@ -2,6 +2,8 @@
 
 use aws_lc_rs::hmac;
 
+use super::content;
+
 /// Key of this process. It is never stored: after a restart the content of a Secret is fetched and compared once more.
 pub(crate) struct ContentKey(hmac::Key);
 
@@ -21,14 +23,7 @@ impl ContentKey {
 
     /// Digest of keys and values that only this process can make.
     pub(super) fn mark(&self, entries: &[(&str, &[u8])]) -> String {
-        let mut context = hmac::Context::with_key(&self.0);
-        for part in entries.iter().flat_map(|(key, value)| [key.as_bytes(), value]) {
-            context.update(&(part.len() as u64).to_le_bytes());
-            context.update(part);
-        }
-        let tag = context.sign();
-        let hex = tag.as_ref().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        format!("{PREFIX}{}{hex}", self.id())
+        format!("{PREFIX}{}{}", self.id(), self.sign(content::digest(entries).as_bytes()))
     }
 
     /// True where a mark was made with this key.
@@ -38,9 +33,12 @@ impl ContentKey {
 
     /// Tells keys apart, and says nothing of them.
     fn id(&self) -> String {
-        let tag = hmac::sign(&self.0, b"id");
-        let hex = tag.as_ref().iter().take(4).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        format!("{hex}-")
+        format!("{}-", self.sign(b"id").get(..8).unwrap_or_default())
+    }
+
+    /// Hex digits of the keyed digest of a message.
+    fn sign(&self, message: &[u8]) -> String {
+        hmac::sign(&self.0, message).as_ref().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
     }
 }
 
