@@ -104,6 +104,23 @@ pub(super) enum Begun {
     Scan(Box<Scan>),
 }
 
+impl Begun {
+    /// The verdict, after all of the scan at once; `None` where there is no list of this tree.
+    pub(super) fn finish(self) -> Result<Option<Verdict>, StorageError> {
+        let mut scan = match self {
+            Self::NoList => return Ok(None),
+            Self::Done(verdict) => return Ok(Some(verdict)),
+            Self::Scan(scan) => scan,
+        };
+        let never = Stop::new();
+        loop {
+            if let Some(verdict) = scan.advance(&never)? {
+                return Ok(Some(verdict));
+            }
+        }
+    }
+}
+
 impl Scan {
     /// Without `reading` no file is opened.
     pub(super) fn begin(subject: &Subject<'_>, reading: Option<Reading>) -> Result<Begun, StorageError> {

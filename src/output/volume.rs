@@ -102,26 +102,16 @@ pub(super) fn probe(place: &Place, recorded: Option<&Recorded>) -> Result<Held, 
     place.volume().protect();
     let Some(there) = There::open(place, recorded)? else { return Ok(Held::Nothing) };
     let published = place.published(&there.revision, there.list_digest.clone());
-    let held = |verdict| match verdict {
-        Verdict::Whole => Held::Whole(published.clone()),
-        Verdict::Doubtful => Held::Doubtful(published.clone()),
-        Verdict::Damaged(differences) => {
-            let (output, location) = (place.output.clone(), published.location.clone());
-            Held::Damaged(Damage { output, location, differences, is_additive: false }, published.clone())
-        }
-    };
-    let mut scan = match Scan::begin(&there.subject(place), None)? {
+    Ok(match Scan::begin(&there.subject(place), None)?.finish()? {
         // Made by an older version, say.
-        Begun::NoList => return Ok(Held::Unknown(published)),
-        Begun::Done(verdict) => return Ok(held(verdict)),
-        Begun::Scan(scan) => scan,
-    };
-    let stop = Stop::new();
-    loop {
-        if let Some(verdict) = scan.advance(&stop)? {
-            return Ok(held(verdict));
+        None => Held::Unknown(published),
+        Some(Verdict::Whole) => Held::Whole(published),
+        Some(Verdict::Doubtful) => Held::Doubtful(published),
+        Some(Verdict::Damaged(differences)) => {
+            let (output, location) = (place.output.clone(), published.location.clone());
+            Held::Damaged(Damage { output, location, differences, is_additive: false }, published)
         }
-    }
+    })
 }
 
 /// Begins to read the files of the current tree.
@@ -270,18 +260,11 @@ pub(super) fn prepared(place: &Place, revision: &Revision, list_digest: &Digest)
     let trees = storage::open_dir(dir.as_fd(), TREES)?;
     let (volume, object) = (place.volume(), &place.object);
     let subject = Subject { volume, object, trees: trees.as_fd(), tree, list_digest };
-    let verdict = match Scan::begin(&subject, Some(Reading::Everything))? {
-        Begun::NoList => return Ok(None),
-        Begun::Done(verdict) => verdict,
-        Begun::Scan(mut scan) => loop {
-            if let Some(verdict) = scan.advance(&Stop::new())? {
-                break verdict;
-            }
-        },
-    };
+    if Scan::begin(&subject, Some(Reading::Everything))?.finish()? != Some(Verdict::Whole) {
+        return Ok(None);
+    }
     let published = place.published(found, list_digest.clone());
-    let ready = Ready { place: place.clone(), tree: tree.to_owned(), previous: current(dir.as_fd())?, published };
-    Ok((verdict == Verdict::Whole).then_some(ready))
+    Ok(Some(Ready { place: place.clone(), tree: tree.to_owned(), previous: current(dir.as_fd())?, published }))
 }
 
 /// Removes trees that nothing needs any more; answers when the next one may go. Only after status has been written, so
