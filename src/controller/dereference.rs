@@ -56,8 +56,10 @@ pub(super) async fn request<R: Registry>(
 
 /// The reference that status names as served, where it matters whether that is refused.
 pub(super) fn served<R>(subject: &Subject<'_>, context: &Context<R>) -> Option<Reference> {
-    let artifact = subject.status().artifact.filter(|_| context.on_revoked != OnRevoked::Keep);
-    artifact?.reference.parse().ok()
+    if context.on_revoked == OnRevoked::Keep {
+        return None;
+    }
+    subject.status().artifact.as_ref()?.reference.parse().ok()
 }
 
 /// Adds to `mark` what is required of what is served, where the spec names another repository by now: a change of it

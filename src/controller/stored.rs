@@ -6,11 +6,12 @@
 use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
+use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::api::{OCIArtifact, OCIArtifactSpec, OCIArtifactStatus};
+use crate::request::ObjectId;
 
 /// An `OCIArtifact` of which any part may be unreadable.
 #[derive(Clone, Debug)]
@@ -20,6 +21,17 @@ pub(super) struct Stored {
     pub(super) spec: Result<OCIArtifactSpec, String>,
     /// The status, without the parts that cannot be read.
     pub(super) status: OCIArtifactStatus,
+}
+
+impl Stored {
+    /// The object's identity. What is missing in its metadata is empty.
+    pub(super) fn id(&self) -> ObjectId {
+        ObjectId {
+            namespace: self.namespace().unwrap_or_default(),
+            name: self.name_any(),
+            uid: self.uid().unwrap_or_default(),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Stored {

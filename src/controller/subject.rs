@@ -1,7 +1,7 @@
 //! One object as it was read, and everything that may be written to it: its status, Events about it. What is written is
 //! decided elsewhere.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -39,9 +39,9 @@ pub(super) struct Subject<'a> {
     pub(super) id: ObjectId,
     pub(super) requests: HandledRequests,
     /// The status that the API server has.
-    written: Mutex<OCIArtifactStatus>,
+    written: Mutex<Arc<OCIArtifactStatus>>,
     /// The status as it is in truth: newer than the stored one where the API server has refused it.
-    status: Mutex<OCIArtifactStatus>,
+    status: Mutex<Arc<OCIArtifactStatus>>,
     api: Api<OCIArtifact>,
     client: Client,
     metrics: &'a Metrics,
@@ -56,14 +56,10 @@ impl<'a> Subject<'a> {
         metrics: &'a Metrics,
         memory: &'a Memory,
     ) -> Self {
-        let id = ObjectId {
-            namespace: object.namespace().unwrap_or_default(),
-            name: object.name_any(),
-            uid: object.uid().unwrap_or_default(),
-        };
+        let id = object.id();
         let api = Api::namespaced(client.clone(), &id.namespace);
-        let written = object.status.clone();
-        let status = memory.unwritten(&id.uid).unwrap_or_else(|| written.clone());
+        let written = Arc::new(object.status.clone());
+        let status = memory.unwritten(&id.uid).map_or_else(|| Arc::clone(&written), Arc::new);
         let value = |key: &str| object.annotations().get(key).cloned();
         let requests = HandledRequests {
             requested_at: value(api::REQUESTED_AT),
@@ -79,8 +75,8 @@ impl<'a> Subject<'a> {
     }
 
     /// The status as it is now.
-    pub(super) fn status(&self) -> OCIArtifactStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn status(&self) -> Arc<OCIArtifactStatus> {
+        Arc::clone(&lock(&self.status))
     }
 
     pub(super) fn report<'s>(&'s self, status: &'s OCIArtifactStatus) -> report::Before<'s> {
@@ -95,20 +91,21 @@ impl<'a> Subject<'a> {
 
     /// True where `supercargo.dev/forceAt` has a value that was not acted upon yet.
     pub(super) fn is_forced(&self) -> bool {
-        let handled = self.status().handled_requests.and_then(|handled| handled.force_at);
-        self.requests.force_at.is_some() && self.requests.force_at != handled
+        let status = self.status();
+        let handled = status.handled_requests.as_ref().and_then(|handled| handled.force_at.as_ref());
+        self.requests.force_at.is_some() && self.requests.force_at.as_ref() != handled
     }
 
     /// The revision that status names as served.
     pub(super) fn recorded(&self) -> Option<Revision> {
         let status = self.status();
-        let digest = status.artifact?.digest.parse().ok()?;
-        Some(Revision { digest, fingerprint: status.fingerprints?.content })
+        let digest = status.artifact.as_ref()?.digest.parse().ok()?;
+        Some(Revision { digest, fingerprint: status.fingerprints.as_ref()?.content.clone() })
     }
 
     /// Fingerprint of the requirement by which what is served was judged.
     pub(super) fn trust(&self) -> Option<String> {
-        self.status().fingerprints?.trust
+        self.status().fingerprints.as_ref()?.trust.clone()
     }
 
     /// State of each output as status has it.
@@ -139,9 +136,10 @@ impl<'a> Subject<'a> {
     /// Writes status where anything but time has changed. A refusal costs only the status itself: it is
     /// remembered, and written again after a pause.
     pub(super) async fn write_status_told(&self, status: &OCIArtifactStatus, told: Told) {
-        let before = self.written.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
-        if *status == before {
+        let before = Arc::clone(&lock(&self.written));
+        let now = Arc::new(status.clone());
+        *lock(&self.status) = Arc::clone(&now);
+        if now == before {
             self.memory.is_stored(&self.id.uid);
             return;
         }
@@ -150,7 +148,7 @@ impl<'a> Subject<'a> {
             Ok(Some(written)) => {
                 crate::failpoint::reach("recorded");
                 self.memory.wrote(&self.id.uid, version(&written.metadata), Instant::now());
-                self.written.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
+                *lock(&self.written) = now;
                 if let Some(event) = event::of_change(&before, status).filter(|_| told == Told::Yes) {
                     self.publish(&event).await;
                 }
@@ -169,8 +167,9 @@ impl<'a> Subject<'a> {
     pub(super) async fn write_journal(&self, status: &OCIArtifactStatus) -> Result<bool, kube::Error> {
         let Some(written) = self.apply_status(status).await? else { return Ok(false) };
         self.memory.wrote(&self.id.uid, version(&written.metadata), Instant::now());
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
+        let now = Arc::new(status.clone());
+        *lock(&self.written) = Arc::clone(&now);
+        *lock(&self.status) = now;
         Ok(true)
     }
 
@@ -196,6 +195,11 @@ impl<'a> Subject<'a> {
     pub(super) async fn publish(&self, news: &News) {
         publish_event(&self.client, self.metrics, news, self.stored.object_ref(&())).await;
     }
+}
+
+fn lock(status: &Mutex<Arc<OCIArtifactStatus>>) -> MutexGuard<'_, Arc<OCIArtifactStatus>> {
+    // Each statement replaces all of it.
+    status.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes off the finalizer of earlier versions, and only that one.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::runtime::reflector::Store;
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, Resource};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -48,13 +48,8 @@ pub(super) struct Reports {
 impl Reports {
     /// The watch has reported the deletion of an object.
     pub(super) fn deleted(&self, object: &Stored) {
-        let id = ObjectId {
-            namespace: object.namespace().unwrap_or_default(),
-            name: object.name_any(),
-            uid: object.uid().unwrap_or_default(),
-        };
         // The receiver lives as long as the controller.
-        let _ = self.deleted.send(id);
+        let _ = self.deleted.send(object.id());
     }
 
     /// A watch has listed everything, perhaps after it was cut off for a while.

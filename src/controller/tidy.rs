@@ -59,7 +59,7 @@ pub(super) async fn tidy<R: Registry>(
         tidied.push(output);
     }
     if tidied != known.outputs {
-        subject.write_status(&OCIArtifactStatus { outputs: tidied, ..known }).await;
+        subject.write_status(&OCIArtifactStatus { outputs: tidied, ..known.as_ref().clone() }).await;
     }
     for target in inputs.request.iter().flat_map(|request| &request.targets) {
         match outputs.prune(&subject.id, target, now).await {
