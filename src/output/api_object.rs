@@ -9,7 +9,7 @@
 //! taken over. Apply leaves keys of other managers; the answer of the API server is compared with what was meant,
 //! and what is left over is removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
@@ -308,8 +308,8 @@ fn damage<K: Kind>(found: &K, output: &str) -> Damage {
 
 /// Refuses a write that an admission webhook changes: what is published would not be what was verified.
 fn check_answer<K: Kind>(answer: &K, ready: &Ready<K>) -> Result<(), OutputError> {
-    let there = answer.entries();
-    match ready.wanted.entries().into_iter().find(|entry| !there.contains(entry)) {
+    let there: BTreeMap<_, _> = answer.entries().into_iter().collect();
+    match ready.wanted.entries().into_iter().find(|(key, value)| there.get(key) != Some(value)) {
         None => Ok(()),
         Some((key, _)) => Err(OutputError::Obstacle(format!(
             "{} {}: the key {key:?} is changed by an admission webhook. Exempt the object from it",
@@ -320,10 +320,9 @@ fn check_answer<K: Kind>(answer: &K, ready: &Ready<K>) -> Result<(), OutputError
 }
 
 /// Keys of other managers, where the content without them is what was published.
-fn added_keys<K: Kind>(found: &K, key: &ContentKey) -> Option<Vec<String>> {
-    let foreign: Vec<_> = managers::foreign_keys(found.managed_fields()).into_iter().map(|(key, _)| key).collect();
-    let is_own = |(key, _): &(&str, &[u8])| !foreign.iter().any(|foreign| foreign == key);
-    let own: Vec<_> = found.entries().into_iter().filter(is_own).collect();
+fn added_keys<K: Kind>(found: &K, key: &ContentKey) -> Option<BTreeSet<String>> {
+    let foreign: BTreeSet<_> = managers::foreign_keys(found.managed_fields()).into_iter().map(|(key, _)| key).collect();
+    let own: Vec<_> = found.entries().into_iter().filter(|(key, _)| !foreign.contains(*key)).collect();
     let is_whole = found.annotations().get(api::ANNOTATION_CONTENT) == Some(&K::mark_of(&own, key));
     (is_whole && !foreign.is_empty()).then_some(foreign)
 }
@@ -418,7 +417,7 @@ impl Cluster<'_> {
         let Some(found) = self.get::<K>(object, name).await? else { return Ok(()) };
         check_owner(&found, object)?;
         let Some(added) = added_keys(&found, key) else { return Ok(()) };
-        self.remove_keys(object, &found, |key| added.iter().any(|added| added == key)).await.map(drop)
+        self.remove_keys(object, &found, |key| added.contains(key)).await.map(drop)
     }
 
     /// Removes keys from exactly the version that was read.
@@ -512,8 +511,8 @@ impl Cluster<'_> {
             return Ok((written, None));
         }
         let damage = damage(&written, &ready.published.output);
-        let meant = ready.wanted.entries();
-        let written = self.remove_keys(object, &written, |key| !meant.iter().any(|(meant, _)| *meant == key)).await?;
+        let meant: BTreeSet<_> = ready.wanted.entries().into_iter().map(|(key, _)| key).collect();
+        let written = self.remove_keys(object, &written, |key| !meant.contains(key)).await?;
         if is_meant(&written) {
             return Ok((written, Some(damage)));
         }
