@@ -14,7 +14,7 @@ use supercargo_e2e::signing::SIGN_PREDICATE;
 use supercargo_e2e::signing::handmade::{self, Envelope, Signer};
 use supercargo_e2e::wait;
 
-use super::{Tag, agrees};
+use super::{Tag, agrees, rounds};
 use crate::case::{Case, spec, tests};
 use crate::policies::{apply_policy, delete_policy};
 use crate::signing::artifact::Artifact;
@@ -25,15 +25,10 @@ tests!(output:
     forty_verified_requirements_fit_into_status,
 );
 
-/// Time in which status is refused.
-const DENIED: Duration = Duration::from_secs(15);
-/// Bytes of the artifact.
-const SIZE: usize = 8 << 20;
-
 /// Revision 1 with a large file.
-async fn push_large(case: &mut Case, tag: &mut Tag) -> Result<String> {
+async fn push_large(case: &mut Case, tag: &mut Tag, mebibytes: usize) -> Result<String> {
     let mut tree: Tree = super::content(1);
-    tree.insert("large".to_owned(), Entry::File { content: noise(SIZE, 1), executable: false });
+    tree.insert("large".to_owned(), Entry::File { content: noise(mebibytes << 20, 1), executable: false });
     tag.push(case, &tree).await
 }
 
@@ -42,7 +37,7 @@ async fn a_refused_status_costs_one_download_and_one_switch(case: &mut Case) -> 
     case.start_operator().await?;
     case.space.apply("app", &spec(&tag.image())).await?;
     case.space.ready_with("app", tag.last()?).await?;
-    let digest = push_large(case, &mut tag).await?;
+    let digest = push_large(case, &mut tag, usize::try_from(rounds("SUPERCARGO_LAYER_MIB", 8)?)?).await?;
     let (manifests, blobs) = (tag.manifests()?, tag.blobs()?);
     let reader = Reader::default().volume("volume", &case.object_directory("app"));
     let denial = Denial::of(&case.space, STATUS_WRITES).await?;
@@ -54,7 +49,7 @@ async fn a_refused_status_costs_one_download_and_one_switch(case: &mut Case) -> 
         ensure!(fetched <= 2, "the manifest was fetched {fetched} times");
         Ok(())
     };
-    let held = wait::holds(DENIED, counted).await;
+    let held = wait::holds(Duration::from_secs(rounds("SUPERCARGO_DENIED_SECONDS", 15)?), counted).await;
     let object = case.space.get("app").await?;
     ensure!(supercargo_e2e::object::artifact_digest(&object) != Some(&digest), "status was not refused");
     denial.remove().await?;
@@ -69,7 +64,7 @@ async fn a_refused_status_costs_one_download_and_one_switch(case: &mut Case) -> 
 /// A pass of more than five seconds is announced in status.
 async fn a_refused_progress_note_does_not_end_a_long_pass(case: &mut Case) -> Result<()> {
     let mut tag = Tag::start(case).await?;
-    let digest = push_large(case, &mut tag).await?;
+    let digest = push_large(case, &mut tag, 8).await?;
     let gate = Gate::open(&tag.registry.address).await?;
     // About eight seconds for the layer.
     gate.throttle(1 << 20);
