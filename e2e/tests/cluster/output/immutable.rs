@@ -1,12 +1,14 @@
 //! Immutable ConfigMaps: an object per content, whose name is in status.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use supercargo_e2e::object::{is_ready, text};
 use supercargo_e2e::reader::REVISION;
+use supercargo_e2e::wait;
 
 use super::{HEALED, Tag, value, within};
 use crate::case::{Case, spec_with, tests};
@@ -14,6 +16,7 @@ use crate::case::{Case, spec_with, tests};
 tests!(output:
     each_immutable_config_map_keeps_one_content_under_a_moving_tag,
     immutable_is_turned_off_and_on,
+    an_earlier_immutable_config_map_goes_by_age,
 );
 
 const MOVES: u64 = 5;
@@ -86,5 +89,29 @@ async fn immutable_is_turned_off_and_on(case: &mut Case) -> Result<()> {
         assert_eq!(map.immutable.unwrap_or_default(), immutable, "round {round}");
         assert_eq!(map.data.unwrap_or_default().get(REVISION).map(String::as_str), Some("0"), "round {round}");
     }
+    Ok(())
+}
+
+async fn an_earlier_immutable_config_map_goes_by_age(case: &mut Case) -> Result<()> {
+    const AGE: Duration = Duration::from_secs(6);
+    let mut tag = Tag::start(case).await?;
+    let mut settings = case.settings()?;
+    settings.extra.extend(["--keep-revisions=0".to_owned(), format!("--keep-revisions-for={}s", AGE.as_secs())]);
+    case.start_operator_as(&settings).await?;
+    case.space.apply("app", &spec_with(&tag.image(), &outputs(true))).await?;
+    let first = location(&case.space.ready_with("app", tag.last()?).await?)?;
+    let new = tag.next(case).await?;
+    case.space.ask("app").await?;
+    let replaced = Instant::now();
+    let second = location(&case.space.ready_with("app", &new).await?)?;
+    let gone = wait::until(AGE + HEALED, "the earlier ConfigMap to be removed", async || {
+        Ok(case.space.config_maps().get_opt(&first).await?.is_none().then_some(()))
+    });
+    gone.await?;
+    // Status has whole seconds.
+    ensure!(replaced.elapsed() + Duration::from_secs(1) >= AGE, "{first} went after {:?}", replaced.elapsed());
+    ensure!(case.space.config_maps().get_opt(&second).await?.is_some(), "{second} went too");
+    let forgotten = |object: &DynamicObject| object.data.pointer("/status/outputs/0/earlier").is_none();
+    case.space.wait("app", "name no earlier ConfigMap", forgotten).await?;
     Ok(())
 }
