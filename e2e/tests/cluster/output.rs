@@ -6,6 +6,9 @@
 //! SUPERCARGO_MOVES=20           moves of the tag while a ConfigMap is refused      default 6
 //! SUPERCARGO_RACES=300          objects deleted at some step of their first pass   default 30
 //! SUPERCARGO_KILLS=300          SIGKILL during tag churn                           default 15
+//! SUPERCARGO_OBJECTS=20         objects with three outputs each, beside the kills  default 4
+//! SUPERCARGO_DENIED_SECONDS=60  time in which status is refused                    default 15
+//! SUPERCARGO_LAYER_MIB=100      size of the artifact whose status is refused       default 8
 //! SUPERCARGO_TEST_DEADLINE=3600 seconds for a test, which the full proofs need     default 240
 //! ```
 
@@ -32,8 +35,10 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use supercargo_e2e::files::{Tree, tree};
 use supercargo_e2e::object::{Space, artifact_digest, text};
+use supercargo_e2e::operator::Operator;
 use supercargo_e2e::reader::REVISION;
 use supercargo_e2e::registry::{Options, Registry};
+use supercargo_e2e::wait;
 
 use crate::case::{Case, Test};
 
@@ -68,6 +73,17 @@ fn rounds(variable: &str, default: u64) -> Result<u64> {
         Ok(text) => text.parse().with_context(|| format!("{variable}={text}")),
         Err(_) => Ok(default),
     }
+}
+
+/// Starts an operator that ends itself at a step of src/failpoint.rs, and waits for its end.
+async fn end_operator_at(case: &Case, step: &str) -> Result<()> {
+    let mut settings = case.settings()?;
+    settings.environment.push(("SUPERCARGO_FAILPOINT".to_owned(), step.to_owned()));
+    settings.log = format!("{}-until-{step}", settings.log);
+    let operator = Operator::spawn(&case.lab.run, &settings).await?;
+    let exit = || Ok(operator.service.process.exit().is_some());
+    wait::until_true(Duration::from_secs(30), "the operator to end itself", exit).await?;
+    operator.kill().await
 }
 
 /// The outputs `files`, on the volume `default`, and `rules`, the ConfigMap `rules`.

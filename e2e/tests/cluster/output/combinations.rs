@@ -1,16 +1,13 @@
 //! Combinations: a fault between two commits, a forged marker, names that change while a pass fails.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 use supercargo_e2e::object::{condition, text};
-use supercargo_e2e::operator::Operator;
 use supercargo_e2e::reader::REVISION;
 use supercargo_e2e::wait;
 
-use super::{HEALED, Tag, both, config_map, value, within};
+use super::{HEALED, Tag, both, config_map, end_operator_at, value, within};
 use crate::case::{Case, spec, spec_with, tests};
 
 tests!(output:
@@ -110,13 +107,7 @@ async fn a_crash_leaves_no_immutable_config_map_behind(case: &mut Case) -> Resul
     case.space.ready_with("app", tag.last()?).await?;
     case.take_operator()?.stop().await?;
     tag.next(case).await?;
-    let mut settings = case.settings()?;
-    settings.environment.push(("SUPERCARGO_FAILPOINT".to_owned(), "record".to_owned()));
-    settings.log = format!("{}-killed", settings.log);
-    let operator = Operator::spawn(&case.lab.run, &settings).await?;
-    let exit = || Ok(operator.service.process.exit().is_some());
-    wait::until_true(Duration::from_secs(30), "the operator to end itself", exit).await?;
-    operator.kill().await?;
+    end_operator_at(case, "record").await?;
     let last = tag.next(case).await?;
     case.start_operator().await?;
     case.space.ready_with("app", &last).await?;
@@ -171,13 +162,7 @@ async fn a_failed_pass_after_a_crash_forgets_nothing_that_was_begun(case: &mut C
     case.space.ready_with("app", tag.last()?).await?;
     case.take_operator()?.stop().await?;
     tag.next(case).await?;
-    let mut settings = case.settings()?;
-    settings.environment.push(("SUPERCARGO_FAILPOINT".to_owned(), "switch-between".to_owned()));
-    settings.log = format!("{}-killed", settings.log);
-    let operator = Operator::spawn(&case.lab.run, &settings).await?;
-    let exit = || Ok(operator.service.process.exit().is_some());
-    wait::until_true(Duration::from_secs(30), "the operator to end itself", exit).await?;
-    operator.kill().await?;
+    end_operator_at(case, "switch-between").await?;
     let last = tag.next(case).await?;
     tag.registry.stop().await?;
     case.start_operator().await?;
@@ -195,13 +180,7 @@ async fn suspending_after_a_crash_hides_no_torn_revision(case: &mut Case) -> Res
     case.space.ready_with("app", tag.last()?).await?;
     case.take_operator()?.stop().await?;
     tag.next(case).await?;
-    let mut settings = case.settings()?;
-    settings.environment.push(("SUPERCARGO_FAILPOINT".to_owned(), "switch-between".to_owned()));
-    settings.log = format!("{}-killed", settings.log);
-    let operator = Operator::spawn(&case.lab.run, &settings).await?;
-    let exit = || Ok(operator.service.process.exit().is_some());
-    wait::until_true(Duration::from_secs(30), "the operator to end itself", exit).await?;
-    operator.kill().await?;
+    end_operator_at(case, "switch-between").await?;
     case.space.patch("app", &json!({"spec": {"suspend": true}})).await?;
     case.start_operator().await?;
     let suspended =

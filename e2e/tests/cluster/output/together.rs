@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use kube::api::DeleteParams;
 use serde_json::json;
-use supercargo_e2e::object::Space;
+use supercargo_e2e::object::{Space, text};
 use supercargo_e2e::obstacle::{CONFIG_MAP_WRITES, Denial, Quota, WRITES_TO_SECOND};
-use supercargo_e2e::reader::{Reader, Seen};
+use supercargo_e2e::reader::{REVISION, Reader, Seen};
 use supercargo_e2e::rights::Rights;
 
-use super::{HEALED, Tag, agrees, both, candidate, hold, rounds, within};
+use super::{HEALED, Tag, agrees, both, candidate, end_operator_at, hold, rounds, value, within};
 use crate::case::{Case, spec_with, tests};
 
 tests!(output:
@@ -19,6 +19,7 @@ tests!(output:
     outputs_stay_together_while_another_manager_holds_a_key,
     outputs_stay_together_while_the_right_to_config_maps_is_missing,
     a_refusal_that_no_rehearsal_shows_reverts_what_was_switched,
+    killed_while_a_refusal_is_reverted_outputs_come_together_again,
 );
 
 /// Longest time in which volume and ConfigMap may differ.
@@ -53,8 +54,9 @@ async fn outputs_stay_together_while_the_right_to_config_maps_is_missing(case: &
     finish(case, tag, reader, async |_| rights.give_back().await).await
 }
 
-async fn a_refusal_that_no_rehearsal_shows_reverts_what_was_switched(case: &mut Case) -> Result<()> {
-    let mut tag = Tag::start(case).await?;
+/// A volume and two ConfigMaps, all Ready with revision 0.
+async fn published_three(case: &mut Case) -> Result<(Tag, String)> {
+    let tag = Tag::start(case).await?;
     case.start_operator().await?;
     let outputs = json!({"outputs": [
         {"name": "files", "volume": {"name": "default"}},
@@ -64,6 +66,44 @@ async fn a_refusal_that_no_rehearsal_shows_reverts_what_was_switched(case: &mut 
     case.space.apply("app", &spec_with(&tag.image(), &outputs)).await?;
     let old = tag.last()?.to_owned();
     case.space.ready_with("app", &old).await?;
+    Ok((tag, old))
+}
+
+/// What was switched before the kill cannot be reverted by the next process: the earlier content is nowhere. Status has to
+/// say what each output holds, and nothing more may be switched.
+async fn killed_while_a_refusal_is_reverted_outputs_come_together_again(case: &mut Case) -> Result<()> {
+    let (mut tag, _) = published_three(case).await?;
+    let denial = Denial::of(&case.space, WRITES_TO_SECOND).await?;
+    for round in 1..=2 {
+        case.take_operator()?.stop().await?;
+        let new = tag.next(case).await?;
+        end_operator_at(case, "revert").await?;
+        case.start_operator().await?;
+        let object = candidate(case, "app", &new).await.with_context(|| format!("round {round}"))?;
+        let current = fs_err::read_to_string(case.current("app").join(REVISION))?;
+        ensure!(
+            current == "0",
+            "round {round}: current has revision {current} although the ConfigMap second was refused"
+        );
+        let held = [Some(current), value(case, "rules", REVISION).await?, value(case, "second", REVISION).await?];
+        for (number, there) in held.into_iter().enumerate() {
+            let said = text(&object, &format!("/status/outputs/{number}/digest")).map(|digest| tag.revision(digest));
+            ensure!(said == there, "round {round}: status says {said:?} of output {number}, which holds {there:?}");
+        }
+    }
+    denial.remove().await?;
+    let last = tag.last()?.to_owned();
+    let object = within(HEALED, "Ready without an annotation", case.space.ready_with("app", &last)).await?;
+    ensure!(object.data.pointer("/status/switching").is_none(), "a journal is left: {}", object.data);
+    for map in ["rules", "second"] {
+        assert_eq!(value(case, map, REVISION).await?.as_deref(), Some("2"), "{map}");
+    }
+    assert_eq!(fs_err::read_to_string(case.current("app").join(REVISION))?, "2");
+    Ok(())
+}
+
+async fn a_refusal_that_no_rehearsal_shows_reverts_what_was_switched(case: &mut Case) -> Result<()> {
+    let (mut tag, old) = published_three(case).await?;
     let (maps, artifacts) = (|| case.space.config_maps(), || case.space.artifacts());
     let reader = Reader::default()
         .volume("volume", &case.object_directory("app"))
