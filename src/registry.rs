@@ -23,6 +23,7 @@ mod error;
 pub mod host_pattern;
 pub mod http;
 mod local;
+mod recent;
 pub mod tls;
 mod transport;
 pub mod turns;

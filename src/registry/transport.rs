@@ -3,9 +3,8 @@
 //! Every request passes `send_once`: there, and only there, it is judged where it goes, whether in the
 //! clear, and whether now.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -24,9 +23,11 @@ use crate::metrics::{Metrics, RequestLabels};
 
 mod answer;
 mod names;
+mod clients;
 
 pub(super) use answer::{authority, error, refused};
 
+use clients::Clients;
 /// Longest time to a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time to the end of an answer's head, and between two pieces of its body.
@@ -43,16 +44,14 @@ const LARGE_BODIES: usize = 2;
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Most redirects of one request.
 const MAX_REDIRECTS: usize = 5;
-/// Objects name their own TLS: from this many different ones on, connections of all but the default are let go.
-const MAX_TLS_CLIENTS: usize = 64;
 
 /// A client with our limits, that counts what it sends and connects only where it may.
 #[derive(Debug)]
 pub(super) struct Client {
     /// The system's authorities and nothing else; also all that is not TLS.
     usual: reqwest::Client,
-    /// One for each other way of TLS: connections that were made with a certificate are not for others.
-    others: Mutex<HashMap<TransportId, reqwest::Client>>,
+    /// For each other way of TLS.
+    others: Clients<reqwest::Client>,
     egress: Arc<Egress>,
     budget: Budget,
     /// Room for large bodies.
@@ -102,7 +101,7 @@ impl Client {
         let usual = client(&egress, &TlsOptions::default())?;
         let budget = Budget::new(per_second, Arc::clone(&metrics));
         let room = Arc::new(Semaphore::new(LARGE_BODIES));
-        Ok(Self { usual, others: Mutex::default(), egress, budget, room, metrics })
+        Ok(Self { usual, others: Clients::default(), egress, budget, room, metrics })
     }
 
     pub(super) fn metrics(&self) -> Arc<Metrics> {
@@ -145,11 +144,11 @@ impl Client {
         let permit = self.budget.admit(&origin, &host).await?;
         let span = tracing::debug_span!("request", %host, operation = sent.operation, method = %sent.method);
         let timer = std::time::Instant::now();
-        let mut result = self.request(sent)?.send().instrument(span.clone()).await;
+        let mut result = self.request(sent).await?.send().instrument(span.clone()).await;
         // Whoever keeps a connection finds out too late that the other side does not (RFC 9112 section 9.3.1).
         if sent.method.is_idempotent() && result.as_ref().is_err_and(answer::is_broken_off) {
             span.in_scope(|| tracing::debug!("the connection had ended; asking again"));
-            result = self.request(sent)?.send().instrument(span.clone()).await;
+            result = self.request(sent).await?.send().instrument(span.clone()).await;
         }
         let code = result.as_ref().map_or(0, |response| response.status().as_u16());
         let labels = RequestLabels { host: &host, operation: sent.operation, code };
@@ -225,8 +224,8 @@ impl Client {
         Ok(Body { bytes: bytes.freeze(), room })
     }
 
-    fn request(&self, sent: &Sent) -> Result<reqwest::RequestBuilder, RegistryError> {
-        let client = self.client(sent)?;
+    async fn request(&self, sent: &Sent) -> Result<reqwest::RequestBuilder, RegistryError> {
+        let client = self.client(sent).await?;
         let mut request = client.request(sent.method.clone(), sent.url.clone()).header(header::ACCEPT, sent.accept);
         if let Some(value) = &sent.authorization {
             request = request.header(header::AUTHORIZATION, value);
@@ -241,23 +240,20 @@ impl Client {
         Ok(request)
     }
 
-    fn client(&self, sent: &Sent) -> Result<reqwest::Client, RegistryError> {
+    async fn client(&self, sent: &Sent) -> Result<reqwest::Client, RegistryError> {
         let Transport::Tls(options) = &sent.transport else { return Ok(self.usual.clone()) };
         let id = TransportId::Tls(options.identity());
         if id == TransportId::Tls(None) {
             return Ok(self.usual.clone());
         }
-        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = others.get(&id) {
-            return Ok(client.clone());
-        }
-        let client = client(&self.egress, options)
-            .map_err(|error| RegistryError::Tls { host: authority(&sent.url), problem: error.to_string() })?;
-        if others.len() >= MAX_TLS_CLIENTS {
-            others.clear();
-        }
-        others.insert(id, client.clone());
-        Ok(client)
+        let failed = |problem| RegistryError::Tls { host: authority(&sent.url), problem };
+        let making = async {
+            let (egress, options) = (Arc::clone(&self.egress), options.clone());
+            let made = tokio::task::spawn_blocking(move || client(&egress, &options)).await;
+            let made = made.map_err(|_| failed("the client could not be made".to_owned()))?;
+            made.map_err(|error| failed(error.to_string()))
+        };
+        self.others.get(id, making).await
     }
 }
 

@@ -1,0 +1,71 @@
+//! A table over names that others choose: bounded, and what was used last stays.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+
+/// A map with room for so many entries. A new one beyond that takes the place of the one that was not used for longest,
+/// which costs no walk over the others.
+#[derive(Debug)]
+pub(super) struct Recent<K, V> {
+    entries: HashMap<K, (u64, V)>,
+    /// Keys by the time of their last use, which no two share.
+    uses: BTreeMap<u64, K>,
+    clock: u64,
+    room: usize,
+}
+
+impl<K: Clone + Eq + Hash, V> Recent<K, V> {
+    pub(super) fn new(room: usize) -> Self {
+        Self { entries: HashMap::new(), uses: BTreeMap::new(), clock: 0, room: room.max(1) }
+    }
+
+    /// Returns the entry of `key`, made where there is none, and the entry that had to go for it.
+    pub(super) fn entry(&mut self, key: K, make: impl FnOnce() -> V) -> (&mut V, Option<V>) {
+        self.clock += 1;
+        let is_new = !self.entries.contains_key(&key);
+        let evicted = if is_new && self.entries.len() >= self.room { self.evict() } else { None };
+        self.uses.insert(self.clock, key.clone());
+        let (used, value) = self.entries.entry(key).or_insert_with(|| (self.clock, make()));
+        if *used != self.clock {
+            self.uses.remove(used);
+            *used = self.clock;
+        }
+        (value, evicted)
+    }
+
+    fn evict(&mut self) -> Option<V> {
+        let (_, key) = self.uses.pop_first()?;
+        self.entries.remove(&key).map(|(_, value)| value)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        assert_eq!(self.entries.len(), self.uses.len(), "each entry has one last use");
+        self.entries.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_last_stays() {
+        let mut recent = Recent::new(3);
+        for key in ["a", "b", "c", "a", "d", "a", "e"] {
+            recent.entry(key, || key);
+        }
+        assert_eq!(recent.len(), 3);
+        let missing: Vec<_> =
+            ["a", "d", "e"].into_iter().filter(|key| recent.entry(*key, || "new").0 == &"new").collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        assert_eq!(recent.entry("f", || "f").1, Some("a"), "the one that was not used for longest goes");
+    }
+
+    #[test]
+    fn a_flood_of_new_keys_takes_no_room() {
+        let mut recent = Recent::new(10);
+        let evicted = (0..100_000).filter(|key| recent.entry(*key, || ()).1.is_some()).count();
+        assert_eq!((recent.len(), evicted), (10, 99_990));
+    }
+}
