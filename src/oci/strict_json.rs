@@ -26,6 +26,9 @@ const FIELDS: [&str; 13] = [
     "platform",
 ];
 
+/// Fields of a platform (image-spec, "OCI Image Index Specification"), which are no fields elsewhere.
+const PLATFORM: [&str; 5] = ["architecture", "os", "os.version", "os.features", "variant"];
+
 /// Deepest nesting of a document.
 const MAX_DEPTH: usize = 32;
 /// Most keys of a document: 128 layers with a hundred annotations each. Bytes alone are no bound on memory, for
@@ -36,24 +39,37 @@ const MAX_KEYS: usize = 16_384;
 /// keys, and nothing behind it. Keys of annotations are free, but not twice.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    Value { depth: 0, free_keys: false, keys_left: &Cell::new(MAX_KEYS) }.deserialize(&mut deserializer)?;
+    Value { depth: 0, keys: Keys::Fields(&FIELDS), keys_left: &Cell::new(MAX_KEYS) }.deserialize(&mut deserializer)?;
     deserializer.end()
+}
+
+/// Keys of an object.
+#[derive(Clone, Copy)]
+enum Keys {
+    /// Names of fields, of which these must be written as they are.
+    Fields(&'static [&'static str]),
+    /// Whatever the author likes, which every program reads as it is written.
+    Free,
 }
 
 /// A value at a depth; nothing of it is kept.
 struct Value<'a> {
     depth: usize,
-    free_keys: bool,
+    keys: Keys,
     keys_left: &'a Cell<usize>,
 }
 
 impl Value<'_> {
-    fn inner(&self, free_keys: bool) -> Self {
-        Self { depth: self.depth + 1, free_keys, ..*self }
+    fn inner(&self, keys: Keys) -> Self {
+        Self { depth: self.depth + 1, keys, ..*self }
     }
 
-    fn is_misspelt(&self, key: &str) -> bool {
-        !self.free_keys && FIELDS.iter().any(|field| field.eq_ignore_ascii_case(key) && *field != key)
+    /// The key as programs tell it from others, and whether it is a field in another spelling.
+    fn read(&self, key: &str) -> (String, bool) {
+        let Keys::Fields(fields) = self.keys else { return (key.to_owned(), false) };
+        let folded = folded(key);
+        let is_misspelt = fields.iter().any(|field| field.eq_ignore_ascii_case(&folded) && *field != key);
+        (folded, is_misspelt)
     }
 }
 
@@ -80,18 +96,23 @@ impl<'de> Visitor<'de> for Value<'_> {
         while let Some(key) = map.next_key::<String>()? {
             let left = self.keys_left.get().checked_sub(1);
             self.keys_left.set(left.ok_or_else(|| de::Error::custom("more than 16384 keys"))?);
-            let as_read = if self.free_keys { key.clone() } else { key.to_ascii_lowercase() };
-            if !seen.insert(as_read) || self.is_misspelt(&key) {
+            let (as_read, is_misspelt) = self.read(&key);
+            if !seen.insert(as_read) || is_misspelt {
                 let shown: String = key.chars().take(64).collect();
                 return Err(de::Error::custom(format!("the key {shown:?} is there twice, or in another case")));
             }
-            map.next_value_seed(self.inner(key == "annotations"))?;
+            let keys = match key.as_str() {
+                "annotations" => Keys::Free,
+                "platform" => Keys::Fields(&PLATFORM),
+                _ => Keys::Fields(&FIELDS),
+            };
+            map.next_value_seed(self.inner(keys))?;
         }
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(self.inner(self.free_keys))?.is_some() {}
+        while seq.next_element_seed(self.inner(self.keys))?.is_some() {}
         Ok(())
     }
 
@@ -120,6 +141,17 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 }
 
+/// The key as Go's encoding/json compares it with the names of fields, which are ASCII: without case, and with the two other
+/// characters whose simple case folding (Unicode) is a letter of ASCII, the long s and the Kelvin sign.
+fn folded(key: &str) -> String {
+    let fold = |c: char| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    };
+    key.chars().map(fold).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +174,13 @@ mod tests {
             ("escaped duplicate", r#"{"a":1,"\u0061":2}"#.to_owned(), false),
             ("two spellings", r#"{"layers":[],"Layers":[]}"#.to_owned(), false),
             ("field in another case", r#"{"layers":[{"URLs":[]}]}"#.to_owned(), false),
+            ("field with a long s", r#"{"layer\u017f":[]}"#.to_owned(), false),
+            ("field with a long s, as it is", r#"{"ſize":1}"#.to_owned(), false),
+            ("unknown key with a Kelvin sign twice", r#"{"k":1,"\u212a":2}"#.to_owned(), false),
+            ("platform in another case", r#"{"platform":{"OS":"linux"}}"#.to_owned(), false),
+            ("platform with a long s", r#"{"platform":{"o\u017f":"linux"}}"#.to_owned(), false),
+            ("what is no field there", r#"{"predicate":{"OS":"linux"}}"#.to_owned(), true),
+            ("annotations with a long s", r#"{"annotations":{"s":"1","ſ":"1"}}"#.to_owned(), true),
             ("free annotation", r#"{"annotations":{"Size":"1"}}"#.to_owned(), true),
             ("annotations in two cases", r#"{"annotations":{"a":"1","A":"1"}}"#.to_owned(), true),
             ("annotation twice", r#"{"annotations":{"a":"1","a":"1"}}"#.to_owned(), false),
