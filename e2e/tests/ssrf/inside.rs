@@ -109,7 +109,7 @@ fn set_up(directory: &Path) -> Result<()> {
         command("ip", &[&["address", "add", address, "dev", "lo"], nodad].concat())?;
     }
     for (name, text) in [
-        ("resolv.conf", "nameserver 127.0.0.1\noptions timeout:2 attempts:1\n"),
+        ("resolv.conf", "nameserver 127.0.0.1\nsearch svc.tenants.test\noptions timeout:2 attempts:1 ndots:5\n"),
         ("nsswitch.conf", "hosts: files dns\n"),
         ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
     ] {

@@ -1,14 +1,28 @@
 //! Names to addresses that may be dialled.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::io::AsyncReadExt;
 
 use crate::registry::egress::Egress;
 
 /// Most addresses of one name that are looked at.
 const MAX_ADDRESSES: usize = 64;
+/// Names of this machine's administrator, which the resolver reads first.
+const HOSTS_FILE: &str = "/etc/hosts";
+/// Most bytes of it that are read.
+const MAX_HOSTS_FILE: u64 = 1024 * 1024;
+/// Texts of the C libraries for a name that there is not (`EAI_NONAME`, `EAI_NODATA`; glibc, musl). Their numbers do not get
+/// through the standard library.
+const UNKNOWN: [&str; 4] = [
+    "Name or service not known",
+    "No address associated with hostname",
+    "Name does not resolve",
+    "Name has no usable address",
+];
 
 /// Looks names up and keeps the addresses that may be dialled. What it answers is what is dialled:
 /// there is no second look-up that could answer otherwise.
@@ -21,7 +35,8 @@ impl Resolve for VettedNames {
         Box::pin(async move {
             let mut denied = None;
             let mut open = Vec::new();
-            for found in tokio::net::lookup_host((name.as_str(), 0)).await?.take(MAX_ADDRESSES) {
+            let lists = names_in(&hosts_file().await, name.as_str());
+            for found in look_up(name.as_str(), lists, addresses).await? {
                 match egress.check(name.as_str(), found.ip()) {
                     Ok(()) => open.push(found),
                     Err(error) => denied = Some(error),
@@ -33,5 +48,118 @@ impl Resolve for VettedNames {
                 (false, _) => Ok(Box::new(open.into_iter()) as Addrs),
             }
         })
+    }
+}
+
+async fn addresses(name: String) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((name, 0)).await?.take(MAX_ADDRESSES).collect())
+}
+
+/// Looks a name with a dot up as an absolute one.
+///
+/// In a pod `ghcr.io` is otherwise `ghcr.io.svc.cluster.local` first (`ndots:5`), which is a Service of whoever has the
+/// namespace `io`. As a relative name it is looked up only where it does not exist as an absolute one, such as
+/// `registry.tools` for a Service: not while the name server is away, for then that namespace would answer. What the hosts
+/// file lists is not found as an absolute name, and is the administrator's.
+async fn look_up<F: Future<Output = io::Result<Vec<SocketAddr>>>>(
+    name: &str,
+    is_in_hosts_file: bool,
+    addresses: impl Fn(String) -> F,
+) -> io::Result<Vec<SocketAddr>> {
+    if name.contains('.') && !name.ends_with('.') && !is_in_hosts_file {
+        match addresses(format!("{name}.")).await {
+            Err(error) if is_unknown(&error) => {}
+            found => return found,
+        }
+    }
+    addresses(name.to_owned()).await
+}
+
+fn is_unknown(error: &io::Error) -> bool {
+    let text = error.to_string();
+    UNKNOWN.iter().any(|unknown| text.contains(unknown))
+}
+
+/// The hosts file, or as much of it as is read; empty where there is none.
+async fn hosts_file() -> String {
+    let mut bytes = Vec::new();
+    if let Ok(file) = tokio::fs::File::open(HOSTS_FILE).await {
+        // What was read until an error counts; a name that is missing is looked up as an absolute one.
+        let _ = file.take(MAX_HOSTS_FILE).read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// True where a hosts file (`address name name ... # comment`) has the name.
+fn names_in(hosts: &str, name: &str) -> bool {
+    let listed = |line: &str| {
+        let names = line.split('#').next().unwrap_or_default().split_ascii_whitespace().skip(1);
+        names.into_iter().any(|listed| listed.eq_ignore_ascii_case(name))
+    };
+    hosts.lines().any(listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn names_with_a_dot_are_absolute_first_and_relative_only_where_there_is_no_such_name() {
+        let failed = |text: &'static str| Err(io::Error::other(text));
+        let rows: [(&str, bool, &[&str]); 7] = [
+            ("ghcr.io", false, &["ghcr.io."]),
+            ("GHCR.io", false, &["GHCR.io."]),
+            ("registry.tools", false, &["registry.tools.", "registry.tools"]),
+            ("away.io", false, &["away.io."]),
+            ("listed.example", true, &["listed.example"]),
+            ("localhost", false, &["localhost"]),
+            ("absolute.example.", false, &["absolute.example."]),
+        ];
+        for (name, is_in_hosts_file, want) in rows {
+            let asked = Mutex::new(Vec::new());
+            let found = look_up(name, is_in_hosts_file, |name: String| {
+                asked.lock().unwrap().push(name.clone());
+                async move {
+                    match name.as_str() {
+                        "registry.tools." => failed("failed to lookup address information: Name or service not known"),
+                        "away.io." => {
+                            failed("failed to lookup address information: Temporary failure in name resolution")
+                        }
+                        _ => Ok(Vec::new()),
+                    }
+                }
+            })
+            .await;
+            assert_eq!(asked.into_inner().unwrap(), want, "{name}");
+            assert_eq!(found.is_err(), name == "away.io", "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_c_library_says_of_an_unknown_name_is_understood() {
+        // A label that no name server is asked for.
+        let long = format!("{}.invalid.", "x".repeat(64));
+        let error = addresses(long).await.unwrap_err();
+        assert!(is_unknown(&error), "{error}");
+    }
+
+    #[test]
+    fn a_hosts_file_lists_names_behind_addresses() {
+        let hosts =
+            "127.0.0.1 localhost\n# 10.0.0.1 comment.example\n10.0.0.2\tone.example Two.Example # three.example\n";
+        let rows = [
+            ("localhost", true),
+            ("one.example", true),
+            ("two.example", true),
+            ("three.example", false),
+            ("comment.example", false),
+            ("10.0.0.2", false),
+            ("example", false),
+        ];
+        for (name, want) in rows {
+            assert_eq!(names_in(hosts, name), want, "{name}");
+        }
     }
 }
