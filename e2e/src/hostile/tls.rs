@@ -54,18 +54,32 @@ impl Authority {
         }
         let issuer = if certificate == Certificate::OtherAuthority { &self.other } else { &self.trusted };
         let key = KeyPair::generate()?;
-        let chain = vec![params.signed_by(&key, issuer)?.der().clone()];
-        let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)?;
+        let mut config = server(&params.signed_by(&key, issuer)?, &key)?;
         config.alpn_protocols = match protocol {
             Protocol::Http1 => vec![b"http/1.1".to_vec()],
             Protocol::Http2 => vec![b"h2".to_vec()],
         };
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
+}
+
+/// The server's side for 127.0.0.1 with a certificate that it has issued to itself, and that in PEM: as an authority, which
+/// `openssl req -x509` makes, or as a server.
+pub fn self_signed(is_authority: bool) -> Result<(TlsAcceptor, String)> {
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
+    params.is_ca = if is_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+    params.distinguished_name.push(DnType::CommonName, "self-signed");
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    Ok((TlsAcceptor::from(Arc::new(server(&certificate, &key)?)), certificate.pem()))
+}
+
+fn server(certificate: &rcgen::Certificate, key: &KeyPair) -> Result<ServerConfig> {
+    let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
+    Ok(ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)?)
 }
 
 fn issuer(name: &str) -> Result<(Issuer<'static, KeyPair>, String)> {

@@ -1,9 +1,14 @@
 //! Registries whose certificate nobody but the object knows, and registries that want to see one.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, ensure};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use supercargo_e2e::files::tree;
+use supercargo_e2e::hostile::artifact::Artifact;
+use supercargo_e2e::hostile::server::{Manner, Port};
+use supercargo_e2e::hostile::tls::self_signed;
 use supercargo_e2e::object::{condition, current_condition};
 use supercargo_e2e::registry::{Auth, Options, Registry, Transport};
 
@@ -17,6 +22,7 @@ tests!(tls:
     no_certificate_is_checked_where_that_is_asked_for,
     a_client_certificate_is_shown_where_one_is_named,
     the_authority_counts_for_the_token_service_too,
+    a_server_with_an_authoritys_certificate_is_told_how_to_get_another,
 );
 
 fn with(transport: Transport, auth: Auth) -> Options {
@@ -130,5 +136,27 @@ async fn the_authority_counts_for_the_token_service_too(case: &mut Case) -> Resu
     case.space.apply("app", &trusting(&image, "authority")).await?;
     case.space.ready_with("app", &digest).await?;
     assert_eq!(registry.token_service()?.requests().len(), 1);
+    Ok(())
+}
+
+async fn a_server_with_an_authoritys_certificate_is_told_how_to_get_another(case: &mut Case) -> Result<()> {
+    let artifact = Artifact::good("content")?;
+    case.start_operator().await?;
+    let mut servers = Vec::new();
+    for (name, is_authority) in [("authority", true), ("server", false)] {
+        let (acceptor, pem) = self_signed(is_authority)?;
+        let served = artifact.clone();
+        let manner = Manner::Http(Arc::new(move |ask| served.answer(ask)));
+        let server = Port::take("127.0.0.1:0").await?.serve(manner, Some(acceptor));
+        case.space.config_map(name, &[("ca.crt", &pem)]).await?;
+        let known = json!({"caRef": {"kind": "ConfigMap", "name": name, "key": "ca.crt"}});
+        case.space.apply(name, &over_tls(&format!("{}/x:1", server.address), &known)).await?;
+        servers.push(server);
+    }
+    let object = case.space.refused("authority", "TLSFailed").await?;
+    let ready = condition(&object, "Ready").context("no Ready condition")?;
+    ensure!(ready.message.contains("CA:FALSE"), "the message does not name the remedy: {}", ready.message);
+    // What the message says helps.
+    case.space.ready_with("server", &artifact.digest()).await?;
     Ok(())
 }

@@ -115,7 +115,7 @@ pub(in crate::registry) fn error(host: &str, error: &reqwest::Error) -> Registry
 
 fn tls_error(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-        return Some(tls.to_string());
+        return Some(tls_problem(tls));
     }
     // An io::Error hides what it wraps from source(), and may wrap another one.
     let wrapped = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
@@ -136,6 +136,17 @@ mod tests {
             (" 120 ", 120),
             ("0", 1),
             ("-1", 1),
+/// What TLS failed of, with the remedy where the library's own words lead nowhere.
+fn tls_problem(error: &rustls::Error) -> String {
+    const AUTHORITY: &str = "the server's certificate is an authority's own (basicConstraints CA:TRUE, which \
+        `openssl req -x509` sets), and an authority cannot be a server. Issue another one for the server: the same command \
+        with `-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:<host>`, or one that is signed by \
+        the authority";
+    let text = error.to_string();
+    // The error of the library below has no type here.
+    if text.contains("CaUsedAsEndEntity") { AUTHORITY.to_owned() } else { text }
+}
+
             ("99999999", 3600),
             ("99999999999999999999999", 1),
             ("Sat, 21 Nov 2026 10:01:30 GMT", 90),
