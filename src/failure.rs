@@ -186,9 +186,9 @@ impl From<RegistryError> for Failure {
             RegistryError::HeldBack { retry_after, .. } => {
                 (Class::Retry, Reason::RegistryUnavailable, Some(*retry_after))
             }
-            RegistryError::AddressDenied { .. } | RegistryError::PlainHttpDenied { .. } => {
-                (Class::Stalled, Reason::AddressDenied, None)
-            }
+            RegistryError::AddressDenied { .. }
+            | RegistryError::PortDenied { .. }
+            | RegistryError::PlainHttpDenied { .. } => (Class::Stalled, Reason::AddressDenied, None),
             RegistryError::Tls { .. } => (Class::Retry, Reason::TLSFailed, None),
             // The bytes are not the artifact's: a fault on the way, which may pass.
             RegistryError::DigestMismatch { .. } | RegistryError::LongerThanNamed { .. } => {
@@ -206,6 +206,7 @@ impl From<RegistryError> for Failure {
         let is_beside_digest = matches!(
             &error,
             RegistryError::AddressDenied { .. }
+                | RegistryError::PortDenied { .. }
                 | RegistryError::PlainHttpDenied { .. }
                 | RegistryError::TooLarge { .. }
                 | RegistryError::Manifest(ManifestError::TypeDisagrees { .. } | ManifestError::Type(_))

@@ -1,7 +1,7 @@
 //! `supercargo controller`: the operator's process.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tower::timeout::TimeoutLayer;
 use super::limits::LimitArguments;
 use super::reach::ReachArguments;
 use super::trusted_root::TrustedRootArguments;
-use super::{CacheArguments, Fatal, NamedPath};
+use super::{CacheArguments, Fatal, NamedPath, api_server};
 use crate::blob::Cache;
 use crate::controller::{OnRevoked, Readiness, Settings};
 use crate::metrics::Metrics;
@@ -66,7 +66,7 @@ pub(super) struct Arguments {
     )]
     namespaces: Vec<String>,
     /// Private networks in which registries may be; given, it replaces the default. Loopback opens only by a
-    /// network inside it. Link-local, metadata and reserved addresses, and the API server's own, stay closed.
+    /// network inside it. Link-local, metadata and reserved addresses, the API server's own and --deny-cidr stay closed.
     #[arg(long = "allow-cidr", value_name = "CIDR", env = "SUPERCARGO_ALLOW_CIDR", value_delimiter = ',', default_value = PRIVATE_NETWORKS)]
     open_networks: Vec<ipnet::IpNet>,
     /// A host that objects with plainHTTP may be served from without TLS; `*` stands for part of a label.
@@ -177,8 +177,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
     let server = tokio::spawn(server);
     let installation = shutdown.run_until_cancelled(installation(&client, &arguments.installation)).await;
     let Some(installation) = installation else { return Ok(ExitCode::SUCCESS) };
-    let engine = engine(&arguments, installation.as_deref(), client.clone(), &metrics)?;
-    let (public_root, refreshing) = public_root(&arguments, &metrics, &shutdown)?;
+    let api_server = shutdown.run_until_cancelled(api_server::addresses(&client)).await.unwrap_or_default();
+    let engine = engine(&arguments, installation.as_deref(), client.clone(), &api_server, &metrics)?;
+    let (public_root, refreshing) = public_root(&arguments, &api_server, &metrics, &shutdown)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %arguments.listen, "started");
     let settings = Settings {
         namespaces: arguments.namespaces,
@@ -266,13 +267,14 @@ fn engine(
     arguments: &Arguments,
     installation: Option<&str>,
     cluster: kube::Client,
+    api_server: &[IpAddr],
     metrics: &Arc<Metrics>,
 ) -> Result<Engine<HttpRegistry>, Fatal> {
     let volumes = volumes(arguments, installation)?;
     let work = Volume::open(&arguments.work_dir)
         .map(Arc::new)
         .map_err(Fatal::during(&format!("--work-dir {}", arguments.work_dir.display())))?;
-    let registry = client(arguments, metrics)?;
+    let registry = client(arguments, api_server, metrics)?;
     let cache = Cache::open(volumes.values().chain([&work]), arguments.cache.limits(), metrics);
     let outputs = Outputs::new(volumes, work, ApiObjects::Cluster(cluster), Arc::clone(metrics));
     let outputs = outputs.map_err(Fatal::during("the outputs cannot be set up"))?;
@@ -304,9 +306,9 @@ fn secret_work(arguments: &Arguments) -> Result<Option<Arc<Volume>>, Fatal> {
 }
 
 /// What goes out, inside of the operator's rules.
-fn client(arguments: &Arguments, metrics: &Arc<Metrics>) -> Result<HttpRegistry, Fatal> {
+fn client(arguments: &Arguments, api_server: &[IpAddr], metrics: &Arc<Metrics>) -> Result<HttpRegistry, Fatal> {
     let plain_http = PlainHttp::Hosts(arguments.plain_http_hosts.clone());
-    let egress = arguments.reach.egress(&arguments.open_networks, api_server(), plain_http);
+    let egress = arguments.reach.egress(&arguments.open_networks, api_server, plain_http);
     HttpRegistry::new(Arc::clone(metrics), egress, arguments.reach.per_second())
         .map_err(Fatal::during("the HTTP client cannot be set up"))
 }
@@ -314,11 +316,12 @@ fn client(arguments: &Arguments, metrics: &Arc<Metrics>) -> Result<HttpRegistry,
 /// The root that stands where none is named, and the work of keeping it fresh.
 fn public_root(
     arguments: &Arguments,
+    api_server: &[IpAddr],
     metrics: &Arc<Metrics>,
     shutdown: &CancellationToken,
 ) -> Result<(Arc<PublicRoot>, impl Future<Output = ()> + use<>), Fatal> {
     metrics.trusted_root(Root::carried_for(pass::now()));
-    let refresh = arguments.trusted_root.refresh(&arguments.work_dir, || client(arguments, metrics))?;
+    let refresh = arguments.trusted_root.refresh(&arguments.work_dir, || client(arguments, api_server, metrics))?;
     let root = Arc::new(if refresh.is_some() { PublicRoot::awaited() } else { PublicRoot::embedded() });
     let (kept, metrics, shutdown) = (Arc::clone(&root), Arc::clone(metrics), shutdown.clone());
     let refreshing = async move {
@@ -328,11 +331,6 @@ fn public_root(
         }
     };
     Ok((root, refreshing))
-}
-
-/// In a pod, where the API server is: inside the private networks, and never a registry.
-fn api_server() -> Vec<std::net::IpAddr> {
-    std::env::var("KUBERNETES_SERVICE_HOST").ok().and_then(|text| text.parse().ok()).into_iter().collect()
 }
 
 /// Cancels at the first SIGTERM or interrupt.

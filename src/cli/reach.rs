@@ -1,5 +1,6 @@
 //! Flags about where registries may be.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -24,6 +25,9 @@ pub(super) struct ReachArguments {
         value_parser = name_only
     )]
     hosts: Vec<HostPattern>,
+    /// A network that is never connected to, whatever opens it, such as that of a control plane; may be given several times.
+    #[arg(long = "deny-cidr", value_name = "CIDR", env = "SUPERCARGO_DENY_CIDR", value_delimiter = ',')]
+    closed_networks: Vec<IpNet>,
     /// A token service that may be given credentials of registries with another registrable domain than its own.
     #[arg(long = "token-realm", value_name = "HOST[:PORT]", env = "SUPERCARGO_TOKEN_REALM", value_delimiter = ',')]
     token_realms: Vec<HostPattern>,
@@ -41,9 +45,10 @@ pub(super) struct ReachArguments {
 
 impl ReachArguments {
     /// The rules, and the pace.
-    pub(super) fn egress(&self, networks: &[IpNet], closed: Vec<std::net::IpAddr>, plain_http: PlainHttp) -> Egress {
+    pub(super) fn egress(&self, networks: &[IpNet], api_server: &[IpAddr], plain_http: PlainHttp) -> Egress {
+        let closed = self.closed_networks.iter().copied().chain(api_server.iter().copied().map(IpNet::from));
         Egress {
-            addresses: AddressPolicy::new(networks.to_vec(), closed),
+            addresses: AddressPolicy::new(networks.to_vec(), closed.collect()),
             hosts: self.hosts.clone(),
             plain_http,
             token_realms: self.token_realms.clone(),
@@ -71,7 +76,7 @@ pub(super) struct PersonalReach {
 impl PersonalReach {
     /// Registries as far as these flags let us.
     pub(super) fn registry(&self, metrics: &Arc<Metrics>) -> Result<HttpRegistry, Fatal> {
-        let egress = self.reach.egress(&self.open_networks, Vec::new(), PlainHttp::Anyone);
+        let egress = self.reach.egress(&self.open_networks, &[], PlainHttp::Anyone);
         HttpRegistry::new(Arc::clone(metrics), egress, self.reach.per_second())
             .map_err(Fatal::during("the HTTP client cannot be set up"))
     }

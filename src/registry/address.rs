@@ -15,6 +15,15 @@ pub const PRIVATE_NETWORKS: &str = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.
 pub const PERSONAL_NETWORKS: &str =
     "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,198.18.0.0/15,fc00::/7,127.0.0.0/8,::1/128";
 
+/// Ports of Kubernetes itself, on every node or every control plane: etcd, the API server, kube-proxy, the kubelet, the
+/// scheduler and the controller manager. Closed at every address; no registry is there.
+const CLOSED_PORTS: [u16; 10] = [2379, 2380, 2381, 6443, 10249, 10250, 10255, 10256, 10257, 10259];
+
+/// True for a port that is never connected to.
+pub fn is_closed_port(port: u16) -> bool {
+    CLOSED_PORTS.contains(&port)
+}
+
 /// What is not the public internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -27,7 +36,7 @@ pub enum Kind {
     Metadata,
     /// Link-local, multicast, unspecified, reserved: nowhere a registry is. Never open.
     Special,
-    /// The API server's. Never open.
+    /// The API server's, or in a network of `--deny-cidr`. Never open.
     Closed,
 }
 
@@ -47,7 +56,7 @@ impl fmt::Display for Denied {
             Kind::Loopback => ("a loopback", ""),
             Kind::Metadata => ("a metadata service's", ""),
             Kind::Special => ("a link-local, multicast or reserved", ""),
-            Kind::Closed => ("the API server's", ""),
+            Kind::Closed => ("a closed (the API server's, or of --deny-cidr)", ""),
         };
         write!(f, "{} is {what} address{remedy}", self.address)
     }
@@ -59,34 +68,33 @@ impl std::error::Error for Denied {}
 #[derive(Clone, Debug, Default)]
 pub struct AddressPolicy {
     open: Vec<IpNet>,
-    closed: Vec<IpAddr>,
+    closed: Vec<IpNet>,
 }
 
 impl AddressPolicy {
-    /// `open` are the private and loopback networks that may be dialled; `closed` are the API
-    /// server's addresses, which may not, whatever network they are in.
-    pub fn new(open: Vec<IpNet>, closed: Vec<IpAddr>) -> Self {
+    /// `open` are the private and loopback networks that may be dialled; `closed` are those that may not, the API server's
+    /// addresses among them, whatever else is open.
+    pub fn new(open: Vec<IpNet>, closed: Vec<IpNet>) -> Self {
         Self { open, closed }
     }
 
-    /// Judges an address, and the IPv4 address inside it where it carries one.
+    /// Judges an address, and the IPv4 addresses that may be meant by it.
     pub fn check(&self, address: IpAddr) -> Result<(), Denied> {
-        let carried = match address {
-            IpAddr::V6(v6) => carried(v6),
-            IpAddr::V4(_) => None,
-        };
-        for address in std::iter::once(address).chain(carried.map(IpAddr::V4)) {
-            let denied = |kind| Err(Denied { address, kind });
-            if self.closed.contains(&address) {
-                return denied(Kind::Closed);
-            }
-            match kind(address) {
-                Some(kind @ (Kind::Metadata | Kind::Special | Kind::Closed)) => return denied(kind),
-                Some(kind @ (Kind::Private | Kind::Loopback)) if !self.is_open(address, kind) => return denied(kind),
-                Some(Kind::Private | Kind::Loopback) | None => {}
-            }
+        self.check_as_written(address)?;
+        let IpAddr::V6(v6) = address else { return Ok(()) };
+        carried(v6).into_iter().chain(carried_by_local_prefix(v6)).try_for_each(|v4| self.check_as_written(v4.into()))
+    }
+
+    fn check_as_written(&self, address: IpAddr) -> Result<(), Denied> {
+        let denied = |kind| Err(Denied { address, kind });
+        if self.closed.iter().any(|network| network.contains(&address)) {
+            return denied(Kind::Closed);
         }
-        Ok(())
+        match kind(address) {
+            Some(kind @ (Kind::Metadata | Kind::Special | Kind::Closed)) => denied(kind),
+            Some(kind @ (Kind::Private | Kind::Loopback)) if !self.is_open(address, kind) => denied(kind),
+            Some(Kind::Private | Kind::Loopback) | None => Ok(()),
+        }
     }
 
     fn is_open(&self, address: IpAddr, kind: Kind) -> bool {
@@ -126,28 +134,36 @@ fn kind_of_v4(v4: Ipv4Addr) -> Option<Kind> {
 }
 
 fn kind_of_v6(v6: Ipv6Addr) -> Option<Kind> {
-    /// AWS and GCP on IPv6.
-    const METADATA: [Ipv6Addr; 2] =
-        [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
-    if METADATA.contains(&v6) {
+    let segments = v6.segments();
+    let [first, second, third, ..] = segments;
+    if METADATA_PREFIXES.contains(&(first, second)) {
         Some(Kind::Metadata)
     } else if v6.is_loopback() {
         Some(Kind::Loopback)
     } else if v6.is_unspecified()
         || v6.is_multicast()
         || v6.is_unicast_link_local()
-        || v6.segments().first() == Some(&0xfec0)
+        || first == 0xfec0
+        || TEREDO == (first, second)
     {
         Some(Kind::Special)
-    } else if v6.is_unique_local() {
+    } else if v6.is_unique_local() || LOCAL_TRANSLATION == (first, second, third) {
         Some(Kind::Private)
     } else {
         None
     }
 }
 
-/// The IPv4 address that some gateway or stack would make of an IPv6 one: mapped and compatible
-/// (RFC 4291), NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056).
+/// Unique local prefixes of 32 bits in which clouds answer their machines: AWS (instance metadata, DNS, time and EKS Pod
+/// Identity), Scaleway, Oracle, GCP. They are not random, as prefixes of one's own have to be (RFC 4193 section 3.2).
+const METADATA_PREFIXES: [(u16, u16); 4] = [(0xfd00, 0xec2), (0xfd00, 0x42), (0xfd00, 0xc1), (0xfd20, 0xce)];
+/// Tunnels through IPv4 (RFC 4380): the address of the other end is disguised in them.
+const TEREDO: (u16, u16) = (0x2001, 0);
+/// `64:ff9b:1::/48`, for translators of one's own (RFC 8215).
+const LOCAL_TRANSLATION: (u16, u16, u16) = (0x64, 0xff9b, 1);
+
+/// The IPv4 address that some gateway or stack would make of an IPv6 one: mapped and compatible (RFC 4291), translated
+/// (RFC 2765), NAT64 by the well-known prefix (RFC 6052), 6to4 (RFC 3056).
 fn carried(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
@@ -157,10 +173,28 @@ fn carried(v6: Ipv6Addr) -> Option<Ipv4Addr> {
         // `::` and `::1` are what they are.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
-        | [0x64, 0xff9b, 0 | 1, _, _, _, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, _, _, _, high, low]
         | [0x2002, high, low, ..] => Some(v4(high, low)),
         _ => None,
     }
+}
+
+/// The IPv4 addresses that a translator of one's own may mean, whose prefix has 48, 56, 64 or 96 bits (RFC 6052 section 2.2;
+/// the ninth byte is left out). Which one is not known here, so all count that can be a host's: what begins with 0, or with
+/// 224 and more, is part of a prefix or of nothing.
+fn carried_by_local_prefix(v6: Ipv6Addr) -> Vec<Ipv4Addr> {
+    if !matches!(v6.segments(), [first, second, third, ..] if LOCAL_TRANSLATION == (first, second, third)) {
+        return Vec::new();
+    }
+    let octets = v6.octets();
+    let around: Vec<u8> = octets.iter().enumerate().filter(|(at, _)| *at != 8).map(|(_, byte)| *byte).collect();
+    let places = around.windows(4).skip(6).take(3).chain(octets.windows(4).last());
+    places
+        .filter_map(|place| <[u8; 4]>::try_from(place).ok())
+        .filter(|[first, ..]| (1..224).contains(first))
+        .map(Ipv4Addr::from)
+        .collect()
 }
 
 #[cfg(test)]
@@ -185,7 +219,20 @@ mod tests {
             ("169.254.169.254", Some(Kind::Metadata)),
             ("::ffff:169.254.169.254", Some(Kind::Metadata)),
             ("64:ff9b::169.254.169.254", Some(Kind::Metadata)),
-            ("64:ff9b:1::a9fe:a9fe", Some(Kind::Metadata)),
+            // Closed already because translators of one's own are.
+            ("64:ff9b:1::a9fe:a9fe", Some(Kind::Private)),
+            ("64:ff9b:1:a9fe:a9:fe00::", Some(Kind::Private)),
+            ("::ffff:0:169.254.169.254", Some(Kind::Metadata)),
+            ("::ffff:0:127.0.0.1", Some(Kind::Loopback)),
+            ("::ffff:0:93.184.216.34", None),
+            ("::ffff:93.184.216.34", None),
+            ("fd00:ec2::23", Some(Kind::Metadata)),
+            ("fd00:ec2::253", Some(Kind::Metadata)),
+            ("fd00:42::42", Some(Kind::Metadata)),
+            ("fd00:c1::a9fe:a9fe", Some(Kind::Metadata)),
+            ("fd20:ce::254", Some(Kind::Metadata)),
+            ("2001:0:5ef5:79fd:0:59d:5601:5601", Some(Kind::Special)),
+            ("2001:4860:4860::8888", None),
             ("2002:a9fe:a9fe::1", Some(Kind::Metadata)),
             ("100.100.100.200", Some(Kind::Metadata)),
             ("168.63.129.16", Some(Kind::Metadata)),
@@ -217,15 +264,16 @@ mod tests {
     #[test]
     fn named_networks_open_what_is_private_and_nothing_opens_the_rest() {
         let networks = |text: &str| text.split(',').map(|network| network.parse().unwrap()).collect();
-        let api_server: IpAddr = "10.96.0.1".parse().unwrap();
-        let usual = AddressPolicy::new(networks(PRIVATE_NETWORKS), vec![api_server]);
+        let usual = AddressPolicy::new(networks(PRIVATE_NETWORKS), networks("10.96.0.1/32,203.0.113.0/24"));
         for open in ["10.1.2.3", "172.20.0.1", "192.168.0.7", "fd12::1", "::ffff:10.1.2.3"] {
             assert_eq!(check(&usual, open), None, "{open}");
         }
-        for api_server in ["10.96.0.1", "::ffff:10.96.0.1"] {
-            assert_eq!(check(&usual, api_server), Some(Kind::Closed), "{api_server}");
+        for closed in ["10.96.0.1", "::ffff:10.96.0.1", "203.0.113.9", "2002:cb00:7109::1"] {
+            assert_eq!(check(&usual, closed), Some(Kind::Closed), "{closed}");
         }
-        for closed in ["127.0.0.1", "100.100.100.200", "fd00:ec2::254"] {
+        for closed in
+            ["127.0.0.1", "100.100.100.200", "fd00:ec2::254", "fd00:ec2::23", "fd00:42::42", "64:ff9b:1::1.1.1.1"]
+        {
             assert!(check(&usual, closed).is_some(), "{closed}");
         }
         let person = AddressPolicy::new(networks(PERSONAL_NETWORKS), Vec::new());
@@ -239,5 +287,33 @@ mod tests {
         {
             assert!(check(&everything, never).is_some(), "{never}");
         }
+    }
+
+    #[test]
+    fn a_translator_of_ones_own_is_judged_by_the_address_inside_at_each_place() {
+        let networks = |text: &str| text.split(',').map(|network| network.parse().unwrap()).collect();
+        let policy = AddressPolicy::new(networks("64:ff9b:1::/48"), networks("203.0.113.0/24"));
+        let rows = [
+            ("64:ff9b:1::1.1.1.1", None),
+            ("64:ff9b:1:fffe::1.1.1.1", None),
+            ("64:ff9b:1::169.254.169.254", Some(Kind::Metadata)),
+            ("64:ff9b:1::10.0.0.1", Some(Kind::Private)),
+            ("64:ff9b:1::169.254.170.23", Some(Kind::Special)),
+            ("64:ff9b:1:101:1:100::", None),
+            ("64:ff9b:1:a9fe:a9:fe00::", Some(Kind::Metadata)),
+            ("64:ff9b:1:a9fe:a9:fe01:203:405", Some(Kind::Metadata)),
+            ("64:ff9b:1:12a9:fe:a9fe::7", Some(Kind::Metadata)),
+            ("64:ff9b:1:1234:a9:fea9:fe00:7", Some(Kind::Metadata)),
+            ("64:ff9b:1:1234:cb:71:900::", Some(Kind::Closed)),
+        ];
+        for (address, want) in rows {
+            assert_eq!(check(&policy, address), want, "{address}");
+        }
+    }
+
+    #[test]
+    fn ports_of_kubernetes_are_closed_and_those_of_registries_are_not() {
+        assert!([2379, 2380, 6443, 10250, 10255].into_iter().all(is_closed_port));
+        assert!(![80, 443, 5000, 5001, 8080, 8443, 30500].into_iter().any(is_closed_port));
     }
 }

@@ -54,6 +54,14 @@ pub enum RegistryError {
         /// The address and why.
         denied: address::Denied,
     },
+    /// The port is one of Kubernetes itself.
+    #[error("{host} is not asked: port {port} belongs to Kubernetes (API server, kubelet, etcd and others)")]
+    PortDenied {
+        /// The registry, or a host that it sent us to.
+        host: String,
+        /// The port.
+        port: u16,
+    },
     /// The host would be asked without TLS, and the operator has not allowed that.
     #[error("{host} is not asked without TLS; the operator's --plain-http-host allows hosts")]
     PlainHttpDenied {

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::address::is_closed_port;
 use super::budget::Budget;
 use super::egress::Egress;
 use super::tls::TlsOptions;
@@ -22,12 +23,12 @@ use super::{RegistryError, Room, Transport, TransportId};
 use crate::metrics::{Metrics, RequestLabels};
 
 mod answer;
-mod names;
 mod clients;
+mod names;
 
 pub(super) use answer::{authority, error, refused};
-
 use clients::Clients;
+
 /// Longest time to a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time to the end of an answer's head, and between two pieces of its body.
@@ -181,7 +182,11 @@ impl Client {
             }
             Transport::PlainHttp | Transport::Tls(_) => {}
         }
-        if is_plain && !self.egress.may_be_plain(name, sent.url.port_or_known_default().unwrap_or_default()) {
+        let port = sent.url.port_or_known_default().unwrap_or_default();
+        if is_closed_port(port) {
+            return Err(RegistryError::PortDenied { host: host.to_owned(), port });
+        }
+        if is_plain && !self.egress.may_be_plain(name, port) {
             return Err(RegistryError::PlainHttpDenied { host: host.to_owned() });
         }
         // A literal address is dialled without a look-up, so the resolver does not see it.

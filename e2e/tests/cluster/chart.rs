@@ -195,12 +195,14 @@ async fn the_kustomize_base_is_accepted_and_gives_the_same_rights(case: &mut Cas
     Ok(())
 }
 
-/// The rules of the operator's own `ClusterRoles`, one line a rule: the chart has one apart for policies, which may be off.
+/// The rules of the operator's own `ClusterRoles`, one line a rule: the chart has some apart, for policies, which may be off, and for what
+/// is of the cluster in every mode.
 fn rights(manifests: &str) -> Result<Vec<String>> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(manifests)?;
     let is_own = |document: &&Value| {
         let name = document["metadata"]["name"].as_str();
-        document["kind"] == "ClusterRole" && matches!(name, Some("supercargo" | "supercargo-policies"))
+        document["kind"] == "ClusterRole"
+            && matches!(name, Some("supercargo" | "supercargo-policies" | "supercargo-api-server"))
     };
     let rules = documents.iter().filter(is_own).filter_map(|role| role["rules"].as_array()).flatten();
     let mut lines: Vec<String> = rules.map(ToString::to_string).collect();

@@ -22,7 +22,7 @@ pub(crate) const OPEN: &str = "10.77.0.0/16";
 pub(crate) const REGISTRY: &str = "10.77.0.1:8080";
 
 /// The addresses of the namespace, all on its loopback device.
-const ADDRESSES: [&str; 14] = [
+const ADDRESSES: [&str; 17] = [
     "10.77.0.1/32",
     "10.78.0.1/32",
     "169.254.169.254/32",
@@ -38,9 +38,13 @@ const ADDRESSES: [&str; 14] = [
     "2002:a9fe:a9fe::1/128",
     "::7f00:1/128",
     "::a9fe:a9fe/128",
+    // What looks public: Teredo, translated, and a translator of one's own.
+    "2001:0:5ef5:79fd:0:59d:5601:5601/128",
+    "::ffff:0:a9fe:a9fe/128",
+    "64:ff9b:1::101:101/128",
 ];
 /// Where canaries listen: every address but the open one.
-const CANARIES: [&str; 15] = [
+const CANARIES: [&str; 18] = [
     "127.0.0.1",
     "[::1]",
     "10.78.0.1",
@@ -57,6 +61,9 @@ const CANARIES: [&str; 15] = [
     "[2002:a9fe:a9fe::1]",
     "[::7f00:1]",
     "[::a9fe:a9fe]",
+    "[2001:0:5ef5:79fd:0:59d:5601:5601]",
+    "[::ffff:0:a9fe:a9fe]",
+    "[64:ff9b:1::101:101]",
 ];
 /// What they listen on: the ports of HTTP and HTTPS, of the registry, and the one that spellings name.
 const PORTS: [u16; 4] = [80, 443, 8080, PORT];

@@ -53,7 +53,7 @@ const NUMBERS: [Spelling; 33] = [
     ("127.0.0.0x1g", Unknown, Unknown),
 ];
 
-const IPV6: [Spelling; 24] = [
+const IPV6: [Spelling; 33] = [
     ("[::1]", Denied, Denied),
     ("[::]", Denied, Denied),
     ("[0:0:0:0:0:0:0:1]", Denied, Denied),
@@ -71,6 +71,15 @@ const IPV6: [Spelling; 24] = [
     ("[2002:a9fe:a9fe::1]", Denied, Denied),
     ("[fd00:ec2::254]", Denied, Denied),
     ("[fd00:0ec2:0:0:0:0:0:0254]", Denied, Denied),
+    ("[fd00:ec2::23]", Denied, Denied),
+    ("[fd00:ec2::253]", Denied, Denied),
+    ("[fd00:42::42]", Denied, Denied),
+    ("[fd00:c1::a9fe:a9fe]", Denied, Denied),
+    ("[fd20:ce::254]", Denied, Denied),
+    ("[64:ff9b:1:a9fe:a9:fe01:203:405]", Denied, Denied),
+    ("[64:ff9b:1::1.1.1.1]", Denied, Denied),
+    ("[2001:0:5ef5:79fd:0:59d:5601:5601]", Denied, Denied),
+    ("[::ffff:0:169.254.169.254]", Denied, Denied),
     ("[fd77::1]", Denied, Denied),
     ("[fe80::1]", Denied, Denied),
     ("[ff02::1]", Denied, Denied),

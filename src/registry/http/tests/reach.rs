@@ -59,6 +59,28 @@ async fn no_redirect_and_no_realm_leads_to_a_closed_address() {
 }
 
 #[tokio::test]
+async fn no_port_of_kubernetes_is_asked_whoever_names_it() {
+    for port in [2379, 6443, 10250] {
+        let url = format!("http://127.0.0.1:{port}/x");
+        let realm = Server::start({
+            let url = url.clone();
+            move |_, _| challenge(&format!("Bearer realm=\"{url}\""))
+        })
+        .await;
+        let redirect = Server::start(move |_, _| {
+            (StatusCode::TEMPORARY_REDIRECT, [("location", url.clone())], "").into_response()
+        })
+        .await;
+        let itself = format!("127.0.0.1:{port}/a").parse::<Reference>().unwrap().repository;
+        for repository in [itself, redirect.repository(), realm.repository()] {
+            let result = registry().tag_digest(&access(None), &repository, "1").await;
+            let is_denied = matches!(&result, Err(RegistryError::PortDenied { port: denied, .. }) if *denied == port);
+            assert!(is_denied, "{port}: {result:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn redirects_end_and_token_services_do_not_redirect() {
     let server = Server::start(|host, request| {
         let next = format!("http://{host}{}x", request.uri().path());
