@@ -205,6 +205,10 @@ async fn fetch_token(
         // RFC 6749 section 5.2: a refresh token that is not accepted is answered with 400.
         400 | 401 | 403 if asker.credential.is_some() => return Err(unauthorized(asker)),
         401 | 403 => return Err(unauthorized(asker)),
+        404 | 410 => {
+            let problem = format!("its token service {host} answered {}", response.status());
+            return Err(RegistryError::Protocol { host: asker.repository.host().to_owned(), problem });
+        }
         _ => return Err(transport::refused(&response, &host, || format!("the token service of {host}"))),
     }
     let body = client.body(response, &host, "the token answer", MAX_TOKEN_ANSWER).await?;

@@ -119,11 +119,16 @@ impl Registry for HttpRegistry {
         let head = Call { method: Method::HEAD, ..Call::get(access, repository, Item::Tag(tag)) };
         let response = self.request(&head).await?;
         let digest = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
-        if let Some(digest) = digest.and_then(|text| text.parse().ok()) {
+        let digest = digest.and_then(|text| text.parse().ok());
+        if let (Some(digest), true) = (digest, response.status().is_success()) {
             return Ok(digest);
         }
-        // The header is optional (distribution-spec, "Checking if content exists in the registry").
+        // The header is optional (distribution-spec, "Checking if content exists in the registry"), and so is HEAD for some.
         let response = self.request(&get).await?;
+        // Its digest would be one that the registry has never heard of.
+        if is_html(response.headers()) {
+            return Err(a_page(&get));
+        }
         let body = self.client.body(response, repository.host(), &get.what(), MAX_MANIFEST_BYTES).await?;
         Ok(Digest::of(&body.bytes))
     }
@@ -201,7 +206,12 @@ impl Registry for HttpRegistry {
         let response = self.request(&call).await?;
         let content_type =
             response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let is_html = is_html(response.headers());
         let body = self.client.body(response, repository.host(), &call.what(), limit).await?;
+        // Something between us and the registry answers, such as a page where one logs in.
+        if is_html && Digest::of(&body.bytes) != *digest {
+            return Err(a_page(&call));
+        }
         Ok(RawManifest { bytes: body.bytes, content_type, room: body.room })
     }
 
@@ -215,6 +225,11 @@ impl Registry for HttpRegistry {
         let call = Call { from, ..Call::get(access, repository, Item::Blob(&descriptor.digest)) };
         let response = self.request(&call).await?;
         let (host, what, size) = (repository.host().to_owned(), call.what(), descriptor.size);
+        if is_html(response.headers())
+            && response.content_length().is_some_and(|length| length != size - from.min(size))
+        {
+            return Err(a_page(&call));
+        }
         let from = match response.status() {
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Ok(BlobBody { from, stream: Box::pin(futures::stream::empty()) });
@@ -262,6 +277,17 @@ impl Registry for HttpRegistry {
             _ => Right::Untold,
         })
     }
+}
+
+/// True for a page for people, which a proxy or a login service sends in place of the registry's answer.
+fn is_html(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("text/html"))
+}
+
+fn a_page(call: &Call<'_>) -> RegistryError {
+    let problem = format!("an HTML page for {}", call.what());
+    RegistryError::Protocol { host: call.repository.host().to_owned(), problem }
 }
 
 /// True where a Content-Range (RFC 9110 section 14.4) is everything from `from` on of `size` bytes.

@@ -84,15 +84,15 @@ impl<'a> Call<'a> {
 
     /// Statuses that are an answer beside success.
     pub(super) fn settles(&self, status: StatusCode) -> bool {
+        let no_head = self.method == Method::HEAD
+            && matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED);
         match self.item {
-            Item::Blob(_) if self.method == Method::HEAD => {
-                let no_head = matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED);
-                status.is_redirection() || no_head
-            }
+            Item::Blob(_) if self.method == Method::HEAD => status.is_redirection() || no_head,
+            Item::Tag(_) => no_head,
             Item::Blob(_) => self.from > 0 && status == StatusCode::RANGE_NOT_SATISFIABLE,
             // A registry without the list answers 404; what some of those answer that never heard of it.
             Item::Referrers(_, None) => matches!(status.as_u16(), 400 | 404 | 405 | 406 | 501),
-            Item::Tags(_) | Item::Tag(_) | Item::Referrers(_, Some(_)) | Item::Manifest(_) => false,
+            Item::Tags(_) | Item::Referrers(_, Some(_)) | Item::Manifest(_) => false,
         }
     }
 

@@ -26,18 +26,18 @@ pub(super) fn collect(bytes: &[u8], host: &str, tags: &mut Vec<String>) -> Resul
     Ok(())
 }
 
-/// The next page, from `Link: <...>; rel="next"` (RFC 8288). It must be on the host that gave this one and
-/// about the same repository: anything else is a way to send us, and our credentials, elsewhere.
+/// The next page, from `Link: <...>; rel="next"` (RFC 8288). It must be of the same origin: anything else is a way to send
+/// us, and our credentials, elsewhere. Its path is the registry's to choose; proxies have prefixes of their own.
 pub(super) fn next(page: &Url, headers: &HeaderMap, host: &str) -> Result<Option<Url>, RegistryError> {
     let links = headers.get_all(header::LINK).iter().filter_map(|value| value.to_str().ok());
     let Some(target) = links.flat_map(|value| value.split(',')).find_map(next_target) else { return Ok(None) };
     match page.join(target) {
-        Ok(next) if next.origin() == page.origin() && next.path() == page.path() && next.username().is_empty() => {
+        Ok(next) if next.origin() == page.origin() && next.username().is_empty() && next.password().is_none() => {
             Ok(Some(next))
         }
         Ok(_) | Err(_) => Err(RegistryError::Protocol {
             host: host.to_owned(),
-            problem: "the next page of its list is on another host or of something else".to_owned(),
+            problem: "the next page of its list is on another host".to_owned(),
         }),
     }
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_page_is_on_the_same_host_and_of_the_same_list() {
+    fn the_next_page_is_of_the_same_origin_under_whatever_path() {
         let page = Url::parse("https://r.example:5000/v2/team/app/tags/list?n=2").unwrap();
         let relative = Some("https://r.example:5000/v2/team/app/tags/list?last=b&n=2");
         let rows = [
@@ -73,8 +73,12 @@ mod tests {
             (r#"<//evil.example/v2/team/app/tags/list>; rel="next""#, Err(())),
             (r#"<https://r.example/v2/team/app/tags/list>; rel="next""#, Err(())),
             (r#"<https://u@r.example:5000/v2/team/app/tags/list>; rel="next""#, Err(())),
-            (r#"</v2/other/app/tags/list?last=b>; rel="next""#, Err(())),
-            (r#"</v2/team/app/../../secret>; rel="next""#, Err(())),
+            (r#"<https://r.example:5000/%75:pw@x>; rel="next""#, Ok(Some("https://r.example:5000/%75:pw@x"))),
+            (r#"<https://:pw@r.example:5000/v2/team/app/tags/list>; rel="next""#, Err(())),
+            (
+                r#"</artifactory/api/docker/team/app/tags/list?last=b>; rel="next""#,
+                Ok(Some("https://r.example:5000/artifactory/api/docker/team/app/tags/list?last=b")),
+            ),
         ];
         for (link, want) in rows {
             let mut headers = HeaderMap::new();

@@ -1,6 +1,6 @@
 //! Tags: status codes, and what `Docker-Content-Digest` says.
 
-use super::{Behaviour, Expected, FORBIDDEN, INVALID, MISSING, OTHER_BYTES, READY, TIMEOUT, UNAUTHORIZED, UNAVAILABLE};
+use super::{Behaviour, Expected, FORBIDDEN, MISSING, OTHER_BYTES, READY, TIMEOUT, UNAUTHORIZED, UNAVAILABLE};
 use crate::hostile::artifact::{MANIFEST, digest};
 use crate::hostile::reply::Reply;
 use crate::hostile::site::Place;
@@ -10,9 +10,20 @@ const HTML: (&str, &[u8]) = ("text/html; charset=utf-8", b"<!DOCTYPE html><title
 pub(super) fn behaviours() -> Vec<Behaviour> {
     let mut all = statuses();
     all.extend(digest_headers());
-    all.push(Behaviour::http("everything-is-html", INVALID, |_, _| html()));
-    all.push(Behaviour::at_manifest("manifest-is-html", OTHER_BYTES, |_, _| html()));
+    all.push(Behaviour::http("everything-is-html", UNAVAILABLE, |_, _| html()));
+    all.push(Behaviour::at_manifest("manifest-is-html", UNAVAILABLE, |_, _| html()));
     all.push(Behaviour::at_manifest("manifest-is-gone", MISSING, |_, _| Reply::of("404 Not Found", &[], b"")));
+    for (name, status) in
+        [("head-is-not-allowed", "405 Method Not Allowed"), ("head-is-not-there", "501 Not Implemented")]
+    {
+        all.push(Behaviour::http(name, READY, move |ask, place| {
+            if ask.is_head() {
+                Reply::head(status, &[("Content-Length", "0")], &[])
+            } else {
+                place.artifact.answer(ask)
+            }
+        }));
+    }
     all.push(Behaviour::http("continues-for-ever", TIMEOUT, |_, _| {
         Reply::default().flood("HTTP/1.1 100 Continue\r\n\r\n")
     }));

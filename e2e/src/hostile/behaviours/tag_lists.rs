@@ -67,7 +67,7 @@ fn pages() -> Vec<Behaviour> {
         ("next-tags-of-a-user", UNAVAILABLE, "<http://user:password@HOST/>; rel=\"next\""),
         ("next-tags-are-the-same", READY, "<LIST?last=1>; rel=\"next\""),
         ("next-tags-without-end", READY, "<LIST?last=1; rel=\"next\""),
-        ("next-tags-of-another-repository", UNAVAILABLE, "</v2/other/tags/list>; rel=\"next\""),
+        ("next-tags-under-another-path", READY, "</v2/other/tags/list>; rel=\"next\""),
         ("next-tags-are-the-previous", READY, "<http://HOSTLIST>; rel=\"prev\""),
     ];
     let row = |(name, expected, link): (&str, Expected, &'static str)| {

@@ -37,7 +37,7 @@ fn behind(ask: &Ask, place: &Place, realm: &str, service: impl Fn(&Ask, &Place) 
 type Answer = fn() -> Reply;
 
 fn services() -> Vec<Behaviour> {
-    let rows: [(&str, Expected, Answer); 24] = [
+    let rows: [(&str, Expected, Answer); 25] = [
         ("token-service-behaves", READY, || json(&format!(r#"{{"token":"{TOKEN}"}}"#))),
         ("token-by-its-other-name", READY, || json(&format!(r#"{{"access_token":"{TOKEN}","expires_in":3600}}"#))),
         ("token-for-ever", READY, || json(&format!(r#"{{"token":"{TOKEN}","expires_in":18446744073709551615}}"#))),
@@ -58,6 +58,7 @@ fn services() -> Vec<Behaviour> {
         ("token-service-says-401", UNAUTHORIZED, || unauthorized("Basic realm=\"x\"")),
         ("token-service-says-403", UNAUTHORIZED, || Reply::of("403 Forbidden", &[], b"")),
         ("token-service-says-429", LIMITED, || Reply::of("429 Too Many Requests", &[("Retry-After", "1")], b"")),
+        ("token-service-says-404", UNAVAILABLE, || Reply::of("404 Not Found", &[], b"")),
         ("token-service-says-500", UNAVAILABLE, || Reply::of("500 Internal Server Error", &[], b"")),
         ("token-answer-is-nested", UNAVAILABLE, || json(&"[".repeat(60_000))),
         ("token-expires-before-it-is-there", UNAVAILABLE, || {
