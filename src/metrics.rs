@@ -162,7 +162,8 @@ impl Default for Metrics {
         let help = "Requests that waited for the host's pace, or were not sent because it is overloaded or dead";
         registry.register("registry_held_back", help, held_back.clone());
         let hosts_closed = Gauge::default();
-        let help = "Hosts that are not asked for now, because they wished so or do not answer";
+        let help =
+            "Hosts, and accounts at hosts, that make no request now: limited by the registry, or without an answer";
         registry.register("registry_hosts_closed", help, hosts_closed.clone());
         let rate_limit_remaining = Family::default();
         let help = "Requests that the registry still allows in its window, as it last said (ratelimit-remaining)";

@@ -13,6 +13,7 @@ use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
+use super::budget::Account;
 use super::challenge::Challenge;
 use super::credentials::Credential;
 use super::transport::{self, Client, Redirects, Sent};
@@ -55,6 +56,12 @@ impl Asker<'_> {
             transport: self.transport.id(),
             repository: self.repository.clone(),
         }
+    }
+
+    /// Whose requests these are, for the budget.
+    pub(super) fn account(&self) -> Account {
+        let credential = self.credential.map(Credential::identity);
+        Account::new(credential.as_ref(), &self.transport.id(), self.repository.api_host(), self.repository.path())
     }
 
     fn host(&self) -> (String, TransportId) {
@@ -243,8 +250,21 @@ fn token_request(asker: Asker<'_>, registry: &str, realm: &Url, service: Option<
     let transport = if same_host { asker.transport.clone() } else { asker.transport.without_client_certificate() };
     // A token service that sends us elsewhere with a question about credentials is not followed.
     let redirects = Redirects::Refuse;
-    let (accept, operation) = ("application/json", "token");
-    Ok(Sent { transport, method, url, accept, authorization, from: 0, form, operation, redirects })
+    let (accept, operation, account) = ("application/json", "token", asker.account());
+    let is_elsewhere = !same_host;
+    Ok(Sent {
+        transport,
+        method,
+        url,
+        accept,
+        authorization,
+        from: 0,
+        form,
+        operation,
+        redirects,
+        account,
+        is_elsewhere,
+    })
 }
 
 /// The registry's host as a URL has it, without its port.

@@ -43,7 +43,7 @@ pub enum RegistryError {
     RateLimited {
         /// The registry.
         host: String,
-        /// `Retry-After`, clamped to 1 s..1 h.
+        /// Time to the next request: the own growing pause, or `Retry-After` where that is longer, at most 1 h.
         retry_after: Option<Duration>,
     },
     /// The host is at an address that the operator may not connect to.

@@ -88,6 +88,8 @@ impl HttpRegistry {
                 form: None,
                 operation: call.operation(),
                 redirects: call.redirects(),
+                account: asker.account(),
+                is_elsewhere: false,
             };
             let response = self.client.send(sent).await?;
             if response.status() == StatusCode::UNAUTHORIZED {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::address::is_closed_port;
-use super::budget::Budget;
+use super::budget::{Account, Budget};
 use super::egress::Egress;
 use super::tls::TlsOptions;
 use super::{RegistryError, Room, Transport, TransportId};
@@ -82,6 +82,10 @@ pub(super) struct Sent {
     /// The label of the metric.
     pub(super) operation: &'static str,
     pub(super) redirects: Redirects,
+    /// Whose request it is.
+    pub(super) account: Account,
+    /// True where the registry has sent us to another host than its own.
+    pub(super) is_elsewhere: bool,
 }
 
 /// What a redirect means.
@@ -130,6 +134,7 @@ impl Client {
             // Credentials are for who they were meant for: scheme, host and port.
             if leaves {
                 sent.authorization = None;
+                sent.is_elsewhere = true;
                 sent.transport = sent.transport.without_client_certificate();
             }
             sent.url = next;
@@ -142,7 +147,7 @@ impl Client {
         let host = authority(&sent.url);
         self.judge(sent, &host)?;
         let origin = sent.url.origin().ascii_serialization();
-        let permit = self.budget.admit(&origin, &host).await?;
+        let permit = self.budget.admit(&origin, &host, &sent.account).await?;
         let span = tracing::debug_span!("request", %host, operation = sent.operation, method = %sent.method);
         let timer = std::time::Instant::now();
         let mut result = self.request(sent).await?.send().instrument(span.clone()).await;
@@ -156,11 +161,12 @@ impl Client {
         self.metrics.registry_request(labels, timer.elapsed());
         span.in_scope(|| tracing::debug!(code, took = ?timer.elapsed(), "answered"));
         match result {
-            Ok(response) => {
+            Ok(mut response) => {
                 if let Some(left) = answer::rate_limit_remaining(response.headers()) {
                     self.metrics.rate_limit_remaining(&host, left);
                 }
-                permit.ended(&answer::ended(&response));
+                let pause = permit.ended(&answer::ended(&response, sent.is_elsewhere));
+                answer::set_pause(&mut response, pause);
                 Ok(response)
             }
             Err(error) => {

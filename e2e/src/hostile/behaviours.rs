@@ -108,8 +108,8 @@ pub enum Login {
 pub enum Pace {
     /// Again and again, with pauses that grow.
     Retries,
-    /// Once a second.
-    EverySecond,
+    /// Six times a minute: it asks to be left alone, and does not say for how long in a way that counts.
+    Limited,
     /// Once, and not again for as long as a test lasts.
     Once,
 }

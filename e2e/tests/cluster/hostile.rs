@@ -251,8 +251,7 @@ fn asked_at_its_pace(site: &Site, before: usize, time: Duration) -> Result<()> {
     let asks = site.registry.seen.asks().len() - before;
     let most = match site.behaviour.pace {
         Pace::Retries => NO_HOT_LOOP,
-        // Within a tenth of a second, for the jitter.
-        Pace::EverySecond => usize::try_from(time.as_millis() / 900)? + 2,
+        Pace::Limited => 6 * (usize::try_from(time.as_secs() / 60)? + 1),
         Pace::Once => 1,
     };
     let name = &site.behaviour.name;

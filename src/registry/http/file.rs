@@ -4,6 +4,7 @@ use bytes::Bytes;
 use reqwest::{Method, Url};
 
 use super::HttpRegistry;
+use crate::registry::budget::Account;
 use crate::registry::transport::{Redirects, Sent, authority, refused};
 use crate::registry::{RegistryError, Transport};
 
@@ -12,8 +13,11 @@ impl HttpRegistry {
     /// `http` asks without TLS, where that is allowed.
     pub async fn file(&self, url: &Url, limit: u64) -> Result<Option<Bytes>, RegistryError> {
         let (host, what) = (authority(url), url.to_string());
+        let transport = if url.scheme() == "http" { Transport::PlainHttp } else { Transport::default() };
         let sent = Sent {
-            transport: if url.scheme() == "http" { Transport::PlainHttp } else { Transport::default() },
+            account: Account::new(None, &transport.id(), &host, ""),
+            is_elsewhere: false,
+            transport,
             method: Method::GET,
             url: url.clone(),
             accept: "*/*",

@@ -9,18 +9,29 @@ use reqwest::{Response, StatusCode, Url};
 use super::{CONNECT_TIMEOUT, READ_TIMEOUT};
 use crate::registry::RegistryError;
 use crate::registry::address::Denied;
-use crate::registry::budget::Ended;
+use crate::registry::budget::{Ended, Wish};
 
-/// Bounds of a `Retry-After`, in seconds.
-const RETRY_AFTER: std::ops::RangeInclusive<u64> = 1..=3600;
+/// Time for which the account is to make no other request: the own growing pause, or the longer one that was asked for.
+#[derive(Clone, Copy)]
+struct Pause(Duration);
+
+/// Notes the pause that an answer has led to, for [`refused`].
+pub(super) fn set_pause(response: &mut Response, pause: Option<Duration>) {
+    if let Some(pause) = pause {
+        response.extensions_mut().insert(Pause(pause));
+    }
+}
 
 /// What an answer means that is neither success, nor 401, nor 403.
 pub(in crate::registry) fn refused(response: &Response, host: &str, what: impl FnOnce() -> String) -> RegistryError {
-    let retry_after = retry_after(response.headers());
+    let rate_limited = || {
+        let retry_after = response.extensions().get::<Pause>().map(|pause| pause.0);
+        RegistryError::RateLimited { host: host.to_owned(), retry_after }
+    };
     match response.status().as_u16() {
         404 => RegistryError::NotFound(what()),
-        429 => RegistryError::RateLimited { host: host.to_owned(), retry_after },
-        503 if retry_after.is_some() => RegistryError::RateLimited { host: host.to_owned(), retry_after },
+        429 => rate_limited(),
+        503 if retry_after(response.headers()).is_some() => rate_limited(),
         500..=599 => {
             RegistryError::Unavailable { host: host.to_owned(), problem: format!("it answered {}", response.status()) }
         }
@@ -30,30 +41,31 @@ pub(in crate::registry) fn refused(response: &Response, host: &str, what: impl F
     }
 }
 
-/// What an answer says about its host.
-pub(super) fn ended(response: &Response) -> Ended {
+/// What an answer says about its host, which is not the registry's own where `is_elsewhere`.
+pub(super) fn ended(response: &Response, is_elsewhere: bool) -> Ended {
+    let wanted = retry_after(response.headers());
     match response.status() {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            Ended::Overloaded(retry_after(response.headers()))
-        }
-        // A gateway speaks, and says that nobody is behind it.
+        StatusCode::TOO_MANY_REQUESTS => Ended::Overloaded(Wish { wanted, is_limit: true, is_elsewhere }),
+        StatusCode::SERVICE_UNAVAILABLE => Ended::Overloaded(Wish { wanted, is_limit: wanted.is_some(), is_elsewhere }),
         status @ (StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) => {
-            Ended::Dead(format!("it answered {status}"))
+            Ended::NothingBehind(format!("it answered {status}"))
         }
         _ => Ended::Answered,
     }
 }
 
-/// What the lack of an answer says about the host: something, where no connection came about or nothing
-/// was heard on it. A connection that is broken off may be the fault of who asked, a registry that
+/// What the lack of an answer says: about the host where no connection came about, about the account where nothing was
+/// heard on it. A connection that is broken off may be the fault of who asked, a registry that
 /// wants a client certificate does so.
 pub(super) fn lack_of_one(error: &reqwest::Error, told: &RegistryError) -> Ended {
-    if let RegistryError::Unavailable { problem, .. } = told
-        && (error.is_connect() || error.is_timeout())
-    {
-        return Ended::Dead(problem.clone());
+    let RegistryError::Unavailable { problem, .. } = told else { return Ended::Neither };
+    if error.is_connect() {
+        Ended::Unreachable(problem.clone())
+    } else if error.is_timeout() {
+        Ended::Unanswered(problem.clone())
+    } else {
+        Ended::Neither
     }
-    Ended::Neither
 }
 
 /// True where a connection that was there ended before an answer came.
@@ -67,18 +79,20 @@ pub(super) fn is_broken_off(error: &reqwest::Error) -> bool {
         })
 }
 
-/// `Retry-After` in both its forms (RFC 9110 section 10.2.3), clamped. A date is taken relative to
-/// the answer's own `Date`, so that no clock but the registry's matters.
+/// `Retry-After` in both its forms (RFC 9110 section 10.2.3). A date is taken relative to the answer's own `Date`, so that
+/// no clock but the registry's matters. Nothing, a time that is over and what cannot be read are one and the same: absent.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
     let date = |text| httpdate::parse_http_date(text).ok();
     let wanted = text(header::RETRY_AFTER)?;
-    let seconds = match (wanted.parse().ok(), date(wanted), text(header::DATE).and_then(date)) {
-        (Some(seconds), ..) => seconds,
-        (None, Some(until), Some(now)) => until.duration_since(now).map_or(0, |wait| wait.as_secs()),
-        (None, ..) => 0,
+    let is_number = !wanted.is_empty() && wanted.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = if is_number {
+        // Digits alone can only be too many.
+        wanted.parse().unwrap_or(u64::MAX)
+    } else {
+        date(wanted)?.duration_since(text(header::DATE).and_then(date)?).ok()?.as_secs()
     };
-    Some(Duration::from_secs(seconds.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end())))
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
 /// Docker Hub's `ratelimit-remaining: 76;w=21600`: requests left in the current window.
@@ -122,20 +136,6 @@ fn tls_error(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     tls_error(wrapped)
 }
 
-#[cfg(test)]
-mod tests {
-    use reqwest::header::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn retry_after_is_read_in_both_forms_and_clamped() {
-        const NOW: &str = "Sat, 21 Nov 2026 10:00:00 GMT";
-        let rows = [
-            ("7", 7),
-            (" 120 ", 120),
-            ("0", 1),
-            ("-1", 1),
 /// What TLS failed of, with the remedy where the library's own words lead nowhere.
 fn tls_problem(error: &rustls::Error) -> String {
     const AUTHORITY: &str = "the server's certificate is an authority's own (basicConstraints CA:TRUE, which \
@@ -147,18 +147,34 @@ fn tls_problem(error: &rustls::Error) -> String {
     if text.contains("CaUsedAsEndEntity") { AUTHORITY.to_owned() } else { text }
 }
 
-            ("99999999", 3600),
-            ("99999999999999999999999", 1),
-            ("Sat, 21 Nov 2026 10:01:30 GMT", 90),
-            ("Sat, 21 Nov 2026 09:00:00 GMT", 1),
-            ("Fri, 01 Jan 2100 00:00:00 GMT", 3600),
-            ("soon", 1),
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_both_forms_and_is_absent_where_it_says_nothing() {
+        const NOW: &str = "Sat, 21 Nov 2026 10:00:00 GMT";
+        let rows = [
+            ("7", Some(7)),
+            (" 120 ", Some(120)),
+            ("0", None),
+            ("-1", None),
+            ("1.5", None),
+            ("", None),
+            ("99999999", Some(99_999_999)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("Sat, 21 Nov 2026 10:01:30 GMT", Some(90)),
+            ("Sat, 21 Nov 2026 09:00:00 GMT", None),
+            ("Sat, 21 Nov 2026 10:00:00 GMT", None),
+            ("soon", None),
         ];
         for (text, want) in rows {
             let mut headers = HeaderMap::new();
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(text));
             headers.insert(header::DATE, HeaderValue::from_static(NOW));
-            assert_eq!(retry_after(&headers), Some(Duration::from_secs(want)), "{text}");
+            assert_eq!(retry_after(&headers), want.map(Duration::from_secs), "{text}");
         }
         assert_eq!(retry_after(&HeaderMap::new()), None);
     }

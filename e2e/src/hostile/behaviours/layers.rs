@@ -1,6 +1,8 @@
 //! Blobs that are not what their descriptors say.
 
-use super::{Behaviour, Expected, FORBIDDEN, LIMITED, MISSING, OTHER_BYTES, READY, TIMEOUT, UNAUTHORIZED, UNAVAILABLE};
+use super::{
+    Behaviour, Expected, FORBIDDEN, LIMITED, MISSING, OTHER_BYTES, Pace, READY, TIMEOUT, UNAUTHORIZED, UNAVAILABLE,
+};
 use crate::hostile::reply::Reply;
 
 pub(super) fn behaviours() -> Vec<Behaviour> {
@@ -41,7 +43,8 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
         }),
     ];
     let row = |(name, expected, answer): (&str, Expected, Answer)| {
-        Behaviour::at_layer(name, expected, move |_, place| answer(place.artifact.layer().1))
+        let pace = if expected == LIMITED { Pace::Limited } else { Pace::Retries };
+        Behaviour::at_layer(name, expected, move |_, place| answer(place.artifact.layer().1)).asked(pace)
     };
     rows.into_iter().map(row).collect()
 }

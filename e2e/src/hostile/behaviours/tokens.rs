@@ -1,6 +1,8 @@
 //! Challenges, realms and token services.
 
-use super::{Behaviour, DENIED, Expected, FORBIDDEN, LIMITED, READY, TIMEOUT, TOO_LARGE, UNAUTHORIZED, UNAVAILABLE};
+use super::{
+    Behaviour, DENIED, Expected, FORBIDDEN, LIMITED, Pace, READY, TIMEOUT, TOO_LARGE, UNAUTHORIZED, UNAVAILABLE,
+};
 use crate::hostile::ask::{Ask, Item};
 use crate::hostile::reply::Reply;
 use crate::hostile::site::Place;
@@ -73,6 +75,7 @@ fn services() -> Vec<Behaviour> {
             behind(ask, place, &format!("http://{}/token", place.address), |_, _| service())
         })
         .with_login()
+        .asked(if expected == LIMITED { Pace::Limited } else { Pace::Retries })
     };
     let mut all: Vec<_> = rows.into_iter().map(row).collect();
     all.push(

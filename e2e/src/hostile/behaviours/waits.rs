@@ -1,40 +1,34 @@
-//! `Retry-After` in every form. However often the registry wants to be asked, it is not asked in a hot loop; however
-//! seldom, its object is not lost for ever.
+//! `Retry-After` in every form. A time that is over, too short or unreadable does not shorten the operator's own pauses;
+//! one that is too long does not lose the object for ever.
 
-use super::Pace::{EverySecond, Once};
+use super::Pace::{Limited, Once, Retries};
 use super::{Behaviour, Expected, LIMITED, Pace, UNAVAILABLE};
 use crate::hostile::reply::Reply;
 
 pub(super) fn behaviours() -> Vec<Behaviour> {
     let rows: [(&str, Expected, &'static str, Option<&'static str>, Pace); 16] = [
-        ("retry-at-once", LIMITED, "429 Too Many Requests", Some("0"), EverySecond),
-        ("retry-in-the-past", LIMITED, "429 Too Many Requests", Some("-1"), EverySecond),
+        ("retry-at-once", LIMITED, "429 Too Many Requests", Some("0"), Limited),
+        ("retry-in-the-past", LIMITED, "429 Too Many Requests", Some("-1"), Limited),
         ("retry-in-three-years", LIMITED, "429 Too Many Requests", Some("99999999"), Once),
-        ("retry-after-an-overflow", LIMITED, "429 Too Many Requests", Some("99999999999999999999999"), EverySecond),
-        ("retry-after-a-fraction", LIMITED, "429 Too Many Requests", Some("1.5"), EverySecond),
-        (
-            "retry-after-a-past-date",
-            LIMITED,
-            "429 Too Many Requests",
-            Some("Thu, 01 Jan 1970 00:00:00 GMT"),
-            EverySecond,
-        ),
+        ("retry-after-an-overflow", LIMITED, "429 Too Many Requests", Some("99999999999999999999999"), Once),
+        ("retry-after-a-fraction", LIMITED, "429 Too Many Requests", Some("1.5"), Limited),
+        ("retry-after-a-past-date", LIMITED, "429 Too Many Requests", Some("Thu, 01 Jan 1970 00:00:00 GMT"), Limited),
         ("retry-after-a-far-date", LIMITED, "429 Too Many Requests", Some("Fri, 31 Dec 9999 23:59:59 GMT"), Once),
-        ("retry-after-no-date", LIMITED, "429 Too Many Requests", Some("Fri, 99 Foo 2100 99:99:99 GMT"), EverySecond),
-        ("retry-soon", LIMITED, "429 Too Many Requests", Some("soon"), EverySecond),
-        ("retry-after-nothing", LIMITED, "429 Too Many Requests", Some(""), EverySecond),
-        ("retry-without-a-word", LIMITED, "429 Too Many Requests", None, EverySecond),
-        ("unavailable-at-once", LIMITED, "503 Service Unavailable", Some("0"), EverySecond),
+        ("retry-after-no-date", LIMITED, "429 Too Many Requests", Some("Fri, 99 Foo 2100 99:99:99 GMT"), Limited),
+        ("retry-soon", LIMITED, "429 Too Many Requests", Some("soon"), Limited),
+        ("retry-after-nothing", LIMITED, "429 Too Many Requests", Some(""), Limited),
+        ("retry-without-a-word", LIMITED, "429 Too Many Requests", None, Limited),
+        ("unavailable-at-once", UNAVAILABLE, "503 Service Unavailable", Some("0"), Retries),
         ("unavailable-for-three-years", LIMITED, "503 Service Unavailable", Some("99999999"), Once),
         (
             "unavailable-until-a-past-date",
-            LIMITED,
+            UNAVAILABLE,
             "503 Service Unavailable",
             Some("Thu, 01 Jan 1970 00:00:00 GMT"),
-            EverySecond,
+            Retries,
         ),
-        ("unavailable-until-soon", LIMITED, "503 Service Unavailable", Some("soon"), EverySecond),
-        ("unavailable-without-a-word", UNAVAILABLE, "503 Service Unavailable", None, EverySecond),
+        ("unavailable-until-soon", UNAVAILABLE, "503 Service Unavailable", Some("soon"), Retries),
+        ("unavailable-without-a-word", UNAVAILABLE, "503 Service Unavailable", None, Retries),
     ];
     let row = |(name, expected, status, after, pace): (&str, Expected, &'static str, Option<&'static str>, Pace)| {
         let headers: Vec<_> = after.map(|after| ("Retry-After", after)).into_iter().collect();

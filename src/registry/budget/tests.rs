@@ -1,0 +1,95 @@
+//! Whom the end of a request counts against.
+
+use super::*;
+
+fn account(repository: &str, credential: Option<&str>) -> Account {
+    let repository = repository.parse::<crate::oci::Reference>().unwrap().repository;
+    let credential = credential.map(|text| Digest::of(text.as_bytes()));
+    Account::new(credential.as_ref(), &TransportId::Tls(None), repository.api_host(), repository.path())
+}
+
+fn budget() -> Budget {
+    Budget::new(100_000, Arc::default())
+}
+
+const LIMIT: Ended = Ended::Overloaded(Wish { wanted: Some(LONG), is_limit: true, is_elsewhere: false });
+const LONG: Duration = Duration::from_secs(3600);
+
+async fn end(budget: &Budget, account: &Account, ended: &Ended) -> Option<Duration> {
+    budget.admit("https://r.example", "r.example", account).await.unwrap().ended(ended)
+}
+
+async fn is_open(budget: &Budget, account: &Account) -> bool {
+    budget.admit("https://r.example", "r.example", account).await.is_ok()
+}
+
+#[test]
+fn accounts_differ_by_credential_transport_host_and_the_first_part_of_the_path() {
+    let over = |transport| Account::new(None, &transport, "r.example", "team/app");
+    let (plain, certificate) = (over(TransportId::PlainHttp), over(TransportId::Tls(Some(Digest::of(b"mine")))));
+    let all = [
+        account("r.example/team/app", None),
+        account("r.example/team/app", Some("a")),
+        account("r.example/team/app", Some("b")),
+        account("r.example/other/app", None),
+        account("s.example/team/app", None),
+        plain,
+        certificate,
+    ];
+    let distinct: std::collections::HashSet<_> = all.iter().collect();
+    assert_eq!(distinct.len(), all.len());
+    assert_eq!(account("r.example/team/app", None), account("r.example/team/other", None));
+}
+
+#[tokio::test]
+async fn what_one_account_causes_closes_nothing_for_another() {
+    let (mine, other) = (account("r.example/mine/app", Some("a")), account("r.example/other/app", Some("b")));
+    let gone = || "it answered 502".to_owned();
+    for ended in [LIMIT, Ended::NothingBehind(gone()), Ended::Unanswered(gone())] {
+        let budget = budget();
+        for _ in 0..5 {
+            if is_open(&budget, &mine).await {
+                end(&budget, &mine, &ended).await;
+            }
+        }
+        assert!(!is_open(&budget, &mine).await, "{ended:?}");
+        assert!(is_open(&budget, &other).await, "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_cannot_be_reached_is_closed_for_all_and_opens_for_all() {
+    let (one, other) = (account("r.example/one/app", None), account("r.example/other/app", None));
+    let budget = budget();
+    for _ in 0..5 {
+        end(&budget, &one, &Ended::Unreachable("connection refused".to_owned())).await;
+    }
+    let refused = budget.admit("https://r.example", "r.example", &other).await.map(drop);
+    assert!(matches!(refused, Err(RegistryError::HeldBack { .. })), "{refused:?}");
+    assert!(budget.admit("https://s.example", "s.example", &other).await.is_ok(), "another host");
+}
+
+#[tokio::test]
+async fn the_pause_is_told_to_whoever_was_answered() {
+    let (budget, mine) = (budget(), account("r.example/mine/app", None));
+    assert_eq!(end(&budget, &mine, &Ended::Answered).await, None);
+    let left = end(&budget, &mine, &LIMIT).await.unwrap();
+    assert!((3540..=3600).contains(&left.as_secs()), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_flood_of_hosts_that_are_closed_for_an_hour_is_bounded_and_does_not_push_out_what_is_used() {
+    let (budget, mine) = (budget(), account("r.example/mine/app", None));
+    end(&budget, &mine, &LIMIT).await;
+    for number in 0..20_000 {
+        let origin = format!("https://{number}.evil.example");
+        let permit = budget.admit(&origin, "evil.example", &account("evil.example/a/b", None)).await.unwrap();
+        permit.ended(&LIMIT);
+        if number % 1000 == 0 {
+            assert!(!is_open(&budget, &mine).await, "forgotten after {number} others");
+        }
+    }
+    let table = budget.lock();
+    assert_eq!(table.entries.len(), MAX_ENTRIES);
+    assert!(table.closed <= MAX_ENTRIES && table.closed > MAX_ENTRIES / 3, "{}", table.closed);
+}
