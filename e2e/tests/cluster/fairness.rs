@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
 use supercargo_e2e::files::tree;
+use supercargo_e2e::hostile::artifact::Artifact;
+use supercargo_e2e::hostile::ask::{Ask, Item};
+use supercargo_e2e::hostile::reply::Reply;
+use supercargo_e2e::hostile::server::{Manner, Port, Server};
 use supercargo_e2e::object::Space;
 use supercargo_e2e::operator::Operator;
 use supercargo_e2e::wait;
@@ -16,7 +20,15 @@ use crate::case::{Case, spec, tests};
 
 tests!(fairness:
     a_thousand_objects_on_a_dead_registry_do_not_delay_twenty_of_another_namespace,
+    a_limited_account_is_asked_seldom_and_closes_its_registry_for_nobody_else,
 );
+
+/// Objects whose layers are limited.
+const LIMITED: usize = 100;
+/// Least pause after a limit.
+const PAUSE: Duration = Duration::from_secs(20);
+/// Time in which something may be asked for that must not.
+const WATCHED: Duration = Duration::from_secs(12);
 
 /// Takes connections and never says anything.
 async fn tarpit() -> Result<(String, Arc<AtomicUsize>)> {
@@ -63,5 +75,55 @@ async fn a_thousand_objects_on_a_dead_registry_do_not_delay_twenty_of_another_na
     .await?;
     // Far below what one answer of the dead registry is waited for.
     ensure!(started.elapsed() < Duration::from_secs(20), "they waited {:?}", started.elapsed());
+    Ok(())
+}
+
+/// A registry with one artifact in each repository of whatever project. In the project `limited` it gives tags and
+/// manifests, and for layers wishes to be asked again after a second.
+async fn rationing(artifacts: Vec<Artifact>) -> Result<Server> {
+    let script = move |ask: &Ask| {
+        let mut path = ask.target.trim_start_matches("/v2/").split('/');
+        let (project, number) = (path.next(), path.next().and_then(|number| number.parse::<usize>().ok()));
+        match (project, ask.item(), number.and_then(|number| artifacts.get(number))) {
+            (Some("limited"), Item::Blob(_), _) => Reply::of("429 Too Many Requests", &[("Retry-After", "1")], b""),
+            (_, _, Some(artifact)) => artifact.answer(ask),
+            _ => Reply::of("404 Not Found", &[], b""),
+        }
+    };
+    Ok(Port::take("127.0.0.1:0").await?.serve(Manner::Http(Arc::new(script)), None))
+}
+
+async fn a_limited_account_is_asked_seldom_and_closes_its_registry_for_nobody_else(case: &mut Case) -> Result<()> {
+    let artifacts =
+        (0..LIMITED).map(|number| Artifact::good(&format!("content {number}"))).collect::<Result<Vec<_>>>()?;
+    let digests: Vec<String> = artifacts.iter().map(Artifact::digest).collect();
+    let server = rationing(artifacts).await?;
+    let other = Space::create(&case.space.client, &format!("{}-other", case.space.namespace)).await?;
+    let mut settings = case.settings()?;
+    settings.namespaces.push(other.namespace.clone());
+    let _operator = Operator::start(&case.lab.run, &settings).await?;
+
+    let limited = || server.seen.asks().iter().filter(|ask| ask.target.starts_with("/v2/limited/")).count();
+    let (started, space, host) = (Instant::now(), &case.space, server.address);
+    try_join_all((0..LIMITED).map(|number| async move {
+        space.create_artifact(&format!("limited-{number}"), &spec(&format!("{host}/limited/{number}:1"))).await
+    }))
+    .await?;
+    space.refused("limited-0", "RateLimited").await?;
+    let (other, digests) = (&other, &digests);
+    try_join_all(digests.iter().take(20).enumerate().map(|(number, digest)| async move {
+        let name = format!("fine-{number}");
+        other.create_artifact(&name, &spec(&format!("{host}/fine/{number}:1"))).await?;
+        other.ready_with(&name, digest).await
+    }))
+    .await?;
+    try_join_all(
+        (0..LIMITED).map(|number| async move { space.refused(&format!("limited-{number}"), "RateLimited").await }),
+    )
+    .await?;
+    let _ = tokio::time::timeout(WATCHED.saturating_sub(started.elapsed()), std::future::pending::<()>()).await;
+    // Three requests of each object in a pass, and another pass after each pause.
+    let (asks, passes) = (limited(), 1 + usize::try_from(started.elapsed().as_secs() / PAUSE.as_secs())?);
+    ensure!(asks <= 3 * LIMITED * passes, "{asks} requests in {:?}", started.elapsed());
     Ok(())
 }
