@@ -26,6 +26,9 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// others. A watch would need the right to list every Secret.
 const LOOK_AT_KEYS: Duration = Duration::from_secs(15);
 
+/// Least part of a pause that jitter leaves of it.
+const EARLIEST: f64 = 0.9;
+
 /// Pauses before content that another writer changes is repaired a second time.
 const REPAIR: Backoff = Backoff::new(Duration::from_secs(4), Duration::from_secs(300));
 /// Time after which a repair is forgotten: the next damage is a new one.
@@ -232,7 +235,8 @@ fn lies_in_cluster(reason: Reason) -> bool {
 /// Pause between a failure and the next pass. `failures` counts this one.
 pub(super) fn pause(failure: &Failure, failures: u32, interval: Duration) -> Duration {
     if let Some(wanted) = failure.retry_after {
-        return wanted;
+        // Who comes before that time looks in vain: the registry would not be asked.
+        return wanted.div_f64(EARLIEST);
     }
     match failure.class {
         Class::Retry => RETRY.pause(failures),
@@ -260,7 +264,7 @@ pub(super) fn with_jitter(interval: Duration, uid: &str) -> Duration {
     // 90 % to 110 %, the same for an object as long as it lives.
     let byte =
         Digest::of(uid.as_bytes()).hex().bytes().fold(0_u32, |sum, b| sum.wrapping_mul(31).wrapping_add(b.into()));
-    interval.mul_f64(0.9 + f64::from(byte % 1000) / 5000.0)
+    interval.mul_f64(EARLIEST + f64::from(byte % 1000) / 5000.0)
 }
 
 #[cfg(test)]
@@ -283,7 +287,8 @@ mod tests {
             assert_eq!(pause(&failure, failures, interval), Duration::from_secs(want), "{label}");
         }
         let told = Failure { retry_after: Some(Duration::from_secs(77)), ..failure(Class::Retry, Reason::RateLimited) };
-        assert_eq!(pause(&told, 1, interval), Duration::from_secs(77));
+        let pauses = (0..200).map(|uid| with_jitter(pause(&told, 1, interval), &format!("uid-{uid}")).as_secs_f64());
+        assert!(pauses.into_iter().all(|pause| (76.999..95.0).contains(&pause)), "not before the registry's time");
     }
 
     #[test]
