@@ -22,8 +22,8 @@ const UNANSWERED: Duration = Duration::from_secs(5);
 /// Most hosts, and accounts at hosts, of which something is remembered: tenants and redirects name them.
 const MAX_ENTRIES: usize = 4096;
 
-/// What a registry can tell askers apart by, and what can fail apart from the rest of it: the credentials, the way of TLS,
-/// and the first part of the repository's path, which is a user, a project or a proxied registry. It stays the same where
+/// Identity of requests, as far as a registry can limit some apart from others: the credentials, the way of TLS, and the
+/// first part of the repository's path, which is a user, a project or a proxied registry. It stays the same where
 /// the registry sends us elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Account(Digest);
@@ -42,7 +42,7 @@ impl Account {
     }
 }
 
-/// What is known of all hosts.
+/// State of all hosts, and of accounts at them.
 #[derive(Debug)]
 pub(super) struct Budget {
     table: Mutex<Table>,
@@ -65,7 +65,7 @@ struct Table {
     closed: usize,
 }
 
-/// How a request ended.
+/// End of a request.
 #[derive(Debug)]
 pub(super) enum Ended {
     /// With an answer.
@@ -89,7 +89,7 @@ pub(super) struct Permit<'a> {
     host: Key,
     account: Key,
     since: Instant,
-    /// Whether this is the probe of the host, and of the account.
+    /// True for the probe of the host, and for that of the account.
     probes: (bool, bool),
     ended: bool,
 }
@@ -208,7 +208,7 @@ async fn pause(wait: Duration) {
 }
 
 impl Ended {
-    /// What it says about the host, and about the account.
+    /// Returns its meaning for the host, and for the account.
     fn words(&self) -> (Word<'_>, Word<'_>) {
         match self {
             Self::Answered => (Word::Alive, Word::Alive),

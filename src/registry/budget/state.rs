@@ -25,10 +25,10 @@ const REMEMBERED: Duration = Duration::from_secs(300);
 /// Pause of those who find a probe under way.
 const BEHIND_PROBE: Duration = Duration::from_secs(10);
 
-/// What is known of a host, or of an account at one.
+/// State of a host, or of an account at one.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// When the next request would be due if all before it had kept the pace (the GCRA's theoretical arrival time). Of
+    /// Time at which the next request would be due if all before it had kept the pace (the GCRA's theoretical arrival time). Of
     /// hosts only.
     due: Option<Instant>,
     closed: Option<Closed>,
@@ -67,7 +67,7 @@ pub(in crate::registry) struct Wish {
     pub(in crate::registry) is_elsewhere: bool,
 }
 
-/// What the end of a request says about a host, or about an account there.
+/// Meaning of the end of a request for a host, or for an account there.
 #[derive(Debug)]
 pub(super) enum Word<'a> {
     Alive,

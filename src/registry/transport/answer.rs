@@ -136,7 +136,7 @@ fn tls_error(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     tls_error(wrapped)
 }
 
-/// What TLS failed of, with the remedy where the library's own words lead nowhere.
+/// The cause of a failure of TLS, with the remedy where the library's own words lead nowhere.
 fn tls_problem(error: &rustls::Error) -> String {
     const AUTHORITY: &str = "the server's certificate is an authority's own (basicConstraints CA:TRUE, which \
         `openssl req -x509` sets), and an authority cannot be a server. Issue another one for the server: the same command \
