@@ -1,7 +1,7 @@
 //! What the operator counts, in the Prometheus text format.
 //!
-//! Labels have few values that we choose, never a name or a message of a tenant. The one exception is
-//! the registry's host, of which there are at most 64.
+//! Labels have few values that we choose, or the administrator by flags, never a name or a message of a tenant. The one
+//! exception is the registry's host, of which there are at most 64.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -43,6 +43,11 @@ struct OwnedRequestLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HostLabels {
     host: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VolumeLabels {
+    volume: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -130,6 +135,7 @@ pub struct Metrics {
     status_write_failures: Counter,
     removal_failures: Counter,
     leftovers: Gauge,
+    volumes_usable: Family<VolumeLabels, Gauge>,
     cache_lookups: Family<ResultLabels, Counter>,
     cache_bytes: Gauge,
     scans: Family<ScanLabels, Counter>,
@@ -183,6 +189,9 @@ impl Default for Metrics {
         let leftovers = Gauge::default();
         let help = "Directories of deleted objects that are not removed yet";
         registry.register("leftover_directories", help, leftovers.clone());
+        let volumes_usable = Family::default();
+        let help = "1 for a volume that responds and belongs to this installation, 0 for one that cannot be used";
+        registry.register("volume_usable", help, volumes_usable.clone());
         let cache_lookups = Family::default();
         registry.register("cache_lookups", "Looks for a layer among those that are kept", cache_lookups.clone());
         let cache_bytes = Gauge::default();
@@ -219,6 +228,7 @@ impl Default for Metrics {
             status_write_failures,
             removal_failures,
             leftovers,
+            volumes_usable,
             cache_lookups,
             cache_bytes,
             scans,
@@ -308,6 +318,11 @@ impl Metrics {
 
     pub(crate) fn leftovers(&self, number: usize) {
         self.leftovers.set(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+
+    /// State of a volume, of which there are as many as the operator has flags.
+    pub(crate) fn volume_usable(&self, volume: &str, is_usable: bool) {
+        self.volumes_usable.get_or_create(&VolumeLabels { volume: volume.to_owned() }).set(i64::from(is_usable));
     }
 
     pub(crate) fn cache_lookup(&self, lookup: Lookup) {

@@ -18,7 +18,6 @@
 //! A root may be for one use (`Volume::passing`): then all of it goes with its last holder.
 
 use std::ffi::OsStr;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,17 +28,26 @@ use rustix::io::Errno;
 
 mod beneath;
 mod entries;
+mod error;
+mod mount;
 mod nameless;
+mod on_volume;
 mod owner;
 mod passing;
+mod pool;
 mod room;
 
 pub(crate) use beneath::follow;
 pub(crate) use entries::{all_names, all_names_up_to, names, names_up_to, remove_tree};
+pub(crate) use error::During;
+pub use error::StorageError;
+pub use mount::{Mount, Roots, Rule};
 pub(crate) use nameless::link;
+pub use on_volume::OnVolume;
 pub use owner::{ClaimError, Inode, ancestry, overlap, owner};
 pub use passing::Gone;
 use passing::Passing;
+pub use pool::{Call, Pool};
 use room::Room;
 
 /// Where everything of ours on a root is.
@@ -51,80 +59,8 @@ const MAX_DEPTH: usize = 256;
 
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A call that the filesystem refused, with what was attempted.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}: {errno}")]
-pub struct StorageError {
-    what: String,
-    errno: Errno,
-    /// Bytes that are missing at least, where that was asked before.
-    lacks: Option<u64>,
-}
-
-impl StorageError {
-    pub(crate) fn new(what: impl Into<String>, errno: Errno) -> Self {
-        Self { what: what.into(), errno, lacks: None }
-    }
-
-    /// True where there is no space, no inode or no quota left.
-    pub fn is_full(&self) -> bool {
-        matches!(self.errno, Errno::NOSPC | Errno::DQUOT)
-    }
-
-    /// How many bytes a full filesystem lacks at least, where it was asked.
-    pub(crate) fn lacks(&self) -> Option<u64> {
-        self.lacks
-    }
-
-    /// True where the thing does not exist.
-    pub(crate) fn is_absent(&self) -> bool {
-        self.errno == Errno::NOENT
-    }
-
-    /// True where there is something of that name already.
-    pub(crate) fn is_there(&self) -> bool {
-        self.errno == Errno::EXIST
-    }
-
-    /// True where something on the way is not, or not any more, the directory or file that was expected.
-    pub(crate) fn is_replaced(&self) -> bool {
-        matches!(self.errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV)
-    }
-
-    /// An I/O error from a reader or writer.
-    pub(crate) fn from_io(what: impl Into<String>, error: &io::Error) -> Self {
-        Self::new(what, Errno::from_io_error(error).unwrap_or_else(|| errno_of(error.kind())))
-    }
-}
-
-/// An error that names its path has no number any more, only its kind.
-#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows; most kinds have no number of their own")]
-fn errno_of(kind: io::ErrorKind) -> Errno {
-    match kind {
-        io::ErrorKind::StorageFull => Errno::NOSPC,
-        io::ErrorKind::QuotaExceeded => Errno::DQUOT,
-        io::ErrorKind::ReadOnlyFilesystem => Errno::ROFS,
-        io::ErrorKind::PermissionDenied => Errno::ACCESS,
-        io::ErrorKind::NotFound => Errno::NOENT,
-        io::ErrorKind::NotADirectory => Errno::NOTDIR,
-        io::ErrorKind::FileTooLarge => Errno::FBIG,
-        io::ErrorKind::StaleNetworkFileHandle => Errno::STALE,
-        _ => Errno::IO,
-    }
-}
-
-/// Names what was attempted.
-pub(crate) trait During<T> {
-    fn during(self, what: impl FnOnce() -> String) -> Result<T, StorageError>;
-}
-
-impl<T> During<T> for Result<T, Errno> {
-    fn during(self, what: impl FnOnce() -> String) -> Result<T, StorageError> {
-        self.map_err(|errno| StorageError::new(what(), errno))
-    }
-}
-
-/// A root: a PVC, NFS export or host directory, open for as long as the process lives.
+/// A root: a PVC, NFS export or host directory, open until its [`Mount`] opens it again. Every call on it may hang, so it is
+/// made by a thread of its [`Pool`].
 #[derive(Debug)]
 pub struct Volume {
     path: PathBuf,
@@ -134,6 +70,8 @@ pub struct Volume {
     staging: Arc<Staging>,
     blobs: OwnedFd,
     lists: OwnedFd,
+    /// Names in `staging` that a killed process left.
+    left: Vec<String>,
     /// A directory whose mode cannot be set was reported.
     is_unprotected: AtomicBool,
     /// Its shared lock tells other processes that staging directories may be in use.
@@ -146,6 +84,7 @@ struct Staging {
     dir: OwnedFd,
     /// Method of creating files without a name.
     way: nameless::Way,
+    pool: Pool,
     /// The root itself, where it is there for one use.
     _root: Option<Passing>,
 }
@@ -153,12 +92,13 @@ struct Staging {
 impl Volume {
     /// Opens a root, makes the private directory, and removes what a crash left there.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
-        fs_err::create_dir_all(path)
-            .map_err(|error| StorageError::from_io(format!("create directory {}", path.display()), &error))?;
-        Self::opened(path, open_any_dir(path)?, None)
+        create_root(path)?;
+        let volume = Self::opened(path, open_any_dir(path)?, None, Pool::of(path))?;
+        volume.sweep()?;
+        Ok(volume)
     }
 
-    fn opened(path: &Path, root: OwnedFd, passing: Option<Passing>) -> Result<Self, StorageError> {
+    fn opened(path: &Path, root: OwnedFd, passing: Option<Passing>, pool: Pool) -> Result<Self, StorageError> {
         let show = || path.display().to_string();
         let private = make_dir(&root, PRIVATE, PRIVATE_MODE)?;
         let staging = make_dir(&private, "staging", PRIVATE_MODE)?;
@@ -168,22 +108,46 @@ impl Volume {
         let lock_flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = rustix::fs::openat(&private, "lock", lock_flags, Mode::from_raw_mode(0o600))
             .during(|| format!("open {}/{PRIVATE}/lock", show()))?;
-        // Alone on the root, nothing in staging can be in use. Not alone, somebody else has swept.
-        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            for name in names(&staging)? {
-                remove_tree(&staging, &name)?;
-            }
-        }
+        // Alone on the root, nothing in staging can be in use. Not alone, somebody else sweeps. Names are random, so that what
+        // is noted here can be removed later, beside new ones.
+        let is_alone = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+        let left = if is_alone { names(&staging)? } else { Vec::new() };
         if let Err(errno) = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
             tracing::warn!(volume = %show(), %errno, "no lock on this filesystem: use the volume from one process only");
         }
         let way = nameless::Way::probe(staging.as_fd());
-        let staging = Arc::new(Staging { dir: staging, way, _root: passing });
+        let staging = Arc::new(Staging { dir: staging, way, pool, _root: passing });
         let private = [private, all_blobs];
         let is_unprotected = AtomicBool::new(false);
-        let volume = Self { path: path.to_owned(), root, private, staging, blobs, lists, is_unprotected, _lock: lock };
+        let path = path.to_owned();
+        let volume = Self { path, root, private, staging, blobs, lists, left, is_unprotected, _lock: lock };
         volume.protect();
         Ok(volume)
+    }
+
+    /// Removes what killed processes left in staging when the root was opened. May take minutes.
+    pub(crate) fn sweep(&self) -> Result<(), StorageError> {
+        self.left.iter().try_for_each(|name| remove_tree(&self.staging.dir, name))
+    }
+
+    /// The threads that make calls on it.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.staging.pool
+    }
+
+    /// Changes something in the private directory, whatever comes of it: a volume that does not respond does not return.
+    fn pulse(&self) {
+        if let Ok(name) = random_name()
+            && rustix::fs::mkdirat(&self.staging.dir, &name, PRIVATE_MODE).is_ok()
+        {
+            let _ = rustix::fs::unlinkat(&self.staging.dir, &name, rustix::fs::AtFlags::REMOVEDIR);
+        }
+    }
+
+    /// True where the path still leads to this root.
+    fn is_at_its_path(&self) -> bool {
+        let (root, there) = (rustix::fs::fstat(&self.root), rustix::fs::stat(&self.path));
+        matches!((root, there), (Ok(root), Ok(there)) if (root.st_dev, root.st_ino) == (there.st_dev, there.st_ino))
     }
 
     /// Sets the mode of every private directory back to 0700; true where one had another mode. To be called again and
@@ -348,15 +312,40 @@ impl Scratch {
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
+
+    /// The threads of its volume.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.staging.pool
+    }
 }
 
 impl Drop for Scratch {
+    /// By a thread of the volume: it may hold a hundred thousand files, and the volume may hang.
+    fn drop(&mut self) {
+        let (staging, name) = (Arc::clone(&self.staging), std::mem::take(&mut self.name));
+        self.staging.pool.detach(Removal { staging, name }, drop);
+    }
+}
+
+/// A directory in staging that is removed when this is dropped.
+struct Removal {
+    staging: Arc<Staging>,
+    name: String,
+}
+
+impl Drop for Removal {
     fn drop(&mut self) {
         // What cannot be removed now is swept at the next start.
         if let Err(error) = remove_tree(&self.staging.dir, &self.name) {
             tracing::warn!(%error, "a staging directory is left behind until the next start");
         }
     }
+}
+
+/// Makes the directory of a root where it is missing.
+fn create_root(path: &Path) -> Result<(), StorageError> {
+    fs_err::create_dir_all(path)
+        .map_err(|error| StorageError::from_io(format!("create directory {}", path.display()), &error))
 }
 
 /// Opens a directory that an operator or a person named: links are theirs to make.
@@ -503,7 +492,8 @@ mod tests {
         }
         let denied = fs_err::File::open("/nothing").map(drop).unwrap_err();
         assert!(StorageError::from_io("open", &denied).is_absent());
-        assert_eq!(StorageError::from_io("read", &io::ErrorKind::UnexpectedEof.into()).errno, Errno::IO);
+        let cut = StorageError::from_io("read", &std::io::ErrorKind::UnexpectedEof.into());
+        assert_eq!(cut.to_string(), StorageError::new("read", Errno::IO).to_string());
     }
 
     #[test]

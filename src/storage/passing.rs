@@ -7,7 +7,7 @@ use rustix::fs::{FlockOperation, Mode};
 use tokio::sync::oneshot;
 
 use super::{
-    During, PRIVATE, StorageError, Volume, names, open_any_dir, open_dir, open_file, random_name, remove_tree,
+    During, PRIVATE, Pool, StorageError, Volume, names, open_any_dir, open_dir, open_file, random_name, remove_tree,
 };
 
 /// A directory that is removed, with everything in it, when this is dropped.
@@ -56,7 +56,8 @@ impl Volume {
         let (sender, receiver) = oneshot::channel();
         let passing = Passing { parent: dir, name, path, _gone: sender };
         let root = open_dir(passing.parent.as_fd(), &passing.name)?;
-        Ok((Self::opened(&passing.path.clone(), root, Some(passing))?, Gone(receiver)))
+        let pool = Pool::of(&passing.path);
+        Ok((Self::opened(&passing.path.clone(), root, Some(passing), pool)?, Gone(receiver)))
     }
 }
 

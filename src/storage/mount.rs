@@ -1,0 +1,237 @@
+//! A volume by its name, whatever becomes of it: not opened yet, open, another directory by now, or hanging.
+//!
+//! A volume that cannot be used does not keep the operator from starting, nor its objects from saying so: that is a state of
+//! the volume ([`Pool`]), which is tried again with growing pauses. The root is opened again where its handle is stale, or where
+//! its path leads to another directory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::owner::ClaimError;
+use super::pool::Guard;
+use super::{Call, Inode, PRIVATE, Pool, StorageError, Volume, ancestry, create_root, open_any_dir, overlap, owner};
+use crate::metrics::Metrics;
+
+/// Time after which it is looked whether the path still leads to the root.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A volume by its name.
+#[derive(Debug)]
+pub struct Mount {
+    path: PathBuf,
+    pool: Pool,
+    /// `None` for a root that is opened once, and never again.
+    rule: Option<Rule>,
+    /// Only threads that may wait take this lock: one of them may hang in it.
+    opened: Mutex<Opened>,
+}
+
+/// Rules for a root that may be opened again.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// The installation that claims the root; `None` where that is not known.
+    pub installation: Option<String>,
+    /// Time after which a volume that answers nothing does not respond.
+    pub timeout: Duration,
+    /// All roots of this process.
+    pub roots: Arc<Roots>,
+    /// Gets the state of the volume.
+    pub metrics: Arc<Metrics>,
+    /// Told when a volume can be used again.
+    pub recovered: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Opened {
+    volume: Option<Arc<Volume>>,
+    /// Time of the last look at the path.
+    looked: Option<Instant>,
+    /// It was open before.
+    is_known: bool,
+}
+
+/// Roots that were opened, by the name of their volume, to find those that overlap.
+#[derive(Debug, Default)]
+pub struct Roots(Mutex<BTreeMap<String, Vec<Inode>>>);
+
+impl Roots {
+    /// Notes a root; the name of another volume that has the same directory, or one around it or inside it.
+    fn add(&self, name: &str, root: Vec<Inode>) -> Option<String> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(name.to_owned(), root);
+        let all: Vec<_> = all.iter().map(|(name, root)| (name.as_str(), root.clone())).collect();
+        let (one, other) = overlap(&all).filter(|(one, other)| [*one, *other].contains(&name))?;
+        Some(if one == name { other } else { one }.to_owned())
+    }
+}
+
+impl Mount {
+    /// A volume that is opened in the background, and again where it has to be.
+    pub fn begin(name: &str, path: &Path, rule: Rule) -> Arc<Self> {
+        let (pool, timeout) = (Pool::new(name), rule.timeout);
+        let (metrics, recovered) = (Arc::clone(&rule.metrics), rule.recovered.clone());
+        let (path, rule) = (path.to_owned(), Some(rule));
+        let mount = Arc::new(Self { path, pool: pool.clone(), rule, opened: Mutex::default() });
+        let (probed, name): (Weak<Self>, _) = (Arc::downgrade(&mount), name.to_owned());
+        let probe = Box::new(move || {
+            let Some(mount) = probed.upgrade() else { return Ok(()) };
+            mount.look_at_path();
+            mount.current()?.pulse();
+            Ok(())
+        });
+        let changed = Box::new(move |error: Option<&StorageError>| {
+            metrics.volume_usable(&name, error.is_none());
+            if let Some(error) = error {
+                tracing::error!(volume = %name, %error, "objects with outputs there wait, others do not");
+            } else {
+                tracing::info!(volume = %name, "the volume can be used");
+                recovered.send_replace(());
+            }
+        });
+        pool.guard(Guard { timeout, probe, changed });
+        mount
+    }
+
+    /// A volume that is open, and stays so.
+    pub fn of(volume: Arc<Volume>) -> Arc<Self> {
+        let (path, pool) = (volume.path().to_owned(), volume.pool().clone());
+        let opened = Mutex::new(Opened { volume: Some(volume), ..Opened::default() });
+        Arc::new(Self { path, pool, rule: None, opened })
+    }
+
+    /// Opens a volume that stays open.
+    pub fn open(path: &Path) -> Result<Arc<Self>, StorageError> {
+        Volume::open(path).map(|volume| Self::of(Arc::new(volume)))
+    }
+
+    /// Waits until the volume is open, or for as long as one that responds takes; the reason why it cannot be used.
+    pub async fn settled(&self) -> Option<StorageError> {
+        self.pool.settled().await
+    }
+
+    /// Directory of the root.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The threads that make calls on it.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Has `job` done by a thread of the volume, and waits while the volume answers. Work that nobody waits for by the time it
+    /// could begin is not begun.
+    pub(crate) async fn run<T, E>(
+        self: &Arc<Self>,
+        work: Call,
+        job: impl FnOnce(&Arc<Volume>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StorageError> + Send + 'static,
+    {
+        let (mount, given_up) = (Arc::clone(self), CancellationToken::new());
+        let _guard = given_up.clone().drop_guard();
+        let job = move || {
+            let volume = mount.current()?;
+            if given_up.is_cancelled() {
+                return Err(StorageError::new("begin", Errno::CANCELED).into());
+            }
+            job(&volume)
+        };
+        self.pool.run(work, job).await?
+    }
+
+    /// The root, opened where it has to be. Blocking.
+    pub(crate) fn current(&self) -> Result<Arc<Volume>, StorageError> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = opened.looked.is_some_and(|looked| looked.elapsed() < LOOK_AGAIN);
+        if let Some(volume) = &opened.volume
+            && (self.rule.is_none() || is_fresh || volume.is_at_its_path())
+        {
+            let volume = Arc::clone(volume);
+            if !is_fresh {
+                opened.looked = Some(Instant::now());
+            }
+            return Ok(volume);
+        }
+        opened.volume = None;
+        let found = self.rule.as_ref().map(|rule| self.open_by(rule, opened.is_known));
+        let volume = match found.unwrap_or_else(|| Err(StorageError::rule("it is closed"))) {
+            Ok(volume) => Arc::new(volume),
+            Err(error) => {
+                drop(opened);
+                self.pool.suspect();
+                return Err(StorageError::unusable(self.pool.name(), error));
+            }
+        };
+        let is_first = !opened.is_known;
+        *opened = Opened { volume: Some(Arc::clone(&volume)), looked: Some(Instant::now()), is_known: true };
+        drop(opened);
+        // Later on it is this process that has stages there.
+        if !is_first {
+            return Ok(volume);
+        }
+        self.pool.later(Arc::clone(&volume), |volume| {
+            if let Err(error) = volume.sweep() {
+                tracing::warn!(volume = %volume.path().display(), %error, "leftovers stay in the private directory");
+            }
+        });
+        Ok(volume)
+    }
+
+    fn look_at_path(&self) {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).looked = None;
+    }
+
+    /// One that was open before is never made anew: where a share is not mounted any more, that would fill the directory
+    /// below it.
+    fn open_by(&self, rule: &Rule, is_known: bool) -> Result<Volume, StorageError> {
+        let path = &self.path;
+        let refused = |why: String| StorageError::rule(why);
+        let claimed = owner(path).map_err(|error| refused(error.to_string()))?;
+        if let (Some(own), Some(owner)) = (&rule.installation, &claimed)
+            && own != owner
+        {
+            // Before anything there is touched.
+            let (root, owner, own) = (path.clone(), owner.clone(), own.clone());
+            return Err(refused(ClaimError::Foreign { root, owner, own }.to_string()));
+        }
+        if is_known {
+            let is_ours = if rule.installation.is_some() {
+                claimed == rule.installation
+            } else {
+                path.join(PRIVATE).try_exists().unwrap_or(false)
+            };
+            if !is_ours {
+                let path = path.display();
+                return Err(refused(format!(
+                    "{path} is another directory than before, without {PRIVATE}/owner of ours. \
+                    If it is to be used, restart the operator"
+                )));
+            }
+        } else {
+            create_root(path)?;
+        }
+        if let Some(other) = rule.roots.add(self.pool.name(), ancestry(path)?) {
+            return Err(refused(format!(
+                "{} is the directory of volume {other}, or inside or around it",
+                path.display()
+            )));
+        }
+        let volume = Volume::opened(path, open_any_dir(path)?, None, self.pool.clone())?;
+        if let Some(installation) = &rule.installation {
+            volume.claim(installation).map_err(|error| refused(error.to_string()))?;
+        }
+        Ok(volume)
+    }
+}
+
+#[cfg(test)]
+mod tests;

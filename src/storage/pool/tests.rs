@@ -1,0 +1,144 @@
+//! Filesystems that hang, of which a test is the server.
+
+use std::sync::{Condvar, Mutex};
+use std::thread::ThreadId;
+use std::time::Instant;
+
+use super::*;
+use crate::storage::OnVolume;
+
+const TIMEOUT: Duration = Duration::from_millis(300);
+/// Long enough for anything that must not hang.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Calls return while this is open.
+#[derive(Default)]
+struct Server {
+    is_hanging: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Server {
+    fn set(&self, is_hanging: bool) {
+        *self.is_hanging.lock().unwrap() = is_hanging;
+        self.changed.notify_all();
+    }
+
+    fn call(&self) {
+        drop(self.changed.wait_while(self.is_hanging.lock().unwrap(), |is_hanging| *is_hanging).unwrap());
+    }
+}
+
+async fn pool(name: &str) -> (Pool, Arc<Server>) {
+    let (pool, server) = (Pool::new(name), Arc::new(Server::default()));
+    let probed = Arc::clone(&server);
+    let probe = Box::new(move || {
+        probed.call();
+        Ok(())
+    });
+    pool.guard(Guard { timeout: TIMEOUT, probe, changed: Box::new(|_| {}) });
+    assert!(pool.settled().await.is_none());
+    (pool, server)
+}
+
+async fn call(pool: &Pool, server: &Arc<Server>) -> Result<(), StorageError> {
+    let server = Arc::clone(server);
+    pool.run(Call::Long, move || server.call()).await
+}
+
+async fn soon<T>(waiting: impl Future<Output = T>) -> T {
+    timeout(SOON, waiting).await.expect("hangs")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_that_hangs_keeps_few_threads_and_nobody_waits_for_it() {
+    let ((bad, hanging), (good, answering)) = (pool("bad").await, pool("good").await);
+    hanging.set(true);
+    let calls: Vec<_> = (0..200)
+        .map(|_| {
+            let (bad, hanging) = (bad.clone(), Arc::clone(&hanging));
+            tokio::spawn(async move { call(&bad, &hanging).await })
+        })
+        .collect();
+    for one in calls {
+        let error = soon(one).await.unwrap().unwrap_err();
+        assert_eq!((error.volume(), error.to_string().as_str()), (Some("bad"), "volume bad does not respond"));
+    }
+    assert!(soon(call(&bad, &hanging)).await.is_err(), "and a later one is refused");
+    soon(call(&good, &answering)).await.unwrap();
+    hanging.set(false);
+    let mut state = bad.0.state.subscribe();
+    soon(state.wait_for(Option::is_none)).await.unwrap();
+    soon(call(&bad, &hanging)).await.unwrap();
+    soon(bad.idle()).await;
+}
+
+#[tokio::test]
+async fn work_that_takes_long_is_waited_for_while_probes_return() {
+    let (pool, _) = pool("slow").await;
+    let started = Instant::now();
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let work = pool.run(Call::Long, move || receiver.recv_timeout(TIMEOUT * 5));
+    soon(work).await.unwrap().unwrap_err();
+    assert!(started.elapsed() >= TIMEOUT * 5);
+    drop(sender);
+}
+
+#[tokio::test]
+async fn a_volume_that_cannot_be_used_is_tried_until_it_can_be() {
+    let (broken, pool) = (Arc::new(AtomicBool::new(true)), Pool::new("broken"));
+    let seen = Arc::clone(&broken);
+    let probe = Box::new(move || {
+        let error = || StorageError::unusable("broken", "it is broken");
+        if seen.load(Ordering::Acquire) { Err(error()) } else { Ok(()) }
+    });
+    pool.guard(Guard { timeout: SOON, probe, changed: Box::new(|_| {}) });
+    assert!(soon(pool.settled()).await.is_some());
+    let error = pool.run(Call::Short, || ()).await.unwrap_err();
+    assert_eq!(error.volume(), Some("broken"));
+    broken.store(false, Ordering::Release);
+    soon(pool.0.state.subscribe().wait_for(Option::is_none)).await.unwrap();
+    pool.run(Call::Short, || ()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_may_hang_when_it_is_dropped_is_dropped_by_a_thread_of_the_volume() {
+    struct Told(std::sync::mpsc::Sender<ThreadId>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.send(std::thread::current().id()).unwrap();
+        }
+    }
+    let (pool, server) = pool("v").await;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    drop(OnVolume::new(&pool, Told(sender.clone())));
+    soon(pool.idle()).await;
+    assert_ne!(receiver.try_recv().unwrap(), std::thread::current().id());
+    server.set(true);
+    let hanging: Vec<_> = (0..THREADS * 8)
+        .map(|_| {
+            pool.run(Call::Long, {
+                let server = Arc::clone(&server);
+                move || server.call()
+            })
+        })
+        .collect();
+    assert!(futures::future::join_all(hanging).await.iter().all(Result::is_err));
+    drop(OnVolume::new(&pool, Told(sender)));
+    assert!(receiver.try_recv().is_err(), "not before there is a thread");
+    server.set(false);
+    soon(async {
+        while receiver.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_panics_is_an_error_and_gives_its_thread_back() {
+    let (pool, _) = pool("v").await;
+    let ended: Result<(), _> = pool.run(Call::Long, || panic!("on purpose")).await;
+    assert!(ended.unwrap_err().is_panic());
+    soon(pool.idle()).await;
+}
