@@ -12,13 +12,13 @@ use std::io::Read;
 use std::sync::Arc;
 
 use fs_err::os::unix::fs::FileExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::oci::Descriptor;
 use crate::registry::{Access, LocalFile, Registry, RegistryError, Right};
 use crate::request::{Limit, LimitExceeded};
-use crate::storage::{Scratch, StorageError};
+use crate::storage::{Call, OnVolume, Scratch, StorageError};
 use crate::trust::Approved;
 
 mod cache;
@@ -33,7 +33,7 @@ use store::{Found, Use};
 /// A complete layer in a file that is open: its size and digest are those of the descriptor. Cloning shares the file.
 #[derive(Clone, Debug)]
 pub struct VerifiedBlob {
-    bytes: Arc<Bytes>,
+    bytes: Arc<OnVolume<Bytes>>,
     descriptor: Descriptor,
 }
 
@@ -58,16 +58,21 @@ impl Bytes {
     }
 }
 
+/// The file, which is there until nobody uses it.
+fn file_of(bytes: &OnVolume<Bytes>) -> std::io::Result<&fs_err::File> {
+    bytes.get().map(Bytes::file).ok_or_else(|| std::io::Error::other("the layer is closed"))
+}
+
 /// A layer's bytes, read by whoever has it at a place of his own.
 #[derive(Debug)]
 pub(crate) struct BlobReader {
-    bytes: Arc<Bytes>,
+    bytes: Arc<OnVolume<Bytes>>,
     at: u64,
 }
 
 impl Read for BlobReader {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.bytes.file().read_at(buffer, self.at)?;
+        let read = file_of(&self.bytes)?.read_at(buffer, self.at)?;
         self.at = self.at.saturating_add(read as u64);
         Ok(read)
     }
@@ -87,9 +92,10 @@ impl VerifiedBlob {
 
     /// True where the bytes that were read of it are those that were hashed. To be asked after reading.
     pub(crate) fn is_unchanged(&self) -> std::io::Result<bool> {
-        match &*self.bytes {
-            Bytes::Own(_) | Bytes::Used(_) => Ok(true),
-            Bytes::Open(local) => local.is_unchanged(),
+        match self.bytes.get() {
+            Some(Bytes::Own(_) | Bytes::Used(_)) => Ok(true),
+            Some(Bytes::Open(local)) => local.is_unchanged(),
+            None => Ok(false),
         }
     }
 
@@ -100,7 +106,7 @@ impl VerifiedBlob {
 
     /// A handle for who reads here and there, and says where each time: all handles have one position.
     pub(crate) fn file(&self) -> std::io::Result<std::fs::File> {
-        self.bytes.file().file().try_clone()
+        file_of(&self.bytes)?.file().try_clone()
     }
 
     /// All of them. For what is known to be small.
@@ -114,7 +120,8 @@ impl VerifiedBlob {
     pub(crate) fn for_test(bytes: &[u8], descriptor: Descriptor) -> Self {
         let mut file = tempfile::tempfile().map(|file| fs_err::File::from_parts(file, "test")).unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
-        Self { bytes: Arc::new(Bytes::Own(file)), descriptor }
+        let pool = crate::storage::Pool::of(std::path::Path::new("test"));
+        Self { bytes: Arc::new(OnVolume::new(&pool, Bytes::Own(file))), descriptor }
     }
 }
 
@@ -171,7 +178,7 @@ pub struct Source<'a, R> {
     /// What they are layers of.
     pub approved: &'a Approved,
     /// Where they are written.
-    pub scratch: &'a Scratch,
+    pub scratch: &'a Arc<Scratch>,
     /// What is kept on the filesystem of `scratch`.
     pub store: Option<&'a Arc<ContentStore>>,
     /// A permit per processor, for hashing what is kept.
@@ -198,11 +205,14 @@ pub async fn fetch<R: Registry>(
     if let Some(data) = &layer.data {
         // The manifest carries it, and parsing that has compared size and digest.
         progress(layer.size);
-        return Ok(verified(sealed(source, layer, write(source.scratch, layer, data)?).await?));
+        let (scratch, written, data) = (Arc::clone(source.scratch), layer.clone(), data.clone());
+        let write = move || write(&scratch, &written, &data);
+        let file = source.scratch.pool().run(Call::Short, write).await??;
+        return Ok(verified(sealed(source, layer, file).await?));
     }
     if let Some(local) = source.registry.local(layer).filter(|local| local.is(layer)) {
         progress(layer.size);
-        return Ok(verified(Bytes::Open(local)));
+        return Ok(verified(OnVolume::new(source.scratch.pool(), Bytes::Open(local))));
     }
     let Some(store) = source.store.filter(|store| store.keeps(layer.size)) else {
         return Ok(verified(fetch_alone(source, layer, progress).await?));
@@ -211,7 +221,7 @@ pub async fn fetch<R: Registry>(
     let key = Key::new(&source.access.origin(repository), &layer.digest);
     let flight = store.flights.join(&key);
     let mut turn = flight.turn().await;
-    let mut found = store.find(&key, layer.size);
+    let mut found = store.find(&key, layer.size).await?;
     if found.is_some() {
         // It is there: those who wait need not wait for this one's right.
         drop(turn);
@@ -221,37 +231,88 @@ pub async fn fetch<R: Registry>(
         }
         turn = flight.turn().await;
         // What was in use stays so. What was kept may have been replaced, or be in use by now.
-        if matches!(found, Some(Found::Kept(_))) {
-            found = store.find(&key, layer.size);
+        if matches!(found.as_ref().and_then(OnVolume::get), Some(Found::Kept(_))) {
+            found = store.find(&key, layer.size).await?;
         }
     }
-    let ready = match found {
-        Some(Found::InUse(used)) => Some(Bytes::Used(used)),
-        Some(Found::Kept(file)) => match store.copy(&key, file, layer, source.scratch, source.processors).await? {
-            Some(file) if source.scratch.is_nameless_private() => {
-                Some(Bytes::Used(store.share(&key, file, layer.size, true)))
-            }
-            Some(file) => Some(sealed(source, layer, file).await?),
-            None => None,
-        },
-        None => None,
-    };
-    if let Some(bytes) = ready {
+    if let Some(found) = found
+        && let Some(bytes) = used(source, store, &key, found, layer).await?
+    {
         store.count_hit();
         progress(layer.size);
         return Ok(verified(bytes));
     }
-    let file = download::download(source, layer, source.scratch.nameless()?, progress).await?;
-    let bytes = if source.scratch.is_nameless_private() {
-        Bytes::Used(store.share(&key, file, layer.size, false))
-    } else {
-        let file = Arc::new(file);
-        store.keep_copy(&key, &file, source.scratch, layer.size).await;
-        sealed(source, layer, file).await?
-    };
+    let file = download::download(source, layer, progress).await?;
+    let bytes = kept(source, store, &key, file, layer).await?;
     drop(turn);
     store.tidy().await;
     Ok(verified(bytes))
+}
+
+/// The file that was found, once it is known to be the layer; `None` where it is not.
+async fn used<R>(
+    source: &Source<'_, R>,
+    store: &Arc<ContentStore>,
+    key: &Key,
+    found: OnVolume<Found>,
+    layer: &Descriptor,
+) -> Result<Option<OnVolume<Bytes>>, BlobError> {
+    let slot = source.scratch.pool().slot(Call::Long).await?;
+    // Held here and not by the thread, which may hang with its volume. What is in use is not read again.
+    let _permit = match found.get() {
+        Some(Found::InUse(_)) => None,
+        Some(Found::Kept(_)) | None => Some(permit(source).await?),
+    };
+    let (store, key, layer, scratch) = (Arc::clone(store), key.clone(), layer.clone(), Arc::clone(source.scratch));
+    let stop = CancellationToken::new();
+    // A pass that is given up drops this future, and with it the guard, which stops the thread.
+    let _guard = stop.clone().drop_guard();
+    let work = slot.run(move || -> Result<Option<OnVolume<Bytes>>, BlobError> {
+        let bytes = match found.take() {
+            Some(Found::InUse(used)) => Some(Bytes::Used(used)),
+            Some(Found::Kept(file)) => match store.copy(&key, &file, &layer, &scratch, &stop)? {
+                Some(file) if scratch.is_nameless_private() => {
+                    Some(Bytes::Used(store.share(&key, file, layer.size, true)))
+                }
+                Some(file) => Some(sealed_now(&scratch, &layer, Arc::new(file), &stop)?),
+                None => None,
+            },
+            None => None,
+        };
+        Ok(bytes.map(|bytes| OnVolume::new(scratch.pool(), bytes)))
+    });
+    work.await?
+}
+
+/// A downloaded layer, which others may use too and which is kept.
+async fn kept<R>(
+    source: &Source<'_, R>,
+    store: &Arc<ContentStore>,
+    key: &Key,
+    file: OnVolume<fs_err::File>,
+    layer: &Descriptor,
+) -> Result<OnVolume<Bytes>, BlobError> {
+    let slot = source.scratch.pool().slot(Call::Long).await?;
+    let _permit = if source.scratch.is_nameless_private() { None } else { Some(permit(source).await?) };
+    let (store, key, layer, scratch) = (Arc::clone(store), key.clone(), layer.clone(), Arc::clone(source.scratch));
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    let work = slot.run(move || -> Result<OnVolume<Bytes>, BlobError> {
+        let file = file.take().ok_or(BlobError::Aborted)?;
+        let bytes = if scratch.is_nameless_private() {
+            Bytes::Used(store.share(&key, file, layer.size, false))
+        } else {
+            let file = Arc::new(file);
+            store.keep_copy(&key, &file, &scratch, layer.size, &stop);
+            sealed_now(&scratch, &layer, file, &stop)?
+        };
+        Ok(OnVolume::new(scratch.pool(), bytes))
+    });
+    work.await?
+}
+
+async fn permit<R>(source: &Source<'_, R>) -> Result<OwnedSemaphorePermit, BlobError> {
+    Arc::clone(source.processors).acquire_owned().await.map_err(|_| BlobError::Aborted)
 }
 
 /// Under which names the layers of an artifact are kept.
@@ -265,8 +326,8 @@ async fn fetch_alone<R: Registry>(
     source: &Source<'_, R>,
     layer: &Descriptor,
     progress: impl FnMut(u64) + Send,
-) -> Result<Bytes, BlobError> {
-    let file = download::download(source, layer, source.scratch.nameless()?, progress).await?;
+) -> Result<OnVolume<Bytes>, BlobError> {
+    let file = download::download(source, layer, progress).await?;
     sealed(source, layer, file).await
 }
 
@@ -275,32 +336,41 @@ async fn fetch_alone<R: Registry>(
 async fn sealed<R>(
     source: &Source<'_, R>,
     layer: &Descriptor,
-    file: impl Into<Arc<fs_err::File>>,
+    file: OnVolume<fs_err::File>,
+) -> Result<OnVolume<Bytes>, BlobError> {
+    let slot = source.scratch.pool().slot(Call::Long).await?;
+    let _permit = if source.scratch.is_nameless_private() { None } else { Some(permit(source).await?) };
+    let (scratch, layer) = (Arc::clone(source.scratch), layer.clone());
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    let work = slot.run(move || {
+        let file = Arc::new(file.take().ok_or(BlobError::Aborted)?);
+        Ok(OnVolume::new(scratch.pool(), sealed_now(&scratch, &layer, file, &stop)?))
+    });
+    work.await?
+}
+
+/// The same. Blocking.
+fn sealed_now(
+    scratch: &Scratch,
+    layer: &Descriptor,
+    file: Arc<fs_err::File>,
+    stop: &CancellationToken,
 ) -> Result<Bytes, BlobError> {
-    let file = file.into();
-    if source.scratch.is_nameless_private() {
+    if scratch.is_nameless_private() {
         return Arc::try_unwrap(file).map(Bytes::Own).map_err(|_| BlobError::Aborted);
     }
-    let permit = Arc::clone(source.processors).acquire_owned().await.map_err(|_| BlobError::Aborted)?;
-    let stop = CancellationToken::new();
-    let guard = stop.clone().drop_guard();
-    let read = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        LocalFile::read(file, &stop)
-    });
-    let read = read.await.map_err(|_| BlobError::Aborted)?;
-    drop(guard.disarm());
     let what = || format!("read layer {} again", layer.digest.short());
-    let local = read.map_err(|error| StorageError::from_io(what(), &error))?;
+    let local = LocalFile::read(file, stop).map_err(|error| StorageError::from_io(what(), &error))?;
     if local.is(layer) { Ok(Bytes::Open(local)) } else { Err(BlobError::Changed { layer: layer.digest.short() }) }
 }
 
 /// Bytes that are there already, at most a manifest's worth.
-fn write(scratch: &Scratch, layer: &Descriptor, data: &[u8]) -> Result<fs_err::File, StorageError> {
+fn write(scratch: &Scratch, layer: &Descriptor, data: &[u8]) -> Result<OnVolume<fs_err::File>, StorageError> {
     let mut file = scratch.nameless()?;
     let written = std::io::Write::write_all(&mut file, data);
     written.map_err(|error| StorageError::from_io(format!("spool layer {}", layer.digest.short()), &error))?;
-    Ok(file)
+    Ok(OnVolume::new(scratch.pool(), file))
 }
 
 #[cfg(test)]

@@ -42,6 +42,8 @@ pub enum Obstacle {
     Earlier(String),
     /// The API server refuses a write: this one, or one that only another pass can repeat.
     Refused(Option<Rehearsal>),
+    /// The volume of this name cannot be used.
+    Volume(String),
 }
 
 /// A pass that ended badly.
@@ -240,8 +242,13 @@ impl From<&Objection> for Failure {
 
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
+        if error.is_panic() {
+            return Self::internal(error);
+        }
         let reason = if error.is_full() { Reason::StorageFull } else { Reason::StorageFailed };
-        Self { lacks: error.lacks(), ..Self::new(Class::Retry, reason, error) }
+        let obstacle = error.volume().map(|volume| Box::new(Obstacle::Volume(volume.to_owned())));
+        let is_beside_digest = obstacle.is_some();
+        Self { lacks: error.lacks(), obstacle, is_beside_digest, ..Self::new(Class::Retry, reason, error) }
     }
 }
 
@@ -309,7 +316,7 @@ impl From<OutputError> for Failure {
             OutputError::Conflict(_) => Self::new(Class::Stalled, Reason::OutputConflict, error),
             OutputError::NothingLeft(_) => Self::new(Class::Stalled, Reason::SubPathNotFound, error),
             OutputError::TooLarge(_) => Self::new(Class::Stalled, Reason::OutputTooLarge, error),
-            OutputError::Api { .. } => Self::new(Class::Retry, Reason::StorageFailed, error),
+            OutputError::Api { .. } | OutputError::Busy(_) => Self::new(Class::Retry, Reason::StorageFailed, error),
             OutputError::Aborted | OutputError::GivenUp => Self::internal(error),
         }
     }

@@ -21,14 +21,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
 
-use crate::metrics::{Found, Metrics, Scanned};
+use crate::metrics::{Metrics, Scanned};
 use crate::oci::Digest;
 use crate::plan::Revision;
 use crate::registry::Pinned;
 use crate::request::{FileFilter, KeyedObject, ObjectId, Place, Request, Target};
-use crate::storage::{StorageError, Volume};
+use crate::storage::{Call, Mount, StorageError, Volume};
 use crate::unpack::Stop;
 use crate::unpack::staged::{Changed, Staged};
 
@@ -38,6 +38,7 @@ pub mod directory;
 pub mod location;
 mod lock;
 mod manifest;
+mod reading;
 mod record;
 mod rehearsal;
 mod scan;
@@ -50,13 +51,17 @@ pub use rehearsal::Rehearsal;
 pub(crate) use switch::{Done, NotSwitched, Ready};
 
 use api_object::ContentKey;
-use damage::{Damage, Held, Probed, Reading};
+use damage::{Held, Probed};
 use directory::Destination;
 use location::{Location, OutputKind, is_content_suffix};
 use lock::Locks;
 use rehearsal::{Rehearsals, Rehearsed};
-use scan::{Begun, Verdict};
 use switch::DirectoryReady;
+
+/// Longest wait for another change of an object's outputs. Where it hangs with its volume, the object says so.
+const LONGEST_LOCK: Duration = Duration::from_secs(60);
+/// The same before the directories of a deleted object are removed, which is tried again.
+const LONGEST_REMOVAL_LOCK: Duration = Duration::from_secs(5);
 
 /// Errors of preparing, switching, reading and removing outputs.
 #[derive(Debug, thiserror::Error)]
@@ -132,9 +137,19 @@ pub enum OutputError {
     /// The pass was given up before anything was switched.
     #[error("the pass was cancelled before the switch")]
     GivenUp,
+    /// Something else changes the object's outputs for too long.
+    #[error("the outputs of {0} are being changed by a thread that does not end; tried again")]
+    Busy(String),
     /// A blocking task ended by a panic.
     #[error("a blocking task for an output panicked")]
     Aborted,
+}
+
+impl OutputError {
+    /// True where a volume cannot be used.
+    pub(crate) fn is_of_volume(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.volume().is_some())
+    }
 }
 
 /// State of one output: what a consumer reads there.
@@ -203,11 +218,11 @@ impl std::fmt::Debug for ApiObjects {
 /// Every place that this process can publish to.
 #[derive(Debug)]
 pub struct Outputs {
-    volumes: BTreeMap<String, Arc<Volume>>,
+    volumes: BTreeMap<String, Arc<Mount>>,
     /// Stages of artifacts without a volume output.
-    work: Arc<Volume>,
+    work: Arc<Mount>,
     /// Stages of artifacts that go to Secrets, on a filesystem in memory.
-    secret_work: Option<Arc<Volume>>,
+    secret_work: Option<Arc<Mount>>,
     /// A command's directory, on the filesystem of the work place.
     directory: Option<Arc<Destination>>,
     api_objects: ApiObjects,
@@ -217,6 +232,8 @@ pub struct Outputs {
     retention: Retention,
     locks: Locks,
     rehearsals: Rehearsals,
+    /// News of volumes that can be used again.
+    recovered: watch::Receiver<()>,
     metrics: Arc<Metrics>,
 }
 
@@ -224,7 +241,7 @@ pub struct Outputs {
 #[derive(Clone, Debug)]
 pub struct StagePlace {
     /// The volume whose filesystem the stage is on.
-    pub volume: Arc<Volume>,
+    pub volume: Arc<Mount>,
     /// The artifact's files in the stage.
     pub filter: FileFilter,
     /// Layers may be kept beside it. Not those of Secrets.
@@ -246,8 +263,8 @@ impl StagePlace {
 impl Outputs {
     /// `work` is a private place for stages of artifacts without a volume output.
     pub fn new(
-        volumes: BTreeMap<String, Arc<Volume>>,
-        work: Arc<Volume>,
+        volumes: BTreeMap<String, Arc<Mount>>,
+        work: Arc<Mount>,
         api_objects: ApiObjects,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StorageError> {
@@ -263,13 +280,14 @@ impl Outputs {
             retention: Retention::default(),
             locks: Locks::default(),
             rehearsals: Rehearsals::default(),
+            recovered: watch::channel(()).1,
             metrics,
         })
     }
 
     /// A command's directory and nothing else.
     pub fn to_directory(directory: Arc<Destination>, metrics: Arc<Metrics>) -> Result<Self, StorageError> {
-        let work = Arc::clone(directory.stage());
+        let work = Mount::of(Arc::clone(directory.stage()));
         // A command has this output alone.
         let api_objects = ApiObjects::Directory(work.path().to_owned());
         Ok(Self { directory: Some(directory), ..Self::new(BTreeMap::new(), work, api_objects, metrics)? })
@@ -277,7 +295,7 @@ impl Outputs {
 
     /// Adds a place in memory for stages of Secrets.
     #[must_use]
-    pub fn with_secret_work(self, secret_work: Option<Arc<Volume>>) -> Self {
+    pub fn with_secret_work(self, secret_work: Option<Arc<Mount>>) -> Self {
         Self { secret_work, ..self }
     }
 
@@ -304,9 +322,32 @@ impl Outputs {
         self.retention
     }
 
-    /// Waits for the right to change the outputs of `object`.
-    pub(crate) async fn lock(&self, object: &ObjectId) -> Lock {
-        self.locks.acquire(object).await
+    /// Sets the news of volumes that can be used again.
+    #[must_use]
+    pub fn with_recovered(self, recovered: watch::Receiver<()>) -> Self {
+        Self { recovered, ..self }
+    }
+
+    /// News of volumes that can be used again.
+    pub(crate) fn recovered(&self) -> watch::Receiver<()> {
+        self.recovered.clone()
+    }
+
+    /// Fails where a volume of the request cannot be used now.
+    pub(crate) fn check_volumes(&self, request: &Request) -> Result<(), OutputError> {
+        let states = self.places(request)?.into_iter().filter_map(|place| place.volume.pool().state());
+        states.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// True where the volume of that name can be used now.
+    pub(crate) fn is_usable(&self, volume: &str) -> bool {
+        self.volumes.get(volume).is_none_or(|mount| mount.pool().state().is_none())
+    }
+
+    /// Waits for the right to change the outputs of `object`. A thread that hangs may have it.
+    pub(crate) async fn lock(&self, object: &ObjectId) -> Result<Lock, OutputError> {
+        let lock = tokio::time::timeout(LONGEST_LOCK, self.locks.acquire(object)).await;
+        lock.map_err(|_| OutputError::Busy(object.to_string()))
     }
 
     /// Places of stages: one for each volume output, and one with everything for the others.
@@ -340,8 +381,8 @@ impl Outputs {
     ) -> Result<Probed, OutputError> {
         match &target.place {
             Place::Volume { volume } => {
-                let place = self.volume_place(object, target, volume)?;
-                let held = blocking(move || volume::probe(&place, recorded.as_ref())).await?;
+                let look = move |place: volume::Place| volume::probe(&place, recorded.as_ref());
+                let held = self.at(object, target, volume, look).await?;
                 self.metrics.scanned(Scanned::Names, held.found());
                 Ok(held.into())
             }
@@ -352,7 +393,10 @@ impl Outputs {
                     ApiObjects::Cluster(_) => {
                         (self.cluster(OutputKind::ConfigMap)?.get::<ConfigMap>(object, &name).await?, true)
                     }
-                    ApiObjects::Directory(root) => (manifest::read(root, object, &name), false),
+                    ApiObjects::Directory(root) => {
+                        let (root, object) = (root.clone(), object.clone());
+                        (blocking(move || Ok(manifest::read(&root, &object, &name))).await?, false)
+                    }
                 };
                 api_object::probed(found.as_ref(), place, &self.content_key, is_in_cluster)
             }
@@ -366,76 +410,6 @@ impl Outputs {
                 let directory = self.directory(target)?;
                 blocking(move || directory.check().map(|()| Held::Nothing.into())).await
             }
-        }
-    }
-
-    /// Reads files of the target, and compares them with what was published. A slice at a time, each with a permit of
-    /// `processors`: an unpack does not wait for all of a large tree. Dropping this ends it at the next buffer.
-    pub(crate) async fn read(
-        &self,
-        object: &ObjectId,
-        target: &Target,
-        recorded: Option<Recorded>,
-        reading: Reading,
-        processors: &Arc<Semaphore>,
-    ) -> Result<Option<Damage>, OutputError> {
-        let place = match &target.place {
-            Place::Volume { volume } => self.volume_place(object, target, volume)?,
-            // A probe compares them whole.
-            Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => return Ok(None),
-        };
-        let stop = Stop::new();
-        let _guard = stop.clone().drop_guard();
-        let on = place.clone();
-        let begun = blocking(move || volume::read(&on, recorded.as_ref(), reading)).await?;
-        let verdict = match begun {
-            Begun::NoList => return Ok(None),
-            Begun::Done(verdict) => verdict,
-            Begun::Scan(mut scan) => loop {
-                let permit = Arc::clone(processors).acquire_owned().await.map_err(|_| OutputError::Aborted)?;
-                let (stop, place) = (stop.clone(), place.clone());
-                let slice = blocking(move || {
-                    let verdict = scan.advance(&stop)?;
-                    drop(permit);
-                    if verdict != Some(Verdict::Whole) {
-                        return Ok((verdict, Some(scan)));
-                    }
-                    // Without it the files are read again, no more.
-                    if let Err(error) = scan.remember(&place.volume.0, &place.object) {
-                        tracing::debug!(object = %place.object, %error, "what was read is not remembered");
-                    }
-                    Ok((verdict, None))
-                });
-                match slice.await? {
-                    (Some(verdict), _) => break verdict,
-                    (None, Some(rest)) => scan = rest,
-                    (None, None) => return Err(OutputError::Aborted),
-                }
-            },
-        };
-        let location = Location::Volume(place.volume.1.clone());
-        let damage = match verdict {
-            Verdict::Whole | Verdict::Doubtful => None,
-            Verdict::Damaged(differences) => {
-                Some(Damage { output: target.output.clone(), location, differences, is_additive: false })
-            }
-        };
-        let scanned = match reading {
-            Reading::Doubtful => Scanned::Doubtful,
-            Reading::Everything => Scanned::Everything,
-        };
-        self.metrics.scanned(scanned, if damage.is_some() { Found::Damaged } else { Found::Whole });
-        Ok(damage)
-    }
-
-    /// Time since every byte of the target was read; `None` where that is not known.
-    pub(crate) async fn last_read(&self, object: &ObjectId, target: &Target) -> Result<Option<Duration>, OutputError> {
-        match &target.place {
-            Place::Volume { volume } => {
-                let place = self.volume_place(object, target, volume)?;
-                blocking(move || volume::last_read(&place)).await
-            }
-            Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => Ok(None),
         }
     }
 
@@ -453,13 +427,14 @@ impl Outputs {
         let object = &request.object;
         match &target.place {
             Place::Volume { volume } => {
-                let place = self.volume_place(object, target, volume)?;
+                let (mount, seed) = (self.volume(target, volume)?, place_of(object, target, volume));
                 let (staged, pinned, fingerprint) = (Arc::clone(staged), pinned.clone(), request.fingerprint.clone());
                 let given_up = stop.clone();
-                let work = move || volume::prepare(&place, &pinned, &fingerprint, &staged, &given_up);
+                let work =
+                    move |on: &Arc<Volume>| volume::prepare(&seed(on), &pinned, &fingerprint, &staged, &given_up);
                 let (stop, wanted) = (stop.clone(), wanted.clone());
                 let is_given_up = move || stop.is_cancelled() || !wanted.is_wanted();
-                Ok(Ready::Volume(Arc::new(self.locked(object, is_given_up, work).await?)))
+                Ok(Ready::Volume(Arc::new(self.locked(&mount, object, is_given_up, work).await?)))
             }
             Place::ConfigMap(keyed) => {
                 let content = content(target, keyed, staged).await?;
@@ -539,8 +514,8 @@ impl Outputs {
                 let (Some(list), revision) = (wanted.list_digest.clone(), wanted.revision.clone()) else {
                     return Ok(None);
                 };
-                let place = self.volume_place(object, target, volume)?;
-                let found = blocking(move || volume::prepared(&place, &revision, &list)).await?;
+                let find = move |place: volume::Place| volume::prepared(&place, &revision, &list);
+                let found = self.at(object, target, volume, find).await?;
                 Ok(found.map(|ready| {
                     if ready.is_current() {
                         Ready::Held(Box::new(ready.published().clone()))
@@ -567,9 +542,8 @@ impl Outputs {
     pub(crate) async fn withdraw(&self, object: &ObjectId, location: &Location) -> Result<(), OutputError> {
         match location {
             Location::Volume(name) => {
-                let volume = self.configured(name)?;
-                let id = object.clone();
-                self.locked(object, || false, move || volume::withdraw(&volume, &id)).await
+                let (mount, id) = (self.configured(name)?, object.clone());
+                self.locked(&mount, object, || false, move |volume| volume::withdraw(volume, &id)).await
             }
             Location::ConfigMap(_) | Location::Secret(_) | Location::Directory(_) => {
                 self.remove(object, location).await
@@ -581,13 +555,15 @@ impl Outputs {
     pub(crate) async fn remove(&self, object: &ObjectId, location: &Location) -> Result<(), OutputError> {
         match location {
             Location::Volume(name) => {
-                let volume = self.configured(name)?;
-                let id = object.clone();
-                self.locked(object, || false, move || volume::remove(&volume, &id)).await
+                let (mount, id) = (self.configured(name)?, object.clone());
+                self.locked(&mount, object, || false, move |volume| volume::remove(volume, &id)).await
             }
             Location::ConfigMap(name) => match &self.api_objects {
                 ApiObjects::Cluster(_) => self.cluster(OutputKind::ConfigMap)?.remove::<ConfigMap>(object, name).await,
-                ApiObjects::Directory(root) => manifest::remove(root, object, name),
+                ApiObjects::Directory(root) => {
+                    let (root, object, name) = (root.clone(), object.clone(), name.clone());
+                    blocking(move || manifest::remove(&root, &object, &name)).await
+                }
             },
             Location::Secret(name) => self.cluster(OutputKind::Secret)?.remove::<Secret>(object, name).await,
             // A command removes nothing.
@@ -598,27 +574,32 @@ impl Outputs {
     /// Removes the directories of an object that is gone from every volume. All volumes are tried; the answer is the names
     /// of those that failed.
     pub async fn remove_object(&self, object: &ObjectId) -> Vec<(String, OutputError)> {
-        let mut failed = Vec::new();
-        for (name, volume) in &self.volumes {
-            let (volume, id) = (Arc::clone(volume), object.clone());
-            if let Err(error) = self.locked(object, || false, move || volume::remove(&volume, &id)).await {
-                failed.push((name.clone(), error));
-            }
-        }
-        failed
+        let removals = self.volumes.iter().map(async |(name, mount)| {
+            let id = object.clone();
+            let removal = async {
+                let acquired = mount.pool().unless_down(self.locks.acquire(object));
+                let lock = tokio::time::timeout(LONGEST_REMOVAL_LOCK, acquired).await;
+                let lock = lock.map_err(|_| OutputError::Busy(object.to_string()))??;
+                mount.run(Call::Long, move |volume| holding(lock, || volume::remove(volume, &id))).await
+            };
+            Some((name.clone(), removal.await.err()?))
+        });
+        futures::future::join_all(removals).await.into_iter().flatten().collect()
     }
 
     /// Objects that have a directory on some volume, with their uids.
     pub async fn owners(&self, namespaces: &[String]) -> Vec<ObjectId> {
-        let mut found = Vec::new();
-        for (name, volume) in &self.volumes {
-            let (volume, watched) = (Arc::clone(volume), namespaces.to_vec());
+        let looks = self.volumes.iter().map(async |(name, mount)| {
+            let watched = namespaces.to_vec();
             let is_watched = move |namespace: &str| watched.is_empty() || watched.iter().any(|one| one == namespace);
-            match blocking(move || volume::owners(&volume, is_watched)).await {
-                Ok(owners) => found.extend(owners),
-                Err(error) => tracing::warn!(volume = %name, %error, "a volume cannot be looked through for leftovers"),
-            }
-        }
+            let owners: Result<_, OutputError> =
+                mount.run(Call::Long, move |volume| volume::owners(volume, is_watched)).await;
+            owners.unwrap_or_else(|error| {
+                tracing::warn!(volume = %name, %error, "a volume cannot be looked through for leftovers");
+                Vec::new()
+            })
+        });
+        let mut found: Vec<_> = futures::future::join_all(looks).await.concat();
         found.sort_unstable();
         found.dedup();
         found
@@ -634,30 +615,40 @@ impl Outputs {
     ) -> Result<Option<Timestamp>, OutputError> {
         match &target.place {
             Place::Volume { volume } => {
-                let (volume, id) = (self.volume(target, volume)?, object.clone());
-                let retention = self.retention;
-                self.locked(object, || false, move || volume::prune(&volume, &id, retention, now)).await
+                let (mount, id, retention) = (self.volume(target, volume)?, object.clone(), self.retention);
+                self.locked(&mount, object, || false, move |volume| volume::prune(volume, &id, retention, now)).await
             }
             // Earlier objects are named in status, and removed by their location.
             Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => Ok(None),
         }
     }
 
-    /// Runs blocking work that holds the object's lock to its end, also where nobody waits for it any more. Work that was
-    /// given up before it began does nothing.
+    /// Runs work on a volume that holds the object's lock to its end, also where nobody waits for it any more. Work that
+    /// was given up before it began does nothing.
     async fn locked<T: Send + 'static>(
         &self,
+        mount: &Arc<Mount>,
         object: &ObjectId,
         is_given_up: impl FnOnce() -> bool + Send + 'static,
-        work: impl FnOnce() -> Result<T, OutputError> + Send + 'static,
+        work: impl FnOnce(&Arc<Volume>) -> Result<T, OutputError> + Send + 'static,
     ) -> Result<T, OutputError> {
-        let lock = self.lock(object).await;
-        blocking(move || {
-            let done = if is_given_up() { Err(OutputError::GivenUp) } else { work() };
-            drop(lock);
-            done
-        })
-        .await
+        let lock = mount.pool().unless_down(self.locks.acquire(object)).await?;
+        let work = move |volume: &Arc<Volume>| {
+            holding(lock, || if is_given_up() { Err(OutputError::GivenUp) } else { work(volume) })
+        };
+        mount.run(Call::Long, work).await
+    }
+
+    /// Looks at the place of an output on a volume.
+    async fn at<T: Send + 'static>(
+        &self,
+        object: &ObjectId,
+        target: &Target,
+        name: &str,
+        work: impl FnOnce(volume::Place) -> Result<T, OutputError> + Send + 'static,
+    ) -> Result<T, OutputError> {
+        let (mount, seed) = (self.volume(target, name)?, place_of(object, target, name));
+        mount.run(Call::Long, move |volume| work(seed(volume))).await
     }
 
     fn directory(&self, target: &Target) -> Result<Arc<Destination>, OutputError> {
@@ -674,11 +665,11 @@ impl Outputs {
     }
 
     /// A volume that status names. Without it nothing can be removed, and nothing is forgotten.
-    fn configured(&self, name: &str) -> Result<Arc<Volume>, OutputError> {
+    fn configured(&self, name: &str) -> Result<Arc<Mount>, OutputError> {
         self.volumes.get(name).cloned().ok_or_else(|| self.no_volume("status.outputs", name))
     }
 
-    fn volume(&self, target: &Target, name: &str) -> Result<Arc<Volume>, OutputError> {
+    fn volume(&self, target: &Target, name: &str) -> Result<Arc<Mount>, OutputError> {
         self.volumes.get(name).cloned().ok_or_else(|| self.no_volume(&target.output, name))
     }
 
@@ -692,11 +683,19 @@ impl Outputs {
             },
         }
     }
+}
 
-    fn volume_place(&self, object: &ObjectId, target: &Target, name: &str) -> Result<volume::Place, OutputError> {
-        let volume = (self.volume(target, name)?, name.to_owned());
-        Ok(volume::Place { volume, object: object.clone(), output: target.output.clone() })
-    }
+/// The place of an output on a volume, once that is open.
+fn place_of(object: &ObjectId, target: &Target, name: &str) -> impl FnOnce(&Arc<Volume>) -> volume::Place + use<> {
+    let (object, output, name) = (object.clone(), target.output.clone(), name.to_owned());
+    move |volume| volume::Place { volume: Arc::clone(volume), name, object, output }
+}
+
+/// Holds a lock while work is done.
+fn holding<T>(lock: Lock, work: impl FnOnce() -> T) -> T {
+    let done = work();
+    drop(lock);
+    done
 }
 
 fn keyed_place<'a>(
@@ -727,7 +726,8 @@ async fn content(
     staged: &Arc<Staged>,
 ) -> Result<api_object::content::Content, OutputError> {
     let (staged, separator, filter) = (Arc::clone(staged), keyed.separator.clone(), target.filter.clone());
-    blocking(move || api_object::content::read(&staged, &separator, &filter)).await
+    let pool = staged.pool().clone();
+    pool.run(Call::Long, move || api_object::content::read(&staged, &separator, &filter)).await?
 }
 
 async fn blocking<T: Send + 'static>(

@@ -21,6 +21,7 @@ use crate::plan::{self, Plan, Revision};
 use crate::registry::turns::{Turn, Turns};
 use crate::registry::{self, Pinned, Registry, RegistryError};
 use crate::request::{Limits, ObjectId, Place, Request};
+use crate::storage::Call;
 use crate::trust::{self, Approved, Basis, TrustError};
 use crate::unpack::staged::{Node, Staged};
 use crate::unpack::{self, Stop};
@@ -208,7 +209,7 @@ impl Prepared {
     /// outcome. `None` where the object has changed meanwhile, and nothing was switched.
     pub async fn commit<R>(self, engine: &Engine<R>, attendant: &impl Attendant) -> Result<Option<Committed>, Failure> {
         let Self { object, revision, ready, outcome, immutable, wanted } = self;
-        let lock = engine.outputs.lock(&object).await;
+        let lock = engine.outputs.lock(&object).await?;
         if !wanted.is_wanted() {
             return Ok(None);
         }
@@ -408,7 +409,11 @@ async fn stage_and_prepare<R: Registry>(
     let top = stages.first().map(|stage| top(request, &stage.staged));
     let ready = prepare_outputs(engine, request, approved.pinned(), look, &stages, wanted).await;
     // What was not moved away, a whole tree where something failed, is work for the disk to remove.
-    tokio::task::spawn_blocking(move || drop(stages)).await.map_err(Failure::internal)?;
+    for stage in stages {
+        let pool = stage.staged.pool().clone();
+        // A volume that does not respond removes it once it does.
+        let _ = pool.run(Call::Long, move || drop(stage)).await;
+    }
     Ok((ready?, top))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{ContentStore, Key};
 use crate::metrics::Metrics;
-use crate::storage::Volume;
+use crate::storage::{Call, Mount};
 
 /// Time between two looks for layers that nobody has used for too long.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
@@ -30,29 +30,50 @@ impl Default for CacheLimits {
 pub struct Cache(Vec<Arc<ContentStore>>);
 
 impl Cache {
-    /// Looks through what earlier processes left on the volumes. With nothing to be kept, all of it goes.
+    /// Looks through what earlier processes left on volumes that are open. With nothing to be kept, all of it goes.
+    /// Blocking.
     pub fn open<'a>(
-        volumes: impl IntoIterator<Item = &'a Arc<Volume>>,
+        volumes: impl IntoIterator<Item = &'a Arc<Mount>>,
+        limits: CacheLimits,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let cache = Self::new(volumes, limits, metrics);
+        cache.0.iter().for_each(|store| store.look_through());
+        cache
+    }
+
+    /// Stores that know nothing yet of what is on their volumes, which need not be open.
+    pub fn new<'a>(
+        volumes: impl IntoIterator<Item = &'a Arc<Mount>>,
         limits: CacheLimits,
         metrics: &Arc<Metrics>,
     ) -> Self {
         let mut stores: Vec<Arc<ContentStore>> = Vec::new();
         for volume in volumes {
             if !stores.iter().any(|store| store.is_on(volume)) {
-                stores.push(Arc::new(ContentStore::open(Arc::clone(volume), limits, Arc::clone(metrics))));
+                stores.push(Arc::new(ContentStore::new(Arc::clone(volume), limits, Arc::clone(metrics))));
             }
         }
         Self(stores)
     }
 
+    /// Looks through what earlier processes left. A volume that cannot be used is looked through when a layer is added.
+    pub async fn look_through(self) {
+        futures::future::join_all(self.0.iter().map(async |store| {
+            let looked = Arc::clone(store);
+            let _ = store.pool().run(Call::Long, move || looked.look_through()).await;
+        }))
+        .await;
+    }
+
     /// The store on that volume.
-    pub fn on(&self, volume: &Arc<Volume>) -> Option<&Arc<ContentStore>> {
+    pub fn on(&self, volume: &Arc<Mount>) -> Option<&Arc<ContentStore>> {
         self.0.iter().find(|store| store.is_on(volume))
     }
 
     /// Gives up what is kept on these volumes, but not `own`, which are wanted again at once; true where that was
     /// something. A volume that could not give the `lacks` bytes that are missing keeps what it has: nothing would be won.
-    pub async fn make_room(&self, volumes: &[Arc<Volume>], lacks: u64, own: &[Key]) -> bool {
+    pub async fn make_room(&self, volumes: &[Arc<Mount>], lacks: u64, own: &[Key]) -> bool {
         let mut made = false;
         for store in volumes.iter().filter_map(|volume| self.on(volume)) {
             made |= store.give_up(lacks, own).await;

@@ -1,12 +1,14 @@
 //! One transfer of one blob into a file: counted, hashed, and gone on with where it broke.
 
+use std::sync::Arc;
+
+use fs_err::os::unix::fs::FileExt;
 use futures::StreamExt;
-use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 
 use super::{BlobError, Source};
 use crate::oci::{Descriptor, Hasher};
 use crate::registry::{BlobStream, Registry, RegistryError};
-use crate::storage::StorageError;
+use crate::storage::{Call, OnVolume, Pool, StorageError};
 
 /// Most bytes collected before they are written.
 const BUFFER: usize = 256 * 1024;
@@ -16,25 +18,42 @@ const MOST_RESUMES: u32 = 5;
 /// What has been written so far.
 struct Spool<'a> {
     layer: &'a Descriptor,
-    file: BufWriter<tokio::fs::File>,
+    pool: &'a Pool,
+    /// A thread of the volume has it while it writes.
+    file: Option<OnVolume<fs_err::File>>,
+    /// Bytes that were not written yet.
+    buffer: Vec<u8>,
     hasher: Hasher,
     got: u64,
 }
 
-/// Downloads `layer` into the empty `file`. `progress` is told how many bytes are there. Nobody is asked for a layer that
-/// does not fit on the disk.
+/// Downloads `layer` into a file without a name. `progress` is told how many bytes are there. Nobody is asked for a layer
+/// that does not fit on the disk.
 pub(super) async fn download<R: Registry>(
     source: &Source<'_, R>,
     layer: &Descriptor,
-    file: fs_err::File,
+    progress: impl FnMut(u64) + Send,
+) -> Result<OnVolume<fs_err::File>, BlobError> {
+    let (scratch, size) = (Arc::clone(source.scratch), layer.size);
+    let made = move || {
+        scratch.room_for(size)?;
+        Ok::<_, StorageError>(OnVolume::new(scratch.pool(), scratch.nameless()?))
+    };
+    let file = source.scratch.pool().run(Call::Short, made).await??;
+    download_to(source, layer, file, progress).await
+}
+
+/// The same into an empty file.
+pub(super) async fn download_to<R: Registry>(
+    source: &Source<'_, R>,
+    layer: &Descriptor,
+    file: OnVolume<fs_err::File>,
     mut progress: impl FnMut(u64) + Send,
-) -> Result<fs_err::File, BlobError> {
-    source.scratch.room_for(layer.size)?;
-    let (file, path) = file.into_parts();
-    // Each write to a tokio file is a trip to another thread: few and large ones.
-    let buffer = usize::try_from(layer.size).unwrap_or(BUFFER).min(BUFFER);
-    let file = BufWriter::with_capacity(buffer, tokio::fs::File::from_std(file));
-    let mut spool = Spool { layer, file, hasher: Hasher::default(), got: 0 };
+) -> Result<OnVolume<fs_err::File>, BlobError> {
+    // Each write is a trip to another thread: few and large ones.
+    let buffer = Vec::with_capacity(usize::try_from(layer.size).unwrap_or(BUFFER).min(BUFFER));
+    let (pool, hasher) = (source.scratch.pool(), Hasher::default());
+    let mut spool = Spool { layer, pool, file: Some(file), buffer, hasher, got: 0 };
     let repository = source.approved.pinned().repository();
     let mut resumes = 0;
     loop {
@@ -58,7 +77,7 @@ pub(super) async fn download<R: Registry>(
         resumes += 1;
         tracing::debug!(layer = %layer.digest.short(), got = spool.got, error = %broken, "the transfer broke and is resumed");
     }
-    Ok(fs_err::File::from_parts(spool.finish().await?, path))
+    spool.finish().await
 }
 
 impl Spool<'_> {
@@ -72,31 +91,62 @@ impl Spool<'_> {
                 return Err(RegistryError::LongerThanNamed { what, size: self.layer.size }.into());
             }
             self.hasher.update(&chunk);
-            self.file.write_all(&chunk).await.map_err(self.failed())?;
+            self.buffer.extend_from_slice(&chunk);
             self.got = got;
+            if self.buffer.len() >= BUFFER {
+                self.flush().await?;
+            }
             progress(got);
         }
         Ok(())
     }
 
+    /// Writes what was collected behind what was written.
+    async fn flush(&mut self) -> Result<(), BlobError> {
+        let at = self.got.saturating_sub(self.buffer.len() as u64);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.buffer = self
+            .on_file(move |file| {
+                file.write_all_at(&buffer, at)?;
+                buffer.clear();
+                Ok(buffer)
+            })
+            .await?;
+        Ok(())
+    }
+
     /// Forgets everything: the registry has begun anew.
     async fn start_over(&mut self) -> Result<(), BlobError> {
-        // Seeking writes what was collected first.
-        self.file.rewind().await.map_err(self.failed())?;
-        self.file.get_mut().set_len(0).await.map_err(self.failed())?;
+        self.on_file(|file| file.set_len(0)).await?;
         (self.hasher, self.got) = (Hasher::default(), 0);
+        self.buffer.clear();
         Ok(())
     }
 
     /// The file, if its digest is the layer's.
-    async fn finish(mut self) -> Result<std::fs::File, BlobError> {
-        self.file.flush().await.map_err(self.failed())?;
+    async fn finish(mut self) -> Result<OnVolume<fs_err::File>, BlobError> {
+        self.flush().await?;
         let digest = self.hasher.finish();
         if digest != self.layer.digest {
             let what = format!("layer {}", self.layer.digest.short());
             return Err(RegistryError::DigestMismatch { what, wanted: self.layer.digest.clone(), got: digest }.into());
         }
-        Ok(self.file.into_inner().into_std().await)
+        self.file.take().ok_or(BlobError::Aborted)
+    }
+
+    /// Does something with the file, by a thread of the volume.
+    async fn on_file<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&fs_err::File) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, BlobError> {
+        let file = self.file.take().ok_or(BlobError::Aborted)?;
+        let worked = self.pool.run(Call::Short, move || {
+            let done = file.get().map(work);
+            (file, done)
+        });
+        let (file, done) = worked.await?;
+        self.file = Some(file);
+        Ok(done.ok_or(BlobError::Aborted)?.map_err(self.failed())?)
     }
 
     fn failed(&self) -> impl Fn(std::io::Error) -> StorageError + use<> {

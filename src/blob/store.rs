@@ -18,14 +18,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fs_err::os::unix::fs::FileExt;
 use rustix::fs::{AtFlags, FileType, Mode};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::CacheLimits;
 use super::flight::Flights;
-use super::{BlobError, CacheLimits};
 use crate::metrics::{Lookup, Metrics};
 use crate::oci::{Descriptor, Digest, Hasher};
-use crate::storage::{self, During, Scratch, StorageError, Volume};
+use crate::storage::{self, Call, During, Mount, OnVolume, Pool, Scratch, StorageError};
 
 mod in_use;
 mod shrink;
@@ -61,7 +60,7 @@ impl Key {
 /// The layers that are kept on one volume.
 #[derive(Debug)]
 pub struct ContentStore {
-    volume: Arc<Volume>,
+    volume: Arc<Mount>,
     limits: CacheLimits,
     metrics: Arc<Metrics>,
     held: Mutex<Held>,
@@ -88,14 +87,24 @@ struct Held {
 
 impl ContentStore {
     /// The store of a volume. What is beyond the limits is removed.
-    pub(super) fn open(volume: Arc<Volume>, limits: CacheLimits, metrics: Arc<Metrics>) -> Self {
-        let (held, in_use, flights) = (Mutex::default(), in_use::InUse::default(), Flights::default());
-        let store = Self { volume, limits, metrics, held, in_use, flights };
-        store.shrink_now(if store.keeps(0) { Bounds::of(limits) } else { Bounds::NOTHING }, &[]);
-        store
+    pub(super) fn new(volume: Arc<Mount>, limits: CacheLimits, metrics: Arc<Metrics>) -> Self {
+        let (in_use, flights) = (in_use::InUse::default(), Flights::default());
+        // What is there is not known yet.
+        let held = Mutex::new(Held { added: ADDED_UNSEEN, ..Held::default() });
+        Self { volume, limits, metrics, held, in_use, flights }
     }
 
-    pub(super) fn is_on(&self, volume: &Arc<Volume>) -> bool {
+    /// Removes what earlier processes left beyond the limits. Blocking.
+    pub(super) fn look_through(&self) {
+        self.shrink_now(if self.keeps(0) { Bounds::of(self.limits) } else { Bounds::NOTHING }, &[]);
+    }
+
+    /// The threads of its volume.
+    pub(super) fn pool(&self) -> &Pool {
+        self.volume.pool()
+    }
+
+    pub(super) fn is_on(&self, volume: &Arc<Mount>) -> bool {
         Arc::ptr_eq(&self.volume, volume)
     }
 
@@ -108,7 +117,13 @@ impl ContentStore {
     ///
     /// One of another size stays until it is replaced: perhaps it is the descriptor that is wrong, and its
     /// author drives out no good layer.
-    pub(super) fn find(self: &Arc<Self>, key: &Key, size: u64) -> Option<Found> {
+    pub(super) async fn find(self: &Arc<Self>, key: &Key, size: u64) -> Result<Option<OnVolume<Found>>, StorageError> {
+        let (store, key) = (Arc::clone(self), key.clone());
+        let work = move || Some(OnVolume::new(store.pool(), store.find_now(&key, size)?));
+        self.pool().run(Call::Short, work).await
+    }
+
+    fn find_now(self: &Arc<Self>, key: &Key, size: u64) -> Option<Found> {
         let found = self.use_or(key, size, || self.open_kept(key, size));
         if found.is_none() {
             self.metrics.cache_lookup(Lookup::Miss);
@@ -120,7 +135,7 @@ impl ContentStore {
         let is_it = |status: rustix::fs::Stat| {
             FileType::from_raw_mode(status.st_mode).is_file() && u64::try_from(status.st_size) == Ok(size)
         };
-        match storage::open_file(self.volume.blobs(), key.name()) {
+        match self.volume.current().and_then(|volume| storage::open_file(volume.blobs(), key.name())) {
             Ok(found) => Some(found).filter(|found| rustix::fs::fstat(found.file()).is_ok_and(is_it)),
             Err(error) if error.is_absent() => None,
             Err(error) => {
@@ -135,52 +150,42 @@ impl ContentStore {
         self.metrics.cache_lookup(Lookup::Hit);
     }
 
-    /// Copies what was found into a file of `scratch` without a name and hashes it on the way, in a thread and with a
-    /// permit; `None` where it is something else than `layer`. What was found is removed then, and also where there is no
-    /// room for a copy: what is downloaded in its place takes no more.
-    pub(super) async fn copy(
+    /// Copies what was found into a file of `scratch` without a name and hashes it on the way; `None` where it is something
+    /// else than `layer`. What was found is removed then, and also where there is no room for a copy: what is downloaded in
+    /// its place takes no more. Blocking.
+    pub(super) fn copy(
         &self,
         key: &Key,
-        found: fs_err::File,
+        found: &fs_err::File,
         layer: &Descriptor,
         scratch: &Scratch,
-        processors: &Arc<Semaphore>,
-    ) -> Result<Option<fs_err::File>, BlobError> {
-        let (size, room, copy) = (layer.size, scratch.room_for(layer.size), scratch.nameless()?);
-        let permit = Arc::clone(processors).acquire_owned().await.map_err(|_| BlobError::Aborted)?;
-        let stop = CancellationToken::new();
-        // A pass that is given up drops this future, and with it the guard, which stops the thread.
-        let guard = stop.clone().drop_guard();
-        let work = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            let digest = copied(&found, &copy, size, room, &stop);
-            (found, copy, digest)
-        });
-        let (found, copy, digest) = work.await.map_err(|_| BlobError::Aborted)?;
-        drop(guard.disarm());
-        match digest {
+        stop: &CancellationToken,
+    ) -> Result<Option<fs_err::File>, StorageError> {
+        let copy = scratch.nameless()?;
+        match copied(found, &copy, layer.size, scratch.room_for(layer.size), stop) {
             Ok(Some(digest)) if digest == layer.digest => {
-                touch(&found);
+                touch(found);
                 Ok(Some(copy))
             }
             Ok(_) => {
                 let volume = self.volume.path().display();
                 tracing::warn!(%volume, layer = key.name(), "a kept layer was changed on the volume; it is fetched again");
                 self.metrics.cache_lookup(Lookup::Broken);
-                self.discard(key, &found);
+                self.discard(key, found);
                 Ok(None)
             }
             Err(error) if error.is_full() => {
-                self.discard(key, &found);
+                self.discard(key, found);
                 Ok(None)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
     /// Removes an entry, unless it has been replaced by now.
     fn discard(&self, key: &Key, found: &fs_err::File) {
-        let there = rustix::fs::statat(self.volume.blobs(), key.name(), AtFlags::SYMLINK_NOFOLLOW);
+        let Ok(volume) = self.volume.current() else { return };
+        let there = rustix::fs::statat(volume.blobs(), key.name(), AtFlags::SYMLINK_NOFOLLOW);
         let opened = rustix::fs::fstat(found.file());
         if let (Ok(there), Ok(opened)) = (there, opened)
             && (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino)
@@ -203,7 +208,7 @@ impl ContentStore {
             return;
         }
         touch(file);
-        match storage::link(file, self.volume.blobs(), key.name()) {
+        match self.volume.current().and_then(|volume| storage::link(file, volume.blobs(), key.name())) {
             Ok(()) => self.count_kept(bytes),
             Err(error) => {
                 tracing::warn!(%error, volume = %self.volume.path().display(), "a layer cannot be kept");
@@ -211,29 +216,26 @@ impl ContentStore {
         }
     }
 
-    /// Keeps a copy of a layer, where its own file cannot get a name. It is not verified: no kept layer is believed.
-    pub(super) async fn keep_copy(
-        self: &Arc<Self>,
+    /// Keeps a copy of a layer, where its own file cannot get a name. It is not verified: no kept layer is believed. Blocking.
+    pub(super) fn keep_copy(
+        &self,
         key: &Key,
-        file: &Arc<fs_err::File>,
+        file: &fs_err::File,
         scratch: &Scratch,
         bytes: u64,
+        stop: &CancellationToken,
     ) {
-        let (store, key, file) = (Arc::clone(self), key.clone(), Arc::clone(file));
-        let (room, copy) = (scratch.room_for(bytes), storage::create_file(scratch.dir(), key.name(), PRIVATE_FILE));
-        let stop = CancellationToken::new();
-        let guard = stop.clone().drop_guard();
-        let copied = tokio::task::spawn_blocking(move || copied(&file, &copy?, bytes, room, &stop));
-        let copied = copied.await.unwrap_or(Ok(None));
-        drop(guard.disarm());
+        let copy = storage::create_file(scratch.dir(), key.name(), PRIVATE_FILE);
+        let copied = copy.and_then(|copy| copied(file, &copy, bytes, scratch.room_for(bytes), stop));
         let moved = copied.and_then(|_| {
-            rustix::fs::renameat(scratch.dir(), key.name(), store.volume.blobs(), key.name())
+            let volume = self.volume.current()?;
+            rustix::fs::renameat(scratch.dir(), key.name(), volume.blobs(), key.name())
                 .during(|| "move a layer into the store".to_owned())
         });
         match moved {
-            Ok(()) => store.count_kept(bytes),
+            Ok(()) => self.count_kept(bytes),
             Err(error) => {
-                tracing::warn!(%error, volume = %store.volume.path().display(), "a layer cannot be kept");
+                tracing::warn!(%error, volume = %self.volume.path().display(), "a layer cannot be kept");
                 // The staging directory goes with the pass in any case.
                 let _ = rustix::fs::unlinkat(scratch.dir(), key.name(), AtFlags::empty());
             }
@@ -250,19 +252,24 @@ impl ContentStore {
 
     /// Makes room inside of the limits for the layers in use that are to be kept, where there may be too little.
     pub(super) async fn tidy(self: &Arc<Self>) {
-        // One lock behind the other: a use that ends takes them in this order, and both at once.
-        let to_come = self.in_use.to_come();
-        let held = *self.held();
-        let bytes = held.bytes.saturating_add(to_come.0);
-        let entries = held.entries.saturating_add(to_come.1);
-        if bytes > self.limits.bytes || entries > MAX_ENTRIES || held.added >= ADDED_UNSEEN {
-            self.shrink(Bounds::with_room(self.limits, to_come), Vec::new()).await;
-        }
+        let store = Arc::clone(self);
+        let work = move || {
+            // One lock behind the other: a use that ends takes them in this order, and both at once.
+            let to_come = store.in_use.to_come();
+            let held = *store.held();
+            let bytes = held.bytes.saturating_add(to_come.0);
+            let entries = held.entries.saturating_add(to_come.1);
+            if bytes > store.limits.bytes || entries > MAX_ENTRIES || held.added >= ADDED_UNSEEN {
+                store.shrink_now(Bounds::with_room(store.limits, to_come), &[]);
+            }
+        };
+        // A volume that cannot be used keeps what it has.
+        let _ = self.pool().run(Call::Long, work).await;
     }
 
     /// True where it is gone.
     fn remove(&self, name: &str) -> bool {
-        let removed = storage::remove_tree(self.volume.blobs(), name);
+        let removed = self.volume.current().and_then(|volume| storage::remove_tree(volume.blobs(), name));
         if let Err(error) = &removed {
             tracing::warn!(%error, volume = %self.volume.path().display(), "a kept layer cannot be removed");
         }

@@ -16,7 +16,7 @@ use crate::registry::credentials::{Keychain, SecretData};
 use crate::registry::tls::TlsOptions;
 use crate::registry::{self, Transport};
 use crate::request::Limits;
-use crate::storage::Volume;
+use crate::storage::{Mount, Volume};
 use crate::testing::vandal::{Vandal, files_below};
 use crate::testing::{FakeRegistry, Manners, Strangers};
 use crate::trust::Approved;
@@ -26,7 +26,7 @@ const LAYER: &[u8] = b"0123456789";
 struct World {
     root: tempfile::TempDir,
     registry: FakeRegistry,
-    volume: Arc<Volume>,
+    volume: Arc<Mount>,
     cache: Cache,
     metrics: Arc<Metrics>,
     processors: Arc<Semaphore>,
@@ -71,7 +71,7 @@ impl World {
     }
 
     fn on(root: tempfile::TempDir, registry: FakeRegistry, volume: Volume, limits: CacheLimits) -> Self {
-        let (volume, metrics) = (Arc::new(volume), Arc::new(Metrics::default()));
+        let (volume, metrics) = (Mount::of(Arc::new(volume)), Arc::new(Metrics::default()));
         let cache = Cache::open([&volume, &volume], limits, &metrics);
         Self { root, registry, volume, cache, metrics, processors: Arc::new(Semaphore::new(2)) }
     }
@@ -82,7 +82,13 @@ impl World {
         for blob in self.blobs(asker).await? {
             blob.reader().read_to_end(&mut bytes).unwrap();
         }
+        self.settled().await;
         Ok(bytes)
+    }
+
+    /// Waits until what was dropped is gone.
+    async fn settled(&self) {
+        self.volume.pool().idle().await;
     }
 
     /// The layers that one asker gets.
@@ -92,7 +98,7 @@ impl World {
         let manifest =
             registry::manifest(&self.registry, &asker.access, &pinned, None, MAX_MANIFEST_BYTES).await.unwrap();
         let approved = Approved::for_test(pinned, manifest);
-        let scratch = self.volume.scratch().unwrap();
+        let scratch = Arc::new(self.volume.current().unwrap().scratch().unwrap());
         let source = Source {
             registry: &self.registry,
             access: &asker.access,
@@ -336,8 +342,13 @@ async fn a_download_that_is_given_up_or_fails_is_the_next_ones() {
     world.registry.behave(Manners { hold: Some(Arc::clone(&hold)), ..Manners::default() });
     let (first, second) = (stranger(), friend());
     let (mut first, mut second) = (Box::pin(world.fetch(&first)), Box::pin(world.fetch(&second)));
-    assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
-    assert_eq!(world.asked(), ["blob"], "the second waits");
+    let mut asked = Vec::new();
+    while asked.is_empty() {
+        assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
+        tokio::task::yield_now().await;
+        asked = world.asked();
+    }
+    assert_eq!(asked, ["blob"], "the second waits");
     drop(first);
     hold.add_permits(1);
     assert_eq!(second.await.unwrap(), LAYER);
@@ -431,7 +442,7 @@ async fn what_is_kept_outlives_the_process_and_serves_two_at_a_time() {
     let world = World::new();
     world.fetch(&stranger()).await.unwrap();
     world.asked();
-    let volume = Arc::new(Volume::open(world.root.path()).unwrap());
+    let volume = Mount::open(world.root.path()).unwrap();
     let (cache, processors) =
         (Cache::open([&volume], CacheLimits::default(), &world.metrics), Arc::clone(&world.processors));
     let other = World {
@@ -466,7 +477,7 @@ async fn what_is_open_is_apart_from_what_is_kept() {
     world.fetch(&stranger()).await.unwrap();
     let store = world.cache.on(&world.volume).unwrap();
     let key = key();
-    assert!(store.find(&key, 11).is_none());
+    assert!(store.find(&key, 11).await.unwrap().is_none());
     assert_eq!(world.kept().len(), 1, "a descriptor with another size drives nothing out");
     let in_use = world.blobs(&stranger()).await.unwrap().remove(0);
     assert!(store.give_up(0, &[]).await);
@@ -474,16 +485,18 @@ async fn what_is_open_is_apart_from_what_is_kept() {
     in_use.reader().read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes, LAYER, "given up, and still read to the end");
     drop(in_use);
+    world.settled().await;
 
     world.fetch(&stranger()).await.unwrap();
     let path = world.kept().remove(0);
     fs_err::write(&path, b"012345678x").unwrap();
-    let Some(Found::Kept(changed)) = store.find(&key, 10) else { panic!("nobody uses it") };
+    let found = store.find(&key, 10).await.unwrap().and_then(OnVolume::take);
+    let Some(Found::Kept(changed)) = found else { panic!("nobody uses it") };
     fs_err::remove_file(&path).unwrap();
     fs_err::write(&path, LAYER).unwrap();
     let layer = serde_json::from_value(json!({"mediaType": "a/b", "digest": Digest::of(LAYER), "size": 10})).unwrap();
-    let scratch = world.volume.scratch().unwrap();
-    assert!(store.copy(&key, changed, &layer, &scratch, &world.processors).await.unwrap().is_none());
+    let scratch = world.volume.current().unwrap().scratch().unwrap();
+    assert!(store.copy(&key, &changed, &layer, &scratch, &CancellationToken::new()).unwrap().is_none());
     assert_eq!(world.contents(), ["0123456789"], "what has been replaced meanwhile stays");
 }
 
@@ -511,6 +524,7 @@ async fn what_is_unpacked_has_no_name_that_anybody_could_open() {
     drop(another);
     assert_eq!(named(), 0, "a reader is a use");
     drop(reader);
+    world.settled().await;
     assert_eq!((world.contents(), named()), (vec!["0123456789".to_owned()], 1));
     assert!(world.metric("cache_lookups_total{result=\"hit\"} 1") && world.metric("cache_bytes 10"));
 
@@ -520,6 +534,7 @@ async fn what_is_unpacked_has_no_name_that_anybody_could_open() {
     fs_err::write(world.kept().remove(0), b"012345678x").unwrap();
     assert_eq!((bytes_of(&kept), bytes_of(&shared)), (LAYER.to_vec(), LAYER.to_vec()), "it is read from the kept file");
     drop((kept, shared));
+    world.settled().await;
     assert_eq!(world.contents(), ["012345678x"], "what is kept already is not kept again");
     world.asked();
     assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER);
@@ -589,13 +604,14 @@ async fn a_full_disk_is_told_as_one() {
         registry: &world.registry,
         access: &asker.access,
         approved: &Approved::for_test(pinned, manifest),
-        scratch: &world.volume.scratch().unwrap(),
+        scratch: &Arc::new(world.volume.current().unwrap().scratch().unwrap()),
         store: None,
         processors: &world.processors,
         limit: Limits::default().layer_bytes.set(1000),
     };
     let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let result = download::download(&source, &layer, full, |_| ()).await;
+    let full = OnVolume::new(world.volume.pool(), full);
+    let result = download::download_to(&source, &layer, full, |_| ()).await;
     assert!(matches!(&result, Err(BlobError::Storage(error)) if error.is_full()), "{result:?}");
 
     world.asked();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::client::ClientBuilder;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::timeout::TimeoutLayer;
@@ -29,7 +30,7 @@ use crate::registry::host_pattern::HostPattern;
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
 use crate::request::Otherwise;
-use crate::storage::{self, Volume};
+use crate::storage::{self, Call, Mount, Roots, Rule};
 use crate::trust::public_root::{PublicRoot, keep_fresh};
 use crate::trust::sigstore::Root;
 
@@ -41,6 +42,9 @@ const API_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause at the start after the API server did not answer.
 const AFTER_API_ERROR: Duration = Duration::from_secs(2);
 
+/// Shortest time after which a volume does not respond.
+const SHORTEST_VOLUME_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Arguments of `supercargo controller`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -48,9 +52,19 @@ pub(super) struct Arguments {
     #[arg(long = "volume", value_name = "NAME=PATH", env = "SUPERCARGO_VOLUME", value_delimiter = ',')]
     volumes: Vec<NamedPath>,
     /// Name of this installation, unique in the operator's namespace; the chart passes the release name. Each volume is
-    /// claimed for `<uid of the namespace>/<NAME>`, and an operator of another installation refuses to start on it.
+    /// claimed for `<uid of the namespace>/<NAME>`; one of another installation is not used, and its objects say so.
     #[arg(long, value_name = "NAME", default_value = "supercargo", env = "SUPERCARGO_INSTALLATION")]
     installation: String,
+    /// Time after which a volume that answers no call counts as not responding: its objects get `StorageFailed` and wait for it,
+    /// others go on. At least 1s; longer for a share that pauses, as at a failover.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "30s",
+        value_parser = super::duration,
+        env = "SUPERCARGO_VOLUME_TIMEOUT"
+    )]
+    volume_timeout: Duration,
     /// Scratch space for artifacts that go to no volume.
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir().join("supercargo"), env = "SUPERCARGO_WORK_DIR")]
     work_dir: PathBuf,
@@ -178,7 +192,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
     let installation = shutdown.run_until_cancelled(installation(&client, &arguments.installation)).await;
     let Some(installation) = installation else { return Ok(ExitCode::SUCCESS) };
     let api_server = shutdown.run_until_cancelled(api_server::addresses(&client)).await.unwrap_or_default();
-    let engine = engine(&arguments, installation.as_deref(), client.clone(), &api_server, &metrics)?;
+    let engine = engine(&arguments, installation, client.clone(), &api_server, &metrics);
+    let engine = shutdown.run_until_cancelled(engine).await;
+    let Some(engine) = engine.transpose()? else { return Ok(ExitCode::SUCCESS) };
     let (public_root, refreshing) = public_root(&arguments, &api_server, &metrics, &shutdown)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %arguments.listen, "started");
     let settings = Settings {
@@ -238,13 +254,20 @@ async fn installation(client: &kube::Client, name: &str) -> Option<String> {
     }
 }
 
-/// Opens the volumes and claims them for the installation, where that is known.
-fn volumes(arguments: &Arguments, installation: Option<&str>) -> Result<BTreeMap<String, Arc<Volume>>, Fatal> {
-    let option = |name: &str, path: &Path| format!("--volume {name}={}", path.display());
+/// Begins to open the volumes and to claim them for the installation, where that is known. One that cannot be used does
+/// not keep the operator from starting.
+async fn volumes(arguments: &Arguments, rule: &Rule) -> Result<BTreeMap<String, Arc<Mount>>, Fatal> {
     let mut roots = Vec::new();
     for NamedPath { name, path } in &arguments.volumes {
-        fs_err::create_dir_all(path).map_err(Fatal::during(&option(name, path)))?;
-        roots.push((name.as_str(), storage::ancestry(path).map_err(Fatal::during(&option(name, path)))?));
+        let path = path.clone();
+        let look = tokio::task::spawn_blocking(move || {
+            fs_err::create_dir_all(&path).ok()?;
+            storage::ancestry(&path).ok()
+        });
+        // What hangs or is not there is compared when it is opened.
+        if let Ok(Ok(Some(above))) = tokio::time::timeout(rule.timeout, look).await {
+            roots.push((name.as_str(), above));
+        }
     }
     if let Some((one, other)) = storage::overlap(&roots) {
         return Err(Fatal(format!(
@@ -252,39 +275,43 @@ fn volumes(arguments: &Arguments, installation: Option<&str>) -> Result<BTreeMap
              of its own"
         )));
     }
-    let mut volumes = BTreeMap::new();
-    for NamedPath { name, path } in &arguments.volumes {
-        let volume = Volume::open(path).map_err(Fatal::during(&option(name, path)))?;
-        if let Some(installation) = installation {
-            volume.claim(installation).map_err(Fatal::during(&option(name, path)))?;
-        }
-        volumes.insert(name.clone(), Arc::new(volume));
-    }
-    Ok(volumes)
+    let begin = |NamedPath { name, path }: &NamedPath| (name.clone(), Mount::begin(name, path, rule.clone()));
+    Ok(arguments.volumes.iter().map(begin).collect())
 }
 
-fn engine(
+async fn engine(
     arguments: &Arguments,
-    installation: Option<&str>,
+    installation: Option<String>,
     cluster: kube::Client,
     api_server: &[IpAddr],
     metrics: &Arc<Metrics>,
 ) -> Result<Engine<HttpRegistry>, Fatal> {
-    let volumes = volumes(arguments, installation)?;
-    let work = Volume::open(&arguments.work_dir)
-        .map(Arc::new)
-        .map_err(Fatal::during(&format!("--work-dir {}", arguments.work_dir.display())))?;
+    let (timeout, recovered) = (arguments.volume_timeout.max(SHORTEST_VOLUME_TIMEOUT), watch::Sender::new(()));
+    let (is_owner, news) = (installation.is_some(), recovered.subscribe());
+    let rule = Rule { installation, timeout, roots: Arc::default(), metrics: Arc::clone(metrics), recovered };
+    let volumes = volumes(arguments, &rule).await?;
+    // Scratch space may be inside of a volume, and has no owner.
+    let private = || Rule { installation: None, roots: Arc::new(Roots::default()), ..rule.clone() };
+    let work = place("--work-dir", &arguments.work_dir, private()).await?;
+    let secret_work = match &arguments.secret_work_dir {
+        Some(path) => Some(in_memory(place("--secret-work-dir", path, private()).await?).await?),
+        None => None,
+    };
+    // Told in the log and by a metric where it cannot be used.
+    futures::future::join_all(volumes.values().map(|volume| volume.settled())).await;
     let registry = client(arguments, api_server, metrics)?;
-    let cache = Cache::open(volumes.values().chain([&work]), arguments.cache.limits(), metrics);
+    let cache = Cache::new(volumes.values().chain([&work]), arguments.cache.limits(), metrics);
+    tokio::spawn(cache.clone().look_through());
     let outputs = Outputs::new(volumes, work, ApiObjects::Cluster(cluster), Arc::clone(metrics));
     let outputs = outputs.map_err(Fatal::during("the outputs cannot be set up"))?;
     let retention = Retention { count: arguments.keep_revisions, age: arguments.keep_revisions_for };
     Ok(Engine {
         registry,
         outputs: outputs
-            .with_secret_work(secret_work(arguments)?)
-            .with_ownership(installation.is_some())
-            .with_retention(retention),
+            .with_secret_work(secret_work)
+            .with_ownership(is_owner)
+            .with_retention(retention)
+            .with_recovered(news),
         limits: arguments.limits.limits(),
         cache,
         turns: Turns::default(),
@@ -293,16 +320,24 @@ fn engine(
     })
 }
 
-/// Opens the place for artifacts that go to Secrets. It must be in memory.
-fn secret_work(arguments: &Arguments) -> Result<Option<Arc<Volume>>, Fatal> {
-    let Some(path) = &arguments.secret_work_dir else { return Ok(None) };
-    let option = format!("--secret-work-dir {}", path.display());
-    let volume = Volume::open(path).map_err(Fatal::during(&option))?;
-    if !volume.is_in_memory().map_err(Fatal::during(&option))? {
+/// Opens scratch space, without which nothing can be done.
+async fn place(option: &str, path: &Path, rule: Rule) -> Result<Arc<Mount>, Fatal> {
+    let mount = Mount::begin(option, path, rule);
+    match mount.settled().await {
+        Some(error) => Err(Fatal(format!("{option} {}: {error}", path.display()))),
+        None => Ok(mount),
+    }
+}
+
+/// Checks that the place for artifacts that go to Secrets is in memory.
+async fn in_memory(mount: Arc<Mount>) -> Result<Arc<Mount>, Fatal> {
+    let option = format!("--secret-work-dir {}", mount.path().display());
+    let looked = mount.run(Call::Short, |volume| volume.is_in_memory()).await;
+    if !looked.map_err(Fatal::during(&option))? {
         let wanted = "is not on a filesystem in memory; expected a tmpfs, such as an emptyDir with medium: Memory";
         return Err(Fatal(format!("{option} {wanted}")));
     }
-    Ok(Some(Arc::new(volume)))
+    Ok(mount)
 }
 
 /// What goes out, inside of the operator's rules.

@@ -23,7 +23,7 @@ use crate::pass::{self, Before, Engine, Outcome};
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
 use crate::request::{self, ObjectId, Referred, Request};
-use crate::storage::{self, Volume};
+use crate::storage::{self, Mount};
 use crate::trust::Basis;
 
 /// Objects that are worked on at a time.
@@ -171,7 +171,7 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
                 "{option}: the directory belongs to the installation {owner} of the operator, which would undo what sync \
                  does. Choose another directory"
             ))),
-            None => Volume::open(&path).map(Arc::new).map_err(Fatal::during(&option)),
+            None => Mount::open(&path).map_err(Fatal::during(&option)),
         }
     };
     let root = open(arguments.root.clone())?;
@@ -236,7 +236,7 @@ mod tests {
     async fn a_root_of_an_operator_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let (root, input) = (dir.path().join("root"), dir.path().join("in.yaml"));
-        Volume::open(&root).unwrap().claim("uid/supercargo").unwrap();
+        crate::storage::Volume::open(&root).unwrap().claim("uid/supercargo").unwrap();
         let scratch = root.join(".supercargo/staging/left");
         fs_err::create_dir_all(&scratch).unwrap();
         let head = "{apiVersion: supercargo.dev/v1alpha1, kind: OCIArtifact, metadata: {name: a}";

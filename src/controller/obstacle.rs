@@ -25,6 +25,8 @@ pub(super) async fn is_gone<R: Registry>(
     let (Ok(request), Some(obstacle)) = (&inputs.request, obstacle) else { return true };
     let outputs = &context.engine.outputs;
     let is_gone = match obstacle {
+        // Woken up by its end.
+        Obstacle::Volume(name) => return outputs.is_usable(name),
         Obstacle::Refused(Some(refused)) => outputs.rehearse(&subject.id, refused).await,
         // Refused at the switch, after a rehearsal that was accepted: only another pass can tell.
         Obstacle::Refused(None) => true,

@@ -46,7 +46,7 @@ pub(super) async fn complete_switch<R: Registry>(
             }
         }
     }
-    let lock = outputs.lock(&subject.id).await;
+    let Ok(lock) = outputs.lock(&subject.id).await else { return };
     if !attempt::wanted(subject, context).is_wanted() {
         return;
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::{OCIArtifactStatus, Reason};
 use crate::backoff::Backoff;
-use crate::failure::{Class, Failure};
+use crate::failure::{Class, Failure, Obstacle};
 use crate::oci::Digest;
 use crate::output::damage::Damage;
 use crate::plan::Revision;
@@ -41,7 +41,7 @@ const WRITE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(
 pub(super) const REMOVAL_SOON: Duration = Duration::from_secs(4);
 const REMOVAL_SOON_FOR: u32 = 50;
 /// Longest such pause after more failures.
-const REMOVAL_LONGEST: Duration = Duration::from_secs(300);
+pub(super) const REMOVAL_LONGEST: Duration = Duration::from_secs(300);
 
 /// Sweep of the memory after this many inserts, and the time past due after which an entry is dropped.
 const SWEEP_EVERY: usize = 256;
@@ -108,6 +108,8 @@ impl Remembered {
         let until = |due: Instant| due.saturating_duration_since(now);
         let left = self.due.map_or(Duration::ZERO, until);
         let left = match &self.failure {
+            // The end of this one wakes up every object.
+            Some(failure) if matches!(failure.obstacle.as_deref(), Some(Obstacle::Volume(_))) => left,
             Some(failure) if failure.obstacle.is_some() || lies_in_cluster(failure.reason) => left.min(LOOK_AGAIN),
             Some(_) => left,
             None => self.read_due.map_or(left, |due| left.min(until(due))),

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use kube::runtime::reflector::Store;
 use kube::{Api, Client, Resource};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -74,6 +74,10 @@ pub(super) struct Sweeper<R> {
     pending: BTreeMap<ObjectId, Pending>,
     /// Removals under way. A slow volume, or an object that is just being written, does not keep the others.
     removing: JoinSet<(ObjectId, Vec<(String, OutputError)>)>,
+    /// Looks through the volumes under way. One that hangs does not keep what can be removed elsewhere.
+    looking: JoinSet<Vec<ObjectId>>,
+    /// News of volumes that can be used again.
+    recovered: watch::Receiver<()>,
     /// Directories whose object was missed by a sweep, and since when.
     missed: BTreeMap<ObjectId, Instant>,
     next_sweep: Instant,
@@ -99,7 +103,8 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         let listed = Arc::new(Notify::new());
         let reports = Reports { deleted: sender, listed: Arc::clone(&listed) };
         let (pending, missed, next_sweep) = (BTreeMap::new(), BTreeMap::new(), Instant::now());
-        let (stores, removing) = (Vec::new(), JoinSet::new());
+        let (stores, removing, looking) = (Vec::new(), JoinSet::new(), JoinSet::new());
+        let recovered = engine.outputs.recovered();
         let sweeper = Self {
             client,
             engine,
@@ -111,6 +116,8 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
             listed,
             pending,
             removing,
+            looking,
+            recovered,
             missed,
             next_sweep,
         };
@@ -127,6 +134,8 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
             tokio::select! {
                 Some(object) = self.deleted.recv() => self.add(object),
                 Some(removed) = self.removing.join_next() => self.removed(removed.ok()),
+                Some(owners) = self.looking.join_next() => self.compare(owners.unwrap_or_default()).await,
+                Ok(()) = self.recovered.changed() => self.retry_now(),
                 () = self.listed.notified() => self.next_sweep = Instant::now(),
                 () = tokio::time::sleep(wait) => {}
                 () = shutdown.cancelled() => return,
@@ -135,7 +144,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
                 self.add(object);
             }
             if self.next_sweep <= Instant::now() {
-                self.sweep().await;
+                self.sweep();
             }
             self.remove_due();
         }
@@ -145,8 +154,17 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         self.pending.entry(object).or_insert(Pending { failures: 0, due: Instant::now(), is_running: false });
     }
 
-    /// Finds directories whose deletion was not reported.
-    async fn sweep(&mut self) {
+    /// A volume can be used again: what could not be removed is tried at once, and what was missed is looked for.
+    fn retry_now(&mut self) {
+        let now = Instant::now();
+        self.next_sweep = now;
+        for pending in self.pending.values_mut() {
+            (pending.failures, pending.due) = (0, now);
+        }
+    }
+
+    /// Begins to look for directories whose deletion was not reported.
+    fn sweep(&mut self) {
         let now = Instant::now();
         self.next_sweep = now + INTERVAL;
         if !self.engine.outputs.is_owner() {
@@ -157,7 +175,15 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
             // The lists that are missing cause the next one.
             return;
         }
-        let owners = self.engine.outputs.owners(&self.namespaces).await;
+        if self.looking.is_empty() {
+            let (engine, namespaces) = (Arc::clone(&self.engine), self.namespaces.clone());
+            self.looking.spawn(async move { engine.outputs.owners(&namespaces).await });
+        }
+    }
+
+    /// Finds those of the directories whose object is gone.
+    async fn compare(&mut self, owners: Vec<ObjectId>) {
+        let now = Instant::now();
         let living: HashSet<String> =
             self.stores.iter().flat_map(Store::state).filter_map(|object| object.meta().uid.clone()).collect();
         let orphans: Vec<_> = owners.into_iter().filter(|owner| !living.contains(&owner.uid)).collect();

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 
 use super::context::Context;
 use super::dereference::Inputs;
-use super::schedule::{Remembered, removal_pause};
+use super::schedule::{REMOVAL_LONGEST, Remembered, removal_pause};
 use super::subject::{self, Subject};
 use crate::api::OCIArtifactStatus;
 use crate::api::status::{EarlierStatus, OutputStatus};
-use crate::output::Retention;
 use crate::output::location::Location;
+use crate::output::{OutputError, Retention};
 use crate::registry::Registry;
 
 /// First pause after something could not be removed.
@@ -32,13 +32,13 @@ pub(super) async fn tidy<R: Registry>(
     let (known, outputs, now) = (subject.status(), &context.engine.outputs, subject::now());
     let mut next = Next { now, at: None };
     let mut tidied: Vec<OutputStatus> = Vec::with_capacity(known.outputs.len());
-    let mut has_failed = false;
+    let (mut has_failed, mut is_away) = (false, false);
     for mut output in known.outputs.clone() {
         if output.leaving {
             let own = EarlierStatus { location: output.location.clone(), replaced: now.to_string() };
             let mut left = Vec::new();
             for one in std::iter::once(own).chain(std::mem::take(&mut output.earlier)) {
-                if !remove(subject, context, &output.kind, &one.location).await {
+                if !remove(subject, context, &output.kind, &one.location, &mut is_away).await {
                     left.push(one);
                 }
             }
@@ -50,7 +50,7 @@ pub(super) async fn tidy<R: Registry>(
             let (kept, expired) = split(std::mem::take(&mut output.earlier), outputs.retention(), &mut next);
             output.earlier = kept;
             for one in expired {
-                if !remove(subject, context, &output.kind, &one.location).await {
+                if !remove(subject, context, &output.kind, &one.location, &mut is_away).await {
                     has_failed = true;
                     output.earlier.push(one);
                 }
@@ -64,6 +64,7 @@ pub(super) async fn tidy<R: Registry>(
     for target in inputs.request.iter().flat_map(|request| &request.targets) {
         match outputs.prune(&subject.id, target, now).await {
             Ok(at) => next.add(at),
+            Err(error) if error.is_of_volume() => is_away = true,
             Err(error) => {
                 has_failed = true;
                 context.metrics.removal_failed();
@@ -73,15 +74,24 @@ pub(super) async fn tidy<R: Registry>(
     }
     remembered.tidy_failures = if has_failed { remembered.tidy_failures.saturating_add(1) } else { 0 };
     let again = has_failed.then(|| Instant::now() + removal_pause(AGAIN_FIRST, remembered.tidy_failures));
+    // Its state is told, and nothing can be removed from it.
+    let again = if is_away { Some(Instant::now() + REMOVAL_LONGEST) } else { again };
     let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
     remembered.tidy_due = Some([again, next.instant()].into_iter().flatten().min().unwrap_or(far));
 }
 
 /// True where the output is gone.
-async fn remove<R: Registry>(subject: &Subject<'_>, context: &Context<R>, kind: &str, location: &str) -> bool {
+async fn remove<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    kind: &str,
+    location: &str,
+    is_away: &mut bool,
+) -> bool {
     // A kind that this version does not know is left to the one that does.
     let Some(location) = Location::parse(kind, location) else { return false };
     let removed = context.engine.outputs.remove(&subject.id, &location).await;
+    *is_away |= removed.as_ref().is_err_and(OutputError::is_of_volume);
     if let Err(error) = &removed {
         context.metrics.removal_failed();
         tracing::warn!(object = %subject.id, output = %location, %error, "an output that left the spec, or a replaced object, could not be removed; retried after a pause");

@@ -21,9 +21,10 @@ use super::damage::Damage;
 use super::directory::Destination;
 use super::location::OutputKind;
 use super::lock::Lock;
-use super::{OutputError, Outputs, Published, api_object, blocking, manifest, volume};
+use super::{OutputError, Outputs, Published, api_object, blocking, holding, manifest, volume};
 use crate::registry::Pinned;
 use crate::request::{Fingerprint, ObjectId};
+use crate::storage::Call;
 use crate::unpack::staged::Staged;
 
 /// One output that can be switched at once.
@@ -174,13 +175,9 @@ impl Outputs {
                 crate::failpoint::reach("switch-volume");
                 let (lock, one) = (lock.clone(), Arc::clone(ready));
                 let switched = || Switched::Volume(Arc::clone(ready));
-                let work = blocking(move || {
-                    let switched = volume::switch(&one, now);
-                    drop(lock);
-                    switched
-                });
-                // The rename may have happened and its sync not.
-                work.await.map_err(|error| (error, Some(switched())))?;
+                let work = ready.pool().run(Call::Short, move || holding(lock, || volume::switch(&one, now)));
+                // The rename may have happened and its sync not, or it hangs.
+                work.await.map_err(OutputError::from).flatten().map_err(|error| (error, Some(switched())))?;
                 switched()
             }
             Ready::ConfigMap(ready) => {
@@ -226,13 +223,9 @@ impl Outputs {
             let reverted = match &one {
                 Switched::Held | Switched::Directory => Ok(()),
                 Switched::Volume(ready) => {
-                    let (lock, ready) = (lock.clone(), Arc::clone(ready));
-                    let work = blocking(move || {
-                        let reverted = volume::revert(&ready);
-                        drop(lock);
-                        reverted
-                    });
-                    work.await
+                    let (lock, one) = (lock.clone(), Arc::clone(ready));
+                    let work = ready.pool().run(Call::Short, move || holding(lock, || volume::revert(&one)));
+                    work.await.map_err(OutputError::from).flatten()
                 }
                 Switched::ConfigMap(switched) => match self.cluster(OutputKind::ConfigMap) {
                     Ok(cluster) => cluster.revert(object, switched).await,

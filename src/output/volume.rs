@@ -31,7 +31,7 @@ use crate::oci::Digest;
 use crate::plan::Revision;
 use crate::registry::Pinned;
 use crate::request::{Fingerprint, ObjectId};
-use crate::storage::{self, During, StorageError, Volume};
+use crate::storage::{self, During, Pool, StorageError, Volume};
 use crate::unpack::Stop;
 use crate::unpack::staged::Staged;
 
@@ -45,8 +45,9 @@ const TREES: &str = "trees";
 /// One output of one object on a volume.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    /// The volume and its name.
-    pub(super) volume: (std::sync::Arc<Volume>, String),
+    pub(super) volume: std::sync::Arc<Volume>,
+    /// Name of the volume.
+    pub(super) name: String,
     pub(super) object: ObjectId,
     /// Name of the output.
     pub(super) output: String,
@@ -68,6 +69,11 @@ impl Ready {
         &self.published
     }
 
+    /// The threads of its volume.
+    pub(super) fn pool(&self) -> &Pool {
+        self.place.volume.pool()
+    }
+
     /// True where `current` points to it already.
     pub(super) fn is_current(&self) -> bool {
         self.previous.as_ref() == Some(&self.tree)
@@ -76,7 +82,7 @@ impl Ready {
 
 impl Place {
     fn volume(&self) -> &Volume {
-        &self.volume.0
+        &self.volume
     }
 
     fn dir(&self) -> Result<Option<OwnedFd>, StorageError> {
@@ -86,7 +92,7 @@ impl Place {
     fn published(&self, revision: &TreeRevision, list_digest: Digest) -> Published {
         Published {
             output: self.output.clone(),
-            location: Location::Volume(self.volume.1.clone()),
+            location: Location::Volume(self.name.clone()),
             revision: revision.revision(),
             list_digest: Some(list_digest),
             files: revision.files,

@@ -20,11 +20,11 @@ use crate::oci::{Descriptor, Manifest, media_type};
 use crate::output::StagePlace;
 use crate::registry::Registry;
 use crate::request::{Limits, Request};
-use crate::storage::Scratch;
+use crate::storage::{Call, OnVolume, Pool, Scratch, StorageError};
 use crate::trust::Approved;
 use crate::unpack::image::{self, Kind};
 use crate::unpack::staged::Staged;
-use crate::unpack::{self, Dropped, LayerTree, Stop, Unpacker};
+use crate::unpack::{self, Dropped, LayerTree, Stop, UnpackError, Unpacker};
 
 /// Layers of one artifact that are fetched at once, as container runtimes do by default.
 const DOWNLOADS: usize = 3;
@@ -105,33 +105,16 @@ pub(super) async fn stage<R: Registry>(
     for (number, place) in places.into_iter().enumerate() {
         // What no place wants any more is given back as soon as it is unpacked.
         let slots = if number == last { std::mem::take(&mut slots) } else { slots.clone() };
-        let scratch = Arc::new(place.volume.scratch()?);
-        let removed = RemovedElsewhere(Some(Arc::clone(&scratch)));
-        let result = work.in_place(&place, scratch, slots).await;
-        removed.now().await?;
+        let made = place.volume.run(Call::Short, |volume| volume.scratch());
+        let scratch: Result<_, StorageError> = made.await;
+        let scratch = Arc::new(scratch?);
+        let result = work.in_place(&place, Arc::clone(&scratch), slots).await;
+        // It goes here where the pass has failed, and nothing else needs it.
+        let pool = scratch.pool().clone();
+        let _ = pool.run(Call::Long, move || drop(scratch)).await;
         stages.push(Stage { staged: result?, place });
     }
     Ok(stages)
-}
-
-/// A scratch that is removed by a thread for such work, also where a pass fails or is given up: it may hold a
-/// hundred thousand files.
-struct RemovedElsewhere(Option<Arc<Scratch>>);
-
-impl RemovedElsewhere {
-    /// Waits for that. A scratch that somebody else still needs stays.
-    async fn now(mut self) -> Result<(), Failure> {
-        let scratch = self.0.take();
-        tokio::task::spawn_blocking(move || drop(scratch)).await.map_err(Failure::internal)
-    }
-}
-
-impl Drop for RemovedElsewhere {
-    fn drop(&mut self) {
-        if let (Some(scratch), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn_blocking(move || drop(scratch));
-        }
-    }
 }
 
 /// Whether layers hide what is in layers before them. The config is read only where nothing else says so.
@@ -143,7 +126,8 @@ async fn is_image<R: Registry>(request: &Request, source: &Source<'_, R>) -> Res
     let kind = match image::kind(manifest) {
         Kind::ByConfig => {
             let blob = blob::fetch(source, &manifest.config, |_| {}).await?;
-            let config = blob.bytes().map_err(|error| Failure::new(Class::Retry, Reason::StorageFailed, error))?;
+            let config = source.scratch.pool().run(Call::Short, move || blob.bytes()).await?;
+            let config = config.map_err(|error| Failure::new(Class::Retry, Reason::StorageFailed, error))?;
             image::kind_by_config(manifest, &config)
         }
         kind @ (Kind::Image | Kind::Artifact) => kind,
@@ -206,8 +190,11 @@ impl<R: Registry> Work<'_, R> {
         let trees = self.layers(&source, &unpacker, slots).await?;
         self.step.set("making the files durable");
         let (files, filter) = (self.request.files.clone(), place.filter.clone());
-        let finish = tokio::task::spawn_blocking(move || unpacker.finish(trees, &files, &filter));
-        Ok(Arc::new(finish.await.map_err(Failure::internal)??))
+        let finish = move || {
+            let trees = trees.into_iter().filter_map(OnVolume::take).collect();
+            unpacker.finish(trees, &files, &filter)
+        };
+        Ok(Arc::new(scratch.pool().run(Call::Long, finish).await??))
     }
 
     /// The layers' trees, in their order. Of several failures it is the first layer's that is told.
@@ -216,7 +203,7 @@ impl<R: Registry> Work<'_, R> {
         source: &Source<'_, R>,
         unpacker: &Arc<Unpacker>,
         slots: Vec<Slot>,
-    ) -> Result<Vec<LayerTree>, Failure> {
+    ) -> Result<Vec<OnVolume<LayerTree>>, Failure> {
         let mut counted = HashSet::new();
         let fetched = self.layers.iter().filter(|layer| counted.insert((&layer.digest, layer.size)));
         let total = fetched.fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
@@ -231,7 +218,7 @@ impl<R: Registry> Work<'_, R> {
                 let blob = slot.get_or_try_init(fetch).await?.as_layer(layer);
                 drop(slot);
                 let blob = blob.ok_or_else(|| Failure::internal("a slot has another layer"))?;
-                self.unpack(unpacker, number, blob).await
+                self.unpack(source.scratch.pool(), unpacker, number, blob).await
             }
         });
         let each: Vec<_> = each.collect();
@@ -257,14 +244,22 @@ impl<R: Registry> Work<'_, R> {
         Ok(blob::fetch(source, layer, progress).await?)
     }
 
-    async fn unpack(&self, unpacker: &Arc<Unpacker>, number: usize, blob: VerifiedBlob) -> Result<LayerTree, Failure> {
-        let permit = Arc::clone(&self.engine.unpacking).acquire_owned().await.map_err(Failure::internal)?;
-        let unpacker = Arc::clone(unpacker);
+    async fn unpack(
+        &self,
+        pool: &Pool,
+        unpacker: &Arc<Unpacker>,
+        number: usize,
+        blob: VerifiedBlob,
+    ) -> Result<OnVolume<LayerTree>, Failure> {
+        let slot = pool.slot(Call::Long).await?;
+        // Held here and not by the thread, which may hang with its volume.
+        let _permit = Arc::clone(&self.engine.unpacking).acquire_owned().await.map_err(Failure::internal)?;
+        let (unpacker, pool) = (Arc::clone(unpacker), pool.clone());
         let short = blob.descriptor().digest.short();
-        let work = tokio::task::spawn_blocking(move || {
-            let unpacked = unpacker.layer(number, &blob);
-            drop((permit, blob));
-            unpacked
+        let work = slot.run(move || -> Result<_, UnpackError> {
+            let (tree, dropped) = unpacker.layer(number, &blob)?;
+            drop(blob);
+            Ok((OnVolume::new(&pool, tree), dropped))
         });
         let limit = self.limits.unpack_seconds;
         let Ok(done) = tokio::time::timeout(Duration::from_secs(limit.value()), work).await else {
@@ -272,7 +267,7 @@ impl<R: Registry> Work<'_, R> {
             let message = format!("layer {short}: {}", limit.exceeded());
             return Err(Failure::new(Class::Stalled, Reason::LimitExceeded, message));
         };
-        let (tree, dropped) = done.map_err(Failure::internal)??;
+        let (tree, dropped) = done??;
         if dropped != Dropped::default() {
             let Dropped { owners, special_bits, attributes } = dropped;
             tracing::info!(object = %self.request.object, layer = %short, owners, special_bits, attributes, "dropped: owners, setuid, setgid and sticky bits, extended attributes");

@@ -14,7 +14,7 @@ use crate::oci::Digest;
 use crate::output::location::Location;
 use crate::output::{ApiObjects, Retention};
 use crate::request::{ObjectId, Referred};
-use crate::storage::Volume;
+use crate::storage::Mount;
 use crate::testing::FakeRegistry;
 
 /// Trees are kept by number alone.
@@ -36,7 +36,7 @@ impl World {
     }
 
     fn at(root: tempfile::TempDir, limits: &Limits) -> Self {
-        let volume = Arc::new(Volume::open(root.path()).unwrap());
+        let volume = Mount::open(root.path()).unwrap();
         let volumes = BTreeMap::from([("default".to_owned(), Arc::clone(&volume))]);
         let api_objects = ApiObjects::Directory(root.path().join("configmaps"));
         let metrics = Arc::new(Metrics::default());

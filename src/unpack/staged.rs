@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::path::EntryPath;
 use super::{Stop, UnpackError, shown};
 use crate::oci::{Digest, Hasher};
-use crate::storage::{self, During, Scratch, StorageError};
+use crate::storage::{self, During, Pool, Scratch, StorageError};
 
 /// Where a selected sub-directory is moved, to become the tree.
 const SELECTED: &str = "selected";
@@ -167,6 +167,11 @@ impl Staged {
         }
         make_durable(&scratch, &dir, &nodes)?;
         Ok(Self { scratch, name, nodes })
+    }
+
+    /// The threads of its volume.
+    pub(crate) fn pool(&self) -> &Pool {
+        self.scratch.pool()
     }
 
     /// What is in the tree, by path.

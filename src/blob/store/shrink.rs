@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::{ContentStore, Held, Key};
 use crate::blob::CacheLimits;
-use crate::storage::{self, During, StorageError};
+use crate::storage::{self, Call, During, StorageError};
 
 /// Layers on one volume: each takes at least a block and an inode, however few its bytes are.
 pub(super) const MAX_ENTRIES: usize = 8192;
@@ -54,7 +54,7 @@ impl ContentStore {
     /// it stays. What is in use stays readable, and its space is given back when that use ends.
     pub(in crate::blob) async fn give_up(self: &Arc<Self>, lacks: u64, own: &[Key]) -> bool {
         let (store, own) = (Arc::clone(self), own.to_vec());
-        let work = tokio::task::spawn_blocking(move || {
+        let work = self.pool().run(Call::Long, move || {
             let entries = store.scan().unwrap_or_default();
             let others = entries.iter().filter(|entry| !own.iter().any(|key| key.name() == entry.name));
             let could_give = others.fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
@@ -66,8 +66,7 @@ impl ContentStore {
     /// [`Self::shrink_now`] in a thread.
     pub(super) async fn shrink(self: &Arc<Self>, bounds: Bounds, spare: Vec<Key>) -> bool {
         let store = Arc::clone(self);
-        // Fails only where the process ends.
-        tokio::task::spawn_blocking(move || store.shrink_now(bounds, &spare)).await.unwrap_or(false)
+        self.pool().run(Call::Long, move || store.shrink_now(bounds, &spare)).await.unwrap_or(false)
     }
 
     /// Removes the layers whose last use is longest ago until everything but `spare` is within bounds; true
@@ -110,9 +109,9 @@ impl ContentStore {
     }
 
     fn scan(&self) -> Result<Vec<Entry>, StorageError> {
-        let mut entries = Vec::new();
-        for name in storage::names_up_to(self.volume.blobs(), MAX_SCANNED)? {
-            let status = match rustix::fs::statat(self.volume.blobs(), &name, AtFlags::SYMLINK_NOFOLLOW) {
+        let (volume, mut entries) = (self.volume.current()?, Vec::new());
+        for name in storage::names_up_to(volume.blobs(), MAX_SCANNED)? {
+            let status = match rustix::fs::statat(volume.blobs(), &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => continue,
                 status => status.during(|| format!("look at {name}"))?,
             };
@@ -133,9 +132,10 @@ impl ContentStore {
     }
 
     /// Seconds by the clock that stamps the entries, which is a file server's where there is one.
-    fn clock(&self) -> Result<i64, Errno> {
-        rustix::fs::futimens(self.volume.blobs(), &used_now())?;
-        Ok(rustix::fs::fstat(self.volume.blobs())?.st_mtime)
+    fn clock(&self) -> Result<i64, StorageError> {
+        let (volume, what) = (self.volume.current()?, || "read the filesystem's clock".to_owned());
+        rustix::fs::futimens(volume.blobs(), &used_now()).during(what)?;
+        Ok(rustix::fs::fstat(volume.blobs()).during(what)?.st_mtime)
     }
 }
 

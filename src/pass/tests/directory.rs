@@ -24,8 +24,10 @@ impl Home {
         let mut spec = json!({"image": "r.example/app:1", "outputs": []});
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let request = request(&spec).into_directory();
-        let (destination, _) = Destination::open(&self.out(), replace).unwrap();
-        self.pull_to(Arc::new(destination), &request).await
+        let (destination, gone) = Destination::open(&self.out(), replace).unwrap();
+        let result = self.pull_to(Arc::new(destination), &request).await;
+        gone.wait().await;
+        result
     }
 
     async fn pull_to(&self, destination: Arc<Destination>, request: &Request) -> Result<Outcome, Failure> {
@@ -136,19 +138,24 @@ async fn a_directory_that_was_given_up_stays_as_it_is_and_one_that_is_done_is_to
     let home = Home::new();
     let digest = home.registry.push_files("1", &[("a", "one")]);
     let request = request(&json!({"image": "r.example/app:1", "outputs": []})).into_directory();
-    let destination = || Arc::new(Destination::open(&home.out(), true).unwrap().0);
+    let destination = || {
+        let (destination, gone) = Destination::open(&home.out(), true).unwrap();
+        (Arc::new(destination), gone)
+    };
 
-    let given_up = destination();
+    let (given_up, gone) = destination();
     assert_eq!(given_up.give_up(), None);
     let failure = home.pull_to(Arc::clone(&given_up), &request).await.unwrap_err();
     assert_eq!((failure.reason, given_up.give_up()), (Reason::Internal, None));
     drop(given_up);
+    gone.wait().await;
     assert!(listing(home.root.path()).is_empty());
 
-    let done = destination();
+    let (done, gone) = destination();
     home.pull_to(Arc::clone(&done), &request).await.unwrap();
     let (pinned, published) = done.give_up().unwrap();
     assert_eq!((pinned.digest(), published.files), (&digest, 1));
     drop(done);
+    gone.wait().await;
     assert_eq!(home.content(), files(&[("a", "one")]));
 }
