@@ -36,6 +36,7 @@ mod recover;
 mod references;
 mod report;
 mod revocation;
+mod scans;
 mod schedule;
 mod stored;
 mod subject;
@@ -48,6 +49,7 @@ pub use revocation::OnRevoked;
 
 use context::Context;
 use policies::PolicyBook;
+use scans::{Scans, Wakes};
 use schedule::Memory;
 use stored::Stored;
 use sweep::{Reports, Sweeper};
@@ -111,6 +113,7 @@ pub async fn run<R: Registry>(
     let mut watches = Vec::with_capacity(scopes.len());
     for scope in scopes {
         let (objects, writer) = reflector::store();
+        let (scans, wakes) = Scans::new();
         sweeper.stores.push(objects.clone());
         let context = Context {
             client: client.clone(),
@@ -122,9 +125,17 @@ pub async fn run<R: Registry>(
             on_revoked: *on_revoked,
             policies: Arc::clone(&book),
             public_root: Arc::clone(public_root),
+            scans: Arc::new(scans),
             objects,
         };
-        watches.push(watch(scope, Arc::new(context), writer, Arc::clone(&readiness), reports.clone(), *watch_secrets));
+        watches.push(watch(
+            scope,
+            Arc::new(context),
+            (writer, wakes),
+            Arc::clone(&readiness),
+            reports.clone(),
+            *watch_secrets,
+        ));
     }
     let sweeping = sweeper.run(shutdown.clone());
     let controllers = async {
@@ -141,7 +152,7 @@ pub async fn run<R: Registry>(
 async fn watch<R: Registry>(
     scope: Option<&str>,
     context: Arc<Context<R>>,
-    writer: Writer<Stored>,
+    (writer, wakes): (Writer<Stored>, Wakes),
     readiness: Arc<Readiness>,
     reports: Reports,
     watch_secrets: bool,
@@ -183,6 +194,8 @@ async fn watch<R: Registry>(
     let controller = Controller::for_stream(changes, context.objects.clone()).owns(maps, ours);
     let controller = if watch_secrets { references::watched(controller, &context, scope) } else { controller };
     controller
+        .reconcile_on(wakes)
+        .reconcile_all_on(news(context.engine.outputs.recovered()))
         .reconcile_all_on(stream::select(news(context.policies.changes()), news(context.public_root.changes())))
         .graceful_shutdown_on(context.shutdown.clone().cancelled_owned())
         .run(reconcile::reconcile, |_, never, _| match *never {}, context)

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use kube::runtime::reflector::Store;
+
 use super::context::{Context, is_current};
 use super::dereference::Inputs;
 use super::integrity;
 use super::schedule::Remembered;
+use super::stored::Stored;
 use super::subject::Subject;
 use crate::api::Reason;
 use crate::failure::{Class, Failure};
 use crate::pass::{self, Attendant, Before, Committed, Outcome, Progressed, Switching, Wanted};
 use crate::registry::Registry;
-use crate::request::Request;
+use crate::request::{ObjectId, Request};
 
 /// A pass that takes longer than this is announced in status.
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(5);
@@ -39,6 +42,13 @@ pub(super) async fn attempt<R: Registry>(
 ) -> Ended {
     let refused = remembered.refused.clone().filter(|_| remembered.inputs.as_ref() == Some(&inputs.mark));
     let before = Before { refused, is_forced: subject.is_forced(), ..integrity::before(subject, request, remembered) };
+    // Objects of a volume that cannot be used take no turn at a registry from others.
+    // What a policy denies needs none, and is withdrawn where it can be.
+    if request.requirement.denied().is_none()
+        && let Err(error) = context.engine.outputs.check_volumes(request)
+    {
+        return Ended::Failed(error.into());
+    }
     let wanted = wanted(subject, context);
     let progressed = tokio::select! {
         progressed = in_turn(subject, context, request, &before, &wanted) => progressed,
@@ -87,9 +97,14 @@ async fn announce(subject: &Subject<'_>, request: &Request) -> std::convert::Inf
 
 /// Ends when the object was deleted or its spec changed: what a hanging pass would bring in is not wanted any more, and
 /// neither a correction nor a deletion waits for a registry.
-#[expect(clippy::disallowed_methods, reason = "a look at memory, once a second")]
 pub(super) async fn superseded<R>(subject: &Subject<'_>, context: &Context<R>) {
-    while is_current(&context.objects, &subject.id, subject.stored.metadata.generation) {
+    is_superseded(&context.objects, &subject.id, subject.stored.metadata.generation).await;
+}
+
+/// The same for an object by its name.
+#[expect(clippy::disallowed_methods, reason = "a look at memory, once a second")]
+pub(super) async fn is_superseded(objects: &Store<Stored>, id: &ObjectId, generation: Option<i64>) {
+    while is_current(objects, id, generation) {
         tokio::time::sleep(STILL_CURRENT).await;
     }
 }

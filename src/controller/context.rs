@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::OnRevoked;
 use super::policies::PolicyBook;
+use super::scans::Scans;
 use super::schedule::Memory;
 use super::stored::Stored;
 use crate::metrics::Metrics;
@@ -70,6 +71,8 @@ pub(super) struct Context<R> {
     pub(super) policies: Arc<PolicyBook>,
     /// The root of requirements that name none.
     pub(super) public_root: Arc<PublicRoot>,
+    /// Scans of published files that are under way.
+    pub(super) scans: Arc<Scans>,
     /// The objects as they are now, while a pass works on one as it was.
     pub(super) objects: Store<Stored>,
 }

@@ -11,7 +11,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::attempt::superseded;
 use super::context::Context;
 use super::event;
 use super::schedule::{Remembered, with_jitter};
@@ -40,23 +39,18 @@ pub(super) async fn examine<R: Registry>(
         return None;
     }
     let before = before(subject, request, remembered);
-    let look = pass::look(&context.engine, request, &before).await.ok()?;
+    let look = look_at(context, request, &before).await?;
     let told = !remembered.damage.is_empty();
     let mut damage = look.damage.clone();
-    let is_due = is_reading_due(subject, context, request, remembered).await;
     // Known damage is published again in any case.
-    if damage.is_empty() && (look.is_doubtful || is_due) {
-        let reading = if is_due { Reading::Everything } else { Reading::Doubtful };
-        match read(subject, context, request, &before, reading).await? {
-            Ok(found) => damage = found,
-            Err(failure) => {
+    if damage.is_empty() {
+        match context.scans.take(&subject.id.uid, &before.outputs) {
+            Some(Ok(found)) => damage = found,
+            Some(Err(failure)) => {
                 tracing::warn!(object = %subject.id, reason = %failure.reason, "published files cannot be read: {}", failure.message);
                 remembered.read_due = remembered.read_due.map(|_| Instant::now() + READ_AGAIN);
-                return None;
             }
-        }
-        if is_due {
-            remembered.read_due = next_reading(subject, context);
+            None => begin_reading(subject, context, request, before, (&look, remembered)).await,
         }
     }
     if !told {
@@ -73,7 +67,33 @@ pub(super) async fn look<R: Registry>(
     request: &Request,
     remembered: &Remembered,
 ) -> Option<Look> {
-    pass::look(&context.engine, request, &before(subject, request, remembered)).await.ok()
+    look_at(context, request, &before(subject, request, remembered)).await
+}
+
+/// Looks for no longer than a pass may: a volume may be slow, and status has to say so.
+async fn look_at<R: Registry>(context: &Context<R>, request: &Request, before: &Before) -> Option<Look> {
+    tokio::time::timeout(request.timeout, pass::look(&context.engine, request, before)).await.ok()?.ok()
+}
+
+/// Begins to read files where it is time to or where nothing else can tell. The object is looked at again when that ends.
+async fn begin_reading<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    request: &Request,
+    before: Before,
+    (look, remembered): (&Look, &mut Remembered),
+) {
+    let is_due = is_reading_due(subject, context, request, remembered).await;
+    if !look.is_doubtful && !is_due {
+        return;
+    }
+    let reading = if is_due { Reading::Everything } else { Reading::Doubtful };
+    if is_due {
+        // Sooner where this one fails.
+        remembered.read_due = next_reading(subject, context);
+    }
+    let generation = subject.stored.metadata.generation;
+    context.scans.begin(context, generation, request.clone(), before, reading);
 }
 
 /// State before a pass, but for what was refused.
@@ -182,21 +202,6 @@ async fn tell<R: Registry>(subject: &Subject<'_>, context: &Context<R>, damage: 
         if !is_again {
             subject.publish(&event::damaged(&damage)).await;
         }
-    }
-}
-
-/// Reads files; `None` where that was given up, because the operator is shutting down or the object is not what it was.
-async fn read<R: Registry>(
-    subject: &Subject<'_>,
-    context: &Context<R>,
-    request: &Request,
-    before: &Before,
-    reading: Reading,
-) -> Option<Result<Vec<Damage>, Failure>> {
-    tokio::select! {
-        read = pass::read(&context.engine, request, before, reading) => Some(read),
-        () = context.shutdown.cancelled() => None,
-        () = superseded(subject, context) => None,
     }
 }
 

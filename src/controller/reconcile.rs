@@ -248,6 +248,7 @@ async fn succeeded<R: Registry>(
     if outcome.manifest.is_some() {
         let top = outcome.top.as_ref().map(|top| top.names.join(", ")).unwrap_or_default();
         tracing::info!(object = %subject.id, image = %outcome.pinned, %top, "published");
+        context.scans.forget(&subject.id.uid);
     }
     // A repair of what was repaired before is told by the condition alone.
     let was_contested = before.is_contested(Instant::now())

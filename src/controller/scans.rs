@@ -1,0 +1,115 @@
+//! Scans that read published files, beside the reconciles of their objects.
+//!
+//! Reading a large tree on a share can take hours, in which its object has to follow its tag, its policies and its keys. So a
+//! scan is work of its own, of which each volume has two at a time, and its end wakes up the object.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::stream::BoxStream;
+use futures::{StreamExt, stream};
+use kube::runtime::reflector::ObjectRef;
+use tokio::sync::mpsc;
+
+use super::attempt::is_superseded;
+use super::context::Context;
+use super::stored::Stored;
+use crate::api::Reason;
+use crate::failure::{Class, Failure};
+use crate::output::damage::{Damage, Reading};
+use crate::pass::{self, Before, Records};
+use crate::registry::Registry;
+use crate::request::Request;
+
+/// Objects whose scans have ended.
+pub(super) type Wakes = BoxStream<'static, ObjectRef<Stored>>;
+
+/// Results that are waited for beyond this number are forgotten: their objects are gone.
+const MOST_RESULTS: usize = 1024;
+
+/// Scans by the uid of their object.
+#[derive(Debug)]
+pub(super) struct Scans {
+    known: Arc<Mutex<HashMap<String, Scan>>>,
+    begun: AtomicU64,
+    wakes: mpsc::UnboundedSender<ObjectRef<Stored>>,
+}
+
+#[derive(Debug)]
+struct Scan {
+    number: u64,
+    /// The outputs that it is of, as status had them.
+    outputs: Records,
+    /// `None` until it has ended.
+    result: Option<Found>,
+}
+
+/// Result of a scan.
+type Found = Result<Vec<Damage>, Failure>;
+
+impl Scans {
+    /// None yet, and the objects that they will wake up.
+    pub(super) fn new() -> (Self, Wakes) {
+        let (wakes, woken) = mpsc::unbounded_channel();
+        let woken = stream::unfold(woken, async |mut woken| Some((woken.recv().await?, woken)));
+        (Self { known: Arc::default(), begun: AtomicU64::new(0), wakes }, woken.boxed())
+    }
+
+    /// Takes the result of a scan that has ended, where it is of these outputs.
+    pub(super) fn take(&self, uid: &str, outputs: &Records) -> Option<Found> {
+        let mut known = lock(&self.known);
+        known.get(uid)?.result.as_ref()?;
+        let scan = known.remove(uid)?;
+        scan.result.filter(|_| scan.outputs == *outputs)
+    }
+
+    /// Forgets what is known of an object's outputs: they were published again.
+    pub(super) fn forget(&self, uid: &str) {
+        lock(&self.known).remove(uid);
+    }
+
+    /// Begins a scan, unless one of the object is under way. It is given up when the object is not what it was.
+    pub(super) fn begin<R: Registry>(
+        &self,
+        context: &Context<R>,
+        generation: Option<i64>,
+        request: Request,
+        before: Before,
+        reading: Reading,
+    ) {
+        let id = request.object.clone();
+        let mut known = lock(&self.known);
+        if known.contains_key(&id.uid) {
+            return;
+        }
+        if known.len() > MOST_RESULTS {
+            known.retain(|_, scan| scan.result.is_none());
+        }
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        known.insert(id.uid.clone(), Scan { number, outputs: before.outputs.clone(), result: None });
+        drop(known);
+        let (known, wakes) = (Arc::clone(&self.known), self.wakes.clone());
+        let (engine, objects, shutdown) =
+            (Arc::clone(&context.engine), context.objects.clone(), context.shutdown.clone());
+        tokio::spawn(async move {
+            let given_up =
+                || Failure::new(Class::Retry, Reason::StorageFailed, "the object changed while its files were read");
+            let result = tokio::select! {
+                read = pass::read(&engine, &request, &before, reading) => read,
+                () = is_superseded(&objects, &id, generation) => Err(given_up()),
+                () = shutdown.cancelled() => return,
+            };
+            if let Some(scan) = lock(&known).get_mut(&id.uid).filter(|scan| scan.number == number) {
+                scan.result = Some(result);
+            }
+            // The controller has ended where nobody takes it.
+            let _ = wakes.send(ObjectRef::new(&id.name).within(&id.namespace));
+        });
+    }
+}
+
+fn lock(known: &Mutex<HashMap<String, Scan>>) -> MutexGuard<'_, HashMap<String, Scan>> {
+    // Each statement leaves the map whole.
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
