@@ -9,12 +9,14 @@
 //! SUPERCARGO_OBJECTS=20         objects with three outputs each, beside the kills  default 4
 //! SUPERCARGO_DENIED_SECONDS=60  time in which status is refused                    default 15
 //! SUPERCARGO_LAYER_MIB=100      size of the artifact whose status is refused       default 8
+//! SUPERCARGO_FROZEN=600         objects on a volume that hangs                     default 20
 //! SUPERCARGO_TEST_DEADLINE=3600 seconds for a test, which the full proofs need     default 240
 //! ```
 
 mod combinations;
 mod conflict;
 mod deletion;
+mod frozen;
 mod immutable;
 mod installation;
 mod keys;
@@ -54,6 +56,7 @@ pub(crate) fn tests() -> Vec<Test> {
         conflict::tests(),
         keys::tests(),
         deletion::tests(),
+        frozen::tests(),
         reuse::tests(),
         installation::tests(),
         status::tests(),

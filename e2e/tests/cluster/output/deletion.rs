@@ -24,6 +24,7 @@ tests!(output:
     an_object_that_cannot_be_read_is_deleted_at_once,
     a_deletion_needs_no_policies,
     a_deletion_needs_no_writable_volume,
+    a_deletion_needs_no_volume_at_all,
     a_deletion_needs_no_operator,
     a_deletion_during_an_outage_of_the_registry_is_done_at_once,
     a_namespace_is_deleted_with_the_rights_of_the_operator_in_it,
@@ -144,6 +145,63 @@ async fn mounted(case: &Case, command: &[&str]) -> Result<()> {
     let enter = enter.args(["--target", &case.operator()?.pid().to_string(), "--mount"]);
     enter.args(command).stdout().await?;
     Ok(())
+}
+
+/// The volume's directory is another one by then: where a share is not mounted any more, and where somebody has moved it.
+async fn a_deletion_needs_no_volume_at_all(case: &mut Case) -> Result<()> {
+    ensure!(may_mount(), "mounting takes root");
+    let tag = Tag::start(case).await?;
+    let (volume, share) = (case.volume.clone(), case.directory.join("share"));
+    fs_err::create_dir(&share)?;
+    let mut settings = case.settings()?;
+    settings.binary = with_a_mounted_volume(case, &share)?;
+    case.start_operator_as(&settings).await?;
+    for name in ["app", "other"] {
+        case.space.apply(name, &spec(&tag.image())).await?;
+        case.space.ready_with(name, tag.last()?).await?;
+    }
+    let files = |name: &str| share.join(&case.space.namespace).join(name);
+
+    let volume = volume.to_string_lossy();
+    mounted(case, &["umount", "--lazy", &volume]).await?;
+    away(case).await?;
+    deleted_at_once(case).await?;
+    ensure!(files("app").exists(), "files that cannot be reached are gone");
+    mounted(case, &["mount", "--bind", &share.to_string_lossy(), &volume]).await?;
+    files_gone(&files("app")).await?;
+    ensure!(fs_err::read_dir(&*volume)?.next().is_none(), "something was made below the mount");
+
+    case.space.ready("other").await?;
+    mounted(case, &["umount", "--lazy", &volume]).await?;
+    away(case).await?;
+    let namespaces: Api<Namespace> = Api::all(case.space.client.clone());
+    namespaces.delete(&case.space.namespace, &DeleteParams::default()).await?;
+    // The namespace controller leaves the content alone for some seconds.
+    let gone = async || Ok(namespaces.get_opt(&case.space.namespace).await?.is_none().then_some(()));
+    wait::until(GONE + HEALED, "the namespace to go", gone).await?;
+    mounted(case, &["mount", "--bind", &share.to_string_lossy(), &volume]).await?;
+    files_gone(&files("other")).await
+}
+
+/// Waits until the operator has looked, and knows that its volume is not there.
+async fn away(case: &Case) -> Result<()> {
+    let line = "supercargo_volume_usable{volume=\"default\"} 0";
+    wait::until(HEALED, "the volume to be away", async || {
+        case.space.ask("other").await?;
+        Ok(case.operator()?.metrics().await?.contains(line).then_some(()))
+    })
+    .await
+}
+
+/// A program that becomes the operator, with a directory mounted on its volume.
+fn with_a_mounted_volume(case: &Case, share: &Path) -> Result<PathBuf> {
+    let (binary, volume) = (case.lab.operator_binary.display(), case.volume.display());
+    let inner = format!("mount --bind '{}' '{volume}' && exec '{binary}' \"$@\"", share.display());
+    let text = format!("#!/bin/sh\nexec unshare --mount sh -c \"$(cat <<'END'\n{inner}\nEND\n)\" operator \"$@\"\n");
+    let script = case.directory.join("operator-with-a-mounted-volume");
+    fs_err::write(&script, text)?;
+    fs_err::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+    Ok(script)
 }
 
 async fn a_deletion_needs_no_operator(case: &mut Case) -> Result<()> {

@@ -1,11 +1,10 @@
 //! A volume root belongs to one installation.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use supercargo_e2e::operator::{Operator, Settings};
+use supercargo_e2e::wait;
 
-use super::Tag;
+use super::{HEALED, Tag};
 use crate::case::{Case, spec, tests};
 
 tests!(output:
@@ -37,14 +36,17 @@ async fn a_volume_root_of_another_installation_is_refused_with_its_name(case: &m
     Ok(())
 }
 
+/// Another installation runs, and does not use the volume.
 async fn refused(case: &Case) -> Result<()> {
-    let mut other = Operator::spawn(&case.lab.run, &named(case, "west")?).await?;
-    let Some(exit) = other.service.process.wait(Duration::from_secs(20)).await? else {
-        bail!("the second installation runs");
+    let other = Operator::start(&case.lab.run, &named(case, "west")?).await?;
+    let not_usable = async || {
+        let page = other.metrics().await?;
+        Ok(page.contains("supercargo_volume_usable{volume=\"default\"} 0").then_some(()))
     };
-    ensure!(!exit.success(), "the second installation ended with {exit}");
+    wait::until(HEALED, "the volume to be refused", not_usable).await?;
     let log = fs_err::read_to_string(other.log())?;
-    ensure!(log.contains("east") && log.contains("--volume"), "the owner or the flag is not named: {log}");
+    other.kill().await?;
+    ensure!(log.contains("east") && log.contains("volume default"), "the owner or the volume is not named: {log}");
     Ok(())
 }
 

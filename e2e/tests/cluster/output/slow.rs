@@ -17,6 +17,11 @@ pub(super) struct Slow {
 impl Slow {
     /// Starts the operator of the test under `faulty` with these rules; nothing waits yet.
     pub(super) async fn start(case: &mut Case, rules: &str) -> Result<Self> {
+        Self::start_with(case, rules, &[]).await
+    }
+
+    /// The same with more arguments of the operator.
+    pub(super) async fn start_with(case: &mut Case, rules: &str, extra: &[&str]) -> Result<Self> {
         let control = case.directory.join("delays");
         fs_err::create_dir_all(&control)?;
         let script = case.directory.join("slow-operator");
@@ -31,6 +36,7 @@ impl Slow {
         fs_err::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
         let mut settings = case.settings()?;
         settings.binary = script;
+        settings.extra.extend(extra.iter().map(|argument| (*argument).to_owned()));
         case.start_operator_as(&settings).await?;
         Ok(Self { control })
     }

@@ -1,0 +1,245 @@
+//! A volume that hangs, or cannot be opened, is a state of that volume and of nothing else.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+use supercargo_e2e::http;
+use supercargo_e2e::object::current_condition;
+use supercargo_e2e::wait;
+use tokio::task::JoinHandle;
+
+use super::slow::Slow;
+use super::{GONE, HEALED, Tag, config_map, rounds, within};
+use crate::case::{Case, spec, spec_with, tests};
+use crate::faults::may_mount;
+
+tests!(output:
+    a_volume_that_hangs_is_the_state_of_that_volume_and_heals_by_itself,
+    reads_of_a_volume_that_hang_hold_nobody_else,
+    a_volume_that_cannot_be_opened_does_not_stop_the_start_and_heals_by_itself,
+    an_object_follows_its_tag_while_its_files_are_read,
+);
+
+/// Interval of the objects elsewhere, and the time that the operator gives to a volume.
+const INTERVAL: Duration = Duration::from_secs(10);
+const TIMEOUT: &[&str] = &["--volume-timeout", "6s"];
+/// Longest time that `/healthz` may take.
+const HEALTH: Duration = Duration::from_secs(1);
+
+/// A filesystem of its own, mounted on a directory, whose writes hang while it is frozen.
+struct Filesystem {
+    mounted: PathBuf,
+}
+
+impl Filesystem {
+    fn mount(case: &Case, megabytes: u64) -> Result<Self> {
+        let (image, mounted) = (case.directory.join("image"), case.directory.join("frozen"));
+        fs_err::create_dir(&mounted)?;
+        fs_err::File::create(&image)?.set_len(megabytes << 20)?;
+        command("mkfs.ext4", &["-q", "-F", "-i", "4096", &image.to_string_lossy()])?;
+        command("mount", &["-o", "loop", &image.to_string_lossy(), &mounted.to_string_lossy()])?;
+        Ok(Self { mounted })
+    }
+
+    fn freeze(&self) -> Result<()> {
+        command("fsfreeze", &["--freeze", &self.mounted.to_string_lossy()])
+    }
+
+    fn thaw(&self) -> Result<()> {
+        command("fsfreeze", &["--unfreeze", &self.mounted.to_string_lossy()])
+    }
+}
+
+impl Drop for Filesystem {
+    /// A process that waits for it could not even be killed.
+    fn drop(&mut self) {
+        let _ = self.thaw();
+        let _ = command("umount", &["--lazy", &self.mounted.to_string_lossy()]);
+    }
+}
+
+fn command(program: &str, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("starting {program}"))?;
+    ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+fn interval() -> String {
+    format!("{}s", INTERVAL.as_secs())
+}
+
+fn on(volume: &str) -> Value {
+    json!({"interval": interval(), "outputs": [{"name": "files", "volume": {"name": volume}}]})
+}
+
+/// Asks for `/healthz` all the time, until told to stop; an error where one answer was late.
+fn watch_health(case: &Case) -> Result<(Arc<AtomicBool>, JoinHandle<Result<u64>>)> {
+    let (done, address) = (Arc::new(AtomicBool::new(false)), case.operator()?.address.clone());
+    let stop = Arc::clone(&done);
+    let watching = tokio::spawn(async move {
+        let (mut answers, mut ticks) = (0, tokio::time::interval(Duration::from_millis(100)));
+        while !stop.load(Ordering::Relaxed) {
+            ticks.tick().await;
+            let answer = tokio::time::timeout(HEALTH, http::get(&address, "/healthz")).await;
+            let answer = answer.context("/healthz does not answer")??;
+            ensure!(answer.status == 200, "/healthz answers {}", answer.status);
+            answers += 1;
+        }
+        Ok(answers)
+    });
+    Ok((done, watching))
+}
+
+/// Waits until an object says that its volume cannot be used, by its name.
+async fn told(case: &Case, name: &str, volume: &str) -> Result<()> {
+    let wanted = |object: &DynamicObject| {
+        current_condition(object, "Ready").is_some_and(|ready| {
+            ready.status == "False"
+                && ready.reason == "StorageFailed"
+                && ready.message.contains(&format!("volume {volume} "))
+        })
+    };
+    case.space.wait(name, "say that its volume does not respond", wanted).await?;
+    Ok(())
+}
+
+async fn usable(case: &Case, volume: &str, wanted: bool) -> Result<()> {
+    let line = format!("supercargo_volume_usable{{volume=\"{volume}\"}} {}", u8::from(wanted));
+    let found = async || Ok(case.operator()?.metrics().await?.contains(&line).then_some(()));
+    wait::until(HEALED, &line, found).await
+}
+
+/// Moves the tag, and insists that objects elsewhere follow within their interval, without being asked.
+async fn others_go_on(case: &mut Case, tag: &mut Tag) -> Result<()> {
+    let digest = tag.next(case).await?;
+    for name in ["near", "map"] {
+        let limit = INTERVAL + INTERVAL / 2;
+        within(limit, &format!("{name} to follow its tag"), case.space.ready_with(name, &digest)).await?;
+    }
+    Ok(())
+}
+
+async fn a_volume_that_hangs_is_the_state_of_that_volume_and_heals_by_itself(case: &mut Case) -> Result<()> {
+    ensure!(may_mount(), "mounting takes root");
+    let objects = rounds("SUPERCARGO_FROZEN", 20)?;
+    let mut tag = Tag::start(case).await?;
+    let filesystem = Filesystem::mount(case, 64 + objects)?;
+    let mut settings = case.settings()?;
+    settings.volumes.push(("frozen".to_owned(), filesystem.mounted.clone()));
+    settings.extra.extend(TIMEOUT.iter().map(|argument| (*argument).to_owned()));
+    case.start_operator_as(&settings).await?;
+    let names: Vec<String> = (0..objects).map(|number| format!("hung-{number}")).collect();
+    for name in &names {
+        case.space.apply(name, &spec_with(&tag.image(), &on("frozen"))).await?;
+    }
+    case.space.apply("near", &spec_with(&tag.image(), &on("default"))).await?;
+    let mut map = spec_with(&tag.image(), &config_map());
+    map["interval"] = json!(interval());
+    case.space.apply("map", &map).await?;
+    for name in names.iter().map(String::as_str).chain(["near", "map"]) {
+        case.space.ready_with(name, tag.last()?).await?;
+    }
+
+    let (done, health) = watch_health(case)?;
+    filesystem.freeze()?;
+    others_go_on(case, &mut tag).await.context("while the volume begins to hang")?;
+    for name in &names {
+        told(case, name, "frozen").await?;
+    }
+    usable(case, "frozen", false).await?;
+    others_go_on(case, &mut tag).await.context("while the volume hangs")?;
+    let [deleted, names @ ..] = names.as_slice() else { anyhow::bail!("no objects") };
+    case.space.delete(deleted).await?;
+    within(GONE, "the deleted object to go", case.space.gone(deleted)).await?;
+    let files = filesystem.mounted.join(&case.space.namespace).join(deleted);
+    ensure!(files.exists(), "files on a frozen filesystem are gone");
+
+    filesystem.thaw()?;
+    let removed = || Ok(!files.exists());
+    wait::until_true(GONE, "the files of the deleted object to be removed", removed).await?;
+    let healed = HEALED + Duration::from_millis(100 * objects);
+    let all = async {
+        for name in names {
+            case.space.ready_with(name, tag.last()?).await?;
+        }
+        Ok(())
+    };
+    within(healed, "every object to be Ready", all).await?;
+    usable(case, "frozen", true).await?;
+    done.store(true, Ordering::Relaxed);
+    ensure!(health.await?? > 10, "/healthz was hardly asked");
+    case.take_operator()?.stop().await?;
+    Ok(())
+}
+
+/// Opening the directories of some objects hangs, as reads of a share do whose server is away.
+async fn reads_of_a_volume_that_hang_hold_nobody_else(case: &mut Case) -> Result<()> {
+    let mut tag = Tag::start(case).await?;
+    let slow = Slow::start(case, "openat2@hung=delay:12000").await?;
+    let spec = spec_with(&tag.image(), &on("default"));
+    case.space.apply("hung", &spec).await?;
+    case.space.apply("near", &spec).await?;
+    case.space.apply("map", &spec_with(&tag.image(), &config_map())).await?;
+    for name in ["hung", "near", "map"] {
+        case.space.ready_with(name, tag.last()?).await?;
+    }
+    let (done, health) = watch_health(case)?;
+    slow.on()?;
+    let before = slow.delayed();
+    case.space.ask("hung").await?;
+    slow.wait_delayed(before).await?;
+    let digest = tag.next(case).await?;
+    for name in ["near", "map"] {
+        case.space.ask(name).await?;
+        within(HEALED, &format!("{name} to follow its tag"), case.space.ready_with(name, &digest)).await?;
+    }
+    case.space.delete("hung").await?;
+    within(GONE, "the deleted object to go", case.space.gone("hung")).await?;
+    slow.off()?;
+    let removed = || Ok(!case.object_directory("hung").exists());
+    wait::until_true(Duration::from_secs(30), "the files of the deleted object to be removed", removed).await?;
+    done.store(true, Ordering::Relaxed);
+    ensure!(health.await?? > 10, "/healthz was hardly asked");
+    Ok(())
+}
+
+async fn a_volume_that_cannot_be_opened_does_not_stop_the_start_and_heals_by_itself(case: &mut Case) -> Result<()> {
+    let tag = Tag::start(case).await?;
+    // A file where a directory should be.
+    let broken = case.directory.join("broken");
+    fs_err::write(&broken, "")?;
+    let mut settings = case.settings()?;
+    settings.volumes.push(("broken".to_owned(), broken.join("volume")));
+    case.start_operator_as(&settings).await?;
+    case.space.apply("bad", &spec_with(&tag.image(), &on("broken"))).await?;
+    case.space.apply("good", &spec(&tag.image())).await?;
+    case.space.ready_with("good", tag.last()?).await?;
+    told(case, "bad", "broken").await?;
+    usable(case, "broken", false).await?;
+    fs_err::remove_file(&broken)?;
+    within(HEALED, "the object to be Ready", case.space.ready_with("bad", tag.last()?)).await?;
+    Ok(())
+}
+
+/// Reading one file of a full scan takes longer than anything here may.
+async fn an_object_follows_its_tag_while_its_files_are_read(case: &mut Case) -> Result<()> {
+    let mut tag = Tag::start(case).await?;
+    let slow = Slow::start_with(case, "openat2@rule=delay:30000", &["--full-scan-interval", "2s"]).await?;
+    case.space.apply("app", &spec(&tag.image())).await?;
+    case.space.ready_with("app", tag.last()?).await?;
+    slow.on()?;
+    slow.wait_delayed(slow.delayed()).await?;
+    // The scan goes on waiting.
+    slow.off()?;
+    let digest = tag.next(case).await?;
+    case.space.ask("app").await?;
+    within(HEALED, "the object to follow its tag", case.space.ready_with("app", &digest)).await?;
+    Ok(())
+}
