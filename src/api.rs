@@ -35,6 +35,9 @@ pub const FORCE_AT: &str = "supercargo.dev/forceAt";
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Label on outputs: the object that made them.
 pub const LABEL_OBJECT: &str = "supercargo.dev/ociartifact";
+/// Annotation on a Secret of type `kubernetes.io/basic-auth`: the registry hosts to which it may be sent, comma-separated.
+pub const ANNOTATION_REGISTRY: &str = "supercargo.dev/registry";
+
 /// Annotation on outputs: the full reference with its digest.
 pub const ANNOTATION_REFERENCE: &str = "supercargo.dev/reference";
 /// Annotation on outputs: the manifest digest.

@@ -124,14 +124,22 @@ impl Failure {
     }
 }
 
+/// True for what could change how a terminal or a log shows the text around it: controls, ends of lines and paragraphs,
+/// directions of writing, and what shows nothing (Unicode, `Default_Ignorable_Code_Point`), tags among it.
+pub(crate) fn is_disruptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
 /// Escapes what could change how a terminal or a log shows the text, and cuts what is too long.
 pub(crate) fn printable(text: &str) -> String {
-    let hostile = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut printed = String::with_capacity(text.len());
     for c in text.chars() {
-        if hostile(c) {
+        if is_disruptive(c) {
             printed.extend(c.escape_default());
         } else {
             printed.push(c);
@@ -150,7 +158,7 @@ impl From<RequestError> for Failure {
             RequestError::NotFound { .. }
             | RequestError::KeyMissing { .. }
             | RequestError::Secret(SecretError::KeyMissing { .. }) => (Class::Wait, Reason::SecretNotFound),
-            RequestError::Secret(SecretError::Malformed { .. })
+            RequestError::Secret(SecretError::Malformed { .. } | SecretError::OtherHost { .. })
             | RequestError::Unusable { .. }
             | RequestError::Key { .. } => (Class::Wait, Reason::SecretInvalid),
             RequestError::Root { .. } => (Class::Wait, Reason::TrustRootInvalid),
@@ -370,6 +378,21 @@ mod tests {
     fn a_message_cannot_redraw_a_terminal_or_grow_without_end() {
         let shown = printable("entry \u{1b}[2J\u{202e}gpj.exe\n");
         assert_eq!(shown, r"entry \u{1b}[2J\u{202e}gpj.exe\n");
+        for c in [
+            '\u{61c}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{2067}',
+            '\u{feff}',
+            '\u{e0001}',
+            '\u{e0041}',
+            '\u{e007f}',
+            '\r',
+            '\u{85}',
+        ] {
+            assert!(printable(&format!("a{c}b")).is_ascii(), "{c:?}");
+        }
+        assert_eq!(printable("größer 大きい 🚀"), "größer 大きい 🚀");
         assert!(printable(&"x".repeat(100_000)).len() < 1100);
     }
 }

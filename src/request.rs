@@ -346,12 +346,14 @@ impl Request {
         let mut entries = verification::entries(&spec.verify, referred)?;
         entries.extend(asked.entries);
         let LayersSpec { mode, on_conflict, .. } = spec.layers;
+        let keychain = referred.keychain(spec, &reference.repository)?;
+        let access = Access { keychain, transport: referred.transport(spec)? };
         let request = Self {
             object,
             reference,
             selection,
             platform,
-            access: Access { keychain: referred.keychain(spec)?, transport: referred.transport(spec)? },
+            access,
             interval: duration("interval", &spec.interval, Duration::from_secs(1))?,
             timeout: duration("timeout", &spec.timeout, Duration::from_secs(1))?,
             artifact_types: Patterns::names(&spec.artifact_types)

@@ -169,7 +169,8 @@ pub struct SemverSpec {
 )]
 pub struct RegistrySpec {
     /// Secrets of this namespace with registry credentials, tried in order for the image's host:
-    /// `kubernetes.io/dockerconfigjson`, or `kubernetes.io/basic-auth` for any host.
+    /// `kubernetes.io/dockerconfigjson`, or `kubernetes.io/basic-auth` with an annotation that names the
+    /// image's host, such as `supercargo.dev/registry: ghcr.io`.
     #[serde(default)]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]

@@ -12,7 +12,7 @@ use super::*;
 use crate::metrics::Metrics;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Reference};
-use crate::registry::credentials::{Keychain, SecretData};
+use crate::registry::credentials::Keychain;
 use crate::registry::tls::TlsOptions;
 use crate::registry::{self, Transport};
 use crate::request::Limits;
@@ -45,8 +45,7 @@ fn stranger() -> Asker {
 
 fn friend() -> Asker {
     let mut keychain = Keychain::default();
-    let data = ["username", "password"].map(|key| (key.to_owned(), b"x".to_vec())).into();
-    keychain.add("s", &SecretData { kind: "kubernetes.io/basic-auth".to_owned(), data }).unwrap();
+    keychain.add_password("x", "x");
     Asker { access: Access { keychain, ..Access::default() }, ..stranger() }
 }
 

@@ -107,8 +107,9 @@ pub(super) fn unreadable(what: &str, error: &std::io::Error) -> Complaint {
 
 fn unusable(path: &std::path::Path, error: &SecretError) -> Complaint {
     let (reason, problem) = match error {
-        SecretError::KeyMissing { key, .. } => (Reason::SecretNotFound, *key),
-        SecretError::Malformed { problem, .. } => (Reason::SecretInvalid, *problem),
+        SecretError::KeyMissing { key, .. } => (Reason::SecretNotFound, (*key).to_owned()),
+        SecretError::Malformed { problem, .. } => (Reason::SecretInvalid, (*problem).to_owned()),
+        SecretError::OtherHost { .. } => (Reason::SecretInvalid, error.to_string()),
     };
     Complaint::new(reason, format!("{}: {problem}", path.display()))
 }

@@ -140,7 +140,7 @@ impl TransportArguments {
                 (key("tls.crt"), read("--client-certificate", certificate)?),
                 (key("tls.key"), read("--client-key", private)?),
             ]);
-            let secret = SecretData { kind: "kubernetes.io/tls".to_owned(), data };
+            let secret = SecretData { kind: "kubernetes.io/tls".to_owned(), data, ..SecretData::default() };
             referred.secrets.insert(CERTIFICATE.to_owned(), Some(secret));
         }
         Ok(referred)

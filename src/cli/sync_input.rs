@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::input_file;
 use crate::api::policy::OCIArtifactPolicySpec;
 use crate::api::spec::CaSource;
-use crate::api::{GROUP, OCIArtifactSpec};
+use crate::api::{ANNOTATION_REGISTRY, GROUP, OCIArtifactSpec};
 use crate::registry::credentials::SecretData;
 use crate::request::{self, ObjectId, Policies, Policy, Referred};
 
@@ -54,7 +54,7 @@ impl Input {
             let bytes = input_file::read(&file).map_err(|error| fail(error.to_string()))?;
             let text = String::from_utf8(bytes).map_err(|_| fail("not UTF-8 text".to_owned()))?;
             let documents: Vec<Value> =
-                serde_saphyr::from_multiple(&text).map_err(|error| fail(format!("not YAML: {error}")))?;
+                serde_saphyr::from_multiple(&text).map_err(|error| fail(not_yaml(error.location())))?;
             for document in documents {
                 input.add(&document, namespace).map_err(fail)?;
             }
@@ -200,7 +200,15 @@ fn secret(document: &Value) -> Result<SecretData, String> {
         data.insert(key.clone(), text.as_bytes().to_vec());
     }
     let kind = document.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Ok(SecretData { kind, data })
+    let annotations = document.pointer("/metadata/annotations").and_then(Value::as_object);
+    let registries = annotations.and_then(|all| all.get(ANNOTATION_REGISTRY)?.as_str()).map(str::to_owned);
+    Ok(SecretData { kind, registries, data })
+}
+
+/// The place of a parser's error, without its text, which could quote a Secret.
+fn not_yaml(location: Option<serde_saphyr::Location>) -> String {
+    let place = location.map(|at| format!(", line {}, column {}", at.line(), at.column()));
+    format!("not YAML{}", place.unwrap_or_default())
 }
 
 fn files(path: &Path, depth: usize) -> Result<Vec<PathBuf>, InputError> {
@@ -311,10 +319,15 @@ mod tests {
             (format!("{policy}spec: {{}}"), "images"),
             (format!("{policy}spec: {{images: [a]}}\n---\n{policy}spec: {{images: [a]}}"), "twice"),
             ("a: [".to_owned(), "not YAML"),
+            ("kind: Secret\nstringData: {a: hunter2\nhunter2: [".to_owned(), "not YAML"),
+            ("stringData: {hunter2: hunter2, hunter2: hunter2}".to_owned(), "not YAML"),
+            ("stringData: {a: *hunter2}".to_owned(), "not YAML"),
+            ("kind: Secret\nstringData:\n  a: \"hunter2\\q\"".to_owned(), "not YAML"),
         ];
         for (text, want) in rows {
             let error = read(&text).unwrap_err().to_string();
             assert!(error.contains("a.yaml") && error.contains(want), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 }

@@ -11,7 +11,7 @@ use super::context::Context;
 use super::subject::Subject;
 use crate::api::spec::CaSource;
 use crate::api::verify::VerifySpec;
-use crate::api::{OCIArtifactSpec, Reason};
+use crate::api::{ANNOTATION_REGISTRY, OCIArtifactSpec, Reason};
 use crate::failure::{Class, Failure};
 use crate::oci::{Digest, Hasher, Reference};
 use crate::registry::Registry;
@@ -46,6 +46,10 @@ pub(super) async fn request<R: Registry>(
     let (client, namespace) = (&context.client, &subject.id.namespace);
     let mut referred = referred(client, namespace, spec, mark).await?;
     let Reference { repository, .. } = spec.image.parse().map_err(RequestError::Image)?;
+    referred.is_elsewhere = subject.spec.image.parse().map_or(true, |named: Reference| {
+        // What is served may be judged where it came from, and that is not where the spec's Secrets are for.
+        named.repository.api_host() != repository.api_host()
+    });
     referred.policies = context.policies.of(client, namespace, &repository, mark).await?;
     let referred = referred.with_public_root(context.public_root.fetched());
     let request = Request::parse(subject.id.clone(), spec, &referred)?;
@@ -151,12 +155,16 @@ fn texts(map: ConfigMap) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn data(secret: Secret) -> SecretData {
+    let registries = secret.metadata.annotations.and_then(|mut all| all.remove(ANNOTATION_REGISTRY));
     let data: BTreeMap<_, _> = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
-    SecretData { kind: secret.type_.unwrap_or_default(), data }
+    SecretData { kind: secret.type_.unwrap_or_default(), registries, data }
 }
 
 fn refused(kind: &str, name: &str, error: &kube::Error) -> Failure {
-    let message = format!("{kind} {name} cannot be read: {error}");
+    // A parser's message could quote the Secret.
+    let is_unreadable = matches!(error, kube::Error::SerdeError(_));
+    let problem = if is_unreadable { "the answer has another form".to_owned() } else { error.to_string() };
+    let message = format!("{kind} {name} cannot be read: {problem}");
     if matches!(error, kube::Error::Api(status) if status.code == 403) {
         return Failure::new(Class::Wait, Reason::SecretNotFound, message);
     }

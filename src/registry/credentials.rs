@@ -10,15 +10,18 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::host_pattern::labels_match;
+use super::host_pattern::{HostPattern, labels_match};
+use crate::api::ANNOTATION_REGISTRY;
 use crate::oci::reference::split_port;
 use crate::oci::{Digest, Repository};
 
-/// The type and data of a Secret, as far as credentials need them.
-#[derive(Clone)]
+/// The parts of a Secret that credentials are made of: type, data and one annotation.
+#[derive(Clone, Default)]
 pub struct SecretData {
     /// The Secret's `type`.
     pub kind: String,
+    /// Value of the annotation `supercargo.dev/registry`.
+    pub registries: Option<String>,
     /// Its data, decoded.
     pub data: BTreeMap<String, Vec<u8>>,
 }
@@ -87,6 +90,17 @@ pub enum SecretError {
         /// What is wrong, without content.
         problem: &'static str,
     },
+    /// A basic-auth Secret whose annotation does not name the registry's host.
+    #[error(
+        "Secret {secret} is not sent to {host}: a kubernetes.io/basic-auth Secret is sent only to hosts that its own \
+         annotation names, such as {ANNOTATION_REGISTRY}: {host}"
+    )]
+    OtherHost {
+        /// Name of the Secret.
+        secret: String,
+        /// Host of the registry.
+        host: String,
+    },
 }
 
 /// Credentials in the order in which they are to be tried.
@@ -98,21 +112,26 @@ pub struct Keychain {
 /// What a credential is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Scope {
-    /// A basic-auth Secret: whatever host the object names.
+    /// The user and password of a command line: the host that the same command line names.
     AnyHost,
     /// A key of a docker configuration, read as the kubelet does: a host whose labels may have `*`,
-    /// and a path prefix that ends at a slash.
+    /// and a path prefix that ends at a slash. Or a host that the annotation of a basic-auth Secret names.
     Host { host: String, path: String },
 }
 
 impl Keychain {
-    /// Adds the credentials of one Secret.
-    pub fn add(&mut self, secret: &str, data: &SecretData) -> Result<(), SecretError> {
+    /// Adds the credentials of one Secret. One of type basic-auth, which names no host in its data, must name that of
+    /// `repository` in its annotation: who may only use such a Secret could otherwise read it, by naming a host of their own.
+    pub fn add(&mut self, secret: &str, data: &SecretData, repository: &Repository) -> Result<(), SecretError> {
         match data.kind.as_str() {
             "kubernetes.io/basic-auth" => {
+                let scopes = annotated_hosts(secret, data.registries.as_deref().unwrap_or_default())?;
+                let scope = scopes.into_iter().find(|scope| scope.closeness(repository).is_some());
+                let host = || repository.host().to_owned();
+                let scope = scope.ok_or_else(|| SecretError::OtherHost { secret: secret.to_owned(), host: host() })?;
                 let user = text(secret, data, "username")?;
                 let password = text(secret, data, "password")?;
-                self.entries.push((Scope::AnyHost, Credential::Password { user, password }));
+                self.entries.push((scope, Credential::Password { user, password }));
                 Ok(())
             }
             "kubernetes.io/dockerconfigjson" => {
@@ -283,6 +302,15 @@ fn canonical_host(host: &str) -> String {
     }
 }
 
+/// The hosts of an annotation `supercargo.dev/registry: ghcr.io, r.example:5000`.
+fn annotated_hosts(secret: &str, annotation: &str) -> Result<Vec<Scope>, SecretError> {
+    let scope = |host: &str| match host.parse::<HostPattern>() {
+        Ok(_) => Ok(Scope::Host { host: canonical_host(host), path: String::new() }),
+        Err(_) => Err(malformed(secret, "its annotation supercargo.dev/registry has an entry that is not a host")),
+    };
+    annotation.split(',').map(str::trim).filter(|host| !host.is_empty()).map(scope).collect()
+}
+
 fn value<'a>(secret: &str, data: &'a SecretData, key: &'static str) -> Result<&'a [u8], SecretError> {
     data.data.get(key).map(Vec::as_slice).ok_or_else(|| SecretError::KeyMissing { secret: secret.to_owned(), key })
 }
@@ -303,7 +331,13 @@ mod tests {
         SecretData {
             kind: "kubernetes.io/dockerconfigjson".to_owned(),
             data: BTreeMap::from([(".dockerconfigjson".to_owned(), json.as_bytes().to_vec())]),
+            ..SecretData::default()
         }
+    }
+
+    /// Adds a Secret that names its hosts itself.
+    fn add(keychain: &mut Keychain, secret: &SecretData) -> Result<(), SecretError> {
+        keychain.add("s", secret, &repository("ghcr.io/a"))
     }
 
     fn repository(text: &str) -> Repository {
@@ -321,7 +355,7 @@ mod tests {
             entry("port")
         );
         let mut keychain = Keychain::default();
-        keychain.add("s", &docker_config(&json)).unwrap();
+        add(&mut keychain, &docker_config(&json)).unwrap();
         let rows = [
             ("ghcr.io/other/app", Some("host")),
             ("ghcr.io/team/app", Some("team")),
@@ -359,7 +393,7 @@ mod tests {
         let entry = |user: &str| format!(r#"{{"auth":"{}"}}"#, STANDARD.encode(format!("{user}:pw")));
         let json = format!(r#"{{"auths":{{"*.example.com":{},"r.example.com":{}}}}}"#, entry("wild"), entry("named"));
         let mut keychain = Keychain::default();
-        keychain.add("s", &docker_config(&json)).unwrap();
+        add(&mut keychain, &docker_config(&json)).unwrap();
         let found = |image: &str| keychain.matching(&repository(image)).first().copied().map(user);
         assert_eq!(found("r.example.com/a").as_deref(), Some("named"));
         assert_eq!(found("s.example.com/a").as_deref(), Some("wild"));
@@ -375,12 +409,12 @@ mod tests {
             ("left to a helper", r#"{"auths":{"ghcr.io":{}},"credsStore":"hunter2"}"#),
         ];
         for (label, json) in rows {
-            let error = Keychain::default().add("s", &docker_config(json)).unwrap_err();
+            let error = add(&mut Keychain::default(), &docker_config(json)).unwrap_err();
             assert!(matches!(error, SecretError::Malformed { .. }), "{label}");
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{label}");
         }
-        let empty = SecretData { kind: "kubernetes.io/dockerconfigjson".to_owned(), data: BTreeMap::new() };
-        assert!(matches!(Keychain::default().add("s", &empty), Err(SecretError::KeyMissing { .. })));
+        let empty = SecretData { kind: "kubernetes.io/dockerconfigjson".to_owned(), ..SecretData::default() };
+        assert!(matches!(add(&mut Keychain::default(), &empty), Err(SecretError::KeyMissing { .. })));
     }
 
     #[test]
@@ -394,7 +428,7 @@ mod tests {
         ];
         for (entry, want) in rows {
             let mut keychain = Keychain::default();
-            keychain.add("s", &docker_config(&format!(r#"{{"auths":{{"ghcr.io":{entry}}}}}"#))).unwrap();
+            add(&mut keychain, &docker_config(&format!(r#"{{"auths":{{"ghcr.io":{entry}}}}}"#))).unwrap();
             assert_eq!(
                 keychain.matching(&repository("ghcr.io/a")).first().copied().map(user).as_deref(),
                 Some(want),
@@ -404,9 +438,10 @@ mod tests {
         let old = SecretData {
             kind: "kubernetes.io/dockercfg".to_owned(),
             data: BTreeMap::from([(".dockercfg".to_owned(), br#"{"ghcr.io":{"auth":"Ym9iOnB3"}}"#.to_vec())]),
+            ..SecretData::default()
         };
         let mut keychain = Keychain::default();
-        keychain.add("s", &old).unwrap();
+        add(&mut keychain, &old).unwrap();
         assert_eq!(keychain.matching(&repository("ghcr.io/a")).len(), 1);
     }
 
@@ -439,7 +474,48 @@ mod tests {
     fn nothing_that_holds_a_password_prints_it() {
         let mut keychain = Keychain::default();
         let data = docker_config(r#"{"auths":{"ghcr.io":{"username":"bob","password":"hunter2"}}}"#);
-        keychain.add("s", &data).unwrap();
+        add(&mut keychain, &data).unwrap();
         assert!(!format!("{keychain:?} {data:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_basic_auth_secret_is_for_the_hosts_that_it_names_and_no_other() {
+        let data = BTreeMap::from(
+            [("username", "bob"), ("password", "hunter2")]
+                .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())),
+        );
+        let named = |registries: Option<&str>| SecretData {
+            kind: "kubernetes.io/basic-auth".to_owned(),
+            registries: registries.map(str::to_owned),
+            data: data.clone(),
+        };
+        let rows = [
+            (None, "ghcr.io/a", Some("other")),
+            (Some(""), "ghcr.io/a", Some("other")),
+            (Some("ghcr.io"), "ghcr.io/a", None),
+            (Some(" quay.io, ghcr.io "), "ghcr.io/a", None),
+            (Some("quay.io"), "ghcr.io/a", Some("other")),
+            (Some("ghcr.io"), "ghcr.io.evil.example/a", Some("other")),
+            (Some("ghcr.io"), "ghcr.io:8443/a", Some("other")),
+            (Some("r.example:5000"), "r.example:5000/a", None),
+            (Some("docker.io"), "registry-1.docker.io/library/nginx", None),
+            (Some("*.corp.example"), "zot.corp.example/a", None),
+            (Some("*"), "localhost/a", Some("malformed")),
+            (Some("ghcr.io/team"), "ghcr.io/team", Some("malformed")),
+            (Some("https://ghcr.io"), "ghcr.io/a", Some("malformed")),
+            (Some("hunter2 hunter2"), "ghcr.io/a", Some("malformed")),
+        ];
+        for (registries, image, want) in rows {
+            let (mut keychain, repository) = (Keychain::default(), repository(image));
+            let added = keychain.add("s", &named(registries), &repository);
+            let told = added.as_ref().err().map(|error| match error {
+                SecretError::OtherHost { host, .. } if *host == repository.host() => "other",
+                SecretError::Malformed { .. } => "malformed",
+                SecretError::OtherHost { .. } | SecretError::KeyMissing { .. } => "something else",
+            });
+            assert_eq!(told, want, "{registries:?} {image}");
+            assert_eq!(keychain.matching(&repository).len(), usize::from(want.is_none()), "{registries:?} {image}");
+            assert!(!format!("{added:?}").contains("hunter2"), "{registries:?}");
+        }
     }
 }

@@ -6,8 +6,9 @@ use super::{Policies, RequestError};
 use crate::api::OCIArtifactSpec;
 use crate::api::spec::{CaReference, CaSource};
 use crate::api::verify::VerifySpec;
+use crate::oci::Repository;
 use crate::registry::Transport;
-use crate::registry::credentials::{Keychain, SecretData};
+use crate::registry::credentials::{Keychain, SecretData, SecretError};
 use crate::registry::tls::{TlsError, TlsOptions};
 use crate::trust::sigstore::Root;
 
@@ -25,6 +26,10 @@ pub struct Referred {
     pub account_secrets: Option<Vec<String>>,
     /// What the cluster's administrators ask.
     pub policies: Policies,
+    /// The reference is an earlier one of the object, at another host than `spec.image` names now. What the spec says about
+    /// its own host is not for that one: neither passwords of basic-auth Secrets, nor the client certificate, nor
+    /// `insecureSkipVerify`.
+    pub is_elsewhere: bool,
     /// The root that stands where none is named; `None` for that of this version.
     pub public_root: Option<Root>,
 }
@@ -61,14 +66,17 @@ impl Referred {
         own.chain(account)
     }
 
-    /// The object's credentials, in the order in which they are tried.
-    pub(super) fn keychain(&self, spec: &OCIArtifactSpec) -> Result<Keychain, RequestError> {
+    /// The object's credentials for a repository, in the order in which they are tried.
+    pub(super) fn keychain(&self, spec: &OCIArtifactSpec, repository: &Repository) -> Result<Keychain, RequestError> {
         if let (Some(name), None) = (&spec.registry.service_account_name, &self.account_secrets) {
             return Err(RequestError::NotFound { kind: "ServiceAccount", name: name.clone() });
         }
         let mut keychain = Keychain::default();
         for name in self.pull_secret_names(spec) {
-            keychain.add(name, self.secret(name)?)?;
+            match keychain.add(name, self.secret(name)?, repository) {
+                Err(SecretError::OtherHost { .. }) if self.is_elsewhere => {}
+                added => added?,
+            }
         }
         Ok(keychain)
     }
@@ -88,7 +96,7 @@ impl Referred {
             (false, _) => {}
         }
         let mut tls = TlsOptions::default();
-        if registry.insecure_skip_verify {
+        if registry.insecure_skip_verify && !self.is_elsewhere {
             tls.skip_verify();
         }
         if let Some(authority) = &registry.ca_ref {
@@ -96,7 +104,7 @@ impl Referred {
             let pem = self.value(*kind, name, key)?;
             tls.trust(pem).map_err(|problem| unusable("caRef", kind.as_str(), name, problem))?;
         }
-        if let Some(reference) = &registry.client_certificate_ref {
+        if let Some(reference) = registry.client_certificate_ref.as_ref().filter(|_| !self.is_elsewhere) {
             let secret = self.secret(&reference.name)?;
             let part = |key| value(&secret.data, "Secret", &reference.name, key);
             tls.show(part("tls.crt")?, part("tls.key")?)
@@ -154,4 +162,57 @@ fn value<'a>(
 
 fn unusable(field: &'static str, kind: &'static str, name: &str, problem: TlsError) -> RequestError {
     RequestError::Unusable { field, kind, name: name.to_owned(), problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::oci::Reference;
+    use crate::registry::credentials::Credential;
+
+    /// A Secret whose annotation names `new.example`, and one that has a password for each host.
+    fn referred() -> Referred {
+        let data = |all: &[(&str, &str)]| {
+            all.iter().map(|(key, text)| ((*key).to_owned(), text.as_bytes().to_vec())).collect::<BTreeMap<_, _>>()
+        };
+        let basic = SecretData {
+            kind: "kubernetes.io/basic-auth".to_owned(),
+            registries: Some("new.example".to_owned()),
+            data: data(&[("username", "bob"), ("password", "of new.example")]),
+        };
+        let auths = json!({"auths": {"old.example": {"username": "bob", "password": "of old.example"}}}).to_string();
+        let docker = SecretData {
+            kind: "kubernetes.io/dockerconfigjson".to_owned(),
+            data: data(&[(".dockerconfigjson", &auths)]),
+            ..SecretData::default()
+        };
+        let secrets = BTreeMap::from([("basic".to_owned(), Some(basic)), ("docker".to_owned(), Some(docker))]);
+        Referred { secrets, ..Referred::default() }
+    }
+
+    #[test]
+    fn what_is_for_the_present_host_does_not_go_to_an_earlier_one() {
+        let spec: OCIArtifactSpec = serde_json::from_value(json!({
+            "image": "old.example/app@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "registry": {
+                "pullSecrets": [{"name": "basic"}, {"name": "docker"}], "insecureSkipVerify": true,
+                "clientCertificateRef": {"name": "certificate"},
+            },
+        }))
+        .unwrap();
+        let old = spec.image.parse::<Reference>().unwrap().repository;
+        let elsewhere = Referred { is_elsewhere: true, ..referred() };
+        let keychain = elsewhere.keychain(&spec, &old).unwrap();
+        let shown: Vec<_> = keychain.matching(&old).into_iter().filter_map(Credential::basic).collect();
+        let own = Credential::Password { user: "bob".to_owned(), password: "of old.example".to_owned() };
+        assert_eq!(shown, [own.basic().unwrap()]);
+        let Transport::Tls(tls) = elsewhere.transport(&spec).unwrap() else { panic!("without TLS") };
+        assert_eq!(format!("{tls:?}"), format!("{:?}", TlsOptions::default()), "neither a certificate nor skipVerify");
+
+        let told = referred().keychain(&spec, &old).unwrap_err();
+        assert!(matches!(&told, RequestError::Secret(SecretError::OtherHost { host, .. }) if host == "old.example"));
+        assert!(matches!(referred().transport(&spec), Err(RequestError::NotFound { kind: "Secret", .. })));
+    }
 }

@@ -341,6 +341,20 @@ fn roots_and_keys_are_what_they_are_named_for_or_refused() {
         let empty = parsed.as_ref().is_ok_and(|root| root.check(Timestamp::UNIX_EPOCH, true, true).is_err());
         assert!(parsed.is_err() || empty, "{json}");
     }
+    // A root may be in a Secret that who reads status may not read.
+    for json in [
+        r#""hunter2""#,
+        "4711",
+        r#"["x", "hunter2", 4711]"#,
+        "hunter2",
+        r#"{"hunter2":4711,"hunter2":4711}"#,
+        r#"{"mediaType":4711}"#,
+        r#"{"tlogs":[{"logId":"hunter2"}]}"#,
+        r#"{"mediaType":"hunter2","certificateAuthorities":[{"certChain":{"certificates":[{"rawBytes":"hunter2="}]}}]}"#,
+    ] {
+        let error = Root::parse(json.as_bytes()).err().map(|error| format!("{error} {error:?}")).unwrap_or_default();
+        assert!(!error.contains("hunter2") && !error.contains("4711"), "{json}: {error}");
+    }
     let good = Root::public_good().unwrap();
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
     good.check(at("2026-11-01T00:00:00Z"), true, true).unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use supercargo_e2e::hostile::behaviours::{self, Expected};
 use supercargo_e2e::hostile::canary::Canary;
 use supercargo_e2e::hostile::site::Site;
-use supercargo_e2e::object::Space;
+use supercargo_e2e::object::{Space, current_condition};
 
 use crate::case::{Case, spec_with, tests};
 use crate::hostile::{all_say, as_expected, create, sites};
@@ -17,6 +17,7 @@ use crate::neighbour::neighbourhood;
 tests!(secrets:
     no_secret_is_told_to_another_host_or_written_down,
     what_one_tenant_may_read_another_may_not,
+    a_basic_auth_secret_goes_only_to_the_hosts_that_it_names,
 );
 
 async fn no_secret_is_told_to_another_host_or_written_down(case: &mut Case) -> Result<()> {
@@ -26,11 +27,11 @@ async fn no_secret_is_told_to_another_host_or_written_down(case: &mut Case) -> R
     }
     let broken = broken_secrets(case, &sites).await?;
     all_say(case, &sites.iter().collect::<Vec<_>>(), as_expected).await?;
-    for canary in &broken {
-        case.space.refused(&canary.owner, "SecretInvalid").await?;
+    for (canary, reason) in &broken {
+        case.space.refused(&canary.owner, reason).await?;
     }
     told_to_nobody_else(&sites)?;
-    let mut canaries = broken;
+    let mut canaries: Vec<_> = broken.into_iter().map(|(canary, _)| canary).collect();
     canaries.extend(sites.iter().flat_map(|site| [site.place.login.password.clone(), site.place.confidence.clone()]));
     let metrics = case.operator()?.metrics().await?;
     // Ended first, so that its log is whole.
@@ -159,6 +160,43 @@ async fn what_one_tenant_may_read_another_may_not(case: &mut Case) -> Result<()>
     Ok(())
 }
 
+/// A Secret that a tenant may only name is not read by naming a registry of the tenant's own.
+async fn a_basic_auth_secret_goes_only_to_the_hosts_that_it_names(case: &mut Case) -> Result<()> {
+    let sites = sites(case, vec![behaviours::private()], "info").await?;
+    let Some(site) = sites.first() else { bail!("no site") };
+    let (host, known) = (&site.place.address, &site.place.login);
+    let (unnamed, of_another) = (Canary::new("unnamed")?, Canary::new("of-another")?);
+    let named = format!("ghcr.io, {host}");
+    let rows: [(&str, &str, Option<&str>); 3] = [
+        ("named", &known.password.text, Some(&named)),
+        ("unnamed", &unnamed.text, None),
+        ("of-another", &of_another.text, Some("ghcr.io,localhost")),
+    ];
+    for (name, password, registries) in rows {
+        let mut secret = json!({
+            "type": "kubernetes.io/basic-auth", "stringData": {"username": known.user, "password": password},
+        });
+        if let Some(registries) = registries {
+            secret["metadata"] = json!({"annotations": {"supercargo.dev/registry": registries}});
+        }
+        apply_secret(&case.space, name, secret).await?;
+        let spec = spec_with(&site.image(), &json!({"registry": {"pullSecrets": [{"name": name}]}}));
+        case.space.create_artifact(name, &spec).await?;
+    }
+    case.space.ready("named").await?;
+    for canary in [&unnamed, &of_another] {
+        let object = case.space.refused(&canary.owner, "SecretInvalid").await?;
+        let told = current_condition(&object, "Ready").context("no condition")?.message;
+        ensure!(told.contains(host), "{} does not name the host: {told}", canary.owner);
+    }
+    for ask in site.registry.seen.asks() {
+        if let Some(canary) = [&unnamed, &of_another].into_iter().find(|canary| ask.tells_secret(canary).is_some()) {
+            bail!("{host} was told the password of {}: {}", canary.owner, ask.head);
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn docker_config(config: &Value) -> Value {
     json!({"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": config.to_string()}})
 }
@@ -166,7 +204,7 @@ pub(crate) fn docker_config(config: &Value) -> Value {
 pub(crate) async fn apply_secret(space: &Space, name: &str, mut manifest: Value) -> Result<()> {
     manifest["apiVersion"] = json!("v1");
     manifest["kind"] = json!("Secret");
-    manifest["metadata"] = json!({"name": name});
+    manifest["metadata"]["name"] = json!(name);
     space.secrets().patch(name, &PatchParams::apply("supercargo-e2e"), &Patch::Apply(manifest)).await?;
     Ok(())
 }
@@ -174,8 +212,8 @@ pub(crate) async fn apply_secret(space: &Space, name: &str, mut manifest: Value)
 /// A Secret made of a canary.
 type Secret<'a> = Box<dyn Fn(&str) -> Value + 'a>;
 
-/// Objects with Secrets that are no credentials, each with a canary in it.
-async fn broken_secrets(case: &Case, sites: &[Site]) -> Result<Vec<Canary>> {
+/// Objects with Secrets that are not what they are named for, each with a canary in it, and what becomes of them.
+async fn broken_secrets(case: &Case, sites: &[Site]) -> Result<Vec<(Canary, &'static str)>> {
     let Some(site) = sites.first() else { bail!("no sites") };
     let host = &site.place.address;
     let mut canaries = Vec::new();
@@ -203,7 +241,22 @@ async fn broken_secrets(case: &Case, sites: &[Site]) -> Result<Vec<Canary>> {
         apply_secret(&case.space, name, secret(&canary.text)).await?;
         let spec = spec_with(&site.image(), &json!({"registry": {"pullSecrets": [{"name": name}]}}));
         case.space.create_artifact(name, &spec).await?;
-        canaries.push(canary);
+        canaries.push((canary, "SecretInvalid"));
+    }
+    // Any key of any Secret of the namespace may be named for a trusted root.
+    for (name, form) in
+        [("root-is-text", "\"CANARY\""), ("root-is-a-list", "[\"x\",\"CANARY\"]"), ("root-is-a-key", "CANARY")]
+    {
+        let canary = Canary::new(name)?;
+        let text = form.replace("CANARY", &canary.text);
+        apply_secret(&case.space, name, json!({"type": "Opaque", "stringData": {"key": text}})).await?;
+        let cosign = json!({
+            "keyless": [{"issuer": "https://i.example", "subject": "a@example.test"}],
+            "trustedRootRef": {"kind": "Secret", "name": name, "key": "key"},
+        });
+        let spec = spec_with(&site.image(), &json!({"verify": [{"name": "v", "cosign": cosign}]}));
+        case.space.create_artifact(name, &spec).await?;
+        canaries.push((canary, "TrustRootInvalid"));
     }
     Ok(canaries)
 }

@@ -165,7 +165,8 @@ fn write(inside: &mut Inside, way: Way, number: usize, text: &str) -> Result<()>
 
 fn login() -> serde_json::Value {
     json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login", "namespace": "team"},
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "login", "namespace": "team", "annotations": {"supercargo.dev/registry": REGISTRY}},
         "type": "kubernetes.io/basic-auth", "stringData": {"username": "somebody", "password": "something"},
     })
 }

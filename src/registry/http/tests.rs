@@ -82,11 +82,7 @@ fn registry_with(open: &str) -> HttpRegistry {
 fn access(user: Option<&str>) -> Access {
     let mut keychain = Keychain::default();
     if let Some(user) = user {
-        let data = BTreeMap::from([
-            ("username".to_owned(), user.as_bytes().to_vec()),
-            ("password".to_owned(), b"hunter2".to_vec()),
-        ]);
-        keychain.add("s", &SecretData { kind: "kubernetes.io/basic-auth".to_owned(), data }).unwrap();
+        keychain.add_password(user, "hunter2");
     }
     Access { keychain, transport: Transport::PlainHttp }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::error::Category;
 use sigstore_verify::Verifier;
 use sigstore_verify::crypto::parse_certificate_info;
 use sigstore_verify::trust_root::{
@@ -69,9 +70,10 @@ impl Window {
 /// Why a trusted root cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
-    /// Not the JSON that it should be, or with keys or certificates that are none.
+    /// Not the JSON that it should be, or with keys or certificates that are none. Never quotes the bytes: a root may be in
+    /// a Secret, and who reads status is not who may read that.
     #[error("is no trusted root: {0}")]
-    Malformed(String),
+    Malformed(&'static str),
     /// Nothing in it could verify what is asked for.
     #[error("has no {0} that is valid now")]
     Nothing(&'static str),
@@ -106,10 +108,10 @@ impl Root {
 
     /// Parses a `trusted_root.json` (protobuf-specs, `TrustedRoot`).
     pub fn parse(json: &[u8]) -> Result<Self, RootError> {
-        let malformed = |error: &dyn fmt::Display| RootError::Malformed(error.to_string());
-        strict_json::check(json).map_err(|error| malformed(&error))?;
-        let text = std::str::from_utf8(json).map_err(|error| malformed(&error))?;
-        let mut root = TrustedRoot::from_json(text).map_err(|error| malformed(&error))?;
+        strict_json::check(json).map_err(|error| RootError::Malformed(kind_of(&error)))?;
+        let text = std::str::from_utf8(json).map_err(|_| RootError::Malformed("it is not UTF-8 text"))?;
+        let mut root = TrustedRoot::from_json(text)
+            .map_err(|_| RootError::Malformed("its JSON has another form than the TrustedRoot of protobuf-specs"))?;
         for one in &mut root.certificate_authorities {
             narrow(&mut one.valid_for, one.cert_chain.certificates.iter().map(|entry| &entry.raw_bytes))?;
         }
@@ -118,7 +120,8 @@ impl Root {
         }
         root.certificate_authorities.retain(|one| !is_never(one.valid_for));
         root.timestamp_authorities.retain(|one| !is_never(one.valid_for));
-        let verifier = Verifier::new(&root).map_err(|error| malformed(&error))?;
+        let verifier =
+            Verifier::new(&root).map_err(|_| RootError::Malformed("a certificate or key in it cannot be used"))?;
         let authorities = root.certificate_authorities.iter().map(|one| one.valid_for.and_then(|window| window.end));
         Ok(Self(Arc::new(Inner {
             verifier,
@@ -179,6 +182,14 @@ impl Root {
     }
 }
 
+/// The kind of a parser's error, without its text.
+fn kind_of(error: &serde_json::Error) -> &'static str {
+    match error.classify() {
+        Category::Data => "its JSON repeats a key, or is nested too deep or too large",
+        Category::Io | Category::Syntax | Category::Eof => "it is not JSON",
+    }
+}
+
 /// Ends a window where the first of its certificates ends, and begins it where the last begins: an authority is what all
 /// of its chain is, and the library takes each certificate of it for an anchor that never ends.
 fn narrow<'a>(
@@ -186,7 +197,8 @@ fn narrow<'a>(
     chain: impl Iterator<Item = &'a DerCertificate>,
 ) -> Result<(), RootError> {
     for certificate in chain {
-        let own = parse_certificate_info(certificate).map_err(|error| RootError::Malformed(error.to_string()))?;
+        let own = parse_certificate_info(certificate)
+            .map_err(|_| RootError::Malformed("a certificate in it cannot be parsed"))?;
         let (start, end) = window.map_or((own.not_before, None), |window| (window.start, window.end));
         let end = end.map_or(own.not_after, |end| end.min(own.not_after));
         *window = Some(TimeRange::new(start.max(own.not_before), Some(end)));

@@ -192,9 +192,7 @@ async fn several_credentials_are_tried_in_order() {
     })
     .await;
     let mut keychain = access(Some("bob")).keychain;
-    let data =
-        BTreeMap::from([("username".to_owned(), b"carol".to_vec()), ("password".to_owned(), b"hunter2".to_vec())]);
-    keychain.add("s", &SecretData { kind: "kubernetes.io/basic-auth".to_owned(), data }).unwrap();
+    keychain.add_password("carol", "hunter2");
     let access = Access { keychain, transport: Transport::PlainHttp };
     assert!(registry().tag_digest(&access, &server.repository(), "1").await.is_ok());
     assert_eq!(tries.load(Ordering::Relaxed), 1);
@@ -252,7 +250,8 @@ async fn an_identity_token_is_exchanged_by_post_and_never_sent_to_the_registry()
         let json = format!(r#"{{"auths":{{"{host}":{{"identitytoken":"hunter2"}}}}}}"#);
         let data = BTreeMap::from([(".dockerconfigjson".to_owned(), json.into_bytes())]);
         let mut keychain = Keychain::default();
-        keychain.add("s", &SecretData { kind: "kubernetes.io/dockerconfigjson".to_owned(), data }).unwrap();
+        let secret = SecretData { kind: "kubernetes.io/dockerconfigjson".to_owned(), data, ..SecretData::default() };
+        keychain.add("s", &secret, &format!("{host}/a").parse::<Reference>().unwrap().repository).unwrap();
         Access { keychain, transport: Transport::PlainHttp }
     };
     registry().tag_digest(&access(&server.host), &server.repository(), "1").await.unwrap();
