@@ -1,9 +1,14 @@
 //! Logs: to standard error, as JSON lines or as text.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
+use tracing::{Dispatch, Level, Metadata};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::failure::is_disruptive;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -39,10 +44,126 @@ pub fn init(format: LogFormat, level: LogLevel) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Fails only where a subscriber is set already, which then does the work.
-    let _ = match format {
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
-        LogFormat::Text => subscriber.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
-    };
+    let _ = dispatch(format, filter, std::io::stderr().is_terminal(), std::io::stderr).try_init();
+}
+
+fn dispatch<W: Write>(
+    format: LogFormat,
+    filter: EnvFilter,
+    colours: bool,
+    sink: impl Fn() -> W + Send + Sync + 'static,
+) -> Dispatch {
+    let is_coloured = colours && format == LogFormat::Text;
+    let writer = move || Lines { sink: sink(), format, is_coloured };
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    match format {
+        LogFormat::Json => subscriber.json().flatten_event(true).finish().with(filter_fn(quotes_nothing)).into(),
+        LogFormat::Text => {
+            subscriber.with_target(false).with_ansi(colours).finish().with(filter_fn(quotes_nothing)).into()
+        }
+    }
+}
+
+/// False for the one place that logs whole answers of the API server: those that it could not read, Secrets among them.
+fn quotes_nothing(metadata: &Metadata<'_>) -> bool {
+    metadata.target() != "kube_client::client" || *metadata.level() != Level::WARN
+}
+
+/// Writes each event as one line. Media types, titles and names come from registries and tenants: what in them could pass
+/// for another line, or for nothing, is escaped.
+struct Lines<W> {
+    sink: W,
+    format: LogFormat,
+    /// The formatter's escapes of colours stay.
+    is_coloured: bool,
+}
+
+/// True where a text begins with an escape that the formatter uses. Others may do no more than that: change a colour.
+fn is_colour(text: &str) -> bool {
+    let parameter = text.strip_prefix("\u{1b}[").and_then(|rest| rest.split_once('m'));
+    parameter
+        .is_some_and(|(parameter, _)| matches!(parameter, "0" | "1" | "2" | "3" | "31" | "32" | "33" | "34" | "35"))
+}
+
+impl<W: Write> Write for Lines<W> {
+    /// The formatter writes an event as a whole.
+    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let mut line = String::with_capacity(text.len() + 1);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        for (at, c) in text.char_indices() {
+            let is_colour = || self.is_coloured && is_colour(text.get(at..).unwrap_or_default());
+            match self.format {
+                _ if !is_disruptive(c) || is_colour() => line.push(c),
+                LogFormat::Text => line.extend(c.escape_default()),
+                LogFormat::Json => {
+                    line.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+                }
+            }
+        }
+        line.push('\n');
+        self.sink.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, colours: bool, log: impl FnOnce()) -> String {
+        let sink = Sink::default();
+        let to = sink.clone();
+        let dispatch = dispatch(format, EnvFilter::new("trace"), colours, move || to.clone());
+        tracing::dispatcher::with_default(&dispatch, log);
+        let bytes = sink.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_is_in_it() {
+        let hostile =
+            "application/x\r\n2026-11-28T00:00:00Z  INFO forged\u{2028}\u{202e}\u{61c}\u{feff}\u{e0041}\u{1b}[2Jend";
+        for (format, colours) in [(LogFormat::Text, false), (LogFormat::Text, true), (LogFormat::Json, false)] {
+            let text = logged(format, colours, || tracing::info!(media_type = %hostile, "skipped {hostile}"));
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(text.ends_with('\n') && text.contains("forged"), "{text}");
+            let is_ours = |c: char| c == '\n' || (colours && c == '\u{1b}');
+            assert!(text.chars().all(|c| is_ours(c) || !is_disruptive(c)), "{text:?}");
+            assert!(!text.contains("\u{1b}[2J"), "{text:?}");
+            if format == LogFormat::Json {
+                let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(value["media_type"], hostile);
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_of_the_api_server_that_cannot_be_read_is_not_logged() {
+        let text = logged(LogFormat::Text, false, || {
+            tracing::warn!(target: "kube_client::client", "{}", r#"{"kind":"Secret","data":{"password":"aHVudGVyMg=="}}"#);
+            tracing::warn!(target: "kube_client::client::builder", "something else");
+        });
+        assert!(!text.contains("aHVudGVyMg") && text.contains("something else"), "{text}");
+    }
 }
