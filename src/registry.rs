@@ -24,12 +24,14 @@ pub mod host_pattern;
 pub mod http;
 mod local;
 mod recent;
+mod sender;
 pub mod tls;
 mod transport;
 pub mod turns;
 
 pub use error::RegistryError;
 pub use local::LocalFile;
+pub use sender::{Begun, Sender};
 
 use credentials::Keychain;
 use tls::TlsOptions;
@@ -147,6 +149,8 @@ impl fmt::Display for Pinned {
 pub struct RawManifest {
     /// The body.
     pub bytes: Bytes,
+    /// The origin that sent it.
+    pub sender: Sender,
     /// The Content-Type header.
     pub content_type: Option<String>,
     /// Kept while the body is looked at.
@@ -164,8 +168,10 @@ pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, RegistryError>> + 
 
 /// A blob, or what is left of it.
 pub struct BlobBody {
-    /// The place of the stream's first byte: the one asked for, or 0 where the registry begins anew.
+    /// The place of the stream's first byte: the one asked for, or 0 where the blob begins anew.
     pub from: u64,
+    /// The origin that sends it.
+    pub sender: Sender,
     /// The bytes from there on.
     pub stream: BlobStream,
 }
@@ -220,15 +226,14 @@ pub trait Registry: Send + Sync + 'static {
         limit: u64,
     ) -> impl Future<Output = Result<RawManifest, RegistryError>> + Send;
 
-    /// The blob of that descriptor from the byte `from` on, which is inside of it or 0. It ends, with an
-    /// error, no later than one chunk behind the descriptor's size. A blob that is shorter than `from` is an
-    /// empty stream.
+    /// The blob of that descriptor, or the rest of it. It ends, with an error, no later than one chunk behind the
+    /// descriptor's size. A blob that is shorter than what there is of it is an empty stream.
     fn blob(
         &self,
         access: &Access,
         repository: &Repository,
         descriptor: &Descriptor,
-        from: u64,
+        begun: Option<&Begun>,
     ) -> impl Future<Output = Result<BlobBody, RegistryError>> + Send;
 
     /// The blob of that descriptor where it is a file of this machine, which need not be moved.
@@ -341,17 +346,16 @@ pub async fn small_blob<R: Registry>(
     if let Some(data) = &descriptor.data {
         return Ok(data.clone());
     }
-    let mut stream = registry.blob(access, repository, descriptor, 0).await?.stream;
+    let BlobBody { mut stream, sender, .. } = registry.blob(access, repository, descriptor, None).await?;
     let mut bytes = BytesMut::new();
     while let Some(chunk) = stream.next().await {
         bytes.extend_from_slice(&chunk?);
         if bytes.len() as u64 > descriptor.size {
-            return Err(RegistryError::LongerThanNamed { what: what(), size: descriptor.size });
+            return Err(sender.veil(RegistryError::LongerThanNamed { what: what(), size: descriptor.size }, what));
         }
     }
-    let got = Digest::of(&bytes);
-    if got != descriptor.digest {
-        return Err(RegistryError::DigestMismatch { what: what(), wanted: descriptor.digest.clone(), got });
+    if Digest::of(&bytes) != descriptor.digest {
+        return Err(sender.other_bytes(what()));
     }
     Ok(bytes.freeze())
 }
@@ -389,10 +393,8 @@ async fn checked<R: Registry>(
     limit: u64,
 ) -> Result<RawManifest, RegistryError> {
     let raw = registry.raw_manifest(access, repository, digest, limit.min(MAX_MANIFEST_BYTES)).await?;
-    let got = Digest::of(&raw.bytes);
-    if got != *digest {
-        let what = format!("the manifest of {repository}");
-        return Err(RegistryError::DigestMismatch { what, wanted: digest.clone(), got });
+    if Digest::of(&raw.bytes) != *digest {
+        return Err(raw.sender.other_bytes(format!("manifest {repository}@{}", digest.short())));
     }
     Ok(raw)
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::oci::{Descriptor, Digest, Repository, media_type};
-use crate::registry::{Access, BlobBody, RawManifest, Registry, RegistryError, Right};
+use crate::registry::{Access, Begun, BlobBody, RawManifest, Registry, RegistryError, Right, Sender};
 
 pub(crate) mod vandal;
 
@@ -187,21 +187,22 @@ impl Registry for FakeRegistry {
     async fn raw_manifest(
         &self,
         _: &Access,
-        _: &Repository,
+        repository: &Repository,
         digest: &Digest,
         _: u64,
     ) -> Result<RawManifest, RegistryError> {
         let bytes = self.answer("manifest".to_owned(), "manifest", |state| state.manifests.get(digest))?;
-        Ok(RawManifest { bytes, content_type: None, room: None })
+        Ok(RawManifest { bytes, sender: Sender::registry(repository), content_type: None, room: None })
     }
 
     async fn blob(
         &self,
         _: &Access,
-        _: &Repository,
+        repository: &Repository,
         descriptor: &Descriptor,
-        from: u64,
+        begun: Option<&Begun>,
     ) -> Result<BlobBody, RegistryError> {
+        let from = begun.map_or(0, |begun| begun.bytes);
         let range = if from > 0 { format!(" from {from}") } else { String::new() };
         let asked = format!("blob {}{range}", descriptor.digest.short());
         let bytes = self.answer(asked, "blob", |state| state.blobs.get(&descriptor.digest))?;
@@ -229,7 +230,7 @@ impl Registry for FakeRegistry {
             tokio::task::yield_now().await;
             pieces.next().map(|piece| (piece, (pieces, hold, permit)))
         });
-        Ok(BlobBody { from, stream: Box::pin(stream) })
+        Ok(BlobBody { from, sender: Sender::registry(repository), stream: Box::pin(stream) })
     }
 
     async fn may_read_blob(

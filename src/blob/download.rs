@@ -6,8 +6,8 @@ use fs_err::os::unix::fs::FileExt;
 use futures::StreamExt;
 
 use super::{BlobError, Source};
-use crate::oci::{Descriptor, Hasher};
-use crate::registry::{BlobStream, Registry, RegistryError};
+use crate::oci::{Descriptor, Hasher, Repository};
+use crate::registry::{Begun, BlobStream, Registry, RegistryError, Sender};
 use crate::storage::{Call, OnVolume, Pool, StorageError};
 
 /// Most bytes collected before they are written.
@@ -25,6 +25,8 @@ struct Spool<'a> {
     buffer: Vec<u8>,
     hasher: Hasher,
     got: u64,
+    /// The origin that sent them.
+    sender: Option<Sender>,
 }
 
 /// Downloads `layer` into a file without a name. `progress` is told how many bytes are there. Nobody is asked for a layer
@@ -53,14 +55,16 @@ pub(super) async fn download_to<R: Registry>(
     // Each write is a trip to another thread: few and large ones.
     let buffer = Vec::with_capacity(usize::try_from(layer.size).unwrap_or(BUFFER).min(BUFFER));
     let (pool, hasher) = (source.scratch.pool(), Hasher::default());
-    let mut spool = Spool { layer, pool, file: Some(file), buffer, hasher, got: 0 };
+    let mut spool = Spool { layer, pool, file: Some(file), buffer, hasher, got: 0, sender: None };
     let repository = source.approved.pinned().repository();
     let mut resumes = 0;
     loop {
-        let body = source.registry.blob(source.access, repository, layer, spool.got).await?;
+        let begun = spool.begun();
+        let body = source.registry.blob(source.access, repository, layer, begun.as_ref()).await?;
         if body.from != spool.got {
             spool.start_over().await?;
         }
+        spool.sender = Some(body.sender);
         let before = spool.got;
         let ended = spool.pour(body.stream, &mut progress).await;
         let broken = match ended {
@@ -77,7 +81,7 @@ pub(super) async fn download_to<R: Registry>(
         resumes += 1;
         tracing::debug!(layer = %layer.digest.short(), got = spool.got, error = %broken, "the transfer broke and is resumed");
     }
-    spool.finish().await
+    spool.finish(repository).await
 }
 
 impl Spool<'_> {
@@ -115,7 +119,13 @@ impl Spool<'_> {
         Ok(())
     }
 
-    /// Forgets everything: the registry has begun anew.
+    /// The part that is there, for a request for the rest.
+    fn begun(&self) -> Option<Begun> {
+        let sender = self.sender.clone().filter(|_| self.got > 0)?;
+        Some(Begun { bytes: self.got, sender })
+    }
+
+    /// Forgets everything: the blob has begun anew.
     async fn start_over(&mut self) -> Result<(), BlobError> {
         self.on_file(|file| file.set_len(0)).await?;
         (self.hasher, self.got) = (Hasher::default(), 0);
@@ -124,12 +134,13 @@ impl Spool<'_> {
     }
 
     /// The file, if its digest is the layer's.
-    async fn finish(mut self) -> Result<OnVolume<fs_err::File>, BlobError> {
+    async fn finish(mut self, repository: &Repository) -> Result<OnVolume<fs_err::File>, BlobError> {
         self.flush().await?;
-        let digest = self.hasher.finish();
-        if digest != self.layer.digest {
-            let what = format!("layer {}", self.layer.digest.short());
-            return Err(RegistryError::DigestMismatch { what, wanted: self.layer.digest.clone(), got: digest }.into());
+        if self.hasher.finish() != self.layer.digest {
+            // In the words of every other error about bytes of another origin.
+            let what = format!("blob {} of {repository}", self.layer.digest.short());
+            let sender = self.sender.unwrap_or_else(|| Sender::registry(repository));
+            return Err(sender.other_bytes(what).into());
         }
         self.file.take().ok_or(BlobError::Aborted)
     }

@@ -16,7 +16,8 @@ use crate::registry::http::HttpRegistry;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Registries")]
 pub(super) struct ReachArguments {
-    /// A host whose private addresses may be dialled although their networks are not open; `*` stands for part of a label.
+    /// A host whose private addresses may be dialled although their networks are not open, and to which a registry on another
+    /// host may redirect; `*` stands for part of a label.
     #[arg(
         long = "allow-host",
         value_name = "HOST",
@@ -28,7 +29,8 @@ pub(super) struct ReachArguments {
     /// A network that is never connected to, whatever opens it, such as that of a control plane; may be given several times.
     #[arg(long = "deny-cidr", value_name = "CIDR", env = "SUPERCARGO_DENY_CIDR", value_delimiter = ',')]
     closed_networks: Vec<IpNet>,
-    /// A token service that may be given credentials of registries with another registrable domain than its own.
+    /// A token service that may be given credentials of registries with another registrable domain than its own, and whose
+    /// tokens go to them.
     #[arg(long = "token-realm", value_name = "HOST[:PORT]", env = "SUPERCARGO_TOKEN_REALM", value_delimiter = ',')]
     token_realms: Vec<HostPattern>,
     /// An HTTP proxy for all registries, such as `http://proxy.example:3128`; the environment's `HTTPS_PROXY` is not

@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::oci::media_type::{OCI_EMPTY, OCI_MANIFEST, TITLE};
 use crate::oci::{Descriptor, Digest, Repository};
 use crate::output::Published;
-use crate::registry::{Access, BlobBody, LocalFile, RawManifest, Registry, RegistryError, Right};
+use crate::registry::{Access, Begun, BlobBody, LocalFile, RawManifest, Registry, RegistryError, Right, Sender};
 use crate::request::{Limit, ObjectId, Referred, Request};
 
 /// Stands for the host in the artifact's name. Nothing is ever asked there.
@@ -300,7 +300,8 @@ impl Registry for FileLayer {
         if bytes.len() as u64 > limit {
             return Err(RegistryError::TooLarge { what: "the manifest".to_owned(), limit });
         }
-        Ok(RawManifest { bytes, content_type: Some(OCI_MANIFEST.to_owned()), room: None })
+        let sender = Sender::registry(repository);
+        Ok(RawManifest { bytes, sender, content_type: Some(OCI_MANIFEST.to_owned()), room: None })
     }
 
     fn local(&self, _: &Descriptor) -> Option<LocalFile> {
@@ -313,7 +314,7 @@ impl Registry for FileLayer {
         _: &Access,
         repository: &Repository,
         _: &Descriptor,
-        _: u64,
+        _: Option<&Begun>,
     ) -> Result<BlobBody, RegistryError> {
         Err(RegistryError::NotFound(repository.to_string()))
     }

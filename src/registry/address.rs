@@ -38,6 +38,8 @@ pub enum Kind {
     Special,
     /// The API server's, or in a network of `--deny-cidr`. Never open.
     Closed,
+    /// Not public, and a registry has led there from another host: open only for hosts that the operator names.
+    Foreign,
 }
 
 /// An address that may not be dialled.
@@ -57,6 +59,11 @@ impl fmt::Display for Denied {
             Kind::Metadata => ("a metadata service's", ""),
             Kind::Special => ("a link-local, multicast or reserved", ""),
             Kind::Closed => ("a closed (the API server's, or of --deny-cidr)", ""),
+            Kind::Foreign => (
+                "not a public",
+                "; a redirect or token service on another host than the registry's leads there, which only the operator's \
+                 --allow-host (or --token-realm) opens",
+            ),
         };
         write!(f, "{} is {what} address{remedy}", self.address)
     }
@@ -91,7 +98,7 @@ impl AddressPolicy {
             return denied(Kind::Closed);
         }
         match kind(address) {
-            Some(kind @ (Kind::Metadata | Kind::Special | Kind::Closed)) => denied(kind),
+            Some(kind @ (Kind::Metadata | Kind::Special | Kind::Closed | Kind::Foreign)) => denied(kind),
             Some(kind @ (Kind::Private | Kind::Loopback)) if !self.is_open(address, kind) => denied(kind),
             Some(Kind::Private | Kind::Loopback) | None => Ok(()),
         }
@@ -101,6 +108,11 @@ impl AddressPolicy {
         let means = |network: &&IpNet| kind != Kind::Loopback || network.network().is_loopback();
         self.open.iter().filter(means).any(|network| network.contains(&address))
     }
+}
+
+/// True for an address of the internet, and of nothing else in any reading.
+pub fn is_public(address: IpAddr) -> bool {
+    AddressPolicy::default().check(address).is_ok()
 }
 
 /// What an address is, taken as it is written.

@@ -16,7 +16,8 @@ use serde::Deserialize;
 use super::budget::Account;
 use super::challenge::Challenge;
 use super::credentials::Credential;
-use super::transport::{self, Client, Redirects, Sent};
+use super::egress::Reach;
+use super::transport::{self, Client, Part, Redirects, Sent};
 use super::{RegistryError, Transport, TransportId};
 use crate::oci::{Digest, Repository};
 
@@ -75,6 +76,13 @@ struct Answer {
     until: Option<Instant>,
 }
 
+/// A challenge, and the reach of the registry that it came from at its own host.
+#[derive(Clone)]
+pub(super) struct Met {
+    pub(super) challenge: Challenge,
+    pub(super) reach: Reach,
+}
+
 /// Who asks first fetches; who asks meanwhile waits for that.
 type Slot = Arc<tokio::sync::Mutex<Option<Answer>>>;
 
@@ -83,7 +91,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Answer>>>;
 pub(super) struct Authorizations {
     answers: Mutex<HashMap<Key, Slot>>,
     /// By host: what a registry wants for one repository it wants for all.
-    challenges: Mutex<HashMap<(String, TransportId), Challenge>>,
+    challenges: Mutex<HashMap<(String, TransportId), Met>>,
 }
 
 impl Authorizations {
@@ -94,9 +102,9 @@ impl Authorizations {
         if let Some(header) = kept.as_ref().and_then(Answer::valid) {
             return Some(header);
         }
-        let challenge = locked(&self.challenges).get(&asker.host()).cloned()?;
+        let met = locked(&self.challenges).get(&asker.host()).cloned()?;
         // What is wrong with it will show, and be told, when the registry is asked without.
-        let answer = Answer::to(&challenge, client, asker).await.ok()?;
+        let answer = Answer::to(&met, client, asker).await.ok()?;
         let header = answer.header.clone();
         *kept = Some(answer);
         Some(header)
@@ -107,7 +115,7 @@ impl Authorizations {
         &self,
         client: &Client,
         asker: Asker<'_>,
-        challenge: Challenge,
+        met: Met,
         refused: Option<&HeaderValue>,
     ) -> Result<HeaderValue, RegistryError> {
         let slot = self.slot(asker);
@@ -116,10 +124,10 @@ impl Authorizations {
         if let Some(header) = kept.as_ref().and_then(Answer::valid).filter(|header| Some(header) != refused) {
             return Ok(header);
         }
-        let answer = Answer::to(&challenge, client, asker).await?;
+        let answer = Answer::to(&met, client, asker).await?;
         let header = answer.header.clone();
         *kept = Some(answer);
-        remember(&mut locked(&self.challenges), asker.host(), challenge);
+        remember(&mut locked(&self.challenges), asker.host(), met);
         Ok(header)
     }
 
@@ -148,11 +156,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Answer {
-    async fn to(challenge: &Challenge, client: &Client, asker: Asker<'_>) -> Result<Self, RegistryError> {
-        match challenge {
+    async fn to(met: &Met, client: &Client, asker: Asker<'_>) -> Result<Self, RegistryError> {
+        match &met.challenge {
             Challenge::Basic => Ok(Self { header: basic_header(asker)?, until: None }),
             Challenge::Bearer { realm, service } => {
-                let token = fetch_token(client, asker, realm, service.as_deref()).await?;
+                let token = fetch_token(client, asker, realm, service.as_deref(), met.reach).await?;
                 let header = secret_header(asker.repository, &format!("Bearer {}", token.text()?))?;
                 Ok(Self { header, until: Some(Instant::now() + token.lifetime()) })
             }
@@ -192,21 +200,31 @@ async fn fetch_token(
     asker: Asker<'_>,
     realm: &Url,
     service: Option<&str>,
+    reach: Reach,
 ) -> Result<TokenAnswer, RegistryError> {
     let host = transport::authority(realm);
     let refuse = |problem| Err(RegistryError::Protocol { host: asker.repository.host().to_owned(), problem });
     if matches!(asker.transport, Transport::Tls(_)) && realm.scheme() != "https" {
         return refuse(format!("it asks for tokens from {host} without TLS"));
     }
-    let registry = registry_name(asker.repository);
-    let name = realm.host_str().unwrap_or_default();
-    let port = realm.port_or_known_default().unwrap_or_default();
-    if asker.credential.is_some() && !client.egress().may_have_credentials(&registry, name, port) {
-        return refuse(format!(
-            "it sends credentials to the foreign host {host}; the operator's --token-realm allows hosts"
-        ));
+    let registry = registry_host(asker);
+    let service_host = (realm.host_str().unwrap_or_default(), realm.port_or_known_default().unwrap_or_default());
+    let is_same = registry.0.eq_ignore_ascii_case(service_host.0);
+    let egress = client.egress();
+    let is_named = egress.is_token_realm(service_host.0, service_host.1);
+    let reach = match (is_named, is_same) {
+        (true, _) => Reach::Named,
+        (false, true) => reach,
+        (false, false) => Reach::Foreign,
+    };
+    let sent = token_request(asker, is_same, realm, service)?;
+    // What is closed to everybody is told as that.
+    client.judge(&sent, &host)?;
+    if !egress.may_serve_tokens((&registry.0, registry.1), service_host, asker.credential.is_some()) {
+        let what = if asker.credential.is_some() { "sends credentials to" } else { "takes tokens of" };
+        return refuse(format!("it {what} the foreign host {host}; the operator's --token-realm allows hosts"));
     }
-    let response = client.send(token_request(asker, &registry, realm, service)?).await?;
+    let response = client.send(Sent { reach, ..sent }).await?;
     match response.status().as_u16() {
         200 => {}
         // RFC 6749 section 5.2: a refresh token that is not accepted is answered with 400.
@@ -225,7 +243,12 @@ async fn fetch_token(
 
 /// A GET with user and password, or none; an identity token is exchanged by POST (the OAuth 2 form of
 /// distribution's token authentication). The scope is ours, whatever the challenge says.
-fn token_request(asker: Asker<'_>, registry: &str, realm: &Url, service: Option<&str>) -> Result<Sent, RegistryError> {
+fn token_request(
+    asker: Asker<'_>,
+    is_same_host: bool,
+    realm: &Url,
+    service: Option<&str>,
+) -> Result<Sent, RegistryError> {
     let scope = format!("repository:{}:pull", asker.repository.path());
     let mut url = realm.clone();
     let (method, form, authorization) = match asker.credential {
@@ -246,31 +269,33 @@ fn token_request(asker: Asker<'_>, registry: &str, realm: &Url, service: Option<
     if form.is_none() {
         url.query_pairs_mut().extend_pairs(service.map(|service| ("service", service))).append_pair("scope", &scope);
     }
-    let same_host = realm.host_str().is_some_and(|name| name.eq_ignore_ascii_case(registry));
-    let transport = if same_host { asker.transport.clone() } else { asker.transport.without_client_certificate() };
+    let transport = if is_same_host { asker.transport.clone() } else { asker.transport.without_client_certificate() };
     // A token service that sends us elsewhere with a question about credentials is not followed.
     let redirects = Redirects::Refuse;
     let (accept, operation, account) = ("application/json", "token", asker.account());
-    let is_elsewhere = !same_host;
+    let is_elsewhere = !is_same_host;
     Ok(Sent {
         transport,
         method,
         url,
         accept,
         authorization,
-        from: 0,
+        part: Part::All,
         form,
         operation,
         redirects,
+        reach: Reach::Named,
         account,
         is_elsewhere,
     })
 }
 
-/// The registry's host as a URL has it, without its port.
-fn registry_name(repository: &Repository) -> String {
-    let url = Url::parse(&format!("https://{}", repository.api_host())).ok();
-    url.as_ref().and_then(Url::host_str).unwrap_or_default().to_owned()
+/// The registry's host as a URL has it, and its port.
+fn registry_host(asker: Asker<'_>) -> (String, u16) {
+    let scheme = if matches!(asker.transport, Transport::PlainHttp) { "http" } else { "https" };
+    let url = Url::parse(&format!("{scheme}://{}", asker.repository.api_host())).ok();
+    let host = url.as_ref().and_then(Url::host_str).unwrap_or_default().to_owned();
+    (host, url.as_ref().and_then(Url::port_or_known_default).unwrap_or_default())
 }
 
 fn basic_header(asker: Asker<'_>) -> Result<HeaderValue, RegistryError> {

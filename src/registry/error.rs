@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::address;
-use crate::oci::Digest;
 use crate::oci::manifest::ManifestError;
 
 /// Why a registry did not give what was asked for.
@@ -120,15 +119,14 @@ pub enum RegistryError {
         /// The descriptor's size.
         size: u64,
     },
-    /// A digest that is not the one asked for.
-    #[error("{what} has digest {} instead of {}", got.short(), wanted.short())]
+    /// Bytes that are not those of a digest. Their own digest is left out: it would tell what a host inside has sent, to whom
+    /// can have the operator ask for it.
+    #[error("{what}: the bytes that {host} sent are not those of its digest")]
     DigestMismatch {
-        /// What was being read.
+        /// The object that was read, with its digest.
         what: String,
-        /// The digest asked for.
-        wanted: Digest,
-        /// The digest of the bytes.
-        got: Digest,
+        /// The host that sent them.
+        host: String,
     },
     /// A manifest that cannot be used.
     #[error(transparent)]

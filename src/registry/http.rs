@@ -9,17 +9,18 @@ use futures::StreamExt;
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, Response, StatusCode};
 
-use super::authorization::{Asker, Authorizations, unauthorized};
+use super::authorization::{Asker, Authorizations, Met, unauthorized};
 use super::challenge::Challenge;
 use super::credentials::Credential;
-use super::egress::Egress;
+use super::egress::{Egress, Reach};
 use super::transport::{self, Client, Sent, refused};
-use super::{Access, BlobBody, MAX_REFERRERS, MAX_TAGS, RawManifest, Registry, RegistryError, Right};
+use super::{Access, Begun, BlobBody, MAX_REFERRERS, MAX_TAGS, RawManifest, Registry, RegistryError, Right};
 use crate::metrics::Metrics;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{self, Descriptor, Digest, Repository, media_type};
 
 mod call;
+mod elsewhere;
 mod file;
 mod paging;
 
@@ -78,31 +79,38 @@ impl HttpRegistry {
         let mut authorization = self.authorizations.current(&self.client, asker).await;
         let mut answered = false;
         loop {
+            let url = call.url()?;
             let sent = Sent {
                 transport: call.access.transport.clone(),
                 method: call.method.clone(),
-                url: call.url()?,
+                url: url.clone(),
                 accept: call.accept(),
                 authorization: authorization.clone(),
-                from: call.from,
+                part: call.part(),
                 form: None,
                 operation: call.operation(),
                 redirects: call.redirects(),
+                reach: Reach::Named,
                 account: asker.account(),
                 is_elsewhere: false,
             };
             let response = self.client.send(sent).await?;
-            if response.status() == StatusCode::UNAUTHORIZED {
-                // One answer a request: a registry that never accepts must not keep us here.
-                let challenge = (!answered).then(|| challenge_of(response.headers())).flatten();
+            let is_from_registry = response.url().origin() == url.origin();
+            let is_answered = response.status().is_success() || call.settles(response.status(), is_from_registry);
+            if response.status() == StatusCode::UNAUTHORIZED && !is_answered {
+                // One answer a request: a registry that never accepts must not keep us here. And no answer to a host that
+                // the registry redirects to: it would get the password for the registry, and be remembered for it.
+                let may_answer = !answered && is_from_registry;
+                let challenge = may_answer.then(|| challenge_of(response.headers())).flatten();
                 let Some(challenge) = challenge else { return Err(unauthorized(asker)) };
+                let met = Met { challenge, reach: self.client.reach_of_named(&response) };
                 let refused = authorization.as_ref();
-                let answer = self.authorizations.answer(&self.client, asker, challenge, refused).await?;
+                let answer = self.authorizations.answer(&self.client, asker, met, refused).await?;
                 authorization = Some(answer);
                 answered = true;
                 continue;
             }
-            if response.status().is_success() || call.settles(response.status()) {
+            if is_answered {
                 return Ok(response);
             }
             return Err(match response.status().as_u16() {
@@ -123,10 +131,18 @@ impl Registry for HttpRegistry {
         let digest = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
         let digest = digest.and_then(|text| text.parse().ok());
         if let (Some(digest), true) = (digest, response.status().is_success()) {
+            self.check_open(&head, &response, &Self::sender(&head, &response)?)?;
             return Ok(digest);
         }
         // The header is optional (distribution-spec, "Checking if content exists in the registry"), and so is HEAD for some.
         let response = self.request(&get).await?;
+        let sender = Self::sender(&get, &response)?;
+        if !sender.is_registry {
+            let what = get.what();
+            let problem =
+                format!("it redirects {what} to {}, and no Docker-Content-Digest header names the digest", sender.host);
+            return Err(RegistryError::Protocol { host: repository.host().to_owned(), problem });
+        }
         // Its digest would be one that the registry has never heard of.
         if is_html(response.headers()) {
             return Err(a_page(&get));
@@ -143,8 +159,7 @@ impl Registry for HttpRegistry {
             let response = self.request(&call).await?;
             // Relative to what we asked, not to where that was redirected: credentials go with the next page too.
             let next = paging::next(&call.url()?, response.headers(), repository.host())?;
-            let body = self.client.body(response, repository.host(), &call.what(), MAX_PAGE_BYTES).await?;
-            paging::collect(&body.bytes, repository.host(), &mut tags)?;
+            self.page(&call, response, |bytes| paging::collect(bytes, repository.host(), &mut tags)).await?;
             if tags.len() > MAX_TAGS {
                 let (repository, limit, what) = (repository.to_string(), MAX_TAGS, TAGS);
                 return Err(RegistryError::TooMany { repository, limit, what });
@@ -180,12 +195,13 @@ impl Registry for HttpRegistry {
                 return if page.is_none() { Ok(None) } else { Err(broken()) };
             }
             let next = paging::next(&call.url()?, response.headers(), repository.host())?;
-            let body = self.client.body(response, repository.host(), &call.what(), MAX_PAGE_BYTES).await?;
-            let entries = oci::referrers::parse(&body.bytes, Some(media_type::OCI_INDEX)).map_err(|error| {
-                let problem = format!("{}: {error}", call.what());
-                RegistryError::Protocol { host: repository.host().to_owned(), problem }
-            })?;
-            referrers.extend(entries);
+            let parse = |bytes: &[u8]| {
+                oci::referrers::parse(bytes, Some(media_type::OCI_INDEX)).map_err(|error| {
+                    let problem = format!("{}: {error}", call.what());
+                    RegistryError::Protocol { host: repository.host().to_owned(), problem }
+                })
+            };
+            referrers.extend(self.page(&call, response, parse).await?);
             if referrers.len() > MAX_REFERRERS {
                 return Err(too_many(MAX_REFERRERS));
             }
@@ -209,12 +225,14 @@ impl Registry for HttpRegistry {
         let content_type =
             response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let is_html = is_html(response.headers());
-        let body = self.client.body(response, repository.host(), &call.what(), limit).await?;
+        let sender = Self::sender(&call, &response)?;
+        let body = self.client.body(response, repository.host(), &call.what(), limit).await;
+        let body = body.map_err(|error| sender.veil(error, || call.what()))?;
         // Something between us and the registry answers, such as a page where one logs in.
-        if is_html && Digest::of(&body.bytes) != *digest {
+        if is_html && sender.is_registry && Digest::of(&body.bytes) != *digest {
             return Err(a_page(&call));
         }
-        Ok(RawManifest { bytes: body.bytes, content_type, room: body.room })
+        Ok(RawManifest { bytes: body.bytes, sender, content_type, room: body.room })
     }
 
     async fn blob(
@@ -222,42 +240,62 @@ impl Registry for HttpRegistry {
         access: &Access,
         repository: &Repository,
         descriptor: &Descriptor,
-        from: u64,
+        begun: Option<&Begun>,
     ) -> Result<BlobBody, RegistryError> {
-        let call = Call { from, ..Call::get(access, repository, Item::Blob(&descriptor.digest)) };
+        let call = Call { begun, ..Call::get(access, repository, Item::Blob(&descriptor.digest)) };
         let response = self.request(&call).await?;
+        let sender = Self::sender(&call, &response)?;
         let (host, what, size) = (repository.host().to_owned(), call.what(), descriptor.size);
-        if is_html(response.headers())
-            && response.content_length().is_some_and(|length| length != size - from.min(size))
-        {
+        let problem = |problem: String| {
+            if sender.is_registry {
+                RegistryError::Protocol { host: host.clone(), problem }
+            } else {
+                sender.other_bytes(what.clone())
+            }
+        };
+        // The rest was asked for only where what is there came from.
+        let rest = begun.filter(|begun| begun.sender.origin == sender.origin).map(|begun| begun.bytes);
+        let left = size.saturating_sub(rest.unwrap_or_default());
+        let is_other_length = response.content_length().is_some_and(|length| length != left);
+        if is_html(response.headers()) && sender.is_registry && is_other_length {
             return Err(a_page(&call));
         }
-        let from = match response.status() {
-            StatusCode::RANGE_NOT_SATISFIABLE => {
-                return Ok(BlobBody { from, stream: Box::pin(futures::stream::empty()) });
+        let from = match (response.status(), rest) {
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(from)) if sender.is_registry => {
+                return Ok(BlobBody { from, sender, stream: Box::pin(futures::stream::empty()) });
             }
-            StatusCode::PARTIAL_CONTENT if from > 0 => {
+            (StatusCode::RANGE_NOT_SATISFIABLE, _) => return Err(problem(format!("no such range of {what}"))),
+            (StatusCode::PARTIAL_CONTENT, Some(from)) => {
                 let sent = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
                 if !sent.is_some_and(|sent| is_rest(sent, from, size)) {
-                    let problem = format!("another range than bytes {from} to {size} of {what}");
-                    return Err(RegistryError::Protocol { host, problem });
+                    return Err(problem(format!("another range than bytes {from} to {size} of {what}")));
                 }
                 from
             }
             _ => 0,
         };
+        if !sender.is_registry && response.content_length().is_some_and(|length| length != size.saturating_sub(from)) {
+            return Err(sender.other_bytes(what));
+        }
         let metrics = self.client.metrics();
-        let mut seen = from;
-        let stream = response.bytes_stream().map(move |chunk| {
-            let chunk = chunk.map_err(|error| transport::error(&host, &error))?;
-            seen = seen.saturating_add(chunk.len() as u64);
-            metrics.registry_bytes(chunk.len());
-            if seen > size {
-                return Err(RegistryError::LongerThanNamed { what: what.clone(), size });
-            }
-            Ok(chunk)
+        let (mut seen, by) = (from, sender.clone());
+        let chunks = response.bytes_stream().map(Some).chain(futures::stream::iter([None]));
+        let stream = chunks.filter_map(move |chunk| {
+            let checked = match chunk {
+                Some(Ok(chunk)) => {
+                    seen = seen.saturating_add(chunk.len() as u64);
+                    metrics.registry_bytes(chunk.len());
+                    let longer = || RegistryError::LongerThanNamed { what: what.clone(), size };
+                    Some(if seen > size { Err(by.veil(longer(), || what.clone())) } else { Ok(chunk) })
+                }
+                Some(Err(error)) => Some(Err(transport::error(&host, &error))),
+                // Where it ends is told of the registry only.
+                None if seen != size && !by.is_registry => Some(Err(by.other_bytes(what.clone()))),
+                None => None,
+            };
+            std::future::ready(checked)
         });
-        Ok(BlobBody { from, stream: Box::pin(stream) })
+        Ok(BlobBody { from, sender, stream: Box::pin(stream) })
     }
 
     async fn may_read_blob(
@@ -267,17 +305,20 @@ impl Registry for HttpRegistry {
         descriptor: &Descriptor,
     ) -> Result<Right, RegistryError> {
         let get = Call::get(access, repository, Item::Blob(&descriptor.digest));
-        let response = self.request(&Call { method: Method::HEAD, ..get }).await?;
-        let length = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        Ok(match response.status() {
-            // The way to a store. The others are also the way to a page where one logs in.
-            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => Right::Granted,
-            // A success with another length is about something else, such as that page.
-            status if status.is_success() && length.is_none_or(|length: u64| length == descriptor.size) => {
-                Right::Granted
+        let response = self
+            .request(&Call { method: Method::HEAD, ..Call::get(access, repository, Item::Blob(&descriptor.digest)) })
+            .await?;
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let is_from_registry = Self::sender(&get, &response)?.is_registry;
+        // Anything else is about something else: a page where one logs in, say, to which an empty answer or a redirect may lead.
+        let is_granted = match response.status() {
+            StatusCode::OK => header(header::CONTENT_LENGTH) == Some(descriptor.size.to_string().as_str()),
+            StatusCode::PARTIAL_CONTENT if !is_from_registry => {
+                header(header::CONTENT_RANGE) == Some(format!("bytes 0-0/{}", descriptor.size).as_str())
             }
-            _ => Right::Untold,
-        })
+            _ => false,
+        };
+        Ok(if is_granted { Right::Granted } else { Right::Untold })
     }
 }
 

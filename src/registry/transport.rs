@@ -15,9 +15,9 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::address::is_closed_port;
+use super::address::{is_closed_port, is_public};
 use super::budget::{Account, Budget};
-use super::egress::Egress;
+use super::egress::{Egress, Reach};
 use super::tls::TlsOptions;
 use super::{RegistryError, Room, Transport, TransportId};
 use crate::metrics::{Metrics, RequestLabels};
@@ -49,15 +49,22 @@ const MAX_REDIRECTS: usize = 5;
 /// A client with our limits, that counts what it sends and connects only where it may.
 #[derive(Debug)]
 pub(super) struct Client {
-    /// The system's authorities and nothing else; also all that is not TLS.
-    usual: reqwest::Client,
-    /// For each other way of TLS.
-    others: Clients<reqwest::Client>,
+    named: Connections,
+    foreign: Connections,
     egress: Arc<Egress>,
     budget: Budget,
     /// Room for large bodies.
     room: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+}
+
+/// Clients of one reach, which is checked where a connection is made: connections of the one are not for the other.
+#[derive(Debug)]
+struct Connections {
+    /// The system's authorities and nothing else; also all that is not TLS.
+    usual: reqwest::Client,
+    /// For each other way of TLS.
+    others: Clients<reqwest::Client>,
 }
 
 /// A body in memory, and the room it takes up if it is a large one.
@@ -75,8 +82,8 @@ pub(super) struct Sent {
     pub(super) url: Url,
     pub(super) accept: &'static str,
     pub(super) authorization: Option<HeaderValue>,
-    /// The first byte that is wanted.
-    pub(super) from: u64,
+    /// The bytes that are wanted.
+    pub(super) part: Part,
     /// A body of `application/x-www-form-urlencoded`.
     pub(super) form: Option<String>,
     /// The label of the metric.
@@ -86,6 +93,21 @@ pub(super) struct Sent {
     pub(super) account: Account,
     /// True where the registry has sent us to another host than its own.
     pub(super) is_elsewhere: bool,
+    /// Addresses to which this request may go.
+    pub(super) reach: Reach,
+}
+
+/// Bytes of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    All,
+    /// From that byte on, requested only of the origin that has sent those before it: how many there are is told to no other.
+    Rest {
+        from: u64,
+        of: String,
+    },
+    /// To see that there is something, and how much.
+    First,
 }
 
 /// What a redirect means.
@@ -95,18 +117,23 @@ pub(super) enum Redirects {
     Follow,
     /// It is an error.
     Refuse,
-    /// One that leaves the host, or need not come to the same thing, is the answer. Others are followed.
-    Stay,
+    /// One that need not come to the same thing (301, 302, 303) is the answer: it may lead to where one logs in. One that
+    /// leaves the host is followed by a request for the first byte, for what stores sign is often good for GET only.
+    Probe,
 }
 
 impl Client {
     /// Fails where the system has no CA certificates or the TLS provider cannot be set up.
     pub(super) fn new(metrics: Arc<Metrics>, egress: Egress, per_second: u32) -> Result<Self, reqwest::Error> {
         let egress = Arc::new(egress);
-        let usual = client(&egress, &TlsOptions::default())?;
+        let connections = |reach| {
+            let usual = client(&egress, &TlsOptions::default(), reach)?;
+            Ok::<_, reqwest::Error>(Connections { usual, others: Clients::default() })
+        };
+        let (named, foreign) = (connections(Reach::Named)?, connections(Reach::Foreign)?);
         let budget = Budget::new(per_second, Arc::clone(&metrics));
         let room = Arc::new(Semaphore::new(LARGE_BODIES));
-        Ok(Self { usual, others: Clients::default(), egress, budget, room, metrics })
+        Ok(Self { named, foreign, egress, budget, room, metrics })
     }
 
     pub(super) fn metrics(&self) -> Arc<Metrics> {
@@ -119,8 +146,13 @@ impl Client {
 
     /// Sends, follows redirects, and names what went wrong.
     pub(super) async fn send(&self, mut sent: Sent) -> Result<Response, RegistryError> {
+        let (named, mut at_named) = (sent.url.clone(), None);
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send_once(&sent).await?;
+            let reach = *at_named.get_or_insert_with(|| match sent.reach {
+                Reach::Named => self.reach_of_named(&response),
+                Reach::Foreign => Reach::Foreign,
+            });
             let Some(next) = redirect_target(&response)? else { return Ok(response) };
             if sent.redirects == Redirects::Refuse {
                 let problem = "it redirects, where that is not allowed".to_owned();
@@ -128,7 +160,7 @@ impl Client {
             }
             let leaves = next.origin() != sent.url.origin();
             let is_same_request = matches!(response.status().as_u16(), 307 | 308);
-            if sent.redirects == Redirects::Stay && (leaves || !is_same_request) {
+            if sent.redirects == Redirects::Probe && !is_same_request {
                 return Ok(response);
             }
             // Credentials are for who they were meant for: scheme, host and port.
@@ -137,16 +169,31 @@ impl Client {
                 sent.is_elsewhere = true;
                 sent.transport = sent.transport.without_client_certificate();
             }
+            if leaves && sent.redirects == Redirects::Probe {
+                (sent.method, sent.part) = (Method::GET, Part::First);
+            }
+            sent.reach = if next.host_str() == named.host_str() { reach } else { Reach::Foreign };
             sent.url = next;
         }
         let problem = format!("it redirects more than {MAX_REDIRECTS} times");
         Err(RegistryError::Protocol { host: authority(&sent.url), problem })
     }
 
+    /// Addresses to which a registry may lead at its own host, by the one it has answered from: from outside it does not lead
+    /// inside. The owner of a name decides which addresses it has, and may do so anew for each request.
+    pub(super) fn reach_of_named(&self, response: &Response) -> Reach {
+        if self.is_public(response) { Reach::Foreign } else { Reach::Named }
+    }
+
+    /// True where an answer came from a public address, or from a proxy, which alone knows.
+    pub(super) fn is_public(&self, response: &Response) -> bool {
+        self.egress.proxy.is_some() || response.remote_addr().is_none_or(|address| is_public(address.ip()))
+    }
+
     async fn send_once(&self, sent: &Sent) -> Result<Response, RegistryError> {
         let host = authority(&sent.url);
         self.judge(sent, &host)?;
-        let origin = sent.url.origin().ascii_serialization();
+        let origin = origin(&sent.url);
         let permit = self.budget.admit(&origin, &host, &sent.account).await?;
         let span = tracing::debug_span!("request", %host, operation = sent.operation, method = %sent.method);
         let timer = std::time::Instant::now();
@@ -178,7 +225,7 @@ impl Client {
     }
 
     /// What can be said before a name is looked up.
-    fn judge(&self, sent: &Sent, host: &str) -> Result<(), RegistryError> {
+    pub(super) fn judge(&self, sent: &Sent, host: &str) -> Result<(), RegistryError> {
         let name = sent.url.host_str().unwrap_or_default();
         let is_plain = sent.url.scheme() == "http";
         match &sent.transport {
@@ -198,7 +245,7 @@ impl Client {
         // A literal address is dialled without a look-up, so the resolver does not see it.
         if let Some(address) = literal(&sent.url) {
             let denied = |denied| RegistryError::AddressDenied { host: host.to_owned(), denied };
-            self.egress.check(name, address).map_err(denied)?;
+            self.egress.check(name, address, sent.reach).map_err(denied)?;
         }
         Ok(())
     }
@@ -241,8 +288,12 @@ impl Client {
         if let Some(value) = &sent.authorization {
             request = request.header(header::AUTHORIZATION, value);
         }
-        if sent.from > 0 {
-            request = request.header(header::RANGE, format!("bytes={}-", sent.from));
+        match &sent.part {
+            Part::Rest { from, of } if *of == origin(&sent.url) => {
+                request = request.header(header::RANGE, format!("bytes={from}-"));
+            }
+            Part::First => request = request.header(header::RANGE, "bytes=0-0"),
+            Part::All | Part::Rest { .. } => {}
         }
         if let Some(form) = &sent.form {
             let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -252,23 +303,27 @@ impl Client {
     }
 
     async fn client(&self, sent: &Sent) -> Result<reqwest::Client, RegistryError> {
-        let Transport::Tls(options) = &sent.transport else { return Ok(self.usual.clone()) };
+        let clients = match sent.reach {
+            Reach::Named => &self.named,
+            Reach::Foreign => &self.foreign,
+        };
+        let Transport::Tls(options) = &sent.transport else { return Ok(clients.usual.clone()) };
         let id = TransportId::Tls(options.identity());
         if id == TransportId::Tls(None) {
-            return Ok(self.usual.clone());
+            return Ok(clients.usual.clone());
         }
         let failed = |problem| RegistryError::Tls { host: authority(&sent.url), problem };
         let making = async {
-            let (egress, options) = (Arc::clone(&self.egress), options.clone());
-            let made = tokio::task::spawn_blocking(move || client(&egress, &options)).await;
+            let (egress, options, reach) = (Arc::clone(&self.egress), options.clone(), sent.reach);
+            let made = tokio::task::spawn_blocking(move || client(&egress, &options, reach)).await;
             let made = made.map_err(|_| failed("the client could not be made".to_owned()))?;
             made.map_err(|error| failed(error.to_string()))
         };
-        self.others.get(id, making).await
+        clients.others.get(id, making).await
     }
 }
 
-fn client(egress: &Arc<Egress>, tls: &TlsOptions) -> Result<reqwest::Client, reqwest::Error> {
+fn client(egress: &Arc<Egress>, tls: &TlsOptions, reach: Reach) -> Result<reqwest::Client, reqwest::Error> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("supercargo/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
@@ -276,7 +331,7 @@ fn client(egress: &Arc<Egress>, tls: &TlsOptions) -> Result<reqwest::Client, req
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         // Each hop is judged by us: reqwest's own redirects would not pass the check of literal addresses.
         .redirect(redirect::Policy::none())
-        .dns_resolver(Arc::new(names::VettedNames(Arc::clone(egress))))
+        .dns_resolver(Arc::new(names::VettedNames(Arc::clone(egress), reach)))
         // A proxy that the environment happens to name would look names up in our place, unasked.
         .no_proxy()
         .referer(false);
@@ -295,6 +350,11 @@ fn client(egress: &Arc<Egress>, tls: &TlsOptions) -> Result<reqwest::Client, req
         builder = builder.identity(reqwest::Identity::from_pem(pem)?);
     }
     builder.build()
+}
+
+/// Scheme, host and port.
+pub(super) fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
 }
 
 /// The address that a URL's host is, where it is one. `url` has read every numeric spelling.

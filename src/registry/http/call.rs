@@ -4,8 +4,8 @@ use reqwest::{Method, StatusCode, Url};
 
 use super::TAGS_PER_PAGE;
 use crate::oci::{Digest, Repository, media_type};
-use crate::registry::transport::Redirects;
-use crate::registry::{Access, RegistryError, Transport};
+use crate::registry::transport::{Part, Redirects};
+use crate::registry::{Access, Begun, RegistryError, Transport};
 
 /// One request to a registry.
 pub(super) struct Call<'a> {
@@ -13,8 +13,8 @@ pub(super) struct Call<'a> {
     pub(super) repository: &'a Repository,
     pub(super) method: Method,
     pub(super) item: Item<'a>,
-    /// The first byte that is wanted.
-    pub(super) from: u64,
+    /// The part of a blob that is there already.
+    pub(super) begun: Option<&'a Begun>,
 }
 
 /// What a registry is asked for.
@@ -30,7 +30,7 @@ pub(super) enum Item<'a> {
 
 impl<'a> Call<'a> {
     pub(super) fn get(access: &'a Access, repository: &'a Repository, item: Item<'a>) -> Self {
-        Self { access, repository, method: Method::GET, item, from: 0 }
+        Self { access, repository, method: Method::GET, item, begun: None }
     }
 
     pub(super) fn url(&self) -> Result<Url, RegistryError> {
@@ -74,22 +74,28 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A registry that sends us on to its store has decided; the store's URL is often good for GET only.
+    /// The bytes that are wanted.
+    pub(super) fn part(&self) -> Part {
+        self.begun.map_or(Part::All, |begun| Part::Rest { from: begun.bytes, of: begun.sender.origin.clone() })
+    }
+
+    /// A redirect of a question for a right may be the way to a store, or to a page where one logs in.
     pub(super) fn redirects(&self) -> Redirects {
         match self.item {
-            Item::Blob(_) if self.method == Method::HEAD => Redirects::Stay,
+            Item::Blob(_) if self.method == Method::HEAD => Redirects::Probe,
             Item::Blob(_) | Item::Tags(_) | Item::Tag(_) | Item::Referrers(..) | Item::Manifest(_) => Redirects::Follow,
         }
     }
 
     /// Statuses that are an answer beside success.
-    pub(super) fn settles(&self, status: StatusCode) -> bool {
+    pub(super) fn settles(&self, status: StatusCode, is_from_registry: bool) -> bool {
         let no_head = self.method == Method::HEAD
             && matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED);
         match self.item {
-            Item::Blob(_) if self.method == Method::HEAD => status.is_redirection() || no_head,
+            // What a store says of a right is not the registry's word.
+            Item::Blob(_) if self.method == Method::HEAD => status.is_redirection() || no_head || !is_from_registry,
             Item::Tag(_) => no_head,
-            Item::Blob(_) => self.from > 0 && status == StatusCode::RANGE_NOT_SATISFIABLE,
+            Item::Blob(_) => self.begun.is_some() && status == StatusCode::RANGE_NOT_SATISFIABLE,
             // A registry without the list answers 404; what some of those answer that never heard of it.
             Item::Referrers(_, None) => matches!(status.as_u16(), 400 | 404 | 405 | 406 | 501),
             Item::Tags(_) | Item::Referrers(_, Some(_)) | Item::Manifest(_) => false,

@@ -5,7 +5,8 @@ use reqwest::{Method, Url};
 
 use super::HttpRegistry;
 use crate::registry::budget::Account;
-use crate::registry::transport::{Redirects, Sent, authority, refused};
+use crate::registry::egress::Reach;
+use crate::registry::transport::{Part, Redirects, Sent, authority, refused};
 use crate::registry::{RegistryError, Transport};
 
 impl HttpRegistry {
@@ -22,10 +23,11 @@ impl HttpRegistry {
             url: url.clone(),
             accept: "*/*",
             authorization: None,
-            from: 0,
+            part: Part::All,
             form: None,
             operation: "file",
             redirects: Redirects::Follow,
+            reach: Reach::Named,
         };
         let response = self.client.send(sent).await?;
         match response.status() {

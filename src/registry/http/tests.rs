@@ -16,18 +16,19 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::oci::{Descriptor, Reference};
-use crate::registry::Transport;
 use crate::registry::address::AddressPolicy;
 use crate::registry::credentials::{Keychain, SecretData};
 use crate::registry::egress::PlainHttp;
+use crate::registry::{Sender, Transport};
 
 mod asked;
 mod blobs;
+mod elsewhere;
 mod files;
 mod reach;
 
-/// What arrived: method, path with query, Authorization.
-type Log = Arc<std::sync::Mutex<Vec<(String, String, Option<String>)>>>;
+/// Requests that arrived: method, path with query, Authorization, Range.
+type Log = Arc<std::sync::Mutex<Vec<(String, String, Option<String>, Option<String>)>>>;
 
 struct Server {
     host: String,
@@ -40,14 +41,22 @@ impl Server {
     where
         F: Fn(&str, &Request) -> Response + Clone + Send + Sync + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", script).await
+    }
+
+    async fn start_at<F>(address: &str, script: F) -> Self
+    where
+        F: Fn(&str, &Request) -> Response + Clone + Send + Sync + 'static,
+    {
+        let listener = TcpListener::bind(address).await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let log = Log::default();
         let router = Router::new().fallback({
             let (log, host) = (Arc::clone(&log), host.clone());
             move |request: Request| {
-                let authorization = request.headers().get("authorization").map(|v| v.to_str().unwrap().to_owned());
-                let line = (request.method().to_string(), request.uri().to_string(), authorization);
+                let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+                let (authorization, range) = (header("authorization"), header("range"));
+                let line = (request.method().to_string(), request.uri().to_string(), authorization, range);
                 log.lock().unwrap().push(line);
                 let response = script(&host, &request);
                 async move { response }
@@ -62,7 +71,7 @@ impl Server {
     }
 
     fn paths(&self) -> Vec<String> {
-        self.log.lock().unwrap().iter().map(|(method, path, _)| format!("{method} {path}")).collect()
+        self.log.lock().unwrap().iter().map(|(method, path, ..)| format!("{method} {path}")).collect()
     }
 }
 
@@ -72,10 +81,16 @@ fn registry() -> HttpRegistry {
 
 /// A registry that may go to `open` and nowhere else that is not the internet.
 fn registry_with(open: &str) -> HttpRegistry {
+    registry_that_names(open, &[])
+}
+
+/// The same, where the operator names hosts to which registries may lead.
+fn registry_that_names(open: &str, hosts: &[&str]) -> HttpRegistry {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let networks = open.split_whitespace().map(|network| network.parse().unwrap()).collect();
     let addresses = AddressPolicy::new(networks, Vec::new());
-    let egress = Egress { addresses, plain_http: PlainHttp::Anyone, ..Egress::default() };
+    let hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
+    let egress = Egress { addresses, hosts, plain_http: PlainHttp::Anyone, ..Egress::default() };
     HttpRegistry::new(Arc::default(), egress, 10_000).unwrap()
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::io::AsyncReadExt;
 
-use crate::registry::egress::Egress;
+use crate::registry::egress::{Egress, Reach};
 
 /// Most addresses of one name that are looked at.
 const MAX_ADDRESSES: usize = 64;
@@ -27,17 +27,17 @@ const UNKNOWN: [&str; 4] = [
 /// Looks names up and keeps the addresses that may be dialled. What it answers is what is dialled:
 /// there is no second look-up that could answer otherwise.
 #[derive(Debug)]
-pub(super) struct VettedNames(pub(super) Arc<Egress>);
+pub(super) struct VettedNames(pub(super) Arc<Egress>, pub(super) Reach);
 
 impl Resolve for VettedNames {
     fn resolve(&self, name: Name) -> Resolving {
-        let egress = Arc::clone(&self.0);
+        let (egress, reach) = (Arc::clone(&self.0), self.1);
         Box::pin(async move {
             let mut denied = None;
             let mut open = Vec::new();
             let lists = names_in(&hosts_file().await, name.as_str());
             for found in look_up(name.as_str(), lists, addresses).await? {
-                match egress.check(name.as_str(), found.ip()) {
+                match egress.check(name.as_str(), found.ip(), reach) {
                     Ok(()) => open.push(found),
                     Err(error) => denied = Some(error),
                 }

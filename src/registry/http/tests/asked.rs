@@ -108,7 +108,7 @@ async fn credentials_do_not_follow_a_foreign_realm_or_a_redirect() {
     })
     .await;
     let descriptor = descriptor(b"x");
-    let _ = registry().blob(&access(Some("bob")), &server.repository(), &descriptor, 0).await.map(drop);
+    let _ = registry().blob(&access(Some("bob")), &server.repository(), &descriptor, None).await.map(drop);
     let log = foreign.log.lock().unwrap();
     assert_eq!(log.len(), 1, "redirects are followed");
     assert_eq!(log[0].2, None, "without credentials");
@@ -124,7 +124,7 @@ async fn bodies_end_at_their_limit_whatever_the_registry_says() {
     let (registry, access, repository) = (registry(), access(None), server.repository());
     let result = registry.raw_manifest(&access, &repository, &Digest::of(b""), 100_000).await;
     assert!(matches!(result, Err(RegistryError::TooLarge { limit: 100_000, .. })), "{result:?}");
-    let mut blob = registry.blob(&access, &repository, &descriptor(b"short"), 0).await.unwrap().stream;
+    let mut blob = registry.blob(&access, &repository, &descriptor(b"short"), None).await.unwrap().stream;
     let mut last = None;
     while let Some(chunk) = blob.next().await {
         let failed = chunk.is_err();
@@ -257,7 +257,9 @@ async fn an_identity_token_is_exchanged_by_post_and_never_sent_to_the_registry()
     registry().tag_digest(&access(&server.host), &server.repository(), "1").await.unwrap();
     let head = "HEAD /v2/team/app/manifests/1";
     assert_eq!(server.paths(), [head, "POST /token", head]);
-    assert!(server.log.lock().unwrap().iter().all(|(_, _, header)| header.as_deref().is_none_or(|h| h == "Bearer t1")));
+    assert!(
+        server.log.lock().unwrap().iter().all(|(_, _, header, _)| header.as_deref().is_none_or(|h| h == "Bearer t1"))
+    );
 
     let basic = Server::start(|_, _| challenge("Basic realm=\"r\"")).await;
     let result = registry().tag_digest(&access(&basic.host), &basic.repository(), "1").await;
@@ -309,7 +311,7 @@ async fn a_time_that_is_over_or_cannot_be_read_does_not_shorten_the_own_pause() 
         .await;
         let (registry, repository) = (registry(), server.repository());
         assert!(registry.tag_digest(&access(None), &repository, "1").await.is_ok());
-        let error = registry.blob(&access(None), &repository, &descriptor(b"x"), 0).await.map(drop).unwrap_err();
+        let error = registry.blob(&access(None), &repository, &descriptor(b"x"), None).await.map(drop).unwrap_err();
         let RegistryError::RateLimited { retry_after: Some(pause), .. } = error else { panic!("{text}: {error:?}") };
         assert!(pause > Duration::from_secs(15), "{text}: {pause:?}");
     }
@@ -324,7 +326,7 @@ async fn a_limit_of_a_host_that_one_is_redirected_to_is_short() {
         (StatusCode::TEMPORARY_REDIRECT, [("location", location.clone())], "").into_response()
     })
     .await;
-    let result = registry().blob(&access(None), &server.repository(), &descriptor(b"x"), 0).await.map(drop);
+    let result = registry().blob(&access(None), &server.repository(), &descriptor(b"x"), None).await.map(drop);
     let Err(RegistryError::RateLimited { retry_after: Some(pause), .. }) = result else { panic!("{result:?}") };
     assert!(pause <= Duration::from_secs(60), "{pause:?}");
 }
@@ -352,14 +354,14 @@ async fn a_page_for_people_is_outside_the_protocol() {
     let (registry, access, repository) = (registry(), access(None), server.repository());
     let tag = registry.tag_digest(&access, &repository, "1").await.map(drop);
     let manifest = registry.raw_manifest(&access, &repository, &Digest::of(b"m"), 1000).await.map(drop);
-    let blob = registry.blob(&access, &repository, &descriptor(b"x"), 0).await.map(drop);
+    let blob = registry.blob(&access, &repository, &descriptor(b"x"), None).await.map(drop);
     for result in [tag, manifest, blob] {
         assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{result:?}");
     }
     // What has the digest that was asked for is that, whatever it is called.
     let right = registry.raw_manifest(&access, &repository, &Digest::of(PAGE.as_bytes()), 1000).await;
     assert!(right.is_ok(), "{right:?}");
-    assert!(registry.blob(&access, &repository, &descriptor(PAGE.as_bytes()), 0).await.is_ok());
+    assert!(registry.blob(&access, &repository, &descriptor(PAGE.as_bytes()), None).await.is_ok());
 }
 
 #[tokio::test]

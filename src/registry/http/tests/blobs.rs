@@ -2,9 +2,21 @@
 
 use super::*;
 
-/// Reads a blob from some byte on: where it begins, its bytes, and whether it ended well.
-async fn blob_from(server: &Server, bytes: &[u8], from: u64) -> Result<(u64, Vec<u8>, bool), RegistryError> {
-    let body = registry().blob(&access(Some("bob")), &server.repository(), &descriptor(bytes), from).await?;
+/// Reads the rest of a blob of which `sender` has sent the first bytes: where it begins, its bytes, and whether it ended well.
+async fn rest_of(
+    server: &Server,
+    sender: &Server,
+    bytes: &[u8],
+    from: u64,
+) -> Result<(u64, Vec<u8>, bool), RegistryError> {
+    let sender = Sender {
+        host: sender.host.clone(),
+        origin: format!("http://{}", sender.host),
+        is_registry: sender.host == server.host,
+    };
+    let begun = (from > 0).then_some(Begun { bytes: from, sender });
+    let repository = server.repository();
+    let body = registry().blob(&access(Some("bob")), &repository, &descriptor(bytes), begun.as_ref()).await?;
     let (mut read, mut well) = (Vec::new(), true);
     let mut stream = body.stream;
     while let Some(chunk) = stream.next().await {
@@ -14,6 +26,10 @@ async fn blob_from(server: &Server, bytes: &[u8], from: u64) -> Result<(u64, Vec
         }
     }
     Ok((body.from, read, well))
+}
+
+async fn blob_from(server: &Server, bytes: &[u8], from: u64) -> Result<(u64, Vec<u8>, bool), RegistryError> {
+    rest_of(server, server, bytes, from).await
 }
 
 #[tokio::test]
@@ -75,8 +91,14 @@ async fn the_range_goes_to_the_store_and_credentials_do_not() {
     })
     .await;
     for (from, read) in [(4, b"456789".as_slice()), (0, b"0123456789")] {
-        assert_eq!(blob_from(&server, b"0123456789", from).await.unwrap(), (from, read.to_vec(), true));
+        assert_eq!(rest_of(&server, &store, b"0123456789", from).await.unwrap(), (from, read.to_vec(), true));
     }
+    assert!(
+        server.log.lock().unwrap().iter().all(|(.., range)| range.is_none()),
+        "how much the store sent is not told"
+    );
+    // What the registry itself has begun is not completed by another: where they meet, one could be guessed by the other.
+    assert_eq!(blob_from(&server, b"0123456789", 4).await.unwrap(), (0, b"0123456789".to_vec(), true));
 }
 
 #[tokio::test]
@@ -85,9 +107,11 @@ async fn the_right_to_a_blob_is_what_the_registry_itself_says() {
     let length = |length: &str| ("content-length", length.to_owned());
     let rows = [
         (200, length("5"), Some(Right::Granted)),
-        (200, ("x-none", String::new()), Some(Right::Granted)),
-        (307, away.clone(), Some(Right::Granted)),
-        (308, away.clone(), Some(Right::Granted)),
+        // L3: an answer without a length is about anything.
+        (200, ("x-none", String::new()), Some(Right::Untold)),
+        (204, ("x-none", String::new()), Some(Right::Untold)),
+        (206, length("5"), Some(Right::Untold)),
+        (206, ("content-range", "bytes 0-0/5".to_owned()), Some(Right::Untold)),
         // The way to a page where one logs in, and the page itself.
         (302, away.clone(), Some(Right::Untold)),
         (303, away, Some(Right::Untold)),
@@ -113,6 +137,49 @@ async fn the_right_to_a_blob_is_what_the_registry_itself_says() {
         assert_eq!(said.as_ref().ok(), want.as_ref(), "{status} {header:?}: {said:?}");
         let path = format!("HEAD /v2/team/app/blobs/{}", Digest::of(b"right"));
         assert_eq!(server.paths(), [path], "{status}: one question, and no redirect is followed");
+    }
+}
+
+/// A registry redirects to a store that has the layer, or to a page where one logs in.
+#[tokio::test]
+async fn a_redirect_is_a_right_where_it_leads_to_the_layer() {
+    let rows = [
+        (206, ("content-range", "bytes 0-0/5"), "r", Right::Granted),
+        (200, ("x-none", ""), "right", Right::Granted),
+        (206, ("content-range", "bytes 0-0/4711"), "r", Right::Untold),
+        (206, ("x-none", ""), "right", Right::Untold),
+        (200, ("content-type", "text/html"), "<title>Who are you?</title>", Right::Untold),
+        (200, ("x-none", ""), "", Right::Untold),
+        (302, ("location", "/login"), "", Right::Untold),
+        (401, ("www-authenticate", "Basic realm=\"r\""), "", Right::Untold),
+        (403, ("x-none", ""), "", Right::Untold),
+        (404, ("x-none", ""), "", Right::Untold),
+        (503, ("x-none", ""), "", Right::Untold),
+    ];
+    for (status, header, body, want) in rows {
+        let store = Server::start(move |_, _| {
+            (StatusCode::from_u16(status).unwrap(), [(header.0, header.1)], body).into_response()
+        })
+        .await;
+        for redirect in [307, 308] {
+            let target = format!("http://{}/store", store.host);
+            let server = Server::start(move |_, _| {
+                (StatusCode::from_u16(redirect).unwrap(), [("location", target.clone())], "").into_response()
+            })
+            .await;
+            let said =
+                registry().may_read_blob(&access(Some("bob")), &server.repository(), &descriptor(b"right")).await;
+            assert_eq!(said.as_ref().ok(), Some(&want), "{redirect} to {status} {header:?}: {said:?}");
+            assert_eq!(server.paths().len(), 1, "{redirect} to {status}");
+        }
+        let log = store.log.lock().unwrap();
+        assert!(log.iter().all(|(method, ..)| method == "GET"), "what stores sign is for GET: {log:?}");
+        assert!(log.iter().all(|(_, _, authorization, _)| authorization.is_none()), "{log:?}");
+        assert!(
+            log.iter()
+                .filter(|(_, path, ..)| path == "/store")
+                .all(|(.., range)| range.as_deref() == Some("bytes=0-0"))
+        );
     }
 }
 

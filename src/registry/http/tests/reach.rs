@@ -129,7 +129,7 @@ async fn pages_of_tags_stay_on_the_host_with_the_credentials() {
     }
     let log = foreign.log.lock().unwrap();
     assert_eq!(log.len(), 1, "only the redirect: {log:?}");
-    assert!(log.iter().all(|(_, _, authorization)| authorization.is_none()), "{log:?}");
+    assert!(log.iter().all(|(_, _, authorization, _)| authorization.is_none()), "{log:?}");
 }
 
 /// Answers the first request of each connection, and ends the connection when it hears a second one.
