@@ -85,6 +85,8 @@ impl Operator {
         arguments.extend(
             ["--allow-cidr", "127.0.0.0/8,::1/128", "--plain-http-host", "127.0.0.1,localhost"].map(str::to_owned),
         );
+        // Their token services are at other ports of the same address, where passwords do not go by themselves.
+        arguments.extend(["--token-realm", "127.0.0.1"].map(str::to_owned));
         for namespace in &settings.namespaces {
             arguments.extend(["--watch-namespace".to_owned(), namespace.clone()]);
         }

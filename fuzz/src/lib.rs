@@ -11,7 +11,7 @@ use serde_json::json;
 use supercargo::api::spec::LayerMode;
 use supercargo::blob::{self, Source};
 use supercargo::oci::{Descriptor, Digest, Document, Repository};
-use supercargo::registry::{self, Access, BlobBody, RawManifest, Registry, RegistryError, Right};
+use supercargo::registry::{self, Access, Begun, BlobBody, RawManifest, Registry, RegistryError, Right, Sender};
 use supercargo::request::{FileFilter, FileSelection, Limits, Unpacking};
 use supercargo::storage::Volume;
 use supercargo::trust::{self, Requirement};
@@ -63,9 +63,15 @@ impl Registry for Memory {
         Err(RegistryError::NotFound(digest.to_string()))
     }
 
-    async fn blob(&self, _: &Access, _: &Repository, _: &Descriptor, _: u64) -> Result<BlobBody, RegistryError> {
-        let bytes = Ok(self.0.clone());
-        Ok(BlobBody { from: 0, stream: Box::pin(stream::once(async { bytes })) })
+    async fn blob(
+        &self,
+        _: &Access,
+        repository: &Repository,
+        _: &Descriptor,
+        _: Option<&Begun>,
+    ) -> Result<BlobBody, RegistryError> {
+        let (bytes, sender) = (Ok(self.0.clone()), Sender::registry(repository));
+        Ok(BlobBody { from: 0, sender, stream: Box::pin(stream::once(async { bytes })) })
     }
 
     async fn may_read_blob(&self, _: &Access, _: &Repository, _: &Descriptor) -> Result<Right, RegistryError> {

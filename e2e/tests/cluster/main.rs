@@ -36,6 +36,7 @@ mod kubectl;
 mod lifecycle;
 mod negatives;
 mod neighbour;
+mod oracles;
 mod output;
 mod outputs;
 mod platforms;
@@ -122,6 +123,7 @@ fn tests() -> Vec<Test> {
         race::tests(),
         hostile::tests(),
         secrets::tests(),
+        oracles::tests(),
         signing::tests(),
         bundle::tests(),
         policy_files::tests(),

@@ -72,7 +72,8 @@ impl Way {
                 Fate::Unknown => &["RegistryUnavailable", "InvalidSpec"],
             },
             Realm => match in_url {
-                Fate::Denied => denied,
+                // Refused before anybody looks where a name is: no token comes from another host.
+                Fate::Denied => &["AddressDenied", "RegistryUnavailable"],
                 Fate::Unreadable => &["Unauthorized"],
                 Fate::Unknown => unavailable,
             },
