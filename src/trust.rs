@@ -187,6 +187,9 @@ pub async fn approve<R: Registry>(
 }
 
 /// Looks for signatures of a digest until each entry is satisfied, or nothing is left to look at.
+///
+/// Entries that enforce and entries that only warn are searched for separately. Candidates, places and troubles of the
+/// second search are unknown to the first: a warning must not turn an outage into a verdict, nor hide a signature.
 pub async fn judge<R: Registry>(
     registry: &R,
     access: &Access,
@@ -200,40 +203,50 @@ pub async fn judge<R: Registry>(
     if let Err((entry, error)) = requirement.check_roots(now) {
         return Err(TrustError::Root { entry: entry.name.clone(), error });
     }
-    let mut search = Search::new(registry, access, pinned);
-    let mut hearing = Hearing::new(requirement, pinned);
-    let types: Vec<&str> = requirement.entries().iter().flat_map(|e| &e.predicate_types).map(String::as_str).collect();
-    // What is found elsewhere may do; if not, this is why nothing is known.
-    let mut trouble = None;
-    for place in Place::ALL.into_iter().filter(|place| requirement.takes(place.format())) {
+    let enforced = hear_all(registry, access, Hearing::new(requirement, Enforcement::Enforce, pinned)).await;
+    let verified = enforced.decide()?;
+    let warned = hear_all(registry, access, Hearing::new(requirement, Enforcement::Warn, pinned)).await;
+    Ok(Basis::Judged(warned.doubt(verified)))
+}
+
+/// Looks at every candidate until the entries of the hearing are satisfied.
+async fn hear_all<'a, R: Registry>(registry: &R, access: &Access, mut hearing: Hearing<'a>) -> Hearing<'a> {
+    if hearing.is_over() {
+        return hearing;
+    }
+    let mut search = Search::new(registry, access, hearing.pinned);
+    let entries: Vec<&Entry> = hearing.entries().collect();
+    let types: Vec<&str> = entries.iter().flat_map(|entry| &entry.predicate_types).map(String::as_str).collect();
+    let is_taken = |place: &Place| entries.iter().any(|entry| entry.formats.contains(&place.format()));
+    for place in Place::ALL.into_iter().filter(is_taken) {
         let leads = match search.leads(place, &types).await {
             Ok(leads) => leads,
             Err(error) => {
                 // The registry answers for its own list, and whoever has pushed it for any other.
                 if place == Place::Referrers {
-                    trouble.get_or_insert(error);
+                    hearing.unknown.get_or_insert(error.into());
                 } else {
-                    hearing.note(error, &mut trouble);
+                    hearing.note(error);
                 }
                 continue;
             }
         };
         for lead in &leads {
             match search.follow(lead).await {
-                Ok(Some(candidate)) => hearing.hear(candidate).await?,
+                Ok(Some(candidate)) => hearing.hear(candidate).await,
                 Ok(None) => {}
-                Err(error) => hearing.note(error, &mut trouble),
+                Err(error) => hearing.note(error),
             }
             if hearing.is_over() {
-                return hearing.verdict(None).map(Basis::Judged);
+                return hearing;
             }
         }
     }
-    let unknown = match trouble {
-        Some(error) => Some(error.into()),
-        None => search.left_out.then(|| TrustError::TooMany(pinned.digest().short())),
-    };
-    hearing.verdict(unknown).map(Basis::Judged)
+    if search.left_out {
+        let digest = hearing.pinned.digest().short();
+        hearing.unknown.get_or_insert(TrustError::TooMany(digest));
+    }
+    hearing
 }
 
 /// What a bundle is to be about.
@@ -261,29 +274,46 @@ pub fn judge_bundle(bundle: &[u8], artifact: Artifact<'_>, entry: &Entry) -> Res
     verdict::judge_bundle(bundle, artifact, entry).map_err(rejected)
 }
 
-/// The entries of a requirement, and what was found for each.
+/// The entries of a requirement that enforce, or those that warn, and what was found for each.
 struct Hearing<'a> {
     requirement: &'a Arc<Requirement>,
+    enforcement: Enforcement,
     pinned: &'a Pinned,
+    /// One for each entry of the requirement; those of the other enforcement stay as they are.
     found: Vec<Result<Verified, Option<Rejection>>>,
+    /// Why not everything was looked at.
+    unknown: Option<TrustError>,
 }
 
 impl<'a> Hearing<'a> {
-    fn new(requirement: &'a Arc<Requirement>, pinned: &'a Pinned) -> Self {
+    fn new(requirement: &'a Arc<Requirement>, enforcement: Enforcement, pinned: &'a Pinned) -> Self {
         let found = requirement.entries().iter().map(|_| Err(None)).collect();
-        Self { requirement, pinned, found }
+        Self { requirement, enforcement, pinned, found, unknown: None }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &'a Entry> + use<'a> {
+        let enforcement = self.enforcement;
+        self.requirement.entries().iter().filter(move |entry| entry.enforcement == enforcement)
+    }
+
+    /// Whether each entry of the requirement is of this hearing and not satisfied yet.
+    fn open(&self) -> Vec<bool> {
+        let is_open = |(entry, found): (&Entry, &Result<_, _>)| entry.enforcement == self.enforcement && found.is_err();
+        self.requirement.entries().iter().zip(&self.found).map(is_open).collect()
     }
 
     /// Verifies a candidate for every entry that is open, on a thread for such work: what a hostile one costs, and
     /// even a panic of the verifier, is that candidate's problem.
-    async fn hear(&mut self, candidate: Candidate) -> Result<(), TrustError> {
-        let (requirement, digest) = (Arc::clone(self.requirement), self.pinned.digest().clone());
-        let open: Vec<bool> = self.found.iter().map(Result::is_err).collect();
+    async fn hear(&mut self, candidate: Candidate) {
+        let (requirement, digest, open) = (Arc::clone(self.requirement), self.pinned.digest().clone(), self.open());
         let judging = tokio::task::spawn_blocking(move || {
             let judge = |(entry, open): (&Entry, bool)| open.then(|| verdict::judge(&candidate, entry, &digest));
             requirement.entries().iter().zip(open).map(judge).collect::<Vec<_>>()
         });
-        let Ok(judged) = judging.await else { return Err(TrustError::Aborted) };
+        let Ok(judged) = judging.await else {
+            self.unknown.get_or_insert(TrustError::Aborted);
+            return;
+        };
         for (found, judged) in self.found.iter_mut().zip(judged) {
             match (judged, &*found) {
                 (Some(Ok(verified)), Err(_)) => *found = Ok(verified),
@@ -293,13 +323,12 @@ impl<'a> Hearing<'a> {
                 (Some(_) | None, _) => {}
             }
         }
-        Ok(())
     }
 
     /// A candidate, or a list of them that clients keep, is one that says nothing where it cannot be had by its own fault.
-    fn note(&mut self, error: RegistryError, trouble: &mut Option<RegistryError>) {
+    fn note(&mut self, error: RegistryError) {
         if !is_of_candidate(&error) {
-            trouble.get_or_insert(error);
+            self.unknown.get_or_insert(error.into());
             return;
         }
         let problem = if let RegistryError::Manifest(error) = &error {
@@ -315,14 +344,31 @@ impl<'a> Hearing<'a> {
 
     /// True once there is a signature for each entry.
     fn is_over(&self) -> bool {
-        self.found.iter().all(Result::is_ok)
+        !self.open().contains(&true)
     }
 
-    /// What was found, if it is enough for each entry that decides. `unknown` is why not everything was looked at.
-    fn verdict(self, mut unknown: Option<TrustError>) -> Result<Judgement, TrustError> {
-        let digest = self.pinned.digest().short();
-        let mut judgement = Judgement::default();
-        for (entry, found) in self.requirement.entries().iter().zip(self.found) {
+    /// What was found, for each entry of this hearing.
+    fn into_found(self) -> impl Iterator<Item = (&'a Entry, Result<Verified, Option<Rejection>>)> {
+        let Self { requirement, enforcement, found, .. } = self;
+        requirement.entries().iter().zip(found).filter(move |(entry, _)| entry.enforcement == enforcement)
+    }
+
+    /// What was found, if it is enough for each entry.
+    fn decide(mut self) -> Result<Vec<Verified>, TrustError> {
+        let (digest, unknown) = (self.pinned.digest().short(), self.unknown.take());
+        let mut unknown = unknown.into_iter();
+        let satisfied = |(entry, found): (&Entry, Result<Verified, Option<Rejection>>)| {
+            found.map_err(|rejection| unknown.next().unwrap_or_else(|| refusal(entry, &digest, rejection)))
+        };
+        // The first that is not satisfied ends it, so that the one reason why nothing is known is not used up.
+        self.into_found().map(satisfied).collect()
+    }
+
+    /// What was found beside what is verified already, and why it is not enough.
+    fn doubt(mut self, verified: Vec<Verified>) -> Judgement {
+        let (digest, unknown) = (self.pinned.digest().short(), self.unknown.take());
+        let mut judgement = Judgement { verified, doubts: Vec::new() };
+        for (entry, found) in self.into_found() {
             let rejection = match found {
                 Ok(verified) => {
                     judgement.verified.push(verified);
@@ -330,14 +376,19 @@ impl<'a> Hearing<'a> {
                 }
                 Err(rejection) => rejection,
             };
-            let error = unknown.take().unwrap_or_else(|| refusal(entry, &digest, rejection));
-            if entry.enforcement == Enforcement::Enforce {
-                return Err(error);
-            }
-            let reason = error.reason().unwrap_or(Reason::RegistryUnavailable);
-            judgement.doubts.push(Doubt { reason, message: error.to_string() });
+            let doubt = match &unknown {
+                Some(error) => Doubt::new(error),
+                None => Doubt::new(&refusal(entry, &digest, rejection)),
+            };
+            judgement.doubts.push(doubt);
         }
-        Ok(judgement)
+        judgement
+    }
+}
+
+impl Doubt {
+    fn new(error: &TrustError) -> Self {
+        Self { reason: error.reason().unwrap_or(Reason::RegistryUnavailable), message: error.to_string() }
     }
 }
 

@@ -163,9 +163,6 @@ impl Requirement {
         })
     }
 
-    pub(super) fn takes(&self, format: SignatureFormat) -> bool {
-        self.entries.iter().any(|entry| entry.formats.contains(&format))
-    }
 }
 
 impl Entry {

@@ -293,6 +293,53 @@ async fn a_registry_that_fails_is_not_one_without_signatures() {
     judged(&registry, vec![entry(&[&signatory])]).await.unwrap();
 }
 
+/// M6: a policy that only warns, sorted before one that enforces, took the reason why nothing was known.
+#[tokio::test]
+async fn an_entry_that_warns_changes_nothing_for_one_that_enforces() {
+    let signatory = Signatory::new();
+    let enforced = entry(&[&signatory]);
+    let warned = Entry { name: "warns".to_owned(), enforcement: Enforcement::Warn, ..entry(&[&Signatory::new()]) };
+    let orders = [vec![enforced.clone()], vec![warned.clone(), enforced.clone()], vec![enforced.clone(), warned.clone()]];
+
+    let registry = FakeRegistry::default();
+    let artifact = registry.push_files("1", &[("a", "a")]);
+    let bundle = signatory.bundle(&artifact, SIGNATURE_PREDICATE).to_string();
+    registry.refer(&artifact, BUNDLE, bundle.as_bytes());
+    registry.tamper(bundle.as_bytes(), b"something else");
+    for entries in &orders {
+        let result = judged(&registry, entries.clone()).await;
+        assert!(matches!(result, Err(TrustError::Registry(RegistryError::DigestMismatch { .. }))), "{result:?}");
+    }
+
+    let registry = FakeRegistry::default();
+    let artifact = registry.push_files("1", &[("a", "a")]);
+    for number in 0..=MAX_CANDIDATES {
+        let bundle = signatory.bundle(&artifact, &format!("https://example.com/{number}"));
+        registry.refer(&artifact, BUNDLE, bundle.to_string().as_bytes());
+    }
+    for entries in &orders {
+        let result = judged(&registry, entries.clone()).await;
+        assert!(matches!(result, Err(TrustError::TooMany(_))), "{result:?}");
+    }
+
+    // Its candidates take no room from those of the other one.
+    let payload = json!({
+        "critical": {
+            "identity": {}, "image": {"docker-manifest-digest": artifact}, "type": "cosign container image signature",
+        },
+        "optional": null,
+    });
+    let payload = payload.to_string();
+    let signature = STANDARD.encode(signatory.0.sign(payload.as_bytes()).unwrap().as_bytes());
+    let annotations = json!({"dev.cosignproject.cosign/signature": signature});
+    registry.push(&format!("sha256-{}.sig", artifact.hex()), &[(legacy::PAYLOAD, annotations, payload.as_bytes())]);
+    let enforced = Entry { formats: vec![SignatureFormat::Legacy], ..enforced };
+    for entries in [vec![enforced.clone()], vec![warned, enforced]] {
+        let verified = judged(&registry, entries).await.unwrap();
+        assert_eq!(verified.iter().map(|one| one.entry.as_str()).collect::<Vec<_>>(), ["release"]);
+    }
+}
+
 #[tokio::test]
 async fn no_more_candidates_are_looked_at_than_there_is_patience_for() {
     let (registry, signatory) = (FakeRegistry::default(), Signatory::new());
