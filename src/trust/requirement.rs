@@ -123,8 +123,9 @@ impl Requirement {
         &self.entries
     }
 
-    /// Tells two requirements apart that could judge one digest differently: 12 hex digits. `None` where nothing
-    /// is asked.
+    /// Tells two requirements apart that could judge one digest differently: the 64 hex digits of a SHA-256. A tenant
+    /// writes half of what is hashed and may try in private, so that fewer digits could be searched through. `None` where
+    /// nothing is asked.
     pub fn fingerprint(&self) -> Option<String> {
         if self.is_empty() {
             return None;
@@ -148,7 +149,7 @@ impl Requirement {
                 add(&text);
             }
         }
-        Some(hasher.finish().hex().get(..12).unwrap_or_default().to_owned())
+        Some(hasher.finish().hex())
     }
 
     /// Fails with the entry whose trusted root could verify nothing, whatever is signed.
