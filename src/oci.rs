@@ -5,6 +5,7 @@
 //! later step compares or concatenates an unchecked string.
 
 pub mod digest;
+pub(crate) mod host;
 pub mod index;
 pub mod manifest;
 pub mod media_type;

@@ -7,13 +7,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::digest::{Digest, ParseDigestError};
+use super::host::{DOCKER_HUB, Host, parse_port};
 
 /// Longest `host/repository`, as in distribution/reference.
 const MAX_NAME: usize = 255;
 /// Ports that need not be written: of HTTPS, and of HTTP where that is asked for.
 const DEFAULT_PORTS: [u16; 2] = [443, 80];
-/// What people write for Docker Hub, and what it answers on.
-const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+/// Path of Docker Hub below which repositories without a path of their own are.
+const LIBRARY: &str = "library/";
 /// Longest tag (distribution-spec, "Pulling manifests").
 const MAX_TAG: usize = 128;
 
@@ -38,26 +39,45 @@ impl Repository {
     /// The host to connect to: Docker Hub answers on another name than people write.
     pub fn api_host(&self) -> &str {
         match self.host.as_str() {
-            "docker.io" | "index.docker.io" => "registry-1.docker.io",
+            "docker.io" | "index.docker.io" | "docker.io:443" | "index.docker.io:443" => "registry-1.docker.io",
             host => host,
         }
+    }
+
+    /// The host in its one spelling.
+    pub(crate) fn canonical_host(&self) -> Host {
+        Host::read(&self.host)
+    }
+
+    /// Every path that means this repository: Docker Hub has `nginx` as `library/nginx`.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        let Self { path, .. } = self;
+        let mut paths = vec![path.clone()];
+        if self.canonical_host().is_docker_hub() {
+            match path.strip_prefix(LIBRARY) {
+                Some(rest) if !rest.contains('/') => paths.push(rest.to_owned()),
+                None if !path.contains('/') => paths.push(format!("{LIBRARY}{path}")),
+                Some(_) | None => {}
+            }
+        }
+        paths
     }
 
     /// Every name by which a rule may mean it. However it was written, a rule about it must not be got round: the ports of
     /// HTTPS and HTTP are there or not, an address has one form of many, and Docker Hub answers on several names.
     pub fn names(&self) -> Vec<String> {
-        let Self { host, path } = self;
-        let url = url::Url::parse(&format!("https://{host}/")).ok();
-        let known = url.as_ref().and_then(|url| Some((url.host_str()?, url.port().unwrap_or(DEFAULT_PORTS[0]))));
-        let (name, port) = known.unwrap_or((host, 0));
-        let hosts = if DOCKER_HUB.contains(&name) { DOCKER_HUB.to_vec() } else { vec![name] };
+        let host = self.canonical_host();
+        let hosts = if host.is_docker_hub() { DOCKER_HUB.to_vec() } else { vec![host.name()] };
+        let port = host.port();
         let mut names = vec![self.to_string()];
-        for host in hosts {
-            if DEFAULT_PORTS.contains(&port) {
-                names.push(format!("{host}/{path}"));
-                names.extend(DEFAULT_PORTS.map(|port| format!("{host}:{port}/{path}")));
-            } else {
-                names.push(format!("{host}:{port}/{path}"));
+        for path in self.paths() {
+            for host in &hosts {
+                if DEFAULT_PORTS.contains(&port) {
+                    names.push(format!("{host}/{path}"));
+                    names.extend(DEFAULT_PORTS.map(|port| format!("{host}:{port}/{path}")));
+                } else {
+                    names.push(format!("{host}:{port}/{path}"));
+                }
             }
         }
         names
@@ -157,7 +177,8 @@ impl fmt::Display for Reference {
     }
 }
 
-fn is_host(host: &str) -> bool {
+/// True for a host that a reference may have.
+pub(crate) fn is_host(host: &str) -> bool {
     if let Some(rest) = host.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else { return false };
         let port_fits = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
@@ -181,7 +202,7 @@ pub(crate) fn split_port(host: &str) -> (&str, Option<&str>) {
 }
 
 fn is_port(port: &str) -> bool {
-    port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0)
+    parse_port(port).is_some()
 }
 
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` between slashes (distribution-spec, "Pulling manifests").
@@ -189,7 +210,8 @@ fn is_repository_path(path: &str) -> bool {
     path.split('/').all(is_path_component)
 }
 
-fn is_path_component(component: &str) -> bool {
+/// True for a part of a path between slashes.
+pub(crate) fn is_path_component(component: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let separator = |run: &str| matches!(run, "." | "_" | "__") || run.bytes().all(|b| b == b'-');
     let bytes = component.as_bytes();
@@ -215,8 +237,10 @@ mod tests {
 
     #[test]
     fn a_rule_about_a_repository_means_it_however_it_is_written() {
-        let rows: [(&str, &[&str]); 6] = [
+        let rows: [(&str, &[&str]); 8] = [
             ("ghcr.io", &["ghcr.io", "GHCR.io", "ghcr.io:443", "ghcr.io:0443", "ghcr.io:80"]),
+            ("127.0.0.1:5000", &["[::ffff:127.0.0.1]:5000", "[::ffff:7f00:1]:5000"]),
+            ("docker.io", &["registry.hub.docker.com", "registry.hub.docker.com:443"]),
             ("r.example:5000", &["r.example:5000", "R.example:05000"]),
             ("127.0.0.1:5000", &["127.0.0.1:5000", "127.1:5000", "2130706433:5000", "0x7f.1:5000", "0177.0.0.1:5000"]),
             ("[::1]:5000", &["[::1]:5000", "[0:0:0:0:0:0:0:1]:5000", "[::0001]:5000"]),
@@ -230,6 +254,10 @@ mod tests {
                 assert!(names.contains(&format!("{meant}/acme/app")), "{host}: {names:?}");
             }
         }
+        let paths = |text: &str| text.parse::<Reference>().unwrap().repository.names();
+        assert!(paths("docker.io/nginx").contains(&"docker.io/library/nginx".to_owned()));
+        assert!(paths("registry-1.docker.io/library/nginx").contains(&"docker.io/nginx".to_owned()));
+        assert!(!paths("ghcr.io/nginx").contains(&"ghcr.io/library/nginx".to_owned()));
         for (meant, other) in [("ghcr.io", "ghcr.io:8443"), ("r.example:5000", "r.example"), ("ghcr.io", "xghcr.io")] {
             assert!(!names(other).contains(&format!("{meant}/acme/app")), "{other}");
         }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::host_pattern::{HostPattern, labels_match};
 use crate::api::ANNOTATION_REGISTRY;
-use crate::oci::reference::split_port;
+use crate::oci::host::Host;
 use crate::oci::{Digest, Repository};
 
 /// The parts of a Secret that credentials are made of: type, data and one annotation.
@@ -116,7 +116,7 @@ enum Scope {
     AnyHost,
     /// A key of a docker configuration, read as the kubelet does: a host whose labels may have `*`,
     /// and a path prefix that ends at a slash. Or a host that the annotation of a basic-auth Secret names.
-    Host { host: String, path: String },
+    Host { host: Host, path: String },
 }
 
 impl Keychain {
@@ -270,7 +270,7 @@ impl Scope {
         let path = path.trim_end_matches('/');
         // The docker client writes API paths behind hosts; they are no repository prefix.
         let path = if matches!(path, "v1" | "v2") { "" } else { path };
-        Self::Host { host: canonical_host(host), path: path.to_owned() }
+        Self::Host { host: Host::read(host), path: path.to_owned() }
     }
 
     /// Length of the path that matches, and whether the host was named; `None` for no match.
@@ -278,10 +278,11 @@ impl Scope {
         match self {
             Self::AnyHost => Some((0, false)),
             Self::Host { host, path } => {
-                let below = path.is_empty()
-                    || repository.path() == path
-                    || repository.path().strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/'));
-                let asked = canonical_host(repository.host());
+                let is_below = |own: &String| {
+                    own == path || own.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/'))
+                };
+                let below = path.is_empty() || repository.paths().iter().any(is_below);
+                let asked = repository.canonical_host();
                 (below && host_matches(host, &asked)).then_some((path.len(), *host == asked))
             }
         }
@@ -289,23 +290,14 @@ impl Scope {
 }
 
 /// The kubelet's rule: `*` stands for any part of one label, and ports must be the same.
-fn host_matches(pattern: &str, host: &str) -> bool {
-    let ((pattern, pattern_port), (host, port)) = (split_port(pattern), split_port(host));
-    pattern_port == port && labels_match(pattern, host)
-}
-
-/// One name for Docker Hub's several.
-fn canonical_host(host: &str) -> String {
-    match host.to_ascii_lowercase().as_str() {
-        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => "docker.io".to_owned(),
-        host => host.to_owned(),
-    }
+fn host_matches(pattern: &Host, host: &Host) -> bool {
+    pattern.port() == host.port() && labels_match(pattern.name(), host.name())
 }
 
 /// The hosts of an annotation `supercargo.dev/registry: ghcr.io, r.example:5000`.
 fn annotated_hosts(secret: &str, annotation: &str) -> Result<Vec<Scope>, SecretError> {
     let scope = |host: &str| match host.parse::<HostPattern>() {
-        Ok(_) => Ok(Scope::Host { host: canonical_host(host), path: String::new() }),
+        Ok(_) => Ok(Scope::Host { host: Host::read(host), path: String::new() }),
         Err(_) => Err(malformed(secret, "its annotation supercargo.dev/registry has an entry that is not a host")),
     };
     annotation.split(',').map(str::trim).filter(|host| !host.is_empty()).map(scope).collect()
@@ -363,7 +355,11 @@ mod tests {
             ("ghcr.io/teammate/app", Some("host")),
             ("docker.io/library/nginx", Some("hub")),
             ("registry-1.docker.io/library/nginx", Some("hub")),
+            ("registry.hub.docker.com/nginx", Some("hub")),
             ("r.example:5000/a", Some("port")),
+            ("r.example:05000/a", Some("port")),
+            ("ghcr.io:443/other/app", Some("host")),
+            ("ghcr.io:80/other/app", None),
             ("r.example/a", None),
             ("r.example:5001/a", None),
             ("ghcr.io.evil.example/a", None),
@@ -388,7 +384,7 @@ mod tests {
         let ports =
             [("*.example.com", "a.example.com:5000", false), ("*.example.com:5000", "a.example.com:5000", true)];
         for (pattern, host, want) in ports {
-            assert_eq!(host_matches(pattern, host), want, "{pattern} {host}");
+            assert_eq!(host_matches(&Host::read(pattern), &Host::read(host)), want, "{pattern} {host}");
         }
         let entry = |user: &str| format!(r#"{{"auth":"{}"}}"#, STANDARD.encode(format!("{user}:pw")));
         let json = format!(r#"{{"auths":{{"*.example.com":{},"r.example.com":{}}}}}"#, entry("wild"), entry("named"));

@@ -58,11 +58,11 @@ impl Turns {
     /// Waits for a turn of `namespace` at the repository's host.
     pub async fn wait(&self, namespace: &str, repository: &Repository) -> Turn {
         let (waiter, turn) = oneshot::channel();
-        let host = repository.api_host();
+        let host = repository.canonical_host().to_string();
         let granted = {
             let mut state = self.lock();
-            state.hosts.entry(host.to_owned()).or_default().enqueue(namespace, waiter);
-            state.grant(host)
+            state.hosts.entry(host.clone()).or_default().enqueue(namespace, waiter);
+            state.grant(&host)
         };
         self.hand_over(granted);
         // A waiter is dropped unused only when nobody waits on it.
