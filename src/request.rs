@@ -21,6 +21,7 @@ use crate::trust::requirement::Requirement;
 use crate::trust::sigstore::{KeyError, RootError};
 use crate::unpack::path::PathError;
 
+mod images;
 mod limits;
 mod names;
 mod policy;

@@ -28,7 +28,12 @@ pub fn check_names(spec: &OCIArtifactSpec) -> Result<(), RequestError> {
     if let Some(certificate) = &registry.client_certificate_ref {
         check(&certificate.name, name::OBJECT, || "spec.registry.clientCertificateRef.name".to_owned())?;
     }
-    spec.verify.iter().enumerate().try_for_each(|(index, entry)| check_entry(index, entry))
+    check_entries(&spec.verify)
+}
+
+/// The same for the entries of `spec.verify` alone, of objects and policies.
+pub(super) fn check_entries(verify: &[VerifySpec]) -> Result<(), RequestError> {
+    verify.iter().enumerate().try_for_each(|(index, entry)| check_entry(index, entry))
 }
 
 fn check_output(index: usize, output: &OutputSpec) -> Result<(), RequestError> {

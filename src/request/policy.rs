@@ -1,10 +1,10 @@
 //! What policies add to what an object asks for itself. They only ever add.
 
-use super::{OwnLimits, Referred, RequestError, selection, trusted, verification};
+use super::images::Images;
+use super::{OwnLimits, Referred, RequestError, names, selection, trusted, verification};
 use crate::api::policy::{Enforcement, OCIArtifactPolicySpec, PolicyAction};
 use crate::oci::Repository;
-use crate::pattern::Patterns;
-use crate::trust::requirement::{Applied, Entry, Objection};
+use crate::trust::requirement::{Applied, Entry, Objection, Requirement};
 
 /// The policies that speak about the objects of one namespace.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +55,12 @@ impl Policies {
         self.all.iter().any(|policy| trusted(&policy.spec.verify).next().is_some())
     }
 
+    /// The objection that decides about artifacts of that repository, whatever the rest of a spec says.
+    pub fn denied(&self, repository: &Repository) -> Option<Objection> {
+        let Asked { objections, .. } = self.asked(repository);
+        Requirement::new(Vec::new(), objections, Vec::new()).denied().cloned()
+    }
+
     /// What they ask of an artifact of that repository. One that cannot be understood is an objection: written wrong, it
     /// must not be one that is not there.
     pub(super) fn asked(&self, repository: &Repository) -> Asked {
@@ -92,11 +98,17 @@ impl Policies {
 impl Policy {
     fn ask(&self, asked: &mut Asked) -> Result<(), RequestError> {
         let Self { name, spec, referred, .. } = self;
-        Patterns::paths(&spec.images).map_err(|error| RequestError::Pattern { field: "spec.images", error })?;
-        match spec.action {
-            PolicyAction::Allow => {}
-            PolicyAction::Deny => asked.objections.push(self.objection("denies it", true)),
-            PolicyAction::Verify => {
+        Images::parse(&spec.images).map_err(|error| RequestError::Pattern { field: "spec.images", error })?;
+        if spec.action == PolicyAction::Deny {
+            asked.objections.push(self.objection("denies it", true));
+        }
+        names::check_entries(&spec.verify)?;
+        match (spec.action, spec.verify.first()) {
+            (PolicyAction::Verify, None) => {
+                let text = "asks for signatures, and names nobody who may have signed";
+                asked.objections.push(self.objection(text, false));
+            }
+            (PolicyAction::Verify, Some(_)) => {
                 let entries = verification::entries(&spec.verify, referred)?;
                 let named = |entry: Entry| Entry {
                     name: format!("{name}/{}", entry.name),
@@ -104,10 +116,12 @@ impl Policy {
                     ..entry
                 };
                 asked.entries.extend(entries.into_iter().map(named));
-                if spec.verify.is_empty() {
-                    let text = "asks for signatures, and names nobody who may have signed";
-                    asked.objections.push(self.objection(text, false));
-                }
+            }
+            (PolicyAction::Deny | PolicyAction::Allow, None) => {}
+            // It would look as if signatures were required.
+            (PolicyAction::Deny | PolicyAction::Allow, Some(entry)) => {
+                let problem = "only spec.action: Verify takes entries".to_owned();
+                return Err(RequestError::Verify { entry: entry.name.clone(), problem });
             }
         }
         asked.limits.push(selection::own_limits(spec.limits.as_ref())?);
@@ -123,9 +137,7 @@ impl Policy {
 /// True where patterns of `spec.images` match a repository by any of its names, or cannot be understood: a policy that is
 /// written wrong must not be one that is not there.
 pub fn speaks_about(images: &[String], repository: &Repository) -> bool {
-    // Hosts are in lower case by now, and paths have nothing else.
-    let images: Vec<String> = images.iter().map(|image| image.to_ascii_lowercase()).collect();
-    Patterns::paths(&images).map_or(true, |images| repository.names().iter().any(|name| images.matches(name)))
+    Images::parse(images).map_or(true, |images| images.matches(repository))
 }
 
 #[cfg(test)]
@@ -168,7 +180,7 @@ mod tests {
     fn every_policy_that_speaks_about_it_adds_and_none_takes_away() {
         let acme = || policy("acme", verify(&["ghcr.io/acme/**"], "https://i.example"));
         let all = || policy("all", verify(&["**"], "https://j.example"));
-        let other = || policy("other", verify(&["ghcr.io/other/**", "ghcr.io/acme", "acme/app"], "https://k.example"));
+        let other = || policy("other", verify(&["ghcr.io/other/**", "ghcr.io/acme"], "https://k.example"));
         let deny = || policy("deny", json!({"images": ["ghcr.io/*/app"], "action": "Deny"}));
         let allow = || policy("allow", json!({"images": ["ghcr.io/**"], "action": "Allow"}));
         let warn = || policy("warn", json!({"images": ["**"], "action": "Deny", "enforcement": "Warn"}));
@@ -203,6 +215,11 @@ mod tests {
             json!({"images": ["**"], "verify": keys(json!({"inline": "no key"}))}),
             json!({"images": ["**"], "verify": keys(json!({"secretRef": {"name": "missing"}}))}),
             json!({"images": ["**"], "verify": []}),
+            json!({"images": [], "action": "Allow"}),
+            json!({"images": ["https://ghcr.io/acme/**"], "action": "Allow"}),
+            json!({"images": ["ghcr.io/acme/app:1"], "action": "Allow"}),
+            json!({"images": ["**"], "action": "Allow", "verify": keys(json!({"secretRef": {"name": "s"}}))}),
+            json!({"images": ["**"], "verify": keys(json!({"secretRef": {"name": "a/b"}}))}),
             json!({"images": ["**"], "action": "Allow", "limits": {"layerBytes": "many"}}),
         ];
         for spec in rows {
