@@ -34,7 +34,8 @@ use super::verify::VerifySpec;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("(self.action == 'Verify') == (has(self.verify) && self.verify.size() > 0)", "action: Verify needs entries in verify, and Allow and Deny take none"),
-    validation = (r"self.images.all(image, image == '**' || image.matches('^[^/@]+(/[^/:@]+)+/?$'))", "write images as patterns for host/repository, such as ghcr.io/acme/**: without https:// or oci://, a tag or a digest; ** alone is every repository")
+    validation = (r"self.images.all(image, image == '**' || image.matches('^[^/@]+(/[^/:@]+)+/?$'))", "write images as patterns for host/repository, such as ghcr.io/acme/**: without https:// or oci://, a tag or a digest; ** alone is every repository"),
+    validation = (r"self.images.all(image, image == '**' || (image.matches('^([^/]*[:.*?{[][^/]*|localhost)/') && !image.matches('[^!-~]|[^/][*][*]|[*][*][^/]|[.]/')))", "a pattern in images could match no repository: the host needs a dot or a port and ends with neither, ** stands for whole parts of a path, and all characters are ASCII")
 )]
 pub struct OCIArtifactPolicySpec {
     /// The repositories that it speaks about, as patterns for `host/repository` such as `ghcr.io/acme/**`. `*` and `?`
@@ -111,7 +112,7 @@ impl OCIArtifactPolicySpec {
 pub struct StoredPolicySpec {
     /// What it speaks about.
     pub scope: Scope,
-    /// `None` where it cannot be read as a whole.
+    /// `None` where it cannot be read as a whole, or has a field of another version.
     pub spec: Option<OCIArtifactPolicySpec>,
 }
 
@@ -130,7 +131,10 @@ impl<'de> Deserialize<'de> for StoredPolicySpec {
         let images = stored.get("images").and_then(|images| Vec::deserialize(images).ok());
         let selector = stored.get("namespaceSelector").and_then(|selector| LabelSelector::deserialize(selector).ok());
         let scope = Scope { images: images.unwrap_or_else(|| vec!["**".to_owned()]), namespace_selector: selector };
-        Ok(Self { scope, spec: OCIArtifactPolicySpec::deserialize(stored).ok() })
+        // A field that this version does not know may be what makes the policy strict. It is not left out.
+        let mut is_known = true;
+        let spec = serde_ignored::deserialize(stored, |_| is_known = false).ok();
+        Ok(Self { scope, spec: spec.filter(|_| is_known) })
     }
 }
 
@@ -166,6 +170,27 @@ mod tests {
                 true,
                 true,
                 false,
+            ),
+            (
+                "a field of a newer version",
+                json!({"images": images, "action": "Allow", "strict": true}),
+                false,
+                true,
+                false,
+            ),
+            (
+                "one in an entry",
+                json!({"images": images, "verify": [{"name": "a", "cosign": {"keys": [{"inline": "k"}], "strict": 1}}]}),
+                false,
+                true,
+                false,
+            ),
+            (
+                "one in the selector",
+                json!({"images": images, "namespaceSelector": {"matchLabels": {"tier": "prod"}, "x": 1}, "action": "Deny"}),
+                false,
+                true,
+                true,
             ),
             ("no object", json!(1), false, false, false),
         ];
