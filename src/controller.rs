@@ -40,6 +40,7 @@ mod scans;
 mod schedule;
 mod stored;
 mod subject;
+mod suspended;
 mod sweep;
 mod tidy;
 mod unreadable;

@@ -92,7 +92,7 @@ pub struct OCIArtifactSpec {
     )]
     pub timeout: String,
 
-    /// Stops looking and fetching. What is published stays.
+    /// Stops looking at tags and fetching. What is published stays, and policies and `verify` still judge it.
     #[serde(default)]
     pub suspend: bool,
 

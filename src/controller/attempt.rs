@@ -1,5 +1,6 @@
 //! One pass for one object: prepared where it may still be given up, and committed where not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::runtime::reflector::Store;
@@ -49,11 +50,11 @@ pub(super) async fn attempt<R: Registry>(
     {
         return Ended::Failed(error.into());
     }
-    let wanted = wanted(subject, context);
+    let wanted = wanted(subject, context, inputs);
     let progressed = tokio::select! {
         progressed = in_turn(subject, context, request, &before, &wanted) => progressed,
         () = context.shutdown.cancelled() => return Ended::GivenUp,
-        () = superseded(subject, context) => return Ended::GivenUp,
+        () = unwanted(&wanted) => return Ended::GivenUp,
     };
     // From here on nothing gives it up but the object's own change, before the first switch.
     match progressed {
@@ -63,7 +64,18 @@ pub(super) async fn attempt<R: Registry>(
             Ok(None) => Ended::GivenUp,
             Err(failure) => Ended::Failed(failure),
         },
+        // What ended because something else is required by now says nothing of that.
+        Err(_) if !wanted.is_wanted() => Ended::GivenUp,
         Err(failure) => Ended::Failed(failure),
+    }
+}
+
+/// Ends when the outcome of a pass would not be switched any more: a pass that takes an hour must not delay what a policy
+/// says by now.
+#[expect(clippy::disallowed_methods, reason = "a look at memory, once a second")]
+async fn unwanted(wanted: &Wanted) {
+    while wanted.is_wanted() {
+        tokio::time::sleep(STILL_CURRENT).await;
     }
 }
 
@@ -114,11 +126,16 @@ struct Witness<'a, 's> {
     subject: &'a Subject<'s>,
 }
 
-/// True while the object is what it was when the look at it began, and the operator is not shutting down.
-pub(super) fn wanted<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> Wanted {
+/// True while the object and the policies over its repository are what they were when the look at it began, and the
+/// operator is not shutting down. Asked a last time just before outputs are switched: a pass may take an hour, and what a
+/// policy has denied meanwhile must not be published.
+pub(super) fn wanted<R: Registry>(subject: &Subject<'_>, context: &Context<R>, inputs: &Inputs) -> Wanted {
     let (objects, shutdown) = (context.objects.clone(), context.shutdown.clone());
     let (id, generation) = (subject.id.clone(), subject.stored.metadata.generation);
-    Wanted::new(move || !shutdown.is_cancelled() && is_current(&objects, &id, generation))
+    let (book, before) = (Arc::clone(&context.policies), inputs.policies.clone());
+    let repository = inputs.request.as_ref().ok().map(|request| request.reference.repository.clone());
+    let is_judged = move || repository.as_ref().is_none_or(|repository| book.over(repository) == before);
+    Wanted::new(move || !shutdown.is_cancelled() && is_current(&objects, &id, generation) && is_judged())
 }
 
 impl Attendant for Witness<'_, '_> {

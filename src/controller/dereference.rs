@@ -16,26 +16,52 @@ use crate::failure::{Class, Failure};
 use crate::oci::{Digest, Hasher, Reference};
 use crate::registry::Registry;
 use crate::registry::credentials::SecretData;
-use crate::request::{self, Referred, Request, RequestError};
+use crate::request::{self, Policies, Referred, Request, RequestError};
 
 /// A spec together with what it refers to, valid together or not.
 pub(super) struct Inputs {
     pub(super) request: Result<Request, Failure>,
     /// Digest of everything that the request was made from: another value makes a pass due.
     pub(super) mark: Digest,
+    /// The policies over the repository before anything was read: another value when outputs are switched gives up.
+    pub(super) policies: Digest,
 }
 
 /// Reads everything that a pass over the object is given.
 pub(super) async fn inputs<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> Inputs {
     let mut mark = Hasher::default();
+    // Read first: a policy that changes while the rest is read is then seen before the switch.
+    let policies = policies_over(subject, context);
     let request = request(subject, context, subject.spec, &mut mark).await;
     mark_served(subject, context, &mut mark).await;
     mark.update(format!("{} {:?}", subject.generation(), subject.requests).as_bytes());
-    Inputs { request, mark: mark.finish() }
+    Inputs { request, mark: mark.finish(), policies }
 }
 
-/// A spec of the object together with what it refers to.
+/// Digest of the policies over the repository that the spec names, as they are now.
+pub(super) fn policies_over<R>(subject: &Subject<'_>, context: &Context<R>) -> Digest {
+    let named = subject.spec.image.parse().map(|Reference { repository, .. }| repository);
+    named.map_or_else(|_| Digest::of(b""), |repository| context.policies.over(&repository))
+}
+
+/// A spec of the object together with what it refers to. Where that cannot be had, a policy that denies the repository
+/// comes first: a tenant who breaks the spec must not keep what is denied.
 pub(super) async fn request<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    spec: &OCIArtifactSpec,
+    mark: &mut Hasher,
+) -> Result<Request, Failure> {
+    let (client, namespace) = (&context.client, &subject.id.namespace);
+    let Reference { repository, .. } = spec.image.parse().map_err(RequestError::Image)?;
+    let policies = context.policies.of(client, namespace, &repository, mark).await?;
+    let denied = policies.denied(&repository).filter(|objection| objection.is_verdict);
+    let request = request_under(policies, subject, context, spec, mark).await;
+    request.map_err(|failure| denied.map_or(failure, |objection| Failure::from(&objection)))
+}
+
+async fn request_under<R: Registry>(
+    policies: Policies,
     subject: &Subject<'_>,
     context: &Context<R>,
     spec: &OCIArtifactSpec,
@@ -43,14 +69,13 @@ pub(super) async fn request<R: Registry>(
 ) -> Result<Request, Failure> {
     // Before a name becomes part of a request to the API server.
     request::check_names(spec)?;
-    let (client, namespace) = (&context.client, &subject.id.namespace);
-    let mut referred = referred(client, namespace, spec, mark).await?;
+    let mut referred = referred(&context.client, &subject.id.namespace, spec, mark).await?;
     let Reference { repository, .. } = spec.image.parse().map_err(RequestError::Image)?;
     referred.is_elsewhere = subject.spec.image.parse().map_or(true, |named: Reference| {
         // What is served may be judged where it came from, and that is not where the spec's Secrets are for.
         named.repository.api_host() != repository.api_host()
     });
-    referred.policies = context.policies.of(client, namespace, &repository, mark).await?;
+    referred.policies = policies;
     let referred = referred.with_public_root(context.public_root.fetched());
     let request = Request::parse(subject.id.clone(), spec, &referred)?;
     // A root that was fetched is no object of the cluster, so nothing else tells that it is another one.

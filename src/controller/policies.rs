@@ -20,7 +20,7 @@ use crate::api::spec::CaSource;
 use crate::api::{OCIArtifactPolicy, OCIArtifactPolicySpec};
 use crate::failure::{Class, Failure};
 use crate::metrics::Metrics;
-use crate::oci::{Hasher, Repository};
+use crate::oci::{Digest, Hasher, Repository};
 use crate::request::{self, Otherwise, Policies, Policy, Referred, speaks_about};
 
 /// A policy as it is stored. None of them can end the watch for the others.
@@ -98,6 +98,22 @@ impl PolicyBook {
     /// Tells of every change.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
+    }
+
+    /// Digest of the policies over a repository and of their specs, whatever namespaces they are for. Memory only.
+    pub(super) fn over(&self, repository: &Repository) -> Digest {
+        let mut all = self.policies.as_ref().map(Store::state).unwrap_or_default();
+        all.retain(|stored| scope(stored).is_none_or(|scope| speaks_about(&scope.images, repository)));
+        all.sort_by_key(|stored| stored.name_any());
+        let mut mark = Hasher::default();
+        for stored in all {
+            let uid = stored.uid().unwrap_or_default();
+            mark.field(stored.name_any().as_bytes());
+            mark.field(uid.as_bytes());
+            // The generation alone changes with the spec; metadata that others write all the time is not compared.
+            mark.field(format!("{:?}", stored.metadata.generation).as_bytes());
+        }
+        mark.finish()
     }
 
     /// What speaks about a repository in a namespace, with what it refers to in the operator's own; `mark` changes when any

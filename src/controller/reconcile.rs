@@ -23,7 +23,7 @@ use super::dereference::{self, Inputs};
 use super::schedule::{self, Remembered, pause, with_jitter};
 use super::stored::Stored;
 use super::subject::{self, Subject, Told};
-use super::{integrity, obstacle, recover, revocation, tidy, unreadable, until_changed};
+use super::{integrity, obstacle, recover, revocation, suspended, tidy, unreadable, until_changed};
 use crate::api::status::ArtifactStatus;
 use crate::api::{self, Reason};
 use crate::failure::{Class, Failure};
@@ -71,12 +71,7 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
     // No client required.
     match admit(&subject, context) {
         Admitted::Later(action) => return action,
-        Admitted::Suspended => {
-            let status = subject.status();
-            subject.write_status(&subject.report(&status).suspended()).await;
-            let is_written = context.memory.unwritten(&subject.id.uid).is_none();
-            return if is_written { until_changed() } else { Action::requeue(AWAITED) };
-        }
+        Admitted::Suspended => return suspended::look_after(&subject, context).await,
         Admitted::Now => {}
     }
     if context.memory.is_write_due(&subject.id.uid, Instant::now()) {

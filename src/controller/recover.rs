@@ -47,7 +47,7 @@ pub(super) async fn complete_switch<R: Registry>(
         }
     }
     let Ok(lock) = outputs.lock(&subject.id).await else { return };
-    if !attempt::wanted(subject, context).is_wanted() {
+    if !attempt::wanted(subject, context, inputs).is_wanted() {
         return;
     }
     match outputs.switch(&subject.id, &ready, &lock, subject::now()).await {

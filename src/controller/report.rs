@@ -35,6 +35,8 @@ const MAX_VERIFICATION: usize = 32;
 const MAX_SIGNERS: usize = 1024;
 /// Longest message of a failure with its remedy, in bytes. An Event's note has 1024, and names the digest before it.
 const MAX_FAILURE: usize = 960;
+/// Message of `Verified=Unknown`.
+const NOT_EVALUATED: &str = "not yet evaluated against the current verification rules";
 /// The annotations that are copied.
 const ANNOTATIONS: &str = "org.opencontainers.image.";
 
@@ -50,6 +52,15 @@ pub(super) struct Before<'a> {
     pub(super) requests: &'a HandledRequests,
     /// The time, where something changes.
     pub(super) now: Timestamp,
+}
+
+/// What is required of what a suspended object serves.
+#[derive(Clone, Copy)]
+pub(super) struct Judged<'a> {
+    /// The request for what is served.
+    pub(super) request: &'a Request,
+    /// What was found by it; `None` where nothing was looked for.
+    pub(super) basis: Option<&'a Basis>,
 }
 
 /// What a condition says.
@@ -79,10 +90,7 @@ impl Before<'_> {
             message = cut_to(&format!("{message}; {warning}, which only warns"), MAX_SIGNERS);
         }
         let verification = match &outcome.basis {
-            Some(Basis::Judged(judgement)) => {
-                judgement.verified.iter().take(MAX_VERIFICATION).map(verification).collect()
-            }
-            Some(Basis::NoPolicy) => Vec::new(),
+            Some(basis) => signatures(basis),
             None => self.status.verification.clone(),
         };
         OCIArtifactStatus {
@@ -172,19 +180,37 @@ impl Before<'_> {
     }
 
     /// Nothing is done on purpose. What is served is served. Without anything served, `Stalled` says that waiting
-    /// changes nothing: kstatus takes an object that is only not ready for one in progress.
-    pub(super) fn suspended(&self) -> OCIArtifactStatus {
+    /// changes nothing: kstatus takes an object that is only not ready for one in progress. `judged` is `None` where it is
+    /// not known what is required.
+    pub(super) fn suspended(&self, judged: Option<Judged<'_>>) -> OCIArtifactStatus {
         let (ready, message) = match &self.status.artifact {
             Some(_) if self.status.switching.is_some() => {
                 let message = "suspended while several outputs were switched; they may hold different revisions";
                 (false, with_remedy(message, Reason::Suspended))
             }
             Some(artifact) => (true, format!("suspended; {} stays published", artifact.short_digest)),
-            None => (false, with_remedy("suspended before anything was published", Reason::Suspended)),
+            None => (false, with_remedy("suspended while nothing is published", Reason::Suspended)),
         };
         let abnormal = (!ready).then_some("Stalled");
+        let verified = judged.map_or_else(|| self.judged_before(), |judged| self.judged_suspended(judged));
+        let mut fingerprints = self.status.fingerprints.clone();
+        let mut listed = self.status.verification.clone();
+        if let Some(made) = &mut fingerprints {
+            match judged {
+                Some(Judged { request, basis: Some(basis) }) => {
+                    made.trust = request.requirement.fingerprint();
+                    listed = signatures(basis);
+                }
+                // Judged again, when the object is resumed or something else is required.
+                Some(Judged { basis: None, .. }) if verified != self.judged_before() => made.trust = None,
+                Some(Judged { basis: None, .. }) | None => {}
+            }
+        }
         OCIArtifactStatus {
-            conditions: self.conditions(ready, Reason::Suspended, &message, abnormal, self.judged_before()),
+            conditions: self.conditions(ready, Reason::Suspended, &message, abnormal, verified),
+            verification: listed,
+            policies: judged.map_or_else(|| self.status.policies.clone(), |judged| policies(judged.request)),
+            fingerprints,
             // The pass that the annotation requests is not made.
             last_handled_reconcile_at: self.status.last_handled_reconcile_at.clone(),
             handled_requests: self.status.handled_requests.clone(),
@@ -330,12 +356,19 @@ impl Before<'_> {
         let judged = self.status.fingerprints.as_ref().and_then(|made| made.trust.clone());
         match self.judged_before().filter(|_| served.is_some() && judged.is_some() && judged == asked) {
             Some(verdict) => Some(verdict),
-            None => Some(Verdict::new(
-                "Unknown",
-                failure.reason,
-                "not yet evaluated against the current verification rules",
-            )),
+            None => Some(Verdict::new("Unknown", failure.reason, NOT_EVALUATED)),
         }
+    }
+
+    /// What is known of what a suspended object serves, by what is required now.
+    fn judged_suspended(&self, Judged { request, basis }: Judged<'_>) -> Option<Verdict> {
+        let asked = request.requirement.fingerprint()?;
+        if let Some(Basis::Judged(judgement)) = basis {
+            return Some(verdict(judgement));
+        }
+        let judged = self.status.fingerprints.as_ref().and_then(|made| made.trust.as_ref());
+        let before = self.judged_before().filter(|_| judged == Some(&asked));
+        before.or_else(|| Some(Verdict::new("Unknown", Reason::Suspended, NOT_EVALUATED)))
     }
 
     fn judged_before(&self) -> Option<Verdict> {
@@ -510,6 +543,14 @@ fn policies(request: &Request) -> Vec<PolicyStatus> {
         enforcement: applied.enforcement.as_str().to_owned(),
     };
     request.requirement.applied().iter().take(MAX_POLICIES).map(status).collect()
+}
+
+/// The signatures that are listed.
+fn signatures(basis: &Basis) -> Vec<VerificationStatus> {
+    match basis {
+        Basis::Judged(judgement) => judgement.verified.iter().take(MAX_VERIFICATION).map(verification).collect(),
+        Basis::NoPolicy => Vec::new(),
+    }
 }
 
 fn verification(verified: &Verified) -> VerificationStatus {

@@ -87,7 +87,11 @@ async fn refusal_of_served<R: Registry>(
 async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>, served: &Reference) -> Option<Failure> {
     let spec = subject.spec;
     let spec = OCIArtifactSpec { image: served.to_string(), semver: None, ..spec.clone() };
-    let request = dereference::request(subject, context, &spec, &mut Hasher::default()).await.ok()?;
+    let request = match dereference::request(subject, context, &spec, &mut Hasher::default()).await {
+        Ok(request) => request,
+        // Denied by a policy, whatever else is wrong with the spec.
+        Err(failure) => return failure.is_verdict_of_trust().then_some(failure),
+    };
     let requirement = &request.requirement;
     if requirement.denied().is_none() && requirement.fingerprint() == subject.trust() {
         return None;

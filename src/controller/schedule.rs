@@ -24,7 +24,7 @@ const WAIT: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(6
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Interval of looks at keys and trusted roots, also while what they do not accept is refused: it may be accepted by
 /// others. A watch would need the right to list every Secret.
-const LOOK_AT_KEYS: Duration = Duration::from_secs(15);
+pub(super) const LOOK_AT_KEYS: Duration = Duration::from_secs(15);
 
 /// Least part of a pause that jitter leaves of it.
 const EARLIEST: f64 = 0.9;

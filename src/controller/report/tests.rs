@@ -168,6 +168,48 @@ async fn what_was_refused_or_not_judged_is_judged_again_when_what_is_asked_is_wh
     assert_eq!(conditions(&kept), [("Ready", "True", "Succeeded")]);
 }
 
+/// M9: `Verified=True` stayed, whatever was required by then. M8: so did a verdict by a fingerprint of 12 digits.
+#[tokio::test]
+async fn a_suspended_object_is_verified_only_by_what_is_required_now() {
+    let key = || rcgen::KeyPair::generate().unwrap().public_key_pem();
+    let (right, other) = (asking(&key()), asking(&key()));
+    let judged = Outcome { basis: Some(Basis::Judged(Judgement::default())), ..outcome("one", true).await };
+    let served = at(&OCIArtifactStatus::default(), 1, EARLY).succeeded(&right, &judged);
+    let mut short = served.clone();
+    if let Some(trust) = short.fingerprints.as_mut().and_then(|made| made.trust.as_mut()) {
+        trust.truncate(12);
+    }
+    let (found, free) = (Basis::Judged(Judgement::default()), request());
+    let trust = |status: &OCIArtifactStatus| status.fingerprints.as_ref().unwrap().trust.clone();
+    let fingerprint = |request: &Request| request.requirement.fingerprint();
+    // What is required, what was found, what Verified says, and by which requirement.
+    let rows = [
+        ("the same", &served, &right, None, Some("True"), fingerprint(&right)),
+        ("another", &served, &other, None, Some("Unknown"), None),
+        ("another, which is satisfied", &served, &other, Some(&found), Some("True"), fingerprint(&other)),
+        ("nothing", &served, &free, None, None, None),
+        ("the same, by the fingerprint of an earlier version", &short, &right, None, Some("Unknown"), None),
+    ];
+    for (label, status, request, basis, verified, by) in rows {
+        let suspended = at(status, 2, LATE).suspended(Some(Judged { request, basis }));
+        let said = suspended.conditions.iter().find(|one| one.type_ == "Verified").map(|one| one.status.as_str());
+        assert_eq!((said, trust(&suspended)), (verified, by), "{label}");
+        assert_eq!(conditions(&suspended).first(), Some(&("Ready", "True", "Suspended")), "{label}");
+        let again = at(&suspended, 2, LATE + 9).suspended(Some(Judged { request, basis }));
+        assert_eq!(again, suspended, "{label}: it is not written again");
+    }
+    let (digest, fingerprint) = (served.artifact.as_ref().unwrap().digest.parse().unwrap(), right.fingerprint.as_str());
+    let revision = Revision { digest, fingerprint: fingerprint.to_owned() };
+    let observed = |status: &OCIArtifactStatus| crate::plan::Observed {
+        recorded: Some(revision.clone()),
+        outputs: vec![Some(revision.clone())],
+        trust: trust(status),
+        ..crate::plan::Observed::default()
+    };
+    let plan = |status| crate::plan::decide(&right, &judged.pinned, &observed(status));
+    assert_eq!((plan(&served), plan(&short)), (crate::plan::Plan::Keep, crate::plan::Plan::Reapprove));
+}
+
 #[tokio::test]
 async fn what_is_withdrawn_is_named_and_told_once() {
     let served = at(&OCIArtifactStatus::default(), 1, EARLY).succeeded(&request(), &outcome("one", true).await);
@@ -194,15 +236,15 @@ async fn what_is_withdrawn_is_named_and_told_once() {
 #[tokio::test]
 async fn suspending_and_progress_are_told_without_an_event() {
     let new = OCIArtifactStatus::default();
-    let idle = at(&new, 1, EARLY).suspended();
+    let idle = at(&new, 1, EARLY).suspended(None);
     assert_eq!(conditions(&idle), [("Ready", "False", "Suspended"), ("Stalled", "True", "Suspended")]);
     let served = at(&new, 1, EARLY).succeeded(&request(), &outcome("one", true).await);
-    let suspended = at(&served, 2, LATE).suspended();
+    let suspended = at(&served, 2, LATE).suspended(None);
     assert_eq!(conditions(&suspended), [("Ready", "True", "Suspended")]);
     let handled = OCIArtifactStatus { last_handled_reconcile_at: Some("1".to_owned()), ..served.clone() };
     let requests = HandledRequests { requested_at: Some("2".to_owned()), ..NO_REQUESTS };
     let asked = Before { requests: &requests, ..at(&handled, 2, LATE) };
-    assert_eq!(asked.suspended().last_handled_reconcile_at.as_deref(), Some("1"), "the pass was not made");
+    assert_eq!(asked.suspended(None).last_handled_reconcile_at.as_deref(), Some("1"), "the pass was not made");
     let busy = at(&new, 1, EARLY).progressing("bringing in x");
     assert_eq!(conditions(&busy), [("Ready", "False", "Progressing"), ("Reconciling", "True", "Progressing")]);
     for (before, after) in [(&new, &idle), (&served, &suspended), (&new, &busy)] {

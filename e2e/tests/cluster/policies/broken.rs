@@ -170,6 +170,7 @@ async fn what_a_policy_cannot_mean_is_refused_with_what_to_write_instead(case: &
     let nobody = json!({"images": ["ghcr.io/a/b"], "verify": [{"name": "release", "cosign": {}}]});
     let twice = json!({"images": ["ghcr.io/a/b"], "verify": [entry("release", &[acme.key()]), entry("release", &[acme.key()])]});
     let patterns = "as patterns for host/repository";
+    let nothing = "could match no repository";
     let rows = [
         ("no images", json!({"images": [], "action": "Allow"}), "spec.images"),
         ("a scheme", about(&["https://ghcr.io/acme/app"]), patterns),
@@ -179,6 +180,10 @@ async fn what_a_policy_cannot_mean_is_refused_with_what_to_write_instead(case: &
         ("no repository", about(&["ghcr.io"]), patterns),
         ("a star, which stops at the first slash", about(&["*"]), patterns),
         ("one good and one not", about(&["ghcr.io/**", "ghcr.io"]), patterns),
+        ("a short name", about(&["acme/app"]), nothing),
+        ("a star too many", about(&["ghcr.io/acme**"]), nothing),
+        ("a dot too many", about(&["ghcr.io./acme/**"]), nothing),
+        ("another script", about(&["m\u{fc}nchen.example/**"]), nothing),
         ("nobody", json!({"images": ["ghcr.io/a/b"]}), "Verify needs entries"),
         (
             "a denial with signatures",
@@ -203,6 +208,8 @@ async fn what_a_policy_cannot_mean_is_refused_with_what_to_write_instead(case: &
     let images = [
         "ghcr.io/acme/**",
         "localhost:5000/*",
+        "localhost/*",
+        "[::1]:5000/**",
         "**",
         "**/app",
         "*.example/a/b",

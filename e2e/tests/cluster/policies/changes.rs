@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use kube::api::{DeleteParams, DynamicObject};
 use serde_json::json;
 use supercargo_e2e::chart;
+use supercargo_e2e::gate::Gate;
 use supercargo_e2e::object::{LIMIT, Space, artifact_digest, condition, is_ready};
 use supercargo_e2e::registry::{Options, Registry};
 
@@ -16,6 +17,8 @@ use crate::signing::artifact::Artifact;
 tests!(policies:
     a_policy_that_changes_judges_what_it_touches_at_once_and_fetches_nothing,
     a_key_that_is_rotated_leads_to_a_new_verdict_and_back,
+    suspending_hides_no_denial_and_no_changed_requirement,
+    what_a_policy_denies_during_a_pass_is_not_published,
 );
 
 /// A signed artifact in a registry of its own, published by an object called `app`.
@@ -123,5 +126,55 @@ async fn a_key_that_is_rotated_leads_to_a_new_verdict_and_back(case: &mut Case) 
     }
     assert_eq!(layers_read(&registry, &app, "app")?, 1, "it was fetched again");
     assert_eq!(versions(&case.space.get("app").await?), generation, "nobody has touched the spec");
+    Ok(())
+}
+
+/// M9.
+async fn suspending_hides_no_denial_and_no_changed_requirement(case: &mut Case) -> Result<()> {
+    let (acme, other) = (Signatory::new()?, Signatory::new()?);
+    let (registry, app) = published(case, &acme, &json!([])).await?;
+    let repository = app.repository();
+    apply_policy(case, "acme", &verify(&[&repository], &[acme.key()])).await?;
+    case.space.wait("app", "be verified", |object| is_verified(object, "True")).await?;
+    case.space.patch("app", &json!({"spec": {"suspend": true}})).await?;
+    let is_suspended = |object: &DynamicObject| {
+        condition(object, "Ready").is_some_and(|ready| ready.status == "True" && ready.reason == "Suspended")
+    };
+    let object = case.space.wait("app", "be suspended", is_suspended).await?;
+    assert!(is_verified(&object, "True"), "nothing else is required: {:?}", verified(&object));
+    let asked = registry.requests(&case.repository("app"))?.len();
+
+    apply_policy(case, "acme", &verify(&[&repository], &[other.key()])).await?;
+    let is_unknown = |object: &DynamicObject| is_suspended(object) && is_verified(object, "Unknown");
+    at_once("its key is another", case.space.wait("app", "be unknown", is_unknown)).await?;
+    apply_policy(case, "acme", &json!({"images": [repository], "action": "Deny"})).await?;
+    let object = at_once("it denies", case.space.refused("app", "PolicyDenied")).await?;
+    assert_eq!(artifact_digest(&object), Some(app.digest.as_str()), "what is served is named");
+    ensure!(case.current("app").exists(), "what is served stays");
+    delete_policy(case, "acme").await?;
+    let object = at_once("it is gone", case.space.wait("app", "be suspended", is_suspended)).await?;
+    assert_eq!(verified(&object), None, "nothing is required");
+    assert_eq!(registry.requests(&case.repository("app"))?.len(), asked, "a suspended object was looked up");
+    Ok(())
+}
+
+/// L5.
+async fn what_a_policy_denies_during_a_pass_is_not_published(case: &mut Case) -> Result<()> {
+    let registry = case.registry("own", &Options::default()).await?;
+    let gate = Gate::open(&registry.address).await?;
+    let text: String = (0..30_000).map(|number: u32| number.to_string()).collect();
+    let app = Artifact::push_text(case, &registry, "app:1", &text).await?;
+    case.start_operator().await?;
+    gate.throttle(8_000);
+    let repository = app.repository().replace(&registry.address, &gate.address);
+    case.space.apply("app", &spec(&format!("{repository}:1"))).await?;
+    gate.wait_passed(20_000, LIMIT).await?;
+    apply_policy(case, "no", &json!({"images": [repository], "action": "Deny"})).await?;
+    // The watch brings it, and the pass could end.
+    at_once("it denies", case.space.refused("app", "PolicyDenied")).await?;
+    gate.throttle(0);
+    ensure!(!case.current("app").exists(), "what was denied is published");
+    let object = case.space.get("app").await?;
+    assert_eq!(artifact_digest(&object), None, "what was denied is named as served");
     Ok(())
 }

@@ -18,6 +18,7 @@ tests!(policies:
     what_is_refused_later_is_withdrawn_and_comes_back_when_it_is_not,
     what_cannot_be_judged_is_not_withdrawn,
     what_is_served_is_judged_also_where_the_image_means_something_else_by_now,
+    neither_suspending_nor_a_broken_spec_keeps_what_is_refused,
 );
 
 const MAP: &str = "app-files";
@@ -191,4 +192,38 @@ async fn what_is_served_is_judged_also_where_the_image_means_something_else_by_n
     assert_eq!(artifact_digest(&object), Some(app.digest.as_str()));
     apply_policy(case, "release", &json!({"images": [app.repository()], "action": "Deny"})).await?;
     is_withdrawn(case, &app.digest, "PolicyDenied", 2).await
+}
+
+/// M9.
+async fn neither_suspending_nor_a_broken_spec_keeps_what_is_refused(case: &mut Case) -> Result<()> {
+    let (acme, other) = (Signatory::new()?, Signatory::new()?);
+    let (registry, app, _) = published(case, &acme).await?;
+    let repository = app.repository();
+    let deny = json!({"images": [repository], "action": "Deny"});
+
+    case.space.patch("app", &json!({"spec": {"suspend": true}})).await?;
+    apply_policy(case, "release", &verify(&[&repository], &[acme.key()])).await?;
+    let verified = |object: &DynamicObject| super::verified(object).is_some_and(|one| one.status == "True");
+    let object = case.space.wait("app", "be judged while it is suspended", verified).await?;
+    stays(case, &object, &app, "satisfied").await?;
+    apply_policy(case, "release", &verify(&[&repository], &[other.key()])).await?;
+    is_withdrawn(case, &app.digest, "IdentityMismatch", 1).await?;
+    assert_eq!(super::layers_read(&registry, &app, "app")?, 1, "a suspended object was fetched");
+
+    delete_policy(case, "release").await?;
+    case.space.patch("app", &json!({"spec": {"suspend": false}})).await?;
+    is_served(case, &app).await?;
+    case.space.patch("app", &json!({"spec": {"suspend": true}})).await?;
+    apply_policy(case, "no", &deny).await?;
+    is_withdrawn(case, &app.digest, "PolicyDenied", 2).await?;
+
+    delete_policy(case, "no").await?;
+    case.space.patch("app", &json!({"spec": {"suspend": false}})).await?;
+    is_served(case, &app).await?;
+    let broken = json!({"spec": {"registry": {"pullSecrets": [{"name": "missing"}]}}});
+    case.space.patch("app", &broken).await?;
+    let object = case.space.refused("app", "SecretNotFound").await?;
+    assert_eq!(artifact_digest(&object), Some(app.digest.as_str()), "a Secret that is missing is no verdict");
+    apply_policy(case, "no", &deny).await?;
+    is_withdrawn(case, &app.digest, "PolicyDenied", 3).await
 }

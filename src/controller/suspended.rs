@@ -1,0 +1,126 @@
+//! An object with `spec.suspend`: nothing is resolved, fetched or published, and what is served is judged all the same.
+//!
+//! Suspending is a tenant's own right, and must not keep what a policy denies. Policies and requirements are compared with
+//! those by which the served digest was judged. A policy that denies is reported. A changed requirement makes `Verified`
+//! Unknown; only with `--on-revoked=withdraw` is the registry asked for signatures, because only then the verdict matters.
+
+use std::time::Duration;
+
+use kube::runtime::controller::Action;
+
+use super::attempt::superseded;
+use super::context::Context;
+use super::report::Judged;
+use super::schedule::LOOK_AT_KEYS;
+use super::subject::Subject;
+use super::{OnRevoked, dereference, revocation, until_changed};
+use crate::api::{OCIArtifactSpec, OCIArtifactStatus};
+use crate::failure::{Class, Failure};
+use crate::oci::{Hasher, Reference};
+use crate::pass;
+use crate::registry::Registry;
+use crate::request::Request;
+use crate::trust::Basis;
+
+/// Pause until a registry that did not show signatures is asked again.
+const REJUDGE: Duration = Duration::from_secs(60);
+/// Pause until a status that the API server refused is written again, or the policies are listed.
+const AWAITED: Duration = Duration::from_secs(5);
+
+/// Judges what is served, writes status, and decides when to look again.
+pub(super) async fn look_after<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> Action {
+    let (status, next) = if context.policies.is_listed() {
+        judge(subject, context).await
+    } else {
+        let known = subject.status();
+        (subject.report(&known).suspended(None), Some(AWAITED))
+    };
+    subject.write_status(&status).await;
+    let is_written = context.memory.unwritten(&subject.id.uid).is_none();
+    match next {
+        _ if !is_written => Action::requeue(AWAITED),
+        Some(pause) => Action::requeue(pause),
+        None => until_changed(),
+    }
+}
+
+/// Status, and the pause until the next look where nothing reports what it waits for.
+async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> (OCIArtifactStatus, Option<Duration>) {
+    let known = subject.status();
+    let report = subject.report(&known);
+    let served = known.artifact.as_ref().and_then(|artifact| artifact.reference.parse::<Reference>().ok());
+    let image = served.as_ref().map_or_else(|| subject.spec.image.clone(), ToString::to_string);
+    let semver = subject.spec.semver.clone().filter(|_| served.is_none());
+    let spec = OCIArtifactSpec { image, semver, ..subject.spec.clone() };
+    let request = match dereference::request(subject, context, &spec, &mut Hasher::default()).await {
+        Ok(request) => request,
+        Err(failure) if failure.is_verdict_of_trust() => {
+            return (refused(subject, context, None, served.as_ref(), failure).await, None);
+        }
+        // What is required is not known, and nothing of the object is to be done for it.
+        Err(failure) => {
+            let next = (failure.class != Class::Stalled).then_some(LOOK_AT_KEYS);
+            return (report.suspended(None), next);
+        }
+    };
+    if !request.requirement.is_empty() && !context.public_root.is_settled() {
+        return (report.suspended(None), Some(AWAITED));
+    }
+    let next = request.asks_secrets.then_some(LOOK_AT_KEYS);
+    if let Some(objection) = request.requirement.denied() {
+        let failure = Failure::from(objection);
+        return (refused(subject, context, Some(&request), served.as_ref(), failure).await, next);
+    }
+    let is_changed = request.requirement.fingerprint() != subject.trust();
+    if served.is_none() || !is_changed || context.on_revoked == OnRevoked::Keep {
+        return (report.suspended(Some(Judged { request: &request, basis: None })), next);
+    }
+    match rejudge(subject, context, &request).await {
+        Ok(basis) => (report.suspended(Some(Judged { request: &request, basis: basis.as_ref() })), next),
+        Err(failure) if failure.is_verdict_of_trust() => {
+            (refused(subject, context, Some(&request), served.as_ref(), failure).await, next)
+        }
+        Err(failure) => {
+            tracing::debug!(object = %subject.id, "what is served cannot be judged: {}", failure.message);
+            let status = report.suspended(Some(Judged { request: &request, basis: None }));
+            (status, Some(next.map_or(REJUDGE, |next| next.min(REJUDGE))))
+        }
+    }
+}
+
+/// `None` where it was given up, because the object has changed or the operator is shutting down.
+async fn rejudge<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    request: &Request,
+) -> Result<Option<Basis>, Failure> {
+    let turn = context.engine.turn(request).await;
+    tokio::select! {
+        judged = pass::rejudge(&context.engine, &turn, request) => judged.map(Some),
+        () = context.shutdown.cancelled() => Ok(None),
+        () = superseded(subject, context) => Ok(None),
+    }
+}
+
+/// Status of an object whose served artifact, or whose repository where nothing is served, is refused. It is withdrawn
+/// where that is to be.
+async fn refused<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    request: Option<&Request>,
+    served: Option<&Reference>,
+    failure: Failure,
+) -> OCIArtifactStatus {
+    let failure = match served.and_then(|served| served.digest.as_ref()) {
+        Some(digest) => failure.of(digest),
+        None => failure,
+    };
+    let known = subject.status();
+    let (_, status) = revocation::after_failure(subject, context, request, failure, None).await;
+    // The pass that annotations request is not made.
+    OCIArtifactStatus {
+        last_handled_reconcile_at: known.last_handled_reconcile_at.clone(),
+        handled_requests: known.handled_requests.clone(),
+        ..status
+    }
+}
