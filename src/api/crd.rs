@@ -20,7 +20,16 @@ pub fn all() -> Result<[(String, String); 2], serde_saphyr::ser::Error> {
 
 /// The schema of `OCIArtifact`, as this version generates it.
 pub fn artifact_schema() -> Value {
-    artifact().pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap_or_default()
+    schema(&artifact())
+}
+
+/// The schema of `OCIArtifactPolicy`, as this version generates it.
+pub fn policy_schema() -> Value {
+    schema(&readable(json!(OCIArtifactPolicy::crd())))
+}
+
+fn schema(crd: &Value) -> Value {
+    crd.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap_or_default()
 }
 
 fn yaml(document: &Value) -> Result<String, serde_saphyr::ser::Error> {

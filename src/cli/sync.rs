@@ -251,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn names_that_lead_out_of_the_root_and_suspended_objects_create_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let (canary, root, input) = (dir.path().join("canary"), dir.path().join("root"), dir.path().join("in.json"));
+        let (canary, root) = (dir.path().join("canary"), dir.path().join("root"));
         fs_err::create_dir_all(canary.join("x")).unwrap();
         for file in ["x.yaml", "x/x.yaml"] {
             fs_err::write(canary.join(file), "canary").unwrap();
@@ -274,18 +274,16 @@ mod tests {
         let specs = outputs.map(|output| json!({"image": "127.0.0.1:1/a/b:1", "outputs": [output]}));
         let other = json!([{"name": "o", "volume": {"name": "other"}}]);
         let suspended = json!({"image": "127.0.0.1:1/a/b:1", "suspend": true, "outputs": other});
-        let documents: Vec<_> = specs
-            .into_iter()
-            .chain([suspended])
-            .enumerate()
-            .map(|(number, spec)| document(number, spec).to_string())
-            .collect();
-        let text = documents.join("\n---\n");
-        fs_err::write(input.with_extension("yaml"), text).unwrap();
-        let file = input.with_extension("yaml").display().to_string();
-        let command = Command::parse_from(["sync", "-f", &file, "--root", &root.display().to_string()]);
-        let code = run(command.arguments).await.unwrap();
-        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
+        let files = dir.path().join("files");
+        fs_err::create_dir_all(&files).unwrap();
+        for (number, spec) in specs.into_iter().chain([suspended]).enumerate() {
+            let file = files.join(format!("{number}.yaml"));
+            fs_err::write(&file, document(number, spec).to_string()).unwrap();
+            let (file, root) = (file.display().to_string(), root.display().to_string());
+            let command = Command::parse_from(["sync", "-f", &file, "--root", &root]);
+            let refused = run(command.arguments).await.err().map(|Fatal(text)| text);
+            assert_eq!(refused.is_some_and(|error| error.contains("spec.outputs[0]")), number < 4, "{number}");
+        }
         assert_eq!(tree(&canary), before, "the canary is as it was");
         assert!(!root.join("_volumes").exists(), "a suspended object opens no volume");
         let names: Vec<_> = fs_err::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

@@ -6,17 +6,22 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::input_file;
-use crate::api::policy::OCIArtifactPolicySpec;
+use crate::api::policy::{OCIArtifactPolicySpec, PolicyAction};
 use crate::api::spec::CaSource;
-use crate::api::{ANNOTATION_REGISTRY, GROUP, OCIArtifactSpec};
+use crate::api::{ANNOTATION_REGISTRY, GROUP, OCIArtifactSpec, crd, schema};
 use crate::registry::credentials::SecretData;
 use crate::request::{self, ObjectId, Policies, Policy, Referred};
 
 /// Deepest directory that is looked into.
 const MAX_DEPTH: usize = 16;
+/// Most lists inside each other.
+const MAX_LISTS: usize = 4;
+/// The kinds of our own.
+const KINDS: [&str; 2] = ["OCIArtifact", "OCIArtifactPolicy"];
+const API_VERSION: &str = "supercargo.dev/v1alpha1";
 /// The label that an API server gives each namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
@@ -56,22 +61,36 @@ impl Input {
             let documents: Vec<Value> =
                 serde_saphyr::from_multiple(&text).map_err(|error| fail(not_yaml(error.location())))?;
             for document in documents {
-                input.add(&document, namespace).map_err(fail)?;
+                input.add(&document, namespace, 0).map_err(fail)?;
             }
         }
         Ok(input)
     }
 
-    fn add(&mut self, document: &Value, namespace: &str) -> Result<(), String> {
-        let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        let kind = text("/kind").unwrap_or_default();
-        let group = text("/apiVersion").unwrap_or_default();
-        let name = || text("/metadata/name").ok_or_else(|| format!("a {kind} has no metadata.name"));
-        let key = || Ok::<_, String>((text("/metadata/namespace").unwrap_or_else(|| namespace.to_owned()), name()?));
-        match (group.split('/').next().unwrap_or_default(), kind.as_str()) {
+    /// Adds an object, or each item of a list as `kubectl get -o yaml` prints it. `depth` counts lists inside each other.
+    fn add(&mut self, document: &Value, namespace: &str, depth: usize) -> Result<(), String> {
+        let kind = text(document, "/kind")?.unwrap_or_default();
+        let version = text(document, "/apiVersion")?.unwrap_or_default();
+        let name = || text(document, "/metadata/name")?.ok_or_else(|| format!("a {kind} has no metadata.name"));
+        let own = || Ok::<_, String>(text(document, "/metadata/namespace")?.unwrap_or_else(|| namespace.to_owned()));
+        let key = || Ok::<_, String>((own()?, name()?));
+        if kind.ends_with("List")
+            && let Some(items) = document.get("items").and_then(Value::as_array)
+        {
+            if depth >= MAX_LISTS {
+                return Err(format!("more than {MAX_LISTS} lists inside each other"));
+            }
+            return items.iter().try_for_each(|item| self.add(item, namespace, depth + 1));
+        }
+        let is_ours = version.split('/').next() == Some(GROUP);
+        // Spelt wrong, it would silently do nothing.
+        if is_ours != KINDS.contains(&kind.as_str()) || (is_ours && version != API_VERSION) {
+            return Err(format!("{kind} of {version}: expected {} of {API_VERSION}", KINDS.join(" or ")));
+        }
+        match (version.split('/').next().unwrap_or_default(), kind.as_str()) {
             (GROUP, "OCIArtifact") => {
                 let key = key()?;
-                let spec = spec(document.get("spec").cloned().unwrap_or_default())
+                let spec = spec(&crd::artifact_schema(), document)
                     .map_err(|problem| format!("OCIArtifact {}/{}: {problem}", key.0, key.1))?;
                 if self.objects.insert(key.clone(), spec).is_some() {
                     return Err(format!("OCIArtifact {}/{} is there twice", key.0, key.1));
@@ -112,8 +131,8 @@ impl Input {
     }
 
     fn add_policy(&mut self, name: &str, document: &Value) -> Result<(), String> {
-        let spec = spec(document.get("spec").cloned().unwrap_or_default())
-            .map_err(|problem| format!("OCIArtifactPolicy {name}: {problem}"))?;
+        let spec =
+            spec(&crd::policy_schema(), document).map_err(|problem| format!("OCIArtifactPolicy {name}: {problem}"))?;
         let generation = document.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
         match self.policies.insert(name.to_owned(), (generation, spec)) {
             Some(_) => Err(format!("OCIArtifactPolicy {name} is there twice")),
@@ -128,11 +147,15 @@ impl Input {
 
     /// The policies that speak about a namespace. What they name is looked for in `own`, which in a cluster is the
     /// operator's namespace. Where the files do not have the namespace, a policy that chooses by labels speaks about it:
-    /// it must not be left out because nobody knows them.
+    /// it must not be left out because nobody knows them. One that allows is left out: in the cluster it may be about
+    /// others, and what none speaks about may be refused there.
     pub(super) fn policies(&self, namespace: Option<&str>, own: &str) -> Policies {
         let labels = namespace.and_then(|name| self.namespaces.get(name));
-        let selected =
-            self.policies.iter().filter(|(_, (_, spec))| labels.is_none_or(|labels| spec.scope().selects(labels)));
+        let is_selected = |spec: &OCIArtifactPolicySpec| match labels {
+            Some(labels) => spec.scope().selects(labels),
+            None => spec.namespace_selector.is_none() || spec.action != PolicyAction::Allow,
+        };
+        let selected = self.policies.iter().filter(|(_, (_, spec))| is_selected(spec));
         let all = selected.map(|(name, (generation, spec))| {
             let mut referred = Referred::default();
             for (kind, name) in request::trusted(&spec.verify) {
@@ -176,8 +199,24 @@ impl Input {
     }
 }
 
-/// A misspelt field would silently do nothing here; an API server warns of it.
-fn spec<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+/// A text in a document; `None` where there is nothing. `namespace: n` is a boolean in YAML, and would be the default.
+fn text(document: &Value, pointer: &str) -> Result<Option<String>, String> {
+    match document.pointer(pointer) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(other) => Err(format!(
+            "{} is {other}, and must be text: put it in quotes",
+            pointer.trim_start_matches('/').replace('/', ".")
+        )),
+    }
+}
+
+/// The spec of a document, by the schema that an API server applies at admission. A misspelt field would silently do
+/// nothing here; an API server warns of it.
+fn spec<T: DeserializeOwned>(schema: &Value, document: &Value) -> Result<T, String> {
+    let value = document.get("spec").cloned().unwrap_or_else(|| Value::Object(Map::new()));
+    let schema = schema.pointer("/properties/spec").unwrap_or(&Value::Null);
+    schema::check(schema, &value, "spec")?;
     let mut unknown = None;
     let spec = serde_ignored::deserialize(value, |path| unknown = unknown.take().or(Some(path.to_string())))
         .map_err(|error| format!("spec: {error}"))?;
@@ -289,6 +328,17 @@ mod tests {
         let names = |namespace| -> Vec<String> {
             policies(&input, namespace, "default").into_iter().map(|(name, _)| name).collect()
         };
+        let allows = policy("allows", &labels("team: z")).replace("Deny", "Allow");
+        let with_allowing = read(&(text.clone() + &allows)).unwrap();
+        let names_of = |namespace| -> Vec<String> {
+            policies(&with_allowing, namespace, "default").into_iter().map(|(name, _)| name).collect()
+        };
+        // Nobody knows whether it is about that namespace, and it would let in what none speaks about.
+        assert_eq!(names_of(Some("unknown")), ["all", "name", "other", "team"]);
+        // As `kubectl get -o yaml` prints them.
+        let listed = policy("listed", "").trim_start_matches("---\n").trim_end().replace('\n', "\n  ");
+        let list = format!("apiVersion: v1\nkind: List\nitems:\n- {listed}\n");
+        assert_eq!(policies(&read(&list).unwrap(), None, "default"), [("listed".to_owned(), true)]);
         assert_eq!(names(Some("a")), ["all", "name", "team"]);
         assert_eq!(names(Some("unknown")), ["all", "name", "other", "team"]);
         assert_eq!(names(None), ["all", "name", "other", "team"]);
@@ -318,6 +368,25 @@ mod tests {
             (format!("{policy}spec: {{images: [a], acton: Deny}}"), "unknown field spec.acton"),
             (format!("{policy}spec: {{}}"), "images"),
             (format!("{policy}spec: {{images: [a]}}\n---\n{policy}spec: {{images: [a]}}"), "twice"),
+            (format!("{policy}spec: {{images: []}}"), "spec.images"),
+            (
+                format!("{head}spec: {{image: ghcr.io/a/b, outputs: [{{name: A, volume: {{}}}}]}}"),
+                "spec.outputs[0].name",
+            ),
+            (
+                "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifactPolcy\nmetadata: {name: a}".to_owned(),
+                "OCIArtifactPolcy",
+            ),
+            (
+                "apiVersion: supercargo.de/v1alpha1\nkind: OCIArtifactPolicy\nmetadata: {name: a}".to_owned(),
+                "supercargo.de",
+            ),
+            ("apiVersion: supercargo.dev/v1\nkind: OCIArtifact\nmetadata: {name: a}".to_owned(), "supercargo.dev/v1"),
+            (
+                format!("{}spec: {{image: ghcr.io/a/b}}", head.replace("{name: a}", "{name: a, namespace: true}")),
+                "metadata.namespace",
+            ),
+            (format!("{}spec: {{image: ghcr.io/a/b}}", head.replace("{name: a}", "{name: 7}")), "metadata.name"),
             ("a: [".to_owned(), "not YAML"),
             ("kind: Secret\nstringData: {a: hunter2\nhunter2: [".to_owned(), "not YAML"),
             ("stringData: {hunter2: hunter2, hunter2: hunter2}".to_owned(), "not YAML"),
