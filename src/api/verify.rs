@@ -51,6 +51,11 @@ pub struct CosignSpec {
     #[serde(default)]
     pub transparency_log: TransparencyLog,
 
+    /// Whether a certificate transparency log of the trusted root must hold the signing certificate, shown by a signed
+    /// certificate timestamp (SCT) in it. Default: `Required`. `Ignored` is for a private Sigstore without such a log.
+    #[serde(default)]
+    pub certificate_transparency: CertificateTransparency,
+
     /// What the signed statement may be. An attestation is no signature: what it says of the artifact is not looked at.
     #[serde(default = "default_predicate_types")]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 256)))]
@@ -143,6 +148,16 @@ pub enum TransparencyLog {
     #[default]
     Required,
     /// Nobody asks.
+    Ignored,
+}
+
+/// Requirement for the signing certificate to be in a certificate transparency log.
+#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CertificateTransparency {
+    /// A log of the trusted root must contain the certificate; a root without such logs is refused.
+    #[default]
+    Required,
+    /// Signed certificate timestamps are not verified.
     Ignored,
 }
 

@@ -10,8 +10,8 @@ use super::input_file;
 use super::login::unreadable;
 use crate::api::spec::CaSource;
 use crate::api::verify::{
-    CosignSpec, IdentitySpec, KeySpec, SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog, TrustedRootReference,
-    VerifySpec,
+    CertificateTransparency, CosignSpec, IdentitySpec, KeySpec, SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog,
+    TrustedRootReference, VerifySpec,
 };
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::request::Referred;
@@ -50,6 +50,9 @@ pub(super) struct SignatureArguments {
     /// Whether a log must hold the signature; ignored needs --key and excludes --issuer.
     #[arg(long, value_name = "RULE", default_value = "required", ignore_case = true)]
     transparency_log: Log,
+    /// Whether a certificate transparency log of the trusted root must hold the certificate.
+    #[arg(long, value_name = "RULE", default_value = "required", ignore_case = true)]
+    certificate_transparency: Transparency,
     /// What the signed statement may be, where it is to be something else than a signature; may be given several times.
     #[arg(long, value_name = "TYPE")]
     predicate_type: Vec<String>,
@@ -65,6 +68,25 @@ enum Log {
     Required,
     /// Nobody asks.
     Ignored,
+}
+
+/// Rule for logs of certificates, as an option.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(super) enum Transparency {
+    /// A log of the trusted root must contain the certificate.
+    #[default]
+    Required,
+    /// Signed certificate timestamps are not verified.
+    Ignored,
+}
+
+impl From<Transparency> for CertificateTransparency {
+    fn from(rule: Transparency) -> Self {
+        match rule {
+            Transparency::Required => Self::Required,
+            Transparency::Ignored => Self::Ignored,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -134,6 +156,7 @@ impl SignatureArguments {
                 Log::Required => TransparencyLog::Required,
                 Log::Ignored => TransparencyLog::Ignored,
             },
+            certificate_transparency: self.certificate_transparency.into(),
             predicate_types: match self.predicate_type.as_slice() {
                 [] => vec![SIGNATURE_PREDICATE.to_owned()],
                 some => some.to_vec(),

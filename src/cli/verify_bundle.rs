@@ -11,6 +11,7 @@ use super::complaint::Complaint;
 use super::exit::{self, Exit};
 use super::input_file;
 use super::login::unreadable;
+use super::signature::Transparency;
 use super::to_stdout;
 use crate::api::Reason;
 use crate::api::policy::Enforcement;
@@ -47,6 +48,9 @@ pub(super) struct Arguments {
     /// Authorities and logs that are trusted, as a `trusted_root.json`, in place of those of a public instance.
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
+    /// Whether a certificate transparency log of the trusted root must hold the certificate.
+    #[arg(long, value_name = "RULE", default_value = "required", ignore_case = true)]
+    certificate_transparency: Transparency,
     /// The file that was signed, or its digest as `sha256:<64 hex>`; where there is a file of that name, it is meant.
     #[arg(value_name = "FILE_OR_DIGEST")]
     artifact: PathBuf,
@@ -105,6 +109,7 @@ fn entry(arguments: &Arguments) -> Result<Entry, Complaint> {
         identities: identity.map(|(subject, issuer)| IdentityRule::exactly(issuer, subject)).into_iter().collect(),
         root: root(arguments)?,
         log: TransparencyLog::Required,
+        certificate_transparency: arguments.certificate_transparency.into(),
         predicate_types: Vec::new(),
         formats: vec![SignatureFormat::Bundle],
         enforcement: Enforcement::Enforce,

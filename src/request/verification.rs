@@ -20,7 +20,7 @@ pub(super) fn entries(verify: &[VerifySpec], referred: &Referred) -> Result<Vec<
 
 fn entry(spec: &VerifySpec, referred: &Referred) -> Result<Entry, RequestError> {
     let VerifySpec { name, cosign } = spec;
-    let CosignSpec { keyless, keys, trusted_root_ref, transparency_log, predicate_types, formats } = cosign;
+    let CosignSpec { keyless, keys, trusted_root_ref, transparency_log, predicate_types, formats, .. } = cosign;
     if keyless.is_empty() && keys.is_empty() {
         return Err(invalid(name, "cosign needs keyless or keys"));
     }
@@ -36,6 +36,7 @@ fn entry(spec: &VerifySpec, referred: &Referred) -> Result<Entry, RequestError> 
         identities: keyless.iter().map(|identity| rule(name, identity)).collect::<Result<_, _>>()?,
         root: root(name, trusted_root_ref.as_ref(), referred)?,
         log: *transparency_log,
+        certificate_transparency: cosign.certificate_transparency,
         predicate_types: predicate_types.clone(),
         formats: formats.clone(),
         enforcement: Enforcement::Enforce,

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::sigstore::{Bundle, Problem};
+use super::sigstore::{Bundle, Problem, bytes_of_hex};
 use crate::oci::Digest;
 use crate::oci::manifest::Annotations;
 
@@ -90,12 +90,6 @@ fn entry(text: &str) -> Result<Value, Problem> {
 fn certificates(pem: &str) -> impl Iterator<Item = String> {
     let blocks = pem.split(BEGIN).skip(1).filter_map(|rest| rest.split(END).next());
     blocks.map(|block| block.split_whitespace().collect())
-}
-
-fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
-    let pairs = digits.filter(|digits| digits.len().is_multiple_of(2))?;
-    pairs.chunks_exact(2).map(|pair| u8::try_from(pair.iter().fold(0, |byte, digit| byte << 4 | digit)).ok()).collect()
 }
 
 fn broken(problem: &dyn std::fmt::Display) -> Problem {

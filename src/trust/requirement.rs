@@ -9,11 +9,11 @@ use regex::Regex;
 
 use super::sigstore::{Key, Root, RootError, Subject};
 use crate::api::policy::Enforcement;
-use crate::api::verify::{SignatureFormat, TransparencyLog};
+use crate::api::verify::{CertificateTransparency, SignatureFormat, TransparencyLog};
 use crate::oci::{Digest, Hasher};
 
 /// Raised when the same material is judged otherwise than before, so that everything published is judged again.
-const JUDGEMENT: &str = "2";
+const JUDGEMENT: &str = "3";
 /// Most memory that a compiled pattern may take, in bytes.
 const PATTERN_BYTES: usize = 256 * 1024;
 /// The pattern that accepts every subject of an issuer, whatever its kind.
@@ -62,6 +62,8 @@ pub struct Entry {
     pub root: Root,
     /// Whether a log must hold the signature.
     pub log: TransparencyLog,
+    /// Whether a log of certificates must hold the certificate.
+    pub certificate_transparency: CertificateTransparency,
     /// What the signed statement may be.
     pub predicate_types: Vec<String>,
     /// How the signature may be kept.
@@ -134,10 +136,11 @@ impl Requirement {
         let mut add = |text: &str| hasher.field(text.as_bytes());
         add(JUDGEMENT);
         for entry in &self.entries {
-            let Entry { name, keys, identities, root, log, predicate_types, formats, enforcement } = entry;
+            let Entry { name, keys, identities, root, log, predicate_types, formats, enforcement, .. } = entry;
+            let transparency = entry.certificate_transparency;
             add(name);
             add(&format!(
-                "{log:?} {formats:?} {enforcement:?} {} {} {}",
+                "{log:?} {transparency:?} {formats:?} {enforcement:?} {} {} {}",
                 keys.len(),
                 identities.len(),
                 predicate_types.len()
@@ -157,13 +160,11 @@ impl Requirement {
         let enforced = |entry: &&Entry| entry.enforcement == Enforcement::Enforce;
         self.entries.iter().filter(enforced).try_for_each(|entry| {
             let asks_log = entry.log == TransparencyLog::Required;
-            entry
-                .root
-                .check(now, !entry.identities.is_empty() && entry.keys.is_empty(), asks_log)
-                .map_err(|e| (entry, e))
+            let asks_certificates = !entry.identities.is_empty() && entry.keys.is_empty();
+            let certificates = asks_certificates.then_some(entry.certificate_transparency);
+            entry.root.check(now, certificates, asks_log).map_err(|error| (entry, error))
         })
     }
-
 }
 
 impl Entry {

@@ -6,23 +6,34 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use sigstore_verify::bundle::{ValidationOptions, validate_bundle_with_options};
 use sigstore_verify::crypto::{
-    KeyAlgorithm, SigningScheme, SubjectAltName, verify_signature, verify_signature_prehashed,
+    KeyAlgorithm, SigningScheme, SubjectAltName, parse_certificate_info, verify_signature, verify_signature_prehashed,
 };
+use sigstore_verify::tsa::verify_timestamp_for_authority;
 use sigstore_verify::types::bundle::{MessageSignature, VerificationMaterialContent};
 use sigstore_verify::types::{
-    self, Artifact, DerPublicKey, DsseEnvelope, Sha256Hash, SignatureContent, TransparencyLogEntry,
+    self, Artifact, DerCertificate, DerPublicKey, DsseEnvelope, MediaType, Sha256Hash, SignatureContent,
+    TimestampToken, TransparencyLogEntry,
 };
 use sigstore_verify::{Error, PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult};
 
+use crate::api::verify::CertificateTransparency;
 use crate::oci::{Digest, strict_json};
 
 mod choice;
 mod entry;
+mod log;
 mod root;
 
+pub(super) use log::bytes_of_hex;
 pub use root::{Root, RootError};
 
+use log::Verifier;
+
+/// Problem of a root without logs of certificates, where one is required.
+const NO_CT_LOG: &str =
+    "the trusted root has no certificate transparency log (certificateTransparency: Ignored does without)";
 /// Payload of an envelope that is an in-toto statement.
 const STATEMENT: &str = "application/vnd.in-toto+json";
 
@@ -54,8 +65,12 @@ impl Key {
         }
         let der = DerPublicKey::from_pem(text.trim()).map_err(|_| KeyError::Pem)?;
         let algorithm = KeyAlgorithm::from_spki(&der).map_err(|_| KeyError::Kind)?;
-        let key = Self { fingerprint: Digest::of(der.as_bytes()), der, algorithm };
+        let key = Self::of(der, algorithm);
         if key.schemes().is_empty() { Err(KeyError::Kind) } else { Ok(key) }
+    }
+
+    fn of(der: DerPublicKey, algorithm: KeyAlgorithm) -> Self {
+        Self { fingerprint: Digest::of(der.as_bytes()), der, algorithm }
     }
 
     /// Digest of its `SubjectPublicKeyInfo`, by which people compare keys.
@@ -189,22 +204,48 @@ impl Bundle {
         }
     }
 
-    /// Verifies with the certificate that the bundle carries: it leads to an authority of the root, and
-    /// the root's log has the signature. Who it was given to is for the caller to judge.
-    pub(super) fn by_certificate(&self, signed: Signed<'_>, root: &Root, proven: bool) -> Result<Evidence, Problem> {
+    /// Verifies with the certificate that the bundle carries: it leads to an authority of the root, a log of certificates
+    /// has it where that is required, and the root's log has the signature. Who it was given to is for the caller to judge.
+    pub(super) fn by_certificate(
+        &self,
+        signed: Signed<'_>,
+        root: &Root,
+        transparency: CertificateTransparency,
+        proven: bool,
+    ) -> Result<Evidence, Problem> {
         self.check_proofs(proven)?;
+        let wants_sct = transparency == CertificateTransparency::Required;
+        if wants_sct && !root.has_ct_log() {
+            return Err(Problem::Broken(NO_CT_LOG.to_owned()));
+        }
         let policy = VerificationPolicy::any_identity();
-        // Decided by the root alone. An authority whose certificates no log of the root watches has no such promises.
-        let policy = if root.has_ct_log() { policy } else { policy.skip_sct() };
-        let result = root.verifier().verify(artifact(signed)?, &self.0, &policy)?;
+        let policy = if wants_sct { policy } else { policy.skip_sct() };
+        let certificate = self.0.signing_certificate();
+        let certificate = certificate.ok_or_else(|| Problem::Broken("it has no certificate".to_owned()))?;
+        let verifier = Verifier::Certificate(certificate);
+        let is_read = self.is_read_by_library(verifier);
+        let result = if is_read {
+            self.check_sha256()?;
+            root.verifier().verify(artifact(signed)?, &self.0, &policy)?
+        } else {
+            // The library judges the certificate and the signature, and the entries are read here.
+            root.verifier().verify(artifact(signed)?, &self.without_entries(), &policy.skip_tlog_unsafe())?
+        };
         let is_whole = result.certificate_verified()
-            && result.tlog_verified()
-            && result.sct_verified() == root.has_ct_log()
+            && result.tlog_verified() == is_read
+            && result.sct_verified() == wants_sct
             && !result.verified_timestamps().is_empty();
         let identity = identity(&result).filter(|_| is_whole);
         let identity = identity.ok_or_else(|| Problem::Broken("the certificate names no identity".to_owned()))?;
-        self.check_logs(root, &result)?;
-        Ok(Evidence { identity: Some(identity), ..self.evidence(&result) })
+        let mut times: Vec<Timestamp> = result.verified_timestamps().to_vec();
+        if !is_read {
+            self.check_entries(signed, verifier, root)?;
+            self.check_validity(certificate)?;
+            times.extend(log::promised_times(self.entries()));
+        }
+        self.check_logs(root, &times)?;
+        times.extend(result.integrated_time());
+        Ok(Evidence { identity: Some(identity), ..self.evidence(&times) })
     }
 
     /// Verifies with a key, and that the log of the root has the signature.
@@ -217,13 +258,70 @@ impl Bundle {
     ) -> Result<Evidence, Problem> {
         self.by_key(signed, key)?;
         self.check_proofs(proven)?;
-        let policy = PublicKeyVerificationPolicy::new(key.der.clone());
-        let result = root.verifier().verify(artifact(signed)?, &self.0, &policy)?;
-        if !result.tlog_verified() {
-            return Err(Problem::Log("it is in no log".to_owned()));
+        let verifier = Verifier::Key(key);
+        let mut times = if self.is_read_by_library(verifier) {
+            self.check_sha256()?;
+            let policy = PublicKeyVerificationPolicy::new(key.der.clone());
+            let result = root.verifier().verify(artifact(signed)?, &self.0, &policy)?;
+            if !result.tlog_verified() {
+                return Err(Problem::Log("it is in no log".to_owned()));
+            }
+            self.check_logs(root, result.verified_timestamps())?;
+            result.verified_timestamps().iter().copied().chain(result.integrated_time()).collect()
+        } else {
+            let options = ValidationOptions::new().with_require_inclusion_proof(true);
+            validate_bundle_with_options(&self.0, &options).map_err(|error| Problem::from(Error::Bundle(error)))?;
+            self.check_entries(signed, verifier, root)?;
+            let mut times = self.timestamps(root)?;
+            times.extend(log::promised_times(self.entries()));
+            self.check_logs(root, &times)?;
+            times
+        };
+        times.sort();
+        Ok(self.evidence(&times))
+    }
+
+    /// True where the library reads every entry for that key or certificate.
+    fn is_read_by_library(&self, verifier: Verifier<'_>) -> bool {
+        self.entries().iter().all(|entry| verifier.is_read_by_library(entry))
+    }
+
+    /// The same without what is in logs. Signed timestamps stay.
+    fn without_entries(&self) -> types::Bundle {
+        let mut bundle = self.0.clone();
+        bundle.verification_material.tlog_entries.clear();
+        bundle
+    }
+
+    fn check_entries(&self, signed: Signed<'_>, verifier: Verifier<'_>, root: &Root) -> Result<(), Problem> {
+        let check = |entry| log::check(entry, &self.0.content, signed, verifier, root.log_keys());
+        self.entries().iter().try_for_each(check)
+    }
+
+    /// Fails where a log has promised an entry at a time at which the certificate was not valid.
+    fn check_validity(&self, certificate: &DerCertificate) -> Result<(), Problem> {
+        let info = parse_certificate_info(certificate).map_err(|error| Problem::Broken(error.to_string()))?;
+        let is_valid = |time: Timestamp| info.not_before <= time && time <= info.not_after;
+        if log::promised_times(self.entries()).all(is_valid) {
+            return Ok(());
         }
-        self.check_logs(root, &result)?;
-        Ok(self.evidence(&result))
+        Err(Problem::Log("the certificate was not valid when the log took the signature in".to_owned()))
+    }
+
+    /// Times that authorities of the root have signed. One that does not verify is refused.
+    fn timestamps(&self, root: &Root) -> Result<Vec<Timestamp>, Problem> {
+        let signature = match &self.0.content {
+            SignatureContent::MessageSignature(message) => &message.signature,
+            SignatureContent::DsseEnvelope(envelope) => &envelope.signature.sig,
+            _ => return Err(Problem::Broken("it holds no signature that is known".to_owned())),
+        };
+        let tokens = self.0.verification_material.timestamp_verification_data.rfc3161_timestamps.iter();
+        let verified = |token: &TimestampToken| {
+            let mut authorities = root.timestamp_authorities().iter();
+            authorities.find_map(|authority| verify_timestamp_for_authority(token, signature, authority).ok())
+        };
+        let refused = || Problem::Broken("a timestamp in it is of no trusted authority".to_owned());
+        tokens.map(|one| verified(&one.signed_timestamp).ok_or_else(refused)).collect()
     }
 
     /// Verifies with a key alone: what else is in the bundle is not looked at.
@@ -248,14 +346,13 @@ impl Bundle {
         if self.entries().is_empty() {
             return problem("it is in no log");
         }
-        if proven && self.entries().iter().any(|entry| entry.inclusion_proof.is_none()) {
+        let proofs = self.entries().iter().filter(|entry| entry.inclusion_proof.is_some()).count();
+        // Where one is there, none is left out: nothing signs the version that would do without.
+        if proofs < self.entries().len() && (proven || proofs > 0 || !self.may_be_of_promises()) {
             return problem("nothing proves that it is in the log");
         }
         if !self.entries().iter().all(entry::is_what_it_is_called) {
             return problem("the entry of the log is not what it is called");
-        }
-        if !self.entries().iter().all(entry::is_of_sha256) {
-            return problem("the log does not have it by its SHA-256");
         }
         if !self.entries().iter().all(entry::is_of_signed_tree) {
             return problem("the proof is of a tree of another size than the one that the log has signed");
@@ -263,15 +360,28 @@ impl Bundle {
         Ok(())
     }
 
-    fn check_logs(&self, root: &Root, result: &VerificationResult) -> Result<(), Problem> {
-        self.entries().iter().try_for_each(|entry| root.check_log(entry, result.verified_timestamps()))
+    /// True for the form that bundles had when a promise was enough: version 0.1, which has chains of certificates.
+    fn may_be_of_promises(&self) -> bool {
+        let is_chain = !matches!(self.0.verification_material.content, VerificationMaterialContent::Certificate(_));
+        self.0.media_type() == MediaType::Bundle0_1 && is_chain
     }
 
-    fn evidence(&self, result: &VerificationResult) -> Evidence {
+    fn check_sha256(&self) -> Result<(), Problem> {
+        if self.entries().iter().all(entry::is_of_sha256) {
+            return Ok(());
+        }
+        Err(Problem::Log("the log does not have it by its SHA-256".to_owned()))
+    }
+
+    fn check_logs(&self, root: &Root, times: &[Timestamp]) -> Result<(), Problem> {
+        self.entries().iter().try_for_each(|entry| root.check_log(entry, times))
+    }
+
+    fn evidence(&self, times: &[Timestamp]) -> Evidence {
         let entry = self.entries().first().filter(|entry| entry::has_proven_index(entry));
         Evidence {
             identity: None,
-            time: result.verified_timestamps().iter().copied().chain(result.integrated_time()).min(),
+            time: times.iter().copied().min(),
             log_index: entry.map(|entry| entry.log_index.get()),
         }
     }

@@ -93,8 +93,8 @@ pub(super) fn judge(candidate: &Candidate, entry: &Entry, artifact: &Digest) -> 
     Ok(verified(entry, kind.format(), digest, signer, &evidence))
 }
 
-/// Judges a bundle that was handed over with what it is about. What its statement says of that is not asked, and what
-/// the log has to show is left to the bundle's version.
+/// Judges a bundle that was handed over with what it is about. What its statement says of that is not asked. A log's
+/// promise is enough only for a bundle of the form of version 0.1 that has no proof at all.
 pub(super) fn judge_bundle(bytes: &[u8], artifact: Artifact<'_>, entry: &Entry) -> Result<Verified, Rejection> {
     let bundle = Bundle::parse(bytes)?;
     if let Some(statement) = bundle.statement()? {
@@ -134,7 +134,7 @@ fn by_certificate(
     if entry.identities.is_empty() {
         return Err(Rejection::Signer("it is by a certificate, and only keys are accepted".to_owned()));
     }
-    let evidence = bundle.by_certificate(signed, &entry.root, proven)?;
+    let evidence = bundle.by_certificate(signed, &entry.root, entry.certificate_transparency, proven)?;
     let nobody = || Rejection::Invalid("its certificate names nobody".to_owned());
     let Identity { issuer, subject } = evidence.identity.as_ref().ok_or_else(nobody)?;
     if !entry.identities.iter().any(|rule| rule.is(issuer, subject)) {

@@ -25,6 +25,8 @@ mod rows;
 mod scene;
 mod verdict;
 
+use serde_json::Value;
+
 use crate::case::Test;
 use divergence::Divergence;
 use row::{Deed, Format, Row, Want, What, Who};
@@ -32,6 +34,12 @@ use scene::{Scene, Signers};
 
 /// Before anything that is signed here.
 const SINCE: &str = "2026-01-01T00:00:00Z";
+
+/// True for a trusted root with logs of certificates.
+pub(crate) fn has_ct_log(root: &str) -> bool {
+    let root: Value = serde_json::from_str(root).unwrap_or_default();
+    root["ctlogs"].as_array().is_some_and(|logs| !logs.is_empty())
+}
 
 pub(crate) fn tests() -> Vec<Test> {
     [

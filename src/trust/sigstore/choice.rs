@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Choices {
+    media_type: Option<IgnoredAny>,
     message_signature: Option<IgnoredAny>,
     dsse_envelope: Option<IgnoredAny>,
     verification_material: Option<Material>,
@@ -23,7 +24,11 @@ struct Material {
 
 /// Fails where something has to be chosen between.
 pub(super) fn check(text: &str) -> Result<(), serde_json::Error> {
-    let Choices { message_signature, dsse_envelope, verification_material } = serde_json::from_str(text)?;
+    let Choices { media_type, message_signature, dsse_envelope, verification_material } = serde_json::from_str(text)?;
+    if media_type.is_none() {
+        // The library takes it for the version that requires least.
+        return Err(serde::de::Error::missing_field("mediaType"));
+    }
     let signed = [message_signature, dsse_envelope].into_iter().flatten().count();
     let by = verification_material.map_or(0, |material| {
         [material.public_key, material.certificate, material.chain].into_iter().flatten().count()

@@ -10,17 +10,25 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::error::Category;
 use sigstore_verify::Verifier;
-use sigstore_verify::crypto::parse_certificate_info;
+use sigstore_verify::crypto::{Keyring, parse_certificate_info};
 use sigstore_verify::trust_root::{
     SIGSTORE_PRODUCTION_TRUSTED_ROOT, SIGSTORE_STAGING_TRUSTED_ROOT, TimeRange, TrustedRoot,
 };
-use sigstore_verify::types::{DerCertificate, LogKeyId, TransparencyLogEntry};
+use sigstore_verify::types::{DerCertificate, LogKeyId, TransparencyLogEntry, TsaAuthority};
 
 use super::Problem;
+use crate::api::verify::CertificateTransparency;
 use crate::oci::{Digest, strict_json};
 
 /// When the library took over the roots that it carries (changelog of sigstore-trust-root, 0.15.1): 2026-10-23.
 const CARRIED_SINCE: Timestamp = Timestamp::constant(1_792_713_600, 0);
+
+/// Forms of a trusted root (protobuf-specs, `TrustedRoot.media_type`), the first being the one that clients write.
+const MEDIA_TYPES: [&str; 3] = [
+    "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+    "application/vnd.dev.sigstore.trustedroot.v0.1+json",
+    "application/vnd.dev.sigstore.trustedroot.v0.2+json",
+];
 
 /// Certificate authorities, logs and timestamp authorities that are trusted.
 #[derive(Clone)]
@@ -30,6 +38,9 @@ struct Inner {
     verifier: Verifier,
     fingerprint: Digest,
     has_ct_log: bool,
+    /// The keys of the logs, for entries that the library does not read.
+    log_keys: Keyring,
+    timestamp_authorities: Vec<TsaAuthority>,
     /// When the last of its certificate authorities ends.
     authorities: Window,
     logs: Vec<Log>,
@@ -74,9 +85,15 @@ pub enum RootError {
     /// a Secret, and who reads status is not who may read that.
     #[error("is no trusted root: {0}")]
     Malformed(&'static str),
+    /// A form that this version does not know, which may mean something else by the same fields.
+    #[error("has an unknown mediaType; expected application/vnd.dev.sigstore.trustedroot+json;version=0.1")]
+    MediaType,
     /// Nothing in it could verify what is asked for.
     #[error("has no {0} that is valid now")]
     Nothing(&'static str),
+    /// Certificates must be in a log of certificates, and it has none.
+    #[error("has no certificate transparency log; add one, or set certificateTransparency: Ignored")]
+    NoCtLog,
 }
 
 impl fmt::Debug for Root {
@@ -120,13 +137,19 @@ impl Root {
         }
         root.certificate_authorities.retain(|one| !is_never(one.valid_for));
         root.timestamp_authorities.retain(|one| !is_never(one.valid_for));
+        if !MEDIA_TYPES.contains(&root.media_type.as_str()) {
+            return Err(RootError::MediaType);
+        }
         let verifier =
             Verifier::new(&root).map_err(|_| RootError::Malformed("a certificate or key in it cannot be used"))?;
+        let log_keys = root.rekor_keys().map_err(|_| RootError::Malformed("the key of a log in it cannot be used"))?;
         let authorities = root.certificate_authorities.iter().map(|one| one.valid_for.and_then(|window| window.end));
         Ok(Self(Arc::new(Inner {
             verifier,
             fingerprint: Digest::of(json),
             has_ct_log: !root.ctlogs.is_empty(),
+            log_keys,
+            timestamp_authorities: root.tsa_authorities(),
             authorities: Window::of(authorities),
             logs: root
                 .tlogs
@@ -141,9 +164,18 @@ impl Root {
         &self.0.fingerprint
     }
 
-    /// Fails where nothing in it could verify what is asked for, whatever is signed.
-    pub fn check(&self, now: Timestamp, certificates: bool, log: bool) -> Result<(), RootError> {
-        if certificates && !self.0.authorities.is_open(now) {
+    /// Fails where nothing in it could verify what is asked for, whatever is signed. `certificates` is how certificates are
+    /// judged, where nothing else would do.
+    pub fn check(
+        &self,
+        now: Timestamp,
+        certificates: Option<CertificateTransparency>,
+        log: bool,
+    ) -> Result<(), RootError> {
+        if certificates == Some(CertificateTransparency::Required) && !self.0.has_ct_log {
+            return Err(RootError::NoCtLog);
+        }
+        if certificates.is_some() && !self.0.authorities.is_open(now) {
             return Err(RootError::Nothing("certificate authority"));
         }
         let logs = Window::of(self.0.logs.iter().map(|log| log.window.and_then(|window| window.end)));
@@ -156,6 +188,14 @@ impl Root {
     /// Whether certificates of its authorities are in logs of certificates.
     pub(super) fn has_ct_log(&self) -> bool {
         self.0.has_ct_log
+    }
+
+    pub(super) fn log_keys(&self) -> &Keyring {
+        &self.0.log_keys
+    }
+
+    pub(super) fn timestamp_authorities(&self) -> &[TsaAuthority] {
+        &self.0.timestamp_authorities
     }
 
     pub(super) fn verifier(&self) -> &Verifier {

@@ -11,6 +11,7 @@ use supercargo_e2e::signing::{Certificate, HandmadeAuthority, HandmadeLog, Ident
 use super::draft::{Form, Who};
 use crate::case::Case;
 use crate::signing::artifact::Artifact;
+use crate::verify::has_ct_log;
 
 /// Since when the log by hand is trusted: before anything that is signed here.
 const SINCE: &str = "2026-01-01T00:00:00Z";
@@ -139,7 +140,8 @@ impl Material {
     }
 
     pub(super) fn trusting_text(&self, text: &str) -> Vec<String> {
-        strings(["--trusted-root", &self.file(text)])
+        let own = ["--certificate-transparency", "ignored"].into_iter().filter(|_| !has_ct_log(text));
+        [strings(["--trusted-root", &self.file(text)]), own.map(str::to_owned).collect()].concat()
     }
 
     /// A file with that in it.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use supercargo_e2e::run::Output;
 use supercargo_e2e::signing::{Cosign, Identity, PrivateSigstore};
 
-use super::Divergence;
 use super::verdict::refused;
+use super::{Divergence, has_ct_log};
 use crate::case::Case;
 use crate::command;
 use crate::signing::artifact::Artifact;
@@ -60,7 +60,11 @@ impl Claim {
             Subject::Matching(pattern) => ("--subject-regexp", pattern),
         };
         let root = self.root.to_string_lossy();
-        ["--issuer", &self.issuer, option, subject, "--trusted-root", &root].map(str::to_owned).to_vec()
+        let mut options = vec!["--issuer", &self.issuer, option, subject, "--trusted-root", &root];
+        if !self.has_ct_log() {
+            options.extend(["--certificate-transparency", "ignored"]);
+        }
+        options.into_iter().map(str::to_owned).collect()
     }
 
     pub(super) fn cosign_args(&self) -> Vec<String> {
@@ -76,13 +80,21 @@ impl Claim {
         ]
     }
 
+    /// A Sigstore of our own has no log of certificates. A file that is no root has none either.
+    fn has_ct_log(&self) -> bool {
+        fs_err::read_to_string(&self.root).is_ok_and(|root| has_ct_log(&root))
+    }
+
     /// The same as an entry of `spec.verify`; the root is in a ConfigMap.
     pub(super) fn entry(&self, config_map: &str) -> Value {
         let identity = match &self.subject {
             Subject::Exactly(subject) => json!({"issuer": self.issuer, "subject": subject}),
             Subject::Matching(pattern) => json!({"issuer": self.issuer, "subjectRegExp": pattern}),
         };
-        json!({"name": "release", "cosign": {"keyless": [identity], "trustedRootRef": {"name": config_map}}})
+        let transparency = if self.has_ct_log() { "Required" } else { "Ignored" };
+        json!({"name": "release", "cosign": {
+            "keyless": [identity], "trustedRootRef": {"name": config_map}, "certificateTransparency": transparency,
+        }})
     }
 }
 
