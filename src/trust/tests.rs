@@ -9,11 +9,13 @@ use sigstore_verify::types::dsse::pae;
 use super::requirement::IdentityRule;
 use super::sigstore::{Key, Root};
 use super::*;
-use crate::api::verify::{SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
+use crate::api::verify::{CertificateTransparency, SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
 use crate::oci::Reference;
 use crate::testing::FakeRegistry;
 
+mod certified;
 mod flips;
+mod keys;
 mod published;
 mod signed;
 mod unsigned;
@@ -66,6 +68,7 @@ fn entry(keys: &[&Signatory]) -> Entry {
         identities: Vec::new(),
         root: Root::public_good().unwrap(),
         log: TransparencyLog::Ignored,
+        certificate_transparency: CertificateTransparency::Required,
         predicate_types: vec![SIGNATURE_PREDICATE.to_owned()],
         formats: vec![SignatureFormat::Bundle, SignatureFormat::Legacy],
         enforcement: Enforcement::Enforce,
@@ -299,7 +302,8 @@ async fn an_entry_that_warns_changes_nothing_for_one_that_enforces() {
     let signatory = Signatory::new();
     let enforced = entry(&[&signatory]);
     let warned = Entry { name: "warns".to_owned(), enforcement: Enforcement::Warn, ..entry(&[&Signatory::new()]) };
-    let orders = [vec![enforced.clone()], vec![warned.clone(), enforced.clone()], vec![enforced.clone(), warned.clone()]];
+    let orders =
+        [vec![enforced.clone()], vec![warned.clone(), enforced.clone()], vec![enforced.clone(), warned.clone()]];
 
     let registry = FakeRegistry::default();
     let artifact = registry.push_files("1", &[("a", "a")]);
@@ -387,7 +391,9 @@ fn another_requirement_has_another_fingerprint() {
 fn roots_and_keys_are_what_they_are_named_for_or_refused() {
     for json in ["", "{}", "[]", r#"{"mediaType":"x"}"#, r#"{"tlogs":[],"tlogs":[]}"#] {
         let parsed = Root::parse(json.as_bytes());
-        let empty = parsed.as_ref().is_ok_and(|root| root.check(Timestamp::UNIX_EPOCH, true, true).is_err());
+        let empty = parsed.as_ref().is_ok_and(|root| {
+            root.check(Timestamp::UNIX_EPOCH, Some(CertificateTransparency::Required), true).is_err()
+        });
         assert!(parsed.is_err() || empty, "{json}");
     }
     // A root may be in a Secret that who reads status may not read.
@@ -406,7 +412,7 @@ fn roots_and_keys_are_what_they_are_named_for_or_refused() {
     }
     let good = Root::public_good().unwrap();
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
-    good.check(at("2026-11-01T00:00:00Z"), true, true).unwrap();
+    good.check(at("2026-11-01T00:00:00Z"), Some(CertificateTransparency::Required), true).unwrap();
     let signatory = Signatory::new();
     let pem = signatory.0.public_key_der().unwrap().to_pem();
     for text in ["", "key", &pem.replace("PUBLIC", "PRIVATE"), &format!("{pem}{pem}"), &pem.replace("MFkw", "AAAA")] {

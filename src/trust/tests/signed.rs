@@ -373,8 +373,12 @@ impl Signatory {
     }
 
     /// The root of those who trust it as a log.
-    fn trusted(&self) -> Root {
-        published::root_of(&json!({
+    pub(super) fn trusted(&self) -> Root {
+        published::root_of(&self.trusted_json())
+    }
+
+    pub(super) fn trusted_json(&self) -> Value {
+        json!({
             "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
             "tlogs": [{
                 "baseUrl": "https://log.example", "hashAlgorithm": "SHA2_256",
@@ -384,6 +388,6 @@ impl Signatory {
                     "validFor": {"start": "2025-01-01T00:00:00Z"},
                 },
             }],
-        }))
+        })
     }
 }

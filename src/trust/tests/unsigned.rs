@@ -118,6 +118,72 @@ fn no_version_that_a_bundle_calls_itself_asks_for_less() {
 }
 
 #[test]
+fn a_bundle_in_hand_asks_for_no_less_by_what_it_calls_itself() {
+    let in_hand = |bundle: &str, changes: &[(&str, Value)]| {
+        let row = row(bundle);
+        let mut document = row.document();
+        for (pointer, value) in changes {
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            let fields = document.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+            fields.remove(name);
+            if !value.is_null() {
+                fields.insert(name.to_owned(), value.clone());
+            }
+        }
+        judge_bundle(document.to_string().as_bytes(), Artifact::Digest(&row.artifact()), &row.entry())
+    };
+    let v0_1 = ("/mediaType", json!("application/vnd.dev.sigstore.bundle+json;version=0.1"));
+    let proof = format!("{ENTRY}/inclusionProof");
+    let refused = |what: &str, result: Result<Verified, TrustError>| {
+        assert!(matches!(result, Err(TrustError::Invalid { .. })), "{what}: {result:?}");
+    };
+    in_hand("v0.1-message.json", &[]).unwrap();
+    // As such bundles were: a chain, and the promise of a log.
+    in_hand("v0.1-message.json", &[(&proof, Value::Null)]).unwrap();
+    for bundle in ["v0.1-message.json", "v0.2-message.json", "v0.3-dsse.json", "v0.3-message.json", "v0.3-key.json"] {
+        refused(bundle, in_hand(bundle, &[("/mediaType", Value::Null)]));
+        let no_proof = [("/mediaType", Value::Null), (&*proof, Value::Null)];
+        refused(bundle, in_hand(bundle, &no_proof));
+    }
+    for bundle in ["v0.3-dsse.json", "v0.3-message.json"] {
+        refused(bundle, in_hand(bundle, &[v0_1.clone(), (&proof, Value::Null)]));
+    }
+}
+
+#[test]
+fn a_root_is_of_a_known_form_and_has_what_is_required_of_it() {
+    let row = row("v0.3-message.json");
+    let root = |change: &dyn Fn(&mut Value)| {
+        let mut root = row.root();
+        change(&mut root);
+        Root::parse(root.to_string().as_bytes())
+    };
+    for (media_type, is_known) in [
+        ("application/vnd.dev.sigstore.trustedroot+json;version=0.1", true),
+        ("application/vnd.dev.sigstore.trustedroot.v0.2+json", true),
+        ("application/vnd.dev.sigstore.trustedroot+json;version=0.9", false),
+        ("", false),
+    ] {
+        assert_eq!(root(&|root| root["mediaType"] = json!(media_type)).is_ok(), is_known, "{media_type}");
+    }
+    // A root without logs of certificates dropped the check of them.
+    let without = root(&|root| root["ctlogs"] = json!([])).unwrap();
+    let now = "2026-11-01T00:00:00Z".parse().unwrap();
+    for (rule, is_enough) in [(CertificateTransparency::Required, false), (CertificateTransparency::Ignored, true)] {
+        assert_eq!(without.check(now, Some(rule), true).is_ok(), is_enough, "{rule:?}");
+        let entry = Entry { root: without.clone(), certificate_transparency: rule, ..row.entry() };
+        let judged = published::judged(&row.document(), &entry, &row.artifact());
+        assert_eq!(judged.is_ok(), is_enough, "{rule:?}: {judged:?}");
+    }
+    let other = Root::staging().unwrap();
+    let entry = Entry { certificate_transparency: CertificateTransparency::Ignored, root: other, ..row.entry() };
+    assert!(
+        published::judged(&row.document(), &entry, &row.artifact()).is_err(),
+        "the authority is asked all the same"
+    );
+}
+
+#[test]
 fn an_authority_ends_with_the_first_of_its_certificates() {
     let chain = |intermediate_ends: i32| {
         let params = |name: &str, end: i32| {
@@ -154,8 +220,9 @@ fn an_authority_ends_with_the_first_of_its_certificates() {
                 {"uri": "https://ca.example", "certChain": chain(intermediate_ends), "validFor": window(end)},
             ],
         }));
-        root.check(at("2024-06-01T00:00:00Z"), true, false).unwrap();
-        let now = root.check(at("2026-11-01T00:00:00Z"), true, false);
+        let ignored = Some(CertificateTransparency::Ignored);
+        root.check(at("2024-06-01T00:00:00Z"), ignored, false).unwrap();
+        let now = root.check(at("2026-11-01T00:00:00Z"), ignored, false);
         assert_eq!(now.is_ok(), of_use, "{intermediate_ends}, {end:?}: {now:?}");
     }
 }
