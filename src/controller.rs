@@ -4,15 +4,20 @@
 //! namespace (or one for all), one reconcile at a time per object, none after the shutdown signal.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use futures::{FutureExt, Stream, StreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +33,10 @@ mod context;
 mod crd_check;
 mod dereference;
 mod event;
+mod health;
 mod integrity;
+mod labels;
+mod named;
 mod obstacle;
 mod policies;
 mod reconcile;
@@ -44,16 +52,25 @@ mod suspended;
 mod sweep;
 mod tidy;
 mod unreadable;
+mod watching;
 
-pub use context::Readiness;
+pub use health::Health;
 pub use revocation::OnRevoked;
 
 use context::Context;
+use named::Named;
 use policies::PolicyBook;
 use scans::{Scans, Wakes};
 use schedule::Memory;
 use stored::Stored;
 use sweep::{Reports, Sweeper};
+use watching::Watching;
+
+/// Interval of the beats of the task that runs the controllers.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Longest time that looks under way get after a shutdown.
+const STOP_LOOKS: Duration = Duration::from_secs(20);
 
 /// How the controller works, beside what its engine does.
 #[derive(Debug)]
@@ -80,37 +97,35 @@ pub async fn run<R: Registry>(
     engine: Engine<R>,
     settings: Settings,
     metrics: Arc<Metrics>,
-    readiness: Arc<Readiness>,
+    health: Arc<Health>,
     shutdown: CancellationToken,
 ) {
     let engine = Arc::new(engine);
     let Settings { namespaces, full_scan, policies, otherwise, on_revoked, watch_secrets, public_root } = &settings;
+    let watching = Watching { metrics: Arc::clone(&metrics), health: Arc::clone(&health) };
     // A namespace that is named twice must not get two controllers over the same objects.
     let namespaces: BTreeSet<&str> = namespaces.iter().map(String::as_str).collect();
     let scopes: Vec<Option<&str>> =
         if namespaces.is_empty() { vec![None] } else { namespaces.iter().copied().map(Some).collect() };
     let (book, keeping) = if *policies {
-        let (book, keeping) = PolicyBook::open(&client, *otherwise, Arc::clone(&metrics));
+        let (book, keeping) = PolicyBook::open(&client, *otherwise, &watching);
         (book, keeping.left_future())
     } else {
         (Arc::new(PolicyBook::empty(*otherwise)), std::future::pending().right_future())
     };
-    let waking = if *policies && *watch_secrets {
-        references::watch_for_policies(client.clone(), Arc::clone(&book), Arc::clone(&metrics)).left_future()
-    } else {
-        std::future::pending().right_future()
-    };
+    let (named, outage) = (Arc::new(Named::new(client.clone(), Arc::clone(&metrics))), Arc::default());
     let is_old = |sentence: &str| {
         tracing::error!("{sentence}");
-        readiness.hold_back(sentence);
+        health.hold_back(sentence);
     };
     if shutdown.run_until_cancelled(crd_check::until_current(&client, is_old)).await.is_none() {
         return;
     }
-    readiness.await_lists(scopes.len());
+    let lists = scopes.iter().map(|scope| list_of(*scope)).chain(policies.then(|| policies::LIST.to_owned()));
+    health.await_lists(lists);
     let watched = namespaces.iter().map(|namespace| (*namespace).to_owned()).collect();
     let (mut sweeper, reports) =
-        Sweeper::new(client.clone(), Arc::clone(&engine), Arc::clone(&metrics), Arc::clone(&readiness), watched);
+        Sweeper::new(client.clone(), Arc::clone(&engine), Arc::clone(&metrics), Arc::clone(&health), watched);
     let mut watches = Vec::with_capacity(scopes.len());
     for scope in scopes {
         let (objects, writer) = reflector::store();
@@ -125,28 +140,55 @@ pub async fn run<R: Registry>(
             full_scan: *full_scan,
             on_revoked: *on_revoked,
             policies: Arc::clone(&book),
+            named: Arc::clone(&named),
+            outage: Arc::clone(&outage),
             public_root: Arc::clone(public_root),
             scans: Arc::new(scans),
             objects,
         };
-        watches.push(watch(
-            scope,
-            Arc::new(context),
-            (writer, wakes),
-            Arc::clone(&readiness),
-            reports.clone(),
-            *watch_secrets,
-        ));
+        watches.push(watch(scope, Arc::new(context), (writer, wakes), &watching, reports.clone()));
     }
     let sweeping = sweeper.run(shutdown.clone());
     let controllers = async {
         let (_, ()) = tokio::join!(futures::future::join_all(watches), sweeping);
     };
+    let changes = async {
+        if *watch_secrets {
+            references::watch(client.clone(), &namespaces, &named, &watching).await
+        } else {
+            std::future::pending().await
+        }
+    };
     tokio::select! {
         () = controllers => {}
         () = keeping => {}
-        () = waking => {}
+        () = stop_late(&shutdown) => tracing::warn!("looks under way did not end in time, and are cut off"),
+        never = changes => match never {},
+        never = named.keep() => match never {},
+        never = labels::keep(client.clone(), &book, &named, &watching) => match never {},
+        never = beat(&health) => match never {},
     }
+}
+
+/// Ends when looks that are under way at a shutdown have had their time. A switch of outputs goes on until then.
+#[expect(clippy::disallowed_methods, reason = "this is the timer")]
+async fn stop_late(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(STOP_LOOKS).await;
+}
+
+/// Shows that this task runs.
+async fn beat(health: &Health) -> Infallible {
+    let mut ticks = tokio::time::interval(BEAT);
+    loop {
+        ticks.tick().await;
+        health.beat(Instant::now());
+    }
+}
+
+/// Name of the watch over the objects of one namespace, or of all.
+fn list_of(scope: Option<&str>) -> String {
+    scope.map_or_else(|| "OCIArtifacts".to_owned(), |namespace| format!("OCIArtifacts in {namespace}"))
 }
 
 /// One controller over one namespace, or over all.
@@ -154,33 +196,32 @@ async fn watch<R: Registry>(
     scope: Option<&str>,
     context: Arc<Context<R>>,
     (writer, wakes): (Writer<Stored>, Wakes),
-    readiness: Arc<Readiness>,
+    watching: &Watching,
     reports: Reports,
-    watch_secrets: bool,
 ) {
     let objects: Api<Stored> = scoped(&context.client, scope);
-    let maps: Api<ConfigMap> = scoped(&context.client, scope);
-    let metrics = Arc::clone(&context.metrics);
-    let mut listed = false;
-    let changes = watcher(objects, watcher::Config::default())
-        .default_backoff()
-        .modify(|object| kube::ResourceExt::managed_fields_mut(object).clear())
+    let maps: Api<PartialObjectMeta<ConfigMap>> = scoped(&context.client, scope);
+    let named = Arc::clone(&context.named);
+    let woken = named.add_scope(context.objects.clone());
+    let is_listed = Arc::new(AtomicBool::new(false));
+    let listed = Arc::clone(&is_listed);
+    let changes = watching
+        .events(&list_of(scope), objects, watcher::Config::default())
+        .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)
         // Not Store::wait_until_ready: the controller waits there too, and only one waiter is woken.
         .inspect(move |event| match event {
             Ok(watcher::Event::InitDone) => {
-                if !std::mem::replace(&mut listed, true) {
-                    readiness.listed();
-                }
+                listed.store(true, Ordering::Release);
+                named.forget_missing();
                 reports.listed();
             }
             // The store has forgotten it by now, so no pass publishes it again.
-            Ok(watcher::Event::Delete(object)) => reports.deleted(object),
-            Ok(watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::Apply(_)) => {}
-            Err(error) => {
-                metrics.watch_error();
-                tracing::warn!(%error, "watching OCIArtifacts failed; is the CRD installed? trying again");
+            Ok(watcher::Event::Delete(object)) => {
+                named.forget(&ObjectRef::from_obj(object));
+                reports.deleted(object);
             }
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::Apply(_)) | Err(_) => {}
         })
         .applied_objects()
         // Status is ours; what it says is no news. Deletion raises the generation, and so does all that changes the spec,
@@ -192,12 +233,18 @@ async fn watch<R: Registry>(
             PredicateConfig::default(),
         );
     let ours = watcher::Config::default().labels(&format!("{}={}", api::LABEL_MANAGED_BY, api::MANAGER));
-    let controller = Controller::for_stream(changes, context.objects.clone()).owns(maps, ours);
-    let controller = if watch_secrets { references::watched(controller, &context, scope) } else { controller };
-    controller
+    let touching = Arc::clone(&context);
+    let maps = watching.events("ConfigMaps of this operator", maps, ours).touched_objects().inspect_ok(move |map| {
+        let owners = map.owner_references().iter().map(|owner| owner.uid.as_str());
+        owners.for_each(|uid| touching.memory.touch(uid));
+    });
+    let controller = Controller::for_stream(changes, context.objects.clone()).owns_stream(maps);
+    let shutdown = context.shutdown.clone();
+    let reconciling = controller
         .reconcile_on(wakes)
         .reconcile_all_on(news(context.engine.outputs.recovered()))
         .reconcile_all_on(stream::select(news(context.policies.changes()), news(context.public_root.changes())))
+        .reconcile_on(woken_objects(woken))
         .graceful_shutdown_on(context.shutdown.clone().cancelled_owned())
         .run(reconcile::reconcile, |_, never, _| match *never {}, context)
         .for_each(|result| async move {
@@ -205,8 +252,18 @@ async fn watch<R: Registry>(
                 // An object that was deleted while it waited in the queue.
                 tracing::debug!(%error, "not reconciled");
             }
-        })
-        .await;
+        });
+    // The controller waits for its first list whatever happens, and reconciles nothing before.
+    let unlisted = async {
+        shutdown.cancelled().await;
+        if is_listed.load(Ordering::Acquire) {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = reconciling => {}
+        () = unlisted => {}
+    }
 }
 
 fn scoped<K>(client: &Client, scope: Option<&str>) -> Api<K>
@@ -217,6 +274,11 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
+}
+
+/// The objects that something they name has changed for.
+fn woken_objects(woken: UnboundedReceiver<ObjectRef<Stored>>) -> impl Stream<Item = ObjectRef<Stored>> + Send {
+    stream::unfold(woken, |mut woken| async move { Some((woken.recv().await?, woken)) })
 }
 
 /// Something for every change.

@@ -1,7 +1,7 @@
 //! Named steps at which a test kills the process (SIGKILL; the page cache survives, unlike in a power failure).
 //!
 //! With `SUPERCARGO_FAILPOINT=NAME` or `NAME:N` in its environment, the process is killed when it reaches step NAME for the
-//! first or N-th time. Only builds for tests look: those with debug assertions, or with the feature `failpoints`.
+//! first or N-th time. `SUPERCARGO_PANIC=OBJECT` makes each reconcile of that object panic. Only builds for tests look: those with debug assertions, or with the feature `failpoints`.
 
 /// Notes that the step `name` is reached.
 #[cfg(not(any(feature = "failpoints", debug_assertions)))]
@@ -25,4 +25,17 @@ pub(crate) fn reach(name: &str) {
     if wanted == name && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == *number {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
+}
+
+/// Panics for the object that `SUPERCARGO_PANIC` names.
+#[cfg(not(any(feature = "failpoints", debug_assertions)))]
+#[inline(always)]
+pub(crate) fn panic_at(_object: &str) {}
+
+/// Panics for the object that `SUPERCARGO_PANIC` names.
+#[cfg(any(feature = "failpoints", debug_assertions))]
+pub(crate) fn panic_at(object: &str) {
+    static WANTED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    let wanted = WANTED.get_or_init(|| std::env::var("SUPERCARGO_PANIC").ok());
+    assert!(wanted.as_deref() != Some(object), "wanted by SUPERCARGO_PANIC");
 }

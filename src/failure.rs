@@ -29,6 +29,8 @@ pub enum Class {
     Retry,
     /// Something outside the object: looked for regularly.
     Wait,
+    /// Time, and it is no state of the object: the API server did not answer a read. Tried again with growing pauses.
+    Unanswered,
     /// A person: the spec, the artifact or the operator's set-up must change.
     Stalled,
 }
@@ -116,6 +118,13 @@ impl Failure {
     pub fn is_verdict_of_trust(&self) -> bool {
         let is_known = self.reason != Reason::PolicyDenied || self.class == Class::Stalled;
         self.reason.is_of_trust() && self.reason != Reason::TrustRootInvalid && is_known
+    }
+
+    /// Error of reading an output. Where that is the API server's, it tells nothing about the object.
+    pub(crate) fn of_reading(error: OutputError) -> Self {
+        let is_of_server = matches!(error, OutputError::Api { .. });
+        let failure = Self::from(error);
+        if is_of_server { Self { class: Class::Unanswered, ..failure } } else { failure }
     }
 
     /// A fault of ours.

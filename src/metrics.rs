@@ -132,6 +132,8 @@ pub struct Metrics {
     bytes: Counter,
     writes: Family<WriteLabels, Counter>,
     watch_errors: Counter,
+    api_reads: Counter,
+    api_read_failures: Counter,
     status_write_failures: Counter,
     removal_failures: Counter,
     leftovers: Gauge,
@@ -180,6 +182,12 @@ impl Default for Metrics {
         registry.register("api_writes", "Writes to the API server", writes.clone());
         let watch_errors = Counter::default();
         registry.register("watch_errors", "Errors of watches, each followed by another try", watch_errors.clone());
+        let api_reads = Counter::default();
+        let help = "Reads of Secrets, ConfigMaps, ServiceAccounts and namespaces that objects and policies name";
+        registry.register("api_reads", help, api_reads.clone());
+        let api_read_failures = Counter::default();
+        let help = "Reads that the API server did not answer, each tried again; no condition changes for one";
+        registry.register("api_read_failures", help, api_read_failures.clone());
         let status_write_failures = Counter::default();
         let help = "Status writes that the API server refused, each tried again";
         registry.register("status_write_failures", help, status_write_failures.clone());
@@ -225,6 +233,8 @@ impl Default for Metrics {
             bytes,
             writes,
             watch_errors,
+            api_reads,
+            api_read_failures,
             status_write_failures,
             removal_failures,
             leftovers,
@@ -306,6 +316,14 @@ impl Metrics {
 
     pub(crate) fn watch_error(&self) {
         self.watch_errors.inc();
+    }
+
+    pub(crate) fn api_read(&self) {
+        self.api_reads.inc();
+    }
+
+    pub(crate) fn api_read_failed(&self) {
+        self.api_read_failures.inc();
     }
 
     pub(crate) fn status_write_failed(&self) {

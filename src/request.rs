@@ -32,7 +32,7 @@ mod verification;
 pub use limits::{Limit, LimitExceeded, Limits, OwnLimits};
 pub use names::check_names;
 pub use policy::{Otherwise, Policies, Policy, speaks_about};
-pub use referred::{Referred, may_name, trusted};
+pub use referred::{MAX_ACCOUNT_SECRETS, Referred, trusted};
 pub use selection::{FileFilter, FileSelection, LayerSelection, Unpacking};
 
 /// Raised when unpacking or an output changes what it makes of the same bytes, so that everything
@@ -85,8 +85,6 @@ pub struct Request {
     pub limits: OwnLimits,
     /// What is asked of the digest before anything of it is fetched.
     pub requirement: Arc<Requirement>,
-    /// Keys or trusted roots come from Secrets or ConfigMaps.
-    pub asks_secrets: bool,
     /// Where the files go.
     pub targets: Vec<Target>,
     /// Over everything here that changes what is published.
@@ -364,7 +362,6 @@ impl Request {
             files: FileSelection::parse(spec)?,
             limits: asked.limits.iter().fold(selection::own_limits(spec.limits.as_ref())?, OwnLimits::lowered),
             requirement: Arc::new(Requirement::new(entries, asked.objections, asked.applied)),
-            asks_secrets: trusted(&spec.verify).next().is_some() || referred.policies.ask_secrets(),
             targets,
             fingerprint: Fingerprint::default(),
         };

@@ -5,22 +5,26 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::client::ClientBuilder;
+use kube::client::retry::RetryPolicy;
+use kube::client::{Body, ClientBuilder};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tower::buffer::BufferLayer;
 use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::retry::RetryLayer;
 use tower::timeout::TimeoutLayer;
+use tower::util::MapRequestLayer;
 
 use super::limits::LimitArguments;
 use super::reach::ReachArguments;
 use super::trusted_root::TrustedRootArguments;
 use super::{CacheArguments, Fatal, NamedPath, api_server};
 use crate::blob::Cache;
-use crate::controller::{OnRevoked, Readiness, Settings};
+use crate::controller::{Health, OnRevoked, Settings};
 use crate::metrics::Metrics;
 use crate::output::{ApiObjects, Outputs, Retention};
 use crate::pass::{self, Engine};
@@ -39,6 +43,12 @@ const API_REQUESTS: usize = 32;
 /// Longest wait for the API server to begin an answer. kube has none of its own, and one lost
 /// connection would hold its object for ever. A watch begins its answer at once.
 const API_TIMEOUT: Duration = Duration::from_secs(30);
+/// Retries of a request that the API server was too busy for (429, 503, 504), and the shortest and longest pause before one.
+/// What takes longer than that is the business of the caller, whose pauses grow.
+const API_RETRIES: u32 = 3;
+const API_RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
+/// Longest time from a signal to the end of the process: less than the 30 s that the kubelet gives.
+const STOP_WITHIN: Duration = Duration::from_secs(25);
 /// Pause at the start after the API server did not answer.
 const AFTER_API_ERROR: Duration = Duration::from_secs(2);
 
@@ -174,20 +184,16 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
     let config = kube::Config::infer()
         .await
         .map_err(Fatal::during("no cluster: neither a pod's service account nor a kubeconfig was found"))?;
-    let client = ClientBuilder::try_from(config)
-        .map_err(Fatal::during("the cluster's client cannot be set up"))?
-        .with_layer(&TimeoutLayer::new(API_TIMEOUT))
-        .with_layer(&GlobalConcurrencyLimitLayer::new(API_REQUESTS))
-        .build();
+    let health = Arc::new(Health::default());
+    let client = cluster(config, &health)?;
     let metrics = Arc::new(Metrics::default());
     let listener = TcpListener::bind(arguments.listen)
         .await
         .map_err(Fatal::during(&format!("--listen {} cannot be used", arguments.listen)))?;
     let shutdown = CancellationToken::new();
-    let readiness = Arc::new(Readiness::default());
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     // Before anything that may wait: a process that waits for the API server is alive.
-    let server = crate::server::serve(listener, Arc::clone(&metrics), Arc::clone(&readiness), shutdown.clone());
+    let server = crate::server::serve(listener, Arc::clone(&metrics), Arc::clone(&health), shutdown.clone());
     let server = tokio::spawn(server);
     let installation = shutdown.run_until_cancelled(installation(&client, &arguments.installation)).await;
     let Some(installation) = installation else { return Ok(ExitCode::SUCCESS) };
@@ -212,7 +218,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
         watch_secrets: arguments.watch_secrets,
         public_root,
     };
-    let controller = crate::controller::run(client, engine, settings, metrics, readiness, shutdown.clone());
+    let controller = crate::controller::run(client, engine, settings, metrics, health, shutdown.clone());
     // Either one ending is the end of both: a pod that is alive but does not work is no use.
     let server = async {
         let result = server.await;
@@ -220,9 +226,34 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
         result
     };
     let (served, (), ()) = tokio::join!(server, controller, refreshing);
-    served.map_err(Fatal::during("the HTTP server"))?.map_err(Fatal::during("the HTTP server"))?;
+    served.map_err(Fatal::during("the HTTP server"))?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A client of the API server. A request that is tried again gives its turn back meanwhile, so that what is throttled does
+/// not keep watches and writes waiting.
+fn cluster(mut config: kube::Config, health: &Arc<Health>) -> Result<kube::Client, Fatal> {
+    // Its pauses grow beyond any patience of ours.
+    config.default_retry = false;
+    let (first, longest) = API_RETRY_PAUSES;
+    let during = "the cluster's client cannot be set up";
+    let retry = RetryPolicy::new(first, longest, API_RETRIES, false).map_err(Fatal::during(during))?;
+    let health = Arc::clone(health);
+    let noted = MapRequestLayer::new(move |request: http::Request<Body>| {
+        if request.method() == http::Method::GET {
+            health.requested(request.uri().path(), Instant::now());
+        }
+        request
+    });
+    let client = ClientBuilder::try_from(config).map_err(Fatal::during(during))?;
+    let client = client
+        .with_layer(&TimeoutLayer::new(API_TIMEOUT))
+        .with_layer(&GlobalConcurrencyLimitLayer::new(API_REQUESTS))
+        .with_layer(&BufferLayer::new(API_REQUESTS))
+        .with_layer(&RetryLayer::new(retry))
+        .with_layer(&noted);
+    Ok(client.build())
 }
 
 /// The installation that owns the volumes: the uid of the operator's namespace, which no other cluster has, and a name.
@@ -379,7 +410,22 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
             }
             tracing::info!("stopping: no new passes, those under way are given up");
             shutdown.cancel();
+            end_in_time();
         }
         Err(error) => tracing::warn!(%error, "no handler for SIGTERM: stopping will not be graceful"),
+    }
+}
+
+/// Ends the process where something keeps it from ending by itself, such as a filesystem that does not answer. A thread of
+/// its own: what is stuck may be the runtime.
+fn end_in_time() {
+    #[expect(clippy::disallowed_methods, reason = "there is nothing to wait for")]
+    let last = || {
+        std::thread::sleep(STOP_WITHIN);
+        tracing::error!(after = ?STOP_WITHIN, "not stopped by itself, so the process ends as it is");
+        std::process::exit(1);
+    };
+    if let Err(error) = std::thread::Builder::new().name("stop".to_owned()).spawn(last) {
+        tracing::warn!(%error, "no thread that ends the process in time");
     }
 }

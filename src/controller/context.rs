@@ -1,14 +1,14 @@
 //! Everything that reconciles share.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::Client;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::OnRevoked;
+use super::named::Named;
 use super::policies::PolicyBook;
 use super::scans::Scans;
 use super::schedule::Memory;
@@ -17,46 +17,6 @@ use crate::metrics::Metrics;
 use crate::pass::Engine;
 use crate::request::ObjectId;
 use crate::trust::public_root::PublicRoot;
-
-/// Readiness of the operator: the CRD is current, and every watch has listed its objects.
-#[derive(Debug, Default)]
-pub struct Readiness {
-    waiting: AtomicUsize,
-    started: AtomicBool,
-    /// The reason why the watches have not begun.
-    held_back: Mutex<Option<String>>,
-}
-
-impl Readiness {
-    /// True once every watch has delivered its first full list.
-    pub fn is_ready(&self) -> bool {
-        self.started.load(Ordering::Acquire) && self.waiting.load(Ordering::Acquire) == 0
-    }
-
-    /// The reason why the operator is not ready; `None` where it is.
-    pub fn obstacle(&self) -> Option<String> {
-        let held_back = self.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let waiting = || "waiting for the first list of OCIArtifacts".to_owned();
-        (!self.is_ready()).then(|| held_back.unwrap_or_else(waiting))
-    }
-
-    /// The watches cannot begin yet.
-    pub(super) fn hold_back(&self, reason: &str) {
-        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
-    }
-
-    /// Waits for so many lists from now on.
-    pub(super) fn await_lists(&self, number: usize) {
-        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.waiting.store(number, Ordering::Release);
-        self.started.store(true, Ordering::Release);
-    }
-
-    /// One watch has delivered its first full list.
-    pub(super) fn listed(&self) {
-        self.waiting.fetch_sub(1, Ordering::AcqRel);
-    }
-}
 
 /// State that reconciles of one watch share.
 pub(super) struct Context<R> {
@@ -69,12 +29,29 @@ pub(super) struct Context<R> {
     pub(super) full_scan: Duration,
     pub(super) on_revoked: OnRevoked,
     pub(super) policies: Arc<PolicyBook>,
+    /// What objects and policies name in the cluster.
+    pub(super) named: Arc<Named>,
+    /// Reads without an answer, which are told once.
+    pub(super) outage: Arc<Outage>,
     /// The root of requirements that name none.
     pub(super) public_root: Arc<PublicRoot>,
     /// Scans of published files that are under way.
     pub(super) scans: Arc<Scans>,
     /// The objects as they are now, while a pass works on one as it was.
     pub(super) objects: Store<Stored>,
+}
+
+/// A row of errors that is told by one line.
+#[derive(Debug, Default)]
+pub(super) struct Outage(Mutex<Option<Instant>>);
+
+impl Outage {
+    /// Notes an error; true for the first one after some time without.
+    pub(super) fn begins(&self, now: Instant) -> bool {
+        const OVER: Duration = Duration::from_secs(60);
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        last.is_none_or(|last| now.saturating_duration_since(last) >= OVER)
+    }
 }
 
 /// True while the object exists with this uid and generation, and is not being deleted.

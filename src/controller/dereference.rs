@@ -1,22 +1,23 @@
-//! Reads what an object refers to in the cluster, each thing by its name, when it is needed.
+//! Looks up what an object refers to in the cluster, each thing by its name. Only what decides about the object stops the
+//! look: something that is absent, forbidden or unusable. What the API server did not answer is no state of the object.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::runtime::reflector::ObjectRef;
 
 use super::OnRevoked;
 use super::context::Context;
+use super::named::{Found, LookUp, Name, Unanswered, Value};
+use super::stored::Stored;
 use super::subject::Subject;
 use crate::api::spec::CaSource;
-use crate::api::verify::VerifySpec;
-use crate::api::{ANNOTATION_REGISTRY, OCIArtifactSpec, Reason};
+use crate::api::verify::{CosignSpec, VerifySpec};
+use crate::api::{OCIArtifactSpec, Reason};
 use crate::failure::{Class, Failure};
-use crate::oci::{Digest, Hasher, Reference};
+use crate::oci::{Digest, Hasher, Reference, Repository};
 use crate::registry::Registry;
-use crate::registry::credentials::SecretData;
-use crate::request::{self, Policies, Referred, Request, RequestError};
+use crate::request::{self, MAX_ACCOUNT_SECRETS, Policies, Referred, Request, RequestError};
 
 /// A spec together with what it refers to, valid together or not.
 pub(super) struct Inputs {
@@ -27,15 +28,46 @@ pub(super) struct Inputs {
     pub(super) policies: Digest,
 }
 
-/// Reads everything that a pass over the object is given.
-pub(super) async fn inputs<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> Inputs {
-    let mut mark = Hasher::default();
+/// The reason why there is no request.
+pub(super) enum Unread {
+    /// State of the object.
+    Failed(Failure),
+    /// State of the API server.
+    Unanswered(Unanswered),
+}
+
+impl From<Failure> for Unread {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<RequestError> for Unread {
+    fn from(error: RequestError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Looks up everything that a pass over the object is given. `is_awaited`: something that the object names is in its way,
+/// so that all of it is watched, and not the keys and roots alone.
+pub(super) async fn inputs<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    is_awaited: bool,
+) -> Result<Inputs, Unanswered> {
+    let mut reading = Reading { look_up: context.named.look_up(object(subject)), mark: Hasher::default(), is_awaited };
     // Read first: a policy that changes while the rest is read is then seen before the switch.
     let policies = policies_over(subject, context);
-    let request = request(subject, context, subject.spec, &mut mark).await;
-    mark_served(subject, context, &mut mark).await;
+    let request = match spec_request(subject, context, subject.spec, &mut reading).await {
+        Ok(request) => Ok(request),
+        Err(Unread::Failed(failure)) => Err(failure),
+        Err(Unread::Unanswered(unanswered)) => return Err(unanswered),
+    };
+    mark_served(subject, context, &mut reading).await?;
+    let Reading { look_up, mut mark, .. } = reading;
+    look_up.finish();
     mark.update(format!("{} {:?}", subject.generation(), subject.requests).as_bytes());
-    Inputs { request, mark: mark.finish(), policies }
+    Ok(Inputs { request, mark: mark.finish(), policies })
 }
 
 /// Digest of the policies over the repository that the spec names, as they are now.
@@ -44,33 +76,57 @@ pub(super) fn policies_over<R>(subject: &Subject<'_>, context: &Context<R>) -> D
     named.map_or_else(|_| Digest::of(b""), |repository| context.policies.over(&repository))
 }
 
-/// A spec of the object together with what it refers to. Where that cannot be had, a policy that denies the repository
-/// comes first: a tenant who breaks the spec must not keep what is denied.
+/// A spec of the object together with what it refers to. Keys and roots that it names wake the object from then on.
+pub(super) async fn watched_request<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    spec: &OCIArtifactSpec,
+) -> Result<Request, Unread> {
+    let mut reading = reading(subject, context);
+    let request = spec_request(subject, context, spec, &mut reading).await;
+    reading.look_up.finish();
+    request
+}
+
+/// The same for a spec of which nothing is to wake the object.
 pub(super) async fn request<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
     spec: &OCIArtifactSpec,
-    mark: &mut Hasher,
-) -> Result<Request, Failure> {
-    let (client, namespace) = (&context.client, &subject.id.namespace);
+) -> Result<Request, Unread> {
+    spec_request(subject, context, spec, &mut reading(subject, context)).await
+}
+
+fn reading<'a, R>(subject: &Subject<'_>, context: &'a Context<R>) -> Reading<'a> {
+    Reading { look_up: context.named.look_up(object(subject)), mark: Hasher::default(), is_awaited: false }
+}
+
+/// Where the request cannot be had, a policy that denies the repository comes first: a tenant who breaks the spec must not
+/// keep what is denied.
+async fn spec_request<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    spec: &OCIArtifactSpec,
+    reading: &mut Reading<'_>,
+) -> Result<Request, Unread> {
     let Reference { repository, .. } = spec.image.parse().map_err(RequestError::Image)?;
-    let policies = context.policies.of(client, namespace, &repository, mark).await?;
+    let policies = context.policies.of(&subject.id.namespace, &repository, reading).await?;
     let denied = policies.denied(&repository).filter(|objection| objection.is_verdict);
-    let request = request_under(policies, subject, context, spec, mark).await;
-    request.map_err(|failure| denied.map_or(failure, |objection| Failure::from(&objection)))
+    let request = request_under(policies, &repository, subject, context, spec, reading).await;
+    request.map_err(|unread| denied.map_or(unread, |objection| Failure::from(&objection).into()))
 }
 
 async fn request_under<R: Registry>(
     policies: Policies,
+    repository: &Repository,
     subject: &Subject<'_>,
     context: &Context<R>,
     spec: &OCIArtifactSpec,
-    mark: &mut Hasher,
-) -> Result<Request, Failure> {
+    reading: &mut Reading<'_>,
+) -> Result<Request, Unread> {
     // Before a name becomes part of a request to the API server.
     request::check_names(spec)?;
-    let mut referred = referred(&context.client, &subject.id.namespace, spec, mark).await?;
-    let Reference { repository, .. } = spec.image.parse().map_err(RequestError::Image)?;
+    let mut referred = referred(&subject.id.namespace, spec, reading).await?;
     referred.is_elsewhere = subject.spec.image.parse().map_or(true, |named: Reference| {
         // What is served may be judged where it came from, and that is not where the spec's Secrets are for.
         named.repository.api_host() != repository.api_host()
@@ -79,8 +135,12 @@ async fn request_under<R: Registry>(
     let referred = referred.with_public_root(context.public_root.fetched());
     let request = Request::parse(subject.id.clone(), spec, &referred)?;
     // A root that was fetched is no object of the cluster, so nothing else tells that it is another one.
-    mark.update(format!("{:?}", request.requirement.fingerprint()).as_bytes());
+    reading.mark.update(format!("{:?}", request.requirement.fingerprint()).as_bytes());
     Ok(request)
+}
+
+fn object(subject: &Subject<'_>) -> ObjectRef<Stored> {
+    ObjectRef::new(&subject.id.name).within(&subject.id.namespace)
 }
 
 /// The reference that status names as served, where it matters whether that is refused.
@@ -91,107 +151,124 @@ pub(super) fn served<R>(subject: &Subject<'_>, context: &Context<R>) -> Option<R
     subject.status().artifact.as_ref()?.reference.parse().ok()
 }
 
-/// Adds to `mark` what is required of what is served, where the spec names another repository by now: a change of it
+/// Adds to the mark what is required of what is served, where the spec names another repository by now: a change of it
 /// must not wait for the next pass.
-async fn mark_served<R: Registry>(subject: &Subject<'_>, context: &Context<R>, mark: &mut Hasher) {
+async fn mark_served<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    reading: &mut Reading<'_>,
+) -> Result<(), Unanswered> {
     let named = subject.spec.image.parse().map(|named: Reference| named.repository);
     let Some(served) = served(subject, context).filter(|served| named.as_ref() != Ok(&served.repository)) else {
-        return;
+        return Ok(());
     };
-    let (client, namespace) = (&context.client, &subject.id.namespace);
-    if let Err(error) = context.policies.of(client, namespace, &served.repository, mark).await {
-        tracing::debug!(object = %subject.id, "the policies over what is served are not known: {}", error.message);
+    match context.policies.of(&subject.id.namespace, &served.repository, reading).await {
+        Err(Unread::Unanswered(unanswered)) => Err(unanswered),
+        Err(Unread::Failed(failure)) => {
+            tracing::debug!(object = %subject.id, "the policies over what is served are not known: {}", failure.message);
+            Ok(())
+        }
+        Ok(_) => Ok(()),
     }
 }
 
-/// What the spec names, and a mark that changes when any of it does.
-async fn referred(
-    client: &Client,
-    namespace: &str,
-    spec: &OCIArtifactSpec,
-    mark: &mut Hasher,
-) -> Result<Referred, Failure> {
-    let mut referred = Referred::default();
-    if let Some(name) = &spec.registry.service_account_name {
-        let account: Option<ServiceAccount> = get(client, namespace, name, mark).await?;
-        referred.account_secrets =
-            account.map(|account| account.image_pull_secrets.into_iter().flatten().map(|secret| secret.name).collect());
+/// Things that are looked up one after the other, and a mark that changes when any of them does.
+pub(super) struct Reading<'a> {
+    look_up: LookUp<'a>,
+    pub(super) mark: Hasher,
+    is_awaited: bool,
+}
+
+impl Reading<'_> {
+    async fn get(&mut self, name: Name, is_woken: bool) -> Result<Arc<Found>, Unread> {
+        let is_labels = name.is_labels();
+        let found = self.look_up.get(name, is_woken || self.is_awaited).await.map_err(Unread::Unanswered)?;
+        self.mark.field(found.mark.hex().as_bytes());
+        match &found.value {
+            // No object names its namespace: the operator lacks a right.
+            Value::Forbidden(message) if is_labels => Err(Failure::internal(message).into()),
+            Value::Forbidden(message) => Err(Failure::new(Class::Wait, Reason::SecretNotFound, message).into()),
+            Value::TooLarge(message) => Err(Failure::new(Class::Wait, Reason::SecretInvalid, message).into()),
+            Value::Absent | Value::Secret(_) | Value::ConfigMap(_) | Value::Account(_) | Value::Labels(_) => Ok(found),
+        }
     }
-    let names: Vec<String> = referred.secret_names(spec).into_iter().map(str::to_owned).collect();
-    let secrets = names.iter().map(|name| (CaSource::Secret, name.as_str()));
-    let maps = Referred::config_map_names(spec).into_iter().map(|name| (CaSource::ConfigMap, name));
-    for (kind, name) in secrets.chain(maps) {
-        look_up(client, namespace, (kind, name), &mut referred, mark).await?;
+
+    /// Adds something to what is referred to. False where it is absent.
+    async fn add(&mut self, name: Name, referred: &mut Referred, is_woken: bool) -> Result<bool, Unread> {
+        let (kind, text) = (name.kind(), name.name().to_owned());
+        let found = self.get(name, is_woken).await?;
+        match &found.value {
+            Value::Secret(data) => {
+                let known = referred.secrets.entry(text).or_default();
+                match known {
+                    // Another key of it.
+                    Some(known) => known.data.extend(data.data.clone()),
+                    None => *known = Some(data.clone()),
+                }
+                Ok(true)
+            }
+            Value::ConfigMap(data) => {
+                referred.config_maps.entry(text).or_default().get_or_insert_default().extend(data.clone());
+                Ok(true)
+            }
+            Value::Absent | Value::Forbidden(_) | Value::TooLarge(_) | Value::Account(_) | Value::Labels(_) => {
+                match kind {
+                    CaSource::Secret => drop(referred.secrets.entry(text).or_default()),
+                    CaSource::ConfigMap => drop(referred.config_maps.entry(text).or_default()),
+                }
+                Ok(false)
+            }
+        }
     }
+
+    /// Adds what requirements name in that namespace. All of it, or until the first that is absent.
+    pub(super) async fn add_trusted(
+        &mut self,
+        namespace: &str,
+        verify: &[VerifySpec],
+        referred: &mut Referred,
+    ) -> Result<(), Unread> {
+        for VerifySpec { cosign: CosignSpec { keys, trusted_root_ref, .. }, .. } in verify {
+            let keys = keys.iter().filter_map(|key| key.secret_ref.as_ref());
+            let keys = keys.map(|key| Name::key(CaSource::Secret, namespace, &key.name, &key.key));
+            let root = trusted_root_ref.iter().map(|root| Name::root(root.kind, namespace, &root.name, &root.key));
+            for name in keys.chain(root) {
+                if !self.add(name, referred, true).await? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The labels of a namespace; it is woken when they change.
+    pub(super) async fn labels(&mut self, namespace: &str) -> Result<BTreeMap<String, String>, Unread> {
+        let found = self.get(Name::labels(namespace), true).await?;
+        if let Value::Labels(labels) = &found.value { Ok(labels.clone()) } else { Ok(BTreeMap::new()) }
+    }
+}
+
+/// What the spec names, until the first that is absent: that is told then, and nothing else is looked up for it.
+async fn referred(namespace: &str, spec: &OCIArtifactSpec, reading: &mut Reading<'_>) -> Result<Referred, Unread> {
+    let (mut referred, registry) = (Referred::default(), &spec.registry);
+    if let Some(name) = &registry.service_account_name {
+        let found = reading.get(Name::account(namespace, name), false).await?;
+        let Value::Account(secrets) = &found.value else {
+            return Err(RequestError::NotFound { kind: "ServiceAccount", name: name.clone() }.into());
+        };
+        referred.account_secrets = Some(secrets.iter().take(MAX_ACCOUNT_SECRETS).cloned().collect());
+    }
+    let own = registry.pull_secrets.iter().map(|secret| secret.name.clone());
+    let credentials = own.chain(referred.account_secrets.iter().flatten().cloned());
+    let names = credentials.map(|name| Name::credentials(namespace, &name));
+    let authority = registry.ca_ref.iter().map(|ca| Name::root(ca.kind, namespace, &ca.name, &ca.key));
+    let certificate = registry.client_certificate_ref.iter().map(|secret| Name::certificate(namespace, &secret.name));
+    for name in names.chain(authority).chain(certificate).collect::<Vec<_>>() {
+        let (kind, text) = (name.kind(), name.name().to_owned());
+        if !reading.add(name, &mut referred, false).await? {
+            return Err(RequestError::NotFound { kind: kind.as_str(), name: text }.into());
+        }
+    }
+    reading.add_trusted(namespace, &spec.verify, &mut referred).await?;
     Ok(referred)
-}
-
-/// What requirements name, in that namespace.
-pub(super) async fn trusted(
-    client: &Client,
-    namespace: &str,
-    verify: &[VerifySpec],
-    referred: &mut Referred,
-    mark: &mut Hasher,
-) -> Result<(), Failure> {
-    for one in request::trusted(verify) {
-        look_up(client, namespace, one, referred, mark).await?;
-    }
-    Ok(())
-}
-
-async fn look_up(
-    client: &Client,
-    namespace: &str,
-    (kind, name): (CaSource, &str),
-    referred: &mut Referred,
-    mark: &mut Hasher,
-) -> Result<(), Failure> {
-    match kind {
-        CaSource::Secret if !referred.secrets.contains_key(name) => {
-            let secret: Option<Secret> = get(client, namespace, name, mark).await?;
-            referred.secrets.insert(name.to_owned(), secret.map(data));
-        }
-        CaSource::ConfigMap if !referred.config_maps.contains_key(name) => {
-            let map: Option<ConfigMap> = get(client, namespace, name, mark).await?;
-            referred.config_maps.insert(name.to_owned(), map.map(texts));
-        }
-        CaSource::Secret | CaSource::ConfigMap => {}
-    }
-    Ok(())
-}
-
-async fn get<K>(client: &Client, namespace: &str, name: &str, mark: &mut Hasher) -> Result<Option<K>, Failure>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    let found = api.get_opt(name).await.map_err(|error| refused(&K::kind(&()), name, &error))?;
-    let version = found.as_ref().map(|found| (found.uid(), found.resource_version()));
-    mark.update(format!("{} {name:?} {version:?}\n", K::kind(&())).as_bytes());
-    Ok(found)
-}
-
-fn texts(map: ConfigMap) -> BTreeMap<String, Vec<u8>> {
-    map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes())).collect()
-}
-
-fn data(secret: Secret) -> SecretData {
-    let registries = secret.metadata.annotations.and_then(|mut all| all.remove(ANNOTATION_REGISTRY));
-    let data: BTreeMap<_, _> = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
-    SecretData { kind: secret.type_.unwrap_or_default(), registries, data }
-}
-
-fn refused(kind: &str, name: &str, error: &kube::Error) -> Failure {
-    // A parser's message could quote the Secret.
-    let is_unreadable = matches!(error, kube::Error::SerdeError(_));
-    let problem = if is_unreadable { "the answer has another form".to_owned() } else { error.to_string() };
-    let message = format!("{kind} {name} cannot be read: {problem}");
-    if matches!(error, kube::Error::Api(status) if status.code == 403) {
-        return Failure::new(Class::Wait, Reason::SecretNotFound, message);
-    }
-    Failure::internal(message)
 }

@@ -26,20 +26,21 @@ use crate::request::Request;
 const READ_AGAIN: Duration = Duration::from_secs(120);
 
 /// Looks at the outputs, and reads files where it is time to or where nothing else can tell. Damage goes to
-/// `remembered.damage` and is told once. `None` where that was given up, or nothing can be seen.
+/// `remembered.damage` and is told once. `None` where that was given up, or nothing can be seen. An error is one of the API
+/// server, which tells nothing.
 pub(super) async fn examine<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
     request: &Request,
     remembered: &mut Remembered,
     is_early: bool,
-) -> Option<Look> {
+) -> Result<Option<Look>, Failure> {
     if is_early && remembered.failure.is_some() {
         // One that waits to be tried again is looked at when it is.
-        return None;
+        return Ok(None);
     }
     let before = before(subject, request, remembered);
-    let look = look_at(context, request, &before).await?;
+    let Some(look) = look_at(context, request, &before).await? else { return Ok(None) };
     let told = !remembered.damage.is_empty();
     let mut damage = look.damage.clone();
     // Known damage is published again in any case.
@@ -57,7 +58,7 @@ pub(super) async fn examine<R: Registry>(
         tell(subject, context, &damage, remembered.is_contested(Instant::now())).await;
     }
     remembered.damage = damage;
-    Some(look)
+    Ok(Some(look))
 }
 
 /// Looks at the outputs and nothing more; `None` where something is in the way.
@@ -67,12 +68,20 @@ pub(super) async fn look<R: Registry>(
     request: &Request,
     remembered: &Remembered,
 ) -> Option<Look> {
-    look_at(context, request, &before(subject, request, remembered)).await
+    look_at(context, request, &before(subject, request, remembered)).await.ok().flatten()
 }
 
-/// Looks for no longer than a pass may: a volume may be slow, and status has to say so.
-async fn look_at<R: Registry>(context: &Context<R>, request: &Request, before: &Before) -> Option<Look> {
-    tokio::time::timeout(request.timeout, pass::look(&context.engine, request, before)).await.ok()?.ok()
+/// Looks for no longer than a pass may: a volume may be slow, and status has to say so. An error is the API server's.
+async fn look_at<R: Registry>(
+    context: &Context<R>,
+    request: &Request,
+    before: &Before,
+) -> Result<Option<Look>, Failure> {
+    match tokio::time::timeout(request.timeout, pass::look(&context.engine, request, before)).await {
+        Ok(Ok(look)) => Ok(Some(look)),
+        Ok(Err(failure)) if failure.class == Class::Unanswered => Err(failure),
+        Ok(Err(_)) | Err(_) => Ok(None),
+    }
 }
 
 /// Begins to read files where it is time to or where nothing else can tell. The object is looked at again when that ends.

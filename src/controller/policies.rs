@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{ApiResource, Object};
 use kube::runtime::reflector::Store;
 use kube::runtime::reflector::store::Writer;
@@ -14,14 +13,16 @@ use kube::{Api, Client, ResourceExt};
 use serde::de::IgnoredAny;
 use tokio::sync::watch;
 
-use super::dereference;
+use super::dereference::{Reading, Unread};
+use super::labels::NamespaceLabels;
+use super::watching::Watching;
+use crate::api::OCIArtifactPolicy;
 use crate::api::policy::{Scope, StoredPolicySpec};
-use crate::api::spec::CaSource;
-use crate::api::{OCIArtifactPolicy, OCIArtifactPolicySpec};
-use crate::failure::{Class, Failure};
-use crate::metrics::Metrics;
 use crate::oci::{Digest, Hasher, Repository};
-use crate::request::{self, Otherwise, Policies, Policy, Referred, speaks_about};
+use crate::request::{Otherwise, Policies, Policy, Referred, speaks_about};
+
+/// Name of the watch over policies.
+pub(super) const LIST: &str = "OCIArtifactPolicies";
 
 /// A policy as it is stored. None of them can end the watch for the others.
 type Stored = Object<Option<StoredPolicySpec>, IgnoredAny>;
@@ -31,6 +32,9 @@ type Stored = Object<Option<StoredPolicySpec>, IgnoredAny>;
 pub(super) struct PolicyBook {
     policies: Option<Store<Stored>>,
     otherwise: Otherwise,
+    /// Namespace of the Secrets and ConfigMaps that policies name.
+    own_namespace: String,
+    labels: NamespaceLabels,
     is_listed: AtomicBool,
     changes: watch::Sender<()>,
 }
@@ -38,14 +42,21 @@ pub(super) struct PolicyBook {
 impl PolicyBook {
     /// A book that stays empty: nobody asks for anything but objects.
     pub(super) fn empty(otherwise: Otherwise) -> Self {
-        Self { policies: None, otherwise, is_listed: AtomicBool::new(true), changes: watch::Sender::default() }
+        Self {
+            policies: None,
+            otherwise,
+            own_namespace: String::new(),
+            labels: NamespaceLabels::default(),
+            is_listed: AtomicBool::new(true),
+            changes: watch::Sender::default(),
+        }
     }
 
     /// A book, and the work of keeping it, which ends never.
     pub(super) fn open(
         client: &Client,
         otherwise: Otherwise,
-        metrics: Arc<Metrics>,
+        watching: &Watching,
     ) -> (Arc<Self>, impl Future<Output = ()> + use<>) {
         let kind = ApiResource::erase::<OCIArtifactPolicy>(&());
         let writer = Writer::new(kind.clone());
@@ -53,11 +64,13 @@ impl PolicyBook {
         let book = Arc::new(Self {
             policies: Some(policies),
             otherwise,
+            own_namespace: client.default_namespace().to_owned(),
+            labels: NamespaceLabels::default(),
             is_listed: AtomicBool::new(false),
             changes: watch::Sender::default(),
         });
         let all: Api<Stored> = Api::all_with(client.clone(), &kind);
-        let events = watcher(all, watcher::Config::default()).default_backoff().reflect(writer);
+        let events = watching.events(LIST, all, watcher::Config::default()).reflect(writer);
         let kept = Arc::clone(&book);
         let keeping = events.for_each(move |event| {
             match event {
@@ -66,11 +79,7 @@ impl PolicyBook {
                     kept.is_listed.store(true, Ordering::Release);
                     kept.changed();
                 }
-                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
-                Err(error) => {
-                    metrics.watch_error();
-                    tracing::warn!(%error, "watching OCIArtifactPolicies failed; is the CRD installed? trying again");
-                }
+                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) | Err(_) => {}
             }
             std::future::ready(())
         });
@@ -82,12 +91,15 @@ impl PolicyBook {
         self.changes.send_replace(());
     }
 
-    /// True where a policy names that.
-    pub(super) fn names(&self, kind: CaSource, name: &str) -> bool {
+    /// True where a policy selects namespaces by their labels.
+    pub(super) fn has_selector(&self) -> bool {
         let all = self.policies.as_ref().map(Store::state).unwrap_or_default();
-        let spec = |stored: &Arc<Stored>| stored.spec.as_ref().and_then(|stored| stored.spec.clone());
-        let names_it = |spec: OCIArtifactPolicySpec| request::trusted(&spec.verify).any(|one| one == (kind, name));
-        all.iter().filter_map(spec).any(names_it)
+        all.iter().any(|stored| is_choosy(stored))
+    }
+
+    /// Labels of namespaces, as far as they are watched.
+    pub(super) fn labels(&self) -> &NamespaceLabels {
+        &self.labels
     }
 
     /// False until the policies are known: nothing is published before.
@@ -116,50 +128,51 @@ impl PolicyBook {
         mark.finish()
     }
 
-    /// What speaks about a repository in a namespace, with what it refers to in the operator's own; `mark` changes when any
-    /// of it does.
+    /// What speaks about a repository in a namespace, with what it refers to in the operator's own. The mark of `reading`
+    /// changes when any of it does.
     pub(super) async fn of(
         &self,
-        client: &Client,
         namespace: &str,
         repository: &Repository,
-        mark: &mut Hasher,
-    ) -> Result<Policies, Failure> {
+        reading: &mut Reading<'_>,
+    ) -> Result<Policies, Unread> {
         let mut policies = Policies { otherwise: self.otherwise, ..Policies::default() };
         let Some(store) = &self.policies else { return Ok(policies) };
         let mut all = store.state();
         all.retain(|stored| scope(stored).is_none_or(|scope| speaks_about(&scope.images, repository)));
         all.sort_by_key(|stored| stored.name_any());
-        let is_choosy = |stored: &Arc<Stored>| scope(stored).is_some_and(|scope| scope.namespace_selector.is_some());
-        let labels = if all.iter().any(is_choosy) { labels(client, namespace, mark).await? } else { BTreeMap::new() };
+        let labels = if all.iter().any(|stored| is_choosy(stored)) {
+            match self.labels.get(namespace) {
+                Some(labels) => {
+                    reading.mark.update(format!("labels {labels:?}\n").as_bytes());
+                    labels
+                }
+                None => reading.labels(namespace).await?,
+            }
+        } else {
+            BTreeMap::new()
+        };
         all.retain(|stored| scope(stored).is_none_or(|scope| scope.selects(&labels)));
         for stored in all {
             let (name, generation) = (stored.name_any(), stored.metadata.generation.unwrap_or_default());
-            mark.update(format!("policy {name} {:?} {:?}\n", stored.uid(), stored.resource_version()).as_bytes());
+            reading.mark.update(format!("policy {name} {:?} {generation}\n", stored.uid()).as_bytes());
             let Some(spec) = stored.spec.as_ref().and_then(|stored| stored.spec.clone()) else {
                 policies.unreadable.push(name);
                 continue;
             };
             let mut referred = Referred::default();
-            dereference::trusted(client, client.default_namespace(), &spec.verify, &mut referred, mark).await?;
+            reading.add_trusted(&self.own_namespace, &spec.verify, &mut referred).await?;
             policies.all.push(Policy { name, generation, spec, referred });
         }
         Ok(policies)
     }
 }
 
+fn is_choosy(stored: &Stored) -> bool {
+    scope(stored).is_some_and(|scope| scope.namespace_selector.is_some())
+}
+
 /// What a policy speaks about; `None` where it has no spec at all.
 fn scope(stored: &Stored) -> Option<&Scope> {
     stored.spec.as_ref().map(|stored| &stored.scope)
-}
-
-async fn labels(client: &Client, namespace: &str, mark: &mut Hasher) -> Result<BTreeMap<String, String>, Failure> {
-    let found = Api::<Namespace>::all(client.clone()).get_metadata_opt(namespace).await;
-    let found = found.map_err(|error| {
-        let message = format!("the labels of the namespace cannot be read, and a policy asks for them: {error}");
-        Failure::new(Class::Retry, crate::api::Reason::Internal, message)
-    })?;
-    let labels = found.map(|found| found.labels().clone()).unwrap_or_default();
-    mark.update(format!("labels {labels:?}\n").as_bytes());
-    Ok(labels)
 }

@@ -23,6 +23,7 @@ use super::dereference::{self, Inputs};
 use super::schedule::{self, Remembered, pause, with_jitter};
 use super::stored::Stored;
 use super::subject::{self, Subject, Told};
+use super::watching::{jittered, random};
 use super::{integrity, obstacle, recover, revocation, suspended, tidy, unreadable, until_changed};
 use crate::api::status::ArtifactStatus;
 use crate::api::{self, Reason};
@@ -36,7 +37,7 @@ use crate::request::Request;
 /// Pause where the object in memory is older than the status that was written last. Its own ConfigMap may wake it up before
 /// the watch has brought that, and acting on it would undo what was written.
 const BEHIND: Duration = Duration::from_millis(200);
-/// Pause until the policies are listed, or the first try to get a trusted root has ended. Either wakes up everything.
+/// Pause until the first try to get a trusted root has ended, which wakes up everything.
 const AWAITED: Duration = Duration::from_secs(5);
 /// Pause after the API server refused the status of an object that cannot be read.
 const UNREADABLE: Duration = Duration::from_secs(60);
@@ -49,16 +50,21 @@ pub(super) async fn reconcile<R: Registry>(
     context: Arc<Context<R>>,
 ) -> Result<Action, Infallible> {
     let started = Instant::now();
-    let action = AssertUnwindSafe(look_after(&stored, &context, started)).catch_unwind().await;
-    let action = action.unwrap_or_else(|_| {
+    let looked = AssertUnwindSafe(look_after(&stored, &context, started)).catch_unwind().await;
+    let action = if let Ok(action) = looked {
+        action
+    } else {
         tracing::error!(object = %stored.name_any(), namespace = ?stored.namespace(), "a reconcile panicked");
+        // It may have been the report that panicked.
+        let _ = AssertUnwindSafe(report_panic(&stored, &context)).catch_unwind().await;
         Action::requeue(AFTER_PANIC)
-    });
+    };
     tracing::debug!(object = %stored.name_any(), namespace = ?stored.namespace(), took = ?started.elapsed(), "looked at");
     Ok(action)
 }
 
 async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, started: Instant) -> Action {
+    crate::failpoint::panic_at(&stored.name_any());
     take_off_old_finalizer(stored, context).await;
     let spec = match &stored.spec {
         Ok(spec) => spec,
@@ -78,12 +84,20 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
         subject.write_status(&subject.status()).await;
     }
     // Client required: Secrets, ConfigMaps, policies.
-    let inputs = dereference::inputs(&subject, context).await;
+    let mut remembered = context.memory.get(&subject.id.uid);
+    let inputs = match dereference::inputs(&subject, context, remembered.is_awaiting()).await {
+        Ok(inputs) => inputs,
+        Err(error) => return unanswered(&subject, context, &error),
+    };
     if awaits_root(&inputs, context) {
         return Action::requeue(AWAITED);
     }
+    if remembered.is_at_rest(&inputs.mark, Instant::now()) && !context.scans.has_ended(&subject.id.uid) {
+        tidy::tidy(&subject, context, &inputs, &mut remembered).await;
+        return requeue(context, &subject, remembered);
+    }
     // Client required: the outputs as they are.
-    let mut remembered = context.memory.get(&subject.id.uid);
+    context.memory.begin_look(&subject.id.uid);
     if remembered.inputs.as_ref() != Some(&inputs.mark) {
         // Somebody has changed or requested something: no reason to wait for another writer.
         remembered.repairs = None;
@@ -92,7 +106,14 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
     let is_early = remembered.is_early(&inputs.mark, Instant::now());
     let look = match &inputs.request {
         Ok(request) => integrity::examine(&subject, context, request, &mut remembered, is_early).await,
-        Err(_) => None,
+        Err(_) => Ok(None),
+    };
+    let look = match look {
+        Ok(look) => look,
+        Err(failure) => {
+            context.memory.touch(&subject.id.uid);
+            return unanswered(&subject, context, &failure.message);
+        }
     };
     // No client required.
     let is_due = match schedule_of(&subject, &inputs, look.as_ref(), &remembered, is_early) {
@@ -124,6 +145,9 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
             drop(committed);
             context.memory.tidy_now(&subject.id.uid);
         }
+        Ended::Failed(failure) if failure.class == Class::Unanswered => {
+            return unanswered(&subject, context, &failure.message);
+        }
         Ended::Failed(failure) => {
             let mut remembered = remembered;
             attempt::restore(&subject, context, request, &failure, &inputs, &mut remembered).await;
@@ -136,6 +160,26 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
     let mut remembered = context.memory.get(&subject.id.uid);
     tidy::tidy(&subject, context, &inputs, &mut remembered).await;
     requeue(context, &subject, remembered)
+}
+
+/// Says in status that the operator has a fault. The panic's own message may quote what the operator keeps to itself.
+async fn report_panic<R>(stored: &Arc<Stored>, context: &Context<R>) {
+    let Ok(spec) = &stored.spec else { return };
+    let subject = Subject::new(stored, spec, &context.client, &context.metrics, &context.memory);
+    let known = subject.status();
+    let failure = Failure::internal("a reconcile of this object panicked; the operator's log has the place");
+    context.metrics.pass_ended(failure.reason, Duration::ZERO);
+    subject.write_status(&subject.report(&known).failed(None, &failure, None)).await;
+}
+
+/// The API server did not answer a read. That is no state of the object: no condition changes and nothing is forgotten.
+fn unanswered<R>(subject: &Subject<'_>, context: &Context<R>, error: &impl std::fmt::Display) -> Action {
+    let pause = jittered(context.memory.unanswered(&subject.id.uid), random());
+    tracing::debug!(object = %subject.id, %error, ?pause, "the API server did not answer; looked at again after a pause");
+    if context.outage.begins(Instant::now()) {
+        tracing::warn!(object = %subject.id, %error, "the API server did not answer; what waits for it is tried again");
+    }
+    Action::requeue(pause)
 }
 
 /// Status and one Event. Where the API server refuses the status, the Event alone, once for each message.
@@ -175,7 +219,8 @@ fn admit<R>(subject: &Subject<'_>, context: &Context<R>) -> Admitted {
         return Admitted::Suspended;
     }
     if !context.policies.is_listed() {
-        return Admitted::Later(Action::requeue(AWAITED));
+        // Their first list wakes up everything.
+        return Admitted::Later(until_changed());
     }
     Admitted::Now
 }
@@ -256,7 +301,6 @@ async fn succeeded<R: Registry>(
     let remembered = Remembered {
         inputs: Some(inputs.mark.clone()),
         due: Some(now + with_jitter(request.interval, &subject.id.uid)),
-        asks_secrets: request.asks_secrets,
         read_due: if outcome.manifest.is_some() { integrity::next_reading(subject, context) } else { before.read_due },
         repairs: if outcome.repaired.is_empty() { before.repairs } else { Some(before.repaired(now)) },
         tidy_due: before.tidy_due,
@@ -304,7 +348,6 @@ async fn failed<R: Registry>(
         refused,
         versions: after.map(|look| look.versions),
         ended: Some(Instant::now()),
-        asks_secrets: request.map_or(remembered.asks_secrets, |request| request.asks_secrets),
         ..remembered
     };
     requeue(context, subject, remembered)

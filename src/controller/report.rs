@@ -118,7 +118,7 @@ impl Before<'_> {
         look: Option<&Look>,
     ) -> OCIArtifactStatus {
         let kind = match failure.class {
-            Class::Retry | Class::Wait => "Reconciling",
+            Class::Retry | Class::Wait | Class::Unanswered => "Reconciling",
             Class::Stalled => "Stalled",
         };
         // What was not fetched is still to be fetched again.

@@ -13,11 +13,11 @@
 
 use super::attempt::superseded;
 use super::context::Context;
-use super::dereference;
+use super::dereference::{self, Unread};
 use super::subject::Subject;
 use crate::api::{OCIArtifactSpec, OCIArtifactStatus, Reason};
 use crate::failure::{Class, Failure};
-use crate::oci::{Hasher, Reference};
+use crate::oci::Reference;
 use crate::output::OutputError;
 use crate::output::location::Location;
 use crate::pass::{self, Look};
@@ -87,10 +87,11 @@ async fn refusal_of_served<R: Registry>(
 async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>, served: &Reference) -> Option<Failure> {
     let spec = subject.spec;
     let spec = OCIArtifactSpec { image: served.to_string(), semver: None, ..spec.clone() };
-    let request = match dereference::request(subject, context, &spec, &mut Hasher::default()).await {
+    let request = match dereference::request(subject, context, &spec).await {
         Ok(request) => request,
         // Denied by a policy, whatever else is wrong with the spec.
-        Err(failure) => return failure.is_verdict_of_trust().then_some(failure),
+        Err(Unread::Failed(failure)) => return failure.is_verdict_of_trust().then_some(failure),
+        Err(Unread::Unanswered(_)) => return None,
     };
     let requirement = &request.requirement;
     if requirement.denied().is_none() && requirement.fingerprint() == subject.trust() {

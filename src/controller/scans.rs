@@ -64,6 +64,11 @@ impl Scans {
         scan.result.filter(|_| scan.outputs == *outputs)
     }
 
+    /// True where a scan of the object has ended, and its result was not taken yet.
+    pub(super) fn has_ended(&self, uid: &str) -> bool {
+        lock(&self.known).get(uid).is_some_and(|scan| scan.result.is_some())
+    }
+
     /// Forgets what is known of an object's outputs: they were published again.
     pub(super) fn forget(&self, uid: &str) {
         lock(&self.known).remove(uid);

@@ -20,11 +20,10 @@ pub(super) const SHORTEST: Duration = Duration::from_millis(50);
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(120));
 /// Pauses before a registry is asked again for what it did not have or give.
 const WAIT: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
-/// Interval of looks at what an object waits for in the cluster: Secrets, and obstacles of an output.
+/// Interval of looks at the obstacle of an output.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Interval of looks at keys and trusted roots, also while what they do not accept is refused: it may be accepted by
-/// others. A watch would need the right to list every Secret.
-pub(super) const LOOK_AT_KEYS: Duration = Duration::from_secs(15);
+/// Pauses after a read that the API server did not answer.
+const UNANSWERED: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));
 
 /// Least part of a pause that jitter leaves of it.
 const EARLIEST: f64 = 0.9;
@@ -64,8 +63,6 @@ pub(super) struct Remembered {
     pub(super) damage: Vec<Damage>,
     /// Repairs of damage in a row, and the time of the last one.
     pub(super) repairs: Option<(u32, Instant)>,
-    /// Keys and trusted roots come from Secrets and ConfigMaps, whose changes no watch reports.
-    pub(super) asks_secrets: bool,
     /// Time at which every published file is read next, as far as that is known.
     pub(super) read_due: Option<Instant>,
     /// Time at which an earlier revision, or an output that left the spec, is removed next.
@@ -78,6 +75,10 @@ pub(super) struct Remembered {
     pub(super) ended: Option<Instant>,
     /// Records of status that are kept apart from what a pass decides.
     pub(super) written: Written,
+    /// Reads in a row that the API server did not answer.
+    pub(super) unanswered: u32,
+    /// Its own ConfigMap was touched since the last look.
+    pub(super) is_touched: bool,
 }
 
 /// Memory of the status that was written.
@@ -110,13 +111,28 @@ impl Remembered {
         let left = match &self.failure {
             // The end of this one wakes up every object.
             Some(failure) if matches!(failure.obstacle.as_deref(), Some(Obstacle::Volume(_))) => left,
-            Some(failure) if failure.obstacle.is_some() || lies_in_cluster(failure.reason) => left.min(LOOK_AGAIN),
+            Some(failure) if failure.obstacle.is_some() => left.min(LOOK_AGAIN),
             Some(_) => left,
             None => self.read_due.map_or(left, |due| left.min(until(due))),
         };
         let left = self.tidy_due.map_or(left, |due| left.min(until(due)));
-        let left = self.written.unwritten.as_ref().map_or(left, |unwritten| left.min(until(unwritten.retry_at)));
-        if self.asks_secrets { left.min(LOOK_AT_KEYS) } else { left }
+        self.written.unwritten.as_ref().map_or(left, |unwritten| left.min(until(unwritten.retry_at)))
+    }
+
+    /// True where there is nothing to look at: a wake-up before its time, and nothing that the object refers to has changed.
+    /// Files are looked at each interval, whatever wakes the object in between.
+    pub(super) fn is_at_rest(&self, inputs: &Digest, now: Instant) -> bool {
+        let is_reading_due = self.read_due.is_some_and(|due| due <= now);
+        self.is_early(inputs, now)
+            && self.failure.is_none()
+            && self.damage.is_empty()
+            && !self.is_touched
+            && !is_reading_due
+    }
+
+    /// True where something that the object names is in its way.
+    pub(super) fn is_awaiting(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| lies_in_cluster(failure.reason))
     }
 
     /// Time left until damage may be repaired: at once for the first time, then with growing pauses, so that two writers
@@ -195,11 +211,34 @@ impl Memory {
         pause
     }
 
-    /// Remembers everything anew but what was written.
+    /// Counts a read that the API server did not answer; answers the pause until it is tried again. All else stays as it is.
+    pub(super) fn unanswered(&self, uid: &str) -> Duration {
+        let mut all = self.lock();
+        let one = all.entry(uid.to_owned()).or_default();
+        one.unanswered = one.unanswered.saturating_add(1);
+        UNANSWERED.pause(one.unanswered)
+    }
+
+    /// Its own ConfigMap was touched: the next look is at what is there.
+    pub(super) fn touch(&self, uid: &str) {
+        if let Some(one) = self.lock().get_mut(uid) {
+            one.is_touched = true;
+        }
+    }
+
+    /// Notes that a look at what is there begins now. What touches it from now on is for the next one.
+    pub(super) fn begin_look(&self, uid: &str) {
+        if let Some(one) = self.lock().get_mut(uid) {
+            one.is_touched = false;
+        }
+    }
+
+    /// Remembers everything anew but what was written, and what was touched meanwhile.
     pub(super) fn set(&self, uid: &str, remembered: Remembered) -> Remembered {
         let mut all = self.lock();
-        let written = all.get(uid).map(|before| before.written.clone()).unwrap_or_default();
-        let remembered = Remembered { written, ..remembered };
+        let (written, is_touched) =
+            all.get(uid).map(|before| (before.written.clone(), before.is_touched)).unwrap_or_default();
+        let remembered = Remembered { written, is_touched, unanswered: 0, ..remembered };
         all.insert(uid.to_owned(), remembered.clone());
         // An object goes without a word. Those that live are set again when due.
         if all.len().is_multiple_of(SWEEP_EVERY)
@@ -227,8 +266,7 @@ impl Memory {
     }
 }
 
-/// True where what is missing may change in the cluster without any event to us: the operator may read Secrets by name but
-/// not watch them.
+/// True where what is missing may change in the cluster: what the object names is read again then, and not by the object.
 fn lies_in_cluster(reason: Reason) -> bool {
     use Reason::{Forbidden, SecretInvalid, SecretNotFound, TLSFailed, TrustRootInvalid, Unauthorized};
     [SecretNotFound, SecretInvalid, TrustRootInvalid, Unauthorized, Forbidden, TLSFailed].contains(&reason)
@@ -241,7 +279,7 @@ pub(super) fn pause(failure: &Failure, failures: u32, interval: Duration) -> Dur
         return wanted.div_f64(EARLIEST);
     }
     match failure.class {
-        Class::Retry => RETRY.pause(failures),
+        Class::Retry | Class::Unanswered => RETRY.pause(failures),
         Class::Wait => WAIT.pause(failures),
         Class::Stalled => interval,
     }
@@ -303,23 +341,50 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_looked_at_while_all_is_well_and_while_it_is_not() {
-        let now = Instant::now();
-        let left = |failure: Option<Failure>, asks_secrets| {
-            let due = Some(now + Duration::from_secs(600));
-            Remembered { due, failure, asks_secrets, ..Remembered::default() }.next_look(now).as_secs()
-        };
-        let failure = |class, reason| Some(Failure::new(class, reason, "x"));
+    fn an_early_wake_up_looks_at_nothing_unless_something_is_to_be_seen() {
+        let (now, inputs) = (Instant::now(), Digest::of(b"a"));
+        let hour = now + Duration::from_secs(3600);
+        let failure = || Some(Failure::new(Class::Retry, Reason::RegistryUnavailable, "x"));
+        let rest = || Remembered { inputs: Some(inputs.clone()), due: Some(hour), ..Remembered::default() };
         let rows = [
-            ("all is well", None, 600, 15),
-            ("refused by those that are there", failure(Class::Stalled, Reason::IdentityMismatch), 600, 15),
-            ("a policy's key is missing", failure(Class::Wait, Reason::PolicyDenied), 600, 15),
-            ("one of its own is missing", failure(Class::Wait, Reason::SecretNotFound), 5, 5),
-            ("its trusted root is broken", failure(Class::Wait, Reason::TrustRootInvalid), 5, 5),
+            ("all is well", rest(), true),
+            ("a file is due to be read", Remembered { read_due: Some(now), ..rest() }, false),
+            ("its ConfigMap was touched", Remembered { is_touched: true, ..rest() }, false),
+            ("it failed", Remembered { failure: failure(), ..rest() }, false),
+            ("it is due", Remembered { due: Some(now), ..rest() }, false),
+            ("something else is asked", Remembered { inputs: Some(Digest::of(b"b")), ..rest() }, false),
         ];
-        for (label, failure, without, with) in rows {
-            assert_eq!((left(failure.clone(), false), left(failure, true)), (without, with), "{label}");
+        for (label, remembered, wanted) in rows {
+            assert_eq!(remembered.is_at_rest(&inputs, now), wanted, "{label}");
         }
+        // Keys are read again by one task for all objects: no object is looked at for them.
+        assert_eq!(rest().next_look(now).as_secs(), 3600);
+    }
+
+    #[test]
+    fn a_read_without_an_answer_discards_nothing_and_grows() {
+        let (memory, now) = (Memory::default(), Instant::now());
+        let refused = Failure::new(Class::Stalled, Reason::IdentityMismatch, "x");
+        memory.set("u", Remembered { failure: Some(refused.clone()), due: Some(now), ..Remembered::default() });
+        let pauses: Vec<_> = (0..6).map(|_| memory.unanswered("u").as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 15, 15]);
+        assert_eq!(memory.get("u").failure, Some(refused));
+        memory.set("u", memory.get("u"));
+        assert_eq!(memory.unanswered("u").as_secs(), 1, "an answer ends the row");
+    }
+
+    #[test]
+    fn what_touches_it_during_a_look_is_for_the_next_one() {
+        let (memory, inputs, now) = (Memory::default(), Digest::of(b"a"), Instant::now());
+        let due = Some(now + Duration::from_secs(60));
+        memory.set("u", Remembered { inputs: Some(inputs.clone()), due, ..Remembered::default() });
+        memory.touch("u");
+        memory.begin_look("u");
+        let seen = memory.get("u");
+        assert!(seen.is_at_rest(&inputs, now));
+        memory.touch("u");
+        memory.set("u", seen);
+        assert!(!memory.get("u").is_at_rest(&inputs, now));
     }
 
     #[test]

@@ -10,18 +10,20 @@ use kube::runtime::controller::Action;
 
 use super::attempt::superseded;
 use super::context::Context;
+use super::dereference::Unread;
 use super::report::Judged;
-use super::schedule::LOOK_AT_KEYS;
 use super::subject::Subject;
 use super::{OnRevoked, dereference, revocation, until_changed};
 use crate::api::{OCIArtifactSpec, OCIArtifactStatus};
 use crate::failure::{Class, Failure};
-use crate::oci::{Hasher, Reference};
+use crate::oci::Reference;
 use crate::pass;
 use crate::registry::Registry;
 use crate::request::Request;
 use crate::trust::Basis;
 
+/// Pause until something that the object names is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// Pause until a registry that did not show signatures is asked again.
 const REJUDGE: Duration = Duration::from_secs(60);
 /// Pause until a status that the API server refused is written again, or the policies are listed.
@@ -52,38 +54,38 @@ async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> (OCI
     let image = served.as_ref().map_or_else(|| subject.spec.image.clone(), ToString::to_string);
     let semver = subject.spec.semver.clone().filter(|_| served.is_none());
     let spec = OCIArtifactSpec { image, semver, ..subject.spec.clone() };
-    let request = match dereference::request(subject, context, &spec, &mut Hasher::default()).await {
+    let request = match dereference::watched_request(subject, context, &spec).await {
         Ok(request) => request,
-        Err(failure) if failure.is_verdict_of_trust() => {
+        Err(Unread::Failed(failure)) if failure.is_verdict_of_trust() => {
             return (refused(subject, context, None, served.as_ref(), failure).await, None);
         }
+        // No state of the object.
+        Err(Unread::Unanswered(_)) => return (OCIArtifactStatus::clone(&known), Some(AWAITED)),
         // What is required is not known, and nothing of the object is to be done for it.
-        Err(failure) => {
-            let next = (failure.class != Class::Stalled).then_some(LOOK_AT_KEYS);
+        Err(Unread::Failed(failure)) => {
+            let next = (failure.class != Class::Stalled).then_some(LOOK_AGAIN);
             return (report.suspended(None), next);
         }
     };
     if !request.requirement.is_empty() && !context.public_root.is_settled() {
         return (report.suspended(None), Some(AWAITED));
     }
-    let next = request.asks_secrets.then_some(LOOK_AT_KEYS);
     if let Some(objection) = request.requirement.denied() {
         let failure = Failure::from(objection);
-        return (refused(subject, context, Some(&request), served.as_ref(), failure).await, next);
+        return (refused(subject, context, Some(&request), served.as_ref(), failure).await, None);
     }
     let is_changed = request.requirement.fingerprint() != subject.trust();
     if served.is_none() || !is_changed || context.on_revoked == OnRevoked::Keep {
-        return (report.suspended(Some(Judged { request: &request, basis: None })), next);
+        return (report.suspended(Some(Judged { request: &request, basis: None })), None);
     }
     match rejudge(subject, context, &request).await {
-        Ok(basis) => (report.suspended(Some(Judged { request: &request, basis: basis.as_ref() })), next),
+        Ok(basis) => (report.suspended(Some(Judged { request: &request, basis: basis.as_ref() })), None),
         Err(failure) if failure.is_verdict_of_trust() => {
-            (refused(subject, context, Some(&request), served.as_ref(), failure).await, next)
+            (refused(subject, context, Some(&request), served.as_ref(), failure).await, None)
         }
         Err(failure) => {
             tracing::debug!(object = %subject.id, "what is served cannot be judged: {}", failure.message);
-            let status = report.suspended(Some(Judged { request: &request, basis: None }));
-            (status, Some(next.map_or(REJUDGE, |next| next.min(REJUDGE))))
+            (report.suspended(Some(Judged { request: &request, basis: None })), Some(REJUDGE))
         }
     }
 }

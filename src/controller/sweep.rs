@@ -21,7 +21,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::context::Readiness;
+use super::health::Health;
 use super::schedule::{REMOVAL_SOON, removal_pause};
 use super::stored::Stored;
 use crate::metrics::Metrics;
@@ -63,7 +63,7 @@ pub(super) struct Sweeper<R> {
     pub(super) client: Client,
     pub(super) engine: Arc<Engine<R>>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) readiness: Arc<Readiness>,
+    pub(super) health: Arc<Health>,
     /// The namespaces that are watched; empty for all of them.
     pub(super) namespaces: Vec<String>,
     /// The objects of each watch.
@@ -96,7 +96,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         client: Client,
         engine: Arc<Engine<R>>,
         metrics: Arc<Metrics>,
-        readiness: Arc<Readiness>,
+        health: Arc<Health>,
         namespaces: Vec<String>,
     ) -> (Self, Reports) {
         let (sender, deleted) = mpsc::unbounded_channel();
@@ -109,7 +109,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
             client,
             engine,
             metrics,
-            readiness,
+            health,
             namespaces,
             stores,
             deleted,
@@ -171,7 +171,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
             // A directory of another uid may be that of another installation.
             return;
         }
-        if !self.readiness.is_ready() {
+        if !self.health.is_ready() {
             // The lists that are missing cause the next one.
             return;
         }

@@ -45,7 +45,7 @@ pub async fn look<R: Registry>(engine: &Engine<R>, request: &Request, before: &B
     for target in &request.targets {
         let known = before.damage.iter().find(|damage| damage.output == target.output);
         let recorded = before.outputs.get(&target.output).cloned();
-        let probed = engine.outputs.probe(&request.object, target, recorded).await?;
+        let probed = engine.outputs.probe(&request.object, target, recorded).await.map_err(Failure::of_reading)?;
         let (shown, damage) = match probed.held {
             Held::Nothing => (None, None),
             // Not held: published again.
@@ -88,7 +88,8 @@ pub async fn read<R: Registry>(
     let mut found = Vec::new();
     for target in &request.targets {
         let recorded = before.outputs.get(&target.output).cloned();
-        found.extend(engine.outputs.read(&request.object, target, recorded, reading, &engine.unpacking).await?);
+        let read = engine.outputs.read(&request.object, target, recorded, reading, &engine.unpacking).await;
+        found.extend(read.map_err(Failure::of_reading)?);
     }
     Ok(found)
 }

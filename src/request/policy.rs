@@ -1,7 +1,7 @@
 //! What policies add to what an object asks for itself. They only ever add.
 
 use super::images::Images;
-use super::{OwnLimits, Referred, RequestError, names, selection, trusted, verification};
+use super::{OwnLimits, Referred, RequestError, names, selection, verification};
 use crate::api::policy::{Enforcement, OCIArtifactPolicySpec, PolicyAction};
 use crate::oci::Repository;
 use crate::trust::requirement::{Applied, Entry, Objection, Requirement};
@@ -50,11 +50,6 @@ pub(super) struct Asked {
 }
 
 impl Policies {
-    /// True where any of them refers to a Secret or a ConfigMap.
-    pub(super) fn ask_secrets(&self) -> bool {
-        self.all.iter().any(|policy| trusted(&policy.spec.verify).next().is_some())
-    }
-
     /// The objection that decides about artifacts of that repository, whatever the rest of a spec says.
     pub fn denied(&self, repository: &Repository) -> Option<Objection> {
         let Asked { objections, .. } = self.asked(repository);

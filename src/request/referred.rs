@@ -13,7 +13,7 @@ use crate::registry::tls::{TlsError, TlsOptions};
 use crate::trust::sigstore::Root;
 
 /// Most `imagePullSecrets` of a ServiceAccount that are looked at.
-const MAX_ACCOUNT_SECRETS: usize = 16;
+pub const MAX_ACCOUNT_SECRETS: usize = 16;
 
 /// What was found under the names in a spec; `None` for what does not exist.
 #[derive(Clone, Debug, Default)]
@@ -128,16 +128,6 @@ impl Referred {
     fn secret(&self, name: &str) -> Result<&SecretData, RequestError> {
         let found = self.secrets.get(name).and_then(Option::as_ref);
         found.ok_or_else(|| RequestError::NotFound { kind: "Secret", name: name.to_owned() })
-    }
-}
-
-/// True where a spec names that Secret or ConfigMap, or may by its ServiceAccount.
-pub fn may_name(spec: &OCIArtifactSpec, kind: CaSource, name: &str) -> bool {
-    match kind {
-        CaSource::Secret => {
-            spec.registry.service_account_name.is_some() || Referred::default().secret_names(spec).contains(&name)
-        }
-        CaSource::ConfigMap => Referred::config_map_names(spec).contains(&name),
     }
 }
 
