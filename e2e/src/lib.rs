@@ -6,6 +6,7 @@
 
 #![allow(missing_debug_implementations, reason = "a Kubernetes client cannot be printed, nor what holds one")]
 
+pub mod api_proxy;
 pub mod archive;
 pub mod chart;
 pub mod clients;

@@ -18,6 +18,7 @@
 )]
 
 mod admission;
+mod api_server;
 mod bombs;
 mod bundle;
 mod cache;
@@ -103,6 +104,7 @@ fn tests() -> Vec<Test> {
         outputs::tests(),
         output::tests(),
         failures::tests(),
+        api_server::tests(),
         fairness::tests(),
         faults::tests(),
         cache::tests(),

@@ -43,19 +43,19 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// Somebody who signs, with a key that nobody else has.
-struct Signatory {
+pub(crate) struct Signatory {
     signer: Signer,
-    public_pem: String,
+    pub(crate) public_pem: String,
 }
 
 impl Signatory {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let signer = Signer::generate()?;
         Ok(Self { public_pem: signer.verifier_pem()?, signer })
     }
 
     /// Signs what is in a registry; answers the digest of the manifest that the signature is in.
-    async fn sign(&self, case: &Case, artifact: &Artifact) -> Result<String> {
+    pub(crate) async fn sign(&self, case: &Case, artifact: &Artifact) -> Result<String> {
         let statement = handmade::statement(&artifact.digest, SIGN_PREDICATE, &json!({}))?;
         let bundle = Envelope::sign(&self.signer, &statement)?.bundle;
         artifact.attach_bundle(case, &bundle).await
@@ -67,17 +67,17 @@ impl Signatory {
 }
 
 /// A requirement: a signature with any of these keys.
-fn entry(name: &str, keys: &[Value]) -> Value {
+pub(crate) fn entry(name: &str, keys: &[Value]) -> Value {
     json!({"name": name, "cosign": {"keys": keys, "transparencyLog": "Ignored"}})
 }
 
 /// The key `cosign.pub` of a Secret.
-fn key_in(secret: &str) -> Value {
+pub(crate) fn key_in(secret: &str) -> Value {
     json!({"secretRef": {"name": secret}})
 }
 
 /// A policy that asks for a signature with any of these keys.
-fn verify(images: &[&str], keys: &[Value]) -> Value {
+pub(crate) fn verify(images: &[&str], keys: &[Value]) -> Value {
     json!({"images": images, "verify": [entry("release", keys)]})
 }
 
@@ -86,7 +86,7 @@ fn policies(client: &kube::Client) -> Api<DynamicObject> {
 }
 
 /// The name of a policy of this test.
-fn policy_name(case: &Case, name: &str) -> String {
+pub(crate) fn policy_name(case: &Case, name: &str) -> String {
     format!("{}-{name}", case.space.namespace)
 }
 
@@ -106,7 +106,7 @@ pub(crate) async fn delete_policy(case: &Case, name: &str) -> Result<()> {
 }
 
 /// Waits for something that must not wait for an interval.
-async fn at_once<T>(what: &str, waiting: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn at_once<T>(what: &str, waiting: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(AT_ONCE, waiting).await.with_context(|| format!("not within {AT_ONCE:?}: {what}"))?
 }
 
