@@ -79,7 +79,7 @@ impl Extensions {
                 b"path" => self.path.replace(value.to_vec()).is_none(),
                 b"linkpath" => self.link.replace(value.to_vec()).is_none(),
                 b"size" => self.size.replace(number(value).ok_or("has a size that is no number")?).is_none(),
-                _ if is_sparse(key) => return Err("makes its entry sparse, which is refused"),
+                _ if is_sparse(key, value) => return Err("makes its entry sparse, which is refused"),
                 // Times, owners, extended attributes: not applied.
                 _ => {
                     self.attributes += u64::from(ATTRIBUTES.iter().any(|prefix| key.starts_with(prefix)));
@@ -115,11 +115,11 @@ impl Extensions {
 /// sizes of all later entries is read differently by different programs.
 fn check_global(body: &[u8]) -> Result<(), &'static str> {
     for (count, record) in Records(body).enumerate() {
-        let (key, _) = record?;
+        let (key, value) = record?;
         if count == MAX_RECORDS {
             return Err("has more than 1000 records");
         }
-        if matches!(key, b"path" | b"linkpath" | b"size" | b"hdrcharset") || is_sparse(key) {
+        if matches!(key, b"path" | b"linkpath" | b"size" | b"hdrcharset") || is_sparse(key, value) {
             return Err("changes the entries behind it, which is refused");
         }
     }
@@ -127,9 +127,11 @@ fn check_global(body: &[u8]) -> Result<(), &'static str> {
 }
 
 /// Records that make of an entry's bytes something else than its content (GNU and star).
-fn is_sparse(key: &[u8]) -> bool {
+fn is_sparse(key: &[u8], value: &[u8]) -> bool {
     [&b"GNU.sparse."[..], b"GNU.volume.", b"GNU.dumpdir"].iter().any(|prefix| key.starts_with(prefix))
-        || matches!(key, b"SCHILY.realsize" | b"SCHILY.filetype")
+        || key == b"SCHILY.realsize"
+        // star writes the kind of every entry: `regular`, `directory`.
+        || (key == b"SCHILY.filetype" && value == b"sparse")
 }
 
 /// Digits and nothing else.
@@ -170,8 +172,10 @@ impl<'a> Records<'a> {
         let length: usize = number(self.0.get(..space)?)?;
         let record = self.0.get(space + 1..length)?.strip_suffix(b"\n")?;
         let equals = record.iter().position(|byte| *byte == b'=').filter(|equals| *equals > 0)?;
+        // Where C programs end a text, they read another keyword.
+        let key = record.get(..equals).filter(|key| !key.contains(&0))?;
         self.0 = self.0.get(length..)?;
-        Some((record.get(..equals)?, record.get(equals + 1..)?))
+        Some((key, record.get(equals + 1..)?))
     }
 }
 
@@ -197,6 +201,8 @@ mod tests {
             b"-1 a=b\n",
             b"+6 a=b\n",
             b"0 a=b\n",
+            b"11 path\0=b\n",
+            b"11 \0path=b\n",
         ] {
             assert_eq!(parse(body).is_err(), !body.is_empty(), "{:?}", String::from_utf8_lossy(body));
         }

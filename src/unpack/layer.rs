@@ -3,8 +3,8 @@
 //!
 //! In the mode `Auto` the first rule that fits wins: about-content is not fetched; `unpack=true` is
 //! extracted below its title; a layer of a container image goes over the layers before it; a title
-//! alone names a file (what `oras pull` does); an untitled archive goes to the root; anything else
-//! is a file with a name made for it.
+//! alone names a file (what `oras pull` does); an untitled archive goes to the root, and one that is said to
+//! be a tar must be one; anything else is a file with a name made for it.
 
 use super::UnpackError;
 use super::decoder::Compression;
@@ -129,15 +129,15 @@ fn by_itself(manifest: &Manifest, layer: &Descriptor, is_image: bool, sniffed: S
         }
         return Ok(Action::File(title));
     }
-    let path = made_name(manifest, layer, media_type::extension(&layer.media_type))?;
-    let says_tar = media_type::says_tar(&layer.media_type);
-    if says_tar {
+    // A cut or damaged one is refused, and not published as a file.
+    if media_type::says_tar(&layer.media_type) {
         supported(layer, sniffed)?;
+        return extract(layer, EntryPath::root(), false).map(Action::Extract);
     }
+    let path = made_name(manifest, layer, media_type::extension(&layer.media_type))?;
     match sniffed.compression {
-        Compression::Unsupported(_) => Ok(Action::File(path)),
-        Compression::None if !says_tar => Ok(Action::File(path)),
-        Compression::None | Compression::Gzip | Compression::Zstd => {
+        Compression::Unsupported(_) | Compression::None => Ok(Action::File(path)),
+        Compression::Gzip | Compression::Zstd => {
             Ok(Action::ExtractIfTar(extract(layer, EntryPath::root(), false)?, path))
         }
     }
@@ -262,11 +262,7 @@ mod tests {
             ("AICR, untitled but unpack", layer("x/y", json!({UNPACK: "true"})), Action::Extract(extract("."))),
             ("oras file called a tar", layer(image_tar, json!({TITLE: "a/b.json"})), Action::File(path("a/b.json"))),
             ("conftest", layer("application/x+rego", json!({TITLE: "p.rego"})), Action::File(path("p.rego"))),
-            (
-                "flux",
-                layer("application/vnd.cncf.flux.content.v1.tar+gzip", json!({})),
-                Action::ExtractIfTar(extract("."), path("2d711642b726.bin")),
-            ),
+            ("flux", layer("application/vnd.cncf.flux.content.v1.tar+gzip", json!({})), Action::Extract(extract("."))),
             (
                 "helm provenance",
                 layer("application/vnd.cncf.helm.chart.provenance.v1.prov", json!(null)),
@@ -285,7 +281,7 @@ mod tests {
             (
                 "ModelPack archive",
                 layer("application/vnd.cncf.model.weight.v1.tar", json!({"org.cncf.model.filepath": "w"})),
-                Action::ExtractIfTar(extract("."), path("w")),
+                Action::Extract(extract(".")),
             ),
             (
                 "Kyverno",

@@ -69,7 +69,7 @@ fn extract_entry<R: Read>(
         return refuse("has two different sizes".to_owned());
     }
     // Programs differ in whether they skip it.
-    let is_file = matches!(kind, EntryType::Regular | EntryType::Continuous);
+    let is_file = kind == EntryType::Regular;
     if size > 0 && (!is_file || raw.ends_with(b"/")) {
         return refuse(format!("is {}, and has content", kind_name(kind)));
     }
@@ -87,7 +87,7 @@ fn extract_entry<R: Read>(
         EntryType::Directory => tree.add_directory(&path),
         // How a directory was written before there was a kind for it, and is still read by others.
         EntryType::Regular if raw.ends_with(b"/") => tree.add_directory(&path),
-        EntryType::Regular | EntryType::Continuous => {
+        EntryType::Regular => {
             let mode = header::mode(header).map_err(|problem| UnpackError::entry(&named, problem))?;
             tree.add_file(&path, mode & 0o111 != 0, size, &mut blocks.content(size), broken)
         }
@@ -117,12 +117,13 @@ fn extract_entry<R: Read>(
 #[expect(clippy::wildcard_enum_match_arm, reason = "every other kind is unknown to POSIX and to us")]
 fn kind_name(kind: EntryType) -> &'static str {
     match kind {
-        EntryType::Regular | EntryType::Continuous | EntryType::Directory => "a directory",
+        EntryType::Regular | EntryType::Directory => "a directory",
         EntryType::Symlink => "a symbolic link",
         EntryType::Link => "a hard link",
         EntryType::Block | EntryType::Char => "a device",
         EntryType::Fifo => "a FIFO",
         EntryType::GNUSparse => "a sparse file",
+        EntryType::Continuous => "a contiguous file",
         _ => "of an unknown kind",
     }
 }

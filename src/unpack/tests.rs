@@ -147,7 +147,7 @@ fn files_directories_modes_and_inner_links_come_out() {
 fn one_bad_entry_refuses_the_artifact_and_is_named() {
     use EntryType as T;
     type Row = (&'static str, &'static str, EntryType, &'static str, &'static str);
-    let rows: [Row; 19] = [
+    let rows: [Row; 20] = [
         ("parent", "../evil", T::Regular, "", "\"..\""),
         ("parent inside", "a/../../evil", T::Regular, "", "\"..\""),
         ("absolute", "/evil", T::Regular, "", "absolute"),
@@ -158,6 +158,7 @@ fn one_bad_entry_refuses_the_artifact_and_is_named() {
         ("block device", "dev", T::Block, "", "device"),
         ("FIFO", "fifo", T::Fifo, "", "FIFO"),
         ("sparse", "sparse", T::GNUSparse, "", "sparse"),
+        ("contiguous", "contiguous", T::Continuous, "", "contiguous"),
         ("unknown kind", "odd", T::new(b'Z'), "", "unknown kind"),
         ("link to absolute", "l", T::Symlink, "/etc/passwd", "absolute"),
         ("link out", "a/l", T::Symlink, "../../etc", "outside"),
@@ -301,7 +302,14 @@ fn archives_that_are_broken_or_have_something_behind_them_are_refused() {
     let mut bad_crc = whole.clone();
     let crc = bad_crc.len() - 8;
     bad_crc[crc] ^= 1;
+    let mut damaged = finished(tar.clone());
+    damaged[0] ^= 1;
     let rows = [
+        ("nothing", Vec::new()),
+        ("damaged first header", gzip(&damaged)),
+        ("the same without gzip", damaged.clone()),
+        ("cut in the first header", gzip(&tar[..300])),
+        ("zstd of before its format was fixed", [&[0x27, 0xb5, 0x2f, 0xfd], &damaged[..900]].concat()),
         ("cut gzip", whole[..whole.len() - 10].to_vec()),
         ("cut tar", gzip(&tar[..1024])),
         ("data behind the tar", gzip(&behind_tar)),
@@ -384,7 +392,12 @@ fn extended_headers_that_we_would_misread_are_refused() {
     assert_eq!(paths_of(EntryType::XGlobalHeader, b"13 comment=x\n").unwrap(), "a", "git archive");
     assert_eq!(paths_of(EntryType::XHeader, b"9 size=1\n").unwrap(), "a", "the same size twice");
     let huge = vec![b'x'; (1 << 20) + 1];
-    let rows: [(&str, EntryType, &[u8]); 9] = [
+    assert_eq!(paths_of(EntryType::XHeader, b"27 SCHILY.filetype=regular\n").unwrap(), "a", "star");
+    let rows: [(&str, EntryType, &[u8]); 13] = [
+        ("sparse, as star says it", EntryType::XHeader, b"26 SCHILY.filetype=sparse\n"),
+        ("the same of all", EntryType::XGlobalHeader, b"26 SCHILY.filetype=sparse\n"),
+        ("NUL in a keyword", EntryType::XHeader, b"14 comment\0=x\n"),
+        ("NUL in a keyword for all", EntryType::XGlobalHeader, b"14 \0comment=x\n"),
         ("malformed", EntryType::XHeader, b"13 path=b/c\n\n"),
         ("sparse", EntryType::XHeader, b"22 GNU.sparse.major=1\n"),
         ("escape", EntryType::XHeader, b"14 path=../ev\n"),

@@ -149,10 +149,14 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
             }
             end = data_end;
         }
-        if end > self.archive.directory_offset() {
-            return Err(self.refuse("its files go on into its directory"));
+        match self.archive.directory_offset().checked_sub(end) {
+            None => Err(self.refuse("its files go on into its directory")),
+            // Those who read it as it comes would find an entry there.
+            Some(gap) if gap > MAX_GAP || (end == 0 && gap > 0) => {
+                Err(self.refuse("it has something before its directory that is in no entry"))
+            }
+            Some(_) => Ok(()),
         }
-        Ok(())
     }
 
     fn extract_entry(&self, tree: &mut LayerTree, record: &Record) -> Result<(), UnpackError> {

@@ -13,7 +13,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// Records that are none.
 fn malformed() -> Vec<Case> {
-    let rows: [(&str, &[u8]); 19] = [
+    let rows: [(&str, &[u8]); 21] = [
         ("length-zero", b"0 path=x\n"),
         ("length-short", b"8 path=x\n"),
         ("length-long", b"11 path=x\n"),
@@ -29,6 +29,8 @@ fn malformed() -> Vec<Case> {
         ("no-equals", b"9 pathxy\n"),
         ("no-key", b"5 =x\n"),
         ("no-record", b"\n"),
+        ("nul-behind-a-key", b"11 path\0=x\n"),
+        ("nul-in-a-comment", b"14 comm\0ent=x\n"),
         ("zeros", &[0; 512]),
         ("zeros-behind", b"10 path=x\n\0\0\0"),
         ("newline-behind", b"10 path=x\n\n"),

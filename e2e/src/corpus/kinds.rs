@@ -24,6 +24,7 @@ fn special() -> Vec<Case> {
         ("reserved", b'8'),
         ("vendor", b'Z'),
         ("unknown-lower-case", b'q'),
+        ("contiguous", b'7'),
         ("space", b' '),
         ("newline", b'\n'),
         ("beyond-ascii", 0xff),
@@ -34,6 +35,7 @@ fn special() -> Vec<Case> {
         refused("null-device", "mallory", [device(b'3')]),
         refused("disk", "mallory", [device(b'4')]),
         refused("device-below-a-directory", "mallory", [directory("dev/"), entry(b'3', "dev/mallory")]),
+        refused("contiguous-with-a-body", "mallory", [entry(b'7', "mallory").body("x")]),
         refused("fifo-with-a-body", "mallory", [entry(b'6', "mallory").body("x")]),
         refused("directory-with-a-body", "mallory", [directory("mallory/").body("x")]),
         refused("device-hard-linked", "mallory", [entry(b'3', "mallory"), hard_link("x", "mallory")]),
@@ -64,6 +66,7 @@ fn sparse() -> Vec<Case> {
         claims("sparse-0-1", &[("GNU.sparse.size", "1099511627776"), ("GNU.sparse.map", "0,1")]),
         claims("sparse-name", &[("GNU.sparse.name", "../mallory")]),
         claims("sparse-star", &[("SCHILY.realsize", "1099511627776")]),
+        claims("sparse-star-kind", &[("SCHILY.filetype", "sparse")]),
         refused(
             "sparse-1-0",
             "mallory",
@@ -124,6 +127,6 @@ fn dropped() -> Vec<Case> {
             [entry(b'x', "PaxHeaders/a").body(record("SCHILY.xattr.security.capability", capability)), file("a", "x")],
         ),
         plain("regular-of-before", entry(0, "a").body("x")),
-        plain("contiguous", entry(b'7', "a").body("x")),
+        noted("kind-of-star", "SCHILY.filetype", "regular"),
     ]
 }

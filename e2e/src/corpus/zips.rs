@@ -224,6 +224,8 @@ fn places() -> Vec<Sample> {
             archive([stored("good", "good"), stored("mallory", "hidden").unlisted(), first()]),
         ),
         bad("entry-that-is-not-listed-first", archive([stored("mallory", "hidden").unlisted(), first()])),
+        bad("entry-that-is-not-listed-last", archive([first(), stored("mallory", "hidden").unlisted()])),
+        bad("entry-that-is-not-listed-alone", archive([stored("mallory", "hidden").unlisted()])),
         bad("data-before", archive_with(b"#!/bin/sh\nexit\n".to_vec(), [first()], &Ending::default())),
         bad("archive-before", archive_with(archive([stored("mallory", "hidden")]), [first()], &Ending::default())),
         bad("data-behind", [archive([first()]), b"mallory".to_vec()].concat()),

@@ -101,13 +101,12 @@ async fn every_kind_of_layer_comes_out_of_a_file(case: &mut Case) -> Result<()> 
     let bytes = |path: &str, content: &[u8]| {
         Tree::from([(path.to_owned(), Entry::File { content: content.to_vec(), executable: false })])
     };
-    let rows: [(&str, &[u8], &[&str], Tree); 13] = [
+    let rows: [(&str, &[u8], &[&str], Tree); 12] = [
         ("tar", &plain, &[], content.clone()),
         ("members", &[gzip(first)?, gzip(rest)?].concat(), &[], content.clone()),
         ("frames", &[zstd(first)?, zstd(rest)?].concat(), &[], content.clone()),
         ("zip", &zip, &["--media-type", "archive/zip", "--layer-mode", "extract"], files::read(&source)?),
         ("raw", &raw, &["--media-type", "application/octet-stream"], bytes(&named, &raw)),
-        ("no-archive", &raw, &[], bytes(&named, &raw)),
         ("titled-file", &titled, &["--title", "x/y.tgz"], bytes("x/y.tgz", &titled)),
         ("titled-dir", &titled, &["--title", "dir", "--annotation", MARK], below),
         ("whiteouts", &image, &["--media-type", DOCKER], tree(&[("dir/kept", "kept")])),
@@ -159,7 +158,7 @@ async fn what_is_refused_leaves_no_directory_and_says_why(case: &mut Case) -> Re
     let no_digest =
         "io.deis.oras.content.digest=sha256:0000000000000000000000000000000000000000000000000000000000000000";
     let extract = ["--layer-mode", "extract"];
-    let rows: [Refused<'_>; 11] = [
+    let rows: [Refused<'_>; 12] = [
         ("up", &up, &[], "UnsafeArchive", &["../../escaped", "Make the archive without"]),
         ("out", &out, &[], "UnsafeArchive", &["\"etc\""]),
         ("link", &inside, &["--symlinks", "reject"], "UnsafeArchive", &["\"b\""]),
@@ -167,6 +166,7 @@ async fn what_is_refused_leaves_no_directory_and_says_why(case: &mut Case) -> Re
         ("crc", &broken, &extract, "UnsafeArchive", &[]),
         ("no-zip", b"PK\x03\x04 and no more", &extract, "UnsafeArchive", &[]),
         ("no-archive", &noise(5000, 1), &extract, "UnsafeArchive", &["no tar archive"]),
+        ("said-to-be-a-tar", &noise(5000, 1), &[], "UnsafeArchive", &["no tar archive"]),
         ("cut", plain.get(..700).unwrap_or_default(), &[], "UnsafeArchive", &["it ends in the middle"]),
         ("outside", &plain, &["--title", "dir", "--annotation", MARK], "UnsafeArchive", &["title \"dir\""]),
         ("title", &plain, &["--title", "../x"], "UnsafeArchive", &["\"../x\""]),

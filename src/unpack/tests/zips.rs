@@ -127,11 +127,23 @@ fn with_end(mut bytes: Vec<u8>, changes: &[(usize, u8)]) -> Vec<u8> {
 fn what_two_programs_could_read_differently_is_refused() {
     let content = b"content that is compressed, compressed, compressed";
     let good = || zip(&[("name-a", 0o100_644, content), ("name-b", 0o100_644, content)]);
+    // A whole entry that the directory does not list, behind those that it lists.
+    let hidden = |listed: &[File<'_>]| {
+        let start =
+            |bytes: &[u8]| usize::try_from(u32::from_le_bytes(bytes[bytes.len() - 6..][..4].try_into().unwrap()));
+        let (bytes, more) = (zip(listed), zip(&[("hidden", 0o100_644, content)]));
+        let (at, entry) = (start(&bytes).unwrap(), &more[..start(&more).unwrap()]);
+        let moved = u32::try_from(at + entry.len()).unwrap().to_le_bytes();
+        let changes: Vec<_> = (16..20).zip(moved).collect();
+        with_end([&bytes[..at], entry, &bytes[at..]].concat(), &changes)
+    };
     let crc = rawzip::crc32(content).to_le_bytes();
     let directory = b"PK\x01\x02";
     let rows = [
         ("two names", patched(good(), b"name-a", 1, b"name-c")),
         ("something before", [b"#!/bin/sh\n", good().as_slice()].concat()),
+        ("an entry that is not listed, before the directory", hidden(&[("name-a", 0o100_644, content)])),
+        ("the same and no other", hidden(&[])),
         ("something behind", [good().as_slice(), b"x"].concat()),
         ("cut off", good()[..good().len() - 1].to_vec()),
         ("another checksum", patched(good(), &crc, 1, &[0; 4])),
