@@ -109,10 +109,12 @@ impl VerifiedBlob {
         file_of(&self.bytes)?.file().try_clone()
     }
 
-    /// All of them. For what is known to be small.
-    pub(crate) fn bytes(&self) -> std::io::Result<Vec<u8>> {
+    /// All of them, in memory. Fails where they are more than `limit`.
+    pub(crate) fn bytes(&self, limit: Limit) -> Result<Vec<u8>, BlobError> {
         let (size, mut bytes) = (self.descriptor.size, Vec::new());
-        self.reader().take(size).read_to_end(&mut bytes)?;
+        check_size(&self.descriptor, limit)?;
+        let read = self.reader().take(size).read_to_end(&mut bytes);
+        read.map_err(|error| StorageError::from_io(format!("read blob {}", self.descriptor.digest.short()), &error))?;
         Ok(bytes)
     }
 
@@ -134,11 +136,11 @@ pub enum BlobError {
     /// The disk.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The manifest says that the layer is larger than allowed.
-    #[error("layer {layer} has {exceeded}")]
+    /// The manifest says that the layer, or the config, is larger than allowed.
+    #[error("blob {blob} has {exceeded}")]
     TooLarge {
-        /// Short digest of the layer.
-        layer: String,
+        /// Short digest of the blob.
+        blob: String,
         /// Which limit.
         exceeded: LimitExceeded,
     },
@@ -199,8 +201,7 @@ pub async fn fetch<R: Registry>(
     layer: &Descriptor,
     mut progress: impl FnMut(u64) + Send,
 ) -> Result<VerifiedBlob, BlobError> {
-    let too_large = |exceeded| BlobError::TooLarge { layer: layer.digest.short(), exceeded };
-    source.limit.check(layer.size).map_err(too_large)?;
+    check_size(layer, source.limit)?;
     let verified = |bytes| VerifiedBlob { bytes: Arc::new(bytes), descriptor: layer.clone() };
     if let Some(data) = &layer.data {
         // The manifest carries it, and parsing that has compared size and digest.
@@ -313,6 +314,10 @@ async fn kept<R>(
 
 async fn permit<R>(source: &Source<'_, R>) -> Result<OwnedSemaphorePermit, BlobError> {
     Arc::clone(source.processors).acquire_owned().await.map_err(|_| BlobError::Aborted)
+}
+
+fn check_size(blob: &Descriptor, limit: Limit) -> Result<(), BlobError> {
+    limit.check(blob.size).map_err(|exceeded| BlobError::TooLarge { blob: blob.digest.short(), exceeded })
 }
 
 /// Under which names the layers of an artifact are kept.

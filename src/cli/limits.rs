@@ -59,6 +59,7 @@ impl LimitArguments {
         let default = Limits::DEFAULT;
         Limits {
             layer_bytes: default.layer_bytes.set(self.max_layer_bytes.0),
+            config_bytes: default.config_bytes,
             layers: default.layers.set(self.max_layers),
             manifest_bytes: default.manifest_bytes.set(self.max_manifest_bytes.0),
             extracted_bytes: default.extracted_bytes.set(self.max_extracted_bytes.0),

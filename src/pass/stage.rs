@@ -118,16 +118,17 @@ pub(super) async fn stage<R: Registry>(
 }
 
 /// Whether layers hide what is in layers before them. The config is read only where nothing else says so.
-async fn is_image<R: Registry>(request: &Request, source: &Source<'_, R>) -> Result<bool, Failure> {
+async fn is_image<R: Registry>(request: &Request, source: &Source<'_, R>, limits: &Limits) -> Result<bool, Failure> {
     let manifest = source.approved.manifest();
     if request.unpacking.mode == LayerMode::File {
         return Ok(false);
     }
     let kind = match image::kind(manifest) {
         Kind::ByConfig => {
-            let blob = blob::fetch(source, &manifest.config, |_| {}).await?;
-            let config = source.scratch.pool().run(Call::Short, move || blob.bytes()).await?;
-            let config = config.map_err(|error| Failure::new(Class::Retry, Reason::StorageFailed, error))?;
+            // A layer's bytes go to a file, a config's into memory.
+            let limit = limits.config_bytes;
+            let blob = blob::fetch(&Source { limit, ..*source }, &manifest.config, |_| {}).await?;
+            let config = source.scratch.pool().run(Call::Short, move || blob.bytes(limit)).await??;
             image::kind_by_config(manifest, &config)
         }
         kind @ (Kind::Image | Kind::Artifact) => kind,
@@ -179,7 +180,7 @@ impl<R: Registry> Work<'_, R> {
         };
         let is_image = match self.is_image {
             Some(known) => known,
-            None => *self.is_image.insert(self::is_image(self.request, &source).await?),
+            None => *self.is_image.insert(self::is_image(self.request, &source, self.limits).await?),
         };
         let stop = Stop::new();
         // A pass that is given up drops this future, and with it the guard, which stops the threads.

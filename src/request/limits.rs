@@ -15,7 +15,7 @@ pub struct Limit {
 struct Name {
     /// What there may not be more of.
     what: &'static str,
-    /// The operator's flag.
+    /// The operator's flag; empty for a bound that is the same everywhere.
     flag: &'static str,
     /// The object's field; empty where there is none.
     field: &'static str,
@@ -30,8 +30,9 @@ pub struct LimitExceeded(Limit);
 impl fmt::Display for LimitExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Limit { value, name, is_own } = self.0;
+        write!(f, "more than {value} {}", name.what)?;
         let by = if is_own { name.field } else { name.flag };
-        write!(f, "more than {value} {} ({by}={value}{})", name.what, name.unit)
+        if by.is_empty() { Ok(()) } else { write!(f, " ({by}={value}{})", name.unit) }
     }
 }
 
@@ -77,6 +78,8 @@ pub struct Limits {
     pub layers: Limit,
     /// Bytes of one layer as transferred.
     pub layer_bytes: Limit,
+    /// Bytes of an image's config, which is read into memory. No flag raises it.
+    pub config_bytes: Limit,
     /// Bytes of all files of one artifact together.
     pub extracted_bytes: Limit,
     /// Bytes of one file.
@@ -167,6 +170,7 @@ impl Limits {
         manifest_bytes: Limit::new(4 << 20, name!("bytes in a manifest", "--max-manifest-bytes", "")),
         layers: Limit::new(128, name!("layers", "--max-layers", "spec.limits.layers")),
         layer_bytes: Limit::new(1 << 30, name!("bytes in a layer", "--max-layer-bytes", "spec.limits.layerBytes")),
+        config_bytes: Limit::new(1 << 20, name!("bytes in an image config", "", "")),
         extracted_bytes: Limit::new(
             2 << 30,
             name!("bytes in all files", "--max-extracted-bytes", "spec.limits.extractedBytes"),

@@ -50,3 +50,39 @@ async fn unpacking_for_too_long_is_a_limit_and_not_tried_again() {
     assert!(said.ends_with("more than 0 seconds of unpacking (--max-unpack-time=0s)"), "{said}");
     assert!(!world.object_dir().exists());
 }
+
+#[tokio::test]
+async fn a_config_that_is_read_into_memory_is_small_or_not_fetched() {
+    let world = World::new();
+    let spec = json!({"image": "r.example/app:1"});
+    let (config, layer) = ("application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar");
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(1);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "a", b"x".as_slice()).unwrap();
+    let tar = tar.into_inner().unwrap();
+    // Bytes of the config → whether it is looked at.
+    for (bytes, is_read) in [(1 << 20, true), ((1 << 20) + 1, false)] {
+        let blob = vec![b' '; bytes];
+        world.registry.push("blobs", &[(config, json!({}), &blob), (layer, json!({}), &tar)]);
+        let descriptor =
+            |kind: &str, bytes: &[u8]| json!({"mediaType": kind, "digest": Digest::of(bytes), "size": bytes.len()});
+        world.registry.push_document(
+            "1",
+            &json!({"schemaVersion": 2, "mediaType": crate::oci::media_type::OCI_MANIFEST,
+                "config": descriptor(config, &blob), "layers": [descriptor(layer, &tar)]}),
+        );
+        let passed = world.pass(&spec, &Before::default()).await;
+        let asked = world.registry.asked();
+        if is_read {
+            passed.unwrap();
+            assert!(asked.contains(&format!("blob {}", Digest::of(&blob).short())), "{asked:?}");
+            continue;
+        }
+        let failure = passed.unwrap_err();
+        assert_eq!((failure.class, failure.reason), (Class::Stalled, Reason::LimitExceeded));
+        assert!(failure.message.contains("1048576 bytes in an image config"), "{}", failure.message);
+        assert_eq!(asked, ["resolve", "manifest"], "refused before it is fetched");
+    }
+}
