@@ -8,7 +8,7 @@
 //!
 //! Layers are unpacked from files without a name, which no other process can open: see `Scratch::nameless`.
 
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use fs_err::os::unix::fs::FileExt;
@@ -75,6 +75,18 @@ impl Read for BlobReader {
         let read = file_of(&self.bytes)?.read_at(buffer, self.at)?;
         self.at = self.at.saturating_add(read as u64);
         Ok(read)
+    }
+}
+
+impl Seek for BlobReader {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            SeekFrom::End(by) => self.bytes.file().metadata()?.len().checked_add_signed(by),
+        };
+        self.at = at.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
+        Ok(self.at)
     }
 }
 

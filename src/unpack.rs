@@ -25,11 +25,12 @@ pub mod path;
 pub mod staged;
 mod tar;
 mod tree;
+mod window;
 mod zip;
 
-use budget::Budget;
-use decoder::Decoder;
-use layer::{Action, Extract, Manner, Sniffed};
+use budget::{Allowance, Budget};
+use decoder::{Compression, Decoder, Wanted};
+use layer::{Action, Extract, Manner};
 use merge::Rule;
 use path::{EntryPath, PathError};
 use staged::{Node, Staged, StagedError};
@@ -222,23 +223,29 @@ impl Unpacker {
         let sniffed = decoder::sniff(&mut blob.reader()).map_err(broken)?;
         let manner = Manner { mode: self.unpacking.mode, is_image: self.is_image };
         let action = layer::action(&self.manifest, &descriptor, manner, sniffed)?;
+        let allowance = self.budget.layer(descriptor.size);
+        let allowance = allowance.map_err(|exceeded| UnpackError::limit_in(&layer, exceeded))?;
+        let is_decoded = !matches!(action, Action::File(_));
+        let is_wide = is_decoded && sniffed.compression == Compression::Zstd && window::is_wide(blob.reader());
+        let _only_one = is_wide.then(window::only_wide);
+        let wanted = Wanted { compression: sniffed.compression, is_wide };
         let mut tree = self.tree(format!("layer-{number}"))?;
         if descriptor.size >= AHEAD_FROM {
             tree.hash_elsewhere()?;
         }
         let dropped = match action {
             Action::File(path) => self.file(&mut tree, blob, &path)?,
-            Action::Extract(how) => self.extract(&mut tree, blob, sniffed, &how)?,
+            Action::Extract(how) => self.extract(&mut tree, blob, wanted, allowance, &how)?,
             Action::ExtractIfTar(how, path) => {
-                if self.is_tar(blob, sniffed)? {
-                    self.extract(&mut tree, blob, sniffed, &how)?
+                if self.is_tar(blob, wanted, allowance.clone())? {
+                    self.extract(&mut tree, blob, wanted, allowance, &how)?
                 } else {
                     self.file(&mut tree, blob, &path)?
                 }
             }
             Action::Unzip(how) => {
                 let file = blob.file().map_err(broken)?;
-                zip::extract(&mut tree, file, self.budget.allowance(descriptor.size), &how, &self.stop, &broken)?
+                zip::extract(&mut tree, file, allowance, &how, &self.stop, &broken)?
             }
         };
         tree.settle()?;
@@ -310,32 +317,37 @@ impl Unpacker {
         &self,
         tree: &mut LayerTree,
         blob: &VerifiedBlob,
-        sniffed: Sniffed,
+        wanted: Wanted,
+        allowance: Allowance,
         how: &Extract,
     ) -> Result<Dropped, UnpackError> {
         let broken = |error: io::Error| self.broken(&how.layer, &error);
         let size = blob.descriptor().size;
-        let decoder = self.decoder(blob, sniffed)?;
-        if size < AHEAD_FROM || sniffed.compression == decoder::Compression::None {
+        let decoder = self.decoder(blob, wanted, allowance)?;
+        if size < AHEAD_FROM || wanted.compression == Compression::None {
             return tar::extract(tree, decoder, how, &broken);
         }
         ahead::read_ahead(decoder, |decoded| tar::extract(tree, decoded, how, &broken))
     }
 
     /// True where the decompressed bytes start as a tar does.
-    fn is_tar(&self, blob: &VerifiedBlob, sniffed: Sniffed) -> Result<bool, UnpackError> {
+    fn is_tar(&self, blob: &VerifiedBlob, wanted: Wanted, allowance: Allowance) -> Result<bool, UnpackError> {
         let mut start = [0; 512];
         let layer = blob.descriptor().digest.short();
-        let read = decoder::fill(&mut self.decoder(blob, sniffed)?, &mut start);
+        let read = decoder::fill(&mut self.decoder(blob, wanted, allowance)?, &mut start);
         let read = read.map_err(|error| self.broken(&layer, &error))?;
         Ok(header::is_tar(start.get(..read).unwrap_or_default()))
     }
 
-    fn decoder(&self, blob: &VerifiedBlob, sniffed: Sniffed) -> Result<Decoder<BlobReader>, UnpackError> {
-        let (size, layer) = (blob.descriptor().size, blob.descriptor().digest.short());
+    fn decoder(
+        &self,
+        blob: &VerifiedBlob,
+        wanted: Wanted,
+        allowance: Allowance,
+    ) -> Result<Decoder<BlobReader>, UnpackError> {
+        let layer = blob.descriptor().digest.short();
         let broken = |error: io::Error| self.broken(&layer, &error);
-        let allowance = self.budget.allowance(size);
-        Decoder::new(blob.reader(), sniffed.compression, allowance, self.stop.clone()).map_err(broken)
+        Decoder::new(blob.reader(), wanted, allowance, self.stop.clone()).map_err(broken)
     }
 
     /// Tells a passed limit, or a pass that was given up, from a broken archive.

@@ -1,5 +1,6 @@
 //! What the layers of one artifact may cost together, counted while they are unpacked side by side.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::UnpackError;
@@ -20,13 +21,17 @@ const NUL: u64 = 1;
 #[derive(Debug)]
 pub(super) struct Budget {
     pub(super) limits: Limits,
+    /// Bytes of files.
     bytes: AtomicU64,
     entries: AtomicU64,
+    /// Bytes that were read or decoded, files or not: they are what unpacking costs the processor.
+    decoded: AtomicU64,
 }
 
 impl Budget {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { limits: *limits, bytes: AtomicU64::new(0), entries: AtomicU64::new(0) }
+        let (bytes, entries, decoded) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { limits: *limits, bytes, entries, decoded }
     }
 
     /// Counts a file before a byte of it is written.
@@ -65,27 +70,47 @@ impl Budget {
         checks.into_iter().collect::<Result<(), _>>().map_err(|exceeded| UnpackError::limit_at(path, exceeded))
     }
 
-    /// What may come out of a layer of `size` bytes.
-    pub(super) fn allowance(&self, size: u64) -> Allowance {
-        let Limits { extracted_bytes, entries, ratio, .. } = self.limits;
+    /// Counts a layer of `size` bytes, each time that it is unpacked. What comes out of it counts as far as it is more.
+    pub(super) fn layer(self: &Arc<Self>, size: u64) -> Result<Allowance, LimitExceeded> {
+        self.decode(size)?;
+        let by_ratio = size.saturating_mul(self.limits.ratio.value()).max(RATIO_FROM);
+        Ok(Allowance { budget: Arc::clone(self), counted: size, by_ratio })
+    }
+
+    fn decode(&self, bytes: u64) -> Result<(), LimitExceeded> {
+        let Limits { extracted_bytes, entries, .. } = self.limits;
         let headers = entries.value().saturating_mul(OVERHEAD_PER_ENTRY);
-        let all = extracted_bytes.value().saturating_add(headers);
-        let by_ratio = size.saturating_mul(ratio.value()).max(RATIO_FROM);
-        let (left, exceeded) =
-            if by_ratio < all { (by_ratio, ratio.exceeded()) } else { (all, extracted_bytes.exceeded()) };
-        Allowance { left, exceeded, window: self.limits.zstd_window }
+        let most = extracted_bytes.value().saturating_add(headers);
+        let add = |before: u64| Some(before.saturating_add(bytes));
+        let before = self.decoded.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).unwrap_or(u64::MAX);
+        if before.saturating_add(bytes) > most { Err(extracted_bytes.exceeded()) } else { Ok(()) }
     }
 }
 
-/// What may come out of one layer.
-#[derive(Clone, Copy, Debug)]
+/// What may come out of one layer: so many times its size, and no more than is left for the artifact.
+#[derive(Clone, Debug)]
 pub(super) struct Allowance {
-    /// So many bytes,
-    pub(super) left: u64,
-    /// and what is said about more.
-    pub(super) exceeded: LimitExceeded,
+    budget: Arc<Budget>,
+    /// Bytes that are counted for the artifact already.
+    counted: u64,
+    /// Bytes that are left by the ratio.
+    by_ratio: u64,
+}
+
+impl Allowance {
+    /// Counts bytes that came out of the layer.
+    pub(super) fn take(&mut self, bytes: u64) -> Result<(), LimitExceeded> {
+        let left = self.by_ratio.checked_sub(bytes);
+        self.by_ratio = left.ok_or_else(|| self.budget.limits.ratio.exceeded())?;
+        let counted = self.counted.min(bytes);
+        self.counted = self.counted.saturating_sub(counted);
+        self.budget.decode(bytes.saturating_sub(counted))
+    }
+
     /// Bytes that a zstd frame may refer back.
-    pub(super) window: Limit,
+    pub(super) fn window(&self) -> Limit {
+        self.budget.limits.zstd_window
+    }
 }
 
 #[cfg(test)]
@@ -119,9 +144,31 @@ mod tests {
 
     #[test]
     fn small_layers_are_not_asked_for_their_ratio() {
-        let budget = Budget::new(&Limits::default());
-        assert_eq!(budget.allowance(100).left, 1 << 20);
-        assert_eq!(budget.allowance(1 << 20).left, 200 << 20);
-        assert!(budget.allowance(1 << 40).exceeded.to_string().contains("--max-extracted-bytes"));
+        let budget = Arc::new(Budget::new(&Limits::default()));
+        let flag = |size: u64, bytes: u64| budget.layer(size).unwrap().take(bytes).map_err(|error| error.to_string());
+        assert!(flag(100, 1 << 20).is_ok() && flag(1 << 20, 200 << 20).is_ok());
+        assert!(flag(100, (1 << 20) + 1).unwrap_err().contains("--max-ratio"));
+        assert!(flag(1 << 20, (200 << 20) + 1).unwrap_err().contains("--max-ratio"));
+    }
+
+    #[test]
+    fn all_that_is_decoded_of_an_artifact_is_one_budget() {
+        let limits = Limits::default();
+        let limits =
+            Limits { extracted_bytes: limits.extracted_bytes.set(6000), entries: limits.entries.set(1), ..limits };
+        // Sizes of layers and what comes out of each → whether that is within 6000 bytes and those of a header.
+        let rows: [(&[(u64, u64)], bool); 6] = [
+            (&[(10, 10_096)], true),
+            (&[(10, 10_097)], false),
+            (&[(10, 5000), (10, 5000), (10, 96)], true),
+            (&[(10, 5000), (10, 5000), (10, 97)], false),
+            (&[(5000, 1), (5000, 5000)], true),
+            (&[(5000, 0), (5000, 0), (97, 0)], false),
+        ];
+        for (number, (layers, fits)) in rows.into_iter().enumerate() {
+            let budget = Arc::new(Budget::new(&limits));
+            let result = layers.iter().try_for_each(|(size, bytes)| budget.layer(*size)?.take(*bytes));
+            assert_eq!(result.is_ok(), fits, "row {number}: {result:?}");
+        }
     }
 }

@@ -4,9 +4,9 @@ use std::io::{self, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::Stop;
 use super::budget::Allowance;
 use super::layer::Sniffed;
+use super::{Stop, window};
 use crate::request::LimitExceeded;
 
 /// Input buffer of the decoder: large reads are what makes inflate fast.
@@ -72,6 +72,14 @@ pub(super) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usiz
     Ok(filled)
 }
 
+/// What a decoder is to undo.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) compression: Compression,
+    /// A zstd window may be as wide as the limit, and not only as wide as usual.
+    pub(super) is_wide: bool,
+}
+
 /// The decompressed bytes of a layer, counted against what may come out of it. Fails once it is stopped.
 pub(super) struct Decoder<R: Read> {
     inner: Inner<R>,
@@ -88,15 +96,17 @@ enum Inner<R: Read> {
 
 impl<R: Read> Decoder<R> {
     /// Fails where there is no decoder for the compression.
-    pub(super) fn new(reader: R, compression: Compression, allowance: Allowance, stop: Stop) -> io::Result<Self> {
+    pub(super) fn new(reader: R, wanted: Wanted, allowance: Allowance, stop: Stop) -> io::Result<Self> {
         let reader = BufReader::with_capacity(BUFFER, reader);
-        let inner = match compression {
+        let inner = match wanted.compression {
             Compression::None => Inner::Plain(reader),
             Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(reader))),
             Compression::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
                 // The window is allocated before a byte comes out (RFC 8878 section 3.1.1.1.2).
-                decoder.window_log_max(allowance.window.value().max(2).ilog2())?;
+                let most = allowance.window().value().max(2);
+                let most = if wanted.is_wide { most } else { most.min(window::USUAL) };
+                decoder.window_log_max(most.ilog2())?;
                 Inner::Zstd(Box::new(decoder))
             }
             Compression::Unsupported(name) => return Err(io::Error::other(format!("{name} is not supported"))),
@@ -107,7 +117,7 @@ impl<R: Read> Decoder<R> {
     /// What the zstd library says of a window that is too wide has no code of its own.
     fn explained(&self, error: io::Error) -> io::Error {
         if matches!(self.inner, Inner::Zstd(_)) && error.to_string().contains("too much memory") {
-            io::Error::other(self.allowance.window.exceeded())
+            io::Error::other(self.allowance.window().exceeded())
         } else {
             error
         }
@@ -136,8 +146,7 @@ impl<R: Read> Read for Decoder<R> {
             Inner::Zstd(decoder) => decoder.read(buffer),
         };
         let read = read.map_err(|error| self.explained(error))?;
-        let exceeded = self.allowance.exceeded;
-        self.allowance.left = self.allowance.left.checked_sub(read as u64).ok_or_else(|| io::Error::other(exceeded))?;
+        self.allowance.take(read as u64).map_err(io::Error::other)?;
         Ok(read)
     }
 }

@@ -73,7 +73,7 @@ struct Zip<'a, B> {
 pub(super) fn extract(
     tree: &mut LayerTree,
     file: std::fs::File,
-    allowance: Allowance,
+    mut allowance: Allowance,
     how: &Extract,
     stop: &Stop,
     broken: &impl Fn(io::Error) -> UnpackError,
@@ -87,10 +87,8 @@ pub(super) fn extract(
         return Err(zip.refuse("there is data behind the end of the archive"));
     }
     let records = zip.directory(&mut buffer, tree.limits().entries)?;
-    let mut left = allowance.left;
     for record in &records {
-        let exceeded = || UnpackError::limit_at(&record.shown(), allowance.exceeded);
-        left = left.checked_sub(record.size).ok_or_else(exceeded)?;
+        allowance.take(record.size).map_err(|exceeded| UnpackError::limit_at(&record.shown(), exceeded))?;
     }
     zip.check_places(&records)?;
     let mut dropped = Dropped::default();

@@ -62,6 +62,11 @@ pub fn all() -> Result<Vec<Bomb>> {
     Ok(bombs)
 }
 
+/// An artifact that looks like an image, with a config of so many bytes, which is not read.
+pub fn config_of(name: &'static str, bytes: usize) -> Result<Bomb> {
+    layers::config_of(name, bytes)
+}
+
 impl Bomb {
     /// One layer, refused by a limit.
     fn limited(name: &'static str, flag: &str, layer: &[u8]) -> Self {

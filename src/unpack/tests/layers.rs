@@ -115,6 +115,32 @@ fn the_limits_of_an_artifact_are_those_of_all_layers_together() {
 }
 
 #[test]
+fn what_is_decoded_and_is_no_file_counts_for_the_artifact() {
+    let padded = |name: &str| {
+        let mut tar = Vec::new();
+        file(&mut tar, name, b"x");
+        tar.resize(500_000, 0);
+        layer(&gzip(&tar), IMAGE, &json!({}))
+    };
+    let packed = |name: &str| {
+        let mut tar = Vec::new();
+        file(&mut tar, name, b"x");
+        let skippable = [&[0x50, 0x2a, 0x4d, 0x18], 500_000_u32.to_le_bytes().as_slice(), &vec![0; 500_000]].concat();
+        layer(&[zstd::encode_all(finished(tar).as_slice(), 1).unwrap(), skippable].concat(), IMAGE, &json!({}))
+    };
+    let limits = limits_of(|limits| {
+        limits.extracted_bytes = limits.extracted_bytes.set(1_100_000);
+        limits.entries = limits.entries.set(10);
+    });
+    for make in [&padded as &dyn Fn(&str) -> VerifiedBlob, &packed] {
+        let unpack = |names: &[&str]| unpack_layers(names.iter().map(|name| make(name)).collect(), ".", &limits);
+        assert_eq!(unpack(&["a", "b"]).unwrap().files(), 2);
+        let said = unpack(&["a", "b", "a"]).unwrap_err().to_string();
+        assert!(said.contains("--max-extracted-bytes=1100000"), "{said}");
+    }
+}
+
+#[test]
 fn patterns_leave_files_with_their_directories() {
     let rows: [(&[&str], &[&str], &[&str]); 6] = [
         (&[], &[], &["d", "d/a.json", "d/b.txt", "e", "top.json"]),

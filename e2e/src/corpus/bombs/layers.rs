@@ -6,6 +6,10 @@ use serde_json::json;
 use super::super::tar::{blocks, ended, file};
 use super::super::{LIMIT, TAR, artifact};
 use super::{Bomb, EXTRACTED_BYTES, LAYER_BYTES, Outcome, gzip, zeros};
+use crate::hostile::artifact::{descriptor, digest};
+
+/// An untitled layer of this type is one of a container image where the config says so.
+const IMAGE_TAR: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// So many keys are no manifest before they are too many layers.
 const LIMIT_OR_INVALID: &[&str] = &["LimitExceeded", "ManifestInvalid"];
@@ -41,6 +45,15 @@ pub(super) fn bombs() -> Result<Vec<Bomb>> {
         let title = json!({"org.opencontainers.image.title": format!("mallory{number}")});
         titled.artifact = titled.artifact.with(&format!("/layers/{number}/annotations"), title);
     }
+    // The same two by turns: little is a file, and all of it is decoded each time.
+    let padding = |name: &str, seed| {
+        gzip(|out| {
+            out.write_all(&blocks([file(name, crate::archive::noise(256 << 10, seed))]))?;
+            zeros(out, 24 << 20)
+        })
+    };
+    let (one, other) = (padding("a", 10)?, padding("b", 11)?);
+    let repeated = with("padding-by-turns", bytes, &[(TAR, one.as_slice()), (TAR, &other)].repeat(8));
     let mut claiming = with("layer-of-8-eib", &format!("--max-layer-bytes={LAYER_BYTES}"), &[(TAR, &small)]);
     claiming.artifact = claiming.artifact.with("/layers/0/size", json!(i64::MAX));
     let noise = crate::archive::noise(usize::try_from(LAYER_BYTES).unwrap_or_default() + 1, 6);
@@ -57,8 +70,21 @@ pub(super) fn bombs() -> Result<Vec<Bomb>> {
         },
         with("two-big-layers-by-turns", bytes, &[(TAR, big.as_slice()), (TAR, &small)].repeat(50)),
         titled,
+        repeated,
+        config_of("image-config-of-more-than-1-mib", (1 << 20) + 1)?,
         Bomb { outcome: Outcome::Published, ..with("big-layers-of-little", "", &padded) },
         claiming,
         with("layer-too-large", &format!("--max-layer-bytes={LAYER_BYTES}"), &[("text/plain", &noise)]),
     ])
+}
+
+/// What is read into memory and becomes no file.
+pub(super) fn config_of(name: &'static str, bytes: usize) -> Result<Bomb> {
+    let layer = gzip(|out| out.write_all(&ended(blocks([file("a", "x")]))))?;
+    let config = vec![0; bytes];
+    let mut artifact = artifact(&[(IMAGE_TAR, &layer)]);
+    artifact = artifact.with("/config", descriptor("application/vnd.oci.image.config.v1+json", &config));
+    artifact.blobs.insert(digest(&config), config);
+    let outcome = Outcome::Refused(LIMIT, "image config".to_owned());
+    Ok(Bomb { name, artifact, spec: json!({}), outcome, window: 0 })
 }

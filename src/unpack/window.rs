@@ -1,0 +1,145 @@
+//! Memory that zstd windows take: told from the headers of frames and blocks, before a byte is decoded.
+//!
+//! A window may be as wide as `--max-zstd-window`, and each decoder allocates its own. What compressors write by
+//! themselves fits into a small one. Wider ones are decoded one at a time, so that memory does not grow with the
+//! number of processors.
+
+use std::io::{BufReader, Read, Seek};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The widest window of levels up to 19, and what every decoder has to have room for (RFC 8878 section 3.1.1.1.2).
+pub(super) const USUAL: u64 = 8 << 20;
+/// Magic number of a frame.
+const FRAME: u32 = 0xfd2f_b528;
+/// Bytes that are read at a time: headers are a block apart, which is at most twice that.
+const BUFFER: usize = 64 * 1024;
+
+/// Held by the one decoder of the process that has a wide window.
+static WIDE: Mutex<()> = Mutex::new(());
+
+/// Waits until no other wide window is in memory.
+pub(super) fn only_wide() -> MutexGuard<'static, ()> {
+    WIDE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// True where a frame asks for more than [`USUAL`]. What is no frame is left for the decoder to refuse, and so are frames
+/// behind it: it gets no more than this answer allows.
+pub(super) fn is_wide(stream: impl Read + Seek) -> bool {
+    let mut headers = Headers(BufReader::with_capacity(BUFFER, stream));
+    while let Some(window) = headers.frame() {
+        if window > USUAL {
+            return true;
+        }
+    }
+    false
+}
+
+/// Headers of a zstd stream, with what is between them passed over.
+struct Headers<R: Read + Seek>(BufReader<R>);
+
+impl<R: Read + Seek> Headers<R> {
+    /// Reads over the next frame, and answers its window; `None` where there is none.
+    fn frame(&mut self) -> Option<u64> {
+        let magic = u32::try_from(self.number(4)?).ok()?;
+        if magic & 0xffff_fff0 == 0x184d_2a50 {
+            let size = self.number(4)?;
+            self.skip(size)?;
+            return Some(0);
+        }
+        if magic != FRAME {
+            return None;
+        }
+        let descriptor = self.number(1)?;
+        let (size_flag, is_single, has_checksum) =
+            (descriptor >> 6, descriptor >> 5 & 1 == 1, descriptor >> 2 & 1 == 1);
+        let mut window = 0;
+        if !is_single {
+            let byte = self.number(1)?;
+            let base = 1_u64 << (10 + (byte >> 3));
+            window = base + base / 8 * (byte & 7);
+        }
+        let dictionary = [0, 1, 2, 4].get(usize::try_from(descriptor & 3).ok()?).copied()?;
+        self.skip(dictionary)?;
+        let size = match (size_flag, is_single) {
+            (0, false) => 0,
+            (0, true) => self.number(1)?,
+            (1, _) => self.number(2)?.saturating_add(256),
+            (2, _) => self.number(4)?,
+            _ => self.number(8)?,
+        };
+        if is_single {
+            window = size;
+        }
+        if window > USUAL {
+            return Some(window);
+        }
+        loop {
+            let block = self.number(3)?;
+            match block >> 1 & 3 {
+                // The byte, and how often it comes.
+                1 => self.skip(1)?,
+                0 | 2 => self.skip(block >> 3)?,
+                _ => return None,
+            }
+            if block & 1 == 1 {
+                break;
+            }
+        }
+        self.skip(if has_checksum { 4 } else { 0 })?;
+        Some(window)
+    }
+
+    /// A little-endian number of so many bytes.
+    fn number(&mut self, bytes: usize) -> Option<u64> {
+        let mut all = [0; 8];
+        self.0.read_exact(all.get_mut(..bytes)?).ok()?;
+        Some(u64::from_le_bytes(all))
+    }
+
+    fn skip(&mut self, bytes: u64) -> Option<()> {
+        self.0.seek_relative(i64::try_from(bytes).ok()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Write};
+
+    use super::*;
+    use crate::testing::Random;
+
+    fn frame(window_log: u32, bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(window_log).unwrap();
+        encoder.include_checksum(window_log.is_multiple_of(2)).unwrap();
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn the_widest_window_of_all_frames_is_found() {
+        let mut random = Random::new(1);
+        let noise: Vec<u8> = (0..300_000).map(|_| random.next().to_le_bytes()[0]).collect();
+        let zeros = vec![0; 3 << 20];
+        let skippable = [&[0x5f, 0x2a, 0x4d, 0x18], 1000_u32.to_le_bytes().as_slice(), &[7; 1000]].concat();
+        let usual = [frame(23, &noise), frame(10, &zeros), skippable.clone(), frame(20, b"")].concat();
+        let single = zstd::bulk::compress(&zeros, 1).unwrap();
+        let large = [&[0x28, 0xb5, 0x2f, 0xfd, 0xa0][..], &(9_u32 << 20).to_le_bytes(), &[1, 0, 0]].concat();
+        let mantissa = [&[0x28, 0xb5, 0x2f, 0xfd, 0, (23 - 10) << 3 | 1][..], &[1, 0, 0]].concat();
+        let rows = [
+            ("nothing", Vec::new(), false),
+            ("usual ones", usual.clone(), false),
+            ("a wide one", frame(24, &noise), true),
+            ("behind others", [usual.as_slice(), &skippable, &frame(27, b"x")].concat(), true),
+            ("small and in one piece", single, false),
+            ("in one piece", large, true),
+            ("a little wider", mantissa, true),
+            ("cut", usual[..usual.len() - 1].to_vec(), false),
+            ("no frame", b"anything else".to_vec(), false),
+            ("a wide one behind what is no frame", [b"anything".as_slice(), &frame(27, b"x")].concat(), false),
+        ];
+        for (label, bytes, wide) in rows {
+            assert_eq!(is_wide(Cursor::new(bytes)), wide, "{label}");
+        }
+    }
+}
