@@ -83,7 +83,7 @@ impl Seek for BlobReader {
         let at = match to {
             SeekFrom::Start(at) => Some(at),
             SeekFrom::Current(by) => self.at.checked_add_signed(by),
-            SeekFrom::End(by) => self.bytes.file().metadata()?.len().checked_add_signed(by),
+            SeekFrom::End(by) => file_of(&self.bytes)?.metadata()?.len().checked_add_signed(by),
         };
         self.at = at.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
         Ok(self.at)

@@ -7,8 +7,8 @@ use super::{ContentStore, Key};
 use crate::metrics::Metrics;
 use crate::storage::{Call, Mount};
 
-/// Time between two looks for layers that nobody has used for too long.
-const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
+/// Shortest and longest time between two looks for layers that were not used for too long.
+const SWEEPS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 
 /// How much is kept on each volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +25,19 @@ impl Default for CacheLimits {
     }
 }
 
+impl CacheLimits {
+    /// Time between two sweeps: a layer stays no longer than a quarter more than its age.
+    fn sweep_every(&self) -> Duration {
+        (self.age / 4).clamp(SWEEPS.0, SWEEPS.1)
+    }
+}
+
 /// The layers that are kept, on each volume apart: what is unpacked is on the volume that it goes to.
 #[derive(Clone, Debug, Default)]
-pub struct Cache(Vec<Arc<ContentStore>>);
+pub struct Cache {
+    stores: Vec<Arc<ContentStore>>,
+    limits: CacheLimits,
+}
 
 impl Cache {
     /// Looks through what earlier processes left on volumes that are open. With nothing to be kept, all of it goes.
@@ -38,7 +48,7 @@ impl Cache {
         metrics: &Arc<Metrics>,
     ) -> Self {
         let cache = Self::new(volumes, limits, metrics);
-        cache.0.iter().for_each(|store| store.look_through());
+        cache.stores.iter().for_each(|store| store.look_through());
         cache
     }
 
@@ -54,12 +64,12 @@ impl Cache {
                 stores.push(Arc::new(ContentStore::new(Arc::clone(volume), limits, Arc::clone(metrics))));
             }
         }
-        Self(stores)
+        Self { stores, limits }
     }
 
     /// Looks through what earlier processes left. A volume that cannot be used is looked through when a layer is added.
     pub async fn look_through(self) {
-        futures::future::join_all(self.0.iter().map(async |store| {
+        futures::future::join_all(self.stores.iter().map(async |store| {
             let looked = Arc::clone(store);
             let _ = store.pool().run(Call::Long, move || looked.look_through()).await;
         }))
@@ -68,7 +78,7 @@ impl Cache {
 
     /// The store on that volume.
     pub fn on(&self, volume: &Arc<Mount>) -> Option<&Arc<ContentStore>> {
-        self.0.iter().find(|store| store.is_on(volume))
+        self.stores.iter().find(|store| store.is_on(volume))
     }
 
     /// Gives up what is kept on these volumes, but not `own`, which are wanted again at once; true where that was
@@ -81,14 +91,14 @@ impl Cache {
         made
     }
 
-    /// Removes what has not been used for too long, now and then, for as long as it is polled.
+    /// Removes what has not been used for too long, every quarter of that time, for as long as it is polled.
     pub async fn expire(self) {
-        let mut ticks = tokio::time::interval(EXPIRE_EVERY);
+        let mut ticks = tokio::time::interval(self.limits.sweep_every());
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            for store in &self.0 {
-                store.expire().await;
-            }
+            // One that hangs does not keep the others.
+            futures::future::join_all(self.stores.iter().map(|store| store.expire())).await;
         }
     }
 }

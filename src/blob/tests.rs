@@ -418,6 +418,23 @@ async fn what_nobody_uses_goes_in_time() {
 }
 
 #[tokio::test]
+async fn what_nobody_uses_goes_while_the_process_runs() {
+    let world = World::with_limits(CacheLimits { age: Duration::from_secs(1), ..CacheLimits::default() });
+    world.fetch(&stranger()).await.unwrap();
+    assert_eq!(world.kept().len(), 1);
+    let gone = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
+        while !world.kept().is_empty() {
+            looks.tick().await;
+        }
+    };
+    let expired = async {
+        tokio::select! { () = world.cache.clone().expire() => false, () = gone => true }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(10), expired).await.unwrap());
+}
+
+#[tokio::test]
 async fn with_nothing_to_be_kept_everybody_downloads_and_what_was_kept_goes() {
     let world = World::new();
     world.fetch(&stranger()).await.unwrap();

@@ -203,6 +203,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
     let Some(engine) = engine.transpose()? else { return Ok(ExitCode::SUCCESS) };
     let (public_root, refreshing) = public_root(&arguments, &api_server, &metrics, &shutdown)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %arguments.listen, "started");
+    let expiring = shutdown.clone().run_until_cancelled_owned(engine.cache.clone().expire());
     let settings = Settings {
         namespaces: arguments.namespaces,
         full_scan: arguments.full_scan_interval,
@@ -225,7 +226,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
         shutdown.cancel();
         result
     };
-    let (served, (), ()) = tokio::join!(server, controller, refreshing);
+    let (served, (), (), _) = tokio::join!(server, controller, refreshing, expiring);
     served.map_err(Fatal::during("the HTTP server"))?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
