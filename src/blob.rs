@@ -5,6 +5,7 @@
 //!
 //! Many may want one layer: one of them downloads it, the others find it in the [`Cache`], once the
 //! registry has said that they may read it too: in the very file that is in use, or kept, hashed again while it is copied.
+//! Nobody waits for long for a download that hardly goes on ([`flight`]).
 //!
 //! Layers are unpacked from files without a name, which no other process can open: see `Scratch::nameless`.
 
@@ -232,8 +233,12 @@ pub async fn fetch<R: Registry>(
     };
     let repository = source.approved.pinned().repository();
     let key = Key::new(&source.access.origin(repository), &layer.digest);
-    let flight = store.flights.join(&key);
-    let mut turn = flight.turn().await;
+    // Another repository may be as slow as its owner wishes.
+    let flight = store.flights.join(&key, repository);
+    // Who has waited for long enough goes alone.
+    let Some(mut turn) = flight.turn(layer.size).await else {
+        return Ok(verified(fetch_alone(source, layer, progress).await?));
+    };
     let mut found = store.find(&key, layer.size).await?;
     if found.is_some() {
         // It is there: those who wait need not wait for this one's right.
@@ -242,7 +247,10 @@ pub async fn fetch<R: Registry>(
             Right::Granted => {}
             Right::Untold => return Ok(verified(fetch_alone(source, layer, progress).await?)),
         }
-        turn = flight.turn().await;
+        turn = match flight.turn(layer.size).await {
+            Some(turn) => turn,
+            None => return Ok(verified(fetch_alone(source, layer, progress).await?)),
+        };
         // What was in use stays so. What was kept may have been replaced, or be in use by now.
         if matches!(found.as_ref().and_then(OnVolume::get), Some(Found::Kept(_))) {
             found = store.find(&key, layer.size).await?;
@@ -255,6 +263,10 @@ pub async fn fetch<R: Registry>(
         progress(layer.size);
         return Ok(verified(bytes));
     }
+    let progress = |done| {
+        flight.progressed(done);
+        progress(done);
+    };
     let file = download::download(source, layer, progress).await?;
     let bytes = kept(source, store, &key, file, layer).await?;
     drop(turn);

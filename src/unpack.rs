@@ -227,7 +227,7 @@ impl Unpacker {
         let allowance = allowance.map_err(|exceeded| UnpackError::limit_in(&layer, exceeded))?;
         let is_decoded = !matches!(action, Action::File(_));
         let is_wide = is_decoded && sniffed.compression == Compression::Zstd && window::is_wide(blob.reader());
-        let _only_one = is_wide.then(window::only_wide);
+        let _only_one = is_wide.then(window::Wide::wait);
         let wanted = Wanted { compression: sniffed.compression, is_wide };
         let mut tree = self.tree(format!("layer-{number}"))?;
         if descriptor.size >= AHEAD_FROM {

@@ -5,7 +5,8 @@
 //! number of processors.
 
 use std::io::{BufReader, Read, Seek};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The widest window of levels up to 19, and what every decoder has to have room for (RFC 8878 section 3.1.1.1.2).
 pub(super) const USUAL: u64 = 8 << 20;
@@ -14,12 +15,36 @@ const FRAME: u32 = 0xfd2f_b528;
 /// Bytes that are read at a time: headers are a block apart, which is at most twice that.
 const BUFFER: usize = 64 * 1024;
 
-/// Held by the one decoder of the process that has a wide window.
-static WIDE: Mutex<()> = Mutex::new(());
+/// Longest wait for another wide window, which may be of a thread that hangs with its volume.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits until no other wide window is in memory.
-pub(super) fn only_wide() -> MutexGuard<'static, ()> {
-    WIDE.lock().unwrap_or_else(PoisonError::into_inner)
+/// True while a decoder of the process has a wide window.
+static IS_TAKEN: Mutex<bool> = Mutex::new(false);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+/// The right to a wide window, until it is dropped.
+pub(super) struct Wide {
+    is_only: bool,
+}
+
+impl Wide {
+    /// Waits until no other wide window is in memory, but not for ever.
+    pub(super) fn wait() -> Self {
+        let taken = IS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = GIVEN_BACK.wait_timeout_while(taken, PATIENCE, |taken| *taken);
+        let (mut taken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        *taken = true;
+        Self { is_only: !waited.timed_out() }
+    }
+}
+
+impl Drop for Wide {
+    fn drop(&mut self) {
+        if self.is_only {
+            *IS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = false;
+            GIVEN_BACK.notify_one();
+        }
+    }
 }
 
 /// True where a frame asks for more than [`USUAL`]. What is no frame is left for the decoder to refuse, and so are frames

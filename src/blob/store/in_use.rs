@@ -83,12 +83,14 @@ impl ContentStore {
         }
     }
 
-    /// Begins the first use of a layer in a file without a name, which was verified. Only for who has the turn.
+    /// Begins a use of a layer in a file without a name, which was verified. Where the same bytes came from another
+    /// repository meanwhile, it is a use of those.
     pub(in crate::blob) fn share(self: &Arc<Self>, key: &Key, file: fs_err::File, size: u64, is_kept: bool) -> Use {
-        let file = Arc::new(file);
-        let layer = Layer { file: Arc::clone(&file), size, uses: 1, is_kept };
-        self.in_use.layers().insert(key.clone(), layer);
-        Use { store: Arc::clone(self), key: key.clone(), file }
+        let mut layers = self.in_use.layers();
+        let new = || Layer { file: Arc::new(file), size, uses: 0, is_kept };
+        let layer = layers.entry(key.clone()).or_insert_with(new);
+        layer.uses = layer.uses.saturating_add(1);
+        Use { store: Arc::clone(self), key: key.clone(), file: Arc::clone(&layer.file) }
     }
 
     #[cfg(test)]
