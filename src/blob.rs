@@ -13,10 +13,10 @@ use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use fs_err::os::unix::fs::FileExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::oci::Descriptor;
+use crate::processors::Seat;
 use crate::registry::{Access, LocalFile, Registry, RegistryError, Right};
 use crate::request::{Limit, LimitExceeded};
 use crate::storage::{Call, OnVolume, Scratch, StorageError};
@@ -196,8 +196,8 @@ pub struct Source<'a, R> {
     pub scratch: &'a Arc<Scratch>,
     /// What is kept on the filesystem of `scratch`.
     pub store: Option<&'a Arc<ContentStore>>,
-    /// A permit per processor, for hashing what is kept.
-    pub processors: &'a Arc<Semaphore>,
+    /// The place at the processors, for hashing what is kept.
+    pub seat: &'a Seat,
     /// Most bytes of a layer.
     pub limit: Limit,
 }
@@ -286,7 +286,7 @@ async fn used<R>(
     // Held here and not by the thread, which may hang with its volume. What is in use is not read again.
     let _permit = match found.get() {
         Some(Found::InUse(_)) => None,
-        Some(Found::Kept(_)) | None => Some(permit(source).await?),
+        Some(Found::Kept(_)) | None => Some(source.seat.permit().await),
     };
     let (store, key, layer, scratch) = (Arc::clone(store), key.clone(), layer.clone(), Arc::clone(source.scratch));
     let stop = CancellationToken::new();
@@ -318,7 +318,7 @@ async fn kept<R>(
     layer: &Descriptor,
 ) -> Result<OnVolume<Bytes>, BlobError> {
     let slot = source.scratch.pool().slot(Call::Long).await?;
-    let _permit = if source.scratch.is_nameless_private() { None } else { Some(permit(source).await?) };
+    let _permit = if source.scratch.is_nameless_private() { None } else { Some(source.seat.permit().await) };
     let (store, key, layer, scratch) = (Arc::clone(store), key.clone(), layer.clone(), Arc::clone(source.scratch));
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
@@ -334,10 +334,6 @@ async fn kept<R>(
         Ok(OnVolume::new(scratch.pool(), bytes))
     });
     work.await?
-}
-
-async fn permit<R>(source: &Source<'_, R>) -> Result<OwnedSemaphorePermit, BlobError> {
-    Arc::clone(source.processors).acquire_owned().await.map_err(|_| BlobError::Aborted)
 }
 
 fn check_size(blob: &Descriptor, limit: Limit) -> Result<(), BlobError> {
@@ -368,7 +364,7 @@ async fn sealed<R>(
     file: OnVolume<fs_err::File>,
 ) -> Result<OnVolume<Bytes>, BlobError> {
     let slot = source.scratch.pool().slot(Call::Long).await?;
-    let _permit = if source.scratch.is_nameless_private() { None } else { Some(permit(source).await?) };
+    let _permit = if source.scratch.is_nameless_private() { None } else { Some(source.seat.permit().await) };
     let (scratch, layer) = (Arc::clone(source.scratch), layer.clone());
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();

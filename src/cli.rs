@@ -157,9 +157,3 @@ fn to_stdout(text: &str) -> Result<(), complaint::Complaint> {
         complaint::Complaint::new(crate::api::Reason::StorageFailed, format!("standard output: {error}"))
     })
 }
-
-/// One permit for each processor.
-fn unpacking_permits() -> std::sync::Arc<tokio::sync::Semaphore> {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::sync::Arc::new(tokio::sync::Semaphore::new(processors))
-}

@@ -27,6 +27,7 @@ pub mod output;
 pub mod pass;
 pub mod pattern;
 pub mod plan;
+pub mod processors;
 pub mod registry;
 pub mod request;
 pub mod server;

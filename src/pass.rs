@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 
 use crate::api::Reason;
 use crate::blob::{self, Cache, Progress};
@@ -18,6 +17,7 @@ use crate::output::damage::Damage;
 use crate::output::location::Location;
 use crate::output::{Done, Lock, NotSwitched, Outputs, Published, Ready};
 use crate::plan::{self, Plan, Revision};
+use crate::processors::{Processors, Seat};
 use crate::registry::turns::{Turn, Turns};
 use crate::registry::{self, Pinned, Registry, RegistryError};
 use crate::request::{Limits, ObjectId, Place, Request};
@@ -49,8 +49,8 @@ pub struct Engine<R> {
     pub cache: Cache,
     /// How many passes may be busy with one registry.
     pub turns: Turns,
-    /// One permit per core: unpacking is work for the processor.
-    pub unpacking: Arc<Semaphore>,
+    /// A permit for whatever keeps a processor busy.
+    pub processors: Processors,
     /// Who is told how far downloads are.
     pub progress: Option<Arc<dyn Progress>>,
 }
@@ -188,7 +188,8 @@ pub async fn pass<R: Registry>(
     }
 }
 
-/// Does everything of a pass that nobody can see, within `spec.timeout`. May be given up at any time by dropping it: a
+/// Does everything of a pass that nobody can see, within `spec.timeout`, against which waiting for a processor does not
+/// count. May be given up at any time by dropping it: a
 /// thread that still works then keeps the object's lock to its end. Requires the [`Turn`] that [`Engine::turn`] gives.
 pub async fn prepare<R: Registry>(
     engine: &Engine<R>,
@@ -197,11 +198,10 @@ pub async fn prepare<R: Registry>(
     before: &Before,
     wanted: &Wanted,
 ) -> Result<Progressed, Failure> {
-    let step = Step::default();
-    match tokio::time::timeout(request.timeout, Box::pin(steps(engine, request, before, wanted, &step))).await {
-        Ok(result) => result,
-        Err(_) => Err(Failure::timeout(request.timeout, step.now())),
-    }
+    let step = Step::new(engine, request);
+    let steps = Box::pin(steps(engine, request, before, wanted, &step));
+    let result = step.seat.within(request.timeout, steps).await;
+    result.unwrap_or_else(|| Err(Failure::timeout(request.timeout, step.now())))
 }
 
 impl Prepared {
@@ -256,8 +256,7 @@ async fn steps<R: Registry>(
     // Looked at first: a place that is not ours is refused before anything is requested.
     let look = look(engine, request, before).await?;
     step.set("resolving the reference");
-    let pinned =
-        registry::resolve(&engine.registry, &request.access, &request.reference, request.selection.as_ref()).await?;
+    let pinned = resolve(engine, request, step).await?;
     match (plan::decide(request, &pinned, &look.observed), &before.refused) {
         (Plan::Keep, _) => Ok(Progressed::Kept(Box::new(Outcome::kept(pinned, look, None)))),
         (Plan::Reapprove, _) => {
@@ -285,16 +284,19 @@ impl Outcome {
 /// Judges the digest that the request names, and fetches nothing of it, within `spec.timeout`. Requires the [`Turn`] that
 /// [`Engine::turn`] gives.
 pub async fn rejudge<R: Registry>(engine: &Engine<R>, _turn: &Turn, request: &Request) -> Result<Basis, Failure> {
-    let step = Step::default();
+    let step = Step::new(engine, request);
     let judging = async {
         check_denied(request)?;
-        let (reference, selection) = (&request.reference, request.selection.as_ref());
-        let pinned = registry::resolve(&engine.registry, &request.access, reference, selection).await?;
+        let pinned = resolve(engine, request, &step).await?;
         judge(engine, request, &pinned, &step).await.map_err(|failure| failure.of(pinned.digest()))
     };
-    tokio::time::timeout(request.timeout, judging)
-        .await
-        .unwrap_or_else(|_| Err(Failure::timeout(request.timeout, step.now())))
+    let judged = step.seat.within(request.timeout, judging).await;
+    judged.unwrap_or_else(|| Err(Failure::timeout(request.timeout, step.now())))
+}
+
+async fn resolve<R: Registry>(engine: &Engine<R>, request: &Request, step: &Step) -> Result<Pinned, RegistryError> {
+    let (reference, selection) = (&request.reference, request.selection.as_ref());
+    registry::resolve(&engine.registry, &request.access, reference, selection, &step.seat).await
 }
 
 fn check_denied(request: &Request) -> Result<(), Failure> {
@@ -310,7 +312,7 @@ async fn judge<R: Registry>(
 ) -> Result<Basis, Failure> {
     step.set("verifying signatures");
     let (registry, access) = (&engine.registry, &request.access);
-    let judged = trust::judge(registry, access, pinned, &request.requirement, now()).await;
+    let judged = trust::judge(registry, access, pinned, &request.requirement, &step.seat, now()).await;
     if let Err(TrustError::Missing { .. } | TrustError::Invalid { .. }) = &judged {
         // One that hides the artifact too, from those whose credentials have ended, say, tells nothing by that, and neither
         // does something else that answers in its place.
@@ -364,7 +366,8 @@ async fn fetch<R: Registry>(
     stage::check_type(request, &manifest)?;
     step.set("verifying signatures");
     let approved =
-        trust::approve(&engine.registry, &request.access, pinned, manifest, &request.requirement, now()).await?;
+        trust::approve(&engine.registry, &request.access, pinned, manifest, &request.requirement, &step.seat, now())
+            .await?;
     let mut prepared = stage_and_prepare(engine, request, &approved, &look, wanted, step).await;
     if let Err(failure) = &prepared
         && room_was_made(engine, request, &approved, failure).await
@@ -471,17 +474,23 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// Which step a pass is in, for the message of a timeout.
-#[derive(Default)]
-struct Step(Mutex<&'static str>);
+/// Which step a pass is in, for the message of a timeout, and its place at the processors.
+struct Step {
+    name: Mutex<&'static str>,
+    seat: Seat,
+}
 
 impl Step {
+    fn new<R>(engine: &Engine<R>, request: &Request) -> Self {
+        Self { name: Mutex::default(), seat: engine.processors.seat(&request.object.namespace) }
+    }
+
     fn set(&self, step: &'static str) {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = step;
+        *self.name.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = step;
     }
 
     fn now(&self) -> &'static str {
-        let step = *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let step = *self.name.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if step.is_empty() { "looking at the outputs" } else { step }
     }
 }

@@ -12,6 +12,7 @@ use futures::{Stream, StreamExt};
 
 use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
 use crate::oci::{self, Descriptor, Digest, Document, Manifest, Platform, Reference, Repository, TagSelection};
+use crate::processors::Seat;
 
 pub mod address;
 mod authorization;
@@ -251,12 +252,13 @@ pub trait Registry: Send + Sync + 'static {
 }
 
 /// Settles which digest a reference means. A digest in the reference decides without any request; without
-/// a tag too, the selection chooses one of those that there are.
+/// a tag too, the selection chooses one of those that there are, which keeps a processor of `seat` busy.
 pub async fn resolve<R: Registry>(
     registry: &R,
     access: &Access,
     reference: &Reference,
     selection: Option<&TagSelection>,
+    seat: &Seat,
 ) -> Result<Pinned, RegistryError> {
     let repository = reference.repository.clone();
     let (tag, digest) = match (&reference.digest, &reference.tag) {
@@ -264,7 +266,7 @@ pub async fn resolve<R: Registry>(
         (None, tag) => {
             let tag = match (tag, selection) {
                 (Some(tag), _) => tag.clone(),
-                (None, Some(selection)) => select(registry, access, &repository, selection).await?,
+                (None, Some(selection)) => select(registry, access, &repository, selection, seat).await?,
                 (None, None) => "latest".to_owned(),
             };
             let digest = registry.tag_digest(access, &repository, &tag).await?;
@@ -279,11 +281,16 @@ async fn select<R: Registry>(
     access: &Access,
     repository: &Repository,
     selection: &TagSelection,
+    seat: &Seat,
 ) -> Result<String, RegistryError> {
     let tags = registry.tags(access, repository).await?;
     let in_thread = selection.clone();
     // A filter can cost a millisecond for each of ten thousand tags.
-    let choose = move || in_thread.select(tags.iter().map(String::as_str)).map(str::to_owned);
+    let permit = seat.permit().await;
+    let choose = move || {
+        let _permit = permit;
+        in_thread.select(tags.iter().map(String::as_str)).map(str::to_owned)
+    };
     let chosen = tokio::task::spawn_blocking(choose).await.ok().flatten();
     chosen.ok_or_else(|| RegistryError::NoMatchingTag {
         repository: repository.to_string(),

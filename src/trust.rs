@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use crate::api::Reason;
 use crate::api::policy::Enforcement;
 use crate::oci::{Digest, Manifest};
+use crate::processors::Seat;
 use crate::registry::{Access, Pinned, Registry, RegistryError};
 
 mod discovery;
@@ -180,9 +181,10 @@ pub async fn approve<R: Registry>(
     pinned: Pinned,
     manifest: Manifest,
     requirement: &Arc<Requirement>,
+    seat: &Seat,
     now: Timestamp,
 ) -> Result<Approved, TrustError> {
-    let basis = judge(registry, access, &pinned, requirement, now).await?;
+    let basis = judge(registry, access, &pinned, requirement, seat, now).await?;
     Ok(Approved { pinned, manifest, basis })
 }
 
@@ -195,6 +197,7 @@ pub async fn judge<R: Registry>(
     access: &Access,
     pinned: &Pinned,
     requirement: &Arc<Requirement>,
+    seat: &Seat,
     now: Timestamp,
 ) -> Result<Basis, TrustError> {
     if requirement.is_empty() {
@@ -203,9 +206,9 @@ pub async fn judge<R: Registry>(
     if let Err((entry, error)) = requirement.check_roots(now) {
         return Err(TrustError::Root { entry: entry.name.clone(), error });
     }
-    let enforced = hear_all(registry, access, Hearing::new(requirement, Enforcement::Enforce, pinned)).await;
+    let enforced = hear_all(registry, access, Hearing::new(requirement, Enforcement::Enforce, pinned, seat)).await;
     let verified = enforced.decide()?;
-    let warned = hear_all(registry, access, Hearing::new(requirement, Enforcement::Warn, pinned)).await;
+    let warned = hear_all(registry, access, Hearing::new(requirement, Enforcement::Warn, pinned, seat)).await;
     Ok(Basis::Judged(warned.doubt(verified)))
 }
 
@@ -279,6 +282,7 @@ struct Hearing<'a> {
     requirement: &'a Arc<Requirement>,
     enforcement: Enforcement,
     pinned: &'a Pinned,
+    seat: &'a Seat,
     /// One for each entry of the requirement; those of the other enforcement stay as they are.
     found: Vec<Result<Verified, Option<Rejection>>>,
     /// Why not everything was looked at.
@@ -286,9 +290,9 @@ struct Hearing<'a> {
 }
 
 impl<'a> Hearing<'a> {
-    fn new(requirement: &'a Arc<Requirement>, enforcement: Enforcement, pinned: &'a Pinned) -> Self {
+    fn new(requirement: &'a Arc<Requirement>, enforcement: Enforcement, pinned: &'a Pinned, seat: &'a Seat) -> Self {
         let found = requirement.entries().iter().map(|_| Err(None)).collect();
-        Self { requirement, enforcement, pinned, found, unknown: None }
+        Self { requirement, enforcement, pinned, seat, found, unknown: None }
     }
 
     fn entries(&self) -> impl Iterator<Item = &'a Entry> + use<'a> {
@@ -306,7 +310,9 @@ impl<'a> Hearing<'a> {
     /// even a panic of the verifier, is that candidate's problem.
     async fn hear(&mut self, candidate: Candidate) {
         let (requirement, digest, open) = (Arc::clone(self.requirement), self.pinned.digest().clone(), self.open());
+        let permit = self.seat.permit().await;
         let judging = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
             let judge = |(entry, open): (&Entry, bool)| open.then(|| verdict::judge(&candidate, entry, &digest));
             requirement.entries().iter().zip(open).map(judge).collect::<Vec<_>>()
         });

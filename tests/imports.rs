@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Module (longest prefix wins) → its rank. A module uses lower ranks, or its own module tree.
-const RANKS: [(&str, u32); 32] = [
+const RANKS: [(&str, u32); 33] = [
     // 0 values
     ("backoff", 0),
     ("oci", 0),
     ("pattern", 0),
     ("failpoint", 0),
+    ("processors", 0),
     // 1 contract
     ("api", 10),
     ("metrics", 11),

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::metrics::Metrics;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Reference};
+use crate::processors::Processors;
 use crate::registry::credentials::Keychain;
 use crate::registry::tls::TlsOptions;
 use crate::registry::{self, Transport};
@@ -29,7 +31,7 @@ struct World {
     volume: Arc<Mount>,
     cache: Cache,
     metrics: Arc<Metrics>,
-    processors: Arc<Semaphore>,
+    seat: Seat,
 }
 
 /// One object: where its image is, and with or without credentials.
@@ -72,7 +74,7 @@ impl World {
     fn on(root: tempfile::TempDir, registry: FakeRegistry, volume: Volume, limits: CacheLimits) -> Self {
         let (volume, metrics) = (Mount::of(Arc::new(volume)), Arc::new(Metrics::default()));
         let cache = Cache::open([&volume, &volume], limits, &metrics);
-        Self { root, registry, volume, cache, metrics, processors: Arc::new(Semaphore::new(2)) }
+        Self { root, registry, volume, cache, metrics, seat: Processors::new(2).seat("team") }
     }
 
     /// The bytes that one asker gets, all layers together.
@@ -93,7 +95,7 @@ impl World {
     /// The layers that one asker gets.
     async fn blobs(&self, asker: &Asker) -> Result<Vec<VerifiedBlob>, BlobError> {
         let reference: Reference = asker.image.parse().unwrap();
-        let pinned = registry::resolve(&self.registry, &asker.access, &reference, None).await.unwrap();
+        let pinned = registry::resolve(&self.registry, &asker.access, &reference, None, &self.seat).await.unwrap();
         let manifest =
             registry::manifest(&self.registry, &asker.access, &pinned, None, MAX_MANIFEST_BYTES).await.unwrap();
         let approved = Approved::for_test(pinned, manifest);
@@ -104,7 +106,7 @@ impl World {
             approved: &approved,
             scratch: &scratch,
             store: self.cache.on(&self.volume),
-            processors: &self.processors,
+            seat: &self.seat,
             limit: Limits::default().layer_bytes.set(1000),
         };
         let mut blobs = Vec::new();
@@ -459,15 +461,14 @@ async fn what_is_kept_outlives_the_process_and_serves_two_at_a_time() {
     world.fetch(&stranger()).await.unwrap();
     world.asked();
     let volume = Mount::open(world.root.path()).unwrap();
-    let (cache, processors) =
-        (Cache::open([&volume], CacheLimits::default(), &world.metrics), Arc::clone(&world.processors));
+    let cache = Cache::open([&volume], CacheLimits::default(), &world.metrics);
     let other = World {
         root: tempfile::tempdir().unwrap(),
         registry: world.registry.clone(),
         volume,
         cache,
         metrics: Arc::clone(&world.metrics),
-        processors,
+        seat: world.seat.clone(),
     };
     assert_eq!(other.fetch(&stranger()).await.unwrap(), LAYER);
     assert_eq!(world.asked(), ["right"]);
@@ -613,7 +614,7 @@ async fn a_full_disk_is_told_as_one() {
     let world = World::with_limits(CacheLimits { bytes: u64::MAX, ..CacheLimits::default() });
     let asker = stranger();
     let reference: Reference = asker.image.parse().unwrap();
-    let pinned = registry::resolve(&world.registry, &asker.access, &reference, None).await.unwrap();
+    let pinned = registry::resolve(&world.registry, &asker.access, &reference, None, &world.seat).await.unwrap();
     let manifest = registry::manifest(&world.registry, &asker.access, &pinned, None, MAX_MANIFEST_BYTES).await.unwrap();
     let layer = manifest.layers[0].clone();
     let source = Source {
@@ -622,7 +623,7 @@ async fn a_full_disk_is_told_as_one() {
         approved: &Approved::for_test(pinned, manifest),
         scratch: &Arc::new(world.volume.current().unwrap().scratch().unwrap()),
         store: None,
-        processors: &world.processors,
+        seat: &world.seat,
         limit: Limits::default().layer_bytes.set(1000),
     };
     let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();

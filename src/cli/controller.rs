@@ -28,6 +28,7 @@ use crate::controller::{Health, OnRevoked, Settings};
 use crate::metrics::Metrics;
 use crate::output::{ApiObjects, Outputs, Retention};
 use crate::pass::{self, Engine};
+use crate::processors::Processors;
 use crate::registry::address::PRIVATE_NETWORKS;
 use crate::registry::egress::PlainHttp;
 use crate::registry::host_pattern::HostPattern;
@@ -347,7 +348,7 @@ async fn engine(
         limits: arguments.limits.limits(),
         cache,
         turns: Turns::default(),
-        unpacking: super::unpacking_permits(),
+        processors: Processors::default(),
         progress: None,
     })
 }

@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::output::directory::Destination;
 use crate::output::{Outputs, Published};
 use crate::pass::{self, Before, Engine};
+use crate::processors::Processors;
 use crate::registry::turns::Turns;
 use crate::registry::{Pinned, Registry};
 use crate::request::{Limits, Request};
@@ -65,7 +66,7 @@ impl PlaceArguments {
             // What is read once is not kept.
             cache: Cache::default(),
             turns: Turns::default(),
-            unpacking: super::unpacking_permits(),
+            processors: Processors::default(),
             progress: Some(Arc::clone(&bars) as Arc<dyn Progress>),
         };
         let (turn, before) = (engine.turn(&request).await, Before::default());

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
+use crate::processors::Processors;
 use crate::registry::{self, Pinned, Registry};
 use crate::request::Request;
 
@@ -94,7 +95,9 @@ async fn resolve(arguments: &Arguments) -> Result<String, Complaint> {
 
 /// The digest, which is known to be there, and that of the manifest for the platform.
 async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Option<Digest>), Failure> {
-    let pinned = registry::resolve(registry, &request.access, &request.reference, request.selection.as_ref()).await?;
+    let seat = Processors::default().seat(&request.object.namespace);
+    let (reference, selection) = (&request.reference, request.selection.as_ref());
+    let pinned = registry::resolve(registry, &request.access, reference, selection, &seat).await?;
     if request.platform.is_some() {
         let manifest =
             registry::manifest(registry, &request.access, &pinned, request.platform.as_ref(), MAX_MANIFEST_BYTES)

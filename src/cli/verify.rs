@@ -18,6 +18,7 @@ use crate::failure::{Failure, printable};
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::pass;
+use crate::processors::Processors;
 use crate::registry::{self, Pinned, Registry};
 use crate::request::Request;
 use crate::trust::{self, Basis, Judgement, Requirement, Signer, Verified};
@@ -136,10 +137,12 @@ async fn verify(arguments: &Arguments) -> Result<String, Complaint> {
 }
 
 async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Judgement), Failure> {
-    let pinned = registry::resolve(registry, &request.access, &request.reference, request.selection.as_ref()).await?;
+    let seat = Processors::default().seat(&request.object.namespace);
+    let (reference, selection) = (&request.reference, request.selection.as_ref());
+    let pinned = registry::resolve(registry, &request.access, reference, selection, &seat).await?;
     // A signature of what is not there would be found as well.
     registry::confirm(registry, &request.access, &pinned).await?;
-    match trust::judge(registry, &request.access, &pinned, &request.requirement, pass::now()).await? {
+    match trust::judge(registry, &request.access, &pinned, &request.requirement, &seat, pass::now()).await? {
         Basis::Judged(judgement) => Ok((pinned, judgement)),
         // Policies that allow it ask for nothing.
         Basis::NoPolicy if !request.requirement.applied().is_empty() => Ok((pinned, Judgement::default())),

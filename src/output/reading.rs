@@ -3,27 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use super::damage::{Damage, Reading};
 use super::location::Location;
 use super::scan::{Begun, Scan, Verdict};
 use super::{OutputError, Outputs, Recorded, volume};
 use crate::metrics::{Found, Scanned};
+use crate::processors::Seat;
 use crate::request::{ObjectId, Place, Target};
 use crate::storage::{Call, OnVolume, Volume};
 use crate::unpack::Stop;
 
 impl Outputs {
     /// Reads files of the target, and compares them with what was published. A slice at a time, each with a permit of
-    /// `processors`: an unpack does not wait for all of a large tree. Dropping this ends it at the next buffer.
+    /// `seat`: an unpack does not wait for all of a large tree. Dropping this ends it at the next buffer.
     pub(crate) async fn read(
         &self,
         object: &ObjectId,
         target: &Target,
         recorded: Option<Recorded>,
         reading: Reading,
-        processors: &Arc<Semaphore>,
+        seat: &Seat,
     ) -> Result<Option<Damage>, OutputError> {
         let Place::Volume { volume } = &target.place else {
             // A probe compares the others whole.
@@ -39,9 +38,7 @@ impl Outputs {
         let verdict = match begun.await? {
             (Begun::NoList, _) => return Ok(None),
             (Begun::Done(verdict), _) => verdict,
-            (Begun::Scan(scan), on) => {
-                scanned(OnVolume::new(mount.pool(), scan), on, object, &stop, processors).await?
-            }
+            (Begun::Scan(scan), on) => scanned(OnVolume::new(mount.pool(), scan), on, object, &stop, seat).await?,
         };
         let location = Location::Volume(volume.clone());
         let damage = match verdict {
@@ -73,12 +70,12 @@ async fn scanned(
     on: Arc<Volume>,
     object: &ObjectId,
     stop: &Stop,
-    processors: &Arc<Semaphore>,
+    seat: &Seat,
 ) -> Result<Verdict, OutputError> {
     loop {
         let slot = scan.pool().slot(Call::Long).await?;
         // Held here and not by the thread, which may hang.
-        let _permit = Arc::clone(processors).acquire_owned().await.map_err(|_| OutputError::Aborted)?;
+        let _permit = seat.permit().await;
         let (pool, stop, on, object) = (scan.pool().clone(), stop.clone(), Arc::clone(&on), object.clone());
         let slice = slot.run(move || -> Result<_, OutputError> {
             let mut scan = scan.take().ok_or(OutputError::Aborted)?;

@@ -85,10 +85,10 @@ pub async fn read<R: Registry>(
     before: &Before,
     reading: Reading,
 ) -> Result<Vec<Damage>, Failure> {
-    let mut found = Vec::new();
+    let (mut found, seat) = (Vec::new(), engine.processors.seat(&request.object.namespace));
     for target in &request.targets {
         let recorded = before.outputs.get(&target.output).cloned();
-        let read = engine.outputs.read(&request.object, target, recorded, reading, &engine.unpacking).await;
+        let read = engine.outputs.read(&request.object, target, recorded, reading, &seat).await;
         found.extend(read.map_err(Failure::of_reading)?);
     }
     Ok(found)

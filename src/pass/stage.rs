@@ -175,7 +175,7 @@ impl<R: Registry> Work<'_, R> {
             approved: self.approved,
             scratch: &scratch,
             store: self.engine.cache.on(&place.volume).filter(|_| place.is_cached && !self.is_forced),
-            processors: &self.engine.unpacking,
+            seat: &self.step.seat,
             limit: self.limits.layer_bytes,
         };
         let is_image = match self.is_image {
@@ -254,7 +254,7 @@ impl<R: Registry> Work<'_, R> {
     ) -> Result<OnVolume<LayerTree>, Failure> {
         let slot = pool.slot(Call::Long).await?;
         // Held here and not by the thread, which may hang with its volume.
-        let _permit = Arc::clone(&self.engine.unpacking).acquire_owned().await.map_err(Failure::internal)?;
+        let _permit = self.step.seat.permit().await;
         let (unpacker, pool) = (Arc::clone(unpacker), pool.clone());
         let short = blob.descriptor().digest.short();
         let work = slot.run(move || -> Result<_, UnpackError> {

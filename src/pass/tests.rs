@@ -48,7 +48,7 @@ impl World {
             limits: *limits,
             cache,
             turns: Turns::default(),
-            unpacking: Arc::new(Semaphore::new(1)),
+            processors: Processors::new(1),
             progress: None,
         };
         Self { root, registry, engine }
@@ -380,7 +380,15 @@ async fn a_layer_is_downloaded_once_and_given_up_where_the_volume_is_full() {
     for (label, failure, number, made, left) in rows {
         let (request, digest) = (request(&spec), &digests[number]);
         let reference = format!("r.example/app@{digest}").parse().unwrap();
-        let pinned = registry::resolve(&world.registry, &request.access, &reference, None).await.unwrap();
+        let pinned = registry::resolve(
+            &world.registry,
+            &request.access,
+            &reference,
+            None,
+            &crate::processors::Processors::default().seat("team"),
+        )
+        .await
+        .unwrap();
         let manifest = registry::manifest(&world.registry, &request.access, &pinned, None, 1 << 20).await.unwrap();
         let approved = Approved::for_test(pinned, manifest);
         assert_eq!(room_was_made(&world.engine, &request, &approved, &failure).await, made, "{label}");

@@ -36,7 +36,15 @@ async fn outcome(text: &str, fresh: bool) -> Outcome {
     let registry = FakeRegistry::default();
     let digest = registry.push_files("1", &[("a", text)]);
     let reference: Reference = "r.example/app:1".parse().unwrap();
-    let pinned = crate::registry::resolve(&registry, &Access::default(), &reference, None).await.unwrap();
+    let pinned = crate::registry::resolve(
+        &registry,
+        &Access::default(),
+        &reference,
+        None,
+        &crate::processors::Processors::default().seat("team"),
+    )
+    .await
+    .unwrap();
     let mut manifest = crate::registry::manifest(
         &registry,
         &Access::default(),

@@ -37,7 +37,7 @@ impl Home {
             limits: Limits::default(),
             cache: Cache::default(),
             turns: Turns::default(),
-            unpacking: Arc::new(Semaphore::new(1)),
+            processors: Processors::new(1),
             progress: None,
         };
         pass(&engine, &engine.turn(request).await, request, &Before::default()).await

@@ -359,13 +359,13 @@ async fn a_flood_of_names_costs_no_more_than_what_was_published() {
 #[tokio::test]
 async fn a_scan_that_nobody_waits_for_ends_and_gives_its_permit_back() {
     let (world, before) = published().await;
-    let held = Arc::clone(&world.engine.unpacking).acquire_owned().await.unwrap();
+    let held = world.engine.processors.seat("other").permit().await;
     let request = request(&spec());
     let reading = read(&world.engine, &request, &before, Reading::Everything);
     assert!(tokio::time::timeout(Duration::from_millis(50), reading).await.is_err(), "it waits for a processor");
     drop(held);
     assert_eq!(found_by_reading(&world, &before, Reading::Everything).await, "whole");
-    assert_eq!(world.engine.unpacking.available_permits(), 1);
+    assert_eq!(world.engine.processors.free(), 1);
     assert!(listing(&world.root.path().join(".supercargo/staging")).is_empty());
 }
 

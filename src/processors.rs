@@ -1,0 +1,269 @@
+//! Work for the processor: a permit each, shared fairly between namespaces.
+//!
+//! Unpacking, hashing, filtering tags and verifying signatures take as much of a processor as there is. A permit that is
+//! given back goes to the namespace that has the fewest, so that a thousand objects of one namespace do not delay
+//! twenty of another. The wait depends on others alone, so it does not count against `spec.timeout`: [`Seat::within`].
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// Most permits, however many processors there are: each layer that is unpacked takes memory.
+const MOST: usize = 8;
+/// Shortest pause between two looks at what is left of the time, while it stands still.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// The permits, and who waits for them. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct Processors(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    /// Permits that each namespace has.
+    busy: HashMap<Arc<str>, usize>,
+    waiting: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    namespace: Arc<str>,
+    to: oneshot::Sender<Permit>,
+}
+
+/// The right to keep one processor busy, until it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    processors: Processors,
+    namespace: Arc<str>,
+}
+
+impl Default for Processors {
+    /// One permit for each processor of the machine, and no more than eight.
+    fn default() -> Self {
+        Self::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST))
+    }
+}
+
+impl Processors {
+    /// That many permits.
+    pub fn new(permits: usize) -> Self {
+        Self(Arc::new(Mutex::new(State { free: permits, busy: HashMap::new(), waiting: VecDeque::new() })))
+    }
+
+    /// A place for one task of `namespace`.
+    pub fn seat(&self, namespace: &str) -> Seat {
+        Seat { processors: self.clone(), namespace: namespace.into(), waits: Arc::default() }
+    }
+
+    /// Hands out what is free. A permit that nobody takes any more is dropped, which comes here again.
+    fn grant(&self) {
+        loop {
+            let Some(Waiter { namespace, to }) = self.lock().next() else { return };
+            // Without the lock.
+            let _ = to.send(Permit { processors: self.clone(), namespace });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each statement leaves the counts right.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> usize {
+        self.lock().free
+    }
+}
+
+impl State {
+    /// The first who waits in the namespace with the fewest permits, if one is free; it is counted as taken.
+    fn next(&mut self) -> Option<Waiter> {
+        if self.free == 0 {
+            return None;
+        }
+        self.waiting.retain(|waiter| !waiter.to.is_closed());
+        let busy = |waiter: &Waiter| self.busy.get(&waiter.namespace).copied().unwrap_or_default();
+        let (index, _) = self.waiting.iter().enumerate().min_by_key(|(_, waiter)| busy(waiter))?;
+        let waiter = self.waiting.remove(index)?;
+        self.free = self.free.saturating_sub(1);
+        let busy = self.busy.entry(Arc::clone(&waiter.namespace)).or_default();
+        *busy = busy.saturating_add(1);
+        Some(waiter)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        {
+            let mut state = self.processors.lock();
+            state.free = state.free.saturating_add(1);
+            let left = state.busy.get(&self.namespace).map_or(0, |busy| busy.saturating_sub(1));
+            if left == 0 {
+                state.busy.remove(&self.namespace);
+            } else {
+                state.busy.insert(Arc::clone(&self.namespace), left);
+            }
+        }
+        self.processors.grant();
+    }
+}
+
+/// A place of one task at the processors, which adds up how long the task waits for permits. Cloning shares the sum.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    processors: Processors,
+    namespace: Arc<str>,
+    waits: Arc<Mutex<Waits>>,
+}
+
+#[derive(Debug, Default)]
+struct Waits {
+    /// Parts of the task that wait now, and since when there is one.
+    now: usize,
+    since: Option<Instant>,
+    /// Time before that in which one waited.
+    before: Duration,
+}
+
+impl Seat {
+    /// Waits for a permit.
+    pub async fn permit(&self) -> Permit {
+        let (to, permit) = oneshot::channel();
+        let waiter = Waiter { namespace: Arc::clone(&self.namespace), to };
+        self.processors.lock().waiting.push_back(waiter);
+        self.processors.grant();
+        let _waiting = Waiting::begin(&self.waits);
+        match permit.await {
+            Ok(permit) => permit,
+            // No waiter is dropped while somebody waits.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Bounds `work`, which waits for its permits on this seat: `None` where it took longer than `limit` without those
+    /// waits.
+    pub async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        let (started, before) = (Instant::now(), self.waited());
+        let mut left = limit;
+        loop {
+            if let Ok(done) = tokio::time::timeout(left, work.as_mut()).await {
+                return Some(done);
+            }
+            let waited = self.waited().saturating_sub(before);
+            left = limit.saturating_add(waited).saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return None;
+            }
+            left = left.max(LOOK_AGAIN);
+        }
+    }
+
+    fn waited(&self) -> Duration {
+        let waits = lock(&self.waits);
+        waits.before.saturating_add(waits.since.map_or(Duration::ZERO, |since| since.elapsed()))
+    }
+}
+
+fn lock(waits: &Mutex<Waits>) -> MutexGuard<'_, Waits> {
+    waits.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One part of a task that waits, until it is dropped.
+struct Waiting<'a>(&'a Mutex<Waits>);
+
+impl<'a> Waiting<'a> {
+    fn begin(waits: &'a Mutex<Waits>) -> Self {
+        let mut all = lock(waits);
+        all.now = all.now.saturating_add(1);
+        all.since.get_or_insert_with(Instant::now);
+        Self(waits)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut all = lock(self.0);
+        all.now = all.now.saturating_sub(1);
+        if all.now == 0 {
+            let more = all.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+            all.before = all.before.saturating_add(more);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_permit_goes_to_the_namespace_that_has_the_fewest() {
+        let processors = Processors::new(4);
+        let (greedy, modest) = (processors.seat("greedy"), processors.seat("modest"));
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            held.push(greedy.permit().await);
+        }
+        let mut many: Vec<_> = (0..1000).map(|_| Box::pin(greedy.permit())).collect();
+        for waiting in &mut many {
+            assert!(poll!(waiting).is_pending());
+        }
+        let mut few: Vec<_> = (0..3).map(|_| Box::pin(modest.permit())).collect();
+        for waiting in &mut few {
+            assert!(poll!(waiting).is_pending());
+        }
+        held.truncate(2);
+        let mut served = Vec::new();
+        for waiting in &mut few {
+            if let std::task::Poll::Ready(permit) = poll!(waiting) {
+                served.push(permit);
+            }
+        }
+        assert_eq!(served.len(), 2, "both that were given back");
+        // Half each by now: it goes by turns.
+        held.truncate(1);
+        assert!(poll!(&mut many[0]).is_ready() && poll!(&mut few[2]).is_pending());
+        drop((held, many, few, served));
+        assert_eq!(processors.free(), 4);
+        assert!(processors.lock().busy.is_empty() && processors.lock().waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_loses_nothing_for_others() {
+        let processors = Processors::new(1);
+        let seat = processors.seat("a");
+        let held = seat.permit().await;
+        let mut gone = Box::pin(seat.permit());
+        let mut next = Box::pin(seat.permit());
+        assert!(poll!(&mut gone).is_pending() && poll!(&mut next).is_pending());
+        // It was given its permit, and never looked at it.
+        drop(held);
+        drop(gone);
+        drop(next.await);
+        assert_eq!(processors.free(), 1);
+    }
+
+    #[tokio::test]
+    async fn waiting_for_others_takes_nothing_of_the_time() {
+        let processors = Processors::new(1);
+        let (hog, seat) = (processors.seat("hog"), processors.seat("a"));
+        let (limit, held) = (Duration::from_millis(100), hog.permit().await);
+        let hogging = async {
+            // Longer than the limit.
+            assert!(hog.within(4 * limit, std::future::pending::<()>()).await.is_none());
+            drop(held);
+        };
+        let ((), worked) = futures::join!(hogging, seat.within(limit, seat.permit()));
+        assert!(worked.is_some());
+        drop(worked);
+        let idle = seat.within(limit, std::future::pending::<()>());
+        assert!(tokio::time::timeout(Duration::from_secs(20), idle).await.unwrap().is_none(), "its own time counts");
+    }
+}
