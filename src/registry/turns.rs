@@ -2,7 +2,8 @@
 //!
 //! A registry that is slow or gone keeps only the objects of its own host waiting. Namespaces that wait
 //! for one host are served in rotation, so that a thousand objects of one do not delay twenty of
-//! another. Those that wait hold nothing but their place.
+//! another. Those that wait hold nothing but their place. A turn may be held for all of `spec.timeout` and is never taken
+//! back, so a namespace has half of a host's at most: there is always one for who comes next.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,8 @@ use crate::oci::Repository;
 
 /// Passes that are busy with one host.
 const PER_HOST: usize = 32;
+/// Of these, passes of one namespace.
+const PER_HOST_AND_NAMESPACE: usize = PER_HOST / 2;
 /// Passes of one namespace that are busy with any host: a thousand dead hosts do not take all sockets.
 const PER_NAMESPACE: usize = 64;
 
@@ -45,6 +48,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Host {
     busy: usize,
+    /// The same for each namespace.
+    busy_of: HashMap<String, usize>,
     /// Namespaces that wait, the next one first, and who waits in each.
     waiting: VecDeque<(String, VecDeque<Waiter>)>,
 }
@@ -98,6 +103,7 @@ impl State {
             let may = |namespace: &str| self.busy.get(namespace).is_none_or(|busy| *busy < PER_NAMESPACE);
             let Some((namespace, waiter)) = host.next(may) else { break };
             host.busy += 1;
+            *host.busy_of.entry(namespace.clone()).or_default() += 1;
             *self.busy.entry(namespace.clone()).or_default() += 1;
             granted.push((waiter, name.to_owned(), namespace));
         }
@@ -110,13 +116,9 @@ impl State {
     fn release(&mut self, name: &str, namespace: &str) -> Granted {
         if let Some(host) = self.hosts.get_mut(name) {
             host.busy = host.busy.saturating_sub(1);
+            one_less(&mut host.busy_of, namespace);
         }
-        let left = self.busy.get(namespace).map_or(0, |busy| busy.saturating_sub(1));
-        if left == 0 {
-            self.busy.remove(namespace);
-        } else {
-            self.busy.insert(namespace.to_owned(), left);
-        }
+        let left = one_less(&mut self.busy, namespace);
         let mut granted = self.grant(name);
         // It may have waited at other hosts for nothing but this.
         if left + 1 == PER_NAMESPACE {
@@ -131,6 +133,17 @@ impl State {
     }
 }
 
+/// Counts one of the namespace's back, and returns the number that is left.
+fn one_less(busy: &mut HashMap<String, usize>, namespace: &str) -> usize {
+    let left = busy.get(namespace).map_or(0, |busy| busy.saturating_sub(1));
+    if left == 0 {
+        busy.remove(namespace);
+    } else {
+        busy.insert(namespace.to_owned(), left);
+    }
+    left
+}
+
 impl Host {
     fn enqueue(&mut self, namespace: &str, waiter: Waiter) {
         match self.waiting.iter_mut().find(|(waiting, _)| waiting == namespace) {
@@ -143,6 +156,9 @@ impl Host {
     /// goes to the end.
     fn next(&mut self, may: impl Fn(&str) -> bool) -> Option<(String, Waiter)> {
         loop {
+            let has_half =
+                |namespace: &str| self.busy_of.get(namespace).is_some_and(|busy| *busy >= PER_HOST_AND_NAMESPACE);
+            let may = |namespace: &str| may(namespace) && !has_half(namespace);
             let index = self.waiting.iter().position(|(namespace, _)| may(namespace))?;
             let (namespace, mut queue) = self.waiting.remove(index)?;
             let waiter = std::iter::from_fn(|| queue.pop_front()).find(|waiter| !waiter.is_closed());
@@ -179,7 +195,7 @@ mod tests {
     async fn a_busy_host_keeps_only_its_own_waiting() {
         let (busy, other) = (host("busy"), host("other"));
         let turns = Turns::default();
-        let mut held = take(&turns, "a", &busy, PER_HOST).await;
+        let mut held = take(&turns, "a", &busy, PER_HOST_AND_NAMESPACE).await;
         let mut next = Box::pin(turns.wait("a", &busy));
         assert!(poll!(&mut next).is_pending());
         drop(turns.wait("a", &other).await);
@@ -190,7 +206,8 @@ mod tests {
     #[tokio::test]
     async fn namespaces_that_wait_are_served_in_rotation() {
         let (turns, busy) = (Turns::default(), host("busy"));
-        let mut held = take(&turns, "greedy", &busy, PER_HOST).await;
+        let mut held = take(&turns, "greedy", &busy, PER_HOST_AND_NAMESPACE).await;
+        let others = take(&turns, "third", &busy, PER_HOST_AND_NAMESPACE).await;
         let mut greedy: Vec<_> = (0..1000).map(|_| Box::pin(turns.wait("greedy", &busy))).collect();
         for waiting in &mut greedy {
             assert!(poll!(waiting).is_pending());
@@ -200,7 +217,7 @@ mod tests {
             assert!(poll!(waiting).is_pending());
         }
         // The turns that are given up go to the two alternately, however many wait.
-        held.truncate(PER_HOST - 8);
+        held.truncate(PER_HOST_AND_NAMESPACE - 8);
         let mut served = Vec::new();
         for waiting in &mut modest {
             if let std::task::Poll::Ready(turn) = poll!(waiting) {
@@ -208,13 +225,29 @@ mod tests {
             }
         }
         assert_eq!(served.len(), 4);
+        drop(others);
+    }
+
+    #[tokio::test]
+    async fn a_namespace_never_has_more_than_half_of_a_host() {
+        let (turns, busy) = (Turns::default(), host("busy"));
+        let _greedy = take(&turns, "greedy", &busy, PER_HOST_AND_NAMESPACE).await;
+        let mut more: Vec<_> = (0..1000).map(|_| Box::pin(turns.wait("greedy", &busy))).collect();
+        for waiting in &mut more {
+            assert!(poll!(waiting).is_pending(), "whoever comes next would wait for it");
+        }
+        let modest = take(&turns, "modest", &busy, PER_HOST_AND_NAMESPACE).await;
+        drop(modest);
+        assert!(poll!(&mut more[0]).is_pending());
     }
 
     #[tokio::test]
     async fn one_namespace_is_not_busy_everywhere() {
         let turns = Turns::default();
-        let mut held = take(&turns, "a", &host("one"), PER_HOST).await;
-        held.extend(take(&turns, "a", &host("two"), PER_HOST).await);
+        let mut held = Vec::new();
+        for name in ["one", "two", "four", "five"] {
+            held.extend(take(&turns, "a", &host(name), PER_HOST_AND_NAMESPACE).await);
+        }
         let three = host("three");
         let mut next = Box::pin(turns.wait("a", &three));
         assert!(poll!(&mut next).is_pending(), "its share is used up");
@@ -226,7 +259,7 @@ mod tests {
     #[tokio::test]
     async fn who_gives_up_waiting_loses_nothing_for_others() {
         let (turns, busy) = (Turns::default(), host("busy"));
-        let held = take(&turns, "a", &busy, PER_HOST).await;
+        let held = take(&turns, "a", &busy, PER_HOST_AND_NAMESPACE).await;
         let mut gone: Vec<_> = (0..100).map(|_| Box::pin(turns.wait("a", &busy))).collect();
         for waiting in &mut gone {
             assert!(poll!(waiting).is_pending());
@@ -238,7 +271,7 @@ mod tests {
         drop(patient.await);
         assert!(turns.lock().hosts.is_empty() && turns.lock().busy.is_empty(), "nothing is left behind");
         // One that was given a turn and never looked at it.
-        let held = take(&turns, "a", &busy, PER_HOST).await;
+        let held = take(&turns, "a", &busy, PER_HOST_AND_NAMESPACE).await;
         let mut unlucky = Box::pin(turns.wait("a", &busy));
         assert!(poll!(&mut unlucky).is_pending());
         drop(held);
