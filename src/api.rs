@@ -8,6 +8,7 @@ pub mod crd;
 mod image;
 pub mod name;
 pub mod policy;
+pub mod references;
 pub mod schema;
 pub mod spec;
 pub mod status;

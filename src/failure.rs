@@ -185,6 +185,7 @@ impl From<RequestError> for Failure {
             | RequestError::SamePlace(..)
             | RequestError::MixedWithSecret(..)
             | RequestError::FieldName { .. }
+            | RequestError::References(_)
             | RequestError::Name(_) => (Class::Stalled, Reason::InvalidSpec),
         };
         Self::new(class, reason, error)
@@ -333,6 +334,10 @@ impl From<OutputError> for Failure {
             OutputError::Conflict(_) => Self::new(Class::Stalled, Reason::OutputConflict, error),
             OutputError::NothingLeft(_) => Self::new(Class::Stalled, Reason::SubPathNotFound, error),
             OutputError::TooLarge(_) => Self::new(Class::Stalled, Reason::OutputTooLarge, error),
+            // Others of the namespace may give room.
+            OutputError::Quota { .. } => {
+                Self { is_beside_digest: true, ..Self::new(Class::Retry, Reason::LimitExceeded, error) }
+            }
             OutputError::Api { .. } | OutputError::Busy(_) => Self::new(Class::Retry, Reason::StorageFailed, error),
             OutputError::Aborted | OutputError::GivenUp => Self::internal(error),
         }

@@ -27,7 +27,7 @@ use crate::metrics::{Metrics, Scanned};
 use crate::oci::Digest;
 use crate::plan::Revision;
 use crate::registry::Pinned;
-use crate::request::{FileFilter, KeyedObject, ObjectId, Place, Request, Target};
+use crate::request::{FileFilter, KeyedObject, Limit, LimitExceeded, Limits, ObjectId, Place, Request, Target};
 use crate::storage::{Call, Mount, StorageError, Volume};
 use crate::unpack::Stop;
 use crate::unpack::staged::{Changed, Staged};
@@ -57,6 +57,7 @@ use location::{Location, OutputKind, is_content_suffix};
 use lock::Locks;
 use rehearsal::{Rehearsals, Rehearsed};
 use switch::DirectoryReady;
+use volume::Quota;
 
 /// Longest wait for another change of an object's outputs. Where it hangs with its volume, the object says so.
 const LONGEST_LOCK: Duration = Duration::from_secs(60);
@@ -104,6 +105,16 @@ pub enum OutputError {
     /// The files do not fit into the output.
     #[error("{0}")]
     TooLarge(String),
+    /// The namespace would have more on a volume than it may.
+    #[error("namespace {namespace} on volume {volume}: {exceeded}")]
+    Quota {
+        /// The namespace.
+        namespace: String,
+        /// Name of the volume.
+        volume: String,
+        /// The limit.
+        exceeded: LimitExceeded,
+    },
     /// The volume.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -230,6 +241,7 @@ pub struct Outputs {
     /// The volumes belong to this installation alone.
     is_owner: bool,
     retention: Retention,
+    quota: Arc<Quota>,
     locks: Locks,
     rehearsals: Rehearsals,
     /// News of volumes that can be used again.
@@ -278,6 +290,7 @@ impl Outputs {
             content_key,
             is_owner: false,
             retention: Retention::default(),
+            quota: Arc::new(Quota::new(Limits::DEFAULT.namespace_bytes)),
             locks: Locks::default(),
             rehearsals: Rehearsals::default(),
             recovered: watch::channel(()).1,
@@ -315,6 +328,12 @@ impl Outputs {
     #[must_use]
     pub fn with_retention(self, retention: Retention) -> Self {
         Self { retention, ..self }
+    }
+
+    /// Sets the bound on what a namespace has on each volume.
+    #[must_use]
+    pub fn with_namespace_bytes(self, most: Limit) -> Self {
+        Self { quota: Arc::new(Quota::new(most)), ..self }
     }
 
     /// The rule for earlier revisions.
@@ -429,9 +448,10 @@ impl Outputs {
             Place::Volume { volume } => {
                 let (mount, seed) = (self.volume(target, volume)?, place_of(object, target, volume));
                 let (staged, pinned, fingerprint) = (Arc::clone(staged), pinned.clone(), request.fingerprint.clone());
-                let given_up = stop.clone();
-                let work =
-                    move |on: &Arc<Volume>| volume::prepare(&seed(on), &pinned, &fingerprint, &staged, &given_up);
+                let (given_up, quota) = (stop.clone(), Arc::clone(&self.quota));
+                let work = move |on: &Arc<Volume>| {
+                    volume::prepare(&seed(on), &pinned, &fingerprint, &staged, &quota, &given_up)
+                };
                 let (stop, wanted) = (stop.clone(), wanted.clone());
                 let is_given_up = move || stop.is_cancelled() || !wanted.is_wanted();
                 Ok(Ready::Volume(Arc::new(self.locked(&mount, object, is_given_up, work).await?)))

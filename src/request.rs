@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::OCIArtifactSpec;
+use crate::api::references::MAX_REFERENCES;
 use crate::api::spec::{LayersSpec, OutputSpec, SemverSpec, parse_duration};
 use crate::oci::platform::{ParsePlatformError, Platform};
 use crate::oci::reference::ParseReferenceError;
@@ -249,6 +250,9 @@ pub enum RequestError {
         /// The expected form.
         expected: &'static str,
     },
+    /// More references to other objects than a spec may have.
+    #[error("spec names {0} Secrets, ConfigMaps and ServiceAccounts; at most {MAX_REFERENCES} are allowed")]
+    References(usize),
     /// Something that the spec names is missing.
     #[error("{kind} {name} does not exist in this namespace")]
     NotFound {

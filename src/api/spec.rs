@@ -45,7 +45,8 @@ use super::verify::VerifySpec;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("!has(self.semver) || self.image.matches('^(oci://)?[^/]+/[^:@]+$')", "spec.semver chooses the tag, so spec.image must have neither a tag nor a digest; remove one of the two")
+    validation = ("!has(self.semver) || self.image.matches('^(oci://)?[^/]+/[^:@]+$')", "spec.semver chooses the tag, so spec.image must have neither a tag nor a digest; remove one of the two"),
+    validation = super::references::rule()
 )]
 pub struct OCIArtifactSpec {
     /// What to fetch: `[oci://]host[:port]/repository[:tag][@sha256:<64 hex>]`.

@@ -34,7 +34,7 @@ use crate::registry::egress::PlainHttp;
 use crate::registry::host_pattern::HostPattern;
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
-use crate::request::Otherwise;
+use crate::request::{Limits, Otherwise};
 use crate::storage::{self, Call, Mount, Roots, Rule};
 use crate::trust::public_root::{PublicRoot, keep_fresh};
 use crate::trust::sigstore::Root;
@@ -106,6 +106,10 @@ pub(super) struct Arguments {
     reach: ReachArguments,
     #[command(flatten)]
     limits: LimitArguments,
+    /// Most bytes that the objects of one namespace may have on each volume, kept revisions included, as a number or a
+    /// quantity such as 10Gi; each file counts as 4 KiB more. Default: no bound.
+    #[arg(long, value_name = "BYTES", value_parser = super::bytes, env = "SUPERCARGO_MAX_NAMESPACE_BYTES")]
+    max_namespace_bytes: Option<u64>,
     #[command(flatten)]
     cache: CacheArguments,
     /// How often every published file on a volume is read and compared with its digest, as a duration such as 90m or
@@ -337,6 +341,10 @@ async fn engine(
     tokio::spawn(cache.clone().look_through());
     let outputs = Outputs::new(volumes, work, ApiObjects::Cluster(cluster), Arc::clone(metrics));
     let outputs = outputs.map_err(Fatal::during("the outputs cannot be set up"))?;
+    let limits = arguments.limits.limits();
+    let namespace_bytes =
+        arguments.max_namespace_bytes.map_or(limits.namespace_bytes, |most| limits.namespace_bytes.set(most));
+    let limits = Limits { namespace_bytes, ..limits };
     let retention = Retention { count: arguments.keep_revisions, age: arguments.keep_revisions_for };
     Ok(Engine {
         registry,
@@ -344,8 +352,9 @@ async fn engine(
             .with_secret_work(secret_work)
             .with_ownership(is_owner)
             .with_retention(retention)
+            .with_namespace_bytes(limits.namespace_bytes)
             .with_recovered(news),
-        limits: arguments.limits.limits(),
+        limits,
         cache,
         turns: Turns::default(),
         processors: Processors::default(),

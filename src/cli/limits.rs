@@ -71,6 +71,7 @@ impl LimitArguments {
             header_bytes: default.header_bytes.set(self.max_header_bytes.0),
             ratio: default.ratio.set(self.max_ratio),
             zstd_window: default.zstd_window.set(self.max_zstd_window.0),
+            namespace_bytes: default.namespace_bytes,
             unpack_seconds: default.unpack_seconds.set(self.max_unpack_time.as_secs()),
         }
     }

@@ -36,8 +36,10 @@ use crate::unpack::Stop;
 use crate::unpack::staged::Staged;
 
 mod marker;
+mod quota;
 
-use marker::{MARKER, Marker, Tree, TreeRevision};
+use marker::{MARKER, Marker, Tree, TreeRevision, size};
+pub(crate) use quota::Quota;
 
 const CURRENT: &str = "current";
 const TREES: &str = "trees";
@@ -178,6 +180,7 @@ pub(super) fn prepare(
     pinned: &Pinned,
     fingerprint: &Fingerprint,
     staged: &Staged,
+    quota: &Quota,
     stop: &Stop,
 ) -> Result<Ready, OutputError> {
     let Place { object, .. } = place;
@@ -195,6 +198,8 @@ pub(super) fn prepare(
     for left in marker.take_unused(previous.as_deref()) {
         storage::remove_tree(&trees, &left)?;
     }
+    // Until the marker counts it.
+    let _reserved = quota.reserve(place, &marker, size(staged.files(), staged.bytes()))?;
     let tree = marker.free_name(&format!("{}-{}", pinned.digest().hex(), fingerprint.as_str()), previous.as_deref());
     // Left by a crash: nothing points to it.
     storage::remove_tree(&trees, &tree)?;

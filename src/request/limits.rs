@@ -100,6 +100,8 @@ pub struct Limits {
     pub zstd_window: Limit,
     /// Seconds for unpacking one layer.
     pub unpack_seconds: Limit,
+    /// Bytes of one namespace's trees on each volume. The largest number is none.
+    pub namespace_bytes: Limit,
 }
 
 /// What an object asks for itself: `spec.limits`. None is a bound of its own that is higher.
@@ -183,6 +185,7 @@ impl Limits {
         header_bytes: Limit::new(1 << 20, name!("bytes in an extended header", "--max-header-bytes", "")),
         ratio: Limit::new(200, name!("bytes for each byte of the layer", "--max-ratio", "spec.limits.ratio")),
         zstd_window: Limit::new(128 << 20, name!("bytes in a zstd window", "--max-zstd-window", "")),
+        namespace_bytes: Limit::new(u64::MAX, name!("bytes in all its objects", "--max-namespace-bytes", "")),
         unpack_seconds: Limit::new(600, name!("seconds of unpacking", "--max-unpack-time", "", "s")),
     };
 }

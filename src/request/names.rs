@@ -6,11 +6,16 @@
 use super::RequestError;
 use crate::api::OCIArtifactSpec;
 use crate::api::name::{self, Rule};
+use crate::api::references::MAX_REFERENCES;
 use crate::api::spec::OutputSpec;
 use crate::api::verify::VerifySpec;
 
-/// Fails with the first field whose name admission would refuse.
+/// Fails with the first field whose name admission would refuse, and where there are more names than it admits.
 pub fn check_names(spec: &OCIArtifactSpec) -> Result<(), RequestError> {
+    let references = spec.references();
+    if references > MAX_REFERENCES {
+        return Err(RequestError::References(references));
+    }
     for (index, output) in spec.outputs.iter().enumerate() {
         check_output(index, output)?;
     }
@@ -128,5 +133,25 @@ mod tests {
             "registry": {"pullSecrets": [{"name": "a.b"}], "serviceAccountName": "a", "caRef": {"name": "a", "key": "CA_.crt"}},
         });
         assert!(check_names(&serde_json::from_value(whole).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn a_spec_names_no_more_objects_than_are_read_for_it() {
+        let names = |count: usize| (0..count).map(|number| json!({"name": format!("s{number}")})).collect::<Vec<_>>();
+        let keys = |count| names(count).into_iter().map(|name| json!({"secretRef": name})).collect::<Vec<_>>();
+        let entry = |name: &str, keys: Vec<serde_json::Value>| json!({"name": name, "cosign": {"keys": keys, "trustedRootRef": {"name": "r"}}});
+        for (count, fits) in [(6, true), (7, false)] {
+            let spec = json!({
+                "image": "ghcr.io/a/b:1", "verify": [entry("one", keys(13)), entry("two", keys(count))],
+                "registry": {"pullSecrets": names(8), "serviceAccountName": "a", "caRef": {"name": "a"},
+                    "clientCertificateRef": {"name": "a"}},
+            });
+            let checked = check_names(&serde_json::from_value(spec).unwrap());
+            assert_eq!(checked.is_ok(), fits, "{checked:?}");
+            assert!(fits || matches!(checked, Err(RequestError::References(33))), "{checked:?}");
+        }
+        let inline = vec![json!({"inline": "x"}); 16];
+        let spec = json!({"image": "ghcr.io/a/b:1", "verify": (0..8).map(|number| entry(&format!("v{number}"), inline.clone())).collect::<Vec<_>>()});
+        assert!(check_names(&serde_json::from_value(spec).unwrap()).is_ok());
     }
 }

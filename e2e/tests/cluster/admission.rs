@@ -47,6 +47,7 @@ async fn each_refusal_is_a_sentence_that_says_what_to_do(case: &mut Case) -> Res
         ),
         ("no range", json!({"image": "ghcr.io/a/b", "semver": {}}), "spec.semver.range"),
         ("platform", json!({"image": "ghcr.io/a/b:1", "platform": "arm64"}), "spec.platform"),
+        ("33 references", references(33), "more than 32 Secrets and ConfigMaps"),
         (
             "no TLS and TLS",
             json!({"image": "ghcr.io/a/b:1", "registry": {"plainHTTP": true, "caRef": {"name": "ca"}}}),
@@ -69,6 +70,18 @@ async fn each_refusal_is_a_sentence_that_says_what_to_do(case: &mut Case) -> Res
         ),
     ];
     refused(case, rows).await
+}
+
+/// A spec that names so many Secrets and ConfigMaps, more than 16.
+fn references(count: usize) -> Value {
+    let keys = |from: usize, to: usize| -> Vec<Value> {
+        (from..to).map(|number| json!({"secretRef": {"name": format!("key-{number}")}})).collect()
+    };
+    let entry = |name: &str, keys| json!({"name": name, "cosign": {"keys": keys, "trustedRootRef": {"name": "root"}}});
+    json!({
+        "image": "ghcr.io/a/b:1", "verify": [entry("one", keys(0, 14)), entry("two", keys(14, count - 6))],
+        "registry": {"pullSecrets": [{"name": "s"}, {"name": "t"}], "caRef": {"name": "c"}, "clientCertificateRef": {"name": "d"}},
+    })
 }
 
 /// Each is refused, with that sentence.
@@ -174,6 +187,8 @@ async fn what_people_write_is_accepted(case: &mut Case) -> Result<()> {
         ensure!(outputs == Some(&files), "the default output is {outputs:?}");
         ensure!(object.data.pointer("/status/observedGeneration") == Some(&json!(-1)), "a new object looks current");
     }
+    let applied = case.space.apply("accepted-references", &references(32)).await;
+    applied.map_err(|error| error.context("32 references were refused"))?;
     let all = json!({
         "image": "oci://ghcr.io/team/app", "platform": "linux/arm/v7",
         "semver": {"range": ">=1.2.0 <2.0.0", "prereleases": true, "filter": "^v?[0-9.]+$"},

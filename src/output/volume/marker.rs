@@ -55,6 +55,11 @@ pub(super) struct TreeRevision {
     pub(super) list_digest: Digest,
 }
 
+/// Bytes that files count as: each of them takes a block at least.
+pub(super) fn size(files: u64, bytes: u64) -> u64 {
+    bytes.saturating_add(files.saturating_mul(4096))
+}
+
 impl TreeRevision {
     pub(super) fn revision(&self) -> Revision {
         Revision { digest: self.digest.clone(), fingerprint: self.fingerprint.clone() }
@@ -95,6 +100,12 @@ impl Marker {
             return Ok(());
         }
         Err(OutputError::Earlier { what: format!("the directory {object}"), uid: self.uid.clone() })
+    }
+
+    /// Bytes of all trees, as [`size`] counts.
+    pub(super) fn bytes(&self) -> u64 {
+        let sizes = self.trees.iter().filter_map(|tree| tree.revision.as_ref()).map(|one| size(one.files, one.bytes));
+        sizes.fold(0, u64::saturating_add)
     }
 
     pub(super) fn revision_of(&self, tree: &str) -> Option<&TreeRevision> {

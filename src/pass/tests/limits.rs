@@ -86,3 +86,33 @@ async fn a_config_that_is_read_into_memory_is_small_or_not_fetched() {
         assert_eq!(asked, ["resolve", "manifest"], "refused before it is fetched");
     }
 }
+
+#[tokio::test]
+async fn a_namespace_has_no_more_on_a_volume_than_it_may() {
+    let mut world = World::new();
+    // Three files of one byte, of which a tree that was replaced is one.
+    let most = Limits::default().namespace_bytes.set(3 * 4097);
+    world.engine.outputs = world.engine.outputs.with_namespace_bytes(most);
+    let named = |name: &str, namespace: &str| {
+        let mut request = request(&json!({"image": "r.example/app:1"}));
+        (request.object.name, request.object.namespace) = (name.to_owned(), namespace.to_owned());
+        request
+    };
+    let publish = async |request: &Request| {
+        pass(&world.engine, &world.engine.turn(request).await, request, &Before::default()).await
+    };
+    world.registry.push_files("1", &[("a", "1")]);
+    publish(&named("one", "team")).await.unwrap();
+    publish(&named("two", "team")).await.unwrap();
+    world.registry.push_files("1", &[("a", "2")]);
+    publish(&named("one", "team")).await.unwrap();
+    let failure = publish(&named("two", "team")).await.unwrap_err();
+    assert_eq!((failure.class, failure.reason), (Class::Retry, Reason::LimitExceeded));
+    for part in ["namespace team", "volume default", "--max-namespace-bytes=12291"] {
+        assert!(failure.message.contains(part), "{}", failure.message);
+    }
+    assert_eq!(fs_err::read_to_string(world.root.path().join("team/two/current/a")).unwrap(), "1", "what it has stays");
+    publish(&named("two", "other")).await.unwrap();
+    assert!(world.engine.outputs.remove_object(&named("one", "team").object).await.is_empty());
+    publish(&named("two", "team")).await.unwrap();
+}

@@ -1,0 +1,44 @@
+//! Bound on the objects that one spec names: each is read from the API server, for every object of every tenant.
+
+use kube::core::Rule;
+
+use super::OCIArtifactSpec;
+
+/// Most references to Secrets, ConfigMaps and a ServiceAccount in one spec.
+pub const MAX_REFERENCES: usize = 32;
+
+/// Rule for their number.
+pub(super) fn rule() -> Rule {
+    let optional = |field: &str| format!("(has(self.registry.{field}) ? 1 : 0)");
+    let counts = [
+        "(has(self.registry.pullSecrets) ? self.registry.pullSecrets.size() : 0)".to_owned(),
+        optional("serviceAccountName"),
+        optional("caRef"),
+        optional("clientCertificateRef"),
+        "(has(self.verify) ? self.verify.map(v, (has(v.cosign.keys) ? v.cosign.keys.filter(k, has(k.secretRef)).size() : 0) \
+         + (has(v.cosign.trustedRootRef) ? 1 : 0)).sum() : 0)"
+            .to_owned(),
+    ];
+    let message = format!(
+        "spec names more than {MAX_REFERENCES} Secrets and ConfigMaps in registry and verify; write keys inline, or \
+         keep several in one trusted root"
+    );
+    Rule::new(format!("!has(self.registry) || {} <= {MAX_REFERENCES}", counts.join(" + "))).message(message.as_str())
+}
+
+impl OCIArtifactSpec {
+    /// Number of references to other objects.
+    pub fn references(&self) -> usize {
+        let registry = &self.registry;
+        let optional = [
+            registry.service_account_name.is_some(),
+            registry.ca_ref.is_some(),
+            registry.client_certificate_ref.is_some(),
+        ];
+        let trust = self.verify.iter().map(|entry| {
+            let keys = entry.cosign.keys.iter().filter(|key| key.secret_ref.is_some()).count();
+            keys + usize::from(entry.cosign.trusted_root_ref.is_some())
+        });
+        registry.pull_secrets.len() + optional.into_iter().filter(|named| *named).count() + trust.sum::<usize>()
+    }
+}
