@@ -25,6 +25,15 @@ pub fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
+/// The memory limit of the operator's container, by the chart's defaults.
+pub fn memory_limit() -> Result<u64> {
+    let values = fs_err::read_to_string(directory().join("values.yaml"))?;
+    let values: serde_json::Value = serde_saphyr::from_str(&values).context("the chart's values are no YAML")?;
+    let limit = values.pointer("/resources/limits/memory").and_then(serde_json::Value::as_str);
+    let mebibytes = limit.and_then(|limit| limit.strip_suffix("Mi")).context("the chart has no memory limit in Mi")?;
+    Ok(mebibytes.parse::<u64>()? << 20)
+}
+
 /// A Helm command with its caches inside the run directory.
 pub fn helm(run: &Run, tools: &Tools) -> Invocation {
     let home = run.directory().join("helm");

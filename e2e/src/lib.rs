@@ -8,6 +8,7 @@
 
 pub mod api_proxy;
 pub mod archive;
+pub mod cgroup;
 pub mod chart;
 pub mod clients;
 pub mod control_plane;

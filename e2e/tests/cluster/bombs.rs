@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, stream};
 use kube::api::DynamicObject;
+use supercargo_e2e::cgroup::{self, Cgroup};
+use supercargo_e2e::chart;
 use supercargo_e2e::corpus::bombs::{self, Bomb, ENTRIES, EXTRACTED_BYTES, LAYER_BYTES, Outcome};
 use supercargo_e2e::corpus::registry::{Registry, Ware};
 use supercargo_e2e::hostile::memory::{Watch, private_bytes};
@@ -20,7 +23,24 @@ use crate::case::{Case, spec_with, tests};
 
 tests!(bombs:
     every_bomb_is_refused_soon_and_costs_no_more_than_its_limit,
+    the_memory_limit_of_the_chart_is_enough_for_all_at_once,
 );
+
+/// The test that needs a control group.
+pub(crate) const LIMITED: &str = "::the_memory_limit_of_the_chart_is_enough_for_all_at_once";
+
+pub(crate) fn may_limit() -> bool {
+    static MAY: LazyLock<bool> = LazyLock::new(|| cgroup::may_limit() || std::env::var("CI").as_deref() == Ok("true"));
+    *MAY
+}
+
+/// Bombs that are about memory, by what their names begin with.
+const OF_MEMORY: [&str; 8] =
+    ["zstd-", "pax-", "global-", "gnu-", "long-paths", "image-config", "layers-10000", "padding-by-turns"];
+/// Bombs that are looked at at a time.
+const AT_ONCE: usize = 8;
+/// Objects with the widest window, so that each processor has one.
+const WIDEST: &str = "zstd-widest-window";
 
 /// Private memory that the operator may need more than before the first of them.
 const MEMORY: u64 = 64 << 20;
@@ -83,6 +103,50 @@ async fn every_bomb_is_refused_soon_and_costs_no_more_than_its_limit(case: &mut 
     case.operator()?.service.check_running()
 }
 
+async fn the_memory_limit_of_the_chart_is_enough_for_all_at_once(case: &mut Case) -> Result<()> {
+    let limit = chart::memory_limit()?;
+    let mut bombs = bombs::all()?;
+    bombs.retain(|bomb| OF_MEMORY.iter().any(|start| bomb.name.starts_with(start)));
+    ensure!(bombs.len() >= 15, "bombs went missing");
+    let widest = bombs.iter().find(|bomb| bomb.name == WIDEST).context("no widest window")?.clone();
+    bombs.extend(["widest-2", "widest-3", "widest-4"].map(|name| Bomb { name, ..widest.clone() }));
+    bombs.push(bombs::config_of("config-beyond-the-limit", usize::try_from(limit + (64 << 20))?)?);
+    let ware = |bomb: &Bomb| (bomb.name.to_owned(), Ware { good: bomb.artifact.clone(), other: bomb.artifact.clone() });
+    let registry = Registry::open(bombs.iter().map(ware).collect()).await?;
+    let group = Cgroup::create(&format!("supercargo-{}", case.space.namespace), limit)?;
+    let (entrance, mut settings) = (group.entrance(), case.settings()?);
+    let script = case.directory.join("operator.sh");
+    let (entrance, binary) = (entrance.display(), settings.binary.display());
+    write_script(&script, &format!("echo $$ > '{entrance}' && exec '{binary}' \"$@\""))?;
+    settings.binary = script;
+    settings.extra.extend([
+        format!("--max-extracted-bytes={EXTRACTED_BYTES}"),
+        format!("--max-entries={ENTRIES}"),
+        "--cache-bytes=0".to_owned(),
+    ]);
+    case.start_operator_as(&settings).await?;
+    let memory = Watch::start(case.operator()?.pid())?;
+    let shared: &Case = case;
+    let judging = bombs.iter().map(|bomb| judged(shared, bomb, &registry));
+    let judged: Vec<_> = stream::iter(judging).buffered(AT_ONCE).collect().await;
+    let (kills, most, running) = (group.kills()?, group.most()?, case.operator()?.service.check_running());
+    let (limit, most, private) = (limit >> 20, most >> 20, memory.most() >> 20);
+    note(&format!("{} bombs in {limit} MiB: {private} MiB private, {most} MiB with files in memory", bombs.len()));
+    drop(case.take_operator()?.kill().await);
+    group.remove().await?;
+    ensure!(kills == 0, "the operator was killed {kills} times");
+    running?;
+    let problems: Vec<_> = bombs.iter().zip(judged).filter_map(|(bomb, said)| Some((bomb.name, said.err()?))).collect();
+    ensure!(problems.is_empty(), "{problems:#?}");
+    Ok(())
+}
+
+fn write_script(path: &Path, command: &str) -> Result<()> {
+    fs_err::write(path, format!("#!/bin/sh\n{command}\n"))?;
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
 /// Starts the operator with a tmpfs as its volume, in a mount namespace that ends with it. Answers where the volume is
 /// for everybody else.
 async fn start_on_tmpfs(case: &mut Case) -> Result<PathBuf> {
@@ -93,10 +157,8 @@ async fn start_on_tmpfs(case: &mut Case) -> Result<PathBuf> {
     let user = if rustix::process::geteuid().is_root() { "" } else { "--user --map-root-user" };
     let (volume, binary) = (case.volume.display(), settings.binary.display());
     let mount = format!("mount -t tmpfs -o size={size},mode=0755 tmpfs '{volume}' && exec '{binary}' \"$@\"");
-    let text =
-        format!("#!/bin/sh\nexec unshare --mount {user} sh -c {mount} operator \"$@\"\n", mount = quoted(&mount));
-    fs_err::write(&script, text)?;
-    fs_err::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+    let command = format!("exec unshare --mount {user} sh -c {mount} operator \"$@\"", mount = quoted(&mount));
+    write_script(&script, &command)?;
     settings.binary = script;
     let limits = [
         format!("--max-extracted-bytes={EXTRACTED_BYTES}"),

@@ -138,9 +138,10 @@ fn tests() -> Vec<Test> {
     .concat()
 }
 
-/// Without root nothing can be mounted. Where `CI` is `true` that is a failure.
+/// Without root nothing can be mounted, and memory be limited. Where `CI` is `true` that is a failure.
 fn is_ignored(test: &Test) -> bool {
-    test.name.starts_with("faults::") && !faults::may_mount()
+    (test.name.starts_with("faults::") && !faults::may_mount())
+        || (test.name.ends_with(bombs::LIMITED) && !bombs::may_limit())
 }
 
 /// Whether any of the tests that will run is one of [`SIGNING`].

@@ -1,0 +1,82 @@
+//! A control group with a memory limit, as the kubelet makes one for a container.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::wait;
+
+/// Where control groups are: of version 2, and the memory controller of version 1.
+const UNIFIED: &str = "/sys/fs/cgroup";
+const MEMORY: &str = "/sys/fs/cgroup/memory";
+
+/// Names of files in a group.
+#[derive(Debug, Clone, Copy)]
+struct Files {
+    root: &'static str,
+    limit: &'static str,
+    most: &'static str,
+    /// Has a line `oom_kill NUMBER`.
+    kills: &'static str,
+}
+
+const FILES_2: Files = Files { root: UNIFIED, limit: "memory.max", most: "memory.peak", kills: "memory.events" };
+const FILES_1: Files = Files {
+    root: MEMORY,
+    limit: "memory.limit_in_bytes",
+    most: "memory.max_usage_in_bytes",
+    kills: "memory.oom_control",
+};
+
+/// A group that nothing is in yet.
+#[derive(Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+    files: Files,
+}
+
+/// True where this process may make groups with a memory limit.
+pub fn may_limit() -> bool {
+    let probe = Cgroup::create(&format!("supercargo-probe-{}", std::process::id()), 1 << 30);
+    probe.is_ok_and(|group| fs_err::remove_dir(&group.path).is_ok())
+}
+
+impl Cgroup {
+    /// Makes a group whose processes together have no more than `bytes`.
+    pub fn create(name: &str, bytes: u64) -> Result<Self> {
+        let files = if Path::new(MEMORY).join(FILES_1.limit).exists() { FILES_1 } else { FILES_2 };
+        let group = Self { path: Path::new(files.root).join(name), files };
+        fs_err::create_dir(&group.path)?;
+        let limited = fs_err::write(group.path.join(files.limit), bytes.to_string());
+        if let Err(error) = limited {
+            let _ = fs_err::remove_dir(&group.path);
+            return Err(error.into());
+        }
+        Ok(group)
+    }
+
+    /// A process that writes its number here is in the group, and so is what it starts.
+    pub fn entrance(&self) -> PathBuf {
+        self.path.join("cgroup.procs")
+    }
+
+    /// The most bytes that the group had, page cache included.
+    pub fn most(&self) -> Result<u64> {
+        let text = fs_err::read_to_string(self.path.join(self.files.most))?;
+        text.trim().parse().with_context(|| format!("{} is no number", self.files.most))
+    }
+
+    /// Processes that were killed because the limit was reached.
+    pub fn kills(&self) -> Result<u64> {
+        let text = fs_err::read_to_string(self.path.join(self.files.kills))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("oom_kill ")).context("no oom_kill in the events")?;
+        line.trim().parse().context("oom_kill is no number")
+    }
+
+    /// Waits until the last process has left, and removes the group.
+    pub async fn remove(self) -> Result<()> {
+        let gone = || Ok(fs_err::remove_dir(&self.path).is_ok());
+        wait::until_true(Duration::from_secs(20), "the control group to be empty", gone).await
+    }
+}
