@@ -5,7 +5,7 @@
 //!
 //! Many may want one layer: one of them downloads it, the others find it in the [`Cache`], once the
 //! registry has said that they may read it too: in the very file that is in use, or kept, hashed again while it is copied.
-//! Nobody waits for long for a download that hardly goes on ([`flight`]).
+//! Nobody waits for long for a download that hardly goes on (see `flight`).
 //!
 //! Layers are unpacked from files without a name, which no other process can open: see `Scratch::nameless`.
 

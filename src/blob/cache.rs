@@ -98,7 +98,7 @@ impl Cache {
         loop {
             ticks.tick().await;
             // One that hangs does not keep the others.
-            futures::future::join_all(self.stores.iter().map(|store| store.expire())).await;
+            futures::future::join_all(self.stores.iter().map(ContentStore::expire)).await;
         }
     }
 }
