@@ -172,7 +172,8 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
             return;
         }
         if !self.health.is_ready() {
-            // The lists that are missing cause the next one.
+            // Lists of other kinds are missing as well, and those are not reported here.
+            self.next_sweep = now + AGAIN_FIRST;
             return;
         }
         if self.looking.is_empty() {
