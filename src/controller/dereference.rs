@@ -55,7 +55,9 @@ pub(super) async fn inputs<R: Registry>(
     context: &Context<R>,
     is_awaited: bool,
 ) -> Result<Inputs, Unanswered> {
-    let mut reading = Reading { look_up: context.named.look_up(object(subject)), mark: Hasher::default(), is_awaited };
+    let look_up = context.named.look_up(object(subject));
+    let look_up = if subject.is_requested() { look_up.afresh() } else { look_up };
+    let mut reading = Reading { look_up, mark: Hasher::default(), is_awaited };
     // Read first: a policy that changes while the rest is read is then seen before the switch.
     let policies = policies_over(subject, context);
     let request = match spec_request(subject, context, subject.spec, &mut reading).await {

@@ -120,7 +120,7 @@ impl Named {
 
     /// Begins to look up what an object names.
     pub(super) fn look_up(&self, object: ObjectRef<Stored>) -> LookUp<'_> {
-        LookUp { named: self, object, names: BTreeSet::new() }
+        LookUp { named: self, object, names: BTreeSet::new(), since: None }
     }
 
     /// Forgets an object that is gone.
@@ -190,10 +190,16 @@ impl Named {
         let _ = self.lock().note(name, answer, false);
     }
 
-    async fn get(&self, object: &ObjectRef<Stored>, name: &Name, is_woken: bool) -> Result<Arc<Found>, Unanswered> {
+    async fn get(
+        &self,
+        object: &ObjectRef<Stored>,
+        name: &Name,
+        is_woken: bool,
+        since: Option<Instant>,
+    ) -> Result<Arc<Found>, Unanswered> {
         let reading = self.lock().register(object, name, is_woken);
         let _turn = reading.lock().await;
-        if let Some(answer) = self.lock().good(name, Instant::now()) {
+        if let Some(answer) = self.lock().good(name, Instant::now(), since) {
             return answer;
         }
         let answer = self.read(name).await;
@@ -242,9 +248,9 @@ impl Table {
         }
     }
 
-    fn good(&self, name: &Name, now: Instant) -> Option<Result<Arc<Found>, Unanswered>> {
+    fn good(&self, name: &Name, now: Instant, since: Option<Instant>) -> Option<Result<Arc<Found>, Unanswered>> {
         let last = self.slots.get(name)?.last.as_ref().filter(|last| last.is_good(now))?;
-        last.answer.clone()
+        last.answer.clone().filter(|_| since.is_none_or(|since| last.at >= since))
     }
 
     /// Notes an answer, and wakes the users where it is another one than before.
@@ -342,12 +348,19 @@ pub(super) struct LookUp<'a> {
     named: &'a Named,
     object: ObjectRef<Stored>,
     names: BTreeSet<Name>,
+    /// Answers before this time are not good enough.
+    since: Option<Instant>,
 }
 
 impl LookUp<'_> {
+    /// The same look, which reads again what was read before now: somebody asks for it, perhaps because it has changed.
+    pub(super) fn afresh(self) -> Self {
+        Self { since: Some(Instant::now()), ..self }
+    }
+
     /// Content under a name. `is_woken`: the object is woken when that changes.
     pub(super) async fn get(&mut self, name: Name, is_woken: bool) -> Result<Arc<Found>, Unanswered> {
-        let found = self.named.get(&self.object, &name, is_woken).await;
+        let found = self.named.get(&self.object, &name, is_woken, self.since).await;
         self.names.insert(name);
         found
     }

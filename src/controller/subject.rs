@@ -89,6 +89,11 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// True where annotations ask for a pass that was not made yet.
+    pub(super) fn is_requested(&self) -> bool {
+        self.status().handled_requests.as_ref().unwrap_or(&HandledRequests::default()) != &self.requests
+    }
+
     /// True where `supercargo.dev/forceAt` has a value that was not acted upon yet.
     pub(super) fn is_forced(&self) -> bool {
         let status = self.status();
