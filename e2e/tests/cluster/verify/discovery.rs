@@ -98,7 +98,7 @@ const FAILING: &[Troubled] = &[
     (Product::Referrers, Row::new("the bundle fails", ONE, unavailable("500")), |ask, _| blob(ask).then(says_500)),
     (
         Product::Referrers,
-        Row::new("the bundle is another one", ONE, Want::Refused("DigestMismatch", "instead of")),
+        Row::new("the bundle is another one", ONE, Want::Refused("DigestMismatch", "blob")),
         |ask, _| blob(ask).then(|| Reply::of("200 OK", &[], b"{}")),
     ),
     (Product::PagedReferrers, Row::new("the second page fails", TWO, unavailable("500")), |ask, _| {
