@@ -119,11 +119,7 @@ impl PolicyBook {
         all.sort_by_key(|stored| stored.name_any());
         let mut mark = Hasher::default();
         for stored in all {
-            let uid = stored.uid().unwrap_or_default();
-            mark.field(stored.name_any().as_bytes());
-            mark.field(uid.as_bytes());
-            // The generation alone changes with the spec; metadata that others write all the time is not compared.
-            mark.field(format!("{:?}", stored.metadata.generation).as_bytes());
+            add_to(&mut mark, &stored);
         }
         mark.finish()
     }
@@ -154,8 +150,8 @@ impl PolicyBook {
         };
         all.retain(|stored| scope(stored).is_none_or(|scope| scope.selects(&labels)));
         for stored in all {
+            add_to(&mut reading.mark, &stored);
             let (name, generation) = (stored.name_any(), stored.metadata.generation.unwrap_or_default());
-            reading.mark.update(format!("policy {name} {:?} {generation}\n", stored.uid()).as_bytes());
             let Some(spec) = stored.spec.as_ref().and_then(|stored| stored.spec.clone()) else {
                 policies.unreadable.push(name);
                 continue;
@@ -166,6 +162,14 @@ impl PolicyBook {
         }
         Ok(policies)
     }
+}
+
+/// Marks a policy by its spec: metadata that others write all the time is not compared, and the generation stays the same
+/// where another version of the CRD makes something else of what is stored.
+fn add_to(mark: &mut Hasher, stored: &Stored) {
+    mark.field(stored.name_any().as_bytes());
+    mark.field(stored.uid().unwrap_or_default().as_bytes());
+    mark.field(format!("{:?}", stored.spec).as_bytes());
 }
 
 fn is_choosy(stored: &Stored) -> bool {
