@@ -19,6 +19,7 @@ mod backoff;
 pub mod blob;
 pub mod cli;
 pub mod controller;
+mod counts;
 mod failpoint;
 pub mod failure;
 pub mod metrics;

@@ -4,13 +4,15 @@
 //! given back goes to the namespace that has the fewest, so that a thousand objects of one namespace do not delay
 //! twenty of another. The wait depends on others alone, so it does not count against `spec.timeout`: [`Seat::within`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+
+use crate::counts::Counts;
 
 /// Most permits, however many processors there are: each layer that is unpacked takes memory.
 const MOST: usize = 8;
@@ -25,7 +27,7 @@ pub struct Processors(Arc<Mutex<State>>);
 struct State {
     free: usize,
     /// Permits that each namespace has.
-    busy: HashMap<Arc<str>, usize>,
+    busy: Counts<Arc<str>>,
     waiting: VecDeque<Waiter>,
 }
 
@@ -52,7 +54,7 @@ impl Default for Processors {
 impl Processors {
     /// That many permits.
     pub fn new(permits: usize) -> Self {
-        Self(Arc::new(Mutex::new(State { free: permits, busy: HashMap::new(), waiting: VecDeque::new() })))
+        Self(Arc::new(Mutex::new(State { free: permits, busy: Counts::default(), waiting: VecDeque::new() })))
     }
 
     /// A place for one task of `namespace`.
@@ -87,12 +89,11 @@ impl State {
             return None;
         }
         self.waiting.retain(|waiter| !waiter.to.is_closed());
-        let busy = |waiter: &Waiter| self.busy.get(&waiter.namespace).copied().unwrap_or_default();
+        let busy = |waiter: &Waiter| self.busy.of(&*waiter.namespace);
         let (index, _) = self.waiting.iter().enumerate().min_by_key(|(_, waiter)| busy(waiter))?;
         let waiter = self.waiting.remove(index)?;
         self.free = self.free.saturating_sub(1);
-        let busy = self.busy.entry(Arc::clone(&waiter.namespace)).or_default();
-        *busy = busy.saturating_add(1);
+        self.busy.add(Arc::clone(&waiter.namespace));
         Some(waiter)
     }
 }
@@ -102,12 +103,7 @@ impl Drop for Permit {
         {
             let mut state = self.processors.lock();
             state.free = state.free.saturating_add(1);
-            let left = state.busy.get(&self.namespace).map_or(0, |busy| busy.saturating_sub(1));
-            if left == 0 {
-                state.busy.remove(&self.namespace);
-            } else {
-                state.busy.insert(Arc::clone(&self.namespace), left);
-            }
+            state.busy.take(&*self.namespace);
         }
         self.processors.grant();
     }

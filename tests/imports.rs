@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Module (longest prefix wins) → its rank. A module uses lower ranks, or its own module tree.
-const RANKS: [(&str, u32); 33] = [
+const RANKS: [(&str, u32); 34] = [
     // 0 values
     ("backoff", 0),
+    ("counts", 0),
     ("oci", 0),
     ("pattern", 0),
     ("failpoint", 0),
-    ("processors", 0),
+    ("processors", 1),
     // 1 contract
     ("api", 10),
     ("metrics", 11),

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use crate::counts::Counts;
 use crate::oci::Repository;
 
 /// Passes that are busy with one host.
@@ -42,14 +43,14 @@ struct Held {
 struct State {
     hosts: HashMap<String, Host>,
     /// Turns that each namespace has.
-    busy: HashMap<String, usize>,
+    busy: Counts<String>,
 }
 
 #[derive(Debug, Default)]
 struct Host {
     busy: usize,
     /// The same for each namespace.
-    busy_of: HashMap<String, usize>,
+    busy_of: Counts<String>,
     /// Namespaces that wait, the next one first, and who waits in each.
     waiting: VecDeque<(String, VecDeque<Waiter>)>,
 }
@@ -100,11 +101,11 @@ impl State {
         let mut granted = Granted::new();
         let Some(host) = self.hosts.get_mut(name) else { return granted };
         while host.busy < PER_HOST {
-            let may = |namespace: &str| self.busy.get(namespace).is_none_or(|busy| *busy < PER_NAMESPACE);
+            let may = |namespace: &str| self.busy.of(namespace) < PER_NAMESPACE;
             let Some((namespace, waiter)) = host.next(may) else { break };
             host.busy += 1;
-            *host.busy_of.entry(namespace.clone()).or_default() += 1;
-            *self.busy.entry(namespace.clone()).or_default() += 1;
+            host.busy_of.add(namespace.clone());
+            self.busy.add(namespace.clone());
             granted.push((waiter, name.to_owned(), namespace));
         }
         if host.busy == 0 && host.waiting.is_empty() {
@@ -116,9 +117,9 @@ impl State {
     fn release(&mut self, name: &str, namespace: &str) -> Granted {
         if let Some(host) = self.hosts.get_mut(name) {
             host.busy = host.busy.saturating_sub(1);
-            one_less(&mut host.busy_of, namespace);
+            host.busy_of.take(namespace);
         }
-        let left = one_less(&mut self.busy, namespace);
+        let left = self.busy.take(namespace);
         let mut granted = self.grant(name);
         // It may have waited at other hosts for nothing but this.
         if left + 1 == PER_NAMESPACE {
@@ -133,17 +134,6 @@ impl State {
     }
 }
 
-/// Counts one of the namespace's back, and returns the number that is left.
-fn one_less(busy: &mut HashMap<String, usize>, namespace: &str) -> usize {
-    let left = busy.get(namespace).map_or(0, |busy| busy.saturating_sub(1));
-    if left == 0 {
-        busy.remove(namespace);
-    } else {
-        busy.insert(namespace.to_owned(), left);
-    }
-    left
-}
-
 impl Host {
     fn enqueue(&mut self, namespace: &str, waiter: Waiter) {
         match self.waiting.iter_mut().find(|(waiting, _)| waiting == namespace) {
@@ -156,10 +146,8 @@ impl Host {
     /// goes to the end.
     fn next(&mut self, may: impl Fn(&str) -> bool) -> Option<(String, Waiter)> {
         loop {
-            let has_half =
-                |namespace: &str| self.busy_of.get(namespace).is_some_and(|busy| *busy >= PER_HOST_AND_NAMESPACE);
-            let may = |namespace: &str| may(namespace) && !has_half(namespace);
-            let index = self.waiting.iter().position(|(namespace, _)| may(namespace))?;
+            let has_half = |namespace: &str| self.busy_of.of(namespace) >= PER_HOST_AND_NAMESPACE;
+            let index = self.waiting.iter().position(|(namespace, _)| may(namespace) && !has_half(namespace))?;
             let (namespace, mut queue) = self.waiting.remove(index)?;
             let waiter = std::iter::from_fn(|| queue.pop_front()).find(|waiter| !waiter.is_closed());
             if !queue.is_empty() {

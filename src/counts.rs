@@ -1,0 +1,66 @@
+//! How many of something each name has. Only names that have any are kept.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// A number for each name.
+#[derive(Clone, Debug)]
+pub(crate) struct Counts<K>(HashMap<K, usize>);
+
+impl<K> Default for Counts<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Counts<K> {
+    /// The number that a name has.
+    pub(crate) fn of<Q: Eq + Hash + ?Sized>(&self, name: &Q) -> usize
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get(name).copied().unwrap_or_default()
+    }
+
+    /// Counts one more.
+    pub(crate) fn add(&mut self, name: K) {
+        let count = self.0.entry(name).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Counts one less, and returns the number that is left.
+    pub(crate) fn take<Q: Eq + Hash + ?Sized>(&mut self, name: &Q) -> usize
+    where
+        K: Borrow<Q>,
+    {
+        let Some(count) = self.0.get_mut(name) else { return 0 };
+        *count = count.saturating_sub(1);
+        let left = *count;
+        if left == 0 {
+            self.0.remove(name);
+        }
+        left
+    }
+
+    /// True where no name has any.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_any_is_not_kept() {
+        let mut counts = Counts::<String>::default();
+        counts.add("a".to_owned());
+        counts.add("a".to_owned());
+        assert_eq!((counts.of("a"), counts.of("b")), (2, 0));
+        assert_eq!([counts.take("a"), counts.take("a"), counts.take("a")], [1, 0, 0]);
+        assert!(counts.is_empty());
+    }
+}
