@@ -17,7 +17,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher};
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +60,7 @@ pub use revocation::OnRevoked;
 use context::Context;
 use named::Named;
 use policies::PolicyBook;
-use scans::{Scans, Wakes};
+use scans::Scans;
 use schedule::Memory;
 use stored::Stored;
 use sweep::{Reports, Sweeper};
@@ -129,7 +129,8 @@ pub async fn run<R: Registry>(
     let mut watches = Vec::with_capacity(scopes.len());
     for scope in scopes {
         let (objects, writer) = reflector::store();
-        let (scans, wakes) = Scans::new();
+        let (wake, woken) = unbounded_channel();
+        named.add_scope(objects.clone(), wake.clone());
         sweeper.stores.push(objects.clone());
         let context = Context {
             client: client.clone(),
@@ -143,10 +144,10 @@ pub async fn run<R: Registry>(
             named: Arc::clone(&named),
             outage: Arc::clone(&outage),
             public_root: Arc::clone(public_root),
-            scans: Arc::new(scans),
+            scans: Arc::new(Scans::new(wake)),
             objects,
         };
-        watches.push(watch(scope, Arc::new(context), (writer, wakes), &watching, reports.clone()));
+        watches.push(watch(scope, Arc::new(context), (writer, woken), &watching, reports.clone()));
     }
     let sweeping = sweeper.run(shutdown.clone());
     let controllers = async {
@@ -195,14 +196,13 @@ fn list_of(scope: Option<&str>) -> String {
 async fn watch<R: Registry>(
     scope: Option<&str>,
     context: Arc<Context<R>>,
-    (writer, wakes): (Writer<Stored>, Wakes),
+    (writer, woken): (Writer<Stored>, UnboundedReceiver<ObjectRef<Stored>>),
     watching: &Watching,
     reports: Reports,
 ) {
     let objects: Api<Stored> = scoped(&context.client, scope);
     let maps: Api<PartialObjectMeta<ConfigMap>> = scoped(&context.client, scope);
     let named = Arc::clone(&context.named);
-    let woken = named.add_scope(context.objects.clone());
     let is_listed = Arc::new(AtomicBool::new(false));
     let listed = Arc::clone(&is_listed);
     let changes = watching
@@ -241,10 +241,9 @@ async fn watch<R: Registry>(
     let controller = Controller::for_stream(changes, context.objects.clone()).owns_stream(maps);
     let shutdown = context.shutdown.clone();
     let reconciling = controller
-        .reconcile_on(wakes)
         .reconcile_all_on(news(context.engine.outputs.recovered()))
         .reconcile_all_on(stream::select(news(context.policies.changes()), news(context.public_root.changes())))
-        .reconcile_on(woken_objects(woken))
+        .reconcile_on(stream::unfold(woken, async |mut woken| Some((woken.recv().await?, woken))))
         .graceful_shutdown_on(context.shutdown.clone().cancelled_owned())
         .run(reconcile::reconcile, |_, never, _| match *never {}, context)
         .for_each(|result| async move {
@@ -274,11 +273,6 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
-}
-
-/// The objects that something they name has changed for.
-fn woken_objects(woken: UnboundedReceiver<ObjectRef<Stored>>) -> impl Stream<Item = ObjectRef<Stored>> + Send {
-    stream::unfold(woken, |mut woken| async move { Some((woken.recv().await?, woken)) })
 }
 
 /// Something for every change.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use kube::Client;
 use kube::runtime::reflector::{ObjectRef, Store};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedSender;
 
 use self::read::Answer;
 use super::stored::Stored;
@@ -111,11 +111,9 @@ impl Named {
         Self { client, metrics, table: Mutex::new(table) }
     }
 
-    /// Adds the objects of a controller; answers those that are to be reconciled.
-    pub(super) fn add_scope(&self, objects: Store<Stored>) -> UnboundedReceiver<ObjectRef<Stored>> {
-        let (wake, woken) = unbounded_channel();
+    /// Adds the objects of a controller. Those that are to be reconciled go to `wake`.
+    pub(super) fn add_scope(&self, objects: Store<Stored>, wake: UnboundedSender<ObjectRef<Stored>>) {
         self.lock().scopes.push(Scope { objects, wake });
-        woken
     }
 
     /// Begins to look up what an object names.

@@ -7,10 +7,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::stream::BoxStream;
-use futures::{StreamExt, stream};
 use kube::runtime::reflector::ObjectRef;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::attempt::is_superseded;
 use super::context::Context;
@@ -22,9 +20,6 @@ use crate::pass::{self, Before, Records};
 use crate::registry::Registry;
 use crate::request::Request;
 
-/// Objects whose scans have ended.
-pub(super) type Wakes = BoxStream<'static, ObjectRef<Stored>>;
-
 /// Results that are waited for beyond this number are forgotten: their objects are gone.
 const MOST_RESULTS: usize = 1024;
 
@@ -33,7 +28,7 @@ const MOST_RESULTS: usize = 1024;
 pub(super) struct Scans {
     known: Arc<Mutex<HashMap<String, Scan>>>,
     begun: AtomicU64,
-    wakes: mpsc::UnboundedSender<ObjectRef<Stored>>,
+    wake: UnboundedSender<ObjectRef<Stored>>,
 }
 
 #[derive(Debug)]
@@ -49,11 +44,9 @@ struct Scan {
 type Found = Result<Vec<Damage>, Failure>;
 
 impl Scans {
-    /// None yet, and the objects that they will wake up.
-    pub(super) fn new() -> (Self, Wakes) {
-        let (wakes, woken) = mpsc::unbounded_channel();
-        let woken = stream::unfold(woken, async |mut woken| Some((woken.recv().await?, woken)));
-        (Self { known: Arc::default(), begun: AtomicU64::new(0), wakes }, woken.boxed())
+    /// None yet. The objects of those that end go to `wake`.
+    pub(super) fn new(wake: UnboundedSender<ObjectRef<Stored>>) -> Self {
+        Self { known: Arc::default(), begun: AtomicU64::new(0), wake }
     }
 
     /// Takes the result of a scan that has ended, where it is of these outputs.
@@ -94,7 +87,7 @@ impl Scans {
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
         known.insert(id.uid.clone(), Scan { number, outputs: before.outputs.clone(), result: None });
         drop(known);
-        let (known, wakes) = (Arc::clone(&self.known), self.wakes.clone());
+        let (known, wake) = (Arc::clone(&self.known), self.wake.clone());
         let (engine, objects, shutdown) =
             (Arc::clone(&context.engine), context.objects.clone(), context.shutdown.clone());
         tokio::spawn(async move {
@@ -109,7 +102,7 @@ impl Scans {
                 scan.result = Some(result);
             }
             // The controller has ended where nobody takes it.
-            let _ = wakes.send(ObjectRef::new(&id.name).within(&id.namespace));
+            let _ = wake.send(ObjectRef::new(&id.name).within(&id.namespace));
         });
     }
 }

@@ -8,6 +8,7 @@ use kube::client::Body;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher;
 use serde_json::json;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::api::spec::CaSource;
@@ -72,7 +73,8 @@ struct World {
 impl World {
     fn new(named: &Named) -> Self {
         let writer = Writer::default();
-        let woken = named.add_scope(writer.as_reader());
+        let (wake, woken) = unbounded_channel();
+        named.add_scope(writer.as_reader(), wake);
         Self { writer, woken }
     }
 
