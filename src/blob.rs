@@ -208,6 +208,22 @@ impl<R> std::fmt::Debug for Source<'_, R> {
     }
 }
 
+impl<R> Source<'_, R> {
+    /// Has `job` done by a thread of the volume, with a permit where it `hashes`. The permit is held here and not by the
+    /// thread, which may hang with its volume. A pass that is given up drops this future, which stops the job.
+    async fn work<T: Send + 'static>(
+        &self,
+        hashes: bool,
+        job: impl FnOnce(&Arc<Scratch>, &CancellationToken) -> Result<T, BlobError> + Send + 'static,
+    ) -> Result<T, BlobError> {
+        let slot = self.scratch.pool().slot(Call::Long).await?;
+        let _permit = if hashes { Some(self.seat.permit().await) } else { None };
+        let (scratch, stop) = (Arc::clone(self.scratch), CancellationToken::new());
+        let _guard = stop.clone().drop_guard();
+        slot.run(move || job(&scratch, &stop)).await?
+    }
+}
+
 /// Fetches one layer of an approved manifest. `progress` is told how many bytes of it are there.
 pub async fn fetch<R: Registry>(
     source: &Source<'_, R>,
@@ -282,31 +298,24 @@ async fn used<R>(
     found: OnVolume<Found>,
     layer: &Descriptor,
 ) -> Result<Option<OnVolume<Bytes>>, BlobError> {
-    let slot = source.scratch.pool().slot(Call::Long).await?;
-    // Held here and not by the thread, which may hang with its volume. What is in use is not read again.
-    let _permit = match found.get() {
-        Some(Found::InUse(_)) => None,
-        Some(Found::Kept(_)) | None => Some(source.seat.permit().await),
-    };
-    let (store, key, layer, scratch) = (Arc::clone(store), key.clone(), layer.clone(), Arc::clone(source.scratch));
-    let stop = CancellationToken::new();
-    // A pass that is given up drops this future, and with it the guard, which stops the thread.
-    let _guard = stop.clone().drop_guard();
-    let work = slot.run(move || -> Result<Option<OnVolume<Bytes>>, BlobError> {
+    // What is in use is not read again.
+    let hashes = !matches!(found.get(), Some(Found::InUse(_)));
+    let (store, key, layer) = (Arc::clone(store), key.clone(), layer.clone());
+    let work = source.work(hashes, move |scratch, stop| {
         let bytes = match found.take() {
             Some(Found::InUse(used)) => Some(Bytes::Used(used)),
-            Some(Found::Kept(file)) => match store.copy(&key, &file, &layer, &scratch, &stop)? {
+            Some(Found::Kept(file)) => match store.copy(&key, &file, &layer, scratch, stop)? {
                 Some(file) if scratch.is_nameless_private() => {
                     Some(Bytes::Used(store.share(&key, file, layer.size, true)))
                 }
-                Some(file) => Some(sealed_now(&scratch, &layer, Arc::new(file), &stop)?),
+                Some(file) => Some(sealed_now(scratch, &layer, Arc::new(file), stop)?),
                 None => None,
             },
             None => None,
         };
         Ok(bytes.map(|bytes| OnVolume::new(scratch.pool(), bytes)))
     });
-    work.await?
+    work.await
 }
 
 /// A downloaded layer, which others may use too and which is kept.
@@ -317,23 +326,19 @@ async fn kept<R>(
     file: OnVolume<fs_err::File>,
     layer: &Descriptor,
 ) -> Result<OnVolume<Bytes>, BlobError> {
-    let slot = source.scratch.pool().slot(Call::Long).await?;
-    let _permit = if source.scratch.is_nameless_private() { None } else { Some(source.seat.permit().await) };
-    let (store, key, layer, scratch) = (Arc::clone(store), key.clone(), layer.clone(), Arc::clone(source.scratch));
-    let stop = CancellationToken::new();
-    let _guard = stop.clone().drop_guard();
-    let work = slot.run(move || -> Result<OnVolume<Bytes>, BlobError> {
+    let (store, key, layer) = (Arc::clone(store), key.clone(), layer.clone());
+    let work = source.work(!source.scratch.is_nameless_private(), move |scratch, stop| {
         let file = file.take().ok_or(BlobError::Aborted)?;
         let bytes = if scratch.is_nameless_private() {
             Bytes::Used(store.share(&key, file, layer.size, false))
         } else {
             let file = Arc::new(file);
-            store.keep_copy(&key, &file, &scratch, layer.size, &stop);
-            sealed_now(&scratch, &layer, file, &stop)?
+            store.keep_copy(&key, &file, scratch, layer.size, stop);
+            sealed_now(scratch, &layer, file, stop)?
         };
         Ok(OnVolume::new(scratch.pool(), bytes))
     });
-    work.await?
+    work.await
 }
 
 fn check_size(blob: &Descriptor, limit: Limit) -> Result<(), BlobError> {
@@ -363,16 +368,12 @@ async fn sealed<R>(
     layer: &Descriptor,
     file: OnVolume<fs_err::File>,
 ) -> Result<OnVolume<Bytes>, BlobError> {
-    let slot = source.scratch.pool().slot(Call::Long).await?;
-    let _permit = if source.scratch.is_nameless_private() { None } else { Some(source.seat.permit().await) };
-    let (scratch, layer) = (Arc::clone(source.scratch), layer.clone());
-    let stop = CancellationToken::new();
-    let _guard = stop.clone().drop_guard();
-    let work = slot.run(move || {
+    let layer = layer.clone();
+    let work = source.work(!source.scratch.is_nameless_private(), move |scratch, stop| {
         let file = Arc::new(file.take().ok_or(BlobError::Aborted)?);
-        Ok(OnVolume::new(scratch.pool(), sealed_now(&scratch, &layer, file, &stop)?))
+        Ok(OnVolume::new(scratch.pool(), sealed_now(scratch, &layer, file, stop)?))
     });
-    work.await?
+    work.await
 }
 
 /// The same. Blocking.
