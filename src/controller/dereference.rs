@@ -15,9 +15,9 @@ use crate::api::spec::CaSource;
 use crate::api::verify::{CosignSpec, VerifySpec};
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::failure::{Class, Failure};
-use crate::oci::{Digest, Hasher, Reference, Repository};
+use crate::oci::{Digest, Hasher, Reference};
 use crate::registry::Registry;
-use crate::request::{self, MAX_ACCOUNT_SECRETS, Policies, Referred, Request, RequestError};
+use crate::request::{self, MAX_ACCOUNT_SECRETS, Referred, Request, RequestError};
 
 /// A spec together with what it refers to, valid together or not.
 pub(super) struct Inputs {
@@ -113,29 +113,29 @@ async fn spec_request<R: Registry>(
 ) -> Result<Request, Unread> {
     let Reference { repository, .. } = spec.image.parse().map_err(RequestError::Image)?;
     let policies = context.policies.of(&subject.id.namespace, &repository, reading).await?;
-    let denied = policies.denied(&repository).filter(|objection| objection.is_verdict);
-    let request = request_under(policies, &repository, subject, context, spec, reading).await;
-    request.map_err(|unread| denied.map_or(unread, |objection| Failure::from(&objection).into()))
+    let is_elsewhere = subject.spec.image.parse().map_or(true, |named: Reference| {
+        // What is served may be judged where it came from, and that is not where the spec's Secrets are for.
+        named.repository.api_host() != repository.api_host()
+    });
+    let referred = Referred { policies, is_elsewhere, ..Referred::default() };
+    let mut referred = referred.with_public_root(context.public_root.fetched());
+    let request = request_with(&mut referred, subject, spec, reading).await;
+    request.map_err(|unread| {
+        let denied = referred.policies.denied(&repository).filter(|objection| objection.is_verdict);
+        denied.map_or(unread, |objection| Failure::from(&objection).into())
+    })
 }
 
-async fn request_under<R: Registry>(
-    policies: Policies,
-    repository: &Repository,
+async fn request_with(
+    referred: &mut Referred,
     subject: &Subject<'_>,
-    context: &Context<R>,
     spec: &OCIArtifactSpec,
     reading: &mut Reading<'_>,
 ) -> Result<Request, Unread> {
     // Before a name becomes part of a request to the API server.
     request::check_names(spec)?;
-    let mut referred = referred(&subject.id.namespace, spec, reading).await?;
-    referred.is_elsewhere = subject.spec.image.parse().map_or(true, |named: Reference| {
-        // What is served may be judged where it came from, and that is not where the spec's Secrets are for.
-        named.repository.api_host() != repository.api_host()
-    });
-    referred.policies = policies;
-    let referred = referred.with_public_root(context.public_root.fetched());
-    let request = Request::parse(subject.id.clone(), spec, &referred)?;
+    add_referred(referred, &subject.id.namespace, spec, reading).await?;
+    let request = Request::parse(subject.id.clone(), spec, referred)?;
     // A root that was fetched is no object of the cluster, so nothing else tells that it is another one.
     reading.mark.update(format!("{:?}", request.requirement.fingerprint()).as_bytes());
     Ok(request)
@@ -250,9 +250,14 @@ impl Reading<'_> {
     }
 }
 
-/// What the spec names, until the first that is absent: that is told then, and nothing else is looked up for it.
-async fn referred(namespace: &str, spec: &OCIArtifactSpec, reading: &mut Reading<'_>) -> Result<Referred, Unread> {
-    let (mut referred, registry) = (Referred::default(), &spec.registry);
+/// Adds what the spec names, until the first that is absent: that is told then, and nothing else is looked up for it.
+async fn add_referred(
+    referred: &mut Referred,
+    namespace: &str,
+    spec: &OCIArtifactSpec,
+    reading: &mut Reading<'_>,
+) -> Result<(), Unread> {
+    let registry = &spec.registry;
     if let Some(name) = &registry.service_account_name {
         let found = reading.get(Name::account(namespace, name), false).await?;
         let Value::Account(secrets) = &found.value else {
@@ -267,10 +272,9 @@ async fn referred(namespace: &str, spec: &OCIArtifactSpec, reading: &mut Reading
     let certificate = registry.client_certificate_ref.iter().map(|secret| Name::certificate(namespace, &secret.name));
     for name in names.chain(authority).chain(certificate).collect::<Vec<_>>() {
         let (kind, text) = (name.kind(), name.name().to_owned());
-        if !reading.add(name, &mut referred, false).await? {
+        if !reading.add(name, referred, false).await? {
             return Err(RequestError::NotFound { kind: kind.as_str(), name: text }.into());
         }
     }
-    reading.add_trusted(namespace, &spec.verify, &mut referred).await?;
-    Ok(referred)
+    reading.add_trusted(namespace, &spec.verify, referred).await
 }

@@ -112,15 +112,18 @@ impl PolicyBook {
         self.changes.subscribe()
     }
 
-    /// Digest of the policies over a repository and of their specs, whatever namespaces they are for. Memory only.
-    pub(super) fn over(&self, repository: &Repository) -> Digest {
+    /// The policies about a repository, by name, whatever namespaces they are for.
+    fn about(&self, repository: &Repository) -> Vec<Arc<Stored>> {
         let mut all = self.policies.as_ref().map(Store::state).unwrap_or_default();
         all.retain(|stored| scope(stored).is_none_or(|scope| speaks_about(&scope.images, repository)));
         all.sort_by_key(|stored| stored.name_any());
+        all
+    }
+
+    /// Digest of those policies and of their specs. Memory only.
+    pub(super) fn over(&self, repository: &Repository) -> Digest {
         let mut mark = Hasher::default();
-        for stored in all {
-            add_to(&mut mark, &stored);
-        }
+        self.about(repository).iter().for_each(|stored| add_to(&mut mark, stored));
         mark.finish()
     }
 
@@ -133,10 +136,7 @@ impl PolicyBook {
         reading: &mut Reading<'_>,
     ) -> Result<Policies, Unread> {
         let mut policies = Policies { otherwise: self.otherwise, ..Policies::default() };
-        let Some(store) = &self.policies else { return Ok(policies) };
-        let mut all = store.state();
-        all.retain(|stored| scope(stored).is_none_or(|scope| speaks_about(&scope.images, repository)));
-        all.sort_by_key(|stored| stored.name_any());
+        let mut all = self.about(repository);
         let labels = if all.iter().any(|stored| is_choosy(stored)) {
             match self.labels.get(namespace) {
                 Some(labels) => {
