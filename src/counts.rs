@@ -1,4 +1,4 @@
-//! How many of something each name has. Only names that have any are kept.
+//! Counts by name. Only names that have any are kept.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;

@@ -474,7 +474,7 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// Which step a pass is in, for the message of a timeout, and its place at the processors.
+/// Step of a pass, for the message of a timeout, and its place at the processors.
 struct Step {
     name: Mutex<&'static str>,
     seat: Seat,

@@ -285,7 +285,7 @@ struct Hearing<'a> {
     seat: &'a Seat,
     /// One for each entry of the requirement; those of the other enforcement stay as they are.
     found: Vec<Result<Verified, Option<Rejection>>>,
-    /// Why not everything was looked at.
+    /// Reason for which not everything was looked at.
     unknown: Option<TrustError>,
 }
 
@@ -300,7 +300,7 @@ impl<'a> Hearing<'a> {
         self.requirement.entries().iter().filter(move |entry| entry.enforcement == enforcement)
     }
 
-    /// Whether each entry of the requirement is of this hearing and not satisfied yet.
+    /// True for each entry of the requirement that is of this hearing and not satisfied yet.
     fn open(&self) -> Vec<bool> {
         let is_open = |(entry, found): (&Entry, &Result<_, _>)| entry.enforcement == self.enforcement && found.is_err();
         self.requirement.entries().iter().zip(&self.found).map(is_open).collect()
@@ -353,13 +353,13 @@ impl<'a> Hearing<'a> {
         !self.open().contains(&true)
     }
 
-    /// What was found, for each entry of this hearing.
+    /// Findings for each entry of this hearing.
     fn into_found(self) -> impl Iterator<Item = (&'a Entry, Result<Verified, Option<Rejection>>)> {
         let Self { requirement, enforcement, found, .. } = self;
         requirement.entries().iter().zip(found).filter(move |(entry, _)| entry.enforcement == enforcement)
     }
 
-    /// What was found, if it is enough for each entry.
+    /// Findings, if they are enough for each entry.
     fn decide(mut self) -> Result<Vec<Verified>, TrustError> {
         let (digest, unknown) = (self.pinned.digest().short(), self.unknown.take());
         let mut unknown = unknown.into_iter();
@@ -370,7 +370,7 @@ impl<'a> Hearing<'a> {
         self.into_found().map(satisfied).collect()
     }
 
-    /// What was found beside what is verified already, and why it is not enough.
+    /// Findings beside what is verified already, and the reason for which they are not enough.
     fn doubt(mut self, verified: Vec<Verified>) -> Judgement {
         let (digest, unknown) = (self.pinned.digest().short(), self.unknown.take());
         let mut judgement = Judgement { verified, doubts: Vec::new() };

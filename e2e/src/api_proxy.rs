@@ -24,7 +24,7 @@ use crate::tls;
 /// Most bytes of a request.
 const MOST: usize = 4 << 20;
 
-/// What becomes of requests from now on.
+/// Treatment of requests from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mood {
     Good,

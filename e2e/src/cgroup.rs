@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::wait;
 
-/// Where control groups are: of version 2, and the memory controller of version 1.
+/// Places of control groups: of version 2, and the memory controller of version 1.
 const UNIFIED: &str = "/sys/fs/cgroup";
 const MEMORY: &str = "/sys/fs/cgroup/memory";
 

@@ -51,7 +51,7 @@ pub struct CosignSpec {
     #[serde(default)]
     pub transparency_log: TransparencyLog,
 
-    /// Whether a certificate transparency log of the trusted root must hold the signing certificate, shown by a signed
+    /// Rule for certificate transparency: a log of the trusted root must hold the signing certificate, shown by a signed
     /// certificate timestamp (SCT) in it. Default: `Required`. `Ignored` is for a private Sigstore without such a log.
     #[serde(default)]
     pub certificate_transparency: CertificateTransparency,

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_secs(10);
 /// Looks in which the leader must bring the whole layer, each one its share. Nobody waits for more of them.
 const LOOKS: u64 = 30;
 
-/// What is being fetched from a repository.
+/// A layer that is fetched from a repository.
 type Target = (Key, String);
 
 /// What is being fetched. There is an entry only as long as somebody takes part.

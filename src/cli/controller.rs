@@ -45,7 +45,7 @@ const API_REQUESTS: usize = 32;
 /// connection would hold its object for ever. A watch begins its answer at once.
 const API_TIMEOUT: Duration = Duration::from_secs(30);
 /// Retries of a request that the API server was too busy for (429, 503, 504), and the shortest and longest pause before one.
-/// What takes longer than that is the business of the caller, whose pauses grow.
+/// Longer waits are the business of the caller, whose pauses grow.
 const API_RETRIES: u32 = 3;
 const API_RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
 /// Longest time from a signal to the end of the process: less than the 30 s that the kubelet gives.

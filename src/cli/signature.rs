@@ -50,7 +50,7 @@ pub(super) struct SignatureArguments {
     /// Whether a log must hold the signature; ignored needs --key and excludes --issuer.
     #[arg(long, value_name = "RULE", default_value = "required", ignore_case = true)]
     transparency_log: Log,
-    /// Whether a certificate transparency log of the trusted root must hold the certificate.
+    /// Rule for certificate transparency: by default a log of the trusted root must hold the certificate.
     #[arg(long, value_name = "RULE", default_value = "required", ignore_case = true)]
     certificate_transparency: Transparency,
     /// What the signed statement may be, where it is to be something else than a signature; may be given several times.

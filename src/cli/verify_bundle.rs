@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     /// Authorities and logs that are trusted, as a `trusted_root.json`, in place of those of a public instance.
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
-    /// Whether a certificate transparency log of the trusted root must hold the certificate.
+    /// Rule for certificate transparency: by default a log of the trusted root must hold the certificate.
     #[arg(long, value_name = "RULE", default_value = "required", ignore_case = true)]
     certificate_transparency: Transparency,
     /// The file that was signed, or its digest as `sha256:<64 hex>`; where there is a file of that name, it is meant.

@@ -29,7 +29,7 @@ pub(super) struct Context<R> {
     pub(super) full_scan: Duration,
     pub(super) on_revoked: OnRevoked,
     pub(super) policies: Arc<PolicyBook>,
-    /// What objects and policies name in the cluster.
+    /// Things in the cluster that objects and policies name.
     pub(super) named: Arc<Named>,
     /// Reads without an answer, which are told once.
     pub(super) outage: Arc<Outage>,

@@ -103,7 +103,7 @@ fn reading<'a, R>(subject: &Subject<'_>, context: &'a Context<R>) -> Reading<'a>
     Reading { look_up: context.named.look_up(object(subject)), mark: Hasher::default(), is_awaited: false }
 }
 
-/// Where the request cannot be had, a policy that denies the repository comes first: a tenant who breaks the spec must not
+/// A policy that denies the repository comes before a request that cannot be had: a tenant who breaks the spec must not
 /// keep what is denied.
 async fn spec_request<R: Registry>(
     subject: &Subject<'_>,

@@ -1,4 +1,4 @@
-//! What objects and policies name in the cluster: read once for all of them, and watched by reading it again.
+//! Things in the cluster that objects and policies name: read once for all of them, and watched by reading them again.
 //!
 //! ```text
 //! a look at an object ─▶ get ─▶ read less than 15 s ago? ─ no ─▶ one request, whoever else wants the answer

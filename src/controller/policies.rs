@@ -127,7 +127,7 @@ impl PolicyBook {
         mark.finish()
     }
 
-    /// What speaks about a repository in a namespace, with what it refers to in the operator's own. The mark of `reading`
+    /// The policies about a repository in a namespace, with what they refer to in the operator's own. The mark of `reading`
     /// changes when any of it does.
     pub(super) async fn of(
         &self,

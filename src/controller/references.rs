@@ -45,7 +45,7 @@ pub(super) async fn watch(
     std::future::pending().await
 }
 
-/// What is made, changed or deleted.
+/// Something that was made, changed or deleted.
 struct Change {
     kind: Kind,
     namespace: String,

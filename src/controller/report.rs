@@ -54,12 +54,12 @@ pub(super) struct Before<'a> {
     pub(super) now: Timestamp,
 }
 
-/// What is required of what a suspended object serves.
+/// Requirements for what a suspended object serves.
 #[derive(Clone, Copy)]
 pub(super) struct Judged<'a> {
     /// The request for what is served.
     pub(super) request: &'a Request,
-    /// What was found by it; `None` where nothing was looked for.
+    /// Result of judging by it; `None` where nothing was looked for.
     pub(super) basis: Option<&'a Basis>,
 }
 
@@ -360,7 +360,7 @@ impl Before<'_> {
         }
     }
 
-    /// What is known of what a suspended object serves, by what is required now.
+    /// `Verified` of a suspended object, by what is required now.
     fn judged_suspended(&self, Judged { request, basis }: Judged<'_>) -> Option<Verdict> {
         let asked = request.requirement.fingerprint()?;
         if let Some(Basis::Judged(judgement)) = basis {

@@ -35,7 +35,7 @@ const RESUMPTIONS: u32 = 3;
 /// Time without an error after which the next error belongs to another outage.
 const OUTAGE_OVER: Duration = Duration::from_secs(60);
 
-/// What every watch shares.
+/// State that every watch shares.
 #[derive(Clone, Debug)]
 pub(super) struct Watching {
     pub(super) metrics: Arc<Metrics>,
@@ -114,7 +114,7 @@ impl<K, O: Fn() -> Events<K>> Recovering<K, O> {
     }
 }
 
-/// What is to be done after an error.
+/// Next step after an error.
 #[derive(Debug, PartialEq, Eq)]
 struct Verdict {
     pause: Duration,

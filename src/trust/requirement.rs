@@ -62,7 +62,7 @@ pub struct Entry {
     pub root: Root,
     /// Whether a log must hold the signature.
     pub log: TransparencyLog,
-    /// Whether a log of certificates must hold the certificate.
+    /// Rule for logs of certificates.
     pub certificate_transparency: CertificateTransparency,
     /// What the signed statement may be.
     pub predicate_types: Vec<String>,

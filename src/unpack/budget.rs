@@ -87,7 +87,7 @@ impl Budget {
     }
 }
 
-/// What may come out of one layer: so many times its size, and no more than is left for the artifact.
+/// Bytes that may come out of one layer: so many times its size, and no more than is left for the artifact.
 #[derive(Clone, Debug)]
 pub(super) struct Allowance {
     budget: Arc<Budget>,

@@ -72,7 +72,7 @@ pub(super) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usiz
     Ok(filled)
 }
 
-/// What a decoder is to undo.
+/// Encoding that a decoder is to undo.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     pub(super) compression: Compression,

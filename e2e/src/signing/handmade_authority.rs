@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::handmade::Signer;
 
-/// Who vouches for the subject (Fulcio, oid-info.md).
+/// Issuer that vouches for the subject (Fulcio, oid-info.md).
 const OIDC_ISSUER: [u64; 9] = [1, 3, 6, 1, 4, 1, 57264, 1, 8];
 
 /// An authority: a certificate below a root, or what somebody uses as one.

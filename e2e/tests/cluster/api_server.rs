@@ -1,4 +1,4 @@
-//! What becomes of objects, and of the operator, while the API server fails: nothing, and soon after it, everything.
+//! Objects, and the operator, while the API server fails: nothing changes, and soon after it, everything works.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

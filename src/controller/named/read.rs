@@ -112,7 +112,7 @@ impl Name {
     }
 }
 
-/// What is under a name.
+/// Content under a name.
 #[derive(Debug)]
 pub(in crate::controller) enum Value {
     Absent,

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::*;
 use crate::api::spec::CaSource;
 
-/// What the server does.
+/// Answers of the API server, and the number of its requests.
 #[derive(Default)]
 struct Server {
     asked: AtomicUsize,

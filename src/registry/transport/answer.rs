@@ -41,7 +41,7 @@ pub(in crate::registry) fn refused(response: &Response, host: &str, what: impl F
     }
 }
 
-/// What an answer says about its host, which is not the registry's own where `is_elsewhere`.
+/// Verdict of an answer about its host, which is not the registry's own where `is_elsewhere`.
 pub(super) fn ended(response: &Response, is_elsewhere: bool) -> Ended {
     let wanted = retry_after(response.headers());
     match response.status() {
@@ -54,7 +54,7 @@ pub(super) fn ended(response: &Response, is_elsewhere: bool) -> Ended {
     }
 }
 
-/// What the lack of an answer says: about the host where no connection came about, about the account where nothing was
+/// Verdict of the lack of an answer: about the host where no connection came about, about the account where nothing was
 /// heard on it. A connection that is broken off may be the fault of who asked, a registry that
 /// wants a client certificate does so.
 pub(super) fn lack_of_one(error: &reqwest::Error, told: &RegistryError) -> Ended {

@@ -27,7 +27,7 @@ use sigstore_verify::types::{
 use super::{Key, Problem, Signed, entry};
 use crate::oci::strict_json;
 
-/// What verifies a signature, as the bundle or the requirement has it.
+/// Key or certificate that verifies a signature, as the bundle or the requirement has it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verifier<'a> {
     Key(&'a Key),
@@ -66,7 +66,7 @@ impl Verifier<'_> {
     }
 }
 
-/// What an entry says that it is of.
+/// Subject of an entry, by its own word.
 struct Logged {
     signature: SignatureBytes,
     key: Option<DerPublicKey>,
@@ -76,7 +76,7 @@ struct Logged {
     content: (HashAlgorithm, Vec<u8>),
 }
 
-/// How the signature was made, as the entry says.
+/// Scheme of the signature, as the entry says.
 enum Schemes {
     /// By this scheme, or by none that is known.
     Named(Option<SigningScheme>),
@@ -146,7 +146,7 @@ fn check_inclusion(entry: &TransparencyLogEntry, logs: &Keyring) -> Result<(), P
     if is_signed { Ok(()) } else { Err(log("the log that it names has not signed the checkpoint")) }
 }
 
-/// What a log of version 1 signs as its promise, in the order of RFC 8785.
+/// Content that a log of version 1 signs as its promise, in the order of RFC 8785.
 #[derive(Serialize)]
 struct Promised {
     body: String,

@@ -10,7 +10,7 @@ use super::*;
 
 const ISSUER: &str = "https://issuer.example";
 const SUBJECT: &str = "dev@example.test";
-/// Who vouches for the subject (Fulcio, oid-info.md).
+/// Issuer that vouches for the subject (Fulcio, oid-info.md).
 const OIDC_ISSUER: [u64; 9] = [1, 3, 6, 1, 4, 1, 57264, 1, 8];
 
 const SHA256: &[u8] = &[0x06, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];

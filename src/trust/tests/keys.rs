@@ -128,7 +128,7 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// What a log says of a body: it is the only one of its tree.
+/// Word of a log about a body: it is the only one of its tree.
 pub(super) fn logged(log: &Signatory, body: &Value) -> Value {
     let (bytes, is_v2) = (body.to_string(), body["apiVersion"] == "0.0.2");
     let root = Digest::of(&[&[0], bytes.as_bytes()].concat());

@@ -78,7 +78,7 @@ pub(super) fn bombs() -> Result<Vec<Bomb>> {
     ])
 }
 
-/// What is read into memory and becomes no file.
+/// Content that is read into memory and becomes no file.
 pub(super) fn config_of(name: &'static str, bytes: usize) -> Result<Bomb> {
     let layer = gzip(|out| out.write_all(&ended(blocks([file("a", "x")]))))?;
     let config = vec![0; bytes];

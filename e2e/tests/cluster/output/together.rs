@@ -69,7 +69,7 @@ async fn published_three(case: &mut Case) -> Result<(Tag, String)> {
     Ok((tag, old))
 }
 
-/// What was switched before the kill cannot be reverted by the next process: the earlier content is nowhere. Status has to
+/// The next process cannot revert what was switched before the kill: the earlier content is nowhere. Status has to
 /// say what each output holds, and nothing more may be switched.
 async fn killed_while_a_refusal_is_reverted_outputs_come_together_again(case: &mut Case) -> Result<()> {
     let (mut tag, _) = published_three(case).await?;
