@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -79,22 +79,45 @@ fn on(volume: &str) -> Value {
     json!({"interval": interval(), "outputs": [{"name": "files", "volume": {"name": volume}}]})
 }
 
-/// Asks for `/healthz` all the time, until told to stop; an error where one answer was late.
-fn watch_health(case: &Case) -> Result<(Arc<AtomicBool>, JoinHandle<Result<u64>>)> {
-    let (done, address) = (Arc::new(AtomicBool::new(false)), case.operator()?.address.clone());
-    let stop = Arc::clone(&done);
-    let watching = tokio::spawn(async move {
-        let (mut answers, mut ticks) = (0, tokio::time::interval(Duration::from_millis(100)));
-        while !stop.load(Ordering::Relaxed) {
-            ticks.tick().await;
-            let answer = tokio::time::timeout(HEALTH, http::get(&address, "/healthz")).await;
-            let answer = answer.context("/healthz does not answer")??;
-            ensure!(answer.status == 200, "/healthz answers {}", answer.status);
-            answers += 1;
+/// Asks for `/healthz` all the time. One answer that is late, or not 200, is an error.
+struct Health {
+    answers: Arc<AtomicU64>,
+    asking: JoinHandle<Result<()>>,
+}
+
+impl Health {
+    fn watch(case: &Case) -> Result<Self> {
+        let (answers, address) = (Arc::new(AtomicU64::new(0)), case.operator()?.address.clone());
+        let counted = Arc::clone(&answers);
+        let asking = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                ticks.tick().await;
+                let answer = tokio::time::timeout(HEALTH, http::get(&address, "/healthz")).await;
+                let answer = answer.context("/healthz does not answer")??;
+                ensure!(answer.status == 200, "/healthz answers {}", answer.status);
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Ok(Self { answers, asking })
+    }
+
+    /// Waits for ten more answers, each in time.
+    async fn answers(&self) -> Result<()> {
+        let wanted = self.answers.load(Ordering::Relaxed) + 10;
+        let answered = || Ok(self.asking.is_finished() || self.answers.load(Ordering::Relaxed) >= wanted);
+        wait::until_true(11 * HEALTH, "/healthz to answer", answered).await
+    }
+
+    /// The first answer that was not as it should be, from the start on.
+    async fn end(self) -> Result<()> {
+        self.asking.abort();
+        match self.asking.await {
+            Ok(ended) => ended,
+            Err(error) if error.is_cancelled() => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        Ok(answers)
-    });
-    Ok((done, watching))
+    }
 }
 
 /// Waits until an object says that its volume cannot be used, by its name.
@@ -147,7 +170,7 @@ async fn a_volume_that_hangs_is_the_state_of_that_volume_and_heals_by_itself(cas
         case.space.ready_with(name, tag.last()?).await?;
     }
 
-    let (done, health) = watch_health(case)?;
+    let health = Health::watch(case)?;
     filesystem.freeze()?;
     others_go_on(case, &mut tag).await.context("while the volume begins to hang")?;
     for name in &names {
@@ -160,6 +183,7 @@ async fn a_volume_that_hangs_is_the_state_of_that_volume_and_heals_by_itself(cas
     within(GONE, "the deleted object to go", case.space.gone(deleted)).await?;
     let files = filesystem.mounted.join(&case.space.namespace).join(deleted);
     ensure!(files.exists(), "files on a frozen filesystem are gone");
+    health.answers().await?;
 
     filesystem.thaw()?;
     let removed = || Ok(!files.exists());
@@ -173,8 +197,7 @@ async fn a_volume_that_hangs_is_the_state_of_that_volume_and_heals_by_itself(cas
     };
     within(healed, "every object to be Ready", all).await?;
     usable(case, "frozen", true).await?;
-    done.store(true, Ordering::Relaxed);
-    ensure!(health.await?? > 10, "/healthz was hardly asked");
+    health.end().await?;
     case.take_operator()?.stop().await?;
     Ok(())
 }
@@ -190,7 +213,7 @@ async fn reads_of_a_volume_that_hang_hold_nobody_else(case: &mut Case) -> Result
     for name in ["hung", "near", "map"] {
         case.space.ready_with(name, tag.last()?).await?;
     }
-    let (done, health) = watch_health(case)?;
+    let health = Health::watch(case)?;
     slow.on()?;
     let before = slow.delayed();
     case.space.ask("hung").await?;
@@ -202,11 +225,11 @@ async fn reads_of_a_volume_that_hang_hold_nobody_else(case: &mut Case) -> Result
     }
     case.space.delete("hung").await?;
     within(GONE, "the deleted object to go", case.space.gone("hung")).await?;
+    health.answers().await?;
     slow.off()?;
     let removed = || Ok(!case.object_directory("hung").exists());
     wait::until_true(Duration::from_secs(30), "the files of the deleted object to be removed", removed).await?;
-    done.store(true, Ordering::Relaxed);
-    ensure!(health.await?? > 10, "/healthz was hardly asked");
+    health.end().await?;
     Ok(())
 }
 
