@@ -17,6 +17,7 @@ use supercargo_e2e::hostile::site::{Mood, Site};
 use supercargo_e2e::hostile::tls::Authority;
 use supercargo_e2e::lab::note;
 use supercargo_e2e::object::{artifact_digest, condition, current_condition};
+use supercargo_e2e::operator::Settings;
 use supercargo_e2e::wait;
 
 use crate::case::{Case, tests};
@@ -109,7 +110,7 @@ fn set_mood(sites: &[Site], mood: Mood) {
     }
 }
 
-async fn at_a_time<'a, S: 'a, F: Future<Output = Result<()>>>(
+pub(crate) async fn at_a_time<'a, S: 'a, F: Future<Output = Result<()>>>(
     sites: impl IntoIterator<Item = &'a S>,
     work: impl Fn(&'a S) -> F,
 ) -> Result<()> {
@@ -118,6 +119,14 @@ async fn at_a_time<'a, S: 'a, F: Future<Output = Result<()>>>(
 
 /// Opens a site for each behaviour and starts an operator that trusts their authority.
 pub(crate) async fn sites(case: &mut Case, behaviours: Vec<Behaviour>, log: &str) -> Result<Vec<Site>> {
+    let (sites, mut settings) = open_sites(case, behaviours).await?;
+    log.clone_into(&mut settings.log_filter);
+    case.start_operator_as(&settings).await?;
+    Ok(sites)
+}
+
+/// Opens a site for each behaviour; answers the settings of an operator that trusts their authority, too.
+pub(crate) async fn open_sites(case: &Case, behaviours: Vec<Behaviour>) -> Result<(Vec<Site>, Settings)> {
     let authority = Authority::create(&case.directory)?;
     let mut sites = Vec::new();
     for behaviour in behaviours {
@@ -127,13 +136,16 @@ pub(crate) async fn sites(case: &mut Case, behaviours: Vec<Behaviour>, log: &str
     // Rules for plain HTTP come before those for addresses, which is what is meant here.
     settings.extra.extend(["--plain-http-host".to_owned(), NO_TLS.to_owned()]);
     settings.environment.push(("SSL_CERT_FILE".to_owned(), authority.file.display().to_string()));
-    log.clone_into(&mut settings.log_filter);
     settings.namespaces.push(neighbourhood(case));
-    case.start_operator_as(&settings).await?;
-    Ok(sites)
+    Ok((sites, settings))
 }
 
 pub(crate) async fn create(case: &Case, site: &Site) -> Result<()> {
+    create_as(case, site, &site.behaviour.name, if site.slanders() { "10s" } else { "1h" }).await
+}
+
+/// Creates an object of a site under another name than the site's.
+pub(crate) async fn create_as(case: &Case, site: &Site, object: &str, interval: &str) -> Result<()> {
     let name = &site.behaviour.name;
     let (host, known) = (&site.place.address, &site.place.login);
     match site.behaviour.login {
@@ -144,8 +156,7 @@ pub(crate) async fn create(case: &Case, site: &Site) -> Result<()> {
             apply_secret(&case.space, name, docker_config(&json!({"auths": auths}))).await?;
         }
     }
-    let interval = if site.slanders() { "10s" } else { "1h" };
-    case.space.create_artifact(name, &site.spec(interval)).await.with_context(|| name.clone())?;
+    case.space.create_artifact(object, &site.spec(interval)).await.with_context(|| object.to_owned())?;
     Ok(())
 }
 
@@ -260,7 +271,7 @@ fn asked_at_its_pace(site: &Site, before: usize, time: Duration) -> Result<()> {
     Ok(())
 }
 
-fn still_the_same_operator(case: &Case) -> Result<()> {
+pub(crate) fn still_the_same_operator(case: &Case) -> Result<()> {
     let operator = case.operator()?;
     operator.service.check_running()?;
     let log = fs_err::read_to_string(operator.log())?;

@@ -50,6 +50,7 @@ mod resolve;
 mod restart;
 mod revision;
 mod secrets;
+mod siege;
 mod signing;
 mod swarm;
 mod sync;
@@ -134,6 +135,7 @@ fn tests() -> Vec<Test> {
         policies::tests(),
         negatives::tests(),
         swarm::tests(),
+        siege::tests(),
     ]
     .concat()
 }

@@ -71,7 +71,7 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// A number of rounds from the environment: few by default, many for the full proof.
-fn rounds(variable: &str, default: u64) -> Result<u64> {
+pub(crate) fn rounds(variable: &str, default: u64) -> Result<u64> {
     match std::env::var(variable) {
         Ok(text) => text.parse().with_context(|| format!("{variable}={text}")),
         Err(_) => Ok(default),
