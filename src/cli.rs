@@ -79,7 +79,7 @@ enum Command {
 #[command(next_help_heading = "Cache")]
 struct CacheArguments {
     /// Most bytes of layers that are kept on each volume; 0 keeps none.
-    #[arg(long, value_name = "BYTES", default_value_t = CacheLimits::default().bytes, env = "SUPERCARGO_CACHE_BYTES")]
+    #[arg(long, value_name = "BYTES", default_value = "2Gi", value_parser = bytes, env = "SUPERCARGO_CACHE_BYTES")]
     cache_bytes: u64,
     /// How long a layer is kept after its last use, as a duration such as 90m or 24h; 0s keeps none.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration, env = "SUPERCARGO_CACHE_AGE")]
@@ -98,6 +98,11 @@ fn bytes(text: &str) -> Result<u64, &'static str> {
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
     parse_duration(text).ok_or("write it as a duration such as 90s, 10m or 24h")
+}
+
+fn at_least_a_second(text: &str) -> Result<Duration, &'static str> {
+    let time = duration(text)?;
+    if time < Duration::from_secs(1) { Err("it must be at least 1s") } else { Ok(time) }
 }
 
 /// Something that ends the program, as one sentence.

@@ -169,6 +169,7 @@ impl From<RequestError> for Failure {
             | RequestError::Secret(SecretError::KeyMissing { .. }) => (Class::Wait, Reason::SecretNotFound),
             RequestError::Secret(SecretError::Malformed { .. } | SecretError::OtherHost { .. })
             | RequestError::Unusable { .. }
+            | RequestError::AccountSecrets { .. }
             | RequestError::Key { .. } => (Class::Wait, Reason::SecretInvalid),
             RequestError::Root { .. } => (Class::Wait, Reason::TrustRootInvalid),
             RequestError::Image(_)

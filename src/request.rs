@@ -253,6 +253,14 @@ pub enum RequestError {
     /// More references to other objects than a spec may have.
     #[error("spec names {0} Secrets, ConfigMaps and ServiceAccounts; at most {MAX_REFERENCES} are allowed")]
     References(usize),
+    /// A ServiceAccount with more `imagePullSecrets` than are read.
+    #[error("ServiceAccount {name} has {number} imagePullSecrets; at most {MAX_ACCOUNT_SECRETS} are read")]
+    AccountSecrets {
+        /// The ServiceAccount.
+        name: String,
+        /// Their number.
+        number: usize,
+    },
     /// Something that the spec names is missing.
     #[error("{kind} {name} does not exist in this namespace")]
     NotFound {

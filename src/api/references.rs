@@ -9,9 +9,9 @@ pub const MAX_REFERENCES: usize = 32;
 
 /// Rule for their number.
 pub(super) fn rule() -> Rule {
-    let optional = |field: &str| format!("(has(self.registry.{field}) ? 1 : 0)");
+    let optional = |field: &str| format!("(has(self.registry) && has(self.registry.{field}) ? 1 : 0)");
     let counts = [
-        "(has(self.registry.pullSecrets) ? self.registry.pullSecrets.size() : 0)".to_owned(),
+        "(has(self.registry) && has(self.registry.pullSecrets) ? self.registry.pullSecrets.size() : 0)".to_owned(),
         optional("serviceAccountName"),
         optional("caRef"),
         optional("clientCertificateRef"),
@@ -20,10 +20,10 @@ pub(super) fn rule() -> Rule {
             .to_owned(),
     ];
     let message = format!(
-        "spec names more than {MAX_REFERENCES} Secrets and ConfigMaps in registry and verify; write keys inline, or \
+        "spec names more than {MAX_REFERENCES} Secrets, ConfigMaps and ServiceAccounts in registry and verify; write keys inline, or \
          keep several in one trusted root"
     );
-    Rule::new(format!("!has(self.registry) || {} <= {MAX_REFERENCES}", counts.join(" + "))).message(message.as_str())
+    Rule::new(format!("{} <= {MAX_REFERENCES}", counts.join(" + "))).message(message.as_str())
 }
 
 impl OCIArtifactSpec {

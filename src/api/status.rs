@@ -295,9 +295,9 @@ reasons! {
     /// The spec cannot be carried out as written.
     InvalidSpec: "Correct the field that the message names.",
     /// A Secret, ConfigMap or ServiceAccount that the spec names, or a key in it, does not exist.
-    SecretNotFound: "Create what the message names in the object's namespace; it is looked for every few seconds.",
+    SecretNotFound: "Create what the message names in the object's namespace, or grant the operator get on it where it is forbidden; it is looked for every few seconds.",
     /// A Secret or ConfigMap that the spec names cannot be read as what it is named for.
-    SecretInvalid: "Write it again, for example with kubectl create secret docker-registry, or tls.",
+    SecretInvalid: "Correct what the message names; a kubernetes.io/basic-auth Secret names its host in the annotation supercargo.dev/registry.",
     /// The registry has no such repository, tag or digest, or hides it.
     ReferenceNotFound: "Check spec.image, or push the tag; it is looked for again by itself.",
     /// No tag of the repository is in spec.semver.
@@ -311,7 +311,7 @@ reasons! {
     /// The registry asks to be left alone for a while.
     RateLimited: "Wait, use longer intervals, or log in with a pull secret for a higher limit.",
     /// The registry, or a host it points to, is at an address that the operator does not connect to, or is asked for without TLS.
-    AddressDenied: "Check spec.image; where the host is right, the operator's --allow-cidr or --allow-host opens its address, and --plain-http-host allows HTTP.",
+    AddressDenied: "Check spec.image; the message says which of the operator's flags opens the address, if any, and --plain-http-host allows HTTP.",
     /// TLS with the registry failed.
     TLSFailed: "Check the registry's certificate; name its authority in spec.registry.caRef, and what it wants from clients in clientCertificateRef.",
     /// The manifest cannot be understood, or contradicts itself.
@@ -327,7 +327,7 @@ reasons! {
     /// Bytes do not have the digest or size that names them.
     DigestMismatch: "Look for a broken or hostile registry, mirror or proxy, or for another writer of the volume, ConfigMap or Secret that the message names.",
     /// A limit would be exceeded.
-    LimitExceeded: "Make the artifact smaller, or raise the operator's or the object's limit that the message names.",
+    LimitExceeded: "Make the artifact smaller, or raise the limit that the message names; for a namespace's limit, deleting its objects helps too.",
     /// An archive has an entry that could leave its directory or is not a plain file, directory or safe link.
     UnsafeArchive: "Push the artifact without the entry that the message names.",
     /// Two layers have different content for one path.
@@ -347,7 +347,7 @@ reasons! {
     /// The volume is full.
     StorageFull: "Free or add space on the volume; it is tried again by itself.",
     /// A write to a volume failed, or the API server refused a write of a ConfigMap, Secret or status.
-    StorageFailed: "For a volume, check its mount and ownership; for the API server, lift the quota, policy or missing right that the message names.",
+    StorageFailed: "For a volume that does not respond, check the server of the share; for another fault of a volume, its mount and ownership; for the API server, the quota, policy or right that the message names.",
     /// Something that this object does not own is at the output's place, or file names do not fit the output.
     OutputConflict: "Wait where the message says that it is being removed; otherwise remove or rename what the message names, or choose another name or separator for the output.",
     /// The files do not fit into the output.

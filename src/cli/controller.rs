@@ -53,9 +53,6 @@ const STOP_WITHIN: Duration = Duration::from_secs(25);
 /// Pause at the start after the API server did not answer.
 const AFTER_API_ERROR: Duration = Duration::from_secs(2);
 
-/// Shortest time after which a volume does not respond.
-const SHORTEST_VOLUME_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Arguments of `supercargo controller`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -72,7 +69,7 @@ pub(super) struct Arguments {
         long,
         value_name = "DURATION",
         default_value = "30s",
-        value_parser = super::duration,
+        value_parser = super::at_least_a_second,
         env = "SUPERCARGO_VOLUME_TIMEOUT"
     )]
     volume_timeout: Duration,
@@ -294,18 +291,18 @@ async fn installation(client: &kube::Client, name: &str) -> Option<String> {
 /// Begins to open the volumes and to claim them for the installation, where that is known. One that cannot be used does
 /// not keep the operator from starting.
 async fn volumes(arguments: &Arguments, rule: &Rule) -> Result<BTreeMap<String, Arc<Mount>>, Fatal> {
-    let mut roots = Vec::new();
-    for NamedPath { name, path } in &arguments.volumes {
+    let looks = arguments.volumes.iter().map(|NamedPath { name, path }| async move {
         let path = path.clone();
         let look = tokio::task::spawn_blocking(move || {
             fs_err::create_dir_all(&path).ok()?;
             storage::ancestry(&path).ok()
         });
         // What hangs or is not there is compared when it is opened.
-        if let Ok(Ok(Some(above))) = tokio::time::timeout(rule.timeout, look).await {
-            roots.push((name.as_str(), above));
-        }
-    }
+        let above = tokio::time::timeout(rule.timeout, look).await.ok()?.ok()??;
+        Some((name.as_str(), above))
+    });
+    // All at once, so that several volumes that hang delay the start no more than one.
+    let roots: Vec<_> = futures::future::join_all(looks).await.into_iter().flatten().collect();
     if let Some((one, other)) = storage::overlap(&roots) {
         return Err(Fatal(format!(
             "--volume {one}: the directory is that of --volume {other}, or inside it. Give each volume a directory \
@@ -323,7 +320,7 @@ async fn engine(
     api_server: &[IpAddr],
     metrics: &Arc<Metrics>,
 ) -> Result<Engine<HttpRegistry>, Fatal> {
-    let (timeout, recovered) = (arguments.volume_timeout.max(SHORTEST_VOLUME_TIMEOUT), watch::Sender::new(()));
+    let (timeout, recovered) = (arguments.volume_timeout, watch::Sender::new(()));
     let (is_owner, news) = (installation.is_some(), recovered.subscribe());
     let rule = Rule { installation, timeout, roots: Arc::default(), metrics: Arc::clone(metrics), recovered };
     let volumes = volumes(arguments, &rule).await?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::duration;
+use super::at_least_a_second;
 use crate::oci::manifest::{MAX_LAYERS, MAX_MANIFEST_BYTES};
 use crate::request::Limits;
 
@@ -49,7 +49,7 @@ pub(super) struct LimitArguments {
     #[arg(long, value_name = "BYTES", value_parser = zstd_window, default_value_t = Bytes(Limits::DEFAULT.zstd_window.value()), env = "SUPERCARGO_MAX_ZSTD_WINDOW")]
     max_zstd_window: Bytes,
     /// Longest time for unpacking one layer, in whole seconds, as a duration such as 90s or 10m.
-    #[arg(long, value_name = "DURATION", value_parser = unpack_time, default_value = "10m", env = "SUPERCARGO_MAX_UNPACK_TIME")]
+    #[arg(long, value_name = "DURATION", value_parser = at_least_a_second, default_value = "10m", env = "SUPERCARGO_MAX_UNPACK_TIME")]
     max_unpack_time: Duration,
 }
 
@@ -111,13 +111,6 @@ fn zstd_window(text: &str) -> Result<Bytes, &'static str> {
 }
 
 /// The limit is told in seconds, so it has some.
-fn unpack_time(text: &str) -> Result<Duration, &'static str> {
-    match duration(text)? {
-        time if time >= Duration::from_secs(1) => Ok(time),
-        _ => Err("it must be at least 1s"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +129,6 @@ mod tests {
             assert_eq!(Bytes(number).to_string(), text);
             assert_eq!(bytes(text), Ok(Bytes(number)));
         }
-        assert!(unpack_time("1s").is_ok() && unpack_time("999ms").is_err());
+        assert!(at_least_a_second("1s").is_ok() && at_least_a_second("999ms").is_err());
     }
 }

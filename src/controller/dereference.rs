@@ -183,12 +183,9 @@ pub(super) struct Reading<'a> {
 
 impl Reading<'_> {
     async fn get(&mut self, name: Name, is_woken: bool) -> Result<Arc<Found>, Unread> {
-        let is_labels = name.is_labels();
         let found = self.look_up.get(name, is_woken || self.is_awaited).await.map_err(Unread::Unanswered)?;
         self.mark.field(found.mark.hex().as_bytes());
         match &found.value {
-            // No object names its namespace: the operator lacks a right.
-            Value::Forbidden(message) if is_labels => Err(Failure::internal(message).into()),
             Value::Forbidden(message) => Err(Failure::new(Class::Wait, Reason::SecretNotFound, message).into()),
             Value::TooLarge(message) => Err(Failure::new(Class::Wait, Reason::SecretInvalid, message).into()),
             Value::Absent | Value::Secret(_) | Value::ConfigMap(_) | Value::Account(_) | Value::Labels(_) => Ok(found),
@@ -263,7 +260,10 @@ async fn add_referred(
         let Value::Account(secrets) = &found.value else {
             return Err(RequestError::NotFound { kind: "ServiceAccount", name: name.clone() }.into());
         };
-        referred.account_secrets = Some(secrets.iter().take(MAX_ACCOUNT_SECRETS).cloned().collect());
+        if secrets.len() > MAX_ACCOUNT_SECRETS {
+            return Err(RequestError::AccountSecrets { name: name.clone(), number: secrets.len() }.into());
+        }
+        referred.account_secrets = Some(secrets.clone());
     }
     let own = registry.pull_secrets.iter().map(|secret| secret.name.clone());
     let credentials = own.chain(referred.account_secrets.iter().flatten().cloned());

@@ -139,7 +139,7 @@ impl Named {
 
     /// Wakes the users of something that a watch reports with this version.
     pub(super) fn changed(&self, kind: Kind, namespace: &str, name: &str, version: Option<&str>) {
-        let mut table = self.lock();
+        let table = &mut *self.lock();
         let first = Name::first(kind, namespace, name);
         let mut woken = Vec::new();
         let is_it = |one: &Name| (one.kind, one.namespace.as_str(), one.name.as_str()) == (kind, namespace, name);
@@ -148,6 +148,7 @@ impl Named {
             if !slot.last.as_ref().is_some_and(is_known) {
                 if let Some(last) = &mut slot.last {
                     last.answer = None;
+                    table.kept_bytes = table.kept_bytes.saturating_sub(std::mem::take(&mut last.bytes));
                 }
                 woken.extend(slot.users.keys().cloned());
             }

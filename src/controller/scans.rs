@@ -13,8 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::attempt::is_superseded;
 use super::context::Context;
 use super::stored::Stored;
-use crate::api::Reason;
-use crate::failure::{Class, Failure};
+use crate::failure::Failure;
 use crate::output::damage::{Damage, Reading};
 use crate::pass::{self, Before, Records};
 use crate::registry::Registry;
@@ -91,15 +90,23 @@ impl Scans {
         let (engine, objects, shutdown) =
             (Arc::clone(&context.engine), context.objects.clone(), context.shutdown.clone());
         tokio::spawn(async move {
-            let given_up =
-                || Failure::new(Class::Retry, Reason::StorageFailed, "the object changed while its files were read");
             let result = tokio::select! {
-                read = pass::read(&engine, &request, &before, reading) => read,
-                () = is_superseded(&objects, &id, generation) => Err(given_up()),
+                read = pass::read(&engine, &request, &before, reading) => Some(read),
+                () = is_superseded(&objects, &id, generation) => None,
                 () = shutdown.cancelled() => return,
             };
-            if let Some(scan) = lock(&known).get_mut(&id.uid).filter(|scan| scan.number == number) {
-                scan.result = Some(result);
+            {
+                let mut known = lock(&known);
+                match result {
+                    Some(result) => {
+                        if let Some(scan) = known.get_mut(&id.uid).filter(|scan| scan.number == number) {
+                            scan.result = Some(result);
+                        }
+                    }
+                    // The object changed: its next pass begins a scan where one is due.
+                    None if known.get(&id.uid).is_some_and(|scan| scan.number == number) => drop(known.remove(&id.uid)),
+                    None => {}
+                }
             }
             // The controller has ended where nobody takes it.
             let _ = wake.send(ObjectRef::new(&id.name).within(&id.namespace));

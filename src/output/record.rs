@@ -102,7 +102,7 @@ fn key(object: &ObjectId) -> String {
 /// Opens the object's directory of lists; `None` where there is none.
 fn existing(volume: &Volume, object: &ObjectId) -> Result<Option<OwnedFd>, StorageError> {
     match storage::open_dir(volume.lists(), &key(object)) {
-        // Before 0.2 the name was that of a file.
+        // In earlier builds the name was that of a file.
         Err(error) if error.is_replaced() => Ok(None),
         dir => dir.map(Some),
     }

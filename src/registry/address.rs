@@ -55,10 +55,10 @@ impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, remedy) = match self.kind {
             Kind::Private => ("a private", "; the operator's --allow-cidr opens networks, --allow-host single hosts"),
-            Kind::Loopback => ("a loopback", ""),
-            Kind::Metadata => ("a metadata service's", ""),
-            Kind::Special => ("a link-local, multicast or reserved", ""),
-            Kind::Closed => ("a closed (the API server's, or of --deny-cidr)", ""),
+            Kind::Loopback => ("a loopback", "; only an --allow-cidr inside 127.0.0.0/8 or ::1/128 opens it"),
+            Kind::Metadata => ("a metadata service's", "; no flag opens it"),
+            Kind::Special => ("a link-local, multicast or reserved", "; no flag opens it"),
+            Kind::Closed => ("the API server's address, or a --deny-cidr", "; no other flag opens it"),
             Kind::Foreign => (
                 "not a public",
                 "; a redirect or token service on another host than the registry's leads there, which only the operator's \

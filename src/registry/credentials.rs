@@ -145,7 +145,7 @@ impl Keychain {
             }
             _ => Err(malformed(
                 secret,
-                "its type is neither kubernetes.io/dockerconfigjson nor kubernetes.io/basic-auth",
+                "its type is none of kubernetes.io/dockerconfigjson, kubernetes.io/dockercfg and kubernetes.io/basic-auth",
             )),
         }
     }
@@ -298,7 +298,11 @@ fn host_matches(pattern: &Host, host: &Host) -> bool {
 fn annotated_hosts(secret: &str, annotation: &str) -> Result<Vec<Scope>, SecretError> {
     let scope = |host: &str| match host.parse::<HostPattern>() {
         Ok(_) => Ok(Scope::Host { host: Host::read(host), path: String::new() }),
-        Err(_) => Err(malformed(secret, "its annotation supercargo.dev/registry has an entry that is not a host")),
+        Err(_) => Err(malformed(
+            secret,
+            "its annotation supercargo.dev/registry has an entry that is not a host; expected hosts such as ghcr.io or \
+             registry.example:5000, separated by commas, without https:// and without a path",
+        )),
     };
     annotation.split(',').map(str::trim).filter(|host| !host.is_empty()).map(scope).collect()
 }

@@ -38,7 +38,7 @@ pub enum RegistryError {
         repository: String,
     },
     /// 429, or 503 with a time.
-    #[error("{host} asks to wait before the next request")]
+    #[error("{host} limits the requests of this account (429, or 503 with Retry-After)")]
     RateLimited {
         /// The registry.
         host: String,
@@ -54,7 +54,9 @@ pub enum RegistryError {
         denied: address::Denied,
     },
     /// The port is one of Kubernetes itself.
-    #[error("{host} is not asked: port {port} belongs to Kubernetes (API server, kubelet, etcd and others)")]
+    #[error(
+        "{host} is not asked: port {port} belongs to Kubernetes (API server, kubelet, etcd and others); no flag opens it"
+    )]
     PortDenied {
         /// The registry, or a host that it sent us to.
         host: String,

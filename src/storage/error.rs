@@ -1,6 +1,7 @@
 //! Errors of volumes.
 
 use std::io;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -66,8 +67,8 @@ impl StorageError {
     }
 
     /// The state of a volume that answers nothing within its time.
-    pub(super) fn unresponsive(volume: &str) -> Self {
-        Self::of_volume(volume, "does not respond")
+    pub(super) fn unresponsive(volume: &str, within: Duration) -> Self {
+        Self::of_volume(volume, format!("does not respond within {}s (--volume-timeout)", within.as_secs_f64()))
     }
 
     /// The state of a volume that cannot be used.

@@ -88,7 +88,7 @@ impl Mount {
         let changed = Box::new(move |error: Option<&StorageError>| {
             metrics.volume_usable(&name, error.is_none());
             if let Some(error) = error {
-                tracing::error!(volume = %name, %error, "objects with outputs there wait, others do not");
+                tracing::error!(volume = %name, %error, "the volume cannot be used; objects with outputs on it wait");
             } else {
                 tracing::info!(volume = %name, "the volume can be used");
                 recovered.send_replace(());
@@ -210,10 +210,11 @@ impl Mount {
                 path.join(PRIVATE).try_exists().unwrap_or(false)
             };
             if !is_ours {
-                let path = path.display();
+                let mark = if rule.installation.is_some() { format!("{PRIVATE}/owner") } else { PRIVATE.to_owned() };
                 return Err(refused(format!(
-                    "{path} is another directory than before, without {PRIVATE}/owner of ours. \
-                    If it is to be used, restart the operator"
+                    "{} is not the directory that was used before: it has no {mark} of this installation. Check that \
+                     the share is mounted; restart the operator only to start over on this directory",
+                    path.display()
                 )));
             }
         } else {

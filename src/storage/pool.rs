@@ -239,7 +239,7 @@ impl Pool {
             let ended = if let Ok(ended) = timeout(guard.timeout.saturating_sub(guard.timeout / 3), &mut probe).await {
                 ended
             } else {
-                self.change(guard, Some(StorageError::unresponsive(&self.0.name)));
+                self.change(guard, Some(StorageError::unresponsive(&self.0.name, guard.timeout)));
                 probe.await
             };
             match ended.unwrap_or_else(|_| Err(StorageError::unusable(&self.0.name, "a thread panicked"))) {

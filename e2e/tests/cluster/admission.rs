@@ -47,7 +47,7 @@ async fn each_refusal_is_a_sentence_that_says_what_to_do(case: &mut Case) -> Res
         ),
         ("no range", json!({"image": "ghcr.io/a/b", "semver": {}}), "spec.semver.range"),
         ("platform", json!({"image": "ghcr.io/a/b:1", "platform": "arm64"}), "spec.platform"),
-        ("33 references", references(33), "more than 32 Secrets and ConfigMaps"),
+        ("33 references", references(33), "more than 32 Secrets"),
         (
             "no TLS and TLS",
             json!({"image": "ghcr.io/a/b:1", "registry": {"plainHTTP": true, "caRef": {"name": "ca"}}}),

@@ -98,10 +98,6 @@ impl Name {
         if self.kind == Kind::ConfigMap { CaSource::ConfigMap } else { CaSource::Secret }
     }
 
-    pub(in crate::controller) fn is_labels(&self) -> bool {
-        self.kind == Kind::Namespace
-    }
-
     pub(in crate::controller) fn name(&self) -> &str {
         &self.name
     }
@@ -194,9 +190,10 @@ pub(super) async fn read(client: &Client, name: &Name) -> Result<Answer, Unanswe
     let what = || format!("{} {}", name.kind.as_str(), name.name);
     let (value, version) = match asked {
         Ok(answer) => answer,
-        Err(kube::Error::Api(status)) if status.code == 403 => {
-            (Value::Forbidden(format!("{} cannot be read: {}", what(), status.message)), None)
-        }
+        Err(kube::Error::Api(status)) if status.code == 403 => (
+            Value::Forbidden(format!("{} cannot be read: {}; grant the operator get on it", what(), status.message)),
+            None,
+        ),
         Err(error) => return Err(Unanswered { what: what(), cause: causes(&error) }),
     };
     Ok(Answer { found: Found::new(value), version })

@@ -32,7 +32,7 @@ pub(super) struct Marker {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Tree {
     pub(super) name: String,
-    /// Absent for trees of versions before 0.2, which are published again.
+    /// Absent for trees of earlier builds, which are published again.
     #[serde(default, skip_serializing_if = "Option::is_none", flatten)]
     revision: Option<TreeRevision>,
     /// `current` has pointed to it.
@@ -73,7 +73,7 @@ impl Tree {
     }
 }
 
-/// The form before 0.2: names of trees, and the revision of the first one apart.
+/// The form of earlier builds: names of trees, and the revision of the first one apart.
 #[derive(Deserialize)]
 struct Old {
     uid: String,
@@ -82,7 +82,7 @@ struct Old {
 }
 
 impl Marker {
-    /// Parses the file, also in the form of versions before 0.2.
+    /// Parses the file, also in the form of earlier builds.
     pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
         let mut marker: Self = serde_json::from_str(text).or_else(|error| {
             let Ok(Old { uid, trees }) = serde_json::from_str(text) else { return Err(error) };

@@ -24,7 +24,12 @@ impl HttpRegistry {
         if sender.is_registry || is_same_host || self.client.is_public(response) {
             return Ok(());
         }
-        let problem = format!("it redirects {} to {}, which is not public", call.what(), sender.host);
+        let problem = format!(
+            "it redirects {} to {}; tags, manifests and lists are accepted from the registry's own host or a public one only, \
+             also with --allow-host",
+            call.what(),
+            sender.host
+        );
         Err(RegistryError::Protocol { host: call.repository.host().to_owned(), problem })
     }
 

@@ -62,7 +62,8 @@ async fn a_volume_that_hangs_keeps_few_threads_and_nobody_waits_for_it() {
         .collect();
     for one in calls {
         let error = soon(one).await.unwrap().unwrap_err();
-        assert_eq!((error.volume(), error.to_string().as_str()), (Some("bad"), "volume bad does not respond"));
+        assert_eq!(error.volume(), Some("bad"));
+        assert!(error.to_string().contains("does not respond"), "{error}");
     }
     assert!(soon(call(&bad, &hanging)).await.is_err(), "and a later one is refused");
     soon(call(&good, &answering)).await.unwrap();

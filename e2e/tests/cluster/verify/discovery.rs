@@ -89,7 +89,7 @@ const FAILING: &[Troubled] = &[
     ),
     (
         Product::Referrers,
-        Row::new("the list is asked for too often", ONE, Want::Refused("RateLimited", "asks to wait")),
+        Row::new("the list is asked for too often", ONE, Want::Refused("RateLimited", "429")),
         |ask, _| list(ask).then(|| Reply::of("429 Too Many Requests", &[("Retry-After", "1")], b"")),
     ),
     (Product::Referrers, Row::new("what is listed fails", ONE, unavailable("500")), |ask, digest| {
