@@ -1,8 +1,7 @@
-//! The API `supercargo.dev/v1alpha1`: what people write and what they read back.
+//! The API `supercargo.dev/v1alpha1`: the objects that users write, and their status.
 //!
-//! Fields are plain strings with patterns, bounds and CEL rules, so that one malformed stored
-//! object is that object's problem; they become types in [`crate::request`]. Doc comments here are
-//! the users' documentation: `kubectl explain` prints them.
+//! Fields are plain strings with patterns, bounds and CEL rules, so that a malformed stored object affects only itself;
+//! [`crate::request`] parses them into types. Doc comments here are user documentation: `kubectl explain` prints them.
 
 pub mod crd;
 mod image;
@@ -22,29 +21,30 @@ pub use status::{OCIArtifactStatus, Reason};
 pub const GROUP: &str = "supercargo.dev";
 /// Field manager of status and outputs, value of the managed-by label, and reporter of Events.
 pub const MANAGER: &str = "supercargo";
-/// Finalizer of versions before 0.2. It is taken off wherever it is found.
+/// Finalizer of versions before 0.2; removed from every object that still has it.
 pub const OLD_FINALIZER: &str = "supercargo.dev/volume";
 
-/// Asks for a pass now; any new value counts and is echoed in `status.lastHandledReconcileAt`.
+/// Annotation that requests a pass now; every new value is a new request, echoed in `status.lastHandledReconcileAt`.
 pub const REQUESTED_AT: &str = "supercargo.dev/requestedAt";
-/// The same under the name that the Flux command line writes.
+/// Equivalent of [`REQUESTED_AT`] under the name that the Flux command line writes.
 pub const REQUESTED_AT_FLUX: &str = "reconcile.fluxcd.io/requestedAt";
 
-/// Asks for the artifact to be fetched again, layers included; any new value counts.
+/// Annotation that requests the artifact to be fetched again, layers included; every new value is a new request.
 pub const FORCE_AT: &str = "supercargo.dev/forceAt";
 
-/// Label on outputs: who manages them.
+/// Label on outputs: their manager, [`MANAGER`].
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// Label on outputs: the object that made them.
+/// Label on outputs: the name of the OCIArtifact that publishes them.
 pub const LABEL_OBJECT: &str = "supercargo.dev/ociartifact";
-/// Annotation on a Secret of type `kubernetes.io/basic-auth`: the registry hosts to which it may be sent, comma-separated.
+/// Annotation on a Secret of type `kubernetes.io/basic-auth`: the registry hosts to which it may be sent, separated by
+/// commas.
 pub const ANNOTATION_REGISTRY: &str = "supercargo.dev/registry";
 
 /// Annotation on outputs: the full reference with its digest.
 pub const ANNOTATION_REFERENCE: &str = "supercargo.dev/reference";
 /// Annotation on outputs: the manifest digest.
 pub const ANNOTATION_DIGEST: &str = "supercargo.dev/digest";
-/// Annotation on outputs: fingerprint of the request that made them.
+/// Annotation on outputs: the fingerprint of the request that made them.
 pub const ANNOTATION_FINGERPRINT: &str = "supercargo.dev/fingerprint";
-/// Annotation on outputs: digest over keys and values, by which a foreign edit is noticed.
+/// Annotation on outputs: the digest over keys and values, which reveals edits by other writers.
 pub const ANNOTATION_CONTENT: &str = "supercargo.dev/content-digest";

@@ -1,48 +1,48 @@
-//! What is to be done, from what is wanted and what is there. Pure.
+//! Decision of a pass, from the request and the observed state. Pure.
 
 use crate::oci::Digest;
 use crate::registry::Pinned;
 use crate::request::Request;
 
-/// What one output holds now.
+/// Identity of published content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
-    /// Digest of the manifest that it came from.
+    /// Digest of the manifest that the content came from.
     pub digest: Digest,
-    /// Fingerprint of the request that made it.
+    /// Fingerprint of the request that the content was made from.
     pub fingerprint: String,
 }
 
-/// What there is, looked at just now.
+/// State of the object and its outputs, read at the start of the pass.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// What the object's status names as served, where it has a status.
+    /// Revision recorded as served: in status, or without a cluster in the outputs themselves.
     pub recorded: Option<Revision>,
-    /// Per target of the request, in its order: what it holds, if it is whole.
+    /// Revision that each target of the request holds, in the request's order; `None` if it is absent or damaged.
     pub outputs: Vec<Option<Revision>>,
-    /// What was refused for good by an earlier pass.
+    /// Revision that an earlier pass refused for good.
     pub refused: Option<Revision>,
-    /// Fingerprint of the requirement by which what is recorded was judged; `None` where nothing was required.
+    /// Fingerprint of the requirement that the recorded revision was judged by; `None` if nothing was required.
     pub trust: Option<String>,
-    /// The artifact is to be fetched again, whatever the outputs hold.
+    /// True if the artifact must be fetched again, even if the outputs hold it.
     pub is_forced: bool,
 }
 
-/// What is to be done.
+/// Outcome of [`decide`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Nothing: every output holds the digest, made from this request.
+    /// No change: every output holds the digest, made from this request.
     Keep,
-    /// Judge again what every output holds: something else is required than when that was published.
+    /// Verification of the published digest, without a fetch: the requirement changed since it was published.
     Reapprove,
     /// Fetch, unpack and publish.
     Publish,
-    /// Nothing: this very digest was refused for this very request, and would be again.
+    /// No change: this digest was refused for this request, and would be refused again.
     Refuse,
 }
 
 impl Observed {
-    /// True where the record and every output have `digest`, made from this request.
+    /// Returns true if the recorded revision and every output have `digest`, made from this request.
     pub fn holds(&self, request: &Request, digest: &Digest) -> bool {
         let all = std::iter::once(&self.recorded).chain(&self.outputs);
         let is_it = |revision: &Revision| revision.is(request, digest);
@@ -56,7 +56,7 @@ impl Revision {
     }
 }
 
-/// Decides. A digest that is recorded but not there any more is published again.
+/// Decides what the pass does. A recorded digest that an output no longer holds is published again.
 pub fn decide(request: &Request, pinned: &Pinned, observed: &Observed) -> Plan {
     let digest = pinned.digest();
     if observed.is_forced {

@@ -1,7 +1,7 @@
-//! From what the user wrote to what is to be done: the last place that sees a raw string.
+//! Parsing of a spec into a typed request: the last place that sees a raw string.
 //!
-//! [`Request::parse`] looks at the spec together with what it refers to. It does no I/O: the caller
-//! has fetched the Secrets and whatever else the spec names.
+//! [`Request::parse`] validates the spec together with the objects that it refers to. It does no I/O: the caller has
+//! read the Secrets and the other objects that the spec names.
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,18 +36,18 @@ pub use policy::{Otherwise, Policies, Policy, speaks_about};
 pub use referred::{MAX_ACCOUNT_SECRETS, Referred, trusted};
 pub use selection::{FileFilter, FileSelection, LayerSelection, Unpacking};
 
-/// Raised when unpacking or an output changes what it makes of the same bytes, so that everything
-/// published by an older version is made again.
+/// Version of the published form. Incremented when unpacking or an output changes what it makes of the same bytes, so
+/// that everything published by an older version is published again.
 const FORMAT: &str = "2";
 
-/// The object a request came from.
+/// Identity of the object that a request came from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectId {
-    /// Its namespace.
+    /// Namespace of the object.
     pub namespace: String,
-    /// Its name.
+    /// Name of the object.
     pub name: String,
-    /// Its uid; empty where there is no cluster.
+    /// Uid of the object; empty without a cluster.
     pub uid: String,
 }
 
@@ -57,53 +57,53 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// Everything a pass needs to know, valid together.
+/// Validated input of a pass.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Whose request it is.
+    /// Object that the request came from.
     pub object: ObjectId,
-    /// What to resolve.
+    /// Reference to resolve.
     pub reference: Reference,
-    /// How the tag is chosen, where the reference has none.
+    /// Selection of the tag by version, if the reference has neither a tag nor a digest.
     pub selection: Option<TagSelection>,
-    /// Which manifest of an index is meant.
+    /// Platform of the manifest to select from an index.
     pub platform: Option<Platform>,
-    /// How to talk to the registry.
+    /// Credentials and transport for the registry.
     pub access: Access,
-    /// Time between two looks at a tag.
+    /// Time between two polls of a tag.
     pub interval: Duration,
-    /// Bound on the whole pass.
+    /// Time limit of the whole pass.
     pub timeout: Duration,
-    /// What the artifact may be; none: anything.
+    /// Accepted artifact types; if empty, every type.
     pub artifact_types: Patterns,
-    /// Which of its layers are fetched.
+    /// Selection of the layers to fetch.
     pub layers: LayerSelection,
-    /// What is done with them.
+    /// Treatment of the fetched layers.
     pub unpacking: Unpacking,
-    /// Which files are published.
+    /// Selection of the files to publish.
     pub files: FileSelection,
-    /// Bounds of its own.
+    /// Limits that the object and its matching policies set.
     pub limits: OwnLimits,
-    /// What is asked of the digest before anything of it is fetched.
+    /// Requirements on the digest, verified before anything of it is fetched.
     pub requirement: Arc<Requirement>,
-    /// Where the files go.
+    /// Places that the files are published to.
     pub targets: Vec<Target>,
-    /// Over everything here that changes what is published.
+    /// Fingerprint of every field here that changes the published content.
     pub fingerprint: Fingerprint,
 }
 
-/// One place where the files go.
+/// Place that files are published to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Name of the output.
     pub output: String,
-    /// The place.
+    /// Kind of the place, with its name.
     pub place: Place,
-    /// Which of the files.
+    /// Selection of the files for this place.
     pub filter: FileFilter,
 }
 
-/// The kinds of places.
+/// Kind of a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// `<namespace>/<object>/current` on a volume of the operator.
@@ -120,27 +120,27 @@ pub enum Place {
         /// Type of the Secret, such as `Opaque`.
         kind: String,
     },
-    /// The directory that a person named, as a whole. No object has such an output.
+    /// Whole directory that a command line names. No object has such an output.
     Directory,
 }
 
-/// An API object whose keys are paths and whose values are files.
+/// ConfigMap or Secret whose keys are paths and whose values are files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyedObject {
-    /// Name of the object; where it is immutable, the prefix of its name.
+    /// Name of the object; if immutable, the prefix of its name.
     pub name: String,
-    /// Each content is an immutable object of its own.
+    /// True if each content is published as an immutable object of its own.
     pub immutable: bool,
     /// Replacement for `/` in keys.
     pub separator: String,
 }
 
-/// Tells two requests apart that would publish different things for one digest: 12 hex digits.
+/// Digest over everything that affects what a request publishes for a given manifest digest: 12 hex digits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// Bounds are not part of it: they decide whether something is published, not what.
+    /// Computes the fingerprint. Limits are not part of it: they decide whether content is published, not which.
     fn of(request: &Request) -> Self {
         let mut hasher = Hasher::default();
         let mut add = |text: &str| hasher.field(text.as_bytes());
@@ -179,65 +179,65 @@ impl Fingerprint {
         Self(digest.hex().get(..12).unwrap_or_default().to_owned())
     }
 
-    /// The text, as status, annotations and directory names have it.
+    /// Returns the text used in status, annotations and directory names.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Why a spec cannot be carried out.
+/// Error in a spec, or in an object that it refers to.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// `spec.image`.
+    /// Invalid `spec.image`.
     #[error("spec.image: {0}")]
     Image(#[from] ParseReferenceError),
-    /// `spec.semver`.
+    /// Invalid `spec.semver`.
     #[error("spec.semver.{0}")]
     Selection(#[from] TagSelectionError),
     /// `spec.semver` beside a tag or a digest.
     #[error("spec.semver chooses the tag, so spec.image must have neither a tag nor a digest")]
     TwoTags,
-    /// `spec.platform`.
+    /// Invalid `spec.platform`.
     #[error("spec.platform: {0}")]
     Platform(#[from] ParsePlatformError),
     /// Fields of `spec.registry` that exclude each other.
     #[error("spec.registry: {0}")]
     Transport(&'static str),
-    /// `spec.interval` or `spec.timeout`.
+    /// Invalid `spec.interval` or `spec.timeout`.
     #[error("spec.{field}: \"{text}\" is not a duration such as 90s, 10m or 1h30m, or is out of bounds")]
     Duration {
-        /// Which.
+        /// Name of the field.
         field: &'static str,
-        /// What was written.
+        /// Text of the field.
         text: String,
     },
-    /// `spec.files.subPath`.
+    /// Invalid `spec.files.subPath`.
     #[error("spec.files.subPath {0}")]
     SubPath(PathError),
-    /// A list of patterns.
+    /// Invalid pattern in a list.
     #[error("{field}: {error}")]
     Pattern {
-        /// The field.
+        /// Path of the field.
         field: &'static str,
-        /// What is wrong.
+        /// Problem with the pattern.
         error: PatternError,
     },
-    /// A number of bytes in `spec.limits`.
+    /// Invalid number of bytes in `spec.limits`.
     #[error("spec.limits.{field} is not a number of bytes such as 1048576, 512Mi or 1G")]
     Bytes {
-        /// The field.
+        /// Name of the field.
         field: &'static str,
     },
-    /// An output names no place, or several.
+    /// Output with no place, or with several.
     #[error("output {0}: set exactly one of volume, configMap and secret")]
     Place(String),
-    /// A `secret` output beside one of another kind.
+    /// `secret` output beside an output of another kind.
     #[error("outputs {0} and {1}: an object with a secret output may have only secret outputs")]
     MixedWithSecret(String, String),
-    /// Two outputs in one place.
+    /// Two outputs with the same place.
     #[error("outputs {0} and {1} go to the same place")]
     SamePlace(String, String),
-    /// The object's own name could not be a directory name.
+    /// Namespace or name of the object that is not a Kubernetes name, and so may not be a directory name.
     #[error("namespace and name must be Kubernetes names: \"{0}\"")]
     Name(String),
     /// A name in the spec that admission would refuse.
@@ -245,7 +245,7 @@ pub enum RequestError {
     FieldName {
         /// Path of the field.
         field: String,
-        /// The name.
+        /// Rejected name.
         text: String,
         /// The expected form.
         expected: &'static str,
@@ -261,71 +261,71 @@ pub enum RequestError {
         /// Their number.
         number: usize,
     },
-    /// Something that the spec names is missing.
+    /// Missing object that the spec names.
     #[error("{kind} {name} does not exist in this namespace")]
     NotFound {
         /// Secret, ConfigMap or ServiceAccount.
         kind: &'static str,
-        /// Its name.
+        /// Name of the object.
         name: String,
     },
-    /// It is there, but not with what it is named for.
+    /// Existing object without the key that the spec names.
     #[error("{kind} {name} has no key {key}")]
     KeyMissing {
         /// Secret or ConfigMap.
         kind: &'static str,
-        /// Its name.
+        /// Name of the object.
         name: String,
         /// The key that was expected.
         key: String,
     },
-    /// Certificates or keys that are no use.
+    /// Invalid certificates or keys.
     #[error("spec.registry.{field}: {kind} {name}: {problem}")]
     Unusable {
-        /// The field.
+        /// Name of the field below `spec.registry`.
         field: &'static str,
         /// Secret or ConfigMap.
         kind: &'static str,
-        /// Its name.
+        /// Name of the object.
         name: String,
-        /// What is wrong, without content.
+        /// Problem with them, without quoting them.
         problem: TlsError,
     },
-    /// An entry of `spec.verify`.
+    /// Invalid entry of `spec.verify`.
     #[error("spec.verify, {entry}: {problem}")]
     Verify {
-        /// Its name.
+        /// Name of the entry.
         entry: String,
-        /// What is wrong.
+        /// Problem with the entry.
         problem: String,
     },
-    /// A Secret that is named for a public key, and holds none.
+    /// Secret without a valid public key under the key that the spec names.
     #[error("spec.verify, {entry}: {place} {error}")]
     Key {
         /// Name of the entry.
         entry: String,
         /// The Secret.
         place: String,
-        /// What is wrong.
+        /// Problem with the public key.
         error: KeyError,
     },
-    /// A trusted root.
+    /// Invalid trusted root.
     #[error("spec.verify, {entry}: the trusted root, {place}, {error}")]
     Root {
         /// Name of the entry.
         entry: String,
         /// The Secret or ConfigMap.
         place: String,
-        /// What is wrong.
+        /// Problem with the trusted root.
         error: RootError,
     },
-    /// A Secret is there but no use.
+    /// Pull secret with unusable content.
     #[error(transparent)]
     Secret(#[from] SecretError),
 }
 
 impl Request {
-    /// Parses a spec. `referred` holds an entry for everything that the spec names.
+    /// Parses a spec. `referred` must have an entry for every object that the spec names.
     pub fn parse(object: ObjectId, spec: &OCIArtifactSpec, referred: &Referred) -> Result<Self, RequestError> {
         for name in [&object.namespace, &object.name] {
             if !is_kubernetes_name(name) {
@@ -380,7 +380,7 @@ impl Request {
         Ok(Self { fingerprint: Fingerprint::of(&request), ..request })
     }
 
-    /// The same request with one output, a person's directory.
+    /// Returns the request with a directory of the command line as its only output.
     #[must_use]
     pub fn into_directory(mut self) -> Self {
         let filter = FileFilter::default();
@@ -390,7 +390,7 @@ impl Request {
 }
 
 impl Place {
-    /// True where each content has an object of its own.
+    /// Returns true if each content is published as an object of its own.
     pub fn is_immutable(&self) -> bool {
         match self {
             Self::ConfigMap(keyed) | Self::Secret { keyed, .. } => keyed.immutable,
@@ -447,7 +447,8 @@ fn duration(field: &'static str, text: &str, least: Duration) -> Result<Duration
         .ok_or_else(|| RequestError::Duration { field, text: text.to_owned() })
 }
 
-/// RFC 1123 subdomain. With a cluster the API server has seen to it; files were seen by nobody.
+/// Returns true for an RFC 1123 subdomain. In a cluster the API server has checked these names; names from files are
+/// checked only here.
 fn is_kubernetes_name(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     name.len() <= 253

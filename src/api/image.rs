@@ -1,8 +1,8 @@
 //! Admission rules for `spec.image`: the grammar of [`crate::oci::Reference`] as regular expressions.
 //!
-//! A reference that admission accepts and the parser refuses would be stored and then fail with
-//! `InvalidSpec`; one that only admission refuses could not be stored at all. `tests/references.json`
-//! lists the spellings that keep the two, and the API server, in agreement.
+//! A reference that admission accepts and the parser refuses would be stored and then fail with `InvalidSpec`; a
+//! reference that only admission refuses could not be stored at all. `tests/references.json` lists spellings on which
+//! the parser, these rules and the API server must agree.
 
 use kube::core::Rule;
 
@@ -11,7 +11,7 @@ const SCHEME: usize = "oci://".len();
 /// Longest `host/repository`, as in [`crate::oci::reference`].
 const MAX_NAME: usize = 255;
 
-/// Rule for the registry host.
+/// Returns the rule for the registry host.
 pub(super) fn host_rule() -> Rule {
     Rule::new(matches(&host_pattern())).message(
         "spec.image must start with a registry host that has a dot or a port, such as ghcr.io/team/app:1.0; \
@@ -19,7 +19,7 @@ pub(super) fn host_rule() -> Rule {
     )
 }
 
-/// Rule for everything after the registry host.
+/// Returns the rule for everything after the registry host.
 pub(super) fn path_rule() -> Rule {
     Rule::new(matches(&path_pattern())).message(
         "spec.image must read host[:port]/repository[:tag][@sha256:<64 hex>], with a repository of lower-case letters \
@@ -28,7 +28,7 @@ pub(super) fn path_rule() -> Rule {
     )
 }
 
-/// Rule for the length of `host/repository`.
+/// Returns the rule for the length of `host/repository`.
 pub(super) fn length_rule() -> Rule {
     let (name, with_scheme) = (name_pattern(), MAX_NAME + SCHEME);
     Rule::new(format!("self.find(r'{name}').size() <= (self.startsWith('oci://') ? {with_scheme} : {MAX_NAME})"))
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::oci::Reference;
 
-    /// The rules as the API server applies them, without the API server.
+    /// Applies the admission rules as the API server does.
     fn is_admitted(text: &str) -> bool {
         let regex = |pattern: &str| Regex::new(pattern).unwrap();
         let name = regex(name_pattern()).find(text).map_or(0, |name| name.as_str().chars().count());

@@ -2,14 +2,14 @@
 //!
 //! The operator joins some of these names to paths and URLs, so none may contain `/`.
 
-/// A rule for one kind of name. Admission uses the pattern; [`Rule::accepts`] is the same in code.
+/// Rule for one kind of name. Admission uses the pattern; [`Rule::accepts`] is its equivalent in code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Longest name, in bytes.
     max: usize,
     /// Characters besides lower-case letters and digits.
     others: &'static str,
-    /// Upper-case letters are allowed, and every allowed character may be the first and the last.
+    /// True if upper-case letters are allowed, and every allowed character may be the first and the last.
     is_key: bool,
     /// Noun phrase for error messages.
     pub expected: &'static str,
@@ -48,7 +48,7 @@ pub const SEPARATOR: Rule =
     Rule { max: 8, expected: "a separator of letters, digits, -, _ and ., at most 8 characters", ..KEY };
 
 impl Rule {
-    /// True for names that admission accepts.
+    /// Returns true for names that admission accepts.
     pub fn accepts(&self, name: &str) -> bool {
         let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || (self.is_key && c.is_ascii_uppercase());
         let is_end = |c: char| is_word(c) || (self.is_key && self.others.contains(c));

@@ -1,4 +1,4 @@
-//! `OCIArtifactPolicy`: what the cluster's administrators ask of artifacts, whatever objects ask themselves.
+//! `OCIArtifactPolicy`: requirements of the cluster's administrators, in addition to those of each object.
 
 #![allow(unreachable_pub, reason = "KubeSchema repeats each type inside a function body")]
 #![allow(clippy::duplicated_attributes, reason = "print columns are given one after another")]
@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::spec::LimitsSpec;
 use super::verify::VerifySpec;
 
-/// What is asked of the artifacts that it speaks about.
+/// Requirements for the artifacts that this policy matches. An artifact must satisfy every policy that matches it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "supercargo.dev",
@@ -38,60 +38,65 @@ use super::verify::VerifySpec;
     validation = (r"self.images.all(image, image == '**' || (image.matches('^([^/]*[:.*?{[][^/]*|localhost)/') && !image.matches('[^!-~]|[^/][*][*]|[*][*][^/]|[.]/')))", "a pattern in images could match no repository: the host needs a dot or a port and ends with neither, ** stands for whole parts of a path, and all characters are ASCII")
 )]
 pub struct OCIArtifactPolicySpec {
-    /// The repositories that it speaks about, as patterns for `host/repository` such as `ghcr.io/acme/**`. `*` and `?`
-    /// stop at `/`, `**` does not. `**` alone is every repository.
+    /// Repositories that the policy matches: 1 to 64 patterns for `host/repository`, such as `ghcr.io/acme/**`. `*` and
+    /// `?` do not match `/`, `**` does. `**` alone matches every repository; a pattern that ends with `/` matches the
+    /// repository and everything below it.
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub images: Vec<String>,
 
-    /// The namespaces that it speaks about. Default: all.
+    /// Label selector for the namespaces of the OCIArtifacts that the policy matches, such as
+    /// `matchLabels: {tier: prod}`. Default: all namespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
 
-    /// `Verify`: artifacts must be signed as `verify` says. `Deny`: they are refused. `Allow`: nothing is asked, and the
-    /// operator's default for artifacts that no policy speaks about does not hold for them.
+    /// Effect on matching artifacts. `Verify` (default): they must satisfy every entry of `verify`. `Deny`: they are
+    /// refused. `Allow`: this policy requires no signature, and the operator's rule for artifacts without a matching
+    /// policy (`--no-policy`) does not apply to them.
     #[serde(default)]
     pub action: PolicyAction,
 
-    /// Who must have signed. Every entry must be satisfied.
+    /// Signature requirements, at most 8; every entry must be satisfied. Required with `action: Verify`, not allowed
+    /// with `Allow` and `Deny`. Secrets and ConfigMaps named here are in the operator's own namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub verify: Vec<VerifySpec>,
 
-    /// `Enforce`, or `Warn`: an artifact that does not satisfy it is published all the same, and the object says so.
+    /// `Enforce` (default): artifacts that do not satisfy the policy are refused. `Warn`: they are published all the
+    /// same, and the object's conditions report the violation.
     #[serde(default)]
     pub enforcement: Enforcement,
 
-    /// Bounds for these artifacts. They lower the operator's and the object's.
+    /// Limits for matching artifacts. Each one takes effect only if it is lower than the operator's and the object's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSpec>,
 }
 
-/// What a policy does.
+/// Effect of a policy on matching artifacts.
 #[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PolicyAction {
-    /// Signatures are asked for.
+    /// Signatures are required.
     #[default]
     Verify,
-    /// Refused.
+    /// Matching artifacts are refused.
     Deny,
-    /// Nothing is asked.
+    /// No signature is required.
     Allow,
 }
 
-/// Whether a policy decides.
+/// Consequence of a violation of a policy.
 #[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Enforcement {
-    /// It decides.
+    /// The artifact is refused.
     #[default]
     Enforce,
-    /// It only says what it would decide.
+    /// The violation is only reported.
     Warn,
 }
 
 impl Enforcement {
-    /// The text, as status has it.
+    /// Returns the name used in status.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Enforce => "Enforce",
@@ -101,22 +106,23 @@ impl Enforcement {
 }
 
 impl OCIArtifactPolicySpec {
-    /// What it speaks about.
+    /// Returns the repositories and namespaces that the policy matches.
     pub fn scope(&self) -> Scope {
         Scope { images: self.images.clone(), namespace_selector: self.namespace_selector.clone() }
     }
 }
 
-/// A spec as it is stored. What cannot be read, past admission or by an older version, must not be what is not there.
+/// Policy spec as stored. A spec that cannot be read, because it bypassed admission or this version is too old for it,
+/// must not count as absent.
 #[derive(Clone, Debug)]
 pub struct StoredPolicySpec {
-    /// What it speaks about.
+    /// Repositories and namespaces that the policy matches.
     pub scope: Scope,
-    /// `None` where it cannot be read as a whole, or has a field of another version.
+    /// `None` if the spec cannot be read completely, or has a field that this version does not know.
     pub spec: Option<OCIArtifactPolicySpec>,
 }
 
-/// What a policy speaks about: everything, as far as that cannot be read.
+/// Repositories and namespaces that a policy matches. A part that cannot be read matches everything.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scope {
     /// `spec.images`.
@@ -131,7 +137,7 @@ impl<'de> Deserialize<'de> for StoredPolicySpec {
         let images = stored.get("images").and_then(|images| Vec::deserialize(images).ok());
         let selector = stored.get("namespaceSelector").and_then(|selector| LabelSelector::deserialize(selector).ok());
         let scope = Scope { images: images.unwrap_or_else(|| vec!["**".to_owned()]), namespace_selector: selector };
-        // A field that this version does not know may be what makes the policy strict. It is not left out.
+        // An unknown field may be what makes the policy strict, so it must not be ignored.
         let mut is_known = true;
         let spec = serde_ignored::deserialize(stored, |_| is_known = false).ok();
         Ok(Self { scope, spec: spec.filter(|_| is_known) })
@@ -139,7 +145,7 @@ impl<'de> Deserialize<'de> for StoredPolicySpec {
 }
 
 impl Scope {
-    /// True where it speaks about namespaces with those labels. A selector that cannot be understood selects all.
+    /// Returns true if the policy matches namespaces with these labels. An invalid selector matches all namespaces.
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         let selector = self.namespace_selector.clone().map(Selector::try_from);
         !matches!(selector, Some(Ok(selector)) if !selector.matches(labels))

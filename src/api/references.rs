@@ -1,13 +1,14 @@
-//! Bound on the objects that one spec names: each is read from the API server, for every object of every tenant.
+//! Limit on the number of objects that one spec names: each is read from the API server, for every object of every
+//! tenant.
 
 use kube::core::Rule;
 
 use super::OCIArtifactSpec;
 
-/// Most references to Secrets, ConfigMaps and a ServiceAccount in one spec.
+/// Maximum number of references to Secrets, ConfigMaps and a ServiceAccount in one spec.
 pub const MAX_REFERENCES: usize = 32;
 
-/// Rule for their number.
+/// Returns the admission rule for the number of references.
 pub(super) fn rule() -> Rule {
     let optional = |field: &str| format!("(has(self.registry) && has(self.registry.{field}) ? 1 : 0)");
     let counts = [
@@ -27,7 +28,7 @@ pub(super) fn rule() -> Rule {
 }
 
 impl OCIArtifactSpec {
-    /// Number of references to other objects.
+    /// Returns the number of references to other objects.
     pub fn references(&self) -> usize {
         let registry = &self.registry;
         let optional = [

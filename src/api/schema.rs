@@ -1,7 +1,8 @@
 //! Validation of objects from files by the schema of the CRD, as an API server validates at admission.
 //!
-//! The keywords are those that our own CRDs use. CEL rules and defaults are not here: what a rule refuses is refused again
-//! where a spec is parsed. A field that the schema does not have is not here either; readers of files refuse those.
+//! Only the keywords that our own CRDs use are supported. CEL rules are not evaluated, because parsing a spec refuses
+//! the same values. Defaults are not applied. Unknown fields are not reported here, because readers of files refuse
+//! them.
 
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ pub fn check(schema: &Value, value: &Value, path: &str) -> Result<(), String> {
         let others = schema.get("additionalProperties");
         for (name, field) in fields {
             let known = schema.get("properties").and_then(|properties| properties.get(name));
-            // A null is a field that is not there, which has its default.
+            // A null counts as an absent field, which has its default.
             if let Some(schema) = known.or(others).filter(|_| !field.is_null()) {
                 check(schema, field, &format!("{path}.{name}"))?;
             }
@@ -118,7 +119,7 @@ mod tests {
     use super::super::crd;
     use super::*;
 
-    /// L4: admission of a cluster refuses each of these, and files were checked by less.
+    /// L4: admission in a cluster refuses each of these specs, so files must be refused too.
     #[test]
     fn what_admission_refuses_is_named() {
         let keys = |count: usize| vec![json!({"inline": "k"}); count];

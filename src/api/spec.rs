@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::status::OCIArtifactStatus;
 use super::verify::VerifySpec;
 
-/// What to fetch, how, and where its files go.
+/// Artifact to fetch, its verification, and the outputs that its files are published to.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
     group = "supercargo.dev",
@@ -49,11 +49,12 @@ use super::verify::VerifySpec;
     validation = super::references::rule()
 )]
 pub struct OCIArtifactSpec {
-    /// What to fetch: `[oci://]host[:port]/repository[:tag][@sha256:<64 hex>]`.
+    /// Reference of the artifact: `[oci://]host[:port]/repository[:tag][@sha256:<64 hex>]`, such as
+    /// `ghcr.io/team/app:1.0`.
     ///
-    /// A tag is looked up again after every `interval`. A digest is never looked up again: it
-    /// decides, and a tag beside it is only recorded for people and tools such as Renovate. With
-    /// neither, the tag is `latest`. There are no short names: `nginx` is not `docker.io/library/nginx`.
+    /// A tag is resolved again after every `interval`. A digest is never resolved again: it takes precedence, and a tag
+    /// beside it is only recorded for people and tools such as Renovate. With neither, the tag is `latest`, unless
+    /// `semver` selects one. Short names are not completed: `nginx` is not `docker.io/library/nginx`.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(
         validation = ("!self.startsWith('http://') && !self.startsWith('https://')", "write spec.image without http:// or https://, as host/repository:tag; for a registry without TLS set spec.registry.plainHTTP"),
@@ -63,21 +64,21 @@ pub struct OCIArtifactSpec {
     )]
     pub image: String,
 
-    /// Chooses the tag: the highest version of the repository's tags that is in a range. Looked up
-    /// again after every `interval`.
+    /// Selection of the tag by version: the highest version in a range, evaluated again after every `interval`. `image`
+    /// must then have neither a tag nor a digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub semver: Option<SemverSpec>,
 
-    /// Which manifest of an index is published, as `os/architecture[/variant]`, such as `linux/arm64`.
+    /// Platform of the manifest to publish from an index, as `os/architecture[/variant]`, such as `linux/arm64`.
     ///
-    /// Needed only where the reference names an index of several.
+    /// Required only if the image is an index with several manifests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), regex(pattern = r"^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?$"))]
     pub platform: Option<String>,
 
-    /// How often a tag is looked up again, as a Go duration such as `90s` or `1h30m`; at least 10s.
+    /// Time between two polls of a tag, as a Go duration such as `90s` or `1h30m`, from 10s to 168h. Default: 10m.
     ///
-    /// Some jitter is added. A digest is never looked up again; its outputs are still checked.
+    /// The time varies by up to 10 % between objects. A digest is never polled; its outputs are still checked.
     #[serde(default = "default_interval")]
     #[schemars(length(max = 16))]
     #[x_kube(
@@ -85,7 +86,8 @@ pub struct OCIArtifactSpec {
     )]
     pub interval: String,
 
-    /// Bound on one whole pass: name lookup, TLS, bodies that trickle, unpacking. A Go duration, at most 1h.
+    /// Time limit of one whole pass (name lookup, TLS, slow downloads, unpacking), as a Go duration from 1s to 1h.
+    /// Default: 5m. Waiting for a turn at the registry or for a processor does not count.
     #[serde(default = "default_timeout")]
     #[schemars(length(max = 16))]
     #[x_kube(
@@ -93,38 +95,39 @@ pub struct OCIArtifactSpec {
     )]
     pub timeout: String,
 
-    /// Stops looking at tags and fetching. What is published stays, and policies and `verify` still judge it.
+    /// Suspends polling and fetching. Published content stays, and policies and `verify` still apply to it. Default:
+    /// false.
     #[serde(default)]
     pub suspend: bool,
 
-    /// How to talk to the registry.
+    /// Access to the registry: credentials and TLS.
     #[serde(default)]
     pub registry: RegistrySpec,
 
-    /// What the artifact may be: patterns for its `artifactType`, or where it has none for the media
-    /// type of its config, in which `*` stands for anything. Any other is refused before a layer is
-    /// fetched. None: anything.
+    /// Accepted artifact types, as patterns in which `*` matches anything, such as `application/vnd.cncf.flux.*`; at
+    /// most 16. They are compared with the manifest's `artifactType`, or if it has none with the media type of its
+    /// config. Any other type is refused (`UnexpectedArtifactType`) before a layer is fetched. Default: all types.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub artifact_types: Vec<String>,
 
-    /// Which layers are fetched, and what is done with each.
+    /// Selection of the layers to fetch, and rules for unpacking them.
     #[serde(default)]
     pub layers: LayersSpec,
 
-    /// Which of the artifact's files are published.
+    /// Selection of the files to publish.
     #[serde(default)]
     pub files: FilesSpec,
 
-    /// Who must have signed the digest that the image means, before anything of it is fetched. Every entry must be
-    /// satisfied. None: nobody is asked for a signature, unless an `OCIArtifactPolicy` does.
+    /// Signature requirements for the resolved digest, at most 8, verified before any layer is fetched; every entry
+    /// must be satisfied. If empty, no signature is required unless an `OCIArtifactPolicy` requires one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub verify: Vec<VerifySpec>,
 
-    /// Bounds for this artifact. They lower the operator's; one that is higher changes nothing.
+    /// Limits for this artifact. Each one takes effect only if it is lower than the operator's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSpec>,
 
@@ -143,25 +146,27 @@ pub struct OCIArtifactSpec {
     pub outputs: Vec<OutputSpec>,
 }
 
-/// Chooses a tag by its version.
+/// Selection of a tag by its version.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SemverSpec {
-    /// Versions that match, as Helm and Flux write them: `1.2.x`, `~1.2`, `^1`, `>=1.2.0 <2.0.0`, `1.2 - 1.4 || 2.x`.
+    /// Accepted versions, in the syntax of Helm and Flux: `1.2.x`, `~1.2`, `^1`, `>=1.2.0 <2.0.0`, `1.2 - 1.4 || 2.x`.
     #[schemars(length(min = 1, max = 256))]
     pub range: String,
 
-    /// Prereleases such as `1.3.0-rc.1` match too. Otherwise only where the range itself names one.
+    /// Includes prereleases such as `1.3.0-rc.1`. Default: false; they then match only if the range itself names a
+    /// prerelease.
     #[serde(default)]
     pub prereleases: bool,
 
-    /// Regular expression (RE2 syntax) that a tag must match to be looked at, such as `^v?[0-9.]+$`.
+    /// Regular expression (RE2 syntax) that a tag must match to be considered, such as `^v?[0-9.]+$`. Default: every
+    /// tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub filter: Option<String>,
 }
 
-/// How to talk to the registry.
+/// Access to the registry: credentials and TLS.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -169,43 +174,46 @@ pub struct SemverSpec {
     validation = ("!self.insecureSkipVerify || !has(self.caRef)", "insecureSkipVerify accepts any certificate, so caRef would do nothing; remove one of the two")
 )]
 pub struct RegistrySpec {
-    /// Secrets of this namespace with registry credentials, tried in order for the image's host:
-    /// `kubernetes.io/dockerconfigjson`, or `kubernetes.io/basic-auth` with an annotation that names the
-    /// image's host, such as `supercargo.dev/registry: ghcr.io`.
+    /// Secrets in the object's namespace with registry credentials, at most 8: `kubernetes.io/dockerconfigjson`, or
+    /// `kubernetes.io/basic-auth` with an annotation that names the image's host, such as
+    /// `supercargo.dev/registry: ghcr.io`. Of the credentials that match the image, the most specific are tried first,
+    /// then in the order of this list.
     #[serde(default)]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub pull_secrets: Vec<SecretReference>,
 
-    /// A ServiceAccount of this namespace whose `imagePullSecrets` are tried after `pullSecrets`.
+    /// Name of a ServiceAccount in the object's namespace; its `imagePullSecrets` (the first 16) are used after
+    /// `pullSecrets`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = super::name::OBJECT_PATTERN))]
     pub service_account_name: Option<String>,
 
-    /// Speak HTTP without TLS. Never a fallback: it is used only when set, and then always. The
-    /// operator must allow it for the host (`--plain-http-host`).
+    /// Uses HTTP without TLS. Never a fallback: HTTP is used only if this is set, and then always. The operator must
+    /// allow it for the host (`--plain-http-host`). Excludes `insecureSkipVerify`, `caRef` and `clientCertificateRef`.
+    /// Default: false.
     #[serde(default, rename = "plainHTTP")]
     pub plain_http: bool,
 
-    /// Accept any certificate. Whoever sits in between can then read the pull secrets and hide or
-    /// replace tags; digests in `spec.image` and signatures still hold.
+    /// Accepts any certificate of the registry. An attacker on the network can then read the pull secrets and hide or
+    /// replace tags; digests in `spec.image` and signatures still hold. Excludes `caRef`. Default: false.
     #[serde(default)]
     pub insecure_skip_verify: bool,
 
-    /// Certificate authorities, PEM, that are trusted besides the system's.
+    /// ConfigMap or Secret with certificate authorities in PEM, which are trusted in addition to the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<CaReference>,
 
-    /// A Secret of type `kubernetes.io/tls` with the certificate that is shown to the registry.
+    /// Secret of type `kubernetes.io/tls` with the client certificate that is presented to the registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate_ref: Option<SecretReference>,
 }
 
-/// A key of a ConfigMap or Secret of the object's own namespace, with PEM certificates.
+/// Key of a ConfigMap or Secret in the object's namespace that holds certificates in PEM.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CaReference {
-    /// What holds it.
+    /// Kind of the object that holds the certificates: `ConfigMap` (default) or `Secret`.
     #[serde(default)]
     pub kind: CaSource,
 
@@ -213,13 +221,13 @@ pub struct CaReference {
     #[schemars(length(min = 1, max = 253), regex(pattern = super::name::OBJECT_PATTERN))]
     pub name: String,
 
-    /// Key with the certificates.
+    /// Key of the ConfigMap or Secret that holds the certificates. Default: `ca.crt`.
     #[serde(default = "default_ca_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = super::name::KEY_PATTERN))]
     pub key: String,
 }
 
-/// Kinds of objects that hold certificate authorities.
+/// Kind of an object that holds certificate authorities or a trusted root.
 #[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CaSource {
     /// A ConfigMap.
@@ -230,7 +238,7 @@ pub enum CaSource {
 }
 
 impl CaSource {
-    /// The kind's name.
+    /// Returns the name of the kind.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ConfigMap => "ConfigMap",
@@ -239,7 +247,7 @@ impl CaSource {
     }
 }
 
-/// A Secret of the object's own namespace.
+/// Secret in the object's namespace.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretReference {
@@ -248,11 +256,12 @@ pub struct SecretReference {
     pub name: String,
 }
 
-/// Which of the artifact's files are published.
+/// Selection of the files to publish.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FilesSpec {
-    /// Publish only what lies below this directory of the artifact, without the directory itself.
+    /// Directory of the artifact whose content is published, without the directory itself: a relative path without
+    /// `..`, such as `rules/prod`. Default: the whole artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     #[x_kube(
@@ -260,114 +269,126 @@ pub struct FilesSpec {
     )]
     pub sub_path: Option<String>,
 
-    /// Publish only these: patterns for paths below `subPath`, such as `**/*.json` or `rules`. `*`
-    /// and `?` stop at `/`, `**` does not. A directory stands for everything in it. None: all.
+    /// Patterns for the files to publish, relative to `subPath`, such as `**/*.json` or `rules`; at most 32. `*` and
+    /// `?` do not match `/`, `**` does. A directory stands for everything in it. Default: all files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
     pub include: Vec<String>,
 
-    /// But not these.
+    /// Patterns to exclude from the files that `include` selects, in the same syntax, such as `**/test/**`; at most 32.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
     pub exclude: Vec<String>,
 
-    /// Symbolic links: `Keep` those that stay inside the artifact, or `Reject` the artifact that has any.
+    /// Rule for symbolic links that stay inside the artifact. `Keep` (default): they are published. `Reject`: an
+    /// artifact with a symbolic link is refused. Links that lead out of the artifact are refused in any case.
     #[serde(default)]
     pub symlinks: Symlinks,
 }
 
-/// What is done with symbolic links that stay inside the artifact. Others are refused in any case.
+/// Rule for symbolic links that stay inside the artifact. Other links are refused in any case.
 #[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Symlinks {
-    /// They are published.
+    /// The links are published.
     #[default]
     Keep,
-    /// They are refused.
+    /// An artifact with a symbolic link is refused.
     Reject,
 }
 
-/// Which layers are fetched, and what is done with each.
+/// Selection of the layers to fetch, and rules for unpacking them.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LayersSpec {
-    /// Only layers of these media types, in which `*` stands for anything. Others are not fetched. None: all.
+    /// Media types of the layers to fetch, as patterns in which `*` matches anything; at most 32. Other layers are not
+    /// fetched. With `titles`, a layer must match both. Default: all layers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
     pub media_types: Vec<String>,
 
-    /// Only layers with these titles (`org.opencontainers.image.title`), as patterns for paths such as
-    /// `*.json` or `docs/**`. Others, and those without a title, are not fetched. None: all.
+    /// Titles (`org.opencontainers.image.title`) of the layers to fetch, as patterns for paths such as `*.json` or
+    /// `docs/**`; at most 32. Other layers, and layers without a title, are not fetched. Default: all layers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
     pub titles: Vec<String>,
 
-    /// `Auto`: archives that are marked so, or have no title, are extracted, and everything else is a
-    /// file. `Extract`: every layer is an archive, tar or zip. `File`: every layer is a file.
+    /// Treatment of each layer. `Auto` (default): archives that are marked (`io.deis.oras.content.unpack`) or have no
+    /// title are extracted, and every other layer is a file. `Extract`: every layer is extracted as a tar or zip
+    /// archive. `File`: every layer is a file.
     #[serde(default)]
     pub mode: LayerMode,
 
-    /// When two layers have different content for one path: `Fail`, or `LastWins`.
+    /// Rule for layers with different content for the same path. `Fail` (default): the artifact is refused
+    /// (`LayerConflict`). `LastWins`: the later layer in the manifest wins.
     #[serde(default)]
     pub on_conflict: OnConflict,
 }
 
-/// What is done with a layer.
+/// Treatment of a layer.
 #[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LayerMode {
-    /// What its annotations and media type say.
+    /// The layer's annotations and media type decide.
     #[default]
     Auto,
-    /// It is extracted.
+    /// The layer is extracted.
     Extract,
-    /// It is a file.
+    /// The layer is published as a file.
     File,
 }
 
-/// What is done where two layers have different content for one path.
+/// Rule for layers with different content for the same path.
 #[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnConflict {
     /// The artifact is refused.
     #[default]
     Fail,
-    /// The layer that comes later in the manifest has it.
+    /// The later layer in the manifest wins.
     LastWins,
 }
 
-/// Bounds for one artifact. Bytes are numbers, or quantities such as `512Mi` or `1G`.
+/// Limits for one artifact, each in effect only if it is lower than the others that apply. Byte counts are numbers, or
+/// quantities such as `512Mi` or `1G`.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitsSpec {
-    /// Layers of the manifest.
+    /// Maximum number of layers in the manifest. Default: the operator's limit (`--max-layers`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub layers: Option<u32>,
 
-    /// Bytes of one layer as transferred: a number, or a quantity such as `512Mi`.
+    /// Maximum bytes of one layer as transferred: a number, or a quantity such as `512Mi`. Default: the operator's
+    /// limit (`--max-layer-bytes`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = (r"type(self) == int ? self > 0 : self.matches('^[1-9][0-9]{0,14}([kMGT]|[KMGT]i)?$')", "write spec.limits.layerBytes as a number of bytes, or a quantity such as 512Mi or 1G"))]
     pub layer_bytes: Option<ByteCount>,
 
-    /// Bytes of all files together: a number, or a quantity such as `512Mi`.
+    /// Maximum bytes of all files together: a number, or a quantity such as `512Mi`. Default: the operator's limit
+    /// (`--max-extracted-bytes`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = (r"type(self) == int ? self > 0 : self.matches('^[1-9][0-9]{0,14}([kMGT]|[KMGT]i)?$')", "write spec.limits.extractedBytes as a number of bytes, or a quantity such as 512Mi or 1G"))]
     pub extracted_bytes: Option<ByteCount>,
 
-    /// Bytes of one file: a number, or a quantity such as `512Mi`.
+    /// Maximum bytes of one file: a number, or a quantity such as `512Mi`. Default: the operator's limit
+    /// (`--max-file-bytes`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = (r"type(self) == int ? self > 0 : self.matches('^[1-9][0-9]{0,14}([kMGT]|[KMGT]i)?$')", "write spec.limits.fileBytes as a number of bytes, or a quantity such as 512Mi or 1G"))]
     pub file_bytes: Option<ByteCount>,
 
-    /// Files, directories and links together.
+    /// Maximum number of files, directories and links together; every 256 bytes of a path or a link's target count as
+    /// one more. Default: the operator's limit (`--max-entries`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub files: Option<u32>,
 
-    /// Levels of a path: a file at the top is on the first.
+    /// Maximum number of levels in a path; a file at the top is on the first level. Default: the operator's limit
+    /// (`--max-depth`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub depth: Option<u32>,
 
-    /// Bytes that come out of a layer for each byte of it, once it is more than 1 MiB.
+    /// Maximum decompressed bytes for each byte of a layer, checked once more than 1 MiB is decompressed. Default: the
+    /// operator's limit (`--max-ratio`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub ratio: Option<u32>,
@@ -414,7 +435,7 @@ pub struct OutputSpec {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeOutput {
-    /// Name of the volume, as the operator was started with (`--volume NAME=PATH`).
+    /// Name of a volume of the operator, as in its flag `--volume NAME=PATH`. Default: `default`.
     #[serde(default = "default_volume")]
     #[schemars(length(min = 1, max = 63), regex(pattern = super::name::LABEL_PATTERN))]
     pub name: String,
@@ -507,19 +528,20 @@ fn default_outputs() -> Vec<OutputSpec> {
     }]
 }
 
-/// Parses a Go duration, as the fields `interval` and `timeout` have it.
+/// Parses a Go duration, as in the fields `interval` and `timeout`.
 pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
     let parsed: kube::core::Duration = text.parse().ok()?;
     (!parsed.is_negative()).then(|| parsed.into())
 }
 
-/// A number of bytes, or a quantity such as `512Mi`.
+/// Number of bytes, or a quantity such as `512Mi`.
 #[derive(schemars::JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 #[schemars(transparent)]
 pub struct ByteCount(#[schemars(with = "IntOrString")] Count);
 
-/// Kubernetes' own type for this ends at 2 GiB, and an object with more could not be read at all.
+/// Value as written. The Kubernetes type for it ends at 2 GiB, and an object with a larger number could not be read at
+/// all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Count {
@@ -528,7 +550,7 @@ enum Count {
 }
 
 impl ByteCount {
-    /// The number; `None` for what is none, or 0.
+    /// Returns the number of bytes; `None` if the text is not a quantity, or the number is not positive.
     pub fn bytes(&self) -> Option<u64> {
         match &self.0 {
             Count::Number(number) => u64::try_from(*number).ok().filter(|bytes| *bytes > 0),
@@ -537,7 +559,7 @@ impl ByteCount {
     }
 }
 
-/// Parses a number of bytes, as the fields of `limits` have it: `1048576`, `512Mi`, `1G`.
+/// Parses a number of bytes, as in the fields of `limits`: `1048576`, `512Mi`, `1G`.
 pub fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

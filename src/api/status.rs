@@ -11,36 +11,38 @@ use serde::{Deserialize, Serialize};
 
 mod lenient;
 
-/// What supercargo found and did.
+/// State of the object, written by the operator.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OCIArtifactStatus {
-    /// Generation of the spec that the rest of the status speaks about; -1 before the first pass.
+    /// Generation of the spec that the rest of the status describes; -1 before the first pass.
     #[serde(default)]
     pub observed_generation: i64,
 
-    /// `Ready` is always there. `Reconciling` and `Stalled` exist only while they are True, and `Verified` only where a
-    /// signature is required: `True` means that what consumers read was found to be signed.
+    /// Conditions of the object. `Ready` is always present. `Reconciling` and `Stalled` are present only while they are
+    /// True, `Verified` only if a signature is required: `True` means that the content consumers read satisfies the
+    /// requirements.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
     pub conditions: Vec<Condition>,
 
-    /// The last good revision: what consumers read now.
+    /// Last revision that was published successfully: the content that consumers read now. Absent before the first
+    /// success and after a withdrawal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<ArtifactStatus>,
 
-    /// A revision that was seen and refused; gone after the next success.
+    /// Revision that was refused, with the reason. Absent after the next success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate: Option<CandidateStatus>,
 
-    /// Who signed what consumers read now, for each requirement.
+    /// Signatures of the published revision: for each satisfied requirement, the signature that satisfies it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub verification: Vec<VerificationStatus>,
 
-    /// The policies that speak about the image.
+    /// `OCIArtifactPolicy` objects that match the object's image and namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
@@ -59,7 +61,8 @@ pub struct OCIArtifactStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switching: Option<SwitchingStatus>,
 
-    /// What the served revision was made from besides its digest.
+    /// Fingerprints of the inputs that the published revision was made from besides its digest. After a change of
+    /// `content` the artifact is published again, after a change of `trust` it is verified again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprints: Option<Fingerprints>,
 
@@ -112,7 +115,7 @@ pub struct SwitchingStatus {
     pub content: String,
 }
 
-/// A published revision.
+/// Published revision of the artifact.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ArtifactStatus {
@@ -120,88 +123,88 @@ pub struct ArtifactStatus {
     pub reference: String,
     /// Digest of the manifest.
     pub digest: String,
-    /// First 12 hex digits of the digest, for people.
+    /// Shortened digest for display: the algorithm and the first 12 hex digits, such as `sha256:0123456789ab`.
     pub short_digest: String,
-    /// Digest of the manifest that was chosen from an index, where the reference names one.
+    /// Digest of the manifest that was selected from the index. Absent if the image is not an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform_digest: Option<String>,
-    /// The tag that was resolved, or that stood beside the digest.
+    /// Tag that was resolved, or that `spec.image` has beside the digest. Absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// `artifactType` of the manifest, else the media type of its config.
+    /// `artifactType` of the manifest, or if it has none the media type of its config.
     pub artifact_type: String,
     /// Media type of the manifest.
     pub media_type: String,
-    /// Bytes of the layers that were used.
+    /// Bytes of all layers of the manifest together.
     pub size: i64,
     /// The manifest's `org.opencontainers.image.*` annotations, shortened.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// When this revision was published (RFC 3339).
+    /// Time at which this revision was published (RFC 3339).
     pub last_update_time: String,
 }
 
-/// A revision that was seen and refused.
+/// Revision that was refused.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CandidateStatus {
     /// Digest of the manifest.
     pub digest: String,
-    /// Why it was refused.
+    /// Reason of the refusal, such as `SignatureMissing`.
     pub reason: String,
-    /// The same in words.
+    /// Human-readable message with the cause of the refusal.
     pub message: String,
 }
 
-/// A policy that speaks about the image.
+/// `OCIArtifactPolicy` that matches the object's image and namespace.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyStatus {
     /// Name of the `OCIArtifactPolicy`.
     pub name: String,
-    /// The generation of it that was applied.
+    /// Generation of the policy that was applied.
     pub generation: i64,
-    /// `Enforce` or `Warn`.
+    /// Enforcement of the policy: `Enforce` or `Warn`.
     pub enforcement: String,
 }
 
-/// A requirement, and the signature that satisfies it.
+/// Signature requirement, and the signature that satisfies it.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerificationStatus {
-    /// Name of the requirement.
+    /// Name of the requirement: that of the entry in `spec.verify`, or `<policy>/<entry>`.
     pub name: String,
-    /// `Bundle` or `Legacy`.
+    /// Storage format of the signature: `Bundle` or `Legacy`.
     pub format: String,
-    /// Who vouches for the subject, where a certificate was used.
+    /// OIDC issuer that vouches for the subject. Absent for a signature by a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
-    /// Who signed, where a certificate was used.
+    /// Subject of the signing certificate: an email address or a URI. Absent for a signature by a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// Digest of the public key (of its SPKI), where a key was used.
+    /// Digest of the public key (of its SPKI). Absent for a signature by a certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_fingerprint: Option<String>,
-    /// Where the log has it.
+    /// Index of the signature's entry in the transparency log. Absent if no log was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_index: Option<i64>,
-    /// When it was signed, as a log or a timestamp authority says (RFC 3339).
+    /// Time of the signature, proven by a log or a timestamp authority (RFC 3339). Absent if neither is verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
     /// Digest of the bundle, or of the signed payload.
     pub bundle_digest: String,
 }
 
-/// What was published to one output.
+/// State of one output.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputStatus {
     /// Name of the output in the spec. `<name>~<number>`, such as `files~1`, is a `leaving` output whose name is in use
     /// again.
     pub name: String,
-    /// `Volume`, `ConfigMap` or `Secret`.
+    /// Kind of the output: `Volume`, `ConfigMap` or `Secret`.
     pub kind: String,
-    /// `<volume>:<namespace>/<object>/current`, or the name of the ConfigMap or Secret.
+    /// Place where consumers read: `<volume>:<namespace>/<object>/current`, or the name of the ConfigMap or Secret.
     pub location: String,
     /// Digest of the manifest that the content came from.
     pub digest: String,
@@ -214,12 +217,12 @@ pub struct OutputStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub earlier: Vec<EarlierStatus>,
-    /// Number of files, or keys.
+    /// Number of files; for a ConfigMap or Secret, the number of keys.
     pub files: i64,
     /// Bytes of the files.
     pub bytes: i64,
-    /// Layers that are about the content, such as signatures, and entries that this kind of output cannot
-    /// hold, such as symbolic links in a ConfigMap.
+    /// Number of layers and entries left out: layers that are not content, such as signatures, and entries that this
+    /// kind of output cannot hold, such as symbolic links in a ConfigMap.
     pub skipped: i64,
     /// Digest over the paths, kinds, modes, sizes and contents of the files on a volume. The operator compares the
     /// files with it at every `--full-scan-interval`. Stored in status because a workload that can write to the volume
@@ -238,21 +241,21 @@ pub struct EarlierStatus {
     pub replaced: String,
 }
 
-/// What the served revision was made from besides its digest.
+/// Fingerprints of the inputs that the published revision was made from besides its digest.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fingerprints {
-    /// Over the fields of the spec that change what is published.
+    /// Fingerprint of the spec fields that change the published content.
     pub content: String,
-    /// Over everything by which the digest was judged: requirements, bytes of keys and of trusted roots. Absent where
-    /// nothing was required, and where it is to be judged again.
+    /// Fingerprint of everything that the digest was judged by: requirements, and the bytes of keys and trusted roots.
+    /// Absent if nothing was required, and if the digest is to be judged again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<String>,
 }
 
 macro_rules! reasons {
     ($($(#[doc = $meaning:literal])+ $name:ident: $remedy:literal,)+) => {
-        /// Why an object is in the state it is in: `reason` of its conditions and Events.
+        /// Reason of an object's conditions and Events.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason {
             $($(#[doc = $meaning])+ $name,)+
@@ -262,22 +265,22 @@ macro_rules! reasons {
             /// Every reason, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
-            /// The stable text.
+            /// Returns the stable text.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)+ }
             }
 
-            /// The reason of that text, as status has it.
+            /// Returns the reason with this text, as stored in status.
             pub fn parse(text: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|reason| reason.as_str() == text)
             }
 
-            /// One sentence: what it means.
+            /// Returns the meaning, one sentence.
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$name => concat!($($meaning),+).trim_ascii(),)+ }
             }
 
-            /// One sentence: what to do about it.
+            /// Returns the remedy, one sentence.
             pub fn remedy(self) -> &'static str {
                 match self { $(Self::$name => $remedy,)+ }
             }
@@ -286,80 +289,81 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The outputs hold the digest that the image names.
+    /// Every output holds the digest that spec.image resolves to.
     Succeeded: "Nothing to do.",
-    /// A pass is under way.
+    /// A pass is in progress.
     Progressing: "Wait; the message says what is being done.",
-    /// `spec.suspend` is set; nothing is looked up or fetched.
+    /// `spec.suspend` is set; nothing is resolved or fetched.
     Suspended: "Set spec.suspend to false to go on.",
-    /// The spec cannot be carried out as written.
+    /// The spec is invalid, or its fields contradict each other.
     InvalidSpec: "Correct the field that the message names.",
     /// A Secret, ConfigMap or ServiceAccount that the spec names, or a key in it, does not exist.
     SecretNotFound: "Create what the message names in the object's namespace, or grant the operator get on it where it is forbidden; it is looked for every few seconds.",
-    /// A Secret or ConfigMap that the spec names cannot be read as what it is named for.
+    /// A Secret or ConfigMap that the spec names does not have the expected content.
     SecretInvalid: "Correct what the message names; a kubernetes.io/basic-auth Secret names its host in the annotation supercargo.dev/registry.",
-    /// The registry has no such repository, tag or digest, or hides it.
+    /// The registry has no such repository, tag or digest, or hides it from these credentials.
     ReferenceNotFound: "Check spec.image, or push the tag; it is looked for again by itself.",
-    /// No tag of the repository is in spec.semver.
+    /// No tag of the repository matches spec.semver.
     NoMatchingTag: "Correct spec.semver, or push a tag with a version in its range; it is looked for again by itself.",
-    /// The registry refused the credentials, or wants some.
+    /// The registry refused the credentials, or requires credentials.
     Unauthorized: "Name a pull secret with the right user and password in spec.registry.pullSecrets.",
-    /// The registry knows the credentials and does not allow the read.
+    /// The registry accepts the credentials but does not allow the read.
     Forbidden: "Give the user of the pull secret read access to the repository.",
-    /// The registry cannot be reached or answers with an error of its own.
+    /// The registry cannot be reached, or responds with an error of its own.
     RegistryUnavailable: "Check the registry and the network; it is tried again by itself.",
-    /// The registry asks to be left alone for a while.
+    /// The registry limits the rate of requests.
     RateLimited: "Wait, use longer intervals, or log in with a pull secret for a higher limit.",
-    /// The registry, or a host it points to, is at an address that the operator does not connect to, or is asked for without TLS.
+    /// The registry, or a host that it refers to, has an address that the operator does not connect to, or may not be
+    /// contacted without TLS.
     AddressDenied: "Check spec.image; the message says which of the operator's flags opens the address, if any, and --plain-http-host allows HTTP.",
-    /// TLS with the registry failed.
+    /// The TLS connection to the registry failed.
     TLSFailed: "Check the registry's certificate; name its authority in spec.registry.caRef, and what it wants from clients in clientCertificateRef.",
-    /// The manifest cannot be understood, or contradicts itself.
+    /// The manifest is malformed, or contradicts itself.
     ManifestInvalid: "Push the artifact again with a current client.",
-    /// The index has no manifest for spec.platform, or several and no platform is named.
+    /// The index has no manifest for spec.platform, or several and spec.platform is not set.
     PlatformNotFound: "Set spec.platform to one of those that the message names.",
-    /// The artifact is of a type that is not in spec.artifactTypes.
+    /// The artifact's type is not in spec.artifactTypes.
     UnexpectedArtifactType: "Correct spec.image, or add the type that the message names to spec.artifactTypes.",
-    /// None of the artifact's layers is in spec.layers.
+    /// No layer of the artifact is selected by spec.layers.
     NoMatchingLayer: "Correct spec.layers or the image; the message names what is there.",
-    /// The artifact has a form that is not supported.
+    /// The artifact has an unsupported format.
     UnsupportedFormat: "Push it as a tar, tar+gzip, tar+zstd, zip or plain file layer, or set spec.layers.mode to File.",
-    /// Bytes do not have the digest or size that names them.
+    /// Content does not match its digest or size.
     DigestMismatch: "Look for a broken or hostile registry, mirror or proxy, or for another writer of the volume, ConfigMap or Secret that the message names.",
-    /// A limit would be exceeded.
+    /// The artifact exceeds a limit.
     LimitExceeded: "Make the artifact smaller, or raise the limit that the message names; for a namespace's limit, deleting its objects helps too.",
-    /// An archive has an entry that could leave its directory or is not a plain file, directory or safe link.
+    /// An archive has an entry that could leave its directory, or that is not a regular file, directory or safe link.
     UnsafeArchive: "Push the artifact without the entry that the message names.",
-    /// Two layers have different content for one path.
+    /// Two layers have different content for the same path.
     LayerConflict: "Push the artifact with each path in one layer only, or set spec.layers.onConflict to LastWins.",
-    /// The artifact has no directory spec.files.subPath, or no file that include and exclude leave.
+    /// The artifact has no directory spec.files.subPath, or include and exclude leave no file.
     SubPathNotFound: "Correct spec.files, or the output's include and exclude; the message names what is there.",
-    /// The digest has no signature that is looked for.
+    /// No signature of an accepted format and type was found for the digest.
     SignatureMissing: "Sign the digest that the message names; it is looked for again by itself.",
-    /// There is a signature, and it is not one of this digest, is not in the log, or is broken.
+    /// A signature was found, but it is malformed, is for another digest, or is not in the log.
     SignatureInvalid: "Sign the digest again, and look into who has put there what the message names; where it is yours, look whether its log and authority are in the trusted root.",
-    /// The digest is signed, but by nobody that spec.verify accepts.
+    /// The digest is signed, but not by an accepted signer.
     IdentityMismatch: "Find out whether the signer that the message names may sign; then name it in spec.verify.",
-    /// A policy of the cluster refuses the artifact, whoever has signed it.
+    /// A policy of the cluster refuses the artifact, regardless of its signatures.
     PolicyDenied: "Ask who administers the OCIArtifactPolicy that the message names, or use another artifact.",
-    /// A trusted root cannot be used, or what it holds has ended.
+    /// A trusted root is invalid, or has expired.
     TrustRootInvalid: "Replace the trusted_root.json that the message names by a current one.",
     /// The volume is full.
     StorageFull: "Free or add space on the volume; it is tried again by itself.",
     /// A write to a volume failed, or the API server refused a write of a ConfigMap, Secret or status.
     StorageFailed: "For a volume that does not respond, check the server of the share; for another fault of a volume, its mount and ownership; for the API server, the quota, policy or right that the message names.",
-    /// Something that this object does not own is at the output's place, or file names do not fit the output.
+    /// The output's place holds something that this object does not own, or file names do not fit the output.
     OutputConflict: "Wait where the message says that it is being removed; otherwise remove or rename what the message names, or choose another name or separator for the output.",
-    /// The files do not fit into the output.
+    /// The files exceed the size limit of the output.
     OutputTooLarge: "Publish less with spec.files.subPath or the output's include, or use a volume output for content that is not secret.",
-    /// spec.timeout ran out.
+    /// The pass took longer than spec.timeout.
     Timeout: "Raise spec.timeout, or look at what the message says was slow.",
-    /// A fault of supercargo itself.
+    /// An internal error of supercargo.
     Internal: "Report it with the operator's log around this time.",
 }
 
 impl Reason {
-    /// True for what signatures, or their absence, are the reason for.
+    /// Returns true for reasons that concern signatures, policies or trusted roots.
     pub fn is_of_trust(self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! Who must have signed: `spec.verify` of `OCIArtifact`.
+//! Signature requirements: `spec.verify` of `OCIArtifact` and `OCIArtifactPolicy`.
 
 #![allow(unreachable_pub, reason = "KubeSchema repeats each type inside a function body")]
 
@@ -10,19 +10,20 @@ use super::spec::CaSource;
 /// Predicate type of the signatures that `cosign sign` makes.
 pub const SIGNATURE_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 
-/// One requirement: a signature by any of its authorities satisfies it.
+/// Signature requirement. A signature by any one of its keys or identities satisfies it.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerifySpec {
-    /// Name of the requirement, unique in the list; messages and `status.verification` use it.
+    /// Name of the requirement, unique in the list: at most 63 lower-case letters, digits and `-`, such as `release`.
+    /// Messages and `status.verification` use it.
     #[schemars(length(min = 1, max = 63), regex(pattern = super::name::LABEL_PATTERN))]
     pub name: String,
 
-    /// A signature that `cosign sign`, or any other client of Sigstore, has made.
+    /// Accepted signatures, made by `cosign sign` or any other Sigstore client.
     pub cosign: CosignSpec,
 }
 
-/// A signature that is accepted.
+/// Accepted signatures: signers, trusted root, rules for logs, types and formats.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -30,86 +31,95 @@ pub struct VerifySpec {
     validation = ("self.transparencyLog != 'Ignored' || self.keyless.size() == 0", "transparencyLog: Ignored needs cosign.keys and no cosign.keyless: without the log nothing proves when a short-lived certificate was used")
 )]
 pub struct CosignSpec {
-    /// Identities to whom a certificate authority of the trusted root has given the signing certificate.
+    /// Accepted identities, at most 16: issuer and subject of the signing certificate, which a certificate authority of
+    /// the trusted root must have issued. At least one identity here or one key in `keys` is required.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub keyless: Vec<IdentitySpec>,
 
-    /// Public keys.
+    /// Accepted public keys, at most 16. At least one key here or one identity in `keyless` is required.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub keys: Vec<KeySpec>,
 
-    /// The certificate authorities, logs and timestamp authorities that are trusted, as a `trusted_root.json`. Default:
-    /// those of the public good instance of Sigstore, as they were when this version was made or the operator last asked.
+    /// ConfigMap or Secret with the trusted root: the accepted certificate authorities, logs and timestamp authorities,
+    /// as a `trusted_root.json`. Default: the root of Sigstore's public good instance, embedded in this release or as
+    /// last refreshed by the operator (`--refresh-trusted-root`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trusted_root_ref: Option<TrustedRootReference>,
 
-    /// Whether a log of the trusted root must hold the signature. `Ignored` only together with `keys`.
+    /// Rule for the transparency log. `Required` (default): a log in the trusted root must contain the signature,
+    /// proven by data stored with the signature; no log is contacted. `Ignored`: the log is not verified; only with
+    /// `keys` and without `keyless`.
     #[serde(default)]
     pub transparency_log: TransparencyLog,
 
-    /// Rule for certificate transparency: a log of the trusted root must hold the signing certificate, shown by a signed
-    /// certificate timestamp (SCT) in it. Default: `Required`. `Ignored` is for a private Sigstore without such a log.
+    /// Rule for certificate transparency, for signatures by `keyless` identities. `Required` (default): a log in the
+    /// trusted root must contain the signing certificate, proven by a signed certificate timestamp (SCT) in it.
+    /// `Ignored`: SCTs are not verified; for a private Sigstore without such a log.
     #[serde(default)]
     pub certificate_transparency: CertificateTransparency,
 
-    /// What the signed statement may be. An attestation is no signature: what it says of the artifact is not looked at.
+    /// Accepted predicate types of the signed statement, at most 16. Default: `https://sigstore.dev/cosign/sign/v1`,
+    /// which includes bundles without a statement and legacy signatures. An attestation counts as a signature if its
+    /// type is listed; its content is not evaluated.
     #[serde(default = "default_predicate_types")]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub predicate_types: Vec<String>,
 
-    /// `Bundle`: Sigstore bundles, found as referrers. `Legacy`: the tag `sha256-<hex>.sig`.
+    /// Accepted storage formats. `Bundle`: Sigstore bundles that are referrers of the digest. `Legacy`: the tag
+    /// `sha256-<hex>.sig`. Default: both.
     #[serde(default = "default_formats")]
     #[schemars(length(min = 1, max = 2))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub formats: Vec<SignatureFormat>,
 }
 
-/// To whom the signing certificate was given.
+/// Identity in a signing certificate: the issuer, and exactly one of `subject` and `subjectRegExp`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("has(self.subject) != has(self.subjectRegExp)", "set exactly one of subject and subjectRegExp; who signs must be named as well as who vouches for them")
 )]
 pub struct IdentitySpec {
-    /// Who vouches for the subject: the OIDC issuer's URL, exactly.
+    /// URL of the OIDC issuer that vouches for the subject, compared exactly, such as
+    /// `https://token.actions.githubusercontent.com`.
     #[schemars(length(min = 1, max = 512))]
     pub issuer: String,
 
-    /// The subject, exactly: an email address, or a URI such as that of a workflow.
+    /// Subject of the certificate, compared exactly: an email address, or a URI such as that of a workflow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub subject: Option<String>,
 
-    /// A regular expression (RE2 syntax) for the whole subject. One with `://` is for URIs, any other for email addresses.
-    /// `.*` accepts every subject of every kind, so that the issuer alone decides.
+    /// Regular expression (RE2 syntax) that must match the whole subject. An expression with `://` matches only URIs,
+    /// any other only email addresses. `.*` accepts every subject of every kind, so that the issuer alone decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub subject_reg_exp: Option<String>,
 }
 
-/// A public key: P-256, P-384, Ed25519 or RSA, as PEM.
+/// Public key in PEM (P-256, P-384, Ed25519 or RSA), from exactly one of `secretRef` and `inline`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("has(self.secretRef) != has(self.inline)", "set exactly one of secretRef and inline in each key")
 )]
 pub struct KeySpec {
-    /// A Secret of the object's namespace, and the key in it. Where it changes, what is published is judged again.
+    /// Key of a Secret with the public key. When the Secret changes, published content is verified again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<KeyReference>,
 
-    /// The PEM itself.
+    /// Public key as text in PEM, starting with `-----BEGIN PUBLIC KEY-----`; at most 4096 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub inline: Option<String>,
 }
 
-/// A key of a Secret of the object's own namespace.
+/// Key of a Secret in the object's namespace; for a policy, in the operator's namespace.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyReference {
@@ -117,17 +127,18 @@ pub struct KeyReference {
     #[schemars(length(min = 1, max = 253), regex(pattern = super::name::OBJECT_PATTERN))]
     pub name: String,
 
-    /// Key with the PEM.
+    /// Key of the Secret that holds the PEM. Default: `cosign.pub`.
     #[serde(default = "default_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = super::name::KEY_PATTERN))]
     pub key: String,
 }
 
-/// A key of a ConfigMap or Secret of the object's own namespace, with a `trusted_root.json`.
+/// Key of a ConfigMap or Secret that holds a `trusted_root.json`, in the object's namespace; for a policy, in the
+/// operator's namespace.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrustedRootReference {
-    /// What holds it.
+    /// Kind of the object that holds the trusted root: `ConfigMap` (default) or `Secret`.
     #[serde(default)]
     pub kind: CaSource,
 
@@ -135,43 +146,43 @@ pub struct TrustedRootReference {
     #[schemars(length(min = 1, max = 253), regex(pattern = super::name::OBJECT_PATTERN))]
     pub name: String,
 
-    /// Key with the trusted root.
+    /// Key of the ConfigMap or Secret that holds the trusted root. Default: `trusted_root.json`.
     #[serde(default = "default_root_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = super::name::KEY_PATTERN))]
     pub key: String,
 }
 
-/// Whether a transparency log must hold the signature.
+/// Rule for the transparency log.
 #[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TransparencyLog {
-    /// One of the trusted root's must.
+    /// A log in the trusted root must contain the signature.
     #[default]
     Required,
-    /// Nobody asks.
+    /// The transparency log is not verified.
     Ignored,
 }
 
-/// Requirement for the signing certificate to be in a certificate transparency log.
+/// Rule for certificate transparency logs.
 #[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CertificateTransparency {
-    /// A log of the trusted root must contain the certificate; a root without such logs is refused.
+    /// A log in the trusted root must contain the certificate; a root without such logs is refused.
     #[default]
     Required,
     /// Signed certificate timestamps are not verified.
     Ignored,
 }
 
-/// How a signature is kept beside its artifact.
+/// Storage format of a signature.
 #[derive(schemars::JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SignatureFormat {
-    /// A Sigstore bundle that refers to the artifact.
+    /// Sigstore bundle that is a referrer of the artifact.
     Bundle,
-    /// A layer under the tag `sha256-<hex>.sig`.
+    /// Layer under the tag `sha256-<hex>.sig`.
     Legacy,
 }
 
 impl SignatureFormat {
-    /// The text, as status has it.
+    /// Returns the name used in status.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bundle => "Bundle",

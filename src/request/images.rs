@@ -1,25 +1,25 @@
-//! `spec.images` of a policy: patterns for repositories, in the one spelling of hosts.
+//! `spec.images` of a policy: patterns for repositories, with hosts in their canonical spelling.
 //!
-//! A pattern that can never match would be a policy that does nothing. Such a pattern is an error, and a policy with an
-//! error refuses. What is checked is what people get wrong: a scheme, a tag, a short name, a port with a letter, a path that
-//! no repository can have. A pattern that matches too little by its wildcards is not found.
+//! A policy whose pattern can never match would silently do nothing. So such a pattern is an error, and a policy with
+//! an error refuses artifacts. The checks cover common mistakes: a scheme, a tag, a short name, a port with a letter, a
+//! path that no repository can have. A pattern whose wildcards match too little is not detected.
 
 use crate::oci::Repository;
 use crate::oci::host::{Host, parse_port};
 use crate::oci::reference::{is_host, is_path_component};
 use crate::pattern::{MAX_PATTERN, PatternError, Patterns};
 
-/// The pattern for every repository.
+/// Pattern that matches every repository.
 const EVERYTHING: &str = "**";
-/// Characters with a meaning of their own in a pattern.
+/// Characters with a special meaning in a pattern.
 const WILDCARDS: &str = "*?[]{},!^\\";
 
-/// The repositories that a policy is about.
+/// Repositories that a policy matches.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Images(Patterns);
 
 impl Images {
-    /// Reads `host/repository` patterns.
+    /// Parses `host/repository` patterns.
     pub(super) fn parse(images: &[String]) -> Result<Self, PatternError> {
         if images.is_empty() {
             return Err(PatternError::Syntax { pattern: String::new(), problem: "no pattern at all".to_owned() });
@@ -28,19 +28,20 @@ impl Images {
         Patterns::paths(&meant).map(Self)
     }
 
-    /// True where one of the patterns matches a repository by any of its names.
+    /// Returns true if one of the patterns matches a repository by any of its names.
     pub(super) fn matches(&self, repository: &Repository) -> bool {
         repository.names().iter().any(|name| self.0.matches(name))
     }
 }
 
-/// One pattern with its host in the one spelling. A directory, which ends with `/`, is what is in it too.
+/// Returns a pattern with its host in the canonical spelling. A pattern that ends with `/` becomes two: the repository
+/// itself, and everything below it.
 fn meant(image: &str) -> Result<Vec<String>, PatternError> {
     let wrong = |problem: &str| PatternError::Syntax { pattern: image.to_owned(), problem: problem.to_owned() };
     if image.len() > MAX_PATTERN {
         return Err(PatternError::TooLong(image.chars().take(40).collect()));
     }
-    // Hosts are in lower case by now, and paths have nothing else.
+    // Repositories have their host in lower case by now, and their path always.
     let text = image.to_ascii_lowercase();
     if text == EVERYTHING {
         return Ok(vec![text]);
@@ -57,29 +58,30 @@ fn meant(image: &str) -> Result<Vec<String>, PatternError> {
     Ok(if is_directory { vec![format!("{one}/**"), one] } else { vec![one] })
 }
 
-/// Takes the host off, whose brackets may hold an address. `**` at the beginning is for hosts and paths alike.
+/// Splits a pattern into host and path; the host may be an address in brackets. A leading `**` counts as the host, but
+/// also matches leading components of the path.
 fn split(text: &str) -> Option<(&str, &str)> {
     text.split_once('/').filter(|(host, path)| !host.is_empty() && !path.is_empty())
 }
 
-/// The host as a pattern; `None` for one that no repository has.
+/// Returns the host as a pattern; `None` if no repository can have it.
 fn host_pattern(host: &str) -> Option<String> {
     if is_host(host) {
         return Some(globset::escape(&Host::read(host).to_string()));
     }
     let is_open = host.contains(['*', '?', '{']) || host.chars().skip(1).any(|c| c == '[');
     let is_known = |c: char| c.is_ascii_alphanumeric() || "-.:".contains(c) || WILDCARDS.contains(c);
-    // A class of characters at the beginning is taken for an address.
+    // A character class at the start is read as an address in brackets.
     if !is_open || host.starts_with('[') || !host.chars().all(is_known) {
         return None;
     }
-    // A port without wildcards is in its one spelling.
+    // A port without wildcards gets its canonical spelling.
     match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(|c| WILDCARDS.contains(c)) => {
             Some(format!("{name}:{}", parse_port(port)?))
         }
         Some(_) => Some(host.to_owned()),
-        // Such as `*.example.com.`, which no reference can have.
+        // Refuses hosts such as `*.example.com.`, which no reference can have.
         None => (!host.ends_with('.') && !host.contains("..")).then(|| host.to_owned()),
     }
 }

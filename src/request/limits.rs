@@ -1,8 +1,8 @@
-//! Bounds on what an artifact may cost, and what is said when one is passed.
+//! Limits on the resources that an artifact may use, and the error for exceeding one.
 
 use std::fmt;
 
-/// One bound: the operator's, or an object's own lower one.
+/// One limit: the operator's, or a lower one of the object.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     value: u64,
@@ -10,20 +10,20 @@ pub struct Limit {
     is_own: bool,
 }
 
-/// How a limit is called.
+/// Texts about a limit for its error message.
 #[derive(Debug)]
 struct Name {
-    /// What there may not be more of.
+    /// Counted unit, such as `layers`.
     what: &'static str,
-    /// The operator's flag; empty for a bound that is the same everywhere.
+    /// The operator's flag; empty for a limit that is fixed.
     flag: &'static str,
-    /// The object's field; empty where there is none.
+    /// The object's field; empty if there is none.
     field: &'static str,
-    /// Behind the number, where the flag wants one.
+    /// Unit behind the number, if the flag requires one.
     unit: &'static str,
 }
 
-/// A limit that was passed.
+/// Error for an exceeded limit.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub struct LimitExceeded(Limit);
 
@@ -41,35 +41,35 @@ impl Limit {
         Self { value, name, is_own: false }
     }
 
-    /// The bound.
+    /// Returns the value of the limit.
     pub fn value(self) -> u64 {
         self.value
     }
 
-    /// Fails where `count` is more than the bound.
+    /// Fails if `count` exceeds the limit.
     pub fn check(self, count: u64) -> Result<(), LimitExceeded> {
         if count > self.value { Err(self.exceeded()) } else { Ok(()) }
     }
 
-    /// What is said where it is passed.
+    /// Returns the error for exceeding the limit.
     pub fn exceeded(self) -> LimitExceeded {
         LimitExceeded(self)
     }
 
-    /// The same limit as the operator has set it.
+    /// Returns the limit with a value that the operator has set.
     #[must_use]
     pub fn set(self, value: u64) -> Self {
         Self { value, ..self }
     }
 
-    /// The same limit, lowered to an object's own bound. One that is higher changes nothing.
+    /// Returns the limit lowered to an object's own value; a higher value has no effect.
     #[must_use]
     fn lowered(self, own: Option<u64>) -> Self {
         own.filter(|own| *own < self.value).map_or(self, |value| Self { value, is_own: true, ..self })
     }
 }
 
-/// Every bound. The defaults are the operator's, where no flag says otherwise.
+/// All limits. The defaults apply where the operator sets no flag.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of a manifest or index.
@@ -78,33 +78,33 @@ pub struct Limits {
     pub layers: Limit,
     /// Bytes of one layer as transferred.
     pub layer_bytes: Limit,
-    /// Bytes of an image's config, which is read into memory. No flag raises it.
+    /// Bytes of an image's config, which is read into memory. No flag changes it.
     pub config_bytes: Limit,
     /// Bytes of all files of one artifact together.
     pub extracted_bytes: Limit,
     /// Bytes of one file.
     pub file_bytes: Limit,
-    /// Files, directories and links of one artifact together. Those with long paths count more than once.
+    /// Files, directories and links of one artifact together. Entries with long paths count more than once.
     pub entries: Limit,
-    /// Components of a path: a file at the top has one.
+    /// Components of a path; a file at the top has one.
     pub depth: Limit,
-    /// Bytes of a path with the NUL behind it, as `PATH_MAX` counts.
+    /// Bytes in a path, including the trailing NUL, as `PATH_MAX` counts.
     pub path_bytes: Limit,
     /// Bytes of one component of a path.
     pub name_bytes: Limit,
     /// Bytes of one extended header.
     pub header_bytes: Limit,
-    /// Bytes that come out of a layer for each byte of it.
+    /// Decompressed bytes for each byte of a layer.
     pub ratio: Limit,
-    /// Bytes that a zstd frame may refer back.
+    /// Bytes in the window of a zstd frame.
     pub zstd_window: Limit,
     /// Seconds for unpacking one layer.
     pub unpack_seconds: Limit,
-    /// Bytes of one namespace's trees on each volume. The largest number is none.
+    /// Bytes of one namespace's trees on each volume; `u64::MAX` means no limit.
     pub namespace_bytes: Limit,
 }
 
-/// What an object asks for itself: `spec.limits`. None is a bound of its own that is higher.
+/// Limits that an object sets in `spec.limits`. Values above the operator's have no effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnLimits {
     /// `layers`.
@@ -124,7 +124,7 @@ pub struct OwnLimits {
 }
 
 impl OwnLimits {
-    /// The lower one of each.
+    /// Returns the lower value of each limit.
     #[must_use]
     pub fn lowered(self, other: &Self) -> Self {
         let lower = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
@@ -141,7 +141,7 @@ impl OwnLimits {
 }
 
 impl Limits {
-    /// These, with an object's own where they are lower.
+    /// Returns these limits, lowered to an object's own where those are lower.
     #[must_use]
     pub fn lowered(self, own: &OwnLimits) -> Self {
         Self {
@@ -167,7 +167,7 @@ macro_rules! name {
 }
 
 impl Limits {
-    /// What holds where nobody says otherwise.
+    /// Limits without any flag.
     pub const DEFAULT: Self = Self {
         manifest_bytes: Limit::new(4 << 20, name!("bytes in a manifest", "--max-manifest-bytes", "")),
         layers: Limit::new(128, name!("layers", "--max-layers", "spec.limits.layers")),

@@ -1,7 +1,7 @@
 //! Names in a spec, checked by the rules of the CRD.
 //!
-//! A cluster's API server has checked them at admission. Specs from files were checked by nothing, and a name that
-//! contains `/` would lead out of the directory that it is joined to.
+//! In a cluster the API server has checked these names at admission. Names in files are checked only here, and a name
+//! that contains `/` would escape the directory that it is joined to.
 
 use super::RequestError;
 use crate::api::OCIArtifactSpec;
@@ -10,7 +10,7 @@ use crate::api::references::MAX_REFERENCES;
 use crate::api::spec::OutputSpec;
 use crate::api::verify::VerifySpec;
 
-/// Fails with the first field whose name admission would refuse, and where there are more names than it admits.
+/// Fails with the first field whose name admission would refuse, or if there are more references than admission allows.
 pub fn check_names(spec: &OCIArtifactSpec) -> Result<(), RequestError> {
     let references = spec.references();
     if references > MAX_REFERENCES {
@@ -36,7 +36,7 @@ pub fn check_names(spec: &OCIArtifactSpec) -> Result<(), RequestError> {
     check_entries(&spec.verify)
 }
 
-/// The same for the entries of `spec.verify` alone, of objects and policies.
+/// Checks the entries of `spec.verify` alone, of objects and policies.
 pub(super) fn check_entries(verify: &[VerifySpec]) -> Result<(), RequestError> {
     verify.iter().enumerate().try_for_each(|(index, entry)| check_entry(index, entry))
 }

@@ -1,4 +1,4 @@
-//! What policies add to what an object asks for itself. They only ever add.
+//! Requirements that policies add to those of an object. Policies never remove a requirement.
 
 use super::images::Images;
 use super::{OwnLimits, Referred, RequestError, names, selection, verification};
@@ -6,41 +6,41 @@ use crate::api::policy::{Enforcement, OCIArtifactPolicySpec, PolicyAction};
 use crate::oci::Repository;
 use crate::trust::requirement::{Applied, Entry, Objection, Requirement};
 
-/// The policies that speak about the objects of one namespace.
+/// Policies that apply to the objects of one namespace.
 #[derive(Clone, Debug, Default)]
 pub struct Policies {
-    /// In the order of their names.
+    /// Readable policies, in the order of their names.
     pub all: Vec<Policy>,
-    /// Names of those that are stored and cannot be read.
+    /// Names of stored policies that cannot be read.
     pub unreadable: Vec<String>,
-    /// What becomes of artifacts that none of them speaks about.
+    /// Rule for artifacts that no policy matches.
     pub otherwise: Otherwise,
 }
 
-/// One policy, and what it refers to.
+/// Policy, and the objects that it refers to.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Its name.
+    /// Name of the policy.
     pub name: String,
-    /// The generation of its spec.
+    /// Generation of the spec.
     pub generation: i64,
-    /// What it says.
+    /// Spec of the policy.
     pub spec: OCIArtifactPolicySpec,
-    /// What was found under the names in it, in the operator's own namespace.
+    /// Objects that the spec names, read from the operator's own namespace.
     pub referred: Referred,
 }
 
-/// What becomes of artifacts that no policy speaks about.
+/// Rule for artifacts that no policy matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Otherwise {
-    /// They are as free as their objects leave them.
+    /// The artifacts are allowed; only their own `spec.verify` applies.
     #[default]
     Allow,
-    /// They are refused.
+    /// The artifacts are refused.
     Deny,
 }
 
-/// What policies ask of one artifact.
+/// Requirements of all policies for one artifact.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     pub(super) entries: Vec<Entry>,
@@ -50,14 +50,14 @@ pub(super) struct Asked {
 }
 
 impl Policies {
-    /// The objection that decides about artifacts of that repository, whatever the rest of a spec says.
+    /// Returns the objection that refuses all artifacts of the repository, regardless of the rest of a spec.
     pub fn denied(&self, repository: &Repository) -> Option<Objection> {
         let Asked { objections, .. } = self.asked(repository);
         Requirement::new(Vec::new(), objections, Vec::new()).denied().cloned()
     }
 
-    /// What they ask of an artifact of that repository. One that cannot be understood is an objection: written wrong, it
-    /// must not be one that is not there.
+    /// Returns the requirements for artifacts of the repository. A policy that cannot be applied becomes an objection:
+    /// a mistake in a policy must not disable it.
     pub(super) fn asked(&self, repository: &Repository) -> Asked {
         let mut asked = Asked::default();
         let unreadable = |policy: &String| Objection {
@@ -113,7 +113,7 @@ impl Policy {
                 asked.entries.extend(entries.into_iter().map(named));
             }
             (PolicyAction::Deny | PolicyAction::Allow, None) => {}
-            // It would look as if signatures were required.
+            // Such a policy would look as if it required signatures.
             (PolicyAction::Deny | PolicyAction::Allow, Some(entry)) => {
                 let problem = "only spec.action: Verify takes entries".to_owned();
                 return Err(RequestError::Verify { entry: entry.name.clone(), problem });
@@ -129,8 +129,8 @@ impl Policy {
     }
 }
 
-/// True where patterns of `spec.images` match a repository by any of its names, or cannot be understood: a policy that is
-/// written wrong must not be one that is not there.
+/// Returns true if patterns of `spec.images` match any of the repository's names, or are invalid: a mistake in a policy
+/// must not disable it.
 pub fn speaks_about(images: &[String], repository: &Repository) -> bool {
     Images::parse(images).map_or(true, |images| images.matches(repository))
 }
@@ -158,7 +158,7 @@ mod tests {
         Request::parse(object, &spec, &Referred { policies, ..Referred::default() }).unwrap()
     }
 
-    /// Who refuses the artifact, and the names of what is asked.
+    /// Returns the text of the denial, and the names of the required entries.
     fn asked(all: Vec<Policy>, otherwise: Otherwise) -> (String, Vec<String>) {
         let requirement = request(all, otherwise).requirement;
         let denied = requirement.denied().map(|objection| objection.text.clone()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a spec refers to by name: Secrets, ConfigMaps, a ServiceAccount. Values, found by the caller.
+//! Objects that a spec refers to by name: Secrets, ConfigMaps, a ServiceAccount. Plain values; the caller reads them.
 
 use std::collections::BTreeMap;
 
@@ -12,30 +12,30 @@ use crate::registry::credentials::{Keychain, SecretData, SecretError};
 use crate::registry::tls::{TlsError, TlsOptions};
 use crate::trust::sigstore::Root;
 
-/// Most `imagePullSecrets` of a ServiceAccount that are looked at.
+/// Maximum number of `imagePullSecrets` of a ServiceAccount that are used.
 pub const MAX_ACCOUNT_SECRETS: usize = 16;
 
-/// What was found under the names in a spec; `None` for what does not exist.
+/// Objects that a spec names; `None` for an object that does not exist.
 #[derive(Clone, Debug, Default)]
 pub struct Referred {
     /// Secrets by name.
     pub secrets: BTreeMap<String, Option<SecretData>>,
-    /// The data of ConfigMaps by name.
+    /// Data of ConfigMaps by name.
     pub config_maps: BTreeMap<String, Option<BTreeMap<String, Vec<u8>>>>,
     /// Names of the `imagePullSecrets` of the ServiceAccount that the spec names.
     pub account_secrets: Option<Vec<String>>,
-    /// What the cluster's administrators ask.
+    /// Policies of the cluster's administrators.
     pub policies: Policies,
-    /// The reference is an earlier one of the object, at another host than `spec.image` names now. What the spec says about
-    /// its own host is not for that one: neither passwords of basic-auth Secrets, nor the client certificate, nor
+    /// True if the reference is an earlier one of the object, at another host than `spec.image` names now. Settings for
+    /// the current host must not be used for it: passwords of basic-auth Secrets, the client certificate,
     /// `insecureSkipVerify`.
     pub is_elsewhere: bool,
-    /// The root that stands where none is named; `None` for that of this version.
+    /// Trusted root for requirements that name none; `None` for the root embedded in this release.
     pub public_root: Option<Root>,
 }
 
 impl Referred {
-    /// The same with another root where none is named, also in policies.
+    /// Sets the trusted root for requirements that name none, also in policies.
     #[must_use]
     pub fn with_public_root(mut self, root: Option<Root>) -> Self {
         for policy in &mut self.policies.all {
@@ -44,7 +44,7 @@ impl Referred {
         Self { public_root: root, ..self }
     }
 
-    /// The Secrets that a spec needs: known completely once its ServiceAccount has been looked at.
+    /// Returns the names of the Secrets that a spec needs; complete once its ServiceAccount has been read.
     pub fn secret_names<'a>(&'a self, spec: &'a OCIArtifactSpec) -> Vec<&'a str> {
         let registry = &spec.registry;
         let authority = registry.ca_ref.as_ref().filter(|ca| ca.kind == CaSource::Secret).map(|ca| ca.name.as_str());
@@ -53,7 +53,7 @@ impl Referred {
         self.pull_secret_names(spec).chain(authority).chain(certificate).chain(trust).collect()
     }
 
-    /// The ConfigMaps that a spec needs.
+    /// Returns the names of the ConfigMaps that a spec needs.
     pub fn config_map_names(spec: &OCIArtifactSpec) -> Vec<&str> {
         let authority = spec.registry.ca_ref.as_ref().map(|authority| (authority.kind, authority.name.as_str()));
         let all = authority.into_iter().chain(trusted(&spec.verify));
@@ -66,7 +66,7 @@ impl Referred {
         own.chain(account)
     }
 
-    /// The object's credentials for a repository, in the order in which they are tried.
+    /// Returns the object's credentials for a repository, in the order of the spec.
     pub(super) fn keychain(&self, spec: &OCIArtifactSpec, repository: &Repository) -> Result<Keychain, RequestError> {
         if let (Some(name), None) = (&spec.registry.service_account_name, &self.account_secrets) {
             return Err(RequestError::NotFound { kind: "ServiceAccount", name: name.clone() });
@@ -81,8 +81,8 @@ impl Referred {
         Ok(keychain)
     }
 
-    /// How the object speaks to its registry. Admission has seen to it that not everything is asked for
-    /// at once; without a cluster nobody has.
+    /// Returns the object's transport to its registry. In a cluster, admission has refused fields that exclude each
+    /// other; in files they are refused only here.
     pub(super) fn transport(&self, spec: &OCIArtifactSpec) -> Result<Transport, RequestError> {
         let registry = &spec.registry;
         let wants_tls =
@@ -113,7 +113,7 @@ impl Referred {
         Ok(Transport::Tls(tls))
     }
 
-    /// What is under a key of a Secret or ConfigMap.
+    /// Returns the value of a key of a Secret or ConfigMap.
     pub(super) fn value(&self, kind: CaSource, name: &str, key: &str) -> Result<&[u8], RequestError> {
         let data = match kind {
             CaSource::Secret => &self.secret(name)?.data,
@@ -131,7 +131,7 @@ impl Referred {
     }
 }
 
-/// Everything by name that requirements need: keys, and trusted roots.
+/// Returns the kinds and names of the objects that requirements refer to: keys and trusted roots.
 pub fn trusted(verify: &[VerifySpec]) -> impl Iterator<Item = (CaSource, &str)> {
     verify.iter().flat_map(|VerifySpec { cosign, .. }| {
         let keys = cosign.keys.iter().filter_map(|key| key.secret_ref.as_ref());
@@ -162,7 +162,7 @@ mod tests {
     use crate::oci::Reference;
     use crate::registry::credentials::Credential;
 
-    /// A Secret whose annotation names `new.example`, and one that has a password for each host.
+    /// Returns a Secret whose annotation names `new.example`, and a docker configuration for `old.example`.
     fn referred() -> Referred {
         let data = |all: &[(&str, &str)]| {
             all.iter().map(|(key, text)| ((*key).to_owned(), text.as_bytes().to_vec())).collect::<BTreeMap<_, _>>()

@@ -1,4 +1,4 @@
-//! What is wanted of an artifact: which layers, and which of their files.
+//! Selection of layers of an artifact, and of the files in them.
 
 use super::{OwnLimits, RequestError};
 use crate::api::OCIArtifactSpec;
@@ -8,36 +8,36 @@ use crate::oci::media_type::TITLE;
 use crate::pattern::{PatternError, Patterns};
 use crate::unpack::path::EntryPath;
 
-/// Which layers are fetched.
+/// Selection of the layers to fetch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LayerSelection {
-    /// For their media types; none: all.
+    /// Patterns for media types; if empty, all.
     pub media_types: Patterns,
-    /// For their titles; none: all.
+    /// Patterns for titles; if empty, all.
     pub titles: Patterns,
 }
 
-/// What is done with the layers that are fetched.
+/// Treatment of the fetched layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unpacking {
-    /// With each.
+    /// Mode of extraction.
     pub mode: LayerMode,
-    /// Where two have different content for one path.
+    /// Rule for layers with different content for the same path.
     pub on_conflict: OnConflict,
-    /// With symbolic links in them.
+    /// Rule for symbolic links in the layers.
     pub symlinks: Symlinks,
 }
 
-/// Which files are published.
+/// Selection of the files to publish.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileSelection {
-    /// Those below this directory,
+    /// Directory whose content is published.
     pub sub_path: EntryPath,
-    /// and of them these.
+    /// Selection of the files in that directory.
     pub filter: FileFilter,
 }
 
-/// Which files of a tree are meant. A directory stands for everything in it.
+/// Selection of files in a tree. A directory stands for everything in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileFilter {
     include: Patterns,
@@ -53,12 +53,12 @@ impl LayerSelection {
         })
     }
 
-    /// True where nothing is left out.
+    /// Returns true if nothing is left out.
     pub fn is_all(&self) -> bool {
         self.media_types.is_empty() && self.titles.is_empty()
     }
 
-    /// True for a layer that is wanted.
+    /// Returns true for a selected layer.
     pub fn selects(&self, layer: &Descriptor) -> bool {
         let title = layer.annotations.get(TITLE).map(String::as_str);
         (self.media_types.is_empty() || self.media_types.matches(&layer.media_type))
@@ -79,28 +79,28 @@ impl FileSelection {
 }
 
 impl FileFilter {
-    /// Both are patterns for paths; no `include` means everything.
+    /// Parses patterns for paths; an empty `include` selects everything.
     pub fn parse(include: &[String], exclude: &[String]) -> Result<Self, PatternError> {
         Ok(Self { include: Patterns::paths(include)?, exclude: Patterns::paths(exclude)? })
     }
 
-    /// True where nothing is left out.
+    /// Returns true if nothing is left out.
     pub fn is_all(&self) -> bool {
         self.include.is_empty() && self.exclude.is_empty()
     }
 
-    /// True for a path that is wanted.
+    /// Returns true for a selected path.
     pub fn keeps(&self, path: &EntryPath) -> bool {
         (self.include.is_empty() || self.include.covers(path.as_str())) && !self.exclude.covers(path.as_str())
     }
 
-    /// Its patterns, `include` before `exclude`.
+    /// Returns the patterns, `include` before `exclude`.
     pub fn texts(&self) -> [&[String]; 2] {
         [self.include.texts(), self.exclude.texts()]
     }
 }
 
-/// The bounds that an object sets for itself.
+/// Parses the limits that an object sets for itself.
 pub(super) fn own_limits(spec: Option<&LimitsSpec>) -> Result<OwnLimits, RequestError> {
     let Some(spec) = spec else { return Ok(OwnLimits::default()) };
     let bytes = |field: &'static str, value: &Option<ByteCount>| match value {

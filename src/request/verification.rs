@@ -1,4 +1,4 @@
-//! `spec.verify`: from names and texts to keys, identities and trusted roots.
+//! `spec.verify`: parsing of names and texts into keys, identities and trusted roots.
 
 use super::{Referred, RequestError};
 use crate::api::policy::Enforcement;
@@ -7,7 +7,8 @@ use crate::api::verify::{CosignSpec, IdentitySpec, KeySpec, TransparencyLog, Tru
 use crate::trust::requirement::{Entry, IdentityRule};
 use crate::trust::sigstore::{Key, KeyError, Root, RootError};
 
-/// Parses every entry. Admission has seen to it that each of them names an authority; without a cluster nobody has.
+/// Parses every entry. In a cluster, admission has refused an entry without a key or identity; in files it is refused
+/// only here.
 pub(super) fn entries(verify: &[VerifySpec], referred: &Referred) -> Result<Vec<Entry>, RequestError> {
     let entries = verify.iter().map(|spec| entry(spec, referred)).collect::<Result<_, _>>()?;
     for (index, VerifySpec { name, .. }) in verify.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! Status as far as it can be read.
+//! Lenient parsing of status.
 //!
-//! Another version of the operator may have written it, and whoever may write to the status subresource may have
-//! written anything. A part that cannot be read must not hide the other parts, nor the object itself.
+//! Another version of the operator may have written the status, and any client with write access to the status
+//! subresource may have written anything. An unreadable field must not hide the other fields, nor the object itself.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -9,8 +9,7 @@ use serde_json::{Map, Value};
 use super::{HandledRequests, OCIArtifactStatus};
 
 impl OCIArtifactStatus {
-    /// Reads field by field: a field that cannot be read is its default, an element of a list that cannot be read is
-    /// left out.
+    /// Parses field by field: an unreadable field becomes its default, and an unreadable list element is dropped.
     pub fn lenient(value: Value) -> Self {
         let Value::Object(mut fields) = value else { return Self::default() };
         let fields = &mut fields;
@@ -25,7 +24,7 @@ impl OCIArtifactStatus {
             switching: field(fields, "switching"),
             fingerprints: field(fields, "fingerprints"),
             last_handled_reconcile_at: field(fields, "lastHandledReconcileAt"),
-            // All of its fields may be absent, so anything with other fields would pass for it.
+            // All of its fields are optional, so an object with only unknown fields would parse as an empty value.
             handled_requests: field(fields, "handledRequests").filter(|read| *read != HandledRequests::default()),
         }
     }
