@@ -36,20 +36,20 @@ mod unpack;
 mod verify;
 mod verify_bundle;
 
-/// Keep OCI artifacts, checked and unpacked, where workloads read them.
+/// Publish OCI artifacts, verified and unpacked, where workloads read them.
 ///
-/// `controller` does it in a Kubernetes cluster for OCIArtifact objects; `sync` does the same once,
-/// without a cluster, for the same YAML files; `pull` and `resolve` for one artifact without any.
-/// `verify` says who has signed one, `verify-bundle` who has signed a file. `unpack` does to a file what all of them do to a layer.
+/// `controller` does so in a Kubernetes cluster for OCIArtifact objects. `sync` does the same once, without a cluster,
+/// for the same YAML files. `pull` and `resolve` handle one artifact without an object. `verify` prints the signer of
+/// an artifact, `verify-bundle` that of a file. `unpack` treats a file as the other commands treat a layer.
 #[derive(Debug, Parser)]
 #[command(name = "supercargo", version, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// How much to log; `RUST_LOG`, where it is set, decides in more detail.
+    /// Log level; `RUST_LOG`, if set, overrides it and can filter by module.
     #[arg(long, global = true, value_enum, default_value_t = LogLevel::Info, env = "SUPERCARGO_LOG_LEVEL")]
     log_level: LogLevel,
-    /// Log lines as JSON or as text.
+    /// Format of log lines.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "SUPERCARGO_LOG_FORMAT")]
     log_format: LogFormat,
 }
@@ -58,30 +58,30 @@ pub struct Cli {
 enum Command {
     /// Run the operator: watch OCIArtifact objects and publish what they name.
     Controller(Box<controller::Arguments>),
-    /// Do one pass over OCIArtifact files, without a cluster.
+    /// Publish the artifacts of OCIArtifact files once, without a cluster.
     Sync(Box<sync::Arguments>),
-    /// Fetch one artifact, checked and unpacked, into a directory.
+    /// Fetch, verify and unpack one artifact into a directory.
     Pull(Box<pull::Arguments>),
-    /// Unpack one layer from a file, by the same rules and inside the same limits.
+    /// Unpack one layer from a file, with the rules and limits for layers of a registry.
     Unpack(Box<unpack::Arguments>),
-    /// Print the digest that a reference means now.
+    /// Print the digest that a reference resolves to.
     Resolve(Box<resolve::Arguments>),
-    /// Say who has signed what a reference means, or that nobody has who is accepted.
+    /// Verify the signatures of an image and print the signer.
     Verify(Box<verify::Arguments>),
-    /// Verify a Sigstore bundle about a file or a digest, without a registry.
+    /// Verify a Sigstore bundle for a file or a digest, without a registry.
     VerifyBundle(verify_bundle::Arguments),
     /// Print the `CustomResourceDefinition`s.
     Crd(crd::Arguments),
 }
 
-/// What is kept of earlier downloads, for whoever asks for the same layer next.
+/// Limits of the cache of downloaded layers.
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(next_help_heading = "Cache")]
 struct CacheArguments {
-    /// Most bytes of layers that are kept on each volume; 0 keeps none.
+    /// Maximum bytes of cached layers on each volume; 0 disables the cache.
     #[arg(long, value_name = "BYTES", default_value = "2Gi", value_parser = bytes, env = "SUPERCARGO_CACHE_BYTES")]
     cache_bytes: u64,
-    /// How long a layer is kept after its last use, as a duration such as 90m or 24h; 0s keeps none.
+    /// Time that a layer stays cached after its last use, as a duration such as 90m or 24h; 0s disables the cache.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration, env = "SUPERCARGO_CACHE_AGE")]
     cache_age: Duration,
 }
@@ -100,24 +100,25 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
     parse_duration(text).ok_or("write it as a duration such as 90s, 10m or 24h")
 }
 
+/// Parses a duration of at least 1 s.
 fn at_least_a_second(text: &str) -> Result<Duration, &'static str> {
     let time = duration(text)?;
     if time < Duration::from_secs(1) { Err("it must be at least 1s") } else { Ok(time) }
 }
 
-/// Something that ends the program, as one sentence.
+/// Error that ends the program, as one sentence.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Fatal(String);
 
 impl Fatal {
-    /// Names what was attempted.
+    /// Returns a conversion that prefixes an error with the attempted action.
     fn during<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Self {
         move |error| Self(format!("{what}: {error}"))
     }
 }
 
-/// A directory and how it is called.
+/// Directory with a name.
 #[derive(Clone, Debug)]
 struct NamedPath {
     name: String,
@@ -136,8 +137,8 @@ impl std::str::FromStr for NamedPath {
     }
 }
 
-/// Runs the command; the code is 0 for success, 1 where something is not as it should be. Commands for one
-/// artifact say more by it (`exit`).
+/// Runs the command and returns the exit code: 0 for success, 1 for a failure. Commands for one artifact use the codes
+/// of `exit`.
 pub async fn run(cli: Cli) -> ExitCode {
     crate::telemetry::init(cli.log_format, cli.log_level);
     let result = match cli.command {
@@ -156,7 +157,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     })
 }
 
-/// Writes what a command answers.
+/// Writes the result of a command to standard output.
 fn to_stdout(text: &str) -> Result<(), complaint::Complaint> {
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| {
         complaint::Complaint::new(crate::api::Reason::StorageFailed, format!("standard output: {error}"))

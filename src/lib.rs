@@ -1,6 +1,6 @@
-//! supercargo brings OCI artifacts, checked byte by byte, to where they are read.
+//! supercargo fetches OCI artifacts, verifies every byte, and publishes their files where workloads read them.
 //!
-//! Each step makes one type that only that step can make, and the next step asks for it:
+//! Each step makes one type that only that step can make, and the next step requires it:
 //!
 //! ```text
 //! OCIArtifact ──parse──▶ Request ──resolve──▶ Pinned ──decide──▶ Plan ──approve──▶ Approved
@@ -10,9 +10,9 @@
 //!   (pass)                (pass)              (unpack)              (blob)
 //! ```
 //!
-//! [`pass::prepare`] and [`pass::Prepared::commit`] are that chain, [`pass::pass`] is both for commands over files.
-//! `docs/architecture.md` has the reasons.
-//! Imports go one way: `tests/imports.rs` lists the tiers and checks them.
+//! [`pass::prepare`] and [`pass::Prepared::commit`] implement this chain; [`pass::pass`] runs both for commands over
+//! files. `docs/architecture.md` has the reasons. Imports go one way: `tests/imports.rs` lists the tiers and checks
+//! them.
 
 pub mod api;
 mod backoff;

@@ -1,4 +1,4 @@
-//! Addresses of the API server: inside the private networks, and never a registry.
+//! Addresses of the API server, which are inside the private networks and never a registry.
 
 use std::net::IpAddr;
 
@@ -7,10 +7,10 @@ use kube::Api;
 
 use crate::registry::address::is_closed_port;
 
-/// Most addresses that are closed.
+/// Maximum number of addresses that are closed.
 const MAX_ADDRESSES: usize = 64;
 
-/// Returns the address of the API server's Service, and those of its endpoints where they may be read.
+/// Returns the address of the API server's Service, and those of its endpoints if the operator may read them.
 pub(super) async fn addresses(client: &kube::Client) -> Vec<IpAddr> {
     let service = std::env::var("KUBERNETES_SERVICE_HOST").ok().and_then(|text| text.parse().ok());
     // The API server writes its own endpoints under this name.
@@ -29,8 +29,8 @@ pub(super) async fn addresses(client: &kube::Client) -> Vec<IpAddr> {
     service.into_iter().chain(endpoints).collect()
 }
 
-/// The endpoints that are closed as a whole. Not those at a port that is closed anyway: on small clusters a registry is on
-/// the same node, at another port.
+/// Returns the endpoint addresses that are closed on every port: none if all ports of the endpoints are closed anyway.
+/// On small clusters a registry is on the same node, at another port.
 fn own(slice: &EndpointSlice) -> Vec<IpAddr> {
     let ports = slice.ports.iter().flatten().filter_map(|port| u16::try_from(port.port?).ok());
     if ports.into_iter().all(is_closed_port) {
@@ -38,7 +38,7 @@ fn own(slice: &EndpointSlice) -> Vec<IpAddr> {
     }
     let addresses =
         slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).filter_map(|text| text.parse().ok());
-    // Loopback is closed unless a network of it is opened, which is meant then.
+    // Loopback is closed unless the operator opens a network inside it, which is then intended.
     addresses.filter(|address: &IpAddr| !address.is_loopback()).take(MAX_ADDRESSES).collect()
 }
 

@@ -1,4 +1,4 @@
-//! What went wrong, as a person at a terminal is told it.
+//! Error report of a command for its user at a terminal.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use super::exit::Exit;
 use crate::api::Reason;
 use crate::failure::Failure;
 
-/// Fields of an object that messages name, and the options that stand for them. Longer ones first.
+/// Fields of an object that messages name, and the options that replace them. Longer fields come first.
 const FIELDS: [(&str, &str); 13] = [
     ("spec.files.subPath", "--sub-path"),
     ("spec.files.include or exclude", "--include or --exclude"),
@@ -24,7 +24,7 @@ const FIELDS: [(&str, &str); 13] = [
     ("the operator's --", "--"),
 ];
 
-/// A reason, what happened in words, and what helps.
+/// Reason, message and remedy of an error.
 #[derive(Debug)]
 pub(super) struct Complaint {
     reason: Reason,
@@ -33,13 +33,13 @@ pub(super) struct Complaint {
 }
 
 impl Complaint {
-    /// With the usual remedy.
+    /// Creates an error report with the usual remedy of its reason.
     pub(super) fn new(reason: Reason, message: impl std::fmt::Display) -> Self {
-        // The message of a failure is printable and short; so is every other then.
+        // `Failure` makes the message printable and short.
         Failure::new(crate::failure::Class::Stalled, reason, message).into()
     }
 
-    /// The same with another remedy, a whole sentence.
+    /// Replaces the remedy by another whole sentence.
     pub(super) fn with_remedy(self, remedy: String) -> Self {
         Self { remedy, ..self }
     }
@@ -48,14 +48,14 @@ impl Complaint {
         self.reason
     }
 
-    /// What happened.
+    /// Returns the message.
     pub(super) fn message(&self) -> &str {
         &self.message
     }
 
-    /// Writes one line to standard error, and answers the code to end with.
+    /// Writes one line to standard error and returns the exit code.
     pub(super) fn tell(&self) -> ExitCode {
-        // Where standard error is gone, the code has to do.
+        // If standard error is closed, the exit code is the only report.
         let _ = writeln!(std::io::stderr(), "{self}");
         Exit::of(self.reason).into()
     }
@@ -78,7 +78,8 @@ impl From<Failure> for Complaint {
     }
 }
 
-/// True where the words are ours. Names from an artifact stay as they are, whatever they look like.
+/// Returns true for reasons whose messages may name fields. In other messages, names from an artifact stay unchanged
+/// even if they look like a field.
 fn speaks_of_fields(reason: Reason) -> bool {
     matches!(
         reason,
@@ -92,7 +93,7 @@ fn speaks_of_fields(reason: Reason) -> bool {
     )
 }
 
-/// What helps at a command line, where that is not what helps an object.
+/// Returns the remedy at a command line, which may differ from that for an object.
 fn remedy(reason: Reason) -> &'static str {
     match reason {
         Reason::InvalidSpec => "Correct what the message names; --help shows the form.",

@@ -1,5 +1,4 @@
-//! Which part of an artifact is taken and what is done with it: the fields of an object that are about
-//! content, as options.
+//! Options for the selection and treatment of an artifact's content: the fields of an object about content.
 
 use clap::ValueEnum;
 
@@ -15,17 +14,18 @@ have to be quoted. A directory stands for everything in it. Patterns that leave 
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Content")]
 pub(super) struct ContentArguments {
-    /// Takes only an artifact of this type, in which `*` stands for anything; may be given several times. Any other is
-    /// refused before a layer is fetched.
+    /// Accept only an artifact of this type; `*` matches anything; may be given several times.
+    ///
+    /// Any other artifact is refused before a layer is fetched.
     #[arg(long, value_name = "TYPE")]
     artifact_type: Vec<String>,
-    /// Fetches only layers of this media type, in which `*` stands for anything; may be given several times.
+    /// Fetch only layers of this media type; `*` matches anything; may be given several times.
     #[arg(long, value_name = "TYPE")]
     layer_media_type: Vec<String>,
-    /// Fetches only layers with a title that fits, such as '*.json' or 'docs/**'; may be given several times.
+    /// Fetch only layers with a matching title, such as '*.json' or 'docs/**'; may be given several times.
     #[arg(long, value_name = "PATTERN")]
     layer_title: Vec<String>,
-    /// When two layers have different content for one path.
+    /// Rule for layers with different content for the same path.
     #[arg(long, value_name = "RULE", default_value = "fail", ignore_case = true)]
     on_conflict: OnConflict,
     #[command(flatten)]
@@ -36,31 +36,31 @@ pub(super) struct ContentArguments {
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Content")]
 pub(super) struct LayerArguments {
-    /// What is done with a layer.
+    /// Treatment of layers.
     #[arg(long, value_name = "MODE", default_value = "auto", ignore_case = true)]
     layer_mode: LayerMode,
-    /// Takes only what lies below this directory of the artifact, without the directory itself.
+    /// Publish only the content of this directory of the artifact, without the directory itself.
     #[arg(long, value_name = "PATH")]
     sub_path: Option<String>,
-    /// Takes only files that fit, such as '**/*.json' or rules; counted from --sub-path; may be given several times.
+    /// Publish only matching files, such as '**/*.json' or rules, relative to --sub-path; may be given several times.
     #[arg(long, value_name = "PATTERN")]
     include: Vec<String>,
-    /// Leaves out files that fit, also those that --include takes; may be given several times.
+    /// Leave out matching files, also if --include selects them; may be given several times.
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
-    /// Symbolic links that stay inside the artifact; others are refused in any case.
+    /// Rule for symbolic links that stay inside the artifact; other links are refused in any case.
     #[arg(long, value_name = "RULE", default_value = "keep", ignore_case = true)]
     symlinks: Symlinks,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum LayerMode {
-    /// Archives without a title, or marked with io.deis.oras.content.unpack, are extracted; everything else is a file.
+    /// Archives without a title, or marked with io.deis.oras.content.unpack, are extracted; other layers are files.
     #[default]
     Auto,
-    /// Every layer is extracted, whatever it is called; what is neither a tar nor a zip is refused.
+    /// Every layer is extracted, regardless of its title; a layer that is neither tar nor zip is refused.
     Extract,
-    /// Every layer is kept as the file that it is.
+    /// Every layer is kept as a file.
     File,
 }
 
@@ -69,17 +69,17 @@ enum OnConflict {
     /// The artifact is refused.
     #[default]
     Fail,
-    /// The later layer has it.
+    /// The later layer wins.
     #[value(alias = "lastwins")]
     LastWins,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Symlinks {
-    /// They are kept.
+    /// The links are kept.
     #[default]
     Keep,
-    /// The artifact is refused.
+    /// An artifact with a symbolic link is refused.
     Reject,
 }
 

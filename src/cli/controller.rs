@@ -39,32 +39,37 @@ use crate::storage::{self, Call, Mount, Roots, Rule};
 use crate::trust::public_root::{PublicRoot, keep_fresh};
 use crate::trust::sigstore::Root;
 
-/// Requests to the API server under way: each is a connection, and at a start every object has some.
+/// Maximum number of concurrent requests to the API server: each is a connection, and at a start every object sends
+/// some.
 const API_REQUESTS: usize = 32;
-/// Longest wait for the API server to begin an answer. kube has none of its own, and one lost
-/// connection would hold its object for ever. A watch begins its answer at once.
+/// Longest wait for the API server to begin a response. kube has no such timeout, and one lost connection would block
+/// its object forever. A watch begins its response at once.
 const API_TIMEOUT: Duration = Duration::from_secs(30);
-/// Retries of a request that the API server was too busy for (429, 503, 504), and the shortest and longest pause before one.
-/// Longer waits are the business of the caller, whose pauses grow.
+/// Retries of a request that the API server was too busy for (429, 503, 504), and the shortest and longest pause before
+/// a retry. Longer waits are left to the caller, whose pauses grow.
 const API_RETRIES: u32 = 3;
 const API_RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
-/// Longest time from a signal to the end of the process: less than the 30 s that the kubelet gives.
+/// Longest time from a signal to the end of the process: less than the 30 s that the kubelet grants.
 const STOP_WITHIN: Duration = Duration::from_secs(25);
-/// Pause at the start after the API server did not answer.
+/// Pause after an error of the API server during the start.
 const AFTER_API_ERROR: Duration = Duration::from_secs(2);
 
 /// Arguments of `supercargo controller`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A volume that outputs may name, and where it is mounted; may be given several times.
+    /// Volume that outputs may name, and its mount point; may be given several times.
     #[arg(long = "volume", value_name = "NAME=PATH", env = "SUPERCARGO_VOLUME", value_delimiter = ',')]
     volumes: Vec<NamedPath>,
-    /// Name of this installation, unique in the operator's namespace; the chart passes the release name. Each volume is
-    /// claimed for `<uid of the namespace>/<NAME>`; one of another installation is not used, and its objects say so.
+    /// Name of this installation, unique in the operator's namespace; the chart passes the release name.
+    ///
+    /// The operator claims each volume for `<uid of the namespace>/<NAME>`. It does not use a volume that another
+    /// installation has claimed: objects with an output there get `StorageFailed`.
     #[arg(long, value_name = "NAME", default_value = "supercargo", env = "SUPERCARGO_INSTALLATION")]
     installation: String,
-    /// Time after which a volume that answers no call counts as not responding: its objects get `StorageFailed` and wait for it,
-    /// others go on. At least 1s; longer for a share that pauses, as at a failover.
+    /// Time without any answer after which a volume counts as not responding; at least 1s.
+    ///
+    /// Objects with an output there get `StorageFailed` and wait for the volume; other objects continue. Raise it for a
+    /// share that pauses, as at a failover.
     #[arg(
         long,
         value_name = "DURATION",
@@ -73,10 +78,10 @@ pub(super) struct Arguments {
         env = "SUPERCARGO_VOLUME_TIMEOUT"
     )]
     volume_timeout: Duration,
-    /// Scratch space for artifacts that go to no volume.
+    /// Scratch directory for artifacts that are published to no volume.
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir().join("supercargo"), env = "SUPERCARGO_WORK_DIR")]
     work_dir: PathBuf,
-    /// Address of /healthz, /readyz and /metrics.
+    /// Listen address of /healthz, /readyz and /metrics.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080", env = "SUPERCARGO_LISTEN")]
     listen: SocketAddr,
     /// Watch this namespace only; may be given several times. Default: all namespaces.
@@ -87,11 +92,13 @@ pub(super) struct Arguments {
         value_delimiter = ','
     )]
     namespaces: Vec<String>,
-    /// Private networks in which registries may be; given, it replaces the default. Loopback opens only by a
-    /// network inside it. Link-local, metadata and reserved addresses, the API server's own and --deny-cidr stay closed.
+    /// Private networks in which registries may be; replaces the default.
+    ///
+    /// Loopback is open only if a network inside it is listed. Link-local, metadata and reserved addresses, the API
+    /// server's own and --deny-cidr stay closed.
     #[arg(long = "allow-cidr", value_name = "CIDR", env = "SUPERCARGO_ALLOW_CIDR", value_delimiter = ',', default_value = PRIVATE_NETWORKS)]
     open_networks: Vec<ipnet::IpNet>,
-    /// A host that objects with plainHTTP may be served from without TLS; `*` stands for part of a label.
+    /// Host that objects with plainHTTP may access without TLS; `*` matches part of a label.
     #[arg(
         long = "plain-http-host",
         value_name = "HOST[:PORT]",
@@ -103,14 +110,18 @@ pub(super) struct Arguments {
     reach: ReachArguments,
     #[command(flatten)]
     limits: LimitArguments,
-    /// Most bytes that the objects of one namespace may have on each volume, kept revisions included, as a number or a
-    /// quantity such as 10Gi; each file counts as 4 KiB more. Default: no bound.
+    /// Maximum bytes of a namespace's objects on each volume, kept revisions included: a number, or a quantity such as
+    /// 10Gi. Default: no limit.
+    ///
+    /// Each file counts as 4 KiB more.
     #[arg(long, value_name = "BYTES", value_parser = super::bytes, env = "SUPERCARGO_MAX_NAMESPACE_BYTES")]
     max_namespace_bytes: Option<u64>,
     #[command(flatten)]
     cache: CacheArguments,
-    /// How often every published file on a volume is read and compared with its digest, as a duration such as 90m or
-    /// 24h; 0s never. Names, sizes and times are looked at each interval of the object in any case.
+    /// Interval at which every published file on a volume is read and compared with its digest, as a duration such as
+    /// 90m or 24h; 0s disables it.
+    ///
+    /// Names, sizes and times are compared at each interval of the object in any case.
     #[arg(
         long,
         value_name = "DURATION",
@@ -119,7 +130,7 @@ pub(super) struct Arguments {
         env = "SUPERCARGO_FULL_SCAN_INTERVAL"
     )]
     full_scan_interval: Duration,
-    /// Whether `OCIArtifactPolicy` objects are watched. Without, only spec.verify of objects asks for signatures.
+    /// Watch `OCIArtifactPolicy` objects. With false, only spec.verify of objects requires signatures.
     #[arg(
         long,
         value_name = "BOOL",
@@ -128,15 +139,17 @@ pub(super) struct Arguments {
         env = "SUPERCARGO_POLICIES"
     )]
     policies: bool,
-    /// What becomes of artifacts that no `OCIArtifactPolicy` speaks about.
+    /// Rule for artifacts that no `OCIArtifactPolicy` matches.
     #[arg(long, value_name = "RULE", default_value = "allow", env = "SUPERCARGO_NO_POLICY")]
     no_policy: NoPolicy,
-    /// What becomes of published content that signatures or a policy speak against later: that a registry, a key or a trusted
-    /// root cannot be had is no reason to withdraw it.
+    /// Rule for published content that signatures or a policy refuse later.
+    ///
+    /// An unavailable registry, key or trusted root never withdraws content.
     #[arg(long, value_name = "RULE", default_value = "keep", env = "SUPERCARGO_ON_REVOKED")]
     on_revoked: RevokedRule,
-    /// Watch the metadata of Secrets and ConfigMaps, so that a key that is rotated is seen at once and not within 15 seconds.
-    /// Needs the right to list them, which is the right to read them all.
+    /// Watch the metadata of Secrets and ConfigMaps, so that a rotated key takes effect at once, not within 15 seconds.
+    ///
+    /// Requires the right to list them, which is the right to read them all.
     #[arg(
         long,
         value_name = "BOOL",
@@ -148,14 +161,14 @@ pub(super) struct Arguments {
     #[command(flatten)]
     trusted_root: TrustedRootArguments,
     /// Directory on a tmpfs for artifacts that are published to Secrets; no other storage is used for their content.
-    /// Default: none, and `secret` outputs are refused (`StorageFailed`).
+    /// Default: none; `secret` outputs are then refused (`StorageFailed`).
     #[arg(long, value_name = "DIR", env = "SUPERCARGO_SECRET_WORK_DIR")]
     secret_work_dir: Option<PathBuf>,
     /// Number of replaced revisions to keep per output (trees on volumes, immutable ConfigMaps and Secrets) for
     /// consumers that still use them. A revision stays while this or --keep-revisions-for keeps it.
     #[arg(long, value_name = "NUMBER", default_value_t = Retention::default().count, env = "SUPERCARGO_KEEP_REVISIONS")]
     keep_revisions: usize,
-    /// Time to keep each revision after it was replaced, whatever their number, as a duration such as 90s or 10m.
+    /// Time to keep each revision after it was replaced, regardless of their number, as a duration such as 90s or 10m.
     #[arg(
         long,
         value_name = "DURATION",
@@ -168,17 +181,17 @@ pub(super) struct Arguments {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum NoPolicy {
-    /// They are as free as their objects leave them.
+    /// The artifacts are allowed; only their own spec.verify applies.
     Allow,
-    /// They are refused.
+    /// The artifacts are refused.
     Deny,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum RevokedRule {
-    /// It stays, and the object's status says that it is refused.
+    /// The content stays published, and the object's status reports the refusal.
     Keep,
-    /// It is taken away: links and files on volumes, and ConfigMaps.
+    /// The content is withdrawn: links and files on volumes, ConfigMaps and Secrets.
     Withdraw,
 }
 
@@ -194,7 +207,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
         .map_err(Fatal::during(&format!("--listen {} cannot be used", arguments.listen)))?;
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone()));
-    // Before anything that may wait: a process that waits for the API server is alive.
+    // Starts before anything that may wait: a process that waits for the API server is alive.
     let server = crate::server::serve(listener, Arc::clone(&metrics), Arc::clone(&health), shutdown.clone());
     let server = tokio::spawn(server);
     let installation = shutdown.run_until_cancelled(installation(&client, &arguments.installation)).await;
@@ -222,7 +235,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
         public_root,
     };
     let controller = crate::controller::run(client, engine, settings, metrics, health, shutdown.clone());
-    // Either one ending is the end of both: a pod that is alive but does not work is no use.
+    // If either ends, both end: a pod that is alive but does no work would not be restarted.
     let server = async {
         let result = server.await;
         shutdown.cancel();
@@ -234,10 +247,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A client of the API server. A request that is tried again gives its turn back meanwhile, so that what is throttled does
-/// not keep watches and writes waiting.
+/// Creates the client of the API server. A request that waits for its retry gives its permit back, so that throttled
+/// requests do not delay watches and writes.
 fn cluster(mut config: kube::Config, health: &Arc<Health>) -> Result<kube::Client, Fatal> {
-    // Its pauses grow beyond any patience of ours.
+    // kube's own retries pause longer than the callers can wait.
     config.default_retry = false;
     let (first, longest) = API_RETRY_PAUSES;
     let during = "the cluster's client cannot be set up";
@@ -259,8 +272,8 @@ fn cluster(mut config: kube::Config, health: &Arc<Health>) -> Result<kube::Clien
     Ok(client.build())
 }
 
-/// The installation that owns the volumes: the uid of the operator's namespace, which no other cluster has, and a name.
-/// `None` where the namespace may not be read; the volumes are shared with anyone then.
+/// Returns the installation that owns the volumes: the uid of the operator's namespace, which no other cluster has, and
+/// a name. `None` if the operator may not read the namespace; the volumes are then not claimed.
 #[expect(clippy::disallowed_methods, reason = "waits for the API server, without which there is no work")]
 async fn installation(client: &kube::Client, name: &str) -> Option<String> {
     let namespace = client.default_namespace();
@@ -288,8 +301,8 @@ async fn installation(client: &kube::Client, name: &str) -> Option<String> {
     }
 }
 
-/// Begins to open the volumes and to claim them for the installation, where that is known. One that cannot be used does
-/// not keep the operator from starting.
+/// Begins to open the volumes and to claim them for the installation, if it is known. An unusable volume does not keep
+/// the operator from starting.
 async fn volumes(arguments: &Arguments, rule: &Rule) -> Result<BTreeMap<String, Arc<Mount>>, Fatal> {
     let looks = arguments.volumes.iter().map(|NamedPath { name, path }| async move {
         let path = path.clone();
@@ -297,11 +310,11 @@ async fn volumes(arguments: &Arguments, rule: &Rule) -> Result<BTreeMap<String, 
             fs_err::create_dir_all(&path).ok()?;
             storage::ancestry(&path).ok()
         });
-        // What hangs or is not there is compared when it is opened.
+        // A volume that hangs or is missing is compared when it is opened.
         let above = tokio::time::timeout(rule.timeout, look).await.ok()?.ok()??;
         Some((name.as_str(), above))
     });
-    // All at once, so that several volumes that hang delay the start no more than one.
+    // In parallel: several hanging volumes delay the start no more than one.
     let roots: Vec<_> = futures::future::join_all(looks).await.into_iter().flatten().collect();
     if let Some((one, other)) = storage::overlap(&roots) {
         return Err(Fatal(format!(
@@ -324,14 +337,14 @@ async fn engine(
     let (is_owner, news) = (installation.is_some(), recovered.subscribe());
     let rule = Rule { installation, timeout, roots: Arc::default(), metrics: Arc::clone(metrics), recovered };
     let volumes = volumes(arguments, &rule).await?;
-    // Scratch space may be inside of a volume, and has no owner.
+    // Scratch space may be inside a volume, and no installation owns it.
     let private = || Rule { installation: None, roots: Arc::new(Roots::default()), ..rule.clone() };
     let work = place("--work-dir", &arguments.work_dir, private()).await?;
     let secret_work = match &arguments.secret_work_dir {
         Some(path) => Some(in_memory(place("--secret-work-dir", path, private()).await?).await?),
         None => None,
     };
-    // Told in the log and by a metric where it cannot be used.
+    // The log and a metric report a volume that cannot be used.
     futures::future::join_all(volumes.values().map(|volume| volume.settled())).await;
     let registry = client(arguments, api_server, metrics)?;
     let cache = Cache::new(volumes.values().chain([&work]), arguments.cache.limits(), metrics);
@@ -359,7 +372,7 @@ async fn engine(
     })
 }
 
-/// Opens scratch space, without which nothing can be done.
+/// Opens scratch space, without which the operator cannot work.
 async fn place(option: &str, path: &Path, rule: Rule) -> Result<Arc<Mount>, Fatal> {
     let mount = Mount::begin(option, path, rule);
     match mount.settled().await {
@@ -368,7 +381,7 @@ async fn place(option: &str, path: &Path, rule: Rule) -> Result<Arc<Mount>, Fata
     }
 }
 
-/// Checks that the place for artifacts that go to Secrets is in memory.
+/// Checks that the scratch space for Secret outputs is in memory.
 async fn in_memory(mount: Arc<Mount>) -> Result<Arc<Mount>, Fatal> {
     let option = format!("--secret-work-dir {}", mount.path().display());
     let looked = mount.run(Call::Short, |volume| volume.is_in_memory()).await;
@@ -379,7 +392,7 @@ async fn in_memory(mount: Arc<Mount>) -> Result<Arc<Mount>, Fatal> {
     Ok(mount)
 }
 
-/// What goes out, inside of the operator's rules.
+/// Creates the client for registries, inside the operator's rules.
 fn client(arguments: &Arguments, api_server: &[IpAddr], metrics: &Arc<Metrics>) -> Result<HttpRegistry, Fatal> {
     let plain_http = PlainHttp::Hosts(arguments.plain_http_hosts.clone());
     let egress = arguments.reach.egress(&arguments.open_networks, api_server, plain_http);
@@ -387,7 +400,7 @@ fn client(arguments: &Arguments, api_server: &[IpAddr], metrics: &Arc<Metrics>) 
         .map_err(Fatal::during("the HTTP client cannot be set up"))
 }
 
-/// The root that stands where none is named, and the work of keeping it fresh.
+/// Returns the trusted root for requirements that name none, and the task that refreshes it.
 fn public_root(
     arguments: &Arguments,
     api_server: &[IpAddr],
@@ -400,7 +413,7 @@ fn public_root(
     let (kept, metrics, shutdown) = (Arc::clone(&root), Arc::clone(metrics), shutdown.clone());
     let refreshing = async move {
         if let Some(refresh) = refresh {
-            // Also in the middle of it: nobody waits for a mirror that is slow.
+            // Cancels a refresh in progress too: the shutdown must not wait for a slow mirror.
             shutdown.run_until_cancelled(keep_fresh(refresh, &kept, &metrics, &shutdown)).await;
         }
     };
@@ -424,8 +437,8 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
     }
 }
 
-/// Ends the process where something keeps it from ending by itself, such as a filesystem that does not answer. A thread of
-/// its own: what is stuck may be the runtime.
+/// Ends the process if something keeps it from stopping, such as a filesystem that does not respond. Uses a thread of
+/// its own, because the runtime may be blocked.
 fn end_in_time() {
     #[expect(clippy::disallowed_methods, reason = "there is nothing to wait for")]
     let last = || {

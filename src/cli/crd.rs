@@ -9,7 +9,7 @@ use super::Fatal;
 /// Arguments of `supercargo crd`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Write each to a file of its name in this directory instead; may be given several times.
+    /// Write each CRD to a file in this directory instead of standard output; may be given several times.
     #[arg(long = "out-dir", value_name = "DIR")]
     directories: Vec<PathBuf>,
 }

@@ -4,22 +4,22 @@ use std::process::ExitCode;
 
 use crate::api::Reason;
 
-/// How a command ended.
+/// Outcome of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// As it should.
+    /// Success.
     Done,
-    /// In any other way than those below.
+    /// Any other failure than those below.
     Fault,
-    /// What was asked for cannot be meant. clap ends with this code too.
+    /// Usage error. clap ends with this code too.
     Usage,
-    /// The same command may succeed later.
+    /// Failure that may be temporary: the same command may succeed later.
     Later,
-    /// Credentials or certificates are missing, no use, or do not suffice.
+    /// Missing, unusable or insufficient credentials or certificates.
     Credentials,
-    /// What was asked for is not there.
+    /// Missing artifact, or missing part of it.
     NotFound,
-    /// It is there, and is refused.
+    /// Existing artifact that is refused.
     Refused,
 }
 
@@ -35,7 +35,7 @@ Exit codes:
   6  refused: not signed as asked, unsafe or invalid artifact, bytes of another digest, a limit, a closed address, TLS";
 
 impl Exit {
-    /// The class of a reason.
+    /// Returns the outcome for a reason.
     pub(super) fn of(reason: Reason) -> Self {
         match reason {
             Reason::Succeeded | Reason::Progressing | Reason::Suspended => Self::Done,
@@ -67,7 +67,7 @@ impl Exit {
         }
     }
 
-    /// The number.
+    /// Returns the exit code.
     pub(super) fn code(self) -> u8 {
         match self {
             Self::Done => 0,

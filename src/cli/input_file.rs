@@ -1,4 +1,4 @@
-//! Files that a person names: read whole, up to a size.
+//! Files named on the command line, read whole up to a size limit.
 
 use std::io::Read;
 use std::path::Path;
@@ -6,12 +6,12 @@ use std::path::Path;
 /// Largest file that is read.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 
-/// The bytes of a file. Errors name its path.
+/// Reads a file. Errors name its path.
 pub(super) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     up_to(MAX_FILE, fs_err::File::open(path)?)
 }
 
-/// Everything that comes, if that is at most `limit` bytes.
+/// Reads everything, or fails if it is more than `limit` bytes.
 pub(super) fn up_to(limit: u64, reader: impl Read) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.take(limit + 1).read_to_end(&mut bytes)?;

@@ -1,4 +1,4 @@
-//! Bounds for every artifact, whoever wrote it.
+//! Flags of the limits for every artifact.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,54 +7,55 @@ use super::at_least_a_second;
 use crate::oci::manifest::{MAX_LAYERS, MAX_MANIFEST_BYTES};
 use crate::request::Limits;
 
-/// One flag for each.
+/// One flag for each limit.
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 #[expect(clippy::struct_field_names, reason = "the names are the flags")]
 pub(super) struct LimitArguments {
-    /// Most bytes of one layer as transferred, as a number or a quantity such as 512Mi.
+    /// Maximum bytes of one layer as transferred: a number, or a quantity such as 512Mi.
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.layer_bytes.value()), env = "SUPERCARGO_MAX_LAYER_BYTES")]
     max_layer_bytes: Bytes,
-    /// Most layers of one artifact.
+    /// Maximum number of layers of one artifact.
     #[arg(long, value_name = "LAYERS", value_parser = clap::value_parser!(u64).range(1..=MAX_LAYERS as u64), default_value_t = Limits::DEFAULT.layers.value(), env = "SUPERCARGO_MAX_LAYERS")]
     max_layers: u64,
-    /// Most bytes of a manifest or index.
+    /// Maximum bytes of a manifest or index.
     #[arg(long, value_name = "BYTES", value_parser = manifest_bytes, default_value_t = Bytes(Limits::DEFAULT.manifest_bytes.value()), env = "SUPERCARGO_MAX_MANIFEST_BYTES")]
     max_manifest_bytes: Bytes,
-    /// Most bytes of one artifact's files together.
+    /// Maximum bytes of one artifact's files together.
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.extracted_bytes.value()), env = "SUPERCARGO_MAX_EXTRACTED_BYTES")]
     max_extracted_bytes: Bytes,
-    /// Most bytes of one file.
+    /// Maximum bytes of one file.
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.file_bytes.value()), env = "SUPERCARGO_MAX_FILE_BYTES")]
     max_file_bytes: Bytes,
-    /// Most files, directories and links of one artifact together.
+    /// Maximum number of files, directories and links of one artifact together.
     #[arg(long, value_name = "ENTRIES", value_parser = clap::value_parser!(u64).range(1..), default_value_t = Limits::DEFAULT.entries.value(), env = "SUPERCARGO_MAX_ENTRIES")]
     max_entries: u64,
-    /// Most levels of a path: a file at the top is on the first.
+    /// Maximum number of levels in a path; a file at the top is on the first level.
     #[arg(long, value_name = "LEVELS", value_parser = clap::value_parser!(u64).range(1..=256), default_value_t = Limits::DEFAULT.depth.value(), env = "SUPERCARGO_MAX_DEPTH")]
     max_depth: u64,
-    /// Most bytes of a path with the NUL behind it; no system takes more than 4096.
+    /// Maximum bytes in a path, including the trailing NUL; no system accepts more than 4096.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=4096), default_value_t = Limits::DEFAULT.path_bytes.value(), env = "SUPERCARGO_MAX_PATH_BYTES")]
     max_path_bytes: u64,
-    /// Most bytes of one component of a path; no filesystem takes more than 255.
+    /// Maximum bytes in one component of a path; no filesystem accepts more than 255.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=255), default_value_t = Limits::DEFAULT.name_bytes.value(), env = "SUPERCARGO_MAX_NAME_BYTES")]
     max_name_bytes: u64,
-    /// Most bytes of an extended header of a tar.
+    /// Maximum bytes of an extended header of a tar archive.
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.header_bytes.value()), env = "SUPERCARGO_MAX_HEADER_BYTES")]
     max_header_bytes: Bytes,
-    /// Most bytes that come out of a layer for each byte of it, once it is more than 1 MiB.
+    /// Maximum decompressed bytes for each byte of a layer, checked once more than 1 MiB is decompressed.
     #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u64).range(1..), default_value_t = Limits::DEFAULT.ratio.value(), env = "SUPERCARGO_MAX_RATIO")]
     max_ratio: u64,
-    /// Most bytes that a zstd frame may refer back, which unpacking it takes in memory; rounded down to a power of two.
+    /// Maximum bytes in the window of a zstd frame, which decompression holds in memory; rounded down to a power of
+    /// two.
     #[arg(long, value_name = "BYTES", value_parser = zstd_window, default_value_t = Bytes(Limits::DEFAULT.zstd_window.value()), env = "SUPERCARGO_MAX_ZSTD_WINDOW")]
     max_zstd_window: Bytes,
-    /// Longest time for unpacking one layer, in whole seconds, as a duration such as 90s or 10m.
+    /// Time limit for unpacking one layer, in whole seconds, as a duration such as 90s or 10m.
     #[arg(long, value_name = "DURATION", value_parser = at_least_a_second, default_value = "10m", env = "SUPERCARGO_MAX_UNPACK_TIME")]
     max_unpack_time: Duration,
 }
 
 impl LimitArguments {
-    /// What holds with them.
+    /// Returns the limits that the flags set.
     pub(super) fn limits(self) -> Limits {
         let default = Limits::DEFAULT;
         Limits {
@@ -77,7 +78,7 @@ impl LimitArguments {
     }
 }
 
-/// A number of bytes, as people write it.
+/// Number of bytes, displayed in the largest binary unit that divides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bytes(u64);
 
@@ -102,7 +103,7 @@ fn manifest_bytes(text: &str) -> Result<Bytes, String> {
     }
 }
 
-/// What the zstd library takes: 1 KiB to 2 GiB.
+/// Parses a window size that the zstd library accepts: 1 KiB to 2 GiB.
 fn zstd_window(text: &str) -> Result<Bytes, &'static str> {
     match bytes(text)? {
         bytes if (1 << 10..=1 << 31).contains(&bytes.0) => Ok(bytes),
@@ -110,7 +111,6 @@ fn zstd_window(text: &str) -> Result<Bytes, &'static str> {
     }
 }
 
-/// The limit is told in seconds, so it has some.
 #[cfg(test)]
 mod tests {
     use super::*;

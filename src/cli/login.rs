@@ -1,4 +1,4 @@
-//! As whom a registry is read: a user and a password, or docker configurations.
+//! Credentials for a registry: a user and a password, or docker configurations.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,21 +9,22 @@ use crate::api::Reason;
 use crate::oci::Repository;
 use crate::registry::credentials::{Helpers, Keychain, SecretError, helper_for};
 
-/// Longest password.
+/// Longest password, in bytes.
 const MAX_PASSWORD: u64 = 64 * 1024;
 
-/// How credentials are found.
+/// Options for credentials.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Credentials")]
 pub(super) struct LoginArguments {
     /// User for the registry of IMAGE; no docker configuration is then read.
     #[arg(long, value_name = "USER", requires = "password_stdin")]
     username: Option<String>,
-    /// Reads the password, or token, from standard input. There is no option with the password itself: others
-    /// could see it in the list of processes.
+    /// Read the password, or token, from standard input.
+    ///
+    /// There is no option for the password itself: other users could see it in the list of processes.
     #[arg(long, requires = "username")]
     password_stdin: bool,
-    /// A docker configuration with credentials, in place of those that are looked for.
+    /// Docker configuration with credentials, instead of the default files.
     #[arg(long, value_name = "FILE", conflicts_with = "username")]
     docker_config: Option<PathBuf>,
 }
@@ -33,7 +34,8 @@ pub(super) struct LoginArguments {
 pub(super) struct DockerConfigs(Vec<(PathBuf, Vec<u8>)>);
 
 impl LoginArguments {
-    /// Adds the credentials to a keychain. What is answered knows of those that it has not.
+    /// Adds the credentials to a keychain. The returned configurations can explain credentials that are missing from
+    /// it.
     pub(super) fn add_to(&self, keychain: &mut Keychain) -> Result<DockerConfigs, Complaint> {
         if let Some(user) = &self.username {
             keychain.add_password(user, &password(std::io::stdin())?);
@@ -50,8 +52,7 @@ impl LoginArguments {
 }
 
 impl DockerConfigs {
-    /// Says it where the credentials are with a helper, which a configuration of Docker Desktop and its
-    /// like leaves them to.
+    /// Replaces the remedy if a configuration leaves the credentials to a credential helper, as Docker Desktop does.
     pub(super) fn explain(&self, complaint: Complaint, repository: &Repository) -> Complaint {
         if !matches!(complaint.reason(), Reason::Unauthorized | Reason::Forbidden) {
             return complaint;
@@ -66,27 +67,27 @@ impl DockerConfigs {
     }
 }
 
-/// Where a docker configuration may be.
+/// Possible place of a docker configuration.
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
     path: PathBuf,
-    /// Somebody named this very file: then it has to be there.
+    /// True if an option or `REGISTRY_AUTH_FILE` names this file, which must then exist.
     is_named: bool,
 }
 
 impl Place {
-    /// The content; `None` where there is none and nobody said that there is.
+    /// Reads the content; `None` if the file does not exist and is not named.
     fn read(&self) -> Result<Option<Vec<u8>>, Complaint> {
         match input_file::read(&self.path) {
             Ok(json) => Ok(Some(json)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.is_named => Ok(None),
-            // Going on without it would be going anonymously.
+            // Without this file, the registry would be accessed anonymously.
             Err(error) => Err(unreadable("the docker configuration", &error)),
         }
     }
 }
 
-/// Where docker looks, and where podman does if it is told to.
+/// Returns the files that docker reads, and the file that podman reads if `REGISTRY_AUTH_FILE` names one.
 fn places(named: Option<PathBuf>, variable: impl Fn(&str) -> Option<OsString>) -> Vec<Place> {
     if let Some(path) = named {
         return vec![Place { path, is_named: true }];
@@ -98,7 +99,7 @@ fn places(named: Option<PathBuf>, variable: impl Fn(&str) -> Option<OsString>) -
     docker.into_iter().chain(podman).collect()
 }
 
-/// A file that cannot be read is a missing one, or one that is no use.
+/// Reports a file that cannot be read, as missing or as invalid.
 pub(super) fn unreadable(what: &str, error: &std::io::Error) -> Complaint {
     let is_missing = error.kind() == std::io::ErrorKind::NotFound;
     let reason = if is_missing { Reason::SecretNotFound } else { Reason::SecretInvalid };
@@ -114,7 +115,7 @@ fn unusable(path: &std::path::Path, error: &SecretError) -> Complaint {
     Complaint::new(reason, format!("{}: {problem}", path.display()))
 }
 
-/// One line end belongs to `echo`, not to the password.
+/// Reads a password, without the one line end that `echo` adds.
 fn password(input: impl std::io::Read) -> Result<String, Complaint> {
     let fail = |problem: &str| Complaint::new(Reason::SecretInvalid, format!("--password-stdin: {problem}"));
     let bytes = input_file::up_to(MAX_PASSWORD, input).map_err(|error| fail(&error.to_string()))?;

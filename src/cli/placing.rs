@@ -1,4 +1,4 @@
-//! One artifact into a person's directory: the pass of an object, for a command that waits for it.
+//! Publishing of one artifact to a directory of the command line: the same pass as for an object.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -20,37 +20,37 @@ use crate::registry::turns::Turns;
 use crate::registry::{Pinned, Registry};
 use crate::request::{Limits, Request};
 
-/// Where the files go.
+/// Options for the target directory.
 #[derive(Debug, clap::Args)]
 pub(super) struct PlaceArguments {
-    /// Where the files go: a directory that does not exist or is empty. The one above it has to exist.
+    /// Target directory, which must not exist or be empty; its parent directory must exist.
     #[arg(short = 'o', long, value_name = "DIR")]
     pub(super) output: PathBuf,
-    /// Replaces DIR with everything in it, in one step, once all is there.
+    /// Replace DIR and everything in it, in one step once the new content is complete.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
     limits: LimitArguments,
 }
 
-/// What ended a command before DIR was there.
+/// Reason that a command ended before DIR was complete.
 #[derive(Debug)]
 pub(super) enum End {
     Failure(Failure),
-    /// A signal, and the code to end with.
+    /// Signal, with the exit code.
     Asked(u8),
 }
 
 impl PlaceArguments {
-    /// The bounds that are asked for.
+    /// Returns the limits that the options set.
     pub(super) fn limits(&self) -> Limits {
         self.limits.limits()
     }
 
-    /// Fetches and unpacks beside DIR, and puts the result there by one rename. On failure DIR is as it was, and
+    /// Fetches and unpacks beside DIR, and moves the result to DIR by one rename. On failure DIR is unchanged, and
     /// nothing is left beside it.
     pub(super) async fn place<R: Registry>(&self, registry: R, request: Request) -> Result<(Pinned, Published), End> {
-        // Before there is anything that a signal would leave behind.
+        // Listens before anything exists that a signal would leave behind.
         let mut asked = Asked::listen();
         let request = request.into_directory();
         let metrics = Arc::new(Metrics::default());
@@ -63,7 +63,7 @@ impl PlaceArguments {
             registry,
             outputs: outputs.map_err(|error| End::Failure(error.into()))?,
             limits: self.limits(),
-            // What is read once is not kept.
+            // A layer that is read once is not cached.
             cache: Cache::default(),
             turns: Turns::default(),
             processors: Processors::default(),
@@ -75,16 +75,17 @@ impl PlaceArguments {
             code = asked.wait() => Err(End::Asked(code)),
         };
         bars.clear();
-        // What took DIR's place is there, also where the end came while what was there before was being removed.
+        // If the new content has taken DIR's place, the command succeeded, even if it was interrupted during the
+        // removal of the old content.
         let done = destination.give_up();
         drop((engine, destination));
         tokio::select! {
             () = gone.wait() => {}
-            // Who is asked twice does not tidy up.
+            // A second signal skips the cleanup.
             _ = asked.wait() => {}
         }
         match (done, ended) {
-            // Only a pass that came to its end knows which layers it left out.
+            // Only a completed pass knows which layers it skipped.
             (Some((pinned, published)), Ok(outcome)) => {
                 Ok((pinned, outcome.published.into_iter().next().unwrap_or(published)))
             }
@@ -95,27 +96,27 @@ impl PlaceArguments {
     }
 }
 
-/// The code of a command that was interrupted.
+/// Reports the interruption, and returns the exit code.
 pub(super) fn interrupted(code: u8) -> ExitCode {
-    // Where standard error is gone, the code has to do.
+    // If standard error is closed, the exit code is the only report.
     let _ = writeln!(std::io::stderr(), "error: interrupted");
     ExitCode::from(code)
 }
 
-/// Tells people what is there now.
+/// Prints a summary of the published content to standard error.
 pub(super) fn tell(published: &Published) {
     let Published { location, files, bytes, skipped, .. } = published;
     let plural = if *files == 1 { "" } else { "s" };
     let skipped = if *skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
-    // For people only: where standard error is gone, nobody looks.
+    // The summary is informational, so a closed standard error is no failure.
     let _ = writeln!(std::io::stderr(), "{location}: {files} file{plural}, {bytes} bytes{skipped}");
 }
 
-/// Ctrl-C and SIGTERM, from when it was made.
+/// Listener for Ctrl-C and SIGTERM, from its creation on.
 struct Asked([(Option<Signal>, u8); 2]);
 
 impl Asked {
-    /// Where a signal cannot be listened to it ends the process as it always did.
+    /// Starts to listen. A signal without a listener ends the process, as by default.
     fn listen() -> Self {
         Self(
             [(SignalKind::interrupt(), 130), (SignalKind::terminate(), 143)]
@@ -123,7 +124,7 @@ impl Asked {
         )
     }
 
-    /// Waits for one, and answers the code that shells give for it.
+    /// Waits for a signal, and returns the exit code that shells report for it.
     async fn wait(&mut self) -> u8 {
         let Self([first, second]) = self;
         let one = async |(signal, code): &mut (Option<Signal>, u8)| match signal {

@@ -1,4 +1,4 @@
-//! What a cluster's administrators ask, from files: `OCIArtifactPolicy` objects, as the operator applies them.
+//! `OCIArtifactPolicy` objects from files, applied as the operator applies them.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use super::sync_input::Input;
 use crate::api::Reason;
 use crate::request::{Policies, Request};
 
-/// Namespace of what has none in the files, and of what policies name.
+/// Default namespace of objects in the files, and of the Secrets and ConfigMaps that policies name.
 const NAMESPACE: &str = "default";
 
 /// The part of `--help` about policies.
@@ -22,10 +22,10 @@ the files; without one every policy with a namespaceSelector is taken to speak a
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Policies")]
 pub(super) struct PolicyArguments {
-    /// A file, or a directory of .yaml, .yml and .json files, with `OCIArtifactPolicy` objects.
+    /// File, or directory of .yaml, .yml and .json files, with `OCIArtifactPolicy` objects to apply.
     #[arg(long, value_name = "PATH")]
     policy: Option<PathBuf>,
-    /// The namespace that IMAGE is meant for, whose labels a namespaceSelector is compared with.
+    /// Namespace that IMAGE is meant for; a namespaceSelector is compared with its labels.
     #[arg(short = 'n', long, value_name = "NAME", requires = "policy")]
     namespace: Option<String>,
     /// Namespace of the Secrets and ConfigMaps that policies name; in a cluster it is the operator's.
@@ -34,12 +34,12 @@ pub(super) struct PolicyArguments {
 }
 
 impl PolicyArguments {
-    /// True where policies are to be applied.
+    /// Returns true if policies are to be applied.
     pub(super) fn asks(&self) -> bool {
         self.policy.is_some()
     }
 
-    /// The policies of the files.
+    /// Reads the policies from the files.
     pub(super) fn policies(&self) -> Result<Policies, Complaint> {
         let Some(path) = &self.policy else { return Ok(Policies::default()) };
         let input = Input::read(path, &self.policy_namespace)
@@ -52,7 +52,7 @@ impl PolicyArguments {
         Err(Complaint::new(Reason::InvalidSpec, problem))
     }
 
-    /// Refuses what a policy denies, and what none speaks about: nobody asks for policies to have them say nothing.
+    /// Fails if a policy denies the artifact, or if none matches it: a mistake in a pattern must not allow everything.
     pub(super) fn check(&self, request: &Request) -> Result<(), Complaint> {
         let denied = |text: &str| Err(Complaint::new(Reason::PolicyDenied, text));
         if let Some(objection) = request.requirement.denied() {

@@ -1,4 +1,4 @@
-//! Download bars on a terminal; nothing where the output is not one.
+//! Download bars on a terminal; no output if standard error is not a terminal.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -7,27 +7,27 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::blob::Progress;
 
-/// A bar for each object while its layers come in.
+/// One bar for each object during the download of its layers.
 #[derive(Debug)]
 pub(super) struct Bars {
     all: MultiProgress,
     by_object: Mutex<HashMap<String, ProgressBar>>,
-    /// What stands before a bar, where that is not the object's name.
+    /// Label of the bars, if it is not the object's name.
     label: Option<String>,
 }
 
 impl Bars {
     pub(super) fn new() -> Self {
-        // Draws to standard error, and only where that is a terminal.
+        // Draws to standard error, and only if that is a terminal.
         Self { all: MultiProgress::new(), by_object: Mutex::default(), label: None }
     }
 
-    /// For one download, whose object nobody has named.
+    /// Creates a bar with a label, for a download whose object has no name of its own.
     pub(super) fn labelled(label: String) -> Self {
         Self { label: Some(label), ..Self::new() }
     }
 
-    /// Takes the bars away, so that the table stands alone.
+    /// Removes the bars, so that the result table stands alone.
     pub(super) fn clear(&self) {
         // A terminal that is gone needs no clearing.
         let _ = self.all.clear();

@@ -20,7 +20,7 @@ use crate::registry::Pinned;
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
 pub(super) struct Arguments {
-    /// Writes the digest to this file, without a line end, once DIR is there.
+    /// Write the digest to this file, without a line end, once DIR is complete.
     #[arg(long, value_name = "FILE")]
     digest_file: Option<PathBuf>,
     #[command(flatten)]
@@ -82,7 +82,7 @@ async fn pull(arguments: &Arguments) -> Result<ExitCode, Complaint> {
     }
 }
 
-/// The digest for a file, the reference for scripts, the rest for people.
+/// Writes the digest to a file, the reference to standard output for scripts, and a summary to standard error.
 fn tell(arguments: &Arguments, pinned: &Pinned, published: &Published) -> Result<(), Complaint> {
     if let Some(path) = &arguments.digest_file {
         fs_err::write(path, pinned.digest().to_string()).map_err(|error| {

@@ -1,4 +1,4 @@
-//! Flags about where registries may be.
+//! Flags for the hosts and networks in which registries may be.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::registry::egress::{Egress, PlainHttp, Proxy};
 use crate::registry::host_pattern::HostPattern;
 use crate::registry::http::HttpRegistry;
 
-/// What every command that reads registries has in common.
+/// Options of every command that reads registries.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Registries")]
 pub(super) struct ReachArguments {
-    /// A host whose private addresses may be dialled although their networks are not open, and to which a registry on another
-    /// host may redirect; `*` stands for part of a label.
+    /// Host that may have private addresses outside the open networks, and to which registries on other hosts may
+    /// redirect; `*` matches part of a label.
     #[arg(
         long = "allow-host",
         value_name = "HOST",
@@ -26,27 +26,29 @@ pub(super) struct ReachArguments {
         value_parser = name_only
     )]
     hosts: Vec<HostPattern>,
-    /// A network that is never connected to, whatever opens it, such as that of a control plane; may be given several times.
+    /// Network that is never connected to, even if another option opens it, such as that of a control plane; may be
+    /// given several times.
     #[arg(long = "deny-cidr", value_name = "CIDR", env = "SUPERCARGO_DENY_CIDR", value_delimiter = ',')]
     closed_networks: Vec<IpNet>,
-    /// A token service that may be given credentials of registries with another registrable domain than its own, and whose
-    /// tokens go to them.
+    /// Token service that may receive credentials of registries in other registrable domains, and whose tokens are sent
+    /// to them.
     #[arg(long = "token-realm", value_name = "HOST[:PORT]", env = "SUPERCARGO_TOKEN_REALM", value_delimiter = ',')]
     token_realms: Vec<HostPattern>,
-    /// An HTTP proxy for all registries, such as `http://proxy.example:3128`; the environment's `HTTPS_PROXY` is not
-    /// looked at. It looks names up itself and so has to judge where they lead.
+    /// HTTP proxy for all registries, such as `http://proxy.example:3128`; the environment's `HTTPS_PROXY` is ignored.
+    ///
+    /// The proxy resolves names itself, so it must also check the addresses that they resolve to.
     #[arg(long, value_name = "URL", env = "SUPERCARGO_PROXY", hide_env_values = true)]
     proxy: Option<String>,
-    /// Hosts that are asked without the proxy, in the form of `NO_PROXY`.
+    /// Hosts that are contacted without the proxy, in the form of `NO_PROXY`.
     #[arg(long, value_name = "HOSTS", env = "SUPERCARGO_NO_PROXY", default_value = "", requires = "proxy")]
     no_proxy: String,
-    /// Steady pace of requests to one host, per second; ten seconds' worth may come at once.
+    /// Sustained rate of requests to one host, per second; bursts of ten seconds' worth are allowed.
     #[arg(long, value_name = "NUMBER", default_value_t = 200, env = "SUPERCARGO_REGISTRY_RATE", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     registry_rate: u32,
 }
 
 impl ReachArguments {
-    /// The rules, and the pace.
+    /// Returns the rules for outgoing connections.
     pub(super) fn egress(&self, networks: &[IpNet], api_server: &[IpAddr], plain_http: PlainHttp) -> Egress {
         let closed = self.closed_networks.iter().copied().chain(api_server.iter().copied().map(IpNet::from));
         Egress {
@@ -63,11 +65,13 @@ impl ReachArguments {
     }
 }
 
-/// Where a person's own command line may go: registries on this machine too, and without TLS where asked for.
+/// Network options of commands without a cluster, which may also use registries on this machine, and HTTP without TLS
+/// on request.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Registries")]
 pub(super) struct PersonalReach {
-    /// Private and loopback networks in which registries may be; given, it replaces the default.
+    /// Private and loopback networks in which registries may be; replaces the default.
+    ///
     /// Link-local, metadata and reserved addresses stay closed.
     #[arg(long = "allow-cidr", value_name = "CIDR", env = "SUPERCARGO_ALLOW_CIDR", value_delimiter = ',', default_value = PERSONAL_NETWORKS)]
     open_networks: Vec<IpNet>,
@@ -76,7 +80,7 @@ pub(super) struct PersonalReach {
 }
 
 impl PersonalReach {
-    /// Registries as far as these flags let us.
+    /// Creates the client for registries, inside the rules of these flags.
     pub(super) fn registry(&self, metrics: &Arc<Metrics>) -> Result<HttpRegistry, Fatal> {
         let egress = self.reach.egress(&self.open_networks, &[], PlainHttp::Anyone);
         HttpRegistry::new(Arc::clone(metrics), egress, self.reach.per_second())
@@ -84,7 +88,7 @@ impl PersonalReach {
     }
 }
 
-/// A name is looked up without a port, so a port here could not be kept to.
+/// Parses a host without a port: a name is resolved without a port, so a port could not be enforced.
 fn name_only(text: &str) -> Result<HostPattern, String> {
     let pattern: HostPattern = text.parse().map_err(|error| format!("{error}"))?;
     if pattern.has_port() {

@@ -1,4 +1,4 @@
-//! What is read and how: the fields of an object that are about reading, as options of the same names.
+//! Options for reading an artifact: the fields of an object about reading, under the same names.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::registry::credentials::SecretData;
 use crate::request::{ObjectId, Policies, Referred, Request, RequestError};
 
-/// Names under which files stand for what an object refers to. Nobody sees them.
+/// Names of the ConfigMap and the Secret that stand for files. They are never shown.
 const AUTHORITY: &str = "ca-file";
 const CERTIFICATE: &str = "client-certificate";
 
@@ -28,24 +28,25 @@ $DOCKER_CONFIG/config.json or ~/.docker/config.json, and then of $REGISTRY_AUTH_
 Without any of them the registry is asked anonymously. A file that is there and cannot be read is
 an error. Credential helpers (credsStore, credHelpers) are not run.";
 
-/// Which artifact, and how its registry is spoken to.
+/// Reference of an artifact, and access to its registry.
 #[derive(Debug, clap::Args)]
 pub(super) struct ReadArguments {
-    /// What to read: `[oci://]host[:port]/repository[:tag][@sha256:<64 hex>]`; with neither, the tag is `latest`.
+    /// Artifact to read: `[oci://]host[:port]/repository[:tag][@sha256:<64 hex>]`; with neither, the tag is `latest`.
     image: String,
-    /// Bound on everything together, as a duration such as 90s or 5m.
+    /// Time limit of the whole command, as a duration such as 90s or 5m.
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     timeout: String,
-    /// Which manifest of an index is meant, such as linux/arm64 or linux/arm/v7.
+    /// Platform of the manifest to select from an index, such as linux/arm64 or linux/arm/v7.
     #[arg(long, value_name = "OS/ARCHITECTURE[/VARIANT]")]
     platform: Option<String>,
-    /// Chooses the tag: the highest version in this range, such as `^1.2` or `>=1.2.0 <2.0.0`. IMAGE then has none.
+    /// Select the tag with the highest version in this range, such as `^1.2` or `>=1.2.0 <2.0.0`; IMAGE must have
+    /// neither a tag nor a digest.
     #[arg(long, value_name = "RANGE")]
     semver: Option<String>,
-    /// Only tags that match this regular expression are looked at.
+    /// Consider only tags that match this regular expression.
     #[arg(long, value_name = "REGEX", requires = "semver")]
     semver_filter: Option<String>,
-    /// Prereleases such as 1.3.0-rc.1 match too.
+    /// Include prereleases such as 1.3.0-rc.1.
     #[arg(long, requires = "semver")]
     semver_prereleases: bool,
     #[command(flatten)]
@@ -56,29 +57,30 @@ pub(super) struct ReadArguments {
     pub(super) reach: PersonalReach,
 }
 
-/// With TLS or without: asked for, never fallen back to.
+/// Options for TLS, and for HTTP without it. No option is a fallback for another.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Registries")]
 struct TransportArguments {
-    /// Speaks HTTP without TLS.
+    /// Use HTTP without TLS.
     #[arg(long, conflicts_with_all = ["insecure_skip_verify", "ca_file", "client_certificate"])]
     plain_http: bool,
-    /// Accepts any certificate of the registry.
+    /// Accept any certificate of the registry.
     #[arg(long, conflicts_with = "ca_file")]
     insecure_skip_verify: bool,
-    /// Certificate authorities, PEM, that are trusted besides the system's.
+    /// Certificate authorities in PEM, trusted in addition to the system's.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// A certificate, PEM, that is shown to the registry.
+    /// Client certificate in PEM that is presented to the registry.
     #[arg(long, value_name = "FILE", requires = "client_key")]
     client_certificate: Option<PathBuf>,
-    /// Its key, PEM.
+    /// Private key of the client certificate, in PEM.
     #[arg(long, value_name = "FILE", requires = "client_certificate")]
     client_key: Option<PathBuf>,
 }
 
 impl ReadArguments {
-    /// The request that an object with these fields would be, and the docker configurations behind its credentials.
+    /// Returns the request that an object with these fields would make, and the docker configurations for its
+    /// credentials.
     pub(super) fn request(
         &self,
         content: &ContentArguments,
@@ -87,7 +89,7 @@ impl ReadArguments {
         self.request_under(Policies::default(), content, signature)
     }
 
-    /// The same where there are policies.
+    /// Returns the same as [`Self::request`], with policies applied.
     pub(super) fn request_under(
         &self,
         policies: Policies,
@@ -104,7 +106,7 @@ impl ReadArguments {
     }
 
     fn spec(&self, content: &ContentArguments) -> Result<OCIArtifactSpec, Complaint> {
-        // What is not said here is as the API has it for an object that does not say it either.
+        // Fields without an option have the defaults of the API.
         let mut spec: OCIArtifactSpec =
             serde_json::from_value(json!({"image": self.image, "outputs": []})).map_err(Failure::internal)?;
         spec.timeout.clone_from(&self.timeout);
@@ -127,7 +129,7 @@ impl ReadArguments {
 }
 
 impl TransportArguments {
-    /// The files, as the ConfigMap and the Secret that the spec names.
+    /// Returns the files as the ConfigMap and the Secret that the spec names.
     fn referred(&self) -> Result<Referred, Complaint> {
         let read = |option: &str, path: &Path| input_file::read(path).map_err(|error| unreadable(option, &error));
         let mut referred = Referred::default();
@@ -147,7 +149,7 @@ impl TransportArguments {
     }
 }
 
-/// Nobody at a command line has named a ConfigMap or a Secret.
+/// Reports an error by the option that names the file, instead of the ConfigMap or Secret that stands for it.
 fn complaint(error: RequestError) -> Complaint {
     if let RequestError::Root { error, .. } = &error {
         return Complaint::new(Reason::TrustRootInvalid, format!("--trusted-root {error}"));

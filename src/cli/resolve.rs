@@ -1,4 +1,4 @@
-//! `supercargo resolve`: which digest a reference means.
+//! `supercargo resolve`: the digest that a reference resolves to.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::request::Request;
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
 pub(super) struct Arguments {
-    /// How the answer is printed.
+    /// Output format.
     #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     output: Format,
     #[command(flatten)]
@@ -32,9 +32,9 @@ pub(super) struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// The reference with its digest, as `spec.image` takes it.
+    /// Reference with its digest, in the form for `spec.image`.
     Text,
-    /// An object with reference, repository, tag, digest and platformDigest.
+    /// Object with reference, repository, tag, digest and platformDigest.
     Json,
 }
 
@@ -59,7 +59,7 @@ Examples:
     )
 }
 
-/// What `-o json` prints. The names are stable; those without a value are left out.
+/// Output of `-o json`. The names are stable; fields without a value are left out.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Resolved<'a> {
@@ -67,7 +67,7 @@ struct Resolved<'a> {
     reference: String,
     /// Host and path.
     repository: String,
-    /// The tag that was resolved, or that stood beside the digest.
+    /// Tag that was resolved, or that IMAGE has beside the digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<&'a str>,
     /// Digest of the manifest, or of the index.
@@ -93,7 +93,7 @@ async fn resolve(arguments: &Arguments) -> Result<String, Complaint> {
     Ok(shown(arguments.output, &pinned, child.as_ref())? + "\n")
 }
 
-/// The digest, which is known to be there, and that of the manifest for the platform.
+/// Returns the digest, which the registry has confirmed to exist, and that of the manifest for the platform.
 async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Option<Digest>), Failure> {
     let seat = Processors::default().seat(&request.object.namespace);
     let (reference, selection) = (&request.reference, request.selection.as_ref());
@@ -104,7 +104,7 @@ async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Op
                 .await?;
         return Ok((pinned, manifest.platform_digest));
     }
-    // A tag was asked for just now; a digest was not.
+    // Resolving a tag sends a request to the registry; resolving a digest does not.
     if request.reference.digest.is_some() {
         registry::confirm(registry, &request.access, &pinned).await?;
     }

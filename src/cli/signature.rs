@@ -1,4 +1,4 @@
-//! Who must have signed: the fields of an entry of `spec.verify`, as options.
+//! Options for signature requirements: the fields of an entry of `spec.verify`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::request::Referred;
 
 /// Name of the entry that the options stand for.
 pub(super) const ENTRY: &str = "options";
-/// Name under which a file stands for the ConfigMap of an object. Nobody sees it.
+/// Name of the ConfigMap that stands for a file. It is never shown.
 const ROOT: &str = "trusted-root";
 const ROOT_KEY: &str = "trusted_root.json";
 
@@ -28,52 +28,52 @@ Signatures: a signature of the digest that IMAGE means, by any of the keys and i
 named, is enough. Without --trusted-root the authorities and logs are those of the public good
 instance of Sigstore, as they were when this version was made; nothing is asked but the registry.";
 
-/// Options of commands that ask for a signature.
+/// Options of commands that verify signatures.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Signatures")]
 pub(super) struct SignatureArguments {
-    /// A public key, PEM, whose owner may have signed; may be given several times.
+    /// File with an accepted public key in PEM; may be given several times.
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
-    /// Who vouches for the subject: the URL of the OIDC issuer, exactly. Needs --subject or --subject-regexp.
+    /// URL of the OIDC issuer that vouches for the subject, exactly; requires --subject or --subject-regexp.
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
-    /// Who may have signed, exactly: an email address, or a URI such as that of a workflow.
+    /// Accepted signer, exactly: an email address, or a URI such as that of a workflow.
     #[arg(long, value_name = "TEXT", requires = "issuer", conflicts_with = "subject_regexp")]
     subject: Option<String>,
-    /// A regular expression for the whole subject; one with `://` is for URIs, any other for email addresses.
+    /// Regular expression for the whole subject; with `://` it matches only URIs, otherwise only email addresses.
     #[arg(long, value_name = "REGEX", requires = "issuer")]
     subject_regexp: Option<String>,
-    /// Authorities and logs that are trusted, as a `trusted_root.json`.
+    /// File with the trusted root: the accepted authorities and logs, as a `trusted_root.json`.
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
-    /// Whether a log must hold the signature; ignored needs --key and excludes --issuer.
+    /// Rule for the transparency log; `ignored` requires --key and excludes --issuer.
     #[arg(long, value_name = "RULE", default_value = "required", ignore_case = true)]
     transparency_log: Log,
-    /// Rule for certificate transparency: by default a log of the trusted root must hold the certificate.
+    /// Rule for certificate transparency logs.
     #[arg(long, value_name = "RULE", default_value = "required", ignore_case = true)]
     certificate_transparency: Transparency,
-    /// What the signed statement may be, where it is to be something else than a signature; may be given several times.
+    /// Accepted predicate type of the signed statement, instead of a signature's; may be given several times.
     #[arg(long, value_name = "TYPE")]
     predicate_type: Vec<String>,
-    /// How the signature may be kept; may be given several times. Default: both.
+    /// Accepted storage format of the signature; may be given several times. Default: both.
     #[arg(long, value_name = "FORMAT", ignore_case = true)]
     signature_format: Vec<Format>,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Log {
-    /// A log of the trusted root must.
+    /// A log in the trusted root must contain the signature.
     #[default]
     Required,
-    /// Nobody asks.
+    /// The transparency log is not verified.
     Ignored,
 }
 
-/// Rule for logs of certificates, as an option.
+/// Rule for certificate transparency logs, as an option.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(super) enum Transparency {
-    /// A log of the trusted root must contain the certificate.
+    /// A log in the trusted root must contain the certificate.
     #[default]
     Required,
     /// Signed certificate timestamps are not verified.
@@ -91,19 +91,19 @@ impl From<Transparency> for CertificateTransparency {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// A Sigstore bundle that refers to the artifact.
+    /// Sigstore bundle that is a referrer of the artifact.
     Bundle,
-    /// A layer under the tag `sha256-<hex>.sig`.
+    /// Layer under the tag `sha256-<hex>.sig`.
     Legacy,
 }
 
 impl SignatureArguments {
-    /// True where a signature is asked for.
+    /// Returns true if a signature is required.
     pub(super) fn asks(&self) -> bool {
         !self.key.is_empty() || self.issuer.is_some()
     }
 
-    /// Sets the fields that the options stand for, and what they refer to.
+    /// Sets the fields that the options stand for, and the objects that these fields name.
     pub(super) fn set(&self, spec: &mut OCIArtifactSpec, referred: &mut Referred) -> Result<(), Complaint> {
         if !self.asks() {
             let alone =

@@ -27,11 +27,11 @@ use crate::request::{self, ObjectId, Referred, Request};
 use crate::storage::{self, Mount};
 use crate::trust::Basis;
 
-/// Objects that are worked on at a time.
+/// Number of objects that are processed concurrently.
 const AT_A_TIME: usize = 16;
-/// Where ConfigMap outputs are written below the root.
+/// Directory below the root for ConfigMap outputs.
 const CONFIG_MAPS: &str = "_configmaps";
-/// Where volumes other than the default one are. No namespace can have such a name.
+/// Directory below the root for volumes other than the default one. No namespace can have such a name.
 const VOLUMES: &str = "_volumes";
 
 /// Arguments of `supercargo sync`.
@@ -48,13 +48,13 @@ Exit codes: 0 every object is Ready, 1 some object is not, or nothing could be d
 Example:
   supercargo sync -f artifacts/ --root /srv/artifacts")]
 pub(super) struct Arguments {
-    /// A file, or a directory of .yaml, .yml and .json files, with OCIArtifact objects.
+    /// File, or directory of .yaml, .yml and .json files, with OCIArtifact objects.
     #[arg(short = 'f', long = "filename", value_name = "PATH")]
     input: PathBuf,
-    /// Where the files go.
+    /// Directory that the files are published to.
     #[arg(long, value_name = "DIR")]
     root: PathBuf,
-    /// Namespace of objects that name none.
+    /// Namespace of objects in the files that have none.
     #[arg(short = 'n', long, default_value = "default")]
     namespace: String,
     /// Namespace of the Secrets and ConfigMaps that `OCIArtifactPolicy` objects name; in a cluster it is the
@@ -97,7 +97,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// One object: `None` where it is suspended.
+/// Runs the pass for one object; `None` if it is suspended.
 async fn sync(
     engine: &Engine<HttpRegistry>,
     id: &ObjectId,
@@ -108,7 +108,7 @@ async fn sync(
         return Ok(None);
     }
     let request = Request::parse(id.clone(), spec, &referred)?;
-    // Without a status, what the outputs hold is the record.
+    // Without a status, the content of the outputs is the record.
     let look = pass::look(engine, &request, &Before::default()).await?;
     let damage = if look.is_doubtful {
         pass::read(engine, &request, &Before::default(), Reading::Doubtful).await?
@@ -166,7 +166,7 @@ fn line(id: &ObjectId, spec: &OCIArtifactSpec, result: &Result<Option<Outcome>, 
 fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> Result<Engine<HttpRegistry>, Fatal> {
     let open = |path: PathBuf| {
         let option = format!("--root {}", path.display());
-        // Of a root that is not an operator's nothing is created, nor swept.
+        // In a root that belongs to an operator, nothing is created or swept.
         match storage::owner(&path).map_err(Fatal::during(&option))? {
             Some(owner) => Err(Fatal(format!(
                 "{option}: the directory belongs to the installation {owner} of the operator, which would undo what sync \
@@ -177,7 +177,7 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
     };
     let root = open(arguments.root.clone())?;
     let mut volumes = BTreeMap::from([("default".to_owned(), Arc::clone(&root))]);
-    // Nothing may be created for a name that leads out of the root, nor for an object that nothing is done for.
+    // No directory may be created for a name that leads out of the root, nor for an object that is not processed.
     let active = input.objects.values().filter(|spec| !spec.suspend && request::check_names(spec).is_ok());
     for output in active.flat_map(|spec| &spec.outputs) {
         if let Some(volume) = &output.volume
@@ -217,7 +217,7 @@ mod tests {
         arguments: Arguments,
     }
 
-    /// Every path below a directory, with the bytes of files.
+    /// Returns every path below a directory, with the bytes of files.
     fn tree(dir: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
         let mut found = BTreeMap::new();
         for entry in fs_err::read_dir(dir).unwrap() {

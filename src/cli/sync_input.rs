@@ -1,4 +1,4 @@
-//! The files of `supercargo sync`: `OCIArtifact` objects, policies that bind them, and what both name.
+//! Input files of `supercargo sync`: `OCIArtifact` objects, policies, and the objects that both name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,34 +15,34 @@ use crate::api::{ANNOTATION_REGISTRY, GROUP, OCIArtifactSpec, crd, schema};
 use crate::registry::credentials::SecretData;
 use crate::request::{self, ObjectId, Policies, Policy, Referred};
 
-/// Deepest directory that is looked into.
+/// Maximum depth of directories that are read.
 const MAX_DEPTH: usize = 16;
-/// Most lists inside each other.
+/// Maximum nesting of lists.
 const MAX_LISTS: usize = 4;
-/// The kinds of our own.
+/// Kinds of our own API group.
 const KINDS: [&str; 2] = ["OCIArtifact", "OCIArtifactPolicy"];
 const API_VERSION: &str = "supercargo.dev/v1alpha1";
-/// The label that an API server gives each namespace.
+/// Label that an API server gives each namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
-/// What the files say.
+/// Objects in the files.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     /// Objects by namespace and name.
     pub(super) objects: BTreeMap<(String, String), OCIArtifactSpec>,
     /// Secrets by namespace and name.
     secrets: BTreeMap<(String, String), SecretData>,
-    /// The data of ConfigMaps by namespace and name.
+    /// Data of ConfigMaps by namespace and name.
     config_maps: BTreeMap<(String, String), BTreeMap<String, Vec<u8>>>,
     /// The `imagePullSecrets` of each `ServiceAccount` by namespace and name.
     accounts: BTreeMap<(String, String), Vec<String>>,
-    /// Policies by name, with the generation that a file from a cluster has.
+    /// Policies by name, with their generation, which only files from a cluster have.
     policies: BTreeMap<String, (i64, OCIArtifactPolicySpec)>,
-    /// The labels of each `Namespace`.
+    /// Labels of each `Namespace`.
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-/// What is wrong with a file.
+/// Error in a file.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", file.display())]
 pub(super) struct InputError {
@@ -67,7 +67,7 @@ impl Input {
         Ok(input)
     }
 
-    /// Adds an object, or each item of a list as `kubectl get -o yaml` prints it. `depth` counts lists inside each other.
+    /// Adds an object, or each item of a list as `kubectl get -o yaml` prints it. `depth` counts nested lists.
     fn add(&mut self, document: &Value, namespace: &str, depth: usize) -> Result<(), String> {
         let kind = text(document, "/kind")?.unwrap_or_default();
         let version = text(document, "/apiVersion")?.unwrap_or_default();
@@ -83,7 +83,7 @@ impl Input {
             return items.iter().try_for_each(|item| self.add(item, namespace, depth + 1));
         }
         let is_ours = version.split('/').next() == Some(GROUP);
-        // Spelt wrong, it would silently do nothing.
+        // A misspelt kind or version would silently do nothing.
         if is_ours != KINDS.contains(&kind.as_str()) || (is_ours && version != API_VERSION) {
             return Err(format!("{kind} of {version}: expected {} of {API_VERSION}", KINDS.join(" or ")));
         }
@@ -140,15 +140,16 @@ impl Input {
         }
     }
 
-    /// True where there is any policy.
+    /// Returns true if the files have a policy.
     pub(super) fn has_policies(&self) -> bool {
         !self.policies.is_empty()
     }
 
-    /// The policies that speak about a namespace. What they name is looked for in `own`, which in a cluster is the
-    /// operator's namespace. Where the files do not have the namespace, a policy that chooses by labels speaks about it:
-    /// it must not be left out because nobody knows them. One that allows is left out: in the cluster it may be about
-    /// others, and what none speaks about may be refused there.
+    /// Returns the policies that apply to a namespace. Objects that they name are looked up in `own`, which in a
+    /// cluster is the operator's namespace. If the files do not have the namespace, its labels are unknown, and a
+    /// policy with a `namespaceSelector` applies, so that missing labels do not disable it. A policy with
+    /// `action: Allow` and a `namespaceSelector` does not apply: in the cluster it may select other namespaces, and
+    /// artifacts that no policy matches may be refused there.
     pub(super) fn policies(&self, namespace: Option<&str>, own: &str) -> Policies {
         let labels = namespace.and_then(|name| self.namespaces.get(name));
         let is_selected = |spec: &OCIArtifactPolicySpec| match labels {
@@ -174,7 +175,7 @@ impl Input {
         Policies { all: all.collect(), ..Policies::default() }
     }
 
-    /// What a spec names, as far as the files have it.
+    /// Returns the objects that a spec names, as far as the files have them.
     pub(super) fn referred(&self, namespace: &str, spec: &OCIArtifactSpec) -> Referred {
         let key = |name: &str| (namespace.to_owned(), name.to_owned());
         let account = spec.registry.service_account_name.as_deref();
@@ -193,13 +194,14 @@ impl Input {
         referred
     }
 
-    /// The identity of an object of a file: without a cluster there is no uid.
+    /// Returns the identity of an object from a file: without a cluster there is no uid.
     pub(super) fn id(key: &(String, String)) -> ObjectId {
         ObjectId { namespace: key.0.clone(), name: key.1.clone(), uid: String::new() }
     }
 }
 
-/// A text in a document; `None` where there is nothing. `namespace: n` is a boolean in YAML, and would be the default.
+/// Returns a string in a document; `None` if it is absent. Any other type is an error: `namespace: n` is a boolean in
+/// YAML, and would become the default.
 fn text(document: &Value, pointer: &str) -> Result<Option<String>, String> {
     match document.pointer(pointer) {
         None | Some(Value::Null) => Ok(None),
@@ -211,8 +213,8 @@ fn text(document: &Value, pointer: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// The spec of a document, by the schema that an API server applies at admission. A misspelt field would silently do
-/// nothing here; an API server warns of it.
+/// Returns the spec of a document, checked by the schema that an API server applies at admission. An unknown field is
+/// an error: an API server warns about a misspelt field, which would silently do nothing here.
 fn spec<T: DeserializeOwned>(schema: &Value, document: &Value) -> Result<T, String> {
     let value = document.get("spec").cloned().unwrap_or_else(|| Value::Object(Map::new()));
     let schema = schema.pointer("/properties/spec").unwrap_or(&Value::Null);
@@ -244,7 +246,7 @@ fn secret(document: &Value) -> Result<SecretData, String> {
     Ok(SecretData { kind, registries, data })
 }
 
-/// The place of a parser's error, without its text, which could quote a Secret.
+/// Returns the location of a parser's error, without its text, which could quote a Secret.
 fn not_yaml(location: Option<serde_saphyr::Location>) -> String {
     let place = location.map(|at| format!(", line {}, column {}", at.line(), at.column()));
     format!("not YAML{}", place.unwrap_or_default())
@@ -300,7 +302,8 @@ mod tests {
         assert_eq!(secret.data.get("password").map(Vec::as_slice), Some(b"pw".as_slice()));
     }
 
-    /// The names of the policies that speak about a namespace, and whether each finds what it names in `own`.
+    /// Returns the names of the policies that apply to a namespace, each with true if `own` has all objects that it
+    /// names.
     fn policies(input: &Input, namespace: Option<&str>, own: &str) -> Vec<(String, bool)> {
         let found = |referred: &Referred| {
             referred.secrets.values().all(Option::is_some) && referred.config_maps.values().all(Option::is_some)
@@ -333,9 +336,9 @@ mod tests {
         let names_of = |namespace| -> Vec<String> {
             policies(&with_allowing, namespace, "default").into_iter().map(|(name, _)| name).collect()
         };
-        // Nobody knows whether it is about that namespace, and it would let in what none speaks about.
+        // The labels of the namespace are unknown, and the policy would allow artifacts that no other policy matches.
         assert_eq!(names_of(Some("unknown")), ["all", "name", "other", "team"]);
-        // As `kubectl get -o yaml` prints them.
+        // Lists as `kubectl get -o yaml` prints them.
         let listed = policy("listed", "").trim_start_matches("---\n").trim_end().replace('\n', "\n  ");
         let list = format!("apiVersion: v1\nkind: List\nitems:\n- {listed}\n");
         assert_eq!(policies(&read(&list).unwrap(), None, "default"), [("listed".to_owned(), true)]);

@@ -1,4 +1,4 @@
-//! Whether the trusted root that stands where none is named is refreshed, and from where.
+//! Options for refreshing the default trusted root.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,29 +9,31 @@ use crate::registry::http::HttpRegistry;
 use crate::trust::public_root::{Mirror, Refresh};
 use crate::trust::tuf::Bootstrap;
 
-/// The repository of the public good instance of Sigstore.
+/// TUF repository of Sigstore's public good instance.
 const PUBLIC_GOOD: &str = "https://tuf-repo-cdn.sigstore.dev";
-/// Below the work directory: what was seen of the repository.
+/// Directory below the work directory, for the last seen state of the repository.
 const DIRECTORY: &str = ".supercargo/trusted-root";
 
 /// Options about the root of Sigstore's public good instance.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Trusted root")]
 pub(super) struct TrustedRootArguments {
-    /// How often the authorities and logs that stand where no trustedRootRef does are asked for, as a duration such as
-    /// 24h; 0s never: they are then those of this version, and nobody but registries is asked.
+    /// Interval for refreshing the default trusted root (used without a trustedRootRef), as a duration such as 24h; 0s
+    /// disables it.
+    ///
+    /// With 0s it is the root embedded in this release, and no host but registries is contacted.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration, env = "SUPERCARGO_REFRESH_TRUSTED_ROOT")]
     refresh_trusted_root: Duration,
-    /// The repository, by The Update Framework (TUF), whose `trusted_root.json` that is.
+    /// URL of the repository (The Update Framework, TUF) that publishes the `trusted_root.json`.
     #[arg(long, value_name = "URL", default_value = PUBLIC_GOOD, env = "SUPERCARGO_TUF_MIRROR")]
     tuf_mirror: String,
-    /// The `root.json` where trust in the repository begins. Default: one of Sigstore's public good instance.
+    /// Initial `root.json` for trust in the repository. Default: that of Sigstore's public good instance.
     #[arg(long, value_name = "FILE", env = "SUPERCARGO_TUF_ROOT")]
     tuf_root: Option<PathBuf>,
 }
 
 impl TrustedRootArguments {
-    /// What is to be refreshed, if anything is; `client` is made for it alone.
+    /// Returns the refresh to run, if it is enabled; `client` is called only for it.
     pub(super) fn refresh(
         &self,
         work_dir: &Path,

@@ -1,7 +1,7 @@
 //! `supercargo unpack`: one layer, from a file, into a directory.
 //!
-//! The file is served to the pass by a registry of one artifact with one layer, so that it meets every
-//! check, limit and rule that a layer of any other registry does.
+//! A registry with one artifact of one layer serves the file to the pass, so that it meets every check, limit and rule
+//! for a layer of any other registry.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,26 +27,27 @@ use crate::output::Published;
 use crate::registry::{Access, Begun, BlobBody, LocalFile, RawManifest, Registry, RegistryError, Right, Sender};
 use crate::request::{Limit, ObjectId, Referred, Request};
 
-/// Stands for the host in the artifact's name. Nothing is ever asked there.
+/// Placeholder for the artifact's repository, which is never contacted.
 const REPOSITORY: &str = "file.invalid/layer";
 
 /// Arguments of `supercargo unpack`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
 pub(super) struct Arguments {
-    /// The layer: a tar, tar+gzip, tar+zstd or zip archive, or any other file. No pipe: it is read twice.
+    /// Layer: a tar, tar+gzip, tar+zstd or zip archive, or any other file, but no pipe, because it is read twice.
     file: PathBuf,
-    /// What the manifest would say that the layer is. How it is compressed is told by its bytes.
+    /// Media type of the layer, as in a manifest; the compression is detected from the bytes.
     #[arg(long, value_name = "TYPE", default_value = "application/vnd.oci.image.layer.v1.tar+gzip")]
     media_type: String,
-    /// The layer's title (org.opencontainers.image.title). A layer with one is a file of that name, unless it is marked or
-    /// --layer-mode says otherwise.
+    /// Title of the layer (org.opencontainers.image.title).
+    ///
+    /// A layer with a title becomes a file of that name, unless the layer is marked or --layer-mode decides otherwise.
     #[arg(long, value_name = "TITLE")]
     title: Option<String>,
-    /// An annotation of the layer, such as the mark io.deis.oras.content.unpack=true; may be given several times.
+    /// Annotation of the layer, such as the mark io.deis.oras.content.unpack=true; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     annotation: Vec<String>,
-    /// Bound on everything together, as a duration such as 90s or 5m.
+    /// Time limit of the whole command, as a duration such as 90s or 5m.
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     timeout: String,
     #[command(flatten)]
@@ -92,7 +93,7 @@ Examples:
     )
 }
 
-/// What is printed, for a program to read.
+/// Result on standard output, for programs.
 #[derive(Debug, Serialize)]
 #[serde(tag = "verdict", rename_all = "lowercase")]
 enum Verdict<'a> {
@@ -129,7 +130,7 @@ fn print(verdict: &Verdict<'_>, code: ExitCode) -> ExitCode {
     }
 }
 
-/// Why there is nothing.
+/// Reason that nothing was unpacked.
 enum Stop {
     Complaint(Complaint),
     Asked(u8),
@@ -158,7 +159,7 @@ async fn unpack(arguments: &Arguments) -> Result<Published, Stop> {
     }
 }
 
-/// There is no registry, and nothing was pushed.
+/// Adapts a failure to a file: there is no registry, and no artifact was pushed.
 fn of_a_file(mut failure: Failure) -> Complaint {
     let remedy = if failure.reason == Reason::RegistryUnavailable {
         failure.reason = Reason::StorageFailed;
@@ -190,24 +191,24 @@ fn annotations(arguments: &Arguments) -> Result<Map<String, Value>, Complaint> {
     Ok(annotations)
 }
 
-/// An artifact whose only layer is a file. It is opened once: what has its name later does not matter.
+/// Artifact whose only layer is a file. The file is opened once; another file that takes its name later is not read.
 struct FileLayer {
     file: Arc<fs_err::File>,
     path: String,
     media_type: String,
     annotations: Map<String, Value>,
-    /// The layer, and the manifest that describes it; known once the file was read.
+    /// Layer, and the manifest that describes it; known once the file was read.
     read: OnceLock<(LocalFile, Bytes)>,
 }
 
 impl FileLayer {
-    /// Refuses what is no file, and one that is too large, before anything is read.
+    /// Opens a file. Fails for anything but a regular file, and for a file that is too large, before anything is read.
     fn open(path: &Path, limit: Limit, kind: &str, annotations: Map<String, Value>) -> Result<Self, Complaint> {
         let shown = path.display().to_string();
         if shown == "-" {
             return Err(no_file("standard input"));
         }
-        // Without NONBLOCK a pipe would keep us waiting for somebody who writes.
+        // Without NONBLOCK, opening a pipe would block until another process opens it for writing.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = rustix::fs::open(path, flags, Mode::empty());
         let file = opened.map_err(|errno| not_opened(&shown, errno))?;
@@ -233,10 +234,10 @@ impl FileLayer {
         Ok(Self { file, path: shown, media_type: kind.to_owned(), annotations, read: OnceLock::new() })
     }
 
-    /// Reads all of it, once.
+    /// Reads the whole file and describes it by a manifest.
     async fn described(&self) -> Result<&(LocalFile, Bytes), RegistryError> {
         let stop = CancellationToken::new();
-        // Who is asked to end does not wait for the rest of a large file.
+        // On cancellation, the thread stops before the end of a large file.
         let _guard = stop.clone().drop_guard();
         let file = Arc::clone(&self.file);
         let unread = |problem: String| RegistryError::Unavailable { host: self.path.clone(), problem };
@@ -308,7 +309,7 @@ impl Registry for FileLayer {
         self.read.get().map(|(local, _)| local.clone())
     }
 
-    /// There is no other blob.
+    /// Fails: there is no other blob.
     async fn blob(
         &self,
         _: &Access,

@@ -1,4 +1,4 @@
-//! `supercargo verify`: who has signed what a reference means.
+//! `supercargo verify`: verification of an image's signatures.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ use crate::trust::{self, Basis, Judgement, Requirement, Signer, Verified};
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
 pub(super) struct Arguments {
-    /// How the answer is printed.
+    /// Output format.
     #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     output: Format,
     #[command(flatten)]
@@ -40,9 +40,9 @@ pub(super) struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// The reference with its digest on standard output, who has signed on standard error.
+    /// Reference with its digest on standard output, signers on standard error.
     Text,
-    /// An object with reference, digest and signatures.
+    /// Object with reference, digest and signatures.
     Json,
 }
 
@@ -77,18 +77,18 @@ Examples:
     )
 }
 
-/// What `-o json` prints. The names are stable; those without a value are left out.
+/// Output of `-o json`. The names are stable; fields without a value are left out.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     /// Repository, tag and digest in one string.
     reference: String,
-    /// The digest that is signed.
+    /// Digest that is signed.
     digest: &'a Digest,
     signatures: Vec<Signature<'a>>,
-    /// Names of the policies that speak about it.
+    /// Names of the policies that match the image.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     policies: Vec<&'a str>,
-    /// What policies that only warn would have refused it for.
+    /// Violations of policies that only warn.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<&'a str>,
 }
@@ -96,7 +96,7 @@ struct Answer<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Signature<'a> {
-    /// Who asks for it: a policy, and the name of its entry.
+    /// Requirement that the signature satisfies: a policy, and the name of its entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     requirement: Option<&'a str>,
     format: &'static str,
@@ -140,11 +140,11 @@ async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Ju
     let seat = Processors::default().seat(&request.object.namespace);
     let (reference, selection) = (&request.reference, request.selection.as_ref());
     let pinned = registry::resolve(registry, &request.access, reference, selection, &seat).await?;
-    // A signature of what is not there would be found as well.
+    // Signatures would be found even if the registry does not have the manifest.
     registry::confirm(registry, &request.access, &pinned).await?;
     match trust::judge(registry, &request.access, &pinned, &request.requirement, &seat, pass::now()).await? {
         Basis::Judged(judgement) => Ok((pinned, judgement)),
-        // Policies that allow it ask for nothing.
+        // Policies that allow the artifact require no signature.
         Basis::NoPolicy if !request.requirement.applied().is_empty() => Ok((pinned, Judgement::default())),
         Basis::NoPolicy => Err(Failure::internal("nothing was asked for")),
     }
@@ -161,7 +161,7 @@ fn shown(
     let doubts = judgement.doubts.iter().map(|doubt| doubt.message.as_str());
     let warnings: Vec<&str> = requirement.warnings().chain(doubts).collect();
     if format == Format::Text {
-        // Whoever is not there to read it has the reference.
+        // The signers are informational; a program reads the reference on standard output.
         let _ = std::io::stderr().write_all(told(judgement, &policies, &warnings).as_bytes());
         return Ok(reference + "\n");
     }
@@ -171,7 +171,7 @@ fn shown(
     Ok(text + "\n")
 }
 
-/// The same in words.
+/// Returns the result as text for people.
 fn told(judgement: &Judgement, policies: &[&str], warnings: &[&str]) -> String {
     let signed = judgement.verified.iter().map(|one| {
         let time = one.time.map(|time| format!(", {time}")).unwrap_or_default();
@@ -184,7 +184,7 @@ fn told(judgement: &Judgement, policies: &[&str], warnings: &[&str]) -> String {
     signed.chain(allowed).chain(warnings).collect()
 }
 
-/// Who asked for it, where that was a policy.
+/// Returns the requirement that the signature satisfies, if it is of a policy.
 fn requirement(verified: &Verified) -> Option<&str> {
     Some(verified.entry.as_str()).filter(|name| *name != ENTRY)
 }

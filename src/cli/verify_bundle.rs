@@ -1,7 +1,7 @@
-//! `supercargo verify-bundle`: who has signed a file, by a bundle that is one too.
+//! `supercargo verify-bundle`: verification of a file's signature by a bundle in another file.
 //!
-//! The options are those of the protocol by which clients of Sigstore are tested (sigstore-conformance,
-//! `docs/cli_protocol.md`), so that the code behind `spec.verify` can be measured beside others.
+//! The options are those of the protocol for testing clients of Sigstore (sigstore-conformance,
+//! `docs/cli_protocol.md`), so that the code behind `spec.verify` can be compared with other clients.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::trust::requirement::IdentityRule;
 use crate::trust::sigstore::{Key, Root, RootError};
 use crate::trust::{self, Artifact, Entry};
 
-/// Largest file that is verified by its content: it is in memory as a whole, since not every key signs a digest.
+/// Largest file that is verified by its content. It is held in memory, because not every kind of key signs a digest.
 const MAX_CONTENT: u64 = 1024 * 1024 * 1024;
 
 /// Arguments of `supercargo verify-bundle`.
@@ -30,28 +30,28 @@ const MAX_CONTENT: u64 = 1024 * 1024 * 1024;
 #[command(after_help = help())]
 #[command(group = clap::ArgGroup::new("signer").required(true).args(["certificate_identity", "key"]))]
 pub(super) struct Arguments {
-    /// The authorities and logs are those of Sigstore's staging instance.
+    /// Trust the authorities and logs of Sigstore's staging instance.
     #[arg(long)]
     staging: bool,
-    /// The Sigstore bundle.
+    /// File with the Sigstore bundle.
     #[arg(long, value_name = "FILE")]
     bundle: PathBuf,
-    /// Who must have signed, exactly: an email address, or a URI such as that of a workflow.
+    /// Accepted signer, exactly: an email address, or a URI such as that of a workflow.
     #[arg(long, value_name = "IDENTITY", requires = "certificate_oidc_issuer")]
     certificate_identity: Option<String>,
-    /// Who vouches for that: the URL of the OIDC issuer, exactly.
+    /// URL of the OIDC issuer that vouches for the signer, exactly.
     #[arg(long, value_name = "URL", requires = "certificate_identity")]
     certificate_oidc_issuer: Option<String>,
-    /// The public key, PEM, whose owner must have signed.
+    /// File with the accepted public key in PEM.
     #[arg(long, value_name = "FILE", conflicts_with = "certificate_oidc_issuer")]
     key: Option<PathBuf>,
-    /// Authorities and logs that are trusted, as a `trusted_root.json`, in place of those of a public instance.
+    /// File with the trusted root, as a `trusted_root.json`, instead of that of a public instance.
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
-    /// Rule for certificate transparency: by default a log of the trusted root must hold the certificate.
+    /// Rule for certificate transparency logs.
     #[arg(long, value_name = "RULE", default_value = "required", ignore_case = true)]
     certificate_transparency: Transparency,
-    /// The file that was signed, or its digest as `sha256:<64 hex>`; where there is a file of that name, it is meant.
+    /// Signed file, or its digest as `sha256:<64 hex>`; an existing file of that name takes precedence.
     #[arg(value_name = "FILE_OR_DIGEST")]
     artifact: PathBuf,
 }
@@ -95,12 +95,12 @@ fn verify(arguments: &Arguments) -> Result<Digest, Complaint> {
     let artifact = content.as_deref().map_or(Artifact::Digest(&digest), Artifact::Content);
     let verified = trust::judge_bundle(&bundle, artifact, &entry).map_err(Failure::from)?;
     let time = verified.time.map(|time| format!(", {time}")).unwrap_or_default();
-    // Whoever is not there to read it has the digest.
+    // The signer is informational; a program reads the digest on standard output.
     let _ = writeln!(std::io::stderr(), "signed by {}{time}", verified.signer);
     Ok(digest)
 }
 
-/// What the options ask. A bundle is judged with a log, whatever its signer is.
+/// Returns the requirement that the options state. A log is always required, also for a key.
 fn entry(arguments: &Arguments) -> Result<Entry, Complaint> {
     let identity = arguments.certificate_identity.as_deref().zip(arguments.certificate_oidc_issuer.as_deref());
     Ok(Entry {
@@ -135,7 +135,7 @@ fn root(arguments: &Arguments) -> Result<Root, Complaint> {
     }
 }
 
-/// The digest that the argument is, unless a file has such a name.
+/// Returns the argument as a digest, unless a file has that name.
 fn digest(argument: &Path) -> Option<Digest> {
     argument.to_str().filter(|_| !argument.exists())?.parse().ok()
 }
