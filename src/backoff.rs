@@ -1,11 +1,11 @@
-//! Pauses that grow with each failure.
+//! Pauses that double after each failure.
 
 use std::time::Duration;
 
 /// A pause that doubles with each failure in a row, up to a bound.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
-    /// Pause after the first failure.
+    /// The pause after one failure.
     first: Duration,
     longest: Duration,
 }
@@ -15,7 +15,7 @@ impl Backoff {
         Self { first, longest }
     }
 
-    /// Pause after so many failures in a row.
+    /// Returns the pause after `failures` consecutive failures.
     pub(crate) fn pause(self, failures: u32) -> Duration {
         self.first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(self.longest)
     }

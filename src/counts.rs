@@ -1,10 +1,10 @@
-//! Counts by name. Only names that have any are kept.
+//! Counts by name. Names with a count of zero are not stored.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// A number for each name.
+/// A count per name.
 #[derive(Clone, Debug)]
 pub(crate) struct Counts<K>(HashMap<K, usize>);
 
@@ -15,7 +15,7 @@ impl<K> Default for Counts<K> {
 }
 
 impl<K: Eq + Hash> Counts<K> {
-    /// The number that a name has.
+    /// Returns the count of a name, zero if the name is not stored.
     pub(crate) fn of<Q: Eq + Hash + ?Sized>(&self, name: &Q) -> usize
     where
         K: Borrow<Q>,
@@ -23,13 +23,13 @@ impl<K: Eq + Hash> Counts<K> {
         self.0.get(name).copied().unwrap_or_default()
     }
 
-    /// Counts one more.
+    /// Increments the count of a name.
     pub(crate) fn add(&mut self, name: K) {
         let count = self.0.entry(name).or_default();
         *count = count.saturating_add(1);
     }
 
-    /// Counts one less, and returns the number that is left.
+    /// Decrements the count of a name and returns the remaining count.
     pub(crate) fn take<Q: Eq + Hash + ?Sized>(&mut self, name: &Q) -> usize
     where
         K: Borrow<Q>,
@@ -43,7 +43,7 @@ impl<K: Eq + Hash> Counts<K> {
         left
     }
 
-    /// True where no name has any.
+    /// Returns true if every count is zero.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

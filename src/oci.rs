@@ -1,8 +1,7 @@
-//! Values of the OCI specifications: digests, references, media types, manifests, and tags that are
-//! versions.
+//! Values of the OCI specifications: digests, references, media types, manifests, and tags that are versions.
 //!
-//! Nothing here does I/O. Each type checks everything about itself when it is parsed, so that no
-//! later step compares or concatenates an unchecked string.
+//! Nothing here does I/O. Each type is fully checked when it is parsed, so that no later step compares or
+//! concatenates an unchecked string.
 
 pub mod digest;
 pub(crate) mod host;

@@ -1,26 +1,26 @@
-//! Glob patterns, for paths and for media types.
+//! Glob patterns for paths and media types.
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-/// Longest pattern, in bytes. The API has the same limit.
+/// Maximum length of a pattern, in bytes. The API has the same limit.
 pub const MAX_PATTERN: usize = 256;
 
-/// Several patterns of which any one may match; none of them matches nothing.
+/// A set of patterns, any one of which may match. An empty set matches nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Patterns {
     texts: Vec<String>,
     set: GlobSet,
 }
 
-/// Why a text is no pattern.
+/// Reason why a text is not a valid pattern.
 #[derive(Debug, thiserror::Error)]
 pub enum PatternError {
-    /// It cannot be understood.
+    /// Invalid glob syntax.
     #[error("\"{pattern}\" is not a pattern: {problem}")]
     Syntax {
-        /// The text.
+        /// The rejected text.
         pattern: String,
-        /// What is wrong with it.
+        /// The syntax error.
         problem: String,
     },
     /// Longer than [`MAX_PATTERN`].
@@ -29,13 +29,13 @@ pub enum PatternError {
 }
 
 impl Patterns {
-    /// Patterns for paths: `*` and `?` stop at `/`, `**` does not; `{a,b}` and `[abc]` as in shells.
-    /// One that ends with `/` is meant without it.
+    /// Compiles patterns for paths: `*` and `?` stop at `/`, `**` does not; `{a,b}` and `[abc]` work as in shells. A
+    /// trailing `/` is ignored.
     pub fn paths(texts: &[String]) -> Result<Self, PatternError> {
         Self::new(texts, true)
     }
 
-    /// Patterns for names that have no directories: `*` goes over everything.
+    /// Compiles patterns for names without directories: `*` also matches `/`.
     pub fn names(texts: &[String]) -> Result<Self, PatternError> {
         Self::new(texts, false)
     }
@@ -60,22 +60,22 @@ impl Patterns {
         Ok(Self { texts: texts.to_vec(), set })
     }
 
-    /// True where there is no pattern.
+    /// Returns true if the set has no patterns.
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()
     }
 
-    /// The patterns as they were written.
+    /// The patterns as written.
     pub fn texts(&self) -> &[String] {
         &self.texts
     }
 
-    /// True where one of them matches.
+    /// Returns true if any pattern matches.
     pub fn matches(&self, text: &str) -> bool {
         self.set.is_match(text)
     }
 
-    /// True where one of them matches the path or a directory above it.
+    /// Returns true if any pattern matches the path or one of its parent directories.
     pub fn covers(&self, path: &str) -> bool {
         let above = path.match_indices('/').filter_map(|(end, _)| path.get(..end));
         above.chain([path]).any(|path| self.set.is_match(path))

@@ -1,8 +1,9 @@
-//! Work for the processor: a permit each, shared fairly between namespaces.
+//! Permits for CPU-bound work, shared fairly between namespaces.
 //!
-//! Unpacking, hashing, filtering tags and verifying signatures take as much of a processor as there is. A permit that is
-//! given back goes to the namespace that has the fewest, so that a thousand objects of one namespace do not delay
-//! twenty of another. The wait depends on others alone, so it does not count against `spec.timeout`: [`Seat::within`].
+//! Unpacking, hashing, filtering tags and verifying signatures each saturate a core. A released permit goes to the
+//! waiting namespace that holds the fewest, so that a thousand objects of one namespace do not delay twenty of
+//! another. The time spent waiting for a permit depends on other objects only, so it does not count against
+//! `spec.timeout`: [`Seat::within`].
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -14,19 +15,19 @@ use tokio::time::Instant;
 
 use crate::counts::Counts;
 
-/// Most permits, however many processors there are: each layer that is unpacked takes memory.
+/// Maximum number of permits, even with more processors: each layer being unpacked uses memory.
 const MOST: usize = 8;
-/// Shortest pause between two looks at what is left of the time, while it stands still.
+/// Shortest interval between two checks of the remaining time while the clock is stopped.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// The permits, and who waits for them. Cloning shares them.
+/// The pool of permits and the queue of waiters. Clones share the pool.
 #[derive(Clone, Debug)]
 pub struct Processors(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// Permits that each namespace has.
+    /// Number of permits held by each namespace.
     busy: Counts<Arc<str>>,
     waiting: VecDeque<Waiter>,
 }
@@ -37,7 +38,7 @@ struct Waiter {
     to: oneshot::Sender<Permit>,
 }
 
-/// The right to keep one processor busy, until it is dropped.
+/// The right to keep one processor busy; released when dropped.
 #[derive(Debug)]
 pub struct Permit {
     processors: Processors,
@@ -45,34 +46,35 @@ pub struct Permit {
 }
 
 impl Default for Processors {
-    /// One permit for each processor of the machine, and no more than eight.
+    /// Creates one permit per processor of the machine, at most eight.
     fn default() -> Self {
         Self::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST))
     }
 }
 
 impl Processors {
-    /// That many permits.
+    /// Creates a pool of `permits` permits.
     pub fn new(permits: usize) -> Self {
         Self(Arc::new(Mutex::new(State { free: permits, busy: Counts::default(), waiting: VecDeque::new() })))
     }
 
-    /// A place for one task of `namespace`.
+    /// Creates a seat for one task of `namespace`.
     pub fn seat(&self, namespace: &str) -> Seat {
         Seat { processors: self.clone(), namespace: namespace.into(), waits: Arc::default() }
     }
 
-    /// Hands out what is free. A permit that nobody takes any more is dropped, which comes here again.
+    /// Hands out all free permits. If a waiter was cancelled, the send fails and drops the permit, whose `Drop` calls
+    /// this function again.
     fn grant(&self) {
         loop {
             let Some(Waiter { namespace, to }) = self.lock().next() else { return };
-            // Without the lock.
+            // Outside the lock, because a failed send drops the permit, which takes the lock.
             let _ = to.send(Permit { processors: self.clone(), namespace });
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each statement leaves the counts right.
+        // A poisoned lock is safe to use: every statement leaves the counts consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -83,7 +85,8 @@ impl Processors {
 }
 
 impl State {
-    /// The first who waits in the namespace with the fewest permits, if one is free; it is counted as taken.
+    /// Takes the first waiter of the namespace with the fewest permits, if a permit is free, and counts the permit as
+    /// taken.
     fn next(&mut self) -> Option<Waiter> {
         if self.free == 0 {
             return None;
@@ -109,7 +112,7 @@ impl Drop for Permit {
     }
 }
 
-/// A place of one task at the processors, which adds up how long the task waits for permits. Cloning shares the sum.
+/// A task's access to the permits; adds up the time that the task waits for permits. Clones share the sum.
 #[derive(Clone, Debug)]
 pub struct Seat {
     processors: Processors,
@@ -119,10 +122,10 @@ pub struct Seat {
 
 #[derive(Debug, Default)]
 struct Waits {
-    /// Parts of the task that wait now, and since when there is one.
+    /// Number of parts of the task that wait now; `since` is the time at which the first of them began to wait.
     now: usize,
     since: Option<Instant>,
-    /// Time before that in which one waited.
+    /// Total of the earlier waits.
     before: Duration,
 }
 
@@ -136,13 +139,13 @@ impl Seat {
         let _waiting = Waiting::begin(&self.waits);
         match permit.await {
             Ok(permit) => permit,
-            // No waiter is dropped while somebody waits.
+            // Unreachable: a waiter's sender is kept until the receiver is closed.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Bounds `work`, which waits for its permits on this seat: `None` where it took longer than `limit` without those
-    /// waits.
+    /// Runs `work`, which waits for its permits on this seat, with a time limit. Returns `None` if the work took
+    /// longer than `limit`, not counting those waits.
     pub async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         let (started, before) = (Instant::now(), self.waited());
@@ -170,7 +173,7 @@ fn lock(waits: &Mutex<Waits>) -> MutexGuard<'_, Waits> {
     waits.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One part of a task that waits, until it is dropped.
+/// One part of a task that is waiting, until dropped.
 struct Waiting<'a>(&'a Mutex<Waits>);
 
 impl<'a> Waiting<'a> {
@@ -223,7 +226,7 @@ mod tests {
             }
         }
         assert_eq!(served.len(), 2, "both that were given back");
-        // Half each by now: it goes by turns.
+        // The namespaces now hold half of the permits each, so grants alternate.
         held.truncate(1);
         assert!(poll!(&mut many[0]).is_ready() && poll!(&mut few[2]).is_pending());
         drop((held, many, few, served));
@@ -239,7 +242,7 @@ mod tests {
         let mut gone = Box::pin(seat.permit());
         let mut next = Box::pin(seat.permit());
         assert!(poll!(&mut gone).is_pending() && poll!(&mut next).is_pending());
-        // It was given its permit, and never looked at it.
+        // `gone` received its permit and is dropped without having been polled.
         drop(held);
         drop(gone);
         drop(next.await);
@@ -252,7 +255,7 @@ mod tests {
         let (hog, seat) = (processors.seat("hog"), processors.seat("a"));
         let (limit, held) = (Duration::from_millis(100), hog.permit().await);
         let hogging = async {
-            // Longer than the limit.
+            // Longer than the seat's limit.
             assert!(hog.within(4 * limit, std::future::pending::<()>()).await.is_none());
             drop(held);
         };

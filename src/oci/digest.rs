@@ -1,4 +1,4 @@
-//! Content digests: algorithm, alphabet and length are checked once, at parse.
+//! Content digests; algorithm, alphabet and length are checked once, when parsed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,22 +7,22 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 /// Hex digits of a sha256 digest.
 const SHA256_HEX: usize = 64;
-/// Bytes of one.
+/// Bytes of a sha256 digest.
 const SHA256_BYTES: usize = SHA256_HEX / 2;
-/// Hex digits shown where a digest is shortened for people.
+/// Hex digits of a shortened digest in messages.
 const SHORT_HEX: usize = 12;
 
 /// A `sha256:<64 lower-case hex>` digest (OCI image-spec, descriptor.md, "Digests").
 ///
-/// Only sha256 exists here: other algorithms of the specification are refused at parse, so no
-/// caller can compare digests of different strength.
+/// Only sha256 is supported: other algorithms of the specification are rejected when parsed, so no caller can compare
+/// digests of different strength.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
-    /// Not the text: a large tree has a digest for each file.
+    /// Bytes instead of hex text to save memory: a large tree has a digest per file.
     bytes: [u8; SHA256_BYTES],
 }
 
-/// Why a text is not a [`Digest`].
+/// Reason why a text is not a valid [`Digest`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParseDigestError {
     /// The part before the colon is missing or is not `sha256`.
@@ -34,27 +34,27 @@ pub enum ParseDigestError {
 }
 
 impl Digest {
-    /// The hex part, without the algorithm; safe as a file name.
+    /// Returns the hex digits without the algorithm; safe as a file name.
     pub fn hex(&self) -> String {
-        // Formatting each byte takes longer than hashing a small file.
+        // Faster than `format!` per byte, which takes longer than hashing a small file.
         let nibbles = self.bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
         let mut hex = String::with_capacity(SHA256_HEX);
         hex.extend(nibbles.filter_map(|nibble| char::from_digit(nibble.into(), 16)));
         hex
     }
 
-    /// The digest itself: 32 bytes.
+    /// The 32 bytes of the digest.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// `sha256:` and the first 12 hex digits: for people, never for comparison.
+    /// Returns `sha256:` and the first 12 hex digits: for messages, never for comparison.
     pub fn short(&self) -> String {
         let hex = self.hex();
         format!("sha256:{}", hex.get(..SHORT_HEX).unwrap_or(&hex))
     }
 
-    /// The digest of bytes that are already in memory.
+    /// Hashes bytes in memory.
     pub fn of(bytes: &[u8]) -> Self {
         let mut hasher = Hasher::default();
         hasher.update(bytes);
@@ -107,7 +107,7 @@ impl<'de> serde::Deserialize<'de> for Digest {
     }
 }
 
-/// Hashes bytes as they pass; the only way to make a [`Digest`] besides parsing one.
+/// Incremental hash; besides parsing, the only way to create a [`Digest`].
 #[derive(Clone)]
 pub struct Hasher {
     context: Context,
@@ -126,18 +126,18 @@ impl fmt::Debug for Hasher {
 }
 
 impl Hasher {
-    /// Adds bytes.
+    /// Appends bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.context.update(bytes);
     }
 
-    /// Adds bytes with their length before them, so that no two lists of fields are the same bytes.
+    /// Appends bytes, prefixed with their length, so that two different lists of fields never hash the same bytes.
     pub fn field(&mut self, bytes: &[u8]) {
         self.update(&(bytes.len() as u64).to_le_bytes());
         self.update(bytes);
     }
 
-    /// The digest of everything added.
+    /// Returns the digest of all appended bytes.
     pub fn finish(self) -> Digest {
         let mut bytes = [0; SHA256_BYTES];
         for (byte, of) in bytes.iter_mut().zip(self.context.finish().as_ref()) {

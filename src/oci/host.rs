@@ -1,5 +1,5 @@
-//! Registry hosts in one spelling. Policies, credentials and turns compare these and never texts: a rule about a host must
-//! not depend on the form in which an object writes it.
+//! Registry hosts in a canonical form. Policies, credentials and turns compare this form, never the text, so that a
+//! rule about a host cannot be bypassed by another spelling.
 //!
 //! | written | compared as |
 //! |---|---|
@@ -13,13 +13,13 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-/// Port of HTTPS, which need not be written.
+/// Default port of HTTPS.
 const DEFAULT_PORT: u16 = 443;
-/// Names of Docker Hub. The first one stands for all of them.
+/// Names of Docker Hub. The first is the canonical one.
 pub(crate) const DOCKER_HUB: [&str; 4] =
     ["docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];
 
-/// `host[:port]` in its one spelling.
+/// `host[:port]` in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Host {
     name: String,
@@ -27,7 +27,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Reads `host[:port]` or `[address][:port]`. A text that is neither is a name that equals only itself.
+    /// Parses `host[:port]` or `[address][:port]`. Any other text becomes a name that equals only itself.
     pub(crate) fn read(text: &str) -> Self {
         let unread = || Self { name: text.to_ascii_lowercase(), port: DEFAULT_PORT };
         let Some((name, port)) = split(text) else { return unread() };
@@ -36,7 +36,7 @@ impl Host {
         Self { name, port }
     }
 
-    /// The name, or the address; an IPv6 address in brackets.
+    /// The name or address; an IPv6 address in brackets.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -45,7 +45,7 @@ impl Host {
         self.port
     }
 
-    /// True for Docker Hub, on whatever port.
+    /// Returns true for Docker Hub, on any port.
     pub(crate) fn is_docker_hub(&self) -> bool {
         self.name == DOCKER_HUB[0]
     }
@@ -58,7 +58,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// Takes a host and its port apart; an IPv6 address keeps its brackets.
+/// Splits a host from its port; an IPv6 address keeps its brackets.
 fn split(text: &str) -> Option<(&str, Option<&str>)> {
     if !text.starts_with('[') {
         return Some(text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port))));
@@ -70,7 +70,7 @@ fn split(text: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
-/// A port from 1 to 65535, with any number of zeros before it.
+/// Parses a port from 1 to 65535, with any number of leading zeros.
 pub(crate) fn parse_port(port: &str) -> Option<u16> {
     let is_number = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
     port.parse().ok().filter(|port| is_number && *port != 0)
@@ -79,10 +79,10 @@ pub(crate) fn parse_port(port: &str) -> Option<u16> {
 fn canonical_name(name: &str) -> Option<String> {
     if let Some(address) = name.strip_prefix('[') {
         let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
-        // A connection to such an address is one to the IPv4 address inside.
+        // An IPv4-mapped IPv6 address connects to the IPv4 address in it.
         return Some(address.to_ipv4_mapped().map_or_else(|| format!("[{address}]"), |inside| inside.to_string()));
     }
-    // Every form of an IPv4 address that a resolver takes.
+    // Normalizes every form of an IPv4 address that a resolver accepts.
     let name = url::Host::parse(name).ok()?.to_string();
     Some(if DOCKER_HUB.contains(&name.as_str()) { DOCKER_HUB[0].to_owned() } else { name })
 }

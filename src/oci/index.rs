@@ -1,50 +1,51 @@
-//! Indexes: several manifests under one digest, of which one is meant (image-spec image-index.md).
+//! Indexes: lists of manifests under one digest, from which one is selected (image-spec image-index.md).
 
 use std::collections::BTreeSet;
 
 use super::manifest::Descriptor;
 use super::platform::Platform;
 
-/// Most manifests of an index.
+/// Maximum number of manifests in an index.
 pub const MAX_MANIFESTS: usize = 256;
-/// Platforms named in an error.
+/// Maximum number of platforms listed in an error.
 const MAX_NAMED: usize = 16;
-/// An attestation of another manifest in the same index, as buildkit writes them.
+/// Annotation with which buildkit marks an attestation of another manifest in the same index.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 
-/// An index: parsed, and inside its limits.
+/// A parsed index that is within its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
     /// The index's own media type.
     pub media_type: String,
-    /// Its entries.
+    /// Descriptors of the manifests.
     pub manifests: Vec<Descriptor>,
 }
 
-/// Why no manifest of an index could be chosen.
+/// Reason why no manifest of an index could be selected.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PlatformError {
-    /// Nothing to choose from.
+    /// The index has no candidates.
     #[error("the index names no manifest that could be published")]
     Empty,
-    /// Several, and nobody said which.
+    /// Several candidates, and no platform was requested.
     #[error("the index has manifests for {0}; spec.platform says which one is meant")]
     Several(String),
-    /// None for the platform.
+    /// No manifest for the requested platform.
     #[error("the index has nothing for {wanted}, only for {have}")]
     NotFound {
-        /// The platform asked for.
+        /// The requested platform.
         wanted: Platform,
-        /// Those that there are.
+        /// The platforms in the index.
         have: String,
     },
-    /// More than one manifest fits equally well.
+    /// More than one manifest matches the platform equally well.
     #[error("the index has several manifests for {0}; name the variant, or one manifest by its digest")]
     Ambiguous(Platform),
 }
 
 impl Index {
-    /// The entry that is meant. Without a platform there must be only one to choose.
+    /// Selects the manifest for the wanted platform. Without a wanted platform, the index must have exactly one
+    /// candidate.
     pub fn choose(&self, wanted: Option<&Platform>) -> Result<&Descriptor, PlatformError> {
         let candidates: Vec<_> = self.manifests.iter().filter(|entry| is_content(entry)).collect();
         let fitting: Vec<_> = match wanted {
@@ -53,7 +54,7 @@ impl Index {
         };
         let same = |one: &&Descriptor, other: &&Descriptor| one.digest == other.digest;
         match (fitting.as_slice(), wanted) {
-            // One manifest may be entered under several names.
+            // One manifest may be listed several times.
             ([first, rest @ ..], _) if rest.iter().all(|other| same(first, other)) => Ok(first),
             ([_, ..], Some(wanted)) => Err(PlatformError::Ambiguous(wanted.clone())),
             ([_, ..], None) => Err(PlatformError::Several(named(&candidates))),
@@ -64,8 +65,8 @@ impl Index {
     }
 }
 
-/// Those that fit: exactly if some do, else those whose variant was left open. An only entry
-/// without a platform fits every wish: that is how a nested index is entered.
+/// Returns the candidates that match the platform: the exact matches if there are any, otherwise those of any
+/// variant. A single candidate without a platform matches every request, because nested indexes are listed that way.
 fn fitting<'a>(candidates: &[&'a Descriptor], wanted: &Platform) -> Vec<&'a Descriptor> {
     let of = |fits: &dyn Fn(&Platform) -> bool| -> Vec<&'a Descriptor> {
         candidates.iter().filter(|entry| entry.platform.as_ref().is_some_and(fits)).copied().collect()
@@ -78,7 +79,8 @@ fn fitting<'a>(candidates: &[&'a Descriptor], wanted: &Platform) -> Vec<&'a Desc
     }
 }
 
-/// Attestations and manifests for no platform at all are about the others, not to be published.
+/// Returns false for attestations and for entries of an unknown platform: they describe other manifests and are not
+/// published.
 fn is_content(entry: &Descriptor) -> bool {
     !entry.has_unknown_platform && !entry.annotations.contains_key(ATTESTATION)
 }

@@ -1,4 +1,4 @@
-//! Manifests: the document that names the layers, or an index of several, parsed strictly.
+//! Manifests and indexes, parsed strictly.
 
 use std::collections::BTreeMap;
 
@@ -12,23 +12,23 @@ use super::index::{Index, MAX_MANIFESTS, PlatformError};
 use super::platform::Platform;
 use super::{media_type, strict_json};
 
-/// Most bytes of a manifest (the floor that the distribution-spec asks registries to accept).
+/// Maximum size of a manifest, in bytes (the minimum that the distribution-spec requires registries to accept).
 pub const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
-/// Most layers of a manifest that is read. How many an artifact may have is a limit of its own.
+/// Maximum number of layers in a manifest. The limit on the layers of an artifact is a separate one.
 pub const MAX_LAYERS: usize = 10_000;
-/// Most bytes of all annotations of a document together. They stay in memory as long as a pass lasts.
+/// Maximum size of all annotations of a document together, in bytes. They stay in memory for the whole pass.
 const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
-/// Most bytes of inline data of one descriptor that are kept; more is fetched like any blob.
+/// Maximum size of a descriptor's inline data that is kept, in bytes; larger data is fetched like any blob.
 const MAX_DATA: usize = 4 * 1024;
-/// Longest media type (RFC 6838 section 4.2, both names).
+/// Maximum length of a media type (RFC 6838 section 4.2, both names).
 const MAX_MEDIA_TYPE: usize = 255;
-/// What messages have in place of a media type that is none.
+/// Replacement in messages for an invalid media type.
 const NO_MEDIA_TYPE: &str = "something that is no media type";
 
 /// Annotations of a document or descriptor.
 pub type Annotations = BTreeMap<String, String>;
 
-/// Points to a blob (image-spec descriptor.md).
+/// Descriptor of a blob or manifest (image-spec descriptor.md).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "RawDescriptor")]
 pub struct Descriptor {
@@ -38,28 +38,29 @@ pub struct Descriptor {
     pub digest: Digest,
     /// Number of bytes.
     pub size: u64,
-    /// What producers add: title, unpack, ...
+    /// Annotations set by producers: title, unpack, ...
     pub annotations: Annotations,
-    /// The bytes themselves, where the document carries them: of that size and digest.
+    /// Inline content, if the document carries it; its size and digest have been checked.
     pub data: Option<Bytes>,
-    /// In an index or a list of referrers: the manifest's `artifactType`. Registries differ in what they write here.
+    /// In an index or a list of referrers: the manifest's `artifactType`. Registries differ in the value they write
+    /// here.
     pub artifact_type: Option<String>,
-    /// In an index: what the manifest is for.
+    /// In an index: the platform of the manifest.
     pub(super) platform: Option<Platform>,
-    /// In an index: it says that it is for no platform, as attestations do.
+    /// In an index: true if the entry's platform is `unknown/unknown`, as for attestations, or invalid.
     pub(super) has_unknown_platform: bool,
-    /// Other places to fetch the bytes from; a manifest that has some is refused.
+    /// Alternative download locations; a manifest that uses them is rejected.
     urls: Vec<String>,
 }
 
 impl Descriptor {
-    /// True where it names other places to fetch the bytes from.
+    /// Returns true if the descriptor lists alternative download locations.
     pub(super) fn is_foreign(&self) -> bool {
         !self.urls.is_empty()
     }
 }
 
-/// A descriptor as it is written.
+/// A descriptor as serialized.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawDescriptor {
@@ -102,7 +103,7 @@ impl TryFrom<RawDescriptor> for Descriptor {
     }
 }
 
-/// The bytes of `data` (image-spec descriptor.md): they are what the digest names, or the document lies.
+/// Decodes inline `data` (image-spec descriptor.md) and checks it against the descriptor's size and digest.
 fn carried(text: &str, digest: &Digest, size: u64) -> Result<Bytes, String> {
     let bytes = STANDARD.decode(text).map_err(|_| format!("\"data\" of {} is not base64", digest.short()))?;
     if bytes.len() as u64 != size || Digest::of(&bytes) != *digest {
@@ -116,21 +117,21 @@ fn carried(text: &str, digest: &Digest, size: u64) -> Result<Bytes, String> {
 pub struct Manifest {
     /// The manifest's own media type.
     pub media_type: String,
-    /// What the artifact is: `artifactType`, else the config's media type (image-spec rule).
+    /// Type of the artifact: `artifactType`, or else the config's media type (image-spec rule).
     pub artifact_type: String,
-    /// What the layers are of; nothing is known of its form.
+    /// Descriptor of the config; no format of the config is assumed.
     pub config: Descriptor,
     /// Layers in application order.
     pub layers: Vec<Descriptor>,
     /// Annotations of the manifest.
     pub annotations: Annotations,
-    /// What it is about, where it refers to another manifest (image-spec manifest.md, `subject`).
+    /// Digest of the manifest that this one refers to (image-spec manifest.md, `subject`).
     pub subject: Option<Digest>,
-    /// Its own digest, where it was chosen from an index and so is not the one that was resolved.
+    /// Digest of this manifest if it was selected from an index, and so differs from the resolved digest.
     pub platform_digest: Option<Digest>,
 }
 
-/// A manifest, or an index of them.
+/// A manifest or an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
     /// A manifest.
@@ -139,19 +140,19 @@ pub enum Document {
     Index(Index),
 }
 
-/// Why bytes are not a [`Manifest`] that we accept.
+/// Reason why bytes are not an acceptable [`Document`].
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// Not the JSON of a manifest.
+    /// Not valid JSON of a manifest.
     #[error("the manifest is not valid JSON of its type: {0}")]
     Json(#[from] serde_json::Error),
-    /// No manifest of an index is the one that is meant.
+    /// No manifest of an index could be selected.
     #[error(transparent)]
     Platform(#[from] PlatformError),
-    /// An index in an index in an index.
+    /// Index nesting deeper than one level.
     #[error("the index nests other indexes more than once")]
     Nested,
-    /// A child of an index is not what the index says.
+    /// A child's media type or size differs from its entry in the index.
     #[error("the index calls {digest} \"{entry}\" of {size} bytes, but it is \"{is}\" of {bytes}")]
     ChildDisagrees {
         /// Short digest of the child.
@@ -165,10 +166,10 @@ pub enum ManifestError {
         /// Its own size.
         bytes: u64,
     },
-    /// The media types of the answer and of the document disagree (CVE-2021-41190).
+    /// The media types of the response and of the document disagree (CVE-2021-41190).
     #[error("the registry calls the document \"{header}\" but it calls itself \"{body}\"")]
     TypeDisagrees {
-        /// Content-Type of the answer.
+        /// Content-Type of the response.
         header: String,
         /// `mediaType` of the document.
         body: String,
@@ -176,10 +177,10 @@ pub enum ManifestError {
     /// Both an image and an index (CVE-2021-41190).
     #[error("the document has both \"layers\" and \"manifests\"")]
     Ambiguous,
-    /// A type that is no manifest's, or not that of a document with these fields.
+    /// A media type that is neither a manifest's nor an index's, or that does not fit the document's fields.
     #[error("\"{0}\" is not the type of such a document")]
     Type(String),
-    /// A layer to be fetched from elsewhere.
+    /// A layer with alternative download locations.
     #[error("layer {0} names other hosts in \"urls\", which is refused")]
     ForeignUrls(String),
     /// Too many layers.
@@ -188,10 +189,10 @@ pub enum ManifestError {
     /// Too many manifests.
     #[error("the index has {0} manifests, more than {MAX_MANIFESTS}")]
     TooManyManifests(usize),
-    /// Too many annotations to be kept.
+    /// Too many annotations.
     #[error("the annotations have more than {MAX_ANNOTATION_BYTES} bytes")]
     Annotations,
-    /// Schema version 1, which has no content addresses.
+    /// Schema version 1, which is not content-addressed.
     #[error("schemaVersion is {0}, only 2 is accepted")]
     SchemaVersion(u32),
 }
@@ -224,8 +225,7 @@ impl RawDocument {
 }
 
 impl Document {
-    /// Parses the bytes that a registry sent as `content_type`. The bytes' digest is the caller's
-    /// business and was checked before.
+    /// Parses bytes that the registry sent as `content_type`. The caller has already verified their digest.
     pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, ManifestError> {
         strict_json::check(bytes)?;
         let document: RawDocument = serde_json::from_slice(bytes)?;
@@ -233,7 +233,7 @@ impl Document {
             return Err(ManifestError::SchemaVersion(document.schema_version));
         }
         document.check_annotations()?;
-        // A field of the other kind of document is as confusing as all of it (CVE-2021-41190).
+        // A single field of the other kind of document is as ambiguous as a whole one (CVE-2021-41190).
         let is_index = document.manifests.is_some();
         if is_index && (document.layers.is_some() || document.config.is_some()) {
             return Err(ManifestError::Ambiguous);
@@ -273,30 +273,30 @@ impl Manifest {
         Ok(Self { media_type, artifact_type, config, layers, annotations, subject, platform_digest: None })
     }
 
-    /// Bytes of all layers together.
+    /// Returns the total size of all layers, in bytes.
     pub fn size(&self) -> u64 {
         self.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))
     }
 }
 
-/// Bytes of all keys and values.
+/// Returns the size of all keys and values, in bytes.
 pub(super) fn annotation_bytes(annotations: &Annotations) -> usize {
     annotations.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 
-/// Fetching from hosts that a document names would be another way to send us anywhere.
+/// Rejects descriptors with `urls`: a document must not be able to direct requests to arbitrary hosts.
 fn refuse_foreign(descriptors: &[Descriptor]) -> Result<(), ManifestError> {
     let foreign = descriptors.iter().find(|descriptor| descriptor.is_foreign());
     foreign.map_or(Ok(()), |foreign| Err(ManifestError::ForeignUrls(foreign.digest.short())))
 }
 
-/// The one type that header and document agree on. conftest leaves the document's out; some
-/// file-backed registries send a generic header.
+/// Returns the media type on which header and document agree. conftest omits the document's type; some file-backed
+/// registries send a generic header.
 pub(super) fn agreed_type(header: Option<&str>, body: Option<&str>, is_index: bool) -> Result<String, ManifestError> {
     let header = header
         .map(|text| text.split(';').next().unwrap_or(text).trim())
         .filter(|text| !text.is_empty())
-        // What a registry writes here would be repeated in messages: credentials that it was sent, say.
+        // An invalid value would be repeated in messages, and a registry could put credentials it received there.
         .map(|text| if is_media_type(text) { text } else { NO_MEDIA_TYPE })
         .filter(|text| !matches!(*text, "application/json" | "application/octet-stream"));
     let body = body.map(|text| if is_media_type(text) { text } else { NO_MEDIA_TYPE });
@@ -313,18 +313,18 @@ pub(super) fn agreed_type(header: Option<&str>, body: Option<&str>, is_index: bo
         media_type::OCI_INDEX | media_type::DOCKER_LIST => is_index,
         _ => false,
     };
-    // A type that does not fit the fields is as wrong as one that is no manifest's.
+    // A type that does not fit the fields is rejected like a type that is not a manifest's.
     is_one.then(|| media_type.to_owned()).ok_or_else(|| ManifestError::Type(media_type.to_owned()))
 }
 
-/// `type/subtype` of the characters that names have (RFC 6838 section 4.2).
+/// Returns true for `type/subtype` with the characters allowed in names (RFC 6838 section 4.2).
 fn is_media_type(text: &str) -> bool {
     let name =
         |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
     text.len() <= MAX_MEDIA_TYPE && text.split_once('/').is_some_and(|(kind, sub)| name(kind) && name(sub))
 }
 
-/// Go producers write `null` for an empty list or map.
+/// Deserializes `null` as the default: Go producers write `null` for an empty list or map.
 fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -333,7 +333,8 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// The same where it matters that there is a list: an index without one is none.
+/// Deserializes `null` as an empty list, but keeps a missing field as `None`: an index without the list is not an
+/// index.
 fn null_as_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Descriptor>>, D::Error> {
     null_as_default(deserializer).map(Some)
 }
@@ -379,7 +380,7 @@ mod tests {
         }
         assert!(matches!(parse(&index(media_type::OCI_MANIFEST), None), Err(ManifestError::Type(_))));
         assert!(matches!(parse(&document(), Some(media_type::OCI_INDEX)), Err(ManifestError::TypeDisagrees { .. })));
-        // As registries in Go list what refers to a manifest where nothing does.
+        // Registries written in Go return this as the list of referrers of a manifest without referrers.
         let empty = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": null});
         assert!(matches!(parse(&empty, None), Ok(Document::Index(index)) if index.manifests.is_empty()));
         let many = json!({"schemaVersion": 2, "manifests": vec![entry.clone(); MAX_MANIFESTS + 1]});

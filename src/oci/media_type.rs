@@ -1,4 +1,4 @@
-//! The media types that decide what happens to a document or a layer.
+//! Media types that decide how a document or a layer is handled.
 
 /// OCI image manifest.
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -11,7 +11,7 @@ pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list
 /// The OCI 1.1 empty descriptor (image-spec manifest.md, "Guidance for an Empty Descriptor").
 pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
-/// What we accept where a manifest is asked for. A registry answers 404 for types not named.
+/// The Accept header for manifests. A registry returns 404 for types that are not listed.
 pub const MANIFEST_ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, \
@@ -24,7 +24,7 @@ pub const TITLE: &str = "org.opencontainers.image.title";
 const IMAGE_CONFIGS: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
-/// Layer types that are signatures or attestations: about the content, not content.
+/// Layer types of signatures and attestations: metadata, not content.
 const ABOUT_CONTENT: [&str; 5] = [
     "application/vnd.dev.cosign.simplesigning.v1+json",
     "application/vnd.dsse.envelope.v1+json",
@@ -33,34 +33,34 @@ const ABOUT_CONTENT: [&str; 5] = [
     "application/cose",
 ];
 
-/// True for `tar`, `+tar`, `tar+gzip`, `tar.gz`, `tar+zstd` and their like: the type says that the
-/// bytes are an archive, whatever its compression (formats of Flux, Helm, Timoni, Falco, ...).
+/// Returns true for `tar`, `+tar`, `tar+gzip`, `tar.gz`, `tar+zstd` and the like: media types of archives, with any
+/// compression (formats of Flux, Helm, Timoni, Falco, ...).
 pub fn says_tar(media_type: &str) -> bool {
     let base = media_type.split(';').next().unwrap_or(media_type);
     base.split(['.', '+', '/']).any(|part| part == "tar")
 }
 
-/// True for media types of signatures and attestations.
+/// Returns true for media types of signatures and attestations.
 pub fn is_about_content(media_type: &str) -> bool {
     ABOUT_CONTENT.contains(&media_type) || media_type.starts_with("application/vnd.dev.sigstore.bundle")
 }
 
-/// True for the config type of a container image, which artifacts have as well.
+/// Returns true for the config type of a container image, which artifacts use too.
 pub fn is_image_config(media_type: &str) -> bool {
     IMAGE_CONFIGS.contains(&media_type)
 }
 
-/// True for layers of container images, which artifacts have as well.
+/// Returns true for layer types of container images, which artifacts use too.
 pub fn is_image_layer(media_type: &str) -> bool {
     media_type.starts_with("application/vnd.oci.image.layer.") || is_docker_layer(media_type)
 }
 
-/// True for layers that only container images have.
+/// Returns true for layer types that only container images use.
 pub fn is_docker_layer(media_type: &str) -> bool {
     media_type.starts_with("application/vnd.docker.image.rootfs.")
 }
 
-/// A file extension for a layer that has no name of its own.
+/// Returns a file extension for a layer that has no name.
 pub fn extension(media_type: &str) -> &'static str {
     let suffix = media_type.rsplit(['+', '.', '/']).next().unwrap_or_default();
     match suffix {
@@ -73,7 +73,7 @@ pub fn extension(media_type: &str) -> &'static str {
     }
 }
 
-/// The same for one that is kept as it is, whatever it could be extracted to.
+/// Returns a file extension for a layer that has no name and is published as it is, not unpacked.
 pub fn archive_extension(media_type: &str) -> &'static str {
     if !says_tar(media_type) {
         return extension(media_type);

@@ -1,9 +1,9 @@
-//! Platforms: which manifest of an index is meant (image-spec image-index.md, "platform").
+//! Platforms, by which a manifest is selected from an index (image-spec image-index.md, "platform").
 
 use std::fmt;
 use std::str::FromStr;
 
-/// `os/architecture[/variant]`, as `linux/arm64` or `linux/arm/v7`.
+/// `os/architecture[/variant]`, such as `linux/arm64` or `linux/arm/v7`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Platform {
     os: String,
@@ -11,14 +11,14 @@ pub struct Platform {
     variant: Option<String>,
 }
 
-/// Why a text is not a [`Platform`].
+/// Reason why a text is not a valid [`Platform`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("\"{0}\" is not a platform such as linux/arm64 or linux/arm/v7")]
 pub struct ParsePlatformError(String);
 
 impl Platform {
-    /// From the fields of a descriptor's `platform`; `None` where they are no platform, as in the
-    /// `unknown/unknown` of attestations.
+    /// Builds a platform from the fields of a descriptor's `platform`. Returns `None` if they do not name a platform,
+    /// such as the `unknown/unknown` of attestations.
     pub(super) fn new(os: &str, architecture: &str, variant: Option<&str>) -> Option<Self> {
         let text = match variant.filter(|variant| !variant.is_empty()) {
             Some(variant) => format!("{os}/{architecture}/{variant}"),
@@ -27,15 +27,15 @@ impl Platform {
         text.parse().ok().filter(|_| os != "unknown" && architecture != "unknown")
     }
 
-    /// True where what is offered runs on what is wanted. A variant that is not asked for is free;
-    /// the one that every such machine has (arm64's v8, amd64's v1) may be left out on either side.
+    /// Returns true if the offered platform runs on this one. A platform without a variant accepts any variant; the
+    /// baseline variant of an architecture (arm64's v8, amd64's v1) may be omitted on either side.
     pub fn is_met_by(&self, offered: &Self) -> bool {
         self.os == offered.os
             && self.architecture == offered.architecture
             && (self.variant.is_none() || self.explicit_variant() == offered.explicit_variant())
     }
 
-    /// True where nothing about the offered one was left for us to choose.
+    /// Returns true if the offered platform runs on this one and has the same variant.
     pub fn is_exactly(&self, offered: &Self) -> bool {
         self.is_met_by(offered) && self.explicit_variant() == offered.explicit_variant()
     }

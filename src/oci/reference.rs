@@ -1,7 +1,7 @@
-//! Image references: `[oci://]host[:port]/repository[:tag][@digest]`, one grammar, no guessing.
+//! Image references: `[oci://]host[:port]/repository[:tag][@digest]`; one grammar, without defaults.
 //!
-//! The grammar is that of `distribution/reference` without its short names: a host has a dot, a
-//! port, or is `localhost`, so that a name never silently becomes one of a default registry.
+//! The grammar is that of `distribution/reference` without its short names: a host has a dot or a port, or is
+//! `localhost`, so that a short name never silently refers to a default registry.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,16 +9,16 @@ use std::str::FromStr;
 use super::digest::{Digest, ParseDigestError};
 use super::host::{DOCKER_HUB, Host, parse_port};
 
-/// Longest `host/repository`, as in distribution/reference.
+/// Maximum length of `host/repository`, as in distribution/reference.
 const MAX_NAME: usize = 255;
-/// Ports that need not be written: of HTTPS, and of HTTP where that is asked for.
+/// Default ports: of HTTPS, and of HTTP where plain HTTP is enabled.
 const DEFAULT_PORTS: [u16; 2] = [443, 80];
-/// Path of Docker Hub below which repositories without a path of their own are.
+/// Docker Hub's path prefix of repositories that have no path of their own.
 const LIBRARY: &str = "library/";
-/// Longest tag (distribution-spec, "Pulling manifests").
+/// Maximum length of a tag (distribution-spec, "Pulling manifests").
 const MAX_TAG: usize = 128;
 
-/// Where a repository lives: `host[:port]` and the path below it.
+/// Location of a repository: `host[:port]` and path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Repository {
     host: String,
@@ -26,17 +26,17 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// `host[:port]` as written, lower case.
+    /// The `host[:port]` as written, in lower case.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The path, without a leading slash.
+    /// The path without a leading slash.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The host to connect to: Docker Hub answers on another name than people write.
+    /// Returns the host to connect to: Docker Hub's API has another name than its references.
     pub fn api_host(&self) -> &str {
         match self.host.as_str() {
             "docker.io" | "index.docker.io" | "docker.io:443" | "index.docker.io:443" => "registry-1.docker.io",
@@ -44,12 +44,12 @@ impl Repository {
         }
     }
 
-    /// The host in its one spelling.
+    /// Returns the host in canonical form.
     pub(crate) fn canonical_host(&self) -> Host {
         Host::read(&self.host)
     }
 
-    /// Every path that means this repository: Docker Hub has `nginx` as `library/nginx`.
+    /// Returns every path of this repository: on Docker Hub, `nginx` is also `library/nginx`.
     pub(crate) fn paths(&self) -> Vec<String> {
         let Self { path, .. } = self;
         let mut paths = vec![path.clone()];
@@ -63,8 +63,9 @@ impl Repository {
         paths
     }
 
-    /// Every name by which a rule may mean it. However it was written, a rule about it must not be got round: the ports of
-    /// HTTPS and HTTP are there or not, an address has one form of many, and Docker Hub answers on several names.
+    /// Returns every name by which a rule may refer to this repository, so that no spelling bypasses a rule: default
+    /// ports of HTTPS and HTTP may be written or omitted, an address has several forms, and Docker Hub has several
+    /// names.
     pub fn names(&self) -> Vec<String> {
         let host = self.canonical_host();
         let hosts = if host.is_docker_hub() { DOCKER_HUB.to_vec() } else { vec![host.name()] };
@@ -90,35 +91,35 @@ impl fmt::Display for Repository {
     }
 }
 
-/// A parsed image reference. A digest, where there is one, decides; the tag beside it is only told.
+/// A parsed image reference. If it has a digest, the digest decides and the tag is informational.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
     /// Registry host and repository path.
     pub repository: Repository,
-    /// The tag, if one was written.
+    /// The tag, if present.
     pub tag: Option<String>,
-    /// The digest, if one was written.
+    /// The digest, if present.
     pub digest: Option<Digest>,
 }
 
-/// Why a text is not a [`Reference`].
+/// Reason why a text is not a valid [`Reference`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParseReferenceError {
-    /// An `http://` or `https://` URL.
+    /// A URL that begins with `http://` or `https://`.
     #[error("write it without http:// or https://, as host/repository:tag")]
     Scheme,
-    /// No host, or a first component that cannot be one.
+    /// No host, or a first component that is not a valid host.
     #[error(
         "it needs a registry host with a dot or a port, such as ghcr.io/team/app:1.0 (short names are not completed)"
     )]
     Host,
-    /// The repository path breaks the grammar.
+    /// An invalid repository path.
     #[error("\"{0}\" is not a repository path: lower-case letters, digits and single . _ - / between them")]
     Repository(String),
-    /// The tag breaks the grammar.
+    /// An invalid tag.
     #[error("\"{0}\" is not a tag: letters, digits, . _ -, at most 128, not starting with . or -")]
     Tag(String),
-    /// The digest breaks the grammar.
+    /// An invalid digest.
     #[error("after @: {0}")]
     Digest(#[from] ParseDigestError),
     /// Longer than any registry accepts.
@@ -139,7 +140,7 @@ impl FromStr for Reference {
             None => (text, None),
         };
         let (host, rest) = rest.split_once('/').ok_or(ParseReferenceError::Host)?;
-        // The host is cut off first, so this colon can only belong to a tag.
+        // The host was split off first, so this colon can only precede a tag.
         let (path, tag) = match rest.split_once(':') {
             Some((path, tag)) => (path, Some(tag)),
             None => (rest, None),
@@ -177,7 +178,7 @@ impl fmt::Display for Reference {
     }
 }
 
-/// True for a host that a reference may have.
+/// Returns true for a valid host of a reference.
 pub(crate) fn is_host(host: &str) -> bool {
     if let Some(rest) = host.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else { return false };
@@ -196,7 +197,7 @@ pub(crate) fn is_host(host: &str) -> bool {
         && (name.contains('.') || port.is_some() || name == "localhost")
 }
 
-/// Takes `host[:port]` apart. Not for IPv6 addresses in brackets.
+/// Splits `host[:port]`. Not for IPv6 addresses in brackets.
 pub(crate) fn split_port(host: &str) -> (&str, Option<&str>) {
     host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)))
 }
@@ -210,7 +211,7 @@ fn is_repository_path(path: &str) -> bool {
     path.split('/').all(is_path_component)
 }
 
-/// True for a part of a path between slashes.
+/// Returns true for a valid path component.
 pub(crate) fn is_path_component(component: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let separator = |run: &str| matches!(run, "." | "_" | "__") || run.bytes().all(|b| b == b'-');

@@ -1,6 +1,8 @@
-//! Lists of what refers to a manifest (distribution-spec, "Listing Referrers"): indexes in which everybody who may push has a say.
+//! Lists of referrers (distribution-spec, "Listing Referrers"): indexes to which any publisher with push access can
+//! add.
 //!
-//! So one entry must not hide the others: what cannot be understood could not be fetched either, and is left out.
+//! One malformed entry must not hide the others: an entry that does not parse could not be fetched either, and is
+//! skipped.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,10 +10,11 @@ use serde_json::Value;
 use super::manifest::{Descriptor, ManifestError, agreed_type, annotation_bytes};
 use super::strict_json;
 
-/// Most bytes of an entry's annotations that are kept. They only decide what is looked at first.
+/// Maximum size of an entry's annotations that are kept, in bytes. Annotations only affect the order in which
+/// referrers are examined.
 const MAX_ANNOTATION_BYTES: usize = 4 * 1024;
 
-/// An index, of which only the entries matter.
+/// An index of which only the entries are used.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct List {
@@ -23,8 +26,8 @@ struct List {
     layers: Option<Value>,
 }
 
-/// The entries of a list that a registry sent as `content_type`. How many they may be is the caller's business. What is of
-/// another type is a [`ManifestError::Type`].
+/// Parses the entries of a list that a registry sent as `content_type`. The caller limits their number. Returns
+/// [`ManifestError::Type`] for a document of another type.
 pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Vec<Descriptor>, ManifestError> {
     strict_json::check(bytes)?;
     let list: List = serde_json::from_slice(bytes)?;
@@ -79,7 +82,7 @@ mod tests {
             [&Digest::of(b"good"), &Digest::of(b"talkative")]
         );
         assert!(entries[1].annotations.is_empty());
-        // More than an index of platforms may have.
+        // More entries than an index of platforms may have.
         assert_eq!(parsed(&list(vec![good; 700])).unwrap().len(), 700);
         assert!(parsed(&json!({"schemaVersion": 2, "manifests": null})).unwrap().is_empty());
     }

@@ -1,7 +1,7 @@
-//! JSON in which nothing can be read in two ways.
+//! Checks for unambiguous JSON.
 //!
-//! Parsers differ in which of two equal keys they take, and some take keys that differ only in case
-//! for one. A manifest that another program reads differently than we do is refused.
+//! Parsers differ in which of two equal keys they use, and some treat keys that differ only in case as equal. A
+//! manifest that another program could interpret differently is rejected.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// Fields of manifests and descriptors (image-spec). Go programs take them in any case.
+/// Field names of manifests and descriptors (image-spec). Go programs match them case-insensitively.
 const FIELDS: [&str; 13] = [
     "schemaVersion",
     "mediaType",
@@ -26,33 +26,33 @@ const FIELDS: [&str; 13] = [
     "platform",
 ];
 
-/// Fields of a platform (image-spec, "OCI Image Index Specification"), which are no fields elsewhere.
+/// Field names of a platform (image-spec, "OCI Image Index Specification"), reserved only inside a platform.
 const PLATFORM: [&str; 5] = ["architecture", "os", "os.version", "os.features", "variant"];
 
-/// Deepest nesting of a document.
+/// Maximum nesting depth of a document.
 const MAX_DEPTH: usize = 32;
-/// Most keys of a document: 128 layers with a hundred annotations each. Bytes alone are no bound on memory, for
-/// 4 MiB of short keys are a hundred in maps and strings.
+/// Maximum number of keys in a document: 128 layers with a hundred annotations each. A limit on bytes alone does not
+/// bound memory: 4 MiB of short keys become about a hundred MiB of maps and strings.
 const MAX_KEYS: usize = 16_384;
 
-/// Checks that bytes are one JSON value without ambiguous keys, nested at most 32 deep, of at most 16 384
-/// keys, and nothing behind it. Keys of annotations are free, but not twice.
+/// Checks that bytes are one JSON value without ambiguous keys, nested at most 32 deep, with at most 16 384 keys, and
+/// without trailing data. Annotations may have any keys, but no duplicates.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     Value { depth: 0, keys: Keys::Fields(&FIELDS), keys_left: &Cell::new(MAX_KEYS) }.deserialize(&mut deserializer)?;
     deserializer.end()
 }
 
-/// Keys of an object.
+/// Kind of keys that an object has.
 #[derive(Clone, Copy)]
 enum Keys {
-    /// Names of fields, of which these must be written as they are.
+    /// Field names, of which the listed ones must be spelled exactly.
     Fields(&'static [&'static str]),
-    /// Whatever the author likes, which every program reads as it is written.
+    /// Arbitrary names, which every program compares exactly.
     Free,
 }
 
-/// A value at a depth; nothing of it is kept.
+/// A value at a depth. It is checked and discarded.
 struct Value<'a> {
     depth: usize,
     keys: Keys,
@@ -64,7 +64,7 @@ impl Value<'_> {
         Self { depth: self.depth + 1, keys, ..*self }
     }
 
-    /// The key as programs tell it from others, and whether it is a field in another spelling.
+    /// Returns the key as other programs compare it, and true if it is a field name in another spelling.
     fn read(&self, key: &str) -> (String, bool) {
         let Keys::Fields(fields) = self.keys else { return (key.to_owned(), false) };
         let folded = folded(key);
@@ -141,8 +141,9 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 }
 
-/// The key as Go's encoding/json compares it with the names of fields, which are ASCII: without case, and with the two other
-/// characters whose simple case folding (Unicode) is a letter of ASCII, the long s and the Kelvin sign.
+/// Folds a key as Go's encoding/json does to compare it with field names, which are ASCII: case-insensitively, and
+/// including the two other characters whose simple case folding (Unicode) is an ASCII letter, the long s and the
+/// Kelvin sign.
 fn folded(key: &str) -> String {
     let fold = |c: char| match c {
         '\u{17f}' => 's',

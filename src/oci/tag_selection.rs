@@ -1,5 +1,5 @@
-//! Which tag of a list a range of versions means. The list is foreign data: what does not fit is
-//! passed over, and the answer does not depend on the order.
+//! Selection of a tag by a range of versions. The list of tags is untrusted: tags that are not versions are skipped,
+//! and the result does not depend on the order of the list.
 
 use regex::bytes::{Regex, RegexBuilder};
 use semver::Version;
@@ -8,13 +8,13 @@ use super::reference::is_tag;
 use super::version::LooseVersion;
 use super::version_range::{ParseRangeError, VersionRange};
 
-/// Longest filter, in bytes.
+/// Maximum length of a filter, in bytes.
 const MAX_FILTER: usize = 256;
-/// Memory of a compiled filter, and of what it keeps between searches, in bytes. The time per tag grows
-/// with it: 1 ms for the worst filter found (release build, longest tag), 1 µs for usual ones.
+/// Memory limit of a compiled filter and of its search cache, in bytes. The time per tag grows with it: 1 ms for the
+/// worst filter found (release build, longest tag), 1 µs for usual filters.
 const MAX_COMPILED: usize = 32 << 10;
 
-/// How a tag is chosen: the highest version in a range, among the tags a filter lets through.
+/// Rule for selecting a tag: the highest version in a range, among the tags that pass the filter.
 #[derive(Clone, Debug)]
 pub struct TagSelection {
     range: VersionRange,
@@ -22,13 +22,13 @@ pub struct TagSelection {
     filter: Option<Regex>,
 }
 
-/// Why there is no [`TagSelection`].
+/// Reason why a [`TagSelection`] is invalid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TagSelectionError {
-    /// The range is not one.
+    /// An invalid range.
     #[error("range: {0}")]
     Range(#[from] ParseRangeError),
-    /// The filter is longer than any that people write.
+    /// The filter is too long.
     #[error("filter: it has more than {MAX_FILTER} characters")]
     FilterTooLong,
     /// The filter would need too much memory.
@@ -39,7 +39,7 @@ pub enum TagSelectionError {
     Filter(String),
 }
 
-/// For people: the range, and what else narrows it.
+/// Shows the range and the filter, for messages.
 impl std::fmt::Display for TagSelection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?}", self.range.to_string())?;
@@ -51,21 +51,22 @@ impl std::fmt::Display for TagSelection {
 }
 
 impl TagSelection {
-    /// `filter` is a regular expression that has to match somewhere in the tag as written; `^` and `$`
-    /// anchor it. `\d`, `\w` and `(?i)` know ASCII only, as tags do. Searching takes linear time.
+    /// Creates a selection. `filter` is a regular expression that must match somewhere in the tag as written; `^` and
+    /// `$` anchor it. `\d`, `\w` and `(?i)` are ASCII-only, as tags are. Searching takes linear time.
     pub fn new(range: &str, prereleases: bool, filter: Option<&str>) -> Result<Self, TagSelectionError> {
         let filter = filter.map(compile).transpose()?;
         Ok(Self { range: range.parse()?, prereleases, filter })
     }
 
-    /// The tag with the highest version that matches, or None.
+    /// Returns the matching tag with the highest version, if any.
     ///
-    /// A tag is a version if it reads as one of three numbers after `_` is put back to `+`, as Helm writes
-    /// build metadata. `1` and `1.2` are names that publishers move, and `20250203` would be above everything.
-    /// All else is passed over: names such as `latest`, and the tags of signatures (`sha256-<hex>.sig`).
-    /// Of tags with equal versions the longest is chosen, of those the last in byte order.
+    /// A tag is a version if it parses as a version of three numbers after `_` is replaced by `+`, which Helm writes
+    /// as `_` in build metadata. `1` and `1.2` are skipped because publishers move them, and `20250203` because it
+    /// would be above everything. All other tags are skipped: names such as `latest`, and the tags of signatures
+    /// (`sha256-<hex>.sig`). Among tags with equal versions the longest is selected, and among those the last in byte
+    /// order.
     ///
-    /// Memory does not grow with the list; the caller bounds its length.
+    /// Memory does not grow with the list; the caller limits its length.
     pub fn select<'a>(&self, tags: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
         tags.into_iter()
             .filter_map(|tag| Some((self.candidate(tag)?, tag)))
@@ -91,13 +92,13 @@ fn compile(filter: &str) -> Result<Regex, TagSelectionError> {
         return Err(TagSelectionError::FilterTooLong);
     }
     let mut builder = RegexBuilder::new(filter);
-    // Tags are ASCII, so the tables of Unicode would only make the program larger.
+    // Tags are ASCII, so Unicode tables would only enlarge the program.
     builder.unicode(false).size_limit(MAX_COMPILED).dfa_size_limit(MAX_COMPILED);
     builder.build().map_err(|error| {
         if matches!(error, regex::Error::CompiledTooBig(_)) {
             return TagSelectionError::FilterTooLarge;
         }
-        // The message is a drawing over several lines; the last one has the sentence.
+        // The message is a diagram of several lines; the last line has the sentence.
         let text = error.to_string();
         let sentence = text.lines().last().unwrap_or_default();
         TagSelectionError::Filter(sentence.strip_prefix("error: ").unwrap_or(sentence).to_owned())
@@ -140,7 +141,7 @@ mod tests {
             ("two _ are not a version", "*", "1.2.0_a_b 1.0.0", Some("1.0.0")),
             ("exact", "1.2.3", "1.2.2 1.2.3 1.2.4", Some("1.2.3")),
             ("a floating tag is x.0.0", ">=1.2.0", "1 1.2 1.2.3", Some("1.2.3")),
-            // Equal versions: the longest, then the last in byte order.
+            // Equal versions: the longest tag, then the last in byte order.
             ("with v", "^1", "1.0.0 v1.0.0", Some("v1.0.0")),
             ("metadata, longest", "^1", "1.0.0_9 1.0.0_10 1.0.0", Some("1.0.0_10")),
             ("metadata, byte order", "^1", "1.0.0_b 1.0.0_a", Some("1.0.0_b")),
@@ -163,14 +164,14 @@ mod tests {
             (true, Some("rc"), Some("v1.2.0-rc.1")),
             (true, Some(r"^\d.*-rc\."), Some("1.1.0-rc.1")),
             (true, Some("(?i)DEBIAN$"), Some("1.2.0-debian")),
-            // The tag as written: Helm's _ is no + here.
+            // The filter sees the tag as written: Helm's `_` is not replaced by `+`.
             (true, Some("_arm$"), Some("1.3.0-beta.1_arm")),
             (true, Some(r"\+arm$"), None),
-            // A filter adds no prereleases.
+            // A filter does not include prereleases.
             (false, Some("rc"), None),
             (false, Some("latest"), None),
             (false, Some(""), Some("v1.1.0")),
-            // Among the largest that people write.
+            // Close to the largest filters in practice.
             (
                 true,
                 Some(
@@ -227,7 +228,7 @@ mod tests {
         }
     }
 
-    /// Pieces of the grammar, and any bytes at all.
+    /// Generates pieces of the grammar mixed with arbitrary bytes.
     fn text(random: &mut Random) -> String {
         let pieces = "1 0 2.3 1.2.3 . x * v - + , || | >= < ! ~ ^ _ rc \u{661}"
             .split(' ')

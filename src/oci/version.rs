@@ -1,7 +1,7 @@
-//! Versions as people write them: `1`, `v1.2`, `2025.02.03-rc.1`; what is left out is zero.
+//! Versions as commonly written: `1`, `v1.2`, `2025.02.03-rc.1`; omitted numbers are zero.
 //!
-//! The grammar is that of Masterminds/semver v3, which Helm and Flux use. A complete semantic version
-//! reads as the specification has it; the crate `semver` holds the value and knows precedence.
+//! The grammar is that of Masterminds/semver v3, which Helm and Flux use. A complete semantic version parses as the
+//! specification defines; the crate `semver` represents the value and implements precedence.
 
 use std::cmp::Ordering;
 
@@ -10,40 +10,41 @@ use semver::{BuildMetadata, Prerelease, Version};
 /// Numbers of a version.
 const NUMBERS: usize = 3;
 
-/// One version of a range or a tag: one to three numbers, or a wildcard for the last of them.
+/// A version in a range or a tag: one to three numbers, or a wildcard in place of the last ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LooseVersion {
-    /// With zero for each number that is left out or a wildcard.
+    /// The lowest version that matches: zero for each number that is omitted or a wildcard.
     floor: Version,
-    /// How many numbers are given, 0 to 3.
+    /// Number of version numbers given, 0 to 3.
     given: usize,
     wildcard: bool,
 }
 
-/// Why a text is not a version, not even a loose one.
+/// Reason why a text is not a valid version.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParseVersionError {
-    /// Not numbers with dots between them.
+    /// Not one to three numbers separated by dots.
     #[error("a version is up to three numbers, such as 1.2 or v1.2.3-rc.1; x, X or * stands for any number")]
     Shape,
-    /// A number that does not fit into 64 bits.
+    /// A number above 64 bits.
     #[error("the largest number in a version is {}", u64::MAX)]
     Number,
-    /// A number behind a wildcard.
+    /// A number after a wildcard.
     #[error("no number can follow a wildcard; write 1.x")]
     AfterWildcard,
-    /// What follows the dash breaks the rules of semantic versions.
+    /// The part after the dash is not a valid prerelease of a semantic version.
     #[error(
         "a prerelease is letters, digits and dashes with single dots between, and its numbers have no leading zeros, such as -rc.1"
     )]
     Prerelease,
-    /// What follows the plus sign breaks the rules of semantic versions.
+    /// The part after the plus sign is not valid build metadata of a semantic version.
     #[error("build metadata is letters, digits and dashes with single dots between, such as +build.5")]
     Build,
 }
 
 impl LooseVersion {
-    /// Leading zeros are dropped from the three numbers: dates such as `2025.02.03` are in use as tags.
+    /// Parses a version. Leading zeros of the three numbers are dropped: dates such as `2025.02.03` are in use as
+    /// tags.
     pub(super) fn parse(text: &str) -> Result<Self, ParseVersionError> {
         let text = text.strip_prefix('v').unwrap_or(text);
         let (text, build) = split(text, '+');
@@ -70,27 +71,27 @@ impl LooseVersion {
         Ok(Self { floor: Version { major, minor, patch, pre, build }, given, wildcard })
     }
 
-    /// The lowest version meant.
+    /// The lowest version that matches.
     pub(super) fn floor(&self) -> &Version {
         &self.floor
     }
 
-    /// How many numbers are given, 0 to 3.
+    /// The number of version numbers given, 0 to 3.
     pub(super) fn given(&self) -> usize {
         self.given
     }
 
-    /// All three numbers are given.
+    /// Returns true if all three numbers are given.
     pub(super) fn is_full(&self) -> bool {
         self.given == NUMBERS
     }
 
-    /// The version, unless a wildcard stands in it.
+    /// Returns the version unless it contains a wildcard.
     pub(super) fn exact(self) -> Option<Version> {
         (!self.wildcard).then_some(self.floor)
     }
 
-    /// How the first `count` numbers of `version` compare to ours; no prerelease is looked at.
+    /// Compares the first `count` numbers of `version` to ours; ignores prereleases.
     pub(super) fn compare_numbers(&self, version: &Version, count: usize) -> Ordering {
         let numbers = |v: &Version| [v.major, v.minor, v.patch].into_iter().take(count);
         numbers(version).cmp(numbers(&self.floor))
@@ -108,7 +109,7 @@ fn parse_number(text: &str) -> Result<u64, ParseVersionError> {
     text.parse().map_err(|_| ParseVersionError::Number)
 }
 
-// The crate takes an empty text for "none"; a dash or plus sign that nothing follows is a slip.
+// The crate treats an empty text as absent; here a dash or plus sign without a following part is an error.
 
 fn parse_prerelease(text: &str) -> Result<Prerelease, ParseVersionError> {
     let parsed = Prerelease::new(text).ok().filter(|pre| !pre.is_empty());

@@ -1,7 +1,7 @@
 //! Ranges of versions, in the syntax of Masterminds/semver v3, which Helm and Flux use.
 //!
-//! docs/semver.md has the syntax, and where we differ from it on purpose. The crate `semver` has
-//! ranges too, with the meaning Cargo gives them: there `1.2` reaches to 2.0.
+//! docs/semver.md documents the syntax and the intended differences. The crate `semver` has ranges too, but with
+//! Cargo's semantics: there `1.2` extends to 2.0.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -11,12 +11,12 @@ use semver::Version;
 
 use super::version::{LooseVersion, ParseVersionError};
 
-/// Longest range, in bytes. It bounds the number of comparators too.
+/// Maximum length of a range, in bytes. It also limits the number of comparators.
 const MAX_RANGE: usize = 256;
-/// What operators are made of, and signs that people take for operators.
+/// Characters of operators, and characters often mistaken for operators.
 const OPERATOR_SIGNS: [char; 8] = ['=', '!', '<', '>', '~', '^', '|', '&'];
 
-/// A range of versions: groups with `||` between them, of which one has to match.
+/// A range of versions: groups separated by `||`, one of which must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionRange {
     text: String,
@@ -47,39 +47,39 @@ enum Operator {
     Caret,
 }
 
-/// Why a text is not a [`VersionRange`]. Each names the part that is wrong.
+/// Reason why a text is not a valid [`VersionRange`]. Each variant names the invalid part.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParseRangeError {
-    /// Longer than any range people write.
+    /// The range is too long.
     #[error("the range has more than {MAX_RANGE} characters")]
     TooLong,
-    /// Nothing where a version has to be: an empty range, an empty side of `||`, an operator alone.
+    /// A missing version: an empty range, an empty side of `||`, or an operator alone.
     #[error("a version is missing in \"{0}\"; write for example >=1.2.0 <2.0.0, or * for any")]
     Missing(String),
-    /// Signs that are not one of the operators.
+    /// An unknown operator.
     #[error("\"{0}\" is not an operator; there are = != > < >= <= ~ ^, a space or comma for and, || for or")]
     Operator(String),
-    /// Two comparators without anything between them.
+    /// Two comparators without a separator.
     #[error("write a space, a comma or || before \"{0}\"")]
     Separator(String),
-    /// A dash that does not stand between two bare versions.
+    /// A dash that is not between two versions without operators.
     #[error("the dash in \"{0}\" needs a version without operator on both sides, such as 1.2 - 1.4")]
     Hyphen(String),
-    /// A version breaks the grammar.
+    /// An invalid version.
     #[error("\"{version}\": {reason}")]
     Version {
-        /// As written.
+        /// The version as written.
         version: String,
-        /// What is wrong with it.
+        /// The syntax error.
         reason: ParseVersionError,
     },
-    /// A comparator that no version matches, such as `>*`.
+    /// A comparator that matches no version, such as `>*`.
     #[error("no version can match \"{0}\"; write * for any")]
     MatchesNothing(String),
 }
 
 impl VersionRange {
-    /// Whether `version` is in the range. Build metadata is not looked at.
+    /// Returns true if `version` is in the range. Build metadata is ignored.
     ///
     /// A prerelease is in the range only if `prereleases` is true, or if a comparator of the same
     /// group has a prerelease of its own, such as `>=1.2.0-0`.
@@ -132,7 +132,7 @@ impl Group {
 
 impl Comparator {
     fn matches(&self, version: &Version) -> bool {
-        // A version with numbers left out stands for all that begin with the numbers given: 1.2 is 1.2.x.
+        // A version with omitted numbers stands for all versions that begin with the given numbers: 1.2 is 1.2.x.
         let given = self.version.given();
         let order = version.cmp_precedence(self.version.floor());
         let line = self.version.compare_numbers(version, given);
@@ -153,7 +153,8 @@ impl Comparator {
         self.version.compare_numbers(version, numbers) == Ordering::Equal
     }
 
-    /// How many numbers a caret keeps: up to the first that is not zero, as far as they are given.
+    /// Returns the number of leading numbers that a caret fixes: up to the first non-zero number, as far as they are
+    /// given.
     fn kept_by_caret(&self) -> usize {
         let floor = self.version.floor();
         let zeros = [floor.major, floor.minor].iter().take_while(|number| **number == 0).count();
@@ -161,7 +162,7 @@ impl Comparator {
     }
 }
 
-/// Reads one comparator, or the two that a hyphen range stands for; returns what follows.
+/// Parses one comparator, or the two of a hyphen range; returns the rest of the text.
 fn take_comparators<'a>(text: &'a str, into: &mut Vec<Comparator>) -> Result<&'a str, ParseRangeError> {
     let (signs, rest) = split_where(text, |c| !OPERATOR_SIGNS.contains(&c));
     let operator = parse_operator(signs)?;
@@ -198,7 +199,7 @@ fn parse_operator(signs: &str) -> Result<Operator, ParseRangeError> {
     }
 }
 
-/// Reads the version that `text` begins with. `whole` is what an error shows.
+/// Parses the version at the start of `text`. `whole` is the text shown in errors.
 fn take_version<'a>(text: &'a str, whole: &str) -> Result<(LooseVersion, &'a str), ParseRangeError> {
     let ends = |c: char| c.is_ascii_whitespace() || c == ',' || OPERATOR_SIGNS.contains(&c);
     let (word, rest) = split_where(text, ends);

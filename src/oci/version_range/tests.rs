@@ -31,11 +31,11 @@ fn operators_and_spellings() {
         ("<2.4.6", "2.4.6", false),
         ("<=2.4.6", "2.4.6", true),
         ("=<2.4.6", "2.4.7", false),
-        // Build metadata is not looked at.
+        // Build metadata is ignored.
         ("2.4.6+linux", "2.4.6+arm", true),
         (">2.4.6+1", "2.4.6+2", false),
         ("!=2.4.6", "2.4.6+1", false),
-        // And: a space, a comma, or both; spaces after an operator, and line breaks, change nothing.
+        // Conjunction: a space, a comma, or both; spaces after an operator and line breaks change nothing.
         (">=1.5.0 <3.0.0", "2.9.9", true),
         (">=1.5.0 <3.0.0", "3.0.0", false),
         (">=1.5.0,<3.0.0", "1.4.9", false),
@@ -44,7 +44,7 @@ fn operators_and_spellings() {
         (">=1.5 <3 !=2.1.7", "2.1.7", false),
         ("1.5.0 1.5.0", "1.5.0", true),
         ("1.5 1.6", "1.5.3", false),
-        // Or.
+        // Disjunction.
         ("<1.5 || >=3", "1.4.9", true),
         ("<1.5||>=3", "2.0.0", false),
         ("1.5.x || 1.7.x || 1.9.x", "1.7.4", true),
@@ -58,7 +58,7 @@ fn operators_and_spellings() {
 #[test]
 fn versions_with_numbers_left_out() {
     let rows = [
-        // Bare: all that begin so. In Cargo 2.4 would reach to 3.0.
+        // Without an operator: all versions that begin with the given numbers. In Cargo, 2.4 would extend to 3.0.
         ("2", "2.9.1", true),
         ("2", "3.0.0", false),
         ("2.4", "2.4.9", true),
@@ -75,7 +75,7 @@ fn versions_with_numbers_left_out() {
         ("x", "0.0.0", true),
         ("=*", "3.2.1", true),
         (">=*", "3.2.1", true),
-        // Above and below all that begin so.
+        // Above and below all versions that begin with the given numbers.
         (">2", "2.9.9", false),
         (">2", "3.0.0", true),
         (">2.4", "2.4.9", false),
@@ -89,7 +89,7 @@ fn versions_with_numbers_left_out() {
         ("!=2.4", "2.4.3", false),
         ("!=2.4", "2.5.3", true),
         ("!=2.x", "2.5.3", false),
-        // Masterminds: only 0.0.x. A wildcard has no upper end.
+        // Masterminds: only 0.0.x. Here a wildcard has no upper bound.
         ("<=*", "3.2.1", true),
     ];
     check(&rows, false);
@@ -107,7 +107,7 @@ fn tilde_caret_and_hyphen() {
         ("~2", "3.0.0", false),
         ("~0", "0.9.9", true),
         ("~0.0.0", "0.0.9", true),
-        // Masterminds: any version, as it keeps ~* in the same form.
+        // Masterminds: any version, because it represents ~* in the same way.
         ("~0.0.0", "0.1.0", false),
         ("~*", "5.0.0", true),
         ("^2.4.6", "2.9.0", true),
@@ -116,7 +116,7 @@ fn tilde_caret_and_hyphen() {
         ("^2.4", "2.4.0", true),
         ("^2", "2.9.9", true),
         ("^2.x", "3.0.0", false),
-        // Below 1.0 the first number that is not zero is kept.
+        // Below 1.0, the first non-zero number is fixed.
         ("^0.4.6", "0.4.9", true),
         ("^0.4.6", "0.5.0", false),
         ("^0.4", "0.5.0", false),
@@ -127,7 +127,7 @@ fn tilde_caret_and_hyphen() {
         ("^0", "0.9.9", true),
         ("^0.x", "1.0.0", false),
         ("^0.0.0", "0.0.1", false),
-        // Masterminds: only 0.0.0, against its own documentation.
+        // Masterminds: only 0.0.0, contrary to its own documentation.
         ("^*", "5.0.0", true),
         ("1.5 - 2.4.6", "2.4.6", true),
         ("1.5 - 2.4.6", "2.4.7", false),
@@ -136,9 +136,9 @@ fn tilde_caret_and_hyphen() {
         ("v1 - v2", "2.9.9", true),
         ("1 - 2 || 4 - 5", "4.7.0", true),
         ("1 - 2, !=1.5.x", "1.5.2", false),
-        // Masterminds refuses a hyphen range that only a space parts from what is before it.
+        // Masterminds rejects a hyphen range that only a space separates from the preceding comparator.
         ("!=1.5.x 1 - 2", "1.6.0", true),
-        // Masterminds: nothing, as it reads <=* for the upper side.
+        // Masterminds: matches nothing, because it reads <=* for the upper side.
         ("2 - *", "3.0.0", true),
     ];
     check(&rows, false);
@@ -167,7 +167,7 @@ fn prereleases_match_where_the_group_asks_for_them() {
         ("^0.0.6-0", "0.0.6-rc.1", true),
         ("1.5-2.4.6", "1.5.0-2.4.7", true),
         ("1.0.0-0 - 2.0.0", "1.5.0-rc.1", true),
-        // One comparator speaks for its group, and for no other.
+        // A comparator with a prerelease enables prereleases for its own group only.
         (">=2.0.0-0 <3.0.0", "2.4.6-rc.1", true),
         (">=2.0.0 <3.0.0-0", "2.4.6-rc.1", true),
         (">=5.0.0-0 || 2.x", "2.4.6-rc.1", false),
@@ -175,12 +175,12 @@ fn prereleases_match_where_the_group_asks_for_them() {
         // 3.0.0-rc.1 is below 3.0.0.
         (">=2.0.0-0 <3.0.0", "3.0.0-rc.1", true),
         (">=2.0.0-0 <3.0.0-0", "3.0.0-rc.1", false),
-        // Numbers are compared as numbers, and are below words.
+        // Numbers are compared numerically, and are below words.
         (">=2.4.6-rc.10", "2.4.6-rc.9", false),
         (">=2.4.6-rc.10", "2.4.6-rc.x", true),
         // Masterminds compares numbers above 64 bits as words.
         (">=2.4.6-20000000000000000000", "2.4.6-100000000000000000000", true),
-        // Masterminds: true. What is excluded stays excluded with prereleases.
+        // Masterminds: true. Here an excluded version stays excluded with its prereleases.
         ("!=2.4-0", "2.4.6-rc.1", false),
         ("!=2.4-0", "2.4.6", false),
     ];
@@ -193,7 +193,7 @@ fn all_prereleases_match_where_they_are_wanted() {
         (">=2.0.0", "2.4.6-rc.1", true),
         (">=2.4.6", "2.4.6-rc.1", false),
         ("*", "0.0.1-rc.1", true),
-        // A wildcard stands for 0.0.0 and up.
+        // A wildcard means 0.0.0 and above.
         ("*", "0.0.0-rc.1", false),
         ("2.4.x", "2.4.6-rc.1", true),
         ("2.4.x", "2.4.0-rc.1", false),
@@ -204,7 +204,7 @@ fn all_prereleases_match_where_they_are_wanted() {
         ("^2", "3.0.0-rc.1", false),
         ("~2.4", "2.5.0-rc.1", false),
         ("!=2.4.6", "2.4.6-rc.1", true),
-        // Masterminds: true for !=2.4, false for !=2. We exclude both.
+        // Masterminds: true for !=2.4, false for !=2. Both are excluded here.
         ("!=2.4", "2.4.6-rc.1", false),
         ("!=2", "2.4.6-rc.1", false),
     ];
@@ -229,7 +229,7 @@ fn refused_ranges_name_the_part() {
         ("1 | 2", E::Operator("|".to_owned())),
         ("1 && 2", E::Operator("&&".to_owned())),
         (">=1<2", E::Separator("<2".to_owned())),
-        // Masterminds accepts this one, as its rewriting of the hyphen leaves a space.
+        // Masterminds accepts this range, because its rewriting of the hyphen leaves a space.
         ("1 - 2<3", E::Separator("<3".to_owned())),
         (">=1 - 2", E::Hyphen("- 2".to_owned())),
         ("1 - >2", E::Hyphen("1 - >2".to_owned())),
@@ -246,7 +246,7 @@ fn refused_ranges_name_the_part() {
         ("1.2.3-01", is("1.2.3-01", V::Prerelease)),
         (">=1.2-", is("1.2-", V::Prerelease)),
         ("1.2.3+", is("1.2.3+", V::Build)),
-        // Masterminds ignores what follows a wildcard.
+        // Masterminds ignores everything after a wildcard.
         ("1.x.3", is("1.x.3", V::AfterWildcard)),
         // Masterminds: everything above 0.0.0, nothing, and everything but 0.0.0.
         (">=1 >*", E::MatchesNothing(">*".to_owned())),
