@@ -1,7 +1,7 @@
-//! Reading from registries: the one boundary of this crate that tests may fake.
+//! Access to registries; the only boundary of this crate that tests may fake.
 //!
-//! [`Registry`] moves bytes; it promises nothing about them. What they are is checked here, in
-//! [`resolve`] and [`manifest`], and in [`crate::blob`], whatever the implementation.
+//! [`Registry`] transfers bytes and guarantees nothing about them. Their digest, size and format are checked here, in
+//! [`resolve`] and [`manifest`], and in [`crate::blob`], for every implementation.
 
 use std::fmt;
 use std::future::Future;
@@ -37,24 +37,24 @@ pub use sender::{Begun, Sender};
 use credentials::Keychain;
 use tls::TlsOptions;
 
-/// Indexes that lead to a manifest: one, and at most one more inside it.
+/// Maximum number of indexes on the way to a manifest: one, and at most one nested in it.
 const MAX_INDEXES: usize = 2;
 
-/// Most tags of a repository that are listed.
+/// Maximum number of tags listed for a repository.
 pub const MAX_TAGS: usize = 10_000;
-/// Most manifests that refer to one and are listed.
+/// Maximum number of referrers listed for a manifest.
 pub const MAX_REFERRERS: usize = 1000;
 
-/// How one object may talk to its registry.
+/// Credentials and transport with which one object accesses its registry.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// Credentials, in the order in which they are tried.
+    /// Credentials in the order in which they are tried.
     pub keychain: Keychain,
-    /// With TLS or without.
+    /// TLS or plain HTTP.
     pub transport: Transport,
 }
 
-/// With TLS or without: asked for, never fallen back to.
+/// TLS or plain HTTP, as configured; there is no fallback.
 #[derive(Clone, Debug)]
 pub enum Transport {
     /// HTTPS.
@@ -69,17 +69,17 @@ impl Default for Transport {
     }
 }
 
-/// Tells transports apart: what is remembered of a host is shared only between equal ones.
+/// Identity of a transport. State of a host is shared only between equal transports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum TransportId {
-    /// HTTPS, with what [`TlsOptions::identity`] says.
+    /// HTTPS, with the value of [`TlsOptions::identity`].
     Tls(Option<Digest>),
     /// HTTP without TLS.
     PlainHttp,
 }
 
 impl Transport {
-    /// The same, for a host that the object's certificate is not meant for.
+    /// Returns the same transport without the client certificate, for a host that must not receive it.
     pub(crate) fn without_client_certificate(&self) -> Self {
         match self {
             Self::Tls(options) => Self::Tls(options.without_client_certificate()),
@@ -96,10 +96,10 @@ impl Transport {
 }
 
 impl Access {
-    /// Who answers when something of `repository` is asked for: how it is spoken to, and the host.
+    /// Returns the origin of the content of `repository`: transport and host.
     ///
-    /// An answer about a right is worth something for bytes of the same origin only. Whatever decides
-    /// whether an answer can be believed belongs in here.
+    /// A granted right applies only to bytes of the same origin, so everything that decides whether a response can be
+    /// trusted must be part of the origin.
     pub fn origin(&self, repository: &Repository) -> String {
         let host = repository.api_host();
         match self.transport.id() {
@@ -110,7 +110,7 @@ impl Access {
     }
 }
 
-/// A repository and a digest in it. Only [`resolve`] makes one; the tag is for people from here on.
+/// A repository and a digest in it. Only [`resolve`] creates this value; the tag is informational from here on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pinned {
     repository: Repository,
@@ -119,17 +119,17 @@ pub struct Pinned {
 }
 
 impl Pinned {
-    /// Where the digest was found.
+    /// The repository that contains the digest.
     pub fn repository(&self) -> &Repository {
         &self.repository
     }
 
-    /// The tag that led to the digest, or stood beside it.
+    /// The tag that was resolved to the digest, or was written beside it.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
-    /// The manifest's digest: what is approved, fetched and reported.
+    /// The manifest's digest, which is approved, fetched and reported.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
@@ -145,35 +145,35 @@ impl fmt::Display for Pinned {
     }
 }
 
-/// A manifest as it came: nothing about it has been checked but its length.
+/// A manifest as received: only its length has been checked.
 #[derive(Debug)]
 pub struct RawManifest {
-    /// The body.
+    /// The response body.
     pub bytes: Bytes,
     /// The origin that sent it.
     pub sender: Sender,
     /// The Content-Type header.
     pub content_type: Option<String>,
-    /// Kept while the body is looked at.
+    /// Memory reservation, held while the body is processed.
     pub room: Option<Room>,
 }
 
-/// Room in memory for a large body: there is little of it, so that many of them wait for each other.
+/// A memory reservation for a large body. There are few, so that many large bodies wait for each other.
 #[derive(Debug)]
 pub struct Room {
     _permit: tokio::sync::OwnedSemaphorePermit,
 }
 
-/// A blob's bytes as they come.
+/// The bytes of a blob, as they arrive.
 pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, RegistryError>> + Send>>;
 
-/// A blob, or what is left of it.
+/// A blob, or the rest of a blob.
 pub struct BlobBody {
-    /// The place of the stream's first byte: the one asked for, or 0 where the blob begins anew.
+    /// Offset of the stream's first byte: the requested one, or 0 if the blob restarts.
     pub from: u64,
     /// The origin that sends it.
     pub sender: Sender,
-    /// The bytes from there on.
+    /// The bytes from that offset.
     pub stream: BlobStream,
 }
 
@@ -183,18 +183,18 @@ impl fmt::Debug for BlobBody {
     }
 }
 
-/// Whether somebody may read a blob. That they may not is a [`RegistryError`].
+/// Result of checking read access to a blob. Denied access is a [`RegistryError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
-    /// The registry says so.
+    /// The registry grants access.
     Granted,
-    /// The registry does not answer this question; only a download tells.
+    /// The registry does not answer the check; only a download can show it.
     Untold,
 }
 
-/// What a registry is asked for. Every body has a limit in bytes that the implementation keeps.
+/// Requests to a registry. The implementation enforces a size limit on every body.
 pub trait Registry: Send + Sync + 'static {
-    /// The digest that `tag` names now, by one HEAD where the registry can.
+    /// Resolves `tag` to its current digest, with one HEAD if the registry supports it.
     fn tag_digest(
         &self,
         access: &Access,
@@ -202,15 +202,15 @@ pub trait Registry: Send + Sync + 'static {
         tag: &str,
     ) -> impl Future<Output = Result<Digest, RegistryError>> + Send;
 
-    /// The repository's tags, in whatever order, at most [`MAX_TAGS`].
+    /// Lists the repository's tags in any order, at most [`MAX_TAGS`].
     fn tags(
         &self,
         access: &Access,
         repository: &Repository,
     ) -> impl Future<Output = Result<Vec<String>, RegistryError>> + Send;
 
-    /// What says of itself that it is about the manifest of that digest (distribution-spec, "Listing Referrers"), at most
-    /// [`MAX_REFERRERS`]; `None` where the registry keeps no such list.
+    /// Lists the manifests that refer to the given one (distribution-spec, "Listing Referrers"), at most
+    /// [`MAX_REFERRERS`]; `None` if the registry does not keep such a list.
     fn referrers(
         &self,
         access: &Access,
@@ -218,7 +218,7 @@ pub trait Registry: Send + Sync + 'static {
         digest: &Digest,
     ) -> impl Future<Output = Result<Option<Vec<Descriptor>>, RegistryError>> + Send;
 
-    /// The manifest of that digest, at most `limit` bytes.
+    /// Fetches the manifest of a digest, at most `limit` bytes.
     fn raw_manifest(
         &self,
         access: &Access,
@@ -227,8 +227,8 @@ pub trait Registry: Send + Sync + 'static {
         limit: u64,
     ) -> impl Future<Output = Result<RawManifest, RegistryError>> + Send;
 
-    /// The blob of that descriptor, or the rest of it. It ends, with an error, no later than one chunk behind the
-    /// descriptor's size. A blob that is shorter than what there is of it is an empty stream.
+    /// Fetches a blob, or the rest of it after `begun`. The stream fails at most one chunk beyond the descriptor's
+    /// size. If the blob is shorter than the part that was received before, the stream is empty.
     fn blob(
         &self,
         access: &Access,
@@ -237,12 +237,12 @@ pub trait Registry: Send + Sync + 'static {
         begun: Option<&Begun>,
     ) -> impl Future<Output = Result<BlobBody, RegistryError>> + Send;
 
-    /// The blob of that descriptor where it is a file of this machine, which need not be moved.
+    /// Returns the blob if it is a local file, which need not be transferred.
     fn local(&self, _descriptor: &Descriptor) -> Option<LocalFile> {
         None
     }
 
-    /// Asks whether `access` may read the blob of that descriptor, by one HEAD.
+    /// Checks with one HEAD whether `access` may read a blob.
     fn may_read_blob(
         &self,
         access: &Access,
@@ -251,8 +251,8 @@ pub trait Registry: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Right, RegistryError>> + Send;
 }
 
-/// Settles which digest a reference means. A digest in the reference decides without any request; without
-/// a tag too, the selection chooses one of those that there are, which keeps a processor of `seat` busy.
+/// Resolves a reference to a digest. A digest in the reference is used without any request. Without a digest and a
+/// tag, `selection` chooses among the repository's tags, which takes a processor permit of `seat`.
 pub async fn resolve<R: Registry>(
     registry: &R,
     access: &Access,
@@ -285,7 +285,7 @@ async fn select<R: Registry>(
 ) -> Result<String, RegistryError> {
     let tags = registry.tags(access, repository).await?;
     let in_thread = selection.clone();
-    // A filter can cost a millisecond for each of ten thousand tags.
+    // A filter can take a millisecond for each of ten thousand tags.
     let permit = seat.permit().await;
     let choose = move || {
         let _permit = permit;
@@ -298,13 +298,13 @@ async fn select<R: Registry>(
     })
 }
 
-/// Asks for what a pinned digest names, and checks that the answer has that digest. What it is does not matter.
+/// Fetches the manifest of a pinned digest and checks its digest; its content does not matter.
 pub async fn confirm<R: Registry>(registry: &R, access: &Access, pinned: &Pinned) -> Result<(), RegistryError> {
     checked(registry, access, &pinned.repository, &pinned.digest, MAX_MANIFEST_BYTES).await.map(drop)
 }
 
-/// The manifest of a pinned digest: of at most `limit` bytes, of that digest, and understood. Where the digest
-/// is an index's, the one that is meant, reached by digests only.
+/// Fetches the manifest of a pinned digest, at most `limit` bytes, and checks its digest and format. For an index,
+/// the manifest for `platform` is selected and fetched by its digest.
 pub async fn manifest<R: Registry>(
     registry: &R,
     access: &Access,
@@ -338,7 +338,7 @@ pub async fn manifest<R: Registry>(
     }
 }
 
-/// The bytes of a small blob, at most `limit`: of the size and digest that its descriptor says.
+/// Fetches a small blob, at most `limit` bytes, and checks its size and digest.
 pub async fn small_blob<R: Registry>(
     registry: &R,
     access: &Access,
@@ -367,7 +367,7 @@ pub async fn small_blob<R: Registry>(
     Ok(bytes.freeze())
 }
 
-/// The document of a digest, and its size in bytes.
+/// Fetches the document of a digest and returns it with its size in bytes.
 pub async fn document<R: Registry>(
     registry: &R,
     access: &Access,
@@ -379,8 +379,8 @@ pub async fn document<R: Registry>(
     Ok((Document::parse(&raw.bytes, raw.content_type.as_deref())?, raw.bytes.len() as u64))
 }
 
-/// A list of referrers that clients keep where the registry has none (distribution-spec, "Referrers Tag Schema"), as of that
-/// digest.
+/// Fetches the list of referrers that clients maintain if the registry has none (distribution-spec, "Referrers Tag
+/// Schema"), by the digest of the list.
 pub async fn referrers_in<R: Registry>(
     registry: &R,
     access: &Access,
@@ -391,7 +391,7 @@ pub async fn referrers_in<R: Registry>(
     Ok(oci::referrers::parse(&raw.bytes, raw.content_type.as_deref())?)
 }
 
-/// The bytes of a digest.
+/// Fetches a manifest and checks its digest.
 async fn checked<R: Registry>(
     registry: &R,
     access: &Access,

@@ -1,53 +1,54 @@
-//! Which addresses the operator may connect to. Pure.
+//! Rules for the addresses that the operator may connect to. Pure.
 //!
-//! A tenant names the host in `spec.image`, and a registry names hosts in redirects and token
-//! realms; the operator stands inside the cluster's network. So the address that is dialled is
-//! judged, whatever name led to it, each time (`transport` asks here).
+//! A tenant names the host in `spec.image`, a registry names hosts in redirects and token realms, and the operator is
+//! inside the cluster's network. So the address is checked before each connection (by `transport`), whatever name
+//! resolved to it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// Networks that are open unless the operator says otherwise: where in-cluster registries are.
+/// Networks that are open by default for the operator: those of in-cluster registries.
 pub const PRIVATE_NETWORKS: &str = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7";
-/// Networks that are open to a person's own command line: registries on this machine too.
+/// Networks that are open by default for the command line: those of registries on this machine too.
 pub const PERSONAL_NETWORKS: &str =
     "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,198.18.0.0/15,fc00::/7,127.0.0.0/8,::1/128";
 
-/// Ports of Kubernetes itself, on every node or every control plane: etcd, the API server, kube-proxy, the kubelet, the
-/// scheduler and the controller manager. Closed at every address; no registry is there.
+/// Ports of Kubernetes components on nodes and control planes: etcd, the API server, kube-proxy, the kubelet, the
+/// scheduler and the controller manager. Closed at every address; registries do not use them.
 const CLOSED_PORTS: [u16; 10] = [2379, 2380, 2381, 6443, 10249, 10250, 10255, 10256, 10257, 10259];
 
-/// True for a port that is never connected to.
+/// Returns true for a port to which connections are never allowed.
 pub fn is_closed_port(port: u16) -> bool {
     CLOSED_PORTS.contains(&port)
 }
 
-/// What is not the public internet.
+/// Class of an address that is not on the public internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// RFC 1918, RFC 4193, shared address space (RFC 6598): open only where a network is named.
+    /// RFC 1918, RFC 4193, shared address space (RFC 6598), benchmarking (198.18.0.0/15) and local translation (RFC
+    /// 8215): open only if an allowed network contains it.
     Private,
-    /// This machine: open only where a network of loopback addresses is named; a larger one that
-    /// contains them, such as `0.0.0.0/0`, does not do it.
+    /// Loopback: open only if an allowed network consists of loopback addresses; a larger network that contains them,
+    /// such as `0.0.0.0/0`, does not open it.
     Loopback,
-    /// Where nodes tell credentials to whoever asks. Never open.
+    /// A cloud's metadata service, which hands out credentials to every client on a node. Never open.
     Metadata,
-    /// Link-local, multicast, unspecified, reserved: nowhere a registry is. Never open.
+    /// Link-local, multicast, unspecified or reserved: never a registry's address. Never open.
     Special,
-    /// The API server's, or in a network of `--deny-cidr`. Never open.
+    /// An address of the API server, or in a network of `--deny-cidr`. Never open.
     Closed,
-    /// Not public, and a registry has led there from another host: open only for hosts that the operator names.
+    /// Not public, and named by a registry of another host: open only for hosts that the operator names.
     Foreign,
 }
 
-/// An address that may not be dialled.
+/// An address to which connections are not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denied {
     /// The address.
     pub address: IpAddr,
-    /// Why.
+    /// The reason.
     pub kind: Kind,
 }
 
@@ -71,7 +72,7 @@ impl fmt::Display for Denied {
 
 impl std::error::Error for Denied {}
 
-/// What the operator's flags say.
+/// The operator's rules for addresses, from its flags.
 #[derive(Clone, Debug, Default)]
 pub struct AddressPolicy {
     open: Vec<IpNet>,
@@ -79,13 +80,13 @@ pub struct AddressPolicy {
 }
 
 impl AddressPolicy {
-    /// `open` are the private and loopback networks that may be dialled; `closed` are those that may not, the API server's
-    /// addresses among them, whatever else is open.
+    /// `open` lists the private and loopback networks to which connections are allowed. `closed` lists the networks,
+    /// including the API server's addresses, to which they are not, and takes precedence.
     pub fn new(open: Vec<IpNet>, closed: Vec<IpNet>) -> Self {
         Self { open, closed }
     }
 
-    /// Judges an address, and the IPv4 addresses that may be meant by it.
+    /// Checks an address, and the IPv4 addresses embedded in it.
     pub fn check(&self, address: IpAddr) -> Result<(), Denied> {
         self.check_as_written(address)?;
         let IpAddr::V6(v6) = address else { return Ok(()) };
@@ -110,12 +111,12 @@ impl AddressPolicy {
     }
 }
 
-/// True for an address of the internet, and of nothing else in any reading.
+/// Returns true for an address of the public internet whose embedded IPv4 addresses, if any, are public too.
 pub fn is_public(address: IpAddr) -> bool {
     AddressPolicy::default().check(address).is_ok()
 }
 
-/// What an address is, taken as it is written.
+/// Returns the class of an address, without regard to embedded addresses.
 fn kind(address: IpAddr) -> Option<Kind> {
     match address {
         IpAddr::V4(v4) => kind_of_v4(v4),
@@ -166,23 +167,24 @@ fn kind_of_v6(v6: Ipv6Addr) -> Option<Kind> {
     }
 }
 
-/// Unique local prefixes of 32 bits in which clouds answer their machines: AWS (instance metadata, DNS, time and EKS Pod
-/// Identity), Scaleway, Oracle, GCP. They are not random, as prefixes of one's own have to be (RFC 4193 section 3.2).
+/// Unique local prefixes of 32 bits at which clouds serve their instances: AWS (instance metadata, DNS, time and EKS
+/// Pod Identity), Scaleway, Oracle, GCP. They are fixed, unlike the random prefixes that RFC 4193 section 3.2
+/// requires.
 const METADATA_PREFIXES: [(u16, u16); 4] = [(0xfd00, 0xec2), (0xfd00, 0x42), (0xfd00, 0xc1), (0xfd20, 0xce)];
-/// Tunnels through IPv4 (RFC 4380): the address of the other end is disguised in them.
+/// Teredo tunnels through IPv4 (RFC 4380), which obfuscate the address of the other end.
 const TEREDO: (u16, u16) = (0x2001, 0);
-/// `64:ff9b:1::/48`, for translators of one's own (RFC 8215).
+/// `64:ff9b:1::/48`, for local-use translators (RFC 8215).
 const LOCAL_TRANSLATION: (u16, u16, u16) = (0x64, 0xff9b, 1);
 
-/// The IPv4 address that some gateway or stack would make of an IPv6 one: mapped and compatible (RFC 4291), translated
-/// (RFC 2765), NAT64 by the well-known prefix (RFC 6052), 6to4 (RFC 3056).
+/// Returns the IPv4 address that a gateway or network stack derives from an IPv6 address: mapped and compatible (RFC
+/// 4291), translated (RFC 2765), NAT64 with the well-known prefix (RFC 6052), 6to4 (RFC 3056).
 fn carried(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         Ipv4Addr::new(a, b, c, d)
     };
     match v6.segments() {
-        // `::` and `::1` are what they are.
+        // `::` and `::1` embed no IPv4 address.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
@@ -192,9 +194,9 @@ fn carried(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// The IPv4 addresses that a translator of one's own may mean, whose prefix has 48, 56, 64 or 96 bits (RFC 6052 section 2.2;
-/// the ninth byte is left out). Which one is not known here, so all count that can be a host's: what begins with 0, or with
-/// 224 and more, is part of a prefix or of nothing.
+/// Returns the IPv4 addresses that a local-use translator may derive, with a prefix of 48, 56, 64 or 96 bits (RFC
+/// 6052 section 2.2; the ninth byte is skipped). The length of the prefix is not known here, so every candidate that
+/// can be a host's address counts: a first byte of 0, or of 224 and above, belongs to a prefix or to no host.
 fn carried_by_local_prefix(v6: Ipv6Addr) -> Vec<Ipv4Addr> {
     if !matches!(v6.segments(), [first, second, third, ..] if LOCAL_TRANSLATION == (first, second, third)) {
         return Vec::new();
@@ -231,7 +233,7 @@ mod tests {
             ("169.254.169.254", Some(Kind::Metadata)),
             ("::ffff:169.254.169.254", Some(Kind::Metadata)),
             ("64:ff9b::169.254.169.254", Some(Kind::Metadata)),
-            // Closed already because translators of one's own are.
+            // Already closed as an address of a local-use translator.
             ("64:ff9b:1::a9fe:a9fe", Some(Kind::Private)),
             ("64:ff9b:1:a9fe:a9:fe00::", Some(Kind::Private)),
             ("::ffff:0:169.254.169.254", Some(Kind::Metadata)),

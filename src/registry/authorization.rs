@@ -1,9 +1,9 @@
-//! The `Authorization` header for a request: basic credentials, or a token that is fetched and kept.
+//! The `Authorization` header of a request: basic credentials, or a token that is fetched and cached.
 //!
-//! Tokens are kept per (credential, transport, host, repository), so nothing is shared between objects
-//! that do not have the same credentials, or that do not check the host in the same way. Challenges
-//! are kept per transport and host, and a known one is answered before the next request is sent: a new
-//! repository on a known host costs one token request more.
+//! Tokens are cached per (credential, transport, host, repository), so nothing is shared between objects that have
+//! other credentials or check the host in another way. Challenges are cached per transport and host, and a known
+//! challenge is answered before the next request is sent: a new repository on a known host costs one extra token
+//! request.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,20 +21,20 @@ use super::transport::{self, Client, Part, Redirects, Sent};
 use super::{RegistryError, Transport, TransportId};
 use crate::oci::{Digest, Repository};
 
-/// Most bytes of a token answer.
+/// Maximum size of a token response, in bytes.
 const MAX_TOKEN_ANSWER: u64 = 64 * 1024;
-/// How we call ourselves to token services that ask (OAuth 2).
+/// Our client ID for token services that require one (OAuth 2).
 const CLIENT_ID: &str = "supercargo";
-/// Lifetime of a token that does not say its own (distribution-spec, token authentication).
+/// Lifetime of a token without an explicit lifetime (distribution-spec, token authentication).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
-/// Longest time that a token is kept whatever it says.
+/// Maximum time for which a token is cached, whatever its lifetime.
 const MAX_LIFETIME: Duration = Duration::from_secs(300);
-/// A token is renewed this long before it ends.
+/// Time before its expiry at which a token is renewed.
 const MARGIN: Duration = Duration::from_secs(10);
-/// Most answers kept; beyond it the cache starts anew.
+/// Maximum number of cached entries; a full cache is cleared.
 const MAX_KEPT: usize = 10_000;
 
-/// Who asks for what, and how the host is checked.
+/// Requester: credential, transport and repository of a request.
 #[derive(Clone, Copy)]
 pub(super) struct Asker<'a> {
     pub(super) credential: Option<&'a Credential>,
@@ -42,7 +42,7 @@ pub(super) struct Asker<'a> {
     pub(super) repository: &'a Repository,
 }
 
-/// Whose answer, for what.
+/// Key of a cached header.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     credential: Option<Digest>,
@@ -59,7 +59,7 @@ impl Asker<'_> {
         }
     }
 
-    /// Whose requests these are, for the budget.
+    /// Returns the account to which the budget attributes the requests.
     pub(super) fn account(&self) -> Account {
         let credential = self.credential.map(Credential::identity);
         Account::new(credential.as_ref(), &self.transport.id(), self.repository.api_host(), self.repository.path())
@@ -70,32 +70,32 @@ impl Asker<'_> {
     }
 }
 
-/// A header that answers a challenge, and how long it does.
+/// A header that answers a challenge, and the time at which it expires.
 struct Answer {
     header: HeaderValue,
     until: Option<Instant>,
 }
 
-/// A challenge, and the reach of the registry that it came from at its own host.
+/// A challenge, and the reach that applies to the host of the registry that sent it.
 #[derive(Clone)]
 pub(super) struct Met {
     pub(super) challenge: Challenge,
     pub(super) reach: Reach,
 }
 
-/// Who asks first fetches; who asks meanwhile waits for that.
+/// A cached answer. The lock is held during a token request, so that concurrent requesters wait for its result.
 type Slot = Arc<tokio::sync::Mutex<Option<Answer>>>;
 
-/// The challenges met so far, and the answers to them.
+/// Cache of challenges, and of the answers to them.
 #[derive(Default)]
 pub(super) struct Authorizations {
     answers: Mutex<HashMap<Key, Slot>>,
-    /// By host: what a registry wants for one repository it wants for all.
+    /// By host: a registry sends the same challenge for all repositories.
     challenges: Mutex<HashMap<(String, TransportId), Met>>,
 }
 
 impl Authorizations {
-    /// The header for a first try; `None` where the host has not challenged anybody yet.
+    /// Returns the header for the first attempt; `None` if no challenge of the host is known.
     pub(super) async fn current(&self, client: &Client, asker: Asker<'_>) -> Option<HeaderValue> {
         let slot = self.slot(asker);
         let mut kept = slot.lock().await;
@@ -103,14 +103,15 @@ impl Authorizations {
             return Some(header);
         }
         let met = locked(&self.challenges).get(&asker.host()).cloned()?;
-        // What is wrong with it will show, and be told, when the registry is asked without.
+        // An error is dropped here: the registry then challenges the request without the header, and the error is
+        // reported.
         let answer = Answer::to(&met, client, asker).await.ok()?;
         let header = answer.header.clone();
         *kept = Some(answer);
         Some(header)
     }
 
-    /// Answers a challenge. `refused` is the header that the registry has just not accepted.
+    /// Answers a challenge. `refused` is the header that the registry has just rejected.
     pub(super) async fn answer(
         &self,
         client: &Client,
@@ -120,7 +121,7 @@ impl Authorizations {
     ) -> Result<HeaderValue, RegistryError> {
         let slot = self.slot(asker);
         let mut kept = slot.lock().await;
-        // Somebody else may have renewed it while we were being refused.
+        // Another request may have renewed the header in the meantime.
         if let Some(header) = kept.as_ref().and_then(Answer::valid).filter(|header| Some(header) != refused) {
             return Ok(header);
         }
@@ -142,7 +143,8 @@ impl Authorizations {
     }
 }
 
-/// Tenants name hosts and repositories: the caches have an end, and start anew there.
+/// Inserts into a cache of limited size, which is cleared when full: tenants name hosts and repositories, so the
+/// number of keys is unbounded.
 fn remember<K: std::hash::Hash + Eq, V>(cache: &mut HashMap<K, V>, key: K, value: V) {
     if cache.len() >= MAX_KEPT {
         cache.clear();
@@ -151,7 +153,7 @@ fn remember<K: std::hash::Hash + Eq, V>(cache: &mut HashMap<K, V>, key: K, value
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The maps are whole between any two statements, so a panic elsewhere cannot have torn them.
+    // The maps are consistent between any two statements, so a poisoned lock is safe to use.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -218,7 +220,7 @@ async fn fetch_token(
         (false, false) => Reach::Foreign,
     };
     let sent = token_request(asker, is_same, realm, service)?;
-    // What is closed to everybody is told as that.
+    // A destination that is closed in any case is reported as that.
     client.judge(&sent, &host)?;
     if !egress.may_serve_tokens((&registry.0, registry.1), service_host, asker.credential.is_some()) {
         let what = if asker.credential.is_some() { "sends credentials to" } else { "takes tokens of" };
@@ -227,7 +229,7 @@ async fn fetch_token(
     let response = client.send(Sent { reach, ..sent }).await?;
     match response.status().as_u16() {
         200 => {}
-        // RFC 6749 section 5.2: a refresh token that is not accepted is answered with 400.
+        // RFC 6749 section 5.2: a rejected refresh token is answered with 400.
         400 | 401 | 403 if asker.credential.is_some() => return Err(unauthorized(asker)),
         401 | 403 => return Err(unauthorized(asker)),
         404 | 410 => {
@@ -241,8 +243,9 @@ async fn fetch_token(
         .map_err(|_| RegistryError::Protocol { host, problem: "its token answer is not JSON".to_owned() })
 }
 
-/// A GET with user and password, or none; an identity token is exchanged by POST (the OAuth 2 form of
-/// distribution's token authentication). The scope is ours, whatever the challenge says.
+/// Builds the request for a token: a GET, with user and password if there are any; an identity token is exchanged by
+/// POST (the OAuth 2 form of distribution's token authentication). The scope is always pull access to the repository,
+/// whatever the challenge requests.
 fn token_request(
     asker: Asker<'_>,
     is_same_host: bool,
@@ -270,7 +273,7 @@ fn token_request(
         url.query_pairs_mut().extend_pairs(service.map(|service| ("service", service))).append_pair("scope", &scope);
     }
     let transport = if is_same_host { asker.transport.clone() } else { asker.transport.without_client_certificate() };
-    // A token service that sends us elsewhere with a question about credentials is not followed.
+    // Redirects of a token service are refused, because the request may carry credentials.
     let redirects = Redirects::Refuse;
     let (accept, operation, account) = ("application/json", "token", asker.account());
     let is_elsewhere = !is_same_host;
@@ -290,7 +293,7 @@ fn token_request(
     })
 }
 
-/// The registry's host as a URL has it, and its port.
+/// Returns the registry's host, as in a URL, and its port.
 fn registry_host(asker: Asker<'_>) -> (String, u16) {
     let scheme = if matches!(asker.transport, Transport::PlainHttp) { "http" } else { "https" };
     let url = Url::parse(&format!("{scheme}://{}", asker.repository.api_host())).ok();

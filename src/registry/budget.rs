@@ -1,8 +1,8 @@
-//! What one host may be asked for, and when: a pace, pauses that it asked for, and no hammering of one that is dead.
+//! Request budget of a host: a steady pace, pauses that the host requests, and only probes while the host is dead.
 //!
-//! A host is `scheme://name:port`, and all objects share its pace and whether it can be reached. What an account can cause
-//! alone, a request to slow down or a project behind a gateway that is gone, counts for that [`Account`] only. A failed TLS
-//! handshake, whose terms an object names, counts for neither.
+//! A host is `scheme://name:port`, and all objects share its pace and its reachability. Failures that one account can
+//! cause alone, such as a rate limit or an unavailable project behind a gateway, count against that [`Account`] only.
+//! A failed TLS handshake counts against neither, because the object configures its terms.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,14 +17,14 @@ mod state;
 pub(super) use state::Wish;
 use state::{State, Why, Word};
 
-/// A request that is given up after this long without an answer counts as a failure for its account.
+/// A request that is cancelled after this long without a response counts as a failure of its account.
 const UNANSWERED: Duration = Duration::from_secs(5);
-/// Most hosts, and accounts at hosts, of which something is remembered: tenants and redirects name them.
+/// Maximum number of hosts and accounts in the table; limited because tenants and redirects name them.
 const MAX_ENTRIES: usize = 4096;
 
-/// Identity of requests, as far as a registry can limit some apart from others: the credentials, the way of TLS, and the
-/// first part of the repository's path, which is a user, a project or a proxied registry. It stays the same where
-/// the registry sends us elsewhere.
+/// Identity of requests, as far as a registry can limit them separately: the credentials, the transport, the host,
+/// and the first component of the repository's path, which is a user, a project or a proxied registry. It does not
+/// change when the registry redirects.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Account(Digest);
 
@@ -42,16 +42,16 @@ impl Account {
     }
 }
 
-/// State of all hosts, and of accounts at them.
+/// State of all hosts and accounts.
 #[derive(Debug)]
 pub(super) struct Budget {
     table: Mutex<Table>,
-    /// Time between two requests at the steady pace.
+    /// Interval between two requests at the steady pace.
     spacing: Duration,
     metrics: Arc<Metrics>,
 }
 
-/// A host, or an account at one.
+/// A host, or an account at a host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     origin: String,
@@ -61,55 +61,55 @@ struct Key {
 #[derive(Debug)]
 struct Table {
     entries: Recent<Key, State>,
-    /// Entries that are closed, as far as they have been looked at.
+    /// Number of closed entries, as of the last access to each.
     closed: usize,
 }
 
-/// End of a request.
+/// Outcome of a request.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// With an answer.
+    /// A response.
     Answered,
-    /// With the wish to be left alone.
+    /// A response that requests a pause.
     Overloaded(Wish),
-    /// Without a connection.
+    /// No connection.
     Unreachable(String),
-    /// With a gateway's word that there is nothing behind it.
+    /// A gateway's response that its backend is unavailable.
     NothingBehind(String),
-    /// With a connection, and no answer on it in time.
+    /// A connection without a response in time.
     Unanswered(String),
-    /// With something that says nothing about the host.
+    /// An outcome that says nothing about the host.
     Neither,
 }
 
-/// The right to send one request; reports how it ended, or that it was given up.
+/// The right to send one request; reports the outcome, or that the request was cancelled.
 #[derive(Debug)]
 pub(super) struct Permit<'a> {
     budget: &'a Budget,
     host: Key,
     account: Key,
     since: Instant,
-    /// True for the probe of the host, and for that of the account.
+    /// True if the request is the probe of the host, and true if it is the probe of the account.
     probes: (bool, bool),
     ended: bool,
 }
 
 impl Budget {
-    /// `per_second` is the steady pace for each host.
+    /// `per_second` is the steady pace per host.
     pub(super) fn new(per_second: u32, metrics: Arc<Metrics>) -> Self {
         let spacing = Duration::from_secs(1) / per_second.max(1);
         let table = Table { entries: Recent::new(MAX_ENTRIES), closed: 0 };
         Self { table: Mutex::new(table), spacing, metrics }
     }
 
-    /// Waits for the host's pace. Fails at once where it is not to be asked now, or not by that account.
+    /// Waits for the host's pace. Fails at once if the host is closed, or the account at the host.
     pub(super) async fn admit(&self, origin: &str, host: &str, account: &Account) -> Result<Permit<'_>, RegistryError> {
         let now = Instant::now();
         let key = |account| Key { origin: origin.to_owned(), account };
         let (of_host, of_account) = (key(None), key(Some(account.clone())));
         let admission = {
             let mut table = self.lock();
-            // Neither is entered before both would let us in.
+            // Neither state is entered before both admit the request.
             let refused =
                 [&of_account, &of_host].into_iter().find_map(|key| table.with(key, |state| state.refusal(now)));
             refused.map_or_else(
@@ -150,13 +150,13 @@ impl Budget {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        // Each statement leaves the table whole.
+        // A poisoned lock is safe to use: each statement leaves the table consistent.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Table {
-    /// Does something with the state of `key`, and keeps count of what is closed.
+    /// Runs `work` on the state of `key`, and updates the number of closed entries.
     fn with<R>(&mut self, key: &Key, work: impl FnOnce(&mut State) -> R) -> R {
         let (state, evicted) = self.entries.entry(key.clone(), State::default);
         let before = state.is_closed();
@@ -169,7 +169,7 @@ impl Table {
 }
 
 impl Permit<'_> {
-    /// Reports how the request ended. Returns the time for which the account is to make no other one.
+    /// Reports the outcome of the request. Returns the time for which the account must not send another one.
     pub(super) fn ended(mut self, ended: &Ended) -> Option<Duration> {
         self.report(ended)
     }
@@ -208,7 +208,7 @@ async fn pause(wait: Duration) {
 }
 
 impl Ended {
-    /// Returns its meaning for the host, and for the account.
+    /// Returns the meaning of the outcome for the host and for the account.
     fn words(&self) -> (Word<'_>, Word<'_>) {
         match self {
             Self::Answered => (Word::Alive, Word::Alive),

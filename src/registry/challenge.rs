@@ -2,22 +2,22 @@
 
 use reqwest::Url;
 
-/// What a registry answers 401 with.
+/// Challenge in a registry's 401 response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Challenge {
-    /// User and password with every request.
+    /// User and password in every request.
     Basic,
     /// A token from `realm`.
     Bearer {
-        /// Where tokens are had.
+        /// URL of the token service.
         realm: Url,
-        /// Who the token is for.
+        /// Name of the service for which the token is issued.
         service: Option<String>,
     },
 }
 
 impl Challenge {
-    /// Parses one header value; `None` for schemes that we do not speak and for anything malformed.
+    /// Parses one header value; `None` for unsupported schemes and malformed values.
     pub(super) fn parse(header: &str) -> Option<Self> {
         let (scheme, rest) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));
         if scheme.eq_ignore_ascii_case("basic") {
@@ -43,7 +43,7 @@ impl Challenge {
     }
 }
 
-/// `key="value", key=value`: stops at the first thing that is neither.
+/// Iterator over `key="value", key=value`; stops at the first malformed part.
 struct Parameters<'a>(&'a str);
 
 impl Iterator for Parameters<'_> {

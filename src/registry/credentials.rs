@@ -1,7 +1,7 @@
 //! Registry credentials from Kubernetes Secrets: parsed, matched to a host, never printed.
 //!
-//! A Secret that is there but cannot be read as credentials is an error. Nothing here falls back to
-//! going without, and nothing named in a document (a credential helper) is ever executed.
+//! A Secret that exists but is not valid credentials is an error. There is no fallback to anonymous access, and a
+//! credential helper named in a document is never executed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,14 +15,14 @@ use crate::api::ANNOTATION_REGISTRY;
 use crate::oci::host::Host;
 use crate::oci::{Digest, Repository};
 
-/// The parts of a Secret that credentials are made of: type, data and one annotation.
+/// The parts of a Secret that are used for credentials: type, data and one annotation.
 #[derive(Clone, Default)]
 pub struct SecretData {
     /// The Secret's `type`.
     pub kind: String,
     /// Value of the annotation `supercargo.dev/registry`.
     pub registries: Option<String>,
-    /// Its data, decoded.
+    /// The decoded data.
     pub data: BTreeMap<String, Vec<u8>>,
 }
 
@@ -32,23 +32,23 @@ impl fmt::Debug for SecretData {
     }
 }
 
-/// What one registry is shown. `Debug` shows nothing of it.
+/// A credential for a registry. `Debug` prints nothing of it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential {
     /// A user and a password.
     Password {
         /// The user.
         user: String,
-        /// The password, or whatever stands for it.
+        /// The password or access token.
         password: String,
     },
-    /// A token that token services exchange for others (OAuth 2 refresh token, `identitytoken`).
+    /// A token that token services exchange for access tokens (OAuth 2 refresh token, `identitytoken`).
     IdentityToken(String),
 }
 
 impl Credential {
-    /// The value of an `Authorization: Basic` header (RFC 7617), without the scheme; `None` for what is
-    /// no user and password.
+    /// Returns the value of an `Authorization: Basic` header (RFC 7617) without the scheme; `None` for an identity
+    /// token.
     pub(crate) fn basic(&self) -> Option<String> {
         match self {
             Self::Password { user, password } => Some(STANDARD.encode(format!("{user}:{password}"))),
@@ -56,7 +56,7 @@ impl Credential {
         }
     }
 
-    /// Tells credentials apart without holding them: the key of the token cache.
+    /// Returns a digest that identifies the credential without containing it; part of the key of the token cache.
     pub(crate) fn identity(&self) -> Digest {
         match self {
             Self::Password { user, password } => Digest::of(format!("password {user:?} {password}").as_bytes()),
@@ -71,26 +71,26 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Why a Secret is not registry credentials. Never quotes the Secret's content.
+/// Reason why a Secret is not valid registry credentials. Never quotes the Secret's content.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SecretError {
-    /// The key that the Secret's type promises is missing.
+    /// The key required by the Secret's type is missing.
     #[error("Secret {secret} has no key {key}")]
     KeyMissing {
         /// Name of the Secret.
         secret: String,
-        /// The key that was expected.
+        /// The required key.
         key: &'static str,
     },
-    /// The content is not what its type says.
+    /// The content does not match the Secret's type.
     #[error("Secret {secret} is not usable as registry credentials: {problem}")]
     Malformed {
         /// Name of the Secret.
         secret: String,
-        /// What is wrong, without content.
+        /// The problem, without content.
         problem: &'static str,
     },
-    /// A basic-auth Secret whose annotation does not name the registry's host.
+    /// A basic-auth Secret whose annotation does not list the registry's host.
     #[error(
         "Secret {secret} is not sent to {host}: a kubernetes.io/basic-auth Secret is sent only to hosts that its own \
          annotation names, such as {ANNOTATION_REGISTRY}: {host}"
@@ -103,25 +103,26 @@ pub enum SecretError {
     },
 }
 
-/// Credentials in the order in which they are to be tried.
+/// Credentials in the order in which they are tried.
 #[derive(Clone, Debug, Default)]
 pub struct Keychain {
     entries: Vec<(Scope, Credential)>,
 }
 
-/// What a credential is for.
+/// Scope of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Scope {
-    /// The user and password of a command line: the host that the same command line names.
+    /// Any host: user and password from a command line, which also names the host.
     AnyHost,
-    /// A key of a docker configuration, read as the kubelet does: a host whose labels may have `*`,
-    /// and a path prefix that ends at a slash. Or a host that the annotation of a basic-auth Secret names.
+    /// A key of a docker configuration, interpreted as the kubelet does: a host whose labels may contain `*`, and a
+    /// path prefix that ends at a slash. Or a host listed in the annotation of a basic-auth Secret.
     Host { host: Host, path: String },
 }
 
 impl Keychain {
-    /// Adds the credentials of one Secret. One of type basic-auth, which names no host in its data, must name that of
-    /// `repository` in its annotation: who may only use such a Secret could otherwise read it, by naming a host of their own.
+    /// Adds the credentials of one Secret. A basic-auth Secret, whose data names no host, must list the host of
+    /// `repository` in its annotation: otherwise a tenant who may only use the Secret could read it by naming a host
+    /// of their own.
     pub fn add(&mut self, secret: &str, data: &SecretData, repository: &Repository) -> Result<(), SecretError> {
         match data.kind.as_str() {
             "kubernetes.io/basic-auth" => {
@@ -150,8 +151,8 @@ impl Keychain {
         }
     }
 
-    /// Those that are for `repository`: longest path first, a host by name before one by wildcard,
-    /// then in the order of the Secrets.
+    /// Returns the credentials for `repository`: longest path first, exact hosts before wildcards, then in the order
+    /// of the Secrets.
     pub fn matching(&self, repository: &Repository) -> Vec<&Credential> {
         let mut found: Vec<((usize, bool), &Credential)> = self
             .entries
@@ -162,7 +163,7 @@ impl Keychain {
         found.into_iter().map(|(_, credential)| credential).collect()
     }
 
-    /// Adds a docker configuration. Helpers that it names are never executed.
+    /// Adds a docker configuration. Credential helpers in it are never executed.
     pub fn add_docker_config(&mut self, from: &str, json: &[u8], helpers: Helpers) -> Result<(), SecretError> {
         // The parser's own message could quote a password.
         let config: DockerConfig =
@@ -171,7 +172,7 @@ impl Keychain {
         match (config.auths, helpers) {
             (None, Helpers::Ignored) => Ok(()),
             (None, Helpers::Refused) => Err(malformed(from, "the docker configuration has no \"auths\"")),
-            // Going without what the document says is elsewhere would be going anonymously.
+            // Ignoring credentials that the document delegates to a helper would mean anonymous access.
             (Some(auths), Helpers::Refused) if has_helper && auths.values().any(DockerAuth::is_empty) => {
                 Err(malformed(
                     from,
@@ -190,23 +191,24 @@ impl Keychain {
         Ok(())
     }
 
-    /// A user and a password for whatever host is asked.
+    /// Adds a user and password for any host.
     pub fn add_password(&mut self, user: &str, password: &str) {
         let credential = Credential::Password { user: user.to_owned(), password: password.to_owned() };
         self.entries.push((Scope::AnyHost, credential));
     }
 }
 
-/// What the naming of a credential helper in a docker configuration means.
+/// Treatment of credential helpers in a docker configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Helpers {
-    /// In a Secret: its credentials are not in it, so it is no use.
+    /// In a Secret: rejected, because the credentials are not in the Secret.
     Refused,
-    /// In a person's own file, which has entries of many kinds.
+    /// In a user's own file: ignored, because the file has entries of many kinds.
     Ignored,
 }
 
-/// The credential helper that a docker configuration leaves `repository`'s host to. To be told, not run.
+/// Returns the credential helper to which a docker configuration delegates the host of `repository`; for messages
+/// only, the helper is never executed.
 pub fn helper_for(json: &[u8], repository: &Repository) -> Option<String> {
     let config: DockerConfig = serde_json::from_slice(json).ok()?;
     let named = config.cred_helpers.into_iter().find(|(key, _)| Scope::of_key(key).closeness(repository).is_some());
@@ -235,8 +237,9 @@ impl DockerAuth {
         [&self.auth, &self.username, &self.password, &self.identitytoken].iter().all(|field| field.is_none())
     }
 
-    /// An identity token wins over `auth`, and that over `username` and `password`, as in the docker
-    /// client. An entry with none of them says that the credential is elsewhere, where we do not look.
+    /// Returns the entry's credential. As in the docker client, an identity token takes precedence over `auth`, and
+    /// `auth` over `username` and `password`. An entry without any of them refers to a credential store, which is not
+    /// read.
     fn credential(self, secret: &str) -> Result<Option<Credential>, SecretError> {
         if let Some(token) = self.identitytoken.filter(|token| !token.is_empty()) {
             return Ok(Some(Credential::IdentityToken(token)));
@@ -247,7 +250,7 @@ impl DockerAuth {
             let (user, password) =
                 pair.ok_or_else(|| malformed(secret, "an \"auth\" is not base64 of user:password"))?;
             return Ok(Some(match user {
-                // How some clients write an identity token.
+                // Some clients write an identity token in this form.
                 "<token>" => Credential::IdentityToken(password.to_owned()),
                 _ => Credential::Password { user: user.to_owned(), password: password.to_owned() },
             }));
@@ -263,17 +266,18 @@ impl DockerAuth {
 }
 
 impl Scope {
-    /// `https://index.docker.io/v1/`, `ghcr.io`, `r.example:5000/team` and their like.
+    /// Parses keys such as `https://index.docker.io/v1/`, `ghcr.io` and `r.example:5000/team`.
     fn of_key(key: &str) -> Self {
         let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
         let (host, path) = key.split_once('/').unwrap_or((key, ""));
         let path = path.trim_end_matches('/');
-        // The docker client writes API paths behind hosts; they are no repository prefix.
+        // The docker client appends API paths to hosts; they are not repository prefixes.
         let path = if matches!(path, "v1" | "v2") { "" } else { path };
         Self::Host { host: Host::read(host), path: path.to_owned() }
     }
 
-    /// Length of the path that matches, and whether the host was named; `None` for no match.
+    /// Returns the length of the matching path, and true if the host matches exactly; `None` if the scope does not
+    /// match.
     fn closeness(&self, repository: &Repository) -> Option<(usize, bool)> {
         match self {
             Self::AnyHost => Some((0, false)),
@@ -289,12 +293,12 @@ impl Scope {
     }
 }
 
-/// The kubelet's rule: `*` stands for any part of one label, and ports must be the same.
+/// Applies the kubelet's rule: `*` stands for any part of one label, and the ports must be equal.
 fn host_matches(pattern: &Host, host: &Host) -> bool {
     pattern.port() == host.port() && labels_match(pattern.name(), host.name())
 }
 
-/// The hosts of an annotation `supercargo.dev/registry: ghcr.io, r.example:5000`.
+/// Parses the hosts in an annotation such as `supercargo.dev/registry: ghcr.io, r.example:5000`.
 fn annotated_hosts(secret: &str, annotation: &str) -> Result<Vec<Scope>, SecretError> {
     let scope = |host: &str| match host.parse::<HostPattern>() {
         Ok(_) => Ok(Scope::Host { host: Host::read(host), path: String::new() }),
@@ -331,7 +335,7 @@ mod tests {
         }
     }
 
-    /// Adds a Secret that names its hosts itself.
+    /// Adds a Secret that lists its hosts itself.
     fn add(keychain: &mut Keychain, secret: &SecretData) -> Result<(), SecretError> {
         keychain.add("s", secret, &repository("ghcr.io/a"))
     }

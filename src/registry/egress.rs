@@ -1,34 +1,34 @@
-//! Where the operator may go and what it may show there: its own rules, which no object can widen. Pure.
+//! The operator's rules for destinations and for the credentials sent to them; no object can widen them. Pure.
 //!
-//! Tenants name hosts in `spec.image`, and registries name hosts in redirects and token realms. Each
-//! connection asks here, whoever named its host.
+//! Tenants name hosts in `spec.image`, and registries name hosts in redirects and token realms. Each connection is
+//! checked here, whatever the source of its host.
 
 use std::net::IpAddr;
 
 use super::address::{AddressPolicy, Denied, Kind, is_public};
 use super::host_pattern::HostPattern;
 
-/// The operator's rules. The default opens the public internet over TLS and nothing else.
+/// The operator's rules. The default allows the public internet over TLS and nothing else.
 #[derive(Clone, Debug, Default)]
 pub struct Egress {
-    /// Addresses, whatever name led to them.
+    /// Rules for addresses, whatever name resolved to them.
     pub addresses: AddressPolicy,
-    /// Names whose private addresses may be dialled although their networks are not open, on any port.
+    /// Hosts whose private addresses are allowed on any port although their networks are not open.
     pub hosts: Vec<HostPattern>,
-    /// Hosts that may be spoken to without TLS.
+    /// Hosts that are allowed without TLS.
     pub plain_http: PlainHttp,
-    /// Hosts of token services that may be given credentials of any registry.
+    /// Hosts of token services that may receive the credentials of any registry.
     pub token_realms: Vec<HostPattern>,
-    /// What stands between us and registries. It looks names up in our place, so it has to judge them too.
+    /// Proxy for all registries. It resolves names itself, so it must check their addresses too.
     pub proxy: Option<Proxy>,
 }
 
-/// An HTTP proxy. `Debug` does not show its URL, which may have a password in it.
+/// An HTTP proxy. `Debug` does not show its URL, which may contain a password.
 #[derive(Clone)]
 pub struct Proxy {
-    /// `http://proxy.example:3128`.
+    /// Such as `http://proxy.example:3128`.
     pub url: String,
-    /// Hosts that are asked directly, as in `NO_PROXY`.
+    /// Hosts that are accessed directly, as in `NO_PROXY`.
     pub except: String,
 }
 
@@ -38,12 +38,12 @@ impl std::fmt::Debug for Proxy {
     }
 }
 
-/// Who may be spoken to without TLS, where an object asks for that.
+/// Hosts that are allowed without TLS, if the object requests it.
 #[derive(Clone, Debug)]
 pub enum PlainHttp {
     /// These hosts.
     Hosts(Vec<HostPattern>),
-    /// Any: a person's own command line, where the person asks.
+    /// Any host: for the command line, whose user decides.
     Anyone,
 }
 
@@ -53,18 +53,18 @@ impl Default for PlainHttp {
     }
 }
 
-/// Addresses to which a request may go.
+/// Addresses to which a request may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reach {
-    /// Every address that is open: for the host that an object or the operator names.
+    /// Every open address: for a host named by an object or the operator.
     Named,
-    /// Public addresses, and hosts that the operator names: for a host that a registry names in a redirect or realm. The owner
-    /// of a registry could otherwise have the operator send any path and query to every service inside.
+    /// Public addresses, and hosts that the operator names: for a host that a registry names in a redirect or realm.
+    /// Otherwise the owner of a registry could make the operator send any path and query to every internal service.
     Foreign,
 }
 
 impl Egress {
-    /// Judges an address that `host` has, before it is dialled.
+    /// Checks an address of `host` before a connection is made.
     pub fn check(&self, host: &str, address: IpAddr, reach: Reach) -> Result<(), Denied> {
         let is_listed = self.hosts.iter().any(|open| open.matches_name(host));
         match self.addresses.check(address) {
@@ -75,13 +75,13 @@ impl Egress {
         if is_open { Ok(()) } else { Err(Denied { address, kind: Kind::Foreign }) }
     }
 
-    /// True for the proxy, which is dialled in place of every other host.
+    /// Returns true for the proxy, to which connections for all other hosts are made.
     fn is_proxy(&self, host: &str) -> bool {
         let proxy = self.proxy.as_ref().and_then(|proxy| url::Url::parse(&proxy.url).ok());
         proxy.and_then(|url| url.host_str().map(|proxy| proxy.eq_ignore_ascii_case(host))).unwrap_or(false)
     }
 
-    /// True where `host` may be asked over HTTP without TLS.
+    /// Returns true if HTTP without TLS is allowed for `host`.
     pub fn may_be_plain(&self, host: &str, port: u16) -> bool {
         match &self.plain_http {
             PlainHttp::Anyone => true,
@@ -89,15 +89,16 @@ impl Egress {
         }
     }
 
-    /// True where the operator names a host for token services of every registry.
+    /// Returns true if the operator allows a host as token service of every registry.
     pub fn is_token_realm(&self, realm: &str, port: u16) -> bool {
         self.token_realms.iter().any(|listed| listed.matches(realm, port))
     }
 
-    /// True where a token service may serve a registry, both by name and port: on the same host, on one of the same
-    /// registrable domain (`registry-1.docker.io` and `auth.docker.io`), or named by the operator. Any other gets no
-    /// credentials, and its tokens go to no registry: they could be for something else. Behind an address may be anything, on
-    /// each port another thing, so that credentials do not go to another port of one.
+    /// Returns true if a token service may serve a registry, both given by name and port: it is on the same host, on
+    /// a host of the same registrable domain (`registry-1.docker.io` and `auth.docker.io`), or named by the operator.
+    /// Any other service receives no credentials, and its tokens are sent to no registry, because they could be meant
+    /// for something else. An IP address can have an unrelated service on each port, so credentials are not sent to
+    /// another port of an address.
     pub fn may_serve_tokens(&self, registry: (&str, u16), realm: (&str, u16), has_credentials: bool) -> bool {
         let is_address = |host: &str| host.starts_with('[') || host.parse::<IpAddr>().is_ok();
         if self.is_token_realm(realm.0, realm.1) {
@@ -111,12 +112,12 @@ impl Egress {
     }
 }
 
-/// The part of a name that one owner registered, by the public suffix list: `docker.io` of
-/// `auth.docker.io`, but `a.github.io` of itself. `None` for names outside of the list.
+/// Returns the registrable part of a name, by the public suffix list: `docker.io` for `auth.docker.io`, but
+/// `a.github.io` for itself. `None` for names with an unlisted suffix.
 fn registrable(host: &str) -> Option<String> {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let domain = psl::domain(host.as_bytes())?;
-    // A suffix that nobody has listed says nothing about who owns what is below it.
+    // An unlisted suffix says nothing about the ownership of the names below it.
     domain.suffix().is_known().then(|| String::from_utf8_lossy(domain.as_bytes()).into_owned())
 }
 

@@ -1,17 +1,17 @@
-//! Every way in which a registry can fail to give what it is asked for.
+//! Errors of registry requests.
 
 use std::time::Duration;
 
 use super::address;
 use crate::oci::manifest::ManifestError;
 
-/// Why a registry did not give what was asked for.
+/// Reason why a registry request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// 404.
     #[error("{0} does not exist")]
     NotFound(String),
-    /// Tags, but none that is meant.
+    /// The repository has tags, but none matches the selection.
     #[error("no tag of {repository} is a version in {range}")]
     NoMatchingTag {
         /// The repository.
@@ -19,7 +19,7 @@ pub enum RegistryError {
         /// The range.
         range: String,
     },
-    /// 401 after whatever credentials there are were tried.
+    /// 401 after all matching credentials were tried.
     #[error("{host} wants {wanted} for {repository}")]
     Unauthorized {
         /// The registry.
@@ -37,108 +37,108 @@ pub enum RegistryError {
         /// The repository.
         repository: String,
     },
-    /// 429, or 503 with a time.
+    /// 429, or 503 with `Retry-After`.
     #[error("{host} limits the requests of this account (429, or 503 with Retry-After)")]
     RateLimited {
         /// The registry.
         host: String,
-        /// Time to the next request: the own growing pause, or `Retry-After` where that is longer, at most 1 h.
+        /// Time until the next request: the larger of our own growing pause and `Retry-After`, at most 1 h.
         retry_after: Option<Duration>,
     },
-    /// The host is at an address that the operator may not connect to.
+    /// The address of the host is not allowed.
     #[error("{host} is not asked: {denied}")]
     AddressDenied {
-        /// The registry, or a host that it sent us to.
+        /// The registry, or a host to which it redirected.
         host: String,
-        /// The address and why.
+        /// The address, and the reason.
         denied: address::Denied,
     },
-    /// The port is one of Kubernetes itself.
+    /// The port belongs to a Kubernetes component.
     #[error(
         "{host} is not asked: port {port} belongs to Kubernetes (API server, kubelet, etcd and others); no flag opens it"
     )]
     PortDenied {
-        /// The registry, or a host that it sent us to.
+        /// The registry, or a host to which it redirected.
         host: String,
         /// The port.
         port: u16,
     },
-    /// The host would be asked without TLS, and the operator has not allowed that.
+    /// Plain HTTP to the host is not allowed by the operator.
     #[error("{host} is not asked without TLS; the operator's --plain-http-host allows hosts")]
     PlainHttpDenied {
-        /// The registry, or a host that it sent us to.
+        /// The registry, or a host to which it redirected.
         host: String,
     },
-    /// Not asked, for it did not answer those that asked before. Told as that was.
+    /// Not sent, because earlier requests to the host failed; reported like them.
     #[error("{host} is not available: {problem}")]
     HeldBack {
-        /// The registry, or a host that it sent us to.
+        /// The registry, or a host to which it redirected.
         host: String,
-        /// What happened to the others.
+        /// The failure of the earlier requests.
         problem: String,
-        /// When it may be asked again.
+        /// Time until the next request is allowed.
         retry_after: Duration,
     },
-    /// No connection, a broken one, or a 5xx.
+    /// No connection, a broken connection, or a 5xx response.
     #[error("{host} is not available: {problem}")]
     Unavailable {
-        /// The registry, or a host that it sent us to.
+        /// The registry, or a host to which it redirected.
         host: String,
-        /// What happened.
+        /// The failure.
         problem: String,
     },
-    /// TLS could not be agreed on or the certificate is not trusted.
+    /// A failed TLS handshake, or an untrusted certificate.
     #[error("TLS with {host} failed: {problem}")]
     Tls {
         /// The host.
         host: String,
-        /// What the TLS library said.
+        /// The TLS library's message.
         problem: String,
     },
-    /// A body that does not end where it must.
+    /// A body larger than its limit.
     #[error("{what} is larger than {limit} bytes")]
     TooLarge {
-        /// What was being read.
+        /// Description of the body.
         what: String,
         /// The limit.
         limit: u64,
     },
-    /// A list that does not end where it must.
+    /// A list longer than its limit.
     #[error("{repository} lists more than {limit} {what}")]
     TooMany {
         /// The repository.
         repository: String,
         /// The limit.
         limit: usize,
-        /// "tags", "pages of tags", "referrers" or "pages of referrers", and what to do.
+        /// "tags", "pages of tags", "referrers" or "pages of referrers", and the remedy.
         what: &'static str,
     },
-    /// A blob that goes on behind its descriptor's size.
+    /// A blob longer than its descriptor's size.
     #[error("{what} has more than the {size} bytes that its descriptor says")]
     LongerThanNamed {
-        /// What was being read.
+        /// Description of the blob.
         what: String,
         /// The descriptor's size.
         size: u64,
     },
-    /// Bytes that are not those of a digest. Their own digest is left out: it would tell what a host inside has sent, to whom
-    /// can have the operator ask for it.
+    /// Bytes whose digest is not the expected one. The actual digest is omitted: it would reveal the response of an
+    /// internal host to a tenant who can make the operator request it.
     #[error("{what}: the bytes that {host} sent are not those of its digest")]
     DigestMismatch {
-        /// The object that was read, with its digest.
+        /// The requested object, with its digest.
         what: String,
-        /// The host that sent them.
+        /// The host that sent the bytes.
         host: String,
     },
-    /// A manifest that cannot be used.
+    /// An invalid or unsupported manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// An answer outside the protocol.
+    /// A response that violates the protocol.
     #[error("{host} answered outside the registry protocol: {problem}")]
     Protocol {
         /// The registry.
         host: String,
-        /// What was wrong with the answer.
+        /// The violation.
         problem: String,
     },
 }

@@ -1,18 +1,19 @@
-//! Hosts as operators and pull secrets name them: by name, with `*` inside a label, with or without a port. Pure.
+//! Host patterns in the operator's options and in pull secrets: names with `*` inside a label, with or without a
+//! port. Pure.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::oci::reference::split_port;
 
-/// `registry.example.com`, `*.svc.cluster.local`, `127.0.0.1:5000`. Without a port it stands for every port.
+/// `registry.example.com`, `*.svc.cluster.local`, `127.0.0.1:5000`. Without a port it matches every port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPattern {
     name: String,
     port: Option<u16>,
 }
 
-/// Why a text is not a [`HostPattern`].
+/// Reason why a text is not a valid [`HostPattern`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("\"{0}\" is not a host such as registry.example.com, *.svc.cluster.local or 10.0.0.5:5000")]
 pub struct ParseHostPatternError(String);
@@ -28,7 +29,7 @@ impl FromStr for HostPattern {
             None => split_port(text),
         };
         let character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '*' | ':');
-        // A pattern of nothing but `*` would open everything by accident.
+        // A pattern of only `*` would match everything by accident.
         let named = name.chars().any(|c| c.is_ascii_alphanumeric());
         if !named || !name.chars().all(character) || (name.contains(':') && !text.starts_with('[')) {
             return Err(refuse());
@@ -39,18 +40,18 @@ impl FromStr for HostPattern {
 }
 
 impl HostPattern {
-    /// Judges a host, an IPv6 address with or without its brackets, and the port that is used.
+    /// Returns true if the pattern matches a host and port; an IPv6 address may have brackets.
     pub fn matches(&self, host: &str, port: u16) -> bool {
         self.port.is_none_or(|own| own == port) && self.matches_name(host)
     }
 
-    /// Judges a host where the port does not matter or is not known.
+    /// Returns true if the pattern matches a host whose port is unknown or irrelevant.
     pub fn matches_name(&self, host: &str) -> bool {
         let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
         labels_match(&self.name, &host.to_ascii_lowercase())
     }
 
-    /// True where it stands for one port only.
+    /// Returns true if the pattern matches one port only.
     pub fn has_port(&self) -> bool {
         self.port.is_some()
     }
@@ -63,7 +64,7 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// Compares label by label: `*` stands for any part of one label, never for a dot.
+/// Compares label by label: `*` matches any part of one label, never a dot.
 pub(super) fn labels_match(pattern: &str, host: &str) -> bool {
     pattern.split('.').count() == host.split('.').count()
         && pattern.split('.').zip(host.split('.')).all(|(pattern, label)| label_matches(pattern, label))

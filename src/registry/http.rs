@@ -1,7 +1,7 @@
-//! [`Registry`] over HTTP: what is asked, as whom, and what each answer means.
+//! [`Registry`] over HTTP: requests, their credentials, and the interpretation of responses.
 //!
-//! Reads are our own because tenants name the host: every body has a limit, every wait has one, and
-//! credentials go only where `authorization` lets them.
+//! Implemented here, not with a registry client, because tenants name the host: every body and every wait is limited,
+//! and credentials are sent only where `authorization` allows it.
 
 use std::sync::Arc;
 
@@ -26,20 +26,20 @@ mod paging;
 
 use call::{Call, Item};
 
-/// Tags that we ask for in a page. Registries give fewer where they like.
+/// Number of tags requested per page. Registries may return fewer.
 const TAGS_PER_PAGE: usize = 1000;
-/// Most pages of one list: enough for [`MAX_TAGS`] at 50 in a page.
+/// Maximum number of pages of a list of tags: enough for [`MAX_TAGS`] at 50 per page.
 const MAX_PAGES: usize = 200;
-/// Most bytes of one page.
+/// Maximum size of a page, in bytes.
 const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024;
-/// Most pages of referrers: enough for [`MAX_REFERRERS`] at 50 in a page.
+/// Maximum number of pages of referrers: enough for [`MAX_REFERRERS`] at 50 per page.
 const MAX_REFERRER_PAGES: usize = 20;
-/// What there is too much of, and what helps.
+/// Subject and remedy in errors about lists that are too long.
 const TAGS: &str = "tags; narrow what is kept in it, or name a tag";
 const PAGES_OF_TAGS: &str = "pages of tags; narrow what is kept in it, or name a tag";
 const REFERRERS: &str = "manifests that refer to this one; remove those that nobody needs";
 
-/// The registries of the world, read over HTTP.
+/// Registries accessed over HTTP.
 pub struct HttpRegistry {
     client: Client,
     authorizations: Authorizations,
@@ -52,13 +52,13 @@ impl std::fmt::Debug for HttpRegistry {
 }
 
 impl HttpRegistry {
-    /// Goes where `egress` lets it, and asks each host at most `per_second` times in the long run. Fails
-    /// where the system has no CA certificates or the TLS provider cannot be set up.
+    /// Creates a registry client that connects where `egress` allows, with at most `per_second` requests per host in
+    /// the long run. Fails if the system has no CA certificates or the TLS provider cannot be initialized.
     pub fn new(metrics: Arc<Metrics>, egress: Egress, per_second: u32) -> Result<Self, reqwest::Error> {
         Ok(Self { client: Client::new(metrics, egress, per_second)?, authorizations: Authorizations::default() })
     }
 
-    /// Sends with each matching credential in turn until one is let in.
+    /// Sends the request with each matching credential in turn until one is accepted.
     async fn request(&self, call: &Call<'_>) -> Result<Response, RegistryError> {
         let credentials = call.access.keychain.matching(call.repository);
         let mut rest = credentials.iter().copied();
@@ -98,8 +98,9 @@ impl HttpRegistry {
             let is_from_registry = response.url().origin() == url.origin();
             let is_answered = response.status().is_success() || call.settles(response.status(), is_from_registry);
             if response.status() == StatusCode::UNAUTHORIZED && !is_answered {
-                // One answer a request: a registry that never accepts must not keep us here. And no answer to a host that
-                // the registry redirects to: it would get the password for the registry, and be remembered for it.
+                // One challenge is answered per request, because a registry that rejects every answer must not cause
+                // an endless loop. A challenge by a redirect target is not answered: the target would receive the
+                // registry's password, and its challenge would be cached for the registry.
                 let may_answer = !answered && is_from_registry;
                 let challenge = may_answer.then(|| challenge_of(response.headers())).flatten();
                 let Some(challenge) = challenge else { return Err(unauthorized(asker)) };
@@ -134,7 +135,8 @@ impl Registry for HttpRegistry {
             self.check_open(&head, &response, &Self::sender(&head, &response)?)?;
             return Ok(digest);
         }
-        // The header is optional (distribution-spec, "Checking if content exists in the registry"), and so is HEAD for some.
+        // The header is optional (distribution-spec, "Checking if content exists in the registry"), and some
+        // registries lack HEAD.
         let response = self.request(&get).await?;
         let sender = Self::sender(&get, &response)?;
         if !sender.is_registry {
@@ -143,7 +145,7 @@ impl Registry for HttpRegistry {
                 format!("it redirects {what} to {}, and no Docker-Content-Digest header names the digest", sender.host);
             return Err(RegistryError::Protocol { host: repository.host().to_owned(), problem });
         }
-        // Its digest would be one that the registry has never heard of.
+        // The digest of a page would not exist in the registry.
         if is_html(response.headers()) {
             return Err(a_page(&get));
         }
@@ -157,14 +159,15 @@ impl Registry for HttpRegistry {
         for _ in 0..MAX_PAGES {
             let call = Call::get(access, repository, Item::Tags(page.as_ref()));
             let response = self.request(&call).await?;
-            // Relative to what we asked, not to where that was redirected: credentials go with the next page too.
+            // Relative to the requested URL, not to a redirect target, because credentials are sent with the next
+            // page too.
             let next = paging::next(&call.url()?, response.headers(), repository.host())?;
             self.page(&call, response, |bytes| paging::collect(bytes, repository.host(), &mut tags)).await?;
             if tags.len() > MAX_TAGS {
                 let (repository, limit, what) = (repository.to_string(), MAX_TAGS, TAGS);
                 return Err(RegistryError::TooMany { repository, limit, what });
             }
-            // A page that names itself as the next one would go on for ever.
+            // A page that names itself as the next page would be requested endlessly.
             match next {
                 Some(next) if page.as_ref() != Some(&next) => page = Some(next),
                 Some(_) | None => return Ok(tags),
@@ -186,7 +189,7 @@ impl Registry for HttpRegistry {
             let call = Call::get(access, repository, Item::Referrers(digest, page.as_ref()));
             let response = self.request(&call).await?;
             let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            // A page for people is the answer of registries that know no such list, as 404 is of others.
+            // Some registries without a list of referrers return an HTML page, others 404.
             if !response.status().is_success()
                 || !content_type.is_some_and(|text| text.starts_with(media_type::OCI_INDEX))
             {
@@ -228,7 +231,7 @@ impl Registry for HttpRegistry {
         let sender = Self::sender(&call, &response)?;
         let body = self.client.body(response, repository.host(), &call.what(), limit).await;
         let body = body.map_err(|error| sender.veil(error, || call.what()))?;
-        // Something between us and the registry answers, such as a page where one logs in.
+        // An intermediary answered in place of the registry, for example with a login page.
         if is_html && sender.is_registry && Digest::of(&body.bytes) != *digest {
             return Err(a_page(&call));
         }
@@ -253,7 +256,7 @@ impl Registry for HttpRegistry {
                 sender.other_bytes(what.clone())
             }
         };
-        // The rest was asked for only where what is there came from.
+        // The rest was requested only from the origin that sent the first part.
         let rest = begun.filter(|begun| begun.sender.origin == sender.origin).map(|begun| begun.bytes);
         let left = size.saturating_sub(rest.unwrap_or_default());
         let is_other_length = response.content_length().is_some_and(|length| length != left);
@@ -289,7 +292,8 @@ impl Registry for HttpRegistry {
                     Some(if seen > size { Err(by.veil(longer(), || what.clone())) } else { Ok(chunk) })
                 }
                 Some(Err(error)) => Some(Err(transport::error(&host, &error))),
-                // Where it ends is told of the registry only.
+                // For another origin, a wrong length is the uniform error; for the registry, the caller reports the
+                // length.
                 None if seen != size && !by.is_registry => Some(Err(by.other_bytes(what.clone()))),
                 None => None,
             };
@@ -310,7 +314,7 @@ impl Registry for HttpRegistry {
             .await?;
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let is_from_registry = Self::sender(&get, &response)?.is_registry;
-        // Anything else is about something else: a page where one logs in, say, to which an empty answer or a redirect may lead.
+        // Any other response is not about the blob: an empty response or a redirect may belong to a login page.
         let is_granted = match response.status() {
             StatusCode::OK => header(header::CONTENT_LENGTH) == Some(descriptor.size.to_string().as_str()),
             StatusCode::PARTIAL_CONTENT if !is_from_registry => {
@@ -322,7 +326,7 @@ impl Registry for HttpRegistry {
     }
 }
 
-/// True for a page for people, which a proxy or a login service sends in place of the registry's answer.
+/// Returns true for an HTML page, which a proxy or a login service sends in place of the registry's response.
 fn is_html(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("text/html"))
@@ -333,7 +337,7 @@ fn a_page(call: &Call<'_>) -> RegistryError {
     RegistryError::Protocol { host: call.repository.host().to_owned(), problem }
 }
 
-/// True where a Content-Range (RFC 9110 section 14.4) is everything from `from` on of `size` bytes.
+/// Returns true if a Content-Range (RFC 9110 section 14.4) begins at `from` and lies within `size` bytes.
 fn is_rest(content_range: &str, from: u64, size: u64) -> bool {
     let rest = || {
         let (range, total) = content_range.trim().strip_prefix("bytes ")?.split_once('/')?;

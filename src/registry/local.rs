@@ -1,4 +1,4 @@
-//! A file of this machine in the place of a blob: nothing has to be moved to have it.
+//! A local file in place of a blob, used without a copy.
 
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::oci::{Descriptor, Digest, Hasher};
 
-/// Bytes that are read at once.
+/// Size of the read buffer, in bytes.
 const BUFFER: usize = 256 * 1024;
 
-/// A file that was read to its end: what it had then, and how to see that somebody has written to it since.
+/// A file that was read to its end, with its digest and size at that time, and a stamp that reveals later writes.
 #[derive(Clone, Debug)]
 pub struct LocalFile {
     file: Arc<fs_err::File>,
@@ -20,7 +20,7 @@ pub struct LocalFile {
     stamp: Stamp,
 }
 
-/// What changes with every write: the kernel's own time of it (`st_ctime`), which nobody can set.
+/// Metadata that changes with every write: the size, and `st_ctime`, which the kernel sets and no process can forge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     size: u64,
@@ -36,7 +36,7 @@ impl Stamp {
 }
 
 impl LocalFile {
-    /// Reads as many bytes as it has now. Blocking; fails once it is stopped.
+    /// Reads the file up to its current size. Blocking; fails when stopped.
     pub fn read(file: Arc<fs_err::File>, stop: &CancellationToken) -> std::io::Result<Self> {
         let stamp = Stamp::of(&file)?;
         let (mut hasher, mut at, mut buffer) = (Hasher::default(), 0_u64, vec![0; BUFFER]);
@@ -55,27 +55,28 @@ impl LocalFile {
         Ok(Self { file, digest: hasher.finish(), size: at, stamp })
     }
 
-    /// Digest of its bytes.
+    /// The digest of the file's bytes.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// How many there are.
+    /// The number of bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// True where it is what the descriptor describes.
+    /// Returns true if the size and digest are the descriptor's.
     pub fn is(&self, descriptor: &Descriptor) -> bool {
         (&self.digest, self.size) == (&descriptor.digest, descriptor.size)
     }
 
-    /// The handle.
+    /// The open file.
     pub(crate) fn file(&self) -> &Arc<fs_err::File> {
         &self.file
     }
 
-    /// True where nobody has written to it since it was read. Who asks after using it knows what has been used.
+    /// Returns true if the file was not written to since it was read. Called after use, it vouches for the bytes that
+    /// were used.
     pub(crate) fn is_unchanged(&self) -> std::io::Result<bool> {
         Ok(Stamp::of(&self.file)? == self.stamp)
     }
@@ -101,7 +102,7 @@ mod tests {
         assert!(!local.is_unchanged().unwrap(), "something was added");
         let longer = read();
         assert_eq!(longer.size(), 8);
-        // The kernel's clock for files ticks a few hundred times a second.
+        // The kernel's clock for timestamps ticks a few hundred times per second.
         let since = std::time::Instant::now();
         while longer.is_unchanged().unwrap() {
             assert!(since.elapsed() < std::time::Duration::from_secs(5), "nobody has noticed");

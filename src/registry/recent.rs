@@ -1,14 +1,14 @@
-//! A table over names that others choose: bounded, and what was used last stays.
+//! A bounded table with least-recently-used eviction, for keys that tenants and registries choose.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-/// A map with room for so many entries. A new one beyond that takes the place of the one that was not used for longest,
-/// which costs no walk over the others.
+/// A map with a maximum number of entries. A new entry beyond it replaces the least recently used one, without a walk
+/// over all entries.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {
     entries: HashMap<K, (u64, V)>,
-    /// Keys by the time of their last use, which no two share.
+    /// Keys by the time of their last use, which is unique.
     uses: BTreeMap<u64, K>,
     clock: u64,
     room: usize,
@@ -19,7 +19,7 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
         Self { entries: HashMap::new(), uses: BTreeMap::new(), clock: 0, room: room.max(1) }
     }
 
-    /// Returns the entry of `key`, made where there is none, and the entry that had to go for it.
+    /// Returns the entry of `key`, creating it if absent, and the entry that was evicted for it.
     pub(super) fn entry(&mut self, key: K, make: impl FnOnce() -> V) -> (&mut V, Option<V>) {
         self.clock += 1;
         let is_new = !self.entries.contains_key(&key);

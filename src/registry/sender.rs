@@ -1,12 +1,13 @@
-//! The origin of bytes, and the errors that may be told about them.
+//! The origin of bytes, and the errors that may be reported about them.
 
 use super::RegistryError;
 use crate::oci::Repository;
 
-/// The origin that sent a body: the registry, or another one to which it redirects.
+/// The origin that sent a body: the registry, or an origin to which it redirected.
 ///
-/// A registry can have the operator fetch from places that its owner cannot reach. So the bytes of another origin are only
-/// ever compared with a digest that was known before: neither a message nor a later request depends on their digest or length.
+/// A registry can make the operator fetch from hosts that the registry's owner cannot reach. So bytes of another
+/// origin are only compared with a digest that was known before: neither a message nor a later request depends on
+/// their digest or length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
     /// `host[:port]`, for messages.
@@ -17,29 +18,29 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// The registry itself.
+    /// Returns the registry itself as sender.
     pub fn registry(repository: &Repository) -> Self {
         let host = repository.host().to_owned();
         Self { origin: host.clone(), host, is_registry: true }
     }
 
-    /// The error for other bytes than those of a digest.
+    /// Returns the error for bytes that do not have the expected digest.
     pub(crate) fn other_bytes(&self, what: String) -> RegistryError {
         RegistryError::DigestMismatch { what, host: self.host.clone() }
     }
 
-    /// The same error for whatever is wrong with the bytes of another origin: `error` would tell their length.
+    /// Replaces an error that would reveal the length of another origin's bytes by the uniform error.
     pub(super) fn veil(&self, error: RegistryError, what: impl FnOnce() -> String) -> RegistryError {
         let is_of_length = matches!(error, RegistryError::TooLarge { .. } | RegistryError::LongerThanNamed { .. });
         if is_of_length && !self.is_registry { self.other_bytes(what()) } else { error }
     }
 }
 
-/// The part of a blob that is there already.
+/// The part of a blob that was received before.
 #[derive(Clone, Debug)]
 pub struct Begun {
-    /// Number of its bytes.
+    /// Number of bytes received.
     pub bytes: u64,
-    /// The origin that sent them. Only that one is asked for the rest.
+    /// The origin that sent them. The rest is requested only from this origin.
     pub sender: Sender,
 }

@@ -1,4 +1,4 @@
-//! From references and digests to manifests, with a registry in memory.
+//! Tests from references and digests to manifests, with an in-memory registry.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::oci::index::PlatformError;
 use crate::oci::media_type;
 use crate::testing::FakeRegistry;
 
-/// An index of (digest, size, platform), pushed as `tag`.
+/// Pushes an index of (digest, size, platform) as `tag`.
 fn push_index(registry: &FakeRegistry, tag: &str, entries: &[(&Digest, usize, Option<&str>)]) -> Value {
     let entries: Vec<Value> = entries
         .iter()
@@ -35,7 +35,7 @@ async fn manifest_of(registry: &FakeRegistry, tag: &str, platform: Option<&str>)
     manifest(registry, &access, &pinned, platform.as_ref(), MAX_MANIFEST_BYTES).await
 }
 
-/// A manifest with one file, and how many bytes it has.
+/// Pushes a manifest without layers. Returns its digest and its size in bytes.
 fn push_manifest(registry: &FakeRegistry, name: &str) -> (Digest, usize) {
     let document = json!({
         "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "artifactType": name, "layers": [],

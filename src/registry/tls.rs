@@ -1,7 +1,7 @@
-//! What one object changes about TLS: authorities, a certificate of its own, no check. Pure.
+//! TLS options of one object: additional authorities, a client certificate, disabled verification. Pure.
 //!
-//! Three separate things, none a fallback for another. Everything is parsed here, so that a
-//! certificate that cannot be used is told by the name of what holds it, not by a failed handshake.
+//! The three options are independent, and none is a fallback for another. Everything is parsed here, so that an
+//! invalid certificate is reported with the name of the object that holds it, not as a failed handshake.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,42 +11,42 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::oci::{Digest, Hasher};
 
-/// Most certificates of one bundle: the public web's authorities are about 150.
+/// Maximum number of certificates in a bundle: the public web has about 150 authorities.
 const MAX_CERTIFICATES: usize = 500;
 
-/// How TLS is spoken; the default is the system's authorities and nothing else.
+/// TLS options; by default, only the system's authorities are trusted.
 #[derive(Clone, Default)]
 pub struct TlsOptions {
     authorities: Arc<Vec<CertificateDer<'static>>>,
-    /// PEM of a certificate chain and its key, which are known to be a pair.
+    /// Certificate chain and private key in PEM, checked to match.
     client: Option<Arc<Vec<u8>>>,
     skip_verify: bool,
-    /// Over all of the above; `None` for the default.
+    /// Digest over all options; `None` for the default.
     identity: Option<Digest>,
 }
 
-/// Why PEM text is no use. Never quotes it.
+/// Reason why PEM text is invalid. Never quotes the text.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TlsError {
-    /// Nothing that begins with `-----BEGIN CERTIFICATE-----`.
+    /// No `-----BEGIN CERTIFICATE-----`.
     #[error("it holds no PEM certificate")]
     NoCertificate,
-    /// More than anybody needs.
+    /// Too many certificates.
     #[error("it holds more than {MAX_CERTIFICATES} certificates")]
     TooMany,
-    /// A certificate that is not one.
+    /// An invalid certificate.
     #[error("a certificate in it cannot be parsed")]
     Certificate,
-    /// No private key that we can use.
+    /// No private key of a supported type.
     #[error("it holds no PEM private key of a supported kind")]
     Key,
-    /// Two halves that are not of one whole.
+    /// A private key that does not match the certificate.
     #[error("the private key does not belong to the certificate")]
     Mismatch,
 }
 
 impl TlsOptions {
-    /// Trusts these authorities, PEM, besides the system's.
+    /// Trusts these authorities (PEM) in addition to the system's.
     pub fn trust(&mut self, pem: &[u8]) -> Result<(), TlsError> {
         let authorities = certificates(pem)?;
         let mut probe = rustls::RootCertStore::empty();
@@ -58,7 +58,7 @@ impl TlsOptions {
         Ok(())
     }
 
-    /// Shows this certificate, PEM, to registries that ask for one.
+    /// Presents this client certificate (PEM) to registries that request one.
     pub fn show(&mut self, certificate: &[u8], key: &[u8]) -> Result<(), TlsError> {
         let chain = certificates(certificate)?;
         let parsed = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::Key)?;
@@ -73,26 +73,26 @@ impl TlsOptions {
         Ok(())
     }
 
-    /// The same, for a host that the certificate is not meant for.
+    /// Returns the options without the client certificate, for a host that must not receive it.
     pub(super) fn without_client_certificate(&self) -> Self {
         let mut without = Self { client: None, ..self.clone() };
         without.identity = without.compute_identity();
         without
     }
 
-    /// Accepts any certificate.
+    /// Disables verification of server certificates.
     pub fn skip_verify(&mut self) {
         self.skip_verify = true;
         self.identity = self.compute_identity();
     }
 
-    /// Tells options apart without holding keys: connections, tokens and whatever else is remembered of
-    /// a host are shared only between equal ones. `None` for the default.
+    /// Returns a digest that identifies the options without containing keys. Connections, tokens and other state of a
+    /// host are shared only between equal options. `None` for the default.
     pub(super) fn identity(&self) -> Option<Digest> {
         self.identity.clone()
     }
 
-    /// Once for each change: a bundle of authorities is long, and this is asked for with each request.
+    /// Computed once per change, because a bundle of authorities is long and the identity is needed for each request.
     fn compute_identity(&self) -> Option<Digest> {
         if self.authorities.is_empty() && self.client.is_none() && !self.skip_verify {
             return None;
@@ -109,7 +109,7 @@ impl TlsOptions {
         self.authorities.iter().map(AsRef::as_ref)
     }
 
-    /// Chain and key in PEM, where there are some.
+    /// The certificate chain and key in PEM, if configured.
     pub(super) fn client(&self) -> Option<&[u8]> {
         self.client.as_ref().map(|pem| pem.as_slice())
     }
@@ -145,7 +145,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 mod tests {
     use super::*;
 
-    /// A certificate and its key, PEM.
+    /// Returns a certificate and its key in PEM.
     fn pair() -> (String, String) {
         let made = rcgen::generate_simple_self_signed(vec!["r.example".to_owned()]).unwrap();
         (made.cert.pem(), made.signing_key.serialize_pem())

@@ -1,7 +1,7 @@
-//! HTTP itself: connections, time limits, redirects, and bodies that end.
+//! HTTP transport: connections, timeouts, redirects, and bounded bodies.
 //!
-//! Every request passes `send_once`: there, and only there, it is judged where it goes, whether in the
-//! clear, and whether now.
+//! Every request passes `send_once`, the only place where its destination, its use of TLS and the budget of the host
+//! are checked.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,52 +29,53 @@ mod names;
 pub(super) use answer::{authority, error, refused};
 use clients::Clients;
 
-/// Longest time to a connection, TLS included.
+/// Timeout of a connection attempt, including TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time to the end of an answer's head, and between two pieces of its body.
+/// Timeout of a response's head, and between two chunks of its body.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest time for a whole body that is kept in memory.
+/// Timeout of a whole body that is kept in memory.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bodies longer than this are in memory a few at a time: most manifests are a hundredth of it.
+/// Size above which a body needs a memory reservation: most manifests are a hundredth of it.
 const SMALL_BODY: usize = 256 * 1024;
-/// Longest time for the rest of one, once there is room for it: others wait for that room.
+/// Timeout of the rest of a large body once it has a reservation, because other bodies wait for that reservation.
 const LARGE_BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many: parsing one of 4 MiB takes several times that.
+/// Number of memory reservations: parsing a body of 4 MiB takes several times its size.
 const LARGE_BODIES: usize = 2;
-/// Most bytes of an answer's headers over HTTP/2; over HTTP/1 hyper has a limit of its own.
+/// Maximum size of response headers over HTTP/2, in bytes; over HTTP/1 hyper has its own limit.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
-/// Most redirects of one request.
+/// Maximum number of redirects of one request.
 const MAX_REDIRECTS: usize = 5;
 
-/// A client with our limits, that counts what it sends and connects only where it may.
+/// An HTTP client that enforces our limits and the egress rules, and counts requests.
 #[derive(Debug)]
 pub(super) struct Client {
     named: Connections,
     foreign: Connections,
     egress: Arc<Egress>,
     budget: Budget,
-    /// Room for large bodies.
+    /// Reservations for large bodies.
     room: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
-/// Clients of one reach, which is checked where a connection is made: connections of the one are not for the other.
+/// Clients of one reach. The reach is checked when a connection is made, so connections of different reaches are not
+/// shared.
 #[derive(Debug)]
 struct Connections {
-    /// The system's authorities and nothing else; also all that is not TLS.
+    /// Client with the system's authorities only; also for plain HTTP.
     usual: reqwest::Client,
-    /// For each other way of TLS.
+    /// Clients for all other TLS options.
     others: Clients<reqwest::Client>,
 }
 
-/// A body in memory, and the room it takes up if it is a large one.
+/// A body in memory, with its memory reservation if it is large.
 #[derive(Debug)]
 pub(super) struct Body {
     pub(super) bytes: Bytes,
     pub(super) room: Option<Room>,
 }
 
-/// What is sent.
+/// A request.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) transport: Transport,
@@ -82,48 +83,50 @@ pub(super) struct Sent {
     pub(super) url: Url,
     pub(super) accept: &'static str,
     pub(super) authorization: Option<HeaderValue>,
-    /// The bytes that are wanted.
+    /// The requested bytes.
     pub(super) part: Part,
-    /// A body of `application/x-www-form-urlencoded`.
+    /// A body of type `application/x-www-form-urlencoded`.
     pub(super) form: Option<String>,
-    /// The label of the metric.
+    /// The request's label in metrics.
     pub(super) operation: &'static str,
     pub(super) redirects: Redirects,
-    /// Whose request it is.
+    /// The account that the budget attributes the request to.
     pub(super) account: Account,
-    /// True where the registry has sent us to another host than its own.
+    /// True if the registry redirected to another origin than its own.
     pub(super) is_elsewhere: bool,
-    /// Addresses to which this request may go.
+    /// Addresses to which the request may be sent.
     pub(super) reach: Reach,
 }
 
-/// Bytes of a body.
+/// Requested part of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     All,
-    /// From that byte on, requested only of the origin that has sent those before it: how many there are is told to no other.
+    /// The bytes after the first `from`, requested only from the origin `of` that sent those: no other origin learns
+    /// their number.
     Rest {
         from: u64,
         of: String,
     },
-    /// To see that there is something, and how much.
+    /// The first byte, to learn whether the body exists, and its size.
     First,
 }
 
-/// What a redirect means.
+/// Handling of redirects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Redirects {
-    /// It is followed, up to five times.
+    /// Redirects are followed, up to five.
     Follow,
-    /// It is an error.
+    /// A redirect is an error.
     Refuse,
-    /// One that need not come to the same thing (301, 302, 303) is the answer: it may lead to where one logs in. One that
-    /// leaves the host is followed by a request for the first byte, for what stores sign is often good for GET only.
+    /// 301, 302 and 303 are returned as the response, because they may lead to a login page. 307 and 308 to another
+    /// origin are followed by a GET of the first byte, because signed URLs of blob stores are often valid for GET
+    /// only.
     Probe,
 }
 
 impl Client {
-    /// Fails where the system has no CA certificates or the TLS provider cannot be set up.
+    /// Fails if the system has no CA certificates or the TLS provider cannot be initialized.
     pub(super) fn new(metrics: Arc<Metrics>, egress: Egress, per_second: u32) -> Result<Self, reqwest::Error> {
         let egress = Arc::new(egress);
         let connections = |reach| {
@@ -144,7 +147,7 @@ impl Client {
         &self.egress
     }
 
-    /// Sends, follows redirects, and names what went wrong.
+    /// Sends a request and follows redirects.
     pub(super) async fn send(&self, mut sent: Sent) -> Result<Response, RegistryError> {
         let (named, mut at_named) = (sent.url.clone(), None);
         for _ in 0..=MAX_REDIRECTS {
@@ -163,7 +166,7 @@ impl Client {
             if sent.redirects == Redirects::Probe && !is_same_request {
                 return Ok(response);
             }
-            // Credentials are for who they were meant for: scheme, host and port.
+            // Credentials are sent only to the origin (scheme, host and port) that they are meant for.
             if leaves {
                 sent.authorization = None;
                 sent.is_elsewhere = true;
@@ -179,13 +182,15 @@ impl Client {
         Err(RegistryError::Protocol { host: authority(&sent.url), problem })
     }
 
-    /// Addresses to which a registry may lead at its own host, by the one it has answered from: from outside it does not lead
-    /// inside. The owner of a name decides which addresses it has, and may do so anew for each request.
+    /// Returns the reach of redirects and realms at the registry's own host: foreign if the registry responded from a
+    /// public address, because an external registry must not lead to internal addresses. The owner of a name can
+    /// change its addresses for each request.
     pub(super) fn reach_of_named(&self, response: &Response) -> Reach {
         if self.is_public(response) { Reach::Foreign } else { Reach::Named }
     }
 
-    /// True where an answer came from a public address, or from a proxy, which alone knows.
+    /// Returns true if a response came from a public address, or through a proxy, because only the proxy knows the
+    /// address.
     pub(super) fn is_public(&self, response: &Response) -> bool {
         self.egress.proxy.is_some() || response.remote_addr().is_none_or(|address| is_public(address.ip()))
     }
@@ -198,7 +203,7 @@ impl Client {
         let span = tracing::debug_span!("request", %host, operation = sent.operation, method = %sent.method);
         let timer = std::time::Instant::now();
         let mut result = self.request(sent).await?.send().instrument(span.clone()).await;
-        // Whoever keeps a connection finds out too late that the other side does not (RFC 9112 section 9.3.1).
+        // A server may close an idle connection just before a request is sent on it (RFC 9112 section 9.3.1).
         if sent.method.is_idempotent() && result.as_ref().is_err_and(answer::is_broken_off) {
             span.in_scope(|| tracing::debug!("the connection had ended; asking again"));
             result = self.request(sent).await?.send().instrument(span.clone()).await;
@@ -224,7 +229,7 @@ impl Client {
         }
     }
 
-    /// What can be said before a name is looked up.
+    /// Applies the checks that do not need a resolved name.
     pub(super) fn judge(&self, sent: &Sent, host: &str) -> Result<(), RegistryError> {
         let name = sent.url.host_str().unwrap_or_default();
         let is_plain = sent.url.scheme() == "http";
@@ -242,7 +247,7 @@ impl Client {
         if is_plain && !self.egress.may_be_plain(name, port) {
             return Err(RegistryError::PlainHttpDenied { host: host.to_owned() });
         }
-        // A literal address is dialled without a look-up, so the resolver does not see it.
+        // A literal address is not resolved, so the resolver does not check it.
         if let Some(address) = literal(&sent.url) {
             let denied = |denied| RegistryError::AddressDenied { host: host.to_owned(), denied };
             self.egress.check(name, address, sent.reach).map_err(denied)?;
@@ -250,7 +255,7 @@ impl Client {
         Ok(())
     }
 
-    /// Reads a body that has a limit into memory.
+    /// Reads a body of limited size into memory.
     pub(super) async fn body(
         &self,
         response: Response,
@@ -329,10 +334,10 @@ fn client(egress: &Arc<Egress>, tls: &TlsOptions, reach: Reach) -> Result<reqwes
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
-        // Each hop is judged by us: reqwest's own redirects would not pass the check of literal addresses.
+        // Each hop is checked here: reqwest's own redirects would bypass the check of literal addresses.
         .redirect(redirect::Policy::none())
         .dns_resolver(Arc::new(names::VettedNames(Arc::clone(egress), reach)))
-        // A proxy that the environment happens to name would look names up in our place, unasked.
+        // A proxy from the environment would resolve names itself, without being configured for this.
         .no_proxy()
         .referer(false);
     if let Some(proxy) = &egress.proxy {
@@ -352,18 +357,18 @@ fn client(egress: &Arc<Egress>, tls: &TlsOptions, reach: Reach) -> Result<reqwes
     builder.build()
 }
 
-/// Scheme, host and port.
+/// Returns scheme, host and port.
 pub(super) fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-/// The address that a URL's host is, where it is one. `url` has read every numeric spelling.
+/// Returns the address of a URL whose host is a literal address. `url` has normalized every numeric form.
 fn literal(url: &Url) -> Option<IpAddr> {
     let host = url.host_str()?;
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-/// Where a response sends us, if it does. None may leave TLS or carry a user and password.
+/// Returns the target of a redirect. A target that leaves TLS or contains a user or password is an error.
 fn redirect_target(response: &Response) -> Result<Option<Url>, RegistryError> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);

@@ -1,9 +1,9 @@
-//! Turns at a registry: how many passes may be busy with one host, and of one namespace, at a time.
+//! Turns at registries: limits on the number of passes that are active at one host, and of one namespace.
 //!
-//! A registry that is slow or gone keeps only the objects of its own host waiting. Namespaces that wait
-//! for one host are served in rotation, so that a thousand objects of one do not delay twenty of
-//! another. Those that wait hold nothing but their place. A turn may be held for all of `spec.timeout` and is never taken
-//! back, so a namespace has half of a host's at most: there is always one for who comes next.
+//! A slow or unreachable registry delays only objects of its own host. Namespaces that wait for one host are served
+//! in rotation, so that a thousand objects of one namespace do not delay twenty of another. A waiting pass holds
+//! nothing but its place in the queue. A turn may be held for all of `spec.timeout` and is never revoked, so a
+//! namespace gets at most half of a host's turns: one namespace alone cannot occupy a host.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,21 +13,22 @@ use tokio::sync::oneshot;
 use crate::counts::Counts;
 use crate::oci::Repository;
 
-/// Passes that are busy with one host.
+/// Maximum number of active passes at one host.
 const PER_HOST: usize = 32;
-/// Of these, passes of one namespace.
+/// Maximum number of active passes of one namespace at one host.
 const PER_HOST_AND_NAMESPACE: usize = PER_HOST / 2;
-/// Passes of one namespace that are busy with any host: a thousand dead hosts do not take all sockets.
+/// Maximum number of active passes of one namespace at all hosts, so that a thousand dead hosts do not take all
+/// sockets.
 const PER_NAMESPACE: usize = 64;
 
-/// The hosts and namespaces that passes are busy with, and who waits. Cloning shares them.
+/// The active and waiting passes by host and namespace. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Turns(Arc<Mutex<State>>);
 
-/// The right to be busy with a host, until it is dropped.
+/// The right of a pass to be active at a host, until dropped.
 #[derive(Debug)]
 pub struct Turn {
-    /// Given back when it is dropped.
+    /// Released when dropped.
     _held: Option<Held>,
 }
 
@@ -38,26 +39,26 @@ struct Held {
     namespace: String,
 }
 
-/// Only what somebody is busy with or waits for is in here.
+/// Contains only hosts and namespaces with active or waiting passes.
 #[derive(Debug, Default)]
 struct State {
     hosts: HashMap<String, Host>,
-    /// Turns that each namespace has.
+    /// Number of turns held by each namespace.
     busy: Counts<String>,
 }
 
 #[derive(Debug, Default)]
 struct Host {
     busy: usize,
-    /// The same for each namespace.
+    /// Number of turns held at this host by each namespace.
     busy_of: Counts<String>,
-    /// Namespaces that wait, the next one first, and who waits in each.
+    /// Waiting namespaces, the next one first, each with its waiters.
     waiting: VecDeque<(String, VecDeque<Waiter>)>,
 }
 
 type Waiter = oneshot::Sender<Turn>;
-/// Turns that are to be handed over once the state is not locked any more: one that nobody takes locks
-/// it again when it is dropped.
+/// Turns to hand over after the state is unlocked: if a waiter is gone, its turn is dropped, which locks the state
+/// again.
 type Granted = Vec<(Waiter, String, String)>;
 
 impl Turns {
@@ -71,19 +72,19 @@ impl Turns {
             state.grant(&host)
         };
         self.hand_over(granted);
-        // A waiter is dropped unused only when nobody waits on it.
+        // A waiter is dropped unused only after its receiver is gone.
         turn.await.unwrap_or(Turn { _held: None })
     }
 
     fn hand_over(&self, granted: Granted) {
         for (waiter, host, namespace) in granted {
-            // Who has gone meanwhile drops the turn, which passes it on.
+            // If the waiter is gone, the turn is dropped, which passes it on.
             let _ = waiter.send(Turn { _held: Some(Held { turns: self.clone(), host, namespace }) });
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The counts are right again before anything could panic.
+        // A poisoned lock is safe to use: the counts are consistent wherever a panic is possible.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -96,7 +97,7 @@ impl Drop for Held {
 }
 
 impl State {
-    /// Gives out what the host has to give.
+    /// Grants the free turns of a host.
     fn grant(&mut self, name: &str) -> Granted {
         let mut granted = Granted::new();
         let Some(host) = self.hosts.get_mut(name) else { return granted };
@@ -121,7 +122,7 @@ impl State {
         }
         let left = self.busy.take(namespace);
         let mut granted = self.grant(name);
-        // It may have waited at other hosts for nothing but this.
+        // The namespace may have waited at other hosts only because of its own limit.
         if left + 1 == PER_NAMESPACE {
             let waits = |host: &Host| host.waiting.iter().any(|(waiting, _)| waiting == namespace);
             let others: Vec<_> =
@@ -142,8 +143,7 @@ impl Host {
         }
     }
 
-    /// The first waiter, who has not gone, of the first namespace that may have a turn. That namespace
-    /// goes to the end.
+    /// Takes the first live waiter of the first namespace that may have a turn, and moves this namespace to the end.
     fn next(&mut self, may: impl Fn(&str) -> bool) -> Option<(String, Waiter)> {
         loop {
             let has_half = |namespace: &str| self.busy_of.of(namespace) >= PER_HOST_AND_NAMESPACE;
@@ -204,7 +204,7 @@ mod tests {
         for waiting in &mut modest {
             assert!(poll!(waiting).is_pending());
         }
-        // The turns that are given up go to the two alternately, however many wait.
+        // Released turns go to the two namespaces alternately, however many passes wait.
         held.truncate(PER_HOST_AND_NAMESPACE - 8);
         let mut served = Vec::new();
         for waiting in &mut modest {
@@ -258,7 +258,7 @@ mod tests {
         drop(held);
         drop(patient.await);
         assert!(turns.lock().hosts.is_empty() && turns.lock().busy.is_empty(), "nothing is left behind");
-        // One that was given a turn and never looked at it.
+        // A waiter that received a turn and is dropped without having been polled.
         let held = take(&turns, "a", &busy, PER_HOST_AND_NAMESPACE).await;
         let mut unlucky = Box::pin(turns.wait("a", &busy));
         assert!(poll!(&mut unlucky).is_pending());

@@ -1,45 +1,46 @@
-//! The state of a host, or of an account at one: open, slowed down, or dead. Pure; time is an argument.
+//! The state of a host, or of an account at a host: open, slowed down, or dead. Pure; time is an argument.
 
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 
-/// Seconds of the steady pace that may be used up at once: a restart is not slowed down.
+/// Burst allowance, in seconds of the steady pace, so that a restart is not slowed down.
 const BURST_SECONDS: u32 = 10;
-/// Failures in a row after which a host is only probed.
+/// Number of consecutive failures after which a host is only probed.
 const DEAD_AFTER: u32 = 5;
-/// Pauses before a dead host is probed.
+/// Pauses between probes of a dead host.
 const PROBE: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
-/// Pauses after a request to slow down. A pass is about three requests, so an object makes at most six a minute also where
-/// the registry names a second each time.
+/// Pauses after a rate limit. A pass makes about three requests, so an object makes at most six per minute, even if
+/// the registry names one second each time.
 const SLOWER: Backoff = Backoff::new(Duration::from_secs(20), Duration::from_secs(60));
-/// Pauses after a 503 without a time, which is more often a restart than a limit.
+/// Pauses after a 503 without `Retry-After`, which more often means a restart than a limit.
 const BUSY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-/// Longest pause that a registry can ask for.
+/// Longest pause that a registry can request.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// The same for a host that a registry sent us to: each redirect can name a new one.
+/// Longest pause that a host named by a redirect can request: each redirect can name a new host.
 const LONGEST_ELSEWHERE: Duration = Duration::from_secs(60);
-/// Time after the end of a pause in which another one is longer. Answers in between do not shorten it: a registry can limit
-/// blobs alone.
+/// Time after the end of a pause within which the next pause is longer. Successful responses in between do not
+/// shorten it: a registry can limit blobs alone.
 const REMEMBERED: Duration = Duration::from_secs(300);
-/// Pause of those who find a probe under way.
+/// Pause of a request that finds a probe in progress.
 const BEHIND_PROBE: Duration = Duration::from_secs(10);
 
-/// State of a host, or of an account at one.
+/// State of a host, or of an account at a host.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// Time at which the next request would be due if all before it had kept the pace (the GCRA's theoretical arrival time). Of
-    /// hosts only.
+    /// Time at which the next request would be due if all earlier ones had kept the pace (the GCRA's theoretical
+    /// arrival time). Used for hosts only.
     due: Option<Instant>,
     closed: Option<Closed>,
-    /// Failures in a row.
+    /// Number of consecutive failures.
     failures: u32,
-    /// Requests to slow down, each within [`REMEMBERED`] of the pause before it, and the end of the last pause.
+    /// Number of pauses in a row, each requested within [`REMEMBERED`] of the one before, and the end of the last
+    /// pause.
     slowdowns: u32,
     slow_until: Option<Instant>,
 }
 
-/// No requests until then.
+/// State in which no requests are allowed until a time.
 #[derive(Debug)]
 struct Closed {
     until: Instant,
@@ -48,26 +49,26 @@ struct Closed {
 
 #[derive(Clone, Debug)]
 pub(super) enum Why {
-    /// It answered 429, or 503 with a time.
+    /// 429, or 503 with `Retry-After`.
     Limited,
-    /// It answered 503.
+    /// 503 without `Retry-After`.
     Busy,
-    /// It does not answer; the text says what was seen. One request at a time is let through to look again.
+    /// No response; `problem` describes the last failure. One request at a time is admitted as a probe.
     Dead { problem: String, probing: bool },
 }
 
-/// A wish to be left alone.
+/// A request by the host for a pause.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::registry) struct Wish {
-    /// For so long, if it says.
+    /// Length of the pause, if the host names one.
     pub(in crate::registry) wanted: Option<Duration>,
-    /// True for 429, and for 503 with a time.
+    /// True for 429, and for 503 with `Retry-After`.
     pub(in crate::registry) is_limit: bool,
-    /// True where a registry has sent us there.
+    /// True if a registry redirected to the host.
     pub(in crate::registry) is_elsewhere: bool,
 }
 
-/// Meaning of the end of a request for a host, or for an account there.
+/// Meaning of a request's outcome for a host or account.
 #[derive(Debug)]
 pub(super) enum Word<'a> {
     Alive,
@@ -77,7 +78,7 @@ pub(super) enum Word<'a> {
 }
 
 impl Wish {
-    /// The pause after so many of them in a row: at least the own one, whatever the registry says.
+    /// Returns the pause after `slowdowns` in a row: at least our own pause, even if the host names a shorter one.
     fn pause(self, slowdowns: u32) -> Duration {
         let own = if self.is_limit { SLOWER } else { BUSY }.pause(slowdowns);
         let longest = if self.is_elsewhere { LONGEST_ELSEWHERE } else { LONGEST };
@@ -94,7 +95,7 @@ impl State {
         matches!(&self.closed, Some(Closed { why: Why::Limited | Why::Busy, .. }))
     }
 
-    /// The cause, and the time left, where no request may be made now.
+    /// Returns the cause and the remaining time if no request is allowed now.
     pub(super) fn refusal(&self, now: Instant) -> Option<(Why, Duration)> {
         match self.closed.as_ref()? {
             Closed { until, why } if *until > now => Some((why.clone(), until.saturating_duration_since(now))),
@@ -103,7 +104,7 @@ impl State {
         }
     }
 
-    /// Lets a request through. True where it is the probe.
+    /// Admits a request. Returns true if it is the probe.
     pub(super) fn enter(&mut self) -> bool {
         match &mut self.closed {
             Some(Closed { why: Why::Dead { probing, .. }, .. }) => {
@@ -118,7 +119,7 @@ impl State {
         }
     }
 
-    /// The time that the pace has a request wait for.
+    /// Returns the time that a request must wait to keep the pace.
     pub(super) fn wait(&mut self, now: Instant, spacing: Duration, is_probe: bool) -> Duration {
         if is_probe {
             return Duration::ZERO;
@@ -131,7 +132,7 @@ impl State {
 
     pub(super) fn hear(&mut self, now: Instant, word: &Word<'_>, is_probe: bool) {
         match word {
-            // An answer to what was asked before the registry wished for a pause.
+            // A response to a request sent before the pause was requested.
             Word::Alive if self.is_slowed() => {}
             Word::Alive => (self.closed, self.failures) = (None, 0),
             Word::Slower(wish) => self.slow_down(now, *wish),
@@ -155,7 +156,7 @@ impl State {
     }
 
     fn slow_down(&mut self, now: Instant, wish: Wish) {
-        // Those that were under way meanwhile report the same thing, not a worse one.
+        // Requests that were in flight report the same limit again, not a new one.
         if !self.is_slowed() {
             let is_next = self.slow_until.is_some_and(|until| now.saturating_duration_since(until) < REMEMBERED);
             self.slowdowns = if is_next { self.slowdowns.saturating_add(1) } else { 1 };
@@ -263,8 +264,8 @@ mod tests {
         }
     }
 
-    /// The worst case: all begin at the moment at which they may, so that each makes all three requests of its pass before
-    /// the first blob is answered. Tags and manifests are answered well in between.
+    /// The worst case: all objects start at the first allowed moment, so that each makes all three requests of its
+    /// pass before the first blob is answered. Requests for tags and manifests succeed in between.
     #[test]
     fn a_hundred_objects_whose_blobs_are_limited_make_six_requests_a_minute_each() {
         let (mut account, start) = (State::default(), Instant::now());

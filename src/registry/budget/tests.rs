@@ -1,4 +1,4 @@
-//! Whom the end of a request counts against.
+//! Attribution of a request's outcome to the host or the account.
 
 use super::*;
 

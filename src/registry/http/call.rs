@@ -1,4 +1,4 @@
-//! One request to a registry: its URL, and what its answers can mean.
+//! One request to a registry: its URL, and the possible meanings of its response.
 
 use reqwest::{Method, StatusCode, Url};
 
@@ -13,16 +13,16 @@ pub(super) struct Call<'a> {
     pub(super) repository: &'a Repository,
     pub(super) method: Method,
     pub(super) item: Item<'a>,
-    /// The part of a blob that is there already.
+    /// The part of a blob that was received before.
     pub(super) begun: Option<&'a Begun>,
 }
 
-/// What a registry is asked for.
+/// Subject of a request.
 pub(super) enum Item<'a> {
-    /// A page of tags: the first, or the one that the registry named.
+    /// A page of tags: the first, or the one at the URL that the registry named.
     Tags(Option<&'a Url>),
     Tag(&'a str),
-    /// A page of what refers to a manifest: the first, or the one that the registry named.
+    /// A page of a manifest's referrers: the first, or the one at the URL that the registry named.
     Referrers(&'a Digest, Option<&'a Url>),
     Manifest(&'a Digest),
     Blob(&'a Digest),
@@ -62,7 +62,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The label of the metric.
+    /// Returns the request's label in metrics.
     pub(super) fn operation(&self) -> &'static str {
         match self.item {
             Item::Tags(_) => "tags",
@@ -74,12 +74,12 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The bytes that are wanted.
+    /// Returns the requested bytes.
     pub(super) fn part(&self) -> Part {
         self.begun.map_or(Part::All, |begun| Part::Rest { from: begun.bytes, of: begun.sender.origin.clone() })
     }
 
-    /// A redirect of a question for a right may be the way to a store, or to a page where one logs in.
+    /// Returns the handling of redirects. A redirect of an access check may lead to a blob store or to a login page.
     pub(super) fn redirects(&self) -> Redirects {
         match self.item {
             Item::Blob(_) if self.method == Method::HEAD => Redirects::Probe,
@@ -87,22 +87,22 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Statuses that are an answer beside success.
+    /// Returns true for a status that is a valid response although it is not a success.
     pub(super) fn settles(&self, status: StatusCode, is_from_registry: bool) -> bool {
         let no_head = self.method == Method::HEAD
             && matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED);
         match self.item {
-            // What a store says of a right is not the registry's word.
+            // The status of a blob store is not the registry's decision about access.
             Item::Blob(_) if self.method == Method::HEAD => status.is_redirection() || no_head || !is_from_registry,
             Item::Tag(_) => no_head,
             Item::Blob(_) => self.begun.is_some() && status == StatusCode::RANGE_NOT_SATISFIABLE,
-            // A registry without the list answers 404; what some of those answer that never heard of it.
+            // A registry without the list returns 404, or one of these if the endpoint is unknown to it.
             Item::Referrers(_, None) => matches!(status.as_u16(), 400 | 404 | 405 | 406 | 501),
             Item::Tags(_) | Item::Referrers(_, Some(_)) | Item::Manifest(_) => false,
         }
     }
 
-    /// For people.
+    /// Describes the item in messages.
     pub(super) fn what(&self) -> String {
         match self.item {
             Item::Tags(_) => format!("the list of tags of {}", self.repository),

@@ -1,4 +1,4 @@
-//! Answers of other origins than the registry.
+//! Responses from origins other than the registry.
 
 use reqwest::Response;
 
@@ -12,8 +12,8 @@ impl HttpRegistry {
         Ok(Sender { host: transport::authority(url), is_registry: origin == transport::origin(&call.url()?), origin })
     }
 
-    /// Fails for an answer that nothing may follow from: of another host, inside. A digest in it would be asked for at the
-    /// registry, which would learn it.
+    /// Fails for a response from another host at an address that is not public, because nothing may be derived from
+    /// it: a digest in it would be requested from the registry, whose owner would learn it.
     pub(super) fn check_open(
         &self,
         call: &Call<'_>,
@@ -33,7 +33,7 @@ impl HttpRegistry {
         Err(RegistryError::Protocol { host: call.repository.host().to_owned(), problem })
     }
 
-    /// The bytes of a page of a list. Of another origin it is not told what is wrong with them.
+    /// Reads and parses a page of a list. An error about a page from another origin does not describe the page.
     pub(super) async fn page<T>(
         &self,
         call: &Call<'_>,

@@ -1,4 +1,4 @@
-//! Files that are no part of a registry, read inside of the same rules.
+//! Files outside of registries, fetched under the same rules.
 
 use bytes::Bytes;
 use reqwest::{Method, Url};
@@ -10,8 +10,8 @@ use crate::registry::transport::{Part, Redirects, Sent, authority, refused};
 use crate::registry::{RegistryError, Transport};
 
 impl HttpRegistry {
-    /// What is at a URL, if it is at most `limit` bytes; `None` where nothing is. Nobody's credentials go there, and
-    /// `http` asks without TLS, where that is allowed.
+    /// Fetches the file at a URL, at most `limit` bytes; `None` if there is none. No credentials are sent. An `http`
+    /// URL is fetched without TLS, if the operator allows it.
     pub async fn file(&self, url: &Url, limit: u64) -> Result<Option<Bytes>, RegistryError> {
         let (host, what) = (authority(url), url.to_string());
         let transport = if url.scheme() == "http" { Transport::PlainHttp } else { Transport::default() };
@@ -35,7 +35,7 @@ impl HttpRegistry {
                 let body = self.client.body(response, &host, &what, limit).await?;
                 Ok(Some(body.bytes))
             }
-            // Stores of objects refuse what they do not have to whoever may not list them.
+            // Object stores answer 403 for a missing object if the client may not list objects.
             status if matches!(status.as_u16(), 403 | 404) => Ok(None),
             _ => Err(refused(&response, &host, || what)),
         }

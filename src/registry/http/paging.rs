@@ -1,4 +1,4 @@
-//! Lists that come in pages (distribution-spec, "Listing Tags", "Listing Referrers").
+//! Paginated lists (distribution-spec, "Listing Tags", "Listing Referrers").
 
 use reqwest::Url;
 use reqwest::header::{self, HeaderMap};
@@ -6,16 +6,16 @@ use serde::Deserialize;
 
 use crate::registry::RegistryError;
 
-/// Longest tag (distribution-spec); longer ones cannot be asked for.
+/// Maximum length of a tag (distribution-spec); longer tags cannot be requested.
 const MAX_TAG: usize = 128;
 
 #[derive(Deserialize)]
 struct Page {
-    /// Some registries write `null` for an empty list.
+    /// `null` in some registries if the list is empty.
     tags: Option<Vec<String>>,
 }
 
-/// Adds the tags of a page.
+/// Appends the tags of a page.
 pub(super) fn collect(bytes: &[u8], host: &str, tags: &mut Vec<String>) -> Result<(), RegistryError> {
     let refuse = |_| RegistryError::Protocol {
         host: host.to_owned(),
@@ -26,8 +26,9 @@ pub(super) fn collect(bytes: &[u8], host: &str, tags: &mut Vec<String>) -> Resul
     Ok(())
 }
 
-/// The next page, from `Link: <...>; rel="next"` (RFC 8288). It must be of the same origin: anything else is a way to send
-/// us, and our credentials, elsewhere. Its path is the registry's to choose; proxies have prefixes of their own.
+/// Returns the URL of the next page, from `Link: <...>; rel="next"` (RFC 8288). It must have the same origin;
+/// otherwise a registry could direct requests and credentials elsewhere. Its path is free, because proxies add
+/// prefixes.
 pub(super) fn next(page: &Url, headers: &HeaderMap, host: &str) -> Result<Option<Url>, RegistryError> {
     let links = headers.get_all(header::LINK).iter().filter_map(|value| value.to_str().ok());
     let Some(target) = links.flat_map(|value| value.split(',')).find_map(next_target) else { return Ok(None) };

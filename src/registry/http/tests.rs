@@ -1,4 +1,4 @@
-//! The HTTP registry against a scripted server on loopback.
+//! Tests of the HTTP registry against a scripted server on loopback.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ mod elsewhere;
 mod files;
 mod reach;
 
-/// Requests that arrived: method, path with query, Authorization, Range.
+/// Received requests: method, path with query, Authorization, Range.
 type Log = Arc<std::sync::Mutex<Vec<(String, String, Option<String>, Option<String>)>>>;
 
 struct Server {
@@ -36,7 +36,7 @@ struct Server {
 }
 
 impl Server {
-    /// Answers every request with `script`, which is told the server's own host.
+    /// Answers every request with `script`, which receives the server's own host.
     async fn start<F>(script: F) -> Self
     where
         F: Fn(&str, &Request) -> Response + Clone + Send + Sync + 'static,
@@ -79,12 +79,12 @@ fn registry() -> HttpRegistry {
     registry_with("127.0.0.0/8 ::1/128")
 }
 
-/// A registry that may go to `open` and nowhere else that is not the internet.
+/// Creates a registry client that may connect to the networks in `open` and to the public internet only.
 fn registry_with(open: &str) -> HttpRegistry {
     registry_that_names(open, &[])
 }
 
-/// The same, where the operator names hosts to which registries may lead.
+/// Creates such a client for an operator that names hosts to which registries may redirect.
 fn registry_that_names(open: &str, hosts: &[&str]) -> HttpRegistry {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let networks = open.split_whitespace().map(|network| network.parse().unwrap()).collect();

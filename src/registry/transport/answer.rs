@@ -1,4 +1,4 @@
-//! What answers, and the lack of one, mean.
+//! Interpretation of responses, and of failures to get one.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -11,18 +11,19 @@ use crate::registry::RegistryError;
 use crate::registry::address::Denied;
 use crate::registry::budget::{Ended, Wish};
 
-/// Time for which the account is to make no other request: the own growing pause, or the longer one that was asked for.
+/// Time for which the account must not send another request: our own growing pause, or the longer one of the
+/// registry.
 #[derive(Clone, Copy)]
 struct Pause(Duration);
 
-/// Notes the pause that an answer has led to, for [`refused`].
+/// Attaches the pause that a response led to, for [`refused`].
 pub(super) fn set_pause(response: &mut Response, pause: Option<Duration>) {
     if let Some(pause) = pause {
         response.extensions_mut().insert(Pause(pause));
     }
 }
 
-/// What an answer means that is neither success, nor 401, nor 403.
+/// Converts a response that is neither a success nor 401 or 403 to an error.
 pub(in crate::registry) fn refused(response: &Response, host: &str, what: impl FnOnce() -> String) -> RegistryError {
     let rate_limited = || {
         let retry_after = response.extensions().get::<Pause>().map(|pause| pause.0);
@@ -41,7 +42,7 @@ pub(in crate::registry) fn refused(response: &Response, host: &str, what: impl F
     }
 }
 
-/// Verdict of an answer about its host, which is not the registry's own where `is_elsewhere`.
+/// Returns the meaning of a response for its host. `is_elsewhere` is true for a host that a registry redirected to.
 pub(super) fn ended(response: &Response, is_elsewhere: bool) -> Ended {
     let wanted = retry_after(response.headers());
     match response.status() {
@@ -54,9 +55,9 @@ pub(super) fn ended(response: &Response, is_elsewhere: bool) -> Ended {
     }
 }
 
-/// Verdict of the lack of an answer: about the host where no connection came about, about the account where nothing was
-/// heard on it. A connection that is broken off may be the fault of who asked, a registry that
-/// wants a client certificate does so.
+/// Returns the meaning of a failed request: a failure of the host if no connection was made, of the account if a
+/// connection brought no response in time. A connection that breaks off counts for neither, because the requester may
+/// be the cause: a registry that requires a client certificate closes it like this.
 pub(super) fn lack_of_one(error: &reqwest::Error, told: &RegistryError) -> Ended {
     let RegistryError::Unavailable { problem, .. } = told else { return Ended::Neither };
     if error.is_connect() {
@@ -68,7 +69,7 @@ pub(super) fn lack_of_one(error: &reqwest::Error, told: &RegistryError) -> Ended
     }
 }
 
-/// True where a connection that was there ended before an answer came.
+/// Returns true if an existing connection ended before a response.
 pub(super) fn is_broken_off(error: &reqwest::Error) -> bool {
     let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     !error.is_connect()
@@ -79,15 +80,15 @@ pub(super) fn is_broken_off(error: &reqwest::Error) -> bool {
         })
 }
 
-/// `Retry-After` in both its forms (RFC 9110 section 10.2.3). A date is taken relative to the answer's own `Date`, so that
-/// no clock but the registry's matters. Nothing, a time that is over and what cannot be read are one and the same: absent.
+/// Parses `Retry-After` in both forms (RFC 9110 section 10.2.3). A date is relative to the response's own `Date`, so
+/// that only the registry's clock matters. Returns `None` if it is missing, in the past or malformed.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
     let date = |text| httpdate::parse_http_date(text).ok();
     let wanted = text(header::RETRY_AFTER)?;
     let is_number = !wanted.is_empty() && wanted.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = if is_number {
-        // Digits alone can only be too many.
+        // Digits only, so parsing fails on overflow alone.
         wanted.parse().unwrap_or(u64::MAX)
     } else {
         date(wanted)?.duration_since(text(header::DATE).and_then(date)?).ok()?.as_secs()
@@ -95,19 +96,19 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
-/// Docker Hub's `ratelimit-remaining: 76;w=21600`: requests left in the current window.
+/// Parses Docker Hub's `ratelimit-remaining: 76;w=21600`: the requests left in the current window.
 pub(super) fn rate_limit_remaining(headers: &HeaderMap) -> Option<u64> {
     let text = headers.get("ratelimit-remaining")?.to_str().ok()?;
     text.split(';').next().unwrap_or(text).trim().parse().ok()
 }
 
-/// `host[:port]` of a URL, for messages.
+/// Returns `host[:port]` of a URL, for messages.
 pub(in crate::registry) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or("?");
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// The innermost cause says what happened; the layers above it say that something did.
+/// Converts an error. Its innermost cause describes the failure; the outer layers only add that a request failed.
 pub(in crate::registry) fn error(host: &str, error: &reqwest::Error) -> RegistryError {
     let host = host.to_owned();
     let causes = || std::iter::successors(std::error::Error::source(error), |cause| cause.source());
@@ -131,19 +132,19 @@ fn tls_error(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
         return Some(tls_problem(tls));
     }
-    // An io::Error hides what it wraps from source(), and may wrap another one.
+    // `source()` of an io::Error skips the error that it wraps, which may be another io::Error.
     let wrapped = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
     tls_error(wrapped)
 }
 
-/// The cause of a failure of TLS, with the remedy where the library's own words lead nowhere.
+/// Describes a TLS failure, with a remedy if the library's message does not lead to one.
 fn tls_problem(error: &rustls::Error) -> String {
     const AUTHORITY: &str = "the server's certificate is an authority's own (basicConstraints CA:TRUE, which \
         `openssl req -x509` sets), and an authority cannot be a server. Issue another one for the server: the same command \
         with `-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:<host>`, or one that is signed by \
         the authority";
     let text = error.to_string();
-    // The error of the library below has no type here.
+    // The error type of the underlying library is not available here.
     if text.contains("CaUsedAsEndEntity") { AUTHORITY.to_owned() } else { text }
 }
 

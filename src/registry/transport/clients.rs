@@ -1,4 +1,4 @@
-//! Clients for the ways of TLS that objects name, beside the usual one.
+//! HTTP clients for TLS options other than the default.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,13 +7,13 @@ use tokio::sync::OnceCell;
 use crate::registry::TransportId;
 use crate::registry::recent::Recent;
 
-/// Most ways of TLS whose connections are kept.
+/// Maximum number of clients whose connections are kept.
 const MAX_CLIENTS: usize = 64;
 
-/// One client for each way of TLS: connections that were made with a certificate are not for others.
+/// One client per TLS options, so that a client certificate's connections are never used for another object.
 ///
-/// Making one reads every authority of the system, so no lock is held meanwhile: those that want the same client wait for
-/// it, and nobody else does.
+/// Creating a client reads all system authorities. The table is not locked meanwhile, so only requests for the same
+/// client wait for it.
 #[derive(Debug)]
 pub(super) struct Clients<C>(Mutex<Recent<TransportId, Arc<OnceCell<C>>>>);
 
@@ -24,10 +24,11 @@ impl<C> Default for Clients<C> {
 }
 
 impl<C: Clone> Clients<C> {
-    /// Returns the client of `id`, made where there is none. One that is not used for long makes room for it.
+    /// Returns the client of `id`, creating it if absent. The least recently used client is evicted from a full
+    /// table.
     pub(super) async fn get<E>(&self, id: TransportId, make: impl Future<Output = Result<C, E>>) -> Result<C, E> {
         let slot = {
-            // Each statement leaves the table whole.
+            // A poisoned lock is safe to use: each statement leaves the table consistent.
             let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(clients.entry(id, Arc::default).0)
         };

@@ -1,4 +1,4 @@
-//! Names to addresses that may be dialled.
+//! Resolution of names to allowed addresses.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,14 +9,14 @@ use tokio::io::AsyncReadExt;
 
 use crate::registry::egress::{Egress, Reach};
 
-/// Most addresses of one name that are looked at.
+/// Maximum number of addresses examined per name.
 const MAX_ADDRESSES: usize = 64;
-/// Names of this machine's administrator, which the resolver reads first.
+/// The machine administrator's names, which the resolver reads first.
 const HOSTS_FILE: &str = "/etc/hosts";
-/// Most bytes of it that are read.
+/// Maximum number of bytes read from the hosts file.
 const MAX_HOSTS_FILE: u64 = 1024 * 1024;
-/// Texts of the C libraries for a name that there is not (`EAI_NONAME`, `EAI_NODATA`; glibc, musl). Their numbers do not get
-/// through the standard library.
+/// Messages of C libraries for an unknown name (`EAI_NONAME`, `EAI_NODATA`; glibc, musl). The standard library does
+/// not expose the error numbers.
 const UNKNOWN: [&str; 4] = [
     "Name or service not known",
     "No address associated with hostname",
@@ -24,8 +24,8 @@ const UNKNOWN: [&str; 4] = [
     "Name has no usable address",
 ];
 
-/// Looks names up and keeps the addresses that may be dialled. What it answers is what is dialled:
-/// there is no second look-up that could answer otherwise.
+/// A resolver that returns only allowed addresses. Connections are made to the returned addresses, so no second
+/// lookup can return different ones.
 #[derive(Debug)]
 pub(super) struct VettedNames(pub(super) Arc<Egress>, pub(super) Reach);
 
@@ -55,12 +55,13 @@ async fn addresses(name: String) -> io::Result<Vec<SocketAddr>> {
     Ok(tokio::net::lookup_host((name, 0)).await?.take(MAX_ADDRESSES).collect())
 }
 
-/// Looks a name with a dot up as an absolute one.
+/// Resolves a name with a dot as an absolute name first.
 ///
-/// In a pod `ghcr.io` is otherwise `ghcr.io.svc.cluster.local` first (`ndots:5`), which is a Service of whoever has the
-/// namespace `io`. As a relative name it is looked up only where it does not exist as an absolute one, such as
-/// `registry.tools` for a Service: not while the name server is away, for then that namespace would answer. What the hosts
-/// file lists is not found as an absolute name, and is the administrator's.
+/// In a pod (`ndots:5`) the resolver would otherwise try `ghcr.io.svc.cluster.local` first, a Service that the owner
+/// of the namespace `io` controls. The relative name is tried only if the absolute name does not exist, as for a
+/// Service written as `registry.tools`; never while the name server is unavailable, because then the Service of that
+/// namespace would answer. Names in the hosts file are not found as absolute names, and the administrator controls
+/// them.
 async fn look_up<F: Future<Output = io::Result<Vec<SocketAddr>>>>(
     name: &str,
     is_in_hosts_file: bool,
@@ -80,17 +81,17 @@ fn is_unknown(error: &io::Error) -> bool {
     UNKNOWN.iter().any(|unknown| text.contains(unknown))
 }
 
-/// The hosts file, or as much of it as is read; empty where there is none.
+/// Reads the hosts file up to its size limit; returns an empty text if there is none.
 async fn hosts_file() -> String {
     let mut bytes = Vec::new();
     if let Ok(file) = tokio::fs::File::open(HOSTS_FILE).await {
-        // What was read until an error counts; a name that is missing is looked up as an absolute one.
+        // On an error the part read so far is used; a missing name is then resolved as an absolute name.
         let _ = file.take(MAX_HOSTS_FILE).read_to_end(&mut bytes).await;
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// True where a hosts file (`address name name ... # comment`) has the name.
+/// Returns true if a hosts file (`address name name ... # comment`) contains the name.
 fn names_in(hosts: &str, name: &str) -> bool {
     let listed = |line: &str| {
         let names = line.split('#').next().unwrap_or_default().split_ascii_whitespace().skip(1);
@@ -139,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_c_library_says_of_an_unknown_name_is_understood() {
-        // A label that no name server is asked for.
+        // The label is too long, so no name server is queried.
         let long = format!("{}.invalid.", "x".repeat(64));
         let error = addresses(long).await.unwrap_err();
         assert!(is_unknown(&error), "{error}");

@@ -1,4 +1,4 @@
-//! What is asked, as whom, and what the answers mean.
+//! Requests, their credentials, and the interpretation of responses.
 
 use super::*;
 
@@ -91,7 +91,7 @@ async fn a_registry_that_never_accepts_is_asked_twice() {
 #[tokio::test]
 async fn credentials_do_not_follow_a_foreign_realm_or_a_redirect() {
     let foreign = Server::start(|_, _| r#"{"token":"stolen"}"#.into_response()).await;
-    // `localhost` is another host than `127.0.0.1`.
+    // `localhost` and `127.0.0.1` are different hosts.
     let port = foreign.host.rsplit(':').next().unwrap().to_owned();
     let server = Server::start(move |_, _| challenge(&format!("Bearer realm=\"http://localhost:{port}/token\""))).await;
     let result = registry().tag_digest(&access(Some("bob")), &server.repository(), "1").await;
@@ -296,7 +296,7 @@ async fn a_pause_is_kept_by_all_objects_of_the_account_and_by_no_other_account()
     let held_back = registry.tag_digest(&access(None), &repository, "1").await;
     assert!(matches!(held_back, Err(RegistryError::RateLimited { retry_after: Some(_), .. })), "{held_back:?}");
     assert_eq!(server.paths().len(), 2);
-    // Good credentials, and another project of the same registry, are not at fault.
+    // A request with valid credentials, and one for another project of the same registry, are not affected.
     assert!(registry.tag_digest(&access(Some("bob")), &repository, "1").await.is_ok());
     assert!(registry.tag_digest(&access(None), &other, "1").await.is_ok());
 }
@@ -358,7 +358,7 @@ async fn a_page_for_people_is_outside_the_protocol() {
     for result in [tag, manifest, blob] {
         assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{result:?}");
     }
-    // What has the digest that was asked for is that, whatever it is called.
+    // Content with the requested digest is accepted with any content type.
     let right = registry.raw_manifest(&access, &repository, &Digest::of(PAGE.as_bytes()), 1000).await;
     assert!(right.is_ok(), "{right:?}");
     assert!(registry.blob(&access, &repository, &descriptor(PAGE.as_bytes()), None).await.is_ok());

@@ -1,8 +1,9 @@
-//! Blobs in parts, and the right to them.
+//! Partial blobs, and access checks.
 
 use super::*;
 
-/// Reads the rest of a blob of which `sender` has sent the first bytes: where it begins, its bytes, and whether it ended well.
+/// Fetches the rest of a blob whose first bytes came from `sender`. Returns its offset, its bytes, and true if the
+/// stream ended without an error.
 async fn rest_of(
     server: &Server,
     sender: &Server,
@@ -97,7 +98,8 @@ async fn the_range_goes_to_the_store_and_credentials_do_not() {
         server.log.lock().unwrap().iter().all(|(.., range)| range.is_none()),
         "how much the store sent is not told"
     );
-    // What the registry itself has begun is not completed by another: where they meet, one could be guessed by the other.
+    // A blob begun by the registry is not continued from another origin: the joined digest could reveal the other
+    // origin's bytes.
     assert_eq!(blob_from(&server, b"0123456789", 4).await.unwrap(), (0, b"0123456789".to_vec(), true));
 }
 
@@ -107,12 +109,12 @@ async fn the_right_to_a_blob_is_what_the_registry_itself_says() {
     let length = |length: &str| ("content-length", length.to_owned());
     let rows = [
         (200, length("5"), Some(Right::Granted)),
-        // L3: an answer without a length is about anything.
+        // L3: a response without a length could be about anything.
         (200, ("x-none", String::new()), Some(Right::Untold)),
         (204, ("x-none", String::new()), Some(Right::Untold)),
         (206, length("5"), Some(Right::Untold)),
         (206, ("content-range", "bytes 0-0/5".to_owned()), Some(Right::Untold)),
-        // The way to a page where one logs in, and the page itself.
+        // A redirect to a login page, and the page itself.
         (302, away.clone(), Some(Right::Untold)),
         (303, away, Some(Right::Untold)),
         (200, length("4711"), Some(Right::Untold)),
@@ -128,7 +130,7 @@ async fn the_right_to_a_blob_is_what_the_registry_itself_says() {
         let header_for = header.clone();
         let server = Server::start(move |_, _| {
             let status = StatusCode::from_u16(status).unwrap();
-            // A stream, so that no length is added.
+            // A stream, so that no Content-Length is added.
             let body = Body::from_stream(futures::stream::empty::<Result<Bytes, std::io::Error>>());
             Response::builder().status(status).header(header_for.0, header_for.1.as_str()).body(body).unwrap()
         })
@@ -140,7 +142,7 @@ async fn the_right_to_a_blob_is_what_the_registry_itself_says() {
     }
 }
 
-/// A registry redirects to a store that has the layer, or to a page where one logs in.
+/// The registry redirects to a store that has the layer, or to a login page.
 #[tokio::test]
 async fn a_redirect_is_a_right_where_it_leads_to_the_layer() {
     let rows = [

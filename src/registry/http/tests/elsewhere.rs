@@ -1,22 +1,22 @@
-//! Things that a registry can have the operator do at other hosts, and learn by it.
+//! Requests that a registry can cause at other hosts, and the information it must not gain from them.
 
 use super::*;
 use crate::registry::{self, small_blob};
 
-/// Sends every request on to a place at another host or port.
+/// Starts a server that redirects every request to a URL at another host or port.
 async fn redirects_to(target: &str) -> Server {
     let target = target.to_owned();
     Server::start(move |_, _| (StatusCode::TEMPORARY_REDIRECT, [("location", target.clone())], "").into_response())
         .await
 }
 
-/// M3: inside is where the operator can reach and who runs a registry cannot.
+/// M3: an internal host is one that the operator can reach and the registry's owner cannot.
 #[tokio::test]
 async fn a_redirect_does_not_lead_inside_unless_the_operator_names_the_host() {
     let inside = Server::start_at("127.0.0.2:0", |_, _| with_digest(&Digest::of(b"secret"))).await;
     let port = inside.host.rsplit(':').next().unwrap();
     let open = "127.0.0.0/8 ::1/128";
-    // By the address, and by a name: the one is judged before, the other where it is looked up.
+    // By address and by name: the address is checked before the request, the name when it is resolved.
     for target in [format!("http://{}/x", inside.host), format!("http://localhost:{port}/x")] {
         let evil = redirects_to(&target).await;
         let repository = evil.repository();
@@ -32,7 +32,7 @@ async fn a_redirect_does_not_lead_inside_unless_the_operator_names_the_host() {
     assert_eq!(inside.paths(), ["HEAD /x"], "the operator has named it");
 }
 
-/// M3.3: the token of somebody else's token service is not for this registry.
+/// M3.3: a token of another owner's token service is not sent to this registry.
 #[tokio::test]
 async fn tokens_of_another_host_are_neither_fetched_nor_used() {
     let inside = Server::start(|_, _| r#"{"token":"internal"}"#.into_response()).await;
@@ -63,7 +63,7 @@ async fn a_password_goes_to_no_other_port_of_an_address() {
     assert!(anybody.is_ok(), "{anybody:?}");
 }
 
-/// L2: a store that answers 401 is not the registry, and gets neither its password nor a token for it.
+/// L2: a store that answers 401 is not the registry, and receives neither the registry's password nor a token for it.
 #[tokio::test]
 async fn a_challenge_of_a_redirect_target_is_not_the_registrys() {
     let store = Server::start(|_, _| challenge("Basic realm=\"store\"")).await;
@@ -84,7 +84,7 @@ async fn a_challenge_of_a_redirect_target_is_not_the_registrys() {
     }
 }
 
-/// M3.1: a digest that is asked for is one that the registry learns.
+/// M3.1: the registry learns every digest that is requested from it.
 #[tokio::test]
 async fn no_digest_is_made_of_what_another_origin_sends() {
     let inside = Server::start(|_, _| "a secret".into_response()).await;
@@ -94,7 +94,7 @@ async fn no_digest_is_made_of_what_another_origin_sends() {
     assert!(matches!(error, RegistryError::Protocol { .. }), "{error}");
     assert!(!format!("{error:?}").contains(&Digest::of(b"a secret").hex()), "{error:?}");
 
-    // Nor is one of a host inside believed that the operator has named for another purpose.
+    // A list from an internal host is rejected even if the operator names the host for another purpose.
     let zot = Server::start_at("127.0.0.2:0", |_, request| match request.uri().path() {
         "/list" => r#"{"tags":["of-another-repository"]}"#.into_response(),
         _ => with_digest(&Digest::of(b"m")),
@@ -111,7 +111,7 @@ async fn no_digest_is_made_of_what_another_origin_sends() {
     assert!(!matches!(result, Ok(Some(_))), "{result:?}");
 }
 
-/// M3.2: what came from another origin is right or not, and the error is the same however it is wrong.
+/// M3.2: bytes from another origin are right or wrong, and the error is the same for every way of being wrong.
 #[tokio::test]
 async fn an_error_about_bytes_of_another_origin_tells_nothing_of_them() {
     let wanted = b"0123456789";
@@ -135,7 +135,7 @@ async fn an_error_about_bytes_of_another_origin_tells_nothing_of_them() {
         let (registry, access, repository) = (registry(), access(None), evil.repository());
         let blob = small_blob(&registry, &access, &repository, &descriptor(wanted), 100).await.unwrap_err();
         let digest = Digest::of(wanted);
-        // The longest manifest that is read is 8 bytes: some of the bodies are longer, some are not.
+        // The limit of 8 bytes for the manifest lies between the sizes of the bodies.
         let manifest = registry::document(&registry, &access, &repository, &digest, 8).await.unwrap_err();
         for error in [&blob, &manifest] {
             assert!(matches!(error, RegistryError::DigestMismatch { .. }), "{label}: {error:?}");

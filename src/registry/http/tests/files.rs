@@ -1,4 +1,4 @@
-//! Files that are no part of a registry.
+//! Files outside of registries.
 
 use super::*;
 

@@ -1,8 +1,8 @@
-//! Where requests may go.
+//! Destinations of requests.
 
 use super::*;
 
-/// A server that must not be asked, at 127.0.0.2.
+/// Starts a server at 127.0.0.2 that must receive no request.
 async fn canary() -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
     let (port, touched) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
@@ -132,7 +132,7 @@ async fn pages_of_tags_stay_on_the_host_with_the_credentials() {
     assert!(log.iter().all(|(_, _, authorization, _)| authorization.is_none()), "{log:?}");
 }
 
-/// Answers the first request of each connection, and ends the connection when it hears a second one.
+/// Starts a server that answers the first request of each connection, and closes the connection at the second one.
 async fn forgetful(digest: Digest) -> (Repository, Arc<AtomicUsize>) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
