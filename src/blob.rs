@@ -1,11 +1,11 @@
-//! Layers: spooled to a file, counted, hashed to the end, and only then handed on.
+//! Layers: spooled to a file, counted, hashed completely, and only then passed on.
 //!
-//! No decoder ever reads from the network. A decoder stops at the end of *its* stream, so a digest
-//! that is checked when the *transport's* stream ends is not checked at all.
+//! No decoder ever reads from the network. A decoder stops at the end of *its* stream, so a digest that is checked at
+//! the end of the *transport's* stream would never be checked.
 //!
-//! Many may want one layer: one of them downloads it, the others find it in the [`Cache`], once the
-//! registry has said that they may read it too: in the very file that is in use, or kept, hashed again while it is copied.
-//! Nobody waits for long for a download that hardly goes on (see `flight`).
+//! If several objects need one layer, one of them downloads it. The others use the [`Cache`] after the registry has
+//! confirmed that their credentials may read the layer: they share the file that is in use, or copy the kept file and
+//! hash the copy. The wait for another object's download is bounded (see `flight`).
 //!
 //! Layers are unpacked from files without a name, which no other process can open: see `Scratch::nameless`.
 
@@ -31,21 +31,21 @@ pub use cache::{Cache, CacheLimits};
 pub use store::{ContentStore, Key};
 use store::{Found, Use};
 
-/// A complete layer in a file that is open: its size and digest are those of the descriptor. Cloning shares the file.
+/// A complete layer in an open file; its size and digest were verified against the descriptor. Clones share the file.
 #[derive(Clone, Debug)]
 pub struct VerifiedBlob {
     bytes: Arc<OnVolume<Bytes>>,
     descriptor: Descriptor,
 }
 
-/// The file that a layer is in.
+/// The open file of a layer.
 #[derive(Debug)]
 enum Bytes {
-    /// One without a name, for this asker only.
+    /// A file without a name, used by this object only.
     Own(fs_err::File),
-    /// One without a name that others use too. The last of them has it kept.
+    /// A file without a name, shared with other objects. When its last use ends, it is moved to the store.
     Used(Use),
-    /// One that others may write to. Its times tell.
+    /// A file that other processes may write to; its timestamps reveal changes.
     Open(LocalFile),
 }
 
@@ -59,12 +59,12 @@ impl Bytes {
     }
 }
 
-/// The file, which is there until nobody uses it.
+/// Returns the file, or an error if it has been closed.
 fn file_of(bytes: &OnVolume<Bytes>) -> std::io::Result<&fs_err::File> {
     bytes.get().map(Bytes::file).ok_or_else(|| std::io::Error::other("the layer is closed"))
 }
 
-/// A layer's bytes, read by whoever has it at a place of his own.
+/// Reader of a layer with a position of its own.
 #[derive(Debug)]
 pub(crate) struct BlobReader {
     bytes: Arc<OnVolume<Bytes>>,
@@ -92,18 +92,18 @@ impl Seek for BlobReader {
 }
 
 impl VerifiedBlob {
-    /// What the bytes were checked against.
+    /// Returns the descriptor against which the bytes were verified.
     pub fn descriptor(&self) -> &Descriptor {
         &self.descriptor
     }
 
-    /// The same bytes as another layer of the artifact; `None` where that one has others.
+    /// Returns the same bytes as another layer of the artifact; `None` if that layer has another size or digest.
     pub fn as_layer(&self, layer: &Descriptor) -> Option<Self> {
         let is_it = (&layer.digest, layer.size) == (&self.descriptor.digest, self.descriptor.size);
         is_it.then(|| Self { descriptor: layer.clone(), ..self.clone() })
     }
 
-    /// True where the bytes that were read of it are those that were hashed. To be asked after reading.
+    /// Returns true if the bytes read from this layer are the verified bytes. Call it after reading.
     pub(crate) fn is_unchanged(&self) -> std::io::Result<bool> {
         match self.bytes.get() {
             Some(Bytes::Own(_) | Bytes::Used(_)) => Ok(true),
@@ -112,17 +112,17 @@ impl VerifiedBlob {
         }
     }
 
-    /// The bytes, from the start.
+    /// Returns a reader from the start of the layer.
     pub(crate) fn reader(&self) -> BlobReader {
         BlobReader { bytes: Arc::clone(&self.bytes), at: 0 }
     }
 
-    /// A handle for who reads here and there, and says where each time: all handles have one position.
+    /// Returns a handle for positioned reads. All handles share one file offset, so it must not be used.
     pub(crate) fn file(&self) -> std::io::Result<std::fs::File> {
         file_of(&self.bytes)?.file().try_clone()
     }
 
-    /// All of them, in memory. Fails where they are more than `limit`.
+    /// Reads the whole layer into memory. Fails if it is larger than `limit`.
     pub(crate) fn bytes(&self, limit: Limit) -> Result<Vec<u8>, BlobError> {
         let (size, mut bytes) = (self.descriptor.size, Vec::new());
         check_size(&self.descriptor, limit)?;
@@ -140,65 +140,65 @@ impl VerifiedBlob {
     }
 }
 
-/// Why a layer could not be had.
+/// Reason why a layer could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
-    /// The registry.
+    /// The registry failed or refused the request.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The disk.
+    /// The volume failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The manifest says that the layer, or the config, is larger than allowed.
+    /// A layer or config whose declared size exceeds the limit.
     #[error("blob {blob} has {exceeded}")]
     TooLarge {
         /// Short digest of the blob.
         blob: String,
-        /// Which limit.
+        /// The exceeded limit.
         exceeded: LimitExceeded,
     },
-    /// The body ended early.
+    /// The response body ended early.
     #[error("layer {layer} ended after {got} of {wanted} bytes")]
     Short {
         /// Short digest of the layer.
         layer: String,
-        /// Bytes that came.
+        /// Bytes received.
         got: u64,
-        /// Bytes that the descriptor promises.
+        /// Size in the descriptor.
         wanted: u64,
     },
-    /// The file that the layer was written to was changed before the layer could be used.
+    /// The spooled file was changed before it could be used.
     #[error("layer {layer} was changed on the volume while it was fetched")]
     Changed {
         /// Short digest of the layer.
         layer: String,
     },
-    /// A task of ours did not end by itself.
+    /// A task of this process was aborted.
     #[error("fetching a layer was aborted")]
     Aborted,
 }
 
-/// Told how far a download is. For people who watch; a pass does not depend on it.
+/// Receiver of download progress, for display only; a pass does not depend on it.
 pub trait Progress: Send + Sync {
-    /// `done` of `total` bytes of all layers of the object are here.
+    /// Reports that `done` of `total` bytes of all layers of the object are available.
     fn downloaded(&self, object: &str, done: u64, total: u64);
 }
 
-/// Who asks for layers, of what, and where they are put.
+/// Everything needed to fetch the layers of one artifact.
 pub struct Source<'a, R> {
-    /// Where they come from.
+    /// The registry.
     pub registry: &'a R,
-    /// As whom.
+    /// Credentials and connection settings of the object.
     pub access: &'a Access,
-    /// What they are layers of.
+    /// The approved manifest.
     pub approved: &'a Approved,
-    /// Where they are written.
+    /// Directory to which layers are written.
     pub scratch: &'a Arc<Scratch>,
-    /// What is kept on the filesystem of `scratch`.
+    /// Store of kept layers on the filesystem of `scratch`.
     pub store: Option<&'a Arc<ContentStore>>,
-    /// The place at the processors, for hashing what is kept.
+    /// Seat for processor permits, used when hashing kept layers.
     pub seat: &'a Seat,
-    /// Most bytes of a layer.
+    /// Maximum size of a layer.
     pub limit: Limit,
 }
 
@@ -209,8 +209,9 @@ impl<R> std::fmt::Debug for Source<'_, R> {
 }
 
 impl<R> Source<'_, R> {
-    /// Has `job` done by a thread of the volume, with a permit where it `hashes`. The permit is held here and not by the
-    /// thread, which may hang with its volume. A pass that is given up drops this future, which stops the job.
+    /// Runs `job` on a thread of the volume, with a processor permit if it `hashes`. The permit is held by this
+    /// future, not by the thread, which may hang with its volume. Dropping this future, as a cancelled pass does,
+    /// stops the job.
     async fn work<T: Send + 'static>(
         &self,
         hashes: bool,
@@ -224,7 +225,7 @@ impl<R> Source<'_, R> {
     }
 }
 
-/// Fetches one layer of an approved manifest. `progress` is told how many bytes of it are there.
+/// Fetches one layer of an approved manifest. `progress` receives the number of bytes available so far.
 pub async fn fetch<R: Registry>(
     source: &Source<'_, R>,
     layer: &Descriptor,
@@ -233,7 +234,7 @@ pub async fn fetch<R: Registry>(
     check_size(layer, source.limit)?;
     let verified = |bytes| VerifiedBlob { bytes: Arc::new(bytes), descriptor: layer.clone() };
     if let Some(data) = &layer.data {
-        // The manifest carries it, and parsing that has compared size and digest.
+        // Inline data of the manifest, whose size and digest were checked when it was parsed.
         progress(layer.size);
         let (scratch, written, data) = (Arc::clone(source.scratch), layer.clone(), data.clone());
         let write = move || write(&scratch, &written, &data);
@@ -249,15 +250,15 @@ pub async fn fetch<R: Registry>(
     };
     let repository = source.approved.pinned().repository();
     let key = Key::new(&source.access.origin(repository), &layer.digest);
-    // Another repository may be as slow as its owner wishes.
+    // Flights are per repository: the owner of another repository could delay this one at will.
     let flight = store.flights.join(&key, repository);
-    // Who has waited for long enough goes alone.
+    // The turn took too long: download without it.
     let Some(mut turn) = flight.turn(layer.size).await else {
         return Ok(verified(fetch_alone(source, layer, progress).await?));
     };
     let mut found = store.find(&key, layer.size).await?;
     if found.is_some() {
-        // It is there: those who wait need not wait for this one's right.
+        // The layer is there: followers need not wait for this object's authorization check.
         drop(turn);
         match source.registry.may_read_blob(source.access, repository, layer).await? {
             Right::Granted => {}
@@ -267,7 +268,7 @@ pub async fn fetch<R: Registry>(
             Some(turn) => turn,
             None => return Ok(verified(fetch_alone(source, layer, progress).await?)),
         };
-        // What was in use stays so. What was kept may have been replaced, or be in use by now.
+        // A layer in use stays valid. A kept file may have been replaced, or may be in use by now.
         if matches!(found.as_ref().and_then(OnVolume::get), Some(Found::Kept(_))) {
             found = store.find(&key, layer.size).await?;
         }
@@ -290,7 +291,7 @@ pub async fn fetch<R: Registry>(
     Ok(verified(bytes))
 }
 
-/// The file that was found, once it is known to be the layer; `None` where it is not.
+/// Returns the found file after verifying that it is the layer; `None` if it is not.
 async fn used<R>(
     source: &Source<'_, R>,
     store: &Arc<ContentStore>,
@@ -298,7 +299,7 @@ async fn used<R>(
     found: OnVolume<Found>,
     layer: &Descriptor,
 ) -> Result<Option<OnVolume<Bytes>>, BlobError> {
-    // What is in use is not read again.
+    // A layer in use was verified before and is not read again.
     let hashes = !matches!(found.get(), Some(Found::InUse(_)));
     let (store, key, layer) = (Arc::clone(store), key.clone(), layer.clone());
     let work = source.work(hashes, move |scratch, stop| {
@@ -318,7 +319,7 @@ async fn used<R>(
     work.await
 }
 
-/// A downloaded layer, which others may use too and which is kept.
+/// Returns a downloaded layer, shares it with other objects, and keeps it in the store.
 async fn kept<R>(
     source: &Source<'_, R>,
     store: &Arc<ContentStore>,
@@ -345,13 +346,13 @@ fn check_size(blob: &Descriptor, limit: Limit) -> Result<(), BlobError> {
     limit.check(blob.size).map_err(|exceeded| BlobError::TooLarge { blob: blob.digest.short(), exceeded })
 }
 
-/// Under which names the layers of an artifact are kept.
+/// Returns the keys under which the layers of an artifact are kept.
 pub fn keys(access: &Access, approved: &Approved) -> Vec<Key> {
     let origin = access.origin(approved.pinned().repository());
     approved.manifest().layers.iter().map(|layer| Key::new(&origin, &layer.digest)).collect()
 }
 
-/// Downloads for this asker only.
+/// Downloads a layer for this object only.
 async fn fetch_alone<R: Registry>(
     source: &Source<'_, R>,
     layer: &Descriptor,
@@ -361,8 +362,9 @@ async fn fetch_alone<R: Registry>(
     sealed(source, layer, file).await
 }
 
-/// A file without a name, once all of the layer was written to it and hashed. Where another process may have opened it
-/// before it lost its name, it is hashed again, and has to be asked after it was read whether it is still the same.
+/// Returns a completely written and hashed layer as a file without a name. If another process may have opened the
+/// file before it lost its name, the file is hashed again, and [`VerifiedBlob::is_unchanged`] must be checked after
+/// reading.
 async fn sealed<R>(
     source: &Source<'_, R>,
     layer: &Descriptor,
@@ -376,7 +378,7 @@ async fn sealed<R>(
     work.await
 }
 
-/// The same. Blocking.
+/// Implements [`sealed`]. Blocking.
 fn sealed_now(
     scratch: &Scratch,
     layer: &Descriptor,
@@ -391,7 +393,7 @@ fn sealed_now(
     if local.is(layer) { Ok(Bytes::Open(local)) } else { Err(BlobError::Changed { layer: layer.digest.short() }) }
 }
 
-/// Bytes that are there already, at most a manifest's worth.
+/// Spools inline data, whose size was limited when it was parsed.
 fn write(scratch: &Scratch, layer: &Descriptor, data: &[u8]) -> Result<OnVolume<fs_err::File>, StorageError> {
     let mut file = scratch.nameless()?;
     let written = std::io::Write::write_all(&mut file, data);

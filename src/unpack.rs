@@ -1,8 +1,8 @@
-//! From verified layers to a complete tree in a stage.
+//! Unpacking of verified layers into a complete tree in a stage.
 //!
-//! Everything here reads bytes whose digest was checked, and trusts none of them: a name, size, mode
-//! or link is the author's wish. One bad entry refuses the artifact; nothing is skipped or repaired.
-//! Nothing here touches what is published.
+//! The digest of all bytes was verified, but their content is untrusted: the author chooses every name, size, mode
+//! and link. A single invalid entry rejects the artifact; nothing is skipped or repaired. Published content is not
+//! touched here.
 
 use std::io;
 use std::sync::Arc;
@@ -37,88 +37,88 @@ use staged::{Node, Staged, StagedError};
 pub use tree::LayerTree;
 use tree::Rules;
 
-/// Layers from this size on are decoded on a thread of their own, and their files hashed on another one.
+/// Size from which a layer is decoded on a separate thread, and its files are hashed on another one.
 const AHEAD_FROM: u64 = 256 * 1024;
 
-/// Why an artifact could not be unpacked.
+/// Reason why an artifact could not be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
-    /// An entry that is refused.
+    /// A rejected entry.
     #[error("entry {entry:?} {problem}")]
     Entry {
-        /// Its name, as far as it can be shown.
+        /// Name of the entry, truncated for display.
         entry: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// Two layers disagree about a path.
+    /// Two layers with different content for one path.
     #[error("two layers have different content for {0:?}")]
     Conflict(String),
-    /// The archive itself is broken.
+    /// A corrupt archive.
     #[error("layer {layer}: {problem}")]
     Archive {
         /// Short digest of the layer.
         layer: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// A compression or archive that is not supported.
+    /// An unsupported compression or archive format.
     #[error("layer {layer} is {format}; tar, tar+gzip, tar+zstd and, where it is extracted, zip are supported")]
     Unsupported {
         /// Short digest of the layer.
         layer: String,
-        /// What it is.
+        /// The detected format.
         format: &'static str,
     },
-    /// A compression inside a zip that is not supported.
+    /// An unsupported compression method in a zip.
     #[error("entry {entry:?} is packed by zip method {method}; stored and deflate are supported")]
     Method {
-        /// Its name, as far as it can be shown.
+        /// Name of the entry, truncated for display.
         entry: String,
-        /// Its number and, where it has one, its name.
+        /// Number of the method and, if known, its name.
         method: String,
     },
-    /// The tar inside does not have the digest that its producer noted.
+    /// A tar whose digest differs from the one in its producer's annotation.
     #[error("layer {layer}: the archive inside does not have the digest of io.deis.oras.content.digest")]
     ContentDigest {
         /// Short digest of the layer.
         layer: String,
     },
-    /// Somebody has written to the file that the layer is in, after it was hashed.
+    /// A layer whose file was written to after it was hashed.
     #[error("layer {layer} was changed while it was unpacked")]
     Changed {
         /// Short digest of the layer.
         layer: String,
     },
-    /// Another process has written to the stage.
+    /// A stage that another process has written to.
     #[error(transparent)]
     FileChanged(#[from] staged::Changed),
-    /// More than is allowed.
+    /// An exceeded limit.
     #[error("{place}: {exceeded}")]
     Limit {
-        /// The entry or layer with which it was passed.
+        /// The entry or layer that exceeded the limit.
         place: String,
-        /// Which limit.
+        /// The exceeded limit.
         exceeded: LimitExceeded,
     },
     /// `spec.files.subPath` is not a directory of the artifact.
     #[error("the artifact has no directory {wanted:?}; at its top it has {found}")]
     SubPath {
-        /// What was asked for.
+        /// The requested path.
         wanted: String,
-        /// The first names that there are.
+        /// The first names at the top of the artifact.
         found: String,
     },
-    /// Nothing is left of it.
+    /// A selection that excludes all files.
     #[error("the patterns of include and exclude leave none of the artifact's files; at its top it has {found}")]
     NothingLeft {
-        /// The first names that there are.
+        /// The first names at the top of the artifact.
         found: String,
     },
-    /// The disk.
+    /// The volume failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The pass was given up meanwhile.
+    /// The pass was cancelled.
     #[error("stopped")]
     Stopped,
 }
@@ -143,7 +143,7 @@ impl UnpackError {
         Self::Entry { entry: shown(&entry.to_string()), problem: problem.into() }
     }
 
-    /// A hard link to something that is no file, or is not there yet.
+    /// Returns the error for a hard link to a missing or later file, or to something that is not a file.
     fn no_file_before(entry: &EntryPath, of: &EntryPath) -> Self {
         Self::entry(entry, format!("is a hard link to {:?}, which is no file before it", of.as_str()))
     }
@@ -161,19 +161,19 @@ impl UnpackError {
     }
 }
 
-/// A foreign name, short enough to be told.
+/// Truncates an untrusted name for display.
 fn shown(name: &str) -> String {
     const LONGEST: usize = 120;
     if name.chars().count() <= LONGEST { name.to_owned() } else { name.chars().take(LONGEST).chain(['…']).collect() }
 }
 
-/// A pass that is given up cannot stop a thread: the thread looks here between entries.
+/// Stop flag of a cancelled pass. Threads cannot be cancelled, so they check it between entries.
 pub type Stop = tokio_util::sync::CancellationToken;
 
-/// What archives said of their entries and nobody gets.
+/// Number of entry properties that were not applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// Entries that belong to another user or group than root.
+    /// Entries owned by a user or group other than root.
     pub owners: u64,
     /// Entries with setuid, setgid or sticky bits.
     pub special_bits: u64,
@@ -181,7 +181,8 @@ pub struct Dropped {
     pub attributes: u64,
 }
 
-/// Unpacks the layers of one artifact: each by itself, in any order and side by side, and then all into one tree.
+/// Unpacks the layers of one artifact: each into a separate tree, in any order and in parallel, and then merges the
+/// trees.
 #[derive(Debug)]
 pub struct Unpacker {
     scratch: Arc<Scratch>,
@@ -193,7 +194,7 @@ pub struct Unpacker {
 }
 
 impl Unpacker {
-    /// `is_image` is what [`image::kind`] says.
+    /// `is_image` is the decision of [`image::kind`] or [`image::kind_by_config`].
     pub fn new(
         scratch: Arc<Scratch>,
         manifest: Manifest,
@@ -205,7 +206,7 @@ impl Unpacker {
         Self { scratch, manifest, unpacking, is_image, budget: Arc::new(Budget::new(limits)), stop }
     }
 
-    /// Unpacks one layer into a tree of its own. `number` is its own among those of the artifact. Blocking.
+    /// Unpacks one layer into a tree of its own. `number` is the layer's index in the artifact. Blocking.
     pub fn layer(&self, number: usize, blob: &VerifiedBlob) -> Result<(LayerTree, Dropped), UnpackError> {
         let unpacked = self.unpacked(number, blob);
         let layer = blob.descriptor().digest.short();
@@ -252,8 +253,8 @@ impl Unpacker {
         Ok((tree, dropped))
     }
 
-    /// Puts the layers over each other, in their order, keeps what `files` and `output` say, follows every
-    /// link, and makes the result durable. Blocking.
+    /// Merges the layers in their order, keeps the files selected by `files` and `output`, resolves every link, and
+    /// makes the result durable. Blocking.
     pub fn finish(
         &self,
         layers: Vec<LayerTree>,
@@ -284,7 +285,7 @@ impl Unpacker {
         let LayerTree { scratch, name, nodes, .. } = tree;
         let below = |path: EntryPath| path.strip_prefix(sub_path).filter(|path| !path.is_root());
         let nodes = nodes.into_map();
-        // A large tree is not copied where it stays as it is.
+        // A large tree is not copied if it stays as it is.
         let nodes = if sub_path.is_root() {
             nodes
         } else {
@@ -294,7 +295,7 @@ impl Unpacker {
         let had_some = nodes.values().any(is_file);
         let keeps = |path: &EntryPath| files.filter.keeps(path) && output.keeps(path);
         let staged = Staged::new(scratch, name, sub_path, nodes, keeps)?;
-        // Somebody has misspelt something, and readers would lose everything.
+        // An empty selection is most likely a typing error, and consumers would lose all files.
         let has_some = staged.nodes().values().any(is_file);
         if had_some && !has_some { Err(UnpackError::NothingLeft { found }) } else { Ok(staged) }
     }
@@ -304,7 +305,7 @@ impl Unpacker {
         LayerTree::create(Arc::clone(&self.scratch), name, Arc::clone(&self.budget), rules)
     }
 
-    /// The layer's bytes as they are.
+    /// Adds the layer's bytes unchanged as one file.
     fn file(&self, tree: &mut LayerTree, blob: &VerifiedBlob, path: &EntryPath) -> Result<Dropped, UnpackError> {
         let (size, layer) = (blob.descriptor().size, blob.descriptor().digest.short());
         let broken = |error: io::Error| self.broken(&layer, &error);
@@ -312,7 +313,7 @@ impl Unpacker {
         Ok(Dropped::default())
     }
 
-    /// The layer's bytes as a tar.
+    /// Extracts the layer as a tar.
     fn extract(
         &self,
         tree: &mut LayerTree,
@@ -330,7 +331,7 @@ impl Unpacker {
         ahead::read_ahead(decoder, |decoded| tar::extract(tree, decoded, how, &broken))
     }
 
-    /// True where the decompressed bytes start as a tar does.
+    /// Returns true if the decompressed bytes begin like a tar.
     fn is_tar(&self, blob: &VerifiedBlob, wanted: Wanted, allowance: Allowance) -> Result<bool, UnpackError> {
         let mut start = [0; 512];
         let layer = blob.descriptor().digest.short();
@@ -350,7 +351,7 @@ impl Unpacker {
         Decoder::new(blob.reader(), wanted, allowance, self.stop.clone()).map_err(broken)
     }
 
-    /// Tells a passed limit, or a pass that was given up, from a broken archive.
+    /// Distinguishes an exceeded limit and a cancelled pass from a corrupt archive.
     fn broken(&self, layer: &str, error: &io::Error) -> UnpackError {
         if self.stop.is_cancelled() {
             return UnpackError::Stopped;
@@ -362,7 +363,7 @@ impl Unpacker {
     }
 }
 
-/// True for layers that are fetched: the others are about the artifact, not of it.
+/// Returns true for layers that are fetched; the others hold metadata about the artifact.
 pub fn is_content(layer: &crate::oci::Descriptor) -> bool {
     layer::is_content(layer)
 }

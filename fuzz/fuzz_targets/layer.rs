@@ -1,4 +1,4 @@
-//! Layers as they come: whatever compression their first bytes tell, and whatever is inside.
+//! Arbitrary layers: compression is detected from the first bytes, and the content is arbitrary.
 
 #![no_main]
 

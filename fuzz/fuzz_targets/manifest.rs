@@ -1,4 +1,4 @@
-//! Manifests and indexes, under each media type that they can be sent as.
+//! Manifests and indexes, with each media type that a registry can send.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! References: what is read is what is shown, and no part of it can be taken for another one.
+//! References: parsing and formatting round-trip, and no part can be mistaken for another.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Tars whose checksums are right: what is behind a wrong one is never looked at.
+//! Tars with correct checksums: data after a wrong one is never read.
 
 #![no_main]
 
@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
         let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
         block[CHECKSUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     }
-    // The end marker is a hurdle of the same kind.
+    // A missing end marker would reject the tar too.
     if tar.len() % BLOCK == 0 {
         tar.extend([0; 2 * BLOCK]);
     }

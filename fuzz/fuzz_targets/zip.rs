@@ -1,4 +1,4 @@
-//! Zip archives, as they are extracted where an object asks for that.
+//! Zip archives, as extracted if an object requests it.
 
 #![no_main]
 
@@ -11,7 +11,7 @@ thread_local! {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    // Anything else is read as a tar.
+    // Other data would be extracted as a tar.
     if bytes.starts_with(b"PK") {
         PLACE.with(|place| place.unpack("application/zip", LayerMode::Extract, bytes));
     }

@@ -1,6 +1,6 @@
-//! One layer, from bytes to a staged tree, by the functions that a pass calls.
+//! Processes one layer from bytes to a staged tree, with the functions that a pass uses.
 //!
-//! The bytes come from a registry in memory, so that nothing of the library has to be public only for this.
+//! The bytes come from an in-memory registry, so that the library needs no additional public functions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use supercargo::unpack::staged::{Node, Staged};
 use supercargo::unpack::{Stop, Unpacker};
 use tokio::sync::Semaphore;
 
-/// Small enough that a bomb costs nothing.
+/// Limits that are small enough to make a decompression bomb cheap.
 fn limits() -> Limits {
     let all = Limits::default();
     Limits {
@@ -32,7 +32,7 @@ fn limits() -> Limits {
     }
 }
 
-/// Has one blob and nothing else.
+/// A registry with one blob.
 struct Memory(Bytes);
 
 impl Registry for Memory {
@@ -79,11 +79,11 @@ impl Registry for Memory {
     }
 }
 
-/// Where layers are unpacked, again and again: a directory in memory where there is one.
+/// Volume on which layers are unpacked repeatedly: in memory, if `/dev/shm` exists.
 pub struct Place {
     volume: Volume,
     runtime: tokio::runtime::Runtime,
-    /// Removed with this.
+    /// Removed when dropped.
     _directory: tempfile::TempDir,
 }
 
@@ -97,7 +97,7 @@ impl Place {
         Self { volume, runtime, _directory: directory }
     }
 
-    /// Unpacks a layer and looks at what came out. A refusal is as good as any other answer.
+    /// Unpacks a layer and checks the result. A rejected layer is a valid result.
     pub fn unpack(&self, media_type: &str, mode: LayerMode, bytes: &[u8]) {
         if let Some(staged) = self.staged(media_type, mode, bytes) {
             check(&staged);
@@ -125,7 +125,7 @@ impl Place {
         let scratch = Arc::new(self.volume.scratch().expect("a scratch directory"));
         let fetching = async {
             let pinned = registry::resolve(&registry, &access, &reference, None).await.ok()?;
-            // Nothing is asked, so no root is looked at, at whatever time.
+            // There are no requirements, so no trusted root is used, and the time does not matter.
             let (nothing, now) = (Arc::new(Requirement::default()), jiff::Timestamp::UNIX_EPOCH);
             let approved = trust::approve(&registry, &access, pinned, *manifest, &nothing, now).await.ok()?;
             let processors = Arc::new(Semaphore::new(1));
@@ -156,7 +156,7 @@ impl Default for Place {
     }
 }
 
-/// What holds of every tree that is made.
+/// Checks the properties of every unpacked tree.
 fn check(staged: &Staged) {
     let limits = limits();
     assert!(staged.bytes() <= limits.extracted_bytes.value(), "more bytes than allowed");

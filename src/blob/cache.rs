@@ -1,4 +1,4 @@
-//! The stores of all volumes.
+//! The layer stores of all volumes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +7,15 @@ use super::{ContentStore, Key};
 use crate::metrics::Metrics;
 use crate::storage::{Call, Mount};
 
-/// Shortest and longest time between two looks for layers that were not used for too long.
+/// Shortest and longest interval between two sweeps of expired layers.
 const SWEEPS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 
-/// How much is kept on each volume.
+/// Limits for the layers kept on each volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheLimits {
-    /// Bytes together. With 0 nothing is kept.
+    /// Maximum total size, in bytes. 0 keeps no layers.
     pub bytes: u64,
-    /// Time since the last use. With 0 nothing is kept.
+    /// Maximum time since the last use. 0 keeps no layers.
     pub age: Duration,
 }
 
@@ -26,13 +26,13 @@ impl Default for CacheLimits {
 }
 
 impl CacheLimits {
-    /// Time between two sweeps: a layer stays no longer than a quarter more than its age.
+    /// Returns the interval between two sweeps, so that a layer stays at most a quarter longer than its age limit.
     fn sweep_every(&self) -> Duration {
         (self.age / 4).clamp(SWEEPS.0, SWEEPS.1)
     }
 }
 
-/// The layers that are kept, on each volume apart: what is unpacked is on the volume that it goes to.
+/// The kept layers, with one store per volume: layers are unpacked on the volume that they are published to.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
     stores: Vec<Arc<ContentStore>>,
@@ -40,8 +40,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Looks through what earlier processes left on volumes that are open. With nothing to be kept, all of it goes.
-    /// Blocking.
+    /// Creates the stores and scans the layers that earlier processes left on open volumes. If the limits keep
+    /// nothing, all of them are removed. Blocking.
     pub fn open<'a>(
         volumes: impl IntoIterator<Item = &'a Arc<Mount>>,
         limits: CacheLimits,
@@ -52,7 +52,7 @@ impl Cache {
         cache
     }
 
-    /// Stores that know nothing yet of what is on their volumes, which need not be open.
+    /// Creates the stores without scanning the volumes, which need not be open.
     pub fn new<'a>(
         volumes: impl IntoIterator<Item = &'a Arc<Mount>>,
         limits: CacheLimits,
@@ -67,7 +67,8 @@ impl Cache {
         Self { stores, limits }
     }
 
-    /// Looks through what earlier processes left. A volume that cannot be used is looked through when a layer is added.
+    /// Scans the layers that earlier processes left. A volume that is not usable now is scanned when a layer is
+    /// added.
     pub async fn look_through(self) {
         futures::future::join_all(self.stores.iter().map(async |store| {
             let looked = Arc::clone(store);
@@ -76,13 +77,14 @@ impl Cache {
         .await;
     }
 
-    /// The store on that volume.
+    /// Returns the store of a volume.
     pub fn on(&self, volume: &Arc<Mount>) -> Option<&Arc<ContentStore>> {
         self.stores.iter().find(|store| store.is_on(volume))
     }
 
-    /// Gives up what is kept on these volumes, but not `own`, which are wanted again at once; true where that was
-    /// something. A volume that could not give the `lacks` bytes that are missing keeps what it has: nothing would be won.
+    /// Removes the kept layers on these volumes, except `own`, which are needed again at once; returns true if any
+    /// were removed. A volume that could not free the missing `lacks` bytes keeps its layers, because removing them
+    /// would not help.
     pub async fn make_room(&self, volumes: &[Arc<Mount>], lacks: u64, own: &[Key]) -> bool {
         let mut made = false;
         for store in volumes.iter().filter_map(|volume| self.on(volume)) {
@@ -91,13 +93,13 @@ impl Cache {
         made
     }
 
-    /// Removes what has not been used for too long, every quarter of that time, for as long as it is polled.
+    /// Removes expired layers periodically (four times per age limit, at least hourly) for as long as it is polled.
     pub async fn expire(self) {
         let mut ticks = tokio::time::interval(self.limits.sweep_every());
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            // One that hangs does not keep the others.
+            // In parallel, so that a volume that hangs does not delay the others.
             futures::future::join_all(self.stores.iter().map(ContentStore::expire)).await;
         }
     }

@@ -1,4 +1,4 @@
-//! One transfer of one blob into a file: counted, hashed, and gone on with where it broke.
+//! One download of one blob into a file: counted, hashed, and resumed after a broken transfer.
 
 use std::sync::Arc;
 
@@ -10,27 +10,27 @@ use crate::oci::{Descriptor, Hasher, Repository};
 use crate::registry::{Begun, BlobStream, Registry, RegistryError, Sender};
 use crate::storage::{Call, OnVolume, Pool, StorageError};
 
-/// Most bytes collected before they are written.
+/// Maximum size of the write buffer, in bytes.
 const BUFFER: usize = 256 * 1024;
-/// How often one blob is gone on with after its transfer broke.
+/// Maximum number of resumes of one blob after broken transfers.
 const MOST_RESUMES: u32 = 5;
 
-/// What has been written so far.
+/// State of a download.
 struct Spool<'a> {
     layer: &'a Descriptor,
     pool: &'a Pool,
-    /// A thread of the volume has it while it writes.
+    /// `None` while a thread of the volume writes to the file.
     file: Option<OnVolume<fs_err::File>>,
-    /// Bytes that were not written yet.
+    /// Bytes received and not yet written.
     buffer: Vec<u8>,
     hasher: Hasher,
     got: u64,
-    /// The origin that sent them.
+    /// The origin that sent the bytes so far.
     sender: Option<Sender>,
 }
 
-/// Downloads `layer` into a file without a name. `progress` is told how many bytes are there. Nobody is asked for a layer
-/// that does not fit on the disk.
+/// Downloads `layer` into a file without a name. `progress` receives the number of bytes received. Fails without
+/// sending a request if the layer does not fit on the volume.
 pub(super) async fn download<R: Registry>(
     source: &Source<'_, R>,
     layer: &Descriptor,
@@ -45,14 +45,14 @@ pub(super) async fn download<R: Registry>(
     download_to(source, layer, file, progress).await
 }
 
-/// The same into an empty file.
+/// Downloads `layer` into an empty file.
 pub(super) async fn download_to<R: Registry>(
     source: &Source<'_, R>,
     layer: &Descriptor,
     file: OnVolume<fs_err::File>,
     mut progress: impl FnMut(u64) + Send,
 ) -> Result<OnVolume<fs_err::File>, BlobError> {
-    // Each write is a trip to another thread: few and large ones.
+    // Each write is handed to another thread, so writes are few and large.
     let buffer = Vec::with_capacity(usize::try_from(layer.size).unwrap_or(BUFFER).min(BUFFER));
     let (pool, hasher) = (source.scratch.pool(), Hasher::default());
     let mut spool = Spool { layer, pool, file: Some(file), buffer, hasher, got: 0, sender: None };
@@ -68,13 +68,13 @@ pub(super) async fn download_to<R: Registry>(
         let before = spool.got;
         let ended = spool.pour(body.stream, &mut progress).await;
         let broken = match ended {
-            // All of it is there, however it ended; the digest says what it is worth.
+            // All bytes have arrived, however the transfer ended; the digest decides whether they are right.
             Ok(()) | Err(BlobError::Registry(RegistryError::Unavailable { .. })) if spool.got == layer.size => break,
             Ok(()) => BlobError::Short { layer: layer.digest.short(), got: spool.got, wanted: layer.size },
             Err(error @ BlobError::Registry(RegistryError::Unavailable { .. })) => error,
             Err(error) => return Err(error),
         };
-        // One that brings nothing would bring nothing for ever.
+        // A resume without progress would be repeated endlessly.
         if spool.got == before || resumes == MOST_RESUMES {
             return Err(broken);
         }
@@ -85,7 +85,7 @@ pub(super) async fn download_to<R: Registry>(
 }
 
 impl Spool<'_> {
-    /// Writes what comes until it ends.
+    /// Receives the body to its end.
     async fn pour(&mut self, mut stream: BlobStream, progress: &mut (impl FnMut(u64) + Send)) -> Result<(), BlobError> {
         while let Some(chunk) = stream.next().await {
             let chunk = chunk?;
@@ -105,7 +105,7 @@ impl Spool<'_> {
         Ok(())
     }
 
-    /// Writes what was collected behind what was written.
+    /// Appends the buffer to the file.
     async fn flush(&mut self) -> Result<(), BlobError> {
         let at = self.got.saturating_sub(self.buffer.len() as u64);
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -119,13 +119,13 @@ impl Spool<'_> {
         Ok(())
     }
 
-    /// The part that is there, for a request for the rest.
+    /// Returns the received part, for a request that resumes after it.
     fn begun(&self) -> Option<Begun> {
         let sender = self.sender.clone().filter(|_| self.got > 0)?;
         Some(Begun { bytes: self.got, sender })
     }
 
-    /// Forgets everything: the blob has begun anew.
+    /// Discards everything received: the sender restarted from the first byte.
     async fn start_over(&mut self) -> Result<(), BlobError> {
         self.on_file(|file| file.set_len(0)).await?;
         (self.hasher, self.got) = (Hasher::default(), 0);
@@ -133,11 +133,11 @@ impl Spool<'_> {
         Ok(())
     }
 
-    /// The file, if its digest is the layer's.
+    /// Returns the file if its digest is the layer's.
     async fn finish(mut self, repository: &Repository) -> Result<OnVolume<fs_err::File>, BlobError> {
         self.flush().await?;
         if self.hasher.finish() != self.layer.digest {
-            // In the words of every other error about bytes of another origin.
+            // The same error as for all other wrong bytes from another origin, so that it reveals nothing about them.
             let what = format!("blob {} of {repository}", self.layer.digest.short());
             let sender = self.sender.unwrap_or_else(|| Sender::registry(repository));
             return Err(sender.other_bytes(what).into());
@@ -145,7 +145,7 @@ impl Spool<'_> {
         self.file.take().ok_or(BlobError::Aborted)
     }
 
-    /// Does something with the file, by a thread of the volume.
+    /// Runs `work` on the file, on a thread of the volume.
     async fn on_file<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&fs_err::File) -> std::io::Result<T> + Send + 'static,

@@ -1,7 +1,13 @@
-//! One at a time: who wants what another object is fetching from the same repository waits for that, within bounds.
+//! Shared downloads: an object that needs a layer which another object is downloading from the same repository waits
+//! for that download, within bounds.
 //!
-//! The leader of a flight may be slow by intent, or because its account is: its followers give up on it as soon as the
-//! layer would take it minutes at its pace, and fetch the layer themselves.
+//! At most one member of a party holds the turn, so a layer is downloaded once while the others wait. The wait is
+//! bounded by the leader's pace: in every interval of [`LOOK`] it must deliver 1/[`LOOKS`] of the layer, and a
+//! follower waits for at most [`LOOKS`] intervals (5 minutes). A follower that gives up downloads the layer for
+//! itself. Without the bound a tenant could delay all other objects with the same layer: the leader may be slow by
+//! intent, or because its account is throttled. For the same reason a party is bound to one repository as well as to
+//! the key of the layer. A cancelled leader drops its turn, which passes to the next follower; a party without
+//! members is removed, so the table stays small.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -12,19 +18,20 @@ use std::time::Duration;
 use super::store::Key;
 use crate::oci::Repository;
 
-/// Time between two looks at a leader.
+/// Interval between two checks of the leader's progress.
 const LOOK: Duration = Duration::from_secs(10);
-/// Looks in which the leader must bring the whole layer, each one its share. Nobody waits for more of them.
+/// Number of checks in which the leader must deliver the whole layer, an equal share in each; also the maximum number
+/// of checks that a follower waits for.
 const LOOKS: u64 = 30;
 
-/// A layer that is fetched from a repository.
+/// A layer and the repository it is fetched from.
 type Target = (Key, String);
 
-/// What is being fetched. There is an entry only as long as somebody takes part.
+/// The downloads in progress. An entry exists only while it has members.
 #[derive(Debug)]
 pub(super) struct Flights {
     parties: Mutex<HashMap<Target, Party>>,
-    /// Time between two looks at a leader.
+    /// Interval between two checks of the leader's progress.
     look: Duration,
 }
 
@@ -43,11 +50,11 @@ struct Party {
 #[derive(Debug, Default)]
 struct Shared {
     turn: tokio::sync::Mutex<()>,
-    /// Bytes that have come.
+    /// Bytes received by the leader.
     done: AtomicU64,
 }
 
-/// Taking part in fetching one thing, until it is dropped.
+/// Membership in a party, until dropped.
 #[derive(Debug)]
 pub(super) struct Flight<'a> {
     flights: &'a Flights,
@@ -56,7 +63,7 @@ pub(super) struct Flight<'a> {
 }
 
 impl Flights {
-    /// Takes part in fetching `key` from `repository`.
+    /// Joins the party that fetches `key` from `repository`.
     pub(super) fn join(&self, key: &Key, repository: &Repository) -> Flight<'_> {
         let target = (key.clone(), repository.to_string());
         let mut parties = self.parties();
@@ -77,8 +84,8 @@ impl Flights {
 }
 
 impl Flight<'_> {
-    /// Waits, first come first served, until nobody else of the party has the turn. Dropped, it passes on. `None` where
-    /// those who had it have not brought the layer, of `size` bytes, at the pace that is asked of them.
+    /// Waits in order of arrival until no other member holds the turn. Dropping the guard passes the turn on. Returns
+    /// `None` if the leaders did not deliver the layer of `size` bytes at the required pace.
     pub(super) async fn turn(&self, size: u64) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         let mut turn = pin!(self.shared.turn.lock());
         let mut seen = self.shared.done.load(Ordering::Relaxed);
@@ -96,13 +103,14 @@ impl Flight<'_> {
         None
     }
 
-    /// Tells those who wait how many bytes are there.
+    /// Publishes the number of bytes received to the followers.
     pub(super) fn progressed(&self, done: u64) {
         self.shared.done.store(done, Ordering::Relaxed);
     }
 }
 
-/// True where a leader will have brought `size` bytes in time. Fewer than before are another leader's.
+/// Returns true if a leader at this pace delivers `size` bytes in time. A lower count than before is that of a new
+/// leader.
 fn keeps_pace(seen: u64, done: u64, size: u64) -> bool {
     done.checked_sub(seen).is_none_or(|more| more > size / LOOKS)
 }
@@ -142,7 +150,7 @@ mod tests {
         let leader = flights.join(&key, &repository);
         let _turn = leader.turn(SIZE).await.unwrap();
         assert!(flights.join(&key, &repository).turn(SIZE).await.is_none(), "it brings nothing");
-        // However fast it is, there is an end.
+        // The wait ends even if the leader is fast.
         let follower = flights.join(&key, &repository);
         let goes_on = async {
             for done in 0.. {
@@ -166,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_leader_brings_its_share_between_two_looks() {
-        // Bytes before and after → whether it is worth waiting for.
+        // Bytes before and after, and true if a follower keeps waiting.
         for (seen, done, is_fast) in
             [(0, 0, false), (0, 100, false), (0, 101, true), (500, 600, false), (500, 601, true)]
         {

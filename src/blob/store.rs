@@ -1,18 +1,19 @@
-//! Layers that are kept for the next who asks, on the filesystem of a volume.
+//! Layers kept on a volume's filesystem for later use by other objects.
 //!
 //! ```text
 //! <root>/.supercargo/blobs/sha256/     0700
 //!   <digest hex>-<origin>              0600: one layer, and the registry that it came from
 //! ```
 //!
-//! A layer gets here after its digest was checked and its last use has ended, and none is believed on the way back: a
-//! file with a name can be opened by whoever may write to the volume, and changed at any time. So it is copied into a file
-//! without a name, hashed on the way, and only the copy is used ([`in_use`]). Nothing is synced, and what a crash or a
-//! neighbour did to a layer is noticed. What is open stays readable when it is removed. Several processes may use one
-//! volume: a link is one step, and what is gone by the time it is looked at is gone.
+//! A layer enters the store after its digest was verified and its last use has ended. It is not trusted when it is
+//! read back: every process with write access to the volume can open a named file and change it at any time. So the
+//! layer is copied into a file without a name and hashed, and only the copy is used ([`in_use`]). Nothing is synced:
+//! damage by a crash or another process is detected by the hash. A layer removed from the store stays readable
+//! through open handles. Several processes may share one volume: linking is atomic, and a layer that has disappeared
+//! meanwhile is treated as absent.
 //!
-//! The origin is part of the name because a right is granted by whoever is asked for it. A registry
-//! that says yes to everybody would otherwise open layers that it has never had.
+//! The origin is part of the name because the registry that is contacted decides who may read a layer. Without it, a
+//! registry that grants every request would give access to layers that it never had.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,16 +34,16 @@ pub(super) use in_use::Use;
 
 use shrink::{Bounds, MAX_ENTRIES, used_now};
 
-/// Layers that are added before the directory is looked through in any case: another process may add too.
+/// Number of additions after which the directory is scanned in any case, because other processes may add layers too.
 const ADDED_UNSEEN: u32 = 32;
-/// The mode of a layer.
+/// File mode of a kept layer.
 const PRIVATE_FILE: Mode = Mode::from_raw_mode(0o600);
-/// Hex digits of the origin in a name.
+/// Length of the origin in a file name, in hex digits.
 const ORIGIN_HEX: usize = 32;
-/// Bytes copied and hashed at a time.
+/// Size of the copy buffer, in bytes.
 const BUFFER: usize = 256 * 1024;
 
-/// The name of a layer in a store.
+/// File name of a layer in a store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key(String);
 
@@ -57,7 +58,7 @@ impl Key {
     }
 }
 
-/// The layers that are kept on one volume.
+/// The layers kept on one volume.
 #[derive(Debug)]
 pub struct ContentStore {
     volume: Arc<Mount>,
@@ -68,16 +69,16 @@ pub struct ContentStore {
     pub(super) flights: Flights,
 }
 
-/// A layer that need not be downloaded.
+/// A layer that does not have to be downloaded.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// Somebody uses it: it is verified.
+    /// A verified layer that is in use.
     InUse(Use),
-    /// A file with its name and size, which may hold anything.
+    /// A file of the right name and size with unverified content.
     Kept(fs_err::File),
 }
 
-/// What is there as far as this process knows, between two looks through the directory.
+/// Contents of the store as known to this process since the last scan.
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
     bytes: u64,
@@ -86,20 +87,20 @@ struct Held {
 }
 
 impl ContentStore {
-    /// The store of a volume. What is beyond the limits is removed.
+    /// Creates the store of a volume.
     pub(super) fn new(volume: Arc<Mount>, limits: CacheLimits, metrics: Arc<Metrics>) -> Self {
         let (in_use, flights) = (in_use::InUse::default(), Flights::default());
-        // What is there is not known yet.
+        // Forces a scan at the first addition, because the contents are still unknown.
         let held = Mutex::new(Held { added: ADDED_UNSEEN, ..Held::default() });
         Self { volume, limits, metrics, held, in_use, flights }
     }
 
-    /// Removes what earlier processes left beyond the limits. Blocking.
+    /// Removes layers of earlier processes that exceed the limits. Blocking.
     pub(super) fn look_through(&self) {
         self.shrink_now(if self.keeps(0) { Bounds::of(self.limits) } else { Bounds::NOTHING }, &[]);
     }
 
-    /// The threads of its volume.
+    /// The thread pool of the volume.
     pub(super) fn pool(&self) -> &Pool {
         self.volume.pool()
     }
@@ -108,15 +109,15 @@ impl ContentStore {
         Arc::ptr_eq(&self.volume, volume)
     }
 
-    /// True where a layer of that many bytes is kept.
+    /// Returns true if a layer of `size` bytes may be kept.
     pub(super) fn keeps(&self, size: u64) -> bool {
         self.limits.bytes > 0 && size <= self.limits.bytes && !self.limits.age.is_zero()
     }
 
-    /// The layer in use, or a file of that name and size, whose content is not looked at.
+    /// Finds a layer in use, or a kept file of the right name and size, without reading its content.
     ///
-    /// One of another size stays until it is replaced: perhaps it is the descriptor that is wrong, and its
-    /// author drives out no good layer.
+    /// A kept file of another size is left in place until it is replaced: the descriptor may be the wrong one, and
+    /// its author must not be able to evict a good layer.
     pub(super) async fn find(self: &Arc<Self>, key: &Key, size: u64) -> Result<Option<OnVolume<Found>>, StorageError> {
         let (store, key) = (Arc::clone(self), key.clone());
         let work = move || Some(OnVolume::new(store.pool(), store.find_now(&key, size)?));
@@ -150,9 +151,9 @@ impl ContentStore {
         self.metrics.cache_lookup(Lookup::Hit);
     }
 
-    /// Copies what was found into a file of `scratch` without a name and hashes it on the way; `None` where it is something
-    /// else than `layer`. What was found is removed then, and also where there is no room for a copy: what is downloaded in
-    /// its place takes no more. Blocking.
+    /// Copies a kept file into a file of `scratch` without a name and hashes the copy. If it is not `layer`, or if
+    /// there is no room for a copy, the kept file is removed and `None` returned: the download that replaces it needs
+    /// no more space. Blocking.
     pub(super) fn copy(
         &self,
         key: &Key,
@@ -182,7 +183,7 @@ impl ContentStore {
         }
     }
 
-    /// Removes an entry, unless it has been replaced by now.
+    /// Removes an entry unless it has been replaced in the meantime.
     fn discard(&self, key: &Key, found: &fs_err::File) {
         let Ok(volume) = self.volume.current() else { return };
         let there = rustix::fs::statat(volume.blobs(), key.name(), AtFlags::SYMLINK_NOFOLLOW);
@@ -201,8 +202,8 @@ impl ContentStore {
         }
     }
 
-    /// Gives a file without a name, which holds the bytes of `key`, its name in the store. Where that fails, or would
-    /// bring the store beyond its limit, the file goes with its handle.
+    /// Links a file without a name, which holds the bytes of `key`, into the store. If linking fails, or the store
+    /// would exceed its limit, the layer is not kept, and its space is freed with the last handle.
     fn keep(&self, key: &Key, file: &fs_err::File, bytes: u64) {
         if self.held().bytes.saturating_add(bytes) > self.limits.bytes {
             return;
@@ -216,7 +217,8 @@ impl ContentStore {
         }
     }
 
-    /// Keeps a copy of a layer, where its own file cannot get a name. It is not verified: no kept layer is believed. Blocking.
+    /// Keeps a copy of a layer whose own file cannot be linked. The copy is not verified, because kept layers are
+    /// verified when used. Blocking.
     pub(super) fn keep_copy(
         &self,
         key: &Key,
@@ -236,7 +238,7 @@ impl ContentStore {
             Ok(()) => self.count_kept(bytes),
             Err(error) => {
                 tracing::warn!(%error, volume = %self.volume.path().display(), "a layer cannot be kept");
-                // The staging directory goes with the pass in any case.
+                // The staging directory is removed with the pass in any case.
                 let _ = rustix::fs::unlinkat(scratch.dir(), key.name(), AtFlags::empty());
             }
         }
@@ -250,11 +252,11 @@ impl ContentStore {
         });
     }
 
-    /// Makes room inside of the limits for the layers in use that are to be kept, where there may be too little.
+    /// Trims the store if the layers in use that will be kept could exceed the limits.
     pub(super) async fn tidy(self: &Arc<Self>) {
         let store = Arc::clone(self);
         let work = move || {
-            // One lock behind the other: a use that ends takes them in this order, and both at once.
+            // The locks are taken one after the other, never nested: a use that ends holds both, in this order.
             let to_come = store.in_use.to_come();
             let held = *store.held();
             let bytes = held.bytes.saturating_add(to_come.0);
@@ -263,11 +265,11 @@ impl ContentStore {
                 store.shrink_now(Bounds::with_room(store.limits, to_come), &[]);
             }
         };
-        // A volume that cannot be used keeps what it has.
+        // If the volume is not usable, the store is left as it is.
         let _ = self.pool().run(Call::Long, work).await;
     }
 
-    /// True where it is gone.
+    /// Returns true if the entry is gone.
     fn remove(&self, name: &str) -> bool {
         let removed = self.volume.current().and_then(|volume| storage::remove_tree(volume.blobs(), name));
         if let Err(error) = &removed {
@@ -288,12 +290,12 @@ impl ContentStore {
     }
 }
 
-/// Copies at most `size` bytes and one more, which a file that goes on has, and returns the digest of what is in the copy;
-/// `None` where `from` cannot be read. It fails where the copy cannot be written, for want of `room` for example, and once
-/// it is stopped.
+/// Copies up to `size` + 1 bytes, so that a longer file is detected, and returns the digest of the copy. Returns
+/// `None` if `from` cannot be read. Fails if the copy cannot be written, for example because `room` is an error, and
+/// when stopped.
 ///
-/// On filesystems with reflinks (XFS, Btrfs) the copy shares its blocks with the file until one of the two is written to.
-/// The copy is hashed then, not the file.
+/// On filesystems with reflinks (XFS, Btrfs) the copy shares its blocks with the file until either is written to. In
+/// this case the copy is hashed, not the file.
 fn copied(
     from: &fs_err::File,
     to: &fs_err::File,
@@ -334,7 +336,7 @@ fn copied(
     Ok(Some(hasher.finish()))
 }
 
-/// Notes the use of a layer.
+/// Records the use of a layer as its modification time.
 fn touch(found: &fs_err::File) {
     if let Err(errno) = rustix::fs::futimens(found.file(), &used_now()) {
         tracing::debug!(%errno, "the use of a kept layer cannot be noted; it goes earlier");

@@ -1,4 +1,4 @@
-//! Fetching from a registry in memory into real directories.
+//! Fetches from an in-memory registry into real directories.
 
 use std::io::Read;
 use std::os::unix::fs::FileExt as _;
@@ -34,7 +34,7 @@ struct World {
     seat: Seat,
 }
 
-/// One object: where its image is, and with or without credentials.
+/// A requesting object: its image, and its access with or without credentials.
 #[derive(Clone)]
 struct Asker {
     access: Access,
@@ -64,7 +64,7 @@ impl World {
         Self::on(root, registry, volume, limits)
     }
 
-    /// A world whose filesystem has no files without a name.
+    /// Creates a world whose filesystem does not support files without a name.
     fn without_tmpfile() -> Self {
         let Self { root, registry, .. } = Self::new();
         let volume = Volume::open(root.path()).unwrap().without_tmpfile();
@@ -77,7 +77,7 @@ impl World {
         Self { root, registry, volume, cache, metrics, seat: Processors::new(2).seat("team") }
     }
 
-    /// The bytes that one asker gets, all layers together.
+    /// Fetches all layers for one object and returns their bytes.
     async fn fetch(&self, asker: &Asker) -> Result<Vec<u8>, BlobError> {
         let mut bytes = Vec::new();
         for blob in self.blobs(asker).await? {
@@ -87,12 +87,12 @@ impl World {
         Ok(bytes)
     }
 
-    /// Waits until what was dropped is gone.
+    /// Waits until dropped files are closed.
     async fn settled(&self) {
         self.volume.pool().idle().await;
     }
 
-    /// The layers that one asker gets.
+    /// Fetches the layers for one object.
     async fn blobs(&self, asker: &Asker) -> Result<Vec<VerifiedBlob>, BlobError> {
         let reference: Reference = asker.image.parse().unwrap();
         let pinned = registry::resolve(&self.registry, &asker.access, &reference, None, &self.seat).await.unwrap();
@@ -119,7 +119,7 @@ impl World {
         Ok(blobs)
     }
 
-    /// What was asked about blobs since the last call, without their digests.
+    /// Returns the blob requests since the last call, without digests.
     fn asked(&self) -> Vec<String> {
         let about = |line: String| {
             let (what, rest) = line.split_once(' ')?;
@@ -128,7 +128,7 @@ impl World {
         self.registry.asked().into_iter().filter_map(about).collect()
     }
 
-    /// The files that are kept, by name.
+    /// Returns the paths of the kept files.
     fn kept(&self) -> Vec<PathBuf> {
         let dir = self.root.path().join(".supercargo/blobs/sha256");
         let mut paths: Vec<_> = fs_err::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -136,7 +136,7 @@ impl World {
         paths
     }
 
-    /// The bytes of each file that is kept, sorted.
+    /// Returns the contents of the kept files, sorted.
     fn contents(&self) -> Vec<String> {
         let mut contents: Vec<_> = self.kept().iter().map(|path| fs_err::read_to_string(path).unwrap()).collect();
         contents.sort();
@@ -224,7 +224,7 @@ async fn what_the_manifest_carries_is_not_asked_for() {
     assert_eq!(world.asked(), [""; 0]);
 }
 
-/// What somebody did to the file that is kept.
+/// A label, and a change to the kept file.
 type Harm = (&'static str, fn(&PathBuf));
 
 #[tokio::test]
@@ -269,7 +269,7 @@ async fn a_kept_layer_that_was_changed_is_noticed_and_replaced() {
 
 #[tokio::test]
 async fn a_transfer_that_breaks_goes_on_where_it_broke() {
-    // How each transfer breaks, what is asked, whether it ends well.
+    // How each transfer breaks, the expected requests, and true if the fetch succeeds.
     let rows: [(&str, &[usize], &[&str], bool); 8] = [
         ("once", &[4], &["blob", "blob from 4"], true),
         ("twice", &[4, 3], &["blob", "blob from 4", "blob from 7"], true),
@@ -379,7 +379,7 @@ async fn what_was_used_longest_ago_goes_first_when_there_is_too_much() {
         let new = world.kept().into_iter().max_by_key(|path| path.metadata().unwrap().modified().unwrap()).unwrap();
         used_ago(&new, ago);
     }
-    // The oldest is used again.
+    // The least recently used layer is used again.
     world.fetch(&image("r.example/app:2")).await.unwrap();
     world.fetch(&stranger()).await.unwrap();
     assert_eq!(world.contents(), ["0123456789", "aaaaaaaaaa", "bbbbbbbbbb"], "all of it fits");
@@ -575,7 +575,7 @@ async fn without_files_without_names_a_layer_is_hashed_again_and_its_times_tell(
         (vec!["right".to_owned(), "blob".to_owned()], vec!["0123456789".to_owned()])
     );
     for blob in [kept, downloaded] {
-        // As one could who has opened it before it lost its name.
+        // As a process could that opened the file before it lost its name.
         let file = blob.file().unwrap();
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         let since = Instant::now();

@@ -1,7 +1,7 @@
-//! Decoding on a thread of its own, a few buffers ahead of whoever reads.
+//! Decoding on a separate thread, a few buffers ahead of the reader.
 //!
-//! Inflating takes a whole processor. Hashing and writing what comes out take another half: done in
-//! turn they would make unpacking that much slower.
+//! Inflating takes a whole processor, and hashing and writing the result take another half. On one thread they would
+//! slow unpacking down accordingly.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -9,17 +9,17 @@ use std::thread;
 
 use super::decoder::fill;
 
-/// Bytes of a buffer: large enough that handing it over costs nothing, small enough for a cache.
+/// Size of a buffer, in bytes: large enough to make the handover cheap, small enough for a cache.
 const BUFFER: usize = 128 * 1024;
-/// Buffers under way: what may be decoded before it is read.
+/// Number of buffers that may be decoded ahead of the reader.
 const BUFFERS: usize = 16;
 
-/// What came out of a decoder, in its order.
+/// Reader of the decoded bytes, in order.
 pub(super) struct Ahead {
     full: Receiver<io::Result<Vec<u8>>>,
     empty: SyncSender<Vec<u8>>,
     current: Vec<u8>,
-    /// Bytes of `current` that were read.
+    /// Number of bytes of `current` that were read.
     read: usize,
     end: Option<End>,
 }
@@ -27,12 +27,12 @@ pub(super) struct Ahead {
 #[derive(Clone, Copy)]
 enum End {
     Reached,
-    /// By an error, which was told.
+    /// By an error, which was returned.
     Broken,
 }
 
-/// Runs `reading` while a thread reads `decoder`. An error is seen at most a buffer before the byte
-/// that it is about. The thread ends when `reading` does.
+/// Runs `reading` while a thread reads `decoder`. An error is returned at most one buffer before the byte that it
+/// belongs to. The thread ends with `reading`.
 pub(super) fn read_ahead<T>(decoder: impl Read + Send, reading: impl FnOnce(&mut Ahead) -> T) -> T {
     let (to_reader, full) = sync_channel(BUFFERS);
     let (empty, from_reader) = sync_channel(BUFFERS);
@@ -40,7 +40,7 @@ pub(super) fn read_ahead<T>(decoder: impl Read + Send, reading: impl FnOnce(&mut
     thread::scope(|scope| {
         scope.spawn(move || decode(decoder, &to_reader, &from_reader));
         let result = reading(&mut ahead);
-        // Nobody takes anything any more: that is what ends the thread.
+        // Closes the channels, which ends the thread.
         drop(ahead);
         result
     })
@@ -59,7 +59,7 @@ fn decode(mut decoder: impl Read, full: &SyncSender<io::Result<Vec<u8>>>, empty:
                 }
             }
             Err(error) => {
-                // Nobody may be there to hear it.
+                // The reader may be gone.
                 let _ = full.send(Err(error));
                 return;
             }
@@ -88,7 +88,7 @@ impl Read for Ahead {
             };
             let used = std::mem::replace(&mut self.current, next);
             self.read = 0;
-            // Where there is no room for it, it is freed.
+            // If the channel is full, the buffer is freed.
             let _ = self.empty.try_send(used);
         }
         let left = self.current.get(self.read..).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the layers of one artifact may cost together, counted while they are unpacked side by side.
+//! Limits on all layers of one artifact together, counted while they are unpacked in parallel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,24 +7,25 @@ use super::UnpackError;
 use super::path::EntryPath;
 use crate::request::{Limit, LimitExceeded, Limits};
 
-/// Bytes of tar that an entry takes besides its file: headers and padding.
+/// Bytes of a tar per entry in addition to its file: headers and padding.
 const OVERHEAD_PER_ENTRY: u64 = 4 * 1024;
-/// Below this the ratio is not asked for: a few small files full of zeros are no bomb.
+/// Number of decoded bytes below which the ratio is not enforced: a few small files of zeros are not a bomb.
 const RATIO_FROM: u64 = 1 << 20;
 
-/// Bytes of a path or target that count as one more entry: all of them are in memory until the tree is published.
+/// Length of a path or target that counts as one more entry, in bytes: all of them stay in memory until the tree is
+/// published.
 const TEXT_PER_ENTRY: usize = 256;
-/// What a path takes behind its last byte where it is handed to the kernel.
+/// Bytes in a path for the trailing NUL that the kernel expects.
 const NUL: u64 = 1;
 
-/// Counts for one artifact.
+/// Counters of one artifact.
 #[derive(Debug)]
 pub(super) struct Budget {
     pub(super) limits: Limits,
-    /// Bytes of files.
+    /// Total size of files.
     bytes: AtomicU64,
     entries: AtomicU64,
-    /// Bytes that were read or decoded, files or not: they are what unpacking costs the processor.
+    /// Bytes read or decoded, in files or not: they are the processor time that unpacking costs.
     decoded: AtomicU64,
 }
 
@@ -34,7 +35,7 @@ impl Budget {
         Self { limits: *limits, bytes, entries, decoded }
     }
 
-    /// Counts a file before a byte of it is written.
+    /// Counts a file before any of its bytes are written.
     pub(super) fn file(&self, path: &EntryPath, size: u64) -> Result<(), UnpackError> {
         let at = |exceeded| UnpackError::limit_at(path, exceeded);
         self.limits.file_bytes.check(size).map_err(at)?;
@@ -47,7 +48,7 @@ impl Budget {
         self.entries(path, 1 + path.as_str().len() / TEXT_PER_ENTRY)
     }
 
-    /// Counts what a link at `path` leads to in the same way.
+    /// Counts the target of a link at `path` in the same way.
     pub(super) fn target(&self, path: &EntryPath, target: &str) -> Result<(), UnpackError> {
         self.entries(path, target.len() / TEXT_PER_ENTRY)
     }
@@ -58,7 +59,7 @@ impl Budget {
         self.limits.entries.check(count).map_err(|exceeded| UnpackError::limit_at(path, exceeded))
     }
 
-    /// Checks a path, which nothing has looked at the length of.
+    /// Checks the length and depth of a path, which parsing does not limit.
     pub(super) fn path(&self, path: &EntryPath) -> Result<(), UnpackError> {
         let (limits, text) = (&self.limits, path.as_str());
         let longest = text.split('/').map(str::len).max().unwrap_or_default();
@@ -70,7 +71,7 @@ impl Budget {
         checks.into_iter().collect::<Result<(), _>>().map_err(|exceeded| UnpackError::limit_at(path, exceeded))
     }
 
-    /// Counts a layer of `size` bytes, each time that it is unpacked. What comes out of it counts as far as it is more.
+    /// Counts a layer of `size` bytes each time it is unpacked. Decoded bytes count as far as they exceed `size`.
     pub(super) fn layer(self: &Arc<Self>, size: u64) -> Result<Allowance, LimitExceeded> {
         self.decode(size)?;
         let by_ratio = size.saturating_mul(self.limits.ratio.value()).max(RATIO_FROM);
@@ -87,18 +88,19 @@ impl Budget {
     }
 }
 
-/// Bytes that may come out of one layer: so many times its size, and no more than is left for the artifact.
+/// Number of bytes that may be decoded from one layer: limited by its size times the ratio, and by the artifact's
+/// budget.
 #[derive(Clone, Debug)]
 pub(super) struct Allowance {
     budget: Arc<Budget>,
-    /// Bytes that are counted for the artifact already.
+    /// Bytes of this layer that are already counted for the artifact.
     counted: u64,
-    /// Bytes that are left by the ratio.
+    /// Bytes left by the ratio.
     by_ratio: u64,
 }
 
 impl Allowance {
-    /// Counts bytes that came out of the layer.
+    /// Counts bytes decoded from the layer.
     pub(super) fn take(&mut self, bytes: u64) -> Result<(), LimitExceeded> {
         let left = self.by_ratio.checked_sub(bytes);
         self.by_ratio = left.ok_or_else(|| self.budget.limits.ratio.exceeded())?;
@@ -107,7 +109,7 @@ impl Allowance {
         self.budget.decode(bytes.saturating_sub(counted))
     }
 
-    /// Bytes that a zstd frame may refer back.
+    /// Returns the limit on the window of a zstd frame.
     pub(super) fn window(&self) -> Limit {
         self.budget.limits.zstd_window
     }
@@ -123,7 +125,7 @@ mod tests {
         let short = EntryPath::parse(b"a").unwrap();
         let long = EntryPath::parse("n/".repeat(300).as_bytes()).unwrap();
         let target = "t".repeat(256);
-        // Entries and targets → whether they are within three.
+        // Entries and targets, and true if they are within the limit of three.
         let rows: [(&[(&EntryPath, &str)], bool); 6] = [
             (&[(&short, ""), (&short, ""), (&short, "")], true),
             (&[(&short, ""), (&short, ""), (&short, ""), (&short, "")], false),
@@ -156,7 +158,7 @@ mod tests {
         let limits = Limits::default();
         let limits =
             Limits { extracted_bytes: limits.extracted_bytes.set(6000), entries: limits.entries.set(1), ..limits };
-        // Sizes of layers and what comes out of each → whether that is within 6000 bytes and those of a header.
+        // Size of each layer and its decoded bytes, and true if they are within 6000 bytes plus those of one header.
         let rows: [(&[(u64, u64)], bool); 6] = [
             (&[(10, 10_096)], true),
             (&[(10, 10_097)], false),

@@ -1,4 +1,4 @@
-//! Compression: told by its magic number, undone while counting.
+//! Detection of the compression by magic number, and counted decompression.
 
 use std::io::{self, BufReader, Read};
 
@@ -9,20 +9,20 @@ use super::layer::Sniffed;
 use super::{Stop, window};
 use crate::request::LimitExceeded;
 
-/// Input buffer of the decoder: large reads are what makes inflate fast.
+/// Size of the decoder's input buffer, in bytes: large reads make inflating fast.
 const BUFFER: usize = 256 * 1024;
 
-/// How bytes are compressed, whatever their media type says.
+/// Detected compression, independent of the media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
     None,
     Gzip,
     Zstd,
-    /// One that no layer of the image-spec has; its name.
+    /// A format that the image-spec does not allow for layers; its name.
     Unsupported(&'static str),
 }
 
-/// Magic numbers of what no layer of the image-spec is, and how it is called.
+/// Magic numbers and names of formats that the image-spec does not allow for layers.
 const OTHERS: [(&[u8], &str); 8] = [
     (b"\xfd7zXZ\0", "compressed by xz"),
     (b"BZh", "compressed by bzip2"),
@@ -34,7 +34,7 @@ const OTHERS: [(&[u8], &str); 8] = [
     (b"\x89LZO\0", "compressed by lzop"),
 ];
 
-/// Tells by its first bytes what a layer is.
+/// Detects the format of a layer by its first bytes.
 pub(super) fn sniff(reader: &mut impl Read) -> io::Result<Sniffed> {
     let mut head = [0_u8; 16];
     let read = fill(reader, &mut head)?;
@@ -48,17 +48,17 @@ pub(super) fn sniff(reader: &mut impl Read) -> io::Result<Sniffed> {
     } else {
         Compression::None
     };
-    // Before the first file, or before the directory of an archive that has none.
+    // The header of the first file, or the end of the central directory if the archive has no files.
     Ok(Sniffed { compression, is_zip: head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") })
 }
 
-/// A frame, or a skippable one, with which a stream may begin as well (RFC 8878 section 3.1).
+/// Returns true for a frame or a skippable frame, which may begin a stream too (RFC 8878 section 3.1).
 fn is_zstd(head: &[u8]) -> bool {
     head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
         || matches!(head, [first, 0x2a, 0x4d, 0x18, ..] if (0x50..=0x5f).contains(first))
 }
 
-/// Reads until the buffer is full or the input ends; how many bytes there were.
+/// Reads until the buffer is full or the input ends; returns the number of bytes.
 pub(super) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -72,15 +72,15 @@ pub(super) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usiz
     Ok(filled)
 }
 
-/// Encoding that a decoder is to undo.
+/// Compression to decode.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     pub(super) compression: Compression,
-    /// A zstd window may be as wide as the limit, and not only as wide as usual.
+    /// True if the zstd window may be as wide as the limit, instead of the usual width.
     pub(super) is_wide: bool,
 }
 
-/// The decompressed bytes of a layer, counted against what may come out of it. Fails once it is stopped.
+/// Reader of a layer's decompressed bytes, which are counted against its allowance. Fails when stopped.
 pub(super) struct Decoder<R: Read> {
     inner: Inner<R>,
     allowance: Allowance,
@@ -90,12 +90,12 @@ pub(super) struct Decoder<R: Read> {
 enum Inner<R: Read> {
     Plain(BufReader<R>),
     Gzip(Box<MultiGzDecoder<BufReader<R>>>),
-    /// Several frames are read as one stream, as several members of gzip are.
+    /// Reads several frames as one stream, like several members of gzip.
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<R>>>),
 }
 
 impl<R: Read> Decoder<R> {
-    /// Fails where there is no decoder for the compression.
+    /// Creates a decoder. Fails if the compression is not supported.
     pub(super) fn new(reader: R, wanted: Wanted, allowance: Allowance, stop: Stop) -> io::Result<Self> {
         let reader = BufReader::with_capacity(BUFFER, reader);
         let inner = match wanted.compression {
@@ -103,7 +103,7 @@ impl<R: Read> Decoder<R> {
             Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(reader))),
             Compression::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
-                // The window is allocated before a byte comes out (RFC 8878 section 3.1.1.1.2).
+                // The window is allocated before the first byte is decoded (RFC 8878 section 3.1.1.1.2).
                 let most = allowance.window().value().max(2);
                 let most = if wanted.is_wide { most } else { most.min(window::USUAL) };
                 decoder.window_log_max(most.ilog2())?;
@@ -114,7 +114,7 @@ impl<R: Read> Decoder<R> {
         Ok(Self { inner, allowance, stop })
     }
 
-    /// What the zstd library says of a window that is too wide has no code of its own.
+    /// Replaces zstd's error about a window that is too wide, which has no code of its own, by the exceeded limit.
     fn explained(&self, error: io::Error) -> io::Error {
         if matches!(self.inner, Inner::Zstd(_)) && error.to_string().contains("too much memory") {
             io::Error::other(self.allowance.window().exceeded())
@@ -124,9 +124,9 @@ impl<R: Read> Decoder<R> {
     }
 }
 
-/// The limit that an error of a [`Decoder`] speaks of.
+/// Returns the limit that an error of a [`Decoder`] reports.
 pub(super) fn limit_of(error: &io::Error) -> Option<LimitExceeded> {
-    // The tar reader wraps an error in one of its own.
+    // The tar reader wraps the error in an error of its own.
     let first: &(dyn std::error::Error + 'static) = error.get_ref()?;
     std::iter::successors(Some(first), |cause| match cause.downcast_ref::<io::Error>() {
         Some(io) => io.get_ref().map(|inner| inner as _),

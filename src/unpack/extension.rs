@@ -1,8 +1,8 @@
-//! Extended headers of tar: what PAX records and GNU long names say of the entry behind them.
+//! Extended headers of tar: PAX records and GNU long names, which describe the entry that follows them.
 //!
-//! They are read here and not by the `tar` crate, which reads them whole whatever their size and
-//! lets some override what the header says. Programs differ in which one they believe
-//! (CVE-2025-62518), so where two places say different things of one entry, it is refused.
+//! They are parsed here and not by the `tar` crate, which reads them whole at any size and lets some override the
+//! header. Programs differ in the value that takes precedence (CVE-2025-62518), so an entry with contradictory values
+//! is rejected.
 
 use std::io::{self, Read};
 
@@ -12,28 +12,28 @@ use super::UnpackError;
 use super::header::{self, Blocks};
 use crate::request::Limit;
 
-/// What records of extended attributes start with, as star and libarchive write them.
+/// Prefixes of records for extended attributes, as star and libarchive write them.
 const ATTRIBUTES: [&[u8]; 3] = [b"SCHILY.xattr.", b"LIBARCHIVE.xattr.", b"SCHILY.acl."];
 
-/// Most records of one header; programs write a few.
+/// Maximum number of records in a header; programs write a few.
 const MAX_RECORDS: usize = 1000;
 
-/// What was said of the next entry so far.
+/// Values for the next entry from the extended headers so far.
 #[derive(Debug, Default)]
 pub(super) struct Extensions {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
-    /// Extended attributes that the entry would have.
+    /// Number of extended attributes of the entry.
     pub(super) attributes: u64,
-    /// Whether there were records, of which one header is enough.
+    /// True after a header with records; a second one is rejected.
     has_records: bool,
-    /// Whether anything was said, so that an archive cannot end behind it.
+    /// True after any extended header, so that the archive must not end before the entry.
     any: bool,
 }
 
 impl Extensions {
-    /// Takes an extended header in; false for an entry of any other kind, which is left as it is.
+    /// Consumes an extended header; returns false for an entry of any other kind, whose content is not read.
     #[expect(clippy::wildcard_enum_match_arm, reason = "every other kind is no extended header")]
     pub(super) fn take_in<R: Read>(
         &mut self,
@@ -67,7 +67,7 @@ impl Extensions {
         if is_new { Ok(true) } else { Err(refuse("says again what was said before")) }
     }
 
-    /// False where a record repeats what is known.
+    /// Returns false if a record repeats a known value.
     fn take_in_records(&mut self, body: &[u8]) -> Result<bool, &'static str> {
         let mut is_new = true;
         for (count, record) in Records(body).enumerate() {
@@ -80,7 +80,7 @@ impl Extensions {
                 b"linkpath" => self.link.replace(value.to_vec()).is_none(),
                 b"size" => self.size.replace(number(value).ok_or("has a size that is no number")?).is_none(),
                 _ if is_sparse(key, value) => return Err("makes its entry sparse, which is refused"),
-                // Times, owners, extended attributes: not applied.
+                // Times, owners and extended attributes are not applied.
                 _ => {
                     self.attributes += u64::from(ATTRIBUTES.iter().any(|prefix| key.starts_with(prefix)));
                     true
@@ -90,29 +90,29 @@ impl Extensions {
         Ok(is_new)
     }
 
-    /// The entry's name.
+    /// Returns the entry's name.
     pub(super) fn path(&self, header: &Header) -> Vec<u8> {
         self.path.clone().unwrap_or_else(|| header.path_bytes().into_owned())
     }
 
-    /// What the entry, a link, points to.
+    /// Returns the target of the entry, which is a link.
     pub(super) fn link(&self, header: &Header) -> Vec<u8> {
         self.link.clone().or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned)).unwrap_or_default()
     }
 
-    /// True where a record says another size than the header.
+    /// Returns true if a record contradicts the size in the header.
     pub(super) fn disagrees_on_size(&self, header: u64) -> bool {
         self.size.is_some_and(|size| size != header)
     }
 
-    /// True where something was said of an entry that has not come.
+    /// Returns true if extended headers were read without the entry that they describe.
     pub(super) fn is_pending(&self) -> bool {
         self.any
     }
 }
 
-/// `git archive` notes the commit in a global header. One that says anything of names, links or
-/// sizes of all later entries is read differently by different programs.
+/// Checks a global header. `git archive` records the commit in one. A global header with names, links or sizes for
+/// all later entries is rejected, because programs interpret it differently.
 fn check_global(body: &[u8]) -> Result<(), &'static str> {
     for (count, record) in Records(body).enumerate() {
         let (key, value) = record?;
@@ -126,21 +126,21 @@ fn check_global(body: &[u8]) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Records that make of an entry's bytes something else than its content (GNU and star).
+/// Returns true for records whose entry's bytes are not its plain content (GNU and star).
 fn is_sparse(key: &[u8], value: &[u8]) -> bool {
     [&b"GNU.sparse."[..], b"GNU.volume.", b"GNU.dumpdir"].iter().any(|prefix| key.starts_with(prefix))
         || key == b"SCHILY.realsize"
-        // star writes the kind of every entry: `regular`, `directory`.
+        // star writes this record for every entry: `regular`, `directory`.
         || (key == b"SCHILY.filetype" && value == b"sparse")
 }
 
-/// Digits and nothing else.
+/// Parses digits and nothing else.
 fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
     let text = std::str::from_utf8(text).ok()?;
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// GNU writes a NUL behind a long name. More of them are left for the name's own check to refuse.
+/// Removes the NUL that GNU writes after a long name. Further NULs are rejected by the check of the name.
 fn without_nul(mut name: Vec<u8>) -> Vec<u8> {
     if name.last() == Some(&0) {
         name.pop();
@@ -148,7 +148,7 @@ fn without_nul(mut name: Vec<u8>) -> Vec<u8> {
     name
 }
 
-/// `LENGTH KEY=VALUE\n` after each other (POSIX pax, "pax Extended Header"), and nothing else.
+/// Iterator over records `LENGTH KEY=VALUE\n` (POSIX pax, "pax Extended Header"); anything else is malformed.
 struct Records<'a>(&'a [u8]);
 
 impl<'a> Iterator for Records<'a> {
@@ -172,7 +172,7 @@ impl<'a> Records<'a> {
         let length: usize = number(self.0.get(..space)?)?;
         let record = self.0.get(space + 1..length)?.strip_suffix(b"\n")?;
         let equals = record.iter().position(|byte| *byte == b'=').filter(|equals| *equals > 0)?;
-        // Where C programs end a text, they read another keyword.
+        // C programs end the text at a NUL, and would see another keyword.
         let key = record.get(..equals).filter(|key| !key.contains(&0))?;
         self.0 = self.0.get(length..)?;
         Some((key, record.get(equals + 1..)?))

@@ -1,7 +1,7 @@
-//! Digests of files, made behind whoever writes them: where there is much, on a thread of its own.
+//! Digests of files as they are written: for large layers, on a separate thread.
 //!
-//! Hashing takes as long as writing. Done in turns by one thread, both together take longer than inflating does, on
-//! which the whole then waits.
+//! Hashing takes as long as writing. On one thread both would take longer than inflating, and everything would wait
+//! for them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,34 +11,35 @@ use std::thread;
 use super::path::EntryPath;
 use crate::oci::{Digest, Hasher};
 
-/// Bytes of a batch: large enough that handing it over costs nothing, small enough for a cache.
+/// Size of a batch, in bytes: large enough to make the handover cheap, small enough for a cache.
 const BATCH: usize = 128 * 1024;
-/// Files that end in a batch, at most: empty ones have no bytes.
+/// Maximum number of files that end in a batch: empty files have no bytes.
 const MOST_FILES: usize = 1024;
-/// Batches under way.
+/// Number of batches in flight.
 const BATCHES: usize = 8;
 
-/// What comes of files, a batch of bytes at a time. Who puts bytes in gets the digests later, in the same order.
+/// Hashes the contents of files, a batch of bytes at a time. The digests are returned later, in the order of the
+/// files.
 pub(super) struct Hashing {
     batch: Batch,
     worker: Worker,
-    /// Files that have ended, and whose digests are still to come.
+    /// Files that have ended and whose digests are not available yet.
     pending: VecDeque<EntryPath>,
 }
 
-/// Contents, one behind the other.
+/// Contents of files, concatenated.
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
     filled: usize,
-    /// Where files end.
+    /// Offsets at which files end.
     ends: Vec<usize>,
-    /// Their digests, once they are made.
+    /// The digests of these files, once computed.
     digests: Vec<Digest>,
 }
 
 enum Worker {
-    /// What has come of the file that has not ended.
+    /// State of the file that has not ended yet.
     Here(Hasher),
     Elsewhere {
         full: SyncSender<Batch>,
@@ -46,7 +47,7 @@ enum Worker {
     },
 }
 
-/// Whoever hashes has ended before its time.
+/// Error of a hashing thread that ended early.
 #[derive(Debug)]
 pub(super) struct Aborted;
 
@@ -63,7 +64,7 @@ impl std::fmt::Debug for Hashing {
 }
 
 impl Hashing {
-    /// On a thread of its own, which ends with this.
+    /// Hashes on a separate thread, which ends when this value is dropped.
     pub(super) fn elsewhere() -> io::Result<Self> {
         let (full, batches) = sync_channel::<Batch>(BATCHES);
         let (hashed, done) = sync_channel(BATCHES);
@@ -79,7 +80,8 @@ impl Hashing {
         Ok(Self { worker: Worker::Elsewhere { full, done }, ..Self::default() })
     }
 
-    /// Where the next bytes of a file go, of which `left` are to come: all of them at once where that is possible.
+    /// Returns space for the next bytes of a file, of which `left` are to come: for all of them if a batch can hold
+    /// them.
     pub(super) fn room(&mut self, left: u64) -> Result<&mut [u8], Aborted> {
         let wanted = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
         if BATCH - self.batch.filled < wanted {
@@ -90,27 +92,27 @@ impl Hashing {
         Ok(self.batch.bytes.get_mut(from..from + wanted).unwrap_or_default())
     }
 
-    /// Takes in the first bytes of the room, and shows them.
+    /// Adds the first `count` bytes of the space to the batch, and returns them.
     pub(super) fn took(&mut self, count: usize) -> &[u8] {
         let from = self.batch.filled;
         self.batch.filled = (from + count).min(self.batch.bytes.len());
         self.batch.bytes.get(from..self.batch.filled).unwrap_or_default()
     }
 
-    /// The file has ended.
+    /// Ends the current file.
     pub(super) fn ended(&mut self, path: EntryPath) -> Result<(), Aborted> {
         self.batch.ends.push(self.batch.filled);
         self.pending.push_back(path);
         if self.batch.ends.len() < MOST_FILES { Ok(()) } else { self.hand_over() }
     }
 
-    /// Digests that have been made since they were asked for.
+    /// Returns the digests that have become available since the last call.
     pub(super) fn made(&mut self) -> impl Iterator<Item = (EntryPath, Digest)> + use<'_> {
         let digests = std::mem::take(&mut self.batch.digests);
         digests.into_iter().filter_map(|digest| Some((self.pending.pop_front()?, digest)))
     }
 
-    /// Waits for all the others. What comes later is hashed here.
+    /// Waits for all remaining digests.
     pub(super) fn finish(mut self) -> Result<Vec<(EntryPath, Digest)>, Aborted> {
         self.hand_over()?;
         let mut made: Vec<_> = self.made().collect();
@@ -124,10 +126,10 @@ impl Hashing {
         if self.pending.is_empty() { Ok(made) } else { Err(Aborted) }
     }
 
-    /// Has the batch hashed, and begins another one.
+    /// Hands the batch over to be hashed, and begins a new one.
     fn hand_over(&mut self) -> Result<(), Aborted> {
         let mut full_batch = std::mem::take(&mut self.batch);
-        // Digests that nobody has asked for yet stay.
+        // Digests that were not returned yet are kept.
         let mut digests = std::mem::take(&mut full_batch.digests);
         match &mut self.worker {
             Worker::Here(hasher) => {
@@ -151,7 +153,7 @@ impl Hashing {
 }
 
 impl Batch {
-    /// Hashes everything in it; `hasher` has what came of the file that goes on from the batch before.
+    /// Hashes the batch; `hasher` holds the state of the file that continues from the previous batch.
     fn hash(&mut self, hasher: &mut Hasher) {
         let mut from = 0;
         for end in &self.ends {
@@ -167,14 +169,14 @@ impl Batch {
 mod tests {
     use super::*;
 
-    /// Writes files of those sizes; answers their digests.
+    /// Hashes files of these sizes; returns their digests.
     fn digests(mut hashing: Hashing, sizes: &[usize]) -> Vec<(EntryPath, Digest)> {
         let mut made = Vec::new();
         for (number, size) in sizes.iter().enumerate() {
             let mut left = *size;
             while left > 0 {
                 let room = hashing.room(left as u64).unwrap();
-                // As a reader does, who gives less than there is room for.
+                // Like a reader that returns less than the space allows.
                 let count = room.len().min(60_000);
                 room[..count].fill(u8::try_from(number % 251).unwrap());
                 assert_eq!(hashing.took(count).len(), count);

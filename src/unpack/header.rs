@@ -1,7 +1,7 @@
-//! The blocks of a tar, and what its headers say, read strictly (POSIX pax, "ustar Interchange Format").
+//! The blocks of a tar and the fields of its headers, parsed strictly (POSIX pax, "ustar Interchange Format").
 //!
-//! The `tar` crate knows where in a header a field is. Its own reader takes for numbers what others do not,
-//! wraps those that are too large, and so may look for the next header where no other program does.
+//! The `tar` crate locates the fields in a header. Its own parser accepts numbers that other programs reject and
+//! wraps those that are too large, so it could look for the next header where no other program does.
 
 use std::io::{self, Read, Take};
 
@@ -10,33 +10,33 @@ use tar::Header;
 use super::decoder::fill;
 use crate::oci::{Digest, Hasher};
 
-/// Bytes of a block, which everything in a tar is a multiple of.
+/// Size of a block; everything in a tar is a multiple of it.
 const BLOCK: usize = 512;
-/// Where a header has its checksum, and what it is one of.
+/// Positions of the checksum and of the format's magic number in a header.
 const CHECKSUM: std::ops::Range<usize> = 148..156;
 const MAGIC: std::ops::Range<usize> = 257..265;
-/// What is there: in POSIX, in GNU's own format, in what was before both.
+/// Magic numbers of POSIX, of GNU's own format, and of the format before both.
 const MAGICS: [&[u8; 8]; 3] = [b"ustar\x0000", b"ustar  \0", &[0; 8]];
 
-/// A tar that is read from its start to its end, hashed on demand.
+/// A tar that is read sequentially, and hashed if requested.
 pub(super) struct Blocks<R> {
     inner: R,
     hasher: Option<Hasher>,
-    /// Bytes that were read.
+    /// Number of bytes read.
     read: u64,
-    /// Where the next header is.
+    /// Offset of the next header.
     next: u64,
-    /// Nothing came any more.
+    /// True after a read that returned no bytes.
     at_end: bool,
 }
 
-/// What is behind the last entry.
+/// Data after the last entry.
 pub(super) enum End {
-    /// An end marker, zeros, and nothing else.
+    /// An end marker, then only zeros.
     Marked,
-    /// Nothing.
+    /// No complete end marker; at most zeros.
     Unmarked,
-    /// Something.
+    /// Other data.
     Data,
 }
 
@@ -45,7 +45,8 @@ impl<R: Read> Blocks<R> {
         Self { inner, hasher, read: 0, next: 0, at_end: false }
     }
 
-    /// The next header, whatever is left of the content before it; `None` at a block of zeros, or where there is no more.
+    /// Reads the next header, skipping the rest of the content before it; `None` at a block of zeros and at the end
+    /// of the input.
     pub(super) fn header(&mut self) -> io::Result<Option<Header>> {
         let cut = || io::Error::other("it ends in the middle, so something is missing");
         let mut padding = [0; BLOCK];
@@ -70,16 +71,17 @@ impl<R: Read> Blocks<R> {
         Err(io::Error::other("a header of the tar is none by its checksum; it is broken there, or no tar archive"))
     }
 
-    /// The content behind the header that came last.
+    /// Returns a reader of the content that belongs to the last header.
     pub(super) fn content(&mut self, size: u64) -> Take<&mut Self> {
         let padded = size.div_ceil(BLOCK as u64).saturating_mul(BLOCK as u64);
         self.next = self.read.saturating_add(padded);
         self.take(size)
     }
 
-    /// Reads to the end, once there are no more headers: what comes, and the digest of everything, where it was asked for.
+    /// Reads to the end after the last header. Returns the kind of data found, and the digest of the whole tar if
+    /// requested.
     pub(super) fn end(mut self) -> io::Result<(End, Option<Digest>)> {
-        // The first block of a marker was taken for a header, unless there was nothing at all. There are two.
+        // A marker has two blocks of zeros. The first was consumed as a header, unless the input had ended.
         let (mut buffer, mut zeros, is_marked) = (vec![0; 64 * 1024], 0_u64, !self.at_end);
         loop {
             let read = self.read(&mut buffer)?;
@@ -109,13 +111,13 @@ impl<R: Read> Read for Blocks<R> {
     }
 }
 
-/// True where the bytes start with a tar header, or with the end of an empty tar.
+/// Returns true if the bytes begin with a tar header, or with the end marker of an empty tar.
 pub(super) fn is_tar(start: &[u8]) -> bool {
     let Some(block) = start.get(..BLOCK) else { return false };
     block.iter().all(|byte| *byte == 0) || adds_up(block)
 }
 
-/// Bytes of an entry's content. Fails where two programs could find different ones, or the header of another format.
+/// Returns the size of an entry's content. Fails if two programs could read different sizes, and for unknown formats.
 pub(super) fn size(header: &Header) -> Result<u64, &'static str> {
     let magic = header.as_bytes().get(MAGIC).unwrap_or_default();
     if !MAGICS.iter().any(|known| *known == magic) {
@@ -124,12 +126,12 @@ pub(super) fn size(header: &Header) -> Result<u64, &'static str> {
     number(&header.as_old().size).ok_or("has a size that is no number")
 }
 
-/// Permissions.
+/// Returns the permissions of an entry.
 pub(super) fn mode(header: &Header) -> Result<u64, &'static str> {
     number(&header.as_old().mode).ok_or("has a mode that is no number")
 }
 
-/// True where a name, or what a link points to, goes on behind a NUL in its field: some programs stop there.
+/// Returns true if a name or a link's target continues after a NUL in its field: some programs stop there.
 pub(super) fn has_bytes_behind_nul(header: &Header) -> bool {
     let old = header.as_old();
     let prefix = header.as_ustar().map_or(&[][..], |ustar| &ustar.prefix);
@@ -139,8 +141,8 @@ pub(super) fn has_bytes_behind_nul(header: &Header) -> bool {
     })
 }
 
-/// Octal digits, spaces before them, spaces and NULs behind; or, marked by the highest bit alone, bytes of a number as
-/// GNU writes those that are too large for digits.
+/// Parses octal digits, with leading spaces, and with trailing spaces and NULs; or a binary number, marked by the
+/// highest bit alone, as GNU writes numbers that are too large for the digits.
 fn number(field: &[u8]) -> Option<u64> {
     if let [0x80, bytes @ ..] = field {
         return bytes.iter().try_fold(0_u64, |sum, byte| sum.checked_mul(256)?.checked_add(u64::from(*byte)));
@@ -158,7 +160,7 @@ fn number(field: &[u8]) -> Option<u64> {
     })
 }
 
-/// True where the bytes have the sum that is among them, which counts as spaces itself.
+/// Returns true if the header's checksum is correct; the checksum field itself counts as spaces.
 fn adds_up(block: &[u8]) -> bool {
     let sum = |bytes: &[u8]| bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>();
     let field = block.get(CHECKSUM).unwrap_or_default();

@@ -1,26 +1,26 @@
-//! Container images that are used as artifacts: how they are recognised.
+//! Detection of container images that are used as artifacts.
 //!
-//! Their layers can hide what is in layers before them. In any other artifact a name that says so is
-//! refused, so an image has to be told from an artifact that only uses its media types, as those of
-//! oras, Kapitan and OPA do (`formats.rs` of the end-to-end tests has each).
+//! Their layers can hide files of earlier layers. In any other artifact a name with this meaning is rejected, so an
+//! image must be distinguished from an artifact that only uses the media types of images, as those of oras, Kapitan
+//! and OPA do (`formats.rs` of the end-to-end tests has each).
 
 use serde::Deserialize;
 
 use super::layer;
 use crate::oci::{Manifest, media_type};
 
-/// What decides.
+/// Result of the detection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It is one.
+    /// A container image.
     Image,
-    /// It is none.
+    /// Not a container image.
     Artifact,
-    /// Its config has to be looked at.
+    /// Undecided: the config must be examined.
     ByConfig,
 }
 
-/// As much of an image's config as an image must have (image-spec config.md).
+/// The fields that the config of an image must have (image-spec config.md).
 #[derive(Deserialize)]
 struct Config {
     #[serde(rename = "architecture")]
@@ -36,7 +36,7 @@ struct RootFs {
     diff_ids: Vec<String>,
 }
 
-/// What the manifest alone says.
+/// Detects the kind from the manifest alone.
 pub fn kind(manifest: &Manifest) -> Kind {
     let mut layers = manifest.layers.iter().filter(|layer| layer::is_content(layer)).peekable();
     if layers.peek().is_none() || manifest.layers.iter().any(layer::says_where) {
@@ -53,7 +53,7 @@ pub fn kind(manifest: &Manifest) -> Kind {
     }
 }
 
-/// What the config says where the manifest does not. One that is none is an artifact's.
+/// Detects the kind from the config if the manifest does not decide. An invalid image config means an artifact.
 pub fn kind_by_config(manifest: &Manifest, config: &[u8]) -> Kind {
     let is_image = serde_json::from_slice::<Config>(config)
         .is_ok_and(|config| config.rootfs.r#type == "layers" && config.rootfs.diff_ids.len() == manifest.layers.len());

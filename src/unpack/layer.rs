@@ -1,10 +1,10 @@
-//! What happens to a layer: annotations and media type decide *whether* it is an archive, its first
-//! bytes decide how it is compressed.
+//! Handling of a layer: annotations and media type decide whether it is an archive, its first bytes decide the
+//! compression.
 //!
-//! In the mode `Auto` the first rule that fits wins: about-content is not fetched; `unpack=true` is
-//! extracted below its title; a layer of a container image goes over the layers before it; a title
-//! alone names a file (what `oras pull` does); an untitled archive goes to the root, and one that is said to
-//! be a tar must be one; anything else is a file with a name made for it.
+//! In mode `Auto` the first matching rule applies: metadata about the content is not fetched; a layer with
+//! `unpack=true` is extracted below its title; a layer of a container image is extracted over the earlier layers; a
+//! layer with only a title is a file (as for `oras pull`); an archive without a title is extracted to the root, and
+//! must be a tar if its media type is one of tar; anything else is a file with a generated name.
 
 use super::UnpackError;
 use super::decoder::Compression;
@@ -17,40 +17,40 @@ use crate::oci::{Descriptor, Digest, Manifest, media_type};
 const UNPACK: &str = "io.deis.oras.content.unpack";
 const CONTENT_DIGEST: &str = "io.deis.oras.content.digest";
 const VERSION: &str = "org.opencontainers.image.version";
-/// Annotations with a path: of `ModelPack`, and what it was called before; of Docker Compose.
+/// Annotations that contain a path: of `ModelPack`, its former name, and Docker Compose.
 const PATHS: [&str; 4] =
     ["org.cncf.model.filepath", "org.cnai.model.filepath", "com.docker.compose.file", "com.docker.compose.envfile"];
 const KYVERNO_NAME: &str = "io.kyverno.image.name";
 
-/// What is done with a layer's bytes.
+/// Treatment of a layer's bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Written as they are.
+    /// Written unchanged to a file.
     File(EntryPath),
-    /// Read as a tar.
+    /// Extracted as a tar.
     Extract(Extract),
-    /// Read as a tar if they are one, else written as they are.
+    /// Extracted as a tar if they are one, otherwise written unchanged to a file.
     ExtractIfTar(Extract, EntryPath),
-    /// Read as a zip.
+    /// Extracted as a zip.
     Unzip(Extract),
 }
 
-/// How an archive's names become paths.
+/// Mapping of an archive's names to paths.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Extract {
     /// Short digest of the layer, for messages.
     pub(super) layer: String,
-    /// What every name must start with, which is its place in the tree as well: oras writes a
-    /// directory's title in front of each name.
+    /// Prefix that every name must have, and at which it is placed in the tree: oras writes a directory's title
+    /// before each name.
     pub(super) title: EntryPath,
-    /// Digest of the uncompressed tar, where the producer noted it.
+    /// Digest of the uncompressed tar, if the producer recorded it.
     pub(super) content_digest: Option<Digest>,
-    /// Whether it is a layer of a container image, which can hide what is in layers before it.
+    /// True for a layer of a container image, which can hide files of earlier layers.
     pub(super) is_image: bool,
 }
 
 impl Extract {
-    /// Where in the tree a name goes: every name must be below the layer's title.
+    /// Returns the path of a name in the tree. Every name must be below the layer's title.
     pub(super) fn place(&self, named: &EntryPath) -> Result<EntryPath, UnpackError> {
         if named.strip_prefix(&self.title).is_some() {
             return Ok(named.clone());
@@ -59,29 +59,29 @@ impl Extract {
     }
 }
 
-/// What a layer's first bytes say it is.
+/// Format detected from a layer's first bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sniffed {
     pub(super) compression: Compression,
     pub(super) is_zip: bool,
 }
 
-/// How the layers of one artifact are taken.
+/// Options that apply to all layers of an artifact.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manner {
     pub(super) mode: LayerMode,
-    /// The artifact is a container image.
+    /// True for a container image.
     pub(super) is_image: bool,
 }
 
-/// False for the empty descriptor (image-spec manifest.md) and for signatures and attestations. One that has a
-/// title is a file whose bytes happen to be those.
+/// Returns false for the empty descriptor (image-spec manifest.md) without a title, and for signatures and
+/// attestations. An empty descriptor with a title is a file that happens to have this content.
 pub(super) fn is_content(layer: &Descriptor) -> bool {
     let is_empty = layer.media_type == media_type::OCI_EMPTY && annotation(layer, TITLE).is_none();
     !is_empty && !media_type::is_about_content(&layer.media_type)
 }
 
-/// True for a layer that says itself where it goes, as none of a container image does.
+/// Returns true for a layer with an annotation for its place, which layers of container images do not have.
 pub(super) fn says_where(layer: &Descriptor) -> bool {
     [TITLE, UNPACK].iter().any(|key| annotation(layer, key).is_some())
 }
@@ -129,7 +129,7 @@ fn by_itself(manifest: &Manifest, layer: &Descriptor, is_image: bool, sniffed: S
         }
         return Ok(Action::File(title));
     }
-    // A cut or damaged one is refused, and not published as a file.
+    // A truncated or damaged tar is rejected, not published as a file.
     if media_type::says_tar(&layer.media_type) {
         supported(layer, sniffed)?;
         return extract(layer, EntryPath::root(), false).map(Action::Extract);
@@ -153,7 +153,7 @@ fn is_unpacked(layer: &Descriptor) -> bool {
     annotation(layer, UNPACK) == Some("true")
 }
 
-/// Fails for what cannot be read as a tar.
+/// Fails for a layer that cannot be extracted as a tar.
 fn supported(layer: &Descriptor, sniffed: Sniffed) -> Result<(), UnpackError> {
     let format = match sniffed.compression {
         Compression::Unsupported(format) => format,
@@ -174,7 +174,7 @@ fn extract(layer: &Descriptor, title: EntryPath, is_image: bool) -> Result<Extra
     Ok(Extract { layer: short, title, content_digest, is_image })
 }
 
-/// What an untitled file is called: as its format says, else by its digest.
+/// Returns the name of a file without a title: the one that its format defines, or else one derived from its digest.
 fn made_name(manifest: &Manifest, layer: &Descriptor, extension: &str) -> Result<EntryPath, UnpackError> {
     let name = named_by_format(manifest, layer).unwrap_or_else(|| {
         let hex = layer.digest.hex();
@@ -187,8 +187,8 @@ fn made_name(manifest: &Manifest, layer: &Descriptor, extension: &str) -> Result
     Ok(path)
 }
 
-/// A file of a model (`ModelPack`) or of Docker Compose has its path, a Kyverno policy its name, and a Helm chart is named by its
-/// manifest, with its provenance file beside it.
+/// Returns the name that a format defines: the path of a file of a model (`ModelPack`) or of Docker Compose, the name
+/// of a Kyverno policy, or the name of a Helm chart from its manifest, for the chart and its provenance file.
 fn named_by_format(manifest: &Manifest, layer: &Descriptor) -> Option<String> {
     fn of<'a>(annotations: &'a Annotations, key: &str) -> Option<&'a str> {
         annotations.get(key).map(String::as_str).filter(|text| !text.is_empty())
@@ -243,7 +243,7 @@ mod tests {
         Extract { layer: Digest::of(b"x").short(), title: path(title), content_digest: None, is_image: false }
     }
 
-    /// What is done with bytes that say nothing of themselves.
+    /// Returns the action for bytes that do not identify their format.
     fn act(layer: &Descriptor, mode: LayerMode, is_image: bool) -> Result<Action, UnpackError> {
         let sniffed = Sniffed { compression: Compression::None, is_zip: layer.media_type == "archive/zip" };
         action(&manifest(), layer, Manner { mode, is_image }, sniffed)

@@ -1,7 +1,7 @@
-//! The layers' trees put over each other, in the order of the manifest: one tree.
+//! Merging of the layers' trees, in the order of the manifest.
 //!
-//! Layers are unpacked side by side, each into a directory of its own, so whatever depends on their
-//! order is here: conflicts, and what a layer of a container image hides of those before it.
+//! Layers are unpacked in parallel, each into a separate directory, so everything that depends on their order is
+//! here: conflicts, and the files of earlier layers that a layer of a container image hides.
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,16 +13,16 @@ use super::tree::{Hidden, LayerTree};
 use crate::api::spec::OnConflict;
 use crate::storage::{self, During, StorageError};
 
-/// What happens where a path is in two layers.
+/// Handling of a path that is in two layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// What is the same is no conflict; what differs is refused, or the later layer has it.
+    /// Equal nodes are no conflict; different ones are rejected, or the later layer takes precedence.
     Artifact(OnConflict),
-    /// The later layer has it.
+    /// The later layer takes precedence.
     Image,
 }
 
-/// The first layer, below which there is nothing to hide and nothing to borrow from.
+/// Prepares the first layer. There are no earlier layers to hide or to link to.
 pub(super) fn lowest(mut tree: LayerTree) -> Result<LayerTree, UnpackError> {
     tree.hidden.clear();
     let borrowed = std::mem::take(&mut tree.borrowed);
@@ -30,7 +30,7 @@ pub(super) fn lowest(mut tree: LayerTree) -> Result<LayerTree, UnpackError> {
     Ok(tree)
 }
 
-/// Puts `upper` over `base`.
+/// Merges `upper` into `base`, as the later layer.
 pub(super) fn put_over(base: &mut LayerTree, mut upper: LayerTree, rule: Rule) -> Result<(), UnpackError> {
     for hidden in std::mem::take(&mut upper.hidden) {
         match hidden {
@@ -63,7 +63,7 @@ pub(super) fn put_over(base: &mut LayerTree, mut upper: LayerTree, rule: Rule) -
     Ok(())
 }
 
-/// Copies what a layer has as hard links to files of layers before it.
+/// Copies the files of earlier layers to which a layer has hard links.
 fn settle(base: &mut LayerTree, borrowed: impl IntoIterator<Item = (EntryPath, EntryPath)>) -> Result<(), UnpackError> {
     for (path, of) in borrowed {
         if !matches!(base.nodes.get(&of), Some(Node::File { .. })) {
@@ -71,7 +71,7 @@ fn settle(base: &mut LayerTree, borrowed: impl IntoIterator<Item = (EntryPath, E
         }
         if path != of {
             if base.nodes.get(&path).is_some() {
-                // What is removed may be what a copy before is to be compared with.
+                // The removed file may be the one that an earlier copy is compared with.
                 base.settle()?;
             }
             remove(base, &path)?;
@@ -81,7 +81,7 @@ fn settle(base: &mut LayerTree, borrowed: impl IntoIterator<Item = (EntryPath, E
     base.settle()
 }
 
-/// True where what the path has in `base` was taken away for `node`; false where it stays.
+/// Returns true if the node at the path in `base` was removed for `node`; false if it stays.
 fn is_replaced(
     base: &mut LayerTree,
     path: &EntryPath,
@@ -106,7 +106,7 @@ fn is_replaced(
     Ok(true)
 }
 
-/// Removes a path with everything below it. Absent is success.
+/// Removes a path and everything below it. Succeeds if it is absent.
 fn remove(base: &mut LayerTree, path: &EntryPath) -> Result<(), UnpackError> {
     let Some((parent, name)) = path.split().filter(|_| base.nodes.get(path).is_some()) else { return Ok(()) };
     storage::remove_tree(directory(&base.dir, &parent)?, name)?;

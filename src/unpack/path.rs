@@ -1,22 +1,22 @@
-//! Names from archives and titles: accepted whole or refused, never repaired.
+//! Paths from names in archives and titles: accepted or rejected, never repaired.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Longest target of a link in bytes (`PATH_MAX`, which counts the NUL behind it).
+/// Maximum length of a link's target, in bytes (`PATH_MAX` without the trailing NUL).
 const MAX_TARGET: usize = 4095;
-/// What names of whiteouts start with (image-spec layer.md, "Whiteouts").
+/// Prefix of whiteout names (image-spec layer.md, "Whiteouts").
 const WHITEOUT: &str = ".wh.";
-/// The rest of the name of one that hides everything in its directory.
+/// Name of an opaque whiteout after the prefix; it hides everything in its directory.
 const OPAQUE: &str = ".wh..opq";
 
-/// A relative path whose every component is a plain name; empty for the root itself.
+/// A relative path in which every component is a plain name; empty for the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryPath(String);
 
-/// Why a name is refused.
+/// Reason why a name is rejected.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PathError {
     /// Starts with a slash.
@@ -31,19 +31,19 @@ pub enum PathError {
     /// A NUL, another control character, an end of a line or paragraph, or a bidirectional override.
     #[error("has a control character")]
     Control,
-    /// Begins with the letter of a drive.
+    /// Begins with a drive letter.
     #[error("begins with the letter of a drive")]
     Drive,
-    /// A backslash, which is a separator elsewhere.
+    /// A backslash, which is a separator on other systems.
     #[error("has a backslash")]
     Backslash,
-    /// Longer than a filesystem takes.
+    /// A link's target that is longer than the kernel accepts.
     #[error("is longer than 4095 bytes")]
     TooLong,
-    /// Names nothing where something must be named.
+    /// An empty name or target.
     #[error("is empty")]
     Empty,
-    /// A whiteout name, which only means something in container images.
+    /// A whiteout outside of a container image, or a malformed one.
     #[error("is a whiteout (.wh.), which only container images have")]
     Whiteout,
     /// A link target outside the tree.
@@ -57,8 +57,8 @@ impl EntryPath {
         Self::default()
     }
 
-    /// Parses a name. `.` components and doubled or trailing slashes mean nothing and are dropped;
-    /// anything else that is not a plain name is an error. How long it may be is not asked here.
+    /// Parses a name. `.` components and doubled or trailing slashes are dropped; anything else that is not a plain
+    /// name is an error. The length is not limited here.
     pub fn parse(raw: &[u8]) -> Result<Self, PathError> {
         let text = std::str::from_utf8(raw).map_err(|_| PathError::Encoding)?;
         if text.is_empty() {
@@ -84,12 +84,12 @@ impl EntryPath {
         Ok(Self(path))
     }
 
-    /// The path with `/` between its components; empty for the root.
+    /// The components, separated by `/`; empty for the root.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// True for the tree itself.
+    /// Returns true for the root of the tree.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
@@ -99,7 +99,7 @@ impl EntryPath {
         if self.is_root() { 0 } else { self.0.split('/').count() }
     }
 
-    /// The directory that holds it, and its own name; `None` for the root.
+    /// Returns the parent directory and the last component; `None` for the root.
     pub fn split(&self) -> Option<(Self, &str)> {
         match self.0.rsplit_once('/') {
             Some((parent, name)) => Some((Self(parent.to_owned()), name)),
@@ -108,7 +108,7 @@ impl EntryPath {
         }
     }
 
-    /// What is left behind `prefix`; `None` where the path is not below it.
+    /// Returns the path relative to `prefix`; `None` if it is neither `prefix` nor below it.
     pub fn strip_prefix(&self, prefix: &Self) -> Option<Self> {
         if prefix.is_root() {
             return Some(self.clone());
@@ -117,17 +117,17 @@ impl EntryPath {
         if rest.is_empty() { Some(Self::root()) } else { rest.strip_prefix('/').map(|rest| Self(rest.to_owned())) }
     }
 
-    /// The same for every spelling that some filesystem takes for one: Unicode forms, case, ligatures,
-    /// and characters that are not seen.
+    /// Returns a form that is equal for all paths that some filesystem treats as equal: Unicode forms, case,
+    /// ligatures, and invisible characters.
     pub fn folded(&self) -> Cow<'_, str> {
         if self.0.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
             return Cow::Borrowed(&self.0);
         }
         if self.0.is_ascii() {
-            // The same as below, which takes longer than all else that is done about a small file.
+            // Same result as below, which would take longer than everything else that is done for a small file.
             return Cow::Owned(self.0.to_ascii_lowercase());
         }
-        // Upper case first: that is what makes one of "ß" and "ss", and of "ſ" and "s". Only in Turkish "ı" is an "i".
+        // Upper case first, which unifies "ß" with "ss", and "ſ" with "s". "ı" equals "i" only in Turkish.
         let folded = self.0.nfkd().filter(|c| !is_unseen(*c)).flat_map(|c| match c {
             '\u{131}' => vec![c],
             _ => c.to_uppercase().flat_map(char::to_lowercase).collect(),
@@ -135,7 +135,7 @@ impl EntryPath {
         Cow::Owned(folded.nfkd().collect())
     }
 
-    /// What the path means in a layer of a container image. `Err` for a whiteout that hides nothing.
+    /// Returns the meaning of the path in a layer of a container image. Fails for a malformed whiteout.
     pub fn in_image(&self) -> Result<Meaning, PathError> {
         let Some((parent, name)) = self.split() else { return Ok(Meaning::Entry) };
         if parent.has_whiteout() {
@@ -144,7 +144,7 @@ impl EntryPath {
         match name.strip_prefix(WHITEOUT) {
             None => Ok(Meaning::Entry),
             Some(OPAQUE) => Ok(Meaning::Opaque(parent)),
-            // Of AUFS, and of nobody any more.
+            // Metadata of AUFS, which is obsolete.
             Some(hidden) if hidden.starts_with(WHITEOUT) => Err(PathError::Whiteout),
             Some("" | "." | "..") => Err(PathError::Whiteout),
             Some(hidden) if parent.is_root() => Ok(Meaning::Whiteout(Self(hidden.to_owned()))),
@@ -152,25 +152,25 @@ impl EntryPath {
         }
     }
 
-    /// True where a component is the name of a whiteout.
+    /// Returns true if a component is the name of a whiteout.
     pub fn has_whiteout(&self) -> bool {
         self.0.split('/').any(|component| component.starts_with(WHITEOUT))
     }
 }
 
-/// What a name means in a layer of a container image.
+/// Meaning of a name in a layer of a container image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// What it says.
+    /// An entry of the layer.
     Entry,
-    /// This path of the layers before is not there any more.
+    /// A whiteout: this path of earlier layers is removed.
     Whiteout(EntryPath),
-    /// Nothing of the layers before is in this directory any more.
+    /// An opaque whiteout: everything that earlier layers have in this directory is removed.
     Opaque(EntryPath),
 }
 
-/// Characters that have no width (Unicode `Default_Ignorable_Code_Point`, those that occur), which some
-/// filesystems leave out when they compare.
+/// Returns true for invisible characters (Unicode `Default_Ignorable_Code_Point`, those in use), which some
+/// filesystems ignore in comparisons.
 fn is_unseen(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
         | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
@@ -182,8 +182,8 @@ impl fmt::Display for EntryPath {
     }
 }
 
-/// Checks the target of the symbolic link at `link`: relative, and inside the tree by its words.
-/// What it really leads to is checked by the kernel once the whole tree exists.
+/// Checks the target of the symbolic link at `link` lexically: relative, and inside the tree. The kernel checks the
+/// resolved target once the whole tree exists.
 pub fn link_target(link: &EntryPath, raw: &[u8]) -> Result<String, PathError> {
     let text = std::str::from_utf8(raw).map_err(|_| PathError::Encoding)?;
     if text.is_empty() {
@@ -214,7 +214,7 @@ fn components(text: &str) -> impl Iterator<Item = Result<&str, PathError>> {
 }
 
 fn check_characters(component: &str) -> Result<(), PathError> {
-    // Bidirectional overrides make a name read as another one in a terminal; U+2028 and U+2029 begin a new line.
+    // Bidirectional overrides make a name look like another one in a terminal; U+2028 and U+2029 begin a new line.
     let control = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if component.contains(control) {
         return Err(PathError::Control);

@@ -14,36 +14,36 @@ use super::{Stop, UnpackError, shown};
 use crate::oci::{Digest, Hasher};
 use crate::storage::{self, During, Pool, Scratch, StorageError};
 
-/// Where a selected sub-directory is moved, to become the tree.
+/// Name to which a selected sub-directory is moved to become the tree.
 const SELECTED: &str = "selected";
-/// Bytes read back at a time.
+/// Size of the read buffer, in bytes.
 const BUFFER: usize = 256 * 1024;
-/// Above this many files one `syncfs` is cheaper than an `fsync` for each.
+/// Number of entries above which one `syncfs` is cheaper than an `fsync` for each.
 const SYNCFS_ABOVE: usize = 32;
 
-/// What is at a path.
+/// The entry at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     /// A directory.
     Directory,
     /// A regular file.
     File {
-        /// Its bytes.
+        /// Size in bytes.
         size: u64,
-        /// Whether its mode is 0755 instead of 0644.
+        /// True for mode 0755, false for 0644.
         executable: bool,
-        /// Digest of its bytes.
+        /// Digest of the content.
         digest: Digest,
     },
     /// A symbolic link.
     Link {
-        /// Its target, as written.
+        /// The target as written.
         target: String,
     },
 }
 
 impl Node {
-    /// Its line in what [`Staged::list_digest`] is the digest of.
+    /// Returns the entry's line in the list that [`Staged::list_digest`] hashes.
     pub(crate) fn line(&self, path: &str) -> String {
         match self {
             Self::Directory => format!("d {path:?}\n"),
@@ -55,7 +55,7 @@ impl Node {
     }
 }
 
-/// A staged file that does not hold what was unpacked: another process has written to the stage.
+/// A staged file whose content differs from the unpacked one, because another process has written to the stage.
 #[derive(Debug, thiserror::Error)]
 #[error("file {path:?} was changed on the volume before it was published: {problem}")]
 pub struct Changed {
@@ -68,16 +68,16 @@ impl Changed {
         Self { path: shown(path), problem: problem.into() }
     }
 
-    /// A path that is no file, directory or link any more, whichever it was.
+    /// Returns the error for a path that is absent or no longer of the same kind.
     pub(crate) fn kind(path: &str) -> Self {
         Self::new(path, "it was removed, or replaced by something of another kind")
     }
 }
 
-/// Error of reading a stage back.
+/// Error when reading a stage back.
 #[derive(Debug, thiserror::Error)]
 pub enum StagedError {
-    /// The disk.
+    /// The volume failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// Another process has written to the stage.
@@ -93,7 +93,7 @@ pub(crate) fn open(dir: BorrowedFd<'_>, name: &str, path: &str) -> Result<fs_err
     }
 }
 
-/// Reads a file of a stage to its end, and fails where it has other bytes than were unpacked.
+/// Reads a staged file to its end, and fails if its content differs from the unpacked one.
 pub(crate) fn verify(
     file: fs_err::File,
     path: &str,
@@ -103,7 +103,7 @@ pub(crate) fn verify(
 ) -> Result<(), StagedError> {
     let (mut hasher, mut read_bytes) = (Hasher::default(), 0_u64);
     let mut buffer = vec![0; usize::try_from(size).unwrap_or(BUFFER).clamp(1, BUFFER)];
-    // One byte more shows a file that goes on.
+    // One additional byte reveals a longer file.
     let mut file = file.take(size.saturating_add(1));
     loop {
         if stop.is_cancelled() {
@@ -131,8 +131,8 @@ pub(crate) fn verify(
     Ok(())
 }
 
-/// A complete tree, durable on the target's filesystem: regular files, directories and links that
-/// stay inside, within every limit.
+/// A complete tree, durable on the target's filesystem: regular files, directories and links that stay inside the
+/// tree, within every limit.
 #[derive(Debug)]
 pub struct Staged {
     scratch: Arc<Scratch>,
@@ -141,8 +141,8 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// Makes the directory `sub_path` of `whole` in `scratch` the published tree. `nodes` is what is in it, of
-    /// which only that stays for which `keeps` is true, with the directories that it is in.
+    /// Makes the directory `sub_path` of `whole` in `scratch` the tree to publish. `nodes` are its entries. Entries
+    /// for which `keeps` is false are removed, except directories that contain kept ones.
     pub(super) fn new(
         scratch: Arc<Scratch>,
         whole: String,
@@ -169,27 +169,27 @@ impl Staged {
         Ok(Self { scratch, name, nodes })
     }
 
-    /// The threads of its volume.
+    /// The thread pool of the volume.
     pub(crate) fn pool(&self) -> &Pool {
         self.scratch.pool()
     }
 
-    /// What is in the tree, by path.
+    /// The entries of the tree, by path.
     pub fn nodes(&self) -> &BTreeMap<EntryPath, Node> {
         &self.nodes
     }
 
-    /// Number of regular files.
+    /// Returns the number of regular files.
     pub fn files(&self) -> u64 {
         self.nodes.values().filter(|node| matches!(node, Node::File { .. })).count() as u64
     }
 
-    /// Bytes of all regular files.
+    /// Returns the total size of all regular files, in bytes.
     pub fn bytes(&self) -> u64 {
         self.nodes.values().map(|node| if let Node::File { size, .. } = node { *size } else { 0 }).sum()
     }
 
-    /// Digest over paths, kinds, modes, sizes and contents.
+    /// Returns a digest of paths, kinds, modes, sizes and contents.
     pub fn list_digest(&self) -> Digest {
         let mut hasher = Hasher::default();
         for (path, node) in &self.nodes {
@@ -198,12 +198,12 @@ impl Staged {
         hasher.finish()
     }
 
-    /// The tree's own directory.
+    /// Opens the tree's top directory.
     pub(crate) fn open(&self) -> Result<OwnedFd, StorageError> {
         storage::open_dir(self.scratch.dir(), &self.name)
     }
 
-    /// Reads one of its files, and fails where it has other bytes than were unpacked.
+    /// Reads one of the files, and fails if its content differs from the unpacked one.
     pub(crate) fn read(&self, path: &EntryPath) -> Result<Vec<u8>, StagedError> {
         let Some(Node::File { size, digest, .. }) = self.nodes.get(path) else {
             return Err(Changed::kind(path.as_str()).into());
@@ -215,18 +215,19 @@ impl Staged {
         Ok(bytes)
     }
 
-    /// Writes back everything that was written to the tree so far, which also makes the kernel note the time of the next
+    /// Writes back everything written to the tree so far. After this the kernel also records the time of the next
     /// write to each page that a process has mapped.
     pub(crate) fn sync(&self, tree: &OwnedFd) -> Result<(), StorageError> {
         make_durable(&self.scratch, tree, &self.nodes)
     }
 
-    /// Puts the tree in the place of `name` in `dir`, which is on the same filesystem: nothing, or an empty
-    /// directory; with `replace` any directory, which goes away with the stage. A reader sees one or the other.
+    /// Renames the tree to `name` in `dir`, on the same filesystem, if there is nothing or an empty directory. With
+    /// `replace` any directory is exchanged for the tree, and removed with the stage. A reader sees either one or the
+    /// other.
     pub(crate) fn take_place(&self, dir: impl AsFd, name: &OsStr, replace: bool) -> Result<(), rustix::io::Errno> {
         use rustix::io::Errno;
         let (scratch, dir) = (self.scratch.dir(), dir.as_fd());
-        // The plain call never replaces a directory that has something in it, on any filesystem.
+        // A plain rename never replaces a directory that is not empty, on any filesystem.
         match rustix::fs::renameat(scratch, self.name.as_str(), dir, name) {
             Err(Errno::NOTEMPTY | Errno::EXIST) if replace => {
                 rustix::fs::renameat_with(scratch, self.name.as_str(), dir, name, rustix::fs::RenameFlags::EXCHANGE)
@@ -235,33 +236,33 @@ impl Staged {
         }
     }
 
-    /// Sets the mode of the tree's own directory.
+    /// Sets the mode of the tree's top directory.
     pub(crate) fn set_mode(&self, mode: Mode) -> Result<(), StorageError> {
         let tree = storage::open_dir(self.scratch.dir(), &self.name)?;
         rustix::fs::fchmod(&tree, mode).during(|| "set the mode of the tree".to_owned())?;
         storage::sync(tree.as_fd(), "the tree")
     }
 
-    /// Moves the tree to `name` in `dir`, which is on the same filesystem and has no such name.
+    /// Renames the tree to `name` in `dir`, on the same filesystem, where the name must not exist.
     pub(crate) fn move_to(&self, dir: impl AsFd, name: &str) -> Result<(), rustix::io::Errno> {
         use rustix::fs::{RenameFlags, renameat, renameat_with};
         use rustix::io::Errno;
         match renameat_with(self.scratch.dir(), self.name.as_str(), dir.as_fd(), name, RenameFlags::NOREPLACE) {
-            // NFS knows no flags. Without them a directory replaces an empty one at most.
+            // NFS does not support flags. Without them a directory replaces at most an empty one.
             Err(Errno::INVAL | Errno::NOSYS) => renameat(self.scratch.dir(), self.name.as_str(), dir.as_fd(), name),
             result => result,
         }
     }
 }
 
-/// Removes what is not wanted, and what is left of `nodes` then.
+/// Removes the entries that are not kept, and returns the remaining ones.
 fn remove_others(
     dir: &OwnedFd,
     mut nodes: BTreeMap<EntryPath, Node>,
     keeps: impl Fn(&EntryPath) -> bool,
 ) -> Result<BTreeMap<EntryPath, Node>, StorageError> {
     let (mut others, mut wanted) = (Vec::new(), HashSet::new());
-    // From the back: what is in a directory comes before it.
+    // In reverse order, so that the entries of a directory come before it.
     for path in nodes.keys().rev() {
         let Some((parent, name)) = path.split() else { continue };
         if keeps(path) || wanted.contains(path) {
@@ -278,8 +279,7 @@ fn remove_others(
     Ok(nodes)
 }
 
-/// Follows a link as a reader would, held inside the tree. A link to nothing
-/// stays a link to nothing.
+/// Resolves a link as a reader would, confined to the tree. A dangling link is accepted.
 fn check_link(dir: &OwnedFd, path: &EntryPath, target: &str) -> Result<(), UnpackError> {
     use rustix::io::Errno;
     match storage::follow(dir.as_fd(), path.as_str()) {
@@ -292,8 +292,10 @@ fn check_link(dir: &OwnedFd, path: &EntryPath, target: &str) -> Result<(), Unpac
     }
 }
 
-/// The scratch directory was open before anything was written: the kernel reports each failed write-back to every handle
-/// that was open before it, and to only one of those that were opened afterwards, perhaps another pass's.
+/// Makes the tree durable.
+///
+/// The scratch directory was opened before anything was written: the kernel reports a failed write-back to every
+/// handle that was open before it, but to only one of those opened afterwards, which could belong to another pass.
 fn make_durable(scratch: &Scratch, dir: &OwnedFd, nodes: &BTreeMap<EntryPath, Node>) -> Result<(), StorageError> {
     if nodes.len() > SYNCFS_ABOVE {
         return rustix::fs::syncfs(scratch.dir()).during(|| "sync the filesystem".to_owned());

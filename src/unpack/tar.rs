@@ -1,7 +1,7 @@
-//! Reading tar archives by hand: the `tar` crate says where in a header a field is, every decision is here.
+//! Tar archives: the `tar` crate locates the fields of a header, every decision is made here.
 //!
-//! Its `unpack` is never used: that skips entries with `..` silently, makes links to anywhere, and
-//! has no limits.
+//! The crate's `unpack` is not used: it skips entries with `..` silently, creates links to any target, and has no
+//! limits.
 
 use std::io::{self, Read};
 
@@ -18,7 +18,7 @@ use crate::oci::Hasher;
 /// Bits of a mode that are not applied: setuid, setgid, sticky.
 const SPECIAL_BITS: u64 = 0o7000;
 
-/// Extracts a tar into the tree, to the very end of `decoded`. `broken` names what is being read.
+/// Extracts a tar into the tree, up to the end of `decoded`. `broken` converts read errors.
 pub(super) fn extract(
     tree: &mut LayerTree,
     decoded: impl Read,
@@ -68,7 +68,7 @@ fn extract_entry<R: Read>(
     if extensions.disagrees_on_size(size) {
         return refuse("has two different sizes".to_owned());
     }
-    // Programs differ in whether they skip it.
+    // Programs differ in whether they skip this content.
     let is_file = kind == EntryType::Regular;
     if size > 0 && (!is_file || raw.ends_with(b"/")) {
         return refuse(format!("is {}, and has content", kind_name(kind)));
@@ -85,7 +85,8 @@ fn extract_entry<R: Read>(
     }
     match kind {
         EntryType::Directory => tree.add_directory(&path),
-        // How a directory was written before there was a kind for it, and is still read by others.
+        // Directories were written in this form before they had a type of their own, and other programs still accept
+        // it.
         EntryType::Regular if raw.ends_with(b"/") => tree.add_directory(&path),
         EntryType::Regular => {
             let mode = header::mode(header).map_err(|problem| UnpackError::entry(&named, problem))?;
@@ -129,7 +130,8 @@ fn kind_name(kind: EntryType) -> &'static str {
 }
 
 impl Dropped {
-    /// What an unreadable field says is judged where it matters.
+    /// Counts the properties that are not applied. Unreadable fields are ignored here, and checked where they are
+    /// used.
     fn count(&mut self, header: &Header, extensions: &Extensions) {
         let is_somebody = header.uid().is_ok_and(|uid| uid != 0) || header.gid().is_ok_and(|gid| gid != 0);
         self.owners += u64::from(is_somebody);

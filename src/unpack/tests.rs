@@ -1,4 +1,4 @@
-//! Archives, good and hostile, through the same function that a pass uses.
+//! Valid and hostile archives, through the same functions that a pass uses.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ mod changed;
 mod layers;
 mod zips;
 
-/// A tar header written by hand: the builder of the crate refuses what must be tested.
+/// Appends a handwritten tar entry, because the crate's builder rejects the headers that must be tested.
 fn entry(tar: &mut Vec<u8>, name: &str, kind: EntryType, link: &str, mode: u32, body: &[u8]) {
     let mut header = if kind.is_gnu_sparse() { Header::new_gnu() } else { Header::new_ustar() };
     let put = |field: &mut [u8], text: &str| field[..text.len()].copy_from_slice(text.as_bytes());
@@ -62,7 +62,7 @@ fn layer(bytes: &[u8], media_type: &str, annotations: &Value) -> VerifiedBlob {
     VerifiedBlob::for_test(bytes, descriptor)
 }
 
-/// How an artifact is unpacked.
+/// Options for unpacking an artifact.
 #[derive(Default)]
 struct How {
     is_image: bool,
@@ -75,12 +75,12 @@ fn unpack_as(layers: Vec<VerifiedBlob>, how: &How) -> Result<Staged, UnpackError
     unpack_in(&tempfile::tempdir().unwrap(), layers, how)
 }
 
-/// The same where the files are looked at afterwards.
+/// Unpacks into `root`, so that the files can be examined afterwards.
 fn unpack_in(root: &TempDir, layers: Vec<VerifiedBlob>, how: &How) -> Result<Staged, UnpackError> {
     let volume = Volume::open(root.path()).unwrap();
     let scratch = Arc::new(volume.scratch().unwrap());
     let unpacker = Unpacker::new(scratch, manifest(), how.is_image, how.unpacking, &how.limits, Stop::new());
-    // In any order: the last one first.
+    // The order does not matter: the last layer first.
     let mut trees = Vec::new();
     for (number, layer) in layers.into_iter().enumerate().rev() {
         trees.insert(0, unpacker.layer(number, &layer)?.0);
@@ -197,13 +197,13 @@ fn nothing_is_written_through_a_link() {
     assert!(two(("d/x", Regular, ""), ("d", Regular, "")).is_err(), "file over a directory");
 }
 
-/// Lexically inside, but a chain of links leads the kernel out.
+/// Each link is lexically inside, but a chain of links leads the kernel outside.
 #[test]
 fn a_chain_of_links_that_leads_out_is_refused() {
     let mut tar = Vec::new();
     entry(&mut tar, "a/up", EntryType::Symlink, "..", 0o777, b"");
     entry(&mut tar, "b/out", EntryType::Symlink, "../a/up/../x", 0o777, b"");
-    // By its words the target is `a/x`; through `a/up` it is beside the root.
+    // Lexically the target is `a/x`; through `a/up` it is beside the root.
     let error = unpack(tar).unwrap_err();
     assert!(error.to_string().contains("leads outside"), "{error}");
 }
@@ -370,7 +370,7 @@ fn limits_name_themselves_and_their_flag() {
     long(&mut tar, &"n/".repeat(2049));
     let said = unpack(tar).unwrap_err().to_string();
     assert!(said.contains("--max-path-bytes=4096"), "{said}");
-    // A header that promises little in front of a stream that never ends.
+    // A header with a small size, followed by an endless stream.
     let mut bomb = Vec::new();
     file(&mut bomb, "small", b"x");
     bomb.resize(40 << 20, 0);

@@ -1,4 +1,4 @@
-//! One layer's tree: what is in it, what may still come, and that it stays inside.
+//! The tree of one layer: its entries, the limits on further ones, and the check that they stay inside.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read, Write};
@@ -17,59 +17,59 @@ use crate::oci::Digest;
 use crate::request::Limits;
 use crate::storage::{self, During, Scratch, StorageError};
 
-/// A tree while its one layer is added to it. Not yet durable, its links not yet followed.
+/// A tree to which one layer is being added. It is not durable yet, and its links have not been resolved.
 #[derive(Debug)]
 pub struct LayerTree {
     pub(super) scratch: Arc<Scratch>,
-    /// Its directory in the scratch.
+    /// Name of its directory in the scratch.
     pub(super) name: String,
     pub(super) dir: OwnedFd,
     pub(super) nodes: Nodes,
-    /// Directories that no entry has named, only what is in them.
+    /// Directories without an entry of their own, created for the entries in them.
     pub(super) implied: HashSet<EntryPath>,
-    /// What it hides of the layers before it, where it is one of a container image.
+    /// Paths of earlier layers that this layer of a container image hides.
     pub(super) hidden: Vec<Hidden>,
-    /// Hard links to files of layers before it, and the files.
+    /// Hard links to files of earlier layers, with their targets.
     pub(super) borrowed: BTreeMap<EntryPath, EntryPath>,
     budget: Arc<Budget>,
     rules: Rules,
-    /// Most entries of an archive have the parent of the one before.
+    /// The last parent directory: most entries of an archive have the same parent as the entry before.
     last_parent: Option<(EntryPath, OwnedFd)>,
     hashing: Hashing,
-    /// Copies of files whose digests were not compared with those of the files yet.
+    /// Copies whose digests have not been compared with their originals yet.
     copies: Vec<(EntryPath, Original)>,
-    /// Stands in the place of the digests that `hashing` has not made yet.
+    /// Placeholder for digests that `hashing` has not computed yet.
     unknown: Digest,
 }
 
-/// Content that a copy must have.
+/// Expected content of a copy.
 #[derive(Debug)]
 enum Original {
-    /// Bytes with this digest.
+    /// Content with this digest.
     Known(Digest),
-    /// The file at this path, whose digest was not made yet.
+    /// Content of the file at this path, whose digest is not known yet.
     Pending(EntryPath),
 }
 
-/// What may be in a layer.
+/// Rules for the entries of a layer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) symlinks: Symlinks,
-    /// It is one of a container image.
+    /// True for a layer of a container image.
     pub(super) is_image: bool,
 }
 
-/// What a layer of a container image hides.
+/// Content of earlier layers that a layer of a container image hides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Hidden {
-    /// A path with everything below it.
+    /// A path and everything below it.
     Path(EntryPath),
     /// Everything below a directory.
     Inside(EntryPath),
 }
 
 impl LayerTree {
-    /// Makes the directory `name` in `scratch`, which it fills.
+    /// Creates the directory `name` in `scratch` for the tree.
     pub(super) fn create(
         scratch: Arc<Scratch>,
         name: String,
@@ -94,17 +94,18 @@ impl LayerTree {
         })
     }
 
-    /// Has what is added from now on hashed by a thread of its own, where there can be one.
+    /// Hashes the files that are added from now on, on a separate thread, if one can be started.
     pub(super) fn hash_elsewhere(&mut self) -> Result<(), UnpackError> {
         self.settle()?;
         self.hashing = Hashing::elsewhere().unwrap_or_default();
         Ok(())
     }
 
-    /// Waits for every digest, and compares those of copies. Until then those of files that were added may be unknown.
+    /// Waits for all digests, and compares those of copies. Before this call the digests of added files may be
+    /// unknown.
     ///
-    /// A copy is made of what the file holds on the volume by then, where another process may have written to it. Each has
-    /// to be the same bytes as came out of the archive.
+    /// A copy is made from the file on the volume, which another process may have changed. Each copy must have the
+    /// bytes that came out of the archive.
     pub(super) fn settle(&mut self) -> Result<(), UnpackError> {
         for (path, digest) in std::mem::take(&mut self.hashing).finish()? {
             self.nodes.know(&path, digest);
@@ -126,7 +127,7 @@ impl LayerTree {
         &self.budget.limits
     }
 
-    /// Adds a directory and those above it. One that is there already is no conflict.
+    /// Adds a directory and its parents. An existing directory is no conflict.
     pub(super) fn add_directory(&mut self, path: &EntryPath) -> Result<(), UnpackError> {
         if path.is_root() {
             return Ok(());
@@ -147,7 +148,7 @@ impl LayerTree {
         Ok(())
     }
 
-    /// Adds a file of exactly `size` bytes. `broken` names what is being read when reading fails.
+    /// Adds a file of exactly `size` bytes. `broken` converts errors of `reader`.
     pub(super) fn add_file(
         &mut self,
         path: &EntryPath,
@@ -173,7 +174,7 @@ impl LayerTree {
         Ok(())
     }
 
-    /// Adds a symbolic link whose target was checked by its words.
+    /// Adds a symbolic link whose target has been checked lexically.
     pub(super) fn add_link(&mut self, path: &EntryPath, target: &str) -> Result<(), UnpackError> {
         if self.rules.symlinks == Symlinks::Reject {
             return Err(UnpackError::entry(path, "is a symbolic link, which spec.files.symlinks: Reject refuses"));
@@ -188,12 +189,12 @@ impl LayerTree {
         Ok(())
     }
 
-    /// Adds what an archive calls a hard link: a copy of a file that came before.
+    /// Adds an archive's hard link as a copy of an earlier file.
     pub(super) fn add_copy(&mut self, path: &EntryPath, of: &EntryPath) -> Result<(), UnpackError> {
         match self.nodes.get(of) {
             Some(Node::File { size, executable, digest }) => {
                 let (size, executable) = (*size, *executable);
-                // Only an empty file has the digest that stands for unknown ones.
+                // Only an empty file can have the placeholder digest as its own.
                 let is_pending = size > 0 && *digest == self.unknown;
                 let original = if is_pending { Original::Pending(of.clone()) } else { Original::Known(digest.clone()) };
                 let mut file = ReadBack(staged::open(self.dir.as_fd(), of.as_str(), of.as_str())?);
@@ -208,7 +209,7 @@ impl LayerTree {
                 self.copies.push((path.clone(), original));
                 Ok(())
             }
-            // Perhaps of a layer before this one.
+            // The target may be in an earlier layer.
             None if self.rules.is_image => {
                 self.refuse_second(path)?;
                 self.budget.path(path)?;
@@ -221,7 +222,7 @@ impl LayerTree {
         }
     }
 
-    /// Hides a path of the layers before.
+    /// Hides a path of earlier layers.
     pub(super) fn hide(&mut self, path: EntryPath) -> Result<(), UnpackError> {
         self.budget.path(&path)?;
         self.budget.entry(&path)?;
@@ -229,7 +230,7 @@ impl LayerTree {
         Ok(())
     }
 
-    /// Hides everything that the layers before have in a directory.
+    /// Hides everything that earlier layers have in a directory.
     pub(super) fn hide_all_in(&mut self, directory: EntryPath) -> Result<(), UnpackError> {
         self.budget.path(&directory)?;
         self.budget.entry(&directory)?;
@@ -237,10 +238,10 @@ impl LayerTree {
         Ok(())
     }
 
-    /// The directory that `path` goes into, made with those above it where no entry has named it, and
-    /// the name that it has there.
+    /// Returns the parent directory of `path` and the last component. Creates the directory and its parents if they
+    /// have no entry yet.
     fn parent<'a>(&mut self, path: &'a EntryPath) -> Result<(OwnedFd, &'a str), UnpackError> {
-        // First of all: below, one call is made for each of its directories.
+        // Checked first, because each of the path's directories costs a system call below.
         self.budget.path(path)?;
         let (parent, name) =
             path.split().ok_or_else(|| UnpackError::entry(path, "is the root itself, and no directory"))?;
@@ -270,12 +271,12 @@ impl LayerTree {
         }
     }
 
-    /// Forgets the kept handle: its directory may be gone.
+    /// Drops the kept handle, because its directory may have been removed.
     pub(super) fn forget_parent(&mut self) {
         self.last_parent = None;
     }
 
-    /// Counts a path that is about to be made. It must be new in every spelling.
+    /// Counts a path that is about to be created, and checks that it is unique in every spelling.
     fn claim(&mut self, path: &EntryPath) -> Result<(), UnpackError> {
         if path.has_whiteout() {
             return Err(UnpackError::entry(path, PathError::Whiteout.to_string()));
@@ -291,7 +292,7 @@ impl LayerTree {
         Ok(())
     }
 
-    /// Writes exactly `size` bytes, and has them hashed.
+    /// Writes exactly `size` bytes, and hashes them.
     fn copy(
         &mut self,
         path: &EntryPath,
@@ -314,7 +315,7 @@ impl LayerTree {
     }
 }
 
-/// A file of the stage. It was complete, so its end is an error.
+/// A complete file of the stage, for which an early end is an error.
 struct ReadBack(fs_err::File);
 
 impl Read for ReadBack {
@@ -326,11 +327,11 @@ impl Read for ReadBack {
     }
 }
 
-/// What is at each path, of which no two are spellings of one.
+/// The entry at each path. No two paths differ only in their spelling.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     by_path: BTreeMap<EntryPath, Node>,
-    /// Spelling that stands for all → the path that has it, where it is not that spelling itself.
+    /// Paths that differ from their folded form, by that form.
     folded: HashMap<String, EntryPath>,
 }
 
@@ -339,23 +340,23 @@ impl Nodes {
         self.by_path.get(path)
     }
 
-    /// Every path, a directory before what is in it.
+    /// Returns the entries by path, each directory before its contents.
     pub(super) fn into_map(self) -> BTreeMap<EntryPath, Node> {
         self.by_path
     }
 
-    /// Names at the top.
+    /// Returns the names at the top.
     pub(super) fn top(&self) -> impl Iterator<Item = &str> {
         self.by_path.keys().filter(|path| path.depth() == 1).map(EntryPath::as_str)
     }
 
-    /// What is in a directory, without what is below that.
+    /// Returns the direct children of a directory.
     pub(super) fn children(&self, directory: &EntryPath) -> Vec<EntryPath> {
         let depth = directory.depth() + 1;
         self.below(directory).filter(|path| path.depth() == depth).cloned().collect()
     }
 
-    /// Fails where a path differs from another one only in its spelling.
+    /// Fails if a path differs from another path only in its spelling.
     pub(super) fn check(&self, path: &EntryPath) -> Result<(), UnpackError> {
         let Some(other) = self.other_spelling(path) else { return Ok(()) };
         let problem = format!("differs from {:?} only in case or Unicode form", other.as_str());
@@ -377,14 +378,14 @@ impl Nodes {
         }
     }
 
-    /// Gives a file its digest.
+    /// Sets the digest of a file.
     fn know(&mut self, path: &EntryPath, made: Digest) {
         if let Some(Node::File { digest, .. }) = self.by_path.get_mut(path) {
             *digest = made;
         }
     }
 
-    /// Takes out a path and everything below it.
+    /// Removes a path and everything below it.
     pub(super) fn remove_all(&mut self, path: &EntryPath) {
         let gone: Vec<_> = self.below(path).chain([path]).cloned().collect();
         for path in gone {
@@ -396,7 +397,7 @@ impl Nodes {
     }
 
     fn below<'a>(&'a self, directory: &'a EntryPath) -> impl Iterator<Item = &'a EntryPath> {
-        // Between a directory and what is in it there may be names that go on where it ends: "a", "a-b", "a/b".
+        // Paths with a common prefix can sort between a directory and its contents: "a", "a-b", "a/b".
         let from = self.by_path.range(directory..).map(|(path, _)| path).filter(move |path| *path != directory);
         from.take_while(|path| path.as_str().starts_with(directory.as_str()))
             .filter(move |path| path.strip_prefix(directory).is_some())

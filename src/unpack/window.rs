@@ -1,34 +1,34 @@
-//! Memory that zstd windows take: told from the headers of frames and blocks, before a byte is decoded.
+//! Memory for zstd windows, determined from the headers of frames and blocks before decoding.
 //!
-//! A window may be as wide as `--max-zstd-window`, and each decoder allocates its own. What compressors write by
-//! themselves fits into a small one. Wider ones are decoded one at a time, so that memory does not grow with the
-//! number of processors.
+//! A window may be as wide as `--max-zstd-window`, and each decoder allocates its own. The windows that compressors
+//! use by default are small. Wider ones are decoded one at a time, so that memory does not grow with the number of
+//! processors.
 
 use std::io::{BufReader, Read, Seek};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The widest window of levels up to 19, and what every decoder has to have room for (RFC 8878 section 3.1.1.1.2).
+/// The widest window of levels up to 19, which every decoder is expected to support (RFC 8878 section 3.1.1.1.2).
 pub(super) const USUAL: u64 = 8 << 20;
 /// Magic number of a frame.
 const FRAME: u32 = 0xfd2f_b528;
-/// Bytes that are read at a time: headers are a block apart, which is at most twice that.
+/// Size of the read buffer, in bytes: headers are one block apart, which is at most twice as much.
 const BUFFER: usize = 64 * 1024;
 
-/// Longest wait for another wide window, which may be of a thread that hangs with its volume.
+/// Longest wait for another wide window, whose thread may hang with its volume.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// True while a decoder of the process has a wide window.
+/// True while a decoder of this process has a wide window.
 static IS_TAKEN: Mutex<bool> = Mutex::new(false);
 static GIVEN_BACK: Condvar = Condvar::new();
 
-/// The right to a wide window, until it is dropped.
+/// The right to a wide window, until dropped.
 pub(super) struct Wide {
     is_only: bool,
 }
 
 impl Wide {
-    /// Waits until no other wide window is in memory, but not for ever.
+    /// Waits until no other wide window is in memory, at most for [`PATIENCE`].
     pub(super) fn wait() -> Self {
         let taken = IS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = GIVEN_BACK.wait_timeout_while(taken, PATIENCE, |taken| *taken);
@@ -47,8 +47,8 @@ impl Drop for Wide {
     }
 }
 
-/// True where a frame asks for more than [`USUAL`]. What is no frame is left for the decoder to refuse, and so are frames
-/// behind it: it gets no more than this answer allows.
+/// Returns true if a frame needs a window above [`USUAL`]. The scan ends at data that is not a frame, which the
+/// decoder rejects. A wide frame after it is rejected too, because the decoder's window is limited by this result.
 pub(super) fn is_wide(stream: impl Read + Seek) -> bool {
     let mut headers = Headers(BufReader::with_capacity(BUFFER, stream));
     while let Some(window) = headers.frame() {
@@ -59,11 +59,11 @@ pub(super) fn is_wide(stream: impl Read + Seek) -> bool {
     false
 }
 
-/// Headers of a zstd stream, with what is between them passed over.
+/// Reader of a zstd stream's headers, which skips everything between them.
 struct Headers<R: Read + Seek>(BufReader<R>);
 
 impl<R: Read + Seek> Headers<R> {
-    /// Reads over the next frame, and answers its window; `None` where there is none.
+    /// Reads the headers of the next frame and returns its window; `None` if there is no frame.
     fn frame(&mut self) -> Option<u64> {
         let magic = u32::try_from(self.number(4)?).ok()?;
         if magic & 0xffff_fff0 == 0x184d_2a50 {
@@ -101,7 +101,7 @@ impl<R: Read + Seek> Headers<R> {
         loop {
             let block = self.number(3)?;
             match block >> 1 & 3 {
-                // The byte, and how often it comes.
+                // An RLE block: one byte, repeated.
                 1 => self.skip(1)?,
                 0 | 2 => self.skip(block >> 3)?,
                 _ => return None,
@@ -114,7 +114,7 @@ impl<R: Read + Seek> Headers<R> {
         Some(window)
     }
 
-    /// A little-endian number of so many bytes.
+    /// Reads a little-endian number of `bytes` bytes.
     fn number(&mut self, bytes: usize) -> Option<u64> {
         let mut all = [0; 8];
         self.0.read_exact(all.get_mut(..bytes)?).ok()?;

@@ -1,9 +1,12 @@
-//! Reading zip archives by hand: `rawzip` reads records, every decision is here.
+//! Zip archives: `rawzip` parses the records, every decision is made here.
 //!
-//! A zip says everything twice, before each file and in its directory at the end, and programs differ
-//! in which one they believe. One that does not say the same in both places is refused, as are files
-//! that share bytes (a bomb of some kilobytes that way becomes terabytes), and anything before,
-//! between or behind that is not the archive's.
+//! A zip describes each file twice, in a local header before the file and in the central directory at the end, and
+//! programs differ in which description they use. So the same bytes, with the same digest and signature, could have
+//! different content for a scanner and for a consumer. An archive is accepted only if it can be read in one way: both
+//! descriptions and the data descriptor agree, each name has one encoding, and the files follow each other from the
+//! first byte to the directory, with no more than a data descriptor's length between them and nothing before or
+//! after. Files that share bytes are rejected, because with them a few kilobytes expand to terabytes. Relaxing any of
+//! these checks would make the content depend on the reader again.
 
 use std::io::{self, BufReader, Read};
 
@@ -23,13 +26,13 @@ use crate::request::Limit;
 
 mod end;
 
-/// Buffer for compressed bytes.
+/// Size of the buffer for compressed bytes.
 const BUFFER: usize = 64 * 1024;
-/// A name and extra fields in a local header, each as long as their lengths can say.
+/// Maximum size of the name and extra fields in a local header: each has a length of 16 bits.
 const LOCAL_HEADER: usize = 2 * 65_536;
-/// Longest target of a symbolic link.
+/// Maximum length of a symbolic link's target.
 const MAX_TARGET: u64 = 4096;
-/// Kinds of files in a mode (stat.h).
+/// File types in a mode (stat.h).
 const KIND: u32 = 0o170_000;
 const DIRECTORY: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
@@ -37,17 +40,17 @@ const SYMLINK: u32 = 0o120_000;
 /// Bits of a mode that are not applied: setuid, setgid, sticky.
 const SPECIAL_BITS: u32 = 0o7000;
 
-/// A size that is in an extra field instead (APPNOTE.TXT section 4.4.8). A file of as many bytes cannot be told from one whose
-/// size is nowhere.
+/// Value of a size that is in an extra field instead (APPNOTE.TXT section 4.4.8). A file of exactly this size cannot
+/// be distinguished from one whose size is missing.
 const ELSEWHERE: u64 = 0xffff_ffff;
-/// Of the attributes that DOS has, that of a directory.
+/// The attribute of DOS for a directory.
 const DOS_DIRECTORY: u32 = 0x10;
 /// Flag of an entry that is a patch of a file (APPNOTE.TXT section 4.4.4).
 const PATCH: u16 = 1 << 5;
-/// Longest data descriptor: signature, checksum, two sizes of 8 bytes (APPNOTE.TXT section 4.3.9).
+/// Maximum size of a data descriptor: signature, checksum, two sizes of 8 bytes (APPNOTE.TXT section 4.3.9).
 const MAX_GAP: u64 = 24;
 
-/// What the directory says of an entry.
+/// An entry of the central directory.
 struct Record {
     name: Vec<u8>,
     flags: EntryFlags,
@@ -56,12 +59,12 @@ struct Record {
     size: u64,
     packed: u64,
     crc: u32,
-    /// Where it starts.
+    /// Offset of the local header.
     header: u64,
     place: ZipArchiveEntryWayfinder,
 }
 
-/// A zip that is open, and how its faults are told.
+/// An open zip, and the conversion of its errors.
 struct Zip<'a, B> {
     archive: ZipArchive<FileReader>,
     how: &'a Extract,
@@ -69,7 +72,7 @@ struct Zip<'a, B> {
     broken: &'a B,
 }
 
-/// Extracts a zip into the tree. `broken` names what is being read.
+/// Extracts a zip into the tree. `broken` converts read errors.
 pub(super) fn extract(
     tree: &mut LayerTree,
     file: std::fs::File,
@@ -107,13 +110,13 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
         (self.broken)(io::Error::other(problem.to_owned()))
     }
 
-    /// An entry where the directory says that it is.
+    /// Returns the entry at the offset that the directory gives.
     fn entry(&self, record: &Record) -> Result<ZipEntry<'_, FileReader>, UnpackError> {
         let refuse = |error| record.refused(&format!("is not where the directory says: {error}"));
         self.archive.get_entry(record.place).map_err(refuse)
     }
 
-    /// What the directory at the end says.
+    /// Reads the central directory.
     fn directory(&self, buffer: &mut [u8], limit: Limit) -> Result<Vec<Record>, UnpackError> {
         let count = end::entries(&self.archive).map_err(self.broken)?;
         let (mut records, mut entries) = (Vec::new(), self.archive.entries(buffer));
@@ -129,7 +132,7 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
         }
     }
 
-    /// Each file has bytes of its own, one behind the other, from the start of the archive to its directory.
+    /// Checks that the files follow each other without overlap, from the start of the archive to its directory.
     fn check_places(&self, records: &[Record]) -> Result<(), UnpackError> {
         let mut places = Vec::with_capacity(records.len());
         for record in records {
@@ -141,7 +144,7 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
             if start < end {
                 return Err(record.refused("shares its bytes with another entry"));
             }
-            // Behind a file there may be its sizes again, for those who read the archive as it comes.
+            // A data descriptor may follow a file, for programs that read the archive as a stream.
             if start - end > MAX_GAP || (end == 0 && start > 0) {
                 return Err(record.refused("has something before it that is not part of the archive"));
             }
@@ -149,7 +152,7 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
         }
         match self.archive.directory_offset().checked_sub(end) {
             None => Err(self.refuse("its files go on into its directory")),
-            // Those who read it as it comes would find an entry there.
+            // A program that reads the archive as a stream would find an entry there.
             Some(gap) if gap > MAX_GAP || (end == 0 && gap > 0) => {
                 Err(self.refuse("it has something before its directory that is in no entry"))
             }
@@ -184,7 +187,7 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
         }
     }
 
-    /// The header before the file says the same as the directory.
+    /// Checks that the local header and the data descriptor agree with the directory.
     fn check_twins(&self, record: &Record) -> Result<(), UnpackError> {
         let mut buffer = vec![0; LOCAL_HEADER];
         let entry = self.entry(record)?;
@@ -221,7 +224,7 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
         Ok(())
     }
 
-    /// Reads a file to its end, of which size, checksum and packed size have to be as they were said.
+    /// Reads a file to its end, and checks its size, packed size and checksum.
     fn read(
         &self,
         record: &Record,
@@ -256,7 +259,7 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
     }
 }
 
-/// The checksum is compared when the end is seen.
+/// Reads the end of the file, where the checksum is compared.
 fn at_end(reader: &mut impl Read) -> io::Result<()> {
     match reader.read(&mut [0])? {
         0 => Ok(()),
@@ -293,8 +296,8 @@ impl Record {
     }
 }
 
-/// Kind and permissions, as far as who made the archive knows such (APPNOTE.TXT sections 4.4.2 and 4.4.15). Where there is
-/// nothing, the name says whether it is a directory.
+/// Returns the type and permissions, if the creator's system has them (APPNOTE.TXT sections 4.4.2 and 4.4.15).
+/// Returns 0 otherwise; then the name decides between file and directory.
 fn mode(entry: &ZipFileHeaderRecord<'_>) -> u32 {
     let attributes = entry.external_attributes();
     match entry.version_made_by().creator_system() {
@@ -304,11 +307,11 @@ fn mode(entry: &ZipFileHeaderRecord<'_>) -> u32 {
     }
 }
 
-/// Extra fields (APPNOTE.TXT section 4.5) that some program understands in another way.
+/// Rejects extra fields (APPNOTE.TXT section 4.5) that programs interpret differently.
 fn check_extra(name: &[u8], mut fields: ExtraFields<'_>) -> Result<(), &'static str> {
     let mut sizes = 0;
     for (id, data) in &mut fields {
-        // Version, checksum, name (section 4.6.9).
+        // The field has a version, a checksum and a name (section 4.6.9).
         if id == ExtraFieldId::INFO_ZIP_UNICODE_PATH && data.get(5..) != Some(name) {
             return Err("has two different names");
         }
@@ -317,7 +320,7 @@ fn check_extra(name: &[u8], mut fields: ExtraFields<'_>) -> Result<(), &'static 
     if sizes > 1 {
         return Err("says its sizes twice");
     }
-    // Up to three zeros are how some programs align what follows.
+    // Some programs write up to three zeros for alignment.
     if fields.remaining_bytes().iter().any(|byte| *byte != 0) {
         return Err("has an extra field that goes on behind its end");
     }

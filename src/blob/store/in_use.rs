@@ -1,16 +1,16 @@
-//! Layers in use: files without a name, one for all who want the same layer at the same time.
+//! Layers in use: files without a name, each shared by all objects that use the layer at the same time.
 //!
-//! Their bytes were verified when the file was written, and no other process can open it. So whoever may read the layer
-//! shares it as it is, without a second hash. A downloaded layer gets its name in the store with the end of its last use:
-//! once it has a name its bytes cannot be trusted. All of that is done under one lock, so that a layer is always found either
-//! here or in the store, and never downloaded twice.
+//! The bytes were verified when the file was written, and no other process can open it, so every authorized object
+//! shares the file without hashing it again. A downloaded layer is linked into the store only when its last use ends,
+//! because a named file can no longer be trusted. All of this happens under one lock, so that a layer is always found
+//! either here or in the store, and is never downloaded twice.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{ContentStore, Key};
 
-/// The layers that are in use on one volume.
+/// The layers in use on one volume.
 #[derive(Debug, Default)]
 pub(super) struct InUse(Mutex<HashMap<Key, Layer>>);
 
@@ -19,11 +19,11 @@ struct Layer {
     file: Arc<fs_err::File>,
     size: u64,
     uses: usize,
-    /// It is a copy of one that is in the store already.
+    /// True for a copy of a layer that is already in the store.
     is_kept: bool,
 }
 
-/// One use of a layer, until it is dropped.
+/// One use of a layer, until dropped.
 #[derive(Debug)]
 pub(in crate::blob) struct Use {
     store: Arc<ContentStore>,
@@ -46,7 +46,7 @@ impl Drop for Use {
             return;
         }
         if let Some(layer) = layers.remove(&self.key).filter(|layer| !layer.is_kept) {
-            // Still under the lock: who asks next finds it in the store.
+            // Under the lock, so that the next lookup finds the layer in the store.
             self.store.keep(&self.key, &layer.file, layer.size);
         }
     }
@@ -57,7 +57,7 @@ impl InUse {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes and number of the layers that will get a name in the store.
+    /// Returns the total size and the number of the layers that will be linked into the store.
     pub(super) fn to_come(&self) -> (u64, usize) {
         let layers = self.layers();
         let new = layers.values().filter(|layer| !layer.is_kept);
@@ -66,7 +66,8 @@ impl InUse {
 }
 
 impl ContentStore {
-    /// Begins a use of a layer of that size that is in use, or that `kept` finds meanwhile.
+    /// Begins a use of the layer if it is in use with this `size`; otherwise returns the result of `kept`, called
+    /// under the lock.
     pub(super) fn use_or<T>(
         self: &Arc<Self>,
         key: &Key,
@@ -83,8 +84,8 @@ impl ContentStore {
         }
     }
 
-    /// Begins a use of a layer in a file without a name, which was verified. Where the same bytes came from another
-    /// repository meanwhile, it is a use of those.
+    /// Begins a use of a verified layer in a file without a name. If a download of the same bytes from another
+    /// repository is already in use, that file is used instead.
     pub(in crate::blob) fn share(self: &Arc<Self>, key: &Key, file: fs_err::File, size: u64, is_kept: bool) -> Use {
         let mut layers = self.in_use.layers();
         let new = || Layer { file: Arc::new(file), size, uses: 0, is_kept };

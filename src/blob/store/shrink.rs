@@ -1,4 +1,4 @@
-//! What goes when there is too much.
+//! Trimming of the store to its limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,25 +10,25 @@ use super::{ContentStore, Held, Key};
 use crate::blob::CacheLimits;
 use crate::storage::{self, Call, During, StorageError};
 
-/// Layers on one volume: each takes at least a block and an inode, however few its bytes are.
+/// Maximum number of layers on one volume: even a tiny layer takes a block and an inode.
 pub(super) const MAX_ENTRIES: usize = 8192;
-/// Names that are looked at at a time. There are more only where somebody else put them there.
+/// Maximum number of directory entries read in one scan. More exist only if another process created them.
 const MAX_SCANNED: usize = 4 * MAX_ENTRIES;
 
-/// What may stay.
+/// Limits to which the store is trimmed.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
     bytes: u64,
     entries: usize,
     age: Duration,
-    /// Bytes and number of layers that are to come.
+    /// Total size and number of layers that will be added.
     room: (u64, usize),
 }
 
 struct Entry {
     name: String,
     bytes: u64,
-    /// Seconds and nanoseconds, by the filesystem's clock.
+    /// Time of the last use in seconds and nanoseconds, by the filesystem's clock.
     used: (i64, i64),
 }
 
@@ -45,13 +45,13 @@ impl Bounds {
 }
 
 impl ContentStore {
-    /// Removes what has not been used for too long.
+    /// Removes layers whose last use is longer ago than the age limit.
     pub(in crate::blob) async fn expire(self: &Arc<Self>) {
         self.shrink(Bounds::of(self.limits), Vec::new()).await;
     }
 
-    /// Removes everything but `own`; true where there was something. Where it would be less than `lacks` bytes, all of
-    /// it stays. What is in use stays readable, and its space is given back when that use ends.
+    /// Removes all layers except `own`; returns true if any were removed. If that would free less than `lacks` bytes,
+    /// nothing is removed. A layer in use stays readable, and its space is freed when its use ends.
     pub(in crate::blob) async fn give_up(self: &Arc<Self>, lacks: u64, own: &[Key]) -> bool {
         let (store, own) = (Arc::clone(self), own.to_vec());
         let work = self.pool().run(Call::Long, move || {
@@ -63,14 +63,14 @@ impl ContentStore {
         work.await.unwrap_or(false)
     }
 
-    /// [`Self::shrink_now`] in a thread.
+    /// Runs [`Self::shrink_now`] on a thread of the volume.
     pub(super) async fn shrink(self: &Arc<Self>, bounds: Bounds, spare: Vec<Key>) -> bool {
         let store = Arc::clone(self);
         self.pool().run(Call::Long, move || store.shrink_now(bounds, &spare)).await.unwrap_or(false)
     }
 
-    /// Removes the layers whose last use is longest ago until everything but `spare` is within bounds; true
-    /// where something was removed.
+    /// Removes expired layers, and the least recently used ones until the store is within `bounds`; never those in
+    /// `spare`. Returns true if any were removed.
     pub(super) fn shrink_now(&self, bounds: Bounds, spare: &[Key]) -> bool {
         let mut entries = match self.scan() {
             Ok(entries) => entries,
@@ -80,7 +80,7 @@ impl ContentStore {
             }
         };
         entries.sort_by_key(|entry| entry.used);
-        // Where there is no clock, nothing is too old.
+        // If the clock cannot be read, no layer counts as expired.
         let now = self.clock().unwrap_or(i64::MIN);
         let mut held =
             Held { bytes: entries.iter().map(|entry| entry.bytes).sum(), entries: entries.len(), ..Held::default() };
@@ -88,7 +88,7 @@ impl ContentStore {
         let (room_bytes, room_entries) = bounds.room;
         let is_full = held.bytes.saturating_add(room_bytes) > bounds.bytes
             || held.entries.saturating_add(room_entries) > bounds.entries;
-        // A little more than has to be, so that not each layer from here on looks through all of them.
+        // A full store is trimmed to 7/8 of its limits, so that not every later addition causes a scan.
         let most = |bound: u64| if is_full { bound - bound / 8 } else { bound };
         let most_bytes = most(bounds.bytes).saturating_sub(room_bytes);
         let most_entries = most(bounds.entries as u64).saturating_sub(room_entries as u64);
@@ -115,7 +115,7 @@ impl ContentStore {
                 Err(Errno::NOENT) => continue,
                 status => status.during(|| format!("look at {name}"))?,
             };
-            // What an NFS client makes of a file that is removed and still open. It goes by itself.
+            // An NFS client's placeholder for a removed file that is still open; the client removes it.
             if name.starts_with(".nfs") {
                 continue;
             }
@@ -131,7 +131,7 @@ impl ContentStore {
         Ok(entries)
     }
 
-    /// Seconds by the clock that stamps the entries, which is a file server's where there is one.
+    /// Returns the time in seconds of the clock that stamps the entries: on a network filesystem, the file server's.
     fn clock(&self) -> Result<i64, StorageError> {
         let (volume, what) = (self.volume.current()?, || "read the filesystem's clock".to_owned());
         rustix::fs::futimens(volume.blobs(), &used_now()).during(what)?;
@@ -139,7 +139,7 @@ impl ContentStore {
     }
 }
 
-/// The last modification becomes now, by the filesystem's clock.
+/// Returns timestamps that set the modification time to now, by the filesystem's clock.
 pub(super) fn used_now() -> Timestamps {
     Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },

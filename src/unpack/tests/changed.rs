@@ -1,4 +1,4 @@
-//! Somebody writes to the stage while an artifact is unpacked into it.
+//! Another process writes to the stage while an artifact is unpacked into it.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ fn path(path: &str) -> EntryPath {
     EntryPath::parse(path.as_bytes()).unwrap()
 }
 
-/// The only directory of that name in a stage.
+/// Returns the only directory of that name in a stage.
 fn staged_at(root: &TempDir, name: &str) -> PathBuf {
     let staging = root.path().join(".supercargo/staging");
     let found = fs_err::read_dir(staging).unwrap().map(|scratch| scratch.unwrap().path().join(name));
@@ -82,7 +82,7 @@ fn what_a_hard_link_borrows_from_a_layer_below_is_what_was_unpacked() {
         for name in ["a", "b", "c"] {
             file(&mut lower, name, format!("content of {name}").replace(" of a", "").as_bytes());
         }
-        // What "b" was is copied before it becomes something else.
+        // The original "b" is copied before it is replaced.
         for (name, of) in [("aa", "b"), ("b", "a"), ("d", "b")] {
             entry(&mut upper, name, EntryType::Link, of, 0o644, b"");
         }

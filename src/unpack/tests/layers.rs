@@ -1,11 +1,12 @@
-//! Several layers: in which order, over each other, and what of them is kept.
+//! Several layers: their order, merging, and selection.
 
 use super::*;
 use crate::api::spec::{LayerMode, OnConflict, Symlinks};
 
 const IMAGE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// A layer of files, with links (`name`, kind, target) and directories (`name/`) where the content says so.
+/// Creates a layer of files; the content `->:` makes a symbolic link, `=:` a hard link, and a name with `/` a
+/// directory.
 fn of(entries: &[(&str, &str)]) -> VerifiedBlob {
     let mut tar = Vec::new();
     for (name, content) in entries {
@@ -19,7 +20,7 @@ fn of(entries: &[(&str, &str)]) -> VerifiedBlob {
     layer(&gzip(&finished(tar)), IMAGE, &json!({}))
 }
 
-/// Paths of files with their content, and of links.
+/// Returns the files with their content, and the links.
 fn content(staged: &Staged) -> Vec<String> {
     let shown = staged.nodes().iter().filter_map(|(path, node)| match node {
         Node::Directory => None,
@@ -94,7 +95,7 @@ fn what_two_layers_disagree_on_is_refused_or_the_later_ones() {
     let last = with(OnConflict::LastWins, three()).unwrap();
     assert_eq!(content(&last), ["a=3", "c=2", "s/b=1"]);
     assert!(matches!(with(OnConflict::Fail, three()), Err(UnpackError::Conflict(path)) if path == "a"));
-    // Of a file and a directory neither can have the path.
+    // A conflict between a file and a directory is never resolved.
     let kinds = || vec![of(&[("d/a", "1")]), of(&[("d", "2")])];
     assert!(matches!(with(OnConflict::LastWins, kinds()), Err(UnpackError::Conflict(path)) if path == "d"));
     let implied = || vec![of(&[("d", "1")]), of(&[("d/a", "2")])];
@@ -159,7 +160,7 @@ fn patterns_leave_files_with_their_directories() {
         let staged = unpack(FileFilter::parse(&texts(include), &texts(exclude)).unwrap()).unwrap();
         assert_eq!(paths(&staged), want, "{include:?} {exclude:?}");
     }
-    // Directories alone are nothing to read.
+    // Directories alone are not content.
     for (include, exclude) in [(&["nothing"], "x"), (&["e"], "x"), (&["**"], "**/*.*")] {
         let error = unpack(FileFilter::parse(&texts(include), &texts(&[exclude])).unwrap()).unwrap_err();
         assert!(matches!(&error, UnpackError::NothingLeft { found } if found == "d, e, top.json"), "{error}");

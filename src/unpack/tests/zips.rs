@@ -1,11 +1,11 @@
-//! Zip archives, good and hostile.
+//! Valid and hostile zip archives.
 
 use rawzip::{CompressionMethod, ZipArchiveWriter};
 
 use super::*;
 use crate::api::spec::LayerMode;
 
-/// An entry of a zip: its name, its mode, its content.
+/// An entry of a zip: name, mode, content.
 type File<'a> = (&'a str, u32, &'a [u8]);
 
 fn zip(files: &[File<'_>]) -> Vec<u8> {
@@ -107,14 +107,14 @@ fn one_bad_entry_refuses_the_zip_and_is_named() {
     }
 }
 
-/// Replaces `from` by as many bytes, at the place of that number.
+/// Replaces the occurrence `number` of `from` by the same number of bytes.
 fn patched(mut bytes: Vec<u8>, from: &[u8], number: usize, to: &[u8]) -> Vec<u8> {
     let found: Vec<_> = (0..=bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
     bytes[found[number]..][..to.len()].copy_from_slice(to);
     bytes
 }
 
-/// With other bytes at these places of the last record.
+/// Changes bytes at these offsets of the end record.
 fn with_end(mut bytes: Vec<u8>, changes: &[(usize, u8)]) -> Vec<u8> {
     let end = bytes.len() - 22;
     for (place, byte) in changes {
@@ -127,7 +127,7 @@ fn with_end(mut bytes: Vec<u8>, changes: &[(usize, u8)]) -> Vec<u8> {
 fn what_two_programs_could_read_differently_is_refused() {
     let content = b"content that is compressed, compressed, compressed";
     let good = || zip(&[("name-a", 0o100_644, content), ("name-b", 0o100_644, content)]);
-    // A whole entry that the directory does not list, behind those that it lists.
+    // A complete entry that the directory does not list, after the listed ones.
     let hidden = |listed: &[File<'_>]| {
         let start =
             |bytes: &[u8]| usize::try_from(u32::from_le_bytes(bytes[bytes.len() - 6..][..4].try_into().unwrap()));
@@ -166,7 +166,7 @@ fn what_two_programs_could_read_differently_is_refused() {
     assert!(unzip(&good()).is_ok());
 }
 
-/// With the other bytes at these places of the first file's two headers, which have the same fields in the same order.
+/// Changes bytes at these offsets of the first file's two headers, which have the same fields in the same order.
 fn with_fields(mut bytes: Vec<u8>, changes: &[(usize, u8)]) -> Vec<u8> {
     let directory = (0..bytes.len()).find(|at| bytes[*at..].starts_with(b"PK\x01\x02")).unwrap();
     for (place, byte) in changes {
@@ -197,7 +197,7 @@ fn what_is_not_read_is_named() {
 #[test]
 fn files_that_share_their_bytes_are_refused() {
     let mut bytes = zip(&[("name-a", 0o100_644, b"aaaa"), ("name-b", 0o100_644, b"aaaa")]);
-    // The directory's second entry points to the first file.
+    // The second entry in the directory points to the first file.
     let entries: Vec<_> = (0..bytes.len() - 4).filter(|at| bytes[*at..].starts_with(b"PK\x01\x02")).collect();
     bytes[entries[1] + 42..][..4].copy_from_slice(&[0; 4]);
     let error = unzip(&bytes).unwrap_err().to_string();

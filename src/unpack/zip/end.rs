@@ -1,32 +1,32 @@
-//! What a zip says at its end (APPNOTE.TXT sections 4.3.14 to 4.3.16).
+//! The records at the end of a zip (APPNOTE.TXT sections 4.3.14 to 4.3.16).
 //!
-//! `rawzip` takes of it what it needs to find the directory. Other programs believe other numbers, so
-//! all of them have to be right.
+//! `rawzip` reads only the fields that it needs to find the directory. Other programs use other fields, so all of
+//! them are checked.
 
 use std::io;
 
 use rawzip::{FileReader, ReaderAt, ZipArchive};
 
-/// Bytes of the last record without its comment, of what is before it in an archive with numbers of 64 bits, and of what that
-/// points to.
+/// Sizes in bytes of the end record without its comment, of the ZIP64 locator before it, and of the ZIP64 end record
+/// that the locator points to.
 const END: usize = 22;
 const LOCATOR: usize = 20;
 const RECORD: usize = 56;
-/// Of that record, bytes that its own length does not count.
+/// Number of bytes of the ZIP64 end record that its own length does not count.
 const UNCOUNTED: u64 = 12;
 
-/// What is said of the directory.
+/// Description of the directory in an end record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Numbers {
-    /// That of the end, and of the start of the directory.
+    /// Numbers of the disk with this record, and of the disk on which the directory begins.
     disks: [u64; 2],
-    /// On the last disk, and on all of them.
+    /// Number of entries on this disk, and on all disks.
     entries: [u64; 2],
     bytes: u64,
     start: u64,
 }
 
-/// How many entries the directory has by what is said of it.
+/// Checks the end records, and returns the number of entries in the directory.
 pub(super) fn entries(archive: &ZipArchive<FileReader>) -> io::Result<u64> {
     let refuse = |problem: &str| Err(io::Error::other(problem.to_owned()));
     let at = archive.eocd_offset();
@@ -55,7 +55,7 @@ pub(super) fn entries(archive: &ZipArchive<FileReader>) -> io::Result<u64> {
     Ok(numbers.entries[1])
 }
 
-/// The numbers of 64 bits and where their record is, in an archive that has them.
+/// Returns the contents and the offset of the ZIP64 end record, if the archive has one.
 fn zip64(archive: &ZipArchive<FileReader>, end: u64) -> io::Result<Option<(Numbers, u64)>> {
     let Some(before) = end.checked_sub(LOCATOR as u64) else { return Ok(None) };
     let locator: [u8; LOCATOR] = read(archive, before)?;
@@ -83,7 +83,7 @@ fn zip64(archive: &ZipArchive<FileReader>, end: u64) -> io::Result<Option<(Numbe
 }
 
 impl Numbers {
-    /// True where each of these numbers is the other one, or says by all its bits that it is there.
+    /// Returns true if each number equals that of the ZIP64 record, or refers to it by having all bits set.
     fn stands_for(&self, long: &Self) -> bool {
         let same = |short: u64, long: u64, bits: u32| short == long || short == (1 << bits) - 1;
         let pairs = self.disks.iter().chain(&self.entries).zip(long.disks.iter().chain(&long.entries));
@@ -99,7 +99,7 @@ fn read<const N: usize>(archive: &ZipArchive<FileReader>, at: u64) -> io::Result
     Ok(bytes)
 }
 
-/// Little-endian, as every number in a zip.
+/// Reads a little-endian number, as all numbers in a zip are.
 fn number(bytes: &[u8], from: usize, length: usize) -> u64 {
     let bytes = bytes.iter().skip(from).take(length);
     bytes.rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
