@@ -1,11 +1,11 @@
-//! Whether a digest may be fetched at all.
+//! Verification of a digest before it may be fetched.
 //!
-//! [`Approved`] is the only way to fetch a layer. It holds exactly the digest that was judged and
-//! the manifest that has that digest, so nothing can change between the verdict and the use of it.
+//! [`Approved`] is the only way to fetch a layer. It holds exactly the digest that was judged and the manifest that has
+//! that digest, so nothing can change between the verdict and the use of it.
 //!
 //! ```text
-//! Requirement ─▶ discovery (where could signatures be?) ─▶ Candidate ─▶ verdict ─▶ Verified
-//!                                                        sigstore: is it a signature?   statement: of what?
+//! Requirement ─▶ discovery (where may signatures be?) ─▶ Candidate ─▶ verdict ─▶ Verified
+//!                                                        sigstore: is it valid?   statement: of which content?
 //! ```
 
 use std::borrow::Cow;
@@ -34,17 +34,17 @@ use discovery::{MAX_CANDIDATES, Place, Search};
 use sigstore::RootError;
 use verdict::{Candidate, Rejection};
 
-/// What a verdict rests on. There is no silent "allowed": no policy is a variant of its own.
+/// Basis of a verdict. There is no silent "allowed": the absence of a requirement is a variant of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Basis {
-    /// Nobody asked for a signature.
+    /// No signature is required.
     NoPolicy,
-    /// Each entry of the requirement that decides is satisfied.
+    /// Each enforced entry of the requirement is satisfied.
     Judged(Judgement),
 }
 
 impl Basis {
-    /// Why entries are not satisfied that only warn.
+    /// Returns the doubts about unsatisfied entries that only warn.
     pub fn doubts(&self) -> &[Doubt] {
         match self {
             Self::NoPolicy => &[],
@@ -53,21 +53,21 @@ impl Basis {
     }
 }
 
-/// What was found for each entry of a requirement.
+/// Result for each entry of a requirement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Judgement {
-    /// Entries that are satisfied, and by what.
+    /// Satisfied entries with their signatures.
     pub verified: Vec<Verified>,
-    /// Why those are not that only warn.
+    /// Unsatisfied entries that only warn.
     pub doubts: Vec<Doubt>,
 }
 
-/// Why an entry is not satisfied that only warns.
+/// Reason for an unsatisfied entry that only warns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubt {
-    /// The stable reason, as it would be if it decided.
+    /// Stable reason, the same as for an enforced entry.
     pub reason: Reason,
-    /// The same in words.
+    /// Human-readable message.
     pub message: String,
 }
 
@@ -80,22 +80,22 @@ pub struct Approved {
 }
 
 impl Approved {
-    /// The digest that was judged.
+    /// Returns the digest that was judged.
     pub fn pinned(&self) -> &Pinned {
         &self.pinned
     }
 
-    /// Its manifest.
+    /// Returns the manifest of the digest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// All of it, once everything that needs the verdict is done.
+    /// Splits the value, once no further step needs the verdict.
     pub fn into_parts(self) -> (Pinned, Manifest, Basis) {
         (self.pinned, self.manifest, self.basis)
     }
 
-    /// What the verdict rests on.
+    /// Returns the basis of the verdict.
     pub fn basis(&self) -> &Basis {
         &self.basis
     }
@@ -106,62 +106,62 @@ impl Approved {
     }
 }
 
-/// Why a digest may not be fetched.
+/// Error that forbids fetching a digest.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// The registry did not give what there may be: that is not "there is no signature".
+    /// The registry failed, so signatures may exist that were not returned: this is not "no signature".
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// Nothing that is looked for.
+    /// No signature of an accepted format and type.
     #[error("{entry}: {digest} has no signature that is looked for; {seen}")]
     Missing {
         /// Name of the entry.
         entry: String,
         /// Short digest of the artifact.
         digest: String,
-        /// What there is instead.
+        /// Signatures or attestations found instead.
         seen: String,
     },
-    /// Signatures, none of them valid for this digest.
+    /// Signatures, but none is valid for this digest.
     #[error("{entry}: {digest} has no valid signature; of the one that comes closest: {problem}")]
     Invalid {
         /// Name of the entry.
         entry: String,
         /// Short digest of the artifact.
         digest: String,
-        /// What is wrong with the one that comes closest.
+        /// Problem of the candidate that comes closest.
         problem: String,
     },
-    /// Signed, by somebody else.
+    /// Signed, but not by an accepted signer.
     #[error("{entry}: {digest} is signed by nobody that is accepted; of the signature that comes closest: {problem}")]
     Signer {
         /// Name of the entry.
         entry: String,
         /// Short digest of the artifact.
         digest: String,
-        /// By whom it is.
+        /// Signer of the candidate that comes closest.
         problem: String,
     },
-    /// The trusted root could verify nothing.
+    /// The trusted root cannot verify any signature.
     #[error("{entry}: the trusted root {error}")]
     Root {
         /// Name of the entry.
         entry: String,
-        /// What is wrong.
+        /// Problem of the root.
         error: RootError,
     },
-    /// More than is looked at.
+    /// More candidates than the limit.
     #[error(
         "{0} has more than {MAX_CANDIDATES} signatures and attestations, and those that were looked at are not accepted"
     )]
     TooMany(String),
-    /// The verifier did not end by itself.
+    /// The verifier panicked.
     #[error("verifying a signature was aborted")]
     Aborted,
 }
 
 impl TrustError {
-    /// The stable reason.
+    /// Returns the stable reason.
     pub fn reason(&self) -> Option<Reason> {
         match self {
             Self::Registry(_) | Self::Aborted => None,
@@ -188,10 +188,10 @@ pub async fn approve<R: Registry>(
     Ok(Approved { pinned, manifest, basis })
 }
 
-/// Looks for signatures of a digest until each entry is satisfied, or nothing is left to look at.
+/// Searches for signatures of a digest until each entry is satisfied, or no candidate is left.
 ///
-/// Entries that enforce and entries that only warn are searched for separately. Candidates, places and troubles of the
-/// second search are unknown to the first: a warning must not turn an outage into a verdict, nor hide a signature.
+/// Entries that enforce and entries that only warn are searched for separately. Candidates, places and errors of the
+/// second search do not reach the first: a warning must not turn an outage into a verdict, nor hide a signature.
 pub async fn judge<R: Registry>(
     registry: &R,
     access: &Access,
@@ -212,7 +212,7 @@ pub async fn judge<R: Registry>(
     Ok(Basis::Judged(warned.doubt(verified)))
 }
 
-/// Looks at every candidate until the entries of the hearing are satisfied.
+/// Judges every candidate until the entries of the hearing are satisfied.
 async fn hear_all<'a, R: Registry>(registry: &R, access: &Access, mut hearing: Hearing<'a>) -> Hearing<'a> {
     if hearing.is_over() {
         return hearing;
@@ -225,7 +225,7 @@ async fn hear_all<'a, R: Registry>(registry: &R, access: &Access, mut hearing: H
         let leads = match search.leads(place, &types).await {
             Ok(leads) => leads,
             Err(error) => {
-                // The registry answers for its own list, and whoever has pushed it for any other.
+                // The registry is responsible for its own list; any other list is content pushed by a client.
                 if place == Place::Referrers {
                     hearing.unknown.get_or_insert(error.into());
                 } else {
@@ -252,12 +252,12 @@ async fn hear_all<'a, R: Registry>(registry: &R, access: &Access, mut hearing: H
     hearing
 }
 
-/// What a bundle is to be about.
+/// Expected subject of a bundle.
 #[derive(Clone, Copy, Debug)]
 pub enum Artifact<'a> {
     /// These bytes.
     Content(&'a [u8]),
-    /// Whatever has this digest. Keys that hash in a way of their own cannot be asked without the content.
+    /// Content with this digest. Keys that sign another hash than SHA-256 need the content itself.
     Digest(&'a Digest),
 }
 
@@ -270,22 +270,30 @@ impl Artifact<'_> {
     }
 }
 
-/// Judges one bundle that somebody holds, about one artifact, for one entry: whether one of the entry's authorities made
-/// it, and of this artifact. A statement in it may be of any type, and the entry's types and formats are not looked at.
+/// Judges a bundle supplied by the caller, for one artifact and one entry: it must be signed by one of the entry's
+/// authorities, and be about this artifact. The statement may be of any type; the entry's types and formats are
+/// ignored.
 pub fn judge_bundle(bundle: &[u8], artifact: Artifact<'_>, entry: &Entry) -> Result<Verified, TrustError> {
     let rejected = |rejection| refusal(entry, &artifact.digest().short(), Some(rejection));
     verdict::judge_bundle(bundle, artifact, entry).map_err(rejected)
 }
 
-/// The entries of a requirement that enforce, or those that warn, and what was found for each.
+/// Entries of one enforcement, with the result for each.
+///
+/// A result has three values. *Satisfied* ends the search for an entry. *Rejected* is the closest failure of what was
+/// found, and a verdict: the digest is not signed as required. *Unknown* (`unknown`) means that a place or candidate
+/// could not be read, for example because the registry was down, so a valid signature may exist there. Unknown wins
+/// over rejected, because a verdict may be remembered and may withdraw published content, while an outage is only
+/// retried. A satisfied entry stays satisfied even if other places were unknown. Broken content that a client has
+/// pushed counts as rejected: otherwise anyone with push access could turn a verdict into an endless retry.
 struct Hearing<'a> {
     requirement: &'a Arc<Requirement>,
     enforcement: Enforcement,
     pinned: &'a Pinned,
     seat: &'a Seat,
-    /// One for each entry of the requirement; those of the other enforcement stay as they are.
+    /// One result for each entry of the requirement; entries of the other enforcement keep their initial value.
     found: Vec<Result<Verified, Option<Rejection>>>,
-    /// Reason for which not everything was looked at.
+    /// Reason for an incomplete search.
     unknown: Option<TrustError>,
 }
 
@@ -300,14 +308,14 @@ impl<'a> Hearing<'a> {
         self.requirement.entries().iter().filter(move |entry| entry.enforcement == enforcement)
     }
 
-    /// True for each entry of the requirement that is of this hearing and not satisfied yet.
+    /// Returns for each entry of the requirement: true if it has this enforcement and is not yet satisfied.
     fn open(&self) -> Vec<bool> {
         let is_open = |(entry, found): (&Entry, &Result<_, _>)| entry.enforcement == self.enforcement && found.is_err();
         self.requirement.entries().iter().zip(&self.found).map(is_open).collect()
     }
 
-    /// Verifies a candidate for every entry that is open, on a thread for such work: what a hostile one costs, and
-    /// even a panic of the verifier, is that candidate's problem.
+    /// Verifies a candidate for every open entry, on a blocking thread: a hostile candidate must not block the runtime,
+    /// and a panic of the verifier leaves the result unknown.
     async fn hear(&mut self, candidate: Candidate) {
         let (requirement, digest, open) = (Arc::clone(self.requirement), self.pinned.digest().clone(), self.open());
         let permit = self.seat.permit().await;
@@ -331,7 +339,8 @@ impl<'a> Hearing<'a> {
         }
     }
 
-    /// A candidate, or a list of them that clients keep, is one that says nothing where it cannot be had by its own fault.
+    /// Records an error of a candidate or list. Defective content is rejected; any other error leaves the result
+    /// unknown.
     fn note(&mut self, error: RegistryError) {
         if !is_of_candidate(&error) {
             self.unknown.get_or_insert(error.into());
@@ -348,29 +357,29 @@ impl<'a> Hearing<'a> {
         }
     }
 
-    /// True once there is a signature for each entry.
+    /// True once each entry is satisfied.
     fn is_over(&self) -> bool {
         !self.open().contains(&true)
     }
 
-    /// Findings for each entry of this hearing.
+    /// Returns the result for each entry of this hearing.
     fn into_found(self) -> impl Iterator<Item = (&'a Entry, Result<Verified, Option<Rejection>>)> {
         let Self { requirement, enforcement, found, .. } = self;
         requirement.entries().iter().zip(found).filter(move |(entry, _)| entry.enforcement == enforcement)
     }
 
-    /// Findings, if they are enough for each entry.
+    /// Returns the signatures if each entry is satisfied.
     fn decide(mut self) -> Result<Vec<Verified>, TrustError> {
         let (digest, unknown) = (self.pinned.digest().short(), self.unknown.take());
         let mut unknown = unknown.into_iter();
         let satisfied = |(entry, found): (&Entry, Result<Verified, Option<Rejection>>)| {
             found.map_err(|rejection| unknown.next().unwrap_or_else(|| refusal(entry, &digest, rejection)))
         };
-        // The first that is not satisfied ends it, so that the one reason why nothing is known is not used up.
+        // `collect` stops at the first unsatisfied entry, so `unknown` is reported for that entry.
         self.into_found().map(satisfied).collect()
     }
 
-    /// Findings beside what is verified already, and the reason for which they are not enough.
+    /// Adds the results of entries that only warn to the signatures verified already.
     fn doubt(mut self, verified: Vec<Verified>) -> Judgement {
         let (digest, unknown) = (self.pinned.digest().short(), self.unknown.take());
         let mut judgement = Judgement { verified, doubts: Vec::new() };
@@ -398,7 +407,7 @@ impl Doubt {
     }
 }
 
-/// Why nothing that was found satisfies an entry.
+/// Returns the error for an entry that nothing satisfies.
 fn refusal(entry: &Entry, digest: &str, rejection: Option<Rejection>) -> TrustError {
     let (entry, digest) = (entry.name.clone(), digest.to_owned());
     match rejection {
@@ -411,7 +420,7 @@ fn refusal(entry: &Entry, digest: &str, rejection: Option<Rejection>) -> TrustEr
     }
 }
 
-/// True for what is wrong with what somebody has pushed: asking again would bring the same.
+/// True for defects of pushed content: a retry would return the same.
 fn is_of_candidate(error: &RegistryError) -> bool {
     use RegistryError::{LongerThanNamed, Manifest, TooLarge};
     matches!(error, Manifest(_) | TooLarge { .. } | LongerThanNamed { .. })

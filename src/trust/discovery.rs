@@ -1,8 +1,8 @@
-//! Where signatures of a digest are looked for, one after the other: the list of referrers, the tag
-//! that stands for it where a registry has no such list, and the tag of before.
+//! Search for the signatures of a digest, in this order: the registry's referrers list, the fallback tag that clients
+//! maintain where a registry has no such list, and the legacy `.sig` tag.
 //!
-//! What a list says of its entries may be wrong: a registry writes the type of the config in place of
-//! the artifact's, say. Every entry that could be a signature is fetched and asked itself.
+//! A referrers list may describe its entries wrongly: some registries write the config's media type in place of the
+//! artifact type. So every entry that could be a signature is fetched and its own manifest decides.
 
 use std::collections::HashSet;
 
@@ -13,23 +13,24 @@ use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
 use crate::oci::{Descriptor, Digest, Document, Manifest, media_type};
 use crate::registry::{self, Access, Pinned, Registry, RegistryError};
 
-/// Most candidates that are looked at.
+/// Maximum number of candidates per search.
 pub(super) const MAX_CANDIDATES: usize = 64;
-/// Most bytes of a candidate, and of the manifest that leads to it.
+/// Maximum size of a candidate, and of the manifest that leads to it, in bytes.
 const MAX_BYTES: u64 = 256 * 1024;
-/// What the type of bundles begins with, in all of its versions.
+/// Common prefix of the bundle media type in all of its versions.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
-/// Annotation that clients write beside a bundle: what its statement is.
+/// Annotation that clients write next to a bundle: the predicate type of its statement.
 const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
 
-/// A place where signatures are kept.
+/// Place where signatures are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// The registry's own list (distribution-spec, "Listing Referrers").
+    /// The registry's own referrers list (distribution-spec, "Listing Referrers").
     Referrers,
-    /// The tag that clients keep where there is no list (distribution-spec, "Referrers Tag Schema").
+    /// The fallback tag that clients maintain where there is no referrers list (distribution-spec, "Referrers Tag
+    /// Schema").
     Tag,
-    /// The tag of cosign before version 3.
+    /// The `.sig` tag of cosign before version 3.
     Legacy,
 }
 
@@ -44,12 +45,12 @@ impl Place {
     }
 }
 
-/// What leads to a candidate.
+/// Descriptor that may lead to a candidate.
 #[derive(Debug)]
 pub(super) enum Lead {
-    /// A manifest that may be one of a bundle.
+    /// Manifest that may contain a bundle.
     Manifest(Descriptor),
-    /// A layer that holds a payload.
+    /// Layer that holds a legacy payload.
     Payload(Descriptor),
 }
 
@@ -59,7 +60,7 @@ pub(super) struct Search<'a, R> {
     access: &'a Access,
     pinned: &'a Pinned,
     seen: HashSet<Digest>,
-    /// Entries that were too many to be looked at.
+    /// True if leads were dropped because of [`MAX_CANDIDATES`].
     pub(super) left_out: bool,
 }
 
@@ -68,7 +69,7 @@ impl<'a, R: Registry> Search<'a, R> {
         Self { registry, access, pinned, seen: HashSet::new(), left_out: false }
     }
 
-    /// What a place leads to; those first that say they are of one of `types`. Empty where there is no such place.
+    /// Returns the leads at a place, those annotated with one of `types` first. Empty if the place does not exist.
     pub(super) async fn leads(&mut self, place: Place, types: &[&str]) -> Result<Vec<Lead>, RegistryError> {
         let hex = self.pinned.digest().hex();
         let mut leads = match place {
@@ -81,7 +82,7 @@ impl<'a, R: Registry> Search<'a, R> {
             Place::Legacy => payloads(self.layers(&format!("sha256-{hex}.sig")).await?),
         };
         leads.retain(|lead| self.seen.insert(lead.identity()));
-        // Nothing vouches for the annotation: it decides what is looked at first, and nothing else.
+        // The annotation is unsigned: it only decides the order.
         leads.sort_by_key(|lead| match lead {
             Lead::Manifest(entry) => match entry.annotations.get(PREDICATE) {
                 Some(kind) => {
@@ -101,7 +102,7 @@ impl<'a, R: Registry> Search<'a, R> {
         Ok(leads)
     }
 
-    /// Fetches what a lead leads to; `None` for what turns out to be nothing of the kind, or is not there.
+    /// Fetches the candidate of a lead. `None` if there is no such content, or if it is not a signature.
     pub(super) async fn follow(&self, lead: &Lead) -> Result<Option<Candidate>, RegistryError> {
         let (layer, kind) = match lead {
             Lead::Payload(layer) => (layer.clone(), Kind::Legacy(layer.annotations.clone())),
@@ -119,7 +120,7 @@ impl<'a, R: Registry> Search<'a, R> {
         Ok(found(blob)?.map(|bytes| Candidate { digest: layer.digest, bytes, kind }))
     }
 
-    /// The list that a tag names; empty where it names something else.
+    /// Returns the entries of the referrers list under a tag. Empty if the tag names something else.
     async fn listed(&self, tag: &str) -> Result<Vec<Descriptor>, RegistryError> {
         let Some(digest) = self.tagged(tag).await? else { return Ok(Vec::new()) };
         let list = registry::referrers_in(self.registry, self.access, self.pinned.repository(), &digest).await;
@@ -130,7 +131,7 @@ impl<'a, R: Registry> Search<'a, R> {
         }
     }
 
-    /// The layers of the manifest that a tag names; none where it names something else.
+    /// Returns the layers of the manifest under a tag. Empty if the tag names something else.
     async fn layers(&self, tag: &str) -> Result<Vec<Descriptor>, RegistryError> {
         let Some(digest) = self.tagged(tag).await? else { return Ok(Vec::new()) };
         let repository = self.pinned.repository();
@@ -141,14 +142,15 @@ impl<'a, R: Registry> Search<'a, R> {
         })
     }
 
-    /// The digest that a tag has now.
+    /// Resolves a tag to its current digest.
     async fn tagged(&self, tag: &str) -> Result<Option<Digest>, RegistryError> {
         found(self.registry.tag_digest(self.access, self.pinned.repository(), tag).await)
     }
 }
 
 impl Lead {
-    /// What makes two leads one: a payload may be signed by several, each in a layer of its own.
+    /// Returns the key for deduplicating leads. Several signers may sign one payload, each in a layer of its own, so
+    /// the annotations are part of the key.
     fn identity(&self) -> Digest {
         match self {
             Self::Manifest(entry) => entry.digest.clone(),
@@ -157,7 +159,7 @@ impl Lead {
     }
 }
 
-/// What is listed and not there is no candidate. Any other trouble is not to be taken for that.
+/// Maps "not found" to `None`: missing content is not a candidate. Any other error must not pass for that.
 fn found<T>(result: Result<T, RegistryError>) -> Result<Option<T>, RegistryError> {
     match result {
         Err(RegistryError::NotFound(_)) => Ok(None),
@@ -165,7 +167,8 @@ fn found<T>(result: Result<T, RegistryError>) -> Result<Option<T>, RegistryError
     }
 }
 
-/// Entries that are bundles, or may be: they say so, or they say what registries say of what they do not understand.
+/// Keeps the entries that are or may be bundles: their artifact type is a bundle's, or the placeholder that registries
+/// write for a type they do not understand.
 fn bundles(entries: Vec<Descriptor>) -> Vec<Lead> {
     let may_be = |entry: &Descriptor| match entry.artifact_type.as_deref() {
         None | Some("" | media_type::OCI_EMPTY) => entry.media_type == media_type::OCI_MANIFEST,
@@ -178,7 +181,7 @@ fn payloads(layers: Vec<Descriptor>) -> Vec<Lead> {
     layers.into_iter().filter(|layer| layer.media_type == legacy::PAYLOAD).map(Lead::Payload).collect()
 }
 
-/// The bundle in a manifest that is about the digest.
+/// Returns the bundle layer of a manifest whose subject is the digest.
 fn bundle_of(manifest: Manifest, subject: &Digest) -> Option<Descriptor> {
     let is_about = manifest.subject.as_ref() == Some(subject);
     let mut layers = manifest.layers.into_iter().filter(|layer| layer.media_type.starts_with(BUNDLE));

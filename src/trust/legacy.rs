@@ -1,6 +1,5 @@
-//! Signatures of before there were bundles: a layer under the tag `sha256-<hex>.sig`, with everything
-//! but the payload in its annotations. They are written as the bundles that they would be, so that the
-//! same checks are made of both.
+//! Legacy cosign signatures: a layer under the tag `sha256-<hex>.sig`, with everything except the payload in its
+//! annotations. They are converted to equivalent bundles, so that both formats pass the same checks.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,12 +17,12 @@ const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 const CHAIN: &str = "dev.sigstore.cosign/chain";
 const LOG: &str = "dev.sigstore.cosign/bundle";
 
-/// Most certificates of a chain.
+/// Maximum number of certificates in a chain.
 const MAX_CERTIFICATES: usize = 8;
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
-/// What a log says of the signature: its promise to hold it, and what it was given.
+/// Annotation with the log's inclusion promise and the entry that it covers.
 #[derive(Deserialize)]
 struct Promise {
     #[serde(rename = "SignedEntryTimestamp")]
@@ -42,7 +41,7 @@ struct Entry {
     log_id: String,
 }
 
-/// What is in an entry.
+/// Kind and version in the body of the log entry.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Body {
@@ -50,7 +49,7 @@ struct Body {
     api_version: String,
 }
 
-/// The bundle (version 0.1, the one for which a log's promise was enough) that a layer would be.
+/// Builds the bundle that is equivalent to a layer: version 0.1, in which the log's inclusion promise is enough.
 pub(super) fn bundle(annotations: &Annotations, payload: &[u8]) -> Result<Bundle, Problem> {
     let of = |key: &str| annotations.get(key).map(String::as_str).filter(|text| !text.is_empty());
     let signature = of(SIGNATURE).ok_or_else(|| broken(&"has no signature"))?;
@@ -86,7 +85,7 @@ fn entry(text: &str) -> Result<Value, Problem> {
     }))
 }
 
-/// The content of each block of a PEM text, without its line ends (RFC 7468).
+/// Returns the base64 content of each certificate block of a PEM text, without line ends (RFC 7468).
 fn certificates(pem: &str) -> impl Iterator<Item = String> {
     let blocks = pem.split(BEGIN).skip(1).filter_map(|rest| rest.split(END).next());
     blocks.map(|block| block.split_whitespace().collect())

@@ -1,10 +1,11 @@
-//! The trusted root that stands where nobody names one: that of this version, or what a repository has now.
+//! The default trusted root, used by every requirement that names none: the root embedded in this release, or the
+//! latest one from a TUF repository.
 //!
 //! ```text
 //! repository ─▶ tuf (is it signed, current, not older?) ─▶ Root::parse ─▶ PublicRoot ─▶ every requirement without a root
 //! ```
 //!
-//! What cannot be had, or is no use, changes nothing: the last good root stays in use.
+//! A failed refresh changes nothing: the last good root stays in use.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,14 +25,14 @@ use crate::metrics::Metrics;
 use crate::registry::RegistryError;
 use crate::registry::http::HttpRegistry;
 
-/// Longest time for all of a repository's files.
+/// Timeout for fetching all files of a repository.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Pause after the first failure; it doubles with each, up to the usual interval.
+/// Pause after the first failure. It doubles with each further failure, up to the refresh interval.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
-/// Doublings after which it does not grow any more, whatever the interval is.
+/// Maximum number of doublings, for any interval.
 const MAX_DOUBLINGS: u32 = 10;
 
-/// The root that is in use, for everybody who needs one.
+/// The default trusted root in use, shared by all requirements.
 #[derive(Debug)]
 pub struct PublicRoot {
     is_wanted: bool,
@@ -41,45 +42,45 @@ pub struct PublicRoot {
 }
 
 impl PublicRoot {
-    /// That of this version, for ever.
+    /// Uses the root embedded in this release; never refreshed.
     pub fn embedded() -> Self {
         let (fetched, is_settled) = (Mutex::default(), AtomicBool::new(true));
         Self { is_wanted: false, fetched, is_settled, changes: watch::Sender::default() }
     }
 
-    /// One that [`keep_fresh`] has still to ask for.
+    /// Creates a root that [`keep_fresh`] has yet to fetch.
     pub fn awaited() -> Self {
         Self { is_wanted: true, is_settled: AtomicBool::new(false), ..Self::embedded() }
     }
 
-    /// The root that was fetched last; `None` for that of this version.
+    /// Returns the root that was fetched last; `None` means that the embedded root is in use.
     pub fn fetched(&self) -> Option<Root> {
         self.fetched.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// False until the first try has ended: what was signed under a newer root is not to be refused at each start.
+    /// False until the first fetch has ended: artifacts signed under a newer root must not be refused at each start.
     pub fn is_settled(&self) -> bool {
         self.is_settled.load(Ordering::Acquire)
     }
 
-    /// True where that of this version stands in for one that is wanted and could not be had.
+    /// True if the embedded root stands in for a configured root that could not be fetched.
     pub fn is_stand_in(&self) -> bool {
         self.is_wanted && self.fetched().is_none()
     }
 
-    /// Tells of every change.
+    /// Returns a receiver that is notified of every change.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
-    /// The first try has ended, however. Whoever waits for that is told.
+    /// Marks the first fetch as ended, successful or not, and notifies the receivers.
     fn settle(&self) {
         if !self.is_settled.swap(true, Ordering::AcqRel) {
             self.changes.send_replace(());
         }
     }
 
-    /// Takes a root into use. True where it is another one.
+    /// Takes a root into use. Returns true if it differs from the one before.
     fn set(&self, root: Root) -> bool {
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
         let is_other = fetched.as_ref().is_none_or(|before| before.fingerprint() != root.fingerprint());
@@ -92,20 +93,20 @@ impl PublicRoot {
     }
 }
 
-/// A repository on a web server.
+/// TUF repository on a web server.
 #[derive(Debug)]
 pub struct Mirror {
     client: HttpRegistry,
     base: Url,
 }
 
-/// Why a text is not the address of a repository.
+/// Error for a text that is not a valid repository address.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("write it as http:// or https:// with a host and at most a path")]
 pub struct MirrorError;
 
 impl Mirror {
-    /// Asked with that client, and so inside of its rules.
+    /// Creates a mirror that is fetched with `client`, and so under that client's address and TLS rules.
     pub fn new(client: HttpRegistry, base: &str) -> Result<Self, MirrorError> {
         let mut base: Url = base.parse().map_err(|_| MirrorError)?;
         let is_plain = base.username().is_empty() && base.password().is_none() && base.query().is_none();
@@ -127,22 +128,22 @@ impl Files for Mirror {
     }
 }
 
-/// What is refreshed, and how often.
+/// Settings of the refresh.
 #[derive(Debug)]
 pub struct Refresh<F> {
-    /// Where the files come from.
+    /// Source of the repository's files.
     pub files: F,
-    /// Where trust in them begins.
+    /// TUF root at which trust in the files begins.
     pub bootstrap: Bootstrap,
-    /// Where what was seen is kept.
+    /// Directory for the metadata seen so far.
     pub directory: PathBuf,
-    /// Time between two looks.
+    /// Time between two refreshes.
     pub interval: Duration,
-    /// What tells the time.
+    /// Source of the current time.
     pub clock: fn() -> Timestamp,
 }
 
-/// Why the root in use stays.
+/// Error of a refresh, after which the root in use stays.
 #[derive(Debug, thiserror::Error)]
 enum RefreshError {
     #[error(transparent)]
@@ -164,7 +165,7 @@ pub async fn keep_fresh<F: Files>(
     let seen = Seen::new(files, bootstrap, directory);
     match seen.kept(clock()).await {
         Ok((json, age)) => take(root, metrics, &json, age, clock()).unwrap_or_else(|error| tell(metrics, &error)),
-        // There is none at the first start, and one that has expired is none.
+        // At the first start there is no kept root; an expired one counts as absent.
         Err(error) => tracing::debug!(%error, "no trusted root is kept from before"),
     }
     let mut failures = 0_u32;
@@ -185,7 +186,7 @@ pub async fn keep_fresh<F: Files>(
     }
 }
 
-/// Takes a root into use that is one, and could verify something now.
+/// Parses a root and takes it into use, if at least one of its authorities or logs is currently valid.
 fn take(root: &PublicRoot, metrics: &Metrics, json: &[u8], age: Duration, now: Timestamp) -> Result<(), RefreshError> {
     let new = Root::parse(json)?;
     new.check(now, Some(CertificateTransparency::Ignored), false).or_else(|_| new.check(now, None, true))?;
@@ -203,7 +204,7 @@ fn tell(metrics: &Metrics, error: &RefreshError) {
     tracing::warn!(%error, "the trusted root could not be refreshed; the last good one stays in use");
 }
 
-/// The interval, or after failures less than it.
+/// Returns the pause until the next refresh: the interval, or a shorter back-off after failures.
 fn pause(interval: Duration, failures: u32) -> Duration {
     match failures {
         0 => interval,

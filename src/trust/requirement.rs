@@ -1,4 +1,4 @@
-//! What is asked of a digest before it may be fetched: values, compared and matched, nothing more.
+//! Signature requirements of a digest, which must be satisfied before it may be fetched: pure values and matching.
 
 use std::fmt;
 
@@ -12,14 +12,15 @@ use crate::api::policy::Enforcement;
 use crate::api::verify::{CertificateTransparency, SignatureFormat, TransparencyLog};
 use crate::oci::{Digest, Hasher};
 
-/// Raised when the same material is judged otherwise than before, so that everything published is judged again.
+/// Version of the evaluation. Raise it when the same material is judged differently than before, so that all published
+/// content is judged again.
 const JUDGEMENT: &str = "3";
-/// Most memory that a compiled pattern may take, in bytes.
+/// Maximum memory of a compiled pattern, in bytes.
 const PATTERN_BYTES: usize = 256 * 1024;
-/// The pattern that accepts every subject of an issuer, whatever its kind.
+/// The pattern that accepts every subject of an issuer, of any kind.
 const ANY_SUBJECT: &str = ".*";
 
-/// Everything that is asked of a digest: each entry must be satisfied.
+/// All signature requirements of a digest. Each entry must be satisfied.
 #[derive(Clone, Debug, Default)]
 pub struct Requirement {
     entries: Vec<Entry>,
@@ -27,52 +28,53 @@ pub struct Requirement {
     applied: Vec<Applied>,
 }
 
-/// Why an artifact would not be let in, whoever has signed it.
+/// Reason to deny an artifact regardless of its signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Objection {
-    /// Who objects, and why.
+    /// Name of the policy and its reason.
     pub text: String,
-    /// Whether that decides.
+    /// Enforcement: deny, or only warn.
     pub enforcement: Enforcement,
-    /// Whether somebody wants it so. A policy that cannot be applied objects too, and that is nobody's verdict.
+    /// True if a policy denies the artifact on purpose. A policy that cannot be applied also objects, but that is not a
+    /// verdict on the artifact.
     pub is_verdict: bool,
 }
 
-/// A policy that speaks about the artifact.
+/// Policy that matches the artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// Its name.
+    /// Name of the policy.
     pub policy: String,
-    /// The generation of its spec.
+    /// Generation of its spec.
     pub generation: i64,
-    /// Whether it decides.
+    /// Enforcement of the policy.
     pub enforcement: Enforcement,
 }
 
-/// One thing that is asked: a signature by any of its authorities.
+/// One requirement: a signature by any of the accepted keys or identities.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its name, for people.
+    /// Human-readable name.
     pub name: String,
-    /// Keys that may sign.
+    /// Accepted keys.
     pub keys: Vec<Key>,
-    /// Identities that may sign.
+    /// Accepted identities.
     pub identities: Vec<IdentityRule>,
-    /// What verifies certificates and logs.
+    /// Trusted root that verifies certificates and log entries.
     pub root: Root,
-    /// Whether a log must hold the signature.
+    /// Transparency log mode: required or ignored.
     pub log: TransparencyLog,
-    /// Rule for logs of certificates.
+    /// Certificate transparency mode.
     pub certificate_transparency: CertificateTransparency,
-    /// What the signed statement may be.
+    /// Accepted predicate types of the signed statement.
     pub predicate_types: Vec<String>,
-    /// How the signature may be kept.
+    /// Accepted signature formats.
     pub formats: Vec<SignatureFormat>,
-    /// Whether the digest is refused without.
+    /// Enforcement: refuse the digest without such a signature, or only warn.
     pub enforcement: Enforcement,
 }
 
-/// To whom a certificate must have been given.
+/// Accepted issuer and subject of a certificate.
 #[derive(Clone, Debug)]
 pub struct IdentityRule {
     issuer: String,
@@ -87,47 +89,47 @@ enum SubjectRule {
     Any,
 }
 
-/// Why a text is no pattern for subjects.
+/// Error for a text that is not a valid subject pattern.
 #[derive(Debug, thiserror::Error)]
 #[error("is no regular expression in RE2 syntax, or too large a one")]
 pub struct PatternError;
 
 impl Requirement {
-    /// All of those.
+    /// Combines entries, objections and the policies that they come from.
     pub fn new(entries: Vec<Entry>, objections: Vec<Objection>, applied: Vec<Applied>) -> Self {
         Self { entries, objections, applied }
     }
 
-    /// True where no signature is asked for.
+    /// True if no signature is required.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The objection that decides, if there is one: what somebody wants, before what cannot be applied.
+    /// Returns the enforced objection, if any. A deliberate denial comes before a policy that cannot be applied.
     pub fn denied(&self) -> Option<&Objection> {
         let decides = |objection: &&Objection| objection.enforcement == Enforcement::Enforce;
         self.objections.iter().filter(decides).min_by_key(|objection| !objection.is_verdict)
     }
 
-    /// Objections that do not decide.
+    /// Returns the objections that only warn.
     pub fn warnings(&self) -> impl Iterator<Item = &str> {
         let warns = |objection: &&Objection| objection.enforcement == Enforcement::Warn;
         self.objections.iter().filter(warns).map(|objection| objection.text.as_str())
     }
 
-    /// The policies that speak about the artifact.
+    /// Returns the policies that match the artifact.
     pub fn applied(&self) -> &[Applied] {
         &self.applied
     }
 
-    /// What is asked, in its order.
+    /// Returns the entries, in the order of evaluation.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Tells two requirements apart that could judge one digest differently: the 64 hex digits of a SHA-256. A tenant
-    /// writes half of what is hashed and may try in private, so that fewer digits could be searched through. `None` where
-    /// nothing is asked.
+    /// Returns a fingerprint that differs for any two requirements that could judge one digest differently: the 64 hex
+    /// digits of a SHA-256. A tenant controls half of the hashed input and may search offline for a collision, so a
+    /// shorter fingerprint could be attacked. `None` if no signature is required.
     pub fn fingerprint(&self) -> Option<String> {
         if self.is_empty() {
             return None;
@@ -155,7 +157,7 @@ impl Requirement {
         Some(hasher.finish().hex())
     }
 
-    /// Fails with the entry whose trusted root could verify nothing, whatever is signed.
+    /// Fails with the first enforced entry whose trusted root cannot verify any signature.
     pub(super) fn check_roots(&self, now: Timestamp) -> Result<(), (&Entry, RootError)> {
         let enforced = |entry: &&Entry| entry.enforcement == Enforcement::Enforce;
         self.entries.iter().filter(enforced).try_for_each(|entry| {
@@ -168,26 +170,26 @@ impl Requirement {
 }
 
 impl Entry {
-    /// True for what clients write of one of the keys: base64 of its fingerprint.
+    /// True if a bundle's key hint names one of the keys. Clients write the fingerprint in base64.
     pub(super) fn has_key_of(&self, hint: &str) -> bool {
         self.keys.iter().any(|key| STANDARD.encode(key.fingerprint().as_bytes()) == hint)
     }
 }
 
 impl IdentityRule {
-    /// That subject, exactly, by the word of that issuer, exactly.
+    /// Accepts exactly this subject of exactly this issuer.
     pub fn exactly(issuer: &str, subject: &str) -> Self {
         Self { issuer: issuer.to_owned(), subject: SubjectRule::Exactly(subject.to_owned()) }
     }
 
-    /// Subjects that a pattern matches as a whole; `.*` is every subject of every kind.
+    /// Accepts subjects that the pattern matches as a whole; `.*` accepts every subject of every kind.
     pub fn matching(issuer: &str, pattern: &str) -> Result<Self, PatternError> {
         if pattern == ANY_SUBJECT {
             return Ok(Self { issuer: issuer.to_owned(), subject: SubjectRule::Any });
         }
-        // Inside of a group, or an alternative would be anchored on one side only.
+        // Without the group, `a|b` would be anchored on one side only.
         let anchored = format!("^(?:{pattern})$");
-        // A pattern that closes the group itself would be anchored nowhere.
+        // A pattern that closes the group itself would not be anchored at all, so it must also compile alone.
         let alone = regex::RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).build();
         let whole = regex::RegexBuilder::new(&anchored).size_limit(PATTERN_BYTES).build();
         let pattern = alone.and(whole).map_err(|_| PatternError)?;
@@ -200,7 +202,8 @@ impl IdentityRule {
 }
 
 impl SubjectRule {
-    /// A rule is for subjects of one kind: `.*@example.com` must not accept a URI that an attacker ends like that.
+    /// True if the rule accepts a subject. It accepts one kind only: `.*@example.com` must not accept an attacker's URI
+    /// with that ending.
     fn accepts(&self, subject: &Subject) -> bool {
         let is_match = |text: &str| match self {
             Self::Any => true,
@@ -219,7 +222,7 @@ impl SubjectRule {
         match self {
             Self::Any => true,
             Self::Exactly(text) => text.contains(':'),
-            // The pattern as it is written: with slashes, escaped or not.
+            // The pattern as written: slashes may be escaped.
             Self::Matching(pattern) => pattern.as_str().replace('\\', "").contains("://"),
         }
     }
@@ -236,33 +239,33 @@ impl fmt::Display for IdentityRule {
     }
 }
 
-/// A signature that satisfies an entry.
+/// Signature that satisfies an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// Name of the entry.
     pub entry: String,
-    /// How it is kept.
+    /// Format in which the signature is stored.
     pub format: SignatureFormat,
-    /// Who signed.
+    /// Signer of the artifact.
     pub signer: Signer,
-    /// Where the log has it.
+    /// Index of the entry in the transparency log.
     pub log_index: Option<u64>,
-    /// When it was made, as a log or a timestamp authority says.
+    /// Earliest time attested by a log or a timestamp authority.
     pub time: Option<Timestamp>,
-    /// Digest of the bundle, or of the signed payload.
+    /// Digest of the bundle, or of the legacy payload.
     pub digest: Digest,
 }
 
-/// Who signed.
+/// Signer of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signer {
-    /// Who has the key with that fingerprint.
+    /// Holder of the key with this fingerprint.
     Key(Digest),
-    /// To whom a certificate was given.
+    /// Identity in the signing certificate.
     Identity {
-        /// By whose word.
+        /// OIDC issuer that vouched for the subject.
         issuer: String,
-        /// An email address or a URI.
+        /// Email address or URI.
         subject: String,
     },
 }

@@ -1,7 +1,7 @@
-//! Bundles, keys and trusted roots: the one place that knows the library which verifies them.
+//! Bundles, keys and trusted roots: the only module that uses the library which verifies them.
 //!
-//! The library checks signatures, certificates, timestamps and logs, each against the trusted root or
-//! the key that it is given. What was signed, by whom, and whether that is enough is judged elsewhere.
+//! The library checks signatures, certificates, timestamps and log entries, each against the given trusted root or key.
+//! The signed content, the signer and the requirement are judged in the callers.
 
 use std::fmt;
 
@@ -31,13 +31,13 @@ pub use root::{Root, RootError};
 
 use log::Verifier;
 
-/// Problem of a root without logs of certificates, where one is required.
+/// Problem of a trusted root without a certificate transparency log where one is required.
 const NO_CT_LOG: &str =
     "the trusted root has no certificate transparency log (certificateTransparency: Ignored does without)";
-/// Payload of an envelope that is an in-toto statement.
+/// Payload type of an envelope with an in-toto statement.
 const STATEMENT: &str = "application/vnd.in-toto+json";
 
-/// A public key whose kind is supported.
+/// Public key of a supported kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     der: DerPublicKey,
@@ -45,13 +45,13 @@ pub struct Key {
     fingerprint: Digest,
 }
 
-/// Why a text is no public key.
+/// Error for a text that is not a supported public key.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeyError {
-    /// Not one PEM block called PUBLIC KEY.
+    /// Not exactly one PEM block called PUBLIC KEY.
     #[error("is no public key in PEM, which begins with -----BEGIN PUBLIC KEY-----")]
     Pem,
-    /// A kind of key that is not supported.
+    /// Unsupported kind of key.
     #[error("is a public key of a kind that is not supported; P-256, P-384, Ed25519 and RSA are")]
     Kind,
 }
@@ -73,12 +73,13 @@ impl Key {
         Self { fingerprint: Digest::of(der.as_bytes()), der, algorithm }
     }
 
-    /// Digest of its `SubjectPublicKeyInfo`, by which people compare keys.
+    /// Returns the digest of its `SubjectPublicKeyInfo`, the usual fingerprint of a key.
     pub fn fingerprint(&self) -> &Digest {
         &self.fingerprint
     }
 
-    /// How it may have signed: cosign hashes with SHA-256 whatever the curve, others as the curve suggests.
+    /// Returns the signature schemes that the key may have used: cosign hashes with SHA-256 for every curve, other
+    /// clients with the hash that fits the curve.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the library may know more kinds than are offered")]
     fn schemes(&self) -> &'static [SigningScheme] {
         match self.algorithm {
@@ -91,25 +92,25 @@ impl Key {
     }
 }
 
-/// What a signature has to be of.
+/// Expected subject of a signature.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Signed<'a> {
-    /// The artifact with that digest, or a statement about it.
+    /// The artifact with this digest, or a statement about it.
     Artifact(&'a Digest),
-    /// These very bytes.
+    /// Exactly these bytes.
     Bytes(&'a [u8]),
 }
 
-/// Why a signature is none.
+/// Reason to reject a signature as invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Problem {
-    /// Not made by the key, or not of these bytes.
+    /// Made by another key, or for other content.
     #[error("the key did not make it")]
     OtherKey,
-    /// Not in the log, as far as can be shown.
+    /// Not proven to be in the transparency log.
     #[error("{0}")]
     Log(String),
-    /// Anything else.
+    /// Any other problem.
     #[error("{0}")]
     Broken(String),
 }
@@ -125,31 +126,31 @@ impl From<Error> for Problem {
     }
 }
 
-/// What a valid signature says of itself.
+/// Facts that a valid signature proves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Evidence {
-    /// To whom the certificate was given, where there is one.
+    /// Identity in the certificate; `None` for a signature by key.
     pub(super) identity: Option<Identity>,
-    /// When it was made, as a log or a timestamp authority says.
+    /// Earliest time attested by a log or a timestamp authority.
     pub(super) time: Option<Timestamp>,
-    /// Where the log has it.
+    /// Index of the entry in the transparency log.
     pub(super) log_index: Option<u64>,
 }
 
-/// To whom a certificate was given, and by whose word.
+/// Identity in a certificate: the issuer and the subject that it vouched for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) issuer: String,
     pub(super) subject: Subject,
 }
 
-/// A subject's kind is a part of it: an email address is no URI.
+/// Subject of a certificate. Its kind matters: an email address never matches a rule for URIs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     Email(String),
     Uri(String),
-    /// Neither an email address nor a URI, such as the `otherName` of Fulcio's username identities. The library
-    /// returns no text of it, so that only the issuer can be matched.
+    /// Neither an email address nor a URI, such as the `otherName` of Fulcio's username identities. The library returns
+    /// no text for it, so only the issuer can be matched.
     Other,
 }
 
@@ -162,10 +163,10 @@ impl fmt::Display for Subject {
     }
 }
 
-/// Who a bundle says that its signer is. Nothing vouches for that: it decides which check is worth trying.
+/// Verification material named by a bundle. It is unsigned: it only decides which check to try.
 pub(super) enum Material<'a> {
     Certificate,
-    /// With a hint, which clients make of the key as they like.
+    /// Key hint of the bundle, in a format of the client's choice.
     Key(&'a str),
 }
 
@@ -191,7 +192,7 @@ impl Bundle {
         }
     }
 
-    /// The statement in its envelope; `None` where the artifact itself is signed.
+    /// Returns the statement in the envelope; `None` if the artifact itself is signed.
     pub(super) fn statement(&self) -> Result<Option<&[u8]>, Problem> {
         match &self.0.content {
             SignatureContent::MessageSignature(_) => Ok(None),
@@ -204,8 +205,9 @@ impl Bundle {
         }
     }
 
-    /// Verifies with the certificate that the bundle carries: it leads to an authority of the root, a log of certificates
-    /// has it where that is required, and the root's log has the signature. Who it was given to is for the caller to judge.
+    /// Verifies the signature with the certificate in the bundle: the certificate chains to an authority of the root,
+    /// is in a certificate transparency log if that is required, and the signature is in the root's log. The caller
+    /// judges the identity.
     pub(super) fn by_certificate(
         &self,
         signed: Signed<'_>,
@@ -228,7 +230,7 @@ impl Bundle {
             self.check_sha256()?;
             root.verifier().verify(artifact(signed)?, &self.0, &policy)?
         } else {
-            // The library judges the certificate and the signature, and the entries are read here.
+            // The library verifies the certificate and the signature; the entries are verified in `log`.
             root.verifier().verify(artifact(signed)?, &self.without_entries(), &policy.skip_tlog_unsafe())?
         };
         let is_whole = result.certificate_verified()
@@ -248,7 +250,7 @@ impl Bundle {
         Ok(Evidence { identity: Some(identity), ..self.evidence(&times) })
     }
 
-    /// Verifies with a key, and that the log of the root has the signature.
+    /// Verifies the signature with a key, and its inclusion in the root's log.
     pub(super) fn by_key_in_log(
         &self,
         signed: Signed<'_>,
@@ -281,12 +283,12 @@ impl Bundle {
         Ok(self.evidence(&times))
     }
 
-    /// True where the library reads every entry for that key or certificate.
+    /// True if the library supports every entry for this key or certificate.
     fn is_read_by_library(&self, verifier: Verifier<'_>) -> bool {
         self.entries().iter().all(|entry| verifier.is_read_by_library(entry))
     }
 
-    /// The same without what is in logs. Signed timestamps stay.
+    /// Returns a copy of the bundle without log entries. Signed timestamps stay.
     fn without_entries(&self) -> types::Bundle {
         let mut bundle = self.0.clone();
         bundle.verification_material.tlog_entries.clear();
@@ -298,7 +300,7 @@ impl Bundle {
         self.entries().iter().try_for_each(check)
     }
 
-    /// Fails where a log has promised an entry at a time at which the certificate was not valid.
+    /// Fails if a log's inclusion promise is for a time at which the certificate was not valid.
     fn check_validity(&self, certificate: &DerCertificate) -> Result<(), Problem> {
         let info = parse_certificate_info(certificate).map_err(|error| Problem::Broken(error.to_string()))?;
         let is_valid = |time: Timestamp| info.not_before <= time && time <= info.not_after;
@@ -308,7 +310,7 @@ impl Bundle {
         Err(Problem::Log("the certificate was not valid when the log took the signature in".to_owned()))
     }
 
-    /// Times that authorities of the root have signed. One that does not verify is refused.
+    /// Returns the times signed by the root's timestamp authorities. Fails if a timestamp does not verify.
     fn timestamps(&self, root: &Root) -> Result<Vec<Timestamp>, Problem> {
         let signature = match &self.0.content {
             SignatureContent::MessageSignature(message) => &message.signature,
@@ -324,7 +326,7 @@ impl Bundle {
         tokens.map(|one| verified(&one.signed_timestamp).ok_or_else(refused)).collect()
     }
 
-    /// Verifies with a key alone: what else is in the bundle is not looked at.
+    /// Verifies the signature with a key alone; log entries and timestamps are ignored.
     pub(super) fn by_key(&self, signed: Signed<'_>, key: &Key) -> Result<Evidence, Problem> {
         let is_by = |scheme: &SigningScheme| match &self.0.content {
             SignatureContent::DsseEnvelope(envelope) => is_of_envelope(envelope, key, *scheme),
@@ -339,15 +341,15 @@ impl Bundle {
         &self.0.verification_material.tlog_entries
     }
 
-    /// At least one entry, and where `proven` each with a proof. A bundle of version 0.1 may do without, and nothing
-    /// signs the version.
+    /// Requires at least one log entry. With `proven` each needs an inclusion proof. Otherwise a bundle of version 0.1
+    /// may rely on promises alone, but its version is unsigned, so that must not weaken the other bundles.
     fn check_proofs(&self, proven: bool) -> Result<(), Problem> {
         let problem = |text: &str| Err(Problem::Log(text.to_owned()));
         if self.entries().is_empty() {
             return problem("it is in no log");
         }
         let proofs = self.entries().iter().filter(|entry| entry.inclusion_proof.is_some()).count();
-        // Where one is there, none is left out: nothing signs the version that would do without.
+        // With one proof, each entry needs one: the version that would allow otherwise is unsigned.
         if proofs < self.entries().len() && (proven || proofs > 0 || !self.may_be_of_promises()) {
             return problem("nothing proves that it is in the log");
         }
@@ -360,7 +362,7 @@ impl Bundle {
         Ok(())
     }
 
-    /// True for the form that bundles had when a promise was enough: version 0.1, which has chains of certificates.
+    /// True for the form of bundles in which a promise was enough: version 0.1, with a certificate chain or a key.
     fn may_be_of_promises(&self) -> bool {
         let is_chain = !matches!(self.0.verification_material.content, VerificationMaterialContent::Certificate(_));
         self.0.media_type() == MediaType::Bundle0_1 && is_chain

@@ -1,7 +1,7 @@
-//! What was signed: that it is about this artifact, and of a kind that is asked for.
+//! Checks of the signed content: it is about this artifact, and of an accepted type.
 //!
-//! The library compares one digest of one subject, and never looks at what kind of statement it is:
-//! an attestation that somebody was refused would pass for a signature (CVE-2022-35929).
+//! The library compares one digest of one subject and ignores the predicate type. Without the check
+//! here, an attestation of a failed check would pass for a signature (CVE-2022-35929).
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,21 @@ use serde::Deserialize;
 
 use crate::oci::{Digest, strict_json};
 
-/// Versions of statements (in-toto attestation framework, "Statement").
+/// Accepted versions of statements (in-toto attestation framework, "Statement").
 const TYPES: [&str; 2] = ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];
-/// What the payload of a legacy signature calls itself; clients have written both.
+/// Accepted types of a legacy payload; clients have written both.
 const LEGACY_TYPES: [&str; 2] = ["cosign container image signature", "https://sigstore.dev/cosign/sign/v1"];
 
-/// Why what was signed does not count.
+/// Reason to reject the signed content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Meaning {
-    /// It is about something else.
+    /// It is about another artifact.
     #[error("it is of {0}")]
     OtherArtifact(String),
-    /// It says something else.
+    /// It is of another type.
     #[error("it is a statement of the type {0:?}")]
     OtherType(String),
-    /// It says nothing that can be understood.
+    /// It cannot be parsed.
     #[error("{0}")]
     Broken(String),
 }
@@ -42,7 +42,7 @@ struct Subject {
     digest: BTreeMap<String, String>,
 }
 
-/// Checks an in-toto statement: that it is of one of the types, and about the artifact and nothing besides.
+/// Checks that an in-toto statement is of one of the types, and has a subject with only the artifact's digest.
 pub(super) fn check(bytes: &[u8], artifact: &Digest, types: &[String]) -> Result<(), Meaning> {
     let statement = Statement::parse(bytes)?;
     if !types.contains(&statement.predicate_type) {
@@ -51,7 +51,7 @@ pub(super) fn check(bytes: &[u8], artifact: &Digest, types: &[String]) -> Result
     statement.find(|subject| subject.is_only(artifact))
 }
 
-/// Checks that an in-toto statement, whatever it says, is about the artifact among others.
+/// Checks that an in-toto statement of any type has the artifact among its subjects.
 pub(super) fn check_subject(bytes: &[u8], artifact: &Digest) -> Result<(), Meaning> {
     Statement::parse(bytes)?.find(|subject| subject.is(artifact))
 }
@@ -65,7 +65,7 @@ impl Statement {
         Err(Meaning::Broken(format!("the signed statement is a {:?}", cut(&statement.kind))))
     }
 
-    /// Fails without a subject that is wanted.
+    /// Fails unless one of the subjects is wanted.
     fn find(&self, wanted: impl Fn(&Subject) -> bool) -> Result<(), Meaning> {
         if self.subject.iter().any(wanted) {
             return Ok(());
@@ -83,7 +83,8 @@ impl Subject {
         self.digest.get("sha256").is_some_and(|hex| *hex == artifact.hex())
     }
 
-    /// Every digest that it has must be the artifact's. One that cannot be compared is none that is equal.
+    /// True if the artifact's digest is the subject's only one. A digest of another algorithm cannot be compared, so it
+    /// must not be there.
     fn is_only(&self, artifact: &Digest) -> bool {
         self.digest.len() == 1 && self.is(artifact)
     }

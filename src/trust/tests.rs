@@ -1,4 +1,4 @@
-//! From a registry in memory to a verdict, with real keys. What clients make is tested end to end.
+//! From a registry in memory to a verdict, with real keys. Signatures made by real clients are tested end to end.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -37,7 +37,7 @@ impl Signatory {
         Key::from_pem(self.0.public_key_der().unwrap().to_pem().as_bytes()).unwrap()
     }
 
-    /// A bundle as `cosign sign --key` makes one where no log is used.
+    /// Creates a bundle as `cosign sign --key` makes it without a transparency log.
     fn bundle(&self, artifact: &Digest, predicate: &str) -> Value {
         let subject = json!([{"digest": {"sha256": artifact.hex()}, "annotations": {}}]);
         self.bundle_of(&json!({
@@ -121,7 +121,7 @@ async fn the_right_key_is_found_among_others_and_the_wrong_one_is_named() {
     assert_eq!(found[0].signer, Signer::Key(right.key().fingerprint().clone()));
     assert_eq!((found[0].format, found[0].entry.as_str()), (SignatureFormat::Bundle, "release"));
 
-    // Every entry has to be satisfied, each by any of its keys.
+    // Every entry must be satisfied, each by any of its keys.
     let both = judged(&registry, vec![entry(&[&right]), entry(&[&Signatory::new(), &wrong])]).await.unwrap();
     assert_eq!(both.len(), 2);
     assert!(judged(&registry, vec![entry(&[&right]), entry(&[&Signatory::new()])]).await.is_err());
@@ -217,7 +217,7 @@ fn a_bundle_in_hand_is_judged_by_signer_and_subject_alone() {
             let error = judged(artifact, &signatory).unwrap_err();
             assert!(matches!(error, TrustError::Invalid { .. } | TrustError::Signer { .. }), "{error}");
         }
-        // No log has it.
+        // The bundle has no log entry.
         let logged = Entry { log: TransparencyLog::Required, ..entry(&signatory) };
         let error = judge_bundle(bundle.as_bytes(), Artifact::Content(content), &logged).unwrap_err();
         assert!(error.to_string().contains("it is in no log"), "{error}");
@@ -263,7 +263,7 @@ async fn a_manifest_about_something_else_is_no_signature_wherever_it_is_listed()
     let said = refused(judged(&registry, vec![entry(&[&signatory])]).await);
     assert!(said.contains("there is none"), "{said}");
 
-    // The same tag, as clients keep it beside registries without a list, with whatever type they write.
+    // The fallback tag that clients maintain for registries without a referrers list, with any artifact type in it.
     for artifact_type in [None, Some("application/vnd.oci.empty.v1+json"), Some(BUNDLE)] {
         let registry = FakeRegistry::default();
         registry.push_files("1", &[("a", "a")]);
@@ -297,7 +297,7 @@ async fn a_registry_that_fails_is_not_one_without_signatures() {
     registry.tamper(bundle.as_bytes(), b"something else");
     let result = judged(&registry, vec![entry(&[&signatory])]).await;
     assert!(matches!(result, Err(TrustError::Registry(RegistryError::DigestMismatch { .. }))), "{result:?}");
-    // What is found all the same will do.
+    // A valid candidate is enough, even if another one cannot be read.
     let again = signatory.bundle_of(&json!({
         "_type": "https://in-toto.io/Statement/v0.1", "subject": [{"digest": {"sha256": artifact.hex()}}],
         "predicateType": SIGNATURE_PREDICATE,
@@ -306,7 +306,7 @@ async fn a_registry_that_fails_is_not_one_without_signatures() {
     judged(&registry, vec![entry(&[&signatory])]).await.unwrap();
 }
 
-/// M6: a policy that only warns, sorted before one that enforces, took the reason why nothing was known.
+/// M6: a policy that only warns, sorted before one that enforces, used up the reason for an unknown result.
 #[tokio::test]
 async fn an_entry_that_warns_changes_nothing_for_one_that_enforces() {
     let signatory = Signatory::new();
@@ -336,7 +336,7 @@ async fn an_entry_that_warns_changes_nothing_for_one_that_enforces() {
         assert!(matches!(result, Err(TrustError::TooMany(_))), "{result:?}");
     }
 
-    // Its candidates take no room from those of the other one.
+    // Candidates of the entry that warns do not count towards the limit of the entry that enforces.
     let payload = json!({
         "critical": {
             "identity": {}, "image": {"docker-manifest-digest": artifact}, "type": "cosign container image signature",
@@ -393,7 +393,7 @@ fn another_requirement_has_another_fingerprint() {
         assert!(!different.iter().skip(index + 1).any(|other| other == one), "row {index}");
     }
     assert_eq!(of(vec![base.clone()]), of(vec![base.clone()]));
-    // M8: a tenant writes half of what is hashed, so that 12 digits could be searched through.
+    // M8: a tenant controls half of the hashed input, so 12 digits could be searched for a collision.
     assert_eq!(of(vec![base]).map(|fingerprint| fingerprint.len()), Some(64));
 }
 
@@ -406,7 +406,7 @@ fn roots_and_keys_are_what_they_are_named_for_or_refused() {
         });
         assert!(parsed.is_err() || empty, "{json}");
     }
-    // A root may be in a Secret that who reads status may not read.
+    // A root may come from a Secret, which a reader of status may not be allowed to read.
     for json in [
         r#""hunter2""#,
         "4711",
@@ -430,7 +430,7 @@ fn roots_and_keys_are_what_they_are_named_for_or_refused() {
     }
 }
 
-/// Whoever takes another version of the library looks up since when it carries the roots that are in it.
+/// On an update of the library, look up the date of the roots embedded in it and set `CARRIED_SINCE`.
 #[test]
 fn the_age_of_the_carried_roots_is_that_of_the_version_that_is_used() {
     let manifest = fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();

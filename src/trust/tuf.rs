@@ -1,8 +1,9 @@
-//! Files by The Update Framework (TUF): the one file that knows the library which verifies its metadata.
+//! Files by The Update Framework (TUF): the only module that uses the library which verifies its metadata.
 //!
-//! A repository's root says who may sign what, and each root is signed by those of the root before. The library
-//! follows them from the one that it is given, and refuses metadata that is expired, older than what it has seen, or
-//! not signed by as many as the root wants. What it has seen is kept in a directory, and verified again each time.
+//! The root metadata of a repository lists the keys of each role, and each root is signed by the keys of the root
+//! before it. The library follows the chain of roots from the given one. It refuses metadata that is expired, older
+//! than metadata seen before, or signed by fewer keys than the root's threshold. Metadata is cached in a directory and
+//! verified again each time.
 
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
@@ -16,26 +17,26 @@ use sigstore_tuf::{Error, FileStore, Repository, StoreRepository, TrustedMetadat
 
 use crate::registry::RegistryError;
 
-/// The root of the public good instance of Sigstore, version 16 of <https://tuf-repo-cdn.sigstore.dev>, from which all
+/// TUF root of the Sigstore public good instance, version 16 of <https://tuf-repo-cdn.sigstore.dev>, from which all
 /// later ones can be reached; byte for byte as `sigstore-trust-root` 0.15.1 carries it in `repository/tuf_root.json`.
 const PUBLIC_GOOD: &[u8] = include_bytes!("public_good.root.json");
-/// What is wanted.
+/// Name of the target to fetch.
 const TARGET: &str = "trusted_root.json";
-/// Most bytes of it.
+/// Maximum size of the target, in bytes.
 const MAX_TARGET: u64 = 4 * 1024 * 1024;
 
-/// Where the files of a repository come from.
+/// Source of the files of a repository.
 pub trait Files: Send + Sync + 'static {
-    /// The file with that name, if it is at most `limit` bytes; `None` for what is not there. Targets are below
+    /// Returns the file with this name, at most `limit` bytes; `None` if it does not exist. Targets are below
     /// `targets/`.
     fn file(&self, name: &str, limit: u64) -> impl Future<Output = Result<Option<Bytes>, RegistryError>> + Send;
 }
 
-/// The root where trust in a repository begins.
+/// TUF root at which trust in a repository begins.
 #[derive(Clone, Debug)]
 pub struct Bootstrap(pub(super) Vec<u8>);
 
-/// Why nothing was got.
+/// Error of a repository.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct TufError(String);
@@ -48,24 +49,24 @@ impl From<Error> for TufError {
 }
 
 impl Bootstrap {
-    /// That of the public good instance of Sigstore.
+    /// Returns the TUF root of the Sigstore public good instance.
     pub fn public_good() -> Result<Self, TufError> {
         Self::new(PUBLIC_GOOD.to_vec())
     }
 
-    /// A `root.json` that is signed by those whom it names itself. It may have expired: those after it must not have.
+    /// Checks a `root.json` against its own keys. It may have expired; the roots that follow it must not have.
     pub fn new(json: Vec<u8>) -> Result<Self, TufError> {
         TrustedMetadataSet::from_root(&json)?;
         Ok(Self(json))
     }
 }
 
-/// A repository, as it was seen so far.
+/// Repository with the metadata seen so far.
 #[derive(Debug)]
 pub(super) struct Seen<F> {
     files: Arc<F>,
     bootstrap: Bootstrap,
-    /// What was seen: metadata that may be older, but may not become newer.
+    /// Cached metadata. Older metadata from the repository is refused.
     directory: PathBuf,
 }
 
@@ -74,13 +75,12 @@ impl<F: Files> Seen<F> {
         Self { files: Arc::new(files), bootstrap, directory }
     }
 
-    /// The trusted root that the repository has now.
+    /// Fetches the current trusted root of the repository.
     pub(super) async fn fetch(&self, now: Timestamp) -> Result<Vec<u8>, TufError> {
         self.target(Asked(Arc::clone(&self.files)), now).await
     }
 
-    /// The trusted root that was fetched last, where what vouches for it is valid still, and for how long it has been
-    /// there at most.
+    /// Returns the trusted root from the cache, if its metadata is still valid, and its maximum age.
     pub(super) async fn kept(&self, now: Timestamp) -> Result<(Vec<u8>, Duration), TufError> {
         let json = self.target(StoreRepository::new(FileStore::new(&self.directory)), now).await?;
         let age = age(&self.directory.join("timestamp.json")).map_err(|error| TufError(error.to_string()))?;
@@ -98,16 +98,16 @@ impl<F: Files> Seen<F> {
 }
 
 fn age(path: &Path) -> std::io::Result<Duration> {
-    // A clock that was set back makes nothing younger than it can be.
+    // If the clock was set back, the age is zero, never negative.
     Ok(fs_err::metadata(path)?.modified()?.elapsed().unwrap_or_default())
 }
 
-/// Files of somebody else.
+/// Untrusted source of files.
 struct Asked<F>(Arc<F>);
 
 impl<F: Files> Asked<F> {
     async fn file(&self, folder: &str, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-        // A part of it may be from signed metadata; nobody is to be led elsewhere by it all the same.
+        // Part of the name may come from signed metadata; it must not lead outside of the repository either.
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~%".contains(&byte);
         if !name.bytes().all(is_plain) || name.starts_with('.') {
             return Err(Error::transport(format!("{name:?} is no name of a file")));
@@ -131,7 +131,7 @@ impl<F: Files> Repository for Asked<F> {
 mod tests {
     use super::*;
 
-    /// Has whatever it is asked for.
+    /// Returns a file for every name.
     struct Everything;
 
     impl Files for Everything {

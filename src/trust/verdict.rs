@@ -1,4 +1,4 @@
-//! Whether a candidate satisfies an entry, and which of those that do not comes closest.
+//! Evaluation of one candidate against one entry, and ranking of the rejections.
 
 use super::Artifact;
 use super::legacy;
@@ -9,7 +9,7 @@ use crate::api::verify::{SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
 use crate::oci::Digest;
 use crate::oci::manifest::Annotations;
 
-/// Something that may be a signature: its bytes have the digest that names them, and that is all.
+/// Possible signature. Its bytes match their digest; nothing else is verified yet.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     /// Digest of `bytes`.
@@ -18,11 +18,11 @@ pub(super) struct Candidate {
     pub(super) kind: Kind,
 }
 
-/// How it was found, which decides how it is read. Nothing in it does.
+/// Format by the place of discovery. It decides how the bytes are parsed; the bytes themselves do not.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     Bundle,
-    /// The payload of a legacy signature, with what its layer's annotations say.
+    /// Payload of a legacy signature, with the annotations of its layer.
     Legacy(Annotations),
 }
 
@@ -35,16 +35,16 @@ impl Kind {
     }
 }
 
-/// Why a candidate does not satisfy an entry; later ones come closer.
+/// Reason to reject a candidate for an entry. Later variants are closer to success.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub(super) enum Rejection {
-    /// It is something else than what is asked for.
+    /// Content of another format or type than the entry accepts.
     #[error("{0}")]
     Other(String),
-    /// It is no valid signature of this artifact.
+    /// Not a valid signature of this artifact.
     #[error("{0}")]
     Invalid(String),
-    /// Somebody else has signed.
+    /// Signed by a signer that is not accepted.
     #[error("{0}")]
     Signer(String),
 }
@@ -78,7 +78,7 @@ pub(super) fn judge(candidate: &Candidate, entry: &Entry, artifact: &Digest) -> 
             let bundle = Bundle::parse(bytes)?;
             match bundle.statement()? {
                 Some(bytes) => statement::check(bytes, artifact, &entry.predicate_types)?,
-                // Without a statement it says what a signature says.
+                // A bundle without a statement counts as a plain signature.
                 None => takes_signatures(entry)?,
             }
             (bundle, Signed::Artifact(artifact), true)
@@ -93,8 +93,8 @@ pub(super) fn judge(candidate: &Candidate, entry: &Entry, artifact: &Digest) -> 
     Ok(verified(entry, kind.format(), digest, signer, &evidence))
 }
 
-/// Judges a bundle that was handed over with what it is about. What its statement says of that is not asked. A log's
-/// promise is enough only for a bundle of the form of version 0.1 that has no proof at all.
+/// Judges a bundle that the caller supplies together with the artifact. The statement's type is not checked. The log's
+/// promise alone is enough only for a bundle in the form of version 0.1 that has no inclusion proof at all.
 pub(super) fn judge_bundle(bytes: &[u8], artifact: Artifact<'_>, entry: &Entry) -> Result<Verified, Rejection> {
     let bundle = Bundle::parse(bytes)?;
     if let Some(statement) = bundle.statement()? {

@@ -1,4 +1,4 @@
-//! A repository in memory, signed with real keys: what is taken from it, and what changes nothing.
+//! A repository in memory, signed with real keys: updates that are taken, and updates that change nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,13 +17,13 @@ const OTHER_ROOT: &str = SIGSTORE_STAGING_TRUSTED_ROOT;
 
 const TRUSTS_NOBODY: &str = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#;
 
-/// Does something to a repository.
+/// Change to a repository.
 type Change<'a> = &'a dyn Fn();
 
-/// Who may sign everything in a repository.
+/// Key that signs every role of a repository.
 struct Owner(KeyPair);
 
-/// What a repository says.
+/// Metadata and target of a repository.
 #[derive(Clone)]
 struct Edition<'a> {
     version: u64,
@@ -43,7 +43,7 @@ impl Files for Repository {
 }
 
 impl Repository {
-    /// Whatever was there before is not there any more.
+    /// Replaces all files of the repository.
     fn publish(&self, owner: &Owner, edition: &Edition<'_>) {
         let mut files = self.0.lock().unwrap();
         *files = owner.files(edition).into();
@@ -107,7 +107,7 @@ fn now() -> Timestamp {
     "2026-11-01T00:00:00Z".parse().unwrap()
 }
 
-/// Looks once, as [`keep_fresh`] does.
+/// Refreshes once, as [`keep_fresh`] does.
 async fn look(seen: &Seen<Repository>, root: &PublicRoot, metrics: &Metrics) -> Result<(), RefreshError> {
     let json = seen.fetch(now()).await?;
     take(root, metrics, &json, Duration::ZERO, now())

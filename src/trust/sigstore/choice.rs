@@ -1,9 +1,11 @@
-//! What a bundle has exactly one of. The library takes the first of several, and another reader may take another.
+//! Check that a bundle has exactly one of each alternative. The library takes the first of several, and another reader
+//! may take another.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// What is signed, and what says by whom (protobuf-specs, the `oneof` of `Bundle` and of `VerificationMaterial`).
+/// Alternatives for the signed content and for the signer's material (protobuf-specs, the `oneof` of `Bundle` and of
+/// `VerificationMaterial`).
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Choices {
@@ -22,11 +24,11 @@ struct Material {
     chain: Option<IgnoredAny>,
 }
 
-/// Fails where something has to be chosen between.
+/// Fails if a bundle has several values for one alternative, or no media type.
 pub(super) fn check(text: &str) -> Result<(), serde_json::Error> {
     let Choices { media_type, message_signature, dsse_envelope, verification_material } = serde_json::from_str(text)?;
     if media_type.is_none() {
-        // The library takes it for the version that requires least.
+        // The library would assume the version with the weakest requirements.
         return Err(serde::de::Error::missing_field("mediaType"));
     }
     let signed = [message_signature, dsse_envelope].into_iter().flatten().count();

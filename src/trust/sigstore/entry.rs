@@ -1,10 +1,10 @@
-//! What an entry of a log says beside what the library looks at.
+//! Checks of log entries that the library does not make.
 
 use serde::Deserialize;
 use sigstore_verify::rekor::body::RekorEntryBody;
 use sigstore_verify::types::{HashAlgorithm, KindVersion, TransparencyLogEntry};
 
-/// What an entry calls itself.
+/// Kind and version in the body of an entry.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Name {
@@ -12,7 +12,8 @@ struct Name {
     api_version: String,
 }
 
-/// The library takes the size of a tree of version 1 from beside the checkpoint. In version 2 nobody looks at it.
+/// True if the tree size next to the proof is the signed one. For version 1 the library uses the unsigned size; for
+/// version 2 the signed one.
 pub(super) fn is_of_signed_tree(entry: &TransparencyLogEntry) -> bool {
     let is_v2 = entry.kind_version == KindVersion::HashedRekordV002;
     entry.inclusion_proof.as_ref().is_none_or(|proof| {
@@ -21,19 +22,20 @@ pub(super) fn is_of_signed_tree(entry: &TransparencyLogEntry) -> bool {
     })
 }
 
-/// In version 2 the proof is one of the index; before, the proof is of another one, and only a promise signs this.
+/// True if the entry's log index is proven. In version 2 the inclusion proof covers the index; in version 1 the proof
+/// is for another index, and only the promise signs this one.
 pub(super) fn has_proven_index(entry: &TransparencyLogEntry) -> bool {
     entry.kind_version == KindVersion::HashedRekordV002 || entry.inclusion_promise.is_some()
 }
 
-/// The library reads an entry as what the bundle calls it, whatever it calls itself.
+/// True if the body has the kind and version that the bundle claims. The library parses it without comparing them.
 pub(super) fn is_what_it_is_called(entry: &TransparencyLogEntry) -> bool {
     let kind = entry.kind_version;
     serde_json::from_slice(entry.canonicalized_body.as_bytes())
         .is_ok_and(|own: Name| own.kind == kind.kind() && own.api_version == kind.version())
 }
 
-/// The library compares the value of the hash, and not the name beside it.
+/// True if the entry's hash is a SHA-256. The library compares the hash value, but not the algorithm's name.
 pub(super) fn is_of_sha256(entry: &TransparencyLogEntry) -> bool {
     if entry.kind_version != KindVersion::HashedRekordV001 {
         return true;

@@ -1,16 +1,16 @@
-//! Entries of a log that the library does not read.
+//! Verification of the log entries that the library does not support.
 //!
-//! The library reads entries of version 2 for P-256 alone (`RekorV2KeyDetails`), and compares a `hashedrekord` with SHA-256
-//! alone. Entries for other keys are read here, with the same checks in the same order:
+//! For version 2 the library supports P-256 only (`RekorV2KeyDetails`), and for a `hashedrekord` SHA-256 only. Entries
+//! for other keys are verified here, with the same checks in the same order:
 //!
 //! ```text
 //! body ─▶ leaf ─▶ root of the tree ─▶ checkpoint, signed by the log that the entry names   (inclusion proof)
 //! body, time, index ─▶ signed by that log                                                  (promise, version 1)
-//! body names the signature, what it is of, and the key or certificate ─▶ each compared; the signature verified by
+//! body names the signature, the signed content, and the key or certificate ─▶ each compared; the signature verified by
 //! exactly the scheme that the body names
 //! ```
 //!
-//! Nothing is accepted by its name: what the body says must be what the bundle holds, byte by byte.
+//! No claim is taken on trust: the values in the body must equal those in the bundle, byte by byte.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ use sigstore_verify::types::{
 use super::{Key, Problem, Signed, entry};
 use crate::oci::strict_json;
 
-/// Key or certificate that verifies a signature, as the bundle or the requirement has it.
+/// Key or certificate that verifies a signature: the key of the requirement, or the certificate of the bundle.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verifier<'a> {
     Key(&'a Key),
@@ -35,17 +35,17 @@ pub(super) enum Verifier<'a> {
 }
 
 impl Verifier<'_> {
-    /// True where the library reads an entry for this key or certificate.
+    /// True if the library supports an entry for this key or certificate.
     pub(super) fn is_read_by_library(self, entry: &TransparencyLogEntry) -> bool {
         let algorithm = match self {
             Self::Key(key) => Some(key.algorithm),
             Self::Certificate(certificate) => parse_certificate_info(certificate).ok().map(|info| info.key_algorithm),
         };
         match (algorithm, entry.kind_version) {
-            // A key or certificate of no known kind is refused there.
+            // The library refuses a key or certificate of unknown kind.
             (None | Some(KeyAlgorithm::EcdsaP256), _) => true,
             (Some(_), KindVersion::HashedRekordV002) => false,
-            // The library takes the one hash for P-384 that it expects, and keys may sign with another.
+            // The library accepts one hash for P-384, but keys may sign with another.
             (Some(KeyAlgorithm::EcdsaP384), KindVersion::HashedRekordV001 | KindVersion::DsseV001) => match self {
                 Self::Key(_) => false,
                 Self::Certificate(_) => entry.kind_version == KindVersion::DsseV001 || entry::is_of_sha256(entry),
@@ -54,7 +54,7 @@ impl Verifier<'_> {
         }
     }
 
-    /// The key that the entry must name, or that of the certificate that it must name.
+    /// Returns the key, or the public key of the certificate.
     fn key(self) -> Result<Key, Problem> {
         match self {
             Self::Key(key) => Ok(key.clone()),
@@ -66,27 +66,27 @@ impl Verifier<'_> {
     }
 }
 
-/// Subject of an entry, by its own word.
+/// Claims in the body of a log entry.
 struct Logged {
     signature: SignatureBytes,
     key: Option<DerPublicKey>,
     certificate: Option<DerCertificate>,
     scheme: Schemes,
-    /// Hash and digest of what is signed.
+    /// Hash algorithm and digest of the signed content.
     content: (HashAlgorithm, Vec<u8>),
 }
 
-/// Scheme of the signature, as the entry says.
+/// Signature scheme that the entry names.
 enum Schemes {
-    /// By this scheme, or by none that is known.
+    /// The named scheme; `None` if it is unknown.
     Named(Option<SigningScheme>),
-    /// By a scheme of the key with this hash.
+    /// Any scheme of the key with this hash.
     Hashed(HashAlgorithm),
-    /// By any scheme of the key: the entry names none.
+    /// Any scheme of the key: the entry names none.
     Any,
 }
 
-/// Fails unless an entry is in the log that it names, and is of this signature by this key.
+/// Fails unless the entry is in the log that it names, and records this signature by this key.
 pub(super) fn check(
     entry: &TransparencyLogEntry,
     content: &SignatureContent,
@@ -99,7 +99,7 @@ pub(super) fn check(
     check_content(entry, content, signed, verifier)
 }
 
-/// Times that the entries' promises prove.
+/// Returns the times that the entries' inclusion promises prove.
 pub(super) fn promised_times(entries: &[TransparencyLogEntry]) -> impl Iterator<Item = Timestamp> {
     entries.iter().filter(|entry| entry.inclusion_promise.is_some() && !is_v2(entry)).filter_map(|e| e.integrated_time)
 }
@@ -116,8 +116,8 @@ fn id(entry: &TransparencyLogEntry) -> Result<Sha256Hash, Problem> {
     Sha256Hash::try_from(entry.log_id.key_id.as_bytes()).map_err(|error| log(error.to_string()))
 }
 
-/// The proof of the body's place in a tree whose root the log has signed. In version 2 index, size and root are those
-/// that are signed, and nothing beside the checkpoint.
+/// Verifies the inclusion proof: the body is a leaf of a tree whose root the log has signed. In version 2 the size and
+/// root come from the signed checkpoint alone, and the index is the entry's own.
 fn check_inclusion(entry: &TransparencyLogEntry, logs: &Keyring) -> Result<(), Problem> {
     let Some(proof) = &entry.inclusion_proof else {
         return if entry.inclusion_promise.is_some() {
@@ -146,7 +146,7 @@ fn check_inclusion(entry: &TransparencyLogEntry, logs: &Keyring) -> Result<(), P
     if is_signed { Ok(()) } else { Err(log("the log that it names has not signed the checkpoint")) }
 }
 
-/// Content that a log of version 1 signs as its promise, in the order of RFC 8785.
+/// Content that a log of version 1 signs as its inclusion promise, with the fields in the order of RFC 8785.
 #[derive(Serialize)]
 struct Promised {
     body: String,
@@ -291,7 +291,7 @@ impl Logged {
     }
 }
 
-/// `hashedrekord` of version 0.0.2, with keys that the library's own type does not have.
+/// `hashedrekord` of version 0.0.2, with keys that the library's own type does not support.
 #[derive(Deserialize)]
 struct BodyV2 {
     spec: SpecV2,
@@ -323,7 +323,7 @@ struct VerifierV2 {
     public_key: Option<PublicKeyRaw>,
 }
 
-/// Names of keys and how they sign (protobuf-specs, `PublicKeyDetails`).
+/// Returns the signature scheme of a key type (protobuf-specs, `PublicKeyDetails`).
 fn scheme_named(details: &str) -> Option<SigningScheme> {
     match details {
         "PKIX_ECDSA_P256_SHA_256" => Some(SigningScheme::EcdsaP256Sha256),
@@ -342,7 +342,7 @@ fn hashed(hash: HashAlgorithm, bytes: &[u8]) -> Result<Vec<u8>, Problem> {
     Ok(hasher.finalize().as_bytes().to_vec())
 }
 
-/// The bytes of an even number of hexadecimal digits.
+/// Decodes an even number of hexadecimal digits.
 pub(in crate::trust) fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect();
     let pairs = digits.filter(|digits| digits.len().is_multiple_of(2))?;

@@ -1,7 +1,7 @@
-//! Trusted roots: which certificate authorities, logs and timestamp authorities are trusted, and when.
+//! Trusted roots: the trusted certificate authorities, logs and timestamp authorities, with their validity windows.
 //!
-//! The library takes an authority for as long as the root says. Here it is no longer than its certificates say too; and
-//! a log is asked for at every time that is proven, also where its entries do not say when they were made.
+//! The library trusts an authority for the whole window in the root. Here the validity of its certificates narrows that
+//! window; and a log must have been trusted at every proven time, even if its entries carry no time themselves.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -20,17 +20,17 @@ use super::Problem;
 use crate::api::verify::CertificateTransparency;
 use crate::oci::{Digest, strict_json};
 
-/// When the library took over the roots that it carries (changelog of sigstore-trust-root, 0.15.1): 2026-10-23.
+/// Date of the embedded roots (changelog of sigstore-trust-root, 0.15.1): 2026-10-23.
 const CARRIED_SINCE: Timestamp = Timestamp::constant(1_792_713_600, 0);
 
-/// Forms of a trusted root (protobuf-specs, `TrustedRoot.media_type`), the first being the one that clients write.
+/// Media types of a trusted root (protobuf-specs, `TrustedRoot.media_type`); clients write the first one.
 const MEDIA_TYPES: [&str; 3] = [
     "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
     "application/vnd.dev.sigstore.trustedroot.v0.1+json",
     "application/vnd.dev.sigstore.trustedroot.v0.2+json",
 ];
 
-/// Certificate authorities, logs and timestamp authorities that are trusted.
+/// Trusted certificate authorities, logs and timestamp authorities.
 #[derive(Clone)]
 pub struct Root(Arc<Inner>);
 
@@ -38,21 +38,21 @@ struct Inner {
     verifier: Verifier,
     fingerprint: Digest,
     has_ct_log: bool,
-    /// The keys of the logs, for entries that the library does not read.
+    /// Keys of the logs, for entries that the library does not support.
     log_keys: Keyring,
     timestamp_authorities: Vec<TsaAuthority>,
-    /// When the last of its certificate authorities ends.
+    /// Latest end of validity of the certificate authorities.
     authorities: Window,
     logs: Vec<Log>,
 }
 
-/// A transparency log, and when it is trusted; `None` is always.
+/// Transparency log with its validity window; `None` means always valid.
 struct Log {
     id: LogKeyId,
     window: Option<TimeRange>,
 }
 
-/// Whether any of several can be used, and until when.
+/// Validity of a set of authorities or logs: none in it, until a time, or without end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Window {
     None,
@@ -78,20 +78,20 @@ impl Window {
     }
 }
 
-/// Why a trusted root cannot be used.
+/// Error for a trusted root that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
-    /// Not the JSON that it should be, or with keys or certificates that are none. Never quotes the bytes: a root may be in
-    /// a Secret, and who reads status is not who may read that.
+    /// Malformed JSON, or keys or certificates that do not parse. Never quotes the bytes: a root may come from a
+    /// Secret, and readers of status may not be allowed to read that Secret.
     #[error("is no trusted root: {0}")]
     Malformed(&'static str),
-    /// A form that this version does not know, which may mean something else by the same fields.
+    /// Media type unknown to this release, in which the same fields may have another meaning.
     #[error("has an unknown mediaType; expected application/vnd.dev.sigstore.trustedroot+json;version=0.1")]
     MediaType,
-    /// Nothing in it could verify what is asked for.
+    /// No currently valid authority or log of the required kind.
     #[error("has no {0} that is valid now")]
     Nothing(&'static str),
-    /// Certificates must be in a log of certificates, and it has none.
+    /// Certificate transparency is required, and the root has no certificate transparency log.
     #[error("has no certificate transparency log; add one, or set certificateTransparency: Ignored")]
     NoCtLog,
 }
@@ -103,7 +103,7 @@ impl fmt::Debug for Root {
 }
 
 impl Root {
-    /// The public good instance of Sigstore, as the library carries it. Parsed once: every look at an object asks for it.
+    /// Returns the embedded root of the Sigstore public good instance. Parsed once, because every reconcile uses it.
     pub fn public_good() -> Result<Self, RootError> {
         static PARSED: OnceLock<Root> = OnceLock::new();
         if let Some(root) = PARSED.get() {
@@ -113,12 +113,12 @@ impl Root {
         Ok(PARSED.get_or_init(|| root).clone())
     }
 
-    /// For how long the library has carried what it carries.
+    /// Returns the age of the embedded roots.
     pub fn carried_for(now: Timestamp) -> Duration {
         now.duration_since(CARRIED_SINCE).try_into().unwrap_or_default()
     }
 
-    /// The instance on which Sigstore tries things out, as the library carries it.
+    /// Returns the embedded root of the Sigstore staging instance.
     pub fn staging() -> Result<Self, RootError> {
         Self::parse(SIGSTORE_STAGING_TRUSTED_ROOT.as_bytes())
     }
@@ -159,13 +159,13 @@ impl Root {
         })))
     }
 
-    /// Digest of the bytes.
+    /// Returns the digest of the JSON bytes.
     pub fn fingerprint(&self) -> &Digest {
         &self.0.fingerprint
     }
 
-    /// Fails where nothing in it could verify what is asked for, whatever is signed. `certificates` is how certificates are
-    /// judged, where nothing else would do.
+    /// Fails if this root cannot verify any signature of the required kind. `certificates` is the certificate
+    /// transparency mode if only certificates are accepted; `None` if keys are accepted too.
     pub fn check(
         &self,
         now: Timestamp,
@@ -185,7 +185,7 @@ impl Root {
         Ok(())
     }
 
-    /// Whether certificates of its authorities are in logs of certificates.
+    /// True if the root has a certificate transparency log.
     pub(super) fn has_ct_log(&self) -> bool {
         self.0.has_ct_log
     }
@@ -202,8 +202,8 @@ impl Root {
         &self.0.verifier
     }
 
-    /// Fails unless the log that an entry names is trusted, was at each of these times, and is the only one of the root
-    /// that has signed the proof. An entry of version 2 has no time of its own, so that the library asks for none.
+    /// Fails unless the log that an entry names is trusted, was trusted at each of these times, and is the only log of
+    /// the root whose key ID is on the checkpoint. The library checks no time of an entry of version 2.
     pub(super) fn check_log(&self, entry: &TransparencyLogEntry, times: &[Timestamp]) -> Result<(), Problem> {
         let problem = |text: &str| Err(Problem::Log(text.to_owned()));
         let Some(log) = self.0.logs.iter().find(|log| log.id == entry.log_id.key_id) else {
@@ -222,7 +222,7 @@ impl Root {
     }
 }
 
-/// The kind of a parser's error, without its text.
+/// Returns the kind of a parser error, without its text.
 fn kind_of(error: &serde_json::Error) -> &'static str {
     match error.classify() {
         Category::Data => "its JSON repeats a key, or is nested too deep or too large",
@@ -230,8 +230,8 @@ fn kind_of(error: &serde_json::Error) -> &'static str {
     }
 }
 
-/// Ends a window where the first of its certificates ends, and begins it where the last begins: an authority is what all
-/// of its chain is, and the library takes each certificate of it for an anchor that never ends.
+/// Narrows a window to the time in which every certificate of the chain is valid. The library treats each certificate
+/// of the root as an anchor that never expires.
 fn narrow<'a>(
     window: &mut Option<TimeRange>,
     chain: impl Iterator<Item = &'a DerCertificate>,
@@ -246,7 +246,7 @@ fn narrow<'a>(
     Ok(())
 }
 
-/// Ends before it begins: no certificate of that authority can have been used.
+/// True if a window ends before it begins: no certificate of that authority can have been valid.
 fn is_never(window: Option<TimeRange>) -> bool {
     window.is_some_and(|window| window.end.is_some_and(|end| end < window.start))
 }

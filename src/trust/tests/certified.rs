@@ -1,4 +1,4 @@
-//! Certificates for keys of every kind: what the library does not read of logs is read with the same care.
+//! Certificates for keys of every kind: unsupported log entries are verified with the same rigour.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -21,7 +21,7 @@ const MESSAGE_DIGEST: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 
 const ECDSA_SHA256: &[u8] = &[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 const COMMON_NAME: &[u8] = &[0x06, 3, 0x55, 4, 3];
 
-/// Authorities that certify keys and times, and a log.
+/// Certificate authority, timestamp authority and log.
 struct Authorities {
     log: Signatory,
     issuer: Issuer<'static, KeyPair>,
@@ -68,7 +68,7 @@ impl Authorities {
         Self { log, issuer, times, root }
     }
 
-    /// A certificate for a key, of two days around the first of 2026.
+    /// Issues a certificate for a key, valid for two days around 2026-01-01.
     fn certify(&self, holder: &Holder) -> rcgen::Certificate {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
@@ -80,7 +80,7 @@ impl Authorities {
         params.signed_by(&holder.key, &self.issuer).unwrap()
     }
 
-    /// A timestamp over a signature (RFC 3161 section 2.4.2, RFC 5652 section 5), such as `20260101000000Z`.
+    /// Creates a timestamp over a signature (RFC 3161 section 2.4.2, RFC 5652 section 5), such as `20260101000000Z`.
     fn stamp(&self, signature: &[u8], time: &str) -> Vec<u8> {
         let algorithm = der(0x30, &[SHA256]);
         let imprint = der(0x30, &[&algorithm, &der(0x04, &[Digest::of(signature).as_bytes()])]);
@@ -130,7 +130,7 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     [&[tag], &length[..], &content].concat()
 }
 
-/// The same case with a certificate in place of the key, in what the log has too.
+/// Replaces the key with a certificate, also in the body of the log entry.
 fn certified(case: &mut Case, certificate: &rcgen::Certificate) {
     let (raw, pem) = (STANDARD.encode(certificate.der()), STANDARD.encode(certificate.pem()));
     let spec = &mut case.body["spec"];

@@ -1,8 +1,8 @@
-//! Single bits, flipped at random: in what is signed, where nothing may be accepted any more, and in the text of a bundle,
-//! where what is accepted must say what it said before.
+//! Single bits, flipped at random: in signed bytes, where every flip must be refused, and in the text of a bundle,
+//! where an accepted flip must not change any signed value.
 //!
-//! The seed is printed. `SUPERCARGO_SEED` sets another one, and `SUPERCARGO_FLIPS` how many of each. Which bit of which
-//! field is flipped depends on nothing else; what is signed by hand is signed with new keys each time.
+//! The seed is printed. `SUPERCARGO_SEED` sets another one, and `SUPERCARGO_FLIPS` the number of flips in each test.
+//! The choice of bits and fields depends on nothing else; signatures made in the tests use new keys each time.
 
 use super::signed::Specimen;
 use super::*;
@@ -61,7 +61,7 @@ fn no_bit_of_the_text_of_a_signature_makes_it_say_anything_else() {
         accepted += 1;
         let what = format!("{}, bit {bit} of byte {at}", specimen.name);
         let flipped: Value = serde_json::from_slice(&text).unwrap();
-        // A name that is another now names nothing: then it is the same signature without that.
+        // A flip in the name of an optional field removes the field; the rest must be the same signature without it.
         let mut rest = specimen.document().clone();
         keep(&mut rest, &flipped);
         let same = specimen.verdict_of(rest.to_string().as_bytes()).unwrap_or_else(|why| panic!("{what}: {why}"));
@@ -71,11 +71,11 @@ fn no_bit_of_the_text_of_a_signature_makes_it_say_anything_else() {
         }
     }
     println!("{} flips in the text of {} signatures, {accepted} accepted as the same", flips(), specimens.len());
-    // White space, hints and the like: were it none, nothing would have been compared.
+    // White space, key hints and the like may be flipped. Without any accepted flip nothing would have been compared.
     assert!(accepted > 0, "nothing was accepted");
 }
 
-/// Removes what is not in another document too.
+/// Removes from a document all that another document does not have.
 fn keep(document: &mut Value, other: &Value) {
     match (document, other) {
         (Value::Object(fields), Value::Object(others)) => {

@@ -1,4 +1,4 @@
-//! Keys of every kind that the documents name, in logs of both versions: what is right is accepted, and nothing else.
+//! Keys of every documented kind, in logs of both versions: valid signatures are accepted, and nothing else.
 
 use rcgen::{RsaKeySize, SigningKey};
 use sigstore_verify::crypto::{sha256, sha384};
@@ -6,10 +6,10 @@ use sigstore_verify::types::DerPublicKey;
 
 use super::*;
 
-/// Somebody who signs by a key of some kind.
+/// Signer with a key of some kind.
 pub(super) struct Holder {
     pub(super) key: rcgen::KeyPair,
-    /// Its name in a log of version 2 (protobuf-specs, `PublicKeyDetails`).
+    /// Name of the key type in a log of version 2 (protobuf-specs, `PublicKeyDetails`).
     pub(super) details: &'static str,
     hash: Hash,
 }
@@ -28,7 +28,7 @@ impl Hash {
         }
     }
 
-    /// As logs of version 1 and 2 write it.
+    /// Returns the names of the hash in logs of version 1 and 2.
     fn names(self) -> [&'static str; 2] {
         match self {
             Self::Sha256 => ["sha256", "SHA2_256"],
@@ -61,7 +61,7 @@ impl Holder {
     }
 }
 
-/// A signature and what a log says of it; each may be changed before it is put together.
+/// Signature with the body of its log entry; tests may change each before the bundle is built.
 pub(super) struct Case {
     /// `messageSignature` or `dsseEnvelope`, and the value.
     pub(super) content: (&'static str, Value),
@@ -128,7 +128,7 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Word of a log about a body: it is the only one of its tree.
+/// Builds the log entry of a body, as the only entry in the log's tree.
 pub(super) fn logged(log: &Signatory, body: &Value) -> Value {
     let (bytes, is_v2) = (body.to_string(), body["apiVersion"] == "0.0.2");
     let root = Digest::of(&[&[0], bytes.as_bytes()].concat());
@@ -174,7 +174,7 @@ fn judged(log: &Signatory, holder: &Holder, bundle: &Value) -> Result<Verified, 
     judge_bundle(bundle.to_string().as_bytes(), Artifact::Content(CONTENT), &entry)
 }
 
-/// Cases of one key: both forms of a signature, in logs of both versions.
+/// Returns the cases of one key: both forms of a signature, in logs of both versions.
 fn cases(holder: &Holder) -> Vec<(String, Case)> {
     let named = |form: &str, version: usize, case| (format!("{form} by {} in version {version}", holder.details), case);
     [1, 2]
@@ -244,7 +244,7 @@ fn what_a_log_has_of_another_signature_key_or_content_is_none() {
     }
 }
 
-/// Fields of a body that must be those of the bundle.
+/// Returns the fields of a body that must equal those of the bundle.
 fn changed(body: &Value) -> &'static [&'static str] {
     match (body["kind"].as_str(), body["apiVersion"].as_str()) {
         (Some("dsse"), _) => {
@@ -266,7 +266,7 @@ fn changed(body: &Value) -> &'static [&'static str] {
     }
 }
 
-/// Another value of the same form.
+/// Returns another value of the same form.
 fn spoilt(value: &Value) -> Value {
     let text = value.as_str().unwrap();
     json!(match text {

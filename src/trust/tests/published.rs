@@ -1,4 +1,4 @@
-//! What others signed in earnest (`e2e/fixtures/signatures`): accepted for what it is, and for nothing else.
+//! Signatures published by other projects (`e2e/fixtures/signatures`): each satisfies its own requirement and no other.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::*;
 use crate::trust::verdict::{self, Kind};
 
-/// One row of `cases.json`: a bundle and what is true of it.
+/// Row of `cases.json`: a bundle with its expected properties.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Published {
@@ -21,7 +21,7 @@ pub(super) struct Published {
     predicate_type: Option<String>,
 }
 
-/// What is judged, and by what.
+/// Bundle with the requirement and the artifact that it is judged for.
 #[derive(Clone)]
 struct Question {
     bundle: Value,
@@ -38,7 +38,7 @@ impl Published {
         serde_json::from_slice(&fixture("cases.json")).unwrap()
     }
 
-    /// Those that are about something that we can name; the other is only about a sha512.
+    /// Returns the rows whose artifact has a supported digest. One row has a sha512 digest only.
     pub(super) fn nameable() -> impl Iterator<Item = Self> {
         Self::all().into_iter().filter(|row| row.digest.parse::<Digest>().is_ok())
     }
@@ -55,7 +55,7 @@ impl Published {
         serde_json::from_slice(&fixture(&self.bundle)).unwrap()
     }
 
-    /// What is satisfied by it.
+    /// Returns the entry that the bundle satisfies.
     pub(super) fn entry(&self) -> Entry {
         let rule = |subject| IdentityRule::exactly(self.issuer.as_deref().unwrap(), subject);
         Entry {
@@ -88,7 +88,7 @@ impl Question {
         self.with(|question| change(&mut question.entry))
     }
 
-    /// The same asked of somebody else.
+    /// Returns the same question for another identity rule.
     fn of(&self, rule: IdentityRule) -> Self {
         self.asking(|entry| entry.identities = vec![rule])
     }
@@ -129,7 +129,7 @@ fn what_others_published_is_accepted_unless_it_is_about_a_sha512_alone() {
 
 type Rows = Vec<(&'static str, Question, &'static str)>;
 
-/// Most that may be asked instead is asked of whoever signed, or of what.
+/// Returns questions that differ in the artifact, the predicate types or the format.
 fn asked_otherwise(row: &Published) -> Rows {
     let good = row.question();
     let mut nearly = row.digest.clone().into_bytes();
@@ -194,7 +194,7 @@ fn asked_of_others(row: &Published) -> Rows {
     ]
 }
 
-/// Everything else that is trusted stays as it is.
+/// Returns questions that differ in one part of the trusted root.
 fn trusting_otherwise(row: &Published) -> Rows {
     let good = row.question();
     let trusting = |change: &dyn Fn(&mut Value)| {
@@ -249,7 +249,7 @@ fn trusting_otherwise(row: &Published) -> Rows {
     rows
 }
 
-/// Trusts each of them in a window alone.
+/// Replaces the validity window of each part.
 fn only_in(parts: &mut Value, window: &Value) {
     for part in parts.as_array_mut().unwrap() {
         let place = if part.get("publicKey").is_some() { &mut part["publicKey"] } else { part };
@@ -257,7 +257,7 @@ fn only_in(parts: &mut Value, window: &Value) {
     }
 }
 
-/// Trusts the keys of others under the names of those.
+/// Replaces the key of each part, but keeps its ID.
 fn take_keys(parts: &mut Value, others: &Value) {
     for part in parts.as_array_mut().unwrap() {
         for field in ["rawBytes", "keyDetails"] {

@@ -1,8 +1,7 @@
-//! Signatures taken apart: which bytes of one somebody has signed, or are bound to what somebody has signed.
+//! Signatures in parts: the bytes that are signed, or that must equal signed bytes.
 //!
-//! The rule is [`coding`]: a field that it does not know fails the tests. Within a field only those bytes count that are
-//! signed: of a checkpoint the note and the log's own signature, of a timestamp what the authority has signed and its
-//! signature, but not the certificates beside it.
+//! [`coding`] decides about each field, and an unknown field fails the tests. In a checkpoint only the note and the
+//! log's own signature count; in a timestamp only the signed content and its signature, not the certificates.
 
 use std::ops::Range;
 
@@ -12,15 +11,15 @@ use super::published::{self, Published, fixture};
 use super::*;
 use crate::trust::verdict::{self, Kind};
 
-/// A valid signature, and what it satisfies.
+/// Valid signature, with the entry that it satisfies.
 #[derive(Clone)]
 pub(super) struct Specimen {
     pub(super) name: String,
     form: Form,
-    /// The bundle, or the annotation of a legacy signature that has the word of a log; `null` where there is none.
+    /// The bundle, or the log annotation of a legacy signature; `null` if it is in no log.
     document: Value,
     entry: Entry,
-    /// What is in the key of the entry, if it has one (`SubjectPublicKeyInfo`).
+    /// `SubjectPublicKeyInfo` of the entry's key, if it has one.
     key: Option<Vec<u8>>,
     artifact: Digest,
 }
@@ -31,7 +30,7 @@ enum Form {
     Legacy { payload: Vec<u8>, signature: Vec<u8> },
 }
 
-/// How bytes stand in a field.
+/// Encoding of bytes in a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     Base64,
@@ -40,20 +39,20 @@ pub(super) enum Coding {
     Number,
 }
 
-/// Where bytes are.
+/// Location of bytes.
 #[derive(Clone, Debug)]
 enum Place {
-    /// A JSON pointer into the document.
+    /// JSON pointer into the document.
     Document(String, Coding),
     Payload,
     Signature,
-    /// The digest of the artifact that is asked for.
+    /// Digest of the expected artifact.
     Artifact,
-    /// The key that is accepted.
+    /// Accepted key.
     Key,
 }
 
-/// Bytes that are signed.
+/// Signed bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Field {
     place: Place,
@@ -61,7 +60,7 @@ pub(super) struct Field {
 }
 
 impl Specimen {
-    /// One of each kind: what others published, and by hand what they do not publish.
+    /// Returns one specimen of each kind: published ones, and kinds that are not published, made here.
     pub(super) fn all() -> Vec<Self> {
         let published = Published::nameable().map(|row| Self {
             name: row.bundle.clone(),
@@ -78,14 +77,14 @@ impl Specimen {
         self.verdict_of(self.document.to_string().as_bytes())
     }
 
-    /// With another text in place of the document.
+    /// Judges the signature with another text in place of the document.
     pub(super) fn verdict_of(&self, text: &[u8]) -> Result<Verified, Rejection> {
         let (bytes, kind) = match &self.form {
             Form::Bundle => (text, Kind::Bundle),
             Form::Legacy { payload, signature } => {
                 let mut annotations = json!({"dev.cosignproject.cosign/signature": STANDARD.encode(signature)});
                 if !self.document.is_null() {
-                    // What is no text is in no manifest.
+                    // Annotations in a manifest are always valid UTF-8.
                     let text = std::str::from_utf8(text).map_err(|error| Rejection::Invalid(error.to_string()))?;
                     annotations["dev.sigstore.cosign/bundle"] = json!(text);
                 }
@@ -96,7 +95,7 @@ impl Specimen {
         verdict::judge(&candidate, &self.entry, &self.artifact)
     }
 
-    /// What is signed, all of it.
+    /// Returns all signed fields.
     pub(super) fn fields(&self) -> Vec<Field> {
         let mut places: Vec<Place> = leaves(&self.document)
             .into_iter()
@@ -122,7 +121,7 @@ impl Specimen {
         coding(pointer, is_v2)
     }
 
-    /// What is signed in a document, by its pointers.
+    /// Returns the signed values of a document by their JSON pointers.
     pub(super) fn says(&self, document: &Value) -> Vec<(String, Vec<Option<Vec<u8>>>)> {
         let said = |field: Field| {
             let Place::Document(pointer, coding) = field.place else { return None };
@@ -149,7 +148,7 @@ impl Specimen {
         }
     }
 
-    /// The same with other bytes; `None` where that is nothing that could be asked.
+    /// Returns a copy with other bytes in a field; `None` if those bytes cannot be encoded there.
     pub(super) fn with(&self, field: &Field, bytes: Vec<u8>) -> Option<Self> {
         let mut changed = self.clone();
         match (&field.place, &mut changed.form) {
@@ -189,13 +188,13 @@ impl Field {
         &self.spans
     }
 
-    /// Bits of a byte that can be flipped: text stays text.
+    /// Returns the number of bits in a byte that can be flipped: text stays ASCII.
     pub(super) fn bits(&self) -> usize {
         if matches!(self.place, Place::Document(_, Coding::Text)) { 7 } else { 8 }
     }
 }
 
-/// Names of fields that are bytes, in bundles and in the word of a log.
+/// Names of base64 fields, in bundles and in log annotations.
 const BASE64: [&str; 13] = [
     "SignedEntryTimestamp",
     "body",
@@ -212,14 +211,14 @@ const BASE64: [&str; 13] = [
     "signedTimestamp",
 ];
 
-/// How what is signed stands in a field; `None` where nobody has signed it.
+/// Returns the encoding of a field; `None` if the field is not signed.
 fn coding(pointer: &str, is_v2: bool) -> Option<Coding> {
     let mut names = pointer.rsplit('/').filter(|name| name.parse::<usize>().is_err());
     let (name, parent) = (names.next().unwrap(), names.next().unwrap_or_default());
     match (parent, name) {
-        // Beside a checkpoint of version 2, which says all of that itself.
+        // In version 2 these values come from the signed checkpoint.
         ("inclusionProof", "rootHash" | "treeSize" | "logIndex") if is_v2 => None,
-        // The name of a hash is read in any case; what it is of is compared.
+        // The name of the hash is not case-sensitive; the hashed content is compared.
         ("messageDigest", "algorithm") | ("", "mediaType") | ("publicKey", "hint") | ("signatures", "keyid") => None,
         _ if BASE64.contains(&name) => Some(Coding::Base64),
         (_, "logIndex" | "treeSize" | "integratedTime") => Some(Coding::Number),
@@ -229,7 +228,7 @@ fn coding(pointer: &str, is_v2: bool) -> Option<Coding> {
     }
 }
 
-/// Pointers to everything in a document that has no parts.
+/// Returns JSON pointers to all values in a document that are not objects or arrays.
 fn leaves(document: &Value) -> Vec<String> {
     let below =
         |name: &str, value: &Value| leaves(value).into_iter().map(|rest| format!("/{name}{rest}")).collect::<Vec<_>>();
@@ -251,7 +250,7 @@ fn decode(value: &Value, coding: Coding) -> Option<Vec<u8>> {
         Coding::Text => Some(value.as_str()?.as_bytes().to_vec()),
         Coding::Number => {
             let number = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
-            // No more than could be a time or an index.
+            // Only as many bytes as a time or an index can have.
             Some(number.to_be_bytes()[3..].to_vec())
         }
         Coding::Hex => {
@@ -278,7 +277,7 @@ fn hex(bytes: &[u8]) -> String {
     nibbles.map(|nibble| char::from_digit(nibble.into(), 16).unwrap()).collect()
 }
 
-/// The note of a checkpoint, and the first signature under it, without the name before that. Witnesses sign below.
+/// Returns the note of a checkpoint and its first signature, without the key name in front. Witness signatures follow.
 fn note(bytes: &[u8]) -> Vec<Range<usize>> {
     let text = std::str::from_utf8(bytes).unwrap();
     let body = text.find("\n\n").unwrap() + 2;
@@ -287,7 +286,7 @@ fn note(bytes: &[u8]) -> Vec<Range<usize>> {
     vec![0..body, signature..end]
 }
 
-/// What the authority has signed in a timestamp, and its signature (RFC 3161 section 2.4.2, RFC 5652 section 5).
+/// Returns the signed content of a timestamp, and its signature (RFC 3161 section 2.4.2, RFC 5652 section 5).
 fn timestamp(der: &[u8]) -> Vec<Range<usize>> {
     let child = |of: &Range<usize>, at: usize| parts(der, of)[at].1.clone();
     let tagged = |of: &Range<usize>, wanted: u8| parts(der, of).into_iter().find(|(tag, _)| *tag == wanted).unwrap().1;
@@ -298,7 +297,7 @@ fn timestamp(der: &[u8]) -> Vec<Range<usize>> {
     vec![content, tagged(&signer, 0xa0), tagged(&signer, 0x04)]
 }
 
-/// The tags in a part of DER, and where the content of each is.
+/// Returns the tags in a part of DER, with the range of each content.
 fn parts(der: &[u8], within: &Range<usize>) -> Vec<(u8, Range<usize>)> {
     let (mut at, mut found) = (within.start, Vec::new());
     while at < within.end {
@@ -316,7 +315,7 @@ fn parts(der: &[u8], within: &Range<usize>) -> Vec<(u8, Range<usize>)> {
     found
 }
 
-/// A signature with a key, in no log, as `cosign sign --key` makes one.
+/// Creates a signature with a key, in no log, as `cosign sign --key` makes it.
 fn keyed() -> Specimen {
     let (signatory, artifact) = (Signatory::new(), Digest::of(b"artifact"));
     let mut document = signatory.bundle(&artifact, SIGNATURE_PREDICATE);
@@ -326,7 +325,7 @@ fn keyed() -> Specimen {
     Specimen { name: "keyed".to_owned(), form: Form::Bundle, document, entry, key, artifact }
 }
 
-/// The same before there were bundles; with the word of a log, by a hash of that name, or without.
+/// Creates a legacy signature, in a log under the given hash name, or in no log.
 pub(super) fn legacy(logged: Option<&str>) -> Specimen {
     let (signatory, log, artifact) = (Signatory::new(), Signatory::new(), Digest::of(b"artifact"));
     let payload = json!({
@@ -362,17 +361,17 @@ impl Signatory {
     fn der(&self) -> Vec<u8> {
         self.0.public_key_der().unwrap().as_bytes().to_vec()
     }
-    /// Its word, as of a log of version 1, that it has a body, as it stands in an annotation.
+    /// Signs the inclusion promise of a body, as an annotation from a log of version 1.
     fn promise(&self, body: &Value) -> Value {
         let promised = json!({
             "body": STANDARD.encode(body.to_string()), "integratedTime": 1_767_225_600, "logID": self.key().fingerprint().hex(), "logIndex": 7,
         });
-        // The names are in the order of the alphabet, and nothing is between (RFC 8785).
+        // The names must be in alphabetical order, without white space (RFC 8785).
         let signature = self.0.sign(promised.to_string().as_bytes()).unwrap();
         json!({"Payload": promised, "SignedEntryTimestamp": STANDARD.encode(signature.as_bytes())})
     }
 
-    /// The root of those who trust it as a log.
+    /// Returns the trusted root in which this key is a log's.
     pub(super) fn trusted(&self) -> Root {
         published::root_of(&self.trusted_json())
     }

@@ -1,4 +1,4 @@
-//! What a bundle says and nothing signs: it may not tell anything, and not weaken what is checked.
+//! Unsigned values in a bundle: they must not reach the verdict, and must not weaken a check.
 
 use super::published::Published;
 use super::*;
@@ -7,7 +7,7 @@ fn row(bundle: &str) -> Published {
     Published::all().into_iter().find(|row| row.bundle == bundle).unwrap()
 }
 
-/// What becomes of a bundle with another value at these places; `null` takes the field away.
+/// Judges a bundle with other values at these JSON pointers; `null` removes the field.
 fn altered(bundle: &str, changes: &[(&str, Value)]) -> Result<Verified, Rejection> {
     let row = row(bundle);
     let mut document = row.document();
@@ -28,7 +28,7 @@ const ENTRY: &str = "/verificationMaterial/tlogEntries/0";
 fn an_index_that_nothing_vouches_for_is_not_told() {
     let (index, promise) = (format!("{ENTRY}/logIndex"), format!("{ENTRY}/inclusionPromise"));
     assert_eq!(altered("v0.3-message.json", &[]).unwrap().log_index, Some(738_312_748));
-    // With a time of an authority the proof is enough; it is one of another index.
+    // With a timestamp authority's time the inclusion proof is enough, but it proves another index.
     let without = altered("v0.3-message.json", &[(&promise, Value::Null)]).unwrap();
     assert_eq!((without.log_index, without.time.is_some()), (None, true));
     let other = altered("v0.3-message.json", &[(&promise, Value::Null), (&index, json!("1"))]).unwrap();
@@ -41,7 +41,7 @@ fn an_index_that_nothing_vouches_for_is_not_told() {
 fn a_proof_is_of_the_tree_and_the_log_that_have_signed_it() {
     let size = format!("{ENTRY}/inclusionProof/treeSize");
     for (bundle, right, others) in [
-        // The way from the leaf to the root is the same in each of these.
+        // The inclusion path from leaf to root is the same for each of these sizes.
         ("v0.3-dsse.json", "334214816", ["334214815", "334214814", "334214812"]),
         ("v0.3-message.json", "616408488", ["616408487", "616408489", "1"]),
     ] {
@@ -58,7 +58,7 @@ fn a_proof_is_of_the_tree_and_the_log_that_have_signed_it() {
     let rekor2 = "v0.3-rekor2-dsse.json";
     let said = altered(rekor2, &[(&id, json!(STANDARD.encode([7; 32])))]).unwrap_err().to_string();
     assert!(said.contains("a log that is not trusted"), "{said}");
-    // That log is trusted too, and has not signed.
+    // The other log is trusted too, but has not signed the checkpoint.
     let other = row("v0.3-rekor2-message.json").document().pointer(&id).unwrap().clone();
     let said = altered(rekor2, &[(&id, other)]).unwrap_err().to_string();
     assert!(said.contains("another log than the one that it names"), "{said}");
@@ -138,7 +138,7 @@ fn a_bundle_in_hand_asks_for_no_less_by_what_it_calls_itself() {
         assert!(matches!(result, Err(TrustError::Invalid { .. })), "{what}: {result:?}");
     };
     in_hand("v0.1-message.json", &[]).unwrap();
-    // As such bundles were: a chain, and the promise of a log.
+    // Bundles of that form: a certificate chain, and a log's promise.
     in_hand("v0.1-message.json", &[(&proof, Value::Null)]).unwrap();
     for bundle in ["v0.1-message.json", "v0.2-message.json", "v0.3-dsse.json", "v0.3-message.json", "v0.3-key.json"] {
         refused(bundle, in_hand(bundle, &[("/mediaType", Value::Null)]));
@@ -166,7 +166,7 @@ fn a_root_is_of_a_known_form_and_has_what_is_required_of_it() {
     ] {
         assert_eq!(root(&|root| root["mediaType"] = json!(media_type)).is_ok(), is_known, "{media_type}");
     }
-    // A root without logs of certificates dropped the check of them.
+    // With a root without certificate transparency logs, the check used to be skipped.
     let without = root(&|root| root["ctlogs"] = json!([])).unwrap();
     let now = "2026-11-01T00:00:00Z".parse().unwrap();
     for (rule, is_enough) in [(CertificateTransparency::Required, false), (CertificateTransparency::Ignored, true)] {
@@ -207,7 +207,7 @@ fn an_authority_ends_with_the_first_of_its_certificates() {
         None => json!({"start": "2024-01-01T00:00:00Z"}),
     };
     let rows = [
-        // When the intermediate ends; when the root of trust says that it does; whether it is of use in 2026.
+        // End of the intermediate; end of the authority in the trusted root; usable in 2026.
         (2044, None, true),
         (2044, Some("2025-01-01T00:00:00Z"), false),
         (2025, None, false),
