@@ -1,17 +1,17 @@
-//! Outputs: the places where consumers read what was published.
+//! Outputs: the places where consumers read published content.
 //!
 //! ```text
-//! probe    what an output holds now
-//! prepare  everything durable under its final name, everything that can be refused rehearsed; nothing visible changes
-//! switch   all outputs of one revision together; reverted where one is refused
+//! probe    the current state of an output
+//! prepare  everything durable under its final name, every refusable write rehearsed; nothing visible changes
+//! switch   all outputs of one revision together; reverted if one is refused
 //! withdraw consumers lose content that was refused
 //! remove   an output, or its object, is gone
 //! prune    old revisions go
 //! sweep    leftovers of crashes, and of objects whose deletion was missed
 //! ```
 //!
-//! Each verb has one `match` over the kinds of outputs, so the compiler shows what a new kind has to decide. What is
-//! published stays as it is until its successor is complete, and what is there and is not ours is never taken over.
+//! Each verb has one `match` over the kinds of outputs, so the compiler shows what a new kind has to decide. Published
+//! content stays unchanged until its successor is complete. Foreign files or objects are never taken over.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -59,20 +59,20 @@ use rehearsal::{Rehearsals, Rehearsed};
 use switch::DirectoryReady;
 use volume::Quota;
 
-/// Longest wait for another change of an object's outputs. Where it hangs with its volume, the object says so.
+/// Timeout for the lock of an object's outputs. If another change hangs with its volume, the object reports it.
 const LONGEST_LOCK: Duration = Duration::from_secs(60);
-/// The same before the directories of a deleted object are removed, which is tried again.
+/// Timeout for the lock before a deleted object's directories are removed; the removal is retried.
 const LONGEST_REMOVAL_LOCK: Duration = Duration::from_secs(5);
 
 /// Errors of preparing, switching, reading and removing outputs.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// The operator has no such volume.
+    /// The operator has no volume of this name.
     #[error("output {output} names volume {name:?}; this operator has {have}")]
     NoVolume {
         /// Name of the output.
         output: String,
-        /// The volume's name.
+        /// Name of the volume.
         name: String,
         /// Names of the operator's volumes.
         have: String,
@@ -82,13 +82,13 @@ pub enum OutputError {
         "output {0} is a Secret, and this operator has no memory-backed --secret-work-dir. Set the chart value rbac.secretOutputs to true"
     )]
     NoSecretDirectory(String),
-    /// An output that only a cluster has.
+    /// Output kind that exists only in a cluster.
     #[error("a {0} output needs a cluster; use a volume or configMap output")]
     NoCluster(OutputKind),
-    /// Something that is not ours is at the place, or another writer holds it. Says nothing about the content.
+    /// Foreign content at the place, or an API object held by another writer. Says nothing about the artifact.
     #[error("{0}")]
     Obstacle(String),
-    /// The place belongs to an earlier object of the same name, which is gone or going.
+    /// The place belongs to an earlier object of the same name, which is deleted or being deleted.
     #[error("{what} belongs to an earlier object of this name and is being removed; this object waits for that")]
     Earlier {
         /// The directory or object.
@@ -96,51 +96,51 @@ pub enum OutputError {
         /// Uid of the earlier object.
         uid: String,
     },
-    /// The names of the files do not fit the output.
+    /// The file names do not fit the output.
     #[error("{0}")]
     Conflict(String),
-    /// The output's patterns leave nothing.
+    /// The output's include and exclude patterns select no file.
     #[error("include and exclude of an output select no file; names at the top of the artifact: {0}")]
     NothingLeft(String),
     /// The files do not fit into the output.
     #[error("{0}")]
     TooLarge(String),
-    /// The namespace would have more on a volume than it may.
+    /// The namespace would exceed its limit on a volume.
     #[error("namespace {namespace} on volume {volume}: {exceeded}")]
     Quota {
         /// The namespace.
         namespace: String,
         /// Name of the volume.
         volume: String,
-        /// The limit.
+        /// The exceeded limit.
         exceeded: LimitExceeded,
     },
-    /// The volume.
+    /// Error of the volume.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// Another process has written to what was about to be published.
+    /// Another process has changed the staged tree before it was published.
     #[error(transparent)]
     Changed(#[from] Changed),
-    /// The API server refuses the write, by a quota, a policy, a missing right or a rule of its own.
+    /// The API server refuses the write: a quota, an admission policy, a missing right or a validation rule.
     #[error("{kind} {name} is refused by the API server: {message}")]
     Refused {
         /// Kind of the object.
         kind: OutputKind,
-        /// Its name.
+        /// Name of the object.
         name: String,
         /// HTTP status.
         code: u16,
         /// Message of the API server.
         message: String,
-        /// The write, where it can be rehearsed again.
+        /// The refused write, to be rehearsed again.
         rehearsal: Option<Rehearsal>,
     },
-    /// The API server cannot be reached, or is not able to answer now.
+    /// The API server is unreachable, or temporarily unable to answer.
     #[error("{kind} {name}: {source}")]
     Api {
         /// Kind of the object.
         kind: OutputKind,
-        /// Its name.
+        /// Name of the object.
         name: String,
         /// The client's error.
         source: Box<kube::Error>,
@@ -148,7 +148,7 @@ pub enum OutputError {
     /// The pass was given up before anything was switched.
     #[error("the pass was cancelled before the switch")]
     GivenUp,
-    /// Something else changes the object's outputs for too long.
+    /// Another change of the object's outputs takes too long.
     #[error("the outputs of {0} are being changed by a thread that does not end; tried again")]
     Busy(String),
     /// A blocking task ended by a panic.
@@ -157,7 +157,7 @@ pub enum OutputError {
 }
 
 impl OutputError {
-    /// True where a volume cannot be used.
+    /// True if a volume cannot be used.
     pub(crate) fn is_of_volume(&self) -> bool {
         matches!(self, Self::Storage(error) if error.volume().is_some())
     }
@@ -172,33 +172,33 @@ pub struct Published {
     pub location: Location,
     /// Source of the content.
     pub revision: Revision,
-    /// Digest over its files one by one, where they are files.
+    /// Digest over the list of files; `None` for outputs that are not files.
     pub list_digest: Option<Digest>,
-    /// Files, or keys.
+    /// Number of files or keys.
     pub files: u64,
-    /// Bytes of the files.
+    /// Total size of the files, in bytes.
     pub bytes: u64,
-    /// Entries that this kind of output cannot hold.
+    /// Number of entries that this kind of output cannot hold.
     pub skipped: u64,
 }
 
-/// State of one output as status has it.
+/// State of one output as recorded in status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
     /// Source of the content.
     pub revision: Revision,
-    /// Digest over its files one by one.
+    /// Digest over the list of files.
     pub list_digest: Option<Digest>,
     /// Place of the output.
     pub location: Location,
 }
 
-/// Rule for earlier revisions: the newest ones stay, and all that were replaced a short time ago.
+/// Retention of earlier revisions: the newest ones, and all that were replaced recently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Number of revisions kept beside the current one.
+    /// Number of earlier revisions to keep besides the current one.
     pub count: usize,
-    /// Time for which each one is kept after it was replaced.
+    /// Minimum time to keep a revision after it was replaced.
     pub age: Duration,
 }
 
@@ -208,12 +208,12 @@ impl Default for Retention {
     }
 }
 
-/// Where ConfigMaps and Secrets are.
+/// Destination of ConfigMaps and Secrets.
 #[derive(Clone)]
 pub enum ApiObjects {
-    /// In a cluster.
+    /// A cluster.
     Cluster(Client),
-    /// As manifests `<directory>/<namespace>/<object>/<name>.yaml`, for later use with kubectl.
+    /// Manifests `<directory>/<namespace>/<object>/<name>.yaml`, for later use with kubectl.
     Directory(PathBuf),
 }
 
@@ -226,44 +226,44 @@ impl std::fmt::Debug for ApiObjects {
     }
 }
 
-/// Every place that this process can publish to.
+/// All places that this process can publish to.
 #[derive(Debug)]
 pub struct Outputs {
     volumes: BTreeMap<String, Arc<Mount>>,
     /// Stages of artifacts without a volume output.
     work: Arc<Mount>,
-    /// Stages of artifacts that go to Secrets, on a filesystem in memory.
+    /// Stages of artifacts for Secrets, on a memory-backed filesystem.
     secret_work: Option<Arc<Mount>>,
-    /// A command's directory, on the filesystem of the work place.
+    /// Directory named by a command, on the filesystem of `work`.
     directory: Option<Arc<Destination>>,
     api_objects: ApiObjects,
     content_key: ContentKey,
-    /// The volumes belong to this installation alone.
+    /// True if the volumes belong to this installation alone.
     is_owner: bool,
     retention: Retention,
     quota: Arc<Quota>,
     locks: Locks,
     rehearsals: Rehearsals,
-    /// News of volumes that can be used again.
+    /// Notifications of volumes that can be used again.
     recovered: watch::Receiver<()>,
     metrics: Arc<Metrics>,
 }
 
-/// Place of a stage, and the files in it.
+/// Place of a stage, with the filter for its files.
 #[derive(Clone, Debug)]
 pub struct StagePlace {
-    /// The volume whose filesystem the stage is on.
+    /// Volume on whose filesystem the stage is.
     pub volume: Arc<Mount>,
-    /// The artifact's files in the stage.
+    /// Filter for the artifact's files.
     pub filter: FileFilter,
-    /// Layers may be kept beside it. Not those of Secrets.
+    /// True if layers may be cached on the same volume. False for Secrets.
     pub is_cached: bool,
-    /// The volume output that it is for; others take what they need of one that has everything.
+    /// The volume output that the stage is for; `None` for a stage with all files, for the other outputs.
     output: Option<String>,
 }
 
 impl StagePlace {
-    /// True where `target` is made of a stage in this place.
+    /// True if `target` is published from a stage in this place.
     pub(crate) fn is_for(&self, target: &Target) -> bool {
         match &target.place {
             Place::Volume { .. } => self.output.as_ref() == Some(&target.output),
@@ -273,7 +273,7 @@ impl StagePlace {
 }
 
 impl Outputs {
-    /// `work` is a private place for stages of artifacts without a volume output.
+    /// Creates the outputs. `work` is a private place for stages of artifacts without a volume output.
     pub fn new(
         volumes: BTreeMap<String, Arc<Mount>>,
         work: Arc<Mount>,
@@ -298,78 +298,78 @@ impl Outputs {
         })
     }
 
-    /// A command's directory and nothing else.
+    /// Creates outputs with a command's directory only.
     pub fn to_directory(directory: Arc<Destination>, metrics: Arc<Metrics>) -> Result<Self, StorageError> {
         let work = Mount::of(Arc::clone(directory.stage()));
-        // A command has this output alone.
+        // Never used: the directory is the only output of a command.
         let api_objects = ApiObjects::Directory(work.path().to_owned());
         Ok(Self { directory: Some(directory), ..Self::new(BTreeMap::new(), work, api_objects, metrics)? })
     }
 
-    /// Adds a place in memory for stages of Secrets.
+    /// Adds a memory-backed place for stages of Secrets.
     #[must_use]
     pub fn with_secret_work(self, secret_work: Option<Arc<Mount>>) -> Self {
         Self { secret_work, ..self }
     }
 
-    /// Says that every volume was claimed for this installation: directories that no object of this cluster has are left
-    /// over from this cluster's own objects, and may be removed.
+    /// Sets whether every volume was claimed for this installation. If so, a directory without an object in this
+    /// cluster is a leftover of this cluster's own objects, and may be removed.
     #[must_use]
     pub fn with_ownership(self, is_owner: bool) -> Self {
         Self { is_owner, ..self }
     }
 
-    /// True where the volumes belong to this installation alone.
+    /// True if the volumes belong to this installation alone.
     pub(crate) fn is_owner(&self) -> bool {
         self.is_owner
     }
 
-    /// Sets the rule for earlier revisions.
+    /// Sets the retention of earlier revisions.
     #[must_use]
     pub fn with_retention(self, retention: Retention) -> Self {
         Self { retention, ..self }
     }
 
-    /// Sets the bound on what a namespace has on each volume.
+    /// Sets the limit for the size of a namespace on each volume, in bytes.
     #[must_use]
     pub fn with_namespace_bytes(self, most: Limit) -> Self {
         Self { quota: Arc::new(Quota::new(most)), ..self }
     }
 
-    /// The rule for earlier revisions.
+    /// Returns the retention of earlier revisions.
     pub fn retention(&self) -> Retention {
         self.retention
     }
 
-    /// Sets the news of volumes that can be used again.
+    /// Sets the notifications of volumes that can be used again.
     #[must_use]
     pub fn with_recovered(self, recovered: watch::Receiver<()>) -> Self {
         Self { recovered, ..self }
     }
 
-    /// News of volumes that can be used again.
+    /// Returns the notifications of volumes that can be used again.
     pub(crate) fn recovered(&self) -> watch::Receiver<()> {
         self.recovered.clone()
     }
 
-    /// Fails where a volume of the request cannot be used now.
+    /// Fails if a volume of the request cannot be used now.
     pub(crate) fn check_volumes(&self, request: &Request) -> Result<(), OutputError> {
         let states = self.places(request)?.into_iter().filter_map(|place| place.volume.pool().state());
         states.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// True where the volume of that name can be used now.
+    /// True if the volume of this name can be used now.
     pub(crate) fn is_usable(&self, volume: &str) -> bool {
         self.volumes.get(volume).is_none_or(|mount| mount.pool().state().is_none())
     }
 
-    /// Waits for the right to change the outputs of `object`. A thread that hangs may have it.
+    /// Waits for the right to change the outputs of `object`. Times out, because a hanging thread may hold it.
     pub(crate) async fn lock(&self, object: &ObjectId) -> Result<Lock, OutputError> {
         let lock = tokio::time::timeout(LONGEST_LOCK, self.locks.acquire(object)).await;
         lock.map_err(|_| OutputError::Busy(object.to_string()))
     }
 
-    /// Places of stages: one for each volume output, and one with everything for the others.
+    /// Returns the places of stages: one for each volume output, and one with all files for the other outputs.
     pub(crate) fn places(&self, request: &Request) -> Result<Vec<StagePlace>, OutputError> {
         let mut places = Vec::new();
         for target in &request.targets {
@@ -391,7 +391,7 @@ impl Outputs {
         Ok(places)
     }
 
-    /// Looks at what the target holds now. Reads no file of a volume.
+    /// Returns the current state of the target. Reads no file of a volume.
     pub(crate) async fn probe(
         &self,
         object: &ObjectId,
@@ -432,8 +432,8 @@ impl Outputs {
         }
     }
 
-    /// Makes one output ready to be switched: durable under its final name, and rehearsed where it can be refused. Nothing
-    /// that a consumer reads changes. A thread of it that outlives its pass keeps the object's lock.
+    /// Prepares one output for the switch: durable under its final name, and rehearsed if it can be refused. Consumers
+    /// see no change. A thread that outlives its pass keeps the object's lock.
     pub(crate) async fn prepare(
         &self,
         request: &Request,
@@ -495,7 +495,7 @@ impl Outputs {
         }
     }
 
-    /// Has the API server rehearse a refused write again. True where it would not be refused by now.
+    /// Rehearses a refused write again. Returns true if the API server would accept it now.
     pub(crate) async fn rehearse(&self, object: &ObjectId, rehearsal: &Rehearsal) -> bool {
         let Ok(cluster) = self.cluster(OutputKind::ConfigMap) else { return true };
         let refused = match rehearsal.rehearsed() {
@@ -505,7 +505,7 @@ impl Outputs {
         !matches!(refused, Err(OutputError::Refused { .. } | OutputError::Api { .. }))
     }
 
-    /// Removes what others have added to an output whose own content is whole. Needs no registry.
+    /// Removes keys that others have added to an output whose own content is intact. Needs no registry.
     pub(crate) async fn remove_additions(&self, object: &ObjectId, location: &Location) -> Result<(), OutputError> {
         match location {
             Location::ConfigMap(name) => {
@@ -516,13 +516,13 @@ impl Outputs {
                 let cluster = self.cluster(OutputKind::Secret)?;
                 cluster.remove_added_keys::<Secret>(object, name, &self.content_key).await
             }
-            // A tree is replaced as a whole.
+            // A damaged tree is replaced as a whole.
             Location::Volume(_) | Location::Directory(_) => Ok(()),
         }
     }
 
-    /// Finds what an earlier process has prepared or switched for `wanted`, and verifies it: files are read whole, and
-    /// believed only with the list digest that the journal has. `None` where the output needs the artifact.
+    /// Finds an output that an earlier process has prepared or switched for `wanted`, and verifies it: all files are
+    /// read, and must match the list digest in the journal. `None` if the output needs the artifact.
     pub(crate) async fn prepared(
         &self,
         object: &ObjectId,
@@ -544,7 +544,7 @@ impl Outputs {
                     }
                 }))
             }
-            // Their content is nowhere but in the artifact.
+            // The content of API objects is stored nowhere except in the artifact.
             Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => {
                 match self.probe(object, target, Some(wanted.clone())).await?.held {
                     Held::Whole(published) if published.revision == wanted.revision => {
@@ -558,7 +558,7 @@ impl Outputs {
         }
     }
 
-    /// Takes away what consumers read at a location, because it was refused. The directory that they mount stays.
+    /// Removes refused content from a location. The object's directory stays, because consumers mount it.
     pub(crate) async fn withdraw(&self, object: &ObjectId, location: &Location) -> Result<(), OutputError> {
         match location {
             Location::Volume(name) => {
@@ -571,7 +571,7 @@ impl Outputs {
         }
     }
 
-    /// Removes an output that the spec does not name any more. Absent and foreign are success.
+    /// Removes an output that is no longer in the spec. Absent and foreign ones are success.
     pub(crate) async fn remove(&self, object: &ObjectId, location: &Location) -> Result<(), OutputError> {
         match location {
             Location::Volume(name) => {
@@ -586,13 +586,12 @@ impl Outputs {
                 }
             },
             Location::Secret(name) => self.cluster(OutputKind::Secret)?.remove::<Secret>(object, name).await,
-            // A command removes nothing.
+            // Commands remove nothing.
             Location::Directory(_) => Ok(()),
         }
     }
 
-    /// Removes the directories of an object that is gone from every volume. All volumes are tried; the answer is the names
-    /// of those that failed.
+    /// Removes the directories of a deleted object from every volume. Tries all, and returns those that failed.
     pub async fn remove_object(&self, object: &ObjectId) -> Vec<(String, OutputError)> {
         let removals = self.volumes.iter().map(async |(name, mount)| {
             let id = object.clone();
@@ -607,7 +606,7 @@ impl Outputs {
         futures::future::join_all(removals).await.into_iter().flatten().collect()
     }
 
-    /// Objects that have a directory on some volume, with their uids.
+    /// Returns the objects that have a directory on any volume, with their uids.
     pub async fn owners(&self, namespaces: &[String]) -> Vec<ObjectId> {
         let looks = self.volumes.iter().map(async |(name, mount)| {
             let watched = namespaces.to_vec();
@@ -625,8 +624,8 @@ impl Outputs {
         found
     }
 
-    /// Removes old revisions from the target; answers when the next one may go. Only after status has been written, so
-    /// that status never names what is gone.
+    /// Removes old revisions from the target; returns the time at which the next one may go. Must be called after the
+    /// status write, so that status never names content that is gone.
     pub async fn prune(
         &self,
         object: &ObjectId,
@@ -638,13 +637,13 @@ impl Outputs {
                 let (mount, id, retention) = (self.volume(target, volume)?, object.clone(), self.retention);
                 self.locked(&mount, object, || false, move |volume| volume::prune(volume, &id, retention, now)).await
             }
-            // Earlier objects are named in status, and removed by their location.
+            // Earlier objects are listed in status, and removed by their location.
             Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => Ok(None),
         }
     }
 
-    /// Runs work on a volume that holds the object's lock to its end, also where nobody waits for it any more. Work that
-    /// was given up before it began does nothing.
+    /// Runs work on a volume while holding the object's lock, to its end even if the caller is dropped. Work that was
+    /// given up before it began does nothing.
     async fn locked<T: Send + 'static>(
         &self,
         mount: &Arc<Mount>,
@@ -659,7 +658,7 @@ impl Outputs {
         mount.run(Call::Long, work).await
     }
 
-    /// Looks at the place of an output on a volume.
+    /// Runs work on the place of an output on a volume.
     async fn at<T: Send + 'static>(
         &self,
         object: &ObjectId,
@@ -684,7 +683,7 @@ impl Outputs {
         }
     }
 
-    /// A volume that status names. Without it nothing can be removed, and nothing is forgotten.
+    /// Returns a volume named in status. If it is not configured, its outputs stay in status: they cannot be removed.
     fn configured(&self, name: &str) -> Result<Arc<Mount>, OutputError> {
         self.volumes.get(name).cloned().ok_or_else(|| self.no_volume("status.outputs", name))
     }
@@ -705,13 +704,13 @@ impl Outputs {
     }
 }
 
-/// The place of an output on a volume, once that is open.
+/// Returns a constructor for the place of an output on a volume, for use once the volume is open.
 fn place_of(object: &ObjectId, target: &Target, name: &str) -> impl FnOnce(&Arc<Volume>) -> volume::Place + use<> {
     let (object, output, name) = (object.clone(), target.output.clone(), name.to_owned());
     move |volume| volume::Place { volume: Arc::clone(volume), name, object, output }
 }
 
-/// Holds a lock while work is done.
+/// Holds a lock until the work is done.
 fn holding<T>(lock: Lock, work: impl FnOnce() -> T) -> T {
     let done = work();
     drop(lock);
@@ -727,7 +726,7 @@ fn keyed_place<'a>(
     api_object::Place { object, output: &target.output, keyed, secret_type: secret_type.map(String::as_str) }
 }
 
-/// Name of the API object that consumers read now; `None` for an immutable one that status does not name.
+/// Returns the name of the API object that consumers read now; `None` for an immutable one that is not in status.
 fn current_name(keyed: &KeyedObject, recorded: Option<&Recorded>) -> Option<String> {
     if !keyed.immutable {
         return Some(keyed.name.clone());

@@ -1,4 +1,4 @@
-//! Directories on a volume, reached by handle only.
+//! Directories on a volume, accessed only through handles.
 //!
 //! ```text
 //! <root>/                    one per --volume NAME=PATH
@@ -6,16 +6,15 @@
 //!     owner                  the installation that claimed the root; see `owner`
 //!     lock                   shared by every process that uses the root; taken alone to sweep
 //!     staging/<random>/      one per pass, removed with its [`Scratch`], or swept at the next start
-//!     blobs/sha256/<key>     layers kept for the next who asks; `blob::store` says which and how long
+//!     blobs/sha256/<key>     cached layers; `blob::store` decides which, and for how long
 //!     lists/<key>/<tree>     entries of each published tree, a directory for each object; see `output::record`
 //! ```
 //!
-//! A root is opened once. Below it nothing is ever named by a path that the kernel could resolve
-//! through a link or out of the root: every call is relative to a directory handle and goes through
-//! `open_dir`, `open_file` or `create_file`, which `beneath` holds inside. Decisions about *what* may
-//! be there are the callers'.
+//! A root is opened once. Below it no path is ever resolved through a link or out of the root: every call is relative
+//! to a directory handle and goes through `open_dir`, `open_file` or `create_file`, which `beneath` confines to the
+//! root. The callers decide which files may exist.
 //!
-//! A root may be for one use (`Volume::passing`): then all of it goes with its last holder.
+//! A root may be temporary (`Volume::passing`): then all of it is removed with its last holder.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -50,47 +49,47 @@ use passing::Passing;
 pub use pool::{Call, Pool};
 use room::Room;
 
-/// Where everything of ours on a root is.
+/// Name of our private directory on a root.
 const PRIVATE: &str = ".supercargo";
-/// The mode of that and of every directory in it that is always there.
+/// Mode of the private directory and of its permanent subdirectories.
 const PRIVATE_MODE: Mode = Mode::from_raw_mode(0o700);
-/// Deepest that anything here goes down at a time: each level is an open directory.
+/// Maximum depth of a descent: each level is an open directory.
 const MAX_DEPTH: usize = 256;
 
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A root: a PVC, NFS export or host directory, open until its [`Mount`] opens it again. Every call on it may hang, so it is
-/// made by a thread of its [`Pool`].
+/// A root: a PVC, NFS export or host directory, open until its [`Mount`] opens it again. Every call on it may hang, so
+/// it is made by a thread of its [`Pool`].
 #[derive(Debug)]
 pub struct Volume {
     path: PathBuf,
     root: OwnedFd,
-    /// `.supercargo` and `.supercargo/blobs`, which are only ever opened to be protected.
+    /// `.supercargo` and `.supercargo/blobs`, open only to restore their modes.
     private: [OwnedFd; 2],
     staging: Arc<Staging>,
     blobs: OwnedFd,
     lists: OwnedFd,
-    /// Names in `staging` that a killed process left.
+    /// Leftovers of a killed process in `staging`.
     left: Vec<String>,
-    /// A directory whose mode cannot be set was reported.
+    /// True once a directory whose mode cannot be set was reported.
     is_unprotected: AtomicBool,
-    /// Its shared lock tells other processes that staging directories may be in use.
+    /// Shared lock, which shows other processes that staging directories may be in use.
     _lock: OwnedFd,
 }
 
-/// Where scratch directories are made. A thread may hold it longer than anybody holds the volume.
+/// Parent of scratch directories. A thread may hold it longer than the volume itself is held.
 #[derive(Debug)]
 struct Staging {
     dir: OwnedFd,
     /// Method of creating files without a name.
     way: nameless::Way,
     pool: Pool,
-    /// The root itself, where it is there for one use.
+    /// The root itself, if it is temporary.
     _root: Option<Passing>,
 }
 
 impl Volume {
-    /// Opens a root, makes the private directory, and removes what a crash left there.
+    /// Opens a root, creates the private directory, and removes leftovers of a crash.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
         create_root(path)?;
         let volume = Self::opened(path, open_any_dir(path)?, None, Pool::of(path))?;
@@ -108,8 +107,8 @@ impl Volume {
         let lock_flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = rustix::fs::openat(&private, "lock", lock_flags, Mode::from_raw_mode(0o600))
             .during(|| format!("open {}/{PRIVATE}/lock", show()))?;
-        // Alone on the root, nothing in staging can be in use. Not alone, somebody else sweeps. Names are random, so that what
-        // is noted here can be removed later, beside new ones.
+        // A process alone on the root finds only leftovers in staging. Otherwise another process sweeps. Names are
+        // random, so the leftovers listed here can be removed later, while new directories are created.
         let is_alone = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
         let left = if is_alone { names(&staging)? } else { Vec::new() };
         if let Err(errno) = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
@@ -125,17 +124,17 @@ impl Volume {
         Ok(volume)
     }
 
-    /// Removes what killed processes left in staging when the root was opened. May take minutes.
+    /// Removes the leftovers that killed processes had in staging when the root was opened. May take minutes.
     pub(crate) fn sweep(&self) -> Result<(), StorageError> {
         self.left.iter().try_for_each(|name| remove_tree(&self.staging.dir, name))
     }
 
-    /// The threads that make calls on it.
+    /// Returns the thread pool of the volume.
     pub(crate) fn pool(&self) -> &Pool {
         &self.staging.pool
     }
 
-    /// Changes something in the private directory, whatever comes of it: a volume that does not respond does not return.
+    /// Changes the private directory, and ignores the result: the call does not return if the volume hangs.
     fn pulse(&self) {
         if let Ok(name) = random_name()
             && rustix::fs::mkdirat(&self.staging.dir, &name, PRIVATE_MODE).is_ok()
@@ -144,17 +143,17 @@ impl Volume {
         }
     }
 
-    /// True where the path still leads to this root.
+    /// True if the path still leads to this root.
     fn is_at_its_path(&self) -> bool {
         let (root, there) = (rustix::fs::fstat(&self.root), rustix::fs::stat(&self.path));
         matches!((root, there), (Ok(root), Ok(there)) if (root.st_dev, root.st_ino) == (there.st_dev, there.st_ino))
     }
 
-    /// Sets the mode of every private directory back to 0700; true where one had another mode. To be called again and
-    /// again: the kubelet makes all of a volume writable for a group when it mounts it for a pod with an `fsGroup`.
+    /// Sets the mode of every private directory back to 0700; returns true if a mode had changed. Must be called
+    /// repeatedly: the kubelet makes a whole volume group-writable when it mounts it for a pod with an `fsGroup`.
     ///
-    /// Nothing fails where a mode cannot be set (a share that has modes of its own, directories of another user): what is
-    /// published was verified whoever can write here.
+    /// A mode that cannot be set (a share with fixed modes, directories of another user) is not an error: published
+    /// content was verified regardless of other writers.
     pub fn protect(&self) -> bool {
         let [private, all_blobs] = &self.private;
         let mut had_to = false;
@@ -181,14 +180,14 @@ impl Volume {
         had_to
     }
 
-    /// The same volume as if its filesystem had no `O_TMPFILE`.
+    /// Acts as if the filesystem had no `O_TMPFILE`.
     #[cfg(test)]
     pub(crate) fn without_tmpfile(mut self) -> Self {
         Arc::get_mut(&mut self.staging).unwrap().way = nameless::Way::Unlinked;
         self
     }
 
-    /// True where the root's filesystem keeps its files in memory: tmpfs, or ramfs.
+    /// True if the root's filesystem keeps its files in memory: tmpfs or ramfs.
     pub fn is_in_memory(&self) -> Result<bool, StorageError> {
         const TMPFS: i64 = 0x0102_1994;
         const RAMFS: i64 = 0x8584_58f6;
@@ -202,34 +201,34 @@ impl Volume {
         Ok([TMPFS, RAMFS].contains(&kind))
     }
 
-    /// Where the root is, for people.
+    /// Returns the path of the root, for messages.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The private directory of layers that are kept.
+    /// Returns the private directory of cached layers.
     pub(crate) fn blobs(&self) -> BorrowedFd<'_> {
         self.blobs.as_fd()
     }
 
-    /// The private directory of what was published, entry by entry.
+    /// Returns the private directory with the lists of published trees.
     pub(crate) fn lists(&self) -> BorrowedFd<'_> {
         self.lists.as_fd()
     }
 
-    /// A new private directory on this filesystem.
+    /// Creates a new private directory on this filesystem.
     pub fn scratch(&self) -> Result<Scratch, StorageError> {
         let name = random_name()?;
         rustix::fs::mkdirat(&self.staging.dir, &name, Mode::from_raw_mode(0o700))
             .during(|| format!("create a staging directory on {}", self.path.display()))?;
         let dir = open_dir(self.staging.dir.as_fd(), &name).inspect_err(|_| {
-            // Nobody else would remove it before the next start.
+            // Otherwise it would stay until the next start.
             let _ = remove_tree(&self.staging.dir, &name);
         })?;
         Ok(Scratch { dir, name, staging: Arc::clone(&self.staging), room: Room::default() })
     }
 
-    /// The directory `<namespace>/<name>`, if there is one.
+    /// Opens the directory `<namespace>/<name>`; `None` if it does not exist.
     pub fn existing_dir(&self, namespace: &str, name: &str) -> Result<Option<OwnedFd>, StorageError> {
         match open_dir(self.root.as_fd(), &format!("{namespace}/{name}")) {
             Ok(dir) => Ok(Some(dir)),
@@ -238,7 +237,7 @@ impl Volume {
         }
     }
 
-    /// The directory `<namespace>/<name>`, made where it is missing.
+    /// Opens the directory `<namespace>/<name>`, and creates it if it is missing.
     pub fn dir(&self, namespace: &str, name: &str) -> Result<OwnedFd, StorageError> {
         let mode = Mode::from_raw_mode(0o755);
         let (parent, is_new) = make_dir_or_open(&self.root, namespace, mode)?;
@@ -252,7 +251,7 @@ impl Volume {
         Ok(dir)
     }
 
-    /// Removes `<namespace>/<name>` with everything in it: in one step for readers, by a rename into the private directory.
+    /// Removes `<namespace>/<name>` with all content: in one step for readers, by a rename into the private directory.
     /// The namespace's directory stays, because consumers may have mounted it.
     pub fn remove_dir(&self, namespace: &str, name: &str) -> Result<(), StorageError> {
         let parent = match open_dir(self.root.as_fd(), namespace) {
@@ -265,19 +264,19 @@ impl Volume {
             renamed => renamed.during(|| format!("remove {namespace}/{name}"))?,
         }
         sync(parent.as_fd(), "the namespace's directory")?;
-        // What cannot be removed now is swept at the next start.
+        // A leftover is swept at the next start.
         if let Err(error) = remove_tree(&self.staging.dir, &trash) {
             tracing::warn!(%error, "a removed directory is left behind in the private directory until the next start");
         }
         Ok(())
     }
 
-    /// Names in the root that may be namespaces. Our private directory is none.
+    /// Returns the names in the root that may be namespaces, without our private directory.
     pub(crate) fn namespaces(&self) -> Result<Vec<String>, StorageError> {
         Ok(names(&self.root)?.into_iter().filter(|name| !name.starts_with('.')).collect())
     }
 
-    /// Names in the directory of a namespace. Absent, and no directory, are nothing.
+    /// Returns the names in a namespace's directory; none if it is absent or not a directory.
     pub(crate) fn names_in(&self, namespace: &str) -> Result<Vec<String>, StorageError> {
         match open_dir(self.root.as_fd(), namespace) {
             Err(error) if error.is_replaced() => Ok(Vec::new()),
@@ -286,10 +285,10 @@ impl Volume {
     }
 }
 
-/// 32 hex digits that nobody can guess.
+/// Returns 32 random hex digits that cannot be guessed.
 fn random_name() -> Result<String, StorageError> {
     let mut random = [0_u8; 16];
-    // Of the kernel. That of the crypto library takes 40 ms to set up, in a command that may need no other.
+    // From the kernel: the crypto library's takes 40 ms to set up, and many commands do not need it.
     let got = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .during(|| "random name".to_owned())?;
     if got < random.len() {
@@ -298,7 +297,7 @@ fn random_name() -> Result<String, StorageError> {
     Ok(format!("{:032x}", u128::from_ne_bytes(random)))
 }
 
-/// A private directory for one pass, on the filesystem of its volume. Gone when dropped.
+/// A private directory for one pass, on the filesystem of its volume. Removed when dropped.
 #[derive(Debug)]
 pub struct Scratch {
     dir: OwnedFd,
@@ -308,26 +307,26 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// The directory.
+    /// Returns the directory.
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
 
-    /// The threads of its volume.
+    /// Returns the thread pool of the volume.
     pub(crate) fn pool(&self) -> &Pool {
         &self.staging.pool
     }
 }
 
 impl Drop for Scratch {
-    /// By a thread of the volume: it may hold a hundred thousand files, and the volume may hang.
+    /// Removes the directory on a thread of the volume: it may hold a hundred thousand files, and the volume may hang.
     fn drop(&mut self) {
         let (staging, name) = (Arc::clone(&self.staging), std::mem::take(&mut self.name));
         self.staging.pool.detach(Removal { staging, name }, drop);
     }
 }
 
-/// A directory in staging that is removed when this is dropped.
+/// A directory in staging that is removed on drop.
 struct Removal {
     staging: Arc<Staging>,
     name: String,
@@ -335,20 +334,20 @@ struct Removal {
 
 impl Drop for Removal {
     fn drop(&mut self) {
-        // What cannot be removed now is swept at the next start.
+        // A leftover is swept at the next start.
         if let Err(error) = remove_tree(&self.staging.dir, &self.name) {
             tracing::warn!(%error, "a staging directory is left behind until the next start");
         }
     }
 }
 
-/// Makes the directory of a root where it is missing.
+/// Creates the directory of a root if it is missing.
 fn create_root(path: &Path) -> Result<(), StorageError> {
     fs_err::create_dir_all(path)
         .map_err(|error| StorageError::from_io(format!("create directory {}", path.display()), &error))
 }
 
-/// Opens a directory that an operator or a person named: links are theirs to make.
+/// Opens a directory named by the operator's configuration or on the command line; links in the path are allowed.
 pub(crate) fn open_any_dir(path: &Path) -> Result<OwnedFd, StorageError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, path, flags, Mode::empty()).during(|| format!("open directory {}", path.display()))
@@ -370,7 +369,7 @@ pub(crate) fn open_file(dir: BorrowedFd<'_>, path: &str) -> Result<fs_err::File,
 pub(crate) fn create_file(dir: BorrowedFd<'_>, path: &str, mode: Mode) -> Result<fs_err::File, StorageError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = beneath::open(dir, OsStr::new(path), flags, mode).during(|| format!("create file {path}"))?;
-    // The process's umask may have taken bits away.
+    // The process's umask may have cleared bits.
     rustix::fs::fchmod(&fd, mode).during(|| format!("set the mode of {path}"))?;
     Ok(file(fd, path))
 }
@@ -391,7 +390,7 @@ pub(crate) fn replace_file(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> Res
     sync(dir, name)
 }
 
-/// True for a name of one entry: it cannot lead anywhere else.
+/// True for the name of a single entry, which cannot lead to another directory.
 pub(crate) fn is_component(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains(['/', '\0'])
 }
@@ -401,12 +400,12 @@ pub(crate) fn sync(dir: BorrowedFd<'_>, what: &str) -> Result<(), StorageError> 
     rustix::fs::fsync(dir).during(|| format!("sync {what}"))
 }
 
-/// Opens `name` in `dir`, made with `mode` where it is missing.
+/// Opens `name` in `dir`, and creates it with `mode` if it is missing.
 pub(crate) fn make_dir(dir: impl AsFd, name: &str, mode: Mode) -> Result<OwnedFd, StorageError> {
     Ok(make_dir_or_open(dir, name, mode)?.0)
 }
 
-/// The same; true where it was missing.
+/// As [`make_dir`]; returns true if the directory was missing.
 fn make_dir_or_open(dir: impl AsFd, name: &str, mode: Mode) -> Result<(OwnedFd, bool), StorageError> {
     match rustix::fs::mkdirat(&dir, name, mode) {
         Ok(()) => {
@@ -419,7 +418,7 @@ fn make_dir_or_open(dir: impl AsFd, name: &str, mode: Mode) -> Result<(OwnedFd, 
     }
 }
 
-/// Gives a private directory its mode; the mode that it had where that was another one.
+/// Sets the mode of a private directory; returns the earlier mode if it was different.
 fn protect(dir: BorrowedFd<'_>) -> Result<Option<u32>, Errno> {
     let mode = || rustix::fs::fstat(dir).map(|status| status.st_mode & 0o7777);
     let before = mode()?;

@@ -1,13 +1,13 @@
-//! Files as the keys of a ConfigMap or a Secret: in a cluster by server-side apply, without one as a manifest.
+//! Files as the keys of a ConfigMap or a Secret: by server-side apply in a cluster, as a manifest without one.
 //!
 //! ```text
 //! read ─▶ ours? of another manager? immutable? ─▶ rehearsal (dry run) ─▶ switch: create or apply ─▶ foreign keys removed
 //! ```
 //!
-//! The rehearsal finds quotas, policies, missing rights and conflicts before any output is switched. An object is created
-//! where it is absent and applied with its resourceVersion where it is present, so nothing that came in between is
-//! taken over. Apply leaves keys of other managers; the answer of the API server is compared with what was meant,
-//! and what is left over is removed.
+//! The rehearsal finds quotas, policies, missing rights and conflicts before any output is switched. An absent object
+//! is created, and a present one is applied with its resourceVersion, so a write in between is never taken over. Apply
+//! leaves the keys of other managers, so the response is compared with the wanted content, and foreign keys are
+//! removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -37,7 +37,7 @@ pub(super) mod content;
 mod hmac_key;
 mod managers;
 
-/// Hex digits of the content in the name of an immutable object.
+/// Number of hex digits of the content digest in the name of an immutable object.
 const NAME_HEX: usize = 10;
 
 /// Kinds of API objects that hold files.
@@ -53,32 +53,32 @@ pub(crate) trait Kind:
 {
     const KIND: OutputKind;
 
-    /// An object with this content. `secret_type` is for Secrets.
+    /// Builds an object with this content. `secret_type` is for Secrets.
     fn build(metadata: ObjectMeta, content: &Content, immutable: bool, secret_type: Option<&str>) -> Self;
 
-    /// Keys and values, texts before binary ones, each in the order of keys.
+    /// Returns keys and values, texts before binary ones, each in the order of keys.
     fn entries(&self) -> Vec<(&str, &[u8])>;
 
     fn is_immutable(&self) -> bool;
 
-    /// Type of a Secret; `None` for what has none.
+    /// Returns the type of a Secret; `None` for other kinds.
     fn secret_type(&self) -> Option<&str>;
 
-    /// Location of an object of this kind.
+    /// Returns the location of an object of this kind.
     fn location(name: String) -> Location;
 
-    /// The same object without content.
+    /// Returns the same object without content.
     fn without_content(self) -> Self;
 
-    /// Digest of keys and values. That of a Secret is keyed: an annotation is read by more people than the content.
+    /// Returns the digest of keys and values. Keyed for a Secret, because annotations have more readers than content.
     fn mark_of(entries: &[(&str, &[u8])], key: &ContentKey) -> String;
 
-    /// Mark of this object's content.
+    /// Returns the digest of this object's content.
     fn mark(&self, key: &ContentKey) -> String {
         Self::mark_of(&self.entries(), key)
     }
 
-    /// Digest that gives an immutable object its name: the same for the same content, also after a restart.
+    /// Returns the digest for the name of an immutable object: the same for the same content, even after a restart.
     fn naming_digest(&self, revision: &Revision) -> Digest;
 }
 
@@ -166,7 +166,7 @@ impl Kind for Secret {
         key.mark(entries)
     }
 
-    /// The content must not be guessed from the name, and its source decides it.
+    /// Hashes the content's source, so that the name does not allow guessing the content.
     fn naming_digest(&self, revision: &Revision) -> Digest {
         Digest::of(format!("{} {}", revision.digest, revision.fingerprint).as_bytes())
     }
@@ -178,7 +178,7 @@ pub(super) struct Cluster<'a> {
     pub(super) metrics: &'a Metrics,
 }
 
-/// One output of one object, before anything is known of its content.
+/// One output of one object, without its content.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place<'a> {
     pub(super) object: &'a ObjectId,
@@ -193,7 +193,7 @@ pub(super) struct Place<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Ready<K> {
     wanted: K,
-    /// The object as it was read.
+    /// The object as read before the write.
     existing: Option<K>,
     published: Published,
 }
@@ -203,12 +203,12 @@ pub(crate) struct Ready<K> {
 pub(crate) struct Switched<K> {
     written: K,
     previous: Option<K>,
-    /// Keys of others that were removed.
+    /// Keys of other managers that were removed.
     pub(super) removed: Option<Damage>,
 }
 
 impl<K: Kind> Ready<K> {
-    /// The state after the switch.
+    /// Returns the state after the switch.
     pub(super) fn published(&self) -> &Published {
         &self.published
     }
@@ -218,7 +218,7 @@ impl<K: Kind> Ready<K> {
     }
 }
 
-/// Puts content, owner, labels and annotations together. Pure.
+/// Builds the object from content, owner, labels and annotations. Pure.
 pub(super) fn build<K: Kind>(
     place: Place<'_>,
     request: &Request,
@@ -264,7 +264,7 @@ pub(super) fn build<K: Kind>(
     (wanted, published)
 }
 
-/// State of an object that was read.
+/// Returns the state of an object that was read.
 pub(super) fn probed<K: Kind>(
     found: Option<&K>,
     place: Place<'_>,
@@ -281,7 +281,7 @@ pub(super) fn probed<K: Kind>(
         Some(published) if found.annotations().get(api::ANNOTATION_CONTENT) == Some(&found.mark(key)) => {
             Held::Whole(published)
         }
-        // The key of this process is another one than that of the process before.
+        // The digest was made by an earlier process with another key, so the content cannot be compared.
         Some(published)
             if K::KIND == OutputKind::Secret && !key.made(found.annotations().get(api::ANNOTATION_CONTENT)) =>
         {
@@ -295,7 +295,7 @@ pub(super) fn probed<K: Kind>(
     Ok(Probed { held, version })
 }
 
-/// Keys that others have set, by the API server's own record of who wrote what.
+/// Returns the keys set by other managers, according to `managedFields`.
 fn damage<K: Kind>(found: &K, output: &str) -> Damage {
     let foreign = managers::foreign_keys(found.managed_fields()).into_iter().take(MAX_DIFFERENCES);
     let mut differences: Vec<_> =
@@ -306,7 +306,7 @@ fn damage<K: Kind>(found: &K, output: &str) -> Damage {
     Damage { output: output.to_owned(), location: K::location(found.name_any()), differences, is_additive: false }
 }
 
-/// Refuses a write that an admission webhook changes: what is published would not be what was verified.
+/// Refuses a write that an admission webhook changes, because the published content would not be the verified content.
 fn check_answer<K: Kind>(answer: &K, ready: &Ready<K>) -> Result<(), OutputError> {
     let there: BTreeMap<_, _> = answer.entries().into_iter().collect();
     match ready.wanted.entries().into_iter().find(|(key, value)| there.get(key) != Some(value)) {
@@ -319,7 +319,7 @@ fn check_answer<K: Kind>(answer: &K, ready: &Ready<K>) -> Result<(), OutputError
     }
 }
 
-/// Keys of other managers, where the content without them is what was published.
+/// Returns the keys of other managers, if the remaining content is the published one.
 fn added_keys<K: Kind>(found: &K, key: &ContentKey) -> Option<BTreeSet<String>> {
     let foreign: BTreeSet<_> = managers::foreign_keys(found.managed_fields()).into_iter().map(|(key, _)| key).collect();
     let own: Vec<_> = found.entries().into_iter().filter(|(key, _)| !foreign.contains(*key)).collect();
@@ -332,12 +332,12 @@ impl Cluster<'_> {
         Api::namespaced(self.client.clone(), &object.namespace)
     }
 
-    /// Reads an object; `None` where there is none.
+    /// Reads an object; `None` if it does not exist.
     pub(super) async fn get<K: Kind>(&self, object: &ObjectId, name: &str) -> Result<Option<K>, OutputError> {
         self.api::<K>(object).get_opt(name).await.map_err(|error| refused::<K>(name, error))
     }
 
-    /// Reads what is there, checks that it is ours, and has the API server rehearse the write.
+    /// Reads the existing object, checks that it is ours, and rehearses the write.
     pub(super) async fn prepare<K: Kind>(
         &self,
         object: &ObjectId,
@@ -357,7 +357,7 @@ impl Cluster<'_> {
         if !ready.is_there() {
             match self.write(object, &ready, true).await {
                 Ok(answer) => check_answer(&answer, &ready)?,
-                // A webhook with side effects cannot be rehearsed. Its answer comes with the switch.
+                // A webhook with side effects refuses dry runs. It decides at the switch.
                 Err(OutputError::Refused { code: 400, message, .. }) if message.contains("dry run") => {}
                 Err(error) => return Err(error),
             }
@@ -371,7 +371,7 @@ impl Cluster<'_> {
         self.prepare(object, wanted.clone(), placeholder(wanted)).await.map(drop)
     }
 
-    /// Makes the object what was prepared.
+    /// Writes the prepared object.
     pub(super) async fn switch<K: Kind>(
         &self,
         object: &ObjectId,
@@ -388,7 +388,7 @@ impl Cluster<'_> {
         }
     }
 
-    /// Brings back what was there before a switch.
+    /// Restores the state before a switch.
     pub(super) async fn revert<K: Kind>(&self, object: &ObjectId, switched: &Switched<K>) -> Result<(), OutputError> {
         let Some(previous) = &switched.previous else { return self.delete(object, &switched.written).await };
         let mut wanted = previous.clone();
@@ -407,7 +407,7 @@ impl Cluster<'_> {
         }
     }
 
-    /// Removes keys that others have added to an object whose own content is whole.
+    /// Removes keys that others have added to an object whose own content is intact.
     pub(super) async fn remove_added_keys<K: Kind>(
         &self,
         object: &ObjectId,
@@ -455,7 +455,7 @@ impl Cluster<'_> {
         }
     }
 
-    /// Creates the object where it is absent, applies it to exactly the version that was read where it is present.
+    /// Creates an absent object, or applies to exactly the version that was read.
     async fn write<K: Kind>(&self, object: &ObjectId, ready: &Ready<K>, is_rehearsal: bool) -> Result<K, OutputError> {
         let (api, name) = (self.api::<K>(object), ready.name());
         if !is_rehearsal {
@@ -478,12 +478,12 @@ impl Cluster<'_> {
         if is_rehearsal || ready.existing.is_some() {
             return Ok(written);
         }
-        // The content is right already: a failure here is mended by the next rehearsal.
+        // The content is written already; the next rehearsal tries again after a failure.
         Ok(self.with_one_manager(object, written.clone()).await.unwrap_or(written))
     }
 
-    /// A created object belongs to an updating manager of our name, whose keys a later apply would not remove. It becomes
-    /// the applying one.
+    /// Records a created object's fields as applied. A create sets them as an update of our name, whose keys a later
+    /// apply would not remove.
     async fn with_one_manager<K: Kind>(&self, object: &ObjectId, found: K) -> Result<K, OutputError> {
         let Some(fields) = managers::as_applied(found.managed_fields()) else { return Ok(found) };
         let (name, version) = (found.name_any(), found.resource_version());
@@ -498,7 +498,7 @@ impl Cluster<'_> {
         patched.map_err(|error| refused::<K>(&name, error))
     }
 
-    /// Removes keys that the answer has and that were not meant.
+    /// Removes unwanted keys from the object in the API server's response.
     async fn without_foreign_keys<K: Kind>(
         &self,
         object: &ObjectId,
@@ -525,7 +525,7 @@ impl Cluster<'_> {
 }
 
 impl<K: Kind> Ready<K> {
-    /// True where nothing has to be written.
+    /// True if no write is needed.
     pub(super) fn is_there(&self) -> bool {
         let Some(existing) = &self.existing else { return false };
         let has = |wanted: &BTreeMap<String, String>, there: &BTreeMap<String, String>| {
@@ -537,7 +537,7 @@ impl<K: Kind> Ready<K> {
     }
 }
 
-/// The part of an object's metadata that we write.
+/// Returns the part of an object's metadata that we write.
 fn own_metadata<K: Kind>(found: &K, object: &ObjectId) -> ObjectMeta {
     let is_label = |key: &str| key == api::LABEL_MANAGED_BY || key == api::LABEL_OBJECT;
     let is_annotation = |key: &str| {
@@ -561,7 +561,7 @@ fn version_of<K: Kind>(found: &K) -> String {
     found.resource_version().unwrap_or_default()
 }
 
-/// The revision that the annotations name, whatever the content is.
+/// Returns the revision in the annotations, without comparing the content.
 fn published_in<K: Kind>(found: &K, output: &str) -> Option<Published> {
     let annotations = found.annotations();
     let entries = found.entries();
@@ -579,7 +579,7 @@ fn published_in<K: Kind>(found: &K, output: &str) -> Option<Published> {
     })
 }
 
-/// Stands for an object that names no revision, where only its location matters.
+/// Stands for an object without revision annotations, where only its location matters.
 fn placeholder<K: Kind>(found: &K) -> Published {
     Published {
         output: String::new(),
@@ -608,7 +608,7 @@ fn check_owner<K: Kind>(found: &K, object: &ObjectId) -> Result<(), OutputError>
     )))
 }
 
-/// Refuses what no write can change.
+/// Refuses an object that no write can change as wanted.
 fn check_form<K: Kind>(existing: &K, wanted: &K) -> Result<(), OutputError> {
     let (kind, name) = (K::KIND, existing.name_any());
     if existing.is_immutable() && (!wanted.is_immutable() || existing.entries() != wanted.entries()) {
@@ -633,7 +633,7 @@ fn is_ours<K: Kind>(found: &K, object: &ObjectId) -> bool {
     controllers(found).any(|owner| owner.uid == object.uid)
 }
 
-/// `None` where there is no cluster, and so no uid to own anything.
+/// Returns the owner reference; `None` without a cluster, where objects have no uid.
 fn owner(object: &ObjectId) -> Option<OwnerReference> {
     (!object.uid.is_empty()).then(|| OwnerReference {
         api_version: OCIArtifact::api_version(&()).into_owned(),
@@ -645,12 +645,12 @@ fn owner(object: &ObjectId) -> Option<OwnerReference> {
     })
 }
 
-/// Object names may have 253 characters, label values 63.
+/// Truncates an object's name to a label value: names may have 253 characters, label values 63.
 fn label_value(name: &str) -> String {
     name.chars().take(63).collect::<String>().trim_end_matches(['-', '.', '_']).to_owned()
 }
 
-/// Tells refusals of the API server, which stay until somebody acts, from errors that pass.
+/// Separates refusals by the API server, which last until an administrator acts, from temporary errors.
 fn refused<K: Kind>(name: &str, error: kube::Error) -> OutputError {
     let (kind, name) = (K::KIND, name.to_owned());
     let kube::Error::Api(status) = &error else { return OutputError::Api { kind, name, source: Box::new(error) } };
@@ -663,7 +663,7 @@ fn refused<K: Kind>(name: &str, error: kube::Error) -> OutputError {
             "{kind} {name} has keys that another manager has set ({}). Delete it, or let the other manager give them up",
             status.message
         )),
-        // 429, 503 and 504 are those of a server that is busy; kube has tried those again.
+        // Not 429, 503 and 504: these mean a busy server, and kube has retried them.
         400 | 403 | 405 | 413 | 422 => {
             let mut message = status.message.clone();
             if kind == OutputKind::Secret && is_missing_right(status) {
@@ -675,7 +675,7 @@ fn refused<K: Kind>(name: &str, error: kube::Error) -> OutputError {
     }
 }
 
-/// True where RBAC said no, and not a quota or an admission policy.
+/// True for a 403 by RBAC, as opposed to a quota or an admission policy.
 fn is_missing_right(status: &kube::core::Status) -> bool {
     status.code == 403 && status.message.contains(" cannot ") && status.message.contains(" resource ")
 }

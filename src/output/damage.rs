@@ -6,18 +6,18 @@ use super::Published;
 use super::location::Location;
 use crate::metrics::Found;
 
-/// Differences that are looked for in one output; there may be any number.
+/// Maximum number of differences reported for one output.
 pub(super) const MAX_DIFFERENCES: usize = 5;
-/// Most characters of a path that are shown.
+/// Maximum number of path characters in a message.
 const MAX_SHOWN: usize = 120;
 
-/// State of one output, as far as that can be seen without reading files.
+/// State of one output, as far as it is visible without reading files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probed {
     /// Content of the output.
     pub held: Held,
-    /// Version of the API object at the place, `<uid>/<resourceVersion>`: another one means that something wrote there.
-    /// `None` where nothing is there, and for files.
+    /// Version of the API object, `<uid>/<resourceVersion>`: a change means that another writer was active. `None` if
+    /// there is no object, and for files.
     pub version: Option<String>,
 }
 
@@ -30,15 +30,15 @@ impl From<Held> for Probed {
 /// Content of an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Held {
-    /// Nothing, or nothing whole.
+    /// No content, or not a whole revision.
     Nothing,
     /// A whole revision.
     Whole(Published),
-    /// A revision with files whose times or inodes changed: only their bytes can tell whether it is whole.
+    /// A revision with files whose times or inodes changed: only reading them shows whether it is whole.
     Doubtful(Published),
-    /// A revision by its name, of which nothing here can tell whether it is whole: it is published again.
+    /// A revision by its name that cannot be verified here: it is published again.
     Unknown(Published),
-    /// A revision that was changed since it was published.
+    /// A revision that was changed after it was published.
     Damaged(Damage, Published),
 }
 
@@ -71,7 +71,7 @@ pub struct Damage {
     pub location: Location,
     /// The first differences.
     pub differences: Vec<Difference>,
-    /// Only keys were added: the content is whole once they are removed.
+    /// True if only keys were added: removing them restores the content.
     pub is_additive: bool,
 }
 
@@ -92,7 +92,7 @@ pub(super) enum What {
     Size,
     Target,
     Content,
-    /// The record itself, which has no path.
+    /// The list itself, which has no path.
     List,
     /// Set by another field manager of the API server.
     SetBy(String),

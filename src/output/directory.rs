@@ -1,14 +1,13 @@
-//! A directory that a person names, made or replaced as a whole.
+//! A directory named on the command line, created or replaced as a whole.
 //!
 //! ```text
 //! <parent>/
-//!   <name>/                          the directory: as it was, or the whole revision
-//!   .<name>.supercargo-<random>/     0700, while something is fetched for it; removed by whoever is done
+//!   <name>/                          the directory: as before, or the whole revision
+//!   .<name>.supercargo-<random>/     0700, while a command runs; removed with its last holder
 //! ```
 //!
-//! The stage is beside the directory, so that one rename puts it in its place, or one exchange where
-//! there is something to replace. There is no moment without a whole directory, and a failure or a crash
-//! leaves the old one.
+//! The stage is next to the directory, so that one rename puts it in place, or one exchange replaces an existing
+//! directory. At no moment is there an incomplete directory, and a failure or a crash leaves the old one.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,34 +25,34 @@ use crate::request::Fingerprint;
 use crate::storage::{self, During, Gone, StorageError, Volume};
 use crate::unpack::staged::Staged;
 
-/// Most characters of the directory's name that the stage's name begins with.
+/// Maximum number of characters of the directory's name in the stage's name.
 const MAX_SHOWN: usize = 60;
 
-/// A directory that is to be made or replaced, once.
+/// A directory to be created or replaced, once.
 #[derive(Debug)]
 pub struct Destination {
     path: PathBuf,
-    /// Whether one that has something in it is replaced.
+    /// True if a directory that is not empty may be replaced.
     replace: bool,
     stage: Arc<Volume>,
     state: Mutex<State>,
 }
 
-/// A thread may be about to put the files there when nobody wants to wait for it any more. One of the two
-/// comes first.
+/// State of the directory. A thread may be about to put the files in place when the command stops waiting for it. The
+/// lock decides which comes first.
 #[derive(Debug)]
 enum State {
-    /// The directory is as it was.
+    /// The directory is unchanged.
     Waiting,
-    /// It is, and stays so.
+    /// The directory is unchanged, and the switch is refused from now on.
     GivenUp,
-    /// It holds the revision.
+    /// The directory holds the revision.
     Done(Box<(Pinned, Published)>),
 }
 
 impl Destination {
-    /// Makes a private place for stages beside the directory `path`. It is gone when nobody holds it or a
-    /// stage any more, which [`Gone`] tells.
+    /// Creates a private place for stages next to the directory `path`. It is removed with its last holder or stage,
+    /// which [`Gone`] signals.
     pub fn open(path: &Path, replace: bool) -> Result<(Self, Gone), OutputError> {
         let entry = Entry::of(path)?;
         let shown: String = entry.name.to_string_lossy().chars().take(MAX_SHOWN).collect();
@@ -62,7 +61,7 @@ impl Destination {
         Ok((Self { path: path.to_owned(), replace, stage: Arc::new(stage), state }, gone))
     }
 
-    /// What was put there, and what it is. Where that is nothing, nothing will be from now on.
+    /// Returns the published revision. If there is none, prevents any later switch.
     pub fn give_up(&self) -> Option<(Pinned, Published)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match &*state {
@@ -78,7 +77,7 @@ impl Destination {
         &self.stage
     }
 
-    /// Refuses a directory that may not be made or replaced.
+    /// Refuses a directory that must not be created or replaced.
     pub(super) fn check(&self) -> Result<(), OutputError> {
         let entry = Entry::of(&self.path)?;
         let Some(found) = entry.look()? else { return Ok(()) };
@@ -95,7 +94,7 @@ impl Destination {
         Ok(())
     }
 
-    /// Puts a staged tree there. What is replaced goes away with the stage.
+    /// Puts a staged tree in place. The replaced directory is removed with the stage.
     pub(super) fn switch(
         &self,
         output: String,
@@ -106,7 +105,7 @@ impl Destination {
         self.check()?;
         let entry = Entry::of(&self.path)?;
         if let Some(found) = entry.look()? {
-            // Who made it private, or writable for a group, meant the content.
+            // Keeps the mode: the user chose a private or group-writable directory.
             staged.set_mode(found.mode)?;
         }
         let digest = pinned.digest().clone();
@@ -127,7 +126,7 @@ impl Destination {
         *state = State::Done(Box::new((pinned.clone(), published.clone())));
         drop(state);
         if let Err(error) = storage::sync(entry.parent.as_fd(), "the directory above") {
-            // It is there, and whoever is told that it failed would look for what was there before.
+            // The files are in place: reporting an error would suggest that the directory is unchanged.
             tracing::warn!(path = %self.path.display(), %error, "a power failure now could bring the old directory back");
         }
         Ok(published)
@@ -153,7 +152,7 @@ struct Entry {
     name: OsString,
 }
 
-/// What is there.
+/// File type and mode of an existing entry.
 struct Found {
     is_dir: bool,
     is_mount: bool,
@@ -170,7 +169,7 @@ impl Entry {
         Ok(Self { parent: storage::open_any_dir(parent)?, parent_path: parent.to_owned(), name })
     }
 
-    /// What is there, a link for itself; `None` for nothing.
+    /// Returns the existing entry, without following a link; `None` if there is none.
     fn look(&self) -> Result<Option<Found>, StorageError> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
         match rustix::fs::statx(&self.parent, &self.name, flags, StatxFlags::TYPE | StatxFlags::MODE) {

@@ -13,12 +13,12 @@ pub enum OutputKind {
     ConfigMap,
     /// Keys of a Secret.
     Secret,
-    /// A directory that a command names.
+    /// A directory named by a command.
     Directory,
 }
 
 impl OutputKind {
-    /// Text of `status.outputs[].kind`.
+    /// Returns the text of `status.outputs[].kind`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Volume => "Volume",
@@ -35,7 +35,7 @@ impl fmt::Display for OutputKind {
     }
 }
 
-/// Place of one output of one object. A result, not a part of the spec: an immutable object gets its name from its content.
+/// Location of one output of one object. Not always in the spec: an immutable object's name depends on its content.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Location {
     /// `<namespace>/<object>/current` on a volume of this name.
@@ -49,7 +49,7 @@ pub enum Location {
 }
 
 impl Location {
-    /// Location of an API object of that name; `None` for places that are none.
+    /// Returns the location of an API object of this name; `None` for other kinds of places.
     pub fn of_object(place: &Place, name: &str) -> Option<Self> {
         match place {
             Place::ConfigMap(_) => Some(Self::ConfigMap(name.to_owned())),
@@ -58,7 +58,7 @@ impl Location {
         }
     }
 
-    /// Location of `place`, for an immutable object that of all its contents; `None` for a directory that a command names.
+    /// Returns the location of `place`, without the content suffix if immutable; `None` for a command's directory.
     pub fn of_place(place: &Place) -> Option<Self> {
         match place {
             Place::Volume { volume } => Some(Self::Volume(volume.clone())),
@@ -67,7 +67,7 @@ impl Location {
         }
     }
 
-    /// True where an output of `place` may have had this location before: another content of an immutable object, or the
+    /// True if an output of `place` may have had this location before: another content of an immutable object, or the
     /// same name with and without `immutable`.
     pub fn is_family(&self, place: &Place) -> bool {
         let is_of = |keyed: &KeyedObject, name: &str| {
@@ -83,7 +83,7 @@ impl Location {
         }
     }
 
-    /// Kind of the output.
+    /// Returns the kind of the output.
     pub fn kind(&self) -> OutputKind {
         match self {
             Self::Volume(_) => OutputKind::Volume,
@@ -93,7 +93,7 @@ impl Location {
         }
     }
 
-    /// Text of `status.outputs[].location` for `object`.
+    /// Returns the text of `status.outputs[].location` for `object`.
     pub fn text(&self, object: &ObjectId) -> String {
         match self {
             Self::Volume(volume) => format!("{volume}:{}/{}/current", object.namespace, object.name),
@@ -102,7 +102,7 @@ impl Location {
         }
     }
 
-    /// Parses `status.outputs[].kind` and `.location`; `None` for a kind that this version does not have.
+    /// Parses `status.outputs[].kind` and `.location`; `None` for a kind unknown to this release.
     pub fn parse(kind: &str, text: &str) -> Option<Self> {
         let of = match kind {
             "Volume" => |text: &str| Some(Location::Volume(text.split_once(':')?.0.to_owned())),
@@ -125,7 +125,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// True for the part of an immutable object's name that its content decides: `-` and 10 hex digits.
+/// True for the content suffix of an immutable object's name: `-` and 10 hex digits.
 pub(super) fn is_content_suffix(text: &str) -> bool {
     let is_hex =
         |text: &str| text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));

@@ -1,7 +1,7 @@
-//! One lock per object over everything that changes its outputs.
+//! One lock per object for all changes of its outputs.
 //!
-//! A thread cannot be cancelled, so the lock goes into the thread: a pass that was given up while its thread writes
-//! keeps the lock until that thread has ended, and the next pass, or the removal of the object, begins after it.
+//! A thread cannot be cancelled, so the lock is moved into the thread. A pass that was given up while its thread writes
+//! keeps the lock until that thread has ended, and the next pass, or the removal of the object, starts after it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,18 +10,18 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::request::ObjectId;
 
-/// Check that an object is unchanged since its pass began. Called under the object's lock: an output that is created
-/// after the removal of its object would never be removed.
+/// Check that an object is unchanged since its pass began. Called under the object's lock: an output created after the
+/// removal of its object would never be removed.
 #[derive(Clone)]
 pub struct Wanted(Arc<dyn Fn() -> bool + Send + Sync>);
 
 impl Wanted {
-    /// The question, which must not block.
+    /// Creates the check from a function, which must not block.
     pub fn new(is_wanted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(is_wanted))
     }
 
-    /// For objects that nothing else changes.
+    /// Always wanted, for objects that nothing else changes.
     pub fn always() -> Self {
         Self::new(|| true)
     }
@@ -37,10 +37,10 @@ impl std::fmt::Debug for Wanted {
     }
 }
 
-/// Locks beyond this number are looked through for those that nothing holds.
+/// Number of locks above which unused locks are removed.
 const SWEEP_ABOVE: usize = 1024;
 
-/// Exclusive right to change the outputs of one object. Clones share it; the last one gives it back.
+/// Exclusive right to change the outputs of one object. Clones share it; dropping the last one releases it.
 #[derive(Clone, Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Arc<OwnedMutexGuard<()>>);
 
@@ -52,7 +52,7 @@ pub(super) struct Locks(Mutex<HashMap<Name, Arc<tokio::sync::Mutex<()>>>>);
 type Name = (String, String);
 
 impl Locks {
-    /// Waits until nothing else changes the outputs of `object`, whichever uid it has.
+    /// Waits until nothing else changes the outputs of `object`, or of another object of the same name.
     pub(super) async fn acquire(&self, object: &ObjectId) -> Lock {
         Lock(Arc::new(self.of(object).lock_owned().await))
     }

@@ -1,4 +1,4 @@
-//! ConfigMaps as manifests in a directory, for later use with kubectl: what outputs are without a cluster.
+//! ConfigMap outputs without a cluster: manifests in a directory, for later use with kubectl.
 
 use std::path::{Path, PathBuf};
 
@@ -9,24 +9,24 @@ use super::{OutputError, Published};
 use crate::request::ObjectId;
 use crate::storage::StorageError;
 
-/// A manifest that can be written.
+/// A manifest that is ready to be written.
 #[derive(Debug)]
 pub(crate) struct Ready {
     path: PathBuf,
     text: String,
-    /// Text of the file that is there.
+    /// Text of the existing file.
     previous: Option<String>,
     published: Published,
 }
 
 impl Ready {
-    /// The state after the switch.
+    /// Returns the state after the switch.
     pub(super) fn published(&self) -> &Published {
         &self.published
     }
 }
 
-/// Reads a manifest; `None` where there is none that can be read: it is written again.
+/// Reads a manifest; `None` if it is absent or unreadable, and then it is written again.
 pub(super) fn read(root: &Path, object: &ObjectId, name: &str) -> Option<ConfigMap> {
     serde_saphyr::from_str(&fs_err::read_to_string(path(root, object, name)).ok()?).ok()
 }

@@ -1,4 +1,4 @@
-//! Reading of published files, which takes as long as a tree is large.
+//! Scans that read published files; their time grows with the size of the tree.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::storage::{Call, OnVolume, Volume};
 use crate::unpack::Stop;
 
 impl Outputs {
-    /// Reads files of the target, and compares them with what was published. A slice at a time, each with a permit of
-    /// `seat`: an unpack does not wait for all of a large tree. Dropping this ends it at the next buffer.
+    /// Reads files of the target and compares them with the list. Works in slices, each with a permit of `seat`, so
+    /// that an unpack need not wait for a whole large tree. Dropping the future ends the work at the next buffer.
     pub(crate) async fn read(
         &self,
         object: &ObjectId,
@@ -25,7 +25,7 @@ impl Outputs {
         seat: &Seat,
     ) -> Result<Option<Damage>, OutputError> {
         let Place::Volume { volume } = &target.place else {
-            // A probe compares the others whole.
+            // A probe already compares the full content of API objects.
             return Ok(None);
         };
         let mount = self.volume(target, volume)?;
@@ -55,7 +55,7 @@ impl Outputs {
         Ok(damage)
     }
 
-    /// Time since every byte of the target was read; `None` where that is not known.
+    /// Returns the time since every byte of the target was read; `None` if unknown.
     pub(crate) async fn last_read(&self, object: &ObjectId, target: &Target) -> Result<Option<Duration>, OutputError> {
         match &target.place {
             Place::Volume { volume } => self.at(object, target, volume, |place| volume::last_read(&place)).await,
@@ -64,7 +64,7 @@ impl Outputs {
     }
 }
 
-/// Reads the files of a tree, a slice at a time.
+/// Reads the files of a tree in slices.
 async fn scanned(
     mut scan: OnVolume<Box<Scan>>,
     on: Arc<Volume>,
@@ -74,14 +74,14 @@ async fn scanned(
 ) -> Result<Verdict, OutputError> {
     loop {
         let slot = scan.pool().slot(Call::Long).await?;
-        // Held here and not by the thread, which may hang.
+        // Held by the future, not by the thread, which may hang.
         let _permit = seat.permit().await;
         let (pool, stop, on, object) = (scan.pool().clone(), stop.clone(), Arc::clone(&on), object.clone());
         let slice = slot.run(move || -> Result<_, OutputError> {
             let mut scan = scan.take().ok_or(OutputError::Aborted)?;
             let verdict = scan.advance(&stop)?;
             if verdict == Some(Verdict::Whole) {
-                // Without it the files are read again, no more.
+                // A failure only means that the files are read again at the next scan.
                 if let Err(error) = scan.remember(&on, &object) {
                     tracing::debug!(%object, %error, "what was read is not remembered");
                 }

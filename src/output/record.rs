@@ -9,11 +9,10 @@
 //! A list has the name of its tree, so it is durable before anything points to the tree, and an earlier tree that
 //! `current` goes back to still has its own.
 //!
-//! Paths, kinds, sizes, targets, digests and whether a file can be executed are what the list digest is over, so who
-//! changes one of them here is found out, as long as the digest is kept where they cannot write too. The other
-//! modes, inodes and times are believed.
-//! The time of the file itself is that of the last look at every byte. It is read line by line: a large tree
-//! costs memory neither during a scan nor between two.
+//! The list digest covers paths, kinds, sizes, link targets, digests and executable bits, so a change of one of these
+//! in the list is detected, as long as the attacker cannot also write to the place of the digest (status). Other mode
+//! bits, inodes and times are not covered. The list file's own modification time is the time of the last full read.
+//! Lists are read line by line, so a large tree costs no memory during a scan or between two.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -31,27 +30,27 @@ use crate::storage::{self, During, Scratch, StorageError, Volume};
 use crate::unpack::Stop;
 use crate::unpack::staged::{self, Changed, Node, Staged, StagedError};
 
-/// Longest line: a path and a target of 4096 bytes each, every one of them escaped.
+/// Maximum length of a line: a path and a target of 4096 bytes each, with every byte escaped.
 const MAX_LINE: u64 = 64 * 1024;
-/// The file while it is written.
+/// Name of the file while it is written.
 const FRESH: &str = "list";
 
-/// The first line.
+/// First line of a list.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Header {
-    /// Which tree of the object it is about.
+    /// Name of the tree.
     pub(super) tree: String,
-    /// Names at the top of it.
+    /// Number of names at the top of the tree.
     pub(super) names: u64,
-    /// Its own permissions.
+    /// Permissions of the tree's top directory.
     pub(super) mode: u32,
 }
 
-/// What is at a path.
+/// Entry at a path.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Entry {
-    /// A directory, with so many names in it. Modes are those that the filesystem made of ours: a share may have its own.
+    /// A directory, with its number of names. `mode` is the one reported by the filesystem: a share may change it.
     Directory { names: u64, mode: u32 },
     /// A regular file.
     File { size: u64, executable: bool, digest: Digest, mode: u32, seen: Seen },
@@ -59,13 +58,13 @@ pub(super) enum Entry {
     Link { target: String },
 }
 
-/// What changes when somebody writes to a file, or puts another in its place.
+/// File attributes that change with a write or a replacement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seen {
     inode: u64,
-    /// Seconds and nanoseconds of the last modification, which whoever may write can set.
+    /// Last modification in seconds and nanoseconds. Any writer can set it.
     modified: (i64, i64),
-    /// The same of the last change of the inode, which nobody can.
+    /// Last change of the inode, in the same form. No process can set it.
     changed: (i64, i64),
 }
 
@@ -82,7 +81,7 @@ impl Seen {
 }
 
 impl Entry {
-    /// What the list digest is over.
+    /// Returns the part of the entry that the list digest covers.
     pub(super) fn node(&self) -> Node {
         match self {
             Self::Directory { .. } => Node::Directory,
@@ -94,21 +93,22 @@ impl Entry {
     }
 }
 
-/// Name of an object's directory of lists. Namespace and name together can exceed `NAME_MAX`, so it is their hash.
+/// Returns the name of an object's directory of lists. Namespace and name together can exceed `NAME_MAX`, so it is
+/// their hash.
 fn key(object: &ObjectId) -> String {
     Digest::of(object.to_string().as_bytes()).hex()
 }
 
-/// Opens the object's directory of lists; `None` where there is none.
+/// Opens the object's directory of lists; `None` if there is none.
 fn existing(volume: &Volume, object: &ObjectId) -> Result<Option<OwnedFd>, StorageError> {
     match storage::open_dir(volume.lists(), &key(object)) {
-        // In earlier builds the name was that of a file.
+        // Before 0.2 a file had this name.
         Err(error) if error.is_replaced() => Ok(None),
         dir => dir.map(Some),
     }
 }
 
-/// Opens the object's directory of lists, made where it is missing.
+/// Opens the object's directory of lists, and creates it if it is missing.
 fn made(volume: &Volume, object: &ObjectId) -> Result<OwnedFd, StorageError> {
     if let Some(dir) = existing(volume, object)? {
         return Ok(dir);
@@ -119,12 +119,12 @@ fn made(volume: &Volume, object: &ObjectId) -> Result<OwnedFd, StorageError> {
     Ok(dir)
 }
 
-/// Begins the list of a tree that is about to become an object's, and verifies the tree against what was unpacked.
+/// Begins the list of a tree before its publication, and verifies the tree against the unpacked content.
 ///
-/// Its stage is on the volume, where another process may have written to it. The order decides: the times of each file are
-/// taken first; then everything is written back, after which the kernel notes the time of every further write, also of one
-/// to a page that a process has mapped; then every file is read and compared. So what is on the list was read with the
-/// bytes that were unpacked, and whatever is written after that shows as other times than the list has.
+/// The stage is on the volume, where another process may have written to it. The order matters: first the times of each
+/// file are taken. Then everything is written back, after which the kernel updates the times for every further write,
+/// even a write to a page that a process has mapped. Then every file is read and compared. So the files were read with
+/// the unpacked bytes, and any later write shows as times that differ from the list.
 pub(super) fn of(volume: &Volume, tree: &str, staged: &Staged, stop: &Stop) -> Result<(Writer, Witness), StagedError> {
     let top = staged.open()?;
     let mut names: HashMap<&str, u64> = HashMap::new();
@@ -172,7 +172,7 @@ pub(super) fn of(volume: &Volume, tree: &str, staged: &Staged, stop: &Stop) -> R
     Ok((writer, Witness { top, seen: looks.into_iter().map(|(_, seen)| seen).collect() }))
 }
 
-/// Reads a file, which has to be the one that was seen, and compares its bytes.
+/// Reads a file, which must have the inode seen before, and compares its bytes.
 fn compare(
     parent: BorrowedFd<'_>,
     name: &str,
@@ -196,7 +196,7 @@ fn look(parent: BorrowedFd<'_>, name: &str, path: &str) -> Result<Stat, StagedEr
     }
 }
 
-/// The directories of a tree while its paths come in order: of each other's neighbours, one is open.
+/// Opens the parent directories of a tree's paths. Paths come in order, so one open directory serves all neighbours.
 struct Parents<'a> {
     top: BorrowedFd<'a>,
     opened: (String, Option<OwnedFd>),
@@ -207,7 +207,7 @@ impl<'a> Parents<'a> {
         Self { top: top.as_fd(), opened: (String::new(), None) }
     }
 
-    /// The directory that a path is in, and its name there.
+    /// Returns the directory of a path, and the name in it.
     fn of_path<'b>(&mut self, path: &'b str) -> Result<(BorrowedFd<'_>, &'b str), StagedError> {
         let (above, name) = split(path);
         if self.opened.0 != above {
@@ -226,15 +226,16 @@ impl<'a> Parents<'a> {
 
 /// Inodes and times of a tree's files when it was verified.
 pub(super) struct Witness {
-    /// The tree, wherever it has been moved to.
+    /// The tree, even after it was moved.
     top: OwnedFd,
-    /// In the order of its paths.
+    /// Attributes of each file, in the order of paths.
     seen: Vec<Seen>,
 }
 
 impl Witness {
-    /// Fails where a file was changed since. One with other times is read: some shares set them late. To be asked when the
-    /// tree has left the stage, and before anything points to it: between the two there is only who had a file open.
+    /// Fails if a file was changed since. Files with other times are read, because some shares set times late. Call
+    /// this after the tree has left the stage and before anything points to it: then only a process with an open handle
+    /// can write.
     pub(super) fn check(&self, staged: &Staged, stop: &Stop) -> Result<(), StagedError> {
         let mut parents = Parents::of(&self.top);
         for ((path, node), seen) in staged.nodes().iter().zip(&self.seen) {
@@ -258,12 +259,12 @@ impl From<StagedError> for OutputError {
     }
 }
 
-/// The permissions of what was looked at.
+/// Returns the permission bits.
 pub(super) fn permissions(status: &Stat) -> u32 {
     status.st_mode & 0o7777
 }
 
-/// The directory that holds a path, empty for the top, and the path's own name.
+/// Splits a path into its directory, empty at the top, and its name.
 pub(super) fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }
@@ -273,7 +274,7 @@ pub(super) fn remove(volume: &Volume, object: &ObjectId) -> Result<(), StorageEr
     storage::remove_tree(volume.lists(), &key(object))
 }
 
-/// Removes an object's lists but those of the trees in `kept`.
+/// Removes an object's lists except those of the trees in `kept`.
 pub(super) fn retain(volume: &Volume, object: &ObjectId, kept: &[&str]) -> Result<(), StorageError> {
     let Some(dir) = existing(volume, object)? else { return Ok(()) };
     let mut removed = Ok(());
@@ -285,7 +286,7 @@ pub(super) fn retain(volume: &Volume, object: &ObjectId, kept: &[&str]) -> Resul
     removed
 }
 
-/// Time, by the filesystem's clock, since every byte of `tree` was last read; zero where that is in the future.
+/// Returns the time since every byte of `tree` was last read, by the filesystem's clock; zero if that is in the future.
 /// `None` without a list.
 pub(super) fn age(volume: &Volume, object: &ObjectId, tree: &str) -> Result<Option<Duration>, StorageError> {
     let Some(dir) = existing(volume, object)? else { return Ok(None) };
@@ -298,21 +299,21 @@ pub(super) fn age(volume: &Volume, object: &ObjectId, tree: &str) -> Result<Opti
     Ok(Some(Duration::from_secs(u64::try_from(now.saturating_sub(written)).unwrap_or_default())))
 }
 
-/// A list while it is read.
+/// A list that is being read.
 #[derive(Debug)]
 pub(super) struct Reader {
     lines: BufReader<fs_err::File>,
     line: Vec<u8>,
-    /// When every byte was looked at.
+    /// Time of the last full read.
     pub(super) time: Timespec,
 }
 
-/// A list that is not what was written.
+/// Error for a list that is malformed or was altered.
 #[derive(Debug)]
 pub(super) struct Broken;
 
 impl Reader {
-    /// Opens the list of one of the object's trees; `None` where there is none.
+    /// Opens the list of one of the object's trees; `None` if there is none.
     pub(super) fn open(volume: &Volume, object: &ObjectId, tree: &str) -> Result<Option<Self>, StorageError> {
         let Some(dir) = existing(volume, object)? else { return Ok(None) };
         let file = match storage::open_file(dir.as_fd(), tree) {
@@ -331,7 +332,7 @@ impl Reader {
         self.next_line()?.ok_or(Broken)
     }
 
-    /// The next path and what is there; `None` at the end.
+    /// Returns the next path and its entry; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<(String, Entry)>, Broken> {
         self.next_line()
     }
@@ -347,7 +348,7 @@ impl Reader {
     }
 }
 
-/// A list while it is written, in a private directory of its own.
+/// A list that is being written, in a private directory.
 #[derive(Debug)]
 pub(super) struct Writer {
     scratch: Scratch,
@@ -374,7 +375,7 @@ impl Writer {
         written.and_then(|()| self.file.write_all(b"\n")).map_err(|error| failed(&error))
     }
 
-    /// Puts the list in its place, durably. `time`: last read of every byte, if that is not now.
+    /// Puts the list in place, durably. `time` is the last full read, if that is not now.
     pub(super) fn finish(self, volume: &Volume, object: &ObjectId, time: Option<Timespec>) -> Result<(), StorageError> {
         let Self { scratch, tree, file } = self;
         let file = file.into_inner().map_err(|error| failed(error.error()))?;

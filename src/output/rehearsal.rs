@@ -1,4 +1,4 @@
-//! Writes that the API server has refused, kept so that they can be rehearsed again without a registry.
+//! Writes that the API server has refused, kept for another rehearsal without a registry.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,21 +9,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::OutputError;
 use super::api_object::Kind;
 
-/// KiB of content that are kept for all objects together. Beyond it a rehearsal is made without content, which finds
-/// missing rights and quotas, and policies that do not look at the content.
+/// Limit for the kept content of all objects together, in KiB. Beyond it a rehearsal has no content: it still finds
+/// missing rights, quotas, and policies that ignore the content.
 const KEPT_KIB: usize = 32 * 1024;
 
 /// A refused write. Clones share it.
 #[derive(Clone)]
 pub struct Rehearsal(Arc<(Rehearsed, Option<OwnedSemaphorePermit>)>);
 
-/// The object that was to be written.
+/// The object that was refused.
 pub(super) enum Rehearsed {
     ConfigMap(ConfigMap),
     Secret(Secret),
 }
 
-/// Room for refused writes.
+/// Memory budget for refused writes.
 #[derive(Debug)]
 pub(super) struct Rehearsals(Arc<Semaphore>);
 
@@ -34,7 +34,7 @@ impl Default for Rehearsals {
 }
 
 impl Rehearsals {
-    /// Adds the write to the refusal of it.
+    /// Attaches the write to its refusal.
     pub(super) fn keep(&self, error: OutputError, write: Rehearsed) -> OutputError {
         let OutputError::Refused { kind, name, code, message, .. } = error else { return error };
         let kib = write.bytes().div_ceil(1024).max(1);
@@ -68,7 +68,7 @@ impl Rehearsed {
     }
 }
 
-/// Content, of a Secret even, is in no log.
+/// Prints no content, because it may be a Secret's.
 impl fmt::Debug for Rehearsal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Rehearsal")

@@ -1,9 +1,9 @@
-//! Compares a published tree with the list of what was published.
+//! Comparison of a published tree with its list.
 //!
-//! Nothing here follows a link, waits for a FIFO or goes down into what is not on the list, so a tree into which
-//! a neighbour has put anything costs no more than the one that was published: entries are taken from the list one by
-//! one, of a directory's names no more are read than it should have and a few, and the first differences end the scan.
-//! A directory is opened from the top for its own sake, by a call that refuses links on the way.
+//! The scan follows no link, waits for no FIFO and enters no directory that is not on the list. So a tree to which
+//! another process has added files costs no more than the published one: entries come from the list one by one, the
+//! number of names read per directory is limited, and the first differences end the scan. Each directory is opened from
+//! the top, by a call that refuses links on the way.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,91 +21,91 @@ use crate::unpack::Stop;
 
 mod entry;
 
-/// Entries and bytes of one [`Scan::advance`]: what others wait for at most, but for one large file.
+/// Maximum entries and bytes of one [`Scan::advance`]. Bounds the wait of other work, except for one large file.
 const SLICE_ENTRIES: usize = 2000;
 const SLICE_BYTES: u64 = 32 << 20;
-/// Names in one directory that a list may claim.
+/// Maximum number of names that a list may claim for one directory.
 const MAX_NAMES: u64 = 1 << 24;
 
-/// What a scan came to.
+/// Result of a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Everything is as it was.
+    /// No difference.
     Whole,
-    /// So it seems, but for files that were not read and have other times or inodes.
+    /// No difference found, but unread files have other times or inodes.
     Doubtful,
-    /// It is not.
+    /// Differences.
     Damaged(Vec<Difference>),
 }
 
-/// Which tree is compared with what.
+/// Tree to compare, and the digest of its list.
 pub(super) struct Subject<'a> {
     pub(super) volume: &'a Volume,
     pub(super) object: &'a ObjectId,
-    /// The directory of the object's trees.
+    /// Directory of the object's trees.
     pub(super) trees: BorrowedFd<'a>,
-    /// The tree's name in it.
+    /// Name of the tree in it.
     pub(super) tree: &'a str,
-    /// What the list has to have.
+    /// Expected digest of the list.
     pub(super) list_digest: &'a Digest,
 }
 
-/// A scan under way.
+/// A scan in progress.
 #[derive(Debug)]
 pub(super) struct Scan {
     top: OwnedFd,
     list: Reader,
-    /// Gets the list anew, with the files' times as they are, where files are read.
+    /// New list with the files' current times; `None` if files are not read.
     fresh: Option<Writer>,
     reading: Option<Reading>,
     list_digest: Digest,
     hasher: Hasher,
-    /// The path before, as the list is in order.
+    /// The previous path; lists are in order.
     last: Option<String>,
     /// The directory that was opened last.
     opened: (String, OwnedFd),
-    /// The directories from the top to the last path.
+    /// Directories from the top to the last path.
     levels: Vec<Level>,
-    /// Names in directories that were on the list and not entered yet.
+    /// Listed directories not entered yet, with their number of names.
     to_enter: HashMap<String, u64>,
-    /// Directories that are not there any more.
+    /// Directories that are missing, or differ and are not entered.
     lost: BTreeSet<String>,
     differences: Vec<Difference>,
     doubtful: bool,
 }
 
-/// What came of entering a directory.
+/// Result of entering a directory.
 enum Entered {
     Yes,
-    /// It is not there any more.
+    /// The directory was replaced.
     Lost,
     /// The list contradicts itself.
     Broken,
 }
 
-/// A directory while its entries come.
+/// A directory whose entries are being compared.
 #[derive(Debug)]
 struct Level {
     path: String,
-    /// Names that are there and have not been on the list yet.
+    /// Existing names that were not on the list so far.
     left: BTreeSet<Vec<u8>>,
-    /// Names that have to come yet.
+    /// Number of listed names yet to come.
     due: u64,
 }
 
-/// How a scan begins.
+/// Start of a scan.
 #[derive(Debug)]
 pub(super) enum Begun {
-    /// There is no list of this tree.
+    /// The tree has no list.
     NoList,
-    /// What there is needs no further look.
+    /// The verdict is known without a further look.
     Done(Verdict),
-    /// There is work to do.
+    /// The scan has to continue.
     Scan(Box<Scan>),
 }
 
 impl Begun {
-    /// The verdict, after all of the scan at once; `None` where there is no list of this tree.
+    /// Runs the whole scan and returns its verdict; `None` if the tree has no list.
     pub(super) fn finish(self) -> Result<Option<Verdict>, StorageError> {
         let mut scan = match self {
             Self::NoList => return Ok(None),
@@ -122,7 +122,7 @@ impl Begun {
 }
 
 impl Scan {
-    /// Without `reading` no file is opened.
+    /// Begins a scan. Without `reading` no file is opened.
     pub(super) fn begin(subject: &Subject<'_>, reading: Option<Reading>) -> Result<Begun, StorageError> {
         let Some(mut list) = Reader::open(subject.volume, subject.object, subject.tree)? else {
             return Ok(Begun::NoList);
@@ -137,7 +137,7 @@ impl Scan {
         if !FileType::from_raw_mode(found.st_mode).is_dir() {
             return damaged(Difference::new(b"", What::Kind));
         }
-        // Before it is opened: without its mode that would be an error, which no pass repairs.
+        // Checked before the directory is opened: without permission that would be an error, which no pass repairs.
         if entry::is_mode_changed(&found, 0o755, header.mode) {
             return damaged(Difference::new(b"", What::Mode));
         }
@@ -146,7 +146,7 @@ impl Scan {
             opened: (String::new(), duplicate(&top)?),
             top,
             list,
-            // What cannot be written now, on a full volume say, is learnt another time.
+            // If the new list cannot be written, for example on a full volume, a later scan writes it.
             fresh: reading.and_then(|_| Writer::begin(subject.volume, &header).ok()),
             reading,
             list_digest: subject.list_digest.clone(),
@@ -164,7 +164,7 @@ impl Scan {
         }
     }
 
-    /// Goes on for a while; `None` where there is more to do.
+    /// Compares the next slice; `None` if the scan has to continue.
     pub(super) fn advance(&mut self, stop: &Stop) -> Result<Option<Verdict>, StorageError> {
         let mut bytes = 0;
         for _ in 0..SLICE_ENTRIES {
@@ -190,7 +190,7 @@ impl Scan {
         Ok(None)
     }
 
-    /// After a verdict that everything is as it was: the list gets the times that the files have now.
+    /// Writes the list with the files' current times, after a verdict without differences.
     pub(super) fn remember(mut self, volume: &Volume, object: &ObjectId) -> Result<(), StorageError> {
         let everything = self.reading == Some(Reading::Everything);
         let time = (!everything).then_some(self.list.time);
@@ -207,7 +207,7 @@ impl Scan {
         while let Some(level) = self.levels.pop() {
             is_complete &= self.leave(level).is_ok();
         }
-        // With something gone from the tree the list has been read to its end all the same.
+        // Every line was hashed, even those below missing directories, so the digest is always complete.
         let digest = std::mem::take(&mut self.hasher).finish();
         if !is_complete || digest != self.list_digest {
             self.differences.insert(0, Difference::list());
@@ -219,7 +219,7 @@ impl Scan {
         }
     }
 
-    /// One entry of the list against what is there. The inner error is a list that contradicts itself.
+    /// Compares one entry of the list with the filesystem. The inner error is a list that contradicts itself.
     fn compare(
         &mut self,
         path: String,
@@ -262,11 +262,11 @@ impl Scan {
             }
         };
         match (&entry, difference.clone()) {
-            // Not entered in any case: without its mode that may be an error.
+            // Not entered, because a directory with another mode may not be readable.
             (Entry::Directory { .. }, Some(_)) => drop(self.lost.insert(path.clone())),
             (Entry::Directory { names, .. }, None) => {
                 self.to_enter.insert(path.clone(), *names);
-                // Nothing will come that makes it be entered.
+                // An empty directory has no entries by which it would be entered later.
                 if *names == 0 {
                     self.enter(&path)?;
                 }
@@ -286,7 +286,7 @@ impl Scan {
         !self.lost.is_empty() && self.lost.contains(directory)
     }
 
-    /// Makes `directory` the last level and the one that is open.
+    /// Makes `directory` the last level and the open directory.
     fn enter(&mut self, directory: &str) -> Result<Entered, StorageError> {
         while let Some(level) = self.levels.pop_if(|level| !holds(&level.path, directory)) {
             if self.leave(level).is_err() {
@@ -306,7 +306,7 @@ impl Scan {
             };
             self.opened = match dir {
                 Ok(dir) => (directory.to_owned(), dir),
-                // Replaced since it was looked at.
+                // Replaced after its `statat`.
                 Err(error) if error.is_replaced() => {
                     self.lost.insert(directory.to_owned());
                     self.differences.push(Difference::new(directory.as_bytes(), What::Kind));
@@ -322,14 +322,14 @@ impl Scan {
         Ok(Entered::Yes)
     }
 
-    /// Names in the directory that is open: as many as there should be, and a few of those that are too many.
+    /// Returns the names in the open directory, at most a few more than expected.
     fn names(&self, due: u64) -> Result<BTreeSet<Vec<u8>>, StorageError> {
         let most = usize::try_from(due).unwrap_or(usize::MAX).saturating_add(MAX_DIFFERENCES);
         let names = storage::all_names_up_to(&self.opened.1, most)?;
         Ok(names.into_iter().map(|name| name.as_bytes().to_vec()).collect())
     }
 
-    /// What is left in a directory has been added. What was to come and did not is missing on the list.
+    /// Closes a level: names left over were added, and listed names that did not come make the list broken.
     fn leave(&mut self, level: Level) -> Result<(), Broken> {
         for name in level.left.into_iter().take(MAX_DIFFERENCES) {
             let mut path = level.path.clone().into_bytes();
@@ -347,7 +347,7 @@ fn duplicate(dir: &OwnedFd) -> Result<OwnedFd, StorageError> {
     dir.try_clone().map_err(|error| StorageError::from_io("duplicate a handle", &error))
 }
 
-/// True where `path` is `directory` or below it.
+/// True if `path` is `directory` or below it.
 fn holds(directory: &str, path: &str) -> bool {
     directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -7,9 +7,9 @@
 //!                                  revert what was switched, the last one first
 //! ```
 //!
-//! A filesystem and an API server cannot be switched in one step. Two rules make it nearly so: everything that takes time,
-//! or can be refused, was done by *prepare*, so that each switch is one call; and API objects go first, because they can
-//! still be refused, and volumes last, because a rename cannot. Nothing here may be cancelled: a caller awaits it to its end,
+//! A filesystem and an API server cannot be switched in one step. Two rules come close: *prepare* does all work that
+//! takes time or can be refused, so that each switch is one call; and API objects go first, because they can still be
+//! refused, and volumes last, because a rename cannot. Nothing here may be cancelled: the caller awaits it to its end,
 //! and each blocking call holds the object's lock.
 
 use std::sync::Arc;
@@ -27,10 +27,10 @@ use crate::request::{Fingerprint, ObjectId};
 use crate::storage::Call;
 use crate::unpack::staged::Staged;
 
-/// One output that can be switched at once.
+/// One output that is ready for its switch.
 #[derive(Debug)]
 pub(crate) enum Ready {
-    /// The output holds what is wanted.
+    /// The output already holds the wanted revision.
     Held(Box<Published>),
     /// A tree on a volume.
     Volume(Arc<volume::Ready>),
@@ -38,13 +38,13 @@ pub(crate) enum Ready {
     ConfigMap(Box<api_object::Ready<ConfigMap>>),
     /// A Secret that the API server would accept.
     Secret(Box<api_object::Ready<Secret>>),
-    /// A manifest for later use.
+    /// A manifest for later use with kubectl.
     Manifest(Arc<manifest::Ready>),
-    /// A directory that a command names.
+    /// A directory named by a command.
     Directory(Arc<DirectoryReady>),
 }
 
-/// A staged tree for a directory that a command names.
+/// A staged tree for a command's directory.
 #[derive(Debug)]
 pub(crate) struct DirectoryReady {
     pub(super) destination: Arc<Destination>,
@@ -54,7 +54,7 @@ pub(crate) struct DirectoryReady {
     pub(super) staged: Arc<Staged>,
 }
 
-/// One output after its switch, with what it takes to revert it.
+/// One output after its switch, with the data to revert it.
 #[derive(Debug)]
 enum Switched {
     /// Nothing was changed.
@@ -63,7 +63,7 @@ enum Switched {
     ConfigMap(Box<api_object::Switched<ConfigMap>>),
     Secret(Box<api_object::Switched<Secret>>),
     Manifest(Arc<manifest::Ready>),
-    /// A command's only output: nothing comes after it that could fail.
+    /// A command's only output: no later switch can fail.
     Directory,
 }
 
@@ -72,11 +72,11 @@ enum Switched {
 pub(crate) struct Done {
     /// State of each output, in the order of the request.
     pub(crate) published: Vec<Published>,
-    /// Keys of others that were removed from API objects.
+    /// Keys of other managers that were removed from API objects.
     pub(crate) removed: Vec<Damage>,
 }
 
-/// A switch that was refused. Every output holds what it held before, but for those in `stuck`.
+/// A refused switch. Every output holds its earlier content, except those in `stuck`.
 #[derive(Debug)]
 pub(crate) struct NotSwitched {
     /// The refusal.
@@ -92,7 +92,7 @@ impl From<OutputError> for NotSwitched {
 }
 
 impl Ready {
-    /// State of the output after its switch.
+    /// Returns the state of the output after its switch.
     pub(crate) fn published(&self) -> Option<&Published> {
         match self {
             Self::Held(published) => Some(published),
@@ -104,7 +104,7 @@ impl Ready {
         }
     }
 
-    /// True where the switch changes what consumers read.
+    /// True if the switch changes what consumers read.
     pub(crate) fn is_change(&self) -> bool {
         match self {
             Self::Held(_) => false,
@@ -114,7 +114,7 @@ impl Ready {
         }
     }
 
-    /// Place in the order of switches: the lower ones can be refused.
+    /// Returns the position in the order of switches: outputs that can be refused come first.
     fn order(&self) -> u8 {
         match self {
             Self::Held(_) => 0,
@@ -127,7 +127,7 @@ impl Ready {
 }
 
 impl Outputs {
-    /// Switches all outputs, or none. The caller holds `lock` until the outcome is recorded, and does not give up waiting.
+    /// Switches all outputs, or none. The caller holds `lock` until the outcome is recorded, and must not be cancelled.
     pub(crate) async fn switch(
         &self,
         object: &ObjectId,
@@ -160,7 +160,7 @@ impl Outputs {
         Ok(done)
     }
 
-    /// An error comes with the output itself where it may have been switched all the same.
+    /// Switches one output. An error carries the output if it may have been switched nevertheless.
     async fn switch_one(
         &self,
         object: &ObjectId,
@@ -176,7 +176,7 @@ impl Outputs {
                 let (lock, one) = (lock.clone(), Arc::clone(ready));
                 let switched = || Switched::Volume(Arc::clone(ready));
                 let work = ready.pool().run(Call::Short, move || holding(lock, || volume::switch(&one, now)));
-                // The rename may have happened and its sync not, or it hangs.
+                // The rename may have succeeded and its sync failed, or the call may hang.
                 work.await.map_err(OutputError::from).flatten().map_err(|error| (error, Some(switched())))?;
                 switched()
             }
@@ -215,7 +215,7 @@ impl Outputs {
         Ok((switched, None))
     }
 
-    /// Brings back what was there before, the last switch first. Answers what could not be brought back.
+    /// Restores the earlier state, the last switch first. Returns the errors of outputs that could not be reverted.
     async fn revert(&self, object: &ObjectId, switched: Vec<Switched>, lock: &Lock) -> Vec<String> {
         let mut stuck = Vec::new();
         for one in switched.into_iter().rev() {

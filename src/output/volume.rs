@@ -3,17 +3,17 @@
 //! ```text
 //! <root>/<namespace>/<name>/        the directory that a consumer mounts; never replaced while its object lives
 //!   current -> trees/<tree>         replaced by rename: a reader sees one whole revision or another
-//!   trees/<manifest hex>-<finger>/  complete when it appears, never changed, removed when old; where that very tree
-//!                                   was damaged, the next one is <manifest hex>-<finger>-2 and so on
+//!   trees/<manifest hex>-<finger>/  complete when it appears, never changed, removed when old; if that tree was
+//!                                   damaged, the next one is <manifest hex>-<finger>-2 and so on
 //!   .artifact.json                  uid of the object, and the revision of each tree
 //! ```
 //!
-//! *Prepare* puts a tree under its final name, its list beside it, and both into `.artifact.json`: all of that is durable
-//! and changes nothing for readers. *Switch* is then one rename of the link, and *revert* is another. The link alone says
-//! which tree is current, so a crash leaves the old revision or the new one and nothing to repair.
+//! *Prepare* puts a tree under its final name, writes its list, and records both in `.artifact.json`: all durable, with
+//! no change for readers. *Switch* is then one rename of the link, and *revert* is another. The link alone decides
+//! which tree is current, so a crash leaves the old revision or the new one, and nothing to repair.
 //!
-//! `.artifact.json` is written before anything else is put into a new directory, so a directory that has things in it
-//! but no such file is not ours.
+//! `.artifact.json` is the first file in a new directory, so a directory that has other files but no `.artifact.json`
+//! is not ours.
 
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -55,28 +55,28 @@ pub(crate) struct Place {
     pub(super) output: String,
 }
 
-/// A tree that is complete and durable under its final name, and that nothing points to yet.
+/// A complete tree, durable under its final name, that nothing points to yet.
 #[derive(Debug)]
 pub(crate) struct Ready {
     place: Place,
     tree: String,
-    /// The tree that `current` pointed to.
+    /// Target of `current` before the switch.
     previous: Option<String>,
     published: Published,
 }
 
 impl Ready {
-    /// The state after the switch.
+    /// Returns the state after the switch.
     pub(super) fn published(&self) -> &Published {
         &self.published
     }
 
-    /// The threads of its volume.
+    /// Returns the thread pool of the volume.
     pub(super) fn pool(&self) -> &Pool {
         self.place.volume.pool()
     }
 
-    /// True where `current` points to it already.
+    /// True if `current` already points to the tree.
     pub(super) fn is_current(&self) -> bool {
         self.previous.as_ref() == Some(&self.tree)
     }
@@ -104,14 +104,14 @@ impl Place {
     }
 }
 
-/// Looks at the directory. Reads no file.
+/// Returns the state of the directory. Reads no file.
 pub(super) fn probe(place: &Place, recorded: Option<&Recorded>) -> Result<Held, OutputError> {
-    // The kubelet gives a pod's group the right to write wherever it mounts the root.
+    // The kubelet gives a pod's group write permission wherever it mounts the root.
     place.volume().protect();
     let Some(there) = There::open(place, recorded)? else { return Ok(Held::Nothing) };
     let published = place.published(&there.revision, there.list_digest.clone());
     Ok(match Scan::begin(&there.subject(place), None)?.finish()? {
-        // Made by an older version, say.
+        // For example a tree of an older version.
         None => Held::Unknown(published),
         Some(Verdict::Whole) => Held::Whole(published),
         Some(Verdict::Doubtful) => Held::Doubtful(published),
@@ -122,25 +122,25 @@ pub(super) fn probe(place: &Place, recorded: Option<&Recorded>) -> Result<Held, 
     })
 }
 
-/// Begins to read the files of the current tree.
+/// Begins a scan that reads the files of the current tree.
 pub(super) fn read(place: &Place, recorded: Option<&Recorded>, reading: Reading) -> Result<Begun, OutputError> {
     let Some(there) = There::open(place, recorded)? else { return Ok(Begun::NoList) };
     Ok(Scan::begin(&there.subject(place), Some(reading))?)
 }
 
-/// Time since every byte of the current tree was read; `None` where that is not known.
+/// Returns the time since every byte of the current tree was read; `None` if unknown.
 pub(super) fn last_read(place: &Place) -> Result<Option<Duration>, OutputError> {
     let Some(dir) = place.dir()? else { return Ok(None) };
     let Some(tree) = current(dir.as_fd())? else { return Ok(None) };
     Ok(record::age(place.volume(), &place.object, &tree)?)
 }
 
-/// The tree that `current` points to and that `.artifact.json` knows.
+/// The tree that `current` points to, if `.artifact.json` lists it.
 struct There {
     trees: OwnedFd,
     tree: String,
     revision: TreeRevision,
-    /// The digest in status where it is of the same revision: a writer on the volume cannot write there.
+    /// The digest in status, if it is of the same revision: a writer on the volume cannot change status.
     list_digest: Digest,
 }
 
@@ -174,7 +174,7 @@ impl There {
     }
 }
 
-/// Puts a staged tree and its list under their final names, durably. Readers see nothing of it.
+/// Puts a staged tree and its list under their final names, durably. Readers see no change.
 pub(super) fn prepare(
     place: &Place,
     pinned: &Pinned,
@@ -194,11 +194,11 @@ pub(super) fn prepare(
     marker.check_uid(object)?;
     let previous = current(dir)?;
     let trees = storage::make_dir(dir, TREES, Mode::from_raw_mode(0o755))?;
-    // Prepared by a pass that did not come to its switch.
+    // Trees of passes that ended before their switch.
     for left in marker.take_unused(previous.as_deref()) {
         storage::remove_tree(&trees, &left)?;
     }
-    // Until the marker counts it.
+    // Held until the marker includes the tree.
     let _reserved = quota.reserve(place, &marker, size(staged.files(), staged.bytes()))?;
     let tree = marker.free_name(&format!("{}-{}", pinned.digest().hex(), fingerprint.as_str()), previous.as_deref());
     // Left by a crash: nothing points to it.
@@ -228,7 +228,7 @@ pub(super) fn prepare(
 pub(super) fn switch(ready: &Ready, now: Timestamp) -> Result<(), OutputError> {
     let dir = open_prepared(ready)?;
     point_current_at(dir.as_fd(), &ready.tree)?;
-    // Only retention needs it, and a reader has the new revision already: no reason to take it back.
+    // Only retention needs the marker. Readers have the new revision already, so a failure must not revert it.
     let noted = own_marker(ready.place.volume(), dir.as_fd(), &ready.place.object).and_then(|marker| {
         let Some(mut marker) = marker else { return Ok(()) };
         marker.switched(&ready.tree, ready.previous.as_deref(), now);
@@ -240,7 +240,7 @@ pub(super) fn switch(ready: &Ready, now: Timestamp) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// Points `current` back to the tree from before, or removes it where there was none.
+/// Points `current` back to the previous tree, or removes it if there was none.
 pub(super) fn revert(ready: &Ready) -> Result<(), OutputError> {
     let dir = open_prepared(ready)?;
     if let Some(previous) = &ready.previous {
@@ -261,8 +261,8 @@ fn open_prepared(ready: &Ready) -> Result<OwnedFd, OutputError> {
     Ok(ready.place.dir()?.ok_or_else(gone)?)
 }
 
-/// A tree that an earlier process prepared for `revision`, or has switched to: whole by its list, which has this digest.
-/// Every file is read: lists and times are on the volume, where others may write.
+/// Finds a tree that an earlier process prepared or switched for `revision`, and verifies it against the list with this
+/// digest. Every file is read, because lists and times are on the volume, where others may write.
 pub(super) fn prepared(place: &Place, revision: &Revision, list_digest: &Digest) -> Result<Option<Ready>, OutputError> {
     let Some(dir) = place.dir()? else { return Ok(None) };
     let Some(marker) = own_marker(place.volume(), dir.as_fd(), &place.object)? else { return Ok(None) };
@@ -278,8 +278,8 @@ pub(super) fn prepared(place: &Place, revision: &Revision, list_digest: &Digest)
     Ok(Some(Ready { place: place.clone(), tree: tree.to_owned(), previous: current(dir.as_fd())?, published }))
 }
 
-/// Removes trees that nothing needs any more; answers when the next one may go. Only after status has been written, so
-/// that status never names what is gone.
+/// Removes trees beyond the retention; returns the time at which the next one may go. Must be called after the status
+/// write, so that status never names content that is gone.
 pub(super) fn prune(
     volume: &Volume,
     object: &ObjectId,
@@ -299,7 +299,7 @@ pub(super) fn prune(
         Err(error) if error.is_absent() => return Ok(None),
         trees => trees?,
     };
-    // The marker first: a tree that it does not name is removed by the next pass too.
+    // The marker goes first: a tree that it does not name is removed by the next prune, too.
     if marker.trees.len() != before {
         write_marker(dir.as_fd(), &marker)?;
     }
@@ -307,7 +307,7 @@ pub(super) fn prune(
     let mut removed = record::retain(volume, object, &kept);
     for name in storage::names(&trees)? {
         if !kept.contains(&name.as_str()) && current.as_ref() != Some(&name) {
-            // One that cannot be removed is not in the way of the others.
+            // A failure does not stop the removal of other trees.
             removed = removed.and(storage::remove_tree(&trees, &name));
         }
     }
@@ -315,8 +315,8 @@ pub(super) fn prune(
     Ok(next)
 }
 
-/// Takes away all content, and leaves the object's directory, which consumers mount. A reader of `current` loses it in
-/// one step, a reader inside of a tree file by file.
+/// Removes all content, but keeps the object's directory, which consumers mount. A reader of `current` loses it in one
+/// step, a reader inside a tree file by file.
 pub(super) fn withdraw(volume: &Volume, object: &ObjectId) -> Result<(), OutputError> {
     let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else { return Ok(()) };
     let marker = match own_marker(volume, dir.as_fd(), object) {
@@ -335,8 +335,8 @@ pub(super) fn withdraw(volume: &Volume, object: &ObjectId) -> Result<(), OutputE
     Ok(record::remove(volume, object)?)
 }
 
-/// Removes the directory of the object with this uid. Absent, empty and not ours are success; so is another uid, whose
-/// object may live.
+/// Removes the directory of the object with this uid. Absent, empty and foreign directories are success; so is another
+/// uid, whose object may exist.
 pub(super) fn remove(volume: &Volume, object: &ObjectId) -> Result<(), OutputError> {
     let Some(dir) = volume.existing_dir(&object.namespace, &object.name)? else {
         return Ok(record::remove(volume, object)?);
@@ -351,8 +351,8 @@ pub(super) fn remove(volume: &Volume, object: &ObjectId) -> Result<(), OutputErr
     }
 }
 
-/// Objects that have a directory on the volume, with their uids, in the namespaces that `is_watched` accepts. Directories
-/// that are not ours, or of no cluster, are left out.
+/// Returns the objects that have a directory on the volume, with their uids, in the namespaces that `is_watched`
+/// accepts. Foreign directories, and those made without a cluster, are left out.
 pub(super) fn owners(volume: &Volume, is_watched: impl Fn(&str) -> bool) -> Result<Vec<ObjectId>, OutputError> {
     let mut found = Vec::new();
     for namespace in volume.namespaces()?.into_iter().filter(|namespace| is_watched(namespace)) {
@@ -370,7 +370,7 @@ pub(super) fn owners(volume: &Volume, is_watched: impl Fn(&str) -> bool) -> Resu
     Ok(found)
 }
 
-/// The directory's marker; `None` for an empty directory; an error for one that is not ours.
+/// Reads the directory's marker; `None` for an empty directory, an error for a foreign one.
 fn own_marker(volume: &Volume, dir: BorrowedFd<'_>, object: &ObjectId) -> Result<Option<Marker>, OutputError> {
     let foreign = |why: &str| {
         let path = volume.path().join(&object.namespace).join(&object.name);
@@ -396,7 +396,7 @@ fn own_marker(volume: &Volume, dir: BorrowedFd<'_>, object: &ObjectId) -> Result
     }
 }
 
-/// Makes an empty directory ours.
+/// Claims an empty directory.
 fn claim(dir: BorrowedFd<'_>, object: &ObjectId) -> Result<Marker, OutputError> {
     let marker = Marker { uid: object.uid.clone(), trees: Vec::new() };
     write_marker(dir, &marker)?;
@@ -409,7 +409,7 @@ fn write_marker(dir: BorrowedFd<'_>, marker: &Marker) -> Result<(), OutputError>
     Ok(storage::replace_file(dir, MARKER, &bytes)?)
 }
 
-/// The tree that `current` points at.
+/// Returns the tree that `current` points to.
 fn current(dir: BorrowedFd<'_>) -> Result<Option<String>, StorageError> {
     let link = match rustix::fs::readlinkat(dir, CURRENT, Vec::new()) {
         Err(Errno::NOENT | Errno::INVAL) => return Ok(None),

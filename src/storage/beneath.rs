@@ -1,8 +1,8 @@
-//! Opening below a directory: never out of it, never onto another filesystem, through no link unless asked to.
+//! Opening below a directory: never outside of it, never on another filesystem, and through no link unless requested.
 //!
-//! Where there is openat2 (Linux 5.6) the kernel does this in one call. Where there is none, an older kernel
-//! or a sandbox that has not heard of it, the path is walked here: one handle for each component, opened
-//! without following, so that nothing is looked up again from its beginning. [`Way::here`] decides which.
+//! With openat2 (Linux 5.6) the kernel does this in one call. An older kernel, or an older sandbox, does not have the
+//! call; then the path is walked here: one handle per component, opened without following links, so that no component
+//! is resolved twice. [`Way::here`] decides which.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,25 +14,25 @@ use rustix::io::Errno;
 
 use super::MAX_DEPTH;
 
-/// Links that are followed one after the other; the kernel's own number.
+/// Maximum number of links followed one after the other, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// A handle that only says where something is.
+/// Flags of a handle that only identifies a location.
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const INSIDE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS).union(ResolveFlags::NO_XDEV);
 
-/// Opens `path` below `dir` as openat does; no component may be a link, lead out or be on another filesystem.
+/// Opens `path` below `dir` as openat does; no component may be a link, lead outside or be on another filesystem.
 pub(super) fn open(dir: BorrowedFd<'_>, path: &OsStr, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
     Way::here(dir).open(dir, path, flags, mode)
 }
 
-/// Follows `path` below `dir` to its end as a reader would, links and all. Fails with XDEV or LOOP where that
-/// leads out, with LOOP where it never ends, with NOENT or NOTDIR where it leads to nothing.
+/// Follows `path` below `dir` to its end as a reader would, including links. Fails with XDEV or LOOP if the path leads
+/// outside, with LOOP if it never ends, with NOENT or NOTDIR if it leads to nothing.
 pub(crate) fn follow(dir: BorrowedFd<'_>, path: &str) -> Result<(), Errno> {
     Way::here(dir).follow(dir, OsStr::new(path))
 }
 
-/// Who holds a path inside.
+/// Mechanism that confines a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// openat2.
@@ -42,7 +42,7 @@ enum Way {
 }
 
 impl Way {
-    /// The one of this process, found out with the first directory that it opens.
+    /// Returns the mechanism for this process, detected with the first directory that it opens.
     fn here(dir: BorrowedFd<'_>) -> Self {
         static WAY: OnceLock<Way> = OnceLock::new();
         *WAY.get_or_init(|| {
@@ -54,8 +54,8 @@ impl Way {
         })
     }
 
-    /// An old seccomp profile answers EPERM for a call that it does not know, and so may a filesystem for one
-    /// that it forbids. But what openat may do, nobody forbids openat2 for its own sake.
+    /// Detects the mechanism. An old seccomp profile answers EPERM for an unknown call, and a filesystem may answer
+    /// EPERM for a forbidden one. No filesystem forbids openat2 but allows openat, so the second call tells them apart.
     fn probe(dir: BorrowedFd<'_>) -> Self {
         let flags = HANDLE | OFlags::DIRECTORY;
         match rustix::fs::openat2(dir, ".", flags, Mode::empty(), INSIDE) {
@@ -75,7 +75,7 @@ impl Way {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         match self {
             Self::Kernel => match rustix::fs::openat2(dir, path, flags, Mode::empty(), INSIDE) {
-                // Something was renamed or mounted, anywhere, while a `..` was looked at.
+                // An entry was renamed or mounted anywhere while a `..` was resolved.
                 Err(Errno::AGAIN) => follow_by_hand(dir, path),
                 result => result.map(drop),
             },
@@ -84,7 +84,7 @@ impl Way {
     }
 }
 
-/// openat2 with every restriction, by openat. It allows no `..` at all, which none of our paths has.
+/// Emulates openat2 with every restriction by openat. Refuses every `..`, which none of our paths contains.
 fn walk(dir: BorrowedFd<'_>, path: &OsStr, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
     let filesystem = Place::of(dir)?.filesystem;
     let mut names = components(path)?.into_iter().filter(|name| !matches!(name.as_bytes(), b"" | b".")).peekable();
@@ -99,15 +99,15 @@ fn walk(dir: BorrowedFd<'_>, path: &OsStr, flags: OFlags, mode: Mode) -> Result<
         }
         at = Some(step(from, name, HANDLE | OFlags::DIRECTORY, Mode::empty(), filesystem)?.0);
     }
-    // The directory itself.
+    // The path names `dir` itself.
     rustix::fs::openat(dir, ".", flags, mode)
 }
 
-/// The same for a reader, who follows links: those are read and walked too, and `..` goes back to a handle
-/// that is held, never to what the kernel calls the parent.
+/// Emulates a reader who follows links: links are read and walked as well, and `..` goes back to a held handle, never
+/// to the kernel's idea of the parent.
 fn follow_by_hand(dir: BorrowedFd<'_>, path: &OsStr) -> Result<(), Errno> {
     let filesystem = Place::of(dir)?.filesystem;
-    // What is still to be gone, the next at the end.
+    // Remaining components, the next one at the end.
     let mut rest: Vec<OsString> = components(path)?.into_iter().rev().map(OsStr::to_owned).collect();
     let (mut inside, mut links): (Vec<OwnedFd>, usize) = (Vec::new(), 0);
     while let Some(name) = rest.pop() {
@@ -129,7 +129,7 @@ fn follow_by_hand(dir: BorrowedFd<'_>, path: &OsStr) -> Result<(), Errno> {
                 let target = OsString::from_vec(target.into_bytes());
                 rest.extend(components(&target)?.into_iter().rev().map(OsStr::to_owned));
             }
-            // No link.
+            // Not a link.
             Err(Errno::INVAL) => {
                 let (found, place) = step(from, &name, HANDLE, Mode::empty(), filesystem)?;
                 if place.is_dir && inside.len() < MAX_DEPTH {
@@ -137,7 +137,7 @@ fn follow_by_hand(dir: BorrowedFd<'_>, path: &OsStr) -> Result<(), Errno> {
                 } else if place.is_dir {
                     return Err(Errno::NAMETOOLONG);
                 } else {
-                    // Something that is not a directory is an end, whatever follows: even `/` or `/.`.
+                    // A non-directory ends the walk, and no component may follow: not even `/` or `/.`.
                     return if rest.is_empty() { Ok(()) } else { Err(Errno::NOTDIR) };
                 }
             }
@@ -147,7 +147,7 @@ fn follow_by_hand(dir: BorrowedFd<'_>, path: &OsStr) -> Result<(), Errno> {
     Ok(())
 }
 
-/// What is between the slashes.
+/// Splits a relative path at its slashes.
 fn components(path: &OsStr) -> Result<Vec<&OsStr>, Errno> {
     match path.as_bytes().first() {
         None => Err(Errno::NOENT),
@@ -156,7 +156,7 @@ fn components(path: &OsStr) -> Result<Vec<&OsStr>, Errno> {
     }
 }
 
-/// Opens one component, which is no link and where no other filesystem begins.
+/// Opens one component, which must not be a link or a mount point.
 fn step(
     dir: BorrowedFd<'_>,
     name: &OsStr,
@@ -166,18 +166,18 @@ fn step(
 ) -> Result<(OwnedFd, Place), Errno> {
     let found = rustix::fs::openat(dir, name, flags | OFlags::NOFOLLOW, mode)?;
     let place = Place::of(found.as_fd())?;
-    // An overlay gives files that it has not copied the number of the filesystem below it, directories never.
+    // An overlay reports the lower filesystem's number for files that it has not copied up, but never for directories.
     if place.is_mount || (place.is_dir && place.filesystem != filesystem) {
         return Err(Errno::XDEV);
     }
     Ok((found, place))
 }
 
-/// Where a handle is.
+/// Location of a handle.
 struct Place {
     filesystem: u64,
     is_dir: bool,
-    /// Something is mounted right there. Always false before Linux 5.8, which does not tell.
+    /// True for a mount point. Always false before Linux 5.8, which does not report it.
     is_mount: bool,
 }
 
@@ -189,7 +189,7 @@ impl Place {
                 is_dir: FileType::from_raw_mode(found.stx_mode.into()).is_dir(),
                 is_mount: found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
             }),
-            // Before Linux 4.11, or another old profile.
+            // Before Linux 4.11, or an old seccomp profile.
             Err(Errno::NOSYS | Errno::PERM) => {
                 let found = rustix::fs::fstat(fd)?;
                 let is_dir = FileType::from_raw_mode(found.st_mode).is_dir();
@@ -211,14 +211,14 @@ mod tests {
 
     const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
-    /// Both, or the one that there is where these tests run.
+    /// Returns both mechanisms, or the only one available where the tests run.
     fn ways(dir: &OwnedFd) -> Vec<Way> {
         let mut ways = vec![Way::probe(dir.as_fd()), Way::Walk];
         ways.dedup();
         ways
     }
 
-    /// `tree/` with files and links, and beside it what nobody may get at.
+    /// Creates `tree/` with files and links, next to files that must stay out of reach.
     fn world() -> (tempfile::TempDir, OwnedFd) {
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);

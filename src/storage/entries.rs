@@ -1,4 +1,4 @@
-//! What is in a directory: its names, and taking it away.
+//! Entries of a directory: listing and removal.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,25 +9,25 @@ use rustix::io::Errno;
 
 use super::{DIR, During, MAX_DEPTH, StorageError, beneath, is_component, random_name};
 
-/// How often what is too deep to be gone down to is moved up, in one removal.
+/// Maximum number of rounds in one removal, in which entries too deep for a descent are moved up.
 const MAX_ROUNDS: usize = 1000;
 
-/// Names in a directory of ours; those that are not UTF-8 are not ours and left out.
+/// Returns the names in one of our directories. Names that are not UTF-8 are not ours, and are left out.
 pub(crate) fn names(dir: impl AsFd) -> Result<Vec<String>, StorageError> {
     names_up_to(dir, usize::MAX)
 }
 
-/// The same of the first so many entries, in no order.
+/// As [`names`], but only of the first `most` entries, in no order.
 pub(crate) fn names_up_to(dir: impl AsFd, most: usize) -> Result<Vec<String>, StorageError> {
     Ok(listed(dir, most)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
 }
 
-/// Names in a directory, without `.` and `..`.
+/// Returns all names in a directory, without `.` and `..`.
 pub(crate) fn all_names(dir: impl AsFd) -> Result<Vec<OsString>, StorageError> {
     listed(dir, usize::MAX)
 }
 
-/// The same of the first so many, in no order.
+/// As [`all_names`], but only the first `most`, in no order.
 pub(crate) fn all_names_up_to(dir: impl AsFd, most: usize) -> Result<Vec<OsString>, StorageError> {
     // `.` and `..` are entries too.
     let mut names = listed(dir, most.saturating_add(2))?;
@@ -48,14 +48,14 @@ fn listed(dir: impl AsFd, most: usize) -> Result<Vec<OsString>, StorageError> {
     Ok(names)
 }
 
-/// Removes `name` in `dir`, whatever it is; links are removed, not followed. Absent is success.
+/// Removes `name` of any kind in `dir`; links are removed, not followed. Absent is success.
 pub(crate) fn remove_tree(dir: impl AsFd, name: &str) -> Result<(), StorageError> {
     if !is_component(name) {
         return Err(Errno::INVAL).during(|| format!("remove {name:?}"));
     }
     let (dir, name) = (dir.as_fd(), OsStr::new(name));
-    // Each round takes away as many levels as are gone down into, so that somebody else can put directories inside each
-    // other faster than they are removed, but cannot make what is there stay.
+    // Each round removes as many levels as it descends. So another process can nest directories faster than they are
+    // removed, but cannot keep those that already exist.
     for _ in 0..MAX_ROUNDS {
         if remove_at_depth(dir, name, None, 0)? == Removed::Whole {
             return Ok(());
@@ -64,16 +64,16 @@ pub(crate) fn remove_tree(dir: impl AsFd, name: &str) -> Result<(), StorageError
     Err(Errno::NAMETOOLONG).during(|| format!("remove {}", name.display()))
 }
 
-/// What is left of a tree.
+/// Remainder of a tree after a removal.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Removed {
     /// Nothing.
     Whole,
-    /// What was too deep, now further up.
+    /// Entries that were too deep, now moved up.
     Lifted,
 }
 
-/// `top` is the directory that is removed, where this is in it: what is too deep is moved there.
+/// Removes an entry. `top` is the directory under removal that contains the entry; entries too deep are moved there.
 fn remove_at_depth(
     dir: BorrowedFd<'_>,
     name: &OsStr,
@@ -88,7 +88,7 @@ fn remove_at_depth(
     if !FileType::from_raw_mode(found.st_mode).is_dir() {
         return remove_entry(dir, name, AtFlags::empty()).during(remove).map(|()| Removed::Whole);
     }
-    // An empty one goes even where it could not be opened.
+    // An empty directory can be removed even if it cannot be opened.
     match remove_entry(dir, name, AtFlags::REMOVEDIR) {
         Err(Errno::NOTEMPTY | Errno::EXIST) => {}
         result => return result.during(remove).map(|()| Removed::Whole),
@@ -106,7 +106,7 @@ fn remove_at_depth(
     }
     match remove_entry(dir, name, AtFlags::REMOVEDIR) {
         Ok(()) => Ok(removed),
-        // The very top, into which something was moved.
+        // The top directory, into which entries were moved.
         Err(Errno::NOTEMPTY | Errno::EXIST) if removed == Removed::Lifted => Ok(removed),
         Err(errno) => Err(errno).during(remove),
     }

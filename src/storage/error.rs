@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-/// State of a volume before it was opened.
+/// State of a volume that was never open.
 const UNOPENED: &str = "is not open yet";
 
-/// An error of a volume: a call that the filesystem refused, with what was attempted, or the state of the whole volume.
+/// Error of a volume: a refused filesystem call with the attempted action, or the state of the whole volume.
 #[derive(Clone, Debug)]
 pub struct StorageError {
     what: String,
     cause: Cause,
-    /// Bytes that are missing at least, where that was asked before.
+    /// Missing bytes at least, if free space was checked before the write.
     lacks: Option<u64>,
 }
 
@@ -22,11 +22,11 @@ pub struct StorageError {
 enum Cause {
     /// One call.
     Call(Errno),
-    /// The volume of this name, for every call.
+    /// The named volume, for every call.
     Volume(String),
-    /// A rule of ours.
+    /// A rule of the operator.
     Rule,
-    /// A thread of ours.
+    /// A thread of the operator.
     Panic,
 }
 
@@ -47,17 +47,17 @@ impl StorageError {
         Self { what: what.into(), cause: Cause::Call(errno), lacks: None }
     }
 
-    /// The same error, with the bytes that are missing at least.
+    /// Adds the minimum number of missing bytes.
     pub(super) fn lacking(self, bytes: u64) -> Self {
         Self { lacks: Some(bytes), ..self }
     }
 
-    /// Something that no call refused.
+    /// Returns an error that did not come from a filesystem call.
     pub(super) fn rule(what: impl Into<String>) -> Self {
         Self { what: what.into(), cause: Cause::Rule, lacks: None }
     }
 
-    /// The state of a volume before it was opened for the first time.
+    /// Returns the state of a volume that was never open.
     pub(super) fn unopened(volume: &str) -> Self {
         Self::of_volume(volume, UNOPENED)
     }
@@ -66,12 +66,12 @@ impl StorageError {
         self.volume().is_some() && self.what == UNOPENED
     }
 
-    /// The state of a volume that answers nothing within its time.
+    /// Returns the state of a volume that does not answer within its timeout.
     pub(super) fn unresponsive(volume: &str, within: Duration) -> Self {
         Self::of_volume(volume, format!("does not respond within {}s (--volume-timeout)", within.as_secs_f64()))
     }
 
-    /// The state of a volume that cannot be used.
+    /// Returns the state of a volume that cannot be used.
     pub(super) fn unusable(volume: &str, why: impl std::fmt::Display) -> Self {
         Self::of_volume(volume, format!("cannot be used: {why}"))
     }
@@ -80,12 +80,12 @@ impl StorageError {
         Self { what: what.into(), cause: Cause::Volume(volume.to_owned()), lacks: None }
     }
 
-    /// A thread that panicked.
+    /// Returns the error of a thread that panicked.
     pub(super) fn panicked() -> Self {
         Self { what: "a thread of a volume panicked".to_owned(), cause: Cause::Panic, lacks: None }
     }
 
-    /// The volume that cannot be used, where that is the reason.
+    /// Returns the name of the volume, if the whole volume cannot be used.
     pub(crate) fn volume(&self) -> Option<&str> {
         match &self.cause {
             Cause::Volume(name) => Some(name),
@@ -93,7 +93,7 @@ impl StorageError {
         }
     }
 
-    /// True for a fault of ours.
+    /// True for a panic, which is a defect of the operator.
     pub(crate) fn is_panic(&self) -> bool {
         matches!(self.cause, Cause::Panic)
     }
@@ -105,38 +105,38 @@ impl StorageError {
         }
     }
 
-    /// True where there is no space, no inode or no quota left.
+    /// True if no space, inodes or quota are left.
     pub fn is_full(&self) -> bool {
         matches!(self.errno(), Some(Errno::NOSPC | Errno::DQUOT))
     }
 
-    /// Bytes that a full filesystem lacks at least, as far as it says so.
+    /// Returns the minimum number of bytes that a full filesystem lacks, if known.
     pub(crate) fn lacks(&self) -> Option<u64> {
         self.lacks
     }
 
-    /// True where the thing does not exist.
+    /// True if the entry does not exist.
     pub(crate) fn is_absent(&self) -> bool {
         self.errno() == Some(Errno::NOENT)
     }
 
-    /// True where there is something of that name already.
+    /// True if an entry of this name already exists.
     pub(crate) fn is_there(&self) -> bool {
         self.errno() == Some(Errno::EXIST)
     }
 
-    /// True where something on the way is not, or not any more, the directory or file that was expected.
+    /// True if a component of the path is not, or no longer, the expected directory or file.
     pub(crate) fn is_replaced(&self) -> bool {
         matches!(self.errno(), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV))
     }
 
-    /// An I/O error from a reader or writer.
+    /// Converts an I/O error of a reader or writer.
     pub(crate) fn from_io(what: impl Into<String>, error: &io::Error) -> Self {
         Self::new(what, Errno::from_io_error(error).unwrap_or_else(|| errno_of(error.kind())))
     }
 }
 
-/// An error that names its path has no number any more, only its kind.
+/// Returns an errno for a kind of error: an error that names its path has lost its own.
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows; most kinds have no number of their own")]
 fn errno_of(kind: io::ErrorKind) -> Errno {
     match kind {
@@ -152,7 +152,7 @@ fn errno_of(kind: io::ErrorKind) -> Errno {
     }
 }
 
-/// Names what was attempted.
+/// Adds the attempted action to an error.
 pub(crate) trait During<T> {
     fn during(self, what: impl FnOnce() -> String) -> Result<T, StorageError>;
 }

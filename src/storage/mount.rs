@@ -1,8 +1,8 @@
-//! A volume by its name, whatever becomes of it: not opened yet, open, another directory by now, or hanging.
+//! A volume by its name, in any state: not opened yet, open, replaced by another directory, or hanging.
 //!
-//! A volume that cannot be used does not keep the operator from starting, nor its objects from saying so: that is a state of
-//! the volume ([`Pool`]), which is tried again with growing pauses. The root is opened again where its handle is stale, or where
-//! its path leads to another directory.
+//! An unusable volume does not prevent the operator from starting, nor its objects from reporting it: that is a state
+//! of the volume ([`Pool`]), which is retried with back-off. The root is opened again if its handle is stale, or if its
+//! path leads to another directory.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use super::pool::Guard;
 use super::{Call, Inode, PRIVATE, Pool, StorageError, Volume, ancestry, create_root, open_any_dir, overlap, owner};
 use crate::metrics::Metrics;
 
-/// Time after which it is looked whether the path still leads to the root.
+/// Interval at which the path is compared with the open root.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A volume by its name.
@@ -28,40 +28,40 @@ pub struct Mount {
     pool: Pool,
     /// `None` for a root that is opened once, and never again.
     rule: Option<Rule>,
-    /// Only threads that may wait take this lock: one of them may hang in it.
+    /// Taken only by threads that may block: one of them may hang while holding it.
     opened: Mutex<Opened>,
 }
 
 /// Rules for a root that may be opened again.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// The installation that claims the root; `None` where that is not known.
+    /// The installation that claims the root; `None` if unknown.
     pub installation: Option<String>,
-    /// Time after which a volume that answers nothing does not respond.
+    /// Timeout after which a volume counts as not responding.
     pub timeout: Duration,
     /// All roots of this process.
     pub roots: Arc<Roots>,
-    /// Gets the state of the volume.
+    /// Metrics with the state of the volume.
     pub metrics: Arc<Metrics>,
-    /// Told when a volume can be used again.
+    /// Notified when a volume can be used again.
     pub recovered: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
 struct Opened {
     volume: Option<Arc<Volume>>,
-    /// Time of the last look at the path.
+    /// Time of the last check of the path.
     looked: Option<Instant>,
-    /// It was open before.
+    /// True if the root was open before.
     is_known: bool,
 }
 
-/// Roots that were opened, by the name of their volume, to find those that overlap.
+/// Opened roots by the name of their volume, to find overlaps.
 #[derive(Debug, Default)]
 pub struct Roots(Mutex<BTreeMap<String, Vec<Inode>>>);
 
 impl Roots {
-    /// Notes a root; the name of another volume that has the same directory, or one around it or inside it.
+    /// Adds a root; returns the name of another volume with the same directory, or one around it or inside it.
     fn add(&self, name: &str, root: Vec<Inode>) -> Option<String> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(name.to_owned(), root);
@@ -72,7 +72,7 @@ impl Roots {
 }
 
 impl Mount {
-    /// A volume that is opened in the background, and again where it has to be.
+    /// Creates a volume that is opened in the background, and reopened when necessary.
     pub fn begin(name: &str, path: &Path, rule: Rule) -> Arc<Self> {
         let (pool, timeout) = (Pool::new(name), rule.timeout);
         let (metrics, recovered) = (Arc::clone(&rule.metrics), rule.recovered.clone());
@@ -98,7 +98,7 @@ impl Mount {
         mount
     }
 
-    /// A volume that is open, and stays so.
+    /// Wraps a volume that is open and stays open.
     pub fn of(volume: Arc<Volume>) -> Arc<Self> {
         let (path, pool) = (volume.path().to_owned(), volume.pool().clone());
         let opened = Mutex::new(Opened { volume: Some(volume), ..Opened::default() });
@@ -110,23 +110,23 @@ impl Mount {
         Volume::open(path).map(|volume| Self::of(Arc::new(volume)))
     }
 
-    /// Waits until the volume is open, or for as long as one that responds takes; the reason why it cannot be used.
+    /// Waits until the first attempt to open has ended or timed out; returns the reason if the volume cannot be used.
     pub async fn settled(&self) -> Option<StorageError> {
         self.pool.settled().await
     }
 
-    /// Directory of the root.
+    /// Returns the directory of the root.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The threads that make calls on it.
+    /// Returns the thread pool of the volume.
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    /// Has `job` done by a thread of the volume, and waits while the volume answers. Work that nobody waits for by the time it
-    /// could begin is not begun.
+    /// Runs `job` on a thread of the volume, and waits as long as the volume responds. If the caller has gone before
+    /// the job could start, it is not started.
     pub(crate) async fn run<T, E>(
         self: &Arc<Self>,
         work: Call,
@@ -148,7 +148,7 @@ impl Mount {
         self.pool.run(work, job).await?
     }
 
-    /// The root, opened where it has to be. Blocking.
+    /// Returns the root, and opens it if necessary. Blocking.
     pub(crate) fn current(&self) -> Result<Arc<Volume>, StorageError> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         let is_fresh = opened.looked.is_some_and(|looked| looked.elapsed() < LOOK_AGAIN);
@@ -174,7 +174,7 @@ impl Mount {
         let is_first = !opened.is_known;
         *opened = Opened { volume: Some(Arc::clone(&volume)), looked: Some(Instant::now()), is_known: true };
         drop(opened);
-        // Later on it is this process that has stages there.
+        // Only at the first opening: later this process itself has stages there.
         if !is_first {
             return Ok(volume);
         }
@@ -190,8 +190,8 @@ impl Mount {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).looked = None;
     }
 
-    /// One that was open before is never made anew: where a share is not mounted any more, that would fill the directory
-    /// below it.
+    /// Opens the root. A root that was open before is never created again: if a share is no longer mounted, that would
+    /// fill the directory below its mount point.
     fn open_by(&self, rule: &Rule, is_known: bool) -> Result<Volume, StorageError> {
         let path = &self.path;
         let refused = |why: String| StorageError::rule(why);
@@ -199,7 +199,7 @@ impl Mount {
         if let (Some(own), Some(owner)) = (&rule.installation, &claimed)
             && own != owner
         {
-            // Before anything there is touched.
+            // Checked before any change to the root.
             let (root, owner, own) = (path.clone(), owner.clone(), own.clone());
             return Err(refused(ClaimError::Foreign { root, owner, own }.to_string()));
         }

@@ -1,6 +1,6 @@
 //! Files without a name, which no other process can open.
 //!
-//! Layers are unpacked from such files. Any process that may write to the volume can open every other file on it, keep the
+//! Layers are unpacked from such files. A process that can write to the volume can open any other file on it, keep the
 //! handle, and change the bytes after they were hashed.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -13,18 +13,18 @@ use super::{During, Scratch, StorageError, create_file, file, random_name};
 /// Method of creating files without a name on a filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// `O_TMPFILE`: there never is a name, until [`link`] gives the file one. Still able to open it are a process that may
-    /// read the operator's `/proc/<pid>/fd`, and one with `CAP_DAC_READ_SEARCH` on the node, by file handle.
+    /// `O_TMPFILE`: the file has no name until [`link`] gives it one. Only a process that may read the operator's
+    /// `/proc/<pid>/fd`, or one with `CAP_DAC_READ_SEARCH` on the node (by file handle), can still open it.
     Tmpfile,
     /// A random name that is removed at once, for filesystems without `O_TMPFILE` (NFS, CIFS, FUSE, older overlays) and
-    /// processes without `/proc`. Two gaps remain. A process that watches the directory can open the file in between and
-    /// write to it later. And a client of NFS renames an open file to `.nfs...` instead of removing it, so that the file
-    /// has a name for as long as it is open. Whoever uses such a file compares its times after reading it.
+    /// processes without `/proc`. Two gaps remain. A process that watches the directory can open the file in between
+    /// and write to it later. And an NFS client renames an open file to `.nfs...` instead of removing it, so the file
+    /// has a name for as long as it is open. Readers of such a file must therefore compare its times after reading it.
     Unlinked,
 }
 
 impl Way {
-    /// Tries it out in `dir`.
+    /// Detects the method that works in `dir`.
     pub(super) fn probe(dir: BorrowedFd<'_>) -> Self {
         let tried = || {
             let probe = tmpfile(dir)?;
@@ -37,8 +37,8 @@ impl Way {
 }
 
 impl Scratch {
-    /// A new file without a name on this filesystem, for writing and reading back: whatever happens, its space is given
-    /// back with the handle.
+    /// Creates a file without a name on this filesystem, for writing and reading back. Its space is freed with the
+    /// handle.
     pub(crate) fn nameless(&self) -> Result<fs_err::File, StorageError> {
         const WHAT: &str = "a file without a name";
         let doing = || format!("create {WHAT}");
@@ -53,17 +53,16 @@ impl Scratch {
         }
     }
 
-    /// True where no other process could open a file of [`Self::nameless`] at any time, and [`link`] can name it.
+    /// True if no other process can open a file of [`Self::nameless`] at any time, and [`link`] can name it.
     pub(crate) fn is_nameless_private(&self) -> bool {
         self.staging.way == Way::Tmpfile
     }
 }
 
-/// Gives a file without a name the name `name` in `dir`, in place of anything that has it. From then on its bytes
-/// cannot be trusted.
+/// Names a nameless file `name` in `dir`, and replaces an existing entry. From then on its bytes are not trusted.
 pub(crate) fn link(file: &fs_err::File, dir: BorrowedFd<'_>, name: &str) -> Result<(), StorageError> {
     let linked = match link_at(file.file().as_fd(), dir, name) {
-        // There is no call that links and replaces in one step. In between readers find nothing, and download.
+        // No call links and replaces in one step. In between, readers find no file, and download.
         Err(Errno::EXIST) => {
             super::remove_tree(dir, name)?;
             link_at(file.file().as_fd(), dir, name)
@@ -78,7 +77,7 @@ fn tmpfile(dir: BorrowedFd<'_>) -> Result<std::os::fd::OwnedFd, Errno> {
     rustix::fs::openat(dir, ".", flags, Mode::from_raw_mode(0o600))
 }
 
-/// The only way without privileges to link what has no name.
+/// Links a nameless file, in the only way that needs no privileges.
 fn link_at(file: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
     rustix::fs::linkat(CWD, format!("/proc/self/fd/{}", file.as_raw_fd()), dir, name, AtFlags::SYMLINK_FOLLOW)
 }
@@ -119,7 +118,7 @@ mod tests {
             assert_eq!(fs_err::read(&path).unwrap(), b"content", "{before}");
             assert_eq!(names(volume.blobs()).unwrap(), ["name"], "{before}");
             fs_err::remove_file(&path).unwrap();
-            // What has lost its last name cannot be named again.
+            // A file whose last name was removed cannot be named again.
             file = scratch.nameless().unwrap();
             file.write_all(b"content").unwrap();
         }

@@ -2,8 +2,8 @@
 
 use super::Pool;
 
-/// A value whose drop may wait for a volume, as that of the last handle of a file without a name does: a thread of the
-/// volume drops it.
+/// A value that is dropped on a thread of the volume, because its drop may wait for the volume: for example the last
+/// handle of a nameless file.
 #[derive(Debug)]
 pub struct OnVolume<T: Send + 'static> {
     value: Option<T>,
@@ -15,17 +15,17 @@ impl<T: Send + 'static> OnVolume<T> {
         Self { value: Some(value), pool: pool.clone() }
     }
 
-    /// The value, until it is taken.
+    /// Returns the value, until it is taken.
     pub(crate) fn get(&self) -> Option<&T> {
         self.value.as_ref()
     }
 
-    /// The value. To be taken where it is used or dropped by a thread that may wait.
+    /// Takes the value. The caller must use and drop it on a thread that may block.
     pub(crate) fn take(mut self) -> Option<T> {
         self.value.take()
     }
 
-    /// The threads of its volume.
+    /// Returns the thread pool of the volume.
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }

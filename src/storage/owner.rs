@@ -1,7 +1,7 @@
-//! The installation that a root belongs to, and roots that overlap.
+//! Owner of a root, and detection of overlapping roots.
 //!
 //! Two clusters on one NFS export would publish into the same directories and remove each other's files. The file
-//! `.supercargo/owner` names the installation that claimed the root first; every other one is refused.
+//! `.supercargo/owner` names the installation that claimed the root first; every other installation is refused.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,17 +13,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{During, PRIVATE, StorageError, Volume, create_file, open_any_dir, open_dir, open_file, random_name, sync};
 
-/// Name of the file in the private directory.
+/// Name of the owner file in the private directory.
 const OWNER: &str = "owner";
-/// Most bytes of it that are read.
+/// Maximum number of bytes read from the owner file.
 const MAX_OWNER: u64 = 64 * 1024;
-/// Most directories above a root.
+/// Maximum number of directories above a root.
 const MAX_ABOVE: usize = 256;
 
-/// Why a root cannot be claimed.
+/// Error of a claim.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    /// Another installation has claimed it.
+    /// The root belongs to another installation.
     #[error(
         "{} belongs to the installation {owner}, not to {own}. To hand it over, stop the operator of {owner} and remove {}",
         root.display(),
@@ -32,12 +32,12 @@ pub enum ClaimError {
     Foreign {
         /// The root.
         root: PathBuf,
-        /// Its installation.
+        /// Installation that owns the root.
         owner: String,
-        /// The installation that asked.
+        /// Installation of this operator.
         own: String,
     },
-    /// The file is there, and names no installation.
+    /// The owner file exists, but names no installation.
     #[error(
         "{}: invalid owner file: expected JSON with the field installation. If no other operator uses the root, remove it",
         file(root).display()
@@ -46,12 +46,12 @@ pub enum ClaimError {
         /// The root.
         root: PathBuf,
     },
-    /// A call that the filesystem refused.
+    /// Refused filesystem call.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
-/// Content of the file.
+/// Content of the owner file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Owner {
     installation: String,
@@ -62,7 +62,7 @@ fn file(root: &Path) -> PathBuf {
 }
 
 impl Volume {
-    /// Claims the root for an installation: the first claim is written, a later one is compared with it.
+    /// Claims the root for an installation: the first claim is written, later ones are compared with it.
     pub fn claim(&self, installation: &str) -> Result<(), ClaimError> {
         let private = open_dir(self.root.as_fd(), PRIVATE)?;
         if self.owner_in(&private)?.is_none() {
@@ -71,7 +71,7 @@ impl Volume {
         match self.owner_in(&private)? {
             Some(owner) if owner == installation => Ok(()),
             Some(owner) => Err(ClaimError::Foreign { root: self.path.clone(), owner, own: installation.to_owned() }),
-            // It was removed in between, by a person: the next start claims it.
+            // The file was removed in between, by an administrator. The next start claims the root.
             None => Err(ClaimError::Invalid { root: self.path.clone() }),
         }
     }
@@ -81,7 +81,7 @@ impl Volume {
     }
 }
 
-/// The installation that a root belongs to; `None` without one, and where there is no such directory. Creates nothing.
+/// Returns the owner of a root; `None` if it is unclaimed or does not exist. Creates nothing.
 pub fn owner(root: &Path) -> Result<Option<String>, ClaimError> {
     let opened = open_any_dir(root).and_then(|dir| open_dir(dir.as_fd(), PRIVATE));
     match opened {
@@ -104,9 +104,9 @@ fn read(private: &OwnedFd, root: &Path) -> Result<Option<String>, ClaimError> {
     Ok(Some(owner.installation))
 }
 
-/// Writes the file where there is none. It is written under another name and linked: of two installations that race
-/// one link fails, and a crash never leaves half a file under the final name. Where the filesystem has no hard links,
-/// exclusive creation is the next best.
+/// Writes the owner file if it does not exist. It is written under another name and linked: of two racing installations
+/// one link fails, and a crash never leaves an incomplete file under the final name. Filesystems without hard links
+/// fall back to exclusive creation.
 fn write(private: &OwnedFd, installation: &str) -> Result<(), StorageError> {
     let owner = Owner { installation: installation.to_owned() };
     let text = serde_json::to_vec(&owner).map_err(|error| StorageError::from_io(OWNER, &error.into()))?;
@@ -135,8 +135,8 @@ fn put(private: &OwnedFd, name: &str, text: &[u8]) -> Result<(), StorageError> {
 /// Identity of a directory: device and inode.
 pub type Inode = (u64, u64);
 
-/// The identities of a directory and of every directory above it, the directory itself first. By handles, so that links
-/// in the path do not hide anything.
+/// Returns the identities of a directory and of all directories above it, the directory itself first. Uses handles, so
+/// that links in the path hide no overlap.
 pub fn ancestry(path: &Path) -> Result<Vec<Inode>, StorageError> {
     let mut dir = open_any_dir(path)?;
     let mut found = vec![inode(&dir, path)?];
@@ -144,7 +144,7 @@ pub fn ancestry(path: &Path) -> Result<Vec<Inode>, StorageError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let above = match rustix::fs::openat(&dir, "..", flags, Mode::empty()) {
             Ok(above) => above,
-            // A directory that may not be looked into; what is above it is not ours either.
+            // An inaccessible directory; the directories above it are not ours either.
             Err(Errno::ACCESS) => break,
             Err(errno) => return Err(errno).during(|| format!("open the directory above {}", path.display())),
         };
@@ -163,7 +163,7 @@ fn inode(dir: &OwnedFd, path: &Path) -> Result<Inode, StorageError> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// Two of the roots that are one directory, or of which the first is inside the second.
+/// Returns two roots that are the same directory, or of which the first is inside the second.
 pub fn overlap<'a>(roots: &[(&'a str, Vec<Inode>)]) -> Option<(&'a str, &'a str)> {
     roots.iter().enumerate().find_map(|(index, (name, above))| {
         let others = roots.iter().enumerate().filter(|(other, _)| *other != index);

@@ -1,4 +1,4 @@
-//! Roots for one use, which their last holder removes.
+//! Temporary roots, which are removed with their last holder.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -10,24 +10,24 @@ use super::{
     During, PRIVATE, Pool, StorageError, Volume, names, open_any_dir, open_dir, open_file, random_name, remove_tree,
 };
 
-/// A directory that is removed, with everything in it, when this is dropped.
+/// A directory that is removed on drop, with all content.
 #[derive(Debug)]
 pub(super) struct Passing {
     parent: OwnedFd,
     name: String,
     path: PathBuf,
-    /// Dropped behind everything else.
+    /// Dropped after everything else.
     _gone: oneshot::Sender<()>,
 }
 
-/// Tells when a root for one use is gone, with whatever a thread still did in it.
+/// Signals the removal of a temporary root, after all threads have finished with it.
 #[derive(Debug)]
 pub struct Gone(oneshot::Receiver<()>);
 
 impl Gone {
-    /// Waits for it.
+    /// Waits for the removal.
     pub async fn wait(self) {
-        // Nothing is sent: the other end goes away.
+        // No value is sent: the sender is dropped.
         let _ = self.0.await;
     }
 }
@@ -41,9 +41,9 @@ impl Drop for Passing {
 }
 
 impl Volume {
-    /// Makes a root of its own in `parent`, private and for one use: its name is `prefix` and a random
-    /// one, and the last who holds it or a scratch directory of it removes it with everything in it.
-    /// What killed processes left under the same prefix is removed first.
+    /// Creates a private temporary root in `parent`, named `prefix` and a random suffix. It is removed, with all
+    /// content, with the last holder of the root or of a scratch directory in it. Leftovers of killed processes with
+    /// the same prefix are removed first.
     pub(crate) fn passing(parent: &Path, prefix: &str) -> Result<(Self, Gone), StorageError> {
         let dir = open_any_dir(parent)?;
         for left in names(&dir)?.iter().filter(|name| name.starts_with(prefix)) {
@@ -61,8 +61,8 @@ impl Volume {
     }
 }
 
-/// Removes the root `name` of a killed process: its lock is free. One that is in use, not ours or not
-/// removable stays, and is in nobody's way.
+/// Removes the root `name` of a killed process, whose lock is free. A root that is in use, not ours or not removable is
+/// left alone, without harm.
 fn remove_abandoned(parent: BorrowedFd<'_>, name: &str) {
     let Ok(lock) = open_file(parent, &format!("{name}/{PRIVATE}/lock")) else { return };
     if rustix::fs::flock(lock.file(), FlockOperation::NonBlockingLockExclusive).is_ok()
@@ -105,7 +105,7 @@ mod tests {
         let (killed, used) = (open(parent.path()), open(parent.path()));
         let left = killed.path().to_owned();
         assert!(left.exists(), "one in use is not removed");
-        // The kernel gives a killed process's locks back, and nobody removes what it had.
+        // The kernel releases a killed process's locks, but its files stay.
         let Volume { staging, _lock: lock, .. } = killed;
         std::mem::forget(staging);
         drop(lock);

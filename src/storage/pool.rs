@@ -1,7 +1,7 @@
-//! Threads of one volume, and whether the volume answers.
+//! Threads of one volume, and detection of a volume that does not respond.
 //!
-//! A call on a filesystem whose server is away does not return, and nothing takes its thread back. So the calls on a volume
-//! are made by a few threads that no other volume uses, and nobody waits for them longer than the volume answers:
+//! A call on a filesystem whose server is away does not return, and its thread is lost until the server is back. So a
+//! volume's calls are made by a few threads that no other volume uses, and callers wait only while the volume responds:
 //!
 //! ```text
 //! a call takes long ─▶ one probe ─ returns ─▶ wait on
@@ -10,8 +10,8 @@
 //!              does not respond: every waiter gets that, and every new call, until the probe returns
 //! ```
 //!
-//! The probe is what tells a volume that hangs from a tree that is large: work may take hours while probes return. Work that
-//! nobody waits for any more goes on in its thread, which is one of the few until it ends.
+//! The probe distinguishes a hanging volume from a large tree: work may take hours while probes return. Abandoned work
+//! continues in its thread, and occupies one of the few threads until it ends.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -26,24 +26,24 @@ use tokio::time::timeout;
 use super::StorageError;
 use crate::backoff::Backoff;
 
-/// Fewest threads of a volume.
+/// Minimum number of threads of a volume.
 const THREADS: usize = 16;
-/// Threads that long work leaves to short calls.
+/// Threads reserved for short calls.
 const RESERVED: usize = 4;
-/// Scans of whole trees at a time.
+/// Maximum number of concurrent scans of whole trees.
 const SCANS: usize = 2;
-/// Pauses between two tries to use a volume that cannot be used.
+/// Back-off between attempts to use an unusable volume.
 const AGAIN: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(4));
 
 thread_local! {
-    /// This thread is one of a pool's: it may wait for a filesystem.
+    /// True on a pool's threads, which may wait for a filesystem.
     static IS_OF_POOL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Kind of work, by the threads that it may take.
+/// Kind of work, which decides about the threads that it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// A few calls.
+    /// A few filesystem calls.
     Short,
     /// A whole tree or layer.
     Long,
@@ -59,23 +59,23 @@ struct Shared {
     threads: Arc<Semaphore>,
     long: Arc<Semaphore>,
     scans: Arc<Semaphore>,
-    /// The reason why the volume cannot be used; `None` where it can.
+    /// Reason for the volume being unusable; `None` if it can be used.
     state: watch::Sender<Option<StorageError>>,
     guard: OnceLock<Guard>,
     is_probing: AtomicBool,
 }
 
-/// Detection of a volume that cannot be used. Without it a call is waited for however long it takes.
+/// Detection of an unusable volume. Without a guard, calls have no timeout.
 pub(super) struct Guard {
-    /// Time after which a volume that answers nothing does not respond.
+    /// Timeout after which a volume counts as not responding.
     pub(super) timeout: Duration,
-    /// Makes a few calls on the volume, and fails where it cannot be used.
+    /// Makes a few calls on the volume; fails if it cannot be used.
     pub(super) probe: Box<dyn Fn() -> Result<(), StorageError> + Send + Sync>,
-    /// Takes each new state.
+    /// Callback for each new state.
     pub(super) changed: Changed,
 }
 
-/// Takes the reason why a volume cannot be used; `None` where it can.
+/// Callback with the reason for a volume being unusable; `None` if it can be used.
 type Changed = Box<dyn Fn(Option<&StorageError>) + Send + Sync>;
 
 impl std::fmt::Debug for Guard {
@@ -84,14 +84,14 @@ impl std::fmt::Debug for Guard {
     }
 }
 
-/// A thread that is free.
+/// A reserved thread.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pool: Pool,
     permits: Permits,
 }
 
-/// A thread, and whether it is one for long work.
+/// Permits for a long-work thread, if it is one, and for a thread.
 type Permits = (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>);
 
 impl Pool {
@@ -109,12 +109,12 @@ impl Pool {
         }))
     }
 
-    /// One without a guard.
+    /// Creates a pool without a guard.
     pub(crate) fn of(path: &Path) -> Self {
         Self::new(&path.display().to_string())
     }
 
-    /// Sets the guard. The volume counts as one that cannot be used until a probe has succeeded.
+    /// Sets the guard. The volume counts as unusable until a probe has succeeded.
     pub(super) fn guard(&self, guard: Guard) {
         if self.0.guard.set(guard).is_ok() {
             self.0.state.send_replace(Some(StorageError::unopened(&self.0.name)));
@@ -122,17 +122,17 @@ impl Pool {
         }
     }
 
-    /// Name of the volume.
+    /// Returns the name of the volume.
     pub(super) fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The reason why the volume cannot be used; `None` where it can.
+    /// Returns the reason for the volume being unusable; `None` if it can be used.
     pub(crate) fn state(&self) -> Option<StorageError> {
         self.0.state.borrow().clone()
     }
 
-    /// Waits until the first probe has ended or is late.
+    /// Waits until the first probe has ended or timed out; returns the state.
     pub(super) async fn settled(&self) -> Option<StorageError> {
         let mut state = self.0.state.subscribe();
         let guard = self.0.guard.get()?;
@@ -141,8 +141,8 @@ impl Pool {
         self.state()
     }
 
-    /// Has `job` done by a thread of the volume, and waits for it while the volume answers. Work that was begun goes on
-    /// when that is given up.
+    /// Runs `job` on a thread of the volume, and waits as long as the volume responds. Started work continues if the
+    /// caller gives up.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: Call,
@@ -157,12 +157,12 @@ impl Pool {
         Ok(Slot { pool: self.clone(), permits })
     }
 
-    /// Waits until fewer scans than are allowed are under way.
+    /// Waits for one of the permits for scans.
     pub(crate) async fn scan_turn(&self) -> Result<Option<OwnedSemaphorePermit>, StorageError> {
         self.unless_down(async { Arc::clone(&self.0.scans).acquire_owned().await.ok() }).await
     }
 
-    /// Waits for something that depends on the volume, while that answers.
+    /// Waits for a future that depends on the volume, as long as the volume responds.
     pub(crate) async fn unless_down<T>(&self, waiting: impl Future<Output = T>) -> Result<T, StorageError> {
         if let Some(error) = self.state() {
             return Err(error);
@@ -188,12 +188,12 @@ impl Pool {
         }
     }
 
-    /// Gives a value to a thread of the volume, and waits for nothing. A thread of a pool does it itself.
+    /// Runs `job` on a thread of the volume without waiting for it. On a pool's thread, runs it there.
     pub(crate) fn detach<T: Send + 'static>(&self, value: T, job: impl FnOnce(T) + Send + 'static) {
         if IS_OF_POOL.get() { job(value) } else { self.later(value, job) }
     }
 
-    /// The same by another thread in any case.
+    /// As [`Self::detach`], but always on another thread.
     pub(super) fn later<T: Send + 'static>(&self, value: T, job: impl FnOnce(T) + Send + 'static) {
         let Ok(runtime) = Handle::try_current() else { return job(value) };
         let now = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_owned().ok();
@@ -213,7 +213,7 @@ impl Pool {
         });
     }
 
-    /// Probes the volume, unless a probe is under way, and goes on until it can be used.
+    /// Probes the volume, unless a probe is running, and repeats until it can be used.
     pub(super) fn suspect(&self) {
         let Ok(runtime) = Handle::try_current() else { return };
         if self.0.guard.get().is_none() || self.0.is_probing.swap(true, Ordering::AcqRel) {
@@ -232,7 +232,7 @@ impl Pool {
         loop {
             let Some(guard) = self.0.guard.get() else { return };
             let shared = Arc::clone(&self.0);
-            // Beside the threads of the pool, which may all hang.
+            // Not one of the pool's threads, because all of them may hang.
             let mut probe = tokio::task::spawn_blocking(move || {
                 on_pool((None, None), || shared.guard.get().map_or(Ok(()), |guard| (guard.probe)()))
             });
@@ -263,13 +263,13 @@ impl Pool {
     }
 
     async fn permits(&self, work: Call) -> Permits {
-        // Neither is ever closed.
+        // The semaphores are never closed.
         let one = async |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).acquire_owned().await.ok();
         let long = if work == Call::Long { one(&self.0.long).await } else { None };
         (long, one(&self.0.threads).await)
     }
 
-    /// Waits until no thread works.
+    /// Waits until all threads are idle.
     #[cfg(test)]
     pub(crate) async fn idle(&self) {
         let processors = std::thread::available_parallelism().unwrap().get();
@@ -279,7 +279,7 @@ impl Pool {
 }
 
 impl Slot {
-    /// The same as [`Pool::run`].
+    /// As [`Pool::run`].
     pub(crate) async fn run<T: Send + 'static>(
         self,
         job: impl FnOnce() -> T + Send + 'static,
@@ -293,9 +293,9 @@ impl Slot {
     }
 }
 
-/// Runs a job on this thread as one of a pool.
+/// Runs a job on this thread, marked as a pool's thread.
 fn on_pool<T>(permits: Permits, job: impl FnOnce() -> T) -> T {
-    /// The thread goes back to the runtime, also by a panic.
+    /// Unmarks the thread before it returns to the runtime, even after a panic.
     struct Leave;
     impl Drop for Leave {
         fn drop(&mut self) {
@@ -309,7 +309,7 @@ fn on_pool<T>(permits: Permits, job: impl FnOnce() -> T) -> T {
     done
 }
 
-/// A value that waits for a thread. Where the runtime ends before there is one, it goes with the process.
+/// A value in the queue for a thread. If the runtime ends first, it is leaked, because dropping it could block.
 struct Queued<T>(Option<T>);
 
 impl<T> Drop for Queued<T> {

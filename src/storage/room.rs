@@ -1,4 +1,4 @@
-//! Whether something fits on a filesystem, told before it is begun.
+//! Check for free space before a write.
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,21 +8,20 @@ use rustix::io::Errno;
 
 use super::{Scratch, StorageError};
 
-/// Bytes after which a filesystem is asked again: somebody else may fill it too.
+/// Number of bytes after which free space is queried again, because other processes may fill the filesystem too.
 const GRANT: u64 = 32 << 20;
-/// What a file takes at least.
+/// Minimum size of a file, in bytes.
 const BLOCK: u64 = 4096;
 
-/// Bytes that were free when the filesystem was asked last, and were not asked for since.
+/// Free bytes at the last query, minus those granted since.
 #[derive(Debug, Default)]
 pub(super) struct Room(AtomicU64);
 
 impl Scratch {
-    /// Fails, as writing them would, where `bytes` more do not fit on this filesystem now. Nothing is reserved, and a
-    /// filesystem that does not say how large it is refuses nothing: what is written may still find it full.
+    /// Fails, as the write would, if `bytes` more do not fit on this filesystem now. Nothing is reserved. A filesystem
+    /// that does not report its size refuses nothing, so a later write may still find it full.
     ///
-    /// Cheap enough for each file of a tree: the filesystem, which may be a server far away, is asked once for
-    /// many small ones.
+    /// Cheap enough for each file of a tree: the filesystem, often remote, is queried once for many small files.
     pub fn room_for(&self, bytes: u64) -> Result<(), StorageError> {
         self.room.check(bytes, || free_on(self.dir()))
     }
@@ -45,12 +44,12 @@ impl Room {
     }
 }
 
-/// Bytes that somebody without privileges may still write; `None` where nobody can tell.
+/// Returns the free bytes for unprivileged writers; `None` if unknown.
 fn free_on(dir: BorrowedFd<'_>) -> Option<u64> {
     free(&rustix::fs::fstatvfs(dir).ok()?)
 }
 
-/// Filesystems without a size of their own say 0 blocks, or anything.
+/// Returns the free bytes; `None` for a filesystem without a size, which reports 0 blocks or arbitrary values.
 fn free(status: &StatVfs) -> Option<u64> {
     let StatVfs { f_blocks: all, f_bavail: available, f_frsize: unit, .. } = *status;
     (all > 0 && available <= all && unit > 0).then(|| available.saturating_mul(unit))
@@ -98,7 +97,7 @@ mod tests {
             };
             room.check(bytes, ask).is_ok()
         };
-        // bytes, free → fits, times asked by then
+        // bytes, free → fits, number of queries so far
         let rows = [
             (10, 3 * BLOCK, true, 1),
             (BLOCK, 0, true, 1),

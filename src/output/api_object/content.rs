@@ -1,4 +1,4 @@
-//! A tree as keys and values: which file becomes which key, and what does not fit. Pure but for reading.
+//! Conversion of a tree to keys and values, with its limits. Pure except for reading files.
 
 use std::collections::BTreeMap;
 
@@ -10,35 +10,35 @@ use crate::request::FileFilter;
 use crate::unpack::path::EntryPath;
 use crate::unpack::staged::{Node, Staged};
 
-/// Most bytes of keys and values together. The API server accepts 1 MiB of values.
+/// Maximum size of keys and values together, in bytes. The API server accepts 1 MiB of values.
 const MAX_BYTES: u64 = 900 * 1024;
-/// Most bytes of the stored object, by estimate. etcd accepts requests of 1.5 MiB; the difference is for metadata and for
-/// the fields of other managers.
+/// Maximum estimated size of the stored object, in bytes. etcd accepts requests of 1.5 MiB; the difference is for
+/// metadata and for the fields of other managers.
 const MAX_STORED: u64 = 1280 * 1024;
-/// Bytes that the store needs for a key and its value besides both: tags and lengths of the map entry, and `"f:":{},` in
+/// Storage overhead of a key and its value, in bytes: tags and lengths of the map entry, and `"f:":{},` in
 /// `managedFields`.
 const PER_KEY: u64 = 24;
-/// Names that a message lists.
+/// Maximum number of names in a message.
 const MAX_SHOWN: usize = 10;
-/// Longest key.
+/// Maximum length of a key.
 const MAX_KEY: usize = 253;
 
-/// Keys and values that fit.
+/// Keys and values within the limits.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
     pub(super) text: BTreeMap<String, String>,
     pub(super) binary: BTreeMap<String, ByteString>,
-    /// Bytes of the values.
+    /// Size of the values, in bytes.
     pub(super) bytes: u64,
-    /// Bytes of the keys.
+    /// Size of the keys, in bytes.
     keys: u64,
-    /// Number of the keys.
+    /// Number of keys.
     entries: u64,
     pub(super) skipped: u64,
 }
 
 impl Content {
-    /// Estimates the bytes of the stored object: each key is there twice, in the data and in `managedFields`.
+    /// Estimates the size of the stored object: each key is stored twice, in the data and in `managedFields`.
     pub(super) fn stored_bytes(&self) -> u64 {
         let keys = self.keys.saturating_mul(2).saturating_add(self.entries.saturating_mul(PER_KEY));
         self.bytes.saturating_add(keys)
@@ -63,7 +63,7 @@ impl Content {
     }
 }
 
-/// Reads what `filter` keeps of a stage as keys and values.
+/// Reads the files of a stage that `filter` selects as keys and values.
 pub(in crate::output) fn read(staged: &Staged, separator: &str, filter: &FileFilter) -> Result<Content, OutputError> {
     let mut content = Content::default();
     let mut owners = BTreeMap::new();
@@ -99,14 +99,14 @@ pub(in crate::output) fn read(staged: &Staged, separator: &str, filter: &FileFil
     Ok(content)
 }
 
-/// Digest over keys and values: tells whether either was changed.
+/// Returns the digest over keys and values, which changes if either does.
 pub(super) fn digest(entries: &[(&str, &[u8])]) -> Digest {
     let mut hasher = Hasher::default();
     entries.iter().flat_map(|(key, value)| [key.as_bytes(), value]).for_each(|part| hasher.field(part));
     hasher.finish()
 }
 
-/// The API server's rule for keys (`IsConfigMapKey`).
+/// Checks the API server's rule for keys (`IsConfigMapKey`).
 fn check_key(key: &str, path: &str) -> Result<(), OutputError> {
     let legal = key.len() <= MAX_KEY
         && key != "."
@@ -150,7 +150,7 @@ mod tests {
         }
     }
 
-    /// Counts so many files of one size; the entry and the limit of the refusal.
+    /// Counts a number of files of one size; returns the content and the error.
     fn count(files: u64, key: usize, size: u64) -> (Content, Option<String>) {
         let mut content = Content::default();
         for number in 0..files {
@@ -168,7 +168,7 @@ mod tests {
         let of_one = count(1, 2, 900 * 1024 - 1).1.unwrap();
         assert!(of_one.contains("900 KiB") && of_one.contains("00"), "{of_one}");
         assert!(count(3_000, 100, 200).1.is_none());
-        // 780 KiB of keys and values, and 1.4 MiB in the store.
+        // 780 KiB of keys and values, and 1.4 MiB stored.
         let many = count(5_000, 100, 60).1.unwrap();
         assert!(many.contains("1280 KiB") && many.contains("\"00"), "{many}");
         let (content, _) = count(1_000, 100, 10);

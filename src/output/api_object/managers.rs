@@ -4,10 +4,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
 use crate::api::MANAGER;
 
-/// Parts of a ConfigMap or Secret that have keys.
+/// Parts of a ConfigMap or Secret that contain keys.
 const PARTS: [&str; 2] = ["f:data", "f:binaryData"];
 
-/// Keys that managers other than ours have set, each with its manager.
+/// Returns the keys set by other managers, each with its manager.
 pub(super) fn foreign_keys(entries: &[ManagedFieldsEntry]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in entries {
@@ -21,11 +21,10 @@ pub(super) fn foreign_keys(entries: &[ManagedFieldsEntry]) -> Vec<(String, Strin
     found
 }
 
-/// The same record with the fields that we have set by an update, as a create does, noted as applied; `None` where that
-/// is so already.
+/// Returns the record with our updated fields (as a create sets them) marked as applied; `None` if there are none.
 ///
-/// The two are different managers to the API server: a later apply would neither change nor remove what the
-/// update has set (the migration that client-go calls csaupgrade).
+/// The API server treats update and apply as different managers: a later apply would neither change nor remove fields
+/// from an update (the migration that client-go calls csaupgrade).
 pub(super) fn as_applied(entries: &[ManagedFieldsEntry]) -> Option<Vec<ManagedFieldsEntry>> {
     let is_update = |entry: &ManagedFieldsEntry| {
         entry.manager.as_deref() == Some(MANAGER)

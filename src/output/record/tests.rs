@@ -1,4 +1,4 @@
-//! Staged trees that somebody writes to before they are published.
+//! Staged trees that another process changes before they are published.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ struct World {
 }
 
 impl World {
-    /// A stage of this many files and a link to the first, which are deeper where there are more.
+    /// Creates a stage with this many files and a link to the first file. More files are in deeper directories.
     fn new(files: usize) -> Self {
         let mut tar = tar::Builder::new(Vec::new());
         let header = |kind, size| {
@@ -58,7 +58,7 @@ impl World {
         Self { root, volume, staged }
     }
 
-    /// The staged tree, by the name that anybody can find out.
+    /// Returns the path of the staged tree, which another process can find in the same way.
     fn tree(&self) -> PathBuf {
         let staging = fs_err::read_dir(self.root.path().join(".supercargo/staging")).unwrap();
         // A list that is being written has a scratch directory too.
@@ -75,7 +75,7 @@ fn is_changed<T>(result: &Result<T, StagedError>, path: &str) -> bool {
     matches!(result, Err(StagedError::Changed(error)) if error.to_string().contains(&format!("{path:?}")))
 }
 
-/// A label, a change to the tree, and the path that the error names.
+/// Label, change to the tree, and path in the error.
 type Row = (&'static str, fn(&Path), &'static str);
 
 const ROWS: [Row; 8] = [
@@ -119,7 +119,7 @@ fn write_with_times(tree: &Path) {
 
 #[test]
 fn what_was_changed_in_the_stage_is_not_put_on_the_list() {
-    // With few files each is synced, with many the filesystem.
+    // Few files are synced one by one; for many files the whole filesystem is synced.
     for files in [6, 60] {
         let world = World::new(files);
         let (_writer, witness) = world.record().unwrap();
@@ -146,7 +146,7 @@ fn what_is_changed_after_it_was_listed_is_noticed_before_anything_points_to_it()
             .staged
             .move_to(rustix::fs::open(world.root.path(), rustix::fs::OFlags::RDONLY, Mode::empty()).unwrap(), "moved")
             .unwrap();
-        // Within one tick of the kernel's clock a write may show no other time.
+        // Two writes within one tick of the kernel's clock may have the same time.
         let since = std::time::Instant::now();
         let before = Witness { top: rustix::io::dup(&witness.top).unwrap(), seen: witness.seen.clone() };
         harm(&moved);
@@ -171,8 +171,7 @@ fn files_that_were_only_touched_are_read_and_published() {
     world.record().unwrap();
 }
 
-/// A page that a process has mapped is written to without any call. The time of such a write shows only where the page was
-/// written back before.
+/// A write to a mapped page needs no system call. Its time is recorded only if the page was written back before.
 #[test]
 fn what_is_written_through_a_mapping_after_it_was_listed_shows_in_the_times() {
     let world = World::new(6);
@@ -185,7 +184,7 @@ fn what_is_written_through_a_mapping_after_it_was_listed_shows_in_the_times() {
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .spawn();
-    // There is no mapping without unsafe code, which is forbidden here.
+    // Mappings need unsafe code, which is forbidden in this crate, so another program makes them.
     let Ok(mut process) = spawned else { return };
     let (mut ask, mut answers) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
     let mut line = String::new();

@@ -1,4 +1,4 @@
-//! One entry of the list against what is there.
+//! Comparison of one entry of the list with the filesystem.
 
 use std::io::Read;
 use std::os::fd::BorrowedFd;
@@ -12,25 +12,25 @@ use crate::oci::{Digest, Hasher};
 use crate::storage::{self, During, StorageError};
 use crate::unpack::Stop;
 
-/// Bytes hashed at a time.
+/// Size of the read buffer, in bytes.
 const BUFFER: usize = 128 * 1024;
 
-/// What the kubelet adds for a pod's fsGroup: writing for the group, and the group for what is made in a directory.
+/// Mode bits that the kubelet adds for a pod's fsGroup: group write, and setgid on directories.
 const GROUP_WRITE: u32 = 0o020;
 const SET_GROUP: u32 = 0o2000;
 
-/// What came of looking at one entry.
+/// Result of comparing one entry.
 #[derive(Default)]
 pub(super) struct Looked {
-    /// What is different about it.
+    /// Difference, if any.
     pub(super) what: Option<What>,
-    /// Whether it is a file with other times or another inode.
+    /// True for a file with other times or another inode.
     pub(super) is_doubtful: bool,
-    /// Bytes that were read.
+    /// Bytes read.
     pub(super) read: u64,
 }
 
-/// Looks at `name` in `dir`, of which `found` is known. A file that was read gets the times that it has now.
+/// Compares `name` in `dir`, whose status is `found`. A file that was read gets its current times in `entry`.
 pub(super) fn look(
     dir: BorrowedFd<'_>,
     name: &str,
@@ -66,8 +66,8 @@ pub(super) fn look(
     Ok(Looked { what, is_doubtful, read: if is_read { *size } else { 0 } })
 }
 
-/// True where permissions are not `wanted`, nor `made`, which is what the filesystem made of that, nor what the kubelet
-/// makes of the two.
+/// True if permissions differ from `wanted` and from `made` (the mode that the filesystem made of `wanted`), apart from
+/// the bits that the kubelet adds.
 pub(super) fn is_mode_changed(found: &Stat, wanted: u32, made: u32) -> bool {
     let mode = permissions(found);
     let is_dir = FileType::from_raw_mode(found.st_mode).is_dir();
@@ -75,7 +75,7 @@ pub(super) fn is_mode_changed(found: &Stat, wanted: u32, made: u32) -> bool {
     ![wanted, made].map(|mode| mode & !allowed).contains(&(mode & !allowed))
 }
 
-/// Reads a file to the end it should have and one byte more.
+/// Reads a file to its expected end and one byte further.
 fn read(
     dir: BorrowedFd<'_>,
     name: &str,
@@ -85,7 +85,7 @@ fn read(
     stop: &Stop,
 ) -> Result<Option<What>, StorageError> {
     let file = match storage::open_file(dir, name) {
-        // Replaced since it was looked at.
+        // Replaced after its `statat`.
         Err(error) if error.is_replaced() => return Ok(Some(What::Kind)),
         file => file?,
     };
@@ -93,7 +93,7 @@ fn read(
     if !FileType::from_raw_mode(found.st_mode).is_file() {
         return Ok(Some(What::Kind));
     }
-    // From before: what is written while it is read shows next time.
+    // Taken before reading, so that a write during the read shows at the next scan.
     *seen = Seen::of(&found);
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; BUFFER];

@@ -11,18 +11,18 @@ use crate::storage;
 
 /// Name of the file.
 pub(super) const MARKER: &str = ".artifact.json";
-/// Most bytes of the file.
+/// Maximum size of the file, in bytes.
 pub(super) const MAX_BYTES: u64 = 64 * 1024;
-/// Most trees that are kept whatever their age: the file has room for them.
+/// Maximum number of trees that are kept, of any age: the file has room for as many.
 const MOST_TREES: usize = 32;
 
 /// Content of `.artifact.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Marker {
-    /// Uid of the object; empty where there is no cluster.
+    /// Uid of the object; empty without a cluster.
     pub(super) uid: String,
-    /// Trees in the directory, the newest first. The link `current` says which one is read.
+    /// Trees in the directory, newest first. The link `current` decides which one is read.
     #[serde(default)]
     pub(super) trees: Vec<Tree>,
 }
@@ -35,7 +35,7 @@ pub(super) struct Tree {
     /// Absent for trees of earlier builds, which are published again.
     #[serde(default, skip_serializing_if = "Option::is_none", flatten)]
     revision: Option<TreeRevision>,
-    /// `current` has pointed to it.
+    /// True if `current` has pointed to the tree.
     #[serde(default)]
     shown: bool,
     /// Time at which `current` was pointed to another tree.
@@ -55,7 +55,7 @@ pub(super) struct TreeRevision {
     pub(super) list_digest: Digest,
 }
 
-/// Bytes that files count as: each of them takes a block at least.
+/// Returns the accounted size of files, in bytes: each takes at least one block.
 pub(super) fn size(files: u64, bytes: u64) -> u64 {
     bytes.saturating_add(files.saturating_mul(4096))
 }
@@ -67,13 +67,13 @@ impl TreeRevision {
 }
 
 impl Tree {
-    /// A tree that nothing points to yet.
+    /// Creates the record of a tree that nothing points to yet.
     pub(super) fn prepared(name: String, revision: TreeRevision) -> Self {
         Self { name, revision: Some(revision), shown: false, replaced: None }
     }
 }
 
-/// The form of earlier builds: names of trees, and the revision of the first one apart.
+/// Format before 0.2: names of trees, and separately the revision of the first one.
 #[derive(Deserialize)]
 struct Old {
     uid: String,
@@ -82,19 +82,19 @@ struct Old {
 }
 
 impl Marker {
-    /// Parses the file, also in the form of earlier builds.
+    /// Parses the file, including the format of versions before 0.2.
     pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
         let mut marker: Self = serde_json::from_str(text).or_else(|error| {
             let Ok(Old { uid, trees }) = serde_json::from_str(text) else { return Err(error) };
             let old = |name| Tree { name, revision: None, shown: true, replaced: None };
             Ok(Self { uid, trees: trees.into_iter().map(old).collect() })
         })?;
-        // Consumers may be able to write here, and each name is removed one day.
+        // Consumers may be able to write here, and each name will be removed some day.
         marker.trees.retain(|tree| storage::is_component(&tree.name));
         Ok(marker)
     }
 
-    /// Fails where the directory belongs to an earlier object of the same name.
+    /// Fails if the directory belongs to an earlier object of the same name.
     pub(super) fn check_uid(&self, object: &ObjectId) -> Result<(), OutputError> {
         if self.uid == object.uid {
             return Ok(());
@@ -102,7 +102,7 @@ impl Marker {
         Err(OutputError::Earlier { what: format!("the directory {object}"), uid: self.uid.clone() })
     }
 
-    /// Bytes of all trees, as [`size`] counts.
+    /// Returns the accounted size of all trees, see [`size`].
     pub(super) fn bytes(&self) -> u64 {
         let sizes = self.trees.iter().filter_map(|tree| tree.revision.as_ref()).map(|one| size(one.files, one.bytes));
         sizes.fold(0, u64::saturating_add)
@@ -112,20 +112,20 @@ impl Marker {
         self.trees.iter().find(|one| one.name == tree)?.revision.as_ref()
     }
 
-    /// The newest tree that holds `revision`.
+    /// Returns the newest tree with `revision`.
     pub(super) fn of_revision(&self, revision: &Revision) -> Option<(&str, &TreeRevision)> {
         let mut all = self.trees.iter().filter_map(|tree| Some((tree.name.as_str(), tree.revision.as_ref()?)));
         all.find(|(_, found)| found.revision() == *revision)
     }
 
-    /// Takes out trees that were prepared and never shown, and answers their names.
+    /// Removes the records of trees that were prepared and never shown; returns their names.
     pub(super) fn take_unused(&mut self, current: Option<&str>) -> Vec<String> {
         let is_unused = |tree: &mut Tree| !tree.shown && Some(tree.name.as_str()) != current;
         self.trees.extract_if(.., is_unused).map(|tree| tree.name).collect()
     }
 
-    /// Returns a name for a tree that is neither the current one nor kept for readers that are still in it: their files
-    /// never change, also not where it is this very revision and something has damaged it.
+    /// Returns a name for a new tree. Names of the current tree, and of trees kept for readers, are not reused, even if
+    /// such a tree is a damaged copy of this very revision: its files never change.
     pub(super) fn free_name(&self, revision: &str, current: Option<&str>) -> String {
         let is_taken = |name: &String| current == Some(name) || self.trees.iter().any(|tree| tree.name == *name);
         let numbered = (2_u64..).map(|number| format!("{revision}-{number}"));
@@ -133,7 +133,7 @@ impl Marker {
         names.find(|name| !is_taken(name)).unwrap_or_default()
     }
 
-    /// Notes that `current` points to `tree` since `now`.
+    /// Records that `current` points to `tree` since `now`.
     pub(super) fn switched(&mut self, tree: &str, previous: Option<&str>, now: Timestamp) {
         for one in &mut self.trees {
             if one.name == tree {
@@ -144,15 +144,15 @@ impl Marker {
         }
     }
 
-    /// Notes that `tree` was taken back.
+    /// Records that the switch to `tree` was reverted.
     pub(super) fn reverted(&mut self, tree: &str) {
         for one in self.trees.iter_mut().filter(|one| one.name == tree) {
             one.shown = false;
         }
     }
 
-    /// Keeps the current tree, and of those before it the newest ones and those that were replaced a short time ago.
-    /// Returns the time at which the next one may go.
+    /// Keeps the current tree, the newest earlier ones, and those that were replaced recently. Returns the time at
+    /// which the next one may go.
     pub(super) fn retain(&mut self, current: Option<&str>, retention: Retention, now: Timestamp) -> Option<Timestamp> {
         let (mut others, mut next) = (0, None::<Timestamp>);
         self.trees.retain_mut(|tree| {

@@ -1,8 +1,8 @@
-//! Bound on what the objects of one namespace have on one volume.
+//! Limit for the size of a namespace's objects on one volume.
 //!
-//! The sum is read from the markers of the namespace's directories each time that a tree is added: nothing has to be kept
-//! in step with what consumers, other processes and crashes leave. Trees that are being added at the same time are
-//! reserved in memory, until their markers count.
+//! The sum is read from the markers in the namespace's directories each time a tree is added, so no counter has to
+//! follow what consumers, other processes and crashes leave. Trees that are being added at the same time are reserved
+//! in memory until their markers include them.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -16,14 +16,14 @@ use crate::request::{Limit, ObjectId};
 /// Volume and namespace.
 type Key = (String, String);
 
-/// Most bytes of each namespace on each volume, and what is being added.
+/// Maximum size of each namespace on each volume, with the sizes of trees being added.
 #[derive(Debug)]
 pub(crate) struct Quota {
     most: Limit,
     reserved: Mutex<HashMap<Key, u64>>,
 }
 
-/// Bytes that count until their tree does.
+/// Reserved bytes of a tree that is not in its marker yet.
 #[derive(Debug)]
 pub(super) struct Reserved<'a> {
     quota: &'a Quota,
@@ -36,13 +36,13 @@ impl Quota {
         Self { most, reserved: Mutex::default() }
     }
 
-    /// Reserves `bytes` for a tree of the object, whose own directory has what `own` says.
+    /// Reserves `bytes` for a tree of the object, whose own directory has the marker `own`.
     pub(super) fn reserve(&self, place: &Place, own: &Marker, bytes: u64) -> Result<Option<Reserved<'_>>, OutputError> {
         if self.most.value() == u64::MAX {
             return Ok(None);
         }
         let key = (place.name.clone(), place.object.namespace.clone());
-        // Counted from here on, so that of two at a time at least one sees the other.
+        // Reserved before the sum is read, so that of two concurrent additions at least one sees the other.
         let reserved = Reserved { quota: self, key, bytes };
         let all = {
             let mut all = self.all();
@@ -77,7 +77,7 @@ impl Drop for Reserved<'_> {
     }
 }
 
-/// Bytes of the namespace's other objects on the volume. What is not ours does not count.
+/// Returns the size of the namespace's other objects on the volume. Foreign directories do not count.
 fn others(place: &Place) -> Result<u64, OutputError> {
     let (volume, namespace) = (place.volume(), &place.object.namespace);
     let mut sum = 0_u64;

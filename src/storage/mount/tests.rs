@@ -1,4 +1,4 @@
-//! Roots that are there, away, replaced and of others.
+//! Roots that are present, absent, replaced, or owned by another installation.
 
 use super::*;
 
@@ -59,7 +59,7 @@ async fn a_root_that_is_away_is_a_state_that_ends_when_it_is_back() {
         }
     };
     tokio::time::timeout(SOON, told).await.expect("no metric tells it");
-    // What is mounted there when a share is not.
+    // The empty directory below the mount point of an unmounted share.
     fs_err::create_dir(&path).unwrap();
     let looked = async {
         while !refused(&mount).await.contains("is not the directory that was used before") {
@@ -74,7 +74,7 @@ async fn a_root_that_is_away_is_a_state_that_ends_when_it_is_back() {
     assert_eq!(healed(&mount).await, ["team"]);
 }
 
-/// As after ESTALE: the same root by another inode.
+/// As after ESTALE: the same root with another inode.
 #[tokio::test]
 async fn another_directory_of_this_installation_is_opened_again() {
     let dir = tempfile::tempdir().unwrap();

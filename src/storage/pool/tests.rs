@@ -1,4 +1,4 @@
-//! Filesystems that hang, of which a test is the server.
+//! Hanging filesystems, simulated by the tests.
 
 use std::sync::{Condvar, Mutex};
 use std::thread::ThreadId;
@@ -8,10 +8,10 @@ use super::*;
 use crate::storage::OnVolume;
 
 const TIMEOUT: Duration = Duration::from_millis(300);
-/// Long enough for anything that must not hang.
+/// Timeout for operations that must not hang.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Calls return while this is open.
+/// Simulated server. Calls return while it does not hang.
 #[derive(Default)]
 struct Server {
     is_hanging: Mutex<bool>,
