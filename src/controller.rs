@@ -1,7 +1,7 @@
 //! The operator: watches `OCIArtifact` objects and keeps each one's outputs in line with it.
 //!
-//! What happens to one object is in `reconcile`. Here is only how objects get there: one watch per
-//! namespace (or one for all), one reconcile at a time per object, none after the shutdown signal.
+//! `reconcile` has the work on one object. This file connects it to the watches: one per namespace
+//! (or one for all), one reconcile at a time per object, and none after the shutdown signal.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -66,32 +66,32 @@ use stored::Stored;
 use sweep::{Reports, Sweeper};
 use watching::Watching;
 
-/// Interval of the beats of the task that runs the controllers.
+/// Interval of the heartbeat of the task that runs the controllers.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// Longest time that looks under way get after a shutdown.
+/// Maximum time that running reconciles get after a shutdown.
 const STOP_LOOKS: Duration = Duration::from_secs(20);
 
-/// How the controller works, beside what its engine does.
+/// Settings of the controller, besides those of its engine.
 #[derive(Debug)]
 pub struct Settings {
-    /// The namespaces that are watched; empty for all of them.
+    /// Watched namespaces; empty for all.
     pub namespaces: Vec<String>,
-    /// Time between two scans that read every published file; zero for none.
+    /// Interval of scans that read every published file; zero for none.
     pub full_scan: Duration,
-    /// Whether `OCIArtifactPolicy` objects are watched.
+    /// True if `OCIArtifactPolicy` objects are watched.
     pub policies: bool,
-    /// What becomes of artifacts that no policy speaks about.
+    /// Treatment of artifacts without a matching policy.
     pub otherwise: Otherwise,
-    /// What becomes of published content that is refused later.
+    /// Treatment of published content that is refused later.
     pub on_revoked: OnRevoked,
-    /// Whether the Secrets and ConfigMaps that objects and policies name are watched.
+    /// True if the Secrets and ConfigMaps named by objects and policies are watched.
     pub watch_secrets: bool,
-    /// The root that stands where none is named.
+    /// Trusted root of requirements that name none.
     pub public_root: Arc<PublicRoot>,
 }
 
-/// Runs until `shutdown` is cancelled and every reconcile has ended.
+/// Runs until `shutdown` is cancelled, and every reconcile has ended or 20 s have passed.
 pub async fn run<R: Registry>(
     client: Client,
     engine: Engine<R>,
@@ -103,7 +103,7 @@ pub async fn run<R: Registry>(
     let engine = Arc::new(engine);
     let Settings { namespaces, full_scan, policies, otherwise, on_revoked, watch_secrets, public_root } = &settings;
     let watching = Watching { metrics: Arc::clone(&metrics), health: Arc::clone(&health) };
-    // A namespace that is named twice must not get two controllers over the same objects.
+    // A namespace given twice must not get two controllers over the same objects.
     let namespaces: BTreeSet<&str> = namespaces.iter().map(String::as_str).collect();
     let scopes: Vec<Option<&str>> =
         if namespaces.is_empty() { vec![None] } else { namespaces.iter().copied().map(Some).collect() };
@@ -171,14 +171,14 @@ pub async fn run<R: Registry>(
     }
 }
 
-/// Ends when looks that are under way at a shutdown have had their time. A switch of outputs goes on until then.
+/// Returns [`STOP_LOOKS`] after the shutdown. Until then running reconciles, and so a switch of outputs, may continue.
 #[expect(clippy::disallowed_methods, reason = "this is the timer")]
 async fn stop_late(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     tokio::time::sleep(STOP_LOOKS).await;
 }
 
-/// Shows that this task runs.
+/// Sends the heartbeat of this task.
 async fn beat(health: &Health) -> Infallible {
     let mut ticks = tokio::time::interval(BEAT);
     loop {
@@ -187,12 +187,12 @@ async fn beat(health: &Health) -> Infallible {
     }
 }
 
-/// Name of the watch over the objects of one namespace, or of all.
+/// Returns the name of the watch over the objects of one namespace, or of all.
 fn list_of(scope: Option<&str>) -> String {
     scope.map_or_else(|| "OCIArtifacts".to_owned(), |namespace| format!("OCIArtifacts in {namespace}"))
 }
 
-/// One controller over one namespace, or over all.
+/// Runs one controller over one namespace, or over all.
 async fn watch<R: Registry>(
     scope: Option<&str>,
     context: Arc<Context<R>>,
@@ -209,14 +209,14 @@ async fn watch<R: Registry>(
         .events(&list_of(scope), objects, watcher::Config::default())
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)
-        // Not Store::wait_until_ready: the controller waits there too, and only one waiter is woken.
+        // Not `Store::wait_until_ready`: the controller waits there too, and only one waiter is woken.
         .inspect(move |event| match event {
             Ok(watcher::Event::InitDone) => {
                 listed.store(true, Ordering::Release);
                 named.forget_missing();
                 reports.listed();
             }
-            // The store has forgotten it by now, so no pass publishes it again.
+            // The store has dropped the object already, so no pass can publish it again.
             Ok(watcher::Event::Delete(object)) => {
                 named.forget(&ObjectRef::from_obj(object));
                 reports.deleted(object);
@@ -224,8 +224,8 @@ async fn watch<R: Registry>(
             Ok(watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::Apply(_)) | Err(_) => {}
         })
         .applied_objects()
-        // Status is ours; what it says is no news. Deletion raises the generation, and so does all that changes the spec,
-        // but for what another version of the CRD makes of it.
+        // Changes of status are our own and cause no reconcile. Deletion and every change of the spec raise the
+        // generation, except for a spec that another version of the CRD parses differently.
         .predicate_filter(
             predicates::generation
                 .combine(predicates::annotations)
@@ -248,11 +248,11 @@ async fn watch<R: Registry>(
         .run(reconcile::reconcile, |_, never, _| match *never {}, context)
         .for_each(|result| async move {
             if let Err(error) = result {
-                // An object that was deleted while it waited in the queue.
+                // The object was deleted while it waited in the queue.
                 tracing::debug!(%error, "not reconciled");
             }
         });
-    // The controller waits for its first list whatever happens, and reconciles nothing before.
+    // Before its first list the controller waits without regard to the shutdown, and reconciles nothing.
     let unlisted = async {
         shutdown.cancelled().await;
         if is_listed.load(Ordering::Acquire) {
@@ -275,7 +275,7 @@ where
     }
 }
 
-/// Something for every change.
+/// Returns an item for every change.
 fn news(changes: watch::Receiver<()>) -> impl Stream<Item = ()> + Send {
     stream::unfold(changes, |mut changes| async move {
         changes.changed().await.ok()?;
@@ -283,7 +283,7 @@ fn news(changes: watch::Receiver<()>) -> impl Stream<Item = ()> + Send {
     })
 }
 
-/// Waits until something in the object changes.
+/// Waits until the object changes.
 fn until_changed() -> Action {
     Action::await_change()
 }

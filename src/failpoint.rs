@@ -1,14 +1,15 @@
 //! Named steps at which a test kills the process (SIGKILL; the page cache survives, unlike in a power failure).
 //!
-//! With `SUPERCARGO_FAILPOINT=NAME` or `NAME:N` in its environment, the process is killed when it reaches step NAME for the
-//! first or N-th time. `SUPERCARGO_PANIC=OBJECT` makes each reconcile of that object panic. Only builds for tests look: those with debug assertions, or with the feature `failpoints`.
+//! With `SUPERCARGO_FAILPOINT=NAME` or `NAME:N` in its environment, the process is killed when it reaches step NAME for
+//! the first or N-th time. `SUPERCARGO_PANIC=OBJECT` makes each reconcile of that object panic. Only test builds read
+//! these variables: builds with debug assertions, or with the feature `failpoints`.
 
-/// Notes that the step `name` is reached.
+/// Does nothing in a release build.
 #[cfg(not(any(feature = "failpoints", debug_assertions)))]
 #[inline(always)]
 pub(crate) fn reach(_name: &str) {}
 
-/// Notes that the step `name` is reached.
+/// Kills the process if the failpoint `name` is set and due.
 #[cfg(any(feature = "failpoints", debug_assertions))]
 pub(crate) fn reach(name: &str) {
     use std::sync::OnceLock;
@@ -27,7 +28,7 @@ pub(crate) fn reach(name: &str) {
     }
 }
 
-/// Panics for the object that `SUPERCARGO_PANIC` names.
+/// Does nothing in a release build.
 #[cfg(not(any(feature = "failpoints", debug_assertions)))]
 #[inline(always)]
 pub(crate) fn panic_at(_object: &str) {}

@@ -1,7 +1,7 @@
-//! Every way in which a pass can end badly, and what each one means for the object.
+//! Every way in which a pass can fail, and its meaning for the object.
 //!
 //! This is the one place where an error becomes a class and a reason. The matches have no wildcard:
-//! a new error does not compile until somebody has decided what an operator should read at 3 a.m.
+//! a new error does not compile until its class and reason are chosen.
 
 use std::time::Duration;
 
@@ -19,60 +19,60 @@ use crate::trust::TrustError;
 use crate::trust::requirement::Objection;
 use crate::unpack::UnpackError;
 
-/// Longest message in a condition.
+/// Maximum length of a condition's message, in bytes.
 const MAX_MESSAGE: usize = 1024;
 
-/// What helps.
+/// Class of a failure: the kind of event that resolves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Time: tried again with growing pauses.
+    /// Resolved by time: retried with back-off.
     Retry,
-    /// Something outside the object: looked for regularly.
+    /// Resolved by a change outside of the object: checked regularly.
     Wait,
-    /// Time, and it is no state of the object: the API server did not answer a read. Tried again with growing pauses.
+    /// The API server did not answer a read. Retried with back-off; not a state of the object.
     Unanswered,
-    /// A person: the spec, the artifact or the operator's set-up must change.
+    /// Resolved by a user or administrator: the spec, the artifact or the operator's configuration must change.
     Stalled,
 }
 
-/// An obstacle of an output, by what shows that it is gone.
+/// Obstacle of an output, by the check that shows its removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Something is at the output's place: another writer's object, say, or a directory that has to be made first.
+    /// Conflict at the output's place: another writer's object, for example, or a directory that must be created first.
     Place,
-    /// The output belongs to an earlier object of the same name, which had this uid.
+    /// The output belongs to an earlier object of the same name, with this uid.
     Earlier(String),
-    /// The API server refuses a write: this one, or one that only another pass can repeat.
+    /// The API server refuses a write: the given one, or one that only another pass can repeat.
     Refused(Option<Rehearsal>),
     /// The volume of this name cannot be used.
     Volume(String),
 }
 
-/// A pass that ended badly.
+/// A failed pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What helps.
+    /// Class of the failure.
     pub class: Class,
-    /// The stable reason.
+    /// Stable reason.
     pub reason: Reason,
-    /// What happened and where, in words. No times, counters or credentials.
+    /// Human-readable message with the problem and its place. Contains no times, counters or credentials.
     pub message: String,
-    /// When the registry said to come back.
+    /// Time until the next attempt, as requested by the registry.
     pub retry_after: Option<Duration>,
-    /// Bytes that a full volume lacks at least, where that is known.
+    /// Minimum number of bytes that a full volume lacks, if known.
     pub lacks: Option<u64>,
-    /// The digest that was seen and refused, where it came that far.
+    /// The resolved digest that was refused, if the pass got that far.
     pub candidate: Option<Digest>,
-    /// The fault was in how the registry answered, or in what it has beside the digest, such as signatures, and not in
-    /// what the digest names: it is worth another look.
+    /// True if the failure is not about the content of the digest, but about the registry's answers or about content
+    /// next to the digest, such as signatures. A retry with the same digest may succeed.
     pub is_beside_digest: bool,
-    /// Something in the cluster is in the way of an output: another writer, an earlier object, a quota, a policy or a
-    /// missing right. It is looked at often, for nothing tells when it is gone.
+    /// Obstacle of an output in the cluster: another writer, an earlier object, a quota, a policy or a missing right.
+    /// It is checked often, because its removal causes no event.
     pub obstacle: Option<Box<Obstacle>>,
 }
 
 impl Failure {
-    /// A failure without a candidate.
+    /// Creates a failure without a candidate.
     pub fn new(class: Class, reason: Reason, message: impl std::fmt::Display) -> Self {
         Self {
             class,
@@ -86,10 +86,10 @@ impl Failure {
         }
     }
 
-    /// The same failure with something more in its message.
+    /// Adds a note to the message.
     #[must_use]
     pub fn with_note(self, note: &str) -> Self {
-        /// Bytes of the message that are kept before a note: notes must not be cut off behind long refusals.
+        /// Bytes of the message kept before a note, so that a long refusal does not cut off the note.
         const KEPT: usize = 380;
         let mut message = self.message.clone();
         if message.len() > KEPT {
@@ -99,42 +99,43 @@ impl Failure {
         Self { message: printable(&format!("{message}, {note}")), ..self }
     }
 
-    /// The same failure, of that digest.
+    /// Sets the refused digest.
     #[must_use]
     pub fn of(self, candidate: &Digest) -> Self {
         Self { candidate: Some(candidate.clone()), ..self }
     }
 
-    /// A pass that did not end within `spec.timeout`.
+    /// Creates a failure of a pass that did not end within `spec.timeout`.
     pub fn timeout(timeout: Duration, step: &str) -> Self {
         Self::new(Class::Retry, Reason::Timeout, format!("spec.timeout of {timeout:?} ran out while {step}"))
     }
 
-    /// True where somebody's rule and everything it asks for were there, and what they say is no. Not where a key, a trusted
-    /// root or a registry could not be had or understood: then nobody knows. Published content is withdrawn for this alone.
+    /// True if all inputs of a rule were available and the rule refuses the digest. False if a key, a trusted root or a
+    /// registry's answer was unavailable or unreadable: then the verdict is unknown. Published content is withdrawn
+    /// only if this is true.
     ///
-    /// A digest without any signature, or with a broken one, counts: of what is published passes say so only while the
-    /// registry shows the artifact itself.
+    /// A digest without any signature, or with a broken one, counts: for published content passes report this only
+    /// while the registry shows the artifact itself.
     pub fn is_verdict_of_trust(&self) -> bool {
         let is_known = self.reason != Reason::PolicyDenied || self.class == Class::Stalled;
         self.reason.is_of_trust() && self.reason != Reason::TrustRootInvalid && is_known
     }
 
-    /// Error of reading an output. Where that is the API server's, it tells nothing about the object.
+    /// Converts an error of reading an output. An error of the API server says nothing about the object.
     pub(crate) fn of_reading(error: OutputError) -> Self {
         let is_of_server = matches!(error, OutputError::Api { .. });
         let failure = Self::from(error);
         if is_of_server { Self { class: Class::Unanswered, ..failure } } else { failure }
     }
 
-    /// A fault of ours.
+    /// Creates a failure by a defect of the operator.
     pub fn internal(message: impl std::fmt::Display) -> Self {
         Self::new(Class::Retry, Reason::Internal, message)
     }
 }
 
-/// True for what could change how a terminal or a log shows the text around it: controls, ends of lines and paragraphs,
-/// directions of writing, and what shows nothing (Unicode, `Default_Ignorable_Code_Point`), tags among it.
+/// True for a character that could change the display of the surrounding text in a terminal or log: controls, line and
+/// paragraph ends, text directions, and invisible characters (Unicode, `Default_Ignorable_Code_Point`) including tags.
 pub(crate) fn is_disruptive(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -144,7 +145,7 @@ pub(crate) fn is_disruptive(c: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Escapes what could change how a terminal or a log shows the text, and cuts what is too long.
+/// Escapes characters that could change the display in a terminal or log, and truncates long texts.
 pub(crate) fn printable(text: &str) -> String {
     let mut printed = String::with_capacity(text.len());
     for c in text.chars() {
@@ -211,7 +212,7 @@ impl From<RegistryError> for Failure {
             | RegistryError::PortDenied { .. }
             | RegistryError::PlainHttpDenied { .. } => (Class::Stalled, Reason::AddressDenied, None),
             RegistryError::Tls { .. } => (Class::Retry, Reason::TLSFailed, None),
-            // The bytes are not the artifact's: a fault on the way, which may pass.
+            // The bytes are not the artifact's: a fault in transit, which may be temporary.
             RegistryError::DigestMismatch { .. } | RegistryError::LongerThanNamed { .. } => {
                 (Class::Retry, Reason::DigestMismatch, None)
             }
@@ -239,14 +240,14 @@ impl From<RegistryError> for Failure {
 impl From<TrustError> for Failure {
     fn from(error: TrustError) -> Self {
         let (reason, error) = match (error.reason(), error) {
-            // Not of the digest but of what is said about it.
+            // About the signatures, not about the digest itself.
             (_, TrustError::Registry(error)) => return Self { is_beside_digest: true, ..error.into() },
             (None, error) => return Self::internal(error),
             (Some(reason), error) => (reason, error),
         };
-        // Signatures are often made a moment after the tag.
+        // Signatures are often pushed a moment after the tag.
         let class = if reason == Reason::SignatureMissing { Class::Wait } else { Class::Stalled };
-        // The digest can be signed again without being another one.
+        // The same digest can be signed again later.
         Self { is_beside_digest: true, ..Self::new(class, reason, error) }
     }
 }
@@ -292,7 +293,7 @@ impl From<UnpackError> for Failure {
             UnpackError::Entry { .. } | UnpackError::Archive { .. } => Some(Reason::UnsafeArchive),
             UnpackError::Conflict(_) => Some(Reason::LayerConflict),
             UnpackError::Unsupported { .. } | UnpackError::Method { .. } => Some(Reason::UnsupportedFormat),
-            // Nothing is wrong with the artifact.
+            // The artifact itself is not at fault.
             UnpackError::Changed { .. } | UnpackError::FileChanged(_) => {
                 return Self::new(Class::Retry, Reason::DigestMismatch, error);
             }
@@ -310,7 +311,7 @@ impl From<UnpackError> for Failure {
 
 impl From<OutputError> for Failure {
     fn from(error: OutputError) -> Self {
-        // The place is in the way, whatever is to be published there.
+        // The obstacle is at the place, independent of the content.
         let obstructed = |class, reason, obstacle, error: OutputError| Self {
             is_beside_digest: true,
             obstacle: Some(Box::new(obstacle)),
@@ -335,7 +336,7 @@ impl From<OutputError> for Failure {
             OutputError::Conflict(_) => Self::new(Class::Stalled, Reason::OutputConflict, error),
             OutputError::NothingLeft(_) => Self::new(Class::Stalled, Reason::SubPathNotFound, error),
             OutputError::TooLarge(_) => Self::new(Class::Stalled, Reason::OutputTooLarge, error),
-            // Others of the namespace may give room.
+            // Other objects of the namespace may release space.
             OutputError::Quota { .. } => {
                 Self { is_beside_digest: true, ..Self::new(Class::Retry, Reason::LimitExceeded, error) }
             }

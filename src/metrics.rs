@@ -1,7 +1,7 @@
-//! What the operator counts, in the Prometheus text format.
+//! Metrics of the operator, in the Prometheus text format.
 //!
-//! Labels have few values that we choose, or the administrator by flags, never a name or a message of a tenant. The one
-//! exception is the registry's host, of which there are at most 64.
+//! Label values are few, and chosen by us or by the administrator's flags, never names or messages of tenants. The one
+//! exception is the registry's host, limited to 64 values.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -19,9 +19,9 @@ use crate::api::Reason;
 /// Content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Hosts that have a label of their own. Tenants name hosts, and each label is memory for ever.
+/// Maximum number of hosts with a label of their own. Tenants choose hosts, and labels are never freed.
 const MAX_HOSTS: usize = 64;
-/// The label of all others.
+/// Label of all other hosts.
 const OTHER_HOSTS: &str = "other";
 
 /// One request to a registry or token service.
@@ -29,7 +29,7 @@ const OTHER_HOSTS: &str = "other";
 pub(crate) struct RequestLabels<'a> {
     pub(crate) host: &'a str,
     pub(crate) operation: &'static str,
-    /// HTTP status, 0 where no answer came.
+    /// HTTP status; 0 without an answer.
     pub(crate) code: u16,
 }
 
@@ -81,48 +81,48 @@ struct ResultLabels {
     result: &'static str,
 }
 
-/// What looking for a layer in the cache came to.
+/// Result of a cache lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
-    /// It was there, and is what it should be.
+    /// The layer was cached, and its bytes match its digest.
     Hit,
-    /// It was not there, or not of that size.
+    /// The layer was not cached, or has another size.
     Miss,
-    /// Other bytes were there.
+    /// The cached bytes do not match.
     Broken,
 }
 
-/// How much of published files was looked at.
+/// Extent of a scan of published files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scanned {
     /// Names, modes, sizes, targets and times.
     Names,
-    /// The content of files whose times were not as recorded.
+    /// Content of files whose times differ from the list.
     Doubtful,
-    /// The content of all.
+    /// Content of all files.
     Everything,
 }
 
-/// What a look at published files came to.
+/// Result of a scan of published files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// None that could be looked at.
+    /// No published files.
     Nothing,
-    /// All as they were published.
+    /// No difference.
     Whole,
-    /// Files have to be read.
+    /// Files must be read to decide.
     Doubtful,
-    /// Others than were published.
+    /// Files differ from the published ones.
     Damaged,
 }
 
-/// All counters; cheap to share behind an `Arc`.
+/// All metrics; shared behind an `Arc`.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     passes: Family<ReasonLabels, Counter>,
     pass_seconds: Histogram,
-    /// The hosts that have a label.
+    /// Hosts with a label of their own.
     hosts: Mutex<HashSet<String>>,
     requests: Family<OwnedRequestLabels, Counter>,
     request_seconds: Family<OperationLabels, Histogram, fn() -> Histogram>,
@@ -143,7 +143,7 @@ pub struct Metrics {
     scans: Family<ScanLabels, Counter>,
     damaged: Counter,
     repairs: Counter,
-    /// How old the trusted root was, and when that was so.
+    /// Age of the trusted root, and the instant of that measurement.
     trusted_root: Mutex<Option<(Duration, Instant)>>,
     trusted_root_age: Gauge,
     trusted_root_failures: Counter,
@@ -252,7 +252,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The text of `/metrics`.
+    /// Returns the text of `/metrics`.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         if let Some((age, then)) = *self.trusted_root.lock().unwrap_or_else(PoisonError::into_inner) {
             let seconds = age.saturating_add(then.elapsed()).as_secs();
@@ -269,13 +269,13 @@ impl Metrics {
     }
 
     pub(crate) fn registry_request(&self, RequestLabels { host, operation, code }: RequestLabels<'_>, took: Duration) {
-        // A name that nobody answers to gets no label, or misspelt ones would use them up.
+        // A host that does not answer gets no label: misspelt names would use them up.
         let host = if code == 0 { self.known(host) } else { self.named(host) };
         self.requests.get_or_create(&OwnedRequestLabels { host, operation, code: u32::from(code) }).inc();
         self.request_seconds.get_or_create(&OperationLabels { operation }).observe(took.as_secs_f64());
     }
 
-    /// `cause`: `pace`, `overloaded` or `dead`.
+    /// Counts a delayed request. `cause`: `pace`, `overloaded` or `dead`.
     pub(crate) fn held_back(&self, cause: &'static str) {
         self.held_back.get_or_create(&CauseLabels { cause }).inc();
     }
@@ -291,7 +291,7 @@ impl Metrics {
         }
     }
 
-    /// The host's label, which it gets while there are some left.
+    /// Returns the host's label, and assigns one while there are labels left.
     fn named(&self, host: &str) -> String {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if !hosts.contains(host) && hosts.len() < MAX_HOSTS {
@@ -338,7 +338,7 @@ impl Metrics {
         self.leftovers.set(i64::try_from(number).unwrap_or(i64::MAX));
     }
 
-    /// State of a volume, of which there are as many as the operator has flags.
+    /// Sets the state of a volume. There is one label per volume flag.
     pub(crate) fn volume_usable(&self, volume: &str, is_usable: bool) {
         self.volumes_usable.get_or_create(&VolumeLabels { volume: volume.to_owned() }).set(i64::from(is_usable));
     }
@@ -375,7 +375,7 @@ impl Metrics {
         self.repairs.inc();
     }
 
-    /// The trusted root is that old now.
+    /// Sets the current age of the trusted root.
     pub(crate) fn trusted_root(&self, age: Duration) {
         *self.trusted_root.lock().unwrap_or_else(PoisonError::into_inner) = Some((age, Instant::now()));
     }
@@ -384,7 +384,7 @@ impl Metrics {
         self.trusted_root_failures.inc();
     }
 
-    /// One volume holds `after` bytes where it held `before`.
+    /// Records that a volume's cache changed from `before` to `after` bytes.
     pub(crate) fn cache_changed(&self, before: u64, after: u64) {
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         self.cache_bytes.inc_by(signed(after).saturating_sub(signed(before)));

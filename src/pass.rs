@@ -1,7 +1,7 @@
 //! One pass over one object: the chain of the crate, step by step.
 //!
-//! The controller and `supercargo sync` both call [`pass`]. It knows nothing of status, events or
-//! tables: it answers with what was found and done, or with the one [`Failure`] that stopped it.
+//! The controller and `supercargo sync` both use it. A pass has no access to status, Events or
+//! tables: it returns its findings and changes, or the one [`Failure`] that stopped it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -34,24 +34,24 @@ mod look;
 
 pub use look::{Look, Records, look, read};
 
-/// Names at the top of an artifact that are told.
+/// Maximum number of top-level names in a report.
 const TOP_NAMES: usize = 10;
 
-/// Everything that passes share.
+/// State shared by all passes.
 pub struct Engine<R> {
-    /// Where artifacts come from.
+    /// Source of artifacts.
     pub registry: R,
-    /// Where files go.
+    /// Destinations of files.
     pub outputs: Outputs,
-    /// The operator's bounds.
+    /// The operator's limits.
     pub limits: Limits,
-    /// The layers that are kept.
+    /// Cache of layers.
     pub cache: Cache,
-    /// How many passes may be busy with one registry.
+    /// Limits for concurrent passes per registry host.
     pub turns: Turns,
-    /// A permit for whatever keeps a processor busy.
+    /// Permits for CPU-bound work.
     pub processors: Processors,
-    /// Who is told how far downloads are.
+    /// Receiver of download progress.
     pub progress: Option<Arc<dyn Progress>>,
 }
 
@@ -61,74 +61,74 @@ impl<R> std::fmt::Debug for Engine<R> {
     }
 }
 
-/// State that earlier passes left behind.
+/// State from earlier passes.
 #[derive(Clone, Debug, Default)]
 pub struct Before {
-    /// The revision that the object's status names as served.
+    /// The served revision, as recorded in status.
     pub recorded: Option<Revision>,
-    /// Fingerprint of the requirement by which that was judged; `None` where nothing was required.
+    /// Fingerprint of the requirement by which that revision was judged; `None` if nothing was required.
     pub trust: Option<String>,
-    /// The last digest that was refused for good, and the reason.
+    /// The last digest that was permanently refused, and the failure.
     pub refused: Option<(Revision, Failure)>,
-    /// State of each output as status has it, by the name of the output.
+    /// State of each output as recorded in status, by the output's name.
     pub outputs: Records,
-    /// Damage that reading the outputs' files has found. It is published again.
+    /// Damage found by a scan; it is published again.
     pub damage: Vec<Damage>,
-    /// The artifact is to be fetched again, layers included.
+    /// True if the artifact must be fetched again, layers included.
     pub is_forced: bool,
 }
 
-/// A pass that ended well.
+/// A successful pass.
 #[derive(Debug)]
 pub struct Outcome {
     /// Repository and digest that the reference resolved to.
     pub pinned: Pinned,
     /// State of each output.
     pub published: Vec<Published>,
-    /// The manifest, where a revision was published.
+    /// The manifest, if a revision was published.
     pub manifest: Option<Manifest>,
-    /// Basis of the verdict, where the digest was judged now.
+    /// Basis of the verdict, if the digest was judged in this pass.
     pub basis: Option<Basis>,
-    /// Media types of layers that were not fetched because they are metadata: signatures, say.
+    /// Media types of layers that were not fetched because they are metadata, such as signatures.
     pub skipped: Vec<String>,
-    /// Damage that was found, and published again.
+    /// Damage that was found and published again.
     pub repaired: Vec<Damage>,
-    /// Top of the artifact's tree, where it was unpacked.
+    /// Top of the artifact's tree, if it was unpacked.
     pub top: Option<Top>,
 }
 
 /// Top of an artifact's tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Top {
-    /// The first names.
+    /// The first top-level names.
     pub names: Vec<String>,
-    /// Everything is in one directory of this name, and `spec.files.subPath` selects none.
+    /// Name of the single directory that contains everything, if `spec.files.subPath` is not set.
     pub single_directory: Option<String>,
 }
 
-/// End of the part of a pass that can be given up at any time.
+/// Result of the part of a pass that can be given up at any time.
 #[derive(Debug)]
 pub enum Progressed {
-    /// Every output holds what is wanted.
+    /// Every output already holds the wanted revision.
     Kept(Box<Outcome>),
-    /// Every output can be switched at once.
+    /// Every output is ready for its switch.
     Prepared(Box<Prepared>),
 }
 
-/// Outputs that are prepared, and what will be told of them.
+/// Outputs ready for their switch, with the outcome to report.
 #[derive(Debug)]
 pub struct Prepared {
     object: ObjectId,
     revision: Revision,
     ready: Vec<Ready>,
-    /// Complete but for the state of the outputs.
+    /// Complete except for the state of the outputs.
     outcome: Outcome,
-    /// Names of outputs whose objects get their names from their content.
+    /// Names of the outputs whose objects are named by their content.
     immutable: BTreeSet<String>,
     wanted: Wanted,
 }
 
-/// Outputs that were switched. The object's lock is held until this is dropped: drop it when the outcome is recorded.
+/// Switched outputs. Holds the object's lock until dropped: drop it once the outcome is recorded.
 #[derive(Debug)]
 pub struct Committed {
     /// The outcome.
@@ -136,26 +136,26 @@ pub struct Committed {
     _lock: Lock,
 }
 
-/// Several outputs that are about to be switched: the journal of a commit.
+/// Journal of a commit: the outputs about to be switched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switching {
-    /// The revision that they are switched to.
+    /// The revision of the switch.
     pub revision: Revision,
     /// Names of the outputs that change.
     pub outputs: Vec<String>,
-    /// Digest over the files of each volume output, whether it changes or not.
+    /// List digest of each volume output, changed or not.
     pub lists: BTreeMap<String, Digest>,
-    /// Location of each immutable object, which its content decides.
+    /// Location of each immutable object, which depends on its content.
     pub locations: BTreeMap<String, Location>,
 }
 
-/// The part of a commit that depends on who runs the pass.
+/// The part of a commit that depends on the caller.
 pub trait Attendant: Sync {
-    /// Notes durably that several outputs are about to be switched. An error means that nothing is.
+    /// Records durably that several outputs are about to be switched. On an error nothing is switched.
     fn begin(&self, outcome: &Outcome, switching: &Switching) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// A command over files: nothing else changes the object, and there is nowhere to note anything.
+/// Attendant for commands over files: nothing else changes the object, and no journal exists.
 #[derive(Debug)]
 pub struct Unattended;
 
@@ -188,9 +188,9 @@ pub async fn pass<R: Registry>(
     }
 }
 
-/// Does everything of a pass that nobody can see, within `spec.timeout`, against which waiting for a processor does not
-/// count. May be given up at any time by dropping it: a
-/// thread that still works then keeps the object's lock to its end. Requires the [`Turn`] that [`Engine::turn`] gives.
+/// Runs the part of a pass that consumers cannot see, within `spec.timeout`; waiting for a processor does not count.
+/// May be given up at any time by dropping the future: a thread that still works keeps the object's lock until it ends.
+/// Requires the [`Turn`] from [`Engine::turn`].
 pub async fn prepare<R: Registry>(
     engine: &Engine<R>,
     _turn: &Turn,
@@ -205,8 +205,8 @@ pub async fn prepare<R: Registry>(
 }
 
 impl Prepared {
-    /// Switches all outputs, or none. There is no way out once the first one is switched: await it to its end, and record the
-    /// outcome. `None` where the object has changed meanwhile, and nothing was switched.
+    /// Switches all outputs, or none. Must not be cancelled after the first switch: await it to its end and record the
+    /// outcome. `None` if the object has changed meanwhile; then nothing was switched.
     pub async fn commit<R>(self, engine: &Engine<R>, attendant: &impl Attendant) -> Result<Option<Committed>, Failure> {
         let Self { object, revision, ready, outcome, immutable, wanted } = self;
         let lock = engine.outputs.lock(&object).await?;
@@ -227,7 +227,7 @@ impl Prepared {
             crate::failpoint::reach("journal");
         }
         let switched = engine.outputs.switch(&object, &ready, &lock, now()).await;
-        // A whole tree that was replaced is work for the disk to remove.
+        // Off the runtime: removing a replaced tree takes many filesystem calls.
         tokio::task::spawn_blocking(move || drop(ready)).await.map_err(Failure::internal)?;
         let Done { mut published, removed } = switched.map_err(|NotSwitched { error, stuck }| {
             let failure = Failure::from(error).of(outcome.pinned.digest());
@@ -253,7 +253,7 @@ async fn steps<R: Registry>(
     step: &Step,
 ) -> Result<Progressed, Failure> {
     check_denied(request)?;
-    // Looked at first: a place that is not ours is refused before anything is requested.
+    // The outputs come first: a conflict at a place is reported before any request is sent.
     let look = look(engine, request, before).await?;
     step.set("resolving the reference");
     let pinned = resolve(engine, request, step).await?;
@@ -274,15 +274,15 @@ async fn steps<R: Registry>(
 }
 
 impl Outcome {
-    /// Nothing was published: everything is there.
+    /// Creates an outcome without a publication: every output already holds the revision.
     fn kept(pinned: Pinned, look: Look, basis: Option<Basis>) -> Self {
         let published = look.held.into_iter().flatten().collect();
         Self { pinned, published, manifest: None, basis, skipped: Vec::new(), repaired: Vec::new(), top: None }
     }
 }
 
-/// Judges the digest that the request names, and fetches nothing of it, within `spec.timeout`. Requires the [`Turn`] that
-/// [`Engine::turn`] gives.
+/// Judges the digest that the request names without fetching it, within `spec.timeout`. Requires the [`Turn`] from
+/// [`Engine::turn`].
 pub async fn rejudge<R: Registry>(engine: &Engine<R>, _turn: &Turn, request: &Request) -> Result<Basis, Failure> {
     let step = Step::new(engine, request);
     let judging = async {
@@ -303,7 +303,7 @@ fn check_denied(request: &Request) -> Result<(), Failure> {
     request.requirement.denied().map_or(Ok(()), |objection| Err(objection.into()))
 }
 
-/// What signatures say of a digest that is published already.
+/// Judges a digest that is already published.
 async fn judge<R: Registry>(
     engine: &Engine<R>,
     request: &Request,
@@ -314,16 +314,16 @@ async fn judge<R: Registry>(
     let (registry, access) = (&engine.registry, &request.access);
     let judged = trust::judge(registry, access, pinned, &request.requirement, &step.seat, now()).await;
     if let Err(TrustError::Missing { .. } | TrustError::Invalid { .. }) = &judged {
-        // One that hides the artifact too, from those whose credentials have ended, say, tells nothing by that, and neither
-        // does something else that answers in its place.
+        // A missing signature means something only if the registry still shows the artifact itself: with expired
+        // credentials, or behind a captive proxy, everything is missing.
         let limit = engine.limits.manifest_bytes.value();
         registry::document(registry, access, pinned.repository(), pinned.digest(), limit).await?;
     }
     Ok(judged?)
 }
 
-/// True where a volume was full and is not any more, because layers that were kept on it are given up: what is
-/// to be published comes before what may be used again. What never fits drives out nothing.
+/// True if cached layers were removed from a full volume to make room: publishing has priority over the cache. If the
+/// content can never fit, nothing is removed.
 async fn room_was_made<R: Registry>(
     engine: &Engine<R>,
     request: &Request,
@@ -343,7 +343,7 @@ async fn room_was_made<R: Registry>(
     made
 }
 
-/// From a digest to outputs that can be switched.
+/// Runs the steps from a digest to outputs that are ready for their switch.
 async fn fetch<R: Registry>(
     engine: &Engine<R>,
     request: &Request,
@@ -404,24 +404,24 @@ async fn stage_and_prepare<R: Registry>(
     step: &Step,
 ) -> Result<(Vec<Ready>, Option<Top>), Failure> {
     if request.targets.is_empty() {
-        // Resolved and verified, and nothing of it is wanted.
+        // Without outputs the pass only resolves and verifies.
         return Ok((Vec::new(), None));
     }
     let stages = stage::stage(engine, request, approved, look.observed.is_forced, step).await?;
     step.set("preparing the outputs");
     let top = stages.first().map(|stage| top(request, &stage.staged));
     let ready = prepare_outputs(engine, request, approved.pinned(), look, &stages, wanted).await;
-    // What was not moved away, a whole tree where something failed, is work for the disk to remove.
+    // Leftovers may be a whole tree after a failure, so a thread of the volume removes them.
     for stage in stages {
         let pool = stage.staged.pool().clone();
-        // A volume that does not respond removes it once it does.
+        // A volume that does not respond runs this once it responds again.
         let _ = pool.run(Call::Long, move || drop(stage)).await;
     }
     Ok((ready?, top))
 }
 
-/// Prepares every output, those first that can be refused. A volume that holds the very revision already, whole and by
-/// the record, is not switched to another copy of it.
+/// Prepares every output, those that can be refused first. A volume output that already holds the recorded revision
+/// intact is not switched to another copy of it.
 async fn prepare_outputs<R: Registry>(
     engine: &Engine<R>,
     request: &Request,
@@ -433,7 +433,7 @@ async fn prepare_outputs<R: Registry>(
     let revision = revision(request, pinned);
     let is_recorded = look.observed.recorded.as_ref() == Some(&revision) && !look.observed.is_forced;
     let stop = Stop::new();
-    // A pass that is given up drops this future, and with it the guard, which stops work that has not begun.
+    // Dropping the future of a pass drops this guard, which stops work that has not started.
     let _guard = stop.clone().drop_guard();
     let mut all: Vec<_> = request.targets.iter().zip(&look.held).enumerate().collect();
     all.sort_by_key(|(_, (target, _))| matches!(target.place, Place::Volume { .. }));
@@ -444,7 +444,7 @@ async fn prepare_outputs<R: Registry>(
         let staged = &stage.ok_or_else(|| Failure::internal("no stage was made"))?.staged;
         let held = held.as_ref().filter(|held| held.revision == revision);
         let made = match (&target.place, held) {
-            // Only what status has recorded is believed: a writer on the volume may have forged the rest.
+            // Only a revision recorded in status is trusted: a writer on the volume may have forged the rest.
             (Place::Volume { .. }, Some(held)) if is_recorded => Ready::Held(Box::new(held.clone())),
             (Place::Volume { .. } | Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory, _) => {
                 engine.outputs.prepare(request, target, pinned, staged, &stop, wanted).await?
@@ -458,7 +458,7 @@ async fn prepare_outputs<R: Registry>(
 }
 
 fn top(request: &Request, staged: &Staged) -> Top {
-    // Patterns may have left one directory of several.
+    // With filters, the single directory may be one of several in the artifact.
     let is_whole = request.files.filter.is_all() && request.targets.iter().all(|target| target.filter.is_all());
     let top = || staged.nodes().iter().filter(|(path, _)| path.depth() == 1);
     let single = match (top().next(), top().nth(1)) {
@@ -468,13 +468,13 @@ fn top(request: &Request, staged: &Staged) -> Top {
     Top { names: top().take(TOP_NAMES).map(|(path, _)| path.to_string()).collect(), single_directory: single }
 }
 
-/// The time at which trusted roots must be valid.
+/// Returns the time at which trusted roots must be valid.
 #[expect(clippy::disallowed_methods, reason = "the one place where a pass reads the clock")]
 pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// Step of a pass, for the message of a timeout, and its place at the processors.
+/// Current step of a pass, for a timeout's message, and its seat at the processors.
 struct Step {
     name: Mutex<&'static str>,
     seat: Seat,

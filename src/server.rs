@@ -1,8 +1,8 @@
 //! `/healthz`, `/readyz` and `/metrics` over plain HTTP.
 //!
-//! Anybody in the cluster may connect, so a client gets nothing that lasts: one small request, one answer, a few seconds for
-//! both, and the oldest of too many connections makes room. That is all of HTTP that probes and Prometheus need, and it is
-//! written here because servers of libraries wait for a slow head without end.
+//! Any pod in the cluster may connect, so clients get no lasting resources: one small request, one answer, a few
+//! seconds for both, and above the connection limit the oldest connection is closed. Probes and Prometheus need no more
+//! HTTP than this. It is written here because library servers have no timeout for a slow request head.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use tokio_util::sync::CancellationToken;
 use crate::controller::Health;
 use crate::metrics::{self, Metrics};
 
-/// Longest time from a connection to the end of its answer.
+/// Timeout from a connection to the end of its answer.
 const WITHIN: Duration = Duration::from_secs(10);
-/// Most connections at a time.
+/// Maximum number of concurrent connections.
 const CONNECTIONS: usize = 64;
-/// Most bytes of a request's head.
+/// Maximum size of a request head, in bytes.
 const HEAD: usize = 8 * 1024;
-/// Pause after a connection could not be accepted: without one, too many open files are a loop.
+/// Pause after a failed accept: without it, running out of file descriptors would cause a busy loop.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown` is cancelled. No client delays the end.
+/// Serves until `shutdown` is cancelled. Clients do not delay the shutdown.
 pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, health: Arc<Health>, shutdown: CancellationToken) {
     serve_within(listener, metrics, health, shutdown, WITHIN).await;
 }
@@ -155,7 +155,7 @@ mod tests {
         let mut slow = Vec::new();
         for _ in 0..CONNECTIONS * 3 {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            // A server that has enough of it may have closed it.
+            // The server may have closed the connection already.
             let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nX: ").await;
             slow.push(stream);
         }

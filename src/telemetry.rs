@@ -1,4 +1,4 @@
-//! Logs: to standard error, as JSON lines or as text.
+//! Logging to standard error, as JSON lines or as text.
 
 use std::io::{IsTerminal, Write};
 
@@ -10,31 +10,31 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::failure::is_disruptive;
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Human-readable text.
     Text,
 }
 
-/// How much is logged.
+/// Verbosity of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogLevel {
-    /// What ends the program.
+    /// Only errors that end the program.
     Error,
-    /// What somebody should look at.
+    /// Also problems that need attention.
     Warn,
-    /// What was published.
+    /// Also publications.
     Info,
-    /// Every look at every object.
+    /// Also every look at every object.
     Debug,
     /// Everything.
     Trace,
 }
 
-/// Sets up logging for the process. `RUST_LOG` decides where it is set.
+/// Sets up logging for the process. `RUST_LOG` takes precedence over `level`.
 pub fn init(format: LogFormat, level: LogLevel) {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -44,7 +44,7 @@ pub fn init(format: LogFormat, level: LogLevel) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    // Fails only where a subscriber is set already, which then does the work.
+    // Fails only if a subscriber is set already, which then receives the events.
     let _ = dispatch(format, filter, std::io::stderr().is_terminal(), std::io::stderr).try_init();
 }
 
@@ -65,21 +65,21 @@ fn dispatch<W: Write>(
     }
 }
 
-/// False for the one place that logs whole answers of the API server: those that it could not read, Secrets among them.
+/// False for the one log event that quotes unparseable responses of the API server, which may contain Secrets.
 fn quotes_nothing(metadata: &Metadata<'_>) -> bool {
     metadata.target() != "kube_client::client" || *metadata.level() != Level::WARN
 }
 
-/// Writes each event as one line. Media types, titles and names come from registries and tenants: what in them could pass
-/// for another line, or for nothing, is escaped.
+/// Writes each event as one line. Media types, titles and names come from registries and tenants, so characters that
+/// could forge another line or hide text are escaped.
 struct Lines<W> {
     sink: W,
     format: LogFormat,
-    /// The formatter's escapes of colours stay.
+    /// True if the formatter's colour escapes are kept.
     is_coloured: bool,
 }
 
-/// True where a text begins with an escape that the formatter uses. Others may do no more than that: change a colour.
+/// True if a text begins with one of the formatter's colour escapes. Forged ones can only change a colour.
 fn is_colour(text: &str) -> bool {
     let parameter = text.strip_prefix("\u{1b}[").and_then(|rest| rest.split_once('m'));
     parameter
@@ -87,7 +87,7 @@ fn is_colour(text: &str) -> bool {
 }
 
 impl<W: Write> Write for Lines<W> {
-    /// The formatter writes an event as a whole.
+    /// Writes one event; the formatter passes an event as a whole.
     fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let mut line = String::with_capacity(text.len() + 1);

@@ -1,4 +1,4 @@
-//! A registry in memory whose answers a test decides, artifacts to put into it, and numbers that only look random.
+//! A registry in memory with configurable answers, artifacts for it, and pseudo-random numbers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use crate::registry::{Access, Begun, BlobBody, RawManifest, Registry, RegistryEr
 
 pub(crate) mod vandal;
 
-/// What was asked for, in order: `resolve`, `manifest`, `blob <short digest>`, `blob <short digest> from <byte>`,
+/// Requests in order: `resolve`, `manifest`, `blob <short digest>`, `blob <short digest> from <byte>`, and
 /// `right <short digest>`.
 pub(crate) type Asked = Vec<String>;
 
@@ -22,41 +22,40 @@ struct State {
     tags: HashMap<String, Digest>,
     manifests: HashMap<Digest, Bytes>,
     blobs: HashMap<Digest, Bytes>,
-    /// What refers to a manifest, where the registry keeps such a list.
+    /// Referrers by subject; `None` for a registry without referrers lists.
     referrers: Option<HashMap<Digest, Vec<Descriptor>>>,
     asked: Asked,
     manners: Manners,
 }
 
-/// How blobs are served.
+/// Behaviour of blob downloads.
 #[derive(Clone, Default)]
 pub(crate) struct Manners {
-    /// Each transfer, of those that there are numbers for, breaks after so many bytes; the first number is
-    /// the first transfer's.
+    /// Numbers of bytes after which transfers break, one for each transfer in order; later transfers do not break.
     pub(crate) breaks: Vec<usize>,
-    /// A transfer that breaks just ends.
+    /// True if a broken transfer just ends, without an error.
     pub(crate) ends_quietly: bool,
-    /// Every transfer begins anew.
+    /// True if ranges are ignored, so that every transfer starts at the first byte.
     pub(crate) ignores_ranges: bool,
-    /// What is answered when somebody without credentials asks for the right to a blob.
+    /// Answer to a client without credentials that requests the right to a blob.
     pub(crate) strangers: Strangers,
-    /// Each transfer asks for a permit and keeps it before its first byte; `None` is without.
+    /// Semaphore from which each transfer takes a permit before its first byte; `None` for no limit.
     pub(crate) hold: Option<Arc<Semaphore>>,
 }
 
-/// What somebody without credentials is told.
+/// Answer to a client without credentials.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Strangers {
-    /// That they may read.
+    /// Access is granted.
     #[default]
     Welcome,
-    /// That they may not.
+    /// Access is denied.
     Refused,
-    /// Nothing.
+    /// No definite answer.
     Unanswered,
 }
 
-/// Cloning shares the content.
+/// Fake registry. Clones share the content.
 #[derive(Clone, Default)]
 pub(crate) struct FakeRegistry(Arc<Mutex<State>>);
 
@@ -83,7 +82,7 @@ impl FakeRegistry {
         self.push_document(tag, &manifest)
     }
 
-    /// Pushes a manifest or index as it is and points `tag` at it.
+    /// Pushes a manifest or index unchanged and points `tag` at it.
     pub(crate) fn push_document(&self, tag: &str, document: &Value) -> Digest {
         let mut state = self.0.lock().unwrap();
         let bytes = Bytes::from(document.to_string());
@@ -93,7 +92,7 @@ impl FakeRegistry {
         digest
     }
 
-    /// Pushes files by title.
+    /// Pushes files with their titles.
     pub(crate) fn push_files(&self, tag: &str, files: &[(&str, &str)]) -> Digest {
         let layers: Vec<_> = files
             .iter()
@@ -102,7 +101,7 @@ impl FakeRegistry {
         self.push(tag, &layers)
     }
 
-    /// Pushes a manifest about another one, with one layer; it is listed.
+    /// Pushes a manifest with one layer that refers to `subject`, and lists it as a referrer.
     pub(crate) fn refer(&self, subject: &Digest, media_type: &str, layer: &[u8]) -> Digest {
         let mut state = self.0.lock().unwrap();
         state.blobs.insert(Digest::of(layer), Bytes::copy_from_slice(layer));
@@ -125,7 +124,7 @@ impl FakeRegistry {
         digest
     }
 
-    /// Keeps no list of what refers to a manifest any more.
+    /// Drops the referrers lists, as in a registry without them.
     pub(crate) fn forget_referrers(&self) {
         self.0.lock().unwrap().referrers = None;
     }
@@ -135,17 +134,17 @@ impl FakeRegistry {
         self.0.lock().unwrap().blobs.insert(Digest::of(bytes), Bytes::copy_from_slice(with));
     }
 
-    /// Serves another manifest under that digest from now on.
+    /// Serves another manifest under this digest from now on.
     pub(crate) fn tamper_manifest(&self, digest: &Digest, with: &[u8]) {
         self.0.lock().unwrap().manifests.insert(digest.clone(), Bytes::copy_from_slice(with));
     }
 
-    /// Serves blobs in another way from now on.
+    /// Changes the behaviour of blob downloads from now on.
     pub(crate) fn behave(&self, manners: Manners) {
         self.0.lock().unwrap().manners = manners;
     }
 
-    /// What was asked for since the last call.
+    /// Returns the requests since the last call.
     pub(crate) fn asked(&self) -> Asked {
         std::mem::take(&mut self.0.lock().unwrap().asked)
     }
@@ -214,7 +213,7 @@ impl Registry for FakeRegistry {
         let from = if manners.ignores_ranges { 0 } else { from };
         let rest = bytes.slice(usize::try_from(from).unwrap().min(bytes.len())..);
         let sent = breaks.map_or(rest.len(), |after| after.min(rest.len()));
-        // Small pieces, so that limits and hashes are met in the middle of a body.
+        // Small pieces, so that limits and hashes are reached in the middle of a body.
         let mut pieces: Vec<_> = rest[..sent].chunks(3).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
         if breaks.is_some() && !manners.ends_quietly {
             let (host, problem) = ("r.example".to_owned(), "the connection broke".to_owned());
@@ -226,7 +225,7 @@ impl Registry for FakeRegistry {
                 (None, Some(hold)) => Arc::clone(hold).acquire_owned().await.ok(),
                 (permit, _) => permit,
             };
-            // As a network does, this lets others go on between two pieces.
+            // Like a network, this lets other tasks run between two pieces.
             tokio::task::yield_now().await;
             pieces.next().map(|piece| (piece, (pieces, hold, permit)))
         });
@@ -255,11 +254,11 @@ impl Registry for FakeRegistry {
     }
 }
 
-/// Draws from a seed, so that each run sees the same (xorshift64*).
+/// Pseudo-random numbers from a seed, the same in each run (xorshift64*).
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// The seed 0 is taken for 1.
+    /// Creates a generator. Seed 0 is replaced by 1.
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed.max(1))
     }

@@ -1,4 +1,4 @@
-//! One pass for one object: prepared where it may still be given up, and committed where not.
+//! One pass for one object: *prepare* may be given up at any time, *commit* may not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,19 +17,19 @@ use crate::pass::{self, Attendant, Before, Committed, Outcome, Progressed, Switc
 use crate::registry::Registry;
 use crate::request::{ObjectId, Request};
 
-/// A pass that takes longer than this is announced in status.
+/// Duration after which a running pass is reported in status.
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(5);
-/// Interval of looks whether the object has changed during a pass.
+/// Interval of checks for a change of the object during a pass.
 const STILL_CURRENT: Duration = Duration::from_secs(1);
 
-/// End of a pass.
+/// Result of a pass.
 pub(super) enum Ended {
-    /// The outputs hold what is wanted.
+    /// The outputs already held the wanted revision.
     Kept(Box<Outcome>),
-    /// The outputs were switched, and their lock is held until this is recorded and dropped.
+    /// The outputs were switched. Their lock is held until the outcome is recorded and this value dropped.
     Committed(Box<Committed>),
     Failed(Failure),
-    /// The operator is shutting down, or the object is not what it was. Nothing was switched.
+    /// The operator is shutting down, or the object has changed. Nothing was switched.
     GivenUp,
 }
 
@@ -43,8 +43,8 @@ pub(super) async fn attempt<R: Registry>(
 ) -> Ended {
     let refused = remembered.refused.clone().filter(|_| remembered.inputs.as_ref() == Some(&inputs.mark));
     let before = Before { refused, is_forced: subject.is_forced(), ..integrity::before(subject, request, remembered) };
-    // Objects of a volume that cannot be used take no turn at a registry from others.
-    // What a policy denies needs none, and is withdrawn where it can be.
+    // Checked first, so that objects of an unusable volume take no turn at a registry from others.
+    // A denied object needs no turn, and must still be withdrawn.
     if request.requirement.denied().is_none()
         && let Err(error) = context.engine.outputs.check_volumes(request)
     {
@@ -56,7 +56,7 @@ pub(super) async fn attempt<R: Registry>(
         () = context.shutdown.cancelled() => return Ended::GivenUp,
         () = unwanted(&wanted) => return Ended::GivenUp,
     };
-    // From here on nothing gives it up but the object's own change, before the first switch.
+    // From here on only a change of the object ends the pass, and only before the first switch.
     match progressed {
         Ok(Progressed::Kept(outcome)) => Ended::Kept(outcome),
         Ok(Progressed::Prepared(prepared)) => match prepared.commit(&context.engine, &Witness { subject }).await {
@@ -64,14 +64,13 @@ pub(super) async fn attempt<R: Registry>(
             Ok(None) => Ended::GivenUp,
             Err(failure) => Ended::Failed(failure),
         },
-        // What ended because something else is required by now says nothing of that.
+        // A failure under outdated requirements says nothing about the current ones.
         Err(_) if !wanted.is_wanted() => Ended::GivenUp,
         Err(failure) => Ended::Failed(failure),
     }
 }
 
-/// Ends when the outcome of a pass would not be switched any more: a pass that takes an hour must not delay what a policy
-/// says by now.
+/// Returns when the outcome of a pass would not be switched any more: a long pass must not delay a policy change.
 #[expect(clippy::disallowed_methods, reason = "a look at memory, once a second")]
 async fn unwanted(wanted: &Wanted) {
     while wanted.is_wanted() {
@@ -79,8 +78,8 @@ async fn unwanted(wanted: &Wanted) {
     }
 }
 
-/// Waits for a turn at the registry, and prepares. Nothing is written before it: objects that wait for a slow registry
-/// cost memory only.
+/// Waits for a turn at the registry, and prepares. Nothing is written before the turn, so objects that wait for a slow
+/// registry cost memory only.
 async fn in_turn<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -95,7 +94,7 @@ async fn in_turn<R: Registry>(
     }
 }
 
-/// Says in status that a pass over a new spec takes long. Whether that can be written changes nothing for the pass.
+/// Reports in status that a pass over a new spec takes long. The pass does not depend on this write.
 #[expect(clippy::disallowed_methods, reason = "this is the timer")]
 async fn announce(subject: &Subject<'_>, request: &Request) -> std::convert::Infallible {
     tokio::time::sleep(ANNOUNCE_AFTER).await;
@@ -107,13 +106,13 @@ async fn announce(subject: &Subject<'_>, request: &Request) -> std::convert::Inf
     std::future::pending().await
 }
 
-/// Ends when the object was deleted or its spec changed: what a hanging pass would bring in is not wanted any more, and
-/// neither a correction nor a deletion waits for a registry.
+/// Returns when the object was deleted or its spec changed, so that neither a correction nor a deletion waits for a
+/// hanging registry.
 pub(super) async fn superseded<R>(subject: &Subject<'_>, context: &Context<R>) {
     is_superseded(&context.objects, &subject.id, subject.stored.metadata.generation).await;
 }
 
-/// The same for an object by its name.
+/// As [`superseded`], for an object by its name.
 #[expect(clippy::disallowed_methods, reason = "a look at memory, once a second")]
 pub(super) async fn is_superseded(objects: &Store<Stored>, id: &ObjectId, generation: Option<i64>) {
     while is_current(objects, id, generation) {
@@ -126,9 +125,9 @@ struct Witness<'a, 's> {
     subject: &'a Subject<'s>,
 }
 
-/// True while the object and the policies over its repository are what they were when the look at it began, and the
-/// operator is not shutting down. Asked a last time just before outputs are switched: a pass may take an hour, and what a
-/// policy has denied meanwhile must not be published.
+/// Returns the check that the object and the policies over its repository are unchanged since the look began, and that
+/// the operator is not shutting down. It is repeated just before the switch: a pass may take an hour, and a revision
+/// denied by a policy meanwhile must not be published.
 pub(super) fn wanted<R: Registry>(subject: &Subject<'_>, context: &Context<R>, inputs: &Inputs) -> Wanted {
     let (objects, shutdown) = (context.objects.clone(), context.shutdown.clone());
     let (id, generation) = (subject.id.clone(), subject.stored.metadata.generation);
@@ -139,8 +138,8 @@ pub(super) fn wanted<R: Registry>(subject: &Subject<'_>, context: &Context<R>, i
 }
 
 impl Attendant for Witness<'_, '_> {
-    /// A first publication needs no journal, because there is nothing to go back to: but for the name of an immutable
-    /// object, which only status knows.
+    /// Writes the journal. A first publication needs none, because there is no earlier revision, unless it creates an
+    /// immutable object, whose name is recorded in status only.
     async fn begin(&self, outcome: &Outcome, switching: &Switching) -> Result<(), Failure> {
         let known = self.subject.status();
         if known.artifact.is_none() && switching.locations.is_empty() {
@@ -159,8 +158,8 @@ impl Attendant for Witness<'_, '_> {
     }
 }
 
-/// Publishes the recorded revision again by its digest where it is damaged and the image means something else by now that
-/// cannot be had: status names it as served.
+/// Publishes the recorded revision again by its digest, if it is damaged and the pass failed with another digest or
+/// none: status names the recorded revision as served.
 pub(super) async fn restore<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,

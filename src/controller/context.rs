@@ -1,4 +1,4 @@
-//! Everything that reconciles share.
+//! State shared by all reconciles.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,35 +18,35 @@ use crate::pass::Engine;
 use crate::request::ObjectId;
 use crate::trust::public_root::PublicRoot;
 
-/// State that reconciles of one watch share.
+/// State shared by the reconciles of one watch.
 pub(super) struct Context<R> {
     pub(super) client: Client,
     pub(super) engine: Arc<Engine<R>>,
     pub(super) memory: Memory,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: CancellationToken,
-    /// Time between two scans that read every published file; zero for none.
+    /// Interval of scans that read every published file; zero for none.
     pub(super) full_scan: Duration,
     pub(super) on_revoked: OnRevoked,
     pub(super) policies: Arc<PolicyBook>,
-    /// Things in the cluster that objects and policies name.
+    /// Cluster objects that artifacts and policies refer to.
     pub(super) named: Arc<Named>,
-    /// Reads without an answer, which are told once.
+    /// Log state of unanswered reads: one line per outage.
     pub(super) outage: Arc<Outage>,
-    /// The root of requirements that name none.
+    /// Trusted root of requirements that name none.
     pub(super) public_root: Arc<PublicRoot>,
-    /// Scans of published files that are under way.
+    /// Running scans of published files.
     pub(super) scans: Arc<Scans>,
-    /// The objects as they are now, while a pass works on one as it was.
+    /// Current objects, while a pass works on an earlier state of one.
     pub(super) objects: Store<Stored>,
 }
 
-/// A row of errors that is told by one line.
+/// A series of errors that is logged with one line.
 #[derive(Debug, Default)]
 pub(super) struct Outage(Mutex<Option<Instant>>);
 
 impl Outage {
-    /// Notes an error; true for the first one after some time without.
+    /// Records an error; returns true for the first one after a quiet period.
     pub(super) fn begins(&self, now: Instant) -> bool {
         const OVER: Duration = Duration::from_secs(60);
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
@@ -54,7 +54,7 @@ impl Outage {
     }
 }
 
-/// True while the object exists with this uid and generation, and is not being deleted.
+/// True if the object exists with this uid and generation, and is not being deleted.
 pub(super) fn is_current(objects: &Store<Stored>, id: &ObjectId, generation: Option<i64>) -> bool {
     let key = ObjectRef::<Stored>::new(&id.name).within(&id.namespace);
     objects.get(&key).is_some_and(|now| {

@@ -1,8 +1,8 @@
-//! The CRD in the cluster against the one of this version.
+//! Comparison of the cluster's CRD with the CRD of this release.
 //!
-//! An operator that is newer than the CRD cannot work: the API server refuses a status with a field that the CRD does
-//! not declare, and what could not be recorded would be published again and again. Every authenticated user may read
-//! the published schema, so no right is needed.
+//! An operator newer than the CRD cannot work: the API server refuses a status with an undeclared field, so outcomes
+//! could not be recorded and would be published again and again. Every authenticated user may read the published
+//! schema, so no additional right is needed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use serde_json::Value;
 
 use crate::api::{GROUP, crd};
 
-/// The schema as the API server publishes it.
+/// Path of the published schema on the API server.
 const SCHEMA: &str = "/openapi/v3/apis/supercargo.dev/v1alpha1";
-/// Kind that is compared.
+/// Kind to compare.
 const KIND: &str = "OCIArtifact";
 /// Pause between two comparisons, while the CRD is too old.
 const PAUSE: Duration = Duration::from_secs(10);
-/// First pause: the API server publishes a new CRD's schema some seconds after the CRD. It doubles until [`PAUSE`].
+/// First pause: the API server publishes a new CRD's schema a few seconds after the CRD. Doubles up to [`PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Missing fields that a sentence names.
+/// Maximum number of missing fields in a message.
 const MAX_SHOWN: usize = 5;
 
-/// Returns the paths of fields, such as `status.outputs[].listDigest`, that this version needs and the CRD in the
-/// cluster does not declare. Without the CRD these are `spec` and `status`.
+/// Returns the paths of fields, such as `status.outputs[].listDigest`, that this release needs and the cluster's CRD
+/// does not declare. Without the CRD these are `spec` and `status`.
 pub(super) async fn missing(client: &Client) -> Result<Vec<String>, kube::Error> {
     let request = http::Request::get(SCHEMA).body(Vec::new()).map_err(kube::Error::HttpError)?;
     let published = match client.request::<Value>(request).await {
@@ -35,10 +35,9 @@ pub(super) async fn missing(client: &Client) -> Result<Vec<String>, kube::Error>
     Ok(compare(&crd::artifact_schema(), schema_of(&published)))
 }
 
-/// Returns once the CRD in the cluster declares every field of this version. `waiting` gets a sentence for each
-/// comparison that ends otherwise.
+/// Returns once the cluster's CRD declares every field of this release. `waiting` gets a message per failed comparison.
 ///
-/// An API server that does not let the operator read its schema is not an obstacle: the comparison is a help.
+/// If the operator may not read the schema, the check is skipped: it is only a safeguard.
 #[expect(clippy::disallowed_methods, reason = "this is the timer")]
 pub(super) async fn until_current(client: &Client, mut waiting: impl FnMut(&str)) {
     let mut pause = FIRST_PAUSE;
@@ -57,7 +56,7 @@ pub(super) async fn until_current(client: &Client, mut waiting: impl FnMut(&str)
     }
 }
 
-/// The missing fields and the remedy.
+/// Returns a message with the missing fields and the remedy.
 fn sentence(missing: &[String]) -> String {
     let shown = missing.iter().take(MAX_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     let shown = match missing.len().saturating_sub(MAX_SHOWN) {
@@ -70,7 +69,7 @@ fn sentence(missing: &[String]) -> String {
     )
 }
 
-/// The schema of the kind in the published document.
+/// Returns the schema of the kind from the published document.
 fn schema_of(document: &Value) -> &Value {
     let is_ours = |schema: &&Value| {
         let kinds = schema.get("x-kubernetes-group-version-kind").and_then(Value::as_array);
@@ -83,7 +82,7 @@ fn schema_of(document: &Value) -> &Value {
     schemas.into_iter().flat_map(serde_json::Map::values).find(is_ours).unwrap_or(&Value::Null)
 }
 
-/// Paths of spec and status that `own` declares and `published` does not. Of a missing field only the field itself.
+/// Returns the paths of spec and status that only `own` declares, without those below a missing field.
 fn compare(own: &Value, published: &Value) -> Vec<String> {
     let mut missing = BTreeSet::new();
     for part in ["spec", "status"] {

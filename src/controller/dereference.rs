@@ -1,5 +1,5 @@
-//! Looks up what an object refers to in the cluster, each thing by its name. Only what decides about the object stops the
-//! look: something that is absent, forbidden or unusable. What the API server did not answer is no state of the object.
+//! Lookup of the cluster objects that an artifact refers to, each by its name. A reference that is absent, forbidden or
+//! unusable ends the lookup with a failure of the object. An unanswered read is not a state of the object.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use crate::oci::{Digest, Hasher, Reference};
 use crate::registry::Registry;
 use crate::request::{self, MAX_ACCOUNT_SECRETS, Referred, Request, RequestError};
 
-/// A spec together with what it refers to, valid together or not.
+/// A spec with its referenced objects, parsed into a request or a failure.
 pub(super) struct Inputs {
     pub(super) request: Result<Request, Failure>,
-    /// Digest of everything that the request was made from: another value makes a pass due.
+    /// Digest of everything that the request depends on; a change makes a pass due.
     pub(super) mark: Digest,
-    /// The policies over the repository before anything was read: another value when outputs are switched gives up.
+    /// Digest of the policies over the repository before the lookup; a change until the switch ends the pass.
     pub(super) policies: Digest,
 }
 
-/// The reason why there is no request.
+/// Reason for the absence of a request.
 pub(super) enum Unread {
     /// State of the object.
     Failed(Failure),
@@ -48,8 +48,8 @@ impl From<RequestError> for Unread {
     }
 }
 
-/// Looks up everything that a pass over the object is given. `is_awaited`: something that the object names is in its way,
-/// so that all of it is watched, and not the keys and roots alone.
+/// Looks up all inputs of a pass over the object. `is_awaited`: the last pass failed because of a referenced object, so
+/// all of them wake the object on a change, not only keys and roots.
 pub(super) async fn inputs<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -58,7 +58,7 @@ pub(super) async fn inputs<R: Registry>(
     let look_up = context.named.look_up(object(subject));
     let look_up = if subject.is_requested() { look_up.afresh() } else { look_up };
     let mut reading = Reading { look_up, mark: Hasher::default(), is_awaited };
-    // Read first: a policy that changes while the rest is read is then seen before the switch.
+    // Read first, so that a policy change during the other reads is noticed before the switch.
     let policies = policies_over(subject, context);
     let request = match spec_request(subject, context, subject.spec, &mut reading).await {
         Ok(request) => Ok(request),
@@ -72,13 +72,13 @@ pub(super) async fn inputs<R: Registry>(
     Ok(Inputs { request, mark: mark.finish(), policies })
 }
 
-/// Digest of the policies over the repository that the spec names, as they are now.
+/// Returns the digest of the current policies over the repository in the spec.
 pub(super) fn policies_over<R>(subject: &Subject<'_>, context: &Context<R>) -> Digest {
     let named = subject.spec.image.parse().map(|Reference { repository, .. }| repository);
     named.map_or_else(|_| Digest::of(b""), |repository| context.policies.over(&repository))
 }
 
-/// A spec of the object together with what it refers to. Keys and roots that it names wake the object from then on.
+/// Builds a request from a spec with its referenced objects. Keys and roots in it wake the object from now on.
 pub(super) async fn watched_request<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -90,7 +90,7 @@ pub(super) async fn watched_request<R: Registry>(
     request
 }
 
-/// The same for a spec of which nothing is to wake the object.
+/// As [`watched_request`], but nothing wakes the object.
 pub(super) async fn request<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -103,8 +103,8 @@ fn reading<'a, R>(subject: &Subject<'_>, context: &'a Context<R>) -> Reading<'a>
     Reading { look_up: context.named.look_up(object(subject)), mark: Hasher::default(), is_awaited: false }
 }
 
-/// A policy that denies the repository comes before a request that cannot be had: a tenant who breaks the spec must not
-/// keep what is denied.
+/// Builds a request from a spec. A policy that denies the repository takes precedence over a failure of the spec: a
+/// tenant must not keep denied content by breaking the spec.
 async fn spec_request<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -114,7 +114,7 @@ async fn spec_request<R: Registry>(
     let Reference { repository, .. } = spec.image.parse().map_err(RequestError::Image)?;
     let policies = context.policies.of(&subject.id.namespace, &repository, reading).await?;
     let is_elsewhere = subject.spec.image.parse().map_or(true, |named: Reference| {
-        // What is served may be judged where it came from, and that is not where the spec's Secrets are for.
+        // The served artifact may be judged in another registry, for which the spec's Secrets are not meant.
         named.repository.api_host() != repository.api_host()
     });
     let referred = Referred { policies, is_elsewhere, ..Referred::default() };
@@ -132,11 +132,11 @@ async fn request_with(
     spec: &OCIArtifactSpec,
     reading: &mut Reading<'_>,
 ) -> Result<Request, Unread> {
-    // Before a name becomes part of a request to the API server.
+    // Checked before a name becomes part of a request to the API server.
     request::check_names(spec)?;
     add_referred(referred, &subject.id.namespace, spec, reading).await?;
     let request = Request::parse(subject.id.clone(), spec, referred)?;
-    // A root that was fetched is no object of the cluster, so nothing else tells that it is another one.
+    // The fetched trusted root is not a cluster object, so no other mark changes with it.
     reading.mark.update(format!("{:?}", request.requirement.fingerprint()).as_bytes());
     Ok(request)
 }
@@ -145,7 +145,7 @@ fn object(subject: &Subject<'_>) -> ObjectRef<Stored> {
     ObjectRef::new(&subject.id.name).within(&subject.id.namespace)
 }
 
-/// The reference that status names as served, where it matters whether that is refused.
+/// Returns the served reference in status, if its refusal would matter (`--on-revoked=withdraw`).
 pub(super) fn served<R>(subject: &Subject<'_>, context: &Context<R>) -> Option<Reference> {
     if context.on_revoked == OnRevoked::Keep {
         return None;
@@ -153,8 +153,8 @@ pub(super) fn served<R>(subject: &Subject<'_>, context: &Context<R>) -> Option<R
     subject.status().artifact.as_ref()?.reference.parse().ok()
 }
 
-/// Adds to the mark what is required of what is served, where the spec names another repository by now: a change of it
-/// must not wait for the next pass.
+/// Adds the requirements for the served artifact to the mark, if the spec now names another repository: a change of
+/// them must not wait for the next pass.
 async fn mark_served<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -174,7 +174,7 @@ async fn mark_served<R: Registry>(
     }
 }
 
-/// Things that are looked up one after the other, and a mark that changes when any of them does.
+/// A series of lookups, with a mark that changes if any result does.
 pub(super) struct Reading<'a> {
     look_up: LookUp<'a>,
     pub(super) mark: Hasher,
@@ -192,7 +192,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Adds something to what is referred to. False where it is absent.
+    /// Adds a referenced object. Returns false if it is absent.
     async fn add(&mut self, name: Name, referred: &mut Referred, is_woken: bool) -> Result<bool, Unread> {
         let (kind, text) = (name.kind(), name.name().to_owned());
         let found = self.get(name, is_woken).await?;
@@ -200,7 +200,7 @@ impl Reading<'_> {
             Value::Secret(data) => {
                 let known = referred.secrets.entry(text).or_default();
                 match known {
-                    // Another key of it.
+                    // Another key of the same Secret.
                     Some(known) => known.data.extend(data.data.clone()),
                     None => *known = Some(data.clone()),
                 }
@@ -220,7 +220,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Adds what requirements name in that namespace. All of it, or until the first that is absent.
+    /// Adds the objects that requirements name in a namespace, up to the first absent one.
     pub(super) async fn add_trusted(
         &mut self,
         namespace: &str,
@@ -240,14 +240,14 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The labels of a namespace; it is woken when they change.
+    /// Returns the labels of a namespace; a change wakes the object.
     pub(super) async fn labels(&mut self, namespace: &str) -> Result<BTreeMap<String, String>, Unread> {
         let found = self.get(Name::labels(namespace), true).await?;
         if let Value::Labels(labels) = &found.value { Ok(labels.clone()) } else { Ok(BTreeMap::new()) }
     }
 }
 
-/// Adds what the spec names, until the first that is absent: that is told then, and nothing else is looked up for it.
+/// Adds the objects that the spec names. Fails at the first absent one, without further lookups.
 async fn add_referred(
     referred: &mut Referred,
     namespace: &str,

@@ -1,4 +1,4 @@
-//! Events: one for each transition that a person would want to know of, none for steady states.
+//! Events: one for each relevant transition, none for steady states.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -11,13 +11,13 @@ use super::report::with_remedy;
 use crate::api::{MANAGER, OCIArtifactStatus, Reason};
 use crate::oci::Digest;
 
-/// Longest note that the API server takes, in bytes.
+/// Maximum length of a note in the API server, in bytes.
 const MAX_NOTE: usize = 1024;
 
-/// Reason of the Event about content that is withdrawn.
+/// Reason of the Event for withdrawn content.
 const WITHDRAWN: &str = "Withdrawn";
 
-/// What an Event says.
+/// Content of an Event.
 #[derive(Debug)]
 pub(super) struct News {
     /// `Normal` or `Warning`.
@@ -26,7 +26,7 @@ pub(super) struct News {
     pub(super) note: String,
 }
 
-/// The Event that a change of status is worth, if any.
+/// Returns the Event for a change of status, if there is one.
 pub(super) fn of_change(before: &OCIArtifactStatus, after: &OCIArtifactStatus) -> Option<News> {
     let (was, is) = (ready(before), ready(after)?);
     if is.status == "True" {
@@ -64,23 +64,23 @@ pub(super) fn of_change(before: &OCIArtifactStatus, after: &OCIArtifactStatus) -
     Some(News { kind: "Warning", reason: is.reason.clone(), note })
 }
 
-/// A warning that belongs to no status.
+/// Returns a warning that does not come from a status change.
 pub(super) fn warning(reason: Reason, note: String) -> News {
     News { kind: "Warning", reason: reason.to_string(), note }
 }
 
-/// Published content was changed by somebody else.
+/// Returns the Event for published content that was changed by another writer.
 pub(super) fn damaged(damage: &str) -> News {
     warning(Reason::DigestMismatch, format!("{damage}; the operator restores the published content"))
 }
 
-/// Layers that are metadata were not fetched.
+/// Returns the Event for metadata layers that were not fetched.
 pub(super) fn layers_skipped(layers: &[String]) -> News {
     let note = format!("skipped metadata layers (signatures, attestations): {}", layers.join(", "));
     News { kind: "Normal", reason: "LayersSkipped".to_owned(), note }
 }
 
-/// Consumers read everything one directory deeper than they may expect.
+/// Returns the Event for files that are all in one directory, deeper than consumers may expect.
 pub(super) fn single_directory(name: &str) -> News {
     let note = format!(
         "the artifact is one directory, {name:?}, so consumers find its files below {name:?}, not at the top. Set spec.files.subPath to {name:?} to publish the content of the directory"
@@ -88,7 +88,7 @@ pub(super) fn single_directory(name: &str) -> News {
     News { kind: "Warning", reason: "SingleDirectory".to_owned(), note }
 }
 
-/// It is there again.
+/// Returns the Event for damaged content that was published again.
 pub(super) fn repaired(digest: &str) -> News {
     News {
         kind: "Normal",
@@ -99,8 +99,8 @@ pub(super) fn repaired(digest: &str) -> News {
 
 /// Writes an Event about `object`.
 ///
-/// Not kube's recorder: it counts Events of one reason together and keeps the first one's note, so
-/// that of two moves of a tag the second would be lost.
+/// Not by kube's recorder: it aggregates Events of one reason and keeps the first note, so the
+/// second of two tag moves would be lost.
 pub(super) async fn publish(
     client: &Client,
     object: ObjectReference,
@@ -121,7 +121,7 @@ pub(super) async fn publish(
         reason: Some(news.reason.clone()),
         regarding: Some(object),
         reporting_controller: Some(MANAGER.to_owned()),
-        // In a pod this is its name.
+        // In a pod this is the pod's name.
         reporting_instance: Some(std::env::var("HOSTNAME").unwrap_or_else(|_| MANAGER.to_owned())),
         type_: Some(news.kind.to_owned()),
         ..Event::default()

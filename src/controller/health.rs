@@ -1,36 +1,36 @@
-//! Health of the operator: ready where every watch has listed its objects and works, alive where nothing is stuck.
+//! Health of the operator: ready if every watch has listed its objects and works, alive if nothing is stuck.
 //!
-//! An API server that does not answer makes the operator unready. It is no reason to kill the process, which would be no
-//! better off after a restart: stuck is what no longer even tries.
+//! An unavailable API server makes the operator unready. It does not make it unhealthy, because a restart would not
+//! help: stuck means that not even retries happen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Time after the last error of a watch at which it is taken to work: a watch that fails is tried again every few seconds.
+/// Time without errors after which a watch counts as working: a failing watch is retried every few seconds.
 const WORKS_AFTER: Duration = Duration::from_secs(40);
-/// Time that a watch fails before the operator is no longer ready.
+/// Time that a watch may fail before the operator becomes unready.
 const UNREADY_AFTER: Duration = Duration::from_secs(60);
-/// Longest time between two requests of a watch: the API server ends each after 290 s, and the client 5 s later.
+/// Maximum time between two requests of a watch: the API server ends each after 290 s, and the client 5 s later.
 const WATCH_SILENT: Duration = Duration::from_secs(480);
-/// Longest time between two beats of the task that runs the controllers. It beats every second.
+/// Maximum time between two heartbeats of the task that runs the controllers. The interval is one second.
 const BEAT_SILENT: Duration = Duration::from_secs(60);
 
-/// State of the operator that `/healthz` and `/readyz` report.
+/// State of the operator for `/healthz` and `/readyz`.
 #[derive(Debug, Default)]
 pub struct Health(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The reason why the watches have not begun.
+    /// Reason for not starting the watches yet.
     held_back: Option<String>,
     has_begun: bool,
-    /// Watches without which there is no work. What others bring can be had otherwise.
+    /// Watches required for readiness. The results of other watches can be read in another way.
     needed: BTreeSet<String>,
-    /// Those of them that have not delivered their first full list.
+    /// Required watches that have not delivered their first full list.
     waiting: BTreeSet<String>,
     outages: BTreeMap<String, Outage>,
-    /// Time of the last request of each watch, by its path.
+    /// Time of each watch's last request, by path.
     watches: BTreeMap<String, Instant>,
     beat: Option<Instant>,
 }
@@ -43,13 +43,13 @@ struct Outage {
 }
 
 impl Health {
-    /// True once every watch has delivered its first full list.
+    /// True once every required watch has delivered its first full list.
     pub fn is_ready(&self) -> bool {
         let state = self.lock();
         state.has_begun && state.waiting.is_empty()
     }
 
-    /// The reason why the operator is not ready; `None` where it is.
+    /// Returns the reason for being unready; `None` if the operator is ready.
     pub fn unready(&self, now: Instant) -> Option<String> {
         let state = self.lock();
         if let Some(reason) = &state.held_back {
@@ -70,7 +70,7 @@ impl Health {
         state.waiting.first().map(cause).or_else(|| state.outages.iter().find_map(failing))
     }
 
-    /// The reason why the process should be replaced; `None` where nothing is stuck.
+    /// Returns the reason for a restart of the process; `None` if nothing is stuck.
     pub fn stuck(&self, now: Instant) -> Option<String> {
         let state = self.lock();
         if state.beat.is_some_and(|beat| now.saturating_duration_since(beat) >= BEAT_SILENT) {
@@ -81,19 +81,19 @@ impl Health {
         silent.map(|(path, _)| format!("the watch of {path} sends no request"))
     }
 
-    /// Notes a request to the API server.
+    /// Records a request to the API server.
     pub fn requested(&self, path: &str, now: Instant) {
         if let Some(last) = self.lock().watches.get_mut(path) {
             *last = now;
         }
     }
 
-    /// The watches cannot begin yet.
+    /// Records that the watches cannot start yet.
     pub(super) fn hold_back(&self, reason: &str) {
         self.lock().held_back = Some(reason.to_owned());
     }
 
-    /// Waits for these first lists from now on.
+    /// Requires these first lists from now on.
     pub(super) fn await_lists(&self, lists: impl IntoIterator<Item = String>) {
         let mut state = self.lock();
         (state.held_back, state.has_begun) = (None, true);
@@ -101,14 +101,14 @@ impl Health {
         state.waiting = state.needed.iter().cloned().collect();
     }
 
-    /// A watch has delivered a full list.
+    /// Records that a watch has delivered a full list.
     pub(super) fn listed(&self, what: &str) {
         let mut state = self.lock();
         state.waiting.remove(what);
         state.outages.remove(what);
     }
 
-    /// A watch has failed.
+    /// Records that a watch has failed.
     pub(super) fn failed(&self, what: &str, cause: &str, now: Instant) {
         let mut state = self.lock();
         if !state.needed.contains(what) {
@@ -125,18 +125,18 @@ impl Health {
         self.lock().watches.insert(path.to_owned(), now);
     }
 
-    /// Expects no more requests of that watch.
+    /// Stops expecting requests of the watch.
     pub(super) fn forget_watch(&self, path: &str) {
         self.lock().watches.remove(path);
     }
 
-    /// The task that runs the controllers is alive.
+    /// Records a heartbeat of the task that runs the controllers.
     pub(super) fn beat(&self, now: Instant) {
         self.lock().beat = Some(now);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each statement leaves the state whole.
+        // Each statement leaves the state consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

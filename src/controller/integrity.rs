@@ -1,13 +1,13 @@
-//! Whether published content is still what was published, between passes and before them.
+//! Comparison of published content with its lists, between passes and before them.
 //!
 //! ```text
-//! each look:            names, modes, sizes, targets, times ─▶ other times only? ─▶ those files are read
+//! each look:            names, modes, sizes, targets, times ─▶ only times differ? ─▶ these files are read
 //! each scan interval:   every file is read
-//! a difference:         log, Event, and the pass that follows publishes again
+//! a difference:         log, Event, and the following pass publishes again
 //! ```
 //!
-//! The time of the last full scan is remembered here, and for the first look after a restart it is that of the list on the
-//! volume. A writer there can put off one such scan by it, but not those of an operator that runs.
+//! The time of the last full scan is kept in memory; after a restart it is taken from the list on the volume. A writer
+//! on the volume can thereby delay one scan after a restart, but none in a running operator.
 
 use std::time::{Duration, Instant};
 
@@ -25,9 +25,9 @@ use crate::request::Request;
 /// Pause after files could not be read.
 const READ_AGAIN: Duration = Duration::from_secs(120);
 
-/// Looks at the outputs, and reads files where it is time to or where nothing else can tell. Damage goes to
-/// `remembered.damage` and is told once. `None` where that was given up, or nothing can be seen. An error is one of the API
-/// server, which tells nothing.
+/// Looks at the outputs, and starts reading files if a full scan is due or only reading can decide. Stores damage in
+/// `remembered.damage` and reports it once. `None` if the look timed out or the outputs cannot be seen. Returns an
+/// error only for unanswered reads of the API server.
 pub(super) async fn examine<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -36,14 +36,14 @@ pub(super) async fn examine<R: Registry>(
     is_early: bool,
 ) -> Result<Option<Look>, Failure> {
     if is_early && remembered.failure.is_some() {
-        // One that waits to be tried again is looked at when it is.
+        // A failed object is examined when its next pass is due.
         return Ok(None);
     }
     let before = before(subject, request, remembered);
     let Some(look) = look_at(context, request, &before).await? else { return Ok(None) };
     let told = !remembered.damage.is_empty();
     let mut damage = look.damage.clone();
-    // Known damage is published again in any case.
+    // Known damage is published again without another scan.
     if damage.is_empty() {
         match context.scans.take(&subject.id.uid, &before.outputs) {
             Some(Ok(found)) => damage = found,
@@ -61,7 +61,7 @@ pub(super) async fn examine<R: Registry>(
     Ok(Some(look))
 }
 
-/// Looks at the outputs and nothing more; `None` where something is in the way.
+/// Looks at the outputs without reading files; `None` on any error.
 pub(super) async fn look<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -71,7 +71,7 @@ pub(super) async fn look<R: Registry>(
     look_at(context, request, &before(subject, request, remembered)).await.ok().flatten()
 }
 
-/// Looks for no longer than a pass may: a volume may be slow, and status has to say so. An error is the API server's.
+/// Limits a look to `spec.timeout`, because a slow volume must show in status. Returns errors of the API server only.
 async fn look_at<R: Registry>(
     context: &Context<R>,
     request: &Request,
@@ -84,7 +84,7 @@ async fn look_at<R: Registry>(
     }
 }
 
-/// Begins to read files where it is time to or where nothing else can tell. The object is looked at again when that ends.
+/// Starts reading files if a full scan is due or only reading can decide. The end of the scan wakes the object.
 async fn begin_reading<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -98,16 +98,16 @@ async fn begin_reading<R: Registry>(
     }
     let reading = if is_due { Reading::Everything } else { Reading::Doubtful };
     if is_due {
-        // Sooner where this one fails.
+        // If this scan fails, an earlier time replaces this one.
         remembered.read_due = next_reading(subject, context);
     }
     let generation = subject.stored.metadata.generation;
     context.scans.begin(context, generation, request.clone(), before, reading);
 }
 
-/// State before a pass, but for what was refused.
+/// Returns the state before a pass, without the refused digest.
 ///
-/// An output without a record makes the whole revision unrecorded: what a volume says of itself is not believed.
+/// An output without a record makes the whole revision unrecorded: the volume's own data is not trusted.
 pub(super) fn before(subject: &Subject<'_>, request: &Request, remembered: &Remembered) -> Before {
     let outputs = subject.records();
     let is_recorded = request.targets.iter().all(|target| outputs.contains_key(&target.output));
@@ -121,7 +121,7 @@ pub(super) fn before(subject: &Subject<'_>, request: &Request, remembered: &Reme
     }
 }
 
-/// Tells what a pass has found and done beside publishing.
+/// Reports a pass's findings beyond the publication.
 pub(super) async fn tell_outcome<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -131,7 +131,7 @@ pub(super) async fn tell_outcome<R: Registry>(
     if !outcome.skipped.is_empty() {
         subject.publish(&event::layers_skipped(&outcome.skipped)).await;
     }
-    // Once for a spec, not for each revision.
+    // Once for each generation of the spec, not for each revision.
     let known = &subject.stored.status;
     let is_new = known.artifact.is_none() || known.observed_generation != subject.generation();
     if let Some(directory) = outcome.top.as_ref().and_then(|top| top.single_directory.as_ref()).filter(|_| is_new) {
@@ -140,7 +140,7 @@ pub(super) async fn tell_outcome<R: Registry>(
     tell_repaired(subject, context, outcome, before).await;
 }
 
-/// Tells that a pass has published again what was damaged.
+/// Reports that damaged content was published again.
 pub(super) async fn tell_repaired<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -150,7 +150,7 @@ pub(super) async fn tell_repaired<R: Registry>(
     let Some(damage) = outcome.repaired.first() else { return };
     let is_again = before.is_contested(Instant::now());
     if before.damage.is_empty() {
-        // It came between the last look and the pass.
+        // The damage occurred between the last look and the pass.
         tell(subject, context, &outcome.repaired, is_again).await;
     }
     let digest = outcome.pinned.digest().to_string();
@@ -161,7 +161,7 @@ pub(super) async fn tell_repaired<R: Registry>(
     }
 }
 
-/// Removes what others have added, where that alone repairs every damage. What cannot be removed is left to the pass.
+/// Removes keys added by others, if that alone repairs all damage. After a failure the pass repairs it.
 pub(super) async fn remove_additions<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -182,14 +182,14 @@ pub(super) async fn remove_additions<R: Registry>(
     remembered.repairs = Some(remembered.repaired(Instant::now()));
 }
 
-/// The failure of an object whose content another writer changes again and again.
+/// Creates a failure of an object whose content another writer changes repeatedly.
 pub(super) fn contested(damage: &[Damage]) -> Failure {
     let damage = damage.first().map(ToString::to_string).unwrap_or_default();
     let message = format!("{damage}; another writer changed it again after a repair, so repairs wait longer each time");
     Failure::new(Class::Retry, Reason::DigestMismatch, message)
 }
 
-/// A failure that keeps damaged content from being published again names the damage.
+/// Adds the damage to a failure that prevents its repair.
 pub(super) fn with_damage(failure: Failure, damage: &[Damage]) -> Failure {
     match damage.first() {
         Some(damage) => failure.with_note(&format!("and {damage}")),
@@ -197,12 +197,12 @@ pub(super) fn with_damage(failure: Failure, damage: &[Damage]) -> Failure {
     }
 }
 
-/// Time of the next full scan after files have been read or written now.
+/// Returns the time of the next full scan, counted from now.
 pub(super) fn next_reading<R>(subject: &Subject<'_>, context: &Context<R>) -> Option<Instant> {
     Instant::now().checked_add(full_scan_interval(subject, context)).filter(|_| !context.full_scan.is_zero())
 }
 
-/// Tells once what was found. What comes back soon after a repair is told by the condition alone.
+/// Reports damage once. Damage soon after a repair is reported by the condition alone.
 async fn tell<R: Registry>(subject: &Subject<'_>, context: &Context<R>, damage: &[Damage], is_again: bool) {
     for damage in damage {
         let damage = crate::failure::printable(&damage.to_string());
@@ -214,7 +214,7 @@ async fn tell<R: Registry>(subject: &Subject<'_>, context: &Context<R>, damage: 
     }
 }
 
-/// True where every file is to be read now.
+/// True if a full scan is due.
 async fn is_reading_due<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -230,7 +230,7 @@ async fn is_reading_due<R: Registry>(
     remembered.read_due.is_some_and(|due| due <= Instant::now())
 }
 
-/// Time of the next full scan by what earlier operators left on the volumes; `None` where nothing is there.
+/// Returns the time of the next full scan according to the lists on the volumes; `None` without lists.
 async fn reading_due_by_volume<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,

@@ -1,7 +1,7 @@
-//! Labels of namespaces, for policies that select by them.
+//! Labels of namespaces, for policies with a namespace selector.
 //!
-//! Only metadata is watched, and only once a policy has a selector. Where the operator may not list namespaces, or has not
-//! yet, the labels of each are looked up by its name instead (`named`).
+//! Only metadata is watched, and only once a policy has a selector. If the operator may not list namespaces, or has not
+//! yet listed them, the labels of each namespace are read by its name instead (`named`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -19,17 +19,17 @@ use super::watching::Watching;
 
 pub(super) type Labels = BTreeMap<String, String>;
 
-/// Labels of each namespace, as far as they are known.
+/// Known labels of each namespace.
 #[derive(Debug, Default)]
 pub(super) struct NamespaceLabels(Mutex<HashMap<String, Labels>>);
 
 impl NamespaceLabels {
-    /// Labels of a namespace, where the watch has brought them.
+    /// Returns the labels of a namespace, if the watch has delivered them.
     pub(super) fn get(&self, namespace: &str) -> Option<Labels> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned()
     }
 
-    /// Notes labels; true where they are others than before.
+    /// Stores labels; returns true if they have changed.
     fn set(&self, namespace: &str, labels: Option<&Labels>) -> bool {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = match labels {
@@ -44,7 +44,7 @@ impl NamespaceLabels {
     }
 }
 
-/// Keeps the labels once a policy asks for them, and wakes the objects of a namespace when its own change. Ends never.
+/// Maintains the labels once a policy needs them, and wakes the objects of a namespace on a change. Never returns.
 pub(super) async fn keep(client: Client, book: &PolicyBook, named: &Named, watching: &Watching) -> Infallible {
     let mut changes = book.changes();
     while !book.has_selector() {
@@ -62,7 +62,7 @@ pub(super) async fn keep(client: Client, book: &PolicyBook, named: &Named, watch
                 continue;
             }
             Some(Ok(Event::InitDone)) => {
-                // Deleted while the watch was away. Its objects are too.
+                // Deleted while the watch was interrupted, like all objects in it.
                 let gone = book.labels().names().into_iter().filter(|name| !listed.contains(name));
                 gone.for_each(|name| {
                     book.labels().set(&name, None);

@@ -1,13 +1,13 @@
-//! Things in the cluster that objects and policies name: read once for all of them, and watched by reading them again.
+//! Cluster objects that artifacts and policies refer to: read once for all users, and read again to detect changes.
 //!
 //! ```text
-//! a look at an object ─▶ get ─▶ read less than 15 s ago? ─ no ─▶ one request, whoever else wants the answer
+//! a look at an object ─▶ get ─▶ read less than 15 s ago? ─ no ─▶ one request, shared by all that need the answer
 //! every 15 s ─▶ keys and roots once more ─▶ other content? ─▶ the objects that use them are woken
 //! ```
 //!
-//! The operator may read Secrets by name and not list them, so nothing reports their changes. Here one request per Secret
-//! finds them, not one per object, and no object is looked at for it. Of a Secret or ConfigMap only the keys are kept that
-//! somebody names, up to a bound, and not longer than somebody needs them.
+//! The operator may read Secrets by name but not list them, so no watch reports changes. Here one request per Secret,
+//! not per artifact, detects them, and no artifact is reconciled for it. Of a Secret or ConfigMap only the referenced
+//! keys are kept, up to a limit, and only while they are needed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,20 +27,20 @@ mod read;
 
 pub(super) use read::{Found, Kind, Name, Unanswered, Value};
 
-/// Time for which an answer is good.
+/// Time for which an answer is reused.
 const GOOD_FOR: Duration = Duration::from_secs(15);
-/// The same for the answer that there is nothing: what was applied together is there a moment later.
+/// The same for an absent object: objects that are applied together appear a moment later.
 const ABSENT_FOR: Duration = Duration::from_secs(1);
-/// The same for no answer: those who wanted the same do not all try it again.
+/// The same for an unanswered read, so that concurrent users do not all retry at once.
 const UNANSWERED_FOR: Duration = Duration::from_millis(500);
-/// Pauses between two reads of what is not there.
+/// Back-off between two reads of an absent object.
 const ABSENT: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
-/// Most reads per second that look for changes. With more names than this allows, each is read less often.
+/// Maximum reads per second to detect changes. With more names, each is read less often.
 const READS: usize = 10;
-/// Most bytes of content that are kept. What does not fit is read again by the next look.
+/// Maximum size of the kept content, in bytes. Content beyond it is read again by the next look.
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 
-/// Everything that is named, and by whom.
+/// All referenced objects, with their users.
 pub(super) struct Named {
     client: Client,
     metrics: Arc<Metrics>,
@@ -49,39 +49,39 @@ pub(super) struct Named {
 
 struct Table {
     slots: BTreeMap<Name, Slot>,
-    /// Names that each object uses.
+    /// Names that each artifact uses.
     uses: HashMap<ObjectRef<Stored>, BTreeSet<Name>>,
     scopes: Vec<Scope>,
     kept_bytes: usize,
     most_bytes: usize,
-    /// Namespace that was read last, where several wait.
+    /// Namespace of the last read, for the rotation between namespaces.
     turn: String,
 }
 
-/// Objects of one controller, and how to wake them.
+/// Artifacts of one controller, with the channel that wakes them.
 struct Scope {
     objects: Store<Stored>,
     wake: UnboundedSender<ObjectRef<Stored>>,
 }
 
 struct Slot {
-    /// Held while it is read: those who want the same wait for that.
+    /// Held during a read; other users of the name wait for its result.
     reading: Arc<tokio::sync::Mutex<()>>,
     last: Option<Last>,
-    /// The objects that use it, and whether they are to be woken.
+    /// Artifacts that use the name; true if a change wakes them.
     users: HashMap<ObjectRef<Stored>, bool>,
     next: Instant,
-    /// Reads in a row that found nothing.
+    /// Consecutive reads that found nothing.
     absent: u32,
 }
 
-/// The last read.
+/// Result of the last read.
 struct Last {
     at: Instant,
-    /// Content, or the reason why there is none; `None` once nobody needs it.
+    /// Content, or the failure to read it; `None` once it is no longer needed.
     answer: Option<Result<Arc<Found>, Unanswered>>,
     bytes: usize,
-    /// The same for the same content. Kept from before where there was no answer.
+    /// Digest of the content. Carried over if a read was unanswered.
     mark: Option<Digest>,
     version: Option<String>,
 }
@@ -111,22 +111,22 @@ impl Named {
         Self { client, metrics, table: Mutex::new(table) }
     }
 
-    /// Adds the objects of a controller. Those that are to be reconciled go to `wake`.
+    /// Adds the artifacts of a controller. Artifacts to be reconciled are sent to `wake`.
     pub(super) fn add_scope(&self, objects: Store<Stored>, wake: UnboundedSender<ObjectRef<Stored>>) {
         self.lock().scopes.push(Scope { objects, wake });
     }
 
-    /// Begins to look up what an object names.
+    /// Starts a lookup of the names that an artifact uses.
     pub(super) fn look_up(&self, object: ObjectRef<Stored>) -> LookUp<'_> {
         LookUp { named: self, object, names: BTreeSet::new(), since: None }
     }
 
-    /// Forgets an object that is gone.
+    /// Forgets a deleted artifact.
     pub(super) fn forget(&self, object: &ObjectRef<Stored>) {
         self.lock().use_only(object, &BTreeSet::new());
     }
 
-    /// Forgets the objects that are in no list.
+    /// Forgets the artifacts that are in no list.
     pub(super) fn forget_missing(&self) {
         let mut table = self.lock();
         let is_there =
@@ -137,7 +137,7 @@ impl Named {
         }
     }
 
-    /// Wakes the users of something that a watch reports with this version.
+    /// Wakes the users of an object that a watch reports with this version.
     pub(super) fn changed(&self, kind: Kind, namespace: &str, name: &str, version: Option<&str>) {
         let table = &mut *self.lock();
         let first = Name::first(kind, namespace, name);
@@ -156,18 +156,18 @@ impl Named {
         table.wake(woken);
     }
 
-    /// Wakes the objects of a namespace.
+    /// Wakes the artifacts of a namespace.
     pub(super) fn wake_namespace(&self, namespace: &str) {
         let table = self.lock();
         for Scope { objects, wake } in &table.scopes {
             let all = objects.state();
             let inside = all.iter().filter(|object| object.metadata.namespace.as_deref() == Some(namespace));
-            // A controller that has ended needs no news.
+            // A controller that has ended needs no notification.
             inside.for_each(|object| drop(wake.send(ObjectRef::from_obj(object.as_ref()))));
         }
     }
 
-    /// Reads again what objects are to be woken for. Ends never.
+    /// Repeats the reads of names that wake artifacts. Never returns.
     pub(super) async fn keep(&self) -> std::convert::Infallible {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -182,10 +182,10 @@ impl Named {
     async fn read_again(&self, name: &Name) {
         let reading = self.lock().slots.get(name).map(|slot| Arc::clone(&slot.reading));
         let Some(reading) = reading else { return };
-        // Somebody reads it just now.
+        // Another task reads it now.
         let Ok(_turn) = reading.try_lock() else { return };
         let answer = self.read(name).await;
-        // Nobody waits for it, and those who use it are woken.
+        // No caller waits for the result; a change wakes the users.
         let _ = self.lock().note(name, answer, false);
     }
 
@@ -215,7 +215,7 @@ impl Named {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        // Each call leaves the table whole.
+        // Each call leaves the table consistent.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -230,7 +230,7 @@ impl Table {
         Arc::clone(&slot.reading)
     }
 
-    /// Makes an object use these names and no others.
+    /// Sets the names that an artifact uses.
     fn use_only(&mut self, object: &ObjectRef<Stored>, names: &BTreeSet<Name>) {
         let before = self.uses.remove(object).unwrap_or_default();
         for name in before.difference(names) {
@@ -252,7 +252,7 @@ impl Table {
         last.answer.clone().filter(|_| since.is_none_or(|since| last.at >= since))
     }
 
-    /// Notes an answer, and wakes the users where it is another one than before.
+    /// Stores an answer, and wakes the users if the content has changed.
     fn note(
         &mut self,
         name: &Name,
@@ -275,7 +275,7 @@ impl Table {
         let is_other = before_mark.is_some() && before_mark != mark;
         slot.absent = if is_absent { slot.absent.saturating_add(1) } else { 0 };
         slot.next = now + if is_absent { ABSENT.pause(slot.absent) } else { GOOD_FOR };
-        // The users that are woken want it at once.
+        // Kept after a change too, because the woken users need it at once.
         let bytes = answer.as_ref().map_or(0, |found| found.bytes);
         let is_kept = (is_wanted || is_other) && self.kept_bytes.saturating_add(bytes) <= self.most_bytes;
         let bytes = if is_kept { bytes } else { 0 };
@@ -289,8 +289,8 @@ impl Table {
         answer
     }
 
-    /// Names that are to be read again now: those of the operator's own namespace first, which policies name, and then
-    /// one of each namespace in turn.
+    /// Returns the names that are due for another read: those in the operator's own namespace (for policies) first,
+    /// then one of each namespace in rotation.
     fn take_due(&mut self, now: Instant, own: &str) -> Vec<Name> {
         let mut due: BTreeMap<&str, Vec<&Name>> = BTreeMap::new();
         let is_due = |slot: &Slot| slot.next <= now && slot.users.values().any(|is_woken| *is_woken);
@@ -311,7 +311,7 @@ impl Table {
             }
             self.turn = turn;
         }
-        // One that is being read, or that fails, is not due again at once.
+        // A name that is being read, or that fails, must not be due again at once.
         for name in &taken {
             if let Some(slot) = self.slots.get_mut(name) {
                 slot.next = now + GOOD_FOR;
@@ -320,7 +320,7 @@ impl Table {
         taken
     }
 
-    /// Drops content that nobody may use any more.
+    /// Drops content that is too old to be used.
     fn drop_unused(&mut self, now: Instant) {
         for slot in self.slots.values_mut() {
             let Some(last) = &mut slot.last else { continue };
@@ -335,36 +335,36 @@ impl Table {
         for object in objects {
             let of_it = self.scopes.iter().find(|scope| scope.objects.get(&object).is_some());
             if let Some(scope) = of_it {
-                // A controller that has ended needs no news.
+                // A controller that has ended needs no notification.
                 let _ = scope.wake.send(object);
             }
         }
     }
 }
 
-/// One look at what an object names.
+/// One lookup of the names that an artifact uses.
 pub(super) struct LookUp<'a> {
     named: &'a Named,
     object: ObjectRef<Stored>,
     names: BTreeSet<Name>,
-    /// Answers before this time are not good enough.
+    /// Answers from before this time are not reused.
     since: Option<Instant>,
 }
 
 impl LookUp<'_> {
-    /// The same look, which reads again what was read before now: somebody asks for it, perhaps because it has changed.
+    /// Requires answers from now on, because a reconcile was requested, perhaps after a change.
     pub(super) fn afresh(self) -> Self {
         Self { since: Some(Instant::now()), ..self }
     }
 
-    /// Content under a name. `is_woken`: the object is woken when that changes.
+    /// Returns the content under a name. With `is_woken`, a change wakes the artifact.
     pub(super) async fn get(&mut self, name: Name, is_woken: bool) -> Result<Arc<Found>, Unanswered> {
         let found = self.named.get(&self.object, &name, is_woken, self.since).await;
         self.names.insert(name);
         found
     }
 
-    /// Ends the look: the object uses no other names any more.
+    /// Ends the lookup: the artifact uses only the names that were looked up.
     pub(super) fn finish(self) {
         self.named.lock().use_only(&self.object, &self.names);
     }

@@ -1,7 +1,7 @@
-//! Detects the end of an output's obstacle: another writer, an earlier object, a quota, a policy, a missing right.
+//! Detection of the end of an output's obstacle: another writer, an earlier object, a quota, a policy, a missing right.
 //!
-//! Nothing reports most of these, so they are looked at every few seconds, and without a registry: an object in the way
-//! has another version when it was changed or deleted, and a refused write is rehearsed again.
+//! Most of these cause no event, so they are checked every few seconds, without a registry: a conflicting object has
+//! another version after a change or deletion, and a refused write is rehearsed again.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::failure::Obstacle;
 use crate::registry::Registry;
 use crate::request::ObjectId;
 
-/// True where the next pass may succeed. Takes the directory of an earlier object of this name away on the way.
+/// True if the next pass may succeed. Also removes the directory of an earlier object of this name.
 pub(super) async fn is_gone<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -25,16 +25,16 @@ pub(super) async fn is_gone<R: Registry>(
     let (Ok(request), Some(obstacle)) = (&inputs.request, obstacle) else { return true };
     let outputs = &context.engine.outputs;
     let is_gone = match obstacle {
-        // Woken up by its end.
+        // The recovery of a volume wakes the object.
         Obstacle::Volume(name) => return outputs.is_usable(name),
         Obstacle::Refused(Some(refused)) => outputs.rehearse(&subject.id, refused).await,
-        // Refused at the switch, after a rehearsal that was accepted: only another pass can tell.
+        // The switch was refused after an accepted rehearsal, so only another pass can show the result.
         Obstacle::Refused(None) => true,
         Obstacle::Place | Obstacle::Earlier(_) => {
             if let Obstacle::Earlier(uid) = obstacle
                 && outputs.is_owner()
             {
-                // This object has its name, so the earlier one is gone.
+                // The current object has the name, so the earlier one is deleted.
                 let earlier = ObjectId { uid: uid.clone(), ..subject.id.clone() };
                 for (volume, error) in outputs.remove_object(&earlier).await {
                     tracing::warn!(object = %subject.id, %volume, %error, "the directory of an earlier object is not removed yet");
@@ -49,7 +49,7 @@ pub(super) async fn is_gone<R: Registry>(
     is_gone && is_rested(remembered)
 }
 
-/// True where the last pass is long enough ago. An obstacle that changes all the time is no reason for passes all the time.
+/// True if the last pass ended long enough ago: an obstacle that changes all the time must not cause a pass each time.
 fn is_rested(remembered: &Remembered) -> bool {
     let pause = obstacle_pause(remembered.failures);
     let since = remembered.ended.map_or(Duration::MAX, |ended| Instant::now().saturating_duration_since(ended));

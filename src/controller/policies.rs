@@ -1,4 +1,4 @@
-//! What the cluster's administrators ask: one watch for all objects, and what speaks about the objects of a namespace.
+//! Policies of the cluster's administrators: one watch for all objects, and the policies that apply in a namespace.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,15 +24,15 @@ use crate::request::{Otherwise, Policies, Policy, Referred, speaks_about};
 /// Name of the watch over policies.
 pub(super) const LIST: &str = "OCIArtifactPolicies";
 
-/// A policy as it is stored. None of them can end the watch for the others.
+/// A policy as it is stored. A malformed policy cannot end the watch of the others.
 type Stored = Object<Option<StoredPolicySpec>, IgnoredAny>;
 
-/// The policies of the cluster, as they are now.
+/// The current policies of the cluster.
 #[derive(Debug)]
 pub(super) struct PolicyBook {
     policies: Option<Store<Stored>>,
     otherwise: Otherwise,
-    /// Namespace of the Secrets and ConfigMaps that policies name.
+    /// Namespace of the Secrets and ConfigMaps that policies refer to.
     own_namespace: String,
     labels: NamespaceLabels,
     is_listed: AtomicBool,
@@ -40,7 +40,7 @@ pub(super) struct PolicyBook {
 }
 
 impl PolicyBook {
-    /// A book that stays empty: nobody asks for anything but objects.
+    /// Creates an empty book, for an operator without policies.
     pub(super) fn empty(otherwise: Otherwise) -> Self {
         Self {
             policies: None,
@@ -52,7 +52,7 @@ impl PolicyBook {
         }
     }
 
-    /// A book, and the work of keeping it, which ends never.
+    /// Creates a book, and the future that maintains it, which never ends.
     pub(super) fn open(
         client: &Client,
         otherwise: Otherwise,
@@ -74,7 +74,7 @@ impl PolicyBook {
         let kept = Arc::clone(&book);
         let keeping = events.for_each(move |event| {
             match event {
-                // The first list, and every one after a watch broke, may have lost a policy as well.
+                // A policy may have been deleted before the first list, or while the watch was interrupted.
                 Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_)) => {
                     kept.is_listed.store(true, Ordering::Release);
                     kept.changed();
@@ -86,33 +86,33 @@ impl PolicyBook {
         (book, keeping)
     }
 
-    /// Has every object looked at: a policy, or what one names, is another than before.
+    /// Wakes every object: a policy, or an object that a policy refers to, has changed.
     pub(super) fn changed(&self) {
         self.changes.send_replace(());
     }
 
-    /// True where a policy selects namespaces by their labels.
+    /// True if a policy selects namespaces by their labels.
     pub(super) fn has_selector(&self) -> bool {
         let all = self.policies.as_ref().map(Store::state).unwrap_or_default();
         all.iter().any(|stored| is_choosy(stored))
     }
 
-    /// Labels of namespaces, as far as they are watched.
+    /// Returns the labels of namespaces, as far as they are watched.
     pub(super) fn labels(&self) -> &NamespaceLabels {
         &self.labels
     }
 
-    /// False until the policies are known: nothing is published before.
+    /// False until the policies are listed: nothing is published before.
     pub(super) fn is_listed(&self) -> bool {
         self.is_listed.load(Ordering::Acquire)
     }
 
-    /// Tells of every change.
+    /// Returns a receiver that is notified of every change.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
-    /// The policies about a repository, by name, whatever namespaces they are for.
+    /// Returns the policies about a repository, in the order of names, for any namespace.
     fn about(&self, repository: &Repository) -> Vec<Arc<Stored>> {
         let mut all = self.policies.as_ref().map(Store::state).unwrap_or_default();
         all.retain(|stored| scope(stored).is_none_or(|scope| speaks_about(&scope.images, repository)));
@@ -120,15 +120,15 @@ impl PolicyBook {
         all
     }
 
-    /// Digest of those policies and of their specs. Memory only.
+    /// Returns the digest of these policies and their specs. Reads memory only.
     pub(super) fn over(&self, repository: &Repository) -> Digest {
         let mut mark = Hasher::default();
         self.about(repository).iter().for_each(|stored| add_to(&mut mark, stored));
         mark.finish()
     }
 
-    /// The policies about a repository in a namespace, with what they refer to in the operator's own. The mark of `reading`
-    /// changes when any of it does.
+    /// Returns the policies about a repository that apply in a namespace, with the objects that they refer to in the
+    /// operator's namespace. The mark of `reading` changes if any of these does.
     pub(super) async fn of(
         &self,
         namespace: &str,
@@ -164,8 +164,8 @@ impl PolicyBook {
     }
 }
 
-/// Marks a policy by its spec: metadata that others write all the time is not compared, and the generation stays the same
-/// where another version of the CRD makes something else of what is stored.
+/// Adds a policy's spec to a mark. Not its metadata, which others write all the time, and not its generation, which
+/// stays the same if another version of the CRD parses the stored spec differently.
 fn add_to(mark: &mut Hasher, stored: &Stored) {
     mark.field(stored.name_any().as_bytes());
     mark.field(stored.uid().unwrap_or_default().as_bytes());
@@ -176,7 +176,7 @@ fn is_choosy(stored: &Stored) -> bool {
     scope(stored).is_some_and(|scope| scope.namespace_selector.is_some())
 }
 
-/// What a policy speaks about; `None` where it has no spec at all.
+/// Returns the scope of a policy; `None` if it has no spec.
 fn scope(stored: &Stored) -> Option<&Scope> {
     stored.spec.as_ref().map(|stored| &stored.scope)
 }

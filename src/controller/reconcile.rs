@@ -4,9 +4,16 @@
 //! admit ─▶ dereference ─▶ examine ─▶ schedule ─▶ attempt ─▶ report
 //! ```
 //!
-//! *admit* and *schedule* decide without a client whether there is anything to do; *dereference* reads what the object
-//! refers to; *examine* looks at the outputs; *attempt* runs the pass and switches the outputs; *report* writes status and
-//! decides when to look again. Every way out of a pass goes through *report*: a failing object always says so.
+//! *admit* and *schedule* decide without a client if there is work; *dereference* reads the objects that the spec
+//! refers to; *examine* looks at the outputs; *attempt* runs the pass and switches the outputs; *report* writes status
+//! and chooses the time of the next look.
+//!
+//! The order is an invariant. *admit* comes first: an object that is behind its last status write, or whose policies
+//! are not listed yet, must not cause any request. Inputs are read before the outputs, and a change of their mark makes
+//! a pass due. A switch that an earlier process began is completed before *examine*; otherwise a pass would resolve the
+//! tag and fetch again. Every end of a pass goes through *report*, so a failing object always shows its failure. The
+//! exceptions are an unanswered read and a given-up pass, which keep the remembered inputs: with new ones the next look
+//! would take unfinished work for done.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -34,17 +41,17 @@ use crate::plan::Revision;
 use crate::registry::Registry;
 use crate::request::Request;
 
-/// Pause where the object in memory is older than the status that was written last. Its own ConfigMap may wake it up before
-/// the watch has brought that, and acting on it would undo what was written.
+/// Pause if the object in memory is older than the last status write. Its own ConfigMap may wake it before its watch
+/// delivers the new status, and a reconcile of the old one would undo that write.
 const BEHIND: Duration = Duration::from_millis(200);
-/// Pause until the first try to get a trusted root has ended, which wakes up everything.
+/// Pause while the first fetch of a trusted root is running; its end wakes every object.
 const AWAITED: Duration = Duration::from_secs(5);
-/// Pause after the API server refused the status of an object that cannot be read.
+/// Pause after the API server refused the status of an unreadable object.
 const UNREADABLE: Duration = Duration::from_secs(60);
-/// Pause after a panic, which is a fault of ours that must not stop the objects of others.
+/// Pause after a panic: a defect of the operator, which must not affect other objects.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
-/// Never fails: what goes wrong is the object's state, and decides when to look again.
+/// Reconciles one object. Never fails: errors become the object's state, and choose the time of the next look.
 pub(super) async fn reconcile<R: Registry>(
     stored: Arc<Stored>,
     context: Arc<Context<R>>,
@@ -55,7 +62,7 @@ pub(super) async fn reconcile<R: Registry>(
         action
     } else {
         tracing::error!(object = %stored.name_any(), namespace = ?stored.namespace(), "a reconcile panicked");
-        // It may have been the report that panicked.
+        // The report itself may have panicked.
         let _ = AssertUnwindSafe(report_panic(&stored, &context)).catch_unwind().await;
         Action::requeue(AFTER_PANIC)
     };
@@ -96,10 +103,10 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
         tidy::tidy(&subject, context, &inputs, &mut remembered).await;
         return requeue(context, &subject, remembered);
     }
-    // Client required: the outputs as they are.
+    // Client required: the state of the outputs.
     context.memory.begin_look(&subject.id.uid);
     if remembered.inputs.as_ref() != Some(&inputs.mark) {
-        // Somebody has changed or requested something: no reason to wait for another writer.
+        // The spec or another input has changed: repairs need not wait for the other writer any more.
         remembered.repairs = None;
     }
     recover::complete_switch(&subject, context, &inputs, &remembered).await;
@@ -119,7 +126,7 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
     let is_due = match schedule_of(&subject, &inputs, look.as_ref(), &remembered, is_early) {
         Schedule::Pass => true,
         Schedule::Early => false,
-        // Client required: the API server may accept by now what it has refused.
+        // Client required: the API server may now accept the refused write.
         Schedule::Obstructed => obstacle::is_gone(&subject, context, &inputs, &remembered).await,
     };
     if !is_due {
@@ -141,7 +148,7 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
         }
         Ended::Committed(committed) => {
             succeeded(&subject, context, request, &committed.outcome, &inputs, remembered, started).await;
-            // The lock ends here: the outcome is recorded.
+            // The outcome is recorded, so the lock can be released.
             drop(committed);
             context.memory.tidy_now(&subject.id.uid);
         }
@@ -156,13 +163,13 @@ async fn look_after<R: Registry>(stored: &Arc<Stored>, context: &Context<R>, sta
         }
         Ended::GivenUp => return Action::requeue(Duration::ZERO),
     }
-    // What nothing names any more may go.
+    // Removes content that is no longer referenced.
     let mut remembered = context.memory.get(&subject.id.uid);
     tidy::tidy(&subject, context, &inputs, &mut remembered).await;
     requeue(context, &subject, remembered)
 }
 
-/// Says in status that the operator has a fault. The panic's own message may quote what the operator keeps to itself.
+/// Reports a defect of the operator in status, without the panic's message, which may contain confidential data.
 async fn report_panic<R>(stored: &Arc<Stored>, context: &Context<R>) {
     let Ok(spec) = &stored.spec else { return };
     let subject = Subject::new(stored, spec, &context.client, &context.metrics, &context.memory);
@@ -172,7 +179,7 @@ async fn report_panic<R>(stored: &Arc<Stored>, context: &Context<R>) {
     subject.write_status(&subject.report(&known).failed(None, &failure, None)).await;
 }
 
-/// The API server did not answer a read. That is no state of the object: no condition changes and nothing is forgotten.
+/// Handles an unanswered read of the API server. It is not a state of the object: conditions and memory stay unchanged.
 fn unanswered<R>(subject: &Subject<'_>, context: &Context<R>, error: &impl std::fmt::Display) -> Action {
     let pause = jittered(context.memory.unanswered(&subject.id.uid), random());
     tracing::debug!(object = %subject.id, %error, ?pause, "the API server did not answer; looked at again after a pause");
@@ -182,7 +189,7 @@ fn unanswered<R>(subject: &Subject<'_>, context: &Context<R>, error: &impl std::
     Action::requeue(pause)
 }
 
-/// Status and one Event. Where the API server refuses the status, the Event alone, once for each message.
+/// Writes status and one Event. If the API server refuses the status, writes the Event alone, once for each message.
 async fn report_unreadable<R>(stored: &Arc<Stored>, context: &Context<R>, message: &str) -> Action {
     let Err(error) = unreadable::report(&context.client, &context.metrics, stored, message).await else {
         return until_changed();
@@ -196,7 +203,7 @@ async fn report_unreadable<R>(stored: &Arc<Stored>, context: &Context<R>, messag
     Action::requeue(UNREADABLE)
 }
 
-/// Whether an object is looked at now.
+/// Admission of an object to a look.
 enum Admitted {
     Now,
     Suspended,
@@ -207,7 +214,7 @@ enum Admitted {
 fn admit<R>(subject: &Subject<'_>, context: &Context<R>) -> Admitted {
     let Subject { stored, spec, id, .. } = subject;
     if stored.metadata.deletion_timestamp.is_some() {
-        // Nothing holds it back. What it has published is removed once the watch reports that it is gone.
+        // Nothing delays the deletion. Published content is removed once the watch reports it.
         context.memory.forget(&id.uid);
         return Admitted::Later(until_changed());
     }
@@ -219,27 +226,27 @@ fn admit<R>(subject: &Subject<'_>, context: &Context<R>) -> Admitted {
         return Admitted::Suspended;
     }
     if !context.policies.is_listed() {
-        // Their first list wakes up everything.
+        // The first list of policies wakes every object.
         return Admitted::Later(until_changed());
     }
     Admitted::Now
 }
 
-/// True where signatures are required before it is known whose root verifies them.
+/// True if signatures are required, but the default trusted root is not settled yet.
 fn awaits_root<R>(inputs: &Inputs, context: &Context<R>) -> bool {
     let asks = inputs.request.as_ref().is_ok_and(|request| !request.requirement.is_empty());
     asks && !context.public_root.is_settled()
 }
 
-/// What is due for an object.
+/// Decision about a pass.
 enum Schedule {
     Pass,
     Early,
-    /// Not yet, unless the obstacle of the last pass is gone.
+    /// Not due, unless the obstacle of the last pass is gone.
     Obstructed,
 }
 
-/// Decides whether a pass is due: it is time, or something is not as the last pass left it.
+/// Decides if a pass is due: by time, or because the outputs differ from the result of the last pass.
 fn schedule_of(
     subject: &Subject<'_>,
     inputs: &Inputs,
@@ -290,7 +297,7 @@ async fn succeeded<R: Registry>(
         tracing::info!(object = %subject.id, image = %outcome.pinned, %top, "published");
         context.scans.forget(&subject.id.uid);
     }
-    // A repair of what was repaired before is told by the condition alone.
+    // A repeated repair is reported by the condition alone.
     let was_contested = before.is_contested(Instant::now())
         && before.failure.as_ref().is_some_and(|failure| failure.reason == Reason::DigestMismatch)
         && known.artifact.as_ref().is_some_and(|one| is_of(outcome, one));
@@ -353,7 +360,7 @@ async fn failed<R: Registry>(
     requeue(context, subject, remembered)
 }
 
-/// Names what each output holds, where that is not one revision: a switch could not be reverted, or was cut off by a crash.
+/// Adds the revision of each output, if they differ because a switch could not be reverted or was cut off by a crash.
 fn with_torn_outputs(failure: Failure, request: &Request, look: &Look) -> Failure {
     if !look.is_torn() {
         return failure;
@@ -365,7 +372,7 @@ fn with_torn_outputs(failure: Failure, request: &Request, look: &Look) -> Failur
     failure.with_note(&format!("and the outputs differ: {}", held.collect::<Vec<_>>().join(", ")))
 }
 
-/// Another writer changes what was repaired a moment ago: status says so, and the next repair waits.
+/// Handles another writer's change soon after a repair: reports it in status, and delays the next repair.
 async fn contested<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,

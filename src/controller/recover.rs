@@ -1,5 +1,5 @@
-//! Completion of a switch that an earlier process began: forward where everything is prepared. Where something is
-//! not, the ordinary pass that follows makes all outputs hold one revision again.
+//! Completion of a switch that an earlier process began, if every output is prepared. Otherwise the following ordinary
+//! pass makes all outputs hold one revision again.
 
 use super::attempt;
 use super::context::Context;
@@ -12,7 +12,7 @@ use crate::output::location::Location;
 use crate::plan::Revision;
 use crate::registry::Registry;
 
-/// Completes the switch that status notes, if there is one. Asks no registry.
+/// Completes the switch in `status.switching`, if there is one. Sends no request to a registry.
 pub(super) async fn complete_switch<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -22,7 +22,7 @@ pub(super) async fn complete_switch<R: Registry>(
     let known = subject.status();
     let (Some(switching), Ok(request)) = (&known.switching, &inputs.request) else { return };
     let Ok(digest) = switching.digest.parse() else { return };
-    // A pass of this process has decided already.
+    // Only for the first look: after a pass of this process the journal is outdated.
     let is_other_content = switching.content != request.fingerprint.as_str();
     if remembered.inputs.is_some() || is_other_content || request.requirement.denied().is_some() {
         return;
@@ -31,7 +31,7 @@ pub(super) async fn complete_switch<R: Registry>(
     let records = integrity::before(subject, request, remembered).outputs;
     let mut ready = Vec::with_capacity(request.targets.len());
     for target in &request.targets {
-        // For an immutable object the journal has the name; others are where they were.
+        // The journal has the names of immutable objects; other outputs keep their location.
         let named = switching.locations.get(&target.output).and_then(|name| Location::of_object(&target.place, name));
         let recorded = records.get(&target.output).map(|record| record.location.clone());
         let Some(location) = named.or(recorded) else { return };

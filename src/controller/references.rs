@@ -1,5 +1,5 @@
-//! Tells at once that a Secret or ConfigMap has changed, where the operator may watch those (`--watch-secrets`). Names and
-//! versions come with it, never data. Without it they are read again by name (`named`).
+//! Immediate detection of changed Secrets and ConfigMaps, if the operator may watch them (`--watch-secrets`). Watches
+//! carry names and versions, never data. Without it they are read again by name (`named`).
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -19,8 +19,8 @@ use super::named::{Kind, Named};
 use super::scoped;
 use super::watching::Watching;
 
-/// Watches everything that objects in these namespaces may name, or in all of them where there are none, and what policies
-/// name in the operator's own. Ends never.
+/// Watches the Secrets and ConfigMaps in these namespaces, or in all if empty, and those in the operator's own
+/// namespace, for policies. Never returns.
 pub(super) async fn watch(
     client: Client,
     namespaces: &BTreeSet<&str>,
@@ -45,7 +45,7 @@ pub(super) async fn watch(
     std::future::pending().await
 }
 
-/// Something that was made, changed or deleted.
+/// An object that was created, changed or deleted.
 struct Change {
     kind: Kind,
     namespace: String,

@@ -1,4 +1,4 @@
-//! Status from what a pass found. Pure: what is written, and whether anything is, follows from here.
+//! Status from the result of a pass. Pure: decides the content of a status write, and if one is needed.
 
 use std::collections::BTreeMap;
 
@@ -20,50 +20,49 @@ use crate::request::{ObjectId, Request, Target};
 use crate::trust::requirement::Applied;
 use crate::trust::{Basis, Judgement, Signer, Verified};
 
-/// Most annotations copied to status, and their longest value in bytes: status stays small whatever an
-/// artifact contains.
+/// Maximum number of annotations copied to status, and maximum length of their values in bytes: status stays small.
 const MAX_ANNOTATIONS: usize = 16;
 const MAX_ANNOTATION: usize = 256;
-/// Most policies that are listed.
+/// Maximum number of listed policies.
 const MAX_POLICIES: usize = 32;
-/// Most outputs that left the spec, and most earlier objects of one output, that are listed.
+/// Maximum numbers of listed outputs that left the spec, and of earlier objects of one output.
 const MAX_LEAVING: usize = 24;
 const MAX_EARLIER: usize = 32;
-/// Most signatures that are listed; the CRD allows no more.
+/// Maximum number of listed signatures, the same as in the CRD.
 const MAX_VERIFICATION: usize = 32;
-/// Longest text about who has signed, in bytes.
+/// Maximum length of the text with the signers, in bytes.
 const MAX_SIGNERS: usize = 1024;
-/// Longest message of a failure with its remedy, in bytes. An Event's note has 1024, and names the digest before it.
+/// Maximum length of a failure's message with its remedy, in bytes. An Event's note has 1024 and also a digest.
 const MAX_FAILURE: usize = 960;
 /// Message of `Verified=Unknown`.
 const NOT_EVALUATED: &str = "not yet evaluated against the current verification rules";
-/// The annotations that are copied.
+/// Prefix of the annotations that are copied.
 const ANNOTATIONS: &str = "org.opencontainers.image.";
 
-/// What every report starts from.
+/// Inputs of every report.
 pub(super) struct Before<'a> {
-    /// The status as it is.
+    /// The current status.
     pub(super) status: &'a OCIArtifactStatus,
-    /// Generation of the spec that was acted upon.
+    /// Generation of the spec that was processed.
     pub(super) generation: i64,
-    /// The spec asks for a signature.
+    /// True if the spec requires a signature.
     pub(super) asks_signature: bool,
-    /// Values of the annotations that ask for a pass.
+    /// Values of the annotations that request a pass.
     pub(super) requests: &'a HandledRequests,
-    /// The time, where something changes.
+    /// Current time, for changes.
     pub(super) now: Timestamp,
 }
 
-/// Requirements for what a suspended object serves.
+/// Requirements for the served artifact of a suspended object.
 #[derive(Clone, Copy)]
 pub(super) struct Judged<'a> {
-    /// The request for what is served.
+    /// Request for the served artifact.
     pub(super) request: &'a Request,
-    /// Result of judging by it; `None` where nothing was looked for.
+    /// Basis of the verdict; `None` if signatures were not searched for.
     pub(super) basis: Option<&'a Basis>,
 }
 
-/// What a condition says.
+/// Content of a condition.
 #[derive(PartialEq)]
 struct Verdict {
     status: String,
@@ -78,7 +77,7 @@ impl Verdict {
 }
 
 impl Before<'_> {
-    /// Everything is as the spec wants it.
+    /// Returns the status after a successful pass.
     pub(super) fn succeeded(&self, request: &Request, outcome: &Outcome) -> OCIArtifactStatus {
         let artifact = match &outcome.manifest {
             Some(manifest) => Some(self.artifact(&outcome.pinned, manifest)),
@@ -109,8 +108,8 @@ impl Before<'_> {
         }
     }
 
-    /// The pass ended badly. What was published stays, and stays named. `request` is what was asked, where that is known.
-    /// `look` is the state of the outputs after it, where that is known.
+    /// Returns the status after a failed pass. Published content stays, and stays in status. `request` is `None`
+    /// without a valid request, `look` is the state of the outputs after the pass, if known.
     pub(super) fn failed(
         &self,
         request: Option<&Request>,
@@ -121,10 +120,10 @@ impl Before<'_> {
             Class::Retry | Class::Wait | Class::Unanswered => "Reconciling",
             Class::Stalled => "Stalled",
         };
-        // What was not fetched is still to be fetched again.
+        // A forced fetch that failed is still due.
         let force_at = self.status.handled_requests.as_ref().and_then(|handled| handled.force_at.clone());
         let handled = HandledRequests { force_at, ..self.requests.clone() };
-        // What a policy denies is not looked up again, so the digest that it was denied for is still the last one seen.
+        // A denied object is not resolved again, so the last denied digest stays the candidate.
         let before = || self.status.candidate.clone().filter(|before| before.reason == failure.reason.as_str());
         let verified = self.unsigned(request, failure);
         let message = with_remedy(&failure.message, failure.reason);
@@ -132,13 +131,14 @@ impl Before<'_> {
         if verified != self.judged_before()
             && let Some(made) = &mut fingerprints
         {
-            // What the condition said is lost, so it is judged again when what is asked is what it was.
+            // The earlier verdict is lost, so the artifact is judged again even if the requirement returns to its
+            // earlier value.
             made.trust = None;
         }
         OCIArtifactStatus {
             candidate: candidate(failure).or_else(before),
             policies: request.map_or_else(|| self.status.policies.clone(), policies),
-            // The journal ends with the switch: when every output holds one revision again.
+            // The journal ends once all outputs hold one revision again.
             switching: self.status.switching.clone().filter(|_| look.is_none_or(Look::is_torn)),
             outputs: match (request, look) {
                 (Some(request), Some(look)) => self.shown(request, look),
@@ -151,7 +151,7 @@ impl Before<'_> {
         }
     }
 
-    /// The pass ended badly, and what was published is withdrawn, for `refusal` speaks against it.
+    /// Returns the status after a failed pass whose published content was withdrawn because of `refusal`.
     pub(super) fn withdrawn(
         &self,
         request: Option<&Request>,
@@ -169,7 +169,7 @@ impl Before<'_> {
         OCIArtifactStatus { candidate: candidate(refusal), ..failed }
     }
 
-    /// A pass takes long: say so, and what is served meanwhile.
+    /// Returns the status during a long pass, with the artifact served meanwhile.
     pub(super) fn progressing(&self, message: &str) -> OCIArtifactStatus {
         OCIArtifactStatus {
             conditions: self.conditions(false, Reason::Progressing, message, Some("Reconciling"), self.judged_before()),
@@ -179,9 +179,9 @@ impl Before<'_> {
         }
     }
 
-    /// Nothing is done on purpose. What is served is served. Without anything served, `Stalled` says that waiting
-    /// changes nothing: kstatus takes an object that is only not ready for one in progress. `judged` is `None` where it is
-    /// not known what is required.
+    /// Returns the status of a suspended object. Served content stays. Without served content, `Stalled` is set,
+    /// because kstatus treats an object that is only not ready as in progress. `judged` is `None` if the requirements
+    /// are unknown.
     pub(super) fn suspended(&self, judged: Option<Judged<'_>>) -> OCIArtifactStatus {
         let (ready, message) = match &self.status.artifact {
             Some(_) if self.status.switching.is_some() => {
@@ -201,7 +201,7 @@ impl Before<'_> {
                     made.trust = request.requirement.fingerprint();
                     listed = signatures(basis);
                 }
-                // Judged again, when the object is resumed or something else is required.
+                // Judged again when the object is resumed or its requirement changes.
                 Some(Judged { basis: None, .. }) if verified != self.judged_before() => made.trust = None,
                 Some(Judged { basis: None, .. }) | None => {}
             }
@@ -211,7 +211,7 @@ impl Before<'_> {
             verification: listed,
             policies: judged.map_or_else(|| self.status.policies.clone(), |judged| policies(judged.request)),
             fingerprints,
-            // The pass that the annotation requests is not made.
+            // The requested pass is not run while the object is suspended.
             last_handled_reconcile_at: self.status.last_handled_reconcile_at.clone(),
             handled_requests: self.status.handled_requests.clone(),
             ..self.observed()
@@ -228,7 +228,7 @@ impl Before<'_> {
         }
     }
 
-    /// Several outputs are about to be switched.
+    /// Returns the status with the journal of a switch.
     pub(super) fn switching(&self, outcome: &Outcome, switching: &Switching) -> OCIArtifactStatus {
         let artifact = outcome.manifest.as_ref().map(|manifest| self.artifact(&outcome.pinned, manifest));
         let switching = artifact.map(|artifact| SwitchingStatus {
@@ -242,7 +242,7 @@ impl Before<'_> {
         OCIArtifactStatus { switching, ..self.status.clone() }
     }
 
-    /// A switch that an earlier process began is completed.
+    /// Returns the status after the completion of a switch that an earlier process began.
     pub(super) fn completed(
         &self,
         request: &Request,
@@ -260,7 +260,7 @@ impl Before<'_> {
         }
     }
 
-    /// The outputs of a success, and behind them those that left the spec, until their content is removed.
+    /// Returns the outputs of a success, followed by outputs that left the spec, until their content is removed.
     fn outputs(&self, request: &Request, published: &[Published]) -> Vec<OutputStatus> {
         let new: Vec<_> = published.iter().map(|output| self.output(&request.object, output)).collect();
         let is_gone = |kind: &str, location: &str| !new.iter().any(|new| new.kind == kind && new.location == location);
@@ -275,7 +275,7 @@ impl Before<'_> {
             match outputs.iter_mut().find(|new| is_still && new.name == old.name) {
                 Some(new) => {
                     new.earlier.extend(gone);
-                    // The oldest ones go before their time.
+                    // The oldest objects beyond the limit are removed before their time.
                     let over = new.earlier.split_off(new.earlier.len().min(MAX_EARLIER));
                     leaving.extend(left(old, over));
                 }
@@ -288,7 +288,7 @@ impl Before<'_> {
         outputs
     }
 
-    /// Immutable objects that a switch began to create and that did not come to be an output.
+    /// Returns the immutable objects that a switch may have created and that did not become an output.
     fn begun(&self, new: &[OutputStatus]) -> Vec<OutputStatus> {
         let locations = self.status.switching.iter().flat_map(|switching| &switching.locations);
         let begun = locations.filter_map(|(output, location)| {
@@ -298,17 +298,17 @@ impl Before<'_> {
         begun.collect()
     }
 
-    /// The outputs as consumers read them now, whatever a pass came to.
+    /// Returns the outputs as consumers read them now, for any result of the pass.
     fn shown(&self, request: &Request, look: &Look) -> Vec<OutputStatus> {
         let mut outputs: Vec<OutputStatus> = Vec::new();
         let mut others: Vec<OutputStatus> = Vec::new();
         let targets = || request.targets.iter().zip(&look.shown);
         for old in &self.status.outputs {
             match targets().find(|(target, _)| is_of(old, target)) {
-                // The target is there, or nothing is: but earlier objects are not forgotten.
+                // The target is shown below or holds nothing, but earlier objects must stay listed.
                 Some((_, Some(_))) => {}
                 Some((_, None)) if old.earlier.is_empty() => {}
-                // It left the spec, and no pass has removed it yet.
+                // The output left the spec, and is not removed yet.
                 Some((_, None)) | None => others.push(old.clone()),
             }
         }
@@ -331,7 +331,7 @@ impl Before<'_> {
         outputs
     }
 
-    /// What consumers read is signed, where that is asked for.
+    /// Returns `Verified` after a success; `None` if no signature is required.
     fn signed(&self, request: &Request, outcome: &Outcome) -> Option<Verdict> {
         match &outcome.basis {
             Some(Basis::NoPolicy) => None,
@@ -340,8 +340,8 @@ impl Before<'_> {
         }
     }
 
-    /// A pass that failed says of what consumers read what it knows: that it is refused, that it was judged by
-    /// what is asked now, or nothing.
+    /// Returns `Verified` after a failure: False if the served artifact is refused, the earlier verdict if it was
+    /// judged by the current requirement, otherwise Unknown.
     fn unsigned(&self, request: Option<&Request>, failure: &Failure) -> Option<Verdict> {
         let asked = request.and_then(|request| request.requirement.fingerprint());
         if asked.is_none() && (request.is_some() || !self.asks_signature) {
@@ -360,7 +360,7 @@ impl Before<'_> {
         }
     }
 
-    /// `Verified` of a suspended object, by what is required now.
+    /// Returns `Verified` of a suspended object, for the current requirement.
     fn judged_suspended(&self, Judged { request, basis }: Judged<'_>) -> Option<Verdict> {
         let asked = request.requirement.fingerprint()?;
         if let Some(Basis::Judged(judgement)) = basis {
@@ -376,7 +376,8 @@ impl Before<'_> {
         Some(Verdict { status: before.status.clone(), reason: before.reason.clone(), message: before.message.clone() })
     }
 
-    /// `Ready` always, `abnormal` (Reconciling or Stalled) only while it is so, `Verified` where a signature is asked for.
+    /// Returns the conditions: `Ready` always, `abnormal` (Reconciling or Stalled) only if set, `Verified` if a
+    /// signature is required.
     fn conditions(
         &self,
         ready: bool,
@@ -422,7 +423,7 @@ impl Before<'_> {
         }
     }
 
-    /// The same content under another name: a tag was added to the digest, say.
+    /// Returns the served artifact under another name, for example after a tag was added to the digest.
     fn renamed(&self, pinned: &Pinned) -> Option<ArtifactStatus> {
         self.status.artifact.clone().map(|artifact| ArtifactStatus {
             reference: pinned.to_string(),
@@ -432,7 +433,7 @@ impl Before<'_> {
     }
 
     fn output(&self, object: &ObjectId, published: &Published) -> OutputStatus {
-        // A probe cannot know what was left out when the output was made of the same in the same way.
+        // A probe cannot see skipped entries, so their number is kept while the output has the same content.
         let made = self.status.fingerprints.as_ref().map(|made| made.content.as_str());
         let is_same = |output: &&OutputStatus| {
             output.name == published.output && output.digest == published.revision.digest.to_string()
@@ -453,21 +454,21 @@ impl Before<'_> {
     }
 }
 
-/// True where an output in status is that of a target, perhaps with another content or form than the target has now.
+/// True if an output in status belongs to a target, perhaps with other content or in another form.
 fn is_of(old: &OutputStatus, target: &Target) -> bool {
     let location = Location::parse(&old.kind, &old.location);
     !old.leaving && old.name == target.output && location.is_some_and(|location| location.is_family(&target.place))
 }
 
-/// An entry for places of an output that left the spec: one entry for all of them, so that none is cut off.
+/// Returns one entry for all places of an output that left the spec, so that the limit on entries drops no place.
 fn left(old: &OutputStatus, places: Vec<EarlierStatus>) -> Option<OutputStatus> {
     let mut places = places.into_iter();
     let location = places.next()?.location;
     Some(OutputStatus { location, earlier: places.take(MAX_EARLIER).collect(), ..old.clone() })
 }
 
-/// Returns the name of an entry for an output that left the spec: its own, or where another output has that by now,
-/// `<name>~<number>`, which no output in a spec can be called.
+/// Returns the name of an entry for an output that left the spec: its own, or if another output has that name now,
+/// `<name>~<number>`, which is not a valid name in a spec.
 fn free_name(outputs: &[OutputStatus], name: &str) -> String {
     let base = name.split('~').next().unwrap_or_default();
     let numbered = (0..).map(|number| format!("{base}~{number}"));
@@ -476,7 +477,7 @@ fn free_name(outputs: &[OutputStatus], name: &str) -> String {
     names.into_iter().find(|name| !is_taken(name)).unwrap_or_default()
 }
 
-/// The request that is echoed: of the two annotations the one whose value changed, ours where both did.
+/// Returns the request to echo: the annotation whose value changed, ours if both did.
 fn requested(requests: &HandledRequests, status: &OCIArtifactStatus) -> Option<String> {
     let before = status.handled_requests.clone().unwrap_or_default();
     let changed = |now: &Option<String>, before: &Option<String>| now.clone().filter(|_| now != before);
@@ -485,8 +486,7 @@ fn requested(requests: &HandledRequests, status: &OCIArtifactStatus) -> Option<S
         .or_else(|| status.last_handled_reconcile_at.clone())
 }
 
-/// The message and, as a sentence of its own, the remedy of the reason. A message that is too long is cut, the remedy
-/// never.
+/// Returns the message, followed by the remedy of the reason as its own sentence. Only the message is truncated.
 pub(super) fn with_remedy(message: &str, reason: Reason) -> String {
     let remedy = reason.remedy();
     let most = MAX_FAILURE.saturating_sub(remedy.len() + ". ".len());
@@ -499,7 +499,7 @@ pub(super) fn with_remedy(message: &str, reason: Reason) -> String {
     format!("{shown}. {remedy}")
 }
 
-/// `tag at sha256:0123456789ab`, or the digest alone.
+/// Returns `tag at sha256:0123456789ab`, or the digest alone.
 pub(super) fn short(pinned: &Pinned) -> String {
     let digest = pinned.digest().short();
     pinned.tag().map_or_else(|| digest.clone(), |tag| format!("{tag} at {digest}"))
@@ -545,7 +545,7 @@ fn policies(request: &Request) -> Vec<PolicyStatus> {
     request.requirement.applied().iter().take(MAX_POLICIES).map(status).collect()
 }
 
-/// The signatures that are listed.
+/// Returns the signatures to list.
 fn signatures(basis: &Basis) -> Vec<VerificationStatus> {
     match basis {
         Basis::Judged(judgement) => judgement.verified.iter().take(MAX_VERIFICATION).map(verification).collect(),

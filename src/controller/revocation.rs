@@ -1,15 +1,15 @@
-//! What becomes of published content that is refused later: a key was replaced, an identity or an authority is not trusted
-//! any more, a policy denies the repository.
+//! Treatment of published content that is refused later: a key was replaced, an identity or authority is no longer
+//! trusted, or a policy denies the repository.
 //!
 //! ```text
-//! a pass failed ─▶ of what is served? ─ no ─▶ judge that too, if something else is asked than when it was published
+//! a pass failed ─▶ about the served digest? ─ no ─▶ judge that too, if the requirement has changed since
 //!                          │ yes                        │
 //!                          ▼                            ▼
-//!                  a verdict of trust? ─ yes, and --on-revoked=withdraw ─▶ outputs are cleared ─▶ status says so
+//!                  a verdict of trust? ─ yes, and --on-revoked=withdraw ─▶ outputs are cleared ─▶ status reports it
 //! ```
 //!
-//! What counts as a verdict is decided in [`Failure::is_verdict_of_trust`] and nowhere else. Outputs are cleared before
-//! status is written: status must not forget what is still there.
+//! [`Failure::is_verdict_of_trust`] alone decides what counts as a verdict. Outputs are cleared before status is
+//! written, because status must list all content that still exists.
 
 use super::attempt::superseded;
 use super::context::Context;
@@ -24,18 +24,18 @@ use crate::pass::{self, Look};
 use crate::registry::Registry;
 use crate::request::Request;
 
-/// What becomes of published content that is refused later.
+/// Treatment of published content that is refused later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnRevoked {
-    /// It stays, and status says that it is refused.
+    /// Keep it, and report the refusal in status.
     #[default]
     Keep,
-    /// It is taken away.
+    /// Withdraw it from consumers.
     Withdraw,
 }
 
-/// The failure of a pass, and what status says of it, once what is served has been withdrawn where it is to be. `look` is
-/// the state of the outputs after the pass.
+/// Withdraws the served content if required; returns the failure of the pass and the new status. `look` is the state of
+/// the outputs after the pass.
 pub(super) async fn after_failure<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -65,7 +65,7 @@ pub(super) async fn after_failure<R: Registry>(
     }
 }
 
-/// The refusal of what is served, where it is refused and that matters.
+/// Returns the refusal of the served artifact, if it is refused and must be withdrawn.
 async fn refusal_of_served<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -74,22 +74,22 @@ async fn refusal_of_served<R: Registry>(
 ) -> Option<Failure> {
     let served = dereference::served(subject, context)?;
     let digest = served.digest.clone()?;
-    // The same digest in another repository has other signatures beside it, and other policies.
+    // In another repository the same digest has other signatures and other policies.
     let is_there = request.is_some_and(|request| request.reference.repository == served.repository);
     let is_of_served = is_there && failure.candidate.as_ref() == Some(&digest);
     let refusal = if is_of_served { failure.clone() } else { judge(subject, context, &served).await? };
-    // Content is not taken away for a root that could not be had.
+    // A trusted root that could not be fetched is no reason to withdraw content.
     let is_doubtful = context.public_root.is_stand_in() && refusal.reason != Reason::PolicyDenied;
     (refusal.is_verdict_of_trust() && !is_doubtful).then(|| refusal.of(&digest))
 }
 
-/// Judges what is served, where that has not been done by what is required now; `None` where nothing speaks against it.
+/// Judges the served artifact, unless it was judged by the current requirement; `None` if it is not refused.
 async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>, served: &Reference) -> Option<Failure> {
     let spec = subject.spec;
     let spec = OCIArtifactSpec { image: served.to_string(), semver: None, ..spec.clone() };
     let request = match dereference::request(subject, context, &spec).await {
         Ok(request) => request,
-        // Denied by a policy, whatever else is wrong with the spec.
+        // Denied by a policy, regardless of other problems in the spec.
         Err(Unread::Failed(failure)) => return failure.is_verdict_of_trust().then_some(failure),
         Err(Unread::Unanswered(_)) => return None,
     };
@@ -105,8 +105,8 @@ async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>, served:
     }
 }
 
-/// Takes away all that was published, also to outputs that status does not name yet. One place that cannot be cleared does
-/// not keep the others.
+/// Withdraws all published content, including outputs that are not in status yet. An error at one location stops no
+/// other.
 async fn withdraw<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -126,7 +126,7 @@ async fn withdraw<R: Registry>(
     let mut withdrawn = Ok(());
     for location in &locations {
         withdrawn = withdrawn.and(match context.engine.outputs.withdraw(&subject.id, location).await {
-            // Nothing was ever published there.
+            // Nothing was ever published to this volume.
             Err(OutputError::NoVolume { .. }) if !is_recorded(&known, location, subject) => Ok(()),
             result => result,
         });

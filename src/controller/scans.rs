@@ -1,7 +1,7 @@
-//! Scans that read published files, beside the reconciles of their objects.
+//! Scans that read published files, concurrent with the reconciles of their objects.
 //!
-//! Reading a large tree on a share can take hours, in which its object has to follow its tag, its policies and its keys. So a
-//! scan is work of its own, of which each volume has two at a time, and its end wakes up the object.
+//! Reading a large tree on a share can take hours, in which its object must still follow its tag, policies and keys. So
+//! a scan is a task of its own, limited to two per volume, and its end wakes the object.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ use crate::pass::{self, Before, Records};
 use crate::registry::Registry;
 use crate::request::Request;
 
-/// Results that are waited for beyond this number are forgotten: their objects are gone.
+/// Number of entries above which untaken results are dropped: their objects are gone.
 const MOST_RESULTS: usize = 1024;
 
 /// Scans by the uid of their object.
@@ -33,9 +33,9 @@ pub(super) struct Scans {
 #[derive(Debug)]
 struct Scan {
     number: u64,
-    /// The outputs that it is of, as status had them.
+    /// Scanned outputs, as recorded in status.
     outputs: Records,
-    /// `None` until it has ended.
+    /// `None` until the scan has ended.
     result: Option<Found>,
 }
 
@@ -43,12 +43,12 @@ struct Scan {
 type Found = Result<Vec<Damage>, Failure>;
 
 impl Scans {
-    /// None yet. The objects of those that end go to `wake`.
+    /// Creates an empty set. When a scan ends, its object is sent to `wake`.
     pub(super) fn new(wake: UnboundedSender<ObjectRef<Stored>>) -> Self {
         Self { known: Arc::default(), begun: AtomicU64::new(0), wake }
     }
 
-    /// Takes the result of a scan that has ended, where it is of these outputs.
+    /// Takes the result of a scan that has ended, if the outputs are unchanged since.
     pub(super) fn take(&self, uid: &str, outputs: &Records) -> Option<Found> {
         let mut known = lock(&self.known);
         known.get(uid)?.result.as_ref()?;
@@ -56,17 +56,17 @@ impl Scans {
         scan.result.filter(|_| scan.outputs == *outputs)
     }
 
-    /// True where a scan of the object has ended, and its result was not taken yet.
+    /// True if a scan of the object has ended and its result was not taken yet.
     pub(super) fn has_ended(&self, uid: &str) -> bool {
         lock(&self.known).get(uid).is_some_and(|scan| scan.result.is_some())
     }
 
-    /// Forgets what is known of an object's outputs: they were published again.
+    /// Drops the scan of an object's outputs, because they were published again.
     pub(super) fn forget(&self, uid: &str) {
         lock(&self.known).remove(uid);
     }
 
-    /// Begins a scan, unless one of the object is under way. It is given up when the object is not what it was.
+    /// Starts a scan, unless one of the object is running. The scan ends early if the object changes.
     pub(super) fn begin<R: Registry>(
         &self,
         context: &Context<R>,
@@ -108,13 +108,13 @@ impl Scans {
                     None => {}
                 }
             }
-            // The controller has ended where nobody takes it.
+            // Fails only if the controller has ended.
             let _ = wake.send(ObjectRef::new(&id.name).within(&id.namespace));
         });
     }
 }
 
 fn lock(known: &Mutex<HashMap<String, Scan>>) -> MutexGuard<'_, HashMap<String, Scan>> {
-    // Each statement leaves the map whole.
+    // Each statement leaves the map consistent.
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
-//! When an object is looked at, and what the operator remembers of it between two looks. No client.
+//! Schedule of looks at an object, and the operator's memory between two looks. No client.
 //!
-//! Memory only: after a restart every object gets a look. A wake-up before its time, with nothing changed in what the
-//! object refers to, costs no request to a registry.
+//! Kept in memory only: after a restart every object gets a look. An early wake-up, without a change in the objects
+//! that the spec refers to, causes no request to a registry.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -14,32 +14,32 @@ use crate::oci::Digest;
 use crate::output::damage::Damage;
 use crate::plan::Revision;
 
-/// Shortest pause between two looks.
+/// Minimum pause between two looks.
 pub(super) const SHORTEST: Duration = Duration::from_millis(50);
-/// Pauses after failures that time may heal.
+/// Back-off after failures that may resolve themselves.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(120));
-/// Pauses before a registry is asked again for what it did not have or give.
+/// Back-off before a registry is queried again for absent or denied content.
 const WAIT: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
-/// Interval of looks at the obstacle of an output.
+/// Interval of checks for the obstacle of an output.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Pauses after a read that the API server did not answer.
+/// Back-off after an unanswered read of the API server.
 const UNANSWERED: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));
 
-/// Least part of a pause that jitter leaves of it.
+/// Smallest factor that jitter applies to a pause.
 const EARLIEST: f64 = 0.9;
 
-/// Pauses before content that another writer changes is repaired a second time.
+/// Back-off before content that another writer changes is repaired a second time.
 const REPAIR: Backoff = Backoff::new(Duration::from_secs(4), Duration::from_secs(300));
-/// Time after which a repair is forgotten: the next damage is a new one.
+/// Time after which a repair is forgotten, and later damage counts as new.
 const REPAIR_FORGOTTEN: Duration = Duration::from_secs(900);
 
-/// Pauses after a status write that the API server refused.
+/// Back-off after the API server refused a status write.
 const WRITE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));
 
-/// Longest pause between tries of a removal that has failed a few times, and how many those are.
+/// Maximum pause between the first retries of a removal, and the number of these retries.
 pub(super) const REMOVAL_SOON: Duration = Duration::from_secs(4);
 const REMOVAL_SOON_FOR: u32 = 50;
-/// Longest such pause after more failures.
+/// Maximum pause after more failures.
 pub(super) const REMOVAL_LONGEST: Duration = Duration::from_secs(300);
 
 /// Sweep of the memory after this many inserts, and the time past due after which an entry is dropped.
@@ -49,44 +49,44 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 /// Memory of one object.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Remembered {
-    /// Digest of everything that the last pass was given; another value makes another pass due at once.
+    /// Digest of all inputs of the last pass; a change makes a pass due at once.
     pub(super) inputs: Option<Digest>,
     /// Time of the next pass.
     pub(super) due: Option<Instant>,
-    /// Passes that failed in a row.
+    /// Consecutive failed passes.
     pub(super) failures: u32,
-    /// The last failure, while it lasts.
+    /// The last failure; `None` after a success.
     pub(super) failure: Option<Failure>,
-    /// The revision that was refused for good, and the reason.
+    /// The permanently refused revision, and the failure.
     pub(super) refused: Option<(Revision, Failure)>,
-    /// Damage that was told, while it is not repaired.
+    /// Reported damage that is not repaired yet.
     pub(super) damage: Vec<Damage>,
-    /// Repairs of damage in a row, and the time of the last one.
+    /// Consecutive repairs, and the time of the last one.
     pub(super) repairs: Option<(u32, Instant)>,
-    /// Time at which every published file is read next, as far as that is known.
+    /// Time of the next full scan, if known.
     pub(super) read_due: Option<Instant>,
-    /// Time at which an earlier revision, or an output that left the spec, is removed next.
+    /// Time of the next removal of earlier revisions, or of outputs that left the spec.
     pub(super) tidy_due: Option<Instant>,
-    /// Removals that failed in a row.
+    /// Consecutive failed removals.
     pub(super) tidy_failures: u32,
-    /// Versions of the API objects at the outputs' places when the last pass ended.
+    /// Versions of the API objects at the outputs' places at the end of the last pass.
     pub(super) versions: Option<Vec<Option<String>>>,
-    /// Time at which the last pass ended.
+    /// End of the last pass.
     pub(super) ended: Option<Instant>,
-    /// Records of status that are kept apart from what a pass decides.
+    /// State of status writes, independent of the result of a pass.
     pub(super) written: Written,
-    /// Reads in a row that the API server did not answer.
+    /// Consecutive unanswered reads of the API server.
     pub(super) unanswered: u32,
-    /// Its own ConfigMap was touched since the last look.
+    /// True if an own ConfigMap was touched since the last look.
     pub(super) is_touched: bool,
 }
 
-/// Memory of the status that was written.
+/// Memory of status writes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Written {
-    /// The object's version at the last write, and its time; an object of an older version does not have that status yet.
+    /// Version of the object at the last write, and its time; an older object does not have that status yet.
     version: Option<(u64, Instant)>,
-    /// A status that the API server refused: what is published all the same.
+    /// Status that the API server refused, although it describes the published state.
     unwritten: Option<Unwritten>,
 }
 
@@ -99,17 +99,17 @@ struct Unwritten {
 }
 
 impl Remembered {
-    /// True where no pass is due: it is not time yet, and nothing has changed.
+    /// True if no pass is due by time, and no input has changed.
     pub(super) fn is_early(&self, inputs: &Digest, now: Instant) -> bool {
         self.inputs.as_ref() == Some(inputs) && self.due.is_some_and(|due| now < due)
     }
 
-    /// Time to the next look at the object: at Secrets and obstacles often, at registries when due.
+    /// Returns the time until the next look: short for obstacles, otherwise until the next pass or scan.
     pub(super) fn next_look(&self, now: Instant) -> Duration {
         let until = |due: Instant| due.saturating_duration_since(now);
         let left = self.due.map_or(Duration::ZERO, until);
         let left = match &self.failure {
-            // The end of this one wakes up every object.
+            // The recovery of a volume wakes every object.
             Some(failure) if matches!(failure.obstacle.as_deref(), Some(Obstacle::Volume(_))) => left,
             Some(failure) if failure.obstacle.is_some() => left.min(LOOK_AGAIN),
             Some(_) => left,
@@ -119,8 +119,8 @@ impl Remembered {
         self.written.unwritten.as_ref().map_or(left, |unwritten| left.min(until(unwritten.retry_at)))
     }
 
-    /// True where there is nothing to look at: a wake-up before its time, and nothing that the object refers to has changed.
-    /// Files are looked at each interval, whatever wakes the object in between.
+    /// True if nothing needs a look: an early wake-up without a changed input. Files are scanned at their interval even
+    /// if the object is woken more often.
     pub(super) fn is_at_rest(&self, inputs: &Digest, now: Instant) -> bool {
         let is_reading_due = self.read_due.is_some_and(|due| due <= now);
         self.is_early(inputs, now)
@@ -130,13 +130,13 @@ impl Remembered {
             && !is_reading_due
     }
 
-    /// True where something that the object names is in its way.
+    /// True if the last failure may be resolved by a referenced object.
     pub(super) fn is_awaiting(&self) -> bool {
         self.failure.as_ref().is_some_and(|failure| lies_in_cluster(failure.reason))
     }
 
-    /// Time left until damage may be repaired: at once for the first time, then with growing pauses, so that two writers
-    /// do not spend a cluster's time on each other.
+    /// Returns the time until damage may be repaired: zero for the first repair, then with back-off, so that two
+    /// competing writers do not load the cluster.
     pub(super) fn repair_pause(&self, now: Instant) -> Duration {
         let Some((repairs, last)) = self.repairs else { return Duration::ZERO };
         let since = now.saturating_duration_since(last);
@@ -146,12 +146,12 @@ impl Remembered {
         REPAIR.pause(repairs).saturating_sub(since)
     }
 
-    /// True where something was repaired a short time ago: another damage is the work of the same writer.
+    /// True if a repair was made recently: new damage then comes from the same writer.
     pub(super) fn is_contested(&self, now: Instant) -> bool {
         self.repairs.is_some_and(|(_, last)| now.saturating_duration_since(last) <= REPAIR_FORGOTTEN)
     }
 
-    /// Counts a repair.
+    /// Returns the count of repairs after another one.
     pub(super) fn repaired(&self, now: Instant) -> (u32, Instant) {
         let is_recent = |(_, last): &(u32, Instant)| now.saturating_duration_since(*last) <= REPAIR_FORGOTTEN;
         let before = self.repairs.filter(is_recent).map_or(0, |(repairs, _)| repairs);
@@ -159,7 +159,7 @@ impl Remembered {
     }
 }
 
-/// Everything remembered, by uid.
+/// Memory of all objects, by uid.
 #[derive(Debug, Default)]
 pub(super) struct Memory(Mutex<HashMap<String, Remembered>>);
 
@@ -168,40 +168,40 @@ impl Memory {
         self.lock().get(uid).cloned().unwrap_or_default()
     }
 
-    /// True where `version` of the object is older than the status that was written last. Not for long: after a restored
-    /// etcd versions begin again below.
+    /// True if `version` of the object is older than the last status write. Only for a limited time, because versions
+    /// start lower after a restored etcd.
     pub(super) fn is_behind(&self, uid: &str, version: u64, now: Instant) -> bool {
         const BELIEVED: Duration = Duration::from_secs(30);
         let written = self.lock().get(uid).and_then(|one| one.written.version);
         written.is_some_and(|(written, at)| version < written && now.saturating_duration_since(at) < BELIEVED)
     }
 
-    /// The status that the object has in truth where the API server has refused to store it.
+    /// Returns the actual status of the object, if the API server refused to store it.
     pub(super) fn unwritten(&self, uid: &str) -> Option<OCIArtifactStatus> {
         Some(self.lock().get(uid)?.written.unwritten.as_ref()?.status.clone())
     }
 
-    /// True where a refused status is to be written again now.
+    /// True if a refused status write is due for a retry.
     pub(super) fn is_write_due(&self, uid: &str, now: Instant) -> bool {
         let lock = self.lock();
         let unwritten = lock.get(uid).and_then(|one| one.written.unwritten.as_ref());
         unwritten.is_some_and(|unwritten| unwritten.retry_at <= now)
     }
 
-    /// Notes a status that was written.
+    /// Records a successful status write.
     pub(super) fn wrote(&self, uid: &str, version: u64, now: Instant) {
         let written = Written { version: Some((version, now)), unwritten: None };
         self.lock().entry(uid.to_owned()).or_default().written = written;
     }
 
-    /// Notes a status that is as it is stored.
+    /// Records that the stored status is current.
     pub(super) fn is_stored(&self, uid: &str) {
         if let Some(one) = self.lock().get_mut(uid) {
             one.written.unwritten = None;
         }
     }
 
-    /// Notes a status that the API server refused; answers the pause until it is tried again.
+    /// Records a refused status write; returns the pause until the retry.
     pub(super) fn refused(&self, uid: &str, status: OCIArtifactStatus, now: Instant) -> Duration {
         let mut all = self.lock();
         let written = &mut all.entry(uid.to_owned()).or_default().written;
@@ -211,7 +211,7 @@ impl Memory {
         pause
     }
 
-    /// Counts a read that the API server did not answer; answers the pause until it is tried again. All else stays as it is.
+    /// Counts an unanswered read of the API server; returns the pause until the retry. All else stays unchanged.
     pub(super) fn unanswered(&self, uid: &str) -> Duration {
         let mut all = self.lock();
         let one = all.entry(uid.to_owned()).or_default();
@@ -219,28 +219,28 @@ impl Memory {
         UNANSWERED.pause(one.unanswered)
     }
 
-    /// Its own ConfigMap was touched: the next look is at what is there.
+    /// Records that an own ConfigMap was touched, so the next look examines the outputs.
     pub(super) fn touch(&self, uid: &str) {
         if let Some(one) = self.lock().get_mut(uid) {
             one.is_touched = true;
         }
     }
 
-    /// Notes that a look at what is there begins now. What touches it from now on is for the next one.
+    /// Records the start of a look at the outputs. A touch from now on is for the next look.
     pub(super) fn begin_look(&self, uid: &str) {
         if let Some(one) = self.lock().get_mut(uid) {
             one.is_touched = false;
         }
     }
 
-    /// Remembers everything anew but what was written, and what was touched meanwhile.
+    /// Replaces the memory of an object, except for status writes and touches meanwhile.
     pub(super) fn set(&self, uid: &str, remembered: Remembered) -> Remembered {
         let mut all = self.lock();
         let (written, is_touched) =
             all.get(uid).map(|before| (before.written.clone(), before.is_touched)).unwrap_or_default();
         let remembered = Remembered { written, is_touched, unanswered: 0, ..remembered };
         all.insert(uid.to_owned(), remembered.clone());
-        // An object goes without a word. Those that live are set again when due.
+        // Deleted objects send no notice. Entries of living objects are renewed when due.
         if all.len().is_multiple_of(SWEEP_EVERY)
             && let Some(long_ago) = Instant::now().checked_sub(FORGOTTEN_AFTER)
         {
@@ -249,7 +249,7 @@ impl Memory {
         remembered
     }
 
-    /// Makes a removal due: a switch has left something behind.
+    /// Makes a removal due, after a switch left earlier content behind.
     pub(super) fn tidy_now(&self, uid: &str) {
         if let Some(one) = self.lock().get_mut(uid) {
             one.tidy_due = None;
@@ -261,21 +261,21 @@ impl Memory {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Remembered>> {
-        // Each statement leaves the map whole.
+        // Each statement leaves the map consistent.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-/// True where what is missing may change in the cluster: what the object names is read again then, and not by the object.
+/// True if the failure may be resolved by a change in the cluster: then referenced objects are read again.
 fn lies_in_cluster(reason: Reason) -> bool {
     use Reason::{Forbidden, SecretInvalid, SecretNotFound, TLSFailed, TrustRootInvalid, Unauthorized};
     [SecretNotFound, SecretInvalid, TrustRootInvalid, Unauthorized, Forbidden, TLSFailed].contains(&reason)
 }
 
-/// Pause between a failure and the next pass. `failures` counts this one.
+/// Returns the pause between a failure and the next pass. `failures` includes this one.
 pub(super) fn pause(failure: &Failure, failures: u32, interval: Duration) -> Duration {
     if let Some(wanted) = failure.retry_after {
-        // Who comes before that time looks in vain: the registry would not be asked.
+        // An earlier pass would fail, because the host is closed until then; jitter must not shorten the pause.
         return wanted.div_f64(EARLIEST);
     }
     match failure.class {
@@ -285,23 +285,23 @@ pub(super) fn pause(failure: &Failure, failures: u32, interval: Duration) -> Dur
     }
 }
 
-/// Pause before a pass that is made because an obstacle changed. Short, so that an object heals soon after the obstacle is
-/// gone, and not nothing, so that an obstacle that changes all the time costs little.
+/// Returns the pause before a pass after a change of an obstacle. Short, so that an object recovers soon after the
+/// obstacle is gone, but not zero, so that an obstacle that changes all the time costs little.
 pub(super) fn obstacle_pause(failures: u32) -> Duration {
     const OBSTACLE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(4));
     if failures <= 1 { Duration::ZERO } else { OBSTACLE.pause(failures - 1) }
 }
 
-/// Pause before something that could not be removed is removed again. Short for some minutes, for a volume is often away for
-/// no longer. `failures` counts this one.
+/// Returns the pause before a failed removal is retried. Short for some minutes, the usual duration of a volume's
+/// outage. `failures` includes this one.
 pub(super) fn removal_pause(first: Duration, failures: u32) -> Duration {
     let longest = if failures <= REMOVAL_SOON_FOR { REMOVAL_SOON } else { REMOVAL_LONGEST };
     Backoff::new(first, longest).pause(failures)
 }
 
-/// The interval, a little longer or shorter for each object, so that they do not all ask at once.
+/// Returns the interval with jitter per object, so that objects do not all poll at once.
 pub(super) fn with_jitter(interval: Duration, uid: &str) -> Duration {
-    // 90 % to 110 %, the same for an object as long as it lives.
+    // 90 % to 110 %, constant for an object.
     let byte =
         Digest::of(uid.as_bytes()).hex().bytes().fold(0_u32, |sum, b| sum.wrapping_mul(31).wrapping_add(b.into()));
     interval.mul_f64(EARLIEST + f64::from(byte % 1000) / 5000.0)
@@ -357,7 +357,7 @@ mod tests {
         for (label, remembered, wanted) in rows {
             assert_eq!(remembered.is_at_rest(&inputs, now), wanted, "{label}");
         }
-        // Keys are read again by one task for all objects: no object is looked at for them.
+        // One task reads keys again for all objects, without a look at them.
         assert_eq!(rest().next_look(now).as_secs(), 3600);
     }
 

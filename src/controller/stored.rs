@@ -1,7 +1,7 @@
 //! Objects as the watch delivers them.
 //!
-//! One object that cannot be read must not end the watch for all others (kube-rs/kube#774), and it must still be
-//! possible to delete it and to report on it. So metadata, spec and status are read apart from one another.
+//! One malformed object must not end the watch for all others (kube-rs/kube#774), and it must still be possible to
+//! delete it and to report on it. So metadata, spec and status are parsed separately.
 
 use std::borrow::Cow;
 
@@ -17,14 +17,14 @@ use crate::request::ObjectId;
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) metadata: ObjectMeta,
-    /// The spec, or the reason why it does not parse.
+    /// The spec, or its parse error.
     pub(super) spec: Result<OCIArtifactSpec, String>,
-    /// The status, without the parts that cannot be read.
+    /// The status, without unreadable parts.
     pub(super) status: OCIArtifactStatus,
 }
 
 impl Stored {
-    /// The object's identity. What is missing in its metadata is empty.
+    /// Returns the object's identity. Missing metadata is empty.
     pub(super) fn id(&self) -> ObjectId {
         ObjectId {
             namespace: self.namespace().unwrap_or_default(),
@@ -49,8 +49,8 @@ impl<'de> Deserialize<'de> for Stored {
     }
 }
 
-/// The API server checks metadata of every kind. If a later version of it should add what this one cannot read, the
-/// object keeps its identity.
+/// Parses metadata, which the API server validates for every kind. If a later version of it adds fields that do not
+/// parse here, the object keeps its identity.
 fn metadata(value: &Value) -> ObjectMeta {
     ObjectMeta::deserialize(value).unwrap_or_else(|_| {
         fn field<T: serde::de::DeserializeOwned>(value: &Value, name: &str) -> Option<T> {
@@ -77,7 +77,7 @@ fn spec(value: &Value) -> Result<OCIArtifactSpec, String> {
     })
 }
 
-/// The field without which the rest can be read: the error of a parser does not name it.
+/// Returns the field without which the spec parses, because parser errors do not name it.
 fn unreadable_field(spec: &Map<String, Value>) -> Option<&str> {
     let is_it = |name: &&String| {
         let mut rest = spec.clone();
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(list.items.len(), 4);
         assert_eq!(list.items[0].meta().uid.as_deref(), Some("u"));
         for item in items {
-            // As the client reads it: from bytes.
+            // Parsed from bytes, as the client does.
             let event = json!({"type": "MODIFIED", "object": item}).to_string();
             assert!(
                 matches!(serde_json::from_str::<WatchEvent<Stored>>(&event), Ok(WatchEvent::Modified(_))),

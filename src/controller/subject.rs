@@ -1,5 +1,4 @@
-//! One object as it was read, and everything that may be written to it: its status, Events about it. What is written is
-//! decided elsewhere.
+//! One object as it was read, and the writes about it: its status and its Events. Other modules decide their content.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -24,23 +23,23 @@ use crate::pass::Records;
 use crate::plan::Revision;
 use crate::request::ObjectId;
 
-/// Whether a change of status is worth an Event.
+/// Event for a change of status: published or suppressed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
     Yes,
     No,
 }
 
-/// The object that a reconcile is about.
+/// Object of a reconcile.
 pub(super) struct Subject<'a> {
     /// The object as it was read.
     pub(super) stored: &'a Stored,
     pub(super) spec: &'a OCIArtifactSpec,
     pub(super) id: ObjectId,
     pub(super) requests: HandledRequests,
-    /// The status that the API server has.
+    /// The status stored by the API server.
     written: Mutex<Arc<OCIArtifactStatus>>,
-    /// The status as it is in truth: newer than the stored one where the API server has refused it.
+    /// The actual status: newer than the stored one after a refused write.
     status: Mutex<Arc<OCIArtifactStatus>>,
     api: Api<OCIArtifact>,
     client: Client,
@@ -74,7 +73,7 @@ impl<'a> Subject<'a> {
         self.stored.metadata.generation.unwrap_or_default()
     }
 
-    /// The status as it is now.
+    /// Returns the current status.
     pub(super) fn status(&self) -> Arc<OCIArtifactStatus> {
         Arc::clone(&lock(&self.status))
     }
@@ -89,31 +88,31 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// True where annotations ask for a pass that was not made yet.
+    /// True if annotations request a pass that was not run yet.
     pub(super) fn is_requested(&self) -> bool {
         self.status().handled_requests.as_ref().unwrap_or(&HandledRequests::default()) != &self.requests
     }
 
-    /// True where `supercargo.dev/forceAt` has a value that was not acted upon yet.
+    /// True if `supercargo.dev/forceAt` has a value that was not processed yet.
     pub(super) fn is_forced(&self) -> bool {
         let status = self.status();
         let handled = status.handled_requests.as_ref().and_then(|handled| handled.force_at.as_ref());
         self.requests.force_at.is_some() && self.requests.force_at.as_ref() != handled
     }
 
-    /// The revision that status names as served.
+    /// Returns the served revision in status.
     pub(super) fn recorded(&self) -> Option<Revision> {
         let status = self.status();
         let digest = status.artifact.as_ref()?.digest.parse().ok()?;
         Some(Revision { digest, fingerprint: status.fingerprints.as_ref()?.content.clone() })
     }
 
-    /// Fingerprint of the requirement by which what is served was judged.
+    /// Returns the fingerprint of the requirement by which the served artifact was judged.
     pub(super) fn trust(&self) -> Option<String> {
         self.status().fingerprints.as_ref()?.trust.clone()
     }
 
-    /// State of each output as status has it.
+    /// Returns the state of each output as recorded in status.
     pub(super) fn records(&self) -> Records {
         let status = self.status();
         let content = status.fingerprints.as_ref().map(|made| made.content.clone()).unwrap_or_default();
@@ -128,17 +127,17 @@ impl<'a> Subject<'a> {
         status.outputs.iter().filter(|output| !output.leaving).filter_map(record).collect()
     }
 
-    /// The version that was read; 0 where the API server's is no number.
+    /// Returns the version of the object as it was read; 0 if it is not a number.
     pub(super) fn version(&self) -> u64 {
         version(&self.stored.metadata)
     }
 
-    /// Writes status and its Event, where anything but time has changed.
+    /// Writes status and its Event, if anything except timestamps has changed.
     pub(super) async fn write_status(&self, status: &OCIArtifactStatus) {
         self.write_status_told(status, Told::Yes).await;
     }
 
-    /// Writes status where anything but time has changed. A refusal costs only the status itself: it is
+    /// Writes status, if anything except timestamps has changed. A refused write has no other effect: the status is
     /// remembered, and written again after a pause.
     pub(super) async fn write_status_told(&self, status: &OCIArtifactStatus, told: Told) {
         let before = Arc::clone(&lock(&self.written));
@@ -158,7 +157,7 @@ impl<'a> Subject<'a> {
                     self.publish(&event).await;
                 }
             }
-            // Gone meanwhile.
+            // The object was deleted meanwhile.
             Ok(None) => {}
             Err(error) => {
                 let pause = self.memory.refused(&self.id.uid, status.clone(), Instant::now());
@@ -168,7 +167,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Writes a status that must be stored before anything else is done. False where the object is gone.
+    /// Writes a status that must be stored before the caller continues. Returns false if the object is deleted.
     pub(super) async fn write_journal(&self, status: &OCIArtifactStatus) -> Result<bool, kube::Error> {
         let Some(written) = self.apply_status(status).await? else { return Ok(false) };
         self.memory.wrote(&self.id.uid, version(&written.metadata), Instant::now());
@@ -182,7 +181,7 @@ impl<'a> Subject<'a> {
         let patch = json!({
             "apiVersion": OCIArtifact::api_version(&()),
             "kind": OCIArtifact::kind(&()),
-            // A new object of the same name must not get the old one's status.
+            // Prevents a write to a new object of the same name.
             "metadata": {"uid": self.stored.metadata.uid},
             "status": status,
         });
@@ -191,7 +190,7 @@ impl<'a> Subject<'a> {
         match self.api.patch_status(&self.id.name, &params, &Patch::Apply(patch)).await {
             Ok(written) => Ok(Some(written)),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            // The uid is another one: this object is gone, and a new one has its name.
+            // Another uid: this object is deleted, and a new one has its name.
             Err(kube::Error::Api(status)) if status.code == 409 && status.message.contains("uid") => Ok(None),
             Err(error) => Err(error),
         }
@@ -203,11 +202,11 @@ impl<'a> Subject<'a> {
 }
 
 fn lock(status: &Mutex<Arc<OCIArtifactStatus>>) -> MutexGuard<'_, Arc<OCIArtifactStatus>> {
-    // Each statement replaces all of it.
+    // Each statement replaces the whole value.
     status.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes off the finalizer of earlier versions, and only that one.
+/// Removes the finalizer of earlier versions, and no other.
 pub(super) async fn remove_old_finalizer<K>(api: &Api<K>, object: &K, metrics: &Metrics) -> Result<(), kube::Error>
 where
     K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
@@ -225,12 +224,12 @@ where
     }
 }
 
-/// Versions of one object can be compared (Kubernetes API concepts, "Resource versions").
+/// Returns the version, which can be compared for one object (Kubernetes API concepts, "Resource versions").
 fn version(metadata: &ObjectMeta) -> u64 {
     metadata.resource_version.as_ref().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-/// Lost Events are logged, not retried: they tell, they do not decide.
+/// Publishes an Event. Failures are logged, not retried: no decision depends on Events.
 pub(super) async fn publish_event(client: &Client, metrics: &Metrics, news: &News, object: ObjectReference) {
     metrics.api_write("event");
     let name = object.name.clone();

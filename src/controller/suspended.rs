@@ -1,8 +1,8 @@
-//! An object with `spec.suspend`: nothing is resolved, fetched or published, and what is served is judged all the same.
+//! An object with `spec.suspend`: nothing is resolved, fetched or published, but the served artifact is still judged.
 //!
-//! Suspending is a tenant's own right, and must not keep what a policy denies. Policies and requirements are compared with
-//! those by which the served digest was judged. A policy that denies is reported. A changed requirement makes `Verified`
-//! Unknown; only with `--on-revoked=withdraw` is the registry asked for signatures, because only then the verdict matters.
+//! A tenant may suspend objects, but must not keep denied content that way. Policies and requirements are compared with
+//! those by which the served digest was judged. A denial is reported. A changed requirement sets `Verified` to Unknown;
+//! only with `--on-revoked=withdraw` are signatures fetched from the registry, because only then the verdict matters.
 
 use std::time::Duration;
 
@@ -22,14 +22,14 @@ use crate::registry::Registry;
 use crate::request::Request;
 use crate::trust::Basis;
 
-/// Pause until something that the object names is looked for again.
+/// Pause until a referenced object is read again.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
-/// Pause until a registry that did not show signatures is asked again.
+/// Pause until a registry that did not return signatures is queried again.
 const REJUDGE: Duration = Duration::from_secs(60);
-/// Pause until a status that the API server refused is written again, or the policies are listed.
+/// Pause until a refused status write is retried, or the policies are listed.
 const AWAITED: Duration = Duration::from_secs(5);
 
-/// Judges what is served, writes status, and decides when to look again.
+/// Judges the served artifact, writes status, and chooses the time of the next look.
 pub(super) async fn look_after<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> Action {
     let (status, next) = if context.policies.is_listed() {
         judge(subject, context).await
@@ -46,7 +46,7 @@ pub(super) async fn look_after<R: Registry>(subject: &Subject<'_>, context: &Con
     }
 }
 
-/// Status, and the pause until the next look where nothing reports what it waits for.
+/// Returns the status, and the pause until the next look if no event will cause it.
 async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> (OCIArtifactStatus, Option<Duration>) {
     let known = subject.status();
     let report = subject.report(&known);
@@ -59,9 +59,9 @@ async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> (OCI
         Err(Unread::Failed(failure)) if failure.is_verdict_of_trust() => {
             return (refused(subject, context, None, served.as_ref(), failure).await, None);
         }
-        // No state of the object.
+        // Not a state of the object.
         Err(Unread::Unanswered(_)) => return (OCIArtifactStatus::clone(&known), Some(AWAITED)),
-        // What is required is not known, and nothing of the object is to be done for it.
+        // The requirements are unknown, and a suspended object gets no other treatment.
         Err(Unread::Failed(failure)) => {
             let next = (failure.class != Class::Stalled).then_some(LOOK_AGAIN);
             return (report.suspended(None), next);
@@ -90,7 +90,7 @@ async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> (OCI
     }
 }
 
-/// `None` where it was given up, because the object has changed or the operator is shutting down.
+/// Judges the served artifact; `None` if the object has changed or the operator is shutting down.
 async fn rejudge<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -104,8 +104,8 @@ async fn rejudge<R: Registry>(
     }
 }
 
-/// Status of an object whose served artifact, or whose repository where nothing is served, is refused. It is withdrawn
-/// where that is to be.
+/// Returns the status of an object whose served artifact (or whose repository, if nothing is served) is refused.
+/// Withdraws the content if `--on-revoked=withdraw` is set.
 async fn refused<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -119,7 +119,7 @@ async fn refused<R: Registry>(
     };
     let known = subject.status();
     let (_, status) = revocation::after_failure(subject, context, request, failure, None).await;
-    // The pass that annotations request is not made.
+    // The requested pass is not run while the object is suspended.
     OCIArtifactStatus {
         last_handled_reconcile_at: known.last_handled_reconcile_at.clone(),
         handled_requests: known.handled_requests.clone(),

@@ -1,15 +1,16 @@
-//! Removal of directories whose object is gone.
+//! Removal of directories whose object is deleted.
 //!
-//! There is no finalizer: an object and its namespace go at once, whatever the state of volumes, rights or this operator.
+//! There is no finalizer: deletion of an object or namespace depends neither on volumes or rights, nor on this
+//! operator.
 //!
 //! ```text
 //! the watch reports a deletion ─────────────────────────────┐
-//! every watch has listed ─▶ directories on all volumes      ├─▶ remove, again after growing pauses where that fails
-//!        └─▶ uid in no list ─▶ grace ─▶ asked for by name ──┘
+//! every watch has listed ─▶ directories on all volumes      ├─▶ remove, retried with back-off after a failure
+//!        └─▶ uid in no list ─▶ grace ─▶ read by name ───────┘
 //! ```
 //!
-//! A sweep looks only at watched namespaces, only after each was listed completely, and only at directories that carry the
-//! uid of an object. A directory of a uid that lives is never touched, and the removal compares the uid once more.
+//! A sweep covers only watched namespaces, only after each was listed completely, and only directories with the uid of
+//! an object. A directory of an existing uid is never touched, and the removal compares the uid once more.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -29,16 +30,16 @@ use crate::output::OutputError;
 use crate::pass::Engine;
 use crate::request::ObjectId;
 
-/// Interval of sweeps while nothing else causes one.
+/// Interval of sweeps without another cause.
 const INTERVAL: Duration = Duration::from_secs(600);
-/// Time between the first sweep that misses an object and its removal: a watch may be a moment behind.
+/// Time between the first sweep that misses an object and its removal: a watch may lag a moment behind.
 const GRACE: Duration = Duration::from_secs(2);
-/// First pause after a directory could not be removed.
+/// First pause after a failed removal.
 const AGAIN_FIRST: Duration = Duration::from_secs(1);
-/// Removals at a time.
+/// Maximum concurrent removals.
 const AT_A_TIME: usize = 8;
 
-/// The sending half: what watches report.
+/// Sending half: reports from the watches.
 #[derive(Clone, Debug)]
 pub(super) struct Reports {
     deleted: mpsc::UnboundedSender<ObjectId>,
@@ -46,44 +47,44 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// The watch has reported the deletion of an object.
+    /// Reports the deletion of an object.
     pub(super) fn deleted(&self, object: &Stored) {
         // The receiver lives as long as the controller.
         let _ = self.deleted.send(object.id());
     }
 
-    /// A watch has listed everything, perhaps after it was cut off for a while.
+    /// Reports a complete list of a watch, perhaps after an interruption.
     pub(super) fn listed(&self) {
         self.listed.notify_one();
     }
 }
 
-/// The receiving half, and what it needs to remove directories.
+/// Receiving half, with the means to remove directories.
 pub(super) struct Sweeper<R> {
     pub(super) client: Client,
     pub(super) engine: Arc<Engine<R>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
-    /// The namespaces that are watched; empty for all of them.
+    /// Watched namespaces; empty for all.
     pub(super) namespaces: Vec<String>,
-    /// The objects of each watch.
+    /// Objects of each watch.
     pub(super) stores: Vec<Store<Stored>>,
     deleted: mpsc::UnboundedReceiver<ObjectId>,
     listed: Arc<Notify>,
     /// Directories to be removed.
     pending: BTreeMap<ObjectId, Pending>,
-    /// Removals under way. A slow volume, or an object that is just being written, does not keep the others.
+    /// Running removals. A slow volume, or an object that is being written, does not delay the others.
     removing: JoinSet<(ObjectId, Vec<(String, OutputError)>)>,
-    /// Looks through the volumes under way. One that hangs does not keep what can be removed elsewhere.
+    /// Running searches of the volumes. A hanging volume does not delay removals on others.
     looking: JoinSet<Vec<ObjectId>>,
-    /// News of volumes that can be used again.
+    /// Notifications of volumes that can be used again.
     recovered: watch::Receiver<()>,
-    /// Directories whose object was missed by a sweep, and since when.
+    /// Directories whose object was missed by a sweep, with the time of the first miss.
     missed: BTreeMap<ObjectId, Instant>,
     next_sweep: Instant,
 }
 
-/// A directory that could not be removed yet.
+/// A directory that is not removed yet.
 struct Pending {
     failures: u32,
     due: Instant,
@@ -91,7 +92,7 @@ struct Pending {
 }
 
 impl<R: Sync + Send + 'static> Sweeper<R> {
-    /// A sweeper, and the sending half for the watches.
+    /// Creates a sweeper, and the sending half for the watches.
     pub(super) fn new(
         client: Client,
         engine: Arc<Engine<R>>,
@@ -124,7 +125,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         (sweeper, reports)
     }
 
-    /// Removes until `shutdown`.
+    /// Removes directories until `shutdown`.
     #[expect(clippy::disallowed_methods, reason = "this is the timer")]
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
         loop {
@@ -154,7 +155,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         self.pending.entry(object).or_insert(Pending { failures: 0, due: Instant::now(), is_running: false });
     }
 
-    /// A volume can be used again: what could not be removed is tried at once, and what was missed is looked for.
+    /// Retries failed removals at once and sweeps, because a volume can be used again.
     fn retry_now(&mut self) {
         let now = Instant::now();
         self.next_sweep = now;
@@ -163,16 +164,16 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         }
     }
 
-    /// Begins to look for directories whose deletion was not reported.
+    /// Starts a search for directories whose deletion was not reported.
     fn sweep(&mut self) {
         let now = Instant::now();
         self.next_sweep = now + INTERVAL;
         if !self.engine.outputs.is_owner() {
-            // A directory of another uid may be that of another installation.
+            // A directory of another uid may belong to another installation.
             return;
         }
         if !self.health.is_ready() {
-            // Lists of other kinds are missing as well, and those are not reported here.
+            // Readiness depends on other lists too, whose end is not reported here, so it is checked again soon.
             self.next_sweep = now + AGAIN_FIRST;
             return;
         }
@@ -182,7 +183,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         }
     }
 
-    /// Finds those of the directories whose object is gone.
+    /// Finds the directories whose object is deleted.
     async fn compare(&mut self, owners: Vec<ObjectId>) {
         let now = Instant::now();
         let living: HashSet<String> =
@@ -210,7 +211,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         }
     }
 
-    /// True where the API server has an object of this name with this uid.
+    /// True if the API server has an object of this name with this uid.
     async fn exists(&self, object: &ObjectId) -> Result<bool, kube::Error> {
         let objects: Api<Stored> = Api::namespaced(self.client.clone(), &object.namespace);
         let found = objects.get_metadata_opt(&object.name).await?;
@@ -222,7 +223,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         let due = self.pending.iter_mut().filter(|(_, pending)| pending.due <= now && !pending.is_running);
         for (object, pending) in due {
             if self.removing.len() >= AT_A_TIME {
-                // The next one that ends makes room.
+                // Retried when a running removal has ended.
                 pending.due = now + AGAIN_FIRST;
                 continue;
             }
@@ -236,10 +237,10 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         self.metrics.leftovers(self.pending.len());
     }
 
-    /// Takes the end of a removal; `None` for one that panicked, which is tried again at the next sweep.
+    /// Handles the end of a removal; `None` for a panic, after which the removal is retried.
     fn removed(&mut self, removed: Option<(ObjectId, Vec<(String, OutputError)>)>) {
         let Some((object, failed)) = removed else {
-            // Which one is not known, and a second removal beside the first does no harm.
+            // It is unknown which removal panicked; a second removal next to a running one is harmless.
             for pending in self.pending.values_mut().filter(|pending| pending.is_running) {
                 (pending.is_running, pending.due) = (false, Instant::now() + REMOVAL_SOON);
             }

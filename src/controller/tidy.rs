@@ -1,6 +1,6 @@
-//! Removal of what nothing names any more: outputs that left the spec, earlier immutable objects, old trees.
+//! Removal of content that is no longer referenced: outputs that left the spec, earlier immutable objects, old trees.
 //!
-//! Status lists all of it until it is removed, so nothing is forgotten by a failure or a restart.
+//! Status lists all of it until it is removed, so a failure or restart leaves nothing behind.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ use crate::output::location::Location;
 use crate::output::{OutputError, Retention};
 use crate::registry::Registry;
 
-/// First pause after something could not be removed.
+/// First pause after a failed removal.
 const AGAIN_FIRST: Duration = Duration::from_secs(2);
 
-/// Removes what is due. `remembered.tidy_due` is the time of the next removal.
+/// Removes all that is due. Sets `remembered.tidy_due` to the time of the next removal.
 pub(super) async fn tidy<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -74,13 +74,13 @@ pub(super) async fn tidy<R: Registry>(
     }
     remembered.tidy_failures = if has_failed { remembered.tidy_failures.saturating_add(1) } else { 0 };
     let again = has_failed.then(|| Instant::now() + removal_pause(AGAIN_FIRST, remembered.tidy_failures));
-    // Its state is told, and nothing can be removed from it.
+    // Nothing can be removed from an unusable volume now, and its state is reported elsewhere.
     let again = if is_away { Some(Instant::now() + REMOVAL_LONGEST) } else { again };
     let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
     remembered.tidy_due = Some([again, next.instant()].into_iter().flatten().min().unwrap_or(far));
 }
 
-/// True where the output is gone.
+/// True if the output was removed.
 async fn remove<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
@@ -88,7 +88,7 @@ async fn remove<R: Registry>(
     location: &str,
     is_away: &mut bool,
 ) -> bool {
-    // A kind that this version does not know is left to the one that does.
+    // A kind unknown to this release is left to the release that knows it.
     let Some(location) = Location::parse(kind, location) else { return false };
     let removed = context.engine.outputs.remove(&subject.id, &location).await;
     *is_away |= removed.as_ref().is_err_and(OutputError::is_of_volume);
@@ -99,7 +99,7 @@ async fn remove<R: Registry>(
     removed.is_ok()
 }
 
-/// Parts earlier objects into those that are kept and those whose time is over.
+/// Splits earlier objects into those that are kept and those that have expired.
 fn split(all: Vec<EarlierStatus>, retention: Retention, next: &mut Next) -> (Vec<EarlierStatus>, Vec<EarlierStatus>) {
     let (mut kept, mut expired) = (Vec::new(), Vec::new());
     for (number, one) in all.into_iter().enumerate() {
@@ -117,7 +117,7 @@ fn split(all: Vec<EarlierStatus>, retention: Retention, next: &mut Next) -> (Vec
     (kept, expired)
 }
 
-/// The earliest of several times.
+/// Earliest of several times.
 struct Next {
     now: Timestamp,
     at: Option<Timestamp>,

@@ -1,8 +1,8 @@
 //! Status of objects whose spec does not parse.
 //!
-//! The rest of such an object's status still says what consumers read, perhaps in fields that only another version of
-//! the operator knows. Server-side apply removes what its manager leaves out, so the stored status is sent back as it
-//! is, with other conditions.
+//! The rest of such an object's status still describes what consumers read, perhaps in fields that only another version
+//! of the operator knows. Server-side apply removes fields that its manager leaves out, so the stored status is sent
+//! back unchanged except for the conditions.
 
 use jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
@@ -15,13 +15,13 @@ use super::{event, subject};
 use crate::api::{self, OCIArtifact, Reason};
 use crate::metrics::Metrics;
 
-/// Conditions that an object with an unreadable spec has.
+/// Conditions of an object with an unreadable spec.
 const CONDITIONS: [(&str, &str); 2] = [("Ready", "False"), ("Stalled", "True")];
-/// A condition that would contradict them.
+/// Condition that would contradict them.
 const CONTRADICTS: &str = "Reconciling";
 
-/// Writes `Ready=False` and `Stalled=True` with the reason `InvalidSpec`, and one Event, where status does not say so
-/// yet. `message` is the parse error; the remedy is added here.
+/// Writes `Ready=False` and `Stalled=True` with the reason `InvalidSpec`, and one Event, unless status has them
+/// already. `message` is the parse error; the remedy is added here.
 pub(super) async fn report(
     client: &Client,
     metrics: &Metrics,
@@ -30,7 +30,7 @@ pub(super) async fn report(
 ) -> Result<(), kube::Error> {
     let generation = stored.metadata.generation.unwrap_or_default();
     let text = with_remedy(message, Reason::InvalidSpec);
-    // The part of status that could be read is enough to see that nothing changes, without a request.
+    // The readable part of status is enough to detect an unchanged state without a request.
     let known =
         json!({"observedGeneration": stored.status.observed_generation, "conditions": stored.status.conditions});
     let now = crate::pass::now();
@@ -42,7 +42,7 @@ pub(super) async fn report(
         Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<OCIArtifact>(&()));
     let Some(object) = objects.get_opt(&stored.name_any()).await? else { return Ok(()) };
     if object.metadata.uid != stored.metadata.uid || object.metadata.generation != stored.metadata.generation {
-        // The watch delivers the newer object.
+        // The watch will deliver the newer object.
         return Ok(());
     }
     let raw = object.data.get("status").cloned().unwrap_or_default();
@@ -65,14 +65,13 @@ pub(super) async fn report(
     Ok(())
 }
 
-/// Publishes the Event alone, for an object whose status the API server does not accept: one that its own CRD does not
-/// describe.
+/// Publishes the Event alone, for an object whose status the API server refuses, because it does not match its own CRD.
 pub(super) async fn tell(client: &Client, metrics: &Metrics, stored: &Stored, message: &str) {
     let news = event::warning(Reason::InvalidSpec, with_remedy(message, Reason::InvalidSpec));
     subject::publish_event(client, metrics, &news, stored.object_ref(&())).await;
 }
 
-/// The stored status with the conditions of an unreadable spec; `None` where it has them already.
+/// Returns the stored status with the conditions of an unreadable spec; `None` if it has them already.
 fn patched(raw: &Value, generation: i64, message: &str, now: Timestamp) -> Option<Value> {
     let mut status = raw.as_object().cloned().unwrap_or_default();
     let before = status.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();

@@ -1,13 +1,13 @@
-//! Watches that fail alone and come back fast.
+//! Watches that fail independently and recover quickly.
 //!
 //! ```text
 //! watcher ─▶ event ─▶ passed on
-//!    └─▶ error ─▶ told once for each outage ─▶ pause of this watch alone ─▶ the watcher goes on, or begins with a new list
+//!    └─▶ error ─▶ logged once per outage ─▶ pause of this watch ─▶ the watcher resumes, or starts with a new list
 //! ```
 //!
-//! `Controller` stops all of its triggers while one of them pauses after an error, so no error leaves this module. A watch
-//! that cannot be resumed (410, or a version that the API server does not know after a restored etcd) begins with a new list:
-//! the watcher of kube does so only where the error comes inside the stream, and asks for ever where it is the answer.
+//! `Controller` stops all of its triggers while one of them pauses after an error, so no error leaves this module. A
+//! watch that cannot be resumed (410, or a version unknown to the API server after a restored etcd) begins with a new
+//! list: kube's watcher does so only for an error inside the stream, and otherwise repeats the refused request forever.
 
 use std::fmt::Debug;
 use std::hash::{BuildHasher, RandomState};
@@ -25,17 +25,17 @@ use super::health::Health;
 use crate::backoff::Backoff;
 use crate::metrics::Metrics;
 
-/// Pauses of a watch that failed. An API server that is back is to be noticed within a few seconds.
+/// Back-off of a failed watch. Short, so that a recovered API server is noticed within a few seconds.
 const PAUSE: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
-/// Pauses once so many tries in a row were refused: rights and CRDs change seldom.
+/// Pauses after many consecutive refusals: rights and CRDs change rarely.
 const REFUSED: Backoff = Backoff::new(Duration::from_secs(15), Duration::from_secs(15));
 const REFUSED_AFTER: u32 = 30;
-/// Refused resumptions in a row after which a watch begins with a new list.
+/// Consecutive refused resumptions after which a watch begins with a new list.
 const RESUMPTIONS: u32 = 3;
-/// Time without an error after which the next error belongs to another outage.
+/// Time without errors after which the next error belongs to another outage.
 const OUTAGE_OVER: Duration = Duration::from_secs(60);
 
-/// State that every watch shares.
+/// State shared by all watches.
 #[derive(Clone, Debug)]
 pub(super) struct Watching {
     pub(super) metrics: Arc<Metrics>,
@@ -43,7 +43,7 @@ pub(super) struct Watching {
 }
 
 impl Watching {
-    /// Events of a watch. `what` is its name in the log and in `/readyz`.
+    /// Returns the events of a watch. `what` is its name in the log and in `/readyz`.
     pub(super) fn events<K>(&self, what: &str, api: Api<K>, config: watcher::Config) -> Events<K>
     where
         K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -87,7 +87,7 @@ impl<K, O: Fn() -> Events<K>> Recovering<K, O> {
         loop {
             match self.events.next().await? {
                 Ok(event) => {
-                    // Init comes before the list, which may fail.
+                    // Init comes before the list, which may still fail.
                     if !matches!(event, Event::Init) && self.trouble.end() {
                         tracing::info!(kind = self.what, "watching again");
                     }
@@ -118,13 +118,13 @@ impl<K, O: Fn() -> Events<K>> Recovering<K, O> {
 #[derive(Debug, PartialEq, Eq)]
 struct Verdict {
     pause: Duration,
-    /// The first error of an outage.
+    /// True for the first error of an outage.
     is_new: bool,
-    /// The watch cannot be resumed.
+    /// True if the watch cannot be resumed and begins with a new list.
     begins_anew: bool,
 }
 
-/// Errors of one watch in a row.
+/// Consecutive errors of one watch.
 #[derive(Debug, Default)]
 struct Trouble {
     failures: u32,
@@ -149,18 +149,18 @@ impl Trouble {
             self.resumptions = 0;
         }
         let pauses = if is_refused && self.failures > REFUSED_AFTER { REFUSED } else { PAUSE };
-        // Nothing is wrong with an API server that has forgotten a version: a new list is what helps.
+        // A forgotten version is not a fault of the API server; a new list helps at once.
         let pause = if is_gone { PAUSE.pause(1) } else { pauses.pause(self.failures) };
         Verdict { pause, is_new: self.failures == 1, begins_anew }
     }
 
-    /// Ends the row; true where there was one.
+    /// Ends the series of errors; returns true if there was one.
     fn end(&mut self) -> bool {
         std::mem::take(self).failures > 0
     }
 }
 
-/// The answer of the API server in an error.
+/// Returns the API server's answer in an error.
 fn status(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::InitialListFailed(error)
@@ -177,7 +177,7 @@ fn status(error: &watcher::Error) -> Option<&Status> {
     }
 }
 
-/// An error with the errors behind it: kube names the request, and only the last of them what went wrong.
+/// Joins an error with its sources: kube's outer error names the request, only the last one has the cause.
 pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -191,13 +191,13 @@ pub(super) fn causes(error: &dyn std::error::Error) -> String {
     crate::failure::printable(&text)
 }
 
-/// Half to all of a pause, by a random number: what failed together is not tried again together.
+/// Shortens a pause to between half and all of it, so that watches that failed together do not retry together.
 pub(super) fn jittered(pause: Duration, random: u64) -> Duration {
     let thousandth = u32::try_from(random % 501).unwrap_or_default() + 500;
     pause.saturating_mul(thousandth) / 1000
 }
 
-/// A number that differs each time. Good for a pause and for nothing else.
+/// Returns a number that differs each time. Suitable for jitter only.
 pub(super) fn random() -> u64 {
     RandomState::new().hash_one(0)
 }
@@ -236,7 +236,7 @@ mod tests {
             let verdict = trouble.failed(&watcher::Error::WatchStartFailed(answer(504)), now);
             assert_eq!(verdict.begins_anew, wanted, "{number}");
         }
-        // The watcher does it by itself, or there is nothing to resume.
+        // The watcher recovers by itself, or there is nothing to resume.
         let gone = Status::failure("x", "y").with_code(410).boxed();
         for error in [watcher::Error::WatchError(gone), watcher::Error::InitialListFailed(answer(500))] {
             assert!((0..9).all(|_| !trouble.failed(&error, now).begins_anew), "{error}");

@@ -1,4 +1,4 @@
-//! What the outputs hold: the first step of every pass, and all that is done between two.
+//! State of the outputs: the first step of every pass, and the only step between two passes.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +10,25 @@ use crate::plan::Observed;
 use crate::registry::Registry;
 use crate::request::Request;
 
-/// The outputs as they are.
+/// State of all outputs.
 #[derive(Clone, Debug, Default)]
 pub struct Look {
-    /// Per target of the request, in its order: the whole revision that it holds.
+    /// For each target, in the order of the request: the whole revision that it holds.
     pub held: Vec<Option<Published>>,
-    /// Per target: the revision that a consumer reads there, whole or not.
+    /// For each target: the revision that consumers read, whole or not.
     pub shown: Vec<Option<Published>>,
-    /// Per target: version of the API object that is there.
+    /// For each target: version of the existing API object.
     pub versions: Vec<Option<String>>,
-    /// The same as [`crate::plan::decide`] wants it.
+    /// Input for [`crate::plan::decide`].
     pub observed: Observed,
-    /// Outputs whose files are not those that were published.
+    /// Outputs that differ from the published content.
     pub damage: Vec<Damage>,
-    /// Only files' bytes can tell whether the outputs are whole.
+    /// True if only reading files can show whether the outputs are whole.
     pub is_doubtful: bool,
 }
 
 impl Look {
-    /// True where consumers of different outputs read different revisions.
+    /// True if consumers of different outputs read different revisions.
     pub fn is_torn(&self) -> bool {
         let mut digests = self.shown.iter().flatten().map(|shown| &shown.revision.digest);
         let first = digests.next();
@@ -36,10 +36,10 @@ impl Look {
     }
 }
 
-/// State of outputs as status has it, by the name of the output.
+/// State of outputs as recorded in status, by the output's name.
 pub type Records = BTreeMap<String, Recorded>;
 
-/// Looks at what each target holds now. Reads no file and asks no registry.
+/// Returns the current state of each target. Reads no file and sends no request to a registry.
 pub async fn look<R: Registry>(engine: &Engine<R>, request: &Request, before: &Before) -> Result<Look, Failure> {
     let mut look = Look::default();
     for target in &request.targets {
@@ -48,7 +48,7 @@ pub async fn look<R: Registry>(engine: &Engine<R>, request: &Request, before: &B
         let probed = engine.outputs.probe(&request.object, target, recorded).await.map_err(Failure::of_reading)?;
         let (shown, damage) = match probed.held {
             Held::Nothing => (None, None),
-            // Not held: published again.
+            // Not held, so it is published again.
             Held::Unknown(published) => {
                 look.shown.push(Some(published));
                 look.held.push(None);
@@ -77,8 +77,8 @@ pub async fn look<R: Registry>(engine: &Engine<R>, request: &Request, before: &B
     Ok(look)
 }
 
-/// Reads the files of each target, and answers where they are not those that were published. Not part of a pass: a
-/// large tree on a slow share takes longer than a pass may.
+/// Reads the files of each target; returns the differences from the published content. Not part of a pass: a large tree
+/// on a slow share takes longer than `spec.timeout`.
 pub async fn read<R: Registry>(
     engine: &Engine<R>,
     request: &Request,

@@ -1,7 +1,7 @@
 //! From an approved manifest to complete trees: layers are fetched and unpacked side by side.
 //!
-//! A layer is unpacked as soon as all of it is there, while the next ones are fetched; what depends
-//! on the order of layers is done once all are unpacked.
+//! A layer is unpacked as soon as it is complete, while the next ones are fetched. Work that
+//! depends on the order of layers is done once all are unpacked.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -26,19 +26,19 @@ use crate::unpack::image::{self, Kind};
 use crate::unpack::staged::Staged;
 use crate::unpack::{self, Dropped, LayerTree, Stop, UnpackError, Unpacker};
 
-/// Layers of one artifact that are fetched at once, as container runtimes do by default.
+/// Maximum concurrent downloads for one artifact, as in container runtimes by default.
 const DOWNLOADS: usize = 3;
-/// Layers that are under way at once: those that are fetched, unpacked, or wait for a processor.
+/// Maximum layers in progress: fetched, unpacked, or waiting for a processor.
 const LAYERS: usize = 8;
 
-/// A complete tree, and which outputs it is for.
+/// A complete tree, and the place that it was made for.
 #[derive(Debug)]
 pub(super) struct Stage {
     pub(super) place: StagePlace,
     pub(super) staged: Arc<Staged>,
 }
 
-/// What the artifact must be before anything of it is fetched.
+/// Checks the artifact type, before any layer is fetched.
 pub(super) fn check_type(request: &Request, manifest: &Manifest) -> Result<(), Failure> {
     let allowed = &request.artifact_types;
     if allowed.is_empty() || allowed.matches(&manifest.artifact_type) {
@@ -52,7 +52,7 @@ pub(super) fn check_type(request: &Request, manifest: &Manifest) -> Result<(), F
     Err(Failure::new(Class::Stalled, Reason::UnexpectedArtifactType, message))
 }
 
-/// The layers that are fetched, in the order of the manifest.
+/// Returns the layers to fetch, in the order of the manifest.
 pub(super) fn wanted<'a>(
     request: &Request,
     manifest: &'a Manifest,
@@ -63,7 +63,7 @@ pub(super) fn wanted<'a>(
     }
     let content = manifest.layers.iter().filter(|layer| unpack::is_content(layer));
     let wanted: Vec<_> = content.filter(|layer| request.layers.selects(layer)).collect();
-    // Who pushes no file pushes an empty descriptor. Readers of a signature have got the wrong artifact.
+    // An artifact without files has empty descriptors as layers. One with signatures only is a wrong reference.
     let is_nothing = manifest.layers.iter().all(|layer| layer.media_type == media_type::OCI_EMPTY);
     let is_all = request.layers.is_all();
     if !wanted.is_empty() || (is_all && is_nothing) {
@@ -84,7 +84,7 @@ pub(super) fn wanted<'a>(
     Err(Failure::new(Class::Stalled, Reason::NoMatchingLayer, message))
 }
 
-/// Fetches the layers once, and unpacks them in each place that wants them.
+/// Fetches each layer once, and unpacks it in every place.
 pub(super) async fn stage<R: Registry>(
     engine: &Engine<R>,
     request: &Request,
@@ -94,7 +94,7 @@ pub(super) async fn stage<R: Registry>(
 ) -> Result<Vec<Stage>, Failure> {
     let limits = engine.limits.lowered(&request.limits);
     let mut layers = wanted(request, approved.manifest(), &limits)?;
-    // A layer over itself changes nothing, whatever is in it.
+    // Applying the same layer twice in a row changes nothing.
     layers.dedup();
     let mut work =
         Work { engine, request, approved, step, limits: &limits, layers: &layers, is_forced, is_image: None };
@@ -103,13 +103,13 @@ pub(super) async fn stage<R: Registry>(
     let mut slots = slots(&layers);
     let last = places.len().saturating_sub(1);
     for (number, place) in places.into_iter().enumerate() {
-        // What no place wants any more is given back as soon as it is unpacked.
+        // At the last place each layer is released as soon as it is unpacked.
         let slots = if number == last { std::mem::take(&mut slots) } else { slots.clone() };
         let made = place.volume.run(Call::Short, |volume| volume.scratch());
         let scratch: Result<_, StorageError> = made.await;
         let scratch = Arc::new(scratch?);
         let result = work.in_place(&place, Arc::clone(&scratch), slots).await;
-        // It goes here where the pass has failed, and nothing else needs it.
+        // If the pass has failed, this drops the last holder.
         let pool = scratch.pool().clone();
         let _ = pool.run(Call::Long, move || drop(scratch)).await;
         stages.push(Stage { staged: result?, place });
@@ -117,7 +117,7 @@ pub(super) async fn stage<R: Registry>(
     Ok(stages)
 }
 
-/// Whether layers hide what is in layers before them. The config is read only where nothing else says so.
+/// True if layers may hide files of earlier layers. The config is read only if nothing else decides.
 async fn is_image<R: Registry>(request: &Request, source: &Source<'_, R>, limits: &Limits) -> Result<bool, Failure> {
     let manifest = source.approved.manifest();
     if request.unpacking.mode == LayerMode::File {
@@ -125,7 +125,7 @@ async fn is_image<R: Registry>(request: &Request, source: &Source<'_, R>, limits
     }
     let kind = match image::kind(manifest) {
         Kind::ByConfig => {
-            // A layer's bytes go to a file, a config's into memory.
+            // A layer's bytes go to a file, a config's into memory, so the limit is smaller.
             let limit = limits.config_bytes;
             let blob = blob::fetch(&Source { limit, ..*source }, &manifest.config, |_| {}).await?;
             let config = source.scratch.pool().run(Call::Short, move || blob.bytes(limit)).await??;
@@ -136,7 +136,7 @@ async fn is_image<R: Registry>(request: &Request, source: &Source<'_, R>, limits
     Ok(kind == Kind::Image)
 }
 
-/// What is done for each place.
+/// Input of the work for each place.
 struct Work<'a, R> {
     engine: &'a Engine<R>,
     request: &'a Request,
@@ -144,16 +144,16 @@ struct Work<'a, R> {
     step: &'a Step,
     limits: &'a Limits,
     layers: &'a [&'a Descriptor],
-    /// Kept layers are not used.
+    /// True if cached layers must not be used.
     is_forced: bool,
-    /// Whether the artifact is a container image, once that is known.
+    /// True for a container image; `None` until known.
     is_image: Option<bool>,
 }
 
-/// Where a layer is once it is fetched. It is held for as long as somebody has its slot.
+/// Holder of a layer once it is fetched. The layer is kept while its slot is held.
 type Slot = Arc<OnceCell<VerifiedBlob>>;
 
-/// A slot for each layer: the same one where they have the same bytes, which are fetched and held once.
+/// Returns a slot for each layer. Layers with the same bytes share one, so they are fetched and held once.
 fn slots(layers: &[&Descriptor]) -> Vec<Slot> {
     let mut by_bytes: HashMap<_, Slot> = HashMap::new();
     let slots = layers.iter().map(|layer| Arc::clone(by_bytes.entry((&layer.digest, layer.size)).or_default()));
@@ -161,7 +161,7 @@ fn slots(layers: &[&Descriptor]) -> Vec<Slot> {
 }
 
 impl<R: Registry> Work<'_, R> {
-    /// The tree for one place. Layers whose slots are filled are not fetched again.
+    /// Returns the tree for one place. Layers in filled slots are not fetched again.
     async fn in_place(
         &mut self,
         place: &StagePlace,
@@ -183,7 +183,7 @@ impl<R: Registry> Work<'_, R> {
             None => *self.is_image.insert(self::is_image(self.request, &source, self.limits).await?),
         };
         let stop = Stop::new();
-        // A pass that is given up drops this future, and with it the guard, which stops the threads.
+        // Dropping the future of a pass drops this guard, which stops the threads.
         let _guard = stop.clone().drop_guard();
         let (manifest, unpacking) = (self.approved.manifest().clone(), self.request.unpacking);
         let unpacker = Unpacker::new(Arc::clone(&scratch), manifest, is_image, unpacking, self.limits, stop);
@@ -198,7 +198,7 @@ impl<R: Registry> Work<'_, R> {
         Ok(Arc::new(scratch.pool().run(Call::Long, finish).await??))
     }
 
-    /// The layers' trees, in their order. Of several failures it is the first layer's that is told.
+    /// Returns the layers' trees in order. If several layers fail, reports the failure of the first one.
     async fn layers(
         &self,
         source: &Source<'_, R>,
@@ -253,7 +253,7 @@ impl<R: Registry> Work<'_, R> {
         blob: VerifiedBlob,
     ) -> Result<OnVolume<LayerTree>, Failure> {
         let slot = pool.slot(Call::Long).await?;
-        // Held here and not by the thread, which may hang with its volume.
+        // Held by the future, not by the thread, which may hang with its volume.
         let _permit = self.step.seat.permit().await;
         let (unpacker, pool) = (Arc::clone(unpacker), pool.clone());
         let short = blob.descriptor().digest.short();
@@ -264,7 +264,7 @@ impl<R: Registry> Work<'_, R> {
         });
         let limit = self.limits.unpack_seconds;
         let Ok(done) = tokio::time::timeout(Duration::from_secs(limit.value()), work).await else {
-            // The guard of the caller ends the thread.
+            // The caller's guard stops the thread.
             let message = format!("layer {short}: {}", limit.exceeded());
             return Err(Failure::new(Class::Stalled, Reason::LimitExceeded, message));
         };

@@ -17,7 +17,7 @@ use crate::request::{ObjectId, Referred};
 use crate::storage::Mount;
 use crate::testing::FakeRegistry;
 
-/// Trees are kept by number alone.
+/// Retention by number alone.
 const RETENTION: Retention = Retention { count: 2, age: std::time::Duration::ZERO };
 
 struct World {
@@ -54,7 +54,7 @@ impl World {
         Self { root, registry, engine }
     }
 
-    /// The recorded revision is what a controller would have in status.
+    /// Runs a pass. `before` is the state that a controller would have in status.
     async fn pass(&self, spec: &Value, before: &Before) -> Result<Outcome, Failure> {
         let request = request(spec);
         pass(&self.engine, &self.engine.turn(&request).await, &request, before).await
@@ -67,7 +67,7 @@ impl World {
         }
     }
 
-    /// Removes what the object has on volumes, as after its deletion.
+    /// Removes the object's directories from all volumes, as after its deletion.
     async fn remove(&self, spec: &Value) {
         let failed = self.engine.outputs.remove_object(&request(spec).object).await;
         assert!(failed.is_empty(), "{failed:?}");
@@ -191,7 +191,7 @@ async fn old_trees_are_kept_for_their_readers_and_then_pruned() {
     assert_eq!(world.read("a.txt").as_deref(), Some("4"));
 }
 
-/// What a crash did, by name.
+/// Name and simulated effect of a crash.
 type Harm = (&'static str, fn(&Path));
 
 #[tokio::test]
@@ -258,7 +258,7 @@ async fn what_is_cleared_is_gone_from_where_it_is_mounted_and_can_be_published_a
         world.withdraw(&spec).await;
         assert_eq!(listing(&world.object_dir()), [".artifact.json"]);
         assert!(!map.exists());
-        // What a crash leaves between the outputs and the status is what a second time meets.
+        // A crash between the outputs and the status write leads to a second withdrawal.
         world.withdraw(&spec).await;
         let outcome = world.pass(&spec, &recorded(&spec, &digest)).await.unwrap();
         assert!(outcome.manifest.is_some(), "published again");
@@ -368,7 +368,7 @@ async fn a_layer_is_downloaded_once_and_given_up_where_the_volume_is_full() {
     let digests = [outcome.pinned.digest().clone(), other];
     let full = |lacks| Failure { lacks, ..Failure::new(Class::Retry, Reason::StorageFull, "told") };
     let other_failure = Failure::new(Class::Retry, Reason::StorageFailed, "told");
-    // What failed, for which of the two, what is kept then: "one" and "four".
+    // Failure, artifact of the request ("one" or "four"), expected result, and number of layers left in the cache.
     let rows = [
         ("something else", other_failure, 0, false, 2),
         ("more than can be given", full(Some(5)), 0, false, 2),

@@ -1,4 +1,4 @@
-//! A process with write access to a volume that writes wherever it can.
+//! A process with write access to a volume that overwrites all it can.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Random;
 
-/// Every regular file that has a name below a directory. What is gone meanwhile is left out.
+/// Returns all regular files below a directory. Files that disappear meanwhile are left out.
 pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs_err::read_dir(directory) else { return Vec::new() };
     let mut files = Vec::new();
@@ -25,18 +25,18 @@ pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Damage that a [`Vandal`] has done.
+/// Damage done by a [`Vandal`].
 #[derive(Debug, Default)]
 pub(crate) struct Damage {
-    /// Files that were written to.
+    /// Number of successful writes.
     pub(crate) writes: u64,
-    /// Paths of files that were opened in the directory and had left it by the time they had been written to. Such a write
+    /// Paths of files that were opened in the directory and had left it before the write was complete. Such a write
     /// cannot be prevented, only detected.
     pub(crate) late: BTreeSet<PathBuf>,
 }
 
-/// Opens every file below a directory by name and overwrites bytes of it in place, again and again, until it is stopped.
-/// With longer pauses passes succeed between two rounds.
+/// Opens every file below a directory by name and overwrites bytes in place, repeatedly until stopped. Long pauses let
+/// passes succeed between two rounds.
 pub(crate) struct Vandal {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Damage>>,

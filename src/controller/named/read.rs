@@ -1,4 +1,4 @@
-//! One request for one thing by its name, and what is kept of the answer.
+//! One read of one object by its name, and the kept part of the answer.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,16 @@ use crate::controller::watching::causes;
 use crate::oci::{Digest, Hasher};
 use crate::registry::credentials::SecretData;
 
-/// Most bytes of a key: public keys, certificates and credentials are smaller.
+/// Maximum size of a key, in bytes: public keys, certificates and credentials are smaller.
 const MOST_KEY: usize = 64 * 1024;
-/// Most bytes of trusted roots and bundles of certificate authorities.
+/// Maximum size of trusted roots and of CA bundles, in bytes.
 const MOST_ROOT: usize = 1024 * 1024;
 /// Keys of Secrets with registry credentials.
 const CREDENTIALS: [&str; 4] = ["username", "password", ".dockerconfigjson", ".dockercfg"];
 /// Keys of Secrets with a certificate.
 const CERTIFICATE: [&str; 2] = ["tls.crt", "tls.key"];
 
-/// Kinds of things that are named.
+/// Kinds of referenced objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::controller) enum Kind {
     Secret,
@@ -50,7 +50,7 @@ impl From<CaSource> for Kind {
     }
 }
 
-/// Something by its name, and the keys of it that are wanted.
+/// An object by its name, with its required keys.
 #[expect(clippy::struct_field_names, reason = "Kubernetes calls it so")]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::controller) struct Name {
@@ -58,42 +58,42 @@ pub(in crate::controller) struct Name {
     pub(super) namespace: String,
     pub(super) name: String,
     keys: Vec<String>,
-    /// Most bytes of each key.
+    /// Maximum size of each key, in bytes.
     most: usize,
 }
 
 impl Name {
-    /// A Secret with registry credentials.
+    /// Names a Secret with registry credentials.
     pub(in crate::controller) fn credentials(namespace: &str, name: &str) -> Self {
         Self { keys: CREDENTIALS.map(str::to_owned).to_vec(), ..Self::first(Kind::Secret, namespace, name) }
     }
 
-    /// A Secret with a certificate and its key.
+    /// Names a Secret with a certificate and its key.
     pub(in crate::controller) fn certificate(namespace: &str, name: &str) -> Self {
         Self { keys: CERTIFICATE.map(str::to_owned).to_vec(), ..Self::first(Kind::Secret, namespace, name) }
     }
 
-    /// A key with a public key.
+    /// Names one key of a Secret or ConfigMap, with a public key.
     pub(in crate::controller) fn key(kind: CaSource, namespace: &str, name: &str, key: &str) -> Self {
         Self { keys: vec![key.to_owned()], ..Self::first(kind.into(), namespace, name) }
     }
 
-    /// A key with a trusted root, or with certificate authorities.
+    /// Names one key of a Secret or ConfigMap, with a trusted root or CA bundle.
     pub(in crate::controller) fn root(kind: CaSource, namespace: &str, name: &str, key: &str) -> Self {
         Self { most: MOST_ROOT, ..Self::key(kind, namespace, name, key) }
     }
 
-    /// The Secrets that a ServiceAccount names.
+    /// Names the pull secrets of a ServiceAccount.
     pub(in crate::controller) fn account(namespace: &str, name: &str) -> Self {
         Self::first(Kind::ServiceAccount, namespace, name)
     }
 
-    /// The labels of a namespace.
+    /// Names the labels of a namespace.
     pub(in crate::controller) fn labels(namespace: &str) -> Self {
         Self::first(Kind::Namespace, namespace, namespace)
     }
 
-    /// Kind of a Secret or ConfigMap; that of a Secret for anything else.
+    /// Returns the kind of a Secret or ConfigMap; that of a Secret for other kinds.
     pub(in crate::controller) fn kind(&self) -> CaSource {
         if self.kind == Kind::ConfigMap { CaSource::ConfigMap } else { CaSource::Secret }
     }
@@ -102,7 +102,7 @@ impl Name {
         &self.name
     }
 
-    /// The first of all names of that thing in their order.
+    /// Returns the first of all names for an object, in their order.
     pub(super) fn first(kind: Kind, namespace: &str, name: &str) -> Self {
         Self { kind, namespace: namespace.to_owned(), name: name.to_owned(), keys: Vec::new(), most: MOST_KEY }
     }
@@ -112,9 +112,9 @@ impl Name {
 #[derive(Debug)]
 pub(in crate::controller) enum Value {
     Absent,
-    /// The operator may not read it.
+    /// The operator may not read the object.
     Forbidden(String),
-    /// A key has more bytes than are kept.
+    /// A key is larger than its limit.
     TooLarge(String),
     Secret(SecretData),
     ConfigMap(BTreeMap<String, Vec<u8>>),
@@ -123,11 +123,11 @@ pub(in crate::controller) enum Value {
     Labels(BTreeMap<String, String>),
 }
 
-/// An answer, as it is kept.
+/// A kept answer.
 #[derive(Debug)]
 pub(in crate::controller) struct Found {
     pub(in crate::controller) value: Value,
-    /// The same for the same content.
+    /// Digest of the content.
     pub(in crate::controller) mark: Digest,
     pub(super) bytes: usize,
 }
@@ -162,7 +162,7 @@ impl Found {
     }
 }
 
-/// The API server did not answer what was asked: no state of the object that wanted to know.
+/// Unanswered read of the API server, which says nothing about the artifact.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} cannot be read: {cause}")]
 pub(in crate::controller) struct Unanswered {
@@ -170,13 +170,13 @@ pub(in crate::controller) struct Unanswered {
     cause: String,
 }
 
-/// An answer of the API server.
+/// Answer of the API server.
 pub(super) struct Answer {
     pub(super) found: Found,
     pub(super) version: Option<String>,
 }
 
-/// Reads what is under a name. Only that it is absent or forbidden is an answer; every other error is none.
+/// Reads an object. Only success, absent and forbidden are answers; every other error is an unanswered read.
 pub(super) async fn read(client: &Client, name: &Name) -> Result<Answer, Unanswered> {
     let asked = match name.kind {
         Kind::Secret => get::<Secret>(client, name).await.map(|found| taken(found, |one| secret(one, name))),
@@ -230,7 +230,7 @@ fn account(account: ServiceAccount) -> Value {
     Value::Account(account.image_pull_secrets.into_iter().flatten().map(|secret| secret.name).collect())
 }
 
-/// The keys that are named, or the reason why one of them is not kept.
+/// Returns the required keys, or an error if one of them is too large.
 fn kept(
     data: impl Iterator<Item = (String, Vec<u8>)>,
     Name { kind, name, keys, most, .. }: &Name,

@@ -1,4 +1,4 @@
-//! An API server that counts what it is asked, and answers as it is told.
+//! A fake API server with configurable answers, which counts requests.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,11 +13,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::*;
 use crate::api::spec::CaSource;
 
-/// Answers of the API server, and the number of its requests.
+/// Answer of the API server, and the number of requests.
 #[derive(Default)]
 struct Server {
     asked: AtomicUsize,
-    /// Status and text of the key.
+    /// HTTP status, and content of the key.
     answer: Mutex<(u16, String)>,
 }
 
@@ -64,7 +64,7 @@ fn secret(namespace: &str, name: &str) -> Name {
     Name::key(CaSource::Secret, namespace, name, "k")
 }
 
-/// Objects of a controller.
+/// Artifacts of a controller.
 struct World {
     writer: Writer<Stored>,
     woken: UnboundedReceiver<ObjectRef<Stored>>,
@@ -92,7 +92,7 @@ impl World {
 }
 
 impl Named {
-    /// Makes everything due.
+    /// Makes all names due.
     fn age(&self) {
         let long_ago = Instant::now().checked_sub(GOOD_FOR * 2).unwrap();
         for slot in self.lock().slots.values_mut() {
@@ -181,7 +181,7 @@ async fn what_is_absent_is_read_less_and_less_often_and_what_nobody_uses_never()
         named.tick().await;
         assert_eq!(pause(), wanted);
     }
-    // It names another one by now, or none, or is gone.
+    // The artifact uses another name now, or none, or is deleted.
     let mut look_up = named.look_up(one.clone());
     look_up.get(secret("n", "t"), false).await.unwrap();
     look_up.finish();

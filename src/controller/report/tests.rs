@@ -1,4 +1,4 @@
-//! Transitions of an object's status, and the Events that they are worth.
+//! Transitions of an object's status, and their Events.
 
 use serde_json::json;
 
@@ -135,7 +135,7 @@ async fn a_failure_keeps_what_is_served_and_says_what_was_refused() {
     assert!(event_of(&waiting, &back).unwrap().1.starts_with("recovered"));
 }
 
-/// A request that asks for a signature.
+/// Creates a request that requires a signature.
 fn asking(key: &str) -> Request {
     let verify = json!([{"name": "release", "cosign": {"keys": [{"inline": key}], "transparencyLog": "Ignored"}}]);
     let spec = serde_json::from_value(json!({"image": "r.example/app:1", "verify": verify})).unwrap();
@@ -155,7 +155,7 @@ async fn what_was_refused_or_not_judged_is_judged_again_when_what_is_asked_is_wh
     let mismatch = failure(Class::Stalled, Reason::IdentityMismatch);
     let down = failure(Class::Retry, Reason::RegistryUnavailable);
     let secret = failure(Class::Wait, Reason::SecretNotFound);
-    // What was asked for, how it ended, what Verified says, whether it has to be judged again.
+    // Request, failure, status of `Verified`, and true if the artifact must be judged again.
     let rows = [
         ("refused", Some(&other), mismatch.clone().of(&digest), "False", true),
         ("not judged", Some(&other), down.clone(), "Unknown", true),
@@ -176,7 +176,7 @@ async fn what_was_refused_or_not_judged_is_judged_again_when_what_is_asked_is_wh
     assert_eq!(conditions(&kept), [("Ready", "True", "Succeeded")]);
 }
 
-/// M9: `Verified=True` stayed, whatever was required by then. M8: so did a verdict by a fingerprint of 12 digits.
+/// M9: `Verified=True` stayed after a change of the requirement. M8: so did a verdict with a fingerprint of 12 digits.
 #[tokio::test]
 async fn a_suspended_object_is_verified_only_by_what_is_required_now() {
     let key = || rcgen::KeyPair::generate().unwrap().public_key_pem();
@@ -190,7 +190,7 @@ async fn a_suspended_object_is_verified_only_by_what_is_required_now() {
     let (found, free) = (Basis::Judged(Judgement::default()), request());
     let trust = |status: &OCIArtifactStatus| status.fingerprints.as_ref().unwrap().trust.clone();
     let fingerprint = |request: &Request| request.requirement.fingerprint();
-    // What is required, what was found, what Verified says, and by which requirement.
+    // Status before, requirement, verdict, status of `Verified`, and fingerprint of the requirement behind it.
     let rows = [
         ("the same", &served, &right, None, Some("True"), fingerprint(&right)),
         ("another", &served, &other, None, Some("Unknown"), None),
@@ -233,7 +233,7 @@ async fn what_is_withdrawn_is_named_and_told_once() {
     let remedy = Reason::PolicyDenied.remedy();
     let wanted = format!("{} withdrawn, PolicyDenied: OCIArtifactPolicy p denies it. {remedy}", digest.short());
     assert_eq!((reason.as_str(), note), ("Withdrawn", wanted));
-    // The next pass is denied before it knows of any digest.
+    // The next pass is denied before it resolves a digest.
     assert_eq!(at(&gone, 1, LATE + 9).failed(Some(&request()), &denied, None), gone, "it is not written again");
 
     let back = at(&gone, 1, LATE).succeeded(&request(), &outcome("one", true).await);

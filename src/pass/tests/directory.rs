@@ -1,11 +1,11 @@
-//! Passes into a directory that a person names.
+//! Passes into a directory named by a command.
 
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::output::directory::Destination;
 
-/// A directory that the test owns, and what would be put there.
+/// A directory of the test, with a registry to fill it.
 struct Home {
     root: tempfile::TempDir,
     registry: FakeRegistry,
@@ -43,7 +43,7 @@ impl Home {
         pass(&engine, &engine.turn(request).await, request, &Before::default()).await
     }
 
-    /// What is in the directory, and that nothing is beside it.
+    /// Returns the content of the directory, and checks that nothing is next to it.
     fn content(&self) -> Vec<(String, String)> {
         assert!(listing(self.root.path()).iter().all(|name| name == "out"), "{:?}", listing(self.root.path()));
         let read = |name: String| {

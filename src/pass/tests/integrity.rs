@@ -1,4 +1,4 @@
-//! What neighbours do to published files, and what is noticed of it.
+//! Changes to published files by other processes, and their detection.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +16,7 @@ fn spec() -> Value {
     json!({"image": "r.example/app:1"})
 }
 
-/// A world in which these files are published, and what a controller would know of it.
+/// Creates a world with these files published, and the state that a controller would have.
 async fn published() -> (World, Before) {
     publish_in(World::new()).await
 }
@@ -35,7 +35,7 @@ async fn publish_in(world: World) -> (World, Before) {
     (world, before)
 }
 
-/// What a look finds: `whole`, `doubtful`, or the differences.
+/// Returns the result of a look: `whole`, `doubtful`, or the differences.
 async fn found(world: &World, before: &Before) -> String {
     let look = look(&world.engine, &request(&spec()), before).await.unwrap();
     match (look.damage.first(), look.is_doubtful) {
@@ -61,7 +61,7 @@ fn list(world: &World) -> std::path::PathBuf {
     lists.join(fs_err::read_link(world.object_dir().join("current")).unwrap().file_name().unwrap())
 }
 
-/// Other bytes of the same number, with the times that the file had.
+/// Writes other bytes of the same length, and restores the modification time.
 fn change_in_secret(file: &Path, content: &str) {
     let times = fs_err::metadata(file).unwrap();
     fs_err::write(file, content).unwrap();
@@ -82,7 +82,7 @@ fn fifo(path: &Path) {
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
 }
 
-/// Directories inside each other, deeper than a path can name.
+/// Creates nested directories, deeper than a path can name.
 fn nest(at: &Path, depth: usize) {
     let mut dir = crate::storage::open_any_dir(at).unwrap();
     for _ in 0..depth {
@@ -90,7 +90,7 @@ fn nest(at: &Path, depth: usize) {
     }
 }
 
-/// What a neighbour does, what a look finds of it, and what is left of that.
+/// Change by another process, result of a look, and difference left after it.
 type Row = (&'static str, fn(&Path), &'static str, &'static str);
 
 #[tokio::test]
@@ -223,7 +223,7 @@ async fn noticed((label, harm, names, reading): Row) {
     }
 }
 
-/// The next pass publishes the same files in another tree, and leaves the one that was damaged to its readers.
+/// Checks that the next pass publishes the same files in another tree, and keeps the damaged tree for its readers.
 async fn repaired(world: &World, mut before: Before, label: &str) {
     let damaged = current(world);
     before.damage = read(&world.engine, &request(&spec()), &before, Reading::Everything).await.unwrap();
@@ -248,7 +248,7 @@ async fn only_reading_sees_bytes_that_changed_behind_the_filesystem() {
     let (world, before) = published().await;
     let (tree, times) = (current(&world), fs_err::read_to_string(list(&world)).unwrap());
     change_in_secret(&tree.join("a.txt"), "two");
-    // As if the file had these times from the beginning.
+    // As if the file had these times from the start.
     let changed = std::os::unix::fs::MetadataExt::ctime_nsec(&fs_err::metadata(tree.join("a.txt")).unwrap());
     let forged = forge(&times, "a.txt", |file| {
         file["seen"]["changed"][1] = json!(changed);
@@ -263,7 +263,7 @@ async fn only_reading_sees_bytes_that_changed_behind_the_filesystem() {
     repaired(&world, before, "behind the filesystem").await;
 }
 
-/// The list with one file's entry changed.
+/// Returns the list with one file's entry changed.
 fn forge(list: &str, path: &str, change: impl Fn(&mut Value)) -> String {
     let line = |line: &str| {
         let mut value: Value = serde_json::from_str(line).unwrap();
@@ -285,7 +285,7 @@ async fn who_writes_the_lists_too_hides_nothing_from_reading() {
     fs_err::write(list(&world), hidden(&text, &two)).unwrap();
     assert!(found(&world, &before).await.ends_with("the list of what was published was changed"));
 
-    // The marker is on the volume as well; what status says is not.
+    // A writer on the volume can change the marker too, but not status.
     let marker = world.object_dir().join(".artifact.json");
     let mut changed: Value = serde_json::from_str(&fs_err::read_to_string(&marker).unwrap()).unwrap();
     changed["revision"]["listDigest"] = json!(Digest::of(b"anything").to_string());
@@ -297,7 +297,7 @@ async fn who_writes_the_lists_too_hides_nothing_from_reading() {
     assert!(seen.ends_with(r#""a.txt" has other content"#), "{seen}");
 }
 
-/// What is done to a list.
+/// Name of a forgery, and the change to the list.
 type Forgery = (&'static str, fn(&str) -> String);
 
 #[tokio::test]
@@ -328,7 +328,7 @@ async fn a_list_that_contradicts_itself_is_noticed_and_replaced() {
     repaired(&world, before, "no list").await;
 }
 
-/// As on a share that has one mode for everything: what it made of ours is on the list.
+/// As on a share with one mode for everything: the list has the mode that the filesystem made of ours.
 #[tokio::test]
 async fn modes_that_the_filesystem_makes_itself_are_no_difference() {
     let (world, before) = published().await;
@@ -341,7 +341,7 @@ async fn modes_that_the_filesystem_makes_itself_are_no_difference() {
 
 #[tokio::test]
 async fn a_flood_of_names_costs_no_more_than_what_was_published() {
-    // In memory where there is some: a disk takes minutes for so many.
+    // In memory if possible: a disk takes minutes for so many files.
     let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let (world, before) = publish_in(World::at(root, &Limits::default())).await;
     let full = current(&world).join("a/y");

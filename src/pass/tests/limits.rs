@@ -1,4 +1,4 @@
-//! Limits that a pass keeps.
+//! Limits that a pass enforces.
 
 use super::*;
 
@@ -62,7 +62,7 @@ async fn a_config_that_is_read_into_memory_is_small_or_not_fetched() {
     header.set_mode(0o644);
     tar.append_data(&mut header, "a", b"x".as_slice()).unwrap();
     let tar = tar.into_inner().unwrap();
-    // Bytes of the config → whether it is looked at.
+    // Size of the config → true if it is read.
     for (bytes, is_read) in [(1 << 20, true), ((1 << 20) + 1, false)] {
         let blob = vec![b' '; bytes];
         world.registry.push("blobs", &[(config, json!({}), &blob), (layer, json!({}), &tar)]);
@@ -90,7 +90,7 @@ async fn a_config_that_is_read_into_memory_is_small_or_not_fetched() {
 #[tokio::test]
 async fn a_namespace_has_no_more_on_a_volume_than_it_may() {
     let mut world = World::new();
-    // Three files of one byte, of which a tree that was replaced is one.
+    // Room for three trees with one file of one byte; a replaced tree counts too.
     let most = Limits::default().namespace_bytes.set(3 * 4097);
     world.engine.outputs = world.engine.outputs.with_namespace_bytes(most);
     let named = |name: &str, namespace: &str| {

@@ -1,4 +1,4 @@
-//! Passes beside a neighbour who writes to the volume all the time.
+//! Passes next to a process that writes to the volume all the time.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use crate::testing::vandal::{Vandal, files_below};
 
 const FILES: usize = 24;
 
-/// Content of a revision: every file begins with its number.
+/// Returns the content of a revision: every file begins with the revision's number.
 fn files(revision: usize) -> Vec<(String, String)> {
     (0..FILES).map(|number| (format!("file-{number}"), format!("{revision} {}", "x".repeat(100 * number)))).collect()
 }
 
-/// One layer with all of them.
+/// Pushes one layer with all files of a revision.
 fn push(world: &World, revision: usize) {
     let mut tar = tar::Builder::new(Vec::new());
     for (name, content) in files(revision) {
@@ -27,8 +27,8 @@ fn push(world: &World, revision: usize) {
     world.registry.push("1", &[("application/vnd.oci.image.layer.v1.tar", json!({}), &bytes)]);
 }
 
-/// A pass publishes signed content or fails with `DigestMismatch`, whatever is written below `.supercargo`. Only a file that
-/// was opened there and written to after it was published has other bytes, until the next look.
+/// A pass publishes signed content or fails with `DigestMismatch`, whatever is written below `.supercargo`. Only a file
+/// that was opened there and written to after its publication has other bytes, until the next look.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_writes_to_the_volume_meanwhile_nothing_else_is_published() {
     let world = World::new();
@@ -41,7 +41,7 @@ async fn whoever_writes_to_the_volume_meanwhile_nothing_else_is_published() {
         assert!(since.elapsed() < Duration::from_secs(60), "{well} of {rounds} passes have published");
         let revision = rounds % expected.len();
         push(&world, revision);
-        // It is published to in any case, from the kept layer where there is one.
+        // Forces a publication, from the cached layer if there is one.
         let _ = fs_err::remove_dir_all(world.object_dir());
         match world.pass(&spec, &Before::default()).await {
             Ok(_) => well += 1,

@@ -1,4 +1,4 @@
-//! Manifests that name the same bytes several times.
+//! Manifests that list the same bytes several times.
 
 use super::*;
 
@@ -32,7 +32,7 @@ async fn one_layer_behind_itself_is_unpacked_once() {
     let world = World::with_limits(&Limits { extracted_bytes: limits.extracted_bytes.set(6), ..limits });
     let spec = json!({"image": "r.example/app:1"});
     let layer = |title: &str, text: &'static str| ("text/plain", json!({TITLE: title}), text.as_bytes());
-    // Layers → what is told where it is more than six bytes.
+    // Layers → text in the message if they exceed six bytes.
     let rows = [
         ("the same", vec![layer("a", "one"); 100], None),
         ("two of them", [vec![layer("a", "one"); 50], vec![layer("b", "one"); 50]].concat(), None),

@@ -1,10 +1,10 @@
-//! Which artifacts, layers and files an object takes, and what it costs to leave the others.
+//! Selection of artifacts, layers and files, and the cost of those that are not selected.
 
 use super::*;
 
 const TITLE: &str = "org.opencontainers.image.title";
 
-/// Three layers with titles, and a signature.
+/// Pushes three layers with titles, and a signature.
 fn push(world: &World) -> Digest {
     world.registry.push(
         "1",
