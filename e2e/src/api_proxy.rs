@@ -1,7 +1,8 @@
-//! A proxy in front of the API server that fails as it is told, and counts what it is asked.
+//! Proxy in front of the API server that injects configured failures and counts requests.
 //!
-//! The operator speaks plain HTTP to it, with its own token; the proxy speaks TLS to the API server. Each request has a
-//! connection of its own to the API server, and its answer is passed on as it comes, so watches work.
+//! The operator connects to the proxy over plain HTTP with its own token; the proxy connects to the API server over
+//! TLS. Each request gets its own connection to the API server, and the response is streamed as it arrives, so watches
+//! work.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,24 +22,24 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use crate::control_plane::ControlPlane;
 use crate::tls;
 
-/// Most bytes of a request.
+/// Maximum size of a request in bytes, head included.
 const MOST: usize = 4 << 20;
 
-/// Treatment of requests from now on.
+/// Treatment of requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mood {
     Good,
-    /// Connections are closed at once, as by a host where nothing listens.
+    /// Connections are closed at once, without a response.
     Down,
-    /// Connections are taken and nothing is answered.
+    /// Connections are accepted and requests never answered.
     Silent,
-    /// So many of a hundred requests are answered wrongly, late, in part or not at all.
+    /// This percentage of requests is answered with an error, late, partially or not at all.
     Random(u64),
-    /// Requests whose path begins so get this status.
+    /// Requests whose path has this prefix get this status.
     Refused(&'static str, u16),
 }
 
-/// A proxy; dropping it closes the port.
+/// Running proxy; dropping it closes the port.
 pub struct ApiProxy {
     pub address: String,
     shared: Arc<Shared>,
@@ -49,7 +50,7 @@ struct Shared {
     target: String,
     connector: TlsConnector,
     mood: Mutex<Mood>,
-    /// Requests by method and path.
+    /// Number of requests by method and path without query.
     asked: Mutex<BTreeMap<String, u64>>,
     cut: Notify,
     random: Mutex<u64>,
@@ -73,7 +74,7 @@ impl ApiProxy {
             while let Ok((client, _)) = listener.accept().await {
                 let shared = Arc::clone(&serving);
                 tokio::spawn(async move {
-                    // Either side may go away at any time.
+                    // Either side may close its connection at any time.
                     tokio::select! {
                         _ = serve(client, &shared) => {}
                         () = shared.cut.notified() => {}
@@ -84,7 +85,7 @@ impl ApiProxy {
         Ok(Self { address, shared, accepting })
     }
 
-    /// A copy of a kubeconfig whose server is the proxy.
+    /// Writes a copy of a kubeconfig whose server is the proxy.
     pub fn kubeconfig(&self, original: &Path, directory: &Path) -> Result<PathBuf> {
         let mut config = Kubeconfig::read_from(original)?;
         for cluster in config.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
@@ -96,7 +97,8 @@ impl ApiProxy {
         Ok(path)
     }
 
-    /// Changes what becomes of requests. Connections that exist are cut, watches among them, unless all is well from now on.
+    /// Changes the treatment of requests. Closes existing connections, watches included, unless the mood is
+    /// [`Mood::Good`].
     pub fn set(&self, mood: Mood) {
         let cuts = mood != Mood::Good;
         *self.shared.mood.lock().unwrap_or_else(PoisonError::into_inner) = mood;
@@ -105,7 +107,8 @@ impl ApiProxy {
         }
     }
 
-    /// Requests so far whose method and path begin so, such as `GET /api/v1/namespaces/x/secrets/`.
+    /// Returns the number of requests whose method and path have this prefix, such as `GET
+    /// /api/v1/namespaces/x/secrets/`.
     pub fn asked(&self, begin: &str) -> u64 {
         let asked = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.iter().filter(|(line, _)| line.starts_with(begin)).map(|(_, count)| count).sum()
@@ -119,7 +122,7 @@ impl Drop for ApiProxy {
 }
 
 impl Shared {
-    /// The next of a row of numbers that look random and are the same in each run.
+    /// Returns the next pseudo-random number; the sequence is the same in each run.
     fn random(&self, below: u64) -> u64 {
         let mut state = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         *state ^= *state << 13;
@@ -161,7 +164,7 @@ async fn fail(mut client: TcpStream, path: &str, request: &[u8], shared: &Shared
         2 => answer(&mut client, 503).await,
         3 => answer(&mut client, 410).await,
         4 => Ok(()),
-        // After it was carried out.
+        // The API server carries out the request; the response is truncated.
         5 => forward(client, request, shared, shared.random(2000)).await,
         6 if is_watch => gone(&mut client).await,
         7 if is_watch => {
@@ -181,7 +184,7 @@ async fn wait(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-/// The end of a watch whose version is too old.
+/// Ends a watch with the event for a resource version that is too old (410).
 async fn gone(client: &mut TcpStream) -> Result<()> {
     let event = json!({"type": "ERROR", "object": status(410)});
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
@@ -206,11 +209,11 @@ fn status(code: u16) -> serde_json::Value {
     })
 }
 
-/// Passes on a request and at most so many bytes of its answer.
+/// Forwards a request, and at most `most` bytes of its response.
 async fn forward(mut client: TcpStream, request: &[u8], shared: &Shared, most: u64) -> Result<()> {
     let name = ServerName::try_from("127.0.0.1")?;
     let mut server = shared.connector.connect(name, TcpStream::connect(&shared.target).await?).await?;
-    // The answer ends with the connection, so nothing of it has to be understood.
+    // The response ends with the connection, so the proxy need not parse it.
     let end = request.iter().position(|byte| *byte == b'\n').context("no line")? + 1;
     let (line, rest) = request.split_at(end);
     server.write_all(&[line, b"connection: close\r\n", rest].concat()).await?;
@@ -219,7 +222,7 @@ async fn forward(mut client: TcpStream, request: &[u8], shared: &Shared, most: u
     Ok(client.shutdown().await?)
 }
 
-/// Head and body of a request.
+/// Reads head and body of a request.
 async fn read_request(client: &mut TcpStream) -> Result<Vec<u8>> {
     let mut request = Vec::new();
     let mut buffer = vec![0; 16 * 1024];

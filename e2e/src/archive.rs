@@ -1,4 +1,4 @@
-//! Archives made by hand, for what no honest tool writes.
+//! Archives built byte by byte, for content that standard tools refuse to write.
 
 use std::io::Write;
 
@@ -6,35 +6,35 @@ use anyhow::{Result, ensure};
 use flate2::{Compression, write::GzEncoder};
 use tar::{EntryType, Header};
 
-/// A tar under construction. Names are written as given, whatever they are.
+/// Tar under construction. Names are written as given, without validation.
 #[derive(Debug, Default)]
 pub struct Archive {
     bytes: Vec<u8>,
 }
 
 impl Archive {
-    /// A regular file.
+    /// Appends a regular file.
     pub fn file(self, name: &str, content: &[u8]) -> Result<Self> {
         self.entry(name, EntryType::Regular, "", content)
     }
 
-    /// A symbolic link.
+    /// Appends a symbolic link.
     pub fn link(self, name: &str, target: &str) -> Result<Self> {
         self.entry(name, EntryType::Symlink, target, b"")
     }
 
-    /// A hard link.
+    /// Appends a hard link.
     pub fn hard_link(self, name: &str, target: &str) -> Result<Self> {
         self.entry(name, EntryType::Link, target, b"")
     }
 
-    /// The archive with its end marker.
+    /// Returns the archive with its end marker.
     pub fn finish(mut self) -> Vec<u8> {
         self.bytes.extend([0_u8; 1024]);
         self.bytes
     }
 
-    /// The same, gzip'd.
+    /// Returns the archive with its end marker, compressed with gzip.
     pub fn gzip(self) -> Result<Vec<u8>> {
         gzip(&self.finish())
     }
@@ -63,14 +63,14 @@ fn put(field: &mut [u8; 100], text: &str) -> Result<()> {
     Ok(())
 }
 
-/// One gzip member.
+/// Compresses bytes into one gzip member.
 pub fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes)?;
     Ok(encoder.finish()?)
 }
 
-/// Bytes that do not compress and differ with the seed, the same every time.
+/// Returns incompressible bytes that depend only on the seed.
 pub fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);

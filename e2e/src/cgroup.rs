@@ -1,4 +1,4 @@
-//! A control group with a memory limit, as the kubelet makes one for a container.
+//! Control group with a memory limit, like the group that the kubelet creates for a container.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::wait;
 
-/// Places of control groups: of version 2, and the memory controller of version 1.
+/// Mount points: of control groups version 2, and of the memory controller of version 1.
 const UNIFIED: &str = "/sys/fs/cgroup";
 const MEMORY: &str = "/sys/fs/cgroup/memory";
 
@@ -17,7 +17,7 @@ struct Files {
     root: &'static str,
     limit: &'static str,
     most: &'static str,
-    /// Has a line `oom_kill NUMBER`.
+    /// File with a line `oom_kill NUMBER`.
     kills: &'static str,
 }
 
@@ -29,21 +29,21 @@ const FILES_1: Files = Files {
     kills: "memory.oom_control",
 };
 
-/// A group that nothing is in yet.
+/// Control group with a memory limit.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
     files: Files,
 }
 
-/// True where this process may make groups with a memory limit.
+/// Returns true if this process may create groups with a memory limit.
 pub fn may_limit() -> bool {
     let probe = Cgroup::create(&format!("supercargo-probe-{}", std::process::id()), 1 << 30);
     probe.is_ok_and(|group| fs_err::remove_dir(&group.path).is_ok())
 }
 
 impl Cgroup {
-    /// Makes a group whose processes together have no more than `bytes`.
+    /// Creates a group whose processes together may use at most `bytes` bytes of memory.
     pub fn create(name: &str, bytes: u64) -> Result<Self> {
         let files = if Path::new(MEMORY).join(FILES_1.limit).exists() { FILES_1 } else { FILES_2 };
         let group = Self { path: Path::new(files.root).join(name), files };
@@ -56,25 +56,25 @@ impl Cgroup {
         Ok(group)
     }
 
-    /// A process that writes its number here is in the group, and so is what it starts.
+    /// Returns the file to which a process writes its PID to join the group; its children then belong to the group too.
     pub fn entrance(&self) -> PathBuf {
         self.path.join("cgroup.procs")
     }
 
-    /// The most bytes that the group had, page cache included.
+    /// Returns the peak memory of the group in bytes, page cache included.
     pub fn most(&self) -> Result<u64> {
         let text = fs_err::read_to_string(self.path.join(self.files.most))?;
         text.trim().parse().with_context(|| format!("{} is no number", self.files.most))
     }
 
-    /// Processes that were killed because the limit was reached.
+    /// Returns the number of processes killed because the limit was reached.
     pub fn kills(&self) -> Result<u64> {
         let text = fs_err::read_to_string(self.path.join(self.files.kills))?;
         let line = text.lines().find_map(|line| line.strip_prefix("oom_kill ")).context("no oom_kill in the events")?;
         line.trim().parse().context("oom_kill is no number")
     }
 
-    /// Waits until the last process has left, and removes the group.
+    /// Waits until the last process has exited, and removes the group.
     pub async fn remove(self) -> Result<()> {
         let gone = || Ok(fs_err::remove_dir(&self.path).is_ok());
         wait::until_true(Duration::from_secs(20), "the control group to be empty", gone).await

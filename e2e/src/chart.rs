@@ -1,4 +1,4 @@
-//! Installs the chart with Helm, and takes on the identity of the ServiceAccount that the chart made.
+//! Installs the chart with Helm, and writes a kubeconfig for the chart's ServiceAccount.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,21 +11,21 @@ use crate::run::{Invocation, Run};
 use crate::tools::Tools;
 use crate::wait;
 
-/// Where the chart is installed, and under which name; also the ServiceAccount's name.
+/// Namespace of the release, and its name, which is also the name of the ServiceAccount.
 pub const NAMESPACE: &str = "supercargo-system";
 pub const RELEASE: &str = "supercargo";
 
-/// The chart's directory.
+/// Returns the chart's directory.
 pub fn directory() -> PathBuf {
     workspace().join("charts/supercargo")
 }
 
-/// The checkout.
+/// Returns the root of the workspace.
 pub fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The memory limit of the operator's container, by the chart's defaults.
+/// Returns the memory limit of the operator's container in bytes, from the chart's default values.
 pub fn memory_limit() -> Result<u64> {
     let values = fs_err::read_to_string(directory().join("values.yaml"))?;
     let values: serde_json::Value = serde_saphyr::from_str(&values).context("the chart's values are no YAML")?;
@@ -34,7 +34,7 @@ pub fn memory_limit() -> Result<u64> {
     Ok(mebibytes.parse::<u64>()? << 20)
 }
 
-/// A Helm command with its caches inside the run directory.
+/// Returns a Helm command with its caches inside the run directory.
 pub fn helm(run: &Run, tools: &Tools) -> Invocation {
     let home = run.directory().join("helm");
     ["CACHE", "CONFIG", "DATA"].iter().fold(run.command(&tools.helm), |command, kind| {
@@ -42,21 +42,21 @@ pub fn helm(run: &Run, tools: &Tools) -> Invocation {
     })
 }
 
-/// A kubectl command with every right.
+/// Returns a kubectl command with administrator rights.
 pub fn kubectl(run: &Run, tools: &Tools, control_plane: &ControlPlane) -> Invocation {
     let cache = run.directory().join("kubectl-cache");
     let command = run.command(&tools.kubectl).env("KUBECONFIG", control_plane.kubeconfig.to_string_lossy());
     command.arg(format!("--cache-dir={}", cache.display()))
 }
 
-/// Installs the chart and answers what Helm printed. No `--wait`: no node will ever run the Deployment's pods.
+/// Installs the chart and returns Helm's output. No `--wait`: no node will ever run the Deployment's pods.
 pub async fn install(run: &Run, tools: &Tools, control_plane: &ControlPlane) -> Result<String> {
     let chart = directory();
     let command = helm(run, tools).env("KUBECONFIG", control_plane.kubeconfig.to_string_lossy());
     let command = command.args(["install", RELEASE]).arg(chart.to_string_lossy());
     let command = command.args(["--namespace", NAMESPACE, "--create-namespace"]);
     let said = command.stdout().await.context("installing the chart")?;
-    // The API server takes a moment to serve a new kind, and another one to describe it.
+    // The API server needs some time to serve a new kind, and more to publish its schema.
     wait::until(Duration::from_secs(30), "the new kind to be served", || async {
         let explained = kubectl(run, tools, control_plane).args(["explain", "ociartifact"]).output().await?;
         Ok(explained.exit.success().then_some(()))
@@ -65,7 +65,7 @@ pub async fn install(run: &Run, tools: &Tools, control_plane: &ControlPlane) -> 
     Ok(said)
 }
 
-/// A kubeconfig that holds nothing but a token of the chart's ServiceAccount, as the operator's pod would have.
+/// Writes a kubeconfig whose only credential is a token of the chart's ServiceAccount, as in the operator's pod.
 pub async fn operator_kubeconfig(
     run: &Run,
     tools: &Tools,
@@ -77,7 +77,7 @@ pub async fn operator_kubeconfig(
     Ok(path)
 }
 
-/// The identity of a ServiceAccount, as its pods have it.
+/// Returns access with a token of a ServiceAccount, as its pods have it.
 pub async fn service_account(
     run: &Run,
     tools: &Tools,

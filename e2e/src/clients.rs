@@ -1,6 +1,6 @@
-//! The producers' own programs: what they push, and what they make of what is in a registry.
+//! Reference clients: oras, Helm, crane, imgpkg and GNU tar.
 //!
-//! What they write is what our files are compared with. All of them speak plain HTTP and have no credentials.
+//! Tests compare published files with the files these clients write. All clients use plain HTTP without credentials.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::publish::Publisher;
 use crate::run::{Invocation, Output, Run};
 use crate::tools::Tools;
 
-/// Reference clients; each answers the files that it writes for a reference.
+/// Reference clients; most methods return the files that the client writes for a reference.
 #[derive(Debug, Clone)]
 pub struct Clients {
     run: Run,
@@ -26,32 +26,32 @@ impl Clients {
         Self { run: run.clone(), tools: tools.clone(), publisher: Publisher::new(run, tools) }
     }
 
-    /// `oras`, with no configuration of whoever runs the tests.
+    /// Returns an `oras` command that ignores the configuration in the user's home directory.
     pub fn oras(&self, arguments: &[&str]) -> Invocation {
         self.run.command(&self.tools.oras).args(arguments).env("HOME", self.run.directory().to_string_lossy())
     }
 
-    /// `oras pull`, into a directory that is made.
+    /// Runs `oras pull` into a directory, which is created.
     pub async fn oras_pull(&self, reference: &str, into: &Path, more: &[&str]) -> Result<Output> {
         fs_err::create_dir_all(into)?;
         let pull = self.oras(&["pull", "--plain-http", "--no-tty", "--output"]).arg(into.to_string_lossy());
         pull.arg(reference).args(more).output().await
     }
 
-    /// `helm pull --untar` of the chart `oci://<base>/<chart>`.
+    /// Runs `helm pull --untar` for the chart `oci://<chart>`.
     pub async fn helm_pull(&self, chart: &str, version: &str, into: &Path) -> Result<Tree> {
         fs_err::create_dir_all(into)?;
         let pull = chart::helm(&self.run, &self.tools).args(["pull", "--plain-http", "--untar", "--untardir"]);
         let pull = pull.arg(into.to_string_lossy()).arg(format!("oci://{chart}")).args(["--version", version]);
         pull.directory(into).stdout().await?;
-        // Helm leaves the package beside what was in it.
+        // Helm leaves the package beside its extracted content.
         for package in packages(into)? {
             fs_err::remove_file(package)?;
         }
         files::read(into)
     }
 
-    /// The package that `helm pull` of the chart `oci://<base>/<chart>` writes without --untar.
+    /// Returns the package that `helm pull` without --untar writes for the chart `oci://<chart>`.
     pub async fn helm_package(&self, chart: &str, version: &str) -> Result<Vec<u8>> {
         let into = self.run.subdirectory(&format!("helm/pulled/{}", chart.replace(['/', ':'], "-")))?;
         let pull = chart::helm(&self.run, &self.tools).args(["pull", "--plain-http", "--destination"]);
@@ -61,7 +61,7 @@ impl Clients {
         Ok(fs_err::read(package.context("Helm wrote no package")?)?)
     }
 
-    /// `crane export`, and GNU tar for what it writes.
+    /// Runs `crane export`, and extracts its archive with GNU tar.
     pub async fn crane_export(&self, reference: &str, into: &Path) -> Result<Tree> {
         fs_err::create_dir_all(into)?;
         let flat = into.join("flat.tar");
@@ -69,13 +69,13 @@ impl Clients {
         self.tar(&flat, &into.join("root")).await
     }
 
-    /// `imgpkg pull -i`.
+    /// Pulls an image like `imgpkg pull -i`.
     pub async fn imgpkg_pull(&self, reference: &str, into: &Path) -> Result<Tree> {
         self.publisher.imgpkg_pull(reference, into).await?;
         files::read(into)
     }
 
-    /// GNU tar for all layers of an artifact, one over the other.
+    /// Extracts all layers of an artifact into one directory with GNU tar, in order.
     pub async fn tar_layers(&self, reference: &str, into: &Path) -> Result<Tree> {
         let manifest: Value = serde_json::from_str(&self.publisher.manifest(reference).await?)?;
         let repository = reference.rsplit_once(':').map_or(reference, |(repository, _)| repository);
@@ -91,7 +91,7 @@ impl Clients {
         Ok(files)
     }
 
-    /// `tar -x` of an archive, compressed or not.
+    /// Extracts an archive, compressed or not, with `tar -x`.
     async fn tar(&self, archive: &Path, into: &Path) -> Result<Tree> {
         fs_err::create_dir_all(into)?;
         let tar = self.run.command(Path::new("tar")).args(["--extract", "--file"]).arg(archive.to_string_lossy());

@@ -1,7 +1,7 @@
-//! A Kubernetes control plane without a node: etcd, kube-apiserver and kube-controller-manager on loopback.
+//! Kubernetes control plane without nodes: etcd, kube-apiserver and kube-controller-manager on loopback.
 //!
-//! RBAC and the default admission plugins are on. The controller manager makes the service accounts and collects owned
-//! objects as in any cluster; only pods never run.
+//! RBAC and the default admission plugins are enabled. The controller manager creates ServiceAccounts and runs garbage
+//! collection of owned objects as in any cluster; only pods never run.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::wait;
 
 const START: Duration = Duration::from_secs(90);
 
-/// A running control plane; dropping it ends its programs.
+/// Running control plane; dropping it ends its programs.
 pub struct ControlPlane {
     pub admin: Access,
-    /// A kubeconfig with every right, for kubectl and helm.
+    /// Kubeconfig with administrator rights, for kubectl and helm.
     pub kubeconfig: PathBuf,
     pub client: kube::Client,
     etcd_address: String,
@@ -33,7 +33,7 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts one under a name that tells its directory and logs from those of another in the same run.
+    /// Starts a control plane. Its directory and logs carry the name, which must be unique in the run.
     pub async fn start(run: &Run, tools: &Tools, name: &str) -> Result<Self> {
         let directory = run.subdirectory(name)?;
         let pki = Pki::create(&directory)?;
@@ -66,11 +66,11 @@ impl ControlPlane {
 
         let kubeconfig = directory.join("admin.kubeconfig");
         admin.write(&kubeconfig)?;
-        // In the order in which they are to end.
+        // In the order in which they must end.
         Ok(Self { admin, kubeconfig, client, etcd_address, services: vec![manager, apiserver, etcd] })
     }
 
-    /// Reads a stored object as etcd has it, past every admission rule.
+    /// Reads a stored object from etcd, bypassing the API server.
     pub async fn stored(&self, key: &str) -> Result<serde_json::Value> {
         let question = serde_json::json!({"key": STANDARD.encode(key)});
         let answer = http::post_json(&self.etcd_address, "/v3/kv/range", &question.to_string()).await?;
@@ -80,7 +80,7 @@ impl ControlPlane {
         Ok(serde_json::from_slice(&STANDARD.decode(value)?)?)
     }
 
-    /// Replaces a stored object in etcd, past every admission rule.
+    /// Replaces a stored object in etcd, bypassing admission.
     pub async fn store(&self, key: &str, value: &serde_json::Value) -> Result<()> {
         let order = serde_json::json!({"key": STANDARD.encode(key), "value": STANDARD.encode(value.to_string())});
         let answer = http::post_json(&self.etcd_address, "/v3/kv/put", &order.to_string()).await?;
@@ -88,7 +88,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// An error if one of the programs has ended: then nothing else will work either.
+    /// Returns an error if one of the programs has ended.
     pub fn check_running(&self) -> Result<()> {
         self.services.iter().try_for_each(Service::check_running)
     }
@@ -103,7 +103,7 @@ async fn start_etcd(run: &Run, tools: &Tools, name: &str, directory: &Path) -> R
         format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
         format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
         format!("--initial-cluster=default=http://127.0.0.1:{peer}"),
-        // The data does not outlive the run, so a power cut may have it.
+        // The data does not outlive the run, so it need not survive a power failure.
         "--unsafe-no-fsync".to_owned(),
     ];
     let etcd = run.service(&format!("{name}-etcd"), &tools.etcd, &arguments, &[]).await?;
@@ -158,14 +158,14 @@ async fn ready(client: &kube::Client, apiserver: &Service) -> Result<Option<()>>
     Ok((answer == "ok").then_some(()))
 }
 
-/// The controller manager works when the ServiceAccount that every namespace gets is there.
+/// Checks that the controller manager has created the ServiceAccount `default` of the namespace `default`.
 async fn working(client: &kube::Client, manager: &Service) -> Result<Option<()>> {
     manager.check_running()?;
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
     Ok(accounts.get_opt("default").await?.map(drop))
 }
 
-/// A bearer token that only this run knows.
+/// Returns a random bearer token for this run.
 fn secret() -> Result<String> {
     let mut random = [0_u8; 24];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;

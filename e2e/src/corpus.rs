@@ -1,4 +1,4 @@
-//! Archives that are made to do harm, and good ones among them that only look odd.
+//! Malicious archives, and valid archives that only look unusual.
 //!
 //! ```text
 //! names links kinds headers numbers collisions whiteouts framing limits ──▶ Case: a tar and its verdict
@@ -8,8 +8,8 @@
 //! titles ───────────────────────────────────────────────────────────────────┴──▶ Trial: an artifact and its verdict
 //! ```
 //!
-//! Everything is made byte for byte: a library for archives would correct the lies, or refuse to tell them. All bytes are
-//! the same in each run. Harmful names have the word `mallory` in them, so that a message can be asked for it.
+//! All archives are built byte by byte: an archive library would correct or reject the false fields. The bytes are the
+//! same in each run. Malicious names contain `mallory`, so that a test can look for the name in a message.
 
 pub mod bombs;
 mod collisions;
@@ -38,47 +38,47 @@ use crate::hostile::artifact::{Artifact, MANIFEST, descriptor, digest};
 use packing::Packing;
 use tar::{Entry, blocks, ended, file};
 
-/// What a tar layer is called; its compression is told by its bytes.
+/// Media type of every tar layer; the operator detects the compression from the bytes.
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// Most extracted bytes in a run over the samples: less than some of them have.
+/// Limit of extracted bytes in a run over the samples, which some samples exceed.
 pub const EXTRACTED_BYTES: u64 = 8 << 20;
-/// Most entries in a run over the samples.
+/// Limit of entries in a run over the samples.
 pub const ENTRIES: u64 = 500;
 
-/// A layer, and what is to become of it.
+/// Layer and its expected verdict.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// The same in each run; a name that an object can have.
+    /// Stable name, valid as the name of an object.
     pub name: String,
     pub media_type: &'static str,
     pub bytes: Vec<u8>,
     pub verdict: Verdict,
 }
 
-/// An artifact, and what is to become of it.
+/// Artifact and its expected verdict.
 #[derive(Debug, Clone)]
 pub struct Trial {
-    /// The same in each run; a name that an object can have.
+    /// Stable name, valid as the name of an object.
     pub name: String,
     pub artifact: Artifact,
     pub verdict: Verdict,
 }
 
-/// What is to become of an archive.
+/// Expected verdict on an archive.
 #[derive(Debug, Clone)]
 pub enum Verdict {
-    /// It is published as this tree.
+    /// Published as this tree.
     Accepted(Tree),
     Refused {
-        /// One of these.
+        /// Accepted reasons of the condition; any of them passes.
         reasons: &'static [&'static str],
-        /// What the message has in it: the name of the entry that is refused, or the limit that is reached.
+        /// Texts that the message must contain: the name of the refused entry, or the exceeded limit.
         says: Vec<String>,
     },
 }
 
-/// A tar before it is packed.
+/// Uncompressed tar and its expected verdict.
 #[derive(Debug, Clone)]
 struct Case {
     name: String,
@@ -92,14 +92,14 @@ const UNSAFE_OR_LIMIT: &[&str] = &["UnsafeArchive", "LimitExceeded"];
 const UNSUPPORTED: &[&str] = &["UnsupportedFormat"];
 
 impl From<Sample> for Trial {
-    /// An artifact with this one layer.
+    /// Makes an artifact with this layer only.
     fn from(sample: Sample) -> Self {
         let artifact = artifact(&[(sample.media_type, &sample.bytes)]);
         Self { name: sample.name, artifact, verdict: sample.verdict }
     }
 }
 
-/// An artifact with these layers; tars are marked to be unpacked.
+/// Makes an artifact with these layers; tar layers carry the ORAS annotation that requests unpacking.
 fn artifact(layers: &[(&str, &[u8])]) -> Artifact {
     let config = b"{}".to_vec();
     let described = |(media_type, bytes): &(&str, &[u8])| {
@@ -125,7 +125,7 @@ fn artifact(layers: &[(&str, &[u8])]) -> Artifact {
     }
 }
 
-/// Every tar, in every packing, and what is wrong with packings themselves.
+/// Returns every tar in every packing, and the samples with malformed compressed streams.
 pub fn tars() -> Result<Vec<Sample>> {
     let mut samples = Vec::new();
     for case in cases() {
@@ -158,18 +158,19 @@ fn cases() -> Vec<Case> {
     themes.into_iter().flat_map(|(theme, cases)| cases.into_iter().map(move |case| named(theme, case))).collect()
 }
 
-/// Refused as unsafe. A good file comes first, so that something was written before.
+/// Makes a case refused as unsafe. A valid file comes first, so that unpacking has written something before the
+/// refusal.
 fn refused(name: &str, says: &str, entries: impl IntoIterator<Item = Entry>) -> Case {
     let tar = ended(blocks(std::iter::once(file("good", "good")).chain(entries)));
     Case { name: name.to_owned(), tar, verdict: refusal(UNSAFE, &[says]) }
 }
 
-/// Refused by a limit.
+/// Makes a case refused by a limit.
 fn limited(name: &str, says: &[&str], entries: impl IntoIterator<Item = Entry>) -> Case {
     Case { verdict: refusal(LIMIT, says), ..refused(name, "", entries) }
 }
 
-/// Published as this tree of text files.
+/// Makes a case published as this tree of text files.
 fn accepted(name: &str, tree: &[(&str, &str)], entries: impl IntoIterator<Item = Entry>) -> Case {
     accepted_as(name, files::tree(tree), entries)
 }

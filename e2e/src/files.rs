@@ -1,4 +1,4 @@
-//! Trees of files: writing the ones to push, and comparing the ones that were published.
+//! File trees: written to push them, and read to compare published content.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// A tree by relative path; directories are there only if they are empty.
+/// Entries by relative path; only empty directories have an entry.
 pub type Tree = BTreeMap<String, Entry>;
 
 #[derive(Clone, PartialEq, Eq)]
@@ -37,12 +37,12 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// A tree of plain text files.
+/// Makes a tree of text files that are not executable.
 pub fn tree(files: &[(&str, &str)]) -> Tree {
     files.iter().map(|(path, content)| ((*path).to_owned(), Entry::text(content))).collect()
 }
 
-/// Writes a tree below a directory, which is made; the directory itself is answered for chaining.
+/// Writes a tree below a directory, which is created.
 pub fn write(root: &Path, tree: &Tree) -> Result<()> {
     fs_err::create_dir_all(root)?;
     for (path, entry) in tree {
@@ -63,7 +63,7 @@ pub fn write(root: &Path, tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// Reads everything below a directory.
+/// Reads the tree below a directory.
 pub fn read(root: &Path) -> Result<Tree> {
     let mut found = Tree::new();
     read_into(root, "", &mut found).with_context(|| format!("reading the tree {}", root.display()))?;

@@ -1,6 +1,6 @@
-//! Artifacts written down by hand, byte for byte, for producers that cannot be had here.
+//! Handmade artifacts, byte for byte, of producers that cannot run here.
 //!
-//! Whoever uses one says from which version or source of the producer its shape is known.
+//! Each use names the version or source of the producer from which the format is known.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use tar::{Builder, EntryType, Header};
 use crate::files::{Entry, Tree};
 use crate::hostile::artifact::{MANIFEST, digest};
 
-/// The config of artifacts that have none (image-spec manifest.md).
+/// Media type of the empty config, for artifacts without a config (image-spec manifest.md).
 pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
-/// A manifest and its blobs; the fields of the manifest are in the order in which the producers' libraries write them.
+/// Manifest and its blobs; the fields of the manifest are in the order in which the producers' libraries write them.
 #[derive(Debug, Clone)]
 pub struct Fixture {
     manifest: Manifest,
@@ -51,7 +51,7 @@ struct Descriptor {
 }
 
 impl Fixture {
-    /// With a config of that type and those bytes, and without layers.
+    /// Makes an artifact with this config and without layers.
     pub fn new(config_type: &str, config: &[u8]) -> Self {
         let mut fixture = Self {
             manifest: Manifest {
@@ -69,28 +69,29 @@ impl Fixture {
         fixture
     }
 
-    /// With the empty config and an artifact type, as oras-go packs since version 1.1 of the image-spec.
+    /// Makes an artifact with the empty config and an artifact type, as oras-go packs since version 1.1 of the
+    /// image-spec.
     pub fn artifact(artifact_type: &str) -> Self {
         let mut fixture = Self::new(EMPTY, b"{}");
         fixture.manifest.artifact_type = Some(artifact_type.to_owned());
         fixture
     }
 
-    /// With an artifact type beside a config that is not empty.
+    /// Sets the artifact type beside a config that is not empty.
     #[must_use]
     pub fn with_artifact_type(mut self, artifact_type: &str) -> Self {
         self.manifest.artifact_type = Some(artifact_type.to_owned());
         self
     }
 
-    /// With the artifact type at the config too, as cosign writes it.
+    /// Sets the artifact type of the config descriptor, as cosign writes it.
     #[must_use]
     pub fn with_config_artifact_type(mut self, artifact_type: &str) -> Self {
         self.manifest.config.artifact_type = Some(artifact_type.to_owned());
         self
     }
 
-    /// With one more layer.
+    /// Appends a layer.
     #[must_use]
     pub fn layer(mut self, media_type: &str, bytes: &[u8], annotations: &[(&str, &str)]) -> Self {
         self.manifest.layers.push(Descriptor { annotations: pairs(annotations), ..descriptor(media_type, bytes) });
@@ -98,14 +99,14 @@ impl Fixture {
         self
     }
 
-    /// With annotations of the manifest.
+    /// Adds annotations to the manifest.
     #[must_use]
     pub fn annotations(mut self, annotations: &[(&str, &str)]) -> Self {
         self.manifest.annotations.extend(pairs(annotations));
         self
     }
 
-    /// With a manifest that it is about.
+    /// Sets the subject: the manifest that this artifact refers to.
     #[must_use]
     pub fn about(mut self, digest: &str, size: usize) -> Self {
         let no = BTreeMap::new();
@@ -120,19 +121,19 @@ impl Fixture {
         self
     }
 
-    /// With a manifest that does not say what it is; only the Content-Type does.
+    /// Removes `mediaType` from the manifest; only the Content-Type names the type.
     #[must_use]
     pub fn without_media_type(mut self) -> Self {
         self.manifest.media_type = None;
         self
     }
 
-    /// The bytes of the manifest.
+    /// Returns the bytes of the manifest.
     pub fn manifest(&self) -> Result<Vec<u8>> {
         Ok(serde_json::to_vec(&self.manifest)?)
     }
 
-    /// Writes manifest and blobs into a directory, which is made; answers their paths, the manifest's first.
+    /// Writes manifest and blobs to a directory, which is created; returns the paths of the manifest and of the blobs.
     pub(crate) fn write(&self, directory: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
         fs_err::create_dir_all(directory)?;
         let manifest = directory.join("manifest.json");
@@ -161,13 +162,14 @@ fn pairs(annotations: &[(&str, &str)]) -> BTreeMap<String, String> {
     annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// One zstd frame.
+/// Compresses bytes into one zstd frame.
 pub fn zstd(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(::zstd::bulk::compress(bytes, 3)?)
 }
 
-/// A tar of files as honest tools write it: sorted, each directory before what is in it, without times and owners. Names
-/// begin with `prefix`, byte for byte, which is empty or ends in a slash and then has an entry too, unlike those above it.
+/// Makes a tar of files as common tools write it: sorted, each directory before its content, without times and owners.
+/// Names begin with `prefix`, byte for byte. A prefix that is not empty ends in a slash and has an entry of its own;
+/// the directories above it have none.
 pub fn tar(files: &Tree, prefix: &str) -> Result<Vec<u8>> {
     let mut builder = Builder::new(Vec::new());
     let mut made = BTreeSet::new();
@@ -191,7 +193,7 @@ pub fn tar(files: &Tree, prefix: &str) -> Result<Vec<u8>> {
     Ok(builder.into_inner()?)
 }
 
-/// The library would take `./` off, and some producers write it.
+/// Appends an entry under its exact name: the library would strip `./`, which some producers write.
 fn add(
     builder: &mut Builder<Vec<u8>>,
     name: &str,

@@ -1,6 +1,6 @@
-//! A TCP forwarder in front of a registry that can be slow, can break, and tells how much went through in how many connections.
+//! TCP forwarder in front of a registry that throttles and breaks connections, and counts bytes and connections.
 //!
-//! Only the answers are slowed down and counted: that is where the content is.
+//! Only responses are throttled and counted: they carry the content.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,10 +15,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::wait;
 
-/// Portions per second; small enough for a smooth flow.
+/// Portions per second of a throttled connection: enough for a smooth flow.
 const PACE: u64 = 50;
 
-/// A forwarder; dropping it closes the port.
+/// Running forwarder; dropping it closes the port.
 #[derive(Debug)]
 pub struct Gate {
     pub address: String,
@@ -30,13 +30,13 @@ pub struct Gate {
 struct State {
     passed: AtomicU64,
     connections: AtomicU64,
-    /// Zero is as fast as it goes.
+    /// Limit of each connection; zero means no limit.
     bytes_per_second: AtomicU64,
     cut: Notify,
 }
 
 impl Gate {
-    /// Opens a gate to `target` on a port of its own.
+    /// Opens a gate to `target` on its own port.
     pub async fn open(target: &str) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
@@ -47,7 +47,7 @@ impl Gate {
                 let (state, target) = (Arc::clone(&shared), target.clone());
                 state.connections.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(async move {
-                    // Either side may go away at any time; that is what the tests are about.
+                    // Either side may close its connection at any time; the tests rely on that.
                     let _ = forward(client, &target, &state).await;
                 });
             }
@@ -55,27 +55,27 @@ impl Gate {
         Ok(Self { address, state, accepting })
     }
 
-    /// Limits each connection; zero takes the limit away.
+    /// Limits each connection; zero removes the limit.
     pub fn throttle(&self, bytes_per_second: u64) {
         self.state.bytes_per_second.store(bytes_per_second, Ordering::Relaxed);
     }
 
-    /// Bytes of answers that went through so far.
+    /// Returns the number of bytes of responses forwarded so far.
     pub fn passed(&self) -> u64 {
         self.state.passed.load(Ordering::Relaxed)
     }
 
-    /// Breaks every connection that there is; new ones are let through.
+    /// Breaks every open connection; new connections are forwarded.
     pub fn cut(&self) {
         self.state.cut.notify_waiters();
     }
 
-    /// Connections that were accepted so far.
+    /// Returns the number of connections accepted so far.
     pub fn connections(&self) -> u64 {
         self.state.connections.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many bytes of answers went through in all.
+    /// Waits until this many bytes of responses have been forwarded in total.
     pub async fn wait_passed(&self, bytes: u64, limit: Duration) -> Result<()> {
         wait::until_true(limit, &format!("{bytes} bytes to pass the gate"), || Ok(self.passed() >= bytes)).await
     }

@@ -1,13 +1,13 @@
-//! One small process beside the harness that starts, and in the end kills, every other process.
+//! Guardian: a small process beside the harness that starts every other process, and kills all of them at the end.
 //!
 //! ```text
 //! harness ──stdin: start, signal, keep──▶ guardian ──▶ etcd, kube-apiserver, registry, operator, helm, ...
 //!         ◀──stdout: started, exited─────          (each in its own process group)
 //! ```
 //!
-//! The guardian is the harness's own executable, started again. When its standard input ends, however the harness came
-//! to its end (returned, failed, Ctrl-C, SIGKILL), it kills every process group, waits for them and removes the run
-//! directory. It has a process group of its own, so that a Ctrl-C in the terminal reaches the harness only.
+//! The guardian is the harness's own executable, started again. When its standard input ends (the harness has returned,
+//! failed, or received Ctrl-C or SIGKILL), it kills every process group, waits for them and removes the run directory.
+//! It has its own process group, so that Ctrl-C in the terminal reaches only the harness.
 //!
 //! This module is the harness's side; `server` is the guardian's.
 
@@ -28,7 +28,7 @@ use tokio::sync::watch;
 pub use protocol::{Exit, Spec};
 use protocol::{Order, Report, Signal};
 
-/// Turns this process into the guardian if it was started as one. Must be the first call of every `main`.
+/// Turns this process into the guardian if it was started as the guardian. Must be the first call of every `main`.
 pub fn serve_if_asked() {
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|first| first == protocol::FLAG) {
@@ -37,7 +37,7 @@ pub fn serve_if_asked() {
     }
 }
 
-/// The harness's end of the pipe to the guardian.
+/// Harness's end of the pipe to the guardian.
 #[derive(Debug)]
 pub struct Guardian {
     orders: Mutex<Option<ChildStdin>>,
@@ -45,7 +45,7 @@ pub struct Guardian {
     known: Arc<Mutex<Known>>,
 }
 
-/// What the guardian has reported so far, by the number of the process.
+/// Reports of the guardian so far, by the number of the process.
 #[derive(Debug, Default)]
 struct Known {
     next: u64,
@@ -80,7 +80,7 @@ impl Guardian {
         Ok(Arc::new(Self { orders: Mutex::new(Some(orders)), child: Mutex::new(child), known }))
     }
 
-    /// Starts a program; it ends at the latest together with the guardian.
+    /// Starts a program, which ends with the guardian at the latest.
     pub async fn spawn(self: &Arc<Self>, spec: Spec) -> Result<Process> {
         let program = spec.program.clone();
         let (id, mut state) = {
@@ -100,16 +100,17 @@ impl Guardian {
         }
     }
 
-    /// User and system time of every program that it has started and that has ended, and of theirs.
+    /// Returns user and system time of all ended programs, and of the children that those programs waited for.
     pub fn cpu_of_ended(&self) -> Result<Duration> {
         let stat = fs_err::read_to_string(format!("/proc/{}/stat", lock(&self.child).id()))?;
-        // The name in parentheses may hold anything; fields 16 and 17 (proc(5)) are the 14th and 15th after it.
+        // The process name in parentheses may contain any byte; fields 16 and 17 (proc(5)) are the 14th and 15th after
+        // it.
         let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat has another form")?;
         let ticks: u64 = fields.split(' ').skip(13).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
         Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
     }
 
-    /// Leaves these paths of the run directory in place at the end.
+    /// Excludes these paths of the run directory from removal at the end.
     pub fn keep(&self, paths: Vec<PathBuf>) -> Result<()> {
         self.order(&Order::Keep { paths })
     }
@@ -130,7 +131,7 @@ impl Guardian {
     }
 }
 
-/// A program that the guardian runs; dropping it kills the program.
+/// Program run by the guardian; dropping it kills the program.
 #[derive(Debug)]
 pub struct Process {
     id: u64,
@@ -144,7 +145,7 @@ impl Process {
         self.pid
     }
 
-    /// How the program ended, if it did.
+    /// Returns the exit of the program, if it has ended.
     pub fn exit(&self) -> Option<Exit> {
         match &*self.state.borrow() {
             State::Gone(_, exit) => Some(*exit),
@@ -152,7 +153,7 @@ impl Process {
         }
     }
 
-    /// Waits for the program to end; `None` when it still runs after `limit`.
+    /// Waits for the program to end; returns `None` if it still runs after `limit`.
     pub async fn wait(&mut self, limit: Duration) -> Result<Option<Exit>> {
         let ended = self.state.wait_for(|state| matches!(state, State::Gone(..)));
         if let Ok(ended) = tokio::time::timeout(limit, ended).await {
@@ -161,14 +162,14 @@ impl Process {
         Ok(self.exit())
     }
 
-    /// SIGKILL, and waits until the program is gone.
+    /// Sends SIGKILL and waits until the program has ended.
     pub async fn kill(&mut self) -> Result<()> {
         self.guardian.order(&Order::Signal { id: self.id, signal: Signal::Kill })?;
         self.wait(Duration::from_secs(10)).await?.context("the program outlived SIGKILL by ten seconds")?;
         Ok(())
     }
 
-    /// SIGTERM, which a program may take its time over.
+    /// Sends SIGTERM, without waiting.
     pub fn terminate(&self) -> Result<()> {
         self.guardian.order(&Order::Signal { id: self.id, signal: Signal::Terminate })
     }
@@ -181,7 +182,7 @@ impl Drop for Process {
     }
 }
 
-/// Reads the guardian's reports until it ends; from then on nobody waits in vain, because the senders are dropped.
+/// Reads the guardian's reports until it ends, then drops the senders, so that every waiting caller gets an error.
 fn listen(reports: ChildStdout, known: &Mutex<Known>) {
     for line in BufReader::new(reports).lines().map_while(Result::ok) {
         let Ok(report) = serde_json::from_str::<Report>(&line) else { continue };
@@ -198,7 +199,7 @@ fn listen(reports: ChildStdout, known: &Mutex<Known>) {
     lock(known).states.clear();
 }
 
-/// A poisoned lock still guards plain data; going on is better than a second panic while cleaning up.
+/// Locks a mutex and ignores poisoning: it guards plain data, and a second panic during clean-up would be worse.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

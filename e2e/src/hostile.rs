@@ -1,13 +1,13 @@
-//! A registry that misbehaves on purpose, byte by byte.
+//! Registries that misbehave on purpose, byte by byte.
 //!
 //! ```text
-//! behaviours ──▶ site: one behaviour on a port of its own ──▶ asks: who asked what, with which headers
+//! behaviours ──▶ site: one behaviour on its own port ──▶ asks: the recorded requests, with their headers
 //!                  │ script: ask ─▶ reply
-//!                  └▶ elsewhere: where the site sends people; what it is asked is recorded too
+//!                  └▶ elsewhere: target of the site's redirects and realms; its requests are recorded too
 //! ```
 //!
-//! Everything is written raw: an HTTP library would correct the lies. Each behaviour has a port of its own, so that what
-//! the operator keeps per host (tokens, turns, times to wait) is of one behaviour alone.
+//! Replies are written as raw bytes: an HTTP library would correct the false fields. Each behaviour has its own port,
+//! so that the operator's state of each host (tokens, turns, pauses) belongs to one behaviour alone.
 
 pub mod artifact;
 pub mod ask;

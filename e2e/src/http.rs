@@ -6,15 +6,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-/// What the harness calls itself, also at the start of the names of its programs.
+/// User agent of the harness, and prefix of the user agents of its programs.
 const USER_AGENT: &str = "supercargo-e2e";
 
-/// Tells requests of the harness, and of the clients that it pushes with, from those under test.
+/// Returns true for the user agents of the harness and of its publishing clients, which are not under test.
 pub fn is_ours(user_agent: &str) -> bool {
     ["Helm/", "oras/", USER_AGENT].iter().any(|ours| user_agent.starts_with(ours))
 }
 
-/// An answer; the body is text in every case that the harness meets.
+/// Response; the body is text in every case that the harness meets.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -25,7 +25,7 @@ pub async fn get(address: &str, path: &str) -> Result<Answer> {
     exchange(TcpStream::connect(address).await?, &question("GET", address, path)).await
 }
 
-/// The same over TLS, by the host's name or address in `address`.
+/// Sends a GET over TLS, and verifies the host name or address in `address`.
 pub async fn get_tls(connector: &TlsConnector, address: &str, path: &str) -> Result<Answer> {
     let (host, _) = address.rsplit_once(':').context("an address without a port")?;
     let name = ServerName::try_from(host.to_owned())?;
@@ -49,7 +49,7 @@ fn question(method: &str, address: &str, path: &str) -> String {
     format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nUser-Agent: {USER_AGENT}\r\n\r\n")
 }
 
-/// HTTP/1.0: the server ends the body by closing the connection.
+/// Sends a request of HTTP/1.0, in which the server ends the body by closing the connection.
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> Result<Answer> {
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();

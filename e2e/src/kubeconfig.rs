@@ -1,4 +1,4 @@
-//! Kubeconfigs: one file per identity, for programs, and the same as a client, for the harness.
+//! Access to an API server: a kubeconfig for programs, and a client for the harness.
 
 use std::path::{Path, PathBuf};
 
@@ -6,13 +6,13 @@ use anyhow::{Context, Result};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 
-/// Who talks to which server, by bearer token.
+/// API server, and a bearer token for it.
 #[derive(Debug, Clone)]
 pub struct Access {
     pub server: String,
     pub authority: PathBuf,
     pub token: String,
-    /// What is meant where no namespace is named.
+    /// Default namespace.
     pub namespace: String,
 }
 

@@ -1,4 +1,4 @@
-//! Everything together: tools, control plane, chart, operator binary and a registry.
+//! Lab: tools, control plane, chart, operator binary and a registry together.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,26 +17,26 @@ use crate::run::{Invocation, Run};
 use crate::signing::{Cosign, PrivateSigstore};
 use crate::tools::{SigningTools, Tools};
 
-/// A cluster with the chart installed, in which no operator runs yet.
+/// Cluster with the chart installed, in which no operator runs yet.
 pub struct Lab {
     pub run: Run,
     pub tools: Tools,
     pub control_plane: ControlPlane,
-    /// What Helm printed when it installed the chart.
+    /// Output of `helm install`.
     pub helm_said: String,
-    /// The identity of the chart's ServiceAccount.
+    /// Kubeconfig of the chart's ServiceAccount.
     pub operator_kubeconfig: PathBuf,
     pub operator_binary: PathBuf,
     pub registry: Registry,
     pub publisher: Publisher,
-    /// Others that read what was pushed.
+    /// Reference clients that read pushed artifacts.
     pub clients: Clients,
     signing_tools: OnceCell<SigningTools>,
     sigstore: OnceCell<PrivateSigstore>,
 }
 
 impl Lab {
-    /// Gets the tools, then starts everything; says on standard error what takes time.
+    /// Gets the tools, then starts everything; reports slow steps on standard error.
     pub async fn start(run: &Run, profile: Profile, registry: &Options) -> Result<Self> {
         let tools = Tools::get(run).await?;
         let started = Instant::now();
@@ -70,29 +70,30 @@ impl Lab {
         })
     }
 
-    /// The programs that sign. Whoever asks first may wait for minutes while they are built.
+    /// Returns the programs that sign. The first call may take minutes to build them.
     pub async fn signing_tools(&self) -> Result<&SigningTools> {
         self.signing_tools.get_or_try_init(|| SigningTools::get(&self.run)).await
     }
 
-    /// cosign with that home, which is made.
+    /// Returns cosign with this home directory, which is created.
     pub async fn cosign(&self, home: &Path) -> Result<Cosign> {
         Cosign::new(&self.run, self.signing_tools().await?, home).await
     }
 
-    /// The Sigstore of all tests, started for the first that wants it. A test that ends one has to start its own.
+    /// Returns the Sigstore that all tests share, started by the first call. A test that stops a Sigstore must start
+    /// its own.
     pub async fn sigstore(&self) -> Result<&PrivateSigstore> {
         let start = async || PrivateSigstore::start(&self.run, self.signing_tools().await?, "shared").await;
         self.sigstore.get_or_try_init(start).await
     }
 
-    /// kubectl with every right.
+    /// Returns a kubectl command with administrator rights.
     pub fn kubectl(&self) -> Invocation {
         chart::kubectl(&self.run, &self.tools, &self.control_plane)
     }
 }
 
-/// A line for the person who waits.
+/// Prints a line about progress to standard error.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "  {text}");
 }

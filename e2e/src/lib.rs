@@ -1,8 +1,9 @@
-//! The harness of the end-to-end tests, the demo and the benchmark.
+//! Harness of the end-to-end tests, the demo and the benchmarks.
 //!
-//! It gets real programs ([`tools`]), runs them under a [`guardian`] that leaves nothing behind, and puts them together
-//! to a [`lab`]: a Kubernetes control plane, registries, the installed chart and the operator as a local process that
-//! uses the chart's ServiceAccount. It knows the operator only from outside: its command line, its objects and its files.
+//! The harness gets real programs ([`tools`]), runs them under a [`guardian`] that leaves nothing behind, and combines
+//! them into a [`lab`]: a Kubernetes control plane, registries, the installed chart and the operator as a local process
+//! with the chart's ServiceAccount. It uses the operator only from outside: its command line, its objects and its
+//! files.
 
 #![allow(missing_debug_implementations, reason = "a Kubernetes client cannot be printed, nor what holds one")]
 

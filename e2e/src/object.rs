@@ -1,4 +1,4 @@
-//! A namespace of the cluster and the objects in it, seen from outside: no type of the operator is used here.
+//! Namespaces of the cluster and the objects in them, as users see them: without the operator's own types.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind,
 use kube::runtime::wait::await_condition;
 use serde_json::{Value, json};
 
-/// How long anything may take that is not slow on purpose.
+/// Timeout of everything that is not slow on purpose.
 pub const LIMIT: Duration = Duration::from_secs(40);
 
 const ASK: &str = "supercargo.dev/requestedAt";
 
-/// The resource under test.
+/// Returns the resource `OCIArtifact`.
 pub fn resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(
         &GroupVersionKind::gvk("supercargo.dev", "v1alpha1", "OCIArtifact"),
@@ -23,7 +23,7 @@ pub fn resource() -> ApiResource {
     )
 }
 
-/// What the cluster's administrators ask of it.
+/// Returns the resource `OCIArtifactPolicy`.
 pub fn policy_resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(
         &GroupVersionKind::gvk("supercargo.dev", "v1alpha1", "OCIArtifactPolicy"),
@@ -31,14 +31,14 @@ pub fn policy_resource() -> ApiResource {
     )
 }
 
-/// One namespace.
+/// Namespace with a client for it.
 #[derive(Clone)]
 pub struct Space {
     pub namespace: String,
     pub client: kube::Client,
 }
 
-/// A condition as users see it.
+/// Condition of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     pub status: String,
@@ -48,7 +48,7 @@ pub struct Condition {
 }
 
 impl Space {
-    /// Makes the namespace.
+    /// Creates the namespace.
     pub async fn create(client: &kube::Client, name: &str) -> Result<Self> {
         let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
         Api::<Namespace>::all(client.clone()).create(&kube::api::PostParams::default(), &namespace).await?;
@@ -73,7 +73,7 @@ impl Space {
         Ok(self.artifacts().create(&kube::api::PostParams::default(), &object).await?)
     }
 
-    /// Creates an `OCIArtifact`, or replaces the spec of one.
+    /// Creates an `OCIArtifact`, or replaces its spec.
     pub async fn apply(&self, name: &str, spec: &Value) -> Result<DynamicObject> {
         let object = self.document(name, spec);
         Ok(self.artifacts().patch(name, &forced(), &Patch::Apply(object)).await?)
@@ -90,7 +90,7 @@ impl Space {
         Ok(self.artifacts().get(name).await?)
     }
 
-    /// A JSON merge patch.
+    /// Applies a JSON merge patch.
     pub async fn patch(&self, name: &str, patch: &Value) -> Result<DynamicObject> {
         Ok(self.artifacts().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
     }
@@ -100,7 +100,7 @@ impl Space {
         Ok(())
     }
 
-    /// Waits until the object is as wanted; watches, so that no state in between is missed.
+    /// Waits until the object satisfies `wanted`. Uses a watch, so that no intermediate state is missed.
     pub async fn wait(&self, name: &str, what: &str, wanted: impl Fn(&DynamicObject) -> bool) -> Result<DynamicObject> {
         let condition = |object: Option<&DynamicObject>| object.is_some_and(&wanted);
         let waiting = await_condition(self.artifacts(), name, condition);
@@ -131,7 +131,7 @@ impl Space {
         self.wait(name, &format!("have the reason {reason}"), wanted).await
     }
 
-    /// Asks for a pass now, without waiting for it.
+    /// Requests a pass without waiting for it; returns the token of the request.
     pub async fn ask(&self, name: &str) -> Result<String> {
         let mut random = [0_u8; 8];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
@@ -140,7 +140,7 @@ impl Space {
         Ok(token)
     }
 
-    /// Asks for a pass now and waits until it has been made.
+    /// Requests a pass and waits until the operator has handled the request.
     pub async fn poll(&self, name: &str) -> Result<DynamicObject> {
         let token = self.ask(name).await?;
         let wanted = |object: &DynamicObject| text(object, "/status/lastHandledReconcileAt") == Some(&token);
@@ -156,7 +156,7 @@ impl Space {
         }
     }
 
-    /// The Events about one object: type, reason and note, the oldest first.
+    /// Returns the Events about an object: type, reason and note, the oldest first.
     pub async fn events(&self, name: &str) -> Result<Vec<(String, String, String)>> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let mut about: Vec<Event> = events.list(&ListParams::default()).await?.items;
@@ -166,18 +166,18 @@ impl Space {
         Ok(about.into_iter().map(|event| (field(event.type_), field(event.reason), field(event.note))).collect())
     }
 
-    /// Makes or replaces a pull Secret for one registry.
+    /// Creates or replaces a pull Secret for one registry.
     pub async fn pull_secret(&self, name: &str, registry: &str, username: &str, password: &str) -> Result<()> {
         self.docker_config(name, registry, &json!({"username": username, "password": password})).await
     }
 
-    /// The same with any entry of a docker configuration.
+    /// Creates or replaces a pull Secret with any entry of a Docker configuration.
     pub async fn docker_config(&self, name: &str, registry: &str, entry: &Value) -> Result<()> {
         let config = json!({"auths": {registry: entry}}).to_string();
         self.secret(name, "kubernetes.io/dockerconfigjson", &[(".dockerconfigjson", &config)]).await
     }
 
-    /// Makes or replaces a Secret.
+    /// Creates or replaces a Secret.
     pub async fn secret(&self, name: &str, kind: &str, data: &[(&str, &str)]) -> Result<()> {
         let data: BTreeMap<&str, &str> = data.iter().copied().collect();
         let secret = json!({
@@ -187,7 +187,7 @@ impl Space {
         Ok(())
     }
 
-    /// Makes or replaces a ConfigMap.
+    /// Creates or replaces a ConfigMap.
     pub async fn config_map(&self, name: &str, data: &[(&str, &str)]) -> Result<()> {
         let data: BTreeMap<&str, &str> = data.iter().copied().collect();
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data});
@@ -195,7 +195,7 @@ impl Space {
         Ok(())
     }
 
-    /// Makes or replaces a ServiceAccount whose pods pull with a Secret.
+    /// Creates or replaces a ServiceAccount whose pods pull with a Secret.
     pub async fn service_account(&self, name: &str, pull_secret: &str) -> Result<()> {
         let account = json!({
             "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name},
@@ -207,12 +207,12 @@ impl Space {
     }
 }
 
-/// As whom the harness applies objects.
+/// Returns parameters for a forced apply by the field manager of the harness.
 fn forced() -> PatchParams {
     PatchParams::apply("supercargo-e2e").force()
 }
 
-/// A condition, whatever generation it is about.
+/// Returns a condition of any generation.
 pub fn condition(object: &DynamicObject, kind: &str) -> Option<Condition> {
     let conditions = object.data.pointer("/status/conditions")?.as_array()?;
     let found = conditions.iter().find(|condition| condition.get("type").is_some_and(|found| found == kind))?;
@@ -225,7 +225,7 @@ pub fn condition(object: &DynamicObject, kind: &str) -> Option<Condition> {
     })
 }
 
-/// A condition about the generation that the object has now.
+/// Returns a condition if it is about the object's current generation.
 pub fn current_condition(object: &DynamicObject, kind: &str) -> Option<Condition> {
     condition(object, kind).filter(|found| Some(found.observed_generation) == object.metadata.generation)
 }
@@ -234,7 +234,7 @@ pub fn is_ready(object: &DynamicObject) -> bool {
     current_condition(object, "Ready").is_some_and(|ready| ready.status == "True")
 }
 
-/// A string anywhere in the object.
+/// Returns the string at a JSON pointer in the object.
 pub fn text<'a>(object: &'a DynamicObject, pointer: &str) -> Option<&'a str> {
     object.data.pointer(pointer).and_then(Value::as_str)
 }

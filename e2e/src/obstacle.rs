@@ -1,6 +1,6 @@
-//! Obstacles that administrators of a cluster make: quotas and admission policies, each of one namespace.
+//! Obstacles that cluster administrators create: quotas and admission policies, each for one namespace.
 //!
-//! Each is in force, or gone, when its function returns: a dry run of the harness has met it.
+//! Functions return when a dry run by the harness has shown that the obstacle is in force, or gone.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use crate::object::{LIMIT, Space};
 use crate::wait;
 
-/// A ConfigMap that is never made, only tried.
+/// Name of a ConfigMap that is created in dry runs only.
 const PROBE: &str = "obstacle-probe";
-/// Time between two dry runs.
+/// Interval between two dry runs.
 const PACE: Duration = Duration::from_millis(50);
 
-/// A quota that lets no further ConfigMap into the namespace; those that exist can be changed.
+/// Quota that prevents new ConfigMaps in the namespace; existing ConfigMaps can be changed.
 pub struct Quota {
     space: Space,
 }
@@ -29,7 +29,7 @@ impl Quota {
             "metadata": {"name": "no-config-maps"}, "spec": {"hard": {"count/configmaps": "0"}},
         }))?;
         quotas(space).create(&PostParams::default(), &quota).await?;
-        // The controller manager fills its status, and the API server takes it from a cache.
+        // The controller manager must set the quota's status, and the API server reads the quota from a cache.
         wait_probe(space, false).await.context("the quota is not in force")?;
         Ok(Self { space: space.clone() })
     }
@@ -44,8 +44,8 @@ fn quotas(space: &Space) -> Api<ResourceQuota> {
     Api::namespaced(space.client.clone(), &space.namespace)
 }
 
-/// A `ValidatingAdmissionPolicy` that denies requests of service accounts outside of `kube-system` in one namespace. At
-/// most one exists per namespace.
+/// `ValidatingAdmissionPolicy` that denies requests of ServiceAccounts outside `kube-system` in one namespace. At most
+/// one exists per namespace.
 pub struct Denial {
     space: Space,
     name: String,
@@ -56,14 +56,14 @@ pub struct Denial {
 pub struct Denied {
     pub group: &'static str,
     pub version: &'static str,
-    /// With `/status` for the subresource.
+    /// Resource; with `/status` for the subresource.
     pub resource: &'static str,
     pub operations: &'static [&'static str],
-    /// CEL condition over the request, beside the above.
+    /// CEL expression over the request, in addition to the other fields.
     pub condition: &'static str,
 }
 
-/// Writes to ConfigMaps, but not deletions.
+/// Writes to ConfigMaps, without deletions.
 pub const CONFIG_MAP_WRITES: Denied =
     Denied { group: "", version: "v1", resource: "configmaps", operations: &["CREATE", "UPDATE"], condition: "true" };
 /// Deletions of ConfigMaps.
@@ -77,7 +77,7 @@ pub const STATUS_WRITES: Denied = Denied {
     operations: &["CREATE", "UPDATE"],
     condition: "true",
 };
-/// Writes to the ConfigMap `second` that are no dry runs: no rehearsal shows this denial.
+/// Writes to the ConfigMap `second`, without dry runs: no rehearsal shows this denial.
 pub const WRITES_TO_SECOND: Denied = Denied {
     group: "",
     version: "v1",
@@ -139,7 +139,7 @@ fn apis(space: &Space) -> (Api<ValidatingAdmissionPolicy>, Api<ValidatingAdmissi
     (Api::all(space.client.clone()), Api::all(space.client.clone()))
 }
 
-/// Waits until the harness may, or may not, make a ConfigMap.
+/// Waits until a dry run by the harness may, or may not, create a ConfigMap.
 async fn wait_probe(space: &Space, wanted: bool) -> Result<()> {
     let probe: ConfigMap = serde_json::from_value(json!({"metadata": {"name": PROBE}}))?;
     let dry = PostParams { dry_run: true, ..PostParams::default() };

@@ -1,4 +1,4 @@
-//! The operator as a local process.
+//! Operator as a local process.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,17 +13,17 @@ use crate::progress::Progress;
 use crate::run::{Run, Service};
 use crate::wait;
 
-/// How the operator is compiled.
+/// Build profile of the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
     Dev,
     Release,
 }
 
-/// Builds the operator with the Cargo that runs the harness and answers where it is.
+/// Builds the operator with the Cargo that runs the harness and returns the path of its binary.
 pub async fn build(run: &Run, profile: Profile) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
-    // The whole workspace decides on features, as it does for `cargo test`: nothing is compiled twice.
+    // With --workspace the features are the same as for `cargo test`, so that nothing is compiled twice.
     let mut command = run
         .command(&cargo)
         .args(["build", "--workspace", "--bin", "supercargo", "--message-format=json-render-diagnostics"])
@@ -44,7 +44,7 @@ pub async fn build(run: &Run, profile: Profile) -> Result<PathBuf> {
     executable.context("cargo named no executable of the operator")
 }
 
-/// What one operator process is told.
+/// Configuration of one operator process.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub binary: PathBuf,
@@ -52,22 +52,22 @@ pub struct Settings {
     /// `--volume` arguments, `name=path`; the directories exist.
     pub volumes: Vec<(String, PathBuf)>,
     pub work_directory: PathBuf,
-    /// Empty: all namespaces.
+    /// Watched namespaces; if empty, all namespaces.
     pub namespaces: Vec<String>,
-    /// Name of the log below the run's logs.
+    /// Name of the log in the run's directory of logs.
     pub log: String,
     /// `RUST_LOG`.
     pub log_filter: String,
-    /// More of its environment.
+    /// Additional environment variables.
     pub environment: Vec<(String, String)>,
     pub extra: Vec<String>,
 }
 
-/// A running operator; dropping it kills it.
+/// Running operator; dropping it kills it.
 #[derive(Debug)]
 pub struct Operator {
     pub service: Service,
-    /// Where it serves health and metrics.
+    /// Address of the health and metrics endpoints.
     pub address: String,
 }
 
@@ -81,11 +81,11 @@ impl Operator {
         }
         arguments.extend(["--work-dir".to_owned(), settings.work_directory.display().to_string()]);
         arguments.extend(["--listen".to_owned(), address.clone()]);
-        // Where the registries of the harness are; without it the operator does not go there.
+        // The harness's registries are on loopback addresses, without TLS; both are denied by default.
         arguments.extend(
             ["--allow-cidr", "127.0.0.0/8,::1/128", "--plain-http-host", "127.0.0.1,localhost"].map(str::to_owned),
         );
-        // Their token services are at other ports of the same address, where passwords do not go by themselves.
+        // The registries' token services are at other ports, to which the operator sends no passwords by default.
         arguments.extend(["--token-realm", "127.0.0.1"].map(str::to_owned));
         for namespace in &settings.namespaces {
             arguments.extend(["--watch-namespace".to_owned(), namespace.clone()]);
@@ -101,7 +101,7 @@ impl Operator {
         Ok(Self { service, address })
     }
 
-    /// Starts the operator and waits until it says that it is ready.
+    /// Starts the operator and waits until `/readyz` succeeds.
     pub async fn start(run: &Run, settings: &Settings) -> Result<Self> {
         let operator = Self::spawn(run, settings).await?;
         wait::until(Duration::from_secs(60), "the operator to be ready", || async {
@@ -120,19 +120,19 @@ impl Operator {
         &self.service.log
     }
 
-    /// The metrics page.
+    /// Returns the metrics page.
     pub async fn metrics(&self) -> Result<String> {
         let answer = http::get(&self.address, "/metrics").await?;
         ensure!(answer.status == 200, "/metrics answers {}", answer.status);
         Ok(answer.body)
     }
 
-    /// SIGKILL: what a crash is.
+    /// Kills the operator with SIGKILL, to simulate a crash.
     pub async fn kill(mut self) -> Result<()> {
         self.service.process.kill().await
     }
 
-    /// SIGTERM, as the kubelet sends, and the time that it gives.
+    /// Stops the operator with SIGTERM and waits 30 s at most, as the kubelet does.
     pub async fn stop(mut self) -> Result<Exit> {
         self.service.process.terminate()?;
         match self.service.process.wait(Duration::from_secs(30)).await? {

@@ -1,4 +1,4 @@
-//! Certificates that only this run knows: authorities, what they sign, and the keys of a control plane.
+//! Certificates of one run: authorities, the certificates that they sign, and the keys of a control plane.
 
 use std::path::{Path, PathBuf};
 
@@ -7,19 +7,19 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
-/// The names of whatever serves here.
+/// Names of every server on loopback.
 const LOOPBACK: [&str; 2] = ["127.0.0.1", "localhost"];
 
-/// A certificate authority; its key is in memory only.
+/// Certificate authority; its key is in memory only.
 #[derive(Debug)]
 pub struct Authority {
-    /// Its certificate, a PEM file.
+    /// Certificate of the authority, a PEM file.
     pub certificate: PathBuf,
     directory: PathBuf,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A certificate and its key, both PEM files.
+/// Certificate and its key, both PEM files.
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub certificate: PathBuf,
@@ -27,10 +27,10 @@ pub struct Identity {
 }
 
 impl Authority {
-    /// Makes an authority that writes what it signs into `directory`, beside its own `ca.crt`.
+    /// Creates an authority that writes the certificates it signs to `directory`, beside its own `ca.crt`.
     ///
-    /// Two that know nothing of each other have to have different names: the certificate of a namesake is taken for one of
-    /// the authority's own with a broken signature.
+    /// Independent authorities must have different names: clients treat the certificate of a namesake as one of the
+    /// authority's own with an invalid signature.
     pub fn create(directory: &Path, name: &str) -> Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::<String>::new())?;
@@ -42,13 +42,13 @@ impl Authority {
         Ok(Self { certificate, directory: directory.to_owned(), issuer: Issuer::new(params, key) })
     }
 
-    /// For a server on loopback that may have more names: `server.crt` and `server.key`.
+    /// Issues `server.crt` and `server.key` for a server on loopback, which may have more names.
     pub fn server(&self, name: &str, more: &[&str]) -> Result<Identity> {
         let names: Vec<String> = LOOPBACK.iter().chain(more).map(ToString::to_string).collect();
         self.sign("server", name, names, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// For a client: `client.crt` and `client.key`.
+    /// Issues `client.crt` and `client.key` for a client.
     pub fn client(&self, name: &str) -> Result<Identity> {
         self.sign("client", name, Vec::new(), ExtendedKeyUsagePurpose::ClientAuth)
     }
@@ -66,7 +66,7 @@ impl Authority {
     }
 }
 
-/// What a control plane needs: paths of PEM files.
+/// PEM files of a control plane.
 #[derive(Debug, Clone)]
 pub struct Pki {
     pub authority: PathBuf,

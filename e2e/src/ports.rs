@@ -1,7 +1,7 @@
 //! Free loopback ports.
 //!
-//! Taken from below the range that the kernel gives to outgoing connections, so that nobody else is handed the port between
-//! the look and the bind, and never the same twice in one process.
+//! Ports are taken from below the kernel's range for outgoing connections, so that no connection gets the port between
+//! the check and the bind, and never twice in one process.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};

@@ -1,11 +1,11 @@
-//! What the user sees while something is built: one line for each, that counts the seconds.
+//! Progress of builds: one line for each build, with the elapsed seconds.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::Duration;
 
 use tokio::time::{Instant, interval_at};
 
-/// Writes to standard error; on a terminal a line being counted is rewritten in place.
+/// Writer to standard error; on a terminal the line of a running build is rewritten in place.
 #[derive(Debug)]
 pub(crate) struct Progress {
     terminal: bool,
@@ -21,7 +21,7 @@ impl Progress {
         write(&format!("{clear}{}\n", line(what, text)));
     }
 
-    /// Waits for a build and counts meanwhile.
+    /// Waits for a build and shows the elapsed seconds meanwhile.
     pub(crate) async fn count<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
         let started = Instant::now();
         let pace = Duration::from_secs(if self.terminal { 1 } else { 10 });
@@ -46,7 +46,7 @@ fn line(what: &str, text: &str) -> String {
     format!("  {what:<38} {text}")
 }
 
-/// A closed standard error is no reason to stop.
+/// Writes to standard error and ignores errors: a closed standard error must not stop the harness.
 fn write(text: &str) {
     let mut out = stderr().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

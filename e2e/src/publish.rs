@@ -1,4 +1,4 @@
-//! Pushing with the real client libraries, through the program in `tools/push`, and with Helm itself.
+//! Publishing with the real client libraries, through the program in `tools/push`, and with Helm itself.
 
 use std::path::Path;
 
@@ -10,7 +10,8 @@ use crate::registry::{Auth, PASSWORD, Registry, Tls, USERNAME};
 use crate::run::{Invocation, Run};
 use crate::tools::Tools;
 
-/// Pushes as somebody, from some directory. Over plain HTTP, unless [`Publisher::to`] says otherwise.
+/// Publishing client. Uses plain HTTP without credentials, unless [`Publisher::to`] or
+/// [`Publisher::with_credentials`] sets something else.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     run: Run,
@@ -24,45 +25,46 @@ impl Publisher {
         Self { run: run.clone(), tools: tools.clone(), login: false, tls: None }
     }
 
-    /// The same with the user name and password of a private registry.
+    /// Returns a copy with the user name and password of a private registry.
     #[must_use]
     pub fn with_credentials(&self) -> Self {
         Self { login: true, ..self.clone() }
     }
 
-    /// The same with whatever that registry wants: its authority, a client certificate, a user and a password.
+    /// Returns a copy for a registry: with its authority, client certificate, user and password, where it requires
+    /// them.
     #[must_use]
     pub fn to(&self, registry: &Registry) -> Self {
         Self { login: registry.auth != Auth::Open, tls: registry.tls.clone(), ..self.clone() }
     }
 
-    /// `oras push` from inside a directory; `arguments` are its flags, the reference and the paths.
+    /// Pushes like `oras push` inside a directory; `arguments` are its flags, the reference and the paths.
     pub async fn oras(&self, directory: &Path, arguments: &[&str]) -> Result<String> {
         self.publish("oras", directory, arguments).await
     }
 
-    /// The flow that Kapitan documents: an empty file as config, and the directory itself as the only layer.
+    /// Pushes as Kapitan documents it: an empty file as config, and the directory itself as the only layer.
     pub async fn kapitan(&self, directory: &Path, reference: &str) -> Result<String> {
         let config = "/dev/null:application/vnd.oci.image.config.v1+json";
         self.publish("oras", directory, &["--config", config, reference, "."]).await
     }
 
-    /// `flux push artifact`. Its library asks no token service at a loopback address.
+    /// Pushes like `flux push artifact`. Flux's library requests no token service at a loopback address.
     pub async fn flux(&self, directory: &Path, reference: &str) -> Result<String> {
         self.publish("flux", directory, &[reference, "."]).await
     }
 
-    /// `kubara catalog push`, to `<base>/<name>:<version>`.
+    /// Pushes like `kubara catalog push` to `<base>/<name>:<version>`.
     pub async fn kubara(&self, directory: &Path, base: &str, name: &str, version: &str) -> Result<String> {
         self.publish("kubara", directory, &["--name", name, "--version", version, base, "."]).await
     }
 
-    /// Layers byte for byte; `arguments` as of `publish raw`.
+    /// Pushes layers byte for byte; `arguments` are those of `publish raw`.
     pub async fn raw(&self, directory: &Path, arguments: &[&str]) -> Result<String> {
         self.publish("raw", directory, arguments).await
     }
 
-    /// An artifact that was written down by hand; its files go to a directory, which is made.
+    /// Pushes a handmade artifact; its files are written to a directory, which is created.
     pub async fn fixture(&self, directory: &Path, reference: &str, fixture: &Fixture) -> Result<String> {
         let (manifest, blobs) = fixture.write(directory)?;
         let mut arguments = vec!["--manifest".to_owned(), manifest.display().to_string()];
@@ -72,65 +74,66 @@ impl Publisher {
         self.publish("put", directory, &arguments).await
     }
 
-    /// An image made with go-containerregistry; `arguments` as of `publish image`.
+    /// Pushes an image made with go-containerregistry; `arguments` are those of `publish image`.
     pub async fn image(&self, directory: &Path, arguments: &[&str]) -> Result<String> {
         self.publish("image", directory, arguments).await
     }
 
-    /// `imgpkg push`, of an image or of a bundle.
+    /// Pushes an image or a bundle like `imgpkg push`.
     pub async fn imgpkg(&self, directory: &Path, reference: &str, bundle: bool) -> Result<String> {
         let flags: &[&str] = if bundle { &["--bundle"] } else { &[] };
         self.publish("imgpkg", directory, &[flags, &[reference, "."]].concat()).await
     }
 
-    /// One file as Flux's library pushes it on demand, under its media type with this end.
+    /// Pushes one file as a static layer with Flux's library, under Flux's media type with this extension.
     pub async fn flux_file(&self, file: &Path, reference: &str, extension: &str) -> Result<String> {
         let arguments = ["--static", "--extension", extension, reference, &file.to_string_lossy()];
         self.publish("flux", self.run.directory(), &arguments).await
     }
 
-    /// A zip of a directory, as Go writes it.
+    /// Returns a zip of a directory, as Go writes it.
     pub async fn zip(&self, directory: &Path, file: &Path) -> Result<Vec<u8>> {
         self.publish("zip", directory, &[&file.to_string_lossy(), "."]).await?;
         Ok(fs_err::read(file)?)
     }
 
-    /// The flattened filesystem of an image, as a tar.
+    /// Writes the flattened filesystem of an image to a tar file.
     pub(crate) async fn export(&self, reference: &str, file: &Path) -> Result<String> {
         self.publish("export", self.run.directory(), &[reference, &file.to_string_lossy()]).await
     }
 
-    /// What `imgpkg pull -i` makes of an image.
+    /// Pulls an image like `imgpkg pull -i`.
     pub(crate) async fn imgpkg_pull(&self, reference: &str, directory: &Path) -> Result<String> {
         self.publish("imgpkg-pull", self.run.directory(), &[reference, &directory.to_string_lossy()]).await
     }
 
-    /// A manifest exactly as it stands in a file; `arguments` as of `publish put`.
+    /// Pushes the manifest in a file byte for byte; `arguments` are those of `publish put`.
     pub async fn put(&self, directory: &Path, arguments: &[&str]) -> Result<String> {
         self.publish("put", directory, arguments).await
     }
 
-    /// An index over what is in the repository already; an entry reads `[os/arch[/variant]=]digest[,key=value]...`.
+    /// Pushes an index of manifests in the repository; the format of an entry is
+    /// `[os/arch[/variant]=]digest[,key=value]...`.
     pub async fn index(&self, reference: &str, entries: &[&str]) -> Result<String> {
         self.publish("index", self.run.directory(), &[&[reference], entries].concat()).await
     }
 
-    /// The bytes of a manifest.
+    /// Returns the bytes of a manifest.
     pub async fn manifest(&self, reference: &str) -> Result<String> {
         self.command("manifest").arg(reference).stdout().await
     }
 
-    /// Points another tag at what `reference` names.
+    /// Points another tag to the manifest that `reference` names.
     pub async fn tag(&self, reference: &str, tag: &str) -> Result<String> {
         self.tags(reference, &[tag]).await
     }
 
-    /// Points so many tags at what `reference` names.
+    /// Points several tags to the manifest that `reference` names.
     pub async fn tags(&self, reference: &str, tags: &[&str]) -> Result<String> {
         self.publish("tag", self.run.directory(), &[&[reference], tags].concat()).await
     }
 
-    /// The digest that a client other than the operator resolves.
+    /// Resolves a reference to its digest with a client other than the operator.
     pub async fn resolve(&self, reference: &str) -> Result<String> {
         self.publish("resolve", self.run.directory(), &[reference]).await
     }
@@ -139,12 +142,13 @@ impl Publisher {
         self.publish("delete", self.run.directory(), &[reference]).await
     }
 
-    /// `helm package` and `helm push` of a chart directory to `oci://<base>/<chart>:<version>`; answers the digest.
+    /// Runs `helm package` and `helm push` for a chart directory to `oci://<base>/<chart>:<version>`; returns the
+    /// digest.
     pub async fn helm(&self, chart: &Path, base: &str) -> Result<String> {
         self.helm_signed(chart, base, None).await
     }
 
-    /// The same with a provenance file, which Helm pushes with the chart if there is one beside it.
+    /// Pushes a chart with a provenance file, which Helm pushes with the chart if it is beside the package.
     pub async fn helm_signed(&self, chart: &Path, base: &str, provenance: Option<&str>) -> Result<String> {
         let out = self.run.subdirectory(&format!("helm/packages/{}", base.replace(['/', ':'], "-")))?;
         let packaged = chart::helm(&self.run, &self.tools).arg("package").arg(chart.to_string_lossy());
@@ -172,7 +176,8 @@ impl Publisher {
         self.run.command(&self.tools.publish).arg(what).args(connection)
     }
 
-    /// Who we are and whom we trust, as the flags that a program has for user, password, authority, certificate and key.
+    /// Returns credentials and trust as arguments; `flags` are a program's flags for user, password, authority,
+    /// certificate and key.
     fn connection(&self, flags: [&str; 5]) -> Vec<String> {
         let [username, password, authority, certificate, key] = flags;
         let mut arguments = Vec::new();

@@ -1,6 +1,6 @@
-//! A reader that polls what consumers see, and what it has seen: which revision was where, when.
+//! Reader that polls published content as consumers see it, and records the revision of each place over time.
 //!
-//! Each place has a task of its own. A change of a value is recorded with the time at which it was first read.
+//! Each place has its own task. A change of a value is recorded with the time at which it was first read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,35 +16,35 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::object::text;
 
-/// Time between two reads of a volume, and of the API server.
+/// Intervals between two reads of a volume, and of the API server.
 const FILE_PACE: Duration = Duration::from_millis(1);
 const API_PACE: Duration = Duration::from_millis(20);
 
 /// Name of the file, and of the ConfigMap key, that holds the revision.
 pub const REVISION: &str = "revision";
 
-/// A running reader; dropping it ends it.
+/// Running reader; dropping it ends it.
 #[derive(Default)]
 pub struct Reader {
     done: Arc<AtomicBool>,
     places: BTreeMap<&'static str, JoinHandle<Place>>,
 }
 
-/// What was read at one place.
+/// Values read at one place.
 #[derive(Debug, Clone, Default)]
 pub struct Place {
-    /// Each new value, `None` for an absent one.
+    /// Each new value; `None` for an absent value.
     pub values: Vec<(Instant, Option<String>)>,
     /// Targets of `current` by revision; empty for places other than volumes.
     pub targets: BTreeMap<String, BTreeSet<PathBuf>>,
     end: Option<Instant>,
 }
 
-/// What a reader has seen, by place.
+/// Record of a reader, by place.
 #[derive(Debug, Clone)]
 pub struct Seen(BTreeMap<&'static str, Place>);
 
-/// A place to read from.
+/// Place to read from.
 enum Source {
     Volume(PathBuf),
     ConfigMap(Api<ConfigMap>, String),
@@ -87,7 +87,7 @@ impl Reader {
         self
     }
 
-    /// Ends reading.
+    /// Stops reading and returns the record.
     pub async fn stop(mut self) -> Result<Seen> {
         self.done.store(true, Ordering::Relaxed);
         let mut seen = BTreeMap::new();
@@ -105,7 +105,7 @@ impl Drop for Reader {
 }
 
 impl Source {
-    /// Reads once. An API server that cannot be asked changes nothing.
+    /// Reads once. A failed request to the API server records nothing.
     async fn read(&self, place: &mut Place) {
         let value = match self {
             Self::Volume(directory) => place.read_volume(directory),
@@ -125,7 +125,7 @@ impl Source {
 impl Place {
     fn read_volume(&mut self, directory: &Path) -> Option<String> {
         let target = fs_err::read_link(directory.join("current")).ok()?;
-        // The file is read once per target, so that a later change of the tree is not taken for a switch.
+        // The file is read once per target, so that a later change of the tree does not count as a switch.
         if let Some((revision, _)) = self.targets.iter().find(|(_, targets)| targets.contains(&target)) {
             return Some(revision.clone());
         }
@@ -147,7 +147,7 @@ impl Place {
 }
 
 impl Seen {
-    /// The same with other names for values, such as a revision for its digest.
+    /// Replaces the values by other names, such as a digest by its revision.
     #[must_use]
     pub fn named(mut self, name: impl Fn(&str) -> String) -> Self {
         for (_, value) in self.0.values_mut().flat_map(|place| &mut place.values) {
@@ -160,7 +160,7 @@ impl Seen {
         self.0.get(name).with_context(|| format!("no place {name}"))
     }
 
-    /// Longest time in which two places held different revisions. An absent one differs from none.
+    /// Returns the longest time in which two places held different revisions. An absent value differs from no revision.
     pub fn max_torn(&self, one: &str, other: &str) -> Result<Duration> {
         let (one, other) = (self.place(one)?, self.place(other)?);
         let end = one.end.max(other.end).context("the reader has not ended")?;
@@ -177,7 +177,7 @@ impl Seen {
         Ok(longest.max(since.map_or(Duration::ZERO, |begin| end - begin)))
     }
 
-    /// Highest number of distinct targets that `current` had for one revision, with that revision.
+    /// Returns the highest number of distinct targets that `current` had for one revision, with that revision.
     pub fn most_switches(&self, volume: &str) -> Result<(usize, String)> {
         let counts = self.place(volume)?.targets.iter().map(|(revision, targets)| (targets.len(), revision.clone()));
         counts.max().with_context(|| format!("nothing was ever read from {volume}"))

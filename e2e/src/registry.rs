@@ -1,4 +1,4 @@
-//! A real registry on loopback, and what its own access log says about who asked for what.
+//! Real registries on loopback, and the requests in their access logs.
 //!
 //! ```text
 //!                     ┌───────────────┐  401, realm        ┌───────────────┐
@@ -8,7 +8,7 @@
 //!                            └─▶ logs/<name>.log
 //! ```
 //!
-//! Most are distribution, which has no referrers API. Every registry with TLS has an authority of its own.
+//! Most registries are distribution, which has no referrers API. Each registry with TLS has its own authority.
 
 mod access_log;
 mod configuration;
@@ -28,81 +28,81 @@ use crate::tools::Tools;
 use crate::wait;
 pub use access_log::Request;
 
-/// The one user of a registry that wants credentials.
+/// User name and password of the only user of a registry with authentication.
 pub const USERNAME: &str = "reader";
 pub const PASSWORD: &str = "let-me-in";
 
-/// How a registry is to be.
+/// Configuration of a registry.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     pub product: Product,
     pub transport: Transport,
     pub auth: Auth,
-    /// Keep the content when the registry is stopped.
+    /// True to keep the content when the registry is stopped.
     pub durable: bool,
-    /// Take this port if it is free; any other otherwise.
+    /// Preferred port; any free port if it is taken or `None`.
     pub port: Option<u16>,
 }
 
-/// Which program.
+/// Registry program.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Product {
-    /// Without the referrers API; takes every transport and authentication.
+    /// Without the referrers API; supports every transport and authentication.
     #[default]
     Distribution,
-    /// With the referrers API and the right `artifactType` in it; in memory, plain and open only.
+    /// With the referrers API and the right `artifactType` in it; in memory, without TLS and authentication.
     Referrers,
-    /// The same, with one referrer on a page.
+    /// Like [`Product::Referrers`], with one referrer per page.
     PagedReferrers,
-    /// With the referrers API of go-containerregistry, which puts the type of the config for `artifactType`, filters
-    /// nothing, and does not answer a push with `OCI-Subject`; in memory, plain and open only.
+    /// With the referrers API of go-containerregistry, which returns the config's media type as `artifactType`, does
+    /// not filter, and answers a push without `OCI-Subject`; in memory, without TLS and authentication.
     QuirkyReferrers,
 }
 
-/// How it is talked to.
+/// Transport of a registry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Transport {
     #[default]
     Plain,
-    /// With a certificate of a private authority.
+    /// TLS with a certificate of a private authority.
     Tls,
-    /// The same, and only clients with a certificate of that authority are served.
+    /// TLS that also requires a client certificate of the same authority.
     MutualTls,
 }
 
-/// Whom it lets in.
+/// Authentication of a registry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Auth {
-    /// Everybody.
+    /// No authentication.
     #[default]
     Open,
-    /// [`USERNAME`], by basic credentials.
+    /// Basic credentials of [`USERNAME`].
     Password,
-    /// Who brings a token of the [`TokenService`], which knows [`USERNAME`].
+    /// Token of the [`TokenService`], which accepts the credentials of [`USERNAME`].
     Token,
 }
 
-/// What clients have to have, where there is TLS.
+/// Files that clients of a registry with TLS need.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// The certificate of the authority, a PEM file.
+    /// Certificate of the authority, a PEM file.
     pub authority: PathBuf,
-    /// What a client is to show, where it is to show something.
+    /// Client certificate, if the registry requires one.
     pub identity: Option<Identity>,
 }
 
-/// Both sides of TLS.
+/// Certificates of the server and for its clients.
 struct Certificates {
     server: Identity,
     clients: Tls,
 }
 
-/// A registry, running or stopped; dropping it ends it.
+/// Registry, running or stopped; dropping it ends it.
 #[derive(Debug)]
 pub struct Registry {
     pub address: String,
     pub auth: Auth,
-    /// `None` where it is [`Transport::Plain`].
+    /// `None` for [`Transport::Plain`].
     pub tls: Option<Tls>,
     token_service: Option<TokenService>,
     run: Run,
@@ -174,7 +174,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Ends the registry; until [`Registry::resume`] connections to it are refused.
+    /// Stops the registry; connections to it are refused until [`Registry::resume`].
     pub async fn stop(&mut self) -> Result<()> {
         if let Some(mut service) = self.service.take() {
             service.process.kill().await?;
@@ -182,22 +182,22 @@ impl Registry {
         Ok(())
     }
 
-    /// `host:port/repository:tag` and the like.
+    /// Returns a reference in this registry, such as `host:port/repository:tag`.
     pub fn reference(&self, rest: &str) -> String {
         format!("{}/{rest}", self.address)
     }
 
-    /// The token service; an error unless it is [`Auth::Token`].
+    /// Returns the token service, or an error unless the registry has [`Auth::Token`].
     pub fn token_service(&self) -> Result<&TokenService> {
         self.token_service.as_ref().context("this registry wants no tokens")
     }
 
-    /// What clients have to have; an error where it is [`Transport::Plain`].
+    /// Returns the files for clients, or an error for [`Transport::Plain`].
     pub fn tls(&self) -> Result<&Tls> {
         self.tls.as_ref().context("this registry has no TLS")
     }
 
-    /// Everything that anyone but the harness asked of one repository, in order.
+    /// Returns all requests for one repository except those of the harness, in order.
     pub fn requests(&self, repository: &str) -> Result<Vec<Request>> {
         let prefix = format!("/v2/{repository}/");
         let mut requests = self.all_requests()?;
@@ -205,21 +205,21 @@ impl Registry {
         Ok(requests)
     }
 
-    /// Everything that anyone but the harness asked.
+    /// Returns all requests except those of the harness.
     pub fn all_requests(&self) -> Result<Vec<Request>> {
         let log = fs_err::read_to_string(&self.log).context("reading the registry's access log")?;
         Ok(access_log::read(&log))
     }
 }
 
-/// The arguments of the registries with the referrers API.
+/// Returns the arguments of the registries with the referrers API.
 fn in_memory(address: &str, options: &Options, more: &[&str]) -> Result<Vec<String>> {
     let simple = options.transport == Transport::Plain && options.auth == Auth::Open && !options.durable;
     ensure!(simple, "a registry with the referrers API is in memory, plain and open only");
     Ok(["--address", address].iter().chain(more).map(ToString::to_string).collect())
 }
 
-/// Made anew for each registry, in its directory.
+/// Creates new certificates for a registry, in its directory.
 fn certificates(directory: &Path, name: &str, transport: Transport) -> Result<Option<Certificates>> {
     let asks = match transport {
         Transport::Plain => return Ok(None),

@@ -1,4 +1,4 @@
-//! An operator with an identity and rights of its own, in one namespace, as the chart's `watchNamespaces` gives them.
+//! Operator identities with rights in one namespace, as the chart's `watchNamespaces` grants them.
 
 use std::path::PathBuf;
 
@@ -14,10 +14,10 @@ use crate::lab::Lab;
 use crate::object::{LIMIT, Space};
 use crate::wait;
 
-/// Name of the service account, its role and the binding.
+/// Name of the ServiceAccount, its Role and the RoleBinding.
 const NAME: &str = "operator";
 
-/// A ServiceAccount with the chart's rights, some of which can be taken away.
+/// ServiceAccount with the chart's rights, some of which can be revoked.
 pub struct Rights {
     space: Space,
     rules: Vec<PolicyRule>,
@@ -40,7 +40,7 @@ impl Rights {
         )?;
         let bindings: Api<RoleBinding> = Api::namespaced(space.client.clone(), &space.namespace);
         bindings.create(&PostParams::default(), &binding).await?;
-        // Policies are of the cluster, in every mode.
+        // Policies are cluster-scoped, in every mode.
         let policies: ClusterRoleBinding = serde_json::from_value(json!({
             "metadata": {"name": format!("e2e-{}-policies", space.namespace)},
             "roleRef": role("ClusterRole", &format!("{}-policies", chart::RELEASE)), "subjects": subjects,
@@ -57,12 +57,12 @@ impl Rights {
         Ok(rights)
     }
 
-    /// Gives all rights of the chart.
+    /// Grants all rights of the chart.
     pub async fn give_back(&self) -> Result<()> {
         self.write(&self.rules).await
     }
 
-    /// Gives all rights of the chart and this one.
+    /// Grants all rights of the chart and these verbs of one resource.
     pub async fn add(&self, group: &str, resource: &str, verbs: &[&str]) -> Result<()> {
         let mut rules = self.rules.clone();
         rules.push(rule(group, resource, verbs)?);
@@ -73,7 +73,7 @@ impl Rights {
         Ok(())
     }
 
-    /// Takes these verbs of one resource away.
+    /// Revokes these verbs of one resource.
     pub async fn take(&self, group: &str, resource: &str, verbs: &[&str]) -> Result<()> {
         let mut rules = Vec::new();
         for known in &self.rules {
@@ -108,7 +108,7 @@ impl Rights {
         Ok(())
     }
 
-    /// Waits until the API server's authorizer knows.
+    /// Waits until the API server's authorizer allows, or denies, the verb.
     async fn wait(&self, group: &str, resource: &str, verb: &str, wanted: bool) -> Result<()> {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
         let namespace = &self.space.namespace;

@@ -1,8 +1,8 @@
-//! One run of the harness: its directory, its guardian, and the short commands it calls.
+//! One run of the harness: its directory, its guardian, and the short commands that it runs.
 //!
 //! ```text
 //! $TMPDIR/supercargo-e2e-<random>/
-//!   logs/       what every long-running program printed; the only part that survives a failed run
+//!   logs/       output of long-running programs; the only part that is kept after a failed run
 //!   commands/   output of short commands, removed once read
 //!   ...         data of etcd, registries, volumes
 //! ```
@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use crate::guardian::{Exit, Guardian, Process, Spec};
 use crate::wait::Hopeless;
 
-/// The directory and the processes of one run. Dropping the last handle ends the processes and removes the directory.
+/// Directory and processes of one run. Dropping the last handle ends the processes and removes the directory.
 #[derive(Debug, Clone)]
 pub struct Run(Arc<Inner>);
 
@@ -31,12 +31,12 @@ struct Inner {
 }
 
 impl Run {
-    /// A run whose directory is where temporary files are.
+    /// Starts a run with its directory in the directory for temporary files.
     pub fn start() -> Result<Self> {
         Self::start_in(&std::env::temp_dir())
     }
 
-    /// A run whose directory is in `parent`.
+    /// Starts a run with its directory in `parent`.
     pub fn start_in(parent: &Path) -> Result<Self> {
         let mut random = [0_u8; 6];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
@@ -57,7 +57,7 @@ impl Run {
         &self.0.directory
     }
 
-    /// A directory of the run that exists from now on.
+    /// Creates a directory in the run directory, if it does not exist, and returns its path.
     pub fn subdirectory(&self, name: &str) -> Result<PathBuf> {
         let path = self.0.directory.join(name);
         fs_err::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
@@ -92,7 +92,7 @@ impl Run {
         Ok(Service { name: name.to_owned(), process, log })
     }
 
-    /// A short command; see [`Invocation`].
+    /// Returns a short command; see [`Invocation`].
     pub fn command(&self, program: &Path) -> Invocation {
         Invocation {
             run: self.clone(),
@@ -102,17 +102,18 @@ impl Run {
         }
     }
 
-    /// User and system time of every program of this run that has ended, and of theirs that they waited for.
+    /// Returns user and system time of all ended programs of this run, and of the children that those programs waited
+    /// for.
     pub fn cpu_of_ended(&self) -> Result<Duration> {
         self.0.guardian.cpu_of_ended()
     }
 
-    /// Remembers that something went wrong, so that the logs stay.
+    /// Marks the run as failed, so that the logs are kept.
     pub fn failed(&self) {
         self.0.failed.store(true, Ordering::Relaxed);
     }
 
-    /// Ends every process and removes the directory; the answer names the logs when they were kept.
+    /// Ends every process and removes the directory; returns the directory of the logs if they were kept.
     pub fn close(&self) -> Result<Option<PathBuf>> {
         self.0.close()
     }
@@ -124,7 +125,7 @@ impl Inner {
         let anything = fs_err::read_dir(&logs).is_ok_and(|mut entries| entries.next().is_some());
         let failed = self.failed.load(Ordering::Relaxed) && anything;
         if failed {
-            // Closed before: the order cannot be given any more, and was given then.
+            // Fails only if the run is already closed; the first close has sent the order.
             let _ = self.guardian.keep(vec![logs.clone()]);
         }
         self.guardian.close()?;
@@ -138,7 +139,7 @@ impl Drop for Inner {
     }
 }
 
-/// A long-running program and the file that it logs to.
+/// Long-running program and its log file.
 #[derive(Debug)]
 pub struct Service {
     pub name: String,
@@ -147,7 +148,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// An error with the end of the log if the program is not running.
+    /// Returns an error with the end of the log if the program is not running.
     pub fn check_running(&self) -> Result<()> {
         match self.process.exit() {
             None => Ok(()),
@@ -159,7 +160,7 @@ impl Service {
     }
 }
 
-/// The last lines of a log, with its path, for an error message.
+/// Returns the path and the last lines of a log, for an error message.
 pub fn tail(log: &Path, lines: usize) -> String {
     let text = fs_err::read_to_string(log).unwrap_or_default();
     let all: Vec<&str> = text.lines().collect();
@@ -168,7 +169,7 @@ pub fn tail(log: &Path, lines: usize) -> String {
     format!("the log {} ends with:\n  {end}", log.display())
 }
 
-/// A command that is awaited, with its output.
+/// Command that is run to its end, with its output captured.
 #[derive(Debug)]
 pub struct Invocation {
     run: Run,
@@ -177,7 +178,7 @@ pub struct Invocation {
     limit: Duration,
 }
 
-/// What a finished command left.
+/// Exit and output of a finished command.
 #[derive(Debug, Clone)]
 pub struct Output {
     pub exit: Exit,
@@ -222,7 +223,7 @@ impl Invocation {
         self
     }
 
-    /// Runs the command; a failure of the command itself is an answer, not an error.
+    /// Runs the command; a failure of the command itself is a result, not an error.
     pub async fn output(self) -> Result<Output> {
         let number = self.run.0.commands.fetch_add(1, Ordering::Relaxed);
         let file = |kind: &str| self.run.0.directory.join("commands").join(format!("{number}.{kind}"));
@@ -247,7 +248,7 @@ impl Invocation {
         Ok(Output { exit, stdout: output.0, stderr: output.1 })
     }
 
-    /// Runs the command and insists on success; the answer is its standard output.
+    /// Runs the command, requires success, and returns its standard output.
     pub async fn stdout(self) -> Result<String> {
         let line = self.line();
         let output = self.output().await?;

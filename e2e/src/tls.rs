@@ -1,4 +1,4 @@
-//! TLS from PEM files, for either side of a connection of the harness.
+//! TLS from PEM files, for clients and servers of the harness.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,7 +16,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::pki::Identity;
 
-/// A client that trusts one authority and nobody else, and may have a certificate of its own.
+/// Returns a connector that trusts one authority only, and may have a client certificate.
 pub fn connector(authority: &Path, identity: Option<&Identity>) -> Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate(authority)?)?;
@@ -30,7 +30,7 @@ pub fn connector(authority: &Path, identity: Option<&Identity>) -> Result<TlsCon
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// A server that takes every client.
+/// Returns an acceptor that does not authenticate clients.
 pub fn acceptor(identity: &Identity) -> Result<TlsAcceptor> {
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()?
@@ -47,10 +47,10 @@ fn key(identity: &Identity) -> Result<PrivateKeyDer<'static>> {
     PrivateKeyDer::from_pem_file(&identity.key).with_context(|| format!("reading {}", identity.key.display()))
 }
 
-/// Longest time that one client may take for its handshake while others wait.
+/// Timeout of a handshake, during which other clients wait.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// A port for `axum::serve`; who fails at the handshake is not served.
+/// Listener for `axum::serve`; a connection whose handshake fails is dropped.
 pub struct Listener {
     pub port: TcpListener,
     pub acceptor: TlsAcceptor,

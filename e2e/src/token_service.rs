@@ -1,8 +1,8 @@
-//! The token service of a registry that wants tokens, in the harness itself: it knows what was asked of it.
+//! Token service of a registry that requires tokens, in the harness itself, so that tests can inspect its requests.
 //!
-//! It speaks both dialects of distribution's token authentication: GET with basic credentials or none, and the OAuth 2 POST
-//! with a password or an identity token. It is stricter than most: a request without its service, or a POST without its
-//! client, is refused.
+//! It supports both forms of distribution's token authentication: GET with basic credentials or none, and the OAuth 2
+//! POST with a password or an identity token. It is stricter than most token services: a request without the right
+//! `service`, or a POST without `client_id`, is refused.
 
 mod issuer;
 
@@ -33,35 +33,35 @@ use crate::tls;
 use issuer::{Access, Issuer};
 pub(crate) use issuer::{ISSUER, SERVICE};
 
-/// What `docker login` keeps instead of the password where a token service gives it out.
+/// Identity token, which `docker login` stores instead of the password if the token service issues one.
 pub const IDENTITY_TOKEN: &str = "identity-of-the-reader";
-/// Unless a test says otherwise.
+/// Default lifetime of tokens.
 const LIFETIME: Duration = Duration::from_secs(300);
-/// What the user may do; whoever has no name may only pull.
+/// Actions allowed to the user; anonymous callers may only pull.
 const ACTIONS: [&str; 4] = ["pull", "push", "delete", "*"];
 
-/// A token service on loopback; dropping it closes the port.
+/// Token service on loopback; dropping it closes the port.
 #[derive(Debug)]
 pub struct TokenService {
-    /// Where tokens are to be asked for.
+    /// URL for token requests.
     pub realm: String,
     shared: Arc<Shared>,
     serving: JoinHandle<()>,
 }
 
-/// One request for a token.
+/// Request for a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRequest {
     pub method: String,
-    /// The query of a GET, the form of a POST; in order.
+    /// Query of a GET, or form of a POST; in order.
     pub parameters: Vec<(String, String)>,
-    /// Whether it had an `Authorization` header.
+    /// True if the request had an `Authorization` header.
     pub authorization: bool,
     pub status: u16,
 }
 
 impl TokenRequest {
-    /// The first parameter of this name.
+    /// Returns the first parameter of this name.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         parameter(&self.parameters, name)
     }
@@ -83,7 +83,7 @@ impl std::fmt::Debug for Shared {
 #[derive(Debug, Default)]
 struct Seen {
     requests: Vec<TokenRequest>,
-    /// When the last of the tokens that came of them ends.
+    /// Latest expiry of the issued tokens.
     last_end: Option<Instant>,
 }
 
@@ -97,8 +97,8 @@ impl Seen {
 }
 
 impl TokenService {
-    /// Starts the service, with TLS if it has a certificate for it, and writes its public key to `key_set` for a registry
-    /// to read.
+    /// Starts the service, with TLS if `identity` is given, and writes its public key to `key_set` for a registry to
+    /// read.
     pub async fn start(key_set: &Path, identity: Option<&Identity>) -> Result<Self> {
         let issuer = Issuer::new()?;
         fs_err::write(key_set, issuer.key_set()?.to_string())?;
@@ -121,22 +121,22 @@ impl TokenService {
         Ok(Self { realm: format!("{scheme}://{address}/token"), shared, serving })
     }
 
-    /// How long tokens that are given out from now on are valid.
+    /// Sets the lifetime of tokens issued from now on.
     pub fn set_lifetime(&self, lifetime: Duration) {
         self.shared.lifetime.store(lifetime.as_secs(), Ordering::Relaxed);
     }
 
-    /// Whether who has no credentials gets a token to pull with; not unless this was called.
+    /// Sets whether requests without credentials get a token for pulling; by default they are refused.
     pub fn allow_anonymous(&self, allowed: bool) {
         self.shared.anonymous.store(allowed, Ordering::Relaxed);
     }
 
-    /// Everything that anyone but the harness asked, in order.
+    /// Returns all requests except those of the harness, in order.
     pub fn requests(&self) -> Vec<TokenRequest> {
         self.shared.seen().requests.clone()
     }
 
-    /// Whether every token that came of these requests has expired.
+    /// Returns true if all tokens issued for these requests have expired.
     pub fn all_expired(&self) -> bool {
         self.shared.seen().last_end.is_none_or(|end| end < Instant::now())
     }
@@ -154,7 +154,7 @@ where
     L::Addr: std::fmt::Debug,
 {
     tokio::spawn(async move {
-        // Only ends with the task.
+        // Ends only with the task.
         let _ = axum::serve(listener, router).await;
     })
 }
@@ -183,16 +183,16 @@ async fn serve(
     (status, [(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
 }
 
-/// A status and an error code of OAuth 2 (RFC 6749 section 5.2).
+/// Status and error code of OAuth 2 (RFC 6749 section 5.2).
 #[derive(Debug, PartialEq, Eq)]
 struct Refusal(StatusCode, &'static str);
 
 const UNAUTHORIZED: Refusal = Refusal(StatusCode::UNAUTHORIZED, "invalid_client");
-/// Of a POST, whose credentials are in no header.
+/// Refusal of a POST with wrong credentials, which are not in a header.
 const INVALID_GRANT: Refusal = Refusal(StatusCode::BAD_REQUEST, "invalid_grant");
 const INVALID_REQUEST: Refusal = Refusal(StatusCode::BAD_REQUEST, "invalid_request");
 
-/// Who asks.
+/// Sender of a token request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Caller {
     User,
@@ -225,7 +225,8 @@ impl Shared {
         let subject = if caller == Caller::User { USERNAME } else { "" };
         let token = self.issuer.token(subject, &granted(parameters, caller), lifetime);
         let token = token.map_err(|_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "server_error"))?;
-        // The field's name depends on the dialect; only one is used, so that reading the other one shows.
+        // The field's name depends on the method; only that field is sent, so that a client that reads the other one
+        // fails.
         let field = if *method == Method::POST { "access_token" } else { "token" };
         Ok(json!({field: token, "expires_in": lifetime.as_secs()}))
     }
@@ -253,7 +254,8 @@ fn by_form(form: &[(String, String)]) -> Result<Caller, Refusal> {
     if right { Ok(Caller::User) } else { Err(INVALID_GRANT) }
 }
 
-/// `repository:team/app:pull,push`, in several parameters or separated by spaces, without what the caller may not do.
+/// Parses scopes such as `repository:team/app:pull,push`, in several parameters or separated by spaces, and returns the
+/// access that the caller is allowed.
 fn granted(parameters: &[(String, String)], caller: Caller) -> Vec<Access> {
     let scopes = parameters.iter().filter(|(name, _)| name == "scope").flat_map(|(_, value)| value.split(' '));
     let entry = |scope: &str| {

@@ -1,14 +1,14 @@
-//! Gets the real programs: from `KUBEBUILDER_ASSETS`, from `PATH`, or built with Go into the user's cache.
+//! Real programs: from `KUBEBUILDER_ASSETS`, from `PATH`, or built with Go into the user's cache.
 //!
 //! ```text
 //! $SUPERCARGO_CACHE | $XDG_CACHE_HOME/supercargo | ~/.cache/supercargo
-//!   tools/.lock                       held while something is built: two runs never build at once
+//!   tools/.lock                       held during a build: two runs never build at the same time
 //!   tools/<version>-<key>/<name>      a program; <key> is a hash of its Go module, package and flags
-//!   tools/<version>-<key>/build.log   what Go printed
+//!   tools/<version>-<key>/build.log   output of Go
 //! ```
 //!
-//! A program appears under its name by a rename, so a build that was killed never leaves half of one. The directory
-//! survives `cargo clean`; everything in it can be deleted at any time.
+//! A finished program is renamed to its name, so a killed build never leaves an incomplete program under that name. The
+//! directory survives `cargo clean`; everything in it can be deleted at any time.
 
 mod build;
 mod catalog;
@@ -24,7 +24,7 @@ use crate::progress::Progress;
 use crate::run::Run;
 use catalog::Tool;
 
-/// The paths of all programs that the harness starts.
+/// Paths of all programs that the harness starts, except [`SigningTools`].
 #[derive(Debug, Clone)]
 pub struct Tools {
     pub etcd: PathBuf,
@@ -39,7 +39,7 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Finds or builds every program, saying on standard error what happens.
+    /// Finds or builds every program, and reports progress on standard error.
     pub async fn get(run: &Run) -> Result<Self> {
         let shop = Shop { run, cache: cache_directory()?, progress: Progress::new() };
         let tools = Self {
@@ -57,7 +57,7 @@ impl Tools {
     }
 }
 
-/// The paths of the programs that sign. Only tests of signatures need them, and they take long to build.
+/// Paths of the programs that sign. Only tests of signatures need them, and they take long to build.
 #[derive(Debug, Clone)]
 pub struct SigningTools {
     pub cosign: PathBuf,
@@ -67,7 +67,7 @@ pub struct SigningTools {
 }
 
 impl SigningTools {
-    /// Finds or builds every program, saying on standard error what happens.
+    /// Finds or builds every program, and reports progress on standard error.
     pub async fn get(run: &Run) -> Result<Self> {
         let shop = Shop { run, cache: cache_directory()?, progress: Progress::new() };
         let tools = Self {
@@ -132,7 +132,7 @@ fn cache_directory() -> Result<PathBuf> {
     }
 }
 
-/// Where the Go modules of the tools are.
+/// Returns the directory of a tool's Go module.
 fn module_directory(tool: &Tool) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(tool.module)
 }

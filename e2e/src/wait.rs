@@ -1,11 +1,11 @@
-//! Waiting for something to become true, with a deadline and an answer to "what was it instead?".
+//! Waiting for a condition, with a timeout and the last error in its message.
 
 use std::time::Duration;
 
 use anyhow::{Error, Result, bail};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// An error after which waiting is of no use.
+/// Error that ends a wait at once.
 #[derive(Debug)]
 pub struct Hopeless(pub String);
 
@@ -17,13 +17,13 @@ impl std::fmt::Display for Hopeless {
 
 impl std::error::Error for Hopeless {}
 
-/// Asks `probe` again and again until it answers `Ok(Some(value))`. `Ok(None)` and `Err` mean "not yet", except for
-/// [`Hopeless`]; the last error is part of the message when the time is up.
+/// Calls `probe` repeatedly until it returns `Ok(Some(value))`. `Ok(None)` and `Err` mean "not yet", except for
+/// [`Hopeless`]; the last error is part of the message of the timeout.
 pub async fn until<T>(limit: Duration, what: &str, probe: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     until_with_pace(limit, Duration::from_millis(25), what, probe).await
 }
 
-/// The same, asking less often.
+/// Calls `probe` like [`until`], but once per `pace`.
 pub async fn until_with_pace<T>(
     limit: Duration,
     pace: Duration,
@@ -54,12 +54,12 @@ pub async fn until_with_pace<T>(
     }
 }
 
-/// The same for a question without a value.
+/// Calls `probe` like [`until`], until it returns true.
 pub async fn until_true(limit: Duration, what: &str, mut probe: impl FnMut() -> Result<bool>) -> Result<()> {
     until(limit, what, || std::future::ready(probe().map(|answer| answer.then_some(())))).await
 }
 
-/// Waits until the answer has been yes without a break for `lasting`. An error is a no.
+/// Waits until `probe` has returned true without interruption for `lasting`. An error counts as false.
 pub async fn until_lasting(
     limit: Duration,
     lasting: Duration,
@@ -81,7 +81,7 @@ pub async fn until_lasting(
     .await
 }
 
-/// Insists that a check succeeds again and again for so long.
+/// Requires that `check` succeeds repeatedly for this duration.
 pub async fn holds(duration: Duration, mut check: impl AsyncFnMut() -> Result<()>) -> Result<()> {
     let end = Instant::now() + duration;
     let mut ticks = interval(Duration::from_millis(100));

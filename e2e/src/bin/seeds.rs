@@ -1,4 +1,4 @@
-//! Writes what the fuzz targets begin with: `cargo run -p supercargo-e2e --bin seeds -- fuzz/corpus`.
+//! Writes the seed corpus of the fuzz targets: `cargo run -p supercargo-e2e --bin seeds -- fuzz/corpus`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use supercargo_e2e::corpus;
 use supercargo_e2e::hostile::artifact::Artifact;
 
-/// Larger ones only make a fuzzer slow.
+/// Maximum size of a seed in bytes: larger seeds slow a fuzzer down.
 const MOST_BYTES: usize = 8 << 10;
 
 fn main() -> Result<()> {

@@ -1,6 +1,6 @@
-//! Artifacts that are small until somebody opens them.
+//! Decompression bombs: small artifacts that expand to far more bytes, entries or work.
 //!
-//! What comes out of most of them is never whole anywhere: it is written straight into the compressor.
+//! The expanded content of most bombs never exists in memory as a whole: it is written straight into the compressor.
 
 mod claims;
 mod entries;
@@ -18,57 +18,57 @@ use serde_json::{Value, json};
 use super::TAR;
 use crate::hostile::artifact::Artifact;
 
-/// Most extracted bytes while they are tried.
+/// Limit of extracted bytes in a run over the bombs.
 pub const EXTRACTED_BYTES: u64 = 48 << 20;
-/// Most bytes of one layer.
+/// Limit of the bytes of one layer.
 pub const LAYER_BYTES: u64 = 8 << 20;
-/// Most entries. A file takes a whole page of a disk: so many of one byte each are still less than the most bytes.
+/// Limit of entries. Even with one 4 KiB disk block for each file, this many files stay below [`EXTRACTED_BYTES`].
 pub const ENTRIES: u64 = 10_000;
 
-/// A page of zeros for whoever needs many of them.
+/// Buffer of zeros, written repeatedly.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-/// What a number takes the place of in a template.
+/// Placeholder for a number in a template.
 const MARK: &[u8] = b"########";
-/// Where the checksum of a tar header is.
+/// Bytes of a tar header that hold its checksum.
 const CHECKSUM: std::ops::Range<usize> = 148..156;
 
-/// An artifact that means to use up what the reader has.
+/// Artifact that tries to exhaust memory, disk or processor time.
 #[derive(Debug, Clone)]
 pub struct Bomb {
     pub name: &'static str,
     pub artifact: Artifact,
-    /// What has to be in the spec to have it opened.
+    /// Fields of the spec that are required for the artifact to be unpacked.
     pub spec: Value,
     pub outcome: Outcome,
-    /// Bytes of a window that it may have because no limit forbids it. The decoder needs as much memory.
+    /// Size in bytes of the decoder's window that no limit forbids. The decoder needs as much memory.
     pub window: u64,
 }
 
-/// What is to become of it.
+/// Expected outcome of a bomb.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// Refused for one of these reasons, with this in the message.
+    /// Refused for one of these reasons, with this text in the message.
     Refused(&'static [&'static str], String),
-    /// Published or refused by a limit, as long as it costs no more than is allowed.
+    /// Published, or refused by a limit, within the allowed resources.
     Anything,
-    /// Published: it looks like a bomb and is none.
+    /// Published: the artifact looks like a bomb but is harmless.
     Published,
 }
 
-/// All of them.
+/// Returns all bombs.
 pub fn all() -> Result<Vec<Bomb>> {
     let mut bombs = [streams::bombs()?, entries::bombs()?, layers::bombs()?, claims::bombs()].concat();
     bombs.extend(zips::bombs());
     Ok(bombs)
 }
 
-/// An artifact that looks like an image, with a config of so many bytes, which is not read.
+/// Makes an artifact that looks like an image, with a config of this many bytes, above the limit, which is not read.
 pub fn config_of(name: &'static str, bytes: usize) -> Result<Bomb> {
     layers::config_of(name, bytes)
 }
 
 impl Bomb {
-    /// One layer, refused by a limit.
+    /// Makes a bomb of one layer, refused by a limit.
     fn limited(name: &'static str, flag: &str, layer: &[u8]) -> Self {
         Self::refused(name, super::LIMIT, flag, layer)
     }
@@ -78,13 +78,13 @@ impl Bomb {
         Self { name, artifact, spec: json!({}), outcome: Outcome::Refused(reasons, says.to_owned()), window: 0 }
     }
 
-    /// Bytes of its layers as they are transferred.
+    /// Returns the total size of all blobs in bytes, as transferred.
     pub fn packed(&self) -> u64 {
         self.artifact.blobs.values().map(|bytes| bytes.len() as u64).sum()
     }
 }
 
-/// A gzip member of whatever is written into it.
+/// Compresses the output of `write` into one gzip member.
 fn gzip(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     write(&mut encoder)?;
@@ -100,8 +100,8 @@ fn zeros(out: &mut dyn Write, mut bytes: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// The same blocks so often, with another number in place of the mark. Where that is in the first header, its checksum
-/// follows.
+/// Writes the template `count` times, with an ascending number in place of [`MARK`]. If the mark is in the first
+/// header, the header's checksum is updated.
 fn numbered(out: &mut dyn Write, template: &[u8], count: u32) -> io::Result<()> {
     let Some(place) = template.windows(MARK.len()).position(|window| window == MARK) else {
         return Err(io::Error::other("a template without a mark"));

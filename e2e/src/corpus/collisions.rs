@@ -1,4 +1,4 @@
-//! Two entries of one name, or of two names that some filesystem or reader takes for one.
+//! Two entries with the same name, or with names that some filesystem or reader treats as equal.
 
 use super::tar::{directory, file, hard_link, pax, symlink};
 use super::{Case, accepted, accepted_as, refused};
@@ -8,8 +8,8 @@ pub(super) fn cases() -> Vec<Case> {
     [spellings(), in_directories(), twice(), harmless()].concat()
 }
 
-/// Files whose names differ only in case (Unicode, `CaseFolding.txt`, C and F), in form (NFC, NFD), or by what is not
-/// seen. `mallory` is the second one.
+/// Files whose names differ only in case (Unicode, `CaseFolding.txt`, C and F), in normalization form (NFC, NFD), or in
+/// invisible characters. The message must name `mallory`.
 fn spellings() -> Vec<Case> {
     let rows = [
         ("case", "MALLORY", "mallory"),
@@ -47,7 +47,7 @@ fn spellings() -> Vec<Case> {
     rows.map(|(name, one, other)| refused(name, "mallory", [file(one, "1"), file(other, "2")])).into()
 }
 
-/// The same of directories, which an entry below them may name without there being an entry for them.
+/// The same collisions of directories, including directories that only the paths of their files imply.
 fn in_directories() -> Vec<Case> {
     vec![
         refused("directory-case", "mallory", [directory("MALLORY/"), directory("mallory/")]),
@@ -63,7 +63,7 @@ fn in_directories() -> Vec<Case> {
     ]
 }
 
-/// The same name, in one spelling or several that mean the same.
+/// The same name twice, in one spelling or in equivalent spellings.
 fn twice() -> Vec<Case> {
     let first = || file("mallory", "1");
     let again = |name, path: &str| refused(name, "mallory", [first(), file(path, "2")]);
@@ -84,7 +84,7 @@ fn twice() -> Vec<Case> {
     ]
 }
 
-/// Near each other, and not the same.
+/// Similar names that do not collide.
 fn harmless() -> Vec<Case> {
     let two =
         |name, one: &str, other: &str| accepted(name, &[(one, "1"), (other, "2")], [file(one, "1"), file(other, "2")]);

@@ -1,4 +1,4 @@
-//! Where an archive ends, and where it is cut off.
+//! Ends of archives: missing or false end markers, trailing data, and truncation.
 
 use super::tar::{BLOCK, blocks, directory, ended, file, long_name, pax};
 use super::{Case, UNSAFE, Verdict, refusal};
@@ -24,7 +24,7 @@ fn zeros(blocks: usize) -> Vec<u8> {
     vec![0; blocks * BLOCK]
 }
 
-/// Nothing where something ought to be, and something where nothing ought to be.
+/// Archives without an end marker, and archives with data after it.
 fn ends() -> Vec<Case> {
     let more = blocks([file("mallory", "x")]);
     let behind = |bytes: &[u8]| [&ended(whole()), bytes].concat();
@@ -51,7 +51,7 @@ fn ends() -> Vec<Case> {
     ]
 }
 
-/// Less than was promised.
+/// Truncated archives.
 fn cuts() -> Vec<Case> {
     let content = "content of mallory ".repeat(60);
     let tar = ended(blocks([file("a", "x"), file("mallory", &content)]));

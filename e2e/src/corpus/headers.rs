@@ -1,4 +1,4 @@
-//! Extended headers that lie, contradict each other, or are no headers.
+//! Extended headers that are malformed, false or contradictory.
 
 use super::tar::{
     Entry, MAGIC, PREFIX, Sum, directory, entry, file, global, hard_link, long_link, long_name, pax, pax_bytes, record,
@@ -11,7 +11,7 @@ pub(super) fn cases() -> Vec<Case> {
     [malformed(), sizes(), contradicting(), global_ones(), sums(), magics(), harmless()].concat()
 }
 
-/// Records that are none.
+/// Malformed pax records.
 fn malformed() -> Vec<Case> {
     let rows: [(&str, &[u8]); 21] = [
         ("length-zero", b"0 path=x\n"),
@@ -39,11 +39,11 @@ fn malformed() -> Vec<Case> {
     rows.map(|(name, body)| refused(&format!("pax-{name}"), "mallory", [pax_bytes(body), file("mallory", "x")])).into()
 }
 
-/// Two places that say how long an entry is. Programs differ in whom they believe, and so in what they find behind it
-/// (CVE-2025-62518).
+/// Entries with two contradictory sizes. Programs differ in which size they use, and so in the entries that they find
+/// after it (CVE-2025-62518).
 fn sizes() -> Vec<Case> {
     let two = |name, size: &str| refused(name, "mallory", [pax(&[("size", size)]), file("mallory", "content")]);
-    // Behind a size that is believed too small, the body is read as headers.
+    // A reader that uses the smaller size reads the rest of the body as headers.
     let inner = super::tar::blocks([file("smuggled-mallory", "x")]);
     vec![
         two("size-smaller", "1"),
@@ -76,7 +76,7 @@ fn sizes() -> Vec<Case> {
     ]
 }
 
-/// Names that are said twice.
+/// Entries named twice.
 fn contradicting() -> Vec<Case> {
     let named = |name: &str| pax(&[("path", name)]);
     let mallory = || file("mallory", "x");
@@ -106,7 +106,7 @@ fn contradicting() -> Vec<Case> {
     ]
 }
 
-/// Headers for everything behind them.
+/// Global headers, which apply to all later entries.
 fn global_ones() -> Vec<Case> {
     let rows = [
         ("path", "path", "mallory"),
@@ -132,7 +132,7 @@ fn global_ones() -> Vec<Case> {
     cases
 }
 
-/// Headers that do not add up.
+/// Headers with wrong checksums.
 fn sums() -> Vec<Case> {
     let summed = |name, sum| refused(name, "", [file("mallory", "x").sum(sum)]);
     vec![
@@ -141,20 +141,20 @@ fn sums() -> Vec<Case> {
         summed("sum-empty", Sum::Bytes(&[0; 8])),
         summed("sum-spaces", Sum::Bytes(b"        ")),
         summed("sum-no-number", Sum::Bytes(b"mallory\0")),
-        // Some programs take it, others do not.
+        // Some programs accept signed checksums, others do not.
         refused("sum-signed", "", [file("mallory-é", "x").sum(Sum::Signed)]),
     ]
 }
 
-/// What a header says it is.
+/// Magic numbers and versions of headers.
 fn magics() -> Vec<Case> {
     vec![
-        // Where the version is not that of the format, programs differ in whether there is a prefix.
+        // With an unknown version, programs differ in whether they read the prefix.
         refused("magic-version", "mallory", [file("mallory", "x").put(MAGIC, "ustar\x0099").put(PREFIX, "a")]),
         refused("magic-unknown", "mallory", [file("mallory", "x").put(MAGIC, "mallory\0").put(PREFIX, "a")]),
         accepted("magic-none", &[("a", "x")], [file("a", "x").put(MAGIC, "")]),
         accepted("magic-gnu", &[("a", "x")], [file("a", "x").put(MAGIC, "ustar  \0")]),
-        // GNU has times where others have a prefix.
+        // GNU stores times where other formats have the prefix.
         accepted(
             "magic-gnu-times",
             &[("a", "x")],
@@ -164,7 +164,7 @@ fn magics() -> Vec<Case> {
     ]
 }
 
-/// Extended headers as honest programs write them.
+/// Valid extended headers, as common programs write them.
 fn harmless() -> Vec<Case> {
     let long = format!("{}/{}", "d".repeat(200), "f".repeat(200));
     let link = |target: &str| Tree::from([("l".to_owned(), Node::Link(target.to_owned()))]);

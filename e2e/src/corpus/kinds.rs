@@ -1,4 +1,4 @@
-//! Entries that are neither files, directories nor links, and what is dropped of those that are.
+//! Entries that are neither files, directories nor links, and metadata that is dropped from files and directories.
 
 use super::tar::{DEVICE, Entry, UID, UNAME, directory, entry, file, hard_link, pax, record};
 use super::{Case, accepted, accepted_as, refused};
@@ -45,7 +45,7 @@ fn special() -> Vec<Case> {
     cases
 }
 
-/// Files with holes: what they claim to be has no bytes in the archive.
+/// Sparse files, whose claimed size exceeds their bytes in the archive.
 fn sparse() -> Vec<Case> {
     let claims = |name, records: &[(&str, &str)]| refused(name, "mallory", [pax(records), file("mallory", "x")]);
     let map = b"1\n0\n1\n".iter().copied().chain(std::iter::repeat_n(0, 506)).chain(*b"x").collect::<Vec<_>>();
@@ -83,7 +83,7 @@ fn sparse() -> Vec<Case> {
     ]
 }
 
-/// Who owned a file and what else was said of it does not come along; the execute bit does.
+/// Entries whose owner, times, attributes and mode bits are dropped; only the execute bit is kept.
 fn dropped() -> Vec<Case> {
     let plain = |name, entry: Entry| accepted(name, &[("a", "x")], [entry]);
     let runs = |name, mode| {

@@ -1,9 +1,9 @@
-//! More than is allowed, and as much as is.
+//! Archives above a limit, and archives exactly at a limit.
 
 use super::tar::{Entry, directory, entry, file, hard_link, long_name, pax, pax_bytes, record, symlink};
 use super::{Case, ENTRIES, EXTRACTED_BYTES, accepted, limited};
 
-/// The operator's defaults, which the run does not change.
+/// Default limits of the operator, which the run does not change.
 const DEPTH: usize = 64;
 const NAME_BYTES: usize = 255;
 const PATH_BYTES: usize = 4096;
@@ -17,7 +17,7 @@ fn long(path: &str) -> [Entry; 2] {
     [pax(&[("path", path)]), file("x", "x")]
 }
 
-/// So many components.
+/// Makes a path of this many components.
 fn deep(components: usize) -> String {
     vec!["m"; components].join("/")
 }
@@ -48,7 +48,7 @@ fn lengths() -> Vec<Case> {
     let longest = vec!["l".repeat(249); 14].join("/");
     let too_long = vec!["m".repeat(250); 17].join("/");
     let wide = format!("mallory{}", "m".repeat(NAME_BYTES - 6));
-    // 86 letters of three bytes each.
+    // 86 letters of three bytes each: 258 bytes.
     let wide_letters = "語".repeat(86);
     let many = record("comment", "x".repeat(1000)).repeat(HEADER_BYTES / 1000 + 1);
     vec![

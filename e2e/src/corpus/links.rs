@@ -1,4 +1,4 @@
-//! Links that lead out, what is written through them, and what takes their place.
+//! Links that leave the tree, entries written through links, and entries that replace links.
 
 use super::tar::{Entry, TARGET, directory, file, hard_link, long_link, pax, pax_bytes, record, symlink};
 use super::{Case, accepted, accepted_as, refused};
@@ -8,7 +8,7 @@ pub(super) fn cases() -> Vec<Case> {
     [targets(), chains(), written_through(), in_place_of(), hard(), harmless()].concat()
 }
 
-/// Targets that are refused by their words.
+/// Targets refused for their text alone.
 fn targets() -> Vec<Case> {
     let rows: [(&str, &str, &[u8]); 19] = [
         ("absolute", "mallory", b"/etc/passwd"),
@@ -45,7 +45,7 @@ fn targets() -> Vec<Case> {
     cases
 }
 
-/// Each target is fine by its words; the kernel ends up outside, or nowhere.
+/// Targets valid as text, which the kernel resolves outside the tree or not at all.
 fn chains() -> Vec<Case> {
     let ring = |names: &[&str]| -> Vec<Entry> {
         names.iter().zip(names.iter().cycle().skip(1)).map(|(name, next)| symlink(name, next)).collect()
@@ -80,14 +80,14 @@ fn chains() -> Vec<Case> {
     ]
 }
 
-/// So many links, each to the next, and a file at the end.
+/// Makes a chain of this many links, each to the next, with a file at the end.
 fn row_of(links: usize, name: &str) -> Vec<Entry> {
     let called = |number: usize| format!("{name}{number:02}");
     (0..links).map(|number| symlink(called(number), called(number + 1))).chain([file(called(links), "x")]).collect()
 }
 
-/// Directories and links beside each other, so that a short path through the links stands for one that is longer than
-/// the kernel or `realpath` takes (the shape of CVE-2025-4517).
+/// Makes directories and links side by side, so that a short path through the links resolves to a path longer than the
+/// kernel or `realpath` accepts (the pattern of CVE-2025-4517).
 fn realpath_gives_up() -> Vec<Entry> {
     let (mut entries, mut real, mut short) = (Vec::new(), String::new(), String::new());
     let directory_name = "d".repeat(240);
@@ -126,7 +126,7 @@ fn written_through() -> Vec<Case> {
     ]
 }
 
-/// Something of the same name.
+/// Entries that replace a link of the same name, and links that replace another entry.
 fn in_place_of() -> Vec<Case> {
     let link = || symlink("mallory", "good");
     vec![
@@ -147,7 +147,7 @@ fn in_place_of() -> Vec<Case> {
     ]
 }
 
-/// Hard links, which become copies of files that came before.
+/// Hard links, which are published as copies of earlier files.
 fn hard() -> Vec<Case> {
     let to = |name, target: &str| refused(name, "mallory", [hard_link("mallory", target)]);
     vec![
@@ -173,14 +173,14 @@ fn hard() -> Vec<Case> {
         refused("hard-over-a-file", "mallory", [file("mallory", "x"), hard_link("mallory", "good")]),
         refused("hard-pax-parent", "mallory", [pax(&[("linkpath", "../canary/file")]), hard_link("mallory", "good")]),
         refused("hard-long-absolute", "mallory", [long_link("/etc/passwd"), hard_link("mallory", "good")]),
-        // Programs differ in whether a body follows.
+        // Programs differ in whether they expect a body.
         refused("hard-with-a-size", "mallory", [hard_link("mallory", "good").size(4)]),
         refused("hard-with-a-body", "mallory", [hard_link("mallory", "good").body("data")]),
         refused("soft-with-a-body", "mallory", [symlink("mallory", "good").body("data")]),
     ]
 }
 
-/// What links are for.
+/// Valid uses of links.
 fn harmless() -> Vec<Case> {
     let link = |path: &str, target: &str| (path.to_owned(), Node::Link(target.to_owned()));
     let with = |files: &[(&str, &str)], links: &[(&str, &str)]| -> Tree {

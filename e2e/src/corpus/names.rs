@@ -1,4 +1,4 @@
-//! Names that lead elsewhere, or look like others.
+//! Names that leave the tree, or are malformed or misleading.
 
 use super::tar::{PREFIX, directory, entry, file, hard_link, long_name, pax, pax_bytes, record, symlink};
 use super::{Case, accepted, accepted_as, refused};
@@ -8,12 +8,12 @@ pub(super) fn cases() -> Vec<Case> {
     [escapes(), characters(), spelled_elsewhere(), of_nothing(), harmless()].concat()
 }
 
-/// Out of the directory.
+/// Names that leave the directory.
 fn escapes() -> Vec<Case> {
     let rows = [
         ("parent", "../mallory"),
         ("parent-of-parents", "../../../../mallory"),
-        // Where a stage is: <root>/.supercargo/staging/<random>/tree. Each of these would reach a file that is there.
+        // A stage is <root>/.supercargo/staging/<random>/tree. Each of these two would reach an existing file.
         ("parent-to-a-canary", "../../../../../canary/mallory"),
         ("parent-to-a-neighbour", "../../../../team/neighbour/mallory"),
         ("parent-inside", "a/../mallory"),
@@ -49,7 +49,7 @@ fn escapes() -> Vec<Case> {
     cases
 }
 
-/// Characters that are not of a name.
+/// Names with forbidden characters or invalid encodings.
 fn characters() -> Vec<Case> {
     let rows: [(&str, &[u8]); 20] = [
         ("newline", b"mallory\nx"),
@@ -76,7 +76,7 @@ fn characters() -> Vec<Case> {
     rows.map(|(name, path)| refused(name, "mallory", [file(path, "x")])).into()
 }
 
-/// The same in the other places that a name can be.
+/// The same names in the other places of a header: pax records, GNU long names and the prefix.
 fn spelled_elsewhere() -> Vec<Case> {
     let x = || file("x", "x");
     let path = |name, path: &[u8]| refused(name, "mallory", [pax_bytes(record("path", path)), x()]);
@@ -105,7 +105,7 @@ fn spelled_elsewhere() -> Vec<Case> {
     ]
 }
 
-/// The root itself, or nothing at all.
+/// Empty names, and entries that stand for the root.
 fn of_nothing() -> Vec<Case> {
     vec![
         refused("empty", "\"\"", [file("", "x")]),
@@ -120,7 +120,7 @@ fn of_nothing() -> Vec<Case> {
     ]
 }
 
-/// What looks odd and is nothing but a name.
+/// Unusual but valid names.
 fn harmless() -> Vec<Case> {
     let full = "n".repeat(100);
     let (prefix, rest) = ("p".repeat(155), "n".repeat(100));

@@ -1,4 +1,4 @@
-//! Numbers in headers: octal, base-256 as GNU has it, and neither.
+//! Numbers in headers: octal, GNU base-256, and invalid.
 
 use super::tar::{MODE, SIZE, entry, file, pax};
 use super::{Case, UNSAFE_OR_LIMIT, accepted, refusal, refused};
@@ -7,7 +7,7 @@ pub(super) fn cases() -> Vec<Case> {
     [wrong_sizes(), other_fields(), harmless()].concat()
 }
 
-/// Sizes that are none, or are those of something else.
+/// Sizes that are malformed, negative or too large.
 fn wrong_sizes() -> Vec<Case> {
     let rows: [(&str, &[u8]); 17] = [
         ("negative", b"-0000000001\0"),
@@ -28,7 +28,7 @@ fn wrong_sizes() -> Vec<Case> {
         ("base-256-mark-alone", &[0x81, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
         ("largest-octal", b"77777777777\0"),
     ];
-    // Whether a size is no number or only too large is the reader's choice where no archive is that large.
+    // For a size that no archive can have, both reasons are accepted: malformed, or above the limit.
     let case = |(name, size)| Case {
         verdict: refusal(UNSAFE_OR_LIMIT, &["mallory"]),
         ..refused(&format!("size-{name}"), "mallory", [file("mallory", "x").put(SIZE, size)])
@@ -46,7 +46,7 @@ fn wrong_sizes() -> Vec<Case> {
     cases
 }
 
-/// The mode decides whether a file can be executed; nothing else is looked at.
+/// Malformed modes. The mode is read for the execute bit; the other fields are ignored.
 fn other_fields() -> Vec<Case> {
     vec![
         refused("mode-text", "mallory", [file("mallory", "x").put(MODE, "mallory\0")]),

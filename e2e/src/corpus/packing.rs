@@ -1,4 +1,4 @@
-//! How a tar is packed, as honest programs do it.
+//! Compression of valid tars: none, gzip or zstd.
 
 use anyhow::Result;
 
@@ -29,7 +29,7 @@ impl Packing {
     }
 }
 
-/// One zstd frame, with a checksum.
+/// Compresses bytes into one zstd frame with a checksum.
 pub(super) fn zstd(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = zstd::Encoder::new(Vec::new(), 1)?;
     encoder.include_checksum(true)?;

@@ -1,4 +1,4 @@
-//! A registry that has a good revision of everything, until it is told to have the other one.
+//! Registry that serves a good revision of every name, until a test switches all names to the other revision.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::hostile::ask::{Ask, Item};
 use crate::hostile::reply::Reply;
 use crate::hostile::server::{Manner, Port, Server};
 
-/// What there is under one name.
+/// The two revisions of one name.
 #[derive(Debug, Clone)]
 pub struct Ware {
     pub good: Artifact,
     pub other: Artifact,
 }
 
-/// Dropping it closes its port.
+/// Running registry; dropping it closes its port.
 #[derive(Debug)]
 pub struct Registry {
     server: Server,
@@ -38,30 +38,30 @@ impl Registry {
         Ok(Self { server, other })
     }
 
-    /// From now on it has the other revision of everything.
+    /// Switches all names to the other revision.
     pub fn turn(&self) {
         self.other.store(true, Ordering::SeqCst);
     }
 
-    /// The reference of what it has under a name.
+    /// Returns the image reference of a name.
     pub fn image(&self, name: &str) -> String {
         format!("{}/{name}:1", self.server.address)
     }
 
-    /// How often the content of a name was asked for: manifests by digest, and blobs.
+    /// Returns the number of GET requests for the content of a name: manifests by digest, and blobs.
     pub fn fetched(&self, name: &str) -> usize {
         let asks = self.server.seen.asks();
         let content = |ask: &&Ask| matches!(ask.item(), Item::Manifest(_) | Item::Blob(_)) && !ask.is_head();
         asks.iter().filter(|ask| repository(ask) == Some(name)).filter(content).count()
     }
 
-    /// How often a name was asked for in any way.
+    /// Returns the number of all requests for a name.
     pub fn asked(&self, name: &str) -> usize {
         self.server.seen.asks().iter().filter(|ask| repository(ask) == Some(name)).count()
     }
 }
 
-/// The first component behind `/v2/`.
+/// Returns the first path component after `/v2/`.
 fn repository(ask: &Ask) -> Option<&str> {
     ask.target.strip_prefix("/v2/")?.split('/').next()
 }

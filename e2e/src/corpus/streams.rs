@@ -1,4 +1,4 @@
-//! Compressed streams that are cut, broken or followed by something, and some of the rarer good ones.
+//! Compressed streams: truncated, corrupt, followed by trailing data, and unusual but valid.
 
 use anyhow::Result;
 use flate2::write::DeflateEncoder;
@@ -44,7 +44,7 @@ fn content() -> Tree {
     tree(&[("a", "x"), ("b", &text())])
 }
 
-/// What every stream here has in it.
+/// Makes the tar that every stream contains.
 fn tar() -> Vec<u8> {
     ended(blocks([file("a", "x"), file("b", text())]))
 }
@@ -53,7 +53,7 @@ fn halves(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes.split_at(bytes.len() / 2)
 }
 
-/// A gzip member by hand: flags, and what the header has for them.
+/// Makes a gzip member with these flags and their header fields.
 fn member(flags: u8, fields: &[u8], bytes: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
     std::io::Write::write_all(&mut encoder, bytes)?;
@@ -135,12 +135,12 @@ fn bad_gzips() -> Result<Vec<Sample>> {
     ])
 }
 
-/// One bit of a byte exchanged.
+/// Flips the lowest bit of one byte.
 fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
     bytes.iter().enumerate().map(|(place, byte)| if place == at { byte ^ 1 } else { *byte }).collect()
 }
 
-/// The stream up to here and no further.
+/// Makes truncated copies of a stream.
 fn cut(kind: &str, whole: &[u8]) -> Vec<Sample> {
     let length = whole.len();
     let places = [
@@ -156,13 +156,13 @@ fn cut(kind: &str, whole: &[u8]) -> Vec<Sample> {
     places.map(|(name, at)| bad(&format!("{kind}-cut-{name}"), whole.get(..at).unwrap_or_default().to_vec())).into()
 }
 
-/// A frame that is passed over.
+/// Makes a skippable frame.
 fn skippable(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
     [&[0x50, 0x2a, 0x4d, 0x18], length.as_slice(), bytes].concat()
 }
 
-/// A frame of stored blocks by hand. `descriptor` says which fields the header has (RFC 8878 section 3.1.1.1).
+/// Makes a frame of stored blocks. `descriptor` selects the fields of the header (RFC 8878 section 3.1.1.1).
 fn frame(descriptor: u8, fields: &[u8], bytes: &[u8]) -> Vec<u8> {
     let mut frame = [FRAME.as_slice(), &[descriptor], fields].concat();
     let blocks = bytes.chunks(100_000).collect::<Vec<_>>();
@@ -175,7 +175,7 @@ fn frame(descriptor: u8, fields: &[u8], bytes: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The window descriptor of a power of two.
+/// Returns the window descriptor of a power of two.
 fn window(log: u8) -> [u8; 1] {
     [(log - 10) << 3]
 }
@@ -205,7 +205,7 @@ fn bad_zstds() -> Result<Vec<Sample>> {
         sample(name, frame(0, &window(log), &tar), refusal(&["LimitExceeded"], &["--max-zstd-window"]))
     };
     let length = u32::try_from(tar.len()).unwrap_or_default();
-    // A single segment, whose header says how many bytes come out.
+    // A single segment, whose header states the decompressed size.
     let of_length = |length: u32| frame(0xa0, &length.to_le_bytes(), &tar);
     let more = ended(blocks([file("mallory", "x")]));
     Ok(vec![
@@ -233,7 +233,7 @@ fn bad_zstds() -> Result<Vec<Sample>> {
     ])
 }
 
-/// Compressions that no layer has.
+/// Compression formats that layers never use.
 fn others() -> Vec<Sample> {
     let rows: [(&str, &[u8]); 8] = [
         ("xz", &[0xfd, b'7', b'z', b'X', b'Z', 0]),
@@ -250,7 +250,7 @@ fn others() -> Vec<Sample> {
         sample(&format!("other-{name}"), bytes, refusal(UNSUPPORTED, &[]))
     };
     let mut samples: Vec<_> = rows.map(unsupported).into();
-    // Has no magic number that could not be the begin of something else.
+    // zlib has no unambiguous magic number.
     samples.push(bad("other-zlib", [&[0x78, 0x9c], crate::archive::noise(1000, 8).as_slice()].concat()));
     samples
 }

@@ -1,12 +1,12 @@
-//! What is around a root and must stay as it is: neighbours, parents, and links into them.
+//! Surroundings of a root that must stay unchanged: siblings, parents, and links into them.
 //!
 //! ```text
 //! <top>/canary/...            a sibling of the root's parent
-//! <top>/house/root/           the root under test, the only place where anything may change
-//! <top>/house/root/foreign/   of somebody else, inside the root
+//! <top>/house/root/           the root under test, the only directory that may change
+//! <top>/house/root/foreign/   foreign content inside the root
 //! <top>/house/canary/...      a sibling of the root
-//! <top>/house/tmp/            open for everybody, as /tmp is
-//! <top>/house/cwd/            where the process runs
+//! <top>/house/tmp/            world-writable, like /tmp
+//! <top>/house/cwd/            working directory of the process
 //! ```
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use anyhow::{Result, ensure};
 
 use crate::hostile::artifact::digest;
 
-/// Places in which a canary is.
+/// Directories that contain canary files.
 const CANARIES: [&str; 5] = ["canary", "house/canary", "house/tmp", "house/cwd/canary", "house/root/foreign"];
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Surroundings {
     before: BTreeMap<PathBuf, Fact>,
 }
 
-/// Everything about a path that somebody could have changed. What only reading changes is left out.
+/// State of a path, without attributes that reading changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Fact {
     /// Kind and mode.
@@ -35,14 +35,14 @@ struct Fact {
     links: u64,
     inode: u64,
     size: u64,
-    /// Seconds and nanoseconds of the last change of content and of anything at all.
+    /// mtime and ctime, each as seconds and nanoseconds.
     times: [i64; 4],
     /// Digest of a file, target of a link.
     content: String,
 }
 
 impl Surroundings {
-    /// Makes them below `top`, which is made too.
+    /// Creates the surroundings below `top`, which is created too.
     pub fn make(top: &Path) -> Result<Self> {
         for place in CANARIES {
             let place = top.join(place);
@@ -69,12 +69,12 @@ impl Surroundings {
         self.top.join("house/root")
     }
 
-    /// Where the process is to run.
+    /// Returns the working directory for the process.
     pub fn working_directory(&self) -> PathBuf {
         self.top.join("house/cwd")
     }
 
-    /// Everything is as it was made, and nothing else is there.
+    /// Checks that every path is unchanged and that no path was added.
     pub fn check(&self) -> Result<()> {
         let now = self.look()?;
         for (path, before) in &self.before {
@@ -93,7 +93,7 @@ impl Surroundings {
     }
 }
 
-/// Looks at a path and what is below it, but not below `root`, which may change itself.
+/// Records a path and everything below it, except `root`, which may change.
 fn look(path: &Path, root: &Path, facts: &mut BTreeMap<PathBuf, Fact>) -> Result<()> {
     if path == root {
         return Ok(());

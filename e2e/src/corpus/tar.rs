@@ -1,4 +1,4 @@
-//! Tar entries, every field of which can be wrong (POSIX.1-2024, pax, "ustar Interchange Format").
+//! Tar entries with arbitrary values in every field (POSIX.1-2024, pax, "ustar Interchange Format").
 
 use std::ops::Range;
 
@@ -17,10 +17,10 @@ pub(super) const UNAME: Range<usize> = 265..297;
 pub(super) const DEVICE: Range<usize> = 329..345;
 pub(super) const PREFIX: Range<usize> = 345..500;
 
-/// Whose name the headers have that belong to the next entry.
+/// Name of extended headers, which belong to the next entry.
 const EXTENSION: &str = "PaxHeaders/mallory";
 
-/// A header and what follows it.
+/// Header and body of an entry.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     header: [u8; BLOCK],
@@ -28,17 +28,17 @@ pub(super) struct Entry {
     sum: Sum,
 }
 
-/// The checksum of a header.
+/// Checksum of a header.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Sum {
     Right,
-    /// Of bytes that are taken for signed ones, as some old programs did.
+    /// Sum of signed bytes, as some old programs computed it.
     Signed,
-    /// These bytes.
+    /// These bytes instead of a sum.
     Bytes(&'static [u8]),
 }
 
-/// An entry of any kind, without a body.
+/// Makes an entry of any kind, without a body.
 pub(super) fn entry(kind: u8, name: impl AsRef<[u8]>) -> Entry {
     let entry = Entry { header: [0; BLOCK], body: Vec::new(), sum: Sum::Right };
     let entry = entry.put(NAME, name).put(MODE, "0000644\0").put(UID, "0000000\0").put(116..124, "0000000\0");
@@ -61,32 +61,32 @@ pub(super) fn hard_link(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Ent
     entry(b'1', name).put(TARGET, target)
 }
 
-/// An extended header with these records.
+/// Makes an extended header with these records.
 pub(super) fn pax(records: &[(&str, &str)]) -> Entry {
     pax_bytes(records.iter().flat_map(|(key, value)| record(key, value)).collect::<Vec<_>>())
 }
 
-/// An extended header with any body.
+/// Makes an extended header with any body.
 pub(super) fn pax_bytes(body: impl AsRef<[u8]>) -> Entry {
     entry(b'x', EXTENSION).body(body)
 }
 
-/// An extended header for all entries behind it.
+/// Makes a global header, which applies to all later entries.
 pub(super) fn global(records: &[(&str, &str)]) -> Entry {
     entry(b'g', EXTENSION).body(records.iter().flat_map(|(key, value)| record(key, value)).collect::<Vec<_>>())
 }
 
-/// A GNU long name, with the NUL that GNU tar writes.
+/// Makes a GNU long name, with the trailing NUL that GNU tar writes.
 pub(super) fn long_name(name: &str) -> Entry {
     entry(b'L', EXTENSION).body(format!("{name}\0"))
 }
 
-/// A GNU long link name.
+/// Makes a GNU long link name.
 pub(super) fn long_link(target: &str) -> Entry {
     entry(b'K', EXTENSION).body(format!("{target}\0"))
 }
 
-/// `LENGTH KEY=VALUE\n`, where the length counts itself.
+/// Makes a record `LENGTH KEY=VALUE\n`, whose length includes itself.
 pub(super) fn record(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Vec<u8> {
     let rest = [b" ", key.as_ref(), b"=", value.as_ref(), b"\n"].concat();
     let mut length = rest.len();
@@ -97,7 +97,7 @@ pub(super) fn record(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Vec<u8> 
 }
 
 impl Entry {
-    /// Other bytes in a field; what is left of it becomes zero.
+    /// Replaces the bytes of a field; the rest of the field becomes zero.
     pub(super) fn put(mut self, field: Range<usize>, bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();
         debug_assert!(bytes.len() <= field.len(), "{} bytes do not fit into {field:?}", bytes.len());
@@ -108,13 +108,13 @@ impl Entry {
         self
     }
 
-    /// A body and the size of it.
+    /// Sets the body and its size.
     pub(super) fn body(self, body: impl AsRef<[u8]>) -> Self {
         let body = body.as_ref().to_vec();
         Self { body: body.clone(), ..self.size(body.len() as u64) }
     }
 
-    /// Any size, whatever the body is.
+    /// Sets the size, independent of the body.
     pub(super) fn size(self, size: u64) -> Self {
         self.put(SIZE, format!("{size:011o}\0"))
     }
@@ -127,7 +127,7 @@ impl Entry {
         Self { sum, ..self }
     }
 
-    /// Header, body, and zeros up to the next block.
+    /// Returns header, body, and zeros up to the next block.
     fn bytes(&self) -> Vec<u8> {
         let spaces = self.clone().put(CHECKSUM, "        ");
         let sum = match self.sum {
@@ -145,12 +145,12 @@ fn octal(sum: i64) -> Vec<u8> {
     format!("{sum:06o}\0 ").into_bytes()
 }
 
-/// Entries behind each other, without an end marker.
+/// Concatenates entries, without an end marker.
 pub(super) fn blocks(entries: impl IntoIterator<Item = Entry>) -> Vec<u8> {
     entries.into_iter().flat_map(|entry| entry.bytes()).collect()
 }
 
-/// With the end marker behind it.
+/// Appends the end marker.
 pub(super) fn ended(mut tar: Vec<u8>) -> Vec<u8> {
     tar.extend([0; 2 * BLOCK]);
     tar

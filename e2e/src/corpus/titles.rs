@@ -1,4 +1,4 @@
-//! Names that a manifest gives to layers: titles, paths and names of other formats, and tars that do not keep to theirs.
+//! Layer names in manifests: titles, paths and names of other formats, and tars with entries outside their title.
 
 use serde_json::{Value, json};
 
@@ -9,19 +9,19 @@ use crate::hostile::artifact::{Artifact, digest};
 
 const TITLE: &str = "org.opencontainers.image.title";
 const UNPACK: &str = "io.deis.oras.content.unpack";
-/// What is no archive.
+/// Media type of a layer that is not an archive.
 const TEXT: &str = "text/plain";
 const CONTENT: &str = "content";
 const CONFLICT: &[&str] = &["LayerConflict"];
 const UNSAFE_OR_CONFLICT: &[&str] = &["UnsafeArchive", "LayerConflict"];
 
-/// Every artifact whose manifest names something.
+/// Returns all artifacts with names in their manifests.
 pub fn trials() -> Vec<Trial> {
     let all = [refused_titles(), other_names(), unpacked(), two_layers(), harmless()].concat();
     all.into_iter().map(|trial| Trial { name: format!("titles-{}", trial.name), ..trial }).collect()
 }
 
-/// A layer and its annotations.
+/// Media type, bytes and annotations of a layer.
 type Layer<'a> = (&'a str, &'a [u8], Value);
 
 fn made(layers: &[Layer<'_>]) -> Artifact {
@@ -36,12 +36,12 @@ fn trial(name: &str, layers: &[Layer<'_>], verdict: Verdict) -> Trial {
     Trial { name: name.to_owned(), artifact: made(layers), verdict }
 }
 
-/// Text under this title.
+/// Makes a text layer with this title.
 fn titled(title: &str) -> Layer<'static> {
     (TEXT, CONTENT.as_bytes(), json!({TITLE: title}))
 }
 
-/// A tar that is to be unpacked under this title.
+/// Makes a tar layer that is to be unpacked under this title.
 fn unpacking<'a>(title: &str, tar: &'a [u8]) -> Layer<'a> {
     (TAR, tar, json!({TITLE: title, UNPACK: "true"}))
 }
@@ -88,7 +88,7 @@ fn refused_titles() -> Vec<Trial> {
     trials
 }
 
-/// Paths and names that formats have instead of titles.
+/// Paths and names that other formats use instead of titles.
 fn other_names() -> Vec<Trial> {
     let keys = [
         ("model", "org.cncf.model.filepath"),
@@ -148,7 +148,7 @@ fn unpacked() -> Vec<Trial> {
     ]
 }
 
-/// Layers that want the same place.
+/// Layers with conflicting paths.
 fn two_layers() -> Vec<Trial> {
     let other = |title: &str| (TEXT, b"other".as_slice(), json!({TITLE: title}));
     let two = |name: &str, layers: [Layer<'_>; 2], reasons| trial(name, &layers, refusal(reasons, &["mallory"]));
@@ -168,7 +168,7 @@ fn two_layers() -> Vec<Trial> {
     ]
 }
 
-/// Titles that only look odd.
+/// Unusual but valid titles.
 fn harmless() -> Vec<Trial> {
     let good = |name: &str, layers: &[Layer<'_>], tree: &[(&str, &str)]| {
         trial(name, layers, Verdict::Accepted(files::tree(tree)))

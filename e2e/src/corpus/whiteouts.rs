@@ -1,4 +1,4 @@
-//! Names that delete something in container images, and mean nothing anywhere else.
+//! Whiteout names, which delete entries in container images and have no meaning elsewhere.
 
 use super::tar::{directory, file, hard_link, long_name, pax, symlink};
 use super::{Case, accepted, refused};

@@ -1,11 +1,11 @@
-//! Zip files, every field of which can be wrong (APPNOTE.TXT 6.3.10, sections 4.3 and 4.5).
+//! Zip files with arbitrary values in every field (APPNOTE.TXT 6.3.10, sections 4.3 and 4.5).
 
 use std::io::Write;
 
 use flate2::write::DeflateEncoder;
 use flate2::{Compression, Crc};
 
-/// Stored, and deflated.
+/// Compression methods: stored, and deflated.
 pub(super) const STORED: u16 = 0;
 pub(super) const DEFLATED: u16 = 8;
 /// General purpose bits: encrypted; sizes follow the data; names are UTF-8.
@@ -13,7 +13,7 @@ pub(super) const ENCRYPTED: u16 = 1;
 pub(super) const STREAMED: u16 = 1 << 3;
 pub(super) const UTF8: u16 = 1 << 11;
 
-/// What one of an entry's two headers says of it.
+/// Local or central header of an entry.
 #[derive(Debug, Clone)]
 pub(super) struct Header {
     pub(super) name: Vec<u8>,
@@ -25,35 +25,36 @@ pub(super) struct Header {
     pub(super) extra: Vec<u8>,
 }
 
-/// An entry: what comes before its data, the data, and what the directory says.
+/// Entry: local header, data, and central header in the directory.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) local: Header,
     pub(super) data: Vec<u8>,
     pub(super) central: Header,
-    /// Kind and mode as Unix has them, in the upper half of the external attributes.
+    /// Unix kind and mode, written to the upper half of the external attributes.
     pub(super) mode: u32,
-    /// Where the directory says that it begins, if not where it does.
+    /// False offset of the local header in the directory; `None` for the correct offset.
     pub(super) offset: Option<u32>,
-    /// Whether it is in the directory.
+    /// True if the directory lists the entry.
     pub(super) listed: bool,
 }
 
-/// The record at the end, and what is around it.
+/// End record, with the comment after it and the zip64 records before it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ending {
-    /// Other numbers than the right ones: entries on this disk and in total, bytes and place of the directory.
+    /// False counts of entries, on this disk and in total; `directory` has a false size and offset of the directory.
     pub(super) entries: Option<[u16; 2]>,
     pub(super) directory: Option<[u32; 2]>,
     pub(super) disk: u16,
     pub(super) comment: Vec<u8>,
-    /// What the comment's length says, if not the truth.
+    /// False length of the comment.
     pub(super) comment_length: Option<u16>,
-    /// The same numbers in a zip64 record: entries, bytes and place, and where the locator says that it is.
+    /// Differences in a zip64 end record and its locator; `None` writes neither.
     pub(super) zip64: Option<Zip64>,
 }
 
-/// What a zip64 end record says more, added to the right numbers.
+/// Numbers added to the correct values in a zip64 end record: entries, size and offset of the directory; and to the
+/// offset of the record in the locator.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Zip64 {
     pub(super) more_entries: u64,
@@ -100,7 +101,7 @@ pub(super) fn symlink(name: &str, target: impl AsRef<[u8]>) -> Entry {
 }
 
 impl Entry {
-    /// With both headers changed in the same way.
+    /// Changes both headers in the same way.
     pub(super) fn both(mut self, change: impl Fn(&mut Header)) -> Self {
         change(&mut self.local);
         change(&mut self.central);
@@ -129,7 +130,7 @@ impl Entry {
         Self { listed: false, ..self }
     }
 
-    /// As written by who did not know the sizes before: they follow the data.
+    /// Moves checksum and sizes behind the data, like a streaming writer that does not know them in advance.
     pub(super) fn streamed(mut self) -> Self {
         let (crc, packed, size) = (self.central.crc, self.central.packed, self.central.size);
         self.data.extend([&b"PK\x07\x08"[..], &crc.to_le_bytes(), &packed.to_le_bytes(), &size.to_le_bytes()].concat());
@@ -139,10 +140,10 @@ impl Entry {
 }
 
 impl Header {
-    /// From the general purpose bits to the length of the extra field.
+    /// Returns the fields from the general purpose bits to the length of the extra field.
     fn middle(&self) -> Vec<u8> {
         let length = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_le_bytes();
-        // The first day that MS-DOS knows: 1980-01-01.
+        // The earliest MS-DOS date: 1980-01-01.
         let times = [0, 0, 0x21, 0];
         let sizes = [self.crc.to_le_bytes(), self.packed.to_le_bytes(), self.size.to_le_bytes()].concat();
         [
@@ -157,12 +158,12 @@ impl Header {
     }
 }
 
-/// A whole zip file.
+/// Makes a complete zip file.
 pub(super) fn archive(entries: impl IntoIterator<Item = Entry>) -> Vec<u8> {
     archive_with(Vec::new(), entries, &Ending::default())
 }
 
-/// The same behind some bytes, with an end of one's own.
+/// Makes a zip file behind some leading bytes, with a custom end.
 pub(super) fn archive_with(before: Vec<u8>, entries: impl IntoIterator<Item = Entry>, ending: &Ending) -> Vec<u8> {
     let (mut bytes, mut central, mut listed) = (before, Vec::new(), 0_u16);
     for entry in entries {
@@ -208,13 +209,13 @@ fn end(bytes: &mut Vec<u8>, listed: u16, length: usize, place: usize, ending: &E
     bytes.extend([&comment.to_le_bytes()[..], &ending.comment].concat());
 }
 
-/// An extra field: its number and its data.
+/// Makes an extra field from its number and data.
 pub(super) fn extra(id: u16, data: &[u8]) -> Vec<u8> {
     let length = u16::try_from(data.len()).unwrap_or(u16::MAX);
     [&id.to_le_bytes()[..], &length.to_le_bytes(), data].concat()
 }
 
-/// Size and packed size of 64 bits, where the header has only ones.
+/// Makes the extra field with 64-bit sizes; the header's own sizes must be all ones.
 pub(super) fn zip64_extra(size: u64, packed: u64) -> Vec<u8> {
     extra(1, &[size.to_le_bytes(), packed.to_le_bytes()].concat())
 }

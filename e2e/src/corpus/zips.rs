@@ -1,4 +1,4 @@
-//! Zip files that lie: in names, in links, in one of the two places that describe an entry, or in the end.
+//! Malicious zip files: unsafe names and links, disagreeing headers, false offsets, and false end records.
 
 use super::zip::{
     DEFLATED, ENCRYPTED, Ending, Entry, UTF8, Zip64, archive, archive_with, deflated, directory, extra, stored,
@@ -7,12 +7,12 @@ use super::zip::{
 use super::{LIMIT, Sample, UNSAFE, UNSAFE_OR_LIMIT, Verdict, refusal};
 use crate::files::{self, Entry as Node, Tree};
 
-/// What a zip is called.
+/// Media type of a zip.
 pub const ZIP: &str = "application/zip";
-/// One that is of a kind or compression that is not read.
+/// Reasons for an entry with an unsupported feature or compression method.
 const UNSAFE_OR_UNSUPPORTED: &[&str] = &["UnsafeArchive", "UnsupportedFormat"];
 
-/// Every zip. They are read where `spec.layers.mode` is `Extract`.
+/// Returns all zip samples. They are unpacked only if `spec.layers.mode` is `Extract`.
 pub fn samples() -> Vec<Sample> {
     [names(), links_and_kinds(), disagreeing(), data(), places(), ends(), harmless()].concat()
 }
@@ -21,7 +21,7 @@ fn sample(name: &str, bytes: Vec<u8>, verdict: Verdict) -> Sample {
     Sample { name: format!("zips-{name}"), media_type: ZIP, bytes, verdict }
 }
 
-/// Refused by name; a good entry comes first.
+/// Makes a sample refused with `says` in the message; a valid entry comes first.
 fn refused(name: &str, says: &str, entries: impl IntoIterator<Item = Entry>) -> Sample {
     let bytes = archive(std::iter::once(stored("good", "good")).chain(entries));
     sample(name, bytes, refusal(UNSAFE, &[says]))
@@ -36,7 +36,7 @@ fn refused_as(
     Sample { verdict: refusal(reasons, &[says]), ..refused(name, "", entries) }
 }
 
-/// Refused as a whole.
+/// Makes a sample refused as a whole, without an entry in the message.
 fn bad(name: &str, bytes: Vec<u8>) -> Sample {
     sample(name, bytes, refusal(UNSAFE, &[]))
 }
@@ -82,10 +82,10 @@ fn names() -> Vec<Sample> {
         refused("directory-over-a-file", "mallory", [x(), directory("mallory/")]),
         refused_as(LIMIT, "name-too-long", "mallory", [stored(wide, "x")]),
         refused_as(LIMIT, "too-deep", "--max-depth=64", [stored("m/".repeat(64) + "x", "x")]),
-        // These are characters of code page 437 by the format (APPNOTE.TXT appendix D.1), and UTF-8 by the habit of some
-        // programs: what the file is called depends on who unpacks it.
+        // By the format these bytes are code page 437 (APPNOTE.TXT appendix D.1), but some programs read UTF-8: the
+        // file's name depends on the reader.
         refused("utf-8-without-saying-so", "mallory", [stored("mallory-grüße", "x").both(|header| header.flags = 0)]),
-        // Info-ZIP's Unicode path: another name than the one in the header.
+        // Info-ZIP's Unicode path, with another name than the header.
         refused(
             "unicode-path-disagrees",
             "mallory",
@@ -117,8 +117,7 @@ fn links_and_kinds() -> Vec<Sample> {
     ]
 }
 
-/// The header before the data and the one in the directory say different things; which one is believed differs between
-/// programs.
+/// Entries whose local and central headers disagree; programs differ in which header they use.
 fn disagreeing() -> Vec<Sample> {
     let local = |name, change: fn(&mut super::zip::Header)| refused(name, "mallory", [x().local(change)]);
     vec![
@@ -143,7 +142,7 @@ fn disagreeing() -> Vec<Sample> {
     ]
 }
 
-/// What is in an entry.
+/// Entries with corrupt, inconsistent or unsupported data.
 fn data() -> Vec<Sample> {
     let both = |name, change: fn(&mut super::zip::Header)| refused(name, "mallory", [x().both(change)]);
     let unread = |name, change: fn(&mut super::zip::Header)| {
@@ -206,11 +205,11 @@ fn data() -> Vec<Sample> {
     ]
 }
 
-/// Where entries are.
+/// False offsets, overlaps, unlisted entries, and data around the archive.
 fn places() -> Vec<Sample> {
     let first = || stored("mallory1", "content");
     let length = u32::try_from(archive([first()]).len()).unwrap_or_default();
-    // Its data is an entry of its own, which the directory lists as well.
+    // The data of the outer entry is itself an entry, which the directory lists as well.
     let inner = archive([stored("inner", "x")]).get(..36).unwrap_or_default().to_vec();
     vec![
         bad("two-names-for-one-place", archive([first(), stored("mallory2", "content").at(0)])),
@@ -233,7 +232,7 @@ fn places() -> Vec<Sample> {
     ]
 }
 
-/// The record at the end.
+/// False, contradictory or truncated end records.
 fn ends() -> Vec<Sample> {
     let entries = || [stored("a", "x"), stored("b", "y")];
     let ends = |name, ending: &Ending| bad(name, archive_with(Vec::new(), entries(), ending));

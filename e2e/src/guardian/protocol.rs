@@ -1,13 +1,13 @@
-//! What the harness and its guardian say to each other: one JSON object per line.
+//! Protocol between the harness and its guardian: one JSON object per line.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// First argument of a process that is to be the guardian.
+/// First argument of the guardian process.
 pub(super) const FLAG: &str = "--be-the-guardian-of";
 
-/// A program to run. Its standard input is empty unless a file is named.
+/// Program to run. Its standard input is empty unless a file is named.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Spec {
     pub program: PathBuf,
@@ -15,13 +15,13 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     pub directory: Option<PathBuf>,
     pub stdin: Option<PathBuf>,
-    /// Appended to, so that a restarted program continues its log.
+    /// File that standard output is appended to, so that a restarted program continues its log.
     pub stdout: PathBuf,
-    /// Appended to; may be the same file as `stdout`.
+    /// File that standard error is appended to; may be the same as `stdout`.
     pub stderr: PathBuf,
 }
 
-/// How a program ended: by itself with a code, or by a signal.
+/// End of a program: by itself with an exit code, or by a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     pub code: Option<i32>,

@@ -1,7 +1,7 @@
-//! The guardian's side: starts programs, reports their ends, and kills what is left when the harness is gone.
+//! Guardian's side: starts programs, reports their exits, and kills the remaining programs when the harness is gone.
 //!
-//! A program is only signalled while it is in the table, and it leaves the table before it is reaped: a signal can never
-//! reach a stranger that was given the same process id.
+//! A program is signalled only while it is in the table, and it leaves the table before it is reaped: a signal never
+//! reaches an unrelated process with a reused process ID.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal as Number, WaitId, WaitIdOptions, kill_process
 
 use super::protocol::{Exit, Order, Report, Signal, Spec};
 
-/// Serves orders until standard input ends, then cleans up; the answer is the exit code.
+/// Serves orders until standard input ends, then cleans up and returns the exit code.
 pub(super) fn serve(run_dir: &Path) -> i32 {
     stay_through_signals();
     let table = Arc::new(Table::default());
@@ -35,21 +35,21 @@ pub(super) fn serve(run_dir: &Path) -> i32 {
     }
 }
 
-/// Whoever ends the harness by name or by session ends the guardian with it, and nobody would be left to clean up. So
-/// those signals do nothing here; the end of standard input does everything.
+/// Makes termination signals have no effect: a signal to the harness by name or by session also reaches the guardian,
+/// which must survive to clean up. Only the end of standard input ends the guardian.
 fn stay_through_signals() {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     if let Ok(runtime) = runtime {
         let _inside = runtime.enter();
         for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
-            // Once set, a handler stays for as long as the process lives.
+            // Once set, a handler stays for the life of the process.
             let _ = signal(kind);
         }
     }
 }
 
-/// The running programs by number, with the process id that is also their group.
+/// Running programs by number, with their process ID, which is also the ID of their process group.
 #[derive(Default)]
 struct Table {
     running: Mutex<HashMap<u64, Pid>>,
@@ -71,7 +71,7 @@ impl Table {
         }
     }
 
-    /// Kills everything and waits for it; a process stuck in the kernel is left to the system after a while.
+    /// Kills all programs and waits for their ends; after 10 s a process stuck in the kernel is left to the system.
     fn kill_all(&self) {
         let running = self.lock();
         for group in running.values() {
@@ -118,7 +118,7 @@ fn spawn(spec: &Spec) -> io::Result<Child> {
     command.spawn()
 }
 
-/// Waits for one program. Whatever is left of its group goes with it.
+/// Waits for one program, then kills the rest of its process group.
 fn watch(table: &Table, id: u64, group: Pid, mut child: Child) {
     while matches!(
         waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT),
@@ -135,7 +135,7 @@ fn watch(table: &Table, id: u64, group: Pid, mut child: Child) {
     table.changed.notify_all();
 }
 
-/// The harness may be gone already; then there is nobody to tell.
+/// Sends a report and ignores errors: the harness may be gone already.
 fn report(report: &Report) {
     if let Ok(mut line) = serde_json::to_vec(report) {
         line.push(b'\n');

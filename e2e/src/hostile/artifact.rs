@@ -1,4 +1,4 @@
-//! What a registry serves: a manifest and its blobs, good or edited.
+//! Content of a registry: a manifest and its blobs, good or edited.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +12,24 @@ use crate::archive::Archive;
 
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-/// The one file in the one layer of an artifact.
+/// Name of the only file in the only layer of an artifact.
 pub const FILE: &str = "file";
 
-/// A manifest, byte for byte, and the blobs beside it.
+/// Manifest, byte for byte, and its blobs.
 #[derive(Debug, Clone)]
 pub struct Artifact {
     /// Content-Type of the manifest.
     pub media_type: String,
     pub manifest: Vec<u8>,
-    /// What is in the one file.
+    /// Content of the only file.
     pub content: String,
-    /// By digest.
+    /// Blobs by digest.
     pub blobs: BTreeMap<String, Vec<u8>>,
 }
 
 impl Artifact {
-    /// One that every reader accepts. Other content makes another layer: the operator keeps layers for whoever asks for
-    /// them next.
+    /// Makes an artifact that every reader accepts. Tests pass different content to get different layers, because the
+    /// operator caches layers across objects.
     pub fn good(content: &str) -> Result<Self> {
         let layer = Archive::default().file(FILE, content.as_bytes())?.finish();
         let config = b"{}".to_vec();
@@ -49,7 +49,7 @@ impl Artifact {
         })
     }
 
-    /// The same with another value at a JSON pointer, which may be a new key.
+    /// Returns a copy with another value at a JSON pointer, which may be a new key.
     #[must_use]
     pub fn with(&self, pointer: &str, value: Value) -> Self {
         let mut document = self.document();
@@ -63,7 +63,7 @@ impl Artifact {
         self.of(document.to_string())
     }
 
-    /// The same with text that no JSON value has, such as a number that is too large.
+    /// Returns a copy with text at a JSON pointer that no JSON value can hold, such as a number that is too large.
     #[must_use]
     pub fn with_text(&self, pointer: &str, text: &str) -> Self {
         const MARK: &str = "put-the-text-here";
@@ -77,42 +77,42 @@ impl Artifact {
         self.of(document.to_string())
     }
 
-    /// The same with some of its text exchanged, once.
+    /// Returns a copy with the first occurrence of `from` in the manifest replaced by `to`.
     #[must_use]
     pub fn replaced(&self, from: &str, to: &str) -> Self {
         self.of(String::from_utf8_lossy(&self.manifest).replacen(from, to, 1))
     }
 
-    /// Other bytes as the manifest.
+    /// Returns a copy with these bytes as the manifest.
     #[must_use]
     pub fn of(&self, manifest: impl Into<Vec<u8>>) -> Self {
         Self { manifest: manifest.into(), ..self.clone() }
     }
 
-    /// The same under another Content-Type.
+    /// Returns a copy with another Content-Type.
     #[must_use]
     pub fn called(&self, media_type: &str) -> Self {
         Self { media_type: media_type.to_owned(), ..self.clone() }
     }
 
-    /// Digest of the manifest.
+    /// Returns the digest of the manifest.
     pub fn digest(&self) -> String {
         digest(&self.manifest)
     }
 
-    /// The layer of a good artifact: its digest and its bytes.
+    /// Returns digest and bytes of the layer of a good artifact.
     pub fn layer(&self) -> (&str, &[u8]) {
         let found = self.blobs.iter().max_by_key(|(_, bytes)| bytes.len());
         found.map(|(digest, bytes)| (digest.as_str(), bytes.as_slice())).unwrap_or_default()
     }
 
-    /// What a registry that behaves answers.
+    /// Answers a request as a well-behaved registry does.
     pub fn answer(&self, ask: &Ask) -> Reply {
         let own = self.digest();
         let found = match ask.item() {
             Item::Tag(_) => Some((self.media_type.as_str(), &self.manifest)),
             Item::Manifest(wanted) if wanted == own => Some((self.media_type.as_str(), &self.manifest)),
-            // A child of an index; each says itself what it is.
+            // A child of an index; its own `mediaType` names its type.
             Item::Manifest(wanted) => self.blobs.get(wanted).map(|child| ("application/json", child)),
             Item::Blob(wanted) => self.blobs.get(wanted).map(|bytes| ("application/octet-stream", bytes)),
             Item::Tags => return Reply::of("200 OK", &[], br#"{"name":"x","tags":["1.0.0"]}"#),
@@ -123,18 +123,18 @@ impl Artifact {
         Reply::of("200 OK", &headers, body)
     }
 
-    /// `null`, if the manifest was made something else than JSON before: then nothing can be edited.
+    /// Parses the manifest; returns `null` if it was replaced by bytes that are not JSON, which cannot be edited.
     fn document(&self) -> Value {
         serde_json::from_slice(&self.manifest).unwrap_or_default()
     }
 }
 
-/// A descriptor of bytes.
+/// Makes a descriptor of bytes.
 pub fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": digest(bytes), "size": bytes.len()})
 }
 
-/// `sha256:<hex>`.
+/// Returns `sha256:<hex>` of bytes.
 pub fn digest(bytes: &[u8]) -> String {
     use std::fmt::Write;
     hash(&SHA256, bytes).as_ref().iter().fold("sha256:".to_owned(), |mut text, byte| {

@@ -1,4 +1,4 @@
-//! A request as it arrived.
+//! HTTP requests as received.
 
 use std::io;
 
@@ -6,26 +6,26 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::canary::Canary;
 
-/// Longest head that is read. A token of 64 KiB fits.
+/// Maximum size of a head in bytes. A token of 64 KiB fits.
 const MAX_HEAD: usize = 256 * 1024;
-/// Longest body, of a form with a token in it.
+/// Maximum size of a body in bytes: that of a form with a token.
 const MAX_BODY: usize = 64 * 1024;
 
-/// What ends a head.
+/// End of a head.
 const END: &[u8] = b"\r\n\r\n";
 
-/// A request.
+/// Received request.
 #[derive(Debug, Clone)]
 pub struct Ask {
     pub method: String,
     /// Path and query.
     pub target: String,
-    /// The whole head as it came.
+    /// Complete head as received.
     pub head: String,
     pub body: String,
 }
 
-/// What a request is about, by its path.
+/// Requested item, derived from the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item<'a> {
     /// A manifest by tag.
@@ -40,7 +40,8 @@ pub enum Item<'a> {
 }
 
 impl Ask {
-    /// Reads one request; `None` where the other side has no more. What does not begin with a letter is no HTTP.
+    /// Reads one request; returns `None` if the client has closed the connection, or the head is too long or malformed,
+    /// and an error if the first byte is not a letter: not HTTP.
     pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Self>> {
         let (mut head, mut buffer) = (Vec::new(), [0_u8; 4096]);
         while !head.windows(END.len()).any(|window| window == END) {
@@ -60,7 +61,7 @@ impl Ask {
         Ok(Some(ask))
     }
 
-    /// Goes on where the head's last read ended.
+    /// Reads the rest of the body after the bytes that arrived with the head.
     async fn read_body(&self, stream: &mut (impl AsyncRead + Unpin), mut body: Vec<u8>) -> io::Result<String> {
         let length = self.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         let mut rest = vec![0_u8; usize::min(length, MAX_BODY).saturating_sub(body.len())];
@@ -75,7 +76,7 @@ impl Ask {
         Some(Self { method, target, head: head.to_owned(), body: String::new() })
     }
 
-    /// The form in which a request has a secret in it, if it has.
+    /// Returns the form in which the request contains a secret, if it does.
     pub fn tells_secret(&self, canary: &Canary) -> Option<String> {
         canary.found_in(&self.head).or_else(|| canary.found_in(&self.body))
     }
@@ -102,13 +103,13 @@ impl Ask {
         }
     }
 
-    /// The value of a header, whatever case its name is in.
+    /// Returns the value of a header, ignoring the case of its name.
     pub fn header(&self, name: &str) -> Option<&str> {
         let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
         fields.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
     }
 
-    /// A header that may tell a stranger who asks or where from, if there is one.
+    /// Returns the first header that reveals credentials or the origin of the request to another host, if there is one.
     pub fn tells(&self) -> Option<&'static str> {
         const HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "referer"];
         HEADERS.into_iter().find(|name| self.header(name).is_some())

@@ -1,4 +1,4 @@
-//! The table of behaviours: what a registry does, and what the operator is to make of it.
+//! Table of behaviours: actions of a registry, and the expected outcomes of the operator.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,19 +23,19 @@ mod tag_lists;
 mod tokens;
 mod waits;
 
-/// Answers one request.
+/// Function that answers one request.
 pub type Script = Arc<dyn Fn(&Ask, &Place) -> Reply + Send + Sync>;
-/// Makes another artifact of a good one.
+/// Function that derives the served artifact from a good artifact.
 pub type Edit = Arc<dyn Fn(&Artifact) -> Artifact + Send + Sync>;
-/// Answers one request in frames, by its number and stream.
+/// Function that answers one request in frames, given its number and stream.
 pub type FrameScript = Arc<dyn Fn(u32, u32, &Place) -> Reply + Send + Sync>;
 
-/// What the object has to say in the end.
+/// Expected final condition of the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// Published: this much misbehaving is harmless.
+    /// Published: the misbehaviour is harmless.
     Ready,
-    /// The reason, and the condition beside `Ready=False`: `Stalled` or `Reconciling`.
+    /// Reason, and the condition that is true beside `Ready=False`: `Stalled` or `Reconciling`.
     Refused(&'static str, &'static str),
 }
 
@@ -71,12 +71,12 @@ const NO_PLATFORM: Expected = stalled("PlatformNotFound");
 const TOO_LARGE: Expected = stalled("LimitExceeded");
 const NO_TAG: Expected = waiting("NoMatchingTag");
 
-/// Time for a pass that is to end by itself, on a machine that is busy with all the others.
+/// `spec.timeout` of a pass that ends by itself, on a machine that runs all other behaviours at the same time.
 const PATIENT: &str = "90s";
-/// Time for a pass that would never end.
+/// `spec.timeout` of a pass that would never end.
 const IMPATIENT: &str = "4s";
 
-/// What a port does.
+/// Protocol of a port, and its script.
 #[derive(Clone)]
 pub enum Kind {
     Http(Script),
@@ -84,59 +84,61 @@ pub enum Kind {
     Frames(FrameScript),
 }
 
-/// What the object names.
+/// Form of the reference in the object's spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AsksFor {
     Tag,
     Digest,
-    /// The highest of all versions.
+    /// No tag: the highest version of all tags, by `spec.semver`.
     Version,
 }
 
-/// What the object's pull secret holds for the registry.
+/// Credentials for the registry in the object's pull Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Login {
-    /// The object has no pull secret.
+    /// No pull Secret.
     None,
     Password,
-    /// The password as an identity token, which only token services are given.
+    /// The password as an identity token, which may be sent only to token services.
     IdentityToken,
 }
 
-/// How often a registry may be asked.
+/// Permitted frequency of requests to a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// Again and again, with pauses that grow.
+    /// Repeated requests with growing pauses.
     Retries,
-    /// Six times a minute: it asks to be left alone, and does not say for how long in a way that counts.
+    /// Six requests a minute: the registry limits the rate, but its `Retry-After` is missing, malformed, or shorter
+    /// than the operator's own pause.
     Limited,
-    /// Once, and not again for as long as a test lasts.
+    /// One request for as long as the registry misbehaves.
     Once,
 }
 
-/// Whether anybody may be led elsewhere. Nobody may tell who they are there, in any case.
+/// Expected connections to the site's other port and other host. In either case no request there may have an
+/// authorization, cookie or referer header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Elsewhere {
     Unheard,
     Reached,
 }
 
-/// One row of the table.
+/// Row of the table.
 #[derive(Clone)]
 pub struct Behaviour {
-    /// What it does, in words with dashes; also the name of the object and of the repository.
+    /// Description in words with dashes; also the name of the object and of the repository.
     pub name: String,
     pub expected: Expected,
-    /// The other ends of a race.
+    /// Alternative outcomes of a race.
     pub or: Vec<Expected>,
     pub kind: Kind,
-    /// What it makes of a good artifact.
+    /// Edit that turns a good artifact into the served artifact.
     pub edit: Edit,
     /// `spec.timeout`.
     pub timeout: &'static str,
-    /// TLS, and what the port shows there.
+    /// Certificate of the port; `None` without TLS.
     pub certificate: Option<Certificate>,
-    /// Whether the object says that the registry has no TLS.
+    /// `spec.registry.plainHTTP`.
     pub plain_http: bool,
     pub login: Login,
     pub asks_for: AsksFor,
@@ -169,18 +171,18 @@ impl Behaviour {
         }
     }
 
-    /// HTTP/1.1 by script.
+    /// Makes a behaviour with a script for HTTP/1.1.
     fn http(name: &str, expected: Expected, script: impl Fn(&Ask, &Place) -> Reply + Send + Sync + 'static) -> Self {
         Self::new(name, expected, Kind::Http(Arc::new(script)))
     }
 
-    /// A registry that behaves, with an artifact that does not.
+    /// Makes a well-behaved registry with an edited artifact.
     fn serving(name: &str, expected: Expected, edit: impl Fn(&Artifact) -> Artifact + Send + Sync + 'static) -> Self {
         let serving = Self::http(name, expected, |ask, place| place.artifact.answer(ask));
         Self { edit: Arc::new(edit), ..serving }
     }
 
-    /// Misbehaves where it is asked for a manifest by digest, and nowhere else.
+    /// Makes a registry that misbehaves only for requests for a manifest by digest.
     fn at_manifest(
         name: &str,
         expected: Expected,
@@ -191,7 +193,7 @@ impl Behaviour {
         })
     }
 
-    /// Misbehaves where it is asked for a layer, and nowhere else.
+    /// Makes a registry that misbehaves only for requests for a blob.
     fn at_layer(
         name: &str,
         expected: Expected,
@@ -249,7 +251,7 @@ impl Behaviour {
     }
 }
 
-/// Everything that a registry may do to a tag or a digest.
+/// Returns all behaviours except those of [`swarm()`] and [`confidences()`].
 pub fn all() -> Result<Vec<Behaviour>> {
     Ok([
         resolving::behaviours(),
@@ -266,22 +268,22 @@ pub fn all() -> Result<Vec<Behaviour>> {
     .concat())
 }
 
-/// Many registries that stop one byte short of the largest manifest there may be.
+/// Returns many registries whose manifests stall one byte before the size limit.
 pub fn swarm() -> Vec<Behaviour> {
     bodies::swarm()
 }
 
-/// One that behaves, and has a manifest of 300 KiB.
+/// Returns a well-behaved registry with a manifest of 300 KiB.
 pub fn large() -> Behaviour {
     Behaviour::serving("large", READY, |good| good.with("/x", serde_json::json!("x".repeat(300 << 10))))
 }
 
-/// Registries that are told secrets and tell some.
+/// Returns registries that receive secrets and return secrets.
 pub fn confidences() -> Vec<Behaviour> {
     confidences::behaviours()
 }
 
-/// One that behaves, for those whom it knows.
+/// Returns a well-behaved registry that requires a login.
 pub fn private() -> Behaviour {
     confidences::private()
 }

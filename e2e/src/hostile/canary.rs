@@ -1,4 +1,4 @@
-//! Secrets that are looked for wherever they must not be.
+//! Canary secrets, which tests search for in every place that must not contain them.
 
 use std::fmt::Write as _;
 
@@ -6,10 +6,10 @@ use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// A secret that nothing else in the world contains.
+/// Random secret that appears nowhere else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Canary {
-    /// Whose it is, for the report.
+    /// Owner of the secret, for error messages.
     pub owner: String,
     /// Letters and digits only: the same in URLs, JSON and headers.
     pub text: String,
@@ -26,7 +26,7 @@ impl Canary {
         Ok(Self { owner: owner.to_owned(), text })
     }
 
-    /// The form of the secret that `text` contains, if it does: plain, or base64 wherever in the encoded text it begins.
+    /// Returns the form of the secret that `text` contains, if any: plain, or base64 at any alignment.
     pub fn found_in(&self, text: &str) -> Option<String> {
         self.forms().into_iter().find(|form| text.contains(form.as_str()))
     }
@@ -35,7 +35,7 @@ impl Canary {
         let encoded = (0..3).map(|before| {
             let bytes = [vec![b'x'; before], self.text.clone().into_bytes()].concat();
             let all = STANDARD.encode(bytes);
-            // The first four characters and the last ones depend on what stands beside the secret.
+            // The first four characters and the last ones depend on the bytes beside the secret.
             all.trim_end_matches('=').chars().skip(4).take(self.text.len()).collect()
         });
         std::iter::once(self.text.clone()).chain(encoded).collect()

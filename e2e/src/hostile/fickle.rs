@@ -1,12 +1,13 @@
-//! A registry of which no two answers need fit: each is drawn anew, from a seed.
+//! Registry with inconsistent responses: each is drawn independently, by a random sequence with a seed.
 //!
 //! ```text
-//! tag ─▶ any revision      digest ─▶ mostly what has it, else another's bytes, or its own with a bit flipped, or nothing
-//! referrers, lists under tags ─▶ mostly a revision's own signatures, else another's, all of them, none, or no list
+//! tag ─▶ any revision
+//! digest ─▶ mostly the right bytes, else other bytes, the right ones with a bit flipped, or 404
+//! referrers, lists under tags ─▶ mostly the revision's own signatures, else another's, all of them, none, or 404
 //! ```
 //!
-//! Some revisions are signed, others nearly. Each repository has revisions and draws of its own, so that what one client
-//! is answered does not depend on what another asks meanwhile.
+//! Some revisions are signed, others have a signature that must be refused. Each repository has its own revisions and
+//! random sequence, so that the responses to one client do not depend on the requests of another.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,52 +23,53 @@ use super::server::{Manner, Port, Server};
 use crate::signing::handmade::{self, Envelope, Signer};
 use crate::signing::{SIGN_PREDICATE, fallback_tag};
 
-/// Out of so many answers one is about something else.
+/// One of this many responses is dishonest.
 const HONEST: usize = 9;
-/// What others attest, and nobody takes for a signature.
+/// Predicate type of an attestation that does not count as a signature.
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 
-/// What there is about a revision.
+/// Signature of a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signed {
-    /// A signature of it, by who is asked for.
+    /// Signature with the accepted key.
     Well,
     Not,
     ByOthers,
-    /// A signature of another revision, which says that it is about this.
+    /// Signature of another revision, attached to this revision.
     OfAnother,
-    /// An attestation, by who is asked for.
+    /// Attestation with the accepted key, and no signature.
     Attested,
 }
 
-/// A revision, and what a registry that behaves would have beside it.
+/// Revision, and the signature that a well-behaved registry would have beside it.
 #[derive(Debug, Clone)]
 pub struct Revision {
     pub signed: Signed,
     pub artifact: Artifact,
-    /// A manifest and its bundle.
+    /// Manifest of the signature, and its bundle.
     signature: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// A repository at work.
+/// Repository with its random sequence.
 #[derive(Debug)]
 struct Lane {
     revisions: Vec<Revision>,
     random: Random,
 }
 
-/// A served registry; dropping it ends it.
+/// Running registry; dropping it closes its port.
 #[derive(Debug)]
 pub struct Fickle {
     pub server: Server,
-    /// By repository.
+    /// Revisions by repository.
     pub revisions: BTreeMap<String, Vec<Revision>>,
-    /// Of who is asked for.
+    /// Accepted public key.
     pub public_pem: String,
 }
 
 impl Fickle {
-    /// With repositories of these names, which are part of the seed.
+    /// Opens a registry with repositories of these names. The seed of a repository also depends on its position among
+    /// the sorted names.
     pub async fn open(names: &[String], seed: u64) -> Result<Self> {
         let (right, wrong) = (KeyPair::generate()?, KeyPair::generate()?);
         let public_pem = right.public_key_pem();
@@ -90,7 +92,7 @@ impl Fickle {
     }
 }
 
-/// As many that are signed as that are not.
+/// Makes the revisions of a repository; half of them are signed with the accepted key.
 fn of_repository(name: &str, right: &Signer, wrong: &Signer) -> Result<Vec<Revision>> {
     use Signed::{Attested, ByOthers, Not, OfAnother, Well};
     let kinds = [Well, Not, Well, ByOthers, Well, OfAnother, Well, Attested];
@@ -140,7 +142,7 @@ impl Lane {
         self.revisions.get(number).cloned().unwrap_or_else(|| unreachable!("every repository has revisions"))
     }
 
-    /// Mostly what has the digest.
+    /// Answers a request for a digest, mostly with the right content.
     fn bytes(&mut self, wanted: &str, media_type: &str) -> Reply {
         let all: Vec<&[u8]> = self.revisions.iter().flat_map(Revision::everything).collect();
         let Some(honest) = all.iter().find(|bytes| digest(bytes) == wanted) else { return not_found() };
@@ -163,7 +165,7 @@ impl Lane {
         }
     }
 
-    /// Mostly what there is about the digest, as the list of referrers and under the tag that stands for it.
+    /// Answers a request for the referrers of a digest, by API or fallback tag, mostly with the right signatures.
     fn list(&mut self, about: &str) -> Reply {
         let own = self.revisions.iter().filter(|one| one.artifact.digest() == about);
         let own: Vec<Revision> = own.cloned().collect();
@@ -180,7 +182,7 @@ impl Lane {
 }
 
 impl Revision {
-    /// Manifest, blobs, and those of its signature.
+    /// Returns the manifest and blobs of the artifact and of its signature.
     fn everything(&self) -> impl Iterator<Item = &[u8]> {
         let own = std::iter::once(&self.artifact.manifest).chain(self.artifact.blobs.values());
         let signature = self.signature.iter().flat_map(|(manifest, bundle)| [manifest, bundle]);
@@ -196,7 +198,7 @@ fn not_found() -> Reply {
     Reply::of("404 Not Found", &[], b"")
 }
 
-/// The signatures of revisions.
+/// Makes an index of the signatures of revisions.
 fn index(revisions: &[Revision]) -> Reply {
     let manifests = revisions.iter().filter_map(|one| one.signature.as_ref()).map(|(manifest, _)| {
         json!({
@@ -209,7 +211,7 @@ fn index(revisions: &[Revision]) -> Reply {
     of(index.as_bytes(), &digest(index.as_bytes()), INDEX)
 }
 
-/// xorshift64*.
+/// Random sequence (xorshift64*).
 #[derive(Debug)]
 struct Random(u64);
 

@@ -1,6 +1,6 @@
-//! HTTP/2 by hand (RFC 9113, RFC 7541), as much of it as misbehaving takes.
+//! Minimal HTTP/2 for misbehaving servers, encoded by hand (RFC 9113, RFC 7541).
 //!
-//! Requests are not decoded: the scripts know what is asked by its number.
+//! Requests are not decoded: scripts identify a request by its number in the connection.
 
 use std::io;
 
@@ -9,9 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::reply::Reply;
 use super::server::Wire;
 
-/// Bytes that a client begins with.
+/// Size in bytes of the client's connection preface.
 const PREFACE: usize = 24;
-/// Longest frame that a client may send us: we never allow more than the default.
+/// Maximum payload of a frame from the client: the server never raises the default of SETTINGS_MAX_FRAME_SIZE.
 const MAX_FRAME: usize = 16_384;
 
 pub(super) const DATA: u8 = 0;
@@ -28,10 +28,10 @@ pub(super) const ACK: u8 = 1;
 pub(super) const END_STREAM: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
 
-/// `:status: 200`, by its place in the static table.
+/// `:status: 200`, by its index in the static table.
 pub(super) const OK: u8 = 0x88;
 
-/// One frame.
+/// Encodes one frame.
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = payload.len().to_be_bytes().into_iter().skip(5).collect::<Vec<u8>>();
     frame.extend([kind, flags]);
@@ -40,17 +40,17 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     frame
 }
 
-/// A header that no table is to remember.
+/// Encodes a header that is not added to the dynamic table.
 pub(super) fn header(name: &str, value: &str) -> Vec<u8> {
     [vec![0], text(name), text(value)].concat()
 }
 
-/// A header that goes to the table of both sides, where it is number 62 from then on.
+/// Encodes a header that is added to the dynamic table of both sides, where it becomes index 62.
 pub(super) fn remembered_header(name: &str, value: &str) -> Vec<u8> {
     [vec![0x40], text(name), text(value)].concat()
 }
 
-/// A string without compression: its length in 7 bits and more (RFC 7541 section 5.1), then itself.
+/// Encodes a string without compression: its length with a prefix of 7 bits (RFC 7541 section 5.1), then its bytes.
 fn text(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.len();
@@ -69,13 +69,13 @@ fn text(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// An answer as it ought to be.
+/// Makes a valid response.
 pub(super) fn answer(stream: u32, media_type: &str, body: &[u8]) -> Reply {
     let fields = [vec![OK], header("content-type", media_type)].concat();
     Reply::raw(frame(HEADERS, END_HEADERS, stream, &fields)).send(frame(DATA, END_STREAM, stream, body))
 }
 
-/// Answers each request of a connection by script, and says what HTTP/2 wants said in between.
+/// Answers each request of a connection by script, and acknowledges SETTINGS and PING frames.
 pub(super) async fn converse(wire: &mut Wire, script: &(dyn Fn(u32, u32) -> Reply + Send + Sync)) -> io::Result<()> {
     let mut preface = [0_u8; PREFACE];
     wire.read_exact(&mut preface).await?;

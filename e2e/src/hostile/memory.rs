@@ -1,4 +1,4 @@
-//! The private memory of a process, watched from outside.
+//! Private memory of a process, sampled from outside.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use tokio::time::interval;
 
 const PACE: Duration = Duration::from_millis(20);
 
-/// Bytes of `RssAnon` (proc(5)): what nobody else could use, files that are mapped left out.
+/// Returns `RssAnon` (proc(5)) in bytes: memory that no other process can use, without mapped files.
 pub fn private_bytes(pid: u32) -> Result<u64> {
     let status = fs_err::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon in the status")?;
@@ -18,7 +18,7 @@ pub fn private_bytes(pid: u32) -> Result<u64> {
     Ok(kibibytes * 1024)
 }
 
-/// Remembers the most that a process had; dropping it ends the watching.
+/// Sampling of a process's private memory that keeps the peak; dropping it ends the sampling.
 #[derive(Debug)]
 pub struct Watch {
     pub before: u64,
@@ -33,7 +33,7 @@ impl Watch {
         let shared = Arc::clone(&most);
         let watching = tokio::spawn(async move {
             let mut ticks = interval(PACE);
-            // Ends with the process: whoever asks for the figure notices that by other means.
+            // Ends with the process, which callers detect by other means.
             while let Ok(now) = private_bytes(pid) {
                 shared.fetch_max(now, Ordering::Relaxed);
                 ticks.tick().await;
@@ -42,12 +42,12 @@ impl Watch {
         Ok(Self { before, most, watching })
     }
 
-    /// The most bytes that it had.
+    /// Returns the peak in bytes.
     pub fn most(&self) -> u64 {
         self.most.load(Ordering::Relaxed)
     }
 
-    /// How far it rose above what it had at the start.
+    /// Returns the growth in bytes from the start to the peak.
     pub fn rise(&self) -> u64 {
         self.most.load(Ordering::Relaxed).saturating_sub(self.before)
     }

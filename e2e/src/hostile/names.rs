@@ -1,4 +1,4 @@
-//! A name server that changes its mind (RFC 1035, as much of it as a stub resolver asks for).
+//! DNS server whose answers can change between queries (RFC 1035, as far as a stub resolver needs it).
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -13,25 +13,25 @@ const TYPE_A: u16 = 1;
 const TYPE_CNAME: u16 = 5;
 const TYPE_AAAA: u16 = 28;
 
-/// What a name is.
+/// Record of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     Address(IpAddr),
-    /// Another name; what follows is about that one.
+    /// Another name (CNAME), which the records after this one belong to.
     Alias(&'static str),
 }
 
-/// The records of a name, lower-case and without a dot at its end.
+/// Function that returns the records of a name, which is lower-case and without a trailing dot.
 pub type Zone = Arc<dyn Fn(&str, Family) -> Vec<Record> + Send + Sync>;
 
-/// Which addresses are asked for.
+/// Requested address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
     V4,
     V6,
 }
 
-/// A name server; dropping it ends it.
+/// Running DNS server; dropping it ends it.
 pub struct NameServer(JoinHandle<()>);
 
 impl fmt::Debug for NameServer {
@@ -61,10 +61,10 @@ impl NameServer {
     }
 }
 
-/// One question.
+/// DNS query.
 struct Query<'a> {
     id: &'a [u8],
-    /// The question as it came, which an answer repeats.
+    /// Question section as received, which the response repeats.
     question: &'a [u8],
     name: String,
     kind: u16,
@@ -104,7 +104,7 @@ impl<'a> Query<'a> {
             };
             let length = u16::try_from(data.len()).unwrap_or_default();
             answers.extend(&name);
-            // Class IN, and no time to live.
+            // Class IN, and TTL 0.
             answers.extend([kind.to_be_bytes(), [0, 1], [0, 0], [0, 0], length.to_be_bytes()].concat());
             answers.extend(&data);
             if let Record::Alias(_) = record {
@@ -112,7 +112,7 @@ impl<'a> Query<'a> {
             }
         }
         let count = u16::try_from(records.len()).unwrap_or_default().to_be_bytes();
-        // An answer, recursion desired and available, no error; a name that is not known has no records.
+        // A response, recursion desired and available, no error; an unknown name has no records.
         [self.id, &[0x81, 0x80, 0, 1], &count, &[0, 0, 0, 0], self.question, &answers].concat()
     }
 }
@@ -127,7 +127,7 @@ fn encoded(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// Records of an address family from a list of addresses.
+/// Returns records for the addresses of one family in a list of addresses.
 pub fn addresses(all: &[IpAddr], family: Family) -> Vec<Record> {
     let fits = |address: &&IpAddr| address.is_ipv4() == (family == Family::V4);
     all.iter().filter(fits).copied().map(Record::Address).collect()

@@ -1,4 +1,4 @@
-//! What is written to whoever asks, step by step.
+//! Replies to requests, written step by step.
 
 use std::fmt::Write as _;
 use std::io;
@@ -11,58 +11,58 @@ use tokio::time::interval;
 use super::ask::Ask;
 use super::server::Wire;
 
-/// Time between two bytes of a drip.
+/// Interval between two bytes of a drip.
 const DRIP: Duration = Duration::from_millis(200);
-/// Bytes of one write of something endless.
+/// Minimum size in bytes of one write of an endless reply.
 const PORTION: usize = 64 * 1024;
-/// Bytes of something endless that come as fast as they are taken: more than any limit or buffer holds. What follows is
-/// slower, because the processor is shared with the neighbours whom nothing of this may hold up.
+/// Bytes of an endless reply that are sent as fast as the client reads them: more than any limit or buffer holds. The
+/// rest is slower, because the processor is shared with objects in other namespaces that must not be delayed.
 const AT_ONCE: usize = 8 << 20;
-/// The same of a flood: many thousand frames.
+/// The same for a flood: many thousand frames.
 const FLOOD: usize = 512 << 10;
-/// Time between two later portions: 256 KiB a second.
+/// Interval between two later portions: 256 KiB a second.
 const LATER: Duration = Duration::from_millis(250);
 
-/// One step of an answer.
+/// Step of a reply.
 #[derive(Debug, Clone)]
 enum Step {
     Send(Vec<u8>),
-    /// Again and again, until the other side goes; so many bytes as fast as they are taken.
+    /// Repeated bytes until the client disconnects; the number is that of the bytes sent as fast as the client reads.
     Endless(Vec<u8>, usize),
-    /// The same, byte by byte and slowly.
+    /// Repeated bytes until the client disconnects, one byte per [`DRIP`].
     Drip(Vec<u8>),
-    /// What another server answers to this question.
+    /// Response of the server at an address to a request.
     Relay(String, String),
-    /// Nothing more, until the other side goes.
+    /// Silence until the client disconnects.
     Hold,
-    /// An end, where an answer would not be one by itself.
+    /// End of the connection, where the end of a reply does not imply it.
     Close,
-    /// An end that the other side is told of by RST.
+    /// End of the connection by RST.
     Reset,
 }
 
-/// An answer. The connection ends with it, unless it stays open.
+/// Reply to a request. The connection ends with it, unless it stays open.
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
     steps: Vec<Step>,
     stays_open: bool,
-    /// A head and the body that belongs to it, which a HEAD does not get.
+    /// True for a head with its body, which the reply to a HEAD omits.
     whole: bool,
 }
 
 impl Reply {
-    /// An answer as it ought to be: the head says how long the body is, and it is.
+    /// Makes a valid reply, with the correct Content-Length.
     pub fn of(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
         let head = Self::head(status, headers, &[("Content-Length", &body.len().to_string())]);
         Self { stays_open: true, whole: true, ..head.send(body) }
     }
 
-    /// The same to a HEAD: the head of an answer whose body stays away.
+    /// Makes a valid reply to a HEAD: the head for a body of this length.
     pub fn without_body(status: &str, headers: &[(&str, &str)], length: usize) -> Self {
         Self { stays_open: true, ..Self::head(status, headers, &[("Content-Length", &length.to_string())]) }
     }
 
-    /// A head whose body is up to the steps that follow, in headers that say what they like about it.
+    /// Makes a head whose body consists of the steps that follow, whatever its headers claim.
     pub fn head(status: &str, headers: &[(&str, &str)], more: &[(&str, &str)]) -> Self {
         let mut head = format!("HTTP/1.1 {status}\r\n");
         for (name, value) in headers.iter().chain(more) {
@@ -71,20 +71,20 @@ impl Reply {
         Self::raw(head + "\r\n")
     }
 
-    /// The same answer, and then no other on this connection.
+    /// Ends the connection after this reply.
     #[must_use]
     pub fn closing(self) -> Self {
         Self { stays_open: false, ..self }
     }
 
-    /// What the server at that address answers to the same question, which has no body.
+    /// Relays the response of the server at an address to the same request, which must have no body.
     pub fn of_another(address: &str, ask: &Ask) -> Self {
-        // It has to end its answer by closing: nobody here reads where that ends.
+        // The other server must end its response by closing: the relay does not parse the response.
         let question = ask.head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
         Self::default().then(Step::Relay(address.to_owned(), question))
     }
 
-    /// Bytes as they are.
+    /// Makes a reply of these bytes only.
     pub fn raw(bytes: impl AsRef<[u8]>) -> Self {
         Self::default().send(bytes)
     }
@@ -99,7 +99,7 @@ impl Reply {
         self.then(Step::Endless(portion(bytes.as_ref()), AT_ONCE))
     }
 
-    /// The same of what is small and costs its reader more than its length.
+    /// Sends small units without end, each of which costs the client more than its length.
     #[must_use]
     pub fn flood(self, bytes: impl AsRef<[u8]>) -> Self {
         self.then(Step::Endless(portion(bytes.as_ref()), FLOOD))
@@ -130,7 +130,7 @@ impl Reply {
         self
     }
 
-    /// The same as the answer to a HEAD. What is made up of steps stays as it is.
+    /// Converts the reply to that of a HEAD. A reply made of explicit steps stays unchanged.
     pub(super) fn into_head(mut self) -> Self {
         if self.whole {
             self.steps.truncate(1);
@@ -138,7 +138,7 @@ impl Reply {
         self
     }
 
-    /// Writes everything. True where another request may follow.
+    /// Writes the reply. Returns true if another request may follow.
     pub(super) async fn write(&self, wire: &mut Wire) -> io::Result<bool> {
         let goes_on = self.write_steps(wire).await? && self.stays_open;
         if !goes_on {
@@ -147,7 +147,7 @@ impl Reply {
         Ok(goes_on)
     }
 
-    /// The same for HTTP/2, where only [`Reply::close`] and [`Reply::reset`] end a connection.
+    /// Writes the steps. For HTTP/2, where only [`Reply::close`] and [`Reply::reset`] end a connection.
     pub(super) async fn write_steps(&self, wire: &mut Wire) -> io::Result<bool> {
         for step in &self.steps {
             match step {
@@ -172,7 +172,7 @@ fn portion(bytes: &[u8]) -> Vec<u8> {
     bytes.repeat(PORTION.div_ceil(bytes.len().max(1)))
 }
 
-/// What the other side says meanwhile is read, so that it never has to wait before it listens.
+/// Writes the bytes without end. Reads and discards input meanwhile, so that the client never blocks on writing.
 async fn endless(wire: &mut Wire, bytes: &[u8], at_once: usize) -> io::Result<()> {
     let (mut read, mut write) = tokio::io::split(wire);
     let writing = async {

@@ -1,4 +1,4 @@
-//! A port, who connects to it, and what is asked there.
+//! Ports with scripted replies, and records of their connections and requests.
 
 use std::fmt;
 use std::io;
@@ -19,23 +19,23 @@ use super::ask::Ask;
 use super::frames;
 use super::reply::Reply;
 
-/// Answers requests.
+/// Function that answers requests.
 pub type Script = Arc<dyn Fn(&Ask) -> Reply + Send + Sync>;
-/// Answers the requests of an HTTP/2 connection, by their number from 1 and their stream, in frames.
+/// Function that answers the requests of an HTTP/2 connection in frames, given their number from 1 and their stream.
 pub type FrameScript = Arc<dyn Fn(u32, u32) -> Reply + Send + Sync>;
 
-/// How a port treats its connections.
+/// Treatment of connections to a port.
 #[derive(Clone)]
 pub enum Manner {
-    /// HTTP/1.1 until one side ends it.
+    /// HTTP/1.1 until either side ends the connection.
     Http(Script),
-    /// Says this before it has heard anything, and nothing else.
+    /// This reply only, sent before any request is read.
     Greets(Reply),
     /// HTTP/2.
     Frames(FrameScript),
 }
 
-/// Who came and what they asked.
+/// Record of connections and requests.
 #[derive(Debug, Default)]
 pub struct Seen {
     connections: AtomicU64,
@@ -43,12 +43,12 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// TCP connections that were accepted, whatever came of them.
+    /// Returns the number of accepted TCP connections, failed ones included.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Every request, in order.
+    /// Returns all requests, in order.
     pub fn asks(&self) -> Vec<Ask> {
         self.asks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -58,14 +58,14 @@ impl Seen {
     }
 }
 
-/// A port that is taken and not served yet: scripts have to know it.
+/// Bound port that is not served yet: scripts need its address.
 #[derive(Debug)]
 pub struct Port {
     listener: TcpListener,
     pub address: SocketAddr,
 }
 
-/// A served port; dropping it ends its connections.
+/// Served port; dropping it ends its connections.
 pub struct Server {
     pub address: SocketAddr,
     pub seen: Arc<Seen>,
@@ -99,14 +99,14 @@ impl Drop for Server {
 }
 
 async fn accept(listener: TcpListener, manner: Manner, tls: Option<TlsAcceptor>, seen: Arc<Seen>) {
-    // They end with the task that holds them.
+    // The connections end with this task.
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         seen.connections.fetch_add(1, Ordering::SeqCst);
         while connections.try_join_next().is_some() {}
         let (manner, tls, seen) = (manner.clone(), tls.clone(), Arc::clone(&seen));
         connections.spawn(async move {
-            // The other side may go at any time; that is what it is tested for.
+            // The client may close the connection at any time; the tests rely on that.
             let _ = converse(stream, manner, tls, &seen).await;
         });
     }
@@ -135,14 +135,14 @@ async fn converse(stream: TcpStream, manner: Manner, tls: Option<TlsAcceptor>, s
                     Err(error) => break error,
                 }
             };
-            // As servers do whose client speaks TLS to them.
+            // As plain HTTP servers reply to a TLS handshake.
             Reply::head("400 Bad Request", &[], &[]).write(&mut wire).await?;
             Err(no_http)
         }
     }
 }
 
-/// A connection with or without TLS.
+/// Connection with or without TLS.
 pub(super) enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),

@@ -1,4 +1,4 @@
-//! A behaviour at work: its ports, the object that names it, and what was asked.
+//! Running behaviours: their ports, the specs of their objects, and the recorded requests.
 
 use std::sync::Arc;
 
@@ -16,22 +16,22 @@ use super::reply::Reply;
 use super::server::{Manner, Port, Server};
 use super::tls::{Authority, Certificate, Protocol};
 
-/// Where a script answers, and what it has to offer.
+/// Addresses, artifact and secrets that a script can use.
 #[derive(Debug, Clone)]
 pub struct Place {
     /// `host:port` of the registry itself.
     pub address: String,
-    /// The same host at another port.
+    /// `host:port` of the same host at another port.
     pub other_port: String,
-    /// Another host.
+    /// `host:port` of another host.
     pub other_host: String,
     pub artifact: Artifact,
     pub login: Known,
-    /// What only the site itself says: a token, a signature in a URL, a cookie.
+    /// Secret that only the site hands out: a token, a signature in a URL, a cookie.
     pub confidence: Canary,
 }
 
-/// A user and a password that no other site has.
+/// User and password that no other site has.
 #[derive(Debug, Clone)]
 pub struct Known {
     pub user: String,
@@ -39,34 +39,34 @@ pub struct Known {
 }
 
 impl Known {
-    /// The header of those who have it.
+    /// Returns the `Authorization` header for this login.
     pub fn basic(&self) -> String {
         format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password.text)))
     }
 }
 
-/// What a site is up to. Only one that speaks HTTP, with whatever TLS is expected, can be anything but misbehaving.
+/// Phase of a site. Only sites for which [`Site::can_behave`] holds leave [`Mood::Misbehaving`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
-    /// A registry that behaves, and has [`Site::earlier`].
+    /// Well-behaved registry with [`Site::earlier`].
     Before,
-    /// The behaviour.
+    /// Registry with the behaviour.
     Misbehaving,
-    /// A registry that behaves, and has [`Site::good`].
+    /// Well-behaved registry with [`Site::good`].
     Repaired,
 }
 
-/// A behaviour at work; dropping it closes its ports.
+/// Running behaviour; dropping it closes its ports.
 #[derive(Debug)]
 pub struct Site {
     pub behaviour: Behaviour,
     pub place: Place,
-    /// What the registry has before and after it misbehaves.
+    /// Artifacts of the registry before and after it misbehaves.
     pub earlier: Artifact,
     pub good: Artifact,
     mood: watch::Sender<Mood>,
     pub registry: Server,
-    /// The other port and the other host.
+    /// Servers of the other port and the other host.
     pub elsewhere: [Server; 2],
 }
 
@@ -110,13 +110,13 @@ impl Site {
         Ok(Self { behaviour, place, earlier, good, mood, registry, elsewhere })
     }
 
-    /// Whether it gets a good artifact refused for good, by answers that are wrong about it.
+    /// Returns true if wrong replies about a good artifact make its object `Stalled`.
     pub fn slanders(&self) -> bool {
         let stalled = matches!(self.behaviour.expected, Expected::Refused(_, "Stalled"));
         stalled && self.place.artifact.manifest == self.good.manifest
     }
 
-    /// Whether it can be in another mood than misbehaving, and its object would notice.
+    /// Returns true if the site can be in another mood than [`Mood::Misbehaving`], and its object would notice.
     pub fn can_behave(&self) -> bool {
         let Behaviour { kind, certificate, plain_http, asks_for, .. } = &self.behaviour;
         let as_expected = *certificate == (!plain_http).then_some(Certificate::Good);
@@ -129,7 +129,7 @@ impl Site {
         }
     }
 
-    /// The reference of this site's artifact.
+    /// Returns the image reference of this site's artifact.
     pub fn image(&self) -> String {
         let repository = format!("{}/{}", self.place.address, self.behaviour.name);
         match self.behaviour.asks_for {
@@ -139,8 +139,8 @@ impl Site {
         }
     }
 
-    /// The spec of an object that wants the artifact in both kinds of output. Where the behaviour wants a login, the
-    /// Secret has the behaviour's name.
+    /// Returns the spec of an object with a volume and a ConfigMap output. If the behaviour requires a login, the name
+    /// of the Secret is the behaviour's name.
     pub fn spec(&self, interval: &str) -> Value {
         let Behaviour { name, login, timeout, plain_http, .. } = &self.behaviour;
         let secrets = if *login == Login::None { json!([]) } else { json!([{"name": name}]) };
@@ -160,7 +160,7 @@ impl Site {
         spec
     }
 
-    /// Everything that was asked elsewhere.
+    /// Returns all requests to the other port and the other host.
     pub fn asked_elsewhere(&self) -> Vec<Ask> {
         self.elsewhere.iter().flat_map(|server| server.seen.asks()).collect()
     }
@@ -170,7 +170,7 @@ impl Site {
     }
 }
 
-/// Elsewhere everybody is let in and gets what they came for: it must pay to go there.
+/// Answers every request to the other port or host with success, so that a forbidden request there has an effect.
 fn obliging(artifact: &Artifact, ask: &Ask) -> Reply {
     use super::ask::Item;
     match ask.item() {

@@ -1,4 +1,4 @@
-//! Certificates for registries: one authority that the operator is told to trust, and what it should not trust.
+//! Certificates for registries: an authority that the operator trusts, and certificates that it must refuse.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// What a port shows of itself.
+/// Certificate that a port presents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certificate {
     Good,
@@ -19,16 +19,16 @@ pub enum Certificate {
     OtherAuthority,
 }
 
-/// A protocol to agree on in the handshake.
+/// Protocol to negotiate in the handshake (ALPN).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Http1,
     Http2,
 }
 
-/// An authority, and another one that nobody trusts.
+/// Trusted authority, and another authority that is not trusted.
 pub struct Authority {
-    /// PEM file of the trusted one, for `SSL_CERT_FILE`.
+    /// PEM file of the trusted authority, for `SSL_CERT_FILE`.
     pub file: PathBuf,
     trusted: Issuer<'static, KeyPair>,
     other: Issuer<'static, KeyPair>,
@@ -43,7 +43,7 @@ impl Authority {
         Ok(Self { file, trusted, other })
     }
 
-    /// The server's side for 127.0.0.1.
+    /// Returns an acceptor for 127.0.0.1.
     pub fn acceptor(&self, certificate: Certificate, protocol: Protocol) -> Result<TlsAcceptor> {
         let name = if certificate == Certificate::OtherName { "other.example" } else { "127.0.0.1" };
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
@@ -63,8 +63,8 @@ impl Authority {
     }
 }
 
-/// The server's side for 127.0.0.1 with a certificate that it has issued to itself, and that in PEM: as an authority, which
-/// `openssl req -x509` makes, or as a server.
+/// Returns an acceptor for 127.0.0.1 with a self-signed certificate, and the certificate in PEM. The certificate is
+/// that of an authority, as `openssl req -x509` makes, or of a server.
 pub fn self_signed(is_authority: bool) -> Result<(TlsAcceptor, String)> {
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
     params.is_ca = if is_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };

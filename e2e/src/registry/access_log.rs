@@ -1,8 +1,8 @@
-//! What a registry's access log (Apache's combined format) says about who asked for what.
+//! Requests in a registry's access log (Apache's combined format).
 
 use crate::http::is_ours;
 
-/// One line of the access log.
+/// Request in the access log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
@@ -10,12 +10,13 @@ pub struct Request {
     pub status: u16,
 }
 
-/// The requests of anyone but the harness, in order; lines that are of no access log are passed over.
+/// Returns all requests except those of the harness, in order; skips lines that are not of an access log.
 pub(super) fn read(log: &str) -> Vec<Request> {
     log.lines().filter_map(parse).collect()
 }
 
-/// `127.0.0.1 - - [time] "HEAD /v2/a/manifests/1 HTTP/1.1" 200 0 "referrer" "agent"`, unless the agent is the harness.
+/// Parses `127.0.0.1 - - [time] "HEAD /v2/a/manifests/1 HTTP/1.1" 200 0 "referrer" "agent"`; returns `None` if the
+/// agent is the harness.
 fn parse(line: &str) -> Option<Request> {
     let mut quoted = line.split('"');
     let (_, request, status) = (quoted.next()?, quoted.next()?, quoted.next()?);

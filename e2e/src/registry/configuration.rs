@@ -1,4 +1,4 @@
-//! The configuration of distribution, and the files that it refers to.
+//! Configuration of distribution, and the files that it refers to.
 
 use std::path::{Path, PathBuf};
 
@@ -7,15 +7,15 @@ use anyhow::Result;
 use super::{Auth, Certificates, Options};
 use crate::token_service::{ISSUER, SERVICE, TokenService};
 
-/// The user and the bcrypt of the password, at the lowest cost there is.
+/// User name and bcrypt hash of the password, at the lowest possible cost.
 const HTPASSWD: &str = "reader:$2b$04$E77f6cUgcGAnJ7n9EbkYvuxDuP0PWnFuu8wo1mknL3bawJ6lZjdRO\n";
 
-/// Where the registry reads the token service's public key, once, when it starts.
+/// Returns the path of the token service's public key, which the registry reads once, at start.
 pub(super) fn key_set(directory: &Path) -> PathBuf {
     directory.join("key_set.json")
 }
 
-/// Writes the configuration and answers where it is.
+/// Writes the configuration and returns its path.
 pub(super) fn write(
     directory: &Path,
     address: &str,
@@ -55,7 +55,7 @@ fn token(service: &TokenService, directory: &Path) -> String {
     )
 }
 
-/// A client authority is enough to make distribution insist on certificates.
+/// Returns the TLS part of the configuration. A client authority alone makes distribution require client certificates.
 fn tls(certificates: &Certificates) -> String {
     let (server, clients) = (&certificates.server, &certificates.clients);
     let asked = match clients.identity {

@@ -1,4 +1,4 @@
-//! The keys and certificates of a Sigstore, all made for one run.
+//! Keys and certificates of a Sigstore, all created for one run.
 
 use std::path::{Path, PathBuf};
 
@@ -8,13 +8,13 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ED25519, date_time_ymd,
 };
 
-/// PEM files.
+/// Paths of PEM files.
 #[derive(Debug)]
 pub(super) struct Keys {
-    /// Fulcio's own certificate, which is below a root, then the root.
+    /// Fulcio's intermediate certificate, then the root.
     pub(super) fulcio_chain: PathBuf,
     pub(super) fulcio_key: PathBuf,
-    /// The certificate of the timestamp authority, then the root.
+    /// Certificate of the timestamp authority, then the root.
     pub(super) timestamp_chain: PathBuf,
     pub(super) timestamp_key: PathBuf,
     pub(super) rekor_key: PathBuf,
@@ -34,7 +34,7 @@ impl Keys {
         };
         chain(below_fulcio(), "fulcio", &keys.fulcio_chain, &keys.fulcio_key)?;
         chain(timestamping(), "timestamp authority", &keys.timestamp_chain, &keys.timestamp_key)?;
-        // The checkpoints of Rekor are signed notes, which know this kind of key.
+        // Rekor's checkpoints are signed notes, which support this kind of key.
         let rekor = KeyPair::generate_for(&PKCS_ED25519)?;
         fs_err::write(&keys.rekor_key, rekor.serialize_pem())?;
         fs_err::write(&keys.rekor_public_key, rekor.public_key_pem())?;
@@ -42,7 +42,7 @@ impl Keys {
     }
 }
 
-/// A root, and one certificate below it; writes both, the lower one first, and the lower one's key.
+/// Creates a root and one certificate below it; writes both, the lower one first, and the lower one's key.
 fn chain(lower: CertificateParams, name: &str, chain: &Path, key: &Path) -> Result<()> {
     let mut root = CertificateParams::new(Vec::<String>::new())?;
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -57,7 +57,7 @@ fn chain(lower: CertificateParams, name: &str, chain: &Path, key: &Path) -> Resu
     Ok(())
 }
 
-/// Valid long before and after any run, so that nothing is signed before its certificate.
+/// Sets the name, and a validity from long before to long after any run, so that every signature is within it.
 fn named(mut params: CertificateParams, name: &str) -> CertificateParams {
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -68,7 +68,7 @@ fn named(mut params: CertificateParams, name: &str) -> CertificateParams {
     params
 }
 
-/// May sign what signs code, and no more authorities.
+/// Returns parameters of an intermediate that may sign certificates for code signing, and no further authorities.
 fn below_fulcio() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -77,7 +77,8 @@ fn below_fulcio() -> CertificateParams {
     params
 }
 
-/// RFC 3161 section 2.3: the only extended use, and critical, which the library makes none of.
+/// Returns parameters of a timestamp authority. RFC 3161 section 2.3 requires time stamping as the only extended key
+/// usage, in a critical extension, which the library does not generate.
 fn timestamping() -> CertificateParams {
     const EXTENDED_KEY_USAGE: [u64; 4] = [2, 5, 29, 37];
     // SEQUENCE { OBJECT IDENTIFIER 1.3.6.1.5.5.7.3.8 }

@@ -1,4 +1,4 @@
-//! The reference client, as a person would call it, with nothing of that person's own configuration.
+//! cosign, the reference client, called as on a command line but without the user's configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -11,31 +11,31 @@ use super::sigstore::PrivateSigstore;
 use crate::run::{Invocation, Run};
 use crate::tools::SigningTools;
 
-/// A bundle that is in no log and has no time.
+/// Flags for a bundle without log entry and timestamp.
 const NO_LOG: [&str; 2] = ["--use-signing-config=false", "--tlog-upload=false"];
-/// What stood for signatures before there were bundles.
+/// Flag for the format of signatures before bundles.
 const LEGACY: &str = "--new-bundle-format=false";
 
-/// cosign with a home of its own. References are `host:port/repository@digest`, in registries without TLS.
+/// cosign with its own home directory. References are `host:port/repository@digest`, in registries without TLS.
 #[derive(Debug, Clone)]
 pub struct Cosign {
     run: Run,
     program: PathBuf,
     home: PathBuf,
-    /// Trusts nobody. Without one it would ask the network whom to trust, even for a key.
+    /// Empty trusted root. Without a trusted root cosign would fetch the public one, even to verify with a key.
     nobody: PathBuf,
 }
 
-/// What `cosign verify` made of an image.
+/// Result of `cosign verify` for an image.
 #[derive(Debug, Clone)]
 pub struct Verdict {
     pub accepted: bool,
-    /// Everything that it printed.
+    /// Standard output and standard error.
     pub text: String,
 }
 
 impl Cosign {
-    /// `home` is made.
+    /// Creates `home`, with an empty trusted root.
     pub async fn new(run: &Run, tools: &SigningTools, home: &Path) -> Result<Self> {
         fs_err::create_dir_all(home.join("keys"))?;
         let nobody = home.join("nobody.json");
@@ -45,7 +45,7 @@ impl Cosign {
         Ok(cosign)
     }
 
-    /// A new key pair under a name.
+    /// Creates a key pair under a name.
     pub async fn key_pair(&self, name: &str, kind: KeyKind) -> Result<SigningKey> {
         let prefix = self.home.join("keys").join(name);
         let path = |end: &str| prefix.with_extension(end);
@@ -59,29 +59,29 @@ impl Cosign {
         Ok(SigningKey { kind, public_pem, public: path("pub"), private: path("key"), pkcs8_pem })
     }
 
-    /// Signs with a key: a bundle that is in no log.
+    /// Signs with a key: a bundle without log entry.
     pub async fn sign(&self, image: &str, key: &SigningKey) -> Result<()> {
         self.signing("sign", image, key, &NO_LOG).await
     }
 
-    /// Signs with a key as cosign did before version 3: the signature stands under the `.sig` tag.
+    /// Signs with a key as cosign did before version 3: the signature is under the `.sig` tag.
     pub async fn sign_legacy(&self, image: &str, key: &SigningKey) -> Result<()> {
         self.signing("sign", image, key, &[&NO_LOG[..], &[LEGACY]].concat()).await
     }
 
-    /// Attests with a key: a bundle whose statement is of `predicate_type`, a URI or one of cosign's names for some.
+    /// Attests with a key: a bundle whose statement has `predicate_type`, a URI or one of cosign's short names.
     pub async fn attest(&self, image: &str, key: &SigningKey, predicate_type: &str, predicate: &Value) -> Result<()> {
         let file = self.predicate(image, predicate)?;
         let more = ["--type", predicate_type, "--predicate", &file];
         self.signing("attest", image, key, &[&NO_LOG[..], &more].concat()).await
     }
 
-    /// Signs as somebody: a bundle with a certificate, in the log, with a time of the authority.
+    /// Signs with an identity: a bundle with a certificate, a log entry and a timestamp.
     pub async fn sign_keyless(&self, image: &str, sigstore: &PrivateSigstore, identity: &Identity) -> Result<()> {
         self.keyless("sign", image, sigstore.identity_token(identity)?, sigstore.signing_args()).await
     }
 
-    /// Attests as somebody.
+    /// Attests with an identity.
     pub async fn attest_keyless(
         &self,
         image: &str,
@@ -96,8 +96,8 @@ impl Cosign {
         self.keyless("attest", image, sigstore.identity_token(identity)?, args).await
     }
 
-    /// Signs as somebody as cosign did before version 3, under the `.sig` tag: with a certificate and a time of the
-    /// authority, and in no log, since its legacy form knows only version 1 of that.
+    /// Signs with an identity as cosign did before version 3, under the `.sig` tag: with a certificate and a timestamp,
+    /// but without log entry, because the legacy format supports only version 1 of the log.
     pub async fn sign_keyless_legacy(
         &self,
         image: &str,
@@ -109,27 +109,27 @@ impl Cosign {
         self.keyless("sign", image, sigstore.identity_token(identity)?, args).await
     }
 
-    /// Signs with a key: a bundle in the log, with a time of the authority.
+    /// Signs with a key: a bundle with a log entry and a timestamp.
     pub async fn sign_logged(&self, image: &str, key: &SigningKey, sigstore: &PrivateSigstore) -> Result<()> {
         self.signing("sign", image, key, &sigstore.signing_args()).await
     }
 
-    /// `cosign verify`; without a `--trusted-root` among `args` nobody is trusted who is not named there.
+    /// Runs `cosign verify`; without `--trusted-root` in `args` only the keys named there are trusted.
     pub async fn verify<S: AsRef<str>>(&self, image: &str, args: &[S]) -> Result<Verdict> {
         self.verdict("verify", image, args).await
     }
 
-    /// `cosign verify-attestation`.
+    /// Runs `cosign verify-attestation`.
     pub async fn verify_attestation<S: AsRef<str>>(&self, image: &str, args: &[S]) -> Result<Verdict> {
         self.verdict("verify-attestation", image, args).await
     }
 
-    /// Any other command; what it writes goes below its home, and it reaches nobody by HTTPS.
+    /// Returns any other command; it writes below its home directory, and can reach no host by HTTPS.
     pub fn command(&self, args: &[&str]) -> Invocation {
         let command = self.run.command(&self.program).args(args).directory(&self.home);
         let home = self.home.to_string_lossy().into_owned();
         let command = command.env("HOME", home.as_str()).env("COSIGN_PASSWORD", "").env("DOCKER_CONFIG", home);
-        // Where it misses something it asks the public Sigstore for it. No test is to depend on that.
+        // cosign fetches missing data from the public Sigstore. No test may depend on that.
         command.env("HTTPS_PROXY", "http://127.0.0.1:9")
     }
 
@@ -158,7 +158,7 @@ impl Cosign {
         Ok(())
     }
 
-    /// A file that this predicate of this image is in.
+    /// Writes a predicate about an image to a file and returns its path.
     fn predicate(&self, image: &str, predicate: &Value) -> Result<String> {
         let path = self.home.join(format!("{}.predicate.json", image.replace(['/', ':', '@'], "-")));
         fs_err::write(&path, predicate.to_string())?;

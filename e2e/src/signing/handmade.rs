@@ -1,4 +1,4 @@
-//! Signatures by hand: what the owner of a key can say that cosign would not, in the shapes of cosign 3.1.3.
+//! Handmade signatures: content that the owner of a key can sign but cosign would not, in the formats of cosign 3.1.3.
 
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -11,18 +11,18 @@ use super::log::{LogEntry, dsse, hashedrekord, sha256};
 use super::{BUNDLE, SIMPLE_SIGNING};
 use crate::fixture::Fixture;
 
-/// What is signed in an envelope (in-toto).
+/// Payload type of an in-toto statement in an envelope.
 pub const STATEMENT: &str = "application/vnd.in-toto+json";
 const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
-/// Who signs, and what says who that is. The private key is PKCS #8; what it makes is ECDSA with the hash of the curve's
-/// size, Ed25519, or PKCS #1 v1.5 with SHA-256.
+/// Private key of a signer, and the certificate for it if there is one. The private key is PKCS #8; its signatures are
+/// ECDSA with the hash of the curve's size, Ed25519, or PKCS #1 v1.5 with SHA-256.
 #[derive(Debug, Clone)]
 pub enum Signer {
     Key {
         pkcs8_pem: String,
     },
-    /// Of [`super::PrivateSigstore::certify`].
+    /// Key with a certificate, such as that of [`super::PrivateSigstore::certify`].
     Certified {
         pkcs8_pem: String,
         certificate_pem: String,
@@ -36,7 +36,7 @@ impl From<&SigningKey> for Signer {
 }
 
 impl Signer {
-    /// With a new key, P-256.
+    /// Makes a signer with a new P-256 key.
     pub fn generate() -> Result<Self> {
         Ok(Self::Key { pkcs8_pem: KeyPair::generate()?.serialize_pem() })
     }
@@ -45,7 +45,7 @@ impl Signer {
         Ok(self.key()?.sign(message)?)
     }
 
-    /// What a log keeps of who signed.
+    /// Returns the public key or certificate that a log entry contains.
     pub fn verifier_pem(&self) -> Result<String> {
         match self {
             Self::Key { .. } => Ok(self.key()?.public_key_pem()),
@@ -58,7 +58,7 @@ impl Signer {
         Ok(KeyPair::from_pem(pkcs8_pem)?)
     }
 
-    /// What a bundle says of who signed.
+    /// Returns the part of a bundle that identifies the signer.
     fn material(&self) -> Result<Value> {
         Ok(match self {
             Self::Key { .. } => {
@@ -72,7 +72,7 @@ impl Signer {
     }
 }
 
-/// The statement of a signature or an attestation about a digest, which is `<algorithm>:<hex>`.
+/// Makes the statement of a signature or an attestation about a digest, which is `<algorithm>:<hex>`.
 pub fn statement(digest: &str, predicate_type: &str, predicate: &Value) -> Result<Value> {
     let (algorithm, hex) = digest.split_once(':').context("a digest without an algorithm")?;
     Ok(json!({
@@ -83,18 +83,18 @@ pub fn statement(digest: &str, predicate_type: &str, predicate: &Value) -> Resul
     }))
 }
 
-/// What a signature in an envelope is over (DSSE version 1, "PAE").
+/// Returns the bytes that a signature in an envelope covers (DSSE version 1, "PAE").
 pub fn signed_bytes(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
     [head.as_bytes(), payload].concat()
 }
 
-/// A signed statement, and what there is to say of it to a log.
+/// Signed statement as a bundle, and the body of its log entry.
 #[derive(Debug, Clone)]
 pub struct Envelope {
-    /// A bundle in no log.
+    /// Bundle without log entry.
     pub bundle: Value,
-    /// For [`super::HandmadeLog::entry`].
+    /// Argument for [`super::HandmadeLog::entry`].
     pub log_body: Value,
 }
 
@@ -103,7 +103,7 @@ impl Envelope {
         Self::of(signer, STATEMENT, statement.to_string().as_bytes())
     }
 
-    /// With any payload, of any type.
+    /// Signs any payload of any type.
     pub fn of(signer: &Signer, payload_type: &str, payload: &[u8]) -> Result<Self> {
         let signature = signer.sign(&signed_bytes(payload_type, payload))?;
         let envelope = json!({
@@ -118,7 +118,7 @@ impl Envelope {
         Ok(Self { bundle, log_body })
     }
 
-    /// The same without an envelope: what is signed is the message itself, as `cosign sign-blob` does.
+    /// Signs the message itself, without an envelope, as `cosign sign-blob` does.
     pub fn message(signer: &Signer, message: &[u8]) -> Result<Self> {
         let signature = signer.sign(message)?;
         let log_body = hashedrekord(message, &signature, &signer.verifier_pem()?);
@@ -131,7 +131,7 @@ impl Envelope {
         Ok(Self { bundle, log_body })
     }
 
-    /// The bundle with an entry of a log, of whatever that is.
+    /// Returns the bundle with a log entry, which may be about other content.
     pub fn logged(&self, entry: &LogEntry) -> Value {
         let mut bundle = self.bundle.clone();
         if let Some(material) = bundle.get_mut("verificationMaterial").and_then(Value::as_object_mut) {
@@ -141,8 +141,8 @@ impl Envelope {
     }
 }
 
-/// The artifact that a bundle is pushed in. Whoever pushes it without a tag makes it a referrer, or an entry under the
-/// fallback tag where there is no API for that.
+/// Makes the artifact for pushing a bundle. Pushed without a tag it becomes a referrer, or an entry under the fallback
+/// tag if the registry has no referrers API.
 pub fn attachment(bundle: &Value, predicate_type: &str, subject: &str, subject_size: usize) -> Fixture {
     Fixture::artifact(BUNDLE)
         .with_config_artifact_type(BUNDLE)
@@ -154,7 +154,7 @@ pub fn attachment(bundle: &Value, predicate_type: &str, subject: &str, subject_s
         ])
 }
 
-/// The payload of a legacy signature of `host:port/repository`.
+/// Makes the payload of a legacy signature for `host:port/repository`.
 pub fn simple_signing(repository: &str, digest: &str) -> Value {
     json!({
         "critical": {
@@ -166,12 +166,12 @@ pub fn simple_signing(repository: &str, digest: &str) -> Value {
     })
 }
 
-/// A legacy signature: a layer under the `.sig` tag.
+/// Legacy signature: a layer under the `.sig` tag.
 #[derive(Debug, Clone)]
 pub struct Legacy {
     pub payload: Vec<u8>,
     pub annotations: Vec<(String, String)>,
-    /// For [`super::HandmadeLog::entry`].
+    /// Argument for [`super::HandmadeLog::entry`].
     pub log_body: Value,
 }
 
@@ -180,7 +180,7 @@ impl Legacy {
         Self::of(signer, payload.to_string().into_bytes())
     }
 
-    /// With any payload.
+    /// Signs any payload.
     pub fn of(signer: &Signer, payload: Vec<u8>) -> Result<Self> {
         let signature = signer.sign(&payload)?;
         let annotation = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -193,14 +193,14 @@ impl Legacy {
         Ok(Self { payload, annotations, log_body })
     }
 
-    /// With an entry of a log, of whatever that is.
+    /// Adds a log entry, which may be about other content.
     #[must_use]
     pub fn logged(mut self, entry: &LogEntry) -> Self {
         self.annotations.push(("dev.sigstore.cosign/bundle".to_owned(), entry.in_annotation().to_string()));
         self
     }
 
-    /// What stands under the `.sig` tag.
+    /// Makes the artifact for the `.sig` tag.
     pub fn fixture(signatures: &[Self]) -> Fixture {
         let config = json!({"architecture": "", "os": "", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}});
         let fixture = Fixture::new(IMAGE_CONFIG, config.to_string().as_bytes());

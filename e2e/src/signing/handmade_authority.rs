@@ -1,6 +1,6 @@
-//! A certificate authority that certifies whatever it is told, with right signatures: Fulcio would not.
+//! Certificate authority that issues any certificate, with valid signatures: Fulcio would refuse some of them.
 //!
-//! It is known to nobody until [`HandmadeAuthority::trusted_in`] writes it into a trusted root.
+//! The authority is in no trusted root until [`HandmadeAuthority::trusted_in`] adds it.
 
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -13,29 +13,29 @@ use serde_json::{Value, json};
 
 use super::handmade::Signer;
 
-/// Issuer that vouches for the subject (Fulcio, oid-info.md).
+/// Extension for the OIDC issuer that vouches for the subject (Fulcio, oid-info.md).
 const OIDC_ISSUER: [u64; 9] = [1, 3, 6, 1, 4, 1, 57264, 1, 8];
 
-/// An authority: a certificate below a root, or what somebody uses as one.
+/// Authority: an intermediate certificate below a root, or another certificate used as an authority.
 #[derive(Debug)]
 pub struct HandmadeAuthority {
     issuer: Issuer<'static, KeyPair>,
-    /// Base64 of DER, the lowest first.
+    /// Certificates as base64 of DER, the lowest first.
     chain: Vec<String>,
 }
 
-/// What is certified; every field may be changed before.
+/// Certificate to be issued; tests may change every field before.
 #[derive(Debug, Clone)]
 pub struct Certificate {
     pub names: Vec<SanType>,
     pub oidc_issuer: Option<String>,
     pub usages: Vec<ExtendedKeyUsagePurpose>,
-    /// The first day on which it is valid, and the first on which it is not any more.
+    /// First day of validity, and first day after it.
     pub days: [(i32, u8, u8); 2],
 }
 
 impl Certificate {
-    /// As Fulcio would give it to somebody with an email address, but for a day.
+    /// Makes a certificate for an email address as Fulcio would issue it, but valid for a day.
     pub fn email(address: &str, oidc_issuer: &str) -> Result<Self> {
         Ok(Self {
             names: vec![SanType::Rfc822Name(address.try_into()?)],
@@ -64,7 +64,8 @@ impl Certificate {
 }
 
 impl HandmadeAuthority {
-    /// Of a name, with a certificate that is valid until the first day of a year, below a root that is valid for longer.
+    /// Creates an authority with a certificate that is valid until 1 January of a year, below a root that is valid for
+    /// longer.
     pub fn new(name: &str, until: i32) -> Result<Self> {
         let params = |name: &str, until| {
             let mut params = CertificateParams::default();
@@ -84,26 +85,26 @@ impl HandmadeAuthority {
         Ok(Self { issuer: Issuer::new(lower, key), chain: vec![der, root_der] })
     }
 
-    /// A new key, certified.
+    /// Issues a certificate for a new key.
     pub fn certify(&self, wanted: &Certificate) -> Result<Signer> {
         let key = KeyPair::generate()?;
         let certificate_pem = wanted.params()?.signed_by(&key, &self.issuer)?.pem();
         Ok(Signer::Certified { pkcs8_pem: key.serialize_pem(), certificate_pem })
     }
 
-    /// Somebody who was certified, and certifies others: nothing of the certificate allows that.
+    /// Issues a certificate and uses it as an authority, although it is not a CA certificate.
     pub fn presumed_below(&self, wanted: &Certificate) -> Result<Self> {
         let (key, params) = (KeyPair::generate()?, wanted.params()?);
         let der = STANDARD.encode(params.signed_by(&key, &self.issuer)?.der());
         Ok(Self { issuer: Issuer::new(params, key), chain: [vec![der], self.chain.clone()].concat() })
     }
 
-    /// Base64 of DER, the lowest first.
+    /// Returns the certificates as base64 of DER, the lowest first.
     pub fn chain(&self) -> &[String] {
         &self.chain
     }
 
-    /// A trusted root with this authority in it, besides the others.
+    /// Returns a trusted root with this authority added.
     pub fn trusted_in(&self, trusted_root: &Value) -> Result<Value> {
         let mut root = trusted_root.clone();
         let certificates: Vec<Value> = self.chain.iter().map(|der| json!({"rawBytes": der})).collect();

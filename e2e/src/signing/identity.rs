@@ -1,8 +1,8 @@
-//! Who signs without a key: what an issuer says of somebody, and what Fulcio writes into the certificate.
+//! Identities for signing without a key: the claims of the issuer, and the subject in Fulcio's certificate.
 
 use serde_json::{Value, json};
 
-/// The issuers: one for each type of identity that Fulcio is told to expect from it.
+/// Issuers: one for each type of identity in Fulcio's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IssuerKind {
     Email,
@@ -13,7 +13,7 @@ pub enum IssuerKind {
 impl IssuerKind {
     pub const ALL: [Self; 3] = [Self::Email, Self::Uri, Self::Workflow];
 
-    /// Under which path of the one address; the first has none.
+    /// Returns the path of the issuer at the common address; the first issuer has none.
     pub(super) fn path(self) -> &'static str {
         match self {
             Self::Email => "",
@@ -22,7 +22,7 @@ impl IssuerKind {
         }
     }
 
-    /// What Fulcio calls the type (its `config.yaml`).
+    /// Returns Fulcio's name for the type (in its `config.yaml`).
     pub(super) fn fulcio_type(self) -> &'static str {
         match self {
             Self::Email => "email",
@@ -32,20 +32,20 @@ impl IssuerKind {
     }
 }
 
-/// Somebody.
+/// Identity of a signer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// An address, as of people: the certificate has an rfc822Name.
+    /// Email address of a person: the certificate has an rfc822Name.
     Email(String),
-    /// A path below the address of the issuers, as of machines: the certificate has a URI.
+    /// Path below the address of the issuers, for a machine: the certificate has a URI.
     Uri(String),
-    /// A workflow of GitHub Actions: the certificate has a URI, and Fulcio's extensions say the rest.
+    /// Workflow of GitHub Actions: the certificate has a URI and Fulcio's extensions.
     Workflow {
         /// `owner/name`.
         repository: String,
-        /// The name of the file, such as `release.yml`.
+        /// Name of the workflow file, such as `release.yml`.
         file: String,
-        /// `refs/heads/main`.
+        /// Git reference, such as `refs/heads/main`.
         reference: String,
     },
 }
@@ -67,7 +67,7 @@ impl Identity {
         }
     }
 
-    /// What the certificate says; `base` is the address of the issuers.
+    /// Returns the subject in the certificate; `base` is the address of the issuers.
     pub(super) fn subject(&self, base: &str) -> String {
         match self {
             Self::Email(address) => address.clone(),
@@ -78,7 +78,7 @@ impl Identity {
         }
     }
 
-    /// The claims of a token beside those that every token has.
+    /// Returns the claims of a token in addition to those that every token has.
     pub(super) fn claims(&self, base: &str) -> Value {
         match self {
             Self::Email(address) => json!({"sub": address, "email": address, "email_verified": true}),

@@ -1,4 +1,4 @@
-//! The issuers of identities (OIDC), in the harness: all with one key, each under a path of its own.
+//! OIDC issuers in the harness: all with one key, each under its own path.
 
 use std::net::Ipv4Addr;
 use std::time::UNIX_EPOCH;
@@ -19,14 +19,14 @@ use tokio::task::JoinHandle;
 
 use super::identity::IssuerKind;
 
-/// Whom the tokens are for.
+/// Audience of the tokens.
 pub(super) const CLIENT_ID: &str = "sigstore";
-/// Names the only key.
+/// ID of the only key.
 const KEY_ID: &str = "e2e";
-/// How long a token is valid, in seconds.
+/// Lifetime of a token in seconds.
 const LIFETIME: u64 = 600;
 
-/// Serving on loopback; dropping it closes the port.
+/// Issuers on loopback; dropping them closes the port.
 #[derive(Debug)]
 pub(super) struct Issuers {
     /// `http://127.0.0.1:port`.
@@ -54,7 +54,7 @@ impl Issuers {
                 .route(&format!("{}/jwks", kind.path()), get(async || answer(keys)));
         }
         let serving = tokio::spawn(async move {
-            // Only ends with the task.
+            // Ends only with the task.
             let _ = axum::serve(port, router).await;
         });
         Ok(Self { base, key, serving })
@@ -64,7 +64,7 @@ impl Issuers {
         format!("{}{}", self.base, kind.path())
     }
 
-    /// A token that is valid from now on, with these claims and those that every token has (RFC 7519, RS256).
+    /// Issues a token that is valid from now on, with these claims and those that every token has (RFC 7519, RS256).
     pub(super) fn token(&self, kind: IssuerKind, claims: &Value) -> Result<String> {
         let now = UNIX_EPOCH.elapsed()?.as_secs();
         let mut all = json!({
@@ -89,7 +89,7 @@ impl Drop for Issuers {
     }
 }
 
-/// What OIDC Discovery 1.0 requires, section 3.
+/// Returns the metadata that OIDC Discovery 1.0, section 3, requires.
 fn configuration(issuer: &str) -> Value {
     json!({
         "issuer": issuer,
@@ -102,7 +102,7 @@ fn configuration(issuer: &str) -> Value {
     })
 }
 
-/// The public key as a JSON Web Key Set.
+/// Returns the public key as a JSON Web Key Set.
 fn key_set(key: &RsaKeyPair) -> Value {
     let public = key.public_key();
     let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);

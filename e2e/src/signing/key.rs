@@ -1,11 +1,11 @@
-//! Key pairs to sign with.
+//! Key pairs for signing.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
 
-/// What a key is.
+/// Algorithm of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyKind {
     P256,
@@ -19,7 +19,7 @@ pub enum KeyKind {
 impl KeyKind {
     pub const ALL: [Self; 6] = [Self::P256, Self::P384, Self::Ed25519, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096];
 
-    /// As it stands in the names of files and repositories.
+    /// Returns the name for files and repositories.
     pub fn name(self) -> &'static str {
         match self {
             Self::P256 => "p256",
@@ -43,27 +43,27 @@ impl KeyKind {
     }
 }
 
-/// A key pair that cosign has; see [`super::Cosign::key_pair`].
+/// Key pair of cosign; see [`super::Cosign::key_pair`].
 #[derive(Debug, Clone)]
 pub struct SigningKey {
     pub kind: KeyKind,
-    /// The public key, as `spec.verify` takes it.
+    /// Public key in PEM, the format of `spec.verify`.
     pub public_pem: String,
-    /// The same in a file.
+    /// File with the public key.
     pub public: PathBuf,
-    /// The private key as cosign keeps it, encrypted with the empty password.
+    /// File with the private key in cosign's format, encrypted with the empty password.
     pub private: PathBuf,
-    /// The private key as PKCS #8, for signatures that cosign does not make.
+    /// Private key as PKCS #8, for signatures that cosign does not make.
     pub pkcs8_pem: String,
 }
 
 impl SigningKey {
-    /// Flags of `cosign verify` for a signature of this key that is in no log.
+    /// Returns flags of `cosign verify` for a signature with this key without log entry.
     pub fn verify_args(&self) -> Vec<String> {
         let mut args = vec!["--key".to_owned(), self.public.display().to_string()];
         args.push("--insecure-ignore-tlog=true".to_owned());
         if self.kind == KeyKind::P384 {
-            // It signs with the hash of the curve's size, and takes SHA-256 for granted when it verifies.
+            // cosign signs with the hash of the curve's size, but assumes SHA-256 when it verifies.
             args.push("--signature-digest-algorithm=sha384".to_owned());
         }
         args

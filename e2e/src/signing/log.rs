@@ -1,6 +1,6 @@
-//! A transparency log of version 1 that logs whatever it is told, with right signatures: nobody else would log a lie.
+//! Transparency log of version 1 that logs any content, with valid signatures: a real log would refuse false entries.
 //!
-//! It is known to nobody until [`HandmadeLog::trusted_in`] writes it into a trusted root.
+//! The log is in no trusted root until [`HandmadeLog::trusted_in`] adds it.
 
 use std::fmt::Write as _;
 
@@ -11,33 +11,33 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, PublicKeyData, SigningKey as _};
 use serde_json::{Value, json};
 
-/// Stands before the signature of a checkpoint; with the number of a tree, at its top.
+/// Name of the log: before the signature of a checkpoint and, with the ID of the tree, in its first line.
 const NAME: &str = "log.example.test";
 
-/// The key of a log; it keeps no entries, and each is the only one of a tree of its own.
+/// Key of a log. The log stores no entries: each entry is the only one in its own tree.
 #[derive(Debug)]
 pub struct HandmadeLog {
     key: KeyPair,
 }
 
-/// What a log says of something; every field may be changed before it is written down.
+/// Entry of a log; tests may change every field before it is serialized.
 #[derive(Debug, Clone)]
 pub struct LogEntry {
-    /// `hashedrekord` and the like, and the version of that.
+    /// Kind of the entry, such as `hashedrekord`; `version` is the version of the kind.
     pub kind: String,
     pub version: String,
-    /// What was logged, as JSON.
+    /// Logged content, as JSON.
     pub body: Vec<u8>,
-    /// In seconds since 1970.
+    /// Integrated time, in seconds since 1970.
     pub time: u64,
-    /// The hash of the log's public key.
+    /// SHA-256 of the log's public key.
     pub log_id: Vec<u8>,
-    /// Over body, time, log and index 0 ("signed entry timestamp").
+    /// Signature over body, time, log and index 0 ("signed entry timestamp").
     pub promise: Vec<u8>,
     pub root_hash: Vec<u8>,
     pub tree_size: u64,
     pub index: u64,
-    /// A signed note about root hash and size.
+    /// Signed note with root hash and tree size.
     pub checkpoint: String,
 }
 
@@ -46,32 +46,32 @@ impl HandmadeLog {
         Ok(Self { key: KeyPair::generate()? })
     }
 
-    /// Logs something as of a time: one entry, in a tree of one.
+    /// Logs a body with a time: one entry, in a tree of size 1.
     pub fn entry(&self, body: &Value, time: u64) -> Result<LogEntry> {
         let text =
             |name: &str| body[name].as_str().map(str::to_owned).with_context(|| format!("a body without {name}"));
         let (kind, version) = (text("kind")?, text("apiVersion")?);
         let body = body.to_string().into_bytes();
         let log_id = self.id();
-        // The names in this order, and nothing between (RFC 8785).
+        // Canonical JSON: the names in this order, without whitespace (RFC 8785).
         let promised = json!({
             "body": STANDARD.encode(&body), "integratedTime": time, "logID": hex(&log_id), "logIndex": 0,
         });
-        // RFC 6962 section 2.1: the hash of a leaf, which is the root of a tree that has no other.
+        // RFC 6962 section 2.1: the hash of a leaf, which is the root of a tree with one leaf.
         let root_hash = sha256(&[&[0], body.as_slice()].concat());
         let checkpoint = self.checkpoint(&root_hash, 1)?;
         let promise = self.key.sign(promised.to_string().as_bytes())?;
         Ok(LogEntry { kind, version, body, time, log_id, promise, root_hash, tree_size: 1, index: 0, checkpoint })
     }
 
-    /// Its word that a tree of so many entries has that root.
+    /// Returns a signed checkpoint for a tree with this root hash and size.
     pub fn checkpoint(&self, root_hash: &[u8], tree_size: u64) -> Result<String> {
         let note = format!("{NAME} - 1\n{tree_size}\n{}\n", STANDARD.encode(root_hash));
         let signature = [self.id().get(..4).unwrap_or_default(), &self.key.sign(note.as_bytes())?].concat();
         Ok(format!("{note}\n\u{2014} {NAME} {}\n", STANDARD.encode(signature)))
     }
 
-    /// A trusted root with this log in it, besides the others, from one time to another or for ever; as of RFC 3339.
+    /// Returns a trusted root with this log added, valid from `since` to `until`, or without end. Times are RFC 3339.
     pub fn trusted_in(&self, trusted_root: &[u8], since: &str, until: Option<&str>) -> Result<Value> {
         let mut root: Value = serde_json::from_slice(trusted_root)?;
         let window = until.map_or_else(|| json!({"start": since}), |until| json!({"start": since, "end": until}));
@@ -96,7 +96,7 @@ impl HandmadeLog {
 }
 
 impl LogEntry {
-    /// As it stands in a bundle.
+    /// Returns the entry in the format of a bundle.
     pub fn in_bundle(&self) -> Value {
         json!({
             "logIndex": "0",
@@ -115,7 +115,7 @@ impl LogEntry {
         })
     }
 
-    /// As it stands beside a legacy signature, in `dev.sigstore.cosign/bundle`.
+    /// Returns the entry in the format of a legacy signature's annotation `dev.sigstore.cosign/bundle`.
     pub fn in_annotation(&self) -> Value {
         json!({
             "SignedEntryTimestamp": STANDARD.encode(&self.promise),
@@ -127,7 +127,7 @@ impl LogEntry {
     }
 }
 
-/// The body for an envelope (DSSE) with one signature, over this payload.
+/// Makes the body of an entry for an envelope (DSSE) with one signature over this payload.
 pub fn dsse(envelope: &Value, payload: &[u8], signature: &[u8], verifier_pem: &str) -> Value {
     let hash = |bytes: &[u8]| json!({"algorithm": "sha256", "value": hex(&sha256(bytes))});
     json!({
@@ -141,7 +141,7 @@ pub fn dsse(envelope: &Value, payload: &[u8], signature: &[u8], verifier_pem: &s
     })
 }
 
-/// The body for a signature over these bytes, by the owner of a certificate or a public key, which is PEM.
+/// Makes the body of an entry for a signature over these bytes; `verifier_pem` is a certificate or a public key.
 pub fn hashedrekord(signed: &[u8], signature: &[u8], verifier_pem: &str) -> Value {
     json!({
         "apiVersion": "0.0.1",

@@ -1,25 +1,25 @@
-//! Signatures that others published: `e2e/fixtures/signatures`, whose README says where each is from.
+//! Signatures published by third parties: `e2e/fixtures/signatures`, whose README names their sources.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-/// One row of `cases.json`: a bundle and what is true of it.
+/// Row of `cases.json`: a bundle and the facts about it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Published {
-    /// The name of a file, as of the others here.
+    /// File name in the fixtures; `trusted_root` and `key` are file names too.
     pub bundle: String,
     pub trusted_root: String,
-    /// What was signed: `sha256:<hex>` or `sha512:<hex>`.
+    /// Signed digest: `sha256:<hex>` or `sha512:<hex>`.
     pub digest: String,
-    /// Who signed, unless it was a key.
+    /// Issuer of the signer's identity; `issuer` and `subject` are absent if the signer is a key.
     pub issuer: Option<String>,
     pub subject: Option<String>,
-    /// The file with the public key.
+    /// File with the public key.
     pub key: Option<String>,
-    /// Of an attestation.
+    /// Predicate type of an attestation.
     pub predicate_type: Option<String>,
 }
 
@@ -29,12 +29,12 @@ impl Published {
         serde_json::from_str(&cases).context("reading cases.json")
     }
 
-    /// Where a file is that is named here.
+    /// Returns the path of a file in the fixtures.
     pub fn path(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/signatures").join(name)
     }
 
-    /// `cosign verify-blob` or `verify-blob-attestation`, with what is true.
+    /// Returns arguments of `cosign verify-blob` or `verify-blob-attestation`, with the true facts.
     pub fn verify_args(&self) -> Result<Vec<String>> {
         let flag = |name: &str, file: &str| format!("--{name}={}", Self::path(file).display());
         let mut args = vec![flag("bundle", &self.bundle), flag("trusted-root", &self.trusted_root)];
@@ -50,7 +50,7 @@ impl Published {
             args.insert(0, "verify-blob".to_owned());
         }
         if self.trusted_root.contains("staging") {
-            // Version 2 of the log says nothing of the time; only the authority does.
+            // An entry in version 2 of the log has no time; only the timestamp authority provides it.
             args.push("--use-signed-timestamps=true".to_owned());
         }
         Ok(args)

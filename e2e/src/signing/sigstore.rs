@@ -1,4 +1,4 @@
-//! A Sigstore of one run: certificate authority, transparency log and timestamp authority, as real programs.
+//! Private Sigstore of one run: certificate authority, transparency log and timestamp authority, as real programs.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,24 +19,24 @@ use crate::run::{Run, Service};
 use crate::tools::SigningTools;
 use crate::{http, ports, wait};
 
-/// Before anything that this run signs.
+/// Start of validity, before any signature of a run.
 const SINCE: &str = "2026-01-01T00:00:00Z";
-/// What Rekor writes into its checkpoints; has to be the host of its address in the trusted root.
+/// Origin in Rekor's checkpoints; must be the host of Rekor's address in the trusted root.
 const HOST: &str = "127.0.0.1";
 
-/// A running Sigstore; dropping it ends it.
+/// Running Sigstore; dropping it ends it.
 #[derive(Debug)]
 pub struct PrivateSigstore {
-    /// The public side: certificates and keys, as Sigstore's clients take it.
+    /// Trusted root: certificates and public keys, in the format of Sigstore's clients.
     pub trusted_root: PathBuf,
-    /// Where to sign, as cosign takes it.
+    /// Signing configuration: addresses for signing, in cosign's format.
     pub signing_config: PathBuf,
     issuers: Issuers,
     addresses: Addresses,
     services: Vec<Service>,
 }
 
-/// On which ports its parts listen.
+/// Ports of the programs.
 #[derive(Debug, Clone, Copy)]
 struct Addresses {
     fulcio: u16,
@@ -45,7 +45,7 @@ struct Addresses {
 }
 
 impl PrivateSigstore {
-    /// Starts all of it, with keys of its own; several under different names know nothing of each other.
+    /// Starts all programs with new keys; instances under different names are independent of each other.
     pub async fn start(run: &Run, tools: &SigningTools, name: &str) -> Result<Self> {
         let directory = run.subdirectory(&format!("sigstore/{name}"))?;
         let keys = Keys::create(&directory)?;
@@ -77,32 +77,32 @@ impl PrivateSigstore {
         Ok(sigstore)
     }
 
-    /// The bytes of `trusted_root.json`.
+    /// Returns the bytes of `trusted_root.json`.
     pub fn trusted_root_json(&self) -> Result<Vec<u8>> {
         Ok(fs_err::read(&self.trusted_root)?)
     }
 
-    /// What the certificates call an issuer.
+    /// Returns the issuer as certificates contain it.
     pub fn issuer(&self, kind: IssuerKind) -> String {
         self.issuers.url(kind)
     }
 
-    /// What the certificate of somebody says of who it is.
+    /// Returns the subject in the certificate of an identity.
     pub fn subject(&self, identity: &Identity) -> String {
         identity.subject(&self.issuers.base)
     }
 
-    /// A token that says who somebody is.
+    /// Issues a token for an identity.
     pub fn identity_token(&self, identity: &Identity) -> Result<String> {
         self.token(identity.issuer(), &identity.claims(&self.issuers.base))
     }
 
-    /// A token with any claims; those that every token has are replaced by the same ones among them.
+    /// Issues a token with any claims, which override those that every token has.
     pub fn token(&self, issuer: IssuerKind, claims: &Value) -> Result<String> {
         self.issuers.token(issuer, claims)
     }
 
-    /// A new key with a certificate of Fulcio for somebody, to sign with by hand.
+    /// Creates a key with a certificate by Fulcio for an identity, for handmade signatures.
     pub async fn certify(&self, identity: &Identity) -> Result<Signer> {
         let key = KeyPair::generate()?;
         let request = CertificateParams::default().serialize_request(&key)?.pem()?;
@@ -113,13 +113,14 @@ impl PrivateSigstore {
         let address = format!("{HOST}:{}", self.addresses.fulcio);
         let answer = http::post_json(&address, "/api/v2/signingCert", &question.to_string()).await?;
         let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-        // Detached, because it is in no log of certificates.
+        // Detached, because the certificate is in no certificate transparency log.
         let certificate = body.pointer("/signedCertificateDetachedSct/chain/certificates/0").and_then(Value::as_str);
         let certificate = certificate.with_context(|| format!("Fulcio: {} {}", answer.status, answer.body))?;
         Ok(Signer::Certified { pkcs8_pem: key.serialize_pem(), certificate_pem: certificate.to_owned() })
     }
 
-    /// Flags of `cosign verify` for a signature by somebody. No certificate of this authority is in a log of certificates.
+    /// Returns flags of `cosign verify` for a signature by an identity. No certificate of this authority is in a
+    /// certificate transparency log.
     pub fn verify_args(&self, identity: &Identity) -> Vec<String> {
         vec![
             format!("--trusted-root={}", self.trusted_root.display()),
@@ -136,7 +137,7 @@ impl PrivateSigstore {
         ]
     }
 
-    /// Where to sign without a signing configuration.
+    /// Returns flags with the addresses for signing, in place of a signing configuration.
     pub(super) fn legacy_signing_args(&self) -> Vec<String> {
         let Addresses { fulcio, timestamps, .. } = self.addresses;
         vec![
@@ -146,7 +147,7 @@ impl PrivateSigstore {
         ]
     }
 
-    /// Ends the programs; what is signed can still be verified.
+    /// Ends the programs; existing signatures can still be verified.
     pub async fn stop(&mut self) -> Result<()> {
         for mut service in self.services.drain(..) {
             service.process.kill().await?;
@@ -154,7 +155,7 @@ impl PrivateSigstore {
         Ok(())
     }
 
-    /// Writes the trusted root and the signing configuration, by cosign, whose formats they are.
+    /// Writes the trusted root and the signing configuration with cosign, because the formats are cosign's.
     async fn describe(&self, cosign: &Cosign, keys: &Keys) -> Result<()> {
         let addresses = self.addresses;
         let url = |port: u16| format!("url=http://{HOST}:{port}");
@@ -204,7 +205,7 @@ async fn start_rekor(
         format!("--hostname={HOST}"),
         format!("--storage-dir={}", directory.join("rekor").display()),
         format!("--signer-filepath={}", keys.rekor_key.display()),
-        // Nobody is answered before a checkpoint covers what was sent.
+        // Rekor responds only when a checkpoint covers the entry.
         "--checkpoint-interval=200ms".to_owned(),
         "--batch-max-age=50ms".to_owned(),
     ];
@@ -232,18 +233,18 @@ async fn start_fulcio(
         "--ca=fileca".to_owned(),
         format!("--fileca-cert={}", keys.fulcio_chain.display()),
         format!("--fileca-key={}", keys.fulcio_key.display()),
-        // It is not encrypted, and the flag has to be there.
+        // The key is not encrypted, but the flag is required.
         "--fileca-key-passwd=none".to_owned(),
         "--fileca-watch=false".to_owned(),
         format!("--config-path={}", config.display()),
-        // Abstract, so that no file is left behind.
+        // Abstract socket, so that no file is left behind.
         format!("--legacy-unix-domain-socket=@supercargo-e2e-fulcio-{port}"),
         "--ct-log-url=".to_owned(),
     ];
     run.service(&format!("sigstore-{name}-fulcio"), &tools.fulcio, &args, &[]).await
 }
 
-/// Whose tokens Fulcio takes, and for what.
+/// Returns Fulcio's configuration: the accepted issuers, and the type of identity of each.
 fn fulcio_config(issuers: &Issuers) -> Result<String> {
     let mut text = "oidc-issuers:\n".to_owned();
     for kind in IssuerKind::ALL {

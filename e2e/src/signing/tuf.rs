@@ -1,4 +1,4 @@
-//! A repository by The Update Framework (TUF), signed and served by the harness: right, or wrong in any way.
+//! TUF repository (The Update Framework), signed and served by the harness: valid, or invalid in any way.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -18,32 +18,32 @@ use tokio::task::JoinHandle;
 
 use super::log::{hex, sha256};
 
-/// Long after any run.
+/// Expiry long after any run.
 const NEVER: &str = "2999-01-01T00:00:00Z";
 
-/// A key that may sign every part of a repository.
+/// Key for all roles of a repository.
 #[derive(Debug)]
 pub struct TufOwner(KeyPair);
 
-/// What a repository says at one time.
+/// Content of a repository at one time.
 #[derive(Debug, Clone)]
 pub struct Edition<'a> {
-    /// Of everything in it but the root.
+    /// Version of all metadata except the root.
     pub version: u64,
-    /// As of RFC 3339.
+    /// Expiry, in RFC 3339.
     pub expires: &'a str,
-    /// The bytes of `trusted_root.json`.
+    /// Bytes of `trusted_root.json`.
     pub trusted_root: &'a [u8],
 }
 
 impl<'a> Edition<'a> {
-    /// One that does not expire.
+    /// Makes an edition that does not expire.
     pub fn new(version: u64, trusted_root: &'a [u8]) -> Self {
         Self { version, expires: NEVER, trusted_root }
     }
 }
 
-/// A repository on loopback; dropping it closes the port.
+/// Repository on loopback; dropping it closes the port.
 #[derive(Debug)]
 pub struct TufRepository {
     /// `http://127.0.0.1:port/tuf`.
@@ -55,7 +55,7 @@ pub struct TufRepository {
 #[derive(Debug, Default)]
 struct Shared {
     content: Mutex<Content>,
-    /// Whether whoever asks waits.
+    /// True while requests wait for a response.
     is_silent: watch::Sender<bool>,
 }
 
@@ -71,7 +71,8 @@ impl TufOwner {
         Ok(Self(KeyPair::generate_for(&PKCS_ED25519)?))
     }
 
-    /// The root of a repository that this owner signs, and is so said to by `before`, if there was one.
+    /// Makes the root of a repository for this owner's key, signed by this owner and by the previous one, `before`, if
+    /// there was one.
     pub fn root(&self, version: u64, before: Option<&Self>) -> Result<Vec<u8>> {
         let key = json!({
             "keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": hex(self.0.der_bytes())},
@@ -86,7 +87,7 @@ impl TufOwner {
         signed(&root, &signers)
     }
 
-    /// The files of an edition, in the layout of consistent snapshots.
+    /// Returns the files of an edition, in the layout of consistent snapshots.
     fn files(&self, edition: &Edition<'_>) -> Result<BTreeMap<String, Vec<u8>>> {
         let Edition { version, expires, trusted_root } = edition;
         let hash = hex(&sha256(trusted_root));
@@ -111,8 +112,8 @@ impl TufOwner {
     }
 }
 
-/// Metadata with its signatures. They are over the JSON with its names sorted and nothing between, which this is as long as
-/// no text in it has to be escaped.
+/// Returns metadata with its signatures. Signatures are over canonical JSON: sorted names, no whitespace. This
+/// serialization is canonical as long as no text in it must be escaped.
 fn signed(metadata: &Value, signers: &[&TufOwner]) -> Result<Vec<u8>> {
     let canonical = metadata.to_string();
     let mut signatures = Vec::new();
@@ -123,26 +124,26 @@ fn signed(metadata: &Value, signers: &[&TufOwner]) -> Result<Vec<u8>> {
     Ok(json!({"signed": metadata, "signatures": signatures}).to_string().into_bytes())
 }
 
-/// Where a target with that content is.
+/// Returns the path of a target with this content.
 fn target_name(content: &[u8]) -> String {
     format!("targets/{}.trusted_root.json", hex(&sha256(content)))
 }
 
 impl TufRepository {
-    /// Starts an empty one.
+    /// Starts an empty repository.
     pub async fn start() -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let router = Router::new().route("/tuf/{*name}", get(serve)).with_state(Arc::clone(&shared));
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}/tuf", port.local_addr()?);
         let serving = tokio::spawn(async move {
-            // Only ends with the task.
+            // Ends only with the task.
             let _ = axum::serve(port, router).await;
         });
         Ok(Self { url, shared, serving })
     }
 
-    /// Replaces all that is there but roots.
+    /// Replaces all files except roots.
     pub fn publish(&self, owner: &TufOwner, edition: &Edition<'_>) -> Result<()> {
         let files = owner.files(edition)?;
         let mut content = self.shared.content();
@@ -151,32 +152,32 @@ impl TufRepository {
         Ok(())
     }
 
-    /// Adds a root to the chain of them.
+    /// Adds a root to the chain of roots.
     pub fn add_root(&self, version: u64, root: Vec<u8>) {
         self.shared.content().files.insert(format!("{version}.root.json"), root);
     }
 
-    /// Takes one away.
+    /// Removes a root.
     pub fn remove_root(&self, version: u64) {
         self.shared.content().files.remove(&format!("{version}.root.json"));
     }
 
-    /// Puts other bytes where the target with that content is.
+    /// Replaces the bytes of the target with this content.
     pub fn replace_target(&self, content: &[u8], bytes: &[u8]) {
         self.shared.content().files.insert(target_name(content), bytes.to_vec());
     }
 
-    /// Whether it answers nothing but that it cannot.
+    /// Sets whether the repository answers every request with status 500.
     pub fn set_down(&self, is_down: bool) {
         self.shared.content().is_down = is_down;
     }
 
-    /// Whether it answers at all; who has asked meanwhile is answered when it does again.
+    /// Sets whether requests wait for a response; waiting requests are answered once silence ends.
     pub fn set_silent(&self, is_silent: bool) {
         self.shared.is_silent.send_replace(is_silent);
     }
 
-    /// What was asked for so far.
+    /// Returns the names of the files requested so far.
     pub fn asked(&self) -> Vec<String> {
         self.shared.content().asked.clone()
     }
@@ -195,7 +196,7 @@ impl Drop for TufRepository {
 }
 
 async fn serve(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
-    // It cannot go away: the repository has it too.
+    // The sender cannot be dropped while this request holds `shared`.
     let _ = shared.is_silent.subscribe().wait_for(|is_silent| !is_silent).await;
     let mut content = shared.content();
     content.asked.push(name.clone());

@@ -1,4 +1,4 @@
-//! JSON Web Tokens as distribution wants them (RFC 7519, ES256), and the public key that it checks them with.
+//! JSON Web Tokens in the form that distribution requires (RFC 7519, ES256), and the public key to verify them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 pub(crate) const ISSUER: &str = "supercargo-e2e-tokens";
 /// `aud` of the tokens, `auth.token.service` of the registry.
 pub(crate) const SERVICE: &str = "supercargo-e2e-registry";
-/// Names the only key.
+/// ID of the only key.
 const KEY_ID: &str = "e2e";
 
-/// What a token allows: one entry of its `access` claim.
+/// Entry of the `access` claim of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Access {
     pub(super) kind: String,
@@ -25,7 +25,7 @@ pub(super) struct Access {
     pub(super) actions: Vec<String>,
 }
 
-/// Signs with a key that only this run knows.
+/// Issuer of tokens, with a key of this run.
 pub(super) struct Issuer {
     key: EcdsaKeyPair,
     random: SystemRandom,
@@ -38,9 +38,9 @@ impl Issuer {
         Ok(Self { key, random: SystemRandom::new(), issued: AtomicU64::new(0) })
     }
 
-    /// The public key as a JSON Web Key Set.
+    /// Returns the public key as a JSON Web Key Set.
     pub(super) fn key_set(&self) -> Result<Value> {
-        // 4, then both coordinates (SEC 1 section 2.3.3).
+        // The byte 4, then both coordinates (SEC 1 section 2.3.3).
         let point = self.key.public_key().as_ref();
         let coordinate = |range: std::ops::Range<usize>| {
             let bytes = point.get(range).context("not an uncompressed point of P-256")?;
@@ -52,7 +52,7 @@ impl Issuer {
         ]}))
     }
 
-    /// A token for `subject` that is valid from now on.
+    /// Issues a token for `subject` that is valid from now on.
     pub(super) fn token(&self, subject: &str, access: &[Access], lifetime: Duration) -> Result<String> {
         let now = UNIX_EPOCH.elapsed()?.as_secs();
         let entry = |access: &Access| json!({"type": access.kind, "name": access.name, "actions": access.actions});

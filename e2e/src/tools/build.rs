@@ -12,10 +12,10 @@ use super::module_directory;
 use crate::progress::Progress;
 use crate::run::Run;
 
-/// Slow machines build kube-apiserver for a quarter of an hour.
+/// Timeout of a build: slow machines take a quarter of an hour for kube-apiserver.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// `<version>-<key>/<name>`: another module file, source file, flag or machine type gives another name.
+/// Returns `<version>-<key>/<name>`, where the key depends on module files, source files, flags and machine type.
 pub(super) fn path(tool: &Tool) -> Result<PathBuf> {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in [std::env::consts::ARCH, tool.package, &flags(tool)] {
@@ -73,7 +73,7 @@ pub(super) async fn build(run: &Run, tool: &Tool, target: &Path, progress: &Prog
     Ok(())
 }
 
-/// Go must be there, and new enough for the module.
+/// Checks that Go is installed and new enough for the module.
 async fn check_go(run: &Run, tool: &Tool) -> Result<()> {
     let remedy = match tool.found.as_ref().map(|found| found.in_assets) {
         Some(true) => format!(", or set KUBEBUILDER_ASSETS to a directory with {}", tool.name),
@@ -92,14 +92,14 @@ async fn check_go(run: &Run, tool: &Tool) -> Result<()> {
     Ok(())
 }
 
-/// The `go` line of the module.
+/// Returns the version in the `go` line of the module.
 fn wanted_go(tool: &Tool) -> Result<String> {
     let text = fs_err::read_to_string(module_directory(tool).join("go.mod"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("go ")).context("a go.mod without a go line")?;
     Ok(line.trim().to_owned())
 }
 
-/// One sentence for what can go wrong on a machine that is not ours to see.
+/// Returns the cause of a failed build in one sentence, for users of other machines.
 fn explain(tool: &Tool, stderr: &str, log: &Path) -> String {
     const NETWORK: [&str; 8] = [
         "dial tcp",

@@ -1,44 +1,44 @@
-//! The programs, their versions, and which versions found on a machine are good enough.
+//! Programs, their pinned versions, and the accepted versions of installed programs.
 
 use std::ops::RangeInclusive;
 
-/// A program and how it is had.
+/// Program and its source.
 #[derive(Debug)]
 pub(super) struct Tool {
     pub(super) name: &'static str,
-    /// The version that `e2e/tools/<module>/go.mod` pins; shown, and part of the file name in the cache.
+    /// Version pinned in `e2e/tools/<module>/go.mod`; shown, and part of the path in the cache.
     pub(super) version: &'static str,
     pub(super) module: &'static str,
     pub(super) package: &'static str,
-    /// Added to the linker flags that every program gets.
+    /// Linker flags in addition to those of every program.
     pub(super) ldflags: &'static str,
     pub(super) found: Option<Found>,
 }
 
 impl Tool {
-    /// How it is called on the progress lines.
+    /// Returns the name for progress lines.
     pub(super) fn label(&self) -> String {
         format!("tool {:<24} {:<8}", self.name, self.version)
     }
 }
 
-/// How a program that is already on the machine is judged.
+/// Acceptance of an installed program.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// `KUBEBUILDER_ASSETS` holds this program.
+    /// True if `KUBEBUILDER_ASSETS` contains this program.
     pub(super) in_assets: bool,
-    /// Arguments that make it print its version; the first `x.y` in the output counts.
+    /// Arguments to print the version; the first `x.y` in the output counts.
     pub(super) version_args: &'static [&'static str],
     pub(super) major: u32,
     pub(super) minors: RangeInclusive<u32>,
 }
 
-/// Without this the API server calls itself v0.0.0 and Helm refuses charts that state a `kubeVersion`.
+/// Version stamp: without it the API server reports v0.0.0 and Helm refuses charts with a `kubeVersion`.
 const KUBERNETES_STAMP: &str = "-X k8s.io/component-base/version.gitVersion=v1.36.3 \
      -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 \
      -X k8s.io/component-base/version.gitTreeState=clean";
 
-/// Storage of any API server of these years.
+/// Storage of the API server, in versions that all accepted API servers support.
 pub(super) const ETCD: Tool = Tool {
     name: "etcd",
     version: "v3.7",
@@ -48,7 +48,7 @@ pub(super) const ETCD: Tool = Tool {
     found: Some(Found { in_assets: true, version_args: &["--version"], major: 3, minors: 6..=8 }),
 };
 
-/// Old enough to be common, new enough for every CEL function in the CRD.
+/// API server: old enough to be common, new enough for every CEL function in the CRD.
 pub(super) const KUBE_APISERVER: Tool = Tool {
     name: "kube-apiserver",
     version: "v1.36.3",
@@ -77,7 +77,7 @@ pub(super) const KUBECTL: Tool = Tool {
     found: Some(Found { in_assets: true, version_args: &["version", "--client"], major: 1, minors: 35..=37 }),
 };
 
-/// 3.14 is the first with `--plain-http` for `helm push`; 4 has not been tried.
+/// 3.14 is the first version with `--plain-http` for `helm push`; version 4 has not been tested.
 pub(super) const HELM: Tool = Tool {
     name: "helm",
     version: "v3.22.0",
@@ -87,7 +87,8 @@ pub(super) const HELM: Tool = Tool {
     found: Some(Found { in_assets: false, version_args: &["version", "--short"], major: 3, minors: 14..=99 }),
 };
 
-/// The reference client of what it pushes; 1.3 is the first that makes an index and says for which platform an artifact is.
+/// Reference client of the artifacts that it pushes; 1.3 is the first version that makes indexes and sets the platform
+/// of an artifact.
 pub(super) const ORAS: Tool = Tool {
     name: "oras",
     version: "v1.3.3",
@@ -97,7 +98,7 @@ pub(super) const ORAS: Tool = Tool {
     found: Some(Found { in_assets: false, version_args: &["version"], major: 1, minors: 3..=99 }),
 };
 
-/// Tests read its access log, which is the same in all of version 3.
+/// Tests read its access log, whose format is the same in all of version 3.
 pub(super) const REGISTRY: Tool = Tool {
     name: "registry",
     version: "v3.1.2",
@@ -107,7 +108,7 @@ pub(super) const REGISTRY: Tool = Tool {
     found: Some(Found { in_assets: false, version_args: &["--version"], major: 3, minors: 0..=99 }),
 };
 
-/// Our own, on libraries that keep everything in memory: distribution has no referrers API.
+/// Program of this repository on in-memory registry libraries: distribution has no referrers API.
 pub(super) const REGISTRY_REFERRERS: Tool = Tool {
     name: "registry-referrers",
     version: "v0.3.0",
@@ -117,11 +118,11 @@ pub(super) const REGISTRY_REFERRERS: Tool = Tool {
     found: None,
 };
 
-/// Our own, on the producers' client libraries.
+/// Program of this repository on the producers' client libraries.
 pub(super) const PUBLISH: Tool =
     Tool { name: "publish", version: "v0.2.0", module: "push", package: ".", ldflags: "", found: None };
 
-/// The reference client of Sigstore: what it signs is what has to be verified, and its verdicts are what ours are compared with.
+/// Reference client of Sigstore: tests verify its signatures, and compare the operator's verdicts with its verdicts.
 pub(super) const COSIGN: Tool = Tool {
     name: "cosign",
     version: "v3.1.3",
@@ -151,6 +152,6 @@ pub(super) const REKOR: Tool = Tool {
     found: None,
 };
 
-/// Our own, on the library of Sigstore's timestamp authority.
+/// Program of this repository on the library of Sigstore's timestamp authority.
 pub(super) const TIMESTAMP_SERVER: Tool =
     Tool { name: "timestamp-server", version: "v2.1.3", module: "sigstore", package: ".", ldflags: "", found: None };

@@ -1,4 +1,4 @@
-//! Programs that are already on the machine.
+//! Installed programs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::catalog::{Found, Tool};
 use crate::run::Run;
 
-/// A program that is good enough.
+/// Installed program with an accepted version.
 pub(super) struct Candidate {
     pub(super) path: PathBuf,
     pub(super) version: String,
 }
 
-/// The first good one of `KUBEBUILDER_ASSETS` and `PATH`.
+/// Returns the first accepted program in `KUBEBUILDER_ASSETS` and `PATH`.
 pub(super) async fn look(run: &Run, tool: &Tool) -> Option<Candidate> {
     let rule = tool.found.as_ref()?;
     let assets = std::env::var_os("KUBEBUILDER_ASSETS").filter(|_| rule.in_assets).map(PathBuf::from);
@@ -28,7 +28,7 @@ pub(super) async fn look(run: &Run, tool: &Tool) -> Option<Candidate> {
     None
 }
 
-/// The version that a program prints, if it is one that will do.
+/// Returns the version that a program prints, if it is accepted.
 async fn version_of(run: &Run, program: &Path, rule: &Found) -> Option<String> {
     let command = run.command(program).args(rule.version_args).limit(Duration::from_secs(10));
     let printed = command.stdout().await.ok()?;
@@ -36,7 +36,7 @@ async fn version_of(run: &Run, program: &Path, rule: &Found) -> Option<String> {
     (major == rule.major && rule.minors.contains(&minor)).then_some(text)
 }
 
-/// `v1.36.3`, `3.7.0`, `v3.22.0+g1234`: the first two numbers, and the text with a `v` in front.
+/// Parses `v1.36.3`, `3.7.0` or `v3.22.0+g1234`: the first two numbers, and the text with a leading `v`.
 fn parse(word: &str) -> Option<(u32, u32, String)> {
     let bare = word.trim_start_matches('v').trim_end_matches(',');
     let mut numbers = bare.split('.');

@@ -1,8 +1,8 @@
-//! `cargo bench-scale`: many objects on one small artifact, and what the operator makes of them.
+//! `cargo bench-scale`: time, memory and requests of the operator for many objects on one small artifact.
 //!
-//! For each stage: a fresh control plane with the chart installed, all objects created first, then the operator (release
-//! build, one process, all namespaces) is started and watched until every object is Ready. Prints figures; decides nothing.
-//! The last stage has its objects over several repositories of one registry that wants tokens.
+//! For each stage: a fresh control plane with the chart installed, all objects created first, then the operator
+//! (release build, one process, all namespaces) is started and watched until every object is Ready. Prints figures
+//! without a verdict. In the last stage the objects use several repositories of one registry that requires tokens.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -38,29 +38,29 @@ use supercargo_e2e::tools::Tools;
 use measure::{Asked, Writes};
 use table::Row;
 
-/// Where the objects are.
+/// Namespace of the objects.
 const NAMESPACE: &str = "default";
 
-/// Creates many objects on one 8 KiB artifact, starts the operator, and prints what it took.
+/// Create many objects on one 8 KiB artifact, start the operator, and print its time, memory and requests.
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench-scale")]
 struct Arguments {
-    /// How many objects; one run for each number.
+    /// Numbers of objects; one stage for each number.
     #[arg(long, value_delimiter = ',', default_values_t = [200, 1000])]
     objects: Vec<usize>,
-    /// How many objects over ten repositories of a registry that wants tokens; 0 leaves this stage out.
+    /// Number of objects on ten repositories of a registry that requires tokens; 0 skips this stage.
     #[arg(long, default_value_t = 1000)]
     token_objects: usize,
-    /// Give up on a stage after this many seconds.
+    /// Timeout of a stage in seconds.
     #[arg(long, default_value_t = 600)]
     patience: u64,
-    /// Measure the operator without optimisation: for a look at the benchmark itself.
+    /// Measure a debug build of the operator, to test the benchmark itself.
     #[arg(long)]
     dev: bool,
 }
 
 fn main() -> ExitCode {
-    // Before any runtime: the guardian has its own way of living.
+    // Before any runtime starts: in the guardian process this call never returns.
     guardian::serve_if_asked();
     measure_all(&Arguments::parse())
 }
@@ -103,7 +103,7 @@ async fn bench(run: &Run, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// What is measured at once.
+/// One measurement.
 #[derive(Debug, Clone, Copy)]
 struct Stage {
     count: usize,
@@ -112,16 +112,16 @@ struct Stage {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// One repository of a registry that is open to everybody.
+    /// One repository of a registry without authentication.
     Open,
-    /// [`REPOSITORIES`] of one that wants tokens, behind a gate that counts connections.
+    /// [`REPOSITORIES`] repositories of a registry that requires tokens, behind a gate that counts connections.
     Tokens,
 }
 
 const REPOSITORIES: usize = 10;
 
 impl Kind {
-    /// What is to be said behind the number of objects.
+    /// Returns the text printed after the number of objects.
     fn remark(self) -> &'static str {
         match self {
             Self::Open => "",
@@ -129,7 +129,7 @@ impl Kind {
         }
     }
 
-    /// Of the repositories, each with the tag `1`.
+    /// Returns the names of the repositories, each with the tag `1`.
     fn repositories(self) -> Vec<String> {
         match self {
             Self::Open => vec!["team/app".to_owned()],
@@ -138,7 +138,7 @@ impl Kind {
     }
 }
 
-/// One stage: everything is there but the operator.
+/// Stage in which everything runs except the operator.
 struct Bench {
     run: Run,
     control_plane: ControlPlane,
@@ -185,7 +185,7 @@ impl Bench {
         Api::namespaced_with(self.control_plane.client.clone(), NAMESPACE, &resource())
     }
 
-    /// Where the operator is to find the registry.
+    /// Returns the address under which the operator reaches the registry.
     fn host(&self) -> &str {
         self.gate.as_ref().map_or(&self.registry.address, |gate| &gate.address)
     }
@@ -241,7 +241,7 @@ impl Bench {
         Ok(Asked { requests: self.registry.all_requests()?.len() as u64, connections, tokens })
     }
 
-    /// Time to the first Ready object and to all.
+    /// Returns the times until the first object and until all objects are Ready.
     async fn watch(&self, started: Instant) -> Result<(Duration, Duration)> {
         let mut ready = std::collections::HashSet::new();
         let mut first = None;
@@ -260,7 +260,7 @@ impl Bench {
     }
 }
 
-/// A few files that do not compress, 8 KiB in all.
+/// Returns four incompressible files, 8 KiB in total.
 fn eight_kibibytes() -> Tree {
     let file =
         |number: u64| (format!("file-{number}"), Entry::File { content: noise(2048, number), executable: false });

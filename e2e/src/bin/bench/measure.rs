@@ -1,4 +1,4 @@
-//! What the kernel and the API server count.
+//! Measurements from counters of the kernel and the API server.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use supercargo_e2e::wait;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// What a process used.
+/// Resources used by a process.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     pub(crate) peak_rss_kib: u64,
-    /// The most that was seen; looked at every 50 ms.
+    /// Peak of private memory, sampled every 50 ms.
     pub(crate) private_kib: u64,
     pub(crate) cpu: Duration,
 }
 
-/// What a registry was asked, and its token service; `None` is not counted.
+/// Requests to a registry and its token service; `None` where nothing counts them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
     pub(crate) requests: u64,
@@ -36,13 +36,13 @@ impl Asked {
     }
 }
 
-/// A measurement under way.
+/// Measurement in progress.
 pub(crate) struct Sampling {
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<Usage>>,
 }
 
-/// Looks at a process until told to finish.
+/// Starts to sample a process, until [`Sampling::finish`].
 pub(crate) fn sample(pid: u32) -> Sampling {
     let (stop, mut stopped) = oneshot::channel();
     let task = tokio::spawn(async move {
@@ -62,14 +62,14 @@ pub(crate) fn sample(pid: u32) -> Sampling {
 }
 
 impl Sampling {
-    /// The figures up to now; the process must still run.
+    /// Returns the figures up to now; the process must still be running.
     pub(crate) async fn finish(self) -> Result<Usage> {
         drop(self.stop);
         self.task.await?
     }
 }
 
-/// Sum of the `<name>: <number> kB` lines whose name starts so.
+/// Sums the `<name>: <number> kB` lines whose name has this prefix.
 fn kib(text: &str, name: &str) -> u64 {
     let lines = text.lines().filter(|line| line.starts_with(name));
     lines.filter_map(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()).sum()
@@ -83,21 +83,21 @@ fn peak_rss_kib(pid: u32) -> Result<u64> {
     Ok(kib(&fs_err::read_to_string(format!("/proc/{pid}/status"))?, "VmHWM:"))
 }
 
-/// User and system time of all threads.
+/// Returns user and system time of all threads.
 fn cpu(pid: u32) -> Result<Duration> {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name in parentheses may hold anything; fields 14 and 15 are the 12th and 13th after it.
+    // The process name in parentheses may contain any byte; fields 14 and 15 are the 12th and 13th after it.
     let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat has another form")?;
     let ticks: u64 = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
 }
 
-/// The API server's own count of writes, by what was written: `PATCH ociartifacts/status` and the like. Counts of every
-/// client; while nothing but the operator is at work, of the operator.
+/// The API server's own write counters by verb and resource, such as `PATCH ociartifacts/status`. They include every
+/// client, so they are the operator's only while no other client writes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Writes(pub(crate) BTreeMap<String, u64>);
 
-/// What the operator may write. Other writes are the control plane's own, such as Leases.
+/// Resources that the operator may write. Writes of other resources, such as Leases, are the control plane's own.
 const RESOURCES: [&str; 4] = ["ociartifacts", "events", "configmaps", "secrets"];
 const VERBS: [&str; 7] = ["POST", "PUT", "PATCH", "APPLY", "CREATE", "UPDATE", "DELETE"];
 
@@ -124,7 +124,7 @@ impl Writes {
         Ok(Self(writes))
     }
 
-    /// The counts once they have stopped to grow: Events come after the fact.
+    /// Waits until the counts have stopped growing: Events are written after the object is Ready.
     pub(crate) async fn settled(client: &kube::Client) -> Result<Self> {
         let mut seen: Vec<Self> = Vec::new();
         wait::until_with_pace(Duration::from_secs(60), Duration::from_millis(500), "writes to stop", async || {

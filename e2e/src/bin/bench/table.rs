@@ -1,4 +1,4 @@
-//! The figures beside what is aimed at.
+//! Table of the figures and their targets.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One round: each of the three does its work once.
+//! One round: `supercargo unpack`, `tar` and inflate-only run once each.
 
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -10,22 +10,22 @@ use rustix::time::{ClockId, clock_gettime};
 use supercargo_e2e::hostile::memory::Watch;
 use supercargo_e2e::run::{Run, tail};
 
-/// Longest time for one command.
+/// Timeout of one command.
 const LIMIT: Duration = Duration::from_secs(3600);
-/// Buffers of the inflater, in and out.
+/// Size in bytes of the inflater's input buffer and of its output buffer.
 const BUFFER: usize = 256 * 1024;
 
-/// What a piece of work took.
+/// Time and memory of one command.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Figures {
     pub(crate) wall: Duration,
-    /// User and system time of every thread and process.
+    /// User and system time of all threads and processes.
     pub(crate) cpu: Duration,
-    /// The most that was seen, in bytes; looked at every 20 ms.
+    /// Peak of private memory in bytes, sampled every 20 ms.
     pub(crate) memory: u64,
 }
 
-/// The figures of one round.
+/// Figures of one round.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Round {
     pub(crate) supercargo: Figures,
@@ -36,7 +36,7 @@ pub(crate) struct Round {
 pub(crate) async fn round(run: &Run, binary: &Path, archive: &Path) -> Result<Round> {
     let (archive_text, out) = (archive.display().to_string(), run.directory().join("out"));
     let out_text = out.display().to_string();
-    // A GiB of small files may be more of them than an operator allows where nobody says otherwise.
+    // A GiB of small files can exceed the default entry limit.
     let limits = ["--max-entries", "1000000", "--max-extracted-bytes", "4Gi", "--timeout", "1h"];
     let arguments = [&["unpack", &archive_text, "-o", &out_text], limits.as_slice()].concat();
     let supercargo = command(run, "supercargo", binary, &arguments).await?;
@@ -49,7 +49,7 @@ pub(crate) async fn round(run: &Run, binary: &Path, archive: &Path) -> Result<Ro
     Ok(Round { supercargo, tar, inflate })
 }
 
-/// Runs a command to its end, which has to be a good one. `name` is that of its log.
+/// Runs a command and requires exit code 0. `name` is the name of its log.
 pub(crate) async fn command(run: &Run, name: &str, program: &Path, arguments: &[&str]) -> Result<Figures> {
     let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
     let (cpu, started) = (run.cpu_of_ended()?, Instant::now());
@@ -61,7 +61,7 @@ pub(crate) async fn command(run: &Run, name: &str, program: &Path, arguments: &[
     Ok(Figures { wall, cpu: run.cpu_of_ended()?.saturating_sub(cpu), memory: watch.most() })
 }
 
-/// Inflates to nowhere, as the pass does it: one thread, large buffers, checksums compared.
+/// Inflates and discards the output, with the pass's settings: one thread, large buffers, checksums verified.
 fn inflate(archive: &Path) -> Result<Figures> {
     let thread_time = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime));
     let (cpu, started) = (thread_time()?, Instant::now());

@@ -1,4 +1,4 @@
-//! An artifact of many layers, pulled from a registry: what it takes in memory.
+//! Time and memory for pulling an artifact with many layers from a registry.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use supercargo_e2e::tools::Tools;
 use crate::contest::{self, Figures};
 use crate::source::{Made, Source};
 
-/// Bytes of the files of one layer.
+/// Total size in bytes of the files of one layer.
 const LAYER: u64 = 256 << 20;
-/// Fewest bytes of a file: 10 GiB of smaller ones are more files than an operator allows where nobody says otherwise.
+/// Minimum size of a file in bytes: 10 GiB of smaller files exceed the default entry limit.
 const FILE: usize = 128 << 10;
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// What was pulled, and what that took.
+/// The pulled artifact, and the figures of the pull.
 #[derive(Debug)]
 pub(crate) struct Large {
     pub(crate) layers: u32,
@@ -68,7 +68,8 @@ pub(crate) async fn measure(run: &Run, binary: &Path, count: u32) -> Result<Larg
     Ok(Large { layers: count, made, packed, figures })
 }
 
-/// One layer: the next part of the text, below a directory of its own. How well it is compressed makes no difference here.
+/// Writes one layer: the next part of the text, below its own directory. The compression level does not affect this
+/// measurement, so the fastest is used.
 fn layer(source: &Source, path: &Path, number: u32) -> Result<Made> {
     let mut encoder = GzEncoder::new(fs_err::File::create(path)?, Compression::fast());
     let made = source.tar(&mut encoder, &format!("layer-{number:02}/"), u64::from(number) * LAYER, LAYER)?;

@@ -1,8 +1,8 @@
-//! `cargo bench-unpack`: how fast archives become files, and what that takes in memory.
+//! `cargo bench-unpack`: speed and memory of unpacking archives.
 //!
-//! Two archives, source text and binaries, are made on tmpfs. Then, in turns: `supercargo unpack`, from the start of the
-//! process to its end; `tar -xzf`; and nothing but inflating, one thread, with the library that supercargo has. With
-//! `--large` an artifact of 10 GiB in 40 layers is pulled from a registry as well. Prints figures; decides nothing.
+//! Two archives, source text and binaries, are created on tmpfs. Each round measures in turn: `supercargo unpack`, from
+//! process start to exit; `tar -xzf`; and inflating alone, on one thread, with supercargo's inflate library. With
+//! `--large` an artifact of 10 GiB in 40 layers is pulled from a registry as well. Prints figures without a verdict.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -24,28 +24,30 @@ use supercargo_e2e::signals;
 
 use source::Source;
 
-/// Unpacks a tar.gz of source text and one of binaries, and prints how long that took beside `tar -xzf` and beside
-/// nothing but inflating.
+/// Compare the speed of `supercargo unpack` with `tar -xzf` and with inflating alone, on source text and on binaries.
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench-unpack")]
 struct Arguments {
-    /// Where archives and files are made: on tmpfs, or the disk is what is measured. Takes three times the content.
+    /// Directory for archives and extracted files; on tmpfs, or the disk is measured too. Needs three times
+    /// `--content`.
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
     directory: PathBuf,
-    /// How often each is measured.
+    /// Number of measurements of each command.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// MiB of files in each archive; 0 leaves this part out.
+    /// MiB of files in each archive; 0 skips these measurements.
     #[arg(long, default_value_t = 1024)]
     content: u64,
-    /// Also pulls an artifact of many layers of 256 MiB each, of which this is the number, such as 40. The directory
-    /// for temporary files then takes the content and twice the layers: 20 GiB for 40.
+    /// Also pull an artifact with this number of layers of 256 MiB each, such as 40.
+    ///
+    /// The directory for temporary files then needs room for the content and twice the compressed layers: 20 GiB for
+    /// 40.
     #[arg(long, value_name = "LAYERS", default_value_t = 0, default_missing_value = "40", num_args = 0..=1)]
     large: u32,
 }
 
 fn main() -> ExitCode {
-    // Before any runtime: the guardian has its own way of living.
+    // Before any runtime starts: in the guardian process this call never returns.
     guardian::serve_if_asked();
     measure_all(&Arguments::parse())
 }
@@ -75,7 +77,7 @@ async fn measure_all(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// `quick` is where speed is measured, `roomy` where there is room.
+/// Runs the measurements: those of speed in `quick`, on tmpfs, and the large pull in `roomy`, on disk.
 async fn bench(quick: &Run, roomy: &Run, arguments: &Arguments) -> Result<()> {
     note("building supercargo …");
     let binary = operator::build(roomy, Profile::Release).await?;

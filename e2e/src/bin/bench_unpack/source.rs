@@ -1,4 +1,4 @@
-//! What is in the archives: files that are on every machine that has built this workspace.
+//! Content of the archives: files present on every machine that has built this workspace.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -7,19 +7,19 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use supercargo_e2e::chart;
 
-/// Files to be put into an archive, always in the same order.
+/// Files to archive, always in the same order.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) name: &'static str,
-    /// Where a file is, and what it is called.
+    /// Path of each file, and its name in the archive.
     files: Vec<(PathBuf, String)>,
-    /// Whether files that are no text are left out.
+    /// True if files that are not UTF-8 are skipped.
     text_only: bool,
-    /// Files of fewer bytes are put together with those behind them.
+    /// Minimum size of an archived file in bytes; a smaller file is concatenated with the files after it.
     least: usize,
 }
 
-/// What was put into an archive.
+/// Number and total size of the files in an archive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Made {
     pub(crate) files: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Made {
 }
 
 impl Source {
-    /// The sources of the crates that `Cargo.lock` names, as far as they are there.
+    /// Returns the sources of the crates in `Cargo.lock` that Cargo has unpacked.
     pub(crate) fn text() -> Result<Self> {
         let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
         let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
@@ -42,12 +42,12 @@ impl Source {
         Ok(Self { name: "source text", files, text_only: true, least: 0 })
     }
 
-    /// The same text in files of at least so many bytes.
+    /// Returns the same text as [`Source::text`] in files of at least this many bytes.
     pub(crate) fn text_in_files_of(least: usize) -> Result<Self> {
         Ok(Self { least, ..Self::text()? })
     }
 
-    /// The libraries and programs of the Rust toolchain that `rust-toolchain.toml` names.
+    /// Returns the libraries and programs of the Rust toolchain named in `rust-toolchain.toml`.
     pub(crate) fn binaries() -> Result<Self> {
         let rustc = Command::new("rustc").args(["--print", "sysroot"]).current_dir(chart::workspace()).output()?;
         ensure!(rustc.status.success(), "rustc does not say where its libraries are");
@@ -70,8 +70,8 @@ impl Source {
         Ok(made)
     }
 
-    /// Writes a tar with exactly `bytes` of files below `directory`, without the first `skip`. Where there is not that
-    /// much, the same comes again: further back than gzip looks.
+    /// Writes a tar with exactly `bytes` bytes of files below `directory`, after skipping the first `skip` bytes.
+    /// Repeats the files if there are too few; a repetition is further back than gzip's window reaches.
     pub(crate) fn tar(&self, to: impl Write, directory: &str, mut skip: u64, bytes: u64) -> Result<Made> {
         ensure!(!self.files.is_empty(), "there is nothing to archive");
         let mut made = Made { files: 0, bytes: 0 };
@@ -112,18 +112,18 @@ impl Source {
     }
 }
 
-/// The crates of `Cargo.lock`, as their directories are called.
+/// Returns the directory names of the crates in `Cargo.lock`.
 fn crates() -> Result<Vec<String>> {
     let lock = fs_err::read_to_string(chart::workspace().join("Cargo.lock"))?;
     let value =
         |line: &str, key: &str| Some(line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')?.to_owned());
     let names = lock.lines().filter_map(|line| value(line, "name"));
-    // The first line has a version as well, of the file, but no quotes.
+    // The version of the lock file itself also matches `version`, but has no quotes.
     let versions = lock.lines().filter_map(|line| value(line, "version"));
     Ok(names.zip(versions).map(|(name, version)| format!("{name}-{version}")).collect())
 }
 
-/// Every regular file below a directory.
+/// Adds every regular file below a directory.
 fn add(directory: &Path, name: &str, files: &mut Vec<(PathBuf, String)>) -> Result<()> {
     for path in entries(directory)? {
         let Some(own) = path.file_name().and_then(|own| own.to_str()) else { continue };

@@ -1,4 +1,4 @@
-//! The figures beside what is aimed at.
+//! Table of the figures and their targets.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use crate::contest::{Figures, Round};
 use crate::large::Large;
 use crate::source::Made;
 
-/// tmpfs, as statfs(2) calls it.
+/// Magic number of tmpfs in statfs(2).
 const TMPFS: u64 = 0x0102_1994;
 
-/// Where, on what and how much else there is to do.
+/// Prints the directory and its filesystem, the number of cores, and the machine's load.
 pub(crate) fn print_machine(directory: &Path, rounds: u32) -> Result<()> {
     #[expect(clippy::cast_sign_loss, reason = "a magic number")]
     let kind = rustix::fs::statfs(directory)?.f_type as u64;

@@ -1,4 +1,4 @@
-//! What the demo pushes.
+//! Artifacts that the demo pushes.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 use supercargo_e2e::files::{self, Entry, tree};
 use supercargo_e2e::run::Run;
 
-/// A directory of schemas; the second edition allows one more field.
+/// Writes a directory of schemas; the second edition requires one more field.
 pub(crate) fn schemas(run: &Run, edition: u32) -> Result<PathBuf> {
     let fields = if edition == 1 { r#""name", "port""# } else { r#""name", "port", "protocol""# };
     let service = format!("{{\n  \"title\": \"Service, edition {edition}\",\n  \"required\": [{fields}]\n}}\n");
@@ -20,7 +20,7 @@ pub(crate) fn schemas(run: &Run, edition: u32) -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// Alerting rules below `rules/`, beside a file that is not published.
+/// Writes alerting rules below `rules/`, and a file beside it that is not published.
 pub(crate) fn rules(run: &Run) -> Result<PathBuf> {
     let rule = |name: &str, expression: &str| {
         format!("groups:\n  - name: {name}\n    rules:\n      - alert: {name}\n        expr: {expression}\n")

@@ -1,8 +1,8 @@
-//! `cargo demo`: the whole road once, with real programs and their real output.
+//! `cargo demo`: the complete workflow once, with real programs and their real output.
 //!
-//! Builds the operator, gets the tools, starts a control plane and a registry, installs the chart, pushes two artifacts,
-//! applies `config/samples`, shows what became of them, moves a tag and shows the change. Everything is ended and removed
-//! afterwards; `--keep` leaves it running until Ctrl-C.
+//! Builds the operator, gets the tools, starts a control plane and a registry, installs the chart, pushes two
+//! artifacts, applies `config/samples`, shows the published content, moves a tag and shows the change. Everything is
+//! stopped and removed afterwards; `--keep` leaves it running until Ctrl-C.
 
 #![allow(clippy::print_stdout, reason = "a demo shows things")]
 
@@ -24,23 +24,23 @@ use supercargo_e2e::signals;
 
 use show::{Shown, heading, says};
 
-/// The address in `config/samples`.
+/// Registry address in `config/samples`.
 const SAMPLE_REGISTRY: &str = "localhost:5000";
 const SAMPLE_PORT: u16 = 5000;
-/// Where the samples are applied.
+/// Namespace of the samples.
 const NAMESPACE: &str = "default";
 
-/// Shows supercargo at work: a control plane, a registry, two artifacts, one moved tag.
+/// Show supercargo at work: a control plane, a registry, two artifacts, one moved tag.
 #[derive(Debug, Parser)]
 #[command(name = "cargo demo")]
 struct Arguments {
-    /// Leave everything running at the end, say how to use it, and wait for Ctrl-C.
+    /// Leave everything running at the end, print how to use it, and wait for Ctrl-C.
     #[arg(long)]
     keep: bool,
 }
 
 fn main() -> ExitCode {
-    // Before any runtime: the guardian has its own way of living.
+    // Before any runtime starts: in the guardian process this call never returns.
     guardian::serve_if_asked();
     show_all(&Arguments::parse())
 }
@@ -57,7 +57,7 @@ async fn show_all(arguments: &Arguments) -> ExitCode {
             println!();
             note("ending everything that was started");
             let _ = run.close();
-            // Asked to end while everything is kept is the way to end it.
+            // With --keep a signal is the regular way to end the demo.
             ExitCode::from(if arguments.keep { 0 } else { u8::try_from(code).unwrap_or(1) })
         }
     }
@@ -82,7 +82,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What the steps of the demo share.
+/// State shared by the steps of the demo.
 struct Demo {
     lab: Lab,
     space: Space,
@@ -110,7 +110,7 @@ async fn demo(run: &Run, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The Deployment's pod would do the same with the same rights; there is no node here to run it.
+/// Starts the operator as a local process with the rights of the Deployment's pod; no node here could run the pod.
 async fn start_operator(lab: &Lab, volume: &Path) -> Result<Operator> {
     let settings = Settings {
         binary: lab.operator_binary.clone(),
@@ -165,7 +165,7 @@ impl Demo {
         Ok(())
     }
 
-    /// The samples with the demo's registry for the one they name, where that differs.
+    /// Returns the directory of the samples: a copy with the demo's registry address if it differs from the samples'.
     fn samples(&self, run: &Run) -> Result<PathBuf> {
         let samples = supercargo_e2e::chart::workspace().join("config/samples");
         if self.lab.registry.address.ends_with(&format!(":{SAMPLE_PORT}")) {
@@ -210,7 +210,7 @@ impl Demo {
         self.kubectl("events --for ociartifact/schemas").run().await
     }
 
-    /// Events are sent after the fact.
+    /// Waits for the Event: the operator sends it after the status.
     async fn event(&self, digest: &str) -> Result<()> {
         let short: String = digest.chars().take("sha256:".len() + 12).collect();
         supercargo_e2e::wait::until(supercargo_e2e::object::LIMIT, "the Event about the new digest", || async {

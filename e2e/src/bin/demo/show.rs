@@ -1,4 +1,4 @@
-//! How the demo prints: headings, commands as one would type them, and their real output.
+//! Output of the demo: headings, commands as typed in a shell, and their real output.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -7,7 +7,7 @@ use anyhow::Result;
 use supercargo_e2e::files::{self, Entry};
 use supercargo_e2e::run::Invocation;
 
-/// A command with the line that is shown for it.
+/// Command with the line that is shown for it.
 pub(crate) struct Shown {
     line: String,
     command: Invocation,
@@ -18,7 +18,7 @@ impl Shown {
         Self { line: format!("{program} {line}"), command }
     }
 
-    /// Runs the command and shows what it printed.
+    /// Runs the command and shows its output.
     pub(crate) async fn run(self) -> Result<()> {
         let printed = self.command.stdout().await?;
         output(&self.line, &printed);
@@ -35,14 +35,14 @@ pub(crate) fn says(text: &str) {
     println!("{text}");
 }
 
-/// A command and its output.
+/// Prints a command line and its output.
 pub(crate) fn output(line: &str, text: &str) {
     println!("$ {line}");
     println!("{}", text.trim_end());
     println!();
 }
 
-/// Every file that consumers find below `current`, as `find` would list it.
+/// Prints every file and link below `current`, as `find` would list it.
 pub(crate) fn published(volume: &Path, namespace: &str) -> Result<()> {
     println!("$ find {namespace}/*/current/ -type f -o -type l");
     let mut objects = fs_err::read_dir(volume.join(namespace))?.collect::<std::io::Result<Vec<_>>>()?;
@@ -61,7 +61,7 @@ pub(crate) fn published(volume: &Path, namespace: &str) -> Result<()> {
     Ok(())
 }
 
-/// The entries of one directory, links with their targets.
+/// Prints the entries of one directory, links with their targets.
 pub(crate) fn list(volume: &Path, directory: &str) -> Result<()> {
     println!("$ ls -lA {directory}");
     let mut entries = fs_err::read_dir(volume.join(directory))?.collect::<std::io::Result<Vec<_>>>()?;

@@ -1,17 +1,17 @@
 //! Runs a command whose system calls fail or wait.
 //!
 //! ```text
-//! faulty openat2=ENOSYS -- supercargo sync ...              each call fails with that
+//! faulty openat2=ENOSYS -- supercargo sync ...              each call fails with ENOSYS
 //! faulty write/0>=3/2>=9=ENOSPC,fsync=EIO -- ...            only calls whose arguments fit: a descriptor from 3, 9 bytes or more
 //! faulty renameat@current=delay:3000 -- ...                 each rename to a path that ends in `current` waits three seconds
 //! faulty --control DIR renameat=delay:3000 -- ...           the same while DIR/on exists; DIR/delayed gets a line per call
 //! ```
 //!
-//! The kernel does it, by a seccomp filter that this process puts on itself and every descendant inherits. A filter sees
-//! numbers: descriptors, lengths and modes, but neither paths nor how often it was asked. Who wants a later call to fail
-//! and not an earlier one tells them apart by an argument, such as a descriptor that is not open yet at first.
+//! The kernel injects errors through a seccomp filter that this process installs on itself and every descendant
+//! inherits. A filter sees numbers: descriptors, lengths and modes, but neither paths nor the number of earlier calls.
+//! To make only a later call fail, select it by an argument, such as a descriptor number that is not open at first.
 //!
-//! Delays need a second process, the tracer, which stays as the parent and ends as the command does.
+//! Delays need a second process, the tracer, which remains as the parent and exits with the command's exit code.
 
 #![allow(clippy::print_stderr, reason = "it has nothing else to tell people with")]
 
@@ -28,19 +28,20 @@ use clap::Parser;
 
 use rule::Rule;
 
-/// Runs a command whose system calls fail or wait.
+/// Run a command whose system calls fail or wait.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Directory with the switch `on` of the delays, and their log `delayed`; without it delays always apply.
+    /// Directory whose file `on` enables the delays and whose file `delayed` logs them; without DIR delays always
+    /// apply.
     #[arg(long, value_name = "DIR")]
     control: Option<PathBuf>,
-    /// For internal use: stop until the tracer is there.
+    /// For internal use: stop until the tracer is attached.
     #[arg(long, hide = true)]
     traced: bool,
     /// `SYSCALL[/ARGUMENT>=NUMBER|/ARGUMENT==NUMBER]...[@NAME]=ERROR|delay:MILLISECONDS`; arguments count from 0.
     #[arg(required = true, value_delimiter = ',')]
     rules: Vec<Rule>,
-    /// What to run.
+    /// Command to run, with its arguments.
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Comes back with the command's exit code where there are delays; else only with an error.
+/// Returns the command's exit code if there are delays; otherwise replaces this process and returns only an error.
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !arguments.traced && arguments.rules.iter().any(|rule| rule.delay().is_some()) {
         return tracer::run(&arguments.rules, arguments.control.as_deref());

@@ -1,4 +1,4 @@
-//! One rule: which calls fail or wait, and how.
+//! One rule: the selected calls, and their error or delay.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
-/// Calls by name, with their number and the argument that is the path of the entry made or replaced.
+/// Calls by name, with their number and the index of the argument with the path of the entry created or replaced.
 const CALLS: [(&str, Call); 11] = [
     ("fdatasync", Call { number: libc::SYS_fdatasync, path: None }),
     ("fsync", Call { number: libc::SYS_fsync, path: None }),
@@ -42,9 +42,9 @@ struct Call {
 pub(crate) struct Rule {
     pub(crate) text: String,
     call: Call,
-    /// Argument, comparison and value; all of them have to fit.
+    /// Argument, comparison and value; all conditions must match.
     conditions: Vec<(u8, SeccompCmpOp, u64)>,
-    /// File name that the path has to end with.
+    /// Last component that the path must have.
     name: Option<String>,
     effect: Effect,
 }
@@ -70,7 +70,7 @@ impl FromStr for Rule {
             Some(milliseconds) => Effect::Delay(Duration::from_millis(milliseconds.parse()?)),
             None => Effect::Error(known(&ERRORS, effect)?),
         };
-        // The kernel's filter sees numbers only; paths are read by the tracer, which only delays have.
+        // The kernel's filter sees numbers only; paths are read by the tracer, which only delays use.
         ensure!(name.is_none() || matches!(effect, Effect::Delay(_)), "a name is for delays only: {text}");
         ensure!(name.is_none() || call.path.is_some(), "this call has no path: {text}");
         let conditions = parts.map(condition).collect::<Result<_>>()?;
@@ -79,7 +79,7 @@ impl FromStr for Rule {
 }
 
 impl Rule {
-    /// The pause before each matching call; `None` for a rule that makes calls fail.
+    /// Returns the delay before each matching call; `None` for a rule that makes calls fail.
     pub(crate) fn delay(&self) -> Option<Duration> {
         match self.effect {
             Effect::Delay(delay) => Some(delay),
@@ -87,18 +87,18 @@ impl Rule {
         }
     }
 
-    /// The argument with the path and the file name that it has to end with.
+    /// Returns the index of the argument with the path, and the last component that the path must have.
     pub(crate) fn path(&self) -> Option<(usize, &str)> {
         Some((self.call.path?, self.name.as_deref()?))
     }
 
-    /// Puts the rule on this process and all descendants. `number` is what a tracer finds as the event's message.
+    /// Installs the rule on this process and all descendants. `number` becomes the event message that the tracer reads.
     pub(crate) fn apply(&self, number: u32) -> Result<()> {
         let mut conditions = Vec::new();
         for (argument, how, value) in &self.conditions {
             conditions.push(SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, how.clone(), *value)?);
         }
-        // No rule at all means every call.
+        // An empty list of seccomp rules matches every call.
         let rules = if conditions.is_empty() { Vec::new() } else { vec![SeccompRule::new(conditions)?] };
         let action = match self.effect {
             Effect::Error(error) => SeccompAction::Errno(error.unsigned_abs()),

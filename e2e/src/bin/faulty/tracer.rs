@@ -1,7 +1,7 @@
-//! The parent of a command whose calls wait.
+//! Tracer: the parent of a command whose calls are delayed.
 //!
-//! The filter stops a matching call with `SECCOMP_RET_TRACE`; this process lets it go on when its time has come. Only the
-//! thread that made the call waits: the tracer never sleeps on behalf of one of them.
+//! The filter stops a matching call with `SECCOMP_RET_TRACE`; this process continues it when the delay is over. Only
+//! the thread that made the call waits: the tracer never sleeps for the delay of a single thread.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -19,9 +19,9 @@ use nix::unistd::Pid;
 
 use crate::rule::Rule;
 
-/// Time between two looks at tracees and deadlines.
+/// Interval between polls of tracees and deadlines.
 const PACE: Duration = Duration::from_millis(1);
-/// Longest path that is compared.
+/// Maximum number of bytes read of a path.
 const PATH: usize = 4096;
 
 /// Stops this process until its parent traces it.
@@ -34,7 +34,7 @@ pub(crate) fn wait_for_tracer() -> Result<()> {
 
 /// Starts this program again for the command, and delays its calls until it ends.
 pub(crate) fn run(rules: &[Rule], control: Option<&Path>) -> Result<ExitCode> {
-    // The guardian signals the whole process group: the command decides what becomes of it.
+    // The guardian signals the whole process group. The tracer must outlive the command, which handles the signal.
     terminations().thread_block()?;
     let own: Vec<_> = std::env::args_os().skip(1).collect();
     let child = Command::new(std::env::current_exe()?).arg("--traced").args(own).spawn()?;
@@ -65,12 +65,12 @@ struct Tracer<'a> {
     control: Option<&'a Path>,
     /// Threads whose first stop has been seen.
     known: BTreeSet<Pid>,
-    /// Threads in a delayed call, and when it is to be made.
+    /// Threads in a delayed call, with the time at which the call continues.
     waiting: BTreeMap<Pid, Instant>,
 }
 
 impl Tracer<'_> {
-    /// Handles what has happened since the last look; answers the exit code once the command has ended.
+    /// Continues calls whose delay is over and handles one event; returns the exit code once the command has ended.
     fn step(&mut self, command: Pid) -> Result<Option<ExitCode>> {
         let now = Instant::now();
         let due: Vec<Pid> = self.waiting.iter().filter(|(_, when)| **when <= now).map(|(thread, _)| *thread).collect();
@@ -93,7 +93,7 @@ impl Tracer<'_> {
             // Every new thread begins with a stop.
             Ok(WaitStatus::Stopped(thread, Signal::SIGSTOP)) if self.known.insert(thread) => go_on(thread, None)?,
             Ok(WaitStatus::Stopped(thread, signal)) => go_on(thread, Some(signal))?,
-            // Its number may be given to another thread.
+            // The kernel may reuse the thread's number.
             Ok(WaitStatus::Exited(thread, _) | WaitStatus::Signaled(thread, ..)) => {
                 self.known.remove(&thread);
                 self.waiting.remove(&thread);
@@ -119,7 +119,7 @@ impl Tracer<'_> {
     }
 }
 
-/// Lets a thread run; one that was killed meanwhile is no error.
+/// Continues a thread; a thread that was killed meanwhile is not an error.
 fn go_on(thread: Pid, signal: Option<Signal>) -> Result<()> {
     match ptrace::cont(thread, signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
@@ -134,7 +134,7 @@ fn ends_with(thread: Pid, argument: usize, name: &str) -> Result<bool> {
     let address = u64::from_str_radix(address.trim_start_matches("0x"), 16)?;
     let memory = fs_err::File::open(format!("/proc/{thread}/mem"))?;
     let mut bytes = vec![0; PATH];
-    // Short where the path is near the end of a mapping.
+    // The read is short where the path is near the end of a mapping.
     let read = memory.file().read_at(&mut bytes, address)?;
     let path = bytes.get(..read).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default();
     Ok(path.rsplit(|byte| *byte == b'/').next() == Some(name.as_bytes()))

@@ -1,4 +1,4 @@
-//! Entries that only claim to be large.
+//! Entries whose headers claim a large size without the content.
 
 use super::super::tar::{Entry, SIZE, blocks, ended, entry, file, pax};
 use super::super::{UNSAFE, UNSAFE_OR_LIMIT};

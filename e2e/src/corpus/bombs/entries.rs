@@ -1,4 +1,4 @@
-//! Many entries, and entries that multiply.
+//! Bombs of many entries, and of entries that multiply.
 
 use anyhow::Result;
 
@@ -15,13 +15,13 @@ pub(super) fn bombs() -> Result<Vec<Bomb>> {
         out.write_all(&one)?;
         numbered(out, &blocks([hard_link("mallory########", "a")]), 1000)
     })?;
-    // Each link is to the next: whoever follows them one by one takes a square of time.
+    // Each link points to the next: following every link on its own takes quadratic time.
     let row = gzip(|out| {
         (0..9000).try_for_each(|n| out.write_all(&blocks([symlink(format!("m{n:08}"), format!("m{:08}", n + 1))])))?;
         out.write_all(&blocks([file("m00009000", "x")]))?;
         zeros(out, 1024)
     })?;
-    // Each link is to a directory through the one before, twice.
+    // Each link goes through the previous link twice, so resolution takes exponential time.
     let doubling = gzip(|out| {
         out.write_all(&blocks([directory("d"), symlink("d/m00", "../d")]))?;
         (1..60).try_for_each(|n: u32| {
@@ -60,7 +60,7 @@ pub(super) fn bombs() -> Result<Vec<Bomb>> {
         Bomb::refused("links-that-double", UNSAFE_OR_LIMIT, "", &doubling),
         Bomb::limited("deep", "max-", &deep),
         Bomb::limited("deeper-each-time", "--max-depth=64", &deeper_each_time),
-        // The same directory again and again counts for nothing, and takes time.
+        // The same directory again and again counts as one entry, but takes time.
         Bomb::limited(
             "one-directory-many-times",
             "max-",

@@ -1,4 +1,4 @@
-//! Manifests that have too much of it.
+//! Manifests with too many or too large layers.
 
 use anyhow::Result;
 use serde_json::json;
@@ -8,10 +8,10 @@ use super::super::{LIMIT, TAR, artifact};
 use super::{Bomb, EXTRACTED_BYTES, LAYER_BYTES, Outcome, gzip, zeros};
 use crate::hostile::artifact::{descriptor, digest};
 
-/// An untitled layer of this type is one of a container image where the config says so.
+/// Media type of image layers; with an image config, an untitled layer of this type is unpacked as an image layer.
 const IMAGE_TAR: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// So many keys are no manifest before they are too many layers.
+/// Reasons for a manifest of so many layers that it may be rejected as invalid before its layers are counted.
 const LIMIT_OR_INVALID: &[&str] = &["LimitExceeded", "ManifestInvalid"];
 
 pub(super) fn bombs() -> Result<Vec<Bomb>> {
@@ -30,7 +30,7 @@ pub(super) fn bombs() -> Result<Vec<Bomb>> {
         outcome: Outcome::Refused(LIMIT, flag.to_owned()),
         window: 0,
     };
-    // Layers that are large as they are transferred, and next to nothing when they are unpacked.
+    // Layers that are large in transfer and nearly empty when unpacked.
     let padding = [&[0x50, 0x2a, 0x4d, 0x18], (4_u32 << 20).to_le_bytes().as_slice(), &vec![0; 4 << 20]].concat();
     let padded = |number: u32| -> Result<Vec<u8>> {
         let tar = ended(blocks([file(format!("a{number}"), "x")]));
@@ -45,7 +45,7 @@ pub(super) fn bombs() -> Result<Vec<Bomb>> {
         let title = json!({"org.opencontainers.image.title": format!("mallory{number}")});
         titled.artifact = titled.artifact.with(&format!("/layers/{number}/annotations"), title);
     }
-    // The same two by turns: little is a file, and all of it is decoded each time.
+    // The same two layers by turns: the files are small, and all of the padding is decoded each time.
     let padding = |name: &str, seed| {
         gzip(|out| {
             out.write_all(&blocks([file(name, crate::archive::noise(256 << 10, seed))]))?;
@@ -63,7 +63,7 @@ pub(super) fn bombs() -> Result<Vec<Bomb>> {
             outcome: Outcome::Refused(LIMIT_OR_INVALID, String::new()),
             ..with("layers-10000", "", &vec![(TAR, small.as_slice()); 10_000])
         },
-        // A layer over itself is nothing new.
+        // A layer applied over itself changes nothing.
         Bomb {
             outcome: Outcome::Published,
             ..with("same-big-layer-many-times", "", &vec![(TAR, big.as_slice()); 100])
@@ -78,7 +78,7 @@ pub(super) fn bombs() -> Result<Vec<Bomb>> {
     ])
 }
 
-/// Content that is read into memory and becomes no file.
+/// Makes an image whose config, which is read into memory and never becomes a file, has this many bytes.
 pub(super) fn config_of(name: &'static str, bytes: usize) -> Result<Bomb> {
     let layer = gzip(|out| out.write_all(&ended(blocks([file("a", "x")]))))?;
     let config = vec![0; bytes];

@@ -1,4 +1,4 @@
-//! Compressed streams of which far more comes out than went in.
+//! Compressed streams with extreme compression ratios or endless headers.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use super::{Bomb, ENTRIES, Outcome, gzip, numbered, zeros};
 const MIB: usize = 1 << 20;
 /// Magic number of a zstd frame.
 const FRAME: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Most bytes of one block of a zstd frame (RFC 8878 section 3.1.1.2.4).
+/// Maximum size in bytes of one block of a zstd frame (RFC 8878 section 3.1.1.2.4).
 const BLOCK: u32 = 128 << 10;
 
 pub(super) fn bombs() -> Result<Vec<Bomb>> {
@@ -35,13 +35,13 @@ fn gzips() -> Result<Vec<Bomb>> {
     let members = [gzip(|out| out.write_all(&small()))?, member.repeat(4096)].concat();
     let page = gzip(|out| zeros(out, 64))?;
     let tiny_members = [gzip(|out| out.write_all(&small()))?, page.repeat(200_000)].concat();
-    // Looks like archives in archives, and repeats at a distance that deflate reaches.
+    // Looks like nested archives, and repeats within deflate's window.
     let inner = gzip(|out| out.write_all(&small()))?.repeat(64);
     let repeats = gzip(|out| {
         out.write_all(&blocks([entry(b'0', "mallory").size((inner.len() * 100_000) as u64)]))?;
         (0..20_000).try_for_each(|_| out.write_all(&inner))
     })?;
-    // Each file is below every limit of one file; together they are too much, and nothing says so before.
+    // Each file is below every limit of one file; the total exceeds the limit, and no header announces it.
     let piecemeal = gzip(|out| numbered(out, &blocks([file("a########", vec![0; 64 << 10])]), 3000))?;
     let nested = gzip(|out| out.write_all(&ended(blocks([file("inner.tar.gz", &behind)]))))?;
     let published = Bomb { outcome: Outcome::Published, ..Bomb::limited("archive-in-an-archive", "", &nested) };
@@ -56,7 +56,7 @@ fn gzips() -> Result<Vec<Bomb>> {
     ])
 }
 
-/// A frame of blocks that are one byte and how often it comes.
+/// Makes a zstd frame of run-length blocks, each one byte and its repeat count.
 fn repeated(window_log: u8, head: &[u8], blocks: usize) -> Vec<u8> {
     let mut frame = [&FRAME[..], &[0, (window_log - 10) << 3]].concat();
     let length = u32::try_from(head.len()).unwrap_or_default();
@@ -73,7 +73,7 @@ fn zstds() -> Result<Vec<Bomb>> {
     let skippable = [&[0x50, 0x2a, 0x4d, 0x18], 0_u32.to_le_bytes().as_slice()].concat().repeat(900_000);
     let frames = [zstd::encode_all(small().as_slice(), 1)?, repeated(17, &[], 8).repeat(4000)].concat();
     let window = "--max-zstd-window";
-    // Enough bytes that the ratio is not what ends it.
+    // Enough bytes that the limit of the compression ratio does not apply.
     let skipped = vec![0; MIB];
     let padding = [&[0x50, 0x2a, 0x4d, 0x18], u32::try_from(MIB)?.to_le_bytes().as_slice(), &skipped].concat();
     let widest = [padding, repeated(27, &small(), 65_536)].concat();
@@ -98,7 +98,7 @@ fn zstds() -> Result<Vec<Bomb>> {
     ])
 }
 
-/// Fields of a gzip header that do not end.
+/// Gzip headers with fields that never end.
 fn gzip_headers() -> Vec<Bomb> {
     let header = |flags: u8| [0x1f, 0x8b, 8, flags, 0, 0, 0, 0, 0, 255];
     let endless = |flags: u8| [header(flags).to_vec(), vec![b'm'; 7 * MIB]].concat();
@@ -112,7 +112,7 @@ fn gzip_headers() -> Vec<Bomb> {
     ]
 }
 
-/// Headers that say much about one entry.
+/// Tar headers with too many bytes of metadata for one entry.
 fn extended_headers() -> Result<Vec<Bomb>> {
     let flag = "--max-header-bytes";
     let letters = vec![b'm'; MIB];
@@ -128,7 +128,7 @@ fn extended_headers() -> Result<Vec<Bomb>> {
     let long = format!("m########/{}", vec!["n".repeat(250); 15].join("/"));
     let names = blocks([pax(&[("path", &long)]), file("x", "")]);
     let paths = gzip(|out| numbered(out, &names, 9_000 / 16).and_then(|()| zeros(out, 1024)))?;
-    // Few files, and much to be remembered of them.
+    // Few files with long paths, which a reader must keep in memory.
     let entries = &*format!("--max-entries={ENTRIES}");
     let wide = format!("{}/########", "n".repeat(250) + &format!("/{}", "n".repeat(250)).repeat(14));
     let names = blocks([pax(&[("path", &wide)]), file("x", "")]);

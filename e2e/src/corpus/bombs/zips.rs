@@ -1,4 +1,4 @@
-//! Zip files: one entry may stand for another one's bytes, and each end may say anything.
+//! Zip bombs: entries that share bytes, and end records with false counts and sizes.
 
 use serde_json::json;
 
@@ -19,7 +19,7 @@ pub(super) fn bombs() -> Vec<Bomb> {
     let mut small_entries = Vec::new();
     small_entries.extend((0..200).map(|number| deflated(format!("m{number}"), vec![0; 512 << 10])));
     let many = |count: u32| archive((0..count).map(|number| stored(format!("mallory{number:06}"), "")));
-    // All names stand for the one entry that is there.
+    // All names refer to the data of one entry.
     let kernel = deflated("m000000", vec![0; 4 << 20]);
     let shared = |number: u32| {
         Entry { data: Vec::new(), ..kernel.clone() }

@@ -1,4 +1,4 @@
-//! Manifests whose heads and bodies lie, drip, break off or do not end.
+//! Manifests whose heads and bodies are false, slow, truncated or endless.
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ use crate::hostile::ask::Ask;
 use crate::hostile::reply::Reply;
 use crate::hostile::site::Place;
 
-/// A head of 200 for a manifest, with these headers beside its type.
+/// Makes a head of status 200 for a manifest, with these headers in addition to its type.
 fn head(more: &[(&str, &str)]) -> Reply {
     Reply::head("200 OK", &[("Content-Type", MANIFEST)], more)
 }
@@ -42,7 +42,7 @@ pub(super) fn behaviours() -> Result<Vec<Behaviour>> {
     Ok(all)
 }
 
-/// Manifests that stay one byte short of their 4 MiB, for as long as they may.
+/// Returns registries whose manifests stall one byte before the end of 4 MiB, until the pass times out.
 pub(super) fn swarm() -> Vec<Behaviour> {
     let stalls = |_: &Ask, _: &Place| head(&[("Content-Length", "4194304")]).send(vec![b' '; (4 << 20) - 1]).hold();
     let row = |number| Behaviour {
@@ -112,10 +112,10 @@ fn chunks() -> Vec<Behaviour> {
     all
 }
 
-/// The answer to every question.
+/// Reply to every request.
 type Answer = fn() -> Reply;
 
-/// Answers every request with a head that is not one.
+/// Behaviours that answer every request with an invalid or endless head.
 fn heads() -> Vec<Behaviour> {
     let rows: [(&str, Answer, Expected); 10] = [
         ("header-of-a-megabyte", || head(&[("X-Long", &"x".repeat(1 << 20))]), UNAVAILABLE),
@@ -136,7 +136,7 @@ fn heads() -> Vec<Behaviour> {
     rows.into_iter().map(|(name, script, expected)| Behaviour::http(name, expected, move |_, _| script())).collect()
 }
 
-/// Nothing is decoded on the way: what arrives is what is hashed.
+/// Behaviours with a content encoding. The operator decodes nothing in transfer: it hashes the bytes as received.
 fn encodings() -> Result<Vec<Behaviour>> {
     let bomb = gzip(&vec![b' '; 64 << 20])?;
     let encoded = |body: &[u8]| Reply::of("200 OK", &[("Content-Type", MANIFEST), ("Content-Encoding", "gzip")], body);

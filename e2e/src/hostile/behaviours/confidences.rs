@@ -1,4 +1,4 @@
-//! What is said in confidence: passwords, tokens, signed URLs, cookies, and every occasion to repeat them.
+//! Secrets (passwords, tokens, signed URLs, cookies), and replies that could make the operator disclose them.
 
 use std::sync::Arc;
 
@@ -21,12 +21,12 @@ fn challenge(text: &str) -> Reply {
     Reply::of("401 Unauthorized", &headers, b"who are you?")
 }
 
-/// Whether this is the one whom the registry knows, by the header that it wants.
+/// Returns true if the request has this `Authorization` header.
 fn knows(ask: &Ask, header: &str) -> bool {
     ask.header("authorization") == Some(header)
 }
 
-/// Lets in who has the login, then does as the script says.
+/// Makes a registry that requires the login, then follows the script.
 fn with_basic(
     name: &str,
     expected: Expected,
@@ -62,9 +62,9 @@ fn logins() -> Vec<Behaviour> {
     ]
 }
 
-/// The token is what is said in confidence.
+/// Behaviours in which the token is the secret.
 fn tokens() -> Vec<Behaviour> {
-    /// What the token service says.
+    /// Reply of the token service.
     type Service = fn(&Place) -> Reply;
     let rows: [(&str, Expected, Service); 7] = [
         ("token", READY, |place| token(&format!(r#"{{"token":"{}"}}"#, place.confidence.text))),
@@ -103,9 +103,9 @@ fn tokens() -> Vec<Behaviour> {
     all
 }
 
-/// The password is a token that only a token service may be given, in the body of a POST.
+/// Behaviours in which the password is an identity token: only a token service may receive it, in the body of a POST.
 fn identity_tokens() -> Vec<Behaviour> {
-    /// Where the realm is, and what the token service says to somebody with the right identity token.
+    /// Realm, and the reply of the token service to a request with the right identity token.
     type Service = (fn(&Place) -> String, fn(&Place) -> Reply);
     let own = |place: &Place| format!("http://{}/token", place.address);
     let foreign = |place: &Place| format!("http://{}/token", place.other_host);
@@ -156,7 +156,7 @@ fn identity_tokens() -> Vec<Behaviour> {
     rows.into_iter().map(row).collect()
 }
 
-/// A registry that behaves, for those who have its login, and a token service that knows the same login.
+/// Returns a well-behaved registry that requires a token, with a token service that requires the login.
 pub(super) fn private() -> Behaviour {
     Behaviour::http("private", READY, |ask, place| {
         if ask.item() == Item::Token {
@@ -178,9 +178,9 @@ fn token(body: &str) -> Reply {
     Reply::of("200 OK", &[("Content-Type", "application/json")], body.as_bytes())
 }
 
-/// A signed URL is what is said in confidence; it is for the one it leads to and nobody else.
+/// Behaviours in which a signed URL is the secret, which only its own host may receive.
 fn redirects() -> Vec<Behaviour> {
-    /// Where the layer is said to be.
+    /// Location of the layer in the redirect.
     type Location = fn(&Place) -> String;
     let rows: [(&str, Expected, Location); 7] = [
         ("signed-url", READY, |place| signed(&place.other_port, place.artifact.layer().0, place)),
@@ -209,7 +209,7 @@ fn signed(host: &str, digest: &str, place: &Place) -> String {
     format!("http://{host}/v2/x/blobs/{digest}?sig={}&expires=1", place.confidence.text)
 }
 
-/// Registries that say the login back wherever the operator might quote them.
+/// Registries that return the login in every part of a reply that the operator might quote.
 fn echoes() -> Vec<Behaviour> {
     vec![
         with_basic("echo-in-the-reason", UNAVAILABLE, |_, place| {
@@ -253,7 +253,7 @@ fn echoes() -> Vec<Behaviour> {
     ]
 }
 
-/// The same login over HTTP/2: the first question is answered by a challenge.
+/// Makes a registry that requires the login over HTTP/2: the first request is answered with a challenge.
 fn over_http2() -> Behaviour {
     let script = |request: u32, stream: u32, place: &Place| match request {
         1 => {

@@ -1,4 +1,4 @@
-//! Connections that come to nothing, and TLS.
+//! Connections that fail before a response, and TLS.
 
 use super::{Behaviour, Expected, INVALID, Kind, READY, TIMEOUT, TLS, UNAVAILABLE};
 use crate::hostile::artifact::Artifact;
@@ -16,7 +16,7 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
         greets("connection-speaks-noise", UNAVAILABLE, Reply::default().endless(crate::archive::noise(4096, 7))),
         greets("connection-is-full-of-zeros", UNAVAILABLE, Reply::default().endless([0])),
         greets("connection-is-full-of-newlines", TIMEOUT, Reply::default().flood("\r\n")).or(UNAVAILABLE),
-        // Taken for an answer, if the question is sent soon enough: an empty one.
+        // If the request is sent soon enough, the greeting is read as its response, with an empty body.
         greets("answer-comes-before-the-question", UNAVAILABLE, Reply::raw("HTTP/1.1 200 OK\r\n\r\n")).or(INVALID),
         Behaviour::http("connection-closes-after-the-question", UNAVAILABLE, |_, _| Reply::default().close()),
         Behaviour::http("connection-is-reset-after-the-question", UNAVAILABLE, |_, _| Reply::default().reset()),
@@ -24,7 +24,7 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
     let serving = |name: &str, expected: Expected, certificate| {
         Behaviour::serving(name, expected, Artifact::clone).over_tls(certificate)
     };
-    // TLS is what is expected, and not what is spoken.
+    // The object expects TLS, but the port does not use it.
     let without_tls = |name: &str, expected, reply| Behaviour { certificate: None, ..greets(name, expected, reply) };
     let tls = vec![
         serving("tls-is-good", READY, Certificate::Good),

@@ -1,4 +1,4 @@
-//! Manifests that are served as they ought to be and are not what they ought to be.
+//! Manifests that are served correctly but have invalid content.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::hostile::site::Place;
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// A name, what is expected, and the edit that a good artifact is given.
+/// Name, expected outcome, and edit of a good artifact.
 type Row = (&'static str, Expected, fn(&Artifact) -> Artifact);
 
 pub(super) fn behaviours() -> Vec<Behaviour> {
@@ -21,7 +21,7 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
     all
 }
 
-/// JSON that two parsers may read in two ways, and what is none.
+/// Ambiguous JSON, which two parsers may read differently, and invalid JSON.
 fn texts() -> Vec<Row> {
     vec![
         ("json-key-twice", INVALID, |good| good.replaced("\"layers\":", "\"layers\":[],\"layers\":")),
@@ -52,7 +52,7 @@ fn nested(levels: usize) -> String {
     format!("{}{}", "[".repeat(levels), "]".repeat(levels))
 }
 
-/// What the document is, by its own account and by the registry's.
+/// Media types in the header and in the document, and missing or wrong top-level fields.
 fn types() -> Vec<Row> {
     const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
     vec![
@@ -81,7 +81,7 @@ fn digests() -> Vec<Row> {
     ]
 }
 
-/// The good artifact with another digest for its layer.
+/// Returns the good artifact with another digest for its layer.
 fn named(good: &Artifact, digest: &str) -> Artifact {
     good.with("/layers/0/digest", json!(digest))
 }
@@ -115,7 +115,7 @@ fn sized(good: &Artifact, size: &str) -> Artifact {
     good.with_text("/layers/0/size", size)
 }
 
-/// More than anybody needs.
+/// Manifests with too many layers, keys or bytes.
 fn many() -> Vec<Row> {
     vec![
         ("layers-129", TOO_LARGE, |good| good.with("/layers", layers(good, 129))),
@@ -130,7 +130,7 @@ fn layers(good: &Artifact, count: usize) -> Value {
     json!(vec![descriptor(LAYER, good.layer().1); count])
 }
 
-/// As many keys as fit into the 4 MiB of a manifest: each costs a reader more than its length.
+/// Returns as many keys as fit into the 4 MiB of a manifest: each costs a reader more than its length.
 fn keys() -> Value {
     (0..380_000).map(|number| (format!("{number:x}"), json!(""))).collect()
 }
@@ -173,7 +173,7 @@ fn indexes() -> Vec<Row> {
     ]
 }
 
-/// An index that has the good artifact's manifest beside it.
+/// Makes an index, and keeps the good artifact's manifest beside it.
 fn index(good: &Artifact, children: &Value) -> Artifact {
     let document = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children});
     let mut index = good.of(document.to_string()).called(INDEX);
@@ -181,7 +181,7 @@ fn index(good: &Artifact, children: &Value) -> Artifact {
     index
 }
 
-/// An index of one index.
+/// Makes an index whose only child is another index.
 fn around(inner: &Artifact) -> Artifact {
     index(inner, &json!([descriptor(INDEX, &inner.manifest)]))
 }
@@ -194,7 +194,7 @@ fn child(good: &Artifact, os: &str, architecture: &str) -> Value {
     child
 }
 
-/// A layer that claims to be had elsewhere.
+/// Returns the artifact with `urls` of other hosts for its layer.
 fn foreign(place: &Place) -> Artifact {
     let urls = [&place.other_port, &place.other_host].map(|host| format!("http://{host}/layer"));
     place.artifact.with("/layers/0/urls", json!(urls))

@@ -20,16 +20,16 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 pub(super) fn behaviours() -> Vec<Behaviour> {
     let row = |(name, expected, script): Row| {
         let script = Arc::new(move |_, stream, _: &_| script(stream));
-        // The digest is named, so that the first question is for the manifest.
+        // Pinned to a digest, so that the first request is for the manifest.
         Behaviour::new(name, expected, Kind::Frames(script)).over_tls(Certificate::Good).pinned()
     };
     let mut all: Vec<_> = [ends(), headers(), others()].concat().into_iter().map(row).collect();
-    // Whether a flood is noticed before the time is up depends on how fast it is read.
+    // The reading speed decides whether the operator detects the flood before the timeout.
     let flood = |(name, script)| row((name, TIMEOUT, script)).or(UNAVAILABLE);
     all.extend(floods().into_iter().map(flood));
     let flood = |_, stream, _: &_| begun(stream).endless(frame(DATA, 0, stream, &[b' '; 16_384]));
     let flood = Behaviour::new("h2-flood-of-body", TOO_LARGE, Kind::Frames(Arc::new(flood)));
-    // It takes no notice of the window either; which rule is broken first depends on how fast it is read.
+    // The flood also ignores flow control; the reading speed decides which rule it violates first.
     all.push(flood.or(UNAVAILABLE).or(TIMEOUT).over_tls(Certificate::Good).pinned());
     let behaves = Kind::Frames(Arc::new(|request, stream, place| {
         let artifact = &place.artifact;
@@ -44,7 +44,7 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
 
 type Row = (&'static str, Expected, fn(u32) -> Reply);
 
-/// The beginning of an answer of 200.
+/// Starts a response of status 200.
 fn begun(stream: u32) -> Reply {
     Reply::raw(frame(HEADERS, END_HEADERS, stream, &[OK]))
 }
@@ -73,7 +73,7 @@ fn ends() -> Vec<Row> {
     ]
 }
 
-/// A flood by name.
+/// Name and script of a flood.
 type Flood = (&'static str, fn(u32) -> Reply);
 
 fn floods() -> Vec<Flood> {
@@ -84,7 +84,7 @@ fn floods() -> Vec<Flood> {
         ("h2-flood-of-pings", |_| Reply::default().flood(frame(PING, 0, 0, &[7; 8]))),
         ("h2-flood-of-empty-data", |stream| begun(stream).flood(frame(DATA, 0, stream, &[]))),
         ("h2-flood-of-padding", |stream| {
-            // Flag 8: the first byte says how much of the rest is padding, which is all of it.
+            // Flag 8 (PADDED): the first byte is the length of the padding, here all the rest.
             begun(stream).flood(frame(DATA, 8, stream, &[[255].as_slice(), &[0; 255]].concat()))
         }),
         ("h2-flood-of-unknown-frames", |stream| Reply::default().flood(frame(0xfa, 0, stream, b"unknown"))),
@@ -114,7 +114,7 @@ fn headers() -> Vec<Row> {
             reply.send(part(END_HEADERS, &[])).hold()
         }),
         ("h2-header-bomb", UNAVAILABLE, |stream| {
-            // One header of 4 KB in the table, named by one byte each, 12 000 times: 48 MB.
+            // One header of 4 KB in the dynamic table, referenced 12 000 times by one byte each: 48 MB.
             let bomb = [vec![OK], remembered_header("x-bomb", &"x".repeat(4000)), vec![0xbe; 12_000]].concat();
             Reply::raw(frame(HEADERS, END_HEADERS, stream, &bomb)).hold()
         }),
@@ -142,7 +142,7 @@ fn others() -> Vec<Row> {
             Reply::raw(frame(HEADERS, END_HEADERS, stream, &fields)).send(frame(DATA, END_STREAM, stream, b"{}"))
         }),
         ("h2-lets-nobody-in", TIMEOUT, |stream| {
-            // Setting 3 is how many streams there may be.
+            // Setting 3: SETTINGS_MAX_CONCURRENT_STREAMS.
             Reply::raw(frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 0])).send(reset(stream, REFUSED_STREAM))
         }),
         ("h2-window-update-of-nothing", UNAVAILABLE, |_| Reply::raw(frame(WINDOW_UPDATE, 0, 0, &[0; 4])).hold()),

@@ -1,4 +1,4 @@
-//! Blobs that are not what their descriptors say.
+//! Blobs that differ from their descriptors, or fail to arrive.
 
 use super::{
     Behaviour, Expected, FORBIDDEN, LIMITED, MISSING, OTHER_BYTES, Pace, READY, TIMEOUT, UNAUTHORIZED, UNAVAILABLE,
@@ -6,7 +6,7 @@ use super::{
 use crate::hostile::reply::Reply;
 
 pub(super) fn behaviours() -> Vec<Behaviour> {
-    /// The answer to the request for the layer, whose bytes are given.
+    /// Reply to the request for the layer, given the layer's bytes.
     type Answer = fn(&[u8]) -> Reply;
     let rows: [(&str, Expected, Answer); 24] = [
         ("layer-of-other-bytes", OTHER_BYTES, |layer| ok(&vec![b'x'; layer.len()])),
@@ -61,7 +61,7 @@ fn sized(length: usize) -> Reply {
     head(&[("Content-Length", &length.to_string())])
 }
 
-/// All but the last so many bytes.
+/// Returns the layer without its last `missing` bytes.
 fn part(layer: &[u8], missing: usize) -> &[u8] {
     layer.get(..layer.len() - missing).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Redirects: how many, where to, and what is told there.
+//! Redirects: number of hops, targets, and headers sent to the target.
 
 use super::{Behaviour, DENIED, Expected, READY, UNAVAILABLE};
 use crate::hostile::ask::{Ask, Item};
@@ -14,7 +14,7 @@ fn to(location: &str) -> Reply {
     Reply::of("307 Temporary Redirect", &[("Location", location)], b"")
 }
 
-/// Sends the request for the layer on so many times before it is answered.
+/// Makes a registry that redirects the request for the layer this many times before it answers.
 fn chain(name: &str, expected: Expected, length: usize) -> Behaviour {
     Behaviour::http(name, expected, move |ask, place| {
         let hop: usize = ask.target.rsplit_once("?hop=").and_then(|(_, hop)| hop.parse().ok()).unwrap_or(0);
@@ -35,7 +35,7 @@ fn chains() -> Vec<Behaviour> {
     ]
 }
 
-/// Where nobody goes, from the tag, the manifest and the layer.
+/// Redirects of requests for tag, manifest and layer that must not be followed.
 fn refused() -> Vec<Behaviour> {
     let rows: [(&str, Expected, &'static str); 20] = [
         ("redirect-to-metadata", DENIED, "http://169.254.169.254/latest/meta-data/iam/"),
@@ -61,7 +61,7 @@ fn refused() -> Vec<Behaviour> {
     ];
     let row = |(number, (name, expected, location)): (usize, (&str, Expected, &'static str))| {
         Behaviour::http(name, expected, move |ask, place| {
-            // In turns, so that each kind of request has met redirects of each kind.
+            // By turns, so that each kind of request meets several kinds of redirects.
             let here = match ask.item() {
                 Item::Tag(_) => number % 3 == 0,
                 Item::Manifest(_) => number % 3 == 1,
@@ -78,7 +78,7 @@ fn refused() -> Vec<Behaviour> {
     all
 }
 
-/// Where one may go, but not say who one is.
+/// Redirects that may be followed, but without credentials.
 fn followed() -> Vec<Behaviour> {
     let with_login = |ask: &Ask, place: &Place| {
         let cookie = ("Set-Cookie", "session=from-the-registry; Path=/");
@@ -99,7 +99,7 @@ fn followed() -> Vec<Behaviour> {
     ]
 }
 
-/// Answers with a `Location` that are no redirects: nobody goes there.
+/// Responses with a `Location` that are not redirects, so the location must not be requested.
 fn statuses() -> Vec<Behaviour> {
     let rows: [(&str, Expected, &'static str); 6] = [
         ("location-of-status-200", READY, "200 OK"),

@@ -1,4 +1,4 @@
-//! Tags: status codes, and what `Docker-Content-Digest` says.
+//! Tags: status codes, and values of `Docker-Content-Digest`.
 
 use super::{Behaviour, Expected, FORBIDDEN, MISSING, OTHER_BYTES, READY, TIMEOUT, UNAUTHORIZED, UNAVAILABLE};
 use crate::hostile::artifact::{MANIFEST, digest};
@@ -52,16 +52,16 @@ fn statuses() -> Vec<Behaviour> {
         ("status-999", "999 Beyond", UNAVAILABLE),
     ];
     let row = |(name, status, expected): (&str, &'static str, _)| {
-        // The others must not pay for the status that ends a connection.
+        // Closes the connection after every status, because some statuses (101) end it in any case.
         Behaviour::http(name, expected, move |_, _| Reply::head(status, &[("Content-Length", "0")], &[]))
     };
     rows.into_iter().map(row).collect()
 }
 
-/// What a HEAD says that the digest is, where it is this.
+/// Values of `Docker-Content-Digest` in the response to a HEAD, given the right digest.
 type Headers = fn(&str) -> Vec<String>;
 
-/// A digest that cannot be one is no digest: the manifest itself is asked for, and hashed.
+/// Wrong, malformed and missing digest headers. Without a valid header the operator fetches and hashes the manifest.
 fn digest_headers() -> Vec<Behaviour> {
     let rows: [(&str, Expected, Headers); 13] = [
         ("digest-header-of-something-else", MISSING, |_| vec![digest(b"something else")]),

@@ -1,4 +1,4 @@
-//! Lists of tags, which are asked for where a version is to be chosen.
+//! Tag lists, which the operator requests to select a version.
 
 use super::{Behaviour, Expected, MISSING, NO_TAG, READY, TIMEOUT, TOO_LARGE, UNAVAILABLE};
 use crate::hostile::ask::{Ask, Item};
@@ -9,7 +9,7 @@ pub(super) fn behaviours() -> Vec<Behaviour> {
     [contents(), pages()].concat()
 }
 
-/// Answers the request for the list of tags; everything else as it ought to be.
+/// Makes a registry that follows the script only for requests for the tag list.
 fn at_tags(
     name: &str,
     expected: Expected,
@@ -27,7 +27,7 @@ fn list(tags: &str, link: Option<&str>) -> Reply {
     Reply::of("200 OK", &headers, format!(r#"{{"name":"x","tags":{tags}}}"#).as_bytes())
 }
 
-/// The answer to every question for the list.
+/// Reply to every request for the tag list.
 type Answer = fn() -> Reply;
 
 fn contents() -> Vec<Behaviour> {

@@ -8,7 +8,7 @@ use crate::hostile::reply::Reply;
 use crate::hostile::site::Place;
 use crate::hostile::tls::Certificate;
 
-/// What a good token service gives.
+/// Token of a well-behaved token service.
 const TOKEN: &str = "a-good-token";
 
 pub(super) fn behaviours() -> Vec<Behaviour> {
@@ -23,7 +23,7 @@ fn unauthorized(challenge: &str) -> Reply {
     Reply::of("401 Unauthorized", &[("WWW-Authenticate", challenge)], b"")
 }
 
-/// Serves who has the token, and sends everybody else to the realm for it. The token service is the site itself.
+/// Answers requests that have the token, and all others with a challenge. The site itself is the token service.
 fn behind(ask: &Ask, place: &Place, realm: &str, service: impl Fn(&Ask, &Place) -> Reply) -> Reply {
     let lets_in = |header: &str| header == format!("Bearer {TOKEN}") || header == "Bearer from-elsewhere";
     if ask.item() == Item::Token {
@@ -35,7 +35,7 @@ fn behind(ask: &Ask, place: &Place, realm: &str, service: impl Fn(&Ask, &Place) 
     unauthorized(&format!("Bearer realm=\"{realm}\",service=\"e2e\""))
 }
 
-/// What a token service says.
+/// Reply of a token service.
 type Answer = fn() -> Reply;
 
 fn services() -> Vec<Behaviour> {
@@ -90,7 +90,7 @@ fn services() -> Vec<Behaviour> {
     all
 }
 
-/// Realms that nobody may be asked at, whether or not there are credentials.
+/// Realms that must not be requested, with or without credentials.
 fn realms() -> Vec<Behaviour> {
     let rows: [(&str, Expected, &'static str); 10] = [
         ("realm-is-metadata", DENIED, "http://169.254.169.254/latest/meta-data/"),
@@ -112,7 +112,7 @@ fn realms() -> Vec<Behaviour> {
     rows.into_iter().map(row).collect()
 }
 
-/// Realms at other hosts.
+/// Realms at other hosts or ports.
 fn foreign_realms() -> Vec<Behaviour> {
     let realm_at = |name: &str, expected, host: fn(&Place) -> &str| {
         Behaviour::http(name, expected, move |ask, place| {

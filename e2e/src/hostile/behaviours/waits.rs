@@ -1,5 +1,5 @@
-//! `Retry-After` in every form. A time that is over, too short or unreadable does not shorten the operator's own pauses;
-//! one that is too long does not lose the object for ever.
+//! `Retry-After` in every form. A value in the past, too short or malformed must not shorten the operator's own
+//! back-off; an excessive value must not end the retries of an object.
 
 use super::Pace::{Limited, Once, Retries};
 use super::{Behaviour, Expected, LIMITED, Pace, UNAVAILABLE};
