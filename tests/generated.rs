@@ -1,4 +1,4 @@
-//! What is generated from the code, or lists what the code has, must not drift from it.
+//! Generated files, and lists of items in the code, must match the code.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test over our own files")]
 

@@ -1,5 +1,5 @@
-//! Imports go one way: a module may use those of lower tiers, and in the chain of effects those to
-//! its left. What is allowed is written here; everything else fails.
+//! Imports go one way: a module may import from lower tiers, and in the chain of effects from
+//! modules to its left. The table here lists the allowed imports; any other import fails the test.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test over our own files")]
 
@@ -50,9 +50,9 @@ const RANKS: [(&str, u32); 34] = [
     ("supercargo", 52),
 ];
 
-/// Only these may speak to the cluster.
+/// The only modules that may send requests to the cluster.
 const MAY_USE_KUBE: [&str; 5] = ["api", "output::api_object", "output::manifest", "controller", "cli"];
-/// Modules that carry errors and objects of the API server and make no request.
+/// Modules that carry errors and objects of the API server and send no request.
 const MAY_NAME_KUBE: [&str; 3] = ["output", "output::rehearsal", "output::switch"];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
@@ -75,7 +75,7 @@ fn rank(module: &str) -> (&'static str, u32) {
         .unwrap_or_else(|| panic!("{module} has no rank: add it to RANKS in tests/imports.rs"))
 }
 
-/// Each file's module and its code without tests and comments.
+/// Returns each file's module and its code without tests and comments.
 fn modules() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
@@ -94,7 +94,7 @@ fn modules() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// `crate::a::b` mentioned anywhere, with one level of braces unfolded.
+/// Returns every `crate::a::b` in the code, with one level of braces expanded.
 fn mentions(code: &str) -> Vec<String> {
     let word = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     let mut found = Vec::new();
@@ -142,7 +142,7 @@ fn only_the_edges_speak_to_the_cluster() {
     }
 }
 
-/// Libraries that change with every release, and the one module, with those inside it, that knows each of them.
+/// Libraries that change with every release, with the one module (and its submodules) that may use each of them.
 const KNOWN_TO_ONE: [(&str, &str); 3] = [
     ("sigstore_verify", "trust::sigstore"),
     ("sigstore_merkle", "trust::sigstore::log"),

@@ -1,4 +1,4 @@
-//! What the API server refuses, and that each refusal says what to do.
+//! Objects that the API server refuses; each refusal states the remedy.
 
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ async fn each_refusal_is_a_sentence_that_says_what_to_do(case: &mut Case) -> Res
     refused(case, rows).await
 }
 
-/// A spec that names so many Secrets and ConfigMaps, more than 16.
+/// Returns a spec that references `count` Secrets and ConfigMaps; `count` exceeds 16.
 fn references(count: usize) -> Value {
     let keys = |from: usize, to: usize| -> Vec<Value> {
         (from..to).map(|number| json!({"secretRef": {"name": format!("key-{number}")}})).collect()
@@ -84,7 +84,7 @@ fn references(count: usize) -> Value {
     })
 }
 
-/// Each is refused, with that sentence.
+/// Checks that each spec is refused with its sentence.
 async fn refused(case: &Case, rows: Vec<(&str, Value, &str)>) -> Result<()> {
     for (label, spec, sentence) in rows {
         match case.space.create_artifact("refused", &spec).await {
@@ -98,7 +98,8 @@ async fn refused(case: &Case, rows: Vec<(&str, Value, &str)>) -> Result<()> {
     Ok(())
 }
 
-/// The table that the parser's own test reads. A refusal must be one of the rules about `spec.image`, not an accident.
+/// Uses the table of the parser's own test. A refusal must come from a rule about `spec.image`, not from an unrelated
+/// error.
 async fn references_are_admitted_as_the_parser_reads_them(case: &mut Case) -> Result<()> {
     #[derive(serde::Deserialize)]
     struct Table {
@@ -229,7 +230,7 @@ async fn what_people_write_about_content_is_accepted(case: &mut Case) -> Result<
         let found = object.data.pointer(&format!("/spec/{field}"));
         ensure!(found == Some(want), "{field} became {found:?}");
     }
-    // What is accepted is understood: the registry is what fails.
+    // An accepted reference is parsed: only the registry fails.
     case.start_operator().await?;
     let unreachable = json!({"image": "127.0.0.1:1/team/app:1", "registry": {"plainHTTP": true}});
     case.space.patch("accepted", &json!({"spec": unreachable})).await?;

@@ -1,4 +1,5 @@
-//! Objects, and the operator, while the API server fails: nothing changes, and soon after it, everything works.
+//! Objects and the operator while the API server fails: conditions do not change, and soon after the recovery
+//! everything works.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -31,15 +32,15 @@ tests!(api_server:
     labels_of_a_namespace_are_watched,
 );
 
-/// Longest time from an API server that is back to a new object that is Ready.
+/// Longest time from the recovery of the API server to a new object that is Ready.
 const SOON: Duration = Duration::from_secs(5);
 
-/// A number from the environment, for the long form of a proof.
+/// Returns a number from the environment, for the long form of a proof.
 fn number(name: &str, short: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(short)
 }
 
-/// An operator that reaches the API server through a proxy.
+/// Starts an operator that reaches the API server through a proxy.
 async fn start_behind_proxy(case: &mut Case, environment: &[(&str, &str)]) -> Result<ApiProxy> {
     let (proxy, settings) = behind_proxy(case, environment).await?;
     case.start_operator_as(&settings).await?;
@@ -57,7 +58,7 @@ async fn behind_proxy(
     Ok((proxy, settings))
 }
 
-/// Makes objects and waits until all are Ready.
+/// Creates `count` objects and waits until all are Ready.
 async fn make(case: &Case, count: usize, spec: impl Fn(usize) -> Value) -> Result<()> {
     let names = (0..count).map(|number| (format!("app-{number}"), spec(number)));
     let make = |(name, spec): (String, Value)| async move { case.space.apply(&name, &spec).await.map(drop) };
@@ -70,7 +71,7 @@ async fn make(case: &Case, count: usize, spec: impl Fn(usize) -> Value) -> Resul
     .await
 }
 
-/// A Secret of the operator's namespace with a key, and a policy that asks for a signature with it.
+/// Creates a Secret with a key in the operator's namespace, and a policy that requires a signature with this key.
 async fn policy_by_secret(case: &Case, app: &Artifact, signatory: &Signatory) -> Result<()> {
     let operators = Space { namespace: chart::NAMESPACE.to_owned(), client: case.space.client.clone() };
     let secret = policy_name(case, "key");
@@ -79,13 +80,13 @@ async fn policy_by_secret(case: &Case, app: &Artifact, signatory: &Signatory) ->
     Ok(())
 }
 
-/// Everything of an object that must stay as it is.
+/// Returns the fields of status that must not change.
 fn conditions(object: &DynamicObject) -> Value {
     let status = |field: &str| object.data.pointer(&format!("/status/{field}")).cloned().unwrap_or_default();
     json!([status("conditions"), status("artifact"), status("verification"), status("fingerprints"), status("outputs")])
 }
 
-/// Requests that judge or fetch: all but those for what a tag means.
+/// Returns the requests that judge or fetch: all but those that resolve a tag.
 fn judged_or_fetched(registry: &Registry) -> Result<Vec<String>> {
     let requests = registry.all_requests()?.into_iter().filter(|request| request.method != "HEAD");
     let is_it = |path: &String| ["/manifests/", "/blobs/", "/referrers/"].iter().any(|part| path.contains(part));
@@ -108,7 +109,7 @@ async fn no_condition_of_a_healthy_object_changes_while_the_api_server_fails(cas
             _ => json!({"name": "files", "configMap": {"name": format!("map-{number}")}}),
         };
         let own = json!([entry("own", &[key_in("key")])]);
-        // Several passes for each, and several reads of its outputs.
+        // Several passes for each object, and several reads of its outputs.
         let by_tag = format!("{}:1", app.repository());
         spec_with(&by_tag, &json!({"interval": "10s", "outputs": [output], "verify": own}))
     };
@@ -139,7 +140,7 @@ async fn no_condition_of_a_healthy_object_changes_while_the_api_server_fails(cas
     ensure!(event_count(case).await? == events, "an Event was written");
     let asked_again = judged_or_fetched(&registry)?.split_off(asked);
     ensure!(asked_again.is_empty(), "judged or fetched again: {asked_again:?}");
-    // And it still works.
+    // New objects still become Ready.
     case.space.apply("new", &spec(0)).await?;
     case.space.ready("new").await?;
     delete_policy(case, "by-secret").await
@@ -170,7 +171,7 @@ async fn a_new_object_is_ready_soon_after_the_api_server_is_back(case: &mut Case
         proxy.set(Mood::Good);
         tokio::time::timeout(SOON, case.space.ready(&name)).await.with_context(|| format!("{name}: not soon"))??;
     }
-    // An API server that has forgotten the version from which each watch goes on.
+    // An API server that has forgotten the resourceVersion from which each watch resumes.
     proxy.set(Mood::Refused("/apis/supercargo.dev/v1alpha1/namespaces", 410));
     wait::holds(Duration::from_secs(4), async || Ok(())).await?;
     case.space.apply("after-410", &spec(&app.image())).await?;
@@ -195,7 +196,7 @@ async fn a_key_that_many_objects_need_is_read_once_for_all_of_them_and_no_file_i
     make(case, count, |_| spec(&app.image())).await?;
     let reads = || proxy.asked("GET /api/v1/");
     let looks = async || Ok::<_, anyhow::Error>(counter(&case.operator()?.metrics().await?, "supercargo_scans_total"));
-    // Looks that the last switches have caused.
+    // Scans caused by the last switches.
     wait::until_lasting(Duration::from_secs(60), Duration::from_secs(3), "the objects to rest", async || {
         let before = looks().await?;
         wait::holds(Duration::from_secs(1), async || Ok(())).await?;
@@ -207,7 +208,7 @@ async fn a_key_that_many_objects_need_is_read_once_for_all_of_them_and_no_file_i
     let read = reads() - reads_before;
     ensure!((1..=8).contains(&read), "{read} reads in {watched:?} for {count} objects");
     ensure!(looks().await? == looks_before, "files were looked at");
-    // It is seen all the same.
+    // A changed key in the policy's Secret is noticed all the same.
     let other = Signatory::new()?;
     policy_by_secret(case, &app, &other).await?;
     case.space.refused("app-0", "IdentityMismatch").await?;

@@ -1,4 +1,5 @@
-//! Artifacts that are small until they are opened, one after the other, against one operator on a volume of known size.
+//! Artifacts that are small until they are decoded, one after the other, against one operator on a volume of known
+//! size.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -26,7 +27,7 @@ tests!(bombs:
     the_memory_limit_of_the_chart_is_enough_for_all_at_once,
 );
 
-/// The test that needs a control group.
+/// Test that needs a control group.
 pub(crate) const LIMITED: &str = "::the_memory_limit_of_the_chart_is_enough_for_all_at_once";
 
 pub(crate) fn may_limit() -> bool {
@@ -34,28 +35,28 @@ pub(crate) fn may_limit() -> bool {
     *MAY
 }
 
-/// Bombs that are about memory, by what their names begin with.
+/// Prefixes of the names of bombs that target memory.
 const OF_MEMORY: [&str; 8] =
     ["zstd-", "pax-", "global-", "gnu-", "long-paths", "image-config", "layers-10000", "padding-by-turns"];
-/// Bombs that are looked at at a time.
+/// Bombs judged at a time.
 const AT_ONCE: usize = 8;
-/// Objects with the widest window, so that each processor has one.
+/// Bomb with the widest window; repeated so that each processor decodes one.
 const WIDEST: &str = "zstd-widest-window";
 
-/// Private memory that the operator may need more than before the first of them.
+/// Largest growth of the operator's private memory, measured from before the first bomb.
 const MEMORY: u64 = 64 << 20;
-/// The same for one that has a window within the limit, besides that window: who allows windows of 128 MiB wants the
-/// decoder to have them.
+/// Same bound for a bomb whose window is within the limit, beyond the window itself: an operator that allows windows of
+/// 128 MiB accepts that the decoder has them.
 const MEMORY_BESIDES_WINDOW: u64 = 32 << 20;
-/// What is on a volume besides what is counted.
+/// Bytes on the volume beyond those that are counted.
 const OVERHEAD: u64 = 1 << 20;
-/// Time until the object says what is wrong.
+/// Longest time until the object reports the verdict.
 const SOON: Duration = Duration::from_secs(10);
-/// Time between two looks at a tag: the shortest that there is.
+/// Interval between polls of a tag: the shortest allowed.
 const INTERVAL: &str = "10s";
-/// Time in which each tag is looked at twice.
+/// Time in which each tag is polled twice.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often the volume is looked at.
+/// Interval between measurements of the volume.
 const PACE: Duration = Duration::from_millis(2);
 
 async fn every_bomb_is_refused_soon_and_costs_no_more_than_its_limit(case: &mut Case) -> Result<()> {
@@ -73,7 +74,7 @@ async fn every_bomb_is_refused_soon_and_costs_no_more_than_its_limit(case: &mut 
         fetched.insert(bomb.name, registry.fetched(bomb.name));
         let (took, used) = (started.elapsed(), usage.most().saturating_sub(empty));
         let allowed = EXTRACTED_BYTES + bomb.packed() + OVERHEAD;
-        // Against the time before the first one: what is never given back adds up.
+        // Relative to the memory before the first bomb, because memory that is never given back adds up.
         let (rise, bound) = (
             memory.most().saturating_sub(first),
             bomb.window + if bomb.window > 0 { MEMORY_BESIDES_WINDOW } else { MEMORY },
@@ -147,12 +148,12 @@ fn write_script(path: &Path, command: &str) -> Result<()> {
     Ok(())
 }
 
-/// Starts the operator with a tmpfs as its volume, in a mount namespace that ends with it. Answers where the volume is
-/// for everybody else.
+/// Starts the operator with a tmpfs as its volume, in a mount namespace that ends with the operator. Returns the path
+/// of the volume for other processes.
 async fn start_on_tmpfs(case: &mut Case) -> Result<PathBuf> {
     let mut settings = case.settings()?;
     let script = case.directory.join("operator.sh");
-    // One byte more than is allowed finds no room.
+    // A volume without room for a single byte beyond the limits.
     let size = EXTRACTED_BYTES + LAYER_BYTES + OVERHEAD;
     let user = if rustix::process::geteuid().is_root() { "" } else { "--user --map-root-user" };
     let (volume, binary) = (case.volume.display(), settings.binary.display());
@@ -164,7 +165,7 @@ async fn start_on_tmpfs(case: &mut Case) -> Result<PathBuf> {
         format!("--max-extracted-bytes={EXTRACTED_BYTES}"),
         format!("--max-layer-bytes={LAYER_BYTES}"),
         format!("--max-entries={ENTRIES}"),
-        // What was refused stays on no disk.
+        // No refused layer stays on disk.
         "--cache-bytes=0".to_owned(),
     ];
     settings.extra.extend(limits);
@@ -177,7 +178,7 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Asks for a bomb and waits for what comes of it.
+/// Creates an object for a bomb, waits for its verdict and compares it with the expected outcome.
 async fn judged(case: &Case, bomb: &Bomb, registry: &Registry) -> Result<String> {
     let mut spec = spec_with(&registry.image(bomb.name), &bomb.spec);
     spec["interval"] = INTERVAL.into();
@@ -200,8 +201,8 @@ async fn judged(case: &Case, bomb: &Bomb, registry: &Registry) -> Result<String>
     Ok(format!("{verdict}: {message}"))
 }
 
-/// Takes away what was published after all: the next one is to have the whole volume. True where something was. What a
-/// refused one had on the volume is gone by itself.
+/// Deletes the object of a published bomb, so that the next bomb has the whole volume. Returns true if the bomb was
+/// published. The operator itself removes what a refused bomb had on the volume.
 async fn make_room(case: &Case, bomb: &Bomb, volume: &Path, empty: u64) -> Result<bool> {
     let is_published = said(&case.space.get(bomb.name).await?).is_some_and(|(verdict, _)| verdict == "Succeeded");
     if is_published {
@@ -213,13 +214,14 @@ async fn make_room(case: &Case, bomb: &Bomb, volume: &Path, empty: u64) -> Resul
     Ok(is_published)
 }
 
-/// The reason and the message of an object that has made up its mind.
+/// Returns the reason and the message of `Ready` once the pass has ended.
 fn said(object: &DynamicObject) -> Option<(String, String)> {
     let ready = current_condition(object, "Ready")?;
     (ready.status != "Unknown" && ready.reason != "Progressing").then_some((ready.reason, ready.message))
 }
 
-/// Their tags are looked at again and again, and nothing else. `fetched` is what was asked for until they were judged.
+/// Checks that the operator goes on polling the tags and fetches nothing else. `fetched` counts the requests sent until
+/// each bomb was judged.
 async fn none_is_fetched_again(bombs: &[Bomb], fetched: &BTreeMap<&str, usize>, registry: &Registry) -> Result<()> {
     let looks: Vec<_> = bombs.iter().map(|bomb| registry.asked(bomb.name)).collect();
     wait::until_with_pace(PATIENCE, Duration::from_millis(250), "two more looks at each tag", async || {
@@ -234,14 +236,14 @@ async fn none_is_fetched_again(bombs: &[Bomb], fetched: &BTreeMap<&str, usize>, 
     Ok(())
 }
 
-/// The most bytes that a filesystem held, by looking again and again.
+/// Largest number of bytes seen on a filesystem, by repeated measurement.
 struct Usage {
     most: Arc<AtomicU64>,
     done: Arc<AtomicBool>,
 }
 
 impl Usage {
-    /// What it holds now. A whole filesystem is looked at, so this costs nothing.
+    /// Returns the bytes in use now. `statvfs` covers the whole filesystem, so a measurement costs nothing.
     fn of(volume: &Path) -> Result<u64> {
         let found = rustix::fs::statvfs(volume)?;
         Ok((found.f_blocks - found.f_bfree) * found.f_frsize)

@@ -1,4 +1,4 @@
-//! `supercargo verify-bundle`: what others signed, for what it is and for nothing else.
+//! `supercargo verify-bundle` on bundles of other signers: each verifies its own content and nothing else.
 
 use anyhow::{Result, ensure};
 use rcgen::KeyPair;
@@ -13,7 +13,7 @@ tests!(bundle:
     a_bundle_is_judged_by_the_content_or_the_digest_of_a_file,
 );
 
-/// `supercargo verify-bundle` with what is true of a published bundle.
+/// Runs `supercargo verify-bundle` with the true identity, key and digest of a published bundle.
 async fn verify_bundle(case: &Case, published: &Published) -> Result<Output> {
     let path = |name: &str| Published::path(name).display().to_string();
     let mut arguments = vec!["verify-bundle".to_owned(), "--bundle".to_owned(), path(&published.bundle)];
@@ -39,7 +39,7 @@ async fn a_bundle_is_what_it_is_said_to_be_and_nothing_else(case: &mut Case) -> 
     for published in Published::all()? {
         let output = verify_bundle(case, &published).await?;
         if published.digest.starts_with("sha512:") {
-            // There is no such digest here, so it is the name of a file.
+            // supercargo has no SHA-512 digests, so the argument is read as the name of a file.
             refused(&output, 5, "ReferenceNotFound")?;
             continue;
         }
@@ -74,7 +74,7 @@ async fn a_bundle_is_what_it_is_said_to_be_and_nothing_else(case: &mut Case) -> 
 }
 
 async fn a_bundle_is_judged_by_the_content_or_the_digest_of_a_file(case: &mut Case) -> Result<()> {
-    // What `v0.3-key.json` is of, as sigstore-conformance has it in `test/assets/a.txt`.
+    // The content signed by `v0.3-key.json`: `test/assets/a.txt` of sigstore-conformance.
     let rows = Published::all()?;
     let published = rows.iter().find(|row| row.key.is_some()).expect("one that a key has signed");
     let path = |name: &str| Published::path(name).display().to_string();

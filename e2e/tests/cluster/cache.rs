@@ -1,5 +1,5 @@
-//! Layers that are kept: one download for all who may read them, and for nobody else. What was asked is what the
-//! registry's own access log says.
+//! Kept layers: one download for all objects that may read the layer, and none for others. Requests are taken from the
+//! registry's own access log.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ tests!(cache:
     a_download_that_breaks_goes_on_where_it_broke,
 );
 
-/// What was asked about blobs: method and status, in order.
+/// Returns the requests for blobs, as method and status, in order.
 fn about_blobs(registry: &Registry) -> Result<Vec<(String, u16)>> {
     let is_blob = |request: &Request| request.path.contains("/blobs/");
     let asked = registry.all_requests()?.into_iter().filter(is_blob);
@@ -37,7 +37,7 @@ fn count(asked: &[(String, u16)], method: &str, status: u16) -> usize {
 
 async fn a_hundred_objects_on_one_digest_cost_one_download(case: &mut Case) -> Result<()> {
     let registry = case.registry("own", &Options::default()).await?;
-    // A second for the layer: time enough for others to come while it is under way.
+    // The layer takes about a second: enough time for other objects to arrive during the download.
     let gate = Gate::open(&registry.address).await?;
     gate.throttle(1 << 20);
     let content = revision::tree(1, 25_000);
@@ -46,7 +46,7 @@ async fn a_hundred_objects_on_one_digest_cost_one_download(case: &mut Case) -> R
     let names: Vec<String> = (0..100).map(|number| format!("app-{number}")).collect();
     let spec = spec(&format!("{}/team/app:1", gate.address));
     try_join_all(names.iter().map(|name| case.space.apply(name, &spec))).await?;
-    // They are all there when it starts, so that they come at once.
+    // All objects exist before the operator starts, so their requests arrive at once.
     case.start_operator().await?;
     for name in &names {
         case.space.ready_with(name, &digest).await?;
@@ -71,7 +71,7 @@ async fn a_wrong_pull_secret_opens_nothing_that_another_namespace_fetched(case: 
     settings.namespaces.push(other.namespace.clone());
     let _operator = Operator::start(&case.lab.run, &settings).await?;
 
-    // By digest, so that the first question is for the content.
+    // By digest, so that the first request is for the content.
     let spec = spec_with(&format!("{image}@{digest}"), &json!({"registry": {"pullSecrets": [{"name": "login"}]}}));
     case.space.pull_secret("login", &registry.address, USERNAME, PASSWORD).await?;
     case.space.apply("app", &spec).await?;
@@ -90,7 +90,7 @@ async fn a_wrong_pull_secret_opens_nothing_that_another_namespace_fetched(case: 
     Ok(())
 }
 
-/// The manifest is in both repositories and may be read; the blob has been taken out of one of them.
+/// The manifest is readable in both repositories; the blob was deleted from one of them.
 async fn a_repository_without_the_blob_does_not_get_it_from_another(case: &mut Case) -> Result<()> {
     let registry = case.registry("own", &Options::default()).await?;
     let source = case.source(&tree(&[("file", "content")]))?;

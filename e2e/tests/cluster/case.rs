@@ -1,4 +1,4 @@
-//! What each test has: a namespace, a directory, an operator process, and a report if it fails.
+//! The environment of each test: a namespace, a directory, an operator process, and a report if the test fails.
 
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
@@ -17,7 +17,7 @@ use supercargo_e2e::operator::{Operator, Settings};
 use supercargo_e2e::registry::{Options, Registry};
 use supercargo_e2e::run::tail;
 
-/// No test takes longer than this; one that does hangs. Full proofs with many rounds take longer: they set
+/// Longest time for one test; a longer test hangs. Full proofs with many rounds take longer and set
 /// `SUPERCARGO_TEST_DEADLINE`, in seconds.
 const DEADLINE: Duration = Duration::from_secs(240);
 
@@ -28,7 +28,7 @@ pub(crate) struct Test {
     pub(crate) body: for<'a> fn(&'a mut Case) -> LocalBoxFuture<'a, Result<()>>,
 }
 
-/// `tests!(theme: first_test, second_test)` is the list of a module's tests.
+/// Defines the list of a module's tests: `tests!(theme: first_test, second_test)`.
 macro_rules! tests {
     ($theme:ident: $($name:ident),+ $(,)?) => {
         pub(crate) fn tests() -> Vec<crate::case::Test> {
@@ -41,11 +41,11 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-/// The surroundings of one test.
+/// The environment of one test.
 pub(crate) struct Case {
     pub(crate) lab: Arc<Lab>,
     pub(crate) space: Space,
-    /// Of this test alone.
+    /// Directory of this test alone.
     pub(crate) directory: PathBuf,
     /// The root of the volume `default`.
     pub(crate) volume: PathBuf,
@@ -53,7 +53,7 @@ pub(crate) struct Case {
     sources: u32,
 }
 
-/// Runs one test in its own surroundings; an error carries what is needed to find the cause.
+/// Runs one test in an environment of its own; an error carries what is needed to find the cause.
 pub(crate) async fn run(lab: &Arc<Lab>, number: usize, test: Test) -> Result<(), String> {
     let mut case = Case::new(lab, number).await.map_err(|error| format!("{error:#}"))?;
     let body = AssertUnwindSafe((test.body)(&mut case)).catch_unwind();
@@ -95,7 +95,7 @@ impl Case {
         Ok(Self { lab: Arc::clone(lab), space, directory, volume, operator: None, sources: 0 })
     }
 
-    /// What the operator of this test is told.
+    /// Returns the default settings of this test's operator.
     pub(crate) fn settings(&self) -> Result<Settings> {
         let work_directory = self.directory.join("work");
         fs_err::create_dir_all(&work_directory)?;
@@ -121,13 +121,13 @@ impl Case {
         self.start_operator_as(&self.settings()?).await
     }
 
-    /// The same with other settings than [`Case::settings`].
+    /// Starts this test's operator with settings other than [`Case::settings`] and waits until it is ready.
     pub(crate) async fn start_operator_as(&mut self, settings: &Settings) -> Result<()> {
         self.operator = Some(Operator::start(&self.lab.run, settings).await?);
         Ok(())
     }
 
-    /// Starts this test's operator and does not wait.
+    /// Starts this test's operator without waiting.
     pub(crate) async fn spawn_operator(&mut self) -> Result<()> {
         self.operator = Some(Operator::spawn(&self.lab.run, &self.settings()?).await?);
         Ok(())
@@ -137,27 +137,27 @@ impl Case {
         self.operator.as_ref().context("no operator was started")
     }
 
-    /// Takes the running operator, to end it.
+    /// Takes the running operator out of the case, to stop it.
     pub(crate) fn take_operator(&mut self) -> Result<Operator> {
         self.operator.take().context("no operator was started")
     }
 
-    /// A registry of this test alone, which it may stop, or whose requests it counts.
+    /// Starts a registry of this test alone, which the test may stop, or whose requests it counts.
     pub(crate) async fn registry(&self, name: &str, options: &Options) -> Result<Registry> {
         Registry::start(&self.lab.run, &self.lab.tools, &format!("{}/{name}", self.space.namespace), options).await
     }
 
-    /// The repository `<namespace>/<name>`, which no other test uses.
+    /// Returns the repository `<namespace>/<name>`, which no other test uses.
     pub(crate) fn repository(&self, name: &str) -> String {
         format!("{}/{name}", self.space.namespace)
     }
 
-    /// A reference into the shared registry: `app:1` becomes `host:port/<namespace>/app:1`.
+    /// Returns a reference into the shared registry: `app:1` becomes `host:port/<namespace>/app:1`.
     pub(crate) fn reference(&self, name: &str) -> String {
         self.lab.registry.reference(&self.repository(name))
     }
 
-    /// A new directory with these files, to be pushed.
+    /// Creates a directory with these files, to be pushed.
     pub(crate) fn source(&mut self, tree: &Tree) -> Result<PathBuf> {
         self.sources += 1;
         let path = self.directory.join(format!("source-{}", self.sources));
@@ -165,7 +165,7 @@ impl Case {
         Ok(path)
     }
 
-    /// Where an object's files are to be found.
+    /// Returns the path of an object's published files.
     pub(crate) fn current(&self, name: &str) -> PathBuf {
         self.object_directory(name).join("current")
     }
@@ -174,7 +174,7 @@ impl Case {
         self.volume.join(&self.space.namespace).join(name)
     }
 
-    /// The files that an object published.
+    /// Returns the files that an object published.
     pub(crate) fn published(&self, name: &str) -> Result<Tree> {
         files::read(&self.current(name))
     }
@@ -191,12 +191,12 @@ impl Case {
     }
 }
 
-/// A spec for an image in a registry without TLS, that is not polled while the test runs.
+/// Returns a spec for an image in a registry without TLS, not polled while the test runs.
 pub(crate) fn spec(image: &str) -> Value {
     json!({"image": image, "interval": "1h", "timeout": "60s", "registry": {"plainHTTP": true}})
 }
 
-/// The same with something more.
+/// Returns the same spec with `more` merged into it.
 pub(crate) fn spec_with(image: &str, more: &Value) -> Value {
     let mut spec = spec(image);
     merge(&mut spec, more);
@@ -214,12 +214,12 @@ fn merge(into: &mut Value, more: &Value) {
     }
 }
 
-/// `sha256:0123456789ab...` as people read it.
+/// Shortens a digest to `sha256:0123456789ab`, for display.
 pub(crate) fn short(digest: &str) -> &str {
     digest.get(..19).unwrap_or(digest)
 }
 
-/// The name of the tree that `current` points at.
+/// Returns the name of the tree that `current` points at.
 pub(crate) fn current_tree(object_directory: &Path) -> Result<String> {
     let target = fs_err::read_link(object_directory.join("current"))?;
     let tree = target.strip_prefix("trees").with_context(|| format!("current points at {}", target.display()))?;

@@ -16,10 +16,10 @@ tests!(chart:
     the_kustomize_base_is_accepted_and_gives_the_same_rights,
 );
 
-/// Helm lints and renders for the Kubernetes that it was built against, which our build does not say.
+/// Kubernetes version for which Helm lints and renders; our build of Helm has none of its own.
 const KUBERNETES: &str = "--kube-version=1.36.3";
 
-/// The values files that come with the chart, and none: the defaults.
+/// Returns the values files of the chart, and `None` for the defaults.
 fn values() -> Result<Vec<Option<String>>> {
     let mut files = vec![None];
     for entry in fs_err::read_dir(chart::directory().join("ci"))? {
@@ -47,11 +47,11 @@ async fn what_the_chart_renders_is_accepted_by_the_api_server(case: &mut Case) -
         case.lab.kubectl().args(["create", "namespace", namespace]).output().await?;
     }
     for file in values()? {
-        // Another release name, so that nothing meets what is installed.
+        // Another release name, so that no resource collides with an installed one.
         let render = helm(&case.lab.run, &case.lab.tools).args(["template", "other", "--namespace", chart::NAMESPACE]);
         let render = render.arg(KUBERNETES).args(with_values(file.as_ref()));
         let text = render.arg(chart::directory().to_string_lossy()).stdout().await?;
-        // Its kind belongs to another operator, which is not here.
+        // The kind belongs to another operator, which is not installed here.
         let known: Vec<&str> =
             text.split("\n---\n").filter(|document| !document.contains("kind: ServiceMonitor")).collect();
         ensure!(known.len() > 3, "{file:?} renders {} documents", known.len());
@@ -96,7 +96,7 @@ async fn values_that_mean_nothing_are_refused(case: &mut Case) -> Result<()> {
 }
 
 async fn each_limit_is_a_value_that_arrives_as_its_flag(case: &mut Case) -> Result<()> {
-    // What the program knows is what the chart has to know.
+    // The chart must offer every limit that the program offers.
     let help = answer(case, &["controller", "--help"]).await?;
     let mut known: Vec<String> = help.lines().filter_map(|line| flag(line.trim())).collect();
     known.sort();
@@ -112,7 +112,7 @@ async fn each_limit_is_a_value_that_arrives_as_its_flag(case: &mut Case) -> Resu
     let set = limits(case, &["--set=limits.layerBytes=9007199254740991,limits.ratio=50".to_owned()]).await?;
     assert_eq!(set, ["--max-layer-bytes=9007199254740991", "--max-ratio=50"]);
 
-    // And the program takes what the chart writes.
+    // The program accepts the flags that the chart writes.
     let (layer, out) = (case.directory.join("layer"), case.directory.join("out"));
     fs_err::write(&layer, "a file")?;
     let (layer, out) = (layer.to_string_lossy(), out.to_string_lossy());
@@ -122,12 +122,12 @@ async fn each_limit_is_a_value_that_arrives_as_its_flag(case: &mut Case) -> Resu
     Ok(())
 }
 
-/// `--max-layers` of `--max-layers=1` and `--max-layers <LAYERS>`.
+/// Returns the flag's name: `--max-layers` of `--max-layers=1` and `--max-layers <LAYERS>`.
 fn flag(text: &str) -> Option<String> {
     text.starts_with("--max-").then(|| text.split(['=', ' ']).next().unwrap_or_default().to_owned())
 }
 
-/// The arguments about limits that the chart gives the operator, sorted.
+/// Returns the limit arguments that the chart gives the operator, sorted.
 async fn limits(case: &Case, values: &[String]) -> Result<Vec<String>> {
     let mut limits = arguments(&deployment(case, values).await?)?;
     limits.retain(|text| text.starts_with("--max-"));
@@ -141,7 +141,7 @@ async fn deployment(case: &Case, values: &[String]) -> Result<Value> {
     Ok(serde_saphyr::from_str(&render.stdout().await?)?)
 }
 
-/// What the operator is given.
+/// Returns the arguments of the operator's container.
 fn arguments(deployment: &Value) -> Result<Vec<String>> {
     let arguments = deployment.pointer("/spec/template/spec/containers/0/args").and_then(Value::as_array);
     let arguments = arguments.context("no arguments")?.iter().filter_map(Value::as_str);
@@ -174,7 +174,7 @@ async fn the_trusted_root_is_refreshed_from_where_the_values_say(case: &mut Case
     ensure!(listed("/spec/template/spec/containers/0/volumeMounts", mount), "{everything}");
     ensure!(listed("/spec/template/spec/volumes", json!({"name": "tuf-root", "configMap": {"name": "tuf-root"}})));
 
-    // And the program takes what the chart writes, as far as the file that is not here.
+    // The program accepts the flags that the chart writes; only the file of `--tuf-root` is missing here.
     let arguments: Vec<&str> = want.iter().map(String::as_str).collect();
     let kubeconfig = case.lab.operator_kubeconfig.to_string_lossy().into_owned();
     let work = case.directory.join("work").to_string_lossy().into_owned();
@@ -196,8 +196,8 @@ async fn the_kustomize_base_is_accepted_and_gives_the_same_rights(case: &mut Cas
     Ok(())
 }
 
-/// The rules of the operator's own `ClusterRoles`, one line a rule: the chart has some apart, for policies, which may be off, and for what
-/// is of the cluster in every mode.
+/// Returns the rules of the operator's own `ClusterRoles`, one line per rule. The chart keeps the rules for policies,
+/// which may be off, and those for cluster-scoped resources, which every mode needs, in `ClusterRoles` of their own.
 fn rights(manifests: &str) -> Result<Vec<String>> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(manifests)?;
     let is_own = |document: &&Value| {

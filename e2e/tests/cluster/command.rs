@@ -1,5 +1,5 @@
-//! `supercargo resolve`, and what it has in common with `supercargo pull`: which artifact is meant, and as whom a registry
-//! is asked.
+//! `supercargo resolve`, and the options it shares with `supercargo pull`: selection of the artifact, and the
+//! credentials for the registry.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ tests!(command:
 );
 
 fn command(case: &Case, arguments: &[&str]) -> Invocation {
-    // No configuration of whoever runs the tests has a say.
+    // The configuration of the user who runs the tests must have no effect.
     let command = case.lab.run.command(&case.lab.operator_binary).args(arguments);
     let command = command.env("HOME", case.directory.to_string_lossy());
     command.env("DOCKER_CONFIG", "").env("REGISTRY_AUTH_FILE", "")
@@ -31,14 +31,14 @@ pub(crate) async fn run(case: &Case, arguments: &[&str]) -> Result<Output> {
     command(case, arguments).output().await
 }
 
-/// Standard output of a command that has to succeed.
+/// Returns the standard output of a command that has to succeed.
 pub(crate) async fn answer(case: &Case, arguments: &[&str]) -> Result<String> {
     let output = run(case, arguments).await?;
     ensure!(output.exit.success(), "{arguments:?} ended with {}: {}", output.exit, output.stderr);
     Ok(output.stdout)
 }
 
-/// A command that has to fail with this code and reason, in one line and nothing on standard output.
+/// Checks that a command failed with this code and reason, on one line and with empty standard output.
 pub(crate) fn refused(output: &Output, code: i32, reason: &str) -> Result<()> {
     let told = output.stderr.starts_with(&format!("error: {reason}: ")) && output.stderr.lines().count() == 1;
     let fits = output.exit.code == Some(code) && told && output.stdout.is_empty();
@@ -58,7 +58,7 @@ async fn resolve_prints_what_another_client_resolves(case: &mut Case) -> Result<
 
     for (image, want, methods) in [
         (&image, &pinned, ["HEAD"]),
-        // A tag beside a digest is only told.
+        // A tag beside a digest is only printed.
         (&format!("oci://{repository}:other@{digest}"), &format!("{repository}:other@{digest}"), ["GET"]),
         (&by_digest, &by_digest, ["GET"]),
     ] {
@@ -89,7 +89,7 @@ async fn resolve_names_the_manifest_for_a_platform(case: &mut Case) -> Result<()
     let text = answer(case, &[&resolve[..], &["-o", "json", "--platform", "linux/arm64"]].concat()).await?;
     let json: Value = serde_json::from_str(&text)?;
     assert_eq!((&json["digest"], &json["platformDigest"]), (&json!(digest), &json!(children[1])));
-    // The index itself is what is pinned, with and without a platform.
+    // The index itself is pinned, with and without a platform.
     let pinned = format!("{image}@{digest}\n");
     assert_eq!(answer(case, &resolve).await?, pinned);
     assert_eq!(answer(case, &[&resolve[..], &["--platform", "linux/amd64"]].concat()).await?, pinned);
@@ -135,7 +135,7 @@ async fn a_range_of_versions_chooses_the_tag(case: &mut Case) -> Result<()> {
     Ok(())
 }
 
-/// A docker configuration with this entry for the registry.
+/// Writes a docker configuration with this entry for the registry.
 fn docker_config(directory: &Path, registry: &Registry, entry: &Value, more: &Value) -> Result<()> {
     fs_err::create_dir_all(directory)?;
     let mut config = json!({"auths": {&registry.address: entry}});

@@ -1,4 +1,5 @@
-//! The fields of an object that are about content, through the operator. What is made of each kind of artifact is in `formats`.
+//! The fields of an object about content, through the operator. The outcome of each kind of artifact is tested in
+//! `formats`.
 
 use std::collections::BTreeMap;
 
@@ -29,14 +30,14 @@ const TITLE: &str = "org.opencontainers.image.title";
 const TAR_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
-/// Pushes what was written down by hand, as `<name>:1`.
+/// Pushes a handwritten fixture as `<name>:1`.
 async fn push(case: &Case, name: &str, fixture: &Fixture) -> Result<String> {
     let image = case.reference(&format!("{name}:1"));
     case.lab.publisher.fixture(&case.directory.join("by-hand").join(name), &image, fixture).await?;
     Ok(image)
 }
 
-/// The blobs that were downloaded from a repository, in order.
+/// Returns the blobs that were downloaded from a repository, in order.
 fn downloads(case: &Case, name: &str) -> Result<Vec<String>> {
     let requests = case.lab.registry.requests(&case.repository(name))?;
     let got = requests.into_iter().filter(|request| request.method == "GET");
@@ -47,7 +48,7 @@ fn message(object: &DynamicObject) -> String {
     condition(object, "Ready").map(|ready| ready.message).unwrap_or_default()
 }
 
-/// A number of each output by its name.
+/// Returns a numeric field of each output, by the output's name.
 fn numbers(object: &DynamicObject, field: &str) -> BTreeMap<String, i64> {
     let outputs = object.data.pointer("/status/outputs").and_then(Value::as_array).into_iter().flatten();
     let pair = |output: &Value| Some((output["name"].as_str()?.to_owned(), output[field].as_i64()?));
@@ -59,12 +60,12 @@ async fn keys(case: &Case, name: &str) -> Result<Vec<String>> {
     Ok(map.data.unwrap_or_default().into_keys().collect())
 }
 
-/// Files of several kinds, in one archive.
+/// Returns a tree with files of several kinds.
 fn rules() -> Tree {
     tree(&[("rules/a.yaml", "a: 1"), ("rules/test/b.yaml", "b: 1"), ("docs/read.md", "# Read"), ("values.json", "{}")])
 }
 
-/// The artifact with [`rules`], and its only blob.
+/// Returns an artifact with [`rules`], and the digest of its only blob.
 fn rules_artifact() -> Result<(Fixture, String)> {
     let archive = gzip(&tar(&rules(), "")?)?;
     Ok((Fixture::artifact(KIND).layer(TAR_GZIP, &archive, &[]), digest(&archive)))
@@ -114,7 +115,7 @@ async fn a_choice_of_layers_fetches_those_and_no_others(case: &mut Case) -> Resu
     assert_eq!(case.published("app")?, both);
     assert_eq!(downloads(case, "app")?, [digest(b"# Read"), digest(b"a: 1")]);
 
-    // Nothing fits: readers keep what they have, and the message says what there is.
+    // No layer matches: readers keep the content they have, and the message lists the layers of the artifact.
     case.space.apply("app", &layers(json!({"mediaTypes": ["text/*"], "titles": ["*.json"]}))).await?;
     let object = case.space.refused("app", "NoMatchingLayer").await?;
     ensure!(message(&object).contains("application/json, application/yaml, text/markdown"), "{}", message(&object));
@@ -155,7 +156,7 @@ async fn a_changed_filter_publishes_again_without_a_download(case: &mut Case) ->
         (json!({}), content.clone()),
         (json!({"include": ["**/*.yaml"]}), only(&["rules/a.yaml", "rules/test/b.yaml", "rules/latest.yaml"])),
         (json!({"include": ["rules"], "exclude": ["**/test"]}), only(&["rules/a.yaml", "rules/latest.yaml"])),
-        // What is in a directory is not the directory.
+        // The pattern matches the directory's entries, not the directory itself.
         (
             json!({"include": ["rules"], "exclude": ["**/test/**"]}),
             only(&["rules/a.yaml", "rules/latest.yaml"]).into_iter().chain([emptied()]).collect(),
@@ -181,7 +182,7 @@ async fn a_changed_filter_publishes_again_without_a_download(case: &mut Case) ->
     }
     case.space.apply("app", &files(json!({"exclude": ["**/*.json"]}))).await?;
     case.space.ready("app").await?;
-    // The layer was kept, and asked for once; whether it may be read was asked each time.
+    // The layer was kept and downloaded once; the right to read it was checked each time.
     assert_eq!(downloads(case, "app")?, [digest(&archive)]);
     Ok(())
 }
@@ -211,7 +212,7 @@ async fn each_output_takes_its_own_files(case: &mut Case) -> Result<()> {
     assert_eq!(keys(case, "rules").await?, ["docs__read.md", "rules__a.yaml"]);
     assert_eq!(case.published("app")?.len(), 2);
 
-    // What the object leaves out no output gets, and an output for which nothing is left is refused.
+    // Files that the object leaves out reach no output, and an output without any file is refused.
     case.space.apply("app", &outputs(json!({"include": ["values.json"]}))).await?;
     let object = case.space.refused("app", "SubPathNotFound").await?;
     ensure!(message(&object).contains("docs, rules"), "{}", message(&object));
@@ -250,12 +251,12 @@ async fn a_limit_of_the_object_is_named_and_its_change_is_acted_upon(case: &mut 
         ensure!(message(&object).contains(words), "{limits}: {}", message(&object));
         assert_eq!(condition(&object, "Stalled").map(|stalled| stalled.status), Some("True".to_owned()));
     }
-    // One that is higher than the operator's changes nothing, and is no error.
+    // A limit above the operator's changes nothing, and is no error.
     let enough = json!({"files": 6, "layers": 4_000, "layerBytes": "1Ti", "depth": 1000});
     case.space.apply("app-4", &with(&image, enough)).await?;
     case.space.ready("app-4").await?;
     assert_eq!(case.published("app-4")?, tree(&[("one/deep/one", "one"), ("two/deep/two", "two")]));
-    // What is published is not taken away by a limit that is lowered.
+    // A lowered limit does not remove published content.
     case.space.apply("app-4", &with(&image, json!({"files": 5}))).await?;
     case.space.ready("app-4").await?;
     assert_eq!(case.published("app-4")?.len(), 2);
@@ -283,7 +284,7 @@ async fn what_is_left_out_is_counted_where_it_is_left_out(case: &mut Case) -> Re
     })
     .await?;
     ensure!(!downloads(case, "app")?.contains(&digest(b"{\"signed\": true}")), "the signature was fetched");
-    // A later look changes nothing about it, and another filter does.
+    // A later poll leaves the numbers unchanged; another filter changes them.
     let object = case.space.poll("app").await?;
     assert_eq!(numbers(&object, "skipped"), BTreeMap::from([("files".to_owned(), 1), ("map".to_owned(), 2)]));
     case.space.apply("app", &spec(json!({"exclude": ["link.yaml"]}))).await?;

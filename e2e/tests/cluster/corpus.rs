@@ -1,4 +1,5 @@
-//! Hundreds of archives through the real pull path: nothing leaves its directory, and what is refused changes nothing.
+//! Hundreds of archives through the real pull path: no file leaves its directory, and a refused archive changes
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -40,7 +41,7 @@ async fn every_title_is_published_as_expected_or_refused_by_name(case: &mut Case
     all_as_expected(case, corpus::titles::trials(), &json!({})).await
 }
 
-/// Publishes a good revision of each, then the one that is tried.
+/// Publishes a good revision of each object, then the trial.
 async fn all_as_expected<T: Into<Trial>>(case: &Case, trials: Vec<T>, more: &serde_json::Value) -> Result<()> {
     let trials: Vec<Trial> = trials.into_iter().map(Into::into).collect();
     let (started, surroundings) = (Instant::now(), Surroundings::make(&case.directory.join("surroundings"))?);
@@ -81,7 +82,7 @@ async fn all_as_expected<T: Into<Trial>>(case: &Case, trials: Vec<T>, more: &ser
     Ok(())
 }
 
-/// As many files as it takes: one may have a thousand documents.
+/// Writes the objects to as many files as needed: a file may have a thousand documents.
 fn write_objects(directory: &Path, trials: &[Trial], spec: impl Fn(&str) -> serde_json::Value) -> Result<()> {
     fs_err::create_dir_all(directory)?;
     for (number, trials) in trials.chunks(500).enumerate() {
@@ -98,16 +99,16 @@ fn write_objects(directory: &Path, trials: &[Trial], spec: impl Fn(&str) -> serd
     Ok(())
 }
 
-/// What an object has before its trial comes; no two have the same.
+/// Returns the good artifact that is published before the trial; each trial has its own content.
 fn good(trial: &Trial) -> Result<Artifact> {
     Artifact::good(&format!("good content of {}", trial.name))
 }
 
-/// What `sync` says of an object.
+/// An object's row in the output of `sync`.
 #[derive(Debug)]
 struct Row {
     reason: String,
-    /// Everything behind the reason.
+    /// Text behind the reason.
     message: String,
 }
 
@@ -153,7 +154,8 @@ fn as_expected(trial: &Trial, row: &Row, current: &Path) -> Result<()> {
     }
 }
 
-/// Modes are 0644, 0755 and nothing else, whatever an archive says; nothing is shared, owned by others or marked.
+/// Checks that all modes are 0644 or 0755, independent of the archive, and that no file has a second link, another
+/// owner or extended attributes of the archive.
 fn only_what_is_ours_to_say(path: &Path) -> Result<()> {
     for entry in fs_err::read_dir(path)? {
         let path = entry?.path();
@@ -178,7 +180,7 @@ fn only_what_is_ours_to_say(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// No stage is left, and the root has nothing that nobody asked for.
+/// Checks that no stage is left and that the root holds only the expected entries.
 fn nothing_of_ours_is_left(root: &Path) -> Result<()> {
     let names = |path: &Path| -> Result<Vec<String>> {
         let mut names = fs_err::read_dir(path)?

@@ -1,5 +1,5 @@
-//! Everything that can go wrong once: the reason is the one of the API, what was published before stays, and the object
-//! recovers by itself, in the same operator process, once the cause is gone.
+//! Every single failure: the reason is the API's, the earlier published content stays, and the object recovers by
+//! itself, in the same operator process, once the cause is gone.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ tests!(failures:
     a_layer_of_another_size_than_declared_is_refused,
 );
 
-/// An object that has published `content`, and its digest.
+/// Publishes `content` through a new object and returns its digest.
 async fn good_start(case: &mut Case, image: &str, content: &Tree, spec: &Value) -> Result<String> {
     let source = case.source(content)?;
     let digest = case.lab.publisher.with_credentials().oras(&source, &[image, "."]).await?;
@@ -32,7 +32,7 @@ async fn good_start(case: &mut Case, image: &str, content: &Tree, spec: &Value) 
     Ok(digest)
 }
 
-/// Waits for the reason and checks that the content of before is what is served and reported.
+/// Waits for the reason, then checks that the earlier content is still served and reported.
 async fn refused_with(case: &Case, reason: &str, class: &str, digest: &str, content: &Tree) -> Result<()> {
     let object = case.space.refused("app", reason).await?;
     assert_eq!(artifact_digest(&object), Some(digest), "status names other content than is served");
@@ -57,13 +57,13 @@ async fn a_missing_tag_is_found_once_it_is_pushed(case: &mut Case) -> Result<()>
     let content = tree(&[("file", "second")]);
     let source = case.source(&content)?;
     let new = case.lab.publisher.oras(&source, &[&missing, "."]).await?;
-    // Nobody asks for a pass here: a missing tag is looked for by itself.
+    // No pass is requested here: the operator polls a missing tag by itself.
     case.space.ready_with("app", &new).await?;
     assert_eq!(case.published("app")?, content);
     Ok(())
 }
 
-/// A registry that wants a login, and a spec that uses the Secret `login` for it.
+/// Starts a registry that requires a login, and returns a spec that uses the Secret `login` for it.
 async fn private(case: &Case) -> Result<(Registry, String, Value)> {
     let registry = case.registry("private", &Options { auth: Auth::Password, ..Options::default() }).await?;
     let image = registry.reference("team/app:1");
@@ -84,7 +84,7 @@ async fn wrong_credentials_are_noticed_and_so_is_their_correction(case: &mut Cas
     case.space.ask("app").await?;
     refused_with(case, "Unauthorized", "Reconciling", &old, &content).await?;
 
-    // Nobody asks for a pass here: the change of the Secret is what is noticed.
+    // No pass is requested here: the operator notices the change of the Secret.
     case.space.pull_secret("login", &registry.address, USERNAME, PASSWORD).await?;
     case.space.ready_with("app", &new).await?;
     assert_eq!(case.published("app")?, next);
@@ -135,7 +135,7 @@ async fn an_archive_with_an_escaping_link_is_refused_whole(case: &mut Case) -> R
     refuse_archive(case, hostile).await
 }
 
-/// A good revision, then the hostile one under the same tag, then a good one again.
+/// Publishes a good revision, then the hostile one under the same tag, then a good one again.
 async fn refuse_archive(case: &mut Case, hostile: Archive) -> Result<()> {
     let image = case.reference("app:latest");
     let content = tree(&[("file", "first")]);
@@ -181,7 +181,7 @@ async fn two_layers_that_disagree_are_refused(case: &mut Case) -> Result<()> {
     Ok(())
 }
 
-/// Two layers with one file of the same name each.
+/// Pushes two layers with one file of the same name each.
 async fn push_layers(case: &Case, image: &str, contents: [&str; 2]) -> Result<String> {
     let mut arguments = vec!["--artifact-type".to_owned(), "application/x.test".to_owned()];
     for (number, content) in contents.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! One tenant's trouble is not another's.
+//! Failures of one tenant that must not affect another tenant.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,14 +23,14 @@ tests!(fairness:
     a_limited_account_is_asked_seldom_and_closes_its_registry_for_nobody_else,
 );
 
-/// Objects whose layers are limited.
+/// Objects whose layers are rate-limited.
 const LIMITED: usize = 100;
-/// Least pause after a limit.
+/// Shortest pause after a rate limit.
 const PAUSE: Duration = Duration::from_secs(20);
-/// Time in which something may be asked for that must not.
+/// Time during which requests that must not be sent are watched for.
 const WATCHED: Duration = Duration::from_secs(12);
 
-/// Takes connections and never says anything.
+/// Starts a server that accepts connections and never answers.
 async fn tarpit() -> Result<(String, Arc<AtomicUsize>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let (address, taken) = (listener.local_addr()?.to_string(), Arc::new(AtomicUsize::new(0)));
@@ -73,13 +73,13 @@ async fn a_thousand_objects_on_a_dead_registry_do_not_delay_twenty_of_another_na
         other.ready_with(&name, digest).await
     }))
     .await?;
-    // Far below what one answer of the dead registry is waited for.
+    // Far below the timeout for one answer of the dead registry.
     ensure!(started.elapsed() < Duration::from_secs(20), "they waited {:?}", started.elapsed());
     Ok(())
 }
 
-/// A registry with one artifact in each repository of whatever project. In the project `limited` it gives tags and
-/// manifests, and for layers wishes to be asked again after a second.
+/// Starts a registry with one artifact in each repository of every project. In the project `limited` it serves tags and
+/// manifests, and answers requests for layers with 429 and `Retry-After: 1`.
 async fn rationing(artifacts: Vec<Artifact>) -> Result<Server> {
     let script = move |ask: &Ask| {
         let mut path = ask.target.trim_start_matches("/v2/").split('/');
@@ -122,7 +122,7 @@ async fn a_limited_account_is_asked_seldom_and_closes_its_registry_for_nobody_el
     )
     .await?;
     let _ = tokio::time::timeout(WATCHED.saturating_sub(started.elapsed()), std::future::pending::<()>()).await;
-    // Three requests of each object in a pass, and another pass after each pause.
+    // Three requests per object in a pass, and another pass after each pause.
     let (asks, passes) = (limited(), 1 + usize::try_from(started.elapsed().as_secs() / PAUSE.as_secs())?);
     ensure!(asks <= 3 * LIMITED * passes, "{asks} requests in {:?}", started.elapsed());
     Ok(())

@@ -1,5 +1,5 @@
-//! The operator on a volume that is full: told, not hammered, and gone on from by itself. What single calls that fail do
-//! is what the test binary `faults` is for.
+//! The operator on a full volume: it reports the state, backs off, and recovers by itself. Single system calls that
+//! fail are tested by the test binary `faults`.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,22 +19,22 @@ tests!(faults:
     a_full_volume_is_told_without_hammering_and_recovers_by_itself,
 );
 
-/// The volume of the operator: room for three trees, a layer and a tree that is being made.
+/// Size of the operator's volume: room for three trees, a layer, and a tree under construction.
 const SIZE: &str = "size=14m,nr_inodes=400";
 /// Bytes per file of the revisions here: 40 files make an artifact of 2 MiB.
 const PADDING: usize = 50_000;
-/// Manifests that are asked for until the volume has room again. A pass asks for one, or for two where layers that were
-/// kept gave way; the pauses between passes are 1, 2 and 4 s.
+/// Manifest requests to wait for before the volume has room again. A pass sends one, or two if kept layers were
+/// evicted; the pauses between passes are 1, 2 and 4 s.
 const MANIFESTS: usize = 4;
 
-/// What fills the volume.
+/// Resource of the volume that is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Filler {
     Bytes,
     Inodes,
 }
 
-/// True where this process may mount something, or has to.
+/// Returns true if this process may mount filesystems, or has to because `CI` is `true`.
 pub(crate) fn may_mount() -> bool {
     rustix::process::geteuid().is_root() || std::env::var("CI").as_deref() == Ok("true")
 }
@@ -46,7 +46,7 @@ async fn a_full_volume_is_told_without_hammering_and_recovers_by_itself(case: &m
     let mut settings = case.settings()?;
     settings.binary = on_a_small_filesystem(case)?;
     case.start_operator_as(&settings).await?;
-    // Its filesystem, which nobody else sees.
+    // The filesystem of the operator's mount namespace, invisible to other processes.
     let root = format!("/proc/{}/root{}", case.operator()?.pid(), case.volume.display());
     let root = Path::new(&root);
     let current = root.join(&case.space.namespace).join("app/current");
@@ -70,7 +70,7 @@ async fn a_full_volume_is_told_without_hammering_and_recovers_by_itself(case: &m
         ensure!(count(&root.join(".supercargo/staging"))? == 0, "{filler:?} leaves something in staging");
 
         remove(root, filler)?;
-        // Nobody asks for a pass here.
+        // No pass is requested here.
         case.space.ready_with("app", &new).await?;
         assert_eq!(revision::check(&current, PADDING)?, number, "{filler:?}");
         ensure!(count(&root.join(".supercargo/staging"))? == 0, "{filler:?} leaves something in staging");
@@ -87,7 +87,7 @@ async fn push(case: &mut Case, image: &str, number: u64) -> Result<String> {
     case.lab.publisher.oras(&source, &[image, "."]).await
 }
 
-/// A program that becomes the operator, with a filesystem of its own mounted on its volume.
+/// Writes a script that mounts a filesystem of its own on the volume and becomes the operator.
 fn on_a_small_filesystem(case: &Case) -> Result<PathBuf> {
     let script = case.directory.join("operator-on-a-small-filesystem");
     let (volume, binary) = (case.volume.display(), case.lab.operator_binary.display());

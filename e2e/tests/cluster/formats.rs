@@ -1,8 +1,8 @@
-//! What producers push comes out as their users expect it.
+//! Artifacts of real producers, unpacked as the users of the producer expect.
 //!
-//! Every producer has a row in one of the tables, or a test through the operator. Where its own program or library can be
-//! had, that pushes; else the artifact is written down by hand, and a comment says from where its shape is known. `oras`,
-//! Helm, crane, imgpkg and GNU tar are asked too, and their files compared with ours.
+//! Every producer has a row in one of the tables, or a test through the operator. The producer's own program or library
+//! pushes if it is available; otherwise the artifact is written by hand, and a comment names the source of its shape.
+//! The files that `oras`, Helm, crane, imgpkg and GNU tar write are compared with ours.
 
 mod archives;
 mod defects;
@@ -40,11 +40,11 @@ pub(crate) fn tests() -> Vec<Test> {
     .concat()
 }
 
-/// What a layer's file or directory is called.
+/// Annotation with the name of a layer's file or directory.
 const TITLE: &str = "org.opencontainers.image.title";
-/// That a layer is an archive of the directory that its title names.
+/// Annotation that marks a layer as an archive of the directory that its title names.
 const UNPACK: &str = "io.deis.oras.content.unpack";
-/// The digest of that archive before it was compressed.
+/// Annotation with the digest of this archive before compression.
 const CONTENT_DIGEST: &str = "io.deis.oras.content.digest";
 const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -62,7 +62,8 @@ fn link(target: &str) -> Entry {
     Entry::Link(target.to_owned())
 }
 
-/// The name of a file for which its producer has none: twelve digits of its digest, and an end by its type.
+/// Returns the name of a file for which its producer has none: twelve digits of its digest, and an extension by its
+/// type.
 fn by_digest(content: &[u8], end: &str) -> String {
     let digest = supercargo_e2e::hostile::artifact::digest(content);
     format!("{}{end}", digest.trim_start_matches("sha256:").get(..12).unwrap_or_default())

@@ -28,17 +28,17 @@ tests!(hostile:
     whatever_a_registry_does_has_its_reason_and_costs_nobody_else_anything,
 );
 
-/// Private memory that the operator may need more than before, with every behaviour at work at once.
+/// Largest growth of the operator's private memory while all behaviours are at work at once.
 const MEMORY: u64 = 64 << 20;
-/// Time until every object says what it has to say.
+/// Longest time until every object reports its expected outcome.
 const SETTLED: Duration = Duration::from_secs(150);
-/// How long the registries are let at the operator at least: time for what hammers or grows.
+/// Shortest time under the misbehaving registries: enough for a hot loop or a growth of memory to show.
 const AT_LEAST: Duration = Duration::from_secs(20);
-/// Requests to one registry in a run, two lists of tags in 200 pages among them: more would be a hot loop.
+/// Bound for requests to one registry in a run, two lists of tags in 200 pages among them: more would be a hot loop.
 const NO_HOT_LOOP: usize = 450;
-/// Hosts to which behaviours lead without TLS; none of them is open.
+/// Hosts to which behaviours redirect without TLS; all of them are closed.
 const NO_TLS: &str = "127.0.0.2,169.254.169.254,10.0.0.1,0.0.0.0,[::ffff:a9fe:a9fe],[fe80::1],token,nobody.invalid";
-/// Requests to the API server at a time.
+/// Concurrent requests to the API server.
 const AT_A_TIME: usize = 16;
 
 async fn whatever_a_registry_does_has_its_reason_and_costs_nobody_else_anything(case: &mut Case) -> Result<()> {
@@ -68,9 +68,9 @@ async fn whatever_a_registry_does_has_its_reason_and_costs_nobody_else_anything(
     still_the_same_operator(case)
 }
 
-/// Good content comes first, where the registry can. It stays while the registry misbehaves, and the next follows once
-/// the registry is repaired.
-/// Answers how much memory the first of it took.
+/// Runs all sites through three phases: registries that can behave serve good content first, the content stays while
+/// they misbehave, and the next revision follows once they are repaired. Returns the growth of memory in the first
+/// phase.
 async fn before_and_while_and_after(case: &Case, sites: &[Site], memory: &Watch) -> Result<u64> {
     let can_behave: Vec<_> = sites.iter().filter(|site| site.can_behave()).collect();
     set_mood(sites, Mood::Before);
@@ -84,7 +84,7 @@ async fn before_and_while_and_after(case: &Case, sites: &[Site], memory: &Watch)
     at_a_time(&can_behave, |site| ask(case, site)).await?;
     let all: Vec<_> = sites.iter().collect();
     all_say(case, &all, as_expected).await?;
-    // Nothing to wait for: this is the time in which something may happen that must not.
+    // No event to wait for: in this time, forbidden requests and changes would happen.
     let _ = tokio::time::timeout(AT_LEAST.saturating_sub(started.elapsed()), std::future::pending::<()>()).await;
     all_say(case, &all, as_expected).await.context("later")?;
     for (site, before) in sites.iter().zip(asked) {
@@ -94,11 +94,12 @@ async fn before_and_while_and_after(case: &Case, sites: &[Site], memory: &Watch)
     nothing_wrong_is_published(case, sites).await?;
 
     set_mood(sites, Mood::Repaired);
-    // Who wished not to be asked for an hour is not asked.
+    // A registry that returned a pause of an hour is not requested again.
     let asked = can_behave.into_iter().filter(|site| site.behaviour.pace != Pace::Once);
     let (slandered, mut repaired): (Vec<_>, Vec<_>) = asked.partition(|site| site.slanders());
     at_a_time(&repaired, |site| ask(case, site)).await?;
-    // For these nobody asks: not the artifact but the answer was wrong, so they are looked at again by themselves.
+    // No pass is requested for these objects: the answer was wrong and not the artifact, so the operator polls them
+    // again by itself.
     repaired.extend(slandered);
     all_say(case, &repaired, |site| vec![format!("Ready {}", site.good.digest())]).await.context("after")?;
     Ok(before_all_this)
@@ -117,7 +118,7 @@ pub(crate) async fn at_a_time<'a, S: 'a, F: Future<Output = Result<()>>>(
     stream::iter(sites).map(work).buffer_unordered(AT_A_TIME).try_collect().await
 }
 
-/// Opens a site for each behaviour and starts an operator that trusts their authority.
+/// Opens a site for each behaviour and starts an operator that trusts the sites' certificate authority.
 pub(crate) async fn sites(case: &mut Case, behaviours: Vec<Behaviour>, log: &str) -> Result<Vec<Site>> {
     let (sites, mut settings) = open_sites(case, behaviours).await?;
     log.clone_into(&mut settings.log_filter);
@@ -133,7 +134,7 @@ pub(crate) async fn open_sites(case: &Case, behaviours: Vec<Behaviour>) -> Resul
         sites.push(Site::open(behaviour, &authority).await?);
     }
     let mut settings = case.settings()?;
-    // Rules for plain HTTP come before those for addresses, which is what is meant here.
+    // Rules for plain HTTP are checked before the rules for addresses, which are under test here.
     settings.extra.extend(["--plain-http-host".to_owned(), NO_TLS.to_owned()]);
     settings.environment.push(("SSL_CERT_FILE".to_owned(), authority.file.display().to_string()));
     settings.namespaces.push(neighbourhood(case));
@@ -164,7 +165,7 @@ async fn ask(case: &Case, site: &Site) -> Result<()> {
     case.space.ask(&site.behaviour.name).await.map(drop)
 }
 
-/// What the object of a site says while the site misbehaves: one of these.
+/// Returns the acceptable outcomes of a site's object while the site misbehaves.
 pub(crate) fn as_expected(site: &Site) -> Vec<String> {
     let Behaviour { expected, or, .. } = &site.behaviour;
     let said = |expected: &Expected| match expected {
@@ -174,7 +175,7 @@ pub(crate) fn as_expected(site: &Site) -> Vec<String> {
     std::iter::once(expected).chain(or).map(said).collect()
 }
 
-/// Waits until every object says what it has to say, and tells of all that do not.
+/// Waits until every object reports an expected outcome; the error names every object that does not.
 pub(crate) async fn all_say(case: &Case, sites: &[&Site], expected: impl Fn(&Site) -> Vec<String>) -> Result<()> {
     let mut wrong = String::new();
     let waited = wait::until_with_pace(SETTLED, Duration::from_millis(250), "every reason", async || {
@@ -199,7 +200,7 @@ pub(crate) async fn all_say(case: &Case, sites: &[&Site], expected: impl Fn(&Sit
     }
 }
 
-/// What an object says about its current generation, and in words.
+/// Returns an object's outcome for its current generation, and the message.
 fn verdict(object: &DynamicObject) -> Option<(String, String)> {
     let ready = current_condition(object, "Ready")?;
     if ready.status == "True" {
@@ -236,7 +237,8 @@ async fn nothing_wrong_is_published(case: &Case, sites: &[Site]) -> Result<()> {
     Ok(())
 }
 
-/// Nobody was asked who was not to be, and nobody elsewhere heard who asks.
+/// Checks that no other host was contacted without permission, and that no other host received a header that identifies
+/// the operator.
 fn nobody_was_told_anything(sites: &[Site]) -> Result<()> {
     for site in sites {
         let name = &site.behaviour.name;
@@ -257,7 +259,7 @@ fn nobody_was_told_anything(sites: &[Site]) -> Result<()> {
     Ok(())
 }
 
-/// Not more requests since it misbehaves than it asked for, and never a hot loop.
+/// Checks that the requests since the misbehaviour began stay within the site's pace, and that there is no hot loop.
 fn asked_at_its_pace(site: &Site, before: usize, time: Duration) -> Result<()> {
     let asks = site.registry.seen.asks().len() - before;
     let most = match site.behaviour.pace {

@@ -1,4 +1,4 @@
-//! Somebody who can write to the volume changes what is published.
+//! Published content that another writer of the volume changes.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -28,7 +28,8 @@ fn content() -> Tree {
     content
 }
 
-/// An object on a digest, which no poll looks up, of a registry of its own, and another one beside it.
+/// Publishes an object with a digest, so that no poll resolves a tag, from a registry of its own, and a second object
+/// beside it.
 async fn published(case: &mut Case, interval: &str) -> Result<(Registry, String)> {
     let registry = case.registry("own", &Options { durable: true, ..Options::default() }).await?;
     let source = case.source(&content())?;
@@ -47,7 +48,7 @@ fn downloads(registry: &Registry) -> Result<usize> {
     Ok(registry.all_requests()?.iter().filter(is_download).count())
 }
 
-/// Waits until another tree is current than `before` and it holds what was pushed.
+/// Waits until another tree than `before` is current, and checks that it holds the pushed content.
 async fn repaired(case: &Case, before: &str) -> Result<()> {
     let directory = case.object_directory("app");
     wait::until_true(LIMIT, "a fresh tree", || Ok(current_tree(&directory)? != before)).await?;
@@ -55,7 +56,7 @@ async fn repaired(case: &Case, before: &str) -> Result<()> {
     Ok(())
 }
 
-/// Events of one kind whose note has this in it.
+/// Returns the number of Events of one kind and reason whose note contains `part`.
 async fn told(case: &Case, kind: &str, reason: &str, part: &str) -> Result<usize> {
     let events = case.space.events("app").await?;
     Ok(events.iter().filter(|(is, why, note)| is == kind && why == reason && note.contains(part)).count())
@@ -68,7 +69,7 @@ async fn wait_told(case: &Case, kind: &str, reason: &str, part: &str, count: usi
     .await
 }
 
-/// What is done to the published tree, and how the first path of it is told.
+/// A change to the published tree, and the text that reports its first path.
 type Harm = (fn(&Path) -> Result<()>, &'static str);
 
 async fn what_a_neighbour_changes_is_noticed_within_the_interval_and_repaired(case: &mut Case) -> Result<()> {
@@ -116,7 +117,7 @@ async fn what_a_neighbour_changes_is_noticed_within_the_interval_and_repaired(ca
         let tree = current_tree(&case.object_directory("app"))?;
         change(&case.object_directory("app").join("trees").join(&tree))?;
         if number > 0 {
-            // Once without being asked, to see that the interval is enough.
+            // The first change is found without a request, which proves that the interval is enough.
             case.space.ask("app").await?;
         }
         repaired(case, &tree).await.with_context(|| what.to_owned())?;
@@ -179,7 +180,7 @@ async fn what_is_served_is_repaired_while_a_new_revision_is_refused(case: &mut C
     Ok(())
 }
 
-/// Moves the tag to an archive that would leave its directory.
+/// Moves the tag to an archive with an entry outside its directory.
 async fn refused_revision(case: &mut Case, image: &str) -> Result<()> {
     let hostile = Archive::default().file("../evil", b"x")?;
     fs_err::write(case.directory.join("hostile.tgz"), hostile.gzip()?)?;
@@ -189,7 +190,8 @@ async fn refused_revision(case: &mut Case, image: &str) -> Result<()> {
     Ok(())
 }
 
-/// Other bytes, and a list that says that the file had these times from the beginning: what no look at times can see.
+/// Changes a file's bytes and forges the list so that it has the file's new times: a comparison of times cannot detect
+/// this.
 fn change_below_the_filesystem(case: &Case) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let file = case.current("app").join("a.txt");
@@ -232,7 +234,8 @@ async fn every_byte_is_read_at_the_longer_interval_and_after_a_restart_when_due(
     repaired(case, &tree).await.context("by the interval")?;
     wait_told(case, "Warning", "DigestMismatch", "\"a.txt\" has other content", 1).await?;
 
-    // With the usual interval nothing is due after a restart, so that it is not noticed; with a short one it is.
+    // With the usual interval no full scan is due after a restart, and the change stays unnoticed; with a short one it
+    // is found.
     case.take_operator()?.stop().await?;
     let tree = current_tree(&case.object_directory("app"))?;
     change_below_the_filesystem(case)?;

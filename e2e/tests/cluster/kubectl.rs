@@ -1,4 +1,4 @@
-//! What people see with kubectl.
+//! The output of kubectl for users.
 
 use anyhow::{Context, Result, ensure};
 use supercargo_e2e::files::tree;
@@ -36,7 +36,7 @@ async fn get(case: &Case, what: &[&str]) -> Result<String> {
     case.lab.kubectl().arg("get").args(what).args(["--namespace", &case.space.namespace]).stdout().await
 }
 
-/// The header has these columns, and the row of `app` these values.
+/// Checks that the header has these columns, and the row of `app` these values.
 fn check_columns(table: &str, columns: &[&str], values: &[&str]) -> Result<()> {
     let header = table.lines().next().unwrap_or_default();
     let row = table.lines().find(|line| line.starts_with("app ")).context("no row for app")?;

@@ -1,4 +1,4 @@
-//! Deletion, suspension, and objects in the store that nobody can read.
+//! Deletion, suspension, and stored objects that do not parse.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ tests!(lifecycle:
     the_probes_and_the_metrics_answer,
 );
 
-/// An object with both kinds of output, published from a registry of its own.
+/// Publishes an object with both kinds of output from a registry of its own.
 async fn with_both_outputs(case: &mut Case) -> Result<Registry> {
     let registry = case.registry("own", &Options::default()).await?;
     let image = registry.reference("app:1");
@@ -88,7 +88,7 @@ async fn a_suspended_object_is_not_looked_up_and_keeps_its_files(case: &mut Case
     let source = case.source(&next)?;
     let digest = case.lab.publisher.oras(&source, &[&image, "."]).await?;
     let token = case.space.ask("app").await?;
-    // Another object comes and goes through a whole pass: the request before it has been seen.
+    // Another object goes through a whole pass, so the operator has seen the earlier request.
     let other = case.reference("other:1");
     case.lab.publisher.oras(&source, &[&other, "."]).await?;
     case.space.apply("other", &spec(&other)).await?;
@@ -108,7 +108,8 @@ fn says_suspended(object: &kube::api::DynamicObject) -> bool {
     condition(object, "Ready").is_some_and(|ready| ready.reason == "Suspended")
 }
 
-/// Written into etcd past every admission rule, as an older version of the CRD might have left it.
+/// The object is written directly into etcd, past every admission rule, as an older version of the CRD might have left
+/// it.
 async fn a_stored_object_that_cannot_be_read_disturbs_no_other(case: &mut Case) -> Result<()> {
     let image = case.reference("app:1");
     let source = case.source(&tree(&[("file", "content")]))?;
@@ -122,7 +123,7 @@ async fn a_stored_object_that_cannot_be_read_disturbs_no_other(case: &mut Case) 
     let read = case.space.get("broken").await?;
     ensure!(read.data.pointer("/spec/image").is_some_and(Value::is_object), "the API server mends it: {}", read.data);
 
-    // There when the operator lists, and changed again when it watches.
+    // The object exists when the operator lists, and changes again while the operator watches.
     case.start_operator().await?;
     case.space.apply("before", &spec(&image)).await?;
     case.space.ready("before").await?;
@@ -133,7 +134,7 @@ async fn a_stored_object_that_cannot_be_read_disturbs_no_other(case: &mut Case) 
     case.space.poll("before").await?;
     case.operator()?.service.check_running()?;
 
-    // Corrected, it is an object like any other.
+    // Once corrected, the object is reconciled like any other.
     let outputs = json!([{"name": "files", "volume": {"name": "default"}}]);
     let mend = json!({"spec": {"image": image, "suspend": false, "outputs": outputs}});
     case.space.patch("broken", &mend).await?;

@@ -6,8 +6,9 @@
 //! cargo test -p supercargo-e2e --test cluster -- --list       only the names
 //! ```
 //!
-//! The tools are got before the first test starts, with visible progress. One control plane serves all tests; each test
-//! has a namespace and an operator process of its own. Nothing is left behind, except the logs of a failed run.
+//! The tools are installed before the first test starts, with visible progress. One control plane serves all tests;
+//! each test has a namespace and an operator process of its own. Nothing is left behind, except the logs of a failed
+//! run.
 
 #![allow(
     clippy::expect_used,
@@ -72,9 +73,9 @@ use supercargo_e2e::signals;
 
 use case::Test;
 
-/// The themes that sign; only they need the tools for it, which take minutes to build.
+/// Themes that sign; only they need the signing tools, which take minutes to build.
 const SIGNING: [&str; 3] = ["signing::", "verify::", "negatives::"];
-/// Each test costs an operator process; more of them at once only wait for each other.
+/// Each test runs an operator process; more than this at once only wait for each other.
 const MOST_THREADS: usize = 4;
 
 fn main() -> ExitCode {
@@ -97,7 +98,7 @@ fn main() -> ExitCode {
 
 fn tests() -> Vec<Test> {
     [
-        // What keeps the processors busy is not beside what measures how long others wait.
+        // Tests that load the processors run apart from tests that measure waiting times.
         corpus::tests(),
         bombs::tests(),
         resolve::tests(),
@@ -140,13 +141,14 @@ fn tests() -> Vec<Test> {
     .concat()
 }
 
-/// Without root nothing can be mounted, and memory be limited. Where `CI` is `true` that is a failure.
+/// Returns true if the test needs root, to mount a filesystem or to limit memory, and this process is not root. Where
+/// `CI` is `true` such a test runs, and fails.
 fn is_ignored(test: &Test) -> bool {
     (test.name.starts_with("faults::") && !faults::may_mount())
         || (test.name.ends_with(bombs::LIMITED) && !bombs::may_limit())
 }
 
-/// Whether any of the tests that will run is one of [`SIGNING`].
+/// Returns true if any test that will run belongs to a [`SIGNING`] theme.
 fn signs(arguments: &Arguments) -> bool {
     let mut chosen = tests().into_iter().filter(|test| SIGNING.iter().any(|theme| test.name.starts_with(theme)));
     chosen.any(|test| !arguments.is_filtered_out(&Trial::test(test.name, || Ok(()))))
@@ -184,8 +186,8 @@ fn keep_logs(run: &Run) {
     }
 }
 
-/// Ctrl-C and SIGTERM end the harness at once, tests and all. The guardian then ends the rest and cleans up: nobody can
-/// start anything behind its back any more.
+/// Ends the harness at once on Ctrl-C and SIGTERM, including all tests. The guardian then ends the other processes and
+/// cleans up: by then no process of the harness can start another one.
 async fn end_on_signal() {
     let code = signals::asked_to_end().await;
     note("interrupted; everything that was started is being ended");

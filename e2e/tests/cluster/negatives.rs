@@ -1,8 +1,8 @@
-//! That nothing false is ever accepted.
+//! Signatures that must never be accepted.
 //!
-//! A matrix over the threats to signatures, S1 to S15: in each row one thing is wrong, which is written by hand where no
-//! client would write it, and everything else is right. The same without the lie is accepted, so that each is refused for
-//! its lie and not for a slip of ours.
+//! A matrix over the threats to signatures, S1 to S15: in each row one part is false, written by hand where no client
+//! would write it, and everything else is right. The same signature without the false part is accepted, which proves
+//! that each refusal is caused by the false part and not by an error of the test.
 
 mod altered;
 mod draft;
@@ -38,18 +38,18 @@ tests!(negatives:
     whatever_a_registry_answers_only_what_is_signed_is_published,
 );
 
-/// Rows that are pushed and asked about at a time.
+/// Rows that are pushed and verified at a time.
 const AT_A_TIME: usize = 4;
-/// The threats, as the list of them counts.
+/// The threats, as the threat list numbers them.
 const THREATS: [&str; 15] =
     ["S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "S12", "S13", "S14", "S15"];
 const REFUSED: i32 = 6;
 
-/// What became of one question.
+/// Outcome of one verification.
 struct Answer {
     threat: &'static str,
     expected: Expected,
-    /// What is wrong with that.
+    /// Deviation from the expected outcome, if any.
     wrong: Option<String>,
 }
 
@@ -97,7 +97,7 @@ async fn judge(case: &Case, number: usize, row: Row<'_>) -> Result<Vec<Answer>> 
     Ok(answers)
 }
 
-/// What is wrong with the answer of `supercargo verify`, if anything is.
+/// Runs `supercargo verify` and returns the deviation from the expected outcome, if any.
 async fn ask_about(
     case: &Case,
     image: &str,
@@ -118,14 +118,14 @@ async fn ask_about(
     Ok((!fits).then(|| format!("not {expected:?}, but {}: {}{}", output.exit, output.stdout, output.stderr)))
 }
 
-/// Whether it ended well, with one signature of that digest.
+/// Returns true if the command succeeded with one signature of this digest.
 fn names(output: &Output, digest: &str) -> bool {
     let said: Value = serde_json::from_str(&output.stdout).unwrap_or_default();
     let signatures = said["signatures"].as_array().map_or(0, Vec::len);
     output.exit.success() && said["digest"] == digest && signatures == 1
 }
 
-/// How many of each; an error where a threat has none that is refused, or nothing is accepted beside it.
+/// Formats the number of refused and accepted rows per threat; fails if a threat has no refused or no accepted row.
 fn counts(answers: &[Answer]) -> Result<String> {
     let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for answer in answers {

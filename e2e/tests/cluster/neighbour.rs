@@ -1,4 +1,4 @@
-//! Somebody else's object, beside a test that keeps the operator busy.
+//! An object of another tenant, beside a test that keeps the operator busy.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,10 +10,11 @@ use supercargo_e2e::object::Space;
 
 use crate::case::{Case, spec_with};
 
-/// Longest that a neighbour may wait for a look at its tag, on a machine that is busy with all of this.
+/// Longest time from a neighbour's reconcile request to Ready with the moved tag, on a machine that is busy with all of
+/// this.
 pub(crate) const NEIGHBOURLY: Duration = Duration::from_secs(15);
 
-/// An object in another namespace, of a registry that behaves.
+/// An object in another namespace, with a registry that behaves.
 pub(crate) struct Neighbour {
     space: Space,
     image: String,
@@ -39,7 +40,7 @@ impl Neighbour {
         case.lab.publisher.oras(&source, &[&self.image, "."]).await
     }
 
-    /// Moves its tag and has it looked at, again and again; answers how long each look took.
+    /// Moves the tag and requests a reconcile, repeatedly; returns the time each took until Ready.
     pub(crate) async fn lives_on(&self, case: &Case, done: &AtomicBool) -> Result<Vec<Duration>> {
         let mut looks = Vec::new();
         while !done.load(Ordering::Relaxed) {

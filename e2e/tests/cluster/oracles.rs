@@ -1,5 +1,5 @@
-//! The owner of a registry learns nothing of places that only the operator can reach: neither from the object nor from the
-//! operator's next requests.
+//! Information leaks to the owner of a registry about places that only the operator can reach: neither the object nor
+//! the operator's next requests may reveal anything.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ tests!(oracles:
     nothing_is_learned_of_what_a_redirect_leads_to,
 );
 
-/// The content of a place inside. It can be guessed byte by byte where its digest or length is told.
+/// Content of an internal place. It could be guessed byte by byte if its digest or length were revealed.
 const SECRET: &str = "{\"password\":\"hunter-two\"}";
-/// The part of a blob that the evil registry sends itself before it redirects.
+/// Part of a blob that the evil registry sends itself before it redirects.
 const BEGINNING: &str = "0123456789";
 
 async fn nothing_is_learned_of_what_a_redirect_leads_to(case: &mut Case) -> Result<()> {
-    // Another port is another origin, and the operator may go there: what is closed is told by no other test.
+    // Another port is another origin, and the operator may connect to it: a closed address would reveal nothing anyway.
     let inside = Port::take("127.0.0.1:0").await?.serve(Manner::Http(Arc::new(within)), None);
     let secret = format!("http://{}/secret", inside.address);
     let port = Port::take("127.0.0.1:0").await?;
@@ -48,7 +48,8 @@ async fn nothing_is_learned_of_what_a_redirect_leads_to(case: &mut Case) -> Resu
     nothing_was_told(case, &inside, &evil).await
 }
 
-/// Layers that are in part or as a whole what is inside, of each length that it could have, and their digest never is.
+/// Returns artifacts whose layer is the internal content, in part or as a whole, with every relation of the lengths and
+/// never with the right digest.
 fn artifacts() -> Result<Vec<(String, Artifact)>> {
     let lengths = [("shorter", 5), ("as-long", SECRET.len()), ("longer", SECRET.len() + 5)];
     let mut all = Vec::new();
@@ -91,7 +92,8 @@ fn answer(ask: &Ask, secret: &str) -> Reply {
     }
 }
 
-/// Neither in anything that the registry was asked, nor in anything that may be read without being allowed to read Secrets.
+/// Checks that the secret appears neither in requests to the registry nor in objects that are readable without the
+/// right to read Secrets.
 async fn nothing_was_told(case: &Case, inside: &Server, evil: &Server) -> Result<()> {
     let ranges = |server: &Server| -> Vec<String> {
         server.seen.asks().iter().filter_map(|ask| ask.header("range").map(str::to_owned)).collect()

@@ -1,6 +1,8 @@
-//! Outputs over time: changed together, told truthfully, whole after every fault, and no obstacle to a deletion.
+//! Outputs over time: switched together, reported truthfully, complete after every fault, and no obstacle to a
+//! deletion.
 //!
-//! Obstacles come and go while tags move. No test asks for a pass after an obstacle is gone: recovery needs no annotation.
+//! Obstacles come and go while tags move. No test requests a pass after an obstacle is gone: recovery needs no
+//! annotation.
 //!
 //! ```text
 //! SUPERCARGO_MOVES=20           moves of the tag while a ConfigMap is refused      default 6
@@ -70,7 +72,7 @@ pub(crate) fn tests() -> Vec<Test> {
     .concat()
 }
 
-/// A number of rounds from the environment: few by default, many for the full proof.
+/// Returns a number of rounds from the environment: few by default, many for the full proof.
 pub(crate) fn rounds(variable: &str, default: u64) -> Result<u64> {
     match std::env::var(variable) {
         Ok(text) => text.parse().with_context(|| format!("{variable}={text}")),
@@ -89,7 +91,7 @@ async fn end_operator_at(case: &Case, step: &str) -> Result<()> {
     operator.kill().await
 }
 
-/// The outputs `files`, on the volume `default`, and `rules`, the ConfigMap `rules`.
+/// Returns the outputs `files`, on the volume `default`, and `rules`, to the ConfigMap `rules`.
 fn both() -> Value {
     json!({"outputs": [
         {"name": "files", "volume": {"name": "default"}},
@@ -97,12 +99,12 @@ fn both() -> Value {
     ]})
 }
 
-/// The output `rules`, the ConfigMap `rules`.
+/// Returns the output `rules`, to the ConfigMap `rules`.
 fn config_map() -> Value {
     json!({"outputs": [{"name": "rules", "configMap": {"name": "rules"}}]})
 }
 
-/// Files that hold the number of their revision; the second is for others to quarrel about.
+/// Returns files with the number of their revision; other field managers take over the key of the second file.
 fn content(revision: u64) -> Tree {
     let revision = revision.to_string();
     tree(&[(REVISION, &revision), ("rule", &format!("rule of {revision}"))])
@@ -132,7 +134,7 @@ impl Tag {
         self.registry.reference(&self.name)
     }
 
-    /// Pushes the next revision; answers its digest.
+    /// Pushes the next revision and returns its digest.
     async fn next(&mut self, case: &mut Case) -> Result<String> {
         self.push(case, &content(self.digests.len() as u64)).await
     }
@@ -148,18 +150,18 @@ impl Tag {
         self.digests.last().map(String::as_str).context("nothing was pushed")
     }
 
-    /// The revision of a digest; any other text stays.
+    /// Returns the revision of a digest; any other text is returned unchanged.
     fn revision(&self, digest: &str) -> String {
         let number = self.digests.iter().position(|known| known == digest);
         number.map_or_else(|| digest.to_owned(), |number| number.to_string())
     }
 
-    /// Manifests that were fetched.
+    /// Returns the number of manifests fetched.
     fn manifests(&self) -> Result<usize> {
         self.count("GET", "/manifests/")
     }
 
-    /// Layers and configs that were fetched.
+    /// Returns the number of layers and configs fetched.
     fn blobs(&self) -> Result<usize> {
         self.count("GET", "/blobs/")
     }
@@ -170,12 +172,12 @@ impl Tag {
     }
 }
 
-/// Puts a limit on something that must not wait.
+/// Limits the time of an action that must not wait.
 async fn within<T>(limit: Duration, what: &str, waiting: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(limit, waiting).await.with_context(|| format!("not within {limit:?}: {what}"))?
 }
 
-/// Insists that `current`, the ConfigMap `rules` and status name this revision.
+/// Checks that `current`, the ConfigMap `rules` and status name this revision.
 async fn agrees(case: &Case, tag: &Tag, name: &str, revision: u64) -> Result<()> {
     let (object, wanted) = (case.space.get(name).await?, revision.to_string());
     let digest = artifact_digest(&object).map(|digest| tag.revision(digest));
@@ -195,12 +197,12 @@ async fn agrees(case: &Case, tag: &Tag, name: &str, revision: u64) -> Result<()>
     Ok(())
 }
 
-/// A key of a ConfigMap; `None` without the key or the ConfigMap.
+/// Returns a key of a ConfigMap; `None` without the key or the ConfigMap.
 async fn value(case: &Case, map: &str, key: &str) -> Result<Option<String>> {
     Ok(case.space.config_maps().get_opt(map).await?.and_then(|map| map.data?.remove(key)))
 }
 
-/// Takes keys of the ConfigMap `rules` into the hands of another manager; without keys it lets go.
+/// Makes another field manager the owner of keys of the ConfigMap `rules`; without keys the manager gives them up.
 async fn hold(space: &Space, data: &Value) -> Result<()> {
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rules"}, "data": data});
     let params = PatchParams::apply("another-manager").force();
@@ -208,7 +210,7 @@ async fn hold(space: &Space, data: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a digest was seen and refused.
+/// Waits until status names the digest as the refused candidate.
 async fn candidate(case: &Case, name: &str, digest: &str) -> Result<DynamicObject> {
     let wanted = |object: &DynamicObject| text(object, "/status/candidate/digest") == Some(digest);
     case.space.wait(name, &format!("have the candidate {digest}"), wanted).await

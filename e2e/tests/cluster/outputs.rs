@@ -1,4 +1,4 @@
-//! ConfigMaps made from artifacts, and what is refused before anything is written.
+//! ConfigMaps made from artifacts, and refusals before anything is written.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ tests!(outputs:
     no_outputs_publish_nothing_and_are_ready,
 );
 
-/// An output `rules` to the ConfigMap `rules`.
+/// Returns an output `rules` to the ConfigMap `rules`.
 fn config_map() -> Value {
     json!({"outputs": [{"name": "rules", "configMap": {"name": "rules"}}]})
 }
@@ -54,7 +54,7 @@ async fn a_config_map_holds_one_key_per_file_and_names_its_source(case: &mut Cas
     let owner = owners.first().context("the ConfigMap has no owner")?;
     assert_eq!((Some(&owner.uid), owner.controller), (object.metadata.uid.as_ref(), Some(true)));
 
-    // Nothing has to be cleaned up by hand, so nothing holds the object back.
+    // Nothing has to be cleaned up by hand, so no finalizer is needed.
     assert_eq!(ready.metadata.finalizers.unwrap_or_default(), Vec::<String>::new());
     assert_eq!(ready.data.pointer("/status/outputs/0/files"), Some(&json!(3)));
     Ok(())
@@ -105,7 +105,7 @@ async fn two_mebibytes_do_not_go_into_a_config_map(case: &mut Case) -> Result<()
     Ok(())
 }
 
-/// The limit for the stored object is an estimate: what is just inside of it must be accepted, by the API server and by etcd.
+/// The limit for the stored object is an estimate: the API server and etcd must accept a ConfigMap just inside it.
 async fn as_many_keys_as_are_not_refused_go_into_a_config_map(case: &mut Case) -> Result<()> {
     let image = case.reference("rules:latest");
     // Each file counts 2 * 100 + 23 + 24 bytes: 1 309 100 of 1 310 720.
@@ -151,7 +151,8 @@ async fn a_config_map_of_somebody_else_is_left_alone(case: &mut Case) -> Result<
     case.space.ready("rules").await?;
     assert_eq!(rule(case).await?.as_deref(), Some("from the artifact"));
 
-    // Somebody who takes the object's own ConfigMap out of its hands is not fought over it either.
+    // A user who removes the owner reference of the object's own ConfigMap causes a conflict too, and the ConfigMap
+    // stays unchanged.
     let away = json!({"metadata": {"ownerReferences": null}});
     case.space.config_maps().patch("rules", &PatchParams::default(), &Patch::Merge(away)).await?;
     case.space.ask("rules").await?;

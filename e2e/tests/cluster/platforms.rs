@@ -1,4 +1,4 @@
-//! Which manifest of an index is published, and that the choice is told where it cannot be made.
+//! Choice of the published manifest from an index; status reports why if no choice is possible.
 
 use anyhow::{Context, Result, ensure};
 use kube::api::DynamicObject;
@@ -15,13 +15,13 @@ tests!(platforms:
     an_index_in_an_index_is_followed,
 );
 
-/// Pushes an artifact whose only file says what it is for, without a tag, and answers its digest.
+/// Pushes an artifact without a tag, whose only file holds `content`, and returns its digest.
 async fn child(case: &mut Case, content: &str) -> Result<String> {
     let source = case.source(&tree(&[("for", content)]))?;
     case.lab.publisher.oras(&source, &[&case.reference("app"), "for"]).await
 }
 
-/// An index entry of what attests to another manifest, as buildkit writes it.
+/// Returns an index entry for an attestation of another manifest, as buildkit writes it.
 async fn attestation(case: &Case, about: &str) -> Result<String> {
     fs_err::write(case.directory.join("attestation.json"), "{}")?;
     let layer =
@@ -40,7 +40,7 @@ fn for_platform(image: &str, platform: &str) -> Value {
     spec_with(image, &json!({"platform": platform}))
 }
 
-/// The object is Ready with the index, and what is published is the child.
+/// Checks that the object is Ready with the index, and that the child is published.
 fn check(case: &Case, object: &DynamicObject, [index, child, content]: [&str; 3]) -> Result<()> {
     assert_eq!(artifact_digest(object), Some(index), "the digest is that of what the tag names");
     assert_eq!(text(object, "/status/artifact/platformDigest"), Some(child));
@@ -59,7 +59,7 @@ async fn the_manifest_of_the_platform_is_published(case: &mut Case) -> Result<()
     entries.push(attestation(case, &children[0]).await?);
     let whole = index(case, "1", &entries).await?;
     case.start_operator().await?;
-    // The same object: the digest of the index stays, what is meant by it changes.
+    // The same object: the digest of the index stays, the chosen child changes.
     for (platform, child) in PLATFORMS.iter().zip(&children) {
         case.space.apply("app", &for_platform(&case.reference("app:1"), platform)).await?;
         let object = case.space.ready_with("app", &whole).await?;

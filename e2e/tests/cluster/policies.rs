@@ -1,8 +1,9 @@
-//! What the cluster's administrators ask of artifacts: who is bound by it, who may change it, and what becomes of what is
-//! published when they do.
+//! Policies of the cluster's administrators: their scope, the rights to change them, and the effect of a change on
+//! published content.
 //!
-//! Policies are the cluster's, and other tests are in it too: each speaks about repositories or namespaces of its own test.
-//! Signatures are made by hand, with keys and in no log, so that no tool has to be built for them.
+//! Policies are cluster-scoped and other tests share the cluster, so each policy matches only repositories or
+//! namespaces of its own test. Signatures are made by hand, with keys and without a log, so that no tool has to be
+//! built for them.
 
 mod broken;
 mod changes;
@@ -26,7 +27,7 @@ use supercargo_e2e::signing::handmade::{self, Envelope, Signer};
 use crate::case::{Case, Test};
 use crate::signing::artifact::Artifact;
 
-/// Longest time from a change of a policy to what it changes: far less than any interval, on a machine that is busy.
+/// Longest time from a change of a policy to its effect: far less than any interval, on a machine that is busy.
 const AT_ONCE: Duration = Duration::from_secs(8);
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -42,7 +43,7 @@ pub(crate) fn tests() -> Vec<Test> {
     .concat()
 }
 
-/// Somebody who signs, with a key that nobody else has.
+/// A signer with a key of its own.
 pub(crate) struct Signatory {
     signer: Signer,
     pub(crate) public_pem: String,
@@ -54,7 +55,7 @@ impl Signatory {
         Ok(Self { public_pem: signer.verifier_pem()?, signer })
     }
 
-    /// Signs what is in a registry; answers the digest of the manifest that the signature is in.
+    /// Signs an artifact in a registry and returns the digest of the signature's manifest.
     pub(crate) async fn sign(&self, case: &Case, artifact: &Artifact) -> Result<String> {
         let statement = handmade::statement(&artifact.digest, SIGN_PREDICATE, &json!({}))?;
         let bundle = Envelope::sign(&self.signer, &statement)?.bundle;
@@ -66,17 +67,17 @@ impl Signatory {
     }
 }
 
-/// A requirement: a signature with any of these keys.
+/// Returns a requirement: a signature with any of these keys.
 pub(crate) fn entry(name: &str, keys: &[Value]) -> Value {
     json!({"name": name, "cosign": {"keys": keys, "transparencyLog": "Ignored"}})
 }
 
-/// The key `cosign.pub` of a Secret.
+/// Returns a reference to the key `cosign.pub` of a Secret.
 pub(crate) fn key_in(secret: &str) -> Value {
     json!({"secretRef": {"name": secret}})
 }
 
-/// A policy that asks for a signature with any of these keys.
+/// Returns a policy that requires a signature with any of these keys.
 pub(crate) fn verify(images: &[&str], keys: &[Value]) -> Value {
     json!({"images": images, "verify": [entry("release", keys)]})
 }
@@ -85,12 +86,12 @@ fn policies(client: &kube::Client) -> Api<DynamicObject> {
     Api::all_with(client.clone(), &policy_resource())
 }
 
-/// The name of a policy of this test.
+/// Returns the name of a policy of this test.
 pub(crate) fn policy_name(case: &Case, name: &str) -> String {
     format!("{}-{name}", case.space.namespace)
 }
 
-/// Makes or replaces a policy.
+/// Creates or replaces a policy.
 pub(crate) async fn apply_policy(case: &Case, name: &str, spec: &Value) -> Result<DynamicObject> {
     let name = policy_name(case, name);
     let policy = json!({
@@ -105,7 +106,7 @@ pub(crate) async fn delete_policy(case: &Case, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits for something that must not wait for an interval.
+/// Limits the time of a change that must not wait for an interval.
 pub(crate) async fn at_once<T>(what: &str, waiting: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(AT_ONCE, waiting).await.with_context(|| format!("not within {AT_ONCE:?}: {what}"))?
 }
@@ -114,13 +115,13 @@ fn verified(object: &DynamicObject) -> Option<Condition> {
     condition(object, "Verified")
 }
 
-/// What `status.policies` lists.
+/// Returns the names of the policies that `status.policies` lists.
 fn applied(object: &DynamicObject) -> Vec<String> {
     let listed = object.data.pointer("/status/policies").and_then(Value::as_array);
     listed.into_iter().flatten().filter_map(|one| Some(one.get("name")?.as_str()?.to_owned())).collect()
 }
 
-/// The layers that somebody has asked for, of this repository.
+/// Returns the number of requests for the layer with this text, in the artifact's repository.
 fn layers_read(registry: &Registry, artifact: &Artifact, text: &str) -> Result<usize> {
     let layer = supercargo_e2e::hostile::artifact::digest(text.as_bytes());
     let path = artifact.repository().split_once('/').map(|(_, path)| path.to_owned()).context("no repository")?;
@@ -128,7 +129,7 @@ fn layers_read(registry: &Registry, artifact: &Artifact, text: &str) -> Result<u
     Ok(requests.iter().filter(|request| request.path == format!("/v2/{path}/blobs/{layer}")).count())
 }
 
-/// Other namespaces with labels, of this test alone.
+/// Creates another namespace with labels, for this test alone.
 async fn space(case: &Case, name: &str, labels: &Value) -> Result<Space> {
     let space = Space::create(&case.lab.control_plane.client, &policy_name(case, name)).await?;
     let patch = json!({"metadata": {"labels": labels}});

@@ -1,4 +1,4 @@
-//! Policies in files: `supercargo verify --policy`, and those among the files of `supercargo sync`.
+//! Policies in files: `supercargo verify --policy`, and policies among the files of `supercargo sync`.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ tests!(policy_files:
     sync_applies_policies_among_its_files,
 );
 
-/// An artifact with a signature of a key, in no log.
+/// An artifact with a signature by a key, without a log entry.
 struct Signed {
     artifact: Artifact,
     public_pem: String,
@@ -36,7 +36,7 @@ impl Signed {
         Ok(Self { artifact, public_pem: key.public_key_pem() })
     }
 
-    /// An entry of `verify` that asks for a key.
+    /// Returns an entry of `verify` that requires this key.
     fn by(key: &Value) -> Value {
         json!([{"name": "release", "cosign": {"keys": [key], "transparencyLog": "Ignored"}}])
     }
@@ -46,8 +46,8 @@ fn policy(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "supercargo.dev/v1alpha1", "kind": "OCIArtifactPolicy", "metadata": {"name": name}, "spec": spec})
 }
 
-/// Its name; the documents, which without any are those of a wrong key; more options; the reason, if it is refused; what is
-/// told.
+/// Label; documents, or the policy with a wrong key if there are none; further options; reason of a refusal; expected
+/// text of the output.
 type Row<'a> = (&'a str, Vec<&'a Value>, Vec<String>, Option<&'a str>, &'a str);
 
 /// Writes documents into one file.

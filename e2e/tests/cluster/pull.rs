@@ -1,4 +1,4 @@
-//! `supercargo pull`: one artifact into one directory, which is whole at any time.
+//! `supercargo pull`: one artifact into one directory, which is complete at any time.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ tests!(pull:
 /// Bytes per file of large revisions: 40 files make an artifact of about 6 MiB.
 const PADDING: usize = 150_000;
 
-/// The directory of a test's pulls, in one where nothing else is.
+/// The directory of a test's pulls, alone in its parent directory.
 pub(crate) struct Place {
     parent: PathBuf,
     pub(crate) out: String,
@@ -41,7 +41,7 @@ impl Place {
         Ok(Self { parent, out })
     }
 
-    /// What it holds.
+    /// Returns the files in the directory.
     pub(crate) fn content(&self) -> Result<Tree> {
         files::read(Path::new(&self.out))
     }
@@ -114,7 +114,7 @@ async fn a_reader_of_a_forced_directory_sees_only_whole_revisions(case: &mut Cas
         let (out, done) = (PathBuf::from(&place.out), Arc::clone(&done));
         move || read_until(&out, &done)
     });
-    // Fast enough to see a moment without a directory, were there one between two renames.
+    // Fast enough to see a moment without a directory, should there be one between two renames.
     let watcher = std::thread::spawn({
         let (out, done) = (PathBuf::from(&place.out), Arc::clone(&done));
         move || {
@@ -137,8 +137,8 @@ async fn a_reader_of_a_forced_directory_sees_only_whole_revisions(case: &mut Cas
     place.nothing_beside()
 }
 
-/// Opens the directory and reads all of it through that handle, again and again, until told to stop. It may only be
-/// incomplete if another one has its name by then.
+/// Opens the directory and reads all of it through that handle, repeatedly, until told to stop. The tree may be
+/// incomplete only if another directory has its name by then.
 fn read_until(out: &Path, done: &AtomicBool) -> Result<Vec<u64>> {
     use std::os::fd::AsRawFd;
     let mut seen = Vec::new();
@@ -200,7 +200,7 @@ async fn whatever_fails_leaves_the_directory_as_it_was_and_tells_its_class(case:
         }
     }
     ensure!(!Path::new(&file).exists(), "a digest was written for what was not pulled");
-    // Asked for by name, never fallen back to.
+    // Plain HTTP needs its option; there is no fallback to it.
     let output = run(case, &["pull", &good, "-o", &place.out, "--force"]).await?;
     refused(&output, 6, "TLSFailed")?;
     ensure!(output.stderr.contains("--plain-http"), "{}", output.stderr);

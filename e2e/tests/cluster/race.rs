@@ -1,4 +1,5 @@
-//! Somebody who can write to the volume races the operator for the bytes that it has verified and not published yet.
+//! An attacker with write access to the volume, who races the operator for bytes that are verified and not yet
+//! published.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsRawFd;
@@ -24,13 +25,13 @@ tests!(race:
     whoever_writes_to_the_volume_all_the_time_gets_nothing_but_signed_bytes_published,
 );
 
-/// The race without `SUPERCARGO_SOAK_SECONDS`.
+/// Duration of the race without `SUPERCARGO_SOAK_SECONDS`.
 const SECONDS: u64 = 10;
-/// Longest pause between two rounds of a writer. With none at all no pass would ever succeed.
+/// Longest pause between two rounds of a writer. Without a pause no pass would ever succeed.
 const PAUSE: Duration = Duration::from_secs(1);
 const LARGE: usize = 64 << 20;
 
-/// Duration of the race.
+/// Returns the duration of the race.
 pub(crate) fn soak() -> Duration {
     let seconds = std::env::var("SUPERCARGO_SOAK_SECONDS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(SECONDS))
@@ -62,7 +63,7 @@ fn hash(content: &[u8]) -> Vec<u8> {
     digest(&SHA256, content).as_ref().to_vec()
 }
 
-/// A thread that goes on until it is told to stop.
+/// A thread that repeats its work until it is stopped.
 struct Worker<T> {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<T>,
@@ -89,12 +90,12 @@ impl<T: Default + Send + 'static> Worker<T> {
     }
 }
 
-/// Damage that a writer has done.
+/// Damage done by a writer.
 #[derive(Default)]
 struct Written {
     files: u64,
-    /// Files that were opened below `.supercargo`, and had been published by the time they had been written to. That is
-    /// writing to what is published, which only the next look can notice.
+    /// Files that were opened below `.supercargo` and had been published before the write ended. Such a write changes
+    /// published content, which only the next scan can notice.
     late: BTreeSet<PathBuf>,
     rounds: u64,
 }
@@ -112,7 +113,7 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Overwrites bytes of every file below a directory in place, at other places each time.
+/// Overwrites bytes of every file below a directory in place, at another offset each time.
 fn writer(directory: PathBuf) -> Worker<Written> {
     Worker::start(move |written: &mut Written| {
         written.rounds += 1;
@@ -145,7 +146,7 @@ fn reader(current: PathBuf, signed: Signed) -> Worker<Seen> {
     Worker::start(move |seen: &mut Seen| {
         let Ok(tree) = current.canonicalize() else { return thread::yield_now() };
         for path in files_below(&tree) {
-            // Removed by who damages the tree, or pruned.
+            // Removed by the thread that damages the tree, or pruned.
             let (Ok(content), Ok(name)) = (fs_err::read(&path), path.strip_prefix(&tree)) else { continue };
             seen.files += 1;
             if !signed.has(&name.to_string_lossy(), &content) {
@@ -159,7 +160,7 @@ fn reader(current: PathBuf, signed: Signed) -> Worker<Seen> {
 /// An object whose tag moves.
 struct Moving {
     name: &'static str,
-    /// Content and digest, one tag each.
+    /// Content and digest of each revision, with one tag each.
     revisions: Vec<(Tree, String)>,
 }
 
@@ -175,8 +176,8 @@ impl Moving {
         Ok(Self { name, revisions })
     }
 
-    /// Points the tag at a revision, takes a file away from what is published, and asks for a pass. So that with the kept
-    /// layers of each revision the same and another one are published again and again.
+    /// Points the tag at a revision, removes a published file, and requests a reconcile, so that the kept layers are
+    /// published repeatedly, both of the same and of another revision.
     async fn disturb(&self, case: &Case, round: usize) -> Result<()> {
         let revision = round / 2 % self.revisions.len();
         case.lab.publisher.tag(&case.reference(&format!("{}:{revision}", self.name)), "moving").await?;
@@ -200,7 +201,7 @@ async fn whoever_writes_to_the_volume_all_the_time_gets_nothing_but_signed_bytes
         (0..20).map(|file| text(&format!("file-{file}"))).collect::<Tree>()
     };
     let large = |number: u64| -> Tree {
-        // Does not compress all the same, and is made in no time.
+        // Still incompressible, and made in almost no time.
         let content = noise(1 << 20, number).repeat(LARGE >> 20);
         let mut files = tree(&[("note", &format!("of revision {number}"))]);
         files.insert("large".to_owned(), Entry::File { content, executable: false });
@@ -256,7 +257,7 @@ async fn whoever_writes_to_the_volume_all_the_time_gets_nothing_but_signed_bytes
         ensure!(unnoticed.is_empty(), "{}: published with other bytes: {unnoticed:?}", moving.name);
         ensure!(seen.files > 0, "{}: nothing was read", moving.name);
     }
-    // A large one takes so long to unpack that perhaps no pass succeeds meanwhile.
+    // A large revision takes so long to unpack that possibly no pass succeeds during the race.
     ensure!(seen.first().is_some_and(|seen| seen.trees.len() > 1), "nothing was published during the race");
     let trees = seen.iter().map(|seen| seen.trees.len()).sum::<usize>();
     note(&format!("{written} writes, {} late ones, {trees} trees, {values} values of the ConfigMap", late.len()));

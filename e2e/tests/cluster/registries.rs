@@ -1,4 +1,4 @@
-//! Registries as they are in the world: with passwords, with tokens, with the referrers API; and what each costs.
+//! Registries with passwords, with tokens, with the referrers API, and the number of requests that each costs.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ tests!(registries:
     the_pull_secrets_of_a_service_account_are_tried,
 );
 
-/// A registry of this test with one artifact of one file in it, as `team/app:1`.
+/// Starts a registry of this test with one artifact of one file, as `team/app:1`.
 pub(crate) async fn filled(case: &mut Case, options: &Options) -> Result<(Registry, String, String)> {
     let registry = case.registry("own", options).await?;
     let source = case.source(&tree(&[("file", "content")]))?;
@@ -38,7 +38,7 @@ pub(crate) async fn filled(case: &mut Case, options: &Options) -> Result<(Regist
     Ok((registry, image, digest))
 }
 
-/// What was asked of a registry and of its token service.
+/// Requests to a registry and to its token service.
 struct Asked {
     registry: Vec<Request>,
     tokens: Vec<TokenRequest>,
@@ -66,7 +66,7 @@ impl Asked {
     }
 }
 
-/// Of the harness itself: what its clients cannot push to would test nothing.
+/// Tests the harness itself: a registry that its clients cannot push to would test nothing.
 async fn each_producer_gets_into_each_kind_of_registry_and_nobody_else_does(case: &mut Case) -> Result<()> {
     let chart = case.source(&tree(&[("Chart.yaml", "apiVersion: v2\nname: hello\nversion: 0.1.0\n")]))?;
     let kinds =
@@ -128,8 +128,8 @@ async fn a_registry_with_tokens_costs_one_token_more(case: &mut Case) -> Result<
     Ok(())
 }
 
-/// A first sync costs at most so many requests and one for the layer, a poll that finds nothing new is one HEAD, and one of
-/// a digest is nothing.
+/// Checks that a first sync costs at most `most` requests and one for the layer, that a poll without a change is one
+/// HEAD, and that a poll of a digest costs no request.
 async fn costs(
     case: &mut Case,
     registry: &Registry,
@@ -160,7 +160,7 @@ async fn costs(
     Ok(())
 }
 
-/// The spec for a registry without TLS that wants the Secret `login`.
+/// Returns the spec for a registry without TLS that requires the Secret `login`.
 fn with_login(image: &str) -> Value {
     spec_with(image, &json!({"registry": {"pullSecrets": [{"name": "login"}]}}))
 }
@@ -168,7 +168,7 @@ fn with_login(image: &str) -> Value {
 async fn a_token_that_ends_between_polls_is_renewed_once(case: &mut Case) -> Result<()> {
     let (registry, image, digest) = filled(case, &Options { auth: Auth::Token, ..Options::default() }).await?;
     let service = registry.token_service()?;
-    // Longer than the operator's margin, so that it is used at all.
+    // Longer than the operator's margin, so that the token is used at all.
     service.set_lifetime(Duration::from_secs(12));
     case.start_operator().await?;
     case.space.apply("app", &with_login(&image)).await?;
@@ -202,7 +202,7 @@ async fn a_wrong_password_gets_no_token(case: &mut Case) -> Result<()> {
     Ok(())
 }
 
-/// As `docker login` leaves it where a token service gives out identity tokens: a user without a password beside it.
+/// The entry that `docker login` writes for identity tokens: a user name without a password beside the token.
 async fn an_identity_token_is_exchanged_and_no_password_is_sent(case: &mut Case) -> Result<()> {
     let (registry, image, digest) = filled(case, &Options { auth: Auth::Token, ..Options::default() }).await?;
     let entry = json!({"auth": STANDARD.encode(format!("{USERNAME}:")), "identitytoken": IDENTITY_TOKEN});

@@ -1,4 +1,4 @@
-//! From a tag or a digest to files, and what a poll costs.
+//! Resolution of tags and digests to files, and the requests that a poll costs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ async fn a_moved_tag_brings_its_content_and_one_event_from_old_to_new(case: &mut
     case.space.ready_with("app", &new).await?;
     assert_eq!(case.published("app")?, content);
 
-    // Two more passes, in which nothing happens, have to stay silent.
+    // Two more passes without a change must cause no Event.
     case.space.poll("app").await?;
     case.space.poll("app").await?;
     let moved = |note: &str| note.contains(short(&old).trim_start_matches("sha256:")) && note.contains(short(&new));
@@ -145,8 +145,8 @@ async fn a_reader_of_current_sees_only_whole_revisions(case: &mut Case) -> Resul
     Ok(())
 }
 
-/// Reads whole trees through `current` until told to stop, and answers the revisions in the order seen. A tree may only
-/// go away while it is read if `current` has moved on from it.
+/// Reads whole trees through `current` until told to stop, and returns the revisions in the order seen. A tree may
+/// disappear during a read only if `current` has moved on from it.
 fn read_until(current: &PathBuf, done: &AtomicBool) -> Result<Vec<u64>> {
     let mut seen = Vec::new();
     loop {
@@ -164,7 +164,7 @@ fn read_until(current: &PathBuf, done: &AtomicBool) -> Result<Vec<u64>> {
     }
 }
 
-/// A second object that is polled is the clock: while it was polled twice, the pinned ones were not looked up once.
+/// A second object that is polled is the clock: while it was polled twice, the pinned objects were not resolved once.
 async fn a_digest_is_fetched_once_and_never_polled(case: &mut Case) -> Result<()> {
     let content = tree(&[("file", "first")]);
     let source = case.source(&content)?;
@@ -221,12 +221,12 @@ async fn an_unchanged_poll_is_one_head_and_no_write(case: &mut Case) -> Result<(
         assert_eq!((request.method.as_str(), request.path.as_str()), ("HEAD", "/v2/app/manifests/1"), "{all:?}");
     }
     ensure!(all.len() - first_pass.len() == 2, "more requests than polls: {all:?}");
-    // The second poll began after the first was over, so the first at least has had its chance to write.
+    // The second poll begins after the first has ended, so the first at least could have written.
     assert_eq!(case.space.get("app").await?.metadata.resource_version, version);
     Ok(())
 }
 
-/// Waits until a tag was looked up so many times in all.
+/// Waits until the number of HEAD requests for a tag reaches `count`.
 async fn wait_for_heads(case: &Case, name: &str, count: usize) -> Result<()> {
     let repository = case.repository(name);
     wait::until_true(Duration::from_secs(90), &format!("{count} looks at {repository}"), || {

@@ -1,4 +1,4 @@
-//! The operator dies and comes back.
+//! Restarts of the operator, after a kill or a stop.
 
 use std::path::Path;
 use std::time::Duration;
@@ -58,8 +58,8 @@ async fn killed_ten_times_during_a_pull_it_never_shows_a_torn_tree_and_converges
     nothing_left_over(case)
 }
 
-/// Starts the operator, waits until some of the layer has come through, and kills it: early in the download in the first
-/// rounds, at its very end, where unpacking and switching are, in the last.
+/// Starts the operator, waits until a share of the layer has been downloaded, and kills it: early in the download in
+/// the first rounds, and at its very end, during unpacking and the switch, in the last.
 async fn kill_while_pulling(case: &mut Case, gate: &Gate, round: u64, rounds: u64) -> Result<()> {
     gate.throttle(8 << 20);
     let before = gate.passed();
@@ -69,7 +69,7 @@ async fn kill_while_pulling(case: &mut Case, gate: &Gate, round: u64, rounds: u6
     case.take_operator()?.kill().await
 }
 
-/// After a clean pass there is nothing in the private directory that a killed pass left.
+/// Checks that after a successful pass the private directory has no leftovers of a killed pass.
 fn nothing_left_over(case: &Case) -> Result<()> {
     let staging = case.volume.join(".supercargo/staging");
     let left = names(&staging)?;
@@ -105,7 +105,7 @@ async fn a_restart_asks_once_per_tag_and_writes_nothing(case: &mut Case) -> Resu
     case.start_operator().await?;
     let requests = || case.lab.registry.requests(&case.repository("app"));
     wait::until_true(Duration::from_secs(30), "a look at the tag", || Ok(requests()?.len() > before)).await?;
-    // A second object goes through the same queue; when it is Ready, the first has had its turn.
+    // A second object goes through the same queue; when it is Ready, the first has been reconciled.
     case.space.apply("other", &spec(&image)).await?;
     case.space.ready("other").await?;
 
@@ -116,7 +116,7 @@ async fn a_restart_asks_once_per_tag_and_writes_nothing(case: &mut Case) -> Resu
     Ok(())
 }
 
-/// What would change if the tree were published again.
+/// Returns the inode of the current tree, which would change if the tree were published again.
 fn inode(case: &Case) -> Result<u64> {
     use std::os::unix::fs::MetadataExt;
     Ok(fs_err::metadata(case.current("app"))?.ino())
@@ -158,7 +158,7 @@ async fn a_volume_of_another_installation_is_refused_until_it_is_handed_over(cas
     let output = command.env("KUBECONFIG", settings.kubeconfig.display().to_string()).output().await?;
     let is_refused = output.exit.code == Some(1) && output.stderr.contains("--volume nested");
     ensure!(is_refused, "{}: {}", output.exit, output.stderr);
-    // It runs, and leaves the volume alone.
+    // The operator runs and leaves the volume alone.
     case.start_operator_as(&settings).await?;
     let metrics = case.operator()?.metrics().await?;
     ensure!(metrics.contains("supercargo_volume_usable{volume=\"default\"} 0"), "{metrics}");

@@ -1,5 +1,5 @@
-//! Revisions of an artifact that can be told whole from torn: every file says which revision it belongs to, and how many
-//! there are.
+//! Revisions of an artifact whose completeness can be checked: every file names its revision, and the number of files
+//! is fixed.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use supercargo_e2e::files::{self, Entry, Tree};
 
 const FILES: usize = 40;
 
-/// A revision whose files have `padding` bytes each that do not compress.
+/// Returns a revision whose files have `padding` incompressible bytes each.
 pub(crate) fn tree(revision: u64, padding: usize) -> Tree {
     let file = |number: usize| {
         let mut content = format!("{revision}\n").into_bytes();
@@ -19,7 +19,7 @@ pub(crate) fn tree(revision: u64, padding: usize) -> Tree {
     (0..FILES).map(file).collect()
 }
 
-/// The revision that a directory holds, which must be whole.
+/// Returns the revision in a directory; fails unless it is complete.
 pub(crate) fn of(directory: &Path) -> Result<u64> {
     let tree = files::read(directory)?;
     ensure!(tree.len() == FILES, "{} of {FILES} files are there", tree.len());
@@ -34,7 +34,7 @@ pub(crate) fn of(directory: &Path) -> Result<u64> {
     Ok(seen.unwrap_or_default())
 }
 
-/// The same, byte for byte.
+/// Returns the revision in a directory; fails unless it is equal byte by byte.
 pub(crate) fn check(directory: &Path, padding: usize) -> Result<u64> {
     let revision = of(directory)?;
     ensure!(files::read(directory)? == tree(revision, padding), "a file of revision {revision} has other bytes");

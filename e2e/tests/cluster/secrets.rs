@@ -1,4 +1,4 @@
-//! Secrets stay with whom they are for: a canary per host is looked for everywhere else.
+//! Secrets go only to their own hosts: a canary per host is searched for in every other place.
 
 use std::fmt::Write as _;
 
@@ -34,7 +34,7 @@ async fn no_secret_is_told_to_another_host_or_written_down(case: &mut Case) -> R
     let mut canaries: Vec<_> = broken.into_iter().map(|(canary, _)| canary).collect();
     canaries.extend(sites.iter().flat_map(|site| [site.place.login.password.clone(), site.place.confidence.clone()]));
     let metrics = case.operator()?.metrics().await?;
-    // Ended first, so that its log is whole.
+    // Stopped first, so that its log is complete.
     let operator = case.take_operator()?;
     let log = operator.log().to_owned();
     operator.stop().await?;
@@ -57,7 +57,7 @@ async fn no_secret_is_told_to_another_host_or_written_down(case: &mut Case) -> R
     Ok(())
 }
 
-/// Everything in the namespace that people may read without being allowed to read Secrets.
+/// Returns everything in the namespace that is readable without the right to read Secrets.
 async fn in_the_cluster(case: &Case) -> Result<Vec<(&'static str, String)>> {
     let mut found = Vec::new();
     for (what, kinds) in [("objects", "ociartifacts,configmaps"), ("Events", "events,events.events.k8s.io")] {
@@ -69,7 +69,7 @@ async fn in_the_cluster(case: &Case) -> Result<Vec<(&'static str, String)>> {
     Ok(found)
 }
 
-/// Each password went to its own registry and to no other host, whatever the registry said.
+/// Checks that each password went to its own registry and to no other host, independent of the registry's answers.
 fn told_to_nobody_else(sites: &[Site]) -> Result<()> {
     for site in sites {
         let (name, password) = (&site.behaviour.name, &site.place.login.password);
@@ -103,8 +103,8 @@ fn told_to_nobody_else(sites: &[Site]) -> Result<()> {
     Ok(())
 }
 
-/// The login of one tenant, and the token that it is good for, open nothing to objects of another one: not to one without
-/// a login, not to one with another, and not to one whose logins are for hosts and repositories with similar names.
+/// The login of one tenant, and the token obtained with it, open nothing to objects of another tenant: not without a
+/// login, not with another login, and not with logins for hosts and repositories with similar names.
 async fn what_one_tenant_may_read_another_may_not(case: &mut Case) -> Result<()> {
     let sites = sites(case, vec![behaviours::private()], "info").await?;
     let Some(site) = sites.first() else { bail!("no site") };
@@ -159,7 +159,7 @@ async fn what_one_tenant_may_read_another_may_not(case: &mut Case) -> Result<()>
     Ok(())
 }
 
-/// A Secret that a tenant may only name is not read by naming a registry of the tenant's own.
+/// A tenant who may only name a Secret must not be able to read it by naming a registry of the tenant's own.
 async fn a_basic_auth_secret_goes_only_to_the_hosts_that_it_names(case: &mut Case) -> Result<()> {
     let sites = sites(case, vec![behaviours::private()], "info").await?;
     let Some(site) = sites.first() else { bail!("no site") };
@@ -208,10 +208,10 @@ pub(crate) async fn apply_secret(space: &Space, name: &str, mut manifest: Value)
     Ok(())
 }
 
-/// A Secret made of a canary.
+/// Function that makes a Secret with a canary in it.
 type Secret<'a> = Box<dyn Fn(&str) -> Value + 'a>;
 
-/// Objects with Secrets that are not what they are named for, each with a canary in it, and what becomes of them.
+/// Creates objects with malformed Secrets, each with a canary in it, and returns the expected reasons.
 async fn broken_secrets(case: &Case, sites: &[Site]) -> Result<Vec<(Canary, &'static str)>> {
     let Some(site) = sites.first() else { bail!("no sites") };
     let host = &site.place.address;
@@ -242,7 +242,7 @@ async fn broken_secrets(case: &Case, sites: &[Site]) -> Result<Vec<(Canary, &'st
         case.space.create_artifact(name, &spec).await?;
         canaries.push((canary, "SecretInvalid"));
     }
-    // Any key of any Secret of the namespace may be named for a trusted root.
+    // A trusted root may name any key of any Secret of the namespace.
     for (name, form) in
         [("root-is-text", "\"CANARY\""), ("root-is-a-list", "[\"x\",\"CANARY\"]"), ("root-is-a-key", "CANARY")]
     {

@@ -1,4 +1,5 @@
-//! That what signs here is what signs elsewhere: cosign's own verdicts, and what it leaves in each kind of registry.
+//! Proof that signatures made here equal those made elsewhere: cosign's own verdicts, and the manifests it leaves in
+//! each kind of registry.
 
 pub(crate) mod artifact;
 mod by_hand;
@@ -25,12 +26,12 @@ pub(crate) async fn registry(case: &Case, product: Product) -> Result<Registry> 
     case.registry(&format!("{product:?}").to_lowercase(), &Options { product, ..Options::default() }).await
 }
 
-/// Whether cosign takes what is about this artifact for a signature of this key.
+/// Returns true if cosign accepts a signature of the artifact with this key.
 async fn accepts(cosign: &Cosign, artifact: &Artifact, key: &SigningKey) -> Result<bool> {
     Ok(cosign.verify(&artifact.image(), &key.verify_args()).await?.accepted)
 }
 
-/// With one of each, since Fulcio has a way of its own for each.
+/// Returns one identity of each kind, because Fulcio handles each kind differently.
 pub(crate) fn identities() -> [Identity; 3] {
     let workflow = Identity::workflow("acme/app", "release.yml", "refs/heads/main");
     [Identity::email("dev@example.test"), Identity::Uri("team/builder".to_owned()), workflow]

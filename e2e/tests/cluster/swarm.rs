@@ -1,4 +1,4 @@
-//! One tenant's large manifests that never end, and what memory they cost.
+//! Large manifests of one tenant that never end, and the memory they cost.
 
 use anyhow::{Context, Result, ensure};
 use supercargo_e2e::hostile::behaviours;
@@ -15,7 +15,7 @@ tests!(swarm:
     large_manifests_that_stall_cost_little_memory,
 );
 
-/// Private memory that the operator may need more than before.
+/// Largest growth of the operator's private memory.
 const MEMORY: u64 = 64 << 20;
 async fn large_manifests_that_stall_cost_little_memory(case: &mut Case) -> Result<()> {
     let mut all = behaviours::swarm();
@@ -26,13 +26,13 @@ async fn large_manifests_that_stall_cost_little_memory(case: &mut Case) -> Resul
     for site in &sites {
         create(case, site).await?;
     }
-    // For the tag, and for the manifest.
+    // One request for the tag, and one for the manifest.
     let asked = || Ok(sites.iter().all(|site| site.registry.seen.asks().len() >= 2));
     wait::until_true(NEIGHBOURLY * 2, "every manifest to be asked for", asked).await?;
 
     let other = Space::create(&case.lab.control_plane.client, &neighbourhood(case)).await?;
     other.create_artifact("large", &neighbour.spec("1h")).await?;
-    // What is held while a neighbour with a large manifest waits too.
+    // Memory is measured while a neighbour with a large manifest waits too.
     let _ = tokio::time::timeout(NEIGHBOURLY, std::future::pending::<()>()).await;
     let rise = memory.rise();
     note(&format!("{} large manifests that stall: private memory rose by {} KiB", sites.len(), rise / 1024));

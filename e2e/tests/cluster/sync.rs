@@ -14,7 +14,7 @@ tests!(sync:
     sync_fails_when_one_object_is_not_ready_and_does_the_others,
 );
 
-/// Objects in files, as `kubectl apply -f` would take them.
+/// Writes objects to files, as `kubectl apply -f` accepts them.
 pub(crate) fn objects(case: &Case, specs: &[(&str, Value)]) -> Result<PathBuf> {
     let directory = case.directory.join("objects");
     fs_err::create_dir_all(&directory)?;

@@ -1,4 +1,4 @@
-//! Registries whose certificate nobody but the object knows, and registries that want to see one.
+//! Registries whose certificate authority only the object names, and registries that require a client certificate.
 
 use std::sync::Arc;
 
@@ -29,25 +29,26 @@ fn with(transport: Transport, auth: Auth) -> Options {
     Options { transport, auth, ..Options::default() }
 }
 
-/// The spec for a registry with TLS.
+/// Returns the spec for a registry with TLS.
 fn over_tls(image: &str, registry: &Value) -> Value {
     let mut spec = spec_with(image, &json!({"registry": registry}));
     spec["registry"]["plainHTTP"] = json!(false);
     spec
 }
 
-/// The same for one that wants the Secret `login` too, and whose authority is in a ConfigMap.
+/// Returns the spec for a registry with TLS that also requires the Secret `login`, and whose certificate authority is
+/// in a ConfigMap.
 fn trusting(image: &str, config_map: &str) -> Value {
     let authority = json!({"kind": "ConfigMap", "name": config_map, "key": "ca.crt"});
     over_tls(image, &json!({"pullSecrets": [{"name": "login"}], "caRef": authority}))
 }
 
-/// PEM of the authority.
+/// Returns the PEM text of the registry's certificate authority.
 fn authority(registry: &Registry) -> Result<String> {
     Ok(fs_err::read_to_string(&registry.tls()?.authority)?)
 }
 
-/// Waits until the object says that the certificate was not accepted; nothing may have been asked.
+/// Waits until the object reports a refused certificate; no request may have been sent.
 async fn refused_by_tls(case: &Case, registry: &Registry) -> Result<()> {
     let object = case.space.refused("app", "TLSFailed").await?;
     let ready = condition(&object, "Ready").context("no Ready condition")?;
@@ -87,7 +88,7 @@ async fn another_authority_is_refused_until_the_right_one_is_there(case: &mut Ca
     case.space.apply("app", &trusting(&image, "authority")).await?;
     refused_by_tls(case, &registry).await?;
 
-    // A bundle of several is what people have.
+    // Users usually have a bundle of several certificates.
     let both = authority(&stranger)? + &authority(&registry)?;
     case.space.config_map("authority", &[("ca.crt", &both)]).await?;
     case.space.ask("app").await?;
@@ -113,8 +114,8 @@ async fn a_client_certificate_is_shown_where_one_is_named(case: &mut Case) -> Re
     case.start_operator().await?;
     let known = json!({"caRef": {"name": "authority"}});
     case.space.apply("app", &over_tls(&image, &known)).await?;
-    // In TLS 1.3 the registry refuses after the handshake, for the client, is over: who is quick to ask sees a broken
-    // connection and not the alert.
+    // In TLS 1.3 the server refuses after the handshake has ended for the client: a client that sends its request
+    // quickly sees a broken connection instead of the alert.
     let refused = |object: &DynamicObject| {
         current_condition(object, "Ready")
             .is_some_and(|ready| ["TLSFailed", "RegistryUnavailable"].contains(&ready.reason.as_str()))
@@ -156,7 +157,7 @@ async fn a_server_with_an_authoritys_certificate_is_told_how_to_get_another(case
     let object = case.space.refused("authority", "TLSFailed").await?;
     let ready = condition(&object, "Ready").context("no Ready condition")?;
     ensure!(ready.message.contains("CA:FALSE"), "the message does not name the remedy: {}", ready.message);
-    // What the message says helps.
+    // The remedy named in the message works.
     case.space.ready_with("server", &artifact.digest()).await?;
     Ok(())
 }

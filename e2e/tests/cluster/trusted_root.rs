@@ -1,4 +1,4 @@
-//! The trusted root that stands where none is named, from a repository by The Update Framework.
+//! The default trusted root, from a repository of The Update Framework.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -24,16 +24,16 @@ tests!(trusted_root:
 
 const SINCE: &str = "2026-01-01T00:00:00Z";
 
-/// Does something to a repository.
+/// A change of the repository.
 type Change<'a> = &'a dyn Fn() -> Result<()>;
 
-/// A signed artifact, whose log only one of two trusted roots knows.
+/// A signed artifact whose log is in only one of two trusted roots.
 struct World {
     owner: TufOwner,
     repository: TufRepository,
-    /// As the public good instance has it.
+    /// The trusted root of the public good instance.
     without: Vec<u8>,
-    /// The same with the log in which the signature is.
+    /// The same root with the log of the signature added.
     with: Vec<u8>,
     spec: Value,
 }
@@ -72,13 +72,13 @@ impl World {
         case.start_operator_as(&settings).await
     }
 
-    /// The owner signs it, and it does not expire.
+    /// Publishes a version that the owner signs and that does not expire.
     fn publish(&self, version: u64, trusted_root: &[u8]) -> Result<()> {
         self.repository.publish(&self.owner, &Edition::new(version, trusted_root))
     }
 }
 
-/// A number on the page of metrics.
+/// Returns a number from the page of metrics.
 async fn metric(case: &Case, name: &str) -> Result<Option<u64>> {
     let page = case.operator()?.metrics().await?;
     Ok(page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()))
@@ -110,12 +110,12 @@ async fn a_root_that_is_fetched_decides_and_what_is_published_is_judged_again(ca
     ensure!(age.is_some_and(|seconds| seconds < 60), "the root in use is {age:?} seconds old");
     assert_eq!(failures(case).await?, 0);
 
-    // Of itself: nobody asks for a pass, and the object looks at its tag once an hour.
+    // No reconcile is requested, and the object's tag is polled once an hour.
     world.publish(3, &world.without)?;
     case.space.refused("app", "SignatureInvalid").await?;
     ensure!(!case.published("app")?.is_empty(), "what consumers read was taken away");
 
-    // Others may own the repository from now on, if those before say so.
+    // A new owner of the repository is accepted only with a root that the earlier owner signed.
     let heir = TufOwner::new()?;
     world.repository.publish(&heir, &Edition::new(4, &world.with))?;
     failed_again(case, 0, 1).await?;
@@ -167,14 +167,14 @@ async fn what_is_wrong_about_a_repository_changes_nothing(case: &mut Case) -> Re
     ];
     for (number, (label, change, want)) in rows.into_iter().enumerate() {
         change()?;
-        // The first may have begun before the change.
+        // The first failed refresh may have begun before the change.
         failed_again(case, failures(case).await?, 2).await?;
         let log = fs_err::read_to_string(case.operator()?.log())?;
         let told = log.lines().rev().find(|line| line.contains("the trusted root could not be refreshed"));
         ensure!(told.is_some_and(|line| line.contains(want)), "{label}: {told:?} does not say {want:?}");
         let object = case.space.poll("app").await?;
         ensure!(is_ready(&object), "{label}: {:?}", current_condition(&object, "Ready"));
-        // One that was never judged before has nothing to go by but the root.
+        // An object that was never judged before depends on the root alone.
         let name = format!("new-{number}");
         case.space.create_artifact(&name, &world.spec).await?;
         case.space.ready(&name).await?;
@@ -200,7 +200,7 @@ async fn the_last_good_root_outlives_the_process(case: &mut Case) -> Result<()> 
     ensure!(is_ready(&case.space.poll("app").await?), "the old one was judged by another root");
     failed_again(case, 0, 1).await?;
 
-    // What was seen is not forgotten either: an older root is no root.
+    // The version seen last is not forgotten either: an older root is refused.
     world.repository.set_down(false);
     world.publish(4, &world.without)?;
     failed_again(case, failures(case).await?, 2).await?;
@@ -218,7 +218,7 @@ async fn nothing_is_withdrawn_because_a_root_cannot_be_had(case: &mut Case) -> R
     let content = case.published("app")?;
     case.take_operator()?.kill().await?;
 
-    // As in a new pod: what was seen of the repository is gone.
+    // As in a new pod, where the stored state of the repository is lost.
     fs_err::remove_dir_all(case.settings()?.work_directory)?;
     world.repository.set_down(true);
     world.start_operator_with(case, &withdraw).await?;
@@ -228,7 +228,7 @@ async fn nothing_is_withdrawn_because_a_root_cannot_be_had(case: &mut Case) -> R
     case.space.ready("app").await?;
     assert_eq!(case.published("app")?, content);
 
-    // A root that was had decides that too.
+    // A refreshed root can withdraw content again.
     world.publish(2, &world.without)?;
     case.space.refused("app", "SignatureInvalid").await?;
     wait::until_true(Duration::from_secs(20), "the files to be withdrawn", || Ok(!case.current("app").exists())).await

@@ -1,4 +1,4 @@
-//! `supercargo unpack`: one layer from a file, as a person and a script use it.
+//! `supercargo unpack`: one layer from a file, as a user and a script run it.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -31,10 +31,10 @@ tests!(unpack:
 
 const DOCKER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 const MARK: &str = "io.deis.oras.content.unpack=true";
-/// Large enough to be read for seconds, and no bytes on the disk.
+/// Large enough to be read for seconds; a sparse file without bytes on the disk.
 const LARGE: u64 = 32 << 30;
 
-/// What is refused: name, layer, options, reason, words of the message.
+/// A refused layer: name, layer, options, reason, words of the message.
 type Refused<'a> = (&'static str, &'a [u8], &'a [&'a str], &'static str, &'a [&'a str]);
 
 /// Runs the command on a file of the test, into the test's place.
@@ -48,14 +48,15 @@ fn write(case: &Case, name: &str, bytes: &[u8]) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The verdict: all of standard output is one line of JSON.
+/// Returns the verdict: all of standard output is one line of JSON.
 fn verdict(output: &Output) -> Result<Value> {
     let is_line = output.stdout.ends_with('\n') && output.stdout.lines().count() == 1;
     ensure!(is_line, "ended with {}, not one line: {:?}, {:?}", output.exit, output.stdout, output.stderr);
     Ok(serde_json::from_str(&output.stdout)?)
 }
 
-/// A failure with this code, verdict and reason, whose message has these words; told on standard error too.
+/// Checks for a failure with this code, verdict and reason, whose message has these words and is repeated on standard
+/// error.
 fn failed(output: &Output, code: i32, kind: &str, reason: &str, words: &[&str]) -> Result<()> {
     let found = verdict(output)?;
     let message = found["message"].as_str().context("no message")?;
@@ -72,13 +73,13 @@ fn failed(output: &Output, code: i32, kind: &str, reason: &str, words: &[&str]) 
     Ok(())
 }
 
-/// Neither the directory nor anything beside it.
+/// Checks that neither the directory nor anything beside it exists.
 fn nothing_there(place: &Place) -> Result<()> {
     ensure!(!Path::new(&place.out).exists(), "there is a directory");
     place.nothing_beside()
 }
 
-/// What one tar in three forms has.
+/// Returns the content of one tar in three forms.
 fn content() -> Tree {
     let mut content = tree(&[("a.txt", "one"), ("deep/er/b.json", "{}")]);
     content.insert("run.sh".to_owned(), Entry::File { content: b"#!/bin/sh\n".to_vec(), executable: true });
@@ -94,7 +95,7 @@ async fn every_kind_of_layer_comes_out_of_a_file(case: &mut Case) -> Result<()> 
     let titled = gzip(&tar(&content, "dir/")?)?;
     let source = case.source(&tree(&[("main.tf", "a"), ("modules/b.tf", "b")]))?;
     let zip = case.lab.publisher.zip(&source, &case.directory.join("made.zip")).await?;
-    // In one layer of an image a whiteout hides nothing of the same layer, and is not a file.
+    // Within one image layer a whiteout hides nothing, and is not a file.
     let image = Archive::default().file("dir/.wh.gone", b"")?.file("dir/kept", b"kept")?.gzip()?;
     let raw = noise(100_000, 1);
     let named = format!("{}.bin", &digest(&raw)["sha256:".len()..][..12]);
@@ -186,7 +187,7 @@ async fn what_is_refused_leaves_no_directory_and_says_why(case: &mut Case) -> Re
         nothing_there(&place).context(name)?;
     }
     ensure!(!case.directory.join("escaped").exists(), "the entry was written");
-    // With --force too, what was there stays.
+    // With --force too, existing content stays.
     let old = tree(&[("mine", "old")]);
     files::write(Path::new(&place.out), &old)?;
     let output = unpack(case, &place, &case.directory.join("up"), &["--force"]).await?;
@@ -229,7 +230,7 @@ async fn every_limit_is_an_option_that_the_message_names(case: &mut Case) -> Res
         failed(&output, 6, "refused", "LimitExceeded", &[words, &format!("({named})")]).context(option)?;
         nothing_there(&place).context(option)?;
     }
-    // Whoever asks for as much as there is gets it.
+    // Limits that equal the content are sufficient.
     let file = write(case, "layer", &plain)?;
     let exact = [format!("--max-layer-bytes={}", plain.len()), "--max-extracted-bytes=6".to_owned()];
     let exact = [&exact[0], &*exact[1], "--max-entries=3", "--max-file-bytes=3", "--max-depth=2", "--max-layers=1"];
@@ -263,7 +264,7 @@ async fn what_is_no_file_or_no_place_is_told_at_once(case: &mut Case) -> Result<
     }
     let old = tree(&[("mine", "old")]);
     files::write(Path::new(&place.out), &old)?;
-    // Refused before the file is read: it would take longer than this.
+    // Refused before the file is read: reading would take longer than this timeout.
     let whole = ["--max-layer-bytes", "64Gi", "--timeout", "1s"];
     failed(&unpack(case, &place, &large, &whole).await?, 1, "failed", "OutputConflict", &["is not empty", "--force"])?;
     assert_eq!(place.content()?, old);
@@ -279,7 +280,7 @@ async fn what_is_no_file_or_no_place_is_told_at_once(case: &mut Case) -> Result<
 async fn options_that_cannot_be_meant_end_with_two(case: &mut Case) -> Result<()> {
     let layer = write(case, "layer.tar", &tar(&tree(&[("a", "1")]), "")?)?;
     let place = Place::new(case)?;
-    // What the parser of options refuses is no verdict on a file.
+    // An option that the parser refuses gives no verdict on the file.
     for option in [
         "--max-layers=0",
         "--max-entries=0",
@@ -295,7 +296,7 @@ async fn options_that_cannot_be_meant_end_with_two(case: &mut Case) -> Result<()
         "--max-unpack-time=10",
         "--layer-mode=zip",
         "--symlinks=maybe",
-        // Of one layer there is nothing to choose.
+        // With a single layer there is nothing to choose.
         "--layer-title=a",
         "--artifact-type=a",
         "--on-conflict=fail",

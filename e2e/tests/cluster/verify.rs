@@ -1,14 +1,14 @@
-//! That supercargo's own verdict on a signature is right, whatever is beside an artifact and however a registry keeps it,
-//! and where that of cosign 3.1.3 is another one.
+//! supercargo's own verdict on signatures, independent of other content beside an artifact and of the kind of registry,
+//! compared with cosign 3.1.3.
 //!
 //! ```text
-//!   rows: what is asked, what is there, the verdict ──┬─▶ command line: each row in each kind of registry
-//!                                                     └─▶ operator: all rows at once, each after a good revision
-//!   detour ─▶ discovery: registries that hide signatures, or fail in the middle of the search
-//!   private Sigstore ─▶ identities, roots, log: who has signed, by which trusted root that is known, and what is logged
+//!   rows: requirement, content, verdict ──┬─▶ command line: each row in each kind of registry
+//!                                         └─▶ operator: all rows at once, each after a good revision
+//!   detour ─▶ discovery: registries that hide signatures, or fail during the search
+//!   private Sigstore ─▶ identities, roots, log: signers, trusted roots, and log entries
 //! ```
 //!
-//! Every verdict is compared with the one of `cosign verify`. Where they differ the row says which [`Divergence`] that is;
+//! Every verdict is compared with the verdict of `cosign verify`. Where they differ the row names the [`Divergence`];
 //! all of them are in docs/signatures-cosign.md.
 
 mod claim;
@@ -32,10 +32,10 @@ use divergence::Divergence;
 use row::{Deed, Format, Row, Want, What, Who};
 use scene::{Scene, Signers};
 
-/// Before anything that is signed here.
+/// Begin of the trust in handmade logs: before any signature that is made here.
 const SINCE: &str = "2026-01-01T00:00:00Z";
 
-/// True for a trusted root with logs of certificates.
+/// Returns true for a trusted root with certificate transparency logs.
 pub(crate) fn has_ct_log(root: &str) -> bool {
     let root: Value = serde_json::from_str(root).unwrap_or_default();
     root["ctlogs"].as_array().is_some_and(|logs| !logs.is_empty())

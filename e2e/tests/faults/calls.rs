@@ -5,11 +5,11 @@ use supercargo_e2e::files;
 
 use crate::world::{Revision, World, names};
 
-/// Errors, and the reasons that they are told as.
+/// Errors, and the reasons reported for them.
 const ERRORS: [(&str, &str); 3] = [("EIO", "StorageFailed"), ("ENOSPC", "StorageFull"), ("EDQUOT", "StorageFull")];
-/// Calls, and the number of files that it takes to come to them. What is written to standard output and to other threads
-/// is spared: files have descriptors from 3, and 8 bytes wake a thread. So are private directories, of mode 0700, without
-/// which nothing begins.
+/// Calls, and the number of files in the revision that makes the pass use them. Writes to standard output and to other
+/// threads are excluded: files have descriptors from 3, and 8 bytes wake a thread. So are private directories, of mode
+/// 0700, without which no pass begins.
 const CALLS: [(&str, usize); 7] = [
     ("write/0>=3/2>=9", 3),
     ("fsync", 3),
@@ -19,7 +19,7 @@ const CALLS: [(&str, usize); 7] = [
     ("mkdirat/2==493", 3),
     ("symlinkat", 3),
 ];
-/// Descriptors that a process has before it opens the first directory, and more than any has while it works.
+/// Descriptors to try: from those that a process has before it opens the first directory, to more than it ever uses.
 const DESCRIPTORS: std::ops::Range<usize> = 3..100;
 
 pub(crate) async fn each(world: &mut World) -> Result<String> {
@@ -43,8 +43,8 @@ pub(crate) async fn each(world: &mut World) -> Result<String> {
     Ok(format!("{number} faults, {} calls: all told, all survived", CALLS.len()))
 }
 
-/// A filter cannot count calls. It sees descriptors, and those of a pass are larger than those of the volume that it works
-/// on: so the descriptor from which on a call fails is moved through the pass.
+/// A seccomp filter cannot count calls. It sees descriptors, and the descriptors of a pass are larger than those of its
+/// volume. So the lowest descriptor with which a call fails is moved through the pass.
 pub(crate) async fn anywhere(world: &mut World) -> Result<String> {
     let mut report = Vec::new();
     let mut old = Revision::new(0, 3, 2000)?;
@@ -63,7 +63,7 @@ pub(crate) async fn anywhere(world: &mut World) -> Result<String> {
                 if ended.told() == (Some(0), Some("Succeeded")) {
                     break;
                 }
-                // Where not even the volume can be opened there is no table.
+                // If the volume itself cannot be opened, no table is printed.
                 let fits = [(Some(1), None), (Some(1), Some(reason))].contains(&ended.told());
                 ensure!(fits, "{fault}: {ended}");
                 told += usize::from(ended.told().1.is_some());
@@ -91,7 +91,7 @@ pub(crate) async fn pull(world: &mut World) -> Result<String> {
     world.offer(&new);
     let mut faults = 0;
     for call in ["openat2", "write/0>=3/2>=9", "syncfs", "renameat", "mkdirat", "symlinkat"] {
-        // Exit codes: try again later, and any other fault.
+        // Exit code 3 is "try again later", 1 is any other fault.
         for (error, code) in [("ENOSPC", 3), ("EDQUOT", 3), ("EIO", 1)] {
             let fault = format!("{call}={error}");
             let ended = world.command(&fault, &arguments).await?;

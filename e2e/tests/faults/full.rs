@@ -1,4 +1,4 @@
-//! Filesystems that are full, really.
+//! Filesystems that are really full.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::world::{Revision, World, names};
 
 const MIB: usize = 1 << 20;
 
-/// Mounts something, in a namespace that only this test has.
+/// Mounts a filesystem, in the mount namespace of this test.
 pub(crate) fn mount<S: AsRef<std::ffi::OsStr>>(arguments: &[S], on: &Path) -> Result<()> {
     fs_err::create_dir_all(on)?;
     let output = Command::new("mount").args(arguments).arg(on).output().context("mount cannot be run")?;
@@ -25,10 +25,10 @@ pub(crate) async fn bytes(world: &mut World) -> Result<String> {
     world.offer(&old);
     world.sync_well(&old).await?;
 
-    // 8 MiB, less what is there: the old tree and the layer that is kept of it, together less than 1 MiB.
+    // 8 MiB, less the old tree and its kept layer, together less than 1 MiB.
     let rows = [
         ("a layer that does not fit is not asked for", Revision::new(2, 4, MIB)?, 5 * MIB, 0),
-        // Tried again once the kept layers have gone.
+        // Tried again after the kept layers were evicted.
         ("a tree that does not fit, of a layer that does", Revision::inflating(6 * MIB)?, 4 * MIB, 1),
         ("a tree beside its layer", Revision::new(3, 5, MIB / 2)?, 4 * MIB, 1),
     ];
@@ -43,12 +43,12 @@ pub(crate) async fn bytes(world: &mut World) -> Result<String> {
         world.serves(&old)?;
         ensure!(names(&world.root.join(".supercargo/staging"))?.is_empty(), "{what}: something is left behind");
         fs_err::remove_file(&filler)?;
-        // Nobody has taken anything away, and what is there is published again.
+        // The old revision is still complete, and is published again.
         world.offer(&old);
         world.sync_well(&old).await?;
     }
 
-    // A layer and its tree, twice, where there is room for one and a half: what is kept of the first gives way.
+    // A layer and its tree, twice, with room for one and a half: the kept layer of the first gives way.
     let [first, second] = [Revision::new(4, 2, MIB)?, Revision::new(5, 2, MIB)?];
     fs_err::write(&filler, noise(MIB / 2, 0))?;
     for revision in [&first, &second] {

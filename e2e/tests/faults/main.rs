@@ -1,4 +1,4 @@
-//! Disks that fail, that are full, and kernels that lack a call: `supercargo sync` and `pull` under faults.
+//! Disks that fail, disks that are full, and kernels that lack a call: `supercargo sync` and `pull` under faults.
 //!
 //! ```text
 //! cargo test -p supercargo-e2e --test faults
@@ -8,8 +8,8 @@
 //!                                                    └ a small filesystem, where the test mounts one
 //! ```
 //!
-//! It takes root to mount. Where `CI` is `true` that is a condition; elsewhere those tests are listed as ignored
-//! without it.
+//! Mounting needs root. With `CI=true` the tests that mount run, and fail without root; otherwise they are listed as
+//! ignored.
 
 #![allow(
     clippy::expect_used,
@@ -43,14 +43,14 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// First argument of a process that runs one test.
 const FLAG: &str = "--one-test";
 
-/// What a test does; the answer is its report.
+/// Body of a test; returns its report.
 type Body = for<'a> fn(&'a mut World) -> LocalBoxFuture<'a, Result<String>>;
 
-/// What it needs.
+/// Privileges that a test needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needs {
     Nothing,
-    /// A mount namespace, which takes root.
+    /// A mount namespace, which needs root.
     Mounts,
 }
 
@@ -105,7 +105,7 @@ fn run(arguments: &Arguments, is_ignored: impl Fn(Needs) -> bool) -> Result<Conc
     Ok(conclusion)
 }
 
-/// Starts this program again for one test; what it prints is the report.
+/// Starts this program again for one test; the output of that process is the report.
 async fn one(run: &Run, name: &str, needs: Needs, programs: &[PathBuf; 2]) -> Result<(), String> {
     let outcome = async {
         let directory = run.subdirectory(name)?;
@@ -131,7 +131,7 @@ async fn one(run: &Run, name: &str, needs: Needs, programs: &[PathBuf; 2]) -> Re
     outcome.await.map_err(|error| format!("{error:#}"))
 }
 
-/// Runs one test if this process was started for that, and ends with it.
+/// Runs one test if this process was started for it, then exits.
 fn serve_if_asked() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [flag, name, directory, binary, unit_tests] = arguments.as_slice() else { return };
@@ -143,7 +143,7 @@ fn serve_if_asked() {
         Ok(report) => (report, 0),
         Err(error) => (format!("{error:#}"), 1),
     };
-    // Whoever started us may be gone.
+    // The parent process may have ended.
     let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
     std::process::exit(code);
 }

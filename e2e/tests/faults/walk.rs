@@ -1,4 +1,4 @@
-//! A kernel without openat2, and one whose seccomp profile does not know it.
+//! A kernel without openat2, and a seccomp profile that does not know the call.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,7 +11,7 @@ use supercargo_e2e::run::Run;
 use crate::full::mount;
 use crate::world::{Revision, World, names};
 
-/// What a missing call answers, and what a profile does that is older than the call.
+/// Answer of a kernel without the call, and of a seccomp profile older than the call.
 const MISSING: [&str; 2] = ["openat2=ENOSYS", "openat2=EPERM"];
 
 pub(crate) async fn sync(world: &mut World) -> Result<String> {
@@ -31,7 +31,7 @@ pub(crate) async fn sync(world: &mut World) -> Result<String> {
 /// Modules that open files.
 const OPENING: [&str; 5] = ["storage::", "unpack::", "output::", "blob::", "pass::"];
 
-/// Runs the unit tests of the modules that open files once more.
+/// Runs the unit tests of all modules that open files, without openat2.
 pub(crate) async fn unit_tests(world: &mut World) -> Result<String> {
     let mut passed = 0;
     for fault in MISSING {
@@ -50,7 +50,7 @@ pub(crate) async fn unit_tests(world: &mut World) -> Result<String> {
     Ok(format!("{passed} unit tests passed without openat2"))
 }
 
-/// The unit tests of the library, built as `cargo test` builds them.
+/// Builds the unit tests of the library as `cargo test` builds them; returns their executable.
 pub(crate) async fn build_unit_tests(run: &Run) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
     let command = run
@@ -66,7 +66,8 @@ pub(crate) async fn build_unit_tests(run: &Run) -> Result<PathBuf> {
     executable.context("cargo named no unit tests")
 }
 
-/// What an administrator, or somebody who may mount, puts into a volume: another filesystem, or a part of the same.
+/// Tests mounts inside a volume, by an administrator or another user with the right to mount: another filesystem, or a
+/// part of the same.
 pub(crate) async fn mounts(world: &mut World) -> Result<String> {
     let revision = Revision::new(1, 3, 2000)?;
     world.offer(&revision);

@@ -1,4 +1,4 @@
-//! What each test has: a registry with one artifact, a place to publish it to, and the command under test.
+//! The environment of each test: a registry with one artifact, a place to publish it to, and the command under test.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,10 +12,10 @@ use supercargo_e2e::hostile::artifact::{Artifact, descriptor, digest};
 use supercargo_e2e::hostile::ask::Item;
 use supercargo_e2e::hostile::server::{Manner, Port, Server};
 
-/// The surroundings of one test.
+/// The environment of one test.
 pub(crate) struct World {
     pub(crate) directory: PathBuf,
-    /// `--root`; not there yet.
+    /// `--root`; does not exist yet.
     pub(crate) root: PathBuf,
     binary: PathBuf,
     pub(crate) unit_tests: PathBuf,
@@ -23,24 +23,24 @@ pub(crate) struct World {
     offered: Arc<Mutex<Artifact>>,
 }
 
-/// A tree, and the artifact that it comes from.
+/// A tree, and the artifact that contains it.
 #[derive(Clone)]
 pub(crate) struct Revision {
     pub(crate) tree: Tree,
     artifact: Artifact,
 }
 
-/// How the command under test ended.
+/// Outcome of the command under test.
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
-    /// What its table says of the object; nothing where there is no table.
+    /// Reason of the object in the printed table; `None` without a table.
     pub(crate) reason: Option<String>,
-    /// All that it printed.
+    /// The whole output.
     said: String,
 }
 
 impl Ended {
-    /// Code and reason.
+    /// Returns exit code and reason.
     pub(crate) fn told(&self) -> (Option<i32>, Option<&str>) {
         (self.code, self.reason.as_deref())
     }
@@ -53,7 +53,8 @@ impl std::fmt::Display for Ended {
 }
 
 impl Revision {
-    /// So many files of so many bytes, which do not compress and differ from one revision to the next, and a link.
+    /// Returns a revision with `count` files of `size` incompressible bytes each, which differ from revision to
+    /// revision, and a link.
     pub(crate) fn new(number: usize, count: usize, size: usize) -> Result<Self> {
         let file = |index| {
             let content = noise(size, (number * 1000 + index) as u64);
@@ -64,7 +65,7 @@ impl Revision {
         Self::of(tree, false)
     }
 
-    /// A layer of a few kilobytes that is a file of so many bytes.
+    /// Returns a revision with one file of `size` bytes, whose layer has a few kilobytes.
     pub(crate) fn inflating(size: usize) -> Result<Self> {
         let entry = Entry::File { content: vec![b'0'; size], executable: false };
         Self::of(Tree::from([("large".to_owned(), entry)]), true)
@@ -109,23 +110,23 @@ impl World {
         format!("{}/team/app:1", self.registry.address)
     }
 
-    /// From now on this is what the tag means.
+    /// Points the tag at this revision.
     pub(crate) fn offer(&self, revision: &Revision) {
         *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = revision.artifact.clone();
     }
 
-    /// How often a layer was asked for.
+    /// Returns the number of GET requests for a layer.
     pub(crate) fn layers_asked_for(&self) -> usize {
         self.registry.seen.asks().iter().filter(|ask| matches!(ask.item(), Item::Blob(_)) && !ask.is_head()).count()
     }
 
-    /// `supercargo sync`, under faults where there are any.
+    /// Runs `supercargo sync`, under these faults if there are any.
     pub(crate) async fn sync(&self, faults: &str) -> Result<Ended> {
         let (from, root) = (self.directory.join("app.yaml"), self.root.display().to_string());
         self.command(faults, &["sync", "--filename", &from.display().to_string(), "--root", &root]).await
     }
 
-    /// The same without faults, which has to succeed and to leave nothing but the tree.
+    /// Runs `supercargo sync` without faults, which has to succeed and to leave nothing but the tree.
     pub(crate) async fn sync_well(&self, revision: &Revision) -> Result<()> {
         let ended = self.sync("").await?;
         ensure!(ended.code == Some(0), "without faults: {ended}");
@@ -133,7 +134,7 @@ impl World {
         self.has_no_residue()
     }
 
-    /// The command under test with any arguments.
+    /// Runs the command under test with any arguments.
     pub(crate) async fn command(&self, faults: &str, arguments: &[&str]) -> Result<Ended> {
         let mut command = if faults.is_empty() {
             Command::new(&self.binary)
@@ -152,7 +153,7 @@ impl World {
         Ok(Ended { code: output.status.code(), reason, said })
     }
 
-    /// What a consumer reads is that, byte by byte.
+    /// Checks that the served tree equals the revision byte by byte.
     pub(crate) fn serves(&self, revision: &Revision) -> Result<()> {
         let found = self.served()?;
         ensure!(found == revision.tree, "another tree is served: {found:?}");
@@ -163,7 +164,7 @@ impl World {
         files::read(&self.root.join("team/app/current"))
     }
 
-    /// After a pass that succeeded there is nothing that one before it left.
+    /// Checks that a successful pass leaves nothing of an earlier pass.
     pub(crate) fn has_no_residue(&self) -> Result<()> {
         let rows: [(&str, &[&str]); 2] =
             [(".supercargo/staging", &[]), ("team/app", &[".artifact.json", "current", "trees"])];
@@ -175,7 +176,7 @@ impl World {
     }
 }
 
-/// What a directory holds, in order.
+/// Returns the entries of a directory, in order.
 pub(crate) fn names(directory: &Path) -> Result<Vec<String>> {
     let entries = fs_err::read_dir(directory)?;
     let mut names = entries

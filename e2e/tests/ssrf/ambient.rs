@@ -1,4 +1,4 @@
-//! What lies about on a machine and is not for us: proxies, credential helpers, somebody's logins.
+//! Settings of the machine that must not be used: proxies, credential helpers, a user's logins.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use supercargo_e2e::hostile::server::{Manner, Port};
 
 use crate::inside::{Inside, REGISTRY};
 
-/// A proxy that could be connected to: in the open network.
+/// A proxy that the operator could connect to, in the open network.
 const PROXY: &str = "10.77.0.1:3128";
 
 pub(crate) async fn test(inside: &mut Inside) -> Result<String> {
@@ -35,7 +35,7 @@ pub(crate) async fn test(inside: &mut Inside) -> Result<String> {
     inside.object("open-with-helpers", &format!("{REGISTRY}/open:1"), true, &["helpers"])?;
     inside.object("private", &format!("{REGISTRY}/private:1"), true, &[])?;
     inside.object("private-with-helpers", &format!("{REGISTRY}/private:1"), true, &["helpers"])?;
-    // Nobody listens there: only a proxy could answer.
+    // No server listens there: only a proxy could answer.
     inside.object("nobody", "10.77.0.1:8443/x:1", false, &[])?;
     inside.object("nobody-by-name", "nobody.test/x:1", false, &[])?;
     let ran = inside.directory.join("a-helper-ran");
@@ -60,7 +60,7 @@ pub(crate) async fn test(inside: &mut Inside) -> Result<String> {
     Ok(format!("{} requests without a proxy, a helper or a login", registry.seen.asks().len()))
 }
 
-/// Proxies by every name that they go by, and the logins and helpers of whoever owns the machine.
+/// Returns proxies under all their variable names, and the logins and helpers of the machine's user.
 fn environment(inside: &Inside) -> Result<Vec<(String, String)>> {
     let directory = &inside.directory;
     let programs = directory.join("bin");
@@ -71,7 +71,7 @@ fn environment(inside: &Inside) -> Result<Vec<(String, String)>> {
     fs_err::set_permissions(&helper, std::fs::Permissions::from_mode(0o755))?;
     ensure!(std::process::Command::new(&helper).output()?.status.success(), "the helper itself does not run");
     fs_err::remove_file(directory.join("a-helper-ran"))?;
-    // somebody:something
+    // The base64 text is `somebody:something`.
     let logins = json!({REGISTRY: {"auth": "c29tZWJvZHk6c29tZXRoaW5n"}});
     for (place, file) in [(".docker", "config.json"), ("containers", "auth.json")] {
         fs_err::create_dir_all(directory.join(place))?;

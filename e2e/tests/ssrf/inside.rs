@@ -1,4 +1,4 @@
-//! Inside the network namespace: its addresses, who listens there, and the command under test.
+//! Inside the network namespace: its addresses, its listeners, and the command under test.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use supercargo_e2e::hostile::reply::Reply;
 use supercargo_e2e::hostile::server::{Manner, Port, Script, Server};
 use tokio::net::TcpStream;
 
-/// First argument of a process that is inside.
+/// First argument of a process inside the namespace.
 pub(crate) const FLAG: &str = "--inside-the-network-namespace";
 
-/// The only network that is open, and the registry in it.
+/// The only open network, and the registry in it.
 pub(crate) const OPEN: &str = "10.77.0.0/16";
 pub(crate) const REGISTRY: &str = "10.77.0.1:8080";
 
@@ -32,18 +32,18 @@ const ADDRESSES: [&str; 17] = [
     "fd00:ec2::254/128",
     "fd77::1/128",
     "fe80::1/64",
-    // IPv6 that carries 169.254.169.254 or 127.0.0.1: NAT64, 6to4, compatible.
+    // IPv6 addresses that carry 169.254.169.254 or 127.0.0.1: NAT64, 6to4, compatible.
     "64:ff9b::a9fe:a9fe/128",
     "64:ff9b:1::a9fe:a9fe/128",
     "2002:a9fe:a9fe::1/128",
     "::7f00:1/128",
     "::a9fe:a9fe/128",
-    // What looks public: Teredo, translated, and a translator of one's own.
+    // Addresses that look public: Teredo, translated, and a private translator's.
     "2001:0:5ef5:79fd:0:59d:5601:5601/128",
     "::ffff:0:a9fe:a9fe/128",
     "64:ff9b:1::101:101/128",
 ];
-/// Where canaries listen: every address but the open one.
+/// Addresses of the canaries: every address but the open one.
 const CANARIES: [&str; 18] = [
     "127.0.0.1",
     "[::1]",
@@ -65,14 +65,14 @@ const CANARIES: [&str; 18] = [
     "[::ffff:0:a9fe:a9fe]",
     "[64:ff9b:1::101:101]",
 ];
-/// What they listen on: the ports of HTTP and HTTPS, of the registry, and the one that spellings name.
+/// Ports of the canaries: those of HTTP and HTTPS, the registry's, and the port in the spellings.
 const PORTS: [u16; 4] = [80, 443, 8080, PORT];
 pub(crate) const PORT: u16 = 5000;
 
 /// A test inside a namespace.
 pub(crate) type Body = for<'a> fn(&'a mut Inside) -> LocalBoxFuture<'a, Result<String>>;
 
-/// Runs one of the tests if this process was started for that, and ends with it.
+/// Runs one of the tests if this process was started for it, then exits.
 pub(crate) fn serve_if_asked(tests: &[(&str, Body)]) {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [flag, name, directory, binary] = arguments.as_slice() else { return };
@@ -84,7 +84,7 @@ pub(crate) fn serve_if_asked(tests: &[(&str, Body)]) {
         Ok(report) => (report, 0),
         Err(error) => (format!("{error:#}"), 1),
     };
-    // Whoever started us may be gone.
+    // The parent process may have ended.
     let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
     std::process::exit(code);
 }
@@ -108,7 +108,7 @@ fn run(tests: &[(&str, Body)], name: &str, directory: &Path, binary: &Path) -> R
     })
 }
 
-/// Addresses, and a name service of our own.
+/// Adds the addresses, and configures name resolution through our own name server.
 fn set_up(directory: &Path) -> Result<()> {
     command("ip", &["link", "set", "lo", "up"])?;
     for address in ADDRESSES {
@@ -134,7 +134,7 @@ fn command(program: &str, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The namespace, ready.
+/// The namespace, ready for use.
 pub(crate) struct Inside {
     pub(crate) directory: PathBuf,
     binary: PathBuf,
@@ -142,7 +142,7 @@ pub(crate) struct Inside {
     objects: usize,
 }
 
-/// What `supercargo sync` says of one object.
+/// An object's row in the output of `supercargo sync`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) name: String,
@@ -152,7 +152,7 @@ pub(crate) struct Row {
 }
 
 impl Inside {
-    /// A registry at the open address.
+    /// Starts a registry at the open address.
     pub(crate) async fn registry(&self, script: Script) -> Result<Server> {
         Ok(Port::take(REGISTRY).await?.serve(Manner::Http(script), None))
     }
@@ -161,7 +161,7 @@ impl Inside {
         NameServer::start(SocketAddr::from(([127, 0, 0, 1], 53)), zone).await
     }
 
-    /// Writes an object, or anything else that stands beside objects.
+    /// Writes an object, or another document beside the objects.
     pub(crate) fn write(&mut self, document: &Value) -> Result<()> {
         let objects = self.directory.join("objects");
         fs_err::create_dir_all(&objects)?;
@@ -182,7 +182,7 @@ impl Inside {
         }))
     }
 
-    /// Runs the command under test over everything that was written.
+    /// Runs the command under test over all written documents.
     pub(crate) async fn sync(&self, environment: &[(String, String)]) -> Result<Vec<Row>> {
         let mut command = Command::new(&self.binary);
         command
@@ -192,7 +192,7 @@ impl Inside {
             .arg("--root")
             .arg(self.directory.join("out"))
             .args(["--allow-cidr", OPEN])
-            // What is kept would not be asked for elsewhere.
+            // A kept layer would not be requested from another host.
             .args(["--cache-bytes", "0"])
             .env("HOME", &self.directory)
             .envs(environment.iter().map(|(name, value)| (name, value)));
@@ -206,7 +206,7 @@ impl Inside {
         Ok(rows)
     }
 
-    /// No connection came to any address but the open one.
+    /// Checks that no connection came to any address but the open one.
     pub(crate) fn no_canary_was_touched(&self) -> Result<()> {
         let mut touched = String::new();
         for canary in self.canaries.iter().filter(|canary| canary.seen.connections() > 0) {
@@ -218,7 +218,7 @@ impl Inside {
         Ok(())
     }
 
-    /// A canary that nobody could reach would prove nothing.
+    /// Checks that every canary can be reached: an unreachable canary would prove nothing.
     async fn every_canary_can_be_touched(&self) -> Result<()> {
         for canary in &self.canaries {
             let before = canary.seen.connections();
@@ -231,7 +231,7 @@ impl Inside {
     }
 }
 
-/// `NAMESPACE NAME READY REASON ...`
+/// Parses `NAMESPACE NAME READY REASON ...`.
 fn row(line: &str) -> Option<Row> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let (name, _, reason) = (words.next()?, words.next()?, words.next()?);

@@ -1,16 +1,16 @@
-//! Addresses that nobody may be led to: `supercargo sync` in a network namespace where they all answer.
+//! Server-side request forgery: `supercargo sync` in a network namespace where every closed address answers.
 //!
 //! ```text
 //! cargo test -p supercargo-e2e --test ssrf
 //!
 //! this program ─▶ guardian ─▶ unshare --net --mount ─▶ this program, inside ─▶ supercargo sync
 //!                                                        │ canaries at 169.254.169.254, 127.0.0.1, ::1, ...
-//!                                                        │ a name server that changes its mind
-//!                                                        └ an evil registry at 10.77.0.1, the only address that is open
+//!                                                        │ a name server whose answers change
+//!                                                        └ an evil registry at 10.77.0.1, the only open address
 //! ```
 //!
-//! It takes root to make a network namespace. Where `CI` is `true` that is a condition; elsewhere the tests are listed as
-//! ignored without it.
+//! A network namespace needs root. With `CI=true` the tests run, and fail without root; otherwise they are listed as
+//! ignored.
 
 #![allow(
     clippy::expect_used,
@@ -40,7 +40,7 @@ use supercargo_e2e::run::Run;
 /// Longest time for one test inside its namespace.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// What is done inside a namespace, by name.
+/// Tests that run inside a namespace, by name.
 const TESTS: [(&str, inside::Body); 3] = [
     ("no_spelling_of_a_closed_address_is_dialled_whoever_names_it", |inside| Box::pin(ways::test(inside))),
     ("a_name_that_changes_its_mind_leads_nowhere_else", |inside| Box::pin(rebinding::test(inside))),
@@ -85,7 +85,7 @@ fn run(arguments: &Arguments) -> Result<Conclusion> {
     Ok(conclusion)
 }
 
-/// Starts this program again inside a namespace; what it prints is its report.
+/// Starts this program again inside a namespace; the output of that process is the report.
 async fn in_a_namespace(run: &Run, name: &str, binary: &Path) -> Result<(), String> {
     let outcome = async {
         let directory = run.subdirectory(name)?;

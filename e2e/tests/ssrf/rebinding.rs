@@ -1,4 +1,4 @@
-//! Names whose addresses change from one question to the next, or are of two kinds at once.
+//! Names whose addresses change from one query to the next, or are of two kinds at once.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,7 +12,7 @@ use supercargo_e2e::hostile::reply::Reply;
 
 use crate::inside::{Inside, REGISTRY};
 
-/// A name, what it is at first, what it is later, and the reasons that fit.
+/// A name, its first addresses, its later addresses, and the accepted reasons.
 type Name = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
 
 const NAMES: [Name; 12] = [
@@ -37,7 +37,7 @@ pub(crate) async fn test(inside: &mut Inside) -> Result<String> {
     for (name, ..) in NAMES {
         let plain = name.trim_end_matches(".test");
         inside.object(plain, &format!("{name}:8080/x:1"), true, &[])?;
-        // Sent there twice by a registry that stays where it is: for a token, and for the layer.
+        // A registry at a fixed address leads to the name twice: for a token, and for the layer.
         inside.object(&format!("realm-{plain}"), &format!("{REGISTRY}/realm/{plain}:1"), true, &[])?;
         inside.object(&format!("redirect-{plain}"), &format!("{REGISTRY}/redirect/{plain}:1"), true, &[])?;
     }
@@ -47,7 +47,8 @@ pub(crate) async fn test(inside: &mut Inside) -> Result<String> {
         let plain = name.trim_end_matches(".test");
         for way in ["", "realm-", "redirect-"] {
             let row = rows.iter().find(|row| row.name == format!("{way}{plain}")).context("an object without a row")?;
-            // What is asked only once sees only the first address, and what was asked before only the later one.
+            // A name that is queried once gives only the first address; a name that was queried before gives only the
+            // later one.
             let fits = reasons.contains(&row.reason.as_str())
                 || (!way.is_empty()
                     && ["Succeeded", "AddressDenied", "RegistryUnavailable"].contains(&row.reason.as_str()));
@@ -58,7 +59,7 @@ pub(crate) async fn test(inside: &mut Inside) -> Result<String> {
     Ok(format!("{} objects of names that change: {asks} requests to the registry, none to anybody else", rows.len()))
 }
 
-/// Every answer ends its connection, so that the next question takes another look at the name.
+/// Every answer closes its connection, so that the next request resolves the name again.
 fn serve(ask: &Ask, good: &Artifact) -> Reply {
     let mut path = ask.target.trim_start_matches("/v2/").split('/');
     let (way, name) = (path.next().unwrap_or_default(), path.next().unwrap_or_default());
@@ -82,12 +83,12 @@ fn serve(ask: &Ask, good: &Artifact) -> Reply {
     reply.closing()
 }
 
-/// The first question of each family about a name has the first answer. Each way to a name has one of its own, so that
-/// none uses up the first answer of another.
+/// Answers the first query for a name, in each address family, with the first addresses. Each way has a name of its
+/// own, so that no way uses up the first answer of another.
 fn zone() -> Zone {
     let asked: Mutex<HashMap<(String, Family), usize>> = Mutex::default();
     Arc::new(move |name, family| -> Vec<Record> {
-        // A Service of a tenant whose namespace is called as the domain of a registry: relative names are looked up here.
+        // A Service of a tenant whose namespace has the name of a registry's domain: relative names are looked up here.
         if name == "steady.test.svc.tenants.test" {
             return addresses(&[IpAddr::V4(Ipv4Addr::new(192, 168, 77, 1))], family);
         }

@@ -1,17 +1,17 @@
-//! The ways to write an address that nobody may connect to.
+//! Spellings of addresses that must not be connected to.
 
-/// What comes of a spelling.
+/// Outcome of a spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is read as the address, and the address is denied.
+    /// Parsed as the address, which is denied.
     Denied,
-    /// Nothing that can be connected to is read from it.
+    /// Not parsed as anything that can be connected to.
     Unreadable,
-    /// It is a name, or read as one, and nobody has it.
+    /// A name, or parsed as a name, that does not exist.
     Unknown,
 }
 
-/// One spelling: the text, what comes of it as the host of a reference, and as the host of a URL.
+/// One spelling: the text, its outcome as the host of a reference, and as the host of a URL.
 pub(crate) type Spelling = (&'static str, Fate, Fate);
 
 use Fate::{Denied, Unknown, Unreadable};
@@ -89,7 +89,7 @@ const IPV6: [Spelling; 33] = [
     ("[::ffff:169.254.169.254", Unreadable, Unreadable),
 ];
 
-/// Names, which the name server has an address for, and texts that a URL reads as something else than it looks like.
+/// Names that the name server resolves, and texts that a URL parser reads differently from their appearance.
 const TEXTS: [Spelling; 29] = [
     ("localhost", Denied, Denied),
     ("LOCALHOST", Denied, Denied),
@@ -115,7 +115,7 @@ const TEXTS: [Spelling; 29] = [
     ("169%2E254%2E169%2E254", Unreadable, Denied),
     ("loc%61lhost", Unreadable, Denied),
     ("loc%C2%ADalhost", Unreadable, Denied),
-    // Where one parser sees a user and another one a host.
+    // Texts in which parsers disagree on user and host.
     ("10.77.0.1:8080@169.254.169.254", Unreadable, Unreadable),
     ("@169.254.169.254", Unreadable, Denied),
     ("169.254.169.254\\@10.77.0.1", Unreadable, Denied),
@@ -124,7 +124,7 @@ const TEXTS: [Spelling; 29] = [
     ("169.254.\t169.254", Unreadable, Denied),
 ];
 
-/// All of them.
+/// Returns all spellings.
 pub(crate) fn all() -> impl Iterator<Item = Spelling> {
     NUMBERS.into_iter().chain(IPV6).chain(TEXTS)
 }

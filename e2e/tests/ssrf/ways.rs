@@ -1,4 +1,4 @@
-//! Every spelling through every way in: the reference itself, a realm, redirects, the URLs of a layer.
+//! Every spelling in every place for a host: the reference itself, a realm, redirects, the URLs of a layer.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,18 +15,18 @@ use supercargo_e2e::hostile::reply::Reply;
 use crate::inside::{Inside, PORT, REGISTRY};
 use crate::spellings::{self, Fate, Spelling};
 
-/// A way in.
+/// Place in which a spelling is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// `spec.image`, at a port that is named.
+    /// `spec.image`, with a port.
     Host,
-    /// `spec.image`, at the port of HTTP.
+    /// `spec.image`, without a port, over HTTP.
     HostOnly,
-    /// `spec.image`, with TLS.
+    /// `spec.image`, without a port, with TLS.
     HostWithTls,
     /// The realm of a challenge.
     Realm,
-    /// The same to somebody who has credentials.
+    /// The realm of a challenge to a request with credentials.
     RealmWithLogin,
     RedirectedTag,
     RedirectedManifest,
@@ -55,12 +55,12 @@ const WAYS: [Way; 10] = [
 ];
 
 impl Way {
-    /// The name in repositories and objects.
+    /// Returns the name in repositories and objects.
     fn name(self) -> String {
         format!("{self:?}").to_lowercase()
     }
 
-    /// The reasons that fit.
+    /// Returns the accepted reasons.
     fn reasons(self, (_, in_reference, in_url): Spelling) -> &'static [&'static str] {
         let denied: &[_] = &["AddressDenied"];
         let unavailable: &[_] = &["RegistryUnavailable"];
@@ -68,16 +68,16 @@ impl Way {
             Host | HostOnly | HostWithTls => match in_reference {
                 Fate::Denied => denied,
                 Fate::Unreadable => &["InvalidSpec"],
-                // Such as a number that is too large: it has the letters of a name and cannot be one in a URL.
+                // For example a number that is too large: it has the letters of a name and cannot be a host in a URL.
                 Fate::Unknown => &["RegistryUnavailable", "InvalidSpec"],
             },
             Realm => match in_url {
-                // Refused before anybody looks where a name is: no token comes from another host.
+                // Refused before the name is resolved: no token is requested from another host.
                 Fate::Denied => &["AddressDenied", "RegistryUnavailable"],
                 Fate::Unreadable => &["Unauthorized"],
                 Fate::Unknown => unavailable,
             },
-            // Refused before anybody looks where it is: credentials do not go to another host.
+            // Refused before the name is resolved: credentials are not sent to another host.
             RealmWithLogin => &["RegistryUnavailable", "Unauthorized", "AddressDenied"],
             RedirectedTag | RedirectedManifest | RedirectedLayer => match in_url {
                 Fate::Denied => denied,
@@ -86,7 +86,7 @@ impl Way {
             Urls => &["ManifestInvalid"],
             Link => match in_url {
                 Fate::Denied | Fate::Unknown => unavailable,
-                // A header that is not ASCII is no header, and the list ends there.
+                // A header that is not ASCII is ignored, and the list ends there.
                 Fate::Unreadable => &["RegistryUnavailable", "Succeeded"],
             },
         }
@@ -108,7 +108,7 @@ pub(crate) async fn test(inside: &mut Inside) -> Result<String> {
             expected.insert(name, (way, *spelling));
         }
     }
-    // Nothing is wrong with the registry itself, by its address and by its name.
+    // Control objects: the registry itself is fine, by its address and by its name.
     inside.object("good", &format!("{REGISTRY}/good:1"), true, &[])?;
     inside.object("good-by-name", "registry.test:8080/good:1", true, &[])?;
     let rows = inside.sync(&[]).await?;
@@ -134,7 +134,7 @@ pub(crate) async fn test(inside: &mut Inside) -> Result<String> {
     ))
 }
 
-/// A text without a dot is a host only where a port says so.
+/// Returns false for a text without a dot, unless a port marks it as a host.
 fn applies(way: Way, (text, in_reference, _): Spelling) -> bool {
     match way {
         HostOnly | HostWithTls => {
@@ -172,7 +172,7 @@ fn login() -> serde_json::Value {
     })
 }
 
-/// Does to whoever asks for the repository `<way>/<number>` what the way says, with that spelling.
+/// Answers requests for the repository `<way>/<number>` as the way requires, with this spelling.
 fn evil(ask: &Ask, good: &Artifact, texts: &[String]) -> Reply {
     let mut path = ask.target.trim_start_matches("/v2/").split('/');
     let (way, number) = (path.next().unwrap_or_default(), path.next().and_then(|number| number.parse::<usize>().ok()));

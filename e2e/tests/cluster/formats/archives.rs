@@ -18,8 +18,8 @@ tests!(formats:
     an_archive_that_is_not_the_noted_one_is_refused,
 );
 
-/// NVIDIA/aicr, pkg/oci. 0.11.1: oras-go's file store, a title of one dot, names below `./`; later: an archive of its own
-/// without `./`, of which one release left the title out (aicr#1793).
+/// Layers of NVIDIA/aicr, pkg/oci. 0.11.1: oras-go's file store, a title of one dot, names below `./`; later: an
+/// archive of its own without `./`, of which one release left the title out (aicr#1793).
 async fn bundles_of_aicr_are_unpacked_at_the_root(case: &mut Case) -> Result<()> {
     let mut table = Table::new(case);
     let mut files = tree(&[("deployment.yaml", "kind: List\n"), ("charts/values.yaml", "a: 1\n")]);
@@ -34,7 +34,7 @@ async fn bundles_of_aicr_are_unpacked_at_the_root(case: &mut Case) -> Result<()>
         let bundle = Fixture::artifact("application/vnd.nvidia.aicr.artifact").annotations(&about);
         let bundle = bundle.layer(TAR_GZIP, &gzip(&plain)?, &annotations);
         let row = table.by_hand(name, &bundle).await?.files(&files).as_tar();
-        // Without a title oras leaves the layer out and says nothing: that was the defect.
+        // Without a title oras leaves the layer out without an error: that was the defect.
         if title.is_some() {
             row.as_oras()
         } else {
@@ -44,7 +44,8 @@ async fn bundles_of_aicr_are_unpacked_at_the_root(case: &mut Case) -> Result<()>
     table.check().await
 }
 
-/// stefanprodan/timoni, `internal/oci/build_image.go`: go-containerregistry's layers, the vendored schemas first.
+/// Layers of stefanprodan/timoni, `internal/oci/build_image.go`: go-containerregistry's layers, the vendored schemas
+/// first.
 async fn layers_of_timoni_are_in_one_directory(case: &mut Case) -> Result<()> {
     let mut table = Table::new(case);
     let vendor = tree(&[("cue.mod/gen/k8s.io/api/core/v1/types.cue", "package v1\n")]);
@@ -61,13 +62,14 @@ async fn untitled_archives_are_unpacked_at_the_root(case: &mut Case) -> Result<(
     let mut table = Table::new(case);
     let files = tree(&[("rules.yaml", "- rule: a\n"), ("more/rules.yaml", "- rule: b\n")]);
     let plain = tar(&files, "")?;
-    // falcosecurity/falcoctl, pkg/oci: these types; with a title it is the package, see below.
+    // falcosecurity/falcoctl, pkg/oci: these types; with a title the file is the package itself, see below.
     let rules = "application/vnd.cncf.falco.rulesfile";
     let config = br#"{"name":"rules","version":"1.0.0","requirements":[]}"#;
     let falco = Fixture::new(&format!("{rules}.config.v1+json"), config);
     let falco = falco.layer(&format!("{rules}.layer.v1+tar.gz"), &gzip(&plain)?, &[]);
     table.by_hand("falco", &falco).await?.files(&files).as_tar();
-    // kcl-lang/kpm: a tar under the type of an image's layer, with the package's name and version on the manifest.
+    // kcl-lang/kpm: a tar with the type of an image layer; the package's name and version are annotations of the
+    // manifest.
     let kcl = Fixture::new(IMAGE_CONFIG, b"{}").layer("application/vnd.oci.image.layer.v1.tar", &plain, &[]);
     let kcl = kcl.annotations(&[("org.kcllang.package.name", "k8s")]);
     table.by_hand("kcl", &kcl).await?.files(&files).as_tar();
@@ -77,15 +79,17 @@ async fn untitled_archives_are_unpacked_at_the_root(case: &mut Case) -> Result<(
 async fn titled_archives_that_are_not_to_be_unpacked_are_files(case: &mut Case) -> Result<()> {
     let mut table = Table::new(case);
     let archive = gzip(&tar(&tree(&[("policy.rego", "package a\n")]), "")?)?;
-    // open-policy-agent/opa, download/oci_download.go reads it so: `{}` as the config of an image, one titled archive.
+    // open-policy-agent/opa, download/oci_download.go reads this shape: `{}` as the config of an image, one titled
+    // archive.
     let opa = Fixture::new(IMAGE_CONFIG, b"{}").layer(TAR_GZIP, &archive, &[(TITLE, "bundle.tar.gz")]);
     // falcosecurity/falcoctl, pkg/oci/pusher: oras-go's file store, the path as title.
     let falco = Fixture::new("application/vnd.cncf.falco.plugin.config.v1+json", b"{}");
     let plugin = "application/vnd.cncf.falco.plugin.layer.v1+tar.gz";
     let falco = falco.layer(plugin, &archive, &[(TITLE, "k8saudit.tar.gz")]);
-    // Argo CD's config management plugins and Kargo: an image's layer by its file's name.
+    // Argo CD's config management plugins and Kargo: an image layer titled with its file's name.
     let argo = Fixture::new(IMAGE_CONFIG, b"{}").layer(TAR_GZIP, &archive, &[(TITLE, "manifests.tar.gz")]);
-    // Homebrew/brew, Library/Homebrew/github_packages.rb: the manifest of one platform, its bottle by the file's name.
+    // Homebrew/brew, Library/Homebrew/github_packages.rb: the manifest of one platform, its bottle titled with the
+    // file's name.
     let config = br#"{"architecture":"amd64","os":"linux","os.version":"Ubuntu 22.04","rootfs":{"type":"layers","diff_ids":[]}}"#;
     let bottle = "hello--2.12.1.x86_64_linux.bottle.tar.gz";
     let brew = Fixture::new(IMAGE_CONFIG, config).layer(TAR_GZIP, &archive, &[(TITLE, bottle)]);
@@ -100,7 +104,7 @@ async fn titled_archives_that_are_not_to_be_unpacked_are_files(case: &mut Case) 
         let files = Tree::from([(title.to_owned(), file(&archive))]);
         table.by_hand(name, &fixture).await?.files(&files).as_oras();
     }
-    // The type says tar too, and nobody would unpack it.
+    // The type is tar too, and no consumer unpacks these files.
     let plain = tree(&[("plain.tar", "not a tar"), ("x.tar.zst", "nor that")]);
     table.oras("tars-by-name", &plain, &[], &["plain.tar", "x.tar.zst"]).await?.files(&plain).as_oras();
     // OpenTofu's documentation: a module is one zip, pushed with oras.

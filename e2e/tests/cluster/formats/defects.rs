@@ -1,4 +1,4 @@
-//! What goes wrong in other consumers of the same artifacts, and must not here.
+//! Defects of other consumers of the same artifacts that supercargo must not have.
 
 use anyhow::{Result, ensure};
 use supercargo_e2e::archive::gzip;
@@ -18,7 +18,8 @@ tests!(formats:
     an_untitled_layer_to_be_unpacked_is_unpacked,
 );
 
-/// Pushes a layer of one file `a.txt`, the names below `prefix`, and pulls it; beside the directory there must be nothing.
+/// Pushes a layer of one file `a.txt`, the names below `prefix`, and pulls it; checks that nothing appears beside the
+/// directory.
 async fn pulled(case: &Case, prefix: &str, title: Option<&str>, about: &[(&str, &str)]) -> Result<Place> {
     let archive = gzip(&tar(&tree(&[("a.txt", "one")]), prefix)?)?;
     let annotations: Vec<_> = title.map(|title| (TITLE, title)).into_iter().chain([(UNPACK, "true")]).collect();
@@ -31,7 +32,7 @@ async fn pulled(case: &Case, prefix: &str, title: Option<&str>, about: &[(&str, 
     Ok(place)
 }
 
-/// oras-py 0.2.43 unpacks it into the directory above, so that the one that was asked for looks empty.
+/// oras-py 0.2.43 unpacks the layer into the parent directory, so the requested directory looks empty.
 async fn a_title_of_one_dot_is_unpacked_in_the_directory_and_not_beside_it(case: &mut Case) -> Result<()> {
     for prefix in ["", "./"] {
         let place = pulled(case, prefix, Some("."), &[]).await?;
@@ -41,7 +42,8 @@ async fn a_title_of_one_dot_is_unpacked_in_the_directory_and_not_beside_it(case:
     Ok(())
 }
 
-/// oras-py 0.2.43 takes them for those of the manifest: the registry answers 404, and nothing is ever filtered.
+/// oras-py 0.2.43 takes the media types of layers for those of the manifest: the registry answers 404, and no layer is
+/// filtered.
 async fn a_choice_of_media_types_chooses_layers_and_not_manifests(case: &mut Case) -> Result<()> {
     let fixture = Fixture::artifact("application/x.test");
     let fixture =
@@ -54,14 +56,14 @@ async fn a_choice_of_media_types_chooses_layers_and_not_manifests(case: &mut Cas
     Ok(())
 }
 
-/// oras-py 0.2.43 makes `a/b/gen/a/b/gen/a.txt` of it.
+/// oras-py 0.2.43 makes `a/b/gen/a/b/gen/a.txt` of this layer.
 async fn a_title_of_several_segments_is_there_once(case: &mut Case) -> Result<()> {
     let place = pulled(case, "a/b/gen/", Some("a/b/gen"), &[]).await?;
     assert_eq!(place.content()?, tree(&[("a/b/gen/a.txt", "one")]));
     Ok(())
 }
 
-/// oras-go's file store writes the manifest itself under that name, when a directory is packed and when it is pulled.
+/// oras-go's file store writes the manifest itself under that name, both on packing and on pulling a directory.
 async fn a_title_of_the_manifest_names_no_file(case: &mut Case) -> Result<()> {
     let about = [(TITLE, "AICR Bundle")];
     let place = pulled(case, "", Some("."), &about).await?;
@@ -69,7 +71,7 @@ async fn a_title_of_the_manifest_names_no_file(case: &mut Case) -> Result<()> {
     Ok(())
 }
 
-/// oras leaves it out without a word (NVIDIA/aicr#1793).
+/// oras leaves the layer out without an error (NVIDIA/aicr#1793).
 async fn an_untitled_layer_to_be_unpacked_is_unpacked(case: &mut Case) -> Result<()> {
     let place = pulled(case, "", None, &[]).await?;
     assert_eq!(place.content()?, tree(&[("a.txt", "one")]));

@@ -1,5 +1,5 @@
-//! What Flux's oci package v0.68.1 pushes, and others under Flux's types. `oras pull` writes nothing of it, as nothing has a
-//! title.
+//! Artifacts pushed by Flux's oci package v0.68.1, and artifacts of other producers with Flux's types. `oras pull`
+//! writes no file of them, because no layer has a title.
 
 use anyhow::Result;
 use supercargo_e2e::archive::gzip;
@@ -23,7 +23,7 @@ async fn artifacts_of_flux_are_unpacked_at_the_root(case: &mut Case) -> Result<(
     let mut files = tree(&[("kustomization.yaml", "resources: []\n"), ("base/app.yaml", "kind: List\n")]);
     files.insert("hook.sh".to_owned(), executable("#!/bin/sh\n"));
     let mut pushed = files.clone();
-    // Left out by Flux itself when it packs.
+    // Flux itself leaves this link out on packing.
     pushed.insert("link.yaml".to_owned(), link("base/app.yaml"));
     let (source, image) = (table.case.source(&pushed)?, table.case.reference("flux:1"));
     table.case.lab.publisher.flux(&source, &image).await?;
@@ -42,7 +42,7 @@ async fn artifacts_of_flux_are_unpacked_at_the_root(case: &mut Case) -> Result<(
 async fn titled_archives_of_flux_type_are_files(case: &mut Case) -> Result<()> {
     let mut table = Table::new(case);
     let archive = gzip(&tar(&tree(&[("app.yaml", "kind: List\n")]), "")?)?;
-    // OCM's examples and Kargo push with oras under Flux's types: an archive that somebody made before, by its name.
+    // OCM's examples and Kargo push with oras under Flux's types: an existing archive, titled with its name.
     let fixture = Fixture::new(CONFIG, b"{}").layer(CONTENT, &archive, &[(TITLE, "manifests.tar.gz")]);
     let files = Tree::from([("manifests.tar.gz".to_owned(), file(&archive))]);
     table.by_hand("ocm", &fixture).await?.files(&files).as_oras();

@@ -1,4 +1,4 @@
-//! Charts, compared with what `helm pull --untar` writes.
+//! Charts, compared with the files that `helm pull --untar` writes.
 
 use anyhow::Result;
 use supercargo_e2e::archive::gzip;
@@ -30,7 +30,7 @@ fn chart() -> Tree {
     ])
 }
 
-/// The chart as Helm packs it: `Chart.yaml` is written anew, with its keys in order.
+/// Returns the chart as Helm packs it: `Chart.yaml` is written anew, with its keys in order.
 fn packed() -> Tree {
     chart().into_iter().map(|(path, entry)| (format!("hello/{path}"), entry)).collect()
 }
@@ -57,9 +57,9 @@ async fn charts_of_others_are_those_of_helm_pull(case: &mut Case) -> Result<()> 
     let title = [("org.opencontainers.image.title", "hello"), ("org.opencontainers.image.version", "0.1.0")];
     // AICR 0.14, pkg/oci: PackageAndPushHelmChart.
     let aicr = Fixture::new(CONFIG, config).layer(CHART, &archive, &[]).annotations(&title);
-    // Helm before 3.7, and still read by all of them.
+    // Helm before 3.7; every later Helm still reads this type.
     let legacy = Fixture::new(CONFIG, config).layer("application/tar+gzip", &archive, &[]).annotations(&title);
-    // Helm 3.8 to 4.2, which sort the layers by digest: the provenance is first as often as not.
+    // Helm 3.8 to 4.2 sort the layers by digest: the provenance is first as often as not.
     let turned = Fixture::new(CONFIG, config).layer(PROVENANCE, b"signed", &[]).layer(CHART, &archive, &[]);
     let turned = turned.annotations(&title);
     for (name, fixture, signed) in
@@ -81,7 +81,7 @@ async fn a_plugin_of_helm_4_is_its_package(case: &mut Case) -> Result<()> {
     let archive = gzip(&tar(&tree(&[("plugin.yaml", "name: hello\n")]), "hello/")?)?;
     let mut files = tree(&[("hello-0.1.0.tgz.prov", "signed")]);
     files.insert("hello-0.1.0.tgz".to_owned(), file(&archive));
-    // Helm has no command for it; its users push with oras, under the type that Helm 4's pkg/registry asks for.
+    // Helm has no command to push plugins; users push with oras, with the type that Helm 4's pkg/registry requires.
     let flags = ["--artifact-type", "application/vnd.helm.plugin.v1+json"];
     let row = table.oras("plugin", &files, &flags, &["hello-0.1.0.tgz", "hello-0.1.0.tgz.prov"]).await?;
     row.files(&files).as_oras();

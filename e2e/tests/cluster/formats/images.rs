@@ -1,5 +1,5 @@
-//! Images that only carry files, made with go-containerregistry v0.21.5, which is below nearly all that make some, and with
-//! imgpkg's image package v0.46.1.
+//! Images that only carry files, made with go-containerregistry v0.21.5, the library of nearly all tools that make such
+//! images, and with imgpkg's image package v0.46.1.
 
 use anyhow::Result;
 use serde_json::json;
@@ -90,7 +90,7 @@ async fn an_image_of_several_platforms_gives_the_one_that_is_asked_for(case: &mu
 
 async fn packages_that_are_images_are_flattened(case: &mut Case) -> Result<()> {
     let mut table = Table::new(case);
-    // crossplane-runtime v2, pkg/xpkg/build.go: the layer with the package has an annotation, examples another.
+    // crossplane-runtime v2, pkg/xpkg/build.go: the package layer has an annotation, the examples layer another.
     let package = tar(&tree(&[("package.yaml", "kind: Provider\n")]), "")?;
     let examples = tar(&tree(&[(".up/examples.yaml", "kind: Bucket\n")]), "")?;
     let base = format!("{TAR_GZIP},io.crossplane.xpkg=base");
@@ -111,8 +111,8 @@ async fn packages_that_are_images_are_flattened(case: &mut Case) -> Result<()> {
     let files = tree(&[("fetch", "kind: Task\n"), ("build", "kind: Pipeline\n")]);
     table.image("tekton", &[], &layers).await?.files(&files).as_crane().as_tar();
 
-    // flatpak, common/flatpak-oci-registry.c and `flatpak build-bundle --oci`: an image of one layer, whose config says of
-    // which ref it is, and below `files/` what is installed; links of an application are relative.
+    // flatpak, common/flatpak-oci-registry.c and `flatpak build-bundle --oci`: an image of one layer; the config names
+    // the ref, and the installed files are below `files/`; links of an application are relative.
     let mut files =
         tree(&[("metadata", "[Application]\nname=org.example.Hello\n"), ("files/share/hello.txt", "hello\n")]);
     files.insert("files/bin/hello".to_owned(), executable("#!/bin/sh\n"));

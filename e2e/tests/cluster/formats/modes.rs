@@ -1,4 +1,4 @@
-//! The same artifacts unpacked or left alone on demand, and layers that disagree.
+//! The same artifacts unpacked or left packed on request, and layers that conflict.
 
 use anyhow::Result;
 use serde_json::json;
@@ -28,7 +28,7 @@ async fn titled_archives_are_unpacked_on_demand(case: &mut Case) -> Result<()> {
     let (flux, unknown) = ("application/vnd.cncf.flux", "application/vnd.unknown.config.v1+json");
     let falco = "application/vnd.cncf.falco.rulesfile";
     let rows = [
-        // Where each shape is known from stands beside the same artifacts in archives.rs, flux.rs and oras.rs.
+        // The source of each shape is named beside the same artifacts in archives.rs, flux.rs and oras.rs.
         ("opa", IMAGE_CONFIG, TAR_GZIP, "bundle.tar.gz", gzip(&plain)?, &files),
         ("oras-py", unknown, TAR_GZIP, "gen", gzip(&tar(&files, "gen/")?)?, &below),
         (
@@ -47,7 +47,7 @@ async fn titled_archives_are_unpacked_on_demand(case: &mut Case) -> Result<()> {
             gzip(&plain)?,
             &files,
         ),
-        // The bytes say how they are compressed, whatever name and type say.
+        // The compression is detected from the bytes; name and type have no effect.
         ("called-plain", unknown, TAR, "x.tar", gzip(&plain)?, &files),
         ("called-gzip", unknown, TAR_GZIP, "x.tar.gz", zstd(&plain)?, &files),
         ("called-nothing", unknown, "application/octet-stream", "x", plain.clone(), &files),
@@ -78,7 +78,7 @@ async fn zips_are_unpacked_on_demand(case: &mut Case) -> Result<()> {
     let row = table.oras("module", &packed, &flags, &["module.zip:archive/zip"]).await?;
     row.spec(extract.clone()).files(&files);
 
-    // And of providers: an index of one such artifact for each platform.
+    // OpenTofu's documentation of providers: an index of one such artifact for each platform.
     for architecture in ["amd64", "arm64"] {
         let binary = Tree::from([("terraform-provider-x".to_owned(), executable(architecture))]);
         let (source, name) = (table.case.source(&binary)?, format!("provider_{architecture}.zip"));
@@ -100,7 +100,7 @@ async fn zips_are_unpacked_on_demand(case: &mut Case) -> Result<()> {
     let files = Tree::from([("terraform-provider-x".to_owned(), executable("arm64"))]);
     table.row("provider", &image).spec(spec).files(&files);
 
-    // What is no zip, whatever it is called, is refused and not skipped.
+    // A layer that is not a zip is refused, not skipped, independent of its name.
     let broken = Fixture::artifact(flags[1]).layer("archive/zip", b"PK\x03\x04 and no more", &[(TITLE, "module.zip")]);
     table.by_hand("broken", &broken).await?.spec(extract).refused("UnsafeArchive", "");
     table.check().await
@@ -111,7 +111,7 @@ async fn archives_are_left_alone_on_demand(case: &mut Case) -> Result<()> {
     let plain = tar(&tree(&[("gen/a.txt", "one")]), "")?;
     let archive = gzip(&plain)?;
     let left = json!({"layers": {"mode": "File"}});
-    // As CRI-O and podman mount artifacts: each layer as a file by its title, also what oras would unpack.
+    // CRI-O and podman mount artifacts in this way: each layer as a file by its title, even where oras would unpack it.
     let oras = Fixture::artifact("application/x.test")
         .layer(TAR_GZIP, &archive, &[(TITLE, "gen"), (UNPACK, "true"), (CONTENT_DIGEST, &digest(&plain))])
         .layer("text/plain", b"two", &[(TITLE, "b.txt")])

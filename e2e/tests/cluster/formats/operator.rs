@@ -1,4 +1,4 @@
-//! What the producers' own clients push, through the operator.
+//! Artifacts pushed by the producers' own clients, through the operator.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -19,7 +19,7 @@ tests!(formats:
     a_sub_path_publishes_only_what_is_below_it,
 );
 
-/// Pushes nothing itself: waits for what was pushed and answers the files.
+/// Publishes an artifact that was pushed before and returns its files.
 async fn publish(case: &mut Case, name: &str, image: &str) -> Result<Tree> {
     case.start_operator().await?;
     case.space.apply(name, &spec(image)).await?;
@@ -51,7 +51,7 @@ async fn a_flux_artifact_is_unpacked_at_the_root(case: &mut Case) -> Result<()> 
     let image = case.reference("manifests:main");
     case.lab.publisher.flux(&source, &image).await?;
 
-    // Flux itself leaves symbolic links out when it packs.
+    // Flux itself leaves symbolic links out on packing.
     assert_eq!(publish(case, "manifests", &image).await?, content);
     let object = case.space.get("manifests").await?;
     assert_eq!(text(&object, "/status/artifact/artifactType"), Some("application/vnd.cncf.flux.config.v1+json"));
@@ -68,7 +68,7 @@ async fn a_helm_chart_is_unpacked_below_its_name(case: &mut Case) -> Result<()> 
     ]);
     let source = case.source(&content)?;
     let digest = case.lab.publisher.helm(&source, &case.reference("charts")).await?;
-    // A tag cannot have a plus sign; Helm writes an underscore.
+    // A tag cannot contain a plus sign; Helm writes an underscore.
     let image = case.reference("charts/hello:0.1.0_build.5");
 
     let published = publish(case, "hello", &image).await?;
@@ -114,7 +114,7 @@ async fn plain_and_gzip_archives_without_titles_are_unpacked_at_the_root(case: &
     let image = case.reference("archives:1");
     let layers = [
         "plain.tar:application/vnd.oci.image.layer.v1.tar",
-        // Says nothing of gzip; the bytes do.
+        // The type does not mention gzip; the bytes are gzip.
         "zipped.tgz:application/vnd.oci.image.layer.v1.tar",
     ];
     let arguments = ["--artifact-type", "application/x.test", "--layer", layers[0], "--layer", layers[1], &image];

@@ -1,4 +1,4 @@
-//! What `oras` 1.3.3 pushes, by the program itself, compared with what `oras pull` writes.
+//! Artifacts pushed by `oras` 1.3.3 itself, compared with the files that `oras pull` writes.
 
 use anyhow::Result;
 use serde_json::json;
@@ -20,7 +20,7 @@ tests!(formats:
     an_archive_of_oras_py_is_one_file,
 );
 
-/// A directory with all that oras keeps of one: modes and links.
+/// Returns a directory with everything that oras keeps of a directory: modes and links.
 fn generator(prefix: &str) -> Tree {
     let mut files = tree(&[("kube.libsonnet", "{a: 1}"), ("components/nginx.jsonnet", "{}")]);
     files.insert("bin/render.sh".to_owned(), executable("#!/bin/sh\n"));
@@ -32,7 +32,7 @@ fn generator(prefix: &str) -> Tree {
 async fn files_and_directories_of_oras_are_those_of_oras_pull(case: &mut Case) -> Result<()> {
     let mut table = Table::new(case);
     let files = tree(&[("a.txt", "one"), ("deep/er/b.json", "{}")]);
-    // The type says tar by default, whatever the file is.
+    // The default type is tar, for every file.
     table.oras("file", &files, &[], &["a.txt"]).await?.files(&tree(&[("a.txt", "one")])).as_oras();
     let typed = ["a.txt:text/plain", "deep/er/b.json:application/json"];
     table.oras("files-typed", &files, &[], &typed).await?.files(&files).as_oras();
@@ -63,12 +63,12 @@ async fn configs_of_oras_are_never_read(case: &mut Case) -> Result<()> {
     let rows: [(&str, &[&str]); 7] = [
         ("config-typed", &["--config", "config:application/x.config.v1+json"]),
         ("config-untyped", &["--config", "config"]),
-        // What Kapitan's documentation says: no bytes at all, called the config of an image.
+        // Kapitan's documentation: an empty file with the type of an image config.
         ("config-of-no-bytes", &["--config", "/dev/null:application/vnd.oci.image.config.v1+json"]),
         ("config-of-an-image", &["--config", "config:application/vnd.oci.image.config.v1+json"]),
         ("image-spec-v1-0", &["--image-spec", "v1.0", "--artifact-type", "application/x.thing"]),
         ("image-spec-v1-1", &["--image-spec", "v1.1", "--artifact-type", "application/x.thing"]),
-        // Writes the config of an image with nothing but os and architecture.
+        // Writes an image config with only os and architecture.
         ("artifact-platform", &["--artifact-platform", "linux/arm64"]),
     ];
     for (name, flags) in rows {
@@ -132,7 +132,7 @@ async fn what_is_attached_to_an_artifact_is_no_content_of_it(case: &mut Case) ->
 async fn an_archive_of_oras_py_is_one_file(case: &mut Case) -> Result<()> {
     let mut table = Table::new(case);
     let archive = gzip(&tar(&generator(""), "gen/")?)?;
-    // oras-py 0.2: `push` of a directory titles the archive with its base name and does not say that it is to be unpacked.
+    // oras-py 0.2: `push` of a directory titles the archive with its base name and does not mark it for unpacking.
     let fixture = Fixture::new("application/vnd.unknown.config.v1+json", b"");
     let fixture = fixture.layer(TAR_GZIP, &archive, &[(TITLE, "gen")]);
     let files = Tree::from([("gen".to_owned(), file(&archive))]);

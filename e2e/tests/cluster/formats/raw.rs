@@ -1,4 +1,4 @@
-//! Artifacts whose layers are files as they are: WebAssembly, policies, models, and whatever has a name or none.
+//! Artifacts whose layers are plain files: WebAssembly, policies, models, and other files with or without a title.
 
 use anyhow::Result;
 use supercargo_e2e::archive::gzip;
@@ -16,7 +16,7 @@ tests!(formats:
     other_files_are_by_title_or_digest,
 );
 
-/// The smallest module: magic and version, and no section but one to tell modules apart.
+/// The smallest module: magic and version, without any section.
 const WASM: &str = "\0asm\u{1}\0\0\0";
 const WASM_CONFIG: &str = "application/vnd.wasm.config.v1+json";
 const WASM_LAYER: &str = "application/vnd.wasm.content.layer.v1+wasm";
@@ -34,14 +34,15 @@ async fn web_assembly_is_a_file_by_title_or_digest(case: &mut Case) -> Result<()
         table.oras("wasm-titled", &titled, &["--artifact-type", layout], &["filter.wasm:application/wasm"]).await?;
     row.files(&titled).as_oras();
 
-    // oci-distribution 0.9 to 0.11, WASM_LAYER_MEDIA_TYPE; kubewarden/policy-fetcher pushes with it, metadata as annotations.
+    // oci-distribution 0.9 to 0.11, WASM_LAYER_MEDIA_TYPE; kubewarden/policy-fetcher pushes with it, metadata as
+    // annotations.
     let about = [("io.kubewarden.policy.title", "psp-apparmor"), ("org.opencontainers.image.title", "psp-apparmor")];
     let kubewarden = Fixture::new(WASM_CONFIG, b"{}").layer(WASM_LAYER, WASM.as_bytes(), &[]).annotations(&about);
     table.by_hand("kubewarden", &kubewarden).await?.files(&nameless).but_oras_writes(&Tree::new());
     // engineerd/wasm-to-oci: the file's name as title.
     let legacy = Fixture::new(WASM_CONFIG, b"{}").layer(WASM_LAYER, WASM.as_bytes(), &[(TITLE, "hello.wasm")]);
     table.by_hand("wasm-to-oci", &legacy).await?.files(&tree(&[("hello.wasm", WASM)])).as_oras();
-    // The same with Istio's type, as its patch for wasm-to-oci writes it and wasmCloud did.
+    // The same with Istio's type, as Istio's patch for wasm-to-oci and earlier wasmCloud write it.
     let module = "application/vnd.module.wasm.content.layer.v1+wasm";
     let istio = Fixture::new(WASM_CONFIG, b"{}").layer(module, WASM.as_bytes(), &[]);
     table.by_hand("istio", &istio).await?.files(&nameless);
@@ -49,8 +50,8 @@ async fn web_assembly_is_a_file_by_title_or_digest(case: &mut Case) -> Result<()
     table.check().await
 }
 
-/// spinframework/spin, crates/oci/src/client.rs, of 2.x to 4.x: the config is that of an image for "wasm" and the layers are
-/// modules, files and the application itself; from 500 layers on the files are one archive.
+/// Adds the artifacts of spinframework/spin, crates/oci/src/client.rs, 2.x to 4.x: the config is an image config for
+/// "wasm", the layers are modules, files and the application itself; from 500 layers on the files are one archive.
 async fn spin(table: &mut Table<'_>) -> Result<()> {
     let config = br#"{"architecture":"wasm","os":"Wasip1","config":{"Labels":{}},"rootfs":{"type":"layers","diff_ids":[]},"history":[]}"#;
     let application = ("application/vnd.fermyon.spin.application.v1+config", r#"{"spin_lock_version":0}"#);
@@ -76,7 +77,7 @@ async fn spin(table: &mut Table<'_>) -> Result<()> {
 
 async fn policies_are_files_by_their_names(case: &mut Case) -> Result<()> {
     let mut table = Table::new(case);
-    // conftest 0.71, internal/commands/push.go: a layer per file, the path as title; the manifest does not say what it is.
+    // conftest 0.71, internal/commands/push.go: a layer per file, the path as title; the manifest has no `mediaType`.
     let (policy, data) = ("package main\n", "{}");
     let conftest = Fixture::new("application/vnd.unknown.config.v1+json", b"{}").without_media_type();
     let rego = "application/vnd.cncf.openpolicyagent.policy.layer.v1+rego";
@@ -86,7 +87,8 @@ async fn policies_are_files_by_their_names(case: &mut Case) -> Result<()> {
     let files = tree(&[("policy/main.rego", policy), ("policy/data.json", data)]);
     table.by_hand("conftest", &conftest).await?.files(&files).as_oras();
 
-    // Kyverno 1.10 to 1.18, cmd/cli .../oci/push: go-containerregistry's static layers, one per policy, with these annotations.
+    // Kyverno 1.10 to 1.18, cmd/cli .../oci/push: go-containerregistry's static layers, one per policy, with these
+    // annotations.
     let layer = |name: &str| {
         let kind = "application/vnd.cncf.kyverno.policy.layer.v1+yaml";
         let about = "io.kyverno.image.kind=ClusterPolicy,io.kyverno.image.apiVersion=kyverno.io/v1";
@@ -104,7 +106,8 @@ async fn policies_are_files_by_their_names(case: &mut Case) -> Result<()> {
 
 async fn models_are_at_their_paths(case: &mut Case) -> Result<()> {
     let mut table = Table::new(case);
-    // modelpack/modctl, pkg/backend/build/builder.go: a layer per file, raw or a tar with that one file by its path.
+    // modelpack/modctl, pkg/backend/build/builder.go: a layer per file, either raw or a tar with this one file by its
+    // path.
     let path = |key: &'static str, path: &'static str| [(key, path)];
     let of = |kind: &str| format!("application/vnd.cncf.model.{kind}");
     let packed = |name: &str| tar(&tree(&[(name, name)]), "");

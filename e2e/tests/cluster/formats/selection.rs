@@ -1,4 +1,4 @@
-//! Which artifacts and which of their layers are taken, and that nobody asks for the others: by the registry's access log.
+//! Selection of artifacts and layers; the registry's access log proves that no other blob is requested.
 
 use std::path::Path;
 
@@ -41,7 +41,7 @@ impl Mixed {
         Ok(Self { artifact, archive })
     }
 
-    /// The files of these layers, and their bytes.
+    /// Returns the files of these layers, and the layers' bytes.
     fn only(&self, layers: &[usize]) -> (Tree, Vec<&[u8]>) {
         let all: [(&str, &str, &[u8]); 4] = [
             ("values.json", "{\"a\": 1}", JSON.1),
@@ -61,12 +61,12 @@ async fn layers_that_are_not_chosen_are_never_fetched(case: &mut Case) -> Result
         ("all", json!({}), &[0, 1, 2, 3]),
         ("type", json!({"mediaTypes": ["application/json"]}), &[0]),
         ("types", json!({"mediaTypes": ["application/json", "text/markdown"]}), &[0, 1]),
-        // For types a star goes over everything.
+        // In a media type a star matches every character.
         ("type-glob", json!({"mediaTypes": ["application/*"]}), &[0, 2, 3]),
         ("type-suffix", json!({"mediaTypes": ["*+gzip"]}), &[3]),
         ("type-braces", json!({"mediaTypes": ["{text,application}/{markdown,yaml}"]}), &[1, 2]),
         ("title", json!({"titles": ["docs/read.md"]}), &[1]),
-        // For titles it stops at a slash, and what has no title has none that matches.
+        // In a title a star stops at a slash, and no pattern matches a layer without a title.
         ("title-star", json!({"titles": ["*"]}), &[0]),
         ("title-stars", json!({"titles": ["docs/**"]}), &[1, 2]),
         ("both", json!({"titles": ["docs/**"], "mediaTypes": ["text/*"]}), &[1]),
@@ -104,7 +104,8 @@ async fn an_artifact_of_another_type_is_refused_before_any_blob(case: &mut Case)
         let row = table.by_hand(name, &mixed.artifact).await?.spec(guard(&[types]));
         row.refused("UnexpectedArtifactType", "application/vnd.example.mixed.v1").fetches(&[]);
     }
-    // Without an artifact type, that of the config counts (image-spec manifest.md), and the config is not fetched for it.
+    // Without an artifact type the config's media type counts (image-spec manifest.md); the config is not fetched for
+    // this.
     let config = br#"{"architecture":"","os":"","rootfs":{"type":"layers","diff_ids":[]}}"#;
     let image = Fixture::new(IMAGE_CONFIG, config).layer(JSON.0, JSON.1, &[(TITLE, "values.json")]);
     let row = table.by_hand("by-config", &image).await?.spec(guard(&[IMAGE_CONFIG]));
@@ -118,7 +119,7 @@ async fn the_provenance_of_a_chart_can_be_left_out(case: &mut Case) -> Result<()
     let mut table = Table::new(case);
     let archive = gzip(&tar(&tree(&[("Chart.yaml", "name: hello\n")]), "hello/")?)?;
     let chart = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
-    // The order in which Helm pushed them in most of our tries.
+    // The order in which Helm pushed the layers in most of our tries.
     let signed = Fixture::new("application/vnd.cncf.helm.config.v1+json", b"{\"name\":\"hello\"}")
         .layer("application/vnd.cncf.helm.chart.provenance.v1.prov", b"signed", &[])
         .layer(chart, &archive, &[]);

@@ -1,4 +1,4 @@
-//! What is about an artifact and not of it: signatures and attestations, whoever made them.
+//! Signatures and attestations, of any producer, which are about an artifact and not part of its content.
 
 use anyhow::Result;
 use serde_json::json;
@@ -18,8 +18,8 @@ tests!(formats:
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const SUBJECT: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 
-/// Shapes as these programs pushed them to a registry of distribution: cosign 3.1.3 (`sign`, with and without
-/// `--new-bundle-format=false`, and `attest`), notation 1.3.2.
+/// Returns manifests as these programs pushed them to a registry of distribution: cosign 3.1.3 (`sign`, with and
+/// without `--new-bundle-format=false`, and `attest`), notation 1.3.2.
 fn about() -> [(&'static str, Fixture); 5] {
     let bundle = Fixture::artifact(BUNDLE).with_config_artifact_type(BUNDLE).about(SUBJECT, 2);
     let kind = "https://sigstore.dev/cosign/sign/v1";
@@ -47,7 +47,7 @@ fn about() -> [(&'static str, Fixture); 5] {
     ]
 }
 
-/// What `oras push` makes where it is given no file.
+/// Returns the artifact that `oras push` makes without any file.
 fn empty() -> Fixture {
     Fixture::artifact("application/x.nothing").layer(EMPTY, b"{}", &[])
 }
@@ -58,7 +58,7 @@ async fn signatures_and_attestations_are_no_files(case: &mut Case) -> Result<()>
         table.by_hand(name, &fixture).await?.refused("NoMatchingLayer", "nothing but signatures").as_oras();
     }
     table.by_hand("empty", &empty()).await?.files(&Tree::new()).as_oras();
-    // NVIDIA/aicr, pkg/oci: PushReferrer titles what it attaches, and so oras takes it for a file.
+    // NVIDIA/aicr, pkg/oci: PushReferrer titles the payload it attaches, so oras takes it for a file.
     let bundle = br#"{"mediaType":"x"}"#;
     let payload = Fixture::artifact(BUNDLE).layer(BUNDLE, bundle, &[(TITLE, "payload")]).about(SUBJECT, 2);
     let file = tree(&[("payload", r#"{"mediaType":"x"}"#)]);
@@ -66,7 +66,7 @@ async fn signatures_and_attestations_are_no_files(case: &mut Case) -> Result<()>
     table.check().await
 }
 
-/// One file among three layers that are none.
+/// Returns an artifact with one file among three layers that are not files.
 fn mixed() -> Fixture {
     Fixture::artifact("application/x.test")
         .layer("application/vnd.dev.cosign.simplesigning.v1+json", b"{}0", &[])
@@ -78,7 +78,7 @@ fn mixed() -> Fixture {
 async fn a_signature_beside_a_file_leaves_the_file(case: &mut Case) -> Result<()> {
     let mut table = Table::new(case);
     let mixed = mixed();
-    // Whoever titles it, means it.
+    // A title shows that the producer means the empty layer as a file.
     let titled = Fixture::artifact("application/x.test").layer(EMPTY, b"{}", &[(TITLE, "empty.json")]);
     table.by_hand("titled", &titled).await?.files(&tree(&[("empty.json", "{}")])).as_oras();
     table.by_hand("mixed", &mixed).await?.files(&tree(&[("a.txt", "one")])).as_oras();

@@ -1,5 +1,5 @@
-//! Tables of artifacts: each is pushed as its producer pushes it, all are pulled by one `supercargo sync`, and each tree
-//! is compared entry by entry with what its users expect, and with what a reference client makes of the same artifact.
+//! Tables of artifacts: each is pushed as its producer pushes it, all are pulled by one `supercargo sync`, and each
+//! tree is compared entry by entry with the files that its users expect and with those of a reference client.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -22,25 +22,25 @@ pub(super) struct Table<'a> {
 
 /// One artifact.
 pub(super) struct Row {
-    /// The producer, and what is special; also the object's name.
+    /// Producer and special feature of the artifact; also the object's name.
     name: String,
     image: String,
-    /// Of the object, besides how its registry is reached.
+    /// Fields of the object's spec, besides those for access to the registry.
     spec: Value,
     want: Want,
     references: Vec<Reference>,
-    /// The digests of the blobs that the registry may be asked for, and is.
+    /// Digests of exactly the blobs that must be requested from the registry; not checked if `None`.
     blobs: Option<BTreeSet<String>>,
 }
 
-/// What is to come of it.
+/// Expected outcome.
 enum Want {
     Files(Tree),
-    /// The reason, and what the message has to name.
+    /// Reason, and a text that the message has to contain.
     Refused(&'static str, &'static str),
 }
 
-/// Somebody else who reads the artifact.
+/// Another client that reads the artifact.
 enum Reference {
     /// `oras pull` writes these files.
     Oras(Tree),
@@ -48,13 +48,13 @@ enum Reference {
     OrasFor(&'static str, Tree),
     /// `oras pull` fails.
     OrasRefuses,
-    /// `helm pull --untar` of that version of the chart at that place writes these files.
+    /// `helm pull --untar` of this version of the chart at this place writes these files.
     Helm(String, &'static str, Tree),
     /// `crane export` has these files.
     Crane(Tree),
     /// `imgpkg pull` writes the same files.
     Imgpkg,
-    /// GNU tar has the same files in all layers together, one over the other.
+    /// GNU tar, given all layers one over the other, has the same files.
     Tar,
 }
 
@@ -63,7 +63,7 @@ impl<'a> Table<'a> {
         Self { case, rows: Vec::new() }
     }
 
-    /// A row for what has been pushed already.
+    /// Adds a row for an artifact that has been pushed already.
     pub(super) fn row(&mut self, name: &str, image: &str) -> &mut Row {
         self.rows.push(Row {
             name: name.to_owned(),
@@ -77,13 +77,13 @@ impl<'a> Table<'a> {
         &mut self.rows[last]
     }
 
-    /// `oras push` by the program itself, in a directory with these files.
+    /// Pushes these files with the `oras` program, from a directory of their own, and adds a row.
     pub(super) async fn oras(&mut self, name: &str, files: &Tree, flags: &[&str], paths: &[&str]) -> Result<&mut Row> {
         let image = self.push_oras(&format!("{name}:1"), files, flags, paths).await?;
         Ok(self.row(name, &image))
     }
 
-    /// The same without a row.
+    /// Pushes these files with the `oras` program without adding a row.
     pub(super) async fn push_oras(
         &mut self,
         name: &str,
@@ -97,26 +97,26 @@ impl<'a> Table<'a> {
         Ok(image)
     }
 
-    /// What was written down by hand.
+    /// Pushes a handwritten fixture and adds a row.
     pub(super) async fn by_hand(&mut self, name: &str, fixture: &Fixture) -> Result<&mut Row> {
         let image = self.push_by_hand(&format!("{name}:1"), fixture).await?;
         Ok(self.row(name, &image))
     }
 
-    /// The same without a row.
+    /// Pushes a handwritten fixture without adding a row.
     pub(super) async fn push_by_hand(&mut self, name: &str, fixture: &Fixture) -> Result<String> {
         let (directory, image) = (self.case.directory.join("by-hand").join(name), self.case.reference(name));
         self.case.lab.publisher.fixture(&directory, &image, fixture).await?;
         Ok(image)
     }
 
-    /// An image whose layers are these files; `layers` are pairs of a name of a file and a type with annotations.
+    /// Pushes an image and adds a row; `layers` are pairs of a layer's bytes and its type with annotations.
     pub(super) async fn image(&mut self, name: &str, flags: &[&str], layers: &[(&[u8], &str)]) -> Result<&mut Row> {
         let image = self.push_image(&format!("{name}:1"), flags, layers).await?;
         Ok(self.row(name, &image))
     }
 
-    /// The same without a row.
+    /// Pushes an image without adding a row.
     pub(super) async fn push_image(&mut self, name: &str, flags: &[&str], layers: &[(&[u8], &str)]) -> Result<String> {
         let (directory, image) = (self.case.directory.join("image").join(name), self.case.reference(name));
         fs_err::create_dir_all(&directory)?;
@@ -131,7 +131,7 @@ impl<'a> Table<'a> {
         Ok(image)
     }
 
-    /// Pulls everything and compares; names all rows that are not as they should be.
+    /// Pulls and compares all artifacts; the error names every row that deviates.
     pub(super) async fn check(self) -> Result<()> {
         let Self { case, rows } = self;
         let specs: Vec<(&str, Value)> =
@@ -153,7 +153,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The lines of the table that `sync` prints, by the object's name.
+/// Returns the lines of the table that `sync` prints, by the object's name.
 fn told(stdout: &str) -> BTreeMap<&str, &str> {
     stdout.lines().skip(1).filter_map(|line| Some((line.split_whitespace().nth(1)?, line))).collect()
 }
@@ -165,68 +165,68 @@ impl Row {
         self
     }
 
-    /// Expects a refusal for this reason, and a message that names this.
+    /// Expects a refusal with this reason and a message that contains this text.
     pub(super) fn refused(&mut self, reason: &'static str, names: &'static str) -> &mut Self {
         self.want = Want::Refused(reason, names);
         self
     }
 
-    /// With these fields of the object.
+    /// Sets these fields of the object's spec.
     pub(super) fn spec(&mut self, spec: Value) -> &mut Self {
         self.spec = spec;
         self
     }
 
-    /// `oras pull` writes the same.
+    /// Expects that `oras pull` writes the same files.
     pub(super) fn as_oras(&mut self) -> &mut Self {
         let files = self.wanted();
         self.but_oras_writes(&files)
     }
 
-    /// `oras pull` writes other files, which are known.
+    /// Expects that `oras pull` writes these other files, a known difference.
     pub(super) fn but_oras_writes(&mut self, files: &Tree) -> &mut Self {
         self.references.push(Reference::Oras(files.clone()));
         self
     }
 
-    /// `oras pull --platform` writes the same.
+    /// Expects that `oras pull --platform` writes the same files.
     pub(super) fn as_oras_for(&mut self, platform: &'static str) -> &mut Self {
         let files = self.wanted();
         self.references.push(Reference::OrasFor(platform, files));
         self
     }
 
-    /// `oras pull` refuses it.
+    /// Expects that `oras pull` fails.
     pub(super) fn oras_refuses(&mut self) -> &mut Self {
         self.references.push(Reference::OrasRefuses);
         self
     }
 
-    /// `helm pull` of that version of the chart at that place writes these files.
+    /// Expects that `helm pull` of this version of the chart at this place writes these files.
     pub(super) fn helm_writes(&mut self, chart: &str, version: &'static str, files: &Tree) -> &mut Self {
         self.references.push(Reference::Helm(chart.to_owned(), version, files.clone()));
         self
     }
 
-    /// `crane export` has the same.
+    /// Expects that `crane export` has the same files.
     pub(super) fn as_crane(&mut self) -> &mut Self {
         self.references.push(Reference::Crane(self.wanted()));
         self
     }
 
-    /// `imgpkg pull` writes the same.
+    /// Expects that `imgpkg pull` writes the same files.
     pub(super) fn as_imgpkg(&mut self) -> &mut Self {
         self.references.push(Reference::Imgpkg);
         self
     }
 
-    /// GNU tar has the same in all layers together.
+    /// Expects that GNU tar has the same files in all layers together.
     pub(super) fn as_tar(&mut self) -> &mut Self {
         self.references.push(Reference::Tar);
         self
     }
 
-    /// Of the registry, these blobs are asked for, and no others.
+    /// Expects that exactly these blobs are requested from the registry.
     pub(super) fn fetches(&mut self, blobs: &[&[u8]]) -> &mut Self {
         self.blobs = Some(blobs.iter().map(|blob| digest(blob)).collect());
         self
@@ -239,7 +239,7 @@ impl Row {
         }
     }
 
-    /// All that is not as it should be; `line` is what `sync` told of it.
+    /// Returns every deviation; `line` is the object's row in the output of `sync`.
     async fn check(&self, case: &Case, line: &str) -> Vec<anyhow::Error> {
         let mut wrong: Vec<_> = [self.ours(case, line).err(), self.asked(case).err()].into_iter().flatten().collect();
         for (number, reference) in self.references.iter().enumerate() {
@@ -265,7 +265,7 @@ impl Row {
         }
     }
 
-    /// Looks into the registry's access log, where there is to be nothing but what is expected.
+    /// Checks that the registry's access log has requests for exactly the expected blobs.
     fn asked(&self, case: &Case) -> Result<()> {
         let Some(expected) = &self.blobs else { return Ok(()) };
         let requests = case.lab.registry.requests(&case.repository(&self.name))?;
@@ -305,7 +305,7 @@ impl Row {
     }
 }
 
-/// Two trees, entry by entry: path, kind, content, whether it is executable, target of a link.
+/// Compares two trees entry by entry: path, kind, content, executable bit, target of a link.
 fn same(whose: &str, found: &Tree, want: &Tree) -> Result<()> {
     let mut wrong = String::new();
     for path in found.keys().chain(want.keys().filter(|path| !found.contains_key(*path))) {

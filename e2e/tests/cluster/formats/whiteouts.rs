@@ -1,5 +1,5 @@
-//! Images whose upper layers take away what lower ones brought (image-spec layer.md, "Whiteouts"), and that nothing else
-//! can have such names.
+//! Images whose upper layers remove files of lower layers (image-spec layer.md, "Whiteouts"), and the refusal of such
+//! names in all other artifacts.
 
 use anyhow::Result;
 use serde_json::json;
@@ -20,7 +20,7 @@ tests!(formats:
 const DOCKER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 const TAR_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
-/// What is below in all of these images.
+/// Returns the lowest layer of all these images.
 fn lower() -> Tree {
     let mut files = tree(&[("etc/a", "a"), ("etc/b", "b"), ("etc/deep/c", "c"), ("kept", "kept")]);
     files.insert("bin/run".to_owned(), executable("#!/bin/sh\n"));
@@ -28,7 +28,7 @@ fn lower() -> Tree {
     files
 }
 
-/// What is left of it without these and with those.
+/// Returns the files of the lowest layer without `gone` and with `new`.
 fn left(gone: &[&str], new: &Tree) -> Tree {
     let mut files = lower();
     files.retain(|path, _| !gone.iter().any(|gone| path == gone || path.starts_with(&format!("{gone}/"))));
@@ -36,12 +36,12 @@ fn left(gone: &[&str], new: &Tree) -> Tree {
     files
 }
 
-/// A tree of one entry.
+/// Returns a tree of one entry.
 fn one(path: &str, entry: Entry) -> Tree {
     Tree::from([(path.to_owned(), entry)])
 }
 
-/// An image of these layers, of a kind that differs from row to row.
+/// Pushes an image of these layers; its kind differs from row to row.
 async fn image<'a>(table: &'a mut Table<'_>, number: usize, name: &str, upper: &[Tree]) -> Result<&'a mut Row> {
     let kinds: [(&[&str], &str); 4] =
         [(&[], DOCKER_GZIP), (&["--oci"], TAR_GZIP), (&["--oci"], TAR_ZSTD), (&["--oci"], TAR)];
@@ -88,7 +88,7 @@ async fn upper_layers_of_an_image_take_away_and_replace(case: &mut Case) -> Resu
 
 async fn an_opaque_directory_hides_all_below_and_nothing_of_its_own_layer(case: &mut Case) -> Result<()> {
     let mut table = Table::new(case);
-    // Sorted before and behind the marker: what its own layer brings stays, in whatever order.
+    // Sorted before and after the marker: entries of the marker's own layer stay, in any order.
     let opaque = |below: &str| tree(&[(&format!("{below}.wh..wh..opq"), "")]);
     let new = tree(&[("etc/!before", "before"), ("etc/new", "new"), ("etc/deep/new", "new")]);
     let with = |below: &str, new: &Tree| vec![opaque(below).into_iter().chain(new.clone()).collect::<Tree>()];
@@ -104,10 +104,11 @@ async fn an_opaque_directory_hides_all_below_and_nothing_of_its_own_layer(case: 
             [with("etc/", &new), vec![renewed.clone()]].concat(),
             left(&["etc"], &new).into_iter().chain(renewed.clone()).collect(),
         ),
-        // A whiteout hides what is in lower layers, and nothing of its own.
+        // A whiteout hides entries of lower layers, never entries of its own layer.
         ("same-layer", vec![same_layer], left(&[], &renewed)),
     ];
-    // crane and imgpkg know no opaque directories, and take a whiteout for one of its own layer too: they are not asked.
+    // crane and imgpkg do not implement opaque directories, and apply a whiteout to its own layer too, so they are not
+    // compared.
     for (number, (name, upper, files)) in rows.iter().enumerate() {
         image(&mut table, number, name, upper).await?.files(files);
     }
@@ -124,7 +125,7 @@ async fn names_of_whiteouts_are_refused_where_there_is_no_image(case: &mut Case)
         let titled =
             Fixture::artifact("application/x.test").layer(TAR_GZIP, &archive, &[(TITLE, "."), (UNPACK, "true")]);
         table.by_hand(&format!("{name}-oras"), &titled).await?.refused("UnsafeArchive", path);
-        // Neither does a choice of how layers are read make an image of it.
+        // The layer mode does not turn the artifact into an image either.
         let archived = Fixture::artifact("application/x.test").layer(TAR, &archive, &[(TITLE, "x.tar")]);
         let row = table.by_hand(&format!("{name}-extracted"), &archived).await?;
         row.spec(json!({"layers": {"mode": "Extract"}})).refused("UnsafeArchive", path);

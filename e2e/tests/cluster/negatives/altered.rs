@@ -1,4 +1,4 @@
-//! S5, S7 and S8 again, of what cosign has made: version 2 of a log, and timestamps of an authority.
+//! S5, S7 and S8 on bundles made by cosign: version 2 of a log, and timestamps of an authority.
 
 use serde_json::{Value, json};
 
@@ -121,7 +121,8 @@ fn windows(table: &mut Table<'_>) {
             "",
         ));
     }
-    // Another log is trusted now, so that the root is of use; the one that has the entry was not trusted then.
+    // Another log is trusted now, so that the root stays usable; the log of the entry was not trusted at the entry's
+    // time.
     let mut root = material.root.clone();
     root["tlogs"][0]["publicKey"]["validFor"] = ended;
     asks.push(refused("its log has ended", asked(&root), INVALID, "was not trusted at the time"));

@@ -1,4 +1,4 @@
-//! A signature in the making: right in every respect, until something of it is changed.
+//! A signature under construction: right in every respect, until a part is changed.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -9,24 +9,24 @@ use supercargo_e2e::signing::{BUNDLE, HandmadeLog, LogEntry, SIGN_PREDICATE, SIM
 use super::material::Material;
 use crate::signing::artifact::Artifact;
 
-/// What is signed, and how it is kept.
+/// Signed content, and the form in which the signature is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     /// A statement in an envelope, in a bundle.
     Statement,
     /// The manifest itself, in a bundle.
     Manifest,
-    /// A payload, under the tag of before.
+    /// A payload under the legacy `.sig` tag.
     Legacy,
 }
 
-/// Who signs.
+/// Kind of signer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
     Key,
-    /// The same, and it is in a log.
+    /// The same key, with an entry in a log.
     LoggedKey,
-    /// Somebody with a certificate; always in a log.
+    /// A signer with a certificate; always with an entry in a log.
     Somebody,
 }
 
@@ -47,7 +47,7 @@ impl Form {
         Self::all().filter(|form| form.who != Who::Key)
     }
 
-    /// Those with a certificate.
+    /// Returns the forms with a certificate.
     pub(super) fn certified() -> impl Iterator<Item = Self> {
         Self::all().filter(|form| form.who == Who::Somebody)
     }
@@ -59,27 +59,27 @@ impl Form {
 
 type Hook<'m, T> = Option<Box<dyn Fn(&mut T) + 'm>>;
 
-/// Everything that makes up a signature.
+/// All parts of a signature.
 pub(super) struct Draft<'m> {
     pub(super) form: Form,
     pub(super) signer: Signer,
     /// The statement, the manifest or the payload.
     pub(super) says: Vec<u8>,
     pub(super) payload_type: String,
-    /// Which log has it, and since when.
+    /// Log that contains the entry; `time` is the time of the entry.
     pub(super) log: &'m HandmadeLog,
     pub(super) time: u64,
-    /// Before the log signs.
+    /// Change of the entry's body before the log signs.
     pub(super) logged: Hook<'m, Value>,
-    /// After the log has signed.
+    /// Change of the entry after the log has signed.
     pub(super) entry: Hook<'m, LogEntry>,
-    /// The bundle, or the annotations of the layer, at last.
+    /// Final change of the bundle, or of the layer's annotations.
     pub(super) outside: Hook<'m, Value>,
 }
 
-/// What is pushed beside an artifact.
+/// Manifest that is pushed beside an artifact.
 pub(super) struct Attachment {
-    /// With a colon; empty where it has none.
+    /// Tag with its colon; empty without a tag.
     pub(super) tag: String,
     pub(super) fixture: Fixture,
 }
@@ -138,7 +138,7 @@ impl<'m> Draft<'m> {
         if let Some(outside) = &self.outside {
             let mut annotations = json!({});
             for (name, value) in &signed.annotations {
-                // The word of the log is JSON, so that its fields can be changed like those of a bundle.
+                // The log's annotation is JSON, so that its fields can be changed like those of a bundle.
                 annotations[name] = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
             }
             outside(&mut annotations);
@@ -165,7 +165,7 @@ impl<'m> Draft<'m> {
     }
 }
 
-/// What is true of an artifact.
+/// Returns the true content to sign for an artifact.
 pub(super) fn says(content: Content, artifact: &Artifact) -> Result<Vec<u8>> {
     Ok(match content {
         Content::Statement => {
@@ -180,7 +180,7 @@ pub(super) fn bundle_about(artifact: &Artifact, bundle: &Value) -> Attachment {
     text_about(artifact, bundle.to_string().as_bytes())
 }
 
-/// Any bytes in place of a bundle.
+/// Returns an attachment with any bytes in place of a bundle.
 pub(super) fn text_about(artifact: &Artifact, text: &[u8]) -> Attachment {
     let fixture = Fixture::artifact(BUNDLE).with_config_artifact_type(BUNDLE).layer(BUNDLE, text, &[]);
     let fixture = fixture.about(&artifact.digest, artifact.size());
@@ -195,7 +195,7 @@ pub(super) fn signatures_under_tag(artifact: &Artifact, signatures: &[Legacy]) -
     Attachment { tag: format!(":{}", legacy_tag(&artifact.digest)), fixture: Legacy::fixture(signatures) }
 }
 
-/// A payload with these annotations under the tag.
+/// Returns a payload with these annotations under the legacy tag.
 pub(super) fn layer_under_tag(artifact: &Artifact, payload: &[u8], annotations: &[(&str, &str)]) -> Attachment {
     let fixture = Legacy::fixture(&[]).layer(SIMPLE_SIGNING, payload, annotations);
     Attachment { tag: format!(":{}", legacy_tag(&artifact.digest)), fixture }

@@ -1,4 +1,5 @@
-//! S12: whatever a registry answers from one request to the next, what is published has had a verdict of its own.
+//! S12: the answers of a registry change from one request to the next; every published revision had a verdict of its
+//! own.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use supercargo_e2e::lab::note;
 use crate::case::{Case, spec_with};
 use crate::sync::{objects, root, sync};
 
-/// Objects that are worked on at once, and how often: a thousand rounds.
+/// Objects reconciled at once, and number of runs: a thousand rounds.
 const OBJECTS: usize = 16;
 const RUNS: usize = 63;
 const SEED: u64 = 12;
@@ -49,7 +50,7 @@ pub(super) async fn whatever_a_registry_answers_only_what_is_signed_is_published
     outcomes.check()
 }
 
-/// What each object has.
+/// Returns the published tree of each object.
 fn published(case: &Case, names: &[String]) -> Result<BTreeMap<String, Tree>> {
     let current = |name: &String| {
         let directory = root(case).join("team").join(name).join("current");
@@ -58,7 +59,7 @@ fn published(case: &Case, names: &[String]) -> Result<BTreeMap<String, Tree>> {
     names.iter().map(|name| Ok((name.clone(), current(name)?))).collect()
 }
 
-/// How often what came of a round.
+/// Number of rounds by outcome.
 #[derive(Default)]
 struct Outcomes {
     published: usize,
@@ -67,7 +68,7 @@ struct Outcomes {
 }
 
 impl Outcomes {
-    /// One line of the table: namespace, name, ready, reason, tag, digest.
+    /// Adds one line of the table: namespace, name, ready, reason, tag, digest.
     fn add(&mut self, line: &str, before: &Tree, after: &Tree, revisions: &[Revision]) -> Result<()> {
         let cells: Vec<&str> = line.split_whitespace().collect();
         let [_, _, ready, reason, ..] = cells[..] else { anyhow::bail!("no row") };

@@ -1,6 +1,6 @@
-//! S5 and S8: what a log says of a signature, which is right in itself.
+//! S5 and S8: false log entries for a signature that is right in itself.
 //!
-//! The log by hand logs every lie with right signatures, in a right proof.
+//! The handmade log records every false entry with right signatures, in a right proof.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ pub(super) fn rows(material: &Material) -> Table<'_> {
     table
 }
 
-/// Where an entry has the hash of what was signed, the signature, and who made it.
+/// Returns the pointers to the content's hash, the signature and the verifier in a log entry.
 fn logged_at(form: Form) -> [&'static str; 3] {
     match form.content {
         Content::Statement => {
@@ -82,7 +82,8 @@ fn of_other_data(table: &mut Table<'_>, form: Form) {
     table.right("S5", form, "logged as it is");
 }
 
-/// Beside a legacy signature nobody calls it anything: it is what it says.
+/// Returns the expected refusal of another kind of entry. No bundle beside a legacy signature claims a kind, so only
+/// the entry's own kind counts.
 fn called(form: Form) -> (&'static str, &'static str) {
     (INVALID, if form.is_legacy() { "unsupported Rekor entry format" } else { "is not what it is called" })
 }
@@ -94,7 +95,7 @@ fn hash_algorithm(form: Form) -> &'static str {
     }
 }
 
-/// The entries of a bundle, or the word of the log beside a legacy signature.
+/// Returns the place of a bundle's log entries, or of the log annotation beside a legacy signature.
 fn entries(form: Form) -> (&'static str, &'static str) {
     if form.is_legacy() { ("", "dev.sigstore.cosign/bundle") } else { ("/verificationMaterial", "tlogEntries") }
 }
@@ -137,7 +138,7 @@ fn not_logged(table: &mut Table<'_>, form: Form) {
     table.add("S8", format!("{form:?}, another root"), right(material, form), roots);
 }
 
-/// What the log promises is of another entry, or of this at another time.
+/// Adds rows whose signed entry timestamp is of another entry, or of this entry at another time.
 fn promised_otherwise(table: &mut Table<'_>, form: Form) {
     let material = table.material;
     table.lie("S5", form, "with the promise for another entry", (INVALID, ""), move |draft| {
@@ -180,10 +181,10 @@ fn entry_field<'m>(field: &'static str, value: Value) -> impl Fn(&mut Draft<'m>)
     }
 }
 
-/// A hash in base64: of bytes that are zero.
+/// A hash of zero bytes in base64.
 const NOTHING: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-/// Lies about the tree, some of them signed by the log.
+/// Adds rows with false statements about the tree, some of them signed by the log.
 fn proven_otherwise(table: &mut Table<'_>, form: Form) {
     let material = table.material;
     let not_proven = (INVALID, "proves that it is in the log");
@@ -220,7 +221,7 @@ fn proven_otherwise(table: &mut Table<'_>, form: Form) {
     for (what, field, value, said) in fields {
         table.lie("S8", form, &format!("with {what}"), (INVALID, said), entry_field(field, value));
     }
-    // A tree of two: the log signs that it has the same root, and that this is the second.
+    // A tree of two entries: the log signs that it has the same root, and that this entry is the second.
     table.lie("S8", form, "second in a tree of two that cannot be", (INVALID, ""), move |draft| {
         let log = &material.log;
         draft.entry = Some(Box::new(move |entry| {

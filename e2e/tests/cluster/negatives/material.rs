@@ -1,4 +1,4 @@
-//! What signatures are made of, and what is asked for them.
+//! Keys, certificates, logs and roots for the signatures, and the options to verify them.
 
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -13,19 +13,19 @@ use crate::case::Case;
 use crate::signing::artifact::Artifact;
 use crate::verify::has_ct_log;
 
-/// Since when the log by hand is trusted: before anything that is signed here.
+/// Begin of the trust in the handmade log: before any entry that is signed here.
 const SINCE: &str = "2026-01-01T00:00:00Z";
 
-/// Somebody with a certificate of the private Sigstore.
+/// Signer with a certificate of the private Sigstore.
 pub(super) struct Somebody {
     pub(super) signer: Signer,
     pub(super) issuer: String,
     pub(super) subject: String,
 }
 
-/// A bundle that cosign has made, with the log and the timestamps of the private Sigstore.
+/// Bundle made by cosign, with the log and the timestamps of the private Sigstore.
 pub(super) struct Model {
-    /// What is in the artifact.
+    /// Content of the artifact.
     pub(super) content: &'static str,
     pub(super) bundle: Value,
 }
@@ -34,22 +34,22 @@ pub(super) struct Material {
     directory: PathBuf,
     pub(super) right: SigningKey,
     pub(super) wrong: SigningKey,
-    /// One of each other kind.
+    /// One key of each other kind.
     pub(super) kinds: Vec<SigningKey>,
-    /// With an email address, with a URI, a workflow.
+    /// Signers with an email address, with a URI, and a workflow.
     pub(super) people: [Somebody; 3],
     pub(super) stranger: Somebody,
     pub(super) log: HandmadeLog,
-    /// Nobody trusts it.
+    /// A log that the root does not contain.
     pub(super) other_log: HandmadeLog,
     pub(super) authority: HandmadeAuthority,
-    /// Its certificate ended with the year 2025, and its root did not.
+    /// Authority whose certificate ended with the year 2025, unlike its root certificate.
     pub(super) ended_authority: HandmadeAuthority,
-    /// Nobody trusts it.
+    /// An authority that the root does not contain.
     pub(super) other_authority: HandmadeAuthority,
-    /// The root of the private Sigstore, with log and authorities by hand in it.
+    /// The root of the private Sigstore, with the handmade log and authorities added.
     pub(super) root: Value,
-    /// The same without any by hand.
+    /// The same root without handmade parts.
     pub(super) plain_root: Value,
     pub(super) models: [Model; 2],
     pub(super) now: u64,
@@ -113,7 +113,7 @@ impl Material {
         dev
     }
 
-    /// Who signs, unless somebody else does.
+    /// Returns the right signer of this kind.
     pub(super) fn signer(&self, who: Who) -> Signer {
         match who {
             Who::Key | Who::LoggedKey => Signer::from(&self.right),
@@ -121,7 +121,7 @@ impl Material {
         }
     }
 
-    /// What is satisfied by a signature of that form.
+    /// Returns the options that a signature of this form satisfies.
     pub(super) fn options(&self, form: Form) -> Vec<String> {
         self.options_with(form.who, &self.root)
     }
@@ -134,7 +134,7 @@ impl Material {
         }
     }
 
-    /// The same root is in the same file.
+    /// Returns the options to trust this root; equal roots share one file.
     pub(super) fn trusting(&self, root: &Value) -> Vec<String> {
         self.trusting_text(&root.to_string())
     }
@@ -144,21 +144,21 @@ impl Material {
         [strings(["--trusted-root", &self.file(text)]), own.map(str::to_owned).collect()].concat()
     }
 
-    /// A file with that in it.
+    /// Writes the text to a file named after its digest and returns the path.
     pub(super) fn file(&self, text: &str) -> String {
         let name = supercargo_e2e::hostile::artifact::digest(text.as_bytes()).replace(':', "-");
         let file = self.directory.join(name);
-        // What cannot be written cannot be read either, and that is no reason that any row expects.
+        // A file that cannot be written cannot be read either, and no row expects the reason of that failure.
         let _ = fs_err::write(&file, text);
         path(&file)
     }
 
-    /// The root, and in it the log by hand for a time.
+    /// Returns the root with the handmade log, trusted for this window.
     pub(super) fn root_with_log(&self, since: &str, until: Option<&str>) -> Result<Value> {
         self.log.trusted_in(self.plain_root.to_string().as_bytes(), since, until)
     }
 
-    /// The root with each part of a kind trusted for a time alone.
+    /// Returns the root with each part of a kind trusted for this window only.
     pub(super) fn root_with(&self, kind: &str, window: &Value) -> Value {
         let mut root = self.root.clone();
         for part in root[kind].as_array_mut().into_iter().flatten() {
@@ -174,18 +174,18 @@ impl Material {
         root
     }
 
-    /// As the private Sigstore would certify the same person.
+    /// Returns the certificate that the private Sigstore would issue for the same identity.
     pub(super) fn certificate(&self) -> Result<Certificate> {
         Certificate::email(&self.dev().subject, &self.dev().issuer)
     }
 }
 
-/// What a signature of a key satisfies, in a log or not.
+/// Returns the options that a signature with this key satisfies, with or without a log entry.
 pub(super) fn by_key(file: &Path) -> Vec<String> {
     strings(["--key", &path(file), "--transparency-log", "ignored"])
 }
 
-/// What a signature of somebody satisfies; the flag is `--subject` or `--subject-regexp`.
+/// Returns the options that a signature of this identity satisfies; the flag is `--subject` or `--subject-regexp`.
 pub(super) fn by(issuer: &str, flag: &str, subject: &str) -> Vec<String> {
     strings(["--issuer", issuer, flag, subject])
 }

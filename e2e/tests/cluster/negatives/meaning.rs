@@ -1,4 +1,4 @@
-//! S1 to S3: every signature is good, and is of something else.
+//! S1 to S3: good signatures of other content.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ pub(super) fn rows(material: &Material) -> Table<'_> {
     table
 }
 
-/// The digest of something else.
+/// Returns the digest of another artifact.
 fn elsewhere() -> String {
     digest(b"another artifact")
 }
@@ -36,7 +36,7 @@ fn hex(digest: &str) -> String {
 }
 
 fn other_artifact(table: &mut Table<'_>, form: Form) {
-    // A signature of a key over other bytes cannot be told from one of another key.
+    // A signature with a key over other bytes is indistinguishable from one with another key.
     let expected = match (form.content, form.who) {
         (Content::Manifest, Who::Somebody) => (INVALID, "does not match artifact hash"),
         (Content::Manifest, _) => (INVALID, "it was altered"),
@@ -49,7 +49,7 @@ fn other_artifact(table: &mut Table<'_>, form: Form) {
     });
 }
 
-/// A signature where an attestation is asked for.
+/// Adds rows with a signature where an attestation is required.
 fn other_kind(table: &mut Table<'_>, form: Form) {
     let material = table.material;
     let options = [material.options(form), strings(["--predicate-type", PROVENANCE])].concat();
@@ -66,7 +66,7 @@ fn says<'m>(change: fn(&mut Value)) -> impl Fn(&mut Draft<'m>) -> Result<()> {
     move |draft| draft.say(change)
 }
 
-/// The one digest of the one subject becomes what is made of it.
+/// Replaces the digests of the only subject with those that `digests` makes of its digest.
 fn of<'m>(digests: fn(&str) -> Value) -> impl Fn(&mut Draft<'m>) -> Result<()> {
     move |draft| {
         draft.say(|said| {
@@ -175,7 +175,7 @@ fn payloads(table: &mut Table<'_>, form: Form) {
         says(|said| said["critical"]["type"] = json!("atomic container signature")),
     );
     table.lie("S3", form, "of no type", json, says(|said| said["critical"]["type"] = Value::Null));
-    // Whoever signs a digest signs it wherever it is: the repository in the payload is where it was then.
+    // A signature of a digest counts in every repository: the payload names the repository at the time of signing.
     table.truth(
         "S2",
         form,
@@ -196,7 +196,7 @@ fn payloads(table: &mut Table<'_>, form: Form) {
     );
 }
 
-/// Statements that are not made by who is asked for.
+/// Adds a row with a signature of another signer than the required one.
 pub(super) fn by_others(table: &mut Table<'_>, form: Form) {
     let material = table.material;
     table.lie("S4", form, "by a stranger", (MISMATCH, ""), move |draft| {

@@ -1,5 +1,5 @@
-//! S2 and S12: what is signed is the one digest that is asked for, not one that it leads to, and not one that it was, and
-//! a signature is of that, whatever list it is in.
+//! S2 and S12: the signed digest must be the requested one, neither one that it leads to nor an earlier one, and a
+//! signature is about this digest, independent of the list that names it.
 
 use anyhow::Result;
 use supercargo_e2e::signing::fallback_tag;
@@ -25,7 +25,8 @@ pub(super) async fn answers(case: &Case, material: &Material) -> Result<Vec<Answ
     Ok(answers)
 }
 
-/// A good signature of an artifact, whose manifest says that it is about another one, in the list of the first.
+/// Judges a good signature of an artifact whose manifest names another artifact as its subject, in the list of the
+/// first.
 async fn listed(case: &Case, material: &Material) -> Result<Vec<Answer>> {
     let form = Form { who: Who::Key, content: Content::Statement };
     let mut answers = Vec::new();
@@ -59,7 +60,7 @@ async fn of_form(case: &Case, material: &Material, form: Form, name: &str) -> Re
     rows = vec![(":index".to_owned(), &index.digest, Expected::Accepted)];
     answers.extend(ask(case, material, form, "S12", &child, &rows).await?);
 
-    // The tag moves to what is not signed; what it was is still what it was.
+    // The tag moves to an unsigned artifact; the earlier digest is still signed.
     let moved = Artifact::push_text(case, &case.lab.registry, &format!("{name}:1"), &format!("{name}, moved")).await?;
     rows = vec![
         (":1".to_owned(), &moved.digest, missing),

@@ -1,4 +1,4 @@
-//! S2, S6, S9, S10 and S14: where signatures are kept, how many there are, and what looks like one.
+//! S2, S6, S9, S10 and S14: places and numbers of signatures, and content that only looks like a signature.
 
 use serde_json::{Value, json};
 use supercargo_e2e::fixture::Fixture;
@@ -34,7 +34,7 @@ pub(super) fn rows(material: &Material) -> Table<'_> {
     table
 }
 
-/// A signature in the form that is not asked for is none.
+/// Adds a row verified in its own format alone, and in the other format alone, where the signature counts as missing.
 fn formats(table: &mut Table<'_>, form: Form) {
     let material = table.material;
     let only = |format: &str| [material.options(form), strings(["--signature-format", format])].concat();
@@ -43,7 +43,7 @@ fn formats(table: &mut Table<'_>, form: Form) {
     table.add("S9", format!("{form:?}"), right(material, form), asks);
 }
 
-/// What nothing signs, and says what version it is.
+/// Adds rows with another version in the bundle's media type, which no signature covers.
 fn labels(table: &mut Table<'_>, form: Form) {
     let label = |label: &'static str| {
         move |draft: &mut Draft<'_>| {
@@ -63,7 +63,7 @@ fn labels(table: &mut Table<'_>, form: Form) {
     }
 }
 
-/// Nothing says which of two is meant.
+/// Adds rows with two kinds of signature, or of verification material, in one bundle: it is ambiguous which counts.
 fn two_ways(table: &mut Table<'_>, form: Form) {
     let with = |pointer: &'static str, name: &'static str, value: Value| {
         move |draft: &mut Draft<'_>| {
@@ -97,7 +97,7 @@ fn two_ways(table: &mut Table<'_>, form: Form) {
     }
 }
 
-/// So many layers under the tag, each with a payload of its own kind of nothing, and then a good one.
+/// Adds rows with many layers under the tag, each with a worthless signature of its own, and then a good one.
 fn many(table: &mut Table<'_>) {
     let material = table.material;
     let after = move |others: usize| {
@@ -139,7 +139,7 @@ fn many(table: &mut Table<'_>) {
     }
 }
 
-/// A good signature of this, where nobody looks for it.
+/// Adds rows with a good signature in a place that is not searched.
 fn elsewhere(table: &mut Table<'_>) {
     let material = table.material;
     let make = move |artifact: &Artifact| {
@@ -158,7 +158,7 @@ fn elsewhere(table: &mut Table<'_>) {
     table.add("S2", "under the tag of something else", make, there_is_none());
 }
 
-/// A good bundle beside one that is none.
+/// Adds rows with a good bundle beside invalid ones.
 fn beside_garbage(table: &mut Table<'_>) {
     let material = table.material;
     for form in Form::all().filter(|form| !form.is_legacy()) {
@@ -172,7 +172,7 @@ fn beside_garbage(table: &mut Table<'_>) {
 
 type Annotations = &'static [(&'static str, &'static str)];
 
-/// What is pushed as a bundle and is none, and does not end the verifier.
+/// Adds rows with content that is pushed as a bundle, is not a bundle, and must not crash the verifier.
 fn garbage(table: &mut Table<'_>) {
     let material = table.material;
     let mut add = |what: &str, text: Vec<u8>, said: &'static str| {

@@ -1,4 +1,4 @@
-//! S4, S6, S11, S13 and S15: who has signed, by whose word, and by how many signatures.
+//! S4, S6, S11, S13 and S15: signers, authorities, and numbers of signatures.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ pub(super) fn rows(material: &Material) -> Result<Table<'_>> {
     Ok(table)
 }
 
-/// One signature, and requirements that are not quite the one that it satisfies.
+/// Adds a row with one signature, and requirements that differ slightly from the one that it satisfies.
 fn named_otherwise<'m>(table: &mut Table<'m>, somebody: &'m Somebody) {
     let material = table.material;
     let Somebody { issuer, subject, signer } = somebody;
@@ -72,7 +72,7 @@ fn named_otherwise<'m>(table: &mut Table<'m>, somebody: &'m Somebody) {
     table.add("S4", format!("by {subject}"), make, asks);
 }
 
-/// A pattern that matches this text and nothing else.
+/// Returns a pattern that matches this text and nothing else.
 fn regex_of(text: &str) -> String {
     text.chars()
         .map(
@@ -83,7 +83,7 @@ fn regex_of(text: &str) -> String {
         .collect()
 }
 
-/// Each kind of key, taken for itself and for no other.
+/// Adds rows with each kind of key, accepted for itself and for no other key.
 fn kinds_of_keys(table: &mut Table<'_>) {
     let material = table.material;
     for key in &material.kinds {
@@ -100,7 +100,7 @@ fn kinds_of_keys(table: &mut Table<'_>) {
     }
 }
 
-/// Certificates that no authority should give, of one that is trusted.
+/// Adds rows with certificates of a trusted authority that it should not issue.
 fn certified_otherwise(table: &mut Table<'_>) -> Result<()> {
     use rcgen::{ExtendedKeyUsagePurpose, SanType};
     let material = table.material;
@@ -134,10 +134,10 @@ fn certified_otherwise(table: &mut Table<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Of the day for which the authority by hand certifies: 2026-03-01T12:00:00Z.
+/// Noon of the day for which the handmade authority certifies: 2026-03-01T12:00:00Z.
 pub(super) const MIDDAY: u64 = 1_772_366_400;
 
-/// What stands where something else should.
+/// Adds rows with a key in the place of a certificate, and the reverse.
 fn keys_for_certificates(table: &mut Table<'_>) {
     let material = table.material;
     table.right("S6", STATEMENT_BY_KEY, "a key as a key");
@@ -182,7 +182,7 @@ fn keys_for_certificates(table: &mut Table<'_>) {
     );
 }
 
-/// More or fewer than one.
+/// Adds rows with more or fewer signatures than one.
 fn signatures(table: &mut Table<'_>) {
     let material = table.material;
     let altered = |change: fn(&mut Vec<Value>)| {
@@ -230,7 +230,7 @@ fn signatures(table: &mut Table<'_>) {
     table.add("S11", "signed by two", make, asks);
 }
 
-/// The same artifact, asked again by somebody who trusts others: no verdict is kept.
+/// Adds rows that verify the same artifact again with other requirements: no verdict is kept.
 fn asked_again(table: &mut Table<'_>) {
     let material = table.material;
     for form in [STATEMENT_BY_KEY, STATEMENT_BY_SOMEBODY] {
@@ -250,7 +250,7 @@ fn asked_again(table: &mut Table<'_>) {
     }
 }
 
-/// Somebody else's root.
+/// Adds a row verified with other trusted roots: the public one, incomplete ones and malformed ones.
 fn roots(table: &mut Table<'_>) {
     let material = table.material;
     let text = material.root.to_string();

@@ -1,4 +1,4 @@
-//! Rows of the matrix: a signature with a lie in it, or none, and what is asked about it.
+//! Rows of the matrix: a signature with or without a false part, and verifications of it.
 
 use std::fmt;
 
@@ -8,24 +8,24 @@ use super::draft::{Attachment, Draft, Form};
 use super::material::Material;
 use crate::signing::artifact::Artifact;
 
-/// Why something is refused.
+/// Reasons of refusals.
 pub(super) const INVALID: &str = "SignatureInvalid";
 pub(super) const MISSING: &str = "SignatureMissing";
 pub(super) const MISMATCH: &str = "IdentityMismatch";
 pub(super) const ROOT: &str = "TrustRootInvalid";
 pub(super) const LIMIT: &str = "LimitExceeded";
 
-/// What has to come of a question.
+/// Expected outcome of a verification.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Expected {
     Accepted,
-    /// With this reason, and these words in the message.
+    /// Refused with this reason, and a message that contains this text.
     Refused(&'static str, &'static str),
 }
 
-/// A question: the options of `supercargo verify`.
+/// A verification: the options of `supercargo verify`.
 pub(super) struct Ask {
-    /// What is special about it; empty where nothing is.
+    /// Special feature of the options; empty if there is none.
     pub(super) how: String,
     pub(super) options: Vec<String>,
     pub(super) expected: Expected,
@@ -33,12 +33,12 @@ pub(super) struct Ask {
 
 type Make<'m> = Box<dyn Fn(&Artifact) -> Result<Vec<Attachment>> + 'm>;
 
-/// An artifact and what is beside it, and questions about that.
+/// An artifact, its attachments, and verifications of it.
 pub(super) struct Row<'m> {
-    /// Of the list of threats, `S1` to `S15`.
+    /// Number in the list of threats, `S1` to `S15`.
     pub(super) threat: &'static str,
     pub(super) what: String,
-    /// What is in the artifact; each has its own otherwise.
+    /// Content of the artifact; unique to the row if `None`.
     pub(super) content: Option<String>,
     pub(super) make: Make<'m>,
     pub(super) asks: Vec<Ask>,
@@ -60,7 +60,7 @@ impl<'m> Table<'m> {
         Self { material, rows: Vec::new() }
     }
 
-    /// Whatever is made, and all that is asked about it.
+    /// Adds a row with these attachments and verifications.
     pub(super) fn add(
         &mut self,
         threat: &'static str,
@@ -71,7 +71,7 @@ impl<'m> Table<'m> {
         self.rows.push(Row { threat, what: what.into(), content: None, make: Box::new(make), asks });
     }
 
-    /// One signature, with something changed in it, that is asked for as if it were right.
+    /// Adds a signature with a false part, verified as if it were right.
     pub(super) fn lie(
         &mut self,
         threat: &'static str,
@@ -83,12 +83,12 @@ impl<'m> Table<'m> {
         self.signature(threat, form, what, Expected::Refused(expected.0, expected.1), change);
     }
 
-    /// One in which nothing is changed.
+    /// Adds an unchanged signature.
     pub(super) fn right(&mut self, threat: &'static str, form: Form, what: &str) {
         self.truth(threat, form, what, |_| Ok(()));
     }
 
-    /// The same where what is changed is no lie.
+    /// Adds a signature with a harmless change.
     pub(super) fn truth(
         &mut self,
         threat: &'static str,
@@ -99,7 +99,7 @@ impl<'m> Table<'m> {
         self.signature(threat, form, what, Expected::Accepted, change);
     }
 
-    /// Either of them.
+    /// Adds a changed signature with this expected outcome.
     pub(super) fn signature(
         &mut self,
         threat: &'static str,
@@ -114,7 +114,7 @@ impl<'m> Table<'m> {
     }
 }
 
-/// One signature of the artifact.
+/// Returns an attachment with one signature of the artifact, after `change`.
 pub(super) fn one<'m>(
     material: &'m Material,
     form: Form,
@@ -127,7 +127,7 @@ pub(super) fn one<'m>(
     }
 }
 
-/// The same as it ought to be.
+/// Returns an attachment with one unchanged signature of the artifact.
 pub(super) fn right(material: &Material, form: Form) -> impl Fn(&Artifact) -> Result<Vec<Attachment>> {
     one(material, form, |_| Ok(()))
 }

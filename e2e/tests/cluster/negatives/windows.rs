@@ -1,4 +1,4 @@
-//! S7 and S8: when something was signed, and who may certify whom then.
+//! S7 and S8: times of signatures, and the authorities that may certify an identity at these times.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ pub(super) fn rows(material: &Material) -> Result<Table<'_>> {
     Ok(table)
 }
 
-/// Not when the log says.
+/// Adds rows whose time differs from the time that the log signed, or is in the future.
 fn times(table: &mut Table<'_>, form: Form) {
     table.lie("S7", form, "at another time than is promised", (INVALID, ""), |draft| {
         draft.entry = Some(Box::new(|entry| entry.time -= 1));
@@ -40,7 +40,7 @@ fn times(table: &mut Table<'_>, form: Form) {
     });
 }
 
-/// The log is trusted, and not at that time.
+/// Adds a row with a trusted log, verified with windows that do or do not cover the entry's time.
 fn windows(table: &mut Table<'_>, form: Form) -> Result<()> {
     let material = table.material;
     let root = |since: &str, until: Option<&str>| {
@@ -98,7 +98,8 @@ fn certificates_and_times(table: &mut Table<'_>, form: Form) -> Result<()> {
     Ok(())
 }
 
-/// Somebody certifies somebody else, as if they were an authority.
+/// Adds rows whose chain has a certified signer in the role of an authority, or an authority that did not certify the
+/// signer.
 fn certificates_of_others(table: &mut Table<'_>) -> Result<()> {
     let material = table.material;
     let stranger = Certificate::email(&material.stranger.subject, &material.stranger.issuer)?;
@@ -148,7 +149,7 @@ fn certificates_of_others(table: &mut Table<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Where the root has a log of certificates, they must be in it.
+/// Adds rows that require an SCT, because the root has a certificate transparency log, for certificates without an SCT.
 fn logs_of_certificates(table: &mut Table<'_>) {
     let material = table.material;
     let mut root = material.root.clone();

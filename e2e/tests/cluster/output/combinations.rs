@@ -25,7 +25,7 @@ fn map(name: &str, immutable: bool) -> Value {
     json!({"outputs": [{"name": "rules", "configMap": {"name": name, "immutable": immutable}}]})
 }
 
-/// ConfigMaps whose name starts with `rules`.
+/// Returns the ConfigMaps whose name starts with `rules`.
 async fn maps(case: &Case) -> Result<Vec<String>> {
     let all = case.space.config_maps().list(&ListParams::default()).await?;
     Ok(all.items.into_iter().filter_map(|map| map.metadata.name).filter(|name| name.starts_with("rules")).collect())
@@ -43,7 +43,7 @@ async fn known(case: &Case) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Every ConfigMap of ours is one that status names.
+/// Waits until status names every ConfigMap of the object.
 async fn all_known(case: &Case) -> Result<()> {
     let mut last = Vec::new();
     let done = wait::until(HEALED, "no ConfigMap that status does not name", async || {
@@ -66,7 +66,7 @@ async fn a_forged_marker_removes_nothing_of_others(case: &mut Case) -> Result<()
     case.space.poll("app").await?;
     let outside = case.directory.join("outside-of-every-volume");
     fs_err::write(&outside, "alive")?;
-    // Whoever may write to the object's own directory only.
+    // A forgery by a writer of the object's own directory only.
     let marker = case.object_directory("app").join(".artifact.json");
     let mut text: Value = serde_json::from_str(&fs_err::read_to_string(&marker)?)?;
     let forged = |name: &str| json!({"name": name, "shown": false});
@@ -192,7 +192,7 @@ async fn suspending_after_a_crash_hides_no_torn_revision(case: &mut Case) -> Res
     let in_map = value(case, "rules", REVISION).await?;
     let journal = object.data.pointer("/status/switching").is_some();
     let is_told = said(0).as_ref() == Some(&there) && said(1) == in_map;
-    // Without a look at the outputs, the journal says that they may differ.
+    // If the outputs were not looked at, the journal shows that they may differ.
     ensure!(
         is_told || (ready.status == "False" && journal),
         "Ready={} {:?}; status says {:?} and {:?}; the volume has {there}, the ConfigMap {in_map:?}; journal kept: {journal}",

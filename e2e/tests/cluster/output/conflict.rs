@@ -1,4 +1,4 @@
-//! A ConfigMap in the hands of another manager: a conflict of the place, not of the digest.
+//! A ConfigMap with a key of another field manager: a conflict of the place, not of the digest.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ tests!(output:
     a_conflict_costs_the_registry_few_requests,
 );
 
-/// Time in which requests are counted, and how many there may be at an interval of an hour.
+/// Time in which requests are counted, and their greatest number with an interval of an hour.
 const WATCHED: Duration = Duration::from_secs(20);
 const FEW: usize = 2;
 
-/// A ConfigMap of which another manager has taken a key.
+/// Publishes a ConfigMap and makes another field manager the owner of one of its keys.
 async fn in_conflict(case: &mut Case) -> Result<Tag> {
     let tag = Tag::start(case).await?;
     case.start_operator().await?;

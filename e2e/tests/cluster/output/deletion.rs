@@ -1,4 +1,4 @@
-//! A deleted object goes at once, whatever is in the way; its files go when they can be removed.
+//! Deletion: an object goes at once, independent of obstacles; its files go when they can be removed.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -69,12 +69,12 @@ async fn an_object_never_has_a_finalizer_and_loses_that_of_an_earlier_version(ca
     Ok(())
 }
 
-/// The stored object is what another version of the CRD might have left.
+/// The stored spec does not parse, as another version of the CRD might have left it.
 async fn an_object_that_cannot_be_read_is_deleted_at_once(case: &mut Case) -> Result<()> {
     let _tag = published(case).await?;
     let key = format!("/registry/supercargo.dev/ociartifacts/{}/app", case.space.namespace);
     let mut stored = case.lab.control_plane.stored(&key).await?;
-    // As another version of CRD and operator would have stored it.
+    // A value that another version of CRD and operator could have stored.
     stored["spec"]["layers"]["mode"] = json!("OfAnotherVersion");
     case.lab.control_plane.store(&key, &stored).await?;
     let told = |object: &kube::api::DynamicObject| {
@@ -98,7 +98,7 @@ async fn a_deletion_needs_no_policies(case: &mut Case) -> Result<()> {
     let mut settings = case.settings()?;
     settings.kubeconfig.clone_from(&control_plane.kubeconfig);
     settings.namespaces = vec!["team".to_owned()];
-    // It may say that it is not ready: the CRD of policies is missing.
+    // The operator may be unready: the CRD of policies is missing.
     let operator = Operator::spawn(&lab.run, &settings).await?;
 
     space.apply("app", &spec("registry.example.com/app:1")).await?;
@@ -109,7 +109,7 @@ async fn a_deletion_needs_no_policies(case: &mut Case) -> Result<()> {
     gone
 }
 
-/// Between the volume's root and the object a filesystem is mounted that nothing can be removed from.
+/// The object's directory is on a read-only mount below the volume's root, from which no file can be removed.
 async fn a_deletion_needs_no_writable_volume(case: &mut Case) -> Result<()> {
     ensure!(may_mount(), "mounting takes root");
     let tag = Tag::start(case).await?;
@@ -130,7 +130,7 @@ async fn a_deletion_needs_no_writable_volume(case: &mut Case) -> Result<()> {
     files_gone(&case.object_directory("app")).await
 }
 
-/// A program that becomes the operator in a mount namespace of its own.
+/// Writes a script that becomes the operator in a mount namespace of its own.
 fn with_its_own_mounts(case: &Case) -> Result<PathBuf> {
     let script = case.directory.join("operator-with-its-own-mounts");
     let text = format!("#!/bin/sh\nexec unshare --mount '{}' \"$@\"\n", case.lab.operator_binary.display());
@@ -147,7 +147,7 @@ async fn mounted(case: &Case, command: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The volume's directory is another one by then: where a share is not mounted any more, and where somebody has moved it.
+/// The share is unmounted, so that the volume's path leads to another directory.
 async fn a_deletion_needs_no_volume_at_all(case: &mut Case) -> Result<()> {
     ensure!(may_mount(), "mounting takes root");
     let tag = Tag::start(case).await?;
@@ -183,7 +183,7 @@ async fn a_deletion_needs_no_volume_at_all(case: &mut Case) -> Result<()> {
     files_gone(&files("other")).await
 }
 
-/// Waits until the operator has looked, and knows that its volume is not there.
+/// Waits until the operator has looked at the volume and reports it as unusable.
 async fn away(case: &Case) -> Result<()> {
     let line = "supercargo_volume_usable{volume=\"default\"} 0";
     wait::until(HEALED, "the volume to be away", async || {
@@ -193,7 +193,7 @@ async fn away(case: &Case) -> Result<()> {
     .await
 }
 
-/// A program that becomes the operator, with a directory mounted on its volume.
+/// Writes a script that mounts a directory on the volume and becomes the operator.
 fn with_a_mounted_volume(case: &Case, share: &Path) -> Result<PathBuf> {
     let (binary, volume) = (case.lab.operator_binary.display(), case.volume.display());
     let inner = format!("mount --bind '{}' '{volume}' && exec '{binary}' \"$@\"", share.display());
@@ -224,7 +224,7 @@ async fn a_deletion_during_an_outage_of_the_registry_is_done_at_once(case: &mut 
     files_gone(&case.object_directory("app")).await
 }
 
-/// The Role of the operator is in the namespace, and goes in no order with the objects.
+/// The Role of the operator is in the namespace, and is deleted in no fixed order with the objects.
 async fn a_namespace_is_deleted_with_the_rights_of_the_operator_in_it(case: &mut Case) -> Result<()> {
     const OBJECTS: usize = 5;
     let rights = Rights::create(&case.lab, &case.space).await?;

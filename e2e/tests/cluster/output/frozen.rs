@@ -1,4 +1,4 @@
-//! A volume that hangs, or cannot be opened, is a state of that volume and of nothing else.
+//! A volume that hangs or cannot be opened: a state of this volume that must not affect anything else.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -26,13 +26,13 @@ tests!(output:
     an_object_follows_its_tag_while_its_files_are_read,
 );
 
-/// Interval of the objects elsewhere, and the time that the operator gives to a volume.
+/// Interval of the objects elsewhere, and below it the operator's timeout for a volume.
 const INTERVAL: Duration = Duration::from_secs(10);
 const TIMEOUT: &[&str] = &["--volume-timeout", "6s"];
-/// Longest time that `/healthz` may take.
+/// Longest time for an answer of `/healthz`.
 const HEALTH: Duration = Duration::from_secs(1);
 
-/// A filesystem of its own, mounted on a directory, whose writes hang while it is frozen.
+/// A filesystem mounted on a directory, whose writes hang while it is frozen.
 struct Filesystem {
     mounted: PathBuf,
 }
@@ -57,7 +57,7 @@ impl Filesystem {
 }
 
 impl Drop for Filesystem {
-    /// A process that waits for it could not even be killed.
+    /// Thaws first, because a process that waits for a frozen filesystem cannot be killed.
     fn drop(&mut self) {
         let _ = self.thaw();
         let _ = command("umount", &["--lazy", &self.mounted.to_string_lossy()]);
@@ -79,7 +79,7 @@ fn on(volume: &str) -> Value {
     json!({"interval": interval(), "outputs": [{"name": "files", "volume": {"name": volume}}]})
 }
 
-/// Asks for `/healthz` all the time. One answer that is late, or not 200, is an error.
+/// Continuous requests for `/healthz`. An answer that is late, or not 200, is an error.
 struct Health {
     answers: Arc<AtomicU64>,
     asking: JoinHandle<Result<()>>,
@@ -109,7 +109,7 @@ impl Health {
         wait::until_true(11 * HEALTH, "/healthz to answer", answered).await
     }
 
-    /// The first answer that was not as it should be, from the start on.
+    /// Stops the requests and returns the first error since the start.
     async fn end(self) -> Result<()> {
         self.asking.abort();
         match self.asking.await {
@@ -120,7 +120,7 @@ impl Health {
     }
 }
 
-/// Waits until an object says that its volume cannot be used, by its name.
+/// Waits until an object reports that its volume, named in the message, cannot be used.
 async fn told(case: &Case, name: &str, volume: &str) -> Result<()> {
     let wanted = |object: &DynamicObject| {
         current_condition(object, "Ready").is_some_and(|ready| {
@@ -139,7 +139,7 @@ async fn usable(case: &Case, volume: &str, wanted: bool) -> Result<()> {
     wait::until(HEALED, &line, found).await
 }
 
-/// Moves the tag, and insists that objects elsewhere follow within their interval, without being asked.
+/// Moves the tag, and checks that objects elsewhere follow within their interval, without a reconcile request.
 async fn others_go_on(case: &mut Case, tag: &mut Tag) -> Result<()> {
     let digest = tag.next(case).await?;
     for name in ["near", "map"] {
@@ -202,7 +202,7 @@ async fn a_volume_that_hangs_is_the_state_of_that_volume_and_heals_by_itself(cas
     Ok(())
 }
 
-/// Opening the directories of some objects hangs, as reads of a share do whose server is away.
+/// Opening the directories of some objects hangs, like reads from a share whose server is away.
 async fn reads_of_a_volume_that_hang_hold_nobody_else(case: &mut Case) -> Result<()> {
     let mut tag = Tag::start(case).await?;
     let slow = Slow::start(case, "openat2@hung=delay:12000").await?;
@@ -235,7 +235,7 @@ async fn reads_of_a_volume_that_hang_hold_nobody_else(case: &mut Case) -> Result
 
 async fn a_volume_that_cannot_be_opened_does_not_stop_the_start_and_heals_by_itself(case: &mut Case) -> Result<()> {
     let tag = Tag::start(case).await?;
-    // A file where a directory should be.
+    // A file in the place of a directory.
     let broken = case.directory.join("broken");
     fs_err::write(&broken, "")?;
     let mut settings = case.settings()?;
@@ -251,7 +251,7 @@ async fn a_volume_that_cannot_be_opened_does_not_stop_the_start_and_heals_by_its
     Ok(())
 }
 
-/// Reading one file of a full scan takes longer than anything here may.
+/// Reading one file of a full scan takes longer than any limit in this test.
 async fn an_object_follows_its_tag_while_its_files_are_read(case: &mut Case) -> Result<()> {
     let mut tag = Tag::start(case).await?;
     let slow = Slow::start_with(case, "openat2@rule=delay:30000", &["--full-scan-interval", "2s"]).await?;

@@ -1,4 +1,4 @@
-//! Immutable ConfigMaps: an object per content, whose name is in status.
+//! Immutable ConfigMaps: one ConfigMap per content, with its name in status.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ fn outputs(immutable: bool) -> Value {
     json!({"outputs": [{"name": "rules", "configMap": {"name": "rules", "immutable": immutable}}]})
 }
 
-/// The name in status, which has to be `rules-` and ten hexadecimal digits.
+/// Returns the name in status, which must be `rules-` and ten hexadecimal digits.
 fn location(object: &DynamicObject) -> Result<String> {
     let location = text(object, "/status/outputs/0/location").context("no location in status")?;
     let digits = location.strip_prefix("rules-").with_context(|| format!("the location is {location}"))?;
@@ -54,7 +54,7 @@ async fn each_immutable_config_map_keeps_one_content_under_a_moving_tag(case: &m
             known.insert(name.clone(), (revision.to_string(), map.metadata.uid)).is_none(),
             "{name} was used before"
         );
-        // Pods that mount the earlier one start for a while yet.
+        // Pods that mount the earlier ConfigMap may still start for a while.
         if let Some(previous) = previous.replace(name) {
             ensure!(case.space.config_maps().get_opt(&previous).await?.is_some(), "{previous} went at once");
         }
@@ -108,7 +108,7 @@ async fn an_earlier_immutable_config_map_goes_by_age(case: &mut Case) -> Result<
         Ok(case.space.config_maps().get_opt(&first).await?.is_none().then_some(()))
     });
     gone.await?;
-    // Status has whole seconds.
+    // Times in status are whole seconds.
     ensure!(replaced.elapsed() + Duration::from_secs(1) >= AGE, "{first} went after {:?}", replaced.elapsed());
     ensure!(case.space.config_maps().get_opt(&second).await?.is_some(), "{second} went too");
     let forgotten = |object: &DynamicObject| object.data.pointer("/status/outputs/0/earlier").is_none();

@@ -23,7 +23,7 @@ fn named(case: &Case, name: &str) -> Result<Settings> {
     Ok(settings)
 }
 
-/// Also after the owner has stopped: its files are still there.
+/// The refusal remains after the owner has stopped: its files are still there.
 async fn a_volume_root_of_another_installation_is_refused_with_its_name(case: &mut Case) -> Result<()> {
     let tag = Tag::start(case).await?;
     case.start_operator_as(&named(case, "east")?).await?;
@@ -36,7 +36,7 @@ async fn a_volume_root_of_another_installation_is_refused_with_its_name(case: &m
     Ok(())
 }
 
-/// Another installation runs, and does not use the volume.
+/// Starts another installation and checks that it runs without using the volume.
 async fn refused(case: &Case) -> Result<()> {
     let other = Operator::start(&case.lab.run, &named(case, "west")?).await?;
     let not_usable = async || {

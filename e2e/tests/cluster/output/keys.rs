@@ -1,4 +1,4 @@
-//! Keys of a ConfigMap that are not from the artifact: removed, told once, and not fought over.
+//! Keys of a ConfigMap that are not from the artifact: removed, reported once, and not fought over.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn published(case: &mut Case) -> Result<Tag> {
     Ok(tag)
 }
 
-/// With polls, so that a pass at each of them would be seen.
+/// Sets a short interval, so that a pass at a poll would be noticed.
 fn spec_with_interval(mut spec: serde_json::Value) -> serde_json::Value {
     spec["interval"] = json!("10s");
     spec
@@ -45,7 +45,7 @@ async fn is_there(case: &Case) -> Result<bool> {
     Ok(value(case, "rules", KEY).await?.is_some())
 }
 
-/// Events that name the key.
+/// Returns the number of Events that name the key.
 async fn told(case: &Case) -> Result<usize> {
     Ok(case.space.events("app").await?.iter().filter(|(.., note)| note.contains(KEY)).count())
 }

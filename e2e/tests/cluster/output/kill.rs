@@ -1,5 +1,5 @@
-//! SIGKILL during tag churn, at random moments and at each step of an update: no torn revision, converged within 30 s, nothing
-//! left over.
+//! SIGKILL during tag churn, at random moments and at each step of an update: no torn revision, converged within 30 s,
+//! nothing left over.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ fn name(number: usize) -> String {
     format!("app-{number}")
 }
 
-/// Volumes `a` and `b`, and a ConfigMap of the object's own name.
+/// Returns the outputs `a` and `b`, on two volumes, and `map`, to a ConfigMap of the object's own name.
 fn three(name: &str) -> Value {
     json!({"outputs": [
         {"name": "a", "volume": {"name": "default"}},
@@ -70,12 +70,12 @@ fn settings(case: &Case) -> Result<Settings> {
     Ok(settings)
 }
 
-/// Directories of an object on both volumes.
+/// Returns the directories of an object on both volumes.
 fn directories(case: &Case, name: &str) -> Result<[PathBuf; 2]> {
     Ok([case.object_directory(name), second(case)?.join(&case.space.namespace).join(name)])
 }
 
-/// Objects that are Ready with revision 0, on an operator that still runs.
+/// Publishes objects with revision 0, and leaves their operator running.
 async fn published(case: &mut Case, objects: usize) -> Result<Tag> {
     let mut tag = Tag {
         registry: case.registry("own", &Options::default()).await?,
@@ -94,7 +94,8 @@ async fn published(case: &mut Case, objects: usize) -> Result<Tag> {
     Ok(tag)
 }
 
-/// Reads whole trees through `current`, one directory per tick. A tree may only go while it is read if `current` has moved on.
+/// Reads whole trees through `current`, one directory per tick. A tree may disappear during a read only if `current`
+/// has moved on.
 fn read_trees(directories: Vec<PathBuf>) -> (Arc<AtomicBool>, JoinHandle<Result<u64>>) {
     let done = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&done);
@@ -134,7 +135,7 @@ async fn killed_at_random_during_tag_churn_it_tears_nothing_and_converges(case: 
         for number in 0..objects {
             case.space.ask(&name(number)).await?;
         }
-        // Some of the time that the objects need is let pass, and it differs from round to round.
+        // The kill comes at a random moment of the objects' work, which differs from round to round.
         let moment = Instant::now() + Duration::from_millis(random_below(700)?);
         wait::until_true(Duration::from_secs(2), "the moment to kill", || Ok(Instant::now() >= moment)).await?;
         case.take_operator()?.kill().await?;
@@ -167,7 +168,7 @@ async fn converged(case: &Case, tag: &Tag, objects: usize, last: u64) -> Result<
         for directory in directories(case, &name)? {
             let found = revision::check(&directory.join("current"), PADDING)?;
             ensure!(found == last, "{} has revision {found}, not {last}", directory.display());
-            // Earlier ones may be kept for a while, or be on their way out.
+            // Earlier trees may be kept for a while, or be in the course of removal.
             let whole = || {
                 let torn = trees(&directory)?.into_iter().find(|tree| revision::of(tree).is_err());
                 ensure!(torn.is_none(), "{torn:?} is there in part");
@@ -194,7 +195,8 @@ fn trees(directory: &Path) -> Result<Vec<PathBuf>> {
     fs_err::read_dir(directory.join("trees"))?.map(|entry| Ok(entry?.path())).collect()
 }
 
-/// A new revision on an operator that ends itself at the step; `false` where it got through without.
+/// Starts an operator that ends itself at the step of an update; returns `false` if the update succeeded without
+/// reaching the step.
 async fn kill_at(case: &mut Case, tag: &Tag, step: &str) -> Result<bool> {
     let mut settings = settings(case)?;
     settings.environment.push((FAILPOINT.to_owned(), step.to_owned()));

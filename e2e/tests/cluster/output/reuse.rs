@@ -1,4 +1,4 @@
-//! Names that are used again: by another object, or while the earlier one is still being removed.
+//! Names that are reused by another object, or while the earlier object is still being removed.
 
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
@@ -30,7 +30,7 @@ async fn a_new_object_never_serves_the_files_of_an_earlier_one(case: &mut Case) 
     case.take_operator()?.stop().await?;
     case.space.delete("app").await?;
     if case.space.artifacts().get_opt("app").await?.is_some() {
-        // As the documentation of earlier versions tells for an operator that is gone.
+        // The documented way of earlier versions to delete an object without a running operator.
         case.space.patch("app", &json!({"metadata": {"finalizers": null}})).await?;
     }
     case.space.gone("app").await?;
@@ -56,7 +56,7 @@ async fn a_config_map_of_an_earlier_object_is_waited_for(case: &mut Case) -> Res
     let spec = spec_with(&tag.image(), &config_map());
     case.space.apply("app", &spec).await?;
     case.space.ready("app").await?;
-    // Keeps the garbage collector from its work.
+    // Blocks the garbage collector.
     let hold = |finalizers: serde_json::Value| Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
     let maps = case.space.config_maps();
     maps.patch("rules", &PatchParams::default(), &hold(json!(["example.com/held"]))).await?;
@@ -78,7 +78,7 @@ async fn a_config_map_of_an_earlier_object_is_waited_for(case: &mut Case) -> Res
     Ok(())
 }
 
-/// `PersistentVolume` objects point to it.
+/// `PersistentVolume` objects point to the directory.
 async fn the_directory_of_a_namespace_survives_its_last_object(case: &mut Case) -> Result<()> {
     let tag = Tag::start(case).await?;
     case.start_operator().await?;

@@ -1,4 +1,4 @@
-//! Secret outputs: content that stays off disks and out of logs, and rights that have to be given.
+//! Secret outputs: content that stays off disks and out of logs, and rights that must be granted.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ fn outputs(immutable: bool) -> Value {
     json!({"outputs": [{"name": "tokens", "secret": secret}]})
 }
 
-/// A memory-backed directory of this test; dropping it removes it.
+/// A memory-backed directory of this test, removed on drop.
 struct Memory(tempfile::TempDir);
 
 impl Memory {
@@ -61,7 +61,7 @@ async fn rights(case: &Case) -> Result<Rights> {
     Ok(rights)
 }
 
-/// An artifact with one file, in a layer that is that file byte for byte: a search finds it wherever it is written.
+/// Pushes an artifact with one file, whose layer is this file byte for byte, so that a search finds every copy of it.
 async fn push(case: &Case, registry: &Registry, content: &str) -> Result<String> {
     let fixture =
         Fixture::artifact("application/x.test").layer("text/plain", content.as_bytes(), &[(TITLE, "a/token")]);
@@ -70,12 +70,12 @@ async fn push(case: &Case, registry: &Registry, content: &str) -> Result<String>
     Ok(image)
 }
 
-/// Files below these directories that hold the canary.
+/// Returns the files below these directories that hold the canary.
 fn search(directories: &[PathBuf]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = directories.to_vec();
     while let Some(path) = open.pop() {
-        // Entries may go while they are looked at.
+        // Entries may disappear during the search.
         let Ok(kind) = fs_err::symlink_metadata(&path) else { continue };
         if kind.is_dir() {
             open.extend(fs_err::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
@@ -95,7 +95,7 @@ async fn a_secret_output_arrives_and_its_content_touches_no_disk_and_no_log(case
     let content = format!("{CANARY}\n").repeat(20_000);
     push(case, &registry, &content).await?;
     ensure!(!search(&[case.directory.join("pushed")]).is_empty(), "the search does not find what is there");
-    // About three seconds, so that a file that is there during the download only is seen.
+    // About three seconds, so that a file that exists only during the download is seen.
     let gate = Gate::open(&registry.address).await?;
     gate.throttle(160 << 10);
     let (rights, memory) = (rights(case).await?, Memory::new()?);
@@ -136,7 +136,7 @@ async fn a_secret_output_arrives_and_its_content_touches_no_disk_and_no_log(case
     supercargo_e2e::wait::until(Duration::from_secs(20), "the Secret to go with its owner", gone).await
 }
 
-/// Low-entropy content could be guessed from one.
+/// Checks that the metadata has no plain digest: low-entropy content could be guessed from it.
 fn no_plain_digest(secret: &Secret, content: &str) -> Result<()> {
     let plain = digest(content.as_bytes());
     let hex = plain.trim_start_matches("sha256:");
@@ -188,7 +188,7 @@ async fn a_secret_output_without_the_right_names_the_value_of_the_chart(case: &m
     };
     case.space.wait("app", "name rbac.secretOutputs", named).await?;
     ensure!(case.space.secrets().get_opt("tokens").await?.is_none(), "the Secret was made");
-    // Given the right, it is used without an annotation.
+    // Once granted, the right is used without an annotation.
     rights.add("", "secrets", &["get", "create", "update", "patch", "delete"]).await?;
     super::within(super::HEALED, "Ready with the right", case.space.ready("app")).await?;
     Ok(())

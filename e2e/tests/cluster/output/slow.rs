@@ -1,4 +1,4 @@
-//! An operator whose chosen system calls wait, while the test wants that.
+//! An operator whose chosen system calls are delayed while the test switches the delays on.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,18 +9,18 @@ use supercargo_e2e::wait;
 
 use crate::case::Case;
 
-/// The switch of the delays, and their log.
+/// Switch of the delays, and their log.
 pub(super) struct Slow {
     control: PathBuf,
 }
 
 impl Slow {
-    /// Starts the operator of the test under `faulty` with these rules; nothing waits yet.
+    /// Starts the operator of the test under `faulty` with these rules; the delays are off.
     pub(super) async fn start(case: &mut Case, rules: &str) -> Result<Self> {
         Self::start_with(case, rules, &[]).await
     }
 
-    /// The same with more arguments of the operator.
+    /// Starts the operator under `faulty` with these rules and further arguments; the delays are off.
     pub(super) async fn start_with(case: &mut Case, rules: &str, extra: &[&str]) -> Result<Self> {
         let control = case.directory.join("delays");
         fs_err::create_dir_all(&control)?;
@@ -41,22 +41,22 @@ impl Slow {
         Ok(Self { control })
     }
 
-    /// From now on matching calls wait.
+    /// Delays matching calls from now on.
     pub(super) fn on(&self) -> Result<()> {
         Ok(fs_err::write(self.control.join("on"), "")?)
     }
 
-    /// Calls that wait already go on waiting.
+    /// Ends the delays; calls that already wait go on waiting.
     pub(super) fn off(&self) -> Result<()> {
         fs_err::remove_file(self.control.join("on")).context("the delays are not on")
     }
 
-    /// Number of calls that waited so far.
+    /// Returns the number of calls delayed so far.
     pub(super) fn delayed(&self) -> usize {
         fs_err::read_to_string(self.control.join("delayed")).map_or(0, |log| log.lines().count())
     }
 
-    /// Waits until one more call than `before` waits, or has waited.
+    /// Waits until more calls than `before` have been delayed.
     pub(super) async fn wait_delayed(&self, before: usize) -> Result<()> {
         wait::until_true(Duration::from_secs(30), "a call to be delayed", || Ok(self.delayed() > before)).await
     }

@@ -50,7 +50,7 @@ async fn an_annotation_makes_manifest_and_layers_be_fetched_again(case: &mut Cas
         let fetched = || Ok(tag.manifests()? > manifests && tag.blobs()? > blobs);
         wait::until_true(LIMIT, "manifest and layer to be fetched again", fetched).await?;
         case.space.ready_with("app", tag.last()?).await?;
-        // Once for each value.
+        // Each value causes one download: later polls fetch no layer.
         case.space.poll("app").await?;
         case.space.poll("app").await?;
         assert_eq!(tag.blobs()?, blobs + 1, "layers fetched for forceAt={value}");
@@ -72,7 +72,7 @@ async fn of_two_annotations_the_one_that_changed_is_handled(case: &mut Case) -> 
     Ok(())
 }
 
-/// kstatus has no other word for "no progress until somebody acts".
+/// kstatus has no other term for "no progress without a change by the user".
 async fn a_suspended_object_that_was_never_published_is_stalled(case: &mut Case) -> Result<()> {
     case.start_operator().await?;
     let image = case.reference("app:1");
@@ -105,7 +105,7 @@ async fn an_output_that_left_the_spec_is_listed_until_it_is_removed(case: &mut C
     };
     case.space.wait("app", "list the output as leaving", leaving).await?;
     ensure!(case.space.config_maps().get_opt("rules").await?.is_some(), "the ConfigMap went in spite of the denial");
-    // Not forgotten by a restart either.
+    // A restart does not forget the output either.
     case.take_operator()?.stop().await?;
     case.start_operator().await?;
     case.space.poll("app").await?;

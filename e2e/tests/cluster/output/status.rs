@@ -1,4 +1,4 @@
-//! Status writes that are refused cost nothing but themselves, and status stays inside its bounds.
+//! Refused status writes, which affect only status itself, and the bounds of status.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ tests!(output:
     forty_verified_requirements_fit_into_status,
 );
 
-/// Revision 1 with a large file.
+/// Pushes revision 1 with a large file.
 async fn push_large(case: &mut Case, tag: &mut Tag, mebibytes: usize) -> Result<String> {
     let mut tree: Tree = super::content(1);
     tree.insert("large".to_owned(), Entry::File { content: noise(mebibytes << 20, 1), executable: false });
@@ -109,7 +109,7 @@ async fn forty_verified_requirements_fit_into_status(case: &mut Case) -> Result<
     ensure!(is_ready(&object), "not Ready");
     let listed = object.data.pointer("/status/verification").and_then(Value::as_array).map_or(0, Vec::len);
     ensure!((1..=32).contains(&listed), "{listed} requirements in status");
-    // Those left out are counted where the verdict is told.
+    // Requirements left out of status are counted in the message of the verdict.
     let verified = condition(&object, "Verified").context("no condition Verified")?;
     let mut numbers = verified.message.split(|sign: char| !sign.is_ascii_digit());
     let left_out = (POLICIES * ENTRIES - listed).to_string();

@@ -17,20 +17,20 @@ tests!(output:
     an_object_deleted_during_slow_publishing_leaves_nothing,
 );
 
-/// Time from the delayed call to agreement, and how long that has to last.
+/// Longest time from the delayed call to agreement, and the time that the agreement has to last.
 const SETTLED: Duration = Duration::from_secs(10);
 const LASTING: Duration = Duration::from_secs(5);
-/// Waits longer than [`timeout`], both for the call that shows a revision and for the one that makes its link.
+/// Delays longer than [`timeout`], both for the call that switches to a revision and for the call that makes its link.
 const SWITCH: &str = "renameat@current=delay:3000,renameat2@current=delay:3000";
 
-/// Both outputs, and a timeout shorter than the delays.
+/// Returns both outputs, and a timeout shorter than the delays.
 fn timeout() -> Value {
     let mut spec = both();
     spec["timeout"] = json!("2s");
     spec
 }
 
-/// Waits until everything agrees on one of these revisions and stays so.
+/// Waits until outputs and status agree on one of these revisions for [`LASTING`].
 async fn settled(case: &Case, tag: &Tag, revisions: &[u64]) -> Result<()> {
     let what = format!("outputs and status to agree on one of {revisions:?}");
     let mut last = String::new();
@@ -67,7 +67,7 @@ async fn a_timeout_during_a_slow_switch_leaves_outputs_and_status_in_agreement(c
     agrees(case, &tag, "app", 1).await
 }
 
-/// Each rule delays another step; a pass may time out before the switch for as long as its calls wait.
+/// Each rule delays another step; the delays may also end a pass by its timeout before the switch.
 async fn a_timeout_at_any_step_of_publishing_leaves_outputs_and_status_in_agreement(case: &mut Case) -> Result<()> {
     const RULES: [&str; 5] = [
         "symlinkat=delay:2500",
@@ -91,7 +91,7 @@ async fn a_timeout_at_any_step_of_publishing_leaves_outputs_and_status_in_agreem
     Ok(())
 }
 
-/// Ends a round: the next one has an operator with other rules.
+/// Ends a round: the operator of the next round has other rules.
 async fn remove(case: &mut Case) -> Result<()> {
     case.space.delete("app").await?;
     case.space.gone("app").await?;
@@ -101,7 +101,8 @@ async fn remove(case: &mut Case) -> Result<()> {
 }
 
 async fn a_spec_changed_during_slow_publishing_is_what_stays_published(case: &mut Case) -> Result<()> {
-    // Wherever the earlier revision is when the spec changes, it must not come after the later one.
+    // The earlier revision must never be published after the later one, at any step it has reached when the spec
+    // changes.
     for (round, rule) in [(0, "renameat=delay:3000,renameat2=delay:3000"), (1, "symlinkat=delay:3000"), (2, SWITCH)] {
         let (mut tag, slow) = published(case, rule, &both()).await?;
         tag.next(case).await?;

@@ -1,4 +1,4 @@
-//! A volume and a ConfigMap of one object, of which the ConfigMap cannot be written for a while.
+//! A volume and a ConfigMap of one object, while the ConfigMap cannot be written.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ tests!(output:
 
 /// Longest time in which volume and ConfigMap may differ.
 const TORN: Duration = Duration::from_secs(1);
-/// Longest time in which status may name another revision than is there: a write to the API server takes its time.
+/// Longest time in which status may name another revision than the outputs hold: a write to the API server takes time.
 const BEHIND: Duration = Duration::from_secs(3);
 
 async fn outputs_stay_together_while_a_quota_refuses_the_config_map(case: &mut Case) -> Result<()> {
@@ -54,7 +54,7 @@ async fn outputs_stay_together_while_the_right_to_config_maps_is_missing(case: &
     finish(case, tag, reader, async |_| rights.give_back().await).await
 }
 
-/// A volume and two ConfigMaps, all Ready with revision 0.
+/// Publishes revision 0 to a volume and two ConfigMaps.
 async fn published_three(case: &mut Case) -> Result<(Tag, String)> {
     let tag = Tag::start(case).await?;
     case.start_operator().await?;
@@ -69,8 +69,8 @@ async fn published_three(case: &mut Case) -> Result<(Tag, String)> {
     Ok((tag, old))
 }
 
-/// The next process cannot revert what was switched before the kill: the earlier content is nowhere. Status has to
-/// say what each output holds, and nothing more may be switched.
+/// The next process cannot revert the outputs that were switched before the kill, because the earlier content is stored
+/// nowhere. Status must name the revision of each output, and no further output may be switched.
 async fn killed_while_a_refusal_is_reverted_outputs_come_together_again(case: &mut Case) -> Result<()> {
     let (mut tag, _) = published_three(case).await?;
     let denial = Denial::of(&case.space, WRITES_TO_SECOND).await?;
@@ -131,7 +131,7 @@ async fn a_refusal_that_no_rehearsal_shows_reverts_what_was_switched(case: &mut 
     Ok(())
 }
 
-/// An object with both outputs that is Ready, and a reader of everything.
+/// Publishes an object with both outputs, and starts a reader of the outputs and status.
 async fn published(case: &mut Case, rights: Option<&Rights>) -> Result<(Tag, Reader)> {
     let tag = Tag::start(case).await?;
     let mut settings = case.settings()?;
@@ -151,7 +151,7 @@ async fn published(case: &mut Case, rights: Option<&Rights>) -> Result<(Tag, Rea
     Ok((tag, reader))
 }
 
-/// Moves the tag while the obstacle is there, and again when it is gone; then judges what was seen.
+/// Moves the tag while the obstacle is there, and again when it is gone; then judges the recorded states.
 async fn finish(
     case: &mut Case,
     mut tag: Tag,

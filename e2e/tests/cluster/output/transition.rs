@@ -19,7 +19,8 @@ tests!(output:
     the_transition_time_survives_a_slow_refusal,
 );
 
-/// Bytes of a layer and of its way per second: a pass of about eight seconds, of which status tells after five.
+/// Bytes of a layer, and bytes per second of its download: a pass of about eight seconds, which status reports after
+/// five.
 const SIZE: usize = 8 << 20;
 const PACE: u64 = 1 << 20;
 
@@ -31,7 +32,7 @@ async fn push(case: &mut Case, tag: &mut Tag) -> Result<String> {
     tag.push(case, &tree).await
 }
 
-/// Status, reason and transition time of Ready.
+/// Returns status, reason and transition time of Ready.
 fn ready(object: &DynamicObject) -> Option<[String; 3]> {
     let conditions = object.data.pointer("/status/conditions")?.as_array()?;
     let ready = conditions.iter().find(|condition| condition.get("type") == Some(&json!("Ready")))?;
@@ -41,7 +42,7 @@ fn ready(object: &DynamicObject) -> Option<[String; 3]> {
     )
 }
 
-/// Everything that Ready was until the object is as wanted.
+/// Records every state of Ready until the object is as wanted.
 async fn history(objects: &Api<DynamicObject>, wanted: impl Fn(&DynamicObject) -> bool) -> Result<Vec<[String; 3]>> {
     let mut seen: Vec<[String; 3]> = Vec::new();
     wait::until(Duration::from_secs(60), "the slow pass to end", async || {
@@ -66,7 +67,7 @@ fn judge(seen: &[[String; 3]]) -> Result<()> {
     Ok(())
 }
 
-/// An object that is Ready, and then has a slow pass, on another revision, that ends with this reason.
+/// Publishes an object, then runs a slow pass with another revision that ends with this reason.
 async fn slow_pass(case: &mut Case, change: &Value, reason: &str) -> Result<()> {
     let mut tag = Tag::start(case).await?;
     let gate = Gate::open(&tag.registry.address).await?;
@@ -75,7 +76,7 @@ async fn slow_pass(case: &mut Case, change: &Value, reason: &str) -> Result<()> 
     case.space.apply("app", &spec_with(&image, &json!({}))).await?;
     let object = case.space.ready("app").await?;
     let before = ready(&object).context("no condition Ready")?;
-    // The time is told in seconds: let one pass, so that another time can be told from this one.
+    // Times have whole seconds: let one pass, so that a later time differs from this one.
     let later = Instant::now() + Duration::from_millis(1500);
     wait::until_true(Duration::from_secs(5), "a second to pass", || Ok(Instant::now() >= later)).await?;
     push(case, &mut tag).await?;

@@ -1,4 +1,4 @@
-//! Policies that cannot be carried out: what they may speak about is refused, and nothing else is.
+//! Policies that cannot be applied: every object in their scope is refused, and no other.
 
 use anyhow::{Context, Result, bail, ensure};
 use kube::api::{Patch, PatchParams};
@@ -16,7 +16,7 @@ tests!(policies:
     what_a_policy_cannot_mean_is_refused_with_what_to_write_instead,
 );
 
-/// As the API server keeps it.
+/// Returns the key under which the API server stores the policy.
 fn key(name: &str) -> String {
     format!("/registry/supercargo.dev/ociartifactpolicies/{name}")
 }
@@ -62,7 +62,7 @@ async fn a_policy_that_cannot_be_carried_out_refuses_what_it_may_speak_about_and
         at_once(label, case.space.ready("app")).await?;
     }
 
-    // What admission cannot see.
+    // Defects that admission cannot detect.
     let mut pattern = verify(&["ghcr.io/[a"], &[acme.key()]);
     pattern["namespaceSelector"] = json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}});
     let secret = policy_name(case, "key");
@@ -81,7 +81,7 @@ async fn a_policy_that_cannot_be_carried_out_refuses_what_it_may_speak_about_and
             lets_another_in(case, &beside, label).await?;
         }
     }
-    // The key comes, and nobody says so.
+    // The key is created, and no reconcile is requested.
     apply_policy(case, "broken", &verify(&images, &[key_in(&secret)])).await?;
     case.space.refused("app", "PolicyDenied").await?;
     operators.secret(&secret, "Opaque", &[("cosign.pub", &acme.public_pem)]).await?;
@@ -89,7 +89,7 @@ async fn a_policy_that_cannot_be_carried_out_refuses_what_it_may_speak_about_and
     Ok(())
 }
 
-/// A new object of another repository is published.
+/// Publishes a new object of another repository.
 async fn lets_another_in(case: &Case, artifact: &Artifact, label: &str) -> Result<()> {
     let name = format!("beside-{}", label.replace(' ', "-"));
     case.space.apply(&name, &spec(&artifact.image())).await?;
@@ -97,7 +97,7 @@ async fn lets_another_in(case: &Case, artifact: &Artifact, label: &str) -> Resul
     Ok(())
 }
 
-/// The public good instance's, with everything in it ended long ago.
+/// Returns the trusted root of the public good instance, with every part ended long ago.
 fn ended() -> Result<String> {
     let path = chart::workspace().join("e2e/fixtures/signatures/trusted_root.public.json");
     let mut root: Value = serde_json::from_str(&fs_err::read_to_string(path)?)?;

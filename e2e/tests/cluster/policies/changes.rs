@@ -1,4 +1,4 @@
-//! Policies and keys that change: what they touch is judged again at once, and nothing of it is fetched again.
+//! Policies and keys that change: affected objects are judged again at once, and nothing of them is fetched again.
 
 use anyhow::{Result, ensure};
 use kube::api::{DeleteParams, DynamicObject};
@@ -21,7 +21,7 @@ tests!(policies:
     what_a_policy_denies_during_a_pass_is_not_published,
 );
 
-/// A signed artifact in a registry of its own, published by an object called `app`.
+/// Publishes a signed artifact, from a registry of its own, by an object called `app`.
 async fn published(case: &mut Case, signatory: &Signatory, verify: &serde_json::Value) -> Result<(Registry, Artifact)> {
     let registry = case.registry("own", &Options::default()).await?;
     let artifact = Artifact::push_text(case, &registry, "app:1", "app").await?;
@@ -129,7 +129,7 @@ async fn a_key_that_is_rotated_leads_to_a_new_verdict_and_back(case: &mut Case) 
     Ok(())
 }
 
-/// M9.
+/// Finding M9.
 async fn suspending_hides_no_denial_and_no_changed_requirement(case: &mut Case) -> Result<()> {
     let (acme, other) = (Signatory::new()?, Signatory::new()?);
     let (registry, app) = published(case, &acme, &json!([])).await?;
@@ -158,7 +158,7 @@ async fn suspending_hides_no_denial_and_no_changed_requirement(case: &mut Case) 
     Ok(())
 }
 
-/// L5.
+/// Finding L5.
 async fn what_a_policy_denies_during_a_pass_is_not_published(case: &mut Case) -> Result<()> {
     let registry = case.registry("own", &Options::default()).await?;
     let gate = Gate::open(&registry.address).await?;
@@ -170,7 +170,7 @@ async fn what_a_policy_denies_during_a_pass_is_not_published(case: &mut Case) ->
     case.space.apply("app", &spec(&format!("{repository}:1"))).await?;
     gate.wait_passed(20_000, LIMIT).await?;
     apply_policy(case, "no", &json!({"images": [repository], "action": "Deny"})).await?;
-    // The watch brings it, and the pass could end.
+    // The policy arrives by the watch while the pass could still end.
     at_once("it denies", case.space.refused("app", "PolicyDenied")).await?;
     gate.throttle(0);
     ensure!(!case.current("app").exists(), "what was denied is published");

@@ -15,37 +15,38 @@ tests!(policies:
     each_policy_that_speaks_about_an_artifact_must_be_satisfied_and_no_other,
 );
 
-/// In which namespace an object is.
+/// Namespace of an object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// One without a label.
+    /// A namespace without a label.
     Plain,
-    /// One with `tier: prod`.
+    /// A namespace with `tier: prod`.
     Prod,
-    /// One about which the policies for `**` speak.
+    /// A namespace in the scope of the policies for `**`.
     Every,
-    /// One of an operator with `--no-policy deny`, without a label.
+    /// A namespace without a label, of an operator with `--no-policy deny`.
     Deny,
 }
 use Place::{Deny, Every, Plain, Prod};
 
 struct Row<'a> {
     label: &'static str,
-    /// They are called a, b, c. Without images they speak about the row's own repository, and never about another row's.
+    /// Policies named a, b, c. Without images they match the row's own repository; they never match the repository of
+    /// another row.
     policies: Vec<Value>,
     place: Place,
     /// `spec.verify` of the object.
     own: Vec<Value>,
     signed: Vec<&'a Signatory>,
-    /// Of the condition Ready; its status is True for `Succeeded` only.
+    /// Reason of the condition Ready; its status is True for `Succeeded` only.
     reason: &'static str,
-    /// Status of the condition Verified; empty where there is none.
+    /// Status of the condition Verified; empty without the condition.
     verified: &'static str,
     /// The policies that status lists.
     applied: &'static str,
 }
 
-/// A policy, or a part of it, with more.
+/// Returns a policy, or a part of one, with another field.
 fn with(mut policy: Value, key: &str, value: Value) -> Value {
     policy[key] = value;
     policy
@@ -94,7 +95,7 @@ fn row<'a>(
     Row { label, policies, place, own, signed: signed.to_vec(), reason, verified, applied }
 }
 
-/// What is asked by one policy, by several, and by the object beside them.
+/// Returns rows with requirements of one policy, of several, and of the object beside them.
 fn requirements<'a>(a: &'a Signatory, b: &'a Signatory) -> Vec<Row<'a>> {
     let own = |who| vec![entry("release", &[Signatory::key(who)])];
     let two = json!({"verify": [entry("first", &[a.key()]), entry("second", &[b.key()])]});
@@ -124,7 +125,8 @@ fn requirements<'a>(a: &'a Signatory, b: &'a Signatory) -> Vec<Row<'a>> {
     ]
 }
 
-/// Allow, Deny and Warn, alone and together, and an operator that refuses what no policy speaks about.
+/// Returns rows with Allow, Deny and Warn, alone and together, and with an operator that refuses objects without a
+/// policy.
 fn actions<'a>(a: &'a Signatory, b: &'a Signatory) -> Vec<Row<'a>> {
     let own = |who| vec![entry("release", &[Signatory::key(who)])];
     let bounded = with(allowed(), "limits", json!({"layerBytes": 1}));
@@ -153,7 +155,7 @@ fn actions<'a>(a: &'a Signatory, b: &'a Signatory) -> Vec<Row<'a>> {
     ]
 }
 
-/// About which repositories and namespaces a policy speaks.
+/// Returns rows about the repositories and namespaces that a policy matches.
 fn scopes<'a>(a: &'a Signatory, b: &'a Signatory) -> Vec<Row<'a>> {
     let unsigned = ("SignatureMissing", "False", "a");
     let asked = |images: &[&str]| vec![about(by(&[a]), images)];
@@ -226,7 +228,7 @@ fn object(number: usize) -> String {
     format!("combination-{number}")
 }
 
-/// Pushes and signs what a row is about, and makes its policies and its object.
+/// Pushes and signs the artifact of a row, and creates its policies and its object.
 async fn set_up(case: &Case, number: usize, row: &Row<'_>, space: &Space) -> Result<Artifact> {
     let (registry, name) = (&case.lab.registry, object(number));
     let artifact = Artifact::push_text(case, registry, &format!("{name}:1"), &name).await?;
@@ -260,7 +262,8 @@ async fn set_up(case: &Case, number: usize, row: &Row<'_>, space: &Space) -> Res
     Ok(artifact)
 }
 
-/// Status of Verified, the letters of the policies in status, and whether its layer was read exactly where it is published.
+/// Returns the status of Verified, the letters of the policies in status, and whether the layer was read if and only if
+/// the object is published.
 async fn outcome(
     case: &Case,
     number: usize,
@@ -280,7 +283,7 @@ async fn outcome(
     Ok((verified, letters, was_read == (row.reason == "Succeeded")))
 }
 
-/// An operator for some of the namespaces, with that rule for what no policy speaks about.
+/// Returns settings of an operator for these namespaces, with this value of `--no-policy`.
 fn settings(case: &Case, spaces: &[(Place, Space)], rule: &str) -> Result<Settings> {
     let (volume, work_directory) = (case.directory.join(rule), case.directory.join(format!("{rule}-work")));
     fs_err::create_dir_all(&volume)?;

@@ -1,4 +1,4 @@
-//! An operator with `--on-revoked=withdraw`: what is refused after it was published is taken away, by a verdict and nothing else.
+//! An operator with `--on-revoked=withdraw`: only a verdict withdraws published content.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -23,12 +23,12 @@ tests!(policies:
 
 const MAP: &str = "app-files";
 
-/// A volume and a ConfigMap.
+/// Returns a volume output and a ConfigMap output.
 fn outputs() -> Value {
     json!([{"name": "files", "volume": {"name": "default"}}, {"name": "map", "configMap": {"name": MAP}}])
 }
 
-/// A signed artifact `app:1` of a registry of its own, published to two outputs, by an operator that withdraws.
+/// Publishes a signed artifact `app:1`, from a registry of its own, to two outputs, by an operator that withdraws.
 async fn published(case: &mut Case, signatory: &Signatory) -> Result<(Registry, Artifact, String)> {
     let registry = case.registry("own", &Options { durable: true, ..Options::default() }).await?;
     let artifact = Artifact::push_text(case, &registry, "app:1", "app").await?;
@@ -54,7 +54,7 @@ async fn withdrawals(case: &Case) -> Result<Vec<String>> {
     Ok(events.into_iter().filter(|(_, reason, _)| reason == "Withdrawn").map(|(_, _, note)| note).collect())
 }
 
-/// Waits until status names nothing as served; then nothing is.
+/// Waits until status names nothing as served, then checks that all outputs are withdrawn.
 async fn is_withdrawn(case: &Case, digest: &str, reason: &str, times: usize) -> Result<()> {
     let gone = |object: &DynamicObject| artifact_digest(object).is_none();
     let object = case.space.wait("app", &format!("be withdrawn: {reason}"), gone).await?;
@@ -65,7 +65,7 @@ async fn is_withdrawn(case: &Case, digest: &str, reason: &str, times: usize) -> 
         fs_err::read_dir(case.object_directory("app"))?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
     assert_eq!(left, [".artifact.json"], "{reason}: the directory that is mounted stays, empty");
     assert_eq!(case.space.config_maps().get_opt(MAP).await?, None, "{reason}");
-    // An Event is written after status.
+    // The Event is written after status.
     let notes = wait::until(LIMIT, &format!("Event {times} about a withdrawal"), || async {
         let notes = withdrawals(case).await?;
         Ok((notes.len() >= times).then_some(notes))
@@ -85,7 +85,7 @@ async fn what_is_refused_later_is_withdrawn_and_comes_back_when_it_is_not(case: 
 
     apply_policy(case, "release", &verify(&[&repository], &[other.key()])).await?;
     is_withdrawn(case, &app.digest, "IdentityMismatch", 1).await?;
-    // It says so once, and keeps saying what was refused.
+    // The withdrawal is reported once, and the refused candidate stays in status.
     case.space.poll("app").await?;
     is_withdrawn(case, &app.digest, "IdentityMismatch", 1).await?;
     other.sign(case, &app).await?;
@@ -99,7 +99,8 @@ async fn what_is_refused_later_is_withdrawn_and_comes_back_when_it_is_not(case: 
     delete_policy(case, "no").await?;
     is_served(case, &app).await?;
 
-    // Of two signatures one goes, and the list of them where the registry has none of its own, and then the key of the other.
+    // Deletes one of two signatures, together with the referrers list of a registry without the referrers API, then
+    // changes the required key.
     case.lab.publisher.delete(&format!("{repository}@{signature}")).await?;
     apply_policy(case, "release", &verify(&[&repository], &[acme.key()])).await?;
     is_withdrawn(case, &app.digest, "IdentityMismatch", 3).await?;
@@ -113,7 +114,7 @@ async fn what_is_refused_later_is_withdrawn_and_comes_back_when_it_is_not(case: 
     apply_policy(case, "release", &verify(&[&repository], &[acme.key()])).await?;
     is_withdrawn(case, &unsigned.digest, "SignatureMissing", 4).await?;
     acme.sign(case, &unsigned).await?;
-    // Nobody asks: signatures are often made a moment later.
+    // No reconcile is requested: signatures are often made a moment after the tag.
     let object = is_served(case, &unsigned).await?;
     assert_eq!(object.metadata.generation, generation, "nobody has touched the spec");
     let now = fs_err::metadata(case.object_directory("app"))?;
@@ -141,7 +142,7 @@ async fn what_cannot_be_judged_is_not_withdrawn(case: &mut Case) -> Result<()> {
         let object = case.space.refused("app", reason).await.with_context(|| label.to_owned())?;
         stays(case, &object, &app, label).await?;
     }
-    // Its own Secret, which the tenant has not made yet.
+    // The object's own Secret, which the tenant has not created yet.
     delete_policy(case, "release").await?;
     is_served(case, &app).await?;
     case.space.patch("app", &json!({"spec": {"verify": [entry("own", &[key_in("missing")])]}})).await?;
@@ -149,11 +150,11 @@ async fn what_cannot_be_judged_is_not_withdrawn(case: &mut Case) -> Result<()> {
     case.space.patch("app", &json!({"spec": {"verify": []}})).await?;
     is_served(case, &app).await?;
 
-    // A registry that is gone says nothing, whatever is asked by now.
+    // An unreachable registry gives no verdict, even if the requirements have changed.
     registry.stop().await?;
     apply_policy(case, "release", &verify(&[&repository], &[Signatory::new()?.key()])).await?;
     stays(case, &case.space.refused("app", "RegistryUnavailable").await?, &app, "a registry that is gone").await?;
-    // The same of a digest, which need not be looked up.
+    // The same with a digest, which needs no resolution.
     case.space.patch("app", &json!({"spec": {"image": app.image()}})).await?;
     stays(case, &case.space.refused("app", "RegistryUnavailable").await?, &app, "and a digest").await?;
     registry.resume().await?;
@@ -174,7 +175,7 @@ async fn what_is_served_is_judged_also_where_the_image_means_something_else_by_n
     apply_policy(case, "release", &verify(&[&app.repository()], &[acme.key()])).await?;
     case.space.wait("app", "be verified", |object| super::verified(object).is_some_and(|v| v.status == "True")).await?;
 
-    // A digest that was never published is refused, which is no reason to take the other one away.
+    // A refused digest that was never published is no reason to withdraw the published one.
     let next = Artifact::push_text(case, &registry, "app:1", "next").await?;
     case.space.ask("app").await?;
     let object = case.space.refused("app", "SignatureMissing").await?;
@@ -183,7 +184,7 @@ async fn what_is_served_is_judged_also_where_the_image_means_something_else_by_n
     apply_policy(case, "release", &verify(&[&app.repository()], &[other.key()])).await?;
     is_withdrawn(case, &app.digest, "IdentityMismatch", 1).await?;
 
-    // The same where the object is about another repository, which is not there.
+    // The same if the object names another repository, which does not exist.
     other.sign(case, &app).await?;
     case.space.patch("app", &json!({"spec": {"image": app.image()}})).await?;
     is_served(case, &app).await?;
@@ -194,7 +195,7 @@ async fn what_is_served_is_judged_also_where_the_image_means_something_else_by_n
     is_withdrawn(case, &app.digest, "PolicyDenied", 2).await
 }
 
-/// M9.
+/// Finding M9.
 async fn neither_suspending_nor_a_broken_spec_keeps_what_is_refused(case: &mut Case) -> Result<()> {
     let (acme, other) = (Signatory::new()?, Signatory::new()?);
     let (registry, app, _) = published(case, &acme).await?;

@@ -1,4 +1,4 @@
-//! The samples of config/samples/signatures, as people apply them.
+//! The samples of config/samples/signatures, applied as a user applies them.
 
 use anyhow::{Context, Result, ensure};
 use supercargo_e2e::chart;
@@ -19,7 +19,7 @@ async fn the_samples_ask_for_a_signature_and_say_who_made_it(case: &mut Case) ->
     let demo = case.lab.registry.reference(&case.space.namespace);
     let samples = chart::workspace().join("config/samples/signatures");
     for entry in fs_err::read_dir(&samples)? {
-        // Of this test: its repositories, in the registry that there is.
+        // The samples with repositories of this test, in the registry of the tests.
         let text = fs_err::read_to_string(entry?.path())?.replace("localhost:5000/demo", &demo);
         ensure!(text.contains(&demo), "a sample names no image:\n{text}");
         let apply = case.lab.kubectl().args(["apply", "--filename=-", "--namespace", &case.space.namespace]);

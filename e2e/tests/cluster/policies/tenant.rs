@@ -1,5 +1,5 @@
-//! A tenant, who may write objects, Secrets and ConfigMaps in a namespace and nothing else, wants an artifact published that
-//! a policy asks signatures for that it does not have.
+//! A tenant with rights on objects, Secrets and ConfigMaps of one namespace only, who tries to publish an artifact
+//! without the signatures that a policy requires.
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
@@ -17,17 +17,17 @@ tests!(policies:
     a_tenant_without_rights_on_policies_cannot_get_an_unverified_artifact_published,
 );
 
-/// What is in the registry.
+/// Artifacts in the registry.
 struct Goods {
-    /// Signed by the one whom the policy names.
+    /// Signed by the signer that the policy names.
     signed: Artifact,
-    /// Signed by nobody.
+    /// Without a signature.
     unsigned: Artifact,
     /// Signed by the tenant.
     own: Artifact,
-    /// A manifest that is signed, in an index that is not, with one that is not.
+    /// An unsigned index of a signed and an unsigned manifest.
     index: Artifact,
-    /// The one in that index that is not.
+    /// The unsigned manifest of that index.
     child: Artifact,
 }
 
@@ -37,7 +37,7 @@ async fn a_tenant_without_rights_on_policies_cannot_get_an_unverified_artifact_p
     let (acme, tenant) = (Signatory::new()?, Signatory::new()?);
     let goods = goods(case, &acme, &tenant).await?;
     let home = space(case, "tenant", &json!({"tier": "prod"})).await?;
-    // By a label, which the tenant would have to take off, and with a key that is out of the tenant's reach.
+    // The policy matches by a label, which the tenant would have to remove, and its key is out of the tenant's reach.
     let secret = policy_name(case, "release");
     let operators = Space { namespace: chart::NAMESPACE.to_owned(), client: case.space.client.clone() };
     operators.secret(&secret, "Opaque", &[("cosign.pub", &acme.public_pem)]).await?;
@@ -59,7 +59,7 @@ async fn a_tenant_without_rights_on_policies_cannot_get_an_unverified_artifact_p
         theirs.refused(name, reason).await?;
         ensure!(!case.volume.join(&home.namespace).join(name).exists(), "{name} has files");
     }
-    // Changing what is published to something unverified leaves what it was.
+    // A change to an unverified artifact leaves the published content in place.
     theirs.patch("good", &json!({"spec": {"image": goods.own.image(), "verify": own_requirement(&tenant)}})).await?;
     let object = at_once("the change is refused", theirs.refused("good", "IdentityMismatch")).await?;
     assert_eq!(artifact_digest(&object), Some(goods.signed.digest.as_str()));
@@ -87,7 +87,7 @@ async fn goods(case: &Case, acme: &Signatory, tenant: &Signatory) -> Result<Good
     Ok(Goods { signed, unsigned, own, index, child })
 }
 
-/// A ServiceAccount of the namespace with the built-in role `edit`, which the chart adds to.
+/// Creates a ServiceAccount in the namespace with the built-in role `edit`, which the chart extends.
 async fn move_in(case: &Case, home: &Space) -> Result<Client> {
     let kubectl =
         |arguments: &[&str]| case.lab.kubectl().args(arguments).args(["--namespace", &home.namespace]).stdout();
@@ -103,7 +103,7 @@ fn own_requirement(tenant: &Signatory) -> Value {
     json!([entry("mine", &[tenant.key()])])
 }
 
-/// Each must be forbidden, by RBAC and nothing else.
+/// Checks that RBAC, and nothing else, forbids the request.
 fn forbidden<T>(what: &str, answer: kube::Result<T>) -> Result<()> {
     match answer {
         Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
@@ -149,7 +149,7 @@ async fn what_the_api_server_refuses(case: &Case, client: &Client, theirs: &Spac
     Ok(())
 }
 
-/// Objects that the API server takes, and the reason that each must be given.
+/// Creates objects that the API server accepts; returns each with the reason that the operator must report.
 async fn what_it_lets_pass(
     case: &Case,
     theirs: &Space,

@@ -1,4 +1,4 @@
-//! An operator that may watch Secrets, with the rights that the chart gives it for that and no others.
+//! An operator that may watch Secrets, with exactly the rights that the chart grants for this.
 
 use anyhow::{Context, Result, ensure};
 use kube::api::DynamicObject;
@@ -14,7 +14,7 @@ tests!(policies:
     a_key_that_is_rotated_is_seen_at_once_where_secrets_are_watched,
 );
 
-/// Installs the ServiceAccount and the rights of a release with `rbac.watchSecrets`; answers its kubeconfig.
+/// Installs the ServiceAccount and the rights of a release with `rbac.watchSecrets`; returns its kubeconfig.
 async fn rights(case: &Case) -> Result<std::path::PathBuf> {
     let lab = &case.lab;
     let release = policy_name(case, "watching");
@@ -52,7 +52,7 @@ async fn a_key_that_is_rotated_is_seen_at_once_where_secrets_are_watched(case: &
             apply_policy(case, "by-secret", &verify(&[&app.repository()], &[key_in(&secret)])).await?;
         }
         at_once(&format!("the {whose} key is there"), case.space.wait("app", "be verified", signed)).await?;
-        // Three times, so that no look that is due by itself is taken for it each time.
+        // Three rounds, so that a reconcile that is due anyway cannot explain all of them.
         for round in 0..3 {
             space.secret(&secret, "Opaque", &[("cosign.pub", &other.public_pem)]).await?;
             let what = format!("the {whose} key is another, round {round}");

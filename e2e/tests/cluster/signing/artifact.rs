@@ -1,4 +1,4 @@
-//! An artifact in a registry, and what there is about it.
+//! An artifact in a registry, and the manifests about it.
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -13,7 +13,7 @@ use supercargo_e2e::signing::{SIGN_PREDICATE, fallback_tag, legacy_tag};
 
 use crate::case::Case;
 
-/// Something to be signed.
+/// An artifact to be signed.
 #[derive(Debug, Clone)]
 pub(crate) struct Artifact {
     registry: String,
@@ -24,12 +24,12 @@ pub(crate) struct Artifact {
 }
 
 impl Artifact {
-    /// Pushes one with the tag `1`.
+    /// Pushes an artifact with the tag `1`.
     pub(crate) async fn push(case: &Case, registry: &Registry, name: &str) -> Result<Self> {
         Self::push_text(case, registry, &format!("{name}:1"), name).await
     }
 
-    /// Pushes one whose only layer is a text, as `name:tag`.
+    /// Pushes an artifact whose only layer is a text, as `name:tag`.
     pub(crate) async fn push_text(case: &Case, registry: &Registry, name: &str, text: &str) -> Result<Self> {
         let fixture = Fixture::artifact("application/x.test").layer("text/plain", text.as_bytes(), &[]);
         let directory = case.directory.join("pushed").join(name);
@@ -38,7 +38,7 @@ impl Artifact {
         Ok(Self::of(case, registry, name, digest, fixture.manifest()?))
     }
 
-    /// Makes an index, as `name:tag`, of artifacts for platforms that are in the same repository.
+    /// Pushes an index, as `name:tag`, of artifacts for platforms that are in the same repository.
     pub(crate) async fn index(case: &Case, registry: &Registry, name: &str, of: &[(&str, &Self)]) -> Result<Self> {
         let entries: Vec<String> = of.iter().map(|(platform, one)| format!("{platform}={}", one.digest)).collect();
         let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
@@ -53,46 +53,47 @@ impl Artifact {
         Self { registry: registry.address.clone(), repository, digest, bytes }
     }
 
-    /// Of the manifest, in bytes.
+    /// Returns the size of the manifest, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// `host:port/repository@digest`.
+    /// Returns `host:port/repository@digest`.
     pub(crate) fn image(&self) -> String {
         format!("{}/{}@{}", self.registry, self.repository, self.digest)
     }
 
-    /// `host:port/repository`.
+    /// Returns `host:port/repository`.
     pub(crate) fn repository(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
     }
 
-    /// Pushes something beside it, under a `:tag`, or under none.
+    /// Pushes a manifest beside the artifact, under a `:tag` or without a tag.
     pub(crate) async fn attach(&self, case: &Case, tag: &str, fixture: &Fixture) -> Result<String> {
         let directory = case.directory.join("attached").join(digest(&fixture.manifest()?));
         case.lab.publisher.fixture(&directory, &format!("{}{tag}", self.repository()), fixture).await
     }
 
-    /// Puts a bundle beside it as cosign puts a signature, whatever it is; answers the digest of its manifest.
+    /// Attaches a bundle as cosign attaches a signature, independent of its content; returns the digest of its
+    /// manifest.
     pub(crate) async fn attach_bundle(&self, case: &Case, bundle: &Value) -> Result<String> {
         let attachment = handmade::attachment(bundle, SIGN_PREDICATE, &self.digest, self.size());
         self.attach(case, "", &attachment).await
     }
 
-    /// Puts a legacy signature where its own would be.
+    /// Pushes a legacy signature under the artifact's `.sig` tag.
     pub(crate) async fn attach_legacy(&self, case: &Case, signature: Legacy) -> Result<()> {
         let tag = format!(":{}", legacy_tag(&self.digest));
         self.attach(case, &tag, &Legacy::fixture(&[signature])).await.map(drop)
     }
 
-    /// A manifest beside it, by `:tag` or `@digest`.
+    /// Returns a manifest of the repository, by `:tag` or `@digest`.
     pub(crate) async fn manifest(&self, case: &Case, which: &str) -> Result<Value> {
         let reference = format!("{}/{}{which}", self.registry, self.repository);
         Ok(serde_json::from_str(&case.lab.publisher.manifest(&reference).await?)?)
     }
 
-    /// A blob that is text.
+    /// Returns a text blob.
     pub(crate) async fn blob(&self, digest: &str) -> Result<Vec<u8>> {
         let answer = http::get(&self.registry, &format!("/v2/{}/blobs/{digest}", self.repository)).await?;
         ensure!(answer.status == 200, "{digest}: {}", answer.status);
@@ -105,12 +106,12 @@ impl Artifact {
         Ok(tags["tags"].take())
     }
 
-    /// What the referrers API lists; `None` where there is none.
+    /// Returns the list of the referrers API; `None` if the registry does not implement it.
     pub(crate) async fn referrers(&self) -> Result<Option<Vec<Value>>> {
         self.referrers_with("").await
     }
 
-    /// The same, with a query.
+    /// Returns the list of the referrers API for a query.
     pub(crate) async fn referrers_with(&self, query: &str) -> Result<Option<Vec<Value>>> {
         let path = format!("/v2/{}/referrers/{}{query}", self.repository, self.digest);
         let answer = http::get(&self.registry, &path).await?;
@@ -121,7 +122,7 @@ impl Artifact {
         Ok(Some(index["manifests"].as_array().cloned().unwrap_or_default()))
     }
 
-    /// The only one that is about it, wherever the registry lists it: its manifest and what is in its layer.
+    /// Returns the only referrer, from either kind of list: its manifest and the bundle in its layer.
     pub(crate) async fn only_bundle(&self, case: &Case) -> Result<(Value, Value)> {
         let listed = if let Some(listed) = self.referrers().await? {
             listed
@@ -138,7 +139,7 @@ impl Artifact {
     }
 }
 
-/// The statement in a bundle (in-toto, in DSSE).
+/// Returns the statement in a bundle (in-toto, in DSSE).
 pub(crate) fn statement(bundle: &Value) -> Result<Value> {
     let payload = bundle.pointer("/dsseEnvelope/payload").and_then(Value::as_str).context("no envelope")?;
     Ok(serde_json::from_slice(&STANDARD.decode(payload)?)?)

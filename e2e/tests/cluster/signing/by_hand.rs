@@ -1,4 +1,4 @@
-//! That what is signed and logged by hand is no different to cosign.
+//! Proof that cosign treats handmade signatures and log entries like its own.
 
 use std::time::UNIX_EPOCH;
 
@@ -36,7 +36,7 @@ async fn what_is_made_by_hand_is_what_cosign_makes(case: &mut Case) -> Result<()
             assert!(!accepts(&cosign, artifact, &wrong).await?, "{name}, {form}, another key");
         }
     }
-    // Whatever is different about a bundle of cosign would be different for whoever reads it.
+    // Any difference from a bundle of cosign could also make a difference to a verifier.
     let key = cosign.key_pair("both", KeyKind::P256).await?;
     let artifact = Artifact::push(case, registry, "both").await?;
     cosign.sign(&artifact.image(), &key).await?;
@@ -71,7 +71,7 @@ async fn what_is_logged_by_hand_is_taken_for_logged(case: &mut Case) -> Result<(
     let ended = args("ended.json", Some("2026-02-01T00:00:00Z"))?;
     let now = UNIX_EPOCH.elapsed()?.as_secs();
     let rows = [
-        // What is wrong; by which log; at which time.
+        // The wrong part; the log; the time; cosign's verdict.
         ("nothing", &log, now, true),
         ("another log", &other, now, false),
         ("an hour late", &log, now + 3600, false),

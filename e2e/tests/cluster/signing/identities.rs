@@ -1,4 +1,4 @@
-//! Identities: somebody with a certificate of the private Sigstore.
+//! Identities: signers with a certificate of the private Sigstore.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ async fn somebody_signs_and_nobody_else_is_taken_for_them(case: &mut Case) -> Re
         let verdict = cosign.verify(&artifact.image(), &args).await?;
         assert!(verdict.accepted, "{identity:?}: {}", verdict.text);
 
-        // The last of a flag that is there twice counts.
+        // If a flag is given twice, the last one counts.
         let other_issuer = IssuerKind::ALL.into_iter().find(|kind| *kind != identity.issuer()).context("one issuer")?;
         let wrong = [
             ("another subject", "--certificate-identity=other@example.test".to_owned()),

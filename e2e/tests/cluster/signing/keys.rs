@@ -1,4 +1,4 @@
-//! Keys: whose signature cosign takes for whose, and what lies where in each kind of registry.
+//! Keys: cosign's verdict on each key, and the manifests in each kind of registry.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ async fn each_kind_of_key_signs_and_no_other_key_is_taken_for_it(case: &mut Case
         let legacy = Artifact::push(case, &case.lab.registry, &format!("{name}-legacy")).await?;
         cosign.sign_legacy(&legacy.image(), &right).await?;
         for (form, artifact) in [("bundle", &bundle), ("legacy", &legacy)] {
-            // cosign 3.1.3 signs with Ed25519ph (RFC 8032 section 5.1) and takes only pure Ed25519 for a signature.
+            // cosign 3.1.3 signs with Ed25519ph (RFC 8032 section 5.1) and accepts only pure Ed25519 as a signature.
             let expected = kind != KeyKind::Ed25519;
             assert_eq!(accepts(&cosign, artifact, &right).await?, expected, "{name}, {form}, the key that signed");
             assert!(!accepts(&cosign, artifact, &wrong).await?, "{name}, {form}, another key");
@@ -46,7 +46,7 @@ async fn a_signature_lies_where_the_registry_has_a_place_for_it(case: &mut Case)
     let right = cosign.key_pair("right", KeyKind::P256).await?;
     let wrong = cosign.key_pair("wrong", KeyKind::P256).await?;
     let rows = [
-        // Product; whether there is a fallback tag; the type in the list.
+        // Product; true for a fallback tag; the type in the list.
         (Product::Distribution, true, BUNDLE),
         (Product::Referrers, false, BUNDLE),
         (Product::QuirkyReferrers, false, EMPTY),
@@ -124,7 +124,7 @@ async fn an_attestation_says_of_what_type_it_is(case: &mut Case) -> Result<()> {
             let verdict = cosign.verify_attestation(&artifact.image(), &args).await?;
             assert_eq!(verdict.accepted, expected, "{product:?}, {label}: {}", verdict.text);
         }
-        // cosign 3.1.3 takes it for a signature too.
+        // cosign 3.1.3 accepts the attestation as a signature too.
         assert!(accepts(&cosign, &artifact, &right).await?, "{product:?}");
         let (_, bundle) = artifact.only_bundle(case).await?;
         assert_eq!(artifact::statement(&bundle)?["predicateType"], VULN, "{product:?}");
@@ -164,7 +164,7 @@ async fn cosign_reads_no_more_than_the_first_page(case: &mut Case) -> Result<()>
     for key in &keys {
         accepted += u32::from(accepts(&cosign, &artifact, key).await?);
     }
-    // Both signed. Version 3.1.3 asks for one page and takes it for all.
+    // Both keys signed. Version 3.1.3 requests one page and takes it for the whole list.
     assert_eq!(accepted, 1);
     Ok(())
 }

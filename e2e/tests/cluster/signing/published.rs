@@ -1,4 +1,4 @@
-//! What others signed, offline.
+//! Signatures of other projects, verified offline.
 
 use anyhow::Result;
 use supercargo_e2e::signing::{KeyKind, Published};
@@ -15,7 +15,7 @@ async fn what_others_published_is_what_it_is_said_to_be(case: &mut Case) -> Resu
     let key = cosign.key_pair("other", KeyKind::P256).await?;
     for published in Published::all()? {
         let mut rows = vec![("what is true", published.clone(), true)];
-        // The last digit becomes another one.
+        // Replaces the last digit.
         let end = if published.digest.ends_with('0') { "1" } else { "0" };
         let digest = format!("{}{end}", &published.digest[..published.digest.len() - 1]);
         rows.push(("another digest", Published { digest, ..published.clone() }, false));

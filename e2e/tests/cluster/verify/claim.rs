@@ -1,4 +1,4 @@
-//! An identity that is asked for, and what supercargo and cosign say of an artifact then.
+//! A required identity, and the verdicts of supercargo and cosign on an artifact.
 
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -15,7 +15,7 @@ use crate::case::Case;
 use crate::command;
 use crate::signing::artifact::Artifact;
 
-/// Who is asked for.
+/// A required identity, and the trusted root for it.
 #[derive(Clone)]
 pub(super) struct Claim {
     pub(super) issuer: String,
@@ -29,7 +29,7 @@ enum Subject {
     Matching(String),
 }
 
-/// The verdict: refused, for this reason and with these words, or accepted, and kept so.
+/// Expected verdict: accepted with a signature of this format, or refused with this reason and these words.
 pub(super) type Want<'a> = Result<&'static str, (&'static str, &'a str)>;
 
 impl Claim {
@@ -80,12 +80,13 @@ impl Claim {
         ]
     }
 
-    /// A Sigstore of our own has no log of certificates. A file that is no root has none either.
+    /// Returns true if the root has certificate transparency logs. The private Sigstore has none, and neither has a
+    /// malformed root.
     fn has_ct_log(&self) -> bool {
         fs_err::read_to_string(&self.root).is_ok_and(|root| has_ct_log(&root))
     }
 
-    /// The same as an entry of `spec.verify`; the root is in a ConfigMap.
+    /// Returns the claim as an entry of `spec.verify`, with the root in a ConfigMap.
     pub(super) fn entry(&self, config_map: &str) -> Value {
         let identity = match &self.subject {
             Subject::Exactly(subject) => json!({"issuer": self.issuer, "subject": subject}),
@@ -98,14 +99,15 @@ impl Claim {
     }
 }
 
-/// `supercargo verify` of an artifact, with these options.
+/// Runs `supercargo verify` on an artifact with these options.
 pub(super) async fn verify(case: &Case, artifact: &Artifact, options: &[String]) -> Result<Output> {
     let image = artifact.image();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     command::run(case, &[&["verify", &image, "--plain-http", "-o", "json"], &options[..]].concat()).await
 }
 
-/// Compares what supercargo and cosign say with what they ought to. Answers what is told of the signature.
+/// Compares the verdicts of supercargo and cosign with the expected ones. Returns the facts that supercargo reports
+/// about the signature.
 pub(super) async fn compare(
     case: &Case,
     cosign: &Cosign,
@@ -136,7 +138,7 @@ pub(super) async fn compare(
     Ok(told)
 }
 
-/// Whether what is told of a signature of somebody is true.
+/// Checks the reported facts about a signature of an identity.
 pub(super) async fn has_facts(
     case: &Case,
     sigstore: &PrivateSigstore,
@@ -145,7 +147,7 @@ pub(super) async fn has_facts(
     told: &Value,
 ) -> Result<()> {
     let (_, bundle) = artifact.only_bundle(case).await?;
-    // The first entry of a log has no number.
+    // The index of a log's first entry is omitted.
     let index = bundle.pointer("/verificationMaterial/tlogEntries/0/logIndex").and_then(Value::as_str).unwrap_or("0");
     let expected = json!({
         "format": "Bundle", "issuer": sigstore.issuer(identity.issuer()), "subject": sigstore.subject(identity),

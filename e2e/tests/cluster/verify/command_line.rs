@@ -42,7 +42,7 @@ async fn each_kind_of_key_is_told_from_its_like(case: &mut Case) -> Result<()> {
     play(case, Product::Distribution, KINDS).await
 }
 
-/// Who is in some rows.
+/// Returns all signers of these rows.
 pub(super) fn everybody(rows: &[Row]) -> Vec<Who> {
     let kinds = rows.iter().flat_map(|row| row.asked.iter().copied());
     let mut all: Vec<Who> = [Who::Right, Who::Second, Who::Stranger].into_iter().chain(kinds).collect();
@@ -65,7 +65,7 @@ async fn play(case: &Case, product: Product, rows: &[Row]) -> Result<()> {
         let layers = if row.is_accepted() { &mut fetched } else { &mut refused };
         layers.insert(pushed.layer());
         if product == Product::PagedReferrers && row.referrers() > 1 {
-            // cosign's verdict depends on which of them is on the first page, see the test below.
+            // cosign's verdict depends on which referrer is on the first page, see the test below.
             continue;
         }
         let (accepts, said) = scene.cosign_accepts(row, &image).await?;
@@ -76,7 +76,7 @@ async fn play(case: &Case, product: Product, rows: &[Row]) -> Result<()> {
         }
     }
     ensure!(wrong.is_empty(), "{product:?}:\n{}", wrong.join("\n"));
-    // The log shows what is fetched; and of what is refused it shows nothing.
+    // The access log proves that accepted layers are fetched and refused layers are not.
     wait::until_true(LIMIT, "the layers in the access log", || Ok(fetched.is_subset(&blobs(&registry)?))).await?;
     let leaked: Vec<_> = refused.intersection(&blobs(&registry)?).cloned().collect();
     ensure!(leaked.is_empty(), "{product:?}: layers of what was refused were asked for: {leaked:?}");

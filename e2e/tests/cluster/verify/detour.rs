@@ -1,4 +1,4 @@
-//! A registry as it is, but for what it says about signatures.
+//! A proxy in front of a registry that changes answers about signatures only.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,17 +8,18 @@ use supercargo_e2e::hostile::reply::Reply;
 use supercargo_e2e::hostile::server::{Manner, Port, Server};
 use supercargo_e2e::registry::Registry;
 
-/// What is answered in place of the registry to a question of somebody who looks for signatures of a digest, if anything.
+/// Function that answers a request about the signatures of a digest in place of the registry; `None` passes the request
+/// on.
 pub(super) type Trouble = fn(&Ask, &str) -> Option<Reply>;
 
-/// A port that leads to a registry; dropping it closes it.
+/// A port that leads to a registry; dropping it closes the port.
 pub(super) struct Detour {
     server: Server,
     trouble: Arc<Mutex<(Trouble, String)>>,
 }
 
 impl Detour {
-    /// Opens a port on which nothing is different yet.
+    /// Opens a port that passes every request on.
     pub(super) async fn open(registry: &Registry) -> Result<Self> {
         let trouble: Arc<Mutex<(Trouble, String)>> = Arc::new(Mutex::new((none, String::new())));
         let (shared, registry) = (Arc::clone(&trouble), registry.address.clone());
@@ -30,22 +31,22 @@ impl Detour {
         Ok(Self { server, trouble })
     }
 
-    /// `host:port`.
+    /// Returns `host:port`.
     pub(super) fn address(&self) -> String {
         self.server.address.to_string()
     }
 
-    /// From now on there is this trouble with signatures of the digest.
+    /// From now on applies this trouble to signatures of the digest.
     pub(super) fn set(&self, trouble: Trouble, digest: &str) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = (trouble, digest.to_owned());
     }
 
-    /// From now on there is none.
+    /// From now on passes every request on.
     pub(super) fn clear(&self) {
         self.set(none, "");
     }
 
-    /// How often anything was asked.
+    /// Returns the number of requests.
     pub(super) fn asked(&self) -> usize {
         self.server.seen.asks().len()
     }

@@ -1,4 +1,5 @@
-//! Registries that hide signatures, and such as fail while signatures are looked for, which is something else.
+//! Registries that hide signatures, and registries that fail during the search for signatures; the verdicts must
+//! differ.
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -21,7 +22,7 @@ tests!(verify:
     an_object_waits_for_a_registry_that_fails_meanwhile,
 );
 
-/// cosign tries some requests for several seconds.
+/// Rows judged at a time; cosign retries some requests for several seconds.
 const AT_A_TIME: usize = 20;
 const ONE: &[Deed] = &[Deed::Sign(Who::Right)];
 const TWO: &[Deed] = &[Deed::Sign(Who::Stranger), Deed::Sign(Who::Second)];
@@ -35,10 +36,10 @@ const fn unavailable(words: &'static str) -> Want {
     Want::Refused("RegistryUnavailable", words)
 }
 
-/// A row for one kind of registry, and what is different there.
+/// A row for one kind of registry, and the trouble there.
 type Troubled = (Product, Row, Trouble);
 
-/// Nothing is there, as far as anybody can see.
+/// Troubles that hide a signature: the search finds none.
 const HIDING: &[Troubled] = &[
     (Product::Referrers, Row::new("an empty list", ONE, HIDDEN), |ask, _| {
         list(ask).then(|| index("200 OK", br#"{"schemaVersion":2,"manifests":[]}"#))
@@ -58,7 +59,7 @@ const HIDING: &[Troubled] = &[
     }),
 ];
 
-/// What is there cannot be known.
+/// Troubles that make the search for signatures fail.
 const FAILING: &[Troubled] = &[
     (Product::Referrers, Row::new("the list fails", ONE, unavailable("500")), |ask, _| list(ask).then(says_500)),
     (Product::Referrers, Row::new("the list fails, nothing is signed", &[], unavailable("500")), |ask, _| {
@@ -157,13 +158,13 @@ async fn an_object_waits_for_a_registry_that_fails_meanwhile(case: &mut Case) ->
     ensure!(case.published("app")? == served.files["app"], "the files are others");
     ensure!(!blobs(&registry)?.contains(&next.layer()), "its layer was asked for");
 
-    // Nobody asks again: it is tried again by itself.
+    // No reconcile is requested: the operator tries again by itself.
     detour.clear();
     case.space.ready_with("app", digest).await?;
     Ok(())
 }
 
-/// Plays rows behind a detour each, and compares what is said there with what they want.
+/// Plays each row behind a detour of its own, and compares the verdicts with the expected ones.
 async fn troubled(case: &Case, rows: &[Troubled]) -> Result<()> {
     let signers = Signers::new(case, &[Who::Right, Who::Second, Who::Stranger]).await?;
     let mut wrong = Vec::new();
@@ -216,7 +217,7 @@ async fn in_trouble(scene: &Scene<'_>, row: &Row, pushed: &Pushed, trouble: Trou
     Ok(wrong)
 }
 
-/// Whether cosign asks again and again, until its time is up.
+/// Checks that cosign follows the redirects until its timeout.
 async fn never_ends(scene: &Scene<'_>, image: &str, detour: &Detour) -> Result<()> {
     let before = detour.asked();
     let args = [scene.signers.key(Who::Right)?.verify_args(), vec!["--timeout=2s".to_owned()]].concat();
@@ -226,12 +227,12 @@ async fn never_ends(scene: &Scene<'_>, image: &str, detour: &Detour) -> Result<(
     Ok(())
 }
 
-/// Whether somebody asks for what refers to a digest.
+/// Returns true for a request for the referrers of a digest.
 fn list(ask: &Ask) -> bool {
     ask.target.contains("/referrers/")
 }
 
-/// Whether somebody asks for a manifest that is not the artifact's.
+/// Returns true for a request for a manifest other than the artifact's.
 fn manifest(ask: &Ask, digest: &str) -> bool {
     matches!(ask.item(), Item::Manifest(asked) if asked != digest)
 }
@@ -240,7 +241,7 @@ fn blob(ask: &Ask) -> bool {
     matches!(ask.item(), Item::Blob(_))
 }
 
-/// Whether somebody asks for the tag that belongs to a digest, with this end.
+/// Returns true for a request for the tag derived from a digest, with this suffix.
 fn tag(ask: &Ask, digest: &str, end: &str) -> bool {
     matches!(ask.item(), Item::Tag(tag) if tag == format!("{}{end}", digest.replace(':', "-")))
 }

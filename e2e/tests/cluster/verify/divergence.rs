@@ -1,4 +1,4 @@
-//! Where cosign 3.1.3 answers otherwise, and why we do not.
+//! Differences from the verdicts of cosign 3.1.3, and the reasons for them.
 
 use anyhow::{Result, ensure};
 use supercargo_e2e::chart;

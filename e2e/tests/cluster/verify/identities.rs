@@ -1,4 +1,4 @@
-//! Who has signed: an issuer and a subject, at the command line and in objects.
+//! Identities: an issuer and a subject, at the command line and in objects.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ tests!(verify:
     files_may_name_keys_and_roots_as_objects_do,
 );
 
-/// The key of a ConfigMap with a trusted root that is looked for.
+/// The default key of a ConfigMap with a trusted root.
 const ROOT_KEY: &str = "trusted_root.json";
 
 async fn an_identity_is_an_issuer_and_a_whole_subject(case: &mut Case) -> Result<()> {
@@ -64,7 +64,7 @@ async fn an_identity_is_an_issuer_and_a_whole_subject(case: &mut Case) -> Result
     Ok(())
 }
 
-/// Somebody has signed an artifact of their own.
+/// An artifact signed by one identity.
 struct Signed {
     identity: Identity,
     artifact: Artifact,
@@ -84,7 +84,7 @@ impl Signed {
         Ok(all)
     }
 
-    /// A spec for the artifact, by its tag.
+    /// Returns a spec for the artifact, by its tag.
     fn spec(&self, entry: &Value) -> Value {
         spec_with(&format!("{}:1", self.artifact.repository()), &json!({"verify": [entry]}))
     }
@@ -104,7 +104,7 @@ async fn an_object_knows_an_identity_by_the_root_that_it_names(case: &mut Case) 
     }
     nobody_else_is_let_in(case, sigstore, &signed[0]).await?;
 
-    // Another root under the same name: what is served is not signed as it is asked for now.
+    // Another root under the same name: the served content no longer meets the requirement.
     let files = case.published("email")?;
     name_root(case, "right", &roots["another Sigstore"]).await?;
     case.space.ask("email").await?;
@@ -116,7 +116,7 @@ async fn an_object_knows_an_identity_by_the_root_that_it_names(case: &mut Case) 
     case.space.ready("email").await.map(drop)
 }
 
-/// Puts a trusted root into a ConfigMap.
+/// Writes a trusted root into a ConfigMap.
 async fn name_root(case: &Case, config_map: &str, path: &Path) -> Result<()> {
     case.space.config_map(config_map, &[(ROOT_KEY, &fs_err::read_to_string(path)?)]).await
 }
@@ -158,7 +158,7 @@ async fn nobody_else_is_let_in(case: &Case, sigstore: &PrivateSigstore, signed: 
         let expected = if reason == "SecretNotFound" { "Unknown" } else { "False" };
         ensure!((verified.status.as_str(), verified.reason.as_str()) == (expected, reason), "{name}: {verified:?}");
     }
-    // Without the log nothing says when a certificate was used.
+    // Without the log there is no proof of when a certificate was used.
     let mut entry = claim.entry("right");
     entry["cosign"]["transparencyLog"] = json!("Ignored");
     let refused = case.space.create_artifact("never", &signed.spec(&entry)).await.err().context("it was admitted")?;

@@ -1,4 +1,4 @@
-//! What a log has to say of a signature, by a certificate or by a key.
+//! Requirements on log entries, for signatures with a certificate or with a key.
 
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -29,7 +29,7 @@ async fn what_a_log_has_to_say_of_a_certificate(case: &mut Case) -> Result<()> {
     let root = case.directory.join("root.json");
     fs_err::write(&root, log.trusted_in(&sigstore.trusted_root_json()?, SINCE, None)?.to_string())?;
     let claim = Claim::of(sigstore, &identity).known_by(&root);
-    // What is wrong; by which log; when; the verdict.
+    // The wrong part; the log; the time; the verdict.
     let rows = [
         ("nothing", &log, now, Ok(())),
         ("another log", &other, now, Err((INVALID, "No log key"))),
@@ -64,7 +64,7 @@ async fn what_is_not_logged_as_it_should_be(
 ) -> Result<()> {
     let [identity, ..] = identities();
     let push = async |name: &str| Artifact::push(case, &case.lab.registry, name).await;
-    // As in version 0.1 of bundles, where the promise of the log was enough. Nothing signs the version.
+    // As in version 0.1 of bundles, where the log's signed entry timestamp was enough. The version is not signed.
     let (artifact, signer) = (push("promised").await?, sigstore.certify(&identity).await?);
     let envelope = Envelope::sign(&signer, &handmade::statement(&artifact.digest, SIGN_PREDICATE, &json!({}))?)?;
     let mut promised = envelope.logged(&log.entry(&envelope.log_body, UNIX_EPOCH.elapsed()?.as_secs())?);
@@ -135,6 +135,6 @@ async fn a_key_may_have_to_be_in_the_log(case: &mut Case) -> Result<()> {
         let verdict = cosign.verify(&artifact.image(), &flags(root, log)).await?;
         ensure!(verdict.accepted == want.is_ok(), "{label}: cosign accepts it: {}: {}", verdict.accepted, verdict.text);
     }
-    // The public good instance knows nothing of this log.
+    // This log is not in the trusted root of the public good instance.
     refused(&verify(case, &logged, &options(None, "required")).await?, INVALID, "checkpoint")
 }

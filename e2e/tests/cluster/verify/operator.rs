@@ -1,4 +1,4 @@
-//! Each row through the operator, after a good revision: what is refused changes nothing of what is served.
+//! Each row through the operator, after a good revision: a refused revision does not change the served content.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,17 +23,17 @@ tests!(verify:
     every_requirement_has_to_be_met_and_another_key_is_another_requirement,
 );
 
-/// Objects that serve a first revision, which everybody signed who is asked for.
+/// Objects that serve a first revision, which is signed as every row requires.
 pub(super) struct Served {
     pub(super) first: Pushed,
-    /// Of each object.
+    /// Published files of each object.
     pub(super) files: BTreeMap<String, Tree>,
     verification: BTreeMap<String, Value>,
 }
 
 impl Served {
-    /// Creates an object for each row under its name, which is also the tag, and waits for all of them. `host` is where
-    /// they look for the registry.
+    /// Creates an object for each row under its name, which is also the tag, and waits for all of them. `host` is the
+    /// host of the registry in the objects' images.
     pub(super) async fn publish(scene: &Scene<'_>, rows: &[(&str, &Row)], host: &str) -> Result<Self> {
         let Scene { case, registry, .. } = scene;
         let first = scene.push(What::Manifest, "first").await?;
@@ -63,7 +63,7 @@ fn verification(object: &DynamicObject) -> Value {
 }
 
 impl Scene<'_> {
-    /// What a row asks, as the spec of an object.
+    /// Returns the requirements of a row as the spec of an object.
     fn spec(&self, row: &Row, image: &str) -> Result<Value> {
         let keys = row.asked.iter().map(|who| Ok(json!({"inline": self.signers.key(*who)?.public_pem})));
         let keys: Vec<Value> = keys.collect::<Result<_>>()?;
@@ -81,7 +81,7 @@ impl Scene<'_> {
         Ok(spec_with(image, &more))
     }
 
-    /// Whether an object says that what it serves is signed, by whom, and nothing of any obstacle.
+    /// Checks that an object reports its content as signed, by the expected signer, and no obstacle.
     async fn is_signed(&self, row: &Row, pushed: &Pushed, object: &DynamicObject) -> Result<()> {
         let verified = current_condition(object, "Verified").context("no condition Verified")?;
         ensure!((verified.status.as_str(), verified.reason.as_str()) == ("True", "Succeeded"), "{verified:?}");
@@ -137,7 +137,7 @@ async fn what_is_refused_changes_nothing_and_is_let_in_once_it_is_signed(case: &
     Ok(())
 }
 
-/// Signs what was refused as it ought to have been.
+/// Signs a refused artifact as its row requires.
 async fn sign(scene: &Scene<'_>, row: &Row, pushed: &Pushed) -> Result<()> {
     let mut pushed = Pushed { signed: pushed.artifact.clone(), ..pushed.clone() };
     let deed = match (row.predicate, row.only) {
@@ -148,7 +148,7 @@ async fn sign(scene: &Scene<'_>, row: &Row, pushed: &Pushed) -> Result<()> {
     scene.act(&mut pushed, deed).await
 }
 
-/// Whether an object whose tag was moved to something says of it what its row wants.
+/// Checks that an object reports the verdict of its row after its tag was moved.
 async fn says(scene: &Scene<'_>, (name, row): (&str, &Row), next: &Pushed, served: &Served) -> Result<()> {
     let space = &scene.case.space;
     let Want::Refused(reason, words) = row.want else {
@@ -159,7 +159,7 @@ async fn says(scene: &Scene<'_>, (name, row): (&str, &Row), next: &Pushed, serve
     let object = space.refused(name, reason).await?;
     let ready = current_condition(&object, "Ready").context("no condition Ready")?;
     ensure!(ready.message.contains(words), "no {words:?} in {ready:?}");
-    // Signatures are often made after the tag; a wrong one does not become right.
+    // A signature is often made after the tag, so a missing one is waited for; a wrong signature does not become right.
     let (is, is_not) =
         if reason == "SignatureMissing" { ("Reconciling", "Stalled") } else { ("Stalled", "Reconciling") };
     let obstacle = current_condition(&object, is).with_context(|| format!("it is not {is}"))?;
@@ -171,10 +171,10 @@ async fn says(scene: &Scene<'_>, (name, row): (&str, &Row), next: &Pushed, serve
         [digest, its_reason] == [Some(next.artifact.digest.as_str()), Some(reason)],
         "the candidate is {candidate:?}"
     );
-    // In the condition the remedy follows.
+    // In the condition the remedy follows the message.
     let is_same = message.is_some_and(|message| ready.message.starts_with(&format!("{message}. ")));
     ensure!(is_same, "{ready:?} and the candidate {candidate:?}");
-    // Of what is served nothing is different.
+    // Nothing about the served content has changed.
     ensure!(artifact_digest(&object) == Some(&served.first.artifact.digest), "something else is served");
     ensure!(
         verification(&object) == served.verification[name],
@@ -187,7 +187,7 @@ async fn says(scene: &Scene<'_>, (name, row): (&str, &Row), next: &Pushed, serve
     Ok(())
 }
 
-/// Whether the files of an object are those of a revision.
+/// Checks that the files of an object are those of a revision.
 fn holds(case: &Case, name: &str, pushed: &Pushed) -> Result<()> {
     let files = case.published(name)?;
     let is_it = |entry: &supercargo_e2e::files::Entry| *entry == supercargo_e2e::files::Entry::text(&pushed.text);
@@ -250,7 +250,7 @@ async fn every_requirement_has_to_be_met_and_another_key_is_another_requirement(
         ensure!(json!([told[number]["name"], told[number]["keyFingerprint"]]) == expected, "{told}");
     }
 
-    // Somebody else's key in the same Secret: what is served is not signed as it is asked for now.
+    // A stranger's key in the same Secret: the served content no longer meets the requirement.
     let files = case.published("app")?;
     secret(Who::Stranger).await?;
     case.space.poll("app").await?;

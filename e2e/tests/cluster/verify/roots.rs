@@ -1,4 +1,4 @@
-//! By which trusted root a signature is known.
+//! Trusted roots that a signature requires.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ tests!(verify:
     a_root_has_to_know_the_authority_and_the_log,
 );
 
-/// Trusted roots like that of a Sigstore, each with something wrong, by what that is.
+/// Returns altered copies of a Sigstore's trusted root, by the name of the alteration.
 pub(super) async fn roots(case: &Case, sigstore: &PrivateSigstore) -> Result<BTreeMap<&'static str, PathBuf>> {
     let name = format!("{}-other", case.space.namespace);
     let other = PrivateSigstore::start(&case.lab.run, case.lab.signing_tools().await?, &name).await?;
@@ -74,7 +74,8 @@ async fn a_root_has_to_know_the_authority_and_the_log(case: &mut Case) -> Result
         let claim = claim.known_by(&roots[label]);
         compare(case, &cosign, &artifact, &claim, Err((reason, words)), differs).await.context(label)?;
     }
-    // Where a root has a log of certificates, each has to be in it. cosign goes by a flag.
+    // If a root has a certificate transparency log, each certificate needs an SCT of it. cosign decides by a flag
+    // instead.
     let root = &roots["a log of certificates"];
     let logged = claim.known_by(root);
     refused(&verify(case, &artifact, &logged.options()).await?, INVALID, "missing SCT")?;
@@ -83,7 +84,7 @@ async fn a_root_has_to_know_the_authority_and_the_log(case: &mut Case) -> Result
         let verdict = cosign.verify(&artifact.image(), &args).await?;
         ensure!(!verdict.accepted, "{:?}: {}", Divergence::Certificates, verdict.text);
     }
-    // Without the log nothing says when a certificate was used.
+    // Without the log there is no proof of when a certificate was used.
     let options = [claim.options(), ["--transparency-log", "ignored"].map(str::to_owned).to_vec()].concat();
     refused(&verify(case, &artifact, &options).await?, "InvalidSpec", "transparencyLog: Ignored excludes keyless")
 }

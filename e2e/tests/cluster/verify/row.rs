@@ -1,23 +1,23 @@
-//! What a row of the tables says.
+//! Rows of the tables.
 
 use super::Divergence;
 
-/// Who has a key.
+/// Owner of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Who {
-    /// Who is asked for.
+    /// The required signer.
     Right,
-    /// Who is asked for in some rows.
+    /// A second signer, required in some rows.
     Second,
-    /// Who is never asked for.
+    /// A signer that is never required.
     Stranger,
-    /// With a key of another kind than the others, whose is P-256.
+    /// A signer with a key of another kind; the keys of the signers above are P-256.
     P384,
     Rsa,
     Ed25519,
 }
 
-/// How a signature is kept.
+/// Form in which a signature is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Bundle,
@@ -25,7 +25,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// As status, spec and the command line have it.
+    /// Returns the name in status, spec and at the command line.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Bundle => "Bundle",
@@ -34,82 +34,82 @@ impl Format {
     }
 }
 
-/// What is pushed.
+/// Kind of artifact that is pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// A manifest, to which everything is done.
+    /// A manifest, the subject of all deeds.
     Manifest,
-    /// An index, to which everything is done.
+    /// An index, the subject of all deeds.
     Index,
-    /// An index; everything is done to the first manifest in it.
+    /// An index; all deeds apply to the first manifest in it.
     InIndex,
 }
 
-/// What is done to an artifact that was pushed.
+/// Action on a pushed artifact.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Deed {
     /// `cosign sign`.
     Sign(Who),
-    /// The same as before version 3: the signature stands under a tag.
+    /// `cosign sign` as before version 3: the signature is stored under a tag.
     SignLegacy(Who),
-    /// `cosign attest`: somebody says something else than that they sign.
+    /// `cosign attest`: a statement of another type than a signature.
     Attest(Who),
-    /// Signed by hand, which is no different: by keys that cosign does not sign with.
+    /// A handmade signature, equal to one of cosign, for keys that cosign does not sign with.
     ByHand(Who),
     LegacyByHand(Who),
-    /// An attestation whose manifest calls it a signature.
+    /// An attestation whose manifest declares a signature.
     Relabelled(Who),
-    /// cosign's bundle of another artifact of another repository, put beside this one.
+    /// cosign's bundle of another artifact in another repository, attached to this artifact.
     OfAnother(Who),
-    /// The same as before version 3.
+    /// The legacy signature of another artifact, attached to this artifact.
     LegacyOfAnother(Who),
     /// Signed in another repository, and copied from there by `oras cp`.
     Copied(Who),
     CopiedLegacy(Who),
     /// A signature whose statement was changed.
     Altered(Who),
-    /// A signature with more to say than anybody reads.
+    /// A signature with a statement larger than the limit.
     Long(Who),
-    /// A bundle that is none.
+    /// A malformed bundle.
     Garbage,
-    /// An index under the tag of the list of referrers that says the same thing twice.
+    /// An index under the referrers tag with the same field twice.
     BrokenList,
-    /// Something that is about the artifact and no signature.
+    /// A referrer of the artifact that is not a signature.
     Unrelated,
-    /// The tag is pointed at another artifact.
+    /// The tag is moved to another artifact.
     MoveTag,
 }
 
-/// The verdict.
+/// Expected verdict.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Want {
-    /// Signed by this one, and kept so.
+    /// Accepted with a signature of this signer in this format.
     By(Who, Format),
-    /// Refused for this reason, and the message has these words.
+    /// Refused with this reason and a message that has these words.
     Refused(&'static str, &'static str),
 }
 
-/// One row: what is there, what is asked, and the verdicts.
+/// One row: the artifact, the requirements, and the verdicts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
-    /// What is special about it.
+    /// Special feature of the row.
     pub(super) label: &'static str,
     pub(super) what: What,
-    /// In this order.
+    /// Actions, in this order.
     pub(super) deeds: &'static [Deed],
-    /// Any of them may have signed.
+    /// Accepted signers; any of them may have signed.
     pub(super) asked: &'static [Who],
-    /// Only signatures that are kept so count.
+    /// Only format of signatures that counts, if set.
     pub(super) only: Option<Format>,
-    /// The type of statement that is asked for, in place of a signature.
+    /// Required type of statement in place of a signature, if set.
     pub(super) predicate: Option<&'static str>,
     pub(super) want: Want,
-    /// Where cosign's verdict is the other one.
+    /// Divergence that explains cosign's opposite verdict, if any.
     pub(super) differs: Option<Divergence>,
 }
 
 impl Row {
-    /// For what is the same in most rows.
+    /// Returns a row with the defaults of most rows.
     pub(super) const fn new(label: &'static str, deeds: &'static [Deed], want: Want) -> Self {
         let asked = &[Who::Right];
         Self { label, what: What::Manifest, deeds, asked, only: None, predicate: None, want, differs: None }
@@ -139,7 +139,7 @@ impl Row {
         matches!(self.want, Want::By(..))
     }
 
-    /// How many manifests will refer to what is signed.
+    /// Returns the number of manifests that will refer to the signed artifact.
     pub(super) fn referrers(&self) -> usize {
         let refers_not = |deed: &&Deed| {
             use Deed::{BrokenList, CopiedLegacy, LegacyByHand, LegacyOfAnother, MoveTag, SignLegacy};

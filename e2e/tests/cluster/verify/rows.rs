@@ -9,7 +9,7 @@ use Format::{Bundle, Legacy};
 use Want::{By, Refused};
 use Who::{Ed25519, P384, Right, Rsa, Second, Stranger};
 
-/// The type of [`Deed::Attest`].
+/// The predicate type of [`Deed::Attest`].
 pub(super) const VULN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
 
 pub(super) const MISSING: &str = "SignatureMissing";
@@ -17,7 +17,7 @@ pub(super) const INVALID: &str = "SignatureInvalid";
 pub(super) const MISMATCH: &str = "IdentityMismatch";
 pub(super) const NO_ROOT: &str = "TrustRootInvalid";
 
-/// What is looked at in every kind of registry, and by the operator.
+/// Rows for every kind of registry, and for the operator.
 pub(super) const ROWS: &[Row] = &[
     Row::new("a bundle", &[Sign(Right)], By(Right, Bundle)),
     Row::new("a legacy signature", &[SignLegacy(Right)], By(Right, Legacy)),
@@ -36,7 +36,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("the tag was moved after signing", &[Sign(Right), MoveTag], Refused(MISSING, "there is none")),
     Row::new("a stranger's bundle", &[Sign(Stranger)], Refused(MISMATCH, "by another key")),
     Row::new("a stranger's legacy signature", &[SignLegacy(Stranger)], Refused(MISMATCH, "by another key")),
-    // Not the registry but the digest is what was signed.
+    // The signature covers the digest, not the registry.
     Row::new("a copy from another repository", &[Copied(Right)], By(Right, Bundle)),
     Row::new("a legacy copy from another repository", &[CopiedLegacy(Right)], By(Right, Legacy)),
     Row::new("of another digest", &[OfAnother(Right)], Refused(INVALID, "it is of sha256:")),
@@ -66,7 +66,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("a bundle of 400 KiB", &[Long(Right)], Refused(INVALID, "larger than")).differs(Divergence::Size),
 ];
 
-/// What has nothing to do with the registry: kinds of keys.
+/// Rows about kinds of keys, which do not depend on the registry.
 pub(super) const KINDS: &[Row] = &[
     Row::new("P-384", &[Sign(P384)], By(P384, Bundle)).asks(&[P384]),
     Row::new("P-384, legacy", &[SignLegacy(P384)], By(P384, Legacy)).asks(&[P384]),
@@ -74,6 +74,6 @@ pub(super) const KINDS: &[Row] = &[
     Row::new("RSA, legacy", &[SignLegacy(Rsa)], By(Rsa, Legacy)).asks(&[Rsa]),
     Row::new("Ed25519", &[ByHand(Ed25519)], By(Ed25519, Bundle)).asks(&[Ed25519]),
     Row::new("Ed25519, legacy", &[LegacyByHand(Ed25519)], By(Ed25519, Legacy)).asks(&[Ed25519]),
-    // cosign 3.1.3 signs a hash with this kind of key (Ed25519ph), and takes that for no signature.
+    // cosign 3.1.3 signs a hash with this kind of key (Ed25519ph), and does not accept this as a signature.
     Row::new("Ed25519 by cosign", &[SignLegacy(Ed25519)], Refused(MISMATCH, "was altered")).asks(&[Ed25519]),
 ];

@@ -1,4 +1,4 @@
-//! Where the rows are played: a registry, who has keys, and what is done with them.
+//! The environment of the rows: a registry, signers with keys, and the actions with them.
 
 use std::collections::BTreeSet;
 
@@ -18,20 +18,20 @@ use crate::case::Case;
 use crate::signing::artifact::Artifact;
 use crate::signing::cosign;
 
-/// The repository of all rows of a test; each has a tag of its own.
+/// The repository of all rows of a test; each row has a tag of its own.
 pub(super) const REPOSITORY: &str = "app";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-/// The only platform that is ever asked for.
+/// The only platform that is ever requested.
 pub(super) const PLATFORM: &str = "linux/amd64";
 
-/// cosign, and the keys of those who sign in some rows.
+/// cosign, and the keys of the signers in some rows.
 pub(super) struct Signers {
     pub(super) cosign: Cosign,
     keys: Vec<(Who, SigningKey)>,
 }
 
 impl Signers {
-    /// With keys for these.
+    /// Creates keys for these signers.
     pub(super) async fn new(case: &Case, who: &[Who]) -> Result<Self> {
         let (cosign, mut keys) = (cosign(case).await?, Vec::new());
         for who in who {
@@ -51,7 +51,7 @@ impl Signers {
         Ok(&found.with_context(|| format!("{who:?} has no key"))?.1)
     }
 
-    /// The digest of a public key.
+    /// Returns the digest of a public key.
     pub(super) fn fingerprint(&self, who: Who) -> Result<String> {
         let pem = &self.key(who)?.public_pem;
         let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
@@ -59,34 +59,34 @@ impl Signers {
     }
 }
 
-/// A registry and who signs there.
+/// A registry and the signers there.
 pub(super) struct Scene<'a> {
     pub(super) case: &'a Case,
     pub(super) registry: &'a Registry,
     pub(super) signers: &'a Signers,
 }
 
-/// What was pushed for a row.
+/// Artifacts pushed for a row.
 #[derive(Clone)]
 pub(super) struct Pushed {
-    /// What the tag names.
+    /// The artifact that the tag names.
     pub(super) artifact: Artifact,
-    /// To what everything is done.
+    /// The subject of all deeds.
     pub(super) signed: Artifact,
     pub(super) tag: String,
-    /// What a pull writes.
+    /// Text that a pull writes.
     pub(super) text: String,
 }
 
 impl Pushed {
-    /// The digest of the layer that a pull asks for.
+    /// Returns the digest of the layer that a pull requests.
     pub(super) fn layer(&self) -> String {
         digest(self.text.as_bytes())
     }
 }
 
 impl Scene<'_> {
-    /// Pushes what a row is about, and does to it what the row says.
+    /// Pushes the artifact of a row, and applies the row's deeds to it.
     pub(super) async fn play(&self, row: &Row, tag: &str) -> Result<Pushed> {
         let mut pushed = self.push(row.what, tag).await?;
         for deed in row.deeds {
@@ -95,7 +95,7 @@ impl Scene<'_> {
         Ok(pushed)
     }
 
-    /// Pushes an artifact under a tag. Its text is its own.
+    /// Pushes an artifact with a text of its own under a tag.
     pub(super) async fn push(&self, what: What, tag: &str) -> Result<Pushed> {
         let (case, registry) = (self.case, self.registry);
         let (name, text) = (format!("{REPOSITORY}:{tag}"), format!("{} {tag} {what:?}", case.space.namespace));
@@ -116,7 +116,7 @@ impl Scene<'_> {
         Ok(Pushed { artifact, signed, tag: tag.to_owned(), text })
     }
 
-    /// Does one thing.
+    /// Performs one deed.
     pub(super) async fn act(&self, pushed: &mut Pushed, deed: Deed) -> Result<()> {
         let Pushed { signed, tag, .. } = &*pushed;
         let cosign = &self.signers.cosign;
@@ -167,7 +167,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Signs a statement by hand, and puts it beside an artifact as a signature, whatever it is.
+    /// Signs a statement by hand, and attaches it to an artifact as a signature, independent of its type.
     async fn by_hand(&self, artifact: &Artifact, who: Who, kind: &str, predicate: &Value) -> Result<()> {
         let statement = handmade::statement(&artifact.digest, kind, predicate)?;
         let envelope = Envelope::sign(&Signer::from(self.signers.key(who)?), &statement)?;
@@ -197,12 +197,12 @@ impl Scene<'_> {
         self.case.lab.publisher.put(&self.case.directory, &arguments).await.map(drop)
     }
 
-    /// An artifact in another repository.
+    /// Pushes an artifact to another repository.
     async fn elsewhere(&self, tag: &str, text: &str) -> Result<Artifact> {
         Artifact::push_text(self.case, self.registry, &format!("elsewhere:{tag}"), text).await
     }
 
-    /// Puts the legacy signatures of one artifact where those of another one would be.
+    /// Copies the legacy signatures of one artifact to the tag of another artifact's.
     async fn copy_legacy(&self, from: &Artifact, to: &Artifact) -> Result<()> {
         let place = |artifact: &Artifact| format!("{}:{}", artifact.repository(), legacy_tag(&artifact.digest));
         self.copy(&[&place(from), &place(to)]).await
@@ -216,7 +216,7 @@ impl Scene<'_> {
     }
 }
 
-/// The digests of all blobs that anyone asked for.
+/// Returns the digests of all blobs that were requested.
 pub(super) fn blobs(registry: &Registry) -> Result<BTreeSet<String>> {
     let requests = registry.all_requests()?.into_iter();
     Ok(requests.filter_map(|request| Some(request.path.split_once("/blobs/")?.1.to_owned())).collect())

@@ -1,4 +1,4 @@
-//! What supercargo and cosign say at the command line.
+//! Verdicts of supercargo and cosign at the command line.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::scene::{PLATFORM, Pushed};
 use super::{Row, Scene, Want, What};
 use crate::command;
 
-/// The code that a command ends with for a reason.
+/// Returns the exit code of a command for a reason.
 pub(super) fn code(reason: &str) -> i32 {
     match reason {
         "InvalidSpec" => 2,
@@ -19,7 +19,7 @@ pub(super) fn code(reason: &str) -> i32 {
     }
 }
 
-/// A command that has to refuse for this reason, with these words.
+/// Checks that a command refused with this reason and these words.
 pub(super) fn refused(output: &Output, reason: &str, words: &str) -> Result<()> {
     command::refused(output, code(reason), reason)?;
     ensure!(output.stderr.contains(words), "no {words:?} in {}", output.stderr);
@@ -27,7 +27,7 @@ pub(super) fn refused(output: &Output, reason: &str, words: &str) -> Result<()> 
 }
 
 impl Scene<'_> {
-    /// The options that ask for what a row asks.
+    /// Returns the options for the requirements of a row.
     pub(super) fn options(&self, row: &Row) -> Result<Vec<String>> {
         let mut options = ["--plain-http", "--transparency-log", "ignored"].map(str::to_owned).to_vec();
         let mut add = |option: &str, value: &str| options.extend([option.to_owned(), value.to_owned()]);
@@ -43,7 +43,7 @@ impl Scene<'_> {
         Ok(options)
     }
 
-    /// Whether `supercargo verify` and `supercargo pull` say what a row wants of the image.
+    /// Checks that `supercargo verify` and `supercargo pull` give the row's verdict on the image.
     pub(super) async fn says(&self, row: &Row, pushed: &Pushed, image: &str) -> Result<()> {
         let options = self.options(row)?;
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
@@ -76,15 +76,15 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// Whether what is told of the only signature is true. Status has the same names for it as `verify -o json`.
+    /// Checks the reported facts about the only signature. Status has the same field names as `verify -o json`.
     pub(super) async fn has_facts(&self, row: &Row, pushed: &Pushed, told: &Value) -> Result<()> {
         let Want::By(who, format) = row.want else { return Ok(()) };
         let [told] = told.as_array().map(Vec::as_slice).unwrap_or_default() else { anyhow::bail!("not one: {told}") };
         let mut told = told.clone();
         let bundle = told["bundleDigest"].as_str().context("no bundleDigest")?.to_owned();
-        // By its digest, it is what is there.
+        // The reported digest is the digest of the attached bundle.
         ensure!(digest(&pushed.signed.blob(&bundle).await?) == bundle, "{bundle} is not there");
-        // Of objects alone.
+        // A field of objects only.
         told.as_object_mut().context("no object")?.remove("name");
         let facts = json!({
             "format": format.as_str(), "keyFingerprint": self.signers.fingerprint(who)?, "bundleDigest": bundle,
@@ -93,7 +93,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// Whether cosign takes the image for signed by any of those who are asked for.
+    /// Returns true if cosign accepts the image as signed by any of the row's accepted signers, and cosign's output.
     pub(super) async fn cosign_accepts(&self, row: &Row, image: &str) -> Result<(bool, String)> {
         let mut said = String::new();
         for who in row.asked {
