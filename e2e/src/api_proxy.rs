@@ -1,8 +1,7 @@
 //! Proxy in front of the API server that injects configured failures and counts requests.
 //!
 //! The operator connects to the proxy over plain HTTP with its own token; the proxy connects to the API server over
-//! TLS. Each request gets its own connection to the API server, and the response is streamed as it arrives, so watches
-//! work.
+//! TLS. Each request gets its own connection to the API server; responses are streamed as they arrive, so watches work.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -97,8 +96,8 @@ impl ApiProxy {
         Ok(path)
     }
 
-    /// Changes the treatment of requests. Closes existing connections, watches included, unless the mood is
-    /// [`Mood::Good`].
+    /// Changes the treatment of requests. Unless it is [`Mood::Good`], existing connections are closed, also of
+    /// watches.
     pub fn set(&self, mood: Mood) {
         let cuts = mood != Mood::Good;
         *self.shared.mood.lock().unwrap_or_else(PoisonError::into_inner) = mood;

@@ -158,8 +158,7 @@ fn cases() -> Vec<Case> {
     themes.into_iter().flat_map(|(theme, cases)| cases.into_iter().map(move |case| named(theme, case))).collect()
 }
 
-/// Makes a case refused as unsafe. A valid file comes first, so that unpacking has written something before the
-/// refusal.
+/// Makes a case refused as unsafe. A valid file comes first, so that something is written before the refusal.
 fn refused(name: &str, says: &str, entries: impl IntoIterator<Item = Entry>) -> Case {
     let tar = ended(blocks(std::iter::once(file("good", "good")).chain(entries)));
     Case { name: name.to_owned(), tar, verdict: refusal(UNSAFE, &[says]) }

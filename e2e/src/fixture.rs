@@ -69,8 +69,7 @@ impl Fixture {
         fixture
     }
 
-    /// Makes an artifact with the empty config and an artifact type, as oras-go packs since version 1.1 of the
-    /// image-spec.
+    /// Makes an artifact with the empty config and an artifact type, as oras-go packs since image-spec 1.1.
     pub fn artifact(artifact_type: &str) -> Self {
         let mut fixture = Self::new(EMPTY, b"{}");
         fixture.manifest.artifact_type = Some(artifact_type.to_owned());

@@ -103,8 +103,7 @@ impl Guardian {
     /// Returns user and system time of all ended programs, and of the children that those programs waited for.
     pub fn cpu_of_ended(&self) -> Result<Duration> {
         let stat = fs_err::read_to_string(format!("/proc/{}/stat", lock(&self.child).id()))?;
-        // The process name in parentheses may contain any byte; fields 16 and 17 (proc(5)) are the 14th and 15th after
-        // it.
+        // The name in parentheses may contain any byte; fields 16 and 17 (proc(5)) are the 14th and 15th after it.
         let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat has another form")?;
         let ticks: u64 = fields.split(' ').skip(13).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
         Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))

@@ -80,8 +80,7 @@ impl Lab {
         Cosign::new(&self.run, self.signing_tools().await?, home).await
     }
 
-    /// Returns the Sigstore that all tests share, started by the first call. A test that stops a Sigstore must start
-    /// its own.
+    /// Returns the Sigstore shared by all tests, started on first use. A test that stops a Sigstore must start its own.
     pub async fn sigstore(&self) -> Result<&PrivateSigstore> {
         let start = async || PrivateSigstore::start(&self.run, self.signing_tools().await?, "shared").await;
         self.sigstore.get_or_try_init(start).await

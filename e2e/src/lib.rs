@@ -2,8 +2,7 @@
 //!
 //! The harness gets real programs ([`tools`]), runs them under a [`guardian`] that leaves nothing behind, and combines
 //! them into a [`lab`]: a Kubernetes control plane, registries, the installed chart and the operator as a local process
-//! with the chart's ServiceAccount. It uses the operator only from outside: its command line, its objects and its
-//! files.
+//! with the chart's ServiceAccount. It uses the operator only from outside: by command line, objects and files.
 
 #![allow(missing_debug_implementations, reason = "a Kubernetes client cannot be printed, nor what holds one")]
 

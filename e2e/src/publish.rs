@@ -31,8 +31,7 @@ impl Publisher {
         Self { login: true, ..self.clone() }
     }
 
-    /// Returns a copy for a registry: with its authority, client certificate, user and password, where it requires
-    /// them.
+    /// Returns a copy for a registry, with the authority, client certificate, user and password that it requires.
     #[must_use]
     pub fn to(&self, registry: &Registry) -> Self {
         Self { login: registry.auth != Auth::Open, tls: registry.tls.clone(), ..self.clone() }
@@ -142,8 +141,7 @@ impl Publisher {
         self.publish("delete", self.run.directory(), &[reference]).await
     }
 
-    /// Runs `helm package` and `helm push` for a chart directory to `oci://<base>/<chart>:<version>`; returns the
-    /// digest.
+    /// Packages and pushes a chart directory with Helm to `oci://<base>/<chart>:<version>`; returns the digest.
     pub async fn helm(&self, chart: &Path, base: &str) -> Result<String> {
         self.helm_signed(chart, base, None).await
     }

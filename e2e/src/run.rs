@@ -102,8 +102,7 @@ impl Run {
         }
     }
 
-    /// Returns user and system time of all ended programs of this run, and of the children that those programs waited
-    /// for.
+    /// Returns user and system time of all ended programs of this run, and of the children that they waited for.
     pub fn cpu_of_ended(&self) -> Result<Duration> {
         self.0.guardian.cpu_of_ended()
     }

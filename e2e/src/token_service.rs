@@ -97,8 +97,7 @@ impl Seen {
 }
 
 impl TokenService {
-    /// Starts the service, with TLS if `identity` is given, and writes its public key to `key_set` for a registry to
-    /// read.
+    /// Starts the service, with TLS if `identity` is given, and writes its public key to `key_set` for a registry.
     pub async fn start(key_set: &Path, identity: Option<&Identity>) -> Result<Self> {
         let issuer = Issuer::new()?;
         fs_err::write(key_set, issuer.key_set()?.to_string())?;
@@ -225,8 +224,7 @@ impl Shared {
         let subject = if caller == Caller::User { USERNAME } else { "" };
         let token = self.issuer.token(subject, &granted(parameters, caller), lifetime);
         let token = token.map_err(|_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "server_error"))?;
-        // The field's name depends on the method; only that field is sent, so that a client that reads the other one
-        // fails.
+        // The field's name depends on the method. Only that field is sent: a client that reads the other field fails.
         let field = if *method == Method::POST { "access_token" } else { "token" };
         Ok(json!({field: token, "expires_in": lifetime.as_secs()}))
     }

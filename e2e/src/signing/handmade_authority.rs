@@ -64,8 +64,7 @@ impl Certificate {
 }
 
 impl HandmadeAuthority {
-    /// Creates an authority with a certificate that is valid until 1 January of a year, below a root that is valid for
-    /// longer.
+    /// Creates an authority with a certificate valid until 1 January of a year, below a root valid for longer.
     pub fn new(name: &str, until: i32) -> Result<Self> {
         let params = |name: &str, until| {
             let mut params = CertificateParams::default();

@@ -71,8 +71,8 @@ impl TufOwner {
         Ok(Self(KeyPair::generate_for(&PKCS_ED25519)?))
     }
 
-    /// Makes the root of a repository for this owner's key, signed by this owner and by the previous one, `before`, if
-    /// there was one.
+    /// Makes the root of a repository for this owner's key, signed by this owner and the previous owner `before`, if
+    /// any.
     pub fn root(&self, version: u64, before: Option<&Self>) -> Result<Vec<u8>> {
         let key = json!({
             "keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": hex(self.0.der_bytes())},

@@ -87,8 +87,7 @@ pub(super) const HELM: Tool = Tool {
     found: Some(Found { in_assets: false, version_args: &["version", "--short"], major: 3, minors: 14..=99 }),
 };
 
-/// Reference client of the artifacts that it pushes; 1.3 is the first version that makes indexes and sets the platform
-/// of an artifact.
+/// Reference client of the artifacts that it pushes; 1.3 is the first version that makes indexes and sets platforms.
 pub(super) const ORAS: Tool = Tool {
     name: "oras",
     version: "v1.3.3",

@@ -28,8 +28,7 @@ use source::Source;
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench-unpack")]
 struct Arguments {
-    /// Directory for archives and extracted files; on tmpfs, or the disk is measured too. Needs three times
-    /// `--content`.
+    /// Directory for archives and files; on tmpfs, or the disk is measured too. Needs three times `--content`.
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
     directory: PathBuf,
     /// Number of measurements of each command.
@@ -40,8 +39,7 @@ struct Arguments {
     content: u64,
     /// Also pull an artifact with this number of layers of 256 MiB each, such as 40.
     ///
-    /// The directory for temporary files then needs room for the content and twice the compressed layers: 20 GiB for
-    /// 40.
+    /// The directory for temporary files then takes the content and twice the compressed layers: 20 GiB for 40.
     #[arg(long, value_name = "LAYERS", default_value_t = 0, default_missing_value = "40", num_args = 0..=1)]
     large: u32,
 }

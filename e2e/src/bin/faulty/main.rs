@@ -31,8 +31,7 @@ use rule::Rule;
 /// Run a command whose system calls fail or wait.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Directory whose file `on` enables the delays and whose file `delayed` logs them; without DIR delays always
-    /// apply.
+    /// Directory whose file `on` enables delays and whose file `delayed` logs them; by default delays always apply.
     #[arg(long, value_name = "DIR")]
     control: Option<PathBuf>,
     /// For internal use: stop until the tracer is attached.
