@@ -114,7 +114,7 @@ pub(super) struct Arguments {
     /// 10Gi. Default: no limit.
     ///
     /// Each file counts as 4 KiB more.
-    #[arg(long, value_name = "BYTES", value_parser = super::bytes, env = "SUPERCARGO_MAX_NAMESPACE_BYTES")]
+    #[arg(help_heading = "Limits", long, value_name = "BYTES", value_parser = super::bytes, env = "SUPERCARGO_MAX_NAMESPACE_BYTES")]
     max_namespace_bytes: Option<u64>,
     #[command(flatten)]
     cache: CacheArguments,
@@ -123,6 +123,7 @@ pub(super) struct Arguments {
     ///
     /// Names, sizes and times are compared at each interval of the object in any case.
     #[arg(
+        help_heading = "Integrity",
         long,
         value_name = "DURATION",
         default_value = "24h",
@@ -132,6 +133,7 @@ pub(super) struct Arguments {
     full_scan_interval: Duration,
     /// Watch `OCIArtifactPolicy` objects. With false, only spec.verify of objects requires signatures.
     #[arg(
+        help_heading = "Policies",
         long,
         value_name = "BOOL",
         default_value_t = true,
@@ -140,17 +142,18 @@ pub(super) struct Arguments {
     )]
     policies: bool,
     /// Rule for artifacts that no `OCIArtifactPolicy` matches.
-    #[arg(long, value_name = "RULE", default_value = "allow", env = "SUPERCARGO_NO_POLICY")]
+    #[arg(help_heading = "Policies", long, value_name = "RULE", default_value = "allow", env = "SUPERCARGO_NO_POLICY")]
     no_policy: NoPolicy,
     /// Rule for published content that signatures or a policy refuse later.
     ///
     /// An unavailable registry, key or trusted root never withdraws content.
-    #[arg(long, value_name = "RULE", default_value = "keep", env = "SUPERCARGO_ON_REVOKED")]
+    #[arg(help_heading = "Policies", long, value_name = "RULE", default_value = "keep", env = "SUPERCARGO_ON_REVOKED")]
     on_revoked: RevokedRule,
     /// Watch the metadata of Secrets and ConfigMaps, so that a rotated key takes effect at once, not within 15 seconds.
     ///
     /// Requires the right to list them, which is the right to read them all.
     #[arg(
+        help_heading = "Policies",
         long,
         value_name = "BOOL",
         default_value_t = false,
@@ -162,14 +165,15 @@ pub(super) struct Arguments {
     trusted_root: TrustedRootArguments,
     /// Directory on a tmpfs for artifacts that are published to Secrets; no other storage is used for their content.
     /// Default: none; `secret` outputs are then refused (`StorageFailed`).
-    #[arg(long, value_name = "DIR", env = "SUPERCARGO_SECRET_WORK_DIR")]
+    #[arg(help_heading = "Outputs", long, value_name = "DIR", env = "SUPERCARGO_SECRET_WORK_DIR")]
     secret_work_dir: Option<PathBuf>,
     /// Number of replaced revisions to keep per output (trees on volumes, immutable ConfigMaps and Secrets) for
     /// consumers that still use them. A revision stays while this or --keep-revisions-for keeps it.
-    #[arg(long, value_name = "NUMBER", default_value_t = Retention::default().count, env = "SUPERCARGO_KEEP_REVISIONS")]
+    #[arg(help_heading = "Outputs", long, value_name = "NUMBER", default_value_t = Retention::default().count, env = "SUPERCARGO_KEEP_REVISIONS")]
     keep_revisions: usize,
     /// Time to keep each revision after it was replaced, regardless of their number, as a duration such as 90s or 10m.
     #[arg(
+        help_heading = "Outputs",
         long,
         value_name = "DURATION",
         default_value = "2m",

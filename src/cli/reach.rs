@@ -30,8 +30,10 @@ pub(super) struct ReachArguments {
     /// given several times.
     #[arg(long = "deny-cidr", value_name = "CIDR", env = "SUPERCARGO_DENY_CIDR", value_delimiter = ',')]
     closed_networks: Vec<IpNet>,
-    /// Token service that may receive credentials of registries in other registrable domains, and whose tokens are sent
-    /// to them.
+    /// Token service that may serve any registry: in another registrable domain, at a private address, or on another port of
+    /// an address; without a port, every port.
+    ///
+    /// It may receive the registry's credentials, and its tokens are sent to the registry.
     #[arg(long = "token-realm", value_name = "HOST[:PORT]", env = "SUPERCARGO_TOKEN_REALM", value_delimiter = ',')]
     token_realms: Vec<HostPattern>,
     /// HTTP proxy for all registries, such as `http://proxy.example:3128`; the environment's `HTTPS_PROXY` is ignored.
