@@ -1,6 +1,6 @@
 //! Kubernetes control plane without nodes: etcd, kube-apiserver and kube-controller-manager on loopback.
 //!
-//! RBAC and the default admission plugins are enabled. The controller manager creates ServiceAccounts and runs garbage
+//! RBAC and the default admission plugins are enabled. The controller manager creates `ServiceAccounts` and runs garbage
 //! collection of owned objects as in any cluster; only pods never run.
 
 use std::path::{Path, PathBuf};

@@ -44,7 +44,7 @@ fn quotas(space: &Space) -> Api<ResourceQuota> {
     Api::namespaced(space.client.clone(), &space.namespace)
 }
 
-/// `ValidatingAdmissionPolicy` that denies requests of ServiceAccounts outside `kube-system` in one namespace. At most
+/// `ValidatingAdmissionPolicy` that denies requests of `ServiceAccounts` outside `kube-system` in one namespace. At most
 /// one exists per namespace.
 pub struct Denial {
     space: Space,

@@ -14,7 +14,7 @@ use crate::lab::Lab;
 use crate::object::{LIMIT, Space};
 use crate::wait;
 
-/// Name of the ServiceAccount, its Role and the RoleBinding.
+/// Name of the ServiceAccount, its Role and the `RoleBinding`.
 const NAME: &str = "operator";
 
 /// ServiceAccount with the chart's rights, some of which can be revoked.

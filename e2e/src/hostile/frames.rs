@@ -11,7 +11,7 @@ use super::server::Wire;
 
 /// Size in bytes of the client's connection preface.
 const PREFACE: usize = 24;
-/// Maximum payload of a frame from the client: the server never raises the default of SETTINGS_MAX_FRAME_SIZE.
+/// Maximum payload of a frame from the client: the server never raises the default of `SETTINGS_MAX_FRAME_SIZE`.
 const MAX_FRAME: usize = 16_384;
 
 pub(super) const DATA: u8 = 0;
