@@ -30,3 +30,37 @@ fn every_reason_has_a_row_in_the_documentation() {
         assert!(reason.meaning().ends_with('.') && reason.remedy().ends_with('.'), "{reason}: whole sentences");
     }
 }
+
+/// The table of attacks names tests in its last column: functions, or files.
+#[test]
+fn every_test_that_the_table_of_attacks_names_exists() {
+    let page = file("docs/security.md");
+    let (_, table) = page.split_once("## Attacks and their tests").unwrap();
+    let mut sources = String::new();
+    for directory in ["src", "e2e"] {
+        read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut sources);
+    }
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 40, "{} rows", rows.len());
+    for row in rows {
+        let tests = row.rsplit('|').nth(1).unwrap();
+        let names: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            let exists =
+                if name.contains('/') { file(name).contains("fn ") } else { sources.contains(&format!("fn {name}(")) };
+            assert!(exists, "docs/security.md names {name}, which is no test");
+        }
+    }
+}
+
+fn read_all(directory: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_all(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}

@@ -331,6 +331,18 @@ mod tests {
         assert!(pauses.into_iter().all(|pause| (76.999..95.0).contains(&pause)), "not before the registry's time");
     }
 
+    /// Finding P3 33.
+    #[test]
+    fn an_older_version_is_disbelieved_for_half_a_minute_after_a_write() {
+        let (memory, now) = (Memory::default(), Instant::now());
+        memory.wrote("uid", 100, now);
+        let rows = [(99, 0, true), (99, 29, true), (99, 30, false), (100, 0, false), (101, 0, false)];
+        for (version, seconds, want) in rows {
+            let is_behind = memory.is_behind("uid", version, now + Duration::from_secs(seconds));
+            assert_eq!(is_behind, want, "{version} after {seconds} s");
+        }
+    }
+
     #[test]
     fn removals_are_tried_often_for_some_minutes_and_then_less() {
         let rows = [(1, 1, 1), (1, 3, 4), (1, 50, 4), (1, 51, 300), (2, 1, 2), (2, 2, 4), (2, 50, 4), (2, 51, 300)];

@@ -152,7 +152,7 @@ async fn event_count(case: &Case) -> Result<usize> {
     Ok(events.list(&ListParams::default()).await?.items.len())
 }
 
-fn counter(metrics: &str, name: &str) -> u64 {
+pub(crate) fn counter(metrics: &str, name: &str) -> u64 {
     let lines = metrics.lines().filter(|line| line.starts_with(name));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }

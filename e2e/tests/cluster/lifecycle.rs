@@ -9,6 +9,7 @@ use supercargo_e2e::object::{LIMIT, condition, text};
 use supercargo_e2e::registry::{Options, Registry};
 use supercargo_e2e::wait;
 
+use crate::api_server::counter;
 use crate::case::{Case, spec, spec_with, tests};
 
 tests!(lifecycle:
@@ -17,6 +18,7 @@ tests!(lifecycle:
     deleting_needs_no_volume,
     a_suspended_object_is_not_looked_up_and_keeps_its_files,
     a_stored_object_that_cannot_be_read_disturbs_no_other,
+    a_namespace_that_is_named_twice_is_served_once,
     the_probes_and_the_metrics_answer,
 );
 
@@ -139,6 +141,28 @@ async fn a_stored_object_that_cannot_be_read_disturbs_no_other(case: &mut Case) 
     let mend = json!({"spec": {"image": image, "suspend": false, "outputs": outputs}});
     case.space.patch("broken", &mend).await?;
     case.space.ready("broken").await?;
+    Ok(())
+}
+
+async fn a_namespace_that_is_named_twice_is_served_once(case: &mut Case) -> Result<()> {
+    let image = case.reference("app:1");
+    let source = case.source(&tree(&[("file", "content")]))?;
+    case.lab.publisher.oras(&source, &[&image, "."]).await?;
+    let mut settings = case.settings()?;
+    settings.namespaces.push(case.space.namespace.clone());
+    case.start_operator_as(&settings).await?;
+    case.space.apply("app", &spec(&image)).await?;
+    case.space.ready("app").await?;
+    let passes =
+        async || Ok::<_, anyhow::Error>(counter(&case.operator()?.metrics().await?, "supercargo_passes_total"));
+    let before = passes().await?;
+    case.space.ask("app").await?;
+    case.space.ready("app").await?;
+    // Another object, as a clock: a second controller of the namespace would have made its pass by now.
+    case.space.apply("clock", &spec(&image)).await?;
+    case.space.ready("clock").await?;
+    let made = passes().await? - before;
+    ensure!(made == 2, "{made} passes instead of one for each object");
     Ok(())
 }
 
