@@ -177,19 +177,14 @@ fn references() -> Vec<Value> {
     let secret = |name: &str| json!({"registry": {"pullSecrets": [{"name": name}]}});
     let keys = |name: &str| json!({"verify": [{"name": "key", "cosign": {"keys": [{"secretRef": {"name": name}}]}}]});
     let mut all: Vec<Value> = broken_secrets().iter().flat_map(|(name, _)| [secret(name), keys(name)]).collect();
-    all.extend([
-        secret("missing"),
-        keys("missing"),
-        json!({"registry": {"caRef": {"kind": "ConfigMap", "name": "missing"}}}),
-        json!({"registry": {"serviceAccountName": "missing"}}),
-    ]);
+    all.extend([secret("missing"), keys("missing"), json!({"registry": {"serviceAccountName": "missing"}})]);
     all
 }
 
 fn broken_secrets() -> [(&'static str, Value); 3] {
     let basic = json!({"type": "kubernetes.io/basic-auth", "stringData": {"username": "a", "password": "b"}});
     let opaque = json!({"type": "Opaque", "stringData": {"cosign.pub": "no key"}});
-    [("no-registry", docker_config(&json!(["not", "an", "object"]))), ("no-host", basic), ("no-key", opaque)]
+    [("no-registry", docker_config(&json!({"auths": ["not", "an", "object"]}))), ("no-host", basic), ("no-key", opaque)]
 }
 
 async fn aim(case: &Case, weapon: &Weapon<'_>, armoury: &Registry, quiet: &str) -> Result<()> {
