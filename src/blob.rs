@@ -217,7 +217,7 @@ impl<R> Source<'_, R> {
         hashes: bool,
         job: impl FnOnce(&Arc<Scratch>, &CancellationToken) -> Result<T, BlobError> + Send + 'static,
     ) -> Result<T, BlobError> {
-        let slot = self.scratch.pool().slot(Call::Long).await?;
+        let slot = self.scratch.pool().slot_for(self.seat).await?;
         let _permit = if hashes { Some(self.seat.permit().await) } else { None };
         let (scratch, stop) = (Arc::clone(self.scratch), CancellationToken::new());
         let _guard = stop.clone().drop_guard();

@@ -132,10 +132,15 @@ struct Waits {
 impl Seat {
     /// Waits for a permit.
     pub async fn permit(&self) -> Permit {
+        self.permit_of(&self.processors).await
+    }
+
+    /// Waits for a permit of something else that namespaces share.
+    pub(crate) async fn permit_of(&self, shared: &Processors) -> Permit {
         let (to, permit) = oneshot::channel();
         let waiter = Waiter { namespace: Arc::clone(&self.namespace), to };
-        self.processors.lock().waiting.push_back(waiter);
-        self.processors.grant();
+        shared.lock().waiting.push_back(waiter);
+        shared.grant();
         let _waiting = Waiting::begin(&self.waits);
         match permit.await {
             Ok(permit) => permit,

@@ -10,7 +10,7 @@ use super::{OutputError, Outputs, Recorded, volume};
 use crate::metrics::{Found, Scanned};
 use crate::processors::Seat;
 use crate::request::{ObjectId, Place, Target};
-use crate::storage::{Call, OnVolume, Volume};
+use crate::storage::{OnVolume, Volume};
 use crate::unpack::Stop;
 
 impl Outputs {
@@ -73,7 +73,7 @@ async fn scanned(
     seat: &Seat,
 ) -> Result<Verdict, OutputError> {
     loop {
-        let slot = scan.pool().slot(Call::Long).await?;
+        let slot = scan.pool().slot_for(seat).await?;
         // Held by the future, not by the thread, which may hang.
         let _permit = seat.permit().await;
         let (pool, stop, on, object) = (scan.pool().clone(), stop.clone(), Arc::clone(&on), object.clone());

@@ -195,7 +195,8 @@ impl<R: Registry> Work<'_, R> {
             let trees = trees.into_iter().filter_map(OnVolume::take).collect();
             unpacker.finish(trees, &files, &filter)
         };
-        Ok(Arc::new(scratch.pool().run(Call::Long, finish).await??))
+        let slot = scratch.pool().slot_for(&self.step.seat).await?;
+        Ok(Arc::new(slot.run(finish).await??))
     }
 
     /// Returns the layers' trees in order. If several layers fail, reports the failure of the first one.
@@ -252,7 +253,7 @@ impl<R: Registry> Work<'_, R> {
         number: usize,
         blob: VerifiedBlob,
     ) -> Result<OnVolume<LayerTree>, Failure> {
-        let slot = pool.slot(Call::Long).await?;
+        let slot = pool.slot_for(&self.step.seat).await?;
         // Held by the future, not by the thread, which may hang with its volume.
         let _permit = self.step.seat.permit().await;
         let (unpacker, pool) = (Arc::clone(unpacker), pool.clone());

@@ -10,8 +10,11 @@
 //!              does not respond: every waiter gets that, and every new call, until the probe returns
 //! ```
 //!
-//! The probe distinguishes a hanging volume from a large tree: work may take hours while probes return. Abandoned work
-//! continues in its thread, and occupies one of the few threads until it ends.
+//! The probe is what tells a volume that hangs from a tree that is large: work may take hours while probes return. Work that
+//! nobody waits for any more goes on in its thread, which is one of the few until it ends.
+//!
+//! Work that waits for a processor with its thread in hand could take all of them for as long as processors are busy. It has
+//! some of them only, shared between namespaces, so that looks and removals always find one.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -25,11 +28,14 @@ use tokio::time::timeout;
 
 use super::StorageError;
 use crate::backoff::Backoff;
+use crate::processors::{Permit, Processors, Seat};
 
 /// Minimum number of threads of a volume.
 const THREADS: usize = 16;
 /// Threads reserved for short calls.
 const RESERVED: usize = 4;
+/// Threads that work for the processor leaves to other long work.
+const UNSEATED: usize = 4;
 /// Maximum number of concurrent scans of whole trees.
 const SCANS: usize = 2;
 /// Back-off between attempts to use an unusable volume.
@@ -58,6 +64,8 @@ struct Shared {
     name: String,
     threads: Arc<Semaphore>,
     long: Arc<Semaphore>,
+    /// Of these, for work that takes a processor too.
+    seats: Processors,
     scans: Arc<Semaphore>,
     /// Reason for the volume being unusable; `None` if it can be used.
     state: watch::Sender<Option<StorageError>>,
@@ -89,6 +97,7 @@ impl std::fmt::Debug for Guard {
 pub(crate) struct Slot {
     pool: Pool,
     permits: Permits,
+    seat: Option<Permit>,
 }
 
 /// Permits for a long-work thread, if it is one, and for a thread.
@@ -102,6 +111,7 @@ impl Pool {
             name: name.to_owned(),
             threads: Arc::new(Semaphore::new(threads)),
             long: Arc::new(Semaphore::new(threads.saturating_sub(RESERVED))),
+            seats: Processors::new(threads.saturating_sub(RESERVED + UNSEATED)),
             scans: Arc::new(Semaphore::new(SCANS)),
             state: watch::Sender::new(None),
             guard: OnceLock::new(),
@@ -154,7 +164,13 @@ impl Pool {
     /// Waits for a free thread.
     pub(crate) async fn slot(&self, work: Call) -> Result<Slot, StorageError> {
         let permits = self.unless_down(self.permits(work)).await?;
-        Ok(Slot { pool: self.clone(), permits })
+        Ok(Slot { pool: self.clone(), permits, seat: None })
+    }
+
+    /// Waits for a free thread for long work that takes a processor too. A namespace that has many such waits itself.
+    pub(crate) async fn slot_for(&self, seat: &Seat) -> Result<Slot, StorageError> {
+        let seat = self.unless_down(seat.permit_of(&self.0.seats)).await?;
+        Ok(Slot { seat: Some(seat), ..self.slot(Call::Long).await? })
     }
 
     /// Waits for one of the permits for scans.
@@ -284,10 +300,15 @@ impl Slot {
         self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StorageError> {
-        let Self { pool, permits } = self;
+        let Self { pool, permits, seat } = self;
         if let Some(error) = pool.state() {
             return Err(error);
         }
+        let job = move || {
+            // It ends with the job, also where nobody waits for that any more.
+            let _seat = seat;
+            job()
+        };
         let work = tokio::task::spawn_blocking(move || on_pool(permits, job));
         pool.unless_down(work).await?.map_err(|_| StorageError::panicked())
     }

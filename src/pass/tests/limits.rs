@@ -1,5 +1,7 @@
 //! Limits that a pass enforces.
 
+use std::time::Duration;
+
 use super::*;
 
 #[tokio::test]
@@ -115,4 +117,35 @@ async fn a_namespace_has_no_more_on_a_volume_than_it_may() {
     publish(&named("two", "other")).await.unwrap();
     assert!(world.engine.outputs.remove_object(&named("one", "team").object).await.is_empty());
     publish(&named("two", "team")).await.unwrap();
+}
+
+/// A21.
+#[tokio::test]
+async fn layers_that_wait_for_a_processor_leave_threads_of_the_volume_to_others() {
+    let world = World::new();
+    let spec = json!({"image": "r.example/app:modest"});
+    let digest = world.registry.push_files("modest", &[("a", "1")]);
+    world.pass(&spec, &Before::default()).await.unwrap();
+    // All processors are busy, and layers of many objects of one namespace wait.
+    let held = world.engine.processors.seat("other").permit().await;
+    let greedy = (0..12).map(|number| {
+        let files: Vec<_> = (0..8).map(|file| (format!("f{file}"), format!("{file} of {number}"))).collect();
+        let files: Vec<_> = files.iter().map(|(name, content)| (name.as_str(), content.as_str())).collect();
+        let tag = format!("greedy-{number}");
+        world.registry.push_files(&tag, &files);
+        let mut request = request(&json!({"image": format!("r.example/app:{tag}")}));
+        (request.object.namespace, request.object.name) = ("greedy".to_owned(), tag);
+        let world = &world;
+        async move {
+            let turn = world.engine.turn(&request).await;
+            pass(&world.engine, &turn, &request, &Before::default()).await.unwrap();
+        }
+    });
+    let mut greedy = Box::pin(futures::future::join_all(greedy));
+    assert!(tokio::time::timeout(Duration::from_secs(1), &mut greedy).await.is_err(), "they wait for a processor");
+    let before = recorded(&spec, &digest);
+    let kept = tokio::time::timeout(Duration::from_secs(20), world.pass(&spec, &before)).await;
+    kept.expect("the outputs of another namespace cannot be looked at").unwrap();
+    drop(held);
+    greedy.await;
 }

@@ -4,6 +4,8 @@ use std::sync::{Condvar, Mutex};
 use std::thread::ThreadId;
 use std::time::Instant;
 
+use futures::{FutureExt, poll};
+
 use super::*;
 use crate::storage::OnVolume;
 
@@ -142,4 +144,25 @@ async fn a_job_that_panics_is_an_error_and_gives_its_thread_back() {
     let ended: Result<(), _> = pool.run(Call::Long, || panic!("on purpose")).await;
     assert!(ended.unwrap_err().is_panic());
     soon(pool.idle()).await;
+}
+
+/// A21.
+#[tokio::test]
+async fn a_thread_for_work_of_the_processor_goes_to_the_namespace_that_has_the_fewest() {
+    let (pool, processors) = (Pool::new("shared"), crate::processors::Processors::new(1));
+    let (greedy, modest) = (processors.seat("greedy"), processors.seat("modest"));
+    let mut held = Vec::new();
+    while let Some(slot) = pool.slot_for(&greedy).now_or_never() {
+        held.push(slot.unwrap());
+    }
+    let mut more: Vec<_> = (0..10).map(|_| Box::pin(pool.slot_for(&greedy))).collect();
+    for waiting in &mut more {
+        assert!(poll!(waiting).is_pending());
+    }
+    let mut next = Box::pin(pool.slot_for(&modest));
+    assert!(poll!(&mut next).is_pending());
+    soon(pool.run(Call::Long, || ())).await.unwrap();
+    held.pop();
+    let _next = soon(next).await.unwrap();
+    assert!(poll!(&mut more[0]).is_pending());
 }
