@@ -166,7 +166,13 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
         self.check_twins(record)?;
         let is_directory = record.name.ends_with(b"/");
         match record.mode & KIND {
-            DIRECTORY | REGULAR | 0 if is_directory && record.size == 0 => tree.add_directory(&path),
+            DIRECTORY | REGULAR | 0 if is_directory && record.size == 0 => {
+                // Its bytes are none, however they are packed: those who read them as they come could find an entry there.
+                if record.packed > 0 {
+                    self.read(record, |_, _| Ok(()))?;
+                }
+                tree.add_directory(&path)
+            }
             REGULAR | 0 if !is_directory => {
                 let executable = record.mode & 0o111 != 0;
                 self.read(record, |mut reader, broken| {

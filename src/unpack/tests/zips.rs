@@ -137,6 +137,14 @@ fn what_two_programs_could_read_differently_is_refused() {
         let changes: Vec<_> = (16..20).zip(moved).collect();
         with_end([&bytes[..at], entry, &bytes[at..]].concat(), &changes)
     };
+    // The same, as the bytes of a directory.
+    let inside = |name: &str| {
+        let bytes = hidden(&[(name, 0o40_755, b"")]);
+        let listed = bytes.windows(4).position(|at| at == b"PK\x01\x02").unwrap();
+        let packed = u32::try_from(listed - 30 - name.len()).unwrap().to_le_bytes();
+        let changes: Vec<_> = (18..22).zip(packed).collect();
+        with_fields(bytes, &changes)
+    };
     let crc = rawzip::crc32(content).to_le_bytes();
     let directory = b"PK\x01\x02";
     let rows = [
@@ -144,6 +152,7 @@ fn what_two_programs_could_read_differently_is_refused() {
         ("something before", [b"#!/bin/sh\n", good().as_slice()].concat()),
         ("an entry that is not listed, before the directory", hidden(&[("name-a", 0o100_644, content)])),
         ("the same and no other", hidden(&[])),
+        ("the same in a directory", inside("d/")),
         ("something behind", [good().as_slice(), b"x"].concat()),
         ("cut off", good()[..good().len() - 1].to_vec()),
         ("another checksum", patched(good(), &crc, 1, &[0; 4])),
