@@ -57,7 +57,7 @@ async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> (OCI
     let request = match dereference::watched_request(subject, context, &spec).await {
         Ok(request) => request,
         Err(Unread::Failed(failure)) if failure.is_verdict_of_trust() => {
-            return (refused(subject, context, None, served.as_ref(), failure).await, None);
+            return refused(subject, context, None, served.as_ref(), failure).await;
         }
         // Not a state of the object.
         Err(Unread::Unanswered(_)) => return (OCIArtifactStatus::clone(&known), Some(AWAITED)),
@@ -72,7 +72,7 @@ async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> (OCI
     }
     if let Some(objection) = request.requirement.denied() {
         let failure = Failure::from(objection);
-        return (refused(subject, context, Some(&request), served.as_ref(), failure).await, None);
+        return refused(subject, context, Some(&request), served.as_ref(), failure).await;
     }
     let is_changed = request.requirement.fingerprint() != subject.trust();
     if served.is_none() || !is_changed || context.on_revoked == OnRevoked::Keep {
@@ -81,7 +81,7 @@ async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> (OCI
     match rejudge(subject, context, &request).await {
         Ok(basis) => (report.suspended(Some(Judged { request: &request, basis: basis.as_ref() })), None),
         Err(failure) if failure.is_verdict_of_trust() => {
-            (refused(subject, context, Some(&request), served.as_ref(), failure).await, None)
+            refused(subject, context, Some(&request), served.as_ref(), failure).await
         }
         Err(failure) => {
             tracing::debug!(object = %subject.id, "what is served cannot be judged: {}", failure.message);
@@ -104,25 +104,27 @@ async fn rejudge<R: Registry>(
     }
 }
 
-/// Returns the status of an object whose served artifact (or whose repository, if nothing is served) is refused.
-/// Withdraws the content if `--on-revoked=withdraw` is set.
+/// Status of an object whose served artifact, or whose repository where nothing is served, is refused. It is withdrawn
+/// where that is to be, and the pause until the next try is returned where that has not succeeded.
 async fn refused<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
     request: Option<&Request>,
     served: Option<&Reference>,
     failure: Failure,
-) -> OCIArtifactStatus {
+) -> (OCIArtifactStatus, Option<Duration>) {
     let failure = match served.and_then(|served| served.digest.as_ref()) {
         Some(digest) => failure.of(digest),
         None => failure,
     };
     let known = subject.status();
     let (_, status) = revocation::after_failure(subject, context, request, failure, None).await;
+    let is_left = context.on_revoked == OnRevoked::Withdraw && !status.outputs.is_empty();
     // The requested pass is not run while the object is suspended.
-    OCIArtifactStatus {
+    let status = OCIArtifactStatus {
         last_handled_reconcile_at: known.last_handled_reconcile_at.clone(),
         handled_requests: known.handled_requests.clone(),
         ..status
-    }
+    };
+    (status, is_left.then_some(LOOK_AGAIN))
 }

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use supercargo_e2e::chart;
-use supercargo_e2e::object::{LIMIT, Space, artifact_digest, text};
+use supercargo_e2e::object::{LIMIT, Space, artifact_digest, condition, text};
+use supercargo_e2e::obstacle::{CONFIG_MAP_DELETIONS, Denial};
 use supercargo_e2e::registry::{Options, Registry};
 use supercargo_e2e::wait;
 
@@ -19,6 +20,7 @@ tests!(policies:
     what_cannot_be_judged_is_not_withdrawn,
     what_is_served_is_judged_also_where_the_image_means_something_else_by_now,
     neither_suspending_nor_a_broken_spec_keeps_what_is_refused,
+    a_suspended_object_that_cannot_be_withdrawn_is_tried_again,
 );
 
 const MAP: &str = "app-files";
@@ -227,4 +229,18 @@ async fn neither_suspending_nor_a_broken_spec_keeps_what_is_refused(case: &mut C
     assert_eq!(artifact_digest(&object), Some(app.digest.as_str()), "a Secret that is missing is no verdict");
     apply_policy(case, "no", &deny).await?;
     is_withdrawn(case, &app.digest, "PolicyDenied", 3).await
+}
+
+/// M9. No event reports that the API server accepts what it has refused.
+async fn a_suspended_object_that_cannot_be_withdrawn_is_tried_again(case: &mut Case) -> Result<()> {
+    let (_registry, app, _) = published(case, &Signatory::new()?).await?;
+    let denial = Denial::of(&case.space, CONFIG_MAP_DELETIONS).await?;
+    case.space.patch("app", &json!({"spec": {"suspend": true}})).await?;
+    apply_policy(case, "no", &json!({"images": [app.repository()], "action": "Deny"})).await?;
+    let is_left = |object: &DynamicObject| {
+        condition(object, "Ready").is_some_and(|ready| ready.message.contains("it is not withdrawn yet"))
+    };
+    case.space.wait("app", "not be withdrawn", is_left).await?;
+    denial.remove().await?;
+    is_withdrawn(case, &app.digest, "PolicyDenied", 1).await
 }
