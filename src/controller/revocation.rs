@@ -2,14 +2,16 @@
 //! trusted, or a policy denies the repository.
 //!
 //! ```text
-//! a pass failed ─▶ about the served digest? ─ no ─▶ judge that too, if the requirement has changed since
-//!                          │ yes                        │
+//! a pass failed ─▶ of what is served? ─ no ─▶ judge that too, if something else is asked than when it was published
+//!                          │ yes                        │ (cannot be judged now ─▶ again soon)
 //!                          ▼                            ▼
 //!                  a verdict of trust? ─ yes, and --on-revoked=withdraw ─▶ outputs are cleared ─▶ status reports it
 //! ```
 //!
 //! [`Failure::is_verdict_of_trust`] alone decides what counts as a verdict. Outputs are cleared before status is
 //! written, because status must list all content that still exists.
+
+use std::time::Duration;
 
 use super::attempt::superseded;
 use super::context::Context;
@@ -23,6 +25,9 @@ use crate::output::location::Location;
 use crate::pass::{self, Look};
 use crate::registry::Registry;
 use crate::request::Request;
+
+/// Pause until what is served is judged again, where a failure that would wait for longer kept it from being judged.
+const AGAIN: Duration = Duration::from_secs(20);
 
 /// Treatment of published content that is refused later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,9 +50,15 @@ pub(super) async fn after_failure<R: Registry>(
 ) -> (Failure, OCIArtifactStatus) {
     let known = subject.status();
     let report = subject.report(&known);
-    let Some(refusal) = refusal_of_served(subject, context, request, &failure).await else {
-        let status = report.failed(request, &failure, look);
-        return (failure, status);
+    let refusal = match refusal_of_served(subject, context, request, &failure).await {
+        Ok(Some(refusal)) => refusal,
+        judged => {
+            // No event reports that it can be judged.
+            let again = judged.err().map(|Unknown| AGAIN).filter(|_| failure.class == Class::Stalled);
+            let failure = Failure { retry_after: failure.retry_after.or(again), ..failure };
+            let status = report.failed(request, &failure, look);
+            return (failure, status);
+        }
     };
     match withdraw(subject, context, request).await {
         Ok(()) => {
@@ -65,43 +76,58 @@ pub(super) async fn after_failure<R: Registry>(
     }
 }
 
+/// What is served could not be judged, and perhaps can be soon.
+struct Unknown;
+
 /// Returns the refusal of the served artifact, if it is refused and must be withdrawn.
 async fn refusal_of_served<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
     request: Option<&Request>,
     failure: &Failure,
-) -> Option<Failure> {
-    let served = dereference::served(subject, context)?;
-    let digest = served.digest.clone()?;
+) -> Result<Option<Failure>, Unknown> {
+    let Some(served) = dereference::served(subject, context) else { return Ok(None) };
+    let Some(digest) = served.digest.clone() else { return Ok(None) };
     // In another repository the same digest has other signatures and other policies.
     let is_there = request.is_some_and(|request| request.reference.repository == served.repository);
     let is_of_served = is_there && failure.candidate.as_ref() == Some(&digest);
-    let refusal = if is_of_served { failure.clone() } else { judge(subject, context, &served).await? };
+    // A pass that ends for good before it judges, at the artifact's type say, has not judged.
+    let is_judged = failure.is_verdict_of_trust() || failure.class != Class::Stalled;
+    let refusal =
+        if is_of_served && is_judged { Some(failure.clone()) } else { judge(subject, context, &served).await? };
     // A trusted root that could not be fetched is no reason to withdraw content.
-    let is_doubtful = context.public_root.is_stand_in() && refusal.reason != Reason::PolicyDenied;
-    (refusal.is_verdict_of_trust() && !is_doubtful).then(|| refusal.of(&digest))
+    let counts = |refusal: &Failure| !context.public_root.is_stand_in() || refusal.reason == Reason::PolicyDenied;
+    let refusal = refusal.filter(|refusal| refusal.is_verdict_of_trust() && counts(refusal));
+    Ok(refusal.map(|refusal| refusal.of(&digest)))
 }
 
-/// Judges the served artifact, unless it was judged by the current requirement; `None` if it is not refused.
-async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>, served: &Reference) -> Option<Failure> {
+/// Judges what is served, where that has not been done by what is required now; `None` where nothing speaks against it, or
+/// the spec does not say how to find out.
+async fn judge<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    served: &Reference,
+) -> Result<Option<Failure>, Unknown> {
     let spec = subject.spec;
     let spec = OCIArtifactSpec { image: served.to_string(), semver: None, ..spec.clone() };
     let request = match dereference::request(subject, context, &spec).await {
         Ok(request) => request,
         // Denied by a policy, regardless of other problems in the spec.
-        Err(Unread::Failed(failure)) => return failure.is_verdict_of_trust().then_some(failure),
-        Err(Unread::Unanswered(_)) => return None,
+        Err(Unread::Failed(failure)) => return Ok(Some(failure)),
+        Err(Unread::Unanswered(_)) => return Err(Unknown),
     };
     let requirement = &request.requirement;
     if requirement.denied().is_none() && requirement.fingerprint() == subject.trust() {
-        return None;
+        return Ok(None);
     }
     let turn = context.engine.turn(&request).await;
     tokio::select! {
-        judged = pass::rejudge(&context.engine, &turn, &request) => judged.err(),
-        () = context.shutdown.cancelled() => None,
-        () = superseded(subject, context) => None,
+        judged = pass::rejudge(&context.engine, &turn, &request) => match judged {
+            Err(failure) if !failure.is_verdict_of_trust() && failure.class != Class::Stalled => Err(Unknown),
+            judged => Ok(judged.err()),
+        },
+        () = context.shutdown.cancelled() => Ok(None),
+        () = superseded(subject, context) => Ok(None),
     }
 }
 

@@ -1,6 +1,7 @@
 //! An operator with `--on-revoked=withdraw`: only a verdict withdraws published content.
 
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use kube::api::DynamicObject;
@@ -21,6 +22,7 @@ tests!(policies:
     what_is_served_is_judged_also_where_the_image_means_something_else_by_now,
     neither_suspending_nor_a_broken_spec_keeps_what_is_refused,
     a_suspended_object_that_cannot_be_withdrawn_is_tried_again,
+    a_pass_that_ends_before_it_judges_keeps_nothing_that_is_refused,
 );
 
 const MAP: &str = "app-files";
@@ -163,10 +165,15 @@ async fn what_cannot_be_judged_is_not_withdrawn(case: &mut Case) -> Result<()> {
     is_withdrawn(case, &app.digest, "IdentityMismatch", 1).await
 }
 
-async fn stays(case: &Case, object: &DynamicObject, artifact: &Artifact, label: &str) -> Result<()> {
+async fn stays_served(case: &Case, object: &DynamicObject, artifact: &Artifact, label: &str) -> Result<()> {
     assert_eq!(artifact_digest(object), Some(artifact.digest.as_str()), "{label}");
     ensure!(case.current("app").exists(), "{label}: no files");
     case.space.config_maps().get(MAP).await.with_context(|| label.to_owned())?;
+    Ok(())
+}
+
+async fn stays(case: &Case, object: &DynamicObject, artifact: &Artifact, label: &str) -> Result<()> {
+    stays_served(case, object, artifact, label).await?;
     assert_eq!(withdrawals(case).await?, Vec::<String>::new(), "{label}");
     Ok(())
 }
@@ -243,4 +250,32 @@ async fn a_suspended_object_that_cannot_be_withdrawn_is_tried_again(case: &mut C
     case.space.wait("app", "not be withdrawn", is_left).await?;
     denial.remove().await?;
     is_withdrawn(case, &app.digest, "PolicyDenied", 1).await
+}
+
+/// M9. The artifact's type is looked at before signatures.
+async fn a_pass_that_ends_before_it_judges_keeps_nothing_that_is_refused(case: &mut Case) -> Result<()> {
+    let acme = Signatory::new()?;
+    let (mut registry, app, _) = published(case, &acme).await?;
+    case.space.patch("app", &json!({"spec": {"artifactTypes": ["application/other"]}})).await?;
+    let object = case.space.refused("app", "UnexpectedArtifactType").await?;
+    stays(case, &object, &app, "another type").await?;
+    apply_policy(case, "release", &verify(&[&app.repository()], &[Signatory::new()?.key()])).await?;
+    is_withdrawn(case, &app.digest, "IdentityMismatch", 1).await?;
+
+    // What cannot be judged now is judged as soon as it can be, and not at the interval of the object.
+    delete_policy(case, "release").await?;
+    case.space.patch("app", &json!({"spec": {"artifactTypes": null}})).await?;
+    is_served(case, &app).await?;
+    let other = Artifact::push_text(case, &case.lab.registry, "other:1", "other").await?;
+    case.space.patch("app", &json!({"spec": {"image": other.image(), "artifactTypes": ["application/other"]}})).await?;
+    let object = case.space.refused("app", "UnexpectedArtifactType").await?;
+    stays_served(case, &object, &app, "another artifact").await?;
+    registry.stop().await?;
+    apply_policy(case, "release", &verify(&[&app.repository()], &[Signatory::new()?.key()])).await?;
+    wait::holds(Duration::from_secs(3), async || {
+        stays_served(case, &case.space.get("app").await?, &app, "a registry that is gone").await
+    })
+    .await?;
+    registry.resume().await?;
+    is_withdrawn(case, &app.digest, "IdentityMismatch", 2).await
 }
