@@ -133,8 +133,9 @@ pub(super) fn wanted<R: Registry>(subject: &Subject<'_>, context: &Context<R>, i
     let (id, generation) = (subject.id.clone(), subject.stored.metadata.generation);
     let (book, before) = (Arc::clone(&context.policies), inputs.policies.clone());
     let repository = inputs.request.as_ref().ok().map(|request| request.reference.repository.clone());
-    let is_judged = move || repository.as_ref().is_none_or(|repository| book.over(repository) == before);
-    Wanted::new(move || !shutdown.is_cancelled() && is_current(&objects, &id, generation) && is_judged())
+    let is_judged =
+        move |namespace: &str| repository.as_ref().is_none_or(|repository| book.over(namespace, repository) == before);
+    Wanted::new(move || !shutdown.is_cancelled() && is_current(&objects, &id, generation) && is_judged(&id.namespace))
 }
 
 impl Attendant for Witness<'_, '_> {

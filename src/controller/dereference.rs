@@ -75,7 +75,7 @@ pub(super) async fn inputs<R: Registry>(
 /// Returns the digest of the current policies over the repository in the spec.
 pub(super) fn policies_over<R>(subject: &Subject<'_>, context: &Context<R>) -> Digest {
     let named = subject.spec.image.parse().map(|Reference { repository, .. }| repository);
-    named.map_or_else(|_| Digest::of(b""), |repository| context.policies.over(&repository))
+    named.map_or_else(|_| Digest::of(b""), |repository| context.policies.over(&subject.id.namespace, &repository))
 }
 
 /// Builds a request from a spec with its referenced objects. Keys and roots in it wake the object from now on.

@@ -120,10 +120,15 @@ impl PolicyBook {
         all
     }
 
-    /// Returns the digest of these policies and their specs. Reads memory only.
-    pub(super) fn over(&self, repository: &Repository) -> Digest {
-        let mut mark = Hasher::default();
-        self.about(repository).iter().for_each(|stored| add_to(&mut mark, stored));
+    /// Digest of those policies and of their specs, and of the namespace's labels where one selects by them. Memory only.
+    pub(super) fn over(&self, namespace: &str, repository: &Repository) -> Digest {
+        let (mut mark, all) = (Hasher::default(), self.about(repository));
+        for stored in &all {
+            add_to(&mut mark, stored);
+        }
+        if all.iter().any(|stored| is_choosy(stored)) {
+            mark.field(format!("{:?}", self.labels.get(namespace)).as_bytes());
+        }
         mark.finish()
     }
 

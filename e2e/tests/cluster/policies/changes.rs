@@ -1,7 +1,8 @@
 //! Policies and keys that change: affected objects are judged again at once, and nothing of them is fetched again.
 
 use anyhow::{Result, ensure};
-use kube::api::{DeleteParams, DynamicObject};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::json;
 use supercargo_e2e::chart;
 use supercargo_e2e::gate::Gate;
@@ -19,6 +20,7 @@ tests!(policies:
     a_key_that_is_rotated_leads_to_a_new_verdict_and_back,
     suspending_hides_no_denial_and_no_changed_requirement,
     what_a_policy_denies_during_a_pass_is_not_published,
+    what_a_label_of_the_namespace_denies_during_a_pass_is_not_published,
 );
 
 /// Publishes a signed artifact, from a registry of its own, by an object called `app`.
@@ -158,8 +160,8 @@ async fn suspending_hides_no_denial_and_no_changed_requirement(case: &mut Case) 
     Ok(())
 }
 
-/// Finding L5.
-async fn what_a_policy_denies_during_a_pass_is_not_published(case: &mut Case) -> Result<()> {
+/// An object `app` whose pass takes long, for its registry is slow, and the repository.
+async fn slowly(case: &mut Case) -> Result<(Registry, Gate, String)> {
     let registry = case.registry("own", &Options::default()).await?;
     let gate = Gate::open(&registry.address).await?;
     let text: String = (0..30_000).map(|number: u32| number.to_string()).collect();
@@ -167,9 +169,11 @@ async fn what_a_policy_denies_during_a_pass_is_not_published(case: &mut Case) ->
     case.start_operator().await?;
     gate.throttle(8_000);
     let repository = app.repository().replace(&registry.address, &gate.address);
-    case.space.apply("app", &spec(&format!("{repository}:1"))).await?;
-    gate.wait_passed(20_000, LIMIT).await?;
-    apply_policy(case, "no", &json!({"images": [repository], "action": "Deny"})).await?;
+    Ok((registry, gate, repository))
+}
+
+/// Waits until the object is denied, and looks whether its pass has published all the same.
+async fn is_denied_unpublished(case: &Case, gate: &Gate) -> Result<()> {
     // The policy arrives by the watch while the pass could still end.
     at_once("it denies", case.space.refused("app", "PolicyDenied")).await?;
     gate.throttle(0);
@@ -177,4 +181,27 @@ async fn what_a_policy_denies_during_a_pass_is_not_published(case: &mut Case) ->
     let object = case.space.get("app").await?;
     assert_eq!(artifact_digest(&object), None, "what was denied is named as served");
     Ok(())
+}
+
+/// L5.
+async fn what_a_policy_denies_during_a_pass_is_not_published(case: &mut Case) -> Result<()> {
+    let (_registry, gate, repository) = slowly(case).await?;
+    case.space.apply("app", &spec(&format!("{repository}:1"))).await?;
+    gate.wait_passed(20_000, LIMIT).await?;
+    apply_policy(case, "no", &json!({"images": [repository], "action": "Deny"})).await?;
+    is_denied_unpublished(case, &gate).await
+}
+
+/// L5, L6.
+async fn what_a_label_of_the_namespace_denies_during_a_pass_is_not_published(case: &mut Case) -> Result<()> {
+    let (_registry, gate, repository) = slowly(case).await?;
+    let label = policy_name(case, "tier");
+    let selector = json!({"matchLabels": {&label: "closed"}});
+    apply_policy(case, "no", &json!({"images": [repository], "action": "Deny", "namespaceSelector": selector})).await?;
+    case.space.apply("app", &spec(&format!("{repository}:1"))).await?;
+    gate.wait_passed(20_000, LIMIT).await?;
+    let namespaces: Api<Namespace> = Api::all(case.space.client.clone());
+    let patch = Patch::Merge(json!({"metadata": {"labels": {&label: "closed"}}}));
+    namespaces.patch(&case.space.namespace, &PatchParams::default(), &patch).await?;
+    is_denied_unpublished(case, &gate).await
 }
