@@ -113,6 +113,10 @@ pub struct SwitchingStatus {
     pub artifact: ArtifactStatus,
     /// Fingerprint that `status.fingerprints.content` has once the switch is complete.
     pub content: String,
+    /// Fingerprint of the verification rules that accepted the revision. After a restart the operator completes the switch
+    /// only if the rules are still these; without a value no signature was required.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<String>,
 }
 
 /// Published revision of the artifact.

@@ -57,9 +57,10 @@ pub(super) async fn attempt<R: Registry>(
         () = unwanted(&wanted) => return Ended::GivenUp,
     };
     // From here on only a change of the object ends the pass, and only before the first switch.
+    let witness = Witness { subject, request };
     match progressed {
         Ok(Progressed::Kept(outcome)) => Ended::Kept(outcome),
-        Ok(Progressed::Prepared(prepared)) => match prepared.commit(&context.engine, &Witness { subject }).await {
+        Ok(Progressed::Prepared(prepared)) => match prepared.commit(&context.engine, &witness).await {
             Ok(Some(committed)) => Ended::Committed(Box::new(committed)),
             Ok(None) => Ended::GivenUp,
             Err(failure) => Ended::Failed(failure),
@@ -123,6 +124,7 @@ pub(super) async fn is_superseded(objects: &Store<Stored>, id: &ObjectId, genera
 /// The controller's part of a commit.
 struct Witness<'a, 's> {
     subject: &'a Subject<'s>,
+    request: &'a Request,
 }
 
 /// Returns the check that the object and the policies over its repository are unchanged since the look began, and that
@@ -146,7 +148,7 @@ impl Attendant for Witness<'_, '_> {
         if known.artifact.is_none() && switching.locations.is_empty() {
             return Ok(());
         }
-        let status = self.subject.report(&known).switching(outcome, switching);
+        let status = self.subject.report(&known).switching(self.request, outcome, switching);
         match self.subject.write_journal(&status).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Failure::internal("the object is gone")),

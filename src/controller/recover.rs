@@ -24,7 +24,9 @@ pub(super) async fn complete_switch<R: Registry>(
     let Ok(digest) = switching.digest.parse() else { return };
     // Only for the first look: after a pass of this process the journal is outdated.
     let is_other_content = switching.content != request.fingerprint.as_str();
-    if remembered.inputs.is_some() || is_other_content || request.requirement.denied().is_some() {
+    // It was judged by what was required when the switch began.
+    let is_judged = switching.trust == request.requirement.fingerprint() && request.requirement.denied().is_none();
+    if remembered.inputs.is_some() || is_other_content || !is_judged {
         return;
     }
     let (outputs, revision) = (&context.engine.outputs, Revision { digest, fingerprint: switching.content.clone() });

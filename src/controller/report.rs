@@ -229,7 +229,7 @@ impl Before<'_> {
     }
 
     /// Returns the status with the journal of a switch.
-    pub(super) fn switching(&self, outcome: &Outcome, switching: &Switching) -> OCIArtifactStatus {
+    pub(super) fn switching(&self, request: &Request, outcome: &Outcome, switching: &Switching) -> OCIArtifactStatus {
         let artifact = outcome.manifest.as_ref().map(|manifest| self.artifact(&outcome.pinned, manifest));
         let switching = artifact.map(|artifact| SwitchingStatus {
             digest: switching.revision.digest.to_string(),
@@ -238,6 +238,7 @@ impl Before<'_> {
             locations: switching.locations.iter().map(|(output, place)| (output.clone(), place.to_string())).collect(),
             artifact,
             content: switching.revision.fingerprint.clone(),
+            trust: request.requirement.fingerprint(),
         });
         OCIArtifactStatus { switching, ..self.status.clone() }
     }

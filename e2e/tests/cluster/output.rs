@@ -81,7 +81,7 @@ pub(crate) fn rounds(variable: &str, default: u64) -> Result<u64> {
 }
 
 /// Starts an operator that ends itself at a step of src/failpoint.rs, and waits for its end.
-async fn end_operator_at(case: &Case, step: &str) -> Result<()> {
+pub(crate) async fn end_operator_at(case: &Case, step: &str) -> Result<()> {
     let mut settings = case.settings()?;
     settings.environment.push(("SUPERCARGO_FAILPOINT".to_owned(), step.to_owned()));
     settings.log = format!("{}-until-{step}", settings.log);
@@ -92,7 +92,7 @@ async fn end_operator_at(case: &Case, step: &str) -> Result<()> {
 }
 
 /// Returns the outputs `files`, on the volume `default`, and `rules`, to the ConfigMap `rules`.
-fn both() -> Value {
+pub(crate) fn both() -> Value {
     json!({"outputs": [
         {"name": "files", "volume": {"name": "default"}},
         {"name": "rules", "configMap": {"name": "rules"}},

@@ -21,6 +21,7 @@ tests!(policies:
     suspending_hides_no_denial_and_no_changed_requirement,
     what_a_policy_denies_during_a_pass_is_not_published,
     what_a_label_of_the_namespace_denies_during_a_pass_is_not_published,
+    a_switch_that_a_crash_cut_off_is_not_completed_by_other_rules,
 );
 
 /// Publishes a signed artifact, from a registry of its own, by an object called `app`.
@@ -204,4 +205,28 @@ async fn what_a_label_of_the_namespace_denies_during_a_pass_is_not_published(cas
     let patch = Patch::Merge(json!({"metadata": {"labels": {&label: "closed"}}}));
     namespaces.patch(&case.space.namespace, &PatchParams::default(), &patch).await?;
     is_denied_unpublished(case, &gate).await
+}
+
+/// L5. What is required is another than when the outputs were about to be switched.
+async fn a_switch_that_a_crash_cut_off_is_not_completed_by_other_rules(case: &mut Case) -> Result<()> {
+    let (acme, other) = (Signatory::new()?, Signatory::new()?);
+    let registry = case.registry("own", &Options::default()).await?;
+    let first = Artifact::push_text(case, &registry, "app:1", "first").await?;
+    acme.sign(case, &first).await?;
+    let repository = first.repository();
+    apply_policy(case, "release", &verify(&[&repository], &[acme.key()])).await?;
+    case.start_operator().await?;
+    case.space.apply("app", &spec_with(&format!("{repository}:1"), &crate::output::both())).await?;
+    case.space.ready_with("app", &first.digest).await?;
+    let served = fs_err::read_link(case.current("app"))?;
+    case.take_operator()?.stop().await?;
+    let next = Artifact::push_text(case, &registry, "app:1", "next").await?;
+    acme.sign(case, &next).await?;
+    crate::output::end_operator_at(case, "switch-between").await?;
+    apply_policy(case, "release", &verify(&[&repository], &[other.key()])).await?;
+    case.start_operator().await?;
+    let object = case.space.refused("app", "IdentityMismatch").await?;
+    assert_eq!(fs_err::read_link(case.current("app"))?, served, "what nobody has accepted is published");
+    assert_eq!(artifact_digest(&object), Some(first.digest.as_str()));
+    Ok(())
 }
