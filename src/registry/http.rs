@@ -12,7 +12,7 @@ use reqwest::{Method, Response, StatusCode};
 use super::authorization::{Asker, Authorizations, Met, unauthorized};
 use super::challenge::Challenge;
 use super::credentials::Credential;
-use super::egress::{Egress, Reach};
+use super::egress::Egress;
 use super::transport::{self, Client, Sent, refused};
 use super::{Access, Begun, BlobBody, MAX_REFERRERS, MAX_TAGS, RawManifest, Registry, RegistryError, Right};
 use crate::metrics::Metrics;
@@ -25,6 +25,7 @@ mod file;
 mod paging;
 
 use call::{Call, Item};
+use paging::Page;
 
 /// Number of tags requested per page. Registries may return fewer.
 const TAGS_PER_PAGE: usize = 1000;
@@ -90,7 +91,7 @@ impl HttpRegistry {
                 form: None,
                 operation: call.operation(),
                 redirects: call.redirects(),
-                reach: Reach::Named,
+                reach: call.reach(),
                 account: asker.account(),
                 is_elsewhere: false,
             };
@@ -155,13 +156,14 @@ impl Registry for HttpRegistry {
 
     async fn tags(&self, access: &Access, repository: &Repository) -> Result<Vec<String>, RegistryError> {
         let mut tags = Vec::new();
-        let mut page = None;
+        let mut page: Option<Page> = None;
         for _ in 0..MAX_PAGES {
             let call = Call::get(access, repository, Item::Tags(page.as_ref()));
             let response = self.request(&call).await?;
             // Relative to the requested URL, not to a redirect target, because credentials are sent with the next
             // page too.
             let next = paging::next(&call.url()?, response.headers(), repository.host())?;
+            let reach = self.client.reach_of_named(&response);
             self.page(&call, response, |bytes| paging::collect(bytes, repository.host(), &mut tags)).await?;
             if tags.len() > MAX_TAGS {
                 let (repository, limit, what) = (repository.to_string(), MAX_TAGS, TAGS);
@@ -169,7 +171,7 @@ impl Registry for HttpRegistry {
             }
             // A page that names itself as the next page would be requested endlessly.
             match next {
-                Some(next) if page.as_ref() != Some(&next) => page = Some(next),
+                Some(url) if page.as_ref().is_none_or(|page| page.url != url) => page = Some(Page { url, reach }),
                 Some(_) | None => return Ok(tags),
             }
         }
@@ -183,7 +185,7 @@ impl Registry for HttpRegistry {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
-        let (mut referrers, mut page) = (Vec::new(), None);
+        let (mut referrers, mut page): (_, Option<Page>) = (Vec::new(), None);
         let too_many = |limit| RegistryError::TooMany { repository: repository.to_string(), limit, what: REFERRERS };
         for _ in 0..MAX_REFERRER_PAGES {
             let call = Call::get(access, repository, Item::Referrers(digest, page.as_ref()));
@@ -198,6 +200,7 @@ impl Registry for HttpRegistry {
                 return if page.is_none() { Ok(None) } else { Err(broken()) };
             }
             let next = paging::next(&call.url()?, response.headers(), repository.host())?;
+            let reach = self.client.reach_of_named(&response);
             let parse = |bytes: &[u8]| {
                 oci::referrers::parse(bytes, Some(media_type::OCI_INDEX)).map_err(|error| {
                     let problem = format!("{}: {error}", call.what());
@@ -209,7 +212,7 @@ impl Registry for HttpRegistry {
                 return Err(too_many(MAX_REFERRERS));
             }
             match next {
-                Some(next) if page.as_ref() != Some(&next) => page = Some(next),
+                Some(url) if page.as_ref().is_none_or(|page| page.url != url) => page = Some(Page { url, reach }),
                 Some(_) | None => return Ok(Some(referrers)),
             }
         }

@@ -3,7 +3,9 @@
 use reqwest::{Method, StatusCode, Url};
 
 use super::TAGS_PER_PAGE;
+use super::paging::Page;
 use crate::oci::{Digest, Repository, media_type};
+use crate::registry::egress::Reach;
 use crate::registry::transport::{Part, Redirects};
 use crate::registry::{Access, Begun, RegistryError, Transport};
 
@@ -20,10 +22,10 @@ pub(super) struct Call<'a> {
 /// Subject of a request.
 pub(super) enum Item<'a> {
     /// A page of tags: the first, or the one at the URL that the registry named.
-    Tags(Option<&'a Url>),
+    Tags(Option<&'a Page>),
     Tag(&'a str),
     /// A page of a manifest's referrers: the first, or the one at the URL that the registry named.
-    Referrers(&'a Digest, Option<&'a Url>),
+    Referrers(&'a Digest, Option<&'a Page>),
     Manifest(&'a Digest),
     Blob(&'a Digest),
 }
@@ -40,7 +42,7 @@ impl<'a> Call<'a> {
         };
         let (host, repository) = (self.repository.api_host(), self.repository.path());
         let path = match self.item {
-            Item::Tags(Some(page)) | Item::Referrers(_, Some(page)) => return Ok(page.clone()),
+            Item::Tags(Some(page)) | Item::Referrers(_, Some(page)) => return Ok(page.url.clone()),
             Item::Tags(None) => format!("tags/list?n={TAGS_PER_PAGE}"),
             Item::Tag(tag) => format!("manifests/{tag}"),
             Item::Referrers(digest, None) => format!("referrers/{digest}"),
@@ -77,6 +79,16 @@ impl<'a> Call<'a> {
     /// Returns the requested bytes.
     pub(super) fn part(&self) -> Part {
         self.begun.map_or(Part::All, |begun| Part::Rest { from: begun.bytes, of: begun.sender.origin.clone() })
+    }
+
+    /// Addresses to which it may go.
+    pub(super) fn reach(&self) -> Reach {
+        match self.item {
+            Item::Tags(Some(page)) | Item::Referrers(_, Some(page)) => page.reach,
+            Item::Tags(None) | Item::Referrers(_, None) | Item::Tag(_) | Item::Manifest(_) | Item::Blob(_) => {
+                Reach::Named
+            }
+        }
     }
 
     /// Returns the handling of redirects. A redirect of an access check may lead to a blob store or to a login page.

@@ -5,12 +5,20 @@ use reqwest::header::{self, HeaderMap};
 use serde::Deserialize;
 
 use crate::registry::RegistryError;
+use crate::registry::egress::Reach;
 
 /// Maximum length of a tag (distribution-spec); longer tags cannot be requested.
 const MAX_TAG: usize = 128;
 
+/// A page that the registry has named.
+pub(super) struct Page {
+    pub(super) url: Url,
+    /// Addresses to which the request for it may go: the registry has chosen path and query.
+    pub(super) reach: Reach,
+}
+
 #[derive(Deserialize)]
-struct Page {
+struct Body {
     /// `null` in some registries if the list is empty.
     tags: Option<Vec<String>>,
 }
@@ -21,7 +29,7 @@ pub(super) fn collect(bytes: &[u8], host: &str, tags: &mut Vec<String>) -> Resul
         host: host.to_owned(),
         problem: "its list of tags is not the JSON that it should be".to_owned(),
     };
-    let page: Page = serde_json::from_slice(bytes).map_err(refuse)?;
+    let page: Body = serde_json::from_slice(bytes).map_err(refuse)?;
     tags.extend(page.tags.into_iter().flatten().filter(|tag| tag.len() <= MAX_TAG));
     Ok(())
 }

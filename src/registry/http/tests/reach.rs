@@ -1,6 +1,9 @@
 //! Destinations of requests.
 
+use reqwest::Url;
+
 use super::*;
+use crate::registry::egress::Reach;
 
 /// Starts a server at 127.0.0.2 that must receive no request.
 async fn canary() -> (u16, Arc<AtomicUsize>) {
@@ -130,6 +133,25 @@ async fn pages_of_tags_stay_on_the_host_with_the_credentials() {
     let log = foreign.log.lock().unwrap();
     assert_eq!(log.len(), 1, "only the redirect: {log:?}");
     assert!(log.iter().all(|(_, _, authorization, _)| authorization.is_none()), "{log:?}");
+}
+
+/// M3. The owner of a name that was public for the first page may have it mean an address inside for the next one.
+#[tokio::test]
+async fn the_next_page_of_a_public_registry_is_not_inside() {
+    let list = |_: &str, request: &Request| match request.uri().query() {
+        Some(query) if query.contains("last") => r#"{"tags":["2"]}"#.into_response(),
+        _ => ([("link", "</any/path?last=1>; rel=\"next\"")], r#"{"tags":["1"]}"#).into_response(),
+    };
+    let server = Server::start(list).await;
+    let tags = registry().tags(&access(None), &server.repository()).await;
+    assert_eq!(tags.unwrap(), ["1", "2"], "one inside may have pages");
+    let (repository, access) = (server.repository(), access(None));
+    let url = Url::parse(&format!("http://{}/any/path?last=1", server.host)).unwrap();
+    // The reach of what has answered from a public address.
+    let page = Page { url, reach: Reach::Foreign };
+    let next = registry().request(&Call::get(&access, &repository, Item::Tags(Some(&page)))).await;
+    assert!(matches!(next, Err(RegistryError::AddressDenied { .. })), "{next:?}");
+    assert_eq!(server.paths().iter().filter(|path| path.contains("/any/path")).count(), 1);
 }
 
 /// Starts a server that answers the first request of each connection, and closes the connection at the second one.
