@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 
+use hyper_util::client::proxy::matcher::Matcher;
+
 use super::address::{AddressPolicy, Denied, Kind, is_public};
 use super::host_pattern::HostPattern;
 
@@ -30,6 +32,14 @@ pub struct Proxy {
     pub url: String,
     /// Hosts that are accessed directly, as in `NO_PROXY`.
     pub except: String,
+}
+
+impl Proxy {
+    /// True where a request to `url` goes through it, by the rules of the client that sends it.
+    pub(super) fn takes(&self, url: &str) -> bool {
+        let rules = Matcher::builder().all(self.url.as_str()).no(self.except.as_str()).build();
+        url.parse().is_ok_and(|url| rules.intercept(&url).is_some())
+    }
 }
 
 impl std::fmt::Debug for Proxy {

@@ -189,10 +189,10 @@ impl Client {
         if self.is_public(response) { Reach::Foreign } else { Reach::Named }
     }
 
-    /// Returns true if a response came from a public address, or through a proxy, because only the proxy knows the
-    /// address.
+    /// True where an answer came from a public address, or through a proxy, which alone knows.
     pub(super) fn is_public(&self, response: &Response) -> bool {
-        self.egress.proxy.is_some() || response.remote_addr().is_none_or(|address| is_public(address.ip()))
+        let is_proxied = self.egress.proxy.as_ref().is_some_and(|proxy| proxy.takes(response.url().as_str()));
+        is_proxied || response.remote_addr().is_none_or(|address| is_public(address.ip()))
     }
 
     async fn send_once(&self, sent: &Sent) -> Result<Response, RegistryError> {

@@ -18,7 +18,7 @@ use super::*;
 use crate::oci::{Descriptor, Reference};
 use crate::registry::address::AddressPolicy;
 use crate::registry::credentials::{Keychain, SecretData};
-use crate::registry::egress::PlainHttp;
+use crate::registry::egress::{PlainHttp, Proxy};
 use crate::registry::{Sender, Transport};
 
 mod asked;
@@ -86,12 +86,15 @@ fn registry_with(open: &str) -> HttpRegistry {
 
 /// Creates such a client for an operator that names hosts to which registries may redirect.
 fn registry_that_names(open: &str, hosts: &[&str]) -> HttpRegistry {
+    HttpRegistry::new(Arc::default(), egress(open, hosts), 10_000).unwrap()
+}
+
+fn egress(open: &str, hosts: &[&str]) -> Egress {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let networks = open.split_whitespace().map(|network| network.parse().unwrap()).collect();
     let addresses = AddressPolicy::new(networks, Vec::new());
     let hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
-    let egress = Egress { addresses, hosts, plain_http: PlainHttp::Anyone, ..Egress::default() };
-    HttpRegistry::new(Arc::default(), egress, 10_000).unwrap()
+    Egress { addresses, hosts, plain_http: PlainHttp::Anyone, ..Egress::default() }
 }
 
 fn access(user: Option<&str>) -> Access {

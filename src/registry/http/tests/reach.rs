@@ -154,6 +154,26 @@ async fn the_next_page_of_a_public_registry_is_not_inside() {
     assert_eq!(server.paths().iter().filter(|path| path.contains("/any/path")).count(), 1);
 }
 
+/// A proxy knows alone where an answer came from, but only of what passes through it.
+#[tokio::test]
+async fn a_registry_inside_that_is_asked_without_the_proxy_may_have_tokens_and_redirects() {
+    let server = Server::start(|host, request| match (request.uri().path(), request.headers().get("authorization")) {
+        ("/token", _) => r#"{"token":"t"}"#.into_response(),
+        ("/moved", _) => with_digest(&Digest::of(b"m")),
+        (_, None) => challenge(&format!("Bearer realm=\"http://{host}/token\"")),
+        (_, Some(_)) => (StatusCode::TEMPORARY_REDIRECT, [("location", "/moved")], "").into_response(),
+    })
+    .await;
+    let proxied = |except: &str| {
+        let proxy = Some(Proxy { url: "http://127.0.0.9:1".to_owned(), except: except.to_owned() });
+        HttpRegistry::new(Arc::default(), Egress { proxy, ..egress("127.0.0.0/8", &[]) }, 10_000).unwrap()
+    };
+    let digest = proxied("127.0.0.1").tag_digest(&access(None), &server.repository(), "1").await;
+    assert_eq!(digest.unwrap(), Digest::of(b"m"));
+    let nowhere = proxied("127.0.0.2").tag_digest(&access(None), &server.repository(), "1").await;
+    assert!(matches!(nowhere, Err(RegistryError::Unavailable { .. })), "{nowhere:?}");
+}
+
 /// Starts a server that answers the first request of each connection, and closes the connection at the second one.
 async fn forgetful(digest: Digest) -> (Repository, Arc<AtomicUsize>) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
