@@ -120,7 +120,7 @@ impl PolicyBook {
         all
     }
 
-    /// Digest of those policies and of their specs, and of the namespace's labels where one selects by them. Memory only.
+    /// Digest of those policies and their specs, and of the namespace's labels if a policy selects by labels. Reads memory only.
     pub(super) fn over(&self, namespace: &str, repository: &Repository) -> Digest {
         let (mut mark, all) = (Hasher::default(), self.about(repository));
         for stored in &all {

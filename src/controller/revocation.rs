@@ -26,7 +26,7 @@ use crate::pass::{self, Look};
 use crate::registry::Registry;
 use crate::request::Request;
 
-/// Pause until what is served is judged again, where a failure that would wait for longer kept it from being judged.
+/// Pause before the served content is judged again, if a failure with a longer pause prevented the judgement.
 const AGAIN: Duration = Duration::from_secs(20);
 
 /// Treatment of published content that is refused later.
@@ -76,7 +76,7 @@ pub(super) async fn after_failure<R: Registry>(
     }
 }
 
-/// What is served could not be judged, and perhaps can be soon.
+/// The served content could not be judged yet.
 struct Unknown;
 
 /// Returns the refusal of the served artifact, if it is refused and must be withdrawn.
@@ -91,7 +91,7 @@ async fn refusal_of_served<R: Registry>(
     // In another repository the same digest has other signatures and other policies.
     let is_there = request.is_some_and(|request| request.reference.repository == served.repository);
     let is_of_served = is_there && failure.candidate.as_ref() == Some(&digest);
-    // A pass that ends for good before it judges, at the artifact's type say, has not judged.
+    // A pass that stalls before the judgement, for example at the artifact's type, has not judged.
     let is_judged = failure.is_verdict_of_trust() || failure.class != Class::Stalled;
     let refusal =
         if is_of_served && is_judged { Some(failure.clone()) } else { judge(subject, context, &served).await? };
@@ -101,8 +101,8 @@ async fn refusal_of_served<R: Registry>(
     Ok(refusal.map(|refusal| refusal.of(&digest)))
 }
 
-/// Judges what is served, where that has not been done by what is required now; `None` where nothing speaks against it, or
-/// the spec does not say how to find out.
+/// Judges the served artifact, unless it was judged by the current requirement; `None` if it is not refused, or if the spec
+/// does not allow a judgement.
 async fn judge<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,

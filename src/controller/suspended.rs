@@ -104,8 +104,8 @@ async fn rejudge<R: Registry>(
     }
 }
 
-/// Status of an object whose served artifact, or whose repository where nothing is served, is refused. It is withdrawn
-/// where that is to be, and the pause until the next try is returned where that has not succeeded.
+/// Returns the status of an object whose served artifact (or repository, if nothing is served) is refused. Withdraws the
+/// content if configured, and returns the pause before the next attempt if that failed.
 async fn refused<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,

@@ -189,7 +189,7 @@ impl Client {
         if self.is_public(response) { Reach::Foreign } else { Reach::Named }
     }
 
-    /// True where an answer came from a public address, or through a proxy, which alone knows.
+    /// True if a response came from a public address, or through a proxy, which hides the address.
     pub(super) fn is_public(&self, response: &Response) -> bool {
         let is_proxied = self.egress.proxy.as_ref().is_some_and(|proxy| proxy.takes(response.url().as_str()));
         is_proxied || response.remote_addr().is_none_or(|address| is_public(address.ip()))

@@ -13,8 +13,8 @@
 //! The probe is what tells a volume that hangs from a tree that is large: work may take hours while probes return. Work that
 //! nobody waits for any more goes on in its thread, which is one of the few until it ends.
 //!
-//! Work that waits for a processor with its thread in hand could take all of them for as long as processors are busy. It has
-//! some of them only, shared between namespaces, so that looks and removals always find one.
+//! Work that holds a thread while it waits for a processor could occupy all threads. It gets only some of them, shared
+//! between namespaces, so that a look or a removal always finds a thread.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -34,7 +34,7 @@ use crate::processors::{Permit, Processors, Seat};
 const THREADS: usize = 16;
 /// Threads reserved for short calls.
 const RESERVED: usize = 4;
-/// Threads that work for the processor leaves to other long work.
+/// Number of threads that work with a processor permit leaves to other long work.
 const UNSEATED: usize = 4;
 /// Maximum number of concurrent scans of whole trees.
 const SCANS: usize = 2;

@@ -81,7 +81,7 @@ impl<'a> Call<'a> {
         self.begun.map_or(Part::All, |begun| Part::Rest { from: begun.bytes, of: begun.sender.origin.clone() })
     }
 
-    /// Addresses to which it may go.
+    /// Returns the addresses that the request may go to.
     pub(super) fn reach(&self) -> Reach {
         match self.item {
             Item::Tags(Some(page)) | Item::Referrers(_, Some(page)) => page.reach,

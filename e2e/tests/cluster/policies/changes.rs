@@ -161,7 +161,7 @@ async fn suspending_hides_no_denial_and_no_changed_requirement(case: &mut Case) 
     Ok(())
 }
 
-/// An object `app` whose pass takes long, for its registry is slow, and the repository.
+/// Starts the operator with a slow registry, so that a pass takes long. Returns a repository in it.
 async fn slowly(case: &mut Case) -> Result<(Registry, Gate, String)> {
     let registry = case.registry("own", &Options::default()).await?;
     let gate = Gate::open(&registry.address).await?;
@@ -173,7 +173,7 @@ async fn slowly(case: &mut Case) -> Result<(Registry, Gate, String)> {
     Ok((registry, gate, repository))
 }
 
-/// Waits until the object is denied, and looks whether its pass has published all the same.
+/// Waits until the object is denied, and checks that its pass published nothing.
 async fn is_denied_unpublished(case: &Case, gate: &Gate) -> Result<()> {
     // The policy arrives by the watch while the pass could still end.
     at_once("it denies", case.space.refused("app", "PolicyDenied")).await?;

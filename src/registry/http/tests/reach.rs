@@ -135,7 +135,7 @@ async fn pages_of_tags_stay_on_the_host_with_the_credentials() {
     assert!(log.iter().all(|(_, _, authorization, _)| authorization.is_none()), "{log:?}");
 }
 
-/// M3. The owner of a name that was public for the first page may have it mean an address inside for the next one.
+/// Finding M3: a name that resolved to a public address for the first page may resolve to a private one for the next.
 #[tokio::test]
 async fn the_next_page_of_a_public_registry_is_not_inside() {
     let list = |_: &str, request: &Request| match request.uri().query() {
@@ -147,14 +147,14 @@ async fn the_next_page_of_a_public_registry_is_not_inside() {
     assert_eq!(tags.unwrap(), ["1", "2"], "one inside may have pages");
     let (repository, access) = (server.repository(), access(None));
     let url = Url::parse(&format!("http://{}/any/path?last=1", server.host)).unwrap();
-    // The reach of what has answered from a public address.
+    // The reach of a page that came from a public address.
     let page = Page { url, reach: Reach::Foreign };
     let next = registry().request(&Call::get(&access, &repository, Item::Tags(Some(&page)))).await;
     assert!(matches!(next, Err(RegistryError::AddressDenied { .. })), "{next:?}");
     assert_eq!(server.paths().iter().filter(|path| path.contains("/any/path")).count(), 1);
 }
 
-/// A proxy knows alone where an answer came from, but only of what passes through it.
+/// Only the proxy knows the address of a response, but only of requests that pass through it.
 #[tokio::test]
 async fn a_registry_inside_that_is_asked_without_the_proxy_may_have_tokens_and_redirects() {
     let server = Server::start(|host, request| match (request.uri().path(), request.headers().get("authorization")) {
