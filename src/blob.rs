@@ -16,7 +16,7 @@ use fs_err::os::unix::fs::FileExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::oci::Descriptor;
-use crate::processors::Seat;
+use crate::permits::Seat;
 use crate::registry::{Access, LocalFile, Registry, RegistryError, Right};
 use crate::request::{Limit, LimitExceeded};
 use crate::storage::{Call, OnVolume, Scratch, StorageError};

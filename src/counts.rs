@@ -16,7 +16,7 @@ impl<K> Default for Counts<K> {
 
 impl<K: Eq + Hash> Counts<K> {
     /// Returns the count of a name, zero if the name is not stored.
-    pub(crate) fn of<Q: Eq + Hash + ?Sized>(&self, name: &Q) -> usize
+    pub(crate) fn get<Q: Eq + Hash + ?Sized>(&self, name: &Q) -> usize
     where
         K: Borrow<Q>,
     {
@@ -24,13 +24,13 @@ impl<K: Eq + Hash> Counts<K> {
     }
 
     /// Increments the count of a name.
-    pub(crate) fn add(&mut self, name: K) {
+    pub(crate) fn increment(&mut self, name: K) {
         let count = self.0.entry(name).or_default();
         *count = count.saturating_add(1);
     }
 
     /// Decrements the count of a name and returns the remaining count.
-    pub(crate) fn take<Q: Eq + Hash + ?Sized>(&mut self, name: &Q) -> usize
+    pub(crate) fn decrement<Q: Eq + Hash + ?Sized>(&mut self, name: &Q) -> usize
     where
         K: Borrow<Q>,
     {
@@ -57,10 +57,10 @@ mod tests {
     #[test]
     fn a_name_without_any_is_not_kept() {
         let mut counts = Counts::<String>::default();
-        counts.add("a".to_owned());
-        counts.add("a".to_owned());
-        assert_eq!((counts.of("a"), counts.of("b")), (2, 0));
-        assert_eq!([counts.take("a"), counts.take("a"), counts.take("a")], [1, 0, 0]);
+        counts.increment("a".to_owned());
+        counts.increment("a".to_owned());
+        assert_eq!((counts.get("a"), counts.get("b")), (2, 0));
+        assert_eq!([counts.decrement("a"), counts.decrement("a"), counts.decrement("a")], [1, 0, 0]);
         assert!(counts.is_empty());
     }
 }

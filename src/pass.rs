@@ -16,8 +16,8 @@ pub use crate::output::Wanted;
 use crate::output::damage::Damage;
 use crate::output::location::Location;
 use crate::output::{Done, Lock, NotSwitched, Outputs, Published, Ready};
+use crate::permits::{Permits, Seat};
 use crate::plan::{self, Plan, Revision};
-use crate::processors::{Processors, Seat};
 use crate::registry::turns::{Turn, Turns};
 use crate::registry::{self, Pinned, Registry, RegistryError};
 use crate::request::{Limits, ObjectId, Place, Request};
@@ -50,7 +50,7 @@ pub struct Engine<R> {
     /// Limits for concurrent passes per registry host.
     pub turns: Turns,
     /// Permits for CPU-bound work.
-    pub processors: Processors,
+    pub processors: Permits,
     /// Receiver of download progress.
     pub progress: Option<Arc<dyn Progress>>,
 }

@@ -12,7 +12,7 @@ use futures::{Stream, StreamExt};
 
 use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
 use crate::oci::{self, Descriptor, Digest, Document, Manifest, Platform, Reference, Repository, TagSelection};
-use crate::processors::Seat;
+use crate::permits::Seat;
 
 pub mod address;
 mod authorization;

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use crate::api::Reason;
 use crate::api::policy::Enforcement;
 use crate::oci::{Digest, Manifest};
-use crate::processors::Seat;
+use crate::permits::Seat;
 use crate::registry::{Access, Pinned, Registry, RegistryError};
 
 mod discovery;

@@ -14,7 +14,7 @@ const RANKS: [(&str, u32); 34] = [
     ("oci", 0),
     ("pattern", 0),
     ("failpoint", 0),
-    ("processors", 1),
+    ("permits", 1),
     // 1 contract
     ("api", 10),
     ("metrics", 11),

@@ -13,7 +13,7 @@ use super::*;
 use crate::metrics::Metrics;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Reference};
-use crate::processors::Processors;
+use crate::permits::Permits;
 use crate::registry::credentials::Keychain;
 use crate::registry::tls::TlsOptions;
 use crate::registry::{self, Transport};
@@ -74,7 +74,7 @@ impl World {
     fn on(root: tempfile::TempDir, registry: FakeRegistry, volume: Volume, limits: CacheLimits) -> Self {
         let (volume, metrics) = (Mount::of(Arc::new(volume)), Arc::new(Metrics::default()));
         let cache = Cache::open([&volume, &volume], limits, &metrics);
-        Self { root, registry, volume, cache, metrics, seat: Processors::new(2).seat("team") }
+        Self { root, registry, volume, cache, metrics, seat: Permits::new(2).seat("team") }
     }
 
     /// Fetches all layers for one object and returns their bytes.

@@ -28,7 +28,7 @@ use crate::controller::{Health, OnRevoked, Settings};
 use crate::metrics::Metrics;
 use crate::output::{ApiObjects, Outputs, Retention};
 use crate::pass::{self, Engine};
-use crate::processors::Processors;
+use crate::permits::Permits;
 use crate::registry::address::PRIVATE_NETWORKS;
 use crate::registry::egress::PlainHttp;
 use crate::registry::host_pattern::HostPattern;
@@ -371,7 +371,7 @@ async fn engine(
         limits,
         cache,
         turns: Turns::default(),
-        processors: Processors::default(),
+        processors: Permits::default(),
         progress: None,
     })
 }

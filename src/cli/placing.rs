@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::output::directory::Destination;
 use crate::output::{Outputs, Published};
 use crate::pass::{self, Before, Engine};
-use crate::processors::Processors;
+use crate::permits::Permits;
 use crate::registry::turns::Turns;
 use crate::registry::{Pinned, Registry};
 use crate::request::{Limits, Request};
@@ -66,7 +66,7 @@ impl PlaceArguments {
             // A layer that is read once is not cached.
             cache: Cache::default(),
             turns: Turns::default(),
-            processors: Processors::default(),
+            processors: Permits::default(),
             progress: Some(Arc::clone(&bars) as Arc<dyn Progress>),
         };
         let (turn, before) = (engine.turn(&request).await, Before::default());

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
-use crate::processors::Processors;
+use crate::permits::Permits;
 use crate::registry::{self, Pinned, Registry};
 use crate::request::Request;
 
@@ -95,7 +95,7 @@ async fn resolve(arguments: &Arguments) -> Result<String, Complaint> {
 
 /// Returns the digest, which the registry has confirmed to exist, and that of the manifest for the platform.
 async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Option<Digest>), Failure> {
-    let seat = Processors::default().seat(&request.object.namespace);
+    let seat = Permits::default().seat(&request.object.namespace);
     let (reference, selection) = (&request.reference, request.selection.as_ref());
     let pinned = registry::resolve(registry, &request.access, reference, selection, &seat).await?;
     if request.platform.is_some() {

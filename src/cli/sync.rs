@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::output::damage::Reading;
 use crate::output::{ApiObjects, Outputs};
 use crate::pass::{self, Before, Engine, Outcome};
-use crate::processors::Processors;
+use crate::permits::Permits;
 use crate::registry::http::HttpRegistry;
 use crate::registry::turns::Turns;
 use crate::request::{self, ObjectId, Referred, Request};
@@ -197,7 +197,7 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
         limits: arguments.limits.limits(),
         cache,
         turns: Turns::default(),
-        processors: Processors::default(),
+        processors: Permits::default(),
         progress: Some(progress),
     })
 }

@@ -18,7 +18,7 @@ use crate::failure::{Failure, printable};
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::pass;
-use crate::processors::Processors;
+use crate::permits::Permits;
 use crate::registry::{self, Pinned, Registry};
 use crate::request::Request;
 use crate::trust::{self, Basis, Judgement, Requirement, Signer, Verified};
@@ -137,7 +137,7 @@ async fn verify(arguments: &Arguments) -> Result<String, Complaint> {
 }
 
 async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Judgement), Failure> {
-    let seat = Processors::default().seat(&request.object.namespace);
+    let seat = Permits::default().seat(&request.object.namespace);
     let (reference, selection) = (&request.reference, request.selection.as_ref());
     let pinned = registry::resolve(registry, &request.access, reference, selection, &seat).await?;
     // Signatures would be found even if the registry does not have the manifest.

@@ -182,8 +182,8 @@ pub(super) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    async fn get(&mut self, name: Name, is_woken: bool) -> Result<Arc<Found>, Unread> {
-        let found = self.look_up.get(name, is_woken || self.is_awaited).await.map_err(Unread::Unanswered)?;
+    async fn get(&mut self, name: Name, wakes: bool) -> Result<Arc<Found>, Unread> {
+        let found = self.look_up.get(name, wakes || self.is_awaited).await.map_err(Unread::Unanswered)?;
         self.mark.field(found.mark.hex().as_bytes());
         match &found.value {
             Value::Forbidden(message) => Err(Failure::new(Class::Wait, Reason::SecretNotFound, message).into()),
@@ -193,9 +193,9 @@ impl Reading<'_> {
     }
 
     /// Adds a referenced object. Returns false if it is absent.
-    async fn add(&mut self, name: Name, referred: &mut Referred, is_woken: bool) -> Result<bool, Unread> {
+    async fn add(&mut self, name: Name, referred: &mut Referred, wakes: bool) -> Result<bool, Unread> {
         let (kind, text) = (name.kind(), name.name().to_owned());
-        let found = self.get(name, is_woken).await?;
+        let found = self.get(name, wakes).await?;
         match &found.value {
             Value::Secret(data) => {
                 let known = referred.secrets.entry(text).or_default();

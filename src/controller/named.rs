@@ -175,7 +175,7 @@ impl Named {
             ticks.tick().await;
             let due = self.lock().take_due(Instant::now(), self.client.default_namespace());
             futures::future::join_all(due.iter().map(|name| self.read_again(name))).await;
-            self.lock().drop_unused(Instant::now());
+            self.lock().drop_expired(Instant::now());
         }
     }
 
@@ -193,10 +193,10 @@ impl Named {
         &self,
         object: &ObjectRef<Stored>,
         name: &Name,
-        is_woken: bool,
+        wakes: bool,
         since: Option<Instant>,
     ) -> Result<Arc<Found>, Unanswered> {
-        let reading = self.lock().register(object, name, is_woken);
+        let reading = self.lock().register(object, name, wakes);
         let _turn = reading.lock().await;
         if let Some(answer) = self.lock().good(name, Instant::now(), since) {
             return answer;
@@ -221,12 +221,12 @@ impl Named {
 }
 
 impl Table {
-    fn register(&mut self, object: &ObjectRef<Stored>, name: &Name, is_woken: bool) -> Arc<tokio::sync::Mutex<()>> {
+    fn register(&mut self, object: &ObjectRef<Stored>, name: &Name, wakes: bool) -> Arc<tokio::sync::Mutex<()>> {
         self.uses.entry(object.clone()).or_default().insert(name.clone());
         let new =
             || Slot { reading: Arc::default(), last: None, users: HashMap::new(), next: Instant::now(), absent: 0 };
         let slot = self.slots.entry(name.clone()).or_insert_with(new);
-        slot.users.insert(object.clone(), is_woken);
+        slot.users.insert(object.clone(), wakes);
         Arc::clone(&slot.reading)
     }
 
@@ -293,7 +293,7 @@ impl Table {
     /// then one of each namespace in rotation.
     fn take_due(&mut self, now: Instant, own: &str) -> Vec<Name> {
         let mut due: BTreeMap<&str, Vec<&Name>> = BTreeMap::new();
-        let is_due = |slot: &Slot| slot.next <= now && slot.users.values().any(|is_woken| *is_woken);
+        let is_due = |slot: &Slot| slot.next <= now && slot.users.values().any(|wakes| *wakes);
         for (name, _) in self.slots.iter().filter(|(_, slot)| is_due(slot)) {
             due.entry(&name.namespace).or_default().push(name);
         }
@@ -321,7 +321,7 @@ impl Table {
     }
 
     /// Drops content that is too old to be used.
-    fn drop_unused(&mut self, now: Instant) {
+    fn drop_expired(&mut self, now: Instant) {
         for slot in self.slots.values_mut() {
             let Some(last) = &mut slot.last else { continue };
             if last.answer.is_some() && !last.is_good(now) {
@@ -357,9 +357,9 @@ impl LookUp<'_> {
         Self { since: Some(Instant::now()), ..self }
     }
 
-    /// Returns the content under a name. With `is_woken`, a change wakes the artifact.
-    pub(super) async fn get(&mut self, name: Name, is_woken: bool) -> Result<Arc<Found>, Unanswered> {
-        let found = self.named.get(&self.object, &name, is_woken, self.since).await;
+    /// Returns the content under a name. With `wakes`, a change wakes the artifact.
+    pub(super) async fn get(&mut self, name: Name, wakes: bool) -> Result<Arc<Found>, Unanswered> {
+        let found = self.named.get(&self.object, &name, wakes, self.since).await;
         self.names.insert(name);
         found
     }

@@ -8,7 +8,7 @@ use super::location::Location;
 use super::scan::{Begun, Scan, Verdict};
 use super::{OutputError, Outputs, Recorded, volume};
 use crate::metrics::{Found, Scanned};
-use crate::processors::Seat;
+use crate::permits::Seat;
 use crate::request::{ObjectId, Place, Target};
 use crate::storage::{OnVolume, Volume};
 use crate::unpack::Stop;

@@ -48,7 +48,7 @@ impl World {
             limits: *limits,
             cache,
             turns: Turns::default(),
-            processors: Processors::new(1),
+            processors: Permits::new(1),
             progress: None,
         };
         Self { root, registry, engine }
@@ -385,7 +385,7 @@ async fn a_layer_is_downloaded_once_and_given_up_where_the_volume_is_full() {
             &request.access,
             &reference,
             None,
-            &crate::processors::Processors::default().seat("team"),
+            &crate::permits::Permits::default().seat("team"),
         )
         .await
         .unwrap();

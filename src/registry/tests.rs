@@ -28,9 +28,8 @@ fn push_index(registry: &FakeRegistry, tag: &str, entries: &[(&Digest, usize, Op
 async fn manifest_of(registry: &FakeRegistry, tag: &str, platform: Option<&str>) -> Result<Manifest, RegistryError> {
     let access = Access::default();
     let reference: Reference = format!("r.example/app:{tag}").parse().unwrap();
-    let pinned = resolve(registry, &access, &reference, None, &crate::processors::Processors::default().seat("team"))
-        .await
-        .unwrap();
+    let pinned =
+        resolve(registry, &access, &reference, None, &crate::permits::Permits::default().seat("team")).await.unwrap();
     let platform: Option<Platform> = platform.map(|text| text.parse().unwrap());
     manifest(registry, &access, &pinned, platform.as_ref(), MAX_MANIFEST_BYTES).await
 }

@@ -29,7 +29,7 @@ pub struct Turns(Arc<Mutex<State>>);
 #[derive(Debug)]
 pub struct Turn {
     /// Released when dropped.
-    _held: Option<Held>,
+    _held: Held,
 }
 
 #[derive(Debug)]
@@ -42,16 +42,16 @@ struct Held {
 /// Contains only hosts and namespaces with active or waiting passes.
 #[derive(Debug, Default)]
 struct State {
-    hosts: HashMap<String, Host>,
+    hosts: HashMap<String, HostTurns>,
     /// Number of turns held by each namespace.
-    busy: Counts<String>,
+    taken: Counts<String>,
 }
 
 #[derive(Debug, Default)]
-struct Host {
-    busy: usize,
+struct HostTurns {
+    taken: usize,
     /// Number of turns held at this host by each namespace.
-    busy_of: Counts<String>,
+    taken_by: Counts<String>,
     /// Waiting namespaces, the next one first, each with its waiters.
     waiting: VecDeque<(String, VecDeque<Waiter>)>,
 }
@@ -72,14 +72,17 @@ impl Turns {
             state.grant(&host)
         };
         self.hand_over(granted);
-        // A waiter is dropped unused only after its receiver is gone.
-        turn.await.unwrap_or(Turn { _held: None })
+        match turn.await {
+            Ok(turn) => turn,
+            // Unreachable: a waiter's sender is kept until the receiver is gone.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     fn hand_over(&self, granted: Granted) {
         for (waiter, host, namespace) in granted {
             // If the waiter is gone, the turn is dropped, which passes it on.
-            let _ = waiter.send(Turn { _held: Some(Held { turns: self.clone(), host, namespace }) });
+            let _ = waiter.send(Turn { _held: Held { turns: self.clone(), host, namespace } });
         }
     }
 
@@ -101,15 +104,15 @@ impl State {
     fn grant(&mut self, name: &str) -> Granted {
         let mut granted = Granted::new();
         let Some(host) = self.hosts.get_mut(name) else { return granted };
-        while host.busy < PER_HOST {
-            let may = |namespace: &str| self.busy.of(namespace) < PER_NAMESPACE;
+        while host.taken < PER_HOST {
+            let may = |namespace: &str| self.taken.get(namespace) < PER_NAMESPACE;
             let Some((namespace, waiter)) = host.next(may) else { break };
-            host.busy += 1;
-            host.busy_of.add(namespace.clone());
-            self.busy.add(namespace.clone());
+            host.taken += 1;
+            host.taken_by.increment(namespace.clone());
+            self.taken.increment(namespace.clone());
             granted.push((waiter, name.to_owned(), namespace));
         }
-        if host.busy == 0 && host.waiting.is_empty() {
+        if host.taken == 0 && host.waiting.is_empty() {
             self.hosts.remove(name);
         }
         granted
@@ -117,14 +120,14 @@ impl State {
 
     fn release(&mut self, name: &str, namespace: &str) -> Granted {
         if let Some(host) = self.hosts.get_mut(name) {
-            host.busy = host.busy.saturating_sub(1);
-            host.busy_of.take(namespace);
+            host.taken = host.taken.saturating_sub(1);
+            host.taken_by.decrement(namespace);
         }
-        let left = self.busy.take(namespace);
+        let left = self.taken.decrement(namespace);
         let mut granted = self.grant(name);
         // The namespace may have waited at other hosts only because of its own limit.
         if left + 1 == PER_NAMESPACE {
-            let waits = |host: &Host| host.waiting.iter().any(|(waiting, _)| waiting == namespace);
+            let waits = |host: &HostTurns| host.waiting.iter().any(|(waiting, _)| waiting == namespace);
             let others: Vec<_> =
                 self.hosts.iter().filter(|(_, host)| waits(host)).map(|(name, _)| name.clone()).collect();
             for other in others {
@@ -135,7 +138,7 @@ impl State {
     }
 }
 
-impl Host {
+impl HostTurns {
     fn enqueue(&mut self, namespace: &str, waiter: Waiter) {
         match self.waiting.iter_mut().find(|(waiting, _)| waiting == namespace) {
             Some((_, queue)) => queue.push_back(waiter),
@@ -146,7 +149,7 @@ impl Host {
     /// Takes the first live waiter of the first namespace that may have a turn, and moves this namespace to the end.
     fn next(&mut self, may: impl Fn(&str) -> bool) -> Option<(String, Waiter)> {
         loop {
-            let has_half = |namespace: &str| self.busy_of.of(namespace) >= PER_HOST_AND_NAMESPACE;
+            let has_half = |namespace: &str| self.taken_by.get(namespace) >= PER_HOST_AND_NAMESPACE;
             let index = self.waiting.iter().position(|(namespace, _)| may(namespace) && !has_half(namespace))?;
             let (namespace, mut queue) = self.waiting.remove(index)?;
             let waiter = std::iter::from_fn(|| queue.pop_front()).find(|waiter| !waiter.is_closed());
@@ -257,13 +260,13 @@ mod tests {
         drop(gone);
         drop(held);
         drop(patient.await);
-        assert!(turns.lock().hosts.is_empty() && turns.lock().busy.is_empty(), "nothing is left behind");
+        assert!(turns.lock().hosts.is_empty() && turns.lock().taken.is_empty(), "nothing is left behind");
         // A waiter that received a turn and is dropped without having been polled.
         let held = take(&turns, "a", &busy, PER_HOST_AND_NAMESPACE).await;
         let mut unlucky = Box::pin(turns.wait("a", &busy));
         assert!(poll!(&mut unlucky).is_pending());
         drop(held);
         drop(unlucky);
-        assert!(turns.lock().hosts.is_empty() && turns.lock().busy.is_empty());
+        assert!(turns.lock().hosts.is_empty() && turns.lock().taken.is_empty());
     }
 }

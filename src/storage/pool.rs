@@ -28,7 +28,7 @@ use tokio::time::timeout;
 
 use super::StorageError;
 use crate::backoff::Backoff;
-use crate::processors::{Permit, Processors, Seat};
+use crate::permits::{Permit, Permits, Seat};
 
 /// Minimum number of threads of a volume.
 const THREADS: usize = 16;
@@ -65,7 +65,7 @@ struct Shared {
     threads: Arc<Semaphore>,
     long: Arc<Semaphore>,
     /// Of these, for work that takes a processor too.
-    seats: Processors,
+    seats: Permits,
     scans: Arc<Semaphore>,
     /// Reason for the volume being unusable; `None` if it can be used.
     state: watch::Sender<Option<StorageError>>,
@@ -96,12 +96,12 @@ impl std::fmt::Debug for Guard {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pool: Pool,
-    permits: Permits,
+    permits: Threads,
     seat: Option<Permit>,
 }
 
 /// Permits for a long-work thread, if it is one, and for a thread.
-type Permits = (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>);
+type Threads = (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>);
 
 impl Pool {
     pub(super) fn new(name: &str) -> Self {
@@ -111,7 +111,7 @@ impl Pool {
             name: name.to_owned(),
             threads: Arc::new(Semaphore::new(threads)),
             long: Arc::new(Semaphore::new(threads.saturating_sub(RESERVED))),
-            seats: Processors::new(threads.saturating_sub(RESERVED + UNSEATED)),
+            seats: Permits::new(threads.saturating_sub(RESERVED + UNSEATED)),
             scans: Arc::new(Semaphore::new(SCANS)),
             state: watch::Sender::new(None),
             guard: OnceLock::new(),
@@ -278,7 +278,7 @@ impl Pool {
         }
     }
 
-    async fn permits(&self, work: Call) -> Permits {
+    async fn permits(&self, work: Call) -> Threads {
         // The semaphores are never closed.
         let one = async |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).acquire_owned().await.ok();
         let long = if work == Call::Long { one(&self.0.long).await } else { None };
@@ -315,7 +315,7 @@ impl Slot {
 }
 
 /// Runs a job on this thread, marked as a pool's thread.
-fn on_pool<T>(permits: Permits, job: impl FnOnce() -> T) -> T {
+fn on_pool<T>(permits: Threads, job: impl FnOnce() -> T) -> T {
     /// Unmarks the thread before it returns to the runtime, even after a panic.
     struct Leave;
     impl Drop for Leave {

@@ -78,20 +78,14 @@ fn entry(keys: &[&Signatory]) -> Entry {
 async fn judged(registry: &FakeRegistry, entries: Vec<Entry>) -> Result<Vec<Verified>, TrustError> {
     let reference: Reference = "r.example/app:1".parse().unwrap();
     let access = Access::default();
-    let pinned = crate::registry::resolve(
-        registry,
-        &access,
-        &reference,
-        None,
-        &crate::processors::Processors::default().seat("team"),
-    )
-    .await
-    .unwrap();
+    let pinned =
+        crate::registry::resolve(registry, &access, &reference, None, &crate::permits::Permits::default().seat("team"))
+            .await
+            .unwrap();
     registry.asked();
     let requirement = Arc::new(Requirement::new(entries, Vec::new(), Vec::new()));
     let now = "2026-11-01T00:00:00Z".parse().unwrap();
-    match judge(registry, &access, &pinned, &requirement, &crate::processors::Processors::default().seat("team"), now)
-        .await?
+    match judge(registry, &access, &pinned, &requirement, &crate::permits::Permits::default().seat("team"), now).await?
     {
         Basis::NoPolicy => panic!("something was asked"),
         Basis::Judged(judgement) => Ok(judgement.verified),

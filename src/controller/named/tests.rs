@@ -106,7 +106,7 @@ impl Named {
     async fn tick(&self) {
         let due = self.lock().take_due(Instant::now(), "operators");
         futures::future::join_all(due.iter().map(|name| self.read_again(name))).await;
-        self.lock().drop_unused(Instant::now());
+        self.lock().drop_expired(Instant::now());
     }
 }
 
@@ -232,7 +232,7 @@ async fn content_is_kept_up_to_a_bound_and_not_for_long() {
     let kept = named.lock().kept_bytes;
     assert!(kept <= 1024 * 1024 && kept > 512 * 1024, "{kept}");
     named.age();
-    named.lock().drop_unused(Instant::now());
+    named.lock().drop_expired(Instant::now());
     assert_eq!(named.lock().kept_bytes, 0);
 }
 

@@ -41,7 +41,7 @@ async fn outcome(text: &str, fresh: bool) -> Outcome {
         &Access::default(),
         &reference,
         None,
-        &crate::processors::Processors::default().seat("team"),
+        &crate::permits::Permits::default().seat("team"),
     )
     .await
     .unwrap();

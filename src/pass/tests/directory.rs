@@ -37,7 +37,7 @@ impl Home {
             limits: Limits::default(),
             cache: Cache::default(),
             turns: Turns::default(),
-            processors: Processors::new(1),
+            processors: Permits::new(1),
             progress: None,
         };
         pass(&engine, &engine.turn(request).await, request, &Before::default()).await

@@ -149,7 +149,7 @@ async fn a_job_that_panics_is_an_error_and_gives_its_thread_back() {
 /// A21.
 #[tokio::test]
 async fn a_thread_for_work_of_the_processor_goes_to_the_namespace_that_has_the_fewest() {
-    let (pool, processors) = (Pool::new("shared"), crate::processors::Processors::new(1));
+    let (pool, processors) = (Pool::new("shared"), crate::permits::Permits::new(1));
     let (greedy, modest) = (processors.seat("greedy"), processors.seat("modest"));
     let mut held = Vec::new();
     while let Some(slot) = pool.slot_for(&greedy).now_or_never() {

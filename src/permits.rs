@@ -1,9 +1,11 @@
-//! Permits for CPU-bound work, shared fairly between namespaces.
+//! Permits for work that namespaces share: processors, threads of a volume, requests to the API server.
 //!
 //! Unpacking, hashing, filtering tags and verifying signatures each saturate a core. A released permit goes to the
 //! waiting namespace that holds the fewest, so that a thousand objects of one namespace do not delay twenty of
-//! another. The time spent waiting for a permit depends on other objects only, so it does not count against
-//! `spec.timeout`: [`Seat::within`].
+//! another. A permit is held for up to seconds, so a namespace that holds none need not wait for a release: some
+//! permits more than processors are for the first permit of a namespace only, and the kernel divides the processors.
+//! The time spent waiting for a permit depends on other objects only, so it does not count against `spec.timeout`:
+//! [`Seat::within`].
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -17,45 +19,56 @@ use crate::counts::Counts;
 
 /// Maximum number of permits, even with more processors: each layer being unpacked uses memory.
 const MOST: usize = 8;
+/// Maximum number of permits beyond the processors, each the only permit of its namespace.
+const MOST_FIRST: usize = 4;
 /// Shortest interval between two checks of the remaining time while the clock is stopped.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The pool of permits and the queue of waiters. Clones share the pool.
 #[derive(Clone, Debug)]
-pub struct Processors(Arc<Mutex<State>>);
+pub struct Permits(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    free: usize,
+    /// Number of permits that any namespace may take.
+    permits: usize,
+    /// Number of further permits, for namespaces that hold none.
+    first: usize,
+    /// Number of permits in use.
+    held: usize,
     /// Number of permits held by each namespace.
-    busy: Counts<Arc<str>>,
-    waiting: VecDeque<Waiter>,
+    taken: Counts<Arc<str>>,
+    /// Waiting namespaces with their waiters. Of those with equally few permits the first one is next.
+    waiting: VecDeque<(Arc<str>, VecDeque<Waiter>)>,
 }
 
-#[derive(Debug)]
-struct Waiter {
-    namespace: Arc<str>,
-    to: oneshot::Sender<Permit>,
-}
+type Waiter = oneshot::Sender<Permit>;
 
 /// The right to keep one processor busy; released when dropped.
 #[derive(Debug)]
 pub struct Permit {
-    processors: Processors,
+    processors: Permits,
     namespace: Arc<str>,
 }
 
-impl Default for Processors {
-    /// Creates one permit per processor of the machine, at most eight.
+impl Default for Permits {
+    /// Creates one permit per processor of the machine, at most eight, and as many first permits, at most four.
     fn default() -> Self {
-        Self::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST))
+        let permits = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST);
+        Self::with_first(permits, permits.min(MOST_FIRST))
     }
 }
 
-impl Processors {
+impl Permits {
     /// Creates a pool of `permits` permits.
     pub fn new(permits: usize) -> Self {
-        Self(Arc::new(Mutex::new(State { free: permits, busy: Counts::default(), waiting: VecDeque::new() })))
+        Self::with_first(permits, 0)
+    }
+
+    /// Creates a pool of `permits` permits, and of `first` more for namespaces that hold none.
+    pub(crate) fn with_first(permits: usize, first: usize) -> Self {
+        let (taken, waiting) = (Counts::default(), VecDeque::new());
+        Self(Arc::new(Mutex::new(State { permits, first, held: 0, taken, waiting })))
     }
 
     /// Creates a seat for one task of `namespace`.
@@ -67,7 +80,7 @@ impl Processors {
     /// this function again.
     fn grant(&self) {
         loop {
-            let Some(Waiter { namespace, to }) = self.lock().next() else { return };
+            let Some((namespace, to)) = self.lock().next() else { return };
             // Outside the lock, because a failed send drops the permit, which takes the lock.
             let _ = to.send(Permit { processors: self.clone(), namespace });
         }
@@ -80,24 +93,45 @@ impl Processors {
 
     #[cfg(test)]
     pub(crate) fn free(&self) -> usize {
-        self.lock().free
+        let state = self.lock();
+        state.permits.saturating_sub(state.held)
     }
 }
 
 impl State {
-    /// Takes the first waiter of the namespace with the fewest permits, if a permit is free, and counts the permit as
-    /// taken.
-    fn next(&mut self) -> Option<Waiter> {
-        if self.free == 0 {
-            return None;
+    fn enqueue(&mut self, namespace: &Arc<str>, waiter: Waiter) {
+        if let Some((_, waiters)) = self.waiting.iter_mut().find(|(waiting, _)| waiting == namespace) {
+            // Cancelled waiters must not accumulate while no permit is released.
+            while waiters.front().is_some_and(Waiter::is_closed) {
+                waiters.pop_front();
+            }
+            waiters.push_back(waiter);
+        } else {
+            self.waiting.push_back((Arc::clone(namespace), VecDeque::from([waiter])));
         }
-        self.waiting.retain(|waiter| !waiter.to.is_closed());
-        let busy = |waiter: &Waiter| self.busy.of(&*waiter.namespace);
-        let (index, _) = self.waiting.iter().enumerate().min_by_key(|(_, waiter)| busy(waiter))?;
-        let waiter = self.waiting.remove(index)?;
-        self.free = self.free.saturating_sub(1);
-        self.busy.add(Arc::clone(&waiter.namespace));
-        Some(waiter)
+    }
+
+    /// Takes the first waiter of the namespace with the fewest permits, if a permit is free for it, and counts the permit
+    /// as taken.
+    fn next(&mut self) -> Option<(Arc<str>, Waiter)> {
+        while self.held < self.permits.saturating_add(self.first) {
+            let taken = |(namespace, _): &(Arc<str>, _)| self.taken.get(&**namespace);
+            let (index, fewest) = self.waiting.iter().map(taken).enumerate().min_by_key(|(_, count)| *count)?;
+            if self.held >= self.permits && fewest > 0 {
+                return None;
+            }
+            let (namespace, mut waiters) = self.waiting.remove(index)?;
+            let waiter = std::iter::from_fn(|| waiters.pop_front()).find(|waiter| !waiter.is_closed());
+            if !waiters.is_empty() {
+                self.waiting.push_back((Arc::clone(&namespace), waiters));
+            }
+            if let Some(waiter) = waiter {
+                self.held = self.held.saturating_add(1);
+                self.taken.increment(Arc::clone(&namespace));
+                return Some((namespace, waiter));
+            }
+        }
+        None
     }
 }
 
@@ -105,8 +139,8 @@ impl Drop for Permit {
     fn drop(&mut self) {
         {
             let mut state = self.processors.lock();
-            state.free = state.free.saturating_add(1);
-            state.busy.take(&*self.namespace);
+            state.held = state.held.saturating_sub(1);
+            state.taken.decrement(&*self.namespace);
         }
         self.processors.grant();
     }
@@ -115,7 +149,7 @@ impl Drop for Permit {
 /// A task's access to the permits; adds up the time that the task waits for permits. Clones share the sum.
 #[derive(Clone, Debug)]
 pub struct Seat {
-    processors: Processors,
+    processors: Permits,
     namespace: Arc<str>,
     waits: Arc<Mutex<Waits>>,
 }
@@ -136,10 +170,9 @@ impl Seat {
     }
 
     /// Waits for a permit of something else that namespaces share.
-    pub(crate) async fn permit_of(&self, shared: &Processors) -> Permit {
+    pub(crate) async fn permit_of(&self, shared: &Permits) -> Permit {
         let (to, permit) = oneshot::channel();
-        let waiter = Waiter { namespace: Arc::clone(&self.namespace), to };
-        shared.lock().waiting.push_back(waiter);
+        shared.lock().enqueue(&self.namespace, to);
         shared.grant();
         let _waiting = Waiting::begin(&self.waits);
         match permit.await {
@@ -209,7 +242,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_permit_goes_to_the_namespace_that_has_the_fewest() {
-        let processors = Processors::new(4);
+        let processors = Permits::new(4);
         let (greedy, modest) = (processors.seat("greedy"), processors.seat("modest"));
         let mut held = Vec::new();
         for _ in 0..4 {
@@ -236,12 +269,33 @@ mod tests {
         assert!(poll!(&mut many[0]).is_ready() && poll!(&mut few[2]).is_pending());
         drop((held, many, few, served));
         assert_eq!(processors.free(), 4);
-        assert!(processors.lock().busy.is_empty() && processors.lock().waiting.is_empty());
+        assert!(processors.lock().taken.is_empty() && processors.lock().waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_first_permit_of_a_namespace_waits_for_no_other_namespace() {
+        let processors = Permits::with_first(2, 2);
+        let seats: Vec<_> = ["hog", "a", "b", "c"].map(|namespace| processors.seat(namespace)).into();
+        let [hog, a, b, c] = seats.as_slice() else { unreachable!() };
+        let hogged = (hog.permit().await, hog.permit().await);
+        assert!(poll!(Box::pin(hog.permit())).is_pending(), "two processors");
+        let first = a.permit().await;
+        assert!(poll!(Box::pin(a.permit())).is_pending(), "only the first");
+        let _second = b.permit().await;
+        let mut last = Box::pin(c.permit());
+        assert!(poll!(&mut last).is_pending(), "four at most");
+        // The permit of a is now the third in use, so only a namespace without one may take it.
+        let mut more = Box::pin(hog.permit());
+        assert!(poll!(&mut more).is_pending());
+        drop(first);
+        assert!(poll!(&mut last).is_ready() && poll!(&mut more).is_pending());
+        drop(hogged);
+        assert!(poll!(&mut more).is_ready());
     }
 
     #[tokio::test]
     async fn who_gives_up_waiting_loses_nothing_for_others() {
-        let processors = Processors::new(1);
+        let processors = Permits::new(1);
         let seat = processors.seat("a");
         let held = seat.permit().await;
         let mut gone = Box::pin(seat.permit());
@@ -256,7 +310,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_for_others_takes_nothing_of_the_time() {
-        let processors = Processors::new(1);
+        let processors = Permits::new(1);
         let (hog, seat) = (processors.seat("hog"), processors.seat("a"));
         let (limit, held) = (Duration::from_millis(100), hog.permit().await);
         let hogging = async {
