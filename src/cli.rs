@@ -11,6 +11,7 @@ use crate::api::spec::{parse_bytes, parse_duration};
 use crate::blob::CacheLimits;
 use crate::telemetry::{LogFormat, LogLevel};
 
+mod api_requests;
 mod api_server;
 mod complaint;
 mod content;

@@ -14,11 +14,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::buffer::BufferLayer;
-use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::retry::RetryLayer;
 use tower::timeout::TimeoutLayer;
 use tower::util::MapRequestLayer;
 
+use super::api_requests::FairLayer;
 use super::limits::LimitArguments;
 use super::reach::ReachArguments;
 use super::trusted_root::TrustedRootArguments;
@@ -42,6 +42,8 @@ use crate::trust::sigstore::Root;
 /// Maximum number of concurrent requests to the API server: each is a connection, and at a start every object sends
 /// some.
 const API_REQUESTS: usize = 32;
+/// Maximum number of further concurrent requests, each the only one of its namespace.
+const API_FIRST_REQUESTS: usize = 8;
 /// Longest wait for the API server to begin a response. kube has no such timeout, and one lost connection would block
 /// its object forever. A watch begins its response at once.
 const API_TIMEOUT: Duration = Duration::from_secs(30);
@@ -269,8 +271,8 @@ fn cluster(mut config: kube::Config, health: &Arc<Health>) -> Result<kube::Clien
     let client = ClientBuilder::try_from(config).map_err(Fatal::during(during))?;
     let client = client
         .with_layer(&TimeoutLayer::new(API_TIMEOUT))
-        .with_layer(&GlobalConcurrencyLimitLayer::new(API_REQUESTS))
-        .with_layer(&BufferLayer::new(API_REQUESTS))
+        .with_layer(&BufferLayer::new(API_REQUESTS + API_FIRST_REQUESTS))
+        .with_layer(&FairLayer::new(API_REQUESTS, API_FIRST_REQUESTS))
         .with_layer(&RetryLayer::new(retry))
         .with_layer(&noted);
     Ok(client.build())
