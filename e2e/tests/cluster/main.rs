@@ -154,12 +154,18 @@ fn signs(arguments: &Arguments) -> bool {
     chosen.any(|test| !arguments.is_filtered_out(&Trial::test(test.name, || Ok(()))))
 }
 
+/// Returns true if the operator is tested as it is shipped, for proofs that measure it.
+fn is_release() -> bool {
+    std::env::var_os("SUPERCARGO_RELEASE").is_some()
+}
+
 fn run(arguments: &Arguments) -> anyhow::Result<Conclusion> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let run = Run::start()?;
     runtime.spawn(end_on_signal());
     let lab = runtime.block_on(async {
-        let lab = Lab::start(&run, Profile::Dev, &Options::default()).await?;
+        let profile = if is_release() { Profile::Release } else { Profile::Dev };
+        let lab = Lab::start(&run, profile, &Options::default()).await?;
         if signs(arguments) {
             lab.signing_tools().await?;
         }

