@@ -11,6 +11,7 @@ use serde_json::json;
 use supercargo::api::spec::LayerMode;
 use supercargo::blob::{self, Source};
 use supercargo::oci::{Descriptor, Digest, Document, Repository};
+use supercargo::permits::Permits;
 use supercargo::registry::{self, Access, Begun, BlobBody, RawManifest, Registry, RegistryError, Right, Sender};
 use supercargo::request::{FileFilter, FileSelection, Limits, Unpacking};
 use supercargo::storage::Volume;
@@ -18,7 +19,6 @@ use supercargo::trust::{self, Requirement};
 use supercargo::unpack::path::EntryPath;
 use supercargo::unpack::staged::{Node, Staged};
 use supercargo::unpack::{Stop, Unpacker};
-use tokio::sync::Semaphore;
 
 /// Limits that are small enough to make a decompression bomb cheap.
 fn limits() -> Limits {
@@ -124,18 +124,18 @@ impl Place {
         let (registry, access) = (Memory(Bytes::copy_from_slice(bytes)), Access::default());
         let scratch = Arc::new(self.volume.scratch().expect("a scratch directory"));
         let fetching = async {
-            let pinned = registry::resolve(&registry, &access, &reference, None).await.ok()?;
+            let seat = Permits::new(1).seat("fuzz");
+            let pinned = registry::resolve(&registry, &access, &reference, None, &seat).await.ok()?;
             // There are no requirements, so no trusted root is used, and the time does not matter.
             let (nothing, now) = (Arc::new(Requirement::default()), jiff::Timestamp::UNIX_EPOCH);
-            let approved = trust::approve(&registry, &access, pinned, *manifest, &nothing, now).await.ok()?;
-            let processors = Arc::new(Semaphore::new(1));
+            let approved = trust::approve(&registry, &access, pinned, *manifest, &nothing, &seat, now).await.ok()?;
             let source = Source {
                 registry: &registry,
                 access: &access,
                 approved: &approved,
                 scratch: &scratch,
                 store: None,
-                processors: &processors,
+                seat: &seat,
                 limit: limits().layer_bytes,
             };
             let layer = approved.manifest().layers.first()?;
