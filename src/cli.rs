@@ -80,7 +80,7 @@ enum Command {
 #[command(next_help_heading = "Cache")]
 struct CacheArguments {
     /// Maximum bytes of cached layers on each volume; 0 disables the cache.
-    #[arg(long, value_name = "BYTES", default_value = "2Gi", value_parser = bytes, env = "SUPERCARGO_CACHE_BYTES")]
+    #[arg(long, value_name = "BYTES", default_value = "2Gi", value_parser = bytes_or_none, env = "SUPERCARGO_CACHE_BYTES")]
     cache_bytes: u64,
     /// Time that a layer stays cached after its last use, as a duration such as 90m or 24h; 0s disables the cache.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration, env = "SUPERCARGO_CACHE_AGE")]
@@ -95,6 +95,11 @@ impl CacheArguments {
 
 fn bytes(text: &str) -> Result<u64, &'static str> {
     parse_bytes(text).ok_or("write it as a number of bytes, or a quantity such as 512Mi or 1G")
+}
+
+/// Parses a number of bytes, or 0 for none.
+fn bytes_or_none(text: &str) -> Result<u64, &'static str> {
+    if text == "0" { Ok(0) } else { bytes(text) }
 }
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
