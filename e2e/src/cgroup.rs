@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::run::{Run, random_name};
 use crate::wait;
 
 /// Mount points: of control groups version 2, and of the memory controller of version 1.
@@ -37,14 +38,29 @@ pub struct Cgroup {
 }
 
 /// Returns true if this process may create groups with a memory limit.
-pub fn may_limit() -> bool {
-    let probe = Cgroup::create(&format!("supercargo-probe-{}", std::process::id()), 1 << 30);
-    probe.is_ok_and(|group| fs_err::remove_dir(&group.path).is_ok())
+pub fn may_limit() -> Result<bool> {
+    let group = random_name("supercargo-probe-").map(|name| Cgroup::create(&name, 1 << 30))?;
+    Ok(group.is_ok_and(|group| fs_err::remove_dir(&group.path).is_ok()))
+}
+
+/// Removes the group of a run that has ended, if there is one.
+pub(crate) fn remove_of(run_dir: &Path) {
+    if let Some(name) = run_dir.file_name() {
+        for root in [UNIFIED, MEMORY] {
+            let _ = fs_err::remove_dir(Path::new(root).join(name));
+        }
+    }
 }
 
 impl Cgroup {
-    /// Creates a group whose processes together may use at most `bytes` bytes of memory.
-    pub fn create(name: &str, bytes: u64) -> Result<Self> {
+    /// Creates the group of a run, whose processes together may use at most `bytes` bytes of memory. It has the name of
+    /// the run's directory, because other machines may show the same groups; the guardian removes it at the latest.
+    pub fn of(run: &Run, bytes: u64) -> Result<Self> {
+        let name = run.directory().file_name().and_then(|name| name.to_str()).context("the run has no name")?;
+        Self::create(name, bytes)
+    }
+
+    fn create(name: &str, bytes: u64) -> Result<Self> {
         let files = if Path::new(MEMORY).join(FILES_1.limit).exists() { FILES_1 } else { FILES_2 };
         let group = Self { path: Path::new(files.root).join(name), files };
         fs_err::create_dir(&group.path)?;

@@ -18,6 +18,16 @@ use anyhow::{Context, Result, bail};
 use crate::guardian::{Exit, Guardian, Process, Spec};
 use crate::wait::Hopeless;
 
+/// Returns a name that no other run has.
+pub(crate) fn random_name(prefix: &str) -> Result<String> {
+    let mut random = [0_u8; 6];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    Ok(random.iter().fold(prefix.to_owned(), |mut name, byte| {
+        let _ = write!(name, "{byte:02x}");
+        name
+    }))
+}
+
 /// Directory and processes of one run. Dropping the last handle ends the processes and removes the directory.
 #[derive(Debug, Clone)]
 pub struct Run(Arc<Inner>);
@@ -38,13 +48,7 @@ impl Run {
 
     /// Starts a run with its directory in `parent`.
     pub fn start_in(parent: &Path) -> Result<Self> {
-        let mut random = [0_u8; 6];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-        let name = random.iter().fold("supercargo-e2e-".to_owned(), |mut name, byte| {
-            let _ = write!(name, "{byte:02x}");
-            name
-        });
-        let directory = parent.join(name);
+        let directory = parent.join(random_name("supercargo-e2e-")?);
         for part in ["logs", "commands"] {
             fs_err::create_dir_all(directory.join(part)).context("making the run directory")?;
         }

@@ -14,6 +14,7 @@ use fs_err::{File, OpenOptions};
 use rustix::process::{Pid, Signal as Number, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::protocol::{Exit, Order, Report, Signal, Spec};
+use crate::cgroup;
 
 /// Serves orders until standard input ends, then cleans up and returns the exit code.
 pub(super) fn serve(run_dir: &Path) -> i32 {
@@ -29,6 +30,7 @@ pub(super) fn serve(run_dir: &Path) -> i32 {
         }
     }
     table.kill_all();
+    cgroup::remove_of(run_dir);
     match kept {
         None => remove(run_dir),
         Some(kept) => remove_except(run_dir, &kept),

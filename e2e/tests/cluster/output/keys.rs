@@ -84,8 +84,9 @@ async fn a_foreign_key_that_comes_back_is_removed_ever_more_slowly(case: &mut Ca
         wait::until(limit, &what, async || Ok((!is_there(case).await?).then_some(()))).await?;
         pauses.push(added.elapsed());
     }
-    let (first, last) = (pauses[0], pauses[REMOVALS - 1]);
-    ensure!(last >= Duration::from_secs(2) && last >= first, "the pauses do not grow: {pauses:?}");
+    // A key that is added again during a pass is removed by the same pass.
+    let waits: Vec<_> = pauses.iter().filter(|pause| **pause > Duration::from_secs(2)).collect();
+    ensure!(waits.len() >= REMOVALS / 2 && waits.is_sorted(), "the pauses do not grow: {pauses:?}");
     ensure!(told(case).await? <= 2, "{} Events for {REMOVALS} removals", told(case).await?);
     let fetched = tag.manifests()? - before;
     ensure!(fetched <= 2, "the manifest was fetched {fetched} times");
