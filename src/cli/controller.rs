@@ -41,7 +41,7 @@ use crate::trust::sigstore::Root;
 
 /// Maximum number of concurrent requests to the API server: each is a connection, and at a start every object sends
 /// some.
-const API_REQUESTS: usize = 32;
+const API_REQUESTS: usize = 16;
 /// Maximum number of further concurrent requests, each the only one of its namespace.
 const API_FIRST_REQUESTS: usize = 8;
 /// Longest wait for the API server to begin a response. kube has no such timeout, and one lost connection would block
