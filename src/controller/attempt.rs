@@ -127,8 +127,8 @@ struct Witness<'a, 's> {
     request: &'a Request,
 }
 
-/// Returns the check that the object and the policies over its repository are unchanged since the look began, and that
-/// the operator is not shutting down. It is repeated just before the switch: a pass may take an hour, and a revision
+/// Returns the check that the object, the policies over its repository and the keys are unchanged since the look began,
+/// and that the operator is not shutting down. It is repeated just before the switch: a pass may take an hour, and a revision
 /// denied by a policy meanwhile must not be published.
 pub(super) fn wanted<R: Registry>(subject: &Subject<'_>, context: &Context<R>, inputs: &Inputs) -> Wanted {
     let (objects, shutdown) = (context.objects.clone(), context.shutdown.clone());
@@ -137,7 +137,13 @@ pub(super) fn wanted<R: Registry>(subject: &Subject<'_>, context: &Context<R>, i
     let repository = inputs.request.as_ref().ok().map(|request| request.reference.repository.clone());
     let is_judged =
         move |namespace: &str| repository.as_ref().is_none_or(|repository| book.over(namespace, repository) == before);
-    Wanted::new(move || !shutdown.is_cancelled() && is_current(&objects, &id, generation) && is_judged(&id.namespace))
+    let (named, trusted) = (Arc::clone(&context.named), inputs.trusted.clone());
+    Wanted::new(move || {
+        !shutdown.is_cancelled()
+            && is_current(&objects, &id, generation)
+            && is_judged(&id.namespace)
+            && named.are_unchanged(&trusted)
+    })
 }
 
 impl Attendant for Witness<'_, '_> {

@@ -26,7 +26,12 @@ pub(super) struct Inputs {
     pub(super) mark: Digest,
     /// Digest of the policies over the repository before the lookup; a change until the switch ends the pass.
     pub(super) policies: Digest,
+    /// Keys and roots with the digests of their content; a change until the switch ends the pass.
+    pub(super) trusted: Trusted,
 }
+
+/// Names of keys and roots, and the digests of their content.
+pub(super) type Trusted = Vec<(Name, Digest)>;
 
 /// Reason for the absence of a request.
 pub(super) enum Unread {
@@ -57,7 +62,7 @@ pub(super) async fn inputs<R: Registry>(
 ) -> Result<Inputs, Unanswered> {
     let look_up = context.named.look_up(object(subject));
     let look_up = if subject.is_requested() { look_up.afresh() } else { look_up };
-    let mut reading = Reading { look_up, mark: Hasher::default(), is_awaited };
+    let mut reading = Reading { look_up, mark: Hasher::default(), trusted: Vec::new(), is_awaited };
     // Read first, so that a policy change during the other reads is noticed before the switch.
     let policies = policies_over(subject, context);
     let request = match spec_request(subject, context, subject.spec, &mut reading).await {
@@ -66,10 +71,10 @@ pub(super) async fn inputs<R: Registry>(
         Err(Unread::Unanswered(unanswered)) => return Err(unanswered),
     };
     mark_served(subject, context, &mut reading).await?;
-    let Reading { look_up, mut mark, .. } = reading;
+    let Reading { look_up, mut mark, trusted, .. } = reading;
     look_up.finish();
     mark.update(format!("{} {:?}", subject.generation(), subject.requests).as_bytes());
-    Ok(Inputs { request, mark: mark.finish(), policies })
+    Ok(Inputs { request, mark: mark.finish(), policies, trusted })
 }
 
 /// Returns the digest of the current policies over the repository in the spec.
@@ -100,7 +105,8 @@ pub(super) async fn request<R: Registry>(
 }
 
 fn reading<'a, R>(subject: &Subject<'_>, context: &'a Context<R>) -> Reading<'a> {
-    Reading { look_up: context.named.look_up(object(subject)), mark: Hasher::default(), is_awaited: false }
+    let look_up = context.named.look_up(object(subject));
+    Reading { look_up, mark: Hasher::default(), trusted: Vec::new(), is_awaited: false }
 }
 
 /// Builds a request from a spec. A policy that denies the repository takes precedence over a failure of the spec: a
@@ -178,6 +184,7 @@ async fn mark_served<R: Registry>(
 pub(super) struct Reading<'a> {
     look_up: LookUp<'a>,
     pub(super) mark: Hasher,
+    trusted: Trusted,
     is_awaited: bool,
 }
 
@@ -192,10 +199,13 @@ impl Reading<'_> {
         }
     }
 
-    /// Adds a referenced object. Returns false if it is absent.
+    /// Adds a referenced object; with `wakes`, one that decides about trust. Returns false if it is absent.
     async fn add(&mut self, name: Name, referred: &mut Referred, wakes: bool) -> Result<bool, Unread> {
         let (kind, text) = (name.kind(), name.name().to_owned());
-        let found = self.get(name, wakes).await?;
+        let found = self.get(name.clone(), wakes).await?;
+        if wakes {
+            self.trusted.push((name, found.mark.clone()));
+        }
         match &found.value {
             Value::Secret(data) => {
                 let known = referred.secrets.entry(text).or_default();

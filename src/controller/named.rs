@@ -150,10 +150,19 @@ impl Named {
                     last.answer = None;
                     table.kept_bytes = table.kept_bytes.saturating_sub(std::mem::take(&mut last.bytes));
                 }
+                // A pass in progress looks at the mark only, which the next read renews.
+                slot.next = Instant::now();
                 woken.extend(slot.users.keys().cloned());
             }
         }
         table.wake(woken);
+    }
+
+    /// True unless a read has found another content of one of these names.
+    pub(super) fn are_unchanged(&self, names: &[(Name, Digest)]) -> bool {
+        let table = self.lock();
+        let now = |name| table.slots.get(name)?.last.as_ref()?.mark.as_ref();
+        names.iter().all(|(name, before)| now(name).is_none_or(|now| now == before))
     }
 
     /// Wakes the artifacts of a namespace.

@@ -21,6 +21,7 @@ tests!(policies:
     suspending_hides_no_denial_and_no_changed_requirement,
     what_a_policy_denies_during_a_pass_is_not_published,
     what_a_label_of_the_namespace_denies_during_a_pass_is_not_published,
+    what_another_key_refuses_during_a_pass_is_not_published,
     a_switch_that_a_crash_cut_off_is_not_completed_by_other_rules,
 );
 
@@ -161,8 +162,17 @@ async fn suspending_hides_no_denial_and_no_changed_requirement(case: &mut Case) 
     Ok(())
 }
 
-/// Starts the operator with a slow registry, so that a pass takes long. Returns a repository in it.
-async fn slowly(case: &mut Case) -> Result<(Registry, Gate, String)> {
+/// An artifact in a registry behind a slow gate.
+struct Slow {
+    _registry: Registry,
+    gate: Gate,
+    app: Artifact,
+    /// The artifact's repository behind the gate.
+    repository: String,
+}
+
+/// Starts the operator with a slow registry, so that a pass takes long.
+async fn slowly(case: &mut Case) -> Result<Slow> {
     let registry = case.registry("own", &Options::default()).await?;
     let gate = Gate::open(&registry.address).await?;
     let text: String = (0..30_000).map(|number: u32| number.to_string()).collect();
@@ -170,7 +180,7 @@ async fn slowly(case: &mut Case) -> Result<(Registry, Gate, String)> {
     case.start_operator().await?;
     gate.throttle(8_000);
     let repository = app.repository().replace(&registry.address, &gate.address);
-    Ok((registry, gate, repository))
+    Ok(Slow { _registry: registry, gate, app, repository })
 }
 
 /// Waits until the object is denied, and checks that its pass published nothing.
@@ -184,9 +194,29 @@ async fn is_denied_unpublished(case: &Case, gate: &Gate) -> Result<()> {
     Ok(())
 }
 
+/// L5, for the key that a policy names.
+async fn what_another_key_refuses_during_a_pass_is_not_published(case: &mut Case) -> Result<()> {
+    let Slow { _registry, gate, app, repository } = slowly(case).await?;
+    let (acme, other) = (Signatory::new()?, Signatory::new()?);
+    acme.sign(case, &app).await?;
+    let secret = policy_name(case, "key");
+    let operators = Space { namespace: chart::NAMESPACE.to_owned(), client: case.space.client.clone() };
+    operators.secret(&secret, "Opaque", &[("cosign.pub", &acme.public_pem)]).await?;
+    apply_policy(case, "by-secret", &verify(&[&repository], &[key_in(&secret)])).await?;
+    case.space.apply("app", &spec(&format!("{repository}:1"))).await?;
+    gate.wait_passed(30_000, LIMIT).await?;
+    // Slow enough for the next read of the key, which is at most 15 s away.
+    gate.throttle(1_000);
+    operators.secret(&secret, "Opaque", &[("cosign.pub", &other.public_pem)]).await?;
+    let object = case.space.refused("app", "IdentityMismatch").await?;
+    ensure!(!case.current("app").exists(), "it was published by a key that was replaced");
+    assert_eq!(artifact_digest(&object), None, "what was refused is named as served");
+    Ok(())
+}
+
 /// L5.
 async fn what_a_policy_denies_during_a_pass_is_not_published(case: &mut Case) -> Result<()> {
-    let (_registry, gate, repository) = slowly(case).await?;
+    let Slow { _registry, gate, repository, .. } = slowly(case).await?;
     case.space.apply("app", &spec(&format!("{repository}:1"))).await?;
     gate.wait_passed(20_000, LIMIT).await?;
     apply_policy(case, "no", &json!({"images": [repository], "action": "Deny"})).await?;
@@ -195,7 +225,7 @@ async fn what_a_policy_denies_during_a_pass_is_not_published(case: &mut Case) ->
 
 /// L5, L6.
 async fn what_a_label_of_the_namespace_denies_during_a_pass_is_not_published(case: &mut Case) -> Result<()> {
-    let (_registry, gate, repository) = slowly(case).await?;
+    let Slow { _registry, gate, repository, .. } = slowly(case).await?;
     let label = policy_name(case, "tier");
     let selector = json!({"matchLabels": {&label: "closed"}});
     apply_policy(case, "no", &json!({"images": [repository], "action": "Deny", "namespaceSelector": selector})).await?;
