@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::run::{Run, random_name};
-use crate::wait;
+use crate::{random, wait};
 
 /// Mount points: of control groups version 2, and of the memory controller of version 1.
 const UNIFIED: &str = "/sys/fs/cgroup";
@@ -38,9 +37,9 @@ pub struct Cgroup {
 }
 
 /// Returns true if this process may create groups with a memory limit.
-pub fn may_limit() -> Result<bool> {
-    let group = random_name("supercargo-probe-").map(|name| Cgroup::create(&name, 1 << 30))?;
-    Ok(group.is_ok_and(|group| fs_err::remove_dir(&group.path).is_ok()))
+pub fn may_limit() -> bool {
+    let probe = random::name("supercargo-probe-").and_then(|name| Cgroup::create(&name, 1 << 30));
+    probe.is_ok_and(|group| fs_err::remove_dir(&group.path).is_ok())
 }
 
 /// Removes the group of a run that has ended, if there is one.
@@ -55,8 +54,8 @@ pub(crate) fn remove_of(run_dir: &Path) {
 impl Cgroup {
     /// Creates the group of a run, whose processes together may use at most `bytes` bytes of memory. It has the name of
     /// the run's directory, because other machines may show the same groups; the guardian removes it at the latest.
-    pub fn of(run: &Run, bytes: u64) -> Result<Self> {
-        let name = run.directory().file_name().and_then(|name| name.to_str()).context("the run has no name")?;
+    pub fn of(run_dir: &Path, bytes: u64) -> Result<Self> {
+        let name = run_dir.file_name().and_then(|name| name.to_str()).context("the run has no name")?;
         Self::create(name, bytes)
     }
 

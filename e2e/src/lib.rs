@@ -28,6 +28,7 @@ pub mod pki;
 pub mod ports;
 mod progress;
 pub mod publish;
+mod random;
 pub mod reader;
 pub mod registry;
 pub mod rights;

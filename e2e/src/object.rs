@@ -133,9 +133,7 @@ impl Space {
 
     /// Requests a pass without waiting for it; returns the token of the request.
     pub async fn ask(&self, name: &str) -> Result<String> {
-        let mut random = [0_u8; 8];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-        let token = format!("e2e-{:016x}", u64::from_le_bytes(random));
+        let token = crate::random::name("e2e-")?;
         self.patch(name, &json!({"metadata": {"annotations": {ASK: token}}})).await?;
         Ok(token)
     }

@@ -7,7 +7,6 @@
 //!   ...         data of etcd, registries, volumes
 //! ```
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,17 +15,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::guardian::{Exit, Guardian, Process, Spec};
+use crate::random;
 use crate::wait::Hopeless;
-
-/// Returns a name that no other run has.
-pub(crate) fn random_name(prefix: &str) -> Result<String> {
-    let mut random = [0_u8; 6];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    Ok(random.iter().fold(prefix.to_owned(), |mut name, byte| {
-        let _ = write!(name, "{byte:02x}");
-        name
-    }))
-}
 
 /// Directory and processes of one run. Dropping the last handle ends the processes and removes the directory.
 #[derive(Debug, Clone)]
@@ -48,7 +38,7 @@ impl Run {
 
     /// Starts a run with its directory in `parent`.
     pub fn start_in(parent: &Path) -> Result<Self> {
-        let directory = parent.join(random_name("supercargo-e2e-")?);
+        let directory = parent.join(random::name("supercargo-e2e-")?);
         for part in ["logs", "commands"] {
             fs_err::create_dir_all(directory.join(part)).context("making the run directory")?;
         }

@@ -31,8 +31,7 @@ tests!(bombs:
 pub(crate) const LIMITED: &str = "::the_memory_limit_of_the_chart_is_enough_for_all_at_once";
 
 pub(crate) fn may_limit() -> bool {
-    static MAY: LazyLock<bool> =
-        LazyLock::new(|| cgroup::may_limit().unwrap_or(false) || std::env::var("CI").as_deref() == Ok("true"));
+    static MAY: LazyLock<bool> = LazyLock::new(|| cgroup::may_limit() || std::env::var("CI").as_deref() == Ok("true"));
     *MAY
 }
 
@@ -115,7 +114,7 @@ async fn the_memory_limit_of_the_chart_is_enough_for_all_at_once(case: &mut Case
     bombs.push(bombs::config_of("config-beyond-the-limit", usize::try_from(limit + (64 << 20))?)?);
     let ware = |bomb: &Bomb| (bomb.name.to_owned(), Ware { good: bomb.artifact.clone(), other: bomb.artifact.clone() });
     let registry = Registry::open(bombs.iter().map(ware).collect()).await?;
-    let group = Cgroup::of(&case.lab.run, limit)?;
+    let group = Cgroup::of(case.lab.run.directory(), limit)?;
     let (entrance, mut settings) = (group.entrance(), case.settings()?);
     let script = case.directory.join("operator.sh");
     let (entrance, binary) = (entrance.display(), settings.binary.display());
