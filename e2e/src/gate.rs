@@ -29,6 +29,8 @@ pub struct Gate {
 #[derive(Debug, Default)]
 struct State {
     passed: AtomicU64,
+    /// Total of `passed` at which every open connection breaks, once; zero means never.
+    cut_at: AtomicU64,
     connections: AtomicU64,
     /// Limit of each connection; zero means no limit.
     bytes_per_second: AtomicU64,
@@ -65,9 +67,11 @@ impl Gate {
         self.state.passed.load(Ordering::Relaxed)
     }
 
-    /// Breaks every open connection; new connections are forwarded.
-    pub fn cut(&self) {
-        self.state.cut.notify_waiters();
+    /// Breaks every open connection once, as soon as this many bytes of responses have been forwarded in total; new
+    /// connections are forwarded. The forwarder itself does so, because a test that waits for the bytes first can come
+    /// late on a busy machine.
+    pub fn cut_at(&self, bytes: u64) {
+        self.state.cut_at.store(bytes, Ordering::Relaxed);
     }
 
     /// Returns the number of connections accepted so far.
@@ -106,7 +110,13 @@ async fn forward(client: TcpStream, target: &str, state: &State) -> std::io::Res
                 return client_write.shutdown().await;
             }
             client_write.write_all(buffer.get(..read).unwrap_or_default()).await?;
-            state.passed.fetch_add(read as u64, Ordering::Relaxed);
+            let passed = state.passed.fetch_add(read as u64, Ordering::Relaxed) + read as u64;
+            let cut_at = state.cut_at.load(Ordering::Relaxed);
+            if cut_at != 0 && passed >= cut_at {
+                state.cut_at.store(0, Ordering::Relaxed);
+                state.cut.notify_waiters();
+                return Ok(());
+            }
             if limit != 0 {
                 ticks.tick().await;
             }
