@@ -18,8 +18,8 @@ use crate::api::policy::Enforcement;
 use crate::api::verify::{SignatureFormat, TransparencyLog};
 use crate::failure::Failure;
 use crate::oci::Digest;
-use crate::trust::requirement::IdentityRule;
-use crate::trust::sigstore::{Key, Root, RootError};
+use crate::trust::identity::IdentityRule;
+use crate::trust::sigstore::{PublicKey, Root, RootError};
 use crate::trust::{self, Artifact, Entry};
 
 /// Largest file that is verified by its content. It is held in memory, because not every kind of key signs a digest.
@@ -116,9 +116,9 @@ fn entry(arguments: &Arguments) -> Result<Entry, Complaint> {
     })
 }
 
-fn key(path: &Path) -> Result<Key, Complaint> {
+fn key(path: &Path) -> Result<PublicKey, Complaint> {
     let pem = input_file::read(path).map_err(|error| unreadable("--key", &error))?;
-    Key::from_pem(&pem).map_err(|error| Complaint::new(Reason::SecretInvalid, format!("--key {error}")))
+    PublicKey::from_pem(&pem).map_err(|error| Complaint::new(Reason::SecretInvalid, format!("--key {error}")))
 }
 
 fn root(arguments: &Arguments) -> Result<Root, Complaint> {

@@ -4,8 +4,9 @@ use super::{Referred, RequestError};
 use crate::api::policy::Enforcement;
 use crate::api::spec::CaSource;
 use crate::api::verify::{CosignSpec, IdentitySpec, KeySpec, TransparencyLog, TrustedRootReference, VerifySpec};
-use crate::trust::requirement::{Entry, IdentityRule};
-use crate::trust::sigstore::{Key, KeyError, Root, RootError};
+use crate::trust::identity::IdentityRule;
+use crate::trust::requirement::Entry;
+use crate::trust::sigstore::{KeyError, PublicKey, Root, RootError};
 
 /// Parses every entry. In a cluster, admission has refused an entry without a key or identity; in files it is refused
 /// only here.
@@ -44,16 +45,15 @@ fn entry(spec: &VerifySpec, referred: &Referred) -> Result<Entry, RequestError> 
     })
 }
 
-fn key(entry: &str, spec: &KeySpec, referred: &Referred) -> Result<Key, RequestError> {
+fn key(entry: &str, spec: &KeySpec, referred: &Referred) -> Result<PublicKey, RequestError> {
     match (&spec.secret_ref, &spec.inline) {
         (Some(reference), None) => {
             let place = format!("Secret {}", reference.name);
             let pem = referred.value(CaSource::Secret, &reference.name, &reference.key)?;
-            Key::from_pem(pem).map_err(|error| RequestError::Key { entry: entry.to_owned(), place, error })
+            PublicKey::from_pem(pem).map_err(|error| RequestError::Key { entry: entry.to_owned(), place, error })
         }
-        (None, Some(pem)) => {
-            Key::from_pem(pem.as_bytes()).map_err(|error: KeyError| invalid(entry, format!("the inline key {error}")))
-        }
+        (None, Some(pem)) => PublicKey::from_pem(pem.as_bytes())
+            .map_err(|error: KeyError| invalid(entry, format!("the inline key {error}"))),
         (Some(_), Some(_)) | (None, None) => Err(invalid(entry, "a key needs exactly one of secretRef and inline")),
     }
 }

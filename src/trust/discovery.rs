@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use super::legacy;
-use super::verdict::{Candidate, Kind};
+use super::verdict::{Candidate, CandidateKind};
 use crate::api::verify::SignatureFormat;
 use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
 use crate::oci::{Descriptor, Digest, Document, Manifest, media_type};
@@ -24,7 +24,7 @@ const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
 
 /// Place where signatures are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SignaturePlace {
     /// The registry's own referrers list (distribution-spec, "Listing Referrers").
     Referrers,
     /// The fallback tag that clients maintain where there is no referrers list (distribution-spec, "Referrers Tag
@@ -34,7 +34,7 @@ pub(super) enum Place {
     Legacy,
 }
 
-impl Place {
+impl SignaturePlace {
     pub(super) const ALL: [Self; 3] = [Self::Referrers, Self::Tag, Self::Legacy];
 
     pub(super) fn format(self) -> SignatureFormat {
@@ -70,16 +70,16 @@ impl<'a, R: Registry> Search<'a, R> {
     }
 
     /// Returns the leads at a place, those annotated with one of `types` first. Empty if the place does not exist.
-    pub(super) async fn leads(&mut self, place: Place, types: &[&str]) -> Result<Vec<Lead>, RegistryError> {
+    pub(super) async fn leads(&mut self, place: SignaturePlace, types: &[&str]) -> Result<Vec<Lead>, RegistryError> {
         let hex = self.pinned.digest().hex();
         let mut leads = match place {
-            Place::Referrers => {
+            SignaturePlace::Referrers => {
                 let (repository, digest) = (self.pinned.repository(), self.pinned.digest());
                 let listed = self.registry.referrers(self.access, repository, digest).await?;
                 bundles(listed.unwrap_or_default())
             }
-            Place::Tag => bundles(self.listed(&format!("sha256-{hex}")).await?),
-            Place::Legacy => payloads(self.layers(&format!("sha256-{hex}.sig")).await?),
+            SignaturePlace::Tag => bundles(self.listed(&format!("sha256-{hex}")).await?),
+            SignaturePlace::Legacy => payloads(self.layers(&format!("sha256-{hex}.sig")).await?),
         };
         leads.retain(|lead| self.seen.insert(lead.identity()));
         // The annotation is unsigned: it only decides the order.
@@ -105,13 +105,13 @@ impl<'a, R: Registry> Search<'a, R> {
     /// Fetches the candidate of a lead. `None` if there is no such content, or if it is not a signature.
     pub(super) async fn follow(&self, lead: &Lead) -> Result<Option<Candidate>, RegistryError> {
         let (layer, kind) = match lead {
-            Lead::Payload(layer) => (layer.clone(), Kind::Legacy(layer.annotations.clone())),
+            Lead::Payload(layer) => (layer.clone(), CandidateKind::Legacy(layer.annotations.clone())),
             Lead::Manifest(entry) => {
                 let document =
                     registry::document(self.registry, self.access, self.pinned.repository(), &entry.digest, MAX_BYTES);
                 let Some((Document::Manifest(manifest), _)) = found(document.await)? else { return Ok(None) };
                 match bundle_of(*manifest, self.pinned.digest()) {
-                    Some(layer) => (layer, Kind::Bundle),
+                    Some(layer) => (layer, CandidateKind::Bundle),
                     None => return Ok(None),
                 }
             }

@@ -28,12 +28,12 @@ struct Promise {
     #[serde(rename = "SignedEntryTimestamp")]
     signed: String,
     #[serde(rename = "Payload")]
-    payload: Entry,
+    payload: PromisedEntry,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+struct PromisedEntry {
     body: String,
     integrated_time: i64,
     log_index: u64,
@@ -44,19 +44,19 @@ struct Entry {
 /// Kind and version in the body of the log entry.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Body {
+struct EntryKind {
     kind: String,
     api_version: String,
 }
 
 /// Builds the bundle that is equivalent to a layer: version 0.1, in which the log's inclusion promise is enough.
 pub(super) fn bundle(annotations: &Annotations, payload: &[u8]) -> Result<Bundle, Problem> {
-    let of = |key: &str| annotations.get(key).map(String::as_str).filter(|text| !text.is_empty());
-    let signature = of(SIGNATURE).ok_or_else(|| broken(&"has no signature"))?;
-    let entries: Vec<Value> = of(LOG).map(entry).transpose()?.into_iter().collect();
-    let material = match of(CERTIFICATE) {
+    let annotation = |key: &str| annotations.get(key).map(String::as_str).filter(|text| !text.is_empty());
+    let signature = annotation(SIGNATURE).ok_or_else(|| broken(&"no signature annotation"))?;
+    let entries: Vec<Value> = annotation(LOG).map(entry).transpose()?.into_iter().collect();
+    let material = match annotation(CERTIFICATE) {
         Some(leaf) => {
-            let chain = certificates(leaf).chain(of(CHAIN).into_iter().flat_map(certificates));
+            let chain = certificates(leaf).chain(annotation(CHAIN).into_iter().flat_map(certificates));
             let chain: Vec<Value> = chain.take(MAX_CERTIFICATES).map(|der| json!({"rawBytes": der})).collect();
             json!({"x509CertificateChain": {"certificates": chain}, "tlogEntries": entries})
         }
@@ -74,10 +74,10 @@ pub(super) fn bundle(annotations: &Annotations, payload: &[u8]) -> Result<Bundle
 fn entry(text: &str) -> Result<Value, Problem> {
     let Promise { signed, payload } = serde_json::from_str(text).map_err(|error| broken(&error))?;
     let body = STANDARD.decode(&payload.body).map_err(|error| broken(&error))?;
-    let Body { kind, api_version } = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
+    let EntryKind { kind, api_version } = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
     Ok(json!({
         "logIndex": payload.log_index.to_string(),
-        "logId": {"keyId": STANDARD.encode(bytes_of_hex(&payload.log_id).ok_or_else(|| broken(&"its log has no name"))?)},
+        "logId": {"keyId": STANDARD.encode(bytes_of_hex(&payload.log_id).ok_or_else(|| broken(&"the log ID is not hexadecimal"))?)},
         "kindVersion": {"kind": kind, "version": api_version},
         "integratedTime": payload.integrated_time.to_string(),
         "inclusionPromise": {"signedEntryTimestamp": signed},
@@ -92,5 +92,5 @@ fn certificates(pem: &str) -> impl Iterator<Item = String> {
 }
 
 fn broken(problem: &dyn std::fmt::Display) -> Problem {
-    Problem::Broken(format!("is no signature of cosign: {problem}"))
+    Problem::Broken(format!("not a valid legacy signature: {problem}"))
 }

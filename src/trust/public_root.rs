@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::sigstore::{Root, RootError};
-use super::tuf::{Bootstrap, Files, Seen, TufError};
+use super::tuf::{Bootstrap, Files, SeenRepository, TufError};
 use crate::api::verify::CertificateTransparency;
 use crate::metrics::Metrics;
 use crate::registry::RegistryError;
@@ -102,7 +102,7 @@ pub struct Mirror {
 
 /// Error for a text that is not a valid repository address.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("write it as http:// or https:// with a host and at most a path")]
+#[error("expected http:// or https:// with a host and at most a path")]
 pub struct MirrorError;
 
 impl Mirror {
@@ -148,9 +148,9 @@ pub struct Refresh<F> {
 enum RefreshError {
     #[error(transparent)]
     Repository(#[from] TufError),
-    #[error("what the repository has {0}")]
+    #[error("the repository's trusted_root.json {0}")]
     Root(#[from] RootError),
-    #[error("it took longer than {TIMEOUT:?}")]
+    #[error("timed out after {TIMEOUT:?}")]
     Timeout,
 }
 
@@ -162,11 +162,11 @@ pub async fn keep_fresh<F: Files>(
     shutdown: &CancellationToken,
 ) {
     let Refresh { files, bootstrap, directory, interval, clock } = refresh;
-    let seen = Seen::new(files, bootstrap, directory);
+    let seen = SeenRepository::new(files, bootstrap, directory);
     match seen.kept(clock()).await {
-        Ok((json, age)) => take(root, metrics, &json, age, clock()).unwrap_or_else(|error| tell(metrics, &error)),
+        Ok((json, age)) => take(root, metrics, &json, age, clock()).unwrap_or_else(|error| report(metrics, &error)),
         // At the first start there is no kept root; an expired one counts as absent.
-        Err(error) => tracing::debug!(%error, "no trusted root is kept from before"),
+        Err(error) => tracing::debug!(%error, "no cached trusted root"),
     }
     let mut failures = 0_u32;
     loop {
@@ -176,7 +176,7 @@ pub async fn keep_fresh<F: Files>(
             Ok(()) => failures = 0,
             Err(error) => {
                 failures = failures.saturating_add(1);
-                tell(metrics, &error);
+                report(metrics, &error);
             }
         }
         root.settle();
@@ -193,15 +193,15 @@ fn take(root: &PublicRoot, metrics: &Metrics, json: &[u8], age: Duration, now: T
     let fingerprint = new.fingerprint().short();
     metrics.trusted_root(age);
     if root.set(new) {
-        tracing::info!(%fingerprint, "another trusted root is in use");
+        tracing::info!(%fingerprint, "switched to another trusted root");
     }
     root.settle();
     Ok(())
 }
 
-fn tell(metrics: &Metrics, error: &RefreshError) {
+fn report(metrics: &Metrics, error: &RefreshError) {
     metrics.trusted_root_failure();
-    tracing::warn!(%error, "the trusted root could not be refreshed; the last good one stays in use");
+    tracing::warn!(%error, "the trusted root could not be refreshed; the last good root stays in use");
 }
 
 /// Returns the pause until the next refresh: the interval, or a shorter back-off after failures.

@@ -16,12 +16,12 @@ const LEGACY_TYPES: [&str; 2] = ["cosign container image signature", "https://si
 
 /// Reason to reject the signed content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Meaning {
+pub(super) enum StatementError {
     /// It is about another artifact.
-    #[error("it is of {0}")]
+    #[error("it signs {0}, not this artifact")]
     OtherArtifact(String),
     /// It is of another type.
-    #[error("it is a statement of the type {0:?}")]
+    #[error("a statement of type {0:?}")]
     OtherType(String),
     /// It cannot be parsed.
     #[error("{0}")]
@@ -33,52 +33,52 @@ pub(super) enum Meaning {
 struct Statement {
     #[serde(rename = "_type")]
     kind: String,
-    subject: Vec<Subject>,
+    subject: Vec<StatementSubject>,
     predicate_type: String,
 }
 
 #[derive(Deserialize)]
-struct Subject {
+struct StatementSubject {
     digest: BTreeMap<String, String>,
 }
 
 /// Checks that an in-toto statement is of one of the types, and has a subject with only the artifact's digest.
-pub(super) fn check(bytes: &[u8], artifact: &Digest, types: &[String]) -> Result<(), Meaning> {
+pub(super) fn check(bytes: &[u8], artifact: &Digest, types: &[String]) -> Result<(), StatementError> {
     let statement = Statement::parse(bytes)?;
     if !types.contains(&statement.predicate_type) {
-        return Err(Meaning::OtherType(cut(&statement.predicate_type)));
+        return Err(StatementError::OtherType(cut(&statement.predicate_type)));
     }
     statement.find(|subject| subject.is_only(artifact))
 }
 
 /// Checks that an in-toto statement of any type has the artifact among its subjects.
-pub(super) fn check_subject(bytes: &[u8], artifact: &Digest) -> Result<(), Meaning> {
+pub(super) fn check_subject(bytes: &[u8], artifact: &Digest) -> Result<(), StatementError> {
     Statement::parse(bytes)?.find(|subject| subject.is(artifact))
 }
 
 impl Statement {
-    fn parse(bytes: &[u8]) -> Result<Self, Meaning> {
-        let statement: Self = parse(bytes, "the signed statement")?;
+    fn parse(bytes: &[u8]) -> Result<Self, StatementError> {
+        let statement: Self = parse(bytes, "signed statement")?;
         if TYPES.contains(&statement.kind.as_str()) {
             return Ok(statement);
         }
-        Err(Meaning::Broken(format!("the signed statement is a {:?}", cut(&statement.kind))))
+        Err(StatementError::Broken(format!("unknown version {:?} of the signed statement", cut(&statement.kind))))
     }
 
     /// Fails unless one of the subjects is wanted.
-    fn find(&self, wanted: impl Fn(&Subject) -> bool) -> Result<(), Meaning> {
+    fn find(&self, wanted: impl Fn(&StatementSubject) -> bool) -> Result<(), StatementError> {
         if self.subject.iter().any(wanted) {
             return Ok(());
         }
         let named = self.subject.first().and_then(|subject| subject.digest.iter().next());
-        Err(Meaning::OtherArtifact(named.map_or_else(
+        Err(StatementError::OtherArtifact(named.map_or_else(
             || "nothing".to_owned(),
             |(algorithm, hex)| format!("{}:{}", cut(algorithm), hex.chars().take(12).collect::<String>()),
         )))
     }
 }
 
-impl Subject {
+impl StatementSubject {
     fn is(&self, artifact: &Digest) -> bool {
         self.digest.get("sha256").is_some_and(|hex| *hex == artifact.hex())
     }
@@ -109,21 +109,21 @@ struct Image {
 }
 
 /// Checks the payload of a legacy signature ("simple signing", containers/image atomic-signature.md).
-pub(super) fn check_legacy(bytes: &[u8], artifact: &Digest) -> Result<(), Meaning> {
-    let Payload { critical } = parse(bytes, "the signed payload")?;
+pub(super) fn check_legacy(bytes: &[u8], artifact: &Digest) -> Result<(), StatementError> {
+    let Payload { critical } = parse(bytes, "signed payload")?;
     if !LEGACY_TYPES.contains(&critical.kind.as_str()) {
-        return Err(Meaning::OtherType(cut(&critical.kind)));
+        return Err(StatementError::OtherType(cut(&critical.kind)));
     }
     match critical.image.digest.parse::<Digest>() {
         Ok(digest) if digest == *artifact => Ok(()),
-        Ok(digest) => Err(Meaning::OtherArtifact(digest.short())),
-        Err(error) => Err(Meaning::Broken(format!("the signed payload names no digest: {error}"))),
+        Ok(digest) => Err(StatementError::OtherArtifact(digest.short())),
+        Err(error) => Err(StatementError::Broken(format!("invalid digest in the signed payload: {error}"))),
     }
 }
 
-fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8], what: &str) -> Result<T, Meaning> {
+fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8], what: &str) -> Result<T, StatementError> {
     let parsed = strict_json::check(bytes).and_then(|()| serde_json::from_slice(bytes));
-    parsed.map_err(|error| Meaning::Broken(format!("{what} is not the JSON that it should be: {error}")))
+    parsed.map_err(|error| StatementError::Broken(format!("invalid {what}: {error}")))
 }
 
 fn cut(text: &str) -> String {
@@ -138,7 +138,7 @@ mod tests {
     use crate::api::verify::SIGNATURE_PREDICATE;
 
     #[test]
-    fn a_statement_is_about_the_artifact_and_of_the_type_or_it_is_refused() {
+    fn a_statement_about_other_content_or_of_another_type_is_refused() {
         let artifact = Digest::of(b"artifact");
         let (hex, other) = (artifact.hex(), Digest::of(b"other").hex());
         let statement = |subject: Value, kind: &str| json!({"_type": TYPES[0], "subject": subject, "predicateType": kind, "predicate": {}});
@@ -150,21 +150,21 @@ mod tests {
                 statement(json!([{"digest": {"sha256": other}}, {"digest": {"sha256": hex}}]), SIGNATURE_PREDICATE),
                 "accepted",
             ),
-            (statement(json!([{"digest": {"sha256": other}}]), SIGNATURE_PREDICATE), "it is of sha256:"),
-            (statement(json!([{"digest": {"sha256": hex, "sha512": "00"}}]), SIGNATURE_PREDICATE), "it is of"),
-            (statement(json!([{"digest": {"sha512": hex}}]), SIGNATURE_PREDICATE), "it is of sha512:"),
-            (statement(json!([{"digest": {"SHA256": hex}}]), SIGNATURE_PREDICATE), "it is of"),
-            (statement(json!([{"digest": {"sha256": hex.to_uppercase()}}]), SIGNATURE_PREDICATE), "it is of"),
-            (statement(json!([{"digest": {}}]), SIGNATURE_PREDICATE), "it is of nothing"),
-            (statement(json!([]), SIGNATURE_PREDICATE), "it is of nothing"),
+            (statement(json!([{"digest": {"sha256": other}}]), SIGNATURE_PREDICATE), "it signs sha256:"),
+            (statement(json!([{"digest": {"sha256": hex, "sha512": "00"}}]), SIGNATURE_PREDICATE), "it signs"),
+            (statement(json!([{"digest": {"sha512": hex}}]), SIGNATURE_PREDICATE), "it signs sha512:"),
+            (statement(json!([{"digest": {"SHA256": hex}}]), SIGNATURE_PREDICATE), "it signs"),
+            (statement(json!([{"digest": {"sha256": hex.to_uppercase()}}]), SIGNATURE_PREDICATE), "it signs"),
+            (statement(json!([{"digest": {}}]), SIGNATURE_PREDICATE), "it signs nothing"),
+            (statement(json!([]), SIGNATURE_PREDICATE), "it signs nothing"),
             (statement(good.clone(), "https://slsa.dev/provenance/v1"), "slsa.dev"),
-            (statement(good.clone(), ""), "statement of the type"),
+            (statement(good.clone(), ""), "statement of type"),
             (
                 json!({"_type": "https://example.com/Statement", "subject": good, "predicateType": SIGNATURE_PREDICATE}),
-                "is a",
+                "unknown version",
             ),
-            (json!({"subject": good, "predicateType": SIGNATURE_PREDICATE}), "not the JSON"),
-            (json!([]), "not the JSON"),
+            (json!({"subject": good, "predicateType": SIGNATURE_PREDICATE}), "invalid signed"),
+            (json!([]), "invalid signed"),
         ];
         for (statement, want) in rows {
             let said = check(statement.to_string().as_bytes(), &artifact, &types);
@@ -175,21 +175,24 @@ mod tests {
             r#"{{"_type":"{}","predicateType":"x","predicateType":"{SIGNATURE_PREDICATE}","subject":[{{"digest":{{"sha256":"{hex}"}}}}]}}"#,
             TYPES[0]
         );
-        assert!(matches!(check(twice.as_bytes(), &artifact, &types), Err(Meaning::Broken(_))));
+        assert!(matches!(check(twice.as_bytes(), &artifact, &types), Err(StatementError::Broken(_))));
     }
 
     #[test]
-    fn whoever_only_asks_for_the_subject_takes_any_statement_about_it() {
+    fn without_accepted_types_only_the_subject_is_compared() {
         let artifact = Digest::of(b"artifact");
         let (hex, other) = (artifact.hex(), Digest::of(b"other").hex());
         let statement = |subject: Value| json!({"_type": TYPES[0], "subject": subject, "predicateType": "any"});
         let rows = [
             (statement(json!([{"digest": {"sha256": hex}}])), "accepted"),
             (statement(json!([{"digest": {"sha256": other}}, {"digest": {"sha256": hex, "sha512": "0"}}])), "accepted"),
-            (statement(json!([{"digest": {"sha256": other}}])), "it is of sha256:"),
-            (statement(json!([{"digest": {"sha512": hex}}])), "it is of sha512:"),
-            (statement(json!([])), "it is of nothing"),
-            (json!({"_type": "x", "subject": [{"digest": {"sha256": hex}}], "predicateType": "any"}), "is a"),
+            (statement(json!([{"digest": {"sha256": other}}])), "it signs sha256:"),
+            (statement(json!([{"digest": {"sha512": hex}}])), "it signs sha512:"),
+            (statement(json!([])), "it signs nothing"),
+            (
+                json!({"_type": "x", "subject": [{"digest": {"sha256": hex}}], "predicateType": "any"}),
+                "unknown version",
+            ),
         ];
         for (statement, want) in rows {
             let said = check_subject(statement.to_string().as_bytes(), &artifact);
@@ -199,17 +202,17 @@ mod tests {
     }
 
     #[test]
-    fn a_legacy_payload_is_about_the_artifact_and_a_signature_or_it_is_refused() {
+    fn a_legacy_payload_about_other_content_or_of_another_type_is_refused() {
         let artifact = Digest::of(b"artifact");
         let payload = |digest: &str, kind: &str| json!({"critical": {"identity": {"docker-reference": "r/a"}, "image": {"docker-manifest-digest": digest}, "type": kind}, "optional": null});
         let text = artifact.to_string();
         let rows = [
             (payload(&text, LEGACY_TYPES[0]), "accepted"),
             (payload(&text, LEGACY_TYPES[1]), "accepted"),
-            (payload(&Digest::of(b"other").to_string(), LEGACY_TYPES[0]), "it is of sha256:"),
-            (payload(&text.to_uppercase(), LEGACY_TYPES[0]), "no digest"),
-            (payload(&text, "atomic container signature"), "of the type"),
-            (json!({"critical": {}}), "not the JSON"),
+            (payload(&Digest::of(b"other").to_string(), LEGACY_TYPES[0]), "it signs sha256:"),
+            (payload(&text.to_uppercase(), LEGACY_TYPES[0]), "invalid digest"),
+            (payload(&text, "atomic container signature"), "of type"),
+            (json!({"critical": {}}), "invalid signed"),
         ];
         for (payload, want) in rows {
             let said = check_legacy(payload.to_string().as_bytes(), &artifact);

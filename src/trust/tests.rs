@@ -6,11 +6,14 @@ use serde_json::{Value, json};
 use sigstore_verify::crypto::KeyPair;
 use sigstore_verify::types::dsse::pae;
 
-use super::requirement::IdentityRule;
-use super::sigstore::{Key, Root};
+use super::discovery::MAX_CANDIDATES;
+use super::identity::IdentityRule;
+use super::sigstore::{PublicKey, Root};
+use super::verdict::{Candidate, Rejection};
 use super::*;
 use crate::api::verify::{CertificateTransparency, SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
-use crate::oci::Reference;
+use crate::oci::{Digest, Reference};
+use crate::registry::RegistryError;
 use crate::testing::FakeRegistry;
 
 mod certified;
@@ -33,8 +36,8 @@ impl Signatory {
         Self(KeyPair::generate_ecdsa_p256().unwrap())
     }
 
-    fn key(&self) -> Key {
-        Key::from_pem(self.0.public_key_der().unwrap().to_pem().as_bytes()).unwrap()
+    fn key(&self) -> PublicKey {
+        PublicKey::from_pem(self.0.public_key_der().unwrap().to_pem().as_bytes()).unwrap()
     }
 
     /// Creates a bundle as `cosign sign --key` makes it without a transparency log.
@@ -101,11 +104,11 @@ async fn the_right_key_is_found_among_others_and_the_wrong_one_is_named() {
     let (registry, right, wrong) = (FakeRegistry::default(), Signatory::new(), Signatory::new());
     let artifact = registry.push_files("1", &[("a", "a")]);
     let said = refused(judged(&registry, vec![entry(&[&right])]).await);
-    assert!(said.contains("no signature that is looked for; there is none"), "{said}");
+    assert!(said.contains("found none"), "{said}");
 
     registry.refer(&artifact, BUNDLE, wrong.bundle(&artifact, SIGNATURE_PREDICATE).to_string().as_bytes());
     let said = refused(judged(&registry, vec![entry(&[&right])]).await);
-    assert!(said.contains("signed by nobody that is accepted"), "{said}");
+    assert!(said.contains("accepted signer"), "{said}");
 
     registry.refer(&artifact, "application/spdx+json", b"{}");
     registry.refer(&artifact, BUNDLE, b"{}");
@@ -132,7 +135,7 @@ async fn a_good_signature_with_another_meaning_is_refused() {
         bundle
     };
     let rows: [(&str, Make<'_>, &str); 9] = [
-        ("another artifact", &|_| bundle(&other), "it is of sha256:"),
+        ("another artifact", &|_| bundle(&other), "signs sha256:"),
         (
             "an attestation",
             &|it| signatory.bundle(it, "https://slsa.dev/provenance/v1"),
@@ -150,11 +153,11 @@ async fn a_good_signature_with_another_meaning_is_refused() {
             "exactly one signature",
         ),
         ("no signature", &|it| altered(it, "/dsseEnvelope/signatures", json!([])), "exactly one signature"),
-        ("an unknown version", &|it| altered(it, "/mediaType", json!("x/y")), "is no bundle"),
+        ("an unknown version", &|it| altered(it, "/mediaType", json!("x/y")), "not a valid bundle"),
         (
             "the signature of another statement",
             &|it| altered(it, "/dsseEnvelope/signatures", bundle(&other)["dsseEnvelope"]["signatures"].clone()),
-            "it was altered",
+            "does not verify",
         ),
         (
             "the same without a hint",
@@ -164,7 +167,7 @@ async fn a_good_signature_with_another_meaning_is_refused() {
                 bundle["verificationMaterial"]["publicKey"]["hint"] = json!("");
                 bundle
             },
-            "by another key, or was altered",
+            "does not verify with an accepted key",
         ),
         (
             "the key as a certificate",
@@ -185,7 +188,7 @@ async fn a_good_signature_with_another_meaning_is_refused() {
 }
 
 #[test]
-fn a_bundle_in_hand_is_judged_by_signer_and_subject_alone() {
+fn a_supplied_bundle_is_judged_by_signer_and_subject_alone() {
     let (signatory, other) = (Signatory::new(), Signatory::new());
     let (content, elsewhere) = (b"content".as_slice(), b"elsewhere".as_slice());
     let digest = Digest::of(content);
@@ -214,31 +217,31 @@ fn a_bundle_in_hand_is_judged_by_signer_and_subject_alone() {
         // The bundle has no log entry.
         let logged = Entry { log: TransparencyLog::Required, ..entry(&signatory) };
         let error = judge_bundle(bundle.as_bytes(), Artifact::Content(content), &logged).unwrap_err();
-        assert!(error.to_string().contains("it is in no log"), "{error}");
+        assert!(error.to_string().contains("no transparency log entry"), "{error}");
     }
     let error = judge_bundle(b"{}", Artifact::Content(content), &entry(&signatory)).unwrap_err();
     assert!(matches!(error, TrustError::Invalid { .. }), "{error}");
 }
 
 #[tokio::test]
-async fn a_log_that_is_required_and_an_identity_that_is_asked_for_are_not_done_without() {
+async fn a_required_log_or_identity_cannot_be_missing() {
     let (registry, signatory) = (FakeRegistry::default(), Signatory::new());
     let artifact = registry.push_files("1", &[("a", "a")]);
     registry.refer(&artifact, BUNDLE, signatory.bundle(&artifact, SIGNATURE_PREDICATE).to_string().as_bytes());
     let logged = Entry { log: TransparencyLog::Required, ..entry(&[&signatory]) };
     let said = refused(judged(&registry, vec![logged]).await);
-    assert!(said.contains("it is in no log"), "{said}");
+    assert!(said.contains("no transparency log entry"), "{said}");
     let identities = vec![IdentityRule::exactly("https://issuer.example", "dev@example.test")];
     let keyless = Entry { identities, log: TransparencyLog::Required, ..entry(&[]) };
     let said = refused(judged(&registry, vec![keyless]).await);
     assert!(said.contains("only certificates are accepted"), "{said}");
     let legacy = Entry { formats: vec![SignatureFormat::Legacy], ..entry(&[&signatory]) };
     let said = refused(judged(&registry, vec![legacy]).await);
-    assert!(said.contains("there is none"), "{said}");
+    assert!(said.contains("found none"), "{said}");
 }
 
 #[tokio::test]
-async fn a_manifest_about_something_else_is_no_signature_wherever_it_is_listed() {
+async fn a_manifest_with_another_subject_is_not_a_signature() {
     let (registry, signatory) = (FakeRegistry::default(), Signatory::new());
     let artifact = registry.push_files("1", &[("a", "a")]);
     let bundle = signatory.bundle(&artifact, SIGNATURE_PREDICATE).to_string();
@@ -255,7 +258,7 @@ async fn a_manifest_about_something_else_is_no_signature_wherever_it_is_listed()
     let tag = format!("sha256-{}", artifact.hex());
     registry.push_document(&tag, &listed(&elsewhere, None));
     let said = refused(judged(&registry, vec![entry(&[&signatory])]).await);
-    assert!(said.contains("there is none"), "{said}");
+    assert!(said.contains("found none"), "{said}");
 
     // The fallback tag that clients maintain for registries without a referrers list, with any artifact type in it.
     for artifact_type in [None, Some("application/vnd.oci.empty.v1+json"), Some(BUNDLE)] {
@@ -269,21 +272,21 @@ async fn a_manifest_about_something_else_is_no_signature_wherever_it_is_listed()
 }
 
 #[tokio::test]
-async fn a_list_that_somebody_broke_is_no_signature_and_hides_none_elsewhere() {
+async fn a_broken_list_counts_as_rejected_and_hides_no_other_signature() {
     let (registry, signatory) = (FakeRegistry::default(), Signatory::new());
     let artifact = registry.push_files("1", &[("a", "a")]);
     let broken = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": 3});
     registry.push_document(&format!("sha256-{}", artifact.hex()), &broken);
     let result = judged(&registry, vec![entry(&[&signatory])]).await;
     assert!(matches!(&result, Err(TrustError::Invalid { .. })), "{result:?}");
-    assert!(refused(result).contains("the list that names it"));
+    assert!(refused(result).contains("invalid list that names it"));
     let bundle = signatory.bundle(&artifact, SIGNATURE_PREDICATE).to_string();
     registry.refer(&artifact, BUNDLE, bundle.as_bytes());
     judged(&registry, vec![entry(&[&signatory])]).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_registry_that_fails_is_not_one_without_signatures() {
+async fn a_failing_registry_is_not_a_missing_signature() {
     let (registry, signatory) = (FakeRegistry::default(), Signatory::new());
     let artifact = registry.push_files("1", &[("a", "a")]);
     let bundle = signatory.bundle(&artifact, SIGNATURE_PREDICATE).to_string();
@@ -349,7 +352,7 @@ async fn an_entry_that_warns_changes_nothing_for_one_that_enforces() {
 }
 
 #[tokio::test]
-async fn no_more_candidates_are_looked_at_than_there_is_patience_for() {
+async fn the_number_of_candidates_is_limited() {
     let (registry, signatory) = (FakeRegistry::default(), Signatory::new());
     let artifact = registry.push_files("1", &[("a", "a")]);
     for number in 0..=MAX_CANDIDATES {
@@ -392,7 +395,7 @@ fn another_requirement_has_another_fingerprint() {
 }
 
 #[test]
-fn roots_and_keys_are_what_they_are_named_for_or_refused() {
+fn malformed_roots_and_keys_are_refused() {
     for json in ["", "{}", "[]", r#"{"mediaType":"x"}"#, r#"{"tlogs":[],"tlogs":[]}"#] {
         let parsed = Root::parse(json.as_bytes());
         let empty = parsed.as_ref().is_ok_and(|root| {
@@ -420,13 +423,13 @@ fn roots_and_keys_are_what_they_are_named_for_or_refused() {
     let signatory = Signatory::new();
     let pem = signatory.0.public_key_der().unwrap().to_pem();
     for text in ["", "key", &pem.replace("PUBLIC", "PRIVATE"), &format!("{pem}{pem}"), &pem.replace("MFkw", "AAAA")] {
-        assert!(Key::from_pem(text.as_bytes()).is_err(), "{text}");
+        assert!(PublicKey::from_pem(text.as_bytes()).is_err(), "{text}");
     }
 }
 
 /// On an update of the library, look up the date of the roots embedded in it and set `CARRIED_SINCE`.
 #[test]
-fn the_age_of_the_carried_roots_is_that_of_the_version_that_is_used() {
+fn the_age_of_the_embedded_roots_belongs_to_the_used_version() {
     let manifest = fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
     assert!(manifest.contains(r#"sigstore-verify = { version = "=0.15.1""#), "CARRIED_SINCE is of another version");
     let at = |text: &str| Root::carried_for(text.parse().unwrap());

@@ -63,21 +63,21 @@ impl Bootstrap {
 
 /// Repository with the metadata seen so far.
 #[derive(Debug)]
-pub(super) struct Seen<F> {
+pub(super) struct SeenRepository<F> {
     files: Arc<F>,
     bootstrap: Bootstrap,
     /// Cached metadata. Older metadata from the repository is refused.
     directory: PathBuf,
 }
 
-impl<F: Files> Seen<F> {
+impl<F: Files> SeenRepository<F> {
     pub(super) fn new(files: F, bootstrap: Bootstrap, directory: PathBuf) -> Self {
         Self { files: Arc::new(files), bootstrap, directory }
     }
 
     /// Fetches the current trusted root of the repository.
     pub(super) async fn fetch(&self, now: Timestamp) -> Result<Vec<u8>, TufError> {
-        self.target(Asked(Arc::clone(&self.files)), now).await
+        self.target(Remote(Arc::clone(&self.files)), now).await
     }
 
     /// Returns the trusted root from the cache, if its metadata is still valid, and its maximum age.
@@ -103,21 +103,21 @@ fn age(path: &Path) -> std::io::Result<Duration> {
 }
 
 /// Untrusted source of files.
-struct Asked<F>(Arc<F>);
+struct Remote<F>(Arc<F>);
 
-impl<F: Files> Asked<F> {
+impl<F: Files> Remote<F> {
     async fn file(&self, folder: &str, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
         // Part of the name may come from signed metadata; it must not lead outside of the repository either.
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~%".contains(&byte);
         if !name.bytes().all(is_plain) || name.starts_with('.') {
-            return Err(Error::transport(format!("{name:?} is no name of a file")));
+            return Err(Error::transport(format!("invalid file name {name:?}")));
         }
         let found = self.0.file(&format!("{folder}{name}"), limit).await;
         found.map(|found| found.map(Vec::from)).map_err(|error| Error::transport(error.to_string()))
     }
 }
 
-impl<F: Files> Repository for Asked<F> {
+impl<F: Files> Repository for Remote<F> {
     fn fetch_metadata<'a>(&'a self, name: &'a str, max_length: u64) -> FetchFuture<'a> {
         Box::pin(self.file("", name, max_length))
     }
@@ -141,8 +141,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_from_metadata_lead_nowhere_else() {
-        let repository = Asked(Arc::new(Everything));
+    async fn names_from_metadata_stay_in_the_repository() {
+        let repository = Remote(Arc::new(Everything));
         let rows = [
             ("1.root.json", true),
             ("7.registry.npmjs.org.json", true),

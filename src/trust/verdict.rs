@@ -1,13 +1,32 @@
 //! Evaluation of one candidate against one entry, and ranking of the rejections.
 
-use super::Artifact;
+use std::borrow::Cow;
+
 use super::legacy;
 use super::requirement::{Entry, Signer, Verified};
-use super::sigstore::{Bundle, Evidence, Identity, Material, Problem, Signed};
-use super::statement::{self, Meaning};
+use super::sigstore::{Bundle, Evidence, Material, Problem, Signed};
+use super::statement::{self, StatementError};
 use crate::api::verify::{SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
 use crate::oci::Digest;
 use crate::oci::manifest::Annotations;
+
+/// Expected subject of a bundle.
+#[derive(Clone, Copy, Debug)]
+pub enum Artifact<'a> {
+    /// These bytes.
+    Content(&'a [u8]),
+    /// Content with this digest. Keys that sign another hash than SHA-256 need the content itself.
+    Digest(&'a Digest),
+}
+
+impl Artifact<'_> {
+    pub(super) fn digest(&self) -> Cow<'_, Digest> {
+        match self {
+            Self::Content(content) => Cow::Owned(Digest::of(content)),
+            Self::Digest(digest) => Cow::Borrowed(digest),
+        }
+    }
+}
 
 /// Possible signature. Its bytes match their digest; nothing else is verified yet.
 #[derive(Clone, Debug)]
@@ -15,18 +34,18 @@ pub(super) struct Candidate {
     /// Digest of `bytes`.
     pub(super) digest: Digest,
     pub(super) bytes: bytes::Bytes,
-    pub(super) kind: Kind,
+    pub(super) kind: CandidateKind,
 }
 
 /// Format by the place of discovery. It decides how the bytes are parsed; the bytes themselves do not.
 #[derive(Clone, Debug)]
-pub(super) enum Kind {
+pub(super) enum CandidateKind {
     Bundle,
     /// Payload of a legacy signature, with the annotations of its layer.
     Legacy(Annotations),
 }
 
-impl Kind {
+impl CandidateKind {
     fn format(&self) -> SignatureFormat {
         match self {
             Self::Bundle => SignatureFormat::Bundle,
@@ -49,11 +68,11 @@ pub(super) enum Rejection {
     Signer(String),
 }
 
-impl From<Meaning> for Rejection {
-    fn from(meaning: Meaning) -> Self {
+impl From<StatementError> for Rejection {
+    fn from(meaning: StatementError) -> Self {
         match meaning {
-            Meaning::OtherType(_) => Self::Other(meaning.to_string()),
-            Meaning::OtherArtifact(_) | Meaning::Broken(_) => Self::Invalid(meaning.to_string()),
+            StatementError::OtherType(_) => Self::Other(meaning.to_string()),
+            StatementError::OtherArtifact(_) | StatementError::Broken(_) => Self::Invalid(meaning.to_string()),
         }
     }
 }
@@ -61,7 +80,7 @@ impl From<Meaning> for Rejection {
 impl From<Problem> for Rejection {
     fn from(problem: Problem) -> Self {
         match problem {
-            Problem::OtherKey => Self::Signer("it is by another key, or was altered".to_owned()),
+            Problem::OtherKey => Self::Signer("the signature does not verify with an accepted key".to_owned()),
             Problem::Log(_) | Problem::Broken(_) => Self::Invalid(problem.to_string()),
         }
     }
@@ -71,10 +90,10 @@ impl From<Problem> for Rejection {
 pub(super) fn judge(candidate: &Candidate, entry: &Entry, artifact: &Digest) -> Result<Verified, Rejection> {
     let Candidate { digest, bytes, kind } = candidate;
     if !entry.formats.contains(&kind.format()) {
-        return Err(Rejection::Other(format!("it is of the format {}", kind.format().as_str())));
+        return Err(Rejection::Other(format!("a signature of format {}", kind.format().as_str())));
     }
     let (bundle, signed, proven) = match kind {
-        Kind::Bundle => {
+        CandidateKind::Bundle => {
             let bundle = Bundle::parse(bytes)?;
             match bundle.statement()? {
                 Some(bytes) => statement::check(bytes, artifact, &entry.predicate_types)?,
@@ -83,7 +102,7 @@ pub(super) fn judge(candidate: &Candidate, entry: &Entry, artifact: &Digest) -> 
             }
             (bundle, Signed::Artifact(artifact), true)
         }
-        Kind::Legacy(annotations) => {
+        CandidateKind::Legacy(annotations) => {
             takes_signatures(entry)?;
             statement::check_legacy(bytes, artifact)?;
             (legacy::bundle(annotations, bytes)?, Signed::Bytes(bytes), false)
@@ -120,9 +139,9 @@ fn verified(entry: &Entry, format: SignatureFormat, digest: &Digest, signer: Sig
     Verified { entry: entry.name.clone(), format, signer, log_index, time, digest: digest.clone() }
 }
 
-fn takes_signatures(entry: &Entry) -> Result<(), Meaning> {
+fn takes_signatures(entry: &Entry) -> Result<(), StatementError> {
     let is_asked = entry.predicate_types.iter().any(|kind| kind == SIGNATURE_PREDICATE);
-    if is_asked { Ok(()) } else { Err(Meaning::OtherType(SIGNATURE_PREDICATE.to_owned())) }
+    if is_asked { Ok(()) } else { Err(StatementError::OtherType(SIGNATURE_PREDICATE.to_owned())) }
 }
 
 fn by_certificate(
@@ -132,15 +151,16 @@ fn by_certificate(
     proven: bool,
 ) -> Result<(Signer, Evidence), Rejection> {
     if entry.identities.is_empty() {
-        return Err(Rejection::Signer("it is by a certificate, and only keys are accepted".to_owned()));
+        return Err(Rejection::Signer("signed with a certificate, but only keys are accepted".to_owned()));
     }
     let evidence = bundle.by_certificate(signed, &entry.root, entry.certificate_transparency, proven)?;
-    let nobody = || Rejection::Invalid("its certificate names nobody".to_owned());
-    let Identity { issuer, subject } = evidence.identity.as_ref().ok_or_else(nobody)?;
-    if !entry.identities.iter().any(|rule| rule.is(issuer, subject)) {
-        return Err(Rejection::Signer(format!("it is by {subject} of {issuer}")));
+    let missing = || Rejection::Invalid("its certificate has no identity".to_owned());
+    let identity = evidence.identity.as_ref().ok_or_else(missing)?;
+    let (issuer, subject) = (identity.issuer.clone(), identity.subject.to_string());
+    if !entry.identities.iter().any(|rule| rule.matches(identity)) {
+        return Err(Rejection::Signer(format!("signed by {subject} of {issuer}")));
     }
-    Ok((Signer::Identity { issuer: issuer.clone(), subject: subject.to_string() }, evidence))
+    Ok((Signer::Identity { issuer, subject }, evidence))
 }
 
 fn by_key(
@@ -151,7 +171,7 @@ fn by_key(
     proven: bool,
 ) -> Result<(Signer, Evidence), Rejection> {
     if entry.keys.is_empty() {
-        return Err(Rejection::Signer("it is by a key, and only certificates are accepted".to_owned()));
+        return Err(Rejection::Signer("signed with a key, but only certificates are accepted".to_owned()));
     }
     let mut nearest = Problem::OtherKey;
     for key in &entry.keys {
@@ -166,7 +186,10 @@ fn by_key(
         }
     }
     if nearest == Problem::OtherKey && !hint.is_empty() && entry.has_key_of(hint) {
-        return Err(Rejection::Invalid("it was altered: it names an accepted key, which did not make it".to_owned()));
+        return Err(Rejection::Invalid(
+            "the signature names an accepted key, but does not verify with it: it was altered, or names the wrong key"
+                .to_owned(),
+        ));
     }
     Err(nearest.into())
 }

@@ -155,7 +155,7 @@ async fn what_is_wrong_about_a_repository_changes_nothing(case: &mut Case) -> Re
             },
             "integrity check failed",
         ),
-        ("no trusted root", &|| world.publish(8, b"{}"), "is no trusted root"),
+        ("no trusted root", &|| world.publish(8, b"{}"), "not a valid trusted root"),
         (
             "an answer that is none",
             &|| {

@@ -15,7 +15,7 @@ use crate::oci::Digest;
 const ROOT: &str = SIGSTORE_PRODUCTION_TRUSTED_ROOT;
 const OTHER_ROOT: &str = SIGSTORE_STAGING_TRUSTED_ROOT;
 
-const TRUSTS_NOBODY: &str = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#;
+const EMPTY_ROOT: &str = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#;
 
 /// Change to a repository.
 type Change<'a> = &'a dyn Fn();
@@ -108,7 +108,7 @@ fn now() -> Timestamp {
 }
 
 /// Refreshes once, as [`keep_fresh`] does.
-async fn look(seen: &Seen<Repository>, root: &PublicRoot, metrics: &Metrics) -> Result<(), RefreshError> {
+async fn look(seen: &SeenRepository<Repository>, root: &PublicRoot, metrics: &Metrics) -> Result<(), RefreshError> {
     let json = seen.fetch(now()).await?;
     take(root, metrics, &json, Duration::ZERO, now())
 }
@@ -118,10 +118,10 @@ fn fingerprint(root: &PublicRoot) -> Option<Digest> {
 }
 
 #[tokio::test]
-async fn what_is_not_signed_and_current_and_newer_changes_nothing() {
+async fn a_root_that_is_unsigned_expired_or_older_changes_nothing() {
     let (owner, stranger, dir) = (Owner::new(), Owner::new(), tempfile::tempdir().unwrap());
     let (repository, metrics, root) = (Repository::default(), Metrics::default(), PublicRoot::awaited());
-    let seen = Seen::new(repository.clone(), owner.root(), dir.path().to_owned());
+    let seen = SeenRepository::new(repository.clone(), owner.root(), dir.path().to_owned());
     let mut changes = root.changes();
 
     repository.publish(&owner, &edition(5, ROOT));
@@ -146,11 +146,11 @@ async fn what_is_not_signed_and_current_and_newer_changes_nothing() {
             },
             "integrity check failed",
         ),
-        ("no trusted root", &|| repository.publish(&owner, &edition(8, "{}")), "is no trusted root"),
+        ("no trusted root", &|| repository.publish(&owner, &edition(8, "{}")), "not a valid trusted root"),
         (
-            "a trusted root that trusts nobody",
-            &|| repository.publish(&owner, &edition(9, TRUSTS_NOBODY)),
-            "has no transparency log that is valid now",
+            "a trusted root without authorities",
+            &|| repository.publish(&owner, &edition(9, EMPTY_ROOT)),
+            "no currently valid transparency log",
         ),
         ("older than what was no use", &|| repository.publish(&owner, &edition(6, OTHER_ROOT)), "rollback detected"),
     ];
@@ -170,10 +170,10 @@ async fn what_is_not_signed_and_current_and_newer_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_seen_outlives_the_process_and_is_verified_again() {
+async fn seen_metadata_outlives_the_process_and_is_verified_again() {
     let (owner, stranger, dir) = (Owner::new(), Owner::new(), tempfile::tempdir().unwrap());
     let repository = Repository::default();
-    let seen = |owner: &Owner| Seen::new(repository.clone(), owner.root(), dir.path().to_owned());
+    let seen = |owner: &Owner| SeenRepository::new(repository.clone(), owner.root(), dir.path().to_owned());
     let error = seen(&owner).kept(now()).await.unwrap_err().to_string();
     assert!(error.contains("not found"), "{error}");
     repository.publish(&owner, &edition(5, ROOT));
@@ -193,7 +193,7 @@ async fn what_was_seen_outlives_the_process_and_is_verified_again() {
 }
 
 #[tokio::test]
-async fn a_root_is_asked_for_until_the_end_and_failures_are_counted() {
+async fn a_root_is_refreshed_until_shutdown_and_failures_are_counted() {
     let (owner, dir, shutdown) = (Owner::new(), tempfile::tempdir().unwrap(), CancellationToken::new());
     let (repository, metrics, root) = (Repository::default(), Metrics::default(), PublicRoot::awaited());
     repository.publish(&owner, &edition(1, ROOT));
@@ -225,7 +225,7 @@ async fn a_root_is_asked_for_until_the_end_and_failures_are_counted() {
 }
 
 #[tokio::test]
-async fn the_root_of_this_version_is_used_where_there_is_no_other_however_the_first_try_ends() {
+async fn the_embedded_root_is_used_if_the_first_fetch_fails() {
     let (owner, dir, shutdown) = (Owner::new(), tempfile::tempdir().unwrap(), CancellationToken::new());
     let (metrics, root) = (Metrics::default(), PublicRoot::awaited());
     let interval = Duration::from_secs(3600);
@@ -250,7 +250,7 @@ async fn the_root_of_this_version_is_used_where_there_is_no_other_however_the_fi
 }
 
 #[test]
-fn after_failures_it_is_asked_for_sooner_but_not_more_often_than_wanted() {
+fn after_failures_the_pause_is_shorter_and_never_longer_than_the_interval() {
     let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
     let rows = [
         (minutes(1440), 0, minutes(1440)),
@@ -266,7 +266,7 @@ fn after_failures_it_is_asked_for_sooner_but_not_more_often_than_wanted() {
 }
 
 #[test]
-fn a_mirror_is_an_address_of_the_web_and_nothing_more() {
+fn a_mirror_is_a_plain_http_or_https_url() {
     let client = || HttpRegistry::new(Arc::default(), crate::registry::egress::Egress::default(), 1).unwrap();
     for (text, want) in [("https://a.example", "https://a.example/"), ("http://a:1/b/c//", "http://a:1/b/c/")] {
         assert_eq!(Mirror::new(client(), text).unwrap().base.as_str(), want);
@@ -279,7 +279,7 @@ fn a_mirror_is_an_address_of_the_web_and_nothing_more() {
 }
 
 #[test]
-fn trust_begins_with_a_root_that_its_own_signers_have_signed() {
+fn a_bootstrap_root_must_be_signed_by_its_own_keys() {
     Bootstrap::public_good().unwrap();
     let (owner, stranger) = (Owner::new(), Owner::new());
     let Bootstrap(root) = owner.root();

@@ -37,8 +37,8 @@ pub(super) fn check(text: &str) -> Result<(), serde_json::Error> {
     });
     let problem = match (signed, by) {
         (0 | 1, 0 | 1) => return Ok(()),
-        (0 | 1, _) => "it says in several ways by whom it is",
-        (_, _) => "it holds both an envelope and a signature without one",
+        (0 | 1, _) => "several of publicKey, certificate and x509CertificateChain",
+        (_, _) => "both messageSignature and dsseEnvelope",
     };
     Err(serde::de::Error::custom(problem))
 }

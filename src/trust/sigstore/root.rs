@@ -16,7 +16,8 @@ use sigstore_verify::trust_root::{
 };
 use sigstore_verify::types::{DerCertificate, LogKeyId, TransparencyLogEntry, TsaAuthority};
 
-use super::Problem;
+use super::evidence::Problem;
+use super::log::UNTRUSTED;
 use crate::api::verify::CertificateTransparency;
 use crate::oci::{Digest, strict_json};
 
@@ -83,16 +84,16 @@ impl Window {
 pub enum RootError {
     /// Malformed JSON, or keys or certificates that do not parse. Never quotes the bytes: a root may come from a
     /// Secret, and readers of status may not be allowed to read that Secret.
-    #[error("is no trusted root: {0}")]
+    #[error("is not a valid trusted root: {0}")]
     Malformed(&'static str),
     /// Media type unknown to this release, in which the same fields may have another meaning.
     #[error("has an unknown mediaType; expected application/vnd.dev.sigstore.trustedroot+json;version=0.1")]
     MediaType,
     /// No currently valid authority or log of the required kind.
-    #[error("has no {0} that is valid now")]
+    #[error("contains no currently valid {0}")]
     Nothing(&'static str),
     /// Certificate transparency is required, and the root has no certificate transparency log.
-    #[error("has no certificate transparency log; add one, or set certificateTransparency: Ignored")]
+    #[error("contains no certificate transparency log; add one, or set certificateTransparency: Ignored")]
     NoCtLog,
 }
 
@@ -128,7 +129,7 @@ impl Root {
         strict_json::check(json).map_err(|error| RootError::Malformed(kind_of(&error)))?;
         let text = std::str::from_utf8(json).map_err(|_| RootError::Malformed("it is not UTF-8 text"))?;
         let mut root = TrustedRoot::from_json(text)
-            .map_err(|_| RootError::Malformed("its JSON has another form than the TrustedRoot of protobuf-specs"))?;
+            .map_err(|_| RootError::Malformed("its JSON does not match TrustedRoot of protobuf-specs"))?;
         for one in &mut root.certificate_authorities {
             narrow(&mut one.valid_for, one.cert_chain.certificates.iter().map(|entry| &entry.raw_bytes))?;
         }
@@ -207,16 +208,16 @@ impl Root {
     pub(super) fn check_log(&self, entry: &TransparencyLogEntry, times: &[Timestamp]) -> Result<(), Problem> {
         let problem = |text: &str| Err(Problem::Log(text.to_owned()));
         let Some(log) = self.0.logs.iter().find(|log| log.id == entry.log_id.key_id) else {
-            return problem("it is in a log that is not trusted");
+            return problem(UNTRUSTED);
         };
         let checkpoint = entry.inclusion_proof.as_ref().and_then(|proof| proof.checkpoint.checkpoint());
         let mut signatures = checkpoint.iter().flat_map(|checkpoint| checkpoint.signatures());
         let has_signed = |other: &Log, hint: &[u8]| other.id != log.id && other.id.as_bytes().starts_with(hint);
         if signatures.any(|one| self.0.logs.iter().any(|other| has_signed(other, one.key_id.as_bytes()))) {
-            return problem("another log than the one that it names has signed the proof");
+            return problem("the checkpoint is signed by another log than the one that the entry names");
         }
         if times.iter().any(|time| !log.window.is_none_or(|window| window.contains(*time))) {
-            return problem("its log was not trusted at the time that is proven");
+            return problem("its log was not trusted at the proven time");
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ fn flips() -> u64 {
 }
 
 #[test]
-fn no_bit_of_what_is_signed_can_be_another() {
+fn no_bit_of_signed_content_can_be_flipped() {
     let mut random = random();
     let specimens: Vec<_> = Specimen::all().into_iter().map(|it| (it.fields(), it)).collect();
     let mut accepted = Vec::new();
@@ -47,7 +47,7 @@ fn no_bit_of_what_is_signed_can_be_another() {
 }
 
 #[test]
-fn no_bit_of_the_text_of_a_signature_makes_it_say_anything_else() {
+fn no_flipped_bit_of_a_signatures_text_changes_its_meaning() {
     let mut random = random();
     let specimens: Vec<_> = Specimen::all().into_iter().filter(|it| !it.document().is_null()).collect();
     let texts: Vec<_> = specimens.iter().map(|it| serde_json::to_vec_pretty(it.document()).unwrap()).collect();

@@ -166,7 +166,7 @@ fn bundle(case: &Case, entry: &Value) -> Value {
 
 fn judged(log: &Signatory, holder: &Holder, bundle: &Value) -> Result<Verified, TrustError> {
     let entry = Entry {
-        keys: vec![Key::from_pem(holder.key.public_key_pem().as_bytes()).unwrap()],
+        keys: vec![PublicKey::from_pem(holder.key.public_key_pem().as_bytes()).unwrap()],
         log: TransparencyLog::Required,
         root: log.trusted(),
         ..entry(&[])
@@ -202,7 +202,7 @@ fn every_key_that_the_documents_name_verifies_in_logs_of_both_versions() {
 }
 
 #[test]
-fn what_a_log_has_of_another_signature_key_or_content_is_none() {
+fn a_log_entry_for_another_signature_key_or_content_is_refused() {
     let (log, other_log) = (Signatory::new(), Signatory::new());
     let (holders, others) = (Holder::all(), Holder::all());
     for (holder, other) in holders.iter().zip(&others) {

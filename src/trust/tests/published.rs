@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 
 use super::*;
-use crate::trust::verdict::{self, Kind};
+use crate::trust::verdict::{self, CandidateKind};
 
 /// Row of `cases.json`: a bundle with its expected properties.
 #[derive(Clone, Deserialize)]
@@ -59,7 +59,7 @@ impl Published {
     pub(super) fn entry(&self) -> Entry {
         let rule = |subject| IdentityRule::exactly(self.issuer.as_deref().unwrap(), subject);
         Entry {
-            keys: self.key.iter().map(|file| Key::from_pem(&fixture(file)).unwrap()).collect(),
+            keys: self.key.iter().map(|file| PublicKey::from_pem(&fixture(file)).unwrap()).collect(),
             identities: self.subject.as_deref().map(rule).into_iter().collect(),
             root: root_of(&self.root()),
             log: TransparencyLog::Required,
@@ -96,7 +96,7 @@ impl Question {
 
 pub(super) fn judged(bundle: &Value, entry: &Entry, artifact: &Digest) -> Result<Verified, Rejection> {
     let bytes = bundle.to_string().into_bytes();
-    let candidate = Candidate { digest: Digest::of(&bytes), bytes: bytes.into(), kind: Kind::Bundle };
+    let candidate = Candidate { digest: Digest::of(&bytes), bytes: bytes.into(), kind: CandidateKind::Bundle };
     verdict::judge(&candidate, entry, artifact)
 }
 
@@ -105,12 +105,12 @@ pub(super) fn root_of(json: &Value) -> Root {
 }
 
 #[test]
-fn what_others_published_is_accepted_unless_it_is_about_a_sha512_alone() {
+fn published_signatures_are_accepted_unless_they_sign_only_a_sha512() {
     for row in Published::all() {
         let verdict = row.question().ask();
         if row.digest.starts_with("sha512:") {
             let Err(Rejection::Invalid(said)) = &verdict else { panic!("{}: {verdict:?}", row.bundle) };
-            assert!(said.starts_with("it is of sha512:46d4e2f74c48"), "{}: {said}", row.bundle);
+            assert!(said.starts_with("it signs sha512:46d4e2f74c48"), "{}: {said}", row.bundle);
             continue;
         }
         let verified = verdict.unwrap_or_else(|rejection| panic!("{}: {rejection}", row.bundle));
@@ -267,7 +267,7 @@ fn take_keys(parts: &mut Value, others: &Value) {
 }
 
 #[test]
-fn what_others_published_satisfies_no_requirement_but_its_own() {
+fn published_signatures_satisfy_only_their_own_requirement() {
     for row in Published::nameable() {
         let rows = [asked_otherwise(&row), asked_of_others(&row), trusting_otherwise(&row)].concat();
         assert!(rows.len() > 10, "{}", row.bundle);

@@ -9,7 +9,7 @@ use sigstore_verify::types::DerPublicKey;
 
 use super::published::{self, Published, fixture};
 use super::*;
-use crate::trust::verdict::{self, Kind};
+use crate::trust::verdict::{self, CandidateKind};
 
 /// Valid signature, with the entry that it satisfies.
 #[derive(Clone)]
@@ -80,7 +80,7 @@ impl Specimen {
     /// Judges the signature with another text in place of the document.
     pub(super) fn verdict_of(&self, text: &[u8]) -> Result<Verified, Rejection> {
         let (bytes, kind) = match &self.form {
-            Form::Bundle => (text, Kind::Bundle),
+            Form::Bundle => (text, CandidateKind::Bundle),
             Form::Legacy { payload, signature } => {
                 let mut annotations = json!({"dev.cosignproject.cosign/signature": STANDARD.encode(signature)});
                 if !self.document.is_null() {
@@ -88,7 +88,7 @@ impl Specimen {
                     let text = std::str::from_utf8(text).map_err(|error| Rejection::Invalid(error.to_string()))?;
                     annotations["dev.sigstore.cosign/bundle"] = json!(text);
                 }
-                (payload.as_slice(), Kind::Legacy(serde_json::from_value(annotations).unwrap()))
+                (payload.as_slice(), CandidateKind::Legacy(serde_json::from_value(annotations).unwrap()))
             }
         };
         let candidate = Candidate { digest: self.artifact.clone(), bytes: bytes.to_vec().into(), kind };
@@ -162,7 +162,7 @@ impl Specimen {
             }
             (Place::Key, _) => {
                 let pem = DerPublicKey::new(bytes).to_pem();
-                changed.entry.keys = vec![Key::from_pem(pem.as_bytes()).ok()?];
+                changed.entry.keys = vec![PublicKey::from_pem(pem.as_bytes()).ok()?];
             }
             (Place::Payload, Form::Legacy { payload, .. }) => *payload = bytes,
             (Place::Signature, Form::Legacy { signature, .. }) => *signature = bytes,
@@ -224,7 +224,7 @@ fn coding(pointer: &str, is_v2: bool) -> Option<Coding> {
         (_, "logIndex" | "treeSize" | "integratedTime") => Some(Coding::Number),
         (_, "envelope" | "payloadType" | "kind" | "version") => Some(Coding::Text),
         (_, "logID") => Some(Coding::Hex),
-        _ => panic!("nobody says whether {pointer} is signed"),
+        _ => panic!("no rule for {pointer}"),
     }
 }
 

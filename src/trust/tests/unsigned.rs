@@ -25,7 +25,7 @@ fn altered(bundle: &str, changes: &[(&str, Value)]) -> Result<Verified, Rejectio
 const ENTRY: &str = "/verificationMaterial/tlogEntries/0";
 
 #[test]
-fn an_index_that_nothing_vouches_for_is_not_told() {
+fn an_unproven_log_index_is_not_reported() {
     let (index, promise) = (format!("{ENTRY}/logIndex"), format!("{ENTRY}/inclusionPromise"));
     assert_eq!(altered("v0.3-message.json", &[]).unwrap().log_index, Some(738_312_748));
     // With a timestamp authority's time the inclusion proof is enough, but it proves another index.
@@ -38,7 +38,7 @@ fn an_index_that_nothing_vouches_for_is_not_told() {
 }
 
 #[test]
-fn a_proof_is_of_the_tree_and_the_log_that_have_signed_it() {
+fn a_proof_must_be_for_the_signed_tree_and_the_named_log() {
     let size = format!("{ENTRY}/inclusionProof/treeSize");
     for (bundle, right, others) in [
         // The inclusion path from leaf to root is the same for each of these sizes.
@@ -48,24 +48,21 @@ fn a_proof_is_of_the_tree_and_the_log_that_have_signed_it() {
         altered(bundle, &[(&size, json!(right))]).unwrap();
         for other in others {
             let said = altered(bundle, &[(&size, json!(other))]).unwrap_err().to_string();
-            assert!(
-                said.contains("tree of another size") || said.contains("inclusion proof"),
-                "{bundle}, {other}: {said}"
-            );
+            assert!(said.contains("tree size") || said.contains("inclusion proof"), "{bundle}, {other}: {said}");
         }
     }
     let id = format!("{ENTRY}/logId/keyId");
     let rekor2 = "v0.3-rekor2-dsse.json";
     let said = altered(rekor2, &[(&id, json!(STANDARD.encode([7; 32])))]).unwrap_err().to_string();
-    assert!(said.contains("a log that is not trusted"), "{said}");
+    assert!(said.contains("log is not trusted"), "{said}");
     // The other log is trusted too, but has not signed the checkpoint.
     let other = row("v0.3-rekor2-message.json").document().pointer(&id).unwrap().clone();
     let said = altered(rekor2, &[(&id, other)]).unwrap_err().to_string();
-    assert!(said.contains("another log than the one that it names"), "{said}");
+    assert!(said.contains("another log than"), "{said}");
 }
 
 #[test]
-fn a_bundle_that_can_be_read_in_two_ways_is_none() {
+fn an_ambiguous_bundle_is_refused() {
     let message = || json!({"messageDigest": {"algorithm": "SHA2_256", "digest": ""}, "signature": ""});
     let envelope = || json!({"payload": "", "payloadType": "text/plain", "signatures": [{"sig": ""}]});
     let rows = [
@@ -77,30 +74,30 @@ fn a_bundle_that_can_be_read_in_two_ways_is_none() {
     ];
     for (bundle, pointer, value) in rows {
         let said = altered(bundle, &[(pointer, value)]).unwrap_err().to_string();
-        assert!(said.contains("is no bundle"), "{bundle} with {pointer}: {said}");
+        assert!(said.contains("not a valid bundle"), "{bundle} with {pointer}: {said}");
     }
 }
 
 #[test]
-fn an_entry_is_what_it_is_called() {
+fn an_entry_must_have_the_claimed_kind_and_version() {
     let version = format!("{ENTRY}/kindVersion/version");
     for (bundle, other) in [("v0.3-message.json", "0.0.2"), ("v0.3-rekor2-message.json", "0.0.1")] {
         let said = altered(bundle, &[(&version, json!(other))]).unwrap_err().to_string();
-        assert_eq!(said, "the entry of the log is not what it is called", "{bundle}");
+        assert!(said.contains("different kind or version"), "{bundle}: {said}");
     }
 }
 
 #[test]
-fn what_a_log_has_is_a_sha256_and_is_called_one() {
+fn a_legacy_log_entry_must_record_a_sha256() {
     signed::legacy(Some("sha256")).verdict().unwrap();
     for algorithm in ["sha512", "sha384"] {
         let said = signed::legacy(Some(algorithm)).verdict().unwrap_err().to_string();
-        assert_eq!(said, "the log does not have it by its SHA-256", "{algorithm}");
+        assert!(said.contains("SHA-256"), "{algorithm}: {said}");
     }
 }
 
 #[test]
-fn no_version_that_a_bundle_calls_itself_asks_for_less() {
+fn no_claimed_bundle_version_weakens_the_checks() {
     const V0_1: &str = "application/vnd.dev.sigstore.bundle+json;version=0.1";
     let proof = format!("{ENTRY}/inclusionProof");
     let promise = format!("{ENTRY}/inclusionPromise");
@@ -108,17 +105,18 @@ fn no_version_that_a_bundle_calls_itself_asks_for_less() {
         for version in [V0_1, "application/vnd.dev.sigstore.bundle+json;version=0.2", BUNDLE] {
             let label = ("/mediaType", json!(version));
             let said = altered(bundle, &[label.clone(), (&proof, Value::Null)]).unwrap_err().to_string();
-            assert!(said.contains("proves that it is in the log"), "{bundle} as {version}: {said}");
+            assert!(said.contains("no proof of inclusion"), "{bundle} as {version}: {said}");
             let nothing = altered(bundle, &[label.clone(), (&proof, Value::Null), (&promise, Value::Null)]);
             assert!(nothing.is_err(), "{bundle} as {version}");
             let no_entry = altered(bundle, &[label, ("/verificationMaterial/tlogEntries", json!([]))]);
-            assert_eq!(no_entry.unwrap_err().to_string(), "it is in no log", "{bundle} as {version}");
+            let said = no_entry.unwrap_err().to_string();
+            assert!(said.contains("no transparency log entry"), "{bundle} as {version}: {said}");
         }
     }
 }
 
 #[test]
-fn a_bundle_in_hand_asks_for_no_less_by_what_it_calls_itself() {
+fn no_claimed_version_of_a_supplied_bundle_weakens_the_checks() {
     let in_hand = |bundle: &str, changes: &[(&str, Value)]| {
         let row = row(bundle);
         let mut document = row.document();
@@ -151,7 +149,7 @@ fn a_bundle_in_hand_asks_for_no_less_by_what_it_calls_itself() {
 }
 
 #[test]
-fn a_root_is_of_a_known_form_and_has_what_is_required_of_it() {
+fn a_root_must_have_a_known_media_type_and_the_required_logs() {
     let row = row("v0.3-message.json");
     let root = |change: &dyn Fn(&mut Value)| {
         let mut root = row.root();
@@ -184,7 +182,7 @@ fn a_root_is_of_a_known_form_and_has_what_is_required_of_it() {
 }
 
 #[test]
-fn an_authority_ends_with_the_first_of_its_certificates() {
+fn an_authority_expires_with_the_first_of_its_certificates() {
     let chain = |intermediate_ends: i32| {
         let params = |name: &str, end: i32| {
             let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();

@@ -15,7 +15,7 @@ pub(super) fn rows(material: &Material) -> Table<'_> {
     let [own, other] = material.models.each_ref().map(|model| &model.bundle);
     let parts = |pointer: &'static str| move |bundle: &mut Value| replace(bundle, pointer, part(other, pointer));
     add(&mut table, "S1", "as it is", Expected::Accepted, |_| {});
-    add(&mut table, "S1", "of another artifact", lie("it is of sha256:"), |bundle| *bundle = other.clone());
+    add(&mut table, "S1", "of another artifact", lie("signs sha256:"), |bundle| *bundle = other.clone());
     for (threat, what, pointer) in [
         ("S5", "with the log's entry for another", ENTRY),
         ("S5", "with what is logged of another", "/verificationMaterial/tlogEntries/0/canonicalizedBody"),
@@ -58,24 +58,24 @@ fn about_the_log(table: &mut Table<'_>, other: &Value) {
     let field = |name: &'static str, value: Value| {
         move |bundle: &mut Value| bundle["verificationMaterial"]["tlogEntries"][0][name] = value.clone()
     };
-    add(table, "S8", "in no log", lie("it is in no log"), |bundle| {
+    add(table, "S8", "in no log", lie("no transparency log entry"), |bundle| {
         bundle["verificationMaterial"]["tlogEntries"] = json!([]);
     });
-    add(table, "S8", "without a proof", lie("proves that it is in the log"), field("inclusionProof", Value::Null));
+    add(table, "S8", "without a proof", lie("no proof of inclusion"), field("inclusionProof", Value::Null));
     add(table, "S8", "with an index beyond the tree", lie(""), field("logIndex", json!("4000000000")));
-    add(table, "S8", "with an index below zero", lie("is no bundle"), field("logIndex", json!("-1")));
+    add(table, "S8", "with an index below zero", lie("not a valid bundle"), field("logIndex", json!("-1")));
     add(
         table,
         "S8",
         "in the name of a log that is not trusted",
-        lie("a log that is not trusted"),
+        lie("log is not trusted"),
         field("logId", json!({"keyId": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="})),
     );
     add(
         table,
         "S8",
         "in the name of another log that is trusted",
-        lie("another log than the one that it names"),
+        lie("another log than"),
         field("logId", other_log.unwrap_or_default()),
     );
     add(
@@ -125,7 +125,7 @@ fn windows(table: &mut Table<'_>) {
     // time.
     let mut root = material.root.clone();
     root["tlogs"][0]["publicKey"]["validFor"] = ended;
-    asks.push(refused("its log has ended", asked(&root), INVALID, "was not trusted at the time"));
+    asks.push(refused("its log has ended", asked(&root), INVALID, "not trusted at the proven time"));
     push(table, "S7", "other windows", |_| {}, asks);
 }
 

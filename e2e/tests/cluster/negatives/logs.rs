@@ -85,7 +85,7 @@ fn of_other_data(table: &mut Table<'_>, form: Form) {
 /// Returns the expected refusal of another kind of entry. No bundle beside a legacy signature claims a kind, so only
 /// the entry's own kind counts.
 fn called(form: Form) -> (&'static str, &'static str) {
-    (INVALID, if form.is_legacy() { "unsupported Rekor entry format" } else { "is not what it is called" })
+    (INVALID, if form.is_legacy() { "unsupported Rekor entry format" } else { "different kind or version" })
 }
 
 fn hash_algorithm(form: Form) -> &'static str {
@@ -115,7 +115,7 @@ fn not_logged(table: &mut Table<'_>, form: Form) {
     let material = table.material;
     let at = entries(form);
     table.right("S8", form, "in the log");
-    table.lie("S8", form, "in no log", (INVALID, "it is in no log"), outside(move |value| remove(value, at)));
+    table.lie("S8", form, "in no log", (INVALID, "no transparency log entry"), outside(move |value| remove(value, at)));
     table.lie("S8", form, "in a log that nobody trusts", (INVALID, ""), move |draft| {
         draft.log = &material.other_log;
         Ok(())
@@ -187,7 +187,7 @@ const NOTHING: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 /// Adds rows with false statements about the tree, some of them signed by the log.
 fn proven_otherwise(table: &mut Table<'_>, form: Form) {
     let material = table.material;
-    let not_proven = (INVALID, "proves that it is in the log");
+    let not_proven = (INVALID, "no proof of inclusion");
     table.lie("S8", form, "promised and not proven", not_proven, entry_field("/inclusionProof", Value::Null));
     for version in ["0.1", "0.2", "0.3"] {
         let label = label(version);
@@ -206,10 +206,10 @@ fn proven_otherwise(table: &mut Table<'_>, form: Form) {
             },
         );
     }
-    let (size, called) = ("tree of another size", "is not what it is called");
+    let (size, called) = ("tree size", "different kind or version");
     let fields = [
         ("an index beyond the tree", "/inclusionProof/logIndex", json!("1"), "out of range"),
-        ("an index beyond any tree", "/inclusionProof/logIndex", json!("18446744073709551615"), "is no bundle"),
+        ("an index beyond any tree", "/inclusionProof/logIndex", json!("18446744073709551615"), "not a valid bundle"),
         ("a larger tree than is signed", "/inclusionProof/treeSize", json!("2"), size),
         ("an empty tree", "/inclusionProof/treeSize", json!("0"), size),
         ("another root than is signed", "/inclusionProof/rootHash", json!(NOTHING), "root hash"),
@@ -234,7 +234,7 @@ fn proven_otherwise(table: &mut Table<'_>, form: Form) {
         "S8",
         form,
         "in a tree whose size the log has signed otherwise",
-        (INVALID, "tree of another size"),
+        (INVALID, "tree size"),
         move |draft| {
             let log = &material.log;
             draft.entry =

@@ -39,8 +39,8 @@ fn other_artifact(table: &mut Table<'_>, form: Form) {
     // A signature with a key over other bytes is indistinguishable from one with another key.
     let expected = match (form.content, form.who) {
         (Content::Manifest, Who::Somebody) => (INVALID, "does not match artifact hash"),
-        (Content::Manifest, _) => (INVALID, "it was altered"),
-        (Content::Statement | Content::Legacy, _) => (INVALID, "it is of sha256:"),
+        (Content::Manifest, _) => (INVALID, "does not verify"),
+        (Content::Statement | Content::Legacy, _) => (INVALID, "signs sha256:"),
     };
     table.lie("S1", form, "of another artifact", expected, move |draft| match form.content {
         Content::Statement => draft.say(|said| said["subject"][0]["digest"]["sha256"] = json!(hex(&elsewhere()))),
@@ -53,7 +53,7 @@ fn other_artifact(table: &mut Table<'_>, form: Form) {
 fn other_kind(table: &mut Table<'_>, form: Form) {
     let material = table.material;
     let options = [material.options(form), strings(["--predicate-type", PROVENANCE])].concat();
-    let asks = vec![refused("an attestation", options, MISSING, "a statement of the type")];
+    let asks = vec![refused("an attestation", options, MISSING, "a statement of type")];
     table.add("S3", format!("{form:?}, a signature"), right(material, form), asks);
     if form.content == Content::Statement {
         let options = [material.options(form), strings(["--predicate-type", PROVENANCE])].concat();
@@ -77,12 +77,12 @@ fn of<'m>(digests: fn(&str) -> Value) -> impl Fn(&mut Draft<'m>) -> Result<()> {
 }
 
 fn statements(table: &mut Table<'_>, form: Form) {
-    let other = (INVALID, "it is of");
+    let other = (INVALID, "signs sha");
     table.lie(
         "S1",
         form,
         "of a sha512 alone",
-        (INVALID, "it is of sha512:"),
+        (INVALID, "signs sha512:"),
         of(|hex| json!({"sha512": format!("{hex}{hex}")})),
     );
     table.lie(
@@ -95,8 +95,8 @@ fn statements(table: &mut Table<'_>, form: Form) {
     table.lie("S1", form, "of a digest in capitals", other, of(|hex| json!({"sha256": hex.to_uppercase()})));
     table.lie("S1", form, "of a digest that goes on", other, of(|hex| json!({"sha256": format!("{hex}00")})));
     table.lie("S1", form, "of an algorithm in capitals", other, of(|hex| json!({"SHA256": hex})));
-    table.lie("S1", form, "of no digest", (INVALID, "it is of nothing"), of(|_| json!({})));
-    table.lie("S1", form, "of nothing", (INVALID, "it is of nothing"), says(|said| said["subject"] = json!([])));
+    table.lie("S1", form, "of no digest", (INVALID, "signs nothing"), of(|_| json!({})));
+    table.lie("S1", form, "of nothing", (INVALID, "signs nothing"), says(|said| said["subject"] = json!([])));
     table.truth(
         "S1",
         form,
@@ -106,7 +106,7 @@ fn statements(table: &mut Table<'_>, form: Form) {
             said["subject"] = json!([{"digest": {"sha256": hex(&elsewhere())}}, own]);
         }),
     );
-    let kind = (MISSING, "a statement of the type");
+    let kind = (MISSING, "a statement of type");
     table.lie("S3", form, "an attestation", kind, says(|said| said["predicateType"] = json!(PROVENANCE)));
     table.lie(
         "S3",
@@ -122,7 +122,7 @@ fn statements(table: &mut Table<'_>, form: Form) {
         kind,
         says(|said| said["predicateType"] = json!(SIGN_PREDICATE.to_uppercase())),
     );
-    let json = (INVALID, "not the JSON that it should be");
+    let json = (INVALID, "invalid signed statement");
     table.lie("S3", form, "no type", json, says(|said| said["predicateType"] = Value::Null));
     table.lie(
         "S3",
@@ -160,13 +160,13 @@ fn payloads(table: &mut Table<'_>, form: Form) {
             })
         }
     };
-    let no_digest = (INVALID, "names no digest");
+    let no_digest = (INVALID, "invalid digest");
     table.lie("S1", form, "of a digest in capitals", no_digest, digest(str::to_uppercase));
     table.lie("S1", form, "of a sha512", no_digest, digest(|own| own.replace("sha256:", "sha512:")));
     table.lie("S1", form, "of hex alone", no_digest, digest(hex));
-    let json = (INVALID, "not the JSON that it should be");
+    let json = (INVALID, "invalid signed payload");
     table.lie("S1", form, "of nothing", json, says(|said| said["critical"]["image"] = json!({})));
-    let kind = (MISSING, "a statement of the type");
+    let kind = (MISSING, "a statement of type");
     table.lie(
         "S3",
         form,
@@ -188,7 +188,7 @@ fn payloads(table: &mut Table<'_>, form: Form) {
         "S2",
         form,
         "copied with the repository's own digest",
-        (INVALID, "it is of sha256:"),
+        (INVALID, "signs sha256:"),
         says(|said| {
             said["critical"]["identity"]["docker-reference"] = json!("registry.example/elsewhere");
             said["critical"]["image"]["docker-manifest-digest"] = json!(elsewhere());

@@ -31,7 +31,7 @@ async fn listed(case: &Case, material: &Material) -> Result<Vec<Answer>> {
     let form = Form { who: Who::Key, content: Content::Statement };
     let mut answers = Vec::new();
     for (name, is_about, expected) in
-        [("listed", true, Expected::Accepted), ("listed-elsewhere", false, Expected::Refused(MISSING, "there is none"))]
+        [("listed", true, Expected::Accepted), ("listed-elsewhere", false, Expected::Refused(MISSING, "found none"))]
     {
         let artifact = Artifact::push(case, &case.lab.registry, name).await?;
         let other =

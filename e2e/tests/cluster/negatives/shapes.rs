@@ -39,7 +39,7 @@ fn formats(table: &mut Table<'_>, form: Form) {
     let material = table.material;
     let only = |format: &str| [material.options(form), strings(["--signature-format", format])].concat();
     let (own, other) = if form.is_legacy() { ("legacy", "bundle") } else { ("bundle", "legacy") };
-    let asks = vec![accepted("its form", only(own)), refused("the other form", only(other), MISSING, "there is none")];
+    let asks = vec![accepted("its form", only(own)), refused("the other form", only(other), MISSING, "found none")];
     table.add("S9", format!("{form:?}"), right(material, form), asks);
 }
 
@@ -59,7 +59,7 @@ fn labels(table: &mut Table<'_>, form: Form) {
         table.truth("S9", form, version, label(version));
     }
     for version in ["application/vnd.dev.sigstore.bundle+json;version=0.4", "application/json"] {
-        table.lie("S9", form, version, (INVALID, "is no bundle"), label(version));
+        table.lie("S9", form, version, (INVALID, "not a valid bundle"), label(version));
     }
 }
 
@@ -77,7 +77,7 @@ fn two_ways(table: &mut Table<'_>, form: Form) {
         }
     };
     let material = "/verificationMaterial";
-    let two = (INVALID, "is no bundle");
+    let two = (INVALID, "not a valid bundle");
     if form.content == Content::Statement {
         table.lie(
             "S6",
@@ -148,7 +148,7 @@ fn elsewhere(table: &mut Table<'_>) {
         Ok(vec![Attachment { tag: format!(":{}", fallback_tag(&artifact.digest)), fixture }])
     };
     let options = material.options(STATEMENT);
-    let there_is_none = || vec![refused("", options.clone(), MISSING, "there is none")];
+    let there_is_none = || vec![refused("", options.clone(), MISSING, "found none")];
     table.add("S2", "a bundle where the list of them should be", make, there_is_none());
     let make = move |artifact: &Artifact| {
         let signature = Draft::new(material, LEGACY, artifact)?.legacy()?;
@@ -193,9 +193,9 @@ fn garbage(table: &mut Table<'_>) {
         ("a number of a thousand digits", format!("{{\"mediaType\":{}}}", "9".repeat(1000))),
         ("half a bundle", format!("{{\"mediaType\":\"{BUNDLE}\",\"verificationMaterial\":{{")),
     ] {
-        add(what, text.into_bytes(), "is no bundle");
+        add(what, text.into_bytes(), "not a valid bundle");
     }
-    add("bytes", vec![0xff; 1000], "is no bundle");
+    add("bytes", vec![0xff; 1000], "not a valid bundle");
     let bundle = |certificate: Value| {
         let envelope =
             json!({"payload": "e30=", "payloadType": "application/vnd.in-toto+json", "signatures": [{"sig": "AAAA"}]});
@@ -203,13 +203,13 @@ fn garbage(table: &mut Table<'_>) {
             .to_string()
             .into_bytes()
     };
-    add("no base64", bundle(json!({"certificate": {"rawBytes": "!"}})), "is no bundle");
-    add("no material", bundle(Value::Null), "is no bundle");
+    add("no base64", bundle(json!({"certificate": {"rawBytes": "!"}})), "not a valid bundle");
+    add("no material", bundle(Value::Null), "not a valid bundle");
     add("a chain of nothing", bundle(json!({"x509CertificateChain": {"certificates": []}})), "");
     add(
         "an index below zero",
         bundle(json!({"publicKey": {"hint": ""}, "tlogEntries": [{"logIndex": "-1"}]})),
-        "is no bundle",
+        "not a valid bundle",
     );
 }
 
@@ -244,6 +244,6 @@ fn garbage_under_tag(table: &mut Table<'_>) {
         "S14",
         "a payload that is none",
         make,
-        vec![refused("", material.options(LEGACY), INVALID, "not the JSON that it should be")],
+        vec![refused("", material.options(LEGACY), INVALID, "invalid signed payload")],
     );
 }

@@ -62,7 +62,7 @@ fn named_otherwise<'m>(table: &mut Table<'m>, somebody: &'m Somebody) {
     ];
     asks.extend(
         rows.iter()
-            .map(|(how, issuer, flag, subject)| refused(how, asked(issuer, flag, subject), MISMATCH, "it is by ")),
+            .map(|(how, issuer, flag, subject)| refused(how, asked(issuer, flag, subject), MISMATCH, "signed by ")),
     );
     asks.push(refused("a key", by_key(&material.right.public), MISMATCH, "only keys are accepted"));
     let make = one(material, STATEMENT_BY_SOMEBODY, move |draft| {
@@ -110,12 +110,12 @@ fn certified_otherwise(table: &mut Table<'_>) -> Result<()> {
     let dns = SanType::DnsName("example.test".try_into()?);
     let other_name = SanType::OtherName((vec![1, 3, 6, 1, 4, 1, 57264, 1, 7], material.dev().subject.clone().into()));
     let other = Expected::Refused(MISMATCH, "neither an email address nor a URI");
-    let nobody = Expected::Refused(INVALID, "names no identity");
+    let nobody = Expected::Refused(INVALID, "no identity");
     let usages = |usages: Vec<ExtendedKeyUsagePurpose>| Certificate { usages, ..good.clone() };
     let no_issuer = Certificate { oidc_issuer: None, ..good.clone() };
     let rows = [
         ("of the authority by hand", good.clone(), Expected::Accepted),
-        ("whose address is a URI", with(vec![uri]), Expected::Refused(MISMATCH, "it is by ")),
+        ("whose address is a URI", with(vec![uri]), Expected::Refused(MISMATCH, "signed by ")),
         ("for a host", with(vec![dns]), other),
         ("for another kind of name", with(vec![other_name]), other),
         ("for nobody", with(Vec::new()), other),
@@ -163,7 +163,7 @@ fn keys_for_certificates(table: &mut Table<'_>) {
         Ok(())
     });
     let asks = vec![
-        refused("for the key that it names", material.options(STATEMENT_BY_KEY), MISMATCH, "by another key"),
+        refused("for the key that it names", material.options(STATEMENT_BY_KEY), MISMATCH, "does not verify"),
         refused("for somebody", material.options(STATEMENT_BY_SOMEBODY), MISMATCH, "only certificates are accepted"),
     ];
     table.add("S6", "somebody's signature as one of a key", make, asks);
@@ -178,7 +178,7 @@ fn keys_for_certificates(table: &mut Table<'_>) {
         "S6",
         "a certificate as text",
         pem,
-        vec![refused("", material.options(STATEMENT_BY_SOMEBODY), INVALID, "is no bundle")],
+        vec![refused("", material.options(STATEMENT_BY_SOMEBODY), INVALID, "not a valid bundle")],
     );
 }
 
@@ -263,10 +263,10 @@ fn roots(table: &mut Table<'_>) {
         accepted("its root", trusting(&text)),
         refused("the public root", trusting(public), INVALID, ""),
         refused("no root", dev.clone(), INVALID, ""),
-        refused("half of a root", trusting(&text[..text.len() / 2]), ROOT, "is no trusted root"),
+        refused("half of a root", trusting(&text[..text.len() / 2]), ROOT, "not a valid trusted root"),
         refused("an empty root", trusting("{}"), ROOT, ""),
         refused("a list", trusting("[]"), ROOT, ""),
-        refused("a root with a field twice", trusting(&twice), ROOT, "is no trusted root"),
+        refused("a root with a field twice", trusting(&twice), ROOT, "not a valid trusted root"),
         refused("a root without authorities", without("certificateAuthorities"), ROOT, "certificate authority"),
         refused("a root without logs", without("tlogs"), ROOT, "transparency log"),
         accepted("a root without timestamp authorities, where there is no timestamp", without("timestampAuthorities")),

@@ -75,13 +75,13 @@ async fn what_is_not_logged_as_it_should_be(
     let certificate = material.remove("certificate").context("no certificate")?;
     material.insert("x509CertificateChain".to_owned(), json!({"certificates": [certificate]}));
     artifact.attach_bundle(case, &promised).await?;
-    compare(case, cosign, &artifact, claim, Err((INVALID, "nothing proves that it is in the log")), None)
+    compare(case, cosign, &artifact, claim, Err((INVALID, "no proof of inclusion")), None)
         .await
         .context("a promise")?;
 
     let artifact = push("unlogged").await?;
     cosign.sign_keyless_legacy(&artifact.image(), sigstore, &identity).await?;
-    compare(case, cosign, &artifact, claim, Err((INVALID, "it is in no log")), None).await.context("in no log")?;
+    compare(case, cosign, &artifact, claim, Err((INVALID, "no transparency log entry")), None).await.context("in no log")?;
 
     let artifact = push("attested").await?;
     cosign.attest_keyless(&artifact.image(), sigstore, &identity, VULN, &json!({"scanner": {}})).await?;
@@ -115,11 +115,11 @@ async fn a_key_may_have_to_be_in_the_log(case: &mut Case) -> Result<()> {
     let (right, roots) = (sigstore.trusted_root.as_path(), roots(case, sigstore).await?);
     let rows = [
         ("logged", &logged, right, "required", Ok(())),
-        ("in no log", &bare, right, "required", Err((INVALID, "it is in no log"))),
+        ("in no log", &bare, right, "required", Err((INVALID, "no transparency log entry"))),
         ("in no log, and nobody asks", &bare, right, "ignored", Ok(())),
         ("logged, and nobody asks", &logged, right, "ignored", Ok(())),
         ("another log", &logged, &roots["another log"], "required", Err((INVALID, "checkpoint"))),
-        ("no log to ask", &logged, &roots["no log"], "required", Err((NO_ROOT, "has no transparency log"))),
+        ("no log to ask", &logged, &roots["no log"], "required", Err((NO_ROOT, "no currently valid transparency log"))),
     ];
     for (label, artifact, root, log, want) in rows {
         let output = verify(case, artifact, &options(Some(root), log)).await?;

@@ -62,13 +62,13 @@ async fn a_root_has_to_know_the_authority_and_the_log(case: &mut Case) -> Result
     let (claim, roots) = (Claim::of(sigstore, &identity), roots(case, sigstore).await?);
     let rows = [
         ("another Sigstore", INVALID, "timestamp", None),
-        ("no log", NO_ROOT, "has no transparency log that is valid now", None),
+        ("no log", NO_ROOT, "no currently valid transparency log", None),
         ("another log", INVALID, "checkpoint", None),
-        ("an ended log", NO_ROOT, "has no transparency log that is valid now", Some(Divergence::Windows)),
-        ("no authority", NO_ROOT, "has no certificate authority that is valid now", None),
-        ("an ended authority", NO_ROOT, "has no certificate authority that is valid now", None),
+        ("an ended log", NO_ROOT, "no currently valid transparency log", Some(Divergence::Windows)),
+        ("no authority", NO_ROOT, "no currently valid certificate authority", None),
+        ("an ended authority", NO_ROOT, "no currently valid certificate authority", None),
         ("no timestamp authority", INVALID, "no timestamp authorities", None),
-        ("no root", NO_ROOT, "is no trusted root", None),
+        ("no root", NO_ROOT, "not a valid trusted root", None),
     ];
     for (label, reason, words, differs) in rows {
         let claim = claim.known_by(&roots[label]);

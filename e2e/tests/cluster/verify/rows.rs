@@ -29,21 +29,21 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("something else is there too", &[Unrelated, Sign(Right)], By(Right, Bundle)),
     Row::new("an index", &[Sign(Right)], By(Right, Bundle)).of(What::Index),
     Row::new("an index, legacy", &[SignLegacy(Right)], By(Right, Legacy)).of(What::Index),
-    Row::new("only what is in the index is signed", &[Sign(Right)], Refused(MISSING, "there is none"))
+    Row::new("only what is in the index is signed", &[Sign(Right)], Refused(MISSING, "found none"))
         .of(What::InIndex),
-    Row::new("nothing is signed", &[], Refused(MISSING, "there is none")),
-    Row::new("something else is there", &[Unrelated], Refused(MISSING, "there is none")),
-    Row::new("the tag was moved after signing", &[Sign(Right), MoveTag], Refused(MISSING, "there is none")),
-    Row::new("a stranger's bundle", &[Sign(Stranger)], Refused(MISMATCH, "by another key")),
-    Row::new("a stranger's legacy signature", &[SignLegacy(Stranger)], Refused(MISMATCH, "by another key")),
+    Row::new("nothing is signed", &[], Refused(MISSING, "found none")),
+    Row::new("something else is there", &[Unrelated], Refused(MISSING, "found none")),
+    Row::new("the tag was moved after signing", &[Sign(Right), MoveTag], Refused(MISSING, "found none")),
+    Row::new("a stranger's bundle", &[Sign(Stranger)], Refused(MISMATCH, "does not verify")),
+    Row::new("a stranger's legacy signature", &[SignLegacy(Stranger)], Refused(MISMATCH, "does not verify")),
     // The signature covers the digest, not the registry.
     Row::new("a copy from another repository", &[Copied(Right)], By(Right, Bundle)),
     Row::new("a legacy copy from another repository", &[CopiedLegacy(Right)], By(Right, Legacy)),
-    Row::new("of another digest", &[OfAnother(Right)], Refused(INVALID, "it is of sha256:")),
-    Row::new("of another digest, legacy", &[LegacyOfAnother(Right)], Refused(INVALID, "it is of sha256:")),
-    Row::new("a statement that was changed", &[Altered(Right)], Refused(INVALID, "it was altered")),
-    Row::new("a bundle that is none", &[Garbage], Refused(INVALID, "is no bundle")),
-    Row::new("a list that is none", &[BrokenList], Refused(INVALID, "the list that names it, is none")),
+    Row::new("of another digest", &[OfAnother(Right)], Refused(INVALID, "signs sha256:")),
+    Row::new("of another digest, legacy", &[LegacyOfAnother(Right)], Refused(INVALID, "signs sha256:")),
+    Row::new("a statement that was changed", &[Altered(Right)], Refused(INVALID, "does not verify")),
+    Row::new("a bundle that is none", &[Garbage], Refused(INVALID, "not a valid bundle")),
+    Row::new("a list that is none", &[BrokenList], Refused(INVALID, "invalid list that names it")),
     Row::new("a list that is none, and a legacy signature", &[BrokenList, SignLegacy(Right)], By(Right, Legacy)),
     Row::new("an attestation", &[Attest(Right)], Refused(MISSING, VULN)).differs(Divergence::Attestation),
     Row::new("an attestation, called a signature", &[Relabelled(Right)], Refused(MISSING, VULN))
@@ -59,8 +59,8 @@ pub(super) const ROWS: &[Row] = &[
     )
     .differs(Divergence::Hidden),
     Row::new("a good legacy signature beside a bundle that is none", &[SignLegacy(Right), Garbage], By(Right, Legacy)),
-    Row::new("a bundle where legacy is asked for", &[Sign(Right)], Refused(MISSING, "there is none")).only(Legacy),
-    Row::new("a legacy signature where bundles are asked for", &[SignLegacy(Right)], Refused(MISSING, "there is none"))
+    Row::new("a bundle where legacy is asked for", &[Sign(Right)], Refused(MISSING, "found none")).only(Legacy),
+    Row::new("a legacy signature where bundles are asked for", &[SignLegacy(Right)], Refused(MISSING, "found none"))
         .only(Bundle)
         .differs(Divergence::Formats),
     Row::new("a bundle of 400 KiB", &[Long(Right)], Refused(INVALID, "larger than")).differs(Divergence::Size),
@@ -75,5 +75,5 @@ pub(super) const KINDS: &[Row] = &[
     Row::new("Ed25519", &[ByHand(Ed25519)], By(Ed25519, Bundle)).asks(&[Ed25519]),
     Row::new("Ed25519, legacy", &[LegacyByHand(Ed25519)], By(Ed25519, Legacy)).asks(&[Ed25519]),
     // cosign 3.1.3 signs a hash with this kind of key (Ed25519ph), and does not accept this as a signature.
-    Row::new("Ed25519 by cosign", &[SignLegacy(Ed25519)], Refused(MISMATCH, "was altered")).asks(&[Ed25519]),
+    Row::new("Ed25519 by cosign", &[SignLegacy(Ed25519)], Refused(MISMATCH, "does not verify")).asks(&[Ed25519]),
 ];
