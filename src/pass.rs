@@ -18,7 +18,6 @@ use crate::output::location::Location;
 use crate::output::{Done, Lock, NotSwitched, Outputs, Published, Ready};
 use crate::permits::{Permits, Seat};
 use crate::plan::{self, Plan, Revision};
-use crate::registry::turns::{Turn, Turns};
 use crate::registry::{self, Pinned, Registry, RegistryError};
 use crate::request::{Limits, ObjectId, Place, Request};
 use crate::storage::Call;
@@ -33,6 +32,10 @@ use stage::Stage;
 mod look;
 
 pub use look::{Look, Records, look, read};
+
+pub mod turns;
+
+use turns::{Turn, Turns};
 
 /// Maximum number of top-level names in a report.
 const TOP_NAMES: usize = 10;

@@ -28,7 +28,6 @@ mod recent;
 mod sender;
 pub mod tls;
 mod transport;
-pub mod turns;
 
 pub use error::RegistryError;
 pub use local::LocalFile;

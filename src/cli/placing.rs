@@ -14,9 +14,9 @@ use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::output::directory::Destination;
 use crate::output::{Outputs, Published};
+use crate::pass::turns::Turns;
 use crate::pass::{self, Before, Engine};
 use crate::permits::Permits;
-use crate::registry::turns::Turns;
 use crate::registry::{Pinned, Registry};
 use crate::request::{Limits, Request};
 

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_busy_host_keeps_only_its_own_waiting() {
+    async fn a_busy_host_delays_only_its_own_passes() {
         let (busy, other) = (host("busy"), host("other"));
         let turns = Turns::default();
         let mut held = take(&turns, "a", &busy, PER_HOST_AND_NAMESPACE).await;
@@ -225,7 +225,7 @@ mod tests {
         let _greedy = take(&turns, "greedy", &busy, PER_HOST_AND_NAMESPACE).await;
         let mut more: Vec<_> = (0..1000).map(|_| Box::pin(turns.wait("greedy", &busy))).collect();
         for waiting in &mut more {
-            assert!(poll!(waiting).is_pending(), "whoever comes next would wait for it");
+            assert!(poll!(waiting).is_pending(), "the next pass would wait for it");
         }
         let modest = take(&turns, "modest", &busy, PER_HOST_AND_NAMESPACE).await;
         drop(modest);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_namespace_is_not_busy_everywhere() {
+    async fn one_namespace_cannot_occupy_every_host() {
         let turns = Turns::default();
         let mut held = Vec::new();
         for name in ["one", "two", "four", "five"] {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_waiting_loses_nothing_for_others() {
+    async fn a_cancelled_waiter_loses_no_turn() {
         let (turns, busy) = (Turns::default(), host("busy"));
         let held = take(&turns, "a", &busy, PER_HOST_AND_NAMESPACE).await;
         let mut gone: Vec<_> = (0..100).map(|_| Box::pin(turns.wait("a", &busy))).collect();
