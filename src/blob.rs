@@ -262,7 +262,7 @@ pub async fn fetch<R: Registry>(
         drop(turn);
         match source.registry.may_read_blob(source.access, repository, layer).await? {
             Right::Granted => {}
-            Right::Untold => return Ok(verified(fetch_alone(source, layer, progress).await?)),
+            Right::Unknown => return Ok(verified(fetch_alone(source, layer, progress).await?)),
         }
         turn = match flight.turn(layer.size).await {
             Some(turn) => turn,

@@ -244,7 +244,7 @@ impl Registry for FakeRegistry {
         match self.0.lock().unwrap().manners.strangers {
             _ if is_known => Ok(Right::Granted),
             Strangers::Welcome => Ok(Right::Granted),
-            Strangers::Unanswered => Ok(Right::Untold),
+            Strangers::Unanswered => Ok(Right::Unknown),
             Strangers::Refused => Err(RegistryError::Unauthorized {
                 host: repository.host().to_owned(),
                 repository: repository.path().to_owned(),

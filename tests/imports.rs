@@ -19,11 +19,11 @@ const RANKS: [(&str, u32); 35] = [
     ("api", 10),
     ("metrics", 11),
     // 2 decisions: no async, no I/O, no clock
-    ("registry::address", 20),
-    ("registry::credentials", 20),
-    ("registry::egress", 20),
-    ("registry::host_pattern", 20),
-    ("registry::tls", 20),
+    ("registry::auth::credentials", 20),
+    ("registry::net::address", 20),
+    ("registry::net::egress", 20),
+    ("registry::net::host_pattern", 20),
+    ("registry::net::tls", 20),
     ("unpack::path", 20),
     ("trust::identity", 20),
     ("trust::sigstore", 20),
@@ -169,11 +169,11 @@ fn a_library_of_sigstore_is_known_to_one_module() {
 #[test]
 fn decisions_do_no_io_and_read_no_clock() {
     let decisions = [
-        "registry::address",
-        "registry::credentials",
-        "registry::egress",
-        "registry::host_pattern",
-        "registry::tls",
+        "registry::net::address",
+        "registry::auth::credentials",
+        "registry::net::egress",
+        "registry::net::host_pattern",
+        "registry::net::tls",
         "unpack::path",
         "request",
         "request::referred",

@@ -249,10 +249,10 @@ mod tests {
         let (there, missing) = (file.to_str().unwrap(), "/missing.pem");
         let rows: [(&[&str], &str); 11] = [
             (&["--key", missing], "error: SecretNotFound: --key: "),
-            (&["--key", there], "error: InvalidSpec: --key is no public key"),
+            (&["--key", there], "error: InvalidSpec: --key is not a PEM public key"),
             (
                 &["--issuer", "i", "--subject", "s", "--trusted-root", there],
-                "error: TrustRootInvalid: --trusted-root is no",
+                "error: TrustRootInvalid: --trusted-root is not a valid",
             ),
             (&["--issuer", "i"], "error: InvalidSpec: --issuer vouches for many"),
             (&["--trusted-root", there], "error: InvalidSpec: no signature is asked for"),
@@ -260,7 +260,7 @@ mod tests {
                 &["--issuer", "i", "--subject", "s", "--transparency-log", "ignored"],
                 "error: InvalidSpec: transparencyLog: Ignored excludes keyless",
             ),
-            (&["--ca-file", there], "error: SecretInvalid: --ca-file: it holds no PEM"),
+            (&["--ca-file", there], "error: SecretInvalid: --ca-file: no PEM certificate"),
             (&["--ca-file", missing], "error: SecretNotFound: --ca-file: "),
             (&["--client-certificate", there, "--client-key", there], "error: SecretInvalid: --client-certificate and"),
             (&["--client-certificate", there, "--client-key", missing], "error: SecretNotFound: --client-key: "),

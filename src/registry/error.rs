@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::address;
+use super::net::address;
 use crate::oci::manifest::ManifestError;
 
 /// Reason why a registry request failed.
@@ -20,7 +20,7 @@ pub enum RegistryError {
         range: String,
     },
     /// 401 after all matching credentials were tried.
-    #[error("{host} wants {wanted} for {repository}")]
+    #[error("{host} requires {wanted} for {repository}")]
     Unauthorized {
         /// The registry.
         host: String,
@@ -38,7 +38,7 @@ pub enum RegistryError {
         repository: String,
     },
     /// 429, or 503 with `Retry-After`.
-    #[error("{host} limits the requests of this account (429, or 503 with Retry-After)")]
+    #[error("{host} limits the rate of requests (429, or 503 with Retry-After)")]
     RateLimited {
         /// The registry.
         host: String,
@@ -46,7 +46,7 @@ pub enum RegistryError {
         retry_after: Option<Duration>,
     },
     /// The address of the host is not allowed.
-    #[error("{host} is not asked: {denied}")]
+    #[error("connections to {host} are not allowed: {denied}")]
     AddressDenied {
         /// The registry, or a host to which it redirected.
         host: String,
@@ -55,7 +55,7 @@ pub enum RegistryError {
     },
     /// The port belongs to a Kubernetes component.
     #[error(
-        "{host} is not asked: port {port} belongs to Kubernetes (API server, kubelet, etcd and others); no flag opens it"
+        "connections to {host} are not allowed: port {port} belongs to Kubernetes (API server, kubelet, etcd and others); no flag allows it"
     )]
     PortDenied {
         /// The registry, or a host to which it redirected.
@@ -64,7 +64,7 @@ pub enum RegistryError {
         port: u16,
     },
     /// Plain HTTP to the host is not allowed by the operator.
-    #[error("{host} is not asked without TLS; the operator's --plain-http-host allows hosts")]
+    #[error("plain HTTP to {host} is not allowed; allow it with the operator's --plain-http-host")]
     PlainHttpDenied {
         /// The registry, or a host to which it redirected.
         host: String,
@@ -114,7 +114,7 @@ pub enum RegistryError {
         what: &'static str,
     },
     /// A blob longer than its descriptor's size.
-    #[error("{what} has more than the {size} bytes that its descriptor says")]
+    #[error("{what} is longer than the {size} bytes of its descriptor")]
     LongerThanNamed {
         /// Description of the blob.
         what: String,
@@ -123,7 +123,7 @@ pub enum RegistryError {
     },
     /// Bytes whose digest is not the expected one. The actual digest is omitted: it would reveal the response of an
     /// internal host to a tenant who can make the operator request it.
-    #[error("{what}: the bytes that {host} sent are not those of its digest")]
+    #[error("{what}: the bytes from {host} do not match the digest")]
     DigestMismatch {
         /// The requested object, with its digest.
         what: String,
@@ -134,7 +134,7 @@ pub enum RegistryError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// A response that violates the protocol.
-    #[error("{host} answered outside the registry protocol: {problem}")]
+    #[error("{host} violates the registry protocol: {problem}")]
     Protocol {
         /// The registry.
         host: String,

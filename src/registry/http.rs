@@ -5,40 +5,37 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, Response, StatusCode};
 
-use super::authorization::{Asker, Authorizations, Met, unauthorized};
-use super::challenge::Challenge;
-use super::credentials::Credential;
-use super::egress::Egress;
-use super::transport::{self, Client, Sent, refused};
+use super::auth::authorization::{Authorizations, Met};
+use super::auth::challenge::Challenge;
+use super::auth::credentials::Credential;
+use super::auth::requester::Requester;
+use super::net::egress::Egress;
+use super::net::transport::{Client, Sent, refused};
 use super::{Access, Begun, BlobBody, MAX_REFERRERS, MAX_TAGS, RawManifest, Registry, RegistryError, Right};
 use crate::metrics::Metrics;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{self, Descriptor, Digest, Repository, media_type};
 
+mod blob;
 mod call;
 mod elsewhere;
 mod file;
 mod paging;
 
-use call::{Call, Item};
+use call::{HttpCall, Item};
 use paging::Page;
 
-/// Number of tags requested per page. Registries may return fewer.
-const TAGS_PER_PAGE: usize = 1000;
 /// Maximum number of pages of a list of tags: enough for [`MAX_TAGS`] at 50 per page.
 const MAX_PAGES: usize = 200;
-/// Maximum size of a page, in bytes.
-const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024;
 /// Maximum number of pages of referrers: enough for [`MAX_REFERRERS`] at 50 per page.
 const MAX_REFERRER_PAGES: usize = 20;
 /// Subject and remedy in errors about lists that are too long.
-const TAGS: &str = "tags; narrow what is kept in it, or name a tag";
-const PAGES_OF_TAGS: &str = "pages of tags; narrow what is kept in it, or name a tag";
-const REFERRERS: &str = "manifests that refer to this one; remove those that nobody needs";
+const TAGS: &str = "tags; remove tags from the repository, or name a tag";
+const PAGES_OF_TAGS: &str = "pages of tags; remove tags from the repository, or name a tag";
+const REFERRERS: &str = "referrers of this manifest; remove unused referrers";
 
 /// Registries accessed over HTTP.
 pub struct HttpRegistry {
@@ -60,7 +57,7 @@ impl HttpRegistry {
     }
 
     /// Sends the request with each matching credential in turn until one is accepted.
-    async fn request(&self, call: &Call<'_>) -> Result<Response, RegistryError> {
+    async fn request(&self, call: &HttpCall<'_>) -> Result<Response, RegistryError> {
         let credentials = call.access.keychain.matching(call.repository);
         let mut rest = credentials.iter().copied();
         let mut credential = rest.next();
@@ -74,10 +71,14 @@ impl HttpRegistry {
         }
     }
 
-    async fn request_as(&self, call: &Call<'_>, credential: Option<&Credential>) -> Result<Response, RegistryError> {
-        let asker = Asker { credential, transport: &call.access.transport, repository: call.repository };
+    async fn request_as(
+        &self,
+        call: &HttpCall<'_>,
+        credential: Option<&Credential>,
+    ) -> Result<Response, RegistryError> {
+        let requester = Requester { credential, transport: &call.access.transport, repository: call.repository };
         let host = call.repository.host();
-        let mut authorization = self.authorizations.current(&self.client, asker).await;
+        let mut authorization = self.authorizations.current(&self.client, requester).await;
         let mut answered = false;
         loop {
             let url = call.url()?;
@@ -92,7 +93,7 @@ impl HttpRegistry {
                 operation: call.operation(),
                 redirects: call.redirects(),
                 reach: call.reach(),
-                account: asker.account(),
+                account: requester.account(),
                 is_elsewhere: false,
             };
             let response = self.client.send(sent).await?;
@@ -104,10 +105,10 @@ impl HttpRegistry {
                 // registry's password, and its challenge would be cached for the registry.
                 let may_answer = !answered && is_from_registry;
                 let challenge = may_answer.then(|| challenge_of(response.headers())).flatten();
-                let Some(challenge) = challenge else { return Err(unauthorized(asker)) };
+                let Some(challenge) = challenge else { return Err(requester.unauthorized()) };
                 let met = Met { challenge, reach: self.client.reach_of_named(&response) };
                 let refused = authorization.as_ref();
-                let answer = self.authorizations.answer(&self.client, asker, met, refused).await?;
+                let answer = self.authorizations.answer(&self.client, requester, met, refused).await?;
                 authorization = Some(answer);
                 answered = true;
                 continue;
@@ -127,8 +128,8 @@ impl HttpRegistry {
 
 impl Registry for HttpRegistry {
     async fn tag_digest(&self, access: &Access, repository: &Repository, tag: &str) -> Result<Digest, RegistryError> {
-        let get = Call::get(access, repository, Item::Tag(tag));
-        let head = Call { method: Method::HEAD, ..Call::get(access, repository, Item::Tag(tag)) };
+        let get = HttpCall::get(access, repository, Item::Tag(tag));
+        let head = HttpCall { method: Method::HEAD, ..HttpCall::get(access, repository, Item::Tag(tag)) };
         let response = self.request(&head).await?;
         let digest = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
         let digest = digest.and_then(|text| text.parse().ok());
@@ -142,8 +143,7 @@ impl Registry for HttpRegistry {
         let sender = Self::sender(&get, &response)?;
         if !sender.is_registry {
             let what = get.what();
-            let problem =
-                format!("it redirects {what} to {}, and no Docker-Content-Digest header names the digest", sender.host);
+            let problem = format!("it redirects {what} to {} without a Docker-Content-Digest header", sender.host);
             return Err(RegistryError::Protocol { host: repository.host().to_owned(), problem });
         }
         // The digest of a page would not exist in the registry.
@@ -158,7 +158,7 @@ impl Registry for HttpRegistry {
         let mut tags = Vec::new();
         let mut page: Option<Page> = None;
         for _ in 0..MAX_PAGES {
-            let call = Call::get(access, repository, Item::Tags(page.as_ref()));
+            let call = HttpCall::get(access, repository, Item::Tags(page.as_ref()));
             let response = self.request(&call).await?;
             // Relative to the requested URL, not to a redirect target, because credentials are sent with the next
             // page too.
@@ -188,14 +188,14 @@ impl Registry for HttpRegistry {
         let (mut referrers, mut page): (_, Option<Page>) = (Vec::new(), None);
         let too_many = |limit| RegistryError::TooMany { repository: repository.to_string(), limit, what: REFERRERS };
         for _ in 0..MAX_REFERRER_PAGES {
-            let call = Call::get(access, repository, Item::Referrers(digest, page.as_ref()));
+            let call = HttpCall::get(access, repository, Item::Referrers(digest, page.as_ref()));
             let response = self.request(&call).await?;
             let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
             // Some registries without a list of referrers return an HTML page, others 404.
             if !response.status().is_success()
                 || !content_type.is_some_and(|text| text.starts_with(media_type::OCI_INDEX))
             {
-                let problem = format!("a page of {} that is no index", call.what());
+                let problem = format!("a page of {} is not an index", call.what());
                 let broken = || RegistryError::Protocol { host: repository.host().to_owned(), problem };
                 return if page.is_none() { Ok(None) } else { Err(broken()) };
             }
@@ -226,7 +226,7 @@ impl Registry for HttpRegistry {
         digest: &Digest,
         limit: u64,
     ) -> Result<RawManifest, RegistryError> {
-        let call = Call::get(access, repository, Item::Manifest(digest));
+        let call = HttpCall::get(access, repository, Item::Manifest(digest));
         let response = self.request(&call).await?;
         let content_type =
             response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -248,61 +248,8 @@ impl Registry for HttpRegistry {
         descriptor: &Descriptor,
         begun: Option<&Begun>,
     ) -> Result<BlobBody, RegistryError> {
-        let call = Call { begun, ..Call::get(access, repository, Item::Blob(&descriptor.digest)) };
-        let response = self.request(&call).await?;
-        let sender = Self::sender(&call, &response)?;
-        let (host, what, size) = (repository.host().to_owned(), call.what(), descriptor.size);
-        let problem = |problem: String| {
-            if sender.is_registry {
-                RegistryError::Protocol { host: host.clone(), problem }
-            } else {
-                sender.other_bytes(what.clone())
-            }
-        };
-        // The rest was requested only from the origin that sent the first part.
-        let rest = begun.filter(|begun| begun.sender.origin == sender.origin).map(|begun| begun.bytes);
-        let left = size.saturating_sub(rest.unwrap_or_default());
-        let is_other_length = response.content_length().is_some_and(|length| length != left);
-        if is_html(response.headers()) && sender.is_registry && is_other_length {
-            return Err(a_page(&call));
-        }
-        let from = match (response.status(), rest) {
-            (StatusCode::RANGE_NOT_SATISFIABLE, Some(from)) if sender.is_registry => {
-                return Ok(BlobBody { from, sender, stream: Box::pin(futures::stream::empty()) });
-            }
-            (StatusCode::RANGE_NOT_SATISFIABLE, _) => return Err(problem(format!("no such range of {what}"))),
-            (StatusCode::PARTIAL_CONTENT, Some(from)) => {
-                let sent = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
-                if !sent.is_some_and(|sent| is_rest(sent, from, size)) {
-                    return Err(problem(format!("another range than bytes {from} to {size} of {what}")));
-                }
-                from
-            }
-            _ => 0,
-        };
-        if !sender.is_registry && response.content_length().is_some_and(|length| length != size.saturating_sub(from)) {
-            return Err(sender.other_bytes(what));
-        }
-        let metrics = self.client.metrics();
-        let (mut seen, by) = (from, sender.clone());
-        let chunks = response.bytes_stream().map(Some).chain(futures::stream::iter([None]));
-        let stream = chunks.filter_map(move |chunk| {
-            let checked = match chunk {
-                Some(Ok(chunk)) => {
-                    seen = seen.saturating_add(chunk.len() as u64);
-                    metrics.registry_bytes(chunk.len());
-                    let longer = || RegistryError::LongerThanNamed { what: what.clone(), size };
-                    Some(if seen > size { Err(by.veil(longer(), || what.clone())) } else { Ok(chunk) })
-                }
-                Some(Err(error)) => Some(Err(transport::error(&host, &error))),
-                // For another origin, a wrong length is the uniform error; for the registry, the caller reports the
-                // length.
-                None if seen != size && !by.is_registry => Some(Err(by.other_bytes(what.clone()))),
-                None => None,
-            };
-            std::future::ready(checked)
-        });
-        Ok(BlobBody { from, sender, stream: Box::pin(stream) })
+        let call = HttpCall { begun, ..HttpCall::get(access, repository, Item::Blob(&descriptor.digest)) };
+        self.receive_blob(&call, descriptor.size).await
     }
 
     async fn may_read_blob(
@@ -311,21 +258,8 @@ impl Registry for HttpRegistry {
         repository: &Repository,
         descriptor: &Descriptor,
     ) -> Result<Right, RegistryError> {
-        let get = Call::get(access, repository, Item::Blob(&descriptor.digest));
-        let response = self
-            .request(&Call { method: Method::HEAD, ..Call::get(access, repository, Item::Blob(&descriptor.digest)) })
-            .await?;
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let is_from_registry = Self::sender(&get, &response)?.is_registry;
-        // Any other response is not about the blob: an empty response or a redirect may belong to a login page.
-        let is_granted = match response.status() {
-            StatusCode::OK => header(header::CONTENT_LENGTH) == Some(descriptor.size.to_string().as_str()),
-            StatusCode::PARTIAL_CONTENT if !is_from_registry => {
-                header(header::CONTENT_RANGE) == Some(format!("bytes 0-0/{}", descriptor.size).as_str())
-            }
-            _ => false,
-        };
-        Ok(if is_granted { Right::Granted } else { Right::Untold })
+        let get = HttpCall::get(access, repository, Item::Blob(&descriptor.digest));
+        self.check_blob(&HttpCall { method: Method::HEAD, ..get }, descriptor.size).await
     }
 }
 
@@ -335,21 +269,9 @@ fn is_html(headers: &HeaderMap) -> bool {
     content_type.is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("text/html"))
 }
 
-fn a_page(call: &Call<'_>) -> RegistryError {
-    let problem = format!("an HTML page for {}", call.what());
+fn a_page(call: &HttpCall<'_>) -> RegistryError {
+    let problem = format!("it returned an HTML page for {}", call.what());
     RegistryError::Protocol { host: call.repository.host().to_owned(), problem }
-}
-
-/// Returns true if a Content-Range (RFC 9110 section 14.4) begins at `from` and lies within `size` bytes.
-fn is_rest(content_range: &str, from: u64, size: u64) -> bool {
-    let rest = || {
-        let (range, total) = content_range.trim().strip_prefix("bytes ")?.split_once('/')?;
-        let (start, end) = range.split_once('-')?;
-        let number = |text: &str| text.trim().parse::<u64>().ok();
-        let is_size = |total: &str| total == "*" || number(total) == Some(size);
-        Some(number(start)? == from && number(end)? < size && is_size(total.trim()))
-    };
-    rest().unwrap_or(false)
 }
 
 fn challenge_of(headers: &HeaderMap) -> Option<Challenge> {

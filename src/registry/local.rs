@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_writes_to_the_file_is_noticed() {
+    fn a_write_to_the_file_is_detected() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs_err::write(&path, b"content").unwrap();
@@ -105,7 +105,7 @@ mod tests {
         // The kernel's clock for timestamps ticks a few hundred times per second.
         let since = std::time::Instant::now();
         while longer.is_unchanged().unwrap() {
-            assert!(since.elapsed() < std::time::Duration::from_secs(5), "nobody has noticed");
+            assert!(since.elapsed() < std::time::Duration::from_secs(5), "the write was not detected");
             fs_err::write(&path, b"CONTENTx").unwrap();
         }
         let stop = CancellationToken::new();

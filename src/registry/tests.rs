@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::oci::index::PlatformError;
-use crate::oci::media_type;
+use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
+use crate::oci::{Manifest, Platform, Reference, media_type};
 use crate::testing::FakeRegistry;
 
 /// Pushes an index of (digest, size, platform) as `tag`.
@@ -60,7 +61,7 @@ async fn a_child_is_reached_by_digest_and_both_digests_are_known() {
 }
 
 #[tokio::test]
-async fn an_index_may_hold_another_one_and_no_more() {
+async fn an_index_may_contain_one_nested_index() {
     let registry = FakeRegistry::default();
     let (child, size) = push_manifest(&registry, "child");
     let mut inner = push_index(&registry, "depth-1", &[(&child, size, Some("linux/amd64"))]);
@@ -81,7 +82,7 @@ async fn an_index_may_hold_another_one_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_child_that_is_not_what_the_index_says_is_refused() {
+async fn a_child_that_differs_from_its_index_entry_is_refused() {
     let registry = FakeRegistry::default();
     let (child, size) = push_manifest(&registry, "child");
     push_index(&registry, "longer", &[(&child, size + 1, None)]);

@@ -2,15 +2,17 @@
 
 use reqwest::{Method, StatusCode, Url};
 
-use super::TAGS_PER_PAGE;
 use super::paging::Page;
 use crate::oci::{Digest, Repository, media_type};
-use crate::registry::egress::Reach;
-use crate::registry::transport::{Part, Redirects};
+use crate::registry::net::egress::Reach;
+use crate::registry::net::transport::{Part, Redirects};
 use crate::registry::{Access, Begun, RegistryError, Transport};
 
+/// Number of tags requested per page. Registries may return fewer.
+const TAGS_PER_PAGE: usize = 1000;
+
 /// One request to a registry.
-pub(super) struct Call<'a> {
+pub(super) struct HttpCall<'a> {
     pub(super) access: &'a Access,
     pub(super) repository: &'a Repository,
     pub(super) method: Method,
@@ -30,7 +32,7 @@ pub(super) enum Item<'a> {
     Blob(&'a Digest),
 }
 
-impl<'a> Call<'a> {
+impl<'a> HttpCall<'a> {
     pub(super) fn get(access: &'a Access, repository: &'a Repository, item: Item<'a>) -> Self {
         Self { access, repository, method: Method::GET, item, begun: None }
     }
@@ -51,7 +53,7 @@ impl<'a> Call<'a> {
         };
         Url::parse(&format!("{scheme}://{host}/v2/{repository}/{path}")).map_err(|error| RegistryError::Protocol {
             host: self.repository.host().to_owned(),
-            problem: format!("no URL can be made of it: {error}"),
+            problem: format!("invalid URL: {error}"),
         })
     }
 
@@ -117,9 +119,9 @@ impl<'a> Call<'a> {
     /// Describes the item in messages.
     pub(super) fn what(&self) -> String {
         match self.item {
-            Item::Tags(_) => format!("the list of tags of {}", self.repository),
+            Item::Tags(_) => format!("the tags of {}", self.repository),
             Item::Tag(tag) => format!("{}:{tag}", self.repository),
-            Item::Referrers(digest, _) => format!("the list of what refers to {}@{}", self.repository, digest.short()),
+            Item::Referrers(digest, _) => format!("the referrers of {}@{}", self.repository, digest.short()),
             Item::Manifest(digest) => format!("manifest {}@{}", self.repository, digest.short()),
             Item::Blob(digest) => format!("blob {} of {}", digest.short(), self.repository),
         }

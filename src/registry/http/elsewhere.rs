@@ -2,12 +2,16 @@
 
 use reqwest::Response;
 
-use super::call::Call;
-use super::{HttpRegistry, MAX_PAGE_BYTES};
-use crate::registry::{RegistryError, Sender, transport};
+use super::HttpRegistry;
+use super::call::HttpCall;
+use crate::registry::net::transport;
+use crate::registry::{RegistryError, Sender};
+
+/// Maximum size of a page, in bytes.
+const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024;
 
 impl HttpRegistry {
-    pub(super) fn sender(call: &Call<'_>, response: &Response) -> Result<Sender, RegistryError> {
+    pub(super) fn sender(call: &HttpCall<'_>, response: &Response) -> Result<Sender, RegistryError> {
         let (url, origin) = (response.url(), transport::origin(response.url()));
         Ok(Sender { host: transport::authority(url), is_registry: origin == transport::origin(&call.url()?), origin })
     }
@@ -16,7 +20,7 @@ impl HttpRegistry {
     /// it: a digest in it would be requested from the registry, whose owner would learn it.
     pub(super) fn check_open(
         &self,
-        call: &Call<'_>,
+        call: &HttpCall<'_>,
         response: &Response,
         sender: &Sender,
     ) -> Result<(), RegistryError> {
@@ -25,8 +29,8 @@ impl HttpRegistry {
             return Ok(());
         }
         let problem = format!(
-            "it redirects {} to {}; tags, manifests and lists are accepted from the registry's own host or a public one only, \
-             also with --allow-host",
+            "it redirects {} to {}; tags, manifests and lists are accepted only from the registry's own host or a public host, \
+             even with --allow-host",
             call.what(),
             sender.host
         );
@@ -36,7 +40,7 @@ impl HttpRegistry {
     /// Reads and parses a page of a list. An error about a page from another origin does not describe the page.
     pub(super) async fn page<T>(
         &self,
-        call: &Call<'_>,
+        call: &HttpCall<'_>,
         response: Response,
         parse: impl FnOnce(&[u8]) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
@@ -45,7 +49,8 @@ impl HttpRegistry {
         let body = self.client.body(response, call.repository.host(), &call.what(), MAX_PAGE_BYTES).await;
         match body.and_then(|body| parse(&body.bytes)) {
             Err(RegistryError::TooLarge { .. } | RegistryError::Protocol { .. }) if !sender.is_registry => {
-                let problem = format!("it redirects {} to {}, which sent no such list", call.what(), sender.host);
+                let problem =
+                    format!("it redirects {} to {}, whose response is not such a list", call.what(), sender.host);
                 Err(RegistryError::Protocol { host: call.repository.host().to_owned(), problem })
             }
             result => result,

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use reqwest::{Method, Url};
 
 use super::HttpRegistry;
-use crate::registry::budget::Account;
-use crate::registry::egress::Reach;
-use crate::registry::transport::{Part, Redirects, Sent, authority, refused};
+use crate::registry::net::budget::Account;
+use crate::registry::net::egress::Reach;
+use crate::registry::net::transport::{Part, Redirects, Sent, authority, refused};
 use crate::registry::{RegistryError, Transport};
 
 impl HttpRegistry {

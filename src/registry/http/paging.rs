@@ -5,7 +5,7 @@ use reqwest::header::{self, HeaderMap};
 use serde::Deserialize;
 
 use crate::registry::RegistryError;
-use crate::registry::egress::Reach;
+use crate::registry::net::egress::Reach;
 
 /// Maximum length of a tag (distribution-spec); longer tags cannot be requested.
 const MAX_TAG: usize = 128;
@@ -18,7 +18,7 @@ pub(super) struct Page {
 }
 
 #[derive(Deserialize)]
-struct Body {
+struct TagsPage {
     /// `null` in some registries if the list is empty.
     tags: Option<Vec<String>>,
 }
@@ -27,9 +27,9 @@ struct Body {
 pub(super) fn collect(bytes: &[u8], host: &str, tags: &mut Vec<String>) -> Result<(), RegistryError> {
     let refuse = |_| RegistryError::Protocol {
         host: host.to_owned(),
-        problem: "its list of tags is not the JSON that it should be".to_owned(),
+        problem: "its list of tags is not valid JSON of a tag list".to_owned(),
     };
-    let page: Body = serde_json::from_slice(bytes).map_err(refuse)?;
+    let page: TagsPage = serde_json::from_slice(bytes).map_err(refuse)?;
     tags.extend(page.tags.into_iter().flatten().filter(|tag| tag.len() <= MAX_TAG));
     Ok(())
 }
@@ -46,7 +46,7 @@ pub(super) fn next(page: &Url, headers: &HeaderMap, host: &str) -> Result<Option
         }
         Ok(_) | Err(_) => Err(RegistryError::Protocol {
             host: host.to_owned(),
-            problem: "the next page of its list is on another host".to_owned(),
+            problem: "it redirects to the next page on another host".to_owned(),
         }),
     }
 }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_page_is_of_the_same_origin_under_whatever_path() {
+    fn the_next_page_has_the_same_origin_and_any_path() {
         let page = Url::parse("https://r.example:5000/v2/team/app/tags/list?n=2").unwrap();
         let relative = Some("https://r.example:5000/v2/team/app/tags/list?last=b&n=2");
         let rows = [
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_may_be_empty_in_every_way() {
+    fn an_empty_page_is_accepted_in_every_form() {
         let mut tags = Vec::new();
         for text in [r#"{"name":"a","tags":null}"#, r#"{"name":"a"}"#, r#"{"tags":[]}"#, r#"{"tags":["1","2"]}"#] {
             collect(text.as_bytes(), "r", &mut tags).unwrap();

@@ -21,11 +21,11 @@ use crate::registry::credentials::{Keychain, SecretData};
 use crate::registry::egress::{PlainHttp, Proxy};
 use crate::registry::{Sender, Transport};
 
-mod asked;
 mod blobs;
 mod elsewhere;
 mod files;
 mod reach;
+mod requests;
 
 /// Received requests: method, path with query, Authorization, Range.
 type Log = Arc<std::sync::Mutex<Vec<(String, String, Option<String>, Option<String>)>>>;

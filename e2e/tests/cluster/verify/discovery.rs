@@ -29,7 +29,7 @@ const TWO: &[Deed] = &[Deed::Sign(Who::Stranger), Deed::Sign(Who::Second)];
 const BOTH: &[Deed] = &[Deed::Sign(Who::Right), Deed::SignLegacy(Who::Right)];
 const LEGACY: &[Deed] = &[Deed::SignLegacy(Who::Right)];
 
-const HIDDEN: Want = Want::Refused(MISSING, "there is none");
+const HIDDEN: Want = Want::Refused(MISSING, "found none");
 const BY_LEGACY: Want = Want::By(Who::Right, Format::Legacy);
 
 const fn unavailable(words: &'static str) -> Want {
@@ -77,7 +77,7 @@ const FAILING: &[Troubled] = &[
     }),
     (
         Product::Referrers,
-        Row::new("the list wants a login", ONE, Want::Refused("Unauthorized", "wants credentials")),
+        Row::new("the list wants a login", ONE, Want::Refused("Unauthorized", "requires credentials")),
         |ask, _| {
             let challenge = [("WWW-Authenticate", r#"Basic realm="e2e""#)];
             list(ask).then(|| Reply::of("401 Unauthorized", &challenge, b""))

@@ -34,7 +34,7 @@ async fn blob_from(server: &Server, bytes: &[u8], from: u64) -> Result<(u64, Vec
 }
 
 #[tokio::test]
-async fn the_rest_of_a_blob_is_asked_for_and_believed_only_as_such() {
+async fn the_rest_of_a_blob_must_be_the_requested_range() {
     let rest = |range: &'static str| {
         move |_: &str, _: &Request| (StatusCode::PARTIAL_CONTENT, [("content-range", range)], "456789").into_response()
     };
@@ -69,7 +69,7 @@ async fn the_rest_of_a_blob_is_asked_for_and_believed_only_as_such() {
 }
 
 #[tokio::test]
-async fn the_range_goes_to_the_store_and_credentials_do_not() {
+async fn the_blob_store_receives_the_range_but_no_credentials() {
     let store = Server::start(|_, request| {
         let range = request.headers().get("range").map(|value| value.to_str().unwrap().to_owned());
         assert!(!request.headers().contains_key("authorization"));
@@ -104,22 +104,22 @@ async fn the_range_goes_to_the_store_and_credentials_do_not() {
 }
 
 #[tokio::test]
-async fn the_right_to_a_blob_is_what_the_registry_itself_says() {
+async fn only_the_registry_itself_grants_access_to_a_blob() {
     let away = ("location", "http://127.0.0.1:1/store".to_owned());
     let length = |length: &str| ("content-length", length.to_owned());
     let rows = [
         (200, length("5"), Some(Right::Granted)),
         // L3: a response without a length could be about anything.
-        (200, ("x-none", String::new()), Some(Right::Untold)),
-        (204, ("x-none", String::new()), Some(Right::Untold)),
-        (206, length("5"), Some(Right::Untold)),
-        (206, ("content-range", "bytes 0-0/5".to_owned()), Some(Right::Untold)),
+        (200, ("x-none", String::new()), Some(Right::Unknown)),
+        (204, ("x-none", String::new()), Some(Right::Unknown)),
+        (206, length("5"), Some(Right::Unknown)),
+        (206, ("content-range", "bytes 0-0/5".to_owned()), Some(Right::Unknown)),
         // A redirect to a login page, and the page itself.
-        (302, away.clone(), Some(Right::Untold)),
-        (303, away, Some(Right::Untold)),
-        (200, length("4711"), Some(Right::Untold)),
-        (405, length("0"), Some(Right::Untold)),
-        (501, length("0"), Some(Right::Untold)),
+        (302, away.clone(), Some(Right::Unknown)),
+        (303, away, Some(Right::Unknown)),
+        (200, length("4711"), Some(Right::Unknown)),
+        (405, length("0"), Some(Right::Unknown)),
+        (501, length("0"), Some(Right::Unknown)),
         (401, length("0"), None),
         (403, length("0"), None),
         (404, length("0"), None),
@@ -144,19 +144,19 @@ async fn the_right_to_a_blob_is_what_the_registry_itself_says() {
 
 /// The registry redirects to a store that has the layer, or to a login page.
 #[tokio::test]
-async fn a_redirect_is_a_right_where_it_leads_to_the_layer() {
+async fn a_redirect_grants_access_if_its_target_has_the_layer() {
     let rows = [
         (206, ("content-range", "bytes 0-0/5"), "r", Right::Granted),
         (200, ("x-none", ""), "right", Right::Granted),
-        (206, ("content-range", "bytes 0-0/4711"), "r", Right::Untold),
-        (206, ("x-none", ""), "right", Right::Untold),
-        (200, ("content-type", "text/html"), "<title>Who are you?</title>", Right::Untold),
-        (200, ("x-none", ""), "", Right::Untold),
-        (302, ("location", "/login"), "", Right::Untold),
-        (401, ("www-authenticate", "Basic realm=\"r\""), "", Right::Untold),
-        (403, ("x-none", ""), "", Right::Untold),
-        (404, ("x-none", ""), "", Right::Untold),
-        (503, ("x-none", ""), "", Right::Untold),
+        (206, ("content-range", "bytes 0-0/4711"), "r", Right::Unknown),
+        (206, ("x-none", ""), "right", Right::Unknown),
+        (200, ("content-type", "text/html"), "<title>Who are you?</title>", Right::Unknown),
+        (200, ("x-none", ""), "", Right::Unknown),
+        (302, ("location", "/login"), "", Right::Unknown),
+        (401, ("www-authenticate", "Basic realm=\"r\""), "", Right::Unknown),
+        (403, ("x-none", ""), "", Right::Unknown),
+        (404, ("x-none", ""), "", Right::Unknown),
+        (503, ("x-none", ""), "", Right::Unknown),
     ];
     for (status, header, body, want) in rows {
         let store = Server::start(move |_, _| {
@@ -186,8 +186,8 @@ async fn a_redirect_is_a_right_where_it_leads_to_the_layer() {
 }
 
 #[tokio::test]
-async fn a_repository_that_was_moved_is_asked_at_its_new_place_and_a_login_page_is_not() {
-    let rows = [(308, 200, Some(Right::Granted), 2), (307, 403, None, 2), (302, 200, Some(Right::Untold), 1)];
+async fn a_moved_repository_is_followed_and_a_login_page_is_not() {
+    let rows = [(308, 200, Some(Right::Granted), 2), (307, 403, None, 2), (302, 200, Some(Right::Unknown), 1)];
     for (redirect, answer, want, requests) in rows {
         let server = Server::start(move |_, request| match request.uri().path().strip_prefix("/v2/team") {
             Some(path) => {
@@ -204,7 +204,7 @@ async fn a_repository_that_was_moved_is_asked_at_its_new_place_and_a_login_page_
 }
 
 #[tokio::test]
-async fn each_asker_is_asked_about_with_its_own_credentials() {
+async fn access_is_checked_with_the_credentials_of_each_object() {
     let server =
         Server::start(|_, request| match request.headers().get("authorization").and_then(|v| v.to_str().ok()) {
             // bob:hunter2

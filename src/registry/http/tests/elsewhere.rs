@@ -12,7 +12,7 @@ async fn redirects_to(target: &str) -> Server {
 
 /// M3: an internal host is one that the operator can reach and the registry's owner cannot.
 #[tokio::test]
-async fn a_redirect_does_not_lead_inside_unless_the_operator_names_the_host() {
+async fn a_redirect_to_a_private_address_needs_a_host_of_the_operator() {
     let inside = Server::start_at("127.0.0.2:0", |_, _| with_digest(&Digest::of(b"secret"))).await;
     let port = inside.host.rsplit(':').next().unwrap();
     let open = "127.0.0.0/8 ::1/128";
@@ -48,7 +48,7 @@ async fn tokens_of_another_host_are_neither_fetched_nor_used() {
 }
 
 #[tokio::test]
-async fn a_password_goes_to_no_other_port_of_an_address() {
+async fn a_password_is_not_sent_to_another_port_of_an_address() {
     let other = Server::start(|_, _| r#"{"token":"t"}"#.into_response()).await;
     let realm = format!("Bearer realm=\"http://{}/token\"", other.host);
     let server = Server::start(move |_, request| match request.headers().get("authorization") {
@@ -65,7 +65,7 @@ async fn a_password_goes_to_no_other_port_of_an_address() {
 
 /// L2: a store that answers 401 is not the registry, and receives neither the registry's password nor a token for it.
 #[tokio::test]
-async fn a_challenge_of_a_redirect_target_is_not_the_registrys() {
+async fn a_challenge_of_a_redirect_target_is_not_answered() {
     let store = Server::start(|_, _| challenge("Basic realm=\"store\"")).await;
     let target = format!("http://{}/x", store.host);
     let server = Server::start(move |_, request| match request.headers().get("authorization") {
@@ -86,7 +86,7 @@ async fn a_challenge_of_a_redirect_target_is_not_the_registrys() {
 
 /// M3.1: the registry learns every digest that is requested from it.
 #[tokio::test]
-async fn no_digest_is_made_of_what_another_origin_sends() {
+async fn no_digest_is_computed_from_bytes_of_another_origin() {
     let inside = Server::start(|_, _| "a secret".into_response()).await;
     let evil = redirects_to(&format!("http://{}/secret", inside.host)).await;
     let result = registry().tag_digest(&access(None), &evil.repository(), "1").await;
@@ -113,7 +113,7 @@ async fn no_digest_is_made_of_what_another_origin_sends() {
 
 /// M3.2: bytes from another origin are right or wrong, and the error is the same for every way of being wrong.
 #[tokio::test]
-async fn an_error_about_bytes_of_another_origin_tells_nothing_of_them() {
+async fn an_error_about_bytes_of_another_origin_does_not_describe_them() {
     let wanted = b"0123456789";
     let bodies: [(&str, &str, bool); 7] = [
         ("empty", "", false),
@@ -152,7 +152,7 @@ async fn an_error_about_bytes_of_another_origin_tells_nothing_of_them() {
 }
 
 #[tokio::test]
-async fn a_list_of_another_origin_is_right_or_not() {
+async fn an_error_about_a_list_of_another_origin_does_not_describe_it() {
     for body in ["x", "{\"tags\":[1]}", "{\"tags\": 4711}", "[]"] {
         let inside = Server::start(move |_, _| {
             ([("content-type", "application/vnd.oci.image.index.v1+json")], body).into_response()

@@ -12,7 +12,7 @@ async fn file(
 }
 
 #[tokio::test]
-async fn a_file_is_there_or_not_or_nothing_is_known() {
+async fn a_missing_file_differs_from_a_failed_request() {
     let server = Server::start(|_, request| match request.uri().path() {
         "/there" => "12345".into_response(),
         "/moved" => (StatusCode::FOUND, [("location", "/there")], "").into_response(),
@@ -35,7 +35,7 @@ async fn a_file_is_there_or_not_or_nothing_is_known() {
 }
 
 #[tokio::test]
-async fn a_file_is_asked_for_only_where_registries_may_be_and_in_the_clear_only_where_that_is_allowed() {
+async fn a_file_is_fetched_under_the_rules_for_registries() {
     let server = Server::start(|_, _| "".into_response()).await;
     let result = file(&registry_with(""), &server, "", 1).await;
     assert!(matches!(result, Err(RegistryError::AddressDenied { .. })), "{result:?}");

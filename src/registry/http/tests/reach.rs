@@ -21,7 +21,7 @@ async fn canary() -> (u16, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn a_closed_address_is_not_dialled_whatever_it_is_called() {
+async fn a_closed_address_is_not_dialled_under_any_spelling() {
     let server = Server::start(|_, _| with_digest(&Digest::of(b"m"))).await;
     let port = server.host.rsplit(':').next().unwrap();
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::1]", "0.0.0.0", "169.254.169.254", "10.0.0.1"] {
@@ -62,7 +62,7 @@ async fn no_redirect_and_no_realm_leads_to_a_closed_address() {
 }
 
 #[tokio::test]
-async fn no_port_of_kubernetes_is_asked_whoever_names_it() {
+async fn no_port_of_kubernetes_is_dialled() {
     for port in [2379, 6443, 10250] {
         let url = format!("http://127.0.0.1:{port}/x");
         let realm = Server::start({
@@ -137,7 +137,7 @@ async fn pages_of_tags_stay_on_the_host_with_the_credentials() {
 
 /// Finding M3: a name that resolved to a public address for the first page may resolve to a private one for the next.
 #[tokio::test]
-async fn the_next_page_of_a_public_registry_is_not_inside() {
+async fn the_next_page_of_a_public_registry_is_not_at_a_private_address() {
     let list = |_: &str, request: &Request| match request.uri().query() {
         Some(query) if query.contains("last") => r#"{"tags":["2"]}"#.into_response(),
         _ => ([("link", "</any/path?last=1>; rel=\"next\"")], r#"{"tags":["1"]}"#).into_response(),
@@ -149,14 +149,14 @@ async fn the_next_page_of_a_public_registry_is_not_inside() {
     let url = Url::parse(&format!("http://{}/any/path?last=1", server.host)).unwrap();
     // The reach of a page that came from a public address.
     let page = Page { url, reach: Reach::Foreign };
-    let next = registry().request(&Call::get(&access, &repository, Item::Tags(Some(&page)))).await;
+    let next = registry().request(&HttpCall::get(&access, &repository, Item::Tags(Some(&page)))).await;
     assert!(matches!(next, Err(RegistryError::AddressDenied { .. })), "{next:?}");
     assert_eq!(server.paths().iter().filter(|path| path.contains("/any/path")).count(), 1);
 }
 
 /// Only the proxy knows the address of a response, but only of requests that pass through it.
 #[tokio::test]
-async fn a_registry_inside_that_is_asked_without_the_proxy_may_have_tokens_and_redirects() {
+async fn a_private_registry_outside_of_the_proxy_may_use_tokens_and_redirects() {
     let server = Server::start(|host, request| match (request.uri().path(), request.headers().get("authorization")) {
         ("/token", _) => r#"{"token":"t"}"#.into_response(),
         ("/moved", _) => with_digest(&Digest::of(b"m")),
@@ -199,7 +199,7 @@ async fn forgetful(digest: Digest) -> (Repository, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_has_ended_is_made_anew() {
+async fn a_closed_idle_connection_is_replaced() {
     let (repository, connections) = forgetful(Digest::of(b"m")).await;
     let registry = registry();
     for round in 1..=3 {

@@ -29,19 +29,19 @@ pub struct TlsOptions {
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TlsError {
     /// No `-----BEGIN CERTIFICATE-----`.
-    #[error("it holds no PEM certificate")]
+    #[error("no PEM certificate")]
     NoCertificate,
     /// Too many certificates.
-    #[error("it holds more than {MAX_CERTIFICATES} certificates")]
+    #[error("more than {MAX_CERTIFICATES} certificates")]
     TooMany,
     /// An invalid certificate.
-    #[error("a certificate in it cannot be parsed")]
+    #[error("invalid certificate")]
     Certificate,
     /// No private key of a supported type.
-    #[error("it holds no PEM private key of a supported kind")]
+    #[error("no PEM private key of a supported kind")]
     Key,
     /// A private key that does not match the certificate.
-    #[error("the private key does not belong to the certificate")]
+    #[error("the private key does not match the certificate")]
     Mismatch,
 }
 
@@ -74,7 +74,7 @@ impl TlsOptions {
     }
 
     /// Returns the options without the client certificate, for a host that must not receive it.
-    pub(super) fn without_client_certificate(&self) -> Self {
+    pub(in crate::registry) fn without_client_certificate(&self) -> Self {
         let mut without = Self { client: None, ..self.clone() };
         without.identity = without.compute_identity();
         without
@@ -88,7 +88,7 @@ impl TlsOptions {
 
     /// Returns a digest that identifies the options without containing keys. Connections, tokens and other state of a
     /// host are shared only between equal options. `None` for the default.
-    pub(super) fn identity(&self) -> Option<Digest> {
+    pub(in crate::registry) fn identity(&self) -> Option<Digest> {
         self.identity.clone()
     }
 
@@ -105,16 +105,16 @@ impl TlsOptions {
         Some(hasher.finish())
     }
 
-    pub(super) fn authorities(&self) -> impl Iterator<Item = &[u8]> {
+    pub(in crate::registry) fn authorities(&self) -> impl Iterator<Item = &[u8]> {
         self.authorities.iter().map(AsRef::as_ref)
     }
 
     /// The certificate chain and key in PEM, if configured.
-    pub(super) fn client(&self) -> Option<&[u8]> {
+    pub(in crate::registry) fn client(&self) -> Option<&[u8]> {
         self.client.as_ref().map(|pem| pem.as_slice())
     }
 
-    pub(super) fn skips_verify(&self) -> bool {
+    pub(in crate::registry) fn skips_verify(&self) -> bool {
         self.skip_verify
     }
 }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_told_when_it_is_read() {
+    fn invalid_pem_is_refused_when_it_is_parsed() {
         let ((certificate, key), (_, other_key)) = (pair(), pair());
         let trust = |pem: &str| TlsOptions::default().trust(pem.as_bytes());
         let show = |certificate: &str, key: &str| TlsOptions::default().show(certificate.as_bytes(), key.as_bytes());
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_equal_only_where_everything_is() {
+    fn options_are_equal_only_if_every_part_is() {
         let (certificate, key) = pair();
         let with = |change: &dyn Fn(&mut TlsOptions)| {
             let mut options = TlsOptions::default();

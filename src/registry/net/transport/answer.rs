@@ -4,12 +4,12 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use reqwest::header::{self, HeaderMap};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{Response, StatusCode};
 
-use super::{CONNECT_TIMEOUT, READ_TIMEOUT};
+use super::clients::{CONNECT_TIMEOUT, READ_TIMEOUT};
 use crate::registry::RegistryError;
-use crate::registry::address::Denied;
-use crate::registry::budget::{Ended, Wish};
+use crate::registry::net::address::Denied;
+use crate::registry::net::budget::{PauseRequest, RequestOutcome};
 
 /// Time for which the account must not send another request: our own growing pause, or the longer one of the
 /// registry.
@@ -34,7 +34,7 @@ pub(in crate::registry) fn refused(response: &Response, host: &str, what: impl F
         429 => rate_limited(),
         503 if retry_after(response.headers()).is_some() => rate_limited(),
         500..=599 => {
-            RegistryError::Unavailable { host: host.to_owned(), problem: format!("it answered {}", response.status()) }
+            RegistryError::Unavailable { host: host.to_owned(), problem: format!("it returned {}", response.status()) }
         }
         _ => {
             RegistryError::Protocol { host: host.to_owned(), problem: format!("{} for {}", response.status(), what()) }
@@ -43,34 +43,38 @@ pub(in crate::registry) fn refused(response: &Response, host: &str, what: impl F
 }
 
 /// Returns the meaning of a response for its host. `is_elsewhere` is true for a host that a registry redirected to.
-pub(super) fn ended(response: &Response, is_elsewhere: bool) -> Ended {
+pub(super) fn outcome(response: &Response, is_elsewhere: bool) -> RequestOutcome {
     let wanted = retry_after(response.headers());
     match response.status() {
-        StatusCode::TOO_MANY_REQUESTS => Ended::Overloaded(Wish { wanted, is_limit: true, is_elsewhere }),
-        StatusCode::SERVICE_UNAVAILABLE => Ended::Overloaded(Wish { wanted, is_limit: wanted.is_some(), is_elsewhere }),
-        status @ (StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) => {
-            Ended::NothingBehind(format!("it answered {status}"))
+        StatusCode::TOO_MANY_REQUESTS => {
+            RequestOutcome::Overloaded(PauseRequest { wanted, is_limit: true, is_elsewhere })
         }
-        _ => Ended::Answered,
+        StatusCode::SERVICE_UNAVAILABLE => {
+            RequestOutcome::Overloaded(PauseRequest { wanted, is_limit: wanted.is_some(), is_elsewhere })
+        }
+        status @ (StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) => {
+            RequestOutcome::NothingBehind(format!("it returned {status}"))
+        }
+        _ => RequestOutcome::Answered,
     }
 }
 
 /// Returns the meaning of a failed request: a failure of the host if no connection was made, of the account if a
 /// connection brought no response in time. A connection that breaks off counts for neither, because the requester may
 /// be the cause: a registry that requires a client certificate closes it like this.
-pub(super) fn lack_of_one(error: &reqwest::Error, told: &RegistryError) -> Ended {
-    let RegistryError::Unavailable { problem, .. } = told else { return Ended::Neither };
+pub(super) fn outcome_of_failure(error: &reqwest::Error, reported: &RegistryError) -> RequestOutcome {
+    let RegistryError::Unavailable { problem, .. } = reported else { return RequestOutcome::Neither };
     if error.is_connect() {
-        Ended::Unreachable(problem.clone())
+        RequestOutcome::Unreachable(problem.clone())
     } else if error.is_timeout() {
-        Ended::Unanswered(problem.clone())
+        RequestOutcome::Unanswered(problem.clone())
     } else {
-        Ended::Neither
+        RequestOutcome::Neither
     }
 }
 
 /// Returns true if an existing connection ended before a response.
-pub(super) fn is_broken_off(error: &reqwest::Error) -> bool {
+pub(super) fn is_connection_lost(error: &reqwest::Error) -> bool {
     let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     !error.is_connect()
         && causes.any(|cause| {
@@ -102,12 +106,6 @@ pub(super) fn rate_limit_remaining(headers: &HeaderMap) -> Option<u64> {
     text.split(';').next().unwrap_or(text).trim().parse().ok()
 }
 
-/// Returns `host[:port]` of a URL, for messages.
-pub(in crate::registry) fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or("?");
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
 /// Converts an error. Its innermost cause describes the failure; the outer layers only add that a request failed.
 pub(in crate::registry) fn error(host: &str, error: &reqwest::Error) -> RegistryError {
     let host = host.to_owned();
@@ -121,7 +119,7 @@ pub(in crate::registry) fn error(host: &str, error: &reqwest::Error) -> Registry
     let problem = if error.is_timeout() && error.is_connect() {
         format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())
     } else if error.is_timeout() {
-        format!("no answer within {} s", READ_TIMEOUT.as_secs())
+        format!("no response within {} s", READ_TIMEOUT.as_secs())
     } else {
         causes().last().map_or_else(|| "the connection broke".to_owned(), ToString::to_string)
     };
@@ -139,9 +137,9 @@ fn tls_error(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
 
 /// Describes a TLS failure, with a remedy if the library's message does not lead to one.
 fn tls_problem(error: &rustls::Error) -> String {
-    const AUTHORITY: &str = "the server's certificate is an authority's own (basicConstraints CA:TRUE, which \
-        `openssl req -x509` sets), and an authority cannot be a server. Issue another one for the server: the same command \
-        with `-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:<host>`, or one that is signed by \
+    const AUTHORITY: &str = "the server's certificate is a CA certificate (basicConstraints CA:TRUE, which \
+        `openssl req -x509` sets), and must not be. Issue another certificate for the server: the same command \
+        with `-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:<host>`, or a certificate signed by \
         the authority";
     let text = error.to_string();
     // The error type of the underlying library is not available here.
@@ -155,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_is_read_in_both_forms_and_is_absent_where_it_says_nothing() {
+    fn retry_after_is_parsed_in_both_forms_and_ignored_if_malformed() {
         const NOW: &str = "Sat, 21 Nov 2026 10:00:00 GMT";
         let rows = [
             ("7", Some(7)),
@@ -181,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn docker_hubs_limit_is_read() {
+    fn docker_hubs_rate_limit_is_parsed() {
         let rows = [("76;w=21600", Some(76)), (" 0 ", Some(0)), ("x;w=1", None), ("-1", None)];
         for (text, want) in rows {
             let mut headers = HeaderMap::new();

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_used_last_stays() {
+    fn the_most_recently_used_entries_stay() {
         let mut recent = Recent::new(3);
         for key in ["a", "b", "c", "a", "d", "a", "e"] {
             recent.entry(key, || key);
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_new_keys_takes_no_room() {
+    fn a_flood_of_new_keys_is_bounded() {
         let mut recent = Recent::new(10);
         let evicted = (0..100_000).filter(|key| recent.entry(*key, || ()).1.is_some()).count();
         assert_eq!((recent.len(), evicted), (10, 99_990));

@@ -8,18 +8,19 @@ fn account(repository: &str, credential: Option<&str>) -> Account {
     Account::new(credential.as_ref(), &TransportId::Tls(None), repository.api_host(), repository.path())
 }
 
-fn budget() -> Budget {
-    Budget::new(100_000, Arc::default())
+fn budget() -> RequestBudget {
+    RequestBudget::new(100_000, Arc::default())
 }
 
-const LIMIT: Ended = Ended::Overloaded(Wish { wanted: Some(LONG), is_limit: true, is_elsewhere: false });
+const LIMIT: RequestOutcome =
+    RequestOutcome::Overloaded(PauseRequest { wanted: Some(LONG), is_limit: true, is_elsewhere: false });
 const LONG: Duration = Duration::from_secs(3600);
 
-async fn end(budget: &Budget, account: &Account, ended: &Ended) -> Option<Duration> {
+async fn end(budget: &RequestBudget, account: &Account, ended: &RequestOutcome) -> Option<Duration> {
     budget.admit("https://r.example", "r.example", account).await.unwrap().ended(ended)
 }
 
-async fn is_open(budget: &Budget, account: &Account) -> bool {
+async fn is_open(budget: &RequestBudget, account: &Account) -> bool {
     budget.admit("https://r.example", "r.example", account).await.is_ok()
 }
 
@@ -42,10 +43,10 @@ fn accounts_differ_by_credential_transport_host_and_the_first_part_of_the_path()
 }
 
 #[tokio::test]
-async fn what_one_account_causes_closes_nothing_for_another() {
+async fn failures_of_one_account_do_not_close_another() {
     let (mine, other) = (account("r.example/mine/app", Some("a")), account("r.example/other/app", Some("b")));
-    let gone = || "it answered 502".to_owned();
-    for ended in [LIMIT, Ended::NothingBehind(gone()), Ended::Unanswered(gone())] {
+    let gone = || "it returned 502".to_owned();
+    for ended in [LIMIT, RequestOutcome::NothingBehind(gone()), RequestOutcome::Unanswered(gone())] {
         let budget = budget();
         for _ in 0..5 {
             if is_open(&budget, &mine).await {
@@ -58,11 +59,11 @@ async fn what_one_account_causes_closes_nothing_for_another() {
 }
 
 #[tokio::test]
-async fn a_host_that_cannot_be_reached_is_closed_for_all_and_opens_for_all() {
+async fn an_unreachable_host_is_closed_for_every_account() {
     let (one, other) = (account("r.example/one/app", None), account("r.example/other/app", None));
     let budget = budget();
     for _ in 0..5 {
-        end(&budget, &one, &Ended::Unreachable("connection refused".to_owned())).await;
+        end(&budget, &one, &RequestOutcome::Unreachable("connection refused".to_owned())).await;
     }
     let refused = budget.admit("https://r.example", "r.example", &other).await.map(drop);
     assert!(matches!(refused, Err(RegistryError::HeldBack { .. })), "{refused:?}");
@@ -70,15 +71,15 @@ async fn a_host_that_cannot_be_reached_is_closed_for_all_and_opens_for_all() {
 }
 
 #[tokio::test]
-async fn the_pause_is_told_to_whoever_was_answered() {
+async fn the_limited_account_receives_the_length_of_the_pause() {
     let (budget, mine) = (budget(), account("r.example/mine/app", None));
-    assert_eq!(end(&budget, &mine, &Ended::Answered).await, None);
+    assert_eq!(end(&budget, &mine, &RequestOutcome::Answered).await, None);
     let left = end(&budget, &mine, &LIMIT).await.unwrap();
     assert!((3540..=3600).contains(&left.as_secs()), "{left:?}");
 }
 
 #[tokio::test]
-async fn a_flood_of_hosts_that_are_closed_for_an_hour_is_bounded_and_does_not_push_out_what_is_used() {
+async fn a_flood_of_closed_hosts_is_bounded_and_evicts_no_host_in_use() {
     let (budget, mine) = (budget(), account("r.example/mine/app", None));
     end(&budget, &mine, &LIMIT).await;
     for number in 0..20_000 {

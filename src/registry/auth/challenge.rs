@@ -1,10 +1,10 @@
 //! `WWW-Authenticate` challenges (RFC 9110 section 11.6.1; distribution-spec, token authentication).
 
-use reqwest::Url;
+use url::Url;
 
 /// Challenge in a registry's 401 response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub(in crate::registry) enum Challenge {
     /// User and password in every request.
     Basic,
     /// A token from `realm`.
@@ -18,7 +18,7 @@ pub(super) enum Challenge {
 
 impl Challenge {
     /// Parses one header value; `None` for unsupported schemes and malformed values.
-    pub(super) fn parse(header: &str) -> Option<Self> {
+    pub(in crate::registry) fn parse(header: &str) -> Option<Self> {
         let (scheme, rest) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));
         if scheme.eq_ignore_ascii_case("basic") {
             return Some(Self::Basic);
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn challenges_of_real_registries_are_understood() {
+    fn challenges_of_real_registries_are_parsed() {
         let bearer = |realm: &str, service: Option<&str>| {
             Some(Challenge::Bearer { realm: Url::parse(realm).unwrap(), service: service.map(str::to_owned) })
         };

@@ -6,14 +6,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use super::docker_config;
+use super::scope::{self, CredentialScope};
+use crate::oci::Repository;
 
-use super::host_pattern::{HostPattern, labels_match};
-use crate::api::ANNOTATION_REGISTRY;
-use crate::oci::host::Host;
-use crate::oci::{Digest, Repository};
+pub use super::credential::{Credential, SecretError};
+pub use super::docker_config::{Helpers, helper_for};
 
 /// The parts of a Secret that are used for credentials: type, data and one annotation.
 #[derive(Clone, Default)]
@@ -32,91 +30,10 @@ impl fmt::Debug for SecretData {
     }
 }
 
-/// A credential for a registry. `Debug` prints nothing of it.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credential {
-    /// A user and a password.
-    Password {
-        /// The user.
-        user: String,
-        /// The password or access token.
-        password: String,
-    },
-    /// A token that token services exchange for access tokens (OAuth 2 refresh token, `identitytoken`).
-    IdentityToken(String),
-}
-
-impl Credential {
-    /// Returns the value of an `Authorization: Basic` header (RFC 7617) without the scheme; `None` for an identity
-    /// token.
-    pub(crate) fn basic(&self) -> Option<String> {
-        match self {
-            Self::Password { user, password } => Some(STANDARD.encode(format!("{user}:{password}"))),
-            Self::IdentityToken(_) => None,
-        }
-    }
-
-    /// Returns a digest that identifies the credential without containing it; part of the key of the token cache.
-    pub(crate) fn identity(&self) -> Digest {
-        match self {
-            Self::Password { user, password } => Digest::of(format!("password {user:?} {password}").as_bytes()),
-            Self::IdentityToken(token) => Digest::of(format!("token {token}").as_bytes()),
-        }
-    }
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credential(redacted)")
-    }
-}
-
-/// Reason why a Secret is not valid registry credentials. Never quotes the Secret's content.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum SecretError {
-    /// The key required by the Secret's type is missing.
-    #[error("Secret {secret} has no key {key}")]
-    KeyMissing {
-        /// Name of the Secret.
-        secret: String,
-        /// The required key.
-        key: &'static str,
-    },
-    /// The content does not match the Secret's type.
-    #[error("Secret {secret} is not usable as registry credentials: {problem}")]
-    Malformed {
-        /// Name of the Secret.
-        secret: String,
-        /// The problem, without content.
-        problem: &'static str,
-    },
-    /// A basic-auth Secret whose annotation does not list the registry's host.
-    #[error(
-        "Secret {secret} is not sent to {host}: a kubernetes.io/basic-auth Secret is sent only to hosts that its own \
-         annotation names, such as {ANNOTATION_REGISTRY}: {host}"
-    )]
-    OtherHost {
-        /// Name of the Secret.
-        secret: String,
-        /// Host of the registry.
-        host: String,
-    },
-}
-
 /// Credentials in the order in which they are tried.
 #[derive(Clone, Debug, Default)]
 pub struct Keychain {
-    entries: Vec<(Scope, Credential)>,
-}
-
-/// Scope of a credential.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Scope {
-    /// Any host: user and password from a command line, which also names the host.
-    AnyHost,
-    /// A key of a docker configuration, interpreted as the kubelet does: a host whose labels may contain `*`, and a
-    /// path prefix that ends at a slash. Or a host listed in the annotation of a basic-auth Secret.
-    Host { host: Host, path: String },
+    entries: Vec<(CredentialScope, Credential)>,
 }
 
 impl Keychain {
@@ -126,7 +43,7 @@ impl Keychain {
     pub fn add(&mut self, secret: &str, data: &SecretData, repository: &Repository) -> Result<(), SecretError> {
         match data.kind.as_str() {
             "kubernetes.io/basic-auth" => {
-                let scopes = annotated_hosts(secret, data.registries.as_deref().unwrap_or_default())?;
+                let scopes = scope::annotated_hosts(secret, data.registries.as_deref().unwrap_or_default())?;
                 let scope = scopes.into_iter().find(|scope| scope.closeness(repository).is_some());
                 let host = || repository.host().to_owned();
                 let scope = scope.ok_or_else(|| SecretError::OtherHost { secret: secret.to_owned(), host: host() })?;
@@ -139,14 +56,12 @@ impl Keychain {
                 self.add_docker_config(secret, value(secret, data, ".dockerconfigjson")?, Helpers::Refused)
             }
             "kubernetes.io/dockercfg" => {
-                let bytes = value(secret, data, ".dockercfg")?;
-                let auths =
-                    serde_json::from_slice(bytes).map_err(|_| malformed(secret, ".dockercfg is not valid JSON"))?;
-                self.add_auths(secret, auths)
+                self.entries.extend(docker_config::parse_auths(secret, value(secret, data, ".dockercfg")?)?);
+                Ok(())
             }
-            _ => Err(malformed(
+            _ => Err(SecretError::malformed(
                 secret,
-                "its type is none of kubernetes.io/dockerconfigjson, kubernetes.io/dockercfg and kubernetes.io/basic-auth",
+                "unsupported type; expected kubernetes.io/dockerconfigjson, kubernetes.io/dockercfg or kubernetes.io/basic-auth",
             )),
         }
     }
@@ -165,150 +80,15 @@ impl Keychain {
 
     /// Adds a docker configuration. Credential helpers in it are never executed.
     pub fn add_docker_config(&mut self, from: &str, json: &[u8], helpers: Helpers) -> Result<(), SecretError> {
-        // The parser's own message could quote a password.
-        let config: DockerConfig =
-            serde_json::from_slice(json).map_err(|_| malformed(from, "the docker configuration is not valid JSON"))?;
-        let has_helper = config.creds_store.is_some() || !config.cred_helpers.is_empty();
-        match (config.auths, helpers) {
-            (None, Helpers::Ignored) => Ok(()),
-            (None, Helpers::Refused) => Err(malformed(from, "the docker configuration has no \"auths\"")),
-            // Ignoring credentials that the document delegates to a helper would mean anonymous access.
-            (Some(auths), Helpers::Refused) if has_helper && auths.values().any(DockerAuth::is_empty) => {
-                Err(malformed(
-                    from,
-                    "it leaves credentials to a credential helper, and helpers are never executed; write them into \"auths\"",
-                ))
-            }
-            (Some(auths), Helpers::Ignored | Helpers::Refused) => self.add_auths(from, auths),
-        }
-    }
-
-    fn add_auths(&mut self, from: &str, auths: BTreeMap<String, DockerAuth>) -> Result<(), SecretError> {
-        for (key, entry) in auths {
-            let Some(credential) = entry.credential(from)? else { continue };
-            self.entries.push((Scope::of_key(&key), credential));
-        }
+        self.entries.extend(docker_config::parse(from, json, helpers)?);
         Ok(())
     }
 
     /// Adds a user and password for any host.
     pub fn add_password(&mut self, user: &str, password: &str) {
         let credential = Credential::Password { user: user.to_owned(), password: password.to_owned() };
-        self.entries.push((Scope::AnyHost, credential));
+        self.entries.push((CredentialScope::AnyHost, credential));
     }
-}
-
-/// Treatment of credential helpers in a docker configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Helpers {
-    /// In a Secret: rejected, because the credentials are not in the Secret.
-    Refused,
-    /// In a user's own file: ignored, because the file has entries of many kinds.
-    Ignored,
-}
-
-/// Returns the credential helper to which a docker configuration delegates the host of `repository`; for messages
-/// only, the helper is never executed.
-pub fn helper_for(json: &[u8], repository: &Repository) -> Option<String> {
-    let config: DockerConfig = serde_json::from_slice(json).ok()?;
-    let named = config.cred_helpers.into_iter().find(|(key, _)| Scope::of_key(key).closeness(repository).is_some());
-    named.map(|(_, helper)| helper).or(config.creds_store).filter(|helper| !helper.is_empty())
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct DockerConfig {
-    auths: Option<BTreeMap<String, DockerAuth>>,
-    creds_store: Option<String>,
-    #[serde(default)]
-    cred_helpers: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct DockerAuth {
-    auth: Option<String>,
-    username: Option<String>,
-    password: Option<String>,
-    identitytoken: Option<String>,
-}
-
-impl DockerAuth {
-    fn is_empty(&self) -> bool {
-        [&self.auth, &self.username, &self.password, &self.identitytoken].iter().all(|field| field.is_none())
-    }
-
-    /// Returns the entry's credential. As in the docker client, an identity token takes precedence over `auth`, and
-    /// `auth` over `username` and `password`. An entry without any of them refers to a credential store, which is not
-    /// read.
-    fn credential(self, secret: &str) -> Result<Option<Credential>, SecretError> {
-        if let Some(token) = self.identitytoken.filter(|token| !token.is_empty()) {
-            return Ok(Some(Credential::IdentityToken(token)));
-        }
-        if let Some(auth) = self.auth.filter(|auth| !auth.is_empty()) {
-            let decoded = STANDARD.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            let pair = decoded.as_deref().and_then(|text| text.trim_end_matches('\0').split_once(':'));
-            let (user, password) =
-                pair.ok_or_else(|| malformed(secret, "an \"auth\" is not base64 of user:password"))?;
-            return Ok(Some(match user {
-                // Some clients write an identity token in this form.
-                "<token>" => Credential::IdentityToken(password.to_owned()),
-                _ => Credential::Password { user: user.to_owned(), password: password.to_owned() },
-            }));
-        }
-        match (self.username, self.password) {
-            (Some(user), Some(password)) => Ok(Some(Credential::Password { user, password })),
-            (None, None) => Ok(None),
-            (Some(_), None) | (None, Some(_)) => {
-                Err(malformed(secret, "an entry has only one of username and password"))
-            }
-        }
-    }
-}
-
-impl Scope {
-    /// Parses keys such as `https://index.docker.io/v1/`, `ghcr.io` and `r.example:5000/team`.
-    fn of_key(key: &str) -> Self {
-        let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-        let (host, path) = key.split_once('/').unwrap_or((key, ""));
-        let path = path.trim_end_matches('/');
-        // The docker client appends API paths to hosts; they are not repository prefixes.
-        let path = if matches!(path, "v1" | "v2") { "" } else { path };
-        Self::Host { host: Host::read(host), path: path.to_owned() }
-    }
-
-    /// Returns the length of the matching path, and true if the host matches exactly; `None` if the scope does not
-    /// match.
-    fn closeness(&self, repository: &Repository) -> Option<(usize, bool)> {
-        match self {
-            Self::AnyHost => Some((0, false)),
-            Self::Host { host, path } => {
-                let is_below = |own: &String| {
-                    own == path || own.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/'))
-                };
-                let below = path.is_empty() || repository.paths().iter().any(is_below);
-                let asked = repository.canonical_host();
-                (below && host_matches(host, &asked)).then_some((path.len(), *host == asked))
-            }
-        }
-    }
-}
-
-/// Applies the kubelet's rule: `*` stands for any part of one label, and the ports must be equal.
-fn host_matches(pattern: &Host, host: &Host) -> bool {
-    pattern.port() == host.port() && labels_match(pattern.name(), host.name())
-}
-
-/// Parses the hosts in an annotation such as `supercargo.dev/registry: ghcr.io, r.example:5000`.
-fn annotated_hosts(secret: &str, annotation: &str) -> Result<Vec<Scope>, SecretError> {
-    let scope = |host: &str| match host.parse::<HostPattern>() {
-        Ok(_) => Ok(Scope::Host { host: Host::read(host), path: String::new() }),
-        Err(_) => Err(malformed(
-            secret,
-            "its annotation supercargo.dev/registry has an entry that is not a host; expected hosts such as ghcr.io or \
-             registry.example:5000, separated by commas, without https:// and without a path",
-        )),
-    };
-    annotation.split(',').map(str::trim).filter(|host| !host.is_empty()).map(scope).collect()
 }
 
 fn value<'a>(secret: &str, data: &'a SecretData, key: &'static str) -> Result<&'a [u8], SecretError> {
@@ -316,16 +96,18 @@ fn value<'a>(secret: &str, data: &'a SecretData, key: &'static str) -> Result<&'
 }
 
 fn text(secret: &str, data: &SecretData, key: &'static str) -> Result<String, SecretError> {
-    String::from_utf8(value(secret, data, key)?.to_vec()).map_err(|_| malformed(secret, "a value is not UTF-8 text"))
-}
-
-fn malformed(secret: &str, problem: &'static str) -> SecretError {
-    SecretError::Malformed { secret: secret.to_owned(), problem }
+    String::from_utf8(value(secret, data, key)?.to_vec())
+        .map_err(|_| SecretError::malformed(secret, "a value is not UTF-8 text"))
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::scope::host_matches;
     use super::*;
+    use crate::oci::host::Host;
 
     fn docker_config(json: &str) -> SecretData {
         SecretData {
@@ -422,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_an_entry_is_understood() {
+    fn every_form_of_an_entry_is_parsed() {
         let token = format!(r#"{{"auth":"{}"}}"#, STANDARD.encode("<token>:it"));
         let rows = [
             (r#"{"username":"bob","password":"pw"}"#.to_owned(), "bob"),
@@ -450,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_persons_own_file_may_leave_entries_to_a_helper() {
+    fn a_users_own_file_may_leave_entries_to_a_helper() {
         let json = br#"{"auths":{"ghcr.io":{},"quay.io":{"auth":"Ym9iOnB3"}},"credsStore":"desktop"}"#;
         let mut keychain = Keychain::default();
         keychain.add_docker_config("config.json", json, Helpers::Ignored).unwrap();
@@ -483,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_basic_auth_secret_is_for_the_hosts_that_it_names_and_no_other() {
+    fn a_basic_auth_secret_is_sent_only_to_the_hosts_of_its_annotation() {
         let data = BTreeMap::from(
             [("username", "bob"), ("password", "hunter2")]
                 .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())),

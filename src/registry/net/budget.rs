@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::recent::Recent;
-use super::{RegistryError, TransportId};
 use crate::metrics::Metrics;
 use crate::oci::{Digest, Hasher};
+use crate::registry::{RegistryError, TransportId};
 
 mod state;
 
-pub(super) use state::Wish;
-use state::{State, Why, Word};
+pub(in crate::registry) use state::PauseRequest;
+use state::{Cause, Signal, State};
 
 /// A request that is cancelled after this long without a response counts as a failure of its account.
 const UNANSWERED: Duration = Duration::from_secs(5);
@@ -26,10 +26,15 @@ const MAX_ENTRIES: usize = 4096;
 /// and the first component of the repository's path, which is a user, a project or a proxied registry. It does not
 /// change when the registry redirects.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Account(Digest);
+pub(in crate::registry) struct Account(Digest);
 
 impl Account {
-    pub(super) fn new(credential: Option<&Digest>, transport: &TransportId, host: &str, path: &str) -> Self {
+    pub(in crate::registry) fn new(
+        credential: Option<&Digest>,
+        transport: &TransportId,
+        host: &str,
+        path: &str,
+    ) -> Self {
         let mut hasher = Hasher::default();
         hasher.field(credential.map(Digest::hex).unwrap_or_default().as_bytes());
         match transport {
@@ -44,7 +49,7 @@ impl Account {
 
 /// State of all hosts and accounts.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(in crate::registry) struct RequestBudget {
     table: Mutex<Table>,
     /// Interval between two requests at the steady pace.
     spacing: Duration,
@@ -53,59 +58,64 @@ pub(super) struct Budget {
 
 /// A host, or an account at a host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
+struct BudgetKey {
     origin: String,
     account: Option<Account>,
 }
 
 #[derive(Debug)]
 struct Table {
-    entries: Recent<Key, State>,
+    entries: Recent<BudgetKey, State>,
     /// Number of closed entries, as of the last access to each.
     closed: usize,
 }
 
 /// Outcome of a request.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(in crate::registry) enum RequestOutcome {
     /// A response.
     Answered,
     /// A response that requests a pause.
-    Overloaded(Wish),
+    Overloaded(PauseRequest),
     /// No connection.
     Unreachable(String),
     /// A gateway's response that its backend is unavailable.
     NothingBehind(String),
     /// A connection without a response in time.
     Unanswered(String),
-    /// An outcome that says nothing about the host.
+    /// An outcome without information about the host.
     Neither,
 }
 
 /// The right to send one request; reports the outcome, or that the request was cancelled.
 #[derive(Debug)]
-pub(super) struct Permit<'a> {
-    budget: &'a Budget,
-    host: Key,
-    account: Key,
+pub(in crate::registry) struct RequestPermit<'a> {
+    budget: &'a RequestBudget,
+    host: BudgetKey,
+    account: BudgetKey,
     since: Instant,
     /// True if the request is the probe of the host, and true if it is the probe of the account.
     probes: (bool, bool),
     ended: bool,
 }
 
-impl Budget {
+impl RequestBudget {
     /// `per_second` is the steady pace per host.
-    pub(super) fn new(per_second: u32, metrics: Arc<Metrics>) -> Self {
+    pub(in crate::registry) fn new(per_second: u32, metrics: Arc<Metrics>) -> Self {
         let spacing = Duration::from_secs(1) / per_second.max(1);
         let table = Table { entries: Recent::new(MAX_ENTRIES), closed: 0 };
         Self { table: Mutex::new(table), spacing, metrics }
     }
 
     /// Waits for the host's pace. Fails at once if the host is closed, or the account at the host.
-    pub(super) async fn admit(&self, origin: &str, host: &str, account: &Account) -> Result<Permit<'_>, RegistryError> {
+    pub(in crate::registry) async fn admit(
+        &self,
+        origin: &str,
+        host: &str,
+        account: &Account,
+    ) -> Result<RequestPermit<'_>, RegistryError> {
         let now = Instant::now();
-        let key = |account| Key { origin: origin.to_owned(), account };
+        let key = |account| BudgetKey { origin: origin.to_owned(), account };
         let (of_host, of_account) = (key(None), key(Some(account.clone())));
         let admission = {
             let mut table = self.lock();
@@ -120,29 +130,36 @@ impl Budget {
                 Err,
             )
         };
-        let (why, retry_after) = match admission {
+        let (cause, retry_after) = match admission {
             Ok((wait, probes)) => {
                 if !wait.is_zero() {
                     self.metrics.held_back("pace");
                     pause(wait).await;
                 }
                 let since = Instant::now();
-                return Ok(Permit { budget: self, host: of_host, account: of_account, since, probes, ended: false });
+                return Ok(RequestPermit {
+                    budget: self,
+                    host: of_host,
+                    account: of_account,
+                    since,
+                    probes,
+                    ended: false,
+                });
             }
             Err(refused) => refused,
         };
         let host = host.to_owned();
-        match why {
-            Why::Limited => {
+        match cause {
+            Cause::Limited => {
                 self.metrics.held_back("overloaded");
                 Err(RegistryError::RateLimited { host, retry_after: Some(retry_after) })
             }
-            Why::Busy => {
+            Cause::Busy => {
                 self.metrics.held_back("overloaded");
-                let problem = format!("it answered {}", reqwest::StatusCode::SERVICE_UNAVAILABLE);
+                let problem = format!("it returned {}", reqwest::StatusCode::SERVICE_UNAVAILABLE);
                 Err(RegistryError::HeldBack { host, problem, retry_after })
             }
-            Why::Dead { problem, .. } => {
+            Cause::Dead { problem, .. } => {
                 self.metrics.held_back("dead");
                 Err(RegistryError::HeldBack { host, problem, retry_after })
             }
@@ -157,7 +174,7 @@ impl Budget {
 
 impl Table {
     /// Runs `work` on the state of `key`, and updates the number of closed entries.
-    fn with<R>(&mut self, key: &Key, work: impl FnOnce(&mut State) -> R) -> R {
+    fn with<R>(&mut self, key: &BudgetKey, work: impl FnOnce(&mut State) -> R) -> R {
         let (state, evicted) = self.entries.entry(key.clone(), State::default);
         let before = state.is_closed();
         let result = work(state);
@@ -168,20 +185,20 @@ impl Table {
     }
 }
 
-impl Permit<'_> {
+impl RequestPermit<'_> {
     /// Reports the outcome of the request. Returns the time for which the account must not send another one.
-    pub(super) fn ended(mut self, ended: &Ended) -> Option<Duration> {
+    pub(in crate::registry) fn ended(mut self, ended: &RequestOutcome) -> Option<Duration> {
         self.report(ended)
     }
 
-    fn report(&mut self, ended: &Ended) -> Option<Duration> {
+    fn report(&mut self, ended: &RequestOutcome) -> Option<Duration> {
         self.ended = true;
         let now = Instant::now();
-        let (of_host, of_account) = ended.words();
+        let (of_host, of_account) = ended.signals();
         let mut table = self.budget.lock();
-        table.with(&self.host, |state| state.hear(now, &of_host, self.probes.0));
+        table.with(&self.host, |state| state.record(now, &of_host, self.probes.0));
         let left = table.with(&self.account, |state| {
-            state.hear(now, &of_account, self.probes.1);
+            state.record(now, &of_account, self.probes.1);
             state.refusal(now).map(|(_, left)| left)
         });
         let closed = table.closed;
@@ -191,12 +208,15 @@ impl Permit<'_> {
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for RequestPermit<'_> {
     fn drop(&mut self) {
         if !self.ended {
             let unanswered = self.since.elapsed() >= UNANSWERED;
-            let ended =
-                if unanswered { Ended::Unanswered("it did not answer in time".to_owned()) } else { Ended::Neither };
+            let ended = if unanswered {
+                RequestOutcome::Unanswered("no response in time".to_owned())
+            } else {
+                RequestOutcome::Neither
+            };
             self.report(&ended);
         }
     }
@@ -207,16 +227,16 @@ async fn pause(wait: Duration) {
     tokio::time::sleep(wait).await;
 }
 
-impl Ended {
+impl RequestOutcome {
     /// Returns the meaning of the outcome for the host and for the account.
-    fn words(&self) -> (Word<'_>, Word<'_>) {
+    fn signals(&self) -> (Signal<'_>, Signal<'_>) {
         match self {
-            Self::Answered => (Word::Alive, Word::Alive),
-            Self::Overloaded(wish) => (Word::Alive, Word::Slower(*wish)),
-            Self::Unreachable(problem) => (Word::Gone(problem), Word::Nothing),
-            Self::NothingBehind(problem) => (Word::Alive, Word::Gone(problem)),
-            Self::Unanswered(problem) => (Word::Nothing, Word::Gone(problem)),
-            Self::Neither => (Word::Nothing, Word::Nothing),
+            Self::Answered => (Signal::Alive, Signal::Alive),
+            Self::Overloaded(request) => (Signal::Alive, Signal::Overloaded(*request)),
+            Self::Unreachable(problem) => (Signal::Unreachable(problem), Signal::Unknown),
+            Self::NothingBehind(problem) => (Signal::Alive, Signal::Unreachable(problem)),
+            Self::Unanswered(problem) => (Signal::Unknown, Signal::Unreachable(problem)),
+            Self::Neither => (Signal::Unknown, Signal::Unknown),
         }
     }
 }

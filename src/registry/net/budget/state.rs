@@ -44,11 +44,11 @@ pub(super) struct State {
 #[derive(Debug)]
 struct Closed {
     until: Instant,
-    why: Why,
+    cause: Cause,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Why {
+pub(super) enum Cause {
     /// 429, or 503 with `Retry-After`.
     Limited,
     /// 503 without `Retry-After`.
@@ -59,7 +59,7 @@ pub(super) enum Why {
 
 /// A request by the host for a pause.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::registry) struct Wish {
+pub(in crate::registry) struct PauseRequest {
     /// Length of the pause, if the host names one.
     pub(in crate::registry) wanted: Option<Duration>,
     /// True for 429, and for 503 with `Retry-After`.
@@ -70,14 +70,17 @@ pub(in crate::registry) struct Wish {
 
 /// Meaning of a request's outcome for a host or account.
 #[derive(Debug)]
-pub(super) enum Word<'a> {
+pub(super) enum Signal<'a> {
     Alive,
-    Slower(Wish),
-    Gone(&'a str),
-    Nothing,
+    /// A response that requests a pause.
+    Overloaded(PauseRequest),
+    /// No response, with the problem.
+    Unreachable(&'a str),
+    /// No information about the host or account.
+    Unknown,
 }
 
-impl Wish {
+impl PauseRequest {
     /// Returns the pause after `slowdowns` in a row: at least our own pause, even if the host names a shorter one.
     fn pause(self, slowdowns: u32) -> Duration {
         let own = if self.is_limit { SLOWER } else { BUSY }.pause(slowdowns);
@@ -92,14 +95,14 @@ impl State {
     }
 
     fn is_slowed(&self) -> bool {
-        matches!(&self.closed, Some(Closed { why: Why::Limited | Why::Busy, .. }))
+        matches!(&self.closed, Some(Closed { cause: Cause::Limited | Cause::Busy, .. }))
     }
 
     /// Returns the cause and the remaining time if no request is allowed now.
-    pub(super) fn refusal(&self, now: Instant) -> Option<(Why, Duration)> {
+    pub(super) fn refusal(&self, now: Instant) -> Option<(Cause, Duration)> {
         match self.closed.as_ref()? {
-            Closed { until, why } if *until > now => Some((why.clone(), until.saturating_duration_since(now))),
-            Closed { why: why @ Why::Dead { probing: true, .. }, .. } => Some((why.clone(), BEHIND_PROBE)),
+            Closed { until, cause } if *until > now => Some((cause.clone(), until.saturating_duration_since(now))),
+            Closed { cause: cause @ Cause::Dead { probing: true, .. }, .. } => Some((cause.clone(), BEHIND_PROBE)),
             Closed { .. } => None,
         }
     }
@@ -107,11 +110,11 @@ impl State {
     /// Admits a request. Returns true if it is the probe.
     pub(super) fn enter(&mut self) -> bool {
         match &mut self.closed {
-            Some(Closed { why: Why::Dead { probing, .. }, .. }) => {
+            Some(Closed { cause: Cause::Dead { probing, .. }, .. }) => {
                 *probing = true;
                 true
             }
-            Some(Closed { why: Why::Limited | Why::Busy, .. }) => {
+            Some(Closed { cause: Cause::Limited | Cause::Busy, .. }) => {
                 self.closed = None;
                 false
             }
@@ -130,42 +133,43 @@ impl State {
         due.saturating_duration_since(now).saturating_sub(burst)
     }
 
-    pub(super) fn hear(&mut self, now: Instant, word: &Word<'_>, is_probe: bool) {
-        match word {
+    /// Applies the outcome of a request.
+    pub(super) fn record(&mut self, now: Instant, signal: &Signal<'_>, is_probe: bool) {
+        match signal {
             // A response to a request sent before the pause was requested.
-            Word::Alive if self.is_slowed() => {}
-            Word::Alive => (self.closed, self.failures) = (None, 0),
-            Word::Slower(wish) => self.slow_down(now, *wish),
-            Word::Gone(problem) => {
+            Signal::Alive if self.is_slowed() => {}
+            Signal::Alive => (self.closed, self.failures) = (None, 0),
+            Signal::Overloaded(request) => self.slow_down(now, *request),
+            Signal::Unreachable(problem) => {
                 let was_closed = self.closed.is_some();
                 if !was_closed || is_probe {
                     self.failures = self.failures.saturating_add(1);
                 }
                 if self.failures >= DEAD_AFTER && (!was_closed || is_probe) {
                     let until = now + PROBE.pause(self.failures - DEAD_AFTER + 1);
-                    let why = Why::Dead { problem: (*problem).to_owned(), probing: false };
-                    self.closed = Some(Closed { until, why });
+                    let cause = Cause::Dead { problem: (*problem).to_owned(), probing: false };
+                    self.closed = Some(Closed { until, cause });
                 }
             }
-            Word::Nothing => {
-                if let (true, Some(Closed { why: Why::Dead { probing, .. }, .. })) = (is_probe, &mut self.closed) {
+            Signal::Unknown => {
+                if let (true, Some(Closed { cause: Cause::Dead { probing, .. }, .. })) = (is_probe, &mut self.closed) {
                     *probing = false;
                 }
             }
         }
     }
 
-    fn slow_down(&mut self, now: Instant, wish: Wish) {
+    fn slow_down(&mut self, now: Instant, request: PauseRequest) {
         // Requests that were in flight report the same limit again, not a new one.
         if !self.is_slowed() {
             let is_next = self.slow_until.is_some_and(|until| now.saturating_duration_since(until) < REMEMBERED);
             self.slowdowns = if is_next { self.slowdowns.saturating_add(1) } else { 1 };
         }
-        let until = now + wish.pause(self.slowdowns);
+        let until = now + request.pause(self.slowdowns);
         let until = self.slow_until.map_or(until, |before| before.max(until));
         self.failures = 0;
         self.slow_until = Some(until);
-        self.closed = Some(Closed { until, why: if wish.is_limit { Why::Limited } else { Why::Busy } });
+        self.closed = Some(Closed { until, cause: if request.is_limit { Cause::Limited } else { Cause::Busy } });
     }
 }
 
@@ -187,12 +191,12 @@ mod tests {
         is_open
     }
 
-    fn limit(wanted: Option<u64>) -> Wish {
-        Wish { wanted: wanted.map(Duration::from_secs), is_limit: true, is_elsewhere: false }
+    fn limit(wanted: Option<u64>) -> PauseRequest {
+        PauseRequest { wanted: wanted.map(Duration::from_secs), is_limit: true, is_elsewhere: false }
     }
 
     #[test]
-    fn a_burst_goes_through_and_then_the_pace_is_kept() {
+    fn a_burst_passes_and_then_requests_are_paced() {
         let (mut host, now) = (State::default(), Instant::now());
         let waits: Vec<Duration> = (0..1200).map(|_| host.wait(now, SPACING, false)).collect();
         assert!(waits[..1000].iter().all(Duration::is_zero), "ten seconds' worth at once");
@@ -202,12 +206,12 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_host_is_probed_by_one_at_a_time_and_less_and_less_often() {
+    fn a_dead_host_is_probed_one_request_at_a_time_with_growing_pauses() {
         let (mut host, mut now) = (State::default(), Instant::now());
-        let dead = Word::Gone("connection refused");
+        let dead = Signal::Unreachable("connection refused");
         for _ in 0..DEAD_AFTER {
             assert!(is_let_in(&mut host, now));
-            host.hear(now, &dead, false);
+            host.record(now, &dead, false);
         }
         for pause in [5, 10, 20, 40, 60, 60] {
             assert!(!is_let_in(&mut host, now), "closed");
@@ -216,39 +220,39 @@ mod tests {
             now += Duration::from_secs(1);
             assert!(is_let_in(&mut host, now), "a probe");
             assert!(!is_let_in(&mut host, now), "only one");
-            host.hear(now, &dead, true);
+            host.record(now, &dead, true);
         }
         now += Duration::from_secs(60);
         assert!(is_let_in(&mut host, now));
-        host.hear(now, &Word::Nothing, true);
+        host.record(now, &Signal::Unknown, true);
         assert!(is_let_in(&mut host, now), "a probe that was given up leaves its place");
-        host.hear(now, &Word::Alive, true);
+        host.record(now, &Signal::Alive, true);
         assert!(is_let_in(&mut host, now) && is_let_in(&mut host, now), "alive");
     }
 
     #[test]
-    fn an_answer_between_failures_keeps_a_host_open() {
+    fn a_response_between_failures_keeps_a_host_open() {
         let (mut host, now) = (State::default(), Instant::now());
         for round in 0..20 {
             assert!(is_let_in(&mut host, now), "{round}");
-            let word = if round % 4 == 3 { Word::Alive } else { Word::Gone("connection refused") };
-            host.hear(now, &word, false);
+            let signal = if round % 4 == 3 { Signal::Alive } else { Signal::Unreachable("connection refused") };
+            host.record(now, &signal, false);
         }
     }
 
     #[test]
-    fn the_longest_pause_of_those_under_way_counts_and_late_answers_do_not_end_it() {
+    fn the_longest_requested_pause_counts_and_late_responses_do_not_end_it() {
         let (mut account, now) = (State::default(), Instant::now());
         for wanted in [30, 25, 1] {
-            account.hear(now, &Word::Slower(limit(Some(wanted))), false);
+            account.record(now, &Signal::Overloaded(limit(Some(wanted))), false);
         }
-        account.hear(now, &Word::Alive, false);
+        account.record(now, &Signal::Alive, false);
         assert!(!is_let_in(&mut account, now + Duration::from_secs(29)));
         assert!(is_let_in(&mut account, now + Duration::from_secs(30)));
     }
 
     #[test]
-    fn no_time_that_a_registry_names_shortens_the_own_pause_nor_is_longer_than_an_hour() {
+    fn a_requested_pause_is_at_least_our_own_and_at_most_an_hour() {
         let rows = [
             (limit(None), 1, 20),
             (limit(Some(1)), 1, 20),
@@ -256,30 +260,30 @@ mod tests {
             (limit(Some(1)), 30, 60),
             (limit(Some(90)), 1, 90),
             (limit(Some(u64::MAX)), 1, 3600),
-            (Wish { is_limit: false, ..limit(None) }, 3, 4),
-            (Wish { is_elsewhere: true, ..limit(Some(3600)) }, 1, 60),
+            (PauseRequest { is_limit: false, ..limit(None) }, 3, 4),
+            (PauseRequest { is_elsewhere: true, ..limit(Some(3600)) }, 1, 60),
         ];
-        for (wish, slowdowns, want) in rows {
-            assert_eq!(wish.pause(slowdowns), Duration::from_secs(want), "{wish:?}, {slowdowns}");
+        for (request, slowdowns, want) in rows {
+            assert_eq!(request.pause(slowdowns), Duration::from_secs(want), "{request:?}, {slowdowns}");
         }
     }
 
     /// The worst case: all objects start at the first allowed moment, so that each makes all three requests of its
     /// pass before the first blob is answered. Requests for tags and manifests succeed in between.
     #[test]
-    fn a_hundred_objects_whose_blobs_are_limited_make_six_requests_a_minute_each() {
+    fn a_hundred_objects_with_limited_blobs_send_six_requests_a_minute_each() {
         let (mut account, start) = (State::default(), Instant::now());
         let mut asked = Vec::new();
         for second in 0..600 {
             let now = start + Duration::from_secs(second);
             let passes = (0..100).filter(|_| is_let_in(&mut account, now)).count();
             for _ in 0..passes {
-                account.hear(now, &Word::Alive, false);
-                account.hear(now, &Word::Alive, false);
+                account.record(now, &Signal::Alive, false);
+                account.record(now, &Signal::Alive, false);
                 asked.extend([second; 3]);
             }
             for _ in 0..passes {
-                account.hear(now, &Word::Slower(limit(Some(1))), false);
+                account.record(now, &Signal::Overloaded(limit(Some(1))), false);
             }
         }
         let within = |from: u64| asked.iter().filter(|at| (from..from + 60).contains(*at)).count();
@@ -288,12 +292,12 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_was_left_alone_for_long_begins_with_a_short_pause() {
+    fn an_account_that_was_quiet_for_long_begins_with_a_short_pause() {
         let (mut account, mut now) = (State::default(), Instant::now());
         let mut pause = |account: &mut State, quiet: u64| {
             now += Duration::from_secs(quiet);
             assert!(is_let_in(account, now));
-            account.hear(now, &Word::Slower(limit(None)), false);
+            account.record(now, &Signal::Overloaded(limit(None)), false);
             let left = account.refusal(now).unwrap().1;
             now += left;
             left.as_secs()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::io::AsyncReadExt;
 
-use crate::registry::egress::{Egress, Reach};
+use crate::registry::net::egress::{Egress, Reach};
 
 /// Maximum number of addresses examined per name.
 const MAX_ADDRESSES: usize = 64;
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn names_with_a_dot_are_absolute_first_and_relative_only_where_there_is_no_such_name() {
+    async fn names_with_a_dot_are_absolute_first_and_relative_only_if_unknown() {
         let failed = |text: &'static str| Err(io::Error::other(text));
         let rows: [(&str, bool, &[&str]); 7] = [
             ("ghcr.io", false, &["ghcr.io."]),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_c_library_says_of_an_unknown_name_is_understood() {
+    async fn the_c_librarys_message_for_an_unknown_name_is_recognized() {
         // The label is too long, so no name server is queried.
         let long = format!("{}.invalid.", "x".repeat(64));
         let error = addresses(long).await.unwrap_err();

@@ -65,7 +65,7 @@ impl fmt::Display for HostPattern {
 }
 
 /// Compares label by label: `*` matches any part of one label, never a dot.
-pub(super) fn labels_match(pattern: &str, host: &str) -> bool {
+pub(in crate::registry) fn labels_match(pattern: &str, host: &str) -> bool {
     pattern.split('.').count() == host.split('.').count()
         && pattern.split('.').zip(host.split('.')).all(|(pattern, label)| label_matches(pattern, label))
 }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_means_hosts_by_label_and_port() {
+    fn a_pattern_matches_hosts_by_label_and_port() {
         let rows = [
             ("registry.example.com", "registry.example.com", 443, true),
             ("registry.example.com", "Registry.Example.com.", 5000, true),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn an_invalid_host_pattern_is_refused() {
         for text in ["", "*", "*.*", "https://a.example", "a.example/path", "a.example:port", "a b", "::1", "[::1]x"] {
             assert!(text.parse::<HostPattern>().is_err(), "{text}");
         }

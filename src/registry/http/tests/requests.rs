@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_token_is_fetched_once_and_used_again() {
+async fn a_token_is_fetched_once_and_reused() {
     let server = Server::start(|host, request| match request.uri().path() {
         "/token" => r#"{"token":"t1","expires_in":300}"#.into_response(),
         _ if request.headers().get("authorization").is_some_and(|v| v == "Bearer t1") => with_digest(&Digest::of(b"m")),
@@ -19,12 +19,12 @@ async fn a_token_is_fetched_once_and_used_again() {
     let token = "GET /token?service=svc&scope=repository%3Ateam%2Fapp%3Apull";
     assert_eq!(server.paths(), [head, token, head, head, head], "our scope, not the one in the challenge");
     let log = server.log.lock().unwrap();
-    assert!(log[1].2.as_deref().unwrap().starts_with("Basic "), "the token service knows who asks");
+    assert!(log[1].2.as_deref().unwrap().starts_with("Basic "), "the token service receives the password");
     assert!(log[0].2.is_none() && log[2].2.as_deref() == Some("Bearer t1"));
 }
 
 #[tokio::test]
-async fn many_at_once_share_a_token_and_a_known_host_is_not_asked_for_its_challenge_again() {
+async fn concurrent_requests_share_a_token_and_a_known_challenge() {
     let server = Server::start(|host, request| match request.uri().path() {
         "/token" => r#"{"token":"t1","expires_in":300}"#.into_response(),
         _ if request.headers().contains_key("authorization") => with_digest(&Digest::of(b"m")),
@@ -45,7 +45,7 @@ async fn many_at_once_share_a_token_and_a_known_host_is_not_asked_for_its_challe
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_accepted_any_more_is_renewed_once() {
+async fn a_rejected_token_is_renewed_once() {
     let valid = Arc::new(std::sync::Mutex::new("t1".to_owned()));
     let server = Server::start({
         let valid = Arc::clone(&valid);
@@ -70,7 +70,7 @@ async fn a_token_that_is_not_accepted_any_more_is_renewed_once() {
 }
 
 #[tokio::test]
-async fn a_registry_that_never_accepts_is_asked_twice() {
+async fn a_registry_that_rejects_every_token_receives_two_requests() {
     for scheme in ["Basic realm=\"r\"", "Bearer realm=\"http://HOST/token\""] {
         let server = Server::start(move |host, request| match request.uri().path() {
             "/token" => r#"{"token":"t"}"#.into_response(),
@@ -115,7 +115,7 @@ async fn credentials_do_not_follow_a_foreign_realm_or_a_redirect() {
 }
 
 #[tokio::test]
-async fn bodies_end_at_their_limit_whatever_the_registry_says() {
+async fn bodies_are_limited_whatever_length_the_registry_claims() {
     let endless = |_: &str, _: &Request| {
         let chunk = Bytes::from_static(&[b'x'; 8192]);
         Body::from_stream(futures::stream::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone()))).into_response()
@@ -137,7 +137,7 @@ async fn bodies_end_at_their_limit_whatever_the_registry_says() {
 }
 
 #[tokio::test]
-async fn a_registry_that_does_not_tell_digests_is_asked_for_the_manifest() {
+async fn without_a_digest_header_the_manifest_is_fetched() {
     let server = Server::start(|_, _| "the manifest".into_response()).await;
     let digest = registry().tag_digest(&access(None), &server.repository(), "1").await.unwrap();
     assert_eq!(digest, Digest::of(b"the manifest"));
@@ -145,7 +145,7 @@ async fn a_registry_that_does_not_tell_digests_is_asked_for_the_manifest() {
 }
 
 #[tokio::test]
-async fn each_answer_has_its_meaning() {
+async fn each_status_has_its_error() {
     let statuses = [404, 403, 429, 503, 500, 418];
     for status in statuses {
         let server = Server::start(move |_, _| {
@@ -199,7 +199,7 @@ async fn several_credentials_are_tried_in_order() {
 }
 
 #[tokio::test]
-async fn tags_come_in_pages_and_end() {
+async fn tags_are_listed_in_a_limited_number_of_pages() {
     let paged = Server::start(|_, request| {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let page: usize = query.split("last=").nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -268,7 +268,7 @@ async fn an_identity_token_is_exchanged_by_post_and_never_sent_to_the_registry()
 }
 
 #[tokio::test]
-async fn a_dead_host_is_left_alone_and_told_as_it_was() {
+async fn a_dead_host_receives_no_requests_and_keeps_its_error() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let repository = format!("{nobody}/a").parse::<Reference>().unwrap().repository;
     let registry = registry();
@@ -282,7 +282,7 @@ async fn a_dead_host_is_left_alone_and_told_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_pause_is_kept_by_all_objects_of_the_account_and_by_no_other_account() {
+async fn a_pause_applies_to_all_objects_of_the_account_only() {
     let server = Server::start(|_, request| match request.uri().path() {
         "/v2/team/app/manifests/slow" => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "3600")], "").into_response(),
         _ => with_digest(&Digest::of(b"m")),
@@ -302,7 +302,7 @@ async fn a_pause_is_kept_by_all_objects_of_the_account_and_by_no_other_account()
 }
 
 #[tokio::test]
-async fn a_time_that_is_over_or_cannot_be_read_does_not_shorten_the_own_pause() {
+async fn an_invalid_or_past_retry_after_does_not_shorten_our_own_pause() {
     for text in ["0", "1", "-1", "soon", "Thu, 01 Jan 1970 00:00:00 GMT"] {
         let server = Server::start(move |_, request| match request.method().as_str() {
             "HEAD" => with_digest(&Digest::of(b"m")),
@@ -318,7 +318,7 @@ async fn a_time_that_is_over_or_cannot_be_read_does_not_shorten_the_own_pause() 
 }
 
 #[tokio::test]
-async fn a_limit_of_a_host_that_one_is_redirected_to_is_short() {
+async fn a_rate_limit_of_a_redirect_target_is_short() {
     let target =
         Server::start(|_, _| (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "3600")], "").into_response()).await;
     let location = format!("http://{}/blob", target.host);
@@ -332,7 +332,7 @@ async fn a_limit_of_a_host_that_one_is_redirected_to_is_short() {
 }
 
 #[tokio::test]
-async fn a_registry_without_head_is_asked_by_get() {
+async fn a_registry_without_head_receives_a_get() {
     for status in [405, 501] {
         let server = Server::start(move |_, request| match request.method().as_str() {
             "HEAD" => {
@@ -348,7 +348,7 @@ async fn a_registry_without_head_is_asked_by_get() {
 }
 
 #[tokio::test]
-async fn a_page_for_people_is_outside_the_protocol() {
+async fn an_html_page_violates_the_protocol() {
     const PAGE: &str = "<!DOCTYPE html><title>Sign in</title>";
     let server = Server::start(|_, _| ([("content-type", "Text/HTML; charset=utf-8")], PAGE).into_response()).await;
     let (registry, access, repository) = (registry(), access(None), server.repository());
@@ -365,7 +365,7 @@ async fn a_page_for_people_is_outside_the_protocol() {
 }
 
 #[tokio::test]
-async fn a_token_service_that_is_not_there_is_no_missing_tag() {
+async fn a_missing_token_service_is_not_a_missing_tag() {
     for status in [404, 410] {
         let server = Server::start(move |host, request| match request.uri().path() {
             "/token" => StatusCode::from_u16(status).unwrap().into_response(),

@@ -26,7 +26,7 @@ pub fn is_closed_port(port: u16) -> bool {
 
 /// Class of an address that is not on the public internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum AddressKind {
     /// RFC 1918, RFC 4193, shared address space (RFC 6598), benchmarking (198.18.0.0/15) and local translation (RFC
     /// 8215): open only if an allowed network contains it.
     Private,
@@ -49,18 +49,20 @@ pub struct Denied {
     /// The address.
     pub address: IpAddr,
     /// The reason.
-    pub kind: Kind,
+    pub kind: AddressKind,
 }
 
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, remedy) = match self.kind {
-            Kind::Private => ("a private", "; the operator's --allow-cidr opens networks, --allow-host single hosts"),
-            Kind::Loopback => ("a loopback", "; only an --allow-cidr inside 127.0.0.0/8 or ::1/128 opens it"),
-            Kind::Metadata => ("a metadata service's", "; no flag opens it"),
-            Kind::Special => ("a link-local, multicast or reserved", "; no flag opens it"),
-            Kind::Closed => ("the API server's address, or a --deny-cidr", "; no other flag opens it"),
-            Kind::Foreign => (
+            AddressKind::Private => {
+                ("a private", "; the operator's --allow-cidr opens networks, --allow-host single hosts")
+            }
+            AddressKind::Loopback => ("a loopback", "; only an --allow-cidr inside 127.0.0.0/8 or ::1/128 opens it"),
+            AddressKind::Metadata => ("a metadata service's", "; no flag opens it"),
+            AddressKind::Special => ("a link-local, multicast or reserved", "; no flag opens it"),
+            AddressKind::Closed => ("the API server's address, or a --deny-cidr", "; no other flag opens it"),
+            AddressKind::Foreign => (
                 "not a public",
                 "; a redirect or token service on another host than the registry's leads there, which only the operator's \
                  --allow-host (or --token-realm) opens",
@@ -96,17 +98,19 @@ impl AddressPolicy {
     fn check_as_written(&self, address: IpAddr) -> Result<(), Denied> {
         let denied = |kind| Err(Denied { address, kind });
         if self.closed.iter().any(|network| network.contains(&address)) {
-            return denied(Kind::Closed);
+            return denied(AddressKind::Closed);
         }
         match kind(address) {
-            Some(kind @ (Kind::Metadata | Kind::Special | Kind::Closed | Kind::Foreign)) => denied(kind),
-            Some(kind @ (Kind::Private | Kind::Loopback)) if !self.is_open(address, kind) => denied(kind),
-            Some(Kind::Private | Kind::Loopback) | None => Ok(()),
+            Some(
+                kind @ (AddressKind::Metadata | AddressKind::Special | AddressKind::Closed | AddressKind::Foreign),
+            ) => denied(kind),
+            Some(kind @ (AddressKind::Private | AddressKind::Loopback)) if !self.is_open(address, kind) => denied(kind),
+            Some(AddressKind::Private | AddressKind::Loopback) | None => Ok(()),
         }
     }
 
-    fn is_open(&self, address: IpAddr, kind: Kind) -> bool {
-        let means = |network: &&IpNet| kind != Kind::Loopback || network.network().is_loopback();
+    fn is_open(&self, address: IpAddr, kind: AddressKind) -> bool {
+        let means = |network: &&IpNet| kind != AddressKind::Loopback || network.network().is_loopback();
         self.open.iter().filter(means).any(|network| network.contains(&address))
     }
 }
@@ -117,14 +121,14 @@ pub fn is_public(address: IpAddr) -> bool {
 }
 
 /// Returns the class of an address, without regard to embedded addresses.
-fn kind(address: IpAddr) -> Option<Kind> {
+fn kind(address: IpAddr) -> Option<AddressKind> {
     match address {
         IpAddr::V4(v4) => kind_of_v4(v4),
         IpAddr::V6(v6) => kind_of_v6(v6),
     }
 }
 
-fn kind_of_v4(v4: Ipv4Addr) -> Option<Kind> {
+fn kind_of_v4(v4: Ipv4Addr) -> Option<AddressKind> {
     /// AWS, Azure, GCP and most others; Alibaba; Azure's wire server; Oracle.
     const METADATA: [Ipv4Addr; 4] = [
         Ipv4Addr::new(169, 254, 169, 254),
@@ -134,34 +138,34 @@ fn kind_of_v4(v4: Ipv4Addr) -> Option<Kind> {
     ];
     let [a, b, ..] = v4.octets();
     if METADATA.contains(&v4) {
-        Some(Kind::Metadata)
+        Some(AddressKind::Metadata)
     } else if v4.is_loopback() {
-        Some(Kind::Loopback)
+        Some(AddressKind::Loopback)
     } else if v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() || a == 0 || a >= 240 {
-        Some(Kind::Special)
+        Some(AddressKind::Special)
     } else if v4.is_private() || (a == 100 && (64..128).contains(&b)) || (a == 198 && (18..20).contains(&b)) {
-        Some(Kind::Private)
+        Some(AddressKind::Private)
     } else {
         None
     }
 }
 
-fn kind_of_v6(v6: Ipv6Addr) -> Option<Kind> {
+fn kind_of_v6(v6: Ipv6Addr) -> Option<AddressKind> {
     let segments = v6.segments();
     let [first, second, third, ..] = segments;
     if METADATA_PREFIXES.contains(&(first, second)) {
-        Some(Kind::Metadata)
+        Some(AddressKind::Metadata)
     } else if v6.is_loopback() {
-        Some(Kind::Loopback)
+        Some(AddressKind::Loopback)
     } else if v6.is_unspecified()
         || v6.is_multicast()
         || v6.is_unicast_link_local()
         || first == 0xfec0
         || TEREDO == (first, second)
     {
-        Some(Kind::Special)
+        Some(AddressKind::Special)
     } else if v6.is_unique_local() || LOCAL_TRANSLATION == (first, second, third) {
-        Some(Kind::Private)
+        Some(AddressKind::Private)
     } else {
         None
     }
@@ -215,60 +219,60 @@ fn carried_by_local_prefix(v6: Ipv6Addr) -> Vec<Ipv4Addr> {
 mod tests {
     use super::*;
 
-    fn check(policy: &AddressPolicy, address: &str) -> Option<Kind> {
+    fn check(policy: &AddressPolicy, address: &str) -> Option<AddressKind> {
         policy.check(address.parse().unwrap()).err().map(|denied| denied.kind)
     }
 
     #[test]
-    fn whatever_is_not_the_internet_is_closed_in_every_spelling() {
+    fn addresses_outside_of_the_internet_are_closed_in_every_spelling() {
         let strict = AddressPolicy::default();
         let rows = [
             ("93.184.216.34", None),
             ("2606:2800:220:1:248:1893:25c8:1946", None),
-            ("127.0.0.1", Some(Kind::Loopback)),
-            ("127.255.0.9", Some(Kind::Loopback)),
-            ("::1", Some(Kind::Loopback)),
-            ("::ffff:127.0.0.1", Some(Kind::Loopback)),
-            ("::127.0.0.1", Some(Kind::Loopback)),
-            ("169.254.169.254", Some(Kind::Metadata)),
-            ("::ffff:169.254.169.254", Some(Kind::Metadata)),
-            ("64:ff9b::169.254.169.254", Some(Kind::Metadata)),
+            ("127.0.0.1", Some(AddressKind::Loopback)),
+            ("127.255.0.9", Some(AddressKind::Loopback)),
+            ("::1", Some(AddressKind::Loopback)),
+            ("::ffff:127.0.0.1", Some(AddressKind::Loopback)),
+            ("::127.0.0.1", Some(AddressKind::Loopback)),
+            ("169.254.169.254", Some(AddressKind::Metadata)),
+            ("::ffff:169.254.169.254", Some(AddressKind::Metadata)),
+            ("64:ff9b::169.254.169.254", Some(AddressKind::Metadata)),
             // Already closed as an address of a local-use translator.
-            ("64:ff9b:1::a9fe:a9fe", Some(Kind::Private)),
-            ("64:ff9b:1:a9fe:a9:fe00::", Some(Kind::Private)),
-            ("::ffff:0:169.254.169.254", Some(Kind::Metadata)),
-            ("::ffff:0:127.0.0.1", Some(Kind::Loopback)),
+            ("64:ff9b:1::a9fe:a9fe", Some(AddressKind::Private)),
+            ("64:ff9b:1:a9fe:a9:fe00::", Some(AddressKind::Private)),
+            ("::ffff:0:169.254.169.254", Some(AddressKind::Metadata)),
+            ("::ffff:0:127.0.0.1", Some(AddressKind::Loopback)),
             ("::ffff:0:93.184.216.34", None),
             ("::ffff:93.184.216.34", None),
-            ("fd00:ec2::23", Some(Kind::Metadata)),
-            ("fd00:ec2::253", Some(Kind::Metadata)),
-            ("fd00:42::42", Some(Kind::Metadata)),
-            ("fd00:c1::a9fe:a9fe", Some(Kind::Metadata)),
-            ("fd20:ce::254", Some(Kind::Metadata)),
-            ("2001:0:5ef5:79fd:0:59d:5601:5601", Some(Kind::Special)),
+            ("fd00:ec2::23", Some(AddressKind::Metadata)),
+            ("fd00:ec2::253", Some(AddressKind::Metadata)),
+            ("fd00:42::42", Some(AddressKind::Metadata)),
+            ("fd00:c1::a9fe:a9fe", Some(AddressKind::Metadata)),
+            ("fd20:ce::254", Some(AddressKind::Metadata)),
+            ("2001:0:5ef5:79fd:0:59d:5601:5601", Some(AddressKind::Special)),
             ("2001:4860:4860::8888", None),
-            ("2002:a9fe:a9fe::1", Some(Kind::Metadata)),
-            ("100.100.100.200", Some(Kind::Metadata)),
-            ("168.63.129.16", Some(Kind::Metadata)),
-            ("fd00:ec2::254", Some(Kind::Metadata)),
-            ("169.254.1.1", Some(Kind::Special)),
-            ("0.0.0.0", Some(Kind::Special)),
-            ("0.1.2.3", Some(Kind::Special)),
-            ("255.255.255.255", Some(Kind::Special)),
-            ("240.0.0.1", Some(Kind::Special)),
-            ("224.0.0.1", Some(Kind::Special)),
-            ("::", Some(Kind::Special)),
-            ("fe80::1", Some(Kind::Special)),
-            ("fec0::1", Some(Kind::Special)),
-            ("ff02::1", Some(Kind::Special)),
-            ("10.0.0.1", Some(Kind::Private)),
-            ("172.31.255.255", Some(Kind::Private)),
-            ("192.168.1.1", Some(Kind::Private)),
-            ("100.64.0.1", Some(Kind::Private)),
-            ("198.18.0.1", Some(Kind::Private)),
-            ("fd12::1", Some(Kind::Private)),
-            ("::ffff:10.0.0.1", Some(Kind::Private)),
-            ("2002:0a00:0001::1", Some(Kind::Private)),
+            ("2002:a9fe:a9fe::1", Some(AddressKind::Metadata)),
+            ("100.100.100.200", Some(AddressKind::Metadata)),
+            ("168.63.129.16", Some(AddressKind::Metadata)),
+            ("fd00:ec2::254", Some(AddressKind::Metadata)),
+            ("169.254.1.1", Some(AddressKind::Special)),
+            ("0.0.0.0", Some(AddressKind::Special)),
+            ("0.1.2.3", Some(AddressKind::Special)),
+            ("255.255.255.255", Some(AddressKind::Special)),
+            ("240.0.0.1", Some(AddressKind::Special)),
+            ("224.0.0.1", Some(AddressKind::Special)),
+            ("::", Some(AddressKind::Special)),
+            ("fe80::1", Some(AddressKind::Special)),
+            ("fec0::1", Some(AddressKind::Special)),
+            ("ff02::1", Some(AddressKind::Special)),
+            ("10.0.0.1", Some(AddressKind::Private)),
+            ("172.31.255.255", Some(AddressKind::Private)),
+            ("192.168.1.1", Some(AddressKind::Private)),
+            ("100.64.0.1", Some(AddressKind::Private)),
+            ("198.18.0.1", Some(AddressKind::Private)),
+            ("fd12::1", Some(AddressKind::Private)),
+            ("::ffff:10.0.0.1", Some(AddressKind::Private)),
+            ("2002:0a00:0001::1", Some(AddressKind::Private)),
         ];
         for (address, want) in rows {
             assert_eq!(check(&strict, address), want, "{address}");
@@ -276,14 +280,14 @@ mod tests {
     }
 
     #[test]
-    fn named_networks_open_what_is_private_and_nothing_opens_the_rest() {
+    fn allowed_networks_open_private_addresses_and_nothing_else() {
         let networks = |text: &str| text.split(',').map(|network| network.parse().unwrap()).collect();
         let usual = AddressPolicy::new(networks(PRIVATE_NETWORKS), networks("10.96.0.1/32,203.0.113.0/24"));
         for open in ["10.1.2.3", "172.20.0.1", "192.168.0.7", "fd12::1", "::ffff:10.1.2.3"] {
             assert_eq!(check(&usual, open), None, "{open}");
         }
         for closed in ["10.96.0.1", "::ffff:10.96.0.1", "203.0.113.9", "2002:cb00:7109::1"] {
-            assert_eq!(check(&usual, closed), Some(Kind::Closed), "{closed}");
+            assert_eq!(check(&usual, closed), Some(AddressKind::Closed), "{closed}");
         }
         for closed in
             ["127.0.0.1", "100.100.100.200", "fd00:ec2::254", "fd00:ec2::23", "fd00:42::42", "64:ff9b:1::1.1.1.1"]
@@ -304,21 +308,21 @@ mod tests {
     }
 
     #[test]
-    fn a_translator_of_ones_own_is_judged_by_the_address_inside_at_each_place() {
+    fn a_local_translators_address_is_judged_by_each_embedded_address() {
         let networks = |text: &str| text.split(',').map(|network| network.parse().unwrap()).collect();
         let policy = AddressPolicy::new(networks("64:ff9b:1::/48"), networks("203.0.113.0/24"));
         let rows = [
             ("64:ff9b:1::1.1.1.1", None),
             ("64:ff9b:1:fffe::1.1.1.1", None),
-            ("64:ff9b:1::169.254.169.254", Some(Kind::Metadata)),
-            ("64:ff9b:1::10.0.0.1", Some(Kind::Private)),
-            ("64:ff9b:1::169.254.170.23", Some(Kind::Special)),
+            ("64:ff9b:1::169.254.169.254", Some(AddressKind::Metadata)),
+            ("64:ff9b:1::10.0.0.1", Some(AddressKind::Private)),
+            ("64:ff9b:1::169.254.170.23", Some(AddressKind::Special)),
             ("64:ff9b:1:101:1:100::", None),
-            ("64:ff9b:1:a9fe:a9:fe00::", Some(Kind::Metadata)),
-            ("64:ff9b:1:a9fe:a9:fe01:203:405", Some(Kind::Metadata)),
-            ("64:ff9b:1:12a9:fe:a9fe::7", Some(Kind::Metadata)),
-            ("64:ff9b:1:1234:a9:fea9:fe00:7", Some(Kind::Metadata)),
-            ("64:ff9b:1:1234:cb:71:900::", Some(Kind::Closed)),
+            ("64:ff9b:1:a9fe:a9:fe00::", Some(AddressKind::Metadata)),
+            ("64:ff9b:1:a9fe:a9:fe01:203:405", Some(AddressKind::Metadata)),
+            ("64:ff9b:1:12a9:fe:a9fe::7", Some(AddressKind::Metadata)),
+            ("64:ff9b:1:1234:a9:fea9:fe00:7", Some(AddressKind::Metadata)),
+            ("64:ff9b:1:1234:cb:71:900::", Some(AddressKind::Closed)),
         ];
         for (address, want) in rows {
             assert_eq!(check(&policy, address), want, "{address}");

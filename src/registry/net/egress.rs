@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use hyper_util::client::proxy::matcher::Matcher;
 
-use super::address::{AddressPolicy, Denied, Kind, is_public};
+use super::address::{AddressKind, AddressPolicy, Denied, is_public};
 use super::host_pattern::HostPattern;
 
 /// The operator's rules. The default allows the public internet over TLS and nothing else.
@@ -36,7 +36,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// True where a request to `url` goes through it, by the rules of the client that sends it.
-    pub(super) fn takes(&self, url: &str) -> bool {
+    pub(in crate::registry) fn takes(&self, url: &str) -> bool {
         let rules = Matcher::builder().all(self.url.as_str()).no(self.except.as_str()).build();
         url.parse().is_ok_and(|url| rules.intercept(&url).is_some())
     }
@@ -78,11 +78,11 @@ impl Egress {
     pub fn check(&self, host: &str, address: IpAddr, reach: Reach) -> Result<(), Denied> {
         let is_listed = self.hosts.iter().any(|open| open.matches_name(host));
         match self.addresses.check(address) {
-            Err(denied) if denied.kind != Kind::Private || !is_listed => return Err(denied),
+            Err(denied) if denied.kind != AddressKind::Private || !is_listed => return Err(denied),
             Err(_) | Ok(()) => {}
         }
         let is_open = is_listed || reach == Reach::Named || is_public(address) || self.is_proxy(host);
-        if is_open { Ok(()) } else { Err(Denied { address, kind: Kind::Foreign }) }
+        if is_open { Ok(()) } else { Err(Denied { address, kind: AddressKind::Foreign }) }
     }
 
     /// Returns true for the proxy, to which connections for all other hosts are made.
@@ -127,7 +127,7 @@ impl Egress {
 fn registrable(host: &str) -> Option<String> {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let domain = psl::domain(host.as_bytes())?;
-    // An unlisted suffix says nothing about the ownership of the names below it.
+    // An unlisted suffix proves nothing about the ownership of the names below it.
     domain.suffix().is_known().then(|| String::from_utf8_lossy(domain.as_bytes()).into_owned())
 }
 
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_registry_leads_is_public_or_named() {
+    fn a_redirect_target_is_public_or_listed_by_the_operator() {
         let addresses =
             AddressPolicy::new(vec!["10.0.0.0/8".parse().unwrap(), "127.0.0.0/8".parse().unwrap()], Vec::new());
         let proxy = Some(Proxy { url: "http://proxy.corp.example:3128".to_owned(), except: String::new() });

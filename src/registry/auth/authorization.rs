@@ -1,0 +1,151 @@
+//! The `Authorization` header of a request: basic credentials, or a token that is fetched and cached.
+//!
+//! Tokens are cached per (credential, transport, host, repository), so nothing is shared between objects that have
+//! other credentials or check the host in another way. Challenges are cached per transport and host, and a known
+//! challenge is answered before the next request is sent: a new repository on a known host costs one extra token
+//! request.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use reqwest::header::HeaderValue;
+
+use super::challenge::Challenge;
+use super::credentials::Credential;
+use super::requester::Requester;
+use super::token;
+use crate::oci::{Digest, Repository};
+use crate::registry::net::egress::Reach;
+use crate::registry::net::transport::Client;
+use crate::registry::{RegistryError, TransportId};
+
+/// Maximum number of cached entries; a full cache is cleared.
+const MAX_KEPT: usize = 10_000;
+
+/// Key of a cached header.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct HeaderKey {
+    credential: Option<Digest>,
+    transport: TransportId,
+    repository: Repository,
+}
+
+impl HeaderKey {
+    fn new(requester: Requester<'_>) -> Self {
+        Self {
+            credential: requester.credential.map(Credential::identity),
+            transport: requester.transport.id(),
+            repository: requester.repository.clone(),
+        }
+    }
+}
+
+/// Returns the key of a host's challenge.
+fn host_key(requester: Requester<'_>) -> (String, TransportId) {
+    (requester.repository.api_host().to_owned(), requester.transport.id())
+}
+
+/// A header that answers a challenge, and the time at which it expires.
+struct Answer {
+    header: HeaderValue,
+    until: Option<Instant>,
+}
+
+/// A challenge, and the reach that applies to the host of the registry that sent it.
+#[derive(Clone)]
+pub(in crate::registry) struct Met {
+    pub(in crate::registry) challenge: Challenge,
+    pub(in crate::registry) reach: Reach,
+}
+
+/// A cached answer. The lock is held during a token request, so that concurrent requesters wait for its result.
+type Slot = Arc<tokio::sync::Mutex<Option<Answer>>>;
+
+/// Cache of challenges, and of the answers to them.
+#[derive(Default)]
+pub(in crate::registry) struct Authorizations {
+    answers: Mutex<HashMap<HeaderKey, Slot>>,
+    /// By host: a registry sends the same challenge for all repositories.
+    challenges: Mutex<HashMap<(String, TransportId), Met>>,
+}
+
+impl Authorizations {
+    /// Returns the header for the first attempt; `None` if no challenge of the host is known.
+    pub(in crate::registry) async fn current(&self, client: &Client, requester: Requester<'_>) -> Option<HeaderValue> {
+        let slot = self.slot(requester);
+        let mut kept = slot.lock().await;
+        if let Some(header) = kept.as_ref().and_then(Answer::valid) {
+            return Some(header);
+        }
+        let met = locked(&self.challenges).get(&host_key(requester)).cloned()?;
+        // An error is dropped here: the registry then challenges the request without the header, and the error is
+        // reported.
+        let answer = Answer::to(&met, client, requester).await.ok()?;
+        let header = answer.header.clone();
+        *kept = Some(answer);
+        Some(header)
+    }
+
+    /// Answers a challenge. `refused` is the header that the registry has just rejected.
+    pub(in crate::registry) async fn answer(
+        &self,
+        client: &Client,
+        requester: Requester<'_>,
+        met: Met,
+        refused: Option<&HeaderValue>,
+    ) -> Result<HeaderValue, RegistryError> {
+        let slot = self.slot(requester);
+        let mut kept = slot.lock().await;
+        // Another request may have renewed the header in the meantime.
+        if let Some(header) = kept.as_ref().and_then(Answer::valid).filter(|header| Some(header) != refused) {
+            return Ok(header);
+        }
+        let answer = Answer::to(&met, client, requester).await?;
+        let header = answer.header.clone();
+        *kept = Some(answer);
+        remember(&mut locked(&self.challenges), host_key(requester), met);
+        Ok(header)
+    }
+
+    fn slot(&self, requester: Requester<'_>) -> Slot {
+        let (key, mut answers) = (HeaderKey::new(requester), locked(&self.answers));
+        if let Some(slot) = answers.get(&key) {
+            return Arc::clone(slot);
+        }
+        let slot = Slot::default();
+        remember(&mut answers, key, Arc::clone(&slot));
+        slot
+    }
+}
+
+/// Inserts into a cache of limited size, which is cleared when full: tenants name hosts and repositories, so the
+/// number of keys is unbounded.
+fn remember<K: std::hash::Hash + Eq, V>(cache: &mut HashMap<K, V>, key: K, value: V) {
+    if cache.len() >= MAX_KEPT {
+        cache.clear();
+    }
+    cache.insert(key, value);
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The maps are consistent between any two statements, so a poisoned lock is safe to use.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Answer {
+    async fn to(met: &Met, client: &Client, requester: Requester<'_>) -> Result<Self, RegistryError> {
+        match &met.challenge {
+            Challenge::Basic => Ok(Self { header: requester.basic_header()?, until: None }),
+            Challenge::Bearer { realm, service } => {
+                let token = token::fetch(client, requester, realm, service.as_deref(), met.reach).await?;
+                let header = requester.secret_header(&format!("Bearer {}", token.text()?))?;
+                Ok(Self { header, until: Some(Instant::now() + token.lifetime()) })
+            }
+        }
+    }
+
+    fn valid(&self) -> Option<HeaderValue> {
+        self.until.is_none_or(|until| Instant::now() < until).then(|| self.header.clone())
+    }
+}
