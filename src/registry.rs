@@ -4,7 +4,7 @@
 //! [`resolve()`] and [`manifest`], and in [`crate::blob`], for every implementation.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use crate::oci::{Descriptor, Digest, Repository};
 mod access;
 mod auth;
 mod error;
+pub mod file;
 pub mod http;
 mod local;
 mod net;
@@ -85,62 +86,76 @@ pub enum Right {
 }
 
 /// Requests to a registry. The implementation enforces a size limit on every body.
+///
+/// Each method has a default: a registry without tags, lists and content, and without decisions about access.
 pub trait Registry: Send + Sync + 'static {
     /// Resolves `tag` to its current digest, with one HEAD if the registry supports it.
     fn tag_digest(
         &self,
-        access: &Access,
-        repository: &Repository,
+        _access: &Access,
+        _repository: &Repository,
         tag: &str,
-    ) -> impl Future<Output = Result<Digest, RegistryError>> + Send;
+    ) -> impl Future<Output = Result<Digest, RegistryError>> + Send {
+        ready(Err(RegistryError::NotFound(tag.to_owned())))
+    }
 
     /// Lists the repository's tags in any order, at most [`MAX_TAGS`].
     fn tags(
         &self,
-        access: &Access,
-        repository: &Repository,
-    ) -> impl Future<Output = Result<Vec<String>, RegistryError>> + Send;
+        _access: &Access,
+        _repository: &Repository,
+    ) -> impl Future<Output = Result<Vec<String>, RegistryError>> + Send {
+        ready(Ok(Vec::new()))
+    }
 
     /// Lists the manifests that refer to the given one (distribution-spec, "Listing Referrers"), at most
     /// [`MAX_REFERRERS`]; `None` if the registry does not keep such a list.
     fn referrers(
         &self,
-        access: &Access,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> impl Future<Output = Result<Option<Vec<Descriptor>>, RegistryError>> + Send;
+        _access: &Access,
+        _repository: &Repository,
+        _digest: &Digest,
+    ) -> impl Future<Output = Result<Option<Vec<Descriptor>>, RegistryError>> + Send {
+        ready(Ok(None))
+    }
 
     /// Fetches the manifest of a digest, at most `limit` bytes.
     fn raw_manifest(
         &self,
-        access: &Access,
-        repository: &Repository,
+        _access: &Access,
+        _repository: &Repository,
         digest: &Digest,
-        limit: u64,
-    ) -> impl Future<Output = Result<RawManifest, RegistryError>> + Send;
+        _limit: u64,
+    ) -> impl Future<Output = Result<RawManifest, RegistryError>> + Send {
+        ready(Err(RegistryError::NotFound(format!("manifest {}", digest.short()))))
+    }
 
     /// Fetches a blob, or the rest of it after `begun`. The stream fails at most one chunk beyond the descriptor's
     /// size. If the blob is shorter than the part that was received before, the stream is empty.
     fn blob(
         &self,
-        access: &Access,
-        repository: &Repository,
+        _access: &Access,
+        _repository: &Repository,
         descriptor: &Descriptor,
-        begun: Option<&Begun>,
-    ) -> impl Future<Output = Result<BlobBody, RegistryError>> + Send;
+        _begun: Option<&Begun>,
+    ) -> impl Future<Output = Result<BlobBody, RegistryError>> + Send {
+        ready(Err(RegistryError::NotFound(format!("blob {}", descriptor.digest.short()))))
+    }
 
     /// Returns the blob if it is a local file, which need not be transferred.
     fn local(&self, _descriptor: &Descriptor) -> Option<LocalFile> {
         None
     }
 
-    /// Checks with one HEAD whether `access` may read a blob.
+    /// Checks with one HEAD whether `access` may read a blob. Without an answer, a cached blob is not shared.
     fn may_read_blob(
         &self,
-        access: &Access,
-        repository: &Repository,
-        descriptor: &Descriptor,
-    ) -> impl Future<Output = Result<Right, RegistryError>> + Send;
+        _access: &Access,
+        _repository: &Repository,
+        _descriptor: &Descriptor,
+    ) -> impl Future<Output = Result<Right, RegistryError>> + Send {
+        ready(Ok(Right::Unknown))
+    }
 }
 
 #[cfg(test)]

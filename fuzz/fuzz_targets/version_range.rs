@@ -14,6 +14,6 @@ fuzz_target!(|text: &str| {
     for version in lines.take(16).filter_map(|line| Version::parse(line).ok()) {
         let (without, with) = (range.matches(&version, false), range.matches(&version, true));
         assert!(with || !without, "{version} is in {range} only without prereleases");
-        assert!(!version.pre.is_empty() || with == without, "{version} is no prerelease, and {range} thinks so");
+        assert!(!version.pre.is_empty() || with == without, "{range} treats {version} as a prerelease");
     }
 });

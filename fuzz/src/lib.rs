@@ -12,7 +12,7 @@ use supercargo::api::spec::LayerMode;
 use supercargo::blob::{self, Source};
 use supercargo::oci::{Descriptor, Digest, Document, Repository};
 use supercargo::permits::Permits;
-use supercargo::registry::{self, Access, Begun, BlobBody, RawManifest, Registry, RegistryError, Right, Sender};
+use supercargo::registry::{self, Access, Begun, BlobBody, Registry, RegistryError, Sender};
 use supercargo::request::{FileFilter, FileSelection, Limits, Unpacking};
 use supercargo::storage::Volume;
 use supercargo::trust::{self, Requirement};
@@ -20,7 +20,7 @@ use supercargo::unpack::path::EntryPath;
 use supercargo::unpack::staged::{Node, Staged};
 use supercargo::unpack::{Stop, Unpacker};
 
-/// Limits that are small enough to make a decompression bomb cheap.
+/// Limits small enough to make a decompression bomb cheap.
 fn limits() -> Limits {
     let all = Limits::default();
     Limits {
@@ -36,33 +36,6 @@ fn limits() -> Limits {
 struct Memory(Bytes);
 
 impl Registry for Memory {
-    async fn tag_digest(&self, _: &Access, _: &Repository, tag: &str) -> Result<Digest, RegistryError> {
-        Err(RegistryError::NotFound(tag.to_owned()))
-    }
-
-    async fn tags(&self, _: &Access, repository: &Repository) -> Result<Vec<String>, RegistryError> {
-        Err(RegistryError::NotFound(repository.to_string()))
-    }
-
-    async fn referrers(
-        &self,
-        _: &Access,
-        _: &Repository,
-        _: &Digest,
-    ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
-        Ok(None)
-    }
-
-    async fn raw_manifest(
-        &self,
-        _: &Access,
-        _: &Repository,
-        digest: &Digest,
-        _: u64,
-    ) -> Result<RawManifest, RegistryError> {
-        Err(RegistryError::NotFound(digest.to_string()))
-    }
-
     async fn blob(
         &self,
         _: &Access,
@@ -72,10 +45,6 @@ impl Registry for Memory {
     ) -> Result<BlobBody, RegistryError> {
         let (bytes, sender) = (Ok(self.0.clone()), Sender::registry(repository));
         Ok(BlobBody { from: 0, sender, stream: Box::pin(stream::once(async { bytes })) })
-    }
-
-    async fn may_read_blob(&self, _: &Access, _: &Repository, _: &Descriptor) -> Result<Right, RegistryError> {
-        Ok(Right::Granted)
     }
 }
 
@@ -165,9 +134,9 @@ fn check(staged: &Staged) {
     for path in staged.nodes().keys() {
         assert_eq!(EntryPath::parse(path.as_str().as_bytes()).as_ref(), Ok(path), "a name that is refused");
         assert!(path.depth() as u64 <= limits.depth.value(), "deeper than allowed");
-        assert!(folded.insert(path.folded()), "two names that some filesystem takes for one");
+        assert!(folded.insert(path.folded()), "two names that are equal on some filesystems");
         if let Some((parent, _)) = path.split().filter(|(parent, _)| !parent.is_root()) {
-            assert_eq!(staged.nodes().get(&parent), Some(&Node::Directory), "below something that is no directory");
+            assert_eq!(staged.nodes().get(&parent), Some(&Node::Directory), "the parent is not a directory");
         }
     }
 }

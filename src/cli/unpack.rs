@@ -3,16 +3,11 @@
 //! A registry with one artifact of one layer serves the file to the pass, so that it meets every check, limit and rule
 //! for a layer of any other registry.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use rustix::fs::{FileType, Mode, OFlags};
-use rustix::io::Errno;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::complaint::Complaint;
 use super::content::{self, LayerArguments};
@@ -21,11 +16,10 @@ use super::placing::{self, End, PlaceArguments};
 use super::to_stdout;
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::failure::Failure;
-use crate::oci::media_type::{OCI_EMPTY, OCI_MANIFEST, TITLE};
-use crate::oci::{Descriptor, Digest, Repository};
+use crate::oci::media_type::TITLE;
 use crate::output::Published;
-use crate::registry::{Access, Begun, BlobBody, LocalFile, RawManifest, Registry, RegistryError, Right, Sender};
-use crate::request::{Limit, ObjectId, Referred, Request};
+use crate::registry::file::{FileError, FileLayer};
+use crate::request::{ObjectId, Referred, Request};
 
 /// Placeholder for the artifact's repository, which is never contacted.
 const REPOSITORY: &str = "file.invalid/layer";
@@ -144,8 +138,7 @@ impl<E: Into<Complaint>> From<E> for Stop {
 
 async fn unpack(arguments: &Arguments) -> Result<Published, Stop> {
     let annotations = annotations(arguments)?;
-    let limit = arguments.place.limits().layer_bytes;
-    let layer = FileLayer::open(&arguments.file, limit, &arguments.media_type, annotations)?;
+    let layer = layer(arguments, annotations)?;
     let mut spec: OCIArtifactSpec =
         serde_json::from_value(json!({"image": REPOSITORY, "outputs": []})).map_err(Failure::internal)?;
     spec.timeout.clone_from(&arguments.timeout);
@@ -157,6 +150,19 @@ async fn unpack(arguments: &Arguments) -> Result<Published, Stop> {
         Err(End::Failure(failure)) => Err(Stop::Complaint(of_a_file(failure))),
         Err(End::Asked(code)) => Err(Stop::Asked(code)),
     }
+}
+
+/// Opens FILE. Fails for anything but a regular file, and for a file that is too large, before anything is read.
+fn layer(arguments: &Arguments, annotations: Map<String, Value>) -> Result<FileLayer, Complaint> {
+    let shown = arguments.file.display().to_string();
+    if shown == "-" {
+        return Err(not_opened("standard input", FileError::NotRegular));
+    }
+    let layer = FileLayer::open(&arguments.file, &arguments.media_type, annotations);
+    let layer = layer.map_err(|error| not_opened(&shown, error))?;
+    let checked = arguments.place.limits().layer_bytes.check(layer.size());
+    checked.map_err(|exceeded| Complaint::new(Reason::LimitExceeded, format!("{shown} has {exceeded}")))?;
+    Ok(layer)
 }
 
 /// Adapts a failure to a file: there is no registry, and no artifact was pushed.
@@ -191,136 +197,15 @@ fn annotations(arguments: &Arguments) -> Result<Map<String, Value>, Complaint> {
     Ok(annotations)
 }
 
-/// Artifact whose only layer is a file. The file is opened once; another file that takes its name later is not read.
-struct FileLayer {
-    file: Arc<fs_err::File>,
-    path: String,
-    media_type: String,
-    annotations: Map<String, Value>,
-    /// Layer, and the manifest that describes it; known once the file was read.
-    read: OnceLock<(LocalFile, Bytes)>,
-}
-
-impl FileLayer {
-    /// Opens a file. Fails for anything but a regular file, and for a file that is too large, before anything is read.
-    fn open(path: &Path, limit: Limit, kind: &str, annotations: Map<String, Value>) -> Result<Self, Complaint> {
-        let shown = path.display().to_string();
-        if shown == "-" {
-            return Err(no_file("standard input"));
-        }
-        // Without NONBLOCK, opening a pipe would block until another process opens it for writing.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(path, flags, Mode::empty());
-        let file = opened.map_err(|errno| not_opened(&shown, errno))?;
-        let stat = rustix::fs::fstat(&file).map_err(|errno| not_opened(&shown, errno))?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => {}
-            FileType::Directory => {
-                return Err(Complaint::new(Reason::InvalidSpec, format!("{shown} is a directory, not a file"))
-                    .with_remedy("Name an archive or another file.".to_owned()));
-            }
-            FileType::Symlink
-            | FileType::Fifo
-            | FileType::Socket
-            | FileType::CharacterDevice
-            | FileType::BlockDevice
-            | FileType::Unknown => return Err(no_file(&shown)),
-        }
-        let size = u64::try_from(stat.st_size).unwrap_or_default();
-        limit
-            .check(size)
-            .map_err(|exceeded| Complaint::new(Reason::LimitExceeded, format!("{shown} has {exceeded}")))?;
-        let file = Arc::new(fs_err::File::from_parts(std::fs::File::from(file), path));
-        Ok(Self { file, path: shown, media_type: kind.to_owned(), annotations, read: OnceLock::new() })
-    }
-
-    /// Reads the whole file and describes it by a manifest.
-    async fn described(&self) -> Result<&(LocalFile, Bytes), RegistryError> {
-        let stop = CancellationToken::new();
-        // On cancellation, the thread stops before the end of a large file.
-        let _guard = stop.clone().drop_guard();
-        let file = Arc::clone(&self.file);
-        let unread = |problem: String| RegistryError::Unavailable { host: self.path.clone(), problem };
-        let read = tokio::task::spawn_blocking(move || LocalFile::read(file, &stop)).await;
-        let local = read.map_err(|error| unread(error.to_string()))?.map_err(|error| unread(error.to_string()))?;
-        let empty = json!({"mediaType": OCI_EMPTY, "digest": Digest::of(b"{}"), "size": 2});
-        let layer = json!({
-            "mediaType": self.media_type, "digest": local.digest(), "size": local.size(), "annotations": self.annotations,
-        });
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": "application/vnd.unknown.artifact.v1",
-            "config": empty, "layers": [layer],
-        });
-        Ok(self.read.get_or_init(|| (local, manifest.to_string().into())))
-    }
-}
-
-fn no_file(shown: &str) -> Complaint {
-    Complaint::new(Reason::InvalidSpec, format!("{shown} is no regular file, and a layer is read twice"))
-        .with_remedy("Write it to a file first.".to_owned())
-}
-
-fn not_opened(shown: &str, errno: Errno) -> Complaint {
-    match errno {
-        Errno::NOENT | Errno::NOTDIR => Complaint::new(Reason::ReferenceNotFound, format!("there is no file {shown}"))
+fn not_opened(shown: &str, error: FileError) -> Complaint {
+    match error {
+        FileError::Missing => Complaint::new(Reason::ReferenceNotFound, format!("there is no file {shown}"))
             .with_remedy("Check the path.".to_owned()),
-        Errno::NXIO => no_file(shown),
-        errno => Complaint::new(Reason::StorageFailed, format!("{shown} cannot be read: {errno}"))
+        FileError::Directory => Complaint::new(Reason::InvalidSpec, format!("{shown} {error}"))
+            .with_remedy("Name an archive or another file.".to_owned()),
+        FileError::NotRegular => Complaint::new(Reason::InvalidSpec, format!("{shown} {error}"))
+            .with_remedy("Write it to a file first.".to_owned()),
+        FileError::Unreadable(_) => Complaint::new(Reason::StorageFailed, format!("{shown} {error}"))
             .with_remedy("Check that it may be read.".to_owned()),
-    }
-}
-
-impl Registry for FileLayer {
-    async fn tag_digest(&self, _: &Access, _: &Repository, _: &str) -> Result<Digest, RegistryError> {
-        let (_, manifest) = self.described().await?;
-        Ok(Digest::of(manifest))
-    }
-
-    async fn tags(&self, _: &Access, _: &Repository) -> Result<Vec<String>, RegistryError> {
-        Ok(Vec::new())
-    }
-
-    async fn referrers(
-        &self,
-        _: &Access,
-        _: &Repository,
-        _: &Digest,
-    ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
-        Ok(None)
-    }
-
-    async fn raw_manifest(
-        &self,
-        _: &Access,
-        repository: &Repository,
-        _: &Digest,
-        limit: u64,
-    ) -> Result<RawManifest, RegistryError> {
-        let (_, bytes) = self.read.get().ok_or_else(|| RegistryError::NotFound(repository.to_string()))?;
-        let bytes = bytes.clone();
-        if bytes.len() as u64 > limit {
-            return Err(RegistryError::TooLarge { what: "the manifest".to_owned(), limit });
-        }
-        let sender = Sender::registry(repository);
-        Ok(RawManifest { bytes, sender, content_type: Some(OCI_MANIFEST.to_owned()), room: None })
-    }
-
-    fn local(&self, _: &Descriptor) -> Option<LocalFile> {
-        self.read.get().map(|(local, _)| local.clone())
-    }
-
-    /// Fails: there is no other blob.
-    async fn blob(
-        &self,
-        _: &Access,
-        repository: &Repository,
-        _: &Descriptor,
-        _: Option<&Begun>,
-    ) -> Result<BlobBody, RegistryError> {
-        Err(RegistryError::NotFound(repository.to_string()))
-    }
-
-    async fn may_read_blob(&self, _: &Access, _: &Repository, _: &Descriptor) -> Result<Right, RegistryError> {
-        Ok(Right::Granted)
     }
 }
