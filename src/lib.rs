@@ -11,7 +11,7 @@
 //! ```
 //!
 //! [`pass::prepare`] and [`pass::Prepared::commit`] implement this chain; [`pass::pass`] runs both for commands over
-//! files. `docs/architecture.md` has the reasons. Imports go one way: `tests/imports.rs` lists the tiers and checks
+//! files. `docs/architecture.md` has the reasons. Imports go one way: it lists the tiers, and `tests/imports.rs` checks
 //! them.
 
 pub mod api;

@@ -1,55 +1,22 @@
-//! Imports go one way: a module may import from lower tiers, and in the chain of effects from
-//! modules to its left. The table here lists the allowed imports; any other import fails the test.
+//! Imports go one way: a module may import from lower tiers, and in a chain from modules to its left. Files of one
+//! module import each other without a circle. The table of tiers is in `docs/architecture.md`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test over our own files")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Module (longest prefix wins) → its rank. A module uses lower ranks, or its own module tree.
-const RANKS: [(&str, u32); 35] = [
-    // 0 values
-    ("backoff", 0),
-    ("counts", 0),
-    ("oci", 0),
-    ("pattern", 0),
-    ("failpoint", 0),
-    ("permits", 1),
-    // 1 contract
-    ("api", 10),
-    ("metrics", 11),
-    // 2 decisions: no async, no I/O, no clock
-    ("registry::auth::credentials", 20),
-    ("registry::net::address", 20),
-    ("registry::net::egress", 20),
-    ("registry::net::host_pattern", 20),
-    ("registry::net::tls", 20),
-    ("unpack::path", 20),
-    ("trust::identity", 20),
-    ("trust::sigstore", 20),
-    ("trust::requirement", 20),
-    // 3 effects, a chain
-    ("registry", 30),
-    ("request", 31),
-    ("plan", 32),
-    ("storage", 33),
-    ("trust", 34),
-    ("blob", 35),
-    ("unpack", 36),
-    ("output", 37),
-    // 4 composition
-    ("failure", 40),
-    ("pass", 41),
-    ("testing", 41),
-    ("controller", 42),
-    // 5 process
-    ("server", 50),
-    ("telemetry", 50),
-    ("cli", 51),
-    ("lib", 52),
-    ("main", 52),
-    ("supercargo", 52),
-];
+#[path = "imports/circles.rs"]
+mod circles;
+
+use circles::Graph;
+
+/// Beginning of the table in `docs/architecture.md`.
+const TABLE: &str = "Imports go one way:\n\n```\n";
+/// Ranks of the crate's roots and of code for tests, which the table does not list.
+const OTHER_RANKS: [(&str, u32); 3] = [("testing", 41), ("lib", 52), ("supercargo", 52)];
+/// The tier of the decisions.
+const DECISIONS: u32 = 2;
 
 /// The only modules that may send requests to the cluster.
 const MAY_USE_KUBE: [&str; 5] = ["api", "output::api_object", "output::manifest", "controller", "cli"];
@@ -67,18 +34,67 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn rank(module: &str) -> (&'static str, u32) {
-    RANKS
-        .iter()
-        .filter(|(name, _)| module == *name || module.starts_with(&format!("{name}::")))
-        .max_by_key(|(name, _)| name.len())
-        .copied()
-        .unwrap_or_else(|| panic!("{module} has no rank: add it to RANKS in tests/imports.rs"))
+/// Table of `docs/architecture.md`: the rank of each module (longest prefix wins), and the pure modules. A module may
+/// use lower ranks, and its own module tree.
+struct Tiers {
+    ranks: BTreeMap<String, u32>,
+    pure: Vec<String>,
+}
+
+impl Tiers {
+    /// Reads the table. A line that starts with a digit begins a tier, a line that starts with a space continues it.
+    /// `a ← b` means that `b` may use `a`.
+    fn read() -> Self {
+        let page = std::fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+        let table = page.split_once(TABLE).expect("the page has the table").1.split("```").next().unwrap();
+        let mut ranks: BTreeMap<_, _> = OTHER_RANKS.map(|(name, rank)| (name.to_owned(), rank)).into();
+        let (mut pure, mut tier) = (Vec::new(), None);
+        for line in table.lines() {
+            let mut words = line.split_whitespace().peekable();
+            if !line.starts_with(' ') {
+                tier = words.next().unwrap().parse::<u32>().ok();
+                words.next_if(|_| tier.is_some());
+            }
+            let mut rank = 10 * tier.unwrap_or_default();
+            while let Some(word) = words.next() {
+                for module in expanded(word) {
+                    let twice = tier.is_some() && ranks.insert(module.clone(), rank).is_some();
+                    assert!(!twice, "{module} is in the table twice");
+                    if tier.is_none_or(|tier| tier == DECISIONS) {
+                        pure.push(module);
+                    }
+                }
+                rank = if words.next_if_eq(&"←").is_some() { rank + 1 } else { 10 * tier.unwrap_or_default() };
+            }
+        }
+        Self { ranks, pure }
+    }
+
+    fn rank(&self, module: &str) -> (&str, u32) {
+        let found = self.ranks.iter().filter(|(name, _)| is_in(module, name)).max_by_key(|(name, _)| name.len());
+        let (name, rank) = found.unwrap_or_else(|| panic!("{module} is not in the table of docs/architecture.md"));
+        (name, *rank)
+    }
+}
+
+/// Expands `a::{b,c}`.
+fn expanded(word: &str) -> Vec<String> {
+    let Some((start, list)) = word.split_once('{') else { return vec![word.to_owned()] };
+    list.trim_end_matches('}').split(',').map(|name| format!("{start}{name}")).collect()
+}
+
+/// True for a module and what is below it.
+fn is_in(module: &str, name: &str) -> bool {
+    module.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Returns each file's module and its code without tests and comments.
 fn modules() -> BTreeMap<String, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = root().join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
     assert!(files.len() > 30, "the sources are where this test looks for them");
@@ -114,12 +130,12 @@ fn mentions(code: &str) -> Vec<String> {
 
 #[test]
 fn imports_go_one_way() {
-    let mut wrong = Vec::new();
-    let mut seen = 0;
+    let (tiers, mut wrong, mut seen) = (Tiers::read(), Vec::new(), 0);
+    assert_eq!(tiers.rank("output::volume").1, 37, "the table is read to its end");
     for (module, code) in modules() {
-        let (owner, own) = rank(&module);
+        let (owner, own) = tiers.rank(&module);
         for mention in mentions(&code) {
-            let (used, other) = rank(mention.trim_end_matches(':'));
+            let (used, other) = tiers.rank(mention.trim_end_matches(':'));
             seen += 1;
             let same_tree = owner.split("::").next() == used.split("::").next();
             if other >= own && !same_tree {
@@ -131,11 +147,76 @@ fn imports_go_one_way() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Files that define types for the files below them, and use those files too. Not yet split.
+const KNOWN_PARENTS: [(&str, &str); 10] = [
+    ("blob", "VerifiedBlob and Source are beside fetch(), which calls download"),
+    ("blob::store", "Store and its error are used by in_use and shrink"),
+    ("cli", "options that commands share are beside the list of commands"),
+    ("controller", "Settings and watches are in one file"),
+    ("output", "Outputs and OutputError are beside the verbs, which call each kind"),
+    ("output::volume", "names of paths are used by quota"),
+    ("pass", "Before, Outcome and Attendant are beside prepare()"),
+    ("request", "Request and its error are beside parse(), which calls each part"),
+    ("storage", "Volume and StorageError are used by each file"),
+    ("unpack", "UnpackError and Stop are beside Unpacker"),
+];
+/// Uses that close a circle between files today: the file, the used file, and the reason.
+const KNOWN_CIRCLES: [(&str, &str, &str); 12] = [
+    ("api::references", "api::spec", "counts the references in a spec, which limits their number"),
+    ("api::verify", "api::spec", "CaSource is in spec"),
+    ("blob::cache", "blob::store", "the cache holds stores, and a store shrinks by the cache's limit"),
+    ("blob::flight", "blob::store", "Key is in store"),
+    ("controller::context", "controller::policies", "the context holds state of each part"),
+    ("controller::context", "controller::revocation", "the context holds state of each part"),
+    ("controller::context", "controller::scans", "the context holds state of each part"),
+    ("controller::dereference", "controller::revocation", "inputs include what was revoked"),
+    ("controller::labels", "controller::policies", "labels are kept in the book of policies"),
+    ("oci::index", "oci::manifest", "Document is in manifest"),
+    ("request::referred", "request::policy", "policies are among the referred objects"),
+    ("unpack::decoder", "unpack::layer", "LayerDecoder is in layer"),
+];
+
 #[test]
-fn only_the_edges_speak_to_the_cluster() {
-    let may = |module: &str, list: &[&str]| {
-        list.iter().any(|name| module == *name || module.starts_with(&format!("{name}::")))
-    };
+fn files_of_one_module_import_each_other_without_a_circle() {
+    let modules = modules();
+    let graph = Graph::new(&modules);
+    let mut edges = graph.edges();
+    assert!(edges.values().map(BTreeSet::len).sum::<usize>() > 200, "the test reads imports");
+    for (parent, reason) in KNOWN_PARENTS {
+        let children = edges.iter_mut().filter(|(file, _)| **file != parent && is_in(file, parent));
+        let cut = children.filter_map(|(_, used)| used.take(parent)).count();
+        assert!(cut > 0, "no file below {parent} uses it ({reason}): remove it from KNOWN_PARENTS");
+    }
+    for (file, used, reason) in KNOWN_CIRCLES {
+        let is_cut = edges.get_mut(file).is_some_and(|all| all.remove(used));
+        assert!(is_cut, "{file} does not use {used} ({reason}): remove the row from KNOWN_CIRCLES");
+    }
+    if let Some(circle) = circles::shortest(&edges) {
+        panic!("files use each other in a circle: {}", circle.join(" → "));
+    }
+}
+
+#[test]
+fn a_circle_is_found_through_facades_and_paths() {
+    let rows: [(&str, &str, &str, bool); 5] = [
+        ("pub use b::{B, b};", "use super::c::C;", "use crate::a::{self, B};", true),
+        ("pub(super) use b::B as Other;", "fn f() { super::c::f() }", "use super::{Other as _, c};", true),
+        ("pub use b::B;", "use super::c::{\n    C,\n    D,\n};", "use crate::b::B;", false),
+        ("pub struct A;\npub use b::B;", "use super::A;", "fn f() -> super::B { crate::a::b::f() }", false),
+        ("pub struct A(B);\npub use b::B;", "use super::A;", "", true),
+    ];
+    for (a, b, c, want) in rows {
+        let modules = [("a", a), ("a::b", b), ("a::c", c), ("b", "")];
+        let modules = modules.map(|(module, code)| (module.to_owned(), code.to_owned())).into();
+        let graph = Graph::new(&modules);
+        let circle = circles::shortest(&graph.edges());
+        assert_eq!(circle.is_some(), want, "{a} | {b} | {c}: {circle:?}");
+    }
+}
+
+#[test]
+fn only_the_edges_use_kube() {
+    let may = |module: &str, list: &[&str]| list.iter().any(|name| is_in(module, name));
     for (module, code) in modules() {
         let named = code.contains("kube::") || code.contains("k8s_openapi::");
         let allowed = may(&module, &MAY_USE_KUBE) || MAY_NAME_KUBE.contains(&module.as_str());
@@ -151,39 +232,30 @@ const KNOWN_TO_ONE: [(&str, &str); 3] = [
 ];
 
 #[test]
-fn a_library_of_sigstore_is_known_to_one_module() {
+fn one_module_uses_each_library_of_sigstore() {
     let modules = modules();
     for (library, owner) in KNOWN_TO_ONE {
-        let is_in = |module: &str| module == owner || module.starts_with(&format!("{owner}::"));
-        let is_used = modules.iter().any(|(module, code)| is_in(module) && code.contains(library));
+        let is_used = modules.iter().any(|(module, code)| is_in(module, owner) && code.contains(library));
         assert!(is_used, "{owner} does not name {library}");
     }
     for (module, code) in modules {
-        let is_inside = |owner: &str| module == owner || module.starts_with(&format!("{owner}::"));
-        let own = KNOWN_TO_ONE.iter().filter(|(_, owner)| is_inside(owner));
+        let own = KNOWN_TO_ONE.iter().filter(|(_, owner)| is_in(&module, owner));
         let rest = own.fold(code, |code, (library, _)| code.replace(library, ""));
-        assert!(!rest.contains("sigstore_"), "{module} names a library of Sigstore that another module is to know");
+        assert!(!rest.contains("sigstore_"), "{module} names a library of Sigstore that belongs to another module");
     }
 }
 
 #[test]
-fn decisions_do_no_io_and_read_no_clock() {
-    let decisions = [
-        "registry::net::address",
-        "registry::auth::credentials",
-        "registry::net::egress",
-        "registry::net::host_pattern",
-        "registry::net::tls",
-        "unpack::path",
-        "request",
-        "request::referred",
-        "plan",
-    ];
-    for module in decisions {
-        let modules = modules();
-        let code = &modules[module];
-        for banned in ["async ", "std::fs", "fs_err", "Instant::now", "Timestamp::now", "tokio", "reqwest"] {
-            assert!(!code.contains(banned), "{module} has {banned}");
+fn pure_modules_do_no_io_and_read_no_clock() {
+    let (tiers, modules) = (Tiers::read(), modules());
+    for pure in &tiers.pure {
+        let inside: Vec<_> = modules.iter().filter(|(module, _)| is_in(module, pure)).collect();
+        assert!(!inside.is_empty(), "docs/architecture.md lists {pure}, which does not exist");
+        for (module, code) in inside {
+            for banned in ["async ", "std::fs", "fs_err", "Instant::now", "Timestamp::now", "tokio", "reqwest"] {
+                assert!(!code.contains(banned), "{module} has {banned}");
+            }
         }
     }
+    assert!(tiers.pure.len() > 15, "{:?}", tiers.pure);
 }
