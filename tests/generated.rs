@@ -23,10 +23,10 @@ fn the_crd_files_are_what_the_code_says() {
 
 #[test]
 fn every_reason_has_a_row_in_the_documentation() {
-    let table = file("docs/operations.md");
+    let table = file("docs/operations/troubleshooting.md");
     for reason in Reason::ALL {
         let row = format!("| `{reason}` |");
-        assert!(table.contains(&row), "docs/operations.md has no row that starts with {row}");
+        assert!(table.contains(&row), "docs/operations/troubleshooting.md has no row that starts with {row}");
         assert!(reason.meaning().ends_with('.') && reason.remedy().ends_with('.'), "{reason}: whole sentences");
     }
 }
@@ -62,5 +62,20 @@ fn read_all(directory: &Path, text: &mut String) {
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             text.push_str(&std::fs::read_to_string(&path).unwrap());
         }
+    }
+}
+
+#[test]
+fn every_metric_has_a_row_in_the_documentation() {
+    let mut sources = String::new();
+    read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
+    let page = file("docs/operations/monitoring.md");
+    let names =
+        sources.split(".register(").skip(1).filter_map(|call| call.trim_start().strip_prefix('"')?.split('"').next());
+    let names: Vec<_> = names.collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        let is_there = ["", "_total"].iter().any(|end| page.contains(&format!("| `supercargo_{name}{end}` |")));
+        assert!(is_there, "docs/operations/monitoring.md has no row that starts with | `supercargo_{name}");
     }
 }

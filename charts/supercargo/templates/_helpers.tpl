@@ -37,7 +37,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 {{- end }}
 
-{{/* The rights of the operator in the namespaces it serves; docs/operations.md gives the reason for each. */}}
+{{/* The rights of the operator in the namespaces it serves; docs/operations/rights.md gives the reason for each. */}}
 {{- define "supercargo.rules" -}}
 # patch takes off the finalizer of versions before 0.2, and nothing else.
 - apiGroups: [supercargo.dev]
