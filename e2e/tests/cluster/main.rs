@@ -27,6 +27,7 @@ mod case;
 mod chart;
 mod command;
 mod content;
+mod documentation;
 mod corpus;
 mod failures;
 mod fairness;
@@ -116,6 +117,7 @@ fn tests() -> Vec<Test> {
         kubectl::tests(),
         admission::tests(),
         chart::tests(),
+        documentation::tests(),
         sync::tests(),
         registries::tests(),
         tls::tests(),

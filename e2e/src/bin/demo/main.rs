@@ -1,7 +1,7 @@
 //! `cargo demo`: the complete workflow once, with real programs and their real output.
 //!
 //! Builds the operator, gets the tools, starts a control plane and a registry, installs the chart, pushes two
-//! artifacts, applies `config/samples`, shows the published content, moves a tag and shows the change. Everything is
+//! artifacts, applies `e2e/fixtures/demo`, shows the published content, moves a tag and shows the change. Everything is
 //! stopped and removed afterwards; `--keep` leaves it running until Ctrl-C.
 
 #![allow(clippy::print_stdout, reason = "a demo shows things")]
@@ -24,7 +24,7 @@ use supercargo_e2e::signals;
 
 use show::{Shown, heading, says};
 
-/// Registry address in `config/samples`.
+/// Registry address in `e2e/fixtures/demo`.
 const SAMPLE_REGISTRY: &str = "localhost:5000";
 const SAMPLE_PORT: u16 = 5000;
 /// Namespace of the samples.
@@ -155,10 +155,10 @@ impl Demo {
         says("alerting rules, with the library of `flux push artifact`:");
         says(&format!("  {} is {digest}", self.lab.registry.reference("demo/rules:1.0.0")));
 
-        heading("The samples of config/samples are applied");
+        heading("Two OCIArtifact objects are applied");
         let samples = self.samples(run)?;
         let apply = self.lab.kubectl().args(["apply", "-f"]).arg(samples.to_string_lossy());
-        Shown::new("kubectl", "apply -f config/samples", apply).run().await?;
+        Shown::new("kubectl", "apply -f e2e/fixtures/demo", apply).run().await?;
         self.kubectl("wait --for=condition=Ready --timeout=60s ociart --all").run().await?;
         self.kubectl("get ociart").run().await?;
         self.kubectl("get ociart -o wide").run().await?;
@@ -167,7 +167,7 @@ impl Demo {
 
     /// Returns the directory of the samples: a copy with the demo's registry address if it differs from the samples'.
     fn samples(&self, run: &Run) -> Result<PathBuf> {
-        let samples = supercargo_e2e::chart::workspace().join("config/samples");
+        let samples = supercargo_e2e::chart::workspace().join("e2e/fixtures/demo");
         if self.lab.registry.address.ends_with(&format!(":{SAMPLE_PORT}")) {
             return Ok(samples);
         }

@@ -19,8 +19,9 @@ async fn the_samples_ask_for_a_signature_and_say_who_made_it(case: &mut Case) ->
     let demo = case.lab.registry.reference(&case.space.namespace);
     let samples = chart::workspace().join("config/samples/signatures");
     for entry in fs_err::read_dir(&samples)? {
-        // The samples with repositories of this test, in the registry of the tests.
-        let text = fs_err::read_to_string(entry?.path())?.replace("localhost:5000/demo", &demo);
+        // The samples with repositories of this test, in the registry of the tests, which has no TLS.
+        let text = fs_err::read_to_string(entry?.path())?.replace("ghcr.io/acme", &demo);
+        let text = text.replace("\nspec:\n  image:", "\nspec:\n  registry: {plainHTTP: true}\n  image:");
         ensure!(text.contains(&demo), "a sample names no image:\n{text}");
         let apply = case.lab.kubectl().args(["apply", "--filename=-", "--namespace", &case.space.namespace]);
         apply.input(text).stdout().await?;
@@ -34,7 +35,7 @@ async fn the_samples_ask_for_a_signature_and_say_who_made_it(case: &mut Case) ->
     signatory.sign(case, &rules).await?;
     let is_signed = |object: &_| is_ready(object) && verified(object).is_some_and(|verified| verified.status == "True");
     let object = case.space.wait("signed-rules", "be verified", is_signed).await?;
-    assert_eq!(applied(&object), ["demo-is-signed"]);
+    assert_eq!(applied(&object), ["acme-is-signed"]);
 
     let namespace = ["--namespace", &case.space.namespace];
     let table = case.lab.kubectl().args(["get", "ociart", "signed-rules"]).args(namespace).stdout().await?;
