@@ -80,6 +80,11 @@ impl SigningTools {
     }
 }
 
+/// Finds or builds the program that runs a script as Argo CD does. Only tests of `config/argocd` need it.
+pub async fn lua(run: &Run) -> Result<PathBuf> {
+    Shop { run, cache: cache_directory()?, progress: Progress::new() }.get(&catalog::LUA).await
+}
+
 struct Shop<'a> {
     run: &'a Run,
     cache: PathBuf,

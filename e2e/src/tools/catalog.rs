@@ -154,3 +154,7 @@ pub(super) const REKOR: Tool = Tool {
 /// Program of this repository on the library of Sigstore's timestamp authority.
 pub(super) const TIMESTAMP_SERVER: Tool =
     Tool { name: "timestamp-server", version: "v2.1.3", module: "sigstore", package: ".", ldflags: "", found: None };
+
+/// Program of this repository on the Lua interpreter of Argo CD, for the scripts in `config/argocd`.
+pub(super) const LUA: Tool =
+    Tool { name: "lua", version: "v1.1.1", module: "lua", package: ".", ldflags: "", found: None };

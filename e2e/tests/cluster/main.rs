@@ -33,6 +33,7 @@ mod failures;
 mod fairness;
 mod faults;
 mod formats;
+mod gitops;
 mod hostile;
 mod integrity;
 mod kubectl;
@@ -117,6 +118,7 @@ fn tests() -> Vec<Test> {
         kubectl::tests(),
         admission::tests(),
         chart::tests(),
+        gitops::tests(),
         documentation::tests(),
         sync::tests(),
         registries::tests(),
