@@ -36,12 +36,18 @@ fn overlay(case: &Case, configurations: &str) -> Result<PathBuf> {
         },
     });
     fs_err::write(directory.join("artifact.yaml"), artifact.to_string())?;
+    let other = json!({
+        "apiVersion": "supercargo.dev/v1alpha1", "kind": "OCIArtifact", "metadata": {"name": "other"},
+        "spec": {"image": "oci://ghcr.io/acme/other:1"},
+    });
+    fs_err::write(directory.join("other.yaml"), other.to_string())?;
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "puller"}});
     fs_err::write(directory.join("account.yaml"), account.to_string())?;
     let secrets = ["ghcr", "client", "cosign-pub", "root"].map(|name| format!("- {{name: {name}, literals: [a=b]}}"));
     let text = format!(
-        "namespace: {}\nnamePrefix: team-\nresources: [artifact.yaml, account.yaml]\n{configurations}\n\
-         images: [{{name: ghcr.io/acme/rules, newTag: 1.5.0, digest: \"{DIGEST}\"}}]\n\
+        "namespace: {}\nnamePrefix: team-\nresources: [artifact.yaml, other.yaml, account.yaml]\n{configurations}\n\
+         images:\n- {{name: ghcr.io/acme/rules, newTag: 1.5.0, digest: \"{DIGEST}\"}}\n\
+         - {{name: \"oci://ghcr.io/acme/other\", newTag: \"2\"}}\n\
          configMapGenerator: [{{name: corp-ca, literals: [ca.crt=b]}}]\nsecretGenerator:\n{}\n",
         case.space.namespace,
         secrets.join("\n"),
@@ -50,14 +56,17 @@ fn overlay(case: &Case, configurations: &str) -> Result<PathBuf> {
     Ok(directory)
 }
 
-fn spec(objects: &[Value]) -> Result<&Value> {
-    let artifact = objects.iter().find(|object| object["kind"] == "OCIArtifact").context("no OCIArtifact")?;
-    Ok(&artifact["spec"])
+/// Returns the spec of an artifact. The overlays have a name prefix.
+fn spec<'a>(objects: &'a [Value], name: &str) -> Result<&'a Value> {
+    let is_it =
+        |object: &&Value| object["kind"] == "OCIArtifact" && object["metadata"]["name"] == format!("team-{name}");
+    Ok(&objects.iter().find(is_it).context(name.to_owned())?["spec"])
 }
 
 async fn kustomize_pins_images_and_follows_generated_names(case: &mut Case) -> Result<()> {
     let objects = render(case, &overlay(case, "configurations: [ociartifact.yaml]")?).await?;
-    let spec = spec(&objects)?;
+    assert_eq!(spec(&objects, "other")?["image"], "oci://ghcr.io/acme/other:2");
+    let spec = spec(&objects, "rules")?;
     assert_eq!(spec["image"], format!("ghcr.io/acme/rules:1.5.0@{DIGEST}"));
     let names: BTreeSet<&str> =
         objects.iter().filter_map(|object| object.pointer("/metadata/name")?.as_str()).collect();
@@ -79,7 +88,7 @@ async fn kustomize_pins_images_and_follows_generated_names(case: &mut Case) -> R
 
 async fn without_the_configuration_kustomize_changes_no_artifact(case: &mut Case) -> Result<()> {
     let objects = render(case, &overlay(case, "")?).await?;
-    let spec = spec(&objects)?;
+    let spec = spec(&objects, "rules")?;
     assert_eq!(spec["image"], "ghcr.io/acme/rules:1.4.0");
     assert_eq!(spec["registry"]["pullSecrets"][0]["name"], "ghcr");
     Ok(())
