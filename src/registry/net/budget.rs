@@ -81,7 +81,7 @@ pub(in crate::registry) enum RequestOutcome {
     Unreachable(String),
     /// A gateway's response that its backend is unavailable.
     NothingBehind(String),
-    /// A connection without a response in time.
+    /// A connection without a response in time, or that broke off in the TLS handshake.
     Unanswered(String),
     /// An outcome without information about the host.
     Neither,
@@ -93,7 +93,8 @@ pub(in crate::registry) struct RequestPermit<'a> {
     budget: &'a RequestBudget,
     host: BudgetKey,
     account: BudgetKey,
-    since: Instant,
+    /// Time at which the request was sent; `None` while it waits for the host's pace.
+    sent: Option<Instant>,
     /// True if the request is the probe of the host, and true if it is the probe of the account.
     probes: (bool, bool),
     ended: bool,
@@ -132,19 +133,15 @@ impl RequestBudget {
         };
         let (cause, retry_after) = match admission {
             Ok((wait, probes)) => {
+                // Made before the wait: a request that is given up there must return the probes.
+                let (host, account) = (of_host, of_account);
+                let mut permit = RequestPermit { budget: self, host, account, sent: None, probes, ended: false };
                 if !wait.is_zero() {
                     self.metrics.held_back("pace");
                     pause(wait).await;
                 }
-                let since = Instant::now();
-                return Ok(RequestPermit {
-                    budget: self,
-                    host: of_host,
-                    account: of_account,
-                    since,
-                    probes,
-                    ended: false,
-                });
+                permit.sent = Some(Instant::now());
+                return Ok(permit);
             }
             Err(refused) => refused,
         };
@@ -211,7 +208,7 @@ impl RequestPermit<'_> {
 impl Drop for RequestPermit<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            let unanswered = self.since.elapsed() >= UNANSWERED;
+            let unanswered = self.sent.is_some_and(|sent| sent.elapsed() >= UNANSWERED);
             let ended = if unanswered {
                 RequestOutcome::Unanswered("no response in time".to_owned())
             } else {

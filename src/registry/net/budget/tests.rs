@@ -94,3 +94,27 @@ async fn a_flood_of_closed_hosts_is_bounded_and_evicts_no_host_in_use() {
     assert_eq!(table.entries.len(), MAX_ENTRIES);
     assert!(table.closed <= MAX_ENTRIES && table.closed > MAX_ENTRIES / 3, "{}", table.closed);
 }
+
+/// A probe that is given up while it waits for the host's pace has not been sent.
+#[tokio::test]
+async fn a_probe_of_an_account_that_is_given_up_while_it_waits_leaves_its_place() {
+    let (budget, mine) = (RequestBudget::new(1, Arc::default()), account("r.example/mine/app", None));
+    let key = |account| BudgetKey { origin: "https://r.example".to_owned(), account };
+    let long_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+    {
+        let mut table = budget.lock();
+        table.with(&key(Some(mine.clone())), |state| {
+            (0..5).for_each(|_| state.record(long_ago, &Signal::Unreachable("it answered 502"), false));
+        });
+        // As after a restart with many objects.
+        table.with(&key(None), |state| {
+            for _ in 0..20 {
+                let _ = state.wait(Instant::now(), budget.spacing, false);
+            }
+        });
+    }
+    for round in 0..2 {
+        let mut probe = Box::pin(budget.admit("https://r.example", "r.example", &mine));
+        assert!(futures::poll!(&mut probe).is_pending(), "round {round}: refused, and not only until a time");
+    }
+}
