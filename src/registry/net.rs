@@ -4,6 +4,6 @@ pub mod address;
 pub(super) mod budget;
 pub mod egress;
 pub mod host_pattern;
-mod recent;
+pub(super) mod recent;
 pub mod tls;
 pub(super) mod transport;

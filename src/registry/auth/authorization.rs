@@ -5,7 +5,6 @@
 //! challenge is answered before the next request is sent: a new repository on a known host costs one extra token
 //! request.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -17,10 +16,12 @@ use super::requester::Requester;
 use super::token;
 use crate::oci::{Digest, Repository};
 use crate::registry::net::egress::Reach;
+use crate::registry::net::recent::Recent;
 use crate::registry::net::transport::Client;
 use crate::registry::{RegistryError, TransportId};
 
-/// Maximum number of cached entries; a full cache is cleared.
+/// Maximum number of cached entries; limited because tenants name hosts and repositories. The least recently used entry is
+/// evicted, so that a flood of repositories costs nobody else a token in use.
 const MAX_KEPT: usize = 10_000;
 
 /// Key of a cached header.
@@ -63,11 +64,16 @@ pub(in crate::registry) struct Met {
 type Slot = Arc<tokio::sync::Mutex<Option<Answer>>>;
 
 /// Cache of challenges, and of the answers to them.
-#[derive(Default)]
 pub(in crate::registry) struct Authorizations {
-    answers: Mutex<HashMap<HeaderKey, Slot>>,
+    answers: Mutex<Recent<HeaderKey, Slot>>,
     /// By host: a registry sends the same challenge for all repositories.
-    challenges: Mutex<HashMap<(String, TransportId), Met>>,
+    challenges: Mutex<Recent<(String, TransportId), Met>>,
+}
+
+impl Default for Authorizations {
+    fn default() -> Self {
+        Self { answers: Mutex::new(Recent::new(MAX_KEPT)), challenges: Mutex::new(Recent::new(MAX_KEPT)) }
+    }
 }
 
 impl Authorizations {
@@ -104,28 +110,14 @@ impl Authorizations {
         let answer = Answer::to(&met, client, requester).await?;
         let header = answer.header.clone();
         *kept = Some(answer);
-        remember(&mut locked(&self.challenges), host_key(requester), met);
+        let mut challenges = locked(&self.challenges);
+        *challenges.entry(host_key(requester), || met.clone()).0 = met.clone();
         Ok(header)
     }
 
     fn slot(&self, requester: Requester<'_>) -> Slot {
-        let (key, mut answers) = (HeaderKey::new(requester), locked(&self.answers));
-        if let Some(slot) = answers.get(&key) {
-            return Arc::clone(slot);
-        }
-        let slot = Slot::default();
-        remember(&mut answers, key, Arc::clone(&slot));
-        slot
+        Arc::clone(locked(&self.answers).entry(HeaderKey::new(requester), Slot::default).0)
     }
-}
-
-/// Inserts into a cache of limited size, which is cleared when full: tenants name hosts and repositories, so the
-/// number of keys is unbounded.
-fn remember<K: std::hash::Hash + Eq, V>(cache: &mut HashMap<K, V>, key: K, value: V) {
-    if cache.len() >= MAX_KEPT {
-        cache.clear();
-    }
-    cache.insert(key, value);
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -147,5 +139,32 @@ impl Answer {
 
     fn valid(&self) -> Option<HeaderValue> {
         self.until.is_none_or(|until| Instant::now() < until).then(|| self.header.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Reference;
+    use crate::registry::Transport;
+
+    fn repository(path: &str) -> Repository {
+        format!("r.example/{path}").parse::<Reference>().unwrap().repository
+    }
+
+    fn slot(all: &Authorizations, repository: &Repository) -> Slot {
+        all.slot(Requester { credential: None, transport: &Transport::default(), repository })
+    }
+
+    #[test]
+    fn a_token_in_use_outlives_any_number_of_other_repositories() {
+        let (all, quiet) = (Authorizations::default(), repository("quiet/app"));
+        let kept = slot(&all, &quiet);
+        for number in 0..3 * MAX_KEPT {
+            slot(&all, &repository(&format!("hostile/{number}")));
+            if number % 1000 == 0 {
+                assert!(Arc::ptr_eq(&kept, &slot(&all, &quiet)), "forgotten after {number}");
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::hash::Hash;
 /// A map with a maximum number of entries. A new entry beyond it replaces the least recently used one, without a walk
 /// over all entries.
 #[derive(Debug)]
-pub(super) struct Recent<K, V> {
+pub(in crate::registry) struct Recent<K, V> {
     entries: HashMap<K, (u64, V)>,
     /// Keys by the time of their last use, which is unique.
     uses: BTreeMap<u64, K>,
@@ -15,12 +15,12 @@ pub(super) struct Recent<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V> Recent<K, V> {
-    pub(super) fn new(room: usize) -> Self {
+    pub(in crate::registry) fn new(room: usize) -> Self {
         Self { entries: HashMap::new(), uses: BTreeMap::new(), clock: 0, room: room.max(1) }
     }
 
     /// Returns the entry of `key`, creating it if absent, and the entry that was evicted for it.
-    pub(super) fn entry(&mut self, key: K, make: impl FnOnce() -> V) -> (&mut V, Option<V>) {
+    pub(in crate::registry) fn entry(&mut self, key: K, make: impl FnOnce() -> V) -> (&mut V, Option<V>) {
         self.clock += 1;
         let is_new = !self.entries.contains_key(&key);
         let evicted = if is_new && self.entries.len() >= self.room { self.evict() } else { None };
@@ -31,6 +31,16 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
             *used = self.clock;
         }
         (value, evicted)
+    }
+
+    /// Returns the entry of `key`, and counts that as a use.
+    pub(in crate::registry) fn get(&mut self, key: &K) -> Option<&mut V> {
+        let (used, value) = self.entries.get_mut(key)?;
+        self.clock += 1;
+        self.uses.remove(used);
+        self.uses.insert(self.clock, key.clone());
+        *used = self.clock;
+        Some(value)
     }
 
     fn evict(&mut self) -> Option<V> {
