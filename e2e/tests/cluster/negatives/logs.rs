@@ -230,18 +230,12 @@ fn proven_otherwise(table: &mut Table<'_>, form: Form) {
         }));
         Ok(())
     });
-    table.lie(
-        "S8",
-        form,
-        "in a tree whose size the log has signed otherwise",
-        (INVALID, "tree size"),
-        move |draft| {
-            let log = &material.log;
-            draft.entry =
-                Some(Box::new(move |entry| entry.checkpoint = log.checkpoint(&entry.root_hash, 5).unwrap_or_default()));
-            Ok(())
-        },
-    );
+    table.lie("S8", form, "in a tree whose size the log has signed otherwise", (INVALID, "tree size"), move |draft| {
+        let log = &material.log;
+        draft.entry =
+            Some(Box::new(move |entry| entry.checkpoint = log.checkpoint(&entry.root_hash, 5).unwrap_or_default()));
+        Ok(())
+    });
     table.lie("S8", form, "with the word of another log for its tree", (INVALID, ""), move |draft| {
         let log = &material.other_log;
         draft.entry =

@@ -138,7 +138,8 @@ async fn a_trusted_root_that_is_none_or_has_ended_is_told_and_nothing_is_let_in(
         case.space.config_map(&root, &[("trusted_root.json", text)]).await?;
         let of_this = |object: &kube::api::DynamicObject| {
             let ready = condition(object, "Ready");
-            let is_other = label != "ended" || ready.as_ref().is_some_and(|ready| ready.message.contains("currently valid"));
+            let is_other =
+                label != "ended" || ready.as_ref().is_some_and(|ready| ready.message.contains("currently valid"));
             is_other && ready.is_some_and(|ready| ready.reason == reason)
         };
         let object = case.space.wait("app", &format!("say {reason} of a root: {label}"), of_this).await?;

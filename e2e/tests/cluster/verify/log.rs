@@ -81,7 +81,9 @@ async fn what_is_not_logged_as_it_should_be(
 
     let artifact = push("unlogged").await?;
     cosign.sign_keyless_legacy(&artifact.image(), sigstore, &identity).await?;
-    compare(case, cosign, &artifact, claim, Err((INVALID, "no transparency log entry")), None).await.context("in no log")?;
+    compare(case, cosign, &artifact, claim, Err((INVALID, "no transparency log entry")), None)
+        .await
+        .context("in no log")?;
 
     let artifact = push("attested").await?;
     cosign.attest_keyless(&artifact.image(), sigstore, &identity, VULN, &json!({"scanner": {}})).await?;

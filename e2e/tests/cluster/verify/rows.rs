@@ -29,8 +29,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("something else is there too", &[Unrelated, Sign(Right)], By(Right, Bundle)),
     Row::new("an index", &[Sign(Right)], By(Right, Bundle)).of(What::Index),
     Row::new("an index, legacy", &[SignLegacy(Right)], By(Right, Legacy)).of(What::Index),
-    Row::new("only what is in the index is signed", &[Sign(Right)], Refused(MISSING, "found none"))
-        .of(What::InIndex),
+    Row::new("only what is in the index is signed", &[Sign(Right)], Refused(MISSING, "found none")).of(What::InIndex),
     Row::new("nothing is signed", &[], Refused(MISSING, "found none")),
     Row::new("something else is there", &[Unrelated], Refused(MISSING, "found none")),
     Row::new("the tag was moved after signing", &[Sign(Right), MoveTag], Refused(MISSING, "found none")),

@@ -208,3 +208,24 @@ async fn a_closed_idle_connection_is_replaced() {
     }
     assert_eq!(connections.load(Ordering::SeqCst), 3);
 }
+
+/// M4b. A registry that requires a client certificate may break off the handshake of a client without one.
+#[tokio::test]
+async fn a_handshake_that_breaks_off_closes_the_host_for_nobody_else() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            let _ = connection.readable().await;
+            drop(connection);
+        }
+    });
+    let registry = registry();
+    let repository = |path: &str| format!("{host}/{path}").parse::<Reference>().unwrap().repository;
+    let over_tls = |user: &str| Access { transport: Transport::default(), ..access(Some(user)) };
+    for _ in 0..8 {
+        registry.tag_digest(&over_tls("mine"), &repository("mine/app"), "1").await.unwrap_err();
+    }
+    let error = registry.tag_digest(&over_tls("other"), &repository("other/app"), "1").await.unwrap_err();
+    assert!(!matches!(error, RegistryError::HeldBack { .. }), "{error}");
+}

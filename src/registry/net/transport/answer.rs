@@ -1,6 +1,8 @@
 //! Interpretation of responses, and of failures to get one.
 
-use std::io::ErrorKind;
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::iter::successors;
 use std::time::Duration;
 
 use reqwest::header::{self, HeaderMap};
@@ -60,11 +62,14 @@ pub(super) fn outcome(response: &Response, is_elsewhere: bool) -> RequestOutcome
 }
 
 /// Returns the meaning of a failed request: a failure of the host if no connection was made, of the account if a
-/// connection brought no response in time. A connection that breaks off counts for neither, because the requester may
-/// be the cause: a registry that requires a client certificate closes it like this.
+/// connection brought no response in time, or broke off in the TLS handshake: a registry that requires a client
+/// certificate may close it like this, so the requester may be the cause. A connection that breaks off later counts for
+/// neither.
 pub(super) fn outcome_of_failure(error: &reqwest::Error, reported: &RegistryError) -> RequestOutcome {
     let RegistryError::Unavailable { problem, .. } = reported else { return RequestOutcome::Neither };
-    if error.is_connect() {
+    if error.is_connect() && causes(error).any(broke_off) {
+        RequestOutcome::Unanswered(problem.clone())
+    } else if error.is_connect() {
         RequestOutcome::Unreachable(problem.clone())
     } else if error.is_timeout() {
         RequestOutcome::Unanswered(problem.clone())
@@ -73,9 +78,22 @@ pub(super) fn outcome_of_failure(error: &reqwest::Error, reported: &RegistryErro
     }
 }
 
+/// Returns the causes of an error, the outermost first.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    successors(error.source(), |&cause| cause.source())
+}
+
+/// Returns true if the host closed a connection that it had accepted.
+fn broke_off(cause: &(dyn Error + 'static)) -> bool {
+    let Some(error) = cause.downcast_ref::<io::Error>() else { return false };
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+        // `source()` of an io::Error skips the error that it wraps, which may be another io::Error.
+        || error.get_ref().is_some_and(|wrapped| broke_off(wrapped))
+}
+
 /// Returns true if an existing connection ended before a response.
 pub(super) fn is_connection_lost(error: &reqwest::Error) -> bool {
-    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let mut causes = causes(error);
     !error.is_connect()
         && causes.any(|cause| {
             let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
@@ -109,7 +127,7 @@ pub(super) fn rate_limit_remaining(headers: &HeaderMap) -> Option<u64> {
 /// Converts an error. Its innermost cause describes the failure; the outer layers only add that a request failed.
 pub(in crate::registry) fn error(host: &str, error: &reqwest::Error) -> RegistryError {
     let host = host.to_owned();
-    let causes = || std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let causes = || causes(error);
     if let Some(denied) = causes().find_map(|cause| cause.downcast_ref::<Denied>()) {
         return RegistryError::AddressDenied { host, denied: *denied };
     }
