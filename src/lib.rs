@@ -38,3 +38,4 @@ pub mod telemetry;
 mod testing;
 pub mod trust;
 pub mod unpack;
+mod waiting;

@@ -7,7 +7,6 @@
 //! The time spent waiting for a permit depends on other objects only, so it does not count against `spec.timeout`:
 //! [`Seat::within`].
 
-use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::counts::Counts;
+use crate::waiting::Waiting as Queues;
 
 /// Maximum number of permits, even with more processors: each layer being unpacked uses memory.
 const MOST: usize = 8;
@@ -38,8 +38,8 @@ struct State {
     held: usize,
     /// Number of permits held by each namespace.
     taken: Counts<Arc<str>>,
-    /// Waiting namespaces with their waiters. Of those with equally few permits the first one is next.
-    waiting: VecDeque<(Arc<str>, VecDeque<Waiter>)>,
+    /// Of the namespaces with equally few permits the first one is next.
+    waiting: Queues<Arc<str>, Permit>,
 }
 
 type Waiter = oneshot::Sender<Permit>;
@@ -67,7 +67,7 @@ impl Permits {
 
     /// Creates a pool of `permits` permits, and of `first` more for namespaces that hold none.
     pub(crate) fn with_first(permits: usize, first: usize) -> Self {
-        let (taken, waiting) = (Counts::default(), VecDeque::new());
+        let (taken, waiting) = (Counts::default(), Queues::default());
         Self(Arc::new(Mutex::new(State { permits, first, held: 0, taken, waiting })))
     }
 
@@ -99,33 +99,16 @@ impl Permits {
 }
 
 impl State {
-    fn enqueue(&mut self, namespace: &Arc<str>, waiter: Waiter) {
-        if let Some((_, waiters)) = self.waiting.iter_mut().find(|(waiting, _)| waiting == namespace) {
-            // Cancelled waiters must not accumulate while no permit is released.
-            while waiters.front().is_some_and(Waiter::is_closed) {
-                waiters.pop_front();
-            }
-            waiters.push_back(waiter);
-        } else {
-            self.waiting.push_back((Arc::clone(namespace), VecDeque::from([waiter])));
-        }
-    }
-
     /// Takes the first waiter of the namespace with the fewest permits, if a permit is free for it, and counts the permit
     /// as taken.
     fn next(&mut self) -> Option<(Arc<str>, Waiter)> {
         while self.held < self.permits.saturating_add(self.first) {
-            let taken = |(namespace, _): &(Arc<str>, _)| self.taken.get(&**namespace);
-            let (index, fewest) = self.waiting.iter().map(taken).enumerate().min_by_key(|(_, count)| *count)?;
+            let taken = self.waiting.namespaces().map(|namespace| self.taken.get(&**namespace));
+            let (index, fewest) = taken.enumerate().min_by_key(|(_, count)| *count)?;
             if self.held >= self.permits && fewest > 0 {
                 return None;
             }
-            let (namespace, mut waiters) = self.waiting.remove(index)?;
-            let waiter = std::iter::from_fn(|| waiters.pop_front()).find(|waiter| !waiter.is_closed());
-            if !waiters.is_empty() {
-                self.waiting.push_back((Arc::clone(&namespace), waiters));
-            }
-            if let Some(waiter) = waiter {
+            if let Some((namespace, waiter)) = self.waiting.take(index) {
                 self.held = self.held.saturating_add(1);
                 self.taken.increment(Arc::clone(&namespace));
                 return Some((namespace, waiter));
@@ -172,7 +155,7 @@ impl Seat {
     /// Waits for a permit of something else that namespaces share.
     pub(crate) async fn permit_of(&self, shared: &Permits) -> Permit {
         let (to, permit) = oneshot::channel();
-        shared.lock().enqueue(&self.namespace, to);
+        shared.lock().waiting.push(&self.namespace, to);
         shared.grant();
         let _waiting = Waiting::begin(&self.waits);
         match permit.await {
@@ -323,5 +306,19 @@ mod tests {
         drop(worked);
         let idle = seat.within(limit, std::future::pending::<()>());
         assert!(tokio::time::timeout(Duration::from_secs(20), idle).await.unwrap().is_none(), "its own time counts");
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_costs_no_memory_behind_one_that_waits() {
+        let processors = Permits::new(1);
+        let seat = processors.seat("a");
+        let _held = seat.permit().await;
+        let mut patient = Box::pin(seat.permit());
+        assert!(poll!(&mut patient).is_pending());
+        for _ in 0..10_000 {
+            assert!(poll!(&mut Box::pin(seat.permit())).is_pending());
+        }
+        let waiting = processors.lock().waiting.len();
+        assert!(waiting < 100, "{waiting} places in the queue, of which one is in use");
     }
 }

@@ -2,21 +2,25 @@
 //!
 //! A slow or unreachable registry delays only objects of its own host. Namespaces that wait for one host are served
 //! in rotation, so that a thousand objects of one namespace do not delay twenty of another. A waiting pass holds
-//! nothing but its place in the queue. A turn may be held for all of `spec.timeout` and is never revoked, so a
-//! namespace gets at most half of a host's turns: one namespace alone cannot occupy a host.
+//! nothing but its place in the queue. A turn may be held for all of `spec.timeout` and for the waits that do not count
+//! against it, and is never revoked. So a namespace gets at most half of a host's turns, and some more turns are for
+//! namespaces that hold none: neither one namespace nor two can occupy a host.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
 use crate::counts::Counts;
 use crate::oci::Repository;
+use crate::waiting::Waiting;
 
 /// Maximum number of active passes at one host.
 const PER_HOST: usize = 32;
 /// Maximum number of active passes of one namespace at one host.
 const PER_HOST_AND_NAMESPACE: usize = PER_HOST / 2;
+/// Number of further active passes at one host, each the only one of its namespace there.
+const FIRST_PER_HOST: usize = 16;
 /// Maximum number of active passes of one namespace at all hosts, so that a thousand dead hosts do not take all
 /// sockets.
 const PER_NAMESPACE: usize = 64;
@@ -52,8 +56,8 @@ struct HostTurns {
     taken: usize,
     /// Number of turns held at this host by each namespace.
     taken_by: Counts<String>,
-    /// Waiting namespaces, the next one first, each with its waiters.
-    waiting: VecDeque<(String, VecDeque<Waiter>)>,
+    /// The next namespace first.
+    waiting: Waiting<String, Turn>,
 }
 
 type Waiter = oneshot::Sender<Turn>;
@@ -68,7 +72,7 @@ impl Turns {
         let host = repository.canonical_host().to_string();
         let granted = {
             let mut state = self.lock();
-            state.hosts.entry(host.clone()).or_default().enqueue(namespace, waiter);
+            state.hosts.entry(host.clone()).or_default().waiting.push(&namespace.to_owned(), waiter);
             state.grant(&host)
         };
         self.hand_over(granted);
@@ -104,7 +108,7 @@ impl State {
     fn grant(&mut self, name: &str) -> Granted {
         let mut granted = Granted::new();
         let Some(host) = self.hosts.get_mut(name) else { return granted };
-        while host.taken < PER_HOST {
+        loop {
             let may = |namespace: &str| self.taken.get(namespace) < PER_NAMESPACE;
             let Some((namespace, waiter)) = host.next(may) else { break };
             host.taken += 1;
@@ -127,7 +131,7 @@ impl State {
         let mut granted = self.grant(name);
         // The namespace may have waited at other hosts only because of its own limit.
         if left + 1 == PER_NAMESPACE {
-            let waits = |host: &HostTurns| host.waiting.iter().any(|(waiting, _)| waiting == namespace);
+            let waits = |host: &HostTurns| host.waiting.namespaces().any(|waiting| waiting == namespace);
             let others: Vec<_> =
                 self.hosts.iter().filter(|(_, host)| waits(host)).map(|(name, _)| name.clone()).collect();
             for other in others {
@@ -139,25 +143,17 @@ impl State {
 }
 
 impl HostTurns {
-    fn enqueue(&mut self, namespace: &str, waiter: Waiter) {
-        match self.waiting.iter_mut().find(|(waiting, _)| waiting == namespace) {
-            Some((_, queue)) => queue.push_back(waiter),
-            None => self.waiting.push_back((namespace.to_owned(), VecDeque::from([waiter]))),
-        }
-    }
-
     /// Takes the first live waiter of the first namespace that may have a turn, and moves this namespace to the end.
     fn next(&mut self, may: impl Fn(&str) -> bool) -> Option<(String, Waiter)> {
         loop {
-            let has_half = |namespace: &str| self.taken_by.get(namespace) >= PER_HOST_AND_NAMESPACE;
-            let index = self.waiting.iter().position(|(namespace, _)| may(namespace) && !has_half(namespace))?;
-            let (namespace, mut queue) = self.waiting.remove(index)?;
-            let waiter = std::iter::from_fn(|| queue.pop_front()).find(|waiter| !waiter.is_closed());
-            if !queue.is_empty() {
-                self.waiting.push_back((namespace.clone(), queue));
-            }
-            if let Some(waiter) = waiter {
-                return Some((namespace, waiter));
+            let is_free = |namespace: &String| {
+                let taken = self.taken_by.get(namespace);
+                let first = if taken == 0 { FIRST_PER_HOST } else { 0 };
+                taken < PER_HOST_AND_NAMESPACE && self.taken < PER_HOST + first
+            };
+            let index = self.waiting.namespaces().position(|namespace| may(namespace) && is_free(namespace))?;
+            if let Some(next) = self.waiting.take(index) {
+                return Some(next);
             }
         }
     }
@@ -203,12 +199,14 @@ mod tests {
         for waiting in &mut greedy {
             assert!(poll!(waiting).is_pending());
         }
+        let _first = turns.wait("modest", &busy).await;
         let mut modest: Vec<_> = (0..20).map(|_| Box::pin(turns.wait("modest", &busy))).collect();
         for waiting in &mut modest {
             assert!(poll!(waiting).is_pending());
         }
-        // Released turns go to the two namespaces alternately, however many passes wait.
-        held.truncate(PER_HOST_AND_NAMESPACE - 8);
+        // Released turns go to the two namespaces alternately, however many passes wait. The first of "modest" was one more
+        // than the host's.
+        held.truncate(PER_HOST_AND_NAMESPACE - 9);
         let mut served = Vec::new();
         for waiting in &mut modest {
             if let std::task::Poll::Ready(turn) = poll!(waiting) {
@@ -268,5 +266,28 @@ mod tests {
         drop(held);
         drop(unlucky);
         assert!(turns.lock().hosts.is_empty() && turns.lock().taken.is_empty());
+    }
+
+    #[tokio::test]
+    async fn two_namespaces_do_not_occupy_a_host_either() {
+        let (turns, busy) = (Turns::default(), host("busy"));
+        let _one = take(&turns, "one", &busy, PER_HOST_AND_NAMESPACE).await;
+        let _two = take(&turns, "two", &busy, PER_HOST_AND_NAMESPACE).await;
+        let mut third = Box::pin(turns.wait("third", &busy));
+        assert!(poll!(&mut third).is_ready(), "it waits for as long as the two hold their turns");
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_costs_no_memory_behind_one_that_waits() {
+        let (turns, busy) = (Turns::default(), host("busy"));
+        let _held = take(&turns, "a", &busy, PER_HOST_AND_NAMESPACE).await;
+        let mut patient = Box::pin(turns.wait("a", &busy));
+        assert!(poll!(&mut patient).is_pending());
+        for _ in 0..10_000 {
+            assert!(poll!(&mut Box::pin(turns.wait("a", &busy))).is_pending());
+        }
+        let state = turns.lock();
+        let waiting: usize = state.hosts.values().map(|host| host.waiting.len()).sum();
+        assert!(waiting < 100, "{waiting} places in the queue, of which one is in use");
     }
 }
