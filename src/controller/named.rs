@@ -9,7 +9,7 @@
 //! not per artifact, detects them, and no artifact is reconciled for it. Of a Secret or ConfigMap only the referenced
 //! keys are kept, up to a limit, and only while they are needed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -301,10 +301,13 @@ impl Table {
     /// Returns the names that are due for another read: those in the operator's own namespace (for policies) first,
     /// then one of each namespace in rotation.
     fn take_due(&mut self, now: Instant, own: &str) -> Vec<Name> {
-        let mut due: BTreeMap<&str, Vec<&Name>> = BTreeMap::new();
+        let mut due: BTreeMap<&str, VecDeque<&Name>> = BTreeMap::new();
         let is_due = |slot: &Slot| slot.next <= now && slot.users.values().any(|wakes| *wakes);
-        for (name, _) in self.slots.iter().filter(|(_, slot)| is_due(slot)) {
-            due.entry(&name.namespace).or_default().push(name);
+        let mut all: Vec<_> = self.slots.iter().filter(|(_, slot)| is_due(slot)).collect();
+        // The longest due first, or of many names the same few would be read again and again.
+        all.sort_by_key(|(_, slot)| slot.next);
+        for (name, _) in all {
+            due.entry(&name.namespace).or_default().push_back(name);
         }
         let mut taken: Vec<Name> = due.remove(own).into_iter().flatten().take(READS).cloned().collect();
         while taken.len() < READS && !due.is_empty() {
@@ -312,8 +315,8 @@ impl Table {
             let next = due.range::<str, _>(after).next().or_else(|| due.iter().next()).map(|(namespace, _)| *namespace);
             let Some(namespace) = next else { break };
             let names = due.get_mut(namespace);
-            taken.extend(names.and_then(Vec::pop).cloned());
-            let is_empty = due.get(namespace).is_none_or(Vec::is_empty);
+            taken.extend(names.and_then(VecDeque::pop_front).cloned());
+            let is_empty = due.get(namespace).is_none_or(VecDeque::is_empty);
             let turn = namespace.to_owned();
             if is_empty {
                 due.remove(turn.as_str());

@@ -252,3 +252,20 @@ async fn a_watch_that_reports_what_is_known_wakes_nobody() {
     named.changed(Kind::Secret, "n", "s", Some("8"));
     assert_eq!((world.woken(), server.asked()), (vec!["o".to_owned()], 1));
 }
+
+#[tokio::test]
+async fn every_name_has_its_turn_however_many_there_are() {
+    for own in ["operators", "greedy"] {
+        let (_, named) = named();
+        let mut world = World::new(&named);
+        let object = world.object("greedy", "a");
+        for number in 0..400 {
+            named.look_up(object.clone()).get(secret(own, &format!("s{number:03}")), true).await.unwrap();
+        }
+        named.age();
+        let now = Instant::now();
+        let read = (0..80).flat_map(|second| named.lock().take_due(now + Duration::from_secs(second), "operators"));
+        let read: BTreeSet<_> = read.collect();
+        assert_eq!(read.len(), 400, "in {own}: names of which no change is ever noticed");
+    }
+}
