@@ -286,16 +286,36 @@ impl Table {
         slot.next = now + if is_absent { ABSENT.pause(slot.absent) } else { GOOD_FOR };
         // Kept after a change too, because the woken users need it at once.
         let bytes = answer.as_ref().map_or(0, |found| found.bytes);
-        let is_kept = (is_wanted || is_other) && self.kept_bytes.saturating_add(bytes) <= self.most_bytes;
-        let bytes = if is_kept { bytes } else { 0 };
-        self.kept_bytes += bytes;
-        let kept = is_kept.then(|| answer.clone());
-        slot.last = Some(Last { at: now, answer: kept, bytes, mark, version });
-        if is_other {
-            let woken = slot.users.keys().cloned().collect();
-            self.wake(woken);
+        slot.last = Some(Last { at: now, answer: None, bytes: 0, mark, version });
+        let woken: Vec<_> = if is_other { slot.users.keys().cloned().collect() } else { Vec::new() };
+        if (is_wanted || is_other) && self.make_room(&name.namespace, bytes) {
+            self.kept_bytes += bytes;
+            if let Some(last) = self.slots.get_mut(name).and_then(|slot| slot.last.as_mut()) {
+                (last.answer, last.bytes) = (Some(answer.clone()), bytes);
+            }
         }
+        self.wake(woken);
         answer
+    }
+
+    /// Makes room for content of a namespace, at the expense of namespaces that keep more than it: a tenant must not
+    /// cause a read for each look at an object of another tenant. Returns false if there is no room.
+    fn make_room(&mut self, namespace: &str, bytes: usize) -> bool {
+        while self.kept_bytes.saturating_add(bytes) > self.most_bytes {
+            let mut kept: BTreeMap<&str, usize> = BTreeMap::new();
+            for (name, slot) in &self.slots {
+                *kept.entry(&name.namespace).or_default() += slot.last.as_ref().map_or(0, |last| last.bytes);
+            }
+            let own = kept.get(namespace).copied().unwrap_or_default().saturating_add(bytes);
+            let most = kept.into_iter().max_by_key(|(_, kept)| *kept).filter(|(_, kept)| *kept > own);
+            let Some(greedy) = most.map(|(greedy, _)| greedy.to_owned()) else { return false };
+            let lasts = self.slots.iter_mut().filter(|(name, _)| name.namespace == greedy);
+            let lasts = lasts.filter_map(|(_, slot)| slot.last.as_mut().filter(|last| last.bytes > 0));
+            let Some(oldest) = lasts.min_by_key(|last| last.at) else { return false };
+            oldest.answer = None;
+            self.kept_bytes = self.kept_bytes.saturating_sub(std::mem::take(&mut oldest.bytes));
+        }
+        true
     }
 
     /// Returns the names that are due for another read: those in the operator's own namespace (for policies) first,

@@ -269,3 +269,25 @@ async fn every_name_has_its_turn_however_many_there_are() {
         assert_eq!(read.len(), 400, "in {own}: names of which no change is ever noticed");
     }
 }
+
+#[tokio::test]
+async fn content_of_one_namespace_does_not_push_out_what_another_needs() {
+    let (server, named) = named();
+    let mut world = World::new(&named);
+    let hostile = world.object("hostile", "o");
+    server.answers(200, &"x".repeat(1024 * 1024));
+    for number in 0..5 {
+        let root = Name::root(CaSource::Secret, "hostile", &format!("root{number}"), "k");
+        named.look_up(hostile.clone()).get(root, true).await.unwrap();
+    }
+    let full = named.lock().kept_bytes;
+    assert!(full > 5 * 1024 * 1024, "{full}");
+    named.lock().most_bytes = full;
+    server.answers(200, "key");
+    let before = server.asked();
+    for number in 0..100 {
+        let object = world.object("n", &format!("o{number}"));
+        named.look_up(object).get(secret("operators", "policy"), true).await.unwrap();
+    }
+    assert_eq!(server.asked() - before, 1, "reads of one key for 100 objects");
+}
