@@ -129,9 +129,7 @@ impl Named {
     /// Forgets the artifacts that are in no list.
     pub(super) fn forget_missing(&self) {
         let mut table = self.lock();
-        let is_there =
-            |object: &ObjectRef<Stored>| table.scopes.iter().any(|scope| scope.objects.get(object).is_some());
-        let gone: Vec<_> = table.uses.keys().filter(|object| !is_there(object)).cloned().collect();
+        let gone: Vec<_> = table.uses.keys().filter(|object| !table.is_there(object)).cloned().collect();
         for object in gone {
             table.use_only(&object, &BTreeSet::new());
         }
@@ -237,6 +235,10 @@ impl Table {
         let slot = self.slots.entry(name.clone()).or_insert_with(new);
         slot.users.insert(object.clone(), wakes);
         Arc::clone(&slot.reading)
+    }
+
+    fn is_there(&self, object: &ObjectRef<Stored>) -> bool {
+        self.scopes.iter().any(|scope| scope.objects.get(object).is_some())
     }
 
     /// Sets the names that an artifact uses.
@@ -385,8 +387,9 @@ pub(super) struct LookUp<'a> {
 
 impl LookUp<'_> {
     /// Requires answers from now on, because a reconcile was requested, perhaps after a change.
-    pub(super) fn afresh(self) -> Self {
-        Self { since: Some(Instant::now()), ..self }
+    pub(super) fn afresh(mut self) -> Self {
+        self.since = Some(Instant::now());
+        self
     }
 
     /// Returns the content under a name. With `wakes`, a change wakes the artifact.
@@ -399,6 +402,16 @@ impl LookUp<'_> {
     /// Ends the lookup: the artifact uses only the names that were looked up.
     pub(super) fn finish(self) {
         self.named.lock().use_only(&self.object, &self.names);
+    }
+}
+
+impl Drop for LookUp<'_> {
+    /// Forgets an artifact that was deleted during the lookup, after the watch has forgotten it.
+    fn drop(&mut self) {
+        let mut table = self.named.lock();
+        if !table.is_there(&self.object) {
+            table.use_only(&self.object, &BTreeSet::new());
+        }
     }
 }
 

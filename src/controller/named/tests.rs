@@ -291,3 +291,25 @@ async fn content_of_one_namespace_does_not_push_out_what_another_needs() {
     }
     assert_eq!(server.asked() - before, 1, "reads of one key for 100 objects");
 }
+
+#[tokio::test]
+async fn an_object_that_is_deleted_during_its_look_leaves_nothing_behind() {
+    let (_, named) = named();
+    let mut world = World::new(&named);
+    let object = world.object("n", "o");
+    for is_finished in [true, false] {
+        let mut look_up = named.look_up(object.clone());
+        look_up.get(secret("n", "s"), true).await.unwrap();
+        // As the watch does: the store first.
+        let deleted = json!({"metadata": {"namespace": "n", "name": "o", "uid": "o"}, "spec": {}});
+        world.writer.apply_watcher_event(&watcher::Event::Delete(serde_json::from_value(deleted).unwrap()));
+        named.forget(&object);
+        look_up.get(secret("n", "t"), true).await.unwrap();
+        if is_finished {
+            look_up.finish();
+        } else {
+            drop(look_up);
+        }
+        assert!(named.lock().slots.is_empty(), "names that nobody uses are read for ever");
+    }
+}
