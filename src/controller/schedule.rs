@@ -98,6 +98,14 @@ struct Unwritten {
     retry_at: Instant,
 }
 
+impl Written {
+    /// True if a write is outstanding or was made after a time: the entry may be that of a first pass.
+    fn is_after(&self, time: Instant) -> bool {
+        self.unwritten.as_ref().is_some_and(|unwritten| unwritten.retry_at > time)
+            || self.version.is_some_and(|(_, at)| at > time)
+    }
+}
+
 impl Remembered {
     /// True if no pass is due by time, and no input has changed.
     pub(super) fn is_early(&self, inputs: &Digest, now: Instant) -> bool {
@@ -244,7 +252,8 @@ impl Memory {
         if all.len().is_multiple_of(SWEEP_EVERY)
             && let Some(long_ago) = Instant::now().checked_sub(FORGOTTEN_AFTER)
         {
-            all.retain(|_, one| one.due.map_or(one.failures > 0, |due| due > long_ago));
+            let is_due = |one: &Remembered| one.due.map_or(one.failures > 0, |due| due > long_ago);
+            all.retain(|_, one| is_due(one) || one.written.is_after(long_ago));
         }
         remembered
     }
@@ -420,5 +429,19 @@ mod tests {
         assert!(!remembered.is_early(&inputs, now + Duration::from_secs(61)), "its time has come");
         assert!(!remembered.is_early(&Digest::of(b"b"), now), "something changed");
         assert!(!Remembered::default().is_early(&inputs, now), "nothing is known");
+    }
+
+    #[test]
+    fn a_status_that_was_not_written_is_not_forgotten_for_the_number_of_objects() {
+        let (memory, now) = (Memory::default(), Instant::now());
+        // The first pass of an object, whose memory is set after the write of its status and of its Events.
+        memory.refused("u", OCIArtifactStatus::default(), now);
+        memory.wrote("v", 100, now);
+        let due = Some(now + Duration::from_secs(60));
+        for number in 0..2 * SWEEP_EVERY {
+            memory.set(&format!("uid-{number}"), Remembered { due, ..Remembered::default() });
+        }
+        assert!(memory.unwritten("u").is_some(), "nobody writes it any more");
+        assert!(memory.is_behind("v", 99, now), "an older version is taken for the current one");
     }
 }
