@@ -19,7 +19,7 @@ use crate::pass::{self, Before, Records};
 use crate::registry::Registry;
 use crate::request::Request;
 
-/// Number of entries above which untaken results are dropped: their objects are gone.
+/// Number of entries above which results of objects that are gone are dropped.
 const MOST_RESULTS: usize = 1024;
 
 /// Scans by the uid of their object.
@@ -33,6 +33,7 @@ pub(super) struct Scans {
 #[derive(Debug)]
 struct Scan {
     number: u64,
+    object: ObjectRef<Stored>,
     /// Scanned outputs, as recorded in status.
     outputs: Records,
     /// `None` until the scan has ended.
@@ -81,10 +82,12 @@ impl Scans {
             return;
         }
         if known.len() > MOST_RESULTS {
-            known.retain(|_, scan| scan.result.is_none());
+            let is_there = |scan: &Scan| context.objects.get(&scan.object).is_some();
+            known.retain(|_, scan| scan.result.is_none() || is_there(scan));
         }
-        let number = self.begun.fetch_add(1, Ordering::Relaxed);
-        known.insert(id.uid.clone(), Scan { number, outputs: before.outputs.clone(), result: None });
+        let (number, object) =
+            (self.begun.fetch_add(1, Ordering::Relaxed), ObjectRef::new(&id.name).within(&id.namespace));
+        known.insert(id.uid.clone(), Scan { number, object, outputs: before.outputs.clone(), result: None });
         drop(known);
         let (known, wake) = (Arc::clone(&self.known), self.wake.clone());
         let (engine, objects, shutdown) =
@@ -117,4 +120,100 @@ impl Scans {
 fn lock(known: &Mutex<HashMap<String, Scan>>) -> MutexGuard<'_, HashMap<String, Scan>> {
     // Each statement leaves the map consistent.
     known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::convert::Infallible;
+
+    use kube::Client;
+    use kube::client::Body;
+    use kube::runtime::reflector;
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+
+    use super::*;
+    use crate::blob::{Cache, CacheLimits};
+    use crate::controller::OnRevoked;
+    use crate::controller::named::Named;
+    use crate::controller::policies::PolicyBook;
+    use crate::output::location::Location;
+    use crate::output::{ApiObjects, Outputs};
+    use crate::pass::Engine;
+    use crate::pass::turns::Turns;
+    use crate::permits::Permits;
+    use crate::request::{Limits, ObjectId, Otherwise, Referred};
+    use crate::storage::Mount;
+    use crate::testing::FakeRegistry;
+    use crate::trust::public_root::PublicRoot;
+
+    fn context(root: &std::path::Path, names: &[&str]) -> Context<FakeRegistry> {
+        let answer = tower::service_fn(|_: http::Request<Body>| async {
+            Ok::<_, Infallible>(http::Response::builder().status(500).body(Body::empty()).unwrap())
+        });
+        let client = Client::new(answer, "operators");
+        let volume = Mount::open(root).unwrap();
+        let volumes = BTreeMap::from([("default".to_owned(), Arc::clone(&volume))]);
+        let metrics = Arc::new(crate::metrics::Metrics::default());
+        let api_objects = ApiObjects::Directory(root.join("configmaps"));
+        let engine = Engine {
+            registry: FakeRegistry::default(),
+            cache: Cache::open([&volume], CacheLimits::default(), &metrics),
+            outputs: Outputs::new(volumes, volume, api_objects, Arc::clone(&metrics)).unwrap(),
+            limits: Limits::default(),
+            turns: Turns::default(),
+            processors: Permits::new(1),
+            progress: None,
+        };
+        let (objects, mut writer) = reflector::store::<Stored>();
+        for name in names {
+            let object =
+                json!({"metadata": {"namespace": "n", "name": name, "uid": name, "generation": 1}, "spec": {}});
+            writer.apply_watcher_event(&Event::Apply(serde_json::from_value(object).unwrap()));
+        }
+        Context {
+            named: Arc::new(Named::new(client.clone(), Arc::clone(&metrics))),
+            client,
+            engine: Arc::new(engine),
+            memory: crate::controller::schedule::Memory::default(),
+            metrics,
+            shutdown: tokio_util::sync::CancellationToken::new(),
+            full_scan: std::time::Duration::ZERO,
+            on_revoked: OnRevoked::Keep,
+            policies: Arc::new(PolicyBook::empty(Otherwise::Allow)),
+            outage: Arc::default(),
+            public_root: Arc::new(PublicRoot::embedded()),
+            scans: Arc::new(Scans::new(tokio::sync::mpsc::unbounded_channel().0)),
+            objects,
+        }
+    }
+
+    /// Scans wait for one of two turns, so there can be as many as objects.
+    #[tokio::test]
+    async fn what_a_scan_has_found_is_not_dropped_for_the_number_of_scans() {
+        let root = tempfile::tempdir().unwrap();
+        let context = context(root.path(), &["damaged", "other"]);
+        let damage = Damage {
+            output: "files".to_owned(),
+            location: Location::Volume("default".to_owned()),
+            differences: Vec::new(),
+            is_additive: false,
+        };
+        {
+            let mut known = lock(&context.scans.known);
+            let scan = |name: &str, result| {
+                let object = ObjectRef::new(name).within("n");
+                (name.to_owned(), Scan { number: 0, object, outputs: Records::default(), result })
+            };
+            known.extend((0..=MOST_RESULTS).map(|number| scan(&format!("waiting-{number}"), None)));
+            known.extend([scan("damaged", Some(Ok(vec![damage]))), scan("gone", Some(Ok(Vec::new())))]);
+        }
+        let object = ObjectId { namespace: "n".to_owned(), name: "other".to_owned(), uid: "other".to_owned() };
+        let spec = serde_json::from_value(json!({"image": "r.example/app:1"})).unwrap();
+        let request = Request::parse(object, &spec, &Referred::default()).unwrap();
+        context.scans.begin(&context, Some(1), request, Before::default(), Reading::Everything);
+        assert!(context.scans.has_ended("damaged"), "nobody learns of the damage before the next full scan");
+        assert!(!context.scans.has_ended("gone"), "nobody takes it any more");
+    }
 }
