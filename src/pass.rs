@@ -228,6 +228,10 @@ impl Prepared {
             let lists = published().filter_map(list).collect();
             attendant.begin(&outcome, &Switching { revision, outputs, lists, locations }).await?;
             crate::failpoint::reach("journal");
+            // The write takes as long as the API server takes.
+            if !wanted.is_wanted() {
+                return Ok(None);
+            }
         }
         let switched = engine.outputs.switch(&object, &ready, &lock, now()).await;
         // Off the runtime: removing a replaced tree takes many filesystem calls.

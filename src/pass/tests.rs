@@ -404,3 +404,30 @@ mod limits;
 mod race;
 mod repeated;
 mod selection;
+
+/// An attendant during whose write a policy denies the artifact.
+struct Denying(Arc<std::sync::atomic::AtomicBool>);
+
+impl Attendant for Denying {
+    async fn begin(&self, _: &Outcome, _: &Switching) -> Result<(), Failure> {
+        self.0.store(false, std::sync::atomic::Ordering::Release);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_denied_while_the_journal_is_written_is_not_switched() {
+    let world = World::new();
+    world.registry.push_files("1", &[("a.txt", "one")]);
+    let outputs =
+        json!([{"name": "files", "volume": {"name": "default"}}, {"name": "map", "configMap": {"name": "map"}}]);
+    let request = request(&json!({"image": "r.example/app:1", "outputs": outputs}));
+    let is_wanted = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let seen = Arc::clone(&is_wanted);
+    let wanted = Wanted::new(move || seen.load(std::sync::atomic::Ordering::Acquire));
+    let turn = world.engine.turn(&request).await;
+    let progressed = prepare(&world.engine, &turn, &request, &Before::default(), &wanted).await.unwrap();
+    let Progressed::Prepared(prepared) = progressed else { panic!("nothing to switch") };
+    let committed = prepared.commit(&world.engine, &Denying(is_wanted)).await.unwrap();
+    assert!(committed.is_none() && world.read("a.txt").is_none(), "published although it is denied");
+}
