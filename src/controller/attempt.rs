@@ -6,16 +6,18 @@ use std::time::Duration;
 use kube::runtime::reflector::Store;
 
 use super::context::{Context, is_current};
-use super::dereference::Inputs;
+use super::dereference::{Asked, Inputs, Trusted};
 use super::integrity;
 use super::schedule::Remembered;
 use super::stored::Stored;
 use super::subject::Subject;
 use crate::api::Reason;
 use crate::failure::{Class, Failure};
+use crate::oci::{Digest, Repository};
 use crate::pass::{self, Attendant, Before, Committed, Outcome, Progressed, Switching, Wanted};
 use crate::registry::Registry;
 use crate::request::{ObjectId, Request};
+use crate::trust::Basis;
 
 /// Duration after which a running pass is reported in status.
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(5);
@@ -107,13 +109,7 @@ async fn announce(subject: &Subject<'_>, request: &Request) -> std::convert::Inf
     std::future::pending().await
 }
 
-/// Returns when the object was deleted or its spec changed, so that neither a correction nor a deletion waits for a
-/// hanging registry.
-pub(super) async fn superseded<R>(subject: &Subject<'_>, context: &Context<R>) {
-    is_superseded(&context.objects, &subject.id, subject.stored.metadata.generation).await;
-}
-
-/// As [`superseded`], for an object by its name.
+/// Returns when the object was deleted or its spec changed.
 #[expect(clippy::disallowed_methods, reason = "a look at memory, once a second")]
 pub(super) async fn is_superseded(objects: &Store<Stored>, id: &ObjectId, generation: Option<i64>) {
     while is_current(objects, id, generation) {
@@ -131,13 +127,42 @@ struct Witness<'a, 's> {
 /// and that the operator is not shutting down. It is repeated just before the switch: a pass may take an hour, and a revision
 /// denied by a policy meanwhile must not be published.
 pub(super) fn wanted<R: Registry>(subject: &Subject<'_>, context: &Context<R>, inputs: &Inputs) -> Wanted {
+    let repository = inputs.request.as_ref().ok().map(|request| request.reference.repository.clone());
+    unchanged(subject, context, (repository, inputs.policies.clone()), inputs.trusted.clone())
+}
+
+/// Judges the artifact that a request names. `None` if the object, the policies over it or the keys have changed
+/// meanwhile, or the operator is shutting down: the verdict would say nothing about what is required now.
+pub(super) async fn rejudge<R: Registry>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    asked: &Asked,
+) -> Option<Result<Basis, Failure>> {
+    let Asked { request, policies, trusted } = asked;
+    let repository = Some(request.reference.repository.clone());
+    let wanted = unchanged(subject, context, (repository, policies.clone()), trusted.clone());
+    let judging = async {
+        let turn = context.engine.turn(request).await;
+        pass::rejudge(&context.engine, &turn, request).await
+    };
+    tokio::select! {
+        judged = judging => wanted.is_wanted().then_some(judged),
+        () = context.shutdown.cancelled() => None,
+        () = unwanted(&wanted) => None,
+    }
+}
+
+fn unchanged<R>(
+    subject: &Subject<'_>,
+    context: &Context<R>,
+    (repository, before): (Option<Repository>, Digest),
+    trusted: Trusted,
+) -> Wanted {
     let (objects, shutdown) = (context.objects.clone(), context.shutdown.clone());
     let (id, generation) = (subject.id.clone(), subject.stored.metadata.generation);
-    let (book, before) = (Arc::clone(&context.policies), inputs.policies.clone());
-    let repository = inputs.request.as_ref().ok().map(|request| request.reference.repository.clone());
+    let (book, named) = (Arc::clone(&context.policies), Arc::clone(&context.named));
     let is_judged =
         move |namespace: &str| repository.as_ref().is_none_or(|repository| book.over(namespace, repository) == before);
-    let (named, trusted) = (Arc::clone(&context.named), inputs.trusted.clone());
     Wanted::new(move || {
         !shutdown.is_cancelled()
             && is_current(&objects, &id, generation)

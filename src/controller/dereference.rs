@@ -26,12 +26,21 @@ pub(super) struct Inputs {
     pub(super) mark: Digest,
     /// Digest of the policies over the repository before the lookup; a change until the switch ends the pass.
     pub(super) policies: Digest,
-    /// Keys and roots with the digests of their content; a change until the switch ends the pass.
+    /// Keys, roots and labels with the digests of their content; a change until the switch ends the pass.
     pub(super) trusted: Trusted,
 }
 
-/// Names of keys and roots, and the digests of their content.
+/// Names of keys, roots and labels, and the digests of their content.
 pub(super) type Trusted = Vec<(Name, Digest)>;
+
+/// A request, and what its requirement depends on.
+pub(super) struct Asked {
+    pub(super) request: Request,
+    /// As in [`Inputs`].
+    pub(super) policies: Digest,
+    /// As in [`Inputs`].
+    pub(super) trusted: Trusted,
+}
 
 /// Reason for the absence of a request.
 pub(super) enum Unread {
@@ -64,7 +73,7 @@ pub(super) async fn inputs<R: Registry>(
     let look_up = if subject.is_requested() { look_up.afresh() } else { look_up };
     let mut reading = Reading { look_up, mark: Hasher::default(), trusted: Vec::new(), is_awaited };
     // Read first, so that a policy change during the other reads is noticed before the switch.
-    let policies = policies_over(subject, context);
+    let policies = policies_over(subject, context, subject.spec);
     let request = match spec_request(subject, context, subject.spec, &mut reading).await {
         Ok(request) => Ok(request),
         Err(Unread::Failed(failure)) => Err(failure),
@@ -77,9 +86,9 @@ pub(super) async fn inputs<R: Registry>(
     Ok(Inputs { request, mark: mark.finish(), policies, trusted })
 }
 
-/// Returns the digest of the current policies over the repository in the spec.
-pub(super) fn policies_over<R>(subject: &Subject<'_>, context: &Context<R>) -> Digest {
-    let named = subject.spec.image.parse().map(|Reference { repository, .. }| repository);
+/// Returns the digest of the current policies over the repository in a spec.
+fn policies_over<R>(subject: &Subject<'_>, context: &Context<R>, spec: &OCIArtifactSpec) -> Digest {
+    let named = spec.image.parse().map(|Reference { repository, .. }| repository);
     named.map_or_else(|_| Digest::of(b""), |repository| context.policies.over(&subject.id.namespace, &repository))
 }
 
@@ -88,11 +97,13 @@ pub(super) async fn watched_request<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
     spec: &OCIArtifactSpec,
-) -> Result<Request, Unread> {
+) -> Result<Asked, Unread> {
     let mut reading = reading(subject, context);
+    let policies = policies_over(subject, context, spec);
     let request = spec_request(subject, context, spec, &mut reading).await;
-    reading.look_up.finish();
-    request
+    let Reading { look_up, trusted, .. } = reading;
+    look_up.finish();
+    Ok(Asked { request: request?, policies, trusted })
 }
 
 /// As [`watched_request`], but nothing wakes the object.
@@ -100,8 +111,11 @@ pub(super) async fn request<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
     spec: &OCIArtifactSpec,
-) -> Result<Request, Unread> {
-    spec_request(subject, context, spec, &mut reading(subject, context)).await
+) -> Result<Asked, Unread> {
+    let mut reading = reading(subject, context);
+    let policies = policies_over(subject, context, spec);
+    let request = spec_request(subject, context, spec, &mut reading).await?;
+    Ok(Asked { request, policies, trusted: reading.trusted })
 }
 
 fn reading<'a, R>(subject: &Subject<'_>, context: &'a Context<R>) -> Reading<'a> {
@@ -252,7 +266,9 @@ impl Reading<'_> {
 
     /// Returns the labels of a namespace; a change wakes the object.
     pub(super) async fn labels(&mut self, namespace: &str) -> Result<BTreeMap<String, String>, Unread> {
-        let found = self.get(Name::labels(namespace), true).await?;
+        let name = Name::labels(namespace);
+        let found = self.get(name.clone(), true).await?;
+        self.trusted.push((name, found.mark.clone()));
         if let Value::Labels(labels) = &found.value { Ok(labels.clone()) } else { Ok(BTreeMap::new()) }
     }
 }

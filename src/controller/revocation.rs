@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::attempt::superseded;
+use super::attempt::rejudge;
 use super::context::Context;
 use super::dereference::{self, Unread};
 use super::subject::Subject;
@@ -22,7 +22,7 @@ use crate::failure::{Class, Failure};
 use crate::oci::Reference;
 use crate::output::OutputError;
 use crate::output::location::Location;
-use crate::pass::{self, Look};
+use crate::pass::Look;
 use crate::registry::Registry;
 use crate::request::Request;
 
@@ -110,24 +110,21 @@ async fn judge<R: Registry>(
 ) -> Result<Option<Failure>, Unknown> {
     let spec = subject.spec;
     let spec = OCIArtifactSpec { image: served.to_string(), semver: None, ..spec.clone() };
-    let request = match dereference::request(subject, context, &spec).await {
-        Ok(request) => request,
+    let asked = match dereference::request(subject, context, &spec).await {
+        Ok(asked) => asked,
         // Denied by a policy, regardless of other problems in the spec.
         Err(Unread::Failed(failure)) => return Ok(Some(failure)),
         Err(Unread::Unanswered(_)) => return Err(Unknown),
     };
-    let requirement = &request.requirement;
+    let requirement = &asked.request.requirement;
     if requirement.denied().is_none() && requirement.fingerprint() == subject.trust() {
         return Ok(None);
     }
-    let turn = context.engine.turn(&request).await;
-    tokio::select! {
-        judged = pass::rejudge(&context.engine, &turn, &request) => match judged {
-            Err(failure) if !failure.is_verdict_of_trust() && failure.class != Class::Stalled => Err(Unknown),
-            judged => Ok(judged.err()),
-        },
-        () = context.shutdown.cancelled() => Ok(None),
-        () = superseded(subject, context) => Ok(None),
+    match rejudge(subject, context, &asked).await {
+        Some(Err(failure)) if !failure.is_verdict_of_trust() && failure.class != Class::Stalled => Err(Unknown),
+        Some(judged) => Ok(judged.err()),
+        // A change wakes the object.
+        None => Ok(None),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kube::runtime::controller::Action;
 
-use super::attempt::superseded;
+use super::attempt::rejudge;
 use super::context::Context;
 use super::dereference::Unread;
 use super::report::Judged;
@@ -17,10 +17,8 @@ use super::{OnRevoked, dereference, revocation, until_changed};
 use crate::api::{OCIArtifactSpec, OCIArtifactStatus};
 use crate::failure::{Class, Failure};
 use crate::oci::Reference;
-use crate::pass;
 use crate::registry::Registry;
 use crate::request::Request;
-use crate::trust::Basis;
 
 /// Pause until a referenced object is read again.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
@@ -54,8 +52,8 @@ async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> (OCI
     let image = served.as_ref().map_or_else(|| subject.spec.image.clone(), ToString::to_string);
     let semver = subject.spec.semver.clone().filter(|_| served.is_none());
     let spec = OCIArtifactSpec { image, semver, ..subject.spec.clone() };
-    let request = match dereference::watched_request(subject, context, &spec).await {
-        Ok(request) => request,
+    let asked = match dereference::watched_request(subject, context, &spec).await {
+        Ok(asked) => asked,
         Err(Unread::Failed(failure)) if failure.is_verdict_of_trust() => {
             return refused(subject, context, None, served.as_ref(), failure).await;
         }
@@ -67,40 +65,29 @@ async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> (OCI
             return (report.suspended(None), next);
         }
     };
+    let request = &asked.request;
     if !request.requirement.is_empty() && !context.public_root.is_settled() {
         return (report.suspended(None), Some(AWAITED));
     }
     if let Some(objection) = request.requirement.denied() {
         let failure = Failure::from(objection);
-        return refused(subject, context, Some(&request), served.as_ref(), failure).await;
+        return refused(subject, context, Some(request), served.as_ref(), failure).await;
     }
     let is_changed = request.requirement.fingerprint() != subject.trust();
     if served.is_none() || !is_changed || context.on_revoked == OnRevoked::Keep {
-        return (report.suspended(Some(Judged { request: &request, basis: None })), None);
+        return (report.suspended(Some(Judged { request, basis: None })), None);
     }
-    match rejudge(subject, context, &request).await {
-        Ok(basis) => (report.suspended(Some(Judged { request: &request, basis: basis.as_ref() })), None),
-        Err(failure) if failure.is_verdict_of_trust() => {
-            refused(subject, context, Some(&request), served.as_ref(), failure).await
+    match rejudge(subject, context, &asked).await {
+        // A change wakes the object.
+        None => (OCIArtifactStatus::clone(&known), Some(AWAITED)),
+        Some(Ok(basis)) => (report.suspended(Some(Judged { request, basis: Some(&basis) })), None),
+        Some(Err(failure)) if failure.is_verdict_of_trust() => {
+            refused(subject, context, Some(request), served.as_ref(), failure).await
         }
-        Err(failure) => {
+        Some(Err(failure)) => {
             tracing::debug!(object = %subject.id, "what is served cannot be judged: {}", failure.message);
-            (report.suspended(Some(Judged { request: &request, basis: None })), Some(REJUDGE))
+            (report.suspended(Some(Judged { request, basis: None })), Some(REJUDGE))
         }
-    }
-}
-
-/// Judges the served artifact; `None` if the object has changed or the operator is shutting down.
-async fn rejudge<R: Registry>(
-    subject: &Subject<'_>,
-    context: &Context<R>,
-    request: &Request,
-) -> Result<Option<Basis>, Failure> {
-    let turn = context.engine.turn(request).await;
-    tokio::select! {
-        judged = pass::rejudge(&context.engine, &turn, request) => judged.map(Some),
-        () = context.shutdown.cancelled() => Ok(None),
-        () = superseded(subject, context) => Ok(None),
     }
 }
 

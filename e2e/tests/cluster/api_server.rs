@@ -41,7 +41,7 @@ fn number(name: &str, short: usize) -> usize {
 }
 
 /// Starts an operator that reaches the API server through a proxy.
-async fn start_behind_proxy(case: &mut Case, environment: &[(&str, &str)]) -> Result<ApiProxy> {
+pub(crate) async fn start_behind_proxy(case: &mut Case, environment: &[(&str, &str)]) -> Result<ApiProxy> {
     let (proxy, settings) = behind_proxy(case, environment).await?;
     case.start_operator_as(&settings).await?;
     Ok(proxy)

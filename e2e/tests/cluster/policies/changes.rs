@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::json;
+use supercargo_e2e::api_proxy::Mood;
 use supercargo_e2e::chart;
 use supercargo_e2e::gate::Gate;
 use supercargo_e2e::object::{LIMIT, Space, artifact_digest, condition, is_ready};
@@ -22,6 +23,7 @@ tests!(policies:
     what_a_policy_denies_during_a_pass_is_not_published,
     what_a_label_of_the_namespace_denies_during_a_pass_is_not_published,
     what_another_key_refuses_during_a_pass_is_not_published,
+    a_label_that_is_read_by_name_is_compared_before_the_switch_too,
     a_switch_that_a_crash_cut_off_is_not_completed_by_other_rules,
 );
 
@@ -235,6 +237,31 @@ async fn what_a_label_of_the_namespace_denies_during_a_pass_is_not_published(cas
     let patch = Patch::Merge(json!({"metadata": {"labels": {&label: "closed"}}}));
     namespaces.patch(&case.space.namespace, &PatchParams::default(), &patch).await?;
     is_denied_unpublished(case, &gate).await
+}
+
+/// L5, L6, for an operator that may not list namespaces.
+async fn a_label_that_is_read_by_name_is_compared_before_the_switch_too(case: &mut Case) -> Result<()> {
+    let registry = case.registry("own", &Options::default()).await?;
+    let gate = Gate::open(&registry.address).await?;
+    let text: String = (0..30_000).map(|number: u32| number.to_string()).collect();
+    let app = Artifact::push_text(case, &registry, "app:1", &text).await?;
+    let proxy = crate::api_server::start_behind_proxy(case, &[]).await?;
+    proxy.set(Mood::Refused("/api/v1/namespaces?", 403));
+    gate.throttle(8_000);
+    let (label, app) = (policy_name(case, "tier"), app.through(&gate.address));
+    let selector = json!({"matchLabels": {&label: "closed"}});
+    let deny = json!({"images": [app.repository()], "action": "Deny", "namespaceSelector": selector});
+    apply_policy(case, "no", &deny).await?;
+    case.space.apply("app", &spec(&format!("{}:1", app.repository()))).await?;
+    gate.wait_passed(30_000, LIMIT).await?;
+    // Slow enough for the next read of the labels, which is at most 15 s away.
+    gate.throttle(4_000);
+    let namespaces: Api<Namespace> = Api::all(case.space.client.clone());
+    let patch = Patch::Merge(json!({"metadata": {"labels": {&label: "closed"}}}));
+    namespaces.patch(&case.space.namespace, &PatchParams::default(), &patch).await?;
+    case.space.refused("app", "PolicyDenied").await?;
+    ensure!(!case.current("app").exists(), "what was denied is published");
+    Ok(())
 }
 
 /// L5. What is required is another than when the outputs were about to be switched.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use supercargo_e2e::chart;
+use supercargo_e2e::gate::Gate;
 use supercargo_e2e::object::{LIMIT, Space, artifact_digest, condition, text};
 use supercargo_e2e::obstacle::{CONFIG_MAP_DELETIONS, Denial};
 use supercargo_e2e::registry::{Options, Registry};
@@ -23,6 +24,8 @@ tests!(policies:
     neither_suspending_nor_a_broken_spec_keeps_what_is_refused,
     a_suspended_object_that_cannot_be_withdrawn_is_tried_again,
     a_pass_that_ends_before_it_judges_keeps_nothing_that_is_refused,
+    a_denial_is_heard_while_a_slow_registry_is_asked_for_signatures,
+    a_requirement_that_was_taken_back_withdraws_nothing,
 );
 
 const MAP: &str = "app-files";
@@ -278,4 +281,51 @@ async fn a_pass_that_ends_before_it_judges_keeps_nothing_that_is_refused(case: &
     .await?;
     registry.resume().await?;
     is_withdrawn(case, &app.digest, "IdentityMismatch", 2).await
+}
+
+/// Suspends an object whose registry has become slow, and changes the key that is required of it; returns the gate in
+/// front of the registry, and the artifact as it is named through the gate.
+async fn judged_slowly(case: &mut Case) -> Result<(Registry, Gate, Artifact)> {
+    let (acme, other) = (Signatory::new()?, Signatory::new()?);
+    let (registry, app, _) = published(case, &acme).await?;
+    let gate = Gate::open(&registry.address).await?;
+    let app = app.through(&gate.address);
+    let spec = json!({"spec": {"image": format!("{}:1", app.repository()), "timeout": "10m"}});
+    case.space.patch("app", &spec).await?;
+    let through = |object: &DynamicObject| {
+        text(object, "/status/artifact/reference").is_some_and(|reference| reference.starts_with(&gate.address))
+    };
+    case.space.wait("app", "be served through the gate", through).await?;
+    case.space.patch("app", &json!({"spec": {"suspend": true}})).await?;
+    case.space
+        .wait("app", "be suspended", |object| {
+            condition(object, "Ready").is_some_and(|ready| ready.reason == "Suspended")
+        })
+        .await?;
+    gate.throttle(50);
+    let before = gate.passed();
+    apply_policy(case, "release", &verify(&[&app.repository()], &[other.key()])).await?;
+    gate.wait_passed(before + 1, Duration::from_secs(20)).await?;
+    Ok((registry, gate, app))
+}
+
+/// M9. A tenant may own the registry, and `spec.timeout` may be an hour.
+async fn a_denial_is_heard_while_a_slow_registry_is_asked_for_signatures(case: &mut Case) -> Result<()> {
+    let (_registry, _gate, app) = judged_slowly(case).await?;
+    apply_policy(case, "no", &json!({"images": [app.repository()], "action": "Deny"})).await?;
+    let withdrawn = is_withdrawn(case, &app.digest, "PolicyDenied", 1);
+    tokio::time::timeout(Duration::from_secs(15), withdrawn).await.context("served 15 s after it was denied")?
+}
+
+/// M9. A verdict by a requirement that is not in force any more is none.
+async fn a_requirement_that_was_taken_back_withdraws_nothing(case: &mut Case) -> Result<()> {
+    let (_registry, gate, app) = judged_slowly(case).await?;
+    delete_policy(case, "release").await?;
+    // Longer than the watch needs.
+    let _ = tokio::time::timeout(Duration::from_secs(3), std::future::pending::<()>()).await;
+    gate.throttle(0);
+    wait::holds(Duration::from_secs(15), async || {
+        stays(case, &case.space.get("app").await?, &app, "no policy is in force").await
+    })
+    .await
 }

@@ -53,6 +53,11 @@ impl Artifact {
         Self { registry: registry.address.clone(), repository, digest, bytes }
     }
 
+    /// Returns the same artifact under another address of its registry.
+    pub(crate) fn through(&self, address: &str) -> Self {
+        Self { registry: address.to_owned(), ..self.clone() }
+    }
+
     /// Returns the size of the manifest, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
