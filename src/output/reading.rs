@@ -29,7 +29,7 @@ impl Outputs {
             return Ok(None);
         };
         let mount = self.volume(target, volume)?;
-        let _turn = mount.pool().scan_turn().await?;
+        let _turn = mount.pool().scan_turn(seat).await?;
         let stop = Stop::new();
         let _guard = stop.clone().drop_guard();
         let begun = self.at(object, target, volume, move |place| {

@@ -70,7 +70,7 @@ struct Shared {
     long: Arc<Semaphore>,
     /// Of these, for work that takes a processor too.
     seats: Permits,
-    scans: Arc<Semaphore>,
+    scans: Permits,
     /// Reason for the volume being unusable; `None` if it can be used.
     state: watch::Sender<Option<StorageError>>,
     guard: OnceLock<Guard>,
@@ -116,7 +116,7 @@ impl Pool {
             threads: Arc::new(Semaphore::new(threads)),
             long: Arc::new(Semaphore::new(threads.saturating_sub(RESERVED))),
             seats: Permits::with_first(threads.saturating_sub(RESERVED + UNSEATED + FIRST), FIRST),
-            scans: Arc::new(Semaphore::new(SCANS)),
+            scans: Permits::new(SCANS),
             state: watch::Sender::new(None),
             guard: OnceLock::new(),
             is_probing: AtomicBool::new(false),
@@ -177,9 +177,9 @@ impl Pool {
         Ok(Slot { seat: Some(seat), ..self.slot(Call::Long).await? })
     }
 
-    /// Waits for one of the permits for scans.
-    pub(crate) async fn scan_turn(&self) -> Result<Option<OwnedSemaphorePermit>, StorageError> {
-        self.unless_down(async { Arc::clone(&self.0.scans).acquire_owned().await.ok() }).await
+    /// Waits for one of the permits for scans. A namespace with many large trees delays its own scans.
+    pub(crate) async fn scan_turn(&self, seat: &Seat) -> Result<Permit, StorageError> {
+        self.unless_down(seat.permit_of(&self.0.scans)).await
     }
 
     /// Waits for a future that depends on the volume, as long as the volume responds.

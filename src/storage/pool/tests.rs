@@ -169,3 +169,23 @@ async fn a_thread_for_work_of_the_processor_goes_to_the_namespace_that_has_the_f
     assert!(poll!(&mut more[0]).is_pending());
     drop(first);
 }
+
+/// A24.
+#[tokio::test]
+async fn a_scan_of_the_namespace_that_has_the_fewest_is_next() {
+    let (pool, processors) = (Pool::new("shared"), crate::permits::Permits::new(1));
+    let (greedy, modest) = (processors.seat("greedy"), processors.seat("modest"));
+    let mut held = Vec::new();
+    for _ in 0..SCANS {
+        held.push(soon(pool.scan_turn(&greedy)).await.unwrap());
+    }
+    let mut more: Vec<_> = (0..100).map(|_| Box::pin(pool.scan_turn(&greedy))).collect();
+    for waiting in &mut more {
+        assert!(poll!(waiting).is_pending());
+    }
+    let mut next = Box::pin(pool.scan_turn(&modest));
+    assert!(poll!(&mut next).is_pending());
+    held.pop();
+    let _turn = soon(next).await.unwrap();
+    assert!(poll!(&mut more[0]).is_pending());
+}
