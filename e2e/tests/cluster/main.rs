@@ -18,49 +18,14 @@
     reason = "a test that finds something else than it expects is to fail"
 )]
 
-mod admission;
-mod api_server;
-mod bombs;
-mod bundle;
-mod cache;
-mod case;
-mod chart;
+mod artifact;
 mod command;
-mod content;
-mod corpus;
-mod documentation;
-mod failures;
-mod fairness;
-mod faults;
-mod formats;
-mod gitops;
-mod hostile;
-mod integrity;
-mod kubectl;
-mod lifecycle;
-mod negatives;
-mod neighbour;
-mod oracles;
+mod operations;
 mod output;
-mod outputs;
-mod platforms;
-mod policies;
-mod policy_files;
-mod pull;
-mod race;
-mod registries;
-mod resolve;
-mod restart;
-mod revision;
-mod secrets;
-mod siege;
-mod signing;
-mod swarm;
-mod sync;
-mod tls;
-mod trusted_root;
-mod unpack;
-mod verify;
+mod policy;
+mod registry;
+mod signature;
+mod support;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -73,7 +38,7 @@ use supercargo_e2e::registry::Options;
 use supercargo_e2e::run::Run;
 use supercargo_e2e::signals;
 
-use case::Test;
+use support::case::{self, Test};
 
 /// Themes that sign; only they need the signing tools, which take minutes to build.
 const SIGNING: [&str; 3] = ["signing::", "verify::", "negatives::"];
@@ -101,46 +66,13 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Test> {
     [
         // Tests that load the processors run apart from tests that measure waiting times.
-        corpus::tests(),
-        bombs::tests(),
-        resolve::tests(),
-        formats::tests(),
-        outputs::tests(),
+        artifact::tests(),
         output::tests(),
-        failures::tests(),
-        api_server::tests(),
-        fairness::tests(),
-        faults::tests(),
-        cache::tests(),
-        content::tests(),
-        lifecycle::tests(),
-        restart::tests(),
-        kubectl::tests(),
-        admission::tests(),
-        chart::tests(),
-        gitops::tests(),
-        documentation::tests(),
-        sync::tests(),
-        registries::tests(),
-        tls::tests(),
-        platforms::tests(),
+        operations::tests(),
         command::tests(),
-        pull::tests(),
-        unpack::tests(),
-        integrity::tests(),
-        race::tests(),
-        hostile::tests(),
-        secrets::tests(),
-        oracles::tests(),
-        signing::tests(),
-        bundle::tests(),
-        policy_files::tests(),
-        trusted_root::tests(),
-        verify::tests(),
-        policies::tests(),
-        negatives::tests(),
-        swarm::tests(),
-        siege::tests(),
+        signature::tests(),
+        policy::tests(),
+        registry::tests(),
     ]
     .concat()
 }
@@ -148,8 +80,8 @@ fn tests() -> Vec<Test> {
 /// Returns true if the test needs root, to mount a filesystem or to limit memory, and this process is not root. Where
 /// `CI` is `true` such a test runs, and fails.
 fn is_ignored(test: &Test) -> bool {
-    (test.name.starts_with("faults::") && !faults::may_mount())
-        || (test.name.ends_with(bombs::LIMITED) && !bombs::may_limit())
+    (test.name.starts_with("faults::") && !operations::full_volume::may_mount())
+        || (test.name.ends_with(artifact::LIMITED) && !artifact::may_limit())
 }
 
 /// Returns true if any test that will run belongs to a [`SIGNING`] theme.

@@ -16,13 +16,16 @@
 //! ```
 
 mod combinations;
+mod config_map;
 mod conflict;
 mod deletion;
 mod frozen;
 mod immutable;
 mod installation;
+mod integrity;
 mod keys;
 mod kill;
+pub(crate) mod race;
 mod reuse;
 mod secret;
 mod slow;
@@ -44,7 +47,7 @@ use supercargo_e2e::reader::REVISION;
 use supercargo_e2e::registry::{Options, Registry};
 use supercargo_e2e::wait;
 
-use crate::case::{Case, Test};
+use crate::support::case::{Case, Test};
 
 /// Longest time from the end of an obstacle to Ready.
 const HEALED: Duration = Duration::from_secs(10);
@@ -53,6 +56,7 @@ const GONE: Duration = Duration::from_secs(5);
 
 pub(crate) fn tests() -> Vec<Test> {
     [
+        config_map::tests(),
         together::tests(),
         combinations::tests(),
         conflict::tests(),
@@ -68,6 +72,8 @@ pub(crate) fn tests() -> Vec<Test> {
         secret::tests(),
         small::tests(),
         transition::tests(),
+        integrity::tests(),
+        race::tests(),
     ]
     .concat()
 }

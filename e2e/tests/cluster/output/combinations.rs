@@ -8,7 +8,7 @@ use supercargo_e2e::reader::REVISION;
 use supercargo_e2e::wait;
 
 use super::{HEALED, Tag, both, config_map, end_operator_at, value, within};
-use crate::case::{Case, spec, spec_with, tests};
+use crate::support::case::{Case, spec, spec_with, tests};
 
 tests!(output:
     a_forged_marker_removes_nothing_of_others,

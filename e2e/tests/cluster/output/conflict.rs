@@ -8,7 +8,7 @@ use serde_json::json;
 use supercargo_e2e::wait;
 
 use super::{HEALED, Tag, agrees, config_map, hold, value, within};
-use crate::case::{Case, spec_with, tests};
+use crate::support::case::{Case, spec_with, tests};
 
 tests!(output:
     a_deleted_config_map_ends_a_conflict_without_an_annotation,

@@ -11,7 +11,7 @@ use supercargo_e2e::reader::REVISION;
 use supercargo_e2e::wait;
 
 use super::{HEALED, Tag, value, within};
-use crate::case::{Case, spec_with, tests};
+use crate::support::case::{Case, spec_with, tests};
 
 tests!(output:
     each_immutable_config_map_keeps_one_content_under_a_moving_tag,

@@ -5,7 +5,7 @@ use supercargo_e2e::operator::{Operator, Settings};
 use supercargo_e2e::wait;
 
 use super::{HEALED, Tag};
-use crate::case::{Case, spec, tests};
+use crate::support::case::{Case, spec, tests};
 
 tests!(output:
     a_volume_root_of_another_installation_is_refused_with_its_name,

@@ -9,7 +9,7 @@ use supercargo_e2e::wait;
 use tokio::time::Instant;
 
 use super::{HEALED, Tag, config_map, value};
-use crate::case::{Case, spec_with, tests};
+use crate::support::case::{Case, spec_with, tests};
 
 tests!(output:
     a_foreign_key_is_removed_and_told_once,

@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Tag, rounds};
-use crate::case::{Case, spec_with, tests};
-use crate::revision;
+use crate::support::case::{Case, spec_with, tests};
+use crate::support::revision;
 
 tests!(output:
     killed_at_random_during_tag_churn_it_tears_nothing_and_converges,

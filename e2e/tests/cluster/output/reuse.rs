@@ -11,8 +11,8 @@ use supercargo_e2e::signing::handmade::Signer;
 use supercargo_e2e::wait;
 
 use super::{GONE, HEALED, Tag, agrees, config_map, rounds, value, within};
-use crate::case::{Case, spec, spec_with, tests};
-use crate::signing::artifact::Artifact;
+use crate::support::artifact::Artifact;
+use crate::support::case::{Case, spec, spec_with, tests};
 
 tests!(output:
     a_new_object_never_serves_the_files_of_an_earlier_one,

@@ -17,7 +17,7 @@ use supercargo_e2e::operator::Settings;
 use supercargo_e2e::registry::{Options, Registry};
 use supercargo_e2e::rights::Rights;
 
-use crate::case::{Case, spec, spec_with, tests};
+use crate::support::case::{Case, spec, spec_with, tests};
 
 tests!(output:
     a_secret_output_arrives_and_its_content_touches_no_disk_and_no_log,

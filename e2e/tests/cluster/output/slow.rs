@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use supercargo_e2e::wait;
 
-use crate::case::Case;
+use crate::support::case::Case;
 
 /// Switch of the delays, and their log.
 pub(super) struct Slow {

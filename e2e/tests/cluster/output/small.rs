@@ -12,7 +12,7 @@ use supercargo_e2e::wait;
 use tokio::time::Instant;
 
 use super::{HEALED, Tag, both};
-use crate::case::{Case, current_tree, spec, spec_with, tests};
+use crate::support::case::{Case, current_tree, spec, spec_with, tests};
 
 tests!(output:
     no_outputs_fetch_no_layer,

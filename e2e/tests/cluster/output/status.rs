@@ -15,9 +15,9 @@ use supercargo_e2e::signing::handmade::{self, Envelope, Signer};
 use supercargo_e2e::wait;
 
 use super::{Tag, agrees, rounds};
-use crate::case::{Case, spec, tests};
-use crate::policies::{apply_policy, delete_policy};
-use crate::signing::artifact::Artifact;
+use crate::policy::{apply_policy, delete_policy};
+use crate::support::artifact::Artifact;
+use crate::support::case::{Case, spec, tests};
 
 tests!(output:
     a_refused_status_costs_one_download_and_one_switch,

@@ -8,7 +8,7 @@ use supercargo_e2e::wait;
 
 use super::slow::Slow;
 use super::{GONE, Tag, agrees, both, within};
-use crate::case::{Case, spec_with, tests};
+use crate::support::case::{Case, spec_with, tests};
 
 tests!(output:
     a_timeout_during_a_slow_switch_leaves_outputs_and_status_in_agreement,

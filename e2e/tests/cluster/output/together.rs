@@ -11,7 +11,7 @@ use supercargo_e2e::reader::{REVISION, Reader, Seen};
 use supercargo_e2e::rights::Rights;
 
 use super::{HEALED, Tag, agrees, both, candidate, end_operator_at, hold, rounds, value, within};
-use crate::case::{Case, spec_with, tests};
+use crate::support::case::{Case, spec_with, tests};
 
 tests!(output:
     outputs_stay_together_while_a_quota_refuses_the_config_map,

@@ -12,7 +12,7 @@ use supercargo_e2e::wait;
 use tokio::time::Instant;
 
 use super::{Tag, content};
-use crate::case::{Case, spec_with, tests};
+use crate::support::case::{Case, spec_with, tests};
 
 tests!(output:
     the_transition_time_survives_a_slow_success,
