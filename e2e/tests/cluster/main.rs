@@ -1,15 +1,16 @@
 //! End-to-end tests against a real control plane, real registries and real clients.
 //!
 //! ```text
-//! cargo test -p supercargo-e2e --test cluster                 all of them
-//! cargo test -p supercargo-e2e --test cluster moved_tag       those whose name contains this
-//! cargo test -p supercargo-e2e --test cluster -- --list       only the names
+//! cargo test -p supercargo-e2e --test cluster                   all of them
+//! cargo test -p supercargo-e2e --test cluster output::kill      those whose name contains this
+//! cargo test -p supercargo-e2e --test cluster -- --list         only the names
 //! ```
 //!
 //! The tools are installed before the first test starts, with visible progress. One control plane serves all tests;
 //! each test has a namespace and an operator process of its own. Nothing is left behind, except the logs of a failed
 //! run.
 
+#![deny(dead_code, reason = "a test that no list names would never run")]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -40,8 +41,8 @@ use supercargo_e2e::signals;
 
 use support::case::{self, Test};
 
-/// Themes that sign; only they need the signing tools, which take minutes to build.
-const SIGNING: [&str; 3] = ["signing::", "verify::", "negatives::"];
+/// Modules whose tests need the signing tools, which take minutes to build.
+const SIGNING: [&str; 3] = ["signature::signing::", "signature::verify::", "signature::negatives::"];
 /// Each test runs an operator process; more than this at once only wait for each other.
 const MOST_THREADS: usize = 4;
 
@@ -80,13 +81,13 @@ fn tests() -> Vec<Test> {
 /// Returns true if the test needs root, to mount a filesystem or to limit memory, and this process is not root. Where
 /// `CI` is `true` such a test runs, and fails.
 fn is_ignored(test: &Test) -> bool {
-    (test.name.starts_with("faults::") && !operations::full_volume::may_mount())
+    (test.name.starts_with("operations::full_volume::") && !operations::full_volume::may_mount())
         || (test.name.ends_with(artifact::LIMITED) && !artifact::may_limit())
 }
 
-/// Returns true if any test that will run belongs to a [`SIGNING`] theme.
+/// Returns true if any test that will run belongs to one of the [`SIGNING`] modules.
 fn signs(arguments: &Arguments) -> bool {
-    let mut chosen = tests().into_iter().filter(|test| SIGNING.iter().any(|theme| test.name.starts_with(theme)));
+    let mut chosen = tests().into_iter().filter(|test| SIGNING.iter().any(|module| test.name.starts_with(module)));
     chosen.any(|test| !arguments.is_filtered_out(&Trial::test(test.name, || Ok(()))))
 }
 

@@ -22,7 +22,7 @@ use supercargo_e2e::wait;
 
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(bombs:
+tests!(
     every_bomb_is_refused_soon_and_costs_no_more_than_its_limit,
     the_memory_limit_of_the_chart_is_enough_for_all_at_once,
 );

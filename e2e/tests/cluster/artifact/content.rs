@@ -15,7 +15,7 @@ use supercargo_e2e::wait;
 
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(content:
+tests!(
     another_type_is_refused_until_the_spec_allows_it,
     a_choice_of_layers_fetches_those_and_no_others,
     layers_that_disagree_wait_for_a_rule,

@@ -18,7 +18,7 @@ use supercargo_e2e::lab::note;
 
 use crate::support::case::{Case, tests};
 
-tests!(corpus:
+tests!(
     every_tar_is_published_as_expected_or_refused_by_name,
     every_zip_is_published_as_expected_or_refused_by_name,
     every_title_is_published_as_expected_or_refused_by_name,

@@ -8,7 +8,7 @@ use supercargo_e2e::object::{artifact_digest, condition, text};
 
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(platforms:
+tests!(
     the_manifest_of_the_platform_is_published,
     without_a_platform_the_choice_is_told,
     an_attestation_is_no_choice,

@@ -15,7 +15,7 @@ use supercargo_e2e::wait;
 use crate::support::case::{Case, current_tree, short, spec, spec_with, tests};
 use crate::support::revision;
 
-tests!(resolve:
+tests!(
     a_tag_becomes_ready_with_the_digest_that_another_client_resolves,
     a_moved_tag_brings_its_content_and_one_event_from_old_to_new,
     a_range_chooses_the_highest_version_and_follows_it,

@@ -16,7 +16,7 @@ use crate::command::resolve::{answer, refused, run};
 use crate::support::case::{Case, tests};
 use crate::support::revision;
 
-tests!(pull:
+tests!(
     pull_makes_a_directory_and_prints_what_it_holds,
     a_directory_that_is_not_empty_is_left_alone_unless_forced,
     a_reader_of_a_forced_directory_sees_only_whole_revisions,

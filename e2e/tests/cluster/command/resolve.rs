@@ -12,7 +12,7 @@ use supercargo_e2e::run::{Invocation, Output};
 use crate::command::pull::Place;
 use crate::support::case::{Case, tests};
 
-tests!(command:
+tests!(
     resolve_prints_what_another_client_resolves,
     resolve_names_the_manifest_for_a_platform,
     a_range_of_versions_chooses_the_tag,

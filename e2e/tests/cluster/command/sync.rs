@@ -9,10 +9,7 @@ use supercargo_e2e::run::Output;
 
 use crate::support::case::{Case, spec, tests};
 
-tests!(sync:
-    sync_writes_the_files_and_prints_a_table,
-    sync_fails_when_one_object_is_not_ready_and_does_the_others,
-);
+tests!(sync_writes_the_files_and_prints_a_table, sync_fails_when_one_object_is_not_ready_and_does_the_others,);
 
 /// Writes objects to files, as `kubectl apply -f` accepts them.
 pub(crate) fn objects(case: &Case, specs: &[(&str, Value)]) -> Result<PathBuf> {

@@ -19,7 +19,7 @@ use crate::command::pull::Place;
 use crate::command::resolve::run;
 use crate::support::case::{Case, tests};
 
-tests!(unpack:
+tests!(
     every_kind_of_layer_comes_out_of_a_file,
     what_is_refused_leaves_no_directory_and_says_why,
     every_limit_is_an_option_that_the_message_names,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::case::{Case, tests};
 
-tests!(admission:
+tests!(
     each_refusal_is_a_sentence_that_says_what_to_do,
     references_are_admitted_as_the_parser_reads_them,
     fields_about_content_are_refused_with_what_to_write_instead,

@@ -22,7 +22,7 @@ use crate::policy::{Signatory, apply_policy, at_once, delete_policy, entry, key_
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(api_server:
+tests!(
     no_condition_of_a_healthy_object_changes_while_the_api_server_fails,
     a_new_object_is_ready_soon_after_the_api_server_is_back,
     a_key_that_many_objects_need_is_read_once_for_all_of_them_and_no_file_is,

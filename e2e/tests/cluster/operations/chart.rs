@@ -7,7 +7,7 @@ use supercargo_e2e::chart::{self, helm};
 use crate::command::resolve::answer;
 use crate::support::case::{Case, tests};
 
-tests!(chart:
+tests!(
     every_values_file_passes_lint,
     what_the_chart_renders_is_accepted_by_the_api_server,
     values_that_mean_nothing_are_refused,

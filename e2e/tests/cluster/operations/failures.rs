@@ -10,7 +10,7 @@ use supercargo_e2e::registry::{Auth, Options, PASSWORD, Registry, USERNAME};
 
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(failures:
+tests!(
     a_missing_tag_is_found_once_it_is_pushed,
     wrong_credentials_are_noticed_and_so_is_their_correction,
     a_secret_that_does_not_exist_is_waited_for,

@@ -15,9 +15,7 @@ use supercargo_e2e::wait;
 use crate::support::case::{Case, spec, tests};
 use crate::support::revision;
 
-tests!(faults:
-    a_full_volume_is_told_without_hammering_and_recovers_by_itself,
-);
+tests!(a_full_volume_is_told_without_hammering_and_recovers_by_itself,);
 
 /// Size of the operator's volume: room for three trees, a layer, and a tree under construction.
 const SIZE: &str = "size=14m,nr_inodes=400";

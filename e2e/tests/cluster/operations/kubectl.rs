@@ -5,7 +5,7 @@ use supercargo_e2e::files::tree;
 
 use crate::support::case::{Case, spec, tests};
 
-tests!(kubectl:
+tests!(
     get_shows_what_is_served_in_one_line,
     explain_reads_well_to_a_new_user,
     the_operators_rights_are_no_more_than_it_needs,

@@ -12,7 +12,7 @@ use supercargo_e2e::wait;
 use crate::operations::api_server::counter;
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(lifecycle:
+tests!(
     deleting_removes_the_files_and_the_config_map,
     deleting_needs_no_registry,
     deleting_needs_no_volume,

@@ -12,7 +12,7 @@ use supercargo_e2e::wait;
 use crate::support::case::{Case, current_tree, spec, tests};
 use crate::support::revision;
 
-tests!(restart:
+tests!(
     killed_ten_times_during_a_pull_it_never_shows_a_torn_tree_and_converges,
     a_restart_asks_once_per_tag_and_writes_nothing,
     files_that_vanished_are_published_again,

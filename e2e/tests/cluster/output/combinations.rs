@@ -10,7 +10,7 @@ use supercargo_e2e::wait;
 use super::{HEALED, Tag, both, config_map, end_operator_at, value, within};
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(output:
+tests!(
     a_forged_marker_removes_nothing_of_others,
     a_renamed_config_map_is_not_forgotten_by_a_failed_pass,
     a_crash_leaves_no_immutable_config_map_behind,

@@ -12,7 +12,7 @@ use supercargo_e2e::object::{condition, text};
 
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(outputs:
+tests!(
     a_config_map_holds_one_key_per_file_and_names_its_source,
     a_config_map_follows_a_moved_tag_and_loses_old_keys,
     two_mebibytes_do_not_go_into_a_config_map,

@@ -10,7 +10,7 @@ use supercargo_e2e::wait;
 use super::{HEALED, Tag, agrees, config_map, hold, value, within};
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(output:
+tests!(
     a_deleted_config_map_ends_a_conflict_without_an_annotation,
     a_manager_that_lets_go_ends_a_conflict_without_an_annotation,
     a_conflict_costs_the_registry_few_requests,

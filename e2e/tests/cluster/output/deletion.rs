@@ -19,7 +19,7 @@ use super::{GONE, HEALED, Tag, both, within};
 use crate::operations::full_volume::may_mount;
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(output:
+tests!(
     an_object_never_has_a_finalizer_and_loses_that_of_an_earlier_version,
     an_object_that_cannot_be_read_is_deleted_at_once,
     a_deletion_needs_no_policies,

@@ -19,7 +19,7 @@ use super::{GONE, HEALED, Tag, config_map, rounds, within};
 use crate::operations::full_volume::may_mount;
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(output:
+tests!(
     a_volume_that_hangs_is_the_state_of_that_volume_and_heals_by_itself,
     reads_of_a_volume_that_hang_hold_nobody_else,
     a_volume_that_cannot_be_opened_does_not_stop_the_start_and_heals_by_itself,

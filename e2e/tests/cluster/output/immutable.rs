@@ -13,7 +13,7 @@ use supercargo_e2e::wait;
 use super::{HEALED, Tag, value, within};
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(output:
+tests!(
     each_immutable_config_map_keeps_one_content_under_a_moving_tag,
     immutable_is_turned_off_and_on,
     an_earlier_immutable_config_map_goes_by_age,

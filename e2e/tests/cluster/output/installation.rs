@@ -7,7 +7,7 @@ use supercargo_e2e::wait;
 use super::{HEALED, Tag};
 use crate::support::case::{Case, spec, tests};
 
-tests!(output:
+tests!(
     a_volume_root_of_another_installation_is_refused_with_its_name,
     a_volume_root_is_open_to_the_same_installation_again,
 );

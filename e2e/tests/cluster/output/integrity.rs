@@ -14,7 +14,7 @@ use supercargo_e2e::wait;
 
 use crate::support::case::{Case, current_tree, spec, spec_with, tests};
 
-tests!(integrity:
+tests!(
     what_a_neighbour_changes_is_noticed_within_the_interval_and_repaired,
     a_damaged_tree_stays_while_the_registry_is_down_and_is_repaired_when_it_is_back,
     what_is_served_is_repaired_while_a_new_revision_is_refused,

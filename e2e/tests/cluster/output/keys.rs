@@ -11,10 +11,7 @@ use tokio::time::Instant;
 use super::{HEALED, Tag, config_map, value};
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(output:
-    a_foreign_key_is_removed_and_told_once,
-    a_foreign_key_that_comes_back_is_removed_ever_more_slowly,
-);
+tests!(a_foreign_key_is_removed_and_told_once, a_foreign_key_that_comes_back_is_removed_ever_more_slowly,);
 
 const KEY: &str = "evil.yaml";
 /// Time in which requests and Events are counted.

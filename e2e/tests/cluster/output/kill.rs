@@ -19,7 +19,7 @@ use super::{Tag, rounds};
 use crate::support::case::{Case, spec_with, tests};
 use crate::support::revision;
 
-tests!(output:
+tests!(
     killed_at_random_during_tag_churn_it_tears_nothing_and_converges,
     killed_at_each_step_of_an_update_it_tears_nothing_and_converges,
 );

@@ -21,9 +21,7 @@ use supercargo_e2e::wait;
 
 use crate::support::case::{Case, current_tree, spec_with, tests};
 
-tests!(race:
-    whoever_writes_to_the_volume_all_the_time_gets_nothing_but_signed_bytes_published,
-);
+tests!(whoever_writes_to_the_volume_all_the_time_gets_nothing_but_signed_bytes_published,);
 
 /// Duration of the race without `SUPERCARGO_SOAK_SECONDS`.
 const SECONDS: u64 = 10;

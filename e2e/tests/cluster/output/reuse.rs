@@ -14,7 +14,7 @@ use super::{GONE, HEALED, Tag, agrees, config_map, rounds, value, within};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(output:
+tests!(
     a_new_object_never_serves_the_files_of_an_earlier_one,
     a_config_map_of_an_earlier_object_is_waited_for,
     the_directory_of_a_namespace_survives_its_last_object,

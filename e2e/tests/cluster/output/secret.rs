@@ -19,7 +19,7 @@ use supercargo_e2e::rights::Rights;
 
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(output:
+tests!(
     a_secret_output_arrives_and_its_content_touches_no_disk_and_no_log,
     an_immutable_secret_has_a_name_for_its_content,
     a_restart_without_the_registry_forgets_no_secret,

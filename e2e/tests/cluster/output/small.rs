@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{HEALED, Tag, both};
 use crate::support::case::{Case, current_tree, spec, spec_with, tests};
 
-tests!(output:
+tests!(
     no_outputs_fetch_no_layer,
     an_annotation_makes_manifest_and_layers_be_fetched_again,
     of_two_annotations_the_one_that_changed_is_handled,

@@ -19,7 +19,7 @@ use crate::policy::{apply_policy, delete_policy};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, tests};
 
-tests!(output:
+tests!(
     a_refused_status_costs_one_download_and_one_switch,
     a_refused_progress_note_does_not_end_a_long_pass,
     forty_verified_requirements_fit_into_status,

@@ -10,7 +10,7 @@ use super::slow::Slow;
 use super::{GONE, Tag, agrees, both, within};
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(output:
+tests!(
     a_timeout_during_a_slow_switch_leaves_outputs_and_status_in_agreement,
     a_timeout_at_any_step_of_publishing_leaves_outputs_and_status_in_agreement,
     a_spec_changed_during_slow_publishing_is_what_stays_published,

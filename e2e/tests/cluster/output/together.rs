@@ -13,7 +13,7 @@ use supercargo_e2e::rights::Rights;
 use super::{HEALED, Tag, agrees, both, candidate, end_operator_at, hold, rounds, value, within};
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(output:
+tests!(
     outputs_stay_together_while_a_quota_refuses_the_config_map,
     outputs_stay_together_while_an_admission_policy_refuses_the_config_map,
     outputs_stay_together_while_another_manager_holds_a_key,

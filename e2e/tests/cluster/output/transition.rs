@@ -14,10 +14,7 @@ use tokio::time::Instant;
 use super::{Tag, content};
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(output:
-    the_transition_time_survives_a_slow_success,
-    the_transition_time_survives_a_slow_refusal,
-);
+tests!(the_transition_time_survives_a_slow_success, the_transition_time_survives_a_slow_refusal,);
 
 /// Bytes of a layer, and bytes per second of its download: a pass of about eight seconds, which status reports after
 /// five.

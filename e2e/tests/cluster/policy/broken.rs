@@ -10,7 +10,7 @@ use super::{Signatory, apply_policy, at_once, entry, key_in, policies, policy_na
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(policies:
+tests!(
     a_policy_that_cannot_be_carried_out_refuses_what_it_may_speak_about_and_disturbs_no_other,
     a_trusted_root_that_is_none_or_has_ended_is_told_and_nothing_is_let_in,
     what_a_policy_cannot_mean_is_refused_with_what_to_write_instead,

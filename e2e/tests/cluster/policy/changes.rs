@@ -16,7 +16,7 @@ use super::{
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(policies:
+tests!(
     a_policy_that_changes_judges_what_it_touches_at_once_and_fetches_nothing,
     a_key_that_is_rotated_leads_to_a_new_verdict_and_back,
     suspending_hides_no_denial_and_no_changed_requirement,

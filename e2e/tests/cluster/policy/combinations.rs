@@ -11,9 +11,7 @@ use super::{Signatory, applied, apply_policy, entry, layers_read, policy_name, s
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(policies:
-    each_policy_that_speaks_about_an_artifact_must_be_satisfied_and_no_other,
-);
+tests!(each_policy_that_speaks_about_an_artifact_must_be_satisfied_and_no_other,);
 
 /// Namespace of an object.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use crate::command::sync::{objects, root, sync};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, tests};
 
-tests!(policy_files:
+tests!(
     policies_of_files_decide_as_in_a_cluster,
     what_no_policy_speaks_about_is_refused,
     sync_applies_policies_among_its_files,

@@ -17,7 +17,7 @@ use super::{Signatory, apply_policy, delete_policy, entry, key_in, policy_name, 
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(policies:
+tests!(
     what_is_refused_later_is_withdrawn_and_comes_back_when_it_is_not,
     what_cannot_be_judged_is_not_withdrawn,
     what_is_served_is_judged_also_where_the_image_means_something_else_by_now,

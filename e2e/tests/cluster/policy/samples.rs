@@ -8,9 +8,7 @@ use super::{Signatory, applied, verified};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, tests};
 
-tests!(policies:
-    the_samples_ask_for_a_signature_and_say_who_made_it,
-);
+tests!(the_samples_ask_for_a_signature_and_say_who_made_it,);
 
 async fn the_samples_ask_for_a_signature_and_say_who_made_it(case: &mut Case) -> Result<()> {
     let signatory = Signatory::new()?;

@@ -13,9 +13,7 @@ use super::{Signatory, apply_policy, at_once, entry, key_in, layers_read, polici
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(policies:
-    a_tenant_without_rights_on_policies_cannot_get_an_unverified_artifact_published,
-);
+tests!(a_tenant_without_rights_on_policies_cannot_get_an_unverified_artifact_published,);
 
 /// Artifacts in the registry.
 struct Goods {

@@ -10,9 +10,7 @@ use super::{Signatory, apply_policy, at_once, delete_policy, entry, key_in, poli
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(policies:
-    a_key_that_is_rotated_is_seen_at_once_where_secrets_are_watched,
-);
+tests!(a_key_that_is_rotated_is_seen_at_once_where_secrets_are_watched,);
 
 /// Installs the ServiceAccount and the rights of a release with `rbac.watchSecrets`; returns its kubeconfig.
 async fn rights(case: &Case) -> Result<std::path::PathBuf> {

@@ -15,7 +15,7 @@ use supercargo_e2e::wait;
 
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(registries:
+tests!(
     each_producer_gets_into_each_kind_of_registry_and_nobody_else_does,
     a_registry_with_the_referrers_api_is_read_like_any_other,
     an_open_registry_costs_three_requests_and_one_for_each_poll,

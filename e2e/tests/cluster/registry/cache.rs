@@ -14,7 +14,7 @@ use supercargo_e2e::registry::{Auth, Options, PASSWORD, Registry, Request, USERN
 use crate::support::case::{Case, spec, spec_with, tests};
 use crate::support::revision;
 
-tests!(cache:
+tests!(
     a_hundred_objects_on_one_digest_cost_one_download,
     a_wrong_pull_secret_opens_nothing_that_another_namespace_fetched,
     a_repository_without_the_blob_does_not_get_it_from_another,

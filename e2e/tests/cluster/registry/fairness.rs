@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 use crate::support::case::{Case, spec, tests};
 
-tests!(fairness:
+tests!(
     a_thousand_objects_on_a_dead_registry_do_not_delay_twenty_of_another_namespace,
     a_limited_account_is_asked_seldom_and_closes_its_registry_for_nobody_else,
 );

@@ -24,9 +24,7 @@ use crate::registry::secrets::{apply_secret, docker_config};
 use crate::support::case::{Case, tests};
 use crate::support::neighbour::{Neighbour, neighbourhood};
 
-tests!(hostile:
-    whatever_a_registry_does_has_its_reason_and_costs_nobody_else_anything,
-);
+tests!(whatever_a_registry_does_has_its_reason_and_costs_nobody_else_anything,);
 
 /// Largest growth of the operator's private memory while all behaviours are at work at once.
 const MEMORY: u64 = 64 << 20;

@@ -12,9 +12,7 @@ use supercargo_e2e::object::current_condition;
 
 use crate::support::case::{Case, spec, tests};
 
-tests!(oracles:
-    nothing_is_learned_of_what_a_redirect_leads_to,
-);
+tests!(nothing_is_learned_of_what_a_redirect_leads_to,);
 
 /// Content of an internal place. It could be guessed byte by byte if its digest or length were revealed.
 const SECRET: &str = "{\"password\":\"hunter-two\"}";

@@ -14,7 +14,7 @@ use crate::registry::hostile::{all_say, as_expected, create, sites};
 use crate::support::case::{Case, spec_with, tests};
 use crate::support::neighbour::neighbourhood;
 
-tests!(secrets:
+tests!(
     no_secret_is_told_to_another_host_or_written_down,
     what_one_tenant_may_read_another_may_not,
     a_basic_auth_secret_goes_only_to_the_hosts_that_it_names,

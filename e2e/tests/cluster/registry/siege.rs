@@ -26,9 +26,7 @@ use crate::registry::secrets::{apply_secret, docker_config};
 use crate::support::case::{Case, spec_with, tests};
 use crate::support::neighbour::{NEIGHBOURLY, neighbourhood};
 
-tests!(siege:
-    a_hostile_tenant_slows_nobody_in_another_namespace,
-);
+tests!(a_hostile_tenant_slows_nobody_in_another_namespace,);
 
 /// Private memory of the operator, the two tenants' work included.
 const MEMORY: u64 = 256 << 20;

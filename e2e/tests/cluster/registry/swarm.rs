@@ -11,9 +11,7 @@ use crate::registry::hostile::{create, sites};
 use crate::support::case::{Case, tests};
 use crate::support::neighbour::{NEIGHBOURLY, neighbourhood};
 
-tests!(swarm:
-    large_manifests_that_stall_cost_little_memory,
-);
+tests!(large_manifests_that_stall_cost_little_memory,);
 
 /// Largest growth of the operator's private memory.
 const MEMORY: u64 = 64 << 20;

@@ -15,7 +15,7 @@ use supercargo_e2e::registry::{Auth, Options, Registry, Transport};
 use crate::registry::access::filled;
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(tls:
+tests!(
     an_unknown_authority_is_refused_before_anything_is_asked,
     an_authority_is_read_from_a_config_map_and_from_a_secret,
     another_authority_is_refused_until_the_right_one_is_there,

@@ -8,10 +8,7 @@ use supercargo_e2e::signing::Published;
 use crate::command::resolve::{answer, refused, run};
 use crate::support::case::{Case, tests};
 
-tests!(bundle:
-    a_bundle_is_what_it_is_said_to_be_and_nothing_else,
-    a_bundle_is_judged_by_the_content_or_the_digest_of_a_file,
-);
+tests!(a_bundle_is_what_it_is_said_to_be_and_nothing_else, a_bundle_is_judged_by_the_content_or_the_digest_of_a_file,);
 
 /// Runs `supercargo verify-bundle` with the true identity, key and digest of a published bundle.
 async fn verify_bundle(case: &Case, published: &Published) -> Result<Output> {

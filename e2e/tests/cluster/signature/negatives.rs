@@ -33,10 +33,7 @@ use fickle::whatever_a_registry_answers_only_what_is_signed_is_published;
 use material::Material;
 use table::{Expected, Row};
 
-tests!(negatives:
-    nothing_false_is_accepted,
-    whatever_a_registry_answers_only_what_is_signed_is_published,
-);
+tests!(nothing_false_is_accepted, whatever_a_registry_answers_only_what_is_signed_is_published,);
 
 /// Rows that are pushed and verified at a time.
 const AT_A_TIME: usize = 4;

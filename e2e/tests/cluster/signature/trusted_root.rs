@@ -13,7 +13,7 @@ use supercargo_e2e::wait;
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(trusted_root:
+tests!(
     a_root_that_is_fetched_decides_and_what_is_published_is_judged_again,
     what_is_wrong_about_a_repository_changes_nothing,
     the_last_good_root_outlives_the_process,

@@ -28,18 +28,23 @@ pub(crate) struct Test {
     pub(crate) body: for<'a> fn(&'a mut Case) -> LocalBoxFuture<'a, Result<()>>,
 }
 
-/// Defines the list of a module's tests: `tests!(theme: first_test, second_test)`.
+/// Defines the list of a module's tests: `tests!(first_test, second_test)`. The module's path is part of their names.
 macro_rules! tests {
-    ($theme:ident: $($name:ident),+ $(,)?) => {
+    ($($name:ident),+ $(,)?) => {
         pub(crate) fn tests() -> Vec<crate::support::case::Test> {
             vec![$(crate::support::case::Test {
-                name: concat!(stringify!($theme), "::", stringify!($name)),
+                name: crate::support::case::name(concat!(module_path!(), "::", stringify!($name))),
                 body: |case| Box::pin($name(case)),
             }),+]
         }
     };
 }
 pub(crate) use tests;
+
+/// Returns the path of a test without the name of the test binary.
+pub(crate) fn name(path: &'static str) -> &'static str {
+    path.split_once("::").map_or(path, |(_, name)| name)
+}
 
 /// The environment of one test.
 pub(crate) struct Case {

@@ -10,7 +10,7 @@ use super::table::Table;
 use super::{CONTENT_DIGEST, IMAGE_CONFIG, TAR_GZIP, TITLE, UNPACK, by_digest, executable, file, link};
 use crate::support::case::{Case, tests};
 
-tests!(formats:
+tests!(
     bundles_of_aicr_are_unpacked_at_the_root,
     layers_of_timoni_are_in_one_directory,
     untitled_archives_are_unpacked_at_the_root,

@@ -10,7 +10,7 @@ use crate::command::pull::Place;
 use crate::command::resolve::answer;
 use crate::support::case::{Case, tests};
 
-tests!(formats:
+tests!(
     a_title_of_one_dot_is_unpacked_in_the_directory_and_not_beside_it,
     a_choice_of_media_types_chooses_layers_and_not_manifests,
     a_title_of_several_segments_is_there_once,

@@ -10,10 +10,7 @@ use super::table::Table;
 use super::{TITLE, by_digest, executable, file, link};
 use crate::support::case::{Case, tests};
 
-tests!(formats:
-    artifacts_of_flux_are_unpacked_at_the_root,
-    titled_archives_of_flux_type_are_files,
-);
+tests!(artifacts_of_flux_are_unpacked_at_the_root, titled_archives_of_flux_type_are_files,);
 
 const CONFIG: &str = "application/vnd.cncf.flux.config.v1+json";
 const CONTENT: &str = "application/vnd.cncf.flux.content.v1.tar+gzip";

@@ -9,7 +9,7 @@ use super::file;
 use super::table::Table;
 use crate::support::case::{Case, tests};
 
-tests!(formats:
+tests!(
     charts_of_helm_are_unpacked_below_their_name,
     charts_of_others_are_those_of_helm_pull,
     a_plugin_of_helm_4_is_its_package,

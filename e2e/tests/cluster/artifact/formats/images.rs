@@ -11,7 +11,7 @@ use super::table::Table;
 use super::{IMAGE_CONFIG, TAR, TAR_GZIP, executable, link};
 use crate::support::case::{Case, tests};
 
-tests!(formats:
+tests!(
     images_of_imgpkg_are_those_of_imgpkg_pull,
     layers_of_every_compression_and_type_are_one_over_the_other,
     an_image_of_several_platforms_gives_the_one_that_is_asked_for,

@@ -11,7 +11,7 @@ use super::table::Table;
 use super::{CONTENT_DIGEST, IMAGE_CONFIG, TAR, TAR_GZIP, TITLE, UNPACK, executable, file, link};
 use crate::support::case::{Case, tests};
 
-tests!(formats:
+tests!(
     titled_archives_are_unpacked_on_demand,
     zips_are_unpacked_on_demand,
     archives_are_left_alone_on_demand,

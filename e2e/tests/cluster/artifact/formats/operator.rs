@@ -9,7 +9,7 @@ use supercargo_e2e::object::text;
 use super::{executable, link};
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(formats:
+tests!(
     a_kapitan_artifact_is_unpacked_at_the_root_with_links_and_modes,
     a_flux_artifact_is_unpacked_at_the_root,
     a_helm_chart_is_unpacked_below_its_name,

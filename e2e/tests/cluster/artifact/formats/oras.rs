@@ -10,7 +10,7 @@ use super::table::Table;
 use super::{TAR_GZIP, TITLE, executable, file, link};
 use crate::support::case::{Case, tests};
 
-tests!(formats:
+tests!(
     files_and_directories_of_oras_are_those_of_oras_pull,
     configs_of_oras_are_never_read,
     an_artifact_without_files_is_an_empty_tree,

@@ -9,7 +9,7 @@ use super::table::Table;
 use super::{IMAGE_CONFIG, TITLE, by_digest};
 use crate::support::case::{Case, tests};
 
-tests!(formats:
+tests!(
     web_assembly_is_a_file_by_title_or_digest,
     policies_are_files_by_their_names,
     models_are_at_their_paths,

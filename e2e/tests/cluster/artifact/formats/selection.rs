@@ -13,7 +13,7 @@ use super::{IMAGE_CONFIG, TAR_GZIP, TITLE};
 use crate::command::resolve::{answer, refused, run};
 use crate::support::case::{Case, tests};
 
-tests!(formats:
+tests!(
     layers_that_are_not_chosen_are_never_fetched,
     an_artifact_of_another_type_is_refused_before_any_blob,
     the_provenance_of_a_chart_can_be_left_out,

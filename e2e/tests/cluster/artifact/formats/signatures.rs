@@ -9,7 +9,7 @@ use super::table::Table;
 use super::{IMAGE_CONFIG, TITLE};
 use crate::support::case::{Case, spec, tests};
 
-tests!(formats:
+tests!(
     signatures_and_attestations_are_no_files,
     a_signature_beside_a_file_leaves_the_file,
     what_is_left_out_is_counted_in_the_status,

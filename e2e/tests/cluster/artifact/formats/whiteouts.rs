@@ -11,7 +11,7 @@ use super::table::{Row, Table};
 use super::{TAR, TAR_GZIP, TITLE, UNPACK, executable, link};
 use crate::support::case::{Case, tests};
 
-tests!(formats:
+tests!(
     upper_layers_of_an_image_take_away_and_replace,
     an_opaque_directory_hides_all_below_and_nothing_of_its_own_layer,
     names_of_whiteouts_are_refused_where_there_is_no_image,

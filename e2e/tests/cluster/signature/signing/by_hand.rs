@@ -11,10 +11,7 @@ use super::{accepts, cosign, identities};
 use crate::support::artifact::{self, Artifact};
 use crate::support::case::{Case, tests};
 
-tests!(signing:
-    what_is_made_by_hand_is_what_cosign_makes,
-    what_is_logged_by_hand_is_taken_for_logged,
-);
+tests!(what_is_made_by_hand_is_what_cosign_makes, what_is_logged_by_hand_is_taken_for_logged,);
 
 async fn what_is_made_by_hand_is_what_cosign_makes(case: &mut Case) -> Result<()> {
     let cosign = cosign(case).await?;

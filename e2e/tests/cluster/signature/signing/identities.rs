@@ -9,7 +9,7 @@ use super::{cosign, identities, registry};
 use crate::support::artifact::{self, Artifact};
 use crate::support::case::{Case, tests};
 
-tests!(signing:
+tests!(
     somebody_signs_and_nobody_else_is_taken_for_them,
     somebody_signs_as_before_there_were_bundles,
     what_was_signed_can_be_verified_when_nobody_is_there_any_more,

@@ -10,7 +10,7 @@ use super::{accepts, cosign, registry};
 use crate::support::artifact::{self, Artifact};
 use crate::support::case::{Case, tests};
 
-tests!(signing:
+tests!(
     each_kind_of_key_signs_and_no_other_key_is_taken_for_it,
     a_signature_lies_where_the_registry_has_a_place_for_it,
     a_legacy_signature_lies_under_a_tag,

@@ -6,9 +6,7 @@ use supercargo_e2e::signing::{KeyKind, Published};
 use super::cosign;
 use crate::support::case::{Case, tests};
 
-tests!(signing:
-    what_others_published_is_what_it_is_said_to_be,
-);
+tests!(what_others_published_is_what_it_is_said_to_be,);
 
 async fn what_others_published_is_what_it_is_said_to_be(case: &mut Case) -> Result<()> {
     let cosign = cosign(case).await?;

@@ -13,7 +13,7 @@ use super::{Deed, Divergence, Format, Row, Scene, Signers, Want, Who};
 use crate::signature::signing::registry;
 use crate::support::case::{Case, tests};
 
-tests!(verify:
+tests!(
     each_verdict_is_right_without_the_referrers_api,
     each_verdict_is_right_with_the_referrers_api,
     each_verdict_is_right_where_the_list_has_other_types,

@@ -16,7 +16,7 @@ use super::{Deed, Divergence, Format, Row, Scene, Signers, Want, Who};
 use crate::signature::signing::registry;
 use crate::support::case::{Case, tests};
 
-tests!(verify:
+tests!(
     signatures_that_are_hidden_are_not_there,
     a_registry_that_fails_meanwhile_is_not_one_without_signatures,
     an_object_waits_for_a_registry_that_fails_meanwhile,

@@ -5,9 +5,7 @@ use supercargo_e2e::chart;
 
 use crate::support::case::{Case, tests};
 
-tests!(verify:
-    every_divergence_is_documented_and_no_other,
-);
+tests!(every_divergence_is_documented_and_no_other,);
 
 /// One section of docs/signatures-cosign.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

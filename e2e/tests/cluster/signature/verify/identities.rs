@@ -17,7 +17,7 @@ use crate::signature::signing::{cosign, identities, registry};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(verify:
+tests!(
     an_identity_is_an_issuer_and_a_whole_subject,
     an_object_knows_an_identity_by_the_root_that_it_names,
     files_may_name_keys_and_roots_as_objects_do,

@@ -17,10 +17,7 @@ use crate::signature::signing::{cosign, identities};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, tests};
 
-tests!(verify:
-    what_a_log_has_to_say_of_a_certificate,
-    a_key_may_have_to_be_in_the_log,
-);
+tests!(what_a_log_has_to_say_of_a_certificate, a_key_may_have_to_be_in_the_log,);
 
 async fn what_a_log_has_to_say_of_a_certificate(case: &mut Case) -> Result<()> {
     let (cosign, sigstore) = (cosign(case).await?, case.lab.sigstore().await?);

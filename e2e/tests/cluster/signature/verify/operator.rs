@@ -17,7 +17,7 @@ use super::{Deed, Format, Row, Scene, Signers, Want, What, Who};
 use crate::signature::signing::registry;
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(verify:
+tests!(
     what_is_refused_changes_nothing_and_is_let_in_once_it_is_signed,
     what_is_not_signed_yet_is_published_by_itself_once_it_is,
     every_requirement_has_to_be_met_and_another_key_is_another_requirement,

@@ -15,9 +15,7 @@ use crate::signature::signing::{cosign, identities};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, tests};
 
-tests!(verify:
-    a_root_has_to_know_the_authority_and_the_log,
-);
+tests!(a_root_has_to_know_the_authority_and_the_log,);
 
 /// Returns altered copies of a Sigstore's trusted root, by the name of the alteration.
 pub(super) async fn roots(case: &Case, sigstore: &PrivateSigstore) -> Result<BTreeMap<&'static str, PathBuf>> {
