@@ -1,8 +1,8 @@
 //! Commands for the shell that need no cluster.
 
-pub(crate) mod pull;
-pub(crate) mod resolve;
-pub(crate) mod sync;
+mod pull;
+mod resolve;
+mod sync;
 mod unpack;
 
 use crate::support::case::Test;

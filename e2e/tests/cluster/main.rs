@@ -81,7 +81,7 @@ fn tests() -> Vec<Test> {
 /// Returns true if the test needs root, to mount a filesystem or to limit memory, and this process is not root. Where
 /// `CI` is `true` such a test runs, and fails.
 fn is_ignored(test: &Test) -> bool {
-    (test.name.starts_with("operations::full_volume::") && !operations::full_volume::may_mount())
+    (test.name.starts_with("operations::full_volume::") && !support::privileges::may_mount())
         || (test.name.ends_with(artifact::LIMITED) && !artifact::may_limit())
 }
 

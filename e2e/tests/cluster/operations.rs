@@ -1,11 +1,11 @@
 //! Operation of the operator: installation, admission, restarts, failures around it, and what users see of it.
 
 mod admission;
-pub(crate) mod api_server;
+mod api_server;
 mod chart;
 mod documentation;
 mod failures;
-pub(crate) mod full_volume;
+mod full_volume;
 mod gitops;
 mod kubectl;
 mod lifecycle;

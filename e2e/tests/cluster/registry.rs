@@ -1,11 +1,11 @@
 //! Access to registries: credentials, TLS, caches, fairness between tenants, and registries that misbehave.
 
-pub(crate) mod access;
+mod access;
 mod cache;
 mod fairness;
-pub(crate) mod hostile;
+mod hostile;
 mod oracles;
-pub(crate) mod secrets;
+mod secrets;
 mod siege;
 mod swarm;
 mod tls;

@@ -2,9 +2,9 @@
 
 mod bundle;
 mod negatives;
-pub(crate) mod signing;
+mod signing;
 mod trusted_root;
-pub(crate) mod verify;
+mod verify;
 
 use crate::support::case::Test;
 

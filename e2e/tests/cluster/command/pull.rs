@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use supercargo_e2e::archive::Archive;
-use supercargo_e2e::files::{self, Tree, tree};
+use supercargo_e2e::files::{self, tree};
 use supercargo_e2e::gate::Gate;
 use supercargo_e2e::ports;
 
-use crate::command::resolve::{answer, refused, run};
 use crate::support::case::{Case, tests};
+use crate::support::command::{answer, refused, run};
+use crate::support::pull_directory::PullDirectory;
 use crate::support::revision;
 
 tests!(
@@ -27,42 +28,12 @@ tests!(
 /// Bytes per file of large revisions: 40 files make an artifact of about 6 MiB.
 const PADDING: usize = 150_000;
 
-/// The directory of a test's pulls, alone in its parent directory.
-pub(crate) struct Place {
-    parent: PathBuf,
-    pub(crate) out: String,
-}
-
-impl Place {
-    pub(crate) fn new(case: &Case) -> Result<Self> {
-        let parent = case.directory.join("home");
-        fs_err::create_dir_all(&parent)?;
-        let out = parent.join("out").to_string_lossy().into_owned();
-        Ok(Self { parent, out })
-    }
-
-    /// Returns the files in the directory.
-    pub(crate) fn content(&self) -> Result<Tree> {
-        files::read(Path::new(&self.out))
-    }
-
-    pub(crate) fn names(&self) -> Result<Vec<String>> {
-        fs_err::read_dir(&self.parent)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-    }
-
-    pub(crate) fn nothing_beside(&self) -> Result<()> {
-        let names = self.names()?;
-        ensure!(names.iter().all(|name| name == "out"), "left behind: {names:?}");
-        Ok(())
-    }
-}
-
 async fn pull_makes_a_directory_and_prints_what_it_holds(case: &mut Case) -> Result<()> {
     let content = tree(&[("a.txt", "one"), ("deep/er/b.txt", "two")]);
     let source = case.source(&content)?;
     let image = case.reference("app:1");
     let digest = case.lab.publisher.oras(&source, &[&image, "."]).await?;
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     let file = case.directory.join("digest");
 
     let file_name = file.to_string_lossy();
@@ -85,7 +56,7 @@ async fn a_directory_that_is_not_empty_is_left_alone_unless_forced(case: &mut Ca
     let source = case.source(&content)?;
     let image = case.reference("app:1");
     case.lab.publisher.oras(&source, &[&image, "."]).await?;
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     let old = tree(&[("mine", "old"), ("deep/mine", "old")]);
     files::write(Path::new(&place.out), &old)?;
 
@@ -103,7 +74,7 @@ async fn a_directory_that_is_not_empty_is_left_alone_unless_forced(case: &mut Ca
 
 async fn a_reader_of_a_forced_directory_sees_only_whole_revisions(case: &mut Case) -> Result<()> {
     const REVISIONS: u64 = 8;
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     for number in 0..=REVISIONS {
         let source = case.source(&revision::tree(number, 2000))?;
         case.lab.publisher.oras(&source, &[&case.reference(&format!("app:{number}")), "."]).await?;
@@ -182,7 +153,7 @@ async fn whatever_fails_leaves_the_directory_as_it_was_and_tells_its_class(case:
         ("app:1", &[], 2, "InvalidSpec"),
         (&good, &["--docker-config", "/missing"], 4, "SecretNotFound"),
     ];
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     let old = tree(&[("mine", "old")]);
     let file = case.directory.join("digest").to_string_lossy().into_owned();
     for there in [false, true] {
@@ -214,7 +185,7 @@ async fn what_ends_in_the_middle_leaves_the_directory_as_it_was(case: &mut Case)
     let source = case.source(&revision::tree(1, PADDING))?;
     case.lab.publisher.oras(&source, &[&case.reference("app:1"), "."]).await?;
     let image = format!("{}/{}", gate.address, case.repository("app:1"));
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     let old = tree(&[("mine", "old")]);
     files::write(Path::new(&place.out), &old)?;
 

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use supercargo_e2e::files::tree;
 use supercargo_e2e::registry::{Auth, Options, PASSWORD, Registry, Transport, USERNAME};
-use supercargo_e2e::run::{Invocation, Output};
 
-use crate::command::pull::Place;
 use crate::support::case::{Case, tests};
+use crate::support::command::{answer, command, refused, run};
+use crate::support::pull_directory::PullDirectory;
 
 tests!(
     resolve_prints_what_another_client_resolves,
@@ -19,32 +19,6 @@ tests!(
     credentials_come_from_standard_input_or_a_docker_configuration,
     certificates_come_from_files,
 );
-
-fn command(case: &Case, arguments: &[&str]) -> Invocation {
-    // The configuration of the user who runs the tests must have no effect.
-    let command = case.lab.run.command(&case.lab.operator_binary).args(arguments);
-    let command = command.env("HOME", case.directory.to_string_lossy());
-    command.env("DOCKER_CONFIG", "").env("REGISTRY_AUTH_FILE", "")
-}
-
-pub(crate) async fn run(case: &Case, arguments: &[&str]) -> Result<Output> {
-    command(case, arguments).output().await
-}
-
-/// Returns the standard output of a command that has to succeed.
-pub(crate) async fn answer(case: &Case, arguments: &[&str]) -> Result<String> {
-    let output = run(case, arguments).await?;
-    ensure!(output.exit.success(), "{arguments:?} ended with {}: {}", output.exit, output.stderr);
-    Ok(output.stdout)
-}
-
-/// Checks that a command failed with this code and reason, on one line and with empty standard output.
-pub(crate) fn refused(output: &Output, code: i32, reason: &str) -> Result<()> {
-    let told = output.stderr.starts_with(&format!("error: {reason}: ")) && output.stderr.lines().count() == 1;
-    let fits = output.exit.code == Some(code) && told && output.stdout.is_empty();
-    ensure!(fits, "not {code}, {reason}, but {}: {:?}, {:?}", output.exit, output.stderr, output.stdout);
-    Ok(())
-}
 
 async fn resolve_prints_what_another_client_resolves(case: &mut Case) -> Result<()> {
     let source = case.source(&tree(&[("a.txt", "one")]))?;
@@ -96,7 +70,7 @@ async fn resolve_names_the_manifest_for_a_platform(case: &mut Case) -> Result<()
     let missing = run(case, &[&resolve[..], &["--platform", "windows/amd64"]].concat()).await?;
     refused(&missing, 5, "PlatformNotFound")?;
 
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     let pull = ["pull", &image, "--plain-http", "-o", &place.out];
     refused(&run(case, &pull).await?, 5, "PlatformNotFound")?;
     assert_eq!(answer(case, &[&pull[..], &["--platform", "linux/arm64"]].concat()).await?, pinned);
@@ -128,7 +102,7 @@ async fn a_range_of_versions_chooses_the_tag(case: &mut Case) -> Result<()> {
     let two = run(case, &["resolve", &case.reference("app:1.0.0"), "--plain-http", "--semver", "^1"]).await?;
     refused(&two, 2, "InvalidSpec")?;
 
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     let pinned = answer(case, &["pull", &app, "--plain-http", "--semver", "^1", "-o", &place.out]).await?;
     assert_eq!(pinned, format!("{app}:1.10.0@{}\n", digests[1]));
     assert_eq!(place.content()?, tree(&[("version", "1.10.0")]));
@@ -166,7 +140,7 @@ async fn credentials_come_from_standard_input_or_a_docker_configuration(case: &m
     let (docker, none) = (case.directory.join(".docker"), json!({}));
     docker_config(&docker, &registry, &login, &none)?;
     assert_eq!(answer(case, &resolve).await?, pinned, "~/.docker/config.json");
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     assert_eq!(answer(case, &["pull", &image, "--plain-http", "-o", &place.out]).await?, pinned);
 
     docker_config(&docker, &registry, &none, &json!({"credsStore": "desktop"}))?;

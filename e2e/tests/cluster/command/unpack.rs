@@ -15,9 +15,9 @@ use supercargo_e2e::hostile::artifact::digest;
 use supercargo_e2e::run::Output;
 use supercargo_e2e::wait;
 
-use crate::command::pull::Place;
-use crate::command::resolve::run;
 use crate::support::case::{Case, tests};
+use crate::support::command::run;
+use crate::support::pull_directory::PullDirectory;
 
 tests!(
     every_kind_of_layer_comes_out_of_a_file,
@@ -38,7 +38,7 @@ const LARGE: u64 = 32 << 30;
 type Refused<'a> = (&'static str, &'a [u8], &'a [&'a str], &'static str, &'a [&'a str]);
 
 /// Runs the command on a file of the test, into the test's place.
-async fn unpack(case: &Case, place: &Place, file: &Path, options: &[&str]) -> Result<Output> {
+async fn unpack(case: &Case, place: &PullDirectory, file: &Path, options: &[&str]) -> Result<Output> {
     run(case, &[&["unpack", &file.to_string_lossy(), "-o", &place.out], options].concat()).await
 }
 
@@ -74,7 +74,7 @@ fn failed(output: &Output, code: i32, kind: &str, reason: &str, words: &[&str]) 
 }
 
 /// Checks that neither the directory nor anything beside it exists.
-fn nothing_there(place: &Place) -> Result<()> {
+fn nothing_there(place: &PullDirectory) -> Result<()> {
     ensure!(!Path::new(&place.out).exists(), "there is a directory");
     place.nothing_beside()
 }
@@ -121,7 +121,7 @@ async fn every_kind_of_layer_comes_out_of_a_file(case: &mut Case) -> Result<()> 
         ("file-mode", &plain, &["--layer-mode", "File", "--title", "t.tar"], bytes("t.tar", &plain)),
         ("empty", b"{}", &["--media-type", "application/vnd.oci.empty.v1+json"], Tree::new()),
     ];
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     for (name, layer, options, want) in rows {
         let file = write(case, name, layer)?;
         let output = unpack(case, &place, &file, options).await?;
@@ -179,7 +179,7 @@ async fn what_is_refused_leaves_no_directory_and_says_why(case: &mut Case) -> Re
             &["FILE"],
         ),
     ];
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     for (name, layer, options, reason, words) in rows {
         let file = write(case, name, layer)?;
         let output = unpack(case, &place, &file, options).await?;
@@ -222,7 +222,7 @@ async fn every_limit_is_an_option_that_the_message_names(case: &mut Case) -> Res
         (&window, "--max-zstd-window=1Mi", "--max-zstd-window=1048576"),
         (&many, "--max-unpack-time=1s", "more than 1 seconds of unpacking"),
     ];
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     for (layer, option, words) in rows {
         let file = write(case, "layer", layer)?;
         let output = unpack(case, &place, &file, &[option]).await?;
@@ -245,7 +245,7 @@ async fn what_is_no_file_or_no_place_is_told_at_once(case: &mut Case) -> Result<
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0)?;
     let large = case.directory.join("large");
     fs_err::File::create(&large)?.set_len(LARGE)?;
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     let rows: [(&Path, i32, &str, &str, &[&str]); 7] = [
         (&case.directory.join("missing"), 5, "failed", "ReferenceNotFound", &["there is no file", "missing"]),
         (&layer.join("below"), 5, "failed", "ReferenceNotFound", &["there is no file"]),
@@ -279,7 +279,7 @@ async fn what_is_no_file_or_no_place_is_told_at_once(case: &mut Case) -> Result<
 
 async fn options_that_cannot_be_meant_end_with_two(case: &mut Case) -> Result<()> {
     let layer = write(case, "layer.tar", &tar(&tree(&[("a", "1")]), "")?)?;
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     // An option that the parser refuses gives no verdict on the file.
     for option in [
         "--max-layers=0",
@@ -333,7 +333,7 @@ async fn options_that_cannot_be_meant_end_with_two(case: &mut Case) -> Result<()
 async fn what_ends_in_the_middle_leaves_nothing(case: &mut Case) -> Result<()> {
     let large = case.directory.join("large");
     fs_err::File::create(&large)?.set_len(LARGE)?;
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     let whole = ["--max-layer-bytes", "64Gi"];
     let output = unpack(case, &place, &large, &[&whole[..], &["--timeout", "1s"]].concat()).await?;
     failed(&output, 3, "failed", "Timeout", &["--timeout of 1s", "reading FILE"])?;
@@ -375,7 +375,7 @@ async fn a_file_that_changes_while_it_is_read_is_never_half_of_each(case: &mut C
             Ok(())
         }
     });
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     let output = unpack(case, &place, &layer, &["--title", "layer"]).await;
     done.store(true, Ordering::Relaxed);
     writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))??;

@@ -18,9 +18,10 @@ use supercargo_e2e::object::{Space, is_ready};
 use supercargo_e2e::registry::{Options, Registry};
 use supercargo_e2e::wait;
 
-use crate::policy::{Signatory, apply_policy, at_once, delete_policy, entry, key_in, policy_name, verify};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, spec_with, tests};
+use crate::support::metrics::counter;
+use crate::support::policy::{Signatory, apply_policy, at_once, delete_policy, entry, key_in, policy_name, verify};
 
 tests!(
     no_condition_of_a_healthy_object_changes_while_the_api_server_fails,
@@ -150,11 +151,6 @@ async fn event_count(case: &Case) -> Result<usize> {
     let events: Api<k8s_openapi::api::events::v1::Event> =
         Api::namespaced(case.space.client.clone(), &case.space.namespace);
     Ok(events.list(&ListParams::default()).await?.items.len())
-}
-
-pub(crate) fn counter(metrics: &str, name: &str) -> u64 {
-    let lines = metrics.lines().filter(|line| line.starts_with(name));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 async fn a_new_object_is_ready_soon_after_the_api_server_is_back(case: &mut Case) -> Result<()> {

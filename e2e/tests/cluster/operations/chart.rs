@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use supercargo_e2e::chart::{self, helm};
 
-use crate::command::resolve::answer;
 use crate::support::case::{Case, tests};
+use crate::support::command::answer;
 
 tests!(
     every_values_file_passes_lint,

@@ -9,8 +9,8 @@ use supercargo_e2e::object::{LIMIT, condition, text};
 use supercargo_e2e::registry::{Options, Registry};
 use supercargo_e2e::wait;
 
-use crate::operations::api_server::counter;
 use crate::support::case::{Case, spec, spec_with, tests};
+use crate::support::metrics::counter;
 
 tests!(
     deleting_removes_the_files_and_the_config_map,

@@ -16,8 +16,8 @@ use supercargo_e2e::rights::Rights;
 use supercargo_e2e::wait;
 
 use super::{GONE, HEALED, Tag, both, within};
-use crate::operations::full_volume::may_mount;
 use crate::support::case::{Case, spec, spec_with, tests};
+use crate::support::privileges::may_mount;
 
 tests!(
     an_object_never_has_a_finalizer_and_loses_that_of_an_earlier_version,

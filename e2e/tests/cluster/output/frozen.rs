@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 
 use super::slow::Slow;
 use super::{GONE, HEALED, Tag, config_map, rounds, within};
-use crate::operations::full_volume::may_mount;
 use crate::support::case::{Case, spec, spec_with, tests};
+use crate::support::privileges::may_mount;
 
 tests!(
     a_volume_that_hangs_is_the_state_of_that_volume_and_heals_by_itself,

@@ -15,9 +15,9 @@ use supercargo_e2e::signing::handmade::{self, Envelope, Signer};
 use supercargo_e2e::wait;
 
 use super::{Tag, agrees, rounds};
-use crate::policy::{apply_policy, delete_policy};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, tests};
+use crate::support::policy::{apply_policy, delete_policy};
 
 tests!(
     a_refused_status_costs_one_download_and_one_switch,

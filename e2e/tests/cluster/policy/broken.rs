@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use supercargo_e2e::chart;
 use supercargo_e2e::object::{Space, condition};
 
-use super::{Signatory, apply_policy, at_once, entry, key_in, policies, policy_name, verify};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, spec_with, tests};
+use crate::support::policy::{Signatory, apply_policy, at_once, entry, key_in, policies, policy_name, verify};
 
 tests!(
     a_policy_that_cannot_be_carried_out_refuses_what_it_may_speak_about_and_disturbs_no_other,

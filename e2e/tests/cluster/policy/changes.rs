@@ -10,11 +10,11 @@ use supercargo_e2e::gate::Gate;
 use supercargo_e2e::object::{LIMIT, Space, artifact_digest, condition, is_ready};
 use supercargo_e2e::registry::{Options, Registry};
 
-use super::{
-    Signatory, applied, apply_policy, at_once, delete_policy, entry, key_in, layers_read, policy_name, verified, verify,
-};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, spec_with, tests};
+use crate::support::policy::{
+    Signatory, applied, apply_policy, at_once, delete_policy, entry, key_in, layers_read, policy_name, verified, verify,
+};
 
 tests!(
     a_policy_that_changes_judges_what_it_touches_at_once_and_fetches_nothing,

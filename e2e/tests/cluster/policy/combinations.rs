@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use supercargo_e2e::object::Space;
 use supercargo_e2e::operator::{Operator, Settings};
 
-use super::{Signatory, applied, apply_policy, entry, layers_read, policy_name, space, verified};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec_with, tests};
+use crate::support::policy::{Signatory, applied, apply_policy, entry, layers_read, policy_name, space, verified};
 
 tests!(each_policy_that_speaks_about_an_artifact_must_be_satisfied_and_no_other,);
 

@@ -9,10 +9,10 @@ use supercargo_e2e::run::Output;
 use supercargo_e2e::signing::SIGN_PREDICATE;
 use supercargo_e2e::signing::handmade::{self, Envelope, Signer};
 
-use crate::command::resolve::{answer, refused, run};
-use crate::command::sync::{objects, root, sync};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, tests};
+use crate::support::command::{answer, refused, run};
+use crate::support::sync::{objects, root, sync};
 
 tests!(
     policies_of_files_decide_as_in_a_cluster,

@@ -13,9 +13,9 @@ use supercargo_e2e::obstacle::{CONFIG_MAP_DELETIONS, Denial};
 use supercargo_e2e::registry::{Options, Registry};
 use supercargo_e2e::wait;
 
-use super::{Signatory, apply_policy, delete_policy, entry, key_in, policy_name, verify};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec_with, tests};
+use crate::support::policy::{Signatory, apply_policy, delete_policy, entry, key_in, policy_name, verify};
 
 tests!(
     what_is_refused_later_is_withdrawn_and_comes_back_when_it_is_not,
@@ -185,7 +185,11 @@ async fn what_is_served_is_judged_also_where_the_image_means_something_else_by_n
     let (acme, other) = (Signatory::new()?, Signatory::new()?);
     let (registry, app, _) = published(case, &acme).await?;
     apply_policy(case, "release", &verify(&[&app.repository()], &[acme.key()])).await?;
-    case.space.wait("app", "be verified", |object| super::verified(object).is_some_and(|v| v.status == "True")).await?;
+    case.space
+        .wait("app", "be verified", |object| {
+            crate::support::policy::verified(object).is_some_and(|v| v.status == "True")
+        })
+        .await?;
 
     // A refused digest that was never published is no reason to withdraw the published one.
     let next = Artifact::push_text(case, &registry, "app:1", "next").await?;
@@ -216,12 +220,13 @@ async fn neither_suspending_nor_a_broken_spec_keeps_what_is_refused(case: &mut C
 
     case.space.patch("app", &json!({"spec": {"suspend": true}})).await?;
     apply_policy(case, "release", &verify(&[&repository], &[acme.key()])).await?;
-    let verified = |object: &DynamicObject| super::verified(object).is_some_and(|one| one.status == "True");
+    let verified =
+        |object: &DynamicObject| crate::support::policy::verified(object).is_some_and(|one| one.status == "True");
     let object = case.space.wait("app", "be judged while it is suspended", verified).await?;
     stays(case, &object, &app, "satisfied").await?;
     apply_policy(case, "release", &verify(&[&repository], &[other.key()])).await?;
     is_withdrawn(case, &app.digest, "IdentityMismatch", 1).await?;
-    assert_eq!(super::layers_read(&registry, &app, "app")?, 1, "a suspended object was fetched");
+    assert_eq!(crate::support::policy::layers_read(&registry, &app, "app")?, 1, "a suspended object was fetched");
 
     delete_policy(case, "release").await?;
     case.space.patch("app", &json!({"spec": {"suspend": false}})).await?;

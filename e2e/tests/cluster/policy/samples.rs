@@ -4,9 +4,9 @@ use anyhow::{Context, Result, ensure};
 use supercargo_e2e::chart;
 use supercargo_e2e::object::{Space, is_ready};
 
-use super::{Signatory, applied, verified};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, tests};
+use crate::support::policy::{Signatory, applied, verified};
 
 tests!(the_samples_ask_for_a_signature_and_say_who_made_it,);
 

@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 use supercargo_e2e::chart;
 use supercargo_e2e::object::{Space, artifact_digest, resource};
 
-use super::{Signatory, apply_policy, at_once, entry, key_in, layers_read, policies, policy_name, space, verify};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, spec_with, tests};
+use crate::support::policy::{
+    Signatory, apply_policy, at_once, entry, key_in, layers_read, policies, policy_name, space, verify,
+};
 
 tests!(a_tenant_without_rights_on_policies_cannot_get_an_unverified_artifact_published,);
 

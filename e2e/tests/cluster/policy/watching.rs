@@ -6,9 +6,11 @@ use serde_json::json;
 use supercargo_e2e::chart::{self, helm};
 use supercargo_e2e::object::{Space, is_ready};
 
-use super::{Signatory, apply_policy, at_once, delete_policy, entry, key_in, policy_name, verified, verify};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec_with, tests};
+use crate::support::policy::{
+    Signatory, apply_policy, at_once, delete_policy, entry, key_in, policy_name, verified, verify,
+};
 
 tests!(a_key_that_is_rotated_is_seen_at_once_where_secrets_are_watched,);
 

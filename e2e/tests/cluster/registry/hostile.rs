@@ -20,9 +20,9 @@ use supercargo_e2e::object::{artifact_digest, condition, current_condition};
 use supercargo_e2e::operator::Settings;
 use supercargo_e2e::wait;
 
-use crate::registry::secrets::{apply_secret, docker_config};
 use crate::support::case::{Case, tests};
 use crate::support::neighbour::{Neighbour, neighbourhood};
+use crate::support::secret::{apply_secret, docker_config};
 
 tests!(whatever_a_registry_does_has_its_reason_and_costs_nobody_else_anything,);
 

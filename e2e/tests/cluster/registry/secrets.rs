@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail, ensure};
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use supercargo_e2e::hostile::behaviours::{self, Expected};
 use supercargo_e2e::hostile::canary::Canary;
@@ -13,6 +12,7 @@ use supercargo_e2e::object::{Space, current_condition};
 use crate::registry::hostile::{all_say, as_expected, create, sites};
 use crate::support::case::{Case, spec_with, tests};
 use crate::support::neighbour::neighbourhood;
+use crate::support::secret::{apply_secret, docker_config};
 
 tests!(
     no_secret_is_told_to_another_host_or_written_down,
@@ -193,18 +193,6 @@ async fn a_basic_auth_secret_goes_only_to_the_hosts_that_it_names(case: &mut Cas
             bail!("{host} was told the password of {}: {}", canary.owner, ask.head);
         }
     }
-    Ok(())
-}
-
-pub(crate) fn docker_config(config: &Value) -> Value {
-    json!({"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": config.to_string()}})
-}
-
-pub(crate) async fn apply_secret(space: &Space, name: &str, mut manifest: Value) -> Result<()> {
-    manifest["apiVersion"] = json!("v1");
-    manifest["kind"] = json!("Secret");
-    manifest["metadata"]["name"] = json!(name);
-    space.secrets().patch(name, &PatchParams::apply("supercargo-e2e"), &Patch::Apply(manifest)).await?;
     Ok(())
 }
 

@@ -22,9 +22,9 @@ use supercargo_e2e::object::Space;
 
 use crate::is_release;
 use crate::registry::hostile::{at_a_time, create_as, open_sites, still_the_same_operator};
-use crate::registry::secrets::{apply_secret, docker_config};
 use crate::support::case::{Case, spec_with, tests};
 use crate::support::neighbour::{NEIGHBOURLY, neighbourhood};
+use crate::support::secret::{apply_secret, docker_config};
 
 tests!(a_hostile_tenant_slows_nobody_in_another_namespace,);
 

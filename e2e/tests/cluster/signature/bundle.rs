@@ -5,8 +5,8 @@ use rcgen::KeyPair;
 use supercargo_e2e::run::Output;
 use supercargo_e2e::signing::Published;
 
-use crate::command::resolve::{answer, refused, run};
 use crate::support::case::{Case, tests};
+use crate::support::command::{answer, refused, run};
 
 tests!(a_bundle_is_what_it_is_said_to_be_and_nothing_else, a_bundle_is_judged_by_the_content_or_the_digest_of_a_file,);
 

@@ -26,9 +26,9 @@ use serde_json::Value;
 use supercargo_e2e::lab::note;
 use supercargo_e2e::run::Output;
 
-use crate::command::resolve::run;
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, tests};
+use crate::support::command::run;
 use fickle::whatever_a_registry_answers_only_what_is_signed_is_published;
 use material::Material;
 use table::{Expected, Row};

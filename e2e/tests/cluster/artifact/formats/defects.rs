@@ -6,9 +6,9 @@ use supercargo_e2e::files::tree;
 use supercargo_e2e::fixture::{Fixture, tar};
 
 use super::{TAR_GZIP, TITLE, UNPACK};
-use crate::command::pull::Place;
-use crate::command::resolve::answer;
 use crate::support::case::{Case, tests};
+use crate::support::command::answer;
+use crate::support::pull_directory::PullDirectory;
 
 tests!(
     a_title_of_one_dot_is_unpacked_in_the_directory_and_not_beside_it,
@@ -20,13 +20,13 @@ tests!(
 
 /// Pushes a layer of one file `a.txt`, the names below `prefix`, and pulls it; checks that nothing appears beside the
 /// directory.
-async fn pulled(case: &Case, prefix: &str, title: Option<&str>, about: &[(&str, &str)]) -> Result<Place> {
+async fn pulled(case: &Case, prefix: &str, title: Option<&str>, about: &[(&str, &str)]) -> Result<PullDirectory> {
     let archive = gzip(&tar(&tree(&[("a.txt", "one")]), prefix)?)?;
     let annotations: Vec<_> = title.map(|title| (TITLE, title)).into_iter().chain([(UNPACK, "true")]).collect();
     let fixture = Fixture::artifact("application/x.test").annotations(about).layer(TAR_GZIP, &archive, &annotations);
     let image = case.reference("app:1");
     case.lab.publisher.fixture(&case.directory.join("app"), &image, &fixture).await?;
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     answer(case, &["pull", &image, "--plain-http", "-o", &place.out]).await?;
     place.nothing_beside()?;
     Ok(place)
@@ -50,7 +50,7 @@ async fn a_choice_of_media_types_chooses_layers_and_not_manifests(case: &mut Cas
         fixture.layer("text/plain", b"one", &[(TITLE, "a.txt")]).layer("application/json", b"[]", &[(TITLE, "b.json")]);
     let image = case.reference("app:1");
     case.lab.publisher.fixture(&case.directory.join("app"), &image, &fixture).await?;
-    let place = Place::new(case)?;
+    let place = PullDirectory::new(case)?;
     answer(case, &["pull", &image, "--plain-http", "-o", &place.out, "--layer-media-type", "text/plain"]).await?;
     assert_eq!(place.content()?, tree(&[("a.txt", "one")]));
     Ok(())

@@ -10,8 +10,8 @@ use supercargo_e2e::fixture::{Fixture, tar};
 
 use super::table::Table;
 use super::{IMAGE_CONFIG, TAR_GZIP, TITLE};
-use crate::command::resolve::{answer, refused, run};
 use crate::support::case::{Case, tests};
+use crate::support::command::{answer, refused, run};
 
 tests!(
     layers_that_are_not_chosen_are_never_fetched,

@@ -11,8 +11,8 @@ use supercargo_e2e::files::{self, Tree};
 use supercargo_e2e::fixture::Fixture;
 use supercargo_e2e::hostile::artifact::digest;
 
-use crate::command::sync::{objects, root, sync};
 use crate::support::case::{Case, spec_with};
+use crate::support::sync::{objects, root, sync};
 
 /// The artifacts of one test.
 pub(super) struct Table<'a> {

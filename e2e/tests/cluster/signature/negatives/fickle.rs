@@ -11,8 +11,8 @@ use supercargo_e2e::hostile::artifact::FILE;
 use supercargo_e2e::hostile::fickle::{Fickle, Revision, Signed};
 use supercargo_e2e::lab::note;
 
-use crate::command::sync::{objects, root, sync};
 use crate::support::case::{Case, spec_with};
+use crate::support::sync::{objects, root, sync};
 
 /// Objects reconciled at once, and number of runs: a thousand rounds.
 const OBJECTS: usize = 16;

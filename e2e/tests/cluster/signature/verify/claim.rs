@@ -11,9 +11,9 @@ use supercargo_e2e::signing::{Cosign, Identity, PrivateSigstore};
 
 use super::verdict::refused;
 use super::{Divergence, has_ct_log};
-use crate::command::resolve as command;
 use crate::support::artifact::Artifact;
 use crate::support::case::Case;
+use crate::support::command;
 
 /// A required identity, and the trusted root for it.
 #[derive(Clone)]

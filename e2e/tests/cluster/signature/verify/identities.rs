@@ -12,10 +12,10 @@ use super::Divergence;
 use super::claim::{Claim, compare, has_facts};
 use super::roots::roots;
 use super::rows::{INVALID, MISMATCH, NO_ROOT};
-use crate::command::sync::{self, objects, sync};
 use crate::signature::signing::{cosign, identities, registry};
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec_with, tests};
+use crate::support::sync::{self, objects, sync};
 
 tests!(
     an_identity_is_an_issuer_and_a_whole_subject,

@@ -7,7 +7,7 @@ use supercargo_e2e::run::Output;
 
 use super::scene::{PLATFORM, Pushed};
 use super::{Row, Scene, Want, What};
-use crate::command::resolve as command;
+use crate::support::command;
 
 /// Returns the exit code of a command for a reason.
 pub(super) fn code(reason: &str) -> i32 {
