@@ -11,3 +11,4 @@ pub(crate) mod pull_directory;
 pub(crate) mod revision;
 pub(crate) mod secret;
 pub(crate) mod sync;
+pub(crate) mod verdict;

@@ -29,9 +29,10 @@ use supercargo_e2e::run::Output;
 use crate::support::artifact::Artifact;
 use crate::support::case::{Case, tests};
 use crate::support::command::run;
+use crate::support::verdict::Verdict;
 use fickle::whatever_a_registry_answers_only_what_is_signed_is_published;
 use material::Material;
-use table::{Expected, Row};
+use table::Row;
 
 tests!(nothing_false_is_accepted, whatever_a_registry_answers_only_what_is_signed_is_published,);
 
@@ -45,7 +46,7 @@ const REFUSED: i32 = 6;
 /// Outcome of one verification.
 struct Answer {
     threat: &'static str,
-    expected: Expected,
+    expected: Verdict,
     /// Deviation from the expected outcome, if any.
     wrong: Option<String>,
 }
@@ -100,14 +101,14 @@ async fn ask_about(
     image: &str,
     digest: &str,
     options: &[String],
-    expected: Expected,
+    expected: Verdict,
 ) -> Result<Option<String>> {
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let verify = ["verify", image, "--plain-http", "--output", "json"];
     let output = run(case, &[&verify[..], &options].concat()).await?;
     let fits = match expected {
-        Expected::Accepted => names(&output, digest),
-        Expected::Refused(reason, said) => {
+        Verdict::Accepted(()) => names(&output, digest),
+        Verdict::Refused(reason, said) => {
             let told = output.stderr.starts_with(&format!("error: {reason}: ")) && output.stderr.contains(said);
             output.exit.code == Some(REFUSED) && output.stdout.is_empty() && told
         }
@@ -128,8 +129,8 @@ fn counts(answers: &[Answer]) -> Result<String> {
     for answer in answers {
         let count = counts.entry(answer.threat).or_default();
         match answer.expected {
-            Expected::Accepted => count.1 += 1,
-            Expected::Refused(..) => count.0 += 1,
+            Verdict::Accepted(()) => count.1 += 1,
+            Verdict::Refused(..) => count.0 += 1,
         }
     }
     let mut text = String::new();

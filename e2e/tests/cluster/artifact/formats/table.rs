@@ -13,6 +13,7 @@ use supercargo_e2e::hostile::artifact::digest;
 
 use crate::support::case::{Case, spec_with};
 use crate::support::sync::{objects, root, sync};
+use crate::support::verdict::Verdict;
 
 /// The artifacts of one test.
 pub(super) struct Table<'a> {
@@ -27,17 +28,10 @@ pub(super) struct Row {
     image: String,
     /// Fields of the object's spec, besides those for access to the registry.
     spec: Value,
-    want: Want,
+    verdict: Verdict<Tree>,
     references: Vec<Reference>,
     /// Digests of exactly the blobs that must be requested from the registry; not checked if `None`.
     blobs: Option<BTreeSet<String>>,
-}
-
-/// Expected outcome.
-enum Want {
-    Files(Tree),
-    /// Reason, and a text that the message has to contain.
-    Refused(&'static str, &'static str),
 }
 
 /// Another client that reads the artifact.
@@ -69,7 +63,7 @@ impl<'a> Table<'a> {
             name: name.to_owned(),
             image: image.to_owned(),
             spec: json!({}),
-            want: Want::Files(Tree::new()),
+            verdict: Verdict::Accepted(Tree::new()),
             references: Vec::new(),
             blobs: None,
         });
@@ -161,13 +155,13 @@ fn told(stdout: &str) -> BTreeMap<&str, &str> {
 impl Row {
     /// Expects these files.
     pub(super) fn files(&mut self, files: &Tree) -> &mut Self {
-        self.want = Want::Files(files.clone());
+        self.verdict = Verdict::Accepted(files.clone());
         self
     }
 
     /// Expects a refusal with this reason and a message that contains this text.
     pub(super) fn refused(&mut self, reason: &'static str, names: &'static str) -> &mut Self {
-        self.want = Want::Refused(reason, names);
+        self.verdict = Verdict::Refused(reason, names);
         self
     }
 
@@ -233,9 +227,9 @@ impl Row {
     }
 
     fn wanted(&self) -> Tree {
-        match &self.want {
-            Want::Files(files) => files.clone(),
-            Want::Refused(..) => Tree::new(),
+        match &self.verdict {
+            Verdict::Accepted(files) => files.clone(),
+            Verdict::Refused(..) => Tree::new(),
         }
     }
 
@@ -251,12 +245,12 @@ impl Row {
 
     fn ours(&self, case: &Case, line: &str) -> Result<()> {
         let current = root(case).join("team").join(&self.name).join("current");
-        match &self.want {
-            Want::Files(files) => {
+        match &self.verdict {
+            Verdict::Accepted(files) => {
                 ensure!(line.split_whitespace().nth(2) == Some("True"), "{line}");
                 same("our files", &files::read(&current)?, files)
             }
-            Want::Refused(reason, names) => {
+            Verdict::Refused(reason, names) => {
                 ensure!(line.split_whitespace().nth(3) == Some(reason), "not {reason}, but {line}");
                 ensure!(line.contains(names), "{names:?} is not in {line}");
                 ensure!(fs_err::symlink_metadata(&current).is_err(), "something was published");

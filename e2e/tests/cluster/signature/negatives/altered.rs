@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::draft::{Who, bundle_about};
 use super::material::Material;
-use super::table::{Ask, Expected, INVALID, ROOT, Table, accepted, ask, refused};
+use super::table::{Ask, INVALID, ROOT, Table, accepted, ask, refused};
+use crate::support::verdict::Verdict;
 
 const MATERIAL: &str = "/verificationMaterial";
 const ENTRY: &str = "/verificationMaterial/tlogEntries/0";
@@ -14,7 +15,7 @@ pub(super) fn rows(material: &Material) -> Table<'_> {
     let mut table = Table::new(material);
     let [own, other] = material.models.each_ref().map(|model| &model.bundle);
     let parts = |pointer: &'static str| move |bundle: &mut Value| replace(bundle, pointer, part(other, pointer));
-    add(&mut table, "S1", "as it is", Expected::Accepted, |_| {});
+    add(&mut table, "S1", "as it is", Verdict::ACCEPTED, |_| {});
     add(&mut table, "S1", "of another artifact", lie("signs sha256:"), |bundle| *bundle = other.clone());
     for (threat, what, pointer) in [
         ("S5", "with the log's entry for another", ENTRY),
@@ -36,7 +37,7 @@ pub(super) fn rows(material: &Material) -> Table<'_> {
             replace(bundle, TIMESTAMPS, both.clone());
         });
     }
-    add(&mut table, "S7", "with its timestamp twice", Expected::Accepted, |bundle| {
+    add(&mut table, "S7", "with its timestamp twice", Verdict::ACCEPTED, |bundle| {
         if let Some(all) = bundle.pointer_mut(TIMESTAMPS).and_then(Value::as_array_mut) {
             all.push(all[0].clone());
         }
@@ -129,15 +130,15 @@ fn windows(table: &mut Table<'_>) {
     push(table, "S7", "other windows", |_| {}, asks);
 }
 
-fn lie(said: &'static str) -> Expected {
-    Expected::Refused(INVALID, said)
+fn lie(said: &'static str) -> Verdict {
+    Verdict::Refused(INVALID, said)
 }
 
 fn add<'m>(
     table: &mut Table<'m>,
     threat: &'static str,
     what: &str,
-    expected: Expected,
+    expected: Verdict,
     change: impl Fn(&mut Value) + 'm,
 ) {
     let options = table.material.options_with(Who::Somebody, &table.material.root);

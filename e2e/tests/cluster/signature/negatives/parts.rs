@@ -6,10 +6,11 @@ use supercargo_e2e::signing::fallback_tag;
 
 use super::draft::{Content, Draft, Form, Who, bundle_about};
 use super::material::Material;
-use super::table::{Expected, MISSING};
+use super::table::MISSING;
 use super::{Answer, ask_about};
 use crate::support::artifact::Artifact;
 use crate::support::case::Case;
+use crate::support::verdict::Verdict;
 
 pub(super) async fn answers(case: &Case, material: &Material) -> Result<Vec<Answer>> {
     let mut answers = Vec::new();
@@ -31,7 +32,7 @@ async fn listed(case: &Case, material: &Material) -> Result<Vec<Answer>> {
     let form = Form { who: Who::Key, content: Content::Statement };
     let mut answers = Vec::new();
     for (name, is_about, expected) in
-        [("listed", true, Expected::Accepted), ("listed-elsewhere", false, Expected::Refused(MISSING, "found none"))]
+        [("listed", true, Verdict::ACCEPTED), ("listed-elsewhere", false, Verdict::Refused(MISSING, "found none"))]
     {
         let artifact = Artifact::push(case, &case.lab.registry, name).await?;
         let other =
@@ -51,20 +52,20 @@ async fn of_form(case: &Case, material: &Material, form: Form, name: &str) -> Re
     let child = Artifact::push(case, &case.lab.registry, name).await?;
     sign(case, material, form, &child).await?;
     let index = Artifact::index(case, &case.lab.registry, &format!("{name}:index"), &[("linux/amd64", &child)]).await?;
-    let missing = Expected::Refused(MISSING, "");
+    let missing = Verdict::Refused(MISSING, "");
     // An index whose only child is signed; then the index, signed too.
     let mut rows =
-        vec![(":index".to_owned(), &index.digest, missing), (":1".to_owned(), &child.digest, Expected::Accepted)];
+        vec![(":index".to_owned(), &index.digest, missing), (":1".to_owned(), &child.digest, Verdict::ACCEPTED)];
     let mut answers = ask(case, material, form, "S12", &child, &rows).await?;
     sign(case, material, form, &index).await?;
-    rows = vec![(":index".to_owned(), &index.digest, Expected::Accepted)];
+    rows = vec![(":index".to_owned(), &index.digest, Verdict::ACCEPTED)];
     answers.extend(ask(case, material, form, "S12", &child, &rows).await?);
 
     // The tag moves to an unsigned artifact; the earlier digest is still signed.
     let moved = Artifact::push_text(case, &case.lab.registry, &format!("{name}:1"), &format!("{name}, moved")).await?;
     rows = vec![
         (":1".to_owned(), &moved.digest, missing),
-        (format!("@{}", child.digest), &child.digest, Expected::Accepted),
+        (format!("@{}", child.digest), &child.digest, Verdict::ACCEPTED),
     ];
     answers.extend(ask(case, material, form, "S12", &child, &rows).await?);
     Ok(answers)
@@ -76,7 +77,7 @@ async fn ask(
     form: Form,
     threat: &'static str,
     artifact: &Artifact,
-    rows: &[(String, &String, Expected)],
+    rows: &[(String, &String, Verdict)],
 ) -> Result<Vec<Answer>> {
     let mut answers = Vec::new();
     for (which, digest, expected) in rows {

@@ -7,12 +7,13 @@ use supercargo_e2e::signing::handmade::Legacy;
 use supercargo_e2e::signing::{BUNDLE, SIMPLE_SIGNING, fallback_tag, legacy_tag};
 
 use crate::support::artifact::Artifact;
+use crate::support::verdict::Verdict;
 
 use super::draft::{
     Attachment, Content, Draft, Form, Who, layer_under_tag, signatures_under_tag, text_about, under_tag,
 };
 use super::material::{Material, strings};
-use super::table::{Expected, INVALID, LIMIT, MISMATCH, MISSING, Table, accepted, ask, one, refused, right};
+use super::table::{INVALID, LIMIT, MISMATCH, MISSING, Table, accepted, ask, one, refused, right};
 
 const STATEMENT: Form = Form { who: Who::Key, content: Content::Statement };
 const LEGACY: Form = Form { who: Who::Key, content: Content::Legacy };
@@ -120,7 +121,7 @@ fn many(table: &mut Table<'_>) {
         vec![refused("", options.clone(), LIMIT, "more than 64")],
     );
     table.add("S10", "200 signatures and a good one", after(200), vec![refused("", options, LIMIT, "more than 64")]);
-    for (padding, expected) in [(0, Expected::Accepted), (300_000, Expected::Refused(INVALID, ""))] {
+    for (padding, expected) in [(0, Verdict::ACCEPTED), (300_000, Verdict::Refused(INVALID, ""))] {
         for form in Form::all().filter(|form| form.content != Content::Manifest) {
             let make = one(material, form, move |draft| {
                 let pad = |said: &mut Value| {

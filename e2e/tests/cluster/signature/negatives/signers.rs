@@ -6,12 +6,13 @@ use supercargo_e2e::signing::Certificate;
 use supercargo_e2e::signing::handmade::Signer;
 
 use crate::support::artifact::Artifact;
+use crate::support::verdict::Verdict;
 
 use super::draft::{Content, Draft, Form, Who, bundle_about};
 use super::logs::remove;
 use super::material::{Material, Somebody, by, by_key, strings};
 use super::meaning;
-use super::table::{Expected, INVALID, MISMATCH, ROOT, Table, accepted, one, refused, right};
+use super::table::{INVALID, MISMATCH, ROOT, Table, accepted, one, refused, right};
 
 const STATEMENT_BY_SOMEBODY: Form = Form { who: Who::Somebody, content: Content::Statement };
 const STATEMENT_BY_LOGGED_KEY: Form = Form { who: Who::LoggedKey, content: Content::Statement };
@@ -109,19 +110,19 @@ fn certified_otherwise(table: &mut Table<'_>) -> Result<()> {
     let uri = SanType::URI(material.dev().subject.as_str().try_into()?);
     let dns = SanType::DnsName("example.test".try_into()?);
     let other_name = SanType::OtherName((vec![1, 3, 6, 1, 4, 1, 57264, 1, 7], material.dev().subject.clone().into()));
-    let other = Expected::Refused(MISMATCH, "neither an email address nor a URI");
-    let nobody = Expected::Refused(INVALID, "no identity");
+    let other = Verdict::Refused(MISMATCH, "neither an email address nor a URI");
+    let nobody = Verdict::Refused(INVALID, "no identity");
     let usages = |usages: Vec<ExtendedKeyUsagePurpose>| Certificate { usages, ..good.clone() };
     let no_issuer = Certificate { oidc_issuer: None, ..good.clone() };
     let rows = [
-        ("of the authority by hand", good.clone(), Expected::Accepted),
-        ("whose address is a URI", with(vec![uri]), Expected::Refused(MISMATCH, "signed by ")),
+        ("of the authority by hand", good.clone(), Verdict::ACCEPTED),
+        ("whose address is a URI", with(vec![uri]), Verdict::Refused(MISMATCH, "signed by ")),
         ("for a host", with(vec![dns]), other),
         ("for another kind of name", with(vec![other_name]), other),
         ("for nobody", with(Vec::new()), other),
         ("by nobody's word", no_issuer, nobody),
-        ("for servers", usages(vec![ExtendedKeyUsagePurpose::ServerAuth]), Expected::Refused(INVALID, "certificate")),
-        ("for no use", usages(Vec::new()), Expected::Refused(INVALID, "certificate")),
+        ("for servers", usages(vec![ExtendedKeyUsagePurpose::ServerAuth]), Verdict::Refused(INVALID, "certificate")),
+        ("for no use", usages(Vec::new()), Verdict::Refused(INVALID, "certificate")),
     ];
     for (what, certificate, expected) in rows {
         let signer = material.authority.certify(&certificate)?;

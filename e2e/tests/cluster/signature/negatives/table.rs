@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::draft::{Attachment, Draft, Form};
 use super::material::Material;
 use crate::support::artifact::Artifact;
+use crate::support::verdict::Verdict;
 
 /// Reasons of refusals.
 pub(super) const INVALID: &str = "SignatureInvalid";
@@ -15,20 +16,12 @@ pub(super) const MISMATCH: &str = "IdentityMismatch";
 pub(super) const ROOT: &str = "TrustRootInvalid";
 pub(super) const LIMIT: &str = "LimitExceeded";
 
-/// Expected outcome of a verification.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Expected {
-    Accepted,
-    /// Refused with this reason, and a message that contains this text.
-    Refused(&'static str, &'static str),
-}
-
 /// A verification: the options of `supercargo verify`.
 pub(super) struct Ask {
     /// Special feature of the options; empty if there is none.
     pub(super) how: String,
     pub(super) options: Vec<String>,
-    pub(super) expected: Expected,
+    pub(super) expected: Verdict,
 }
 
 type Make<'m> = Box<dyn Fn(&Artifact) -> Result<Vec<Attachment>> + 'm>;
@@ -80,7 +73,7 @@ impl<'m> Table<'m> {
         expected: (&'static str, &'static str),
         change: impl Fn(&mut Draft<'m>) -> Result<()> + 'm,
     ) {
-        self.signature(threat, form, what, Expected::Refused(expected.0, expected.1), change);
+        self.signature(threat, form, what, Verdict::Refused(expected.0, expected.1), change);
     }
 
     /// Adds an unchanged signature.
@@ -96,7 +89,7 @@ impl<'m> Table<'m> {
         what: &str,
         change: impl Fn(&mut Draft<'m>) -> Result<()> + 'm,
     ) {
-        self.signature(threat, form, what, Expected::Accepted, change);
+        self.signature(threat, form, what, Verdict::ACCEPTED, change);
     }
 
     /// Adds a changed signature with this expected outcome.
@@ -105,7 +98,7 @@ impl<'m> Table<'m> {
         threat: &'static str,
         form: Form,
         what: &str,
-        expected: Expected,
+        expected: Verdict,
         change: impl Fn(&mut Draft<'m>) -> Result<()> + 'm,
     ) {
         let material = self.material;
@@ -132,14 +125,14 @@ pub(super) fn right(material: &Material, form: Form) -> impl Fn(&Artifact) -> Re
     one(material, form, |_| Ok(()))
 }
 
-pub(super) fn ask(how: &str, options: Vec<String>, expected: Expected) -> Ask {
+pub(super) fn ask(how: &str, options: Vec<String>, expected: Verdict) -> Ask {
     Ask { how: how.to_owned(), options, expected }
 }
 
 pub(super) fn refused(how: &str, options: Vec<String>, reason: &'static str, said: &'static str) -> Ask {
-    ask(how, options, Expected::Refused(reason, said))
+    ask(how, options, Verdict::Refused(reason, said))
 }
 
 pub(super) fn accepted(how: &str, options: Vec<String>) -> Ask {
-    ask(how, options, Expected::Accepted)
+    ask(how, options, Verdict::ACCEPTED)
 }

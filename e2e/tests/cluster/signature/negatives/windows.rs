@@ -9,7 +9,8 @@ use super::draft::{Content, Draft, Form, Who};
 use super::logs::{label, remove};
 use super::material::Material;
 use super::signers::MIDDAY;
-use super::table::{Expected, INVALID, ROOT, Table, accepted, refused, right};
+use super::table::{INVALID, ROOT, Table, accepted, refused, right};
+use crate::support::verdict::Verdict;
 
 const STATEMENT: Form = Form { who: Who::Somebody, content: Content::Statement };
 const HOUR: u64 = 3600;
@@ -79,9 +80,9 @@ fn certificates_and_times(table: &mut Table<'_>, form: Form) -> Result<()> {
     ];
     table.add("S7", format!("{form:?}, other windows of the authorities"), right(material, form), asks);
     let good = material.certificate()?;
-    let refusal = Expected::Refused(INVALID, "");
+    let refusal = Verdict::Refused(INVALID, "");
     let rows = [
-        ("on its day", &material.authority, MIDDAY, Expected::Accepted),
+        ("on its day", &material.authority, MIDDAY, Verdict::ACCEPTED),
         ("on the day before", &material.authority, MIDDAY - 24 * HOUR, refusal),
         ("on the day after", &material.authority, MIDDAY + 24 * HOUR, refusal),
         ("by an authority whose certificate has ended", &material.ended_authority, MIDDAY, refusal),

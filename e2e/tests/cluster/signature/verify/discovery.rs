@@ -12,9 +12,10 @@ use super::detour::{Detour, Trouble};
 use super::operator::Served;
 use super::rows::MISSING;
 use super::scene::{Pushed, blobs};
-use super::{Deed, Divergence, Format, Row, Scene, Signers, Want, Who};
+use super::{Deed, Divergence, Format, Row, Scene, Signature, Signers, Who, by};
 use crate::signature::signing::registry;
 use crate::support::case::{Case, tests};
+use crate::support::verdict::Verdict;
 
 tests!(
     signatures_that_are_hidden_are_not_there,
@@ -29,11 +30,11 @@ const TWO: &[Deed] = &[Deed::Sign(Who::Stranger), Deed::Sign(Who::Second)];
 const BOTH: &[Deed] = &[Deed::Sign(Who::Right), Deed::SignLegacy(Who::Right)];
 const LEGACY: &[Deed] = &[Deed::SignLegacy(Who::Right)];
 
-const HIDDEN: Want = Want::Refused(MISSING, "found none");
-const BY_LEGACY: Want = Want::By(Who::Right, Format::Legacy);
+const HIDDEN: Verdict<Signature> = Verdict::Refused(MISSING, "found none");
+const BY_LEGACY: Verdict<Signature> = by(Who::Right, Format::Legacy);
 
-const fn unavailable(words: &'static str) -> Want {
-    Want::Refused("RegistryUnavailable", words)
+const fn unavailable(words: &'static str) -> Verdict<Signature> {
+    Verdict::Refused("RegistryUnavailable", words)
 }
 
 /// A row for one kind of registry, and the trouble there.
@@ -77,7 +78,7 @@ const FAILING: &[Troubled] = &[
     }),
     (
         Product::Referrers,
-        Row::new("the list wants a login", ONE, Want::Refused("Unauthorized", "requires credentials")),
+        Row::new("the list wants a login", ONE, Verdict::Refused("Unauthorized", "requires credentials")),
         |ask, _| {
             let challenge = [("WWW-Authenticate", r#"Basic realm="e2e""#)];
             list(ask).then(|| Reply::of("401 Unauthorized", &challenge, b""))
@@ -85,12 +86,12 @@ const FAILING: &[Troubled] = &[
     ),
     (
         Product::Referrers,
-        Row::new("the list is not for everybody", ONE, Want::Refused("Forbidden", "does not allow")),
+        Row::new("the list is not for everybody", ONE, Verdict::Refused("Forbidden", "does not allow")),
         |ask, _| list(ask).then(|| says("403 Forbidden")),
     ),
     (
         Product::Referrers,
-        Row::new("the list is asked for too often", ONE, Want::Refused("RateLimited", "429")),
+        Row::new("the list is asked for too often", ONE, Verdict::Refused("RateLimited", "429")),
         |ask, _| list(ask).then(|| Reply::of("429 Too Many Requests", &[("Retry-After", "1")], b"")),
     ),
     (Product::Referrers, Row::new("what is listed fails", ONE, unavailable("500")), |ask, digest| {
@@ -99,7 +100,7 @@ const FAILING: &[Troubled] = &[
     (Product::Referrers, Row::new("the bundle fails", ONE, unavailable("500")), |ask, _| blob(ask).then(says_500)),
     (
         Product::Referrers,
-        Row::new("the bundle is another one", ONE, Want::Refused("DigestMismatch", "blob")),
+        Row::new("the bundle is another one", ONE, Verdict::Refused("DigestMismatch", "blob")),
         |ask, _| blob(ask).then(|| Reply::of("200 OK", &[], b"{}")),
     ),
     (Product::PagedReferrers, Row::new("the second page fails", TWO, unavailable("500")), |ask, _| {
@@ -116,7 +117,7 @@ const FAILING: &[Troubled] = &[
     }),
     (
         Product::Distribution,
-        Row::new("the legacy tag fails, and a bundle", ONE, Want::By(Who::Right, Format::Bundle)),
+        Row::new("the legacy tag fails, and a bundle", ONE, by(Who::Right, Format::Bundle)),
         |ask, digest| tag(ask, digest, ".sig").then(says_500),
     ),
     (
@@ -140,7 +141,7 @@ async fn an_object_waits_for_a_registry_that_fails_meanwhile(case: &mut Case) ->
     case.start_operator().await?;
     let scene = Scene { case, registry: &registry, signers: &signers };
     let detour = Detour::open(&registry).await?;
-    let row = Row::new("an object", ONE, Want::By(Who::Right, Format::Bundle));
+    let row = Row::new("an object", ONE, by(Who::Right, Format::Bundle));
     let served = Served::publish(&scene, &[("app", &row)], &detour.address()).await?;
 
     let next = scene.play(&row, "app").await?;

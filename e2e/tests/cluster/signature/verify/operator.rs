@@ -13,9 +13,10 @@ use supercargo_e2e::wait;
 use super::command_line::everybody;
 use super::rows::ROWS;
 use super::scene::{PLATFORM, Pushed, REPOSITORY, blobs};
-use super::{Deed, Format, Row, Scene, Signers, Want, What, Who};
+use super::{Deed, Format, Row, Scene, Signers, What, Who, by};
 use crate::signature::signing::registry;
 use crate::support::case::{Case, spec_with, tests};
+use crate::support::verdict::Verdict;
 
 tests!(
     what_is_refused_changes_nothing_and_is_let_in_once_it_is_signed,
@@ -49,7 +50,7 @@ impl Served {
         let mut served = Self { first, files: BTreeMap::new(), verification: BTreeMap::new() };
         for (name, row) in rows {
             let object = case.space.ready_with(name, &served.first.artifact.digest).await?;
-            let as_first = Row { want: Want::By(Who::Right, row.only.unwrap_or(Format::Bundle)), ..**row };
+            let as_first = Row { want: by(Who::Right, row.only.unwrap_or(Format::Bundle)), ..**row };
             scene.is_signed(&as_first, &served.first, &object).await.with_context(|| row.label)?;
             served.files.insert((*name).to_owned(), case.published(name)?);
             served.verification.insert((*name).to_owned(), verification(&object));
@@ -129,7 +130,7 @@ async fn what_is_refused_changes_nothing_and_is_let_in_once_it_is_signed(case: &
     for ((name, row), next) in refused {
         let object = case.space.ready_with(name, &next.artifact.digest).await?;
         ensure!(object.metadata.generation == Some(1), "{}: the spec was changed", row.label);
-        let signed = Row { want: Want::By(Who::Right, row.only.unwrap_or(Format::Bundle)), ..**row };
+        let signed = Row { want: by(Who::Right, row.only.unwrap_or(Format::Bundle)), ..**row };
         let next = Pushed { signed: next.artifact.clone(), ..next.clone() };
         scene.is_signed(&signed, &next, &object).await.with_context(|| format!("{}, signed", row.label))?;
         holds(case, name, &next).with_context(|| format!("{}, signed", row.label))?;
@@ -151,7 +152,7 @@ async fn sign(scene: &Scene<'_>, row: &Row, pushed: &Pushed) -> Result<()> {
 /// Checks that an object reports the verdict of its row after its tag was moved.
 async fn says(scene: &Scene<'_>, (name, row): (&str, &Row), next: &Pushed, served: &Served) -> Result<()> {
     let space = &scene.case.space;
-    let Want::Refused(reason, words) = row.want else {
+    let Verdict::Refused(reason, words) = row.want else {
         let object = space.ready_with(name, &next.artifact.digest).await?;
         scene.is_signed(row, next, &object).await?;
         return holds(scene.case, name, next);
@@ -200,7 +201,7 @@ async fn what_is_not_signed_yet_is_published_by_itself_once_it_is(case: &mut Cas
     let signers = Signers::new(case, &[Who::Right]).await?;
     case.start_operator().await?;
     let scene = Scene { case, registry: &registry, signers: &signers };
-    let row = Row::new("nothing is signed", &[], Want::By(Who::Right, Format::Bundle));
+    let row = Row::new("nothing is signed", &[], by(Who::Right, Format::Bundle));
     let mut pushed = scene.play(&row, "app").await?;
     let image = format!("{}:app", pushed.artifact.repository());
     case.space.create_artifact("app", &scene.spec(&row, &image)?).await?;

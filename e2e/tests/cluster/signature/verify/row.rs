@@ -1,6 +1,7 @@
 //! Rows of the tables.
 
 use super::Divergence;
+use crate::support::verdict::Verdict;
 
 /// Owner of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,13 +81,16 @@ pub(super) enum Deed {
     MoveTag,
 }
 
-/// Expected verdict.
+/// Signature that an accepted artifact must have.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Want {
-    /// Accepted with a signature of this signer in this format.
-    By(Who, Format),
-    /// Refused with this reason and a message that has these words.
-    Refused(&'static str, &'static str),
+pub(super) struct Signature {
+    pub(super) signer: Who,
+    pub(super) format: Format,
+}
+
+/// Returns the verdict "accepted with a signature of this signer in this format".
+pub(super) const fn by(signer: Who, format: Format) -> Verdict<Signature> {
+    Verdict::Accepted(Signature { signer, format })
 }
 
 /// One row: the artifact, the requirements, and the verdicts.
@@ -103,14 +107,14 @@ pub(super) struct Row {
     pub(super) only: Option<Format>,
     /// Required type of statement in place of a signature, if set.
     pub(super) predicate: Option<&'static str>,
-    pub(super) want: Want,
+    pub(super) want: Verdict<Signature>,
     /// Divergence that explains cosign's opposite verdict, if any.
     pub(super) differs: Option<Divergence>,
 }
 
 impl Row {
     /// Returns a row with the defaults of most rows.
-    pub(super) const fn new(label: &'static str, deeds: &'static [Deed], want: Want) -> Self {
+    pub(super) const fn new(label: &'static str, deeds: &'static [Deed], want: Verdict<Signature>) -> Self {
         let asked = &[Who::Right];
         Self { label, what: What::Manifest, deeds, asked, only: None, predicate: None, want, differs: None }
     }
@@ -136,7 +140,7 @@ impl Row {
     }
 
     pub(super) fn is_accepted(&self) -> bool {
-        matches!(self.want, Want::By(..))
+        matches!(self.want, Verdict::Accepted(_))
     }
 
     /// Returns the number of manifests that will refer to the signed artifact.

@@ -6,8 +6,9 @@ use supercargo_e2e::hostile::artifact::digest;
 use supercargo_e2e::run::Output;
 
 use super::scene::{PLATFORM, Pushed};
-use super::{Row, Scene, Want, What};
+use super::{Row, Scene, Signature, What};
 use crate::support::command;
+use crate::support::verdict::Verdict;
 
 /// Returns the exit code of a command for a reason.
 pub(super) fn code(reason: &str) -> i32 {
@@ -58,12 +59,12 @@ impl Scene<'_> {
         }
         let pulled = command::run(self.case, &pull).await?;
         match row.want {
-            Want::Refused(reason, words) => {
+            Verdict::Refused(reason, words) => {
                 refused(&output, reason, words)?;
                 refused(&pulled, reason, words)?;
                 ensure!(!out.exists(), "something was written");
             }
-            Want::By(..) => {
+            Verdict::Accepted(_) => {
                 ensure!(output.exit.success() && pulled.exit.success(), "{}{}", output.stderr, pulled.stderr);
                 let answer: Value = serde_json::from_str(&output.stdout)?;
                 ensure!(answer["digest"] == json!(pushed.artifact.digest), "another digest: {answer}");
@@ -78,7 +79,7 @@ impl Scene<'_> {
 
     /// Checks the reported facts about the only signature. Status has the same field names as `verify -o json`.
     pub(super) async fn has_facts(&self, row: &Row, pushed: &Pushed, told: &Value) -> Result<()> {
-        let Want::By(who, format) = row.want else { return Ok(()) };
+        let Verdict::Accepted(Signature { signer, format }) = row.want else { return Ok(()) };
         let [told] = told.as_array().map(Vec::as_slice).unwrap_or_default() else { anyhow::bail!("not one: {told}") };
         let mut told = told.clone();
         let bundle = told["bundleDigest"].as_str().context("no bundleDigest")?.to_owned();
@@ -87,7 +88,7 @@ impl Scene<'_> {
         // A field of objects only.
         told.as_object_mut().context("no object")?.remove("name");
         let facts = json!({
-            "format": format.as_str(), "keyFingerprint": self.signers.fingerprint(who)?, "bundleDigest": bundle,
+            "format": format.as_str(), "keyFingerprint": self.signers.fingerprint(signer)?, "bundleDigest": bundle,
         });
         ensure!(told == facts, "told is {told} and true is {facts}");
         Ok(())
