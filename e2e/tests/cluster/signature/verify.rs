@@ -29,7 +29,7 @@ use serde_json::Value;
 
 use crate::support::case::Test;
 use divergence::Divergence;
-use row::{Deed, Format, Row, Signature, What, Who, by};
+use row::{Action, Format, Row, Signature, What, Who, by};
 use scene::{Scene, Signers};
 
 /// Begin of the trust in handmade logs: before any signature that is made here.

@@ -9,7 +9,7 @@ use supercargo_e2e::wait;
 
 use super::rows::{KINDS, ROWS};
 use super::scene::{Pushed, blobs};
-use super::{Deed, Divergence, Format, Row, Scene, Signers, Who, by};
+use super::{Action, Divergence, Format, Row, Scene, Signers, Who, by};
 use crate::signature::signing::registry;
 use crate::support::case::{Case, tests};
 
@@ -84,11 +84,11 @@ async fn play(case: &Case, product: Product, rows: &[Row]) -> Result<()> {
 }
 
 async fn whoever_is_on_the_second_page_is_found(case: &mut Case) -> Result<()> {
-    const DEEDS: &[Deed] = &[Deed::Sign(Who::Right), Deed::Sign(Who::Second)];
+    const ACTIONS: &[Action] = &[Action::Sign(Who::Right), Action::Sign(Who::Second)];
     let registry = registry(case, Product::PagedReferrers).await?;
     let signers = Signers::new(case, &[Who::Right, Who::Second]).await?;
     let scene = Scene { case, registry: &registry, signers: &signers };
-    let rows = [Who::Right, Who::Second].map(|who| Row::new("two pages", DEEDS, by(who, Format::Bundle)));
+    let rows = [Who::Right, Who::Second].map(|who| Row::new("two pages", ACTIONS, by(who, Format::Bundle)));
     let pushed = scene.play(&rows[0], "both").await?;
     let pages = [pushed.artifact.referrers().await?, pushed.artifact.referrers_with("?from=1").await?];
     ensure!(pages.iter().all(|page| page.as_ref().is_some_and(|page| page.len() == 1)), "not on two pages: {pages:?}");

@@ -12,7 +12,7 @@ use super::detour::{Detour, Trouble};
 use super::operator::Served;
 use super::rows::MISSING;
 use super::scene::{Pushed, blobs};
-use super::{Deed, Divergence, Format, Row, Scene, Signature, Signers, Who, by};
+use super::{Action, Divergence, Format, Row, Scene, Signature, Signers, Who, by};
 use crate::signature::signing::registry;
 use crate::support::case::{Case, tests};
 use crate::support::verdict::Verdict;
@@ -25,10 +25,10 @@ tests!(
 
 /// Rows judged at a time; cosign retries some requests for several seconds.
 const AT_A_TIME: usize = 20;
-const ONE: &[Deed] = &[Deed::Sign(Who::Right)];
-const TWO: &[Deed] = &[Deed::Sign(Who::Stranger), Deed::Sign(Who::Second)];
-const BOTH: &[Deed] = &[Deed::Sign(Who::Right), Deed::SignLegacy(Who::Right)];
-const LEGACY: &[Deed] = &[Deed::SignLegacy(Who::Right)];
+const ONE: &[Action] = &[Action::Sign(Who::Right)];
+const TWO: &[Action] = &[Action::Sign(Who::Stranger), Action::Sign(Who::Second)];
+const BOTH: &[Action] = &[Action::Sign(Who::Right), Action::SignLegacy(Who::Right)];
+const LEGACY: &[Action] = &[Action::SignLegacy(Who::Right)];
 
 const HIDDEN: Verdict<Signature> = Verdict::Refused(MISSING, "found none");
 const BY_LEGACY: Verdict<Signature> = by(Who::Right, Format::Legacy);

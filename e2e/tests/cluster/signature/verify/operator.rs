@@ -13,7 +13,7 @@ use supercargo_e2e::wait;
 use super::command_line::everybody;
 use super::rows::ROWS;
 use super::scene::{PLATFORM, Pushed, REPOSITORY, blobs};
-use super::{Deed, Format, Row, Scene, Signers, What, Who, by};
+use super::{Action, Format, Row, Scene, Signers, What, Who, by};
 use crate::signature::signing::registry;
 use crate::support::case::{Case, spec_with, tests};
 use crate::support::verdict::Verdict;
@@ -38,8 +38,8 @@ impl Served {
     pub(super) async fn publish(scene: &Scene<'_>, rows: &[(&str, &Row)], host: &str) -> Result<Self> {
         let Scene { case, registry, .. } = scene;
         let first = scene.push(What::Manifest, "first").await?;
-        for deed in [Deed::Sign(Who::Right), Deed::SignLegacy(Who::Right), Deed::Attest(Who::Right)] {
-            scene.act(&mut first.clone(), deed).await?;
+        for action in [Action::Sign(Who::Right), Action::SignLegacy(Who::Right), Action::Attest(Who::Right)] {
+            scene.act(&mut first.clone(), action).await?;
         }
         let tags: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();
         case.lab.publisher.tags(&format!("{}:first", first.artifact.repository()), &tags).await?;
@@ -141,12 +141,12 @@ async fn what_is_refused_changes_nothing_and_is_let_in_once_it_is_signed(case: &
 /// Signs a refused artifact as its row requires.
 async fn sign(scene: &Scene<'_>, row: &Row, pushed: &Pushed) -> Result<()> {
     let mut pushed = Pushed { signed: pushed.artifact.clone(), ..pushed.clone() };
-    let deed = match (row.predicate, row.only) {
-        (Some(_), _) => Deed::Attest(Who::Right),
-        (None, Some(Format::Legacy)) => Deed::SignLegacy(Who::Right),
-        (None, Some(Format::Bundle) | None) => Deed::Sign(Who::Right),
+    let action = match (row.predicate, row.only) {
+        (Some(_), _) => Action::Attest(Who::Right),
+        (None, Some(Format::Legacy)) => Action::SignLegacy(Who::Right),
+        (None, Some(Format::Bundle) | None) => Action::Sign(Who::Right),
     };
-    scene.act(&mut pushed, deed).await
+    scene.act(&mut pushed, action).await
 }
 
 /// Checks that an object reports the verdict of its row after its tag was moved.
@@ -212,7 +212,7 @@ async fn what_is_not_signed_yet_is_published_by_itself_once_it_is(case: &mut Cas
     ensure!(fs_err::symlink_metadata(case.current("app")).is_err(), "something is published");
     ensure!(!blobs(&registry)?.contains(&pushed.layer()), "its layer was asked for");
 
-    scene.act(&mut pushed, Deed::Sign(Who::Right)).await?;
+    scene.act(&mut pushed, Action::Sign(Who::Right)).await?;
     let object = case.space.ready_with("app", &pushed.artifact.digest).await?;
     ensure!(object.metadata.generation == Some(1), "the spec was changed");
     scene.is_signed(&row, &pushed, &object).await?;
@@ -225,7 +225,7 @@ async fn every_requirement_has_to_be_met_and_another_key_is_another_requirement(
     case.start_operator().await?;
     let scene = Scene { case, registry: &registry, signers: &signers };
     let mut pushed = scene.push(What::Manifest, "app").await?;
-    scene.act(&mut pushed, Deed::Sign(Who::Right)).await?;
+    scene.act(&mut pushed, Action::Sign(Who::Right)).await?;
     let secret = async |who| {
         let data = [("cosign.pub", scene.signers.key(who)?.public_pem.as_str())];
         case.space.secret("keys", "Opaque", &data).await
@@ -242,7 +242,7 @@ async fn every_requirement_has_to_be_met_and_another_key_is_another_requirement(
     let ready = current_condition(&object, "Ready").context("no condition Ready")?;
     ensure!(ready.message.starts_with("second: "), "{ready:?}");
 
-    scene.act(&mut pushed, Deed::Sign(Who::Second)).await?;
+    scene.act(&mut pushed, Action::Sign(Who::Second)).await?;
     case.space.ask("app").await?;
     let object = case.space.ready("app").await?;
     let told = verification(&object);

@@ -38,17 +38,17 @@ impl Format {
 /// Kind of artifact that is pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// A manifest, the subject of all deeds.
+    /// A manifest, the subject of all actions.
     Manifest,
-    /// An index, the subject of all deeds.
+    /// An index, the subject of all actions.
     Index,
-    /// An index; all deeds apply to the first manifest in it.
+    /// An index; all actions apply to the first manifest in it.
     InIndex,
 }
 
 /// Action on a pushed artifact.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Deed {
+pub(super) enum Action {
     /// `cosign sign`.
     Sign(Who),
     /// `cosign sign` as before version 3: the signature is stored under a tag.
@@ -100,7 +100,7 @@ pub(super) struct Row {
     pub(super) label: &'static str,
     pub(super) what: What,
     /// Actions, in this order.
-    pub(super) deeds: &'static [Deed],
+    pub(super) actions: &'static [Action],
     /// Accepted signers; any of them may have signed.
     pub(super) asked: &'static [Who],
     /// Only format of signatures that counts, if set.
@@ -114,9 +114,9 @@ pub(super) struct Row {
 
 impl Row {
     /// Returns a row with the defaults of most rows.
-    pub(super) const fn new(label: &'static str, deeds: &'static [Deed], want: Verdict<Signature>) -> Self {
+    pub(super) const fn new(label: &'static str, actions: &'static [Action], want: Verdict<Signature>) -> Self {
         let asked = &[Who::Right];
-        Self { label, what: What::Manifest, deeds, asked, only: None, predicate: None, want, differs: None }
+        Self { label, what: What::Manifest, actions, asked, only: None, predicate: None, want, differs: None }
     }
 
     pub(super) const fn of(self, what: What) -> Self {
@@ -145,11 +145,11 @@ impl Row {
 
     /// Returns the number of manifests that will refer to the signed artifact.
     pub(super) fn referrers(&self) -> usize {
-        let refers_not = |deed: &&Deed| {
-            use Deed::{BrokenList, CopiedLegacy, LegacyByHand, LegacyOfAnother, MoveTag, SignLegacy};
-            let is_legacy = matches!(deed, SignLegacy(_) | LegacyByHand(_) | LegacyOfAnother(_) | CopiedLegacy(_));
-            is_legacy || matches!(deed, BrokenList | MoveTag)
+        let refers_not = |action: &&Action| {
+            use Action::{BrokenList, CopiedLegacy, LegacyByHand, LegacyOfAnother, MoveTag, SignLegacy};
+            let is_legacy = matches!(action, SignLegacy(_) | LegacyByHand(_) | LegacyOfAnother(_) | CopiedLegacy(_));
+            is_legacy || matches!(action, BrokenList | MoveTag)
         };
-        self.deeds.len() - self.deeds.iter().filter(refers_not).count()
+        self.actions.len() - self.actions.iter().filter(refers_not).count()
     }
 }

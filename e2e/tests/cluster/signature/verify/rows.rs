@@ -1,15 +1,15 @@
 //! The rows with keys.
 
-use super::{Deed, Divergence, Format, Row, What, Who, by};
+use super::{Action, Divergence, Format, Row, What, Who, by};
 use crate::support::verdict::Verdict::Refused;
-use Deed::{
+use Action::{
     Altered, Attest, BrokenList, ByHand, Copied, CopiedLegacy, Garbage, LegacyByHand, LegacyOfAnother, Long, MoveTag,
     OfAnother, Relabelled, Sign, SignLegacy, Unrelated,
 };
 use Format::{Bundle, Legacy};
 use Who::{Ed25519, P384, Right, Rsa, Second, Stranger};
 
-/// The predicate type of [`Deed::Attest`].
+/// The predicate type of [`Action::Attest`].
 pub(super) const VULN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
 
 pub(super) const MISSING: &str = "SignatureMissing";

@@ -13,7 +13,7 @@ use supercargo_e2e::signing::handmade::{self, Envelope, Legacy, Signer};
 use supercargo_e2e::signing::{Cosign, KeyKind, SIGN_PREDICATE, SigningKey, fallback_tag, legacy_tag};
 
 use super::rows::VULN;
-use super::{Deed, Row, What, Who};
+use super::{Action, Row, What, Who};
 use crate::signature::signing::cosign;
 use crate::support::artifact::Artifact;
 use crate::support::case::Case;
@@ -71,7 +71,7 @@ pub(super) struct Scene<'a> {
 pub(super) struct Pushed {
     /// The artifact that the tag names.
     pub(super) artifact: Artifact,
-    /// The subject of all deeds.
+    /// The subject of all actions.
     pub(super) signed: Artifact,
     pub(super) tag: String,
     /// Text that a pull writes.
@@ -86,11 +86,11 @@ impl Pushed {
 }
 
 impl Scene<'_> {
-    /// Pushes the artifact of a row, and applies the row's deeds to it.
+    /// Pushes the artifact of a row, and applies the row's actions to it.
     pub(super) async fn play(&self, row: &Row, tag: &str) -> Result<Pushed> {
         let mut pushed = self.push(row.what, tag).await?;
-        for deed in row.deeds {
-            self.act(&mut pushed, *deed).await.with_context(|| format!("{deed:?}"))?;
+        for action in row.actions {
+            self.act(&mut pushed, *action).await.with_context(|| format!("{action:?}"))?;
         }
         Ok(pushed)
     }
@@ -116,49 +116,49 @@ impl Scene<'_> {
         Ok(Pushed { artifact, signed, tag: tag.to_owned(), text })
     }
 
-    /// Performs one deed.
-    pub(super) async fn act(&self, pushed: &mut Pushed, deed: Deed) -> Result<()> {
+    /// Performs one action.
+    pub(super) async fn act(&self, pushed: &mut Pushed, action: Action) -> Result<()> {
         let Pushed { signed, tag, .. } = &*pushed;
         let cosign = &self.signers.cosign;
         let key = |who| self.signers.key(who);
-        match deed {
-            Deed::Sign(who) => cosign.sign(&signed.image(), key(who)?).await,
-            Deed::SignLegacy(who) => cosign.sign_legacy(&signed.image(), key(who)?).await,
-            Deed::Attest(who) => cosign.attest(&signed.image(), key(who)?, VULN, &json!({"scanner": {}})).await,
-            Deed::ByHand(who) => self.by_hand(signed, who, SIGN_PREDICATE, &json!({})).await,
-            Deed::Relabelled(who) => self.by_hand(signed, who, VULN, &json!({})).await,
-            Deed::Long(who) => {
+        match action {
+            Action::Sign(who) => cosign.sign(&signed.image(), key(who)?).await,
+            Action::SignLegacy(who) => cosign.sign_legacy(&signed.image(), key(who)?).await,
+            Action::Attest(who) => cosign.attest(&signed.image(), key(who)?, VULN, &json!({"scanner": {}})).await,
+            Action::ByHand(who) => self.by_hand(signed, who, SIGN_PREDICATE, &json!({})).await,
+            Action::Relabelled(who) => self.by_hand(signed, who, VULN, &json!({})).await,
+            Action::Long(who) => {
                 self.by_hand(signed, who, SIGN_PREDICATE, &json!({"padding": "x".repeat(300 << 10)})).await
             }
-            Deed::LegacyByHand(who) => self.legacy_by_hand(signed, who).await,
-            Deed::OfAnother(who) => {
+            Action::LegacyByHand(who) => self.legacy_by_hand(signed, who).await,
+            Action::OfAnother(who) => {
                 let other = self.elsewhere(tag, "another text").await?;
                 cosign.sign(&other.image(), key(who)?).await?;
                 signed.attach_bundle(self.case, &other.only_bundle(self.case).await?.1).await.map(drop)
             }
-            Deed::LegacyOfAnother(who) => {
+            Action::LegacyOfAnother(who) => {
                 let other = self.elsewhere(tag, "another text").await?;
                 cosign.sign_legacy(&other.image(), key(who)?).await?;
                 self.copy_legacy(&other, signed).await
             }
-            Deed::Copied(who) => {
+            Action::Copied(who) => {
                 let original = self.elsewhere(tag, &pushed.text).await?;
                 cosign.sign(&original.image(), key(who)?).await?;
                 self.copy(&["--recursive", &original.image(), &signed.image()]).await
             }
-            Deed::CopiedLegacy(who) => {
+            Action::CopiedLegacy(who) => {
                 let original = self.elsewhere(tag, &pushed.text).await?;
                 cosign.sign_legacy(&original.image(), key(who)?).await?;
                 self.copy_legacy(&original, signed).await
             }
-            Deed::Altered(who) => self.altered(signed, who).await,
-            Deed::Garbage => signed.attach_bundle(self.case, &json!("no bundle")).await.map(drop),
-            Deed::BrokenList => self.broken_list(signed).await,
-            Deed::Unrelated => {
+            Action::Altered(who) => self.altered(signed, who).await,
+            Action::Garbage => signed.attach_bundle(self.case, &json!("no bundle")).await.map(drop),
+            Action::BrokenList => self.broken_list(signed).await,
+            Action::Unrelated => {
                 let note = Fixture::artifact("application/spdx+json").layer("application/spdx+json", b"{}", &[]);
                 signed.attach(self.case, "", &note.about(&signed.digest, signed.size())).await.map(drop)
             }
-            Deed::MoveTag => {
+            Action::MoveTag => {
                 let (name, text) = (format!("{REPOSITORY}:{tag}"), format!("{}, moved", pushed.text));
                 pushed.artifact = Artifact::push_text(self.case, self.registry, &name, &text).await?;
                 pushed.text = text;
