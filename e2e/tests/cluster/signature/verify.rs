@@ -22,7 +22,7 @@ mod operator;
 mod roots;
 mod row;
 mod rows;
-mod scene;
+mod setup;
 mod verdict;
 
 use serde_json::Value;
@@ -30,7 +30,7 @@ use serde_json::Value;
 use crate::support::case::Test;
 use divergence::Divergence;
 use row::{Action, Format, Row, Signature, What, Who, by};
-use scene::{Scene, Signers};
+use setup::{Setup, Signers};
 
 /// Begin of the trust in handmade logs: before any signature that is made here.
 const SINCE: &str = "2026-01-01T00:00:00Z";

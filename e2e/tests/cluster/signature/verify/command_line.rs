@@ -8,8 +8,8 @@ use supercargo_e2e::registry::Product;
 use supercargo_e2e::wait;
 
 use super::rows::{KINDS, ROWS};
-use super::scene::{Pushed, blobs};
-use super::{Action, Divergence, Format, Row, Scene, Signers, Who, by};
+use super::setup::{Pushed, blobs};
+use super::{Action, Divergence, Format, Row, Setup, Signers, Who, by};
 use crate::signature::signing::registry;
 use crate::support::case::{Case, tests};
 
@@ -23,23 +23,23 @@ tests!(
 );
 
 async fn each_verdict_is_right_without_the_referrers_api(case: &mut Case) -> Result<()> {
-    play(case, Product::Distribution, ROWS).await
+    check_rows(case, Product::Distribution, ROWS).await
 }
 
 async fn each_verdict_is_right_with_the_referrers_api(case: &mut Case) -> Result<()> {
-    play(case, Product::Referrers, ROWS).await
+    check_rows(case, Product::Referrers, ROWS).await
 }
 
 async fn each_verdict_is_right_where_the_list_has_other_types(case: &mut Case) -> Result<()> {
-    play(case, Product::QuirkyReferrers, ROWS).await
+    check_rows(case, Product::QuirkyReferrers, ROWS).await
 }
 
 async fn each_verdict_is_right_where_the_list_has_pages(case: &mut Case) -> Result<()> {
-    play(case, Product::PagedReferrers, ROWS).await
+    check_rows(case, Product::PagedReferrers, ROWS).await
 }
 
 async fn each_kind_of_key_is_told_from_its_like(case: &mut Case) -> Result<()> {
-    play(case, Product::Distribution, KINDS).await
+    check_rows(case, Product::Distribution, KINDS).await
 }
 
 /// Returns all signers of these rows.
@@ -51,15 +51,15 @@ pub(super) fn everybody(rows: &[Row]) -> Vec<Who> {
     all
 }
 
-async fn play(case: &Case, product: Product, rows: &[Row]) -> Result<()> {
+async fn check_rows(case: &Case, product: Product, rows: &[Row]) -> Result<()> {
     let registry = registry(case, product).await?;
     let signers = Signers::new(case, &everybody(rows)).await?;
-    let scene = Scene { case, registry: &registry, signers: &signers };
+    let setup = Setup { case, registry: &registry, signers: &signers };
     let (mut wrong, mut fetched, mut refused) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for (number, row) in rows.iter().enumerate() {
-        let pushed = scene.play(row, &format!("row-{number}")).await.with_context(|| row.label)?;
+        let pushed = setup.prepare(row, &format!("row-{number}")).await.with_context(|| row.label)?;
         let image = format!("{}:{}", pushed.artifact.repository(), pushed.tag);
-        if let Err(error) = scene.says(row, &pushed, &image).await {
+        if let Err(error) = setup.says(row, &pushed, &image).await {
             wrong.push(format!("{}: {error:#}", row.label));
         }
         let layers = if row.is_accepted() { &mut fetched } else { &mut refused };
@@ -68,7 +68,7 @@ async fn play(case: &Case, product: Product, rows: &[Row]) -> Result<()> {
             // cosign's verdict depends on which referrer is on the first page, see the test below.
             continue;
         }
-        let (accepts, said) = scene.cosign_accepts(row, &image).await?;
+        let (accepts, said) = setup.cosign_accepts(row, &image).await?;
         let expected = row.is_accepted() != row.differs.is_some();
         if accepts != expected {
             let verdict = if accepts { "accepts" } else { "refuses" };
@@ -87,16 +87,16 @@ async fn whoever_is_on_the_second_page_is_found(case: &mut Case) -> Result<()> {
     const ACTIONS: &[Action] = &[Action::Sign(Who::Right), Action::Sign(Who::Second)];
     let registry = registry(case, Product::PagedReferrers).await?;
     let signers = Signers::new(case, &[Who::Right, Who::Second]).await?;
-    let scene = Scene { case, registry: &registry, signers: &signers };
+    let setup = Setup { case, registry: &registry, signers: &signers };
     let rows = [Who::Right, Who::Second].map(|who| Row::new("two pages", ACTIONS, by(who, Format::Bundle)));
-    let pushed = scene.play(&rows[0], "both").await?;
+    let pushed = setup.prepare(&rows[0], "both").await?;
     let pages = [pushed.artifact.referrers().await?, pushed.artifact.referrers_with("?from=1").await?];
     ensure!(pages.iter().all(|page| page.as_ref().is_some_and(|page| page.len() == 1)), "not on two pages: {pages:?}");
     let mut accepted = 0;
     for (row, asked) in rows.into_iter().zip([&[Who::Right], &[Who::Second]]) {
         let pushed = Pushed { tag: format!("{asked:?}"), ..pushed.clone() };
-        scene.says(&row.asks(asked), &pushed, &pushed.artifact.image()).await.with_context(|| format!("{asked:?}"))?;
-        accepted += usize::from(scene.cosign_accepts(&row.asks(asked), &pushed.artifact.image()).await?.0);
+        setup.says(&row.asks(asked), &pushed, &pushed.artifact.image()).await.with_context(|| format!("{asked:?}"))?;
+        accepted += usize::from(setup.cosign_accepts(&row.asks(asked), &pushed.artifact.image()).await?.0);
     }
     ensure!(accepted == 1, "{:?}: cosign accepts {accepted} of two", Divergence::Pages);
     Ok(())

@@ -11,8 +11,8 @@ use supercargo_e2e::registry::{Product, Registry};
 use super::detour::{Detour, Trouble};
 use super::operator::Served;
 use super::rows::MISSING;
-use super::scene::{Pushed, blobs};
-use super::{Action, Divergence, Format, Row, Scene, Signature, Signers, Who, by};
+use super::setup::{Pushed, blobs};
+use super::{Action, Divergence, Format, Row, Setup, Signature, Signers, Who, by};
 use crate::signature::signing::registry;
 use crate::support::case::{Case, tests};
 use crate::support::verdict::Verdict;
@@ -139,12 +139,12 @@ async fn an_object_waits_for_a_registry_that_fails_meanwhile(case: &mut Case) ->
     let registry = registry(case, Product::Referrers).await?;
     let signers = Signers::new(case, &[Who::Right, Who::Stranger]).await?;
     case.start_operator().await?;
-    let scene = Scene { case, registry: &registry, signers: &signers };
+    let setup = Setup { case, registry: &registry, signers: &signers };
     let detour = Detour::open(&registry).await?;
     let row = Row::new("an object", ONE, by(Who::Right, Format::Bundle));
-    let served = Served::publish(&scene, &[("app", &row)], &detour.address()).await?;
+    let served = Served::publish(&setup, &[("app", &row)], &detour.address()).await?;
 
-    let next = scene.play(&row, "app").await?;
+    let next = setup.prepare(&row, "app").await?;
     let digest = &next.artifact.digest;
     detour.set(|ask, _| list(ask).then(says_500), digest);
     case.space.ask("app").await?;
@@ -175,43 +175,43 @@ async fn troubled(case: &Case, rows: &[Troubled]) -> Result<()> {
             continue;
         }
         let registry = registry(case, product).await?;
-        let scene = Scene { case, registry: &registry, signers: &signers };
-        let mut played = Vec::new();
+        let setup = Setup { case, registry: &registry, signers: &signers };
+        let mut prepared = Vec::new();
         for (number, (_, row, trouble)) in rows {
-            let pushed = scene.play(row, &format!("row-{number}")).await.context(row.label)?;
-            played.push((row, pushed, *trouble));
+            let pushed = setup.prepare(row, &format!("row-{number}")).await.context(row.label)?;
+            prepared.push((row, pushed, *trouble));
         }
-        let scene = &scene;
-        let said = stream::iter(&played).map(|(row, pushed, trouble)| in_trouble(scene, row, pushed, *trouble));
+        let setup = &setup;
+        let said = stream::iter(&prepared).map(|(row, pushed, trouble)| in_trouble(setup, row, pushed, *trouble));
         let said: Vec<Vec<String>> = said.buffer_unordered(AT_A_TIME).try_collect().await?;
         wrong.extend(said.into_iter().flatten());
-        no_layer_of_what_is_refused(&registry, &played)?;
+        no_layer_of_what_is_refused(&registry, &prepared)?;
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
 
-fn no_layer_of_what_is_refused(registry: &Registry, played: &[(&Row, Pushed, Trouble)]) -> Result<()> {
+fn no_layer_of_what_is_refused(registry: &Registry, prepared: &[(&Row, Pushed, Trouble)]) -> Result<()> {
     let blobs = blobs(registry)?;
-    for (row, pushed, _) in played.iter().filter(|(row, ..)| !row.is_accepted()) {
+    for (row, pushed, _) in prepared.iter().filter(|(row, ..)| !row.is_accepted()) {
         ensure!(!blobs.contains(&pushed.layer()), "{}: the layer was asked for", row.label);
     }
     Ok(())
 }
 
-async fn in_trouble(scene: &Scene<'_>, row: &Row, pushed: &Pushed, trouble: Trouble) -> Result<Vec<String>> {
+async fn in_trouble(setup: &Setup<'_>, row: &Row, pushed: &Pushed, trouble: Trouble) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
-    let detour = Detour::open(scene.registry).await?;
+    let detour = Detour::open(setup.registry).await?;
     detour.set(trouble, &pushed.artifact.digest);
-    let image = pushed.artifact.image().replace(&scene.registry.address, &detour.address());
-    if let Err(error) = scene.says(row, pushed, &image).await {
+    let image = pushed.artifact.image().replace(&setup.registry.address, &detour.address());
+    if let Err(error) = setup.says(row, pushed, &image).await {
         wrong.push(format!("{}: {error:#}", row.label));
     }
     if row.differs == Some(Divergence::Redirects) {
-        never_ends(scene, &image, &detour).await?;
+        never_ends(setup, &image, &detour).await?;
         return Ok(wrong);
     }
-    let (accepts, said) = scene.cosign_accepts(row, &image).await?;
+    let (accepts, said) = setup.cosign_accepts(row, &image).await?;
     if accepts != row.is_accepted() {
         wrong.push(format!("{}: cosign accepts it: {accepts}: {said}", row.label));
     }
@@ -219,10 +219,10 @@ async fn in_trouble(scene: &Scene<'_>, row: &Row, pushed: &Pushed, trouble: Trou
 }
 
 /// Checks that cosign follows the redirects until its timeout.
-async fn never_ends(scene: &Scene<'_>, image: &str, detour: &Detour) -> Result<()> {
+async fn never_ends(setup: &Setup<'_>, image: &str, detour: &Detour) -> Result<()> {
     let before = detour.asked();
-    let args = [scene.signers.key(Who::Right)?.verify_args(), vec!["--timeout=2s".to_owned()]].concat();
-    let verdict = scene.signers.cosign.verify(image, &args).await?;
+    let args = [setup.signers.key(Who::Right)?.verify_args(), vec!["--timeout=2s".to_owned()]].concat();
+    let verdict = setup.signers.cosign.verify(image, &args).await?;
     let asked = detour.asked() - before;
     ensure!(!verdict.accepted && asked > 50, "{:?}: {asked} requests: {}", Divergence::Redirects, verdict.text);
     Ok(())

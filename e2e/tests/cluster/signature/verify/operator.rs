@@ -12,8 +12,8 @@ use supercargo_e2e::wait;
 
 use super::command_line::everybody;
 use super::rows::ROWS;
-use super::scene::{PLATFORM, Pushed, REPOSITORY, blobs};
-use super::{Action, Format, Row, Scene, Signers, What, Who, by};
+use super::setup::{PLATFORM, Pushed, REPOSITORY, blobs};
+use super::{Action, Format, Row, Setup, Signers, What, Who, by};
 use crate::signature::signing::registry;
 use crate::support::case::{Case, spec_with, tests};
 use crate::support::verdict::Verdict;
@@ -35,23 +35,23 @@ pub(super) struct Served {
 impl Served {
     /// Creates an object for each row under its name, which is also the tag, and waits for all of them. `host` is the
     /// host of the registry in the objects' images.
-    pub(super) async fn publish(scene: &Scene<'_>, rows: &[(&str, &Row)], host: &str) -> Result<Self> {
-        let Scene { case, registry, .. } = scene;
-        let first = scene.push(What::Manifest, "first").await?;
+    pub(super) async fn publish(setup: &Setup<'_>, rows: &[(&str, &Row)], host: &str) -> Result<Self> {
+        let Setup { case, registry, .. } = setup;
+        let first = setup.push(What::Manifest, "first").await?;
         for action in [Action::Sign(Who::Right), Action::SignLegacy(Who::Right), Action::Attest(Who::Right)] {
-            scene.act(&mut first.clone(), action).await?;
+            setup.act(&mut first.clone(), action).await?;
         }
         let tags: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();
         case.lab.publisher.tags(&format!("{}:first", first.artifact.repository()), &tags).await?;
         for (name, row) in rows {
             let image = format!("{}:{name}", first.artifact.repository()).replace(&registry.address, host);
-            case.space.create_artifact(name, &scene.spec(row, &image)?).await?;
+            case.space.create_artifact(name, &setup.spec(row, &image)?).await?;
         }
         let mut served = Self { first, files: BTreeMap::new(), verification: BTreeMap::new() };
         for (name, row) in rows {
             let object = case.space.ready_with(name, &served.first.artifact.digest).await?;
             let as_first = Row { want: by(Who::Right, row.only.unwrap_or(Format::Bundle)), ..**row };
-            scene.is_signed(&as_first, &served.first, &object).await.with_context(|| row.label)?;
+            setup.is_signed(&as_first, &served.first, &object).await.with_context(|| row.label)?;
             served.files.insert((*name).to_owned(), case.published(name)?);
             served.verification.insert((*name).to_owned(), verification(&object));
         }
@@ -63,7 +63,7 @@ fn verification(object: &DynamicObject) -> Value {
     object.data.pointer("/status/verification").cloned().unwrap_or_default()
 }
 
-impl Scene<'_> {
+impl Setup<'_> {
     /// Returns the requirements of a row as the spec of an object.
     fn spec(&self, row: &Row, image: &str) -> Result<Value> {
         let keys = row.asked.iter().map(|who| Ok(json!({"inline": self.signers.key(*who)?.public_pem})));
@@ -100,18 +100,18 @@ async fn what_is_refused_changes_nothing_and_is_let_in_once_it_is_signed(case: &
     let registry = registry(case, Product::Distribution).await?;
     let signers = Signers::new(case, &everybody(ROWS)).await?;
     case.start_operator().await?;
-    let scene = Scene { case, registry: &registry, signers: &signers };
+    let setup = Setup { case, registry: &registry, signers: &signers };
     let names: Vec<String> = (0..ROWS.len()).map(|number| format!("row-{number}")).collect();
     let rows: Vec<(&str, &Row)> = names.iter().map(String::as_str).zip(ROWS).collect();
-    let served = Served::publish(&scene, &rows, &registry.address).await?;
+    let served = Served::publish(&setup, &rows, &registry.address).await?;
 
     let mut next = Vec::new();
     for (name, row) in &rows {
-        next.push(scene.play(row, name).await.with_context(|| row.label)?);
+        next.push(setup.prepare(row, name).await.with_context(|| row.label)?);
         case.space.ask(name).await?;
     }
     for ((name, row), next) in rows.iter().zip(&next) {
-        says(&scene, (name, row), next, &served).await.with_context(|| row.label)?;
+        says(&setup, (name, row), next, &served).await.with_context(|| row.label)?;
     }
     let layers = |accepted| {
         let rows = rows.iter().zip(&next).filter(move |((_, row), _)| row.is_accepted() == accepted);
@@ -124,7 +124,7 @@ async fn what_is_refused_changes_nothing_and_is_let_in_once_it_is_signed(case: &
 
     let refused: Vec<_> = rows.iter().zip(&next).filter(|((_, row), _)| !row.is_accepted()).collect();
     for ((name, row), next) in &refused {
-        sign(&scene, row, next).await?;
+        sign(&setup, row, next).await?;
         case.space.ask(name).await?;
     }
     for ((name, row), next) in refused {
@@ -132,30 +132,30 @@ async fn what_is_refused_changes_nothing_and_is_let_in_once_it_is_signed(case: &
         ensure!(object.metadata.generation == Some(1), "{}: the spec was changed", row.label);
         let signed = Row { want: by(Who::Right, row.only.unwrap_or(Format::Bundle)), ..**row };
         let next = Pushed { signed: next.artifact.clone(), ..next.clone() };
-        scene.is_signed(&signed, &next, &object).await.with_context(|| format!("{}, signed", row.label))?;
+        setup.is_signed(&signed, &next, &object).await.with_context(|| format!("{}, signed", row.label))?;
         holds(case, name, &next).with_context(|| format!("{}, signed", row.label))?;
     }
     Ok(())
 }
 
 /// Signs a refused artifact as its row requires.
-async fn sign(scene: &Scene<'_>, row: &Row, pushed: &Pushed) -> Result<()> {
+async fn sign(setup: &Setup<'_>, row: &Row, pushed: &Pushed) -> Result<()> {
     let mut pushed = Pushed { signed: pushed.artifact.clone(), ..pushed.clone() };
     let action = match (row.predicate, row.only) {
         (Some(_), _) => Action::Attest(Who::Right),
         (None, Some(Format::Legacy)) => Action::SignLegacy(Who::Right),
         (None, Some(Format::Bundle) | None) => Action::Sign(Who::Right),
     };
-    scene.act(&mut pushed, action).await
+    setup.act(&mut pushed, action).await
 }
 
 /// Checks that an object reports the verdict of its row after its tag was moved.
-async fn says(scene: &Scene<'_>, (name, row): (&str, &Row), next: &Pushed, served: &Served) -> Result<()> {
-    let space = &scene.case.space;
+async fn says(setup: &Setup<'_>, (name, row): (&str, &Row), next: &Pushed, served: &Served) -> Result<()> {
+    let space = &setup.case.space;
     let Verdict::Refused(reason, words) = row.want else {
         let object = space.ready_with(name, &next.artifact.digest).await?;
-        scene.is_signed(row, next, &object).await?;
-        return holds(scene.case, name, next);
+        setup.is_signed(row, next, &object).await?;
+        return holds(setup.case, name, next);
     };
     let object = space.refused(name, reason).await?;
     let ready = current_condition(&object, "Ready").context("no condition Ready")?;
@@ -184,7 +184,7 @@ async fn says(scene: &Scene<'_>, (name, row): (&str, &Row), next: &Pushed, serve
     );
     let verified = current_condition(&object, "Verified").context("no condition Verified")?;
     ensure!((verified.status.as_str(), verified.reason.as_str()) == ("True", "Succeeded"), "{verified:?}");
-    ensure!(scene.case.published(name)? == served.files[name], "the files are others");
+    ensure!(setup.case.published(name)? == served.files[name], "the files are others");
     Ok(())
 }
 
@@ -200,11 +200,11 @@ async fn what_is_not_signed_yet_is_published_by_itself_once_it_is(case: &mut Cas
     let registry = registry(case, Product::Referrers).await?;
     let signers = Signers::new(case, &[Who::Right]).await?;
     case.start_operator().await?;
-    let scene = Scene { case, registry: &registry, signers: &signers };
+    let setup = Setup { case, registry: &registry, signers: &signers };
     let row = Row::new("nothing is signed", &[], by(Who::Right, Format::Bundle));
-    let mut pushed = scene.play(&row, "app").await?;
+    let mut pushed = setup.prepare(&row, "app").await?;
     let image = format!("{}:app", pushed.artifact.repository());
-    case.space.create_artifact("app", &scene.spec(&row, &image)?).await?;
+    case.space.create_artifact("app", &setup.spec(&row, &image)?).await?;
     let object = case.space.refused("app", "SignatureMissing").await?;
     let verified = current_condition(&object, "Verified").context("no condition Verified")?;
     ensure!((verified.status.as_str(), verified.reason.as_str()) == ("False", "SignatureMissing"), "{verified:?}");
@@ -212,10 +212,10 @@ async fn what_is_not_signed_yet_is_published_by_itself_once_it_is(case: &mut Cas
     ensure!(fs_err::symlink_metadata(case.current("app")).is_err(), "something is published");
     ensure!(!blobs(&registry)?.contains(&pushed.layer()), "its layer was asked for");
 
-    scene.act(&mut pushed, Action::Sign(Who::Right)).await?;
+    setup.act(&mut pushed, Action::Sign(Who::Right)).await?;
     let object = case.space.ready_with("app", &pushed.artifact.digest).await?;
     ensure!(object.metadata.generation == Some(1), "the spec was changed");
-    scene.is_signed(&row, &pushed, &object).await?;
+    setup.is_signed(&row, &pushed, &object).await?;
     holds(case, "app", &pushed)
 }
 
@@ -223,11 +223,11 @@ async fn every_requirement_has_to_be_met_and_another_key_is_another_requirement(
     let registry = registry(case, Product::QuirkyReferrers).await?;
     let signers = Signers::new(case, &[Who::Right, Who::Second, Who::Stranger]).await?;
     case.start_operator().await?;
-    let scene = Scene { case, registry: &registry, signers: &signers };
-    let mut pushed = scene.push(What::Manifest, "app").await?;
-    scene.act(&mut pushed, Action::Sign(Who::Right)).await?;
+    let setup = Setup { case, registry: &registry, signers: &signers };
+    let mut pushed = setup.push(What::Manifest, "app").await?;
+    setup.act(&mut pushed, Action::Sign(Who::Right)).await?;
     let secret = async |who| {
-        let data = [("cosign.pub", scene.signers.key(who)?.public_pem.as_str())];
+        let data = [("cosign.pub", setup.signers.key(who)?.public_pem.as_str())];
         case.space.secret("keys", "Opaque", &data).await
     };
     secret(Who::Right).await?;
@@ -242,7 +242,7 @@ async fn every_requirement_has_to_be_met_and_another_key_is_another_requirement(
     let ready = current_condition(&object, "Ready").context("no condition Ready")?;
     ensure!(ready.message.starts_with("second: "), "{ready:?}");
 
-    scene.act(&mut pushed, Action::Sign(Who::Second)).await?;
+    setup.act(&mut pushed, Action::Sign(Who::Second)).await?;
     case.space.ask("app").await?;
     let object = case.space.ready("app").await?;
     let told = verification(&object);

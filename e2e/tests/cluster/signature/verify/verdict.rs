@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use supercargo_e2e::hostile::artifact::digest;
 use supercargo_e2e::run::Output;
 
-use super::scene::{PLATFORM, Pushed};
-use super::{Row, Scene, Signature, What};
+use super::setup::{PLATFORM, Pushed};
+use super::{Row, Setup, Signature, What};
 use crate::support::command;
 use crate::support::verdict::Verdict;
 
@@ -27,7 +27,7 @@ pub(super) fn refused(output: &Output, reason: &str, words: &str) -> Result<()> 
     Ok(())
 }
 
-impl Scene<'_> {
+impl Setup<'_> {
     /// Returns the options for the requirements of a row.
     pub(super) fn options(&self, row: &Row) -> Result<Vec<String>> {
         let mut options = ["--plain-http", "--transparency-log", "ignored"].map(str::to_owned).to_vec();

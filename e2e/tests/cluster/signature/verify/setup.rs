@@ -60,7 +60,7 @@ impl Signers {
 }
 
 /// A registry and the signers there.
-pub(super) struct Scene<'a> {
+pub(super) struct Setup<'a> {
     pub(super) case: &'a Case,
     pub(super) registry: &'a Registry,
     pub(super) signers: &'a Signers,
@@ -85,9 +85,9 @@ impl Pushed {
     }
 }
 
-impl Scene<'_> {
+impl Setup<'_> {
     /// Pushes the artifact of a row, and applies the row's actions to it.
-    pub(super) async fn play(&self, row: &Row, tag: &str) -> Result<Pushed> {
+    pub(super) async fn prepare(&self, row: &Row, tag: &str) -> Result<Pushed> {
         let mut pushed = self.push(row.what, tag).await?;
         for action in row.actions {
             self.act(&mut pushed, *action).await.with_context(|| format!("{action:?}"))?;
