@@ -45,9 +45,9 @@ impl Known {
     }
 }
 
-/// Phase of a site. Only sites for which [`Site::can_behave`] holds leave [`Mood::Misbehaving`].
+/// Phase of a site. Only sites for which [`Site::can_behave`] holds leave [`Phase::Misbehaving`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
+pub enum Phase {
     /// Well-behaved registry with [`Site::earlier`].
     Before,
     /// Registry with the behaviour.
@@ -64,7 +64,7 @@ pub struct Site {
     /// Artifacts of the registry before and after it misbehaves.
     pub earlier: Artifact,
     pub good: Artifact,
-    mood: watch::Sender<Mood>,
+    phase: watch::Sender<Phase>,
     pub registry: Server,
     /// Servers of the other port and the other host.
     pub elsewhere: [Server; 2],
@@ -82,16 +82,16 @@ impl Site {
         let artifact = (behaviour.edit)(&good);
         let place = Place { address: port.address.to_string(), other_port, other_host, artifact, login, confidence };
         let at = place.clone();
-        let (mood, feels) = watch::channel(Mood::Misbehaving);
+        let (phase, current) = watch::channel(Phase::Misbehaving);
         let (manner, protocol) = match behaviour.kind.clone() {
             Kind::Http(script) => {
                 let (earlier, good) = (earlier.clone(), good.clone());
                 let script = move |ask: &Ask| {
-                    let mood = *feels.borrow();
-                    match mood {
-                        Mood::Before => earlier.answer(ask),
-                        Mood::Misbehaving => script(ask, &at),
-                        Mood::Repaired => good.answer(ask),
+                    let phase = *current.borrow();
+                    match phase {
+                        Phase::Before => earlier.answer(ask),
+                        Phase::Misbehaving => script(ask, &at),
+                        Phase::Repaired => good.answer(ask),
                     }
                 };
                 (Manner::Http(Arc::new(script)), Protocol::Http1)
@@ -107,7 +107,7 @@ impl Site {
             let artifact = place.artifact.clone();
             port.serve(Manner::Http(Arc::new(move |ask| obliging(&artifact, ask))), None)
         });
-        Ok(Self { behaviour, place, earlier, good, mood, registry, elsewhere })
+        Ok(Self { behaviour, place, earlier, good, phase, registry, elsewhere })
     }
 
     /// Returns true if wrong replies about a good artifact make its object `Stalled`.
@@ -116,16 +116,16 @@ impl Site {
         stalled && self.place.artifact.manifest == self.good.manifest
     }
 
-    /// Returns true if the site can be in another mood than [`Mood::Misbehaving`], and its object would notice.
+    /// Returns true if the site can be in another phase than [`Phase::Misbehaving`], and its object would notice.
     pub fn can_behave(&self) -> bool {
         let Behaviour { kind, certificate, plain_http, asks_for, .. } = &self.behaviour;
         let as_expected = *certificate == (!plain_http).then_some(Certificate::Good);
         matches!(kind, Kind::Http(_)) && as_expected && *asks_for != AsksFor::Digest
     }
 
-    pub fn set_mood(&self, mood: Mood) {
+    pub fn set_phase(&self, phase: Phase) {
         if self.can_behave() {
-            self.mood.send_replace(mood);
+            self.phase.send_replace(phase);
         }
     }
 

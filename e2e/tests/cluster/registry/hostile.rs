@@ -13,7 +13,7 @@ use supercargo_e2e::files::tree;
 use supercargo_e2e::hostile::artifact::FILE;
 use supercargo_e2e::hostile::behaviours::{self, Behaviour, Elsewhere, Expected, Login, Pace};
 use supercargo_e2e::hostile::memory::Watch;
-use supercargo_e2e::hostile::site::{Mood, Site};
+use supercargo_e2e::hostile::site::{Phase, Site};
 use supercargo_e2e::hostile::tls::Authority;
 use supercargo_e2e::lab::note;
 use supercargo_e2e::object::{artifact_digest, condition, current_condition};
@@ -71,13 +71,13 @@ async fn whatever_a_registry_does_has_its_reason_and_costs_nobody_else_anything(
 /// phase.
 async fn before_and_while_and_after(case: &Case, sites: &[Site], memory: &Watch) -> Result<u64> {
     let can_behave: Vec<_> = sites.iter().filter(|site| site.can_behave()).collect();
-    set_mood(sites, Mood::Before);
+    set_phase(sites, Phase::Before);
     at_a_time(sites, |site| create(case, site)).await?;
     all_say(case, &can_behave, |site| vec![format!("Ready {}", site.earlier.digest())]).await.context("before")?;
     let before_all_this = memory.rise();
 
     let asked: Vec<_> = sites.iter().map(|site| site.registry.seen.asks().len()).collect();
-    set_mood(sites, Mood::Misbehaving);
+    set_phase(sites, Phase::Misbehaving);
     let started = Instant::now();
     at_a_time(&can_behave, |site| ask(case, site)).await?;
     let all: Vec<_> = sites.iter().collect();
@@ -91,7 +91,7 @@ async fn before_and_while_and_after(case: &Case, sites: &[Site], memory: &Watch)
     nobody_was_told_anything(sites)?;
     nothing_wrong_is_published(case, sites).await?;
 
-    set_mood(sites, Mood::Repaired);
+    set_phase(sites, Phase::Repaired);
     // A registry that returned a pause of an hour is not requested again.
     let asked = can_behave.into_iter().filter(|site| site.behaviour.pace != Pace::Once);
     let (slandered, mut repaired): (Vec<_>, Vec<_>) = asked.partition(|site| site.slanders());
@@ -103,9 +103,9 @@ async fn before_and_while_and_after(case: &Case, sites: &[Site], memory: &Watch)
     Ok(before_all_this)
 }
 
-fn set_mood(sites: &[Site], mood: Mood) {
+fn set_phase(sites: &[Site], phase: Phase) {
     for site in sites {
-        site.set_mood(mood);
+        site.set_phase(phase);
     }
 }
 
