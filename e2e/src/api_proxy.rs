@@ -26,7 +26,7 @@ const MOST: usize = 4 << 20;
 
 /// Treatment of requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mood {
+pub enum Treatment {
     Good,
     /// Connections are closed at once, without a response.
     Down,
@@ -48,7 +48,7 @@ pub struct ApiProxy {
 struct Shared {
     target: String,
     connector: TlsConnector,
-    mood: Mutex<Mood>,
+    treatment: Mutex<Treatment>,
     /// Number of requests by method and path without query.
     asked: Mutex<BTreeMap<String, u64>>,
     cut: Notify,
@@ -63,7 +63,7 @@ impl ApiProxy {
         let shared = Arc::new(Shared {
             target,
             connector: tls::connector(&control_plane.admin.authority, None)?,
-            mood: Mutex::new(Mood::Good),
+            treatment: Mutex::new(Treatment::Good),
             asked: Mutex::default(),
             cut: Notify::new(),
             random: Mutex::new(0x9e37_79b9_7f4a_7c15),
@@ -96,11 +96,11 @@ impl ApiProxy {
         Ok(path)
     }
 
-    /// Changes the treatment of requests. Unless it is [`Mood::Good`], existing connections are closed, also of
+    /// Changes the treatment of requests. Unless it is [`Treatment::Good`], existing connections are closed, also of
     /// watches.
-    pub fn set(&self, mood: Mood) {
-        let cuts = mood != Mood::Good;
-        *self.shared.mood.lock().unwrap_or_else(PoisonError::into_inner) = mood;
+    pub fn set(&self, treatment: Treatment) {
+        let cuts = treatment != Treatment::Good;
+        *self.shared.treatment.lock().unwrap_or_else(PoisonError::into_inner) = treatment;
         if cuts {
             self.shared.cut.notify_waiters();
         }
@@ -130,13 +130,13 @@ impl Shared {
         *state % below
     }
 
-    fn mood(&self) -> Mood {
-        self.mood.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn treatment(&self) -> Treatment {
+        self.treatment.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 async fn serve(mut client: TcpStream, shared: &Shared) -> Result<()> {
-    if shared.mood() == Mood::Down {
+    if shared.treatment() == Treatment::Down {
         return Ok(());
     }
     let request = read_request(&mut client).await?;
@@ -146,12 +146,14 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> Result<()> {
     let plain =
         format!("{} {}", line.split(' ').next().unwrap_or_default(), path.split('?').next().unwrap_or_default());
     *shared.asked.lock().unwrap_or_else(PoisonError::into_inner).entry(plain).or_default() += 1;
-    match shared.mood() {
-        Mood::Down => Ok(()),
-        Mood::Silent => std::future::pending().await,
-        Mood::Refused(begin, code) if path.starts_with(begin) => answer(&mut client, code).await,
-        Mood::Random(share) if shared.random(100) < share => fail(client, &path, &request, shared).await,
-        Mood::Good | Mood::Refused(..) | Mood::Random(_) => forward(client, &request, shared, u64::MAX).await,
+    match shared.treatment() {
+        Treatment::Down => Ok(()),
+        Treatment::Silent => std::future::pending().await,
+        Treatment::Refused(begin, code) if path.starts_with(begin) => answer(&mut client, code).await,
+        Treatment::Random(share) if shared.random(100) < share => fail(client, &path, &request, shared).await,
+        Treatment::Good | Treatment::Refused(..) | Treatment::Random(_) => {
+            forward(client, &request, shared, u64::MAX).await
+        }
     }
 }
 

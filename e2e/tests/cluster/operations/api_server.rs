@@ -11,7 +11,7 @@ use kube::Api;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::runtime::watcher;
 use serde_json::{Value, json};
-use supercargo_e2e::api_proxy::{ApiProxy, Mood};
+use supercargo_e2e::api_proxy::{ApiProxy, Treatment};
 use supercargo_e2e::chart;
 use supercargo_e2e::http;
 use supercargo_e2e::object::{Space, is_ready};
@@ -121,7 +121,7 @@ async fn no_condition_of_a_healthy_object_changes_while_the_api_server_fails(cas
     let (events, asked) = (event_count(case).await?, judged_or_fetched(&registry)?.len());
     let passes = registry.all_requests()?.len();
 
-    proxy.set(Mood::Random(35));
+    proxy.set(Treatment::Random(35));
     let end = Instant::now() + Duration::from_secs(seconds as u64);
     let mut changes = watcher(case.space.artifacts(), watcher::Config::default()).boxed();
     while let Ok(event) = tokio::time::timeout_at(end.into(), changes.next()).await {
@@ -131,7 +131,7 @@ async fn no_condition_of_a_healthy_object_changes_while_the_api_server_fails(cas
         let (was, is) = (&before[&name(&object)], conditions(&object));
         ensure!(*was == is, "{} was\n{was}\nand is\n{is}", name(&object));
     }
-    proxy.set(Mood::Good);
+    proxy.set(Treatment::Good);
     for object in list().await?.items {
         ensure!(before[&name(&object)] == conditions(&object), "{} is another at the end", name(&object));
     }
@@ -160,18 +160,18 @@ async fn a_new_object_is_ready_soon_after_the_api_server_is_back(case: &mut Case
     case.space.ready("first").await?;
     // Long enough for the pauses of the watches to grow.
     for down in [4, 12] {
-        proxy.set(Mood::Down);
+        proxy.set(Treatment::Down);
         wait::holds(Duration::from_secs(down), async || Ok(())).await?;
         let name = format!("after-{down}");
         case.space.apply(&name, &spec(&app.image())).await?;
-        proxy.set(Mood::Good);
+        proxy.set(Treatment::Good);
         tokio::time::timeout(SOON, case.space.ready(&name)).await.with_context(|| format!("{name}: not soon"))??;
     }
     // An API server that has forgotten the resourceVersion from which each watch resumes.
-    proxy.set(Mood::Refused("/apis/supercargo.dev/v1alpha1/namespaces", 410));
+    proxy.set(Treatment::Refused("/apis/supercargo.dev/v1alpha1/namespaces", 410));
     wait::holds(Duration::from_secs(4), async || Ok(())).await?;
     case.space.apply("after-410", &spec(&app.image())).await?;
-    proxy.set(Mood::Good);
+    proxy.set(Treatment::Good);
     tokio::time::timeout(SOON, case.space.ready("after-410")).await.context("410: not soon")??;
     let log = fs_err::read_to_string(case.operator()?.log())?;
     let causes: Vec<&str> = log.lines().filter(|line| line.contains("watching failed")).collect();
@@ -214,36 +214,36 @@ async fn a_key_that_many_objects_need_is_read_once_for_all_of_them_and_no_file_i
 
 async fn sigterm_ends_an_operator_that_waits_for_its_first_list(case: &mut Case) -> Result<()> {
     const OBJECTS: &str = "/apis/supercargo.dev/v1alpha1/";
-    for mood in [Mood::Refused(OBJECTS, 500), Mood::Silent, Mood::Down] {
+    for treatment in [Treatment::Refused(OBJECTS, 500), Treatment::Silent, Treatment::Down] {
         let (proxy, settings) = behind_proxy(case, &[]).await?;
-        if !matches!(mood, Mood::Refused(..)) {
-            proxy.set(mood.clone());
+        if !matches!(treatment, Treatment::Refused(..)) {
+            proxy.set(treatment.clone());
         }
         let operator = supercargo_e2e::operator::Operator::spawn(&case.lab.run, &settings).await?;
-        if matches!(mood, Mood::Refused(..)) {
-            proxy.set(mood.clone());
+        if matches!(treatment, Treatment::Refused(..)) {
+            proxy.set(treatment.clone());
         }
         wait::until(Duration::from_secs(30), "the operator to be alive", async || {
             Ok((http::get(&operator.address, "/healthz").await?.status == 200).then_some(()))
         })
         .await?;
-        if matches!(mood, Mood::Refused(..)) {
+        if matches!(treatment, Treatment::Refused(..)) {
             wait::until_true(Duration::from_secs(30), "a list to be refused", || {
                 Ok(proxy.asked(&format!("GET {OBJECTS}")) > 0)
             })
             .await?;
         }
         let asked = Instant::now();
-        let exit = operator.stop().await.with_context(|| format!("{mood:?}"))?;
-        ensure!(exit.success(), "{mood:?}: {exit:?}");
-        ensure!(asked.elapsed() < Duration::from_secs(10), "{mood:?}: after {:?}", asked.elapsed());
+        let exit = operator.stop().await.with_context(|| format!("{treatment:?}"))?;
+        ensure!(exit.success(), "{treatment:?}: {exit:?}");
+        ensure!(asked.elapsed() < Duration::from_secs(10), "{treatment:?}: after {:?}", asked.elapsed());
     }
     Ok(())
 }
 
 async fn policies_that_are_never_listed_make_the_operator_unready_and_cost_one_look(case: &mut Case) -> Result<()> {
     let (proxy, settings) = behind_proxy(case, &[]).await?;
-    proxy.set(Mood::Refused("/apis/supercargo.dev/v1alpha1/ociartifactpolicies", 403));
+    proxy.set(Treatment::Refused("/apis/supercargo.dev/v1alpha1/ociartifactpolicies", 403));
     case.space.apply("app", &spec(&case.reference("app:1"))).await?;
     let operator = supercargo_e2e::operator::Operator::spawn(&case.lab.run, &settings).await?;
     wait::until(Duration::from_secs(30), "the reason to be named", async || {
@@ -259,7 +259,7 @@ async fn policies_that_are_never_listed_make_the_operator_unready_and_cost_one_l
     ensure!(looks()? == before, "{} looks more", looks()? - before);
     let object = case.space.get("app").await?;
     ensure!(object.data.pointer("/status/conditions").is_none(), "it has a condition");
-    proxy.set(Mood::Good);
+    proxy.set(Treatment::Good);
     case.space.refused("app", "ReferenceNotFound").await?;
     operator.stop().await?;
     Ok(())
