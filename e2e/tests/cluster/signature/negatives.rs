@@ -135,12 +135,12 @@ fn counts(answers: &[Answer]) -> Result<String> {
     }
     let mut text = String::new();
     for threat in THREATS {
-        let (lies, truths) = counts.get(threat).copied().unwrap_or_default();
-        ensure!(lies > 0 && truths > 0, "of {threat} there are {lies} lies and {truths} truths");
-        let _ = write!(text, "{threat} {lies} and {truths}, ");
+        let (bad, good) = counts.get(threat).copied().unwrap_or_default();
+        ensure!(bad > 0 && good > 0, "{threat} has {bad} bad and {good} good signatures");
+        let _ = write!(text, "{threat} {bad} and {good}, ");
     }
-    let lies: usize = counts.values().map(|(lies, _)| lies).sum();
-    let truths: usize = counts.values().map(|(_, truths)| truths).sum();
-    ensure!(lies >= 100, "only {lies} lies are told");
-    Ok(format!("lies to refuse, and truths to accept beside them: {text}all {lies} and {truths}"))
+    let bad: usize = counts.values().map(|(bad, _)| bad).sum();
+    let good: usize = counts.values().map(|(_, good)| good).sum();
+    ensure!(bad >= 100, "only {bad} bad signatures");
+    Ok(format!("bad signatures, and good ones beside them: {text}all {bad} and {good}"))
 }

@@ -16,7 +16,7 @@ pub(super) fn rows(material: &Material) -> Table<'_> {
     let [own, other] = material.models.each_ref().map(|model| &model.bundle);
     let parts = |pointer: &'static str| move |bundle: &mut Value| replace(bundle, pointer, part(other, pointer));
     add(&mut table, "S1", "as it is", Verdict::ACCEPTED, |_| {});
-    add(&mut table, "S1", "of another artifact", lie("signs sha256:"), |bundle| *bundle = other.clone());
+    add(&mut table, "S1", "of another artifact", invalid("signs sha256:"), |bundle| *bundle = other.clone());
     for (threat, what, pointer) in [
         ("S5", "with the log's entry for another", ENTRY),
         ("S5", "with what is logged of another", "/verificationMaterial/tlogEntries/0/canonicalizedBody"),
@@ -26,14 +26,14 @@ pub(super) fn rows(material: &Material) -> Table<'_> {
         ("S5", "with the signature of another", "/dsseEnvelope/signatures"),
         ("S7", "with the timestamp of another", TIMESTAMPS),
     ] {
-        add(&mut table, threat, what, lie(""), parts(pointer));
+        add(&mut table, threat, what, invalid(""), parts(pointer));
     }
     let second = part(other, "/verificationMaterial/timestampVerificationData/rfc3161Timestamps/0");
     let first = part(own, "/verificationMaterial/timestampVerificationData/rfc3161Timestamps/0");
     for (what, both) in
         [("and then that of another", json!([first, second])), ("after that of another", json!([second, first]))]
     {
-        add(&mut table, "S7", &format!("with its timestamp {what}"), lie(""), move |bundle| {
+        add(&mut table, "S7", &format!("with its timestamp {what}"), invalid(""), move |bundle| {
             replace(bundle, TIMESTAMPS, both.clone());
         });
     }
@@ -42,8 +42,8 @@ pub(super) fn rows(material: &Material) -> Table<'_> {
             all.push(all[0].clone());
         }
     });
-    add(&mut table, "S7", "without its timestamp", lie(""), |bundle| replace(bundle, TIMESTAMPS, json!([])));
-    add(&mut table, "S7", "with a time that nobody has signed for it", lie(""), |bundle| {
+    add(&mut table, "S7", "without its timestamp", invalid(""), |bundle| replace(bundle, TIMESTAMPS, json!([])));
+    add(&mut table, "S7", "with a time that nobody has signed for it", invalid(""), |bundle| {
         replace(bundle, TIMESTAMPS, json!([]));
         bundle["verificationMaterial"]["tlogEntries"][0]["integratedTime"] = json!(material.now.to_string());
     });
@@ -59,35 +59,35 @@ fn about_the_log(table: &mut Table<'_>, other: &Value) {
     let field = |name: &'static str, value: Value| {
         move |bundle: &mut Value| bundle["verificationMaterial"]["tlogEntries"][0][name] = value.clone()
     };
-    add(table, "S8", "in no log", lie("no transparency log entry"), |bundle| {
+    add(table, "S8", "in no log", invalid("no transparency log entry"), |bundle| {
         bundle["verificationMaterial"]["tlogEntries"] = json!([]);
     });
-    add(table, "S8", "without a proof", lie("no proof of inclusion"), field("inclusionProof", Value::Null));
-    add(table, "S8", "with an index beyond the tree", lie(""), field("logIndex", json!("4000000000")));
-    add(table, "S8", "with an index below zero", lie("not a valid bundle"), field("logIndex", json!("-1")));
+    add(table, "S8", "without a proof", invalid("no proof of inclusion"), field("inclusionProof", Value::Null));
+    add(table, "S8", "with an index beyond the tree", invalid(""), field("logIndex", json!("4000000000")));
+    add(table, "S8", "with an index below zero", invalid("not a valid bundle"), field("logIndex", json!("-1")));
     add(
         table,
         "S8",
         "in the name of a log that is not trusted",
-        lie("log is not trusted"),
+        invalid("log is not trusted"),
         field("logId", json!({"keyId": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="})),
     );
     add(
         table,
         "S8",
         "in the name of another log that is trusted",
-        lie("another log than"),
+        invalid("another log than"),
         field("logId", other_log.unwrap_or_default()),
     );
     add(
         table,
         "S8",
         "as version 1 of a log",
-        lie(""),
+        invalid(""),
         field("kindVersion", json!({"kind": "hashedrekord", "version": "0.0.1"})),
     );
     let entry = part(other, ENTRY);
-    add(table, "S5", "with the log's entry for another too", lie(""), move |bundle| {
+    add(table, "S5", "with the log's entry for another too", invalid(""), move |bundle| {
         if let Some(entries) = bundle["verificationMaterial"]["tlogEntries"].as_array_mut() {
             entries.push(entry.clone());
         }
@@ -130,7 +130,7 @@ fn windows(table: &mut Table<'_>) {
     push(table, "S7", "other windows", |_| {}, asks);
 }
 
-fn lie(said: &'static str) -> Verdict {
+fn invalid(said: &'static str) -> Verdict {
     Verdict::Refused(INVALID, said)
 }
 

@@ -68,11 +68,11 @@ fn of_other_data(table: &mut Table<'_>, form: Form) {
         ("nothing", "/spec", json!({}), ""),
     ];
     for (what, pointer, value, said) in rows {
-        table.lie("S5", form, &format!("logged with {what}"), (INVALID, said), logged(pointer, value));
+        table.bad("S5", form, &format!("logged with {what}"), (INVALID, said), logged(pointer, value));
     }
     for (what, pointer, value) in [("kind", "/kind", "rekord"), ("version", "/apiVersion", "0.0.9")] {
         let change = logged(pointer, json!(value));
-        table.lie("S5", form, &format!("logged with another {what} than it is called"), called(form), move |draft| {
+        table.bad("S5", form, &format!("logged with another {what} than it is called"), called(form), move |draft| {
             let kind = if form.content == Content::Statement { "dsse" } else { "hashedrekord" };
             draft.entry =
                 Some(Box::new(move |entry| (entry.kind, entry.version) = (kind.to_owned(), "0.0.1".to_owned())));
@@ -115,12 +115,12 @@ fn not_logged(table: &mut Table<'_>, form: Form) {
     let material = table.material;
     let at = entries(form);
     table.right("S8", form, "in the log");
-    table.lie("S8", form, "in no log", (INVALID, "no transparency log entry"), outside(move |value| remove(value, at)));
-    table.lie("S8", form, "in a log that nobody trusts", (INVALID, ""), move |draft| {
+    table.bad("S8", form, "in no log", (INVALID, "no transparency log entry"), outside(move |value| remove(value, at)));
+    table.bad("S8", form, "in a log that nobody trusts", (INVALID, ""), move |draft| {
         draft.log = &material.other_log;
         Ok(())
     });
-    table.lie("S8", form, "in such a log, under the name of one that is trusted", (INVALID, ""), move |draft| {
+    table.bad("S8", form, "in such a log, under the name of one that is trusted", (INVALID, ""), move |draft| {
         draft.log = &material.other_log;
         let name = material.log.entry(&json!({"kind": "", "apiVersion": ""}), 0)?.log_id;
         draft.entry = Some(Box::new(move |entry| entry.log_id.clone_from(&name)));
@@ -141,7 +141,7 @@ fn not_logged(table: &mut Table<'_>, form: Form) {
 /// Adds rows whose signed entry timestamp is of another entry, or of this entry at another time.
 fn promised_otherwise(table: &mut Table<'_>, form: Form) {
     let material = table.material;
-    table.lie("S5", form, "with the promise for another entry", (INVALID, ""), move |draft| {
+    table.bad("S5", form, "with the promise for another entry", (INVALID, ""), move |draft| {
         let other = material.log.entry(&json!({"kind": "dsse", "apiVersion": "0.0.1"}), draft.time)?.promise;
         draft.entry = Some(Box::new(move |entry| entry.promise.clone_from(&other)));
         Ok(())
@@ -151,7 +151,7 @@ fn promised_otherwise(table: &mut Table<'_>, form: Form) {
     } else {
         ("/verificationMaterial/tlogEntries/0/logIndex", json!("1"))
     };
-    table.lie(
+    table.bad(
         "S5",
         form,
         "with another index than is promised",
@@ -188,10 +188,10 @@ const NOTHING: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 fn proven_otherwise(table: &mut Table<'_>, form: Form) {
     let material = table.material;
     let not_proven = (INVALID, "no proof of inclusion");
-    table.lie("S8", form, "promised and not proven", not_proven, entry_field("/inclusionProof", Value::Null));
+    table.bad("S8", form, "promised and not proven", not_proven, entry_field("/inclusionProof", Value::Null));
     for version in ["0.1", "0.2", "0.3"] {
         let label = label(version);
-        table.lie(
+        table.bad(
             "S9",
             form,
             &format!("called version {version}, promised and not proven"),
@@ -219,10 +219,10 @@ fn proven_otherwise(table: &mut Table<'_>, form: Form) {
         ("the name of version 2", "/kindVersion", json!({"kind": "hashedrekord", "version": "0.0.2"}), called),
     ];
     for (what, field, value, said) in fields {
-        table.lie("S8", form, &format!("with {what}"), (INVALID, said), entry_field(field, value));
+        table.bad("S8", form, &format!("with {what}"), (INVALID, said), entry_field(field, value));
     }
     // A tree of two entries: the log signs that it has the same root, and that this entry is the second.
-    table.lie("S8", form, "second in a tree of two that cannot be", (INVALID, ""), move |draft| {
+    table.bad("S8", form, "second in a tree of two that cannot be", (INVALID, ""), move |draft| {
         let log = &material.log;
         draft.entry = Some(Box::new(move |entry| {
             (entry.tree_size, entry.index) = (2, 1);
@@ -230,13 +230,13 @@ fn proven_otherwise(table: &mut Table<'_>, form: Form) {
         }));
         Ok(())
     });
-    table.lie("S8", form, "in a tree whose size the log has signed otherwise", (INVALID, "tree size"), move |draft| {
+    table.bad("S8", form, "in a tree whose size the log has signed otherwise", (INVALID, "tree size"), move |draft| {
         let log = &material.log;
         draft.entry =
             Some(Box::new(move |entry| entry.checkpoint = log.checkpoint(&entry.root_hash, 5).unwrap_or_default()));
         Ok(())
     });
-    table.lie("S8", form, "with the word of another log for its tree", (INVALID, ""), move |draft| {
+    table.bad("S8", form, "with the word of another log for its tree", (INVALID, ""), move |draft| {
         let log = &material.other_log;
         draft.entry =
             Some(Box::new(move |entry| entry.checkpoint = log.checkpoint(&entry.root_hash, 1).unwrap_or_default()));

@@ -42,7 +42,7 @@ fn other_artifact(table: &mut Table<'_>, form: Form) {
         (Content::Manifest, _) => (INVALID, "does not verify"),
         (Content::Statement | Content::Legacy, _) => (INVALID, "signs sha256:"),
     };
-    table.lie("S1", form, "of another artifact", expected, move |draft| match form.content {
+    table.bad("S1", form, "of another artifact", expected, move |draft| match form.content {
         Content::Statement => draft.say(|said| said["subject"][0]["digest"]["sha256"] = json!(hex(&elsewhere()))),
         Content::Legacy => draft.say(|said| said["critical"]["image"]["docker-manifest-digest"] = json!(elsewhere())),
         Content::Manifest => draft.say(|said| said["annotations"] = json!({"another": "artifact"})),
@@ -78,26 +78,26 @@ fn of<'m>(digests: fn(&str) -> Value) -> impl Fn(&mut Draft<'m>) -> Result<()> {
 
 fn statements(table: &mut Table<'_>, form: Form) {
     let other = (INVALID, "signs sha");
-    table.lie(
+    table.bad(
         "S1",
         form,
         "of a sha512 alone",
         (INVALID, "signs sha512:"),
         of(|hex| json!({"sha512": format!("{hex}{hex}")})),
     );
-    table.lie(
+    table.bad(
         "S1",
         form,
         "of two digests, one of them another's",
         other,
         of(|hex| json!({"sha256": hex, "sha512": "00"})),
     );
-    table.lie("S1", form, "of a digest in capitals", other, of(|hex| json!({"sha256": hex.to_uppercase()})));
-    table.lie("S1", form, "of a digest that goes on", other, of(|hex| json!({"sha256": format!("{hex}00")})));
-    table.lie("S1", form, "of an algorithm in capitals", other, of(|hex| json!({"SHA256": hex})));
-    table.lie("S1", form, "of no digest", (INVALID, "signs nothing"), of(|_| json!({})));
-    table.lie("S1", form, "of nothing", (INVALID, "signs nothing"), says(|said| said["subject"] = json!([])));
-    table.truth(
+    table.bad("S1", form, "of a digest in capitals", other, of(|hex| json!({"sha256": hex.to_uppercase()})));
+    table.bad("S1", form, "of a digest that goes on", other, of(|hex| json!({"sha256": format!("{hex}00")})));
+    table.bad("S1", form, "of an algorithm in capitals", other, of(|hex| json!({"SHA256": hex})));
+    table.bad("S1", form, "of no digest", (INVALID, "signs nothing"), of(|_| json!({})));
+    table.bad("S1", form, "of nothing", (INVALID, "signs nothing"), says(|said| said["subject"] = json!([])));
+    table.good(
         "S1",
         form,
         "of another artifact too",
@@ -107,15 +107,15 @@ fn statements(table: &mut Table<'_>, form: Form) {
         }),
     );
     let kind = (MISSING, "a statement of type");
-    table.lie("S3", form, "an attestation", kind, says(|said| said["predicateType"] = json!(PROVENANCE)));
-    table.lie(
+    table.bad("S3", form, "an attestation", kind, says(|said| said["predicateType"] = json!(PROVENANCE)));
+    table.bad(
         "S3",
         form,
         "a type that goes on",
         kind,
         says(|said| said["predicateType"] = json!(format!("{SIGN_PREDICATE}/"))),
     );
-    table.lie(
+    table.bad(
         "S3",
         form,
         "a type in capitals",
@@ -123,26 +123,26 @@ fn statements(table: &mut Table<'_>, form: Form) {
         says(|said| said["predicateType"] = json!(SIGN_PREDICATE.to_uppercase())),
     );
     let json = (INVALID, "invalid signed statement");
-    table.lie("S3", form, "no type", json, says(|said| said["predicateType"] = Value::Null));
-    table.lie(
+    table.bad("S3", form, "no type", json, says(|said| said["predicateType"] = Value::Null));
+    table.bad(
         "S3",
         form,
         "no statement",
         (INVALID, "is a \"https://example.test\""),
         says(|said| said["_type"] = json!("https://example.test")),
     );
-    table.lie("S3", form, "text", json, |draft| {
+    table.bad("S3", form, "text", json, |draft| {
         draft.says = b"signed".to_vec();
         Ok(())
     });
-    table.lie("S3", form, "two types", json, |draft| {
+    table.bad("S3", form, "two types", json, |draft| {
         let said = String::from_utf8(draft.says.clone())?;
         let twice = format!("\"predicateType\":\"{PROVENANCE}\",\"predicateType\"");
         draft.says = said.replacen("\"predicateType\"", &twice, 1).into_bytes();
         Ok(())
     });
     for kind in ["text/plain", "application/vnd.in-toto+JSON", "application/vnd.in-toto+json; charset=utf-8"] {
-        table.lie("S3", form, kind, (INVALID, "no in-toto statement"), move |draft| {
+        table.bad("S3", form, kind, (INVALID, "no in-toto statement"), move |draft| {
             kind.clone_into(&mut draft.payload_type);
             Ok(())
         });
@@ -161,22 +161,22 @@ fn payloads(table: &mut Table<'_>, form: Form) {
         }
     };
     let no_digest = (INVALID, "invalid digest");
-    table.lie("S1", form, "of a digest in capitals", no_digest, digest(str::to_uppercase));
-    table.lie("S1", form, "of a sha512", no_digest, digest(|own| own.replace("sha256:", "sha512:")));
-    table.lie("S1", form, "of hex alone", no_digest, digest(hex));
+    table.bad("S1", form, "of a digest in capitals", no_digest, digest(str::to_uppercase));
+    table.bad("S1", form, "of a sha512", no_digest, digest(|own| own.replace("sha256:", "sha512:")));
+    table.bad("S1", form, "of hex alone", no_digest, digest(hex));
     let json = (INVALID, "invalid signed payload");
-    table.lie("S1", form, "of nothing", json, says(|said| said["critical"]["image"] = json!({})));
+    table.bad("S1", form, "of nothing", json, says(|said| said["critical"]["image"] = json!({})));
     let kind = (MISSING, "a statement of type");
-    table.lie(
+    table.bad(
         "S3",
         form,
         "of another type",
         kind,
         says(|said| said["critical"]["type"] = json!("atomic container signature")),
     );
-    table.lie("S3", form, "of no type", json, says(|said| said["critical"]["type"] = Value::Null));
+    table.bad("S3", form, "of no type", json, says(|said| said["critical"]["type"] = Value::Null));
     // A signature of a digest counts in every repository: the payload names the repository at the time of signing.
-    table.truth(
+    table.good(
         "S2",
         form,
         "made in another repository",
@@ -184,7 +184,7 @@ fn payloads(table: &mut Table<'_>, form: Form) {
             said["critical"]["identity"]["docker-reference"] = json!("registry.example/elsewhere");
         }),
     );
-    table.lie(
+    table.bad(
         "S2",
         form,
         "copied with the repository's own digest",
@@ -199,7 +199,7 @@ fn payloads(table: &mut Table<'_>, form: Form) {
 /// Adds a row with a signature of another signer than the required one.
 pub(super) fn by_others(table: &mut Table<'_>, form: Form) {
     let material = table.material;
-    table.lie("S4", form, "by a stranger", (MISMATCH, ""), move |draft| {
+    table.bad("S4", form, "by a stranger", (MISMATCH, ""), move |draft| {
         draft.signer = match form.who {
             Who::Somebody => material.stranger.signer.clone(),
             Who::Key | Who::LoggedKey => (&material.wrong).into(),

@@ -57,10 +57,10 @@ fn labels(table: &mut Table<'_>, form: Form) {
         "application/vnd.dev.sigstore.bundle+json;version=0.2",
         "application/vnd.dev.sigstore.bundle+json;version=0.3",
     ] {
-        table.truth("S9", form, version, label(version));
+        table.good("S9", form, version, label(version));
     }
     for version in ["application/vnd.dev.sigstore.bundle+json;version=0.4", "application/json"] {
-        table.lie("S9", form, version, (INVALID, "not a valid bundle"), label(version));
+        table.bad("S9", form, version, (INVALID, "not a valid bundle"), label(version));
     }
 }
 
@@ -80,7 +80,7 @@ fn two_ways(table: &mut Table<'_>, form: Form) {
     let material = "/verificationMaterial";
     let two = (INVALID, "not a valid bundle");
     if form.content == Content::Statement {
-        table.lie(
+        table.bad(
             "S6",
             form,
             "and a signature without an envelope",
@@ -89,12 +89,12 @@ fn two_ways(table: &mut Table<'_>, form: Form) {
         );
     } else {
         let envelope = json!({"payload": "", "payloadType": "text/plain", "signatures": [{"sig": "AAAA"}]});
-        table.lie("S6", form, "and an envelope", two, with("", "dsseEnvelope", envelope));
+        table.bad("S6", form, "and an envelope", two, with("", "dsseEnvelope", envelope));
     }
     if form.who == Who::Somebody {
-        table.lie("S6", form, "and a key", two, with(material, "publicKey", json!({"hint": ""})));
+        table.bad("S6", form, "and a key", two, with(material, "publicKey", json!({"hint": ""})));
     } else {
-        table.lie("S6", form, "and a certificate", two, with(material, "certificate", json!({"rawBytes": "AAAA"})));
+        table.bad("S6", form, "and a certificate", two, with(material, "certificate", json!({"rawBytes": "AAAA"})));
     }
 }
 

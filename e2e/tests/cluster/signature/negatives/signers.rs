@@ -198,17 +198,17 @@ fn signatures(table: &mut Table<'_>) {
     };
     let one_only = (INVALID, "exactly one signature");
     for form in Form::all().filter(|form| form.content == Content::Statement) {
-        table.lie("S11", form, "the same signature twice", one_only, altered(|all| all.push(all[0].clone())));
-        table.lie("S11", form, "a good one and another", one_only, altered(|all| all.push(json!({"sig": "AAAA"}))));
-        table.lie(
+        table.bad("S11", form, "the same signature twice", one_only, altered(|all| all.push(all[0].clone())));
+        table.bad("S11", form, "a good one and another", one_only, altered(|all| all.push(json!({"sig": "AAAA"}))));
+        table.bad(
             "S11",
             form,
             "another and a good one",
             one_only,
             altered(|all| all.insert(0, json!({"sig": "AAAA"}))),
         );
-        table.lie("S11", form, "no signature", one_only, altered(Vec::clear));
-        table.truth(
+        table.bad("S11", form, "no signature", one_only, altered(Vec::clear));
+        table.good(
             "S11",
             form,
             "a signature with the name of another key",

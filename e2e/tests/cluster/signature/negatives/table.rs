@@ -65,7 +65,7 @@ impl<'m> Table<'m> {
     }
 
     /// Adds a signature with a false part, verified as if it were right.
-    pub(super) fn lie(
+    pub(super) fn bad(
         &mut self,
         threat: &'static str,
         form: Form,
@@ -78,11 +78,11 @@ impl<'m> Table<'m> {
 
     /// Adds an unchanged signature.
     pub(super) fn right(&mut self, threat: &'static str, form: Form, what: &str) {
-        self.truth(threat, form, what, |_| Ok(()));
+        self.good(threat, form, what, |_| Ok(()));
     }
 
     /// Adds a signature with a harmless change.
-    pub(super) fn truth(
+    pub(super) fn good(
         &mut self,
         threat: &'static str,
         form: Form,

@@ -31,11 +31,11 @@ pub(super) fn rows(material: &Material) -> Result<Table<'_>> {
 
 /// Adds rows whose time differs from the time that the log signed, or is in the future.
 fn times(table: &mut Table<'_>, form: Form) {
-    table.lie("S7", form, "at another time than is promised", (INVALID, ""), |draft| {
+    table.bad("S7", form, "at another time than is promised", (INVALID, ""), |draft| {
         draft.entry = Some(Box::new(|entry| entry.time -= 1));
         Ok(())
     });
-    table.lie("S7", form, "logged in the future", (INVALID, ""), |draft| {
+    table.bad("S7", form, "logged in the future", (INVALID, ""), |draft| {
         draft.time += 24 * HOUR;
         Ok(())
     });
@@ -62,7 +62,7 @@ fn windows(table: &mut Table<'_>, form: Form) -> Result<()> {
 
 fn certificates_and_times(table: &mut Table<'_>, form: Form) -> Result<()> {
     let material = table.material;
-    table.lie("S7", form, "logged an hour early", (INVALID, ""), |draft| {
+    table.bad("S7", form, "logged an hour early", (INVALID, ""), |draft| {
         draft.time -= HOUR;
         Ok(())
     });
@@ -124,8 +124,8 @@ fn certificates_of_others(table: &mut Table<'_>) -> Result<()> {
             Ok(())
         }
     };
-    table.truth("S7", STATEMENT, "with a chain", chained(&good, &material.authority.chain()[..1]));
-    table.lie(
+    table.good("S7", STATEMENT, "with a chain", chained(&good, &material.authority.chain()[..1]));
+    table.bad(
         "S7",
         STATEMENT,
         "certified by somebody who was certified",
@@ -133,14 +133,14 @@ fn certificates_of_others(table: &mut Table<'_>) -> Result<()> {
         chained(&signer, presumed.chain()),
     );
     let other = material.other_authority.certify(&material.certificate()?)?;
-    table.lie(
+    table.bad(
         "S7",
         STATEMENT,
         "with the chain of others",
         (INVALID, ""),
         chained(&other, material.other_authority.chain()),
     );
-    table.lie(
+    table.bad(
         "S7",
         STATEMENT,
         "with the chain of an authority that did not certify it",
