@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::guardian::{Exit, Guardian, Process, Spec};
 use crate::random;
-use crate::wait::Hopeless;
+use crate::wait::Permanent;
 
 /// Directory and processes of one run. Dropping the last handle ends the processes and removes the directory.
 #[derive(Debug, Clone)]
@@ -147,7 +147,7 @@ impl Service {
             None => Ok(()),
             Some(exit) => {
                 let story = format!("{} ended with {exit}; {}", self.name, tail(&self.log, 15));
-                Err(Hopeless(story).into())
+                Err(Permanent(story).into())
             }
         }
     }

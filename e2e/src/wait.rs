@@ -7,18 +7,18 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// Error that ends a wait at once.
 #[derive(Debug)]
-pub struct Hopeless(pub String);
+pub struct Permanent(pub String);
 
-impl std::fmt::Display for Hopeless {
+impl std::fmt::Display for Permanent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Hopeless {}
+impl std::error::Error for Permanent {}
 
 /// Calls `probe` repeatedly until it returns `Ok(Some(value))`. `Ok(None)` and `Err` mean "not yet", except for
-/// [`Hopeless`]; the last error is part of the message of the timeout.
+/// [`Permanent`]; the last error is part of the message of the timeout.
 pub async fn until<T>(limit: Duration, what: &str, probe: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     until_with_pace(limit, Duration::from_millis(25), what, probe).await
 }
@@ -39,7 +39,7 @@ pub async fn until_with_pace<T>(
         match tokio::time::timeout_at(deadline, probe()).await {
             Ok(Ok(Some(value))) => return Ok(value),
             Ok(Ok(None)) => last = None,
-            Ok(Err(error)) if error.is::<Hopeless>() => {
+            Ok(Err(error)) if error.is::<Permanent>() => {
                 return Err(Error::context(error, format!("waiting for {what}")));
             }
             Ok(Err(error)) => last = Some(error),

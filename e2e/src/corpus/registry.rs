@@ -13,7 +13,7 @@ use crate::hostile::server::{Manner, Port, Server};
 
 /// The two revisions of one name.
 #[derive(Debug, Clone)]
-pub struct Ware {
+pub struct Revisions {
     pub good: Artifact,
     pub other: Artifact,
 }
@@ -26,12 +26,12 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub async fn open(wares: BTreeMap<String, Ware>) -> Result<Self> {
+    pub async fn open(served: BTreeMap<String, Revisions>) -> Result<Self> {
         let other = Arc::new(AtomicBool::new(false));
-        let feels = Arc::clone(&other);
-        let script = move |ask: &Ask| match repository(ask).and_then(|name| wares.get(name)) {
-            Some(ware) if feels.load(Ordering::SeqCst) => ware.other.answer(ask),
-            Some(ware) => ware.good.answer(ask),
+        let switched = Arc::clone(&other);
+        let script = move |ask: &Ask| match repository(ask).and_then(|name| served.get(name)) {
+            Some(revisions) if switched.load(Ordering::SeqCst) => revisions.other.answer(ask),
+            Some(revisions) => revisions.good.answer(ask),
             None => Reply::of("404 Not Found", &[], b""),
         };
         let server = Port::take("127.0.0.1:0").await?.serve(Manner::Http(Arc::new(script)), None);

@@ -111,7 +111,7 @@ impl Site {
     }
 
     /// Returns true if wrong replies about a good artifact make its object `Stalled`.
-    pub fn slanders(&self) -> bool {
+    pub fn misreports(&self) -> bool {
         let stalled = matches!(self.behaviour.expected, Expected::Refused(_, "Stalled"));
         stalled && self.place.artifact.manifest == self.good.manifest
     }

@@ -14,7 +14,7 @@ use kube::api::DynamicObject;
 use supercargo_e2e::cgroup::{self, Cgroup};
 use supercargo_e2e::chart;
 use supercargo_e2e::corpus::bombs::{self, Bomb, ENTRIES, EXTRACTED_BYTES, LAYER_BYTES, Outcome};
-use supercargo_e2e::corpus::registry::{Registry, Ware};
+use supercargo_e2e::corpus::registry::{Registry, Revisions};
 use supercargo_e2e::hostile::memory::{Watch, private_bytes};
 use supercargo_e2e::lab::note;
 use supercargo_e2e::object::current_condition;
@@ -62,8 +62,9 @@ const PACE: Duration = Duration::from_millis(2);
 async fn every_bomb_is_refused_soon_and_costs_no_more_than_its_limit(case: &mut Case) -> Result<()> {
     let mut bombs = bombs::all()?;
     ensure!(bombs.len() >= 60, "bombs went missing");
-    let ware = |bomb: &Bomb| (bomb.name.to_owned(), Ware { good: bomb.artifact.clone(), other: bomb.artifact.clone() });
-    let registry = Registry::open(bombs.iter().map(ware).collect()).await?;
+    let revisions =
+        |bomb: &Bomb| (bomb.name.to_owned(), Revisions { good: bomb.artifact.clone(), other: bomb.artifact.clone() });
+    let registry = Registry::open(bombs.iter().map(revisions).collect()).await?;
     let volume = start_on_tmpfs(case).await?;
     let (first, empty) = (private_bytes(case.operator()?.pid())?, Usage::of(&volume)?);
     let (mut problems, mut fetched, mut highest) = (Vec::new(), BTreeMap::new(), 0);
@@ -112,8 +113,9 @@ async fn the_memory_limit_of_the_chart_is_enough_for_all_at_once(case: &mut Case
     let widest = bombs.iter().find(|bomb| bomb.name == WIDEST).context("no widest window")?.clone();
     bombs.extend(["widest-2", "widest-3", "widest-4"].map(|name| Bomb { name, ..widest.clone() }));
     bombs.push(bombs::config_of("config-beyond-the-limit", usize::try_from(limit + (64 << 20))?)?);
-    let ware = |bomb: &Bomb| (bomb.name.to_owned(), Ware { good: bomb.artifact.clone(), other: bomb.artifact.clone() });
-    let registry = Registry::open(bombs.iter().map(ware).collect()).await?;
+    let revisions =
+        |bomb: &Bomb| (bomb.name.to_owned(), Revisions { good: bomb.artifact.clone(), other: bomb.artifact.clone() });
+    let registry = Registry::open(bombs.iter().map(revisions).collect()).await?;
     let group = Cgroup::of(case.lab.run.directory(), limit)?;
     let (entrance, mut settings) = (group.entrance(), case.settings()?);
     let script = case.directory.join("operator.sh");

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use supercargo_e2e::corpus::registry::{Registry, Ware};
+use supercargo_e2e::corpus::registry::{Registry, Revisions};
 use supercargo_e2e::corpus::surroundings::Surroundings;
 use supercargo_e2e::corpus::{self, Trial, Verdict};
 use supercargo_e2e::files;
@@ -45,8 +45,9 @@ async fn every_title_is_published_as_expected_or_refused_by_name(case: &mut Case
 async fn all_as_expected<T: Into<Trial>>(case: &Case, trials: Vec<T>, more: &serde_json::Value) -> Result<()> {
     let trials: Vec<Trial> = trials.into_iter().map(Into::into).collect();
     let (started, surroundings) = (Instant::now(), Surroundings::make(&case.directory.join("surroundings"))?);
-    let ware = |trial: &Trial| Ok((trial.name.clone(), Ware { good: good(trial)?, other: trial.artifact.clone() }));
-    let registry = Registry::open(trials.iter().map(ware).collect::<Result<BTreeMap<_, _>>>()?).await?;
+    let revisions =
+        |trial: &Trial| Ok((trial.name.clone(), Revisions { good: good(trial)?, other: trial.artifact.clone() }));
+    let registry = Registry::open(trials.iter().map(revisions).collect::<Result<BTreeMap<_, _>>>()?).await?;
     let file = case.directory.join("objects");
     write_objects(&file, &trials, |name| crate::support::case::spec_with(&registry.image(name), more))?;
 

@@ -94,11 +94,11 @@ async fn before_and_while_and_after(case: &Case, sites: &[Site], memory: &Watch)
     set_phase(sites, Phase::Repaired);
     // A registry that returned a pause of an hour is not requested again.
     let asked = can_behave.into_iter().filter(|site| site.behaviour.pace != Pace::Once);
-    let (slandered, mut repaired): (Vec<_>, Vec<_>) = asked.partition(|site| site.slanders());
+    let (misreported, mut repaired): (Vec<_>, Vec<_>) = asked.partition(|site| site.misreports());
     at_a_time(&repaired, |site| ask(case, site)).await?;
     // No pass is requested for these objects: the answer was wrong and not the artifact, so the operator polls them
     // again by itself.
-    repaired.extend(slandered);
+    repaired.extend(misreported);
     all_say(case, &repaired, |site| vec![format!("Ready {}", site.good.digest())]).await.context("after")?;
     Ok(before_all_this)
 }
@@ -140,7 +140,7 @@ pub(crate) async fn open_sites(case: &Case, behaviours: Vec<Behaviour>) -> Resul
 }
 
 pub(crate) async fn create(case: &Case, site: &Site) -> Result<()> {
-    create_as(case, site, &site.behaviour.name, if site.slanders() { "10s" } else { "1h" }).await
+    create_as(case, site, &site.behaviour.name, if site.misreports() { "10s" } else { "1h" }).await
 }
 
 /// Creates an object of a site under another name than the site's.

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 use supercargo_e2e::corpus::bombs::{self, Bomb, ENTRIES, EXTRACTED_BYTES, LAYER_BYTES};
-use supercargo_e2e::corpus::registry::{Registry, Ware};
+use supercargo_e2e::corpus::registry::{Registry, Revisions};
 use supercargo_e2e::files::{self, tree};
 use supercargo_e2e::hostile::behaviours;
 use supercargo_e2e::hostile::memory::Watch;
@@ -102,8 +102,9 @@ async fn a_hostile_tenant_slows_nobody_in_another_namespace(case: &mut Case) -> 
     let objects = usize::try_from(crate::output::rounds("SUPERCARGO_SIEGE_OBJECTS", 60)?)?;
     let seconds = crate::output::rounds("SUPERCARGO_SIEGE_SECONDS", 20)?;
     let bombs = bombs::all()?;
-    let ware = |bomb: &Bomb| (bomb.name.to_owned(), Ware { good: bomb.artifact.clone(), other: bomb.artifact.clone() });
-    let armoury = Registry::open(bombs.iter().map(ware).collect()).await?;
+    let revisions =
+        |bomb: &Bomb| (bomb.name.to_owned(), Revisions { good: bomb.artifact.clone(), other: bomb.artifact.clone() });
+    let bomb_registry = Registry::open(bombs.iter().map(revisions).collect()).await?;
     let (sites, mut settings) = open_sites(case, behaviours::all()?).await?;
     "info".clone_into(&mut settings.log_filter);
     settings.extra.extend([
@@ -125,7 +126,7 @@ async fn a_hostile_tenant_slows_nobody_in_another_namespace(case: &mut Case) -> 
     }
     let references = references();
     let weapons = weapons(&sites, &bombs, &references, objects);
-    at_a_time(&weapons, |weapon| aim(case, weapon, &armoury, &quiet.image)).await?;
+    at_a_time(&weapons, |weapon| aim(case, weapon, &bomb_registry, &quiet.image)).await?;
     let (started, before) = (Instant::now(), reads(case).await?);
     let mut beside = Vec::new();
     while started.elapsed() < Duration::from_secs(seconds) || beside.is_empty() {
@@ -192,10 +193,10 @@ fn broken_secrets() -> [(&'static str, Value); 3] {
     [("no-registry", docker_config(&json!({"auths": ["not", "an", "object"]}))), ("no-host", basic), ("no-key", opaque)]
 }
 
-async fn aim(case: &Case, weapon: &Weapon<'_>, armoury: &Registry, quiet: &str) -> Result<()> {
+async fn aim(case: &Case, weapon: &Weapon<'_>, bomb_registry: &Registry, quiet: &str) -> Result<()> {
     match weapon {
         Weapon::Site(site, name) => create_as(case, site, name, "10s").await,
-        Weapon::Bomb(bomb, name) => often(case, name, spec_with(&armoury.image(bomb.name), &bomb.spec)).await,
+        Weapon::Bomb(bomb, name) => often(case, name, spec_with(&bomb_registry.image(bomb.name), &bomb.spec)).await,
         Weapon::Reference(part, name) => often(case, name, spec_with(quiet, part)).await,
     }
 }

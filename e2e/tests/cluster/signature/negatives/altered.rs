@@ -101,7 +101,7 @@ fn windows(table: &mut Table<'_>) {
         json!({"start": "2024-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"}),
     );
     let later = json!({"start": "2043-01-01T00:00:00Z"});
-    let asked = |root: &Value| material.options_with(Who::Somebody, root);
+    let asked = |root: &Value| material.options_with(Who::Certified, root);
     let mut asks = vec![refused(
         "a root without timestamp authorities",
         asked(&material.root_without("timestampAuthorities")),
@@ -141,7 +141,7 @@ fn add<'m>(
     expected: Verdict,
     change: impl Fn(&mut Value) + 'm,
 ) {
-    let options = table.material.options_with(Who::Somebody, &table.material.root);
+    let options = table.material.options_with(Who::Certified, &table.material.root);
     push(table, threat, what, change, vec![ask("", options, expected)]);
 }
 

@@ -27,7 +27,7 @@ pub(super) enum Who {
     /// The same key, with an entry in a log.
     LoggedKey,
     /// A signer with a certificate; always with an entry in a log.
-    Somebody,
+    Certified,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Form {
     pub(super) fn all() -> impl Iterator<Item = Self> {
         let contents = [Content::Statement, Content::Manifest, Content::Legacy];
         let of = |who| move |content| Self { who, content };
-        [Who::Key, Who::LoggedKey, Who::Somebody].into_iter().flat_map(move |who| contents.into_iter().map(of(who)))
+        [Who::Key, Who::LoggedKey, Who::Certified].into_iter().flat_map(move |who| contents.into_iter().map(of(who)))
     }
 
     pub(super) fn logged() -> impl Iterator<Item = Self> {
@@ -49,7 +49,7 @@ impl Form {
 
     /// Returns the forms with a certificate.
     pub(super) fn certified() -> impl Iterator<Item = Self> {
-        Self::all().filter(|form| form.who == Who::Somebody)
+        Self::all().filter(|form| form.who == Who::Certified)
     }
 
     pub(super) fn is_legacy(self) -> bool {

@@ -53,7 +53,7 @@ fn of_other_data(table: &mut Table<'_>, form: Form) {
     let material = table.material;
     let [hash, signature, verifier] = logged_at(form);
     let wrong = match form.who {
-        Who::Somebody => material.stranger.signer.verifier_pem(),
+        Who::Certified => material.stranger.signer.verifier_pem(),
         Who::Key | Who::LoggedKey => Ok(material.wrong.public_pem.clone()),
     };
     let unknown = "unsupported Rekor entry format";

@@ -17,7 +17,7 @@ use crate::support::case::Case;
 const SINCE: &str = "2026-01-01T00:00:00Z";
 
 /// Signer with a certificate of the private Sigstore.
-pub(super) struct Somebody {
+pub(super) struct CertifiedSigner {
     pub(super) signer: Signer,
     pub(super) issuer: String,
     pub(super) subject: String,
@@ -37,8 +37,8 @@ pub(super) struct Material {
     /// One key of each other kind.
     pub(super) kinds: Vec<SigningKey>,
     /// Signers with an email address, with a URI, and a workflow.
-    pub(super) people: [Somebody; 3],
-    pub(super) stranger: Somebody,
+    pub(super) people: [CertifiedSigner; 3],
+    pub(super) stranger: CertifiedSigner,
     pub(super) log: HandmadeLog,
     /// A log that the root does not contain.
     pub(super) other_log: HandmadeLog,
@@ -68,7 +68,7 @@ impl Material {
         let mut people = Vec::new();
         for identity in &identities {
             let (issuer, subject) = (sigstore.issuer(identity.issuer()), sigstore.subject(identity));
-            people.push(Somebody { signer: sigstore.certify(identity).await?, issuer, subject });
+            people.push(CertifiedSigner { signer: sigstore.certify(identity).await?, issuer, subject });
         }
         let Ok([email, uri, workflow, stranger]) = <[_; 4]>::try_from(people) else {
             unreachable!("four are certified")
@@ -108,7 +108,7 @@ impl Material {
         })
     }
 
-    pub(super) fn dev(&self) -> &Somebody {
+    pub(super) fn dev(&self) -> &CertifiedSigner {
         let [dev, ..] = &self.people;
         dev
     }
@@ -117,7 +117,7 @@ impl Material {
     pub(super) fn signer(&self, who: Who) -> Signer {
         match who {
             Who::Key | Who::LoggedKey => Signer::from(&self.right),
-            Who::Somebody => self.dev().signer.clone(),
+            Who::Certified => self.dev().signer.clone(),
         }
     }
 
@@ -130,7 +130,7 @@ impl Material {
         match who {
             Who::Key => by_key(&self.right.public),
             Who::LoggedKey => [strings(["--key", &path(&self.right.public)]), self.trusting(root)].concat(),
-            Who::Somebody => [by(&self.dev().issuer, "--subject", &self.dev().subject), self.trusting(root)].concat(),
+            Who::Certified => [by(&self.dev().issuer, "--subject", &self.dev().subject), self.trusting(root)].concat(),
         }
     }
 

@@ -38,7 +38,7 @@ fn hex(digest: &str) -> String {
 fn other_artifact(table: &mut Table<'_>, form: Form) {
     // A signature with a key over other bytes is indistinguishable from one with another key.
     let expected = match (form.content, form.who) {
-        (Content::Manifest, Who::Somebody) => (INVALID, "does not match artifact hash"),
+        (Content::Manifest, Who::Certified) => (INVALID, "does not match artifact hash"),
         (Content::Manifest, _) => (INVALID, "does not verify"),
         (Content::Statement | Content::Legacy, _) => (INVALID, "signs sha256:"),
     };
@@ -201,7 +201,7 @@ pub(super) fn by_others(table: &mut Table<'_>, form: Form) {
     let material = table.material;
     table.bad("S4", form, "by a stranger", (MISMATCH, ""), move |draft| {
         draft.signer = match form.who {
-            Who::Somebody => material.stranger.signer.clone(),
+            Who::Certified => material.stranger.signer.clone(),
             Who::Key | Who::LoggedKey => (&material.wrong).into(),
         };
         Ok(())

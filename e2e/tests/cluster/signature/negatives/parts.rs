@@ -16,7 +16,7 @@ pub(super) async fn answers(case: &Case, material: &Material) -> Result<Vec<Answ
     let mut answers = Vec::new();
     let contents = [Content::Statement, Content::Manifest, Content::Legacy];
     for (number, content) in contents.into_iter().enumerate() {
-        for who in [Who::Key, Who::Somebody] {
+        for who in [Who::Key, Who::Certified] {
             let form = Form { who, content };
             let name = format!("part-{number}-{who:?}").to_lowercase();
             answers.extend(of_form(case, material, form, &name).await?);

@@ -91,7 +91,7 @@ fn two_ways(table: &mut Table<'_>, form: Form) {
         let envelope = json!({"payload": "", "payloadType": "text/plain", "signatures": [{"sig": "AAAA"}]});
         table.bad("S6", form, "and an envelope", two, with("", "dsseEnvelope", envelope));
     }
-    if form.who == Who::Somebody {
+    if form.who == Who::Certified {
         table.bad("S6", form, "and a key", two, with(material, "publicKey", json!({"hint": ""})));
     } else {
         table.bad("S6", form, "and a certificate", two, with(material, "certificate", json!({"rawBytes": "AAAA"})));

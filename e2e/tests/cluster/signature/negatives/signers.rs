@@ -10,11 +10,11 @@ use crate::support::verdict::Verdict;
 
 use super::draft::{Content, Draft, Form, Who, bundle_about};
 use super::logs::remove;
-use super::material::{Material, Somebody, by, by_key, strings};
+use super::material::{CertifiedSigner, Material, by, by_key, strings};
 use super::meaning;
 use super::table::{INVALID, MISMATCH, ROOT, Table, accepted, one, refused, right};
 
-const STATEMENT_BY_SOMEBODY: Form = Form { who: Who::Somebody, content: Content::Statement };
+const CERTIFIED_STATEMENT: Form = Form { who: Who::Certified, content: Content::Statement };
 const STATEMENT_BY_LOGGED_KEY: Form = Form { who: Who::LoggedKey, content: Content::Statement };
 const STATEMENT_BY_KEY: Form = Form { who: Who::Key, content: Content::Statement };
 
@@ -23,8 +23,8 @@ pub(super) fn rows(material: &Material) -> Result<Table<'_>> {
     for form in Form::all() {
         meaning::by_others(&mut table, form);
     }
-    for somebody in &material.people {
-        named_otherwise(&mut table, somebody);
+    for certified in &material.people {
+        named_otherwise(&mut table, certified);
     }
     kinds_of_keys(&mut table);
     certified_otherwise(&mut table)?;
@@ -36,9 +36,9 @@ pub(super) fn rows(material: &Material) -> Result<Table<'_>> {
 }
 
 /// Adds a row with one signature, and requirements that differ slightly from the one that it satisfies.
-fn named_otherwise<'m>(table: &mut Table<'m>, somebody: &'m Somebody) {
+fn named_otherwise<'m>(table: &mut Table<'m>, certified: &'m CertifiedSigner) {
     let material = table.material;
-    let Somebody { issuer, subject, signer } = somebody;
+    let CertifiedSigner { issuer, subject, signer } = certified;
     let trusting = material.trusting(&material.root);
     let asked = |issuer: &str, flag: &str, subject: &str| [by(issuer, flag, subject), trusting.clone()].concat();
     let quoted = regex_of(subject);
@@ -66,7 +66,7 @@ fn named_otherwise<'m>(table: &mut Table<'m>, somebody: &'m Somebody) {
             .map(|(how, issuer, flag, subject)| refused(how, asked(issuer, flag, subject), MISMATCH, "signed by ")),
     );
     asks.push(refused("a key", by_key(&material.right.public), MISMATCH, "only keys are accepted"));
-    let make = one(material, STATEMENT_BY_SOMEBODY, move |draft| {
+    let make = one(material, CERTIFIED_STATEMENT, move |draft| {
         draft.signer = signer.clone();
         Ok(())
     });
@@ -130,7 +130,7 @@ fn certified_otherwise(table: &mut Table<'_>) -> Result<()> {
             (draft.signer, draft.time) = (signer.clone(), MIDDAY);
             Ok(())
         };
-        table.signature("S4", STATEMENT_BY_SOMEBODY, &format!("a certificate {what}"), expected, change);
+        table.signature("S4", CERTIFIED_STATEMENT, &format!("a certificate {what}"), expected, change);
     }
     Ok(())
 }
@@ -142,7 +142,7 @@ pub(super) const MIDDAY: u64 = 1_772_366_400;
 fn keys_for_certificates(table: &mut Table<'_>) {
     let material = table.material;
     table.right("S6", STATEMENT_BY_KEY, "a key as a key");
-    table.right("S6", STATEMENT_BY_SOMEBODY, "a certificate as a certificate");
+    table.right("S6", CERTIFIED_STATEMENT, "a certificate as a certificate");
     let spki: String = material.right.public_pem.lines().filter(|line| !line.starts_with("-----")).collect();
     let bare = one(material, STATEMENT_BY_LOGGED_KEY, move |draft| {
         let spki = spki.clone();
@@ -154,21 +154,21 @@ fn keys_for_certificates(table: &mut Table<'_>) {
     });
     let asks = vec![
         refused("for the key", material.options(STATEMENT_BY_LOGGED_KEY), MISMATCH, "only keys are accepted"),
-        refused("for somebody", material.options(STATEMENT_BY_SOMEBODY), INVALID, "certificate"),
+        refused("for an identity", material.options(CERTIFIED_STATEMENT), INVALID, "certificate"),
     ];
     table.add("S6", "a bare key as a certificate", bare, asks);
     let hint = json!({"publicKey": {"hint": material.right.public_pem}});
-    let make = one(material, STATEMENT_BY_SOMEBODY, move |draft| {
+    let make = one(material, CERTIFIED_STATEMENT, move |draft| {
         let hint = hint.clone();
         draft.outside = Some(Box::new(move |bundle| bundle["verificationMaterial"] = hint.clone()));
         Ok(())
     });
     let asks = vec![
         refused("for the key that it names", material.options(STATEMENT_BY_KEY), MISMATCH, "does not verify"),
-        refused("for somebody", material.options(STATEMENT_BY_SOMEBODY), MISMATCH, "only certificates are accepted"),
+        refused("for an identity", material.options(CERTIFIED_STATEMENT), MISMATCH, "only certificates are accepted"),
     ];
-    table.add("S6", "somebody's signature as one of a key", make, asks);
-    let pem = one(material, STATEMENT_BY_SOMEBODY, move |draft| {
+    table.add("S6", "a certified signature as one of a key", make, asks);
+    let pem = one(material, CERTIFIED_STATEMENT, move |draft| {
         let Signer::Certified { certificate_pem, .. } = draft.signer.clone() else { return Ok(()) };
         draft.outside = Some(Box::new(move |bundle| {
             bundle["verificationMaterial"]["certificate"]["rawBytes"] = json!(certificate_pem);
@@ -179,7 +179,7 @@ fn keys_for_certificates(table: &mut Table<'_>) {
         "S6",
         "a certificate as text",
         pem,
-        vec![refused("", material.options(STATEMENT_BY_SOMEBODY), INVALID, "not a valid bundle")],
+        vec![refused("", material.options(CERTIFIED_STATEMENT), INVALID, "not a valid bundle")],
     );
 }
 
@@ -234,7 +234,7 @@ fn signatures(table: &mut Table<'_>) {
 /// Adds rows that verify the same artifact again with other requirements: no verdict is kept.
 fn asked_again(table: &mut Table<'_>) {
     let material = table.material;
-    for form in [STATEMENT_BY_KEY, STATEMENT_BY_SOMEBODY] {
+    for form in [STATEMENT_BY_KEY, CERTIFIED_STATEMENT] {
         let options = material.options(form);
         let elsewhere = by("https://accounts.example.test", "--subject", "dev@example.test");
         let other = if form.who == Who::Key {
@@ -244,7 +244,7 @@ fn asked_again(table: &mut Table<'_>) {
         };
         let asks = vec![
             accepted("first", options.clone()),
-            refused("then of somebody else", other, MISMATCH, ""),
+            refused("then of another identity", other, MISMATCH, ""),
             accepted("then as before", options),
         ];
         table.add("S13", format!("{form:?}"), right(material, form), asks);
@@ -272,5 +272,5 @@ fn roots(table: &mut Table<'_>) {
         refused("a root without logs", without("tlogs"), ROOT, "transparency log"),
         accepted("a root without timestamp authorities, where there is no timestamp", without("timestampAuthorities")),
     ];
-    table.add("S15", "by somebody", right(material, STATEMENT_BY_SOMEBODY), asks);
+    table.add("S15", "by a certified signer", right(material, CERTIFIED_STATEMENT), asks);
 }

@@ -12,7 +12,7 @@ use super::signers::MIDDAY;
 use super::table::{INVALID, ROOT, Table, accepted, refused, right};
 use crate::support::verdict::Verdict;
 
-const STATEMENT: Form = Form { who: Who::Somebody, content: Content::Statement };
+const STATEMENT: Form = Form { who: Who::Certified, content: Content::Statement };
 const HOUR: u64 = 3600;
 
 pub(super) fn rows(material: &Material) -> Result<Table<'_>> {
