@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use super::artifact::Artifact;
 use super::ask::{Ask, Item};
+use super::place::Place;
 use super::reply::Reply;
-use super::site::Place;
 use super::tls::Certificate;
 
 mod bodies;

@@ -7,7 +7,7 @@ use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::reply::Reply;
-use super::server::Wire;
+use super::wire::Wire;
 
 /// Size in bytes of the client's connection preface.
 const PREFACE: usize = 24;

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::interval;
 
 use super::ask::Ask;
-use super::server::Wire;
+use super::wire::Wire;
 
 /// Interval between two bytes of a drip.
 const DRIP: Duration = Duration::from_millis(200);

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -12,38 +10,10 @@ use super::artifact::Artifact;
 use super::ask::Ask;
 use super::behaviours::{AsksFor, Behaviour, Expected, Kind, Login};
 use super::canary::Canary;
+use super::place::{Known, Place};
 use super::reply::Reply;
 use super::server::{Manner, Port, Server};
 use super::tls::{Authority, Certificate, Protocol};
-
-/// Addresses, artifact and secrets that a script can use.
-#[derive(Debug, Clone)]
-pub struct Place {
-    /// `host:port` of the registry itself.
-    pub address: String,
-    /// `host:port` of the same host at another port.
-    pub other_port: String,
-    /// `host:port` of another host.
-    pub other_host: String,
-    pub artifact: Artifact,
-    pub login: Known,
-    /// Secret that only the site hands out: a token, a signature in a URL, a cookie.
-    pub confidence: Canary,
-}
-
-/// User and password that no other site has.
-#[derive(Debug, Clone)]
-pub struct Known {
-    pub user: String,
-    pub password: Canary,
-}
-
-impl Known {
-    /// Returns the `Authorization` header for this login.
-    pub fn basic(&self) -> String {
-        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password.text)))
-    }
-}
 
 /// Phase of a site. Only sites for which [`Site::can_behave`] holds leave [`Phase::Misbehaving`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use super::{Behaviour, Expected, INVALID, OTHER_BYTES, READY, TIMEOUT, TOO_LARGE
 use crate::archive::gzip;
 use crate::hostile::artifact::{Artifact, MANIFEST};
 use crate::hostile::ask::Ask;
+use crate::hostile::place::Place;
 use crate::hostile::reply::Reply;
-use crate::hostile::site::Place;
 
 /// Makes a head of status 200 for a manifest, with these headers in addition to its type.
 fn head(more: &[(&str, &str)]) -> Reply {

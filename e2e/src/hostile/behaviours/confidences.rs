@@ -6,8 +6,8 @@ use super::{Behaviour, Expected, FORBIDDEN, INVALID, Kind, MISSING, READY, TLS, 
 use crate::hostile::artifact::MANIFEST;
 use crate::hostile::ask::{Ask, Item};
 use crate::hostile::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, OK, answer, frame, header};
+use crate::hostile::place::Place;
 use crate::hostile::reply::Reply;
-use crate::hostile::site::Place;
 use crate::hostile::tls::Certificate;
 
 pub(super) fn behaviours() -> Vec<Behaviour> {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Behaviour, Expected, INVALID, MISSING, NO_PLATFORM, OTHER_BYTES, READY, TOO_LARGE};
 use crate::hostile::artifact::{Artifact, INDEX, MANIFEST, descriptor, digest};
-use crate::hostile::site::Place;
+use crate::hostile::place::Place;
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 

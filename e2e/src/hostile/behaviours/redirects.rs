@@ -2,8 +2,8 @@
 
 use super::{Behaviour, DENIED, Expected, READY, UNAVAILABLE};
 use crate::hostile::ask::{Ask, Item};
+use crate::hostile::place::Place;
 use crate::hostile::reply::Reply;
-use crate::hostile::site::Place;
 use crate::hostile::tls::Certificate;
 
 pub(super) fn behaviours() -> Vec<Behaviour> {

@@ -2,8 +2,8 @@
 
 use super::{Behaviour, Expected, FORBIDDEN, MISSING, OTHER_BYTES, READY, TIMEOUT, UNAUTHORIZED, UNAVAILABLE};
 use crate::hostile::artifact::{MANIFEST, digest};
+use crate::hostile::place::Place;
 use crate::hostile::reply::Reply;
-use crate::hostile::site::Place;
 
 const HTML: (&str, &[u8]) = ("text/html; charset=utf-8", b"<!DOCTYPE html><title>Sign in</title>");
 

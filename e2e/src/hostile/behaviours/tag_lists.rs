@@ -2,8 +2,8 @@
 
 use super::{Behaviour, Expected, MISSING, NO_TAG, READY, TIMEOUT, TOO_LARGE, UNAVAILABLE};
 use crate::hostile::ask::{Ask, Item};
+use crate::hostile::place::Place;
 use crate::hostile::reply::Reply;
-use crate::hostile::site::Place;
 
 pub(super) fn behaviours() -> Vec<Behaviour> {
     [contents(), pages()].concat()

@@ -4,8 +4,8 @@ use super::{
     Behaviour, DENIED, Expected, FORBIDDEN, LIMITED, Pace, READY, TIMEOUT, TOO_LARGE, UNAUTHORIZED, UNAVAILABLE,
 };
 use crate::hostile::ask::{Ask, Item};
+use crate::hostile::place::Place;
 use crate::hostile::reply::Reply;
-use crate::hostile::site::Place;
 use crate::hostile::tls::Certificate;
 
 /// Token of a well-behaved token service.
