@@ -13,6 +13,7 @@ pub mod chart;
 pub mod clients;
 pub mod control_plane;
 pub mod corpus;
+mod credentials;
 pub mod files;
 pub mod fixture;
 pub mod gate;

@@ -11,15 +11,17 @@
 //! Most registries are distribution, which has no referrers API. Each registry with TLS has its own authority.
 
 mod access_log;
+mod certificates;
 mod configuration;
+mod options;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+pub use crate::credentials::{PASSWORD, USERNAME};
 use crate::http;
-use crate::pki::{Authority, Identity};
 use crate::ports;
 use crate::run::{Run, Service};
 use crate::tls;
@@ -27,75 +29,8 @@ use crate::token_service::TokenService;
 use crate::tools::Tools;
 use crate::wait;
 pub use access_log::Request;
-
-/// User name and password of the only user of a registry with authentication.
-pub const USERNAME: &str = "reader";
-pub const PASSWORD: &str = "let-me-in";
-
-/// Configuration of a registry.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    pub product: Product,
-    pub transport: Transport,
-    pub auth: Auth,
-    /// True to keep the content when the registry is stopped.
-    pub durable: bool,
-    /// Preferred port; any free port if it is taken or `None`.
-    pub port: Option<u16>,
-}
-
-/// Registry program.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Product {
-    /// Without the referrers API; supports every transport and authentication.
-    #[default]
-    Distribution,
-    /// With the referrers API and the right `artifactType` in it; in memory, without TLS and authentication.
-    Referrers,
-    /// Like [`Product::Referrers`], with one referrer per page.
-    PagedReferrers,
-    /// With the referrers API of go-containerregistry, which returns the config's media type as `artifactType`, does
-    /// not filter, and answers a push without `OCI-Subject`; in memory, without TLS and authentication.
-    QuirkyReferrers,
-}
-
-/// Transport of a registry.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Transport {
-    #[default]
-    Plain,
-    /// TLS with a certificate of a private authority.
-    Tls,
-    /// TLS that also requires a client certificate of the same authority.
-    MutualTls,
-}
-
-/// Authentication of a registry.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Auth {
-    /// No authentication.
-    #[default]
-    Open,
-    /// Basic credentials of [`USERNAME`].
-    Password,
-    /// Token of the [`TokenService`], which accepts the credentials of [`USERNAME`].
-    Token,
-}
-
-/// Files that clients of a registry with TLS need.
-#[derive(Debug, Clone)]
-pub struct Tls {
-    /// Certificate of the authority, a PEM file.
-    pub authority: PathBuf,
-    /// Client certificate, if the registry requires one.
-    pub identity: Option<Identity>,
-}
-
-/// Certificates of the server and for its clients.
-struct Certificates {
-    server: Identity,
-    clients: Tls,
-}
+pub use certificates::Tls;
+pub use options::{Auth, Options, Product, Transport};
 
 /// Registry, running or stopped; dropping it ends it.
 #[derive(Debug)]
@@ -121,7 +56,7 @@ impl Registry {
             Some(_) | None => ports::free()?,
         };
         let address = format!("127.0.0.1:{port}");
-        let certificates = certificates(&directory, name, options.transport)?;
+        let certificates = certificates::create(&directory, name, options.transport)?;
         let token_service = match options.auth {
             Auth::Token => {
                 let server = certificates.as_ref().map(|certificates| &certificates.server);
@@ -217,17 +152,4 @@ fn in_memory(address: &str, options: &Options, more: &[&str]) -> Result<Vec<Stri
     let simple = options.transport == Transport::Plain && options.auth == Auth::Open && !options.durable;
     ensure!(simple, "a registry with the referrers API is in memory, plain and open only");
     Ok(["--address", address].iter().chain(more).map(ToString::to_string).collect())
-}
-
-/// Creates new certificates for a registry, in its directory.
-fn certificates(directory: &Path, name: &str, transport: Transport) -> Result<Option<Certificates>> {
-    let asks = match transport {
-        Transport::Plain => return Ok(None),
-        Transport::Tls => false,
-        Transport::MutualTls => true,
-    };
-    let authority = Authority::create(directory, &format!("supercargo-e2e registry {name}"))?;
-    let server = authority.server("registry", &[])?;
-    let identity = asks.then(|| authority.client(USERNAME)).transpose()?;
-    Ok(Some(Certificates { server, clients: Tls { authority: authority.certificate, identity } }))
 }

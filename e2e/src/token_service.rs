@@ -26,9 +26,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::credentials::{PASSWORD, USERNAME};
 use crate::http::is_ours;
 use crate::pki::Identity;
-use crate::registry::{PASSWORD, USERNAME};
 use crate::tls;
 use issuer::{Access, Issuer};
 pub(crate) use issuer::{ISSUER, SERVICE};

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Auth, Certificates, Options};
+use super::certificates::Certificates;
+use super::options::{Auth, Options};
 use crate::token_service::{ISSUER, SERVICE, TokenService};
 
 /// User name and bcrypt hash of the password, at the lowest possible cost.
