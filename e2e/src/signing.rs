@@ -23,6 +23,7 @@ mod handmade_authority;
 mod identity;
 mod issuers;
 mod key;
+mod keyless;
 mod log;
 mod published;
 mod sigstore;

@@ -5,16 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use super::identity::Identity;
 use super::key::{KeyKind, SigningKey};
-use super::sigstore::PrivateSigstore;
 use crate::run::{Invocation, Run};
 use crate::tools::SigningTools;
 
 /// Flags for a bundle without log entry and timestamp.
-const NO_LOG: [&str; 2] = ["--use-signing-config=false", "--tlog-upload=false"];
+pub(super) const NO_LOG: [&str; 2] = ["--use-signing-config=false", "--tlog-upload=false"];
 /// Flag for the format of signatures before bundles.
-const LEGACY: &str = "--new-bundle-format=false";
+pub(super) const LEGACY: &str = "--new-bundle-format=false";
 
 /// cosign with its own home directory. References are `host:port/repository@digest`, in registries without TLS.
 #[derive(Debug, Clone)]
@@ -76,44 +74,6 @@ impl Cosign {
         self.signing("attest", image, key, &[&NO_LOG[..], &more].concat()).await
     }
 
-    /// Signs with an identity: a bundle with a certificate, a log entry and a timestamp.
-    pub async fn sign_keyless(&self, image: &str, sigstore: &PrivateSigstore, identity: &Identity) -> Result<()> {
-        self.keyless("sign", image, sigstore.identity_token(identity)?, sigstore.signing_args()).await
-    }
-
-    /// Attests with an identity.
-    pub async fn attest_keyless(
-        &self,
-        image: &str,
-        sigstore: &PrivateSigstore,
-        identity: &Identity,
-        predicate_type: &str,
-        predicate: &Value,
-    ) -> Result<()> {
-        let file = self.predicate(image, predicate)?;
-        let more = ["--type", predicate_type, "--predicate", &file].map(str::to_owned);
-        let args = [sigstore.signing_args(), more.to_vec()].concat();
-        self.keyless("attest", image, sigstore.identity_token(identity)?, args).await
-    }
-
-    /// Signs with an identity as cosign did before version 3, under the `.sig` tag: with a certificate and a timestamp,
-    /// but without log entry, because the legacy format supports only version 1 of the log.
-    pub async fn sign_keyless_legacy(
-        &self,
-        image: &str,
-        sigstore: &PrivateSigstore,
-        identity: &Identity,
-    ) -> Result<()> {
-        let no_log = NO_LOG.iter().chain([&LEGACY]).map(ToString::to_string).collect();
-        let args = [sigstore.legacy_signing_args(), no_log].concat();
-        self.keyless("sign", image, sigstore.identity_token(identity)?, args).await
-    }
-
-    /// Signs with a key: a bundle with a log entry and a timestamp.
-    pub async fn sign_logged(&self, image: &str, key: &SigningKey, sigstore: &PrivateSigstore) -> Result<()> {
-        self.signing("sign", image, key, &sigstore.signing_args()).await
-    }
-
     /// Runs `cosign verify`; without `--trusted-root` in `args` only the keys named there are trusted.
     pub async fn verify<S: AsRef<str>>(&self, image: &str, args: &[S]) -> Result<Verdict> {
         self.verdict("verify", image, args).await
@@ -142,7 +102,13 @@ impl Cosign {
         Ok(Verdict { accepted: output.exit.success(), text: format!("{}{}", output.stdout, output.stderr) })
     }
 
-    async fn signing<S: AsRef<str>>(&self, what: &str, image: &str, key: &SigningKey, more: &[S]) -> Result<()> {
+    pub(super) async fn signing<S: AsRef<str>>(
+        &self,
+        what: &str,
+        image: &str,
+        key: &SigningKey,
+        more: &[S],
+    ) -> Result<()> {
         let named = more.iter().any(|arg| arg.as_ref().starts_with("--trusted-root"));
         let command = self.command(&[what, "--yes", "--allow-http-registry", "--key"]);
         let command = command.arg(key.private.to_string_lossy()).args(more);
@@ -152,14 +118,8 @@ impl Cosign {
         Ok(())
     }
 
-    async fn keyless(&self, what: &str, image: &str, token: String, args: Vec<String>) -> Result<()> {
-        let command = self.command(&[what, "--yes", "--allow-http-registry"]).args(args);
-        command.arg("--identity-token").arg(token).arg(image).stdout().await?;
-        Ok(())
-    }
-
     /// Writes a predicate about an image to a file and returns its path.
-    fn predicate(&self, image: &str, predicate: &Value) -> Result<String> {
+    pub(super) fn predicate(&self, image: &str, predicate: &Value) -> Result<String> {
         let path = self.home.join(format!("{}.predicate.json", image.replace(['/', ':', '@'], "-")));
         fs_err::write(&path, predicate.to_string())?;
         Ok(path.to_string_lossy().into_owned())
