@@ -13,6 +13,7 @@ mod modes;
 mod operator;
 mod oras;
 mod raw;
+mod reference;
 mod selection;
 mod signatures;
 mod table;

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -11,6 +10,7 @@ use supercargo_e2e::files::{self, Tree};
 use supercargo_e2e::fixture::Fixture;
 use supercargo_e2e::hostile::artifact::digest;
 
+use super::reference::{Reference, same};
 use crate::support::case::{Case, spec_with};
 use crate::support::sync::{objects, root, sync};
 use crate::support::verdict::Verdict;
@@ -32,24 +32,6 @@ pub(super) struct Row {
     references: Vec<Reference>,
     /// Digests of exactly the blobs that must be requested from the registry; not checked if `None`.
     blobs: Option<BTreeSet<String>>,
-}
-
-/// Another client that reads the artifact.
-enum Reference {
-    /// `oras pull` writes these files.
-    Oras(Tree),
-    /// `oras pull` for a platform writes these files.
-    OrasFor(&'static str, Tree),
-    /// `oras pull` fails.
-    OrasRefuses,
-    /// `helm pull --untar` of this version of the chart at this place writes these files.
-    Helm(String, &'static str, Tree),
-    /// `crane export` has these files.
-    Crane(Tree),
-    /// `imgpkg pull` writes the same files.
-    Imgpkg,
-    /// GNU tar, given all layers one over the other, has the same files.
-    Tar,
 }
 
 impl<'a> Table<'a> {
@@ -238,7 +220,7 @@ impl Row {
         let mut wrong: Vec<_> = [self.ours(case, line).err(), self.asked(case).err()].into_iter().flatten().collect();
         for (number, reference) in self.references.iter().enumerate() {
             let into = case.directory.join("reference").join(format!("{}-{number}", self.name));
-            wrong.extend(self.compare(case, reference, &into).await.err());
+            wrong.extend(reference.compare(case, &self.image, &self.wanted(), &into).await.err());
         }
         wrong
     }
@@ -268,46 +250,4 @@ impl Row {
         ensure!(!requests.is_empty() && asked == *expected, "asked for {asked:?}, not {expected:?}");
         Ok(())
     }
-
-    async fn compare(&self, case: &Case, reference: &Reference, into: &Path) -> Result<()> {
-        let (clients, ours) = (&case.lab.clients, self.wanted());
-        match reference {
-            Reference::Oras(files) => same("the files of oras", &self.oras(case, into, &[]).await?, files),
-            Reference::OrasFor(platform, files) => {
-                same("the files of oras", &self.oras(case, into, &["--platform", platform]).await?, files)
-            }
-            Reference::OrasRefuses => {
-                let output = clients.oras_pull(&self.image, into, &[]).await?;
-                ensure!(!output.exit.success(), "oras takes it: {}", output.stdout);
-                Ok(())
-            }
-            Reference::Helm(chart, version, files) => {
-                same("the files of Helm", &clients.helm_pull(chart, version, into).await?, files)
-            }
-            Reference::Crane(files) => {
-                same("the files of crane", &clients.crane_export(&self.image, into).await?, files)
-            }
-            Reference::Imgpkg => same("the files of imgpkg", &clients.imgpkg_pull(&self.image, into).await?, &ours),
-            Reference::Tar => same("the files of GNU tar", &clients.tar_layers(&self.image, into).await?, &ours),
-        }
-    }
-
-    async fn oras(&self, case: &Case, into: &Path, more: &[&str]) -> Result<Tree> {
-        let output = case.lab.clients.oras_pull(&self.image, into, more).await?;
-        ensure!(output.exit.success(), "oras pull: {}{}", output.stdout, output.stderr);
-        files::read(into)
-    }
-}
-
-/// Compares two trees entry by entry: path, kind, content, executable bit, target of a link.
-fn same(whose: &str, found: &Tree, want: &Tree) -> Result<()> {
-    let mut wrong = String::new();
-    for path in found.keys().chain(want.keys().filter(|path| !found.contains_key(*path))) {
-        let (found, want) = (found.get(path), want.get(path));
-        if found != want {
-            let _ = write!(wrong, "\n    {path}: {found:?}, expected {want:?}");
-        }
-    }
-    ensure!(wrong.is_empty(), "{whose} differ:{wrong}");
-    Ok(())
 }
