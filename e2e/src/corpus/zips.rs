@@ -1,5 +1,7 @@
 //! Malicious zip files: unsafe names and links, disagreeing headers, false offsets, and false end records.
 
+mod data;
+
 use super::zip::{
     DEFLATED, ENCRYPTED, Ending, Entry, UTF8, Zip64, archive, archive_with, deflated, directory, extra, stored,
     symlink, zip64_extra,
@@ -9,12 +11,10 @@ use crate::files::{self, Entry as Node, Tree};
 
 /// Media type of a zip.
 pub const ZIP: &str = "application/zip";
-/// Reasons for an entry with an unsupported feature or compression method.
-const UNSAFE_OR_UNSUPPORTED: &[&str] = &["UnsafeArchive", "UnsupportedFormat"];
 
 /// Returns all zip samples. They are unpacked only if `spec.layers.mode` is `Extract`.
 pub fn samples() -> Vec<Sample> {
-    [names(), links_and_kinds(), disagreeing(), data(), places(), ends(), harmless()].concat()
+    [names(), links_and_kinds(), disagreeing(), data::samples(), places(), ends(), harmless()].concat()
 }
 
 fn sample(name: &str, bytes: Vec<u8>, verdict: Verdict) -> Sample {
@@ -142,69 +142,6 @@ fn disagreeing() -> Vec<Sample> {
     ]
 }
 
-/// Entries with corrupt, inconsistent or unsupported data.
-fn data() -> Vec<Sample> {
-    let both = |name, change: fn(&mut super::zip::Header)| refused(name, "mallory", [x().both(change)]);
-    let unread = |name, change: fn(&mut super::zip::Header)| {
-        refused_as(UNSAFE_OR_UNSUPPORTED, name, "mallory", [x().both(change)])
-    };
-    let text = "content of mallory ".repeat(50);
-    let packed = || deflated("mallory", &text);
-    let mut cut = packed();
-    cut.data.truncate(cut.data.len() / 2);
-    let half = u32::try_from(cut.data.len()).unwrap_or_default();
-    let mut more = packed();
-    more.data.extend(b"mallory");
-    let longer = u32::try_from(more.data.len()).unwrap_or_default();
-    vec![
-        both("wrong-crc", |header| header.crc ^= 1),
-        refused("wrong-crc-deflated", "mallory", [packed().both(|header| header.crc ^= 1)]),
-        refused("more-than-its-size", "mallory", [packed().both(|header| header.size -= 1)]),
-        refused("less-than-its-size", "mallory", [packed().both(|header| header.size += 1)]),
-        both("stored-of-two-sizes", |header| header.size = 6),
-        refused("deflate-cut", "mallory", [cut.both(|header| header.packed = half)]),
-        refused("deflate-and-more", "mallory", [more.both(|header| header.packed = longer)]),
-        both("deflate-that-is-none", |header| header.method = DEFLATED),
-        unread("encrypted", |header| header.flags |= ENCRYPTED),
-        unread("strongly-encrypted", |header| header.flags |= ENCRYPTED | 1 << 6),
-        unread("masked-headers", |header| header.flags |= ENCRYPTED | 1 << 13),
-        unread("patch", |header| header.flags |= 1 << 5),
-        unread("deflate64", |header| header.method = 9),
-        unread("bzip2", |header| header.method = 12),
-        unread("lzma", |header| header.method = 14),
-        unread("zstd", |header| header.method = 93),
-        unread("aes", |header| header.method = 99),
-        refused_as(
-            UNSAFE_OR_LIMIT,
-            "zip64-of-8-eib",
-            "mallory",
-            [x().both(|header| {
-                (header.size, header.packed) = (u32::MAX, u32::MAX);
-                header.extra = zip64_extra(i64::MAX as u64, 7);
-            })],
-        ),
-        refused_as(
-            UNSAFE_OR_LIMIT,
-            "zip64-packed-of-16-eib",
-            "mallory",
-            [x().both(|header| {
-                (header.size, header.packed) = (u32::MAX, u32::MAX);
-                header.extra = zip64_extra(7, u64::MAX);
-            })],
-        ),
-        both("zip64-field-missing", |header| (header.size, header.packed) = (u32::MAX, u32::MAX)),
-        both("zip64-field-cut", |header| {
-            (header.size, header.packed) = (u32::MAX, u32::MAX);
-            header.extra = extra(1, &[7, 0, 0]);
-        }),
-        both("zip64-field-twice", |header| {
-            (header.size, header.packed) = (u32::MAX, u32::MAX);
-            header.extra = [zip64_extra(7, 7), zip64_extra(6, 6)].concat();
-        }),
-        both("extra-field-longer-than-itself", |header| header.extra = vec![1, 0, 200, 0]),
-    ]
-}
-
 /// False offsets, overlaps, unlisted entries, and data around the archive.
 fn places() -> Vec<Sample> {
     let first = || stored("mallory1", "content");
@@ -237,7 +174,7 @@ fn ends() -> Vec<Sample> {
     let entries = || [stored("a", "x"), stored("b", "y")];
     let ends = |name, ending: &Ending| bad(name, archive_with(Vec::new(), entries(), ending));
     let whole = archive(entries());
-    let zip64 = |name, lies: Zip64| ends(name, &Ending { zip64: Some(lies), ..Ending::default() });
+    let zip64 = |name, false_fields: Zip64| ends(name, &Ending { zip64: Some(false_fields), ..Ending::default() });
     let cut = |name, at: usize| bad(name, whole.get(..at).unwrap_or_default().to_vec());
     vec![
         ends("entries-too-few", &Ending { entries: Some([1, 1]), ..Ending::default() }),
