@@ -22,7 +22,7 @@ tests!(
     a_changed_filter_publishes_again_without_a_download,
     each_output_takes_its_own_files,
     a_limit_of_the_object_is_named_and_its_change_is_acted_upon,
-    what_is_left_out_is_counted_where_it_is_left_out,
+    skipped_layers_and_links_are_counted_per_output,
 );
 
 const KIND: &str = "application/vnd.example.mixed.v1";
@@ -263,7 +263,7 @@ async fn a_limit_of_the_object_is_named_and_its_change_is_acted_upon(case: &mut 
     Ok(())
 }
 
-async fn what_is_left_out_is_counted_where_it_is_left_out(case: &mut Case) -> Result<()> {
+async fn skipped_layers_and_links_are_counted_per_output(case: &mut Case) -> Result<()> {
     let content = Archive::default().file("a.yaml", b"a: 1")?.link("link.yaml", "a.yaml")?.gzip()?;
     let signed = Fixture::artifact(KIND).layer(TAR_GZIP, &content, &[]).layer(BUNDLE, b"{\"signed\": true}", &[]);
     let image = push(case, "app", &signed).await?;

@@ -18,17 +18,17 @@ use crate::support::pull_directory::PullDirectory;
 use crate::support::revision;
 
 tests!(
-    pull_makes_a_directory_and_prints_what_it_holds,
+    pull_creates_a_directory_and_prints_the_digest,
     a_directory_that_is_not_empty_is_left_alone_unless_forced,
     a_reader_of_a_forced_directory_sees_only_whole_revisions,
-    whatever_fails_leaves_the_directory_as_it_was_and_tells_its_class,
-    what_ends_in_the_middle_leaves_the_directory_as_it_was,
+    a_failed_pull_leaves_the_directory_unchanged_and_exits_by_class,
+    an_interrupted_pull_leaves_the_directory_unchanged,
 );
 
 /// Bytes per file of large revisions: 40 files make an artifact of about 6 MiB.
 const PADDING: usize = 150_000;
 
-async fn pull_makes_a_directory_and_prints_what_it_holds(case: &mut Case) -> Result<()> {
+async fn pull_creates_a_directory_and_prints_the_digest(case: &mut Case) -> Result<()> {
     let content = tree(&[("a.txt", "one"), ("deep/er/b.txt", "two")]);
     let source = case.source(&content)?;
     let image = case.reference("app:1");
@@ -130,7 +130,7 @@ fn read_until(out: &Path, done: &AtomicBool) -> Result<Vec<u64>> {
     }
 }
 
-async fn whatever_fails_leaves_the_directory_as_it_was_and_tells_its_class(case: &mut Case) -> Result<()> {
+async fn a_failed_pull_leaves_the_directory_unchanged_and_exits_by_class(case: &mut Case) -> Result<()> {
     let source = case.source(&tree(&[("file", "content")]))?;
     let good = case.reference("app:1");
     case.lab.publisher.oras(&source, &[&good, "."]).await?;
@@ -180,7 +180,7 @@ async fn whatever_fails_leaves_the_directory_as_it_was_and_tells_its_class(case:
     Ok(())
 }
 
-async fn what_ends_in_the_middle_leaves_the_directory_as_it_was(case: &mut Case) -> Result<()> {
+async fn an_interrupted_pull_leaves_the_directory_unchanged(case: &mut Case) -> Result<()> {
     let gate = Gate::open(&case.lab.registry.address).await?;
     let source = case.source(&revision::tree(1, PADDING))?;
     case.lab.publisher.oras(&source, &[&case.reference("app:1"), "."]).await?;

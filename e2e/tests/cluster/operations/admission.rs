@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use crate::support::case::{Case, tests};
 
 tests!(
-    each_refusal_is_a_sentence_that_says_what_to_do,
+    each_admission_error_states_the_remedy,
     references_are_admitted_as_the_parser_reads_them,
-    fields_about_content_are_refused_with_what_to_write_instead,
-    what_people_write_is_accepted,
-    what_people_write_about_content_is_accepted,
+    invalid_content_fields_are_refused_with_the_remedy,
+    common_specs_are_accepted,
+    common_content_fields_are_accepted,
 );
 
-async fn each_refusal_is_a_sentence_that_says_what_to_do(case: &mut Case) -> Result<()> {
+async fn each_admission_error_states_the_remedy(case: &mut Case) -> Result<()> {
     let volume = |name: &str| json!({"name": name, "volume": {"name": "default"}});
     let long_tag = format!("ghcr.io/team/app:{}", "t".repeat(129));
     let long_image = format!("ghcr.io/{}:1", "a/".repeat(300) + "b");
@@ -120,7 +120,7 @@ async fn references_are_admitted_as_the_parser_reads_them(case: &mut Case) -> Re
     Ok(())
 }
 
-async fn fields_about_content_are_refused_with_what_to_write_instead(case: &mut Case) -> Result<()> {
+async fn invalid_content_fields_are_refused_with_the_remedy(case: &mut Case) -> Result<()> {
     let many = |number: usize| -> Vec<String> { (0..number).map(|number| format!("pattern-{number}")).collect() };
     let long = "x".repeat(257);
     let output = |key: &str, value: Value| {
@@ -167,7 +167,7 @@ async fn fields_about_content_are_refused_with_what_to_write_instead(case: &mut 
     refused(case, rows.into_iter().map(with_image).collect()).await
 }
 
-async fn what_people_write_is_accepted(case: &mut Case) -> Result<()> {
+async fn common_specs_are_accepted(case: &mut Case) -> Result<()> {
     let digest = format!("sha256:{}", "0".repeat(64));
     for (number, image) in [
         "ghcr.io/home-operations/k8s-schemas:latest".to_owned(),
@@ -204,7 +204,7 @@ async fn what_people_write_is_accepted(case: &mut Case) -> Result<()> {
     Ok(())
 }
 
-async fn what_people_write_about_content_is_accepted(case: &mut Case) -> Result<()> {
+async fn common_content_fields_are_accepted(case: &mut Case) -> Result<()> {
     let all = json!({
         "image": "ghcr.io/team/app:1",
         "artifactTypes": ["application/vnd.cncf.flux.config.v1+json", "application/vnd.example.*"],

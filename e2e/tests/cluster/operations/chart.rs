@@ -9,7 +9,7 @@ use crate::support::command::answer;
 
 tests!(
     every_values_file_passes_lint,
-    what_the_chart_renders_is_accepted_by_the_api_server,
+    the_rendered_chart_is_accepted_by_the_api_server,
     values_that_mean_nothing_are_refused,
     each_limit_is_a_value_that_arrives_as_its_flag,
     the_trusted_root_is_refreshed_from_where_the_values_say,
@@ -42,7 +42,7 @@ async fn every_values_file_passes_lint(case: &mut Case) -> Result<()> {
     Ok(())
 }
 
-async fn what_the_chart_renders_is_accepted_by_the_api_server(case: &mut Case) -> Result<()> {
+async fn the_rendered_chart_is_accepted_by_the_api_server(case: &mut Case) -> Result<()> {
     for namespace in ["team-a", "team-b"] {
         case.lab.kubectl().args(["create", "namespace", namespace]).output().await?;
     }

@@ -15,7 +15,7 @@ use supercargo_e2e::wait;
 use crate::support::case::{Case, spec, tests};
 use crate::support::revision;
 
-tests!(a_full_volume_is_told_without_hammering_and_recovers_by_itself,);
+tests!(a_full_volume_is_reported_with_backoff_and_recovers,);
 
 /// Size of the operator's volume: room for three trees, a layer, and a tree under construction.
 const SIZE: &str = "size=14m,nr_inodes=400";
@@ -32,7 +32,7 @@ enum Filler {
     Inodes,
 }
 
-async fn a_full_volume_is_told_without_hammering_and_recovers_by_itself(case: &mut Case) -> Result<()> {
+async fn a_full_volume_is_reported_with_backoff_and_recovers(case: &mut Case) -> Result<()> {
     let registry = case.registry("own", &Options::default()).await?;
     let image = registry.reference("team/app:1");
     let mut old = push(case, &image, 0).await?;

@@ -11,7 +11,7 @@ use super::{HEALED, Tag, both, config_map, end_operator_at, value, within};
 use crate::support::case::{Case, spec, spec_with, tests};
 
 tests!(
-    a_forged_marker_removes_nothing_of_others,
+    a_forged_marker_removes_no_files_of_other_objects,
     a_renamed_config_map_is_not_forgotten_by_a_failed_pass,
     a_crash_leaves_no_immutable_config_map_behind,
     earlier_names_beyond_the_bound_are_removed,
@@ -55,7 +55,7 @@ async fn all_known(case: &Case) -> Result<()> {
     done.with_context(|| format!("status does not name {last:?}"))
 }
 
-async fn a_forged_marker_removes_nothing_of_others(case: &mut Case) -> Result<()> {
+async fn a_forged_marker_removes_no_files_of_other_objects(case: &mut Case) -> Result<()> {
     let mut tag = Tag::start(case).await?;
     case.start_operator().await?;
     for name in ["victim", "app"] {

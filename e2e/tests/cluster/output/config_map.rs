@@ -17,7 +17,7 @@ tests!(
     a_config_map_follows_a_moved_tag_and_loses_old_keys,
     two_mebibytes_do_not_go_into_a_config_map,
     as_many_keys_as_are_not_refused_go_into_a_config_map,
-    a_config_map_of_somebody_else_is_left_alone,
+    a_config_map_of_another_owner_is_left_unchanged,
     two_files_on_one_key_are_refused,
     no_outputs_publish_nothing_and_are_ready,
 );
@@ -133,7 +133,7 @@ async fn rule(case: &Case) -> Result<Option<String>> {
     Ok(case.space.config_maps().get("rules").await?.data.unwrap_or_default().get("rule").cloned())
 }
 
-async fn a_config_map_of_somebody_else_is_left_alone(case: &mut Case) -> Result<()> {
+async fn a_config_map_of_another_owner_is_left_unchanged(case: &mut Case) -> Result<()> {
     let foreign = serde_json::from_value(json!({"metadata": {"name": "rules"}, "data": {"rule": "mine"}}))?;
     let foreign = case.space.config_maps().create(&PostParams::default(), &foreign).await?;
     let image = case.reference("rules:1");

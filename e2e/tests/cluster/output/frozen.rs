@@ -21,7 +21,7 @@ use crate::support::privileges::may_mount;
 
 tests!(
     a_volume_that_hangs_is_the_state_of_that_volume_and_heals_by_itself,
-    reads_of_a_volume_that_hang_hold_nobody_else,
+    hanging_reads_do_not_delay_other_objects,
     a_volume_that_cannot_be_opened_does_not_stop_the_start_and_heals_by_itself,
     an_object_follows_its_tag_while_its_files_are_read,
 );
@@ -203,7 +203,7 @@ async fn a_volume_that_hangs_is_the_state_of_that_volume_and_heals_by_itself(cas
 }
 
 /// Opening the directories of some objects hangs, like reads from a share whose server is away.
-async fn reads_of_a_volume_that_hang_hold_nobody_else(case: &mut Case) -> Result<()> {
+async fn hanging_reads_do_not_delay_other_objects(case: &mut Case) -> Result<()> {
     let mut tag = Tag::start(case).await?;
     let slow = Slow::start(case, "openat2@hung=delay:12000").await?;
     let spec = spec_with(&tag.image(), &on("default"));

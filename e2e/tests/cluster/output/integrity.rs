@@ -15,9 +15,9 @@ use supercargo_e2e::wait;
 use crate::support::case::{Case, current_tree, spec, spec_with, tests};
 
 tests!(
-    what_a_neighbour_changes_is_noticed_within_the_interval_and_repaired,
+    files_changed_by_another_writer_are_repaired_within_the_interval,
     a_damaged_tree_stays_while_the_registry_is_down_and_is_repaired_when_it_is_back,
-    what_is_served_is_repaired_while_a_new_revision_is_refused,
+    published_content_is_repaired_while_a_new_revision_is_refused,
     every_byte_is_read_at_the_longer_interval_and_after_a_restart_when_due,
     touched_files_are_read_and_left,
 );
@@ -72,7 +72,7 @@ async fn wait_told(case: &Case, kind: &str, reason: &str, part: &str, count: usi
 /// A change to the published tree, and the text that reports its first path.
 type Harm = (fn(&Path) -> Result<()>, &'static str);
 
-async fn what_a_neighbour_changes_is_noticed_within_the_interval_and_repaired(case: &mut Case) -> Result<()> {
+async fn files_changed_by_another_writer_are_repaired_within_the_interval(case: &mut Case) -> Result<()> {
     let harm: [Harm; 6] = [
         (|tree| Ok(fs_err::write(tree.join("a.txt"), "two")?), "\"a.txt\" has other content"),
         (|tree| Ok(fs_err::write(tree.join("d/new"), "x")?), "\"d/new\" was added"),
@@ -159,7 +159,7 @@ async fn a_damaged_tree_stays_while_the_registry_is_down_and_is_repaired_when_it
     wait_told(case, "Normal", "Succeeded", "repaired", 1).await
 }
 
-async fn what_is_served_is_repaired_while_a_new_revision_is_refused(case: &mut Case) -> Result<()> {
+async fn published_content_is_repaired_while_a_new_revision_is_refused(case: &mut Case) -> Result<()> {
     let image = case.reference("app:1");
     let source = case.source(&content())?;
     let digest = case.lab.publisher.oras(&source, &[&image, "."]).await?;

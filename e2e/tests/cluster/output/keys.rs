@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{HEALED, Tag, config_map, value};
 use crate::support::case::{Case, spec_with, tests};
 
-tests!(a_foreign_key_is_removed_and_told_once, a_foreign_key_that_comes_back_is_removed_ever_more_slowly,);
+tests!(a_foreign_key_is_removed_and_reported_once, a_foreign_key_that_comes_back_is_removed_ever_more_slowly,);
 
 const KEY: &str = "evil.yaml";
 /// Time in which requests and Events are counted.
@@ -47,7 +47,7 @@ async fn told(case: &Case) -> Result<usize> {
     Ok(case.space.events("app").await?.iter().filter(|(.., note)| note.contains(KEY)).count())
 }
 
-async fn a_foreign_key_is_removed_and_told_once(case: &mut Case) -> Result<()> {
+async fn a_foreign_key_is_removed_and_reported_once(case: &mut Case) -> Result<()> {
     let tag = published(case).await?;
     let before = tag.manifests()?;
     add(case).await?;

@@ -21,7 +21,7 @@ use supercargo_e2e::wait;
 
 use crate::support::case::{Case, current_tree, spec_with, tests};
 
-tests!(whoever_writes_to_the_volume_all_the_time_gets_nothing_but_signed_bytes_published,);
+tests!(a_writer_of_the_volume_gets_only_signed_bytes_published,);
 
 /// Duration of the race without `SUPERCARGO_SOAK_SECONDS`.
 const SECONDS: u64 = 10;
@@ -191,9 +191,7 @@ impl Moving {
     }
 }
 
-async fn whoever_writes_to_the_volume_all_the_time_gets_nothing_but_signed_bytes_published(
-    case: &mut Case,
-) -> Result<()> {
+async fn a_writer_of_the_volume_gets_only_signed_bytes_published(case: &mut Case) -> Result<()> {
     let small = |number: usize| {
         let text = |name: &str| (name.to_owned(), Entry::text(&format!("{name} of revision {number}\n").repeat(50)));
         (0..20).map(|file| text(&format!("file-{file}"))).collect::<Tree>()

@@ -11,9 +11,9 @@ use crate::support::case::{Case, spec, spec_with, tests};
 use crate::support::policy::{Signatory, apply_policy, at_once, entry, key_in, policies, policy_name, verify};
 
 tests!(
-    a_policy_that_cannot_be_carried_out_refuses_what_it_may_speak_about_and_disturbs_no_other,
-    a_trusted_root_that_is_none_or_has_ended_is_told_and_nothing_is_let_in,
-    what_a_policy_cannot_mean_is_refused_with_what_to_write_instead,
+    a_stored_policy_that_does_not_parse_refuses_only_what_it_may_match,
+    an_invalid_or_expired_trusted_root_is_reported_and_accepts_nothing,
+    an_invalid_policy_is_refused_with_the_remedy,
 );
 
 /// Returns the key under which the API server stores the policy.
@@ -21,9 +21,7 @@ fn key(name: &str) -> String {
     format!("/registry/supercargo.dev/ociartifactpolicies/{name}")
 }
 
-async fn a_policy_that_cannot_be_carried_out_refuses_what_it_may_speak_about_and_disturbs_no_other(
-    case: &mut Case,
-) -> Result<()> {
+async fn a_stored_policy_that_does_not_parse_refuses_only_what_it_may_match(case: &mut Case) -> Result<()> {
     let acme = Signatory::new()?;
     let registry = &case.lab.registry;
     let app = Artifact::push_text(case, registry, "app:1", "app").await?;
@@ -114,7 +112,7 @@ fn ended() -> Result<String> {
     Ok(root.to_string())
 }
 
-async fn a_trusted_root_that_is_none_or_has_ended_is_told_and_nothing_is_let_in(case: &mut Case) -> Result<()> {
+async fn an_invalid_or_expired_trusted_root_is_reported_and_accepts_nothing(case: &mut Case) -> Result<()> {
     let app = Artifact::push_text(case, &case.lab.registry, "app:1", "app").await?;
     let operators = Space { namespace: chart::NAMESPACE.to_owned(), client: case.space.client.clone() };
     case.start_operator().await?;
@@ -163,7 +161,7 @@ async fn a_trusted_root_that_is_none_or_has_ended_is_told_and_nothing_is_let_in(
     Ok(())
 }
 
-async fn what_a_policy_cannot_mean_is_refused_with_what_to_write_instead(case: &mut Case) -> Result<()> {
+async fn an_invalid_policy_is_refused_with_the_remedy(case: &mut Case) -> Result<()> {
     let acme = Signatory::new()?;
     let about = |images: &[&str]| json!({"images": images, "action": "Allow"});
     let mut keyless = entry("release", &[acme.key()]);

@@ -17,12 +17,12 @@ use crate::support::policy::{
 };
 
 tests!(
-    a_policy_that_changes_judges_what_it_touches_at_once_and_fetches_nothing,
+    a_changed_policy_is_applied_at_once_without_a_download,
     a_key_that_is_rotated_leads_to_a_new_verdict_and_back,
     suspending_hides_no_denial_and_no_changed_requirement,
-    what_a_policy_denies_during_a_pass_is_not_published,
-    what_a_label_of_the_namespace_denies_during_a_pass_is_not_published,
-    what_another_key_refuses_during_a_pass_is_not_published,
+    a_policy_created_during_a_pass_prevents_publishing,
+    a_label_change_during_a_pass_prevents_publishing,
+    a_key_changed_during_a_pass_prevents_publishing,
     a_label_that_is_read_by_name_is_compared_before_the_switch_too,
     a_switch_that_a_crash_cut_off_is_not_completed_by_other_rules,
 );
@@ -42,7 +42,7 @@ fn is_verified(object: &DynamicObject, status: &str) -> bool {
     verified(object).is_some_and(|verified| verified.status == status)
 }
 
-async fn a_policy_that_changes_judges_what_it_touches_at_once_and_fetches_nothing(case: &mut Case) -> Result<()> {
+async fn a_changed_policy_is_applied_at_once_without_a_download(case: &mut Case) -> Result<()> {
     let (acme, other) = (Signatory::new()?, Signatory::new()?);
     let (registry, app) = published(case, &acme, &json!([])).await?;
     let beside = Artifact::push_text(case, &registry, "beside:1", "beside").await?;
@@ -197,7 +197,7 @@ async fn is_denied_unpublished(case: &Case, gate: &Gate) -> Result<()> {
 }
 
 /// L5, for the key that a policy names.
-async fn what_another_key_refuses_during_a_pass_is_not_published(case: &mut Case) -> Result<()> {
+async fn a_key_changed_during_a_pass_prevents_publishing(case: &mut Case) -> Result<()> {
     let Slow { _registry, gate, app, repository } = slowly(case).await?;
     let (acme, other) = (Signatory::new()?, Signatory::new()?);
     acme.sign(case, &app).await?;
@@ -217,7 +217,7 @@ async fn what_another_key_refuses_during_a_pass_is_not_published(case: &mut Case
 }
 
 /// L5.
-async fn what_a_policy_denies_during_a_pass_is_not_published(case: &mut Case) -> Result<()> {
+async fn a_policy_created_during_a_pass_prevents_publishing(case: &mut Case) -> Result<()> {
     let Slow { _registry, gate, repository, .. } = slowly(case).await?;
     case.space.apply("app", &spec(&format!("{repository}:1"))).await?;
     gate.wait_passed(20_000, LIMIT).await?;
@@ -226,7 +226,7 @@ async fn what_a_policy_denies_during_a_pass_is_not_published(case: &mut Case) ->
 }
 
 /// L5, L6.
-async fn what_a_label_of_the_namespace_denies_during_a_pass_is_not_published(case: &mut Case) -> Result<()> {
+async fn a_label_change_during_a_pass_prevents_publishing(case: &mut Case) -> Result<()> {
     let Slow { _registry, gate, repository, .. } = slowly(case).await?;
     let label = policy_name(case, "tier");
     let selector = json!({"matchLabels": {&label: "closed"}});

@@ -16,7 +16,7 @@ use crate::support::sync::{objects, root, sync};
 
 tests!(
     policies_of_files_decide_as_in_a_cluster,
-    what_no_policy_speaks_about_is_refused,
+    an_artifact_without_a_policy_is_refused,
     sync_applies_policies_among_its_files,
 );
 
@@ -152,7 +152,7 @@ async fn policies_of_files_decide_as_in_a_cluster(case: &mut Case) -> Result<()>
     Ok(())
 }
 
-async fn what_no_policy_speaks_about_is_refused(case: &mut Case) -> Result<()> {
+async fn an_artifact_without_a_policy_is_refused(case: &mut Case) -> Result<()> {
     Artifact::push(case, &case.lab.registry, "app").await?;
     let image = case.reference("app:1");
     let elsewhere = policy("elsewhere", &json!({"images": ["ghcr.io/**"], "action": "Allow"}));

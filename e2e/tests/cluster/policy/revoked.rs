@@ -18,9 +18,9 @@ use crate::support::case::{Case, spec_with, tests};
 use crate::support::policy::{Signatory, apply_policy, delete_policy, entry, key_in, policy_name, verify};
 
 tests!(
-    what_is_refused_later_is_withdrawn_and_comes_back_when_it_is_not,
-    what_cannot_be_judged_is_not_withdrawn,
-    what_is_served_is_judged_also_where_the_image_means_something_else_by_now,
+    content_refused_later_is_withdrawn_until_it_is_accepted,
+    content_is_not_withdrawn_while_it_cannot_be_verified,
+    published_content_is_verified_although_the_tag_has_moved,
     neither_suspending_nor_a_broken_spec_keeps_what_is_refused,
     a_suspended_object_that_cannot_be_withdrawn_is_tried_again,
     a_pass_that_ends_before_it_judges_keeps_nothing_that_is_refused,
@@ -83,7 +83,7 @@ async fn is_withdrawn(case: &Case, digest: &str, reason: &str, times: usize) -> 
     Ok(())
 }
 
-async fn what_is_refused_later_is_withdrawn_and_comes_back_when_it_is_not(case: &mut Case) -> Result<()> {
+async fn content_refused_later_is_withdrawn_until_it_is_accepted(case: &mut Case) -> Result<()> {
     let (acme, other) = (Signatory::new()?, Signatory::new()?);
     let (registry, app, signature) = published(case, &acme).await?;
     let repository = app.repository();
@@ -129,7 +129,7 @@ async fn what_is_refused_later_is_withdrawn_and_comes_back_when_it_is_not(case: 
     Ok(())
 }
 
-async fn what_cannot_be_judged_is_not_withdrawn(case: &mut Case) -> Result<()> {
+async fn content_is_not_withdrawn_while_it_cannot_be_verified(case: &mut Case) -> Result<()> {
     let acme = Signatory::new()?;
     let (mut registry, app, _) = published(case, &acme).await?;
     let repository = app.repository();
@@ -181,7 +181,7 @@ async fn stays(case: &Case, object: &DynamicObject, artifact: &Artifact, label: 
     Ok(())
 }
 
-async fn what_is_served_is_judged_also_where_the_image_means_something_else_by_now(case: &mut Case) -> Result<()> {
+async fn published_content_is_verified_although_the_tag_has_moved(case: &mut Case) -> Result<()> {
     let (acme, other) = (Signatory::new()?, Signatory::new()?);
     let (registry, app, _) = published(case, &acme).await?;
     apply_policy(case, "release", &verify(&[&app.repository()], &[acme.key()])).await?;

@@ -16,7 +16,7 @@ use supercargo_e2e::wait;
 use crate::support::case::{Case, spec, spec_with, tests};
 
 tests!(
-    each_producer_gets_into_each_kind_of_registry_and_nobody_else_does,
+    each_producer_needs_credentials_in_each_kind_of_registry,
     a_registry_with_the_referrers_api_is_read_like_any_other,
     an_open_registry_costs_three_requests_and_one_for_each_poll,
     a_registry_with_tokens_costs_one_token_more,
@@ -67,7 +67,7 @@ impl Asked {
 }
 
 /// Tests the harness itself: a registry that its clients cannot push to would test nothing.
-async fn each_producer_gets_into_each_kind_of_registry_and_nobody_else_does(case: &mut Case) -> Result<()> {
+async fn each_producer_needs_credentials_in_each_kind_of_registry(case: &mut Case) -> Result<()> {
     let chart = case.source(&tree(&[("Chart.yaml", "apiVersion: v2\nname: hello\nversion: 0.1.0\n")]))?;
     let kinds =
         [(Transport::Plain, Auth::Token), (Transport::Tls, Auth::Password), (Transport::MutualTls, Auth::Token)];

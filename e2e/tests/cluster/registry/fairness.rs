@@ -20,7 +20,7 @@ use crate::support::case::{Case, spec, tests};
 
 tests!(
     a_thousand_objects_on_a_dead_registry_do_not_delay_twenty_of_another_namespace,
-    a_limited_account_is_asked_seldom_and_closes_its_registry_for_nobody_else,
+    a_rate_limit_of_one_account_does_not_affect_other_accounts,
 );
 
 /// Objects whose layers are rate-limited.
@@ -93,7 +93,7 @@ async fn rationing(artifacts: Vec<Artifact>) -> Result<Server> {
     Ok(Port::take("127.0.0.1:0").await?.serve(Manner::Http(Arc::new(script)), None))
 }
 
-async fn a_limited_account_is_asked_seldom_and_closes_its_registry_for_nobody_else(case: &mut Case) -> Result<()> {
+async fn a_rate_limit_of_one_account_does_not_affect_other_accounts(case: &mut Case) -> Result<()> {
     let artifacts =
         (0..LIMITED).map(|number| Artifact::good(&format!("content {number}"))).collect::<Result<Vec<_>>>()?;
     let digests: Vec<String> = artifacts.iter().map(Artifact::digest).collect();

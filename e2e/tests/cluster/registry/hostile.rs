@@ -24,7 +24,7 @@ use crate::support::case::{Case, tests};
 use crate::support::neighbour::{Neighbour, neighbourhood};
 use crate::support::secret::{apply_secret, docker_config};
 
-tests!(whatever_a_registry_does_has_its_reason_and_costs_nobody_else_anything,);
+tests!(each_misbehaviour_has_its_reason_and_does_not_affect_other_objects,);
 
 /// Largest growth of the operator's private memory while all behaviours are at work at once.
 const MEMORY: u64 = 64 << 20;
@@ -39,7 +39,7 @@ const NO_TLS: &str = "127.0.0.2,169.254.169.254,10.0.0.1,0.0.0.0,[::ffff:a9fe:a9
 /// Concurrent requests to the API server.
 const AT_A_TIME: usize = 16;
 
-async fn whatever_a_registry_does_has_its_reason_and_costs_nobody_else_anything(case: &mut Case) -> Result<()> {
+async fn each_misbehaviour_has_its_reason_and_does_not_affect_other_objects(case: &mut Case) -> Result<()> {
     let sites = sites(case, behaviours::all()?, "info,supercargo=debug").await?;
     let neighbour = Neighbour::move_in(case).await?;
     let memory = Watch::start(case.operator()?.pid())?;

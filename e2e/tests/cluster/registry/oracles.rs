@@ -12,14 +12,14 @@ use supercargo_e2e::object::current_condition;
 
 use crate::support::case::{Case, spec, tests};
 
-tests!(nothing_is_learned_of_what_a_redirect_leads_to,);
+tests!(a_redirect_reveals_nothing_about_its_target,);
 
 /// Content of an internal place. It could be guessed byte by byte if its digest or length were revealed.
 const SECRET: &str = "{\"password\":\"hunter-two\"}";
 /// Part of a blob that the evil registry sends itself before it redirects.
 const BEGINNING: &str = "0123456789";
 
-async fn nothing_is_learned_of_what_a_redirect_leads_to(case: &mut Case) -> Result<()> {
+async fn a_redirect_reveals_nothing_about_its_target(case: &mut Case) -> Result<()> {
     // Another port is another origin, and the operator may connect to it: a closed address would reveal nothing anyway.
     let inside = Port::take("127.0.0.1:0").await?.serve(Manner::Http(Arc::new(within)), None);
     let secret = format!("http://{}/secret", inside.address);

@@ -15,12 +15,12 @@ use crate::support::neighbour::neighbourhood;
 use crate::support::secret::{apply_secret, docker_config};
 
 tests!(
-    no_secret_is_told_to_another_host_or_written_down,
-    what_one_tenant_may_read_another_may_not,
+    no_secret_is_sent_to_another_host_or_logged,
+    pull_secrets_of_one_tenant_do_not_serve_another,
     a_basic_auth_secret_goes_only_to_the_hosts_that_it_names,
 );
 
-async fn no_secret_is_told_to_another_host_or_written_down(case: &mut Case) -> Result<()> {
+async fn no_secret_is_sent_to_another_host_or_logged(case: &mut Case) -> Result<()> {
     let sites = sites(case, behaviours::confidences(), "trace").await?;
     for site in &sites {
         create(case, site).await?;
@@ -105,7 +105,7 @@ fn told_to_nobody_else(sites: &[Site]) -> Result<()> {
 
 /// The login of one tenant, and the token obtained with it, open nothing to objects of another tenant: not without a
 /// login, not with another login, and not with logins for hosts and repositories with similar names.
-async fn what_one_tenant_may_read_another_may_not(case: &mut Case) -> Result<()> {
+async fn pull_secrets_of_one_tenant_do_not_serve_another(case: &mut Case) -> Result<()> {
     let sites = sites(case, vec![behaviours::private()], "info").await?;
     let Some(site) = sites.first() else { bail!("no site") };
     let other = Space::create(&case.lab.control_plane.client, &neighbourhood(case)).await?;

@@ -22,7 +22,7 @@ tests!(
     no_certificate_is_checked_where_that_is_asked_for,
     a_client_certificate_is_shown_where_one_is_named,
     the_authority_counts_for_the_token_service_too,
-    a_server_with_an_authoritys_certificate_is_told_how_to_get_another,
+    a_server_with_a_ca_certificate_is_refused_with_the_remedy,
 );
 
 fn with(transport: Transport, auth: Auth) -> Options {
@@ -140,7 +140,7 @@ async fn the_authority_counts_for_the_token_service_too(case: &mut Case) -> Resu
     Ok(())
 }
 
-async fn a_server_with_an_authoritys_certificate_is_told_how_to_get_another(case: &mut Case) -> Result<()> {
+async fn a_server_with_a_ca_certificate_is_refused_with_the_remedy(case: &mut Case) -> Result<()> {
     let artifact = Artifact::good("content")?;
     case.start_operator().await?;
     let mut servers = Vec::new();

@@ -8,7 +8,7 @@ use supercargo_e2e::signing::Published;
 use crate::support::case::{Case, tests};
 use crate::support::command::{answer, refused, run};
 
-tests!(a_bundle_is_what_it_is_said_to_be_and_nothing_else, a_bundle_is_judged_by_the_content_or_the_digest_of_a_file,);
+tests!(a_bundle_verifies_its_own_content_only, a_bundle_is_judged_by_the_content_or_the_digest_of_a_file,);
 
 /// Runs `supercargo verify-bundle` with the true identity, key and digest of a published bundle.
 async fn verify_bundle(case: &Case, published: &Published) -> Result<Output> {
@@ -29,7 +29,7 @@ async fn verify_bundle(case: &Case, published: &Published) -> Result<Output> {
     run(case, &arguments.iter().map(String::as_str).collect::<Vec<_>>()).await
 }
 
-async fn a_bundle_is_what_it_is_said_to_be_and_nothing_else(case: &mut Case) -> Result<()> {
+async fn a_bundle_verifies_its_own_content_only(case: &mut Case) -> Result<()> {
     let key_path = case.directory.join("other.pub");
     fs_err::write(&key_path, KeyPair::generate()?.public_key_pem())?;
     let mut verified = 0;

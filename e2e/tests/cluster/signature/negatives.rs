@@ -30,11 +30,11 @@ use crate::support::artifact::Artifact;
 use crate::support::case::{Case, tests};
 use crate::support::command::run;
 use crate::support::verdict::Verdict;
-use fickle::whatever_a_registry_answers_only_what_is_signed_is_published;
+use fickle::an_inconsistent_registry_gets_only_signed_content_published;
 use material::Material;
 use table::Row;
 
-tests!(nothing_false_is_accepted, whatever_a_registry_answers_only_what_is_signed_is_published,);
+tests!(no_false_signature_is_accepted, an_inconsistent_registry_gets_only_signed_content_published,);
 
 /// Rows that are pushed and verified at a time.
 const AT_A_TIME: usize = 4;
@@ -51,7 +51,7 @@ struct Answer {
     wrong: Option<String>,
 }
 
-async fn nothing_false_is_accepted(case: &mut Case) -> Result<()> {
+async fn no_false_signature_is_accepted(case: &mut Case) -> Result<()> {
     let started = Instant::now();
     let case = &*case;
     let material = Material::prepare(case).await?;

@@ -14,12 +14,12 @@ use crate::support::artifact::Artifact;
 use crate::support::case::{Case, spec, spec_with, tests};
 
 tests!(
-    a_root_that_is_fetched_decides_and_what_is_published_is_judged_again,
+    a_fetched_trusted_root_applies_to_published_content_too,
     what_is_wrong_about_a_repository_changes_nothing,
     the_last_good_root_outlives_the_process,
-    nothing_is_withdrawn_because_a_root_cannot_be_had,
-    only_who_asks_for_signatures_waits_for_the_first_root,
-    nobody_is_asked_unless_the_operator_is_told_to,
+    no_content_is_withdrawn_while_the_trusted_root_is_unavailable,
+    only_objects_with_signature_requirements_wait_for_the_first_root,
+    the_trusted_root_is_fetched_only_if_configured,
 );
 
 const SINCE: &str = "2026-01-01T00:00:00Z";
@@ -96,7 +96,7 @@ async fn failed_again(case: &Case, before: u64, count: u64) -> Result<()> {
     .await
 }
 
-async fn a_root_that_is_fetched_decides_and_what_is_published_is_judged_again(case: &mut Case) -> Result<()> {
+async fn a_fetched_trusted_root_applies_to_published_content_too(case: &mut Case) -> Result<()> {
     let world = World::new(case).await?;
     world.publish(1, &world.without)?;
     world.start_operator(case).await?;
@@ -208,7 +208,7 @@ async fn the_last_good_root_outlives_the_process(case: &mut Case) -> Result<()> 
     Ok(())
 }
 
-async fn nothing_is_withdrawn_because_a_root_cannot_be_had(case: &mut Case) -> Result<()> {
+async fn no_content_is_withdrawn_while_the_trusted_root_is_unavailable(case: &mut Case) -> Result<()> {
     let world = World::new(case).await?;
     world.publish(1, &world.with)?;
     let withdraw = ["--on-revoked=withdraw"];
@@ -234,7 +234,7 @@ async fn nothing_is_withdrawn_because_a_root_cannot_be_had(case: &mut Case) -> R
     wait::until_true(Duration::from_secs(20), "the files to be withdrawn", || Ok(!case.current("app").exists())).await
 }
 
-async fn only_who_asks_for_signatures_waits_for_the_first_root(case: &mut Case) -> Result<()> {
+async fn only_objects_with_signature_requirements_wait_for_the_first_root(case: &mut Case) -> Result<()> {
     let world = World::new(case).await?;
     world.publish(1, &world.with)?;
     world.repository.set_silent(true);
@@ -254,7 +254,7 @@ async fn only_who_asks_for_signatures_waits_for_the_first_root(case: &mut Case) 
     Ok(())
 }
 
-async fn nobody_is_asked_unless_the_operator_is_told_to(case: &mut Case) -> Result<()> {
+async fn the_trusted_root_is_fetched_only_if_configured(case: &mut Case) -> Result<()> {
     let world = World::new(case).await?;
     world.publish(1, &world.with)?;
     let mut settings = case.settings()?;

@@ -16,7 +16,7 @@ tests!(
     an_artifact_without_files_is_an_empty_tree,
     titles_that_lead_outside_are_refused_as_by_oras,
     an_index_of_oras_gives_the_child_for_the_platform,
-    what_is_attached_to_an_artifact_is_no_content_of_it,
+    attachments_of_an_artifact_are_not_published,
     an_archive_of_oras_py_is_one_file,
 );
 
@@ -117,7 +117,7 @@ async fn an_index_of_oras_gives_the_child_for_the_platform(case: &mut Case) -> R
     table.check().await
 }
 
-async fn what_is_attached_to_an_artifact_is_no_content_of_it(case: &mut Case) -> Result<()> {
+async fn attachments_of_an_artifact_are_not_published(case: &mut Case) -> Result<()> {
     let mut table = Table::new(case);
     let files = tree(&[("a.txt", "one")]);
     let image = table.push_oras("app:1", &files, &[], &["a.txt"]).await?;

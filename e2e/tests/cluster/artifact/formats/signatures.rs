@@ -12,7 +12,7 @@ use crate::support::case::{Case, spec, tests};
 tests!(
     signatures_and_attestations_are_no_files,
     a_signature_beside_a_file_leaves_the_file,
-    what_is_left_out_is_counted_in_the_status,
+    skipped_layers_are_counted_in_the_status,
 );
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -85,7 +85,7 @@ async fn a_signature_beside_a_file_leaves_the_file(case: &mut Case) -> Result<()
     table.check().await
 }
 
-async fn what_is_left_out_is_counted_in_the_status(case: &mut Case) -> Result<()> {
+async fn skipped_layers_are_counted_in_the_status(case: &mut Case) -> Result<()> {
     let plain = Fixture::artifact("application/x.test").layer("text/plain", b"one", &[(TITLE, "a.txt")]);
     let rows = [("mixed", mixed(), 3, 1), ("plain", plain, 0, 1), ("empty", empty(), 1, 0)];
     for (name, fixture, ..) in &rows {

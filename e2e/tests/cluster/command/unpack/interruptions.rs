@@ -13,9 +13,9 @@ use super::{LARGE, failed, nothing_there, unpack, write};
 use crate::support::case::{Case, tests};
 use crate::support::pull_directory::PullDirectory;
 
-tests!(what_ends_in_the_middle_leaves_nothing, a_file_that_changes_while_it_is_read_is_never_half_of_each,);
+tests!(an_interrupted_unpack_leaves_nothing, a_file_that_changes_while_it_is_read_is_never_half_of_each,);
 
-async fn what_ends_in_the_middle_leaves_nothing(case: &mut Case) -> Result<()> {
+async fn an_interrupted_unpack_leaves_nothing(case: &mut Case) -> Result<()> {
     let large = case.directory.join("large");
     fs_err::File::create(&large)?.set_len(LARGE)?;
     let place = PullDirectory::new(case)?;

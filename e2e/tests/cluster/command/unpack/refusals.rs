@@ -14,16 +14,16 @@ use crate::support::command::run;
 use crate::support::pull_directory::PullDirectory;
 
 tests!(
-    what_is_refused_leaves_no_directory_and_says_why,
+    a_refused_layer_leaves_no_directory_and_names_the_cause,
     every_limit_is_an_option_that_the_message_names,
-    what_is_no_file_or_no_place_is_told_at_once,
-    options_that_cannot_be_meant_end_with_two,
+    an_invalid_file_or_directory_is_reported_at_once,
+    invalid_options_exit_with_code_two,
 );
 
 /// A refused layer: name, layer, options, reason, words of the message.
 type Refused<'a> = (&'static str, &'a [u8], &'a [&'a str], &'static str, &'a [&'a str]);
 
-async fn what_is_refused_leaves_no_directory_and_says_why(case: &mut Case) -> Result<()> {
+async fn a_refused_layer_leaves_no_directory_and_names_the_cause(case: &mut Case) -> Result<()> {
     let up = Archive::default().file("fine", b"1")?.file("../../escaped", b"2")?.gzip()?;
     let out = Archive::default().link("etc", "/etc")?.finish();
     let inside = Archive::default().file("a", b"1")?.link("b", "a")?.finish();
@@ -116,7 +116,7 @@ async fn every_limit_is_an_option_that_the_message_names(case: &mut Case) -> Res
     Ok(())
 }
 
-async fn what_is_no_file_or_no_place_is_told_at_once(case: &mut Case) -> Result<()> {
+async fn an_invalid_file_or_directory_is_reported_at_once(case: &mut Case) -> Result<()> {
     let layer = write(case, "layer.tar", &tar(&tree(&[("a", "1")]), "")?)?;
     let (pipe, mode) = (case.directory.join("pipe"), rustix::fs::Mode::from_raw_mode(0o600));
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0)?;
@@ -154,7 +154,7 @@ async fn what_is_no_file_or_no_place_is_told_at_once(case: &mut Case) -> Result<
     failed(&output, 1, "failed", "StorageFailed", &["no"])
 }
 
-async fn options_that_cannot_be_meant_end_with_two(case: &mut Case) -> Result<()> {
+async fn invalid_options_exit_with_code_two(case: &mut Case) -> Result<()> {
     let layer = write(case, "layer.tar", &tar(&tree(&[("a", "1")]), "")?)?;
     let place = PullDirectory::new(case)?;
     // An option that the parser refuses gives no verdict on the file.

@@ -19,7 +19,7 @@ const OBJECTS: usize = 16;
 const RUNS: usize = 63;
 const SEED: u64 = 12;
 
-pub(super) async fn whatever_a_registry_answers_only_what_is_signed_is_published(case: &mut Case) -> Result<()> {
+pub(super) async fn an_inconsistent_registry_gets_only_signed_content_published(case: &mut Case) -> Result<()> {
     let started = Instant::now();
     let names: Vec<String> = (0..OBJECTS).map(|number| format!("object-{number}")).collect();
     let fickle = Fickle::open(&names, SEED).await?;

@@ -11,9 +11,9 @@ use super::{accepts, cosign, identities};
 use crate::support::artifact::{self, Artifact};
 use crate::support::case::{Case, tests};
 
-tests!(what_is_made_by_hand_is_what_cosign_makes, what_is_logged_by_hand_is_taken_for_logged,);
+tests!(handmade_signatures_equal_those_of_cosign, handmade_log_entries_are_accepted,);
 
-async fn what_is_made_by_hand_is_what_cosign_makes(case: &mut Case) -> Result<()> {
+async fn handmade_signatures_equal_those_of_cosign(case: &mut Case) -> Result<()> {
     let cosign = cosign(case).await?;
     let registry = &case.lab.registry;
     for kind in KeyKind::ALL {
@@ -53,7 +53,7 @@ async fn what_is_made_by_hand_is_what_cosign_makes(case: &mut Case) -> Result<()
     Ok(())
 }
 
-async fn what_is_logged_by_hand_is_taken_for_logged(case: &mut Case) -> Result<()> {
+async fn handmade_log_entries_are_accepted(case: &mut Case) -> Result<()> {
     let cosign = cosign(case).await?;
     let sigstore = case.lab.sigstore().await?;
     let [identity, ..] = identities();

@@ -10,12 +10,12 @@ use crate::support::artifact::{self, Artifact};
 use crate::support::case::{Case, tests};
 
 tests!(
-    somebody_signs_and_nobody_else_is_taken_for_them,
-    somebody_signs_as_before_there_were_bundles,
-    what_was_signed_can_be_verified_when_nobody_is_there_any_more,
+    only_the_signers_own_identity_is_accepted,
+    a_keyless_legacy_signature_is_accepted,
+    signatures_verify_after_the_sigstore_has_stopped,
 );
 
-async fn somebody_signs_and_nobody_else_is_taken_for_them(case: &mut Case) -> Result<()> {
+async fn only_the_signers_own_identity_is_accepted(case: &mut Case) -> Result<()> {
     let cosign = cosign(case).await?;
     let sigstore = case.lab.sigstore().await?;
     let products = [Product::Distribution, Product::Referrers, Product::QuirkyReferrers];
@@ -52,7 +52,7 @@ async fn somebody_signs_and_nobody_else_is_taken_for_them(case: &mut Case) -> Re
     Ok(())
 }
 
-async fn somebody_signs_as_before_there_were_bundles(case: &mut Case) -> Result<()> {
+async fn a_keyless_legacy_signature_is_accepted(case: &mut Case) -> Result<()> {
     let cosign = cosign(case).await?;
     let sigstore = case.lab.sigstore().await?;
     let artifact = Artifact::push(case, &case.lab.registry, "app").await?;
@@ -79,7 +79,7 @@ async fn somebody_signs_as_before_there_were_bundles(case: &mut Case) -> Result<
     Ok(())
 }
 
-async fn what_was_signed_can_be_verified_when_nobody_is_there_any_more(case: &mut Case) -> Result<()> {
+async fn signatures_verify_after_the_sigstore_has_stopped(case: &mut Case) -> Result<()> {
     let cosign = cosign(case).await?;
     let start = async |name: &str| {
         let name = format!("{}-{name}", case.space.namespace);

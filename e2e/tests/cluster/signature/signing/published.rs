@@ -6,9 +6,9 @@ use supercargo_e2e::signing::{KeyKind, Published};
 use super::cosign;
 use crate::support::case::{Case, tests};
 
-tests!(what_others_published_is_what_it_is_said_to_be,);
+tests!(published_signatures_of_third_parties_verify,);
 
-async fn what_others_published_is_what_it_is_said_to_be(case: &mut Case) -> Result<()> {
+async fn published_signatures_of_third_parties_verify(case: &mut Case) -> Result<()> {
     let cosign = cosign(case).await?;
     let key = cosign.key_pair("other", KeyKind::P256).await?;
     for published in Published::all()? {

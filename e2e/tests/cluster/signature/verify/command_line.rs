@@ -18,8 +18,8 @@ tests!(
     each_verdict_is_right_with_the_referrers_api,
     each_verdict_is_right_where_the_list_has_other_types,
     each_verdict_is_right_where_the_list_has_pages,
-    each_kind_of_key_is_told_from_its_like,
-    whoever_is_on_the_second_page_is_found,
+    each_kind_of_key_is_verified,
+    a_signature_on_the_second_page_is_found,
 );
 
 async fn each_verdict_is_right_without_the_referrers_api(case: &mut Case) -> Result<()> {
@@ -38,7 +38,7 @@ async fn each_verdict_is_right_where_the_list_has_pages(case: &mut Case) -> Resu
     check_rows(case, Product::PagedReferrers, ROWS).await
 }
 
-async fn each_kind_of_key_is_told_from_its_like(case: &mut Case) -> Result<()> {
+async fn each_kind_of_key_is_verified(case: &mut Case) -> Result<()> {
     check_rows(case, Product::Distribution, KINDS).await
 }
 
@@ -83,7 +83,7 @@ async fn check_rows(case: &Case, product: Product, rows: &[Row]) -> Result<()> {
     Ok(())
 }
 
-async fn whoever_is_on_the_second_page_is_found(case: &mut Case) -> Result<()> {
+async fn a_signature_on_the_second_page_is_found(case: &mut Case) -> Result<()> {
     const ACTIONS: &[Action] = &[Action::Sign(Who::Right), Action::Sign(Who::Second)];
     let registry = registry(case, Product::PagedReferrers).await?;
     let signers = Signers::new(case, &[Who::Right, Who::Second]).await?;

@@ -20,7 +20,7 @@ use crate::support::verdict::Verdict;
 
 tests!(
     what_is_refused_changes_nothing_and_is_let_in_once_it_is_signed,
-    what_is_not_signed_yet_is_published_by_itself_once_it_is,
+    an_unsigned_artifact_is_published_once_it_is_signed,
     every_requirement_has_to_be_met_and_another_key_is_another_requirement,
 );
 
@@ -196,7 +196,7 @@ fn holds(case: &Case, name: &str, pushed: &Pushed) -> Result<()> {
     Ok(())
 }
 
-async fn what_is_not_signed_yet_is_published_by_itself_once_it_is(case: &mut Case) -> Result<()> {
+async fn an_unsigned_artifact_is_published_once_it_is_signed(case: &mut Case) -> Result<()> {
     let registry = registry(case, Product::Referrers).await?;
     let signers = Signers::new(case, &[Who::Right]).await?;
     case.start_operator().await?;
