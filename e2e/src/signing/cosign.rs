@@ -21,7 +21,7 @@ pub struct Cosign {
     program: PathBuf,
     home: PathBuf,
     /// Empty trusted root. Without a trusted root cosign would fetch the public one, even to verify with a key.
-    nobody: PathBuf,
+    empty_root: PathBuf,
 }
 
 /// Result of `cosign verify` for an image.
@@ -36,10 +36,14 @@ impl Cosign {
     /// Creates `home`, with an empty trusted root.
     pub async fn new(run: &Run, tools: &SigningTools, home: &Path) -> Result<Self> {
         fs_err::create_dir_all(home.join("keys"))?;
-        let nobody = home.join("nobody.json");
-        let cosign =
-            Self { run: run.clone(), program: tools.cosign.clone(), home: home.to_owned(), nobody: nobody.clone() };
-        cosign.command(&["trusted-root", "create", "--out"]).arg(nobody.to_string_lossy()).stdout().await?;
+        let empty_root = home.join("empty-root.json");
+        let cosign = Self {
+            run: run.clone(),
+            program: tools.cosign.clone(),
+            home: home.to_owned(),
+            empty_root: empty_root.clone(),
+        };
+        cosign.command(&["trusted-root", "create", "--out"]).arg(empty_root.to_string_lossy()).stdout().await?;
         Ok(cosign)
     }
 
@@ -95,9 +99,9 @@ impl Cosign {
 
     async fn verdict<S: AsRef<str>>(&self, what: &str, image: &str, args: &[S]) -> Result<Verdict> {
         let named = args.iter().any(|arg| arg.as_ref().starts_with("--trusted-root"));
-        let nobody = format!("--trusted-root={}", self.nobody.display());
+        let empty_root = format!("--trusted-root={}", self.empty_root.display());
         let command = self.command(&[what, "--allow-http-registry"]).args(args);
-        let command = if named { command } else { command.arg(nobody) };
+        let command = if named { command } else { command.arg(empty_root) };
         let output = command.arg(image).output().await?;
         Ok(Verdict { accepted: output.exit.success(), text: format!("{}{}", output.stdout, output.stderr) })
     }
@@ -112,8 +116,8 @@ impl Cosign {
         let named = more.iter().any(|arg| arg.as_ref().starts_with("--trusted-root"));
         let command = self.command(&[what, "--yes", "--allow-http-registry", "--key"]);
         let command = command.arg(key.private.to_string_lossy()).args(more);
-        let nobody = format!("--trusted-root={}", self.nobody.display());
-        let command = if named { command } else { command.arg(nobody) };
+        let empty_root = format!("--trusted-root={}", self.empty_root.display());
+        let command = if named { command } else { command.arg(empty_root) };
         command.arg(image).stdout().await?;
         Ok(())
     }

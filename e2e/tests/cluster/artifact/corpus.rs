@@ -63,7 +63,7 @@ async fn all_as_expected<T: Into<Trial>>(case: &Case, trials: Vec<T>, more: &ser
     let rows = sync(case, &file, &surroundings).await?;
     let synced = started.elapsed();
     surroundings.check()?;
-    nothing_of_ours_is_left(&surroundings.root())?;
+    check_no_leftovers(&surroundings.root())?;
     let mut problems = String::new();
     for trial in &trials {
         let current = surroundings.root().join(NAMESPACE).join(&trial.name).join("current");
@@ -142,7 +142,7 @@ fn as_expected(trial: &Trial, row: &Row, current: &Path) -> Result<()> {
         Verdict::Accepted(tree) => {
             ensure!(row.reason == "Succeeded", "{} {}", row.reason, row.message);
             ensure!(published == *tree, "published {published:?}");
-            only_what_is_ours_to_say(current)
+            check_owners_and_modes(current)
         }
         Verdict::Refused { reasons, says } => {
             ensure!(reasons.contains(&&*row.reason), "{}, not {reasons:?}: {}", row.reason, row.message);
@@ -157,7 +157,7 @@ fn as_expected(trial: &Trial, row: &Row, current: &Path) -> Result<()> {
 
 /// Checks that all modes are 0644 or 0755, independent of the archive, and that no file has a second link, another
 /// owner or extended attributes of the archive.
-fn only_what_is_ours_to_say(path: &Path) -> Result<()> {
+fn check_owners_and_modes(path: &Path) -> Result<()> {
     for entry in fs_err::read_dir(path)? {
         let path = entry?.path();
         let found = fs_err::symlink_metadata(&path)?;
@@ -175,14 +175,14 @@ fn only_what_is_ours_to_say(path: &Path) -> Result<()> {
         let marks = String::from_utf8_lossy(&names[..length]).into_owned();
         ensure!(!marks.contains("user.") && !marks.contains("capability"), "{} has {marks}", path.display());
         if found.is_dir() {
-            only_what_is_ours_to_say(&path)?;
+            check_owners_and_modes(&path)?;
         }
     }
     Ok(())
 }
 
 /// Checks that no stage is left and that the root holds only the expected entries.
-fn nothing_of_ours_is_left(root: &Path) -> Result<()> {
+fn check_no_leftovers(root: &Path) -> Result<()> {
     let names = |path: &Path| -> Result<Vec<String>> {
         let mut names = fs_err::read_dir(path)?
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))

@@ -140,13 +140,13 @@ async fn a_failed_pull_leaves_the_directory_unchanged_and_exits_by_class(case: &
     let hostile = case.reference("app:hostile");
     let arguments = ["--artifact-type", "application/x.test", "--layer", layer, &hostile];
     case.lab.publisher.raw(&case.directory, &arguments).await?;
-    let nobody = format!("127.0.0.1:{}/app:1", ports::free()?);
+    let unused_port = format!("127.0.0.1:{}/app:1", ports::free()?);
 
     let missing = case.reference("app:missing");
     let rows: [(&str, &[&str], i32, &str); 8] = [
         (&missing, &[], 5, "ReferenceNotFound"),
         (&good, &["--sub-path", "no"], 5, "SubPathNotFound"),
-        (&nobody, &[], 3, "RegistryUnavailable"),
+        (&unused_port, &[], 3, "RegistryUnavailable"),
         (&hostile, &[], 6, "UnsafeArchive"),
         (&good, &["--max-extracted-bytes", "1"], 6, "LimitExceeded"),
         (&good, &["--allow-cidr", "10.0.0.0/8"], 6, "AddressDenied"),

@@ -45,7 +45,7 @@ async fn each_misbehaviour_has_its_reason_and_does_not_affect_other_objects(case
     let memory = Watch::start(case.operator()?.pid())?;
     let (started, done) = (Instant::now(), AtomicBool::new(false));
     let run = async {
-        let run = before_and_while_and_after(case, &sites, &memory).await;
+        let run = run_phases(case, &sites, &memory).await;
         done.store(true, Ordering::Relaxed);
         run
     };
@@ -63,17 +63,19 @@ async fn each_misbehaviour_has_its_reason_and_does_not_affect_other_objects(case
         looks.iter().max().map_or(0, Duration::as_millis),
     ));
     ensure!(rise < MEMORY, "private memory rose by {} KiB", rise / 1024);
-    still_the_same_operator(case)
+    check_operator_not_restarted(case)
 }
 
 /// Runs all sites through three phases: registries that can behave serve good content first, the content stays while
 /// they misbehave, and the next revision follows once they are repaired. Returns the growth of memory in the first
 /// phase.
-async fn before_and_while_and_after(case: &Case, sites: &[Site], memory: &Watch) -> Result<u64> {
+async fn run_phases(case: &Case, sites: &[Site], memory: &Watch) -> Result<u64> {
     let can_behave: Vec<_> = sites.iter().filter(|site| site.can_behave()).collect();
     set_phase(sites, Phase::Before);
     at_a_time(sites, |site| create(case, site)).await?;
-    all_say(case, &can_behave, |site| vec![format!("Ready {}", site.earlier.digest())]).await.context("before")?;
+    wait_for_outcomes(case, &can_behave, |site| vec![format!("Ready {}", site.earlier.digest())])
+        .await
+        .context("before")?;
     let before_all_this = memory.rise();
 
     let asked: Vec<_> = sites.iter().map(|site| site.registry.seen.asks().len()).collect();
@@ -81,15 +83,15 @@ async fn before_and_while_and_after(case: &Case, sites: &[Site], memory: &Watch)
     let started = Instant::now();
     at_a_time(&can_behave, |site| ask(case, site)).await?;
     let all: Vec<_> = sites.iter().collect();
-    all_say(case, &all, as_expected).await?;
+    wait_for_outcomes(case, &all, as_expected).await?;
     // No event to wait for: in this time, forbidden requests and changes would happen.
     let _ = tokio::time::timeout(AT_LEAST.saturating_sub(started.elapsed()), std::future::pending::<()>()).await;
-    all_say(case, &all, as_expected).await.context("later")?;
+    wait_for_outcomes(case, &all, as_expected).await.context("later")?;
     for (site, before) in sites.iter().zip(asked) {
-        asked_at_its_pace(site, before, started.elapsed())?;
+        check_pace(site, before, started.elapsed())?;
     }
-    nobody_was_told_anything(sites)?;
-    nothing_wrong_is_published(case, sites).await?;
+    check_requests_elsewhere(sites)?;
+    check_published(case, sites).await?;
 
     set_phase(sites, Phase::Repaired);
     // A registry that returned a pause of an hour is not requested again.
@@ -99,7 +101,7 @@ async fn before_and_while_and_after(case: &Case, sites: &[Site], memory: &Watch)
     // No pass is requested for these objects: the answer was wrong and not the artifact, so the operator polls them
     // again by itself.
     repaired.extend(misreported);
-    all_say(case, &repaired, |site| vec![format!("Ready {}", site.good.digest())]).await.context("after")?;
+    wait_for_outcomes(case, &repaired, |site| vec![format!("Ready {}", site.good.digest())]).await.context("after")?;
     Ok(before_all_this)
 }
 
@@ -174,7 +176,11 @@ pub(crate) fn as_expected(site: &Site) -> Vec<String> {
 }
 
 /// Waits until every object reports an expected outcome; the error names every object that does not.
-pub(crate) async fn all_say(case: &Case, sites: &[&Site], expected: impl Fn(&Site) -> Vec<String>) -> Result<()> {
+pub(crate) async fn wait_for_outcomes(
+    case: &Case,
+    sites: &[&Site],
+    expected: impl Fn(&Site) -> Vec<String>,
+) -> Result<()> {
     let mut wrong = String::new();
     let waited = wait::until_with_pace(SETTLED, Duration::from_millis(250), "every reason", async || {
         let listed = case.space.artifacts().list(&ListParams::default()).await?;
@@ -209,7 +215,7 @@ fn verdict(object: &DynamicObject) -> Option<(String, String)> {
     (ready.reason != "Progressing").then(|| (format!("{} {}", ready.reason, kinds.join(" and ")), ready.message))
 }
 
-async fn nothing_wrong_is_published(case: &Case, sites: &[Site]) -> Result<()> {
+async fn check_published(case: &Case, sites: &[Site]) -> Result<()> {
     let maps = case.space.config_maps().list(&ListParams::default()).await?;
     let maps: BTreeMap<_, _> =
         maps.items.iter().map(|map| (map.metadata.name.as_deref().unwrap_or_default(), map)).collect();
@@ -237,7 +243,7 @@ async fn nothing_wrong_is_published(case: &Case, sites: &[Site]) -> Result<()> {
 
 /// Checks that no other host was contacted without permission, and that no other host received a header that identifies
 /// the operator.
-fn nobody_was_told_anything(sites: &[Site]) -> Result<()> {
+fn check_requests_elsewhere(sites: &[Site]) -> Result<()> {
     for site in sites {
         let name = &site.behaviour.name;
         let elsewhere = site.connections_elsewhere();
@@ -258,7 +264,7 @@ fn nobody_was_told_anything(sites: &[Site]) -> Result<()> {
 }
 
 /// Checks that the requests since the misbehaviour began stay within the site's pace, and that there is no hot loop.
-fn asked_at_its_pace(site: &Site, before: usize, time: Duration) -> Result<()> {
+fn check_pace(site: &Site, before: usize, time: Duration) -> Result<()> {
     let asks = site.registry.seen.asks().len() - before;
     let most = match site.behaviour.pace {
         Pace::Retries => NO_HOT_LOOP,
@@ -271,7 +277,7 @@ fn asked_at_its_pace(site: &Site, before: usize, time: Duration) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn still_the_same_operator(case: &Case) -> Result<()> {
+pub(crate) fn check_operator_not_restarted(case: &Case) -> Result<()> {
     let operator = case.operator()?;
     operator.service.check_running()?;
     let log = fs_err::read_to_string(operator.log())?;

@@ -9,7 +9,7 @@ use supercargo_e2e::hostile::canary::Canary;
 use supercargo_e2e::hostile::site::Site;
 use supercargo_e2e::object::{Space, current_condition};
 
-use crate::registry::hostile::{all_say, as_expected, create, sites};
+use crate::registry::hostile::{as_expected, create, sites, wait_for_outcomes};
 use crate::support::case::{Case, spec_with, tests};
 use crate::support::neighbour::neighbourhood;
 use crate::support::secret::{apply_secret, docker_config};
@@ -26,11 +26,11 @@ async fn no_secret_is_sent_to_another_host_or_logged(case: &mut Case) -> Result<
         create(case, site).await?;
     }
     let broken = broken_secrets(case, &sites).await?;
-    all_say(case, &sites.iter().collect::<Vec<_>>(), as_expected).await?;
+    wait_for_outcomes(case, &sites.iter().collect::<Vec<_>>(), as_expected).await?;
     for (canary, reason) in &broken {
         case.space.refused(&canary.owner, reason).await?;
     }
-    told_to_nobody_else(&sites)?;
+    check_secrets_elsewhere(&sites)?;
     let mut canaries: Vec<_> = broken.into_iter().map(|(canary, _)| canary).collect();
     canaries.extend(sites.iter().flat_map(|site| [site.place.login.password.clone(), site.place.confidence.clone()]));
     let metrics = case.operator()?.metrics().await?;
@@ -70,7 +70,7 @@ async fn in_the_cluster(case: &Case) -> Result<Vec<(&'static str, String)>> {
 }
 
 /// Checks that each password went to its own registry and to no other host, independent of the registry's answers.
-fn told_to_nobody_else(sites: &[Site]) -> Result<()> {
+fn check_secrets_elsewhere(sites: &[Site]) -> Result<()> {
     for site in sites {
         let (name, password) = (&site.behaviour.name, &site.place.login.password);
         let heard = |site: &Site| site.registry.seen.asks().iter().any(|ask| ask.tells_secret(password).is_some());

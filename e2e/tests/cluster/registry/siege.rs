@@ -21,7 +21,7 @@ use supercargo_e2e::lab::note;
 use supercargo_e2e::object::Space;
 
 use crate::is_release;
-use crate::registry::hostile::{at_a_time, create_as, open_sites, still_the_same_operator};
+use crate::registry::hostile::{at_a_time, check_operator_not_restarted, create_as, open_sites};
 use crate::support::case::{Case, spec_with, tests};
 use crate::support::neighbour::{NEIGHBOURLY, neighbourhood};
 use crate::support::secret::{apply_secret, docker_config};
@@ -145,7 +145,7 @@ async fn a_hostile_tenant_does_not_slow_other_namespaces(case: &mut Case) -> Res
         alone.1,
         memory.most() >> 20,
     ));
-    still_the_same_operator(case)?;
+    check_operator_not_restarted(case)?;
     ensure!(memory.most() < MEMORY, "private memory rose to {} KiB", memory.most() >> 10);
     ensure!(per_second < READS, "{per_second:.1} reads a second");
     // A debug build unpacks about ten times slower, which others notice for a moment.

@@ -43,7 +43,7 @@ async fn each_kind_of_key_is_verified(case: &mut Case) -> Result<()> {
 }
 
 /// Returns all signers of these rows.
-pub(super) fn everybody(rows: &[Row]) -> Vec<Who> {
+pub(super) fn all_signers(rows: &[Row]) -> Vec<Who> {
     let kinds = rows.iter().flat_map(|row| row.asked.iter().copied());
     let mut all: Vec<Who> = [Who::Right, Who::Second, Who::Stranger].into_iter().chain(kinds).collect();
     all.sort_by_key(|who| format!("{who:?}"));
@@ -53,13 +53,13 @@ pub(super) fn everybody(rows: &[Row]) -> Vec<Who> {
 
 async fn check_rows(case: &Case, product: Product, rows: &[Row]) -> Result<()> {
     let registry = registry(case, product).await?;
-    let signers = Signers::new(case, &everybody(rows)).await?;
+    let signers = Signers::new(case, &all_signers(rows)).await?;
     let setup = Setup { case, registry: &registry, signers: &signers };
     let (mut wrong, mut fetched, mut refused) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for (number, row) in rows.iter().enumerate() {
         let pushed = setup.prepare(row, &format!("row-{number}")).await.with_context(|| row.label)?;
         let image = format!("{}:{}", pushed.artifact.repository(), pushed.tag);
-        if let Err(error) = setup.says(row, &pushed, &image).await {
+        if let Err(error) = setup.check_commands(row, &pushed, &image).await {
             wrong.push(format!("{}: {error:#}", row.label));
         }
         let layers = if row.is_accepted() { &mut fetched } else { &mut refused };
@@ -95,7 +95,10 @@ async fn a_signature_on_the_second_page_is_found(case: &mut Case) -> Result<()> 
     let mut accepted = 0;
     for (row, asked) in rows.into_iter().zip([&[Who::Right], &[Who::Second]]) {
         let pushed = Pushed { tag: format!("{asked:?}"), ..pushed.clone() };
-        setup.says(&row.asks(asked), &pushed, &pushed.artifact.image()).await.with_context(|| format!("{asked:?}"))?;
+        setup
+            .check_commands(&row.asks(asked), &pushed, &pushed.artifact.image())
+            .await
+            .with_context(|| format!("{asked:?}"))?;
         accepted += usize::from(setup.cosign_accepts(&row.asks(asked), &pushed.artifact.image()).await?.0);
     }
     ensure!(accepted == 1, "{:?}: cosign accepts {accepted} of two", Divergence::Pages);

@@ -204,7 +204,7 @@ async fn in_trouble(setup: &Setup<'_>, row: &Row, pushed: &Pushed, trouble: Trou
     let detour = Detour::open(setup.registry).await?;
     detour.set(trouble, &pushed.artifact.digest);
     let image = pushed.artifact.image().replace(&setup.registry.address, &detour.address());
-    if let Err(error) = setup.says(row, pushed, &image).await {
+    if let Err(error) = setup.check_commands(row, pushed, &image).await {
         wrong.push(format!("{}: {error:#}", row.label));
     }
     if row.differs == Some(Divergence::Redirects) {

@@ -100,9 +100,9 @@ async fn an_object_knows_an_identity_by_the_root_that_it_names(case: &mut Case) 
     }
     name_root(case, "right", &sigstore.trusted_root).await?;
     for signed in &signed {
-        whoever_has_signed_is_told(case, sigstore, signed).await?;
+        check_reported_signers(case, sigstore, signed).await?;
     }
-    nobody_else_is_let_in(case, sigstore, &signed[0]).await?;
+    check_other_identities(case, sigstore, &signed[0]).await?;
 
     // Another root under the same name: the served content no longer meets the requirement.
     let files = case.published("email")?;
@@ -121,7 +121,7 @@ async fn name_root(case: &Case, config_map: &str, path: &Path) -> Result<()> {
     case.space.config_map(config_map, &[(ROOT_KEY, &fs_err::read_to_string(path)?)]).await
 }
 
-async fn whoever_has_signed_is_told(case: &Case, sigstore: &PrivateSigstore, signed: &Signed) -> Result<()> {
+async fn check_reported_signers(case: &Case, sigstore: &PrivateSigstore, signed: &Signed) -> Result<()> {
     let Signed { identity, artifact, claim } = signed;
     let name = format!("{:?}", identity.issuer()).to_lowercase();
     let (subject, pattern) = (sigstore.subject(identity), format!("{name}-pattern"));
@@ -138,7 +138,7 @@ async fn whoever_has_signed_is_told(case: &Case, sigstore: &PrivateSigstore, sig
     Ok(())
 }
 
-async fn nobody_else_is_let_in(case: &Case, sigstore: &PrivateSigstore, signed: &Signed) -> Result<()> {
+async fn check_other_identities(case: &Case, sigstore: &PrivateSigstore, signed: &Signed) -> Result<()> {
     let claim = &signed.claim;
     let rows = [
         ("subject", claim.exactly("other@example.test").entry("right"), MISMATCH),

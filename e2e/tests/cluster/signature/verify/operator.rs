@@ -10,7 +10,7 @@ use supercargo_e2e::object::{LIMIT, artifact_digest, condition, current_conditio
 use supercargo_e2e::registry::Product;
 use supercargo_e2e::wait;
 
-use super::command_line::everybody;
+use super::command_line::all_signers;
 use super::rows::ROWS;
 use super::setup::{PLATFORM, Pushed, REPOSITORY, blobs};
 use super::{Action, Format, Row, Setup, Signers, What, Who, by};
@@ -98,7 +98,7 @@ impl Setup<'_> {
 
 async fn what_is_refused_changes_nothing_and_is_let_in_once_it_is_signed(case: &mut Case) -> Result<()> {
     let registry = registry(case, Product::Distribution).await?;
-    let signers = Signers::new(case, &everybody(ROWS)).await?;
+    let signers = Signers::new(case, &all_signers(ROWS)).await?;
     case.start_operator().await?;
     let setup = Setup { case, registry: &registry, signers: &signers };
     let names: Vec<String> = (0..ROWS.len()).map(|number| format!("row-{number}")).collect();

@@ -45,7 +45,7 @@ impl Setup<'_> {
     }
 
     /// Checks that `supercargo verify` and `supercargo pull` give the row's verdict on the image.
-    pub(super) async fn says(&self, row: &Row, pushed: &Pushed, image: &str) -> Result<()> {
+    pub(super) async fn check_commands(&self, row: &Row, pushed: &Pushed, image: &str) -> Result<()> {
         let options = self.options(row)?;
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         let verify = [&["verify", image, "-o", "json"], &options[..]].concat();
