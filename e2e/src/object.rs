@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// Timeout of everything that is not slow on purpose.
 pub const LIMIT: Duration = Duration::from_secs(40);
 
-const ASK: &str = "supercargo.dev/requestedAt";
+const REQUESTED_AT: &str = "supercargo.dev/requestedAt";
 
 /// Returns the resource `OCIArtifact`.
 pub fn resource() -> ApiResource {
@@ -132,15 +132,15 @@ impl Space {
     }
 
     /// Requests a pass without waiting for it; returns the token of the request.
-    pub async fn ask(&self, name: &str) -> Result<String> {
+    pub async fn request_pass(&self, name: &str) -> Result<String> {
         let token = crate::random::name("e2e-")?;
-        self.patch(name, &json!({"metadata": {"annotations": {ASK: token}}})).await?;
+        self.patch(name, &json!({"metadata": {"annotations": {REQUESTED_AT: token}}})).await?;
         Ok(token)
     }
 
     /// Requests a pass and waits until the operator has handled the request.
     pub async fn poll(&self, name: &str) -> Result<DynamicObject> {
-        let token = self.ask(name).await?;
+        let token = self.request_pass(name).await?;
         let wanted = |object: &DynamicObject| text(object, "/status/lastHandledReconcileAt") == Some(&token);
         self.wait(name, "have handled the request for a pass", wanted).await
     }

@@ -62,7 +62,7 @@ async fn a_moved_tag_brings_its_content_and_one_event_from_old_to_new(case: &mut
     let content = tree(&[("only-in-the-second", "2"), ("both", "2")]);
     let second = case.source(&content)?;
     let new = case.lab.publisher.oras(&second, &[&image, "."]).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     case.space.ready_with("app", &new).await?;
     assert_eq!(case.published("app")?, content);
 
@@ -103,7 +103,7 @@ async fn a_range_chooses_the_highest_version_and_follows_it(case: &mut Case) -> 
     assert_eq!(polled, ["GET", "HEAD"], "a list of tags and one digest");
 
     let newer = push(case, "1.11.0").await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     let object = case.space.ready_with("app", &newer).await?;
     assert_eq!(case.published("app")?, tree(&[("version", "1.11.0")]));
     assert_eq!(text(&object, "/status/artifact/tag"), Some("1.11.0"));
@@ -134,7 +134,7 @@ async fn a_reader_of_current_sees_only_whole_revisions(case: &mut Case) -> Resul
     });
     for number in 2..=REVISIONS {
         case.lab.publisher.tag(&case.reference(&format!("app:{number}")), "latest").await?;
-        case.space.ask("app").await?;
+        case.space.request_pass("app").await?;
         case.space.ready_with("app", &digests[usize::try_from(number - 1)?]).await?;
     }
     done.store(true, Ordering::Relaxed);

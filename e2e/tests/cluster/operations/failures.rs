@@ -81,7 +81,7 @@ async fn wrong_credentials_are_noticed_and_so_is_their_correction(case: &mut Cas
     let source = case.source(&next)?;
     let new = case.lab.publisher.with_credentials().oras(&source, &[&image, "."]).await?;
     case.space.pull_secret("login", &registry.address, USERNAME, "wrong").await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     refused_with(case, "Unauthorized", "Reconciling", &old, &content).await?;
 
     // No pass is requested here: the operator notices the change of the Secret.
@@ -116,7 +116,7 @@ async fn a_registry_that_is_down_is_tried_again(case: &mut Case) -> Result<()> {
     let new = case.lab.publisher.oras(&source, &[&image, "."]).await?;
 
     registry.stop().await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     refused_with(case, "RegistryUnavailable", "Reconciling", &old, &content).await?;
 
     registry.resume().await?;
@@ -145,7 +145,7 @@ async fn refuse_archive(case: &mut Case, hostile: Archive) -> Result<()> {
     let layer = "hostile.tgz:application/vnd.oci.image.layer.v1.tar+gzip";
     let arguments = ["--artifact-type", "application/x.test", "--layer", layer, &image];
     let bad = case.lab.publisher.raw(&case.directory, &arguments).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     refused_with(case, "UnsafeArchive", "Stalled", &old, &content).await?;
     let object = case.space.get("app").await?;
     assert_eq!(text(&object, "/status/candidate/digest"), Some(bad.as_str()));
@@ -159,7 +159,7 @@ async fn refuse_archive(case: &mut Case, hostile: Archive) -> Result<()> {
     let next = tree(&[("file", "third")]);
     let source = case.source(&next)?;
     let new = case.lab.publisher.oras(&source, &[&image, "."]).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     let object = case.space.ready_with("app", &new).await?;
     assert_eq!(text(&object, "/status/candidate/digest"), None);
     assert_eq!(case.published("app")?, next);
@@ -175,7 +175,7 @@ async fn two_layers_that_disagree_are_refused(case: &mut Case) -> Result<()> {
     ensure!(!case.current("app").exists(), "something was published");
 
     push_layers(case, &image, ["1", "1"]).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     case.space.ready("app").await?;
     assert_eq!(case.published("app")?, tree(&[("file", "1")]));
     Ok(())
@@ -211,7 +211,7 @@ async fn a_layer_of_another_size_than_declared_is_refused(case: &mut Case) -> Re
     fs_err::write(case.directory.join("manifest.json"), lie)?;
     case.lab.publisher.put(&case.directory, &["--manifest", "manifest.json", &image]).await?;
 
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     let object = case.space.refused("app", "DigestMismatch").await?;
     assert_eq!(artifact_digest(&object), Some(old.as_str()));
     assert_eq!(case.published("app")?, content);

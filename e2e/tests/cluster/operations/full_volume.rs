@@ -50,7 +50,7 @@ async fn a_full_volume_is_reported_with_backoff_and_recovers(case: &mut Case) ->
         fill(root, filler)?;
         let new = push(case, &image, number).await?;
         let before = (manifests(&registry)?, Instant::now());
-        case.space.ask("app").await?;
+        case.space.request_pass("app").await?;
         let object = case.space.refused("app", "StorageFull").await?;
         assert_eq!(artifact_digest(&object), Some(old.as_str()));
         ensure!(condition(&object, "Reconciling").is_some_and(|found| found.status == "True"), "{filler:?}");

@@ -61,7 +61,7 @@ async fn deleting_removes_the_files_and_the_config_map(case: &mut Case) -> Resul
 async fn deleting_needs_no_registry(case: &mut Case) -> Result<()> {
     let mut registry = with_both_outputs(case).await?;
     registry.stop().await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     case.space.refused("app", "RegistryUnavailable").await?;
     case.space.delete("app").await?;
     all_gone(case).await
@@ -89,7 +89,7 @@ async fn a_suspended_object_is_not_looked_up_and_keeps_its_files(case: &mut Case
     let next = tree(&[("file", "second")]);
     let source = case.source(&next)?;
     let digest = case.lab.publisher.oras(&source, &[&image, "."]).await?;
-    let token = case.space.ask("app").await?;
+    let token = case.space.request_pass("app").await?;
     // Another object goes through a whole pass, so the operator has seen the earlier request.
     let other = case.reference("other:1");
     case.lab.publisher.oras(&source, &[&other, "."]).await?;
@@ -156,7 +156,7 @@ async fn a_namespace_that_is_named_twice_is_served_once(case: &mut Case) -> Resu
     let passes =
         async || Ok::<_, anyhow::Error>(counter(&case.operator()?.metrics().await?, "supercargo_passes_total"));
     let before = passes().await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     case.space.ready("app").await?;
     // Another object, as a clock: a second controller of the namespace would have made its pass by now.
     case.space.apply("clock", &spec(&image)).await?;

@@ -76,7 +76,7 @@ async fn a_forged_marker_removes_no_files_of_other_objects(case: &mut Case) -> R
         .extend([forged("../../victim/current"), forged(&outside.display().to_string())]);
     fs_err::write(&marker, text.to_string())?;
     let new = tag.next(case).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     case.space.ready_with("app", &new).await?;
     ensure!(
         case.object_directory("victim").join("current").symlink_metadata().is_ok() && outside.exists(),
@@ -123,7 +123,7 @@ async fn earlier_names_beyond_the_bound_are_removed(case: &mut Case) -> Result<(
     case.space.ready_with("app", tag.last()?).await?;
     for _ in 0..35 {
         let new = tag.next(case).await?;
-        case.space.ask("app").await?;
+        case.space.request_pass("app").await?;
         case.space.ready_with("app", &new).await?;
     }
     all_known(case).await?;
@@ -168,7 +168,7 @@ async fn a_failed_pass_after_a_crash_forgets_nothing_that_was_begun(case: &mut C
     case.start_operator().await?;
     case.space.refused("app", "RegistryUnavailable").await?;
     tag.registry.resume().await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     case.space.ready_with("app", &last).await?;
     all_known(case).await
 }
@@ -210,7 +210,7 @@ async fn a_lost_immutable_config_map_does_not_hide_its_earlier_ones(case: &mut C
     case.space.apply("app", &spec_with(&tag.image(), &map("rules", true))).await?;
     case.space.ready_with("app", tag.last()?).await?;
     let new = tag.next(case).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     let object = case.space.ready_with("app", &new).await?;
     let current = text(&object, "/status/outputs/0/location").context("no location")?.to_owned();
     tag.registry.stop().await?;

@@ -70,7 +70,7 @@ async fn a_config_map_follows_a_moved_tag_and_loses_old_keys(case: &mut Case) ->
 
     let second = case.source(&tree(&[("new", "2"), ("both", "2")]))?;
     let digest = case.lab.publisher.flux(&second, &image).await?;
-    case.space.ask("rules").await?;
+    case.space.request_pass("rules").await?;
     case.space.ready_with("rules", &digest).await?;
     let data = case.space.config_maps().get("rules").await?.data.unwrap_or_default();
     let pairs: Vec<(&str, &str)> = data.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
@@ -89,7 +89,7 @@ async fn two_mebibytes_do_not_go_into_a_config_map(case: &mut Case) -> Result<()
     let big: Tree = [("big".to_owned(), Entry::File { content: noise(2 << 20, 1), executable: false })].into();
     let big = case.source(&big)?;
     let refused = case.lab.publisher.flux(&big, &image).await?;
-    case.space.ask("rules").await?;
+    case.space.request_pass("rules").await?;
     let object = case.space.refused("rules", "OutputTooLarge").await?;
     assert_eq!(text(&object, "/status/artifact/digest"), Some(good.as_str()));
     assert_eq!(text(&object, "/status/candidate/digest"), Some(refused.as_str()));
@@ -98,7 +98,7 @@ async fn two_mebibytes_do_not_go_into_a_config_map(case: &mut Case) -> Result<()
 
     let again = case.source(&tree(&[("rule", "small again")]))?;
     let good = case.lab.publisher.flux(&again, &image).await?;
-    case.space.ask("rules").await?;
+    case.space.request_pass("rules").await?;
     let object = case.space.ready_with("rules", &good).await?;
     assert_eq!(text(&object, "/status/candidate/digest"), None);
     assert_eq!(rule(case).await?.as_deref(), Some("small again"));
@@ -122,7 +122,7 @@ async fn as_many_keys_as_are_not_refused_go_into_a_config_map(case: &mut Case) -
 
     let more = case.source(&files(5310))?;
     case.lab.publisher.flux(&more, &image).await?;
-    case.space.ask("rules").await?;
+    case.space.request_pass("rules").await?;
     let object = case.space.refused("rules", "OutputTooLarge").await?;
     let message = condition(&object, "Ready").context("no Ready")?.message;
     ensure!(message.contains("1280 KiB"), "{message}");
@@ -147,7 +147,7 @@ async fn a_config_map_of_another_owner_is_left_unchanged(case: &mut Case) -> Res
     assert_eq!(found.metadata.resource_version, foreign.metadata.resource_version);
 
     case.space.config_maps().delete("rules", &DeleteParams::default()).await?;
-    case.space.ask("rules").await?;
+    case.space.request_pass("rules").await?;
     case.space.ready("rules").await?;
     assert_eq!(rule(case).await?.as_deref(), Some("from the artifact"));
 
@@ -155,7 +155,7 @@ async fn a_config_map_of_another_owner_is_left_unchanged(case: &mut Case) -> Res
     // stays unchanged.
     let away = json!({"metadata": {"ownerReferences": null}});
     case.space.config_maps().patch("rules", &PatchParams::default(), &Patch::Merge(away)).await?;
-    case.space.ask("rules").await?;
+    case.space.request_pass("rules").await?;
     case.space.refused("rules", "OutputConflict").await?;
     Ok(())
 }

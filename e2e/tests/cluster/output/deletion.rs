@@ -187,7 +187,7 @@ async fn a_deletion_needs_no_volume_at_all(case: &mut Case) -> Result<()> {
 async fn away(case: &Case) -> Result<()> {
     let line = "supercargo_volume_usable{volume=\"default\"} 0";
     wait::until(HEALED, "the volume to be away", async || {
-        case.space.ask("other").await?;
+        case.space.request_pass("other").await?;
         Ok(case.operator()?.metrics().await?.contains(line).then_some(()))
     })
     .await
@@ -217,7 +217,7 @@ async fn a_deletion_needs_no_operator(case: &mut Case) -> Result<()> {
 async fn a_deletion_during_an_outage_of_the_registry_is_done_at_once(case: &mut Case) -> Result<()> {
     let mut tag = published(case).await?;
     tag.registry.stop().await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     let object = case.space.refused("app", "RegistryUnavailable").await?;
     ensure!(finalizers(&object).is_empty(), "finalizers: {:?}", finalizers(&object));
     deleted_at_once(case).await?;

@@ -216,11 +216,11 @@ async fn hanging_reads_do_not_delay_other_objects(case: &mut Case) -> Result<()>
     let health = Health::watch(case)?;
     slow.on()?;
     let before = slow.delayed();
-    case.space.ask("hung").await?;
+    case.space.request_pass("hung").await?;
     slow.wait_delayed(before).await?;
     let digest = tag.next(case).await?;
     for name in ["near", "map"] {
-        case.space.ask(name).await?;
+        case.space.request_pass(name).await?;
         within(HEALED, &format!("{name} to follow its tag"), case.space.ready_with(name, &digest)).await?;
     }
     case.space.delete("hung").await?;
@@ -262,7 +262,7 @@ async fn an_object_follows_its_tag_while_its_files_are_read(case: &mut Case) -> 
     // The scan goes on waiting.
     slow.off()?;
     let digest = tag.next(case).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     within(HEALED, "the object to follow its tag", case.space.ready_with("app", &digest)).await?;
     Ok(())
 }

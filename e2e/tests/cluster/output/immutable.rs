@@ -43,7 +43,7 @@ async fn each_immutable_config_map_keeps_one_content_under_a_moving_tag(case: &m
     for revision in 0..=MOVES {
         if revision > 0 {
             tag.next(case).await?;
-            case.space.ask("app").await?;
+            case.space.request_pass("app").await?;
         }
         let object = case.space.ready_with("app", tag.last()?).await?;
         let name = location(&object)?;
@@ -68,7 +68,7 @@ async fn each_immutable_config_map_keeps_one_content_under_a_moving_tag(case: &m
     let first = known.iter().find(|(_, (revision, _))| revision == "0").map(|(name, _)| name.clone());
     let source = case.source(&super::content(0))?;
     case.lab.publisher.oras(&source, &[&tag.image(), "."]).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     let wanted =
         |object: &DynamicObject| is_ready(object) && text(object, "/status/outputs/0/location") == first.as_deref();
     case.space.wait("app", "be Ready with the first location", wanted).await?;
@@ -101,7 +101,7 @@ async fn an_earlier_immutable_config_map_goes_by_age(case: &mut Case) -> Result<
     case.space.apply("app", &spec_with(&tag.image(), &outputs(true))).await?;
     let first = location(&case.space.ready_with("app", tag.last()?).await?)?;
     let new = tag.next(case).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     let replaced = Instant::now();
     let second = location(&case.space.ready_with("app", &new).await?)?;
     let gone = wait::until(AGE + HEALED, "the earlier ConfigMap to be removed", async || {

@@ -118,7 +118,7 @@ async fn files_changed_by_another_writer_are_repaired_within_the_interval(case: 
         change(&case.object_directory("app").join("trees").join(&tree))?;
         if number > 0 {
             // The first change is found without a request, which proves that the interval is enough.
-            case.space.ask("app").await?;
+            case.space.request_pass("app").await?;
         }
         repaired(case, &tree).await.with_context(|| what.to_owned())?;
         wait_told(case, "Warning", "DigestMismatch", what, 1).await?;
@@ -145,7 +145,7 @@ async fn a_damaged_tree_stays_while_the_registry_is_down_and_is_repaired_when_it
     registry.stop().await?;
     let tree = current_tree(&case.object_directory("app"))?;
     fs_err::write(case.current("app").join("a.txt"), "longer than it was")?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     let object = case.space.refused("app", "RegistryUnavailable").await?;
     let message = object.data.pointer("/status/conditions/0/message").and_then(Value::as_str).context("no message")?;
     ensure!(message.contains("\"a.txt\" has another size"), "{message}");
@@ -167,11 +167,11 @@ async fn published_content_is_repaired_while_a_new_revision_is_refused(case: &mu
     case.space.apply("app", &spec(&image)).await?;
     case.space.ready_with("app", &digest).await?;
     refused_revision(case, &image).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     case.space.refused("app", "UnsafeArchive").await?;
     let tree = current_tree(&case.object_directory("app"))?;
     fs_err::write(case.current("app").join("d/new"), "x")?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     repaired(case, &tree).await?;
     wait_told(case, "Normal", "Succeeded", "repaired", 1).await?;
     let object = case.space.get("app").await?;
@@ -257,7 +257,7 @@ async fn touched_files_are_read_and_left(case: &mut Case) -> Result<()> {
     let file = fs_err::OpenOptions::new().write(true).open(case.current("app").join("a.txt"))?;
     file.file().set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1))?;
     let read = "supercargo_scans_total{kind=\"doubtful\",result=\"whole\"} 1";
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     wait::until(LIMIT, "the file to be read", || async {
         Ok(case.operator()?.metrics().await?.contains(read).then_some(()))
     })

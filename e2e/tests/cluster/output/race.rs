@@ -182,7 +182,7 @@ impl Moving {
         if let Some(file) = case.current(self.name).canonicalize().ok().and_then(|tree| files_below(&tree).pop()) {
             let _ = fs_err::remove_file(file);
         }
-        case.space.ask(self.name).await?;
+        case.space.request_pass(self.name).await?;
         Ok(())
     }
 

@@ -154,7 +154,7 @@ async fn an_immutable_secret_has_a_name_for_its_content(case: &mut Case) -> Resu
     for content in ["first", "second"] {
         let image = push(case, &registry, content).await?;
         case.space.apply("app", &spec_with(&image, &outputs(true))).await?;
-        case.space.ask("app").await?;
+        case.space.request_pass("app").await?;
         let wanted = |object: &DynamicObject| {
             let location = text(object, "/status/outputs/0/location").unwrap_or_default();
             supercargo_e2e::object::is_ready(object) && !names.iter().any(|name| name == location)

@@ -41,7 +41,7 @@ async fn a_refused_status_costs_one_download_and_one_switch(case: &mut Case) -> 
     let (manifests, blobs) = (tag.manifests()?, tag.blobs()?);
     let reader = Reader::default().volume("volume", &case.object_directory("app"));
     let denial = Denial::of(&case.space, STATUS_WRITES).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     let counted = async || {
         let fetched = tag.blobs()? - blobs;
         ensure!(fetched <= 1, "{fetched} layers were fetched");

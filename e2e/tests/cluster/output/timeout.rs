@@ -59,7 +59,7 @@ async fn a_timeout_during_a_slow_switch_leaves_outputs_and_status_in_agreement(c
     let (mut tag, slow) = published(case, SWITCH, &timeout()).await?;
     let digest = tag.next(case).await?;
     slow.on()?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     slow.wait_delayed(0).await?;
     settled(case, &tag, &[0, 1]).await?;
     slow.off()?;
@@ -80,7 +80,7 @@ async fn a_timeout_at_any_step_of_publishing_leaves_outputs_and_status_in_agreem
         let (mut tag, slow) = published(case, rule, &timeout()).await?;
         let digest = tag.next(case).await?;
         slow.on()?;
-        case.space.ask("app").await?;
+        case.space.request_pass("app").await?;
         slow.wait_delayed(0).await.with_context(|| rule.to_owned())?;
         settled(case, &tag, &[0, 1]).await.with_context(|| rule.to_owned())?;
         slow.off()?;
@@ -107,7 +107,7 @@ async fn a_spec_changed_during_slow_publishing_is_what_stays_published(case: &mu
         let (mut tag, slow) = published(case, rule, &both()).await?;
         tag.next(case).await?;
         slow.on()?;
-        case.space.ask("app").await?;
+        case.space.request_pass("app").await?;
         slow.wait_delayed(0).await?;
         slow.off()?;
         let digest = tag.next(case).await?;

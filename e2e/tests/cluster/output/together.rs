@@ -112,7 +112,7 @@ async fn a_refusal_that_no_rehearsal_shows_reverts_what_was_switched(case: &mut 
         .field("files", artifacts(), "app", "/status/outputs/0/digest");
     let denial = Denial::of(&case.space, WRITES_TO_SECOND).await?;
     let new = tag.next(case).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     let object = candidate(case, "app", &new).await?;
     for number in 0..3 {
         let digest =
@@ -161,7 +161,7 @@ async fn finish(
     let moves = rounds("SUPERCARGO_MOVES", 6)?;
     for _ in 0..moves {
         let digest = tag.next(case).await?;
-        case.space.ask("app").await?;
+        case.space.request_pass("app").await?;
         let object = candidate(case, "app", &digest).await?;
         ensure!(!supercargo_e2e::object::is_ready(&object), "Ready beside a candidate: {}", object.data);
     }

@@ -96,7 +96,7 @@ async fn content_refused_later_is_withdrawn_until_it_is_accepted(case: &mut Case
     case.space.poll("app").await?;
     is_withdrawn(case, &app.digest, "IdentityMismatch", 1).await?;
     other.sign(case, &app).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     is_served(case, &app).await?;
 
     apply_policy(case, "no", &json!({"images": [repository], "action": "Deny"})).await?;
@@ -116,7 +116,7 @@ async fn content_refused_later_is_withdrawn_until_it_is_accepted(case: &mut Case
 
     let unsigned = Artifact::push_text(case, &registry, "app:1", "unsigned").await?;
     delete_policy(case, "release").await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     is_served(case, &unsigned).await?;
     apply_policy(case, "release", &verify(&[&repository], &[acme.key()])).await?;
     is_withdrawn(case, &unsigned.digest, "SignatureMissing", 4).await?;
@@ -193,7 +193,7 @@ async fn published_content_is_verified_although_the_tag_has_moved(case: &mut Cas
 
     // A refused digest that was never published is no reason to withdraw the published one.
     let next = Artifact::push_text(case, &registry, "app:1", "next").await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     let object = case.space.refused("app", "SignatureMissing").await?;
     assert_eq!(text(&object, "/status/candidate/digest"), Some(next.digest.as_str()));
     stays(case, &object, &app, "another digest").await?;

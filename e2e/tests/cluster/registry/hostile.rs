@@ -81,7 +81,7 @@ async fn run_phases(case: &Case, sites: &[Site], memory: &Watch) -> Result<u64> 
     let asked: Vec<_> = sites.iter().map(|site| site.registry.seen.asks().len()).collect();
     set_phase(sites, Phase::Misbehaving);
     let started = Instant::now();
-    at_a_time(&can_behave, |site| ask(case, site)).await?;
+    at_a_time(&can_behave, |site| request_pass(case, site)).await?;
     let all: Vec<_> = sites.iter().collect();
     wait_for_outcomes(case, &all, as_expected).await?;
     // No event to wait for: in this time, forbidden requests and changes would happen.
@@ -97,7 +97,7 @@ async fn run_phases(case: &Case, sites: &[Site], memory: &Watch) -> Result<u64> 
     // A registry that returned a pause of an hour is not requested again.
     let asked = can_behave.into_iter().filter(|site| site.behaviour.pace != Pace::Once);
     let (misreported, mut repaired): (Vec<_>, Vec<_>) = asked.partition(|site| site.misreports());
-    at_a_time(&repaired, |site| ask(case, site)).await?;
+    at_a_time(&repaired, |site| request_pass(case, site)).await?;
     // No pass is requested for these objects: the answer was wrong and not the artifact, so the operator polls them
     // again by itself.
     repaired.extend(misreported);
@@ -161,8 +161,8 @@ pub(crate) async fn create_as(case: &Case, site: &Site, object: &str, interval: 
     Ok(())
 }
 
-async fn ask(case: &Case, site: &Site) -> Result<()> {
-    case.space.ask(&site.behaviour.name).await.map(drop)
+async fn request_pass(case: &Case, site: &Site) -> Result<()> {
+    case.space.request_pass(&site.behaviour.name).await.map(drop)
 }
 
 /// Returns the acceptable outcomes of a site's object while the site misbehaves.

@@ -83,7 +83,7 @@ impl Quiet {
         let (space, digest) = (&self.space, digest.as_str());
         try_join_all((0..QUIET).map(|number| async move {
             let (name, moved) = (Self::name(number), Instant::now());
-            space.ask(&name).await?;
+            space.request_pass(&name).await?;
             space.ready_with(&name, digest).await?;
             anyhow::Ok(moved.elapsed())
         }))

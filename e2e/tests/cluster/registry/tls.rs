@@ -91,7 +91,7 @@ async fn another_authority_is_refused_until_the_right_one_is_there(case: &mut Ca
     // Users usually have a bundle of several certificates.
     let both = authority(&stranger)? + &authority(&registry)?;
     case.space.config_map("authority", &[("ca.crt", &both)]).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     case.space.ready_with("app", &digest).await?;
     Ok(())
 }

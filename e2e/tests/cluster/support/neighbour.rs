@@ -46,7 +46,7 @@ impl Neighbour {
         while !done.load(Ordering::Relaxed) {
             let digest = self.push(case, looks.len() + 1).await?;
             let asked = Instant::now();
-            self.space.ask("app").await?;
+            self.space.request_pass("app").await?;
             self.space.ready_with("app", &digest).await?;
             looks.push(asked.elapsed());
         }

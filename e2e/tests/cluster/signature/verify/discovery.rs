@@ -147,7 +147,7 @@ async fn an_object_waits_for_a_registry_that_fails_meanwhile(case: &mut Case) ->
     let next = setup.prepare(&row, "app").await?;
     let digest = &next.artifact.digest;
     detour.set(|ask, _| list(ask).then(says_500), digest);
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     let object = case.space.refused("app", "RegistryUnavailable").await?;
     ensure!(condition(&object, "Reconciling").is_some() && condition(&object, "Stalled").is_none(), "it does not wait");
     ensure!(artifact_digest(&object) == Some(&served.first.artifact.digest), "something else is served");

@@ -107,12 +107,12 @@ async fn an_object_knows_an_identity_by_the_root_that_it_names(case: &mut Case) 
     // Another root under the same name: the served content no longer meets the requirement.
     let files = case.published("email")?;
     name_root(case, "right", &roots["another Sigstore"]).await?;
-    case.space.ask("email").await?;
+    case.space.request_pass("email").await?;
     let object = case.space.refused("email", INVALID).await?;
     ensure!(condition(&object, "Verified").is_some_and(|verified| verified.status == "False"), "it is still verified");
     ensure!(case.published("email")? == files, "the files are others");
     name_root(case, "right", &sigstore.trusted_root).await?;
-    case.space.ask("email").await?;
+    case.space.request_pass("email").await?;
     case.space.ready("email").await.map(drop)
 }
 

@@ -108,7 +108,7 @@ async fn what_is_refused_changes_nothing_and_is_let_in_once_it_is_signed(case: &
     let mut next = Vec::new();
     for (name, row) in &rows {
         next.push(setup.prepare(row, name).await.with_context(|| row.label)?);
-        case.space.ask(name).await?;
+        case.space.request_pass(name).await?;
     }
     for ((name, row), next) in rows.iter().zip(&next) {
         says(&setup, (name, row), next, &served).await.with_context(|| row.label)?;
@@ -125,7 +125,7 @@ async fn what_is_refused_changes_nothing_and_is_let_in_once_it_is_signed(case: &
     let refused: Vec<_> = rows.iter().zip(&next).filter(|((_, row), _)| !row.is_accepted()).collect();
     for ((name, row), next) in &refused {
         sign(&setup, row, next).await?;
-        case.space.ask(name).await?;
+        case.space.request_pass(name).await?;
     }
     for ((name, row), next) in refused {
         let object = case.space.ready_with(name, &next.artifact.digest).await?;
@@ -243,7 +243,7 @@ async fn every_requirement_has_to_be_met_and_another_key_is_another_requirement(
     ensure!(ready.message.starts_with("second: "), "{ready:?}");
 
     setup.act(&mut pushed, Action::Sign(Who::Second)).await?;
-    case.space.ask("app").await?;
+    case.space.request_pass("app").await?;
     let object = case.space.ready("app").await?;
     let told = verification(&object);
     for (number, name, who) in [(0, "first", Who::Right), (1, "second", Who::Second)] {
