@@ -1,4 +1,4 @@
-//! `cargo demo`: the complete workflow once, with real programs and their real output.
+//! `cargo demo --cluster`: the complete workflow once, with real programs and their real output.
 //!
 //! Builds the operator, gets the tools, starts a control plane and a registry, installs the chart, pushes two
 //! artifacts, applies `e2e/fixtures/demo`, shows the published content, moves a tag and shows the change. Everything is
@@ -32,7 +32,7 @@ const NAMESPACE: &str = "default";
 
 /// Show supercargo at work: a control plane, a registry, two artifacts, one moved tag.
 #[derive(Debug, Parser)]
-#[command(name = "cargo demo")]
+#[command(name = "cargo demo --cluster")]
 struct Arguments {
     /// Leave everything running at the end, print how to use it, and wait for Ctrl-C.
     #[arg(long)]
@@ -106,7 +106,7 @@ async fn demo(run: &Run, arguments: &Arguments) -> Result<()> {
         return std::future::pending().await;
     }
     heading("Done");
-    says("Everything is ended and removed now. `cargo demo --keep` leaves it running to play with.");
+    says("Everything is ended and removed now. `cargo demo --cluster --keep` leaves it running to play with.");
     Ok(())
 }
 
