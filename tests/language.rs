@@ -13,7 +13,7 @@ const MOST: usize = 2;
 #[test]
 fn doc_lines_open_with_no_question_word() {
     let (mut lines, mut questions) = (0_usize, Vec::new());
-    for path in ["src", "e2e", "tests", "fuzz"].iter().flat_map(|directory| sources(&root().join(directory))) {
+    for path in ["src", "demo", "e2e", "tests", "fuzz"].iter().flat_map(|directory| sources(&root().join(directory))) {
         let text = std::fs::read_to_string(&path).unwrap();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim_start();
