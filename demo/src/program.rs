@@ -19,12 +19,22 @@ pub(crate) fn workspace() -> &'static Path {
     member.parent().unwrap_or(member)
 }
 
+/// Returns the profile that this program was built with, by the name of its directory: `cargo test` must not build
+/// everything again with another one.
+fn profile() -> Result<OsString> {
+    let program = std::env::current_exe()?;
+    let directory = program.parent().and_then(Path::file_name).unwrap_or_default();
+    Ok(if directory == "debug" { "dev".into() } else { directory.to_owned() })
+}
+
 /// Builds supercargo, with Cargo's progress on standard error, and returns the path of the program.
 pub(crate) async fn build() -> Result<PathBuf> {
     let mut command = Command::new(cargo());
     // The features are those of the whole workspace, so that `cargo test` and the other demo compile nothing twice.
     command
         .args(["build", "--workspace", "--bin", "supercargo", "--message-format=json-render-diagnostics"])
+        .arg("--profile")
+        .arg(profile()?)
         .current_dir(workspace())
         .stderr(Stdio::inherit());
     let output = run(command).await.context("running cargo build")?;
