@@ -79,3 +79,37 @@ fn every_metric_has_a_row_in_the_documentation() {
         assert!(is_there, "docs/operations/monitoring.md has no row that starts with | `supercargo_{name}");
     }
 }
+
+/// The table of the chart's README, against its values.
+#[test]
+fn every_value_of_the_chart_has_a_row_and_every_row_a_value() {
+    let page = file("charts/supercargo/README.md");
+    let cells = page.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+    let rows: Vec<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let values: serde_json::Value = serde_saphyr::from_str(&file("charts/supercargo/values.yaml")).unwrap();
+    let mut paths = Vec::new();
+    leaves(&values, "", &mut paths);
+    assert!(paths.len() > 50, "{paths:?}");
+    // A row may stand for all values below it, and `.name` for a value beside the first of its row.
+    let is_of = |row: &str, path: &str| {
+        path == row || path.starts_with(&format!("{row}.")) || (row.starts_with('.') && path.ends_with(row))
+    };
+    for path in &paths {
+        assert!(rows.iter().any(|row| is_of(row, path)), "the chart's README has no row for {path}");
+    }
+    for row in rows {
+        assert!(paths.iter().any(|path| is_of(row, path)), "the chart has no value {row}");
+    }
+}
+
+fn leaves(value: &serde_json::Value, path: &str, found: &mut Vec<String>) {
+    match value.as_object().filter(|fields| !fields.is_empty()) {
+        Some(fields) => {
+            for (name, field) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                leaves(field, &path, found);
+            }
+        }
+        None => found.push(path.to_owned()),
+    }
+}
