@@ -1,5 +1,7 @@
 //! `config/argocd`: health and actions, run by Argo CD's interpreter over objects of a real cluster.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use supercargo_e2e::files::tree;
@@ -16,6 +18,8 @@ tests!(gitops:
 
 /// Scripts as the ConfigMap `argocd-cm` holds them after the component was applied.
 struct Scripts {
+    /// The interpreter.
+    lua: PathBuf,
     health: String,
     actions: Value,
 }
@@ -37,7 +41,8 @@ impl Scripts {
             let key = format!("resource.customizations.{what}.supercargo.dev_OCIArtifact");
             objects[0]["data"][&key].as_str().map(str::to_owned).context(key)
         };
-        Ok(Self { health: entry("health")?, actions: serde_saphyr::from_str(&entry("actions")?)? })
+        let lua = tools::lua(&case.lab.run).await?;
+        Ok(Self { lua, health: entry("health")?, actions: serde_saphyr::from_str(&entry("actions")?)? })
     }
 
     fn action(&self, name: &str) -> Result<&str> {
@@ -45,17 +50,16 @@ impl Scripts {
         let action = definitions.iter().find(|action| action["name"] == name).context(name.to_owned())?;
         action["action.lua"].as_str().context(name.to_owned())
     }
-}
 
-/// Runs a script over an object as it is in the cluster now.
-async fn run(case: &Case, script: &str, name: &str) -> Result<Value> {
-    let get = case.lab.kubectl().args(["get", "ociart", name, "--output=json"]);
-    let object = get.args(["--namespace", &case.space.namespace]).stdout().await?;
-    let file = case.directory.join("script.lua");
-    fs_err::write(&file, script)?;
-    let lua = tools::lua(&case.lab.run).await?;
-    let result = case.lab.run.command(&lua).arg(file.to_string_lossy()).input(object).stdout().await?;
-    Ok(serde_json::from_str(&result)?)
+    /// Runs a script over an object as it is in the cluster now.
+    async fn run(&self, case: &Case, script: &str, name: &str) -> Result<Value> {
+        let get = case.lab.kubectl().args(["get", "ociart", name, "--output=json"]);
+        let object = get.args(["--namespace", &case.space.namespace]).stdout().await?;
+        let file = case.directory.join("script.lua");
+        fs_err::write(&file, script)?;
+        let result = case.lab.run.command(&self.lua).arg(file.to_string_lossy()).input(object).stdout().await?;
+        Ok(serde_json::from_str(&result)?)
+    }
 }
 
 async fn argo_cd_shows_the_health_of_every_state(case: &mut Case) -> Result<()> {
@@ -81,7 +85,7 @@ async fn argo_cd_shows_the_health_of_every_state(case: &mut Case) -> Result<()> 
 }
 
 async fn check(case: &Case, scripts: &Scripts, name: &str, status: &str, mentions: &str) -> Result<()> {
-    let health = run(case, &scripts.health, name).await?;
+    let health = scripts.run(case, &scripts.health, name).await?;
     ensure!(health["status"] == status, "{name}: {health}, not {status}");
     ensure!(health["message"].as_str().is_some_and(|message| message.contains(mentions)), "{name}: {health}");
     Ok(())
@@ -101,8 +105,8 @@ async fn argo_cds_actions_refresh_suspend_and_resume(case: &mut Case) -> Result<
         json!({"refresh": {"disabled": name == "resume"}, "suspend": {"disabled": name == "resume"},
         "resume": {"disabled": name != "resume"}})
     };
-    assert_eq!(run(case, discovery, "app").await?, enabled("suspend"));
-    let asked = run(case, scripts.action("refresh")?, "app").await?;
+    assert_eq!(scripts.run(case, discovery, "app").await?, enabled("suspend"));
+    let asked = scripts.run(case, scripts.action("refresh")?, "app").await?;
     let annotation = asked["metadata"]["annotations"]["supercargo.dev/requestedAt"].clone();
     ensure!(annotation.is_string(), "{asked}");
     case.space.patch("app", &json!({"metadata": {"annotations": asked["metadata"]["annotations"]}})).await?;
@@ -111,10 +115,10 @@ async fn argo_cds_actions_refresh_suspend_and_resume(case: &mut Case) -> Result<
     case.space.wait("app", "have handled the request", handled).await?;
 
     for (action, wanted, other) in [("suspend", true, "resume"), ("resume", false, "suspend")] {
-        let changed = run(case, scripts.action(action)?, "app").await?;
+        let changed = scripts.run(case, scripts.action(action)?, "app").await?;
         assert_eq!(changed["spec"]["suspend"], wanted, "{action}");
         case.space.patch("app", &json!({"spec": {"suspend": changed["spec"]["suspend"]}})).await?;
-        assert_eq!(run(case, discovery, "app").await?, enabled(other), "after {action}");
+        assert_eq!(scripts.run(case, discovery, "app").await?, enabled(other), "after {action}");
     }
     Ok(())
 }
