@@ -42,7 +42,8 @@ async fn every_example_of_the_reference_is_accepted_by_the_api_server(case: &mut
     let mut count = 0;
     for text in documents {
         let document = serde_saphyr::from_str(text).with_context(|| text.to_owned())?;
-        let object = object(&document, &case.space.namespace).with_context(|| text.to_owned())?;
+        // The other file has a status, which users do not write.
+        let Some(object) = object(&document, &case.space.namespace) else { continue };
         accept(case, &object).await.with_context(|| text.to_owned())?;
         count += 1;
     }
