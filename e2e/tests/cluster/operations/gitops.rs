@@ -1,4 +1,4 @@
-//! Tools of GitOps over our objects: the files in `config` for kustomize and Argo CD, run by those programs.
+//! Files in `config` for kustomize and Argo CD, run by those programs over our objects.
 //!
 //! `tests/renovate.rs` in the root has the same for Renovate, which needs no cluster.
 
