@@ -3,6 +3,7 @@
 //! Nothing here does I/O. Each type is fully checked when it is parsed, so that no later step compares or
 //! concatenates an unchecked string.
 
+pub mod descriptor;
 pub mod digest;
 pub(crate) mod host;
 pub mod index;
@@ -16,9 +17,10 @@ pub mod tag_selection;
 pub mod version;
 pub mod version_range;
 
+pub use descriptor::Descriptor;
 pub use digest::{Digest, Hasher};
 pub use index::Index;
-pub use manifest::{Descriptor, Document, Manifest};
+pub use manifest::{Document, Manifest};
 pub use platform::Platform;
 pub use reference::{Reference, Repository};
 pub use tag_selection::TagSelection;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::manifest::Descriptor;
+use super::descriptor::Descriptor;
 use super::platform::Platform;
 
 /// Maximum number of manifests in an index.

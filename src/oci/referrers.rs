@@ -7,7 +7,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::manifest::{Descriptor, ManifestError, agreed_type, annotation_bytes};
+use super::descriptor::{Descriptor, annotation_bytes};
+use super::manifest::{ManifestError, agreed_type};
 use super::strict_json;
 
 /// Maximum size of an entry's annotations that are kept, in bytes. Annotations only affect the order in which

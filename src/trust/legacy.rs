@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::sigstore::{Bundle, Problem, bytes_of_hex};
 use crate::oci::Digest;
-use crate::oci::manifest::Annotations;
+use crate::oci::descriptor::Annotations;
 
 /// Media type of the layer with the payload.
 pub(super) const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";

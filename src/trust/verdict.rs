@@ -8,7 +8,7 @@ use super::sigstore::{Bundle, Evidence, Material, Problem, Signed};
 use super::statement::{self, StatementError};
 use crate::api::verify::{SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
 use crate::oci::Digest;
-use crate::oci::manifest::Annotations;
+use crate::oci::descriptor::Annotations;
 
 /// Expected subject of a bundle.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ use super::UnpackError;
 use super::decoder::Compression;
 use super::path::EntryPath;
 use crate::api::spec::LayerMode;
-use crate::oci::manifest::Annotations;
+use crate::oci::descriptor::Annotations;
 use crate::oci::media_type::TITLE;
 use crate::oci::{Descriptor, Digest, Manifest, media_type};
 
