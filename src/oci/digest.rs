@@ -1,6 +1,7 @@
 //! Content digests; algorithm, alphabet and length are checked once, when parsed.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -9,6 +10,8 @@ use aws_lc_rs::digest::{Context, SHA256};
 const SHA256_HEX: usize = 64;
 /// Bytes of a sha256 digest.
 const SHA256_BYTES: usize = SHA256_HEX / 2;
+/// Maximum size of a chunk in [`hash_chunks`], in bytes.
+const CHUNK: u64 = 256 * 1024;
 /// Hex digits of a shortened digest in messages.
 const SHORT_HEX: usize = 12;
 
@@ -147,6 +150,36 @@ impl Hasher {
     }
 }
 
+/// Hashes up to `most` bytes of a file, chunk by chunk; returns the digest and the number of bytes.
+///
+/// `read_at` reads at an offset, so that a shared file keeps its own. `unreadable` converts its errors. `each` receives
+/// every chunk, and may end the reading: when stopped, or when the chunk cannot be written elsewhere.
+pub fn hash_chunks<E>(
+    most: u64,
+    read_at: impl Fn(&mut [u8], u64) -> io::Result<usize>,
+    unreadable: impl FnOnce(io::Error) -> E,
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(Digest, u64), E> {
+    let (mut hasher, mut at) = (Hasher::default(), 0_u64);
+    let length = |left: u64| usize::try_from(left.min(CHUNK)).unwrap_or_default();
+    let mut buffer = vec![0; length(most)];
+    while at < most {
+        let wanted = length(most.saturating_sub(at));
+        match read_at(buffer.get_mut(..wanted).unwrap_or_default(), at) {
+            Ok(0) => break,
+            Ok(read) => {
+                let chunk = buffer.get(..read).unwrap_or_default();
+                hasher.update(chunk);
+                each(chunk)?;
+                at = at.saturating_add(read as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(error)),
+        }
+    }
+    Ok((hasher.finish(), at))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +206,32 @@ mod tests {
             assert!(!all.iter().skip(index + 1).any(|other| other == one), "row {index}");
         }
         assert_eq!(of(&[b"ab"]), Digest::of(b"\x02\0\0\0\0\0\0\0ab"), "digests of earlier versions stay the same");
+    }
+
+    #[test]
+    fn chunks_are_hashed_in_order_up_to_the_limit() {
+        let bytes: Vec<u8> = (0..3 * CHUNK + 5).map(|number| (number % 251) as u8).collect();
+        let read_at = |buffer: &mut [u8], at: u64| {
+            // Short reads, as from a share.
+            let rest = bytes.get(usize::try_from(at).unwrap()..).unwrap();
+            let read = rest.len().min(buffer.len()).min(100_000);
+            buffer[..read].copy_from_slice(&rest[..read]);
+            Ok(read)
+        };
+        for most in [0, 1, CHUNK, CHUNK + 1, bytes.len() as u64, u64::MAX] {
+            let mut seen = Vec::new();
+            let each = |chunk: &[u8]| {
+                seen.extend_from_slice(chunk);
+                Ok::<_, io::Error>(())
+            };
+            let (digest, read) = hash_chunks(most, read_at, |error| error, each).unwrap();
+            let want = &bytes[..bytes.len().min(usize::try_from(most).unwrap())];
+            assert_eq!((&digest, read, seen.as_slice()), (&Digest::of(want), want.len() as u64, want), "{most}");
+        }
+        let broken = |_: &mut [u8], _: u64| Err(io::Error::other("broken"));
+        assert_eq!(hash_chunks(1, broken, |error| error.to_string(), |_| Ok(())), Err("broken".to_owned()));
+        let stopped = hash_chunks(1, read_at, |error| error.to_string(), |_| Err("stopped".to_owned()));
+        assert_eq!(stopped, Err("stopped".to_owned()));
     }
 
     #[test]

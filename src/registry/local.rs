@@ -6,10 +6,8 @@ use std::sync::Arc;
 use fs_err::os::unix::fs::FileExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::oci::{Descriptor, Digest, Hasher};
-
-/// Size of the read buffer, in bytes.
-const BUFFER: usize = 256 * 1024;
+use crate::oci::digest::hash_chunks;
+use crate::oci::{Descriptor, Digest};
 
 /// A file that was read to its end, with its digest and size at that time, and a stamp that reveals later writes.
 #[derive(Clone, Debug)]
@@ -39,20 +37,16 @@ impl LocalFile {
     /// Reads the file up to its current size. Blocking; fails when stopped.
     pub fn read(file: Arc<fs_err::File>, stop: &CancellationToken) -> std::io::Result<Self> {
         let stamp = Stamp::of(&file)?;
-        let (mut hasher, mut at, mut buffer) = (Hasher::default(), 0_u64, vec![0; BUFFER]);
-        while at < stamp.size {
-            if stop.is_cancelled() {
-                return Err(std::io::Error::other("stopped"));
-            }
-            let want = usize::try_from(stamp.size - at).unwrap_or(BUFFER).min(BUFFER);
-            let read = file.read_at(buffer.get_mut(..want).unwrap_or_default(), at)?;
-            if read == 0 {
-                break;
-            }
-            hasher.update(buffer.get(..read).unwrap_or_default());
-            at = at.saturating_add(read as u64);
-        }
-        Ok(Self { file, digest: hasher.finish(), size: at, stamp })
+        let read_at = |to: &mut [u8], at| file.read_at(to, at);
+        let (digest, size) = hash_chunks(
+            stamp.size,
+            read_at,
+            |error| error,
+            |_| {
+                if stop.is_cancelled() { Err(std::io::Error::other("stopped")) } else { Ok(()) }
+            },
+        )?;
+        Ok(Self { file, digest, size, stamp })
     }
 
     /// The digest of the file's bytes.
