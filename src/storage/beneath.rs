@@ -12,7 +12,8 @@ use std::sync::OnceLock;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
-use super::MAX_DEPTH;
+/// Maximum depth of a descent: each level is an open directory.
+pub(super) const MAX_DEPTH: usize = 256;
 
 /// Maximum number of links followed one after the other, as in the kernel.
 const MAX_LINKS: usize = 40;
@@ -206,7 +207,7 @@ mod tests {
 
     use fs_err::os::unix::fs::symlink;
 
-    use super::super::open_any_dir;
+    use super::super::handle::open_any_dir;
     use super::*;
 
     const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);

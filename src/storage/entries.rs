@@ -1,13 +1,16 @@
-//! Entries of a directory: listing and removal.
+//! Entries of a directory: listing, replacement and removal.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
-use super::{DIR, During, MAX_DEPTH, StorageError, beneath, is_component, random_name};
+use super::beneath::{self, MAX_DEPTH};
+use super::error::{During, StorageError};
+use super::handle::{DIR, create_file, is_component, random_name, sync};
 
 /// Maximum number of rounds in one removal, in which entries too deep for a descent are moved up.
 const MAX_ROUNDS: usize = 1000;
@@ -46,6 +49,17 @@ fn listed(dir: impl AsFd, most: usize) -> Result<Vec<OsString>, StorageError> {
         }
     }
     Ok(names)
+}
+
+/// Replaces the file `name` by rename, so that a reader sees the old content or the new.
+pub(crate) fn replace_file(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+    let temporary = format!(".{name}.new");
+    remove_tree(dir, &temporary)?;
+    let mut file = create_file(dir, &temporary, Mode::from_raw_mode(0o644))?;
+    file.write_all(bytes).map_err(|error| StorageError::from_io(format!("write {name}"), &error))?;
+    rustix::fs::fsync(file.file()).during(|| format!("sync {name}"))?;
+    rustix::fs::renameat(dir, &temporary, dir, name).during(|| format!("rename {name}"))?;
+    sync(dir, name)
 }
 
 /// Removes `name` of any kind in `dir`; links are removed, not followed. Absent is success.

@@ -13,9 +13,11 @@ use rustix::io::Errno;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::owner::ClaimError;
-use super::pool::Guard;
-use super::{Call, Inode, PRIVATE, Pool, StorageError, Volume, ancestry, create_root, open_any_dir, overlap, owner};
+use super::error::StorageError;
+use super::handle::open_any_dir;
+use super::owner::{ClaimError, Inode, ancestry, overlap, owner};
+use super::pool::{Call, Guard, Pool};
+use super::volume::{PRIVATE, Volume, create_root};
 use crate::metrics::Metrics;
 
 /// Interval at which the path is compared with the open root.

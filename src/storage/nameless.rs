@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{During, Scratch, StorageError, create_file, file, random_name};
+use super::entries::remove_tree;
+use super::error::{During, StorageError};
+use super::handle::{create_file, file, random_name};
 
 /// Method of creating files without a name on a filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,28 +36,19 @@ impl Way {
         };
         if tried().is_ok() { Self::Tmpfile } else { Self::Unlinked }
     }
-}
 
-impl Scratch {
-    /// Creates a file without a name on this filesystem, for writing and reading back. Its space is freed with the
-    /// handle.
-    pub(crate) fn nameless(&self) -> Result<fs_err::File, StorageError> {
+    /// Creates a file without a name in `dir`.
+    pub(super) fn create(self, dir: BorrowedFd<'_>) -> Result<fs_err::File, StorageError> {
         const WHAT: &str = "a file without a name";
-        let doing = || format!("create {WHAT}");
-        match self.staging.way {
-            Way::Tmpfile => Ok(file(tmpfile(self.dir()).during(doing)?, WHAT)),
-            Way::Unlinked => {
+        match self {
+            Self::Tmpfile => Ok(file(tmpfile(dir).during(|| format!("create {WHAT}"))?, WHAT)),
+            Self::Unlinked => {
                 let name = random_name()?;
-                let file = create_file(self.dir(), &name, Mode::from_raw_mode(0o600))?;
-                rustix::fs::unlinkat(self.dir(), &name, AtFlags::empty()).during(|| format!("unlink {name}"))?;
+                let file = create_file(dir, &name, Mode::from_raw_mode(0o600))?;
+                rustix::fs::unlinkat(dir, &name, AtFlags::empty()).during(|| format!("unlink {name}"))?;
                 Ok(file)
             }
         }
-    }
-
-    /// True if no other process can open a file of [`Self::nameless`] at any time, and [`link`] can name it.
-    pub(crate) fn is_nameless_private(&self) -> bool {
-        self.staging.way == Way::Tmpfile
     }
 }
 
@@ -64,7 +57,7 @@ pub(crate) fn link(file: &fs_err::File, dir: BorrowedFd<'_>, name: &str) -> Resu
     let linked = match link_at(file.file().as_fd(), dir, name) {
         // No call links and replaces in one step. In between, readers find no file, and download.
         Err(Errno::EXIST) => {
-            super::remove_tree(dir, name)?;
+            remove_tree(dir, name)?;
             link_at(file.file().as_fd(), dir, name)
         }
         linked => linked,

@@ -1,6 +1,6 @@
 //! Values whose drop may hang.
 
-use super::Pool;
+use super::pool::Pool;
 
 /// A value that is dropped on a thread of the volume, because its drop may wait for the volume: for example the last
 /// handle of a nameless file.

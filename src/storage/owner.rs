@@ -11,7 +11,9 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{During, PRIVATE, StorageError, Volume, create_file, open_any_dir, open_dir, open_file, random_name, sync};
+use super::error::{During, StorageError};
+use super::handle::{create_file, open_any_dir, open_dir, open_file, random_name, sync};
+use super::volume::{PRIVATE, Volume};
 
 /// Name of the owner file in the private directory.
 const OWNER: &str = "owner";
@@ -70,14 +72,16 @@ impl Volume {
         }
         match self.owner_in(&private)? {
             Some(owner) if owner == installation => Ok(()),
-            Some(owner) => Err(ClaimError::Foreign { root: self.path.clone(), owner, own: installation.to_owned() }),
+            Some(owner) => {
+                Err(ClaimError::Foreign { root: self.path().to_owned(), owner, own: installation.to_owned() })
+            }
             // The file was removed in between, by an administrator. The next start claims the root.
-            None => Err(ClaimError::Invalid { root: self.path.clone() }),
+            None => Err(ClaimError::Invalid { root: self.path().to_owned() }),
         }
     }
 
     fn owner_in(&self, private: &OwnedFd) -> Result<Option<String>, ClaimError> {
-        read(private, &self.path)
+        read(private, self.path())
     }
 }
 

@@ -1,23 +1,28 @@
 //! Temporary roots, which are removed with their last holder.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
-use rustix::fs::{FlockOperation, Mode};
 use tokio::sync::oneshot;
 
-use super::{
-    During, PRIVATE, Pool, StorageError, Volume, names, open_any_dir, open_dir, open_file, random_name, remove_tree,
-};
+use super::entries::remove_tree;
 
 /// A directory that is removed on drop, with all content.
 #[derive(Debug)]
 pub(super) struct Passing {
-    parent: OwnedFd,
-    name: String,
-    path: PathBuf,
+    pub(super) parent: OwnedFd,
+    pub(super) name: String,
+    pub(super) path: PathBuf,
     /// Dropped after everything else.
     _gone: oneshot::Sender<()>,
+}
+
+impl Passing {
+    /// Takes over the directory `name` in `parent`, at `path`.
+    pub(super) fn new(parent: OwnedFd, name: String, path: PathBuf) -> (Self, Gone) {
+        let (sender, receiver) = oneshot::channel();
+        (Self { parent, name, path, _gone: sender }, Gone(receiver))
+    }
 }
 
 /// Signals the removal of a temporary root, after all threads have finished with it.
@@ -40,46 +45,16 @@ impl Drop for Passing {
     }
 }
 
-impl Volume {
-    /// Creates a private temporary root in `parent`, named `prefix` and a random suffix. It is removed, with all
-    /// content, with the last holder of the root or of a scratch directory in it. Leftovers of killed processes with
-    /// the same prefix are removed first.
-    pub(crate) fn passing(parent: &Path, prefix: &str) -> Result<(Self, Gone), StorageError> {
-        let dir = open_any_dir(parent)?;
-        for left in names(&dir)?.iter().filter(|name| name.starts_with(prefix)) {
-            remove_abandoned(dir.as_fd(), left);
-        }
-        let name = format!("{prefix}{}", random_name()?);
-        let path = parent.join(&name);
-        rustix::fs::mkdirat(&dir, &name, Mode::from_raw_mode(0o700))
-            .during(|| format!("create directory {}", path.display()))?;
-        let (sender, receiver) = oneshot::channel();
-        let passing = Passing { parent: dir, name, path, _gone: sender };
-        let root = open_dir(passing.parent.as_fd(), &passing.name)?;
-        let pool = Pool::of(&passing.path);
-        Ok((Self::opened(&passing.path.clone(), root, Some(passing), pool)?, Gone(receiver)))
-    }
-}
-
-/// Removes the root `name` of a killed process, whose lock is free. A root that is in use, not ours or not removable is
-/// left alone, without harm.
-fn remove_abandoned(parent: BorrowedFd<'_>, name: &str) {
-    let Ok(lock) = open_file(parent, &format!("{name}/{PRIVATE}/lock")) else { return };
-    if rustix::fs::flock(lock.file(), FlockOperation::NonBlockingLockExclusive).is_ok()
-        && let Err(error) = remove_tree(parent, name)
-    {
-        tracing::debug!(name, %error, "left by a killed process, and not removable");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
 
     use tokio::sync::oneshot::error::TryRecvError;
 
     use super::*;
+    use crate::storage::Volume;
 
     fn open(parent: &Path) -> Volume {
         Volume::passing(parent, ".out-").unwrap().0

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::StatVfs;
 use rustix::io::Errno;
 
-use super::{Scratch, StorageError};
+use super::error::StorageError;
 
 /// Number of bytes after which free space is queried again, because other processes may fill the filesystem too.
 const GRANT: u64 = 32 << 20;
@@ -17,18 +17,8 @@ const BLOCK: u64 = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Room(AtomicU64);
 
-impl Scratch {
-    /// Fails, as the write would, if `bytes` more do not fit on this filesystem now. Nothing is reserved. A filesystem
-    /// that does not report its size refuses nothing, so a later write may still find it full.
-    ///
-    /// Cheap enough for each file of a tree: the filesystem, often remote, is queried once for many small files.
-    pub fn room_for(&self, bytes: u64) -> Result<(), StorageError> {
-        self.room.check(bytes, || free_on(self.dir()))
-    }
-}
-
 impl Room {
-    fn check(&self, bytes: u64, free: impl FnOnce() -> Option<u64>) -> Result<(), StorageError> {
+    pub(super) fn check(&self, bytes: u64, free: impl FnOnce() -> Option<u64>) -> Result<(), StorageError> {
         let takes = bytes.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
         let granted = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(takes));
         if granted.is_ok() {
@@ -45,7 +35,7 @@ impl Room {
 }
 
 /// Returns the free bytes for unprivileged writers; `None` if unknown.
-fn free_on(dir: BorrowedFd<'_>) -> Option<u64> {
+pub(super) fn free_on(dir: BorrowedFd<'_>) -> Option<u64> {
     free(&rustix::fs::fstatvfs(dir).ok()?)
 }
 

@@ -1,10 +1,12 @@
 //! Hanging filesystems, simulated by the tests.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::thread::ThreadId;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::{FutureExt, poll};
+use tokio::time::timeout;
 
 use super::*;
 use crate::storage::OnVolume;
@@ -70,7 +72,7 @@ async fn a_volume_that_hangs_keeps_few_threads_and_nobody_waits_for_it() {
     assert!(soon(call(&bad, &hanging)).await.is_err(), "and a later one is refused");
     soon(call(&good, &answering)).await.unwrap();
     hanging.set(false);
-    let mut state = bad.0.state.subscribe();
+    let mut state = bad.0.health.state.subscribe();
     soon(state.wait_for(Option::is_none)).await.unwrap();
     soon(call(&bad, &hanging)).await.unwrap();
     soon(bad.idle()).await;
@@ -100,7 +102,7 @@ async fn a_volume_that_cannot_be_used_is_tried_until_it_can_be() {
     let error = pool.run(Call::Short, || ()).await.unwrap_err();
     assert_eq!(error.volume(), Some("broken"));
     broken.store(false, Ordering::Release);
-    soon(pool.0.state.subscribe().wait_for(Option::is_none)).await.unwrap();
+    soon(pool.0.health.state.subscribe().wait_for(Option::is_none)).await.unwrap();
     pool.run(Call::Short, || ()).await.unwrap();
 }
 
