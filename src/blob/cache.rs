@@ -3,34 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ContentStore, Key};
+use super::key::Key;
+use super::store::{CacheLimits, ContentStore};
 use crate::metrics::Metrics;
 use crate::storage::{Call, Mount};
 
 /// Shortest and longest interval between two sweeps of expired layers.
 const SWEEPS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
-
-/// Limits for the layers kept on each volume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CacheLimits {
-    /// Maximum total size, in bytes. 0 keeps no layers.
-    pub bytes: u64,
-    /// Maximum time since the last use. 0 keeps no layers.
-    pub age: Duration,
-}
-
-impl Default for CacheLimits {
-    fn default() -> Self {
-        Self { bytes: 2 << 30, age: Duration::from_secs(24 * 3600) }
-    }
-}
-
-impl CacheLimits {
-    /// Returns the interval between two sweeps, so that a layer stays at most a quarter longer than its age limit.
-    fn sweep_every(&self) -> Duration {
-        (self.age / 4).clamp(SWEEPS.0, SWEEPS.1)
-    }
-}
 
 /// The kept layers, with one store per volume: layers are unpacked on the volume that they are published to.
 #[derive(Clone, Debug, Default)]
@@ -95,7 +74,7 @@ impl Cache {
 
     /// Removes expired layers periodically (four times per age limit, at least hourly) for as long as it is polled.
     pub async fn expire(self) {
-        let mut ticks = tokio::time::interval(self.limits.sweep_every());
+        let mut ticks = tokio::time::interval(sweep_every(self.limits));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -103,4 +82,9 @@ impl Cache {
             futures::future::join_all(self.stores.iter().map(ContentStore::expire)).await;
         }
     }
+}
+
+/// Returns the interval between two sweeps, so that a layer stays at most a quarter longer than its age limit.
+fn sweep_every(limits: CacheLimits) -> Duration {
+    (limits.age / 4).clamp(SWEEPS.0, SWEEPS.1)
 }

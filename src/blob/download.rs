@@ -5,7 +5,8 @@ use std::sync::Arc;
 use fs_err::os::unix::fs::FileExt;
 use futures::StreamExt;
 
-use super::{BlobError, Source};
+use super::error::BlobError;
+use super::source::Source;
 use crate::oci::{Descriptor, Hasher, Repository};
 use crate::registry::{Begun, BlobStream, Registry, RegistryError, Sender};
 use crate::storage::{Call, OnVolume, Pool, StorageError};

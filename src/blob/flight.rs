@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::store::Key;
+use super::key::Key;
 use crate::oci::Repository;
 
 /// Interval between two checks of the leader's progress.

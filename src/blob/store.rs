@@ -17,47 +17,29 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fs_err::os::unix::fs::FileExt;
 use rustix::fs::{AtFlags, FileType, Mode};
 use tokio_util::sync::CancellationToken;
 
-use super::CacheLimits;
 use super::flight::Flights;
+use super::key::Key;
 use crate::metrics::{Lookup, Metrics};
-use crate::oci::{Descriptor, Digest, Hasher};
+use crate::oci::Descriptor;
 use crate::storage::{self, Call, During, Mount, OnVolume, Pool, Scratch, StorageError};
 
+mod copy;
 mod in_use;
 mod shrink;
 
 pub(super) use in_use::Use;
+pub use shrink::CacheLimits;
 
+use copy::copied;
 use shrink::{Bounds, MAX_ENTRIES, used_now};
 
 /// Number of additions after which the directory is scanned in any case, because other processes may add layers too.
 const ADDED_UNSEEN: u32 = 32;
 /// File mode of a kept layer.
 const PRIVATE_FILE: Mode = Mode::from_raw_mode(0o600);
-/// Length of the origin in a file name, in hex digits.
-const ORIGIN_HEX: usize = 32;
-/// Size of the copy buffer, in bytes.
-const BUFFER: usize = 256 * 1024;
-
-/// File name of a layer in a store.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key(String);
-
-impl Key {
-    pub(super) fn new(origin: &str, digest: &Digest) -> Self {
-        let origin = Digest::of(origin.as_bytes());
-        Self(format!("{}-{}", digest.hex(), origin.hex().get(..ORIGIN_HEX).unwrap_or_default()))
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.0
-    }
-}
-
 /// The layers kept on one volume.
 #[derive(Debug)]
 pub struct ContentStore {
@@ -288,52 +270,6 @@ impl ContentStore {
         self.metrics.cache_changed(held.bytes, now.bytes);
         *held = now;
     }
-}
-
-/// Copies up to `size` + 1 bytes, so that a longer file is detected, and returns the digest of the copy. Returns
-/// `None` if `from` cannot be read. Fails if the copy cannot be written, for example because `room` is an error, and
-/// when stopped.
-///
-/// On filesystems with reflinks (XFS, Btrfs) the copy shares its blocks with the file until either is written to. In
-/// this case the copy is hashed, not the file.
-fn copied(
-    from: &fs_err::File,
-    to: &fs_err::File,
-    size: u64,
-    room: Result<(), StorageError>,
-    stop: &CancellationToken,
-) -> Result<Option<Digest>, StorageError> {
-    let is_clone = rustix::fs::ioctl_ficlone(to.file(), from.file()).is_ok();
-    if !is_clone {
-        room?;
-    }
-    let source = if is_clone { to } else { from };
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0_u8; usize::try_from(size).unwrap_or(BUFFER).clamp(1, BUFFER)];
-    let (mut at, end) = (0_u64, size.saturating_add(1));
-    while at < end {
-        if stop.is_cancelled() {
-            return Err(StorageError::new("copy a kept layer", rustix::io::Errno::CANCELED));
-        }
-        let part = usize::try_from(end.saturating_sub(at)).unwrap_or(BUFFER).min(buffer.len());
-        match source.read_at(buffer.get_mut(..part).unwrap_or_default(), at) {
-            Ok(0) => break,
-            Ok(read) => {
-                let bytes = buffer.get(..read).unwrap_or_default();
-                hasher.update(bytes);
-                if !is_clone {
-                    to.write_all_at(bytes, at).map_err(|error| StorageError::from_io("copy a kept layer", &error))?;
-                }
-                at = at.saturating_add(read as u64);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                tracing::warn!(%error, "a kept layer cannot be read");
-                return Ok(None);
-            }
-        }
-    }
-    Ok(Some(hasher.finish()))
 }
 
 /// Records the use of a layer as its modification time.

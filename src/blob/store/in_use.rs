@@ -8,7 +8,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{ContentStore, Key};
+use super::ContentStore;
+use crate::blob::key::Key;
 
 /// The layers in use on one volume.
 #[derive(Debug, Default)]

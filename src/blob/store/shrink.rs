@@ -6,14 +6,29 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::io::Errno;
 
-use super::{ContentStore, Held, Key};
-use crate::blob::CacheLimits;
+use super::{ContentStore, Held};
+use crate::blob::key::Key;
 use crate::storage::{self, Call, During, StorageError};
 
 /// Maximum number of layers on one volume: even a tiny layer takes a block and an inode.
 pub(super) const MAX_ENTRIES: usize = 8192;
 /// Maximum number of directory entries read in one scan. More exist only if another process created them.
 const MAX_SCANNED: usize = 4 * MAX_ENTRIES;
+
+/// Limits for the layers kept on each volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// Maximum total size, in bytes. 0 keeps no layers.
+    pub bytes: u64,
+    /// Maximum time since the last use. 0 keeps no layers.
+    pub age: Duration,
+}
+
+impl Default for CacheLimits {
+    fn default() -> Self {
+        Self { bytes: 2 << 30, age: Duration::from_secs(24 * 3600) }
+    }
+}
 
 /// Limits to which the store is trimmed.
 #[derive(Clone, Copy)]
