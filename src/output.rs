@@ -30,7 +30,8 @@ use crate::registry::Pinned;
 use crate::request::{FileFilter, KeyedObject, Limit, LimitExceeded, Limits, ObjectId, Place, Request, Target};
 use crate::storage::{Call, Mount, StorageError, Volume};
 use crate::unpack::Stop;
-use crate::unpack::staged::{Changed, Staged};
+use crate::unpack::read_back::Changed;
+use crate::unpack::staged::Staged;
 
 mod api_object;
 pub mod damage;

@@ -9,19 +9,23 @@ use std::sync::Arc;
 
 use crate::blob::{BlobReader, VerifiedBlob};
 use crate::oci::Manifest;
-use crate::request::{FileFilter, FileSelection, LimitExceeded, Limits, Unpacking};
-use crate::storage::{Scratch, StorageError};
+use crate::request::{FileFilter, FileSelection, Limits, Unpacking};
+use crate::storage::Scratch;
 
 mod ahead;
 mod budget;
+mod copies;
 mod decoder;
+mod error;
 mod extension;
 mod hashing;
 mod header;
 pub mod image;
 mod layer;
 mod merge;
+mod nodes;
 pub mod path;
+pub mod read_back;
 pub mod staged;
 mod tar;
 mod tree;
@@ -30,142 +34,17 @@ mod zip;
 
 use budget::{Allowance, Budget};
 use decoder::{Compression, Decoder, Wanted};
+pub use error::UnpackError;
+pub(crate) use error::shortened;
 use layer::{Action, Extract, Manner};
 use merge::Rule;
-use path::{EntryPath, PathError};
-use staged::{Node, Staged, StagedError};
+use path::EntryPath;
+use staged::{Node, Staged};
 pub use tree::LayerTree;
 use tree::Rules;
 
 /// Size from which a layer is decoded on a separate thread, and its files are hashed on another one.
 const AHEAD_FROM: u64 = 256 * 1024;
-
-/// Reason why an artifact could not be unpacked.
-#[derive(Debug, thiserror::Error)]
-pub enum UnpackError {
-    /// A rejected entry.
-    #[error("entry {entry:?} {problem}")]
-    Entry {
-        /// Name of the entry, truncated for display.
-        entry: String,
-        /// The problem.
-        problem: String,
-    },
-    /// Two layers with different content for one path.
-    #[error("two layers have different content for {0:?}")]
-    Conflict(String),
-    /// A corrupt archive.
-    #[error("layer {layer}: {problem}")]
-    Archive {
-        /// Short digest of the layer.
-        layer: String,
-        /// The problem.
-        problem: String,
-    },
-    /// An unsupported compression or archive format.
-    #[error("layer {layer} is {format}; tar, tar+gzip, tar+zstd and, where it is extracted, zip are supported")]
-    Unsupported {
-        /// Short digest of the layer.
-        layer: String,
-        /// The detected format.
-        format: &'static str,
-    },
-    /// An unsupported compression method in a zip.
-    #[error("entry {entry:?} is packed by zip method {method}; stored and deflate are supported")]
-    Method {
-        /// Name of the entry, truncated for display.
-        entry: String,
-        /// Number of the method and, if known, its name.
-        method: String,
-    },
-    /// A tar whose digest differs from the one in its producer's annotation.
-    #[error("layer {layer}: the archive inside does not have the digest of io.deis.oras.content.digest")]
-    ContentDigest {
-        /// Short digest of the layer.
-        layer: String,
-    },
-    /// A layer whose file was written to after it was hashed.
-    #[error("layer {layer} was changed while it was unpacked")]
-    Changed {
-        /// Short digest of the layer.
-        layer: String,
-    },
-    /// A stage that another process has written to.
-    #[error(transparent)]
-    FileChanged(#[from] staged::Changed),
-    /// An exceeded limit.
-    #[error("{place}: {exceeded}")]
-    Limit {
-        /// The entry or layer that exceeded the limit.
-        place: String,
-        /// The exceeded limit.
-        exceeded: LimitExceeded,
-    },
-    /// `spec.files.subPath` is not a directory of the artifact.
-    #[error("the artifact has no directory {wanted:?}; at its top it has {found}")]
-    SubPath {
-        /// The requested path.
-        wanted: String,
-        /// The first names at the top of the artifact.
-        found: String,
-    },
-    /// A selection that excludes all files.
-    #[error("the patterns of include and exclude leave none of the artifact's files; at its top it has {found}")]
-    NothingLeft {
-        /// The first names at the top of the artifact.
-        found: String,
-    },
-    /// The volume failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// The pass was cancelled.
-    #[error("stopped")]
-    Stopped,
-}
-
-impl From<hashing::Aborted> for UnpackError {
-    fn from(_: hashing::Aborted) -> Self {
-        Self::Stopped
-    }
-}
-
-impl From<StagedError> for UnpackError {
-    fn from(error: StagedError) -> Self {
-        match error {
-            StagedError::Storage(error) => error.into(),
-            StagedError::Changed(error) => error.into(),
-        }
-    }
-}
-
-impl UnpackError {
-    fn entry(entry: &impl std::fmt::Display, problem: impl Into<String>) -> Self {
-        Self::Entry { entry: shown(&entry.to_string()), problem: problem.into() }
-    }
-
-    /// Returns the error for a hard link to a missing or later file, or to something that is not a file.
-    fn no_file_before(entry: &EntryPath, of: &EntryPath) -> Self {
-        Self::entry(entry, format!("is a hard link to {:?}, which is no file before it", of.as_str()))
-    }
-
-    fn name(raw: &[u8], problem: PathError) -> Self {
-        Self::Entry { entry: shown(&String::from_utf8_lossy(raw)), problem: problem.to_string() }
-    }
-
-    fn limit_at(entry: &impl std::fmt::Display, exceeded: LimitExceeded) -> Self {
-        Self::Limit { place: format!("entry {:?}", shown(&entry.to_string())), exceeded }
-    }
-
-    fn limit_in(layer: &str, exceeded: LimitExceeded) -> Self {
-        Self::Limit { place: format!("layer {layer}"), exceeded }
-    }
-}
-
-/// Truncates an untrusted name for display.
-fn shown(name: &str) -> String {
-    const LONGEST: usize = 120;
-    if name.chars().count() <= LONGEST { name.to_owned() } else { name.chars().take(LONGEST).chain(['…']).collect() }
-}
 
 /// Stop flag of a cancelled pass. Threads cannot be cancelled, so they check it between entries.
 pub type Stop = tokio_util::sync::CancellationToken;
@@ -276,7 +155,7 @@ impl Unpacker {
         let sub_path = &files.sub_path;
         let found = || {
             let top: Vec<&str> = tree.nodes.top().take(10).collect();
-            if top.is_empty() { "nothing".to_owned() } else { shown(&top.join(", ")) }
+            if top.is_empty() { "nothing".to_owned() } else { shortened(&top.join(", ")) }
         };
         if !sub_path.is_root() && !matches!(tree.nodes.get(sub_path), Some(Node::Directory)) {
             return Err(UnpackError::SubPath { wanted: sub_path.to_string(), found: found() });

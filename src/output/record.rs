@@ -28,7 +28,8 @@ use crate::oci::Digest;
 use crate::request::ObjectId;
 use crate::storage::{self, During, Scratch, StorageError, Volume};
 use crate::unpack::Stop;
-use crate::unpack::staged::{self, Changed, Node, Staged, StagedError};
+use crate::unpack::read_back::{self, Changed, StagedError};
+use crate::unpack::staged::{Node, Staged};
 
 /// Maximum length of a line: a path and a target of 4096 bytes each, with every byte escaped.
 const MAX_LINE: u64 = 64 * 1024;
@@ -181,12 +182,12 @@ fn compare(
     seen: Seen,
     stop: &Stop,
 ) -> Result<(), StagedError> {
-    let file = staged::open(parent, name, path)?;
+    let file = read_back::open(parent, name, path)?;
     let found = rustix::fs::fstat(file.file()).during(|| format!("look at {path}"))?;
     if Seen::of(&found).inode != seen.inode {
         return Err(Changed::new(path, "another file was put in its place").into());
     }
-    staged::verify(file, path, expected, stop, |_| ())
+    read_back::verify(&file, path, expected, stop, |_| ())
 }
 
 fn look(parent: BorrowedFd<'_>, name: &str, path: &str) -> Result<Stat, StagedError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::UnpackError;
+use super::error::UnpackError;
 use super::path::EntryPath;
 use crate::request::{Limit, LimitExceeded, Limits};
 

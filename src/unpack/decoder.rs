@@ -5,7 +5,6 @@ use std::io::{self, BufReader, Read};
 use flate2::bufread::MultiGzDecoder;
 
 use super::budget::Allowance;
-use super::layer::Sniffed;
 use super::{Stop, window};
 use crate::request::LimitExceeded;
 
@@ -20,6 +19,13 @@ pub(super) enum Compression {
     Zstd,
     /// A format that the image-spec does not allow for layers; its name.
     Unsupported(&'static str),
+}
+
+/// Format detected from a layer's first bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sniffed {
+    pub(super) compression: Compression,
+    pub(super) is_zip: bool,
 }
 
 /// Magic numbers and names of formats that the image-spec does not allow for layers.

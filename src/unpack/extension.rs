@@ -8,7 +8,7 @@ use std::io::{self, Read};
 
 use tar::{EntryType, Header};
 
-use super::UnpackError;
+use super::error::UnpackError;
 use super::header::{self, Blocks};
 use crate::request::Limit;
 

@@ -6,8 +6,8 @@
 //! layer with only a title is a file (as for `oras pull`); an archive without a title is extracted to the root, and
 //! must be a tar if its media type is one of tar; anything else is a file with a generated name.
 
-use super::UnpackError;
-use super::decoder::Compression;
+use super::decoder::{Compression, Sniffed};
+use super::error::UnpackError;
 use super::path::EntryPath;
 use crate::api::spec::LayerMode;
 use crate::oci::descriptor::Annotations;
@@ -57,13 +57,6 @@ impl Extract {
         }
         Err(UnpackError::entry(named, format!("is outside of the layer's title {:?}", self.title.to_string())))
     }
-}
-
-/// Format detected from a layer's first bytes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sniffed {
-    pub(super) compression: Compression,
-    pub(super) is_zip: bool,
 }
 
 /// Options that apply to all layers of an artifact.

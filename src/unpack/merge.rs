@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::UnpackError;
+use super::error::UnpackError;
 use super::path::EntryPath;
 use super::staged::Node;
 use super::tree::{Hidden, LayerTree};

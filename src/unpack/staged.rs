@@ -2,22 +2,21 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
-use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
+use super::Stop;
+use super::error::{UnpackError, shortened};
 use super::path::EntryPath;
-use super::{Stop, UnpackError, shown};
+use super::read_back::{Changed, StagedError, open, verify};
 use crate::oci::{Digest, Hasher};
 use crate::storage::{self, During, Pool, Scratch, StorageError};
 
 /// Name to which a selected sub-directory is moved to become the tree.
 const SELECTED: &str = "selected";
-/// Size of the read buffer, in bytes.
-const BUFFER: usize = 256 * 1024;
 /// Number of entries above which one `syncfs` is cheaper than an `fsync` for each.
 const SYNCFS_ABOVE: usize = 32;
 
@@ -53,82 +52,6 @@ impl Node {
             Self::Link { target } => format!("l {path:?} {target:?}\n"),
         }
     }
-}
-
-/// A staged file whose content differs from the unpacked one, because another process has written to the stage.
-#[derive(Debug, thiserror::Error)]
-#[error("file {path:?} was changed on the volume before it was published: {problem}")]
-pub struct Changed {
-    path: String,
-    problem: String,
-}
-
-impl Changed {
-    pub(crate) fn new(path: &str, problem: impl Into<String>) -> Self {
-        Self { path: shown(path), problem: problem.into() }
-    }
-
-    /// Returns the error for a path that is absent or no longer of the same kind.
-    pub(crate) fn kind(path: &str) -> Self {
-        Self::new(path, "it was removed, or replaced by something of another kind")
-    }
-}
-
-/// Error when reading a stage back.
-#[derive(Debug, thiserror::Error)]
-pub enum StagedError {
-    /// The volume failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// Another process has written to the stage.
-    #[error(transparent)]
-    Changed(#[from] Changed),
-}
-
-/// Opens a file of a stage.
-pub(crate) fn open(dir: BorrowedFd<'_>, name: &str, path: &str) -> Result<fs_err::File, StagedError> {
-    match storage::open_file(dir, name) {
-        Err(error) if error.is_replaced() => Err(Changed::kind(path).into()),
-        file => Ok(file?),
-    }
-}
-
-/// Reads a staged file to its end, and fails if its content differs from the unpacked one.
-pub(crate) fn verify(
-    file: fs_err::File,
-    path: &str,
-    (size, digest): (u64, &Digest),
-    stop: &Stop,
-    mut each: impl FnMut(&[u8]),
-) -> Result<(), StagedError> {
-    let (mut hasher, mut read_bytes) = (Hasher::default(), 0_u64);
-    let mut buffer = vec![0; usize::try_from(size).unwrap_or(BUFFER).clamp(1, BUFFER)];
-    // One additional byte reveals a longer file.
-    let mut file = file.take(size.saturating_add(1));
-    loop {
-        if stop.is_cancelled() {
-            return Err(StorageError::new("verify the staged files", Errno::CANCELED).into());
-        }
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => {
-                let bytes = buffer.get(..read).unwrap_or_default();
-                hasher.update(bytes);
-                each(bytes);
-                read_bytes = read_bytes.saturating_add(read as u64);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(StorageError::from_io(format!("read {path}"), &error).into()),
-        }
-    }
-    if read_bytes != size {
-        return Err(Changed::new(path, format!("expected {size} bytes, found more or fewer")).into());
-    }
-    let found = hasher.finish();
-    if found != *digest {
-        return Err(Changed::new(path, format!("expected {digest}, found {found}")).into());
-    }
-    Ok(())
 }
 
 /// A complete tree, durable on the target's filesystem: regular files, directories and links that stay inside the
@@ -211,7 +134,7 @@ impl Staged {
         let tree = self.open()?;
         let file = open(tree.as_fd(), path.as_str(), path.as_str())?;
         let mut bytes = Vec::new();
-        verify(file, path.as_str(), (*size, digest), &Stop::new(), |part| bytes.extend_from_slice(part))?;
+        verify(&file, path.as_str(), (*size, digest), &Stop::new(), |part| bytes.extend_from_slice(part))?;
         Ok(bytes)
     }
 
@@ -225,7 +148,6 @@ impl Staged {
     /// `replace` any directory is exchanged for the tree, and removed with the stage. A reader sees either one or the
     /// other.
     pub(crate) fn take_place(&self, dir: impl AsFd, name: &OsStr, replace: bool) -> Result<(), rustix::io::Errno> {
-        use rustix::io::Errno;
         let (scratch, dir) = (self.scratch.dir(), dir.as_fd());
         // A plain rename never replaces a directory that is not empty, on any filesystem.
         match rustix::fs::renameat(scratch, self.name.as_str(), dir, name) {
@@ -246,7 +168,6 @@ impl Staged {
     /// Renames the tree to `name` in `dir`, on the same filesystem, where the name must not exist.
     pub(crate) fn move_to(&self, dir: impl AsFd, name: &str) -> Result<(), rustix::io::Errno> {
         use rustix::fs::{RenameFlags, renameat, renameat_with};
-        use rustix::io::Errno;
         match renameat_with(self.scratch.dir(), self.name.as_str(), dir.as_fd(), name, RenameFlags::NOREPLACE) {
             // NFS does not support flags. Without them a directory replaces at most an empty one.
             Err(Errno::INVAL | Errno::NOSYS) => renameat(self.scratch.dir(), self.name.as_str(), dir.as_fd(), name),
@@ -281,12 +202,11 @@ fn remove_others(
 
 /// Resolves a link as a reader would, confined to the tree. A dangling link is accepted.
 fn check_link(dir: &OwnedFd, path: &EntryPath, target: &str) -> Result<(), UnpackError> {
-    use rustix::io::Errno;
     match storage::follow(dir.as_fd(), path.as_str()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(Errno::XDEV | Errno::LOOP | Errno::NOTDIR) => Err(UnpackError::entry(
             path,
-            format!("is a link to {:?}, which leads outside the published files", super::shown(target)),
+            format!("is a link to {:?}, which leads outside the published files", shortened(target)),
         )),
         Err(errno) => Err(errno).during(|| format!("check link {path}")).map_err(UnpackError::from),
     }

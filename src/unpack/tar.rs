@@ -7,12 +7,13 @@ use std::io::{self, Read};
 
 use tar::{EntryType, Header};
 
+use super::Dropped;
+use super::error::UnpackError;
 use super::extension::Extensions;
 use super::header::{self, Blocks, End};
 use super::layer::Extract;
 use super::path::{EntryPath, Meaning, PathError, link_target};
 use super::tree::LayerTree;
-use super::{Dropped, UnpackError};
 use crate::oci::Hasher;
 
 /// Bits of a mode that are not applied: setuid, setgid, sticky.
@@ -92,26 +93,36 @@ fn extract_entry<R: Read>(
             let mode = header::mode(header).map_err(|problem| UnpackError::entry(&named, problem))?;
             tree.add_file(&path, mode & 0o111 != 0, size, &mut blocks.content(size), broken)
         }
-        EntryType::Symlink => {
-            let target = extensions.link(header);
-            let target = link_target(&path, &target).map_err(|problem| {
-                if problem == PathError::TooLong {
-                    return UnpackError::limit_at(&named, tree.limits().path_bytes.exceeded());
-                }
-                UnpackError::entry(&named, format!("is a link whose target {problem}"))
-            })?;
-            tree.add_link(&path, &target)
-        }
-        EntryType::Link => {
-            let target = extensions.link(header);
-            let target = EntryPath::parse(&target)
-                .map_err(|problem| UnpackError::entry(&named, format!("is a hard link whose target {problem}")))?;
-            match how.place(&target) {
-                Ok(target) => tree.add_copy(&path, &target),
-                Err(_) => refuse("is a hard link to outside of the layer's title".to_owned()),
-            }
-        }
+        EntryType::Symlink => add_link(tree, &named, &path, &extensions.link(header)),
+        EntryType::Link => add_hard_link(tree, &named, &path, &extensions.link(header), how),
         _ => refuse(format!("is {}, which is refused", kind_name(kind))),
+    }
+}
+
+/// Adds a symbolic link, whose target must stay inside the tree.
+fn add_link(tree: &mut LayerTree, named: &EntryPath, path: &EntryPath, target: &[u8]) -> Result<(), UnpackError> {
+    let target = link_target(path, target).map_err(|problem| {
+        if problem == PathError::TooLong {
+            return UnpackError::limit_at(named, tree.limits().path_bytes.exceeded());
+        }
+        UnpackError::entry(named, format!("is a link whose target {problem}"))
+    })?;
+    tree.add_link(path, &target)
+}
+
+/// Adds a copy of the file that a hard link names.
+fn add_hard_link(
+    tree: &mut LayerTree,
+    named: &EntryPath,
+    path: &EntryPath,
+    target: &[u8],
+    how: &Extract,
+) -> Result<(), UnpackError> {
+    let target = EntryPath::parse(target)
+        .map_err(|problem| UnpackError::entry(named, format!("is a hard link whose target {problem}")))?;
+    match how.place(&target) {
+        Ok(target) => tree.add_copy(path, &target),
+        Err(_) => Err(UnpackError::entry(named, "is a hard link to outside of the layer's title")),
     }
 }
 

@@ -1,17 +1,20 @@
 //! The tree of one layer: its entries, the limits on further ones, and the check that they stay inside.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::Mode;
 
-use super::UnpackError;
 use super::budget::Budget;
+use super::copies::Copies;
+use super::error::UnpackError;
 use super::hashing::Hashing;
+use super::nodes::Nodes;
 use super::path::{EntryPath, PathError};
-use super::staged::{self, Changed, Node};
+use super::read_back::{self, Changed, ReadBack};
+use super::staged::Node;
 use crate::api::spec::Symlinks;
 use crate::oci::Digest;
 use crate::request::Limits;
@@ -37,18 +40,9 @@ pub struct LayerTree {
     last_parent: Option<(EntryPath, OwnedFd)>,
     hashing: Hashing,
     /// Copies whose digests have not been compared with their originals yet.
-    copies: Vec<(EntryPath, Original)>,
+    copies: Copies,
     /// Placeholder for digests that `hashing` has not computed yet.
     unknown: Digest,
-}
-
-/// Expected content of a copy.
-#[derive(Debug)]
-enum Original {
-    /// Content with this digest.
-    Known(Digest),
-    /// Content of the file at this path, whose digest is not known yet.
-    Pending(EntryPath),
 }
 
 /// Rules for the entries of a layer.
@@ -89,7 +83,7 @@ impl LayerTree {
             rules,
             last_parent: None,
             hashing: Hashing::default(),
-            copies: Vec::new(),
+            copies: Copies::default(),
             unknown: Digest::of(b""),
         })
     }
@@ -103,24 +97,11 @@ impl LayerTree {
 
     /// Waits for all digests, and compares those of copies. Before this call the digests of added files may be
     /// unknown.
-    ///
-    /// A copy is made from the file on the volume, which another process may have changed. Each copy must have the
-    /// bytes that came out of the archive.
     pub(super) fn settle(&mut self) -> Result<(), UnpackError> {
         for (path, digest) in std::mem::take(&mut self.hashing).finish()? {
             self.nodes.know(&path, digest);
         }
-        for (path, original) in std::mem::take(&mut self.copies) {
-            let expected = match &original {
-                Original::Known(digest) => Some(digest),
-                Original::Pending(path) => self.nodes.digest(path),
-            };
-            if expected.is_none() || self.nodes.digest(&path) != expected {
-                let problem = "its copy for a hard link has other bytes than were unpacked";
-                return Err(Changed::new(path.as_str(), problem).into());
-            }
-        }
-        Ok(())
+        Ok(std::mem::take(&mut self.copies).check(&self.nodes)?)
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -196,8 +177,8 @@ impl LayerTree {
                 let (size, executable) = (*size, *executable);
                 // Only an empty file can have the placeholder digest as its own.
                 let is_pending = size > 0 && *digest == self.unknown;
-                let original = if is_pending { Original::Pending(of.clone()) } else { Original::Known(digest.clone()) };
-                let mut file = ReadBack(staged::open(self.dir.as_fd(), of.as_str(), of.as_str())?);
+                let known = (!is_pending).then(|| digest.clone());
+                let mut file = ReadBack(read_back::open(self.dir.as_fd(), of.as_str(), of.as_str())?);
                 let broken = |error: io::Error| {
                     if error.kind() == io::ErrorKind::UnexpectedEof {
                         Changed::new(of.as_str(), format!("expected {size} bytes, found fewer")).into()
@@ -206,7 +187,7 @@ impl LayerTree {
                     }
                 };
                 self.add_file(path, executable, size, &mut file, &broken)?;
-                self.copies.push((path.clone(), original));
+                self.copies.add(path, of, known);
                 Ok(())
             }
             // The target may be in an earlier layer.
@@ -312,105 +293,5 @@ impl LayerTree {
             left = left.saturating_sub(read as u64);
         }
         Ok(())
-    }
-}
-
-/// A complete file of the stage, for which an early end is an error.
-struct ReadBack(fs_err::File);
-
-impl Read for ReadBack {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.0.read(buffer)? {
-            0 if !buffer.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
-            read => Ok(read),
-        }
-    }
-}
-
-/// The entry at each path. No two paths differ only in their spelling.
-#[derive(Debug, Default)]
-pub(super) struct Nodes {
-    by_path: BTreeMap<EntryPath, Node>,
-    /// Paths that differ from their folded form, by that form.
-    folded: HashMap<String, EntryPath>,
-}
-
-impl Nodes {
-    pub(super) fn get(&self, path: &EntryPath) -> Option<&Node> {
-        self.by_path.get(path)
-    }
-
-    /// Returns the entries by path, each directory before its contents.
-    pub(super) fn into_map(self) -> BTreeMap<EntryPath, Node> {
-        self.by_path
-    }
-
-    /// Returns the names at the top.
-    pub(super) fn top(&self) -> impl Iterator<Item = &str> {
-        self.by_path.keys().filter(|path| path.depth() == 1).map(EntryPath::as_str)
-    }
-
-    /// Returns the direct children of a directory.
-    pub(super) fn children(&self, directory: &EntryPath) -> Vec<EntryPath> {
-        let depth = directory.depth() + 1;
-        self.below(directory).filter(|path| path.depth() == depth).cloned().collect()
-    }
-
-    /// Fails if a path differs from another path only in its spelling.
-    pub(super) fn check(&self, path: &EntryPath) -> Result<(), UnpackError> {
-        let Some(other) = self.other_spelling(path) else { return Ok(()) };
-        let problem = format!("differs from {:?} only in case or Unicode form", other.as_str());
-        Err(UnpackError::entry(path, problem))
-    }
-
-    pub(super) fn insert(&mut self, path: EntryPath, node: Node) {
-        let folded = path.folded();
-        if folded != path.as_str() {
-            self.folded.insert(folded.into_owned(), path.clone());
-        }
-        self.by_path.insert(path, node);
-    }
-
-    fn digest(&self, path: &EntryPath) -> Option<&Digest> {
-        match self.by_path.get(path) {
-            Some(Node::File { digest, .. }) => Some(digest),
-            Some(Node::Directory | Node::Link { .. }) | None => None,
-        }
-    }
-
-    /// Sets the digest of a file.
-    fn know(&mut self, path: &EntryPath, made: Digest) {
-        if let Some(Node::File { digest, .. }) = self.by_path.get_mut(path) {
-            *digest = made;
-        }
-    }
-
-    /// Removes a path and everything below it.
-    pub(super) fn remove_all(&mut self, path: &EntryPath) {
-        let gone: Vec<_> = self.below(path).chain([path]).cloned().collect();
-        for path in gone {
-            self.by_path.remove(&path);
-            if self.folded.get(path.folded().as_ref()).is_some_and(|of| *of == path) {
-                self.folded.remove(path.folded().as_ref());
-            }
-        }
-    }
-
-    fn below<'a>(&'a self, directory: &'a EntryPath) -> impl Iterator<Item = &'a EntryPath> {
-        // Paths with a common prefix can sort between a directory and its contents: "a", "a-b", "a/b".
-        let from = self.by_path.range(directory..).map(|(path, _)| path).filter(move |path| *path != directory);
-        from.take_while(|path| path.as_str().starts_with(directory.as_str()))
-            .filter(move |path| path.strip_prefix(directory).is_some())
-    }
-
-    fn other_spelling(&self, path: &EntryPath) -> Option<EntryPath> {
-        let folded = path.folded();
-        if let Some(taken) = self.folded.get(folded.as_ref()).filter(|taken| *taken != path) {
-            return Some(taken.clone());
-        }
-        if folded == path.as_str() {
-            return None;
-        }
-        EntryPath::parse(folded.as_bytes()).ok().filter(|plain| self.by_path.contains_key(plain))
     }
 }

@@ -11,20 +11,20 @@
 use std::io::{self, BufReader, Read};
 
 use flate2::bufread::DeflateDecoder;
-use rawzip::extra_fields::{ExtraFieldId, ExtraFields};
-use rawzip::{
-    CompressionMethod, CreatorSystem, EntryFlags, FileReader, RECOMMENDED_BUFFER_SIZE, ZipArchive,
-    ZipArchiveEntryWayfinder, ZipEntry, ZipFileHeaderRecord,
-};
+use rawzip::{CompressionMethod, FileReader, RECOMMENDED_BUFFER_SIZE, ZipArchive, ZipEntry};
 
 use super::budget::Allowance;
+use super::error::{UnpackError, shortened};
 use super::layer::Extract;
 use super::path::{EntryPath, link_target};
 use super::tree::LayerTree;
-use super::{Dropped, Stop, UnpackError};
+use super::{Dropped, Stop};
 use crate::request::Limit;
 
 mod end;
+mod record;
+
+use record::{DIRECTORY, KIND, REGULAR, Record, SYMLINK, check_extra};
 
 /// Size of the buffer for compressed bytes.
 const BUFFER: usize = 64 * 1024;
@@ -32,37 +32,13 @@ const BUFFER: usize = 64 * 1024;
 const LOCAL_HEADER: usize = 2 * 65_536;
 /// Maximum length of a symbolic link's target.
 const MAX_TARGET: u64 = 4096;
-/// File types in a mode (stat.h).
-const KIND: u32 = 0o170_000;
-const DIRECTORY: u32 = 0o040_000;
-const REGULAR: u32 = 0o100_000;
-const SYMLINK: u32 = 0o120_000;
 /// Bits of a mode that are not applied: setuid, setgid, sticky.
 const SPECIAL_BITS: u32 = 0o7000;
 
-/// Value of a size that is in an extra field instead (APPNOTE.TXT section 4.4.8). A file of exactly this size cannot
-/// be distinguished from one whose size is missing.
-const ELSEWHERE: u64 = 0xffff_ffff;
-/// The attribute of DOS for a directory.
-const DOS_DIRECTORY: u32 = 0x10;
 /// Flag of an entry that is a patch of a file (APPNOTE.TXT section 4.4.4).
 const PATCH: u16 = 1 << 5;
 /// Maximum size of a data descriptor: signature, checksum, two sizes of 8 bytes (APPNOTE.TXT section 4.3.9).
 const MAX_GAP: u64 = 24;
-
-/// An entry of the central directory.
-struct Record {
-    name: Vec<u8>,
-    flags: EntryFlags,
-    method: CompressionMethod,
-    mode: u32,
-    size: u64,
-    packed: u64,
-    crc: u32,
-    /// Offset of the local header.
-    header: u64,
-    place: ZipArchiveEntryWayfinder,
-}
 
 /// An open zip, and the conversion of its errors.
 struct Zip<'a, B> {
@@ -256,7 +232,7 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
             }
             _ => {
                 return Err(UnpackError::Method {
-                    entry: super::shown(&record.shown()),
+                    entry: shortened(&record.shown()),
                     method: record.method.to_string(),
                 });
             }
@@ -271,64 +247,4 @@ fn at_end(reader: &mut impl Read) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::other("it is longer than it says")),
     }
-}
-
-impl Record {
-    fn new(entry: &ZipFileHeaderRecord<'_>) -> Result<Self, UnpackError> {
-        let record = Self {
-            name: entry.file_path().as_ref().to_vec(),
-            flags: entry.flags(),
-            method: entry.compression_method(),
-            mode: mode(entry),
-            size: entry.uncompressed_size_hint(),
-            packed: entry.compressed_size_hint(),
-            crc: entry.crc32(),
-            header: entry.local_header_offset(),
-            place: entry.wayfinder(),
-        };
-        check_extra(&record.name, entry.extra_fields()).map_err(|problem| record.refused(problem))?;
-        if [record.size, record.packed].contains(&ELSEWHERE) {
-            return Err(record.refused("has a size that is nowhere"));
-        }
-        Ok(record)
-    }
-
-    fn shown(&self) -> String {
-        String::from_utf8_lossy(&self.name).into_owned()
-    }
-
-    fn refused(&self, problem: &str) -> UnpackError {
-        UnpackError::entry(&self.shown(), problem)
-    }
-}
-
-/// Returns the type and permissions, if the creator's system has them (APPNOTE.TXT sections 4.4.2 and 4.4.15).
-/// Returns 0 otherwise; then the name decides between file and directory.
-fn mode(entry: &ZipFileHeaderRecord<'_>) -> u32 {
-    let attributes = entry.external_attributes();
-    match entry.version_made_by().creator_system() {
-        CreatorSystem::UNIX | CreatorSystem::MACOS => attributes >> 16,
-        _ if attributes & DOS_DIRECTORY != 0 => DIRECTORY,
-        _ => 0,
-    }
-}
-
-/// Rejects extra fields (APPNOTE.TXT section 4.5) that programs interpret differently.
-fn check_extra(name: &[u8], mut fields: ExtraFields<'_>) -> Result<(), &'static str> {
-    let mut sizes = 0;
-    for (id, data) in &mut fields {
-        // The field has a version, a checksum and a name (section 4.6.9).
-        if id == ExtraFieldId::INFO_ZIP_UNICODE_PATH && data.get(5..) != Some(name) {
-            return Err("has two different names");
-        }
-        sizes += u32::from(id == ExtraFieldId::ZIP64);
-    }
-    if sizes > 1 {
-        return Err("says its sizes twice");
-    }
-    // Some programs write up to three zeros for alignment.
-    if fields.remaining_bytes().iter().any(|byte| *byte != 0) {
-        return Err("has an extra field that goes on behind its end");
-    }
-    Ok(())
 }
