@@ -2,14 +2,13 @@
 
 use std::fmt;
 
-use super::Published;
 use super::location::Location;
+use super::published::Published;
 use crate::metrics::Found;
+use crate::unpack::shortened;
 
 /// Maximum number of differences reported for one output.
 pub(super) const MAX_DIFFERENCES: usize = 5;
-/// Maximum number of path characters in a message.
-const MAX_SHOWN: usize = 120;
 
 /// State of one output, as far as it is visible without reading files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +99,7 @@ pub(super) enum What {
 
 impl Difference {
     pub(super) fn new(path: &[u8], what: What) -> Self {
-        let path: String = String::from_utf8_lossy(path).chars().take(MAX_SHOWN).collect();
+        let path = shortened(&String::from_utf8_lossy(path));
         Self { path: if path.is_empty() { ".".to_owned() } else { path }, what }
     }
 

@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
+use super::error::OutputError;
 use super::location::Location;
-use super::{OutputError, Published};
+use super::published::Published;
 use crate::plan::Revision;
 use crate::registry::Pinned;
 use crate::request::Fingerprint;
@@ -26,7 +27,7 @@ use crate::storage::{self, During, Gone, StorageError, Volume};
 use crate::unpack::staged::Staged;
 
 /// Maximum number of characters of the directory's name in the stage's name.
-const MAX_SHOWN: usize = 60;
+const STAGE_NAME: usize = 60;
 
 /// A directory to be created or replaced, once.
 #[derive(Debug)]
@@ -50,12 +51,29 @@ enum State {
     Done(Box<(Pinned, Published)>),
 }
 
+/// A staged tree for a command's directory.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(super) destination: Arc<Destination>,
+    pub(super) output: String,
+    pub(super) pinned: Pinned,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) staged: Arc<Staged>,
+}
+
+impl Ready {
+    /// Puts the tree in place.
+    pub(super) fn switch(&self) -> Result<Published, OutputError> {
+        self.destination.switch(self.output.clone(), &self.pinned, &self.fingerprint, &self.staged)
+    }
+}
+
 impl Destination {
     /// Creates a private place for stages next to the directory `path`. It is removed with its last holder or stage,
     /// which [`Gone`] signals.
     pub fn open(path: &Path, replace: bool) -> Result<(Self, Gone), OutputError> {
         let entry = Entry::of(path)?;
-        let shown: String = entry.name.to_string_lossy().chars().take(MAX_SHOWN).collect();
+        let shown: String = entry.name.to_string_lossy().chars().take(STAGE_NAME).collect();
         let (stage, gone) = Volume::passing(&entry.parent_path, &format!(".{shown}.supercargo-"))?;
         let state = Mutex::new(State::Waiting);
         Ok((Self { path: path.to_owned(), replace, stage: Arc::new(stage), state }, gone))
@@ -95,7 +113,7 @@ impl Destination {
     }
 
     /// Puts a staged tree in place. The replaced directory is removed with the stage.
-    pub(super) fn switch(
+    fn switch(
         &self,
         output: String,
         pinned: &Pinned,

@@ -125,8 +125,21 @@ impl fmt::Display for Location {
     }
 }
 
+/// Returns the name of the API object that consumers read now; `None` for an immutable one that is not in status.
+pub(super) fn current_name(keyed: &KeyedObject, recorded: Option<&Location>) -> Option<String> {
+    if !keyed.immutable {
+        return Some(keyed.name.clone());
+    }
+    match recorded? {
+        Location::ConfigMap(name) | Location::Secret(name) => {
+            name.strip_prefix(&keyed.name).filter(|rest| is_content_suffix(rest)).map(|_| name.clone())
+        }
+        Location::Volume(_) | Location::Directory(_) => None,
+    }
+}
+
 /// True for the content suffix of an immutable object's name: `-` and 10 hex digits.
-pub(super) fn is_content_suffix(text: &str) -> bool {
+fn is_content_suffix(text: &str) -> bool {
     let is_hex =
         |text: &str| text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     text.strip_prefix('-').is_some_and(is_hex)

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 
-use super::{OutputError, Published};
+use super::error::OutputError;
+use super::published::Published;
 use crate::request::ObjectId;
 use crate::storage::StorageError;
 

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::damage::{Damage, Reading};
+use super::error::OutputError;
 use super::location::Location;
+use super::outputs::Outputs;
+use super::published::Recorded;
 use super::scan::{Begun, Scan, Verdict};
-use super::{OutputError, Outputs, Recorded, volume};
+use super::volume;
 use crate::metrics::{Found, Scanned};
 use crate::permits::Seat;
 use crate::request::{ObjectId, Place, Target};

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::OutputError;
 use super::api_object::Kind;
 
 /// Limit for the kept content of all objects together, in KiB. Beyond it a rehearsal has no content: it still finds
@@ -34,14 +33,12 @@ impl Default for Rehearsals {
 }
 
 impl Rehearsals {
-    /// Attaches the write to its refusal.
-    pub(super) fn keep(&self, error: OutputError, write: Rehearsed) -> OutputError {
-        let OutputError::Refused { kind, name, code, message, .. } = error else { return error };
+    /// Keeps a refused write, without its content if the limit is reached.
+    pub(super) fn keep(&self, write: Rehearsed) -> Rehearsal {
         let kib = write.bytes().div_ceil(1024).max(1);
         let permit = Arc::clone(&self.0).try_acquire_many_owned(u32::try_from(kib).unwrap_or(u32::MAX)).ok();
         let write = if permit.is_some() { write } else { write.without_content() };
-        let rehearsal = Some(Rehearsal(Arc::new((write, permit))));
-        OutputError::Refused { kind, name, code, message, rehearsal }
+        Rehearsal(Arc::new((write, permit)))
     }
 }
 

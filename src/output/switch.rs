@@ -18,14 +18,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use super::damage::Damage;
-use super::directory::Destination;
+use super::error::OutputError;
 use super::location::OutputKind;
 use super::lock::Lock;
-use super::{OutputError, Outputs, Published, api_object, blocking, holding, manifest, volume};
-use crate::registry::Pinned;
-use crate::request::{Fingerprint, ObjectId};
+use super::outputs::{Outputs, blocking, holding};
+use super::published::Published;
+use super::{api_object, directory, manifest, volume};
+use crate::request::ObjectId;
 use crate::storage::Call;
-use crate::unpack::staged::Staged;
 
 /// One output that is ready for its switch.
 #[derive(Debug)]
@@ -41,17 +41,7 @@ pub(crate) enum Ready {
     /// A manifest for later use with kubectl.
     Manifest(Arc<manifest::Ready>),
     /// A directory named by a command.
-    Directory(Arc<DirectoryReady>),
-}
-
-/// A staged tree for a command's directory.
-#[derive(Debug)]
-pub(crate) struct DirectoryReady {
-    pub(super) destination: Arc<Destination>,
-    pub(super) output: String,
-    pub(super) pinned: Pinned,
-    pub(super) fingerprint: Fingerprint,
-    pub(super) staged: Arc<Staged>,
+    Directory(Arc<directory::Ready>),
 }
 
 /// One output after its switch, with the data to revert it.
@@ -206,10 +196,8 @@ impl Outputs {
             }
             Ready::Directory(ready) => {
                 let one = Arc::clone(ready);
-                let work = blocking(move || {
-                    one.destination.switch(one.output.clone(), &one.pinned, &one.fingerprint, &one.staged)
-                });
-                return Ok((Switched::Directory, Some(work.await.map_err(plain)?)));
+                let published = blocking(move || one.switch()).await.map_err(plain)?;
+                return Ok((Switched::Directory, Some(published)));
             }
         };
         Ok((switched, None))

@@ -1,12 +1,14 @@
-//! Conversion of a tree to keys and values, with its limits. Pure except for reading files.
+//! Conversion of a tree to keys and values, with its limits.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 
 use crate::oci::{Digest, Hasher};
-use crate::output::OutputError;
-use crate::request::FileFilter;
+use crate::output::error::OutputError;
+use crate::request::{FileFilter, KeyedObject, Target};
+use crate::storage::Call;
 use crate::unpack::path::EntryPath;
 use crate::unpack::staged::{Node, Staged};
 
@@ -19,7 +21,7 @@ const MAX_STORED: u64 = 1280 * 1024;
 /// `managedFields`.
 const PER_KEY: u64 = 24;
 /// Maximum number of names in a message.
-const MAX_SHOWN: usize = 10;
+const MAX_NAMES: usize = 10;
 /// Maximum length of a key.
 const MAX_KEY: usize = 253;
 
@@ -63,8 +65,19 @@ impl Content {
     }
 }
 
+/// Reads the files of a stage that the target selects as keys and values, on a thread of the volume.
+pub(in crate::output) async fn of(
+    target: &Target,
+    keyed: &KeyedObject,
+    staged: &Arc<Staged>,
+) -> Result<Content, OutputError> {
+    let (staged, separator, filter) = (Arc::clone(staged), keyed.separator.clone(), target.filter.clone());
+    let pool = staged.pool().clone();
+    pool.run(Call::Long, move || read(&staged, &separator, &filter)).await?
+}
+
 /// Reads the files of a stage that `filter` selects as keys and values.
-pub(in crate::output) fn read(staged: &Staged, separator: &str, filter: &FileFilter) -> Result<Content, OutputError> {
+fn read(staged: &Staged, separator: &str, filter: &FileFilter) -> Result<Content, OutputError> {
     let mut content = Content::default();
     let mut owners = BTreeMap::new();
     for (path, node) in staged.nodes().iter().filter(|(path, _)| filter.keeps(path)) {
@@ -94,7 +107,7 @@ pub(in crate::output) fn read(staged: &Staged, separator: &str, filter: &FileFil
     let is_empty = content.text.is_empty() && content.binary.is_empty();
     if is_empty && !filter.is_all() && staged.files() > 0 {
         let top = staged.nodes().keys().map(EntryPath::as_str).filter(|path| !path.contains('/'));
-        return Err(OutputError::NothingLeft(top.take(MAX_SHOWN).collect::<Vec<_>>().join(", ")));
+        return Err(OutputError::NothingLeft(top.take(MAX_NAMES).collect::<Vec<_>>().join(", ")));
     }
     Ok(content)
 }

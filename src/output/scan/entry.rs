@@ -1,19 +1,18 @@
 //! Comparison of one entry of the list with the filesystem.
 
-use std::io::Read;
+use std::io;
 use std::os::fd::BorrowedFd;
 
+use fs_err::os::unix::fs::FileExt;
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
-use super::super::damage::{Reading, What};
-use super::super::record::{Entry, Seen, permissions};
-use crate::oci::{Digest, Hasher};
+use crate::oci::Digest;
+use crate::oci::digest::hash_chunks;
+use crate::output::damage::{Reading, What};
+use crate::output::record::{Entry, Seen, permissions};
 use crate::storage::{self, During, StorageError};
 use crate::unpack::Stop;
-
-/// Size of the read buffer, in bytes.
-const BUFFER: usize = 128 * 1024;
 
 /// Mode bits that the kubelet adds for a pod's fsGroup: group write, and setgid on directories.
 const GROUP_WRITE: u32 = 0o020;
@@ -95,18 +94,17 @@ fn read(
     }
     // Taken before reading, so that a write during the read shows at the next scan.
     *seen = Seen::of(&found);
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; BUFFER];
-    let mut file = file.take(size.saturating_add(1));
-    loop {
-        if stop.is_cancelled() {
-            return Err(StorageError::new("scan the published files", Errno::CANCELED));
-        }
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok((hasher.finish() != *digest).then_some(What::Content)),
-            Ok(read) => hasher.update(buffer.get(..read).unwrap_or_default()),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(StorageError::from_io(format!("read {name}"), &error)),
-        }
-    }
+    let unreadable = |error: io::Error| StorageError::from_io(format!("read {name}"), &error);
+    let (found, _) = hash_chunks(
+        size.saturating_add(1),
+        |to, at| file.read_at(to, at),
+        unreadable,
+        |_| {
+            if stop.is_cancelled() {
+                return Err(StorageError::new("scan the published files", Errno::CANCELED));
+            }
+            Ok(())
+        },
+    )?;
+    Ok((found != *digest).then_some(What::Content))
 }

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::oci::Digest;
-use crate::output::{OutputError, Retention};
+use crate::output::error::OutputError;
+use crate::output::published::Retention;
 use crate::plan::Revision;
 use crate::request::ObjectId;
 use crate::storage;

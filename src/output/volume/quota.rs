@@ -9,8 +9,8 @@ use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::marker::Marker;
-use super::{Place, own_marker};
-use crate::output::OutputError;
+use super::object_dir::{Place, own_marker};
+use crate::output::error::OutputError;
 use crate::request::{Limit, ObjectId};
 
 /// Volume and namespace.

@@ -1,8 +1,11 @@
 //! Staged trees that another process changes before they are published.
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustix::fs::Mode;
 use serde_json::json;
 
 use super::*;
@@ -67,7 +70,7 @@ impl World {
     }
 
     fn record(&self) -> Result<(Writer, Witness), StagedError> {
-        of(&self.volume, "tree", &self.staged, &Stop::new())
+        take(&self.volume, "tree", &self.staged, &Stop::new())
     }
 }
 
@@ -132,7 +135,7 @@ fn what_was_changed_in_the_stage_is_not_put_on_the_list() {
         }
         let stop = Stop::new();
         stop.cancel();
-        assert!(matches!(of(&world.volume, "tree", &world.staged, &stop), Err(StagedError::Storage(_))));
+        assert!(matches!(take(&world.volume, "tree", &world.staged, &stop), Err(StagedError::Storage(_))));
     }
 }
 

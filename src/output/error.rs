@@ -1,0 +1,121 @@
+//! Errors of outputs.
+
+use super::location::OutputKind;
+use super::rehearsal::Rehearsal;
+use crate::request::LimitExceeded;
+use crate::storage::StorageError;
+use crate::unpack::read_back::{Changed, StagedError};
+
+/// Errors of preparing, switching, reading and removing outputs.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The operator has no volume of this name.
+    #[error("output {output} names volume {name:?}; this operator has {have}")]
+    NoVolume {
+        /// Name of the output.
+        output: String,
+        /// Name of the volume.
+        name: String,
+        /// Names of the operator's volumes.
+        have: String,
+    },
+    /// The operator has no memory-backed directory for Secrets.
+    #[error(
+        "output {0} is a Secret, and this operator has no memory-backed --secret-work-dir. Set the chart value rbac.secretOutputs to true"
+    )]
+    NoSecretDirectory(String),
+    /// Output kind that exists only in a cluster.
+    #[error("a {0} output needs a cluster; use a volume or configMap output")]
+    NoCluster(OutputKind),
+    /// Foreign content at the place, or an API object held by another writer. Says nothing about the artifact.
+    #[error("{0}")]
+    Obstacle(String),
+    /// The place belongs to an earlier object of the same name, which is deleted or being deleted.
+    #[error("{what} belongs to an earlier object of this name and is being removed; this object waits for that")]
+    Earlier {
+        /// The directory or object.
+        what: String,
+        /// Uid of the earlier object.
+        uid: String,
+    },
+    /// The file names do not fit the output.
+    #[error("{0}")]
+    Conflict(String),
+    /// The output's include and exclude patterns select no file.
+    #[error("include and exclude of an output select no file; names at the top of the artifact: {0}")]
+    NothingLeft(String),
+    /// The files do not fit into the output.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The namespace would exceed its limit on a volume.
+    #[error("namespace {namespace} on volume {volume}: {exceeded}")]
+    Quota {
+        /// The namespace.
+        namespace: String,
+        /// Name of the volume.
+        volume: String,
+        /// The exceeded limit.
+        exceeded: LimitExceeded,
+    },
+    /// Error of the volume.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Another process has changed the staged tree before it was published.
+    #[error(transparent)]
+    Changed(#[from] Changed),
+    /// The API server refuses the write: a quota, an admission policy, a missing right or a validation rule.
+    #[error("{kind} {name} is refused by the API server: {message}")]
+    Refused {
+        /// Kind of the object.
+        kind: OutputKind,
+        /// Name of the object.
+        name: String,
+        /// HTTP status.
+        code: u16,
+        /// Message of the API server.
+        message: String,
+        /// The refused write, to be rehearsed again.
+        rehearsal: Option<Rehearsal>,
+    },
+    /// The API server is unreachable, or temporarily unable to answer.
+    #[error("{kind} {name}: {source}")]
+    Api {
+        /// Kind of the object.
+        kind: OutputKind,
+        /// Name of the object.
+        name: String,
+        /// The client's error.
+        source: Box<kube::Error>,
+    },
+    /// The pass was given up before anything was switched.
+    #[error("the pass was cancelled before the switch")]
+    GivenUp,
+    /// Another change of the object's outputs takes too long.
+    #[error("the outputs of {0} are being changed by a thread that does not end; tried again")]
+    Busy(String),
+    /// A blocking task ended by a panic.
+    #[error("a blocking task for an output panicked")]
+    Aborted,
+}
+
+impl OutputError {
+    /// True if a volume cannot be used.
+    pub(crate) fn is_of_volume(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.volume().is_some())
+    }
+
+    /// Attaches a refused write to its refusal. Other errors stay as they are.
+    pub(super) fn rehearsed(self, keep: impl FnOnce() -> Rehearsal) -> Self {
+        let Self::Refused { kind, name, code, message, .. } = self else { return self };
+        Self::Refused { kind, name, code, message, rehearsal: Some(keep()) }
+    }
+}
+
+impl From<StagedError> for OutputError {
+    fn from(error: StagedError) -> Self {
+        match error {
+            StagedError::Storage(error) => error.into(),
+            StagedError::Changed(error) => error.into(),
+        }
+    }
+}
