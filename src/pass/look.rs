@@ -1,11 +1,10 @@
 //! State of the outputs: the first step of every pass, and the only step between two passes.
 
-use std::collections::BTreeMap;
-
-use super::{Before, Engine};
+use super::before::Before;
+use super::engine::Engine;
 use crate::failure::Failure;
+use crate::output::Published;
 use crate::output::damage::{Damage, Held, Reading};
-use crate::output::{Published, Recorded};
 use crate::plan::Observed;
 use crate::registry::Registry;
 use crate::request::Request;
@@ -35,9 +34,6 @@ impl Look {
         digests.any(|digest| Some(digest) != first)
     }
 }
-
-/// State of outputs as recorded in status, by the output's name.
-pub type Records = BTreeMap<String, Recorded>;
 
 /// Returns the current state of each target. Reads no file and sends no request to a registry.
 pub async fn look<R: Registry>(engine: &Engine<R>, request: &Request, before: &Before) -> Result<Look, Failure> {

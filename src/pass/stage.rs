@@ -11,7 +11,8 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::{Engine, Step};
+use super::engine::Engine;
+use super::step::Step;
 use crate::api::Reason;
 use crate::api::spec::LayerMode;
 use crate::blob::{self, Source, VerifiedBlob};

@@ -6,16 +6,22 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::fetch::room_was_made;
 use super::*;
-use crate::blob::CacheLimits;
+use crate::api::Reason;
+use crate::blob::{Cache, CacheLimits};
 use crate::failure::Class;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::output::location::Location;
-use crate::output::{ApiObjects, Retention};
-use crate::request::{ObjectId, Referred};
+use crate::output::{ApiObjects, Outputs, Published, Retention};
+use crate::permits::Permits;
+use crate::plan::Revision;
+use super::turns::Turns;
+use crate::request::{Limits, ObjectId, Referred};
 use crate::storage::Mount;
 use crate::testing::FakeRegistry;
+use crate::trust::Approved;
 
 /// Retention by number alone.
 const RETENTION: Retention = Retention { count: 2, age: std::time::Duration::ZERO };
