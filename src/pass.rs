@@ -51,7 +51,7 @@ pub async fn pass<R: Registry>(
         Progressed::Kept(outcome) => Ok(*outcome),
         Progressed::Prepared(prepared) => {
             let committed = prepared.commit(engine, &Unattended).await?;
-            committed.map(|committed| committed.outcome).ok_or_else(|| Failure::internal("given up"))
+            committed.map(|committed| committed.outcome).ok_or_else(|| Failure::internal("the pass was cancelled"))
         }
     }
 }

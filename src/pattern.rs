@@ -16,7 +16,7 @@ pub struct Patterns {
 #[derive(Debug, thiserror::Error)]
 pub enum PatternError {
     /// Invalid glob syntax.
-    #[error("\"{pattern}\" is not a pattern: {problem}")]
+    #[error("invalid pattern \"{pattern}\": {problem}")]
     Syntax {
         /// The rejected text.
         pattern: String,

@@ -275,6 +275,6 @@ impl ContentStore {
 /// Records the use of a layer as its modification time.
 fn touch(found: &fs_err::File) {
     if let Err(errno) = rustix::fs::futimens(found.file(), &used_now()) {
-        tracing::debug!(%errno, "the use of a kept layer cannot be noted; it goes earlier");
+        tracing::debug!(%errno, "the use of a kept layer cannot be recorded; the layer will be removed earlier");
     }
 }

@@ -94,9 +94,9 @@ impl TryFrom<RawDescriptor> for Descriptor {
 
 /// Decodes inline `data` (image-spec descriptor.md) and checks it against the descriptor's size and digest.
 fn carried(text: &str, digest: &Digest, size: u64) -> Result<Bytes, String> {
-    let bytes = STANDARD.decode(text).map_err(|_| format!("\"data\" of {} is not base64", digest.short()))?;
+    let bytes = STANDARD.decode(text).map_err(|_| format!("invalid \"data\" of {}: not base64", digest.short()))?;
     if bytes.len() as u64 != size || Digest::of(&bytes) != *digest {
-        return Err(format!("\"data\" of {} has another size or digest", digest.short()));
+        return Err(format!("invalid \"data\" of {}: size or digest mismatch", digest.short()));
     }
     Ok(bytes.into())
 }

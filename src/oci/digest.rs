@@ -29,10 +29,10 @@ pub struct Digest {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParseDigestError {
     /// The part before the colon is missing or is not `sha256`.
-    #[error("a digest starts with \"sha256:\"; no other algorithm is accepted")]
+    #[error("unsupported digest algorithm; expected \"sha256:\"")]
     Algorithm,
     /// The part after the colon is not 64 lower-case hex digits.
-    #[error("a sha256 digest has 64 lower-case hex digits")]
+    #[error("invalid sha256 digest: expected 64 lower-case hex digits")]
     Hex,
 }
 

@@ -25,13 +25,13 @@ pub struct Index {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PlatformError {
     /// The index has no candidates.
-    #[error("the index names no manifest that could be published")]
+    #[error("the index lists no manifest that can be published")]
     Empty,
     /// Several candidates, and no platform was requested.
-    #[error("the index has manifests for {0}; spec.platform says which one is meant")]
+    #[error("the index has manifests for {0}; select one by spec.platform")]
     Several(String),
     /// No manifest for the requested platform.
-    #[error("the index has nothing for {wanted}, only for {have}")]
+    #[error("the index has no manifest for {wanted}, only for {have}")]
     NotFound {
         /// The requested platform.
         wanted: Platform,

@@ -14,7 +14,7 @@ pub const MAX_LAYERS: usize = 10_000;
 /// Maximum size of all annotations of a document together, in bytes. They stay in memory for the whole pass.
 const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
 /// Replacement in messages for an invalid media type.
-const NO_MEDIA_TYPE: &str = "something that is no media type";
+const NO_MEDIA_TYPE: &str = "an invalid media type";
 
 /// An image manifest, OCI or Docker schema 2 (image-spec manifest.md).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,16 +48,16 @@ pub enum Document {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// Not valid JSON of a manifest.
-    #[error("the manifest is not valid JSON of its type: {0}")]
+    #[error("invalid manifest: not valid JSON of its type: {0}")]
     Json(#[from] serde_json::Error),
     /// No manifest of an index could be selected.
     #[error(transparent)]
     Platform(#[from] PlatformError),
     /// Index nesting deeper than one level.
-    #[error("the index nests other indexes more than once")]
+    #[error("the index nests indexes more than one level deep")]
     Nested,
     /// A child's media type or size differs from its entry in the index.
-    #[error("the index calls {digest} \"{entry}\" of {size} bytes, but it is \"{is}\" of {bytes}")]
+    #[error("manifest {digest} is \"{is}\" of {bytes} bytes, but the index lists \"{entry}\" of {size}")]
     ChildDisagrees {
         /// Short digest of the child.
         digest: String,
@@ -71,7 +71,7 @@ pub enum ManifestError {
         bytes: u64,
     },
     /// The media types of the response and of the document disagree (CVE-2021-41190).
-    #[error("the registry calls the document \"{header}\" but it calls itself \"{body}\"")]
+    #[error("media type mismatch: the registry sent \"{header}\", the document contains \"{body}\"")]
     TypeDisagrees {
         /// Content-Type of the response.
         header: String,
@@ -82,10 +82,10 @@ pub enum ManifestError {
     #[error("the document has both \"layers\" and \"manifests\"")]
     Ambiguous,
     /// A media type that is neither a manifest's nor an index's, or that does not fit the document's fields.
-    #[error("\"{0}\" is not the type of such a document")]
+    #[error("media type \"{0}\" does not fit the document")]
     Type(String),
     /// A layer with alternative download locations.
-    #[error("layer {0} names other hosts in \"urls\", which is refused")]
+    #[error("layer {0} has download locations in \"urls\", which are not supported")]
     ForeignUrls(String),
     /// Too many layers.
     #[error("the manifest has {0} layers, more than {MAX_LAYERS}")]
@@ -97,7 +97,7 @@ pub enum ManifestError {
     #[error("the annotations have more than {MAX_ANNOTATION_BYTES} bytes")]
     Annotations,
     /// Schema version 1, which is not content-addressed.
-    #[error("schemaVersion is {0}, only 2 is accepted")]
+    #[error("unsupported schemaVersion {0}; expected 2")]
     SchemaVersion(u32),
 }
 

@@ -13,7 +13,7 @@ pub struct Platform {
 
 /// Reason why a text is not a valid [`Platform`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{0}\" is not a platform such as linux/arm64 or linux/arm/v7")]
+#[error("invalid platform \"{0}\": expected for example linux/arm64 or linux/arm/v7")]
 pub struct ParsePlatformError(String);
 
 impl Platform {

@@ -106,21 +106,21 @@ pub struct Reference {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParseReferenceError {
     /// A URL that begins with `http://` or `https://`.
-    #[error("write it without http:// or https://, as host/repository:tag")]
+    #[error("unsupported URL scheme; expected host/repository:tag without http:// or https://")]
     Scheme,
     /// No host, or a first component that is not a valid host.
     #[error(
-        "it needs a registry host with a dot or a port, such as ghcr.io/team/app:1.0 (short names are not completed)"
+        "no registry host; expected a host with a dot or a port, such as ghcr.io/team/app:1.0 (short names are not completed)"
     )]
     Host,
     /// An invalid repository path.
-    #[error("\"{0}\" is not a repository path: lower-case letters, digits and single . _ - / between them")]
+    #[error("invalid repository path \"{0}\": expected lower-case letters, digits and single . _ - / between them")]
     Repository(String),
     /// An invalid tag.
-    #[error("\"{0}\" is not a tag: letters, digits, . _ -, at most 128, not starting with . or -")]
+    #[error("invalid tag \"{0}\": expected at most 128 letters, digits, . _ -, not starting with . or -")]
     Tag(String),
     /// An invalid digest.
-    #[error("after @: {0}")]
+    #[error("invalid digest after @: {0}")]
     Digest(#[from] ParseDigestError),
     /// Longer than any registry accepts.
     #[error("host and repository have more than 255 characters")]

@@ -99,7 +99,7 @@ impl<'de> Visitor<'de> for Value<'_> {
             let (as_read, is_misspelt) = self.read(&key);
             if !seen.insert(as_read) || is_misspelt {
                 let shown: String = key.chars().take(64).collect();
-                return Err(de::Error::custom(format!("the key {shown:?} is there twice, or in another case")));
+                return Err(de::Error::custom(format!("duplicate or miscased key {shown:?}")));
             }
             let keys = match key.as_str() {
                 "annotations" => Keys::Free,

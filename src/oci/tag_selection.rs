@@ -29,13 +29,13 @@ pub enum TagSelectionError {
     #[error("range: {0}")]
     Range(#[from] ParseRangeError),
     /// The filter is too long.
-    #[error("filter: it has more than {MAX_FILTER} characters")]
+    #[error("filter: more than {MAX_FILTER} characters")]
     FilterTooLong,
     /// The filter would need too much memory.
-    #[error("filter: its repetitions make it too large; lower the numbers in braces")]
+    #[error("filter: too large with all repetitions; lower the numbers in braces")]
     FilterTooLarge,
     /// The filter is not a regular expression.
-    #[error("filter: not a regular expression: {0}")]
+    #[error("filter: invalid regular expression: {0}")]
     Filter(String),
 }
 

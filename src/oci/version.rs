@@ -24,21 +24,21 @@ pub(super) struct LooseVersion {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParseVersionError {
     /// Not one to three numbers separated by dots.
-    #[error("a version is up to three numbers, such as 1.2 or v1.2.3-rc.1; x, X or * stands for any number")]
+    #[error("expected up to three numbers, such as 1.2 or v1.2.3-rc.1; x, X or * stands for any number")]
     Shape,
     /// A number above 64 bits.
-    #[error("the largest number in a version is {}", u64::MAX)]
+    #[error("number too large; the maximum is {}", u64::MAX)]
     Number,
     /// A number after a wildcard.
-    #[error("no number can follow a wildcard; write 1.x")]
+    #[error("number after a wildcard; expected for example 1.x")]
     AfterWildcard,
     /// The part after the dash is not a valid prerelease of a semantic version.
     #[error(
-        "a prerelease is letters, digits and dashes with single dots between, and its numbers have no leading zeros, such as -rc.1"
+        "invalid prerelease: expected letters, digits and dashes with single dots between, and numbers without leading zeros, such as -rc.1"
     )]
     Prerelease,
     /// The part after the plus sign is not valid build metadata of a semantic version.
-    #[error("build metadata is letters, digits and dashes with single dots between, such as +build.5")]
+    #[error("invalid build metadata: expected letters, digits and dashes with single dots between, such as +build.5")]
     Build,
 }
 

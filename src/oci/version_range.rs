@@ -54,19 +54,19 @@ pub enum ParseRangeError {
     #[error("the range has more than {MAX_RANGE} characters")]
     TooLong,
     /// A missing version: an empty range, an empty side of `||`, or an operator alone.
-    #[error("a version is missing in \"{0}\"; write for example >=1.2.0 <2.0.0, or * for any")]
+    #[error("no version in \"{0}\"; expected for example >=1.2.0 <2.0.0, or * for any")]
     Missing(String),
     /// An unknown operator.
-    #[error("\"{0}\" is not an operator; there are = != > < >= <= ~ ^, a space or comma for and, || for or")]
+    #[error("unknown operator \"{0}\"; expected = != > < >= <= ~ ^, a space or comma for and, || for or")]
     Operator(String),
     /// Two comparators without a separator.
-    #[error("write a space, a comma or || before \"{0}\"")]
+    #[error("no separator before \"{0}\"; expected a space, a comma or ||")]
     Separator(String),
     /// A dash that is not between two versions without operators.
-    #[error("the dash in \"{0}\" needs a version without operator on both sides, such as 1.2 - 1.4")]
+    #[error("invalid dash in \"{0}\": expected a version without operator on both sides, such as 1.2 - 1.4")]
     Hyphen(String),
     /// An invalid version.
-    #[error("\"{version}\": {reason}")]
+    #[error("invalid version \"{version}\": {reason}")]
     Version {
         /// The version as written.
         version: String,

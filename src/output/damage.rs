@@ -113,12 +113,12 @@ impl fmt::Display for Difference {
         let what = match &self.what {
             What::Added => "was added",
             What::Removed => "was removed",
-            What::Kind => "was replaced by something of another kind",
-            What::Mode => "has another mode",
-            What::Size => "has another size",
-            What::Target => "is a link to something else",
-            What::Content => "has other content",
-            What::List => return f.write_str("the list of what was published was changed"),
+            What::Kind => "was replaced by another kind of entry",
+            What::Mode => "has a different mode",
+            What::Size => "has a different size",
+            What::Target => "has a different link target",
+            What::Content => "has different content",
+            What::List => return f.write_str("the list of published files was changed"),
             What::SetBy(manager) => return write!(f, "{:?} was set by {manager}", self.path),
         };
         write!(f, "{:?} {what}", self.path)

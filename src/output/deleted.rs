@@ -35,7 +35,7 @@ impl Outputs {
             let owners: Result<_, OutputError> =
                 mount.run(Call::Long, move |volume| volume::owners(volume, is_watched)).await;
             owners.unwrap_or_else(|error| {
-                tracing::warn!(volume = %name, %error, "a volume cannot be looked through for leftovers");
+                tracing::warn!(volume = %name, %error, "a volume cannot be searched for leftovers");
                 Vec::new()
             })
         });

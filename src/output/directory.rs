@@ -103,7 +103,7 @@ impl Destination {
             return Err(self.conflict("is a file or a link, not a directory"));
         }
         if found.is_mount {
-            let why = "is where something is mounted, which cannot be replaced; name a directory inside it";
+            let why = "is a mount point, which cannot be replaced; use a directory inside it";
             return Err(self.conflict(why));
         }
         if !self.replace && !entry.is_empty()? {
@@ -152,8 +152,8 @@ impl Destination {
 
     fn refused(&self, errno: Errno) -> OutputError {
         match errno {
-            Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR => self.conflict("was changed meanwhile"),
-            Errno::INVAL => self.conflict("is on a filesystem that exchanges no directories; remove it first"),
+            Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR => self.conflict("was changed by another process"),
+            Errno::INVAL => self.conflict("is on a filesystem that cannot exchange directories; remove it first"),
             errno => StorageError::new(format!("move the files to {}", self.path.display()), errno).into(),
         }
     }
@@ -180,7 +180,7 @@ struct Found {
 impl Entry {
     fn of(path: &Path) -> Result<Self, OutputError> {
         let Some(name) = path.file_name().map(OsStr::to_owned) else {
-            let why = "has no name of its own, by which it could be replaced";
+            let why = "has no name in its parent directory; expected a path that ends in a name";
             return Err(OutputError::Obstacle(format!("{} {why}", path.display())));
         };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -197,7 +197,7 @@ impl Entry {
                 mode: Mode::from_raw_mode(found.stx_mode.into()),
             })),
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(errno).during(|| format!("look at {}", self.name.display())),
+            Err(errno) => Err(errno).during(|| format!("stat {}", self.name.display())),
         }
     }
 
@@ -251,7 +251,7 @@ mod tests {
             }
         }
         let mounted = Destination { path: "/proc".into(), ..Destination::open(&at("new"), true).unwrap().0 };
-        assert!(mounted.check().unwrap_err().to_string().contains("mounted"));
+        assert!(mounted.check().unwrap_err().to_string().contains("mount point"));
         assert!(check(Path::new("."), true).unwrap_err().contains("no name"));
     }
 

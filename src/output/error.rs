@@ -10,7 +10,7 @@ use crate::unpack::read_back::{Changed, StagedError};
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
     /// The operator has no volume of this name.
-    #[error("output {output} names volume {name:?}; this operator has {have}")]
+    #[error("output {output}: volume {name:?} not found; this operator has {have}")]
     NoVolume {
         /// Name of the output.
         output: String,
@@ -21,7 +21,7 @@ pub enum OutputError {
     },
     /// The operator has no memory-backed directory for Secrets.
     #[error(
-        "output {0} is a Secret, and this operator has no memory-backed --secret-work-dir. Set the chart value rbac.secretOutputs to true"
+        "output {0} is a Secret, but this operator has no memory-backed --secret-work-dir. Set the chart value rbac.secretOutputs to true"
     )]
     NoSecretDirectory(String),
     /// Output kind that exists only in a cluster.
@@ -31,7 +31,7 @@ pub enum OutputError {
     #[error("{0}")]
     Obstacle(String),
     /// The place belongs to an earlier object of the same name, which is deleted or being deleted.
-    #[error("{what} belongs to an earlier object of this name and is being removed; this object waits for that")]
+    #[error("{what} belongs to an earlier object of this name and is being removed; waiting for its removal")]
     Earlier {
         /// The directory or object.
         what: String,
@@ -42,7 +42,7 @@ pub enum OutputError {
     #[error("{0}")]
     Conflict(String),
     /// The output's include and exclude patterns select no file.
-    #[error("include and exclude of an output select no file; names at the top of the artifact: {0}")]
+    #[error("include and exclude of an output select none of the artifact's files; its top level has {0}")]
     NothingLeft(String),
     /// The files do not fit into the output.
     #[error("{0}")]
@@ -64,7 +64,7 @@ pub enum OutputError {
     #[error(transparent)]
     Changed(#[from] Changed),
     /// The API server refuses the write: a quota, an admission policy, a missing right or a validation rule.
-    #[error("{kind} {name} is refused by the API server: {message}")]
+    #[error("the API server refused {kind} {name}: {message}")]
     Refused {
         /// Kind of the object.
         kind: OutputKind,
@@ -91,7 +91,7 @@ pub enum OutputError {
     #[error("the pass was cancelled before the switch")]
     GivenUp,
     /// Another change of the object's outputs takes too long.
-    #[error("the outputs of {0} are being changed by a thread that does not end; tried again")]
+    #[error("the outputs of {0} are locked by a thread that has not ended; will be retried")]
     Busy(String),
     /// A blocking task ended by a panic.
     #[error("a blocking task for an output panicked")]

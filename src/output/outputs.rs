@@ -184,8 +184,9 @@ impl Outputs {
     }
 
     pub(super) fn directory(&self, target: &Target) -> Result<Arc<Destination>, OutputError> {
-        let nowhere =
-            || OutputError::Conflict(format!("output {} is a directory, and the command names none", target.output));
+        let nowhere = || {
+            OutputError::Conflict(format!("output {} is a directory, but the command has no directory", target.output))
+        };
         self.directory.clone().ok_or_else(nowhere)
     }
 

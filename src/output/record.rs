@@ -66,7 +66,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    #[expect(clippy::useless_conversion, reason = "their types are not the same on every architecture")]
+    #[expect(clippy::useless_conversion, reason = "the types differ between architectures")]
     pub(super) fn of(status: &Stat) -> Self {
         let nanoseconds = |part: u64| i64::try_from(part).unwrap_or(i64::MAX);
         Self {
@@ -149,7 +149,7 @@ pub(super) fn age(volume: &Volume, object: &ObjectId, tree: &str) -> Result<Opti
     let Some(dir) = existing(volume, object)? else { return Ok(None) };
     let written = match rustix::fs::statat(&dir, tree, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(None),
-        status => status.during(|| "look at the list of an object's files".to_owned())?.st_mtime,
+        status => status.during(|| "stat the list of an object's files".to_owned())?.st_mtime,
     };
     let scratch = volume.scratch()?;
     let now = rustix::fs::fstat(scratch.dir()).during(|| "read the filesystem's clock".to_owned())?.st_mtime;
@@ -177,7 +177,7 @@ impl Reader {
             Err(error) if error.is_absent() => return Ok(None),
             file => file?,
         };
-        let status = rustix::fs::fstat(file.file()).during(|| "look at the list of an object's files".to_owned())?;
+        let status = rustix::fs::fstat(file.file()).during(|| "stat the list of an object's files".to_owned())?;
         if !rustix::fs::FileType::from_raw_mode(status.st_mode).is_file() {
             return Ok(None);
         }
@@ -239,12 +239,12 @@ impl Writer {
         if let Some(last_modification) = time {
             let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
             rustix::fs::futimens(file.file(), &Timestamps { last_access, last_modification })
-                .during(|| "note when files were read".to_owned())?;
+                .during(|| "record the time of the last full read".to_owned())?;
         }
         rustix::fs::fsync(file.file()).during(|| "sync the list of an object's files".to_owned())?;
         let lists = made(volume, object)?;
         rustix::fs::renameat(scratch.dir(), FRESH, &lists, tree)
-            .during(|| "put the list of an object's files in its place".to_owned())?;
+            .during(|| "rename the list of an object's files".to_owned())?;
         storage::sync(lists.as_fd(), "the lists of an object")
     }
 }

@@ -105,7 +105,7 @@ impl Scan {
             return Ok(Begun::NoList);
         }
         let found = rustix::fs::statat(subject.trees, subject.tree, AtFlags::SYMLINK_NOFOLLOW)
-            .during(|| "look at the published tree".to_owned())?;
+            .during(|| "stat the published tree".to_owned())?;
         if !FileType::from_raw_mode(found.st_mode).is_dir() {
             return damaged(Difference::new(b"", What::Kind));
         }
@@ -226,7 +226,7 @@ impl Scan {
         let difference = match rustix::fs::statat(self.walk.dir(), name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => Some(What::Removed),
             found => {
-                let found = found.during(|| format!("look at {path}"))?;
+                let found = found.during(|| format!("stat {path}"))?;
                 let looked = entry::look(self.walk.dir(), name, &found, &mut entry, self.reading, stop)?;
                 self.doubtful |= looked.is_doubtful;
                 *bytes = bytes.saturating_add(looked.read);

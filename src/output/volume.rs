@@ -135,7 +135,7 @@ pub(super) fn switch(ready: &Ready, now: Timestamp) -> Result<(), OutputError> {
         write_marker(dir.as_fd(), &marker)
     });
     if let Err(error) = noted {
-        tracing::warn!(object = %ready.place.object, %error, "the switch is not noted in {MARKER}");
+        tracing::warn!(object = %ready.place.object, %error, "the switch cannot be recorded in {MARKER}");
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub(super) fn take(
         *names.entry(split(path.as_str()).0).or_default() += 1;
     }
     let count = |path: &str| names.get(path).copied().unwrap_or_default();
-    let mode = permissions(&rustix::fs::fstat(&top).during(|| "look at the staged tree".to_owned())?);
+    let mode = permissions(&rustix::fs::fstat(&top).during(|| "stat the staged tree".to_owned())?);
     let mut looks = Vec::with_capacity(staged.nodes().len());
     let mut parents = Parents::of(&top);
     for (path, node) in staged.nodes() {
@@ -81,9 +81,9 @@ fn compare(
     stop: &Stop,
 ) -> Result<(), StagedError> {
     let file = read_back::open(parent, name, path)?;
-    let found = rustix::fs::fstat(file.file()).during(|| format!("look at {path}"))?;
+    let found = rustix::fs::fstat(file.file()).during(|| format!("stat {path}"))?;
     if Seen::of(&found).inode != seen.inode {
-        return Err(Changed::new(path, "another file was put in its place").into());
+        return Err(Changed::new(path, "replaced by another file").into());
     }
     read_back::verify(&file, path, expected, stop, |_| ())
 }
@@ -91,7 +91,7 @@ fn compare(
 fn look(parent: BorrowedFd<'_>, name: &str, path: &str) -> Result<Stat, StagedError> {
     match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => Err(Changed::kind(path).into()),
-        status => Ok(status.during(|| format!("look at {path}"))?),
+        status => Ok(status.during(|| format!("stat {path}"))?),
     }
 }
 

@@ -81,7 +81,7 @@ pub(super) async fn room_was_made<R: Registry>(
     let own = blob::keys(&request.access, approved);
     let made = engine.cache.make_room(&volumes, failure.lacks.unwrap_or(0), &own).await;
     if made {
-        tracing::info!(object = %request.object, full = %failure.message, "kept layers were given up to make room");
+        tracing::info!(object = %request.object, full = %failure.message, "cached layers were removed to make room");
     }
     made
 }

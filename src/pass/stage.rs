@@ -46,7 +46,7 @@ pub(super) fn check_type(request: &Request, manifest: &Manifest) -> Result<(), F
         return Ok(());
     }
     let message = format!(
-        "the artifact is \"{}\"; spec.artifactTypes allows {}",
+        "artifact type \"{}\" is not in spec.artifactTypes; expected {}",
         manifest.artifact_type,
         allowed.texts().join(", ")
     );
@@ -81,7 +81,7 @@ pub(super) fn wanted<'a>(
     } else {
         "spec.layers selects none of the artifact's layers"
     };
-    let message = format!("{what}; it has {found}");
+    let message = format!("{what}; media types of its layers: {found}");
     Err(Failure::new(Class::Stalled, Reason::NoMatchingLayer, message))
 }
 
@@ -220,7 +220,7 @@ impl<R: Registry> Work<'_, R> {
                 };
                 let blob = slot.get_or_try_init(fetch).await?.as_layer(layer);
                 drop(slot);
-                let blob = blob.ok_or_else(|| Failure::internal("a slot has another layer"))?;
+                let blob = blob.ok_or_else(|| Failure::internal("a slot holds another layer"))?;
                 self.unpack(source.scratch.pool(), unpacker, number, blob).await
             }
         });

@@ -49,7 +49,7 @@ impl Way {
         *WAY.get_or_init(|| {
             let way = Self::probe(dir);
             if way == Self::Walk {
-                tracing::info!("there is no openat2 here: paths are walked one component at a time");
+                tracing::info!("openat2 is not available: paths are resolved one component at a time");
             }
             way
         })

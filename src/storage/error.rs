@@ -137,7 +137,7 @@ impl StorageError {
 }
 
 /// Returns an errno for a kind of error: an error that names its path has lost its own.
-#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows; most kinds have no number of their own")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows; most kinds have no errno of their own")]
 fn errno_of(kind: io::ErrorKind) -> Errno {
     match kind {
         io::ErrorKind::StorageFull => Errno::NOSPC,

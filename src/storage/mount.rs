@@ -165,7 +165,7 @@ impl Mount {
         }
         opened.volume = None;
         let found = self.rule.as_ref().map(|rule| self.open_by(rule, opened.is_known));
-        let volume = match found.unwrap_or_else(|| Err(StorageError::rule("it is closed"))) {
+        let volume = match found.unwrap_or_else(|| Err(StorageError::rule("the volume was closed"))) {
             Ok(volume) => Arc::new(volume),
             Err(error) => {
                 drop(opened);
@@ -182,7 +182,7 @@ impl Mount {
         }
         self.pool.later(Arc::clone(&volume), |volume| {
             if let Err(error) = volume.sweep() {
-                tracing::warn!(volume = %volume.path().display(), %error, "leftovers stay in the private directory");
+                tracing::warn!(volume = %volume.path().display(), %error, "leftovers cannot be removed from the private directory");
             }
         });
         Ok(volume)
@@ -223,10 +223,7 @@ impl Mount {
             create_root(path)?;
         }
         if let Some(other) = rule.roots.add(self.pool.name(), ancestry(path)?) {
-            return Err(refused(format!(
-                "{} is the directory of volume {other}, or inside or around it",
-                path.display()
-            )));
+            return Err(refused(format!("{} overlaps the directory of volume {other}", path.display())));
         }
         let volume = Volume::opened(path, open_any_dir(path)?, None, self.pool.clone())?;
         if let Some(installation) = &rule.installation {

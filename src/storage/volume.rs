@@ -86,7 +86,7 @@ impl Volume {
         let is_alone = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
         let left = if is_alone { names(&staging)? } else { Vec::new() };
         if let Err(errno) = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
-            tracing::warn!(volume = %show(), %errno, "no lock on this filesystem: use the volume from one process only");
+            tracing::warn!(volume = %show(), %errno, "the filesystem does not support locks: use the volume from one process only");
         }
         let way = Way::probe(staging.as_fd());
         let staging = Arc::new(Staging { dir: staging, way, pool, _root: passing });
@@ -143,7 +143,7 @@ impl Volume {
                 Ok(Some(mode)) => {
                     had_to = true;
                     let (directory, mode) = (directory(), format!("{mode:04o}"));
-                    tracing::warn!(%directory, %mode, "the directory was open to others; its mode is 0700 again. Mount the volume without fsGroup or read-only where it is consumed");
+                    tracing::warn!(%directory, %mode, "the directory was accessible to others; its mode is set to 0700 again. Mount the volume without fsGroup or read-only where it is consumed");
                 }
                 Err(errno) if !self.is_unprotected.swap(true, Ordering::Relaxed) => {
                     tracing::warn!(directory = %directory(), %errno, "the mode of the directory is not 0700 and cannot be set");
@@ -165,7 +165,7 @@ impl Volume {
     pub fn is_in_memory(&self) -> Result<bool, StorageError> {
         const TMPFS: i64 = 0x0102_1994;
         const RAMFS: i64 = 0x8584_58f6;
-        let status = rustix::fs::fstatfs(&self.root).during(|| format!("look at {}", self.path.display()))?;
+        let status = rustix::fs::fstatfs(&self.root).during(|| format!("stat {}", self.path.display()))?;
         #[allow(
             clippy::useless_conversion,
             clippy::unnecessary_cast,
@@ -259,7 +259,7 @@ fn remove_abandoned(parent: BorrowedFd<'_>, name: &str) {
     if rustix::fs::flock(lock.file(), FlockOperation::NonBlockingLockExclusive).is_ok()
         && let Err(error) = remove_tree(parent, name)
     {
-        tracing::debug!(name, %error, "left by a killed process, and not removable");
+        tracing::debug!(name, %error, "a directory of a killed process cannot be removed");
     }
 }
 

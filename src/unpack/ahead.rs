@@ -72,7 +72,7 @@ impl Read for Ahead {
         if self.read == self.current.len() {
             match self.end {
                 Some(End::Reached) => return Ok(0),
-                Some(End::Broken) => return Err(io::Error::other("read on behind an error")),
+                Some(End::Broken) => return Err(io::Error::other("read after an error")),
                 None => {}
             }
             let next = match self.full.recv() {

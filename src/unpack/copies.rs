@@ -36,7 +36,7 @@ impl Copies {
                 Original::Pending(path) => nodes.digest(path),
             };
             if expected.is_none() || nodes.digest(&path) != expected {
-                return Err(Changed::new(path.as_str(), "its copy for a hard link has other bytes than were unpacked"));
+                return Err(Changed::new(path.as_str(), "the copy for a hard link differs from the unpacked bytes"));
             }
         }
         Ok(())

@@ -30,14 +30,14 @@ pub(super) struct Sniffed {
 
 /// Magic numbers and names of formats that the image-spec does not allow for layers.
 const OTHERS: [(&[u8], &str); 8] = [
-    (b"\xfd7zXZ\0", "compressed by xz"),
-    (b"BZh", "compressed by bzip2"),
-    (b"\x04\x22\x4d\x18", "compressed by lz4"),
-    (b"\x1f\x9d", "compressed by compress"),
-    (b"LZIP", "compressed by lzip"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (b"Rar!\x1a\x07", "a RAR archive"),
-    (b"\x89LZO\0", "compressed by lzop"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"BZh", "bzip2"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\x1f\x9d", "compress"),
+    (b"LZIP", "lzip"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!\x1a\x07", "RAR"),
+    (b"\x89LZO\0", "lzop"),
 ];
 
 /// Detects the format of a layer by its first bytes.
@@ -115,7 +115,7 @@ impl<R: Read> Decoder<R> {
                 decoder.window_log_max(most.ilog2())?;
                 Inner::Zstd(Box::new(decoder))
             }
-            Compression::Unsupported(name) => return Err(io::Error::other(format!("{name} is not supported"))),
+            Compression::Unsupported(name) => return Err(io::Error::other(format!("unsupported compression {name}"))),
         };
         Ok(Self { inner, allowance, stop })
     }

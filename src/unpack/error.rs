@@ -29,7 +29,7 @@ pub enum UnpackError {
         problem: String,
     },
     /// An unsupported compression or archive format.
-    #[error("layer {layer} is {format}; tar, tar+gzip, tar+zstd and, where it is extracted, zip are supported")]
+    #[error("layer {layer}: unsupported format {format}; expected tar, tar+gzip, tar+zstd or, if extracted, zip")]
     Unsupported {
         /// Short digest of the layer.
         layer: String,
@@ -37,7 +37,7 @@ pub enum UnpackError {
         format: &'static str,
     },
     /// An unsupported compression method in a zip.
-    #[error("entry {entry:?} is packed by zip method {method}; stored and deflate are supported")]
+    #[error("entry {entry:?} has unsupported zip method {method}; expected stored or deflate")]
     Method {
         /// Name of the entry, truncated for display.
         entry: String,
@@ -45,7 +45,7 @@ pub enum UnpackError {
         method: String,
     },
     /// A tar whose digest differs from the one in its producer's annotation.
-    #[error("layer {layer}: the archive inside does not have the digest of io.deis.oras.content.digest")]
+    #[error("layer {layer}: the uncompressed archive does not match the annotation io.deis.oras.content.digest")]
     ContentDigest {
         /// Short digest of the layer.
         layer: String,
@@ -68,7 +68,7 @@ pub enum UnpackError {
         exceeded: LimitExceeded,
     },
     /// `spec.files.subPath` is not a directory of the artifact.
-    #[error("the artifact has no directory {wanted:?}; at its top it has {found}")]
+    #[error("the artifact has no directory {wanted:?}; its top level has {found}")]
     SubPath {
         /// The requested path.
         wanted: String,
@@ -76,7 +76,7 @@ pub enum UnpackError {
         found: String,
     },
     /// A selection that excludes all files.
-    #[error("the patterns of include and exclude leave none of the artifact's files; at its top it has {found}")]
+    #[error("include and exclude select none of the artifact's files; its top level has {found}")]
     NothingLeft {
         /// The first names at the top of the artifact.
         found: String,
@@ -111,7 +111,7 @@ impl UnpackError {
 
     /// Returns the error for a hard link to a missing or later file, or to something that is not a file.
     pub(super) fn no_file_before(entry: &EntryPath, of: &EntryPath) -> Self {
-        Self::entry(entry, format!("is a hard link to {:?}, which is no file before it", of.as_str()))
+        Self::entry(entry, format!("is a hard link to {:?}; expected an earlier file", of.as_str()))
     }
 
     pub(super) fn name(raw: &[u8], problem: PathError) -> Self {

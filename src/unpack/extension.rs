@@ -34,7 +34,7 @@ pub(super) struct Extensions {
 
 impl Extensions {
     /// Consumes an extended header; returns false for an entry of any other kind, whose content is not read.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "every other kind is no extended header")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other kind is an extended header")]
     pub(super) fn take_in<R: Read>(
         &mut self,
         header: &Header,
@@ -64,7 +64,7 @@ impl Extensions {
             _ => self.take_in_records(&body).map_err(refuse)?,
         };
         self.any = true;
-        if is_new { Ok(true) } else { Err(refuse("says again what was said before")) }
+        if is_new { Ok(true) } else { Err(refuse("repeats an earlier value")) }
     }
 
     /// Returns false if a record repeats a known value.
@@ -78,8 +78,8 @@ impl Extensions {
             is_new &= match key {
                 b"path" => self.path.replace(value.to_vec()).is_none(),
                 b"linkpath" => self.link.replace(value.to_vec()).is_none(),
-                b"size" => self.size.replace(number(value).ok_or("has a size that is no number")?).is_none(),
-                _ if is_sparse(key, value) => return Err("makes its entry sparse, which is refused"),
+                b"size" => self.size.replace(number(value).ok_or("has an invalid size: not a number")?).is_none(),
+                _ if is_sparse(key, value) => return Err("makes its entry sparse, which is not supported"),
                 // Times, owners and extended attributes are not applied.
                 _ => {
                     self.attributes += u64::from(ATTRIBUTES.iter().any(|prefix| key.starts_with(prefix)));
@@ -120,7 +120,7 @@ fn check_global(body: &[u8]) -> Result<(), &'static str> {
             return Err("has more than 1000 records");
         }
         if matches!(key, b"path" | b"linkpath" | b"size" | b"hdrcharset") || is_sparse(key, value) {
-            return Err("changes the entries behind it, which is refused");
+            return Err("changes all later entries, which is not supported");
         }
     }
     Ok(())

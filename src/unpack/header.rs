@@ -48,7 +48,7 @@ impl<R: Read> Blocks<R> {
     /// Reads the next header, skipping the rest of the content before it; `None` at a block of zeros and at the end
     /// of the input.
     pub(super) fn header(&mut self) -> io::Result<Option<Header>> {
-        let cut = || io::Error::other("it ends in the middle, so something is missing");
+        let cut = || io::Error::other("truncated archive: it ends inside an entry");
         let mut padding = [0; BLOCK];
         while self.next > self.read {
             let want = usize::try_from(self.next - self.read).unwrap_or(BLOCK).min(BLOCK);
@@ -68,7 +68,7 @@ impl<R: Read> Blocks<R> {
         if adds_up(header.as_bytes()) {
             return Ok(Some(header));
         }
-        Err(io::Error::other("a header of the tar is none by its checksum; it is broken there, or no tar archive"))
+        Err(io::Error::other("tar header checksum mismatch: the archive is corrupt, or not a tar archive"))
     }
 
     /// Returns a reader of the content that belongs to the last header.
@@ -121,14 +121,14 @@ pub(super) fn is_tar(start: &[u8]) -> bool {
 pub(super) fn size(header: &Header) -> Result<u64, &'static str> {
     let magic = header.as_bytes().get(MAGIC).unwrap_or_default();
     if !MAGICS.iter().any(|known| *known == magic) {
-        return Err("has a header of an unknown format");
+        return Err("has an unknown header format; expected ustar, GNU or v7");
     }
-    number(&header.as_old().size).ok_or("has a size that is no number")
+    number(&header.as_old().size).ok_or("has an invalid size: not a number")
 }
 
 /// Returns the permissions of an entry.
 pub(super) fn mode(header: &Header) -> Result<u64, &'static str> {
-    number(&header.as_old().mode).ok_or("has a mode that is no number")
+    number(&header.as_old().mode).ok_or("has an invalid mode: not a number")
 }
 
 /// Returns true if a name or a link's target continues after a NUL in its field: some programs stop there.

@@ -55,7 +55,7 @@ impl Extract {
         if named.strip_prefix(&self.title).is_some() {
             return Ok(named.clone());
         }
-        Err(UnpackError::entry(named, format!("is outside of the layer's title {:?}", self.title.to_string())))
+        Err(UnpackError::entry(named, format!("is outside the layer's title {:?}", self.title.to_string())))
     }
 }
 
@@ -118,7 +118,10 @@ fn by_itself(manifest: &Manifest, layer: &Descriptor, is_image: bool, sniffed: S
     }
     if let Some(title) = title {
         if title.is_root() {
-            return Err(UnpackError::entry(&title, "names no file, and the layer is not marked to be unpacked"));
+            return Err(UnpackError::entry(
+                &title,
+                "is a title without a file name, and the layer is not marked to be unpacked",
+            ));
         }
         return Ok(Action::File(title));
     }
@@ -151,7 +154,7 @@ fn supported(layer: &Descriptor, sniffed: Sniffed) -> Result<(), UnpackError> {
     let format = match sniffed.compression {
         Compression::Unsupported(format) => format,
         Compression::None | Compression::Gzip | Compression::Zstd if sniffed.is_zip => {
-            "a zip archive, and not the tar that it is said to be"
+            "zip, although a tar is declared"
         }
         Compression::None | Compression::Gzip | Compression::Zstd => return Ok(()),
     };
@@ -175,7 +178,7 @@ fn made_name(manifest: &Manifest, layer: &Descriptor, extension: &str) -> Result
     });
     let path = EntryPath::parse(name.as_bytes()).map_err(|problem| UnpackError::name(name.as_bytes(), problem))?;
     if path.is_root() {
-        return Err(UnpackError::entry(&path, "names no file"));
+        return Err(UnpackError::entry(&path, "is a title without a file name"));
     }
     Ok(path)
 }

@@ -94,7 +94,7 @@ fn is_replaced(
         return Ok(false);
     }
     if implied.contains(path) {
-        return Err(UnpackError::entry(path, "is a directory in one layer and something else in a layer before it"));
+        return Err(UnpackError::entry(path, "is a directory in one layer and another kind in an earlier layer"));
     }
     let one_is_directory = *before == Node::Directory || *node == Node::Directory;
     match rule {

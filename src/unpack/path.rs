@@ -32,7 +32,7 @@ pub enum PathError {
     #[error("has a control character")]
     Control,
     /// Begins with a drive letter.
-    #[error("begins with the letter of a drive")]
+    #[error("begins with a drive letter")]
     Drive,
     /// A backslash, which is a separator on other systems.
     #[error("has a backslash")]

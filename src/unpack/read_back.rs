@@ -27,7 +27,7 @@ impl Changed {
 
     /// Returns the error for a path that is absent or no longer of the same kind.
     pub(crate) fn kind(path: &str) -> Self {
-        Self::new(path, "it was removed, or replaced by something of another kind")
+        Self::new(path, "removed, or replaced by another kind of entry")
     }
 }
 

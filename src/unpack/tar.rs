@@ -38,17 +38,17 @@ pub(super) fn extract(
         }
     }
     if extensions.is_pending() {
-        return Err(refuse("it ends behind an extended header"));
+        return Err(refuse("the archive ends after an extended header; expected its entry"));
     }
     match blocks.end().map_err(broken)? {
-        (End::Data, _) => Err(refuse("there is data behind the end of the archive")),
-        (End::Unmarked, _) => Err(refuse("it ends without an end marker, so something may be missing")),
+        (End::Data, _) => Err(refuse("trailing data after the end of the archive")),
+        (End::Unmarked, _) => Err(refuse("no end marker: the archive may be truncated")),
         (End::Marked, digest) if digest == how.content_digest => Ok(dropped),
         (End::Marked, _) => Err(UnpackError::ContentDigest { layer: how.layer.clone() }),
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the kinds that are not named are those that are refused")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "every kind that is not listed is refused")]
 fn extract_entry<R: Read>(
     tree: &mut LayerTree,
     header: &Header,
@@ -64,7 +64,7 @@ fn extract_entry<R: Read>(
     let refuse = |problem: String| Err(UnpackError::entry(&named, problem));
     let size = header::size(header).map_err(|problem| UnpackError::entry(&named, problem))?;
     if header::has_bytes_behind_nul(header) {
-        return refuse("has a name that goes on behind its end".to_owned());
+        return refuse("has a name with bytes after the terminating NUL".to_owned());
     }
     if extensions.disagrees_on_size(size) {
         return refuse("has two different sizes".to_owned());
@@ -72,13 +72,13 @@ fn extract_entry<R: Read>(
     // Programs differ in whether they skip this content.
     let is_file = kind == EntryType::Regular;
     if size > 0 && (!is_file || raw.ends_with(b"/")) {
-        return refuse(format!("is {}, and has content", kind_name(kind)));
+        return refuse(format!("is {} with content; expected none", kind_name(kind)));
     }
     if how.is_image {
         match path.in_image().map_err(|problem| UnpackError::name(&raw, problem))? {
             Meaning::Entry => {}
             Meaning::Whiteout(_) | Meaning::Opaque(_) if size > 0 || !is_file => {
-                return refuse("is a whiteout, and not an empty file".to_owned());
+                return refuse("is a whiteout; expected an empty file".to_owned());
             }
             Meaning::Whiteout(hidden) => return tree.hide(hidden),
             Meaning::Opaque(directory) => return tree.hide_all_in(directory),
@@ -95,7 +95,7 @@ fn extract_entry<R: Read>(
         }
         EntryType::Symlink => add_link(tree, &named, &path, &extensions.link(header)),
         EntryType::Link => add_hard_link(tree, &named, &path, &extensions.link(header), how),
-        _ => refuse(format!("is {}, which is refused", kind_name(kind))),
+        _ => refuse(format!("is {}; expected a file, directory or link", kind_name(kind))),
     }
 }
 
@@ -122,7 +122,7 @@ fn add_hard_link(
         .map_err(|problem| UnpackError::entry(named, format!("is a hard link whose target {problem}")))?;
     match how.place(&target) {
         Ok(target) => tree.add_copy(path, &target),
-        Err(_) => Err(UnpackError::entry(named, "is a hard link to outside of the layer's title")),
+        Err(_) => Err(UnpackError::entry(named, "is a hard link to a target outside the layer's title")),
     }
 }
 

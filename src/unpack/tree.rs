@@ -118,7 +118,9 @@ impl LayerTree {
                 self.implied.remove(path);
                 return self.budget.entry(path);
             }
-            Some(_) => return Err(UnpackError::entry(path, "is a directory here and something else before")),
+            Some(_) => {
+                return Err(UnpackError::entry(path, "is a directory, but an earlier entry is not"));
+            }
             None => {}
         }
         let (parent, name) = self.parent(path)?;
@@ -158,7 +160,7 @@ impl LayerTree {
     /// Adds a symbolic link whose target has been checked lexically.
     pub(super) fn add_link(&mut self, path: &EntryPath, target: &str) -> Result<(), UnpackError> {
         if self.rules.symlinks == Symlinks::Reject {
-            return Err(UnpackError::entry(path, "is a symbolic link, which spec.files.symlinks: Reject refuses"));
+            return Err(UnpackError::entry(path, "is a symbolic link, and spec.files.symlinks is Reject"));
         }
         self.refuse_second(path)?;
         self.budget.target(path, target)?;
@@ -225,7 +227,7 @@ impl LayerTree {
         // Checked first, because each of the path's directories costs a system call below.
         self.budget.path(path)?;
         let (parent, name) =
-            path.split().ok_or_else(|| UnpackError::entry(path, "is the root itself, and no directory"))?;
+            path.split().ok_or_else(|| UnpackError::entry(path, "is the root; expected a directory"))?;
         if let Some((kept, handle)) = self.last_parent.take()
             && kept == parent
         {
@@ -237,7 +239,7 @@ impl LayerTree {
         }
         match self.nodes.get(&parent) {
             Some(Node::Directory) => {}
-            Some(_) => return Err(UnpackError::entry(path, "is below something that is not a directory")),
+            Some(_) => return Err(UnpackError::entry(path, "has a parent that is not a directory")),
             None => {
                 self.add_directory(&parent)?;
                 self.implied.insert(parent.clone());
@@ -268,7 +270,7 @@ impl LayerTree {
 
     fn refuse_second(&self, path: &EntryPath) -> Result<(), UnpackError> {
         if self.nodes.get(path).is_some() || self.borrowed.contains_key(path) {
-            return Err(UnpackError::entry(path, "is there twice"));
+            return Err(UnpackError::entry(path, "is a duplicate entry"));
         }
         Ok(())
     }

@@ -63,7 +63,7 @@ pub(super) fn extract(
     let archive = archive.map_err(|error| broken(io::Error::other(error.to_string())))?;
     let zip = Zip { archive, how, stop, broken };
     if zip.archive.end_offset() != length {
-        return Err(zip.refuse("there is data behind the end of the archive"));
+        return Err(zip.refuse("trailing data after the end of the archive"));
     }
     let records = zip.directory(&mut buffer, tree.limits().entries)?;
     for record in &records {
@@ -88,7 +88,7 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
 
     /// Returns the entry at the offset that the directory gives.
     fn entry(&self, record: &Record) -> Result<ZipEntry<'_, FileReader>, UnpackError> {
-        let refuse = |error| record.refused(&format!("is not where the directory says: {error}"));
+        let refuse = |error| record.refused(&format!("is not at the offset in the central directory: {error}"));
         self.archive.get_entry(record.place).map_err(refuse)
     }
 
@@ -104,7 +104,7 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
         if records.len() as u64 == count {
             Ok(records)
         } else {
-            Err(self.refuse("its directory has another number of entries than it says"))
+            Err(self.refuse("the number of entries differs from the end record"))
         }
     }
 
@@ -118,19 +118,19 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
         let mut end = 0;
         for (start, data_end, record) in places {
             if start < end {
-                return Err(record.refused("shares its bytes with another entry"));
+                return Err(record.refused("overlaps another entry"));
             }
             // A data descriptor may follow a file, for programs that read the archive as a stream.
             if start - end > MAX_GAP || (end == 0 && start > 0) {
-                return Err(record.refused("has something before it that is not part of the archive"));
+                return Err(record.refused("follows data that belongs to no entry"));
             }
             end = data_end;
         }
         match self.archive.directory_offset().checked_sub(end) {
-            None => Err(self.refuse("its files go on into its directory")),
+            None => Err(self.refuse("file data overlaps the central directory")),
             // A program that reads the archive as a stream would find an entry there.
             Some(gap) if gap > MAX_GAP || (end == 0 && gap > 0) => {
-                Err(self.refuse("it has something before its directory that is in no entry"))
+                Err(self.refuse("data before the central directory belongs to no entry"))
             }
             Some(_) => Ok(()),
         }
@@ -164,8 +164,8 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
                     .map_err(|problem| record.refused(&format!("is a link whose target {problem}")))?;
                 tree.add_link(&path, &target)
             }
-            DIRECTORY | REGULAR | SYMLINK | 0 => Err(record.refused("is of another kind than its name or size says")),
-            _ => Err(record.refused("is neither a file, a directory nor a symbolic link, which is refused")),
+            DIRECTORY | REGULAR | SYMLINK | 0 => Err(record.refused("has a kind that contradicts its name or size")),
+            _ => Err(record.refused("has an unsupported kind; expected a file, directory or symbolic link")),
         }
     }
 
@@ -173,10 +173,10 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
     fn check_twins(&self, record: &Record) -> Result<(), UnpackError> {
         let mut buffer = vec![0; LOCAL_HEADER];
         let entry = self.entry(record)?;
-        let unreadable = |error| record.refused(&format!("is not where the directory says: {error}"));
+        let unreadable = |error| record.refused(&format!("is not at the offset in the central directory: {error}"));
         let local = entry.local_header(&mut buffer).map_err(unreadable)?;
         if local.file_path().as_ref() != record.name {
-            return Err(record.refused("has two different names"));
+            return Err(record.refused("has different names in its headers"));
         }
         check_extra(&record.name, local.extra_fields()).map_err(|problem| record.refused(problem))?;
         let same = |one: u64, other: u64| one == other || (record.flags.has_data_descriptor() && one == 0);
@@ -192,16 +192,18 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
                 told == (record.crc, record.packed, record.size)
             });
         if !agrees {
-            return Err(record.refused("is said to be something else before or behind its bytes than in the directory"));
+            return Err(
+                record.refused("has a local header or data descriptor that disagrees with the central directory")
+            );
         }
         if record.flags.is_encrypted() || record.flags.has_strong_encryption() || record.flags.is_masked() {
             return Err(record.refused("is encrypted"));
         }
         if record.flags.bits() & PATCH != 0 {
-            return Err(record.refused("is a patch of a file, and not a file"));
+            return Err(record.refused("is a patch; expected a file"));
         }
         if !record.name.is_ascii() && !record.flags.is_utf8() {
-            return Err(record.refused("has a name in an encoding that is not stated"));
+            return Err(record.refused("has a non-ASCII name without the UTF-8 flag"));
         }
         Ok(())
     }
@@ -214,7 +216,11 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
     ) -> Result<(), UnpackError> {
         let entry = self.entry(record)?;
         let broken = |error: io::Error| {
-            if self.stop.is_cancelled() { UnpackError::Stopped } else { record.refused(&format!("is broken: {error}")) }
+            if self.stop.is_cancelled() {
+                UnpackError::Stopped
+            } else {
+                record.refused(&format!("is corrupt: {error}"))
+            }
         };
         let packed = BufReader::with_capacity(BUFFER, entry.reader());
         let rest = match record.method {
@@ -237,7 +243,7 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
                 });
             }
         };
-        if rest == Some(0) { Ok(()) } else { Err(record.refused("has bytes behind its end")) }
+        if rest == Some(0) { Ok(()) } else { Err(record.refused("has trailing data")) }
     }
 }
 
@@ -245,6 +251,6 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
 fn at_end(reader: &mut impl Read) -> io::Result<()> {
     match reader.read(&mut [0])? {
         0 => Ok(()),
-        _ => Err(io::Error::other("it is longer than it says")),
+        _ => Err(io::Error::other("longer than its declared size")),
     }
 }

@@ -90,7 +90,7 @@ impl ContentStore {
         let mut entries = match self.scan() {
             Ok(entries) => entries,
             Err(error) => {
-                tracing::warn!(%error, volume = %self.volume.path().display(), "the kept layers cannot be looked through");
+                tracing::warn!(%error, volume = %self.volume.path().display(), "the kept layers cannot be listed");
                 return false;
             }
         };
@@ -128,14 +128,14 @@ impl ContentStore {
         for name in storage::names_up_to(volume.blobs(), MAX_SCANNED)? {
             let status = match rustix::fs::statat(volume.blobs(), &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => continue,
-                status => status.during(|| format!("look at {name}"))?,
+                status => status.during(|| format!("stat {name}"))?,
             };
             // An NFS client's placeholder for a removed file that is still open; the client removes it.
             if name.starts_with(".nfs") {
                 continue;
             }
             if !FileType::from_raw_mode(status.st_mode).is_file() {
-                tracing::warn!(volume = %self.volume.path().display(), name, "something else is among the kept layers");
+                tracing::warn!(volume = %self.volume.path().display(), name, "unexpected entry among the kept layers");
                 self.remove(&name);
                 continue;
             }

@@ -265,8 +265,5 @@ fn refused_ranges_name_the_part() {
 #[test]
 fn an_error_shows_the_part_and_what_to_write() {
     let error = ">=1.0 <2.0.y".parse::<VersionRange>().unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "\"2.0.y\": a version is up to three numbers, such as 1.2 or v1.2.3-rc.1; x, X or * stands for any number"
-    );
+    assert!(error.contains("\"2.0.y\"") && error.contains("three numbers"), "{error}");
 }

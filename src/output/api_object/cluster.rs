@@ -276,7 +276,7 @@ fn check_answer<K: Kind>(answer: &K, ready: &Ready<K>) -> Result<(), OutputError
     match ready.wanted.entries().into_iter().find(|(key, value)| there.get(key) != Some(value)) {
         None => Ok(()),
         Some((key, _)) => Err(OutputError::Obstacle(format!(
-            "{} {}: the key {key:?} is changed by an admission webhook. Exempt the object from it",
+            "{} {}: an admission webhook changes the key {key:?}. Exempt the object from the webhook",
             K::KIND,
             ready.name()
         ))),

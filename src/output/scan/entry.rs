@@ -88,7 +88,7 @@ fn read(
         Err(error) if error.is_replaced() => return Ok(Some(What::Kind)),
         file => file?,
     };
-    let found = rustix::fs::fstat(file.file()).during(|| format!("look at {name}"))?;
+    let found = rustix::fs::fstat(file.file()).during(|| format!("stat {name}"))?;
     if !FileType::from_raw_mode(found.st_mode).is_file() {
         return Ok(Some(What::Kind));
     }

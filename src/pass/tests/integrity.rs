@@ -97,8 +97,8 @@ type Row = (&'static str, fn(&Path), &'static str, &'static str);
 async fn what_shows_in_names_modes_sizes_and_targets_is_noticed() {
     const OTHER: &str = "other content";
     let rows: [Row; 15] = [
-        ("appended", |at| fs_err::write(at.join("a.txt"), "one more").unwrap(), r#""a.txt" has another size"#, ""),
-        ("truncated", |at| fs_err::write(at.join("a/y/z"), "").unwrap(), r#""a/y/z" has another size"#, ""),
+        ("appended", |at| fs_err::write(at.join("a.txt"), "one more").unwrap(), r#""a.txt" has a different size"#, ""),
+        ("truncated", |at| fs_err::write(at.join("a/y/z"), "").unwrap(), r#""a/y/z" has a different size"#, ""),
         ("a file more", |at| fs_err::write(at.join("a/new"), OTHER).unwrap(), r#""a/new" was added"#, ""),
         ("a file more at the top", |at| fs_err::write(at.join("zz"), OTHER).unwrap(), r#""zz" was added"#, ""),
         ("a directory more", |at| fs_err::create_dir(at.join("a/y/new")).unwrap(), r#""a/y/new" was added"#, ""),
@@ -112,16 +112,16 @@ async fn what_shows_in_names_modes_sizes_and_targets_is_noticed() {
         ),
         ("a file less", |at| fs_err::remove_file(at.join("a/x")).unwrap(), r#""a/x" was removed"#, ""),
         ("a directory less", |at| fs_err::remove_dir_all(at.join("a")).unwrap(), r#""a" was removed"#, ""),
-        ("executable", |at| mode(&at.join("run"), 0o755), r#""run" has another mode"#, ""),
-        ("unreadable for others", |at| mode(&at.join("a"), 0o700), r#""a" has another mode"#, ""),
-        ("the tree unreadable", |at| mode(at, 0), r#""." has another mode"#, ""),
+        ("executable", |at| mode(&at.join("run"), 0o755), r#""run" has a different mode"#, ""),
+        ("unreadable for others", |at| mode(&at.join("a"), 0o700), r#""a" has a different mode"#, ""),
+        ("the tree unreadable", |at| mode(at, 0), r#""." has a different mode"#, ""),
         (
             "a link in place of a file",
             |at| {
                 fs_err::remove_file(at.join("a.txt")).unwrap();
                 link("run", &at.join("a.txt"));
             },
-            r#""a.txt" was replaced by something of another kind"#,
+            r#""a.txt" was replaced by another kind of entry"#,
             "",
         ),
         (
@@ -130,7 +130,7 @@ async fn what_shows_in_names_modes_sizes_and_targets_is_noticed() {
                 fs_err::rename(at.join("a"), at.parent().unwrap().parent().unwrap().join("moved")).unwrap();
                 link("../../moved", &at.join("a"));
             },
-            r#""a" was replaced by something of another kind"#,
+            r#""a" was replaced by another kind of entry"#,
             "",
         ),
         (
@@ -139,7 +139,7 @@ async fn what_shows_in_names_modes_sizes_and_targets_is_noticed() {
                 fs_err::remove_file(at.join("a/x")).unwrap();
                 fifo(&at.join("a/x"));
             },
-            r#""a/x" was replaced by something of another kind"#,
+            r#""a/x" was replaced by another kind of entry"#,
             "",
         ),
         ("2000 directories inside each other", |at| nest(&at.join("a"), 2000), r#""a/n" was added"#, ""),
@@ -157,13 +157,13 @@ async fn what_shows_in_times_only_is_read() {
             "other bytes",
             |at| fs_err::write(at.join("a.txt"), "two").unwrap(),
             "doubtful",
-            r#""a.txt" has other content"#,
+            r#""a.txt" has different content"#,
         ),
         (
             "other bytes, time restored",
             |at| change_in_secret(&at.join("a/x"), "DEEP"),
             "doubtful",
-            r#""a/x" has other content"#,
+            r#""a/x" has different content"#,
         ),
         ("touched", |at| change_in_secret(&at.join("a/x"), "deep"), "doubtful", "whole"),
         (
@@ -259,7 +259,7 @@ async fn only_reading_sees_bytes_that_changed_behind_the_filesystem() {
     assert_eq!(found(&world, &before).await, "whole");
     assert_eq!(found_by_reading(&world, &before, Reading::Doubtful).await, "whole");
     let seen = found_by_reading(&world, &before, Reading::Everything).await;
-    assert!(seen.ends_with(r#""a.txt" has other content"#), "{seen}");
+    assert!(seen.ends_with(r#""a.txt" has different content"#), "{seen}");
     repaired(&world, before, "behind the filesystem").await;
 }
 
@@ -283,18 +283,18 @@ async fn who_writes_the_lists_too_hides_nothing_from_reading() {
     change_in_secret(&current(&world).join("a.txt"), "two");
     let text = fs_err::read_to_string(list(&world)).unwrap();
     fs_err::write(list(&world), hidden(&text, &two)).unwrap();
-    assert!(found(&world, &before).await.ends_with("the list of what was published was changed"));
+    assert!(found(&world, &before).await.ends_with("the list of published files was changed"));
 
     // A writer on the volume can change the marker too, but not status.
     let marker = world.object_dir().join(".artifact.json");
     let mut changed: Value = serde_json::from_str(&fs_err::read_to_string(&marker).unwrap()).unwrap();
     changed["revision"]["listDigest"] = json!(Digest::of(b"anything").to_string());
     fs_err::write(&marker, changed.to_string()).unwrap();
-    assert!(found(&world, &before).await.ends_with("the list of what was published was changed"));
+    assert!(found(&world, &before).await.ends_with("the list of published files was changed"));
     fs_err::write(list(&world), &text).unwrap();
     assert_eq!(found(&world, &before).await, "doubtful", "what status says decides");
     let seen = found_by_reading(&world, &before, Reading::Doubtful).await;
-    assert!(seen.ends_with(r#""a.txt" has other content"#), "{seen}");
+    assert!(seen.ends_with(r#""a.txt" has different content"#), "{seen}");
 }
 
 /// Name of a forgery, and the change to the list.
@@ -319,7 +319,7 @@ async fn a_list_that_contradicts_itself_is_noticed_and_replaced() {
         assert_ne!(changed, text, "{label}");
         fs_err::write(list(&world), changed).unwrap();
         let seen = found(&world, &before).await;
-        assert!(seen.contains("the list of what was published was changed"), "{label}: {seen}");
+        assert!(seen.contains("the list of published files was changed"), "{label}: {seen}");
         repaired(&world, before, label).await;
     }
     let (world, before) = published().await;
@@ -333,7 +333,7 @@ async fn a_list_that_contradicts_itself_is_noticed_and_replaced() {
 async fn modes_that_the_filesystem_makes_itself_are_no_difference() {
     let (world, before) = published().await;
     mode(&current(&world).join("run"), 0o777);
-    assert!(found(&world, &before).await.ends_with(r#""run" has another mode"#));
+    assert!(found(&world, &before).await.ends_with(r#""run" has a different mode"#));
     let text = fs_err::read_to_string(list(&world)).unwrap();
     fs_err::write(list(&world), forge(&text, "run", |file| file["mode"] = json!(0o777))).unwrap();
     assert_eq!(found(&world, &before).await, "doubtful", "its times are others now");

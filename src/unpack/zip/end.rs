@@ -41,16 +41,16 @@ pub(super) fn entries(archive: &ZipArchive<FileReader>) -> io::Result<u64> {
     let (numbers, at) = match zip64(archive, at)? {
         None => (short, at),
         Some((long, at)) if short.stands_for(&long) => (long, at),
-        Some(_) => return refuse("its end has different numbers of 16, 32 and 64 bits"),
+        Some(_) => return refuse("the end record and the ZIP64 end record disagree"),
     };
     if numbers.disks != [0, 0] {
-        return refuse("it is one of several parts of an archive");
+        return refuse("multi-part archives are not supported");
     }
     if numbers.entries[0] != numbers.entries[1] {
-        return refuse("its end has two different numbers of entries");
+        return refuse("the end record has two different numbers of entries");
     }
     if numbers.start != archive.directory_offset() || numbers.start.checked_add(numbers.bytes) != Some(at) {
-        return refuse("its directory is not where its end says, or of another length");
+        return refuse("the offset or length of the central directory differs from the end record");
     }
     Ok(numbers.entries[1])
 }
@@ -71,7 +71,7 @@ fn zip64(archive: &ZipArchive<FileReader>, end: u64) -> io::Result<Option<(Numbe
         && disk == 0
         && disks <= 1;
     if !is_right {
-        return Err(io::Error::other("its end has no numbers of 64 bits where it says"));
+        return Err(io::Error::other("no ZIP64 end record at the offset in its locator"));
     }
     let numbers = Numbers {
         disks: [number(16, 4), number(20, 4)],

@@ -44,7 +44,7 @@ impl Record {
         };
         check_extra(&record.name, entry.extra_fields()).map_err(|problem| record.refused(problem))?;
         if [record.size, record.packed].contains(&ELSEWHERE) {
-            return Err(record.refused("has a size that is nowhere"));
+            return Err(record.refused("has a size that no header stores"));
         }
         Ok(record)
     }
@@ -75,16 +75,16 @@ pub(super) fn check_extra(name: &[u8], mut fields: ExtraFields<'_>) -> Result<()
     for (id, data) in &mut fields {
         // The field has a version, a checksum and a name (section 4.6.9).
         if id == ExtraFieldId::INFO_ZIP_UNICODE_PATH && data.get(5..) != Some(name) {
-            return Err("has two different names");
+            return Err("has different names in its headers");
         }
         sizes += u32::from(id == ExtraFieldId::ZIP64);
     }
     if sizes > 1 {
-        return Err("says its sizes twice");
+        return Err("has several ZIP64 extra fields");
     }
     // Some programs write up to three zeros for alignment.
     if fields.remaining_bytes().iter().any(|byte| *byte != 0) {
-        return Err("has an extra field that goes on behind its end");
+        return Err("has trailing data in its extra fields");
     }
     Ok(())
 }

@@ -74,7 +74,7 @@ type Harm = (fn(&Path) -> Result<()>, &'static str);
 
 async fn files_changed_by_another_writer_are_repaired_within_the_interval(case: &mut Case) -> Result<()> {
     let harm: [Harm; 6] = [
-        (|tree| Ok(fs_err::write(tree.join("a.txt"), "two")?), "\"a.txt\" has other content"),
+        (|tree| Ok(fs_err::write(tree.join("a.txt"), "two")?), "\"a.txt\" has different content"),
         (|tree| Ok(fs_err::write(tree.join("d/new"), "x")?), "\"d/new\" was added"),
         (|tree| Ok(fs_err::remove_dir_all(tree.join("d/e"))?), "\"d/e\" was removed"),
         (
@@ -103,7 +103,7 @@ async fn files_changed_by_another_writer_are_repaired_within_the_interval(case: 
                 fs_err::remove_file(tree.join("link"))?;
                 Ok(fs_err::os::unix::fs::symlink("/etc/passwd", tree.join("link"))?)
             },
-            "\"link\" is a link to something else",
+            "\"link\" has a different link target",
         ),
     ];
     let mut settings = case.settings()?;
@@ -148,11 +148,11 @@ async fn a_damaged_tree_stays_while_the_registry_is_down_and_is_repaired_when_it
     case.space.request_pass("app").await?;
     let object = case.space.refused("app", "RegistryUnavailable").await?;
     let message = object.data.pointer("/status/conditions/0/message").and_then(Value::as_str).context("no message")?;
-    ensure!(message.contains("\"a.txt\" has another size"), "{message}");
+    ensure!(message.contains("\"a.txt\" has a different size"), "{message}");
     assert_eq!(object.data.pointer("/status/artifact/digest"), Some(&json!(digest)));
     assert_eq!(current_tree(&case.object_directory("app"))?, tree);
     case.space.poll("app").await?;
-    assert_eq!(told(case, "Warning", "DigestMismatch", "has another size").await?, 1, "told again and again");
+    assert_eq!(told(case, "Warning", "DigestMismatch", "different size").await?, 1, "told again and again");
     registry.resume().await?;
     repaired(case, &tree).await?;
     case.space.ready_with("app", &digest).await?;
@@ -232,7 +232,7 @@ async fn every_byte_is_read_at_the_longer_interval_and_after_a_restart_when_due(
     let tree = current_tree(&case.object_directory("app"))?;
     change_below_the_filesystem(case)?;
     repaired(case, &tree).await.context("by the interval")?;
-    wait_told(case, "Warning", "DigestMismatch", "\"a.txt\" has other content", 1).await?;
+    wait_told(case, "Warning", "DigestMismatch", "\"a.txt\" has different content", 1).await?;
 
     // With the usual interval no full scan is due after a restart, and the change stays unnoticed; with a short one it
     // is found.
