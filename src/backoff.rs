@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_doubles_to_its_bound_whatever_the_number_of_failures() {
+    fn a_pause_doubles_up_to_its_limit() {
         let backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(60));
         for (failures, want) in [(0, 2), (1, 2), (2, 4), (5, 32), (6, 60), (32, 60), (33, 60), (u32::MAX, 60)] {
             assert_eq!(backoff.pause(failures), Duration::from_secs(want), "{failures}");

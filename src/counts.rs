@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_without_any_is_not_kept() {
+    fn a_name_with_a_count_of_zero_is_removed() {
         let mut counts = Counts::<String>::default();
         counts.increment("a".to_owned());
         counts.increment("a".to_owned());

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn media_types_match_over_their_slash() {
+    fn media_type_patterns_match_across_the_slash() {
         let rows = [
             ("application/vnd.cncf.flux.content.v1.tar+gzip", true),
             ("application/*", true),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_named() {
+    fn invalid_patterns_are_named() {
         for bad in ["[a", "{a", &"x".repeat(MAX_PATTERN + 1)] {
             let error = Patterns::paths(&patterns(&[bad])).unwrap_err().to_string();
             assert!(error.contains(&bad[..2]), "{error}");

@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_permit_goes_to_the_namespace_that_has_the_fewest() {
+    async fn a_permit_goes_to_the_namespace_with_the_fewest() {
         let processors = Permits::new(4);
         let (greedy, modest) = (processors.seat("greedy"), processors.seat("modest"));
         let mut held = Vec::new();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_waiting_loses_nothing_for_others() {
+    async fn a_cancelled_wait_loses_no_permit() {
         let processors = Permits::new(1);
         let seat = processors.seat("a");
         let held = seat.permit().await;
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn waiting_for_others_takes_nothing_of_the_time() {
+    async fn waiting_for_a_permit_does_not_count_against_the_timeout() {
         let processors = Permits::new(1);
         let (hog, seat) = (processors.seat("hog"), processors.seat("a"));
         let (limit, held) = (Duration::from_millis(100), hog.permit().await);

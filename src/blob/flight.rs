@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_without_bound_for_the_download_of_another() {
+    async fn the_wait_for_another_download_is_bounded() {
         let (flights, key) = flights();
         let repository = repository("r.example/a");
         let leader = flights.join(&key, &repository);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_download_from_another_repository_holds_nobody_up() {
+    async fn a_download_from_another_repository_delays_no_object() {
         let (flights, key) = flights();
         let leader = flights.join(&key, &repository("r.example/slow"));
         let _turn = leader.turn(SIZE).await.unwrap();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_brings_its_share_between_two_looks() {
+    fn a_leader_must_deliver_its_share_in_each_interval() {
         // Bytes before and after, and true if a follower keeps waiting.
         for (seen, done, is_fast) in
             [(0, 0, false), (0, 100, false), (0, 101, true), (500, 600, false), (500, 601, true)]

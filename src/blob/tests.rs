@@ -155,7 +155,7 @@ fn used_ago(path: &PathBuf, ago: u64) {
 }
 
 #[tokio::test]
-async fn the_next_asker_asks_for_the_right_and_gets_what_is_kept() {
+async fn the_next_object_is_authorized_and_uses_the_kept_layer() {
     let world = World::new();
     assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER);
     assert_eq!(world.asked(), ["blob"]);
@@ -168,7 +168,7 @@ async fn the_next_asker_asks_for_the_right_and_gets_what_is_kept() {
 }
 
 #[tokio::test]
-async fn what_is_kept_is_for_those_who_may_read_it() {
+async fn a_kept_layer_is_used_only_by_authorized_objects() {
     let world = World::new();
     world.fetch(&friend()).await.unwrap();
     world.asked();
@@ -186,7 +186,7 @@ async fn what_is_kept_is_for_those_who_may_read_it() {
 }
 
 #[tokio::test]
-async fn a_registry_grants_only_what_it_has_delivered() {
+async fn a_registry_grants_only_layers_that_it_delivered() {
     let world = World::new();
     world.fetch(&stranger()).await.unwrap();
     world.asked();
@@ -208,7 +208,7 @@ async fn a_registry_grants_only_what_it_has_delivered() {
 }
 
 #[tokio::test]
-async fn what_the_manifest_carries_is_not_asked_for() {
+async fn inline_layers_cause_no_request() {
     let world = World::new();
     let digest = Digest::of(LAYER);
     let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, LAYER);
@@ -228,7 +228,7 @@ async fn what_the_manifest_carries_is_not_asked_for() {
 type Harm = (&'static str, fn(&PathBuf));
 
 #[tokio::test]
-async fn a_kept_layer_that_was_changed_is_noticed_and_replaced() {
+async fn a_changed_kept_layer_is_detected_and_replaced() {
     let rows: [Harm; 7] = [
         ("other bytes", |path| fs_err::write(path, b"012345678x").unwrap()),
         ("longer", |path| fs_err::write(path, b"0123456789x").unwrap()),
@@ -268,7 +268,7 @@ async fn a_kept_layer_that_was_changed_is_noticed_and_replaced() {
 }
 
 #[tokio::test]
-async fn a_transfer_that_breaks_goes_on_where_it_broke() {
+async fn a_broken_transfer_is_resumed() {
     // How each transfer breaks, the expected requests, and true if the fetch succeeds.
     let rows: [(&str, &[usize], &[&str], bool); 8] = [
         ("once", &[4], &["blob", "blob from 4"], true),
@@ -310,7 +310,7 @@ async fn a_transfer_that_breaks_goes_on_where_it_broke() {
 }
 
 #[tokio::test]
-async fn a_registry_that_knows_no_ranges_begins_anew() {
+async fn a_registry_without_ranges_sends_the_layer_again() {
     let world = World::new();
     world.registry.behave(Manners { breaks: vec![4, 7], ignores_ranges: true, ..Manners::default() });
     assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER);
@@ -319,7 +319,7 @@ async fn a_registry_that_knows_no_ranges_begins_anew() {
 }
 
 #[tokio::test]
-async fn a_hundred_askers_cost_one_download() {
+async fn a_hundred_objects_cause_one_download() {
     let world = World::new();
     let askers: Vec<_> = (0..100).map(|n| if n % 2 == 0 { stranger() } else { friend() }).collect();
     let results = join_all(askers.iter().map(|asker| world.fetch(asker))).await;
@@ -337,7 +337,7 @@ async fn a_hundred_askers_cost_one_download() {
 }
 
 #[tokio::test]
-async fn a_download_that_is_given_up_or_fails_is_the_next_ones() {
+async fn a_cancelled_or_failed_download_passes_to_the_next_object() {
     let world = World::new();
     let hold = Arc::new(Semaphore::new(0));
     world.registry.behave(Manners { hold: Some(Arc::clone(&hold)), ..Manners::default() });
@@ -366,7 +366,7 @@ async fn a_download_that_is_given_up_or_fails_is_the_next_ones() {
 }
 
 #[tokio::test]
-async fn what_was_used_longest_ago_goes_first_when_there_is_too_much() {
+async fn the_least_recently_used_layers_are_removed_first() {
     let world = World::with_limits(CacheLimits { bytes: 39, ..CacheLimits::default() });
     let push = |tag: &str, bytes: &[u8]| world.registry.push(tag, &[("a/b", json!({}), bytes)]);
     push("2", b"aaaaaaaaaa");
@@ -399,7 +399,7 @@ async fn what_was_used_longest_ago_goes_first_when_there_is_too_much() {
 }
 
 #[tokio::test]
-async fn what_nobody_uses_goes_in_time() {
+async fn expired_layers_are_removed() {
     let hour = CacheLimits { age: Duration::from_secs(3600), ..CacheLimits::default() };
     let world = World::with_limits(hour);
     world.registry.push("2", &[("a/b", json!({}), b"aaaaaaaaaa")]);
@@ -420,7 +420,7 @@ async fn what_nobody_uses_goes_in_time() {
 }
 
 #[tokio::test]
-async fn what_nobody_uses_goes_while_the_process_runs() {
+async fn expired_layers_are_removed_while_the_process_runs() {
     let world = World::with_limits(CacheLimits { age: Duration::from_secs(1), ..CacheLimits::default() });
     world.fetch(&stranger()).await.unwrap();
     assert_eq!(world.kept().len(), 1);
@@ -437,7 +437,7 @@ async fn what_nobody_uses_goes_while_the_process_runs() {
 }
 
 #[tokio::test]
-async fn with_nothing_to_be_kept_everybody_downloads_and_what_was_kept_goes() {
+async fn a_limit_of_zero_keeps_no_layer_and_removes_kept_ones() {
     let world = World::new();
     world.fetch(&stranger()).await.unwrap();
     for limits in [
@@ -456,7 +456,7 @@ async fn with_nothing_to_be_kept_everybody_downloads_and_what_was_kept_goes() {
 }
 
 #[tokio::test]
-async fn what_is_kept_outlives_the_process_and_serves_two_at_a_time() {
+async fn kept_layers_outlive_the_process_and_serve_concurrent_objects() {
     let world = World::new();
     world.fetch(&stranger()).await.unwrap();
     world.asked();
@@ -489,7 +489,7 @@ fn key() -> Key {
 }
 
 #[tokio::test]
-async fn what_is_open_is_apart_from_what_is_kept() {
+async fn open_layers_are_independent_of_kept_files() {
     let world = World::new();
     world.fetch(&stranger()).await.unwrap();
     let store = world.cache.on(&world.volume).unwrap();
@@ -524,7 +524,7 @@ fn bytes_of(blob: &VerifiedBlob) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_is_unpacked_has_no_name_that_anybody_could_open() {
+async fn layers_are_unpacked_from_files_without_a_name() {
     let world = World::new();
     let ours = world.root.path().join(".supercargo");
     let named = || [ours.join("blobs"), ours.join("staging")].iter().flat_map(|path| files_below(path)).count();
@@ -559,7 +559,7 @@ async fn what_is_unpacked_has_no_name_that_anybody_could_open() {
 }
 
 #[tokio::test]
-async fn without_files_without_names_a_layer_is_hashed_again_and_its_times_tell() {
+async fn without_nameless_files_a_layer_is_hashed_again_and_changes_show_in_its_times() {
     let world = World::without_tmpfile();
     assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER);
     assert_eq!((world.asked(), world.contents()), (vec!["blob".to_owned()], vec!["0123456789".to_owned()]));
@@ -587,7 +587,7 @@ async fn without_files_without_names_a_layer_is_hashed_again_and_its_times_tell(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_writes_to_the_store_meanwhile_nobody_gets_other_bytes() {
+async fn concurrent_writes_to_the_store_never_reach_an_object() {
     let world = World::with_limits(CacheLimits { bytes: 1 << 20, ..CacheLimits::default() });
     let layers: Vec<Vec<u8>> = (0..4_u8).map(|number| vec![b'a' + number; 1000 - usize::from(number)]).collect();
     for (tag, layer) in ["10", "11", "12", "13"].iter().zip(&layers) {
@@ -610,7 +610,7 @@ async fn whoever_writes_to_the_store_meanwhile_nobody_gets_other_bytes() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_as_one() {
+async fn a_full_disk_is_reported_as_full() {
     let world = World::with_limits(CacheLimits { bytes: u64::MAX, ..CacheLimits::default() });
     let asker = stranger();
     let reference: Reference = asker.image.parse().unwrap();

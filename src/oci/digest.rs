@@ -187,13 +187,13 @@ mod tests {
     const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn hash_of_nothing_is_the_known_one() {
+    fn the_digest_of_no_bytes_is_correct() {
         assert_eq!(Digest::of(b"").to_string(), EMPTY);
         assert_eq!(Digest::of(b"").short(), "sha256:e3b0c44298fc");
     }
 
     #[test]
-    fn fields_are_told_apart_by_their_ends() {
+    fn lists_of_fields_with_different_boundaries_have_different_digests() {
         let of = |fields: &[&[u8]]| {
             let mut hasher = Hasher::default();
             for field in fields {

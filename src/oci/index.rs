@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn one_manifest_is_chosen_or_the_choice_is_told() {
+    fn one_manifest_is_selected_or_the_candidates_are_listed() {
         let digest = |content: &str| Ok(Digest::of(content.as_bytes()).to_string());
         let two = [entry("amd", Some("linux/amd64")), entry("arm", Some("linux/arm64/v8"))];
         assert_eq!(choose(&two, Some("linux/arm64")), digest("arm"));

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_told_from_a_manifest_by_its_fields_and_its_type() {
+    fn an_index_is_recognized_by_its_fields_and_media_type() {
         let digest = Digest::of(b"x").to_string();
         let entry = json!({"mediaType": media_type::OCI_MANIFEST, "digest": digest, "size": 1});
         let index = |media_type: &str| json!({"schemaVersion": 2, "mediaType": media_type, "manifests": [entry]});
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn inline_data_is_kept_where_it_is_what_the_digest_names() {
+    fn inline_data_is_kept_if_it_matches_the_digest() {
         let mut value = document();
         value["layers"][0]["data"] = json!(STANDARD.encode("x"));
         assert_eq!(parse(&value, None).unwrap().layers[0].data.as_deref(), Some(b"x".as_slice()));
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn confusing_documents_are_refused() {
+    fn ambiguous_documents_are_rejected() {
         let change = |f: &dyn Fn(&mut Value)| {
             let mut value = document();
             f(&mut value);

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn archives_are_told_by_any_spelling_of_tar() {
+    fn archives_are_recognized_in_every_spelling_of_tar() {
         let rows = [
             ("application/vnd.oci.image.layer.v1.tar", true),
             ("application/vnd.oci.image.layer.v1.tar+gzip", true),

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn platforms_meet_as_machines_do() {
+    fn platforms_match_as_machines_do() {
         // wanted, offered, met, exactly
         let rows = [
             ("linux/amd64", "linux/amd64", true, true),
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_platform_is_refused() {
+    fn invalid_platforms_are_rejected() {
         for text in ["", "linux", "linux/", "/amd64", "linux/amd64/", "linux/arm/v7/x", "Linux/amd64", "linux/../x"] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
         }

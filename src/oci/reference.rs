@@ -237,7 +237,7 @@ mod tests {
     const HEX: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn a_rule_about_a_repository_means_it_however_it_is_written() {
+    fn equal_repositories_compare_equal_in_every_spelling() {
         let rows: [(&str, &[&str]); 8] = [
             ("ghcr.io", &["ghcr.io", "GHCR.io", "ghcr.io:443", "ghcr.io:0443", "ghcr.io:80"]),
             ("127.0.0.1:5000", &["[::ffff:127.0.0.1]:5000", "[::ffff:7f00:1]:5000"]),

@@ -58,7 +58,7 @@ mod tests {
     use crate::oci::{Digest, media_type};
 
     #[test]
-    fn an_entry_that_is_none_hides_no_other() {
+    fn an_invalid_entry_hides_no_valid_entry() {
         let entry = |digest: &str| json!({"mediaType": media_type::OCI_MANIFEST, "digest": digest, "size": 7});
         let good = entry(&Digest::of(b"good").to_string());
         let mut foreign = entry(&Digest::of(b"foreign").to_string());
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_refused() {
+    fn documents_that_are_not_lists_are_rejected() {
         let rows = [
             json!({"schemaVersion": 1, "manifests": []}),
             json!({"schemaVersion": 2, "manifests": [], "layers": []}),

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_reads_in_one_way_is_accepted() {
+    fn ambiguous_json_is_rejected() {
         let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
         let object = |keys: usize| {
             let all: Vec<String> = (0..keys).map(|key| format!("\"{key}\":0")).collect();

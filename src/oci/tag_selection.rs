@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_of_signatures_and_of_no_registry_are_passed_over() {
+    fn tags_of_signatures_and_invalid_tags_are_ignored() {
         let rows = [
             format!("sha256-{HEX}"),
             format!("sha256-{HEX}.sig"),
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_makes_it_panic() {
+    fn no_input_causes_a_panic() {
         let mut random = Random::new(0x5EED);
         let (mut ranges, mut selected) = (0, 0);
         for round in 0..20_000 {

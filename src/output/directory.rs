@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_made_or_replaced_is_known_before_anything_is_fetched() {
+    fn destinations_that_must_not_be_replaced_are_refused_before_a_fetch() {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
         for dir in ["empty", "full"] {
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_is_private_beside_the_directory_and_leaves_nothing() {
+    fn a_stage_beside_the_directory_is_private_and_removed_on_drop() {
         let root = tempfile::tempdir().unwrap();
         let long = "x".repeat(255);
         for name in ["out", &long] {

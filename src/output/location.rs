@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_family_of_a_place_is_its_name_and_the_contents_of_that_name() {
+    fn an_output_may_have_had_its_own_name_with_any_content_suffix() {
         let keyed = || KeyedObject { name: "rules".to_owned(), immutable: true, separator: "__".to_owned() };
         let secret = || Place::Secret { keyed: keyed(), kind: "Opaque".to_owned() };
         let volume = || Place::Volume { volume: "rules".to_owned() };

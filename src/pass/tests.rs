@@ -112,7 +112,7 @@ fn listing(dir: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_tag_becomes_files_and_an_unchanged_tag_costs_one_question() {
+async fn a_tag_is_published_and_an_unchanged_tag_costs_one_request() {
     let world = World::new();
     let spec = json!({"image": "r.example/app:1"});
     let digest = world.registry.push_files("1", &[("a.txt", "one"), ("d/b.txt", "two")]);
@@ -129,7 +129,7 @@ async fn a_tag_becomes_files_and_an_unchanged_tag_costs_one_question() {
 }
 
 #[tokio::test]
-async fn a_digest_is_never_looked_up() {
+async fn a_digest_causes_no_tag_request() {
     let world = World::new();
     let digest = world.registry.push_files("1", &[("a.txt", "one")]);
     let spec = json!({"image": format!("r.example/app:other@{digest}")});
@@ -141,7 +141,7 @@ async fn a_digest_is_never_looked_up() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_the_digest_are_never_published() {
+async fn bytes_with_another_digest_are_never_published() {
     let spec = json!({"image": "r.example/app:1"});
     let rows: [(&str, &[u8]); 4] =
         [("other bytes", b"oNe"), ("shorter", b"on"), ("longer", b"one and more"), ("empty", b"")];
@@ -201,7 +201,7 @@ async fn old_trees_are_kept_for_their_readers_and_then_pruned() {
 type Harm = (&'static str, fn(&Path));
 
 #[tokio::test]
-async fn what_a_crash_leaves_is_mended_by_the_next_pass() {
+async fn leftovers_of_a_crash_are_repaired_by_the_next_pass() {
     let spec = json!({"image": "r.example/app:1"});
     let harm: [Harm; 4] = [
         ("link not yet made", |dir| fs_err::remove_file(dir.join("current")).unwrap()),
@@ -227,7 +227,7 @@ async fn what_a_crash_leaves_is_mended_by_the_next_pass() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_not_ours_is_left_alone_before_anybody_is_asked() {
+async fn a_foreign_directory_is_left_unchanged_and_causes_no_request() {
     let world = World::new();
     let spec = json!({"image": "r.example/app:1"});
     world.registry.push_files("1", &[("a.txt", "one")]);
@@ -249,7 +249,7 @@ async fn a_directory_that_is_not_ours_is_left_alone_before_anybody_is_asked() {
 }
 
 #[tokio::test]
-async fn what_is_cleared_is_gone_from_where_it_is_mounted_and_can_be_published_again() {
+async fn withdrawn_content_is_gone_and_can_be_published_again() {
     let world = World::new();
     let spec = json!({"image": "r.example/app:1", "outputs": [
         {"name": "files", "volume": {"name": "default"}}, {"name": "map", "configMap": {"name": "map"}}]});
@@ -280,7 +280,7 @@ async fn what_is_cleared_is_gone_from_where_it_is_mounted_and_can_be_published_a
 }
 
 #[tokio::test]
-async fn a_signature_is_missing_only_where_the_artifact_is_not() {
+async fn a_signature_counts_as_missing_only_if_the_artifact_is_readable() {
     let world = World::new();
     let pem = rcgen::KeyPair::generate().unwrap().public_key_pem();
     let keys = json!({"keys": [{"inline": pem}], "transparencyLog": "Ignored"});
@@ -303,7 +303,7 @@ async fn a_signature_is_missing_only_where_the_artifact_is_not() {
 }
 
 #[tokio::test]
-async fn a_config_map_has_a_key_for_each_file_or_is_refused_whole() {
+async fn a_config_map_has_a_key_for_each_file_or_is_rejected() {
     let world = World::new();
     let spec = |separator: &str| {
         json!({"image": "r.example/app:1", "files": {"subPath": "rules"},
@@ -348,7 +348,7 @@ async fn an_artifact_without_content_is_an_empty_tree() {
 }
 
 #[tokio::test]
-async fn an_output_on_an_unknown_volume_says_which_there_are() {
+async fn an_output_on_an_unknown_volume_lists_the_volumes() {
     let world = World::new();
     let spec = json!({"image": "r.example/app:1", "outputs": [{"name": "o", "volume": {"name": "nope"}}]});
     let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
@@ -357,7 +357,7 @@ async fn an_output_on_an_unknown_volume_says_which_there_are() {
 }
 
 #[tokio::test]
-async fn a_layer_is_downloaded_once_and_given_up_where_the_volume_is_full() {
+async fn a_kept_layer_is_removed_if_the_volume_is_full() {
     let world = World::new();
     let spec = json!({"image": "r.example/app:1"});
     world.registry.push_files("1", &[("a.txt", "one")]);

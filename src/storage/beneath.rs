@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_open_the_same_and_nothing_else() {
+    fn openat2_and_the_walk_open_the_same_paths() {
         let (_root, tree) = world();
         let dir = READ | OFlags::DIRECTORY;
         let rows: [(&str, OFlags, &[Errno]); 19] = [
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_create_what_is_not_there() {
+    fn openat2_and_the_walk_create_missing_files() {
         let (root, tree) = world();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let create = |way: Way, path: &str| way.open(tree.as_fd(), OsStr::new(path), flags, Mode::from_raw_mode(0o600));
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_follow_links_inside_and_none_out() {
+    fn openat2_and_the_walk_follow_links_inside_the_root_only() {
         let (_root, tree) = world();
         let rows = [
             ("file", Ok(())),
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_way_goes_onto_another_filesystem_or_through_a_magic_link() {
+    fn openat2_and_the_walk_cross_no_mount_and_no_magic_link() {
         let root = open_any_dir(Path::new("/")).unwrap();
         let own = open_any_dir(Path::new("/proc/self")).unwrap();
         for way in ways(&own) {
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_openat2_it_is_used() {
+    fn openat2_is_used_if_it_is_available() {
         let (_root, tree) = world();
         assert_eq!(Way::probe(tree.as_fd()), Way::here(tree.as_fd()));
         let call = rustix::fs::openat2(&tree, ".", HANDLE, Mode::empty(), INSIDE);

@@ -83,7 +83,7 @@ mod tests {
     use crate::storage::{Volume, all_names, names};
 
     #[test]
-    fn a_file_without_a_name_gets_one_only_by_being_linked() {
+    fn a_nameless_file_gets_a_name_only_by_a_link() {
         let root = tempfile::tempdir().unwrap();
         let volume = Volume::open(root.path()).unwrap();
         let scratch = volume.scratch().unwrap();

@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_claim_holds_and_another_one_is_refused_by_name() {
+    fn a_second_installation_is_refused_and_the_owner_is_named() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("v");
         assert_eq!(owner(&path).unwrap(), None);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_that_race_one_wins() {
+    fn exactly_one_of_many_concurrent_claims_succeeds() {
         let root = tempfile::tempdir().unwrap();
         let volume = Volume::open(root.path()).unwrap();
         let won = std::thread::scope(|scope| {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_names_no_installation_is_refused_with_its_path() {
+    fn an_invalid_owner_file_is_refused_with_its_path() {
         let root = tempfile::tempdir().unwrap();
         let volume = Volume::open(root.path()).unwrap();
         for broken in ["", "{}", "supercargo", "{\"installation\": 1}"] {
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn roots_that_are_one_or_nested_are_found_however_they_are_named() {
+    fn equal_and_nested_roots_are_detected_under_any_spelling() {
         let dir = tempfile::tempdir().unwrap();
         let at = |path: &str| dir.path().join(path);
         for path in ["a/deep/er", "b"] {

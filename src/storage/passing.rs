@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_root_for_one_use_is_gone_with_its_last_holder() {
+    fn a_temporary_root_is_removed_with_its_last_holder() {
         let parent = tempfile::tempdir().unwrap();
         let count = || fs_err::read_dir(parent.path()).unwrap().count();
         let (volume, Gone(mut gone)) = Volume::passing(parent.path(), ".out-").unwrap();
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_left_is_removed_by_the_next_one() {
+    fn leftovers_of_a_killed_process_are_removed_by_the_next_process() {
         let parent = tempfile::tempdir().unwrap();
         let (killed, used) = (open(parent.path()), open(parent.path()));
         let left = killed.path().to_owned();

@@ -51,7 +51,7 @@ mod tests {
     use crate::storage::Volume;
 
     #[test]
-    fn what_cannot_fit_is_refused_and_what_nobody_can_tell_is_not() {
+    fn content_that_cannot_fit_is_refused_unless_the_free_space_is_unknown() {
         let root = tempfile::tempdir().unwrap();
         let scratch = Volume::open(root.path()).unwrap().scratch().unwrap();
         let real = rustix::fs::fstatvfs(scratch.dir()).unwrap();
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filesystem_is_asked_again_when_what_it_said_is_used_up() {
+    fn free_space_is_queried_again_after_the_grant_is_used() {
         let room = Room::default();
         let asked = std::cell::Cell::new(0);
         let check = |bytes, free| {

@@ -55,7 +55,7 @@ fn private_directories_are_private_again_at_each_start_and_look() {
 }
 
 #[test]
-fn what_is_full_is_told_as_full_whoever_wrote() {
+fn a_full_filesystem_is_recognized_in_every_kind_of_error() {
     use std::io::Write;
     let mut file = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let named = file.write_all(b"content").unwrap_err();
@@ -71,7 +71,7 @@ fn what_is_full_is_told_as_full_whoever_wrote() {
 }
 
 #[test]
-fn a_tree_that_is_deeper_than_handles_go_is_removed() {
+fn a_tree_deeper_than_the_handle_limit_is_removed() {
     let root = tempfile::tempdir().unwrap();
     let top = open_any_dir(root.path()).unwrap();
     let mut dir = make_dir(&top, "tree", Mode::from_raw_mode(0o755)).unwrap();

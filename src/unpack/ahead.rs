@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_comes_in_its_order_and_then_the_error() {
+    fn bytes_arrive_in_order_before_the_error() {
         struct Broken;
         impl Read for Broken {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stops_reading_does_not_wait_for_the_rest() {
+    fn a_reader_that_stops_does_not_wait_for_the_rest() {
         read_ahead(io::repeat(1), |ahead| ahead.read_exact(&mut [0; 10]).unwrap());
     }
 }

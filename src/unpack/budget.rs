@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn small_layers_are_not_asked_for_their_ratio() {
+    fn small_layers_are_exempt_from_the_ratio_limit() {
         let budget = Arc::new(Budget::new(&Limits::default()));
         let flag = |size: u64, bytes: u64| budget.layer(size).unwrap().take(bytes).map_err(|error| error.to_string());
         assert!(flag(100, 1 << 20).is_ok() && flag(1 << 20, 200 << 20).is_ok());
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_decoded_of_an_artifact_is_one_budget() {
+    fn decoded_bytes_of_all_layers_share_one_budget() {
         let limits = Limits::default();
         let limits =
             Limits { extracted_bytes: limits.extracted_bytes.set(6000), entries: limits.entries.set(1), ..limits };

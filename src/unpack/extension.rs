@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_are_as_long_as_they_say_or_malformed() {
+    fn records_with_a_wrong_length_are_malformed() {
         let parse = |body: &'static [u8]| Records(body).collect::<Result<Vec<_>, _>>();
         assert_eq!(parse(b"10 path=b\n"), Ok(vec![(b"path".as_slice(), b"b".as_slice())]));
         assert_eq!(parse(b"8 a=b=c\n5 d=\n"), Ok(vec![(b"a".as_slice(), b"b=c".as_slice()), (b"d", b"")]));

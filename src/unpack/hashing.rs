@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_has_its_own_digest_wherever_it_is_hashed() {
+    fn each_file_has_its_own_digest_on_either_thread() {
         let mut sizes = vec![0, 1, 5, BATCH - 1, BATCH, BATCH + 1, 3 * BATCH + 7, 0, 0, 100_000, 60_000];
         sizes.extend((0..5000).map(|number| if number % 3 == 0 { 0 } else { number }));
         let of = |(number, size): (usize, &usize)| {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_come_while_files_are_written() {
+    fn digests_become_available_while_files_are_written() {
         let mut hashing = Hashing::default();
         hashing.room(10).unwrap();
         hashing.took(10);

@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_one_to_every_program_or_none() {
+    fn ambiguous_numbers_are_rejected() {
         let rows: [(&[u8], Option<u64>); 25] = [
             (b"00000000017\0", Some(15)),
             (b"000000000017", Some(15)),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_header_is_behind_the_content_whatever_was_read_of_it() {
+    fn the_next_header_follows_the_content_even_if_it_was_read_in_part() {
         let mut tar = Vec::new();
         for (name, size) in [("a", 700_usize), ("b", 512), ("c", 0)] {
             let mut header = Header::new_ustar();

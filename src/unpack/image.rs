@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_told_from_what_only_looks_like_one() {
+    fn container_images_are_distinguished_from_similar_artifacts() {
         let plain = || vec![descriptor(LAYER, 9, json!({}))];
         let titled = vec![descriptor(LAYER, 9, json!({"org.opencontainers.image.title": "."}))];
         let docker = vec![descriptor("application/vnd.docker.image.rootfs.diff.tar.gzip", 9, json!({}))];
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_is_an_images_if_it_speaks_of_these_layers() {
+    fn a_config_with_a_diff_id_for_each_layer_is_an_image_config() {
         let manifest = manifest(CONFIG, 9, vec![descriptor(LAYER, 9, json!({}))]);
         let config = |diff_ids: serde_json::Value| {
             json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}})

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_that_fits_wins() {
+    fn the_first_matching_rule_decides() {
         let image_tar = "application/vnd.oci.image.layer.v1.tar";
         let rows = [
             (
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_decides_whatever_the_layer_says() {
+    fn a_layer_mode_overrides_the_annotations() {
         let chart = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
         let oras = layer("x/y", json!({TITLE: "gen", UNPACK: "true"}));
         let bundle = layer("x.tar+gzip/y", json!({TITLE: "bundle.tar.gz"}));
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_about_the_content_is_not_content() {
+    fn metadata_layers_are_not_content() {
         assert!(!is_content(&layer(media_type::OCI_EMPTY, json!({}))));
         assert!(!is_content(&layer("application/vnd.dev.sigstore.bundle.v0.3+json", json!({}))));
         assert!(is_content(&layer("text/plain", json!({}))));

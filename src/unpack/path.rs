@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_taken_whole_or_refused() {
+    fn names_are_accepted_unchanged_or_rejected() {
         let rows: [(&str, &[u8], Result<&str, PathError>); 18] = [
             ("plain", b"a/b.txt", Ok("a/b.txt")),
             ("dot slash", b"./a//b/", Ok("a/b")),
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_that_some_filesystem_takes_for_one_fold_to_one() {
+    fn spellings_that_collide_on_some_filesystem_fold_to_one() {
         let folded = |text: &str| EntryPath::parse(text.as_bytes()).unwrap().folded().into_owned();
         let same = [
             ("README", "readme"),
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn whiteouts_name_what_they_hide() {
+    fn whiteouts_are_parsed_to_the_hidden_path() {
         let path = |text: &str| EntryPath::parse(text.as_bytes()).unwrap();
         let rows = [
             ("a/b", Ok(Meaning::Entry)),
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn link_targets_stay_inside_by_their_words() {
+    fn link_targets_stay_inside_lexically() {
         let link = EntryPath::parse(b"a/b/link").unwrap();
         let rows: [(&str, Result<(), PathError>); 7] = [
             ("file", Ok(())),

@@ -126,7 +126,7 @@ fn paths(staged: &Staged) -> Vec<&str> {
 }
 
 #[test]
-fn files_directories_modes_and_inner_links_come_out() {
+fn files_directories_modes_and_inner_links_are_extracted() {
     let mut tar = Vec::new();
     entry(&mut tar, "./", EntryType::Directory, "", 0o777, b"");
     entry(&mut tar, "bin/", EntryType::Directory, "", 0o000, b"");
@@ -144,7 +144,7 @@ fn files_directories_modes_and_inner_links_come_out() {
 }
 
 #[test]
-fn one_bad_entry_refuses_the_artifact_and_is_named() {
+fn one_bad_entry_rejects_the_artifact_and_is_named() {
     use EntryType as T;
     type Row = (&'static str, &'static str, EntryType, &'static str, &'static str);
     let rows: [Row; 20] = [
@@ -199,7 +199,7 @@ fn nothing_is_written_through_a_link() {
 
 /// Each link is lexically inside, but a chain of links leads the kernel outside.
 #[test]
-fn a_chain_of_links_that_leads_out_is_refused() {
+fn a_chain_of_links_to_the_outside_is_rejected() {
     let mut tar = Vec::new();
     entry(&mut tar, "a/up", EntryType::Symlink, "..", 0o777, b"");
     entry(&mut tar, "b/out", EntryType::Symlink, "../a/up/../x", 0o777, b"");
@@ -209,7 +209,7 @@ fn a_chain_of_links_that_leads_out_is_refused() {
 }
 
 #[test]
-fn a_link_that_only_a_sub_path_makes_lead_out_is_refused() {
+fn a_link_out_of_the_sub_path_is_rejected() {
     let archive = || {
         let mut tar = Vec::new();
         file(&mut tar, "shared", b"x");
@@ -226,7 +226,7 @@ fn a_link_that_only_a_sub_path_makes_lead_out_is_refused() {
 }
 
 #[test]
-fn names_that_some_filesystem_cannot_tell_apart_are_refused() {
+fn names_that_collide_on_some_filesystem_are_rejected() {
     for (one, other) in [("README", "readme"), ("e\u{301}", "\u{e9}"), ("a/X", "A/y")] {
         let mut tar = Vec::new();
         file(&mut tar, one, b"1");
@@ -253,7 +253,7 @@ fn layers_may_repeat_a_file_but_not_change_it() {
 }
 
 #[test]
-fn titles_and_unpack_mean_what_oras_means_by_them() {
+fn titles_and_the_unpack_annotation_work_as_in_oras() {
     const TITLE: &str = "org.opencontainers.image.title";
     const UNPACK: &str = "io.deis.oras.content.unpack";
     let directory = |title: &str, prefix: &str| {
@@ -277,7 +277,7 @@ fn titles_and_unpack_mean_what_oras_means_by_them() {
 }
 
 #[test]
-fn the_digest_that_oras_notes_of_the_tar_is_checked() {
+fn the_content_digest_annotation_of_oras_is_verified() {
     let mut tar = Vec::new();
     file(&mut tar, "a", b"a");
     let tar = finished(tar);
@@ -292,7 +292,7 @@ fn the_digest_that_oras_notes_of_the_tar_is_checked() {
 }
 
 #[test]
-fn archives_that_are_broken_or_have_something_behind_them_are_refused() {
+fn corrupt_archives_and_trailing_data_are_rejected() {
     let mut tar = Vec::new();
     file(&mut tar, "a", &[b'a'; 5000]);
     let whole = gzip(&finished(tar.clone()));
@@ -332,7 +332,7 @@ fn archives_that_are_broken_or_have_something_behind_them_are_refused() {
 type Fill = fn(&mut Vec<u8>);
 
 #[test]
-fn limits_name_themselves_and_their_flag() {
+fn exceeded_limits_name_the_entry_and_the_flag() {
     let limits = limits_of(|limits| {
         limits.extracted_bytes = limits.extracted_bytes.set(1000);
         limits.file_bytes = limits.file_bytes.set(900);
@@ -380,7 +380,7 @@ fn limits_name_themselves_and_their_flag() {
 }
 
 #[test]
-fn extended_headers_that_we_would_misread_are_refused() {
+fn ambiguous_extended_headers_are_rejected() {
     let pax = |kind: EntryType, records: &[u8]| {
         let mut tar = Vec::new();
         entry(&mut tar, "pax", kind, "", 0o644, records);
@@ -425,7 +425,7 @@ fn extended_headers_that_we_would_misread_are_refused() {
 }
 
 #[test]
-fn an_archive_of_another_program_comes_out() {
+fn an_archive_of_the_tar_crate_is_extracted() {
     let mut builder = Builder::new(Vec::new());
     let long = "d/".repeat(60) + "name";
     let mut header = Header::new_gnu();
@@ -438,7 +438,7 @@ fn an_archive_of_another_program_comes_out() {
 }
 
 #[test]
-fn a_directory_of_the_oldest_kind_is_one() {
+fn a_directory_in_the_oldest_form_is_extracted() {
     let mut tar = Vec::new();
     file(&mut tar, "old/", b"");
     file(&mut tar, "old/a", b"a");
@@ -450,7 +450,7 @@ fn a_directory_of_the_oldest_kind_is_one() {
 }
 
 #[test]
-fn a_pass_that_is_given_up_stops_in_the_middle_of_a_file() {
+fn a_cancelled_pass_stops_inside_a_file() {
     let root = tempfile::tempdir().unwrap();
     let volume = Volume::open(root.path()).unwrap();
     let mut tar = Vec::new();
@@ -466,7 +466,7 @@ fn a_pass_that_is_given_up_stops_in_the_middle_of_a_file() {
 }
 
 #[test]
-fn zstd_is_read_in_frames_and_inside_its_window() {
+fn zstd_frames_are_read_within_the_window_limit() {
     let mut tar = Vec::new();
     file(&mut tar, "a", &vec![7; 100_000]);
     let tar = finished(tar);
@@ -499,7 +499,7 @@ fn zstd_is_read_in_frames_and_inside_its_window() {
 }
 
 #[test]
-fn a_layer_that_becomes_too_many_times_its_size_is_refused() {
+fn a_layer_above_the_ratio_limit_is_rejected() {
     let mut tar = Vec::new();
     file(&mut tar, "zeros", &vec![0; 30 << 20]);
     let tar = finished(tar);
@@ -514,7 +514,7 @@ fn a_layer_that_becomes_too_many_times_its_size_is_refused() {
 }
 
 #[test]
-fn other_compressions_are_named_where_an_archive_is_meant() {
+fn unsupported_compressions_of_archives_are_named() {
     let xz = [0xfd, b'7', b'z', b'X', b'Z', 0, 0, 0];
     let result = unpack_layers(vec![layer(&xz, FLUX, &json!({}))], ".", &Limits::default());
     assert!(matches!(result, Err(UnpackError::Unsupported { format: "xz", .. })), "{result:?}");

@@ -145,7 +145,7 @@ fn tilde_caret_and_hyphen() {
 }
 
 #[test]
-fn prereleases_match_where_the_group_asks_for_them() {
+fn prereleases_match_if_a_comparator_of_the_group_has_a_prerelease() {
     let rows = [
         (">=2.0.0", "2.4.6-rc.1", false),
         ("*", "2.4.6-rc.1", false),
@@ -188,7 +188,7 @@ fn prereleases_match_where_the_group_asks_for_them() {
 }
 
 #[test]
-fn all_prereleases_match_where_they_are_wanted() {
+fn all_prereleases_match_if_enabled() {
     let rows = [
         (">=2.0.0", "2.4.6-rc.1", true),
         (">=2.4.6", "2.4.6-rc.1", false),
@@ -212,7 +212,7 @@ fn all_prereleases_match_where_they_are_wanted() {
 }
 
 #[test]
-fn refused_ranges_name_the_part() {
+fn invalid_ranges_name_the_invalid_part() {
     use ParseRangeError as E;
     let is = |version: &str, reason| E::Version { version: version.to_owned(), reason };
     let rows = [
@@ -263,7 +263,7 @@ fn refused_ranges_name_the_part() {
 }
 
 #[test]
-fn an_error_shows_the_part_and_what_to_write() {
+fn an_error_names_the_part_and_the_expected_form() {
     let error = ">=1.0 <2.0.y".parse::<VersionRange>().unwrap_err().to_string();
     assert!(error.contains("\"2.0.y\"") && error.contains("three numbers"), "{error}");
 }

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_of_ours_becomes_an_apply_and_nothing_else_changes() {
+    fn own_updates_become_applies_and_other_entries_stay() {
         let other = entry("other", "Update", json!({}));
         let made = [entry(MANAGER, "Update", json!({"f:data": {"f:a": {}}})), other.clone()];
         let applied = as_applied(&made).unwrap();

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_without_a_time_is_kept_from_the_first_look_on() {
+    fn a_tree_without_a_replacement_time_ages_from_the_first_prune() {
         let mut marker = Marker { uid: String::new(), trees: vec![tree("b", true, None), tree("a", true, None)] };
         let retention = Retention { count: 0, age: AGE };
         assert_eq!(marker.retain(Some("b"), retention, at(0)), Some(at(60)));
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_lead_out_of_the_directory_of_trees_are_no_trees() {
+    fn tree_names_that_leave_the_directory_are_dropped() {
         let names = ["../../victim/current", "/etc/passwd", "..", ".", "", "a/b", "good"];
         let trees: Vec<_> = names.iter().map(|name| serde_json::json!({"name": name, "shown": false})).collect();
         let text = serde_json::json!({"uid": "u", "trees": trees}).to_string();
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_earlier_versions_is_read() {
+    fn markers_of_earlier_versions_are_parsed() {
         let text = r#"{"uid": "u", "revision": {"image": "r/a"}, "trees": ["b", "a"]}"#;
         let marker = Marker::parse(text).unwrap();
         assert_eq!((marker.uid.as_str(), names(&marker)), ("u", vec!["b", "a"]));

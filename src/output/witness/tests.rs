@@ -121,7 +121,7 @@ fn write_with_times(tree: &Path) {
 }
 
 #[test]
-fn what_was_changed_in_the_stage_is_not_put_on_the_list() {
+fn a_staged_file_that_was_changed_is_refused() {
     // Few files are synced one by one; for many files the whole filesystem is synced.
     for files in [6, 60] {
         let world = World::new(files);
@@ -140,7 +140,7 @@ fn what_was_changed_in_the_stage_is_not_put_on_the_list() {
 }
 
 #[test]
-fn what_is_changed_after_it_was_listed_is_noticed_before_anything_points_to_it() {
+fn a_change_after_the_list_is_detected_before_the_switch() {
     for (label, harm, path) in ROWS.into_iter().filter(|(_, _, path)| path.contains('/')) {
         let world = World::new(6);
         let (_writer, witness) = world.record().unwrap();
@@ -176,7 +176,7 @@ fn files_that_were_only_touched_are_read_and_published() {
 
 /// A write to a mapped page needs no system call. Its time is recorded only if the page was written back before.
 #[test]
-fn what_is_written_through_a_mapping_after_it_was_listed_shows_in_the_times() {
+fn a_write_through_a_mapping_changes_the_times() {
     let world = World::new(6);
     let path = world.tree().join("d0/file-0");
     let seen = || Seen::of(&rustix::fs::stat(&path).unwrap());

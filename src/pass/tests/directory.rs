@@ -60,7 +60,7 @@ fn files(files: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_directory_is_made_and_filled_only_if_it_is_empty_and_replaced_only_if_asked() {
+async fn a_directory_is_filled_if_empty_and_replaced_only_with_force() {
     let home = Home::new();
     let digest = home.registry.push_files("1", &[("a", "one"), ("d/b", "two")]);
     let outcome = home.pull(&json!({}), false).await.unwrap();
@@ -95,7 +95,7 @@ async fn a_directory_keeps_its_mode() {
 }
 
 #[tokio::test]
-async fn whatever_fails_leaves_the_directory_as_it_was_and_nothing_beside_it() {
+async fn a_failure_leaves_the_directory_unchanged_and_no_leftovers() {
     let escaping = {
         let mut header = tar::Header::new_ustar();
         header.as_old_mut().name[..9].copy_from_slice(b"../escape");
@@ -134,7 +134,7 @@ async fn whatever_fails_leaves_the_directory_as_it_was_and_nothing_beside_it() {
 }
 
 #[tokio::test]
-async fn a_directory_that_was_given_up_stays_as_it_is_and_one_that_is_done_is_told() {
+async fn a_cancelled_directory_stays_unchanged_and_a_finished_one_is_reported() {
     let home = Home::new();
     let digest = home.registry.push_files("1", &[("a", "one")]);
     let request = request(&json!({"image": "r.example/app:1", "outputs": []})).into_directory();

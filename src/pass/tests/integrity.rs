@@ -94,7 +94,7 @@ fn nest(at: &Path, depth: usize) {
 type Row = (&'static str, fn(&Path), &'static str, &'static str);
 
 #[tokio::test]
-async fn what_shows_in_names_modes_sizes_and_targets_is_noticed() {
+async fn changes_of_names_modes_sizes_and_targets_are_detected() {
     const OTHER: &str = "other content";
     let rows: [Row; 15] = [
         ("appended", |at| fs_err::write(at.join("a.txt"), "one more").unwrap(), r#""a.txt" has a different size"#, ""),
@@ -150,7 +150,7 @@ async fn what_shows_in_names_modes_sizes_and_targets_is_noticed() {
 }
 
 #[tokio::test]
-async fn what_shows_in_times_only_is_read() {
+async fn files_with_changed_times_are_read() {
     let rows: [Row; 7] = [
         ("nothing", |_| {}, "whole", "whole"),
         (
@@ -244,7 +244,7 @@ async fn repaired(world: &World, mut before: Before, label: &str) {
 }
 
 #[tokio::test]
-async fn only_reading_sees_bytes_that_changed_behind_the_filesystem() {
+async fn bytes_changed_below_the_filesystem_are_detected_by_reading() {
     let (world, before) = published().await;
     let (tree, times) = (current(&world), fs_err::read_to_string(list(&world)).unwrap());
     change_in_secret(&tree.join("a.txt"), "two");
@@ -276,7 +276,7 @@ fn forge(list: &str, path: &str, change: impl Fn(&mut Value)) -> String {
 }
 
 #[tokio::test]
-async fn who_writes_the_lists_too_hides_nothing_from_reading() {
+async fn forged_lists_hide_nothing_from_a_full_read() {
     let hidden = |list: &str, digest: &str| forge(list, "a.txt", |file| file["digest"] = json!(digest));
     let two = Digest::of(b"two").to_string();
     let (world, before) = published().await;
@@ -301,7 +301,7 @@ async fn who_writes_the_lists_too_hides_nothing_from_reading() {
 type Forgery = (&'static str, fn(&str) -> String);
 
 #[tokio::test]
-async fn a_list_that_contradicts_itself_is_noticed_and_replaced() {
+async fn an_inconsistent_list_is_detected_and_replaced() {
     let rows: [Forgery; 8] = [
         ("empty", |_| String::new()),
         ("text", |_| "list\n".to_owned()),
@@ -330,7 +330,7 @@ async fn a_list_that_contradicts_itself_is_noticed_and_replaced() {
 
 /// As on a share with one mode for everything: the list has the mode that the filesystem made of ours.
 #[tokio::test]
-async fn modes_that_the_filesystem_makes_itself_are_no_difference() {
+async fn modes_set_by_the_filesystem_are_no_damage() {
     let (world, before) = published().await;
     mode(&current(&world).join("run"), 0o777);
     assert!(found(&world, &before).await.ends_with(r#""run" has a different mode"#));
@@ -340,7 +340,7 @@ async fn modes_that_the_filesystem_makes_itself_are_no_difference() {
 }
 
 #[tokio::test]
-async fn a_flood_of_names_costs_no_more_than_what_was_published() {
+async fn added_names_do_not_increase_the_cost_of_a_scan() {
     // In memory if possible: a disk takes minutes for so many files.
     let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let (world, before) = publish_in(World::at(root, &Limits::default())).await;
@@ -357,7 +357,7 @@ async fn a_flood_of_names_costs_no_more_than_what_was_published() {
 }
 
 #[tokio::test]
-async fn a_scan_that_nobody_waits_for_ends_and_gives_its_permit_back() {
+async fn a_dropped_scan_ends_and_releases_its_permit() {
     let (world, before) = published().await;
     let held = world.engine.processors.seat("other").permit().await;
     let request = request(&spec());
@@ -370,7 +370,7 @@ async fn a_scan_that_nobody_waits_for_ends_and_gives_its_permit_back() {
 }
 
 #[tokio::test]
-async fn a_damaged_tree_stays_while_the_registry_cannot_be_asked() {
+async fn a_damaged_tree_stays_while_the_registry_is_unreachable() {
     let (world, before) = published().await;
     fs_err::write(current(&world).join("a/new"), "x").unwrap();
     let there = current(&world);
@@ -381,7 +381,7 @@ async fn a_damaged_tree_stays_while_the_registry_cannot_be_asked() {
 }
 
 #[tokio::test]
-async fn a_volume_that_is_whole_is_not_switched_when_another_output_is_repaired() {
+async fn a_whole_volume_is_not_switched_when_another_output_is_repaired() {
     let world = World::new();
     let spec = json!({"image": "r.example/app:1", "outputs": [
         {"name": "files", "volume": {"name": "default"}}, {"name": "map", "configMap": {"name": "map"}}]});

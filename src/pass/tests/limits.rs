@@ -34,7 +34,7 @@ async fn the_longest_path_that_the_kernel_takes_is_published_and_one_byte_more_i
 }
 
 #[tokio::test]
-async fn unpacking_for_too_long_is_a_limit_and_not_tried_again() {
+async fn unpacking_beyond_the_time_limit_is_not_retried() {
     let limits = Limits { unpack_seconds: Limits::default().unpack_seconds.set(0), ..Limits::default() };
     let world = World::with_limits(&limits);
     let spec = json!({"image": "r.example/app:1"});
@@ -54,7 +54,7 @@ async fn unpacking_for_too_long_is_a_limit_and_not_tried_again() {
 }
 
 #[tokio::test]
-async fn a_config_that_is_read_into_memory_is_small_or_not_fetched() {
+async fn a_config_above_its_limit_is_not_fetched() {
     let world = World::new();
     let spec = json!({"image": "r.example/app:1"});
     let (config, layer) = ("application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar");
@@ -90,7 +90,7 @@ async fn a_config_that_is_read_into_memory_is_small_or_not_fetched() {
 }
 
 #[tokio::test]
-async fn a_namespace_has_no_more_on_a_volume_than_it_may() {
+async fn a_namespace_stays_within_its_limit_on_a_volume() {
     let mut world = World::new();
     // Room for three trees with one file of one byte; a replaced tree counts too.
     let most = Limits::default().namespace_bytes.set(3 * 4097);

@@ -30,7 +30,7 @@ fn push(world: &World, revision: usize) {
 /// A pass publishes signed content or fails with `DigestMismatch`, whatever is written below `.supercargo`. Only a file
 /// that was opened there and written to after its publication has other bytes, until the next look.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_writes_to_the_volume_meanwhile_nothing_else_is_published() {
+async fn concurrent_writes_to_the_volume_are_never_published() {
     let world = World::new();
     let spec = json!({"image": "r.example/app:1", "outputs": [
         {"name": "files", "volume": {"name": "default"}}, {"name": "map", "configMap": {"name": "map"}}]});

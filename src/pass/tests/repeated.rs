@@ -5,7 +5,7 @@ use super::*;
 const TITLE: &str = "org.opencontainers.image.title";
 
 #[tokio::test]
-async fn the_same_bytes_are_fetched_once_however_they_are_called() {
+async fn equal_layers_are_fetched_once() {
     let spec = json!({"image": "r.example/app:1"});
     for cache in [0, 1 << 20] {
         let mut world = World::new();
@@ -27,7 +27,7 @@ async fn the_same_bytes_are_fetched_once_however_they_are_called() {
 }
 
 #[tokio::test]
-async fn one_layer_behind_itself_is_unpacked_once() {
+async fn a_layer_repeated_in_a_row_is_unpacked_once() {
     let limits = Limits::default();
     let world = World::with_limits(&Limits { extracted_bytes: limits.extracted_bytes.set(6), ..limits });
     let spec = json!({"image": "r.example/app:1"});

@@ -28,7 +28,7 @@ fn blobs(asked: &[String]) -> usize {
 }
 
 #[tokio::test]
-async fn what_is_not_selected_is_not_fetched() {
+async fn layers_that_are_not_selected_are_not_fetched() {
     let rows: [(Value, usize, &[&str]); 5] = [
         (json!({}), 3, &["a.json", "b.txt", "d/c.txt"]),
         (json!({"layers": {"mediaTypes": ["text/*"]}}), 2, &["b.txt", "d/c.txt"]),
@@ -50,7 +50,7 @@ async fn what_is_not_selected_is_not_fetched() {
 }
 
 #[tokio::test]
-async fn what_is_not_wanted_costs_no_layer() {
+async fn refused_artifacts_cause_no_layer_fetch() {
     let rows = [
         (json!({"artifactTypes": ["application/vnd.other"]}), Reason::UnexpectedArtifactType),
         (json!({"layers": {"mediaTypes": ["application/vnd.other"]}}), Reason::NoMatchingLayer),
@@ -68,7 +68,7 @@ async fn what_is_not_wanted_costs_no_layer() {
 }
 
 #[tokio::test]
-async fn an_artifact_of_signatures_is_not_taken_for_an_empty_one() {
+async fn an_artifact_with_signatures_only_is_not_empty() {
     let bundle = "application/vnd.dev.sigstore.bundle.v0.3+json";
     let empty = "application/vnd.oci.empty.v1+json";
     let rows: [(&[&str], bool); 5] = [
@@ -94,7 +94,7 @@ async fn an_artifact_of_signatures_is_not_taken_for_an_empty_one() {
 }
 
 #[tokio::test]
-async fn each_output_takes_its_own() {
+async fn each_output_gets_the_files_of_its_patterns() {
     let world = World::new();
     push(&world);
     let outputs = json!({"outputs": [

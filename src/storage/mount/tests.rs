@@ -39,7 +39,7 @@ async fn healed(mount: &Arc<Mount>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_root_that_is_away_is_a_state_that_ends_when_it_is_back() {
+async fn a_missing_root_is_a_volume_state_until_the_root_returns() {
     let dir = tempfile::tempdir().unwrap();
     let (path, aside) = (dir.path().join("root"), dir.path().join("aside"));
     let rule = rule("a/b");
@@ -76,7 +76,7 @@ async fn a_root_that_is_away_is_a_state_that_ends_when_it_is_back() {
 
 /// As after ESTALE: the same root with another inode.
 #[tokio::test]
-async fn another_directory_of_this_installation_is_opened_again() {
+async fn a_replaced_root_of_this_installation_is_opened_again() {
     let dir = tempfile::tempdir().unwrap();
     let (path, other) = (dir.path().join("root"), dir.path().join("other"));
     let mount = Mount::begin("v", &path, rule("a/b"));
@@ -92,7 +92,7 @@ async fn another_directory_of_this_installation_is_opened_again() {
 }
 
 #[tokio::test]
-async fn a_root_of_another_installation_and_one_inside_another_are_refused_alone() {
+async fn foreign_and_nested_roots_are_refused_without_effect_on_other_volumes() {
     let dir = tempfile::tempdir().unwrap();
     let foreign = dir.path().join("foreign");
     Volume::open(&foreign).unwrap().claim("others/x").unwrap();
@@ -110,7 +110,7 @@ async fn a_root_of_another_installation_and_one_inside_another_are_refused_alone
 }
 
 #[tokio::test]
-async fn leftovers_of_a_crash_are_removed_beside_what_is_new() {
+async fn leftovers_of_a_crash_are_removed_while_new_content_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let staging = dir.path().join(".supercargo/staging");
     fs_err::create_dir_all(staging.join("left/deep/er")).unwrap();

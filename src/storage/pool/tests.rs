@@ -55,7 +55,7 @@ async fn soon<T>(waiting: impl Future<Output = T>) -> T {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_volume_that_hangs_keeps_few_threads_and_nobody_waits_for_it() {
+async fn a_hanging_volume_blocks_few_threads_and_no_caller() {
     let ((bad, hanging), (good, answering)) = (pool("bad").await, pool("good").await);
     hanging.set(true);
     let calls: Vec<_> = (0..200)
@@ -79,7 +79,7 @@ async fn a_volume_that_hangs_keeps_few_threads_and_nobody_waits_for_it() {
 }
 
 #[tokio::test]
-async fn work_that_takes_long_is_waited_for_while_probes_return() {
+async fn long_work_is_awaited_while_probes_succeed() {
     let (pool, _) = pool("slow").await;
     let started = Instant::now();
     let (sender, receiver) = std::sync::mpsc::channel::<()>();
@@ -90,7 +90,7 @@ async fn work_that_takes_long_is_waited_for_while_probes_return() {
 }
 
 #[tokio::test]
-async fn a_volume_that_cannot_be_used_is_tried_until_it_can_be() {
+async fn an_unusable_volume_is_probed_until_it_recovers() {
     let (broken, pool) = (Arc::new(AtomicBool::new(true)), Pool::new("broken"));
     let seen = Arc::clone(&broken);
     let probe = Box::new(move || {
@@ -107,7 +107,7 @@ async fn a_volume_that_cannot_be_used_is_tried_until_it_can_be() {
 }
 
 #[tokio::test]
-async fn what_may_hang_when_it_is_dropped_is_dropped_by_a_thread_of_the_volume() {
+async fn values_whose_drop_may_hang_are_dropped_on_a_thread_of_the_volume() {
     struct Told(std::sync::mpsc::Sender<ThreadId>);
     impl Drop for Told {
         fn drop(&mut self) {
@@ -141,7 +141,7 @@ async fn what_may_hang_when_it_is_dropped_is_dropped_by_a_thread_of_the_volume()
 }
 
 #[tokio::test]
-async fn a_job_that_panics_is_an_error_and_gives_its_thread_back() {
+async fn a_panicking_job_is_an_error_and_releases_its_thread() {
     let (pool, _) = pool("v").await;
     let ended: Result<(), _> = pool.run(Call::Long, || panic!("on purpose")).await;
     assert!(ended.unwrap_err().is_panic());
@@ -150,7 +150,7 @@ async fn a_job_that_panics_is_an_error_and_gives_its_thread_back() {
 
 /// A21.
 #[tokio::test]
-async fn a_thread_for_work_of_the_processor_goes_to_the_namespace_that_has_the_fewest() {
+async fn threads_for_processor_work_go_to_the_namespace_with_the_fewest() {
     let (pool, processors) = (Pool::new("shared"), crate::permits::Permits::new(1));
     let (greedy, modest) = (processors.seat("greedy"), processors.seat("modest"));
     let mut held = Vec::new();

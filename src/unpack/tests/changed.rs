@@ -23,7 +23,7 @@ fn is_changed<T>(result: &Result<T, UnpackError>, path: &str) -> bool {
 }
 
 #[test]
-fn a_file_is_read_back_as_it_was_unpacked_or_not_at_all() {
+fn a_changed_file_is_never_read_back() {
     for bytes in ["Content", "content+", "conten", ""] {
         let mut tar = Vec::new();
         file(&mut tar, "d/a", b"content");
@@ -43,7 +43,7 @@ fn a_file_is_read_back_as_it_was_unpacked_or_not_at_all() {
 }
 
 #[test]
-fn what_a_hard_link_is_a_copy_of_is_what_was_unpacked() {
+fn a_copy_for_a_hard_link_has_the_unpacked_bytes() {
     for elsewhere in [false, true] {
         for (bytes, is_well) in [("content", true), ("Content", false), ("content+", true), ("conten", false)] {
             let root = tempfile::tempdir().unwrap();
@@ -71,7 +71,7 @@ fn what_a_hard_link_is_a_copy_of_is_what_was_unpacked() {
 }
 
 #[test]
-fn what_a_hard_link_borrows_from_a_layer_below_is_what_was_unpacked() {
+fn a_hard_link_to_an_earlier_layer_has_the_unpacked_bytes() {
     for bytes in ["content", "Content"] {
         let root = tempfile::tempdir().unwrap();
         let volume = Volume::open(root.path()).unwrap();

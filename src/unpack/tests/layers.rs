@@ -35,7 +35,7 @@ fn image(layers: Vec<VerifiedBlob>) -> Result<Staged, UnpackError> {
 }
 
 #[test]
-fn layers_of_an_image_hide_and_replace_what_is_below_them() {
+fn image_layers_hide_and_replace_earlier_layers() {
     type Layers<'a> = &'a [&'a [(&'a str, &'a str)]];
     let rows: [(&str, Layers<'_>, &[&str]); 12] = [
         ("later has it", &[&[("a", "1")], &[("a", "2")]], &["a=2"]),
@@ -65,7 +65,7 @@ fn layers_of_an_image_hide_and_replace_what_is_below_them() {
 }
 
 #[test]
-fn an_image_cannot_do_more_than_an_artifact() {
+fn image_layers_obey_the_rules_of_artifacts() {
     type Layers<'a> = &'a [&'a [(&'a str, &'a str)]];
     let rows: [(&str, Layers<'_>, &str); 8] = [
         ("whiteout with content", &[&[(".wh.a", "x")]], ".wh.a"),
@@ -85,7 +85,7 @@ fn an_image_cannot_do_more_than_an_artifact() {
 }
 
 #[test]
-fn what_two_layers_disagree_on_is_refused_or_the_later_ones() {
+fn conflicting_layers_are_rejected_or_the_last_one_wins() {
     let root = tempfile::tempdir().unwrap();
     let with = |on_conflict, layers: Vec<VerifiedBlob>| {
         let unpacking = Unpacking { on_conflict, ..Unpacking::default() };
@@ -116,7 +116,7 @@ fn the_limits_of_an_artifact_are_those_of_all_layers_together() {
 }
 
 #[test]
-fn what_is_decoded_and_is_no_file_counts_for_the_artifact() {
+fn decoded_bytes_outside_of_files_count_for_the_artifact() {
     let padded = |name: &str| {
         let mut tar = Vec::new();
         file(&mut tar, name, b"x");
@@ -142,7 +142,7 @@ fn what_is_decoded_and_is_no_file_counts_for_the_artifact() {
 }
 
 #[test]
-fn patterns_leave_files_with_their_directories() {
+fn patterns_keep_files_with_their_directories() {
     let rows: [(&[&str], &[&str], &[&str]); 6] = [
         (&[], &[], &["d", "d/a.json", "d/b.txt", "e", "top.json"]),
         (&["**/*.json"], &[], &["d", "d/a.json", "top.json"]),
@@ -168,7 +168,7 @@ fn patterns_leave_files_with_their_directories() {
 }
 
 #[test]
-fn links_are_refused_where_nobody_wants_any() {
+fn links_are_rejected_if_symlinks_is_reject() {
     let unpacking = Unpacking { symlinks: Symlinks::Reject, ..Unpacking::default() };
     let how = How { unpacking, ..How::default() };
     let error = unpack_as(vec![of(&[("a", "1"), ("l", "->:a")])], &how).unwrap_err();
@@ -177,7 +177,7 @@ fn links_are_refused_where_nobody_wants_any() {
 }
 
 #[test]
-fn the_mode_file_keeps_every_layer_as_it_is() {
+fn the_mode_file_keeps_every_layer_unchanged() {
     let unpacking = Unpacking { mode: LayerMode::File, ..Unpacking::default() };
     let staged = unpack_as(vec![of(&[("a", "1")])], &How { unpacking, ..How::default() }).unwrap();
     let [name] = paths(&staged)[..] else { panic!("{:?}", paths(&staged)) };
@@ -189,7 +189,7 @@ fn the_mode_file_keeps_every_layer_as_it_is() {
 }
 
 #[test]
-fn what_nobody_gets_is_counted() {
+fn properties_that_are_not_applied_are_counted() {
     let root = tempfile::tempdir().unwrap();
     let scratch = Arc::new(Volume::open(root.path()).unwrap().scratch().unwrap());
     let mut tar = Vec::new();

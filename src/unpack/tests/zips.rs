@@ -45,7 +45,7 @@ fn unzip_in(root: &TempDir, bytes: &[u8]) -> Result<Staged, UnpackError> {
 }
 
 #[test]
-fn files_directories_modes_and_inner_links_come_out_of_a_zip() {
+fn files_directories_modes_and_inner_links_are_extracted_from_a_zip() {
     let long = b"some text that is long enough ".repeat(100);
     let bytes = zip(&[
         ("d/", 0o40_755, b""),
@@ -65,7 +65,7 @@ fn files_directories_modes_and_inner_links_come_out_of_a_zip() {
 }
 
 #[test]
-fn programs_that_know_no_modes_make_directories_by_their_names() {
+fn zip_entries_without_modes_are_directories_by_name() {
     let made = |attributes: u8| {
         let mut bytes = zip(&[("d/", 0o40_755, b""), ("d/a", 0o100_755, b"x")]);
         let entries: Vec<_> = (0..bytes.len() - 4).filter(|at| bytes[*at..].starts_with(b"PK\x01\x02")).collect();
@@ -87,7 +87,7 @@ fn programs_that_know_no_modes_make_directories_by_their_names() {
 }
 
 #[test]
-fn one_bad_entry_refuses_the_zip_and_is_named() {
+fn one_bad_entry_rejects_the_zip_and_is_named() {
     let rows: [(&str, File<'_>); 9] = [
         ("parent", ("../evil", 0o100_644, b"x")),
         ("absolute", ("/evil", 0o100_644, b"x")),
@@ -124,7 +124,7 @@ fn with_end(mut bytes: Vec<u8>, changes: &[(usize, u8)]) -> Vec<u8> {
 }
 
 #[test]
-fn what_two_programs_could_read_differently_is_refused() {
+fn ambiguous_zips_are_rejected() {
     let content = b"content that is compressed, compressed, compressed";
     let good = || zip(&[("name-a", 0o100_644, content), ("name-b", 0o100_644, content)]);
     // A complete entry that the directory does not list, after the listed ones.
@@ -186,7 +186,7 @@ fn with_fields(mut bytes: Vec<u8>, changes: &[(usize, u8)]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_not_read_is_named() {
+fn unsupported_zip_entries_are_named() {
     let good = || zip(&[("name-a", 0o100_644, b"content")]);
     let rows: [(&str, (usize, u8), &str); 4] = [
         ("patch", (6, 1 << 5 | 1 << 3), "is a patch"),
@@ -204,7 +204,7 @@ fn what_is_not_read_is_named() {
 }
 
 #[test]
-fn files_that_share_their_bytes_are_refused() {
+fn overlapping_zip_entries_are_rejected() {
     let mut bytes = zip(&[("name-a", 0o100_644, b"aaaa"), ("name-b", 0o100_644, b"aaaa")]);
     // The second entry in the directory points to the first file.
     let entries: Vec<_> = (0..bytes.len() - 4).filter(|at| bytes[*at..].starts_with(b"PK\x01\x02")).collect();
