@@ -181,7 +181,7 @@ async fn a_kept_layer_is_used_only_by_authorized_objects() {
     world.asked();
     world.registry.behave(Manners { strangers: Strangers::Unanswered, ..Manners::default() });
     assert_eq!(world.fetch(&stranger()).await.unwrap(), LAYER);
-    assert_eq!(world.asked(), ["right", "blob"], "who cannot be told has to download");
+    assert_eq!(world.asked(), ["right", "blob"], "an object without proof of its right downloads");
     assert_eq!(world.kept().len(), 1);
 }
 
@@ -198,8 +198,8 @@ async fn a_registry_grants_only_layers_that_it_delivered() {
         ("another repository", Asker { image: "r.example/other/app:1", ..stranger() }, "right"),
         ("another registry", Asker { image: "evil.example/app:1", ..stranger() }, "blob"),
         ("another port", Asker { image: "r.example:444/app:1", ..stranger() }, "blob"),
-        ("whoever answers without TLS", plain, "blob"),
-        ("whoever answers with any certificate", unchecked, "blob"),
+        ("a server without TLS", plain, "blob"),
+        ("a server with an unverified certificate", unchecked, "blob"),
     ];
     for (label, asker, asked) in rows {
         assert_eq!(world.fetch(&asker).await.unwrap(), LAYER);
@@ -508,7 +508,7 @@ async fn open_layers_are_independent_of_kept_files() {
     let path = world.kept().remove(0);
     fs_err::write(&path, b"012345678x").unwrap();
     let found = store.find(&key, 10).await.unwrap().and_then(OnVolume::take);
-    let Some(Found::Kept(changed)) = found else { panic!("nobody uses it") };
+    let Some(Found::Kept(changed)) = found else { panic!("no kept layer") };
     fs_err::remove_file(&path).unwrap();
     fs_err::write(&path, LAYER).unwrap();
     let layer = serde_json::from_value(json!({"mediaType": "a/b", "digest": Digest::of(LAYER), "size": 10})).unwrap();
@@ -580,7 +580,7 @@ async fn without_nameless_files_a_layer_is_hashed_again_and_changes_show_in_its_
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         let since = Instant::now();
         while blob.is_unchanged().unwrap() {
-            assert!(since.elapsed() < Duration::from_secs(5), "nobody has noticed");
+            assert!(since.elapsed() < Duration::from_secs(5), "the change was not detected");
             fs_err::OpenOptions::new().write(true).open(&path).unwrap().file().write_at(b"x", 3).unwrap();
         }
     }
@@ -638,6 +638,6 @@ async fn a_full_disk_is_reported_as_full() {
     for store in [None, world.cache.on(&world.volume)] {
         let result = fetch(&Source { store, ..source }, &large, |_| ()).await;
         assert!(matches!(&result, Err(BlobError::Storage(error)) if error.is_full()), "{result:?}");
-        assert!(world.asked().is_empty(), "nobody is asked for what does not fit");
+        assert!(world.asked().is_empty(), "no request for a layer that does not fit");
     }
 }

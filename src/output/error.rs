@@ -27,7 +27,7 @@ pub enum OutputError {
     /// Output kind that exists only in a cluster.
     #[error("a {0} output needs a cluster; use a volume or configMap output")]
     NoCluster(OutputKind),
-    /// Foreign content at the place, or an API object held by another writer. Says nothing about the artifact.
+    /// Foreign content at the place, or an API object held by another writer. Not caused by the artifact.
     #[error("{0}")]
     Obstacle(String),
     /// The place belongs to an earlier object of the same name, which is deleted or being deleted.

@@ -320,7 +320,7 @@ async fn a_config_map_has_a_key_for_each_file_or_is_rejected() {
 
     fs_err::write(&path, text.replace("a: 1", "a: 2")).unwrap();
     let outcome = world.pass(&spec("__"), &recorded(&spec("__"), &digest)).await.unwrap();
-    assert!(outcome.manifest.is_some(), "somebody changed it");
+    assert!(outcome.manifest.is_some(), "changed by another process");
 
     let before = fs_err::read_to_string(&path).unwrap();
     let big = "x".repeat(900 * 1024 + 1);
@@ -380,7 +380,7 @@ async fn a_kept_layer_is_removed_if_the_volume_is_full() {
         ("more than can be given", full(Some(5)), 0, false, 2),
         ("as much as the other has", full(Some(4)), 0, true, 1),
         ("nothing is left but its own", full(None), 0, false, 1),
-        ("somebody else's, it is not told how much", full(None), 1, true, 0),
+        ("a full volume without a number of missing bytes", full(None), 1, true, 0),
         ("nothing is left", full(None), 1, false, 0),
     ];
     for (label, failure, number, made, left) in rows {

@@ -10,8 +10,8 @@
 //!              does not respond: every waiter gets that, and every new call, until the probe returns
 //! ```
 //!
-//! The probe is what tells a volume that hangs from a tree that is large: work may take hours while probes return. Work that
-//! nobody waits for any more goes on in its thread, which is one of the few until it ends.
+//! The probe distinguishes a volume that hangs from a large tree: work may take hours while probes return. Work whose
+//! caller has given up continues in its thread, which is one of the few until the work ends.
 //!
 //! Work that holds a thread while it waits for a processor could occupy all threads. It gets only some of them, shared
 //! between namespaces, so that a look or a removal always finds a thread. Some of these are for namespaces that hold
@@ -147,7 +147,7 @@ impl Pool {
         Ok(Slot { pool: self.clone(), permits, seat: None })
     }
 
-    /// Waits for a free thread for long work that takes a processor too. A namespace that has many such waits itself.
+    /// Waits for a free thread for long work that takes a processor too. A namespace with many such threads waits longer.
     pub(crate) async fn slot_for(&self, seat: &Seat) -> Result<Slot, StorageError> {
         let seat = self.unless_down(seat.permit_of(&self.0.seats)).await?;
         Ok(Slot { seat: Some(seat), ..self.slot(Call::Long).await? })
@@ -209,7 +209,7 @@ impl Slot {
             return Err(error);
         }
         let job = move || {
-            // It ends with the job, also where nobody waits for that any more.
+            // Ends with the job, even if the caller has given up.
             let _seat = seat;
             job()
         };

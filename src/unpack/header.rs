@@ -164,7 +164,7 @@ fn number(field: &[u8]) -> Option<u64> {
 fn adds_up(block: &[u8]) -> bool {
     let sum = |bytes: &[u8]| bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>();
     let field = block.get(CHECKSUM).unwrap_or_default();
-    number(field).is_some_and(|told| told + sum(field) == sum(block) + u64::from(b' ') * CHECKSUM.len() as u64)
+    number(field).is_some_and(|stored| stored + sum(field) == sum(block) + u64::from(b' ') * CHECKSUM.len() as u64)
 }
 
 #[cfg(test)]

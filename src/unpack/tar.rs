@@ -144,8 +144,8 @@ impl Dropped {
     /// Counts the properties that are not applied. Unreadable fields are ignored here, and checked where they are
     /// used.
     fn count(&mut self, header: &Header, extensions: &Extensions) {
-        let is_somebody = header.uid().is_ok_and(|uid| uid != 0) || header.gid().is_ok_and(|gid| gid != 0);
-        self.owners += u64::from(is_somebody);
+        let is_owned = header.uid().is_ok_and(|uid| uid != 0) || header.gid().is_ok_and(|gid| gid != 0);
+        self.owners += u64::from(is_owned);
         self.special_bits += u64::from(header::mode(header).is_ok_and(|mode| mode & SPECIAL_BITS != 0));
         self.attributes += extensions.attributes;
     }

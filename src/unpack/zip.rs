@@ -187,9 +187,9 @@ impl<B: Fn(io::Error) -> UnpackError> Zip<'_, B> {
             && same(local.crc32().into(), record.crc.into());
         let descriptor = entry.reader().data_descriptor().map_err(unreadable)?;
         let agrees = agrees
-            && descriptor.is_none_or(|told| {
-                let told = (told.crc32(), told.compressed_size(), told.uncompressed_size());
-                told == (record.crc, record.packed, record.size)
+            && descriptor.is_none_or(|stated| {
+                let stated = (stated.crc32(), stated.compressed_size(), stated.uncompressed_size());
+                stated == (record.crc, record.packed, record.size)
             });
         if !agrees {
             return Err(

@@ -217,7 +217,7 @@ async fn noticed((label, harm, names, reading): Row) {
     if names == "doubtful" && reading == "whole" {
         assert_eq!(found(&world, &before).await, "whole", "{label}: it is read once");
     }
-    assert!(world.registry.asked().is_empty(), "{label}: looking asks nobody");
+    assert!(world.registry.asked().is_empty(), "{label}: a look sends no request");
     if reading != "whole" {
         repaired(&world, before, label).await;
     }

@@ -146,8 +146,8 @@ impl Health {
     }
 
     fn change(&self, guard: &Guard, new: Option<StorageError>) {
-        let told = |state: &Option<StorageError>| state.as_ref().map(ToString::to_string);
-        let is_new = told(&self.state.borrow()) != told(&new);
+        let shown = |state: &Option<StorageError>| state.as_ref().map(ToString::to_string);
+        let is_new = shown(&self.state.borrow()) != shown(&new);
         if is_new {
             (guard.changed)(new.as_ref());
             self.state.send_replace(new);
