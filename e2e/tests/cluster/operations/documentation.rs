@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use supercargo_e2e::object::LIMIT;
 use supercargo_e2e::{chart, wait};
 
-use crate::case::{Case, tests};
+use crate::support::case::{Case, tests};
 
-tests!(documentation:
+tests!(
     every_sample_is_accepted_by_the_api_server,
     every_example_of_the_reference_is_accepted_by_the_api_server,
     every_object_on_a_page_is_accepted_by_the_api_server,

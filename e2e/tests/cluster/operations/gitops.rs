@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use supercargo_e2e::chart;
 
-use crate::case::{Case, Test};
+use crate::support::case::{Case, Test};
 
 pub(crate) fn tests() -> Vec<Test> {
     [kustomize::tests(), argocd::tests()].concat()

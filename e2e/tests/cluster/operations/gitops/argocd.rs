@@ -9,9 +9,9 @@ use supercargo_e2e::object::current_condition;
 use supercargo_e2e::tools;
 
 use super::{copy, render};
-use crate::case::{Case, spec, spec_with, tests};
+use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(gitops:
+tests!(
     argo_cd_shows_the_health_of_every_state,
     argo_cds_actions_refresh_suspend_and_resume,
 );

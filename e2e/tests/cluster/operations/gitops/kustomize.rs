@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use supercargo_e2e::chart;
 
 use super::{copy, render};
-use crate::case::{Case, tests};
+use crate::support::case::{Case, tests};
 
-tests!(gitops:
+tests!(
     kustomize_pins_images_and_follows_generated_names,
     without_the_configuration_kustomize_changes_no_artifact,
     every_reference_of_an_artifact_is_in_the_configuration,
