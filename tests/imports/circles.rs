@@ -16,17 +16,17 @@ struct Import {
 }
 
 /// Files by module, such as `registry::http`.
-pub struct Graph(BTreeMap<String, File>);
+pub(crate) struct Graph(BTreeMap<String, File>);
 
 impl Graph {
     /// Parses the code of each module.
-    pub fn new(modules: &BTreeMap<String, String>) -> Self {
+    pub(crate) fn new(modules: &BTreeMap<String, String>) -> Self {
         Self(modules.iter().map(|(module, code)| (module.clone(), File::parse(code))).collect())
     }
 
     /// Returns the other files of the same top-level module that each file uses. A name counts as used in the file that
     /// defines it, whatever facades re-export it on the way.
-    pub fn edges(&self) -> BTreeMap<&str, BTreeSet<String>> {
+    pub(crate) fn edges(&self) -> BTreeMap<&str, BTreeSet<String>> {
         self.0.iter().map(|(module, file)| (module.as_str(), self.used_by(module, file))).collect()
     }
 
@@ -77,7 +77,7 @@ impl Graph {
 }
 
 /// Returns the shortest circle, as a list of files that ends with the first one.
-pub fn shortest(edges: &BTreeMap<&str, BTreeSet<String>>) -> Option<Vec<String>> {
+pub(crate) fn shortest(edges: &BTreeMap<&str, BTreeSet<String>>) -> Option<Vec<String>> {
     edges.keys().filter_map(|start| through(edges, start)).min_by_key(Vec::len)
 }
 
@@ -148,7 +148,9 @@ fn expand(tree: &str, prefix: &[String], is_exported: bool, imports: &mut Vec<Im
     let segments = path.split("::").map(str::trim).filter(|segment| !segment.is_empty()).map(str::to_owned);
     let mut path: Vec<String> = prefix.iter().cloned().chain(segments).collect();
     if let Some(list) = list {
-        items(list).into_iter().for_each(|item| expand(item, &path, is_exported, imports));
+        for item in items(list) {
+            expand(item, &path, is_exported, imports);
+        }
         return;
     }
     if path.last().is_some_and(|last| last == "self") {
