@@ -1,7 +1,7 @@
 //! Operation of the operator: installation, admission, restarts, failures around it, and what users see of it.
 
 mod admission;
-mod api_server;
+pub(crate) mod api_server;
 mod chart;
 mod documentation;
 mod failures;

@@ -77,7 +77,7 @@ fn of<'m>(digests: fn(&str) -> Value) -> impl Fn(&mut Draft<'m>) -> Result<()> {
 }
 
 fn statements(table: &mut Table<'_>, form: Form) {
-    let other = (INVALID, "signs sha");
+    let other = (INVALID, "it signs");
     table.bad(
         "S1",
         form,
@@ -128,7 +128,7 @@ fn statements(table: &mut Table<'_>, form: Form) {
         "S3",
         form,
         "no statement",
-        (INVALID, "is a \"https://example.test\""),
+        (INVALID, "\"https://example.test\""),
         says(|said| said["_type"] = json!("https://example.test")),
     );
     table.bad("S3", form, "text", json, |draft| {
