@@ -1,0 +1,113 @@
+//! Places that the files of an artifact are published to: the outputs of a spec, or a directory of the command line.
+
+use super::{FileFilter, RequestError};
+use crate::api::spec::OutputSpec;
+
+/// Place that files are published to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Name of the output.
+    pub output: String,
+    /// Kind of the place, with its name.
+    pub place: Place,
+    /// Selection of the files for this place.
+    pub filter: FileFilter,
+}
+
+/// Kind of a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `<namespace>/<object>/current` on a volume of the operator.
+    Volume {
+        /// Name of the volume.
+        volume: String,
+    },
+    /// Keys of a ConfigMap.
+    ConfigMap(KeyedObject),
+    /// Keys of a Secret.
+    Secret {
+        /// Name and form.
+        keyed: KeyedObject,
+        /// Type of the Secret, such as `Opaque`.
+        kind: String,
+    },
+    /// Whole directory that a command line names. No object has such an output.
+    Directory,
+}
+
+/// ConfigMap or Secret whose keys are paths and whose values are files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyedObject {
+    /// Name of the object; if immutable, the prefix of its name.
+    pub name: String,
+    /// True if each content is published as an immutable object of its own.
+    pub immutable: bool,
+    /// Replacement for `/` in keys.
+    pub separator: String,
+}
+
+impl Place {
+    /// Returns true if each content is published as an object of its own.
+    pub fn is_immutable(&self) -> bool {
+        match self {
+            Self::ConfigMap(keyed) | Self::Secret { keyed, .. } => keyed.immutable,
+            Self::Volume { .. } | Self::Directory => false,
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Volume { volume: a }, Self::Volume { volume: b })
+            | (Self::ConfigMap(KeyedObject { name: a, .. }), Self::ConfigMap(KeyedObject { name: b, .. }))
+            | (
+                Self::Secret { keyed: KeyedObject { name: a, .. }, .. },
+                Self::Secret { keyed: KeyedObject { name: b, .. }, .. },
+            ) => a == b,
+            (Self::Directory, Self::Directory) => true,
+            (Self::Volume { .. } | Self::ConfigMap(_) | Self::Secret { .. } | Self::Directory, _) => false,
+        }
+    }
+}
+
+/// Parses all outputs.
+pub(super) fn targets(outputs: &[OutputSpec]) -> Result<Vec<Target>, RequestError> {
+    let targets = outputs.iter().map(target).collect::<Result<Vec<_>, _>>()?;
+    for (index, one) in targets.iter().enumerate() {
+        if let Some(other) = targets.iter().take(index).find(|other| other.place.is_same(&one.place)) {
+            return Err(RequestError::SamePlace(other.output.clone(), one.output.clone()));
+        }
+    }
+    let is_secret = |target: &&Target| matches!(target.place, Place::Secret { .. });
+    if let (Some(secret), Some(other)) =
+        (targets.iter().find(is_secret), targets.iter().find(|target| !is_secret(target)))
+    {
+        return Err(RequestError::MixedWithSecret(secret.output.clone(), other.output.clone()));
+    }
+    Ok(targets)
+}
+
+/// Parses one output.
+fn target(output: &OutputSpec) -> Result<Target, RequestError> {
+    let place = match (&output.volume, &output.config_map, &output.secret) {
+        (Some(volume), None, None) => Place::Volume { volume: volume.name.clone() },
+        (None, Some(map), None) => Place::ConfigMap(KeyedObject {
+            name: map.name.clone(),
+            immutable: map.immutable,
+            separator: map.separator.clone(),
+        }),
+        (None, None, Some(secret)) => Place::Secret {
+            keyed: KeyedObject {
+                name: secret.name.clone(),
+                immutable: secret.immutable,
+                separator: secret.separator.clone(),
+            },
+            kind: secret.kind.clone(),
+        },
+        (None, None, None) | (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
+            return Err(RequestError::Place(output.name.clone()));
+        }
+    };
+    let filter = FileFilter::parse(&output.include, &output.exclude)
+        .map_err(|error| RequestError::Pattern { field: "spec.outputs include or exclude", error })?;
+    Ok(Target { output: output.name.clone(), place, filter })
+}
