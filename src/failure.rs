@@ -13,7 +13,7 @@ use crate::oci::manifest::ManifestError;
 use crate::output::{OutputError, Rehearsal};
 use crate::registry::RegistryError;
 use crate::registry::credentials::SecretError;
-use crate::request::RequestError;
+use crate::request::{Field, RequestError, Spelling};
 use crate::storage::StorageError;
 use crate::trust::TrustError;
 use crate::trust::requirement::Objection;
@@ -57,6 +57,8 @@ pub struct Failure {
     pub reason: Reason,
     /// Human-readable message with the problem and its place. Contains no times, counters or credentials.
     pub message: String,
+    /// The message with options instead of fields, for the user of a command. `None` if it names no field.
+    pub for_command: Option<Box<str>>,
     /// Time until the next attempt, as requested by the registry.
     pub retry_after: Option<Duration>,
     /// Minimum number of bytes that a full volume lacks, if known.
@@ -78,6 +80,7 @@ impl Failure {
             class,
             reason,
             message: printable(&message.to_string()),
+            for_command: None,
             retry_after: None,
             lacks: None,
             candidate: None,
@@ -86,17 +89,29 @@ impl Failure {
         }
     }
 
+    /// Creates a failure whose message names fields of the spec.
+    pub fn naming(class: Class, reason: Reason, message: impl Fn(Spelling) -> String) -> Self {
+        let for_command = printable(&message(Spelling::Command)).into();
+        Self { for_command: Some(for_command), ..Self::new(class, reason, message(Spelling::Object)) }
+    }
+
+    /// Returns the message for the user of a command, with options instead of fields.
+    pub fn message_for_command(&self) -> &str {
+        self.for_command.as_deref().unwrap_or(&self.message)
+    }
+
     /// Adds a note to the message.
     #[must_use]
     pub fn with_note(self, note: &str) -> Self {
         /// Bytes of the message kept before a note, so that a long refusal does not cut off the note.
         const KEPT: usize = 380;
-        let mut message = self.message.clone();
-        if message.len() > KEPT {
-            message.truncate(message.floor_char_boundary(KEPT));
-            message.push('…');
-        }
-        Self { message: printable(&format!("{message}, {note}")), ..self }
+        let noted = |message: &str| {
+            let cut = message.get(..message.floor_char_boundary(KEPT)).filter(|cut| cut.len() < message.len());
+            let kept = cut.map_or_else(|| message.to_owned(), |cut| format!("{cut}…"));
+            printable(&format!("{kept}, {note}"))
+        };
+        let for_command = self.for_command.as_deref().map(|message| noted(message).into());
+        Self { message: noted(&self.message), for_command, ..self }
     }
 
     /// Sets the refused digest.
@@ -107,7 +122,8 @@ impl Failure {
 
     /// Creates a failure of a pass that did not end within `spec.timeout`.
     pub fn timeout(timeout: Duration, step: &str) -> Self {
-        Self::new(Class::Retry, Reason::Timeout, format!("spec.timeout of {timeout:?} ran out while {step}"))
+        let message = |spelling| format!("{} of {timeout:?} ran out while {step}", Field::Timeout.name(spelling));
+        Self::naming(Class::Retry, Reason::Timeout, message)
     }
 
     /// True if all inputs of a rule were available and the rule refuses the digest. False if a key, a trusted root or a
@@ -177,12 +193,12 @@ impl From<RequestError> for Failure {
             | RequestError::Selection(_)
             | RequestError::TwoTags
             | RequestError::Platform(_)
-            | RequestError::Transport(_)
+            | RequestError::Excluded(..)
             | RequestError::Duration { .. }
             | RequestError::SubPath(_)
             | RequestError::Pattern { .. }
             | RequestError::Verify { .. }
-            | RequestError::Bytes { .. }
+            | RequestError::Bytes(_)
             | RequestError::Place(_)
             | RequestError::SamePlace(..)
             | RequestError::MixedWithSecret(..)
@@ -190,7 +206,7 @@ impl From<RequestError> for Failure {
             | RequestError::References(_)
             | RequestError::Name(_) => (Class::Stalled, Reason::InvalidSpec),
         };
-        Self::new(class, reason, error)
+        Self::naming(class, reason, |spelling| error.message(spelling))
     }
 }
 
@@ -297,6 +313,12 @@ impl From<UnpackError> for Failure {
             UnpackError::Changed { .. } | UnpackError::FileChanged(_) => {
                 return Self::new(Class::Retry, Reason::DigestMismatch, error);
             }
+            UnpackError::Symlink { entry } => {
+                let message = |spelling| {
+                    format!("entry {entry:?} is a symbolic link, and {} is Reject", Field::Symlinks.name(spelling))
+                };
+                return Self::naming(Class::Stalled, Reason::UnsafeArchive, message);
+            }
             UnpackError::ContentDigest { .. } => Some(Reason::DigestMismatch),
             UnpackError::Limit { .. } => Some(Reason::LimitExceeded),
             UnpackError::SubPath { .. } | UnpackError::NothingLeft { .. } => Some(Reason::SubPathNotFound),
@@ -369,7 +391,7 @@ mod tests {
             ("the verifier", trust(TrustError::Aborted), false),
             ("the registry", trust(TrustError::Registry(RegistryError::NotFound("x".to_owned()))), false),
             ("a missing key", RequestError::NotFound { kind: "Secret", name: entry() }.into(), false),
-            ("a broken root", RequestError::Root { entry: entry(), place: entry(), error: ended() }.into(), false),
+            ("a broken root", RequestError::Root { entry: entry(), origin: None, error: ended() }.into(), false),
             ("the archive", Failure::new(Class::Stalled, Reason::UnsafeArchive, "x"), false),
         ];
         for (label, failure, want) in rows {

@@ -16,6 +16,7 @@ use crate::registry::Access;
 use crate::trust::requirement::Requirement;
 
 mod error;
+mod field;
 mod fingerprint;
 mod images;
 mod limits;
@@ -27,7 +28,8 @@ mod selection;
 mod target;
 mod verification;
 
-pub use error::RequestError;
+pub use error::{EntryProblem, Origin, RequestError};
+pub use field::{Field, Spelling};
 pub use fingerprint::Fingerprint;
 pub use limits::{Limit, LimitExceeded, Limits, OwnLimits};
 pub use names::check_names;
@@ -102,10 +104,10 @@ impl Request {
             selection,
             platform,
             access,
-            interval: duration("interval", &spec.interval, Duration::from_secs(1))?,
-            timeout: duration("timeout", &spec.timeout, Duration::from_secs(1))?,
+            interval: duration(Field::Interval, &spec.interval, Duration::from_secs(1))?,
+            timeout: duration(Field::Timeout, &spec.timeout, Duration::from_secs(1))?,
             artifact_types: Patterns::names(&spec.artifact_types)
-                .map_err(|error| RequestError::Pattern { field: "spec.artifactTypes", error })?,
+                .map_err(|error| RequestError::Pattern { field: Field::ArtifactTypes, error })?,
             layers: LayerSelection::parse(spec)?,
             unpacking: Unpacking { mode, on_conflict, symlinks: spec.files.symlinks },
             files: FileSelection::parse(spec)?,
@@ -130,7 +132,7 @@ fn selection(semver: &SemverSpec) -> Result<TagSelection, TagSelectionError> {
     TagSelection::new(&semver.range, semver.prereleases, semver.filter.as_deref())
 }
 
-fn duration(field: &'static str, text: &str, least: Duration) -> Result<Duration, RequestError> {
+fn duration(field: Field, text: &str, least: Duration) -> Result<Duration, RequestError> {
     parse_duration(text)
         .filter(|duration| *duration >= least)
         .ok_or_else(|| RequestError::Duration { field, text: text.to_owned() })
@@ -232,7 +234,7 @@ mod tests {
             (json!({"image": "ghcr.io/a/b", "registry": {"clientCertificateRef": {"name": "t"}}}), "Secret t"),
             (
                 json!({"image": "ghcr.io/a/b", "registry": {"plainHTTP": true, "insecureSkipVerify": true}}),
-                "plainHTTP excludes",
+                "spec.registry.plainHTTP excludes",
             ),
         ];
         for (spec, want) in rows {

@@ -305,6 +305,11 @@ reasons! {
     SecretNotFound: "Create what the message names in the object's namespace, or grant the operator get on it where it is forbidden; it is looked for every few seconds.",
     /// A Secret or ConfigMap that the spec names does not have the expected content.
     SecretInvalid: "Correct what the message names; a kubernetes.io/basic-auth Secret names its host in the annotation supercargo.dev/registry.",
+    /// A file that an option of a command names does not exist. Only commands report it.
+    FileNotFound: "Check the path.",
+    /// A file that an option of a command names, or its standard input, cannot be read or does not have the expected
+    /// content. Only commands report it.
+    FileInvalid: "Correct the file: credentials are written by docker login or podman login, certificates and keys are PEM.",
     /// The registry has no such repository, tag or digest, or hides it from these credentials.
     ReferenceNotFound: "Check spec.image, or push the tag; it is looked for again by itself.",
     /// No tag of the repository matches spec.semver.

@@ -7,23 +7,6 @@ use super::exit::Exit;
 use crate::api::Reason;
 use crate::failure::Failure;
 
-/// Fields of an object that messages name, and the options that replace them. Longer fields come first.
-const FIELDS: [(&str, &str); 13] = [
-    ("spec.files.subPath", "--sub-path"),
-    ("spec.files.include or exclude", "--include or --exclude"),
-    ("spec.layers.mediaTypes", "--layer-media-type"),
-    ("spec.layers.titles", "--layer-title"),
-    ("spec.artifactTypes", "--artifact-type"),
-    ("spec.layers", "--layer-media-type or --layer-title"),
-    ("spec.platform", "--platform"),
-    ("spec.semver.range", "--semver"),
-    ("spec.semver.filter", "--semver-filter"),
-    ("spec.semver", "--semver"),
-    ("spec.timeout", "--timeout"),
-    ("spec.image", "IMAGE"),
-    ("the operator's --", "--"),
-];
-
 /// Reason, message and remedy of an error.
 #[derive(Debug)]
 pub(super) struct Complaint {
@@ -69,38 +52,27 @@ impl std::fmt::Display for Complaint {
 
 impl From<Failure> for Complaint {
     fn from(failure: Failure) -> Self {
-        let message = if speaks_of_fields(failure.reason) {
-            FIELDS.iter().fold(failure.message, |message, (field, option)| message.replace(field, option))
-        } else {
-            failure.message
-        };
-        Self { reason: failure.reason, message, remedy: remedy(failure.reason).to_owned() }
+        let reason = at_command_line(failure.reason);
+        let message = failure.message_for_command().to_owned();
+        Self { reason, message, remedy: remedy(reason).to_owned() }
     }
 }
 
-/// Returns true for reasons whose messages may name fields. In other messages, names from an artifact stay unchanged
-/// even if they look like a field.
-fn speaks_of_fields(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::InvalidSpec
-            | Reason::AddressDenied
-            | Reason::NoMatchingTag
-            | Reason::PlatformNotFound
-            | Reason::UnexpectedArtifactType
-            | Reason::NoMatchingLayer
-            | Reason::Timeout
-    )
+/// Returns the reason at a command line, where files stand for the Secrets and ConfigMaps of an object.
+fn at_command_line(reason: Reason) -> Reason {
+    if reason == Reason::SecretNotFound {
+        Reason::FileNotFound
+    } else if reason == Reason::SecretInvalid {
+        Reason::FileInvalid
+    } else {
+        reason
+    }
 }
 
 /// Returns the remedy at a command line, which may differ from that for an object.
 fn remedy(reason: Reason) -> &'static str {
     match reason {
         Reason::InvalidSpec => "Correct what the message names; --help shows the form.",
-        Reason::SecretNotFound => "Check the path.",
-        Reason::SecretInvalid => {
-            "Write the file again: credentials with docker login or podman login, certificates and keys in PEM."
-        }
         Reason::ReferenceNotFound => "Check IMAGE, and the credentials: some registries hide what these may not read.",
         Reason::NoMatchingTag => "Correct --semver or --semver-filter, or push a tag with a version in the range.",
         Reason::Unauthorized => "Log in with docker login or podman login, or give --username and --password-stdin.",
@@ -132,6 +104,10 @@ fn remedy(reason: Reason) -> &'static str {
         Reason::Succeeded
         | Reason::Progressing
         | Reason::Suspended
+        | Reason::FileNotFound
+        | Reason::FileInvalid
+        | Reason::SecretNotFound
+        | Reason::SecretInvalid
         | Reason::ManifestInvalid
         | Reason::DigestMismatch
         | Reason::SignatureInvalid
@@ -143,26 +119,63 @@ fn remedy(reason: Reason) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::failure::Class;
+    use crate::request::{EntryProblem, Field, RequestError, Spelling};
 
     #[test]
-    fn a_complaint_is_one_line_that_names_options() {
+    fn a_complaint_is_one_line_with_a_remedy_of_the_command_line() {
         for reason in Reason::ALL {
             let complaint = Complaint::new(*reason, "spec.image: two\nlines");
             let text = complaint.to_string();
+            let reason = at_command_line(*reason);
             assert!(text.starts_with(&format!("error: {reason}: ")) && text.ends_with('.'), "{text}");
             assert!(!text.contains('\n'), "{text}");
-            assert!(!remedy(*reason).contains("spec.") || Exit::of(*reason) == Exit::Done, "{text}");
+            assert!(!remedy(reason).contains("spec.") || Exit::of(reason) == Exit::Done, "{text}");
         }
+    }
+
+    /// Returns a failure that names a field in the middle, at the start and in the entry of a signature requirement.
+    fn failures(field: Field) -> [Failure; 3] {
+        let said = |spelling| format!("the artifact is of type a; {} allows b", field.name(spelling));
+        let duration = RequestError::Duration { field, text: "1".to_owned() };
+        let entry = RequestError::Verify { entry: "e".to_owned(), problem: EntryProblem::Empty(field) };
+        [Failure::naming(Class::Stalled, Reason::InvalidSpec, said), duration.into(), entry.into()]
+    }
+
+    #[test]
+    fn each_field_is_a_path_for_objects_and_an_option_for_commands() {
+        for field in Field::ALL.iter().copied().filter(|field| field.has_option()) {
+            let (path, option) = (field.name(Spelling::Object), field.name(Spelling::Command));
+            assert!(path.starts_with("spec.") && (option.starts_with("--") || option == "IMAGE"), "{field:?}");
+            for failure in failures(field) {
+                assert!(failure.message.contains(path) && !failure.message.contains("--"), "{failure:?}");
+                let text = Complaint::from(failure).to_string();
+                assert!(text.contains(option) && !text.contains("spec."), "{text}");
+            }
+        }
+        let timeout = Failure::timeout(Duration::from_secs(5), "waiting").with_note("and more");
+        assert_eq!(timeout.message, "spec.timeout of 5s ran out while waiting, and more");
+        assert_eq!(timeout.message_for_command(), "--timeout of 5s ran out while waiting, and more");
+    }
+
+    #[test]
+    fn the_name_of_a_field_in_the_text_of_a_user_stays() {
+        let own = "spec.image spec.files.subPath the operator's --x the inline key";
+        let pattern = crate::pattern::Patterns::paths(&[format!("[{own}")]).unwrap_err();
         let rows = [
-            (Reason::InvalidSpec, "spec.image: short names", "error: InvalidSpec: IMAGE: short names. "),
-            (Reason::InvalidSpec, "spec.semver.filter: not one", "error: InvalidSpec: --semver-filter: not one. "),
-            (Reason::Timeout, "spec.timeout of 5s ran out", "error: Timeout: --timeout of 5s ran out. "),
-            (Reason::UnsafeArchive, "entry \"spec.image\"", "error: UnsafeArchive: entry \"spec.image\". "),
+            RequestError::Duration { field: Field::Timeout, text: own.to_owned() }.into(),
+            RequestError::Pattern { field: Field::Include, error: pattern }.into(),
+            Failure::naming(Class::Stalled, Reason::NoMatchingLayer, |spelling| {
+                format!("{} selects none of {own}", Field::Layers.name(spelling))
+            }),
+            Failure::new(Class::Stalled, Reason::UnsafeArchive, format!("entry {own:?}")),
         ];
-        for (reason, message, want) in rows {
-            let text = Complaint::new(reason, message).to_string();
-            assert!(text.starts_with(want), "{text}");
+        for failure in rows {
+            let text = Complaint::from(failure).to_string();
+            assert!(text.contains(own), "{text}");
         }
     }
 }

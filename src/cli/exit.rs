@@ -42,9 +42,12 @@ impl Exit {
             Reason::StorageFailed | Reason::OutputConflict | Reason::OutputTooLarge | Reason::Internal => Self::Fault,
             Reason::InvalidSpec => Self::Usage,
             Reason::RegistryUnavailable | Reason::RateLimited | Reason::Timeout | Reason::StorageFull => Self::Later,
-            Reason::SecretNotFound | Reason::SecretInvalid | Reason::Unauthorized | Reason::Forbidden => {
-                Self::Credentials
-            }
+            Reason::FileNotFound
+            | Reason::FileInvalid
+            | Reason::SecretNotFound
+            | Reason::SecretInvalid
+            | Reason::Unauthorized
+            | Reason::Forbidden => Self::Credentials,
             Reason::ReferenceNotFound
             | Reason::NoMatchingTag
             | Reason::PlatformNotFound

@@ -71,6 +71,8 @@ impl DockerConfigs {
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
     path: PathBuf,
+    /// Option or variable that names the file, for messages.
+    origin: &'static str,
     /// True if an option or `REGISTRY_AUTH_FILE` names this file, which must then exist.
     is_named: bool,
 }
@@ -82,7 +84,7 @@ impl Place {
             Ok(json) => Ok(Some(json)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.is_named => Ok(None),
             // Without this file, the registry would be accessed anonymously.
-            Err(error) => Err(unreadable("the docker configuration", &error)),
+            Err(error) => Err(unreadable(self.origin, &error)),
         }
     }
 }
@@ -90,34 +92,35 @@ impl Place {
 /// Returns the files that docker reads, and the file that podman reads if `REGISTRY_AUTH_FILE` names one.
 fn places(named: Option<PathBuf>, variable: impl Fn(&str) -> Option<OsString>) -> Vec<Place> {
     if let Some(path) = named {
-        return vec![Place { path, is_named: true }];
+        return vec![Place { path, origin: "--docker-config", is_named: true }];
     }
     let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let docker = set("DOCKER_CONFIG").or_else(|| Some(set("HOME")?.join(".docker")));
-    let docker = docker.map(|dir| Place { path: dir.join("config.json"), is_named: false });
-    let podman = set("REGISTRY_AUTH_FILE").map(|path| Place { path, is_named: true });
+    let docker =
+        docker.map(|dir| Place { path: dir.join("config.json"), origin: "the docker configuration", is_named: false });
+    let podman = set("REGISTRY_AUTH_FILE").map(|path| Place { path, origin: "REGISTRY_AUTH_FILE", is_named: true });
     docker.into_iter().chain(podman).collect()
 }
 
 /// Reports a file that cannot be read, as missing or as invalid.
 pub(super) fn unreadable(what: &str, error: &std::io::Error) -> Complaint {
     let is_missing = error.kind() == std::io::ErrorKind::NotFound;
-    let reason = if is_missing { Reason::SecretNotFound } else { Reason::SecretInvalid };
+    let reason = if is_missing { Reason::FileNotFound } else { Reason::FileInvalid };
     Complaint::new(reason, format!("{what}: {error}"))
 }
 
 fn unusable(path: &std::path::Path, error: &SecretError) -> Complaint {
-    let (reason, problem) = match error {
-        SecretError::KeyMissing { key, .. } => (Reason::SecretNotFound, (*key).to_owned()),
-        SecretError::Malformed { problem, .. } => (Reason::SecretInvalid, (*problem).to_owned()),
-        SecretError::OtherHost { .. } => (Reason::SecretInvalid, error.to_string()),
+    let problem = match error {
+        SecretError::KeyMissing { key, .. } => format!("no key {key}"),
+        SecretError::Malformed { problem, .. } => (*problem).to_owned(),
+        SecretError::OtherHost { .. } => error.to_string(),
     };
-    Complaint::new(reason, format!("{}: {problem}", path.display()))
+    Complaint::new(Reason::FileInvalid, format!("{}: {problem}", path.display()))
 }
 
 /// Reads a password, without the one line end that `echo` adds.
 fn password(input: impl std::io::Read) -> Result<String, Complaint> {
-    let fail = |problem: &str| Complaint::new(Reason::SecretInvalid, format!("--password-stdin: {problem}"));
+    let fail = |problem: &str| Complaint::new(Reason::FileInvalid, format!("--password-stdin: {problem}"));
     let bytes = input_file::up_to(MAX_PASSWORD, input).map_err(|error| fail(&error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|_| fail("it is not UTF-8 text"))?;
     let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
@@ -147,17 +150,17 @@ mod tests {
         );
         assert!(found(&[]).is_empty());
         let named = places(Some("f".into()), |_| Some("/elsewhere".into()));
-        assert_eq!(named, [Place { path: "f".into(), is_named: true }]);
+        assert_eq!(named, [Place { path: "f".into(), origin: "--docker-config", is_named: true }]);
     }
 
     #[test]
     fn only_a_file_that_nobody_named_may_be_missing() {
         let dir = tempfile::tempdir().unwrap();
-        let read = |name: &str, is_named| Place { path: dir.path().join(name), is_named }.read();
+        let read = |name: &str, is_named| Place { path: dir.path().join(name), origin: "o", is_named }.read();
         assert!(read("missing", false).unwrap().is_none());
-        assert_eq!(read("missing", true).unwrap_err().reason(), Reason::SecretNotFound);
+        assert_eq!(read("missing", true).unwrap_err().reason(), Reason::FileNotFound);
         fs_err::create_dir(dir.path().join("directory")).unwrap();
-        assert_eq!(read("directory", false).unwrap_err().reason(), Reason::SecretInvalid);
+        assert_eq!(read("directory", false).unwrap_err().reason(), Reason::FileInvalid);
         fs_err::write(dir.path().join("file"), "{}").unwrap();
         assert_eq!(read("file", false).unwrap().as_deref(), Some(b"{}".as_slice()));
     }
@@ -170,10 +173,7 @@ mod tests {
         assert_eq!(password("a\nb\n\n".as_bytes()).unwrap(), "a\nb\n");
         for bytes in [b"".as_slice(), b"\n", b"hunter2\xff", &vec![b'x'; 65537]] {
             let text = password(bytes).unwrap_err().to_string();
-            assert!(
-                text.starts_with("error: SecretInvalid: --password-stdin: ") && !text.contains("hunter2"),
-                "{text}"
-            );
+            assert!(text.starts_with("error: FileInvalid: --password-stdin: ") && !text.contains("hunter2"), "{text}");
         }
     }
 

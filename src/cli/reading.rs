@@ -11,11 +11,11 @@ use super::input_file;
 use super::login::{DockerConfigs, LoginArguments, unreadable};
 use super::reach::PersonalReach;
 use super::signature::SignatureArguments;
+use crate::api::OCIArtifactSpec;
 use crate::api::spec::{CaReference, CaSource, SecretReference, SemverSpec};
-use crate::api::{OCIArtifactSpec, Reason};
 use crate::failure::Failure;
 use crate::registry::credentials::SecretData;
-use crate::request::{ObjectId, Policies, Referred, Request, RequestError};
+use crate::request::{ObjectId, Policies, Referred, Request};
 
 /// Names of the ConfigMap and the Secret that stand for files. They are never shown.
 const AUTHORITY: &str = "ca-file";
@@ -99,8 +99,8 @@ impl ReadArguments {
         let mut spec = self.spec(content)?;
         let mut referred = Referred { policies, ..self.transport.referred()? };
         signature.set(&mut spec, &mut referred)?;
-        let object = ObjectId { namespace: "command".to_owned(), name: "line".to_owned(), uid: String::new() };
-        let mut request = Request::parse(object, &spec, &referred).map_err(complaint)?;
+        let object = ObjectId::command_line();
+        let mut request = Request::parse(object, &spec, &referred).map_err(Failure::from)?;
         let configs = self.login.add_to(&mut request.access.keychain)?;
         Ok((request, configs))
     }
@@ -147,23 +147,6 @@ impl TransportArguments {
         }
         Ok(referred)
     }
-}
-
-/// Reports an error by the option that names the file, instead of the ConfigMap or Secret that stands for it.
-fn complaint(error: RequestError) -> Complaint {
-    if let RequestError::Root { error, .. } = &error {
-        return Complaint::new(Reason::TrustRootInvalid, format!("--trusted-root {error}"));
-    }
-    if let RequestError::Verify { problem, .. } = &error {
-        return Complaint::new(Reason::InvalidSpec, problem.replace("the inline key", "--key"));
-    }
-    let RequestError::Unusable { name, problem, .. } = &error else { return Failure::from(error).into() };
-    let message = if name == AUTHORITY {
-        format!("--ca-file: {problem}")
-    } else {
-        format!("--client-certificate and --client-key: {problem}")
-    };
-    Complaint::new(Reason::SecretInvalid, message)
 }
 
 fn key(name: &str) -> String {
@@ -248,23 +231,23 @@ mod tests {
         fs_err::write(&file, "not PEM").unwrap();
         let (there, missing) = (file.to_str().unwrap(), "/missing.pem");
         let rows: [(&[&str], &str); 11] = [
-            (&["--key", missing], "error: SecretNotFound: --key: "),
-            (&["--key", there], "error: InvalidSpec: --key is not a PEM public key"),
-            (
-                &["--issuer", "i", "--subject", "s", "--trusted-root", there],
-                "error: TrustRootInvalid: --trusted-root is not a valid",
-            ),
-            (&["--issuer", "i"], "error: InvalidSpec: --issuer vouches for many"),
-            (&["--trusted-root", there], "error: InvalidSpec: no signature is asked for"),
+            (&["--key", missing], "error: FileNotFound: --key: "),
+            (&["--key", there], "error: InvalidSpec: --key "),
+            (&["--issuer", "i", "--subject", "s", "--trusted-root", there], "error: TrustRootInvalid: --trusted-root "),
+            (&["--issuer", "i"], "error: InvalidSpec: --issuer "),
+            (&["--trusted-root", there], "error: InvalidSpec: --trusted-root "),
             (
                 &["--issuer", "i", "--subject", "s", "--transparency-log", "ignored"],
-                "error: InvalidSpec: transparencyLog: Ignored excludes keyless",
+                "error: InvalidSpec: --transparency-log ",
             ),
-            (&["--ca-file", there], "error: SecretInvalid: --ca-file: no PEM certificate"),
-            (&["--ca-file", missing], "error: SecretNotFound: --ca-file: "),
-            (&["--client-certificate", there, "--client-key", there], "error: SecretInvalid: --client-certificate and"),
-            (&["--client-certificate", there, "--client-key", missing], "error: SecretNotFound: --client-key: "),
-            (&["--docker-config", missing], "error: SecretNotFound: the docker configuration: "),
+            (&["--ca-file", there], "error: FileInvalid: --ca-file: it holds no PEM"),
+            (&["--ca-file", missing], "error: FileNotFound: --ca-file: "),
+            (
+                &["--client-certificate", there, "--client-key", there],
+                "error: FileInvalid: --client-certificate and --client-key: ",
+            ),
+            (&["--client-certificate", there, "--client-key", missing], "error: FileNotFound: --client-key: "),
+            (&["--docker-config", missing], "error: FileNotFound: --docker-config: "),
         ];
         for (options, want) in rows {
             let arguments = [&["ghcr.io/a/b"], options].concat();

@@ -128,7 +128,7 @@ impl SignatureArguments {
             let pem = input_file::read(path).map_err(|error| unreadable("--key", &error))?;
             let text = String::from_utf8(pem);
             let text =
-                text.map_err(|_| Complaint::new(Reason::SecretInvalid, format!("--key: {} is no PEM", path.display())));
+                text.map_err(|_| Complaint::new(Reason::FileInvalid, format!("--key: {} is no PEM", path.display())));
             Ok(KeySpec { secret_ref: None, inline: Some(text?) })
         };
         let identity = |issuer: &String| IdentitySpec {

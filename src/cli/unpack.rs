@@ -143,7 +143,7 @@ async fn unpack(arguments: &Arguments) -> Result<Published, Stop> {
         serde_json::from_value(json!({"image": REPOSITORY, "outputs": []})).map_err(Failure::internal)?;
     spec.timeout.clone_from(&arguments.timeout);
     arguments.layer.set(&mut spec);
-    let object = ObjectId { namespace: "command".to_owned(), name: "line".to_owned(), uid: String::new() };
+    let object = ObjectId::command_line();
     let request = Request::parse(object, &spec, &Referred::default()).map_err(Failure::from)?;
     match arguments.place.place(layer, request).await {
         Ok((_, published)) => Ok(published),

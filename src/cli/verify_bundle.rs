@@ -118,7 +118,7 @@ fn entry(arguments: &Arguments) -> Result<Entry, Complaint> {
 
 fn key(path: &Path) -> Result<PublicKey, Complaint> {
     let pem = input_file::read(path).map_err(|error| unreadable("--key", &error))?;
-    PublicKey::from_pem(&pem).map_err(|error| Complaint::new(Reason::SecretInvalid, format!("--key {error}")))
+    PublicKey::from_pem(&pem).map_err(|error| Complaint::new(Reason::FileInvalid, format!("--key {error}")))
 }
 
 fn root(arguments: &Arguments) -> Result<Root, Complaint> {

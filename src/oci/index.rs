@@ -28,7 +28,7 @@ pub enum PlatformError {
     #[error("the index lists no manifest that can be published")]
     Empty,
     /// Several candidates, and no platform was requested.
-    #[error("the index has manifests for {0}; select one by spec.platform")]
+    #[error("the index has manifests for several platforms, and none is selected: {0}")]
     Several(String),
     /// No manifest for the requested platform.
     #[error("the index has no manifest for {wanted}, only for {have}")]

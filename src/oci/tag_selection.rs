@@ -26,16 +26,16 @@ pub struct TagSelection {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TagSelectionError {
     /// An invalid range.
-    #[error("range: {0}")]
+    #[error("{0}")]
     Range(#[from] ParseRangeError),
     /// The filter is too long.
-    #[error("filter: more than {MAX_FILTER} characters")]
+    #[error("more than {MAX_FILTER} characters")]
     FilterTooLong,
     /// The filter would need too much memory.
-    #[error("filter: too large with all repetitions; lower the numbers in braces")]
+    #[error("too large with all repetitions; lower the numbers in braces")]
     FilterTooLarge,
     /// The filter is not a regular expression.
-    #[error("filter: invalid regular expression: {0}")]
+    #[error("invalid regular expression: {0}")]
     Filter(String),
 }
 

@@ -20,7 +20,7 @@ use crate::failure::{Class, Failure};
 use crate::oci::{Descriptor, Manifest, media_type};
 use crate::output::StagePlace;
 use crate::registry::Registry;
-use crate::request::{Limits, Request};
+use crate::request::{Field, Limits, Request};
 use crate::storage::{Call, OnVolume, Pool, Scratch, StorageError};
 use crate::trust::Approved;
 use crate::unpack::image::{self, Kind};
@@ -45,12 +45,12 @@ pub(super) fn check_type(request: &Request, manifest: &Manifest) -> Result<(), F
     if allowed.is_empty() || allowed.matches(&manifest.artifact_type) {
         return Ok(());
     }
-    let message = format!(
-        "artifact type \"{}\" is not in spec.artifactTypes; expected {}",
-        manifest.artifact_type,
-        allowed.texts().join(", ")
-    );
-    Err(Failure::new(Class::Stalled, Reason::UnexpectedArtifactType, message))
+    let message = |spelling| {
+        let (found, field, allowed) =
+            (&manifest.artifact_type, Field::ArtifactTypes.name(spelling), allowed.texts().join(", "));
+        format!("artifact type \"{found}\" is not in {field}; expected {allowed}")
+    };
+    Err(Failure::naming(Class::Stalled, Reason::UnexpectedArtifactType, message))
 }
 
 /// Returns the layers to fetch, in the order of the manifest.
@@ -76,13 +76,11 @@ pub(super) fn wanted<'a>(
     found.dedup();
     found.truncate(5);
     let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-    let what = if is_all {
-        "the artifact has nothing but signatures and attestations"
-    } else {
-        "spec.layers selects none of the artifact's layers"
+    let message = |spelling| match (is_all, Field::Layers.name(spelling)) {
+        (true, _) => format!("the artifact has nothing but signatures and attestations; media types of its layers: {found}"),
+        (false, field) => format!("no layer of the artifact is selected by {field}; media types of its layers: {found}"),
     };
-    let message = format!("{what}; media types of its layers: {found}");
-    Err(Failure::new(Class::Stalled, Reason::NoMatchingLayer, message))
+    Err(Failure::naming(Class::Stalled, Reason::NoMatchingLayer, message))
 }
 
 /// Fetches each layer once, and unpacks it in every place.

@@ -64,7 +64,7 @@ pub enum RegistryError {
         port: u16,
     },
     /// Plain HTTP to the host is not allowed by the operator.
-    #[error("plain HTTP to {host} is not allowed; allow it with the operator's --plain-http-host")]
+    #[error("plain HTTP to {host} is not allowed; --plain-http-host allows it for a host")]
     PlainHttpDenied {
         /// The registry, or a host to which it redirected.
         host: String,

@@ -1,6 +1,9 @@
 //! Error in a spec, or in an object that it refers to.
 
+use std::fmt;
+
 use super::MAX_ACCOUNT_SECRETS;
+use super::field::{Field, Spelling};
 use crate::api::references::MAX_REFERENCES;
 use crate::oci::platform::ParsePlatformError;
 use crate::oci::reference::ParseReferenceError;
@@ -8,68 +11,52 @@ use crate::oci::tag_selection::TagSelectionError;
 use crate::pattern::PatternError;
 use crate::registry::credentials::SecretError;
 use crate::registry::tls::TlsError;
+use crate::trust::requirement::PatternError as SubjectError;
 use crate::trust::sigstore::{KeyError, RootError};
 use crate::unpack::path::PathError;
 
 /// Error in a spec, or in an object that it refers to.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// Invalid `spec.image`.
-    #[error("spec.image: {0}")]
+    /// Invalid reference.
     Image(#[from] ParseReferenceError),
-    /// Invalid `spec.semver`.
-    #[error("spec.semver.{0}")]
+    /// Invalid selection of the tag.
     Selection(#[from] TagSelectionError),
-    /// `spec.semver` beside a tag or a digest.
-    #[error("spec.semver chooses the tag, so spec.image must have neither a tag nor a digest")]
+    /// Selection of the tag beside a tag or a digest.
     TwoTags,
-    /// Invalid `spec.platform`.
-    #[error("spec.platform: {0}")]
+    /// Invalid platform.
     Platform(#[from] ParsePlatformError),
-    /// Fields of `spec.registry` that exclude each other.
-    #[error("spec.registry: {0}")]
-    Transport(&'static str),
-    /// Invalid `spec.interval` or `spec.timeout`.
-    #[error("spec.{field}: \"{text}\" is not a duration such as 90s, 10m or 1h30m, or is out of bounds")]
+    /// Fields that exclude each other.
+    Excluded(Field, Field),
+    /// Invalid duration, or one out of bounds.
     Duration {
-        /// Name of the field.
-        field: &'static str,
+        /// The field.
+        field: Field,
         /// Text of the field.
         text: String,
     },
-    /// Invalid `spec.files.subPath`.
-    #[error("spec.files.subPath {0}")]
+    /// Invalid directory in the artifact.
     SubPath(PathError),
     /// Invalid pattern in a list.
-    #[error("{field}: {error}")]
     Pattern {
-        /// Path of the field.
-        field: &'static str,
+        /// The field.
+        field: Field,
         /// Problem with the pattern.
         error: PatternError,
     },
-    /// Invalid number of bytes in `spec.limits`.
-    #[error("spec.limits.{field} is not a number of bytes such as 1048576, 512Mi or 1G")]
-    Bytes {
-        /// Name of the field.
-        field: &'static str,
-    },
+    /// Invalid number of bytes in a limit.
+    Bytes(Field),
     /// Output with no place, or with several.
-    #[error("output {0}: set exactly one of volume, configMap and secret")]
     Place(String),
     /// `secret` output beside an output of another kind.
-    #[error("outputs {0} and {1}: an object with a secret output may have only secret outputs")]
     MixedWithSecret(String, String),
     /// Two outputs with the same place.
-    #[error("outputs {0} and {1} go to the same place")]
     SamePlace(String, String),
     /// Namespace or name of the object that is not a Kubernetes name, and so may not be a directory name.
-    #[error("namespace and name must be Kubernetes names: \"{0}\"")]
     Name(String),
-    /// A name in the spec that admission would refuse.
-    #[error("{field}: {text:?} is not {expected}")]
+    /// A name in the spec that admission would refuse. No command has an option for such a name.
     FieldName {
-        /// Path of the field.
+        /// Path of the field, with the index in each list.
         field: String,
         /// Rejected name.
         text: String,
@@ -77,10 +64,8 @@ pub enum RequestError {
         expected: &'static str,
     },
     /// More references to other objects than a spec may have.
-    #[error("spec names {0} Secrets, ConfigMaps and ServiceAccounts; at most {MAX_REFERENCES} are allowed")]
     References(usize),
     /// A ServiceAccount with more `imagePullSecrets` than are read.
-    #[error("ServiceAccount {name} has {number} imagePullSecrets; at most {MAX_ACCOUNT_SECRETS} are read")]
     AccountSecrets {
         /// The ServiceAccount.
         name: String,
@@ -88,7 +73,6 @@ pub enum RequestError {
         number: usize,
     },
     /// Missing object that the spec names.
-    #[error("{kind} {name} does not exist in this namespace")]
     NotFound {
         /// Secret, ConfigMap or ServiceAccount.
         kind: &'static str,
@@ -96,7 +80,6 @@ pub enum RequestError {
         name: String,
     },
     /// Existing object without the key that the spec names.
-    #[error("{kind} {name} has no key {key}")]
     KeyMissing {
         /// Secret or ConfigMap.
         kind: &'static str,
@@ -106,46 +89,172 @@ pub enum RequestError {
         key: String,
     },
     /// Invalid certificates or keys.
-    #[error("spec.registry.{field}: {kind} {name}: {problem}")]
     Unusable {
-        /// Name of the field below `spec.registry`.
-        field: &'static str,
-        /// Secret or ConfigMap.
-        kind: &'static str,
-        /// Name of the object.
-        name: String,
+        /// The field.
+        field: Field,
+        /// Object with the certificates or keys.
+        origin: Origin,
         /// Problem with them, without quoting them.
         problem: TlsError,
     },
     /// Invalid entry of `spec.verify`.
-    #[error("spec.verify, {entry}: {problem}")]
     Verify {
         /// Name of the entry.
         entry: String,
         /// Problem with the entry.
-        problem: String,
+        problem: EntryProblem,
     },
     /// Secret without a valid public key under the key that the spec names.
-    #[error("spec.verify, {entry}: {place} {error}")]
     Key {
         /// Name of the entry.
         entry: String,
-        /// The Secret.
-        place: String,
+        /// Object with the public key.
+        origin: Origin,
         /// Problem with the public key.
         error: KeyError,
     },
     /// Invalid trusted root.
-    #[error("spec.verify, {entry}: the trusted root, {place}, {error}")]
     Root {
         /// Name of the entry.
         entry: String,
-        /// The Secret or ConfigMap.
-        place: String,
+        /// Object with the trusted root; `None` for the root embedded in this release.
+        origin: Option<Origin>,
         /// Problem with the trusted root.
         error: RootError,
     },
     /// Pull secret with unusable content.
-    #[error(transparent)]
     Secret(#[from] SecretError),
+}
+
+/// Secret or ConfigMap that a spec names. For a command it stands for a file, and its option names that.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Secret or ConfigMap.
+    pub kind: &'static str,
+    /// Name of the object.
+    pub name: String,
+}
+
+/// Problem with an entry of `spec.verify`.
+#[derive(Debug)]
+pub enum EntryProblem {
+    /// Two entries with the same name.
+    Duplicate,
+    /// Neither identities nor keys.
+    NoSigner,
+    /// Identities without a transparency log, which is their only proof of time.
+    IdentityWithoutLog,
+    /// List without an element.
+    Empty(Field),
+    /// Key with both a Secret and an inline text, or with neither.
+    KeySource,
+    /// Invalid inline key.
+    InlineKey(KeyError),
+    /// Identity with both an exact subject and a pattern, or with neither.
+    Subject,
+    /// Invalid pattern for subjects.
+    SubjectRegExp(SubjectError),
+    /// Entry in a policy that requires no signature.
+    Action,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message(Spelling::Object))
+    }
+}
+
+impl RequestError {
+    /// Returns the message for a reader.
+    pub fn message(&self, spelling: Spelling) -> String {
+        let name = |field: Field| field.name(spelling);
+        match self {
+            Self::Image(error) => format!("{}: {error}", name(Field::Image)),
+            Self::Selection(error @ TagSelectionError::Range(_)) => format!("{}: {error}", name(Field::SemverRange)),
+            Self::Selection(error) => format!("{}: {error}", name(Field::SemverFilter)),
+            Self::TwoTags => format!(
+                "{} selects the tag, so {} must have neither a tag nor a digest",
+                name(Field::Semver),
+                name(Field::Image)
+            ),
+            Self::Platform(error) => format!("{}: {error}", name(Field::Platform)),
+            Self::Excluded(field, other) => format!("{} excludes {}", name(*field), name(*other)),
+            Self::Duration { field, text } => {
+                format!("{}: \"{text}\" is not a duration such as 90s, 10m or 1h30m, or is out of bounds", name(*field))
+            }
+            Self::SubPath(error) => format!("{} {error}", name(Field::SubPath)),
+            Self::Pattern { field, error } => format!("{}: {error}", name(*field)),
+            Self::Bytes(field) => {
+                format!("{} is not a number of bytes such as 1048576, 512Mi or 1G", name(*field))
+            }
+            Self::Place(output) => format!("output {output}: set exactly one of volume, configMap and secret"),
+            Self::MixedWithSecret(secret, other) => {
+                format!("outputs {secret} and {other}: an object with a secret output may have only secret outputs")
+            }
+            Self::SamePlace(one, other) => format!("outputs {one} and {other} go to the same place"),
+            Self::Name(text) => format!("namespace and name must be Kubernetes names: \"{text}\""),
+            Self::FieldName { field, text, expected } => format!("{field}: {text:?} is not {expected}"),
+            Self::References(number) => format!(
+                "spec names {number} Secrets, ConfigMaps and ServiceAccounts; at most {MAX_REFERENCES} are allowed"
+            ),
+            Self::AccountSecrets { name, number } => {
+                format!("ServiceAccount {name} has {number} imagePullSecrets; at most {MAX_ACCOUNT_SECRETS} are read")
+            }
+            Self::NotFound { kind, name } => format!("{kind} {name} does not exist in this namespace"),
+            Self::KeyMissing { kind, name, key } => format!("{kind} {name} has no key {key}"),
+            Self::Unusable { field, origin, problem } => {
+                format!("{}: {problem}", origin.below(*field, spelling))
+            }
+            Self::Verify { entry, problem } => in_entry(entry, &problem.message(spelling), spelling),
+            Self::Key { entry, origin, error } => {
+                in_entry(entry, &format!("{} {error}", origin.below(Field::Keys, spelling)), spelling)
+            }
+            Self::Root { entry, origin, error } => {
+                let embedded = || "the trusted root embedded in this release".to_owned();
+                let root = origin.as_ref().map_or_else(embedded, |one| one.below(Field::TrustedRootRef, spelling));
+                in_entry(entry, &format!("{root} {error}"), spelling)
+            }
+            Self::Secret(error) => error.to_string(),
+        }
+    }
+}
+
+impl Origin {
+    /// Returns the name of a field, with the object that it refers to.
+    fn below(&self, field: Field, spelling: Spelling) -> String {
+        let Self { kind, name } = self;
+        match spelling {
+            Spelling::Object => format!("{}: {kind} {name}", field.name(spelling)),
+            Spelling::Command => field.name(spelling).to_owned(),
+        }
+    }
+}
+
+impl EntryProblem {
+    fn message(&self, spelling: Spelling) -> String {
+        let name = |field: Field| field.name(spelling);
+        match self {
+            Self::Duplicate => "duplicate name".to_owned(),
+            Self::NoSigner => format!("no accepted signer; set {} or {}", name(Field::Keyless), name(Field::Keys)),
+            Self::IdentityWithoutLog => {
+                format!("{} must be Required with {}", name(Field::TransparencyLog), name(Field::Keyless))
+            }
+            Self::Empty(field) => format!("{} must not be empty", name(*field)),
+            Self::KeySource => format!("{}: set exactly one of secretRef and inline", name(Field::Keys)),
+            Self::InlineKey(error) => format!("{} {error}", name(Field::InlineKey)),
+            Self::Subject => {
+                format!("set exactly one of {} and {}", name(Field::Subject), name(Field::SubjectRegExp))
+            }
+            Self::SubjectRegExp(error) => format!("{} {error}", name(Field::SubjectRegExp)),
+            Self::Action => format!("only {}: Verify allows entries", name(Field::PolicyAction)),
+        }
+    }
+}
+
+/// Returns a problem with the name of its entry. A command has one entry, its options.
+fn in_entry(entry: &str, problem: &str, spelling: Spelling) -> String {
+    match spelling {
+        Spelling::Object => format!("entry {entry}: {problem}"),
+        Spelling::Command => problem.to_owned(),
+    }
 }

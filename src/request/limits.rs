@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::{Field, Spelling};
+
 /// One limit: the operator's, or a lower one of the object.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
@@ -15,12 +17,21 @@ pub struct Limit {
 struct Name {
     /// Counted unit, such as `layers`.
     what: &'static str,
-    /// The operator's flag; empty for a limit that is fixed.
-    flag: &'static str,
-    /// The object's field; empty if there is none.
-    field: &'static str,
+    /// Setting of the limit.
+    setting: Setting,
     /// Unit behind the number, if the flag requires one.
     unit: &'static str,
+}
+
+/// Setting of a limit.
+#[derive(Clone, Copy, Debug)]
+enum Setting {
+    /// No setting: the limit is fixed.
+    Fixed,
+    /// Flag of the operator and of commands, without a field.
+    Flag(&'static str),
+    /// Field of an object, and the flag of the same limit.
+    Field(Field),
 }
 
 /// Error for an exceeded limit.
@@ -31,8 +42,14 @@ impl fmt::Display for LimitExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Limit { value, name, is_own } = self.0;
         write!(f, "more than {value} {}", name.what)?;
-        let by = if is_own { name.field } else { name.flag };
-        if by.is_empty() { Ok(()) } else { write!(f, " ({by}={value}{})", name.unit) }
+        // The setting that decided, not that of the reader: an operator's flag limits objects too.
+        let by = match name.setting {
+            Setting::Fixed => return Ok(()),
+            Setting::Flag(flag) => flag,
+            Setting::Field(field) if is_own => field.name(Spelling::Object),
+            Setting::Field(field) => field.name(Spelling::Command),
+        };
+        write!(f, " ({by}={value}{})", name.unit)
     }
 }
 
@@ -157,36 +174,33 @@ impl Limits {
     }
 }
 
-macro_rules! name {
-    ($what:literal, $flag:literal, $field:literal) => {
-        name!($what, $flag, $field, "")
+macro_rules! limit {
+    ($value:expr, $what:literal, $setting:expr) => {
+        limit!($value, $what, $setting, "")
     };
-    ($what:literal, $flag:literal, $field:literal, $unit:literal) => {
-        &Name { what: $what, flag: $flag, field: $field, unit: $unit }
+    ($value:expr, $what:literal, $setting:expr, $unit:literal) => {
+        Limit::new($value, &Name { what: $what, setting: $setting, unit: $unit })
     };
 }
 
 impl Limits {
     /// Limits without any flag.
     pub const DEFAULT: Self = Self {
-        manifest_bytes: Limit::new(4 << 20, name!("bytes in a manifest", "--max-manifest-bytes", "")),
-        layers: Limit::new(128, name!("layers", "--max-layers", "spec.limits.layers")),
-        layer_bytes: Limit::new(1 << 30, name!("bytes in a layer", "--max-layer-bytes", "spec.limits.layerBytes")),
-        config_bytes: Limit::new(1 << 20, name!("bytes in an image config", "", "")),
-        extracted_bytes: Limit::new(
-            2 << 30,
-            name!("bytes in all files", "--max-extracted-bytes", "spec.limits.extractedBytes"),
-        ),
-        file_bytes: Limit::new(2 << 30, name!("bytes in a file", "--max-file-bytes", "spec.limits.fileBytes")),
-        entries: Limit::new(100_000, name!("entries", "--max-entries", "spec.limits.files")),
-        depth: Limit::new(64, name!("levels in a path", "--max-depth", "spec.limits.depth")),
-        path_bytes: Limit::new(4096, name!("bytes in a path with the NUL behind it", "--max-path-bytes", "")),
-        name_bytes: Limit::new(255, name!("bytes in a name", "--max-name-bytes", "")),
-        header_bytes: Limit::new(1 << 20, name!("bytes in an extended header", "--max-header-bytes", "")),
-        ratio: Limit::new(200, name!("bytes for each byte of the layer", "--max-ratio", "spec.limits.ratio")),
-        zstd_window: Limit::new(128 << 20, name!("bytes in a zstd window", "--max-zstd-window", "")),
-        namespace_bytes: Limit::new(u64::MAX, name!("bytes in all its objects", "--max-namespace-bytes", "")),
-        unpack_seconds: Limit::new(600, name!("seconds of unpacking", "--max-unpack-time", "", "s")),
+        manifest_bytes: limit!(4 << 20, "bytes in a manifest", Setting::Flag("--max-manifest-bytes")),
+        layers: limit!(128, "layers", Setting::Field(Field::LimitLayers)),
+        layer_bytes: limit!(1 << 30, "bytes in a layer", Setting::Field(Field::LimitLayerBytes)),
+        config_bytes: limit!(1 << 20, "bytes in an image config", Setting::Fixed),
+        extracted_bytes: limit!(2 << 30, "bytes in all files", Setting::Field(Field::LimitExtractedBytes)),
+        file_bytes: limit!(2 << 30, "bytes in a file", Setting::Field(Field::LimitFileBytes)),
+        entries: limit!(100_000, "entries", Setting::Field(Field::LimitFiles)),
+        depth: limit!(64, "levels in a path", Setting::Field(Field::LimitDepth)),
+        path_bytes: limit!(4096, "bytes in a path, including the trailing NUL", Setting::Flag("--max-path-bytes")),
+        name_bytes: limit!(255, "bytes in a name", Setting::Flag("--max-name-bytes")),
+        header_bytes: limit!(1 << 20, "bytes in an extended header", Setting::Flag("--max-header-bytes")),
+        ratio: limit!(200, "bytes for each byte of the layer", Setting::Field(Field::LimitRatio)),
+        zstd_window: limit!(128 << 20, "bytes in a zstd window", Setting::Flag("--max-zstd-window")),
+        namespace_bytes: limit!(u64::MAX, "bytes in all its objects", Setting::Flag("--max-namespace-bytes")),
+        unpack_seconds: limit!(600, "seconds of unpacking", Setting::Flag("--max-unpack-time"), "s"),
     };
 }
 

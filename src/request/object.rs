@@ -13,6 +13,13 @@ pub struct ObjectId {
     pub uid: String,
 }
 
+impl ObjectId {
+    /// Returns the identity that stands for the object in a command without objects.
+    pub fn command_line() -> Self {
+        Self { namespace: "command".to_owned(), name: "line".to_owned(), uid: String::new() }
+    }
+}
+
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)

@@ -1,7 +1,7 @@
 //! Requirements that policies add to those of an object. Policies never remove a requirement.
 
 use super::images::Images;
-use super::{OwnLimits, Referred, RequestError, names, selection, verification};
+use super::{EntryProblem, Field, OwnLimits, Referred, RequestError, names, selection, verification};
 use crate::api::policy::{Enforcement, OCIArtifactPolicySpec, PolicyAction};
 use crate::oci::Repository;
 use crate::trust::requirement::{Applied, Entry, Objection, Requirement};
@@ -93,7 +93,7 @@ impl Policies {
 impl Policy {
     fn ask(&self, asked: &mut Asked) -> Result<(), RequestError> {
         let Self { name, spec, referred, .. } = self;
-        Images::parse(&spec.images).map_err(|error| RequestError::Pattern { field: "spec.images", error })?;
+        Images::parse(&spec.images).map_err(|error| RequestError::Pattern { field: Field::PolicyImages, error })?;
         if spec.action == PolicyAction::Deny {
             asked.objections.push(self.objection("denies it", true));
         }
@@ -115,8 +115,7 @@ impl Policy {
             (PolicyAction::Deny | PolicyAction::Allow, None) => {}
             // Such a policy would look as if it required signatures.
             (PolicyAction::Deny | PolicyAction::Allow, Some(entry)) => {
-                let problem = "only spec.action: Verify takes entries".to_owned();
-                return Err(RequestError::Verify { entry: entry.name.clone(), problem });
+                return Err(RequestError::Verify { entry: entry.name.clone(), problem: EntryProblem::Action });
             }
         }
         asked.limits.push(selection::own_limits(spec.limits.as_ref())?);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Policies, RequestError};
+use super::{Field, Origin, Policies, RequestError};
 use crate::api::OCIArtifactSpec;
 use crate::api::spec::{CaReference, CaSource};
 use crate::api::verify::VerifySpec;
@@ -85,15 +85,19 @@ impl Referred {
     /// other; in files they are refused only here.
     pub(super) fn transport(&self, spec: &OCIArtifactSpec) -> Result<Transport, RequestError> {
         let registry = &spec.registry;
-        let wants_tls =
-            registry.insecure_skip_verify || registry.ca_ref.is_some() || registry.client_certificate_ref.is_some();
-        match (registry.plain_http, wants_tls) {
-            (true, true) => return Err(RequestError::Transport("plainHTTP excludes every field about TLS")),
-            (true, false) => return Ok(Transport::PlainHttp),
-            (false, _) if registry.insecure_skip_verify && registry.ca_ref.is_some() => {
-                return Err(RequestError::Transport("insecureSkipVerify excludes caRef"));
-            }
-            (false, _) => {}
+        let about_tls = [
+            (Field::SkipVerify, registry.insecure_skip_verify),
+            (Field::CaRef, registry.ca_ref.is_some()),
+            (Field::ClientCertificateRef, registry.client_certificate_ref.is_some()),
+        ];
+        if registry.plain_http {
+            return match about_tls.into_iter().find(|(_, is_set)| *is_set) {
+                Some((field, _)) => Err(RequestError::Excluded(Field::PlainHttp, field)),
+                None => Ok(Transport::PlainHttp),
+            };
+        }
+        if registry.insecure_skip_verify && registry.ca_ref.is_some() {
+            return Err(RequestError::Excluded(Field::SkipVerify, Field::CaRef));
         }
         let mut tls = TlsOptions::default();
         if registry.insecure_skip_verify && !self.is_elsewhere {
@@ -102,13 +106,13 @@ impl Referred {
         if let Some(authority) = &registry.ca_ref {
             let CaReference { kind, name, key } = authority;
             let pem = self.value(*kind, name, key)?;
-            tls.trust(pem).map_err(|problem| unusable("caRef", kind.as_str(), name, problem))?;
+            tls.trust(pem).map_err(|problem| unusable(Field::CaRef, kind.as_str(), name, problem))?;
         }
         if let Some(reference) = registry.client_certificate_ref.as_ref().filter(|_| !self.is_elsewhere) {
             let secret = self.secret(&reference.name)?;
             let part = |key| value(&secret.data, "Secret", &reference.name, key);
             tls.show(part("tls.crt")?, part("tls.key")?)
-                .map_err(|problem| unusable("clientCertificateRef", "Secret", &reference.name, problem))?;
+                .map_err(|problem| unusable(Field::ClientCertificateRef, "Secret", &reference.name, problem))?;
         }
         Ok(Transport::Tls(tls))
     }
@@ -150,8 +154,8 @@ fn value<'a>(
     data.get(key).map(Vec::as_slice).ok_or_else(missing)
 }
 
-fn unusable(field: &'static str, kind: &'static str, name: &str, problem: TlsError) -> RequestError {
-    RequestError::Unusable { field, kind, name: name.to_owned(), problem }
+fn unusable(field: Field, kind: &'static str, name: &str, problem: TlsError) -> RequestError {
+    RequestError::Unusable { field, origin: Origin { kind, name: name.to_owned() }, problem }
 }
 
 #[cfg(test)]

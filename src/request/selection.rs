@@ -1,6 +1,6 @@
 //! Selection of layers of an artifact, and of the files in them.
 
-use super::{OwnLimits, RequestError};
+use super::{Field, OwnLimits, RequestError};
 use crate::api::OCIArtifactSpec;
 use crate::api::spec::{ByteCount, LayerMode, LimitsSpec, OnConflict, Symlinks};
 use crate::oci::Descriptor;
@@ -48,8 +48,8 @@ impl LayerSelection {
     pub(super) fn parse(spec: &OCIArtifactSpec) -> Result<Self, RequestError> {
         let in_field = |field| move |error| RequestError::Pattern { field, error };
         Ok(Self {
-            media_types: Patterns::names(&spec.layers.media_types).map_err(in_field("spec.layers.mediaTypes"))?,
-            titles: Patterns::paths(&spec.layers.titles).map_err(in_field("spec.layers.titles"))?,
+            media_types: Patterns::names(&spec.layers.media_types).map_err(in_field(Field::LayerMediaTypes))?,
+            titles: Patterns::paths(&spec.layers.titles).map_err(in_field(Field::LayerTitles))?,
         })
     }
 
@@ -72,8 +72,8 @@ impl FileSelection {
             Some(text) => EntryPath::parse(text.as_bytes()).map_err(RequestError::SubPath)?,
             None => EntryPath::root(),
         };
-        let filter = FileFilter::parse(&spec.files.include, &spec.files.exclude)
-            .map_err(|error| RequestError::Pattern { field: "spec.files.include or exclude", error })?;
+        let filter =
+            FileFilter::of_fields((Field::Include, &spec.files.include), (Field::Exclude, &spec.files.exclude))?;
         Ok(Self { sub_path, filter })
     }
 }
@@ -82,6 +82,14 @@ impl FileFilter {
     /// Parses patterns for paths; an empty `include` selects everything.
     pub fn parse(include: &[String], exclude: &[String]) -> Result<Self, PatternError> {
         Ok(Self { include: Patterns::paths(include)?, exclude: Patterns::paths(exclude)? })
+    }
+
+    /// Parses the patterns of two fields.
+    pub(super) fn of_fields(include: (Field, &[String]), exclude: (Field, &[String])) -> Result<Self, RequestError> {
+        let patterns = |(field, texts): (Field, &[String])| {
+            Patterns::paths(texts).map_err(|error| RequestError::Pattern { field, error })
+        };
+        Ok(Self { include: patterns(include)?, exclude: patterns(exclude)? })
     }
 
     /// Returns true if nothing is left out.
@@ -103,15 +111,15 @@ impl FileFilter {
 /// Parses the limits that an object sets for itself.
 pub(super) fn own_limits(spec: Option<&LimitsSpec>) -> Result<OwnLimits, RequestError> {
     let Some(spec) = spec else { return Ok(OwnLimits::default()) };
-    let bytes = |field: &'static str, value: &Option<ByteCount>| match value {
+    let bytes = |field: Field, value: &Option<ByteCount>| match value {
         None => Ok(None),
-        Some(count) => count.bytes().map(Some).ok_or(RequestError::Bytes { field }),
+        Some(count) => count.bytes().map(Some).ok_or(RequestError::Bytes(field)),
     };
     Ok(OwnLimits {
         layers: spec.layers.map(u64::from),
-        layer_bytes: bytes("layerBytes", &spec.layer_bytes)?,
-        extracted_bytes: bytes("extractedBytes", &spec.extracted_bytes)?,
-        file_bytes: bytes("fileBytes", &spec.file_bytes)?,
+        layer_bytes: bytes(Field::LimitLayerBytes, &spec.layer_bytes)?,
+        extracted_bytes: bytes(Field::LimitExtractedBytes, &spec.extracted_bytes)?,
+        file_bytes: bytes(Field::LimitFileBytes, &spec.file_bytes)?,
         entries: spec.files.map(u64::from),
         depth: spec.depth.map(u64::from),
         ratio: spec.ratio.map(u64::from),

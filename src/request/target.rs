@@ -1,6 +1,6 @@
 //! Places that the files of an artifact are published to: the outputs of a spec, or a directory of the command line.
 
-use super::{FileFilter, RequestError};
+use super::{Field, FileFilter, RequestError};
 use crate::api::spec::OutputSpec;
 
 /// Place that files are published to.
@@ -107,7 +107,7 @@ fn target(output: &OutputSpec) -> Result<Target, RequestError> {
             return Err(RequestError::Place(output.name.clone()));
         }
     };
-    let filter = FileFilter::parse(&output.include, &output.exclude)
-        .map_err(|error| RequestError::Pattern { field: "spec.outputs include or exclude", error })?;
+    let (include, exclude) = ((Field::OutputInclude, &*output.include), (Field::OutputExclude, &*output.exclude));
+    let filter = FileFilter::of_fields(include, exclude)?;
     Ok(Target { output: output.name.clone(), place, filter })
 }

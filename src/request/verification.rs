@@ -1,12 +1,12 @@
 //! `spec.verify`: parsing of names and texts into keys, identities and trusted roots.
 
-use super::{Referred, RequestError};
+use super::{EntryProblem, Field, Origin, Referred, RequestError};
 use crate::api::policy::Enforcement;
 use crate::api::spec::CaSource;
 use crate::api::verify::{CosignSpec, IdentitySpec, KeySpec, TransparencyLog, TrustedRootReference, VerifySpec};
 use crate::trust::identity::IdentityRule;
 use crate::trust::requirement::Entry;
-use crate::trust::sigstore::{KeyError, PublicKey, Root, RootError};
+use crate::trust::sigstore::{PublicKey, Root, RootError};
 
 /// Parses every entry. In a cluster, admission has refused an entry without a key or identity; in files it is refused
 /// only here.
@@ -14,7 +14,7 @@ pub(super) fn entries(verify: &[VerifySpec], referred: &Referred) -> Result<Vec<
     let entries = verify.iter().map(|spec| entry(spec, referred)).collect::<Result<_, _>>()?;
     for (index, VerifySpec { name, .. }) in verify.iter().enumerate() {
         if verify.iter().take(index).any(|other| other.name == *name) {
-            return Err(invalid(name, "there are two of this name"));
+            return Err(invalid(name, EntryProblem::Duplicate));
         }
     }
     Ok(entries)
@@ -24,13 +24,16 @@ fn entry(spec: &VerifySpec, referred: &Referred) -> Result<Entry, RequestError> 
     let VerifySpec { name, cosign } = spec;
     let CosignSpec { keyless, keys, trusted_root_ref, transparency_log, predicate_types, formats, .. } = cosign;
     if keyless.is_empty() && keys.is_empty() {
-        return Err(invalid(name, "cosign needs keyless or keys"));
+        return Err(invalid(name, EntryProblem::NoSigner));
     }
     if *transparency_log == TransparencyLog::Ignored && !keyless.is_empty() {
-        return Err(invalid(name, "transparencyLog: Ignored excludes keyless"));
+        return Err(invalid(name, EntryProblem::IdentityWithoutLog));
     }
-    if predicate_types.is_empty() || formats.is_empty() {
-        return Err(invalid(name, "predicateTypes and formats must not be empty"));
+    for (field, is_empty) in [(Field::PredicateTypes, predicate_types.is_empty()), (Field::Formats, formats.is_empty())]
+    {
+        if is_empty {
+            return Err(invalid(name, EntryProblem::Empty(field)));
+        }
     }
     Ok(Entry {
         name: name.clone(),
@@ -48,13 +51,14 @@ fn entry(spec: &VerifySpec, referred: &Referred) -> Result<Entry, RequestError> 
 fn key(entry: &str, spec: &KeySpec, referred: &Referred) -> Result<PublicKey, RequestError> {
     match (&spec.secret_ref, &spec.inline) {
         (Some(reference), None) => {
-            let place = format!("Secret {}", reference.name);
+            let origin = Origin { kind: CaSource::Secret.as_str(), name: reference.name.clone() };
             let pem = referred.value(CaSource::Secret, &reference.name, &reference.key)?;
-            PublicKey::from_pem(pem).map_err(|error| RequestError::Key { entry: entry.to_owned(), place, error })
+            PublicKey::from_pem(pem).map_err(|error| RequestError::Key { entry: entry.to_owned(), origin, error })
         }
-        (None, Some(pem)) => PublicKey::from_pem(pem.as_bytes())
-            .map_err(|error: KeyError| invalid(entry, format!("the inline key {error}"))),
-        (Some(_), Some(_)) | (None, None) => Err(invalid(entry, "a key needs exactly one of secretRef and inline")),
+        (None, Some(pem)) => {
+            PublicKey::from_pem(pem.as_bytes()).map_err(|error| invalid(entry, EntryProblem::InlineKey(error)))
+        }
+        (Some(_), Some(_)) | (None, None) => Err(invalid(entry, EntryProblem::KeySource)),
     }
 }
 
@@ -63,27 +67,26 @@ fn rule(entry: &str, spec: &IdentitySpec) -> Result<IdentityRule, RequestError> 
     match (subject, subject_reg_exp) {
         (Some(subject), None) => Ok(IdentityRule::exactly(issuer, subject)),
         (None, Some(pattern)) => {
-            IdentityRule::matching(issuer, pattern).map_err(|error| invalid(entry, format!("subjectRegExp {error}")))
+            IdentityRule::matching(issuer, pattern).map_err(|error| invalid(entry, EntryProblem::SubjectRegExp(error)))
         }
-        (Some(_), Some(_)) | (None, None) => {
-            Err(invalid(entry, "an identity needs exactly one of subject and subjectRegExp"))
-        }
+        (Some(_), Some(_)) | (None, None) => Err(invalid(entry, EntryProblem::Subject)),
     }
 }
 
 fn root(entry: &str, reference: Option<&TrustedRootReference>, referred: &Referred) -> Result<Root, RequestError> {
-    let unusable = |place: String, error: RootError| RequestError::Root { entry: entry.to_owned(), place, error };
+    let unusable = |origin, error: RootError| RequestError::Root { entry: entry.to_owned(), origin, error };
     let Some(TrustedRootReference { kind, name, key }) = reference else {
         let fetched = referred.public_root.clone().map(Ok);
         let root = fetched.unwrap_or_else(Root::public_good);
-        return root.map_err(|error| unusable("that of this version".to_owned(), error));
+        return root.map_err(|error| unusable(None, error));
     };
     let json = referred.value(*kind, name, key)?;
-    Root::parse(json).map_err(|error| unusable(format!("{} {name}", kind.as_str()), error))
+    let origin = Origin { kind: kind.as_str(), name: name.clone() };
+    Root::parse(json).map_err(|error| unusable(Some(origin), error))
 }
 
-fn invalid(entry: &str, problem: impl Into<String>) -> RequestError {
-    RequestError::Verify { entry: entry.to_owned(), problem: problem.into() }
+fn invalid(entry: &str, problem: EntryProblem) -> RequestError {
+    RequestError::Verify { entry: entry.to_owned(), problem }
 }
 
 #[cfg(test)]

@@ -44,6 +44,12 @@ pub enum UnpackError {
         /// Number of the method and, if known, its name.
         method: String,
     },
+    /// A symbolic link in an artifact whose symbolic links are to be rejected.
+    #[error("entry {entry:?} is a symbolic link, and symbolic links are rejected")]
+    Symlink {
+        /// Name of the entry, truncated for display.
+        entry: String,
+    },
     /// A tar whose digest differs from the one in its producer's annotation.
     #[error("layer {layer}: the uncompressed archive does not match the annotation io.deis.oras.content.digest")]
     ContentDigest {

@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 
 use super::budget::Budget;
 use super::copies::Copies;
-use super::error::UnpackError;
+use super::error::{UnpackError, shortened};
 use super::hashing::Hashing;
 use super::nodes::Nodes;
 use super::path::{EntryPath, PathError};
@@ -160,7 +160,7 @@ impl LayerTree {
     /// Adds a symbolic link whose target has been checked lexically.
     pub(super) fn add_link(&mut self, path: &EntryPath, target: &str) -> Result<(), UnpackError> {
         if self.rules.symlinks == Symlinks::Reject {
-            return Err(UnpackError::entry(path, "is a symbolic link, and spec.files.symlinks is Reject"));
+            return Err(UnpackError::Symlink { entry: shortened(path.as_str()) });
         }
         self.refuse_second(path)?;
         self.budget.target(path, target)?;

@@ -75,7 +75,7 @@ pub(super) async fn fetch(
     if !egress.may_serve_tokens((&registry.0, registry.1), service_host, requester.credential.is_some()) {
         let what =
             if requester.credential.is_some() { "would receive the credentials" } else { "belongs to another domain" };
-        return refuse(format!("its token service {host} {what}; allow it with the operator's --token-realm"));
+        return refuse(format!("its token service {host} {what}; --token-realm allows it"));
     }
     let response = client.send(Sent { reach, ..sent }).await?;
     match response.status().as_u16() {

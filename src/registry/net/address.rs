@@ -56,7 +56,7 @@ impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, remedy) = match self.kind {
             AddressKind::Private => {
-                ("a private", "; the operator's --allow-cidr opens networks, --allow-host single hosts")
+                ("a private", "; --allow-cidr opens networks, --allow-host single hosts")
             }
             AddressKind::Loopback => ("a loopback", "; only an --allow-cidr inside 127.0.0.0/8 or ::1/128 opens it"),
             AddressKind::Metadata => ("a metadata service's", "; no flag opens it"),
@@ -64,7 +64,7 @@ impl fmt::Display for Denied {
             AddressKind::Closed => ("the API server's address, or a --deny-cidr", "; no other flag opens it"),
             AddressKind::Foreign => (
                 "not a public",
-                "; a redirect or token service on another host than the registry's leads there, which only the operator's \
+                "; a redirect or token service on another host than the registry's leads there, which only \
                  --allow-host (or --token-realm) opens",
             ),
         };

@@ -151,7 +151,7 @@ async fn a_failed_pull_leaves_the_directory_unchanged_and_exits_by_class(case: &
         (&good, &["--max-extracted-bytes", "1"], 6, "LimitExceeded"),
         (&good, &["--allow-cidr", "10.0.0.0/8"], 6, "AddressDenied"),
         ("app:1", &[], 2, "InvalidSpec"),
-        (&good, &["--docker-config", "/missing"], 4, "SecretNotFound"),
+        (&good, &["--docker-config", "/missing"], 4, "FileNotFound"),
     ];
     let place = PullDirectory::new(case)?;
     let old = tree(&[("mine", "old")]);

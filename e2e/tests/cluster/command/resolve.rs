@@ -134,7 +134,7 @@ async fn credentials_come_from_standard_input_or_a_docker_configuration(case: &m
     let wrong = command(case, &with_password).input("not-this-one\n").output().await?;
     refused(&wrong, 4, "Unauthorized")?;
     ensure!(!wrong.stderr.contains("not-this-one"), "the password is in {}", wrong.stderr);
-    refused(&command(case, &with_password).output().await?, 4, "SecretInvalid")?;
+    refused(&command(case, &with_password).output().await?, 4, "FileInvalid")?;
 
     let login = json!({"username": USERNAME, "password": PASSWORD});
     let (docker, none) = (case.directory.join(".docker"), json!({}));
@@ -159,7 +159,7 @@ async fn credentials_come_from_standard_input_or_a_docker_configuration(case: &m
 
     fs_err::write(docker.join("config.json"), format!("{{\"auths\": {PASSWORD}"))?;
     let broken = run(case, &resolve).await?;
-    refused(&broken, 4, "SecretInvalid")?;
+    refused(&broken, 4, "FileInvalid")?;
     ensure!(!broken.stderr.contains(PASSWORD), "the configuration is quoted in {}", broken.stderr);
     Ok(())
 }
@@ -186,7 +186,7 @@ async fn certificates_come_from_files(case: &mut Case) -> Result<()> {
     let not_a_pair =
         ["resolve", &image, "--ca-file", &authority, "--client-certificate", &authority, "--client-key", &key];
     let output = run(case, &not_a_pair).await?;
-    refused(&output, 4, "SecretInvalid")?;
+    refused(&output, 4, "FileInvalid")?;
     ensure!(output.stderr.contains("--client-certificate"), "{}", output.stderr);
     Ok(())
 }
