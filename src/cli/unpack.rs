@@ -1,7 +1,6 @@
 //! `supercargo unpack`: one layer, from a file, into a directory.
 //!
-//! A registry with one artifact of one layer serves the file to the pass, so that it meets every check, limit and rule
-//! for a layer of any other registry.
+//! [`FileLayer`] serves the file to the same pass as for an object.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,11 +17,8 @@ use crate::api::{OCIArtifactSpec, Reason};
 use crate::failure::Failure;
 use crate::oci::media_type::TITLE;
 use crate::output::Published;
-use crate::registry::file::{FileError, FileLayer};
+use crate::registry::file::{FileError, FileLayer, REPOSITORY};
 use crate::request::{ObjectId, Referred, Request};
-
-/// Placeholder for the artifact's repository, which is never contacted.
-const REPOSITORY: &str = "file.invalid/layer";
 
 /// Arguments of `supercargo unpack`.
 #[derive(Debug, clap::Args)]
@@ -138,15 +134,21 @@ impl<E: Into<Complaint>> From<E> for Stop {
 
 async fn unpack(arguments: &Arguments) -> Result<Published, Stop> {
     let annotations = annotations(arguments)?;
-    let layer = layer(arguments, annotations)?;
+    let layer = open(arguments, annotations)?;
+    let reading = layer.reading();
     let mut spec: OCIArtifactSpec =
         serde_json::from_value(json!({"image": REPOSITORY, "outputs": []})).map_err(Failure::internal)?;
     spec.timeout.clone_from(&arguments.timeout);
     arguments.layer.set(&mut spec);
     let object = ObjectId::command_line();
     let request = Request::parse(object, &spec, &Referred::default()).map_err(Failure::from)?;
+    let timeout = request.timeout;
     match arguments.place.place(layer, request).await {
         Ok((_, published)) => Ok(published),
+        // The pass calls this step the resolution of the reference.
+        Err(End::Failure(failure)) if failure.reason == Reason::Timeout && !reading.is_complete() => {
+            Err(Stop::Complaint(of_a_file(Failure::timeout(timeout, "reading FILE"))))
+        }
         Err(End::Failure(failure)) => Err(Stop::Complaint(of_a_file(failure))),
         Err(End::Asked(code)) => Err(Stop::Asked(code)),
     }
@@ -171,7 +173,6 @@ fn of_a_file(mut failure: Failure) -> Complaint {
         failure.reason = Reason::StorageFailed;
         "Look at the disk that FILE is on."
     } else if failure.reason == Reason::Timeout {
-        failure.message = failure.message.replace("resolving the reference", "reading FILE");
         "Raise --timeout."
     } else if failure.reason == Reason::UnsafeArchive {
         "Make the archive without what the message names."
@@ -197,15 +198,23 @@ fn annotations(arguments: &Arguments) -> Result<Map<String, Value>, Complaint> {
     Ok(annotations)
 }
 
-fn not_opened(shown: &str, error: FileError) -> Complaint {
-    match error {
-        FileError::Missing => Complaint::new(Reason::ReferenceNotFound, format!("there is no file {shown}"))
-            .with_remedy("Check the path.".to_owned()),
-        FileError::Directory => Complaint::new(Reason::InvalidSpec, format!("{shown} {error}"))
-            .with_remedy("Name an archive or another file.".to_owned()),
-        FileError::NotRegular => Complaint::new(Reason::InvalidSpec, format!("{shown} {error}"))
-            .with_remedy("Write it to a file first.".to_owned()),
-        FileError::Unreadable(_) => Complaint::new(Reason::StorageFailed, format!("{shown} {error}"))
-            .with_remedy("Check that it may be read.".to_owned()),
-    }
+/// Opens FILE, and fails if it is larger than a layer may be.
+fn open(arguments: &Arguments, annotations: Map<String, Value>) -> Result<FileLayer, Complaint> {
+    let layer =
+        FileLayer::open(&arguments.file, &arguments.media_type, annotations).map_err(|error| unopened(&error))?;
+    let limit = arguments.place.limits().layer_bytes;
+    let too_large =
+        |exceeded| Complaint::new(Reason::LimitExceeded, format!("{} has {exceeded}", arguments.file.display()));
+    limit.check(layer.size()).map_err(too_large)?;
+    Ok(layer)
+}
+
+fn unopened(error: &FileError) -> Complaint {
+    let (reason, remedy) = match error {
+        FileError::Missing(_) => (Reason::ReferenceNotFound, "Check the path."),
+        FileError::Directory(_) => (Reason::InvalidSpec, "Name an archive or another file."),
+        FileError::NotRegular(_) => (Reason::InvalidSpec, "Write it to a file first."),
+        FileError::Unreadable { .. } => (Reason::StorageFailed, "Check its permissions."),
+    };
+    Complaint::new(reason, error).with_remedy(remedy.to_owned())
 }

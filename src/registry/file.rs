@@ -1,6 +1,5 @@
-//! A file as a registry: one artifact, whose only layer is the file.
-//!
-//! So a file meets every check, limit and rule for a layer of any other registry.
+//! A local file as a registry: an artifact whose only layer is the file, so that the file meets every check, limit and
+//! rule for a layer of any other registry.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -15,79 +14,90 @@ use super::{Access, LocalFile, RawManifest, Registry, RegistryError, Sender};
 use crate::oci::media_type::{OCI_EMPTY, OCI_MANIFEST};
 use crate::oci::{Descriptor, Digest, Repository};
 
+/// Placeholder for the artifact's repository, which is never contacted.
+pub const REPOSITORY: &str = "file.invalid/layer";
+
 /// Artifact whose only layer is a file. The file is opened once; another file that takes its name later is not read.
 #[derive(Debug)]
 pub struct FileLayer {
     file: Arc<fs_err::File>,
-    size: u64,
     path: String,
+    size: u64,
     media_type: String,
     annotations: Map<String, Value>,
-    /// Layer, and the manifest that describes it; known once the file was read.
-    read: OnceLock<(LocalFile, Bytes)>,
+    read: ReadFile,
 }
 
-/// Reason why a file cannot be a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Layer that was read whole, and the manifest that describes it; empty until then.
+#[derive(Clone, Debug, Default)]
+pub struct ReadFile(Arc<OnceLock<(LocalFile, Bytes)>>);
+
+/// Error of opening a file as a layer.
+#[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The file, or a directory of its path, does not exist.
-    #[error("does not exist")]
-    Missing,
+    /// No file of this name.
+    #[error("{0} does not exist")]
+    Missing(String),
     /// A directory.
-    #[error("is a directory, not a file")]
-    Directory,
-    /// A pipe, socket or device, which cannot be read twice.
-    #[error("is not a regular file; a layer is read twice")]
-    NotRegular,
+    #[error("{0} is a directory; expected a file")]
+    Directory(String),
+    /// A pipe, a device or a socket, of which only one read is possible.
+    #[error("{0} is not a regular file; a layer is read twice")]
+    NotRegular(String),
     /// Any other error.
-    #[error("cannot be read: {0}")]
-    Unreadable(Errno),
-}
-
-impl From<Errno> for FileError {
-    fn from(errno: Errno) -> Self {
-        match errno {
-            Errno::NOENT | Errno::NOTDIR => Self::Missing,
-            Errno::NXIO => Self::NotRegular,
-            errno => Self::Unreadable(errno),
-        }
-    }
+    #[error("{path} cannot be read: {errno}")]
+    Unreadable {
+        /// Path of the file.
+        path: String,
+        /// Error of the operating system.
+        errno: Errno,
+    },
 }
 
 impl FileLayer {
-    /// Opens a regular file. Nothing is read.
+    /// Opens a file, and reads nothing of it. `-` is refused as standard input.
     pub fn open(path: &Path, media_type: &str, annotations: Map<String, Value>) -> Result<Self, FileError> {
+        let shown = path.display().to_string();
+        if shown == "-" {
+            return Err(FileError::NotRegular("standard input".to_owned()));
+        }
+        let failed = |errno| match errno {
+            Errno::NOENT | Errno::NOTDIR => FileError::Missing(shown.clone()),
+            Errno::NXIO => FileError::NotRegular(shown.clone()),
+            errno => FileError::Unreadable { path: shown.clone(), errno },
+        };
         // Without NONBLOCK, opening a pipe would block until another process opens it for writing.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::empty())?;
-        let stat = rustix::fs::fstat(&file)?;
+        let file = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+        let stat = rustix::fs::fstat(&file).map_err(failed)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {}
-            FileType::Directory => return Err(FileError::Directory),
+            FileType::Directory => return Err(FileError::Directory(shown)),
             FileType::Symlink
             | FileType::Fifo
             | FileType::Socket
             | FileType::CharacterDevice
             | FileType::BlockDevice
-            | FileType::Unknown => return Err(FileError::NotRegular),
+            | FileType::Unknown => return Err(FileError::NotRegular(shown)),
         }
-        Ok(Self {
-            file: Arc::new(fs_err::File::from_parts(std::fs::File::from(file), path)),
-            size: u64::try_from(stat.st_size).unwrap_or_default(),
-            path: path.display().to_string(),
-            media_type: media_type.to_owned(),
-            annotations,
-            read: OnceLock::new(),
-        })
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        let file = Arc::new(fs_err::File::from_parts(std::fs::File::from(file), path));
+        let (media_type, read) = (media_type.to_owned(), ReadFile::default());
+        Ok(Self { file, path: shown, size, media_type, annotations, read })
     }
 
-    /// Returns the size of the file when it was opened.
+    /// Returns the number of bytes that the file had when it was opened.
     pub fn size(&self) -> u64 {
         self.size
     }
 
+    /// Returns a handle that shows whether the file was read.
+    pub fn reading(&self) -> ReadFile {
+        self.read.clone()
+    }
+
     /// Reads the whole file and describes it by a manifest.
-    async fn describe(&self) -> Result<&(LocalFile, Bytes), RegistryError> {
+    async fn described(&self) -> Result<&(LocalFile, Bytes), RegistryError> {
         let stop = CancellationToken::new();
         // On cancellation, the thread stops before the end of a large file.
         let _guard = stop.clone().drop_guard();
@@ -103,13 +113,20 @@ impl FileLayer {
             "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": "application/vnd.unknown.artifact.v1",
             "config": empty, "layers": [layer],
         });
-        Ok(self.read.get_or_init(|| (local, manifest.to_string().into())))
+        Ok(self.read.0.get_or_init(|| (local, manifest.to_string().into())))
+    }
+}
+
+impl ReadFile {
+    /// Returns true once the file was read to its end.
+    pub fn is_complete(&self) -> bool {
+        self.0.get().is_some()
     }
 }
 
 impl Registry for FileLayer {
     async fn tag_digest(&self, _: &Access, _: &Repository, _: &str) -> Result<Digest, RegistryError> {
-        let (_, manifest) = self.describe().await?;
+        let (_, manifest) = self.described().await?;
         Ok(Digest::of(manifest))
     }
 
@@ -120,7 +137,7 @@ impl Registry for FileLayer {
         _: &Digest,
         limit: u64,
     ) -> Result<RawManifest, RegistryError> {
-        let (_, bytes) = self.read.get().ok_or_else(|| RegistryError::NotFound(repository.to_string()))?;
+        let (_, bytes) = self.read.0.get().ok_or_else(|| RegistryError::NotFound(repository.to_string()))?;
         let bytes = bytes.clone();
         if bytes.len() as u64 > limit {
             return Err(RegistryError::TooLarge { what: "the manifest".to_owned(), limit });
@@ -130,6 +147,6 @@ impl Registry for FileLayer {
     }
 
     fn local(&self, _: &Descriptor) -> Option<LocalFile> {
-        self.read.get().map(|(local, _)| local.clone())
+        self.read.0.get().map(|(local, _)| local.clone())
     }
 }
