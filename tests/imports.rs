@@ -25,7 +25,8 @@ const OTHER_RANKS: [(&str, u32); 3] = [("testing", 41), ("lib", 52), ("supercarg
 const DECISIONS: u32 = 2;
 
 /// The only modules that may send requests to the cluster.
-const MAY_USE_KUBE: [&str; 5] = ["api", "output::api_object", "output::manifest", "controller", "cli"];
+const MAY_USE_KUBE: [&str; 5] =
+    ["api", "output::api_object", "output::manifest", "controller", "cli::command::controller"];
 /// Modules that carry errors and objects of the API server and send no request.
 const MAY_NAME_KUBE: [&str; 5] = ["output", "output::error", "output::outputs", "output::rehearsal", "output::switch"];
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::limits::LimitArguments;
-use super::progress::Bars;
 use crate::blob::{Cache, Progress};
+use crate::cli::options::limits::LimitArguments;
+use crate::cli::output::progress::Bars;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::output::directory::Destination;
@@ -22,10 +22,10 @@ use crate::request::{Limits, Request};
 
 /// Options for the target directory.
 #[derive(Debug, clap::Args)]
-pub(super) struct PlaceArguments {
+pub(crate) struct PlaceArguments {
     /// Target directory, which must not exist or be empty; its parent directory must exist.
     #[arg(short = 'o', long, value_name = "DIR")]
-    pub(super) output: PathBuf,
+    pub(crate) output: PathBuf,
     /// Replace DIR and everything in it, in one step once the new content is complete.
     #[arg(long)]
     force: bool,
@@ -35,7 +35,7 @@ pub(super) struct PlaceArguments {
 
 /// Reason that a command ended before DIR was complete.
 #[derive(Debug)]
-pub(super) enum End {
+pub(crate) enum End {
     Failure(Failure),
     /// Signal, with the exit code.
     Asked(u8),
@@ -43,13 +43,13 @@ pub(super) enum End {
 
 impl PlaceArguments {
     /// Returns the limits that the options set.
-    pub(super) fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         self.limits.limits()
     }
 
     /// Fetches and unpacks beside DIR, and moves the result to DIR by one rename. On failure DIR is unchanged, and
     /// nothing is left beside it.
-    pub(super) async fn place<R: Registry>(&self, registry: R, request: Request) -> Result<(Pinned, Published), End> {
+    pub(crate) async fn place<R: Registry>(&self, registry: R, request: Request) -> Result<(Pinned, Published), End> {
         // Listens before anything exists that a signal would leave behind.
         let mut asked = Asked::listen();
         let request = request.into_directory();
@@ -97,14 +97,14 @@ impl PlaceArguments {
 }
 
 /// Reports the interruption, and returns the exit code.
-pub(super) fn interrupted(code: u8) -> ExitCode {
+pub(crate) fn interrupted(code: u8) -> ExitCode {
     // If standard error is closed, the exit code is the only report.
     let _ = writeln!(std::io::stderr(), "error: interrupted");
     ExitCode::from(code)
 }
 
 /// Prints a summary of the published content to standard error.
-pub(super) fn tell(published: &Published) {
+pub(crate) fn tell(published: &Published) {
     let Published { location, files, bytes, skipped, .. } = published;
     let plural = if *files == 1 { "" } else { "s" };
     let skipped = if *skipped == 0 { String::new() } else { format!(", {skipped} skipped") };

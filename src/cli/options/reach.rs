@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::Fatal;
+use crate::cli::output::Fatal;
 use crate::metrics::Metrics;
 use crate::registry::address::{AddressPolicy, PERSONAL_NETWORKS};
 use crate::registry::egress::{Egress, PlainHttp, Proxy};
@@ -15,7 +15,7 @@ use crate::registry::http::HttpRegistry;
 /// Options of every command that reads registries.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Registries")]
-pub(super) struct ReachArguments {
+pub(crate) struct ReachArguments {
     /// Host that may have private addresses outside the open networks, and to which registries on other hosts may
     /// redirect; `*` matches part of a label.
     #[arg(
@@ -51,7 +51,7 @@ pub(super) struct ReachArguments {
 
 impl ReachArguments {
     /// Returns the rules for outgoing connections.
-    pub(super) fn egress(&self, networks: &[IpNet], api_server: &[IpAddr], plain_http: PlainHttp) -> Egress {
+    pub(crate) fn egress(&self, networks: &[IpNet], api_server: &[IpAddr], plain_http: PlainHttp) -> Egress {
         let closed = self.closed_networks.iter().copied().chain(api_server.iter().copied().map(IpNet::from));
         Egress {
             addresses: AddressPolicy::new(networks.to_vec(), closed.collect()),
@@ -62,7 +62,7 @@ impl ReachArguments {
         }
     }
 
-    pub(super) fn per_second(&self) -> u32 {
+    pub(crate) fn per_second(&self) -> u32 {
         self.registry_rate
     }
 }
@@ -71,7 +71,7 @@ impl ReachArguments {
 /// on request.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Registries")]
-pub(super) struct PersonalReach {
+pub(crate) struct PersonalReach {
     /// Private and loopback networks in which registries may be; replaces the default.
     ///
     /// Link-local, metadata and reserved addresses stay closed.
@@ -83,7 +83,7 @@ pub(super) struct PersonalReach {
 
 impl PersonalReach {
     /// Creates the client for registries, inside the rules of these flags.
-    pub(super) fn registry(&self, metrics: &Arc<Metrics>) -> Result<HttpRegistry, Fatal> {
+    pub(crate) fn registry(&self, metrics: &Arc<Metrics>) -> Result<HttpRegistry, Fatal> {
         let egress = self.reach.egress(&self.open_networks, &[], PlainHttp::Anyone);
         HttpRegistry::new(Arc::clone(metrics), egress, self.reach.per_second())
             .map_err(Fatal::during("the HTTP client cannot be set up"))

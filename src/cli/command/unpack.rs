@@ -8,12 +8,12 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::complaint::Complaint;
-use super::content::{self, LayerArguments};
-use super::exit::Exit;
-use super::placing::{self, End, PlaceArguments};
-use super::to_stdout;
 use crate::api::{OCIArtifactSpec, Reason};
+use crate::cli::options::content::{self, LayerArguments};
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit::Exit;
+use crate::cli::output::to_stdout;
+use crate::cli::placing::{self, End, PlaceArguments};
 use crate::failure::Failure;
 use crate::oci::media_type::TITLE;
 use crate::output::Published;
@@ -23,7 +23,7 @@ use crate::request::{ObjectId, Referred, Request};
 /// Arguments of `supercargo unpack`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Layer: a tar, tar+gzip, tar+zstd or zip archive, or any other file, but no pipe, because it is read twice.
     file: PathBuf,
     /// Media type of the layer, as in a manifest; the compression is detected from the bytes.
@@ -92,7 +92,7 @@ enum Verdict<'a> {
     Failed { reason: &'static str, message: &'a str },
 }
 
-pub(super) async fn run(arguments: Arguments) -> ExitCode {
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     match unpack(&arguments).await {
         Ok(published) => {
             placing::tell(&published);

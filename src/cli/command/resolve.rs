@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::complaint::Complaint;
-use super::content::ContentArguments;
-use super::exit::{self, Exit};
-use super::reading::{self, ReadArguments};
-use super::signature::SignatureArguments;
-use super::to_stdout;
+use crate::cli::options::content::ContentArguments;
+use crate::cli::options::format::Format;
+use crate::cli::options::reading::{self, ReadArguments};
+use crate::cli::options::signature::SignatureArguments;
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::to_stdout;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
@@ -22,20 +23,12 @@ use crate::request::Request;
 /// Arguments of `supercargo resolve`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Output format.
     #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     output: Format,
     #[command(flatten)]
     read: ReadArguments,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// Reference with its digest, in the form for `spec.image`.
-    Text,
-    /// Object with reference, repository, tag, digest and platformDigest.
-    Json,
 }
 
 fn help() -> String {
@@ -77,7 +70,7 @@ struct Resolved<'a> {
     platform_digest: Option<&'a Digest>,
 }
 
-pub(super) async fn run(arguments: Arguments) -> ExitCode {
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     match resolve(&arguments).await.and_then(|text| to_stdout(&text)) {
         Ok(()) => Exit::Done.into(),
         Err(complaint) => complaint.tell(),

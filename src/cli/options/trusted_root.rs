@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Fatal, duration, input_file};
+use crate::cli::files;
+use crate::cli::options::values::duration;
+use crate::cli::output::Fatal;
 use crate::pass;
 use crate::registry::http::HttpRegistry;
 use crate::trust::public_root::{Mirror, Refresh};
@@ -17,7 +19,7 @@ const DIRECTORY: &str = ".supercargo/trusted-root";
 /// Options about the root of Sigstore's public good instance.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Trusted root")]
-pub(super) struct TrustedRootArguments {
+pub(crate) struct TrustedRootArguments {
     /// Interval for refreshing the default trusted root (used without a trustedRootRef), as a duration such as 24h; 0s
     /// disables it.
     ///
@@ -34,7 +36,7 @@ pub(super) struct TrustedRootArguments {
 
 impl TrustedRootArguments {
     /// Returns the refresh to run, if it is enabled; `client` is called only for it.
-    pub(super) fn refresh(
+    pub(crate) fn refresh(
         &self,
         work_dir: &Path,
         client: impl FnOnce() -> Result<HttpRegistry, Fatal>,
@@ -44,7 +46,7 @@ impl TrustedRootArguments {
         }
         let bootstrap = match &self.tuf_root {
             Some(path) => {
-                let json = input_file::read(path).map_err(Fatal::during("--tuf-root"))?;
+                let json = files::read(path).map_err(Fatal::during("--tuf-root"))?;
                 Bootstrap::new(json).map_err(Fatal::during(&format!("--tuf-root {}", path.display())))?
             }
             None => Bootstrap::public_good().map_err(Fatal::during("the root of this version"))?,

@@ -4,17 +4,17 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::Fatal;
+use crate::cli::output::Fatal;
 
 /// Arguments of `supercargo crd`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Write each CRD to a file in this directory instead of standard output; may be given several times.
     #[arg(long = "out-dir", value_name = "DIR")]
     directories: Vec<PathBuf>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Fatal> {
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Fatal> {
     let all = crate::api::crd::all().map_err(Fatal::during("the CRDs cannot be written as YAML"))?;
     for (directory, (name, yaml)) in arguments.directories.iter().flat_map(|dir| all.iter().map(move |one| (dir, one)))
     {

@@ -7,15 +7,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::complaint::Complaint;
-use super::exit::{self, Exit};
-use super::input_file;
-use super::login::unreadable;
-use super::signature::Transparency;
-use super::to_stdout;
 use crate::api::Reason;
 use crate::api::policy::Enforcement;
 use crate::api::verify::{SignatureFormat, TransparencyLog};
+use crate::cli::files;
+use crate::cli::options::login::unreadable;
+use crate::cli::options::signature::Transparency;
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::to_stdout;
 use crate::failure::Failure;
 use crate::oci::Digest;
 use crate::trust::identity::IdentityRule;
@@ -29,7 +29,7 @@ const MAX_CONTENT: u64 = 1024 * 1024 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
 #[command(group = clap::ArgGroup::new("signer").required(true).args(["certificate_identity", "key"]))]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Trust the authorities and logs of Sigstore's staging instance.
     #[arg(long)]
     staging: bool,
@@ -75,7 +75,7 @@ Examples:
     )
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     match verify(arguments).and_then(|digest| to_stdout(&format!("{digest}\n"))) {
         Ok(()) => Exit::Done.into(),
         Err(complaint) => complaint.tell(),
@@ -84,7 +84,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 
 fn verify(arguments: &Arguments) -> Result<Digest, Complaint> {
     let entry = entry(arguments)?;
-    let bundle = input_file::read(&arguments.bundle).map_err(|error| unreadable("--bundle", &error))?;
+    let bundle = files::read(&arguments.bundle).map_err(|error| unreadable("--bundle", &error))?;
     let (content, digest) = if let Some(digest) = digest(&arguments.artifact) {
         (None, digest)
     } else {
@@ -117,7 +117,7 @@ fn entry(arguments: &Arguments) -> Result<Entry, Complaint> {
 }
 
 fn key(path: &Path) -> Result<PublicKey, Complaint> {
-    let pem = input_file::read(path).map_err(|error| unreadable("--key", &error))?;
+    let pem = files::read(path).map_err(|error| unreadable("--key", &error))?;
     PublicKey::from_pem(&pem).map_err(|error| Complaint::new(Reason::FileInvalid, format!("--key {error}")))
 }
 
@@ -127,7 +127,7 @@ fn root(arguments: &Arguments) -> Result<Root, Complaint> {
     };
     match &arguments.trusted_root {
         Some(path) => {
-            let json = input_file::read(path).map_err(|error| unreadable("--trusted-root", &error))?;
+            let json = files::read(path).map_err(|error| unreadable("--trusted-root", &error))?;
             Root::parse(&json).map_err(unusable("--trusted-root"))
         }
         None if arguments.staging => Root::staging().map_err(unusable("the root of this version")),
@@ -151,7 +151,7 @@ fn content(path: &Path) -> Result<Vec<u8>, Complaint> {
         let problem = format!("{} is larger than {MAX_CONTENT} bytes; name its digest", path.display());
         return Err(Complaint::new(Reason::LimitExceeded, problem));
     }
-    input_file::up_to(MAX_CONTENT, file).map_err(fail)
+    files::up_to(MAX_CONTENT, file).map_err(fail)
 }
 
 #[cfg(test)]

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::complaint::Complaint;
-use super::content::{self, ContentArguments};
-use super::exit::{self, Exit};
-use super::placing::{self, End, PlaceArguments};
-use super::reading::{self, ReadArguments};
-use super::signature::{self, SignatureArguments};
-use super::to_stdout;
 use crate::api::Reason;
+use crate::cli::options::content::{self, ContentArguments};
+use crate::cli::options::reading::{self, ReadArguments};
+use crate::cli::options::signature::{self, SignatureArguments};
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::to_stdout;
+use crate::cli::placing::{self, End, PlaceArguments};
 use crate::failure::Failure;
 use crate::output::Published;
 use crate::registry::Pinned;
@@ -19,7 +19,7 @@ use crate::registry::Pinned;
 /// Arguments of `supercargo pull`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Write the digest to this file, without a line end, once DIR is complete.
     #[arg(long, value_name = "FILE")]
     digest_file: Option<PathBuf>,
@@ -64,7 +64,7 @@ Examples:
     )
 }
 
-pub(super) async fn run(arguments: Arguments) -> ExitCode {
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     match Box::pin(pull(&arguments)).await {
         Ok(code) => code,
         Err(complaint) => complaint.tell(),

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::complaint::Complaint;
-use super::content::ContentArguments;
-use super::exit::{self, Exit};
-use super::policy::{self, PolicyArguments};
-use super::reading::{self, ReadArguments};
-use super::signature::{self, ENTRY, SignatureArguments};
-use super::to_stdout;
 use crate::api::Reason;
+use crate::cli::options::content::ContentArguments;
+use crate::cli::options::format::Format;
+use crate::cli::options::policy::{self, PolicyArguments};
+use crate::cli::options::reading::{self, ReadArguments};
+use crate::cli::options::signature::{self, ENTRY, SignatureArguments};
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::to_stdout;
 use crate::failure::{Failure, printable};
 use crate::metrics::Metrics;
 use crate::oci::Digest;
@@ -26,7 +27,7 @@ use crate::trust::{self, Basis, Judgement, Requirement, Signer, Verified};
 /// Arguments of `supercargo verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Output format.
     #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -36,14 +37,6 @@ pub(super) struct Arguments {
     signature: SignatureArguments,
     #[command(flatten)]
     policy: PolicyArguments,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// Reference with its digest on standard output, signers on standard error.
-    Text,
-    /// Object with reference, digest and signatures.
-    Json,
 }
 
 fn help() -> String {
@@ -113,7 +106,7 @@ struct Signature<'a> {
     bundle_digest: &'a Digest,
 }
 
-pub(super) async fn run(arguments: Arguments) -> ExitCode {
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     match verify(&arguments).await.and_then(|text| to_stdout(&text)) {
         Ok(()) => Exit::Done.into(),
         Err(complaint) => complaint.tell(),

@@ -6,14 +6,14 @@ use crate::api::OCIArtifactSpec;
 use crate::api::spec;
 
 /// The part of `--help` about patterns.
-pub(super) const PATTERNS_HELP: &str = "\
+pub(crate) const PATTERNS_HELP: &str = "\
 Patterns: `*` and `?` stop at `/`, `**` does not; `{a,b}` and `[abc]` as in shells, from which they
 have to be quoted. A directory stands for everything in it. Patterns that leave no file are an error.";
 
 /// Options of commands that fetch an artifact.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Content")]
-pub(super) struct ContentArguments {
+pub(crate) struct ContentArguments {
     /// Accept only an artifact of this type; `*` matches anything; may be given several times.
     ///
     /// Any other artifact is refused before a layer is fetched.
@@ -35,7 +35,7 @@ pub(super) struct ContentArguments {
 /// Options of commands that unpack a layer.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Content")]
-pub(super) struct LayerArguments {
+pub(crate) struct LayerArguments {
     /// Treatment of layers.
     #[arg(long, value_name = "MODE", default_value = "auto", ignore_case = true)]
     layer_mode: LayerMode,
@@ -85,7 +85,7 @@ enum Symlinks {
 
 impl ContentArguments {
     /// Sets the fields that the options stand for.
-    pub(super) fn set(&self, spec: &mut OCIArtifactSpec) {
+    pub(crate) fn set(&self, spec: &mut OCIArtifactSpec) {
         self.layer.set(spec);
         spec.artifact_types.clone_from(&self.artifact_type);
         spec.layers.media_types.clone_from(&self.layer_media_type);
@@ -99,7 +99,7 @@ impl ContentArguments {
 
 impl LayerArguments {
     /// Sets the fields that the options stand for.
-    pub(super) fn set(&self, spec: &mut OCIArtifactSpec) {
+    pub(crate) fn set(&self, spec: &mut OCIArtifactSpec) {
         spec.layers.mode = match self.layer_mode {
             LayerMode::Auto => spec::LayerMode::Auto,
             LayerMode::Extract => spec::LayerMode::Extract,

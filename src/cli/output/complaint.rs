@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::exit::Exit;
 use crate::api::Reason;
+use crate::cli::output::exit::Exit;
 use crate::failure::Failure;
 
 /// Reason, message and remedy of an error.
 #[derive(Debug)]
-pub(super) struct Complaint {
+pub(crate) struct Complaint {
     reason: Reason,
     message: String,
     remedy: String,
@@ -17,27 +17,27 @@ pub(super) struct Complaint {
 
 impl Complaint {
     /// Creates an error report with the usual remedy of its reason.
-    pub(super) fn new(reason: Reason, message: impl std::fmt::Display) -> Self {
+    pub(crate) fn new(reason: Reason, message: impl std::fmt::Display) -> Self {
         // `Failure` makes the message printable and short.
         Failure::new(crate::failure::Class::Stalled, reason, message).into()
     }
 
     /// Replaces the remedy by another whole sentence.
-    pub(super) fn with_remedy(self, remedy: String) -> Self {
+    pub(crate) fn with_remedy(self, remedy: String) -> Self {
         Self { remedy, ..self }
     }
 
-    pub(super) fn reason(&self) -> Reason {
+    pub(crate) fn reason(&self) -> Reason {
         self.reason
     }
 
     /// Returns the message.
-    pub(super) fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         &self.message
     }
 
     /// Writes one line to standard error and returns the exit code.
-    pub(super) fn tell(&self) -> ExitCode {
+    pub(crate) fn tell(&self) -> ExitCode {
         // If standard error is closed, the exit code is the only report.
         let _ = writeln!(std::io::stderr(), "{self}");
         Exit::of(self.reason).into()

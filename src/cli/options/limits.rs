@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::at_least_a_second;
+use crate::cli::options::values::at_least_a_second;
 use crate::oci::manifest::{MAX_LAYERS, MAX_MANIFEST_BYTES};
 use crate::request::Limits;
 
@@ -11,7 +11,7 @@ use crate::request::Limits;
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 #[expect(clippy::struct_field_names, reason = "the names are the flags")]
-pub(super) struct LimitArguments {
+pub(crate) struct LimitArguments {
     /// Maximum bytes of one layer as transferred: a number, or a quantity such as 512Mi.
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.layer_bytes.value()), env = "SUPERCARGO_MAX_LAYER_BYTES")]
     max_layer_bytes: Bytes,
@@ -56,7 +56,7 @@ pub(super) struct LimitArguments {
 
 impl LimitArguments {
     /// Returns the limits that the flags set.
-    pub(super) fn limits(self) -> Limits {
+    pub(crate) fn limits(self) -> Limits {
         let default = Limits::DEFAULT;
         Limits {
             layer_bytes: default.layer_bytes.set(self.max_layer_bytes.0),
@@ -93,7 +93,7 @@ impl fmt::Display for Bytes {
 }
 
 fn bytes(text: &str) -> Result<Bytes, &'static str> {
-    super::bytes(text).map(Bytes)
+    crate::cli::options::values::bytes(text).map(Bytes)
 }
 
 fn manifest_bytes(text: &str) -> Result<Bytes, String> {

@@ -5,25 +5,25 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::complaint::Complaint;
-use super::input_file;
-use super::login::unreadable;
 use crate::api::spec::CaSource;
 use crate::api::verify::{
     CertificateTransparency, CosignSpec, IdentitySpec, KeySpec, SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog,
     TrustedRootReference, VerifySpec,
 };
 use crate::api::{OCIArtifactSpec, Reason};
+use crate::cli::files;
+use crate::cli::options::login::unreadable;
+use crate::cli::output::complaint::Complaint;
 use crate::request::Referred;
 
 /// Name of the entry that the options stand for.
-pub(super) const ENTRY: &str = "options";
+pub(crate) const ENTRY: &str = "options";
 /// Name of the ConfigMap that stands for a file. It is never shown.
 const ROOT: &str = "trusted-root";
 const ROOT_KEY: &str = "trusted_root.json";
 
 /// The part of `--help` about signatures.
-pub(super) const SIGNATURES_HELP: &str = "\
+pub(crate) const SIGNATURES_HELP: &str = "\
 Signatures: a signature of the digest that IMAGE means, by any of the keys and identities that are
 named, is enough. Without --trusted-root the authorities and logs are those of the public good
 instance of Sigstore, as they were when this version was made; nothing is asked but the registry.";
@@ -31,7 +31,7 @@ instance of Sigstore, as they were when this version was made; nothing is asked 
 /// Options of commands that verify signatures.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Signatures")]
-pub(super) struct SignatureArguments {
+pub(crate) struct SignatureArguments {
     /// File with an accepted public key in PEM; may be given several times.
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
@@ -72,7 +72,7 @@ enum Log {
 
 /// Rule for certificate transparency logs, as an option.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(super) enum Transparency {
+pub(crate) enum Transparency {
     /// A log in the trusted root must contain the certificate.
     #[default]
     Required,
@@ -99,12 +99,12 @@ enum Format {
 
 impl SignatureArguments {
     /// Returns true if a signature is required.
-    pub(super) fn asks(&self) -> bool {
+    pub(crate) fn asks(&self) -> bool {
         !self.key.is_empty() || self.issuer.is_some()
     }
 
     /// Sets the fields that the options stand for, and the objects that these fields name.
-    pub(super) fn set(&self, spec: &mut OCIArtifactSpec, referred: &mut Referred) -> Result<(), Complaint> {
+    pub(crate) fn set(&self, spec: &mut OCIArtifactSpec, referred: &mut Referred) -> Result<(), Complaint> {
         if !self.asks() {
             let alone =
                 self.trusted_root.is_some() || !self.predicate_type.is_empty() || !self.signature_format.is_empty();
@@ -116,7 +116,7 @@ impl SignatureArguments {
             return Err(Complaint::new(Reason::InvalidSpec, problem));
         }
         if let Some(path) = &self.trusted_root {
-            let json = input_file::read(path).map_err(|error| unreadable("--trusted-root", &error))?;
+            let json = files::read(path).map_err(|error| unreadable("--trusted-root", &error))?;
             referred.config_maps.insert(ROOT.to_owned(), Some(BTreeMap::from([(ROOT_KEY.to_owned(), json)])));
         }
         spec.verify = vec![VerifySpec { name: ENTRY.to_owned(), cosign: self.cosign()? }];
@@ -125,7 +125,7 @@ impl SignatureArguments {
 
     fn cosign(&self) -> Result<CosignSpec, Complaint> {
         let key = |path: &PathBuf| {
-            let pem = input_file::read(path).map_err(|error| unreadable("--key", &error))?;
+            let pem = files::read(path).map_err(|error| unreadable("--key", &error))?;
             let text = String::from_utf8(pem);
             let text =
                 text.map_err(|_| Complaint::new(Reason::FileInvalid, format!("--key: {} is no PEM", path.display())));

@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::complaint::Complaint;
-use super::sync_input::Input;
 use crate::api::Reason;
+use crate::cli::files::objects::Input;
+use crate::cli::output::complaint::Complaint;
 use crate::request::{Policies, Request};
 
 /// Default namespace of objects in the files, and of the Secrets and ConfigMaps that policies name.
 const NAMESPACE: &str = "default";
 
 /// The part of `--help` about policies.
-pub(super) const POLICIES_HELP: &str = "\
+pub(crate) const POLICIES_HELP: &str = "\
 Policies: those of --policy that speak about the repository are applied as in a cluster, and all
 of them must be satisfied, beside the options. One that cannot be applied refuses, and so does a
 file of which none speaks about IMAGE. Secrets and ConfigMaps that a policy names are read from
@@ -21,7 +21,7 @@ the files; without one every policy with a namespaceSelector is taken to speak a
 /// Options of commands that apply policies.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Policies")]
-pub(super) struct PolicyArguments {
+pub(crate) struct PolicyArguments {
     /// File, or directory of .yaml, .yml and .json files, with `OCIArtifactPolicy` objects to apply.
     #[arg(long, value_name = "PATH")]
     policy: Option<PathBuf>,
@@ -35,12 +35,12 @@ pub(super) struct PolicyArguments {
 
 impl PolicyArguments {
     /// Returns true if policies are to be applied.
-    pub(super) fn asks(&self) -> bool {
+    pub(crate) fn asks(&self) -> bool {
         self.policy.is_some()
     }
 
     /// Reads the policies from the files.
-    pub(super) fn policies(&self) -> Result<Policies, Complaint> {
+    pub(crate) fn policies(&self) -> Result<Policies, Complaint> {
         let Some(path) = &self.policy else { return Ok(Policies::default()) };
         let input = Input::read(path, &self.policy_namespace)
             .map_err(|error| Complaint::new(Reason::InvalidSpec, format!("--policy: {error}")))?;
@@ -53,7 +53,7 @@ impl PolicyArguments {
     }
 
     /// Fails if a policy denies the artifact, or if none matches it: a mistake in a pattern must not allow everything.
-    pub(super) fn check(&self, request: &Request) -> Result<(), Complaint> {
+    pub(crate) fn check(&self, request: &Request) -> Result<(), Complaint> {
         let denied = |text: &str| Err(Complaint::new(Reason::PolicyDenied, text));
         if let Some(objection) = request.requirement.denied() {
             return denied(&objection.text);

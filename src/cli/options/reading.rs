@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::complaint::Complaint;
-use super::content::ContentArguments;
-use super::input_file;
-use super::login::{DockerConfigs, LoginArguments, unreadable};
-use super::reach::PersonalReach;
-use super::signature::SignatureArguments;
 use crate::api::OCIArtifactSpec;
 use crate::api::spec::{CaReference, CaSource, SecretReference, SemverSpec};
+use crate::cli::files;
+use crate::cli::options::content::ContentArguments;
+use crate::cli::options::login::{DockerConfigs, LoginArguments, unreadable};
+use crate::cli::options::reach::PersonalReach;
+use crate::cli::options::signature::SignatureArguments;
+use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
 use crate::registry::credentials::SecretData;
 use crate::request::{ObjectId, Policies, Referred, Request};
@@ -22,7 +22,7 @@ const AUTHORITY: &str = "ca-file";
 const CERTIFICATE: &str = "client-certificate";
 
 /// The part of `--help` about credentials.
-pub(super) const CREDENTIALS_HELP: &str = "\
+pub(crate) const CREDENTIALS_HELP: &str = "\
 Credentials: those of --username and --password-stdin; else of --docker-config; else of
 $DOCKER_CONFIG/config.json or ~/.docker/config.json, and then of $REGISTRY_AUTH_FILE if it is set.
 Without any of them the registry is asked anonymously. A file that is there and cannot be read is
@@ -30,7 +30,7 @@ an error. Credential helpers (credsStore, credHelpers) are not run.";
 
 /// Reference of an artifact, and access to its registry.
 #[derive(Debug, clap::Args)]
-pub(super) struct ReadArguments {
+pub(crate) struct ReadArguments {
     /// Artifact to read: `[oci://]host[:port]/repository[:tag][@sha256:<64 hex>]`; with neither, the tag is `latest`.
     image: String,
     /// Time limit of the whole command, as a duration such as 90s or 5m.
@@ -54,7 +54,7 @@ pub(super) struct ReadArguments {
     #[command(flatten)]
     transport: TransportArguments,
     #[command(flatten)]
-    pub(super) reach: PersonalReach,
+    pub(crate) reach: PersonalReach,
 }
 
 /// Options for TLS, and for HTTP without it. No option is a fallback for another.
@@ -81,7 +81,7 @@ struct TransportArguments {
 impl ReadArguments {
     /// Returns the request that an object with these fields would make, and the docker configurations for its
     /// credentials.
-    pub(super) fn request(
+    pub(crate) fn request(
         &self,
         content: &ContentArguments,
         signature: &SignatureArguments,
@@ -90,7 +90,7 @@ impl ReadArguments {
     }
 
     /// Returns the same as [`Self::request`], with policies applied.
-    pub(super) fn request_under(
+    pub(crate) fn request_under(
         &self,
         policies: Policies,
         content: &ContentArguments,
@@ -131,7 +131,7 @@ impl ReadArguments {
 impl TransportArguments {
     /// Returns the files as the ConfigMap and the Secret that the spec names.
     fn referred(&self) -> Result<Referred, Complaint> {
-        let read = |option: &str, path: &Path| input_file::read(path).map_err(|error| unreadable(option, &error));
+        let read = |option: &str, path: &Path| files::read(path).map_err(|error| unreadable(option, &error));
         let mut referred = Referred::default();
         if let Some(path) = &self.ca_file {
             let data = BTreeMap::from([(key("ca.crt"), read("--ca-file", path)?)]);

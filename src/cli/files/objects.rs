@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::input_file;
 use crate::api::policy::{OCIArtifactPolicySpec, PolicyAction};
 use crate::api::spec::CaSource;
 use crate::api::{ANNOTATION_REGISTRY, GROUP, OCIArtifactSpec, crd, schema};
+use crate::cli::files;
 use crate::registry::credentials::SecretData;
 use crate::request::{self, ObjectId, Policies, Policy, Referred};
 
@@ -27,9 +27,9 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// Objects in the files.
 #[derive(Debug, Default)]
-pub(super) struct Input {
+pub(crate) struct Input {
     /// Objects by namespace and name.
-    pub(super) objects: BTreeMap<(String, String), OCIArtifactSpec>,
+    pub(crate) objects: BTreeMap<(String, String), OCIArtifactSpec>,
     /// Secrets by namespace and name.
     secrets: BTreeMap<(String, String), SecretData>,
     /// Data of ConfigMaps by namespace and name.
@@ -45,18 +45,18 @@ pub(super) struct Input {
 /// Error in a file.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", file.display())]
-pub(super) struct InputError {
+pub(crate) struct InputError {
     file: PathBuf,
     problem: String,
 }
 
 impl Input {
     /// Reads a file, or every `.yaml`, `.yml` and `.json` below a directory.
-    pub(super) fn read(path: &Path, namespace: &str) -> Result<Self, InputError> {
+    pub(crate) fn read(path: &Path, namespace: &str) -> Result<Self, InputError> {
         let mut input = Self::default();
         for file in files(path, 0)? {
             let fail = |problem: String| InputError { file: file.clone(), problem };
-            let bytes = input_file::read(&file).map_err(|error| fail(error.to_string()))?;
+            let bytes = files::read(&file).map_err(|error| fail(error.to_string()))?;
             let text = String::from_utf8(bytes).map_err(|_| fail("not UTF-8 text".to_owned()))?;
             let documents: Vec<Value> =
                 serde_saphyr::from_multiple(&text).map_err(|error| fail(not_yaml(error.location())))?;
@@ -141,7 +141,7 @@ impl Input {
     }
 
     /// Returns true if the files have a policy.
-    pub(super) fn has_policies(&self) -> bool {
+    pub(crate) fn has_policies(&self) -> bool {
         !self.policies.is_empty()
     }
 
@@ -150,7 +150,7 @@ impl Input {
     /// policy with a `namespaceSelector` applies, so that missing labels do not disable it. A policy with
     /// `action: Allow` and a `namespaceSelector` does not apply: in the cluster it may select other namespaces, and
     /// artifacts that no policy matches may be refused there.
-    pub(super) fn policies(&self, namespace: Option<&str>, own: &str) -> Policies {
+    pub(crate) fn policies(&self, namespace: Option<&str>, own: &str) -> Policies {
         let labels = namespace.and_then(|name| self.namespaces.get(name));
         let is_selected = |spec: &OCIArtifactPolicySpec| match labels {
             Some(labels) => spec.scope().selects(labels),
@@ -176,7 +176,7 @@ impl Input {
     }
 
     /// Returns the objects that a spec names, as far as the files have them.
-    pub(super) fn referred(&self, namespace: &str, spec: &OCIArtifactSpec) -> Referred {
+    pub(crate) fn referred(&self, namespace: &str, spec: &OCIArtifactSpec) -> Referred {
         let key = |name: &str| (namespace.to_owned(), name.to_owned());
         let account = spec.registry.service_account_name.as_deref();
         let mut referred = Referred {
@@ -195,7 +195,7 @@ impl Input {
     }
 
     /// Returns the identity of an object from a file: without a cluster there is no uid.
-    pub(super) fn id(key: &(String, String)) -> ObjectId {
+    pub(crate) fn id(key: &(String, String)) -> ObjectId {
         ObjectId { namespace: key.0.clone(), name: key.1.clone(), uid: String::new() }
     }
 }

@@ -9,7 +9,7 @@ use crate::blob::Progress;
 
 /// One bar for each object during the download of its layers.
 #[derive(Debug)]
-pub(super) struct Bars {
+pub(crate) struct Bars {
     all: MultiProgress,
     by_object: Mutex<HashMap<String, ProgressBar>>,
     /// Label of the bars, if it is not the object's name.
@@ -17,18 +17,18 @@ pub(super) struct Bars {
 }
 
 impl Bars {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // Draws to standard error, and only if that is a terminal.
         Self { all: MultiProgress::new(), by_object: Mutex::default(), label: None }
     }
 
     /// Creates a bar with a label, for a download whose object has no name of its own.
-    pub(super) fn labelled(label: String) -> Self {
+    pub(crate) fn labelled(label: String) -> Self {
         Self { label: Some(label), ..Self::new() }
     }
 
     /// Removes the bars, so that the result table stands alone.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         // A terminal that is gone needs no clearing.
         let _ = self.all.clear();
     }

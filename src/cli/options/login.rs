@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::complaint::Complaint;
-use super::input_file;
 use crate::api::Reason;
+use crate::cli::files;
+use crate::cli::output::complaint::Complaint;
 use crate::oci::Repository;
 use crate::registry::credentials::{Helpers, Keychain, SecretError, helper_for};
 
@@ -15,7 +15,7 @@ const MAX_PASSWORD: u64 = 64 * 1024;
 /// Options for credentials.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Credentials")]
-pub(super) struct LoginArguments {
+pub(crate) struct LoginArguments {
     /// User for the registry of IMAGE; no docker configuration is then read.
     #[arg(long, value_name = "USER", requires = "password_stdin")]
     username: Option<String>,
@@ -31,12 +31,12 @@ pub(super) struct LoginArguments {
 
 /// Docker configurations, in the order in which their credentials are tried.
 #[derive(Default)]
-pub(super) struct DockerConfigs(Vec<(PathBuf, Vec<u8>)>);
+pub(crate) struct DockerConfigs(Vec<(PathBuf, Vec<u8>)>);
 
 impl LoginArguments {
     /// Adds the credentials to a keychain. The returned configurations can explain credentials that are missing from
     /// it.
-    pub(super) fn add_to(&self, keychain: &mut Keychain) -> Result<DockerConfigs, Complaint> {
+    pub(crate) fn add_to(&self, keychain: &mut Keychain) -> Result<DockerConfigs, Complaint> {
         if let Some(user) = &self.username {
             keychain.add_password(user, &password(std::io::stdin())?);
             return Ok(DockerConfigs::default());
@@ -53,7 +53,7 @@ impl LoginArguments {
 
 impl DockerConfigs {
     /// Replaces the remedy if a configuration leaves the credentials to a credential helper, as Docker Desktop does.
-    pub(super) fn explain(&self, complaint: Complaint, repository: &Repository) -> Complaint {
+    pub(crate) fn explain(&self, complaint: Complaint, repository: &Repository) -> Complaint {
         if !matches!(complaint.reason(), Reason::Unauthorized | Reason::Forbidden) {
             return complaint;
         }
@@ -80,7 +80,7 @@ struct Place {
 impl Place {
     /// Reads the content; `None` if the file does not exist and is not named.
     fn read(&self) -> Result<Option<Vec<u8>>, Complaint> {
-        match input_file::read(&self.path) {
+        match files::read(&self.path) {
             Ok(json) => Ok(Some(json)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.is_named => Ok(None),
             // Without this file, the registry would be accessed anonymously.
@@ -103,7 +103,7 @@ fn places(named: Option<PathBuf>, variable: impl Fn(&str) -> Option<OsString>) -
 }
 
 /// Reports a file that cannot be read, as missing or as invalid.
-pub(super) fn unreadable(what: &str, error: &std::io::Error) -> Complaint {
+pub(crate) fn unreadable(what: &str, error: &std::io::Error) -> Complaint {
     let is_missing = error.kind() == std::io::ErrorKind::NotFound;
     let reason = if is_missing { Reason::FileNotFound } else { Reason::FileInvalid };
     Complaint::new(reason, format!("{what}: {error}"))
@@ -121,7 +121,7 @@ fn unusable(path: &std::path::Path, error: &SecretError) -> Complaint {
 /// Reads a password, without the one line end that `echo` adds.
 fn password(input: impl std::io::Read) -> Result<String, Complaint> {
     let fail = |problem: &str| Complaint::new(Reason::FileInvalid, format!("--password-stdin: {problem}"));
-    let bytes = input_file::up_to(MAX_PASSWORD, input).map_err(|error| fail(&error.to_string()))?;
+    let bytes = files::up_to(MAX_PASSWORD, input).map_err(|error| fail(&error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|_| fail("it is not UTF-8 text"))?;
     let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() { Err(fail("standard input is empty")) } else { Ok(text.to_owned()) }

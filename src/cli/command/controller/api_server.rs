@@ -11,7 +11,7 @@ use crate::registry::address::is_closed_port;
 const MAX_ADDRESSES: usize = 64;
 
 /// Returns the address of the API server's Service, and those of its endpoints if the operator may read them.
-pub(super) async fn addresses(client: &kube::Client) -> Vec<IpAddr> {
+pub(crate) async fn addresses(client: &kube::Client) -> Vec<IpAddr> {
     let service = std::env::var("KUBERNETES_SERVICE_HOST").ok().and_then(|text| text.parse().ok());
     // The API server writes its own endpoints under this name.
     let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), "default");

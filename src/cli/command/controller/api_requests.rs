@@ -14,11 +14,11 @@ use crate::permits::Permits;
 
 /// Limits concurrent requests by permits.
 #[derive(Clone)]
-pub(super) struct FairLayer(Permits);
+pub(crate) struct FairLayer(Permits);
 
 impl FairLayer {
     /// Creates a layer with `requests` permits, and `first` more for namespaces without a request in progress.
-    pub(super) fn new(requests: usize, first: usize) -> Self {
+    pub(crate) fn new(requests: usize, first: usize) -> Self {
         Self(Permits::with_first(requests, first))
     }
 }
@@ -33,7 +33,7 @@ impl<S> Layer<S> for FairLayer {
 
 /// Service of [`FairLayer`].
 #[derive(Clone)]
-pub(super) struct Fair<S> {
+pub(crate) struct Fair<S> {
     permits: Permits,
     inner: S,
 }

@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 
-use super::limits::LimitArguments;
-use super::progress::Bars;
-use super::reach::PersonalReach;
-use super::sync_input::Input;
-use super::{CacheArguments, Fatal, table};
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::blob::{Cache, Progress};
+use crate::cli::files::objects::Input;
+use crate::cli::options::cache::CacheArguments;
+use crate::cli::options::limits::LimitArguments;
+use crate::cli::options::reach::PersonalReach;
+use crate::cli::output::Fatal;
+use crate::cli::output::progress::Bars;
+use crate::cli::output::table;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::output::damage::Reading;
@@ -47,7 +49,7 @@ Exit codes: 0 every object is Ready, 1 some object is not, or nothing could be d
 
 Example:
   supercargo sync -f artifacts/ --root /srv/artifacts")]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// File, or directory of .yaml, .yml and .json files, with OCIArtifact objects.
     #[arg(short = 'f', long = "filename", value_name = "PATH")]
     input: PathBuf,
@@ -69,7 +71,7 @@ pub(super) struct Arguments {
     cache: CacheArguments,
 }
 
-pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
     let input = Input::read(&arguments.input, &arguments.namespace).map_err(|error| Fatal(error.to_string()))?;
     if input.objects.is_empty() {
         return Err(Fatal(format!("{} has no OCIArtifact", arguments.input.display())));

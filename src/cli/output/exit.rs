@@ -6,7 +6,7 @@ use crate::api::Reason;
 
 /// Outcome of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Exit {
+pub(crate) enum Exit {
     /// Success.
     Done,
     /// Any other failure than those below.
@@ -24,7 +24,7 @@ pub(super) enum Exit {
 }
 
 /// The part of `--help` about exit codes.
-pub(super) const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Exit codes:
   0  done
   1  any other fault: DIR is not empty, a file cannot be written, a fault of supercargo itself
@@ -36,7 +36,7 @@ Exit codes:
 
 impl Exit {
     /// Returns the outcome for a reason.
-    pub(super) fn of(reason: Reason) -> Self {
+    pub(crate) fn of(reason: Reason) -> Self {
         match reason {
             Reason::Succeeded | Reason::Progressing | Reason::Suspended => Self::Done,
             Reason::StorageFailed | Reason::OutputConflict | Reason::OutputTooLarge | Reason::Internal => Self::Fault,
@@ -71,7 +71,7 @@ impl Exit {
     }
 
     /// Returns the exit code.
-    pub(super) fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Fault => 1,

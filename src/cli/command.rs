@@ -1,0 +1,52 @@
+//! Commands, one file each.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::output::Fatal;
+
+mod controller;
+mod crd;
+mod pull;
+mod resolve;
+mod sync;
+mod unpack;
+mod verify;
+mod verify_bundle;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the operator: watch OCIArtifact objects and publish what they name.
+    Controller(Box<controller::Arguments>),
+    /// Publish the artifacts of OCIArtifact files once, without a cluster.
+    Sync(Box<sync::Arguments>),
+    /// Fetch, verify and unpack one artifact into a directory.
+    Pull(Box<pull::Arguments>),
+    /// Unpack one layer from a file, with the rules and limits for layers of a registry.
+    Unpack(Box<unpack::Arguments>),
+    /// Print the digest that a reference resolves to.
+    Resolve(Box<resolve::Arguments>),
+    /// Verify the signatures of an image and print the signer.
+    Verify(Box<verify::Arguments>),
+    /// Verify a Sigstore bundle for a file or a digest, without a registry.
+    VerifyBundle(verify_bundle::Arguments),
+    /// Print the `CustomResourceDefinition`s.
+    Crd(crd::Arguments),
+}
+
+impl Command {
+    /// Runs the command and returns its exit code.
+    pub(crate) async fn run(self) -> Result<ExitCode, Fatal> {
+        match self {
+            Self::Controller(arguments) => Box::pin(controller::run(*arguments)).await,
+            Self::Sync(arguments) => sync::run(*arguments).await,
+            Self::Pull(arguments) => Ok(Box::pin(pull::run(*arguments)).await),
+            Self::Unpack(arguments) => Ok(Box::pin(unpack::run(*arguments)).await),
+            Self::Resolve(arguments) => Ok(resolve::run(*arguments).await),
+            Self::Verify(arguments) => Ok(verify::run(*arguments).await),
+            Self::VerifyBundle(arguments) => Ok(verify_bundle::run(&arguments)),
+            Self::Crd(arguments) => crd::run(&arguments),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Options that several commands share.
+
+pub(crate) mod cache;
+pub(crate) mod content;
+pub(crate) mod format;
+pub(crate) mod limits;
+pub(crate) mod login;
+pub(crate) mod policy;
+pub(crate) mod reach;
+pub(crate) mod reading;
+pub(crate) mod signature;
+pub(crate) mod trusted_root;
+pub(crate) mod values;
