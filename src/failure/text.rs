@@ -1,0 +1,59 @@
+//! Text from outside, made safe for a terminal, a log and a condition.
+
+/// Maximum length of a condition's message, in bytes.
+const MAX_MESSAGE: usize = 1024;
+
+/// True for a character that could change the display of the surrounding text in a terminal or log: controls, line and
+/// paragraph ends, text directions, and invisible characters (Unicode, `Default_Ignorable_Code_Point`) including tags.
+pub(crate) fn is_disruptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Escapes characters that could change the display in a terminal or log, and truncates long texts.
+pub(crate) fn printable(text: &str) -> String {
+    let mut printed = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_disruptive(c) {
+            printed.extend(c.escape_default());
+        } else {
+            printed.push(c);
+        }
+        if printed.len() > MAX_MESSAGE {
+            printed.push('…');
+            break;
+        }
+    }
+    printed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_cannot_redraw_a_terminal_or_grow_without_end() {
+        let shown = printable("entry \u{1b}[2J\u{202e}gpj.exe\n");
+        assert_eq!(shown, r"entry \u{1b}[2J\u{202e}gpj.exe\n");
+        for c in [
+            '\u{61c}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{2067}',
+            '\u{feff}',
+            '\u{e0001}',
+            '\u{e0041}',
+            '\u{e007f}',
+            '\r',
+            '\u{85}',
+        ] {
+            assert!(printable(&format!("a{c}b")).is_ascii(), "{c:?}");
+        }
+        assert_eq!(printable("größer 大きい 🚀"), "größer 大きい 🚀");
+        assert!(printable(&"x".repeat(100_000)).len() < 1100);
+    }
+}
