@@ -22,7 +22,7 @@ fn main() -> ExitCode {
             Ok(runtime) => runtime,
             Err(error) => {
                 // If standard error is unusable too, the exit code is the only report.
-                let _ = writeln!(std::io::stderr(), "error: no threads can be started: {error}");
+                let _ = writeln!(std::io::stderr(), "error: threads cannot be started: {error}");
                 return ExitCode::FAILURE;
             }
         };

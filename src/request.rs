@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_the_content_changes_the_fingerprint_and_nothing_else_does() {
+    fn the_fingerprint_changes_with_the_content_and_with_nothing_else() {
         let of = |spec| parse(spec).unwrap().fingerprint;
         let base = of(json!({"image": "ghcr.io/a/b:1"}));
         assert_eq!(base, of(json!({"image": "ghcr.io/a/b:2", "interval": "1h", "timeout": "1m"})));

@@ -16,7 +16,7 @@ use crate::trust::requirement::Objection;
 use crate::unpack::UnpackError;
 
 impl Failure {
-    /// Converts an error of reading an output. An error of the API server says nothing about the object.
+    /// Converts an error of reading an output. An error of the API server is not a state of the object.
     pub(crate) fn of_reading(error: OutputError) -> Self {
         let is_of_server = matches!(error, OutputError::Api { .. });
         let failure = Self::from(error);
@@ -221,7 +221,7 @@ mod tests {
     use crate::trust::sigstore::RootError;
 
     #[test]
-    fn only_an_answer_to_what_is_asked_is_a_verdict() {
+    fn only_a_refusal_with_all_inputs_is_a_verdict() {
         let of = |is_verdict| Objection { text: "x".to_owned(), enforcement: Enforcement::Enforce, is_verdict };
         let trust = |error: TrustError| Failure::from(error);
         let (entry, digest) = (|| "e".to_owned(), || "d".to_owned());
@@ -231,7 +231,11 @@ mod tests {
             ("a policy that cannot be applied", Failure::from(&of(false)), false),
             ("no signature", trust(TrustError::Missing { entry: entry(), digest: digest(), seen: entry() }), true),
             ("a broken one", trust(TrustError::Invalid { entry: entry(), digest: digest(), problem: entry() }), true),
-            ("somebody else's", trust(TrustError::Signer { entry: entry(), digest: digest(), problem: entry() }), true),
+            (
+                "by another signer",
+                trust(TrustError::Signer { entry: entry(), digest: digest(), problem: entry() }),
+                true,
+            ),
             ("a root that has ended", trust(TrustError::Root { entry: entry(), error: ended() }), false),
             ("too many", trust(TrustError::TooMany("d".to_owned())), false),
             ("the verifier", trust(TrustError::Aborted), false),
@@ -246,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_about_a_digest_never_decides_for_good() {
+    fn failures_beside_a_digest_do_not_settle_it() {
         let errors = [
             TrustError::Registry(RegistryError::TooMany { repository: "r/a".to_owned(), limit: 1, what: "referrers" }),
             TrustError::Registry(RegistryError::Manifest(ManifestError::Platform(PlatformError::Empty))),

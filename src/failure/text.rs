@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_cannot_redraw_a_terminal_or_grow_without_end() {
+    fn a_message_cannot_redraw_a_terminal_and_has_a_maximum_length() {
         let shown = printable("entry \u{1b}[2J\u{202e}gpj.exe\n");
         assert_eq!(shown, r"entry \u{1b}[2J\u{202e}gpj.exe\n");
         for c in [

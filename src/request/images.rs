@@ -22,10 +22,11 @@ impl Images {
     /// Parses `host/repository` patterns.
     pub(super) fn parse(images: &[String]) -> Result<Self, PatternError> {
         if images.is_empty() {
-            return Err(PatternError::Syntax { pattern: String::new(), problem: "no pattern at all".to_owned() });
+            return Err(PatternError::Syntax { pattern: String::new(), problem: "the list is empty".to_owned() });
         }
-        let meant: Vec<String> = images.iter().map(|image| meant(image)).collect::<Result<Vec<_>, _>>()?.concat();
-        Patterns::paths(&meant).map(Self)
+        let patterns: Vec<String> =
+            images.iter().map(|image| canonical(image)).collect::<Result<Vec<_>, _>>()?.concat();
+        Patterns::paths(&patterns).map(Self)
     }
 
     /// Returns true if one of the patterns matches a repository by any of its names.
@@ -36,7 +37,7 @@ impl Images {
 
 /// Returns a pattern with its host in the canonical spelling. A pattern that ends with `/` becomes two: the repository
 /// itself, and everything below it.
-fn meant(image: &str) -> Result<Vec<String>, PatternError> {
+fn canonical(image: &str) -> Result<Vec<String>, PatternError> {
     let wrong = |problem: &str| PatternError::Syntax { pattern: image.to_owned(), problem: problem.to_owned() };
     if image.len() > MAX_PATTERN {
         return Err(PatternError::TooLong(image.chars().take(40).collect()));
@@ -47,11 +48,11 @@ fn meant(image: &str) -> Result<Vec<String>, PatternError> {
         return Ok(vec![text]);
     }
     if text.contains("://") {
-        return Err(wrong("a pattern for host/repository has no scheme"));
+        return Err(wrong("it has a scheme; expected host/repository"));
     }
     let (host, path) =
-        split(&text).ok_or_else(|| wrong("no repository path after the host; ghcr.io/** is every one"))?;
-    let host = host_pattern(host).ok_or_else(|| wrong("the host can be that of no repository"))?;
+        split(&text).ok_or_else(|| wrong("it has no repository path after the host; ghcr.io/** matches all"))?;
+    let host = host_pattern(host).ok_or_else(|| wrong("no repository can have this host"))?;
     let (path, is_directory) = path.strip_suffix('/').map_or((path, false), |path| (path, true));
     check_path(path).map_err(wrong)?;
     let one = format!("{host}/{path}");
@@ -89,14 +90,14 @@ fn host_pattern(host: &str) -> Option<String> {
 fn check_path(path: &str) -> Result<(), &'static str> {
     let is_known = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c) || WILDCARDS.contains(c);
     if !path.chars().all(is_known) {
-        return Err("no repository path has such characters; a pattern has neither a tag nor a digest");
+        return Err("invalid character for a repository path; a pattern has neither a tag nor a digest");
     }
     for part in path.split('/') {
         if part != EVERYTHING && part.contains(EVERYTHING) {
-            return Err("** stands for whole parts of a path, as in ghcr.io/acme/**");
+            return Err("** must be a whole component of the path, as in ghcr.io/acme/**");
         }
         if !part.contains(|c| WILDCARDS.contains(c)) && !is_path_component(part) {
-            return Err("no repository path has such a part");
+            return Err("it has an invalid component of a repository path");
         }
     }
     Ok(())

@@ -61,7 +61,7 @@ impl Policies {
     pub(super) fn asked(&self, repository: &Repository) -> Asked {
         let mut asked = Asked::default();
         let unreadable = |policy: &String| Objection {
-            text: format!("OCIArtifactPolicy {policy} is stored in a form that cannot be read"),
+            text: format!("OCIArtifactPolicy {policy} cannot be read: its stored form is not valid"),
             enforcement: Enforcement::Enforce,
             is_verdict: false,
         };
@@ -81,8 +81,7 @@ impl Policies {
             }
         }
         if asked.applied.is_empty() && self.otherwise == Otherwise::Deny {
-            let text =
-                "no OCIArtifactPolicy speaks about it, and the operator's --no-policy=deny refuses what none does";
+            let text = "no OCIArtifactPolicy matches this repository, and the operator runs with --no-policy=deny";
             let (text, enforcement) = (text.to_owned(), Enforcement::Enforce);
             asked.objections.push(Objection { text, enforcement, is_verdict: true });
         }
@@ -95,12 +94,12 @@ impl Policy {
         let Self { name, spec, referred, .. } = self;
         Images::parse(&spec.images).map_err(|error| RequestError::Pattern { field: Field::PolicyImages, error })?;
         if spec.action == PolicyAction::Deny {
-            asked.objections.push(self.objection("denies it", true));
+            asked.objections.push(self.objection("denies the image", true));
         }
         names::check_entries(&spec.verify)?;
         match (spec.action, spec.verify.first()) {
             (PolicyAction::Verify, None) => {
-                let text = "asks for signatures, and names nobody who may have signed";
+                let text = "requires signatures but lists no accepted signer";
                 asked.objections.push(self.objection(text, false));
             }
             (PolicyAction::Verify, Some(_)) => {
@@ -171,7 +170,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::type_complexity, reason = "a table")]
-    fn every_policy_that_speaks_about_it_adds_and_none_takes_away() {
+    fn every_matching_policy_adds_requirements_and_none_removes_any() {
         let acme = || policy("acme", verify(&["ghcr.io/acme/**"], "https://i.example"));
         let all = || policy("all", verify(&["**"], "https://j.example"));
         let other = || policy("other", verify(&["ghcr.io/other/**", "ghcr.io/acme"], "https://k.example"));
@@ -181,12 +180,12 @@ mod tests {
         let broken = || policy("broken", json!({"images": ["[a"], "action": "Allow"}));
         let rows: [(&str, Vec<Policy>, Otherwise, &str, &[&str]); 11] = [
             ("none", vec![], Otherwise::Allow, "", &[]),
-            ("none, and that is refused", vec![], Otherwise::Deny, "--no-policy=deny", &[]),
+            ("none, with --no-policy=deny", vec![], Otherwise::Deny, "--no-policy=deny", &[]),
             ("one", vec![acme()], Otherwise::Deny, "", &["acme/release"]),
             ("two", vec![acme(), all()], Otherwise::Allow, "", &["acme/release", "all/release"]),
             ("of others", vec![other()], Otherwise::Allow, "", &[]),
-            ("of others, and that is refused", vec![other()], Otherwise::Deny, "--no-policy=deny", &[]),
-            ("denied", vec![deny()], Otherwise::Allow, "OCIArtifactPolicy deny denies it", &[]),
+            ("of others, with --no-policy=deny", vec![other()], Otherwise::Deny, "--no-policy=deny", &[]),
+            ("denied", vec![deny()], Otherwise::Allow, "OCIArtifactPolicy deny denies", &[]),
             ("allowed and denied", vec![allow(), deny()], Otherwise::Allow, "OCIArtifactPolicy deny", &[]),
             ("denied, and one is broken", vec![broken(), deny()], Otherwise::Allow, "OCIArtifactPolicy deny", &[]),
             ("allowed", vec![allow(), acme()], Otherwise::Deny, "", &["acme/release"]),
@@ -198,11 +197,11 @@ mod tests {
             assert_eq!(names, entries, "{label}");
         }
         let warned = request(vec![warn()], Otherwise::Allow).requirement;
-        assert_eq!(warned.warnings().collect::<Vec<_>>(), ["OCIArtifactPolicy warn denies it"]);
+        assert_eq!(warned.warnings().collect::<Vec<_>>(), ["OCIArtifactPolicy warn denies the image"]);
     }
 
     #[test]
-    fn a_policy_that_cannot_be_applied_refuses_what_it_may_speak_about() {
+    fn a_policy_that_cannot_be_applied_refuses_what_it_could_match() {
         let keys = |key: Value| json!([{"name": "r", "cosign": {"keys": [key]}}]);
         let rows = [
             json!({"images": ["[a"], "action": "Allow"}),
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_speaks_about_a_repository_in_every_spelling() {
+    fn a_policy_matches_a_repository_in_every_spelling() {
         let rows = [
             ("ghcr.io/acme/**", "ghcr.io:443/acme/app", true),
             ("ghcr.io:443/acme/**", "ghcr.io/acme/app", true),

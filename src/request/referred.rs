@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_the_present_host_does_not_go_to_an_earlier_one() {
+    fn credentials_of_the_current_host_are_not_sent_to_an_earlier_one() {
         let spec: OCIArtifactSpec = serde_json::from_value(json!({
             "image": "old.example/app@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "registry": {

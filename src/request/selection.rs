@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn exclude_takes_from_what_include_gives() {
+    fn exclude_removes_from_the_included_files() {
         let rows: [(&[&str], &[&str], &str, bool); 8] = [
             (&[], &[], "a/b", true),
             (&["a"], &[], "a/b", true),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_has_to_fit_both_its_type_and_its_title() {
+    fn a_layer_must_match_media_type_and_title() {
         let layer = |media_type: &str, annotations: serde_json::Value| -> Descriptor {
             let digest = crate::oci::Digest::of(b"x");
             serde_json::from_value(

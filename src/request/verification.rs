@@ -98,7 +98,7 @@ mod tests {
     use crate::request::{ObjectId, Policies, Policy, Request};
 
     #[test]
-    fn another_public_root_is_for_whoever_names_none_in_objects_and_policies() {
+    fn a_refreshed_root_applies_where_no_root_is_named_in_objects_and_policies() {
         let (public, named) =
             (Root::staging().unwrap(), br#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#);
         let keyless = json!([{"issuer": "https://i.example", "subject": "a@example.test"}]);

@@ -36,15 +36,14 @@ pub(crate) struct Arguments {
 fn help() -> String {
     format!(
         "\
-Fetches, checks every byte, unpacks beside DIR, and puts the result there by one rename: a reader
-sees what was there before, or all of the artifact. On failure DIR is as it was, and nothing is
-left beside it. Prints host/repository:tag@sha256:... alone on standard output, so that what was
-pulled can be recorded.
+Fetches the artifact, checks every byte, unpacks it beside DIR and moves the result to DIR by one
+rename: readers see the previous content, or the whole artifact. On failure, DIR is unchanged and
+nothing is left beside it. Standard output is host/repository:tag@sha256:... alone, for records.
 
 {patterns}
 
-{signatures} With --key or --issuer
-nothing of the artifact is fetched before it is found to be signed.
+{signatures}
+With --key or --issuer, no content is fetched before a signature is verified.
 
 {credentials}
 
@@ -87,7 +86,7 @@ fn tell(arguments: &Arguments, pinned: &Pinned, published: &Published) -> Result
     if let Some(path) = &arguments.digest_file {
         fs_err::write(path, pinned.digest().to_string()).map_err(|error| {
             let place = &published.location;
-            Complaint::new(Reason::StorageFailed, format!("{place} holds {pinned}, but --digest-file: {error}"))
+            Complaint::new(Reason::StorageFailed, format!("--digest-file: {error}; {place} holds {pinned}"))
         })?;
     }
     placing::tell(published);

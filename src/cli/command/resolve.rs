@@ -34,10 +34,10 @@ pub(crate) struct Arguments {
 fn help() -> String {
     format!(
         "\
-Prints host/repository:tag@sha256:... and nothing else: the form for spec.image, which Renovate
-updates. The registry is always asked, so success also says that these credentials may read it: a
-tag costs one HEAD, a digest one GET of its manifest. With --platform the manifest for it is looked
-up too; -o json names it.
+Prints host/repository:tag@sha256:... alone: the form for spec.image, which Renovate updates. A
+request is always sent, so success also shows that the credentials may read the image: one HEAD
+for a tag, one GET of the manifest for a digest. With --platform, the manifest for the platform is
+resolved too; -o json prints its digest.
 
 {credentials}
 
@@ -80,14 +80,14 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 async fn resolve(arguments: &Arguments) -> Result<String, Complaint> {
     let (request, configs) = arguments.read.request(&ContentArguments::default(), &SignatureArguments::default())?;
     let registry = arguments.read.reach.registry(&Arc::new(Metrics::default())).map_err(Failure::internal)?;
-    let answer = tokio::time::timeout(request.timeout, ask(&registry, &request)).await;
-    let answer = answer.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "asking the registry")));
+    let answer = tokio::time::timeout(request.timeout, resolved(&registry, &request)).await;
+    let answer = answer.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "resolving the reference")));
     let (pinned, child) = answer.map_err(|failure| configs.explain(failure.into(), &request.reference.repository))?;
     Ok(shown(arguments.output, &pinned, child.as_ref())? + "\n")
 }
 
 /// Returns the digest, which the registry has confirmed to exist, and that of the manifest for the platform.
-async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Option<Digest>), Failure> {
+async fn resolved<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Option<Digest>), Failure> {
     let seat = Permits::default().seat(&request.object.namespace);
     let (reference, selection) = (&request.reference, request.selection.as_ref());
     let pinned = registry::resolve(registry, &request.access, reference, selection, &seat).await?;
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_question_settles_that_it_is_there() {
+    async fn one_request_confirms_that_the_digest_exists() {
         let registry = FakeRegistry::default();
         let digest = registry.push_files("1", &[("a", "one")]);
         let tag = "r.example/app:1".to_owned();
@@ -147,12 +147,12 @@ mod tests {
             (format!("r.example/app:2@{digest}"), "manifest", format!("r.example/app:2@{digest}")),
         ];
         for (image, asked, want) in rows {
-            let (pinned, child) = ask(&registry, &request(&image)).await.unwrap();
+            let (pinned, child) = resolved(&registry, &request(&image)).await.unwrap();
             assert_eq!((shown(Format::Text, &pinned, child.as_ref()).unwrap(), child), (want, None));
             assert_eq!(registry.asked(), [asked], "{image}");
         }
         registry.tamper_manifest(&digest, b"{}");
-        let failure = ask(&registry, &request(&format!("r.example/app@{digest}"))).await.unwrap_err();
+        let failure = resolved(&registry, &request(&format!("r.example/app@{digest}"))).await.unwrap_err();
         assert_eq!(failure.reason, Reason::DigestMismatch);
     }
 
@@ -161,7 +161,7 @@ mod tests {
         let registry = FakeRegistry::default();
         let digest = registry.push_files("1", &[("a", "one")]);
         let of = async |image: String, child: Option<&Digest>| {
-            let (pinned, _) = ask(&registry, &request(&image)).await.unwrap();
+            let (pinned, _) = resolved(&registry, &request(&image)).await.unwrap();
             serde_json::from_str::<Value>(&shown(Format::Json, &pinned, child).unwrap()).unwrap()
         };
         let (all, least) = (format!("r.example/app:1@{digest}"), format!("r.example/app@{digest}"));

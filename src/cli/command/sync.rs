@@ -39,13 +39,15 @@ const VOLUMES: &str = "_volumes";
 /// Arguments of `supercargo sync`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Files appear at ROOT/<namespace>/<name>/current; those of a volume V other than \"default\" below ROOT/_volumes/V.
-ConfigMap outputs become manifests at ROOT/_configmaps/<namespace>/<name>/, ready for kubectl apply.
-Secrets that the objects name are read from the same files. OCIArtifactPolicy objects in them bind
-the objects as in a cluster; where the files do not have the Namespace of an object, every policy
-with a namespaceSelector binds it.
+Files are published to ROOT/<namespace>/<name>/current, or for a volume V other than \"default\" below
+ROOT/_volumes/V. ConfigMap outputs become manifests at ROOT/_configmaps/<namespace>/<name>/, for
+kubectl apply. Secrets that objects name are read from the same files.
 
-Exit codes: 0 every object is Ready, 1 some object is not, or nothing could be done.
+OCIArtifactPolicy objects in the files apply as in a cluster. If the files do not contain the
+Namespace of an object, its labels are unknown: policies with a namespaceSelector apply, except
+those with action: Allow.
+
+Exit codes: 0 every object is Ready; 1 an object is not Ready, or an error before the first pass.
 
 Example:
   supercargo sync -f artifacts/ --root /srv/artifacts")]
@@ -171,8 +173,8 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
         // In a root that belongs to an operator, nothing is created or swept.
         match storage::owner(&path).map_err(Fatal::during(&option))? {
             Some(owner) => Err(Fatal(format!(
-                "{option}: the directory belongs to the installation {owner} of the operator, which would undo what sync \
-                 does. Choose another directory"
+                "{option}: the directory belongs to the operator's installation {owner}, which would undo changes by sync. \
+                 Choose another directory"
             ))),
             None => Mount::open(&path).map_err(Fatal::during(&option)),
         }
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_root_of_an_operator_is_refused_and_left_alone() {
+    async fn a_root_of_an_operator_is_refused_and_left_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let (root, input) = (dir.path().join("root"), dir.path().join("in.yaml"));
         crate::storage::Volume::open(&root).unwrap().claim("uid/supercargo").unwrap();

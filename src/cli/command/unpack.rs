@@ -49,28 +49,28 @@ pub(crate) struct Arguments {
 fn help() -> String {
     format!(
         "\
-Unpacks FILE as it would be unpacked if it were the only layer of an artifact: inside the same
-limits, and by the same rules. DIR is there afterwards if all of it could be unpacked, else it is as
-it was, and nothing is left beside it. FILE is not changed.
+Unpacks FILE like the only layer of an artifact: by the same rules and inside the same limits. On
+success DIR is complete; on failure DIR is unchanged and nothing is left beside it. FILE is never
+changed.
 
-In the mode auto an archive is extracted that has no title, or is marked. What is no archive is a
-file, whatever --media-type says; --layer-mode extract refuses it.
+With --layer-mode auto, an archive is extracted if it has no title, or is marked. Any other file is
+kept as a file, regardless of --media-type; --layer-mode extract refuses it.
 
 {patterns}
 
-Prints one line of JSON, and nothing else, on standard output; errors are also told on standard error:
+Standard output is one line of JSON; errors are on standard error too:
   {{\"verdict\":\"unpacked\",\"directory\":\"out\",\"files\":2,\"bytes\":6,\"skipped\":0}}
-  {{\"verdict\":\"refused\",\"reason\":\"UnsafeArchive\",\"message\":\"...\"}}    what is in FILE
-  {{\"verdict\":\"failed\",\"reason\":\"OutputConflict\",\"message\":\"...\"}}    anything else
-An option that cannot be meant, and a signal, give no verdict.
+  {{\"verdict\":\"refused\",\"reason\":\"UnsafeArchive\",\"message\":\"...\"}}    by FILE's content
+  {{\"verdict\":\"failed\",\"reason\":\"OutputConflict\",\"message\":\"...\"}}    any other error
+Usage errors and signals print no verdict.
 
 Exit codes:
   0  unpacked
-  1  failed: DIR is not empty, FILE cannot be read, a file cannot be written, a fault of supercargo
-  2  failed: an option cannot be meant as written, or FILE is a directory, a pipe or a device
-  3  failed, try again later: timeout, disk full
-  5  failed: FILE or the sub-path does not exist, the patterns leave nothing, or FILE is a signature
-  6  refused: unsafe, broken or of another digest, or over a limit
+  1  failed: DIR is not empty, FILE is unreadable, a file cannot be written, an internal error
+  2  failed: invalid option, or FILE is a directory, a pipe or a device
+  3  failed temporarily: timeout, disk full
+  5  failed: FILE or the sub-path does not exist, no file is selected, or FILE is a signature
+  6  refused: unsafe or corrupt archive, digest mismatch, or a limit
   130, 143  ended by Ctrl-C, by SIGTERM
 
 Examples:
@@ -171,13 +171,13 @@ fn layer(arguments: &Arguments, annotations: Map<String, Value>) -> Result<FileL
 fn of_a_file(mut failure: Failure) -> Complaint {
     let remedy = if failure.reason == Reason::RegistryUnavailable {
         failure.reason = Reason::StorageFailed;
-        "Look at the disk that FILE is on."
+        "Check the disk of FILE."
     } else if failure.reason == Reason::Timeout {
         "Raise --timeout."
     } else if failure.reason == Reason::UnsafeArchive {
-        "Make the archive without what the message names."
+        "Build the archive without the entry that the message names."
     } else if failure.reason == Reason::DigestMismatch {
-        "FILE was changed while it was read, or an annotation names the digest of another one."
+        "FILE was changed while it was read, or an annotation has another digest."
     } else {
         return failure.into();
     };
@@ -187,9 +187,10 @@ fn of_a_file(mut failure: Failure) -> Complaint {
 fn annotations(arguments: &Arguments) -> Result<Map<String, Value>, Complaint> {
     let mut annotations = Map::new();
     for text in &arguments.annotation {
-        let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
-            Complaint::new(Reason::InvalidSpec, format!("--annotation {text:?}: write it as KEY=VALUE"))
-        })?;
+        let (key, value) = text
+            .split_once('=')
+            .filter(|(key, _)| !key.is_empty())
+            .ok_or_else(|| Complaint::new(Reason::InvalidSpec, format!("--annotation {text:?}: expected KEY=VALUE")))?;
         annotations.insert(key.to_owned(), value.into());
     }
     if let Some(title) = &arguments.title {

@@ -42,10 +42,9 @@ pub(crate) struct Arguments {
 fn help() -> String {
     format!(
         "\
-Resolves IMAGE to a digest, and looks for a signature of exactly that digest, as an object with
-spec.verify does before anything is fetched. Where IMAGE names an index, the index must be signed.
-Prints host/repository:tag@sha256:... alone on standard output if there is one: that is what is
-safe to use. What is fetched by the tag later may be something else.
+Resolves IMAGE to a digest and verifies signatures of exactly that digest, as the operator does for
+spec.verify. If IMAGE is an index, the index must be signed. On success, standard output is
+host/repository:tag@sha256:... alone. Use this reference: the tag may move later.
 
 {signatures}
 
@@ -114,8 +113,8 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn verify(arguments: &Arguments) -> Result<String, Complaint> {
-    if !arguments.signature.asks() && !arguments.policy.asks() {
-        let problem = "name who may have signed, with --key or --issuer, or policies, with --policy";
+    if !arguments.signature.is_set() && !arguments.policy.is_set() {
+        let problem = "no accepted signer; set --key, --issuer or --policy";
         return Err(Complaint::new(Reason::InvalidSpec, problem));
     }
     let (policies, content) = (arguments.policy.policies()?, ContentArguments::default());
@@ -139,7 +138,7 @@ async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Ju
         Basis::Judged(judgement) => Ok((pinned, judgement)),
         // Policies that allow the artifact require no signature.
         Basis::NoPolicy if !request.requirement.applied().is_empty() => Ok((pinned, Judgement::default())),
-        Basis::NoPolicy => Err(Failure::internal("nothing was asked for")),
+        Basis::NoPolicy => Err(Failure::internal("no requirement to verify")),
     }
 }
 
@@ -155,7 +154,7 @@ fn shown(
     let warnings: Vec<&str> = requirement.warnings().chain(doubts).collect();
     if format == Format::Text {
         // The signers are informational; a program reads the reference on standard output.
-        let _ = std::io::stderr().write_all(told(judgement, &policies, &warnings).as_bytes());
+        let _ = std::io::stderr().write_all(summary(judgement, &policies, &warnings).as_bytes());
         return Ok(reference + "\n");
     }
     let signatures = judgement.verified.iter().map(signature).collect();
@@ -165,14 +164,14 @@ fn shown(
 }
 
 /// Returns the result as text for people.
-fn told(judgement: &Judgement, policies: &[&str], warnings: &[&str]) -> String {
+fn summary(judgement: &Judgement, policies: &[&str], warnings: &[&str]) -> String {
     let signed = judgement.verified.iter().map(|one| {
         let time = one.time.map(|time| format!(", {time}")).unwrap_or_default();
-        let asked = requirement(one).map(|name| format!(", as {name} asks")).unwrap_or_default();
-        format!("signed by {} ({}{time}){asked}\n", one.signer, one.format.as_str())
+        let required = requirement(one).map(|name| format!(", required by {name}")).unwrap_or_default();
+        format!("signed by {} ({}{time}){required}\n", one.signer, one.format.as_str())
     });
-    let unasked = judgement.verified.is_empty() && warnings.is_empty();
-    let allowed = unasked.then(|| format!("allowed without a signature by {}\n", policies.join(", ")));
+    let none_required = judgement.verified.is_empty() && warnings.is_empty();
+    let allowed = none_required.then(|| format!("allowed without a signature by {}\n", policies.join(", ")));
     let warnings = warnings.iter().map(|warning| format!("warning: {}\n", printable(warning)));
     signed.chain(allowed).chain(warnings).collect()
 }

@@ -59,11 +59,11 @@ pub(crate) struct Arguments {
 fn help() -> String {
     format!(
         "\
-Verifies that the bundle is a signature of FILE_OR_DIGEST, or an in-toto statement of any type
-about it, by whom the options name, and that a log of the trusted root has it. Nothing is asked:
-the authorities and logs are those of the public good instance of Sigstore, as they were when this
-version was made, unless --staging or --trusted-root is given. Prints sha256:... on standard output
-if it is, and who has signed on standard error.
+Verifies that the bundle is a signature of FILE_OR_DIGEST, or an in-toto statement of any type about
+it, by the signer that the options name, and that a log in the trusted root contains it. No request
+is sent. Without --staging and --trusted-root, the authorities and logs are those of Sigstore's
+public good instance, embedded in this release. On success, standard output is sha256:... and
+standard error names the signer.
 
 {codes}
 
@@ -130,8 +130,8 @@ fn root(arguments: &Arguments) -> Result<Root, Complaint> {
             let json = files::read(path).map_err(|error| unreadable("--trusted-root", &error))?;
             Root::parse(&json).map_err(unusable("--trusted-root"))
         }
-        None if arguments.staging => Root::staging().map_err(unusable("the root of this version")),
-        None => Root::public_good().map_err(unusable("the root of this version")),
+        None if arguments.staging => Root::staging().map_err(unusable("the embedded trusted root")),
+        None => Root::public_good().map_err(unusable("the embedded trusted root")),
     }
 }
 
@@ -148,7 +148,7 @@ fn content(path: &Path) -> Result<Vec<u8>, Complaint> {
     let file = fs_err::File::open(path).map_err(fail)?;
     let length = file.metadata().map_err(fail)?.len();
     if length > MAX_CONTENT {
-        let problem = format!("{} is larger than {MAX_CONTENT} bytes; name its digest", path.display());
+        let problem = format!("{} is larger than {MAX_CONTENT} bytes; give its digest instead", path.display());
         return Err(Complaint::new(Reason::LimitExceeded, problem));
     }
     files::up_to(MAX_CONTENT, file).map_err(fail)
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_signer_is_named_and_with_who_vouches() {
+    fn exactly_one_signer_is_required_and_an_identity_with_its_issuer() {
         for row in
             ["--key k", "--staging --certificate-identity i --certificate-oidc-issuer u", "--key k --trusted-root t"]
         {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_one_unless_a_file_has_its_name() {
+    fn an_argument_is_a_digest_unless_a_file_has_that_name() {
         let dir = tempfile::tempdir().unwrap();
         let text = Digest::of(b"a").to_string();
         let rows =

@@ -71,14 +71,14 @@ impl Input {
     fn add(&mut self, document: &Value, namespace: &str, depth: usize) -> Result<(), String> {
         let kind = text(document, "/kind")?.unwrap_or_default();
         let version = text(document, "/apiVersion")?.unwrap_or_default();
-        let name = || text(document, "/metadata/name")?.ok_or_else(|| format!("a {kind} has no metadata.name"));
+        let name = || text(document, "/metadata/name")?.ok_or_else(|| format!("{kind} without metadata.name"));
         let own = || Ok::<_, String>(text(document, "/metadata/namespace")?.unwrap_or_else(|| namespace.to_owned()));
         let key = || Ok::<_, String>((own()?, name()?));
         if kind.ends_with("List")
             && let Some(items) = document.get("items").and_then(Value::as_array)
         {
             if depth >= MAX_LISTS {
-                return Err(format!("more than {MAX_LISTS} lists inside each other"));
+                return Err(format!("lists are nested more than {MAX_LISTS} deep"));
             }
             return items.iter().try_for_each(|item| self.add(item, namespace, depth + 1));
         }
@@ -88,22 +88,10 @@ impl Input {
             return Err(format!("{kind} of {version}: expected {} of {API_VERSION}", KINDS.join(" or ")));
         }
         match (version.split('/').next().unwrap_or_default(), kind.as_str()) {
-            (GROUP, "OCIArtifact") => {
-                let key = key()?;
-                let spec = spec(&crd::artifact_schema(), document)
-                    .map_err(|problem| format!("OCIArtifact {}/{}: {problem}", key.0, key.1))?;
-                if self.objects.insert(key.clone(), spec).is_some() {
-                    return Err(format!("OCIArtifact {}/{} is there twice", key.0, key.1));
-                }
-                Ok(())
-            }
+            (GROUP, "OCIArtifact") => self.add_artifact(key()?, document),
             (GROUP, "OCIArtifactPolicy") => self.add_policy(&name()?, document),
             ("v1", "Namespace") => {
-                let name = name()?;
-                let labels = document.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
-                let labels = labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()));
-                let own = (NAMESPACE_NAME.to_owned(), name.clone());
-                self.namespaces.insert(name, labels.chain([own]).collect());
+                self.add_namespace(name()?, document);
                 Ok(())
             }
             ("v1", "Secret") => {
@@ -130,12 +118,28 @@ impl Input {
         }
     }
 
+    fn add_artifact(&mut self, key: (String, String), document: &Value) -> Result<(), String> {
+        let shown = format!("OCIArtifact {}/{}", key.0, key.1);
+        let spec = spec(&crd::artifact_schema(), document).map_err(|problem| format!("{shown}: {problem}"))?;
+        match self.objects.insert(key, spec) {
+            Some(_) => Err(format!("{shown} is defined twice")),
+            None => Ok(()),
+        }
+    }
+
+    fn add_namespace(&mut self, name: String, document: &Value) {
+        let labels = document.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
+        let labels = labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()));
+        let own = (NAMESPACE_NAME.to_owned(), name.clone());
+        self.namespaces.insert(name, labels.chain([own]).collect());
+    }
+
     fn add_policy(&mut self, name: &str, document: &Value) -> Result<(), String> {
         let spec =
             spec(&crd::policy_schema(), document).map_err(|problem| format!("OCIArtifactPolicy {name}: {problem}"))?;
         let generation = document.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
         match self.policies.insert(name.to_owned(), (generation, spec)) {
-            Some(_) => Err(format!("OCIArtifactPolicy {name} is there twice")),
+            Some(_) => Err(format!("OCIArtifactPolicy {name} is defined twice")),
             None => Ok(()),
         }
     }
@@ -206,10 +210,9 @@ fn text(document: &Value, pointer: &str) -> Result<Option<String>, String> {
     match document.pointer(pointer) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => Err(format!(
-            "{} is {other}, and must be text: put it in quotes",
-            pointer.trim_start_matches('/').replace('/', ".")
-        )),
+        Some(other) => {
+            Err(format!("{} is {other}; expected text, in quotes", pointer.trim_start_matches('/').replace('/', ".")))
+        }
     }
 }
 
@@ -259,7 +262,7 @@ fn files(path: &Path, depth: usize) -> Result<Vec<PathBuf>, InputError> {
         return Ok(vec![path.to_owned()]);
     }
     if depth >= MAX_DEPTH {
-        return Err(fail(format!("more than {MAX_DEPTH} directories inside each other")));
+        return Err(fail(format!("directories are nested more than {MAX_DEPTH} deep")));
     }
     let mut found = Vec::new();
     for entry in fs_err::read_dir(path).map_err(|error| fail(error.to_string()))? {
@@ -284,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_and_secrets_are_found_among_other_things() {
+    fn objects_and_secrets_are_found_among_other_objects() {
         let input = read(
             "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifact\nmetadata: {name: a}\nspec: {image: ghcr.io/a/b}\n\
              ---\napiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: x}\ntype: kubernetes.io/basic-auth\n\
@@ -313,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_choose_namespaces_whose_labels_are_known_and_bind_all_others() {
+    fn policies_select_namespaces_by_labels_and_apply_if_labels_are_unknown() {
         let policy = |name: &str, more: &str| {
             format!(
                 "---\napiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifactPolicy\nmetadata: {{name: {name}}}\n\
@@ -348,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_policy_names_is_in_one_namespace_only() {
+    fn objects_that_a_policy_names_are_read_from_one_namespace() {
         let input = read(
             "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifactPolicy\nmetadata: {name: p}\n\
              spec: {images: ['**'], verify: [{name: v, cosign: {keys: [{secretRef: {name: s}}], trustedRootRef: {name: c}}}]}\n\
@@ -361,16 +364,19 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named_with_their_file() {
+    fn errors_name_the_file_and_the_field() {
         let head = "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifact\nmetadata: {name: a}\n";
         let policy = "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifactPolicy\nmetadata: {name: a}\n";
         let rows = [
             (format!("{head}spec: {{image: ghcr.io/a/b, intervall: 1m}}"), "unknown field spec.intervall"),
             (format!("{head}spec: {{}}"), "image"),
-            (format!("{head}spec: {{image: ghcr.io/a/b}}\n---\n{head}spec: {{image: ghcr.io/a/b}}"), "twice"),
+            (
+                format!("{head}spec: {{image: ghcr.io/a/b}}\n---\n{head}spec: {{image: ghcr.io/a/b}}"),
+                "OCIArtifact default/a",
+            ),
             (format!("{policy}spec: {{images: [a], acton: Deny}}"), "unknown field spec.acton"),
             (format!("{policy}spec: {{}}"), "images"),
-            (format!("{policy}spec: {{images: [a]}}\n---\n{policy}spec: {{images: [a]}}"), "twice"),
+            (format!("{policy}spec: {{images: [a]}}\n---\n{policy}spec: {{images: [a]}}"), "OCIArtifactPolicy a"),
             (format!("{policy}spec: {{images: []}}"), "spec.images"),
             (
                 format!("{head}spec: {{image: ghcr.io/a/b, outputs: [{{name: A, volume: {{}}}}]}}"),

@@ -7,8 +7,8 @@ use crate::api::spec;
 
 /// The part of `--help` about patterns.
 pub(crate) const PATTERNS_HELP: &str = "\
-Patterns: `*` and `?` stop at `/`, `**` does not; `{a,b}` and `[abc]` as in shells, from which they
-have to be quoted. A directory stands for everything in it. Patterns that leave no file are an error.";
+Patterns: `*` and `?` do not match `/`, `**` does; `{a,b}` and `[abc]` work as in shells, so quote
+patterns. A directory matches everything in it. Patterns that select no file are an error.";
 
 /// Options of commands that fetch an artifact.
 #[derive(Debug, Default, clap::Args)]

@@ -99,7 +99,7 @@ fn bytes(text: &str) -> Result<Bytes, &'static str> {
 fn manifest_bytes(text: &str) -> Result<Bytes, String> {
     match bytes(text)? {
         bytes if bytes.0 <= MAX_MANIFEST_BYTES => Ok(bytes),
-        _ => Err(format!("no manifest of more than {} is read", Bytes(MAX_MANIFEST_BYTES))),
+        _ => Err(format!("the maximum is {}", Bytes(MAX_MANIFEST_BYTES))),
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_help_shows_is_what_can_be_written() {
+    fn displayed_bytes_parse_to_the_same_number() {
         let rows = [
             (1, "1"),
             (1023, "1023"),

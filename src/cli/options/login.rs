@@ -16,7 +16,7 @@ const MAX_PASSWORD: u64 = 64 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Credentials")]
 pub(crate) struct LoginArguments {
-    /// User for the registry of IMAGE; no docker configuration is then read.
+    /// User for the registry of IMAGE; docker configurations are then not read.
     #[arg(long, value_name = "USER", requires = "password_stdin")]
     username: Option<String>,
     /// Read the password, or token, from standard input.
@@ -61,8 +61,8 @@ impl DockerConfigs {
         let Some((path, helper)) = self.0.iter().find_map(helper) else { return complaint };
         let (path, host) = (path.display(), repository.host());
         complaint.with_remedy(crate::failure::printable(&format!(
-            "{path} leaves {host} to the credential helper {helper:?}, and helpers are not run; \
-             give --username and --password-stdin."
+            "{path} leaves {host} to the credential helper {helper:?}, and helpers are not run. \
+             Set --username and --password-stdin."
         )))
     }
 }
@@ -122,7 +122,7 @@ fn unusable(path: &std::path::Path, error: &SecretError) -> Complaint {
 fn password(input: impl std::io::Read) -> Result<String, Complaint> {
     let fail = |problem: &str| Complaint::new(Reason::FileInvalid, format!("--password-stdin: {problem}"));
     let bytes = files::up_to(MAX_PASSWORD, input).map_err(|error| fail(&error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|_| fail("it is not UTF-8 text"))?;
+    let text = String::from_utf8(bytes).map_err(|_| fail("not UTF-8 text"))?;
     let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() { Err(fail("standard input is empty")) } else { Ok(text.to_owned()) }
 }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn configurations_are_where_docker_and_podman_have_them() {
+    fn configurations_are_found_where_docker_and_podman_write_them() {
         let docker = |path: &str| (path.to_owned(), false);
         let podman = |path: &str| (path.to_owned(), true);
         assert_eq!(found(&[("HOME", "/home/u")]), [docker("/home/u/.docker/config.json")]);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_file_that_nobody_named_may_be_missing() {
+    fn only_a_default_file_may_be_missing() {
         let dir = tempfile::tempdir().unwrap();
         let read = |name: &str, is_named| Place { path: dir.path().join(name), origin: "o", is_named }.read();
         assert!(read("missing", false).unwrap().is_none());
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_ends_before_the_line_end_and_is_never_told() {
+    fn a_password_ends_before_the_line_end_and_is_in_no_message() {
         for text in ["hunter2", "hunter2\n", "hunter2\r\n"] {
             assert_eq!(password(text.as_bytes()).unwrap(), "hunter2");
         }
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_is_told_where_credentials_are_wanted() {
+    fn a_helper_is_named_when_credentials_are_missing() {
         let repository = "ghcr.io/a/b:1".parse::<crate::oci::Reference>().unwrap().repository;
         let json = br#"{"auths":{"ghcr.io":{}},"credsStore":"desktop\u001b[2J"}"#.to_vec();
         let configs = DockerConfigs(vec![("/c".into(), b"{}".to_vec()), ("/d".into(), json)]);

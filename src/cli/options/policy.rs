@@ -12,11 +12,11 @@ const NAMESPACE: &str = "default";
 
 /// The part of `--help` about policies.
 pub(crate) const POLICIES_HELP: &str = "\
-Policies: those of --policy that speak about the repository are applied as in a cluster, and all
-of them must be satisfied, beside the options. One that cannot be applied refuses, and so does a
-file of which none speaks about IMAGE. Secrets and ConfigMaps that a policy names are read from
-the same files. The labels for a namespaceSelector are those of the Namespace of --namespace in
-the files; without one every policy with a namespaceSelector is taken to speak about IMAGE.";
+Policies: every policy in --policy whose images match IMAGE must be satisfied, in addition to the
+options. IMAGE is refused if such a policy cannot be applied, or if no policy matches. Secrets and
+ConfigMaps that policies name are read from the same files. A namespaceSelector is compared with
+the labels of the Namespace of --namespace in the files. If these labels are unknown, policies
+with a namespaceSelector apply, except those with action: Allow.";
 
 /// Options of commands that apply policies.
 #[derive(Debug, Default, clap::Args)]
@@ -25,7 +25,7 @@ pub(crate) struct PolicyArguments {
     /// File, or directory of .yaml, .yml and .json files, with `OCIArtifactPolicy` objects to apply.
     #[arg(long, value_name = "PATH")]
     policy: Option<PathBuf>,
-    /// Namespace that IMAGE is meant for; a namespaceSelector is compared with its labels.
+    /// Namespace in which IMAGE is used; a namespaceSelector is compared with its labels.
     #[arg(short = 'n', long, value_name = "NAME", requires = "policy")]
     namespace: Option<String>,
     /// Namespace of the Secrets and ConfigMaps that policies name; in a cluster it is the operator's.
@@ -35,7 +35,7 @@ pub(crate) struct PolicyArguments {
 
 impl PolicyArguments {
     /// Returns true if policies are to be applied.
-    pub(crate) fn asks(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.policy.is_some()
     }
 
@@ -61,7 +61,7 @@ impl PolicyArguments {
         match &self.policy {
             Some(path) if request.requirement.applied().is_empty() => {
                 let repository = &request.reference.repository;
-                denied(&format!("no OCIArtifactPolicy of {} speaks about {repository}", path.display()))
+                denied(&format!("no OCIArtifactPolicy in {} matches {repository}", path.display()))
             }
             Some(_) | None => Ok(()),
         }

@@ -94,7 +94,7 @@ impl PersonalReach {
 fn name_only(text: &str) -> Result<HostPattern, String> {
     let pattern: HostPattern = text.parse().map_err(|error| format!("{error}"))?;
     if pattern.has_port() {
-        return Err("name the host without a port; it is opened on every port".to_owned());
+        return Err("remove the port: the host is opened on every port".to_owned());
     }
     Ok(pattern)
 }

@@ -23,10 +23,10 @@ const CERTIFICATE: &str = "client-certificate";
 
 /// The part of `--help` about credentials.
 pub(crate) const CREDENTIALS_HELP: &str = "\
-Credentials: those of --username and --password-stdin; else of --docker-config; else of
-$DOCKER_CONFIG/config.json or ~/.docker/config.json, and then of $REGISTRY_AUTH_FILE if it is set.
-Without any of them the registry is asked anonymously. A file that is there and cannot be read is
-an error. Credential helpers (credsStore, credHelpers) are not run.";
+Credentials: --username with --password-stdin; else --docker-config; else
+$DOCKER_CONFIG/config.json or ~/.docker/config.json, then $REGISTRY_AUTH_FILE if it is set. Without
+credentials, requests are anonymous. A file that exists and cannot be read is an error. Credential
+helpers (credsStore, credHelpers) are not run.";
 
 /// Reference of an artifact, and access to its registry.
 #[derive(Debug, clap::Args)]
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_the_fields_of_their_names() {
+    fn options_set_the_fields_of_their_names() {
         let arguments = "ghcr.io/a/b --timeout 90s --platform linux/arm64 --semver ^1 --semver-filter x --semver-prereleases \
                          --insecure-skip-verify --client-certificate c --client-key k --sub-path dir --include i \
                          --exclude e --exclude f --symlinks reject --artifact-type t --layer-media-type m --layer-title n \
@@ -197,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn without_options_everything_is_as_an_object_has_it() {
+    fn without_options_fields_have_the_defaults_of_an_object() {
         let spec = spec(&["ghcr.io/a/b"]);
         assert_eq!(spec, serde_json::from_value(json!({"image": "ghcr.io/a/b", "outputs": []})).unwrap());
     }
 
     #[test]
-    fn options_that_exclude_each_other_are_not_taken_together() {
+    fn options_that_exclude_each_other_are_usage_errors() {
         let rows = [
             "--plain-http --ca-file f",
             "--plain-http --insecure-skip-verify",
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_named_by_their_options() {
+    fn errors_about_files_name_the_option() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file.pem");
         fs_err::write(&file, "not PEM").unwrap();

@@ -24,9 +24,9 @@ const ROOT_KEY: &str = "trusted_root.json";
 
 /// The part of `--help` about signatures.
 pub(crate) const SIGNATURES_HELP: &str = "\
-Signatures: a signature of the digest that IMAGE means, by any of the keys and identities that are
-named, is enough. Without --trusted-root the authorities and logs are those of the public good
-instance of Sigstore, as they were when this version was made; nothing is asked but the registry.";
+Signatures: one valid signature of IMAGE's digest, by any of the given keys and identities, is
+enough. Without --trusted-root, the authorities and logs are those of Sigstore's public good
+instance, embedded in this release. Only the registry is contacted.";
 
 /// Options of commands that verify signatures.
 #[derive(Debug, Default, clap::Args)]
@@ -99,20 +99,25 @@ enum Format {
 
 impl SignatureArguments {
     /// Returns true if a signature is required.
-    pub(crate) fn asks(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         !self.key.is_empty() || self.issuer.is_some()
     }
 
     /// Sets the fields that the options stand for, and the objects that these fields name.
     pub(crate) fn set(&self, spec: &mut OCIArtifactSpec, referred: &mut Referred) -> Result<(), Complaint> {
-        if !self.asks() {
-            let alone =
-                self.trusted_root.is_some() || !self.predicate_type.is_empty() || !self.signature_format.is_empty();
-            let problem = "no signature is asked for; name who may have signed, with --key or --issuer";
-            return if alone { Err(Complaint::new(Reason::InvalidSpec, problem)) } else { Ok(()) };
+        if !self.is_set() {
+            let alone = [
+                ("--trusted-root", self.trusted_root.is_some()),
+                ("--predicate-type", !self.predicate_type.is_empty()),
+                ("--signature-format", !self.signature_format.is_empty()),
+            ];
+            let Some((option, _)) = alone.into_iter().find(|(_, is_set)| *is_set) else { return Ok(()) };
+            let problem = format!("{option} requires an accepted signer: --key or --issuer");
+            return Err(Complaint::new(Reason::InvalidSpec, problem));
         }
         if self.issuer.is_some() && self.subject.is_none() && self.subject_regexp.is_none() {
-            let problem = "--issuer vouches for many; name who may have signed, with --subject or --subject-regexp";
+            let problem =
+                "--issuer requires --subject or --subject-regexp, because an issuer vouches for many subjects";
             return Err(Complaint::new(Reason::InvalidSpec, problem));
         }
         if let Some(path) = &self.trusted_root {
@@ -128,7 +133,7 @@ impl SignatureArguments {
             let pem = files::read(path).map_err(|error| unreadable("--key", &error))?;
             let text = String::from_utf8(pem);
             let text =
-                text.map_err(|_| Complaint::new(Reason::FileInvalid, format!("--key: {} is no PEM", path.display())));
+                text.map_err(|_| Complaint::new(Reason::FileInvalid, format!("--key: {} is not PEM", path.display())));
             Ok(KeySpec { secret_ref: None, inline: Some(text?) })
         };
         let identity = |issuer: &String| IdentitySpec {
@@ -139,14 +144,14 @@ impl SignatureArguments {
         let root =
             || TrustedRootReference { kind: CaSource::ConfigMap, name: ROOT.to_owned(), key: ROOT_KEY.to_owned() };
         let formats = [SignatureFormat::Bundle, SignatureFormat::Legacy];
-        let is_asked = |format: &SignatureFormat| {
-            let asked = |one: &Format| {
+        let is_accepted = |format: &SignatureFormat| {
+            let named = |one: &Format| {
                 matches!(
                     (one, format),
                     (Format::Bundle, SignatureFormat::Bundle) | (Format::Legacy, SignatureFormat::Legacy)
                 )
             };
-            self.signature_format.is_empty() || self.signature_format.iter().any(asked)
+            self.signature_format.is_empty() || self.signature_format.iter().any(named)
         };
         Ok(CosignSpec {
             keyless: self.issuer.iter().map(identity).collect(),
@@ -161,7 +166,7 @@ impl SignatureArguments {
                 [] => vec![SIGNATURE_PREDICATE.to_owned()],
                 some => some.to_vec(),
             },
-            formats: formats.into_iter().filter(is_asked).collect(),
+            formats: formats.into_iter().filter(is_accepted).collect(),
         })
     }
 }

@@ -49,7 +49,7 @@ impl TrustedRootArguments {
                 let json = files::read(path).map_err(Fatal::during("--tuf-root"))?;
                 Bootstrap::new(json).map_err(Fatal::during(&format!("--tuf-root {}", path.display())))?
             }
-            None => Bootstrap::public_good().map_err(Fatal::during("the root of this version"))?,
+            None => Bootstrap::public_good().map_err(Fatal::during("the embedded TUF root"))?,
         };
         Ok(Some(Refresh {
             files: Mirror::new(client()?, &self.tuf_mirror).map_err(Fatal::during("--tuf-mirror"))?,

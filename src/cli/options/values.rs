@@ -7,12 +7,12 @@ use crate::api::spec::{parse_bytes, parse_duration};
 
 /// Parses a number of bytes.
 pub(crate) fn bytes(text: &str) -> Result<u64, &'static str> {
-    parse_bytes(text).ok_or("write it as a number of bytes, or a quantity such as 512Mi or 1G")
+    parse_bytes(text).ok_or("expected a number of bytes, or a quantity such as 512Mi or 1G")
 }
 
 /// Parses a duration.
 pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
-    parse_duration(text).ok_or("write it as a duration such as 90s, 10m or 24h")
+    parse_duration(text).ok_or("expected a duration such as 90s, 10m or 24h")
 }
 
 /// Parses a duration of at least 1 s.
@@ -32,7 +32,7 @@ impl std::str::FromStr for NamedPath {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, path) = text.split_once('=').ok_or("write it as NAME=PATH, such as default=/var/lib/supercargo")?;
+        let (name, path) = text.split_once('=').ok_or("expected NAME=PATH, such as default=/var/lib/supercargo")?;
         if name.is_empty() || path.is_empty() {
             return Err("neither NAME nor PATH may be empty");
         }

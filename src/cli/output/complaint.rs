@@ -72,35 +72,45 @@ fn at_command_line(reason: Reason) -> Reason {
 /// Returns the remedy at a command line, which may differ from that for an object.
 fn remedy(reason: Reason) -> &'static str {
     match reason {
-        Reason::InvalidSpec => "Correct what the message names; --help shows the form.",
-        Reason::ReferenceNotFound => "Check IMAGE, and the credentials: some registries hide what these may not read.",
+        Reason::InvalidSpec => "Correct the option that the message names; --help shows its form.",
+        Reason::ReferenceNotFound => {
+            "Check IMAGE and the credentials: some registries hide repositories that the credentials may not read."
+        }
         Reason::NoMatchingTag => "Correct --semver or --semver-filter, or push a tag with a version in the range.",
-        Reason::Unauthorized => "Log in with docker login or podman login, or give --username and --password-stdin.",
+        Reason::Unauthorized => "Log in with docker login or podman login, or set --username and --password-stdin.",
         Reason::Forbidden => "Log in as a user who may read the repository.",
         Reason::RegistryUnavailable => "Check the host and the network, and try again.",
         Reason::RateLimited => "Wait and try again, or log in for a higher limit.",
         Reason::AddressDenied => {
-            "Check IMAGE; --allow-cidr opens private and loopback networks, and nothing opens the others."
+            "Check IMAGE; --allow-cidr opens private and loopback networks; other networks stay closed."
         }
         Reason::TLSFailed => {
-            "Check the registry's certificate; --ca-file names its authority, --client-certificate and --client-key \
-             what it wants from clients, and a registry without TLS needs --plain-http."
+            "Check the registry's certificate. Set --ca-file to its authority, --client-certificate and --client-key if \
+             it requires a client certificate, or --plain-http if it has no TLS."
         }
-        Reason::PlatformNotFound => "Set --platform to one of those that the message names.",
-        Reason::SignatureMissing => "Sign the digest that the message names, or check where its signatures are kept.",
-        Reason::IdentityMismatch => "Find out whether the signer that the message names may sign; then name it.",
+        Reason::PlatformNotFound => "Set --platform to a platform that the message names.",
+        Reason::SignatureMissing => {
+            "Sign the digest that the message names, or check that its signatures are in the same repository."
+        }
+        Reason::IdentityMismatch => {
+            "Check that the signer in the message may sign; then accept it with --key, --issuer and --subject, or --policy."
+        }
         Reason::LimitExceeded => "Make the artifact smaller, or raise the option that the message names.",
         Reason::UnexpectedArtifactType => "Check IMAGE, or add the type that the message names with --artifact-type.",
-        Reason::NoMatchingLayer => "Correct --layer-media-type or --layer-title; the message names what is there.",
-        Reason::UnsupportedFormat => "Take it as a file, with --layer-mode file.",
-        Reason::LayerConflict => "Take what the later layer has, with --on-conflict last-wins.",
-        Reason::SubPathNotFound => "Correct --sub-path, --include or --exclude; the message names what is there.",
-        Reason::StorageFull => "Make room there, and try again.",
-        Reason::StorageFailed => "Check that what the message names exists and may be written to.",
-        Reason::OutputConflict => "Name another directory; where it is only not empty, --force replaces it.",
-        Reason::OutputTooLarge => "Take less, with --sub-path, --include or --exclude.",
-        Reason::Timeout => "Raise --timeout, or look at what the message says was slow.",
-        Reason::Internal => "Report it with what --log-level=debug prints.",
+        Reason::NoMatchingLayer => {
+            "Correct --layer-media-type or --layer-title; the message lists the media types of the layers."
+        }
+        Reason::UnsupportedFormat => "Keep the layer as a file with --layer-mode file.",
+        Reason::LayerConflict => "Let the later layer win with --on-conflict last-wins.",
+        Reason::SubPathNotFound => {
+            "Correct --sub-path, --include or --exclude; the message lists the top level of the artifact."
+        }
+        Reason::StorageFull => "Free space on the disk, and try again.",
+        Reason::StorageFailed => "Check that the path in the message exists and is writable.",
+        Reason::OutputConflict => "Name another directory, or replace one that is not empty with --force.",
+        Reason::OutputTooLarge => "Select fewer files with --sub-path, --include or --exclude.",
+        Reason::Timeout => "Raise --timeout, or find out why the step in the message was slow.",
+        Reason::Internal => "Report it with the output of --log-level=debug.",
         Reason::Succeeded
         | Reason::Progressing
         | Reason::Suspended

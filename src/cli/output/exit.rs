@@ -26,13 +26,13 @@ pub(crate) enum Exit {
 /// The part of `--help` about exit codes.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0  done
-  1  any other fault: DIR is not empty, a file cannot be written, a fault of supercargo itself
-  2  the command line: an option or IMAGE cannot be meant as written
-  3  try again later: registry unavailable, rate limit, timeout, disk full
-  4  credentials: wanted, wrong, not enough, or a file with them or with certificates is no use
+  0  success
+  1  other failure: DIR is not empty, a file cannot be written, an internal error
+  2  usage error: invalid option or IMAGE
+  3  temporary failure: registry unavailable, rate limit, timeout, disk full
+  4  credentials are missing, wrong or insufficient, or a file that an option names is unusable
   5  not found: repository, tag, digest, version, platform, layer or sub-path
-  6  refused: not signed as asked, unsafe or invalid artifact, bytes of another digest, a limit, a closed address, TLS";
+  6  refused: signature, policy, unsafe or invalid artifact, digest mismatch, limit, address, TLS";
 
 impl Exit {
     /// Returns the outcome for a reason.
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_can_tell_what_helps() {
+    fn exit_codes_group_the_reasons() {
         let rows = [
             (Reason::Succeeded, 0),
             (Reason::OutputConflict, 1),

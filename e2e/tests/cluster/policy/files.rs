@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 use supercargo_e2e::run::Output;
@@ -87,9 +87,9 @@ async fn policies_of_files_decide_as_in_a_cluster(case: &mut Case) -> Result<()>
     let good = by(&signed.public_pem);
     let warn = deny(&json!({"enforcement": "Warn"}));
     let rows: Vec<Row<'_>> = vec![
-        ("the right key", vec![&good], vec![], None, "as team/release asks"),
+        ("the right key", vec![&good], vec![], None, "team/release"),
         ("another", vec![], vec![], Some("IdentityMismatch"), "team/release"),
-        ("one of two denies", vec![&good, &selecting], vec![], Some("PolicyDenied"), "OCIArtifactPolicy no denies it"),
+        ("one of two denies", vec![&good, &selecting], vec![], Some("PolicyDenied"), "OCIArtifactPolicy no"),
         (
             "it is of another namespace",
             vec![&good, &selecting, &namespace],
@@ -102,9 +102,9 @@ async fn policies_of_files_decide_as_in_a_cluster(case: &mut Case) -> Result<()>
             vec![&good, &selecting],
             options(&["-n", "a"]),
             Some("PolicyDenied"),
-            "no denies it",
+            "OCIArtifactPolicy no",
         ),
-        ("one only warns", vec![&good, &warn], vec![], None, "warning: OCIArtifactPolicy no denies it"),
+        ("one only warns", vec![&good, &warn], vec![], None, "warning: OCIArtifactPolicy no"),
         ("one allows it", vec![&allow], vec![], None, "allowed without a signature by open"),
         ("one allows it and the key is right", vec![&allow], key.to_vec(), None, "signed by the key"),
         ("one allows it and the key is wrong", vec![&allow], wrong_key.to_vec(), Some("IdentityMismatch"), "options"),
@@ -148,7 +148,9 @@ async fn policies_of_files_decide_as_in_a_cluster(case: &mut Case) -> Result<()>
         (&json["policies"], &json["signatures"][0]["requirement"]),
         (&json!(["no", "team"]), &json!("team/release"))
     );
-    assert_eq!(json["warnings"], json!(["OCIArtifactPolicy no denies it"]));
+    let warnings = json["warnings"].as_array().context("no warnings")?;
+    let named = |warning: &Value| warning.as_str().is_some_and(|text| text.contains("OCIArtifactPolicy no"));
+    ensure!(warnings.len() == 1 && warnings.iter().all(named), "{warnings:?}");
     Ok(())
 }
 
@@ -160,7 +162,7 @@ async fn an_artifact_without_a_policy_is_refused(case: &mut Case) -> Result<()> 
     let before = case.lab.registry.requests(&case.repository("app"))?.len();
     let output = run(case, &["verify", &image, "--plain-http", "--policy", &path]).await?;
     refused(&output, 6, "PolicyDenied")?;
-    ensure!(output.stderr.contains("speaks about"), "{}", output.stderr);
+    ensure!(output.stderr.contains("OCIArtifactPolicy"), "{}", output.stderr);
     assert_eq!(case.lab.registry.requests(&case.repository("app"))?.len(), before, "the registry was asked");
 
     let none = file(case, "none.yaml", &[json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}})])?;
@@ -201,6 +203,6 @@ async fn sync_applies_policies_among_its_files(case: &mut Case) -> Result<()> {
     fs_err::write(from.join("policy.yaml"), warn.to_string())?;
     let output = sync(case, &from).await?;
     ensure!(output.exit.success() && ready(&output, "other"), "{}", output.stdout);
-    ensure!(output.stderr.contains("OCIArtifactPolicy team denies it"), "no warning in {}", output.stderr);
+    ensure!(output.stderr.contains("OCIArtifactPolicy team"), "no warning in {}", output.stderr);
     Ok(())
 }

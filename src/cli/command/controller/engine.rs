@@ -37,8 +37,8 @@ async fn volumes(arguments: &Arguments, rule: &Rule) -> Result<BTreeMap<String, 
     let roots: Vec<_> = futures::future::join_all(looks).await.into_iter().flatten().collect();
     if let Some((one, other)) = storage::overlap(&roots) {
         return Err(Fatal(format!(
-            "--volume {one}: the directory is that of --volume {other}, or inside it. Give each volume a directory \
-             of its own"
+            "--volume {one}: the directory equals or is inside that of --volume {other}. Give each volume its own \
+             directory"
         )));
     }
     let begin = |NamedPath { name, path }: &NamedPath| (name.clone(), Mount::begin(name, path, rule.clone()));

@@ -15,7 +15,7 @@ pub(super) async fn cancel_on_signal(shutdown: CancellationToken) {
                 _ = terminate.recv() => {}
                 _ = tokio::signal::ctrl_c() => {}
             }
-            tracing::info!("stopping: no new passes, those under way are given up");
+            tracing::info!("stopping: no new passes; passes in progress are cancelled");
             shutdown.cancel();
             end_in_time();
         }
@@ -29,10 +29,10 @@ fn end_in_time() {
     #[expect(clippy::disallowed_methods, reason = "there is nothing to wait for")]
     let last = || {
         std::thread::sleep(STOP_WITHIN);
-        tracing::error!(after = ?STOP_WITHIN, "not stopped by itself, so the process ends as it is");
+        tracing::error!(after = ?STOP_WITHIN, "not stopped in time; the process ends now");
         std::process::exit(1);
     };
     if let Err(error) = std::thread::Builder::new().name("stop".to_owned()).spawn(last) {
-        tracing::warn!(%error, "no thread that ends the process in time");
+        tracing::warn!(%error, "the thread that ends the process in time cannot be started");
     }
 }
