@@ -22,11 +22,16 @@ use crate::request::{Limits, Request};
 
 /// Options for the target directory.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Directory")]
 pub(crate) struct PlaceArguments {
-    /// Target directory, which must not exist or be empty; its parent directory must exist.
+    /// Target directory, which must not exist or be empty.
+    ///
+    /// Its parent directory must exist.
     #[arg(short = 'o', long, value_name = "DIR")]
     pub(crate) output: PathBuf,
-    /// Replace DIR and everything in it, in one step once the new content is complete.
+    /// Replace DIR and everything in it.
+    ///
+    /// In one step, once the new content is complete.
     #[arg(long)]
     force: bool,
     #[command(flatten)]

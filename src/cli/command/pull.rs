@@ -18,9 +18,12 @@ use crate::registry::Pinned;
 
 /// Arguments of `supercargo pull`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = help())]
+#[command(after_help = "Example: supercargo pull ghcr.io/team/app:1 -o app --sub-path prod")]
+#[command(after_long_help = help())]
 pub(crate) struct Arguments {
-    /// Write the digest to this file, without a line end, once DIR is complete.
+    /// Write the digest to this file.
+    ///
+    /// Without a line end, once DIR is complete.
     #[arg(long, value_name = "FILE")]
     digest_file: Option<PathBuf>,
     #[command(flatten)]

@@ -22,7 +22,8 @@ use crate::request::Request;
 
 /// Arguments of `supercargo resolve`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = help())]
+#[command(after_help = "Example: supercargo resolve ghcr.io/team/app --semver '^1.2' -o json")]
+#[command(after_long_help = help())]
 pub(crate) struct Arguments {
     /// Output format.
     #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]

@@ -38,7 +38,8 @@ const VOLUMES: &str = "_volumes";
 
 /// Arguments of `supercargo sync`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(after_help = "Example: supercargo sync -f artifacts/ --root /srv/artifacts")]
+#[command(after_long_help = "\
 Files are published to ROOT/<namespace>/<name>/current, or for a volume V other than \"default\" below
 ROOT/_volumes/V. ConfigMap outputs become manifests at ROOT/_configmaps/<namespace>/<name>/, for
 kubectl apply. Secrets that objects name are read from the same files.
@@ -52,7 +53,9 @@ Exit codes: 0 every object is Ready; 1 an object is not Ready, or an error befor
 Example:
   supercargo sync -f artifacts/ --root /srv/artifacts")]
 pub(crate) struct Arguments {
-    /// File, or directory of .yaml, .yml and .json files, with OCIArtifact objects.
+    /// File or directory with OCIArtifact objects.
+    ///
+    /// In a directory, files that end with .yaml, .yml or .json are read.
     #[arg(short = 'f', long = "filename", value_name = "PATH")]
     input: PathBuf,
     /// Directory that the files are published to.
@@ -61,8 +64,9 @@ pub(crate) struct Arguments {
     /// Namespace of objects in the files that have none.
     #[arg(short = 'n', long, default_value = "default")]
     namespace: String,
-    /// Namespace of the Secrets and ConfigMaps that `OCIArtifactPolicy` objects name; in a cluster it is the
-    /// operator's. Default: that of --namespace.
+    /// Namespace of the objects that policies name.
+    ///
+    /// In a cluster it is the operator's namespace. Default: that of --namespace.
     #[arg(long, value_name = "NAME")]
     policy_namespace: Option<String>,
     #[command(flatten)]

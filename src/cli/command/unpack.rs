@@ -22,23 +22,35 @@ use crate::request::{ObjectId, Referred, Request};
 
 /// Arguments of `supercargo unpack`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = help())]
+#[command(after_help = "Example: supercargo unpack layer.tar.gz -o out")]
+#[command(after_long_help = help())]
 pub(crate) struct Arguments {
-    /// Layer: a tar, tar+gzip, tar+zstd or zip archive, or any other file, but no pipe, because it is read twice.
+    /// Layer: a tar, tar+gzip, tar+zstd or zip archive, or any other file.
+    ///
+    /// A pipe is refused, because a layer is read twice.
     file: PathBuf,
-    /// Media type of the layer, as in a manifest; the compression is detected from the bytes.
-    #[arg(long, value_name = "TYPE", default_value = "application/vnd.oci.image.layer.v1.tar+gzip")]
+    /// Media type of the layer, as in a manifest.
+    ///
+    /// Default: application/vnd.oci.image.layer.v1.tar+gzip. The compression is detected from the bytes.
+    #[arg(
+        long,
+        value_name = "TYPE",
+        default_value = "application/vnd.oci.image.layer.v1.tar+gzip",
+        hide_default_value = true
+    )]
     media_type: String,
     /// Title of the layer (org.opencontainers.image.title).
     ///
     /// A layer with a title becomes a file of that name, unless the layer is marked or --layer-mode decides otherwise.
     #[arg(long, value_name = "TITLE")]
     title: Option<String>,
-    /// Annotation of the layer, such as the mark io.deis.oras.content.unpack=true; may be given several times.
+    /// Annotation of the layer; may be given several times.
+    ///
+    /// For example the mark io.deis.oras.content.unpack=true.
     #[arg(long, value_name = "KEY=VALUE")]
     annotation: Vec<String>,
     /// Time limit of the whole command, as a duration such as 90s or 5m.
-    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "5m")]
     timeout: String,
     #[command(flatten)]
     place: PlaceArguments,

@@ -26,7 +26,8 @@ use crate::trust::{self, Basis, Judgement, Requirement, Signer, Verified};
 
 /// Arguments of `supercargo verify`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = help())]
+#[command(after_help = "Example: supercargo verify ghcr.io/team/app:1 --policy policies/")]
+#[command(after_long_help = help())]
 pub(crate) struct Arguments {
     /// Output format.
     #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]

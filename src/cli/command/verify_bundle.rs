@@ -27,7 +27,12 @@ const MAX_CONTENT: u64 = 1024 * 1024 * 1024;
 
 /// Arguments of `supercargo verify-bundle`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = help())]
+#[command(after_help = "Example: supercargo verify-bundle --bundle app.sigstore.json --key cosign.pub app.tar.gz")]
+#[command(after_long_help = help())]
+#[command(override_usage = "\
+supercargo verify-bundle [OPTIONS] --bundle <FILE> --key <FILE> <FILE_OR_DIGEST>
+       supercargo verify-bundle [OPTIONS] --bundle <FILE> --certificate-identity <IDENTITY>
+         --certificate-oidc-issuer <URL> <FILE_OR_DIGEST>")]
 #[command(group = clap::ArgGroup::new("signer").required(true).args(["certificate_identity", "key"]))]
 pub(crate) struct Arguments {
     /// Trust the authorities and logs of Sigstore's staging instance.
@@ -36,7 +41,7 @@ pub(crate) struct Arguments {
     /// File with the Sigstore bundle.
     #[arg(long, value_name = "FILE")]
     bundle: PathBuf,
-    /// Accepted signer, exactly: an email address, or a URI such as that of a workflow.
+    /// Accepted signer, exactly: an email address or a URI.
     #[arg(long, value_name = "IDENTITY", requires = "certificate_oidc_issuer")]
     certificate_identity: Option<String>,
     /// URL of the OIDC issuer that vouches for the signer, exactly.
@@ -45,13 +50,17 @@ pub(crate) struct Arguments {
     /// File with the accepted public key in PEM.
     #[arg(long, value_name = "FILE", conflicts_with = "certificate_oidc_issuer")]
     key: Option<PathBuf>,
-    /// File with the trusted root, as a `trusted_root.json`, instead of that of a public instance.
+    /// Accepted authorities and logs, as a `trusted_root.json`.
+    ///
+    /// Default: those of the public instance.
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
     /// Rule for certificate transparency logs.
     #[arg(long, value_name = "RULE", default_value = "required", ignore_case = true)]
     certificate_transparency: Transparency,
-    /// Signed file, or its digest as `sha256:<64 hex>`; an existing file of that name takes precedence.
+    /// Signed file, or its digest as `sha256:<64 hex>`.
+    ///
+    /// An existing file of that name takes precedence.
     #[arg(value_name = "FILE_OR_DIGEST")]
     artifact: PathBuf,
 }

@@ -10,10 +10,10 @@ use crate::blob::CacheLimits;
 #[command(next_help_heading = "Cache")]
 pub(crate) struct CacheArguments {
     /// Maximum bytes of cached layers on each volume; 0 disables the cache.
-    #[arg(long, value_name = "BYTES", default_value = "2Gi", value_parser = bytes_or_none, env = "SUPERCARGO_CACHE_BYTES")]
+    #[arg(hide_short_help = true, long, value_name = "BYTES", default_value = "2Gi", value_parser = bytes_or_none, env = "SUPERCARGO_CACHE_BYTES")]
     cache_bytes: u64,
     /// Time that a layer stays cached after its last use, as a duration such as 90m or 24h; 0s disables the cache.
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration, env = "SUPERCARGO_CACHE_AGE")]
+    #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "24h", value_parser = duration, env = "SUPERCARGO_CACHE_AGE")]
     cache_age: Duration,
 }
 

@@ -14,19 +14,23 @@ patterns. A directory matches everything in it. Patterns that select no file are
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Content")]
 pub(crate) struct ContentArguments {
-    /// Accept only an artifact of this type; `*` matches anything; may be given several times.
+    /// Accept only artifacts of this type.
     ///
-    /// Any other artifact is refused before a layer is fetched.
-    #[arg(long, value_name = "TYPE")]
+    /// May be given several times; `*` matches anything. Any other artifact is refused before a layer is fetched.
+    #[arg(hide_short_help = true, long, value_name = "TYPE")]
     artifact_type: Vec<String>,
-    /// Fetch only layers of this media type; `*` matches anything; may be given several times.
-    #[arg(long, value_name = "TYPE")]
+    /// Fetch only layers of this media type.
+    ///
+    /// May be given several times; `*` matches anything.
+    #[arg(hide_short_help = true, long, value_name = "TYPE")]
     layer_media_type: Vec<String>,
-    /// Fetch only layers with a matching title, such as '*.json' or 'docs/**'; may be given several times.
+    /// Fetch only layers with a matching title, such as '*.json'.
+    ///
+    /// May be given several times. Another example is 'docs/**'.
     #[arg(long, value_name = "PATTERN")]
     layer_title: Vec<String>,
     /// Rule for layers with different content for the same path.
-    #[arg(long, value_name = "RULE", default_value = "fail", ignore_case = true)]
+    #[arg(hide_short_help = true, long, value_name = "RULE", default_value = "fail", ignore_case = true)]
     on_conflict: OnConflict,
     #[command(flatten)]
     layer: LayerArguments,
@@ -36,20 +40,26 @@ pub(crate) struct ContentArguments {
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Content")]
 pub(crate) struct LayerArguments {
-    /// Treatment of layers.
+    /// Extraction.
     #[arg(long, value_name = "MODE", default_value = "auto", ignore_case = true)]
     layer_mode: LayerMode,
-    /// Publish only the content of this directory of the artifact, without the directory itself.
+    /// Publish only the content of this directory of the artifact.
+    ///
+    /// The directory itself is not part of the published paths.
     #[arg(long, value_name = "PATH")]
     sub_path: Option<String>,
-    /// Publish only matching files, such as '**/*.json' or rules, relative to --sub-path; may be given several times.
+    /// Publish only matching files, such as '**/*.json'.
+    ///
+    /// Relative to --sub-path; may be given several times. A directory, such as rules, matches everything in it.
     #[arg(long, value_name = "PATTERN")]
     include: Vec<String>,
-    /// Leave out matching files, also if --include selects them; may be given several times.
+    /// Leave out matching files.
+    ///
+    /// Also those that --include selects; may be given several times.
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
     /// Rule for symbolic links that stay inside the artifact; other links are refused in any case.
-    #[arg(long, value_name = "RULE", default_value = "keep", ignore_case = true)]
+    #[arg(hide_short_help = true, long, value_name = "RULE", default_value = "keep", ignore_case = true)]
     symlinks: Symlinks,
 }
 

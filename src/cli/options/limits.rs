@@ -13,44 +13,44 @@ use crate::request::Limits;
 #[expect(clippy::struct_field_names, reason = "the names are the flags")]
 pub(crate) struct LimitArguments {
     /// Maximum bytes of one layer as transferred: a number, or a quantity such as 512Mi.
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.layer_bytes.value()), env = "SUPERCARGO_MAX_LAYER_BYTES")]
+    #[arg(hide_short_help = true, long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.layer_bytes.value()), env = "SUPERCARGO_MAX_LAYER_BYTES")]
     max_layer_bytes: Bytes,
     /// Maximum number of layers of one artifact.
-    #[arg(long, value_name = "LAYERS", value_parser = clap::value_parser!(u64).range(1..=MAX_LAYERS as u64), default_value_t = Limits::DEFAULT.layers.value(), env = "SUPERCARGO_MAX_LAYERS")]
+    #[arg(hide_short_help = true, long, value_name = "LAYERS", value_parser = clap::value_parser!(u64).range(1..=MAX_LAYERS as u64), default_value_t = Limits::DEFAULT.layers.value(), env = "SUPERCARGO_MAX_LAYERS")]
     max_layers: u64,
     /// Maximum bytes of a manifest or index.
-    #[arg(long, value_name = "BYTES", value_parser = manifest_bytes, default_value_t = Bytes(Limits::DEFAULT.manifest_bytes.value()), env = "SUPERCARGO_MAX_MANIFEST_BYTES")]
+    #[arg(hide_short_help = true, long, value_name = "BYTES", value_parser = manifest_bytes, default_value_t = Bytes(Limits::DEFAULT.manifest_bytes.value()), env = "SUPERCARGO_MAX_MANIFEST_BYTES")]
     max_manifest_bytes: Bytes,
     /// Maximum bytes of one artifact's files together.
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.extracted_bytes.value()), env = "SUPERCARGO_MAX_EXTRACTED_BYTES")]
+    #[arg(hide_short_help = true, long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.extracted_bytes.value()), env = "SUPERCARGO_MAX_EXTRACTED_BYTES")]
     max_extracted_bytes: Bytes,
     /// Maximum bytes of one file.
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.file_bytes.value()), env = "SUPERCARGO_MAX_FILE_BYTES")]
+    #[arg(hide_short_help = true, long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.file_bytes.value()), env = "SUPERCARGO_MAX_FILE_BYTES")]
     max_file_bytes: Bytes,
     /// Maximum number of files, directories and links of one artifact together.
-    #[arg(long, value_name = "ENTRIES", value_parser = clap::value_parser!(u64).range(1..), default_value_t = Limits::DEFAULT.entries.value(), env = "SUPERCARGO_MAX_ENTRIES")]
+    #[arg(hide_short_help = true, long, value_name = "ENTRIES", value_parser = clap::value_parser!(u64).range(1..), default_value_t = Limits::DEFAULT.entries.value(), env = "SUPERCARGO_MAX_ENTRIES")]
     max_entries: u64,
     /// Maximum number of levels in a path; a file at the top is on the first level.
-    #[arg(long, value_name = "LEVELS", value_parser = clap::value_parser!(u64).range(1..=256), default_value_t = Limits::DEFAULT.depth.value(), env = "SUPERCARGO_MAX_DEPTH")]
+    #[arg(hide_short_help = true, long, value_name = "LEVELS", value_parser = clap::value_parser!(u64).range(1..=256), default_value_t = Limits::DEFAULT.depth.value(), env = "SUPERCARGO_MAX_DEPTH")]
     max_depth: u64,
     /// Maximum bytes in a path, including the trailing NUL; no system accepts more than 4096.
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=4096), default_value_t = Limits::DEFAULT.path_bytes.value(), env = "SUPERCARGO_MAX_PATH_BYTES")]
+    #[arg(hide_short_help = true, long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=4096), default_value_t = Limits::DEFAULT.path_bytes.value(), env = "SUPERCARGO_MAX_PATH_BYTES")]
     max_path_bytes: u64,
     /// Maximum bytes in one component of a path; no filesystem accepts more than 255.
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=255), default_value_t = Limits::DEFAULT.name_bytes.value(), env = "SUPERCARGO_MAX_NAME_BYTES")]
+    #[arg(hide_short_help = true, long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=255), default_value_t = Limits::DEFAULT.name_bytes.value(), env = "SUPERCARGO_MAX_NAME_BYTES")]
     max_name_bytes: u64,
     /// Maximum bytes of an extended header of a tar archive.
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.header_bytes.value()), env = "SUPERCARGO_MAX_HEADER_BYTES")]
+    #[arg(hide_short_help = true, long, value_name = "BYTES", value_parser = bytes, default_value_t = Bytes(Limits::DEFAULT.header_bytes.value()), env = "SUPERCARGO_MAX_HEADER_BYTES")]
     max_header_bytes: Bytes,
     /// Maximum decompressed bytes for each byte of a layer, checked once more than 1 MiB is decompressed.
-    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u64).range(1..), default_value_t = Limits::DEFAULT.ratio.value(), env = "SUPERCARGO_MAX_RATIO")]
+    #[arg(hide_short_help = true, long, value_name = "TIMES", value_parser = clap::value_parser!(u64).range(1..), default_value_t = Limits::DEFAULT.ratio.value(), env = "SUPERCARGO_MAX_RATIO")]
     max_ratio: u64,
     /// Maximum bytes in the window of a zstd frame, which decompression holds in memory; rounded down to a power of
     /// two.
-    #[arg(long, value_name = "BYTES", value_parser = zstd_window, default_value_t = Bytes(Limits::DEFAULT.zstd_window.value()), env = "SUPERCARGO_MAX_ZSTD_WINDOW")]
+    #[arg(hide_short_help = true, long, value_name = "BYTES", value_parser = zstd_window, default_value_t = Bytes(Limits::DEFAULT.zstd_window.value()), env = "SUPERCARGO_MAX_ZSTD_WINDOW")]
     max_zstd_window: Bytes,
     /// Time limit for unpacking one layer, in whole seconds, as a duration such as 90s or 10m.
-    #[arg(long, value_name = "DURATION", value_parser = at_least_a_second, default_value = "10m", env = "SUPERCARGO_MAX_UNPACK_TIME")]
+    #[arg(hide_short_help = true, long, value_name = "DURATION", value_parser = at_least_a_second, default_value = "10m", env = "SUPERCARGO_MAX_UNPACK_TIME")]
     max_unpack_time: Duration,
 }
 

@@ -16,7 +16,9 @@ const MAX_PASSWORD: u64 = 64 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Credentials")]
 pub(crate) struct LoginArguments {
-    /// User for the registry of IMAGE; docker configurations are then not read.
+    /// User for the registry of IMAGE.
+    ///
+    /// Docker configurations are then not read.
     #[arg(long, value_name = "USER", requires = "password_stdin")]
     username: Option<String>,
     /// Read the password, or token, from standard input.
@@ -25,7 +27,7 @@ pub(crate) struct LoginArguments {
     #[arg(long, requires = "username")]
     password_stdin: bool,
     /// Docker configuration with credentials, instead of the default files.
-    #[arg(long, value_name = "FILE", conflicts_with = "username")]
+    #[arg(hide_short_help = true, long, value_name = "FILE", conflicts_with = "username")]
     docker_config: Option<PathBuf>,
 }
 

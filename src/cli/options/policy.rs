@@ -22,14 +22,18 @@ with a namespaceSelector apply, except those with action: Allow.";
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Policies")]
 pub(crate) struct PolicyArguments {
-    /// File, or directory of .yaml, .yml and .json files, with `OCIArtifactPolicy` objects to apply.
+    /// File or directory with `OCIArtifactPolicy` objects to apply.
+    ///
+    /// In a directory, files that end with .yaml, .yml or .json are read.
     #[arg(long, value_name = "PATH")]
     policy: Option<PathBuf>,
-    /// Namespace in which IMAGE is used; a namespaceSelector is compared with its labels.
+    /// Namespace in which IMAGE is used.
+    ///
+    /// A namespaceSelector of a policy is compared with its labels.
     #[arg(short = 'n', long, value_name = "NAME", requires = "policy")]
     namespace: Option<String>,
     /// Namespace of the Secrets and ConfigMaps that policies name; in a cluster it is the operator's.
-    #[arg(long, value_name = "NAME", default_value = NAMESPACE)]
+    #[arg(hide_short_help = true, long, value_name = "NAME", default_value = NAMESPACE)]
     policy_namespace: String,
 }
 

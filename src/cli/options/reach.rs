@@ -19,6 +19,7 @@ pub(crate) struct ReachArguments {
     /// Host that may have private addresses outside the open networks, and to which registries on other hosts may
     /// redirect; `*` matches part of a label.
     #[arg(
+        hide_short_help = true,
         long = "allow-host",
         value_name = "HOST",
         env = "SUPERCARGO_ALLOW_HOST",
@@ -28,24 +29,43 @@ pub(crate) struct ReachArguments {
     hosts: Vec<HostPattern>,
     /// Network that is never connected to, even if another option opens it, such as that of a control plane; may be
     /// given several times.
-    #[arg(long = "deny-cidr", value_name = "CIDR", env = "SUPERCARGO_DENY_CIDR", value_delimiter = ',')]
+    #[arg(
+        hide_short_help = true,
+        long = "deny-cidr",
+        value_name = "CIDR",
+        env = "SUPERCARGO_DENY_CIDR",
+        value_delimiter = ','
+    )]
     closed_networks: Vec<IpNet>,
     /// Token service that may serve any registry: in another registrable domain, at a private address, or on another port of
     /// an address; without a port, every port.
     ///
     /// It may receive the registry's credentials, and its tokens are sent to the registry.
-    #[arg(long = "token-realm", value_name = "HOST[:PORT]", env = "SUPERCARGO_TOKEN_REALM", value_delimiter = ',')]
+    #[arg(
+        hide_short_help = true,
+        long = "token-realm",
+        value_name = "HOST[:PORT]",
+        env = "SUPERCARGO_TOKEN_REALM",
+        value_delimiter = ','
+    )]
     token_realms: Vec<HostPattern>,
     /// HTTP proxy for all registries, such as `http://proxy.example:3128`; the environment's `HTTPS_PROXY` is ignored.
     ///
     /// The proxy resolves names itself, so it must also check the addresses that they resolve to.
-    #[arg(long, value_name = "URL", env = "SUPERCARGO_PROXY", hide_env_values = true)]
+    #[arg(hide_short_help = true, long, value_name = "URL", env = "SUPERCARGO_PROXY", hide_env_values = true)]
     proxy: Option<String>,
     /// Hosts that are contacted without the proxy, in the form of `NO_PROXY`.
-    #[arg(long, value_name = "HOSTS", env = "SUPERCARGO_NO_PROXY", default_value = "", requires = "proxy")]
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "HOSTS",
+        env = "SUPERCARGO_NO_PROXY",
+        default_value = "",
+        requires = "proxy"
+    )]
     no_proxy: String,
     /// Sustained rate of requests to one host, per second; bursts of ten seconds' worth are allowed.
-    #[arg(long, value_name = "NUMBER", default_value_t = 200, env = "SUPERCARGO_REGISTRY_RATE", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", default_value_t = 200, env = "SUPERCARGO_REGISTRY_RATE", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     registry_rate: u32,
 }
 
@@ -75,7 +95,7 @@ pub(crate) struct PersonalReach {
     /// Private and loopback networks in which registries may be; replaces the default.
     ///
     /// Link-local, metadata and reserved addresses stay closed.
-    #[arg(long = "allow-cidr", value_name = "CIDR", env = "SUPERCARGO_ALLOW_CIDR", value_delimiter = ',', default_value = PERSONAL_NETWORKS)]
+    #[arg(hide_short_help = true, long = "allow-cidr", value_name = "CIDR", env = "SUPERCARGO_ALLOW_CIDR", value_delimiter = ',', default_value = PERSONAL_NETWORKS)]
     open_networks: Vec<IpNet>,
     #[command(flatten)]
     reach: ReachArguments,

@@ -31,23 +31,26 @@ helpers (credsStore, credHelpers) are not run.";
 /// Reference of an artifact, and access to its registry.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReadArguments {
-    /// Artifact to read: `[oci://]host[:port]/repository[:tag][@sha256:<64 hex>]`; with neither, the tag is `latest`.
+    /// Artifact to read: `host[:port]/repository[:tag][@sha256:<64 hex>]`.
+    ///
+    /// May begin with `oci://`. Without a tag and a digest, the tag is `latest`.
     image: String,
     /// Time limit of the whole command, as a duration such as 90s or 5m.
-    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "5m")]
     timeout: String,
-    /// Platform of the manifest to select from an index, such as linux/arm64 or linux/arm/v7.
-    #[arg(long, value_name = "OS/ARCHITECTURE[/VARIANT]")]
+    /// Platform of the manifest to select from an index, such as linux/arm64.
+    #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
-    /// Select the tag with the highest version in this range, such as `^1.2` or `>=1.2.0 <2.0.0`; IMAGE must have
-    /// neither a tag nor a digest.
+    /// Select the tag with the highest version in this range, such as `^1.2`.
+    ///
+    /// Another example is `>=1.2.0 <2.0.0`. IMAGE must have neither a tag nor a digest.
     #[arg(long, value_name = "RANGE")]
     semver: Option<String>,
     /// Consider only tags that match this regular expression.
-    #[arg(long, value_name = "REGEX", requires = "semver")]
+    #[arg(hide_short_help = true, long, value_name = "REGEX", requires = "semver")]
     semver_filter: Option<String>,
     /// Include prereleases such as 1.3.0-rc.1.
-    #[arg(long, requires = "semver")]
+    #[arg(hide_short_help = true, long, requires = "semver")]
     semver_prereleases: bool,
     #[command(flatten)]
     login: LoginArguments,
@@ -65,16 +68,16 @@ struct TransportArguments {
     #[arg(long, conflicts_with_all = ["insecure_skip_verify", "ca_file", "client_certificate"])]
     plain_http: bool,
     /// Accept any certificate of the registry.
-    #[arg(long, conflicts_with = "ca_file")]
+    #[arg(hide_short_help = true, long, conflicts_with = "ca_file")]
     insecure_skip_verify: bool,
     /// Certificate authorities in PEM, trusted in addition to the system's.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// Client certificate in PEM that is presented to the registry.
-    #[arg(long, value_name = "FILE", requires = "client_key")]
+    #[arg(hide_short_help = true, long, value_name = "FILE", requires = "client_key")]
     client_certificate: Option<PathBuf>,
     /// Private key of the client certificate, in PEM.
-    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    #[arg(hide_short_help = true, long, value_name = "FILE", requires = "client_certificate")]
     client_key: Option<PathBuf>,
 }
 

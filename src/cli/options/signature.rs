@@ -32,32 +32,40 @@ instance, embedded in this release. Only the registry is contacted.";
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Signatures")]
 pub(crate) struct SignatureArguments {
-    /// File with an accepted public key in PEM; may be given several times.
+    /// Accepted public key in PEM; may be given several times.
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
-    /// URL of the OIDC issuer that vouches for the subject, exactly; requires --subject or --subject-regexp.
+    /// URL of the OIDC issuer that vouches for the subject.
+    ///
+    /// Compared exactly; requires --subject or --subject-regexp.
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
-    /// Accepted signer, exactly: an email address, or a URI such as that of a workflow.
+    /// Accepted subject, exactly: an email address or a URI.
+    ///
+    /// The URI is, for example, that of a workflow.
     #[arg(long, value_name = "TEXT", requires = "issuer", conflicts_with = "subject_regexp")]
     subject: Option<String>,
-    /// Regular expression for the whole subject; with `://` it matches only URIs, otherwise only email addresses.
+    /// Regular expression for the whole subject.
+    ///
+    /// With `://` it matches only URIs, otherwise only email addresses.
     #[arg(long, value_name = "REGEX", requires = "issuer")]
     subject_regexp: Option<String>,
-    /// File with the trusted root: the accepted authorities and logs, as a `trusted_root.json`.
+    /// Accepted authorities and logs, as a `trusted_root.json`.
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
-    /// Rule for the transparency log; `ignored` requires --key and excludes --issuer.
-    #[arg(long, value_name = "RULE", default_value = "required", ignore_case = true)]
+    /// Rule for the transparency log.
+    ///
+    /// `ignored` requires --key and excludes --issuer.
+    #[arg(hide_short_help = true, long, value_name = "RULE", default_value = "required", ignore_case = true)]
     transparency_log: Log,
     /// Rule for certificate transparency logs.
-    #[arg(long, value_name = "RULE", default_value = "required", ignore_case = true)]
+    #[arg(hide_short_help = true, long, value_name = "RULE", default_value = "required", ignore_case = true)]
     certificate_transparency: Transparency,
     /// Accepted predicate type of the signed statement, instead of a signature's; may be given several times.
-    #[arg(long, value_name = "TYPE")]
+    #[arg(hide_short_help = true, long, value_name = "TYPE")]
     predicate_type: Vec<String>,
     /// Accepted storage format of the signature; may be given several times. Default: both.
-    #[arg(long, value_name = "FORMAT", ignore_case = true)]
+    #[arg(hide_short_help = true, long, value_name = "FORMAT", ignore_case = true)]
     signature_format: Vec<Format>,
 }
 

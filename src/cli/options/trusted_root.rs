@@ -20,17 +20,17 @@ const DIRECTORY: &str = ".supercargo/trusted-root";
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Trusted root")]
 pub(crate) struct TrustedRootArguments {
-    /// Interval for refreshing the default trusted root (used without a trustedRootRef), as a duration such as 24h; 0s
-    /// disables it.
+    /// Interval for refreshing the default trusted root, such as 24h; 0s disables it.
     ///
-    /// With 0s it is the root embedded in this release, and no host but registries is contacted.
+    /// The default trusted root is used for requirements without a trustedRootRef. With 0s it is the root embedded in
+    /// this release, and no host but registries is contacted.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration, env = "SUPERCARGO_REFRESH_TRUSTED_ROOT")]
     refresh_trusted_root: Duration,
     /// URL of the repository (The Update Framework, TUF) that publishes the `trusted_root.json`.
-    #[arg(long, value_name = "URL", default_value = PUBLIC_GOOD, env = "SUPERCARGO_TUF_MIRROR")]
+    #[arg(hide_short_help = true, long, value_name = "URL", default_value = PUBLIC_GOOD, env = "SUPERCARGO_TUF_MIRROR")]
     tuf_mirror: String,
     /// Initial `root.json` for trust in the repository. Default: that of Sigstore's public good instance.
-    #[arg(long, value_name = "FILE", env = "SUPERCARGO_TUF_ROOT")]
+    #[arg(hide_short_help = true, long, value_name = "FILE", env = "SUPERCARGO_TUF_ROOT")]
     tuf_root: Option<PathBuf>,
 }
 

@@ -23,13 +23,20 @@ pub(crate) struct Arguments {
     ///
     /// The operator claims each volume for `<uid of the namespace>/<NAME>`. It does not use a volume that another
     /// installation has claimed: objects with an output there get `StorageFailed`.
-    #[arg(long, value_name = "NAME", default_value = "supercargo", env = "SUPERCARGO_INSTALLATION")]
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "NAME",
+        default_value = "supercargo",
+        env = "SUPERCARGO_INSTALLATION"
+    )]
     pub(super) installation: String,
     /// Time without any answer after which a volume counts as not responding; at least 1s.
     ///
     /// Objects with an output there get `StorageFailed` and wait for the volume; other objects continue. Raise it for a
     /// share that pauses, as at a failover.
     #[arg(
+        hide_short_help = true,
         long,
         value_name = "DURATION",
         default_value = "30s",
@@ -55,7 +62,7 @@ pub(crate) struct Arguments {
     ///
     /// Loopback is open only if a network inside it is listed. Link-local, metadata and reserved addresses, the API
     /// server's own and --deny-cidr stay closed.
-    #[arg(long = "allow-cidr", value_name = "CIDR", env = "SUPERCARGO_ALLOW_CIDR", value_delimiter = ',', default_value = PRIVATE_NETWORKS)]
+    #[arg(hide_short_help = true, long = "allow-cidr", value_name = "CIDR", env = "SUPERCARGO_ALLOW_CIDR", value_delimiter = ',', default_value = PRIVATE_NETWORKS)]
     pub(super) open_networks: Vec<ipnet::IpNet>,
     /// Host that objects with plainHTTP may access without TLS; `*` matches part of a label.
     #[arg(
@@ -73,7 +80,7 @@ pub(crate) struct Arguments {
     /// 10Gi. Default: no limit.
     ///
     /// Each file counts as 4 KiB more.
-    #[arg(help_heading = "Limits", long, value_name = "BYTES", value_parser = values::bytes, env = "SUPERCARGO_MAX_NAMESPACE_BYTES")]
+    #[arg(hide_short_help = true, help_heading = "Limits", long, value_name = "BYTES", value_parser = values::bytes, env = "SUPERCARGO_MAX_NAMESPACE_BYTES")]
     pub(super) max_namespace_bytes: Option<u64>,
     #[command(flatten)]
     pub(super) cache: CacheArguments,
@@ -82,6 +89,7 @@ pub(crate) struct Arguments {
     ///
     /// Names, sizes and times are compared at each interval of the object in any case.
     #[arg(
+        hide_short_help = true,
         help_heading = "Integrity",
         long,
         value_name = "DURATION",
@@ -92,6 +100,7 @@ pub(crate) struct Arguments {
     pub(super) full_scan_interval: Duration,
     /// Watch `OCIArtifactPolicy` objects. With false, only spec.verify of objects requires signatures.
     #[arg(
+        hide_short_help = true,
         help_heading = "Policies",
         long,
         value_name = "BOOL",
@@ -112,6 +121,7 @@ pub(crate) struct Arguments {
     ///
     /// Requires the right to list them, which is the right to read them all.
     #[arg(
+        hide_short_help = true,
         help_heading = "Policies",
         long,
         value_name = "BOOL",
@@ -122,16 +132,20 @@ pub(crate) struct Arguments {
     pub(super) watch_secrets: bool,
     #[command(flatten)]
     pub(super) trusted_root: TrustedRootArguments,
-    /// Directory on a tmpfs for artifacts that are published to Secrets; no other storage is used for their content.
-    /// Default: none; `secret` outputs are then refused (`StorageFailed`).
+    /// Directory on a tmpfs for artifacts that are published to Secrets.
+    ///
+    /// No other storage is used for their content. Default: none; `secret` outputs are then refused (`StorageFailed`).
     #[arg(help_heading = "Outputs", long, value_name = "DIR", env = "SUPERCARGO_SECRET_WORK_DIR")]
     pub(super) secret_work_dir: Option<PathBuf>,
-    /// Number of replaced revisions to keep per output (trees on volumes, immutable ConfigMaps and Secrets) for
-    /// consumers that still use them. A revision stays while this or --keep-revisions-for keeps it.
+    /// Number of replaced revisions to keep per output, for consumers that still use them.
+    ///
+    /// Revisions are trees on volumes, and immutable ConfigMaps and Secrets. A revision stays while this or
+    /// --keep-revisions-for keeps it.
     #[arg(help_heading = "Outputs", long, value_name = "NUMBER", default_value_t = Retention::default().count, env = "SUPERCARGO_KEEP_REVISIONS")]
     pub(super) keep_revisions: usize,
     /// Time to keep each revision after it was replaced, regardless of their number, as a duration such as 90s or 10m.
     #[arg(
+        hide_short_help = true,
         help_heading = "Outputs",
         long,
         value_name = "DURATION",
