@@ -92,9 +92,9 @@ impl Request {
         }
         let platform = spec.platform.as_deref().map(str::parse).transpose()?;
         let targets = target::targets(&spec.outputs)?;
-        let asked = referred.policies.asked(&reference.repository);
+        let required = referred.policies.required(&reference.repository);
         let mut entries = verification::entries(&spec.verify, referred)?;
-        entries.extend(asked.entries);
+        entries.extend(required.entries);
         let LayersSpec { mode, on_conflict, .. } = spec.layers;
         let keychain = referred.keychain(spec, &reference.repository)?;
         let access = Access { keychain, transport: referred.transport(spec)? };
@@ -111,8 +111,8 @@ impl Request {
             layers: LayerSelection::parse(spec)?,
             unpacking: Unpacking { mode, on_conflict, symlinks: spec.files.symlinks },
             files: FileSelection::parse(spec)?,
-            limits: asked.limits.iter().fold(selection::own_limits(spec.limits.as_ref())?, OwnLimits::lowered),
-            requirement: Arc::new(Requirement::new(entries, asked.objections, asked.applied)),
+            limits: required.limits.iter().fold(selection::own_limits(spec.limits.as_ref())?, OwnLimits::lowered),
+            requirement: Arc::new(Requirement::new(entries, required.objections, required.applied)),
             targets,
             fingerprint: Fingerprint::default(),
         };

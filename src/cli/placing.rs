@@ -43,7 +43,7 @@ pub(crate) struct PlaceArguments {
 pub(crate) enum End {
     Failure(Failure),
     /// Signal, with the exit code.
-    Asked(u8),
+    Interrupted(u8),
 }
 
 impl PlaceArguments {
@@ -56,7 +56,7 @@ impl PlaceArguments {
     /// nothing is left beside it.
     pub(crate) async fn place<R: Registry>(&self, registry: R, request: Request) -> Result<(Pinned, Published), End> {
         // Listens before anything exists that a signal would leave behind.
-        let mut asked = Asked::listen();
+        let mut signals = Signals::listen();
         let request = request.into_directory();
         let metrics = Arc::new(Metrics::default());
         let opened = Destination::open(&self.output, self.force);
@@ -77,7 +77,7 @@ impl PlaceArguments {
         let (turn, before) = (engine.turn(&request).await, Before::default());
         let ended = tokio::select! {
             result = pass::pass(&engine, &turn, &request, &before) => result.map_err(End::Failure),
-            code = asked.wait() => Err(End::Asked(code)),
+            code = signals.wait() => Err(End::Interrupted(code)),
         };
         bars.clear();
         // If the new content has taken DIR's place, the command succeeded, even if it was interrupted during the
@@ -87,7 +87,7 @@ impl PlaceArguments {
         tokio::select! {
             () = gone.wait() => {}
             // A second signal skips the cleanup.
-            _ = asked.wait() => {}
+            _ = signals.wait() => {}
         }
         match (done, ended) {
             // Only a completed pass knows which layers it skipped.
@@ -109,7 +109,7 @@ pub(crate) fn interrupted(code: u8) -> ExitCode {
 }
 
 /// Prints a summary of the published content to standard error.
-pub(crate) fn tell(published: &Published) {
+pub(crate) fn print_summary(published: &Published) {
     let Published { location, files, bytes, skipped, .. } = published;
     let plural = if *files == 1 { "" } else { "s" };
     let skipped = if *skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
@@ -118,9 +118,9 @@ pub(crate) fn tell(published: &Published) {
 }
 
 /// Listener for Ctrl-C and SIGTERM, from its creation on.
-struct Asked([(Option<Signal>, u8); 2]);
+struct Signals([(Option<Signal>, u8); 2]);
 
-impl Asked {
+impl Signals {
     /// Starts to listen. A signal without a listener ends the process, as by default.
     fn listen() -> Self {
         Self(

@@ -42,7 +42,7 @@ pub enum Otherwise {
 
 /// Requirements of all policies for one artifact.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct Required {
     pub(super) entries: Vec<Entry>,
     pub(super) objections: Vec<Objection>,
     pub(super) applied: Vec<Applied>,
@@ -52,55 +52,55 @@ pub(super) struct Asked {
 impl Policies {
     /// Returns the objection that refuses all artifacts of the repository, regardless of the rest of a spec.
     pub fn denied(&self, repository: &Repository) -> Option<Objection> {
-        let Asked { objections, .. } = self.asked(repository);
+        let Required { objections, .. } = self.required(repository);
         Requirement::new(Vec::new(), objections, Vec::new()).denied().cloned()
     }
 
     /// Returns the requirements for artifacts of the repository. A policy that cannot be applied becomes an objection:
     /// a mistake in a policy must not disable it.
-    pub(super) fn asked(&self, repository: &Repository) -> Asked {
-        let mut asked = Asked::default();
+    pub(super) fn required(&self, repository: &Repository) -> Required {
+        let mut required = Required::default();
         let unreadable = |policy: &String| Objection {
             text: format!("OCIArtifactPolicy {policy} cannot be read: its stored form is not valid"),
             enforcement: Enforcement::Enforce,
             is_verdict: false,
         };
-        asked.objections.extend(self.unreadable.iter().map(unreadable));
+        required.objections.extend(self.unreadable.iter().map(unreadable));
         for policy in &self.all {
             let Policy { spec, .. } = policy;
             if !speaks_about(&spec.images, repository) {
                 continue;
             }
-            asked.applied.push(Applied {
+            required.applied.push(Applied {
                 policy: policy.name.clone(),
                 generation: policy.generation,
                 enforcement: spec.enforcement,
             });
-            if let Err(error) = policy.ask(&mut asked) {
-                asked.objections.push(policy.objection(&format!("cannot be applied: {error}"), false));
+            if let Err(error) = policy.add_to(&mut required) {
+                required.objections.push(policy.objection(&format!("cannot be applied: {error}"), false));
             }
         }
-        if asked.applied.is_empty() && self.otherwise == Otherwise::Deny {
+        if required.applied.is_empty() && self.otherwise == Otherwise::Deny {
             let text = "no OCIArtifactPolicy matches this repository, and the operator runs with --no-policy=deny";
             let (text, enforcement) = (text.to_owned(), Enforcement::Enforce);
-            asked.objections.push(Objection { text, enforcement, is_verdict: true });
+            required.objections.push(Objection { text, enforcement, is_verdict: true });
         }
-        asked
+        required
     }
 }
 
 impl Policy {
-    fn ask(&self, asked: &mut Asked) -> Result<(), RequestError> {
+    fn add_to(&self, required: &mut Required) -> Result<(), RequestError> {
         let Self { name, spec, referred, .. } = self;
         Images::parse(&spec.images).map_err(|error| RequestError::Pattern { field: Field::PolicyImages, error })?;
         if spec.action == PolicyAction::Deny {
-            asked.objections.push(self.objection("denies the image", true));
+            required.objections.push(self.objection("denies the image", true));
         }
         names::check_entries(&spec.verify)?;
         match (spec.action, spec.verify.first()) {
             (PolicyAction::Verify, None) => {
                 let text = "requires signatures but lists no accepted signer";
-                asked.objections.push(self.objection(text, false));
+                required.objections.push(self.objection(text, false));
             }
             (PolicyAction::Verify, Some(_)) => {
                 let entries = verification::entries(&spec.verify, referred)?;
@@ -109,7 +109,7 @@ impl Policy {
                     enforcement: spec.enforcement,
                     ..entry
                 };
-                asked.entries.extend(entries.into_iter().map(named));
+                required.entries.extend(entries.into_iter().map(named));
             }
             (PolicyAction::Deny | PolicyAction::Allow, None) => {}
             // Such a policy would look as if it required signatures.
@@ -117,7 +117,7 @@ impl Policy {
                 return Err(RequestError::Verify { entry: entry.name.clone(), problem: EntryProblem::Action });
             }
         }
-        asked.limits.push(selection::own_limits(spec.limits.as_ref())?);
+        required.limits.push(selection::own_limits(spec.limits.as_ref())?);
         Ok(())
     }
 
@@ -157,7 +157,7 @@ mod tests {
     }
 
     /// Returns the text of the denial, and the names of the required entries.
-    fn asked(all: Vec<Policy>, otherwise: Otherwise) -> (String, Vec<String>) {
+    fn outcome(all: Vec<Policy>, otherwise: Otherwise) -> (String, Vec<String>) {
         let requirement = request(all, otherwise).requirement;
         let denied = requirement.denied().map(|objection| objection.text.clone()).unwrap_or_default();
         (denied, requirement.entries().iter().map(|entry| entry.name.clone()).collect())
@@ -192,7 +192,7 @@ mod tests {
             ("warned", vec![warn()], Otherwise::Deny, "", &[]),
         ];
         for (label, policies, otherwise, denied, entries) in rows {
-            let (said, names) = asked(policies, otherwise);
+            let (said, names) = outcome(policies, otherwise);
             assert!(if denied.is_empty() { said.is_empty() } else { said.contains(denied) }, "{label}: {said}");
             assert_eq!(names, entries, "{label}");
         }
@@ -216,12 +216,12 @@ mod tests {
             json!({"images": ["**"], "action": "Allow", "limits": {"layerBytes": "many"}}),
         ];
         for spec in rows {
-            let (denied, _) = asked(vec![policy("broken", spec.clone())], Otherwise::Allow);
+            let (denied, _) = outcome(vec![policy("broken", spec.clone())], Otherwise::Allow);
             assert!(denied.contains("OCIArtifactPolicy broken"), "{spec}: {denied}");
         }
         let policies = Policies { unreadable: vec!["odd".to_owned()], ..Policies::default() };
         let repository = "ghcr.io/a/b".parse::<crate::oci::Reference>().unwrap().repository;
-        assert!(policies.asked(&repository).objections[0].text.contains("odd"));
+        assert!(policies.required(&repository).objections[0].text.contains("odd"));
     }
 
     #[test]

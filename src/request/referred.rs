@@ -205,8 +205,8 @@ mod tests {
         let Transport::Tls(tls) = elsewhere.transport(&spec).unwrap() else { panic!("without TLS") };
         assert_eq!(format!("{tls:?}"), format!("{:?}", TlsOptions::default()), "neither a certificate nor skipVerify");
 
-        let told = referred().keychain(&spec, &old).unwrap_err();
-        assert!(matches!(&told, RequestError::Secret(SecretError::OtherHost { host, .. }) if host == "old.example"));
+        let error = referred().keychain(&spec, &old).unwrap_err();
+        assert!(matches!(&error, RequestError::Secret(SecretError::OtherHost { host, .. }) if host == "old.example"));
         assert!(matches!(referred().transport(&spec), Err(RequestError::NotFound { kind: "Secret", .. })));
     }
 }

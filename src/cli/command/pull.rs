@@ -69,7 +69,7 @@ Examples:
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     match Box::pin(pull(&arguments)).await {
         Ok(code) => code,
-        Err(complaint) => complaint.tell(),
+        Err(complaint) => complaint.report(),
     }
 }
 
@@ -78,20 +78,20 @@ async fn pull(arguments: &Arguments) -> Result<ExitCode, Complaint> {
     let registry = arguments.read.reach.registry(&Arc::default()).map_err(Failure::internal)?;
     let repository = request.reference.repository.clone();
     match arguments.place.place(registry, request).await {
-        Ok((pinned, published)) => tell(arguments, &pinned, &published).map(|()| Exit::Done.into()),
+        Ok((pinned, published)) => report(arguments, &pinned, &published).map(|()| Exit::Done.into()),
         Err(End::Failure(failure)) => Err(configs.explain(failure.into(), &repository)),
-        Err(End::Asked(code)) => Ok(placing::interrupted(code)),
+        Err(End::Interrupted(code)) => Ok(placing::interrupted(code)),
     }
 }
 
 /// Writes the digest to a file, the reference to standard output for scripts, and a summary to standard error.
-fn tell(arguments: &Arguments, pinned: &Pinned, published: &Published) -> Result<(), Complaint> {
+fn report(arguments: &Arguments, pinned: &Pinned, published: &Published) -> Result<(), Complaint> {
     if let Some(path) = &arguments.digest_file {
         fs_err::write(path, pinned.digest().to_string()).map_err(|error| {
             let place = &published.location;
             Complaint::new(Reason::StorageFailed, format!("--digest-file: {error}; {place} holds {pinned}"))
         })?;
     }
-    placing::tell(published);
+    placing::print_summary(published);
     to_stdout(&format!("{pinned}\n"))
 }

@@ -74,7 +74,7 @@ struct Resolved<'a> {
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     match resolve(&arguments).await.and_then(|text| to_stdout(&text)) {
         Ok(()) => Exit::Done.into(),
-        Err(complaint) => complaint.tell(),
+        Err(complaint) => complaint.report(),
     }
 }
 

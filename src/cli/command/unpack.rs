@@ -107,13 +107,13 @@ enum Verdict<'a> {
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     match unpack(&arguments).await {
         Ok(published) => {
-            placing::tell(&published);
+            placing::print_summary(&published);
             let Published { location, files, bytes, skipped, .. } = published;
             print(&Verdict::Unpacked { directory: location.to_string(), files, bytes, skipped }, Exit::Done.into())
         }
-        Err(Stop::Asked(code)) => placing::interrupted(code),
+        Err(Stop::Interrupted(code)) => placing::interrupted(code),
         Err(Stop::Complaint(complaint)) => {
-            let code = complaint.tell();
+            let code = complaint.report();
             let (reason, message) = (complaint.reason().as_str(), complaint.message());
             if Exit::of(complaint.reason()) == Exit::Refused {
                 print(&Verdict::Refused { reason, message }, code)
@@ -128,14 +128,14 @@ fn print(verdict: &Verdict<'_>, code: ExitCode) -> ExitCode {
     let line = serde_json::to_string(verdict).map_err(|error| Failure::internal(error).into());
     match line.and_then(|line| to_stdout(&format!("{line}\n"))) {
         Ok(()) => code,
-        Err(complaint) => complaint.tell(),
+        Err(complaint) => complaint.report(),
     }
 }
 
 /// Reason that nothing was unpacked.
 enum Stop {
     Complaint(Complaint),
-    Asked(u8),
+    Interrupted(u8),
 }
 
 impl<E: Into<Complaint>> From<E> for Stop {
@@ -162,7 +162,7 @@ async fn unpack(arguments: &Arguments) -> Result<Published, Stop> {
             Err(Stop::Complaint(of_a_file(Failure::timeout(timeout, "reading FILE"))))
         }
         Err(End::Failure(failure)) => Err(Stop::Complaint(of_a_file(failure))),
-        Err(End::Asked(code)) => Err(Stop::Asked(code)),
+        Err(End::Interrupted(code)) => Err(Stop::Interrupted(code)),
     }
 }
 

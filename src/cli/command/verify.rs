@@ -109,7 +109,7 @@ struct Signature<'a> {
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     match verify(&arguments).await.and_then(|text| to_stdout(&text)) {
         Ok(()) => Exit::Done.into(),
-        Err(complaint) => complaint.tell(),
+        Err(complaint) => complaint.report(),
     }
 }
 

@@ -87,7 +87,7 @@ Examples:
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     match verify(arguments).and_then(|digest| to_stdout(&format!("{digest}\n"))) {
         Ok(()) => Exit::Done.into(),
-        Err(complaint) => complaint.tell(),
+        Err(complaint) => complaint.report(),
     }
 }
 

@@ -37,7 +37,7 @@ impl Complaint {
     }
 
     /// Writes one line to standard error and returns the exit code.
-    pub(crate) fn tell(&self) -> ExitCode {
+    pub(crate) fn report(&self) -> ExitCode {
         // If standard error is closed, the exit code is the only report.
         let _ = writeln!(std::io::stderr(), "{self}");
         Exit::of(self.reason).into()
