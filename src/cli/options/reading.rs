@@ -39,6 +39,8 @@ pub(crate) struct ReadArguments {
     #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "5m")]
     timeout: String,
     /// Platform of the manifest to select from an index, such as linux/arm64.
+    ///
+    /// Written as OS/ARCHITECTURE, or OS/ARCHITECTURE/VARIANT such as linux/arm/v7.
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
     /// Select the tag with the highest version in this range, such as `^1.2`.
