@@ -51,7 +51,7 @@ pub(crate) struct SignatureArguments {
     #[arg(long, value_name = "REGEX", requires = "issuer")]
     subject_regexp: Option<String>,
     /// Accepted authorities and logs, as a `trusted_root.json`.
-    #[arg(long, value_name = "FILE")]
+    #[arg(hide_short_help = true, long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
     /// Rule for the transparency log.
     ///
