@@ -12,6 +12,7 @@ pub mod schema;
 pub mod spec;
 pub mod status;
 pub mod verify;
+pub mod vocabulary;
 
 pub use policy::{OCIArtifactPolicy, OCIArtifactPolicySpec};
 pub use spec::{OCIArtifact, OCIArtifactSpec};

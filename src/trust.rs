@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::api::policy::Enforcement;
+use crate::api::vocabulary::Enforcement;
 use crate::oci::Manifest;
 use crate::permits::Seat;
 use crate::registry::{Access, Pinned, Registry};

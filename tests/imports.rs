@@ -266,3 +266,21 @@ fn pure_modules_do_no_io_and_read_no_clock() {
     }
     assert!(tiers.pure.len() > 15, "{:?}", tiers.pure);
 }
+/// Modules that another version of the API must not change.
+const KNOW_NO_VERSION: [&str; 4] = ["unpack", "blob", "storage", "trust"];
+/// Items of the API that name no version of it.
+const UNVERSIONED: [&str; 2] = ["api::vocabulary", "api::Reason"];
+
+#[test]
+fn effects_on_files_import_no_version_of_the_api() {
+    let mut seen = 0;
+    for (module, code) in modules() {
+        let top = module.split("::").next().unwrap();
+        for mention in mentions(&code).iter().filter(|mention| mention.starts_with("api")) {
+            let is_unversioned = UNVERSIONED.iter().any(|item| mention.starts_with(item));
+            seen += usize::from(is_unversioned);
+            assert!(is_unversioned || !KNOW_NO_VERSION.contains(&top), "{module} uses crate::{mention}");
+        }
+    }
+    assert!(seen > 10, "the test reads imports");
+}

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use supercargo::api::spec::LayerMode;
+use supercargo::api::vocabulary::LayerMode;
 use supercargo_fuzz::Place;
 
 thread_local! {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream;
 use serde_json::json;
-use supercargo::api::spec::LayerMode;
+use supercargo::api::vocabulary::LayerMode;
 use supercargo::blob::{self, Source};
 use supercargo::oci::{Descriptor, Digest, Document, Repository};
 use supercargo::permits::Permits;

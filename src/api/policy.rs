@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::spec::LimitsSpec;
 use super::verify::VerifySpec;
+use super::vocabulary::{Enforcement, PolicyAction};
 
 /// Requirements for the artifacts that this policy matches. An artifact must satisfy every policy that matches it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,38 +72,6 @@ pub struct OCIArtifactPolicySpec {
     /// Limits for matching artifacts. Each one takes effect only if it is lower than the operator's and the object's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSpec>,
-}
-
-/// Effect of a policy on matching artifacts.
-#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PolicyAction {
-    /// Signatures are required.
-    #[default]
-    Verify,
-    /// Matching artifacts are refused.
-    Deny,
-    /// No signature is required.
-    Allow,
-}
-
-/// Consequence of a violation of a policy.
-#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Enforcement {
-    /// The artifact is refused.
-    #[default]
-    Enforce,
-    /// The violation is only reported.
-    Warn,
-}
-
-impl Enforcement {
-    /// Returns the name used in status.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Enforce => "Enforce",
-            Self::Warn => "Warn",
-        }
-    }
 }
 
 impl OCIArtifactPolicySpec {

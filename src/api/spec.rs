@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::status::OCIArtifactStatus;
 use super::verify::VerifySpec;
+use super::vocabulary::{CaSource, LayerMode, OnConflict, Symlinks};
 
 /// Artifact to fetch, its verification, and the outputs that its files are published to.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -227,26 +228,6 @@ pub struct CaReference {
     pub key: String,
 }
 
-/// Kind of an object that holds certificate authorities or a trusted root.
-#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CaSource {
-    /// A ConfigMap.
-    #[default]
-    ConfigMap,
-    /// A Secret.
-    Secret,
-}
-
-impl CaSource {
-    /// Returns the name of the kind.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ConfigMap => "ConfigMap",
-            Self::Secret => "Secret",
-        }
-    }
-}
-
 /// Secret in the object's namespace.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -287,16 +268,6 @@ pub struct FilesSpec {
     pub symlinks: Symlinks,
 }
 
-/// Rule for symbolic links that stay inside the artifact. Other links are refused in any case.
-#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Symlinks {
-    /// The links are published.
-    #[default]
-    Keep,
-    /// An artifact with a symbolic link is refused.
-    Reject,
-}
-
 /// Selection of the layers to fetch, and rules for unpacking them.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -323,28 +294,6 @@ pub struct LayersSpec {
     /// (`LayerConflict`). `LastWins`: the later layer in the manifest wins.
     #[serde(default)]
     pub on_conflict: OnConflict,
-}
-
-/// Treatment of a layer.
-#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LayerMode {
-    /// The layer's annotations and media type decide.
-    #[default]
-    Auto,
-    /// The layer is extracted.
-    Extract,
-    /// The layer is published as a file.
-    File,
-}
-
-/// Rule for layers with different content for the same path.
-#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum OnConflict {
-    /// The artifact is refused.
-    #[default]
-    Fail,
-    /// The later layer in the manifest wins.
-    LastWins,
 }
 
 /// Limits for one artifact, each in effect only if it is lower than the others that apply. Byte counts are numbers, or

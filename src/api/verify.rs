@@ -5,10 +5,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::spec::CaSource;
-
-/// Predicate type of the signatures that `cosign sign` makes.
-pub const SIGNATURE_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
+use super::vocabulary::{CaSource, CertificateTransparency, SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
 
 /// Signature requirement. A signature by any one of its keys or identities satisfies it.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,45 +147,6 @@ pub struct TrustedRootReference {
     #[serde(default = "default_root_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = super::name::KEY_PATTERN))]
     pub key: String,
-}
-
-/// Rule for the transparency log.
-#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TransparencyLog {
-    /// A log in the trusted root must contain the signature.
-    #[default]
-    Required,
-    /// The transparency log is not verified.
-    Ignored,
-}
-
-/// Rule for certificate transparency logs.
-#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CertificateTransparency {
-    /// A log in the trusted root must contain the certificate; a root without such logs is refused.
-    #[default]
-    Required,
-    /// Signed certificate timestamps are not verified.
-    Ignored,
-}
-
-/// Storage format of a signature.
-#[derive(schemars::JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum SignatureFormat {
-    /// Sigstore bundle that is a referrer of the artifact.
-    Bundle,
-    /// Layer under the tag `sha256-<hex>.sig`.
-    Legacy,
-}
-
-impl SignatureFormat {
-    /// Returns the name used in status.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Bundle => "Bundle",
-            Self::Legacy => "Legacy",
-        }
-    }
 }
 
 fn default_predicate_types() -> Vec<String> {

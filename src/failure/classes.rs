@@ -217,7 +217,7 @@ impl From<OutputError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::policy::Enforcement;
+    use crate::api::vocabulary::Enforcement;
     use crate::trust::sigstore::RootError;
 
     #[test]

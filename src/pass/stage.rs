@@ -14,7 +14,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use super::engine::Engine;
 use super::step::Step;
 use crate::api::Reason;
-use crate::api::spec::LayerMode;
+use crate::api::vocabulary::LayerMode;
 use crate::blob::{self, Source, VerifiedBlob};
 use crate::failure::{Class, Failure};
 use crate::oci::{Descriptor, Manifest, media_type};

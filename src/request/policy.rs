@@ -2,7 +2,8 @@
 
 use super::images::Images;
 use super::{EntryProblem, Field, OwnLimits, Referred, RequestError, names, selection, verification};
-use crate::api::policy::{Enforcement, OCIArtifactPolicySpec, PolicyAction};
+use crate::api::policy::OCIArtifactPolicySpec;
+use crate::api::vocabulary::{Enforcement, PolicyAction};
 use crate::oci::Repository;
 use crate::trust::requirement::{Applied, Entry, Objection, Requirement};
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Field, Origin, Policies, RequestError};
 use crate::api::OCIArtifactSpec;
-use crate::api::spec::{CaReference, CaSource};
+use crate::api::spec::CaReference;
 use crate::api::verify::VerifySpec;
+use crate::api::vocabulary::CaSource;
 use crate::oci::Repository;
 use crate::registry::Transport;
 use crate::registry::credentials::{Keychain, SecretData, SecretError};

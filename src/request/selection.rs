@@ -2,7 +2,8 @@
 
 use super::{Field, OwnLimits, RequestError};
 use crate::api::OCIArtifactSpec;
-use crate::api::spec::{ByteCount, LayerMode, LimitsSpec, OnConflict, Symlinks};
+use crate::api::spec::{ByteCount, LimitsSpec};
+use crate::api::vocabulary::{LayerMode, OnConflict, Symlinks};
 use crate::oci::Descriptor;
 use crate::oci::media_type::TITLE;
 use crate::pattern::{PatternError, Patterns};

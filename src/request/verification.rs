@@ -1,9 +1,8 @@
 //! `spec.verify`: parsing of names and texts into keys, identities and trusted roots.
 
 use super::{EntryProblem, Field, Origin, Referred, RequestError};
-use crate::api::policy::Enforcement;
-use crate::api::spec::CaSource;
-use crate::api::verify::{CosignSpec, IdentitySpec, KeySpec, TransparencyLog, TrustedRootReference, VerifySpec};
+use crate::api::verify::{CosignSpec, IdentitySpec, KeySpec, TrustedRootReference, VerifySpec};
+use crate::api::vocabulary::{CaSource, Enforcement, TransparencyLog};
 use crate::trust::identity::IdentityRule;
 use crate::trust::requirement::Entry;
 use crate::trust::sigstore::{PublicKey, Root, RootError};

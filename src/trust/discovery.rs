@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::legacy;
 use super::verdict::{Candidate, CandidateKind};
-use crate::api::verify::SignatureFormat;
+use crate::api::vocabulary::SignatureFormat;
 use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
 use crate::oci::{Descriptor, Digest, Document, Manifest, media_type};
 use crate::registry::{self, Access, Pinned, Registry, RegistryError};

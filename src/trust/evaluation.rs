@@ -7,7 +7,7 @@ use super::error::TrustError;
 use super::judgement::{Doubt, Judgement};
 use super::requirement::{Entry, Requirement, Verified};
 use super::verdict::{self, Candidate, Rejection};
-use crate::api::policy::Enforcement;
+use crate::api::vocabulary::Enforcement;
 use crate::permits::Seat;
 use crate::registry::{Access, Pinned, Registry, RegistryError};
 

@@ -20,7 +20,7 @@ use url::Url;
 
 use super::sigstore::{Root, RootError};
 use super::tuf::{Bootstrap, Files, SeenRepository, TufError};
-use crate::api::verify::CertificateTransparency;
+use crate::api::vocabulary::CertificateTransparency;
 use crate::metrics::Metrics;
 use crate::registry::RegistryError;
 use crate::registry::http::HttpRegistry;

@@ -8,8 +8,7 @@ use jiff::Timestamp;
 
 use super::identity::IdentityRule;
 use super::sigstore::{PublicKey, Root, RootError};
-use crate::api::policy::Enforcement;
-use crate::api::verify::{CertificateTransparency, SignatureFormat, TransparencyLog};
+use crate::api::vocabulary::{CertificateTransparency, Enforcement, SignatureFormat, TransparencyLog};
 use crate::oci::{Digest, Hasher};
 
 /// Version of the evaluation. Raise it when the same material is judged differently than before, so that all published

@@ -135,7 +135,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::verify::SIGNATURE_PREDICATE;
+    use crate::api::vocabulary::SIGNATURE_PREDICATE;
 
     #[test]
     fn a_statement_about_other_content_or_of_another_type_is_refused() {

@@ -11,7 +11,7 @@ use super::identity::IdentityRule;
 use super::sigstore::{PublicKey, Root};
 use super::verdict::{Candidate, Rejection};
 use super::*;
-use crate::api::verify::{CertificateTransparency, SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
+use crate::api::vocabulary::{CertificateTransparency, SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
 use crate::oci::{Digest, Reference};
 use crate::registry::RegistryError;
 use crate::testing::FakeRegistry;

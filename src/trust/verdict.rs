@@ -6,7 +6,7 @@ use super::legacy;
 use super::requirement::{Entry, Signer, Verified};
 use super::sigstore::{Bundle, Evidence, Material, Problem, Signed};
 use super::statement::{self, StatementError};
-use crate::api::verify::{SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
+use crate::api::vocabulary::{SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog};
 use crate::oci::Digest;
 use crate::oci::descriptor::Annotations;
 

@@ -9,7 +9,7 @@
 use super::decoder::{Compression, Sniffed};
 use super::error::UnpackError;
 use super::path::EntryPath;
-use crate::api::spec::LayerMode;
+use crate::api::vocabulary::LayerMode;
 use crate::oci::descriptor::Annotations;
 use crate::oci::media_type::TITLE;
 use crate::oci::{Descriptor, Digest, Manifest, media_type};

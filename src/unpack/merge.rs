@@ -10,7 +10,7 @@ use super::error::UnpackError;
 use super::path::EntryPath;
 use super::staged::Node;
 use super::tree::{Hidden, LayerTree};
-use crate::api::spec::OnConflict;
+use crate::api::vocabulary::OnConflict;
 use crate::storage::{self, During, StorageError};
 
 /// Handling of a path that is in two layers.

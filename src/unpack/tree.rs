@@ -15,7 +15,7 @@ use super::nodes::Nodes;
 use super::path::{EntryPath, PathError};
 use super::read_back::{self, Changed, ReadBack};
 use super::staged::Node;
-use crate::api::spec::Symlinks;
+use crate::api::vocabulary::Symlinks;
 use crate::oci::Digest;
 use crate::request::Limits;
 use crate::storage::{self, During, Scratch, StorageError};

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::api::Reason;
-use crate::api::policy::Enforcement;
-use crate::api::verify::{SignatureFormat, TransparencyLog};
+use crate::api::vocabulary::Enforcement;
+use crate::api::vocabulary::{SignatureFormat, TransparencyLog};
 use crate::cli::files;
 use crate::cli::options::login::unreadable;
 use crate::cli::options::signature::Transparency;

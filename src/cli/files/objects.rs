@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::api::policy::{OCIArtifactPolicySpec, PolicyAction};
-use crate::api::spec::CaSource;
+use crate::api::policy::OCIArtifactPolicySpec;
+use crate::api::vocabulary::{CaSource, PolicyAction};
 use crate::api::{ANNOTATION_REGISTRY, GROUP, OCIArtifactSpec, crd, schema};
 use crate::cli::files;
 use crate::registry::credentials::SecretData;

@@ -2,8 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::api::OCIArtifactSpec;
-use crate::api::spec;
+use crate::api::{OCIArtifactSpec, spec, vocabulary};
 
 /// The part of `--help` about patterns.
 pub(crate) const PATTERNS_HELP: &str = "\
@@ -101,8 +100,8 @@ impl ContentArguments {
         spec.layers.media_types.clone_from(&self.layer_media_type);
         spec.layers.titles.clone_from(&self.layer_title);
         spec.layers.on_conflict = match self.on_conflict {
-            OnConflict::Fail => spec::OnConflict::Fail,
-            OnConflict::LastWins => spec::OnConflict::LastWins,
+            OnConflict::Fail => vocabulary::OnConflict::Fail,
+            OnConflict::LastWins => vocabulary::OnConflict::LastWins,
         };
     }
 }
@@ -111,17 +110,17 @@ impl LayerArguments {
     /// Sets the fields that the options stand for.
     pub(crate) fn set(&self, spec: &mut OCIArtifactSpec) {
         spec.layers.mode = match self.layer_mode {
-            LayerMode::Auto => spec::LayerMode::Auto,
-            LayerMode::Extract => spec::LayerMode::Extract,
-            LayerMode::File => spec::LayerMode::File,
+            LayerMode::Auto => vocabulary::LayerMode::Auto,
+            LayerMode::Extract => vocabulary::LayerMode::Extract,
+            LayerMode::File => vocabulary::LayerMode::File,
         };
         spec.files = spec::FilesSpec {
             sub_path: self.sub_path.clone(),
             include: self.include.clone(),
             exclude: self.exclude.clone(),
             symlinks: match self.symlinks {
-                Symlinks::Keep => spec::Symlinks::Keep,
-                Symlinks::Reject => spec::Symlinks::Reject,
+                Symlinks::Keep => vocabulary::Symlinks::Keep,
+                Symlinks::Reject => vocabulary::Symlinks::Reject,
             },
         };
     }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::api::OCIArtifactSpec;
-use crate::api::spec::{CaReference, CaSource, SecretReference, SemverSpec};
+use crate::api::spec::{CaReference, SecretReference, SemverSpec};
+use crate::api::vocabulary::CaSource;
 use crate::cli::files;
 use crate::cli::options::content::ContentArguments;
 use crate::cli::options::login::{DockerConfigs, LoginArguments, unreadable};

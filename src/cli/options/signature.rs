@@ -5,10 +5,9 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::api::spec::CaSource;
-use crate::api::verify::{
-    CertificateTransparency, CosignSpec, IdentitySpec, KeySpec, SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog,
-    TrustedRootReference, VerifySpec,
+use crate::api::verify::{CosignSpec, IdentitySpec, KeySpec, TrustedRootReference, VerifySpec};
+use crate::api::vocabulary::{
+    CaSource, CertificateTransparency, SIGNATURE_PREDICATE, SignatureFormat, TransparencyLog,
 };
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::cli::files;

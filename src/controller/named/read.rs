@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
 use kube::{Api, Client, Resource, ResourceExt};
 
 use crate::api::ANNOTATION_REGISTRY;
-use crate::api::spec::CaSource;
+use crate::api::vocabulary::CaSource;
 use crate::controller::watching::causes;
 use crate::oci::{Digest, Hasher};
 use crate::registry::credentials::SecretData;

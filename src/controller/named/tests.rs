@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
-use crate::api::spec::CaSource;
+use crate::api::vocabulary::CaSource;
 
 /// Answer of the API server, and the number of requests.
 #[derive(Default)]

@@ -272,7 +272,7 @@ async fn status_stays_small_and_printable_whatever_the_artifact_contains() {
 
 #[tokio::test]
 async fn signatures_that_are_in_no_list_are_counted() {
-    use crate::api::verify::SignatureFormat;
+    use crate::api::vocabulary::SignatureFormat;
     let (listed, signer) = (MAX_VERIFICATION, "x".repeat(100));
     for (number, want) in [(listed, None), (listed + 3, Some("3 more"))] {
         let verified = (0..number).map(|number| Verified {

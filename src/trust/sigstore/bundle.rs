@@ -18,7 +18,7 @@ use super::log::{self, Verifier};
 use super::root::Root;
 use super::signature::{self, Signed};
 use super::{choice, entry};
-use crate::api::verify::CertificateTransparency;
+use crate::api::vocabulary::CertificateTransparency;
 use crate::oci::strict_json;
 use crate::trust::identity::{CertificateSubject, Identity};
 

@@ -18,7 +18,7 @@ use sigstore_verify::types::{DerCertificate, LogKeyId, TransparencyLogEntry, Tsa
 
 use super::evidence::Problem;
 use super::log::UNTRUSTED;
-use crate::api::verify::CertificateTransparency;
+use crate::api::vocabulary::CertificateTransparency;
 use crate::oci::{Digest, strict_json};
 
 /// Date of the embedded roots (changelog of sigstore-trust-root, 0.15.1): 2026-10-23.

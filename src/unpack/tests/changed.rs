@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::api::spec::Symlinks;
+use crate::api::vocabulary::Symlinks;
 use crate::unpack::Budget;
 use crate::unpack::tree::{LayerTree, Rules};
 

@@ -1,7 +1,7 @@
 //! Several layers: their order, merging, and selection.
 
 use super::*;
-use crate::api::spec::{LayerMode, OnConflict, Symlinks};
+use crate::api::vocabulary::{LayerMode, OnConflict, Symlinks};
 
 const IMAGE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 

@@ -3,7 +3,7 @@
 use rawzip::{CompressionMethod, ZipArchiveWriter};
 
 use super::*;
-use crate::api::spec::LayerMode;
+use crate::api::vocabulary::LayerMode;
 
 /// An entry of a zip: name, mode, content.
 type File<'a> = (&'a str, u32, &'a [u8]);
