@@ -7,6 +7,7 @@ pub mod crd;
 mod image;
 pub mod name;
 pub mod policy;
+mod reason;
 pub mod references;
 pub mod schema;
 pub mod spec;
@@ -15,8 +16,9 @@ pub mod verify;
 pub mod vocabulary;
 
 pub use policy::{OCIArtifactPolicy, OCIArtifactPolicySpec};
+pub use reason::Reason;
 pub use spec::{OCIArtifact, OCIArtifactSpec};
-pub use status::{OCIArtifactStatus, Reason};
+pub use status::OCIArtifactStatus;
 
 /// API group.
 pub const GROUP: &str = "supercargo.dev";
