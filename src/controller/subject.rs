@@ -78,11 +78,11 @@ impl<'a> Subject<'a> {
         Arc::clone(&lock(&self.status))
     }
 
-    pub(super) fn report<'s>(&'s self, status: &'s OCIArtifactStatus) -> report::Before<'s> {
-        report::Before {
+    pub(super) fn report<'s>(&'s self, status: &'s OCIArtifactStatus) -> report::Report<'s> {
+        report::Report {
             status,
             generation: self.generation(),
-            asks_signature: !self.spec.verify.is_empty(),
+            requires_signature: !self.spec.verify.is_empty(),
             requests: &self.requests,
             now: now(),
         }

@@ -2,6 +2,9 @@
 
 use serde_json::json;
 
+use super::artifact::ANNOTATIONS;
+use super::text::MAX_FAILURE;
+use super::verification::MAX_VERIFICATION;
 use super::*;
 use crate::controller::event;
 use crate::oci::{Digest, Reference};
@@ -10,17 +13,18 @@ use crate::plan::Revision;
 use crate::registry::Access;
 use crate::request::{ObjectId, Referred};
 use crate::testing::FakeRegistry;
+use crate::trust::{Judgement, Signer, Verified};
 
 const EARLY: i64 = 1_000;
 const LATE: i64 = 2_000;
 
 const NO_REQUESTS: HandledRequests = HandledRequests { requested_at: None, flux_requested_at: None, force_at: None };
 
-fn at(status: &OCIArtifactStatus, generation: i64, second: i64) -> Before<'_> {
-    Before {
+fn at(status: &OCIArtifactStatus, generation: i64, second: i64) -> Report<'_> {
+    Report {
         status,
         generation,
-        asks_signature: false,
+        requires_signature: false,
         requests: &NO_REQUESTS,
         now: Timestamp::from_second(second).unwrap(),
     }
@@ -164,7 +168,7 @@ async fn what_was_refused_or_not_judged_is_judged_again_when_what_is_asked_is_wh
         ("nothing was asked anew", Some(&right), down, "True", false),
     ];
     for (label, request, failure, verified, again) in rows {
-        let before = Before { asks_signature: true, ..at(&served, 1, LATE) };
+        let before = Report { requires_signature: true, ..at(&served, 1, LATE) };
         let failed = before.failed(request, &failure, None);
         assert_eq!(conditions(&failed).last().unwrap().1, verified, "{label}");
         assert_eq!(trust(&failed).is_none(), again, "{label}");
@@ -251,7 +255,7 @@ async fn suspending_and_progress_are_told_without_an_event() {
     assert_eq!(conditions(&suspended), [("Ready", "True", "Suspended")]);
     let handled = OCIArtifactStatus { last_handled_reconcile_at: Some("1".to_owned()), ..served.clone() };
     let requests = HandledRequests { requested_at: Some("2".to_owned()), ..NO_REQUESTS };
-    let asked = Before { requests: &requests, ..at(&handled, 2, LATE) };
+    let asked = Report { requests: &requests, ..at(&handled, 2, LATE) };
     assert_eq!(asked.suspended(None).last_handled_reconcile_at.as_deref(), Some("1"), "the pass was not made");
     let busy = at(&new, 1, EARLY).progressing("bringing in x");
     assert_eq!(conditions(&busy), [("Ready", "False", "Progressing"), ("Reconciling", "True", "Progressing")]);
