@@ -24,7 +24,7 @@ pub use status::OCIArtifactStatus;
 pub const GROUP: &str = "supercargo.dev";
 /// Field manager of status and outputs, value of the managed-by label, and reporter of Events.
 pub const MANAGER: &str = "supercargo";
-/// Finalizer of versions before 0.2; removed from every object that still has it.
+/// Finalizer that earlier builds set; removed from every object that still has it.
 pub const OLD_FINALIZER: &str = "supercargo.dev/volume";
 
 /// Annotation that requests a pass now; every new value is a new request, echoed in `status.lastHandledReconcileAt`.

@@ -29,13 +29,16 @@ use crate::request::Otherwise;
 use crate::trust::public_root::PublicRoot;
 
 mod attempt;
+mod conclude;
 mod context;
 mod crd_check;
 mod dereference;
 mod event;
+mod finalizer;
 mod health;
 mod integrity;
 mod labels;
+mod memory;
 mod named;
 mod obstacle;
 mod policies;
@@ -58,10 +61,10 @@ pub use health::Health;
 pub use revocation::OnRevoked;
 
 use context::Context;
+use memory::Memory;
 use named::Named;
 use policies::PolicyBook;
 use scans::Scans;
-use schedule::Memory;
 use stored::Stored;
 use sweep::{Reports, Sweeper};
 use watching::Watching;

@@ -8,7 +8,7 @@ use kube::runtime::reflector::Store;
 use super::context::{Context, is_current};
 use super::dereference::{Asked, Inputs, Trusted};
 use super::integrity;
-use super::schedule::Remembered;
+use super::memory::Remembered;
 use super::stored::Stored;
 use super::subject::Subject;
 use crate::api::Reason;

@@ -4,14 +4,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::Client;
+use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::OnRevoked;
+use super::memory::{Memory, Remembered};
 use super::named::Named;
 use super::policies::PolicyBook;
 use super::scans::Scans;
-use super::schedule::Memory;
+use super::schedule::SHORTEST;
 use super::stored::Stored;
 use crate::metrics::Metrics;
 use crate::pass::Engine;
@@ -39,6 +41,14 @@ pub(super) struct Context<R> {
     pub(super) scans: Arc<Scans>,
     /// Current objects, while a pass works on an earlier state of one.
     pub(super) objects: Store<Stored>,
+}
+
+impl<R> Context<R> {
+    /// Stores the memory of an object, and returns the time of its next look.
+    pub(super) fn requeue(&self, uid: &str, remembered: Remembered) -> Action {
+        let remembered = self.memory.set(uid, remembered);
+        Action::requeue(remembered.next_look(Instant::now()).max(SHORTEST))
+    }
 }
 
 /// A series of errors that is logged with one line.

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::event;
-use super::schedule::{Remembered, with_jitter};
+use super::memory::Remembered;
+use super::schedule::with_jitter;
 use super::subject::Subject;
 use crate::api::Reason;
 use crate::failure::{Class, Failure};

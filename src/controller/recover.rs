@@ -5,7 +5,7 @@ use super::attempt;
 use super::context::Context;
 use super::dereference::Inputs;
 use super::integrity;
-use super::schedule::Remembered;
+use super::memory::Remembered;
 use super::subject::{self, Subject};
 use crate::output::Recorded;
 use crate::output::location::Location;

@@ -11,8 +11,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
 use super::event::{self, News};
+use super::memory::Memory;
 use super::report;
-use super::schedule::Memory;
 use super::stored::Stored;
 use crate::api::status::{HandledRequests, OutputStatus};
 use crate::api::{self, OCIArtifact, OCIArtifactSpec, OCIArtifactStatus};
@@ -204,24 +204,6 @@ impl<'a> Subject<'a> {
 fn lock(status: &Mutex<Arc<OCIArtifactStatus>>) -> MutexGuard<'_, Arc<OCIArtifactStatus>> {
     // Each statement replaces the whole value.
     status.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Removes the finalizer of earlier versions, and no other.
-pub(super) async fn remove_old_finalizer<K>(api: &Api<K>, object: &K, metrics: &Metrics) -> Result<(), kube::Error>
-where
-    K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-{
-    let names: Vec<&str> =
-        object.finalizers().iter().map(String::as_str).filter(|name| *name != api::OLD_FINALIZER).collect();
-    let metadata = object.meta();
-    let patch =
-        json!({"metadata": {"finalizers": names, "uid": metadata.uid, "resourceVersion": metadata.resource_version}});
-    metrics.api_write("finalizer");
-    match api.patch_metadata(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 /// Returns the version, which can be compared for one object (Kubernetes API concepts, "Resource versions").

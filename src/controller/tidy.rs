@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use super::context::Context;
 use super::dereference::Inputs;
-use super::schedule::{REMOVAL_LONGEST, Remembered, removal_pause};
+use super::memory::Remembered;
+use super::schedule::{REMOVAL_LONGEST, removal_pause};
 use super::subject::{self, Subject};
 use crate::api::OCIArtifactStatus;
 use crate::api::status::{EarlierStatus, OutputStatus};

@@ -4,30 +4,50 @@
 //! of the operator knows. Server-side apply removes fields that its manager leaves out, so the stored status is sent
 //! back unchanged except for the conditions.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::runtime::controller::Action;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
+use super::context::Context;
+use super::memory::Remembered;
 use super::report::with_remedy;
 use super::stored::Stored;
-use super::{event, subject};
+use super::{event, subject, until_changed};
 use crate::api::{self, OCIArtifact, Reason};
 use crate::metrics::Metrics;
+use crate::oci::Digest;
 
+/// Pause after the API server refused the status of an unreadable object.
+const AGAIN: Duration = Duration::from_secs(60);
 /// Conditions of an object with an unreadable spec.
 const CONDITIONS: [(&str, &str); 2] = [("Ready", "False"), ("Stalled", "True")];
 /// Condition that would contradict them.
 const CONTRADICTS: &str = "Reconciling";
 
+/// Writes status and one Event. If the API server refuses the status, writes the Event alone, once for each message.
+pub(super) async fn look_after<R>(stored: &Arc<Stored>, context: &Context<R>, message: &str) -> Action {
+    let id = stored.id();
+    tracing::warn!(namespace = %id.namespace, name = %id.name, %message, "the spec cannot be read");
+    let Err(error) = report(&context.client, &context.metrics, stored, message).await else {
+        return until_changed();
+    };
+    let (uid, mark) = (stored.uid().unwrap_or_default(), Some(Digest::of(message.as_bytes())));
+    if context.memory.get(&uid).inputs != mark {
+        tracing::warn!(object = %stored.name_any(), %error, "the status of an unreadable object is not written");
+        tell(&context.client, &context.metrics, stored, message).await;
+        context.memory.set(&uid, Remembered { inputs: mark, ..Remembered::default() });
+    }
+    Action::requeue(AGAIN)
+}
+
 /// Writes `Ready=False` and `Stalled=True` with the reason `InvalidSpec`, and one Event, unless status has them
 /// already. `message` is the parse error; the remedy is added here.
-pub(super) async fn report(
-    client: &Client,
-    metrics: &Metrics,
-    stored: &Stored,
-    message: &str,
-) -> Result<(), kube::Error> {
+async fn report(client: &Client, metrics: &Metrics, stored: &Stored, message: &str) -> Result<(), kube::Error> {
     let generation = stored.metadata.generation.unwrap_or_default();
     let text = with_remedy(message, Reason::InvalidSpec);
     // The readable part of status is enough to detect an unchanged state without a request.
@@ -66,7 +86,7 @@ pub(super) async fn report(
 }
 
 /// Publishes the Event alone, for an object whose status the API server refuses, because it does not match its own CRD.
-pub(super) async fn tell(client: &Client, metrics: &Metrics, stored: &Stored, message: &str) {
+async fn tell(client: &Client, metrics: &Metrics, stored: &Stored, message: &str) {
     let news = event::warning(Reason::InvalidSpec, with_remedy(message, Reason::InvalidSpec));
     subject::publish_event(client, metrics, &news, stored.object_ref(&())).await;
 }

@@ -1,0 +1,32 @@
+//! Removal of the finalizer that earlier builds of the operator set. The operator sets none now.
+
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::context::Context;
+use super::stored::Stored;
+use crate::api::OLD_FINALIZER;
+
+/// Removes the finalizer from the object if it has it, and no other finalizer. The next look repeats a
+/// refused removal.
+pub(super) async fn remove<R>(stored: &Stored, context: &Context<R>) {
+    if !stored.finalizers().iter().any(|name| name == OLD_FINALIZER) {
+        return;
+    }
+    let id = stored.id();
+    let names: Vec<&str> =
+        stored.finalizers().iter().map(String::as_str).filter(|name| *name != OLD_FINALIZER).collect();
+    let metadata = &stored.metadata;
+    let patch =
+        json!({"metadata": {"finalizers": names, "uid": metadata.uid, "resourceVersion": metadata.resource_version}});
+    let objects: Api<Stored> = Api::namespaced(context.client.clone(), &id.namespace);
+    context.metrics.api_write("finalizer");
+    match objects.patch_metadata(&id.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        Err(error) => {
+            tracing::warn!(namespace = %id.namespace, name = %id.name, %error, "finalizer of an earlier build not removed; the next look tries again");
+        }
+    }
+}
