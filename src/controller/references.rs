@@ -16,7 +16,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::named::{Kind, Named};
-use super::scoped;
+use super::objects::scoped;
 use super::watching::Watching;
 
 /// Watches the Secrets and ConfigMaps in these namespaces, or in all if empty, and those in the operator's own
