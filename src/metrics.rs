@@ -7,14 +7,23 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use crate::api::Reason;
+
+mod labels;
+
+pub(crate) use labels::{Found, Lookup, RequestLabels, Scanned};
+
+use labels::{
+    CauseLabels, HostLabels, OperationLabels, OwnedRequestLabels, ReasonLabels, ResultLabels, ScanLabels, VolumeLabels,
+    WriteLabels,
+};
 
 /// Content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -23,98 +32,6 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 const MAX_HOSTS: usize = 64;
 /// Label of all other hosts.
 const OTHER_HOSTS: &str = "other";
-
-/// One request to a registry or token service.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RequestLabels<'a> {
-    pub(crate) host: &'a str,
-    pub(crate) operation: &'static str,
-    /// HTTP status; 0 without an answer.
-    pub(crate) code: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OwnedRequestLabels {
-    host: String,
-    operation: &'static str,
-    code: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HostLabels {
-    host: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct VolumeLabels {
-    volume: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OperationLabels {
-    operation: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CauseLabels {
-    cause: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WriteLabels {
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ScanLabels {
-    kind: &'static str,
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResultLabels {
-    result: &'static str,
-}
-
-/// Result of a cache lookup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lookup {
-    /// The layer was cached, and its bytes match its digest.
-    Hit,
-    /// The layer was not cached, or has another size.
-    Miss,
-    /// The cached bytes do not match.
-    Broken,
-}
-
-/// Extent of a scan of published files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scanned {
-    /// Names, modes, sizes, targets and times.
-    Names,
-    /// Content of files whose times differ from the list.
-    Doubtful,
-    /// Content of all files.
-    Everything,
-}
-
-/// Result of a scan of published files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// No published files.
-    Nothing,
-    /// No difference.
-    Whole,
-    /// Files must be read to decide.
-    Doubtful,
-    /// Files differ from the published ones.
-    Damaged,
-}
 
 /// All metrics; shared behind an `Arc`.
 #[derive(Debug)]
@@ -152,103 +69,49 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("supercargo");
-        let passes = Family::default();
-        registry.register(
-            "passes",
-            "Passes over one object that ended, by the reason of its Ready condition",
-            passes.clone(),
-        );
-        let pass_seconds = Histogram::new(exponential_buckets(0.005, 4.0, 8));
-        registry.register("pass_seconds", "Duration of one pass", pass_seconds.clone());
-        let requests = Family::default();
-        registry.register("registry_requests", "Requests to registries and token services", requests.clone());
-        let new: fn() -> Histogram = || Histogram::new(exponential_buckets(0.005, 4.0, 8));
-        let request_seconds = Family::new_with_constructor(new);
-        let help = "Time to the head of an answer of a registry or token service";
-        registry.register("registry_request_seconds", help, request_seconds.clone());
-        let held_back = Family::default();
-        let help = "Requests that waited for the host's pace, or were not sent because it is overloaded or dead";
-        registry.register("registry_held_back", help, held_back.clone());
-        let hosts_closed = Gauge::default();
-        let help =
-            "Hosts, and accounts at hosts, that make no request now: limited by the registry, or without an answer";
-        registry.register("registry_hosts_closed", help, hosts_closed.clone());
-        let rate_limit_remaining = Family::default();
-        let help = "Requests that the registry still allows in its window, as it last said (ratelimit-remaining)";
-        registry.register("registry_ratelimit_remaining", help, rate_limit_remaining.clone());
-        let bytes = Counter::default();
-        registry.register("registry_bytes", "Bytes of blobs that registries sent", bytes.clone());
-        let writes = Family::default();
-        registry.register("api_writes", "Writes to the API server", writes.clone());
-        let watch_errors = Counter::default();
-        registry.register("watch_errors", "Errors of watches, each followed by another try", watch_errors.clone());
-        let api_reads = Counter::default();
-        let help = "Reads of Secrets, ConfigMaps, ServiceAccounts and namespaces that objects and policies name";
-        registry.register("api_reads", help, api_reads.clone());
-        let api_read_failures = Counter::default();
-        let help = "Reads that the API server did not answer, each tried again; no condition changes for one";
-        registry.register("api_read_failures", help, api_read_failures.clone());
-        let status_write_failures = Counter::default();
-        let help = "Status writes that the API server refused, each tried again";
-        registry.register("status_write_failures", help, status_write_failures.clone());
-        let removal_failures = Counter::default();
-        let help = "Removals of outputs and directories that failed, each tried again";
-        registry.register("removal_failures", help, removal_failures.clone());
-        let leftovers = Gauge::default();
-        let help = "Directories of deleted objects that are not removed yet";
-        registry.register("leftover_directories", help, leftovers.clone());
-        let volumes_usable = Family::default();
-        let help = "1 for a volume that responds and belongs to this installation, 0 for one that cannot be used";
-        registry.register("volume_usable", help, volumes_usable.clone());
-        let cache_lookups = Family::default();
-        registry.register("cache_lookups", "Looks for a layer among those that are kept", cache_lookups.clone());
-        let cache_bytes = Gauge::default();
-        registry.register("cache_bytes", "Bytes of layers that are kept, on all volumes", cache_bytes.clone());
-        let scans = Family::default();
-        registry.register(
-            "scans",
-            "Looks at published files, by how much was looked at and what was found",
-            scans.clone(),
-        );
-        let damaged = Counter::default();
-        registry.register("damaged", "Published revisions whose files were found changed", damaged.clone());
-        let repairs = Counter::default();
-        registry.register("repairs", "Those of them that were published again", repairs.clone());
-        let trusted_root_age = Gauge::default();
-        let help = "Seconds since the trusted root that stands where none is named was fetched, or carried over to this version";
-        registry.register("trusted_root_age_seconds", help, trusted_root_age.clone());
-        let trusted_root_failures = Counter::default();
-        let help = "Refreshes of that root that failed; the last good one stays in use";
-        registry.register("trusted_root_refresh_failures", help, trusted_root_failures.clone());
+        let all = &mut registry;
+        let seconds: fn() -> Histogram = || Histogram::new(exponential_buckets(0.005, 4.0, 8));
+        let per_operation = Family::new_with_constructor(seconds);
         Self {
-            registry,
-            passes,
-            pass_seconds,
+            passes: add(all, "passes", "Finished passes, by the reason of the object's Ready condition"),
+            pass_seconds: add_made(all, "pass_seconds", "Duration of a pass", seconds()),
             hosts: Mutex::default(),
-            requests,
-            request_seconds,
-            held_back,
-            hosts_closed,
-            rate_limit_remaining,
-            bytes,
-            writes,
-            watch_errors,
-            api_reads,
-            api_read_failures,
-            status_write_failures,
-            removal_failures,
-            leftovers,
-            volumes_usable,
-            cache_lookups,
-            cache_bytes,
-            scans,
-            damaged,
-            repairs,
+            requests: add(all, "registry_requests", "Requests to registries and token services"),
+            request_seconds: add_made(all, "registry_request_seconds", "Time to the response head", per_operation),
+            held_back: add(all, "registry_held_back", "Requests delayed or not sent: rate, overload or outage"),
+            hosts_closed: add(all, "registry_hosts_closed", "Hosts and accounts, rate-limited or not responding"),
+            rate_limit_remaining: add(all, "registry_ratelimit_remaining", "Requests left, as the registry reports"),
+            bytes: add(all, "registry_bytes", "Bytes of blobs received from registries"),
+            writes: add(all, "api_writes", "Writes to the API server"),
+            watch_errors: add(all, "watch_errors", "Errors of watches, each followed by a retry"),
+            api_reads: add(all, "api_reads", "Reads of objects that artifacts and policies refer to"),
+            api_read_failures: add(all, "api_read_failures", "Reads without an answer, each retried"),
+            status_write_failures: add(all, "status_write_failures", "Refused status writes, each retried"),
+            removal_failures: add(all, "removal_failures", "Failed removals of outputs and directories, each retried"),
+            leftovers: add(all, "leftover_directories", "Directories of deleted objects that are not removed yet"),
+            volumes_usable: add(all, "volume_usable", "1 for a volume that can be used, otherwise 0"),
+            cache_lookups: add(all, "cache_lookups", "Lookups of layers in the cache"),
+            cache_bytes: add(all, "cache_bytes", "Bytes of cached layers on all volumes"),
+            scans: add(all, "scans", "Scans of published files, by extent and result"),
+            damaged: add(all, "damaged", "Published revisions whose files another writer changed"),
+            repairs: add(all, "repairs", "Damaged revisions that were published again"),
             trusted_root: Mutex::default(),
-            trusted_root_age,
-            trusted_root_failures,
+            trusted_root_age: add(all, "trusted_root_age_seconds", "Time since the default trusted root was fetched"),
+            trusted_root_failures: add(all, "trusted_root_refresh_failures", "Failed refreshes; the last root stays"),
+            registry,
         }
     }
+}
+
+/// Registers a new metric.
+fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    add_made(registry, name, help, M::default())
+}
+
+/// Registers a metric.
+fn add_made<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 impl Metrics {
@@ -344,27 +207,11 @@ impl Metrics {
     }
 
     pub(crate) fn cache_lookup(&self, lookup: Lookup) {
-        let result = match lookup {
-            Lookup::Hit => "hit",
-            Lookup::Miss => "miss",
-            Lookup::Broken => "broken",
-        };
-        self.cache_lookups.get_or_create(&ResultLabels { result }).inc();
+        self.cache_lookups.get_or_create(&lookup.label()).inc();
     }
 
     pub(crate) fn scanned(&self, kind: Scanned, found: Found) {
-        let kind = match kind {
-            Scanned::Names => "names",
-            Scanned::Doubtful => "doubtful",
-            Scanned::Everything => "everything",
-        };
-        let result = match found {
-            Found::Nothing => "nothing",
-            Found::Whole => "whole",
-            Found::Doubtful => "doubtful",
-            Found::Damaged => "damaged",
-        };
-        self.scans.get_or_create(&ScanLabels { kind, result }).inc();
+        self.scans.get_or_create(&ScanLabels::new(kind, found)).inc();
     }
 
     pub(crate) fn damaged(&self) {
