@@ -10,6 +10,7 @@ use kube::runtime::watcher;
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::table::{GOOD_FOR, READS};
 use super::*;
 use crate::api::vocabulary::CaSource;
 
