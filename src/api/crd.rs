@@ -49,8 +49,46 @@ fn artifact() -> Value {
 
 fn readable(mut crd: Value) -> Value {
     remove_nullable(&mut crd);
+    remove_unknown_formats(&mut crd);
+    remove_atomic_defaults(&mut crd, false);
     unfold_descriptions(&mut crd);
     crd
+}
+
+/// Removes formats that Kubernetes does not know, such as `uint32`: the API server warns about them at each apply. The
+/// bounds stay in `minimum` and `maximum`.
+fn remove_unknown_formats(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if map.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+                map.remove("format");
+            }
+            map.values_mut().for_each(remove_unknown_formats);
+        }
+        Value::Array(list) => list.iter_mut().for_each(remove_unknown_formats),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Removes defaults inside the items of atomic lists; the parser has them. A tool that applies such a list without the
+/// field, and compares it with the stored list, would see a difference forever: Argo CD shows the object as `OutOfSync`.
+fn remove_atomic_defaults(schema: &mut Value, is_inside: bool) {
+    let Value::Object(map) = schema else { return };
+    if is_inside {
+        map.remove("default");
+    }
+    let kind = map.get("x-kubernetes-list-type").and_then(Value::as_str);
+    let is_atomic = is_inside || !matches!(kind, Some("map" | "set"));
+    for (name, value) in map.iter_mut() {
+        match (name.as_str(), value) {
+            ("items", items) => remove_atomic_defaults(items, is_atomic),
+            ("properties", Value::Object(fields)) => {
+                fields.values_mut().for_each(|field| remove_atomic_defaults(field, is_inside));
+            }
+            (_, Value::Array(list)) => list.iter_mut().for_each(|value| remove_atomic_defaults(value, is_inside)),
+            (_, value) => remove_atomic_defaults(value, is_inside),
+        }
+    }
 }
 
 /// Joins the lines of each paragraph, because `kubectl explain` wraps text itself. Empty lines stay as paragraph
@@ -91,6 +129,54 @@ mod tests {
         let crd = artifact();
         let default = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/status/default");
         assert_eq!(default, Some(&json!({"observedGeneration": -1})));
+    }
+
+    /// Calls `check` with each schema in a CRD and its path; true for those inside the items of an atomic list.
+    fn walk(path: &str, schema: &Value, is_inside: bool, check: &mut impl FnMut(&str, &Value, bool)) {
+        check(path, schema, is_inside);
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            walk(&format!("{path}.{name}"), field, is_inside, check);
+        }
+        if schema.get("items").is_some() {
+            let is_keyed = ["map", "set"].iter().any(|kind| schema["x-kubernetes-list-type"] == *kind);
+            walk(&format!("{path}[]"), &schema["items"], is_inside || !is_keyed, check);
+        }
+    }
+
+    #[test]
+    fn formats_are_those_that_kubernetes_knows() {
+        let mut formats = 0;
+        for (kind, schema) in [("artifact", artifact_schema()), ("policy", policy_schema())] {
+            walk(kind, &schema, false, &mut |path, schema, _| {
+                let Some(format) = schema.get("format").and_then(Value::as_str) else { return };
+                formats += 1;
+                assert!(["int32", "int64", "date-time"].contains(&format), "{path}: {format}");
+            });
+        }
+        assert!(formats > 0);
+    }
+
+    #[test]
+    fn no_default_is_inside_an_atomic_list() {
+        let (mut inside, mut defaults) = (0, 0);
+        for (kind, schema) in [("artifact", artifact_schema()), ("policy", policy_schema())] {
+            walk(kind, &schema, false, &mut |path, schema, is_inside| {
+                let has_default = schema.get("default").is_some();
+                (inside, defaults) = (inside + u32::from(is_inside), defaults + u32::from(has_default));
+                assert!(!(is_inside && has_default), "{path}");
+            });
+        }
+        assert!(inside > 10 && defaults > 10, "{inside} and {defaults}");
+        let key: super::super::verify::KeyReference = serde_json::from_value(json!({"name": "a"})).unwrap();
+        assert_eq!(key.key, "cosign.pub");
+    }
+
+    #[test]
+    fn a_column_has_the_time_of_the_last_revision() {
+        let columns = artifact().pointer("/spec/versions/0/additionalPrinterColumns").cloned().unwrap();
+        let column = columns.as_array().unwrap().iter().find(|column| column["name"] == "Updated").unwrap();
+        assert_eq!((&column["type"], &column["jsonPath"]), (&json!("date"), &json!(".status.artifact.lastUpdateTime")));
+        assert!(column.get("priority").is_none(), "shown without -o wide");
     }
 
     #[test]

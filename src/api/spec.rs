@@ -42,6 +42,7 @@ pub use selection::{FilesSpec, LayersSpec};
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Verified")].status"#
     ),
+    printcolumn(name = "Updated", type_ = "date", json_path = ".status.artifact.lastUpdateTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Message",

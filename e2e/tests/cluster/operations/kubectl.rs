@@ -23,7 +23,11 @@ async fn get_shows_what_is_served_in_one_line(case: &mut Case) -> Result<()> {
 
     let short = digest.trim_start_matches("sha256:").get(..12).context("a short digest")?;
     let narrow = get(case, &["ociart"]).await?;
-    check_columns(&narrow, &["NAME", "READY", "TAG", "DIGEST", "VERIFIED", "AGE"], &["True", "1.0.0", short])?;
+    check_columns(
+        &narrow,
+        &["NAME", "READY", "TAG", "DIGEST", "VERIFIED", "UPDATED", "AGE"],
+        &["True", "1.0.0", short],
+    )?;
     let wide = get(case, &["ociartifacts", "-o", "wide"]).await?;
     check_columns(&wide, &["REASON", "MESSAGE", "IMAGE", "SIZE"], &["Succeeded", &image])?;
     ensure!(wide.contains("ReferenceNotFound"), "the reason is not shown: {wide}");
