@@ -52,7 +52,7 @@ async fn serve_within(
                     oldest_first.push_back(connections.spawn(async move { drop(answering.await) }));
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "a connection to --listen was not accepted");
+                    tracing::debug!(%error, "cannot accept a connection to --listen");
                     tokio::time::sleep(AFTER_ERROR).await;
                 }
             },

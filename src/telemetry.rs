@@ -58,7 +58,15 @@ fn dispatch<W: Write>(
     let writer = move || Lines { sink: sink(), format, is_coloured };
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match format {
-        LogFormat::Json => subscriber.json().flatten_event(true).finish().with(filter_fn(quotes_nothing)).into(),
+        // Each event names its object. The spans would name it twice more, in another form.
+        LogFormat::Json => subscriber
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .finish()
+            .with(filter_fn(quotes_nothing))
+            .into(),
         LogFormat::Text => {
             subscriber.with_target(false).with_ansi(colours).finish().with(filter_fn(quotes_nothing)).into()
         }
@@ -156,6 +164,21 @@ mod tests {
                 assert_eq!(value["media_type"], hostile);
             }
         }
+    }
+
+    #[test]
+    fn json_lines_name_the_object_once_and_in_fields() {
+        let text = logged(LogFormat::Json, false, || {
+            let span =
+                tracing::info_span!("reconciling object", object.ref = "OCIArtifact.v1alpha1.supercargo.dev/app.team");
+            span.in_scope(|| tracing::info!(namespace = "team", name = "app", digest = "sha256:0", "published"));
+        });
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&line["namespace"], &line["name"], &line["digest"]),
+            (&"team".into(), &"app".into(), &"sha256:0".into())
+        );
+        assert_eq!(text.matches("app").count(), 1, "{text}");
     }
 
     #[test]

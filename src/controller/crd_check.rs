@@ -46,10 +46,10 @@ pub(super) async fn until_current(client: &Client, mut waiting: impl FnMut(&str)
             Ok(missing) if missing.is_empty() => return,
             Ok(missing) => waiting(&sentence(&missing)),
             Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
-                tracing::warn!(path = SCHEMA, %status, "the schema of the CRD cannot be read; not compared");
+                tracing::warn!(path = SCHEMA, %status, "cannot read the schema of the CRD; the check for an old CRD is skipped");
                 return;
             }
-            Err(error) => waiting(&format!("the schema of the CRD cannot be read: {error}")),
+            Err(error) => waiting(&format!("cannot read the schema of the CRD: {error}")),
         }
         tokio::time::sleep(pause).await;
         pause = PAUSE.min(pause * 2);

@@ -187,7 +187,7 @@ async fn mark_served<R: Registry>(
     match context.policies.of(&subject.id.namespace, &served.repository, reading).await {
         Err(Unread::Unanswered(unanswered)) => Err(unanswered),
         Err(Unread::Failed(failure)) => {
-            tracing::debug!(object = %subject.id, "the policies over what is served are not known: {}", failure.message);
+            tracing::debug!(namespace = %subject.id.namespace, name = %subject.id.name, "cannot read the policies that match the published content: {}", failure.message);
             Ok(())
         }
         Ok(_) => Ok(()),

@@ -38,7 +38,7 @@ pub(super) async fn is_gone<R: Registry>(
                 // The current object has the name, so the earlier one is deleted.
                 let earlier = ObjectId { uid: uid.clone(), ..subject.id.clone() };
                 for (volume, error) in outputs.remove_object(&earlier).await {
-                    tracing::warn!(object = %subject.id, %volume, %error, "the directory of an earlier object is not removed yet");
+                    tracing::warn!(namespace = %subject.id.namespace, name = %subject.id.name, %volume, %error, "cannot remove the directory of an earlier object of this name; retried after a pause");
                 }
             }
             match integrity::look(subject, context, request, remembered).await {

@@ -50,17 +50,17 @@ pub(super) async fn reconcile<R: Registry>(
     stored: Arc<Stored>,
     context: Arc<Context<R>>,
 ) -> Result<Action, Infallible> {
-    let started = Instant::now();
+    let (started, id) = (Instant::now(), stored.id());
     let looked = AssertUnwindSafe(look_after(&stored, &context, started)).catch_unwind().await;
     let action = if let Ok(action) = looked {
         action
     } else {
-        tracing::error!(object = %stored.name_any(), namespace = ?stored.namespace(), "a reconcile panicked");
+        tracing::error!(namespace = %id.namespace, name = %id.name, "the reconcile panicked");
         // The report itself may have panicked.
         let _ = AssertUnwindSafe(report_panic(&stored, &context)).catch_unwind().await;
         Action::requeue(AFTER_PANIC)
     };
-    tracing::debug!(object = %stored.name_any(), namespace = ?stored.namespace(), took = ?started.elapsed(), "looked at");
+    tracing::debug!(namespace = %id.namespace, name = %id.name, took = ?started.elapsed(), "look finished");
     Ok(action)
 }
 
@@ -264,9 +264,9 @@ async fn run_pass<R: Registry>(
 /// Handles an unanswered read of the API server. It is not a state of the object: conditions and memory stay unchanged.
 fn unanswered<R>(subject: &Subject<'_>, context: &Context<R>, error: &impl std::fmt::Display) -> Action {
     let pause = jittered(context.memory.unanswered(&subject.id.uid), random());
-    tracing::debug!(object = %subject.id, %error, ?pause, "the API server did not answer; looked at again after a pause");
+    tracing::debug!(namespace = %subject.id.namespace, name = %subject.id.name, %error, ?pause, "the API server did not answer; reconciled again after a pause");
     if context.outage.begins(Instant::now()) {
-        tracing::warn!(object = %subject.id, %error, "the API server did not answer; what waits for it is tried again");
+        tracing::warn!(namespace = %subject.id.namespace, name = %subject.id.name, %error, "the API server did not answer; reads are retried until it does");
     }
     Action::requeue(pause)
 }

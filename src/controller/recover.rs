@@ -43,7 +43,7 @@ pub(super) async fn complete_switch<R: Registry>(
             Ok(Some(one)) => ready.push(one),
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!(object = %subject.id, %error, "a switch that was begun cannot be completed yet");
+                tracing::warn!(namespace = %subject.id.namespace, name = %subject.id.name, %error, "cannot complete the switch that an earlier process began");
                 return;
             }
         }
@@ -54,12 +54,12 @@ pub(super) async fn complete_switch<R: Registry>(
     }
     match outputs.switch(&subject.id, &ready, &lock, subject::now()).await {
         Ok(done) => {
-            tracing::info!(object = %subject.id, digest = %revision.digest, "a switch that was begun before the restart is completed");
+            tracing::info!(namespace = %subject.id.namespace, name = %subject.id.name, digest = %revision.digest, "completed the switch that an earlier process began");
             let status = subject.report(&known).completed(request, &done.published, switching);
             subject.write_status(&status).await;
         }
         Err(refused) => {
-            tracing::warn!(object = %subject.id, error = %refused.error, "a switch that was begun before the restart is refused");
+            tracing::warn!(namespace = %subject.id.namespace, name = %subject.id.name, error = %refused.error, "the switch that an earlier process began was refused");
         }
     }
 }

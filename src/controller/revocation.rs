@@ -62,14 +62,14 @@ pub(super) async fn after_failure<R: Registry>(
     };
     match withdraw(subject, context, request).await {
         Ok(()) => {
-            tracing::warn!(object = %subject.id, reason = %refusal.reason, "withdrawn: {}", refusal.message);
+            tracing::warn!(namespace = %subject.id.namespace, name = %subject.id.name, digest = refusal.candidate.as_ref().map(tracing::field::display), reason = %refusal.reason, "withdrawn: {}", refusal.message);
             let status = report.withdrawn(request, &failure, &refusal);
             (failure, status)
         }
         Err(error) => {
-            tracing::warn!(object = %subject.id, "not all of it could be withdrawn: {}", error.message);
+            tracing::warn!(namespace = %subject.id.namespace, name = %subject.id.name, "cannot withdraw all content; retried after a pause: {}", error.message);
             let failure = Failure { class: Class::Retry, ..failure };
-            let failure = failure.with_note(&format!("and it is not withdrawn yet: {}", error.message));
+            let failure = failure.with_note(&format!("and the content is not withdrawn yet: {}", error.message));
             let status = report.failed(request, &failure, look);
             (failure, status)
         }

@@ -162,7 +162,7 @@ impl<'a> Subject<'a> {
             Err(error) => {
                 let pause = self.memory.refused(&self.id.uid, status.clone(), Instant::now());
                 self.metrics.status_write_failed();
-                tracing::warn!(object = %self.id, %error, ?pause, "the status is not written; tried again after a pause");
+                tracing::warn!(namespace = %self.id.namespace, name = %self.id.name, %error, ?pause, "the API server refused the status; retried after a pause");
             }
         }
     }
@@ -214,9 +214,9 @@ fn version(metadata: &ObjectMeta) -> u64 {
 /// Publishes an Event. Failures are logged, not retried: no decision depends on Events.
 pub(super) async fn publish_event(client: &Client, metrics: &Metrics, news: &News, object: ObjectReference) {
     metrics.api_write("event");
-    let name = object.name.clone();
+    let (namespace, name) = (object.namespace.clone().unwrap_or_default(), object.name.clone().unwrap_or_default());
     if let Err(error) = event::publish(client, object, news, now()).await {
-        tracing::warn!(object = ?name, %error, "an Event was lost");
+        tracing::warn!(%namespace, %name, %error, "the API server refused an Event");
     }
 }
 

@@ -85,7 +85,7 @@ async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> (OCI
             refused(subject, context, Some(request), served.as_ref(), failure).await
         }
         Some(Err(failure)) => {
-            tracing::debug!(object = %subject.id, "what is served cannot be judged: {}", failure.message);
+            tracing::debug!(namespace = %subject.id.namespace, name = %subject.id.name, "cannot verify the published content: {}", failure.message);
             (report.suspended(Some(Judged { request, basis: None })), Some(REJUDGE))
         }
     }

@@ -198,13 +198,13 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
             }
             match self.exists(&object).await {
                 Ok(false) => {
-                    tracing::info!(%object, uid = %object.uid, "the directory of an object that is gone is removed");
+                    tracing::info!(namespace = %object.namespace, name = %object.name, uid = %object.uid, "removed the directory of a deleted object");
                     self.missed.remove(&object);
                     self.add(object);
                 }
                 Ok(true) => {}
                 Err(error) => {
-                    tracing::warn!(%object, %error, "the owner of a directory cannot be looked up; asked again later");
+                    tracing::warn!(namespace = %object.namespace, name = %object.name, %error, "cannot read the owner of a directory; the next sweep tries again");
                     self.next_sweep = self.next_sweep.min(now + REMOVAL_SOON);
                 }
             }
@@ -252,7 +252,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
         }
         self.metrics.removal_failed();
         for (volume, error) in failed {
-            tracing::warn!(%object, %volume, %error, "the directory of a deleted object is not removed yet");
+            tracing::warn!(namespace = %object.namespace, name = %object.name, %volume, %error, "cannot remove the directory of a deleted object; retried after a pause");
         }
         if let Some(pending) = self.pending.get_mut(&object) {
             pending.failures = pending.failures.saturating_add(1);

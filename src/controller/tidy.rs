@@ -69,7 +69,7 @@ pub(super) async fn tidy<R: Registry>(
             Err(error) => {
                 has_failed = true;
                 context.metrics.removal_failed();
-                tracing::warn!(object = %subject.id, output = %target.output, %error, "old trees stay behind for now");
+                tracing::warn!(namespace = %subject.id.namespace, name = %subject.id.name, output = %target.output, %error, "cannot remove earlier revisions; retried after a pause");
             }
         }
     }
@@ -95,7 +95,7 @@ async fn remove<R: Registry>(
     *is_away |= removed.as_ref().is_err_and(OutputError::is_of_volume);
     if let Err(error) = &removed {
         context.metrics.removal_failed();
-        tracing::warn!(object = %subject.id, output = %location, %error, "an output that left the spec, or a replaced object, could not be removed; retried after a pause");
+        tracing::warn!(namespace = %subject.id.namespace, name = %subject.id.name, output = %location, %error, "cannot remove an output that left the spec, or a replaced object; retried after a pause");
     }
     removed.is_ok()
 }

@@ -89,7 +89,7 @@ impl<K, O: Fn() -> Events<K>> Recovering<K, O> {
                 Ok(event) => {
                     // Init comes before the list, which may still fail.
                     if !matches!(event, Event::Init) && self.trouble.end() {
-                        tracing::info!(kind = self.what, "watching again");
+                        tracing::info!(kind = self.what, "the watch works again");
                     }
                     if matches!(event, Event::InitDone) {
                         self.shared.health.listed(&self.what);
@@ -102,7 +102,7 @@ impl<K, O: Fn() -> Events<K>> Recovering<K, O> {
                     self.shared.health.failed(&self.what, &cause, now);
                     let Verdict { pause, is_new, begins_anew } = self.trouble.failed(&error, now);
                     if is_new {
-                        tracing::warn!(kind = self.what, %cause, "watching failed; trying again until it works");
+                        tracing::warn!(kind = self.what, %cause, "the watch failed; retried until it works");
                     }
                     tokio::time::sleep(jittered(pause, random())).await;
                     if begins_anew {

@@ -174,7 +174,7 @@ async fn a_new_object_is_ready_soon_after_the_api_server_is_back(case: &mut Case
     proxy.set(Treatment::Good);
     tokio::time::timeout(SOON, case.space.ready("after-410")).await.context("410: not soon")??;
     let log = fs_err::read_to_string(case.operator()?.log())?;
-    let causes: Vec<&str> = log.lines().filter(|line| line.contains("watching failed")).collect();
+    let causes: Vec<&str> = log.lines().filter(|line| line.contains("the watch failed")).collect();
     let objects = causes.iter().filter(|line| line.contains("\"OCIArtifacts in ")).count();
     ensure!((1..=3).contains(&objects), "{objects} lines for three outages");
     let is_named = |line: &&&str| line.to_ascii_lowercase().contains("connection") || line.contains("410");
@@ -252,7 +252,7 @@ async fn policies_that_are_never_listed_make_the_operator_unready_and_cost_one_l
         Ok((answer.status == 503 && is_named).then_some(()))
     })
     .await?;
-    let looks = || Ok::<_, anyhow::Error>(fs_err::read_to_string(operator.log())?.matches("looked at").count());
+    let looks = || Ok::<_, anyhow::Error>(fs_err::read_to_string(operator.log())?.matches("look finished").count());
     wait::until_true(Duration::from_secs(20), "one look", || Ok(looks()? > 0)).await?;
     let before = looks()?;
     wait::holds(Duration::from_secs(7), async || Ok(())).await?;
