@@ -26,6 +26,7 @@ mod conclude;
 mod context;
 mod crd_check;
 mod dereference;
+mod empty_dir;
 mod event;
 mod finalizer;
 mod health;
@@ -55,6 +56,7 @@ pub use health::Health;
 pub use revocation::OnRevoked;
 
 use context::{Context, Outage};
+use empty_dir::EmptyDirs;
 use memory::Memory;
 use named::Named;
 use policies::PolicyBook;
@@ -113,14 +115,14 @@ pub async fn run<R: Registry>(
         Operator { client, engine: Arc::new(engine), settings: &settings, metrics, shutdown, policies, named };
     let Operator { client, shutdown, policies, named, .. } = &operator;
     let (mut sweeper, reports) = operator.sweeper(&namespaces, &health);
-    let outage = Arc::default();
+    let shared = (Arc::default(), Arc::new(EmptyDirs::find(operator.engine.outputs.volume_paths())));
     let mut controllers = Vec::with_capacity(scopes.len());
     for scope in scopes {
         let (store, writer) = reflector::store();
         let (wake, woken) = unbounded_channel();
         named.add_scope(store.clone(), wake.clone());
         sweeper.stores.push(store.clone());
-        let context = Arc::new(operator.context(store, wake, &outage));
+        let context = Arc::new(operator.context(store, wake, &shared));
         controllers.push(objects::control(scope, context, (writer, woken), &watching, reports.clone()));
     }
     let sweeping = sweeper.run(shutdown.clone());
@@ -168,7 +170,7 @@ impl<R: Registry> Operator<'_, R> {
         &self,
         objects: Store<Stored>,
         wake: UnboundedSender<ObjectRef<Stored>>,
-        outage: &Arc<Outage>,
+        (outage, empty_dirs): &(Arc<Outage>, Arc<EmptyDirs>),
     ) -> Context<R> {
         Context {
             client: self.client.clone(),
@@ -181,6 +183,7 @@ impl<R: Registry> Operator<'_, R> {
             policies: Arc::clone(&self.policies),
             named: Arc::clone(&self.named),
             outage: Arc::clone(outage),
+            empty_dirs: Arc::clone(empty_dirs),
             public_root: Arc::clone(&self.settings.public_root),
             scans: Arc::new(Scans::new(wake)),
             objects,

@@ -33,7 +33,7 @@ pub(super) async fn succeeded<R: Registry>(
     let status = subject.report(&known).succeeded(request, outcome);
     if outcome.manifest.is_some() {
         let top = outcome.top.as_ref().map(|top| top.names.join(", ")).unwrap_or_default();
-        tracing::info!(object = %subject.id, image = %outcome.pinned, %top, "published");
+        tracing::info!(namespace = %subject.id.namespace, name = %subject.id.name, digest = %outcome.pinned.digest(), image = %outcome.pinned, %top, "published");
         context.scans.forget(&subject.id.uid);
     }
     // A repeated repair is reported by the condition alone.
@@ -42,7 +42,7 @@ pub(super) async fn succeeded<R: Registry>(
         && known.artifact.as_ref().is_some_and(|one| is_of(outcome, one));
     let told = if was_contested { Told::No } else { Told::Yes };
     subject.write_status_told(&status, told).await;
-    integrity::tell_outcome(subject, context, outcome, &before).await;
+    integrity::tell_outcome(subject, context, request, outcome, &before).await;
     let now = Instant::now();
     let remembered = Remembered {
         inputs: Some(inputs.mark.clone()),
@@ -67,7 +67,7 @@ pub(super) async fn failed<R: Registry>(
     started: Instant,
 ) -> Action {
     context.metrics.pass_ended(failure.reason, started.elapsed());
-    tracing::warn!(object = %subject.id, reason = %failure.reason, remedy = failure.reason.remedy(), "{}", failure.message);
+    tracing::warn!(namespace = %subject.id.namespace, name = %subject.id.name, reason = %failure.reason, remedy = failure.reason.remedy(), "{}", failure.message);
     let after = match request {
         Some(request) => integrity::look(subject, context, request, &remembered).await,
         None => None,

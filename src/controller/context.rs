@@ -9,6 +9,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::OnRevoked;
+use super::empty_dir::EmptyDirs;
 use super::memory::{Memory, Remembered};
 use super::named::Named;
 use super::policies::PolicyBook;
@@ -35,6 +36,8 @@ pub(super) struct Context<R> {
     pub(super) named: Arc<Named>,
     /// Log state of unanswered reads: one line per outage.
     pub(super) outage: Arc<Outage>,
+    /// Volumes that no other pod can mount.
+    pub(super) empty_dirs: Arc<EmptyDirs>,
     /// Trusted root of requirements that name none.
     pub(super) public_root: Arc<PublicRoot>,
     /// Running scans of published files.

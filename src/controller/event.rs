@@ -14,14 +14,21 @@ use crate::oci::Digest;
 /// Maximum length of a note in the API server, in bytes.
 const MAX_NOTE: usize = 1024;
 
-/// Reason of the Event for withdrawn content.
+/// Reasons of Events that are not the reason of a failure. They are API, as [`Reason`] is: alerts and filters use them.
+const PUBLISHED: &str = "Published";
+const RECOVERED: &str = "Recovered";
+const DAMAGED: &str = "Damaged";
+const REPAIRED: &str = "Repaired";
 const WITHDRAWN: &str = "Withdrawn";
+const LAYERS_SKIPPED: &str = "LayersSkipped";
+const SINGLE_DIRECTORY: &str = "SingleDirectory";
+const VOLUME_NOT_MOUNTABLE: &str = "VolumeNotMountable";
 
 /// Content of an Event.
 #[derive(Debug)]
 pub(super) struct News {
     /// `Normal` or `Warning`.
-    kind: &'static str,
+    pub(super) kind: &'static str,
     pub(super) reason: String,
     pub(super) note: String,
 }
@@ -32,17 +39,17 @@ pub(super) fn of_change(before: &OCIArtifactStatus, after: &OCIArtifactStatus) -
     if is.status == "True" {
         let old = before.artifact.as_ref();
         let new = after.artifact.as_ref()?;
-        let note = match old {
-            None => format!("published {}", named(new.tag.as_deref(), &new.digest)),
+        let revision = named(new.tag.as_deref(), &new.digest);
+        return match old {
+            None => Some(normal(PUBLISHED, format!("published {revision}"))),
             Some(old) if old.digest != new.digest => {
-                format!("{} → {}", short(&old.digest), named(new.tag.as_deref(), &new.digest))
+                Some(normal(PUBLISHED, format!("{} → {revision}", short(&old.digest))))
             }
             Some(_) if was.is_some_and(|was| was.status != "True" && was.reason != Reason::Progressing.as_str()) => {
-                format!("recovered; {} is published", named(new.tag.as_deref(), &new.digest))
+                Some(normal(RECOVERED, format!("recovered; {revision} is published")))
             }
-            Some(_) => return None,
+            Some(_) => None,
         };
-        return Some(News { kind: "Normal", reason: is.reason.clone(), note });
     }
     if let (Some(old), None, Some(refused)) = (&before.artifact, &after.artifact, &after.candidate) {
         let message = match Reason::parse(&refused.reason) {
@@ -50,7 +57,7 @@ pub(super) fn of_change(before: &OCIArtifactStatus, after: &OCIArtifactStatus) -
             None => refused.message.clone(),
         };
         let note = format!("{} withdrawn, {}: {message}", short(&old.digest), refused.reason);
-        return Some(News { kind: "Warning", reason: WITHDRAWN.to_owned(), note });
+        return Some(warning(WITHDRAWN, note));
     }
     let candidate = |status: &OCIArtifactStatus| status.candidate.as_ref().map(|candidate| candidate.digest.clone());
     let same = was.is_some_and(|was| was.reason == is.reason) && candidate(before) == candidate(after);
@@ -61,40 +68,53 @@ pub(super) fn of_change(before: &OCIArtifactStatus, after: &OCIArtifactStatus) -
         Some(digest) => format!("{} not published: {}", short(&digest), is.message),
         None => is.message.clone(),
     };
-    Some(News { kind: "Warning", reason: is.reason.clone(), note })
+    Some(warning(&is.reason, note))
 }
 
-/// Returns a warning that does not come from a status change.
-pub(super) fn warning(reason: Reason, note: String) -> News {
-    News { kind: "Warning", reason: reason.to_string(), note }
+/// Returns the Event for an object whose spec does not parse.
+pub(super) fn unreadable(message: &str) -> News {
+    warning(Reason::InvalidSpec.as_str(), with_remedy(message, Reason::InvalidSpec))
 }
 
-/// Returns the Event for published content that was changed by another writer.
+/// Returns the Event for published content that another writer changed.
 pub(super) fn damaged(damage: &str) -> News {
-    warning(Reason::DigestMismatch, format!("{damage}; the operator restores the published content"))
+    warning(DAMAGED, format!("{damage}; the operator restores the published content"))
+}
+
+/// Returns the Event for damaged content that was published again.
+pub(super) fn repaired(digest: &str) -> News {
+    normal(REPAIRED, format!("repaired; {} was published again", short(digest)))
 }
 
 /// Returns the Event for metadata layers that were not fetched.
 pub(super) fn layers_skipped(layers: &[String]) -> News {
-    let note = format!("skipped metadata layers (signatures, attestations): {}", layers.join(", "));
-    News { kind: "Normal", reason: "LayersSkipped".to_owned(), note }
+    normal(LAYERS_SKIPPED, format!("skipped metadata layers (signatures, attestations): {}", layers.join(", ")))
 }
 
 /// Returns the Event for files that are all in one directory, deeper than consumers may expect.
 pub(super) fn single_directory(name: &str) -> News {
     let note = format!(
-        "the artifact is one directory, {name:?}, so consumers find its files below {name:?}, not at the top. Set spec.files.subPath to {name:?} to publish the content of the directory"
+        "the artifact is one directory, {name:?}, so consumers find its files below {name:?}, not at the top. Set \
+         spec.files.subPath to {name:?} to publish the content of the directory"
     );
-    News { kind: "Warning", reason: "SingleDirectory".to_owned(), note }
+    warning(SINGLE_DIRECTORY, note)
 }
 
-/// Returns the Event for damaged content that was published again.
-pub(super) fn repaired(digest: &str) -> News {
-    News {
-        kind: "Normal",
-        reason: Reason::Succeeded.to_string(),
-        note: format!("repaired; {} was published again", short(digest)),
-    }
+/// Returns the Event for a volume output that no other pod can read.
+pub(super) fn volume_not_mountable(output: &str, volume: &str) -> News {
+    let note = format!(
+        "output {output:?} is on volume {volume:?}, an emptyDir of the operator's pod, which no other pod can mount. \
+         Use a configMap output, or have an administrator set another storage.type in the chart"
+    );
+    warning(VOLUME_NOT_MOUNTABLE, note)
+}
+
+fn normal(reason: &str, note: String) -> News {
+    News { kind: "Normal", reason: reason.to_owned(), note }
+}
+
+fn warning(reason: &str, note: String) -> News {
+    News { kind: "Warning", reason: reason.to_owned(), note }
 }
 
 /// Writes an Event about `object`.

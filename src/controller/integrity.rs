@@ -49,7 +49,7 @@ pub(super) async fn examine<R: Registry>(
         match context.scans.take(&subject.id.uid, &before.outputs) {
             Some(Ok(found)) => damage = found,
             Some(Err(failure)) => {
-                tracing::warn!(object = %subject.id, reason = %failure.reason, "published files cannot be read: {}", failure.message);
+                tracing::warn!(namespace = %subject.id.namespace, name = %subject.id.name, reason = %failure.reason, "cannot read the published files: {}", failure.message);
                 remembered.read_due = remembered.read_due.map(|_| Instant::now() + READ_AGAIN);
             }
             None => begin_reading(subject, context, request, before, (&look, remembered)).await,
@@ -126,6 +126,7 @@ pub(super) fn before(subject: &Subject<'_>, request: &Request, remembered: &Reme
 pub(super) async fn tell_outcome<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
+    request: &Request,
     outcome: &Outcome,
     before: &Remembered,
 ) {
@@ -137,6 +138,9 @@ pub(super) async fn tell_outcome<R: Registry>(
     let is_new = known.artifact.is_none() || known.observed_generation != subject.generation();
     if let Some(directory) = outcome.top.as_ref().and_then(|top| top.single_directory.as_ref()).filter(|_| is_new) {
         subject.publish(&event::single_directory(directory)).await;
+    }
+    for (output, volume) in context.empty_dirs.outputs(request).filter(|_| is_new) {
+        subject.publish(&event::volume_not_mountable(output, volume)).await;
     }
     tell_repaired(subject, context, outcome, before).await;
 }
@@ -155,7 +159,7 @@ pub(super) async fn tell_repaired<R: Registry>(
         tell(subject, context, &outcome.repaired, is_again).await;
     }
     let digest = outcome.pinned.digest().to_string();
-    tracing::info!(object = %subject.id, output = %damage.output, image = %outcome.pinned, "repaired");
+    tracing::info!(namespace = %subject.id.namespace, name = %subject.id.name, output = %damage.output, %digest, image = %outcome.pinned, "repaired");
     context.metrics.repaired();
     if !is_again {
         subject.publish(&event::repaired(&digest)).await;
@@ -173,10 +177,10 @@ pub(super) async fn remove_additions<R: Registry>(
     }
     for damage in &remembered.damage {
         if let Err(error) = context.engine.outputs.remove_additions(&subject.id, &damage.location).await {
-            tracing::warn!(object = %subject.id, output = %damage.output, %error, "added keys are not removed");
+            tracing::warn!(namespace = %subject.id.namespace, name = %subject.id.name, output = %damage.output, %error, "cannot remove the keys that another writer added");
             return;
         }
-        tracing::info!(object = %subject.id, output = %damage.output, "added keys are removed");
+        tracing::info!(namespace = %subject.id.namespace, name = %subject.id.name, output = %damage.output, "removed the keys that another writer added");
     }
     context.metrics.repaired();
     remembered.damage.clear();
@@ -207,7 +211,7 @@ pub(super) fn next_reading<R>(subject: &Subject<'_>, context: &Context<R>) -> Op
 async fn tell<R: Registry>(subject: &Subject<'_>, context: &Context<R>, damage: &[Damage], is_again: bool) {
     for damage in damage {
         let damage = crate::failure::printable(&damage.to_string());
-        tracing::warn!(object = %subject.id, "{damage}");
+        tracing::warn!(namespace = %subject.id.namespace, name = %subject.id.name, "{damage}");
         context.metrics.damaged();
         if !is_again {
             subject.publish(&event::damaged(&damage)).await;

@@ -32,13 +32,13 @@ const CONTRADICTS: &str = "Reconciling";
 /// Writes status and one Event. If the API server refuses the status, writes the Event alone, once for each message.
 pub(super) async fn look_after<R>(stored: &Arc<Stored>, context: &Context<R>, message: &str) -> Action {
     let id = stored.id();
-    tracing::warn!(namespace = %id.namespace, name = %id.name, %message, "the spec cannot be read");
+    tracing::warn!(namespace = %id.namespace, name = %id.name, %message, "the spec does not parse");
     let Err(error) = report(&context.client, &context.metrics, stored, message).await else {
         return until_changed();
     };
     let (uid, mark) = (stored.uid().unwrap_or_default(), Some(Digest::of(message.as_bytes())));
     if context.memory.get(&uid).inputs != mark {
-        tracing::warn!(object = %stored.name_any(), %error, "the status of an unreadable object is not written");
+        tracing::warn!(namespace = %id.namespace, name = %id.name, %error, "the API server refused the status; an Event reports the error");
         tell(&context.client, &context.metrics, stored, message).await;
         context.memory.set(&uid, Remembered { inputs: mark, ..Remembered::default() });
     }
@@ -87,8 +87,7 @@ async fn report(client: &Client, metrics: &Metrics, stored: &Stored, message: &s
 
 /// Publishes the Event alone, for an object whose status the API server refuses, because it does not match its own CRD.
 async fn tell(client: &Client, metrics: &Metrics, stored: &Stored, message: &str) {
-    let news = event::warning(Reason::InvalidSpec, with_remedy(message, Reason::InvalidSpec));
-    subject::publish_event(client, metrics, &news, stored.object_ref(&())).await;
+    subject::publish_event(client, metrics, &event::unreadable(message), stored.object_ref(&())).await;
 }
 
 /// Returns the stored status with the conditions of an unreadable spec; `None` if it has them already.

@@ -97,7 +97,8 @@ async fn a_steady_state_writes_nothing_and_a_success_is_one_event() {
     assert_eq!(conditions(&first), [("Ready", "True", "Succeeded")]);
     assert_eq!(first.observed_generation, 1);
     assert_eq!(first.conditions[0].observed_generation, Some(1));
-    assert!(event_of(&new, &first).unwrap().1.starts_with("published sha256:"));
+    let (reason, note) = event_of(&new, &first).unwrap();
+    assert!(reason == "Published" && note.contains(&first.artifact.as_ref().unwrap().short_digest), "{reason}: {note}");
 
     let again = at(&first, 1, LATE).succeeded(&request(), &outcome("one", false).await);
     assert_eq!(again, first, "only time has passed");
@@ -105,7 +106,7 @@ async fn a_steady_state_writes_nothing_and_a_success_is_one_event() {
     let moved = at(&first, 1, LATE).succeeded(&request(), &outcome("two", true).await);
     let (reason, note) = event_of(&first, &moved).unwrap();
     let short = |status: &OCIArtifactStatus| status.artifact.as_ref().unwrap().short_digest.clone();
-    assert_eq!((reason.as_str(), note), ("Succeeded", format!("{} → {} (1)", short(&first), short(&moved))));
+    assert_eq!((reason.as_str(), note), ("Published", format!("{} → {} (1)", short(&first), short(&moved))));
     assert_eq!(moved.conditions[0].last_transition_time, first.conditions[0].last_transition_time, "Ready stayed True");
 }
 
@@ -136,7 +137,7 @@ async fn a_failure_keeps_what_is_served_and_says_what_was_refused() {
 
     let back = at(&waiting, 2, LATE).succeeded(&request(), &outcome("one", false).await);
     assert_eq!(conditions(&back), [("Ready", "True", "Succeeded")]);
-    assert!(event_of(&waiting, &back).unwrap().1.starts_with("recovered"));
+    assert_eq!(event_of(&waiting, &back).unwrap().0, "Recovered");
 }
 
 /// Creates a request that requires a signature.
@@ -242,7 +243,22 @@ async fn what_is_withdrawn_is_named_and_told_once() {
 
     let back = at(&gone, 1, LATE).succeeded(&request(), &outcome("one", true).await);
     assert!(back.candidate.is_none());
-    assert!(event_of(&gone, &back).unwrap().1.starts_with("published"));
+    assert_eq!(event_of(&gone, &back).unwrap().0, "Published");
+}
+
+#[test]
+fn events_that_no_condition_has_can_be_filtered() {
+    let rows = [
+        (event::damaged("files: \"a\" is missing"), "Warning", "Damaged"),
+        (event::repaired("sha256:0"), "Normal", "Repaired"),
+        (event::layers_skipped(&["x".to_owned()]), "Normal", "LayersSkipped"),
+        (event::single_directory("app"), "Warning", "SingleDirectory"),
+        (event::volume_not_mountable("files", "default"), "Warning", "VolumeNotMountable"),
+    ];
+    for (news, kind, reason) in rows {
+        assert_eq!((news.kind, news.reason.as_str()), (kind, reason), "{}", news.note);
+        assert!(Reason::parse(reason).is_none(), "{reason} is the reason of a condition");
+    }
 }
 
 #[tokio::test]
@@ -263,7 +279,7 @@ async fn suspending_and_progress_are_told_without_an_event() {
         assert_eq!(event_of(before, after), None);
     }
     let done = at(&busy, 1, LATE).succeeded(&request(), &outcome("one", true).await);
-    assert!(event_of(&busy, &done).unwrap().1.starts_with("published"));
+    assert_eq!(event_of(&busy, &done).unwrap().0, "Published");
 }
 
 #[tokio::test]

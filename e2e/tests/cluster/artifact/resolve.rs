@@ -72,7 +72,7 @@ async fn a_moved_tag_brings_its_content_and_one_event_from_old_to_new(case: &mut
     let moved = |note: &str| note.contains(short(&old).trim_start_matches("sha256:")) && note.contains(short(&new));
     let about = || async {
         let events = case.space.events("app").await?;
-        let count = events.iter().filter(|(_, _, note)| moved(note)).count();
+        let count = events.iter().filter(|(_, reason, note)| reason == "Published" && moved(note)).count();
         if count > 1 {
             bail!("{count} Events tell of one move: {events:?}");
         }

@@ -121,8 +121,8 @@ async fn files_changed_by_another_writer_are_repaired_within_the_interval(case: 
             case.space.request_pass("app").await?;
         }
         repaired(case, &tree).await.with_context(|| what.to_owned())?;
-        wait_told(case, "Warning", "DigestMismatch", what, 1).await?;
-        wait_told(case, "Normal", "Succeeded", "repaired", number + 1).await?;
+        wait_told(case, "Warning", "Damaged", what, 1).await?;
+        wait_told(case, "Normal", "Repaired", "", number + 1).await?;
         case.space.ready_with("app", &digest).await?;
     }
     assert_eq!(downloads(&registry)?, before, "a layer was downloaded again");
@@ -152,11 +152,11 @@ async fn a_damaged_tree_stays_while_the_registry_is_down_and_is_repaired_when_it
     assert_eq!(object.data.pointer("/status/artifact/digest"), Some(&json!(digest)));
     assert_eq!(current_tree(&case.object_directory("app"))?, tree);
     case.space.poll("app").await?;
-    assert_eq!(told(case, "Warning", "DigestMismatch", "different size").await?, 1, "told again and again");
+    assert_eq!(told(case, "Warning", "Damaged", "different size").await?, 1, "told again and again");
     registry.resume().await?;
     repaired(case, &tree).await?;
     case.space.ready_with("app", &digest).await?;
-    wait_told(case, "Normal", "Succeeded", "repaired", 1).await
+    wait_told(case, "Normal", "Repaired", "", 1).await
 }
 
 async fn published_content_is_repaired_while_a_new_revision_is_refused(case: &mut Case) -> Result<()> {
@@ -173,7 +173,7 @@ async fn published_content_is_repaired_while_a_new_revision_is_refused(case: &mu
     fs_err::write(case.current("app").join("d/new"), "x")?;
     case.space.request_pass("app").await?;
     repaired(case, &tree).await?;
-    wait_told(case, "Normal", "Succeeded", "repaired", 1).await?;
+    wait_told(case, "Normal", "Repaired", "", 1).await?;
     let object = case.space.get("app").await?;
     ensure!(!is_ready(&object), "the new revision is refused all the same: {}", object.data);
     assert_eq!(object.data.pointer("/status/artifact/digest"), Some(&json!(digest)));
@@ -232,7 +232,7 @@ async fn every_byte_is_read_at_the_longer_interval_and_after_a_restart_when_due(
     let tree = current_tree(&case.object_directory("app"))?;
     change_below_the_filesystem(case)?;
     repaired(case, &tree).await.context("by the interval")?;
-    wait_told(case, "Warning", "DigestMismatch", "\"a.txt\" has different content", 1).await?;
+    wait_told(case, "Warning", "Damaged", "\"a.txt\" has different content", 1).await?;
 
     // With the usual interval no full scan is due after a restart, and the change stays unnoticed; with a short one it
     // is found.
@@ -266,6 +266,6 @@ async fn touched_files_are_read_and_left(case: &mut Case) -> Result<()> {
     case.space.poll("app").await?;
     ensure!(case.operator()?.metrics().await?.contains(read), "it is read each time");
     assert_eq!(current_tree(&case.object_directory("app"))?, tree);
-    assert_eq!(told(case, "Warning", "DigestMismatch", "").await?, 0);
+    assert_eq!(told(case, "Warning", "Damaged", "").await?, 0);
     Ok(())
 }

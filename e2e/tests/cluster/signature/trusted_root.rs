@@ -250,7 +250,7 @@ async fn only_objects_with_signature_requirements_wait_for_the_first_root(case: 
     world.repository.set_silent(false);
     case.space.ready("signed").await?;
     let events = case.space.events("signed").await?;
-    ensure!(events.iter().all(|(_, reason, _)| reason == "Succeeded"), "it was refused before: {events:?}");
+    ensure!(events.iter().all(|(_, reason, _)| reason == "Published"), "it was refused before: {events:?}");
     Ok(())
 }
 
