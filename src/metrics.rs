@@ -248,13 +248,13 @@ mod tests {
         let request = |host: &str, code| {
             metrics.registry_request(RequestLabels { host, operation: "resolve", code }, Duration::ZERO);
         };
-        request("nobody.example", 0);
+        request("absent.example", 0);
         for number in 0..1000 {
             request(&format!("r{number}.example"), 200);
         }
         let text = metrics.encode().unwrap();
         assert!(text.contains(r#"host="r0.example""#) && !text.contains("r999.example"), "{text}");
-        assert!(!text.contains("nobody.example"));
+        assert!(!text.contains("absent.example"));
         assert_eq!(text.lines().filter(|line| line.starts_with("supercargo_registry_requests_total{")).count(), 66);
     }
 }

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn slow_clients_hold_up_neither_a_probe_nor_the_end() {
+    async fn slow_clients_delay_neither_probes_nor_the_shutdown() {
         let (address, shutdown, server) = start(WITHIN).await;
         let mut slow = Vec::new();
         for _ in 0..CONNECTIONS * 3 {

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_one_line_whatever_is_in_it() {
+    fn an_event_is_one_line_whatever_it_contains() {
         let hostile =
             "application/x\r\n2026-11-28T00:00:00Z  INFO forged\u{2028}\u{202e}\u{61c}\u{feff}\u{e0041}\u{1b}[2Jend";
         for (format, colours) in [(LogFormat::Text, false), (LogFormat::Text, true), (LogFormat::Json, false)] {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_the_api_server_that_cannot_be_read_is_not_logged() {
+    fn an_unparseable_response_of_the_api_server_is_not_logged() {
         let text = logged(LogFormat::Text, false, || {
             tracing::warn!(target: "kube_client::client", "{}", r#"{"kind":"Secret","data":{"password":"aHVudGVyMg=="}}"#);
             tracing::warn!(target: "kube_client::client::builder", "something else");

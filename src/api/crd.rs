@@ -71,7 +71,8 @@ fn remove_unknown_formats(value: &mut Value) {
 }
 
 /// Removes defaults inside the items of atomic lists; the parser has them. A tool that applies such a list without the
-/// field, and compares it with the stored list, would see a difference forever: Argo CD shows the object as `OutOfSync`.
+/// field, and compares it with the stored list, would see a difference forever: Argo CD shows the object as
+/// `OutOfSync`.
 fn remove_atomic_defaults(schema: &mut Value, is_inside: bool) {
     let Value::Object(map) = schema else { return };
     if is_inside {

@@ -22,7 +22,7 @@ pub(super) fn host_rule() -> Rule {
 /// Returns the rule for everything after the registry host.
 pub(super) fn path_rule() -> Rule {
     Rule::new(matches(&path_pattern())).message(
-        "spec.image must read host[:port]/repository[:tag][@sha256:<64 hex>], with a repository of lower-case letters \
+        "spec.image must have the form host[:port]/repository[:tag][@sha256:<64 hex>], with a repository of lower-case letters \
          and digits with single . _ - / between them, and a tag of at most 128 letters, digits, dots, dashes and \
          underscores",
     )

@@ -26,7 +26,7 @@ use super::vocabulary::{Enforcement, PolicyAction};
     shortname = "ociartpol",
     category = "supercargo",
     derive = "PartialEq",
-    doc = "What the cluster's administrators ask of OCI artifacts. Every policy that speaks about an artifact must be satisfied, and so must the object's own spec.verify; an object cannot weaken a policy. Secrets and ConfigMaps that a policy names are in the operator's own namespace.",
+    doc = "Requirements of the cluster's administrators for OCI artifacts. An artifact must satisfy every policy that matches its repository and namespace, and the object's own spec.verify; an object cannot weaken a policy. Secrets and ConfigMaps that a policy names are in the operator's own namespace.",
     printcolumn(name = "Action", type_ = "string", json_path = ".spec.action"),
     printcolumn(name = "Enforcement", type_ = "string", json_path = ".spec.enforcement"),
     printcolumn(name = "Images", type_ = "string", json_path = ".spec.images"),
@@ -34,9 +34,9 @@ use super::vocabulary::{Enforcement, PolicyAction};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("(self.action == 'Verify') == (has(self.verify) && self.verify.size() > 0)", "action: Verify needs entries in verify, and Allow and Deny take none"),
+    validation = ("(self.action == 'Verify') == (has(self.verify) && self.verify.size() > 0)", "action: Verify requires entries in verify, and Allow and Deny allow no entries"),
     validation = (r"self.images.all(image, image == '**' || image.matches('^[^/@]+(/[^/:@]+)+/?$'))", "write images as patterns for host/repository, such as ghcr.io/acme/**: without https:// or oci://, a tag or a digest; ** alone is every repository"),
-    validation = (r"self.images.all(image, image == '**' || (image.matches('^([^/]*[:.*?{[][^/]*|localhost)/') && !image.matches('[^!-~]|[^/][*][*]|[*][*][^/]|[.]/')))", "a pattern in images could match no repository: the host needs a dot or a port and ends with neither, ** stands for whole parts of a path, and all characters are ASCII")
+    validation = (r"self.images.all(image, image == '**' || (image.matches('^([^/]*[:.*?{[][^/]*|localhost)/') && !image.matches('[^!-~]|[^/][*][*]|[*][*][^/]|[.]/')))", "a pattern in images matches no repository: the host needs a dot or a port and ends with neither, ** stands for whole parts of a path, and all characters are ASCII")
 )]
 pub struct OCIArtifactPolicySpec {
     /// Repositories that the policy matches: 1 to 64 patterns for `host/repository`, such as `ghcr.io/acme/**`. `*` and
@@ -64,12 +64,13 @@ pub struct OCIArtifactPolicySpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub verify: Vec<VerifySpec>,
 
-    /// `Enforce` (default): artifacts that do not satisfy the policy are refused. `Warn`: they are published all the
-    /// same, and the object's conditions report the violation.
+    /// Consequence of a violation. `Enforce` (default): artifacts that do not satisfy the policy are refused. `Warn`:
+    /// they are published all the same, and the object's conditions report the violation.
     #[serde(default)]
     pub enforcement: Enforcement,
 
-    /// Limits for matching artifacts. Each one takes effect only if it is lower than the operator's and the object's.
+    /// Limits for matching artifacts, such as `extractedBytes: 1Gi`. Each one takes effect only if it is lower than the
+    /// operator's and the object's. Default: none beyond these two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSpec>,
 }
@@ -87,7 +88,7 @@ impl OCIArtifactPolicySpec {
 pub struct StoredPolicySpec {
     /// Repositories and namespaces that the policy matches.
     pub scope: Scope,
-    /// `None` if the spec cannot be read completely, or has a field that this version does not know.
+    /// `None` if the spec cannot be read completely, or has a field that is unknown to this version.
     pub spec: Option<OCIArtifactPolicySpec>,
 }
 
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_read_speaks_about_what_can_be_read_of_it_and_otherwise_about_everything() {
+    fn an_unreadable_policy_keeps_its_readable_scope_and_otherwise_matches_everything() {
         let (images, selector) = (json!(["ghcr.io/acme/**"]), json!({"matchLabels": {"tier": "prod"}}));
         let rows = [
             ("whole", json!({"images": images, "namespaceSelector": selector, "action": "Deny"}), true, true, true),

@@ -39,79 +39,79 @@ reasons! {
     /// Every output holds the digest that spec.image resolves to.
     Succeeded: "Nothing to do.",
     /// A pass is in progress.
-    Progressing: "Wait; the message says what is being done.",
+    Progressing: "Wait; the message names the current step.",
     /// `spec.suspend` is set; nothing is resolved or fetched.
-    Suspended: "Set spec.suspend to false to go on.",
+    Suspended: "Set spec.suspend to false to resume.",
     /// The spec is invalid, or its fields contradict each other.
     InvalidSpec: "Correct the field that the message names.",
     /// A Secret, ConfigMap or ServiceAccount that the spec names, or a key in it, does not exist.
-    SecretNotFound: "Create what the message names in the object's namespace, or grant the operator get on it where it is forbidden; it is looked for every few seconds.",
+    SecretNotFound: "Create the Secret, ConfigMap, ServiceAccount or key that the message names, or grant the operator get on it if it is forbidden; the operator reads it again every few seconds.",
     /// A Secret or ConfigMap that the spec names does not have the expected content.
-    SecretInvalid: "Correct what the message names; a kubernetes.io/basic-auth Secret names its host in the annotation supercargo.dev/registry.",
+    SecretInvalid: "Correct the Secret or ConfigMap that the message names; a kubernetes.io/basic-auth Secret requires the annotation supercargo.dev/registry with its host.",
     /// A file that an option of a command names does not exist. Only commands report it.
     FileNotFound: "Check the path.",
     /// A file that an option of a command names, or its standard input, cannot be read or does not have the expected
     /// content. Only commands report it.
     FileInvalid: "Correct the file: credentials are written by docker login or podman login, certificates and keys are PEM.",
     /// The registry has no such repository, tag or digest, or hides it from these credentials.
-    ReferenceNotFound: "Check spec.image, or push the tag; it is looked for again by itself.",
+    ReferenceNotFound: "Check spec.image, or push the tag; the operator retries.",
     /// No tag of the repository matches spec.semver.
-    NoMatchingTag: "Correct spec.semver, or push a tag with a version in its range; it is looked for again by itself.",
+    NoMatchingTag: "Correct spec.semver, or push a tag with a version in its range; the operator retries.",
     /// The registry refused the credentials, or requires credentials.
     Unauthorized: "Name a pull secret with the right user and password in spec.registry.pullSecrets.",
     /// The registry accepts the credentials but does not allow the read.
     Forbidden: "Give the user of the pull secret read access to the repository.",
     /// The registry cannot be reached, or responds with an error of its own.
-    RegistryUnavailable: "Check the registry and the network; it is tried again by itself.",
+    RegistryUnavailable: "Check the registry and the network; the operator retries.",
     /// The registry limits the rate of requests.
     RateLimited: "Wait, use longer intervals, or log in with a pull secret for a higher limit.",
     /// The registry, or a host that it refers to, has an address that the operator does not connect to, or may not be
     /// contacted without TLS.
-    AddressDenied: "Check spec.image; the message says which of the operator's flags opens the address, if any, and --plain-http-host allows HTTP.",
+    AddressDenied: "Check spec.image; the message names the operator's flag that opens the address, if any, and --plain-http-host allows HTTP.",
     /// The TLS connection to the registry failed.
-    TLSFailed: "Check the registry's certificate; name its authority in spec.registry.caRef, and what it wants from clients in clientCertificateRef.",
+    TLSFailed: "Check the registry's certificate; set its certificate authority in spec.registry.caRef, and a required client certificate in clientCertificateRef.",
     /// The manifest is malformed, or contradicts itself.
     ManifestInvalid: "Push the artifact again with a current client.",
     /// The index has no manifest for spec.platform, or several and spec.platform is not set.
-    PlatformNotFound: "Set spec.platform to one of those that the message names.",
+    PlatformNotFound: "Set spec.platform to a platform that the message names.",
     /// The artifact's type is not in spec.artifactTypes.
     UnexpectedArtifactType: "Correct spec.image, or add the type that the message names to spec.artifactTypes.",
     /// No layer of the artifact is selected by spec.layers.
-    NoMatchingLayer: "Correct spec.layers or the image; the message names what is there.",
+    NoMatchingLayer: "Correct spec.layers or the image; the message names the layers of the artifact.",
     /// The artifact has an unsupported format.
     UnsupportedFormat: "Push it as a tar, tar+gzip, tar+zstd, zip or plain file layer, or set spec.layers.mode to File.",
     /// Content does not match its digest or size.
     DigestMismatch: "Look for a broken or hostile registry, mirror or proxy, or for another writer of the volume, ConfigMap or Secret that the message names.",
     /// The artifact exceeds a limit.
-    LimitExceeded: "Make the artifact smaller, or raise the limit that the message names; for a namespace's limit, deleting its objects helps too.",
+    LimitExceeded: "Make the artifact smaller, or raise the limit that the message names; for the limit of a namespace, deleting objects in it helps too.",
     /// An archive has an entry that could leave its directory, or that is not a regular file, directory or safe link.
     UnsafeArchive: "Push the artifact without the entry that the message names.",
     /// Two layers have different content for the same path.
     LayerConflict: "Push the artifact with each path in one layer only, or set spec.layers.onConflict to LastWins.",
     /// The artifact has no directory spec.files.subPath, or include and exclude leave no file.
-    SubPathNotFound: "Correct spec.files, or the output's include and exclude; the message names what is there.",
+    SubPathNotFound: "Correct spec.files, or the output's include and exclude; the message lists what the artifact contains.",
     /// No signature of an accepted format and type was found for the digest.
-    SignatureMissing: "Sign the digest that the message names; it is looked for again by itself.",
+    SignatureMissing: "Sign the digest that the message names; the operator retries.",
     /// A signature was found, but it is malformed, is for another digest, or is not in the log.
-    SignatureInvalid: "Sign the digest again, and look into who has put there what the message names; where it is yours, look whether its log and authority are in the trusted root.",
+    SignatureInvalid: "Sign the digest again, and find out who pushed the signature that the message names; if it is yours, check that the trusted root contains its log and certificate authority.",
     /// The digest is signed, but not by an accepted signer.
-    IdentityMismatch: "Find out whether the signer that the message names may sign; then name it in spec.verify.",
+    IdentityMismatch: "Find out whether the signer that the message names may sign; then add it to spec.verify.",
     /// A policy of the cluster refuses the artifact, regardless of its signatures.
-    PolicyDenied: "Ask who administers the OCIArtifactPolicy that the message names, or use another artifact.",
+    PolicyDenied: "Contact the administrator of the OCIArtifactPolicy that the message names, or use another artifact.",
     /// A trusted root is invalid, or has expired.
-    TrustRootInvalid: "Replace the trusted_root.json that the message names by a current one.",
+    TrustRootInvalid: "Replace the trusted_root.json that the message names with a current one.",
     /// The volume is full.
-    StorageFull: "Free or add space on the volume; it is tried again by itself.",
+    StorageFull: "Free or add space on the volume; the operator retries.",
     /// A write to a volume failed, or the API server refused a write of a ConfigMap, Secret or status.
     StorageFailed: "For a volume that does not respond, check the server of the share; for another fault of a volume, its mount and ownership; for the API server, the quota, policy or right that the message names.",
     /// The output's place holds something that this object does not own, or file names do not fit the output.
-    OutputConflict: "Wait where the message says that it is being removed; otherwise remove or rename what the message names, or choose another name or separator for the output.",
+    OutputConflict: "If the message names a removal in progress, wait; otherwise remove or rename the object or directory that the message names, or choose another name or separator for the output.",
     /// The files exceed the size limit of the output.
     OutputTooLarge: "Publish less with spec.files.subPath or the output's include, or use a volume output for content that is not secret.",
     /// The pass took longer than spec.timeout.
-    Timeout: "Raise spec.timeout, or look at what the message says was slow.",
+    Timeout: "Raise spec.timeout, or check the slow step that the message names.",
     /// An internal error of supercargo.
-    Internal: "Report it with the operator's log around this time.",
+    Internal: "Report it as a bug, with the operator's log around this time.",
 }
 
 impl Reason {

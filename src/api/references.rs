@@ -22,7 +22,7 @@ pub(super) fn rule() -> Rule {
     ];
     let message = format!(
         "spec names more than {MAX_REFERENCES} Secrets, ConfigMaps and ServiceAccounts in registry and verify; write keys inline, or \
-         keep several in one trusted root"
+         put several into one trusted root"
     );
     Rule::new(format!("{} <= {MAX_REFERENCES}", counts.join(" + "))).message(message.as_str())
 }

@@ -121,7 +121,7 @@ mod tests {
 
     /// L4: admission in a cluster refuses each of these specs, so files must be refused too.
     #[test]
-    fn what_admission_refuses_is_named() {
+    fn values_that_admission_refuses_are_reported_by_field() {
         let keys = |count: usize| vec![json!({"inline": "k"}); count];
         let entry = |cosign: Value| json!({"images": ["**"], "verify": [{"name": "a", "cosign": cosign}]});
         let rows = [

@@ -32,7 +32,7 @@ pub use selection::{FilesSpec, LayersSpec};
     namespaced,
     status = "OCIArtifactStatus",
     derive = "PartialEq",
-    doc = "An OCI artifact that is kept, unpacked, where workloads can read it. supercargo resolves spec.image to a digest, fetches exactly that digest, checks every byte, unpacks it and publishes the files to spec.outputs. status.artifact.digest names what consumers read now.",
+    doc = "An OCI artifact whose files are published where workloads can read them. supercargo resolves spec.image to a digest, fetches exactly that digest, checks every byte, unpacks it and publishes the files to spec.outputs. status.artifact.digest names what consumers read now.",
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Tag", type_ = "string", json_path = ".status.artifact.tag"),
@@ -92,7 +92,7 @@ pub struct OCIArtifactSpec {
     #[serde(default = "default_interval")]
     #[schemars(length(max = 16))]
     #[x_kube(
-        validation = (r"self.matches('^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('168h')", "spec.interval must be a Go duration such as 90s or 1h30m, between 10s and 168h; to look now, set the annotation supercargo.dev/requestedAt")
+        validation = (r"self.matches('^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('168h')", "spec.interval must be a Go duration such as 90s or 1h30m, between 10s and 168h; to reconcile now, set the annotation supercargo.dev/requestedAt")
     )]
     pub interval: String,
 
@@ -110,7 +110,8 @@ pub struct OCIArtifactSpec {
     #[serde(default)]
     pub suspend: bool,
 
-    /// Access to the registry: credentials and TLS.
+    /// Access to the registry: credentials and TLS, such as `pullSecrets: [{name: registry-login}]`. Default: no
+    /// credentials, and TLS with the system's certificate authorities.
     #[serde(default)]
     pub registry: RegistrySpec,
 
@@ -122,22 +123,25 @@ pub struct OCIArtifactSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub artifact_types: Vec<String>,
 
-    /// Selection of the layers to fetch, and rules for unpacking them.
+    /// Selection of the layers to fetch by `mediaTypes` and `titles`, and rules for unpacking them. Default: all layers
+    /// with content; archives are extracted (`mode: Auto`).
     #[serde(default)]
     pub layers: LayersSpec,
 
-    /// Selection of the files to publish.
+    /// Selection of the files to publish by `subPath`, `include` and `exclude`, and a rule for `symlinks`. Default: all
+    /// files.
     #[serde(default)]
     pub files: FilesSpec,
 
     /// Signature requirements for the resolved digest, at most 8, verified before any layer is fetched; every entry
-    /// must be satisfied. If empty, no signature is required unless an `OCIArtifactPolicy` requires one.
+    /// must be satisfied. Default: none, so no signature is required unless an `OCIArtifactPolicy` requires one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub verify: Vec<VerifySpec>,
 
-    /// Limits for this artifact. Each one takes effect only if it is lower than the operator's.
+    /// Limits for this artifact, such as `extractedBytes: 512Mi`. Each one takes effect only if it is lower than the
+    /// operator's. Default: the operator's limits (`--max-...`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSpec>,
 

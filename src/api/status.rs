@@ -81,13 +81,14 @@ pub struct OCIArtifactStatus {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HandledRequests {
-    /// Value of `supercargo.dev/requestedAt`.
+    /// Last handled value of the annotation `supercargo.dev/requestedAt`, which requests a pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_at: Option<String>,
-    /// Value of `reconcile.fluxcd.io/requestedAt`.
+    /// Last handled value of the annotation `reconcile.fluxcd.io/requestedAt`, which requests a pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flux_requested_at: Option<String>,
-    /// Value of `supercargo.dev/forceAt`.
+    /// Last handled value of the annotation `supercargo.dev/forceAt`, which requests a pass that fetches all layers
+    /// again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_at: Option<String>,
 }
@@ -98,7 +99,7 @@ pub struct HandledRequests {
 pub struct SwitchingStatus {
     /// Digest of the manifest that the outputs are switched to.
     pub digest: String,
-    /// Names of the outputs that change.
+    /// Names of the outputs in `spec.outputs` that change in the switch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub outputs: Vec<String>,
@@ -113,8 +114,8 @@ pub struct SwitchingStatus {
     pub artifact: ArtifactStatus,
     /// Fingerprint that `status.fingerprints.content` has once the switch is complete.
     pub content: String,
-    /// Fingerprint of the verification rules that accepted the revision. After a restart the operator completes the switch
-    /// only if the rules are still these; without a value no signature was required.
+    /// Fingerprint of the verification rules that accepted the revision. After a restart the operator completes the
+    /// switch only if the rules are still these; without a value no signature was required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<String>,
 }
@@ -123,9 +124,9 @@ pub struct SwitchingStatus {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ArtifactStatus {
-    /// Repository, tag and digest in one string.
+    /// Reference of the revision: repository, tag and digest, such as `ghcr.io/team/app:1.0@sha256:...`.
     pub reference: String,
-    /// Digest of the manifest.
+    /// Digest of the manifest that `spec.image` resolved to: `sha256:` and 64 hex digits.
     pub digest: String,
     /// Shortened digest for display: the algorithm and the first 12 hex digits, such as `sha256:0123456789ab`.
     pub short_digest: String,
@@ -135,13 +136,13 @@ pub struct ArtifactStatus {
     /// Tag that was resolved, or that `spec.image` has beside the digest. Absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// `artifactType` of the manifest, or if it has none the media type of its config.
+    /// Type of the artifact: `artifactType` of the manifest, or without one the media type of its config.
     pub artifact_type: String,
-    /// Media type of the manifest.
+    /// Media type of the manifest, such as `application/vnd.oci.image.manifest.v1+json`.
     pub media_type: String,
     /// Bytes of all layers of the manifest together.
     pub size: i64,
-    /// The manifest's `org.opencontainers.image.*` annotations, shortened.
+    /// Annotations `org.opencontainers.image.*` of the manifest: at most 16, each value at most 256 bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// Time at which this revision was published (RFC 3339).
@@ -152,7 +153,7 @@ pub struct ArtifactStatus {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CandidateStatus {
-    /// Digest of the manifest.
+    /// Digest of the refused manifest: `sha256:` and 64 hex digits.
     pub digest: String,
     /// Reason of the refusal, such as `SignatureMissing`.
     pub reason: String,
@@ -164,7 +165,7 @@ pub struct CandidateStatus {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyStatus {
-    /// Name of the `OCIArtifactPolicy`.
+    /// Name of the `OCIArtifactPolicy` that matches the object.
     pub name: String,
     /// Generation of the policy that was applied.
     pub generation: i64,
@@ -186,7 +187,7 @@ pub struct VerificationStatus {
     /// Subject of the signing certificate: an email address or a URI. Absent for a signature by a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// Digest of the public key (of its SPKI). Absent for a signature by a certificate.
+    /// Digest of the public key that made the signature (SHA-256 of its SPKI). Absent for a signature by a certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_fingerprint: Option<String>,
     /// Index of the signature's entry in the transparency log. Absent if no log was verified.
@@ -195,7 +196,7 @@ pub struct VerificationStatus {
     /// Time of the signature, proven by a log or a timestamp authority (RFC 3339). Absent if neither is verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
-    /// Digest of the bundle, or of the signed payload.
+    /// Digest of the Sigstore bundle; for a legacy signature, of the signed payload.
     pub bundle_digest: String,
 }
 
@@ -210,7 +211,7 @@ pub struct OutputStatus {
     pub kind: String,
     /// Place where consumers read: `<volume>:<namespace>/<object>/current`, or the name of the ConfigMap or Secret.
     pub location: String,
-    /// Digest of the manifest that the content came from.
+    /// Digest of the manifest whose content consumers read in this output now.
     pub digest: String,
     /// True for an output that is no longer in the spec and whose content is not removed yet. The operator retries the
     /// removal; its log names the reason if it fails. Absent: the output is in the spec.
@@ -223,7 +224,7 @@ pub struct OutputStatus {
     pub earlier: Vec<EarlierStatus>,
     /// Number of files; for a ConfigMap or Secret, the number of keys.
     pub files: i64,
-    /// Bytes of the files.
+    /// Bytes of all files of the output together.
     pub bytes: i64,
     /// Number of layers and entries left out: layers that are not content, such as signatures, and entries that this
     /// kind of output cannot hold, such as symbolic links in a ConfigMap.
@@ -239,9 +240,9 @@ pub struct OutputStatus {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EarlierStatus {
-    /// Name of the ConfigMap or Secret.
+    /// Name of the replaced ConfigMap or Secret.
     pub location: String,
-    /// Time at which it was replaced (RFC 3339).
+    /// Time at which the ConfigMap or Secret was replaced (RFC 3339).
     pub replaced: String,
 }
 
@@ -251,8 +252,8 @@ pub struct EarlierStatus {
 pub struct Fingerprints {
     /// Fingerprint of the spec fields that change the published content.
     pub content: String,
-    /// Fingerprint of everything that the digest was judged by: requirements, and the bytes of keys and trusted roots.
-    /// Absent if nothing was required, and if the digest is to be judged again.
+    /// Fingerprint of everything that the digest was verified by: requirements, and the bytes of keys and trusted
+    /// roots. Absent if no signature was required, and if the digest has to be verified again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<String>,
 }

@@ -16,7 +16,8 @@ pub struct VerifySpec {
     #[schemars(length(min = 1, max = 63), regex(pattern = super::name::LABEL_PATTERN))]
     pub name: String,
 
-    /// Accepted signatures, made by `cosign sign` or any other Sigstore client.
+    /// Accepted signatures, made by `cosign sign` or another Sigstore client: at least one key in `keys` or one
+    /// identity in `keyless`.
     pub cosign: CosignSpec,
 }
 
@@ -25,7 +26,7 @@ pub struct VerifySpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("self.keyless.size() + self.keys.size() > 0", "name at least one authority: an identity in cosign.keyless, or a key in cosign.keys"),
-    validation = ("self.transparencyLog != 'Ignored' || self.keyless.size() == 0", "transparencyLog: Ignored needs cosign.keys and no cosign.keyless: without the log nothing proves when a short-lived certificate was used")
+    validation = ("self.transparencyLog != 'Ignored' || self.keyless.size() == 0", "transparencyLog: Ignored requires cosign.keys and no cosign.keyless: only the log proves when a short-lived certificate was used")
 )]
 pub struct CosignSpec {
     /// Accepted identities, at most 16: issuer and subject of the signing certificate, which a certificate authority of
@@ -35,7 +36,8 @@ pub struct CosignSpec {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub keyless: Vec<IdentitySpec>,
 
-    /// Accepted public keys, at most 16. At least one key here or one identity in `keyless` is required.
+    /// Accepted public keys, at most 16, such as `[{secretRef: {name: cosign-pub}}]`. At least one key here or one
+    /// identity in `keyless` is required.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -79,7 +81,7 @@ pub struct CosignSpec {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.subject) != has(self.subjectRegExp)", "set exactly one of subject and subjectRegExp; who signs must be named as well as who vouches for them")
+    validation = ("has(self.subject) != has(self.subjectRegExp)", "set exactly one of subject and subjectRegExp; the issuer alone does not identify a signer")
 )]
 pub struct IdentitySpec {
     /// URL of the OIDC issuer that vouches for the subject, compared exactly, such as
@@ -87,12 +89,14 @@ pub struct IdentitySpec {
     #[schemars(length(min = 1, max = 512))]
     pub issuer: String,
 
-    /// Subject of the certificate, compared exactly: an email address, or a URI such as that of a workflow.
+    /// Subject of the certificate, compared exactly: an email address such as `dev@example.com`, or a URI such as
+    /// `https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main`. Excludes `subjectRegExp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub subject: Option<String>,
 
-    /// Regular expression (RE2 syntax) that must match the whole subject. An expression with `://` matches only URIs,
+    /// Regular expression (RE2 syntax) that must match the whole subject, such as
+    /// `https://github\.com/acme/.+@refs/heads/main`. Excludes `subject`. An expression with `://` matches only URIs,
     /// any other only email addresses. `.*` accepts every subject of every kind, so that the issuer alone decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
@@ -106,11 +110,13 @@ pub struct IdentitySpec {
     validation = ("has(self.secretRef) != has(self.inline)", "set exactly one of secretRef and inline in each key")
 )]
 pub struct KeySpec {
-    /// Key of a Secret with the public key. When the Secret changes, published content is verified again.
+    /// Secret with the public key, such as `{name: cosign-pub}`. When the Secret changes, published content is verified
+    /// again. Excludes `inline`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<KeyReference>,
 
-    /// Public key as text in PEM, starting with `-----BEGIN PUBLIC KEY-----`; at most 4096 characters.
+    /// Public key as text in PEM, starting with `-----BEGIN PUBLIC KEY-----`; at most 4096 characters. Excludes
+    /// `secretRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub inline: Option<String>,
@@ -120,7 +126,7 @@ pub struct KeySpec {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyReference {
-    /// Name of the Secret.
+    /// Name of the Secret with the public key, such as `cosign-pub`; for a policy, in the operator's namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = super::name::OBJECT_PATTERN))]
     pub name: String,
 
@@ -139,7 +145,8 @@ pub struct TrustedRootReference {
     #[serde(default)]
     pub kind: CaSource,
 
-    /// Name of the ConfigMap or Secret.
+    /// Name of the ConfigMap or Secret with the trusted root, such as `private-sigstore`; for a policy, in the
+    /// operator's namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = super::name::OBJECT_PATTERN))]
     pub name: String,
 

@@ -67,7 +67,7 @@ pub(super) async fn attempt<R: Registry>(
             Ok(None) => Ended::GivenUp,
             Err(failure) => Ended::Failed(failure),
         },
-        // A failure under outdated requirements says nothing about the current ones.
+        // A failure under outdated requirements is no verdict under the current ones.
         Err(_) if !wanted.is_wanted() => Ended::GivenUp,
         Err(failure) => Ended::Failed(failure),
     }
@@ -103,7 +103,7 @@ async fn announce(subject: &Subject<'_>, request: &Request) -> std::convert::Inf
     tokio::time::sleep(ANNOUNCE_AFTER).await;
     let known = subject.status();
     if known.observed_generation != subject.generation() {
-        let message = format!("bringing in {}", request.reference);
+        let message = format!("fetching and publishing {}", request.reference);
         subject.write_status(&subject.report(&known).progressing(&message)).await;
     }
     std::future::pending().await
@@ -124,8 +124,8 @@ struct Witness<'a, 's> {
 }
 
 /// Returns the check that the object, the policies over its repository and the keys are unchanged since the look began,
-/// and that the operator is not shutting down. It is repeated just before the switch: a pass may take an hour, and a revision
-/// denied by a policy meanwhile must not be published.
+/// and that the operator is not shutting down. It is repeated just before the switch: a pass may take an hour, and a
+/// revision denied by a policy meanwhile must not be published.
 pub(super) fn wanted<R: Registry>(subject: &Subject<'_>, context: &Context<R>, inputs: &Inputs) -> Wanted {
     let repository = inputs.request.as_ref().ok().map(|request| request.reference.repository.clone());
     unchanged(subject, context, (repository, inputs.policies.clone()), inputs.trusted.clone())
@@ -182,10 +182,9 @@ impl Attendant for Witness<'_, '_> {
         let status = self.subject.report(&known).switching(self.request, outcome, switching);
         match self.subject.write_journal(&status).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Failure::internal("the object is gone")),
+            Ok(false) => Err(Failure::internal("the object was deleted during the pass")),
             Err(error) => {
-                let message =
-                    format!("the switch cannot be noted in status.switching, so no output was switched: {error}");
+                let message = format!("status.switching cannot be written, so no output was switched: {error}");
                 Err(Failure::new(Class::Retry, Reason::StorageFailed, message))
             }
         }
@@ -210,7 +209,7 @@ pub(super) async fn restore<R: Registry>(
     let mut request = request.clone();
     (request.reference.digest, request.selection) = (Some(recorded.digest), None);
     if let Ended::Committed(committed) = attempt(subject, context, &request, inputs, remembered).await {
-        integrity::tell_repaired(subject, context, &committed.outcome, remembered).await;
+        integrity::report_repaired(subject, context, &committed.outcome, remembered).await;
         remembered.damage.clear();
         remembered.read_due = integrity::next_reading(subject, context);
         remembered.repairs = Some(remembered.repaired(std::time::Instant::now()));

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::dereference::Inputs;
 use super::memory::Remembered;
 use super::schedule::{pause, with_jitter};
-use super::subject::{Subject, Told};
+use super::subject::{Publish, Subject};
 use super::{integrity, revocation};
 use crate::api::Reason;
 use crate::api::status::ArtifactStatus;
@@ -40,9 +40,9 @@ pub(super) async fn succeeded<R: Registry>(
     let was_contested = before.is_contested(Instant::now())
         && before.failure.as_ref().is_some_and(|failure| failure.reason == Reason::DigestMismatch)
         && known.artifact.as_ref().is_some_and(|one| is_of(outcome, one));
-    let told = if was_contested { Told::No } else { Told::Yes };
-    subject.write_status_told(&status, told).await;
-    integrity::tell_outcome(subject, context, request, outcome, &before).await;
+    let publish = if was_contested { Publish::No } else { Publish::Yes };
+    subject.write_status_and(&status, publish).await;
+    integrity::report_outcome(subject, context, request, outcome, &before).await;
     let now = Instant::now();
     let remembered = Remembered {
         inputs: Some(inputs.mark.clone()),
@@ -125,7 +125,7 @@ pub(super) async fn contested<R: Registry>(
     let failure = integrity::contested(&remembered.damage);
     let known = subject.status();
     let status = subject.report(&known).failed(Some(request), &failure, None);
-    subject.write_status_told(&status, Told::No).await;
+    subject.write_status_and(&status, Publish::No).await;
     let due = Some(Instant::now() + wait);
     let remembered = Remembered { inputs: Some(inputs.mark.clone()), due, failure: Some(failure), ..remembered };
     context.requeue(&subject.id.uid, remembered)

@@ -44,7 +44,7 @@ pub(super) async fn until_current(client: &Client, mut waiting: impl FnMut(&str)
     loop {
         match missing(client).await {
             Ok(missing) if missing.is_empty() => return,
-            Ok(missing) => waiting(&sentence(&missing)),
+            Ok(missing) => waiting(&message(&missing)),
             Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
                 tracing::warn!(path = SCHEMA, %status, "cannot read the schema of the CRD; the check for an old CRD is skipped");
                 return;
@@ -57,7 +57,7 @@ pub(super) async fn until_current(client: &Client, mut waiting: impl FnMut(&str)
 }
 
 /// Returns a message with the missing fields and the remedy.
-fn sentence(missing: &[String]) -> String {
+fn message(missing: &[String]) -> String {
     let shown = missing.iter().take(MAX_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     let shown = match missing.len().saturating_sub(MAX_SHOWN) {
         0 => shown,
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_crd_is_no_obstacle() {
+    fn a_newer_crd_passes_the_check() {
         let own = crd::artifact_schema();
         let mut newer = own.clone();
         newer["properties"]["status"]["properties"]["shard"] = json!({"type": "string"});
@@ -156,9 +156,9 @@ mod tests {
     }
 
     #[test]
-    fn the_sentence_names_some_fields_and_the_file() {
+    fn the_message_names_some_fields_and_the_file() {
         let many: Vec<String> = (0..9).map(|number| format!("status.f{number}")).collect();
-        let text = sentence(&many);
+        let text = message(&many);
         assert!(text.contains("status.f4 and 4 more") && !text.contains("status.f5"), "{text}");
         assert!(text.contains("kubectl apply --server-side -f crds/"), "{text}");
     }

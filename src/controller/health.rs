@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_never_comes_is_named_with_its_cause() {
+    fn a_missing_first_list_is_reported_with_its_cause() {
         let (health, now) = (Health::default(), Instant::now());
         assert!(health.unready(now).is_some() && !health.is_ready());
         health.hold_back("the CRD is old");
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn stuck_is_a_watch_that_requests_nothing_and_a_task_that_does_not_run() {
+    fn a_silent_watch_and_a_missing_heartbeat_count_as_stuck() {
         let (health, start) = (Health::default(), Instant::now());
         assert_eq!(health.stuck(after(start, 9999)), None, "not begun");
         health.beat(start);

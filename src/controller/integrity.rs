@@ -42,7 +42,7 @@ pub(super) async fn examine<R: Registry>(
     }
     let before = before(subject, request, remembered);
     let Some(look) = look_at(context, request, &before).await? else { return Ok(None) };
-    let told = !remembered.damage.is_empty();
+    let was_reported = !remembered.damage.is_empty();
     let mut damage = look.damage.clone();
     // Known damage is published again without another scan.
     if damage.is_empty() {
@@ -55,8 +55,8 @@ pub(super) async fn examine<R: Registry>(
             None => begin_reading(subject, context, request, before, (&look, remembered)).await,
         }
     }
-    if !told {
-        tell(subject, context, &damage, remembered.is_contested(Instant::now())).await;
+    if !was_reported {
+        report_damage(subject, context, &damage, remembered.is_contested(Instant::now())).await;
     }
     remembered.damage = damage;
     Ok(Some(look))
@@ -123,7 +123,7 @@ pub(super) fn before(subject: &Subject<'_>, request: &Request, remembered: &Reme
 }
 
 /// Reports a pass's findings beyond the publication.
-pub(super) async fn tell_outcome<R: Registry>(
+pub(super) async fn report_outcome<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
     request: &Request,
@@ -142,11 +142,11 @@ pub(super) async fn tell_outcome<R: Registry>(
     for (output, volume) in context.empty_dirs.outputs(request).filter(|_| is_new) {
         subject.publish(&event::volume_not_mountable(output, volume)).await;
     }
-    tell_repaired(subject, context, outcome, before).await;
+    report_repaired(subject, context, outcome, before).await;
 }
 
 /// Reports that damaged content was published again.
-pub(super) async fn tell_repaired<R: Registry>(
+pub(super) async fn report_repaired<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
     outcome: &Outcome,
@@ -156,7 +156,7 @@ pub(super) async fn tell_repaired<R: Registry>(
     let is_again = before.is_contested(Instant::now());
     if before.damage.is_empty() {
         // The damage occurred between the last look and the pass.
-        tell(subject, context, &outcome.repaired, is_again).await;
+        report_damage(subject, context, &outcome.repaired, is_again).await;
     }
     let digest = outcome.pinned.digest().to_string();
     tracing::info!(namespace = %subject.id.namespace, name = %subject.id.name, output = %damage.output, %digest, image = %outcome.pinned, "repaired");
@@ -208,7 +208,7 @@ pub(super) fn next_reading<R>(subject: &Subject<'_>, context: &Context<R>) -> Op
 }
 
 /// Reports damage once. Damage soon after a repair is reported by the condition alone.
-async fn tell<R: Registry>(subject: &Subject<'_>, context: &Context<R>, damage: &[Damage], is_again: bool) {
+async fn report_damage<R: Registry>(subject: &Subject<'_>, context: &Context<R>, damage: &[Damage], is_again: bool) {
     for damage in damage {
         let damage = crate::failure::printable(&damage.to_string());
         tracing::warn!(namespace = %subject.id.namespace, name = %subject.id.name, "{damage}");

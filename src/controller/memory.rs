@@ -270,7 +270,7 @@ mod tests {
 
     /// Finding P3 33.
     #[test]
-    fn an_older_version_is_disbelieved_for_half_a_minute_after_a_write() {
+    fn an_older_version_waits_for_half_a_minute_after_a_write() {
         let (memory, now) = (Memory::default(), Instant::now());
         memory.wrote("uid", 100, now);
         let rows = [(99, 0, true), (99, 29, true), (99, 30, false), (100, 0, false), (101, 0, false)];
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn an_early_wake_up_looks_at_nothing_unless_something_is_to_be_seen() {
+    fn an_early_wake_up_examines_nothing_without_a_cause() {
         let (now, inputs) = (Instant::now(), Digest::of(b"a"));
         let hour = now + Duration::from_secs(3600);
         let failure = || Some(Failure::new(Class::Retry, Reason::RegistryUnavailable, "x"));
@@ -292,7 +292,7 @@ mod tests {
             ("its ConfigMap was touched", Remembered { is_touched: true, ..rest() }, false),
             ("it failed", Remembered { failure: failure(), ..rest() }, false),
             ("it is due", Remembered { due: Some(now), ..rest() }, false),
-            ("something else is asked", Remembered { inputs: Some(Digest::of(b"b")), ..rest() }, false),
+            ("another input", Remembered { inputs: Some(Digest::of(b"b")), ..rest() }, false),
         ];
         for (label, remembered, wanted) in rows {
             assert_eq!(remembered.is_at_rest(&inputs, now), wanted, "{label}");
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_without_an_answer_discards_nothing_and_grows() {
+    fn an_unanswered_read_discards_nothing_and_backs_off() {
         let (memory, now) = (Memory::default(), Instant::now());
         let refused = Failure::new(Class::Stalled, Reason::IdentityMismatch, "x");
         memory.set("u", Remembered { failure: Some(refused.clone()), due: Some(now), ..Remembered::default() });
@@ -310,11 +310,11 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 15, 15]);
         assert_eq!(memory.get("u").failure, Some(refused));
         memory.set("u", memory.get("u"));
-        assert_eq!(memory.unanswered("u").as_secs(), 1, "an answer ends the row");
+        assert_eq!(memory.unanswered("u").as_secs(), 1, "an answer resets the back-off");
     }
 
     #[test]
-    fn what_touches_it_during_a_look_is_for_the_next_one() {
+    fn a_touch_during_a_look_is_for_the_next_look() {
         let (memory, inputs, now) = (Memory::default(), Digest::of(b"a"), Instant::now());
         let due = Some(now + Duration::from_secs(60));
         memory.set("u", Remembered { inputs: Some(inputs.clone()), due, ..Remembered::default() });
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_before_its_time_unless_something_changed() {
+    fn no_pass_is_due_early_unless_an_input_changed() {
         let now = Instant::now();
         let inputs = Digest::of(b"a");
         let remembered = Remembered {

@@ -120,7 +120,8 @@ impl PolicyBook {
         all
     }
 
-    /// Digest of those policies and their specs, and of the namespace's labels if a policy selects by labels. Reads memory only.
+    /// Digest of those policies and their specs, and of the namespace's labels if a policy selects by labels. Reads
+    /// memory only.
     pub(super) fn over(&self, namespace: &str, repository: &Repository) -> Digest {
         let (mut mark, all) = (Hasher::default(), self.about(repository));
         for stored in &all {

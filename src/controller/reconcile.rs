@@ -159,8 +159,8 @@ async fn dereference<R: Registry>(
 
 /// True if signatures are required, but the default trusted root is not settled yet.
 fn awaits_root<R>(inputs: &Inputs, context: &Context<R>) -> bool {
-    let asks = inputs.request.as_ref().is_ok_and(|request| !request.requirement.is_empty());
-    asks && !context.public_root.is_settled()
+    let is_required = inputs.request.as_ref().is_ok_and(|request| !request.requirement.is_empty());
+    is_required && !context.public_root.is_settled()
 }
 
 /// Result of looking at the outputs.

@@ -2,8 +2,8 @@
 //! trusted, or a policy denies the repository.
 //!
 //! ```text
-//! a pass failed ─▶ of what is served? ─ no ─▶ judge that too, if something else is asked than when it was published
-//!                          │ yes                        │ (cannot be judged now ─▶ again soon)
+//! a pass failed ─▶ of the served digest? ─ no ─▶ judge the served digest too, if the requirement has changed
+//!                          │ yes                        │ (no verdict possible now ─▶ again soon)
 //!                          ▼                            ▼
 //!                  a verdict of trust? ─ yes, and --on-revoked=withdraw ─▶ outputs are cleared ─▶ status reports it
 //! ```
@@ -95,14 +95,14 @@ async fn refusal_of_served<R: Registry>(
     let is_judged = failure.is_verdict_of_trust() || failure.class != Class::Stalled;
     let refusal =
         if is_of_served && is_judged { Some(failure.clone()) } else { judge(subject, context, &served).await? };
-    // A trusted root that could not be fetched is no reason to withdraw content.
+    // A trusted root that could not be fetched never withdraws content.
     let counts = |refusal: &Failure| !context.public_root.is_stand_in() || refusal.reason == Reason::PolicyDenied;
     let refusal = refusal.filter(|refusal| refusal.is_verdict_of_trust() && counts(refusal));
     Ok(refusal.map(|refusal| refusal.of(&digest)))
 }
 
-/// Judges the served artifact, unless it was judged by the current requirement; `None` if it is not refused, or if the spec
-/// does not allow a judgement.
+/// Judges the served artifact, unless it was judged by the current requirement; `None` if it is not refused, or if the
+/// spec does not allow a judgement.
 async fn judge<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,

@@ -113,13 +113,14 @@ mod tests {
         for (label, failure, failures, want) in rows {
             assert_eq!(pause(&failure, failures, interval), Duration::from_secs(want), "{label}");
         }
-        let told = Failure { retry_after: Some(Duration::from_secs(77)), ..failure(Class::Retry, Reason::RateLimited) };
-        let pauses = (0..200).map(|uid| with_jitter(pause(&told, 1, interval), &format!("uid-{uid}")).as_secs_f64());
+        let limited =
+            Failure { retry_after: Some(Duration::from_secs(77)), ..failure(Class::Retry, Reason::RateLimited) };
+        let pauses = (0..200).map(|uid| with_jitter(pause(&limited, 1, interval), &format!("uid-{uid}")).as_secs_f64());
         assert!(pauses.into_iter().all(|pause| (76.999..95.0).contains(&pause)), "not before the registry's time");
     }
 
     #[test]
-    fn removals_are_tried_often_for_some_minutes_and_then_less() {
+    fn removals_are_retried_often_for_some_minutes_and_then_rarely() {
         let rows = [(1, 1, 1), (1, 3, 4), (1, 50, 4), (1, 51, 300), (2, 1, 2), (2, 2, 4), (2, 50, 4), (2, 51, 300)];
         for (first, failures, want) in rows {
             let pause = removal_pause(Duration::from_secs(first), failures);

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn each_part_is_read_apart_from_the_others() {
+    fn each_part_is_parsed_independently() {
         let image = json!({"image": "ghcr.io/a/b:1"});
         let rows = [
             ("whole", image.clone(), json!({"observedGeneration": 3}), None),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn no_object_ends_a_list_or_a_watch() {
+    fn malformed_objects_end_no_list_and_no_watch() {
         let mut foreign = object(&json!({"image": "ghcr.io/a/b:1"}), &json!({}));
         foreign["metadata"]["managedFields"] = json!("later form");
         let items = [foreign, object(&json!("x"), &json!("x")), json!({}), json!(1)];

@@ -25,7 +25,7 @@ use crate::request::ObjectId;
 
 /// Event for a change of status: published or suppressed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Publish {
     Yes,
     No,
 }
@@ -134,12 +134,12 @@ impl<'a> Subject<'a> {
 
     /// Writes status and its Event, if anything except timestamps has changed.
     pub(super) async fn write_status(&self, status: &OCIArtifactStatus) {
-        self.write_status_told(status, Told::Yes).await;
+        self.write_status_and(status, Publish::Yes).await;
     }
 
     /// Writes status, if anything except timestamps has changed. A refused write has no other effect: the status is
     /// remembered, and written again after a pause.
-    pub(super) async fn write_status_told(&self, status: &OCIArtifactStatus, told: Told) {
+    pub(super) async fn write_status_and(&self, status: &OCIArtifactStatus, publish: Publish) {
         let before = Arc::clone(&lock(&self.written));
         let now = Arc::new(status.clone());
         *lock(&self.status) = Arc::clone(&now);
@@ -153,7 +153,7 @@ impl<'a> Subject<'a> {
                 crate::failpoint::reach("recorded");
                 self.memory.wrote(&self.id.uid, version(&written.metadata), Instant::now());
                 *lock(&self.written) = now;
-                if let Some(event) = event::of_change(&before, status).filter(|_| told == Told::Yes) {
+                if let Some(event) = event::of_change(&before, status).filter(|_| publish == Publish::Yes) {
                     self.publish(&event).await;
                 }
             }

@@ -91,8 +91,8 @@ async fn judge<R: Registry>(subject: &Subject<'_>, context: &Context<R>) -> (OCI
     }
 }
 
-/// Returns the status of an object whose served artifact (or repository, if nothing is served) is refused. Withdraws the
-/// content if configured, and returns the pause before the next attempt if that failed.
+/// Returns the status of an object whose served artifact (or repository, if nothing is served) is refused. Withdraws
+/// the content if configured, and returns the pause before the next attempt if that failed.
 async fn refused<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,

@@ -89,7 +89,7 @@ async fn remove<R: Registry>(
     location: &str,
     is_away: &mut bool,
 ) -> bool {
-    // A kind unknown to this release is left to the release that knows it.
+    // A kind of a later release is left to that release.
     let Some(location) = Location::parse(kind, location) else { return false };
     let removed = context.engine.outputs.remove(&subject.id, &location).await;
     *is_away |= removed.as_ref().is_err_and(OutputError::is_of_volume);

@@ -1,7 +1,7 @@
 //! Status of objects whose spec does not parse.
 //!
 //! The rest of such an object's status still describes what consumers read, perhaps in fields that only another version
-//! of the operator knows. Server-side apply removes fields that its manager leaves out, so the stored status is sent
+//! of the operator reads. Server-side apply removes fields that its manager leaves out, so the stored status is sent
 //! back unchanged except for the conditions.
 
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(super) async fn look_after<R>(stored: &Arc<Stored>, context: &Context<R>, me
     let (uid, mark) = (stored.uid().unwrap_or_default(), Some(Digest::of(message.as_bytes())));
     if context.memory.get(&uid).inputs != mark {
         tracing::warn!(namespace = %id.namespace, name = %id.name, %error, "the API server refused the status; an Event reports the error");
-        tell(&context.client, &context.metrics, stored, message).await;
+        publish_event(&context.client, &context.metrics, stored, message).await;
         context.memory.set(&uid, Remembered { inputs: mark, ..Remembered::default() });
     }
     Action::requeue(AGAIN)
@@ -81,12 +81,12 @@ async fn report(client: &Client, metrics: &Metrics, stored: &Stored, message: &s
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
         Err(error) => return Err(error),
     }
-    tell(client, metrics, stored, message).await;
+    publish_event(client, metrics, stored, message).await;
     Ok(())
 }
 
 /// Publishes the Event alone, for an object whose status the API server refuses, because it does not match its own CRD.
-async fn tell(client: &Client, metrics: &Metrics, stored: &Stored, message: &str) {
+async fn publish_event(client: &Client, metrics: &Metrics, stored: &Stored, message: &str) {
     subject::publish_event(client, metrics, &event::unreadable(message), stored.object_ref(&())).await;
 }
 
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_watch_has_is_enough_to_see_that_nothing_changes() {
+    fn the_watched_part_of_status_shows_that_nothing_changes() {
         let first = patched(&json!({"artifact": 1}), 1, "wrong", at(1)).unwrap();
         let stored: Stored =
             serde_json::from_value(json!({"metadata": {"generation": 1}, "spec": 1, "status": first})).unwrap();

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_without_the_right_is_tried_seldom_in_the_end() {
+    fn a_refused_watch_is_retried_rarely_in_the_end() {
         let (mut trouble, now) = (Trouble::default(), Instant::now());
         let error = watcher::Error::InitialListFailed(answer(403));
         let pauses: Vec<_> = (0..60).map(|_| trouble.failed(&error, now).pause.as_secs()).collect();
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_that_fails_does_not_hold_up_another_and_ends_never() {
+    fn a_failing_watch_delays_no_other_and_never_ends() {
         let failing = move || {
             let error = || Err(watcher::Error::WatchFailed(answer(500)));
             stream::iter([error(), error(), Ok(Event::Apply(1)), Ok(Event::Init)]).chain(stream::pending()).boxed()

@@ -17,15 +17,18 @@ pub struct OutputSpec {
     #[schemars(length(min = 1, max = 63), regex(pattern = crate::api::name::LABEL_PATTERN))]
     pub name: String,
 
-    /// Files on a shared volume of the operator, at `<namespace>/<object>/current`.
+    /// Publishes the files on a shared volume of the operator, at `<namespace>/<object>/current`. `{}` is the volume
+    /// `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<VolumeOutput>,
 
-    /// Files as the keys of a ConfigMap in the object's namespace.
+    /// Publishes the files as the keys of a ConfigMap in the object's namespace, such as `{name: rules}`; at most 900
+    /// KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map: Option<ConfigMapOutput>,
 
-    /// Files as the keys of a Secret in the object's namespace. Off by default: requires the chart value
+    /// Publishes the files as the keys of a Secret in the object's namespace, such as `{name: tokens}`. Off by default:
+    /// requires the chart value
     /// `rbac.secretOutputs: true`. An object with a `secret` output may have only `secret` outputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretOutput>,

@@ -11,8 +11,8 @@ use crate::api::vocabulary::CaSource;
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("!self.plainHTTP || !(self.insecureSkipVerify || has(self.caRef) || has(self.clientCertificateRef))", "plainHTTP speaks no TLS at all; remove insecureSkipVerify, caRef and clientCertificateRef, or plainHTTP"),
-    validation = ("!self.insecureSkipVerify || !has(self.caRef)", "insecureSkipVerify accepts any certificate, so caRef would do nothing; remove one of the two")
+    validation = ("!self.plainHTTP || !(self.insecureSkipVerify || has(self.caRef) || has(self.clientCertificateRef))", "plainHTTP uses no TLS; remove insecureSkipVerify, caRef and clientCertificateRef, or plainHTTP"),
+    validation = ("!self.insecureSkipVerify || !has(self.caRef)", "insecureSkipVerify accepts any certificate, so caRef would have no effect; remove one of the two")
 )]
 pub struct RegistrySpec {
     /// Secrets in the object's namespace with registry credentials, at most 8: `kubernetes.io/dockerconfigjson`, or
@@ -24,8 +24,8 @@ pub struct RegistrySpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub pull_secrets: Vec<SecretReference>,
 
-    /// Name of a ServiceAccount in the object's namespace; its `imagePullSecrets` (the first 16) are used after
-    /// `pullSecrets`.
+    /// Name of a ServiceAccount in the object's namespace, such as `puller`. Its `imagePullSecrets` (at most 16) are
+    /// used after `pullSecrets`. Default: no ServiceAccount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = crate::api::name::OBJECT_PATTERN))]
     pub service_account_name: Option<String>,
@@ -41,11 +41,13 @@ pub struct RegistrySpec {
     #[serde(default)]
     pub insecure_skip_verify: bool,
 
-    /// ConfigMap or Secret with certificate authorities in PEM, which are trusted in addition to the system's.
+    /// ConfigMap or Secret in the object's namespace with certificate authorities in PEM, such as `{name: corp-ca}`.
+    /// They are trusted in addition to the system's. Default: the system's authorities alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<CaReference>,
 
-    /// Secret of type `kubernetes.io/tls` with the client certificate that is presented to the registry.
+    /// Secret of type `kubernetes.io/tls` in the object's namespace with the client certificate for the registry, such
+    /// as `{name: registry-mtls}`. Default: no client certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate_ref: Option<SecretReference>,
 }
@@ -58,7 +60,7 @@ pub struct CaReference {
     #[serde(default)]
     pub kind: CaSource,
 
-    /// Name of the ConfigMap or Secret.
+    /// Name of the ConfigMap or Secret with the certificates, such as `corp-ca`, in the object's namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = crate::api::name::OBJECT_PATTERN))]
     pub name: String,
 
@@ -72,7 +74,7 @@ pub struct CaReference {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretReference {
-    /// Name of the Secret.
+    /// Name of the Secret, such as `registry-login`, in the object's namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = crate::api::name::OBJECT_PATTERN))]
     pub name: String,
 }

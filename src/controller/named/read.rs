@@ -162,7 +162,7 @@ impl Found {
     }
 }
 
-/// Unanswered read of the API server, which says nothing about the artifact.
+/// Unanswered read of the API server, which is not a state of the artifact.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} cannot be read: {cause}")]
 pub(in crate::controller) struct Unanswered {
@@ -178,7 +178,7 @@ pub(super) struct Answer {
 
 /// Reads an object. Only success, absent and forbidden are answers; every other error is an unanswered read.
 pub(super) async fn read(client: &Client, name: &Name) -> Result<Answer, Unanswered> {
-    let asked = match name.kind {
+    let response = match name.kind {
         Kind::Secret => get::<Secret>(client, name).await.map(|found| taken(found, |one| secret(one, name))),
         Kind::ConfigMap => get::<ConfigMap>(client, name).await.map(|found| taken(found, |one| config_map(one, name))),
         Kind::ServiceAccount => get::<ServiceAccount>(client, name).await.map(|found| taken(found, account)),
@@ -188,7 +188,7 @@ pub(super) async fn read(client: &Client, name: &Name) -> Result<Answer, Unanswe
         }
     };
     let what = || format!("{} {}", name.kind.as_str(), name.name);
-    let (value, version) = match asked {
+    let (value, version) = match response {
         Ok(answer) => answer,
         Err(kube::Error::Api(status)) if status.code == 403 => (
             Value::Forbidden(format!("{} cannot be read: {}; grant the operator get on it", what(), status.message)),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_key_that_is_named_is_kept_and_only_up_to_a_bound() {
+    fn only_the_named_key_is_kept_up_to_a_limit() {
         let wanted = Name::key(CaSource::Secret, "n", "s", "cosign.pub");
         let Value::Secret(data) = secret(made(&[("cosign.pub", 100), ("other", MOST_ROOT)]), &wanted) else { panic!() };
         assert_eq!(data.data.into_keys().collect::<Vec<_>>(), ["cosign.pub"]);
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_is_that_of_the_content() {
+    fn the_mark_depends_on_the_content_alone() {
         let name = Name::key(CaSource::Secret, "n", "s", "a");
         let mark = |keys: &[(&str, usize)]| Found::new(secret(made(keys), &name)).mark;
         assert_eq!(mark(&[("a", 1)]), mark(&[("a", 1), ("b", 1)]), "of another key");

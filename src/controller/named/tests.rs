@@ -17,7 +17,7 @@ use crate::api::vocabulary::CaSource;
 /// Answer of the API server, and the number of requests.
 #[derive(Default)]
 struct Server {
-    asked: AtomicUsize,
+    requests: AtomicUsize,
     /// HTTP status, and content of the key.
     answer: Mutex<(u16, String)>,
 }
@@ -27,12 +27,12 @@ impl Server {
         *self.answer.lock().unwrap() = (code, text.to_owned());
     }
 
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::Relaxed)
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
     }
 
     fn reply(&self, path: &str) -> (u16, String) {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let (code, text) = self.answer.lock().unwrap().clone();
         let name = path.rsplit('/').next().unwrap();
         let body = if code == 200 {
@@ -123,21 +123,25 @@ async fn a_secret_that_many_objects_name_is_read_once() {
         look_up.finish();
     });
     futures::future::join_all(looks).await;
-    assert_eq!(server.asked(), 1);
+    assert_eq!(server.requests(), 1);
     for round in 2..5 {
         named.age();
         named.tick().await;
         named.tick().await;
-        assert_eq!((server.asked(), world.woken().len()), (round, 0), "once for all, and nobody is woken for nothing");
+        assert_eq!(
+            (server.requests(), world.woken().len()),
+            (round, 0),
+            "once for all, and nobody is woken for nothing"
+        );
     }
     server.answers(200, "two");
     named.age();
     named.tick().await;
-    assert_eq!((server.asked(), world.woken().len()), (5, 1000));
+    assert_eq!((server.requests(), world.woken().len()), (5, 1000));
 }
 
 #[tokio::test]
-async fn no_answer_is_no_change() {
+async fn an_unanswered_read_changes_nothing() {
     let (server, named) = named();
     let mut world = World::new(&named);
     let object = world.object("n", "o");
@@ -167,7 +171,7 @@ async fn no_answer_is_no_change() {
 }
 
 #[tokio::test]
-async fn what_is_absent_is_read_less_and_less_often_and_what_nobody_uses_never() {
+async fn absent_objects_are_read_with_back_off_and_unused_ones_never() {
     let (server, named) = named();
     let mut world = World::new(&named);
     let (one, other) = (world.object("n", "one"), world.object("n", "other"));
@@ -191,10 +195,10 @@ async fn what_is_absent_is_read_less_and_less_often_and_what_nobody_uses_never()
     look_up.finish();
     assert_eq!(named.lock().slots.len(), 2);
     named.forget(&other);
-    let before = server.asked();
+    let before = server.requests();
     named.age();
     named.tick().await;
-    assert_eq!((server.asked(), named.lock().slots.len()), (before, 1), "t wakes nobody, so it is not read again");
+    assert_eq!((server.requests(), named.lock().slots.len()), (before, 1), "t wakes nobody, so it is not read again");
     world.writer.apply_watcher_event(&watcher::Event::Init);
     world.writer.apply_watcher_event(&watcher::Event::InitDone);
     named.forget_missing();
@@ -219,7 +223,7 @@ async fn one_namespace_does_not_crowd_out_another_or_the_policies() {
 }
 
 #[tokio::test]
-async fn content_is_kept_up_to_a_bound_and_not_for_long() {
+async fn content_is_kept_up_to_a_limit_and_for_a_short_time() {
     let (server, named) = named();
     let mut world = World::new(&named);
     let object = world.object("n", "o");
@@ -238,7 +242,7 @@ async fn content_is_kept_up_to_a_bound_and_not_for_long() {
 }
 
 #[tokio::test]
-async fn a_watch_that_reports_what_is_known_wakes_nobody() {
+async fn a_watch_event_with_a_known_version_wakes_no_object() {
     let (server, named) = named();
     let mut world = World::new(&named);
     let object = world.object("n", "o");
@@ -251,7 +255,7 @@ async fn a_watch_that_reports_what_is_known_wakes_nobody() {
     named.changed(Kind::ConfigMap, "n", "s", Some("8"));
     assert!(world.woken().is_empty());
     named.changed(Kind::Secret, "n", "s", Some("8"));
-    assert_eq!((world.woken(), server.asked()), (vec!["o".to_owned()], 1));
+    assert_eq!((world.woken(), server.requests()), (vec!["o".to_owned()], 1));
 }
 
 #[tokio::test]

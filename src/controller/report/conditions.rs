@@ -43,8 +43,8 @@ impl Report<'_> {
     /// Returns `Verified` after a failure: False if the served artifact is refused, the earlier verdict if it was
     /// judged by the current requirement, otherwise Unknown.
     pub(super) fn verified_after_failure(&self, request: Option<&Request>, failure: &Failure) -> Option<Verdict> {
-        let asked = request.and_then(|request| request.requirement.fingerprint());
-        if asked.is_none() && (request.is_some() || !self.requires_signature) {
+        let required = request.and_then(|request| request.requirement.fingerprint());
+        if required.is_none() && (request.is_some() || !self.requires_signature) {
             return None;
         }
         let served = self.status.artifact.as_ref().map(|artifact| artifact.digest.as_str());
@@ -54,7 +54,7 @@ impl Report<'_> {
             return Some(Verdict::new("False", failure.reason, &failure.message));
         }
         let judged = self.status.fingerprints.as_ref().and_then(|made| made.trust.clone());
-        match self.verified_before().filter(|_| served.is_some() && judged.is_some() && judged == asked) {
+        match self.verified_before().filter(|_| served.is_some() && judged.is_some() && judged == required) {
             Some(verdict) => Some(verdict),
             None => Some(Verdict::new("Unknown", failure.reason, NOT_EVALUATED)),
         }
@@ -62,12 +62,12 @@ impl Report<'_> {
 
     /// Returns `Verified` of a suspended object, for the current requirement.
     pub(super) fn verified_of_suspended(&self, Judged { request, basis }: Judged<'_>) -> Option<Verdict> {
-        let asked = request.requirement.fingerprint()?;
+        let required = request.requirement.fingerprint()?;
         if let Some(Basis::Judged(judgement)) = basis {
             return Some(verdict_of(judgement));
         }
         let judged = self.status.fingerprints.as_ref().and_then(|made| made.trust.as_ref());
-        let before = self.verified_before().filter(|_| judged == Some(&asked));
+        let before = self.verified_before().filter(|_| judged == Some(&required));
         before.or_else(|| Some(Verdict::new("Unknown", Reason::Suspended, NOT_EVALUATED)))
     }
 

@@ -111,7 +111,7 @@ async fn a_steady_state_writes_nothing_and_a_success_is_one_event() {
 }
 
 #[tokio::test]
-async fn a_failure_keeps_what_is_served_and_says_what_was_refused() {
+async fn a_failure_keeps_the_served_revision_and_reports_the_refused_one() {
     let served = at(&OCIArtifactStatus::default(), 1, EARLY).succeeded(&request(), &outcome("one", true).await);
     let digest = Digest::of(b"new");
     let stalled = Failure::new(Class::Stalled, Reason::UnsafeArchive, "entry \"../x\"").of(&digest);
@@ -141,16 +141,16 @@ async fn a_failure_keeps_what_is_served_and_says_what_was_refused() {
 }
 
 /// Creates a request that requires a signature.
-fn asking(key: &str) -> Request {
+fn signed_request(key: &str) -> Request {
     let verify = json!([{"name": "release", "cosign": {"keys": [{"inline": key}], "transparencyLog": "Ignored"}}]);
     let spec = serde_json::from_value(json!({"image": "r.example/app:1", "verify": verify})).unwrap();
     Request::parse(request().object, &spec, &Referred::default()).unwrap()
 }
 
 #[tokio::test]
-async fn what_was_refused_or_not_judged_is_judged_again_when_what_is_asked_is_what_it_was() {
+async fn a_refused_or_unjudged_artifact_is_verified_again_under_the_earlier_requirement() {
     let key = || rcgen::KeyPair::generate().unwrap().public_key_pem();
-    let (right, other) = (asking(&key()), asking(&key()));
+    let (right, other) = (signed_request(&key()), signed_request(&key()));
     let judged = Outcome { basis: Some(Basis::Judged(Judgement::default())), ..outcome("one", true).await };
     let served = at(&OCIArtifactStatus::default(), 1, EARLY).succeeded(&right, &judged);
     let trust = |status: &OCIArtifactStatus| status.fingerprints.as_ref().unwrap().trust.clone();
@@ -164,9 +164,9 @@ async fn what_was_refused_or_not_judged_is_judged_again_when_what_is_asked_is_wh
     let rows = [
         ("refused", Some(&other), mismatch.clone().of(&digest), "False", true),
         ("not judged", Some(&other), down.clone(), "Unknown", true),
-        ("nobody knows what is asked", None, secret, "Unknown", true),
+        ("unknown requirement", None, secret, "Unknown", true),
         ("another digest is refused", Some(&right), mismatch.of(&Digest::of(b"new")), "True", false),
-        ("nothing was asked anew", Some(&right), down, "True", false),
+        ("unchanged requirement", Some(&right), down, "True", false),
     ];
     for (label, request, failure, verified, again) in rows {
         let before = Report { requires_signature: true, ..at(&served, 1, LATE) };
@@ -176,7 +176,7 @@ async fn what_was_refused_or_not_judged_is_judged_again_when_what_is_asked_is_wh
         assert!(failed.artifact.is_some(), "{label}");
     }
     let free = at(&served, 1, LATE).failed(Some(&request()), &failure(Class::Stalled, Reason::PolicyDenied), None);
-    assert_eq!((conditions(&free).len(), trust(&free)), (2, None), "nothing is asked, so Verified is gone");
+    assert_eq!((conditions(&free).len(), trust(&free)), (2, None), "no signature is required, so Verified is absent");
     let kept = at(&free, 1, LATE).succeeded(&request(), &outcome("one", false).await);
     assert_eq!(conditions(&kept), [("Ready", "True", "Succeeded")]);
 }
@@ -185,7 +185,7 @@ async fn what_was_refused_or_not_judged_is_judged_again_when_what_is_asked_is_wh
 #[tokio::test]
 async fn a_suspended_object_is_verified_only_by_what_is_required_now() {
     let key = || rcgen::KeyPair::generate().unwrap().public_key_pem();
-    let (right, other) = (asking(&key()), asking(&key()));
+    let (right, other) = (signed_request(&key()), signed_request(&key()));
     let judged = Outcome { basis: Some(Basis::Judged(Judgement::default())), ..outcome("one", true).await };
     let served = at(&OCIArtifactStatus::default(), 1, EARLY).succeeded(&right, &judged);
     let mut short = served.clone();
@@ -205,8 +205,8 @@ async fn a_suspended_object_is_verified_only_by_what_is_required_now() {
     ];
     for (label, status, request, basis, verified, by) in rows {
         let suspended = at(status, 2, LATE).suspended(Some(Judged { request, basis }));
-        let said = suspended.conditions.iter().find(|one| one.type_ == "Verified").map(|one| one.status.as_str());
-        assert_eq!((said, trust(&suspended)), (verified, by), "{label}");
+        let verdict = suspended.conditions.iter().find(|one| one.type_ == "Verified").map(|one| one.status.as_str());
+        assert_eq!((verdict, trust(&suspended)), (verified, by), "{label}");
         assert_eq!(conditions(&suspended).first(), Some(&("Ready", "True", "Suspended")), "{label}");
         let again = at(&suspended, 2, LATE + 9).suspended(Some(Judged { request, basis }));
         assert_eq!(again, suspended, "{label}: it is not written again");
@@ -224,7 +224,7 @@ async fn a_suspended_object_is_verified_only_by_what_is_required_now() {
 }
 
 #[tokio::test]
-async fn what_is_withdrawn_is_named_and_told_once() {
+async fn a_withdrawal_is_one_event_that_names_the_digest() {
     let served = at(&OCIArtifactStatus::default(), 1, EARLY).succeeded(&request(), &outcome("one", true).await);
     let digest: Digest = served.artifact.as_ref().unwrap().digest.parse().unwrap();
     let denied = Failure::new(Class::Stalled, Reason::PolicyDenied, "OCIArtifactPolicy p denies it");
@@ -262,7 +262,7 @@ fn events_that_no_condition_has_can_be_filtered() {
 }
 
 #[tokio::test]
-async fn suspending_and_progress_are_told_without_an_event() {
+async fn suspending_and_progress_publish_no_event() {
     let new = OCIArtifactStatus::default();
     let idle = at(&new, 1, EARLY).suspended(None);
     assert_eq!(conditions(&idle), [("Ready", "False", "Suspended"), ("Stalled", "True", "Suspended")]);
@@ -271,9 +271,9 @@ async fn suspending_and_progress_are_told_without_an_event() {
     assert_eq!(conditions(&suspended), [("Ready", "True", "Suspended")]);
     let handled = OCIArtifactStatus { last_handled_reconcile_at: Some("1".to_owned()), ..served.clone() };
     let requests = HandledRequests { requested_at: Some("2".to_owned()), ..NO_REQUESTS };
-    let asked = Report { requests: &requests, ..at(&handled, 2, LATE) };
-    assert_eq!(asked.suspended(None).last_handled_reconcile_at.as_deref(), Some("1"), "the pass was not made");
-    let busy = at(&new, 1, EARLY).progressing("bringing in x");
+    let report = Report { requests: &requests, ..at(&handled, 2, LATE) };
+    assert_eq!(report.suspended(None).last_handled_reconcile_at.as_deref(), Some("1"), "no pass was run");
+    let busy = at(&new, 1, EARLY).progressing("fetching x");
     assert_eq!(conditions(&busy), [("Ready", "False", "Progressing"), ("Reconciling", "True", "Progressing")]);
     for (before, after) in [(&new, &idle), (&served, &suspended), (&new, &busy)] {
         assert_eq!(event_of(before, after), None);

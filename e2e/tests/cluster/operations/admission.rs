@@ -51,12 +51,12 @@ async fn each_admission_error_states_the_remedy(case: &mut Case) -> Result<()> {
         (
             "no TLS and TLS",
             json!({"image": "ghcr.io/a/b:1", "registry": {"plainHTTP": true, "caRef": {"name": "ca"}}}),
-            "plainHTTP speaks no TLS",
+            "insecureSkipVerify, caRef and clientCertificateRef",
         ),
         (
             "no TLS and a certificate",
             json!({"image": "ghcr.io/a/b:1", "registry": {"plainHTTP": true, "clientCertificateRef": {"name": "c"}}}),
-            "plainHTTP speaks no TLS",
+            "insecureSkipVerify, caRef and clientCertificateRef",
         ),
         (
             "no check and an authority",

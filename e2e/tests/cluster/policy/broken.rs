@@ -169,7 +169,7 @@ async fn an_invalid_policy_is_refused_with_the_remedy(case: &mut Case) -> Result
     let nobody = json!({"images": ["ghcr.io/a/b"], "verify": [{"name": "release", "cosign": {}}]});
     let twice = json!({"images": ["ghcr.io/a/b"], "verify": [entry("release", &[acme.key()]), entry("release", &[acme.key()])]});
     let patterns = "as patterns for host/repository";
-    let nothing = "could match no repository";
+    let nothing = "a pattern in images";
     let rows = [
         ("no images", json!({"images": [], "action": "Allow"}), "spec.images"),
         ("a scheme", about(&["https://ghcr.io/acme/app"]), patterns),
@@ -183,11 +183,11 @@ async fn an_invalid_policy_is_refused_with_the_remedy(case: &mut Case) -> Result
         ("a star too many", about(&["ghcr.io/acme**"]), nothing),
         ("a dot too many", about(&["ghcr.io./acme/**"]), nothing),
         ("another script", about(&["m\u{fc}nchen.example/**"]), nothing),
-        ("nobody", json!({"images": ["ghcr.io/a/b"]}), "Verify needs entries"),
+        ("nobody", json!({"images": ["ghcr.io/a/b"]}), "action: Verify"),
         (
             "a denial with signatures",
             json!({"images": ["ghcr.io/a/b"], "action": "Deny", "verify": [entry("release", &[acme.key()])]}),
-            "Deny take none",
+            "Allow and Deny",
         ),
         ("no authority", nobody, "at least one authority"),
         (

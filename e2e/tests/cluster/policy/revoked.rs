@@ -253,7 +253,7 @@ async fn a_suspended_object_that_cannot_be_withdrawn_is_tried_again(case: &mut C
     case.space.patch("app", &json!({"spec": {"suspend": true}})).await?;
     apply_policy(case, "no", &json!({"images": [app.repository()], "action": "Deny"})).await?;
     let is_left = |object: &DynamicObject| {
-        condition(object, "Ready").is_some_and(|ready| ready.message.contains("it is not withdrawn yet"))
+        condition(object, "Ready").is_some_and(|ready| ready.message.contains("not withdrawn yet"))
     };
     case.space.wait("app", "not be withdrawn", is_left).await?;
     denial.remove().await?;

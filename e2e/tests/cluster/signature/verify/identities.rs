@@ -162,7 +162,7 @@ async fn check_other_identities(case: &Case, sigstore: &PrivateSigstore, signed:
     let mut entry = claim.entry("right");
     entry["cosign"]["transparencyLog"] = json!("Ignored");
     let refused = case.space.create_artifact("never", &signed.spec(&entry)).await.err().context("it was admitted")?;
-    ensure!(format!("{refused:#}").contains("transparencyLog: Ignored needs cosign.keys"), "{refused:#}");
+    ensure!(format!("{refused:#}").contains("transparencyLog: Ignored"), "{refused:#}");
     Ok(())
 }
 
