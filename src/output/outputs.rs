@@ -98,6 +98,11 @@ impl Outputs {
         Ok(Self { directory: Some(directory), ..Self::new(BTreeMap::new(), work, api_objects, metrics)? })
     }
 
+    /// Returns the name and the directory of each volume.
+    pub(crate) fn volume_paths(&self) -> impl Iterator<Item = (&str, &std::path::Path)> {
+        self.volumes.iter().map(|(name, mount)| (name.as_str(), mount.path()))
+    }
+
     /// Adds a memory-backed place for stages of Secrets.
     #[must_use]
     pub fn with_secret_work(self, secret_work: Option<Arc<Mount>>) -> Self {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::turns::{Turn, Turns};
 use crate::blob::{Cache, Progress};
 use crate::output::Outputs;
 use crate::permits::Permits;
-use super::turns::{Turn, Turns};
 use crate::request::{Limits, Request};
 
 /// State shared by all passes.

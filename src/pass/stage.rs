@@ -77,8 +77,12 @@ pub(super) fn wanted<'a>(
     found.truncate(5);
     let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
     let message = |spelling| match (is_all, Field::Layers.name(spelling)) {
-        (true, _) => format!("the artifact has nothing but signatures and attestations; media types of its layers: {found}"),
-        (false, field) => format!("no layer of the artifact is selected by {field}; media types of its layers: {found}"),
+        (true, _) => {
+            format!("the artifact has nothing but signatures and attestations; media types of its layers: {found}")
+        }
+        (false, field) => {
+            format!("no layer of the artifact is selected by {field}; media types of its layers: {found}")
+        }
     };
     Err(Failure::naming(Class::Stalled, Reason::NoMatchingLayer, message))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::fetch::room_was_made;
+use super::turns::Turns;
 use super::*;
 use crate::api::Reason;
 use crate::blob::{Cache, CacheLimits};
@@ -17,7 +18,6 @@ use crate::output::location::Location;
 use crate::output::{ApiObjects, Outputs, Published, Retention};
 use crate::permits::Permits;
 use crate::plan::Revision;
-use super::turns::Turns;
 use crate::request::{Limits, ObjectId, Referred};
 use crate::storage::Mount;
 use crate::testing::FakeRegistry;

@@ -11,7 +11,7 @@ use crate::oci::tag_selection::TagSelectionError;
 use crate::pattern::PatternError;
 use crate::registry::credentials::SecretError;
 use crate::registry::tls::TlsError;
-use crate::trust::requirement::PatternError as SubjectError;
+use crate::trust::identity::SubjectPatternError;
 use crate::trust::sigstore::{KeyError, RootError};
 use crate::unpack::path::PathError;
 
@@ -153,7 +153,7 @@ pub enum EntryProblem {
     /// Identity with both an exact subject and a pattern, or with neither.
     Subject,
     /// Invalid pattern for subjects.
-    SubjectRegExp(SubjectError),
+    SubjectRegExp(SubjectPatternError),
     /// Entry in a policy that requires no signature.
     Action,
 }

@@ -166,19 +166,6 @@ async fn unpack(arguments: &Arguments) -> Result<Published, Stop> {
     }
 }
 
-/// Opens FILE. Fails for anything but a regular file, and for a file that is too large, before anything is read.
-fn layer(arguments: &Arguments, annotations: Map<String, Value>) -> Result<FileLayer, Complaint> {
-    let shown = arguments.file.display().to_string();
-    if shown == "-" {
-        return Err(not_opened("standard input", FileError::NotRegular));
-    }
-    let layer = FileLayer::open(&arguments.file, &arguments.media_type, annotations);
-    let layer = layer.map_err(|error| not_opened(&shown, error))?;
-    let checked = arguments.place.limits().layer_bytes.check(layer.size());
-    checked.map_err(|exceeded| Complaint::new(Reason::LimitExceeded, format!("{shown} has {exceeded}")))?;
-    Ok(layer)
-}
-
 /// Adapts a failure to a file: there is no registry, and no artifact was pushed.
 fn of_a_file(mut failure: Failure) -> Complaint {
     let remedy = if failure.reason == Reason::RegistryUnavailable {

@@ -289,12 +289,12 @@ async fn content_of_one_namespace_does_not_push_out_what_another_needs() {
     assert!(full > 5 * 1024 * 1024, "{full}");
     named.lock().most_bytes = full;
     server.answers(200, "key");
-    let before = server.asked();
+    let before = server.requests();
     for number in 0..100 {
         let object = world.object("n", &format!("o{number}"));
         named.look_up(object).get(secret("operators", "policy"), true).await.unwrap();
     }
-    assert_eq!(server.asked() - before, 1, "reads of one key for 100 objects");
+    assert_eq!(server.requests() - before, 1, "reads of one key for 100 objects");
 }
 
 #[tokio::test]

@@ -55,9 +55,7 @@ pub struct Denied {
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, remedy) = match self.kind {
-            AddressKind::Private => {
-                ("a private", "; --allow-cidr opens networks, --allow-host single hosts")
-            }
+            AddressKind::Private => ("a private", "; --allow-cidr opens networks, --allow-host single hosts"),
             AddressKind::Loopback => ("a loopback", "; only an --allow-cidr inside 127.0.0.0/8 or ::1/128 opens it"),
             AddressKind::Metadata => ("a metadata service's", "; no flag opens it"),
             AddressKind::Special => ("a link-local, multicast or reserved", "; no flag opens it"),

@@ -14,9 +14,9 @@ use crate::cli::output::Fatal;
 use crate::metrics::Metrics;
 use crate::output::{ApiObjects, Outputs, Retention};
 use crate::pass::Engine;
+use crate::pass::turns::Turns;
 use crate::permits::Permits;
 use crate::registry::http::HttpRegistry;
-use crate::pass::turns::Turns;
 use crate::request::Limits;
 use crate::storage::{self, Call, Mount, Roots, Rule};
 

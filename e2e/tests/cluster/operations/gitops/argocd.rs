@@ -11,10 +11,7 @@ use supercargo_e2e::tools;
 use super::{copy, render};
 use crate::support::case::{Case, spec, spec_with, tests};
 
-tests!(
-    argo_cd_shows_the_health_of_every_state,
-    argo_cds_actions_refresh_suspend_and_resume,
-);
+tests!(argo_cd_shows_the_health_of_every_state, argo_cds_actions_refresh_suspend_and_resume,);
 
 /// Scripts as the ConfigMap `argocd-cm` holds them after the component was applied.
 struct Scripts {
