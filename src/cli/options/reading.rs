@@ -246,7 +246,7 @@ mod tests {
                 &["--issuer", "i", "--subject", "s", "--transparency-log", "ignored"],
                 "error: InvalidSpec: --transparency-log ",
             ),
-            (&["--ca-file", there], "error: FileInvalid: --ca-file: it holds no PEM"),
+            (&["--ca-file", there], "error: FileInvalid: --ca-file: "),
             (&["--ca-file", missing], "error: FileNotFound: --ca-file: "),
             (
                 &["--client-certificate", there, "--client-key", there],
