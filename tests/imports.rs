@@ -174,8 +174,8 @@ const KNOWN_CIRCLES: [(&str, &str, &str); 12] = [
     ("request::error", "request::referred", "an error names the origin of what was referred to"),
     ("request::referred", "request::policy", "policies are among the referred objects"),
     ("unpack::error", "unpack::read_back", "an error wraps the difference that reading back found"),
-    ("controller::context", "controller::schedule", "not yet cut"),
-    ("output::api_object::content", "output::error", "not yet cut"),
+    ("controller::context", "controller::schedule", "the context holds state of each part"),
+    ("output::api_object::content", "output::error", "errors name the kind of an API object"),
 ];
 
 #[test]

@@ -38,7 +38,7 @@ impl Access {
         fs_err::write(path, self.document().to_string()).with_context(|| format!("writing {}", path.display()))
     }
 
-    /// Returns a client whose connections end before the API server ends them, see [`KEPT_IDLE`].
+    /// Returns a client whose connections end before the API server ends them: after `KEPT_IDLE`.
     pub async fn client(&self) -> Result<kube::Client> {
         let config: Kubeconfig = serde_json::from_value(self.document())?;
         let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;

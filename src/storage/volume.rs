@@ -20,7 +20,7 @@ use super::scratch::{Scratch, Staging};
 pub(super) const PRIVATE: &str = ".supercargo";
 /// Mode of the private directory and of its permanent subdirectories.
 const PRIVATE_MODE: Mode = Mode::from_raw_mode(0o700);
-/// A root: a PVC, NFS export or host directory, open until its [`Mount`] opens it again. Every call on it may hang, so
+/// A root: a PVC, NFS export or host directory, open until its [`Mount`](super::mount::Mount) opens it again. Every call on it may hang, so
 /// it is made by a thread of its [`Pool`].
 #[derive(Debug)]
 pub struct Volume {
