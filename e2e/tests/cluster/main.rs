@@ -70,10 +70,12 @@ fn tests() -> Vec<Test> {
         artifact::tests(),
         output::tests(),
         operations::tests(),
+        registry::tests(),
         command::tests(),
+        registry::misbehaving(),
         signature::tests(),
         policy::tests(),
-        registry::tests(),
+        registry::crowded(),
     ]
     .concat()
 }

@@ -13,16 +13,15 @@ mod tls;
 use crate::support::case::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [
-        fairness::tests(),
-        cache::tests(),
-        access::tests(),
-        tls::tests(),
-        oracles::tests(),
-        hostile::tests(),
-        secrets::tests(),
-        swarm::tests(),
-        siege::tests(),
-    ]
-    .concat()
+    [fairness::tests(), cache::tests(), access::tests(), tls::tests(), oracles::tests(), secrets::tests()].concat()
+}
+
+/// Tests that load the processors with what one registry does wrong.
+pub(crate) fn misbehaving() -> Vec<Test> {
+    hostile::tests()
+}
+
+/// Tests that load the processors with many objects.
+pub(crate) fn crowded() -> Vec<Test> {
+    [swarm::tests(), siege::tests()].concat()
 }

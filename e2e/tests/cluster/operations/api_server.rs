@@ -115,6 +115,9 @@ async fn no_condition_of_a_healthy_object_changes_while_the_api_server_fails(cas
         spec_with(&by_tag, &json!({"interval": "10s", "outputs": [output], "verify": own}))
     };
     make(case, count, spec).await?;
+    // An object's Event is written after the status that makes it Ready.
+    let are_complete = async || Ok((event_count(case).await? == count).then_some(()));
+    wait::until(LIMIT, "an Event of each object", are_complete).await?;
     let list = async || case.space.artifacts().list(&ListParams::default()).await;
     let name = |object: &DynamicObject| object.metadata.name.clone().unwrap_or_default();
     let before: BTreeMap<_, _> = list().await?.items.iter().map(|one| (name(one), conditions(one))).collect();

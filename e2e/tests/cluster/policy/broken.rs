@@ -155,7 +155,7 @@ async fn an_invalid_or_expired_trusted_root_is_reported_and_accepts_nothing(case
     apply_policy(case, "rooted", &json!({"images": [app.repository()], "verify": requirement})).await?;
     let object = at_once("a policy with such a root", case.space.refused("app", "PolicyDenied")).await?;
     let said = condition(&object, "Ready").context("no condition")?.message;
-    ensure!(said.contains("the trusted root"), "{said}");
+    ensure!(said.contains("trusted root"), "{said}");
     operators.config_map(&root, &[("trusted_root.json", &good)]).await?;
     case.space.refused("app", "SignatureMissing").await?;
     Ok(())

@@ -95,7 +95,7 @@ async fn policies_of_files_decide_as_in_a_cluster(case: &mut Case) -> Result<()>
             vec![&good, &selecting, &namespace],
             options(&["-n", "a"]),
             None,
-            "as team/release",
+            "required by team/release",
         ),
         (
             "that namespace is unknown",
@@ -114,7 +114,7 @@ async fn policies_of_files_decide_as_in_a_cluster(case: &mut Case) -> Result<()>
             vec![&by_secret, &secret],
             options(&["--policy-namespace=supercargo-system"]),
             None,
-            "as team/release",
+            "required by team/release",
         ),
         ("a Secret that is elsewhere", vec![&by_secret, &secret], vec![], Some("PolicyDenied"), "cannot be applied"),
     ];

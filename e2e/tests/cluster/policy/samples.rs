@@ -38,7 +38,7 @@ async fn the_samples_ask_for_a_signature_and_say_who_made_it(case: &mut Case) ->
     let namespace = ["--namespace", &case.space.namespace];
     let table = case.lab.kubectl().args(["get", "ociart", "signed-rules"]).args(namespace).stdout().await?;
     let columns = |number: usize| table.lines().nth(number).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let header = ["NAME", "READY", "REASON", "TAG", "DIGEST", "VERIFIED", "AGE"];
+    let header = ["NAME", "READY", "REASON", "TAG", "DIGEST", "VERIFIED", "UPDATED", "AGE"];
     assert_eq!(columns(0).context("no header")?, header, "the documentation shows these");
     let row = columns(1).context("no row")?;
     assert_eq!(row[..4], ["signed-rules", "True", "Succeeded", "1.0.0"], "{table}");
