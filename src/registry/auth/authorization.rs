@@ -111,7 +111,8 @@ impl Authorizations {
         let header = answer.header.clone();
         *kept = Some(answer);
         let mut challenges = locked(&self.challenges);
-        *challenges.entry(host_key(requester), || met.clone()).0 = met.clone();
+        let (known, _) = challenges.entry(host_key(requester), || met.clone());
+        *known = met;
         Ok(header)
     }
 
