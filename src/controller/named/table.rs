@@ -233,19 +233,24 @@ impl Table {
     /// Makes room for content of a namespace, at the expense of namespaces that keep more than it: a tenant must not
     /// cause a read for each look at an object of another tenant. Returns false if there is no room.
     fn make_room(&mut self, namespace: &str, bytes: usize) -> bool {
+        if self.kept_bytes.saturating_add(bytes) <= self.most_bytes {
+            return true;
+        }
+        let mut kept: BTreeMap<String, usize> = BTreeMap::new();
+        for (name, last) in self.slots.iter().filter_map(|(name, slot)| Some((name, slot.last.as_ref()?))) {
+            *kept.entry(name.namespace.clone()).or_default() += last.bytes;
+        }
+        let own = kept.get(namespace).copied().unwrap_or_default().saturating_add(bytes);
         while self.kept_bytes.saturating_add(bytes) > self.most_bytes {
-            let mut kept: BTreeMap<&str, usize> = BTreeMap::new();
-            for (name, slot) in &self.slots {
-                *kept.entry(&name.namespace).or_default() += slot.last.as_ref().map_or(0, |last| last.bytes);
-            }
-            let own = kept.get(namespace).copied().unwrap_or_default().saturating_add(bytes);
-            let most = kept.into_iter().max_by_key(|(_, kept)| *kept).filter(|(_, kept)| *kept > own);
-            let Some(greedy) = most.map(|(greedy, _)| greedy.to_owned()) else { return false };
-            let lasts = self.slots.iter_mut().filter(|(name, _)| name.namespace == greedy);
+            let most = kept.iter_mut().max_by_key(|(_, kept)| **kept).filter(|(_, kept)| **kept > own);
+            let Some((greedy, of_greedy)) = most else { return false };
+            let lasts = self.slots.iter_mut().filter(|(name, _)| name.namespace == *greedy);
             let lasts = lasts.filter_map(|(_, slot)| slot.last.as_mut().filter(|last| last.bytes > 0));
             let Some(oldest) = lasts.min_by_key(|last| last.at) else { return false };
             oldest.answer = None;
-            self.kept_bytes = self.kept_bytes.saturating_sub(std::mem::take(&mut oldest.bytes));
+            let freed = std::mem::take(&mut oldest.bytes);
+            *of_greedy = of_greedy.saturating_sub(freed);
+            self.kept_bytes = self.kept_bytes.saturating_sub(freed);
         }
         true
     }
