@@ -131,7 +131,7 @@ impl Outputs {
             Place::ConfigMap(keyed) => self.prepare_config_map(request, target, keyed, pinned, staged).await,
             Place::Secret { keyed, kind } => {
                 let cluster = self.cluster(OutputKind::Secret)?;
-                let content = api_object::content::of(target, keyed, staged).await?;
+                let content = api_object::content::of(target, keyed, staged, &object.namespace).await?;
                 let place = api_object::Place::new(object, target, keyed, Some(kind));
                 let (secret, published) =
                     api_object::build::<Secret>(place, request, pinned, &content, &self.content_key);
@@ -160,7 +160,7 @@ impl Outputs {
         staged: &Arc<Staged>,
     ) -> Result<Ready, OutputError> {
         let object = &request.object;
-        let content = api_object::content::of(target, keyed, staged).await?;
+        let content = api_object::content::of(target, keyed, staged, &object.namespace).await?;
         let place = api_object::Place::new(object, target, keyed, None);
         let (map, published) = api_object::build::<ConfigMap>(place, request, pinned, &content, &self.content_key);
         match &self.api_objects {

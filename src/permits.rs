@@ -76,6 +76,26 @@ impl Permits {
         Seat { processors: self.clone(), namespace: namespace.into(), waits: Arc::default() }
     }
 
+    /// Waits for a permit for `namespace`.
+    pub(crate) async fn permit(&self, namespace: &str) -> Permit {
+        let (to, permit) = oneshot::channel();
+        self.lock().waiting.push(&namespace.into(), to);
+        self.grant();
+        match permit.await {
+            Ok(permit) => permit,
+            // Unreachable: a waiter's sender is kept until the receiver is closed.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Takes a permit for `namespace` if one is free for it now.
+    pub(crate) fn try_permit(&self, namespace: &str) -> Option<Permit> {
+        let (to, mut permit) = oneshot::channel();
+        self.lock().waiting.push(&namespace.into(), to);
+        self.grant();
+        permit.try_recv().ok()
+    }
+
     /// Hands out all free permits. If a waiter was cancelled, the send fails and drops the permit, whose `Drop` calls
     /// this function again.
     fn grant(&self) {
@@ -154,15 +174,13 @@ impl Seat {
 
     /// Waits for a permit of something else that namespaces share.
     pub(crate) async fn permit_of(&self, shared: &Permits) -> Permit {
-        let (to, permit) = oneshot::channel();
-        shared.lock().waiting.push(&self.namespace, to);
-        shared.grant();
         let _waiting = Waiting::begin(&self.waits);
-        match permit.await {
-            Ok(permit) => permit,
-            // Unreachable: a waiter's sender is kept until the receiver is closed.
-            Err(_) => std::future::pending().await,
-        }
+        shared.permit(&self.namespace).await
+    }
+
+    /// Returns the namespace of the task.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// Runs `work`, which waits for its permits on this seat, with a time limit. Returns `None` if the work took

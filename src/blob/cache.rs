@@ -51,7 +51,7 @@ impl Cache {
     pub async fn look_through(self) {
         futures::future::join_all(self.stores.iter().map(async |store| {
             let looked = Arc::clone(store);
-            let _ = store.pool().run(Call::Long, move || looked.look_through()).await;
+            let _ = store.pool().run(Call::Upkeep, move || looked.look_through()).await;
         }))
         .await;
     }

@@ -248,7 +248,7 @@ impl ContentStore {
             }
         };
         // If the volume is not usable, the store is left as it is.
-        let _ = self.pool().run(Call::Long, work).await;
+        let _ = self.pool().run(Call::Upkeep, work).await;
     }
 
     /// Returns true if the entry is gone.

@@ -20,7 +20,9 @@ impl Outputs {
                 let acquired = mount.pool().unless_down(self.locks.acquire(object));
                 let lock = tokio::time::timeout(LONGEST_REMOVAL_LOCK, acquired).await;
                 let lock = lock.map_err(|_| OutputError::Busy(object.to_string()))??;
-                mount.run(Call::Long, move |volume| holding(lock, || volume::remove(volume, &id))).await
+                mount
+                    .run(Call::Long(&object.namespace), move |volume| holding(lock, || volume::remove(volume, &id)))
+                    .await
             };
             Some((name.clone(), removal.await.err()?))
         });
@@ -33,7 +35,7 @@ impl Outputs {
             let watched = namespaces.to_vec();
             let is_watched = move |namespace: &str| watched.is_empty() || watched.iter().any(|one| one == namespace);
             let owners: Result<_, OutputError> =
-                mount.run(Call::Long, move |volume| volume::owners(volume, is_watched)).await;
+                mount.run(Call::Upkeep, move |volume| volume::owners(volume, is_watched)).await;
             owners.unwrap_or_else(|error| {
                 tracing::warn!(volume = %name, %error, "a volume cannot be searched for leftovers");
                 Vec::new()

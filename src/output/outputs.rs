@@ -173,7 +173,7 @@ impl Outputs {
         let work = move |volume: &Arc<Volume>| {
             holding(lock, || if is_given_up() { Err(OutputError::GivenUp) } else { work(volume) })
         };
-        mount.run(Call::Long, work).await
+        mount.run(Call::Long(&object.namespace), work).await
     }
 
     /// Runs work on the place of an output on a volume.
@@ -185,7 +185,7 @@ impl Outputs {
         work: impl FnOnce(volume::Place) -> Result<T, OutputError> + Send + 'static,
     ) -> Result<T, OutputError> {
         let (mount, seed) = (self.volume(target, name)?, volume::Place::on(object, target, name));
-        mount.run(Call::Long, move |volume| work(seed(volume))).await
+        mount.run(Call::Long(&object.namespace), move |volume| work(seed(volume))).await
     }
 
     pub(super) fn directory(&self, target: &Target) -> Result<Arc<Destination>, OutputError> {

@@ -110,7 +110,7 @@ async fn stage_and_prepare<R: Registry>(
     for stage in stages {
         let pool = stage.staged.pool().clone();
         // A volume that does not respond runs this once it responds again.
-        let _ = pool.run(Call::Long, move || drop(stage)).await;
+        let _ = pool.run(Call::Long(&request.object.namespace), move || drop(stage)).await;
     }
     Ok((ready?, top))
 }

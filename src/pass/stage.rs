@@ -114,7 +114,7 @@ pub(super) async fn stage<R: Registry>(
         let result = work.in_place(&place, Arc::clone(&scratch), slots).await;
         // If the pass has failed, this drops the last holder.
         let pool = scratch.pool().clone();
-        let _ = pool.run(Call::Long, move || drop(scratch)).await;
+        let _ = pool.run(Call::Long(&request.object.namespace), move || drop(scratch)).await;
         stages.push(Stage { staged: result?, place });
     }
     Ok(stages)

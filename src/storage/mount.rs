@@ -131,7 +131,7 @@ impl Mount {
     /// the job could start, it is not started.
     pub(crate) async fn run<T, E>(
         self: &Arc<Self>,
-        work: Call,
+        work: Call<'_>,
         job: impl FnOnce(&Arc<Volume>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where

@@ -13,10 +13,10 @@
 //! The probe distinguishes a volume that hangs from a large tree: work may take hours while probes return. Work whose
 //! caller has given up continues in its thread, which is one of the few until the work ends.
 //!
-//! Work that holds a thread while it waits for a processor could occupy all threads. It gets only some of them, shared
-//! between namespaces, so that a look or a removal always finds a thread. Some of these are for namespaces that hold
-//! none: unpacking a bomb takes seconds, and the next thread would be free only after that (4.8 s instead of 1.5 s at
-//! worst, beside 1000 hostile objects on two cores).
+//! Work on whole trees gets only some of the threads, shared between namespaces: the files of one namespace may be slow
+//! while the volume responds. Some threads are for namespaces that hold none: unpacking a bomb takes seconds, and the
+//! next thread would be free only after that (4.8 s instead of 1.5 s at worst, beside 1000 hostile objects on two cores).
+//! Work that holds a thread while it waits for a processor gets fewer, so that a look or a removal always finds one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -46,11 +46,25 @@ const FIRST: usize = 4;
 const SCANS: usize = 2;
 /// Kind of work, which decides about the threads that it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub enum Call<'a> {
     /// A few filesystem calls.
     Short,
-    /// A whole tree or layer.
-    Long,
+    /// A whole tree or layer of an object in this namespace.
+    Long(&'a str),
+    /// A tree of no single namespace, such as the cache or leftovers.
+    Upkeep,
+}
+
+impl<'a> Call<'a> {
+    /// Returns the namespace whose share of the threads for long work is used. Upkeep has a share of its own: no
+    /// namespace has an empty name.
+    fn share(self) -> Option<&'a str> {
+        match self {
+            Self::Short => None,
+            Self::Long(namespace) => Some(namespace),
+            Self::Upkeep => Some(""),
+        }
+    }
 }
 
 /// Threads of one volume. Clones share them.
@@ -61,7 +75,7 @@ pub struct Pool(Arc<Shared>);
 struct Shared {
     health: Arc<Health>,
     threads: Arc<Semaphore>,
-    long: Arc<Semaphore>,
+    long: Permits,
     /// Of these, for work that takes a processor too.
     seats: Permits,
     scans: Permits,
@@ -76,7 +90,7 @@ pub(crate) struct Slot {
 }
 
 /// Permits for a long-work thread, if it is one, and for a thread.
-type Threads = (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>);
+type Threads = (Option<Permit>, Option<OwnedSemaphorePermit>);
 
 /// Returns the number of threads of a volume.
 fn threads() -> usize {
@@ -90,7 +104,7 @@ impl Pool {
         Self(Arc::new(Shared {
             health: Health::new(name),
             threads: Arc::new(Semaphore::new(threads)),
-            long: Arc::new(Semaphore::new(threads.saturating_sub(RESERVED))),
+            long: Permits::with_first(threads.saturating_sub(RESERVED + FIRST), FIRST),
             seats: Permits::with_first(threads.saturating_sub(RESERVED + UNSEATED + FIRST), FIRST),
             scans: Permits::new(SCANS),
         }))
@@ -135,22 +149,23 @@ impl Pool {
     /// caller gives up.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        work: Call,
+        work: Call<'_>,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StorageError> {
         self.slot(work).await?.run(job).await
     }
 
     /// Waits for a free thread.
-    pub(crate) async fn slot(&self, work: Call) -> Result<Slot, StorageError> {
+    pub(crate) async fn slot(&self, work: Call<'_>) -> Result<Slot, StorageError> {
         let permits = self.unless_down(self.permits(work)).await?;
         Ok(Slot { pool: self.clone(), permits, seat: None })
     }
 
     /// Waits for a free thread for long work that takes a processor too. A namespace with many such threads waits longer.
     pub(crate) async fn slot_for(&self, seat: &Seat) -> Result<Slot, StorageError> {
+        let namespace = seat.namespace();
         let seat = self.unless_down(seat.permit_of(&self.0.seats)).await?;
-        Ok(Slot { seat: Some(seat), ..self.slot(Call::Long).await? })
+        Ok(Slot { seat: Some(seat), ..self.slot(Call::Long(namespace)).await? })
     }
 
     /// Waits for one of the permits for scans. A namespace with many large trees delays its own scans.
@@ -166,16 +181,16 @@ impl Pool {
     /// As [`Self::detach`], but always on another thread.
     pub(super) fn later<T: Send + 'static>(&self, value: T, job: impl FnOnce(T) + Send + 'static) {
         let Ok(runtime) = Handle::try_current() else { return job(value) };
-        let now = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_owned().ok();
-        if let Some(long) = now(&self.0.long)
-            && let Some(thread) = now(&self.0.threads)
+        let now = self.0.long.try_permit(Call::Upkeep.share().unwrap_or_default());
+        if let Some(long) = now
+            && let Ok(thread) = Arc::clone(&self.0.threads).try_acquire_owned()
         {
             runtime.spawn_blocking(move || on_pool((Some(long), Some(thread)), || job(value)));
             return;
         }
         let (pool, queued) = (self.clone(), Queued(Some(value)));
         runtime.spawn(async move {
-            let permits = pool.permits(Call::Long).await;
+            let permits = pool.permits(Call::Upkeep).await;
             tokio::task::spawn_blocking(move || {
                 let mut queued = queued;
                 on_pool(permits, || queued.0.take().map(job));
@@ -183,11 +198,13 @@ impl Pool {
         });
     }
 
-    async fn permits(&self, work: Call) -> Threads {
-        // The semaphores are never closed.
-        let one = async |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).acquire_owned().await.ok();
-        let long = if work == Call::Long { one(&self.0.long).await } else { None };
-        (long, one(&self.0.threads).await)
+    async fn permits(&self, work: Call<'_>) -> Threads {
+        let long = match work.share() {
+            Some(namespace) => Some(self.0.long.permit(namespace).await),
+            None => None,
+        };
+        // The semaphore is never closed.
+        (long, Arc::clone(&self.0.threads).acquire_owned().await.ok())
     }
 
     /// Waits until all threads are idle.

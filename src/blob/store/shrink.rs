@@ -69,7 +69,7 @@ impl ContentStore {
     /// nothing is removed. A layer in use stays readable, and its space is freed when its use ends.
     pub(in crate::blob) async fn give_up(self: &Arc<Self>, lacks: u64, own: &[Key]) -> bool {
         let (store, own) = (Arc::clone(self), own.to_vec());
-        let work = self.pool().run(Call::Long, move || {
+        let work = self.pool().run(Call::Upkeep, move || {
             let entries = store.scan().unwrap_or_default();
             let others = entries.iter().filter(|entry| !own.iter().any(|key| key.name() == entry.name));
             let could_give = others.fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
@@ -81,7 +81,7 @@ impl ContentStore {
     /// Runs [`Self::shrink_now`] on a thread of the volume.
     pub(super) async fn shrink(self: &Arc<Self>, bounds: Bounds, spare: Vec<Key>) -> bool {
         let store = Arc::clone(self);
-        self.pool().run(Call::Long, move || store.shrink_now(bounds, &spare)).await.unwrap_or(false)
+        self.pool().run(Call::Upkeep, move || store.shrink_now(bounds, &spare)).await.unwrap_or(false)
     }
 
     /// Removes expired layers, and the least recently used ones until the store is within `bounds`; never those in

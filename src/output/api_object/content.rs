@@ -65,15 +65,16 @@ impl Content {
     }
 }
 
-/// Reads the files of a stage that the target selects as keys and values, on a thread of the volume.
+/// Reads the files of a stage that the target selects as keys and values, on a thread of the volume for `namespace`.
 pub(in crate::output) async fn of(
     target: &Target,
     keyed: &KeyedObject,
     staged: &Arc<Staged>,
+    namespace: &str,
 ) -> Result<Content, OutputError> {
     let (staged, separator, filter) = (Arc::clone(staged), keyed.separator.clone(), target.filter.clone());
     let pool = staged.pool().clone();
-    pool.run(Call::Long, move || read(&staged, &separator, &filter)).await?
+    pool.run(Call::Long(namespace), move || read(&staged, &separator, &filter)).await?
 }
 
 /// Reads the files of a stage that `filter` selects as keys and values.

@@ -47,7 +47,7 @@ async fn pool(name: &str) -> (Pool, Arc<Server>) {
 
 async fn call(pool: &Pool, server: &Arc<Server>) -> Result<(), StorageError> {
     let server = Arc::clone(server);
-    pool.run(Call::Long, move || server.call()).await
+    pool.run(Call::Long("a"), move || server.call()).await
 }
 
 async fn soon<T>(waiting: impl Future<Output = T>) -> T {
@@ -83,7 +83,7 @@ async fn long_work_is_awaited_while_probes_succeed() {
     let (pool, _) = pool("slow").await;
     let started = Instant::now();
     let (sender, receiver) = std::sync::mpsc::channel::<()>();
-    let work = pool.run(Call::Long, move || receiver.recv_timeout(TIMEOUT * 5));
+    let work = pool.run(Call::Long("a"), move || receiver.recv_timeout(TIMEOUT * 5));
     soon(work).await.unwrap().unwrap_err();
     assert!(started.elapsed() >= TIMEOUT * 5);
     drop(sender);
@@ -122,7 +122,7 @@ async fn values_whose_drop_may_hang_are_dropped_on_a_thread_of_the_volume() {
     server.set(true);
     let hanging: Vec<_> = (0..THREADS * 8)
         .map(|_| {
-            pool.run(Call::Long, {
+            pool.run(Call::Long("a"), {
                 let server = Arc::clone(&server);
                 move || server.call()
             })
@@ -143,7 +143,7 @@ async fn values_whose_drop_may_hang_are_dropped_on_a_thread_of_the_volume() {
 #[tokio::test]
 async fn a_panicking_job_is_an_error_and_releases_its_thread() {
     let (pool, _) = pool("v").await;
-    let ended: Result<(), _> = pool.run(Call::Long, || panic!("on purpose")).await;
+    let ended: Result<(), _> = pool.run(Call::Long("a"), || panic!("on purpose")).await;
     assert!(ended.unwrap_err().is_panic());
     soon(pool.idle()).await;
 }
@@ -164,12 +164,34 @@ async fn threads_for_processor_work_go_to_the_namespace_with_the_fewest() {
     let first = soon(pool.slot_for(&modest)).await.unwrap();
     let mut next = Box::pin(pool.slot_for(&modest));
     assert!(poll!(&mut next).is_pending());
-    soon(pool.run(Call::Long, || ())).await.unwrap();
+    soon(pool.run(Call::Long("greedy"), || ())).await.unwrap();
     // The first one counts too.
     held.truncate(held.len() - 2);
     let _next = soon(next).await.unwrap();
     assert!(poll!(&mut more[0]).is_pending());
     drop(first);
+}
+
+/// Number 14.
+#[tokio::test]
+async fn slow_looks_of_one_namespace_leave_a_thread_to_each_other_namespace() {
+    let pool = Pool::new("shared");
+    let mut held = Vec::new();
+    while let Some(slot) = pool.slot(Call::Long("greedy")).now_or_never() {
+        held.push(slot.unwrap());
+    }
+    let mut more = Box::pin(pool.slot(Call::Long("greedy")));
+    assert!(poll!(&mut more).is_pending());
+    let first = soon(pool.slot(Call::Long("modest"))).await.unwrap();
+    soon(pool.run(Call::Upkeep, || ())).await.unwrap();
+    let mut next = Box::pin(pool.slot(Call::Long("modest")));
+    assert!(poll!(&mut next).is_pending());
+    held.truncate(held.len() - 2);
+    let _next = soon(next).await.unwrap();
+    assert!(poll!(&mut more).is_pending());
+    drop((first, held));
+    let _more = soon(more).await.unwrap();
+    soon(pool.run(Call::Short, || ())).await.unwrap();
 }
 
 /// A24.

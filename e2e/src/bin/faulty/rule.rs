@@ -44,7 +44,7 @@ pub(crate) struct Rule {
     call: Call,
     /// Argument, comparison and value; all conditions must match.
     conditions: Vec<(u8, SeccompCmpOp, u64)>,
-    /// Last component that the path must have.
+    /// Last component that the path must have; with a `*` at the end, its beginning.
     name: Option<String>,
     effect: Effect,
 }
@@ -87,7 +87,7 @@ impl Rule {
         }
     }
 
-    /// Returns the index of the argument with the path, and the last component that the path must have.
+    /// Returns the index of the argument with the path, and the last component that the path must have, or with a `*` at the end, its beginning.
     pub(crate) fn path(&self) -> Option<(usize, &str)> {
         Some((self.call.path?, self.name.as_deref()?))
     }

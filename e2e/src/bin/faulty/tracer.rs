@@ -137,7 +137,8 @@ fn ends_with(thread: Pid, argument: usize, name: &str) -> Result<bool> {
     // The read is short where the path is near the end of a mapping.
     let read = memory.file().read_at(&mut bytes, address)?;
     let path = bytes.get(..read).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default();
-    Ok(path.rsplit(|byte| *byte == b'/').next() == Some(name.as_bytes()))
+    let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    Ok(name.strip_suffix('*').map_or_else(|| last == name.as_bytes(), |prefix| last.starts_with(prefix.as_bytes())))
 }
 
 #[expect(clippy::disallowed_methods, reason = "tracees and deadlines cannot be waited for in one call")]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use supercargo_e2e::http;
-use supercargo_e2e::object::current_condition;
+use supercargo_e2e::object::{Space, current_condition};
 use supercargo_e2e::wait;
 use tokio::task::JoinHandle;
 
@@ -22,6 +22,7 @@ use crate::support::privileges::may_mount;
 tests!(
     a_volume_that_hangs_is_the_state_of_that_volume_and_heals_by_itself,
     hanging_reads_do_not_delay_other_objects,
+    slow_looks_of_one_namespace_do_not_delay_another_namespace,
     a_volume_that_cannot_be_opened_does_not_stop_the_start_and_heals_by_itself,
     an_object_follows_its_tag_while_its_files_are_read,
 );
@@ -29,6 +30,10 @@ tests!(
 /// Interval of the objects elsewhere, and below it the operator's timeout for a volume.
 const INTERVAL: Duration = Duration::from_secs(10);
 const TIMEOUT: &[&str] = &["--volume-timeout", "6s"];
+/// Number of objects with slow directories: more than a volume has threads.
+const HOGS: usize = 60;
+/// Number of threads that the looks of one namespace hold, at least.
+const AT_ONCE: usize = 10;
 /// Longest time for an answer of `/healthz`.
 const HEALTH: Duration = Duration::from_secs(1);
 
@@ -230,6 +235,36 @@ async fn hanging_reads_do_not_delay_other_objects(case: &mut Case) -> Result<()>
     let removed = || Ok(!case.object_directory("hung").exists());
     wait::until_true(Duration::from_secs(30), "the files of the deleted object to be removed", removed).await?;
     health.end().await?;
+    Ok(())
+}
+
+/// Opening the directories of one namespace's objects takes seconds each, while the volume responds.
+async fn slow_looks_of_one_namespace_do_not_delay_another_namespace(case: &mut Case) -> Result<()> {
+    let mut tag = Tag::start(case).await?;
+    let other = Space::create(&case.space.client, &format!("{}-other", case.space.namespace)).await?;
+    let mut settings = case.settings()?;
+    settings.namespaces.push(other.namespace.clone());
+    let slow = Slow::start_as(case, "openat2@hog*=delay:4000", settings).await?;
+    let spec = spec_with(&tag.image(), &on("default"));
+    let names: Vec<String> = (0..HOGS).map(|number| format!("hog-{number}")).collect();
+    for name in &names {
+        case.space.apply(name, &spec).await?;
+    }
+    other.apply("near", &spec).await?;
+    for name in &names {
+        case.space.ready_with(name, tag.last()?).await?;
+    }
+    other.ready_with("near", tag.last()?).await?;
+    slow.on()?;
+    let before = slow.delayed();
+    for name in &names {
+        case.space.request_pass(name).await?;
+    }
+    slow.wait_delayed(before + AT_ONCE).await?;
+    let digest = tag.next(case).await?;
+    other.request_pass("near").await?;
+    within(HEALED, "the other namespace to follow its tag", other.ready_with("near", &digest)).await?;
+    slow.off()?;
     Ok(())
 }
 

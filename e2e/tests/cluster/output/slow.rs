@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use supercargo_e2e::operator::Settings;
 use supercargo_e2e::wait;
 
 use crate::support::case::Case;
@@ -22,6 +23,13 @@ impl Slow {
 
     /// Starts the operator under `faulty` with these rules and further arguments; the delays are off.
     pub(super) async fn start_with(case: &mut Case, rules: &str, extra: &[&str]) -> Result<Self> {
+        let mut settings = case.settings()?;
+        settings.extra.extend(extra.iter().map(|argument| (*argument).to_owned()));
+        Self::start_as(case, rules, settings).await
+    }
+
+    /// Starts the operator under `faulty` with these rules and settings; the delays are off.
+    pub(super) async fn start_as(case: &mut Case, rules: &str, settings: Settings) -> Result<Self> {
         let control = case.directory.join("delays");
         fs_err::create_dir_all(&control)?;
         let script = case.directory.join("slow-operator");
@@ -34,10 +42,7 @@ impl Slow {
         );
         fs_err::write(&script, text)?;
         fs_err::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
-        let mut settings = case.settings()?;
-        settings.binary = script;
-        settings.extra.extend(extra.iter().map(|argument| (*argument).to_owned()));
-        case.start_operator_as(&settings).await?;
+        case.start_operator_as(&Settings { binary: script, ..settings }).await?;
         Ok(Self { control })
     }
 
