@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::Stream;
 
 use crate::oci::{Descriptor, Digest, Repository};
+use crate::permits::Permit;
 
 mod access;
 mod auth;
@@ -51,10 +52,11 @@ pub struct RawManifest {
     pub room: Option<MemoryReservation>,
 }
 
-/// A memory reservation for a large body. There are few, so that many large bodies wait for each other.
+/// A memory reservation for a large body. There are few, so that many large bodies wait for each other. Namespaces share
+/// them: those of one tenant, which may stall, do not delay another tenant's.
 #[derive(Debug)]
 pub struct MemoryReservation {
-    _permit: tokio::sync::OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 /// The bytes of a blob, as they arrive.

@@ -97,7 +97,8 @@ impl Request {
         entries.extend(required.entries);
         let LayersSpec { mode, on_conflict, .. } = spec.layers;
         let keychain = referred.keychain(spec, &reference.repository)?;
-        let access = Access { keychain, transport: referred.transport(spec)? };
+        let namespace = object.namespace.as_str().into();
+        let access = Access { keychain, transport: referred.transport(spec)?, namespace };
         let request = Self {
             object,
             reference,

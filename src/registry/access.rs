@@ -1,5 +1,7 @@
 //! Credentials and transport of an object, and the origin of what they reach.
 
+use std::sync::Arc;
+
 use super::auth::credentials::Keychain;
 use super::net::tls::TlsOptions;
 use crate::oci::{Digest, Repository};
@@ -11,6 +13,8 @@ pub struct Access {
     pub keychain: Keychain,
     /// TLS or plain HTTP.
     pub transport: Transport,
+    /// Namespace of the object, whose share of memory for large responses is used. Empty for a command.
+    pub namespace: Arc<str>,
 }
 
 /// TLS or plain HTTP, as configured; there is no fallback.

@@ -150,7 +150,8 @@ impl Registry for HttpRegistry {
         if is_html(response.headers()) {
             return Err(a_page(&get));
         }
-        let body = self.client.body(response, repository.host(), &get.what(), MAX_MANIFEST_BYTES).await?;
+        let body =
+            self.client.body(response, repository.host(), &get.what(), MAX_MANIFEST_BYTES, &access.namespace).await?;
         Ok(Digest::of(&body.bytes))
     }
 
@@ -232,7 +233,7 @@ impl Registry for HttpRegistry {
             response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let is_html = is_html(response.headers());
         let sender = Self::sender(&call, &response)?;
-        let body = self.client.body(response, repository.host(), &call.what(), limit).await;
+        let body = self.client.body(response, repository.host(), &call.what(), limit, &access.namespace).await;
         let body = body.map_err(|error| sender.veil(error, || call.what()))?;
         // An intermediary answered in place of the registry, for example with a login page.
         if is_html && sender.is_registry && Digest::of(&body.bytes) != *digest {

@@ -89,7 +89,7 @@ pub(super) async fn fetch(
         }
         _ => return Err(transport::refused(&response, &host, || format!("the token service of {host}"))),
     }
-    let body = client.body(response, &host, "the token response", MAX_TOKEN_ANSWER).await?;
+    let body = client.body(response, &host, "the token response", MAX_TOKEN_ANSWER, "").await?;
     serde_json::from_slice(&body.bytes)
         .map_err(|_| RegistryError::Protocol { host, problem: "its response is not valid JSON".to_owned() })
 }

@@ -46,7 +46,8 @@ impl HttpRegistry {
     ) -> Result<T, RegistryError> {
         let sender = Self::sender(call, &response)?;
         self.check_open(call, &response, &sender)?;
-        let body = self.client.body(response, call.repository.host(), &call.what(), MAX_PAGE_BYTES).await;
+        let (host, namespace) = (call.repository.host(), &call.access.namespace);
+        let body = self.client.body(response, host, &call.what(), MAX_PAGE_BYTES, namespace).await;
         match body.and_then(|body| parse(&body.bytes)) {
             Err(RegistryError::TooLarge { .. } | RegistryError::Protocol { .. }) if !sender.is_registry => {
                 let problem =

@@ -32,7 +32,7 @@ impl HttpRegistry {
         let response = self.client.send(sent).await?;
         match response.status() {
             status if status.is_success() => {
-                let body = self.client.body(response, &host, &what, limit).await?;
+                let body = self.client.body(response, &host, &what, limit, "").await?;
                 Ok(Some(body.bytes))
             }
             // Object stores answer 403 for a missing object if the client may not list objects.

@@ -102,7 +102,7 @@ fn access(user: Option<&str>) -> Access {
     if let Some(user) = user {
         keychain.add_password(user, "hunter2");
     }
-    Access { keychain, transport: Transport::PlainHttp }
+    Access { keychain, transport: Transport::PlainHttp, ..Access::default() }
 }
 
 fn with_digest(digest: &Digest) -> Response {

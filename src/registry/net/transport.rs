@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use reqwest::Response;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -17,6 +16,7 @@ use super::address::{is_closed_port, is_public};
 use super::budget::RequestBudget;
 use super::egress::{Egress, Reach};
 use crate::metrics::{Metrics, RequestLabels};
+use crate::permits::Permits;
 use crate::registry::{MemoryReservation, RegistryError, Transport};
 
 mod answer;
@@ -39,6 +39,8 @@ const SMALL_BODY: usize = 256 * 1024;
 const LARGE_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Number of memory reservations: parsing a body of 4 MiB takes several times its size.
 const LARGE_BODIES: usize = 2;
+/// Number of further memory reservations, for namespaces that hold none.
+const FIRST_LARGE_BODIES: usize = 2;
 
 /// An HTTP client that enforces our limits and the egress rules, and counts requests.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ pub(in crate::registry) struct Client {
     egress: Arc<Egress>,
     budget: RequestBudget,
     /// Reservations for large bodies.
-    room: Arc<Semaphore>,
+    room: Permits,
     metrics: Arc<Metrics>,
 }
 
@@ -69,7 +71,7 @@ impl Client {
         let egress = Arc::new(egress);
         let (named, foreign) = (Connections::new(&egress, Reach::Named)?, Connections::new(&egress, Reach::Foreign)?);
         let budget = RequestBudget::new(per_second, Arc::clone(&metrics));
-        let room = Arc::new(Semaphore::new(LARGE_BODIES));
+        let room = Permits::with_first(LARGE_BODIES, FIRST_LARGE_BODIES);
         Ok(Self { named, foreign, egress, budget, room, metrics })
     }
 
@@ -180,13 +182,14 @@ impl Client {
         Ok(())
     }
 
-    /// Reads a body of limited size into memory.
+    /// Reads a body of limited size into memory, for an object in `namespace`.
     pub(in crate::registry) async fn body(
         &self,
         response: Response,
         host: &str,
         what: &str,
         limit: u64,
+        namespace: &str,
     ) -> Result<WholeBody, RegistryError> {
         let too_large = || RegistryError::TooLarge { what: what.to_owned(), limit };
         if response.content_length().is_some_and(|length| length > limit) {
@@ -204,11 +207,7 @@ impl Client {
                 return Err(too_large());
             }
             if room.is_none() && bytes.len() + chunk.len() > SMALL_BODY {
-                room = Arc::clone(&self.room)
-                    .acquire_owned()
-                    .await
-                    .ok()
-                    .map(|permit| MemoryReservation { _permit: permit });
+                room = Some(MemoryReservation { _permit: self.room.permit(namespace).await });
                 limited = Instant::now() + LARGE_BODY_TIMEOUT;
             }
             bytes.extend_from_slice(&chunk);

@@ -193,7 +193,7 @@ async fn several_credentials_are_tried_in_order() {
     .await;
     let mut keychain = access(Some("bob")).keychain;
     keychain.add_password("carol", "hunter2");
-    let access = Access { keychain, transport: Transport::PlainHttp };
+    let access = Access { keychain, transport: Transport::PlainHttp, ..Access::default() };
     assert!(registry().tag_digest(&access, &server.repository(), "1").await.is_ok());
     assert_eq!(tries.load(Ordering::Relaxed), 1);
 }
@@ -252,7 +252,7 @@ async fn an_identity_token_is_exchanged_by_post_and_never_sent_to_the_registry()
         let mut keychain = Keychain::default();
         let secret = SecretData { kind: "kubernetes.io/dockerconfigjson".to_owned(), data, ..SecretData::default() };
         keychain.add("s", &secret, &format!("{host}/a").parse::<Reference>().unwrap().repository).unwrap();
-        Access { keychain, transport: Transport::PlainHttp }
+        Access { keychain, transport: Transport::PlainHttp, ..Access::default() }
     };
     registry().tag_digest(&access(&server.host), &server.repository(), "1").await.unwrap();
     let head = "HEAD /v2/team/app/manifests/1";
