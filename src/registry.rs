@@ -22,6 +22,7 @@ mod local;
 mod net;
 pub mod push;
 mod resolve;
+pub mod retry;
 mod sender;
 mod whole;
 

@@ -70,6 +70,7 @@ impl From<RegistryError> for Failure {
             RegistryError::HeldBack { retry_after, .. } => {
                 (Class::Retry, Reason::RegistryUnavailable, Some(*retry_after))
             }
+            RegistryError::Refused { .. } => (Class::Stalled, Reason::Forbidden, None),
             RegistryError::AddressDenied { .. }
             | RegistryError::PortDenied { .. }
             | RegistryError::PlainHttpDenied { .. } => (Class::Stalled, Reason::AddressDenied, None),

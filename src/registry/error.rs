@@ -30,12 +30,24 @@ pub enum RegistryError {
         wanted: &'static str,
     },
     /// 403.
-    #[error("{host} does not allow these credentials to read {repository}")]
+    #[error("{host} does not allow these credentials to {verb} {repository}")]
     Forbidden {
         /// The registry.
         host: String,
         /// The repository.
         repository: String,
+        /// "read" or "write to".
+        verb: &'static str,
+    },
+    /// Any other status by which the registry refuses what a client wants to store.
+    #[error("{host} refuses {what}: {answer}")]
+    Refused {
+        /// The registry.
+        host: String,
+        /// Description of what was not stored.
+        what: String,
+        /// The status, and the registry's error code if it sent one, such as `MANIFEST_BLOB_UNKNOWN`.
+        answer: String,
     },
     /// 429, or 503 with `Retry-After`.
     #[error("{host} limits the rate of requests (429, or 503 with Retry-After)")]

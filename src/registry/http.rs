@@ -24,6 +24,7 @@ mod call;
 mod elsewhere;
 mod file;
 mod paging;
+mod push;
 
 use call::{HttpCall, Item};
 use paging::Page;
@@ -58,15 +59,18 @@ impl HttpRegistry {
 
     /// Sends the request with each matching credential in turn until one is accepted.
     async fn request(&self, call: &HttpCall<'_>) -> Result<Response, RegistryError> {
+        self.request_by_any(call).await.map(|(response, _)| response)
+    }
+
+    /// Sends the request and returns the index of the accepted credential too.
+    async fn request_by_any(&self, call: &HttpCall<'_>) -> Result<(Response, usize), RegistryError> {
         let credentials = call.access.keychain.matching(call.repository);
-        let mut rest = credentials.iter().copied();
-        let mut credential = rest.next();
+        let mut index = call.credential.unwrap_or_default();
         loop {
-            match self.request_as(call, credential).await {
-                Err(RegistryError::Unauthorized { .. } | RegistryError::Forbidden { .. }) if rest.len() > 0 => {
-                    credential = rest.next();
-                }
-                result => return result,
+            let has_more = call.credential.is_none() && index + 1 < credentials.len();
+            match self.request_as(call, credentials.get(index).copied()).await {
+                Err(RegistryError::Unauthorized { .. } | RegistryError::Forbidden { .. }) if has_more => index += 1,
+                result => return result.map(|response| (response, index)),
             }
         }
     }
@@ -76,28 +80,31 @@ impl HttpRegistry {
         call: &HttpCall<'_>,
         credential: Option<&Credential>,
     ) -> Result<Response, RegistryError> {
-        let requester = Requester { credential, transport: &call.access.transport, repository: call.repository };
-        let host = call.repository.host();
-        let mut authorization = self.authorizations.current(&self.client, requester).await;
+        let (transport, repository, actions) = (&call.access.transport, call.repository, call.actions);
+        let requester = Requester { credential, transport, repository, actions };
+        let (host, url) = (call.repository.host(), call.url()?);
+        // An upload may be at another origin, where neither credentials nor a client certificate are sent.
+        let is_at_registry = call.is_at_registry(&url)?;
+        let mut authorization =
+            if is_at_registry { self.authorizations.current(&self.client, requester).await } else { None };
         let mut answered = false;
         loop {
-            let url = call.url()?;
             let sent = Sent {
-                transport: call.access.transport.clone(),
+                transport: if is_at_registry { transport.clone() } else { transport.without_client_certificate() },
                 method: call.method.clone(),
                 url: url.clone(),
                 accept: call.accept(),
                 authorization: authorization.clone(),
                 part: call.part(),
-                form: None,
+                payload: call.payload(),
                 operation: call.operation(),
                 redirects: call.redirects(),
                 reach: call.reach(),
                 account: requester.account(),
-                is_elsewhere: false,
+                is_elsewhere: !is_at_registry,
             };
             let response = self.client.send(sent).await?;
-            let is_from_registry = response.url().origin() == url.origin();
+            let is_from_registry = is_at_registry && response.url().origin() == url.origin();
             let is_answered = response.status().is_success() || call.settles(response.status(), is_from_registry);
             if response.status() == StatusCode::UNAUTHORIZED && !is_answered {
                 // One challenge is answered per request, because a registry that rejects every answer must not cause
@@ -117,9 +124,12 @@ impl HttpRegistry {
                 return Ok(response);
             }
             return Err(match response.status().as_u16() {
-                403 => {
-                    RegistryError::Forbidden { host: host.to_owned(), repository: call.repository.path().to_owned() }
-                }
+                403 => RegistryError::Forbidden {
+                    host: host.to_owned(),
+                    repository: call.repository.path().to_owned(),
+                    verb: call.actions.verb(),
+                },
+                _ if call.method != Method::GET && call.method != Method::HEAD => self.refusal(call, response).await,
                 _ => refused(&response, host, || call.what()),
             });
         }

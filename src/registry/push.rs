@@ -44,12 +44,11 @@ impl fmt::Display for ManifestName<'_> {
 }
 
 /// Response of a registry that accepted a manifest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// True if the registry lists the manifest among the referrers of its subject (header `OCI-Subject`). If false, and
-    /// the manifest has a subject, the client maintains the list under a tag (distribution-spec, "Referrers Tag
-    /// Schema").
-    pub lists_subject: bool,
+    /// Subject among whose referrers the registry lists the manifest (header `OCI-Subject`). If it is not the
+    /// manifest's subject, the client maintains the list under a tag (distribution-spec, "Referrers Tag Schema").
+    pub subject: Option<Digest>,
 }
 
 /// Requests that write to a registry.

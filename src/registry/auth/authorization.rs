@@ -1,7 +1,7 @@
 //! The `Authorization` header of a request: basic credentials, or a token that is fetched and cached.
 //!
-//! Tokens are cached per (credential, transport, host, repository), so nothing is shared between objects that have
-//! other credentials or check the host in another way. Challenges are cached per transport and host, and a known
+//! Tokens are cached per (credential, transport, host, repository, rights), so nothing is shared between objects that
+//! have other credentials or check the host in another way, and a token for reading is never one for writing. Challenges are cached per transport and host, and a known
 //! challenge is answered before the next request is sent: a new repository on a known host costs one extra token
 //! request.
 
@@ -30,6 +30,8 @@ struct HeaderKey {
     credential: Option<Digest>,
     transport: TransportId,
     repository: Repository,
+    /// Scopes of the token.
+    scopes: Vec<String>,
 }
 
 impl HeaderKey {
@@ -38,6 +40,7 @@ impl HeaderKey {
             credential: requester.credential.map(Credential::identity),
             transport: requester.transport.id(),
             repository: requester.repository.clone(),
+            scopes: requester.actions.scopes(requester.repository),
         }
     }
 }
@@ -148,13 +151,14 @@ mod tests {
     use super::*;
     use crate::oci::Reference;
     use crate::registry::Transport;
+    use crate::registry::auth::requester::Actions;
 
     fn repository(path: &str) -> Repository {
         format!("r.example/{path}").parse::<Reference>().unwrap().repository
     }
 
     fn slot(all: &Authorizations, repository: &Repository) -> Slot {
-        all.slot(Requester { credential: None, transport: &Transport::default(), repository })
+        all.slot(Requester { credential: None, transport: &Transport::default(), repository, actions: Actions::Pull })
     }
 
     #[test]

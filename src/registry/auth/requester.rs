@@ -7,12 +7,44 @@ use crate::oci::Repository;
 use crate::registry::net::budget::Account;
 use crate::registry::{RegistryError, Transport};
 
-/// Sender of requests: credential, transport and repository of a request.
+/// Rights that a token is requested for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::registry) enum Actions<'a> {
+    /// Reading of the repository.
+    Pull,
+    /// Reading and writing of the repository, and reading of another repository from which a blob is mounted.
+    Push { from: Option<&'a Repository> },
+}
+
+impl Actions<'_> {
+    /// Returns the scopes of a token (distribution-spec, token authentication).
+    pub(super) fn scopes(self, repository: &Repository) -> Vec<String> {
+        let scope = |repository: &Repository, actions| format!("repository:{}:{actions}", repository.path());
+        match self {
+            Self::Pull => vec![scope(repository, "pull")],
+            Self::Push { from } => {
+                let of_source = from.filter(|from| *from != repository).map(|from| scope(from, "pull"));
+                std::iter::once(scope(repository, "pull,push")).chain(of_source).collect()
+            }
+        }
+    }
+
+    /// Describes the rights in messages.
+    pub(in crate::registry) fn verb(self) -> &'static str {
+        match self {
+            Self::Pull => "read",
+            Self::Push { .. } => "write to",
+        }
+    }
+}
+
+/// Sender of requests: credential, transport, repository and rights of a request.
 #[derive(Clone, Copy)]
 pub(in crate::registry) struct Requester<'a> {
     pub(in crate::registry) credential: Option<&'a Credential>,
     pub(in crate::registry) transport: &'a Transport,
     pub(in crate::registry) repository: &'a Repository,
+    pub(in crate::registry) actions: Actions<'a>,
 }
 
 impl Requester<'_> {

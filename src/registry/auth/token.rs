@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::credentials::Credential;
 use super::requester::Requester;
 use crate::registry::net::egress::Reach;
-use crate::registry::net::transport::{self, Client, Part, Redirects, Sent};
+use crate::registry::net::transport::{self, Client, Part, Payload, Redirects, Sent};
 use crate::registry::{RegistryError, Transport};
 
 /// Maximum size of a token response, in bytes.
@@ -46,7 +46,7 @@ impl Token {
     }
 }
 
-/// Fetches a token for pull access to the repository.
+/// Fetches a token for the requester's actions on the repository.
 pub(super) async fn fetch(
     client: &Client,
     requester: Requester<'_>,
@@ -95,33 +95,35 @@ pub(super) async fn fetch(
 }
 
 /// Builds the request for a token: a GET, with user and password if there are any; an identity token is exchanged by
-/// POST (the OAuth 2 form of distribution's token authentication). The scope is always pull access to the repository,
-/// whatever the challenge requests.
+/// POST (the OAuth 2 form of distribution's token authentication). The scope is that of the requester, whatever the
+/// challenge requests.
 fn token_request(
     requester: Requester<'_>,
     is_same_host: bool,
     realm: &Url,
     service: Option<&str>,
-) -> Result<Sent, RegistryError> {
-    let scope = format!("repository:{}:pull", requester.repository.path());
+) -> Result<Sent<'static>, RegistryError> {
+    let scopes = requester.actions.scopes(requester.repository);
     let mut url = realm.clone();
-    let (method, form, authorization) = match requester.credential {
+    let (method, payload, authorization) = match requester.credential {
         Some(Credential::IdentityToken(token)) => {
             let fields = [
                 ("grant_type", "refresh_token"),
                 ("service", service.unwrap_or_default()),
-                ("scope", &scope),
+                ("scope", &scopes.join(" ")),
                 ("client_id", CLIENT_ID),
                 ("refresh_token", token),
             ];
             let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-            (Method::POST, Some(form), None)
+            (Method::POST, Payload::Form(form), None)
         }
-        Some(Credential::Password { .. }) => (Method::GET, None, Some(requester.basic_header()?)),
-        None => (Method::GET, None, None),
+        Some(Credential::Password { .. }) => (Method::GET, Payload::Nothing, Some(requester.basic_header()?)),
+        None => (Method::GET, Payload::Nothing, None),
     };
-    if form.is_none() {
-        url.query_pairs_mut().extend_pairs(service.map(|service| ("service", service))).append_pair("scope", &scope);
+    if matches!(payload, Payload::Nothing) {
+        url.query_pairs_mut()
+            .extend_pairs(service.map(|service| ("service", service)))
+            .extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
     }
     let transport =
         if is_same_host { requester.transport.clone() } else { requester.transport.without_client_certificate() };
@@ -136,7 +138,7 @@ fn token_request(
         accept,
         authorization,
         part: Part::All,
-        form,
+        payload,
         operation,
         redirects,
         reach: Reach::Named,

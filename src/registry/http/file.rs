@@ -6,7 +6,7 @@ use reqwest::{Method, Url};
 use super::HttpRegistry;
 use crate::registry::net::budget::Account;
 use crate::registry::net::egress::Reach;
-use crate::registry::net::transport::{Part, Redirects, Sent, authority, refused};
+use crate::registry::net::transport::{Part, Payload, Redirects, Sent, authority, refused};
 use crate::registry::{RegistryError, Transport};
 
 impl HttpRegistry {
@@ -24,7 +24,7 @@ impl HttpRegistry {
             accept: "*/*",
             authorization: None,
             part: Part::All,
-            form: None,
+            payload: Payload::Nothing,
             operation: "file",
             redirects: Redirects::Follow,
             reach: Reach::Named,

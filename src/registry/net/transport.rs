@@ -22,13 +22,15 @@ use crate::registry::{MemoryReservation, RegistryError, Transport};
 mod answer;
 mod clients;
 mod names;
+mod progress;
 mod redirect;
 mod request;
 
 pub(in crate::registry) use answer::{error, refused};
-pub(in crate::registry) use request::{Part, Redirects, Sent, authority, origin};
+pub(in crate::registry) use request::{Part, Payload, Redirects, Sent, authority, origin};
 
 use clients::Connections;
+use progress::Progress;
 use request::literal;
 
 /// Timeout of a whole body that is kept in memory.
@@ -84,7 +86,7 @@ impl Client {
     }
 
     /// Sends a request and follows redirects.
-    pub(in crate::registry) async fn send(&self, mut sent: Sent) -> Result<Response, RegistryError> {
+    pub(in crate::registry) async fn send(&self, mut sent: Sent<'_>) -> Result<Response, RegistryError> {
         let (named, mut at_named) = (sent.url.clone(), None);
         for _ in 0..=redirect::MAX_REDIRECTS {
             let response = self.send_once(&sent).await?;
@@ -112,7 +114,7 @@ impl Client {
         is_proxied || response.remote_addr().is_none_or(|address| is_public(address.ip()))
     }
 
-    async fn send_once(&self, sent: &Sent) -> Result<Response, RegistryError> {
+    async fn send_once(&self, sent: &Sent<'_>) -> Result<Response, RegistryError> {
         let host = authority(&sent.url);
         self.judge(sent, &host)?;
         let origin = origin(&sent.url);
@@ -120,11 +122,11 @@ impl Client {
         let span = tracing::debug_span!("request", %host, operation = sent.operation, method = %sent.method);
         let timer = std::time::Instant::now();
         let client = self.client(sent, &host).await?;
-        let mut result = sent.build(&client).send().instrument(span.clone()).await;
+        let mut result = attempt(sent, &client, &host).instrument(span.clone()).await?;
         // A server may close an idle connection just before a request is sent on it (RFC 9112 section 9.3.1).
         if sent.method.is_idempotent() && result.as_ref().is_err_and(answer::is_connection_lost) {
             span.in_scope(|| tracing::debug!("the idle connection was closed; sending the request again"));
-            result = sent.build(&client).send().instrument(span.clone()).await;
+            result = attempt(sent, &client, &host).instrument(span.clone()).await?;
         }
         let code = result.as_ref().map_or(0, |response| response.status().as_u16());
         let labels = RequestLabels { host: &host, operation: sent.operation, code };
@@ -147,17 +149,17 @@ impl Client {
         }
     }
 
-    async fn client(&self, sent: &Sent, host: &str) -> Result<reqwest::Client, RegistryError> {
+    async fn client(&self, sent: &Sent<'_>, host: &str) -> Result<reqwest::Client, RegistryError> {
         let connections = match sent.reach {
             Reach::Named => &self.named,
             Reach::Foreign => &self.foreign,
         };
         let failed = |problem| RegistryError::Tls { host: host.to_owned(), problem };
-        connections.client(&sent.transport).await.map_err(failed)
+        connections.client(&sent.transport, sent.payload.is_stored()).await.map_err(failed)
     }
 
     /// Applies the checks that do not need a resolved name.
-    pub(in crate::registry) fn judge(&self, sent: &Sent, host: &str) -> Result<(), RegistryError> {
+    pub(in crate::registry) fn judge(&self, sent: &Sent<'_>, host: &str) -> Result<(), RegistryError> {
         let name = sent.url.host_str().unwrap_or_default();
         let is_plain = sent.url.scheme() == "http";
         match &sent.transport {
@@ -214,4 +216,22 @@ impl Client {
         }
         Ok(WholeBody { bytes: bytes.freeze(), room })
     }
+}
+
+/// Sends a request once. The inner result is the client's; a body that is stored has limits of its own.
+async fn attempt(
+    sent: &Sent<'_>,
+    client: &reqwest::Client,
+    host: &str,
+) -> Result<reqwest::Result<Response>, RegistryError> {
+    let progress = Progress::default();
+    let response = sent.build(client, &progress).send();
+    if !sent.payload.is_stored() {
+        return Ok(response.await);
+    }
+    let length = sent.payload.length();
+    progress.limit(length, response).await.map_err(|progress::Stalled(limit)| {
+        let problem = format!("no progress of a {} within {} s", sent.method, limit.as_secs());
+        RegistryError::Unavailable { host: host.to_owned(), problem }
+    })
 }

@@ -57,36 +57,58 @@ pub(super) struct Connections {
     usual: reqwest::Client,
     /// Clients for all other TLS options.
     others: Clients<reqwest::Client>,
+    /// Clients for bodies that are stored; created by the first one.
+    storing: Clients<reqwest::Client>,
+}
+
+/// Limit on the time until a response.
+#[derive(Clone, Copy)]
+enum Patience {
+    /// [`READ_TIMEOUT`], which a client counts from the start of a request.
+    Reading,
+    /// None: `progress` limits the time, because a large body takes longer than any response.
+    Storing,
 }
 
 impl Connections {
     /// Fails if the system has no CA certificates or the TLS provider cannot be initialized.
     pub(super) fn new(egress: &Arc<Egress>, reach: Reach) -> Result<Self, reqwest::Error> {
-        let usual = client(egress, &TlsOptions::default(), reach)?;
-        Ok(Self { egress: Arc::clone(egress), reach, usual, others: Clients::default() })
+        let usual = client(egress, &TlsOptions::default(), reach, Patience::Reading)?;
+        let (others, storing) = (Clients::default(), Clients::default());
+        Ok(Self { egress: Arc::clone(egress), reach, usual, others, storing })
     }
 
-    /// Returns the client for a transport. An error describes the problem.
-    pub(super) async fn client(&self, transport: &Transport) -> Result<reqwest::Client, String> {
-        let Transport::Tls(options) = transport else { return Ok(self.usual.clone()) };
+    /// Returns the client for a transport, and for bodies that are stored if `is_storing`. An error describes the
+    /// problem.
+    pub(super) async fn client(&self, transport: &Transport, is_storing: bool) -> Result<reqwest::Client, String> {
+        let options = match transport {
+            Transport::Tls(options) => options.clone(),
+            Transport::PlainHttp => TlsOptions::default(),
+        };
         let id = TransportId::Tls(options.identity());
-        if id == TransportId::Tls(None) {
+        if id == TransportId::Tls(None) && !is_storing {
             return Ok(self.usual.clone());
         }
+        let (clients, patience) =
+            if is_storing { (&self.storing, Patience::Storing) } else { (&self.others, Patience::Reading) };
         let making = async {
-            let (egress, options, reach) = (Arc::clone(&self.egress), options.clone(), self.reach);
-            let made = tokio::task::spawn_blocking(move || client(&egress, &options, reach)).await;
+            let (egress, reach) = (Arc::clone(&self.egress), self.reach);
+            let made = tokio::task::spawn_blocking(move || client(&egress, &options, reach, patience)).await;
             made.map_err(|_| "creating the client was aborted".to_owned())?.map_err(|error| error.to_string())
         };
-        self.others.get(id, making).await
+        clients.get(id, making).await
     }
 }
 
-fn client(egress: &Arc<Egress>, tls: &TlsOptions, reach: Reach) -> Result<reqwest::Client, reqwest::Error> {
+fn client(
+    egress: &Arc<Egress>,
+    tls: &TlsOptions,
+    reach: Reach,
+    patience: Patience,
+) -> Result<reqwest::Client, reqwest::Error> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("supercargo/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         // Each hop is checked here: reqwest's own redirects would bypass the check of literal addresses.
         .redirect(redirect::Policy::none())
@@ -94,6 +116,9 @@ fn client(egress: &Arc<Egress>, tls: &TlsOptions, reach: Reach) -> Result<reqwes
         // A proxy from the environment would resolve names itself, without being configured for this.
         .no_proxy()
         .referer(false);
+    if matches!(patience, Patience::Reading) {
+        builder = builder.read_timeout(READ_TIMEOUT);
+    }
     if let Some(proxy) = &egress.proxy {
         let except = reqwest::NoProxy::from_string(&proxy.except);
         builder = builder.proxy(reqwest::Proxy::all(&proxy.url)?.no_proxy(except));

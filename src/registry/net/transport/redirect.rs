@@ -12,19 +12,28 @@ pub(super) const MAX_REDIRECTS: usize = 5;
 
 /// Returns the target of a redirect that the request follows; `None` if the response is final. A target that leaves TLS
 /// or contains a user or password is an error.
-pub(super) fn next(sent: &Sent, response: &Response) -> Result<Option<Url>, RegistryError> {
+pub(super) fn next(sent: &Sent<'_>, response: &Response) -> Result<Option<Url>, RegistryError> {
     let Some(next) = target(response)? else { return Ok(None) };
     let is_same_request = matches!(response.status().as_u16(), 307 | 308);
     match sent.redirects {
         Redirects::Refuse => Err(refused(sent, "it redirects, where that is not allowed".to_owned())),
+        // After 301, 302 and 303 clients send GET, so the body would not be stored.
+        Redirects::WithinOrigin | Redirects::SameMethod if !is_same_request => {
+            let problem = format!("it redirects a {} with {}; expected 307 or 308", sent.method, response.status());
+            Err(refused(sent, problem))
+        }
+        Redirects::WithinOrigin if next.origin() != sent.url.origin() => {
+            let problem = format!("it redirects a {} to {}, another origin", sent.method, authority(&next));
+            Err(refused(sent, problem))
+        }
         Redirects::Probe if !is_same_request => Ok(None),
-        Redirects::Probe | Redirects::Follow => Ok(Some(next)),
+        Redirects::Probe | Redirects::Follow | Redirects::WithinOrigin | Redirects::SameMethod => Ok(Some(next)),
     }
 }
 
 /// Directs the request to `next`. Credentials are sent only to the origin (scheme, host and port) that they are meant
 /// for.
-pub(super) fn follow(sent: &mut Sent, next: Url, reach: Reach) {
+pub(super) fn follow(sent: &mut Sent<'_>, next: Url, reach: Reach) {
     if next.origin() != sent.url.origin() {
         sent.authorization = None;
         sent.is_elsewhere = true;
@@ -37,11 +46,11 @@ pub(super) fn follow(sent: &mut Sent, next: Url, reach: Reach) {
 }
 
 /// Returns the error for a request that was redirected too often.
-pub(super) fn too_many(sent: &Sent) -> RegistryError {
+pub(super) fn too_many(sent: &Sent<'_>) -> RegistryError {
     refused(sent, format!("it redirects more than {MAX_REDIRECTS} times"))
 }
 
-fn refused(sent: &Sent, problem: String) -> RegistryError {
+fn refused(sent: &Sent<'_>, problem: String) -> RegistryError {
     RegistryError::Protocol { host: authority(&sent.url), problem }
 }
 

@@ -2,16 +2,18 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, RequestBuilder, Url};
 
-use crate::registry::Transport;
+use super::progress::Progress;
 use crate::registry::net::budget::Account;
 use crate::registry::net::egress::Reach;
+use crate::registry::{BlobStream, Transport};
 
 /// One request.
 #[derive(Debug)]
-pub(in crate::registry) struct Sent {
+pub(in crate::registry) struct Sent<'a> {
     pub(in crate::registry) transport: Transport,
     pub(in crate::registry) method: Method,
     pub(in crate::registry) url: Url,
@@ -19,8 +21,7 @@ pub(in crate::registry) struct Sent {
     pub(in crate::registry) authorization: Option<HeaderValue>,
     /// The requested bytes.
     pub(in crate::registry) part: Part,
-    /// A body of type `application/x-www-form-urlencoded`.
-    pub(in crate::registry) form: Option<String>,
+    pub(in crate::registry) payload: Payload<'a>,
     /// The request's label in metrics.
     pub(in crate::registry) operation: &'static str,
     pub(in crate::registry) redirects: Redirects,
@@ -46,6 +47,51 @@ pub(in crate::registry) enum Part {
     First,
 }
 
+/// Body of a request.
+pub(in crate::registry) enum Payload<'a> {
+    Nothing,
+    /// A body of type `application/x-www-form-urlencoded`.
+    Form(String),
+    /// A body in memory, sent as it is.
+    Document {
+        media_type: &'a str,
+        bytes: Bytes,
+    },
+    /// A part of a blob, from an offset: `length` bytes, which `open` returns as often as the request is sent.
+    Upload {
+        from: u64,
+        length: u64,
+        open: &'a (dyn Fn() -> BlobStream + Send + Sync),
+    },
+}
+
+impl Payload<'_> {
+    /// Returns the number of bytes that are read while they are sent.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::Upload { length, .. } => *length,
+            Self::Nothing | Self::Form(_) | Self::Document { .. } => 0,
+        }
+    }
+
+    /// True for bodies that a registry stores, which takes longer than a usual response.
+    pub(super) fn is_stored(&self) -> bool {
+        matches!(self, Self::Document { .. } | Self::Upload { .. })
+    }
+}
+
+impl std::fmt::Debug for Payload<'_> {
+    /// Prints the kind and the length; a form may contain a token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("Nothing"),
+            Self::Form(_) => f.write_str("Form"),
+            Self::Document { media_type, bytes } => write!(f, "Document({media_type}, {} bytes)", bytes.len()),
+            Self::Upload { from, length, .. } => write!(f, "Upload({length} bytes from {from})"),
+        }
+    }
+}
+
 /// Handling of redirects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::registry) enum Redirects {
@@ -53,15 +99,19 @@ pub(in crate::registry) enum Redirects {
     Follow,
     /// A redirect is an error.
     Refuse,
+    /// For requests that write: 307 and 308 within the origin are followed; every other redirect is an error.
+    WithinOrigin,
+    /// For uploads: 307 and 308 are followed, to another origin without credentials; every other redirect is an error.
+    SameMethod,
     /// 301, 302 and 303 are returned as the response, because they may lead to a login page. 307 and 308 to another
     /// origin are followed by a GET of the first byte, because signed URLs of blob stores are often valid for GET
     /// only.
     Probe,
 }
 
-impl Sent {
+impl Sent<'_> {
     /// Prepares the request for a client.
-    pub(super) fn build(&self, client: &reqwest::Client) -> RequestBuilder {
+    pub(super) fn build(&self, client: &reqwest::Client, progress: &Progress) -> RequestBuilder {
         let mut request = client.request(self.method.clone(), self.url.clone()).header(header::ACCEPT, self.accept);
         if let Some(value) = &self.authorization {
             request = request.header(header::AUTHORIZATION, value);
@@ -73,11 +123,29 @@ impl Sent {
             Part::First => request = request.header(header::RANGE, "bytes=0-0"),
             Part::All | Part::Rest { .. } => {}
         }
-        if let Some(form) = &self.form {
-            let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-            request = request.header(header::CONTENT_TYPE, form_type).body(form.clone());
+        match &self.payload {
+            Payload::Nothing => request,
+            Payload::Form(form) => {
+                let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+                request.header(header::CONTENT_TYPE, form_type).body(form.clone())
+            }
+            // The length of an empty body is sent too: some servers answer 411 to a PUT without it.
+            Payload::Document { media_type, bytes } => request
+                .header(header::CONTENT_TYPE, *media_type)
+                .header(header::CONTENT_LENGTH, bytes.len())
+                .body(bytes.clone()),
+            Payload::Upload { from, length, open } => {
+                // A PUT ends an upload, whatever its offset.
+                if let (Some(last), Method::PATCH) = (length.checked_sub(1), self.method.clone()) {
+                    let range = format!("{from}-{}", from.saturating_add(last));
+                    request = request.header(header::CONTENT_RANGE, range);
+                }
+                request
+                    .header(header::CONTENT_TYPE, "application/octet-stream")
+                    .header(header::CONTENT_LENGTH, *length)
+                    .body(reqwest::Body::wrap_stream(progress.watch(open())))
+            }
         }
-        request
     }
 }
 
