@@ -5,6 +5,7 @@
 
 pub mod descriptor;
 pub mod digest;
+pub mod draft;
 pub(crate) mod host;
 pub mod index;
 pub mod manifest;
@@ -19,6 +20,7 @@ pub mod version_range;
 
 pub use descriptor::Descriptor;
 pub use digest::{Digest, Hasher};
+pub use draft::ManifestDraft;
 pub use index::Index;
 pub use manifest::{Document, Manifest};
 pub use platform::Platform;

@@ -5,19 +5,26 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::digest::Digest;
+use super::media_type;
 use super::platform::Platform;
 
 /// Maximum size of a descriptor's inline data that is kept, in bytes; larger data is fetched like any blob.
 const MAX_DATA: usize = 4 * 1024;
 /// Maximum length of a media type (RFC 6838 section 4.2, both names).
 pub(super) const MAX_MEDIA_TYPE: usize = 255;
+/// Content of the empty descriptor.
+pub const EMPTY: &[u8] = b"{}";
 /// Annotations of a document or descriptor.
 pub type Annotations = BTreeMap<String, String>;
 
 /// Descriptor of a blob or manifest (image-spec descriptor.md).
+///
+/// A descriptor that was read keeps only the fields below, so a document of another producer is not rewritten from its
+/// descriptors but from its JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "RawDescriptor")]
 pub struct Descriptor {
@@ -43,13 +50,80 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// Returns a descriptor without annotations.
+    pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: media_type.into(),
+            digest,
+            size,
+            annotations: Annotations::new(),
+            data: None,
+            artifact_type: None,
+            platform: None,
+            has_unknown_platform: false,
+            urls: Vec::new(),
+        }
+    }
+
+    /// Returns the descriptor of bytes in memory.
+    pub fn of(media_type: impl Into<String>, bytes: &[u8]) -> Self {
+        Self::new(media_type, Digest::of(bytes), bytes.len() as u64)
+    }
+
+    /// Returns the empty descriptor with its inline content (image-spec manifest.md, "Guidance for an Empty
+    /// Descriptor").
+    pub fn empty() -> Self {
+        Self { data: Some(Bytes::from_static(EMPTY)), ..Self::of(media_type::OCI_EMPTY, EMPTY) }
+    }
+
+    /// Returns the descriptor with an annotation added or replaced.
+    #[must_use]
+    pub fn with_annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.annotations.insert(key.into(), value.into());
+        self
+    }
+
     /// Returns true if the descriptor lists alternative download locations.
     pub(super) fn is_foreign(&self) -> bool {
         !self.urls.is_empty()
     }
 }
 
-/// A descriptor as serialized.
+/// Fields in the order of the image-spec's Go types, which oras and Helm write.
+impl Serialize for Descriptor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("mediaType", &self.media_type)?;
+        map.serialize_entry("digest", &self.digest)?;
+        map.serialize_entry("size", &self.size)?;
+        self.serialize_optional(&mut map)?;
+        map.end()
+    }
+}
+
+impl Descriptor {
+    /// Adds the optional fields that are set.
+    fn serialize_optional<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        if !self.urls.is_empty() {
+            map.serialize_entry("urls", &self.urls)?;
+        }
+        if !self.annotations.is_empty() {
+            map.serialize_entry("annotations", &self.annotations)?;
+        }
+        if let Some(data) = &self.data {
+            map.serialize_entry("data", &STANDARD.encode(data))?;
+        }
+        if let Some(platform) = &self.platform {
+            map.serialize_entry("platform", platform)?;
+        }
+        if let Some(artifact_type) = &self.artifact_type {
+            map.serialize_entry("artifactType", artifact_type)?;
+        }
+        Ok(())
+    }
+}
+
+/// A descriptor as read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawDescriptor {

@@ -29,8 +29,8 @@ pub struct Manifest {
     pub layers: Vec<Descriptor>,
     /// Annotations of the manifest.
     pub annotations: Annotations,
-    /// Digest of the manifest that this one refers to (image-spec manifest.md, `subject`).
-    pub subject: Option<Digest>,
+    /// Manifest that this one refers to (image-spec manifest.md, `subject`).
+    pub subject: Option<Box<Descriptor>>,
     /// Digest of this manifest if it was selected from an index, and so differs from the resolved digest.
     pub platform_digest: Option<Digest>,
 }
@@ -173,7 +173,7 @@ impl Manifest {
         refuse_foreign(&layers)?;
         let artifact_type =
             document.artifact_type.filter(|text| !text.is_empty()).unwrap_or_else(|| config.media_type.clone());
-        let (annotations, subject) = (document.annotations, document.subject.map(|subject| subject.digest));
+        let (annotations, subject) = (document.annotations, document.subject.map(Box::new));
         Ok(Self { media_type, artifact_type, config, layers, annotations, subject, platform_digest: None })
     }
 

@@ -3,12 +3,26 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::ser::SerializeMap;
+
 /// `os/architecture[/variant]`, such as `linux/arm64` or `linux/arm/v7`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Platform {
     os: String,
     architecture: String,
     variant: Option<String>,
+}
+
+impl serde::Serialize for Platform {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("architecture", &self.architecture)?;
+        map.serialize_entry("os", &self.os)?;
+        if let Some(variant) = &self.variant {
+            map.serialize_entry("variant", variant)?;
+        }
+        map.end()
+    }
 }
 
 /// Reason why a text is not a valid [`Platform`].

@@ -183,7 +183,7 @@ fn payloads(layers: Vec<Descriptor>) -> Vec<Lead> {
 
 /// Returns the bundle layer of a manifest whose subject is the digest.
 fn bundle_of(manifest: Manifest, subject: &Digest) -> Option<Descriptor> {
-    let is_about = manifest.subject.as_ref() == Some(subject);
+    let is_about = manifest.subject.as_ref().is_some_and(|of| of.digest == *subject);
     let mut layers = manifest.layers.into_iter().filter(|layer| layer.media_type.starts_with(BUNDLE));
     layers.next().filter(|_| is_about)
 }
