@@ -46,7 +46,7 @@ impl LoginArguments {
         let mut configs = DockerConfigs::default();
         for place in places(self.docker_config.clone(), |name| std::env::var_os(name)) {
             let Some(json) = place.read()? else { continue };
-            keychain.add_docker_config("", &json, Helpers::Ignored).map_err(|error| unusable(&place.path, &error))?;
+            keychain.add_docker_config("", &json, Helpers::Separate).map_err(|error| unusable(&place.path, &error))?;
             configs.0.push((place.path, json));
         }
         Ok(configs)

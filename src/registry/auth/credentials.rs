@@ -1,7 +1,7 @@
 //! Registry credentials from Kubernetes Secrets: parsed, matched to a host, never printed.
 //!
-//! A Secret that exists but is not valid credentials is an error. There is no fallback to anonymous access, and a
-//! credential helper named in a document is never executed.
+//! A Secret that exists but is not valid credentials is an error. There is no fallback to anonymous access, and nothing
+//! here executes a credential helper.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use super::scope::{self, CredentialScope};
 use crate::oci::Repository;
 
 pub use super::credential::{Credential, SecretError};
-pub use super::docker_config::{Helpers, helper_for};
+pub use super::docker_config::{Helpers, TOKEN_USER, helper_for, is_key_of, server_name};
 
 /// The parts of a Secret that are used for credentials: type, data and one annotation.
 #[derive(Clone, Default)]
@@ -78,7 +78,7 @@ impl Keychain {
         found.into_iter().map(|(_, credential)| credential).collect()
     }
 
-    /// Adds a docker configuration. Credential helpers in it are never executed.
+    /// Adds the entries of a docker configuration.
     pub fn add_docker_config(&mut self, from: &str, json: &[u8], helpers: Helpers) -> Result<(), SecretError> {
         self.entries.extend(docker_config::parse(from, json, helpers)?);
         Ok(())
@@ -88,6 +88,11 @@ impl Keychain {
     pub fn add_password(&mut self, user: &str, password: &str) {
         let credential = Credential::Password { user: user.to_owned(), password: password.to_owned() };
         self.entries.push((CredentialScope::AnyHost, credential));
+    }
+
+    /// Adds a credential for the host of a repository.
+    pub fn add_for(&mut self, repository: &Repository, credential: Credential) {
+        self.entries.push((CredentialScope::of_host(repository.canonical_host()), credential));
     }
 }
 
@@ -235,10 +240,10 @@ mod tests {
     fn a_users_own_file_may_leave_entries_to_a_helper() {
         let json = br#"{"auths":{"ghcr.io":{},"quay.io":{"auth":"Ym9iOnB3"}},"credsStore":"desktop"}"#;
         let mut keychain = Keychain::default();
-        keychain.add_docker_config("config.json", json, Helpers::Ignored).unwrap();
+        keychain.add_docker_config("config.json", json, Helpers::Separate).unwrap();
         assert!(keychain.matching(&repository("ghcr.io/a")).is_empty());
         assert_eq!(keychain.matching(&repository("quay.io/a")).len(), 1);
-        assert!(keychain.add_docker_config("config.json", b"{}", Helpers::Ignored).is_ok());
+        assert!(keychain.add_docker_config("config.json", b"{}", Helpers::Separate).is_ok());
         assert!(keychain.add_docker_config("s", b"{}", Helpers::Refused).is_err());
     }
 
@@ -248,6 +253,8 @@ mod tests {
             (r#"{"credsStore":"desktop","credHelpers":{"ghcr.io":"gh","quay.io":"q"}}"#, Some("gh")),
             (r#"{"credsStore":"desktop","credHelpers":{"quay.io":"q"}}"#, Some("desktop")),
             (r#"{"credHelpers":{"quay.io":"q"}}"#, None),
+            (r#"{"credHelpers":{"*.io":"wild","ghcr.io":"gh"}}"#, Some("gh")),
+            (r#"{"credsStore":"desktop","credHelpers":{"ghcr.io":""}}"#, Some("desktop")),
             (r#"{"credsStore":""}"#, None),
             ("not JSON", None),
         ];

@@ -10,13 +10,18 @@ use super::credential::{Credential, SecretError};
 use super::scope::CredentialScope;
 use crate::oci::Repository;
 
+/// Docker Hub's key in docker configurations: the address of an interface that is no longer used.
+const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
+/// User in place of an identity token's, in credential helpers and in the `auth` of some clients.
+pub const TOKEN_USER: &str = "<token>";
+
 /// Treatment of credential helpers in a docker configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Helpers {
     /// In a Secret: rejected, because the credentials are not in the Secret.
     Refused,
-    /// In a user's own file: ignored, because the file has entries of many kinds.
-    Ignored,
+    /// In a user's own file: left to `login`, which runs them. The file has entries of many kinds.
+    Separate,
 }
 
 /// Parses a docker configuration. The parser's own message is dropped: it could quote a password.
@@ -31,13 +36,13 @@ pub(super) fn parse(
     };
     let has_helper = config.creds_store.is_some() || !config.cred_helpers.is_empty();
     match (config.auths, helpers) {
-        (None, Helpers::Ignored) => Ok(Vec::new()),
+        (None, Helpers::Separate) => Ok(Vec::new()),
         (None, Helpers::Refused) => malformed("the docker configuration has no \"auths\""),
         // Ignoring credentials that the document delegates to a helper would mean anonymous access.
         (Some(auths), Helpers::Refused) if has_helper && auths.values().any(DockerAuth::is_empty) => malformed(
             "it leaves credentials to a credential helper, and helpers are never executed; write them into \"auths\"",
         ),
-        (Some(auths), Helpers::Ignored | Helpers::Refused) => credentials(from, auths),
+        (Some(auths), Helpers::Separate | Helpers::Refused) => credentials(from, auths),
     }
 }
 
@@ -58,13 +63,25 @@ fn credentials(
     Ok(found)
 }
 
-/// Returns the credential helper to which a docker configuration delegates the host of `repository`; for messages
-/// only, the helper is never executed.
+/// Returns the name of the credential helper to which a docker configuration leaves the host of `repository`. Only
+/// `login` runs helpers, and only those of a user's own file.
 pub fn helper_for(json: &[u8], repository: &Repository) -> Option<String> {
     let config: DockerConfig = serde_json::from_slice(json).ok()?;
-    let named =
-        config.cred_helpers.into_iter().find(|(key, _)| CredentialScope::of_key(key).closeness(repository).is_some());
+    let closeness = |key: &str| CredentialScope::of_key(key).closeness(repository);
+    let named = config.cred_helpers.into_iter().filter(|(_, helper)| !helper.is_empty());
+    let named = named.filter_map(|(key, helper)| Some((closeness(&key)?, helper))).max_by_key(|(close, _)| *close);
     named.map(|(_, helper)| helper).or(config.creds_store).filter(|helper| !helper.is_empty())
+}
+
+/// Returns the key of a registry in docker configurations and credential helpers, as docker spells it.
+pub fn server_name(repository: &Repository) -> String {
+    let host = repository.canonical_host();
+    if host.is_docker_hub() { DOCKER_HUB_KEY.to_owned() } else { host.to_string() }
+}
+
+/// Returns true if a key of `auths` is a spelling of the host of `repository`, without a path.
+pub fn is_key_of(key: &str, repository: &Repository) -> bool {
+    CredentialScope::of_key(key) == CredentialScope::of_host(repository.canonical_host())
 }
 
 #[derive(Deserialize)]
@@ -103,7 +120,7 @@ impl DockerAuth {
                 pair.ok_or_else(|| SecretError::malformed(secret, "an \"auth\" is not base64 of user:password"))?;
             return Ok(Some(match user {
                 // Some clients write an identity token in this form.
-                "<token>" => Credential::IdentityToken(password.to_owned()),
+                TOKEN_USER => Credential::IdentityToken(password.to_owned()),
                 _ => Credential::Password { user: user.to_owned(), password: password.to_owned() },
             }));
         }

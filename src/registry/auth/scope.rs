@@ -26,6 +26,11 @@ impl CredentialScope {
         Self::Host { host: Host::read(host), path: path.to_owned() }
     }
 
+    /// Returns the scope of every repository of a host.
+    pub(super) fn of_host(host: Host) -> Self {
+        Self::Host { host, path: String::new() }
+    }
+
     /// Returns the length of the matching path, and true if the host matches exactly; `None` if the scope does not
     /// match.
     pub(super) fn closeness(&self, repository: &Repository) -> Option<(usize, bool)> {
