@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Reference};
 use crate::permits::{Permits, Seat};
-use crate::registry::credentials::Keychain;
+use crate::registry::credentials::{Credential, Keychain};
 use crate::registry::tls::TlsOptions;
 use crate::registry::{self, RegistryError, Transport};
 use crate::request::Limits;
@@ -47,7 +47,8 @@ fn stranger() -> Asker {
 
 fn friend() -> Asker {
     let mut keychain = Keychain::default();
-    keychain.add_password("x", "x");
+    let credential = Credential::Password { user: "x".to_owned(), password: "x".to_owned() };
+    keychain.add_for(&stranger().image.parse::<Reference>().unwrap().repository, credential);
     Asker { access: Access { keychain, ..Access::default() }, ..stranger() }
 }
 

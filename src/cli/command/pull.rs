@@ -74,12 +74,12 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn pull(arguments: &Arguments) -> Result<ExitCode, Complaint> {
-    let (request, configs) = arguments.read.request(&arguments.content, &arguments.signature)?;
+    let (request, origins) = arguments.read.request(&arguments.content, &arguments.signature).await?;
     let registry = arguments.read.reach.registry(&Arc::default()).map_err(Failure::internal)?;
     let repository = request.reference.repository.clone();
     match arguments.place.place(registry, request).await {
         Ok((pinned, published)) => report(arguments, &pinned, &published).map(|()| Exit::Done.into()),
-        Err(End::Failure(failure)) => Err(configs.explain(failure.into(), &repository)),
+        Err(End::Failure(failure)) => Err(origins.explain(failure.into(), &repository)),
         Err(End::Interrupted(code)) => Ok(placing::interrupted(code)),
     }
 }

@@ -79,11 +79,12 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn resolve(arguments: &Arguments) -> Result<String, Complaint> {
-    let (request, configs) = arguments.read.request(&ContentArguments::default(), &SignatureArguments::default())?;
+    let (request, origins) =
+        arguments.read.request(&ContentArguments::default(), &SignatureArguments::default()).await?;
     let registry = arguments.read.reach.registry(&Arc::new(Metrics::default())).map_err(Failure::internal)?;
     let answer = tokio::time::timeout(request.timeout, resolved(&registry, &request)).await;
     let answer = answer.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "resolving the reference")));
-    let (pinned, child) = answer.map_err(|failure| configs.explain(failure.into(), &request.reference.repository))?;
+    let (pinned, child) = answer.map_err(|failure| origins.explain(failure.into(), &request.reference.repository))?;
     Ok(shown(arguments.output, &pinned, child.as_ref())? + "\n")
 }
 

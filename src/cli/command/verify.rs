@@ -119,13 +119,13 @@ async fn verify(arguments: &Arguments) -> Result<String, Complaint> {
         return Err(Complaint::new(Reason::InvalidSpec, problem));
     }
     let (policies, content) = (arguments.policy.policies()?, ContentArguments::default());
-    let (request, configs) = arguments.read.request_under(policies, &content, &arguments.signature)?;
+    let (request, origins) = arguments.read.request_under(policies, &content, &arguments.signature).await?;
     arguments.policy.check(&request)?;
     let registry = arguments.read.reach.registry(&Arc::new(Metrics::default())).map_err(Failure::internal)?;
     let answer = tokio::time::timeout(request.timeout, ask(&registry, &request)).await;
     let answer = answer.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "verifying signatures")));
     let (pinned, judgement) =
-        answer.map_err(|failure| configs.explain(failure.into(), &request.reference.repository))?;
+        answer.map_err(|failure| origins.explain(failure.into(), &request.reference.repository))?;
     shown(arguments.output, &pinned, &request.requirement, &judgement)
 }
 

@@ -1,16 +1,19 @@
 //! Credentials for a registry: a user and a password, or docker configurations.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::api::Reason;
 use crate::cli::files;
 use crate::cli::output::complaint::Complaint;
+use crate::failure::printable;
+use crate::login::{LoginError, Logins, Place};
 use crate::oci::Repository;
-use crate::registry::credentials::{Helpers, Keychain, SecretError, helper_for};
+use crate::registry::credentials::{Credential, Keychain};
 
 /// Longest password, in bytes.
 const MAX_PASSWORD: u64 = 64 * 1024;
+/// Variables with a user and a password, as for Kapitan. Both must be set.
+const VARIABLES: [&str; 2] = ["OCI_USERNAME", "OCI_PASSWORD"];
 
 /// Options for credentials.
 #[derive(Debug, clap::Args)]
@@ -31,77 +34,62 @@ pub(crate) struct LoginArguments {
     docker_config: Option<PathBuf>,
 }
 
-/// Docker configurations, in the order in which their credentials are tried.
+/// Origins of the credentials for a repository, for messages.
 #[derive(Default)]
-pub(crate) struct DockerConfigs(Vec<(PathBuf, Vec<u8>)>);
+pub(crate) struct Origins(Vec<String>);
 
 impl LoginArguments {
-    /// Adds the credentials to a keychain. The returned configurations can explain credentials that are missing from
-    /// it.
-    pub(crate) fn add_to(&self, keychain: &mut Keychain) -> Result<DockerConfigs, Complaint> {
+    /// Adds the credentials for a repository to a keychain, and returns their origins.
+    pub(crate) async fn add_to(&self, keychain: &mut Keychain, repository: &Repository) -> Result<Origins, Complaint> {
+        let password = |user: &str, password: String| Credential::Password { user: user.to_owned(), password };
         if let Some(user) = &self.username {
-            keychain.add_password(user, &password(std::io::stdin())?);
-            return Ok(DockerConfigs::default());
+            keychain.add_for(repository, password(user, secret("--password-stdin", std::io::stdin())?));
+            return Ok(Origins(vec!["--username".to_owned()]));
         }
-        let mut configs = DockerConfigs::default();
-        for place in places(self.docker_config.clone(), |name| std::env::var_os(name)) {
-            let Some(json) = place.read()? else { continue };
-            keychain.add_docker_config("", &json, Helpers::Separate).map_err(|error| unusable(&place.path, &error))?;
-            configs.0.push((place.path, json));
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        if let ([Some(user), Some(secret)], None) = (VARIABLES.map(variable), &self.docker_config) {
+            keychain.add_for(repository, password(&user, secret));
+            return Ok(Origins(vec![VARIABLES.join(" and ")]));
         }
-        Ok(configs)
+        let logins = Logins::read(&places(self.docker_config.clone()))?;
+        Ok(Origins(logins.add_to(keychain, repository).await?))
     }
 }
 
-impl DockerConfigs {
-    /// Replaces the remedy if a configuration leaves the credentials to a credential helper, as Docker Desktop does.
+impl Origins {
+    /// Names the credentials in the remedy of an error about them.
     pub(crate) fn explain(&self, complaint: Complaint, repository: &Repository) -> Complaint {
-        if !matches!(complaint.reason(), Reason::Unauthorized | Reason::Forbidden) {
+        let is_about_them = matches!(complaint.reason(), Reason::Unauthorized | Reason::Forbidden);
+        if !is_about_them || self.0.is_empty() {
             return complaint;
         }
-        let helper = |(path, json): &(PathBuf, Vec<u8>)| Some((path.clone(), helper_for(json, repository)?));
-        let Some((path, helper)) = self.0.iter().find_map(helper) else { return complaint };
-        let (path, host) = (path.display(), repository.host());
-        complaint.with_remedy(crate::failure::printable(&format!(
-            "{path} leaves {host} to the credential helper {helper:?}, and helpers are not run. \
-             Set --username and --password-stdin."
+        complaint.with_remedy(printable(&format!(
+            "The credentials for {host} are those of {}; replace them with supercargo login {host}, or set --username \
+             and --password-stdin.",
+            self.0.join(", then "),
+            host = repository.host(),
         )))
     }
 }
 
-/// Possible place of a docker configuration.
-#[derive(Debug, PartialEq, Eq)]
-struct Place {
-    path: PathBuf,
-    /// Option or variable that names the file, for messages.
-    origin: &'static str,
-    /// True if an option or `REGISTRY_AUTH_FILE` names this file, which must then exist.
-    is_named: bool,
+/// Returns the places of docker configurations in the order in which they are read.
+pub(crate) fn places(named: Option<PathBuf>) -> Vec<Place> {
+    Place::all(named, |name| std::env::var_os(name))
 }
 
-impl Place {
-    /// Reads the content; `None` if the file does not exist and is not named.
-    fn read(&self) -> Result<Option<Vec<u8>>, Complaint> {
-        match files::read(&self.path) {
-            Ok(json) => Ok(Some(json)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.is_named => Ok(None),
-            // Without this file, the registry would be accessed anonymously.
-            Err(error) => Err(unreadable(self.origin, &error)),
+impl From<LoginError> for Complaint {
+    fn from(error: LoginError) -> Self {
+        let text = error.to_string();
+        match error {
+            LoginError::Unreadable { origin, error } => unreadable(origin, &error),
+            LoginError::Unusable { .. } => Self::new(Reason::FileInvalid, text),
+            LoginError::Unwritable { .. } => Self::new(Reason::StorageFailed, text),
+            LoginError::Helper { .. } => Self::new(Reason::Unauthorized, text).with_remedy(
+                "Repair the helper, name another file with --docker-config, or set --username and --password-stdin."
+                    .to_owned(),
+            ),
         }
     }
-}
-
-/// Returns the files that docker reads, and the file that podman reads if `REGISTRY_AUTH_FILE` names one.
-fn places(named: Option<PathBuf>, variable: impl Fn(&str) -> Option<OsString>) -> Vec<Place> {
-    if let Some(path) = named {
-        return vec![Place { path, origin: "--docker-config", is_named: true }];
-    }
-    let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let docker = set("DOCKER_CONFIG").or_else(|| Some(set("HOME")?.join(".docker")));
-    let docker =
-        docker.map(|dir| Place { path: dir.join("config.json"), origin: "the docker configuration", is_named: false });
-    let podman = set("REGISTRY_AUTH_FILE").map(|path| Place { path, origin: "REGISTRY_AUTH_FILE", is_named: true });
-    docker.into_iter().chain(podman).collect()
 }
 
 /// Reports a file that cannot be read, as missing or as invalid.
@@ -111,18 +99,9 @@ pub(crate) fn unreadable(what: &str, error: &std::io::Error) -> Complaint {
     Complaint::new(reason, format!("{what}: {error}"))
 }
 
-fn unusable(path: &std::path::Path, error: &SecretError) -> Complaint {
-    let problem = match error {
-        SecretError::KeyMissing { key, .. } => format!("no key {key}"),
-        SecretError::Malformed { problem, .. } => (*problem).to_owned(),
-        SecretError::OtherHost { .. } => error.to_string(),
-    };
-    Complaint::new(Reason::FileInvalid, format!("{}: {problem}", path.display()))
-}
-
-/// Reads a password, without the one line end that `echo` adds.
-fn password(input: impl std::io::Read) -> Result<String, Complaint> {
-    let fail = |problem: &str| Complaint::new(Reason::FileInvalid, format!("--password-stdin: {problem}"));
+/// Reads a password or token from standard input, without the one line end that `echo` adds.
+pub(crate) fn secret(option: &str, input: impl std::io::Read) -> Result<String, Complaint> {
+    let fail = |problem: &str| Complaint::new(Reason::FileInvalid, format!("{option}: {problem}"));
     let bytes = files::up_to(MAX_PASSWORD, input).map_err(|error| fail(&error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|_| fail("not UTF-8 text"))?;
     let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
@@ -133,42 +112,9 @@ fn password(input: impl std::io::Read) -> Result<String, Complaint> {
 mod tests {
     use super::*;
 
-    fn found(variables: &[(&str, &str)]) -> Vec<(String, bool)> {
-        let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
-        let show = |place: Place| (place.path.display().to_string(), place.is_named);
-        places(None, variable).into_iter().map(show).collect()
-    }
-
-    #[test]
-    fn configurations_are_found_where_docker_and_podman_write_them() {
-        let docker = |path: &str| (path.to_owned(), false);
-        let podman = |path: &str| (path.to_owned(), true);
-        assert_eq!(found(&[("HOME", "/home/u")]), [docker("/home/u/.docker/config.json")]);
-        assert_eq!(found(&[("HOME", "/home/u"), ("DOCKER_CONFIG", "/d")]), [docker("/d/config.json")]);
-        assert_eq!(found(&[("HOME", "/home/u"), ("DOCKER_CONFIG", "")]), [docker("/home/u/.docker/config.json")]);
-        assert_eq!(
-            found(&[("DOCKER_CONFIG", "/d"), ("REGISTRY_AUTH_FILE", "/run/auth.json")]),
-            [docker("/d/config.json"), podman("/run/auth.json")]
-        );
-        assert!(found(&[]).is_empty());
-        let named = places(Some("f".into()), |_| Some("/elsewhere".into()));
-        assert_eq!(named, [Place { path: "f".into(), origin: "--docker-config", is_named: true }]);
-    }
-
-    #[test]
-    fn only_a_default_file_may_be_missing() {
-        let dir = tempfile::tempdir().unwrap();
-        let read = |name: &str, is_named| Place { path: dir.path().join(name), origin: "o", is_named }.read();
-        assert!(read("missing", false).unwrap().is_none());
-        assert_eq!(read("missing", true).unwrap_err().reason(), Reason::FileNotFound);
-        fs_err::create_dir(dir.path().join("directory")).unwrap();
-        assert_eq!(read("directory", false).unwrap_err().reason(), Reason::FileInvalid);
-        fs_err::write(dir.path().join("file"), "{}").unwrap();
-        assert_eq!(read("file", false).unwrap().as_deref(), Some(b"{}".as_slice()));
-    }
-
     #[test]
     fn a_password_ends_before_the_line_end_and_is_in_no_message() {
+        let password = |bytes| secret("--password-stdin", bytes);
         for text in ["hunter2", "hunter2\n", "hunter2\r\n"] {
             assert_eq!(password(text.as_bytes()).unwrap(), "hunter2");
         }
@@ -180,14 +126,16 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_is_named_when_credentials_are_missing() {
+    fn the_origin_of_refused_credentials_is_named() {
         let repository = "ghcr.io/a/b:1".parse::<crate::oci::Reference>().unwrap().repository;
-        let json = br#"{"auths":{"ghcr.io":{}},"credsStore":"desktop\u001b[2J"}"#.to_vec();
-        let configs = DockerConfigs(vec![("/c".into(), b"{}".to_vec()), ("/d".into(), json)]);
-        let explain = |reason| configs.explain(Complaint::new(reason, "x"), &repository).to_string();
-        let text = explain(Reason::Unauthorized);
-        assert!(text.contains("/d leaves ghcr.io to the credential helper") && text.contains("--username"), "{text}");
+        let origins = Origins(vec!["docker-credential-desktop".to_owned(), "/d\u{1b}[2J".to_owned()]);
+        let explain = |origins: &Origins, reason| origins.explain(Complaint::new(reason, "x"), &repository).to_string();
+        let text = explain(&origins, Reason::Unauthorized);
+        for noun in ["docker-credential-desktop", "/d", "supercargo login ghcr.io", "--username"] {
+            assert!(text.contains(noun), "{text}");
+        }
         assert!(!text.contains('\u{1b}'), "{text}");
-        assert!(!explain(Reason::ReferenceNotFound).contains("helper"));
+        assert!(!explain(&origins, Reason::ReferenceNotFound).contains("desktop"));
+        assert!(explain(&Origins::default(), Reason::Unauthorized).contains("supercargo login"));
     }
 }

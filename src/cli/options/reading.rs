@@ -10,7 +10,7 @@ use crate::api::spec::{CaReference, SecretReference, SemverSpec};
 use crate::api::vocabulary::CaSource;
 use crate::cli::files;
 use crate::cli::options::content::ContentArguments;
-use crate::cli::options::login::{DockerConfigs, LoginArguments, unreadable};
+use crate::cli::options::login::{LoginArguments, Origins, unreadable};
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::options::signature::SignatureArguments;
 use crate::cli::output::complaint::Complaint;
@@ -24,10 +24,11 @@ const CERTIFICATE: &str = "client-certificate";
 
 /// The part of `--help` about credentials.
 pub(crate) const CREDENTIALS_HELP: &str = "\
-Credentials: --username with --password-stdin; else --docker-config; else
-$DOCKER_CONFIG/config.json or ~/.docker/config.json, then $REGISTRY_AUTH_FILE if it is set. Without
-credentials, requests are anonymous. A file that exists and cannot be read is an error. Credential
-helpers (credsStore, credHelpers) are not run.";
+Credentials: --username with --password-stdin; else --docker-config; else $OCI_USERNAME and
+$OCI_PASSWORD; else $REGISTRY_AUTH_FILE if it is set, then $DOCKER_CONFIG/config.json or
+~/.docker/config.json. Credential helpers in these files (credsStore, credHelpers) are run. Without
+credentials, requests are anonymous. A file that exists and cannot be read is an error, and so is a
+helper that fails.";
 
 /// Reference of an artifact, and access to its registry.
 #[derive(Debug, clap::Args)]
@@ -85,30 +86,30 @@ struct TransportArguments {
 }
 
 impl ReadArguments {
-    /// Returns the request that an object with these fields would make, and the docker configurations for its
-    /// credentials.
-    pub(crate) fn request(
+    /// Returns the request that an object with these fields would make, and the origins of its credentials.
+    pub(crate) async fn request(
         &self,
         content: &ContentArguments,
         signature: &SignatureArguments,
-    ) -> Result<(Request, DockerConfigs), Complaint> {
-        self.request_under(Policies::default(), content, signature)
+    ) -> Result<(Request, Origins), Complaint> {
+        self.request_under(Policies::default(), content, signature).await
     }
 
     /// Returns the same as [`Self::request`], with policies applied.
-    pub(crate) fn request_under(
+    pub(crate) async fn request_under(
         &self,
         policies: Policies,
         content: &ContentArguments,
         signature: &SignatureArguments,
-    ) -> Result<(Request, DockerConfigs), Complaint> {
+    ) -> Result<(Request, Origins), Complaint> {
         let mut spec = self.spec(content)?;
         let mut referred = Referred { policies, ..self.transport.referred()? };
         signature.set(&mut spec, &mut referred)?;
         let object = ObjectId::command_line();
         let mut request = Request::parse(object, &spec, &referred).map_err(Failure::from)?;
-        let configs = self.login.add_to(&mut request.access.keychain)?;
-        Ok((request, configs))
+        let repository = &request.reference.repository;
+        let origins = self.login.add_to(&mut request.access.keychain, repository).await?;
+        Ok((request, origins))
     }
 
     fn spec(&self, content: &ContentArguments) -> Result<OCIArtifactSpec, Complaint> {
@@ -230,8 +231,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn errors_about_files_name_the_option() {
+    #[tokio::test]
+    async fn errors_about_files_name_the_option() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file.pem");
         fs_err::write(&file, "not PEM").unwrap();
@@ -258,7 +259,8 @@ mod tests {
         for (options, want) in rows {
             let arguments = [&["ghcr.io/a/b"], options].concat();
             let command = parse(&arguments).unwrap();
-            let text = command.read.request(&command.content, &command.signature).map(|_| ()).unwrap_err().to_string();
+            let text =
+                command.read.request(&command.content, &command.signature).await.map(|_| ()).unwrap_err().to_string();
             assert!(text.starts_with(want), "{text}");
         }
     }

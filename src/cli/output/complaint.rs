@@ -77,7 +77,7 @@ fn remedy(reason: Reason) -> &'static str {
             "Check IMAGE and the credentials: some registries hide repositories that the credentials may not read."
         }
         Reason::NoMatchingTag => "Correct --semver or --semver-filter, or push a tag with a version in the range.",
-        Reason::Unauthorized => "Log in with docker login or podman login, or set --username and --password-stdin.",
+        Reason::Unauthorized => "Log in with supercargo login, or set --username and --password-stdin.",
         Reason::Forbidden => "Log in as a user who may read the repository.",
         Reason::RegistryUnavailable => "Check the host and the network, and try again.",
         Reason::RateLimited => "Wait and try again, or log in for a higher limit.",

@@ -84,12 +84,6 @@ impl Keychain {
         Ok(())
     }
 
-    /// Adds a user and password for any host.
-    pub fn add_password(&mut self, user: &str, password: &str) {
-        let credential = Credential::Password { user: user.to_owned(), password: password.to_owned() };
-        self.entries.push((CredentialScope::AnyHost, credential));
-    }
-
     /// Adds a credential for the host of a repository.
     pub fn add_for(&mut self, repository: &Repository, credential: Credential) {
         self.entries.push((CredentialScope::of_host(repository.canonical_host()), credential));

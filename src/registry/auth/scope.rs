@@ -5,14 +5,14 @@ use crate::oci::Repository;
 use crate::oci::host::Host;
 use crate::registry::net::host_pattern::{HostPattern, labels_match};
 
-/// Repositories to which a credential is sent.
+/// Repositories to which a credential is sent: a key of a docker configuration, interpreted as the kubelet does, a host
+/// listed in the annotation of a basic-auth Secret, or the host that a command names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum CredentialScope {
-    /// Any host: user and password from a command line, which also names the host.
-    AnyHost,
-    /// A key of a docker configuration, interpreted as the kubelet does: a host whose labels may contain `*`, and a
-    /// path prefix that ends at a slash. Or a host listed in the annotation of a basic-auth Secret.
-    Host { host: Host, path: String },
+pub(super) struct CredentialScope {
+    /// Its labels may contain `*`.
+    host: Host,
+    /// Path prefix that ends at a slash of the repository; empty for every repository.
+    path: String,
 }
 
 impl CredentialScope {
@@ -23,28 +23,23 @@ impl CredentialScope {
         let path = path.trim_end_matches('/');
         // The docker client appends API paths to hosts; they are not repository prefixes.
         let path = if matches!(path, "v1" | "v2") { "" } else { path };
-        Self::Host { host: Host::read(host), path: path.to_owned() }
+        Self { host: Host::read(host), path: path.to_owned() }
     }
 
     /// Returns the scope of every repository of a host.
     pub(super) fn of_host(host: Host) -> Self {
-        Self::Host { host, path: String::new() }
+        Self { host, path: String::new() }
     }
 
     /// Returns the length of the matching path, and true if the host matches exactly; `None` if the scope does not
     /// match.
     pub(super) fn closeness(&self, repository: &Repository) -> Option<(usize, bool)> {
-        match self {
-            Self::AnyHost => Some((0, false)),
-            Self::Host { host, path } => {
-                let is_below = |own: &String| {
-                    own == path || own.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/'))
-                };
-                let below = path.is_empty() || repository.paths().iter().any(is_below);
-                let asked = repository.canonical_host();
-                (below && host_matches(host, &asked)).then_some((path.len(), *host == asked))
-            }
-        }
+        let Self { host, path } = self;
+        let is_below =
+            |own: &String| own == path || own.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        let below = path.is_empty() || repository.paths().iter().any(is_below);
+        let asked = repository.canonical_host();
+        (below && host_matches(host, &asked)).then_some((path.len(), *host == asked))
     }
 }
 
@@ -56,7 +51,7 @@ pub(super) fn host_matches(pattern: &Host, host: &Host) -> bool {
 /// Parses the hosts in an annotation such as `supercargo.dev/registry: ghcr.io, r.example:5000`.
 pub(super) fn annotated_hosts(secret: &str, annotation: &str) -> Result<Vec<CredentialScope>, SecretError> {
     let scope = |host: &str| match host.parse::<HostPattern>() {
-        Ok(_) => Ok(CredentialScope::Host { host: Host::read(host), path: String::new() }),
+        Ok(_) => Ok(CredentialScope::of_host(Host::read(host))),
         Err(_) => Err(SecretError::malformed(
             secret,
             "invalid host in its annotation supercargo.dev/registry; expected hosts such as ghcr.io or \

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::oci::{Descriptor, Reference};
 use crate::registry::address::AddressPolicy;
-use crate::registry::credentials::{Keychain, SecretData};
+use crate::registry::credentials::{Credential, Keychain, SecretData};
 use crate::registry::egress::{PlainHttp, Proxy};
 use crate::registry::{Sender, Transport};
 
@@ -98,10 +98,14 @@ fn egress(open: &str, hosts: &[&str]) -> Egress {
     Egress { addresses, hosts, plain_http: PlainHttp::Anyone, ..Egress::default() }
 }
 
-fn access(user: Option<&str>) -> Access {
+fn password(user: &str) -> Credential {
+    Credential::Password { user: user.to_owned(), password: "hunter2".to_owned() }
+}
+
+fn access(user: Option<(&Repository, &str)>) -> Access {
     let mut keychain = Keychain::default();
-    if let Some(user) = user {
-        keychain.add_password(user, "hunter2");
+    if let Some((repository, user)) = user {
+        keychain.add_for(repository, password(user));
     }
     Access { keychain, transport: Transport::PlainHttp, ..Access::default() }
 }

@@ -17,7 +17,9 @@ async fn rest_of(
     };
     let begun = (from > 0).then_some(Begun { bytes: from, sender });
     let repository = server.repository();
-    let body = registry().blob(&access(Some("bob")), &repository, &descriptor(bytes), begun.as_ref()).await?;
+    let body = registry()
+        .blob(&access(Some((&server.repository(), "bob"))), &repository, &descriptor(bytes), begun.as_ref())
+        .await?;
     let (mut read, mut well) = (Vec::new(), true);
     let mut stream = body.stream;
     while let Some(chunk) = stream.next().await {
@@ -135,7 +137,9 @@ async fn only_the_registry_itself_grants_access_to_a_blob() {
             Response::builder().status(status).header(header_for.0, header_for.1.as_str()).body(body).unwrap()
         })
         .await;
-        let said = registry().may_read_blob(&access(Some("bob")), &server.repository(), &descriptor(b"right")).await;
+        let said = registry()
+            .may_read_blob(&access(Some((&server.repository(), "bob"))), &server.repository(), &descriptor(b"right"))
+            .await;
         assert_eq!(said.as_ref().ok(), want.as_ref(), "{status} {header:?}: {said:?}");
         let path = format!("HEAD /v2/team/app/blobs/{}", Digest::of(b"right"));
         assert_eq!(server.paths(), [path], "{status}: one question, and no redirect is followed");
@@ -169,8 +173,13 @@ async fn a_redirect_grants_access_if_its_target_has_the_layer() {
                 (StatusCode::from_u16(redirect).unwrap(), [("location", target.clone())], "").into_response()
             })
             .await;
-            let said =
-                registry().may_read_blob(&access(Some("bob")), &server.repository(), &descriptor(b"right")).await;
+            let said = registry()
+                .may_read_blob(
+                    &access(Some((&server.repository(), "bob"))),
+                    &server.repository(),
+                    &descriptor(b"right"),
+                )
+                .await;
             assert_eq!(said.as_ref().ok(), Some(&want), "{redirect} to {status} {header:?}: {said:?}");
             assert_eq!(server.paths().len(), 1, "{redirect} to {status}");
         }
@@ -214,7 +223,7 @@ async fn access_is_checked_with_the_credentials_of_each_object() {
         .await;
     let (registry, repository, blob) = (registry(), server.repository(), descriptor(b"right"));
     for (user, may) in [(Some("bob"), true), (Some("mallory"), false), (None, false), (Some("bob"), true)] {
-        let said = registry.may_read_blob(&access(user), &repository, &blob).await;
+        let said = registry.may_read_blob(&access(user.map(|user| (&repository, user))), &repository, &blob).await;
         let right = match &said {
             Ok(right) => may && *right == Right::Granted,
             Err(error) => !may && matches!(error, RegistryError::Unauthorized { .. }),

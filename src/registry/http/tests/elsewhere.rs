@@ -40,8 +40,9 @@ async fn tokens_of_another_host_are_neither_fetched_nor_used() {
     let evil =
         Server::start(move |_, _| challenge(&format!("Bearer realm=\"http://localhost:{port}/token?x=y\""))).await;
     let named = registry_that_names("127.0.0.0/8 ::1/128", &["localhost"]);
+    let repository = evil.repository();
     for user in [None, Some("bob")] {
-        let result = named.tag_digest(&access(user), &evil.repository(), "1").await;
+        let result = named.tag_digest(&access(user.map(|user| (&repository, user))), &repository, "1").await;
         assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{user:?}: {result:?}");
     }
     assert!(inside.paths().is_empty(), "{:?}", inside.paths());
@@ -56,7 +57,7 @@ async fn a_password_is_not_sent_to_another_port_of_an_address() {
         None => challenge(&realm),
     })
     .await;
-    let result = registry().tag_digest(&access(Some("bob")), &server.repository(), "1").await;
+    let result = registry().tag_digest(&access(Some((&server.repository(), "bob"))), &server.repository(), "1").await;
     assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{result:?}");
     assert!(other.paths().is_empty());
     let anybody = registry().tag_digest(&access(None), &server.repository(), "1").await;
@@ -75,7 +76,7 @@ async fn a_challenge_of_a_redirect_target_is_not_answered() {
     .await;
     let registry = registry();
     for _ in 0..2 {
-        let result = registry.tag_digest(&access(Some("bob")), &server.repository(), "1").await;
+        let result = registry.tag_digest(&access(Some((&server.repository(), "bob"))), &server.repository(), "1").await;
         assert!(matches!(result, Err(RegistryError::Unauthorized { .. })), "{result:?}");
     }
     for (place, log) in [("registry", &server.log), ("store", &store.log)] {

@@ -127,7 +127,7 @@ async fn pages_of_tags_stay_on_the_host_with_the_credentials() {
             }
         })
         .await;
-        let result = registry().tags(&access(Some("bob")), &server.repository()).await;
+        let result = registry().tags(&access(Some((&server.repository(), "bob"))), &server.repository()).await;
         assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{result:?}");
     }
     let log = foreign.log.lock().unwrap();
@@ -222,7 +222,7 @@ async fn a_handshake_that_breaks_off_closes_the_host_for_nobody_else() {
     });
     let registry = registry();
     let repository = |path: &str| format!("{host}/{path}").parse::<Reference>().unwrap().repository;
-    let over_tls = |user: &str| Access { transport: Transport::default(), ..access(Some(user)) };
+    let over_tls = |user: &str| Access { transport: Transport::default(), ..access(Some((&repository("x"), user))) };
     for _ in 0..8 {
         registry.tag_digest(&over_tls("mine"), &repository("mine/app"), "1").await.unwrap_err();
     }

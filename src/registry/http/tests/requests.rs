@@ -10,7 +10,7 @@ async fn a_token_is_fetched_once_and_reused() {
         _ => challenge(&format!(r#"Bearer realm="http://{host}/token",service="svc",scope="repository:evil:push""#)),
     })
     .await;
-    let (registry, access) = (registry(), access(Some("bob")));
+    let (registry, access) = (registry(), access(Some((&server.repository(), "bob"))));
     for _ in 0..3 {
         let digest = registry.tag_digest(&access, &server.repository(), "1").await.unwrap();
         assert_eq!(digest, Digest::of(b"m"));
@@ -31,7 +31,7 @@ async fn concurrent_requests_share_a_token_and_a_known_challenge() {
         _ => challenge(&format!(r#"Bearer realm="http://{host}/token""#)),
     })
     .await;
-    let (registry, access, repository) = (registry(), access(Some("bob")), server.repository());
+    let (registry, access, repository) = (registry(), access(Some((&server.repository(), "bob"))), server.repository());
     let asked = (0..50).map(|_| registry.tag_digest(&access, &repository, "1"));
     assert!(futures::future::join_all(asked).await.iter().all(Result::is_ok));
     let tokens = || server.paths().iter().filter(|path| path.starts_with("GET /token")).count();
@@ -77,7 +77,8 @@ async fn a_registry_that_rejects_every_token_receives_two_requests() {
             _ => challenge(&scheme.replace("HOST", host)),
         })
         .await;
-        let result = registry().tag_digest(&access(Some("bob")), &server.repository(), "1").await;
+        let result =
+            registry().tag_digest(&access(Some((&server.repository(), "bob"))), &server.repository(), "1").await;
         assert!(matches!(result, Err(RegistryError::Unauthorized { wanted: "other credentials", .. })), "{result:?}");
         let asked = server.paths().iter().filter(|path| path.starts_with("HEAD")).count();
         assert_eq!(asked, 2, "{scheme}");
@@ -94,7 +95,7 @@ async fn credentials_do_not_follow_a_foreign_realm_or_a_redirect() {
     // `localhost` and `127.0.0.1` are different hosts.
     let port = foreign.host.rsplit(':').next().unwrap().to_owned();
     let server = Server::start(move |_, _| challenge(&format!("Bearer realm=\"http://localhost:{port}/token\""))).await;
-    let result = registry().tag_digest(&access(Some("bob")), &server.repository(), "1").await;
+    let result = registry().tag_digest(&access(Some((&server.repository(), "bob"))), &server.repository(), "1").await;
     assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{result:?}");
     assert!(foreign.paths().is_empty());
 
@@ -108,7 +109,10 @@ async fn credentials_do_not_follow_a_foreign_realm_or_a_redirect() {
     })
     .await;
     let descriptor = descriptor(b"x");
-    let _ = registry().blob(&access(Some("bob")), &server.repository(), &descriptor, None).await.map(drop);
+    let _ = registry()
+        .blob(&access(Some((&server.repository(), "bob"))), &server.repository(), &descriptor, None)
+        .await
+        .map(drop);
     let log = foreign.log.lock().unwrap();
     assert_eq!(log.len(), 1, "redirects are followed");
     assert_eq!(log[0].2, None, "without credentials");
@@ -191,8 +195,8 @@ async fn several_credentials_are_tried_in_order() {
         }
     })
     .await;
-    let mut keychain = access(Some("bob")).keychain;
-    keychain.add_password("carol", "hunter2");
+    let mut keychain = access(Some((&server.repository(), "bob"))).keychain;
+    keychain.add_for(&server.repository(), password("carol"));
     let access = Access { keychain, transport: Transport::PlainHttp, ..Access::default() };
     assert!(registry().tag_digest(&access, &server.repository(), "1").await.is_ok());
     assert_eq!(tries.load(Ordering::Relaxed), 1);
@@ -297,7 +301,7 @@ async fn a_pause_applies_to_all_objects_of_the_account_only() {
     assert!(matches!(held_back, Err(RegistryError::RateLimited { retry_after: Some(_), .. })), "{held_back:?}");
     assert_eq!(server.paths().len(), 2);
     // A request with valid credentials, and one for another project of the same registry, are not affected.
-    assert!(registry.tag_digest(&access(Some("bob")), &repository, "1").await.is_ok());
+    assert!(registry.tag_digest(&access(Some((&server.repository(), "bob"))), &repository, "1").await.is_ok());
     assert!(registry.tag_digest(&access(None), &other, "1").await.is_ok());
 }
 

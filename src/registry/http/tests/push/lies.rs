@@ -28,7 +28,7 @@ async fn an_upload_at_another_origin_receives_no_credentials() {
             _ => None,
         })
         .await;
-        let (access, repository) = (access(Some("bob")), server.repository());
+        let (access, repository) = (access(Some((&server.repository(), "bob"))), server.repository());
         let result = registry().upload_blob(&access, &repository, &descriptor(bytes), &Bytes::from_static(bytes)).await;
         assert_eq!(result.is_ok(), is_stored, "{path}: {result:?}");
     }
@@ -92,7 +92,7 @@ async fn a_redirect_of_an_upload_loses_its_credentials_and_ends() {
         _ => None,
     })
     .await;
-    let (access, repository) = (access(Some("bob")), server.repository());
+    let (access, repository) = (access(Some((&server.repository(), "bob"))), server.repository());
     let result = registry().upload_blob(&access, &repository, &descriptor(b"x"), &Bytes::from_static(b"x")).await;
     assert!(is_protocol(&result), "stored elsewhere, and not in the registry: {result:?}");
     let asked = store.asked.lock().unwrap().clone();

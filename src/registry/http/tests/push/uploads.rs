@@ -184,7 +184,7 @@ async fn a_token_for_writing_is_another_one_and_names_the_source_of_a_mount() {
         Some(behave(asked, held))
     })
     .await;
-    let (registry, access, repository) = (registry(), access(Some("bob")), server.repository());
+    let (registry, access, repository) = (registry(), access(Some((&server.repository(), "bob"))), server.repository());
     let blob = descriptor(b"x");
     assert_eq!(registry.tags(&access, &repository).await.unwrap(), ["1"]);
     registry.upload_blob(&access, &repository, &blob, &Bytes::from_static(b"x")).await.unwrap();
