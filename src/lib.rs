@@ -30,6 +30,7 @@ pub mod pass;
 pub mod pattern;
 pub mod permits;
 pub mod plan;
+pub mod publish;
 pub mod registry;
 pub mod request;
 pub mod server;

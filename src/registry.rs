@@ -35,6 +35,7 @@ pub use net::{address, egress, host_pattern, tls};
 pub use push::{BlobSource, ManifestName, Push, Stored};
 pub use resolve::{Pinned, resolve};
 pub use sender::{Begun, Sender};
+pub(crate) use whole::checked;
 pub use whole::{confirm, document, manifest, referrers_in, small_blob};
 
 /// Maximum number of tags listed for a repository.

@@ -8,12 +8,18 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::descriptor::{Descriptor, annotation_bytes};
+use super::digest::Digest;
 use super::manifest::{ManifestError, agreed_type};
 use super::strict_json;
 
 /// Maximum size of an entry's annotations that are kept, in bytes. Annotations only affect the order in which
 /// referrers are examined.
 const MAX_ANNOTATION_BYTES: usize = 4 * 1024;
+
+/// Returns the tag under which clients keep the list if a registry does not (distribution-spec, "Referrers Tag Schema").
+pub fn tag(subject: &Digest) -> String {
+    format!("sha256-{}", subject.hex())
+}
 
 /// An index of which only the entries are used.
 #[derive(Deserialize)]

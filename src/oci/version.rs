@@ -42,6 +42,13 @@ pub enum ParseVersionError {
     Build,
 }
 
+/// Returns true for a tag that names a complete version, such as `1.2.3`, `v1.2.3-rc.1` or `1.2.3_build.5`: tags cannot
+/// contain the plus sign of a version.
+pub fn is_complete(tag: &str) -> bool {
+    let text = tag.strip_prefix('v').unwrap_or(tag).replace('_', "+");
+    Version::parse(&text).is_ok()
+}
+
 impl LooseVersion {
     /// Parses a version. Leading zeros of the three numbers are dropped: dates such as `2025.02.03` are in use as
     /// tags.
@@ -124,6 +131,16 @@ fn parse_build(text: &str) -> Result<BuildMetadata, ParseVersionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_complete_version_has_three_numbers() {
+        for tag in ["1.2.3", "v1.2.3", "1.2.3-rc.1", "1.2.3_build.5"] {
+            assert!(is_complete(tag), "{tag}");
+        }
+        for tag in ["1", "1.2", "latest", "1.2.x", "2025.02.03", "vv1.2.3", "sha256-0123", "1.2.3.4"] {
+            assert!(!is_complete(tag), "{tag}");
+        }
+    }
 
     #[test]
     fn versions_are_read_loosely() {

@@ -36,7 +36,7 @@ const MAX_REFERRER_PAGES: usize = 20;
 /// Subject and remedy in errors about lists that are too long.
 const TAGS: &str = "tags; remove tags from the repository, or name a tag";
 const PAGES_OF_TAGS: &str = "pages of tags; remove tags from the repository, or name a tag";
-const REFERRERS: &str = "referrers of this manifest; remove unused referrers";
+pub(crate) const REFERRERS: &str = "referrers of this manifest; remove unused referrers";
 
 /// Registries accessed over HTTP.
 pub struct HttpRegistry {

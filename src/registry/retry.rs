@@ -81,6 +81,12 @@ fn pause(error: &RegistryError, failures: u32, random: u64) -> Option<Duration> 
     Some(pause.saturating_add(pause.saturating_mul(share) / 100))
 }
 
+/// Waits between half of `pause` and one and a half, so that clients that met do not meet again.
+pub(crate) async fn spread(pause: Duration) {
+    let share = u32::try_from(50 + random() % 101).unwrap_or_default();
+    wait(pause.saturating_mul(share) / 100).await;
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the pause between two requests")]
 async fn wait(pause: Duration) {
     tokio::time::sleep(pause).await;

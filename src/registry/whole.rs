@@ -104,7 +104,7 @@ pub async fn referrers_in<R: Registry>(
 }
 
 /// Fetches a manifest and checks its digest.
-async fn checked<R: Registry>(
+pub(crate) async fn checked<R: Registry>(
     registry: &R,
     access: &Access,
     repository: &Repository,

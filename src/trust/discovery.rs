@@ -10,7 +10,7 @@ use super::legacy;
 use super::verdict::{Candidate, CandidateKind};
 use crate::api::vocabulary::SignatureFormat;
 use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
-use crate::oci::{Descriptor, Digest, Document, Manifest, media_type};
+use crate::oci::{Descriptor, Digest, Document, Manifest, media_type, referrers};
 use crate::registry::{self, Access, Pinned, Registry, RegistryError};
 
 /// Maximum number of candidates per search.
@@ -71,15 +71,15 @@ impl<'a, R: Registry> Search<'a, R> {
 
     /// Returns the leads at a place, those annotated with one of `types` first. Empty if the place does not exist.
     pub(super) async fn leads(&mut self, place: SignaturePlace, types: &[&str]) -> Result<Vec<Lead>, RegistryError> {
-        let hex = self.pinned.digest().hex();
+        let tag = referrers::tag(self.pinned.digest());
         let mut leads = match place {
             SignaturePlace::Referrers => {
                 let (repository, digest) = (self.pinned.repository(), self.pinned.digest());
                 let listed = self.registry.referrers(self.access, repository, digest).await?;
                 bundles(listed.unwrap_or_default())
             }
-            SignaturePlace::Tag => bundles(self.listed(&format!("sha256-{hex}")).await?),
-            SignaturePlace::Legacy => payloads(self.layers(&format!("sha256-{hex}.sig")).await?),
+            SignaturePlace::Tag => bundles(self.listed(&tag).await?),
+            SignaturePlace::Legacy => payloads(self.layers(&format!("{tag}.sig")).await?),
         };
         leads.retain(|lead| self.seen.insert(lead.identity()));
         // The annotation is unsigned: it only decides the order.

@@ -1,0 +1,196 @@
+//! An artifact from one place to another, with the same digest, everything that refers to it, and its tags.
+
+use std::collections::HashSet;
+
+use super::copy::{self, Copied};
+use super::graph::{self, Node};
+use super::referrers::lists;
+use super::{Display, Overwrite, Place, PublishError, attach, found, named, tags};
+use crate::oci::{Digest, Document, referrers};
+use crate::registry::{MAX_REFERRERS, Push, Registry, Stored};
+
+/// Maximum number of steps from an artifact to a referrer, such as the signature of an SBOM.
+const MAX_STEPS: usize = 3;
+/// Suffixes of the tags under which clients before OCI 1.1 store signatures, attestations and SBOMs.
+const LEGACY: [&str; 3] = ["sig", "att", "sbom"];
+
+/// Options of a transfer.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Tags of the artifact at the destination.
+    pub tags: Vec<String>,
+    /// Rule for tags that exist.
+    pub overwrite: Overwrite,
+    /// True to copy referrers and the tags of signatures, attestations and SBOMs too.
+    pub referrers: bool,
+    /// Display of uploads.
+    pub display: Display,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("tags", &self.tags).field("overwrite", &self.overwrite).finish_non_exhaustive()
+    }
+}
+
+/// Result of a transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transferred {
+    /// Digest of the artifact, at both places.
+    pub digest: Digest,
+    /// Media type of its manifest or index.
+    pub media_type: String,
+    /// Size of its manifest or index, in bytes.
+    pub size: u64,
+    /// Number of referrers at the destination.
+    pub referrers: usize,
+    /// Tags of signatures, attestations and SBOMs at the destination.
+    pub legacy_tags: Vec<String>,
+    /// Tags of the artifact that were set; others referred to it already.
+    pub tags: Vec<String>,
+    /// What was copied.
+    pub copied: Copied,
+}
+
+/// Copies the artifact of a digest. Its tags are set last, once everything else is confirmed at the destination.
+pub async fn transfer<S: Registry, D: Registry + Push>(
+    from: Place<'_, S>,
+    to: Place<'_, D>,
+    digest: &Digest,
+    options: &Options,
+) -> Result<Transferred, PublishError> {
+    tags::check(to, &options.tags, digest, options.overwrite).await?;
+    let nodes = graph::walk(from, digest).await?;
+    let mut copied = copy::nodes(from, to, &nodes, &options.display).await?;
+    let (mut count, mut legacy_tags) = (0, Vec::new());
+    if options.referrers {
+        let mut work = Referrers { from, to, options, seen: HashSet::new(), copied: Copied::default() };
+        for node in &nodes {
+            work.copy(&node.digest).await?;
+            legacy_tags.append(&mut work.copy_legacy(&node.digest).await?);
+        }
+        count = work.seen.len();
+        copied.add(work.copied);
+    }
+    let Some(root) = nodes.last() else {
+        return Err(PublishError::TooManyManifests { what: named(from.repository, digest), limit: 0 });
+    };
+    // Again, because the copy may have taken long.
+    let missing = tags::check(to, &options.tags, digest, options.overwrite).await?;
+    for tag in &missing {
+        tags::set(to, tag, root).await?;
+    }
+    Ok(Transferred {
+        digest: digest.clone(),
+        media_type: root.document.media_type().to_owned(),
+        size: root.bytes.len() as u64,
+        referrers: count,
+        legacy_tags,
+        tags: missing.into_iter().cloned().collect(),
+        copied,
+    })
+}
+
+/// Copy of everything that refers to an artifact.
+struct Referrers<'a, S, D> {
+    from: Place<'a, S>,
+    to: Place<'a, D>,
+    options: &'a Options,
+    /// Referrers that were copied.
+    seen: HashSet<Digest>,
+    copied: Copied,
+}
+
+impl<S: Registry, D: Registry + Push> Referrers<'_, S, D> {
+    /// Copies the referrers of a digest, and theirs, and lists them at the destination.
+    async fn copy(&mut self, subject: &Digest) -> Result<(), PublishError> {
+        let mut subjects = vec![subject.clone()];
+        for _ in 0..MAX_STEPS {
+            let mut next = Vec::new();
+            for subject in &subjects {
+                next.append(&mut self.copy_of(subject).await?);
+            }
+            subjects = next;
+        }
+        Ok(())
+    }
+
+    /// Copies the referrers of one digest, and returns their digests.
+    async fn copy_of(&mut self, subject: &Digest) -> Result<Vec<Digest>, PublishError> {
+        let mut listed: Vec<(Node, Option<Stored>)> = Vec::new();
+        for entry in lists(self.from, subject).await?.all() {
+            // A list may name a manifest that is gone, or one that refers to something else.
+            let Some(nodes) = gone(graph::walk(self.from, &entry.digest).await)? else { continue };
+            let Some((node, children)) = nodes.split_last().filter(|(node, _)| node.subject() == Some(subject)) else {
+                continue;
+            };
+            if !self.seen.insert(node.digest.clone()) {
+                continue;
+            }
+            if self.seen.len() > MAX_REFERRERS {
+                let what = format!("the referrers of {}", named(self.from.repository, subject));
+                return Err(PublishError::TooManyManifests { what, limit: MAX_REFERRERS });
+            }
+            self.copied.add(copy::nodes(self.from, self.to, children, &self.options.display).await?);
+            self.copied.add(copy::blobs(self.from, self.to, std::slice::from_ref(node), &self.options.display).await?);
+            let stored = copy::document(self.to, node).await?;
+            self.copied.manifests += usize::from(stored.is_some());
+            self.copy_own_tag(node).await?;
+            listed.push((node.clone(), stored));
+        }
+        let nodes: Vec<_> = listed.iter().map(|(node, stored)| (node, stored.clone())).collect();
+        attach::list(self.to, subject, &nodes).await?;
+        Ok(listed.into_iter().map(|(node, _)| node.digest).collect())
+    }
+
+    /// Copies the tag that keeps a referrer from being removed, where the source has one.
+    async fn copy_own_tag(&self, node: &Node) -> Result<(), PublishError> {
+        let tag = node.digest.hex();
+        let has_tag = tags::current(self.from, &tag).await?.as_ref() == Some(&node.digest);
+        if has_tag && tags::current(self.to, &tag).await?.as_ref() != Some(&node.digest) {
+            tags::set(self.to, &tag, node).await?;
+        }
+        Ok(())
+    }
+
+    /// Copies what clients before OCI 1.1 store under tags, and returns these tags.
+    async fn copy_legacy(&mut self, digest: &Digest) -> Result<Vec<String>, PublishError> {
+        let mut copied = Vec::new();
+        for suffix in LEGACY {
+            let tag = format!("{}.{suffix}", referrers::tag(digest));
+            let Some(wanted) = tags::current(self.from, &tag).await? else { continue };
+            let there = tags::current(self.to, &tag).await?;
+            if there.as_ref() != Some(&wanted) {
+                let nodes = graph::walk(self.from, &wanted).await?;
+                let Some(root) = nodes.last() else { continue };
+                if let Some(there) = there {
+                    self.check_superseded(&tag, &there, root).await?;
+                }
+                self.copied.add(copy::nodes(self.from, self.to, &nodes, &self.options.display).await?);
+                tags::set(self.to, &tag, root).await?;
+            }
+            copied.push(tag);
+        }
+        Ok(copied)
+    }
+
+    /// Fails if a manifest at the destination has layers that the one in its place does not have: each layer is a
+    /// signature, and none may be lost.
+    async fn check_superseded(&self, tag: &str, there: &Digest, by: &Node) -> Result<(), PublishError> {
+        let conflict = || PublishError::LegacyConflict { reference: format!("{}:{tag}", self.to.repository) };
+        let old = graph::fetch(self.to, there).await?;
+        let (Document::Manifest(old), Document::Manifest(new)) = (&old.document, &by.document) else {
+            return Err(conflict());
+        };
+        let is_kept = old.layers.iter().all(|layer| new.layers.contains(layer));
+        if is_kept || self.options.overwrite == Overwrite::Always { Ok(()) } else { Err(conflict()) }
+    }
+}
+
+/// Maps content that is gone to `None`.
+fn gone<T>(result: Result<T, PublishError>) -> Result<Option<T>, PublishError> {
+    match result {
+        Err(PublishError::Registry(error)) => Ok(found(Err(error))?),
+        result => result.map(Some),
+    }
+}
