@@ -20,8 +20,8 @@ use super::{Place, PublishError, found, tags};
 use crate::backoff::Backoff;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, media_type, referrers};
-use crate::registry::retry::{repeated, spread};
-use crate::registry::{self, MAX_REFERRERS, ManifestName, Push, Registry, RegistryError};
+use crate::registry::retry::{Repetitions, repeated, spread};
+use crate::registry::{self, MAX_REFERRERS, Push, Registry, RegistryError, Stored};
 
 /// Time for which a list must be complete: at least twice the time between a client's last look and its write.
 const QUIET: Duration = Duration::from_secs(2);
@@ -91,9 +91,10 @@ pub(super) async fn add<D: Registry + Push>(
     let reference = || format!("{}:{tag}", to.repository);
     // Everything that was in the list at any time, ours first.
     let mut seen = List { entries: entries.iter().map(|entry| json!(entry)).collect(), ..List::default() };
-    let (mut writes, mut complete_since) = (0, None);
+    let (mut writes, mut complete_since, mut repetitions) = (0, None, Repetitions::default());
     while writes < MAX_WRITES {
         let (current, mut list) = read(to, &tag).await?;
+        check_length(to, &list)?;
         seen.merge(&list.entries);
         if !list.merge(&seen.entries) {
             let since = *complete_since.get_or_insert_with(Instant::now);
@@ -104,18 +105,26 @@ pub(super) async fn add<D: Registry + Push>(
             continue;
         }
         complete_since = None;
-        if list.entries.len() > MAX_REFERRERS {
-            let (repository, limit) = (to.repository.to_string(), MAX_REFERRERS);
-            return Err(RegistryError::TooMany { repository, limit, what: registry::http::REFERRERS }.into());
-        }
+        check_length(to, &list)?;
         if tags::current(to, &tag).await? == current {
-            write(to, &tag, &list).await?;
-            complete_since = Some(Instant::now());
+            match write(to, &tag, &list).await? {
+                Ok(_) => complete_since = Some(Instant::now()),
+                // Another client may have written since, so the list is read again.
+                Err(error) => repetitions.after(error).await?,
+            }
         }
         writes += 1;
         spread(AGAIN.pause(writes)).await;
     }
     Err(PublishError::Contended { reference: reference(), tries: writes as usize })
+}
+
+fn check_length<D>(to: Place<'_, D>, list: &List) -> Result<(), PublishError> {
+    if list.entries.len() <= MAX_REFERRERS {
+        return Ok(());
+    }
+    let (repository, limit) = (to.repository.to_string(), MAX_REFERRERS);
+    Err(RegistryError::TooMany { repository, limit, what: registry::http::REFERRERS }.into())
 }
 
 async fn read<R: Registry>(place: Place<'_, R>, tag: &str) -> Result<(Option<Digest>, List), PublishError> {
@@ -129,7 +138,12 @@ async fn read<R: Registry>(place: Place<'_, R>, tag: &str) -> Result<(Option<Dig
     Ok((Some(digest), List::parse(&raw.bytes).map_err(problem)?))
 }
 
-async fn write<D: Registry + Push>(to: Place<'_, D>, tag: &str, list: &List) -> Result<(), PublishError> {
+/// Writes a list. The inner error is that of the request, which is not repeated here.
+async fn write<D: Registry + Push>(
+    to: Place<'_, D>,
+    tag: &str,
+    list: &List,
+) -> Result<Result<Stored, RegistryError>, PublishError> {
     let Place { registry, access, repository } = to;
     let bytes = list
         .to_bytes()
@@ -138,8 +152,7 @@ async fn write<D: Registry + Push>(to: Place<'_, D>, tag: &str, list: &List) -> 
         let what = format!("{repository}:{tag}");
         return Err(RegistryError::TooLarge { what, limit: MAX_MANIFEST_BYTES }.into());
     }
-    registry.put_manifest(access, repository, ManifestName::Tag(tag), media_type::OCI_INDEX, bytes).await?;
-    Ok(())
+    Ok(registry.put_shared_tag(access, repository, tag, media_type::OCI_INDEX, bytes).await)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The documents of an artifact: an index, the manifests that it lists, and their blobs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -8,10 +8,12 @@ use super::{Place, PublishError, named};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Document};
 use crate::registry::retry::repeated;
-use crate::registry::{self, Registry};
+use crate::registry::{self, Registry, RegistryError};
 
 /// Maximum number of documents of an artifact.
 const MAX_DOCUMENTS: usize = 512;
+/// Maximum size of all documents of an artifact, in bytes.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Maximum number of levels of indexes above a manifest.
 const MAX_LEVELS: usize = 4;
 
@@ -42,6 +44,14 @@ impl Node {
         }
     }
 
+    /// Returns the entries of an index.
+    fn children(&self) -> &[Descriptor] {
+        match &self.document {
+            Document::Index(index) => &index.manifests,
+            Document::Manifest(_) => &[],
+        }
+    }
+
     /// Returns the config and the layers.
     fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         let manifest = if let Document::Manifest(manifest) = &self.document { Some(manifest) } else { None };
@@ -68,24 +78,77 @@ pub(super) async fn fetch<R: Registry>(place: Place<'_, R>, digest: &Digest) -> 
 /// Fetches a document and everything that it lists; children come before their parents, the root is the last.
 pub(super) async fn walk<R: Registry>(place: Place<'_, R>, root: &Digest) -> Result<Vec<Node>, PublishError> {
     let what = || named(place.repository, root);
-    let (mut levels, mut wanted, mut seen) = (Vec::new(), vec![root.clone()], HashSet::from([root.clone()]));
-    while !wanted.is_empty() {
-        if levels.len() > MAX_LEVELS {
+    let (mut nodes, mut bytes) = (Vec::new(), 0_usize);
+    let (mut wanted, mut seen) = (vec![root.clone()], HashSet::from([root.clone()]));
+    for level in 0.. {
+        if wanted.is_empty() {
+            break;
+        }
+        if level > MAX_LEVELS {
             return Err(PublishError::TooDeep { what: what(), limit: MAX_LEVELS });
         }
-        let mut level = Vec::new();
+        let mut next = Vec::new();
         for digest in wanted {
-            level.push(fetch(place, &digest).await?);
+            let node = fetch(place, &digest).await?;
+            bytes = bytes.saturating_add(node.bytes.len());
+            next.extend(
+                node.children().iter().map(|child| child.digest.clone()).filter(|one| seen.insert(one.clone())),
+            );
+            nodes.push(node);
+            if seen.len() > MAX_DOCUMENTS {
+                return Err(PublishError::TooManyManifests { what: what(), limit: MAX_DOCUMENTS });
+            }
+            if bytes > MAX_BYTES {
+                let what = format!("the manifests of {}", what());
+                return Err(RegistryError::TooLarge { what, limit: MAX_BYTES as u64 }.into());
+            }
         }
-        let listed = level.iter().flat_map(|node: &Node| match &node.document {
-            Document::Index(index) => index.manifests.as_slice(),
-            Document::Manifest(_) => &[],
-        });
-        wanted = listed.map(|child| child.digest.clone()).filter(|child| seen.insert(child.clone())).collect();
-        if seen.len() > MAX_DOCUMENTS {
-            return Err(PublishError::TooManyManifests { what: what(), limit: MAX_DOCUMENTS });
-        }
-        levels.push(level);
+        wanted = next;
     }
-    Ok(levels.into_iter().rev().flatten().collect())
+    let heights = heights(&nodes);
+    nodes.sort_by_key(|node| heights.get(&node.digest).copied().unwrap_or_default());
+    Ok(nodes)
+}
+
+/// Returns the number of levels below each document. An index may list a manifest that another of its entries lists
+/// too, so the level at which a document was found is no order in which it can be written.
+fn heights(nodes: &[Node]) -> HashMap<Digest, usize> {
+    let mut heights: HashMap<Digest, usize> = HashMap::new();
+    for _ in 0..=MAX_LEVELS {
+        for node in nodes {
+            let below = node.children().iter().filter_map(|child| heights.get(&child.digest)).max();
+            let height = below.map_or(usize::from(!node.children().is_empty()), |below| below + 1);
+            heights.insert(node.digest.clone(), height);
+        }
+    }
+    heights
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::oci::media_type::{OCI_INDEX, OCI_MANIFEST};
+
+    fn node(document: &serde_json::Value) -> Node {
+        let bytes = Bytes::from(document.to_string());
+        Node { digest: Digest::of(&bytes), document: Document::parse(&bytes, None).unwrap(), bytes }
+    }
+
+    #[test]
+    fn a_manifest_is_below_every_index_that_lists_it() {
+        let config = Descriptor::of("a/b", b"");
+        let leaf = node(&json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": []}));
+        let index = |entries: &[&Node]| {
+            let entries: Vec<_> = entries.iter().map(|one| one.descriptor()).collect();
+            node(&json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}))
+        };
+        let inner = index(&[&leaf]);
+        // The leaf is found beside the inner index.
+        let root = index(&[&inner, &leaf]);
+        let nodes = [root, inner, leaf];
+        let heights = heights(&nodes);
+        assert_eq!(nodes.each_ref().map(|node| heights[&node.digest]), [2, 1, 0]);
+    }
 }

@@ -91,4 +91,17 @@ pub trait Push: Send + Sync + 'static {
         media_type: &str,
         bytes: Bytes,
     ) -> impl Future<Output = Result<Stored, RegistryError>> + Send;
+
+    /// Stores a manifest under a tag that other clients set too. Sent once: a repetition after a pause could undo what
+    /// another client has written meanwhile.
+    fn put_shared_tag(
+        &self,
+        access: &Access,
+        repository: &Repository,
+        tag: &str,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> impl Future<Output = Result<Stored, RegistryError>> + Send {
+        self.put_manifest(access, repository, ManifestName::Tag(tag), media_type, bytes)
+    }
 }

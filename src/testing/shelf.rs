@@ -20,12 +20,26 @@ pub(crate) struct Content {
     pub(crate) tags: BTreeMap<String, Digest>,
 }
 
+/// Lie of a registry about what it accepts.
+#[derive(Clone, Debug)]
+pub(crate) enum Lie {
+    /// Manifests have other bytes afterwards.
+    OtherBytes,
+    /// Manifests are gone afterwards.
+    Nothing,
+    /// Tags refer to another manifest afterwards.
+    OtherTag(Digest),
+    /// The list of referrers is kept for another subject.
+    OtherSubject,
+}
+
 #[derive(Default)]
 struct State {
     repositories: HashMap<Repository, Content>,
     has_referrers: bool,
     /// Number of writes that are left; `None` for no limit.
     fuse: Option<usize>,
+    lie: Option<Lie>,
     /// Writes in order: `upload <digest>`, `mount <digest>`, `put <name>`.
     writes: Vec<String>,
 }
@@ -45,6 +59,10 @@ impl Shelf {
     /// Refuses every write after the next `writes`.
     pub(crate) fn burn_after(&self, writes: Option<usize>) {
         self.state().fuse = writes;
+    }
+
+    pub(crate) fn lie(&self, lie: Lie) {
+        self.state().lie = Some(lie);
     }
 
     /// Returns the writes since the last call.
@@ -214,7 +232,10 @@ impl Push for Shelf {
     ) -> Result<Stored, RegistryError> {
         hop().await;
         let document = Document::parse(&bytes, Some(media_type))?;
-        let has_referrers = self.state().has_referrers;
+        let (has_referrers, lie) = {
+            let state = self.state();
+            (state.has_referrers, state.lie.clone())
+        };
         self.write(repository, format!("put {name}"), |content| {
             let subject = match &document {
                 Document::Manifest(manifest) => {
@@ -228,11 +249,22 @@ impl Push for Shelf {
                 Document::Index(_) => None,
             };
             let digest = Digest::of(&bytes);
-            content.manifests.insert(digest.clone(), (media_type.to_owned(), bytes));
+            match &lie {
+                Some(Lie::Nothing) => None,
+                Some(Lie::OtherBytes) => {
+                    content.manifests.insert(digest.clone(), (media_type.to_owned(), Bytes::from_static(b"{}")))
+                }
+                _ => content.manifests.insert(digest.clone(), (media_type.to_owned(), bytes)),
+            };
+            let (digest, subject) = match lie {
+                Some(Lie::OtherTag(other)) => (other, subject),
+                Some(Lie::OtherSubject) => (digest, Some(Digest::of(b"another subject"))),
+                _ => (digest, subject.filter(|_| has_referrers)),
+            };
             if let ManifestName::Tag(tag) = name {
                 content.tags.insert(tag.to_owned(), digest);
             }
-            Ok(Stored { subject: subject.filter(|_| has_referrers) })
+            Ok(Stored { subject })
         })
     }
 }

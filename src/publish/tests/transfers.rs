@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::registry::Registry;
+use crate::testing::shelf::Lie;
 
 #[tokio::test]
 async fn an_index_is_copied_with_its_children_and_its_tags_come_last() {
@@ -165,4 +166,29 @@ async fn bytes_that_are_not_the_artifacts_are_never_tagged() {
     let result = transfer(source.place(), target.place(), &root.digest, &options(&["1"])).await;
     assert!(matches!(result, Err(PublishError::Registry(RegistryError::DigestMismatch { .. }))), "{result:?}");
     assert_eq!(target.tag("1"), None);
+}
+
+#[tokio::test]
+async fn a_registry_that_lies_about_manifests_and_tags_is_found_out() {
+    let source = Site::new(Shelf::with_referrers(), "a.example/app");
+    let root = source.artifact(None, "content").await;
+    source.referrer(&root, "sbom").await;
+    let other = Digest::of(b"other");
+    for lie in [Lie::OtherBytes, Lie::Nothing, Lie::OtherTag(other.clone())] {
+        let target = Site::new(Shelf::with_referrers(), "b.example/app");
+        target.shelf.lie(lie.clone());
+        let result = transfer(source.place(), target.place(), &root.digest, &options(&["1"])).await;
+        let is_found = match (&lie, &result) {
+            (Lie::OtherBytes, Err(PublishError::Registry(RegistryError::DigestMismatch { .. }))) => true,
+            (Lie::Nothing, Err(PublishError::Registry(RegistryError::NotFound(_)))) => true,
+            (Lie::OtherTag(_), Err(PublishError::TagMoved { found, .. })) => *found == other,
+            _ => false,
+        };
+        assert!(is_found, "{lie:?}: {result:?}");
+    }
+    // A registry that claims to list the referrer of something else: the list under the tag has it.
+    let target = Site::new(Shelf::default(), "b.example/app");
+    target.shelf.lie(Lie::OtherSubject);
+    transfer(source.place(), target.place(), &root.digest, &options(&["1"])).await.unwrap();
+    assert_eq!(target.listed(&root.digest).len(), 1);
 }

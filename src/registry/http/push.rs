@@ -167,6 +167,18 @@ fn check_digest(call: &HttpCall<'_>, response: &Response, digest: &Digest) -> Re
     }
 }
 
+fn new_manifest<'a>(
+    access: &'a Access,
+    repository: &'a Repository,
+    name: ManifestName<'a>,
+    media_type: &'a str,
+    bytes: bytes::Bytes,
+) -> (Digest, HttpCall<'a>) {
+    let digest = Digest::of(&bytes);
+    let call = HttpCall::write(access, repository, Method::PUT, Item::NewManifest(name));
+    (digest, HttpCall { content: Content::Document(media_type, bytes), ..call })
+}
+
 impl Push for HttpRegistry {
     async fn has_blob(
         &self,
@@ -205,11 +217,19 @@ impl Push for HttpRegistry {
         media_type: &str,
         bytes: bytes::Bytes,
     ) -> Result<Stored, RegistryError> {
-        let digest = Digest::of(&bytes);
-        let call = HttpCall {
-            content: Content::Document(media_type, bytes),
-            ..HttpCall::write(access, repository, Method::PUT, Item::NewManifest(name))
-        };
+        let (digest, call) = new_manifest(access, repository, name, media_type, bytes);
         repeated(|| self.put(&call, &digest)).await
+    }
+
+    async fn put_shared_tag(
+        &self,
+        access: &Access,
+        repository: &Repository,
+        tag: &str,
+        media_type: &str,
+        bytes: bytes::Bytes,
+    ) -> Result<Stored, RegistryError> {
+        let (digest, call) = new_manifest(access, repository, ManifestName::Tag(tag), media_type, bytes);
+        self.put(&call, &digest).await
     }
 }

@@ -109,60 +109,89 @@ async fn a_redirect_of_an_upload_loses_its_credentials_and_ends() {
     assert_eq!(endless.lines().iter().filter(|line| line.starts_with("PUT")).count(), 6);
 }
 
-/// Description of a registry; method, status and headers of its only lie.
-type Lie = (&'static str, Method, u16, Vec<(&'static str, &'static str)>);
+/// Description of a registry; method, status and headers of its only lie, and the error that it ends in.
+type Lie = (&'static str, Method, u16, &'static [(&'static str, &'static str)], &'static str);
+
+const UPLOAD: &str = "/v2/team/app/blobs/uploads/0";
+const OTHER: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+/// A registry that asks for an hour of patience.
+const HOUR: &[(&str, &str)] = &[("retry-after", "3600")];
+const BASIC: &[(&str, &str)] = &[("www-authenticate", "Basic realm=\"r\"")];
+
+const LIES: [Lie; 52] = [
+    ("no location", Method::POST, 202, &[], "Protocol"),
+    ("an empty location", Method::POST, 202, &[("location", "")], "Protocol"),
+    ("created at once", Method::POST, 201, &[("location", UPLOAD)], "Protocol"),
+    ("ok at once", Method::POST, 200, &[("location", UPLOAD)], "Protocol"),
+    ("no content at once", Method::POST, 204, &[("location", UPLOAD)], "Protocol"),
+    ("a location with a user", Method::POST, 202, &[("location", "http://u:p@127.0.0.1/x")], "Protocol"),
+    ("a location of another kind", Method::POST, 202, &[("location", "file:///etc/passwd")], "Protocol"),
+    ("a location that is no URL", Method::POST, 202, &[("location", "http://[")], "Protocol"),
+    ("no repository", Method::POST, 404, &[], "Refused"),
+    ("no uploads", Method::POST, 405, &[], "Refused"),
+    ("a bad request", Method::POST, 400, &[], "Refused"),
+    ("no room", Method::POST, 413, &[], "Refused"),
+    ("no rights", Method::POST, 403, &[], "Forbidden"),
+    ("endless challenges", Method::POST, 401, BASIC, "Unauthorized"),
+    ("an hour of patience", Method::POST, 429, HOUR, "RateLimited"),
+    ("an hour of repairs", Method::POST, 503, HOUR, "RateLimited"),
+    ("no location of the next part", Method::PATCH, 202, &[("range", "0-9")], "Protocol"),
+    ("more than was sent", Method::PATCH, 202, &[("location", UPLOAD), ("range", "0-99999999")], "Protocol"),
+    ("another start", Method::PATCH, 202, &[("location", UPLOAD), ("range", "5-9")], "Protocol"),
+    ("no range", Method::PATCH, 202, &[("location", UPLOAD), ("range", "all")], "Protocol"),
+    ("a negative range", Method::PATCH, 202, &[("location", UPLOAD), ("range", "0--9")], "Protocol"),
+    ("created by a part", Method::PATCH, 201, &[("location", UPLOAD)], "Protocol"),
+    ("ok by a part", Method::PATCH, 200, &[("location", UPLOAD)], "Protocol"),
+    ("never a byte", Method::PATCH, 202, &[("location", UPLOAD), ("range", "0-0")], "Protocol"),
+    ("a byte at a time", Method::PATCH, 202, &[("location", UPLOAD), ("range", "0-1")], "Protocol"),
+    ("a next part with a user", Method::PATCH, 202, &[("location", "http://u@127.0.0.1/x")], "Protocol"),
+    ("never a range", Method::PATCH, 416, &[("location", UPLOAD), ("range", "0-0")], "Protocol"),
+    ("no parts", Method::PATCH, 405, &[], "Refused"),
+    ("a bad part", Method::PATCH, 400, &[], "Refused"),
+    ("always lost", Method::PATCH, 404, &[], "Protocol"),
+    ("always too large", Method::PATCH, 413, &[], "Refused"),
+    ("no rights for a part", Method::PATCH, 403, &[], "Forbidden"),
+    ("endless challenges for a part", Method::PATCH, 401, BASIC, "Unauthorized"),
+    ("an hour after a part", Method::PATCH, 429, HOUR, "RateLimited"),
+    ("accepted", Method::PUT, 202, &[("location", UPLOAD)], "Protocol"),
+    ("accepted nowhere", Method::PUT, 202, &[], "Protocol"),
+    ("partial", Method::PUT, 206, &[], "Protocol"),
+    ("created and missing", Method::PUT, 201, &[], "Protocol"),
+    ("ok and missing", Method::PUT, 200, &[], "Protocol"),
+    ("no content and missing", Method::PUT, 204, &[], "Protocol"),
+    ("created under another digest", Method::PUT, 201, &[("docker-content-digest", OTHER)], "Protocol"),
+    ("created under no digest", Method::PUT, 201, &[("docker-content-digest", "x")], "Protocol"),
+    ("refused", Method::PUT, 400, &[], "Refused"),
+    ("gone", Method::PUT, 404, &[], "Protocol"),
+    ("no more", Method::PUT, 410, &[], "Refused"),
+    ("a conflict", Method::PUT, 409, &[], "Refused"),
+    ("too large for a small one", Method::PUT, 413, &[], "Refused"),
+    ("no rights at the end", Method::PUT, 403, &[], "Forbidden"),
+    ("endless challenges at the end", Method::PUT, 401, BASIC, "Unauthorized"),
+    ("an hour at the end", Method::PUT, 429, HOUR, "RateLimited"),
+    ("held with another length", Method::HEAD, 200, &[("content-length", "7")], "Protocol"),
+    ("no rights to see it", Method::HEAD, 403, &[], "Forbidden"),
+];
+
+fn kind(error: &RegistryError) -> String {
+    format!("{error:?}").chars().take_while(char::is_ascii_alphanumeric).collect()
+}
 
 #[tokio::test]
 async fn no_lie_about_an_upload_is_a_success() {
-    let headers = |status: u16, headers: &[(&'static str, &'static str)]| {
-        let mut response = StatusCode::from_u16(status).unwrap().into_response();
-        for (name, value) in headers {
-            response.headers_mut().append(*name, value.parse().unwrap());
-        }
-        response
-    };
-    let (u, other) =
-        ("/v2/team/app/blobs/uploads/0", "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
-    let rows: Vec<Lie> = vec![
-        ("no location", Method::POST, 202, vec![]),
-        ("created at once", Method::POST, 201, vec![("location", u)]),
-        ("ok at once", Method::POST, 200, vec![("location", u)]),
-        ("a location with a user", Method::POST, 202, vec![("location", "http://u:p@127.0.0.1/x")]),
-        ("a location of another kind", Method::POST, 202, vec![("location", "file:///etc/passwd")]),
-        ("no location of the next part", Method::PATCH, 202, vec![("range", "0-9")]),
-        ("more than was sent", Method::PATCH, 202, vec![("location", u), ("range", "0-99999999")]),
-        ("another start", Method::PATCH, 202, vec![("location", u), ("range", "5-9")]),
-        ("no range", Method::PATCH, 202, vec![("location", u), ("range", "all")]),
-        ("created by a part", Method::PATCH, 201, vec![("location", u)]),
-        ("never a byte", Method::PATCH, 202, vec![("location", u), ("range", "0-0")]),
-        ("never a range", Method::PATCH, 416, vec![("location", u), ("range", "0-0")]),
-        ("another method", Method::PATCH, 405, vec![]),
-        ("a bad request", Method::PATCH, 400, vec![]),
-        ("always lost", Method::PATCH, 404, vec![]),
-        ("always too large", Method::PATCH, 413, vec![]),
-        ("accepted", Method::PUT, 202, vec![("location", u)]),
-        ("partial", Method::PUT, 206, vec![]),
-        ("created and missing", Method::PUT, 201, vec![]),
-        ("no content and missing", Method::PUT, 204, vec![]),
-        ("created under another digest", Method::PUT, 201, vec![("docker-content-digest", other)]),
-        ("created under no digest", Method::PUT, 201, vec![("docker-content-digest", "x")]),
-        ("refused", Method::PUT, 400, vec![]),
-        ("gone", Method::PUT, 404, vec![]),
-        ("no more", Method::PUT, 410, vec![]),
-        ("held with another length", Method::HEAD, 200, vec![("content-length", "7")]),
-    ];
-    for (label, method, status, own) in rows {
-        let answer = (method.clone(), own.clone());
+    for (label, method, status, headers, want) in LIES {
+        let of = method.clone();
         let server = Shelf::start(move |_, asked, _| {
-            let (method, own) = &answer;
-            let is_it = asked.method == *method && !asked.path.contains("mount=");
-            is_it.then(|| headers(status, own))
+            let mut response = StatusCode::from_u16(status).unwrap().into_response();
+            for (name, value) in headers {
+                response.headers_mut().append(*name, value.parse().unwrap());
+            }
+            (asked.method == of && !asked.path.contains("mount=")).then_some(response)
         })
         .await;
         let bytes = if method == Method::PATCH { large(9) } else { b"bytes".to_vec() };
-        let result = server.push(&bytes).await;
-        let is_final = matches!(result, Err(RegistryError::Protocol { .. } | RegistryError::Refused { .. }));
-        assert!(is_final, "{label}: {result:?}");
+        let error = server.push(&bytes).await.unwrap_err();
+        assert_eq!(kind(&error), want, "{label}: {error}");
         assert!(server.lines().len() < 40, "{label}: {:?}", server.lines());
     }
 }
