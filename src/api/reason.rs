@@ -110,6 +110,10 @@ reasons! {
     OutputTooLarge: "Publish less with spec.files.subPath or the output's include, or use a volume output for content that is not secret.",
     /// The pass took longer than spec.timeout.
     Timeout: "Raise spec.timeout, or check the slow step that the message names.",
+    /// A tag at the destination refers to another digest and is not replaced. Only commands report it.
+    TagExists: "Publish under another tag, or replace the tag with --force.",
+    /// The registry refuses what a command publishes. Only commands report it.
+    PublishRefused: "Check the rules of the registry: accepted media types, immutable tags, quotas and sizes.",
     /// An internal error of supercargo.
     Internal: "Report it as a bug, with the operator's log around this time.",
 }

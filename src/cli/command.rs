@@ -6,8 +6,11 @@ use clap::Subcommand;
 
 use super::output::Fatal;
 
+mod attach;
 mod controller;
 mod crd;
+mod discover;
+mod promote;
 mod pull;
 mod resolve;
 mod sync;
@@ -31,6 +34,12 @@ pub(crate) enum Command {
     Verify(Box<verify::Arguments>),
     /// Verify a Sigstore bundle for a file or a digest, without a registry.
     VerifyBundle(verify_bundle::Arguments),
+    /// Copy an artifact to another registry, with its signatures and the same digest.
+    Promote(Box<promote::Arguments>),
+    /// Attach a file to an artifact as a referrer.
+    Attach(Box<attach::Arguments>),
+    /// Print everything that refers to an artifact.
+    Discover(Box<discover::Arguments>),
     /// Print the `CustomResourceDefinition`s.
     Crd(crd::Arguments),
 }
@@ -46,6 +55,9 @@ impl Command {
             Self::Resolve(arguments) => Ok(resolve::run(*arguments).await),
             Self::Verify(arguments) => Ok(verify::run(*arguments).await),
             Self::VerifyBundle(arguments) => Ok(verify_bundle::run(&arguments)),
+            Self::Promote(arguments) => Ok(promote::run(*arguments).await),
+            Self::Attach(arguments) => Ok(attach::run(*arguments).await),
+            Self::Discover(arguments) => Ok(discover::run(*arguments).await),
             Self::Crd(arguments) => crd::run(&arguments),
         }
     }

@@ -11,3 +11,4 @@ pub(crate) mod reading;
 pub(crate) mod signature;
 pub(crate) mod trusted_root;
 pub(crate) mod values;
+pub(crate) mod writing;

@@ -7,6 +7,7 @@ use crate::blob::BlobError;
 use crate::oci::index::PlatformError;
 use crate::oci::manifest::ManifestError;
 use crate::output::OutputError;
+use crate::publish::PublishError;
 use crate::registry::RegistryError;
 use crate::registry::credentials::SecretError;
 use crate::request::{Field, RequestError};
@@ -70,7 +71,7 @@ impl From<RegistryError> for Failure {
             RegistryError::HeldBack { retry_after, .. } => {
                 (Class::Retry, Reason::RegistryUnavailable, Some(*retry_after))
             }
-            RegistryError::Refused { .. } => (Class::Stalled, Reason::Forbidden, None),
+            RegistryError::Refused { .. } => (Class::Stalled, Reason::PublishRefused, None),
             RegistryError::AddressDenied { .. }
             | RegistryError::PortDenied { .. }
             | RegistryError::PlainHttpDenied { .. } => (Class::Stalled, Reason::AddressDenied, None),
@@ -97,6 +98,25 @@ impl From<RegistryError> for Failure {
                 | RegistryError::Manifest(ManifestError::TypeDisagrees { .. } | ManifestError::Type(_))
         );
         Self { retry_after, is_beside_digest, ..Self::new(class, reason, error) }
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Registry(error) => error.into(),
+            PublishError::TagExists { .. } | PublishError::LegacyConflict { .. } => {
+                Self::new(Class::Stalled, Reason::TagExists, error)
+            }
+            PublishError::TagMoved { .. } | PublishError::Contended { .. } => {
+                Self::new(Class::Retry, Reason::TagExists, error)
+            }
+            PublishError::OtherDigest { .. } => Self::new(Class::Stalled, Reason::DigestMismatch, error),
+            PublishError::Manifest { .. } | PublishError::NotAList { .. } | PublishError::TooDeep { .. } => {
+                Self::new(Class::Stalled, Reason::ManifestInvalid, error)
+            }
+            PublishError::TooManyManifests { .. } => Self::new(Class::Stalled, Reason::LimitExceeded, error),
+        }
     }
 }
 

@@ -51,6 +51,15 @@ impl LoginArguments {
             keychain.add_for(repository, password(&user, secret));
             return Ok(Origins(vec![VARIABLES.join(" and ")]));
         }
+        self.add_stored_to(keychain, repository).await
+    }
+
+    /// Adds the credentials of the docker configurations alone.
+    pub(crate) async fn add_stored_to(
+        &self,
+        keychain: &mut Keychain,
+        repository: &Repository,
+    ) -> Result<Origins, Complaint> {
         let logins = Logins::read(&places(self.docker_config.clone()))?;
         Ok(Origins(logins.add_to(keychain, repository).await?))
     }

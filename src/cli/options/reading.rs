@@ -67,7 +67,7 @@ pub(crate) struct ReadArguments {
 /// Options for TLS, and for HTTP without it. No option is a fallback for another.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Registries")]
-struct TransportArguments {
+pub(crate) struct TransportArguments {
     /// Use HTTP without TLS.
     #[arg(long, conflicts_with_all = ["insecure_skip_verify", "ca_file", "client_certificate"])]
     plain_http: bool,
@@ -124,20 +124,25 @@ impl ReadArguments {
             filter: self.semver_filter.clone(),
         });
         content.set(&mut spec);
-        let (registry, transport) = (&mut spec.registry, &self.transport);
-        registry.plain_http = transport.plain_http;
-        registry.insecure_skip_verify = transport.insecure_skip_verify;
-        let authority = || CaReference { kind: CaSource::ConfigMap, name: AUTHORITY.to_owned(), key: key("ca.crt") };
-        registry.ca_ref = transport.ca_file.as_ref().map(|_| authority());
-        let certificate = || SecretReference { name: CERTIFICATE.to_owned() };
-        registry.client_certificate_ref = transport.client_certificate.as_ref().map(|_| certificate());
+        self.transport.set(&mut spec);
         Ok(spec)
     }
 }
 
 impl TransportArguments {
+    /// Sets the fields that the options stand for.
+    pub(crate) fn set(&self, spec: &mut OCIArtifactSpec) {
+        let registry = &mut spec.registry;
+        registry.plain_http = self.plain_http;
+        registry.insecure_skip_verify = self.insecure_skip_verify;
+        let authority = || CaReference { kind: CaSource::ConfigMap, name: AUTHORITY.to_owned(), key: key("ca.crt") };
+        registry.ca_ref = self.ca_file.as_ref().map(|_| authority());
+        let certificate = || SecretReference { name: CERTIFICATE.to_owned() };
+        registry.client_certificate_ref = self.client_certificate.as_ref().map(|_| certificate());
+    }
+
     /// Returns the files as the ConfigMap and the Secret that the spec names.
-    fn referred(&self) -> Result<Referred, Complaint> {
+    pub(crate) fn referred(&self) -> Result<Referred, Complaint> {
         let read = |option: &str, path: &Path| files::read(path).map_err(|error| unreadable(option, &error));
         let mut referred = Referred::default();
         if let Some(path) = &self.ca_file {

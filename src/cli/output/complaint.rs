@@ -78,7 +78,7 @@ fn remedy(reason: Reason) -> &'static str {
         }
         Reason::NoMatchingTag => "Correct --semver or --semver-filter, or push a tag with a version in the range.",
         Reason::Unauthorized => "Log in with supercargo login, or set --username and --password-stdin.",
-        Reason::Forbidden => "Log in as a user who may read the repository.",
+        Reason::Forbidden => "Log in as a user who has the right that the message names.",
         Reason::RegistryUnavailable => "Check the host and the network, and try again.",
         Reason::RateLimited => "Wait and try again, or log in for a higher limit.",
         Reason::AddressDenied => {
@@ -123,6 +123,8 @@ fn remedy(reason: Reason) -> &'static str {
         | Reason::SignatureInvalid
         | Reason::PolicyDenied
         | Reason::TrustRootInvalid
+        | Reason::TagExists
+        | Reason::PublishRefused
         | Reason::UnsafeArchive => reason.remedy(),
     }
 }

@@ -39,7 +39,11 @@ impl Exit {
     pub(crate) fn of(reason: Reason) -> Self {
         match reason {
             Reason::Succeeded | Reason::Progressing | Reason::Suspended => Self::Done,
-            Reason::StorageFailed | Reason::OutputConflict | Reason::OutputTooLarge | Reason::Internal => Self::Fault,
+            Reason::StorageFailed
+            | Reason::OutputConflict
+            | Reason::OutputTooLarge
+            | Reason::TagExists
+            | Reason::Internal => Self::Fault,
             Reason::InvalidSpec => Self::Usage,
             Reason::RegistryUnavailable | Reason::RateLimited | Reason::Timeout | Reason::StorageFull => Self::Later,
             Reason::FileNotFound
@@ -66,6 +70,7 @@ impl Exit {
             | Reason::DigestMismatch
             | Reason::LimitExceeded
             | Reason::UnsafeArchive
+            | Reason::PublishRefused
             | Reason::LayerConflict => Self::Refused,
         }
     }

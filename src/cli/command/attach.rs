@@ -1,0 +1,210 @@
+//! `supercargo attach`: a file as a referrer of an artifact.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use fs_err::os::unix::fs::FileExt;
+use futures::stream;
+use serde::Serialize;
+
+use crate::api::Reason;
+use crate::blob::Progress;
+use crate::cli::options::format::Format;
+use crate::cli::options::login::unreadable;
+use crate::cli::options::reading;
+use crate::cli::options::writing::{self, Remote, ResultArguments, WriteArguments};
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::progress::Bars;
+use crate::cli::output::to_stdout;
+use crate::failure::Failure;
+use crate::metrics::Metrics;
+use crate::oci::descriptor::Annotations;
+use crate::oci::digest::hash_chunks;
+use crate::oci::{Descriptor, Digest, media_type};
+use crate::permits::Permits;
+use crate::publish::{self, Attached, Attachment, Part, Place};
+use crate::registry::http::HttpRegistry;
+use crate::registry::{self, BlobSource, BlobStream, RegistryError};
+
+/// Annotation with the time at which a referrer was made.
+const CREATED: &str = "org.opencontainers.image.created";
+/// Its value unless the user sets one, so that the same file is the same referrer.
+const EPOCH: &str = "1970-01-01T00:00:00Z";
+/// Number of bytes that are read from a file at a time.
+const CHUNK: usize = 256 * 1024;
+
+/// Arguments of `supercargo attach`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: supercargo attach ghcr.io/team/app:1 sbom.json --type application/spdx+json")]
+#[command(after_long_help = help())]
+pub(crate) struct Arguments {
+    /// Artifact that the file is about: `host[:port]/repository[:tag][@sha256:<64 hex>]`.
+    subject: String,
+    /// File to attach.
+    file: PathBuf,
+    /// Type of the referrer, by which it is found, such as application/spdx+json.
+    #[arg(long = "type", value_name = "TYPE")]
+    artifact_type: String,
+    /// Media type of the file. Default: the type of the referrer.
+    #[arg(hide_short_help = true, long, value_name = "TYPE")]
+    media_type: Option<String>,
+    /// Annotation of the referrer; may be given several times.
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = annotation)]
+    annotations: Vec<(String, String)>,
+    #[command(flatten)]
+    result: ResultArguments,
+    #[command(flatten)]
+    write: WriteArguments,
+}
+
+fn help() -> String {
+    format!(
+        "\
+Writes a manifest with the file as its only layer and SUBJECT's digest as its subject, and a tag of
+its own: the hex digits of its digest, so that registries that remove untagged manifests keep it.
+The same file of the same type is the same referrer. Standard output is its
+host/repository@sha256:...
+
+A registry without the referrers API has the list of referrers under the tag sha256-<hex>. The
+command adds its entry there, and ends once the entry has stayed for two seconds: clients that
+write the list at the same time could otherwise drop each other's entries.
+
+{credentials}
+
+{codes}
+
+Examples:
+  supercargo attach ghcr.io/team/app:1 sbom.spdx.json --type application/spdx+json
+  supercargo attach ghcr.io/team/app@sha256:... report.json --type application/vnd.example.report \\
+    --annotation org.example.run=4711 --format json",
+        credentials = reading::CREDENTIALS_HELP,
+        codes = exit::HELP
+    )
+}
+
+/// Output of `--format json`. The names are stable.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    /// Repository and digest of the referrer.
+    reference: String,
+    /// Digest of the referrer.
+    digest: &'a Digest,
+    /// Media type and size of its manifest.
+    media_type: &'a str,
+    size: u64,
+    /// Type of the referrer.
+    artifact_type: &'a str,
+    /// Tag of the referrer.
+    tag: &'a str,
+    /// Manifest that it refers to.
+    subject: &'a Descriptor,
+}
+
+fn annotation(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
+    match Box::pin(attach(&arguments)).await {
+        Ok(()) => Exit::Done.into(),
+        Err(complaint) => complaint.report(),
+    }
+}
+
+async fn attach(arguments: &Arguments) -> Result<(), Complaint> {
+    let write = &arguments.write;
+    let remote = write.target(writing::reference("SUBJECT", &arguments.subject)?).await?;
+    let attachment = arguments.attachment()?;
+    let registry = Arc::new(write.reach.registry(&Arc::new(Metrics::default())).map_err(Failure::internal)?);
+    let bars = Arc::new(Bars::new());
+    let attaching = attached(&registry, &remote, attachment, Arc::clone(&bars) as Arc<dyn Progress>);
+    let attached = tokio::time::timeout(write.timeout, attaching).await;
+    bars.clear();
+    let attached = attached.unwrap_or_else(|_| Err(Failure::timeout(write.timeout, "attaching the file")));
+    let attached = attached.map_err(|failure| remote.explain(failure.into()))?;
+    arguments.result.write_digest(&attached.descriptor.digest)?;
+    to_stdout(&arguments.shown(&remote, &attached)?)
+}
+
+async fn attached(
+    registry: &Arc<HttpRegistry>,
+    remote: &Remote,
+    attachment: Attachment,
+    progress: Arc<dyn Progress>,
+) -> Result<Attached, Failure> {
+    let seat = Permits::default().seat("");
+    let pinned = registry::resolve(&**registry, &remote.access, &remote.reference, None, &seat).await?;
+    let place = Place { registry, access: &remote.access, repository: &remote.reference.repository };
+    Ok(publish::attach(place, pinned.digest(), attachment, &Some(progress)).await?)
+}
+
+impl Arguments {
+    /// Returns the content of the referrer. The file is read twice: its digest is part of the manifest.
+    fn attachment(&self) -> Result<Attachment, Complaint> {
+        let file = fs_err::File::open(&self.file).map_err(|error| unreadable("FILE", &error))?;
+        let metadata = file.metadata().map_err(|error| unreadable("FILE", &error))?;
+        if !metadata.is_file() {
+            let problem = format!("FILE: {} is not a regular file", self.file.display());
+            return Err(Complaint::new(Reason::FileInvalid, problem));
+        }
+        let read_at = |buffer: &mut [u8], at| file.read_at(buffer, at);
+        let (digest, size) = hash_chunks(metadata.len(), read_at, |error| unreadable("FILE", &error), |_| Ok(()))?;
+        let media_type = self.media_type.as_ref().unwrap_or(&self.artifact_type);
+        let mut layer = Descriptor::new(media_type, digest, size);
+        if let Some(name) = self.file.file_name().and_then(|name| name.to_str()) {
+            layer = layer.with_annotation(media_type::TITLE, name);
+        }
+        let mut annotations = Annotations::from([(CREATED.to_owned(), EPOCH.to_owned())]);
+        annotations.extend(self.annotations.iter().cloned());
+        let source = Box::new(FileSource(Arc::new(file)));
+        let artifact_type = self.artifact_type.clone();
+        Ok(Attachment { artifact_type, parts: vec![Part { layer, source }], annotations })
+    }
+
+    fn shown(&self, remote: &Remote, attached: &Attached) -> Result<String, Complaint> {
+        let Attached { descriptor, subject, tag, copied: _ } = attached;
+        let reference = format!("{}@{}", remote.reference.repository, descriptor.digest);
+        if self.result.format == Format::Text {
+            return Ok(reference + "\n");
+        }
+        let shown = Shown {
+            reference,
+            digest: &descriptor.digest,
+            media_type: &descriptor.media_type,
+            size: descriptor.size,
+            artifact_type: &self.artifact_type,
+            tag,
+            subject,
+        };
+        Ok(serde_json::to_string(&shown).map_err(Failure::internal)? + "\n")
+    }
+}
+
+/// File as the source of an upload.
+struct FileSource(Arc<fs_err::File>);
+
+impl BlobSource for FileSource {
+    fn read_from(&self, offset: u64) -> BlobStream {
+        let file = Arc::clone(&self.0);
+        Box::pin(stream::try_unfold(offset, move |at| {
+            let file = Arc::clone(&file);
+            async move {
+                let read = tokio::task::spawn_blocking(move || {
+                    let mut buffer = vec![0; CHUNK];
+                    let length = file.read_at(&mut buffer, at)?;
+                    buffer.truncate(length);
+                    Ok::<_, std::io::Error>(buffer)
+                });
+                let failed = |problem: String| RegistryError::Protocol { host: "the file".to_owned(), problem };
+                let chunk = read.await.map_err(|_| failed("reading was aborted".to_owned()))?;
+                let chunk = chunk.map_err(|error| failed(error.to_string()))?;
+                let next = at.saturating_add(chunk.len() as u64);
+                Ok((!chunk.is_empty()).then(|| (chunk.into(), next)))
+            }
+        }))
+    }
+}

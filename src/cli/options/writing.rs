@@ -1,0 +1,194 @@
+//! Options of commands that write to registries.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::api::{OCIArtifactSpec, Reason};
+use crate::cli::options::format::Format;
+use crate::cli::options::login::{LoginArguments, Origins};
+use crate::cli::options::reach::PersonalReach;
+use crate::cli::options::reading::TransportArguments;
+use crate::cli::options::values::duration;
+use crate::cli::output::complaint::Complaint;
+use crate::failure::Failure;
+use crate::oci::{Digest, Reference, Repository};
+use crate::publish::Overwrite;
+use crate::registry::{Access, Transport};
+use crate::request::{ObjectId, Referred, Request};
+
+/// The part of `--help` about credentials of commands with two registries.
+pub(crate) const TWO_LOGINS_HELP: &str = "\
+--username is for the registry of the destination; another registry of the source has the
+credentials of the docker configuration.";
+
+/// Access to the registries of a command that writes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WriteArguments {
+    /// Time limit of the whole command, as a duration such as 90s or 2h.
+    #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    login: LoginArguments,
+    #[command(flatten)]
+    transport: TransportArguments,
+    #[command(flatten)]
+    pub(crate) reach: PersonalReach,
+}
+
+/// Rule for tags that exist.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct OverwriteArguments {
+    /// Fail if a tag exists with another digest.
+    ///
+    /// The same digest is a success without a change.
+    #[arg(long, conflicts_with = "force")]
+    if_absent: bool,
+    /// Replace tags that are complete versions, such as 1.2.3, too.
+    #[arg(long)]
+    force: bool,
+}
+
+impl OverwriteArguments {
+    pub(crate) fn rule(self) -> Overwrite {
+        match (self.if_absent, self.force) {
+            (true, _) => Overwrite::Never,
+            (false, true) => Overwrite::Always,
+            (false, false) => Overwrite::Moving,
+        }
+    }
+}
+
+/// Options for the result.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResultArguments {
+    /// Format of the result on standard output.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// Write the digest to this file, without a line end, once everything is published.
+    #[arg(long, value_name = "FILE")]
+    digest_file: Option<PathBuf>,
+}
+
+impl ResultArguments {
+    /// Writes the digest to its file. The message of a failure says what was published.
+    pub(crate) fn write_digest(&self, digest: &Digest) -> Result<(), Complaint> {
+        let Some(path) = &self.digest_file else { return Ok(()) };
+        let failed = |error| format!("--digest-file: {error}; {digest} is published");
+        fs_err::write(path, digest.to_string()).map_err(|error| Complaint::new(Reason::StorageFailed, failed(error)))
+    }
+}
+
+/// A repository at a registry, with the access to it.
+pub(crate) struct Remote {
+    pub(crate) reference: Reference,
+    pub(crate) access: Access,
+    origins: Origins,
+}
+
+impl Remote {
+    /// Names the credentials in the remedy of an error about them.
+    pub(crate) fn explain(&self, complaint: Complaint) -> Complaint {
+        self.origins.explain(complaint, &self.reference.repository)
+    }
+}
+
+impl WriteArguments {
+    /// Returns the remote of a reference that the command writes to.
+    pub(crate) async fn target(&self, reference: Reference) -> Result<Remote, Complaint> {
+        let mut access = self.access(&reference)?;
+        let origins = self.login.add_to(&mut access.keychain, &reference.repository).await?;
+        Ok(Remote { reference, access, origins })
+    }
+
+    /// Returns the remote of a reference that the command reads, beside its target. The password of the command line is
+    /// for the host of the target.
+    pub(crate) async fn source(&self, reference: Reference, target: &Remote) -> Result<Remote, Complaint> {
+        let mut access = self.access(&reference)?;
+        let hosts = [&reference, &target.reference].map(|reference| reference.repository.canonical_host());
+        let origins = if hosts[0] == hosts[1] {
+            access.keychain = target.access.keychain.clone();
+            Origins::default()
+        } else {
+            self.login.add_stored_to(&mut access.keychain, &reference.repository).await?
+        };
+        Ok(Remote { reference, access, origins })
+    }
+
+    fn access(&self, reference: &Reference) -> Result<Access, Complaint> {
+        let mut spec: OCIArtifactSpec =
+            serde_json::from_value(json!({"image": reference.repository.to_string(), "outputs": []}))
+                .map_err(Failure::internal)?;
+        self.transport.set(&mut spec);
+        let referred: Referred = self.transport.referred()?;
+        let request = Request::parse(ObjectId::command_line(), &spec, &referred).map_err(Failure::from)?;
+        Ok(request.access)
+    }
+}
+
+/// Replaces TLS by plain HTTP for one of two registries.
+pub(crate) fn without_tls(remote: &mut Remote, is_plain: bool) {
+    if is_plain {
+        remote.access.transport = Transport::PlainHttp;
+    }
+}
+
+/// Parses a reference of a command; `argument` names it in messages.
+pub(crate) fn reference(argument: &str, text: &str) -> Result<Reference, Complaint> {
+    text.parse().map_err(|error| Complaint::new(Reason::InvalidSpec, format!("{argument} {text:?}: {error}")))
+}
+
+/// Parses `REPOSITORY[:TAG[,TAG]...]`, the destination of a publication.
+pub(crate) fn destination(text: &str) -> Result<(Reference, Vec<String>), Complaint> {
+    let invalid = |problem: &str| Complaint::new(Reason::InvalidSpec, format!("DESTINATION {text:?}: {problem}"));
+    let start = text.rfind('/').unwrap_or_default();
+    let colon = text.get(start..).and_then(|rest| rest.find(':')).map(|at| start.saturating_add(at));
+    let (repository, list) = match colon.and_then(|at| text.split_at_checked(at)) {
+        Some((repository, list)) => (repository, list.strip_prefix(':').unwrap_or(list)),
+        None => (text, ""),
+    };
+    if text.contains('@') {
+        return Err(invalid("a digest follows from the content; name tags"));
+    }
+    let mut tags: Vec<String> = Vec::new();
+    for tag in list.split(',').filter(|_| colon.is_some()) {
+        let named = reference("DESTINATION", &format!("{repository}:{tag}"))?;
+        tags.extend(named.tag.filter(|tag| !tags.contains(tag)));
+    }
+    Ok((reference("DESTINATION", repository)?, tags))
+}
+
+/// Returns a reference with its digest: the form for `spec.image`.
+pub(crate) fn pinned(repository: &Repository, tags: &[String], digest: &Digest) -> String {
+    tags.first().map_or_else(|| format!("{repository}@{digest}"), |tag| format!("{repository}:{tag}@{digest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_has_any_number_of_tags_and_no_digest() {
+        let rows = [
+            ("r.example/app", Some(("r.example/app", vec![]))),
+            ("oci://r.example/app:1", Some(("r.example/app", vec!["1"]))),
+            ("r.example:5000/a/b:1.0.0,latest,1.0.0", Some(("r.example:5000/a/b", vec!["1.0.0", "latest"]))),
+            ("localhost:5000/app", Some(("localhost:5000/app", vec![]))),
+            ("r.example/app:", None),
+            ("r.example/app:1,", None),
+            ("r.example/app:1,-x", None),
+            ("r.example/app@sha256:0", None),
+            ("app:1", None),
+            ("https://r.example/app:1", None),
+        ];
+        for (text, want) in rows {
+            let found = destination(text);
+            let found = found.as_ref().ok().map(|(reference, tags)| (reference.repository.to_string(), tags.clone()));
+            let want = want.map(|(repository, tags)| {
+                (repository.to_owned(), tags.into_iter().map(str::to_owned).collect::<Vec<_>>())
+            });
+            assert_eq!(found, want, "{text}");
+        }
+    }
+}
