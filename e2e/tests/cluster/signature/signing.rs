@@ -4,6 +4,7 @@
 mod by_hand;
 mod identities;
 mod keys;
+mod promoted;
 mod published;
 
 use anyhow::Result;
@@ -14,7 +15,7 @@ use crate::support::artifact::Artifact;
 use crate::support::case::{Case, Test};
 
 pub(crate) fn tests() -> Vec<Test> {
-    [keys::tests(), identities::tests(), by_hand::tests(), published::tests()].concat()
+    [keys::tests(), identities::tests(), by_hand::tests(), published::tests(), promoted::tests()].concat()
 }
 
 pub(crate) async fn cosign(case: &Case) -> Result<Cosign> {

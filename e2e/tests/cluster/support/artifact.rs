@@ -48,7 +48,7 @@ impl Artifact {
         Ok(Self::of(case, registry, name, digest, bytes))
     }
 
-    fn of(case: &Case, registry: &Registry, name: &str, digest: String, bytes: Vec<u8>) -> Self {
+    pub(crate) fn of(case: &Case, registry: &Registry, name: &str, digest: String, bytes: Vec<u8>) -> Self {
         let repository = case.repository(name.split(':').next().unwrap_or_default());
         Self { registry: registry.address.clone(), repository, digest, bytes }
     }
