@@ -22,6 +22,7 @@ pub mod controller;
 mod counts;
 mod failpoint;
 pub mod failure;
+pub mod layout;
 pub mod login;
 pub mod metrics;
 pub mod oci;

@@ -34,7 +34,7 @@ pub(crate) use beneath::follow;
 pub(crate) use entries::{all_names, all_names_up_to, names, names_up_to, remove_tree, replace_file};
 pub(crate) use error::During;
 pub use error::StorageError;
-pub(crate) use handle::{create_file, is_component, make_dir, open_any_dir, open_dir, open_file, sync};
+pub(crate) use handle::{create_file, is_component, make_dir, open_any_dir, open_dir, open_file, random_name, sync};
 pub use mount::{Mount, Roots, Rule};
 pub(crate) use nameless::link;
 pub use on_volume::OnVolume;

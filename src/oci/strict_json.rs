@@ -38,8 +38,13 @@ const MAX_KEYS: usize = 16_384;
 /// Checks that bytes are one JSON value without ambiguous keys, nested at most 32 deep, with at most 16 384 keys, and
 /// without trailing data. Annotations may have any keys, but no duplicates.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), serde_json::Error> {
+    check_up_to(bytes, MAX_KEYS)
+}
+
+/// As [`check`], with another limit on the number of keys.
+pub(crate) fn check_up_to(bytes: &[u8], max_keys: usize) -> Result<(), serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    Value { depth: 0, keys: Keys::Fields(&FIELDS), keys_left: &Cell::new(MAX_KEYS) }.deserialize(&mut deserializer)?;
+    Value { depth: 0, keys: Keys::Fields(&FIELDS), keys_left: &Cell::new(max_keys) }.deserialize(&mut deserializer)?;
     deserializer.end()
 }
 

@@ -73,7 +73,7 @@ pub(super) fn make_dir_or_open(dir: impl AsFd, name: &str, mode: Mode) -> Result
 }
 
 /// Returns 32 random hex digits that cannot be guessed.
-pub(super) fn random_name() -> Result<String, StorageError> {
+pub(crate) fn random_name() -> Result<String, StorageError> {
     let mut random = [0_u8; 16];
     // From the kernel: the crypto library's takes 40 ms to set up, and many commands do not need it.
     let got = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
