@@ -4,6 +4,7 @@
 use super::{Class, Failure, Obstacle};
 use crate::api::Reason;
 use crate::blob::BlobError;
+use crate::layout::LayoutError;
 use crate::oci::index::PlatformError;
 use crate::oci::manifest::ManifestError;
 use crate::output::OutputError;
@@ -140,6 +141,24 @@ impl From<&Objection> for Failure {
         // A policy that cannot be applied often only lacks its key.
         let class = if *is_verdict { Class::Stalled } else { Class::Wait };
         Self::new(class, Reason::PolicyDenied, text)
+    }
+}
+
+impl From<LayoutError> for Failure {
+    fn from(error: LayoutError) -> Self {
+        let reason = match &error {
+            LayoutError::Missing(_) => Reason::ReferenceNotFound,
+            LayoutError::NotEmpty(_) | LayoutError::InUse(_) => Reason::OutputConflict,
+            LayoutError::Invalid { .. } | LayoutError::Incomplete { .. } | LayoutError::Manifest(_) => {
+                Reason::ManifestInvalid
+            }
+            LayoutError::TooLarge { .. } => Reason::LimitExceeded,
+            LayoutError::Corrupt { .. } => Reason::DigestMismatch,
+            LayoutError::Name(_) => Reason::InvalidSpec,
+            LayoutError::ReadOnly(_) => Reason::Internal,
+            LayoutError::Storage(error) => return error.clone().into(),
+        };
+        Self::new(Class::Stalled, reason, error)
     }
 }
 

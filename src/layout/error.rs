@@ -39,6 +39,17 @@ pub enum LayoutError {
         /// The blob.
         digest: Digest,
     },
+    /// A manifest without all that it lists.
+    #[error("manifest {} lists {}, which the layout does not have", manifest.short(), missing.short())]
+    Incomplete {
+        /// The manifest.
+        manifest: Digest,
+        /// A blob or manifest that is missing.
+        missing: Digest,
+    },
+    /// Another process has the layout open, so nothing is removed from it.
+    #[error("{0} is in use by another process")]
+    InUse(String),
     /// A name that no index may have.
     #[error("invalid name {0:?} for an index: expected 1 to 512 printable characters without spaces")]
     Name(String),

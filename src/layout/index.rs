@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::oci::media_type::OCI_INDEX;
-use crate::oci::{Descriptor, strict_json};
+use crate::oci::{Descriptor, Digest, strict_json};
 
 /// Name of the file.
 pub(super) const INDEX: &str = "index.json";
@@ -86,28 +86,34 @@ impl Index {
             Some(other) => other != name,
             None => digest_of(entry) != Some(&digest),
         });
-        let mut all: Map<String, Value> =
-            annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
-        all.insert(REF_NAME.to_owned(), json!(name));
-        self.add(json!({
-            "mediaType": manifest.media_type, "digest": digest, "size": manifest.size, "annotations": all,
-        }))
+        let mut entry = bare(manifest).with_annotation(REF_NAME, name);
+        entry.annotations.extend(annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        self.add(&entry)
     }
 
     /// Adds a manifest without a name, unless the index has it. Returns false if there is no room.
     pub(super) fn list(&mut self, manifest: &Descriptor) -> bool {
         let digest = manifest.digest.to_string();
-        self.manifests.iter().any(|entry| digest_of(entry) == Some(&digest))
-            || self.add(json!({"mediaType": manifest.media_type, "digest": digest, "size": manifest.size}))
+        self.manifests.iter().any(|entry| digest_of(entry) == Some(&digest)) || self.add(&bare(manifest))
     }
 
-    fn add(&mut self, entry: Value) -> bool {
+    /// Keeps the entries that `keep` accepts by their name and digest; the digest is `None` if it is not supported.
+    pub(super) fn retain(&mut self, keep: impl Fn(Option<&str>, Option<Digest>) -> bool) {
+        self.manifests.retain(|entry| keep(name_of(entry), digest_of(entry).and_then(|digest| digest.parse().ok())));
+    }
+
+    fn add(&mut self, entry: &Descriptor) -> bool {
         let has_room = self.manifests.len() < MAX_ENTRIES;
         if has_room {
-            self.manifests.push(entry);
+            self.manifests.push(json!(entry));
         }
         has_room
     }
+}
+
+/// Returns the descriptor for the index, without what other documents say about the manifest.
+fn bare(manifest: &Descriptor) -> Descriptor {
+    Descriptor::new(&manifest.media_type, manifest.digest.clone(), manifest.size)
 }
 
 fn name_of(entry: &Value) -> Option<&str> {

@@ -2,10 +2,16 @@
 
 use std::io::Write;
 
+use jiff::Timestamp;
+use rustix::fs::{FileType, Mode};
 use serde_json::{Value, json};
 
+use super::directory::VERSION;
 use super::*;
 use crate::oci::media_type::{OCI_EMPTY, OCI_INDEX, OCI_MANIFEST};
+use crate::oci::{Descriptor, Digest, Reference};
+
+mod cache;
 
 fn layout() -> (tempfile::TempDir, Layout) {
     let dir = tempfile::tempdir().unwrap();
@@ -33,6 +39,10 @@ fn names(layout: &Layout) -> Vec<(Option<String>, Digest)> {
 
 fn index_of(layout: &Layout) -> Value {
     serde_json::from_slice(&fs_err::read(layout.path().join("index.json")).unwrap()).unwrap()
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
 }
 
 #[test]

@@ -1,22 +1,16 @@
 //! Writing of blobs, manifests and names: each file complete and durable before it gets its name.
 
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
-use rustix::fs::{FlockOperation, Mode};
-use serde_json::json;
-
+use super::LayoutError;
+use super::directory::{BLOBS, Layout};
 use super::index::{INDEX, Index, MAX_ENTRIES, is_name};
-use super::{BLOBS, Layout, LayoutError, lock, unlink};
+use super::ours::{Ingest, Scratch};
 use crate::failpoint;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Document, Hasher};
-use crate::storage::{self, During, StorageError};
-
-/// Directory for unfinished files.
-pub(super) const INGEST: &str = "ingest";
-/// Mode of files.
-const FILE: Mode = Mode::from_raw_mode(0o644);
+use crate::storage::{self, StorageError};
 
 /// A blob that is being written, hashed on the way. Dropped before its end, it leaves nothing.
 #[derive(Debug)]
@@ -27,19 +21,10 @@ pub struct BlobWriter {
     size: u64,
 }
 
-/// A file in `ingest/`, removed unless it was moved to its place.
-#[derive(Debug)]
-struct Ingest {
-    dir: OwnedFd,
-    name: String,
-    file: fs_err::File,
-    is_moved: bool,
-}
-
 impl Layout {
     /// Begins a blob.
     pub fn blob_writer(&self) -> Result<BlobWriter, LayoutError> {
-        Ok(BlobWriter { layout: self.clone(), file: self.ingest()?, hasher: Hasher::default(), size: 0 })
+        Ok(BlobWriter { layout: self.clone(), file: self.ours()?.file()?, hasher: Hasher::default(), size: 0 })
     }
 
     /// Writes a blob.
@@ -50,17 +35,22 @@ impl Layout {
     }
 
     /// Writes a manifest or an index, and gives it names in `index.json`, which are taken from the manifests that had
-    /// them. Without a name it is in `index.json` only if it has a subject, so that referrers are found.
+    /// them. Without a name it is in `index.json` only if it has a subject, so that referrers are found. Fails if a blob
+    /// or manifest that it lists is missing, so that a name never leads to a part of an artifact.
     pub fn put_manifest(&self, media_type: &str, bytes: &[u8], names: &[&str]) -> Result<Descriptor, LayoutError> {
         if bytes.len() as u64 > MAX_MANIFEST_BYTES {
             let what = format!("manifest {}", Digest::of(bytes).short());
             return Err(LayoutError::TooLarge { layout: self.shown(), what, limit: MAX_MANIFEST_BYTES });
         }
+        check_names(names)?;
         let document = Document::parse(bytes, Some(media_type))?;
+        if let Some(missing) = self.missing(&document)? {
+            return Err(LayoutError::Incomplete { manifest: Digest::of(bytes), missing });
+        }
         let descriptor = self.put_blob(media_type, bytes)?;
         let has_subject = matches!(document, Document::Manifest(manifest) if manifest.subject.is_some());
         if !names.is_empty() {
-            self.name(&descriptor, names, &[])?;
+            self.change_index(|index| names.iter().all(|name| index.name(&descriptor, name, &[])))?;
         } else if has_subject {
             self.change_index(|index| index.list(&descriptor))?;
         }
@@ -68,17 +58,23 @@ impl Layout {
     }
 
     /// Gives a manifest of this layout names, with annotations of the entries. The names are taken from the manifests
-    /// that had them.
+    /// that had them. Fails if the manifest, or a blob or manifest that it lists, is missing.
     pub fn name(&self, manifest: &Descriptor, names: &[&str], annotations: &[(&str, &str)]) -> Result<(), LayoutError> {
-        if let Some(name) = names.iter().find(|name| !is_name(name)) {
-            return Err(LayoutError::Name((*name).to_owned()));
+        check_names(names)?;
+        let incomplete =
+            |missing: &Digest| LayoutError::Incomplete { manifest: manifest.digest.clone(), missing: missing.clone() };
+        let bytes = self.read_blob(&manifest.digest, MAX_MANIFEST_BYTES)?;
+        let bytes = bytes.ok_or_else(|| incomplete(&manifest.digest))?;
+        let document = Document::parse(&bytes, Some(&manifest.media_type))?;
+        if let Some(missing) = self.missing(&document)? {
+            return Err(incomplete(&missing));
         }
         self.change_index(|index| names.iter().all(|name| index.name(manifest, name, annotations)))
     }
 
     /// Reads, changes and replaces `index.json` under its lock. `change` returns false if the index has no room.
     pub(super) fn change_index(&self, change: impl FnOnce(&mut Index) -> bool) -> Result<(), LayoutError> {
-        let _lock = self.lock_index()?;
+        let _lock = self.ours()?.lock_index()?;
         let mut index = self.index()?;
         if !change(&mut index) {
             let (layout, what) = (self.shown(), format!("the list of {INDEX}"));
@@ -91,29 +87,23 @@ impl Layout {
         self.replace(INDEX, index.to_json().as_bytes())
     }
 
-    /// Takes the lock of `index.json`; it ends with the returned handle.
-    pub(super) fn lock_index(&self) -> Result<OwnedFd, LayoutError> {
-        Ok(lock(self.ours()?, "index", FlockOperation::LockExclusive)?)
-    }
-
     /// Replaces a file at the top of the layout, so that readers see the earlier content or the new.
     pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), LayoutError> {
-        let mut file = self.ingest()?;
+        let mut file = self.ours()?.file()?;
         file.file.write_all(bytes).map_err(|error| StorageError::from_io(format!("write {name}"), &error))?;
-        file.move_to(self, name)?;
+        file.move_to(self.dir(), name)?;
         Ok(storage::sync(self.dir(), name)?)
     }
 
-    fn ours(&self) -> Result<&OwnedFd, LayoutError> {
-        self.root.ours.as_ref().ok_or_else(|| LayoutError::ReadOnly(self.shown()))
+    /// Creates a private directory for a command, which is removed when dropped.
+    pub fn scratch(&self) -> Result<Scratch, LayoutError> {
+        Ok(self.ours()?.scratch(self.path())?)
     }
+}
 
-    fn ingest(&self) -> Result<Ingest, LayoutError> {
-        let dir = storage::open_dir(self.ours()?.as_fd(), INGEST)?;
-        let name = storage::random_name()?;
-        let file = storage::create_file(dir.as_fd(), &name, FILE)?;
-        Ok(Ingest { dir, name, file, is_moved: false })
-    }
+fn check_names(names: &[&str]) -> Result<(), LayoutError> {
+    let invalid = names.iter().find(|name| !is_name(name));
+    invalid.map_or(Ok(()), |name| Err(LayoutError::Name((*name).to_owned())))
 }
 
 impl BlobWriter {
@@ -128,10 +118,9 @@ impl BlobWriter {
         let Self { layout, file, hasher, size } = self;
         let digest = hasher.finish();
         failpoint::reach("layout-before-blob");
-        file.move_to(&layout, &format!("{BLOBS}/{}", digest.hex()))?;
+        file.move_to(storage::open_dir(layout.dir(), BLOBS)?.as_fd(), &digest.hex())?;
         failpoint::reach("layout-after-blob");
-        let descriptor = json!({"mediaType": media_type, "digest": digest, "size": size});
-        serde_json::from_value(descriptor).map_err(|error| layout.invalid(error))
+        Ok(Descriptor::new(media_type, digest, size))
     }
 
     /// As [`Self::finish`], but fails if the bytes are not those of the descriptor, and then leaves nothing.
@@ -155,31 +144,5 @@ impl Write for BlobWriter {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.file.file.flush()
-    }
-}
-
-impl Ingest {
-    /// Makes the file durable and gives it its name.
-    fn move_to(mut self, layout: &Layout, path: &str) -> Result<(), LayoutError> {
-        rustix::fs::fdatasync(self.file.file()).during(|| format!("sync {path}"))?;
-        let renamed = match path.rsplit_once('/') {
-            None => rustix::fs::renameat(&self.dir, &self.name, layout.dir(), path),
-            Some((dir, name)) => {
-                rustix::fs::renameat(&self.dir, &self.name, storage::open_dir(layout.dir(), dir)?, name)
-            }
-        };
-        renamed.during(|| format!("rename {path}"))?;
-        self.is_moved = true;
-        Ok(())
-    }
-}
-
-impl Drop for Ingest {
-    fn drop(&mut self) {
-        if !self.is_moved
-            && let Err(error) = unlink(self.dir.as_fd(), &self.name)
-        {
-            tracing::debug!(%error, "an unfinished file is left");
-        }
     }
 }

@@ -40,6 +40,11 @@ pub fn says_tar(media_type: &str) -> bool {
     base.split(['.', '+', '/']).any(|part| part == "tar")
 }
 
+/// Returns true for media types of manifests and indexes.
+pub fn is_document(media_type: &str) -> bool {
+    [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST].contains(&media_type)
+}
+
 /// Returns true for media types of signatures and attestations.
 pub fn is_about_content(media_type: &str) -> bool {
     ABOUT_CONTENT.contains(&media_type) || media_type.starts_with("application/vnd.dev.sigstore.bundle")

@@ -21,6 +21,14 @@ pub fn tag(subject: &Digest) -> String {
     format!("sha256-{}", subject.hex())
 }
 
+/// Returns the digest that the tag of a list is about, or a tag such as `sha256-<hex>.sig`, under which clients before
+/// OCI 1.1 store signatures, attestations and SBOMs.
+pub fn subject_of(tag: &str) -> Option<Digest> {
+    let hex = tag.strip_prefix("sha256-")?;
+    let hex = hex.split_once('.').map_or(hex, |(hex, _)| hex);
+    format!("sha256:{hex}").parse().ok()
+}
+
 /// An index of which only the entries are used.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -92,6 +100,17 @@ mod tests {
         // More entries than an index of platforms may have.
         assert_eq!(parsed(&list(vec![good; 700])).unwrap().len(), 700);
         assert!(parsed(&json!({"schemaVersion": 2, "manifests": null})).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_tag_of_signatures_names_its_subject() {
+        let digest = Digest::of(b"subject");
+        for suffix in ["", ".sig", ".att", ".sbom", ".imgpkg"] {
+            assert_eq!(subject_of(&format!("{}{suffix}", tag(&digest))), Some(digest.clone()), "{suffix}");
+        }
+        for other in ["1.0", "sha256-12", &digest.hex(), "sha512-12.sig"] {
+            assert_eq!(subject_of(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -120,6 +120,11 @@ impl StorageError {
         self.errno() == Some(Errno::NOENT)
     }
 
+    /// True if another process holds a lock.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.errno() == Some(Errno::WOULDBLOCK)
+    }
+
     /// True if an entry of this name already exists.
     pub(crate) fn is_there(&self) -> bool {
         self.errno() == Some(Errno::EXIST)
