@@ -54,7 +54,7 @@ pub async fn fetch<R: Registry>(
         let file = source.scratch.pool().run(Call::Short, write).await??;
         return Ok(verified(sealed(source, layer, file).await?));
     }
-    if let Some(local) = source.registry.local(layer).filter(|local| local.is(layer)) {
+    if let Some(local) = source.registry.local(layer).await.filter(|local| local.is(layer)) {
         progress(layer.size);
         return Ok(verified(OnVolume::new(source.scratch.pool(), Bytes::Open(local))));
     }

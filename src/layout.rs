@@ -25,6 +25,8 @@ mod graph;
 mod index;
 mod ours;
 mod prune;
+mod push;
+mod registry;
 mod writing;
 
 pub use cache::{Added, Cache, Cached};
@@ -33,6 +35,7 @@ pub use error::LayoutError;
 pub use index::{Entry, MAX_ENTRIES, REF_NAME};
 pub use ours::Scratch;
 pub use prune::Pruned;
+pub use registry::REPOSITORY;
 pub use writing::BlobWriter;
 
 #[cfg(test)]

@@ -148,9 +148,10 @@ pub trait Registry: Send + Sync + 'static {
         ready(Err(RegistryError::NotFound(format!("blob {}", descriptor.digest.short()))))
     }
 
-    /// Returns the blob if it is a local file, which need not be transferred.
-    fn local(&self, _descriptor: &Descriptor) -> Option<LocalFile> {
-        None
+    /// Returns the blob if it is a local file, which need not be transferred. It may have other bytes than the
+    /// descriptor's.
+    fn local(&self, _descriptor: &Descriptor) -> impl Future<Output = Option<LocalFile>> + Send {
+        ready(None)
     }
 
     /// Checks with one HEAD whether `access` may read a blob. Without an answer, a cached blob is not shared.

@@ -69,6 +69,8 @@ impl From<RegistryError> for Failure {
             RegistryError::Unavailable { .. } | RegistryError::Protocol { .. } => {
                 (Class::Retry, Reason::RegistryUnavailable, None)
             }
+            RegistryError::Local { is_full: true, .. } => (Class::Retry, Reason::StorageFull, None),
+            RegistryError::Local { .. } => (Class::Retry, Reason::StorageFailed, None),
             RegistryError::HeldBack { retry_after, .. } => {
                 (Class::Retry, Reason::RegistryUnavailable, Some(*retry_after))
             }

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::directory::VERSION;
 use super::*;
 use crate::oci::media_type::{OCI_EMPTY, OCI_INDEX, OCI_MANIFEST};
-use crate::oci::{Descriptor, Digest, Reference};
+use crate::oci::{Descriptor, Digest, Reference, Repository};
 
 mod cache;
+mod registry;
 
 fn layout() -> (tempfile::TempDir, Layout) {
     let dir = tempfile::tempdir().unwrap();
@@ -39,6 +40,10 @@ fn names(layout: &Layout) -> Vec<(Option<String>, Digest)> {
 
 fn index_of(layout: &Layout) -> Value {
     serde_json::from_slice(&fs_err::read(layout.path().join("index.json")).unwrap()).unwrap()
+}
+
+fn repository(text: &str) -> Repository {
+    text.parse::<Reference>().unwrap().repository
 }
 
 fn at(seconds: i64) -> Timestamp {

@@ -142,6 +142,16 @@ pub enum RegistryError {
         /// The host that sent the bytes.
         host: String,
     },
+    /// A local place, such as an image layout, that cannot be read or written.
+    #[error("{place}: {problem}")]
+    Local {
+        /// The directory.
+        place: String,
+        /// The failure.
+        problem: String,
+        /// True if the filesystem is full.
+        is_full: bool,
+    },
     /// An invalid or unsupported manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),

@@ -146,7 +146,7 @@ impl Registry for FileLayer {
         Ok(RawManifest { bytes, sender, content_type: Some(OCI_MANIFEST.to_owned()), room: None })
     }
 
-    fn local(&self, _: &Descriptor) -> Option<LocalFile> {
+    async fn local(&self, _: &Descriptor) -> Option<LocalFile> {
         self.read.0.get().map(|(local, _)| local.clone())
     }
 }

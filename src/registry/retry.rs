@@ -70,6 +70,7 @@ fn pause(error: &RegistryError, failures: u32, random: u64) -> Option<Duration> 
         | RegistryError::TooMany { .. }
         | RegistryError::LongerThanNamed { .. }
         | RegistryError::DigestMismatch { .. }
+        | RegistryError::Local { .. }
         | RegistryError::Manifest(_)
         | RegistryError::Protocol { .. } => return None,
     };

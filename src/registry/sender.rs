@@ -24,6 +24,11 @@ impl Sender {
         Self { origin: host.clone(), host, is_registry: true }
     }
 
+    /// Returns a local place, such as a directory, as sender.
+    pub(crate) fn local(place: &str) -> Self {
+        Self { origin: place.to_owned(), host: place.to_owned(), is_registry: true }
+    }
+
     /// Returns the error for bytes that do not have the expected digest.
     pub(crate) fn other_bytes(&self, what: String) -> RegistryError {
         RegistryError::DigestMismatch { what, host: self.host.clone() }
