@@ -21,7 +21,9 @@
 mod cache;
 mod directory;
 mod error;
+mod export;
 mod graph;
+mod import;
 mod index;
 mod ours;
 mod prune;
@@ -32,6 +34,8 @@ mod writing;
 pub use cache::{Added, Cache, Cached};
 pub use directory::Layout;
 pub use error::LayoutError;
+pub use export::Exported;
+pub use import::Imported;
 pub use index::{Entry, MAX_ENTRIES, REF_NAME};
 pub use ours::Scratch;
 pub use prune::Pruned;

@@ -66,6 +66,11 @@ impl Layout {
         }
     }
 
+    /// Returns true if the manifest refers to another one.
+    pub(super) fn has_subject(&self, manifest: &Descriptor) -> bool {
+        matches!(self.parsed(manifest), Some(Document::Manifest(manifest)) if manifest.subject.is_some())
+    }
+
     /// Adds a manifest and all that it lists, at any depth.
     pub(super) fn reach(&self, manifest: &Descriptor, reached: &mut HashSet<Digest>) {
         let mut next = vec![manifest.clone()];

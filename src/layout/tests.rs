@@ -12,6 +12,7 @@ use crate::oci::media_type::{OCI_EMPTY, OCI_INDEX, OCI_MANIFEST};
 use crate::oci::{Descriptor, Digest, Reference, Repository};
 
 mod cache;
+mod exchange;
 mod registry;
 
 fn layout() -> (tempfile::TempDir, Layout) {
