@@ -52,6 +52,7 @@ pub use published::{Published, Recorded, Retention};
 pub use rehearsal::Rehearsal;
 pub use stage_place::StagePlace;
 pub(crate) use switch::{Done, NotSwitched, Ready};
+pub use volume::{Listed, listed};
 
 use damage::{Held, Probed};
 use location::{Location, OutputKind, current_name};

@@ -7,14 +7,17 @@ use clap::Subcommand;
 use super::output::Fatal;
 
 mod attach;
+mod cache;
 mod controller;
 mod crd;
 mod discover;
+mod list;
 mod promote;
 mod pull;
 mod resolve;
 mod sync;
 mod unpack;
+mod unpackage;
 mod verify;
 mod verify_bundle;
 
@@ -28,6 +31,12 @@ pub(crate) enum Command {
     Pull(Box<pull::Arguments>),
     /// Unpack one layer from a file, with the rules and limits for layers of a registry.
     Unpack(Box<unpack::Arguments>),
+    /// Unpack an artifact of the cache into a directory, without a registry.
+    Unpackage(Box<unpackage::Arguments>),
+    /// List the artifacts in the cache, and what `sync` published.
+    List(list::Arguments),
+    /// Maintain the cache of artifacts.
+    Cache(cache::Arguments),
     /// Print the digest that a reference resolves to.
     Resolve(Box<resolve::Arguments>),
     /// Verify the signatures of an image and print the signer.
@@ -52,6 +61,9 @@ impl Command {
             Self::Sync(arguments) => sync::run(*arguments).await,
             Self::Pull(arguments) => Ok(Box::pin(pull::run(*arguments)).await),
             Self::Unpack(arguments) => Ok(Box::pin(unpack::run(*arguments)).await),
+            Self::Unpackage(arguments) => Ok(Box::pin(unpackage::run(*arguments)).await),
+            Self::List(arguments) => Ok(list::run(&arguments)),
+            Self::Cache(arguments) => Ok(cache::run(arguments)),
             Self::Resolve(arguments) => Ok(resolve::run(*arguments).await),
             Self::Verify(arguments) => Ok(verify::run(*arguments).await),
             Self::VerifyBundle(arguments) => Ok(verify_bundle::run(&arguments)),

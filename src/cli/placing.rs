@@ -1,7 +1,7 @@
 //! Publishing of one artifact to a directory of the command line: the same pass as for an object.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -52,22 +52,39 @@ impl PlaceArguments {
         self.limits.limits()
     }
 
-    /// Fetches and unpacks beside DIR, and moves the result to DIR by one rename. On failure DIR is unchanged, and
-    /// nothing is left beside it.
+    /// Places the artifact of the request in DIR.
     pub(crate) async fn place<R: Registry>(&self, registry: R, request: Request) -> Result<(Pinned, Published), End> {
+        let place = Place { directory: &self.output, replace: self.force, limits: self.limits() };
+        place.fill(registry, request).await
+    }
+}
+
+/// A directory to be filled.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) directory: &'a Path,
+    /// True if a directory that is not empty may be replaced.
+    pub(crate) replace: bool,
+    pub(crate) limits: Limits,
+}
+
+impl Place<'_> {
+    /// Fetches and unpacks beside the directory, and moves the result to it by one rename. On failure the directory is
+    /// unchanged, and nothing is left beside it.
+    pub(crate) async fn fill<R: Registry>(&self, registry: R, request: Request) -> Result<(Pinned, Published), End> {
         // Listens before anything exists that a signal would leave behind.
         let mut signals = Signals::listen();
         let request = request.into_directory();
         let metrics = Arc::new(Metrics::default());
-        let opened = Destination::open(&self.output, self.force);
+        let opened = Destination::open(self.directory, self.replace);
         let (destination, gone) = opened.map_err(|error| End::Failure(error.into()))?;
         let destination = Arc::new(destination);
-        let bars = Arc::new(Bars::labelled(self.output.display().to_string()));
+        let bars = Arc::new(Bars::labelled(self.directory.display().to_string()));
         let outputs = Outputs::to_directory(Arc::clone(&destination), metrics);
         let engine = Engine {
             registry,
             outputs: outputs.map_err(|error| End::Failure(error.into()))?,
-            limits: self.limits(),
+            limits: self.limits,
             // A layer that is read once is not cached.
             cache: Cache::default(),
             turns: Turns::default(),

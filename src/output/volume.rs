@@ -34,12 +34,14 @@ use crate::storage::{self, During, Pool, StorageError};
 use crate::unpack::Stop;
 use crate::unpack::staged::Staged;
 
+mod listing;
 mod look;
 mod marker;
 mod object_dir;
 mod quota;
 mod removal;
 
+pub use listing::{Listed, listed};
 pub(super) use look::{last_read, probe, read};
 use marker::{MARKER, Tree, TreeRevision, size};
 pub(crate) use object_dir::Place;

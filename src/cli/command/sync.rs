@@ -34,7 +34,7 @@ const AT_A_TIME: usize = 16;
 /// Directory below the root for ConfigMap outputs.
 const CONFIG_MAPS: &str = "_configmaps";
 /// Directory below the root for volumes other than the default one. No namespace can have such a name.
-const VOLUMES: &str = "_volumes";
+pub(super) const VOLUMES: &str = "_volumes";
 
 /// Arguments of `supercargo sync`.
 #[derive(Debug, clap::Args)]

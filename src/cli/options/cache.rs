@@ -1,9 +1,14 @@
-//! Options for the cache of downloaded layers.
+//! Options for the two caches: that of layers, on each volume, for passes; and that of whole artifacts by reference, in
+//! a directory of the user, for the commands that publish.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::values::{bytes, duration};
+use crate::api::Reason;
 use crate::blob::CacheLimits;
+use crate::cli::output::complaint::Complaint;
 
 /// Limits of the cache of downloaded layers.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -23,7 +28,60 @@ impl CacheArguments {
     }
 }
 
+/// The part of `--help` about the artifact cache.
+pub(crate) const ARTIFACTS_HELP: &str = "\
+Artifact cache: --cache-dir; else $SUPERCARGO_CACHE_DIR; else supercargo/artifacts in
+$XDG_CACHE_HOME or ~/.cache. It is an OCI image layout that several processes can use at once.";
+
+/// Place of the artifact cache.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Cache")]
+pub(crate) struct ArtifactCacheArguments {
+    /// Directory of the artifact cache.
+    #[arg(hide_short_help = true, long, value_name = "DIR", env = "SUPERCARGO_CACHE_DIR")]
+    cache_dir: Option<PathBuf>,
+}
+
+impl ArtifactCacheArguments {
+    /// Returns the directory, which need not exist.
+    pub(crate) fn dir(&self) -> Result<PathBuf, Complaint> {
+        let dir = self.cache_dir.clone().or_else(|| default_dir(|name| std::env::var_os(name)));
+        let unknown = || Complaint::new(Reason::InvalidSpec, "--cache-dir: this user has no home directory");
+        dir.ok_or_else(|| unknown().with_remedy("Set --cache-dir or SUPERCARGO_CACHE_DIR.".to_owned()))
+    }
+}
+
+fn default_dir(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let set = |name: &str| variable(name).map(PathBuf::from);
+    // The XDG specification ignores relative paths.
+    let caches = set("XDG_CACHE_HOME").filter(|dir| dir.is_absolute());
+    let caches = caches.or_else(|| set("HOME").filter(|home| home.is_absolute()).map(|home| home.join(".cache")));
+    caches.map(|dir| dir.join("supercargo/artifacts"))
+}
+
 /// Parses a number of bytes, or 0 for none.
 fn bytes_or_none(text: &str) -> Result<u64, &'static str> {
     if text == "0" { Ok(0) } else { bytes(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_artifact_cache_is_where_the_desktop_keeps_caches() {
+        let at = |variables: &[(&str, &str)]| {
+            let variable =
+                |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+            default_dir(variable).map(|dir| dir.display().to_string())
+        };
+        let (home, xdg) = (("HOME", "/home/u"), ("XDG_CACHE_HOME", "/c"));
+        assert_eq!(at(&[home]).as_deref(), Some("/home/u/.cache/supercargo/artifacts"));
+        assert_eq!(at(&[home, xdg]).as_deref(), Some("/c/supercargo/artifacts"));
+        for ignored in ["", "relative"] {
+            assert_eq!(at(&[home, ("XDG_CACHE_HOME", ignored)]), at(&[home]), "{ignored:?}");
+        }
+        assert_eq!(at(&[]), None);
+        assert_eq!(at(&[("HOME", "")]), None);
+    }
 }

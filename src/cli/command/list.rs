@@ -1,0 +1,204 @@
+//! `supercargo list`: artifacts in the cache, and what `sync` published below its roots.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::sync::VOLUMES;
+use crate::api::Reason;
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
+use crate::cli::options::format::Format;
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit::Exit;
+use crate::cli::output::table::table;
+use crate::cli::output::to_stdout;
+use crate::failure::Failure;
+use crate::layout::{Cache, Cached};
+use crate::oci::{Digest, Reference};
+use crate::output::{self, Listed};
+use crate::pass;
+
+/// Arguments of `supercargo list`.
+#[derive(Debug, clap::Args)]
+#[command(visible_alias = "ls")]
+#[command(after_long_help = help())]
+pub(crate) struct Arguments {
+    /// Root of `sync` to list, too; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    root: Vec<PathBuf>,
+    /// Output format.
+    #[arg(short = 'o', long, visible_alias = "output", value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    format: Format,
+    #[command(flatten)]
+    cache: ArtifactCacheArguments,
+}
+
+fn help() -> String {
+    format!(
+        "\
+Lists the artifacts in the cache: repository, tag, digest, the signer that `pull` has verified, and
+the time since the reference was added. The signer is a note in the cache, which whoever can write
+there can change; `unpackage --key` verifies again. With --root, directories of objects follow.
+
+{ARTIFACTS_HELP}
+
+Examples:
+  supercargo list
+  supercargo list --root /srv/artifacts --format json"
+    )
+}
+
+/// A line of the list. The names in JSON are stable; fields without a value are left out.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    /// Repository, or namespace and name of an object.
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<String>,
+    digest: Digest,
+    /// Signers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<String>,
+    /// Time at which the reference was added, or at which consumers began to read the content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
+    /// Image that an object's content is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<String>,
+    /// Root that an object's content is below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    match list(arguments).and_then(|text| to_stdout(&text)) {
+        Ok(()) => Exit::Done.into(),
+        Err(complaint) => complaint.report(),
+    }
+}
+
+fn list(arguments: &Arguments) -> Result<String, Complaint> {
+    let cache = Cache::open(&arguments.cache.dir()?).map_err(Failure::from)?;
+    let cached = cache.map(|cache| cache.artifacts()).transpose().map_err(Failure::from)?;
+    let mut rows: Vec<Row> = cached.unwrap_or_default().into_iter().map(Row::from).collect();
+    for root in &arguments.root {
+        rows.extend(below(root)?);
+    }
+    match arguments.format {
+        Format::Json => {
+            let json = serde_json::to_string(&rows).map_err(|error| Complaint::from(Failure::internal(error)))?;
+            Ok(json + "\n")
+        }
+        Format::Text => Ok(text(&rows, pass::now())),
+    }
+}
+
+/// Returns what `sync` published below a root, on its default volume and on the others.
+fn below(root: &Path) -> Result<Vec<Row>, Complaint> {
+    let unreadable = |error: std::io::Error| Complaint::new(Reason::StorageFailed, format!("--root: {error}"));
+    let mut roots = vec![root.to_owned()];
+    match fs_err::read_dir(root.join(VOLUMES)) {
+        Ok(volumes) => {
+            for volume in volumes {
+                roots.push(volume.map_err(unreadable)?.path());
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unreadable(error)),
+    }
+    let mut rows = Vec::new();
+    for root in roots {
+        let listed = output::listed(&root).map_err(Failure::from)?;
+        rows.extend(listed.into_iter().map(|one| Row { root: Some(root.display().to_string()), ..one.into() }));
+    }
+    rows.sort_by(|a, b| (&a.name, &a.root).cmp(&(&b.name, &b.root)));
+    Ok(rows)
+}
+
+impl From<Cached> for Row {
+    fn from(Cached { reference, manifest, verified, added }: Cached) -> Self {
+        let Reference { repository, tag, .. } = reference;
+        let (name, digest) = (repository.to_string(), manifest.digest);
+        Self { name, tag, digest, verified, since: added, image: None, root: None }
+    }
+}
+
+impl From<Listed> for Row {
+    fn from(Listed { object, image, digest, since }: Listed) -> Self {
+        let tag = image.parse::<Reference>().ok().and_then(|image| image.tag);
+        Self { name: object.to_string(), tag, digest, verified: None, since, image: Some(image), root: None }
+    }
+}
+
+fn text(rows: &[Row], now: Timestamp) -> String {
+    let cell = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let line = |row: &Row| {
+        let age = row.since.map(|since| age(now.duration_since(since).as_secs()));
+        [row.name.clone(), cell(&row.tag), row.digest.short(), cell(&row.verified), cell(&age)]
+    };
+    table(["NAME", "TAG", "DIGEST", "VERIFIED", "AGE"], &rows.iter().map(line).collect::<Vec<_>>())
+}
+
+/// Returns an age in its largest unit, as kubectl does.
+fn age(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7200 => format!("{}m", seconds / 60),
+        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Descriptor;
+
+    #[test]
+    fn lines_have_a_cell_for_each_column() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let cached = |text: &str, verified: Option<&str>, added: Option<i64>| Cached {
+            reference: text.parse().unwrap(),
+            manifest: Descriptor::of("a/b", b""),
+            verified: verified.map(str::to_owned),
+            added: added.map(at),
+        };
+        let digest = Digest::of(b"");
+        let rows = [
+            cached("r.example/a:1", Some("key sha256:0"), Some(100)).into(),
+            cached(&format!("r.example/a@{digest}"), None, None).into(),
+        ];
+        let text = text(&rows, at(160));
+        let cells: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+            .collect();
+        let want = [
+            ["NAME", "TAG", "DIGEST", "VERIFIED", "AGE"],
+            ["r.example/a", "1", "sha256:e3b0c44298fc", "key sha256:0", "60s"],
+            ["r.example/a", "-", "sha256:e3b0c44298fc", "-", "-"],
+        ];
+        assert_eq!(cells, want);
+        let json = serde_json::to_value(&rows[1]).unwrap();
+        assert_eq!(json, serde_json::json!({"name": "r.example/a", "digest": digest}));
+    }
+
+    #[test]
+    fn an_age_has_one_unit() {
+        let rows = [
+            (-5, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (7199, "119m"),
+            (7200, "2h"),
+            (172_800, "2d"),
+            (8_640_000, "100d"),
+        ];
+        for (seconds, want) in rows {
+            assert_eq!(age(seconds), want);
+        }
+    }
+}

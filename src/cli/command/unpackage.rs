@@ -1,0 +1,144 @@
+//! `supercargo unpackage`: an artifact of the cache into a directory, by the same pass as for an object.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::api::{OCIArtifactSpec, Reason};
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
+use crate::cli::options::content::{self, ContentArguments};
+use crate::cli::options::limits::LimitArguments;
+use crate::cli::options::signature::{self, SignatureArguments};
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::to_stdout;
+use crate::cli::placing::{self, End, Place};
+use crate::failure::Failure;
+use crate::layout::{Cache, Cached};
+use crate::oci::Reference;
+use crate::request::{ObjectId, Referred, Request};
+
+/// Arguments of `supercargo unpackage`.
+#[derive(Debug, clap::Args)]
+#[command(visible_alias = "unpkg")]
+#[command(after_help = "Example: supercargo unpackage ghcr.io/team/app:1 app")]
+#[command(after_long_help = help())]
+pub(crate) struct Arguments {
+    /// Artifact in the cache: `host[:port]/repository[:tag][@sha256:<64 hex>]`.
+    ///
+    /// May begin with `oci://`. Without a tag and a digest, the tag is `latest`.
+    image: String,
+    /// Target directory, which must not exist.
+    ///
+    /// Its parent directory must exist.
+    dir: PathBuf,
+    /// Time limit of the whole command, as a duration such as 90s or 5m.
+    #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "5m")]
+    timeout: String,
+    /// Platform of the manifest to select from an index, such as linux/arm64.
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    #[command(flatten)]
+    cache: ArtifactCacheArguments,
+    #[command(flatten)]
+    content: ContentArguments,
+    #[command(flatten)]
+    signature: SignatureArguments,
+    #[command(flatten)]
+    limits: LimitArguments,
+}
+
+fn help() -> String {
+    format!(
+        "\
+Unpacks what `pull` or `package` put into the cache, by the rules and within the limits of `pull`,
+and sends no request. DIR is complete, or it does not exist. Standard output is
+host/repository:tag@sha256:... alone.
+
+{ARTIFACTS_HELP}
+
+{patterns}
+
+{signatures}
+Signatures are those that `pull` has put into the cache.
+
+{codes}
+  130, 143  ended by Ctrl-C, by SIGTERM
+
+Examples:
+  supercargo unpackage ghcr.io/team/app:1.4.2 app
+  supercargo unpackage ghcr.io/team/app:1.4.2 app --key cosign.pub",
+        patterns = content::PATTERNS_HELP,
+        signatures = signature::SIGNATURES_HELP,
+        codes = exit::HELP
+    )
+}
+
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
+    match Box::pin(unpackage(&arguments)).await {
+        Ok(code) => code,
+        Err(complaint) => complaint.report(),
+    }
+}
+
+async fn unpackage(arguments: &Arguments) -> Result<ExitCode, Complaint> {
+    refuse_existing(&arguments.dir)?;
+    let mut request = request(arguments)?;
+    let (cache, cached) = find(&arguments.cache.dir()?, &request)?;
+    // Another process may move the tag meanwhile.
+    request.reference.digest = Some(cached.manifest.digest);
+    let place = Place { directory: &arguments.dir, replace: false, limits: arguments.limits.limits() };
+    match place.fill(cache.layout().clone(), request).await {
+        Ok((pinned, published)) => {
+            placing::print_summary(&published);
+            to_stdout(&format!("{pinned}\n")).map(|()| Exit::Done.into())
+        }
+        Err(End::Failure(failure)) => Err(offline(failure.into())),
+        Err(End::Interrupted(code)) => Ok(placing::interrupted(code)),
+    }
+}
+
+fn refuse_existing(dir: &Path) -> Result<(), Complaint> {
+    if dir.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let complaint = Complaint::new(Reason::OutputConflict, format!("{} exists already", dir.display()));
+    Err(complaint.with_remedy("Name a directory that does not exist.".to_owned()))
+}
+
+fn request(arguments: &Arguments) -> Result<Request, Complaint> {
+    let mut spec: OCIArtifactSpec =
+        serde_json::from_value(json!({"image": arguments.image, "outputs": []})).map_err(Failure::internal)?;
+    spec.timeout.clone_from(&arguments.timeout);
+    spec.platform.clone_from(&arguments.platform);
+    arguments.content.set(&mut spec);
+    let mut referred = Referred::default();
+    arguments.signature.set(&mut spec, &mut referred)?;
+    Ok(Request::parse(ObjectId::command_line(), &spec, &referred).map_err(Failure::from)?)
+}
+
+/// Returns the cache and the artifact in it that the request names.
+fn find(dir: &Path, request: &Request) -> Result<(Cache, Cached), Complaint> {
+    let cache = Cache::open(dir).map_err(Failure::from)?;
+    let cached = match &cache {
+        Some(cache) => cache.find(&request.reference).map_err(Failure::from)?,
+        None => None,
+    };
+    cache.zip(cached).ok_or_else(|| not_cached(&request.reference, dir))
+}
+
+/// Reports an artifact that is not in the cache.
+pub(super) fn not_cached(reference: &Reference, dir: &Path) -> Complaint {
+    refill(Complaint::new(Reason::ReferenceNotFound, format!("{reference} is not in the cache {}", dir.display())))
+}
+
+/// Adapts an error to the cache, which no request fills.
+fn offline(complaint: Complaint) -> Complaint {
+    let lacks_content = matches!(complaint.reason(), Reason::ReferenceNotFound | Reason::DigestMismatch);
+    if lacks_content { refill(complaint) } else { complaint }
+}
+
+fn refill(complaint: Complaint) -> Complaint {
+    complaint.with_remedy("supercargo list shows the cache; supercargo pull fills it.".to_owned())
+}

@@ -1,0 +1,57 @@
+//! List of what is published below a root, read without a volume: nothing is locked, created or claimed.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use jiff::Timestamp;
+use rustix::fs::AtFlags;
+
+use super::marker::{self, MARKER, Marker};
+use super::object_dir::{CURRENT, current};
+use crate::oci::Digest;
+use crate::request::ObjectId;
+use crate::storage::{self, StorageError};
+
+/// Maximum number of entries that are listed of a directory.
+const MAX_ENTRIES: usize = 100_000;
+
+/// Revision that consumers of an object's directory read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Object that published it.
+    pub object: ObjectId,
+    /// Image that it was published from: repository, tag and digest.
+    pub image: String,
+    /// Digest of the manifest or index.
+    pub digest: Digest,
+    /// Time at which consumers began to read it.
+    pub since: Option<Timestamp>,
+}
+
+/// Lists the directories of objects below the root of a volume. Directories of other programs are left out.
+pub fn listed(root: &Path) -> Result<Vec<Listed>, StorageError> {
+    let root = storage::open_any_dir(root)?;
+    let mut found = Vec::new();
+    for namespace in storage::names_up_to(&root, MAX_ENTRIES)? {
+        let Ok(dir) = storage::open_dir(root.as_fd(), &namespace) else { continue };
+        for name in storage::names_up_to(&dir, MAX_ENTRIES)? {
+            let Ok(dir) = storage::open_dir(dir.as_fd(), &name) else { continue };
+            let object = ObjectId { namespace: namespace.clone(), name, uid: String::new() };
+            found.extend(published(dir.as_fd(), object));
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the current revision of an object's directory; `None` if there is none.
+fn published(dir: std::os::fd::BorrowedFd<'_>, object: ObjectId) -> Option<Listed> {
+    let mut text = String::new();
+    storage::open_file(dir, MARKER).ok()?.take(marker::MAX_BYTES).read_to_string(&mut text).ok()?;
+    let marker = Marker::parse(&text).ok()?;
+    let revision = marker.revision_of(&current(dir).ok()??)?;
+    let link = rustix::fs::statat(dir, CURRENT, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let since = Timestamp::from_second(link.st_mtime).ok();
+    let object = ObjectId { uid: marker.uid.clone(), ..object };
+    Some(Listed { object, image: revision.image.clone(), digest: revision.digest.clone(), since })
+}
