@@ -11,6 +11,8 @@ mod cache;
 mod controller;
 mod crd;
 mod discover;
+mod export;
+mod import;
 mod list;
 mod promote;
 mod pull;
@@ -35,6 +37,10 @@ pub(crate) enum Command {
     Unpackage(Box<unpackage::Arguments>),
     /// List the artifacts in the cache, and what `sync` published.
     List(list::Arguments),
+    /// Write artifacts of the cache to one archive, with their signatures.
+    Export(export::Arguments),
+    /// Add the artifacts of an archive or an OCI image layout to the cache.
+    Import(import::Arguments),
     /// Maintain the cache of artifacts.
     Cache(cache::Arguments),
     /// Print the digest that a reference resolves to.
@@ -63,6 +69,8 @@ impl Command {
             Self::Unpack(arguments) => Ok(Box::pin(unpack::run(*arguments)).await),
             Self::Unpackage(arguments) => Ok(Box::pin(unpackage::run(*arguments)).await),
             Self::List(arguments) => Ok(list::run(&arguments)),
+            Self::Export(arguments) => Ok(export::run(&arguments)),
+            Self::Import(arguments) => Ok(import::run(&arguments)),
             Self::Cache(arguments) => Ok(cache::run(arguments)),
             Self::Resolve(arguments) => Ok(resolve::run(*arguments).await),
             Self::Verify(arguments) => Ok(verify::run(*arguments).await),

@@ -1,0 +1,109 @@
+//! `supercargo export`: artifacts of the cache as one archive.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::api::Reason;
+use crate::cli::files;
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
+use crate::cli::options::login::unreadable;
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::to_stdout;
+use crate::failure::Failure;
+use crate::layout::{Cache, Cached, Exported};
+use crate::oci::Reference;
+use crate::trust::sigstore::Root;
+
+/// Arguments of `supercargo export`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: supercargo export ghcr.io/team/app:1 -o app.tar")]
+#[command(after_long_help = help())]
+pub(crate) struct Arguments {
+    /// Artifacts in the cache: `host[:port]/repository[:tag][@sha256:<64 hex>]`.
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+    /// Archive to write; an existing file is replaced once the new one is complete.
+    #[arg(short = 'o', long, value_name = "FILE")]
+    output: PathBuf,
+    /// Sigstore's trusted root (`trusted_root.json`) to add, for verification without a network.
+    #[arg(long, value_name = "FILE")]
+    trusted_root: Option<PathBuf>,
+    #[command(flatten)]
+    cache: ArtifactCacheArguments,
+}
+
+fn help() -> String {
+    format!(
+        "\
+Writes the artifacts, their signatures and other referrers to one tar archive with an OCI image
+layout. `import` reads it on another machine, and so do oras (--oci-layout) and skopeo
+(oci-archive:). The same content is always the same archive, byte by byte.
+
+{ARTIFACTS_HELP}
+
+{codes}
+
+Examples:
+  supercargo pull ghcr.io/team/app:1.4.2 && supercargo export ghcr.io/team/app:1.4.2 -o app.tar
+  supercargo export ghcr.io/team/app:1.4.2 -o app.tar --trusted-root trusted_root.json",
+        codes = exit::HELP
+    )
+}
+
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    match export(arguments).and_then(|text| to_stdout(&text)) {
+        Ok(()) => Exit::Done.into(),
+        Err(complaint) => complaint.report(),
+    }
+}
+
+fn export(arguments: &Arguments) -> Result<String, Complaint> {
+    let trusted_root = arguments.trusted_root.as_deref().map(trusted_root).transpose()?;
+    let dir = arguments.cache.dir()?;
+    let cache = Cache::open(&dir).map_err(Failure::from)?;
+    let artifacts =
+        arguments.images.iter().map(|image| find(cache.as_ref(), image, &dir)).collect::<Result<Vec<_>, _>>()?;
+    let Some(cache) = cache else { return Err(Failure::internal("no cache").into()) };
+    let exported = write(&arguments.output, |file| {
+        let archive = std::io::BufWriter::with_capacity(1024 * 1024, file);
+        Ok(cache.export(&artifacts, trusted_root.as_deref(), archive).map_err(Failure::from)?)
+    })?;
+    let Exported { blobs, referrers, bytes } = exported;
+    Ok(format!("{}: {blobs} blobs, {bytes} bytes, {referrers} referrers\n", arguments.output.display()))
+}
+
+/// Reads a trusted root, which must be valid: on the other side of an air gap nothing can replace it.
+fn trusted_root(path: &Path) -> Result<Vec<u8>, Complaint> {
+    let json = files::read(path).map_err(|error| unreadable("--trusted-root", &error))?;
+    Root::parse(&json)
+        .map_err(|problem| Complaint::new(Reason::TrustRootInvalid, format!("--trusted-root: {problem}")))?;
+    Ok(json)
+}
+
+fn find(cache: Option<&Cache>, image: &str, dir: &Path) -> Result<Cached, Complaint> {
+    let reference: Reference =
+        image.parse().map_err(|error| Complaint::new(Reason::InvalidSpec, format!("IMAGE {image:?}: {error}")))?;
+    let found = cache.map(|cache| cache.find(&reference)).transpose().map_err(Failure::from)?.flatten();
+    found.ok_or_else(|| super::unpackage::not_cached(&reference, dir))
+}
+
+/// Writes a file beside its place, and moves it there once it is complete.
+fn write<T>(path: &Path, content: impl FnOnce(&File) -> Result<T, Complaint>) -> Result<T, Complaint> {
+    let failed = |error: std::io::Error| Complaint::new(Reason::StorageFailed, format!("--output: {error}"));
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.part", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let written = fs_err::File::create_new(&temporary).map_err(failed).and_then(|file| {
+        let written = content(file.file())?;
+        file.sync_all().map_err(failed)?;
+        fs_err::rename(&temporary, path).map_err(failed)?;
+        Ok(written)
+    });
+    if written.is_err() {
+        // The error that is reported matters more.
+        let _ = fs_err::remove_file(&temporary);
+    }
+    written
+}
