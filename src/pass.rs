@@ -25,6 +25,7 @@ pub use commit::{Attendant, Committed, Prepared, Switching, Unattended};
 pub use engine::Engine;
 pub use look::{Look, look, read};
 pub use outcome::{Outcome, Top};
+pub(crate) use stage::check_type;
 pub use step::now;
 
 use fetch::fetch;

@@ -29,7 +29,7 @@ pub(crate) enum Command {
     Controller(Box<controller::Arguments>),
     /// Publish the artifacts of OCIArtifact files once, without a cluster.
     Sync(Box<sync::Arguments>),
-    /// Fetch, verify and unpack one artifact into a directory.
+    /// Fetch, verify and unpack one artifact into a directory, or put it into the cache.
     Pull(Box<pull::Arguments>),
     /// Unpack one layer from a file, with the rules and limits for layers of a registry.
     Unpack(Box<unpack::Arguments>),

@@ -1,7 +1,7 @@
 //! Publishing of one artifact to a directory of the command line: the same pass as for an object.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -20,19 +20,14 @@ use crate::permits::Permits;
 use crate::registry::{Pinned, Registry};
 use crate::request::{Limits, Request};
 
-/// Options for the target directory.
+/// Options for filling the target directory, which the option `output` of the command names.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Directory")]
 pub(crate) struct PlaceArguments {
-    /// Target directory, which must not exist or be empty.
-    ///
-    /// Its parent directory must exist.
-    #[arg(short = 'o', long, value_name = "DIR")]
-    pub(crate) output: PathBuf,
     /// Replace DIR and everything in it.
     ///
     /// In one step, once the new content is complete.
-    #[arg(long)]
+    #[arg(long, requires = "output")]
     force: bool,
     #[command(flatten)]
     limits: LimitArguments,
@@ -53,8 +48,13 @@ impl PlaceArguments {
     }
 
     /// Places the artifact of the request in DIR.
-    pub(crate) async fn place<R: Registry>(&self, registry: R, request: Request) -> Result<(Pinned, Published), End> {
-        let place = Place { directory: &self.output, replace: self.force, limits: self.limits() };
+    pub(crate) async fn place<R: Registry>(
+        &self,
+        directory: &Path,
+        registry: R,
+        request: Request,
+    ) -> Result<(Pinned, Published), End> {
+        let place = Place { directory, replace: self.force, limits: self.limits() };
         place.fill(registry, request).await
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Stage {
 }
 
 /// Checks the artifact type, before any layer is fetched.
-pub(super) fn check_type(request: &Request, manifest: &Manifest) -> Result<(), Failure> {
+pub(crate) fn check_type(request: &Request, manifest: &Manifest) -> Result<(), Failure> {
     let allowed = &request.artifact_types;
     if allowed.is_empty() || allowed.matches(&manifest.artifact_type) {
         return Ok(());

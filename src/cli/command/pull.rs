@@ -1,10 +1,12 @@
-//! `supercargo pull`: one artifact into one directory.
+//! `supercargo pull`: one artifact into one directory, or into the cache.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::api::Reason;
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
 use crate::cli::options::content::{self, ContentArguments};
 use crate::cli::options::reading::{self, ReadArguments};
 use crate::cli::options::signature::{self, SignatureArguments};
@@ -13,8 +15,14 @@ use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
 use crate::cli::placing::{self, End, PlaceArguments};
 use crate::failure::Failure;
+use crate::layout::{Added, Cache};
 use crate::output::Published;
 use crate::registry::Pinned;
+use crate::request::Request;
+
+mod into_cache;
+
+use into_cache::Filled;
 
 /// Arguments of `supercargo pull`.
 #[derive(Debug, clap::Args)]
@@ -32,8 +40,15 @@ pub(crate) struct Arguments {
     content: ContentArguments,
     #[command(flatten)]
     signature: SignatureArguments,
+    /// Target directory, which must not exist or be empty; by default, the cache.
+    ///
+    /// Its parent directory must exist.
+    #[arg(short = 'o', long, value_name = "DIR", help_heading = "Directory")]
+    output: Option<PathBuf>,
     #[command(flatten)]
     place: PlaceArguments,
+    #[command(flatten)]
+    cache: ArtifactCacheArguments,
 }
 
 fn help() -> String {
@@ -43,7 +58,14 @@ Fetches the artifact, checks every byte, unpacks it beside DIR and moves the res
 rename: readers see the previous content, or the whole artifact. On failure, DIR is unchanged and
 nothing is left beside it. Standard output is host/repository:tag@sha256:... alone, for records.
 
+Without -o, the whole artifact and its signatures are put into the cache, from which `unpackage`,
+`push`, `promote` and `export` read. The registry is always asked: standard error reports whether
+the reference is new there, updated or unchanged. A catalog of kubara must have the version of its
+tag.
+
 {patterns}
+
+{ARTIFACTS_HELP}
 
 {signatures}
 With --key or --issuer, no content is fetched before a signature is verified.
@@ -77,21 +99,56 @@ async fn pull(arguments: &Arguments) -> Result<ExitCode, Complaint> {
     let (request, origins) = arguments.read.request(&arguments.content, &arguments.signature).await?;
     let registry = arguments.read.reach.registry(&Arc::default()).map_err(Failure::internal)?;
     let repository = request.reference.repository.clone();
-    match arguments.place.place(registry, request).await {
+    let Some(directory) = &arguments.output else {
+        arguments.refuse_selection(&request)?;
+        let dir = arguments.cache.dir()?;
+        let cache = Cache::create(&dir).map_err(Failure::from)?;
+        let filled = into_cache::fill(registry, &request, &cache, &arguments.place.limits()).await;
+        let filled = filled.map_err(|failure| origins.explain(failure.into(), &repository))?;
+        return report_cached(arguments, &filled, &dir).map(|()| Exit::Done.into());
+    };
+    match Box::pin(arguments.place.place(directory, registry, request)).await {
         Ok((pinned, published)) => report(arguments, &pinned, &published).map(|()| Exit::Done.into()),
         Err(End::Failure(failure)) => Err(origins.explain(failure.into(), &repository)),
         Err(End::Interrupted(code)) => Ok(placing::interrupted(code)),
     }
 }
 
+impl Arguments {
+    /// Fails for options that select a part of the artifact: the cache has whole artifacts.
+    fn refuse_selection(&self, request: &Request) -> Result<(), Complaint> {
+        let platform = request.platform.as_ref().map(|_| "--platform");
+        let Some(option) = platform.or_else(|| self.content.selection()) else { return Ok(()) };
+        let complaint = Complaint::new(Reason::InvalidSpec, format!("{option} requires --output"));
+        Err(complaint.with_remedy("The cache has whole artifacts; unpackage selects from them.".to_owned()))
+    }
+
+    /// Writes the digest to the file that the option names; `place` holds the artifact already.
+    fn write_digest(&self, pinned: &Pinned, place: &dyn std::fmt::Display) -> Result<(), Complaint> {
+        let Some(path) = &self.digest_file else { return Ok(()) };
+        fs_err::write(path, pinned.digest().to_string()).map_err(|error| {
+            Complaint::new(Reason::StorageFailed, format!("--digest-file: {error}; {place} holds {pinned}"))
+        })
+    }
+}
+
+/// Reports an artifact in the cache as [`report`] does one in a directory.
+fn report_cached(arguments: &Arguments, filled: &Filled, dir: &Path) -> Result<(), Complaint> {
+    let Filled { pinned, added, referrers } = filled;
+    arguments.write_digest(pinned, &dir.display())?;
+    let change = match added {
+        Added::New => "added to",
+        Added::Updated => "updated in",
+        Added::Unchanged => "unchanged in",
+    };
+    // The summary is informational, so a closed standard error is no failure.
+    let _ = writeln!(std::io::stderr(), "{change} the cache {}, with {referrers} referrers", dir.display());
+    to_stdout(&format!("{pinned}\n"))
+}
+
 /// Writes the digest to a file, the reference to standard output for scripts, and a summary to standard error.
 fn report(arguments: &Arguments, pinned: &Pinned, published: &Published) -> Result<(), Complaint> {
-    if let Some(path) = &arguments.digest_file {
-        fs_err::write(path, pinned.digest().to_string()).map_err(|error| {
-            let place = &published.location;
-            Complaint::new(Reason::StorageFailed, format!("--digest-file: {error}; {place} holds {pinned}"))
-        })?;
-    }
+    arguments.write_digest(pinned, &published.location)?;
     placing::print_summary(published);
     to_stdout(&format!("{pinned}\n"))
 }

@@ -52,6 +52,11 @@ pub(crate) struct Arguments {
     /// Time limit of the whole command, as a duration such as 90s or 5m.
     #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "5m")]
     timeout: String,
+    /// Target directory, which must not exist or be empty.
+    ///
+    /// Its parent directory must exist.
+    #[arg(short = 'o', long, value_name = "DIR", help_heading = "Directory")]
+    output: PathBuf,
     #[command(flatten)]
     place: PlaceArguments,
     #[command(flatten)]
@@ -155,7 +160,7 @@ async fn unpack(arguments: &Arguments) -> Result<Published, Stop> {
     let object = ObjectId::command_line();
     let request = Request::parse(object, &spec, &Referred::default()).map_err(Failure::from)?;
     let timeout = request.timeout;
-    match arguments.place.place(layer, request).await {
+    match arguments.place.place(&arguments.output, layer, request).await {
         Ok((_, published)) => Ok(published),
         // The pass calls this step the resolution of the reference.
         Err(End::Failure(failure)) if failure.reason == Reason::Timeout && !reading.is_complete() => {

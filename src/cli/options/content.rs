@@ -93,6 +93,22 @@ enum Symlinks {
 }
 
 impl ContentArguments {
+    /// Returns an option that selects or changes content, if one is set.
+    pub(crate) fn selection(&self) -> Option<&'static str> {
+        let LayerArguments { layer_mode, sub_path, include, exclude, symlinks } = &self.layer;
+        let options = [
+            ("--layer-media-type", !self.layer_media_type.is_empty()),
+            ("--layer-title", !self.layer_title.is_empty()),
+            ("--on-conflict", !matches!(self.on_conflict, OnConflict::Fail)),
+            ("--layer-mode", !matches!(layer_mode, LayerMode::Auto)),
+            ("--sub-path", sub_path.is_some()),
+            ("--include", !include.is_empty()),
+            ("--exclude", !exclude.is_empty()),
+            ("--symlinks", !matches!(symlinks, Symlinks::Keep)),
+        ];
+        options.into_iter().find_map(|(option, is_set)| is_set.then_some(option))
+    }
+
     /// Sets the fields that the options stand for.
     pub(crate) fn set(&self, spec: &mut OCIArtifactSpec) {
         self.layer.set(spec);
