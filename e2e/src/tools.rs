@@ -24,7 +24,7 @@ use crate::progress::Progress;
 use crate::run::Run;
 use catalog::Tool;
 
-/// Paths of all programs that the harness starts, except [`SigningTools`].
+/// Paths of all programs that the harness starts, except [`SigningTools`] and [`LayoutTools`].
 #[derive(Debug, Clone)]
 pub struct Tools {
     pub etcd: PathBuf,
@@ -77,6 +77,24 @@ impl SigningTools {
             timestamp_server: shop.get(&catalog::TIMESTAMP_SERVER).await?,
         };
         Ok(tools)
+    }
+}
+
+/// Paths of the programs that read and write image layouts. Only tests of layouts need them.
+#[derive(Debug, Clone)]
+pub struct LayoutTools {
+    pub crane: PathBuf,
+    pub containers_copy: PathBuf,
+}
+
+impl LayoutTools {
+    /// Finds or builds every program, and reports progress on standard error.
+    pub async fn get(run: &Run) -> Result<Self> {
+        let shop = Shop { run, cache: cache_directory()?, progress: Progress::new() };
+        Ok(Self {
+            crane: shop.get(&catalog::CRANE).await?,
+            containers_copy: shop.get(&catalog::CONTAINERS_COPY).await?,
+        })
     }
 }
 

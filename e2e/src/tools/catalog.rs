@@ -158,3 +158,17 @@ pub(super) const TIMESTAMP_SERVER: Tool =
 /// Program of this repository on the Lua interpreter of Argo CD, for the scripts in `config/argocd`.
 pub(super) const LUA: Tool =
     Tool { name: "lua", version: "v1.1.1", module: "lua", package: ".", ldflags: "", found: None };
+
+/// Client of go-containerregistry, which writes and reads image layouts.
+pub(super) const CRANE: Tool = Tool {
+    name: "crane",
+    version: "v0.22.1",
+    module: "crane",
+    package: "github.com/google/go-containerregistry/cmd/crane",
+    ldflags: "",
+    found: None,
+};
+
+/// Program of this repository on skopeo's library.
+pub(super) const CONTAINERS_COPY: Tool =
+    Tool { name: "containers-copy", version: "v5.42.1", module: "containers", package: ".", ldflags: "", found: None };

@@ -1,5 +1,6 @@
 //! Commands for the shell that need no cluster.
 
+mod cache;
 mod promote;
 mod pull;
 mod resolve;
@@ -9,5 +10,5 @@ mod unpack;
 use crate::support::case::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [sync::tests(), resolve::tests(), pull::tests(), unpack::tests(), promote::tests()].concat()
+    [sync::tests(), resolve::tests(), pull::tests(), cache::tests(), unpack::tests(), promote::tests()].concat()
 }
