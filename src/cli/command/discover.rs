@@ -43,7 +43,8 @@ fn help() -> String {
         "\
 Prints the referrers of the artifact as a tree: those that the registry lists, those in the list
 under the tag sha256-<hex>, their own referrers, and the tags sha256-<hex>.sig, .att and .sbom of
-clients before OCI 1.1. Each manifest is fetched, because lists describe their entries wrongly now and then.
+clients before OCI 1.1. Each manifest is fetched, because lists describe their entries wrongly
+now and then.
 
 {credentials}
 
