@@ -29,6 +29,7 @@ mod referrers;
 mod source;
 mod tags;
 mod transfer;
+pub mod version;
 
 pub use attach::{Attached, Attachment, Part, attach};
 pub use copy::Copied;

@@ -16,6 +16,7 @@ mod import;
 mod list;
 mod promote;
 mod pull;
+mod push;
 mod resolve;
 mod sync;
 mod unpack;
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Verify(Box<verify::Arguments>),
     /// Verify a Sigstore bundle for a file or a digest, without a registry.
     VerifyBundle(verify_bundle::Arguments),
+    /// Push an artifact of the cache, or of an OCI image layout, to a registry.
+    Push(Box<push::Arguments>),
     /// Copy an artifact to another registry, with its signatures and the same digest.
     Promote(Box<promote::Arguments>),
     /// Attach a file to an artifact as a referrer.
@@ -75,6 +78,7 @@ impl Command {
             Self::Resolve(arguments) => Ok(resolve::run(*arguments).await),
             Self::Verify(arguments) => Ok(verify::run(*arguments).await),
             Self::VerifyBundle(arguments) => Ok(verify_bundle::run(&arguments)),
+            Self::Push(arguments) => Ok(push::run(*arguments).await),
             Self::Promote(arguments) => Ok(promote::run(*arguments).await),
             Self::Attach(arguments) => Ok(attach::run(*arguments).await),
             Self::Discover(arguments) => Ok(discover::run(*arguments).await),
