@@ -23,9 +23,8 @@ async fn cosign_verifies_bundles_and_legacy_signatures_of_a_promoted_artifact(ca
     cosign.sign(&artifact.image(), &bundle).await?;
     cosign.sign_legacy(&artifact.image(), &legacy).await?;
     for (number, product) in [Product::Referrers, Product::Distribution].into_iter().enumerate() {
-        let target = case
-            .registry(&format!("target{number}"), &supercargo_e2e::registry::Options { product, ..Default::default() });
-        let target = target.await?;
+        let options = supercargo_e2e::registry::Options { product, ..Default::default() };
+        let target = case.registry(&format!("target{number}"), &options).await?;
         let there = target.reference(&format!("{}:1", case.repository("app")));
         answer(case, &["promote", &artifact.image(), &there, "--plain-http"]).await?;
         let promoted = Artifact::of(case, &target, "app:1", artifact.digest.clone(), artifact.bytes.clone());
