@@ -18,10 +18,12 @@ async fn processes_on_one_cache_lose_nothing(case: &mut Case) -> Result<()> {
     const TAGS: usize = 6;
     let cache = case.directory.join("cache");
     let mut images = Vec::new();
-    for number in 0..TAGS {
-        // Two tags of each content, so that processes write the same blobs.
-        let content = tree(&[("a", ["x", "y", "z"][number % 3])]);
-        images.push((push(case, &format!("app:{number}"), &content).await?.0, content));
+    // Two tags of each content, so that processes write the same blobs.
+    for (number, text) in ["x", "y", "z"].into_iter().enumerate() {
+        let content = tree(&[("a", text)]);
+        let (image, _) = push(case, &format!("app:{number}"), &content).await?;
+        case.lab.publisher.tag(&image, &(number + 3).to_string()).await?;
+        images.extend([(image, content.clone()), (case.reference(&format!("app:{}", number + 3)), content)]);
     }
     let dir = cache.to_string_lossy().into_owned();
     let case = &*case;
