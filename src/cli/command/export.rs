@@ -6,13 +6,13 @@ use std::process::ExitCode;
 
 use crate::api::Reason;
 use crate::cli::files;
-use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, find};
 use crate::cli::options::login::unreadable;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
 use crate::failure::Failure;
-use crate::layout::{Cache, Cached, Exported};
+use crate::layout::Exported;
 use crate::oci::Reference;
 use crate::trust::sigstore::Root;
 
@@ -61,11 +61,9 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
 
 fn export(arguments: &Arguments) -> Result<String, Complaint> {
     let trusted_root = arguments.trusted_root.as_deref().map(trusted_root).transpose()?;
-    let dir = arguments.cache.dir()?;
-    let cache = Cache::open(&dir).map_err(Failure::from)?;
-    let artifacts =
-        arguments.images.iter().map(|image| find(cache.as_ref(), image, &dir)).collect::<Result<Vec<_>, _>>()?;
-    let Some(cache) = cache else { return Err(Failure::internal("no cache").into()) };
+    let cache = arguments.cache.open()?;
+    let artifact = |image: &String| find(&cache, &reference(image)?);
+    let artifacts = arguments.images.iter().map(artifact).collect::<Result<Vec<_>, Complaint>>()?;
     let exported = write(&arguments.output, |file| {
         let archive = std::io::BufWriter::with_capacity(1024 * 1024, file);
         Ok(cache.export(&artifacts, trusted_root.as_deref(), archive).map_err(Failure::from)?)
@@ -82,11 +80,8 @@ fn trusted_root(path: &Path) -> Result<Vec<u8>, Complaint> {
     Ok(json)
 }
 
-fn find(cache: Option<&Cache>, image: &str, dir: &Path) -> Result<Cached, Complaint> {
-    let reference: Reference =
-        image.parse().map_err(|error| Complaint::new(Reason::InvalidSpec, format!("IMAGE {image:?}: {error}")))?;
-    let found = cache.map(|cache| cache.find(&reference)).transpose().map_err(Failure::from)?.flatten();
-    found.ok_or_else(|| super::unpackage::not_cached(&reference, dir))
+fn reference(image: &str) -> Result<Reference, Complaint> {
+    image.parse().map_err(|error| Complaint::new(Reason::InvalidSpec, format!("IMAGE {image:?}: {error}")))
 }
 
 /// Writes a file beside its place, and moves it there once it is complete.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::blob::Progress;
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, find};
 use crate::cli::options::format::Format;
 use crate::cli::options::reading;
 use crate::cli::options::writing::{
@@ -20,13 +21,14 @@ use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::permits::Permits;
 use crate::publish::{self, Options, Place, PublishError, Transferred};
-use crate::registry;
 use crate::registry::http::HttpRegistry;
+use crate::registry::{self, Registry};
 
 /// Arguments of `supercargo promote`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: supercargo promote ghcr.io/team/app:rc.1 registry.example.com/app:1.0.0,latest")]
 #[command(after_long_help = help())]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct Arguments {
     /// Artifact to copy: `host[:port]/repository[:tag][@sha256:<64 hex>]`.
     source: String,
@@ -38,6 +40,9 @@ pub(crate) struct Arguments {
     /// Leave signatures, SBOMs and other referrers behind.
     #[arg(long)]
     no_referrers: bool,
+    /// Copy SOURCE from the cache; no request is sent to its registry.
+    #[arg(long, conflicts_with = "from_plain_http")]
+    from_cache: bool,
     /// Use HTTP without TLS for SOURCE only.
     #[arg(hide_short_help = true, long, conflicts_with = "plain_http")]
     from_plain_http: bool,
@@ -48,6 +53,8 @@ pub(crate) struct Arguments {
     overwrite: OverwriteArguments,
     #[command(flatten)]
     result: ResultArguments,
+    #[command(flatten)]
+    cache: ArtifactCacheArguments,
     #[command(flatten)]
     write: WriteArguments,
 }
@@ -64,6 +71,8 @@ registry are mounted, not transferred. Standard output is host/repository:tag@sh
 A tag of the same digest is a success. A tag that is a complete version, such as 1.2.3, is replaced
 only with --force, every other tag unless --if-absent is set.
 
+{ARTIFACTS_HELP}
+
 {credentials}
 {logins}
 
@@ -72,7 +81,8 @@ only with --force, every other tag unless --if-absent is set.
 Examples:
   supercargo promote localhost:5000/app:1 ghcr.io/team/app:1.0.0 --from-plain-http
   supercargo promote ghcr.io/team/app@sha256:... registry.example.com/app:1.0.0 --format json
-  supercargo promote r.example/dev/app:1 r.example/prod/app:1 --expect-digest sha256:...",
+  supercargo promote r.example/dev/app:1 r.example/prod/app:1 --expect-digest sha256:...
+  supercargo promote ghcr.io/team/app:1.0.0 registry.example.com/app:1.0.0 --from-cache",
         credentials = reading::CREDENTIALS_HELP,
         logins = writing::TWO_LOGINS_HELP,
         codes = exit::HELP
@@ -159,8 +169,16 @@ async fn promote(arguments: &Arguments) -> Result<(), Complaint> {
         referrers: !arguments.no_referrers,
         display: Some(Arc::clone(&bars) as Arc<dyn Progress>),
     };
-    let copying = copy(&registry, &from, &to, arguments.expect_digest.as_ref(), &options);
-    let copied = tokio::time::timeout(write.timeout, copying).await;
+    let expected = arguments.expect_digest.as_ref();
+    let copied = if arguments.from_cache {
+        let cache = arguments.cache.open()?;
+        // Another process may move the tag meanwhile.
+        from.reference.digest = Some(find(&cache, &from.reference)?.manifest.digest);
+        let layout = Arc::new(cache.layout().clone());
+        tokio::time::timeout(write.timeout, copy(&layout, &from, &registry, &to, expected, &options)).await
+    } else {
+        tokio::time::timeout(write.timeout, copy(&registry, &from, &registry, &to, expected, &options)).await
+    };
     bars.clear();
     let failed = |failure: Failure| {
         let complaint = from.explain(failure.into());
@@ -172,20 +190,21 @@ async fn promote(arguments: &Arguments) -> Result<(), Complaint> {
     to_stdout(&shown(arguments.result.format, &to, &tags, &transferred)?)
 }
 
-async fn copy(
-    registry: &Arc<HttpRegistry>,
+async fn copy<S: Registry>(
+    source: &Arc<S>,
     from: &Remote,
+    registry: &Arc<HttpRegistry>,
     to: &Remote,
     expected: Option<&Digest>,
     options: &Options,
 ) -> Result<Transferred, Failure> {
     let seat = Permits::default().seat("");
-    let pinned = registry::resolve(&**registry, &from.access, &from.reference, None, &seat).await?;
+    let pinned = registry::resolve(&**source, &from.access, &from.reference, None, &seat).await?;
     if let Some(expected) = expected.filter(|expected| *expected != pinned.digest()) {
         let (reference, found) = (from.reference.repository.to_string(), pinned.digest().clone());
         return Err(PublishError::OtherDigest { reference, found, expected: expected.clone() }.into());
     }
-    let source = Place { registry, access: &from.access, repository: &from.reference.repository };
+    let source = Place { registry: source, access: &from.access, repository: &from.reference.repository };
     let target = Place { registry, access: &to.access, repository: &to.reference.repository };
     Ok(publish::transfer(source, target, pinned.digest(), options).await?)
 }

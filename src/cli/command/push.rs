@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::api::Reason;
 use crate::blob::Progress;
 use crate::cli::files;
-use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, find};
 use crate::cli::options::login::unreadable;
 use crate::cli::options::reading;
 use crate::cli::options::writing::{self, OverwriteArguments, ResultArguments, WriteArguments, destination};
@@ -16,7 +16,7 @@ use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
 use crate::failure::Failure;
-use crate::layout::{self, Cache, Layout};
+use crate::layout::{self, Layout};
 use crate::metrics::Metrics;
 use crate::oci::{Digest, Repository};
 use crate::publish::version::check_tags;
@@ -134,14 +134,9 @@ impl Arguments {
             return self.in_layout(path);
         }
         let reference = writing::reference("SOURCE", &self.source)?;
-        let dir = self.cache.dir()?;
-        let cache = Cache::open(&dir).map_err(Failure::from)?;
-        let found = cache.as_ref().map(|cache| cache.find(&reference)).transpose().map_err(Failure::from)?;
-        let (Some(cache), Some(cached)) = (&cache, found.flatten()) else {
-            return Err(super::unpackage::not_cached(&reference, &dir));
-        };
-        let (layout, digest) = (Arc::new(cache.layout().clone()), cached.manifest.digest);
-        Ok(Local { layout, repository: reference.repository, digest })
+        let cache = self.cache.open()?;
+        let digest = find(&cache, &reference)?.manifest.digest;
+        Ok(Local { layout: Arc::new(cache.layout().clone()), repository: reference.repository, digest })
     }
 
     fn in_layout(&self, path: &Path) -> Result<Local, Complaint> {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::api::{OCIArtifactSpec, Reason};
-use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, find, refill};
 use crate::cli::options::content::{self, ContentArguments};
 use crate::cli::options::limits::LimitArguments;
 use crate::cli::options::signature::{self, SignatureArguments};
@@ -15,8 +15,6 @@ use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
 use crate::cli::placing::{self, End, Place};
 use crate::failure::Failure;
-use crate::layout::{Cache, Cached};
-use crate::oci::Reference;
 use crate::request::{ObjectId, Referred, Request};
 
 /// Arguments of `supercargo unpackage`.
@@ -85,7 +83,8 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 async fn unpackage(arguments: &Arguments) -> Result<ExitCode, Complaint> {
     refuse_existing(&arguments.dir)?;
     let mut request = request(arguments)?;
-    let (cache, cached) = find(&arguments.cache.dir()?, &request)?;
+    let cache = arguments.cache.open()?;
+    let cached = find(&cache, &request.reference)?;
     // Another process may move the tag meanwhile.
     request.reference.digest = Some(cached.manifest.digest);
     let place = Place { directory: &arguments.dir, replace: false, limits: arguments.limits.limits() };
@@ -118,27 +117,8 @@ fn request(arguments: &Arguments) -> Result<Request, Complaint> {
     Ok(Request::parse(ObjectId::command_line(), &spec, &referred).map_err(Failure::from)?)
 }
 
-/// Returns the cache and the artifact in it that the request names.
-fn find(dir: &Path, request: &Request) -> Result<(Cache, Cached), Complaint> {
-    let cache = Cache::open(dir).map_err(Failure::from)?;
-    let cached = match &cache {
-        Some(cache) => cache.find(&request.reference).map_err(Failure::from)?,
-        None => None,
-    };
-    cache.zip(cached).ok_or_else(|| not_cached(&request.reference, dir))
-}
-
-/// Reports an artifact that is not in the cache.
-pub(super) fn not_cached(reference: &Reference, dir: &Path) -> Complaint {
-    refill(Complaint::new(Reason::ReferenceNotFound, format!("{reference} is not in the cache {}", dir.display())))
-}
-
 /// Adapts an error to the cache, which no request fills.
 fn offline(complaint: Complaint) -> Complaint {
     let lacks_content = matches!(complaint.reason(), Reason::ReferenceNotFound | Reason::DigestMismatch);
     if lacks_content { refill(complaint) } else { complaint }
-}
-
-fn refill(complaint: Complaint) -> Complaint {
-    complaint.with_remedy("supercargo list shows the cache; supercargo pull fills it.".to_owned())
 }

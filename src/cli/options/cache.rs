@@ -9,6 +9,9 @@ use super::values::{bytes, duration};
 use crate::api::Reason;
 use crate::blob::CacheLimits;
 use crate::cli::output::complaint::Complaint;
+use crate::failure::Failure;
+use crate::layout::{Cache, Cached};
+use crate::oci::Reference;
 
 /// Limits of the cache of downloaded layers.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -49,6 +52,25 @@ impl ArtifactCacheArguments {
         let unknown = || Complaint::new(Reason::InvalidSpec, "--cache-dir: this user has no home directory");
         dir.ok_or_else(|| unknown().with_remedy("Set --cache-dir or SUPERCARGO_CACHE_DIR.".to_owned()))
     }
+
+    /// Opens the cache for reading.
+    pub(crate) fn open(&self) -> Result<Cache, Complaint> {
+        let dir = self.dir()?;
+        let missing = || Complaint::new(Reason::ReferenceNotFound, format!("there is no cache in {}", dir.display()));
+        Cache::open(&dir).map_err(Failure::from)?.ok_or_else(|| refill(missing()))
+    }
+}
+
+/// Returns the artifact of a reference in the cache.
+pub(crate) fn find(cache: &Cache, reference: &Reference) -> Result<Cached, Complaint> {
+    let place = cache.layout().path().display();
+    let missing = || Complaint::new(Reason::ReferenceNotFound, format!("{reference} is not in the cache {place}"));
+    cache.find(reference).map_err(Failure::from)?.ok_or_else(|| refill(missing()))
+}
+
+/// Replaces the remedy of an error about content that the cache lacks.
+pub(crate) fn refill(complaint: Complaint) -> Complaint {
+    complaint.with_remedy("supercargo list shows the cache; supercargo pull fills it.".to_owned())
 }
 
 fn default_dir(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {

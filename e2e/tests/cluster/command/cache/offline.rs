@@ -48,12 +48,19 @@ async fn kubara_pull_list_and_unpackage_work_without_the_registry(case: &mut Cas
     let name = image.trim_end_matches(":1");
     let rows: Vec<_> =
         listed.as_array().context("no list")?.iter().map(|row| [&row["name"], &row["tag"], &row["digest"]]).collect();
-    assert_eq!(rows, [[&Value::from(name), &Value::Null, &digest.into()], [&name.into(), &"1".into(), &moved.into()]]);
+    assert_eq!(
+        rows,
+        [[&Value::from(name), &Value::Null, &digest.into()], [&name.into(), &"1".into(), &moved.clone().into()]]
+    );
     let text = answer(case, &["list"]).await?;
     ensure!(text.starts_with("NAME ") && text.lines().count() == 3, "{text}");
     let cache = case.directory.join(".cache/supercargo/artifacts");
     assert_eq!(unpackaged(case, &cache, &image).await?, tree(&[("a.txt", "other")]));
     assert_eq!(unpackaged(case, &cache, &format!("oci://{pin}")).await?, content);
+    // As `kubara catalog push --from`.
+    let copy = case.reference("promoted:2");
+    answer(case, &["promote", &image, &copy, "--from-cache", "--to-plain-http"]).await?;
+    assert_eq!(case.lab.publisher.resolve(&copy).await?, moved);
     Ok(())
 }
 
