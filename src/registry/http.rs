@@ -23,6 +23,7 @@ mod blob;
 mod call;
 mod elsewhere;
 mod file;
+mod login;
 mod paging;
 mod push;
 

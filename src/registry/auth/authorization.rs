@@ -119,6 +119,18 @@ impl Authorizations {
         Ok(header)
     }
 
+    /// Returns true if the host has challenged a request.
+    pub(in crate::registry) fn is_challenged(&self, requester: Requester<'_>) -> bool {
+        locked(&self.challenges).get(&host_key(requester)).is_some()
+    }
+
+    /// Sends user and password with the next request to the host, as if it had challenged one. `reach` is that of its
+    /// redirects.
+    pub(in crate::registry) fn assume_basic(&self, requester: Requester<'_>, reach: Reach) {
+        let met = Met { challenge: Challenge::Basic, reach };
+        locked(&self.challenges).entry(host_key(requester), || met);
+    }
+
     fn slot(&self, requester: Requester<'_>) -> Slot {
         Arc::clone(locked(&self.answers).entry(HeaderKey::new(requester), Slot::default).0)
     }

@@ -10,6 +10,8 @@ use crate::registry::{RegistryError, Transport};
 /// Rights that a token is requested for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::registry) enum Actions<'a> {
+    /// None: the token only shows that the credentials are accepted.
+    Login,
     /// Reading of the repository.
     Pull,
     /// Reading and writing of the repository, and reading of another repository from which a blob is mounted.
@@ -21,6 +23,7 @@ impl Actions<'_> {
     pub(super) fn scopes(self, repository: &Repository) -> Vec<String> {
         let scope = |repository: &Repository, actions| format!("repository:{}:{actions}", repository.path());
         match self {
+            Self::Login => Vec::new(),
             Self::Pull => vec![scope(repository, "pull")],
             Self::Push { from } => {
                 let of_source = from.filter(|from| *from != repository).map(|from| scope(from, "pull"));
@@ -32,6 +35,7 @@ impl Actions<'_> {
     /// Describes the rights in messages.
     pub(in crate::registry) fn verb(self) -> &'static str {
         match self {
+            Self::Login => "use",
             Self::Pull => "read",
             Self::Push { .. } => "write to",
         }

@@ -110,11 +110,12 @@ fn token_request(
             let fields = [
                 ("grant_type", "refresh_token"),
                 ("service", service.unwrap_or_default()),
-                ("scope", &scopes.join(" ")),
                 ("client_id", CLIENT_ID),
                 ("refresh_token", token),
             ];
-            let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+            let scope = (!scopes.is_empty()).then(|| ("scope", scopes.join(" ")));
+            let form =
+                url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).extend_pairs(scope).finish();
             (Method::POST, Payload::Form(form), None)
         }
         Some(Credential::Password { .. }) => (Method::GET, Payload::Nothing, Some(requester.basic_header()?)),

@@ -41,6 +41,8 @@ pub(super) enum Content<'a> {
 
 /// Subject of a request.
 pub(super) enum Item<'a> {
+    /// The interface itself, without a repository.
+    Root,
     /// A page of tags: the first, or the one at the URL that the registry named.
     Tags(Option<&'a Page>),
     Tag(&'a str),
@@ -70,6 +72,7 @@ impl<'a> HttpCall<'a> {
 
     pub(super) fn url(&self) -> Result<Url, RegistryError> {
         let path = match self.item {
+            Item::Root => return self.below_root(""),
             Item::Tags(Some(page)) | Item::Referrers(_, Some(page)) => return Ok(page.url.clone()),
             Item::Tags(None) => format!("tags/list?n={TAGS_PER_PAGE}"),
             Item::Tag(tag) => format!("manifests/{tag}"),
@@ -86,12 +89,16 @@ impl<'a> HttpCall<'a> {
 
     /// Returns the URL of a path below the repository.
     pub(super) fn at_registry(&self, path: &str) -> Result<Url, RegistryError> {
+        self.below_root(&format!("{}/{path}", self.repository.path()))
+    }
+
+    fn below_root(&self, path: &str) -> Result<Url, RegistryError> {
         let scheme = match self.access.transport {
             Transport::Tls(_) => "https",
             Transport::PlainHttp => "http",
         };
-        let (host, repository) = (self.repository.api_host(), self.repository.path());
-        Url::parse(&format!("{scheme}://{host}/v2/{repository}/{path}")).map_err(|error| RegistryError::Protocol {
+        let host = self.repository.api_host();
+        Url::parse(&format!("{scheme}://{host}/v2/{path}")).map_err(|error| RegistryError::Protocol {
             host: self.repository.host().to_owned(),
             problem: format!("invalid URL: {error}"),
         })
@@ -113,7 +120,7 @@ impl<'a> HttpCall<'a> {
     pub(super) fn accept(&self) -> &'static str {
         match self.item {
             Item::Tag(_) | Item::Manifest(_) => media_type::MANIFEST_ACCEPT,
-            Item::Tags(_) => "application/json",
+            Item::Root | Item::Tags(_) => "application/json",
             Item::Referrers(..) => media_type::OCI_INDEX,
             Item::Blob(_) | Item::Uploads(_) | Item::Upload(..) | Item::NewManifest(_) => "*/*",
         }
@@ -122,6 +129,7 @@ impl<'a> HttpCall<'a> {
     /// Returns the request's label in metrics.
     pub(super) fn operation(&self) -> &'static str {
         match self.item {
+            Item::Root => "login",
             Item::Tags(_) => "tags",
             Item::Tag(_) => "resolve",
             Item::Referrers(..) => "referrers",
@@ -144,7 +152,8 @@ impl<'a> HttpCall<'a> {
         match self.item {
             Item::Tags(Some(page)) | Item::Referrers(_, Some(page)) => page.reach,
             Item::Upload(upload, _) => upload.reach,
-            Item::Tags(None)
+            Item::Root
+            | Item::Tags(None)
             | Item::Referrers(_, None)
             | Item::Tag(_)
             | Item::Manifest(_)
@@ -158,7 +167,7 @@ impl<'a> HttpCall<'a> {
     pub(super) fn redirects(&self) -> Redirects {
         match self.item {
             Item::Blob(_) if self.method == Method::HEAD => Redirects::Probe,
-            Item::Uploads(_) | Item::NewManifest(_) => Redirects::WithinOrigin,
+            Item::Root | Item::Uploads(_) | Item::NewManifest(_) => Redirects::WithinOrigin,
             Item::Upload(..) => Redirects::SameMethod,
             Item::Blob(_) | Item::Tags(_) | Item::Tag(_) | Item::Referrers(..) | Item::Manifest(_) => Redirects::Follow,
         }
@@ -179,7 +188,8 @@ impl<'a> HttpCall<'a> {
             Item::Upload(..) => matches!(status.as_u16(), 400 | 404 | 405 | 413 | 416 | 501),
             // Registries without mounts answer with one of these.
             Item::Uploads(Some(_)) => matches!(status.as_u16(), 400 | 404 | 405 | 501),
-            Item::Tags(_)
+            Item::Root
+            | Item::Tags(_)
             | Item::Referrers(_, Some(_))
             | Item::Manifest(_)
             | Item::Uploads(None)
@@ -190,6 +200,7 @@ impl<'a> HttpCall<'a> {
     /// Describes the item in messages.
     pub(super) fn what(&self) -> String {
         match self.item {
+            Item::Root => format!("the registry interface (/v2/) of {}", self.repository.host()),
             Item::Tags(_) => format!("the tags of {}", self.repository),
             Item::Tag(tag) | Item::NewManifest(ManifestName::Tag(tag)) => format!("{}:{tag}", self.repository),
             Item::Referrers(digest, _) => format!("the referrers of {}@{}", self.repository, digest.short()),
