@@ -6,6 +6,7 @@ pub(crate) mod format;
 pub(crate) mod limits;
 pub(crate) mod login;
 pub(crate) mod policy;
+pub(crate) mod proxy;
 pub(crate) mod reach;
 pub(crate) mod reading;
 pub(crate) mod signature;

@@ -97,7 +97,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 
 async fn pull(arguments: &Arguments) -> Result<ExitCode, Complaint> {
     let (request, origins) = arguments.read.request(&arguments.content, &arguments.signature).await?;
-    let registry = arguments.read.reach.registry(&Arc::default()).map_err(Failure::internal)?;
+    let registry = arguments.read.reach.registry(&Arc::default())?;
     let repository = request.reference.repository.clone();
     let Some(directory) = &arguments.output else {
         arguments.refuse_selection(&request)?;

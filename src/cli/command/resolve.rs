@@ -13,7 +13,6 @@ use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
 use crate::failure::Failure;
-use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::permits::Permits;
@@ -81,7 +80,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 async fn resolve(arguments: &Arguments) -> Result<String, Complaint> {
     let (request, origins) =
         arguments.read.request(&ContentArguments::default(), &SignatureArguments::default()).await?;
-    let registry = arguments.read.reach.registry(&Arc::new(Metrics::default())).map_err(Failure::internal)?;
+    let registry = arguments.read.reach.registry(&Arc::default())?;
     let answer = tokio::time::timeout(request.timeout, resolved(&registry, &request)).await;
     let answer = answer.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "resolving the reference")));
     let (pinned, child) = answer.map_err(|failure| origins.explain(failure.into(), &request.reference.repository))?;

@@ -195,7 +195,7 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
         }
     }
     let metrics = Arc::new(Metrics::default());
-    let registry = arguments.reach.registry(&metrics)?;
+    let registry = arguments.reach.registry(&metrics).map_err(|complaint| Fatal(complaint.message().to_owned()))?;
     let api_objects = ApiObjects::Directory(arguments.root.join(CONFIG_MAPS));
     let cache = Cache::open(volumes.values(), arguments.cache.limits(), &metrics);
     let outputs = Outputs::new(volumes, root, api_objects, metrics);

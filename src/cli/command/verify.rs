@@ -16,7 +16,6 @@ use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
 use crate::failure::{Failure, printable};
-use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::pass;
 use crate::permits::Permits;
@@ -121,7 +120,7 @@ async fn verify(arguments: &Arguments) -> Result<String, Complaint> {
     let (policies, content) = (arguments.policy.policies()?, ContentArguments::default());
     let (request, origins) = arguments.read.request_under(policies, &content, &arguments.signature).await?;
     arguments.policy.check(&request)?;
-    let registry = arguments.read.reach.registry(&Arc::new(Metrics::default())).map_err(Failure::internal)?;
+    let registry = arguments.read.reach.registry(&Arc::default())?;
     let answer = tokio::time::timeout(request.timeout, ask(&registry, &request)).await;
     let answer = answer.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "verifying signatures")));
     let (pinned, judgement) =

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::cli::output::Fatal;
+use crate::cli::options::proxy;
+use crate::cli::output::complaint::Complaint;
+use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::registry::address::{AddressPolicy, PERSONAL_NETWORKS};
 use crate::registry::egress::{Egress, PlainHttp, Proxy};
@@ -49,9 +51,10 @@ pub(crate) struct ReachArguments {
         value_delimiter = ','
     )]
     token_realms: Vec<HostPattern>,
-    /// HTTP proxy for all registries, such as `http://proxy.example:3128`; the environment's `HTTPS_PROXY` is ignored.
+    /// HTTP proxy for all registries, such as `http://proxy.example:3128`.
     ///
-    /// The proxy resolves names itself, so it must also check the addresses that they resolve to.
+    /// The proxy resolves names itself, so it must also check the addresses that they resolve to. The environment's
+    /// `HTTPS_PROXY` is ignored by the controller; other commands use it without this option.
     #[arg(hide_short_help = true, long, value_name = "URL", env = "SUPERCARGO_PROXY", hide_env_values = true)]
     proxy: Option<String>,
     /// Hosts that are contacted without the proxy, in the form of `NO_PROXY`.
@@ -78,7 +81,7 @@ impl ReachArguments {
             hosts: self.hosts.clone(),
             plain_http,
             token_realms: self.token_realms.clone(),
-            proxy: self.proxy.clone().map(|url| Proxy { url, except: self.no_proxy.clone() }),
+            proxy: self.proxy.as_deref().map(|url| Proxy::all(url, &self.no_proxy)),
         }
     }
 
@@ -102,11 +105,14 @@ pub(crate) struct PersonalReach {
 }
 
 impl PersonalReach {
-    /// Creates the client for registries, inside the rules of these flags.
-    pub(crate) fn registry(&self, metrics: &Arc<Metrics>) -> Result<HttpRegistry, Fatal> {
-        let egress = self.reach.egress(&self.open_networks, &[], PlainHttp::Anyone);
-        HttpRegistry::new(Arc::clone(metrics), egress, self.reach.per_second())
-            .map_err(Fatal::during("the HTTP client cannot be set up"))
+    /// Creates the client for registries, inside the rules of these flags. Without `--proxy`, the proxies of the
+    /// environment are used.
+    pub(crate) fn registry(&self, metrics: &Arc<Metrics>) -> Result<HttpRegistry, Complaint> {
+        let mut egress = self.reach.egress(&self.open_networks, &[], PlainHttp::Anyone);
+        if egress.proxy.is_none() {
+            egress.proxy = proxy::of_environment(|name| std::env::var(name).ok())?;
+        }
+        Ok(HttpRegistry::new(Arc::clone(metrics), egress, self.reach.per_second()).map_err(Failure::internal)?)
     }
 }
 

@@ -25,20 +25,35 @@ pub struct Egress {
     pub proxy: Option<Proxy>,
 }
 
-/// An HTTP proxy. `Debug` does not show its URL, which may contain a password.
+/// HTTP proxies. `Debug` does not show their URLs, which may contain a password.
 #[derive(Clone)]
 pub struct Proxy {
-    /// Such as `http://proxy.example:3128`.
-    pub url: String,
+    /// Proxy for requests over TLS, such as `http://proxy.example:3128`.
+    pub https: Option<String>,
+    /// Proxy for requests without TLS.
+    pub http: Option<String>,
     /// Hosts that are accessed directly, as in `NO_PROXY`.
     pub except: String,
 }
 
 impl Proxy {
+    /// Returns one proxy for all requests.
+    pub fn all(url: &str, except: &str) -> Self {
+        let url = Some(url.to_owned());
+        Self { https: url.clone(), http: url, except: except.to_owned() }
+    }
+
     /// True where a request to `url` goes through it, by the rules of the client that sends it.
     pub(in crate::registry) fn takes(&self, url: &str) -> bool {
-        let rules = Matcher::builder().all(self.url.as_str()).no(self.except.as_str()).build();
+        let [https, http] = [&self.https, &self.http].map(|proxy| proxy.as_deref().unwrap_or_default());
+        let rules = Matcher::builder().https(https).http(http).no(self.except.as_str()).build();
         url.parse().is_ok_and(|url| rules.intercept(&url).is_some())
+    }
+
+    /// True if `host` is that of a proxy.
+    fn is_at(&self, host: &str) -> bool {
+        let urls = self.https.iter().chain(&self.http).filter_map(|url| url::Url::parse(url).ok());
+        urls.into_iter().any(|url| url.host_str().is_some_and(|proxy| proxy.eq_ignore_ascii_case(host)))
     }
 }
 
@@ -87,8 +102,7 @@ impl Egress {
 
     /// Returns true for the proxy, to which connections for all other hosts are made.
     fn is_proxy(&self, host: &str) -> bool {
-        let proxy = self.proxy.as_ref().and_then(|proxy| url::Url::parse(&proxy.url).ok());
-        proxy.and_then(|url| url.host_str().map(|proxy| proxy.eq_ignore_ascii_case(host))).unwrap_or(false)
+        self.proxy.as_ref().is_some_and(|proxy| proxy.is_at(host))
     }
 
     /// Returns true if HTTP without TLS is allowed for `host`.
@@ -183,7 +197,7 @@ mod tests {
     fn a_redirect_target_is_public_or_listed_by_the_operator() {
         let addresses =
             AddressPolicy::new(vec!["10.0.0.0/8".parse().unwrap(), "127.0.0.0/8".parse().unwrap()], Vec::new());
-        let proxy = Some(Proxy { url: "http://proxy.corp.example:3128".to_owned(), except: String::new() });
+        let proxy = Some(Proxy::all("http://proxy.corp.example:3128", ""));
         let hosts = vec!["minio.corp.example".parse().unwrap(), "127.0.0.3".parse().unwrap()];
         let egress = Egress { addresses, hosts, proxy, ..Egress::default() };
         let rows = [

@@ -165,7 +165,7 @@ async fn a_private_registry_outside_of_the_proxy_may_use_tokens_and_redirects() 
     })
     .await;
     let proxied = |except: &str| {
-        let proxy = Some(Proxy { url: "http://127.0.0.9:1".to_owned(), except: except.to_owned() });
+        let proxy = Some(Proxy::all("http://127.0.0.9:1", except));
         HttpRegistry::new(Arc::default(), Egress { proxy, ..egress("127.0.0.0/8", &[]) }, 10_000).unwrap()
     };
     let digest = proxied("127.0.0.1").tag_digest(&access(None), &server.repository(), "1").await;

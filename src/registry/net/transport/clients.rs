@@ -113,7 +113,7 @@ fn client(
         // Each hop is checked here: reqwest's own redirects would bypass the check of literal addresses.
         .redirect(redirect::Policy::none())
         .dns_resolver(Arc::new(VettedNames(Arc::clone(egress), reach)))
-        // A proxy from the environment would resolve names itself, without being configured for this.
+        // A proxy resolves names itself, so only one that a flag or a command's own rules name is used.
         .no_proxy()
         .referer(false);
     if matches!(patience, Patience::Reading) {
@@ -121,7 +121,12 @@ fn client(
     }
     if let Some(proxy) = &egress.proxy {
         let except = reqwest::NoProxy::from_string(&proxy.except);
-        builder = builder.proxy(reqwest::Proxy::all(&proxy.url)?.no_proxy(except));
+        if let Some(url) = &proxy.https {
+            builder = builder.proxy(reqwest::Proxy::https(url)?.no_proxy(except.clone()));
+        }
+        if let Some(url) = &proxy.http {
+            builder = builder.proxy(reqwest::Proxy::http(url)?.no_proxy(except));
+        }
     }
     if tls.skips_verify() {
         builder = builder.tls_danger_accept_invalid_certs(true);
