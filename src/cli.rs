@@ -11,6 +11,8 @@ mod files;
 mod options;
 mod output;
 mod placing;
+mod signals;
+mod terminal;
 
 /// Publish OCI artifacts, verified and unpacked, where workloads read them.
 ///

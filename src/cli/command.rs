@@ -15,6 +15,8 @@ mod export;
 mod import;
 mod list;
 mod promote;
+mod login;
+mod logout;
 mod pull;
 mod push;
 mod resolve;
@@ -58,6 +60,10 @@ pub(crate) enum Command {
     Attach(Box<attach::Arguments>),
     /// Print everything that refers to an artifact.
     Discover(Box<discover::Arguments>),
+    /// Log in to a registry, and keep the credentials as docker does.
+    Login(Box<login::Arguments>),
+    /// Remove the credentials of a registry.
+    Logout(logout::Arguments),
     /// Print the `CustomResourceDefinition`s.
     Crd(crd::Arguments),
 }
@@ -82,6 +88,8 @@ impl Command {
             Self::Promote(arguments) => Ok(promote::run(*arguments).await),
             Self::Attach(arguments) => Ok(attach::run(*arguments).await),
             Self::Discover(arguments) => Ok(discover::run(*arguments).await),
+            Self::Login(arguments) => Ok(Box::pin(login::run(*arguments)).await),
+            Self::Logout(arguments) => Ok(logout::run(arguments).await),
             Self::Crd(arguments) => crd::run(&arguments),
         }
     }

@@ -2,14 +2,12 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::blob::{Cache, Progress};
 use crate::cli::options::limits::LimitArguments;
 use crate::cli::output::progress::Bars;
+use crate::cli::signals::Signals;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::output::directory::Destination;
@@ -19,6 +17,8 @@ use crate::pass::{self, Before, Engine};
 use crate::permits::Permits;
 use crate::registry::{Pinned, Registry};
 use crate::request::{Limits, Request};
+
+pub(crate) use crate::cli::signals::interrupted;
 
 /// Options for filling the target directory, which the option `output` of the command names.
 #[derive(Debug, clap::Args)]
@@ -118,13 +118,6 @@ impl Place<'_> {
     }
 }
 
-/// Reports the interruption, and returns the exit code.
-pub(crate) fn interrupted(code: u8) -> ExitCode {
-    // If standard error is closed, the exit code is the only report.
-    let _ = writeln!(std::io::stderr(), "error: interrupted");
-    ExitCode::from(code)
-}
-
 /// Prints a summary of the published content to standard error.
 pub(crate) fn print_summary(published: &Published) {
     let Published { location, files, bytes, skipped, .. } = published;
@@ -132,33 +125,4 @@ pub(crate) fn print_summary(published: &Published) {
     let skipped = if *skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
     // The summary is informational, so a closed standard error is no failure.
     let _ = writeln!(std::io::stderr(), "{location}: {files} file{plural}, {bytes} bytes{skipped}");
-}
-
-/// Listener for Ctrl-C and SIGTERM, from its creation on.
-struct Signals([(Option<Signal>, u8); 2]);
-
-impl Signals {
-    /// Starts to listen. A signal without a listener ends the process, as by default.
-    fn listen() -> Self {
-        Self(
-            [(SignalKind::interrupt(), 130), (SignalKind::terminate(), 143)]
-                .map(|(kind, code)| (signal(kind).ok(), code)),
-        )
-    }
-
-    /// Waits for a signal, and returns the exit code that shells report for it.
-    async fn wait(&mut self) -> u8 {
-        let Self([first, second]) = self;
-        let one = async |(signal, code): &mut (Option<Signal>, u8)| match signal {
-            Some(signal) => {
-                signal.recv().await;
-                *code
-            }
-            None => std::future::pending().await,
-        };
-        tokio::select! {
-            code = one(first) => code,
-            code = one(second) => code,
-        }
-    }
 }

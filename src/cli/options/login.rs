@@ -7,7 +7,7 @@ use crate::cli::files;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::printable;
 use crate::login::{LoginError, Logins, Place};
-use crate::oci::Repository;
+use crate::oci::{Reference, Repository};
 use crate::registry::credentials::{Credential, Keychain};
 
 /// Longest password, in bytes.
@@ -86,6 +86,16 @@ pub(crate) fn places(named: Option<PathBuf>) -> Vec<Place> {
     Place::all(named, |name| std::env::var_os(name))
 }
 
+/// Parses `host[:port]` into a repository at that host; its path is only for messages.
+pub(crate) fn registry_host(text: &str) -> Result<Repository, String> {
+    let host = text.strip_prefix("oci://").unwrap_or(text);
+    if host.is_empty() || host.contains(['/', '@']) {
+        return Err("expected host[:port], without https:// and without a path".to_owned());
+    }
+    let reference = format!("{host}/login").parse::<Reference>();
+    reference.map(|reference| reference.repository).map_err(|error| error.to_string())
+}
+
 impl From<LoginError> for Complaint {
     fn from(error: LoginError) -> Self {
         let text = error.to_string();
@@ -131,6 +141,18 @@ mod tests {
         for bytes in [b"".as_slice(), b"\n", b"hunter2\xff", &vec![b'x'; 65537]] {
             let text = password(bytes).unwrap_err().to_string();
             assert!(text.starts_with("error: FileInvalid: --password-stdin: ") && !text.contains("hunter2"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_registry_is_a_host_without_a_path() {
+        for (text, host) in
+            [("ghcr.io", "ghcr.io"), ("oci://R.example:5000", "r.example:5000"), ("localhost:1", "localhost:1")]
+        {
+            assert_eq!(registry_host(text).unwrap().host(), host);
+        }
+        for text in ["", "ghcr.io/team", "https://ghcr.io", "user@ghcr.io", "ghcr", "ghcr.io:x", "a b.io"] {
+            assert!(registry_host(text).is_err(), "{text}");
         }
     }
 

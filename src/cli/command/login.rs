@@ -1,0 +1,170 @@
+//! `supercargo login`: credentials of a registry, checked and stored.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::api::{OCIArtifactSpec, Reason};
+use crate::cli::options::login::{places, registry_host, secret};
+use crate::cli::options::reach::PersonalReach;
+use crate::cli::options::reading::TransportArguments;
+use crate::cli::options::values::duration;
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit::{self, Exit};
+use crate::cli::signals::{Signals, interrupted};
+use crate::cli::terminal::Terminal;
+use crate::failure::{Failure, printable};
+use crate::login::Stored;
+use crate::oci::Repository;
+use crate::registry::Access;
+use crate::registry::credentials::Credential;
+use crate::request::{ObjectId, Request};
+
+/// Remedy for a user name or password that cannot be asked for.
+const WITHOUT_TERMINAL: &str = "Set --username and --password-stdin, or --identity-token-stdin.";
+
+/// Arguments of `supercargo login`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: supercargo login ghcr.io")]
+#[command(after_long_help = help())]
+pub(crate) struct Arguments {
+    /// Registry, as `host[:port]`; docker.io for Docker Hub.
+    #[arg(value_name = "HOST", value_parser = registry_host)]
+    registry: Repository,
+    /// User; asked for at the terminal if it is not set.
+    #[arg(long, value_name = "USER", value_parser = user_name)]
+    username: Option<String>,
+    /// Read the password, or token, from standard input.
+    ///
+    /// There is no option for the password itself: other users could see it in the list of processes.
+    #[arg(long, requires = "username")]
+    password_stdin: bool,
+    /// Read an identity token (OAuth 2 refresh token) from standard input.
+    #[arg(long, conflicts_with = "username")]
+    identity_token_stdin: bool,
+    /// Docker configuration to write, instead of the default file.
+    #[arg(hide_short_help = true, long, value_name = "FILE")]
+    docker_config: Option<PathBuf>,
+    /// Time limit of the check, as a duration such as 30s.
+    #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    timeout: Duration,
+    #[command(flatten)]
+    transport: TransportArguments,
+    #[command(flatten)]
+    reach: PersonalReach,
+}
+
+fn help() -> String {
+    format!(
+        "\
+The registry has to accept the credentials; otherwise nothing is stored. They are stored in the file
+that --docker-config names, else in $REGISTRY_AUTH_FILE if it is set, else in
+$DOCKER_CONFIG/config.json or ~/.docker/config.json, where docker, oras, Helm and cosign find them.
+If that file names a credential helper for the host (credHelpers, credsStore), the helper stores
+them; otherwise they are in the file, readable only to its owner and not encrypted.
+
+{codes}
+  130, 143  ended by Ctrl-C, by SIGTERM
+
+Examples:
+  supercargo login ghcr.io
+  pass registry | supercargo login registry.example.com --username ci --password-stdin
+  supercargo login localhost:5000 --plain-http --username dev",
+        codes = exit::HELP
+    )
+}
+
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
+    let mut signals = Signals::listen();
+    let done = tokio::select! {
+        done = login(&arguments) => done,
+        // Ends the question at the terminal, which gets its echo back.
+        code = signals.wait() => return interrupted(code),
+    };
+    match done {
+        Ok(()) => Exit::Done.into(),
+        Err(complaint) => complaint.report(),
+    }
+}
+
+async fn login(arguments: &Arguments) -> Result<(), Complaint> {
+    let place = places(arguments.docker_config.clone()).into_iter().next().ok_or_else(|| {
+        let problem = "no place for credentials: neither DOCKER_CONFIG nor HOME is set";
+        Complaint::new(Reason::InvalidSpec, problem).with_remedy("Set --docker-config.".to_owned())
+    })?;
+    let credential = arguments.credential().await?;
+    let (repository, mut access) = (&arguments.registry, arguments.access()?);
+    access.keychain.add_for(repository, credential.clone());
+    let registry = arguments.reach.registry(&Arc::default())?;
+    let checked = tokio::time::timeout(arguments.timeout, registry.check_login(&access, repository)).await;
+    let is_checked = match checked {
+        Ok(checked) => checked.map_err(|error| refused(Failure::from(error).into()))?,
+        Err(_) => return Err(Failure::timeout(arguments.timeout, "checking the credentials").into()),
+    };
+    let stored = place.store(repository, &credential).await?;
+    report(repository.host(), &credential, &stored, is_checked);
+    Ok(())
+}
+
+impl Arguments {
+    /// Returns the access to the registry, without credentials.
+    fn access(&self) -> Result<Access, Complaint> {
+        let image = self.registry.to_string();
+        let mut spec: OCIArtifactSpec =
+            serde_json::from_value(json!({"image": image, "outputs": []})).map_err(Failure::internal)?;
+        self.transport.set(&mut spec);
+        let request = Request::parse(ObjectId::command_line(), &spec, &self.transport.referred()?);
+        Ok(request.map_err(Failure::from)?.access)
+    }
+
+    async fn credential(&self) -> Result<Credential, Complaint> {
+        if self.identity_token_stdin {
+            return Ok(Credential::IdentityToken(secret("--identity-token-stdin", std::io::stdin())?));
+        }
+        if let (Some(user), true) = (&self.username, self.password_stdin) {
+            let password = secret("--password-stdin", std::io::stdin())?;
+            return Ok(Credential::Password { user: user.clone(), password });
+        }
+        let terminal = Terminal::open(WITHOUT_TERMINAL)?;
+        let user = if let Some(user) = &self.username {
+            user.clone()
+        } else {
+            let user = terminal.ask(&format!("User for {}: ", self.registry.host())).await?;
+            user_name(&user).map_err(|problem| Complaint::new(Reason::InvalidSpec, problem))?
+        };
+        let password = terminal.ask_secretly("Password or token: ").await?;
+        Ok(Credential::Password { user, password })
+    }
+}
+
+/// Parses a user: a colon would end it (RFC 7617).
+fn user_name(text: &str) -> Result<String, String> {
+    let is_valid = !text.is_empty() && !text.contains(|c: char| c == ':' || c.is_control());
+    if is_valid { Ok(text.to_owned()) } else { Err("a user name is not empty and has no colon".to_owned()) }
+}
+
+/// Replaces the remedy for credentials that the registry does not accept.
+fn refused(complaint: Complaint) -> Complaint {
+    if matches!(complaint.reason(), Reason::Unauthorized | Reason::Forbidden) {
+        return complaint.with_remedy("Check the user and the password; nothing was stored.".to_owned());
+    }
+    complaint
+}
+
+fn report(host: &str, credential: &Credential, stored: &Stored, is_checked: bool) {
+    let user = match credential {
+        Credential::Password { user, .. } => format!("as {user}"),
+        Credential::IdentityToken(_) => "with an identity token".to_owned(),
+    };
+    let place = match stored {
+        Stored::Helper(program) => format!("the credentials are kept by {program}"),
+        Stored::File(path) => format!("the credentials are in {}, not encrypted", path.display()),
+    };
+    let doubt = if is_checked { "" } else { "; the registry does not require them, so they may be wrong" };
+    // The summary is informational, so a closed standard error is no failure.
+    let _ = writeln!(std::io::stderr(), "{}", printable(&format!("logged in to {host} {user}: {place}{doubt}")));
+}

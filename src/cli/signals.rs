@@ -1,0 +1,42 @@
+//! Signals that end a command.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Listener for Ctrl-C and SIGTERM, from its creation on.
+pub(crate) struct Signals([(Option<Signal>, u8); 2]);
+
+impl Signals {
+    /// Starts to listen. A signal without a listener ends the process, as by default.
+    pub(crate) fn listen() -> Self {
+        Self(
+            [(SignalKind::interrupt(), 130), (SignalKind::terminate(), 143)]
+                .map(|(kind, code)| (signal(kind).ok(), code)),
+        )
+    }
+
+    /// Waits for a signal, and returns the exit code that shells report for it.
+    pub(crate) async fn wait(&mut self) -> u8 {
+        let Self([first, second]) = self;
+        let one = async |(signal, code): &mut (Option<Signal>, u8)| match signal {
+            Some(signal) => {
+                signal.recv().await;
+                *code
+            }
+            None => std::future::pending().await,
+        };
+        tokio::select! {
+            code = one(first) => code,
+            code = one(second) => code,
+        }
+    }
+}
+
+/// Reports the interruption, and returns the exit code.
+pub(crate) fn interrupted(code: u8) -> ExitCode {
+    // If standard error is closed, the exit code is the only report.
+    let _ = writeln!(std::io::stderr(), "error: interrupted");
+    ExitCode::from(code)
+}
