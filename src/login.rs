@@ -24,7 +24,7 @@ pub use store::Stored;
 
 use helper::Helper;
 
-/// Docker configurations, in the order in which their credentials are tried.
+/// Docker configurations, in the order in which they are searched for credentials.
 #[derive(Default)]
 pub struct Logins {
     configs: Vec<Config>,
@@ -61,25 +61,30 @@ impl Logins {
         Ok(Self { configs, answers: Mutex::default() })
     }
 
-    /// Adds the credentials for one repository, and returns their origins for messages.
+    /// Adds the credentials for one repository, of the first file that has any, and returns their origins for messages.
     ///
     /// As in docker, the helper of a host comes before an entry of the same file. A helper that fails is an error:
     /// without its answer, requests would be anonymous, or be sent in the name of another user.
     pub async fn add_to(&self, keychain: &mut Keychain, repository: &Repository) -> Result<Vec<String>, LoginError> {
         let mut origins = Vec::new();
         for config in &self.configs {
+            let mut own = Keychain::default();
             if let Some(name) = helper_for(&config.json, repository) {
                 let failed = |error| LoginError::Helper { path: config.path.clone(), error };
                 let helper = Helper::find(&name).map_err(failed)?;
                 if let Some(credential) = self.answer(&helper, &server_name(repository)).await.map_err(failed)? {
                     origins.push(helper.program().to_owned());
-                    keychain.add_for(repository, credential);
+                    own.add_for(repository, credential);
                 }
             }
-            let before = keychain.matching(repository).len();
-            config.add_to(keychain)?;
-            if keychain.matching(repository).len() > before {
+            config.add_to(&mut own)?;
+            let credentials = own.matching(repository).len();
+            if credentials > origins.len() {
                 origins.push(config.path.display().to_string());
+            }
+            if credentials > 0 {
+                keychain.append(own);
+                break;
             }
         }
         Ok(origins)

@@ -56,8 +56,7 @@ impl Terminal {
     async fn line(&self) -> Result<String, Complaint> {
         let file = Arc::clone(&self.0);
         let read = tokio::task::spawn_blocking(move || read_line(file.as_ref())).await;
-        let line = read.map_err(|error| failed(&std::io::Error::other(error)))?.map_err(|error| failed(&error))?;
-        if line.is_empty() { Err(failed(&std::io::Error::other("the answer is empty"))) } else { Ok(line) }
+        read.map_err(|error| failed(&std::io::Error::other(error)))?.map_err(|error| failed(&error))
     }
 }
 

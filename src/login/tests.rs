@@ -31,16 +31,24 @@ async fn users(configs: &[&Path], image: &str) -> Result<(Vec<String>, Vec<Strin
 }
 
 #[tokio::test]
-async fn entries_of_files_are_tried_in_the_order_of_the_files() {
+async fn the_first_file_that_has_credentials_for_the_repository_is_used() {
     let directory = tempfile::tempdir().unwrap();
     let [one, two] = ["one", "two"].map(|name| directory.path().join(name));
-    for (path, user) in [(&one, "first"), (&two, "second")] {
-        let json = json!({"auths": {"ghcr.io": {"username": user, "password": "pw"}, "quay.io": {}}});
-        fs_err::write(path, json.to_string()).unwrap();
+    let entry = |user: &str| json!({"username": user, "password": "pw"});
+    let first = json!({"auths": {"ghcr.io": entry("first"), "ghcr.io/team": entry("team"), "quay.io": {}}});
+    // The helper of another file is not run if this one is not needed.
+    let second = json!({"auths": {"r.example": entry("second")}, "credHelpers": {"ghcr.io": "absent"}});
+    fs_err::write(&one, first.to_string()).unwrap();
+    fs_err::write(&two, second.to_string()).unwrap();
+    for (image, want, origin) in [
+        ("ghcr.io/a", vec!["first"], "one"),
+        ("ghcr.io/team/a", vec!["team", "first"], "one"),
+        ("r.example/a", vec!["second"], "two"),
+    ] {
+        let (found, origins) = users(&[&one, &two], image).await.unwrap();
+        assert_eq!(found, want, "{image}");
+        assert!(origins.len() == 1 && origins[0].ends_with(origin), "{image}: {origins:?}");
     }
-    let (found, origins) = users(&[&one, &two], "ghcr.io/a").await.unwrap();
-    assert_eq!((found, origins.len()), (vec!["first".to_owned(), "second".to_owned()], 2));
-    assert!(origins[0].ends_with("one") && origins[1].ends_with("two"), "{origins:?}");
     assert_eq!(users(&[&one, &two], "quay.io/a").await.unwrap(), (Vec::new(), Vec::new()));
 }
 

@@ -137,6 +137,9 @@ impl Arguments {
             user_name(&user).map_err(|problem| Complaint::new(Reason::InvalidSpec, problem))?
         };
         let password = terminal.ask_secretly("Password or token: ").await?;
+        if password.is_empty() {
+            return Err(Complaint::new(Reason::InvalidSpec, "the password is empty"));
+        }
         Ok(Credential::Password { user, password })
     }
 }

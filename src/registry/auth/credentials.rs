@@ -84,6 +84,11 @@ impl Keychain {
         Ok(())
     }
 
+    /// Adds the credentials of another keychain, to be tried after those that match as well.
+    pub fn append(&mut self, other: Self) {
+        self.entries.extend(other.entries);
+    }
+
     /// Adds a credential for the host of a repository.
     pub fn add_for(&mut self, repository: &Repository, credential: Credential) {
         self.entries.push((CredentialScope::of_host(repository.canonical_host()), credential));
