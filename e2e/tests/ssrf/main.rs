@@ -44,7 +44,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 const TESTS: [(&str, inside::Body); 3] = [
     ("no_spelling_of_a_closed_address_is_dialled_whoever_names_it", |inside| Box::pin(ways::test(inside))),
     ("a_name_that_changes_its_mind_leads_nowhere_else", |inside| Box::pin(rebinding::test(inside))),
-    ("neither_proxy_variables_nor_credential_helpers_are_used", |inside| Box::pin(ambient::test(inside))),
+    ("a_secret_runs_no_helper_and_uses_no_login_of_the_user", |inside| Box::pin(ambient::test(inside))),
 ];
 
 fn main() -> ExitCode {

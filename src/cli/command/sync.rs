@@ -13,11 +13,13 @@ use crate::blob::{Cache, Progress};
 use crate::cli::files::objects::Input;
 use crate::cli::options::cache::CacheArguments;
 use crate::cli::options::limits::LimitArguments;
+use crate::cli::options::login::places;
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::output::Fatal;
 use crate::cli::output::progress::Bars;
 use crate::cli::output::table;
-use crate::failure::Failure;
+use crate::failure::{Class, Failure};
+use crate::login::Logins;
 use crate::metrics::Metrics;
 use crate::output::damage::Reading;
 use crate::output::{ApiObjects, Outputs};
@@ -42,7 +44,9 @@ pub(super) const VOLUMES: &str = "_volumes";
 #[command(after_long_help = "\
 Files are published to ROOT/<namespace>/<name>/current, or for a volume V other than \"default\" below
 ROOT/_volumes/V. ConfigMap outputs become manifests at ROOT/_configmaps/<namespace>/<name>/, for
-kubectl apply. Secrets that objects name are read from the same files.
+kubectl apply. Secrets that objects name are read from the same files. An object that names neither
+pull secrets nor a ServiceAccount is fetched with the credentials of the docker configuration, as by
+pull: $REGISTRY_AUTH_FILE, or $DOCKER_CONFIG/config.json or ~/.docker/config.json.
 
 OCIArtifactPolicy objects in the files apply as in a cluster. If the files do not contain the
 Namespace of an object, its labels are unknown: policies with a namespaceSelector apply, except
@@ -69,6 +73,9 @@ pub(crate) struct Arguments {
     /// In a cluster it is the operator's namespace. Default: that of --namespace.
     #[arg(long, value_name = "NAME")]
     policy_namespace: Option<String>,
+    /// Docker configuration with credentials, instead of the default files.
+    #[arg(hide_short_help = true, long, value_name = "FILE")]
+    docker_config: Option<PathBuf>,
     #[command(flatten)]
     reach: PersonalReach,
     #[command(flatten)]
@@ -84,13 +91,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
     }
     let bars = Arc::new(Bars::new());
     let engine = engine(&arguments, &input, Arc::clone(&bars) as Arc<dyn Progress>)?;
-    let (engine, input) = (&engine, &input);
+    let logins = Logins::read(&places(arguments.docker_config.clone())).map_err(|error| Fatal(error.to_string()))?;
+    let (engine, input, logins) = (&engine, &input, &logins);
     let own = arguments.policy_namespace.as_ref().unwrap_or(&arguments.namespace);
     let mut rows: Vec<_> = stream::iter(&input.objects)
         .map(|(key, spec)| async move {
             let id = Input::id(key);
             let policies = input.policies(Some(&id.namespace), own);
-            let result = sync(engine, &id, spec, Referred { policies, ..input.referred(&id.namespace, spec) }).await;
+            let referred = Referred { policies, ..input.referred(&id.namespace, spec) };
+            let result = sync(engine, &id, spec, referred, logins).await;
             (id, spec, result)
         })
         .buffer_unordered(AT_A_TIME)
@@ -111,11 +120,17 @@ async fn sync(
     id: &ObjectId,
     spec: &OCIArtifactSpec,
     referred: Referred,
+    logins: &Logins,
 ) -> Result<Option<Outcome>, Failure> {
     if spec.suspend {
         return Ok(None);
     }
-    let request = Request::parse(id.clone(), spec, &referred)?;
+    let mut request = Request::parse(id.clone(), spec, &referred)?;
+    // An object with credentials of its own is never fetched in the name of the user.
+    if spec.registry.pull_secrets.is_empty() && spec.registry.service_account_name.is_none() {
+        let added = logins.add_to(&mut request.access.keychain, &request.reference.repository).await;
+        added.map_err(|error| Failure::new(Class::Stalled, Reason::Unauthorized, error))?;
+    }
     // Without a status, the content of the outputs is the record.
     let look = pass::look(engine, &request, &Before::default()).await?;
     let damage = if look.is_doubtful {

@@ -26,7 +26,9 @@ pub(crate) async fn sync(case: &Case, from: &Path) -> Result<Output> {
     let command = case.lab.run.command(&case.lab.operator_binary).arg("sync");
     let arguments =
         ["-f".to_owned(), from.display().to_string(), "--root".to_owned(), root(case).display().to_string()];
-    command.args(arguments).env("HOME", case.directory.to_string_lossy()).output().await
+    // The configuration of the user who runs the tests must have no effect.
+    let command = command.args(arguments).env("HOME", case.directory.to_string_lossy());
+    command.env("DOCKER_CONFIG", "").env("REGISTRY_AUTH_FILE", "").output().await
 }
 
 pub(crate) fn root(case: &Case) -> PathBuf {
