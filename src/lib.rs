@@ -35,6 +35,7 @@ pub mod publish;
 pub mod registry;
 pub mod request;
 pub mod server;
+pub mod sign;
 pub mod storage;
 pub mod telemetry;
 #[cfg(test)]
