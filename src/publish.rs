@@ -26,6 +26,7 @@ mod error;
 mod fallback;
 mod graph;
 mod referrers;
+mod sign;
 mod source;
 mod tags;
 mod transfer;
@@ -35,6 +36,7 @@ pub use attach::{Attached, Attachment, Part, attach};
 pub use copy::Copied;
 pub use discover::{Found, discover};
 pub use error::PublishError;
+pub use sign::{Format, Signature, sign};
 pub use tags::Overwrite;
 pub use transfer::{Options, Transferred, transfer};
 

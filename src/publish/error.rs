@@ -3,6 +3,7 @@
 use crate::oci::Digest;
 use crate::oci::manifest::ManifestError;
 use crate::registry::RegistryError;
+use crate::sign::SignError;
 
 /// Reason why an artifact was not published. The tags named by the command are unchanged then.
 #[derive(Debug, thiserror::Error)]
@@ -79,8 +80,17 @@ pub enum PublishError {
         /// The problem.
         problem: String,
     },
-    /// A list of referrers that other clients keep replacing.
-    #[error("{reference} was changed by other clients each of {tries} times that a referrer was added")]
+    /// A tag for signatures that refers to something else.
+    #[error("{reference} is not a manifest with signatures")]
+    NotSignatures {
+        /// Repository and tag.
+        reference: String,
+    },
+    /// Nothing was signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// A list of referrers or signatures that other clients keep replacing.
+    #[error("{reference} was changed by other clients each of {tries} times that an entry was added")]
     Contended {
         /// Repository and tag.
         reference: String,

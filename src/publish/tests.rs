@@ -11,6 +11,7 @@ use crate::registry::{ManifestName, Push};
 use crate::testing::shelf::Shelf;
 
 mod race;
+mod signatures;
 mod transfers;
 
 /// Registry with one repository, and the way to it.
