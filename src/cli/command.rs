@@ -14,12 +14,13 @@ mod discover;
 mod export;
 mod import;
 mod list;
-mod promote;
 mod login;
 mod logout;
+mod promote;
 mod pull;
 mod push;
 mod resolve;
+mod sign;
 mod sync;
 mod unpack;
 mod unpackage;
@@ -60,6 +61,8 @@ pub(crate) enum Command {
     Attach(Box<attach::Arguments>),
     /// Print everything that refers to an artifact.
     Discover(Box<discover::Arguments>),
+    /// Sign an artifact with a key, as cosign does.
+    Sign(Box<sign::Arguments>),
     /// Log in to a registry, and keep the credentials as docker does.
     Login(Box<login::Arguments>),
     /// Remove the credentials of a registry.
@@ -88,6 +91,7 @@ impl Command {
             Self::Promote(arguments) => Ok(promote::run(*arguments).await),
             Self::Attach(arguments) => Ok(attach::run(*arguments).await),
             Self::Discover(arguments) => Ok(discover::run(*arguments).await),
+            Self::Sign(arguments) => Ok(Box::pin(sign::run(*arguments)).await),
             Self::Login(arguments) => Ok(Box::pin(login::run(*arguments)).await),
             Self::Logout(arguments) => Ok(logout::run(arguments).await),
             Self::Crd(arguments) => crd::run(&arguments),

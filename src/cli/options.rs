@@ -10,6 +10,7 @@ pub(crate) mod proxy;
 pub(crate) mod reach;
 pub(crate) mod reading;
 pub(crate) mod signature;
+pub(crate) mod signing;
 pub(crate) mod trusted_root;
 pub(crate) mod values;
 pub(crate) mod writing;

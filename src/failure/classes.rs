@@ -115,9 +115,12 @@ impl From<PublishError> for Failure {
                 Self::new(Class::Retry, Reason::TagExists, error)
             }
             PublishError::OtherDigest { .. } => Self::new(Class::Stalled, Reason::DigestMismatch, error),
-            PublishError::Manifest { .. } | PublishError::NotAList { .. } | PublishError::TooDeep { .. } => {
-                Self::new(Class::Stalled, Reason::ManifestInvalid, error)
-            }
+            PublishError::Manifest { .. }
+            | PublishError::NotAList { .. }
+            | PublishError::NotSignatures { .. }
+            | PublishError::TooDeep { .. } => Self::new(Class::Stalled, Reason::ManifestInvalid, error),
+            // A key that cannot sign is refused when it is read.
+            PublishError::Sign(error) => Self::internal(error),
             PublishError::TooManyManifests { .. } => Self::new(Class::Stalled, Reason::LimitExceeded, error),
         }
     }

@@ -19,7 +19,6 @@ use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
 use crate::failure::Failure;
-use crate::metrics::Metrics;
 use crate::oci::descriptor::Annotations;
 use crate::oci::digest::hash_chunks;
 use crate::oci::{Descriptor, Digest, media_type};
@@ -119,7 +118,7 @@ async fn attach(arguments: &Arguments) -> Result<(), Complaint> {
     let write = &arguments.write;
     let remote = write.target(writing::reference("SUBJECT", &arguments.subject)?).await?;
     let attachment = arguments.attachment()?;
-    let registry = Arc::new(write.reach.registry(&Arc::new(Metrics::default())).map_err(Failure::internal)?);
+    let registry = Arc::new(write.reach.registry(&Arc::default())?);
     let bars = Arc::new(Bars::new());
     let attaching = attached(&registry, &remote, attachment, Arc::clone(&bars) as Arc<dyn Progress>);
     let attached = tokio::time::timeout(write.timeout, attaching).await;

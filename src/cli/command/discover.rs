@@ -13,7 +13,6 @@ use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
 use crate::failure::{Failure, printable};
-use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::oci::descriptor::Annotations;
 use crate::permits::Permits;
@@ -128,7 +127,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 async fn discover(arguments: &Arguments) -> Result<(), Complaint> {
     let write = &arguments.write;
     let remote = write.target(writing::reference("IMAGE", &arguments.image)?).await?;
-    let registry = Arc::new(write.reach.registry(&Arc::new(Metrics::default())).map_err(Failure::internal)?);
+    let registry = Arc::new(write.reach.registry(&Arc::default())?);
     let found = tokio::time::timeout(write.timeout, found(&registry, &remote)).await;
     let found = found.unwrap_or_else(|_| Err(Failure::timeout(write.timeout, "reading the lists of referrers")));
     let (pinned, found) = found.map_err(|failure| remote.explain(failure.into()))?;

@@ -17,7 +17,6 @@ use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
 use crate::failure::Failure;
-use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::permits::Permits;
 use crate::publish::{self, Options, Place, PublishError, Transferred};
@@ -161,7 +160,7 @@ async fn promote(arguments: &Arguments) -> Result<(), Complaint> {
     let mut from = write.source(source, &to).await?;
     without_tls(&mut from, arguments.from_plain_http);
     without_tls(&mut to, arguments.to_plain_http);
-    let registry = Arc::new(write.reach.registry(&Arc::new(Metrics::default())).map_err(Failure::internal)?);
+    let registry = Arc::new(write.reach.registry(&Arc::default())?);
     let bars = Arc::new(Bars::new());
     let options = Options {
         tags: tags.clone(),
