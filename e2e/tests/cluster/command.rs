@@ -1,6 +1,7 @@
 //! Commands for the shell that need no cluster.
 
 mod cache;
+mod login;
 mod promote;
 mod pull;
 mod resolve;
@@ -10,5 +11,14 @@ mod unpack;
 use crate::support::case::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [sync::tests(), resolve::tests(), pull::tests(), cache::tests(), unpack::tests(), promote::tests()].concat()
+    [
+        cache::tests(),
+        login::tests(),
+        promote::tests(),
+        pull::tests(),
+        resolve::tests(),
+        sync::tests(),
+        unpack::tests(),
+    ]
+    .concat()
 }

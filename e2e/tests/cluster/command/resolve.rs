@@ -143,12 +143,14 @@ async fn credentials_come_from_standard_input_or_a_docker_configuration(case: &m
     let place = PullDirectory::new(case)?;
     assert_eq!(answer(case, &["pull", &image, "--plain-http", "-o", &place.out]).await?, pinned);
 
-    docker_config(&docker, &registry, &none, &json!({"credsStore": "desktop"}))?;
+    docker_config(&docker, &registry, &none, &json!({"credsStore": "absent-from-path"}))?;
     let output = run(case, &resolve).await?;
     refused(&output, 4, "Unauthorized")?;
-    for word in ["credential helper", "desktop", "--password-stdin"] {
+    for word in ["docker-credential-absent-from-path", "--docker-config", "--password-stdin"] {
         ensure!(output.stderr.contains(word), "no {word} in {}", output.stderr);
     }
+    let as_for_kapitan = command(case, &resolve).env("OCI_USERNAME", USERNAME).env("OCI_PASSWORD", PASSWORD);
+    assert_eq!(as_for_kapitan.stdout().await?, pinned, "OCI_USERNAME and OCI_PASSWORD");
     let elsewhere = case.directory.join("elsewhere");
     docker_config(&elsewhere, &registry, &login, &none)?;
     let (directory, file) = (elsewhere.to_string_lossy(), elsewhere.join("config.json"));

@@ -10,7 +10,9 @@ pub(crate) fn command(case: &Case, arguments: &[&str]) -> Invocation {
     // The configuration of the user who runs the tests must have no effect.
     let command = case.lab.run.command(&case.lab.operator_binary).args(arguments);
     let command = command.env("HOME", case.directory.to_string_lossy());
-    command.env("DOCKER_CONFIG", "").env("REGISTRY_AUTH_FILE", "")
+    ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "OCI_USERNAME", "OCI_PASSWORD", "HTTPS_PROXY", "HTTP_PROXY"]
+        .into_iter()
+        .fold(command, |command, name| command.env(name, ""))
 }
 
 pub(crate) async fn run(case: &Case, arguments: &[&str]) -> Result<Output> {
