@@ -4,6 +4,7 @@
 mod by_hand;
 mod identities;
 mod keys;
+mod ours;
 mod promoted;
 mod published;
 
@@ -15,7 +16,8 @@ use crate::support::artifact::Artifact;
 use crate::support::case::{Case, Test};
 
 pub(crate) fn tests() -> Vec<Test> {
-    [keys::tests(), identities::tests(), by_hand::tests(), published::tests(), promoted::tests()].concat()
+    [keys::tests(), identities::tests(), by_hand::tests(), published::tests(), promoted::tests(), ours::tests()]
+        .concat()
 }
 
 pub(crate) async fn cosign(case: &Case) -> Result<Cosign> {
