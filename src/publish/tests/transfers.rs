@@ -179,8 +179,8 @@ async fn a_registry_that_lies_about_manifests_and_tags_is_found_out() {
         target.shelf.lie(lie.clone());
         let result = transfer(source.place(), target.place(), &root.digest, &options(&["1"])).await;
         let is_found = match (&lie, &result) {
-            (Lie::OtherBytes, Err(PublishError::Registry(RegistryError::DigestMismatch { .. }))) => true,
-            (Lie::Nothing, Err(PublishError::Registry(RegistryError::NotFound(_)))) => true,
+            (Lie::OtherBytes, Err(PublishError::Registry(RegistryError::DigestMismatch { .. })))
+            | (Lie::Nothing, Err(PublishError::Registry(RegistryError::NotFound(_)))) => true,
             (Lie::OtherTag(_), Err(PublishError::TagMoved { found, .. })) => *found == other,
             _ => false,
         };
