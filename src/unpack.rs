@@ -26,6 +26,7 @@ mod merge;
 mod nodes;
 pub mod path;
 pub mod read_back;
+mod rules;
 pub mod staged;
 mod tar;
 mod tree;

@@ -39,8 +39,7 @@ impl Nodes {
     /// Fails if a path differs from another path only in its spelling.
     pub(super) fn check(&self, path: &EntryPath) -> Result<(), UnpackError> {
         let Some(other) = self.other_spelling(path) else { return Ok(()) };
-        let problem = format!("differs from {:?} only in case or Unicode form", other.as_str());
-        Err(UnpackError::entry(path, problem))
+        Err(UnpackError::spelling(path, other.as_str()))
     }
 
     pub(super) fn insert(&mut self, path: EntryPath, node: Node) {

@@ -9,9 +9,10 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::Stop;
-use super::error::{UnpackError, shortened};
+use super::error::UnpackError;
 use super::path::EntryPath;
 use super::read_back::{Changed, StagedError, open, verify};
+use super::rules::check_link;
 use crate::oci::{Digest, Hasher};
 use crate::storage::{self, During, Pool, Scratch, StorageError};
 
@@ -198,18 +199,6 @@ fn remove_others(
         nodes.remove(&path);
     }
     Ok(nodes)
-}
-
-/// Resolves a link as a reader would, confined to the tree. A dangling link is accepted.
-fn check_link(dir: &OwnedFd, path: &EntryPath, target: &str) -> Result<(), UnpackError> {
-    match storage::follow(dir.as_fd(), path.as_str()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(Errno::XDEV | Errno::LOOP | Errno::NOTDIR) => Err(UnpackError::entry(
-            path,
-            format!("is a link to {:?}, which leads outside the published files", shortened(target)),
-        )),
-        Err(errno) => Err(errno).during(|| format!("check link {path}")).map_err(UnpackError::from),
-    }
 }
 
 /// Makes the tree durable.

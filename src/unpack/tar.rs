@@ -12,7 +12,8 @@ use super::error::UnpackError;
 use super::extension::Extensions;
 use super::header::{self, Blocks, End};
 use super::layer::Extract;
-use super::path::{EntryPath, Meaning, PathError, link_target};
+use super::path::{EntryPath, Meaning};
+use super::rules::checked_target;
 use super::tree::LayerTree;
 use crate::oci::Hasher;
 
@@ -95,18 +96,13 @@ fn extract_entry<R: Read>(
         }
         EntryType::Symlink => add_link(tree, &named, &path, &extensions.link(header)),
         EntryType::Link => add_hard_link(tree, &named, &path, &extensions.link(header), how),
-        _ => refuse(format!("is {}; expected a file, directory or link", kind_name(kind))),
+        _ => Err(UnpackError::kind(&named, kind_name(kind))),
     }
 }
 
 /// Adds a symbolic link, whose target must stay inside the tree.
 fn add_link(tree: &mut LayerTree, named: &EntryPath, path: &EntryPath, target: &[u8]) -> Result<(), UnpackError> {
-    let target = link_target(path, target).map_err(|problem| {
-        if problem == PathError::TooLong {
-            return UnpackError::limit_at(named, tree.limits().path_bytes.exceeded());
-        }
-        UnpackError::entry(named, format!("is a link whose target {problem}"))
-    })?;
+    let target = checked_target(named, path, target, tree.limits())?;
     tree.add_link(path, &target)
 }
 

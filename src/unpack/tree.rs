@@ -9,11 +9,12 @@ use rustix::fs::Mode;
 
 use super::budget::Budget;
 use super::copies::Copies;
-use super::error::{UnpackError, shortened};
+use super::error::UnpackError;
 use super::hashing::Hashing;
 use super::nodes::Nodes;
-use super::path::{EntryPath, PathError};
+use super::path::EntryPath;
 use super::read_back::{self, Changed, ReadBack};
+use super::rules;
 use super::staged::Node;
 use crate::api::vocabulary::Symlinks;
 use crate::oci::Digest;
@@ -159,9 +160,7 @@ impl LayerTree {
 
     /// Adds a symbolic link whose target has been checked lexically.
     pub(super) fn add_link(&mut self, path: &EntryPath, target: &str) -> Result<(), UnpackError> {
-        if self.rules.symlinks == Symlinks::Reject {
-            return Err(UnpackError::Symlink { entry: shortened(path.as_str()) });
-        }
+        rules::refuse_symlink(path, self.rules.symlinks)?;
         self.refuse_second(path)?;
         self.budget.target(path, target)?;
         let (parent, name) = self.parent(path)?;
@@ -261,9 +260,7 @@ impl LayerTree {
 
     /// Counts a path that is about to be created, and checks that it is unique in every spelling.
     fn claim(&mut self, path: &EntryPath) -> Result<(), UnpackError> {
-        if path.has_whiteout() {
-            return Err(UnpackError::entry(path, PathError::Whiteout.to_string()));
-        }
+        rules::refuse_whiteout(path)?;
         self.budget.entry(path)?;
         self.nodes.check(path)
     }
