@@ -89,37 +89,58 @@ impl Descriptor {
     }
 }
 
-/// Fields in the order of the image-spec's Go types, which oras and Helm write.
 impl Serialize for Descriptor {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("mediaType", &self.media_type)?;
-        map.serialize_entry("digest", &self.digest)?;
-        map.serialize_entry("size", &self.size)?;
-        self.serialize_optional(&mut map)?;
-        map.end()
+        InOrder(self, FieldOrder::ImageSpec).serialize(serializer)
     }
 }
 
-impl Descriptor {
-    /// Adds the optional fields that are set.
-    fn serialize_optional<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        if !self.urls.is_empty() {
-            map.serialize_entry("urls", &self.urls)?;
+/// Order of the fields of descriptors and manifests to write. It is part of their digest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldOrder {
+    /// Order of the image-spec's Go types, which oras and Helm write.
+    #[default]
+    ImageSpec,
+    /// Order of go-containerregistry, which Flux writes: a descriptor's size before its digest.
+    SizeFirst,
+}
+
+/// A descriptor in an order.
+pub(super) struct InOrder<'a>(pub(super) &'a Descriptor, pub(super) FieldOrder);
+
+impl Serialize for InOrder<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(of, order) = *self;
+        let is_size_first = order == FieldOrder::SizeFirst;
+        let data = of.data.as_ref().map(|data| STANDARD.encode(data));
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("mediaType", &of.media_type)?;
+        if is_size_first {
+            map.serialize_entry("size", &of.size)?;
         }
-        if !self.annotations.is_empty() {
-            map.serialize_entry("annotations", &self.annotations)?;
+        map.serialize_entry("digest", &of.digest)?;
+        if !is_size_first {
+            map.serialize_entry("size", &of.size)?;
         }
-        if let Some(data) = &self.data {
-            map.serialize_entry("data", &STANDARD.encode(data))?;
+        if let Some(data) = data.as_ref().filter(|_| is_size_first) {
+            map.serialize_entry("data", data)?;
         }
-        if let Some(platform) = &self.platform {
+        if !of.urls.is_empty() {
+            map.serialize_entry("urls", &of.urls)?;
+        }
+        if !of.annotations.is_empty() {
+            map.serialize_entry("annotations", &of.annotations)?;
+        }
+        if let Some(data) = data.as_ref().filter(|_| !is_size_first) {
+            map.serialize_entry("data", data)?;
+        }
+        if let Some(platform) = &of.platform {
             map.serialize_entry("platform", platform)?;
         }
-        if let Some(artifact_type) = &self.artifact_type {
+        if let Some(artifact_type) = &of.artifact_type {
             map.serialize_entry("artifactType", artifact_type)?;
         }
-        Ok(())
+        map.end()
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::io;
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 
-use super::descriptor::{Annotations, Descriptor};
+pub use super::descriptor::FieldOrder;
+use super::descriptor::{Annotations, Descriptor, InOrder};
 use super::manifest::{Document, ManifestError};
 use super::media_type;
 
@@ -22,6 +24,8 @@ pub struct ManifestDraft {
     pub subject: Option<Box<Descriptor>>,
     /// Annotations of the manifest.
     pub annotations: Annotations,
+    /// Order of the fields.
+    pub order: FieldOrder,
 }
 
 impl ManifestDraft {
@@ -33,39 +37,43 @@ impl ManifestDraft {
             layers,
             subject: None,
             annotations: Annotations::new(),
+            order: FieldOrder::ImageSpec,
         }
     }
 
-    /// Returns the bytes of the manifest: compact JSON, fields in the order of the image-spec's Go types, annotations
-    /// sorted by key. Fails if [`Document::parse`] rejects them.
+    /// Returns the bytes of the manifest: compact JSON, annotations sorted by key. Fails if [`Document::parse`] rejects
+    /// them.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ManifestError> {
-        let bytes = canonical_json(&Fields {
-            schema_version: 2,
-            media_type: media_type::OCI_MANIFEST,
-            artifact_type: self.artifact_type.as_deref(),
-            config: &self.config,
-            layers: &self.layers,
-            subject: self.subject.as_deref(),
-            annotations: &self.annotations,
-        })?;
+        let bytes = canonical_json(self)?;
         Document::parse(&bytes, Some(media_type::OCI_MANIFEST))?;
         Ok(bytes)
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Fields<'a> {
-    schema_version: u32,
-    media_type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    artifact_type: Option<&'a str>,
-    config: &'a Descriptor,
-    layers: &'a [Descriptor],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<&'a Descriptor>,
-    #[serde(skip_serializing_if = "Annotations::is_empty")]
-    annotations: &'a Annotations,
+impl Serialize for ManifestDraft {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let in_order = |descriptor| InOrder(descriptor, self.order);
+        let is_size_first = self.order == FieldOrder::SizeFirst;
+        let annotations = Some(&self.annotations).filter(|annotations| !annotations.is_empty());
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("schemaVersion", &2)?;
+        map.serialize_entry("mediaType", media_type::OCI_MANIFEST)?;
+        if let Some(artifact_type) = &self.artifact_type {
+            map.serialize_entry("artifactType", artifact_type)?;
+        }
+        map.serialize_entry("config", &in_order(&self.config))?;
+        map.serialize_entry("layers", &self.layers.iter().map(in_order).collect::<Vec<_>>())?;
+        if let Some(annotations) = annotations.filter(|_| is_size_first) {
+            map.serialize_entry("annotations", annotations)?;
+        }
+        if let Some(subject) = &self.subject {
+            map.serialize_entry("subject", &in_order(subject))?;
+        }
+        if let Some(annotations) = annotations.filter(|_| !is_size_first) {
+            map.serialize_entry("annotations", annotations)?;
+        }
+        map.end()
+    }
 }
 
 /// Returns a value as compact JSON with the escapes of Go's `json.Marshal`, which the clients that publish artifacts
@@ -132,7 +140,8 @@ mod tests {
             panic!("an index");
         };
         let Manifest { media_type: _, artifact_type, config, layers, annotations, subject, platform_digest: _ } = *read;
-        assert_eq!(draft, ManifestDraft { artifact_type: Some(artifact_type), config, layers, subject, annotations });
+        let artifact_type = Some(artifact_type);
+        assert_eq!(draft, ManifestDraft { artifact_type, config, layers, subject, annotations, order: draft.order });
     }
 
     #[test]

@@ -11,6 +11,9 @@ pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list
 /// The OCI 1.1 empty descriptor (image-spec manifest.md, "Guidance for an Empty Descriptor").
 pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
+/// Config of an OCI container image, which some registries require of artifacts too.
+pub const OCI_IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
 /// The Accept header for manifests. A registry returns 404 for types that are not listed.
 pub const MANIFEST_ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, \
@@ -21,8 +24,7 @@ pub const MANIFEST_ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
 pub const TITLE: &str = "org.opencontainers.image.title";
 
 /// Config types of container images.
-const IMAGE_CONFIGS: [&str; 2] =
-    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+const IMAGE_CONFIGS: [&str; 2] = [OCI_IMAGE_CONFIG, "application/vnd.docker.container.image.v1+json"];
 
 /// Layer types of signatures and attestations: metadata, not content.
 const ABOUT_CONTENT: [&str; 5] = [

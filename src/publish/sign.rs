@@ -9,6 +9,7 @@ use super::graph::{self, Node};
 use super::{Attachment, Part, Place, PublishError, attach, named, tags};
 use crate::backoff::Backoff;
 use crate::oci::descriptor::Annotations;
+use crate::oci::draft::FieldOrder;
 use crate::oci::{Descriptor, Digest, Document, ManifestDraft, media_type};
 use crate::registry::retry::spread;
 use crate::registry::{Push, Registry, RegistryError};
@@ -173,6 +174,7 @@ fn draft_of(node: &Node, reference: impl Fn() -> String) -> Result<ManifestDraft
             layers: manifest.layers.clone(),
             subject: manifest.subject.clone(),
             annotations: manifest.annotations.clone(),
+            order: FieldOrder::ImageSpec,
         }),
         Document::Manifest(_) | Document::Index(_) => Err(PublishError::NotSignatures { reference: reference() }),
     }
