@@ -27,6 +27,7 @@ pub mod login;
 pub mod metrics;
 pub mod oci;
 pub mod output;
+pub mod pack;
 pub mod pass;
 pub mod pattern;
 pub mod permits;
