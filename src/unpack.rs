@@ -40,6 +40,7 @@ pub(crate) use error::shortened;
 use layer::{Action, Extract, Manner};
 use merge::Rule;
 use path::EntryPath;
+pub(crate) use rules::{EntryRules, check_link};
 use staged::{Node, Staged};
 pub use tree::LayerTree;
 use tree::Rules;

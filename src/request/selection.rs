@@ -103,6 +103,11 @@ impl FileFilter {
         (self.include.is_empty() || self.include.covers(path.as_str())) && !self.exclude.covers(path.as_str())
     }
 
+    /// Returns true for a path that is left out with everything below it.
+    pub(crate) fn excludes(&self, path: &EntryPath) -> bool {
+        self.exclude.covers(path.as_str())
+    }
+
     /// Returns the patterns, `include` before `exclude`.
     pub fn texts(&self) -> [&[String]; 2] {
         [self.include.texts(), self.exclude.texts()]
