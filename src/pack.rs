@@ -239,3 +239,6 @@ impl<'a> Layers<'a> {
         Manner { rules: &self.rules, selection: &self.selection, stop: self.stop }
     }
 }
+
+#[cfg(test)]
+mod tests;
