@@ -8,6 +8,7 @@ use super::output::Fatal;
 
 mod attach;
 mod cache;
+mod catalog;
 mod controller;
 mod crd;
 mod discover;
@@ -16,6 +17,7 @@ mod import;
 mod list;
 mod login;
 mod logout;
+mod package;
 mod promote;
 mod pull;
 mod push;
@@ -47,6 +49,10 @@ pub(crate) enum Command {
     Import(import::Arguments),
     /// Maintain the cache of artifacts.
     Cache(cache::Arguments),
+    /// Package a directory as an artifact in an OCI image layout.
+    Package(Box<package::Arguments>),
+    /// Create catalogs of kubara and add services to them.
+    Catalog(catalog::Arguments),
     /// Print the digest that a reference resolves to.
     Resolve(Box<resolve::Arguments>),
     /// Verify the signatures of an image and print the signer.
@@ -84,6 +90,8 @@ impl Command {
             Self::Export(arguments) => Ok(export::run(&arguments)),
             Self::Import(arguments) => Ok(import::run(&arguments)),
             Self::Cache(arguments) => Ok(cache::run(arguments)),
+            Self::Package(arguments) => Ok(package::run(*arguments).await),
+            Self::Catalog(arguments) => Ok(catalog::run(&arguments)),
             Self::Resolve(arguments) => Ok(resolve::run(*arguments).await),
             Self::Verify(arguments) => Ok(verify::run(*arguments).await),
             Self::VerifyBundle(arguments) => Ok(verify_bundle::run(&arguments)),

@@ -8,6 +8,7 @@ use crate::layout::LayoutError;
 use crate::oci::index::PlatformError;
 use crate::oci::manifest::ManifestError;
 use crate::output::OutputError;
+use crate::pack::PackError;
 use crate::publish::PublishError;
 use crate::registry::RegistryError;
 use crate::registry::credentials::SecretError;
@@ -219,6 +220,25 @@ impl From<UnpackError> for Failure {
             (None, UnpackError::Storage(error)) => error.into(),
             (None, error) => Self::internal(error),
         }
+    }
+}
+
+impl From<PackError> for Failure {
+    fn from(error: PackError) -> Self {
+        let reason = match error {
+            PackError::Entry(error) => return error.into(),
+            PackError::Layout(error) => return error.into(),
+            PackError::Storage(error) => return error.into(),
+            PackError::Stopped => return Self::internal(error),
+            PackError::Changed(_) => Reason::StorageFailed,
+            PackError::Path { .. } | PackError::Nothing => Reason::SubPathNotFound,
+            PackError::Option { .. } | PackError::Name(_) | PackError::Reference { .. } => Reason::InvalidSpec,
+            PackError::Exists(_) => Reason::OutputConflict,
+            PackError::Ignore { .. } | PackError::Description { .. } => Reason::FileInvalid,
+            PackError::TooLarge { .. } => Reason::LimitExceeded,
+            PackError::Manifest(_) => Reason::ManifestInvalid,
+        };
+        Self::new(Class::Stalled, reason, error)
     }
 }
 
