@@ -53,6 +53,11 @@ impl Publisher {
         self.publish("flux", directory, &[reference, "."]).await
     }
 
+    /// As [`Self::flux`], with a fixed time of creation as `key=value`.
+    pub async fn flux_created(&self, directory: &Path, reference: &str, created: &str) -> Result<String> {
+        self.publish("flux", directory, &["--annotation", created, reference, "."]).await
+    }
+
     /// Pushes like `kubara catalog push` to `<base>/<name>:<version>`.
     pub async fn kubara(&self, directory: &Path, base: &str, name: &str, version: &str) -> Result<String> {
         self.publish("kubara", directory, &["--name", name, "--version", version, base, "."]).await

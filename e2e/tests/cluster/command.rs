@@ -2,6 +2,7 @@
 
 mod cache;
 mod login;
+mod package;
 mod promote;
 mod pull;
 mod resolve;
@@ -14,6 +15,7 @@ pub(crate) fn tests() -> Vec<Test> {
     [
         cache::tests(),
         login::tests(),
+        package::tests(),
         promote::tests(),
         pull::tests(),
         resolve::tests(),
