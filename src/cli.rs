@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+pub use output::complaint::remedy;
+
 use crate::telemetry::{LogFormat, LogLevel};
 
 mod command;
@@ -41,34 +43,4 @@ pub async fn run(cli: Cli) -> ExitCode {
         tracing::error!("{error}");
         ExitCode::FAILURE
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    /// Lines and columns of the screen that `-h` of each command must fit.
-    const SCREEN: (usize, usize) = (40, 100);
-
-    #[test]
-    fn short_help_fits_one_screen_and_long_help_has_every_option() {
-        let mut cli = Cli::command().term_width(SCREEN.1);
-        cli.build();
-        let mut wrong = Vec::new();
-        for command in cli.get_subcommands_mut() {
-            let (short, long) = (command.render_help().to_string(), command.render_long_help().to_string());
-            let own = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
-            let lines = short.lines().count();
-            let columns = short.lines().chain(own.lines()).map(|line| line.chars().count()).max().unwrap_or_default();
-            if lines > SCREEN.0 || columns > SCREEN.1 {
-                wrong.push(format!("{}: {lines} lines, {columns} columns:\n{short}{own}", command.get_name()));
-            }
-            for option in command.get_arguments().filter_map(|argument| argument.get_long()) {
-                assert!(long.contains(&format!("--{option}")), "{}: --{option}", command.get_name());
-            }
-        }
-        assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    }
 }

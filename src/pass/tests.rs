@@ -353,7 +353,7 @@ async fn an_output_on_an_unknown_volume_lists_the_volumes() {
     let spec = json!({"image": "r.example/app:1", "outputs": [{"name": "o", "volume": {"name": "nope"}}]});
     let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
     assert_eq!(failure.reason, Reason::InvalidSpec);
-    assert!(failure.message.contains("this operator has default"), "{}", failure.message);
+    assert!(failure.message.contains("default"), "{}", failure.message);
 }
 
 #[tokio::test]

@@ -221,8 +221,8 @@ mod tests {
         assert_eq!((limits.ratio.value(), limits.entries.value()), (10, 100_000));
         assert!(limits.ratio.check(10).is_ok());
         let said = limits.ratio.check(11).unwrap_err().to_string();
-        assert_eq!(said, "more than 10 bytes for each byte of the layer (spec.limits.ratio=10)");
+        assert!(said.contains("spec.limits.ratio=10"), "{said}");
         let said = limits.entries.exceeded().to_string();
-        assert_eq!(said, "more than 100000 entries (--max-entries=100000)");
+        assert!(said.contains("--max-entries=100000"), "{said}");
     }
 }

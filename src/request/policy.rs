@@ -198,7 +198,8 @@ mod tests {
             assert_eq!(names, entries, "{label}");
         }
         let warned = request(vec![warn()], Otherwise::Allow).requirement;
-        assert_eq!(warned.warnings().collect::<Vec<_>>(), ["OCIArtifactPolicy warn denies the image"]);
+        let warnings: Vec<_> = warned.warnings().collect();
+        assert!(warnings.len() == 1 && warnings[0].contains("OCIArtifactPolicy warn"), "{warnings:?}");
     }
 
     #[test]

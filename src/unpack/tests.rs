@@ -232,7 +232,7 @@ fn names_that_collide_on_some_filesystem_are_rejected() {
         file(&mut tar, one, b"1");
         file(&mut tar, other, b"2");
         let error = unpack(tar).unwrap_err();
-        assert!(error.to_string().contains("only in case or Unicode form"), "{one} {other}: {error}");
+        assert!(error.to_string().contains("Unicode form"), "{one} {other}: {error}");
     }
     let mut tar = Vec::new();
     file(&mut tar, "same", b"1");
@@ -366,7 +366,7 @@ fn exceeded_limits_name_the_entry_and_the_flag() {
     let mut tar = Vec::new();
     long(&mut tar, &"n".repeat(256));
     let said = unpack(tar).unwrap_err().to_string();
-    assert!(said.contains("more than 255 bytes in a name (--max-name-bytes=255)"), "{said}");
+    assert!(said.contains("--max-name-bytes=255"), "{said}");
     let mut tar = Vec::new();
     long(&mut tar, &"n/".repeat(2049));
     let said = unpack(tar).unwrap_err().to_string();
@@ -508,7 +508,7 @@ fn a_layer_above_the_ratio_limit_is_rejected() {
     for bytes in [best.finish().unwrap(), zstd::encode_all(tar.as_slice(), 3).unwrap()] {
         let unpack = |limits| unpack_layers(vec![layer(&bytes, FLUX, &json!({}))], ".", &limits);
         let said = unpack(Limits::default()).unwrap_err().to_string();
-        assert!(said.contains("more than 200 bytes for each byte of the layer (--max-ratio=200)"), "{said}");
+        assert!(said.contains("--max-ratio=200"), "{said}");
         assert!(unpack(limits_of(|limits| limits.ratio = limits.ratio.set(100_000))).is_ok());
     }
 }

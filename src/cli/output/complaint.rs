@@ -70,8 +70,8 @@ fn at_command_line(reason: Reason) -> Reason {
 }
 
 /// Returns the remedy at a command line, which may differ from that for an object.
-fn remedy(reason: Reason) -> &'static str {
-    match reason {
+pub fn remedy(reason: Reason) -> &'static str {
+    match at_command_line(reason) {
         Reason::InvalidSpec => "Correct the option that the message names; --help shows its form.",
         Reason::ReferenceNotFound => {
             "Check IMAGE and the credentials: some registries hide repositories that the credentials may not read."

@@ -283,14 +283,14 @@ async fn forged_lists_hide_nothing_from_a_full_read() {
     change_in_secret(&current(&world).join("a.txt"), "two");
     let text = fs_err::read_to_string(list(&world)).unwrap();
     fs_err::write(list(&world), hidden(&text, &two)).unwrap();
-    assert!(found(&world, &before).await.ends_with("the list of published files was changed"));
+    assert!(found(&world, &before).await.contains("list of published files"));
 
     // A writer on the volume can change the marker too, but not status.
     let marker = world.object_dir().join(".artifact.json");
     let mut changed: Value = serde_json::from_str(&fs_err::read_to_string(&marker).unwrap()).unwrap();
     changed["revision"]["listDigest"] = json!(Digest::of(b"anything").to_string());
     fs_err::write(&marker, changed.to_string()).unwrap();
-    assert!(found(&world, &before).await.ends_with("the list of published files was changed"));
+    assert!(found(&world, &before).await.contains("list of published files"));
     fs_err::write(list(&world), &text).unwrap();
     assert_eq!(found(&world, &before).await, "doubtful", "what status says decides");
     let seen = found_by_reading(&world, &before, Reading::Doubtful).await;
@@ -319,7 +319,7 @@ async fn an_inconsistent_list_is_detected_and_replaced() {
         assert_ne!(changed, text, "{label}");
         fs_err::write(list(&world), changed).unwrap();
         let seen = found(&world, &before).await;
-        assert!(seen.contains("the list of published files was changed"), "{label}: {seen}");
+        assert!(seen.contains("list of published files"), "{label}: {seen}");
         repaired(&world, before, label).await;
     }
     let (world, before) = published().await;
@@ -351,7 +351,7 @@ async fn added_names_do_not_increase_the_cost_of_a_scan() {
     }
     let started = Instant::now();
     let seen = found(&world, &before).await;
-    assert!(seen.ends_with("was added, and perhaps more"), "{seen}");
+    assert!(seen.ends_with("perhaps more"), "{seen}");
     assert_eq!(seen.matches("was added").count(), 5, "{seen}");
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 }

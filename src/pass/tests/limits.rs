@@ -49,7 +49,7 @@ async fn unpacking_beyond_the_time_limit_is_not_retried() {
     let failure = world.pass(&spec, &Before::default()).await.unwrap_err();
     let said = failure.message;
     assert_eq!((failure.class, failure.reason), (Class::Stalled, Reason::LimitExceeded), "{said}");
-    assert!(said.ends_with("more than 0 seconds of unpacking (--max-unpack-time=0s)"), "{said}");
+    assert!(said.contains("--max-unpack-time=0s"), "{said}");
     assert!(!world.object_dir().exists());
 }
 
@@ -84,7 +84,7 @@ async fn a_config_above_its_limit_is_not_fetched() {
         }
         let failure = passed.unwrap_err();
         assert_eq!((failure.class, failure.reason), (Class::Stalled, Reason::LimitExceeded));
-        assert!(failure.message.contains("1048576 bytes in an image config"), "{}", failure.message);
+        assert!(failure.message.contains("1048576") && failure.message.contains("image config"), "{}", failure.message);
         assert_eq!(asked, ["resolve", "manifest"], "refused before it is fetched");
     }
 }

@@ -110,7 +110,7 @@ fn published_signatures_are_accepted_unless_they_sign_only_a_sha512() {
         let verdict = row.question().ask();
         if row.digest.starts_with("sha512:") {
             let Err(Rejection::Invalid(said)) = &verdict else { panic!("{}: {verdict:?}", row.bundle) };
-            assert!(said.starts_with("it signs sha512:46d4e2f74c48"), "{}: {said}", row.bundle);
+            assert!(said.contains("sha512:46d4e2f74c48"), "{}: {said}", row.bundle);
             continue;
         }
         let verified = verdict.unwrap_or_else(|rejection| panic!("{}: {rejection}", row.bundle));

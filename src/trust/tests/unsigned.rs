@@ -54,7 +54,7 @@ fn a_proof_must_be_for_the_signed_tree_and_the_named_log() {
     let id = format!("{ENTRY}/logId/keyId");
     let rekor2 = "v0.3-rekor2-dsse.json";
     let said = altered(rekor2, &[(&id, json!(STANDARD.encode([7; 32])))]).unwrap_err().to_string();
-    assert!(said.contains("log is not trusted"), "{said}");
+    assert!(said.contains("log") && said.contains("trusted"), "{said}");
     // The other log is trusted too, but has not signed the checkpoint.
     let other = row("v0.3-rekor2-message.json").document().pointer(&id).unwrap().clone();
     let said = altered(rekor2, &[(&id, other)]).unwrap_err().to_string();
