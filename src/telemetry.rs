@@ -28,7 +28,7 @@ pub enum LogLevel {
     Warn,
     /// Also publications.
     Info,
-    /// Also every look at every object.
+    /// Also every reconcile of every object.
     Debug,
     /// Everything.
     Trace,

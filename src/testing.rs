@@ -217,7 +217,7 @@ impl Registry for FakeRegistry {
         // Small pieces, so that limits and hashes are reached in the middle of a body.
         let mut pieces: Vec<_> = rest[..sent].chunks(3).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
         if breaks.is_some() && !manners.ends_quietly {
-            let (host, problem) = ("r.example".to_owned(), "the connection broke".to_owned());
+            let (host, problem) = ("r.example".to_owned(), "the connection was lost".to_owned());
             pieces.push(Err(RegistryError::Unavailable { host, problem }));
         }
         let state = (pieces.into_iter(), manners.hold, None);

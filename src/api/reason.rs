@@ -79,11 +79,11 @@ reasons! {
     /// No layer of the artifact is selected by spec.layers.
     NoMatchingLayer: "Correct spec.layers or the image; the message names the layers of the artifact.",
     /// The artifact has an unsupported format.
-    UnsupportedFormat: "Push it as a tar, tar+gzip, tar+zstd, zip or plain file layer, or set spec.layers.mode to File.",
+    UnsupportedFormat: "Push the content as tar, tar+gzip, tar+zstd, zip or plain file layers, or set spec.layers.mode to File.",
     /// Content does not match its digest or size.
     DigestMismatch: "Look for a broken or hostile registry, mirror or proxy, or for another writer of the volume, ConfigMap or Secret that the message names.",
     /// The artifact exceeds a limit.
-    LimitExceeded: "Make the artifact smaller, or raise the limit that the message names; for the limit of a namespace, deleting objects in it helps too.",
+    LimitExceeded: "Make the artifact smaller, or raise the limit that the message names; for the limit of a namespace, delete objects in it.",
     /// An archive has an entry that could leave its directory, or that is not a regular file, directory or safe link.
     UnsafeArchive: "Push the artifact without the entry that the message names.",
     /// Two layers have different content for the same path.
@@ -95,7 +95,7 @@ reasons! {
     /// A signature was found, but it is malformed, is for another digest, or is not in the log.
     SignatureInvalid: "Sign the digest again, and find out who pushed the signature that the message names; if it is yours, check that the trusted root contains its log and certificate authority.",
     /// The digest is signed, but not by an accepted signer.
-    IdentityMismatch: "Find out whether the signer that the message names may sign; then add it to spec.verify.",
+    IdentityMismatch: "If the signer that the message names may sign, add it to spec.verify; otherwise find out who signed.",
     /// A policy of the cluster refuses the artifact, regardless of its signatures.
     PolicyDenied: "Contact the administrator of the OCIArtifactPolicy that the message names, or use another artifact.",
     /// A trusted root is invalid, or has expired.

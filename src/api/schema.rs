@@ -93,7 +93,7 @@ fn check_items(schema: &Value, items: &[Value], path: &str) -> Result<(), String
     for (index, item) in items.iter().enumerate() {
         let path = format!("{path}[{index}]");
         if items.iter().take(index).any(|before| is_same(before, item)) {
-            return Err(format!("{path} is there twice"));
+            return Err(format!("{path} is a duplicate"));
         }
         if let Some(schema) = schema.get("items") {
             check(schema, item, &path)?;

@@ -80,7 +80,7 @@ pub(super) async fn download_to<R: Registry>(
             return Err(broken);
         }
         resumes += 1;
-        tracing::debug!(layer = %layer.digest.short(), got = spool.got, error = %broken, "the transfer broke and is resumed");
+        tracing::debug!(layer = %layer.digest.short(), got = spool.got, error = %broken, "the transfer was interrupted; resuming it");
     }
     spool.finish(repository).await
 }

@@ -26,7 +26,7 @@ pub(crate) use crate::cli::signals::interrupted;
 pub(crate) struct PlaceArguments {
     /// Replace DIR and everything in it.
     ///
-    /// In one step, once the new content is complete.
+    /// The replacement is one step, once the new content is complete.
     #[arg(long, requires = "output")]
     force: bool,
     #[command(flatten)]

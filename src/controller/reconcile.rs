@@ -276,7 +276,7 @@ async fn report_panic<R>(stored: &Arc<Stored>, context: &Context<R>) {
     let Ok(spec) = &stored.spec else { return };
     let subject = Subject::new(stored, spec, &context.client, &context.metrics, &context.memory);
     let known = subject.status();
-    let failure = Failure::internal("a reconcile of this object panicked; the operator's log has the place");
+    let failure = Failure::internal("a reconcile of this object panicked; the operator's log names the location");
     context.metrics.pass_ended(failure.reason, Duration::ZERO);
     subject.write_status(&subject.report(&known).failed(None, &failure, None)).await;
 }

@@ -55,7 +55,7 @@ impl Report<'_> {
         let done = if request.targets.is_empty() { "is resolved; spec.outputs is empty" } else { "is published" };
         let mut message = format!("{} {done}", short(&outcome.pinned));
         for warning in request.requirement.warnings() {
-            message = cut_to(&format!("{message}; {warning}, which only warns"), MAX_SIGNERS);
+            message = cut_to(&format!("{message}; {warning} (enforcement: Warn)"), MAX_SIGNERS);
         }
         let verification = match &outcome.basis {
             Some(basis) => signatures(basis),

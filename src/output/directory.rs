@@ -145,7 +145,7 @@ impl Destination {
         drop(state);
         if let Err(error) = storage::sync(entry.parent.as_fd(), "the directory above") {
             // The files are in place: reporting an error would suggest that the directory is unchanged.
-            tracing::warn!(path = %self.path.display(), %error, "a power failure now could bring the old directory back");
+            tracing::warn!(path = %self.path.display(), %error, "the directory above cannot be synced; after a power failure the previous content may return");
         }
         Ok(published)
     }

@@ -59,7 +59,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   resources: [secrets, serviceaccounts]
   verbs: [get]
 {{- if .Values.rbac.watchSecrets }}
-# For --watch-secrets, which asks for metadata only. RBAC knows no such right: this one reads them all.
+# For --watch-secrets, which requests metadata only. RBAC has no such right: this right covers the content too.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [list, watch]

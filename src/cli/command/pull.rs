@@ -31,7 +31,7 @@ use into_cache::Filled;
 pub(crate) struct Arguments {
     /// Write the digest to this file.
     ///
-    /// Without a line end, once DIR is complete.
+    /// Written once DIR is complete, without a trailing newline.
     #[arg(long, value_name = "FILE")]
     digest_file: Option<PathBuf>,
     #[command(flatten)]

@@ -181,7 +181,7 @@ fn of_a_file(mut failure: Failure) -> Complaint {
     } else if failure.reason == Reason::UnsafeArchive {
         "Build the archive without the entry that the message names."
     } else if failure.reason == Reason::DigestMismatch {
-        "FILE was changed while it was read, or an annotation has another digest."
+        "Check that FILE does not change while it is read, and that its annotations have the right digest."
     } else {
         return failure.into();
     };
@@ -217,7 +217,7 @@ fn open(arguments: &Arguments, annotations: Map<String, Value>) -> Result<FileLa
 fn unopened(error: &FileError) -> Complaint {
     let (reason, remedy) = match error {
         FileError::Missing(_) => (Reason::ReferenceNotFound, "Check the path."),
-        FileError::Directory(_) => (Reason::InvalidSpec, "Name an archive or another file."),
+        FileError::Directory(_) => (Reason::InvalidSpec, "Name a file, such as an archive of the directory."),
         FileError::NotRegular(_) => (Reason::InvalidSpec, "Write it to a file first."),
         FileError::Unreadable { .. } => (Reason::StorageFailed, "Check its permissions."),
     };

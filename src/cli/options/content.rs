@@ -39,7 +39,7 @@ pub(crate) struct ContentArguments {
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Content")]
 pub(crate) struct LayerArguments {
-    /// Extraction.
+    /// Layer handling.
     #[arg(long, value_name = "MODE", default_value = "auto", ignore_case = true)]
     layer_mode: LayerMode,
     /// Publish only the content of this directory of the artifact.
@@ -54,7 +54,7 @@ pub(crate) struct LayerArguments {
     include: Vec<String>,
     /// Leave out matching files.
     ///
-    /// Also those that --include selects; may be given several times.
+    /// Applied after --include; may be given several times.
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
     /// Rule for symbolic links that stay inside the artifact; other links are refused in any case.

@@ -93,7 +93,7 @@ pub fn remedy(reason: Reason) -> &'static str {
             "Sign the digest that the message names, or check that its signatures are in the same repository."
         }
         Reason::IdentityMismatch => {
-            "Check that the signer in the message may sign; then accept it with --key, --issuer and --subject, or --policy."
+            "If the signer in the message may sign, accept it with --key, --issuer and --subject, or --policy."
         }
         Reason::LimitExceeded => "Make the artifact smaller, or raise the option that the message names.",
         Reason::UnexpectedArtifactType => "Check IMAGE, or add the type that the message names with --artifact-type.",

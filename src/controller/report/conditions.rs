@@ -110,12 +110,12 @@ impl Report<'_> {
 
 fn verdict_of(Judgement { verified, doubts }: &Judgement) -> Verdict {
     if let Some(doubt) = doubts.first() {
-        return Verdict::new("False", doubt.reason, &format!("{}; this only warns", doubt.message));
+        return Verdict::new("False", doubt.reason, &format!("{} (enforcement: Warn)", doubt.message));
     }
     let signers: Vec<String> = verified.iter().map(|one| format!("{}: signed by {}", one.entry, one.signer)).collect();
     let left_out = match verified.len().saturating_sub(MAX_VERIFICATION) {
         0 => String::new(),
-        more => format!("; {more} more in no list: status.verification has at most {MAX_VERIFICATION}"),
+        more => format!("; {more} more signatures, beyond the {MAX_VERIFICATION} that status.verification lists"),
     };
     let signers = cut_to(&signers.join("; "), MAX_SIGNERS.saturating_sub(left_out.len()));
     Verdict::new("True", Reason::Succeeded, &format!("{signers}{left_out}"))

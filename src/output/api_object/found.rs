@@ -101,7 +101,7 @@ pub(super) fn check_owner<K: Kind>(found: &K, object: &ObjectId) -> Result<(), O
         return Err(OutputError::Earlier { what: format!("{kind} {name}"), uid: earlier.uid.clone() });
     }
     Err(OutputError::Obstacle(format!(
-        "{kind} {name} exists and is not this object's. Delete it, or choose another name"
+        "{kind} {name} exists and is not owned by this object. Delete it, or choose another name"
     )))
 }
 

@@ -14,7 +14,7 @@ pub(super) fn refused<K: Kind>(name: &str, error: kube::Error) -> OutputError {
     };
     match status.code {
         409 if is_manager_conflict() => OutputError::Obstacle(format!(
-            "{kind} {name} has keys that another manager has set ({}). Delete it, or let the other manager give them up",
+            "{kind} {name} has keys that another manager has set ({}). Delete it, or release the keys there",
             status.message
         )),
         // Not 429, 503 and 504: these mean a busy server, and kube has retried them.

@@ -70,7 +70,10 @@ pub(super) fn own_marker(
 ) -> Result<Option<Marker>, OutputError> {
     let foreign = |why: &str| {
         let path = volume.path().join(&object.namespace).join(&object.name);
-        OutputError::Obstacle(format!("{} {why}. Move it away to let supercargo use the place", path.display()))
+        OutputError::Obstacle(format!(
+            "{} {why}. Move it away so that supercargo can use the directory",
+            path.display()
+        ))
     };
     match storage::open_file(dir, MARKER) {
         Ok(file) => {
@@ -78,14 +81,16 @@ pub(super) fn own_marker(
             file.take(marker::MAX_BYTES)
                 .read_to_string(&mut text)
                 .map_err(|error| StorageError::from_io(format!("read {MARKER}"), &error))?;
-            Marker::parse(&text).map(Some).map_err(|_| foreign(&format!("has a {MARKER} that is not ours")))
+            Marker::parse(&text)
+                .map(Some)
+                .map_err(|_| foreign(&format!("contains a {MARKER} that supercargo did not write")))
         }
         Err(error) if error.is_absent() => {
             let only_ours = |name: &String| name.starts_with(&format!(".{MARKER}"));
             if storage::names(dir)?.iter().all(only_ours) {
                 Ok(None)
             } else {
-                Err(foreign("has files that are not ours"))
+                Err(foreign("contains files that supercargo did not write"))
             }
         }
         Err(error) => Err(error.into()),

@@ -36,7 +36,7 @@ impl HttpRegistry {
             (StatusCode::PARTIAL_CONTENT, Some(from)) => {
                 let sent = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
                 if !sent.is_some_and(|sent| is_rest(sent, from, size)) {
-                    return Err(problem(format!("it returned another range than bytes {from} to {size} of {what}")));
+                    return Err(problem(format!("it returned a range other than bytes {from} to {size} of {what}")));
                 }
                 from
             }

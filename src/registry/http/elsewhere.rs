@@ -50,8 +50,11 @@ impl HttpRegistry {
         let body = self.client.body(response, host, &call.what(), MAX_PAGE_BYTES, namespace).await;
         match body.and_then(|body| parse(&body.bytes)) {
             Err(RegistryError::TooLarge { .. } | RegistryError::Protocol { .. }) if !sender.is_registry => {
-                let problem =
-                    format!("it redirects {} to {}, whose response is not such a list", call.what(), sender.host);
+                let problem = format!(
+                    "it redirects {} to {}, whose response is not a list of this kind",
+                    call.what(),
+                    sender.host
+                );
                 Err(RegistryError::Protocol { host: call.repository.host().to_owned(), problem })
             }
             result => result,

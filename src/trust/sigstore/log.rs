@@ -147,7 +147,7 @@ fn check_promise(entry: &TransparencyLogEntry, logs: &Keyring) -> Result<(), Pro
         Some(time) => logs.key_at(&id, time),
         None => logs.key(&id),
     };
-    let key = key.ok_or_else(|| log("its log was not trusted at the proven time"))?;
+    let key = key.ok_or_else(|| log("its log was not trusted at the time of the signature"))?;
     let promised = Promised {
         body: entry.canonicalized_body.to_base64(),
         time: entry.integrated_time.map_or(0, Timestamp::as_second),

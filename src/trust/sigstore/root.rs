@@ -217,7 +217,7 @@ impl Root {
             return problem("the checkpoint is signed by another log than the one that the entry names");
         }
         if times.iter().any(|time| !log.window.is_none_or(|window| window.contains(*time))) {
-            return problem("its log was not trusted at the proven time");
+            return problem("its log was not trusted at the time of the signature");
         }
         Ok(())
     }

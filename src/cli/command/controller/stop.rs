@@ -29,7 +29,7 @@ fn end_in_time() {
     #[expect(clippy::disallowed_methods, reason = "there is nothing to wait for")]
     let last = || {
         std::thread::sleep(STOP_WITHIN);
-        tracing::error!(after = ?STOP_WITHIN, "not stopped in time; the process ends now");
+        tracing::error!(after = ?STOP_WITHIN, "not stopped in time; ending the process");
         std::process::exit(1);
     };
     if let Err(error) = std::thread::Builder::new().name("stop".to_owned()).spawn(last) {

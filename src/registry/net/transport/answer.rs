@@ -139,7 +139,7 @@ pub(in crate::registry) fn error(host: &str, error: &reqwest::Error) -> Registry
     } else if error.is_timeout() {
         format!("no response within {} s", READ_TIMEOUT.as_secs())
     } else {
-        causes().last().map_or_else(|| "the connection broke".to_owned(), ToString::to_string)
+        causes().last().map_or_else(|| "the connection was lost".to_owned(), ToString::to_string)
     };
     RegistryError::Unavailable { host, problem }
 }

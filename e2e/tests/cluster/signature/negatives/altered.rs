@@ -126,7 +126,7 @@ fn windows(table: &mut Table<'_>) {
     // time.
     let mut root = material.root.clone();
     root["tlogs"][0]["publicKey"]["validFor"] = ended;
-    asks.push(refused("its log has ended", asked(&root), INVALID, "not trusted at the proven time"));
+    asks.push(refused("its log has ended", asked(&root), INVALID, "not trusted at the time"));
     push(table, "S7", "other windows", |_| {}, asks);
 }
 

@@ -44,7 +44,7 @@ impl Divergence {
             Self::Size => "Long bundles are read",
             Self::Patterns => "A pattern need not match the whole subject",
             Self::Windows => "A log may have ended before",
-            Self::Certificates => "A log of certificates is asked for unless a flag says otherwise",
+            Self::Certificates => "A certificate transparency log is required unless a flag opts out",
         }
     }
 }
