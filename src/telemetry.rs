@@ -73,7 +73,7 @@ fn dispatch<W: Write>(
     }
 }
 
-/// False for the one log event that quotes unparseable responses of the API server, which may contain Secrets.
+/// False for the one log event that quotes unparsable responses of the API server, which may contain Secrets.
 fn quotes_nothing(metadata: &Metadata<'_>) -> bool {
     metadata.target() != "kube_client::client" || *metadata.level() != Level::WARN
 }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unparseable_response_of_the_api_server_is_not_logged() {
+    fn an_unparsable_response_of_the_api_server_is_not_logged() {
         let text = logged(LogFormat::Text, false, || {
             tracing::warn!(target: "kube_client::client", "{}", r#"{"kind":"Secret","data":{"password":"aHVudGVyMg=="}}"#);
             tracing::warn!(target: "kube_client::client::builder", "something else");
