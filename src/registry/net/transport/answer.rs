@@ -85,6 +85,9 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)
 
 /// Returns true if the host closed a connection that it had accepted.
 fn broke_off(cause: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+        return error.is_incomplete_message();
+    }
     let Some(error) = cause.downcast_ref::<io::Error>() else { return false };
     matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
         // `source()` of an io::Error skips the error that it wraps, which may be another io::Error.
@@ -93,13 +96,7 @@ fn broke_off(cause: &(dyn Error + 'static)) -> bool {
 
 /// Returns true if an existing connection ended before a response.
 pub(super) fn is_connection_lost(error: &reqwest::Error) -> bool {
-    let mut causes = causes(error);
-    !error.is_connect()
-        && causes.any(|cause| {
-            let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-            cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
-                || matches!(kind, Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
-        })
+    !error.is_connect() && causes(error).any(broke_off)
 }
 
 /// Parses `Retry-After` in both forms (RFC 9110 section 10.2.3). A date is relative to the response's own `Date`, so
