@@ -86,7 +86,7 @@ async fn scanned(
             if verdict == Some(Verdict::Whole) {
                 // A failure only means that the files are read again at the next scan.
                 if let Err(error) = scan.remember(&on, &object) {
-                    tracing::debug!(%object, %error, "the times of the read files cannot be recorded; they will be read again");
+                    tracing::debug!(namespace = %object.namespace, name = %object.name, %error, "the times of the read files cannot be recorded; they will be read again");
                 }
                 return Ok((verdict, None));
             }

@@ -229,7 +229,7 @@ impl Outputs {
                 }
             };
             if let Err(error) = reverted {
-                tracing::error!(%object, %error, "an output could not be reverted");
+                tracing::error!(namespace = %object.namespace, name = %object.name, %error, "an output could not be reverted");
                 stuck.push(error.to_string());
             }
         }

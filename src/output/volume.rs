@@ -137,7 +137,8 @@ pub(super) fn switch(ready: &Ready, now: Timestamp) -> Result<(), OutputError> {
         write_marker(dir.as_fd(), &marker)
     });
     if let Err(error) = noted {
-        tracing::warn!(object = %ready.place.object, %error, "the switch cannot be recorded in {MARKER}");
+        let object = &ready.place.object;
+        tracing::warn!(namespace = %object.namespace, name = %object.name, %error, "the switch cannot be recorded in {MARKER}");
     }
     Ok(())
 }

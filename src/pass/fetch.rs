@@ -54,7 +54,7 @@ pub(super) async fn fetch<R: Registry>(
     let skipped: Vec<_> = skipped.map(|layer| layer.media_type.clone()).collect();
     if !skipped.is_empty() {
         let layers = skipped.join(", ");
-        tracing::info!(object = %request.object, %layers, "metadata layers are not fetched");
+        tracing::info!(namespace = %request.object.namespace, name = %request.object.name, %layers, "metadata layers are not fetched");
     }
     let revision = revision(request, &pinned);
     let (published, repaired) = (Vec::new(), look.damage);
@@ -81,7 +81,7 @@ pub(super) async fn room_was_made<R: Registry>(
     let own = blob::keys(&request.access, approved);
     let made = engine.cache.make_room(&volumes, failure.lacks.unwrap_or(0), &own).await;
     if made {
-        tracing::info!(object = %request.object, full = %failure.message, "cached layers were removed to make room");
+        tracing::info!(namespace = %request.object.namespace, name = %request.object.name, full = %failure.message, "cached layers were removed to make room");
     }
     made
 }

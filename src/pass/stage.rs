@@ -275,7 +275,8 @@ impl<R: Registry> Work<'_, R> {
         let (tree, dropped) = done??;
         if dropped != Dropped::default() {
             let Dropped { owners, special_bits, attributes } = dropped;
-            tracing::info!(object = %self.request.object, layer = %short, owners, special_bits, attributes, "dropped: owners, setuid, setgid and sticky bits, extended attributes");
+            let object = &self.request.object;
+            tracing::info!(namespace = %object.namespace, name = %object.name, layer = %short, owners, special_bits, attributes, "dropped: owners, setuid, setgid and sticky bits, extended attributes");
         }
         Ok(tree)
     }

@@ -142,11 +142,11 @@ async fn sync(
     let before = Before { recorded, damage, ..Before::default() };
     let outcome = pass::pass(engine, &engine.turn(&request).await, &request, &before).await?;
     for damage in &outcome.repaired {
-        tracing::warn!(object = %id, "{damage}");
+        tracing::warn!(namespace = %id.namespace, name = %id.name, "{damage}");
     }
     let doubts = outcome.basis.iter().flat_map(Basis::doubts).map(|doubt| doubt.message.as_str());
     for warning in request.requirement.warnings().chain(doubts) {
-        tracing::warn!(object = %id, "{warning}");
+        tracing::warn!(namespace = %id.namespace, name = %id.name, "{warning}");
     }
     for target in &request.targets {
         engine.outputs.prune(id, target, pass::now()).await?;
