@@ -32,10 +32,12 @@ mod finalizer;
 mod health;
 mod integrity;
 mod labels;
+mod lookups;
 mod memory;
 mod named;
 mod objects;
 mod obstacle;
+mod on_revoked;
 mod policies;
 mod reconcile;
 mod recover;
@@ -53,7 +55,7 @@ mod unreadable;
 mod watching;
 
 pub use health::Health;
-pub use revocation::OnRevoked;
+pub use on_revoked::OnRevoked;
 
 use context::{Context, Outage};
 use empty_dir::EmptyDirs;
@@ -142,7 +144,7 @@ pub async fn run<R: Registry>(
         () = stop_late(shutdown) => tracing::warn!("reconciles in progress did not end in time and are cut off"),
         never = changes => match never {},
         never = named.keep() => match never {},
-        never = labels::keep(client.clone(), policies, named, &watching) => match never {},
+        never = labels::keep(client.clone(), policies.labels(), policies.selector(), named, &watching) => match never {},
         never = beat(&health) => match never {},
     }
 }

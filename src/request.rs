@@ -35,7 +35,7 @@ pub use limits::{Limit, LimitExceeded, Limits, OwnLimits};
 pub use names::check_names;
 pub use object::ObjectId;
 pub use policy::{Otherwise, Policies, Policy, speaks_about};
-pub use referred::{MAX_ACCOUNT_SECRETS, Referred, trusted};
+pub use referred::{Referred, trusted};
 pub use selection::{FileFilter, FileSelection, LayerSelection, Unpacking};
 pub use target::{KeyedObject, Place, Target};
 

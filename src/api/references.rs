@@ -3,10 +3,13 @@
 
 use kube::core::Rule;
 
-use super::OCIArtifactSpec;
+use super::spec::RegistrySpec;
+use super::verify::VerifySpec;
 
 /// Maximum number of references to Secrets, ConfigMaps and a ServiceAccount in one spec.
 pub const MAX_REFERENCES: usize = 32;
+/// Maximum number of `imagePullSecrets` of a ServiceAccount that are used.
+pub const MAX_ACCOUNT_SECRETS: usize = 16;
 
 /// Returns the admission rule for the number of references.
 pub(super) fn rule() -> Rule {
@@ -27,19 +30,13 @@ pub(super) fn rule() -> Rule {
     Rule::new(format!("{} <= {MAX_REFERENCES}", counts.join(" + "))).message(message.as_str())
 }
 
-impl OCIArtifactSpec {
-    /// Returns the number of references to other objects.
-    pub fn references(&self) -> usize {
-        let registry = &self.registry;
-        let optional = [
-            registry.service_account_name.is_some(),
-            registry.ca_ref.is_some(),
-            registry.client_certificate_ref.is_some(),
-        ];
-        let trust = self.verify.iter().map(|entry| {
-            let keys = entry.cosign.keys.iter().filter(|key| key.secret_ref.is_some()).count();
-            keys + usize::from(entry.cosign.trusted_root_ref.is_some())
-        });
-        registry.pull_secrets.len() + optional.into_iter().filter(|named| *named).count() + trust.sum::<usize>()
-    }
+/// Returns the number of references to other objects in these parts of a spec.
+pub(super) fn count(registry: &RegistrySpec, verify: &[VerifySpec]) -> usize {
+    let optional =
+        [registry.service_account_name.is_some(), registry.ca_ref.is_some(), registry.client_certificate_ref.is_some()];
+    let trust = verify.iter().map(|entry| {
+        let keys = entry.cosign.keys.iter().filter(|key| key.secret_ref.is_some()).count();
+        keys + usize::from(entry.cosign.trusted_root_ref.is_some())
+    });
+    registry.pull_secrets.len() + optional.into_iter().filter(|named| *named).count() + trust.sum::<usize>()
 }

@@ -193,3 +193,10 @@ pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
     let parsed: kube::core::Duration = text.parse().ok()?;
     (!parsed.is_negative()).then(|| parsed.into())
 }
+
+impl OCIArtifactSpec {
+    /// Returns the number of references to other objects.
+    pub fn references(&self) -> usize {
+        super::references::count(&self.registry, &self.verify)
+    }
+}

@@ -6,8 +6,9 @@ use std::time::Duration;
 use kube::runtime::reflector::Store;
 
 use super::context::{Context, is_current};
-use super::dereference::{Asked, Inputs, Trusted};
+use super::dereference::{Asked, Inputs};
 use super::integrity;
+use super::lookups::Trusted;
 use super::memory::Remembered;
 use super::stored::Stored;
 use super::subject::Subject;

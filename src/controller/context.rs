@@ -8,13 +8,12 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
 
-use super::OnRevoked;
 use super::empty_dir::EmptyDirs;
-use super::memory::{Memory, Remembered};
+use super::memory::{Memory, Remembered, SHORTEST};
 use super::named::Named;
+use super::on_revoked::OnRevoked;
 use super::policies::PolicyBook;
 use super::scans::Scans;
-use super::schedule::SHORTEST;
 use super::stored::Stored;
 use crate::metrics::Metrics;
 use crate::pass::Engine;

@@ -1,23 +1,20 @@
 //! Lookup of the cluster objects that an artifact refers to, each by its name. A reference that is absent, forbidden or
 //! unusable ends the lookup with a failure of the object. An unanswered read is not a state of the object.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use kube::runtime::reflector::ObjectRef;
 
-use super::OnRevoked;
 use super::context::Context;
-use super::named::{Found, LookUp, Name, Unanswered, Value};
+use super::lookups::{Lookups, Trusted, Unread};
+use super::named::{Name, Unanswered, Value};
+use super::on_revoked::OnRevoked;
 use super::stored::Stored;
 use super::subject::Subject;
-use crate::api::verify::{CosignSpec, VerifySpec};
-use crate::api::vocabulary::CaSource;
-use crate::api::{OCIArtifactSpec, Reason};
-use crate::failure::{Class, Failure};
-use crate::oci::{Digest, Hasher, Reference};
+use crate::api::OCIArtifactSpec;
+use crate::api::references::MAX_ACCOUNT_SECRETS;
+use crate::failure::Failure;
+use crate::oci::{Digest, Reference};
 use crate::registry::Registry;
-use crate::request::{self, MAX_ACCOUNT_SECRETS, Referred, Request, RequestError};
+use crate::request::{self, Referred, Request, RequestError};
 
 /// A spec with its referenced objects, parsed into a request or a failure.
 pub(super) struct Inputs {
@@ -30,9 +27,6 @@ pub(super) struct Inputs {
     pub(super) trusted: Trusted,
 }
 
-/// Names of keys, roots and labels, and the digests of their content.
-pub(super) type Trusted = Vec<(Name, Digest)>;
-
 /// A request, and what its requirement depends on.
 pub(super) struct Asked {
     pub(super) request: Request,
@@ -40,26 +34,6 @@ pub(super) struct Asked {
     pub(super) policies: Digest,
     /// As in [`Inputs`].
     pub(super) trusted: Trusted,
-}
-
-/// Reason for the absence of a request.
-pub(super) enum Unread {
-    /// State of the object.
-    Failed(Failure),
-    /// State of the API server.
-    Unanswered(Unanswered),
-}
-
-impl From<Failure> for Unread {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-impl From<RequestError> for Unread {
-    fn from(error: RequestError) -> Self {
-        Self::Failed(error.into())
-    }
 }
 
 /// Looks up all inputs of a pass over the object. `is_awaited`: the last pass failed because of a referenced object, so
@@ -71,16 +45,16 @@ pub(super) async fn inputs<R: Registry>(
 ) -> Result<Inputs, Unanswered> {
     let look_up = context.named.look_up(object(subject));
     let look_up = if subject.is_requested() { look_up.afresh() } else { look_up };
-    let mut reading = Reading { look_up, mark: Hasher::default(), trusted: Vec::new(), is_awaited };
+    let mut lookups = Lookups::new(look_up, is_awaited);
     // Read first, so that a policy change during the other reads is noticed before the switch.
     let policies = policies_over(subject, context, subject.spec);
-    let request = match spec_request(subject, context, subject.spec, &mut reading).await {
+    let request = match spec_request(subject, context, subject.spec, &mut lookups).await {
         Ok(request) => Ok(request),
         Err(Unread::Failed(failure)) => Err(failure),
         Err(Unread::Unanswered(unanswered)) => return Err(unanswered),
     };
-    mark_served(subject, context, &mut reading).await?;
-    let Reading { look_up, mut mark, trusted, .. } = reading;
+    mark_served(subject, context, &mut lookups).await?;
+    let Lookups { look_up, mut mark, trusted, .. } = lookups;
     look_up.finish();
     mark.update(format!("{} {:?}", subject.generation(), subject.requests).as_bytes());
     Ok(Inputs { request, mark: mark.finish(), policies, trusted })
@@ -98,10 +72,10 @@ pub(super) async fn watched_request<R: Registry>(
     context: &Context<R>,
     spec: &OCIArtifactSpec,
 ) -> Result<Asked, Unread> {
-    let mut reading = reading(subject, context);
+    let mut lookups = lookups(subject, context);
     let policies = policies_over(subject, context, spec);
-    let request = spec_request(subject, context, spec, &mut reading).await;
-    let Reading { look_up, trusted, .. } = reading;
+    let request = spec_request(subject, context, spec, &mut lookups).await;
+    let Lookups { look_up, trusted, .. } = lookups;
     look_up.finish();
     Ok(Asked { request: request?, policies, trusted })
 }
@@ -112,15 +86,14 @@ pub(super) async fn request<R: Registry>(
     context: &Context<R>,
     spec: &OCIArtifactSpec,
 ) -> Result<Asked, Unread> {
-    let mut reading = reading(subject, context);
+    let mut lookups = lookups(subject, context);
     let policies = policies_over(subject, context, spec);
-    let request = spec_request(subject, context, spec, &mut reading).await?;
-    Ok(Asked { request, policies, trusted: reading.trusted })
+    let request = spec_request(subject, context, spec, &mut lookups).await?;
+    Ok(Asked { request, policies, trusted: lookups.trusted })
 }
 
-fn reading<'a, R>(subject: &Subject<'_>, context: &'a Context<R>) -> Reading<'a> {
-    let look_up = context.named.look_up(object(subject));
-    Reading { look_up, mark: Hasher::default(), trusted: Vec::new(), is_awaited: false }
+fn lookups<'a, R>(subject: &Subject<'_>, context: &'a Context<R>) -> Lookups<'a> {
+    Lookups::new(context.named.look_up(object(subject)), false)
 }
 
 /// Builds a request from a spec. A policy that denies the repository takes precedence over a failure of the spec: a
@@ -129,17 +102,17 @@ async fn spec_request<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
     spec: &OCIArtifactSpec,
-    reading: &mut Reading<'_>,
+    lookups: &mut Lookups<'_>,
 ) -> Result<Request, Unread> {
     let Reference { repository, .. } = spec.image.parse().map_err(RequestError::Image)?;
-    let policies = context.policies.of(&subject.id.namespace, &repository, reading).await?;
+    let policies = context.policies.of(&subject.id.namespace, &repository, lookups).await?;
     let is_elsewhere = subject.spec.image.parse().map_or(true, |named: Reference| {
         // The served artifact may be judged in another registry, for which the spec's Secrets are not meant.
         named.repository.api_host() != repository.api_host()
     });
     let referred = Referred { policies, is_elsewhere, ..Referred::default() };
     let mut referred = referred.with_public_root(context.public_root.fetched());
-    let request = request_with(&mut referred, subject, spec, reading).await;
+    let request = request_with(&mut referred, subject, spec, lookups).await;
     request.map_err(|unread| {
         let denied = referred.policies.denied(&repository).filter(|objection| objection.is_verdict);
         denied.map_or(unread, |objection| Failure::from(&objection).into())
@@ -150,14 +123,14 @@ async fn request_with(
     referred: &mut Referred,
     subject: &Subject<'_>,
     spec: &OCIArtifactSpec,
-    reading: &mut Reading<'_>,
+    lookups: &mut Lookups<'_>,
 ) -> Result<Request, Unread> {
     // Checked before a name becomes part of a request to the API server.
     request::check_names(spec)?;
-    add_referred(referred, &subject.id.namespace, spec, reading).await?;
+    add_referred(referred, &subject.id.namespace, spec, lookups).await?;
     let request = Request::parse(subject.id.clone(), spec, referred)?;
     // The fetched trusted root is not a cluster object, so no other mark changes with it.
-    reading.mark.update(format!("{:?}", request.requirement.fingerprint()).as_bytes());
+    lookups.mark.update(format!("{:?}", request.requirement.fingerprint()).as_bytes());
     Ok(request)
 }
 
@@ -178,13 +151,13 @@ pub(super) fn served<R>(subject: &Subject<'_>, context: &Context<R>) -> Option<R
 async fn mark_served<R: Registry>(
     subject: &Subject<'_>,
     context: &Context<R>,
-    reading: &mut Reading<'_>,
+    lookups: &mut Lookups<'_>,
 ) -> Result<(), Unanswered> {
     let named = subject.spec.image.parse().map(|named: Reference| named.repository);
     let Some(served) = served(subject, context).filter(|served| named.as_ref() != Ok(&served.repository)) else {
         return Ok(());
     };
-    match context.policies.of(&subject.id.namespace, &served.repository, reading).await {
+    match context.policies.of(&subject.id.namespace, &served.repository, lookups).await {
         Err(Unread::Unanswered(unanswered)) => Err(unanswered),
         Err(Unread::Failed(failure)) => {
             tracing::debug!(namespace = %subject.id.namespace, name = %subject.id.name, "cannot read the policies that match the published content: {}", failure.message);
@@ -194,95 +167,16 @@ async fn mark_served<R: Registry>(
     }
 }
 
-/// A series of lookups, with a mark that changes if any result does.
-pub(super) struct Reading<'a> {
-    look_up: LookUp<'a>,
-    pub(super) mark: Hasher,
-    trusted: Trusted,
-    is_awaited: bool,
-}
-
-impl Reading<'_> {
-    async fn get(&mut self, name: Name, wakes: bool) -> Result<Arc<Found>, Unread> {
-        let found = self.look_up.get(name, wakes || self.is_awaited).await.map_err(Unread::Unanswered)?;
-        self.mark.field(found.mark.hex().as_bytes());
-        match &found.value {
-            Value::Forbidden(message) => Err(Failure::new(Class::Wait, Reason::SecretNotFound, message).into()),
-            Value::TooLarge(message) => Err(Failure::new(Class::Wait, Reason::SecretInvalid, message).into()),
-            Value::Absent | Value::Secret(_) | Value::ConfigMap(_) | Value::Account(_) | Value::Labels(_) => Ok(found),
-        }
-    }
-
-    /// Adds a referenced object; with `wakes`, one that decides about trust. Returns false if it is absent.
-    async fn add(&mut self, name: Name, referred: &mut Referred, wakes: bool) -> Result<bool, Unread> {
-        let (kind, text) = (name.kind(), name.name().to_owned());
-        let found = self.get(name.clone(), wakes).await?;
-        if wakes {
-            self.trusted.push((name, found.mark.clone()));
-        }
-        match &found.value {
-            Value::Secret(data) => {
-                let known = referred.secrets.entry(text).or_default();
-                match known {
-                    // Another key of the same Secret.
-                    Some(known) => known.data.extend(data.data.clone()),
-                    None => *known = Some(data.clone()),
-                }
-                Ok(true)
-            }
-            Value::ConfigMap(data) => {
-                referred.config_maps.entry(text).or_default().get_or_insert_default().extend(data.clone());
-                Ok(true)
-            }
-            Value::Absent | Value::Forbidden(_) | Value::TooLarge(_) | Value::Account(_) | Value::Labels(_) => {
-                match kind {
-                    CaSource::Secret => drop(referred.secrets.entry(text).or_default()),
-                    CaSource::ConfigMap => drop(referred.config_maps.entry(text).or_default()),
-                }
-                Ok(false)
-            }
-        }
-    }
-
-    /// Adds the objects that requirements name in a namespace, up to the first absent one.
-    pub(super) async fn add_trusted(
-        &mut self,
-        namespace: &str,
-        verify: &[VerifySpec],
-        referred: &mut Referred,
-    ) -> Result<(), Unread> {
-        for VerifySpec { cosign: CosignSpec { keys, trusted_root_ref, .. }, .. } in verify {
-            let keys = keys.iter().filter_map(|key| key.secret_ref.as_ref());
-            let keys = keys.map(|key| Name::key(CaSource::Secret, namespace, &key.name, &key.key));
-            let root = trusted_root_ref.iter().map(|root| Name::root(root.kind, namespace, &root.name, &root.key));
-            for name in keys.chain(root) {
-                if !self.add(name, referred, true).await? {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the labels of a namespace; a change wakes the object.
-    pub(super) async fn labels(&mut self, namespace: &str) -> Result<BTreeMap<String, String>, Unread> {
-        let name = Name::labels(namespace);
-        let found = self.get(name.clone(), true).await?;
-        self.trusted.push((name, found.mark.clone()));
-        if let Value::Labels(labels) = &found.value { Ok(labels.clone()) } else { Ok(BTreeMap::new()) }
-    }
-}
-
 /// Adds the objects that the spec names. Fails at the first absent one, without further lookups.
 async fn add_referred(
     referred: &mut Referred,
     namespace: &str,
     spec: &OCIArtifactSpec,
-    reading: &mut Reading<'_>,
+    lookups: &mut Lookups<'_>,
 ) -> Result<(), Unread> {
     let registry = &spec.registry;
     if let Some(name) = &registry.service_account_name {
-        let found = reading.get(Name::account(namespace, name), false).await?;
+        let found = lookups.get(Name::account(namespace, name), false).await?;
         let Value::Account(secrets) = &found.value else {
             return Err(RequestError::NotFound { kind: "ServiceAccount", name: name.clone() }.into());
         };
@@ -298,9 +192,9 @@ async fn add_referred(
     let certificate = registry.client_certificate_ref.iter().map(|secret| Name::certificate(namespace, &secret.name));
     for name in names.chain(authority).chain(certificate).collect::<Vec<_>>() {
         let (kind, text) = (name.kind(), name.name().to_owned());
-        if !reading.add(name, referred, false).await? {
+        if !lookups.add(name, referred, false).await? {
             return Err(RequestError::NotFound { kind: kind.as_str(), name: text }.into());
         }
     }
-    reading.add_trusted(namespace, &spec.verify, referred).await
+    lookups.add_trusted(namespace, &spec.verify, referred).await
 }

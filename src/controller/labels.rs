@@ -14,7 +14,6 @@ use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, ResourceExt};
 
 use super::named::Named;
-use super::policies::PolicyBook;
 use super::watching::Watching;
 
 pub(super) type Labels = BTreeMap<String, String>;
@@ -44,14 +43,15 @@ impl NamespaceLabels {
     }
 }
 
-/// Maintains the labels once a policy needs them, and wakes the objects of a namespace on a change. Never returns.
-pub(super) async fn keep(client: Client, book: &PolicyBook, named: &Named, watching: &Watching) -> Infallible {
-    let mut changes = book.changes();
-    while !book.has_selector() {
-        if changes.changed().await.is_err() {
-            std::future::pending::<Infallible>().await;
-        }
-    }
+/// Maintains the labels once they are `needed`, and wakes the objects of a namespace on a change. Never returns.
+pub(super) async fn keep(
+    client: Client,
+    known: &NamespaceLabels,
+    needed: impl Future<Output = ()>,
+    named: &Named,
+    watching: &Watching,
+) -> Infallible {
+    needed.await;
     let all: Api<PartialObjectMeta<Namespace>> = Api::all(client);
     let mut events = watching.events("Namespaces", all, Config::default());
     let mut listed = Vec::new();
@@ -63,9 +63,9 @@ pub(super) async fn keep(client: Client, book: &PolicyBook, named: &Named, watch
             }
             Some(Ok(Event::InitDone)) => {
                 // Deleted while the watch was interrupted, like all objects in it.
-                let gone = book.labels().names().into_iter().filter(|name| !listed.contains(name));
+                let gone = known.names().into_iter().filter(|name| !listed.contains(name));
                 gone.for_each(|name| {
-                    book.labels().set(&name, None);
+                    known.set(&name, None);
                 });
                 continue;
             }
@@ -78,7 +78,7 @@ pub(super) async fn keep(client: Client, book: &PolicyBook, named: &Named, watch
             Some(Err(_)) => continue,
             None => std::future::pending().await,
         };
-        if book.labels().set(&namespace, labels.as_ref()) {
+        if known.set(&namespace, labels.as_ref()) {
             named.wake_namespace(&namespace);
         }
     }

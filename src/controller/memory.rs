@@ -14,6 +14,8 @@ use crate::oci::Digest;
 use crate::output::damage::Damage;
 use crate::plan::Revision;
 
+/// Minimum pause between two looks.
+pub(super) const SHORTEST: Duration = Duration::from_millis(50);
 /// Interval of checks for the obstacle of an output.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Back-off after an unanswered read of the API server.

@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::oci::Digest;
 
 mod read;
+mod scopes;
 mod table;
 
 pub(super) use read::{Found, Kind, Name, Unanswered, Value};
@@ -42,7 +43,7 @@ impl Named {
 
     /// Adds the artifacts of a controller. Artifacts to be reconciled are sent to `wake`.
     pub(super) fn add_scope(&self, objects: Store<Stored>, wake: UnboundedSender<ObjectRef<Stored>>) {
-        self.lock().add_scope(objects, wake);
+        self.lock().scopes.add(objects, wake);
     }
 
     /// Starts a lookup of the names that an artifact uses.
@@ -72,7 +73,7 @@ impl Named {
 
     /// Wakes the artifacts of a namespace.
     pub(super) fn wake_namespace(&self, namespace: &str) {
-        self.lock().wake_namespace(namespace);
+        self.lock().scopes.wake_namespace(namespace);
     }
 
     /// Repeats the reads of names that wake artifacts. Never returns.
@@ -161,7 +162,7 @@ impl Drop for LookUp<'_> {
     /// Forgets an artifact that was deleted during the lookup, after the watch has forgotten it.
     fn drop(&mut self) {
         let mut table = self.named.lock();
-        if !table.is_there(&self.object) {
+        if !table.scopes.contains(&self.object) {
             table.use_only(&self.object, &BTreeSet::new());
         }
     }

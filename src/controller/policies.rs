@@ -13,8 +13,8 @@ use kube::{Api, Client, ResourceExt};
 use serde::de::IgnoredAny;
 use tokio::sync::watch;
 
-use super::dereference::{Reading, Unread};
 use super::labels::NamespaceLabels;
+use super::lookups::{Lookups, Unread};
 use super::watching::Watching;
 use crate::api::OCIArtifactPolicy;
 use crate::api::policy::{Scope, StoredPolicySpec};
@@ -91,10 +91,18 @@ impl PolicyBook {
         self.changes.send_replace(());
     }
 
-    /// True if a policy selects namespaces by their labels.
-    pub(super) fn has_selector(&self) -> bool {
-        let all = self.policies.as_ref().map(Store::state).unwrap_or_default();
-        all.iter().any(|stored| is_choosy(stored))
+    /// Waits until a policy selects namespaces by their labels.
+    pub(super) async fn selector(&self) {
+        let mut changes = self.changes();
+        let has_selector = || {
+            let all = self.policies.as_ref().map(Store::state).unwrap_or_default();
+            all.iter().any(|stored| is_choosy(stored))
+        };
+        while !has_selector() {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Returns the labels of namespaces, as far as they are watched.
@@ -134,36 +142,36 @@ impl PolicyBook {
     }
 
     /// Returns the policies about a repository that apply in a namespace, with the objects that they refer to in the
-    /// operator's namespace. The mark of `reading` changes if any of these does.
+    /// operator's namespace. The mark of `lookups` changes if any of these does.
     pub(super) async fn of(
         &self,
         namespace: &str,
         repository: &Repository,
-        reading: &mut Reading<'_>,
+        lookups: &mut Lookups<'_>,
     ) -> Result<Policies, Unread> {
         let mut policies = Policies { otherwise: self.otherwise, ..Policies::default() };
         let mut all = self.about(repository);
         let labels = if all.iter().any(|stored| is_choosy(stored)) {
             match self.labels.get(namespace) {
                 Some(labels) => {
-                    reading.mark.update(format!("labels {labels:?}\n").as_bytes());
+                    lookups.mark.update(format!("labels {labels:?}\n").as_bytes());
                     labels
                 }
-                None => reading.labels(namespace).await?,
+                None => lookups.labels(namespace).await?,
             }
         } else {
             BTreeMap::new()
         };
         all.retain(|stored| scope(stored).is_none_or(|scope| scope.selects(&labels)));
         for stored in all {
-            add_to(&mut reading.mark, &stored);
+            add_to(&mut lookups.mark, &stored);
             let (name, generation) = (stored.name_any(), stored.metadata.generation.unwrap_or_default());
             let Some(spec) = stored.spec.as_ref().and_then(|stored| stored.spec.clone()) else {
                 policies.unreadable.push(name);
                 continue;
             };
             let mut referred = Referred::default();
-            reading.add_trusted(&self.own_namespace, &spec.verify, &mut referred).await?;
+            lookups.add_trusted(&self.own_namespace, &spec.verify, &mut referred).await?;
             policies.all.push(Policy { name, generation, spec, referred });
         }
         Ok(policies)

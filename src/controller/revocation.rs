@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use super::attempt::rejudge;
 use super::context::Context;
-use super::dereference::{self, Unread};
+use super::dereference;
+use super::lookups::Unread;
 use super::subject::Subject;
 use crate::api::{OCIArtifactSpec, OCIArtifactStatus, Reason};
 use crate::failure::{Class, Failure};
@@ -28,16 +29,6 @@ use crate::request::Request;
 
 /// Pause before the served content is judged again, if a failure with a longer pause prevented the judgement.
 const AGAIN: Duration = Duration::from_secs(20);
-
-/// Treatment of published content that is refused later.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnRevoked {
-    /// Keep it, and report the refusal in status.
-    #[default]
-    Keep,
-    /// Withdraw it from consumers.
-    Withdraw,
-}
 
 /// Withdraws the served content if required; returns the failure of the pass and the new status. `look` is the state of
 /// the outputs after the pass.

@@ -11,8 +11,6 @@ use crate::oci::Digest;
 use crate::pass::Look;
 use crate::plan::Revision;
 
-/// Minimum pause between two looks.
-pub(super) const SHORTEST: Duration = Duration::from_millis(50);
 /// Back-off after failures that may resolve themselves.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(120));
 /// Back-off before a registry is queried again for absent or denied content.

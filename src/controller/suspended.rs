@@ -10,7 +10,7 @@ use kube::runtime::controller::Action;
 
 use super::attempt::rejudge;
 use super::context::Context;
-use super::dereference::Unread;
+use super::lookups::Unread;
 use super::report::Judged;
 use super::subject::Subject;
 use super::{OnRevoked, dereference, revocation, until_changed};

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use super::MAX_ACCOUNT_SECRETS;
 use super::field::{Field, Spelling};
-use crate::api::references::MAX_REFERENCES;
+use crate::api::references::{MAX_ACCOUNT_SECRETS, MAX_REFERENCES};
 use crate::oci::platform::ParsePlatformError;
 use crate::oci::reference::ParseReferenceError;
 use crate::oci::tag_selection::TagSelectionError;

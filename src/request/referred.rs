@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Field, Origin, Policies, RequestError};
 use crate::api::OCIArtifactSpec;
+use crate::api::references::MAX_ACCOUNT_SECRETS;
 use crate::api::spec::CaReference;
 use crate::api::verify::VerifySpec;
 use crate::api::vocabulary::CaSource;
@@ -12,9 +13,6 @@ use crate::registry::Transport;
 use crate::registry::credentials::{Keychain, SecretData, SecretError};
 use crate::registry::tls::{TlsError, TlsOptions};
 use crate::trust::sigstore::Root;
-
-/// Maximum number of `imagePullSecrets` of a ServiceAccount that are used.
-pub const MAX_ACCOUNT_SECRETS: usize = 16;
 
 /// Objects that a spec names; `None` for an object that does not exist.
 #[derive(Clone, Debug, Default)]

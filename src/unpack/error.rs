@@ -1,7 +1,7 @@
 //! Errors of unpacking.
 
 use super::hashing::Aborted;
-use super::path::{EntryPath, PathError};
+use super::path::{EntryPath, PathError, shortened};
 use super::read_back::{Changed, StagedError};
 use crate::request::LimitExceeded;
 use crate::storage::StorageError;
@@ -131,10 +131,4 @@ impl UnpackError {
     pub(super) fn limit_in(layer: &str, exceeded: LimitExceeded) -> Self {
         Self::Limit { place: format!("layer {layer}"), exceeded }
     }
-}
-
-/// Truncates an untrusted name for display.
-pub(crate) fn shortened(name: &str) -> String {
-    const LONGEST: usize = 120;
-    if name.chars().count() <= LONGEST { name.to_owned() } else { name.chars().take(LONGEST).chain(['…']).collect() }
 }

@@ -225,6 +225,12 @@ fn check_characters(component: &str) -> Result<(), PathError> {
     Ok(())
 }
 
+/// Truncates an untrusted name for display.
+pub(crate) fn shortened(name: &str) -> String {
+    const LONGEST: usize = 120;
+    if name.chars().count() <= LONGEST { name.to_owned() } else { name.chars().take(LONGEST).chain(['…']).collect() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use fs_err::os::unix::fs::FileExt;
 use rustix::io::Errno;
 
 use super::Stop;
-use super::error::shortened;
+use super::path::shortened;
 use crate::oci::Digest;
 use crate::oci::digest::hash_chunks;
 use crate::storage::{self, StorageError};

@@ -7,8 +7,8 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::budget::Budget;
-use super::error::{UnpackError, shortened};
-use super::path::{EntryPath, PathError, link_target};
+use super::error::UnpackError;
+use super::path::{EntryPath, PathError, link_target, shortened};
 use crate::api::vocabulary::Symlinks;
 use crate::request::Limits;
 use crate::storage::{self, During};

@@ -14,9 +14,9 @@ use flate2::bufread::DeflateDecoder;
 use rawzip::{CompressionMethod, FileReader, RECOMMENDED_BUFFER_SIZE, ZipArchive, ZipEntry};
 
 use super::budget::Allowance;
-use super::error::{UnpackError, shortened};
+use super::error::UnpackError;
 use super::layer::Extract;
-use super::path::{EntryPath, link_target};
+use super::path::{EntryPath, link_target, shortened};
 use super::tree::LayerTree;
 use super::{Dropped, Stop};
 use crate::request::Limit;

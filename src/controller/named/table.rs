@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::runtime::reflector::{ObjectRef, Store};
-use tokio::sync::mpsc::UnboundedSender;
+use kube::runtime::reflector::ObjectRef;
 
 use super::read::{Answer, Found, Kind, Name, Unanswered};
+use super::scopes::Scopes;
 use crate::backoff::Backoff;
 use crate::controller::stored::Stored;
 use crate::oci::Digest;
@@ -30,7 +30,7 @@ pub(super) struct Table {
     pub(super) slots: BTreeMap<Name, Slot>,
     /// Names that each artifact uses.
     pub(super) uses: HashMap<ObjectRef<Stored>, BTreeSet<Name>>,
-    scopes: Vec<Scope>,
+    pub(super) scopes: Scopes,
     pub(super) kept_bytes: usize,
     pub(super) most_bytes: usize,
     /// Namespace of the last read, for the rotation between namespaces.
@@ -42,18 +42,12 @@ impl Default for Table {
         Self {
             slots: BTreeMap::new(),
             uses: HashMap::new(),
-            scopes: Vec::new(),
+            scopes: Scopes::default(),
             kept_bytes: 0,
             most_bytes: MOST_BYTES,
             turn: String::new(),
         }
     }
-}
-
-/// Artifacts of one controller, with the channel that wakes them.
-struct Scope {
-    objects: Store<Stored>,
-    wake: UnboundedSender<ObjectRef<Stored>>,
 }
 
 /// One name.
@@ -89,24 +83,21 @@ impl Last {
         };
         now.saturating_duration_since(self.at) < good_for
     }
+
+    /// Drops the kept answer, and returns its size in bytes.
+    fn drop_answer(&mut self) -> usize {
+        self.answer = None;
+        std::mem::take(&mut self.bytes)
+    }
 }
 
 impl Table {
-    /// Adds the artifacts of a controller. Artifacts to be reconciled are sent to `wake`.
-    pub(super) fn add_scope(&mut self, objects: Store<Stored>, wake: UnboundedSender<ObjectRef<Stored>>) {
-        self.scopes.push(Scope { objects, wake });
-    }
-
     /// Forgets the artifacts that are in no list.
     pub(super) fn forget_missing(&mut self) {
-        let gone: Vec<_> = self.uses.keys().filter(|object| !self.is_there(object)).cloned().collect();
+        let gone: Vec<_> = self.uses.keys().filter(|object| !self.scopes.contains(object)).cloned().collect();
         for object in gone {
             self.use_only(&object, &BTreeSet::new());
         }
-    }
-
-    pub(super) fn is_there(&self, object: &ObjectRef<Stored>) -> bool {
-        self.scopes.iter().any(|scope| scope.objects.get(object).is_some())
     }
 
     /// Wakes the users of an object that a watch reports with this version.
@@ -118,31 +109,20 @@ impl Table {
             let is_known = |last: &Last| version.is_some() && last.version.as_deref() == version;
             if !slot.last.as_ref().is_some_and(is_known) {
                 if let Some(last) = &mut slot.last {
-                    last.answer = None;
-                    self.kept_bytes = self.kept_bytes.saturating_sub(std::mem::take(&mut last.bytes));
+                    self.kept_bytes = self.kept_bytes.saturating_sub(last.drop_answer());
                 }
                 // A pass in progress looks at the mark only, which the next read renews.
                 slot.next = Instant::now();
                 woken.extend(slot.users.keys().cloned());
             }
         }
-        self.wake(woken);
+        self.scopes.wake(woken);
     }
 
     /// True unless a read has found another content of one of these names.
     pub(super) fn are_unchanged(&self, names: &[(Name, Digest)]) -> bool {
         let now = |name| self.slots.get(name)?.last.as_ref()?.mark.as_ref();
         names.iter().all(|(name, before)| now(name).is_none_or(|now| now == before))
-    }
-
-    /// Wakes the artifacts of a namespace.
-    pub(super) fn wake_namespace(&self, namespace: &str) {
-        for Scope { objects, wake } in &self.scopes {
-            let all = objects.state();
-            let inside = all.iter().filter(|object| object.metadata.namespace.as_deref() == Some(namespace));
-            // A controller that has ended needs no notification.
-            inside.for_each(|object| drop(wake.send(ObjectRef::from_obj(object.as_ref()))));
-        }
     }
 
     /// Returns the lock of a read.
@@ -226,7 +206,7 @@ impl Table {
                 (last.answer, last.bytes) = (Some(answer.clone()), bytes);
             }
         }
-        self.wake(woken);
+        self.scopes.wake(woken);
         answer
     }
 
@@ -247,8 +227,7 @@ impl Table {
             let lasts = self.slots.iter_mut().filter(|(name, _)| name.namespace == *greedy);
             let lasts = lasts.filter_map(|(_, slot)| slot.last.as_mut().filter(|last| last.bytes > 0));
             let Some(oldest) = lasts.min_by_key(|last| last.at) else { return false };
-            oldest.answer = None;
-            let freed = std::mem::take(&mut oldest.bytes);
+            let freed = oldest.drop_answer();
             *of_greedy = of_greedy.saturating_sub(freed);
             self.kept_bytes = self.kept_bytes.saturating_sub(freed);
         }
@@ -294,18 +273,7 @@ impl Table {
         for slot in self.slots.values_mut() {
             let Some(last) = &mut slot.last else { continue };
             if last.answer.is_some() && !last.is_good(now) {
-                last.answer = None;
-                self.kept_bytes = self.kept_bytes.saturating_sub(std::mem::take(&mut last.bytes));
-            }
-        }
-    }
-
-    fn wake(&self, objects: Vec<ObjectRef<Stored>>) {
-        for object in objects {
-            let of_it = self.scopes.iter().find(|scope| scope.objects.get(&object).is_some());
-            if let Some(scope) = of_it {
-                // A controller that has ended needs no notification.
-                let _ = scope.wake.send(object);
+                self.kept_bytes = self.kept_bytes.saturating_sub(last.drop_answer());
             }
         }
     }
