@@ -2,7 +2,7 @@
 
 use crate::oci::Digest;
 use crate::registry::Pinned;
-use crate::request::Request;
+use crate::request::{Fingerprint, Request};
 
 /// Identity of published content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub struct Revision {
     /// Digest of the manifest that the content came from.
     pub digest: Digest,
     /// Fingerprint of the request that the content was made from.
-    pub fingerprint: String,
+    pub fingerprint: Fingerprint,
 }
 
 /// State of the object and its outputs, read at the start of the pass.
@@ -52,7 +52,7 @@ impl Observed {
 
 impl Revision {
     fn is(&self, request: &Request, digest: &Digest) -> bool {
-        self.digest == *digest && self.fingerprint == request.fingerprint.as_str()
+        self.digest == *digest && self.fingerprint == request.fingerprint
     }
 }
 

@@ -204,7 +204,7 @@ pub(super) async fn restore<R: Registry>(
 ) {
     let Some(recorded) = subject.recorded() else { return };
     let is_tried = failure.candidate.as_ref() == Some(&recorded.digest);
-    if remembered.damage.is_empty() || is_tried || recorded.fingerprint != request.fingerprint.as_str() {
+    if remembered.damage.is_empty() || is_tried || recorded.fingerprint != request.fingerprint {
         return;
     }
     let mut request = request.clone();

@@ -82,7 +82,7 @@ pub(super) async fn failed<R: Registry>(
     let interval = request.map_or(Duration::from_secs(600), |request| request.interval);
     let refused = match (&failure.candidate, request) {
         (Some(digest), Some(request)) if failure.class == Class::Stalled && !failure.is_beside_digest => {
-            let fingerprint = request.fingerprint.as_str().to_owned();
+            let fingerprint = request.fingerprint.clone();
             Some((Revision { digest: digest.clone(), fingerprint }, failure.clone()))
         }
         (Some(_) | None, _) => None,

@@ -29,7 +29,8 @@ pub(super) async fn complete_switch<R: Registry>(
     if remembered.inputs.is_some() || is_other_content || !is_judged {
         return;
     }
-    let (outputs, revision) = (&context.engine.outputs, Revision { digest, fingerprint: switching.content.clone() });
+    let (outputs, revision) =
+        (&context.engine.outputs, Revision { digest, fingerprint: switching.content.clone().into() });
     let records = integrity::before(subject, request, remembered).outputs;
     let mut ready = Vec::with_capacity(request.targets.len());
     for target in &request.targets {

@@ -218,7 +218,7 @@ impl Report<'_> {
             lists: switching.lists.iter().map(|(output, list)| (output.clone(), list.to_string())).collect(),
             locations: switching.locations.iter().map(|(output, place)| (output.clone(), place.to_string())).collect(),
             artifact,
-            content: switching.revision.fingerprint.clone(),
+            content: switching.revision.fingerprint.to_string(),
             trust: request.requirement.fingerprint(),
         });
         OCIArtifactStatus { switching, ..self.status.clone() }

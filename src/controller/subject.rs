@@ -21,7 +21,7 @@ use crate::output::Recorded;
 use crate::output::location::Location;
 use crate::pass::Records;
 use crate::plan::Revision;
-use crate::request::ObjectId;
+use crate::request::{Fingerprint, ObjectId};
 
 /// Event for a change of status: published or suppressed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl<'a> Subject<'a> {
     pub(super) fn recorded(&self) -> Option<Revision> {
         let status = self.status();
         let digest = status.artifact.as_ref()?.digest.parse().ok()?;
-        Some(Revision { digest, fingerprint: status.fingerprints.as_ref()?.content.clone() })
+        Some(Revision { digest, fingerprint: status.fingerprints.as_ref()?.content.clone().into() })
     }
 
     /// Returns the fingerprint of the requirement by which the served artifact was judged.
@@ -115,7 +115,8 @@ impl<'a> Subject<'a> {
     /// Returns the state of each output as recorded in status.
     pub(super) fn records(&self) -> Records {
         let status = self.status();
-        let content = status.fingerprints.as_ref().map(|made| made.content.clone()).unwrap_or_default();
+        let content: Fingerprint =
+            status.fingerprints.as_ref().map(|made| made.content.clone().into()).unwrap_or_default();
         let record = |output: &OutputStatus| {
             let record = Recorded {
                 revision: Revision { digest: output.digest.parse().ok()?, fingerprint: content.clone() },

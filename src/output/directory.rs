@@ -130,7 +130,7 @@ impl Destination {
         let published = Published {
             output,
             location: Location::Directory(self.path.display().to_string()),
-            revision: Revision { digest, fingerprint: fingerprint.as_str().to_owned() },
+            revision: Revision { digest, fingerprint: fingerprint.clone() },
             list_digest: None,
             files: staged.files(),
             bytes: staged.bytes(),

@@ -115,7 +115,7 @@ pub(super) fn prepare(
     let revision = TreeRevision {
         image: pinned.to_string(),
         digest: pinned.digest().clone(),
-        fingerprint: fingerprint.as_str().to_owned(),
+        fingerprint: fingerprint.clone(),
         files: staged.files(),
         bytes: staged.bytes(),
         list_digest: staged.list_digest(),

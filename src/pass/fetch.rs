@@ -87,7 +87,7 @@ pub(super) async fn room_was_made<R: Registry>(
 }
 
 fn revision(request: &Request, pinned: &Pinned) -> Revision {
-    Revision { digest: pinned.digest().clone(), fingerprint: request.fingerprint.as_str().to_owned() }
+    Revision { digest: pinned.digest().clone(), fingerprint: request.fingerprint.clone() }
 }
 
 async fn stage_and_prepare<R: Registry>(

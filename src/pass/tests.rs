@@ -100,7 +100,7 @@ fn request(spec: &Value) -> Request {
 }
 
 fn recorded(spec: &Value, digest: &Digest) -> Before {
-    let fingerprint = request(spec).fingerprint.as_str().to_owned();
+    let fingerprint = request(spec).fingerprint;
     Before { recorded: Some(Revision { digest: digest.clone(), fingerprint }), ..Before::default() }
 }
 
@@ -173,7 +173,7 @@ async fn a_refused_revision_leaves_the_old_one_and_is_not_fetched_again() {
     assert_eq!(world.read("a.txt").as_deref(), Some("one"));
 
     world.registry.asked();
-    let refused = Revision { digest: new, fingerprint: request(&spec).fingerprint.as_str().to_owned() };
+    let refused = Revision { digest: new, fingerprint: request(&spec).fingerprint };
     let before = Before { refused: Some((refused, failure.clone())), ..recorded(&spec, &old) };
     assert_eq!(world.pass(&spec, &before).await.unwrap_err(), failure);
     assert_eq!(world.registry.asked(), ["resolve"], "only the tag is looked at");

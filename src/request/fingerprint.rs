@@ -1,5 +1,9 @@
 //! Fingerprint of a request: a change of it means other published content for the same digest.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use super::{KeyedObject, LayerSelection, Place, Request, Target, Unpacking};
 use crate::oci::Hasher;
 
@@ -8,8 +12,23 @@ use crate::oci::Hasher;
 const FORMAT: &str = "2";
 
 /// Digest over everything that affects what a request publishes for a given manifest digest: 12 hex digits.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Fingerprint(String);
+
+impl From<String> for Fingerprint {
+    /// Reads the fingerprint of an earlier pass, from status, an annotation or a marker. Any other text equals no
+    /// computed fingerprint.
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl Fingerprint {
     /// Computes the fingerprint. Limits are not part of it: they decide whether content is published, not which.

@@ -91,7 +91,8 @@ impl Report<'_> {
         let is_same = |output: &&OutputStatus| {
             output.name == published.output && output.digest == published.revision.digest.to_string()
         };
-        let before = self.status.outputs.iter().find(is_same).filter(|_| made == Some(&published.revision.fingerprint));
+        let before =
+            self.status.outputs.iter().find(is_same).filter(|_| made == Some(published.revision.fingerprint.as_str()));
         OutputStatus {
             name: published.output.clone(),
             kind: published.location.kind().as_str().to_owned(),

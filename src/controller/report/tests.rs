@@ -66,7 +66,7 @@ async fn outcome(text: &str, fresh: bool) -> Outcome {
     let published = Published {
         output: "files".to_owned(),
         location: Location::Volume("default".to_owned()),
-        revision: Revision { digest, fingerprint: request().fingerprint.as_str().to_owned() },
+        revision: Revision { digest, fingerprint: request().fingerprint },
         files: 1,
         bytes: 3,
         skipped: 0,
@@ -213,8 +213,8 @@ async fn a_suspended_object_is_verified_only_by_what_is_required_now() {
         let again = at(&suspended, 2, LATE + 9).suspended(Some(Judged { request, basis }));
         assert_eq!(again, suspended, "{label}: it is not written again");
     }
-    let (digest, fingerprint) = (served.artifact.as_ref().unwrap().digest.parse().unwrap(), right.fingerprint.as_str());
-    let revision = Revision { digest, fingerprint: fingerprint.to_owned() };
+    let (digest, fingerprint) = (served.artifact.as_ref().unwrap().digest.parse().unwrap(), right.fingerprint.clone());
+    let revision = Revision { digest, fingerprint };
     let observed = |status: &OCIArtifactStatus| crate::plan::Observed {
         recorded: Some(revision.clone()),
         outputs: vec![Some(revision.clone())],

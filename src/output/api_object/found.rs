@@ -80,7 +80,7 @@ pub(super) fn published_in<K: Kind>(found: &K, output: &str) -> Option<Published
         location: K::location(found.name_any()),
         revision: Revision {
             digest: annotations.get(api::ANNOTATION_DIGEST)?.parse().ok()?,
-            fingerprint: annotations.get(api::ANNOTATION_FINGERPRINT)?.clone(),
+            fingerprint: annotations.get(api::ANNOTATION_FINGERPRINT)?.clone().into(),
         },
         list_digest: None,
         files: entries.len() as u64,

@@ -13,7 +13,7 @@ use crate::oci::Digest;
 use crate::output::published::Published;
 use crate::plan::Revision;
 use crate::registry::Pinned;
-use crate::request::{KeyedObject, ObjectId, Request, Target};
+use crate::request::{Fingerprint, KeyedObject, ObjectId, Request, Target};
 
 /// Number of hex digits of the content digest in the name of an immutable object.
 const NAME_HEX: usize = 10;
@@ -49,7 +49,7 @@ pub(in crate::output) fn build<K: Kind>(
     key: &ContentKey,
 ) -> (K, Published) {
     let Place { object, keyed, .. } = place;
-    let revision = Revision { digest: pinned.digest().clone(), fingerprint: request.fingerprint.as_str().to_owned() };
+    let revision = Revision { digest: pinned.digest().clone(), fingerprint: request.fingerprint.clone() };
     let metadata = ObjectMeta {
         namespace: Some(object.namespace.clone()),
         labels: Some(BTreeMap::from([
@@ -71,7 +71,7 @@ pub(in crate::output) fn build<K: Kind>(
     wanted.meta_mut().annotations = Some(BTreeMap::from([
         (api::ANNOTATION_REFERENCE.to_owned(), pinned.to_string()),
         (api::ANNOTATION_DIGEST.to_owned(), revision.digest.to_string()),
-        (api::ANNOTATION_FINGERPRINT.to_owned(), revision.fingerprint.clone()),
+        (api::ANNOTATION_FINGERPRINT.to_owned(), revision.fingerprint.to_string()),
         (api::ANNOTATION_CONTENT.to_owned(), mark),
     ]));
     let published = Published {
@@ -111,7 +111,7 @@ pub(super) fn placeholder<K: Kind>(found: &K) -> Published {
     Published {
         output: String::new(),
         location: K::location(found.name_any()),
-        revision: Revision { digest: Digest::of(b""), fingerprint: String::new() },
+        revision: Revision { digest: Digest::of(b""), fingerprint: Fingerprint::default() },
         list_digest: None,
         files: 0,
         bytes: 0,

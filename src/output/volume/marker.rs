@@ -7,7 +7,7 @@ use crate::oci::Digest;
 use crate::output::error::OutputError;
 use crate::output::published::Retention;
 use crate::plan::Revision;
-use crate::request::ObjectId;
+use crate::request::{Fingerprint, ObjectId};
 use crate::storage;
 
 /// Name of the file.
@@ -50,7 +50,7 @@ pub(super) struct Tree {
 pub(super) struct TreeRevision {
     pub(super) image: String,
     pub(super) digest: Digest,
-    pub(super) fingerprint: String,
+    pub(super) fingerprint: Fingerprint,
     pub(super) files: u64,
     pub(super) bytes: u64,
     pub(super) list_digest: Digest,
