@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn the_last_matching_rule_decides() {
         let mut selection = Selection::default();
-        let rules = "# comment\n\n*.log\n!keep.log\n/build\ndocs/*.md\ntmp/\n\\#x\n";
+        let rules = "# comment\n\n*.log\n!keep.log\n/build\ntexts/*.md\ntmp/\n\\#x\n";
         selection.ignore(".ociignore", rules).unwrap();
         let rows = [
             ("a.log", false, true),
@@ -124,8 +124,8 @@ mod tests {
             ("d/keep.log", false, false),
             ("build", true, true),
             ("d/build", true, false),
-            ("docs/a.md", false, true),
-            ("docs/d/a.md", false, false),
+            ("texts/a.md", false, true),
+            ("texts/d/a.md", false, false),
             ("tmp", true, true),
             ("tmp", false, false),
             ("d/tmp", true, true),

@@ -74,6 +74,11 @@ pub(super) fn stored(headers: &HeaderMap) -> Result<Option<u64>, String> {
     last.map(|last| Some(last.saturating_add(1))).ok_or_else(|| format!("the Range of the upload is {text:?}"))
 }
 
+/// Returns the smallest part that the registry accepts (`OCI-Chunk-Min-Length`).
+pub(super) fn minimum(headers: &HeaderMap) -> Option<u64> {
+    headers.get("oci-chunk-min-length")?.to_str().ok()?.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use reqwest::header::HeaderValue;

@@ -14,7 +14,7 @@ use futures::FutureExt;
 use reqwest::{Method, Response, StatusCode};
 
 use super::body::Body;
-use super::location::{UploadUrl, stored};
+use super::location::{UploadUrl, minimum, stored};
 use super::{Held, check_digest};
 use crate::oci::{Descriptor, Repository};
 use crate::registry::http::HttpRegistry;
@@ -150,7 +150,7 @@ impl<'a> Upload<'a> {
             return Err(self.violation(format!("it answers {} to the start of an upload", response.status())));
         }
         let url = UploadUrl::of(&self.registry.client, &call, &response)?;
-        if let (Some(part), Some(least)) = (self.part, minimum(&response)) {
+        if let (Some(part), Some(least)) = (self.part, minimum(response.headers())) {
             self.part = Some(part.max(least));
         }
         Ok(Session { url, credential, stored: 0, is_unsure: false })
@@ -222,7 +222,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Sends bytes to the session's URL. Until the response is read, nobody knows what the registry holds.
+    /// Sends bytes to the session's URL. Until the response is read, it is unknown what the registry holds.
     async fn request(
         &mut self,
         method: Method,
@@ -296,9 +296,4 @@ impl<'a> Upload<'a> {
     fn violation(&self, problem: String) -> RegistryError {
         RegistryError::Protocol { host: self.repository.host().to_owned(), problem }
     }
-}
-
-/// Returns the smallest part that the registry accepts (`OCI-Chunk-Min-Length`).
-fn minimum(response: &Response) -> Option<u64> {
-    response.headers().get("oci-chunk-min-length")?.to_str().ok()?.trim().parse().ok()
 }
