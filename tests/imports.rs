@@ -20,7 +20,7 @@ use circles::Graph;
 /// Beginning of the table in `docs/architecture.md`.
 const TABLE: &str = "Imports go one way:\n\n```\n";
 /// Ranks of the crate's roots and of code for tests, which the table does not list.
-const OTHER_RANKS: [(&str, u32); 3] = [("testing", 41), ("lib", 52), ("supercargo", 52)];
+const OTHER_RANKS: [(&str, u32); 3] = [("testing", 401), ("lib", 502), ("supercargo", 502)];
 /// The tier of the decisions.
 const DECISIONS: u32 = 2;
 
@@ -62,7 +62,7 @@ impl Tiers {
                 tier = words.next().unwrap().parse::<u32>().ok();
                 words.next_if(|_| tier.is_some());
             }
-            let mut rank = 10 * tier.unwrap_or_default();
+            let mut rank = 100 * tier.unwrap_or_default();
             while let Some(word) = words.next() {
                 for module in expanded(word) {
                     let twice = tier.is_some() && ranks.insert(module.clone(), rank).is_some();
@@ -71,7 +71,7 @@ impl Tiers {
                         pure.push(module);
                     }
                 }
-                rank = if words.next_if_eq(&"←").is_some() { rank + 1 } else { 10 * tier.unwrap_or_default() };
+                rank = if words.next_if_eq(&"←").is_some() { rank + 1 } else { 100 * tier.unwrap_or_default() };
             }
         }
         Self { ranks, pure }
@@ -138,7 +138,7 @@ fn mentions(code: &str) -> Vec<String> {
 #[test]
 fn imports_go_one_way() {
     let (tiers, mut wrong, mut seen) = (Tiers::read(), Vec::new(), 0);
-    assert_eq!(tiers.rank("output::volume").1, 37, "the table is read to its end");
+    assert_eq!(tiers.rank("output::volume").1, 307, "the table is read to its end");
     for (module, code) in modules() {
         let (owner, own) = tiers.rank(&module);
         for mention in mentions(&code) {
@@ -155,15 +155,16 @@ fn imports_go_one_way() {
 }
 
 /// Files that define types for the files below them, and use those files too. Not yet split.
-const KNOWN_PARENTS: [(&str, &str); 5] = [
+const KNOWN_PARENTS: [(&str, &str); 6] = [
     ("blob::store", "Store and its error are used by in_use and shrink"),
     ("controller", "Settings and watches are in one file"),
     ("controller::report", "Report is beside the functions that fill each part"),
+    ("registry::http::push", "checks of stored blobs are used by upload and by mount()"),
     ("request", "Request and its error are beside parse(), which calls each part"),
     ("unpack", "UnpackError and Stop are beside Unpacker"),
 ];
 /// Uses that close a circle between files today: the file, the used file, and the reason.
-const KNOWN_CIRCLES: [(&str, &str, &str); 3] = [
+const KNOWN_CIRCLES: [(&str, &str, &str); 4] = [
     ("controller::context", "controller::scans", "the context holds the scans, which read its other parts"),
     ("request::referred", "request::policy", "policies are among the referred objects"),
     (
@@ -171,6 +172,7 @@ const KNOWN_CIRCLES: [(&str, &str, &str); 3] = [
         "output::error",
         "an error carries the refused write, whose kind is made of content",
     ),
+    ("registry::http::push::location", "registry::http::call", "a call is sent to the URL that another call returned"),
 ];
 
 #[test]
