@@ -54,7 +54,7 @@ reasons! {
     /// content. Only commands report it.
     FileInvalid: "Correct the file: credentials are written by docker login or podman login, certificates and keys are PEM.",
     /// The registry has no such repository, tag or digest, or hides it from these credentials.
-    ReferenceNotFound: "Check spec.image, or push the tag; the operator retries.",
+    ReferenceNotFound: "Check spec.image and the pull secret: some registries hide repositories that the credentials may not read. Or push the tag; the operator retries.",
     /// No tag of the repository matches spec.semver.
     NoMatchingTag: "Correct spec.semver, or push a tag with a version in its range; the operator retries.",
     /// The registry refused the credentials, or requires credentials.
@@ -95,9 +95,9 @@ reasons! {
     /// A signature was found, but it is malformed, is for another digest, or is not in the log.
     SignatureInvalid: "Sign the digest again, and find out who pushed the signature that the message names; if it is yours, check that the trusted root contains its log and certificate authority.",
     /// The digest is signed, but not by an accepted signer.
-    IdentityMismatch: "If the signer that the message names may sign, add it to spec.verify; otherwise find out who signed.",
+    IdentityMismatch: "If the signer that the message names may sign, add it to the entry that the message names, in spec.verify or in the OCIArtifactPolicy before the slash; otherwise push a revision that an accepted signer signed.",
     /// A policy of the cluster refuses the artifact, regardless of its signatures.
-    PolicyDenied: "Contact the administrator of the OCIArtifactPolicy that the message names, or use another artifact.",
+    PolicyDenied: "Contact the administrator of the OCIArtifactPolicy that the message names, or, if it names none, request a policy that allows this repository; or use another artifact.",
     /// A trusted root is invalid, or has expired.
     TrustRootInvalid: "Replace the trusted_root.json that the message names with a current one.",
     /// The volume is full.

@@ -41,7 +41,7 @@ pub enum ClaimError {
     },
     /// The owner file exists, but names no installation.
     #[error(
-        "{}: invalid owner file: expected JSON with the field installation. If no other operator uses the root, remove it",
+        "{}: invalid owner file: expected JSON with the field installation. If no other operator uses this volume, delete this file, and nothing else, and restart the operator",
         file(root).display()
     )]
     Invalid {

@@ -70,8 +70,9 @@ Unpacks FILE like the only layer of an artifact: by the same rules and inside th
 success DIR is complete; on failure DIR is unchanged and nothing is left beside it. FILE is never
 changed.
 
-With --layer-mode auto, an archive is extracted if it has no title, or is marked. Any other file is
-kept as a file, regardless of --media-type; --layer-mode extract refuses it.
+With --layer-mode auto, FILE is extracted if it is marked, or has no title and is an archive. A FILE
+without a title that is no tar is refused if --media-type is one of tar, as by default; set --title
+or another --media-type to keep it as a file. --layer-mode extract refuses what is no archive.
 
 {patterns}
 
