@@ -99,7 +99,7 @@ fn a_blob_has_its_name_only_once_it_is_complete() {
     assert_eq!((blobs(), unfinished()), (1, 0));
     // Damage on the disk is repaired by the next write.
     let path = layout.path().join("blobs/sha256").join(expected.digest.hex());
-    fs_err::write(&path, "sOme").unwrap();
+    fs_err::write(&path, "s0me").unwrap();
     assert!(matches!(layout.read_blob(&expected.digest, 4), Err(LayoutError::Corrupt { .. })));
     layout.put_blob("a/b", b"some").unwrap();
     assert_eq!(layout.read_blob(&expected.digest, 4).unwrap().unwrap(), b"some");

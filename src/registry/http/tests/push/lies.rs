@@ -215,7 +215,7 @@ async fn other_bytes_than_the_descriptors_never_complete_an_upload() {
 }
 
 #[tokio::test]
-async fn an_error_shows_the_registrys_code_and_no_text_of_it() {
+async fn an_error_shows_the_registries_code_and_no_text_of_it() {
     let body = r#"{"errors":[{"code":"TAG_INVALID","message":"hunter2 \u001b[2J"}]}"#;
     let server = Shelf::start(move |_, asked, _| {
         asked.path.contains("manifests").then(|| (StatusCode::CONFLICT, body).into_response())
