@@ -26,6 +26,9 @@ tests!(
     a_proxy_of_the_environment_is_used,
 );
 
+/// Address of the harness's token services, whose ports differ from the registry's.
+const TOKEN_REALM: &str = "127.0.0.1";
+
 /// A registry with a login, an artifact in it, and `resolve` for the artifact.
 struct Site {
     registry: Registry,
@@ -43,13 +46,14 @@ impl Site {
         Ok(Self { registry, image, pinned })
     }
 
-    fn resolve(&self) -> [&str; 3] {
-        ["resolve", &self.image, "--plain-http"]
+    fn resolve(&self) -> [&str; 5] {
+        ["resolve", &self.image, "--plain-http", "--token-realm", TOKEN_REALM]
     }
 
     fn login(&self, case: &Case, password: &str) -> Invocation {
         let host = &self.registry.address;
         let login = ["login", host, "--plain-http", "--username", USERNAME, "--password-stdin"];
+        let login = [&login[..], &["--token-realm", TOKEN_REALM]].concat();
         command(case, &login).input(format!("{password}\n"))
     }
 
@@ -185,13 +189,14 @@ async fn a_helper_that_fails_is_an_error(case: &mut Case) -> Result<()> {
 }
 
 async fn sync_uses_the_login_of_the_user(case: &mut Case) -> Result<()> {
-    let site = Site::new(case, Auth::Token).await?;
+    let site = Site::new(case, Auth::Password).await?;
     let spec =
         json!({"image": site.image, "registry": {"plainHTTP": true}, "outputs": [{"name": "files", "volume": {}}]});
     let objects = sync::objects(case, &[("app", spec)])?;
     let output = sync::sync(case, &objects).await?;
     ensure!(output.stdout.contains("Unauthorized"), "{}{}", output.stdout, output.stderr);
-    ensure!(site.login(case, PASSWORD).output().await?.exit.success());
+    let login = site.login(case, PASSWORD).output().await?;
+    ensure!(login.exit.success(), "{}", login.stderr);
     let output = sync::sync(case, &objects).await?;
     ensure!(output.exit.success(), "{}{}", output.stdout, output.stderr);
     Ok(())

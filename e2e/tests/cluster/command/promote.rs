@@ -67,7 +67,10 @@ async fn promote_keeps_the_digest_and_writes_with_a_token_of_its_own(case: &mut 
     let (config, file) = (config.to_string_lossy(), case.directory.join("digest"));
     let destination = target.reference("team/app:1.0.0,latest");
     let file_name = file.to_string_lossy();
-    let promote = ["promote", &image, &destination, "--plain-http", "--docker-config", &config];
+    // The token service has another port than the registry.
+    let open = ["--plain-http", "--token-realm", "127.0.0.1"];
+    let anonymous = [&["promote", &image, &destination], &open[..]].concat();
+    let promote = [&anonymous[..], &["--docker-config", &config]].concat();
     let other = format!("sha256:{}", "0".repeat(64));
     refused(&run(case, &[&promote[..], &["--expect-digest", &other]].concat()).await?, 6, "DigestMismatch")?;
     ensure!(target.requests("team/app")?.is_empty(), "the destination was asked");
@@ -83,10 +86,11 @@ async fn promote_keeps_the_digest_and_writes_with_a_token_of_its_own(case: &mut 
     ensure!(puts.len() == 3 && puts[0].path.contains("sha256"), "the tags come last: {puts:?}");
     for tag in ["1.0.0", "latest"] {
         let reference = target.reference(&format!("team/app:{tag}"));
-        let verified = answer(case, &["resolve", &reference, "--plain-http", "--docker-config", &config]).await?;
+        let verified =
+            answer(case, &[&["resolve", &reference], &open[..], &["--docker-config", &config]].concat()).await?;
         assert_eq!(verified.trim(), format!("{reference}@{digest}"));
     }
-    refused(&run(case, &promote[..4]).await?, 4, "Unauthorized")
+    refused(&run(case, &anonymous).await?, 4, "Unauthorized")
 }
 
 async fn a_promoted_version_is_replaced_only_by_force(case: &mut Case) -> Result<()> {
