@@ -10,6 +10,8 @@ use super::walk::Source;
 use crate::oci::descriptor::Annotations;
 use crate::storage::StorageError;
 
+/// Artifact type of catalogs.
+pub const ARTIFACT_TYPE: &str = "application/vnd.kubara.catalog.v1";
 /// File that describes a catalog.
 pub const FILE: &str = "Catalog.yaml";
 /// Maximum size of that file, in bytes.

@@ -23,7 +23,6 @@ const FLUX_LAYER: &str = "application/vnd.cncf.flux.content.v1.tar+gzip";
 pub const HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 /// Media type of a chart's archive.
 pub const HELM_LAYER: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
-const KUBARA: &str = "application/vnd.kubara.catalog.v1";
 const KUBARA_LAYER: &str = "application/vnd.kubara.catalog.layer.v1.tar+gzip";
 
 impl Format {
@@ -154,7 +153,7 @@ pub(super) fn shape(options: &Options, source: &Source) -> Result<Shape, PackErr
             }
             let annotations = catalog.annotations(&options.annotations);
             let name = catalog.name().to_owned();
-            let shape = untitled(Some(KUBARA), Config::Empty, annotations, name.clone(), KUBARA_LAYER);
+            let shape = untitled(Some(catalog::ARTIFACT_TYPE), Config::Empty, annotations, name.clone(), KUBARA_LAYER);
             Ok(Shape { title: Some(name), ..shape })
         }
         Format::ModelPack => {

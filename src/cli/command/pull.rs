@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::api::Reason;
-use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, print_added};
 use crate::cli::options::content::{self, ContentArguments};
 use crate::cli::options::reading::{self, ReadArguments};
 use crate::cli::options::signature::{self, SignatureArguments};
@@ -15,7 +15,7 @@ use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
 use crate::cli::placing::{self, End, PlaceArguments};
 use crate::failure::Failure;
-use crate::layout::{Added, Cache};
+use crate::layout::Cache;
 use crate::output::Published;
 use crate::registry::Pinned;
 use crate::request::Request;
@@ -136,13 +136,11 @@ impl Arguments {
 fn report_cached(arguments: &Arguments, filled: &Filled, dir: &Path) -> Result<(), Complaint> {
     let Filled { pinned, added, referrers } = filled;
     arguments.write_digest(pinned, &dir.display())?;
-    let change = match added {
-        Added::New => "added to",
-        Added::Updated => "updated in",
-        Added::Unchanged => "unchanged in",
-    };
-    // The summary is informational, so a closed standard error is no failure.
-    let _ = writeln!(std::io::stderr(), "{change} the cache {}, with {referrers} referrers", dir.display());
+    print_added(*added, dir);
+    if *referrers > 0 {
+        // Informational too.
+        let _ = writeln!(std::io::stderr(), "with {referrers} signatures and other referrers");
+    }
     to_stdout(&format!("{pinned}\n"))
 }
 

@@ -2,7 +2,8 @@
 //! a directory of the user, for the commands that publish.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::values::{bytes, duration};
@@ -10,7 +11,7 @@ use crate::api::Reason;
 use crate::blob::CacheLimits;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
-use crate::layout::{Cache, Cached};
+use crate::layout::{Added, Cache, Cached};
 use crate::oci::Reference;
 
 /// Limits of the cache of downloaded layers.
@@ -66,6 +67,17 @@ pub(crate) fn find(cache: &Cache, reference: &Reference) -> Result<Cached, Compl
     let place = cache.layout().path().display();
     let missing = || Complaint::new(Reason::ReferenceNotFound, format!("{reference} is not in the cache {place}"));
     cache.find(reference).map_err(Failure::from)?.ok_or_else(|| refill(missing()))
+}
+
+/// Prints to standard error if a reference is new in the cache.
+pub(crate) fn print_added(added: Added, dir: &Path) {
+    let change = match added {
+        Added::New => "added to",
+        Added::Updated => "updated in",
+        Added::Unchanged => "unchanged in",
+    };
+    // The summary is informational, so a closed standard error is no failure.
+    let _ = writeln!(std::io::stderr(), "{change} the cache {}", dir.display());
 }
 
 /// Replaces the remedy of an error about content that the cache lacks.

@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use crate::api::Reason;
 use crate::blob::Progress;
 use crate::cli::output::progress::Bars;
@@ -12,19 +10,14 @@ use crate::cli::placing::{End, Place};
 use crate::failure::{Class, Failure};
 use crate::layout::{Added, Cache};
 use crate::oci::{Descriptor, Document, Manifest, Reference};
+use crate::pack::Source;
+use crate::pack::catalog::{self, Description};
 use crate::pass;
 use crate::permits::Permits;
 use crate::publish::{self, Options, Overwrite};
 use crate::registry::{self, Access, Pinned, Registry};
 use crate::request::{Limits, Request};
 use crate::trust::{self, Basis};
-
-/// Artifact type of kubara's catalogs.
-const CATALOG: &str = "application/vnd.kubara.catalog.v1";
-/// File in the folder of a catalog.
-const CATALOG_FILE: &str = "Catalog.yaml";
-/// Maximum size of that file, in bytes.
-const MAX_CATALOG: u64 = 1024 * 1024;
 
 /// Result of filling the cache.
 #[derive(Debug)]
@@ -69,7 +62,7 @@ async fn steps<R: Registry>(
     let transferred = publish::transfer(from, to, pinned.digest(), &options).await?;
     if request.reference.digest.is_none()
         && let (Document::Manifest(manifest), Some(tag)) = (&document, pinned.tag())
-        && manifest.artifact_type == CATALOG
+        && manifest.artifact_type == catalog::ARTIFACT_TYPE
     {
         check_catalog(cache, request, &pinned, tag, limits).await?;
     }
@@ -132,17 +125,6 @@ fn signers(basis: &Basis) -> Option<String> {
     (!signers.is_empty()).then(|| signers.join(", "))
 }
 
-/// `Catalog.yaml` of a catalog.
-#[derive(Deserialize)]
-struct Catalog {
-    spec: CatalogSpec,
-}
-
-#[derive(Deserialize)]
-struct CatalogSpec {
-    version: String,
-}
-
 /// Unpacks a catalog of kubara, and fails unless its only folder has a `Catalog.yaml` with the version of the tag.
 async fn check_catalog(
     cache: &Cache,
@@ -167,24 +149,18 @@ async fn check_catalog(
     if version == tag {
         return Ok(());
     }
-    Err(refused(format!("the tag is {tag:?}, but spec.version of {CATALOG_FILE} is {version:?}")))
+    Err(refused(format!("the tag is {tag:?}, but spec.version of {} is {version:?}", catalog::FILE)))
 }
 
+/// Returns the version of the catalog in the only folder of a directory.
 fn catalog_version(directory: &Path) -> Result<String, String> {
     let entries: Result<Vec<_>, _> = fs_err::read_dir(directory).map_err(|error| error.to_string())?.collect();
     let entries = entries.map_err(|error| error.to_string())?;
     let [folder] = entries.as_slice() else {
         return Err(format!("the catalog has {} entries at its top; expected one folder", entries.len()));
     };
-    let file = folder.path().join(CATALOG_FILE);
-    let is_file =
-        fs_err::symlink_metadata(&file).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_CATALOG);
-    if !is_file {
-        return Err(format!("no {CATALOG_FILE} of at most {MAX_CATALOG} bytes in its folder"));
-    }
-    let text = fs_err::read_to_string(&file).map_err(|error| error.to_string())?;
-    let catalog: Catalog = serde_saphyr::from_str(&text).map_err(|error| format!("invalid {CATALOG_FILE}: {error}"))?;
-    Ok(catalog.spec.version)
+    let catalog = Source::open(&folder.path()).and_then(|source| Description::read(&source));
+    catalog.map(|catalog| catalog.version().to_owned()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -197,11 +173,12 @@ mod tests {
         let version = || catalog_version(dir.path());
         assert!(version().unwrap_err().contains("0 entries"));
         fs_err::create_dir(dir.path().join("catalog")).unwrap();
-        assert!(version().unwrap_err().contains(CATALOG_FILE));
-        let file = dir.path().join("catalog").join(CATALOG_FILE);
-        fs_err::write(&file, "spec: {}").unwrap();
-        assert!(version().unwrap_err().contains(CATALOG_FILE));
-        fs_err::write(&file, "metadata: {name: a}\nspec: {version: 1.2.3}").unwrap();
+        assert!(version().unwrap_err().contains(catalog::FILE));
+        let file = dir.path().join("catalog").join(catalog::FILE);
+        fs_err::write(&file, "spec: {version: 1.2.3}").unwrap();
+        assert!(version().unwrap_err().contains(catalog::FILE));
+        let head = "apiVersion: kubara.io/v1alpha1\nkind: Catalog\nmetadata: {name: a}";
+        fs_err::write(&file, format!("{head}\nspec: {{version: 1.2.3}}")).unwrap();
         assert_eq!(version().unwrap(), "1.2.3");
         fs_err::write(dir.path().join("other"), "").unwrap();
         assert!(version().unwrap_err().contains("2 entries"));
