@@ -15,6 +15,7 @@ use crate::support::sync::{objects, root, sync};
 
 tests!(
     kubara_pull_list_and_unpackage_work_without_the_registry,
+    kubara_package_list_push_pull_and_unpackage,
     a_catalog_of_kubara_has_the_version_of_its_tag,
     an_existing_directory_and_an_unknown_reference_are_refused,
     pull_into_the_cache_takes_only_whole_artifacts,
@@ -64,9 +65,46 @@ async fn kubara_pull_list_and_unpackage_work_without_the_registry(case: &mut Cas
     Ok(())
 }
 
+/// The documented flow of kubara's users: package, list, push, then pull, list and unpackage elsewhere.
+async fn kubara_package_list_push_pull_and_unpackage(case: &mut Case) -> Result<()> {
+    let [near, far] = ["near", "far"].map(|name| case.directory.join(name).to_string_lossy().into_owned());
+    let catalog = "apiVersion: kubara.io/v1alpha1\nkind: Catalog\nmetadata: {name: platform}\nspec: {version: 1.2.0}\n";
+    let content = tree(&[("Catalog.yaml", catalog), ("services/a.yaml", "a")]);
+    let source = case.source(&content)?.to_string_lossy().into_owned();
+    let package = ["package", &source, "--format", "kubara", "--cache-dir", &near];
+    // Without a base, kubara's own default.
+    let packaged = answer(case, &package).await?;
+    ensure!(packaged.starts_with("localhost/platform:1.2.0@sha256:"), "{packaged}");
+    let base = format!("oci://{}/", case.reference("catalogs"));
+    for change in ["added to", "unchanged in"] {
+        let output = run(case, &[&package[..], &["--ref", &base]].concat()).await?;
+        ensure!(output.exit.success() && output.stderr.starts_with(change), "{change}: {}", output.stderr);
+    }
+    let image = case.reference("catalogs/platform:1.2.0");
+    let list = answer(case, &["list", "--cache-dir", &near]).await?;
+    ensure!(list.lines().count() == 3 && list.contains("localhost/platform"), "{list}");
+    answer(case, &["push", &image, &image, "--plain-http", "--cache-dir", &near]).await?;
+    let digest = packaged.trim().rsplit('@').next().context("no digest")?;
+    assert_eq!(case.lab.publisher.resolve(&image).await?, digest);
+
+    answer(case, &["pull", &image, "--plain-http", "--cache-dir", &far]).await?;
+    let unpackaged = unpackaged(case, Path::new(&far), &image).await?;
+    let out = case.directory.join("expected");
+    files::write(&out.join("platform"), &content)?;
+    assert_eq!(unpackaged, files::read(&out)?);
+    // The cache is by reference, so other formats need one.
+    let unnamed = run(case, &["package", &source, "--cache-dir", &near]).await?;
+    refused(&unnamed, 2, "InvalidSpec")?;
+    ensure!(unnamed.stderr.contains("--ref"), "{}", unnamed.stderr);
+    let inside = format!("{source}/cache");
+    refused(&run(case, &[&package[..5], &[&inside]].concat()).await?, 2, "InvalidSpec")?;
+    ensure!(!Path::new(&inside).exists(), "the source was changed");
+    Ok(())
+}
+
 async fn a_catalog_of_kubara_has_the_version_of_its_tag(case: &mut Case) -> Result<()> {
     let cache = case.directory.join("cache");
-    let catalog = "apiVersion: kubara.io/v1\nmetadata: {name: platform}\nspec: {version: 1.2.0}\n";
+    let catalog = "apiVersion: kubara.io/v1alpha1\nkind: Catalog\nmetadata: {name: platform}\nspec: {version: 1.2.0}\n";
     let source = case.source(&tree(&[("Catalog.yaml", catalog), ("services/a.yaml", "a")]))?;
     let (base, name) = (case.reference("catalogs"), "platform");
     case.lab.publisher.kubara(&source, &base, name, "1.2.0").await?;
