@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use output::complaint::remedy;
+pub use output::complaint::{remedy, remedy_in_files};
 
 use crate::telemetry::{LogFormat, LogLevel};
 
@@ -19,8 +19,8 @@ mod terminal;
 /// Publish OCI artifacts, verified and unpacked, where workloads read them.
 ///
 /// `controller` does so in a Kubernetes cluster for OCIArtifact objects. `sync` does the same once, without a cluster,
-/// for the same YAML files. `pull` and `resolve` handle one artifact without an object. `verify` prints the signer of
-/// an artifact, `verify-bundle` that of a file. `unpack` treats a file as the other commands treat a layer.
+/// for the same YAML files. `pull`, `resolve` and `verify` read one artifact without an object. `package`, `push`,
+/// `sign`, `attach` and `promote` publish artifacts. `verify-bundle` and `unpack` handle single files.
 #[derive(Debug, Parser)]
 #[command(name = "supercargo", version, max_term_width = 100)]
 pub struct Cli {

@@ -134,9 +134,11 @@ fn selection(semver: &SemverSpec) -> Result<TagSelection, TagSelectionError> {
 }
 
 fn duration(field: Field, text: &str, least: Duration) -> Result<Duration, RequestError> {
-    parse_duration(text)
-        .filter(|duration| *duration >= least)
-        .ok_or_else(|| RequestError::Duration { field, text: text.to_owned() })
+    let duration = parse_duration(text).ok_or_else(|| RequestError::Duration { field, text: text.to_owned() })?;
+    if duration < least {
+        return Err(RequestError::ShortDuration { field, text: text.to_owned(), least: least.as_secs() });
+    }
+    Ok(duration)
 }
 
 /// Returns true for an RFC 1123 subdomain. In a cluster the API server has checked these names; names from files are
@@ -159,7 +161,8 @@ mod tests {
     }
 
     fn parse(spec: serde_json::Value) -> Result<Request, RequestError> {
-        Request::parse(object(), &serde_json::from_value(spec).unwrap(), &Referred::default())
+        let referred = Referred { namespace: "team".to_owned(), ..Referred::default() };
+        Request::parse(object(), &serde_json::from_value(spec).unwrap(), &referred)
     }
 
     #[test]
@@ -228,11 +231,11 @@ mod tests {
             (json!({"image": "ghcr.io/a/b", "semver": {"range": "*", "filter": "("}}), "spec.semver.filter"),
             (json!({"image": "ghcr.io/a/b:1", "semver": {"range": "*"}}), "neither a tag nor a digest"),
             (json!({"image": "ghcr.io/a/b", "platform": "amd64"}), "spec.platform"),
-            (json!({"image": "ghcr.io/a/b", "registry": {"pullSecrets": [{"name": "s"}]}}), "Secret s"),
-            (json!({"image": "ghcr.io/a/b", "registry": {"serviceAccountName": "a"}}), "ServiceAccount a"),
-            (json!({"image": "ghcr.io/a/b", "registry": {"caRef": {"name": "c"}}}), "ConfigMap c"),
-            (json!({"image": "ghcr.io/a/b", "registry": {"caRef": {"kind": "Secret", "name": "c"}}}), "Secret c"),
-            (json!({"image": "ghcr.io/a/b", "registry": {"clientCertificateRef": {"name": "t"}}}), "Secret t"),
+            (json!({"image": "ghcr.io/a/b", "registry": {"pullSecrets": [{"name": "s"}]}}), "Secret team/s "),
+            (json!({"image": "ghcr.io/a/b", "registry": {"serviceAccountName": "a"}}), "ServiceAccount team/a "),
+            (json!({"image": "ghcr.io/a/b", "registry": {"caRef": {"name": "c"}}}), "ConfigMap team/c "),
+            (json!({"image": "ghcr.io/a/b", "registry": {"caRef": {"kind": "Secret", "name": "c"}}}), "Secret team/c "),
+            (json!({"image": "ghcr.io/a/b", "registry": {"clientCertificateRef": {"name": "t"}}}), "Secret team/t "),
             (
                 json!({"image": "ghcr.io/a/b", "registry": {"plainHTTP": true, "insecureSkipVerify": true}}),
                 "spec.registry.plainHTTP excludes",

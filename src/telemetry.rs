@@ -28,7 +28,7 @@ pub enum LogLevel {
     Warn,
     /// Also publications.
     Info,
-    /// Also every reconcile of every object.
+    /// Also every reconcile, and every request to a registry.
     Debug,
     /// Everything.
     Trace,

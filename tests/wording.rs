@@ -155,6 +155,10 @@ fn reasons() -> Snapshots {
     for &reason in Reason::ALL {
         let (meaning, remedy, command) = (reason.meaning(), reason.remedy(), cli::remedy(reason));
         let _ = writeln!(table, "{reason}\n  meaning     {meaning}\n  in status   {remedy}\n  at a shell  {command}");
+        let files = cli::remedy_in_files(reason);
+        if files != remedy {
+            let _ = writeln!(table, "  in files    {files}");
+        }
     }
     Snapshots::from([("reasons".to_owned(), table)])
 }

@@ -36,7 +36,7 @@ use super::vocabulary::{Enforcement, PolicyAction};
 #[x_kube(
     validation = ("(self.action == 'Verify') == (has(self.verify) && self.verify.size() > 0)", "action: Verify requires entries in verify, and Allow and Deny allow no entries"),
     validation = (r"self.images.all(image, image == '**' || image.matches('^[^/@]+(/[^/:@]+)+/?$'))", "write images as patterns for host/repository, such as ghcr.io/acme/**: without https:// or oci://, a tag or a digest; ** alone is every repository"),
-    validation = (r"self.images.all(image, image == '**' || (image.matches('^([^/]*[:.*?{[][^/]*|localhost)/') && !image.matches('[^!-~]|[^/][*][*]|[*][*][^/]|[.]/')))", "a pattern in images matches no repository: the host needs a dot or a port and ends with neither, ** stands for whole parts of a path, and all characters are ASCII")
+    validation = (r"self.images.all(image, image == '**' || (image.matches('^([^/]*[:.*?{[][^/]*|localhost)/') && !image.matches('[^!-~]|[^/][*][*]|[*][*][^/]|[.]/')))", "a pattern in spec.images can match no repository; expected host/repository, such as ghcr.io/acme/**: the host has a dot or a port (registry:5000) and does not end with a dot or colon, ** is a whole path component, and all characters are ASCII")
 )]
 pub struct OCIArtifactPolicySpec {
     /// Repositories that the policy matches: 1 to 64 patterns for `host/repository`, such as `ghcr.io/acme/**`. `*` and

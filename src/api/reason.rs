@@ -69,7 +69,7 @@ reasons! {
     /// contacted without TLS.
     AddressDenied: "Check spec.image; the message names the operator's flag that opens the address, if any, and --plain-http-host allows HTTP.",
     /// The TLS connection to the registry failed.
-    TLSFailed: "Check the registry's certificate; set its certificate authority in spec.registry.caRef, and a required client certificate in clientCertificateRef.",
+    TLSFailed: "Check the registry's certificate and its expiry; set a private authority in spec.registry.caRef, and a required client certificate in spec.registry.clientCertificateRef.",
     /// The manifest is malformed, or contradicts itself.
     ManifestInvalid: "Push the artifact again with a current client.",
     /// The index has no manifest for spec.platform, or several and spec.platform is not set.
@@ -99,7 +99,7 @@ reasons! {
     /// A policy of the cluster refuses the artifact, regardless of its signatures.
     PolicyDenied: "Contact the administrator of the OCIArtifactPolicy that the message names, or, if it names none, request a policy that allows this repository; or use another artifact.",
     /// A trusted root is invalid, or has expired.
-    TrustRootInvalid: "Replace the trusted_root.json that the message names with a current one.",
+    TrustRootInvalid: "Replace the trusted_root.json of the entry that the message names (trustedRootRef) with a current one; if the entry has none, upgrade the operator, or run it with --refresh-trusted-root.",
     /// The volume is full.
     StorageFull: "Free or add space on the volume; the operator retries.",
     /// A write to a volume failed, or the API server refused a write of a ConfigMap, Secret or status.

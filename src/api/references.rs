@@ -24,8 +24,8 @@ pub(super) fn rule() -> Rule {
             .to_owned(),
     ];
     let message = format!(
-        "spec names more than {MAX_REFERENCES} Secrets, ConfigMaps and ServiceAccounts in registry and verify; write keys inline, or \
-         put several into one trusted root"
+        "spec.registry and spec.verify name more than {MAX_REFERENCES} Secrets, ConfigMaps and ServiceAccounts in total; \
+         write public keys inline (keys[].inline), let entries share a trustedRootRef, or merge pull secrets"
     );
     Rule::new(format!("{} <= {MAX_REFERENCES}", counts.join(" + "))).message(message.as_str())
 }

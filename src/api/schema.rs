@@ -69,10 +69,11 @@ fn check_text(schema: &Value, value: &Value, path: &str) -> Result<(), String> {
 fn check_number(schema: &Value, value: &Value, path: &str) -> Result<(), String> {
     let Some(number) = value.as_f64() else { return Ok(()) };
     let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
-    if bound("minimum").is_some_and(|least| number < least) || bound("maximum").is_some_and(|most| number > most) {
-        return Err(format!("{path} is out of bounds"));
+    match (bound("minimum"), bound("maximum")) {
+        (Some(least), _) if number < least => Err(format!("{path} is {number}; expected at least {least}")),
+        (_, Some(most)) if number > most => Err(format!("{path} is {number}; expected at most {most}")),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn check_items(schema: &Value, items: &[Value], path: &str) -> Result<(), String> {

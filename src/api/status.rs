@@ -115,7 +115,7 @@ pub struct SwitchingStatus {
     /// Fingerprint that `status.fingerprints.content` has once the switch is complete.
     pub content: String,
     /// Fingerprint of the verification rules that accepted the revision. After a restart the operator completes the
-    /// switch only if the rules are still these; without a value no signature was required.
+    /// switch only if the rules still have this fingerprint. Absent: no signature was required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<String>,
 }
@@ -159,6 +159,9 @@ pub struct CandidateStatus {
     pub reason: String,
     /// Human-readable message with the cause of the refusal.
     pub message: String,
+    /// True if the digest was published, and was withdrawn from consumers after the refusal (`--on-revoked=withdraw`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
 }
 
 /// `OCIArtifactPolicy` that matches the object's image and namespace.

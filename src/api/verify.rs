@@ -126,7 +126,8 @@ pub struct KeySpec {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyReference {
-    /// Name of the Secret with the public key, such as `cosign-pub`; for a policy, in the operator's namespace.
+    /// Name of the Secret with the public key, such as `cosign-pub`, in the object's namespace; of an
+    /// `OCIArtifactPolicy`, in the operator's namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = super::name::OBJECT_PATTERN))]
     pub name: String,
 

@@ -122,7 +122,7 @@ impl ContentStore {
             Ok(found) => Some(found).filter(|found| rustix::fs::fstat(found.file()).is_ok_and(is_it)),
             Err(error) if error.is_absent() => None,
             Err(error) => {
-                tracing::warn!(%error, volume = %self.volume.path().display(), "a kept layer cannot be opened");
+                tracing::warn!(%error, volume = %self.volume.path().display(), "a cached layer cannot be opened; it is fetched again");
                 None
             }
         }
@@ -255,7 +255,7 @@ impl ContentStore {
     fn remove(&self, name: &str) -> bool {
         let removed = self.volume.current().and_then(|volume| storage::remove_tree(volume.blobs(), name));
         if let Err(error) = &removed {
-            tracing::warn!(%error, volume = %self.volume.path().display(), "a kept layer cannot be removed");
+            tracing::warn!(%error, volume = %self.volume.path().display(), "a cached layer cannot be removed");
         }
         removed.is_ok()
     }
@@ -275,6 +275,6 @@ impl ContentStore {
 /// Records the use of a layer as its modification time.
 fn touch(found: &fs_err::File) {
     if let Err(errno) = rustix::fs::futimens(found.file(), &used_now()) {
-        tracing::debug!(%errno, "the use of a kept layer cannot be recorded; the layer will be removed earlier");
+        tracing::debug!(%errno, "the use of a cached layer cannot be recorded; the layer will be removed earlier");
     }
 }

@@ -46,7 +46,7 @@ pub(super) async fn attempt<R: Registry>(
 ) -> Ended {
     let refused = remembered.refused.clone().filter(|_| remembered.inputs.as_ref() == Some(&inputs.mark));
     let before = Before { refused, is_forced: subject.is_forced(), ..integrity::before(subject, request, remembered) };
-    // Checked first, so that objects of an unusable volume take no turn at a registry from others.
+    // Checked first, so that objects of an unusable volume do not occupy one of the concurrent passes at a registry.
     // A denied object needs no turn, and must still be withdrawn.
     if request.requirement.denied().is_none()
         && let Err(error) = context.engine.outputs.check_volumes(request)

@@ -110,7 +110,8 @@ async fn spec_request<R: Registry>(
         // The served artifact may be judged in another registry, for which the spec's Secrets are not meant.
         named.repository.api_host() != repository.api_host()
     });
-    let referred = Referred { policies, is_elsewhere, ..Referred::default() };
+    let namespace = subject.id.namespace.clone();
+    let referred = Referred { namespace, policies, is_elsewhere, ..Referred::default() };
     let mut referred = referred.with_public_root(context.public_root.fetched());
     let request = request_with(&mut referred, subject, spec, lookups).await;
     request.map_err(|unread| {
@@ -178,7 +179,7 @@ async fn add_referred(
     if let Some(name) = &registry.service_account_name {
         let found = lookups.get(Name::account(namespace, name), false).await?;
         let Value::Account(secrets) = &found.value else {
-            return Err(RequestError::NotFound { kind: "ServiceAccount", name: name.clone() }.into());
+            return Err(referred.missing("ServiceAccount", name).into());
         };
         if secrets.len() > MAX_ACCOUNT_SECRETS {
             return Err(RequestError::AccountSecrets { name: name.clone(), number: secrets.len() }.into());
@@ -193,7 +194,7 @@ async fn add_referred(
     for name in names.chain(authority).chain(certificate).collect::<Vec<_>>() {
         let (kind, text) = (name.kind(), name.name().to_owned());
         if !lookups.add(name, referred, false).await? {
-            return Err(RequestError::NotFound { kind: kind.as_str(), name: text }.into());
+            return Err(referred.missing(kind.as_str(), &text).into());
         }
     }
     lookups.add_trusted(namespace, &spec.verify, referred).await

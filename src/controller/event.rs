@@ -43,7 +43,7 @@ pub(super) fn of_change(before: &OCIArtifactStatus, after: &OCIArtifactStatus) -
         return match old {
             None => Some(normal(PUBLISHED, format!("published {revision}"))),
             Some(old) if old.digest != new.digest => {
-                Some(normal(PUBLISHED, format!("{} → {revision}", short(&old.digest))))
+                Some(normal(PUBLISHED, format!("published {revision}, replacing {}", short(&old.digest))))
             }
             Some(_) if was.is_some_and(|was| was.status != "True" && was.reason != Reason::Progressing.as_str()) => {
                 Some(normal(RECOVERED, format!("recovered; {revision} is published")))
@@ -154,7 +154,7 @@ fn ready(status: &OCIArtifactStatus) -> Option<&k8s_openapi::apimachinery::pkg::
 }
 
 fn named(tag: Option<&str>, digest: &str) -> String {
-    tag.map_or_else(|| short(digest), |tag| format!("{} ({tag})", short(digest)))
+    tag.map_or_else(|| short(digest), |tag| format!("{} (tag {tag})", short(digest)))
 }
 
 fn short(digest: &str) -> String {

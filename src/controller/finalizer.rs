@@ -26,7 +26,7 @@ pub(super) async fn remove<R>(stored: &Stored, context: &Context<R>) {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         Err(error) => {
-            tracing::warn!(namespace = %id.namespace, name = %id.name, %error, "finalizer of an earlier build not removed; the next look tries again");
+            tracing::warn!(namespace = %id.namespace, name = %id.name, %error, "the finalizer of an earlier build cannot be removed; retried at the next reconcile");
         }
     }
 }

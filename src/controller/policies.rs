@@ -170,7 +170,7 @@ impl PolicyBook {
                 policies.unreadable.push(name);
                 continue;
             };
-            let mut referred = Referred::default();
+            let mut referred = Referred { namespace: self.own_namespace.clone(), ..Referred::default() };
             lookups.add_trusted(&self.own_namespace, &spec.verify, &mut referred).await?;
             policies.all.push(Policy { name, generation, spec, referred });
         }

@@ -91,6 +91,26 @@ impl Report<'_> {
         failure: &Failure,
         look: Option<&Look>,
     ) -> OCIArtifactStatus {
+        self.failed_with(request, failure, look, self.candidate_after(failure))
+    }
+
+    /// Returns the candidate after a failure: the refused digest. A denied object is not resolved again, so its last
+    /// denied digest stays the candidate.
+    fn candidate_after(&self, failure: &Failure) -> Option<CandidateStatus> {
+        let before = self.status.candidate.as_ref();
+        let same = || before.filter(|before| before.reason == failure.reason.as_str()).cloned();
+        let mut refused = candidate(failure).or_else(same)?;
+        refused.withdrawn = before.is_some_and(|before| before.withdrawn && before.digest == refused.digest);
+        Some(refused)
+    }
+
+    fn failed_with(
+        &self,
+        request: Option<&Request>,
+        failure: &Failure,
+        look: Option<&Look>,
+        candidate: Option<CandidateStatus>,
+    ) -> OCIArtifactStatus {
         let kind = match failure.class {
             Class::Retry | Class::Wait | Class::Unanswered => "Reconciling",
             Class::Stalled => "Stalled",
@@ -98,10 +118,9 @@ impl Report<'_> {
         // A forced fetch that failed is still due.
         let force_at = self.status.handled_requests.as_ref().and_then(|handled| handled.force_at.clone());
         let handled = HandledRequests { force_at, ..self.requests.clone() };
-        // A denied object is not resolved again, so the last denied digest stays the candidate.
-        let before = || self.status.candidate.clone().filter(|before| before.reason == failure.reason.as_str());
         let verified = self.verified_after_failure(request, failure);
-        let message = with_remedy(&failure.message, failure.reason);
+        let withdrawn = candidate.as_ref().filter(|candidate| candidate.withdrawn).map(text::withdrawn);
+        let message = with_remedy(&format!("{}{}", withdrawn.unwrap_or_default(), failure.message), failure.reason);
         let mut fingerprints = self.status.fingerprints.clone();
         if verified != self.verified_before()
             && let Some(made) = &mut fingerprints
@@ -111,7 +130,7 @@ impl Report<'_> {
             made.trust = None;
         }
         OCIArtifactStatus {
-            candidate: candidate(failure).or_else(before),
+            candidate,
             policies: request.map_or_else(|| self.status.policies.clone(), policies),
             // The journal ends once all outputs hold one revision again.
             switching: self.status.switching.clone().filter(|_| look.is_none_or(Look::is_torn)),
@@ -140,8 +159,8 @@ impl Report<'_> {
             fingerprints: None,
             ..self.status.clone()
         };
-        let failed = Report { status: &status, ..*self }.failed(request, failure, None);
-        OCIArtifactStatus { candidate: candidate(refusal), ..failed }
+        let withdrawn = candidate(refusal).map(|refused| CandidateStatus { withdrawn: true, ..refused });
+        Report { status: &status, ..*self }.failed_with(request, failure, None, withdrawn)
     }
 
     /// Returns the status during a long pass, with the artifact served meanwhile.
@@ -257,6 +276,7 @@ fn candidate(failure: &Failure) -> Option<CandidateStatus> {
         digest: digest.to_string(),
         reason: failure.reason.to_string(),
         message: failure.message.clone(),
+        withdrawn: false,
     })
 }
 

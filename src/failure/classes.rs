@@ -44,6 +44,7 @@ impl From<RequestError> for Failure {
             | RequestError::Platform(_)
             | RequestError::Excluded(..)
             | RequestError::Duration { .. }
+            | RequestError::ShortDuration { .. }
             | RequestError::SubPath(_)
             | RequestError::Pattern { .. }
             | RequestError::Verify { .. }
@@ -305,7 +306,11 @@ mod tests {
             ("too many", trust(TrustError::TooMany("d".to_owned())), false),
             ("the verifier", trust(TrustError::Aborted), false),
             ("the registry", trust(TrustError::Registry(RegistryError::NotFound("x".to_owned()))), false),
-            ("a missing key", RequestError::NotFound { kind: "Secret", name: entry() }.into(), false),
+            (
+                "a missing key",
+                RequestError::NotFound { kind: "Secret", namespace: "n".to_owned(), name: entry() }.into(),
+                false,
+            ),
             ("a broken root", RequestError::Root { entry: entry(), origin: None, error: ended() }.into(), false),
             ("the archive", Failure::new(Class::Stalled, Reason::UnsafeArchive, "x"), false),
         ];

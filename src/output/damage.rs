@@ -129,10 +129,11 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.location {
             Location::Volume(_) | Location::Directory(_) => {
-                write!(f, "files of output {} were changed on the volume: ", self.output)?;
+                write!(f, "another writer changed files of output {:?} on the volume: ", self.output)?;
             }
             Location::ConfigMap(name) | Location::Secret(name) => {
-                write!(f, "keys of output {} were changed in {} {name}: ", self.output, self.location.kind())?;
+                let kind = self.location.kind();
+                write!(f, "another writer changed keys of output {:?} in {kind} {name}: ", self.output)?;
             }
         }
         for (number, difference) in self.differences.iter().enumerate() {

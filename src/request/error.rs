@@ -27,12 +27,21 @@ pub enum RequestError {
     Platform(#[from] ParsePlatformError),
     /// Fields that exclude each other.
     Excluded(Field, Field),
-    /// Invalid duration, or one out of bounds.
+    /// Invalid duration.
     Duration {
         /// The field.
         field: Field,
         /// Text of the field.
         text: String,
+    },
+    /// Duration below the minimum.
+    ShortDuration {
+        /// The field.
+        field: Field,
+        /// Text of the field.
+        text: String,
+        /// The minimum, in seconds.
+        least: u64,
     },
     /// Invalid directory in the artifact.
     SubPath(PathError),
@@ -75,6 +84,8 @@ pub enum RequestError {
     NotFound {
         /// Secret, ConfigMap or ServiceAccount.
         kind: &'static str,
+        /// Namespace of the object.
+        namespace: String,
         /// Name of the object.
         name: String,
     },
@@ -179,7 +190,10 @@ impl RequestError {
             Self::Platform(error) => format!("{}: {error}", name(Field::Platform)),
             Self::Excluded(field, other) => format!("{} excludes {}", name(*field), name(*other)),
             Self::Duration { field, text } => {
-                format!("{}: \"{text}\" is not a duration such as 90s, 10m or 1h30m, or is out of bounds", name(*field))
+                format!("{}: \"{text}\" is not a duration; expected one such as 90s, 10m or 1h30m", name(*field))
+            }
+            Self::ShortDuration { field, text, least } => {
+                format!("{}: \"{text}\" is too short; expected at least {least}s", name(*field))
             }
             Self::SubPath(error) => format!("{} {error}", name(Field::SubPath)),
             Self::Pattern { field, error } => format!("{}: {error}", name(*field)),
@@ -194,12 +208,13 @@ impl RequestError {
             Self::Name(text) => format!("namespace and name must be Kubernetes names: \"{text}\""),
             Self::FieldName { field, text, expected } => format!("{field}: {text:?} is not {expected}"),
             Self::References(number) => format!(
-                "spec names {number} Secrets, ConfigMaps and ServiceAccounts; at most {MAX_REFERENCES} are allowed"
+                "spec.registry and spec.verify name {number} Secrets, ConfigMaps and ServiceAccounts; at most \
+                 {MAX_REFERENCES} are allowed"
             ),
             Self::AccountSecrets { name, number } => {
                 format!("ServiceAccount {name} has {number} imagePullSecrets; at most {MAX_ACCOUNT_SECRETS} are read")
             }
-            Self::NotFound { kind, name } => format!("{kind} {name} does not exist in this namespace"),
+            Self::NotFound { kind, namespace, name } => format!("{kind} {namespace}/{name} does not exist"),
             Self::KeyMissing { kind, name, key } => format!("{kind} {name} has no key {key}"),
             Self::Unusable { field, origin, problem } => {
                 format!("{}: {problem}", origin.below(*field, spelling))

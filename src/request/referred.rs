@@ -17,6 +17,8 @@ use crate::trust::sigstore::Root;
 /// Objects that a spec names; `None` for an object that does not exist.
 #[derive(Clone, Debug, Default)]
 pub struct Referred {
+    /// Namespace of the objects.
+    pub namespace: String,
     /// Secrets by name.
     pub secrets: BTreeMap<String, Option<SecretData>>,
     /// Data of ConfigMaps by name.
@@ -68,7 +70,7 @@ impl Referred {
     /// Returns the object's credentials for a repository, in the order of the spec.
     pub(super) fn keychain(&self, spec: &OCIArtifactSpec, repository: &Repository) -> Result<Keychain, RequestError> {
         if let (Some(name), None) = (&spec.registry.service_account_name, &self.account_secrets) {
-            return Err(RequestError::NotFound { kind: "ServiceAccount", name: name.clone() });
+            return Err(self.missing("ServiceAccount", name));
         }
         let mut keychain = Keychain::default();
         for name in self.pull_secret_names(spec) {
@@ -122,7 +124,7 @@ impl Referred {
             CaSource::Secret => &self.secret(name)?.data,
             CaSource::ConfigMap => {
                 let found = self.config_maps.get(name).and_then(Option::as_ref);
-                found.ok_or_else(|| RequestError::NotFound { kind: "ConfigMap", name: name.to_owned() })?
+                found.ok_or_else(|| self.missing("ConfigMap", name))?
             }
         };
         value(data, kind.as_str(), name, key)
@@ -130,7 +132,12 @@ impl Referred {
 
     fn secret(&self, name: &str) -> Result<&SecretData, RequestError> {
         let found = self.secrets.get(name).and_then(Option::as_ref);
-        found.ok_or_else(|| RequestError::NotFound { kind: "Secret", name: name.to_owned() })
+        found.ok_or_else(|| self.missing("Secret", name))
+    }
+
+    /// Returns the error for an object that does not exist.
+    pub fn missing(&self, kind: &'static str, name: &str) -> RequestError {
+        RequestError::NotFound { kind, namespace: self.namespace.clone(), name: name.to_owned() }
     }
 }
 

@@ -26,7 +26,7 @@ impl Room {
         }
         let free = free().unwrap_or(u64::MAX);
         if bytes > free {
-            let error = StorageError::new(format!("find room for {bytes} bytes"), Errno::NOSPC);
+            let error = StorageError::new(format!("{bytes} bytes required, {free} free"), Errno::NOSPC);
             return Err(error.lacking(bytes.saturating_sub(free)));
         }
         self.0.store(free.saturating_sub(takes).min(GRANT), Ordering::Relaxed);

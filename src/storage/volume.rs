@@ -143,7 +143,7 @@ impl Volume {
                 Ok(Some(mode)) => {
                     had_to = true;
                     let (directory, mode) = (directory(), format!("{mode:04o}"));
-                    tracing::warn!(%directory, %mode, "the directory was accessible to others; its mode is set to 0700 again. Mount the volume without fsGroup or read-only where it is consumed");
+                    tracing::warn!(%directory, %mode, "the directory was accessible to others; its mode is set to 0700 again. In consumers, mount the volume read-only (persistentVolumeClaim.readOnly: true), or set no fsGroup");
                 }
                 Err(errno) if !self.is_unprotected.swap(true, Ordering::Relaxed) => {
                     tracing::warn!(directory = %directory(), %errno, "the mode of the directory is not 0700 and cannot be set");

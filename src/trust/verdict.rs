@@ -154,7 +154,12 @@ fn by_certificate(
         return Err(Rejection::Signer("signed with a certificate, but only keys are accepted".to_owned()));
     }
     let evidence = bundle.by_certificate(signed, &entry.root, entry.certificate_transparency, proven)?;
-    let missing = || Rejection::Invalid("its certificate has no identity".to_owned());
+    let missing = || {
+        Rejection::Invalid(
+            "its certificate has no identity; expected an email address or a URI as subject alternative name"
+                .to_owned(),
+        )
+    };
     let identity = evidence.identity.as_ref().ok_or_else(missing)?;
     let (issuer, subject) = (identity.issuer.clone(), identity.subject.to_string());
     if !entry.identities.iter().any(|rule| rule.matches(identity)) {

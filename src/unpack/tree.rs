@@ -120,7 +120,10 @@ impl LayerTree {
                 return self.budget.entry(path);
             }
             Some(_) => {
-                return Err(UnpackError::entry(path, "is a directory, but an earlier entry is not"));
+                return Err(UnpackError::entry(
+                    path,
+                    "is a directory, but an earlier entry with the same path is a file or link",
+                ));
             }
             None => {}
         }

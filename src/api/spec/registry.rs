@@ -74,7 +74,8 @@ pub struct CaReference {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretReference {
-    /// Name of the Secret, such as `registry-login`, in the object's namespace.
+    /// Name of the Secret in the object's namespace: of a docker configuration or basic-auth Secret, such as
+    /// `registry-login`, in `pullSecrets`; of a `kubernetes.io/tls` Secret in `clientCertificateRef`.
     #[schemars(length(min = 1, max = 253), regex(pattern = crate::api::name::OBJECT_PATTERN))]
     pub name: String,
 }

@@ -26,7 +26,7 @@ pub(super) fn copied(
     }
     let source = if is_clone { to } else { from };
     let unreadable = |error: std::io::Error| {
-        tracing::warn!(%error, "a kept layer cannot be read");
+        tracing::warn!(%error, "a cached layer cannot be read; it is fetched again");
         None
     };
     let mut at = 0_u64;

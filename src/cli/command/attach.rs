@@ -79,7 +79,7 @@ Examples:
   supercargo attach ghcr.io/team/app@sha256:... report.json --type application/vnd.example.report \\
     --annotation org.example.run=4711 --format json",
         credentials = reading::CREDENTIALS_HELP,
-        codes = exit::HELP
+        codes = exit::help(&[exit::REMOTE])
     )
 }
 

@@ -53,7 +53,7 @@ Examples:
   supercargo discover ghcr.io/team/app:1
   supercargo discover ghcr.io/team/app:1 --artifact-type application/spdx+json --format json",
         credentials = reading::CREDENTIALS_HELP,
-        codes = exit::HELP
+        codes = exit::help(&[exit::REMOTE])
     )
 }
 

@@ -74,7 +74,7 @@ Examples:
   supercargo login ghcr.io
   pass registry | supercargo login registry.example.com --username ci --password-stdin
   supercargo login localhost:5000 --plain-http --username dev",
-        codes = exit::HELP
+        codes = exit::help(&[exit::REMOTE])
     )
 }
 

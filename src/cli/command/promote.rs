@@ -84,7 +84,7 @@ Examples:
   supercargo promote ghcr.io/team/app:1.0.0 registry.example.com/app:1.0.0 --from-cache",
         credentials = reading::CREDENTIALS_HELP,
         logins = writing::TWO_LOGINS_HELP,
-        codes = exit::HELP
+        codes = exit::help(&[exit::REMOTE])
     )
 }
 

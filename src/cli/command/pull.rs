@@ -84,7 +84,7 @@ Examples:
         patterns = content::PATTERNS_HELP,
         signatures = signature::SIGNATURES_HELP,
         credentials = reading::CREDENTIALS_HELP,
-        codes = exit::HELP
+        codes = exit::help(&[exit::REMOTE])
     )
 }
 

@@ -70,7 +70,7 @@ Examples:
   supercargo push layout/ ghcr.io/team/rules:1.0.0,latest --if-absent --digest-file rules.digest
   supercargo push localhost/cat:1.2.0 ghcr.io/team/cat:1.2.0 --version-from cat/Catalog.yaml",
         credentials = reading::CREDENTIALS_HELP,
-        codes = exit::HELP
+        codes = exit::help(&[exit::REMOTE])
     )
 }
 

@@ -48,7 +48,7 @@ Examples:
   supercargo resolve ghcr.io/team/app --semver '^1.2' -o json | jq -r .digest
   pass registry | supercargo resolve registry.example.com/app:1 --username ci --password-stdin",
         credentials = reading::CREDENTIALS_HELP,
-        codes = exit::HELP
+        codes = exit::help(&[exit::REMOTE])
     )
 }
 

@@ -66,7 +66,7 @@ Examples:
   supercargo sign registry.example.com/app:1 --key cosign.key --legacy --format json",
         keys = signing::KEYS_HELP,
         credentials = reading::CREDENTIALS_HELP,
-        codes = exit::HELP
+        codes = exit::help(&[exit::REMOTE])
     )
 }
 

@@ -16,6 +16,7 @@ use crate::cli::options::limits::LimitArguments;
 use crate::cli::options::login::places;
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::output::Fatal;
+use crate::cli::output::complaint::remedy_in_files;
 use crate::cli::output::progress::Bars;
 use crate::cli::output::table;
 use crate::failure::{Class, Failure};
@@ -52,7 +53,8 @@ OCIArtifactPolicy objects in the files apply as in a cluster. If the files do no
 Namespace of an object, its labels are unknown: policies with a namespaceSelector apply, except
 those with action: Allow.
 
-Exit codes: 0 every object is Ready; 1 an object is not Ready, or an error before the first pass.
+Exit codes: 0 every object is Ready; 1 an object is not Ready, or the files or --root cannot be
+used; 2 invalid option.
 
 Example:
   supercargo sync -f artifacts/ --root /srv/artifacts")]
@@ -178,7 +180,7 @@ fn line(id: &ObjectId, spec: &OCIArtifactSpec, result: &Result<Option<Outcome>, 
         Ok(None) => ("-", Reason::Suspended, "", String::new(), String::new(), spec.image.clone()),
         Err(failure) => {
             let digest = failure.candidate.as_ref().map(crate::oci::Digest::short).unwrap_or_default();
-            let message = format!("{}. {}", failure.message, failure.reason.remedy());
+            let message = format!("{}. {}", failure.message, remedy_in_files(failure.reason));
             ("False", failure.reason, "", digest, String::new(), message)
         }
     };

@@ -84,10 +84,11 @@ Usage errors and signals print no verdict.
 
 Exit codes:
   0  unpacked
-  1  failed: DIR is not empty, FILE is unreadable, a file cannot be written, an internal error
+  1  failed: DIR is not empty, a file cannot be written, an internal error
   2  failed: invalid option, or FILE is a directory, a pipe or a device
   3  failed temporarily: timeout, disk full
-  5  failed: FILE or the sub-path does not exist, no file is selected, or FILE is a signature
+  4  failed: FILE does not exist or cannot be opened
+  5  failed: the sub-path does not exist, no file is selected, or FILE is a signature
   6  refused: unsafe or corrupt archive, digest mismatch, or a limit
   130, 143  ended by Ctrl-C, by SIGTERM
 
@@ -217,10 +218,10 @@ fn open(arguments: &Arguments, annotations: Map<String, Value>) -> Result<FileLa
 
 fn unopened(error: &FileError) -> Complaint {
     let (reason, remedy) = match error {
-        FileError::Missing(_) => (Reason::ReferenceNotFound, "Check the path."),
+        FileError::Missing(_) => (Reason::FileNotFound, "Check the path."),
         FileError::Directory(_) => (Reason::InvalidSpec, "Name a file, such as an archive of the directory."),
         FileError::NotRegular(_) => (Reason::InvalidSpec, "Write it to a file first."),
-        FileError::Unreadable { .. } => (Reason::StorageFailed, "Check its permissions."),
+        FileError::Unreadable { .. } => (Reason::FileInvalid, "Check its permissions."),
     };
     Complaint::new(reason, error).with_remedy(remedy.to_owned())
 }

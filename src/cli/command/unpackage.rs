@@ -69,7 +69,7 @@ Examples:
   supercargo unpackage ghcr.io/team/app:1.4.2 app --key cosign.pub",
         patterns = content::PATTERNS_HELP,
         signatures = signature::SIGNATURES_HELP,
-        codes = exit::HELP
+        codes = exit::help(&[exit::LOCAL, &[Exit::NotFound, Exit::Refused]])
     )
 }
 

@@ -65,7 +65,7 @@ Examples:
         signatures = signature::SIGNATURES_HELP,
         policies = policy::POLICIES_HELP,
         credentials = reading::CREDENTIALS_HELP,
-        codes = exit::HELP
+        codes = exit::help(&[exit::REMOTE])
     )
 }
 

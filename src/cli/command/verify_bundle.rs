@@ -52,7 +52,8 @@ pub(crate) struct Arguments {
     key: Option<PathBuf>,
     /// Accepted authorities and logs, as a `trusted_root.json`.
     ///
-    /// Default: those of the public instance.
+    /// Default: the root of Sigstore's public good instance, or with --staging of its staging instance; both are
+    /// embedded in this release.
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
     /// Rule for certificate transparency logs.
@@ -80,7 +81,7 @@ Examples:
   supercargo verify-bundle --bundle app.sigstore.json --certificate-identity release@example.com \\
     --certificate-oidc-issuer https://login.example.com app.tar.gz
   supercargo verify-bundle --bundle app.sigstore.json --key cosign.pub sha256:0123...",
-        codes = exit::HELP
+        codes = exit::help(&[exit::LOCAL, &[Exit::Refused]])
     )
 }
 

@@ -162,7 +162,7 @@ impl Input {
         };
         let selected = self.policies.iter().filter(|(_, (_, spec))| is_selected(spec));
         let all = selected.map(|(name, (generation, spec))| {
-            let mut referred = Referred::default();
+            let mut referred = Referred { namespace: own.to_owned(), ..Referred::default() };
             for (kind, name) in request::trusted(&spec.verify) {
                 let key = (own.to_owned(), name.to_owned());
                 match kind {
@@ -184,6 +184,7 @@ impl Input {
         let key = |name: &str| (namespace.to_owned(), name.to_owned());
         let account = spec.registry.service_account_name.as_deref();
         let mut referred = Referred {
+            namespace: namespace.to_owned(),
             account_secrets: account.and_then(|name| self.accounts.get(&key(name))).cloned(),
             ..Referred::default()
         };

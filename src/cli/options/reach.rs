@@ -39,10 +39,10 @@ pub(crate) struct ReachArguments {
         value_delimiter = ','
     )]
     closed_networks: Vec<IpNet>,
-    /// Token service that may serve any registry: in another registrable domain, at a private address, or on another port of
-    /// an address; without a port, every port.
+    /// Host of a token service that every registry may refer to; without PORT, every port.
     ///
-    /// It may receive the registry's credentials, and its tokens are sent to the registry.
+    /// It may be in another registrable domain than the registry, at a private address, or on another port. It may
+    /// receive the registry's credentials, and its tokens are sent to the registry.
     #[arg(
         hide_short_help = true,
         long = "token-realm",

@@ -60,7 +60,8 @@ pub(crate) struct SignatureArguments {
     /// Rule for certificate transparency logs.
     #[arg(hide_short_help = true, long, value_name = "RULE", default_value = "required", ignore_case = true)]
     certificate_transparency: Transparency,
-    /// Accepted predicate type of the signed statement, instead of a signature's; may be given several times.
+    /// Accepted predicate type of the signed statement, such as `https://slsa.dev/provenance/v1`; may be given several
+    /// times. Default: `https://sigstore.dev/cosign/sign/v1`, an image signature.
     #[arg(hide_short_help = true, long, value_name = "TYPE")]
     predicate_type: Vec<String>,
     /// Accepted storage format of the signature; may be given several times. Default: both.

@@ -29,7 +29,8 @@ pub(crate) struct TrustedRootArguments {
     /// URL of the repository (The Update Framework, TUF) that publishes the `trusted_root.json`.
     #[arg(hide_short_help = true, long, value_name = "URL", default_value = PUBLIC_GOOD, env = "SUPERCARGO_TUF_MIRROR")]
     tuf_mirror: String,
-    /// Initial `root.json` for trust in the repository. Default: that of Sigstore's public good instance.
+    /// Initial `root.json` of the repository of --tuf-mirror. Default: that of Sigstore's public good instance,
+    /// embedded in this release.
     #[arg(hide_short_help = true, long, value_name = "FILE", env = "SUPERCARGO_TUF_ROOT")]
     tuf_root: Option<PathBuf>,
 }

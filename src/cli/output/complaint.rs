@@ -109,6 +109,9 @@ pub fn remedy(reason: Reason) -> &'static str {
         Reason::StorageFailed => "Check that the path in the message exists and is writable.",
         Reason::OutputConflict => "Name another directory, or replace one that is not empty with --force.",
         Reason::OutputTooLarge => "Select fewer files with --sub-path, --include or --exclude.",
+        Reason::TrustRootInvalid => {
+            "Give a current trusted_root.json with --trusted-root; for the root embedded in this release, upgrade."
+        }
         Reason::Timeout => "Raise --timeout, or find out why the step in the message was slow.",
         Reason::Internal => "Report it with the output of --log-level=debug.",
         Reason::Succeeded
@@ -122,10 +125,63 @@ pub fn remedy(reason: Reason) -> &'static str {
         | Reason::DigestMismatch
         | Reason::SignatureInvalid
         | Reason::PolicyDenied
-        | Reason::TrustRootInvalid
         | Reason::TagExists
         | Reason::PublishRefused
         | Reason::UnsafeArchive => reason.remedy(),
+    }
+}
+
+/// Returns the remedy for an object from a file, in the table of `sync`, which does not retry.
+pub fn remedy_in_files(reason: Reason) -> &'static str {
+    match reason {
+        Reason::SecretNotFound => {
+            "Add the Secret, ConfigMap, ServiceAccount or key that the message names to the files of --filename."
+        }
+        Reason::ReferenceNotFound => {
+            "Check spec.image and the credentials: some registries hide repositories that the credentials may not read."
+        }
+        Reason::NoMatchingTag => "Correct spec.semver, or push a tag with a version in its range.",
+        Reason::AddressDenied => {
+            "Check spec.image; --allow-cidr opens private and loopback networks; other networks stay closed."
+        }
+        Reason::TrustRootInvalid => {
+            "Replace the trusted_root.json of the entry that the message names (trustedRootRef) with a current one; if \
+             the entry has none, upgrade."
+        }
+        Reason::RegistryUnavailable
+        | Reason::SignatureMissing
+        | Reason::StorageFull
+        | Reason::StorageFailed
+        | Reason::Internal => remedy(reason),
+        Reason::Succeeded
+        | Reason::Progressing
+        | Reason::Suspended
+        | Reason::InvalidSpec
+        | Reason::SecretInvalid
+        | Reason::FileNotFound
+        | Reason::FileInvalid
+        | Reason::Unauthorized
+        | Reason::Forbidden
+        | Reason::RateLimited
+        | Reason::TLSFailed
+        | Reason::ManifestInvalid
+        | Reason::PlatformNotFound
+        | Reason::UnexpectedArtifactType
+        | Reason::NoMatchingLayer
+        | Reason::UnsupportedFormat
+        | Reason::DigestMismatch
+        | Reason::LimitExceeded
+        | Reason::UnsafeArchive
+        | Reason::LayerConflict
+        | Reason::SubPathNotFound
+        | Reason::SignatureInvalid
+        | Reason::IdentityMismatch
+        | Reason::PolicyDenied
+        | Reason::OutputConflict
+        | Reason::OutputTooLarge
+        | Reason::Timeout
+        | Reason::TagExists
+        | Reason::PublishRefused => reason.remedy(),
     }
 }
 

@@ -23,18 +23,31 @@ pub(crate) enum Exit {
     Refused,
 }
 
-/// The part of `--help` about exit codes.
-pub(crate) const HELP: &str = "\
-Exit codes:
-  0  success
-  1  other failure: DIR is not empty, a file cannot be written, an internal error
-  2  usage error: invalid option or IMAGE
-  3  temporary failure: registry unavailable, rate limit, timeout, disk full
-  4  credentials are missing, wrong or insufficient, or a file that an option names is unusable
-  5  not found: repository, tag, digest, version, platform, layer or sub-path
-  6  refused: signature, policy, unsafe or invalid artifact, digest mismatch, limit, address, TLS";
+/// Outcomes of a command that sends no request, without those of a missing or refused artifact.
+pub(crate) const LOCAL: &[Exit] = &[Exit::Done, Exit::Fault, Exit::Usage, Exit::Credentials];
+/// Outcomes of a command that uses a registry.
+pub(crate) const REMOTE: &[Exit] =
+    &[Exit::Done, Exit::Fault, Exit::Usage, Exit::Later, Exit::Credentials, Exit::NotFound, Exit::Refused];
+
+/// Returns the part of `--help` about exit codes, for a command with these outcomes.
+pub(crate) fn help(exits: &[&[Exit]]) -> String {
+    let lines = exits.iter().copied().flatten().map(|exit| format!("\n  {}  {}", exit.code(), exit.meaning()));
+    format!("Exit codes:{}", lines.collect::<String>())
+}
 
 impl Exit {
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "success",
+            Self::Fault => "other failure: a directory that is not empty, a failed write, an internal error",
+            Self::Usage => "usage error: an invalid option or argument",
+            Self::Later => "temporary failure: registry unavailable, rate limit, timeout, disk full",
+            Self::Credentials => "missing or insufficient credentials, or a missing or unusable file of an option",
+            Self::NotFound => "not found: repository, tag, digest, version, platform, layer or sub-path",
+            Self::Refused => "refused: signature, policy, invalid or unsafe content, digest, limit, address, TLS",
+        }
+    }
+
     /// Returns the outcome for a reason.
     pub(crate) fn of(reason: Reason) -> Self {
         match reason {
@@ -105,7 +118,7 @@ mod tests {
         let documentation = fs_err::read_to_string(path).unwrap();
         for reason in Reason::ALL {
             let code = Exit::of(*reason).code();
-            assert!(HELP.contains(&format!("\n  {code}  ")), "{code}");
+            assert!(help(&[REMOTE]).contains(&format!("\n  {code}  ")), "{code}");
             let row = documentation.lines().find(|line| line.starts_with(&format!("| {code} |")));
             let named = row.is_some_and(|row| code == 0 || row.contains(&format!("`{reason}`")));
             assert!(named, "docs/command-line.md has no row that starts with | {code} | and names {reason}");

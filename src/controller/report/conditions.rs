@@ -14,7 +14,7 @@ use crate::trust::{Basis, Judgement};
 /// Maximum length of the text with the signers, in bytes.
 pub(super) const MAX_SIGNERS: usize = 1024;
 /// Message of `Verified=Unknown`.
-const NOT_EVALUATED: &str = "not yet evaluated against the current verification rules";
+const NOT_EVALUATED: &str = "the published content was not yet evaluated against the current verification rules";
 
 /// Content of a condition.
 #[derive(PartialEq)]
@@ -112,7 +112,8 @@ fn verdict_of(Judgement { verified, doubts }: &Judgement) -> Verdict {
     if let Some(doubt) = doubts.first() {
         return Verdict::new("False", doubt.reason, &format!("{} (enforcement: Warn)", doubt.message));
     }
-    let signers: Vec<String> = verified.iter().map(|one| format!("{}: signed by {}", one.entry, one.signer)).collect();
+    let signers: Vec<String> =
+        verified.iter().map(|one| format!("entry {}: signed by {}", one.entry, one.signer)).collect();
     let left_out = match verified.len().saturating_sub(MAX_VERIFICATION) {
         0 => String::new(),
         more => format!("; {more} more signatures, beyond the {MAX_VERIFICATION} that status.verification lists"),

@@ -1,6 +1,8 @@
 //! Texts of status: bounded and printable, because parts of them come from registries and tenants.
 
 use crate::api::Reason;
+use crate::api::status::CandidateStatus;
+use crate::oci::Digest;
 use crate::registry::Pinned;
 
 /// Maximum length of a failure's message with its remedy, in bytes. An Event's note has 1024 and also a digest.
@@ -21,10 +23,16 @@ pub(in crate::controller) fn with_remedy(message: &str, reason: Reason) -> Strin
     format!("{shown}. {remedy}")
 }
 
-/// Returns `tag at sha256:0123456789ab`, or the digest alone.
+/// Returns `tag 1 at sha256:0123456789ab`, or the digest alone.
 pub(super) fn short(pinned: &Pinned) -> String {
     let digest = pinned.digest().short();
-    pinned.tag().map_or_else(|| digest.clone(), |tag| format!("{tag} at {digest}"))
+    pinned.tag().map_or_else(|| digest.clone(), |tag| format!("tag {tag} at {digest}"))
+}
+
+/// Returns the beginning of a failure's message, for consumers that lost the refused digest by it.
+pub(super) fn withdrawn(refused: &CandidateStatus) -> String {
+    let digest = refused.digest.parse().map_or_else(|_| refused.digest.clone(), |digest: Digest| digest.short());
+    format!("{digest} was withdrawn from consumers (--on-revoked=withdraw): ")
 }
 
 /// Returns the text, printable and at most [`MAX_CUT`] bytes long.

@@ -53,7 +53,11 @@ impl Content {
         self.entries += 1;
         let rows = [
             (self.bytes.saturating_add(self.keys), MAX_BYTES, "for the keys and values"),
-            (self.stored_bytes(), MAX_STORED, "for the stored object, in which each key is twice,"),
+            (
+                self.stored_bytes(),
+                MAX_STORED,
+                "for a stored object, which records each key twice (data and managedFields),",
+            ),
         ];
         match rows.into_iter().find(|(bytes, limit, _)| bytes > limit) {
             None => Ok(()),

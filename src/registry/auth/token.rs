@@ -73,9 +73,10 @@ pub(super) async fn fetch(
     // A destination that is closed in any case is reported as that.
     client.judge(&sent, &host)?;
     if !egress.may_serve_tokens((&registry.0, registry.1), service_host, requester.credential.is_some()) {
-        let what =
-            if requester.credential.is_some() { "would receive the credentials" } else { "belongs to another domain" };
-        return refuse(format!("its token service {host} {what}; --token-realm allows it"));
+        let what = if requester.credential.is_some() { "the credentials are not sent to it" } else { "it is not used" };
+        return refuse(format!(
+            "its token service {host} is on another domain or port than the registry, so {what}; --token-realm allows it"
+        ));
     }
     let response = client.send(Sent { reach, ..sent }).await?;
     match response.status().as_u16() {

@@ -105,7 +105,7 @@ impl Bundle {
             && result.sct_verified() == wants_sct
             && !result.verified_timestamps().is_empty();
         let identity = identity(&result).filter(|_| is_whole);
-        let identity = identity.ok_or_else(|| Problem::Broken("the certificate has no identity".to_owned()))?;
+        let identity = identity.ok_or_else(|| Problem::Broken("the signing certificate has no identity; expected an email address or a URI as subject alternative name".to_owned()))?;
         let mut times: Vec<Timestamp> = result.verified_timestamps().to_vec();
         if !is_read {
             self.check_entries(signed, verifier, root)?;

@@ -200,7 +200,9 @@ fn records_content(body: &EntryBody, content: &SignatureContent, signed: Signed<
         (_, Signed::Bytes(bytes)) => hashed(*hash, bytes)? == *digest,
         (_, Signed::Artifact(own)) if *hash == HashAlgorithm::Sha2256 => own.as_bytes() == digest.as_slice(),
         (_, Signed::Artifact(_)) => {
-            return Err(log("the log entry records another hash than SHA-256, which requires the content itself"));
+            return Err(log(
+                "the log entry records a hash other than SHA-256, which requires the content itself; a digest is not enough",
+            ));
         }
     })
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::api::vocabulary::SignatureFormat;
 use crate::controller::event::News;
 use crate::registry::RegistryError;
-use crate::request::RequestError;
+use crate::request::Referred;
 use crate::trust::TrustError;
 
 #[tokio::test]
@@ -37,7 +37,9 @@ async fn wording_of_conditions_and_events() {
     table += "Events without a condition\n";
     let layers = ["application/vnd.dev.cosign.artifact.sig.v1+json".to_owned()];
     for news in [
-        event::damaged("files of output files were changed on the volume: \"a.yaml\" has different content"),
+        event::damaged(
+            "another writer changed files of output \"files\" on the volume: \"a.yaml\" has different content",
+        ),
         event::repaired(&digest.to_string()),
         event::layers_skipped(&layers),
         event::single_directory("app"),
@@ -66,7 +68,10 @@ fn failures(digest: &Digest) -> Vec<(&'static str, Failure)> {
         ),
         ("no credentials", requires.into()),
         ("other signer", Failure::from(TrustError::Signer { entry, digest: name, problem }).of(digest)),
-        ("missing key", RequestError::NotFound { kind: "Secret", name: "cosign".to_owned() }.into()),
+        (
+            "missing key",
+            Referred { namespace: "team-a".to_owned(), ..Referred::default() }.missing("Secret", "cosign").into(),
+        ),
     ]
 }
 

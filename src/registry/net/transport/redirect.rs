@@ -16,7 +16,10 @@ pub(super) fn next(sent: &Sent<'_>, response: &Response) -> Result<Option<Url>, 
     let Some(next) = target(response)? else { return Ok(None) };
     let is_same_request = matches!(response.status().as_u16(), 307 | 308);
     match sent.redirects {
-        Redirects::Refuse => Err(refused(sent, "it redirects, where that is not allowed".to_owned())),
+        Redirects::Refuse => Err(refused(
+            sent,
+            format!("it redirects a request for a token to {}; expected the token", authority(&next)),
+        )),
         // After 301, 302 and 303 clients send GET, so the body would not be stored.
         Redirects::WithinOrigin | Redirects::SameMethod if !is_same_request => {
             let problem = format!("it redirects a {} with {}; expected 307 or 308", sent.method, response.status());

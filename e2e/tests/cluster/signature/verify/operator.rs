@@ -86,7 +86,7 @@ impl Setup<'_> {
     async fn is_signed(&self, row: &Row, pushed: &Pushed, object: &DynamicObject) -> Result<()> {
         let verified = current_condition(object, "Verified").context("no condition Verified")?;
         ensure!((verified.status.as_str(), verified.reason.as_str()) == ("True", "Succeeded"), "{verified:?}");
-        ensure!(verified.message.starts_with("release: signed by the key sha256:"), "{verified:?}");
+        ensure!(verified.message.contains("release: signed by the key sha256:"), "{verified:?}");
         ensure!(object.data.pointer("/status/candidate").is_none(), "a candidate is left: {}", object.data["status"]);
         for kind in ["Stalled", "Reconciling"] {
             ensure!(condition(object, kind).is_none(), "it is {kind}");
