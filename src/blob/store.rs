@@ -152,7 +152,7 @@ impl ContentStore {
             }
             Ok(_) => {
                 let volume = self.volume.path().display();
-                tracing::warn!(%volume, layer = key.name(), "a kept layer was changed on the volume; it is fetched again");
+                tracing::warn!(%volume, layer = key.name(), "a cached layer was changed on the volume; it is fetched again");
                 self.metrics.cache_lookup(Lookup::Broken);
                 self.discard(key, found);
                 Ok(None)

@@ -36,11 +36,11 @@ pub(super) fn copied(
         unreadable,
         |bytes| {
             if stop.is_cancelled() {
-                return Err(Some(StorageError::new("copy a kept layer", rustix::io::Errno::CANCELED)));
+                return Err(Some(StorageError::new("copy a cached layer", rustix::io::Errno::CANCELED)));
             }
             if !is_clone {
                 let written = to.write_all_at(bytes, at);
-                written.map_err(|error| Some(StorageError::from_io("copy a kept layer", &error)))?;
+                written.map_err(|error| Some(StorageError::from_io("copy a cached layer", &error)))?;
             }
             at = at.saturating_add(bytes.len() as u64);
             Ok(())

@@ -90,7 +90,7 @@ impl ContentStore {
         let mut entries = match self.scan() {
             Ok(entries) => entries,
             Err(error) => {
-                tracing::warn!(%error, volume = %self.volume.path().display(), "the kept layers cannot be listed");
+                tracing::warn!(%error, volume = %self.volume.path().display(), "the cached layers cannot be listed");
                 return false;
             }
         };
@@ -135,7 +135,7 @@ impl ContentStore {
                 continue;
             }
             if !FileType::from_raw_mode(status.st_mode).is_file() {
-                tracing::warn!(volume = %self.volume.path().display(), name, "unexpected entry among the kept layers");
+                tracing::warn!(volume = %self.volume.path().display(), name, "unexpected entry among the cached layers");
                 self.remove(&name);
                 continue;
             }

@@ -124,8 +124,8 @@ async fn an_invalid_file_or_directory_is_reported_at_once(case: &mut Case) -> Re
     fs_err::File::create(&large)?.set_len(LARGE)?;
     let place = PullDirectory::new(case)?;
     let rows: [(&Path, i32, &str, &str, &[&str]); 7] = [
-        (&case.directory.join("missing"), 5, "failed", "ReferenceNotFound", &["missing"]),
-        (&layer.join("below"), 5, "failed", "ReferenceNotFound", &["layer.tar/below"]),
+        (&case.directory.join("missing"), 4, "failed", "FileNotFound", &["missing"]),
+        (&layer.join("below"), 4, "failed", "FileNotFound", &["layer.tar/below"]),
         (&case.directory, 2, "failed", "InvalidSpec", &["is a directory"]),
         (&pipe, 2, "failed", "InvalidSpec", &["Write it to a file first"]),
         (Path::new("/dev/null"), 2, "failed", "InvalidSpec", &["Write it to a file first"]),
