@@ -25,6 +25,7 @@ pub mod failure;
 pub mod layout;
 pub mod login;
 pub mod metrics;
+mod mutex;
 pub mod oci;
 pub mod output;
 pub mod pack;

@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::OnceCell;
 
+use crate::mutex::lock;
 use crate::oci::Repository;
 use crate::registry::credentials::{Credential, Helpers, Keychain, SecretError, helper_for, server_name};
 
@@ -93,7 +94,7 @@ impl Logins {
     async fn answer(&self, helper: &Helper, server: &str) -> Result<Option<Credential>, HelperError> {
         let answer = {
             // The map is consistent between any two statements, so a poisoned lock is safe to use.
-            let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut answers = lock(&self.answers);
             Arc::clone(answers.entry((helper.program().to_owned(), server.to_owned())).or_default())
         };
         answer.get_or_try_init(|| helper.get(server)).await.cloned()

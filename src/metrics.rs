@@ -4,7 +4,7 @@
 //! exception is the registry's host, limited to 64 values.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::text;
@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::api::Reason;
+use crate::mutex::lock;
 
 mod labels;
 
@@ -117,7 +118,7 @@ fn add_made<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, 
 impl Metrics {
     /// Returns the text of `/metrics`.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
-        if let Some((age, then)) = *self.trusted_root.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some((age, then)) = *lock(&self.trusted_root) {
             let seconds = age.saturating_add(then.elapsed()).as_secs();
             self.trusted_root_age.set(i64::try_from(seconds).unwrap_or(i64::MAX));
         }
@@ -156,7 +157,7 @@ impl Metrics {
 
     /// Returns the host's label, and assigns one while there are labels left.
     fn named(&self, host: &str) -> String {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = lock(&self.hosts);
         if !hosts.contains(host) && hosts.len() < MAX_HOSTS {
             hosts.insert(host.to_owned());
         }
@@ -165,7 +166,7 @@ impl Metrics {
     }
 
     fn known(&self, host: &str) -> String {
-        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = lock(&self.hosts);
         hosts.get(host).cloned().unwrap_or_else(|| OTHER_HOSTS.to_owned())
     }
 
@@ -224,7 +225,7 @@ impl Metrics {
 
     /// Sets the current age of the trusted root.
     pub(crate) fn trusted_root(&self, age: Duration) {
-        *self.trusted_root.lock().unwrap_or_else(PoisonError::into_inner) = Some((age, Instant::now()));
+        *lock(&self.trusted_root) = Some((age, Instant::now()));
     }
 
     pub(crate) fn trusted_root_failure(&self) {

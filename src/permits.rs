@@ -8,13 +8,14 @@
 //! [`Seat::within`].
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::counts::Counts;
+use crate::mutex::lock;
 use crate::waiting::Waiting as Queues;
 
 /// Maximum number of permits, even with more processors: each layer being unpacked uses memory.
@@ -108,7 +109,7 @@ impl Permits {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // A poisoned lock is safe to use: every statement leaves the counts consistent.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     #[cfg(test)]
@@ -206,10 +207,6 @@ impl Seat {
         let waits = lock(&self.waits);
         waits.before.saturating_add(waits.since.map_or(Duration::ZERO, |since| since.elapsed()))
     }
-}
-
-fn lock(waits: &Mutex<Waits>) -> MutexGuard<'_, Waits> {
-    waits.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One part of a task that is waiting, until dropped.

@@ -12,10 +12,11 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::key::Key;
+use crate::mutex::lock;
 use crate::oci::Repository;
 
 /// Interval between two checks of the leader's progress.
@@ -74,7 +75,7 @@ impl Flights {
     }
 
     fn parties(&self) -> MutexGuard<'_, HashMap<Target, Party>> {
-        self.parties.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.parties)
     }
 
     #[cfg(test)]

@@ -1,6 +1,6 @@
 //! State shared by all reconciles.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kube::Client;
@@ -16,6 +16,7 @@ use super::policies::PolicyBook;
 use super::scans::Scans;
 use super::stored::Stored;
 use crate::metrics::Metrics;
+use crate::mutex::lock;
 use crate::pass::Engine;
 use crate::request::ObjectId;
 use crate::trust::public_root::PublicRoot;
@@ -61,7 +62,7 @@ impl Outage {
     /// Records an error; returns true for the first one after a quiet period.
     pub(super) fn begins(&self, now: Instant) -> bool {
         const OVER: Duration = Duration::from_secs(60);
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        let last = lock(&self.0).replace(now);
         last.is_none_or(|last| now.saturating_duration_since(last) >= OVER)
     }
 }

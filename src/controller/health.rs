@@ -4,8 +4,10 @@
 //! help: stuck means that not even retries happen.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use crate::mutex::lock;
 
 /// Time without errors after which a watch counts as working: a failing watch is retried every few seconds.
 const WORKS_AFTER: Duration = Duration::from_secs(40);
@@ -137,7 +139,7 @@ impl Health {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Each statement leaves the state consistent.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

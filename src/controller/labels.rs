@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
@@ -15,6 +15,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::named::Named;
 use super::watching::Watching;
+use crate::mutex::lock;
 
 pub(super) type Labels = BTreeMap<String, String>;
 
@@ -25,12 +26,12 @@ pub(super) struct NamespaceLabels(Mutex<HashMap<String, Labels>>);
 impl NamespaceLabels {
     /// Returns the labels of a namespace, if the watch has delivered them.
     pub(super) fn get(&self, namespace: &str) -> Option<Labels> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned()
+        lock(&self.0).get(namespace).cloned()
     }
 
     /// Stores labels; returns true if they have changed.
     fn set(&self, namespace: &str, labels: Option<&Labels>) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.0);
         let before = match labels {
             Some(labels) => all.insert(namespace.to_owned(), labels.clone()),
             None => all.remove(namespace),
@@ -39,7 +40,7 @@ impl NamespaceLabels {
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        lock(&self.0).keys().cloned().collect()
     }
 }
 

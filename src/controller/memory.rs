@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::api::{OCIArtifactStatus, Reason};
 use crate::backoff::Backoff;
 use crate::failure::{Failure, Obstacle};
+use crate::mutex::lock;
 use crate::oci::Digest;
 use crate::output::damage::Damage;
 use crate::plan::Revision;
@@ -255,7 +256,7 @@ impl Memory {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Remembered>> {
         // Each statement leaves the map consistent.
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -10,7 +10,7 @@
 //! keys are kept, up to a limit, and only while they are needed.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use kube::Client;
@@ -21,6 +21,7 @@ use self::read::Answer;
 use self::table::Table;
 use super::stored::Stored;
 use crate::metrics::Metrics;
+use crate::mutex::lock;
 use crate::oci::Digest;
 
 mod read;
@@ -125,7 +126,7 @@ impl Named {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         // Each call leaves the table consistent.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 }
 

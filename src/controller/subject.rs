@@ -1,6 +1,6 @@
 //! One object as it was read, and the writes about it: its status and its Events. Other modules decide their content.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use super::stored::Stored;
 use crate::api::status::{HandledRequests, OutputStatus};
 use crate::api::{self, OCIArtifact, OCIArtifactSpec, OCIArtifactStatus};
 use crate::metrics::Metrics;
+use crate::mutex::lock;
 use crate::output::Recorded;
 use crate::output::location::Location;
 use crate::pass::Records;
@@ -200,11 +201,6 @@ impl<'a> Subject<'a> {
     pub(super) async fn publish(&self, news: &News) {
         publish_event(&self.client, self.metrics, news, self.stored.object_ref(&())).await;
     }
-}
-
-fn lock(status: &Mutex<Arc<OCIArtifactStatus>>) -> MutexGuard<'_, Arc<OCIArtifactStatus>> {
-    // Each statement replaces the whole value.
-    status.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the version, which can be compared for one object (Kubernetes API concepts, "Resource versions").

@@ -4,10 +4,11 @@
 //! keeps the lock until that thread has ended, and the next pass, or the removal of the object, starts after it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::OwnedMutexGuard;
 
+use crate::mutex::lock;
 use crate::request::ObjectId;
 
 /// Check that an object is unchanged since its pass began. Called under the object's lock: an output created after the
@@ -58,7 +59,7 @@ impl Locks {
     }
 
     fn of(&self, object: &ObjectId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.0);
         if all.len() > SWEEP_ABOVE {
             all.retain(|_, lock| Arc::strong_count(lock) > 1);
         }

@@ -7,8 +7,10 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
+
+use crate::mutex::lock;
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
@@ -121,7 +123,7 @@ fn gone() -> io::Error {
 /// Compresses blocks until the writer is gone.
 fn work(queue: &Mutex<Receiver<Job>>) {
     loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let job = lock(queue).recv();
         let Ok(Job { block, window, is_last, result }) = job else { return };
         // The writer may have failed.
         let _ = result.send(deflated(&block, &window, is_last));

@@ -7,11 +7,12 @@
 //! namespaces that hold none: neither one namespace nor two can occupy a host.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 
 use crate::counts::Counts;
+use crate::mutex::lock;
 use crate::oci::Repository;
 use crate::waiting::Waiting;
 
@@ -92,7 +93,7 @@ impl Turns {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // A poisoned lock is safe to use: the counts are consistent wherever a panic is possible.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

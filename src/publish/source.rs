@@ -1,12 +1,13 @@
 //! A blob of a registry as the source of an upload.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future, stream};
 
 use super::Place;
 use crate::blob::Progress;
+use crate::mutex::lock;
 use crate::oci::{Descriptor, Repository};
 use crate::registry::{Access, Begun, BlobSource, BlobStream, Registry, RegistryError, Sender};
 
@@ -37,10 +38,10 @@ impl<R: Registry> BlobSource for RegistrySource<R> {
         let (registry, access, repository) = (Arc::clone(&self.registry), self.access.clone(), self.repository.clone());
         let (descriptor, sender) = (self.descriptor.clone(), Arc::clone(&self.sender));
         let opening = async move {
-            let known = sender.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let known = lock(&sender).clone();
             let begun = known.filter(|_| offset > 0).map(|sender| Begun { bytes: offset, sender });
             let body = registry.blob(&access, &repository, &descriptor, begun.as_ref()).await?;
-            *sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(body.sender);
+            *lock(&sender) = Some(body.sender);
             Ok::<_, RegistryError>(skip(body.stream, offset.saturating_sub(body.from)))
         };
         Box::pin(stream::once(opening).try_flatten())

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -19,6 +19,7 @@ use super::owner::{ClaimError, Inode, ancestry, overlap, owner};
 use super::pool::{Call, Guard, Pool};
 use super::volume::{PRIVATE, Volume, create_root};
 use crate::metrics::Metrics;
+use crate::mutex::lock;
 
 /// Interval at which the path is compared with the open root.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -65,7 +66,7 @@ pub struct Roots(Mutex<BTreeMap<String, Vec<Inode>>>);
 impl Roots {
     /// Adds a root; returns the name of another volume with the same directory, or one around it or inside it.
     fn add(&self, name: &str, root: Vec<Inode>) -> Option<String> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.0);
         all.insert(name.to_owned(), root);
         let all: Vec<_> = all.iter().map(|(name, root)| (name.as_str(), root.clone())).collect();
         let (one, other) = overlap(&all).filter(|(one, other)| [*one, *other].contains(&name))?;
@@ -152,7 +153,7 @@ impl Mount {
 
     /// Returns the root, and opens it if necessary. Blocking.
     pub(crate) fn current(&self) -> Result<Arc<Volume>, StorageError> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = lock(&self.opened);
         let is_fresh = opened.looked.is_some_and(|looked| looked.elapsed() < LOOK_AGAIN);
         if let Some(volume) = &opened.volume
             && (self.rule.is_none() || is_fresh || volume.is_at_its_path())
@@ -189,7 +190,7 @@ impl Mount {
     }
 
     fn look_at_path(&self) {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).looked = None;
+        lock(&self.opened).looked = None;
     }
 
     /// Opens the root. A root that was open before is never created again: if a share is no longer mounted, that would

@@ -8,8 +8,8 @@
 //! A failed refresh changes nothing: the last good root stays in use.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use super::sigstore::{Root, RootError};
 use super::tuf::{Bootstrap, Files, SeenRepository, TufError};
 use crate::api::vocabulary::CertificateTransparency;
 use crate::metrics::Metrics;
+use crate::mutex::lock;
 use crate::registry::RegistryError;
 use crate::registry::http::HttpRegistry;
 
@@ -55,7 +56,7 @@ impl PublicRoot {
 
     /// Returns the root that was fetched last; `None` means that the embedded root is in use.
     pub fn fetched(&self) -> Option<Root> {
-        self.fetched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.fetched).clone()
     }
 
     /// False until the first fetch has ended: artifacts signed under a newer root must not be refused at each start.
@@ -82,7 +83,7 @@ impl PublicRoot {
 
     /// Takes a root into use. Returns true if it differs from the one before.
     fn set(&self, root: Root) -> bool {
-        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fetched = lock(&self.fetched);
         let is_other = fetched.as_ref().is_none_or(|before| before.fingerprint() != root.fingerprint());
         *fetched = Some(root);
         drop(fetched);

@@ -8,6 +8,8 @@ use std::io::{BufReader, Read, Seek};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::mutex::lock;
+
 /// The widest window of levels up to 19, which every decoder is expected to support (RFC 8878 section 3.1.1.1.2).
 pub(super) const USUAL: u64 = 8 << 20;
 /// Magic number of a frame.
@@ -30,7 +32,7 @@ pub(super) struct Wide {
 impl Wide {
     /// Waits until no other wide window is in memory, at most for [`PATIENCE`].
     pub(super) fn wait() -> Self {
-        let taken = IS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = lock(&IS_TAKEN);
         let waited = GIVEN_BACK.wait_timeout_while(taken, PATIENCE, |taken| *taken);
         let (mut taken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         *taken = true;
@@ -41,7 +43,7 @@ impl Wide {
 impl Drop for Wide {
     fn drop(&mut self) {
         if self.is_only {
-            *IS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = false;
+            *lock(&IS_TAKEN) = false;
             GIVEN_BACK.notify_one();
         }
     }

@@ -6,10 +6,11 @@
 //! either here or in the store, and is never downloaded twice.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::ContentStore;
 use crate::blob::key::Key;
+use crate::mutex::lock;
 
 /// The layers in use on one volume.
 #[derive(Debug, Default)]
@@ -55,7 +56,7 @@ impl Drop for Use {
 
 impl InUse {
     fn layers(&self) -> MutexGuard<'_, HashMap<Key, Layer>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Returns the total size and the number of the layers that will be linked into the store.

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::blob::Progress;
+use crate::mutex::lock;
 
 /// One bar for each object during the download of its layers.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Bars {
 
 impl Progress for Bars {
     fn downloaded(&self, object: &str, done: u64, total: u64) {
-        let mut bars = self.by_object.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut bars = lock(&self.by_object);
         let bar = bars.entry(object.to_owned()).or_insert_with(|| {
             let style = ProgressStyle::with_template("{prefix:30!} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());

@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::marker::Marker;
 use super::object_dir::{Place, own_marker};
+use crate::mutex::lock;
 use crate::output::error::OutputError;
 use crate::request::{Limit, ObjectId};
 
@@ -61,7 +62,7 @@ impl Quota {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Key, u64>> {
-        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.reserved)
     }
 }
 

@@ -5,7 +5,7 @@
 //! challenge is answered before the next request is sent: a new repository on a known host costs one extra token
 //! request.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use reqwest::header::HeaderValue;
@@ -14,6 +14,7 @@ use super::challenge::Challenge;
 use super::credentials::Credential;
 use super::requester::Requester;
 use super::token;
+use crate::mutex::lock;
 use crate::oci::{Digest, Repository};
 use crate::registry::net::egress::Reach;
 use crate::registry::net::recent::Recent;
@@ -87,7 +88,7 @@ impl Authorizations {
         if let Some(header) = kept.as_ref().and_then(Answer::valid) {
             return Some(header);
         }
-        let met = locked(&self.challenges).get(&host_key(requester)).cloned()?;
+        let met = lock(&self.challenges).get(&host_key(requester)).cloned()?;
         // An error is dropped here: the registry then challenges the request without the header, and the error is
         // reported.
         let answer = Answer::to(&met, client, requester).await.ok()?;
@@ -113,7 +114,7 @@ impl Authorizations {
         let answer = Answer::to(&met, client, requester).await?;
         let header = answer.header.clone();
         *kept = Some(answer);
-        let mut challenges = locked(&self.challenges);
+        let mut challenges = lock(&self.challenges);
         let (known, _) = challenges.entry(host_key(requester), || met.clone());
         *known = met;
         Ok(header)
@@ -121,24 +122,19 @@ impl Authorizations {
 
     /// Returns true if the host has challenged a request.
     pub(in crate::registry) fn is_challenged(&self, requester: Requester<'_>) -> bool {
-        locked(&self.challenges).get(&host_key(requester)).is_some()
+        lock(&self.challenges).get(&host_key(requester)).is_some()
     }
 
     /// Sends user and password with the next request to the host, as if it had challenged one. `reach` is that of its
     /// redirects.
     pub(in crate::registry) fn assume_basic(&self, requester: Requester<'_>, reach: Reach) {
         let met = Met { challenge: Challenge::Basic, reach };
-        locked(&self.challenges).entry(host_key(requester), || met);
+        lock(&self.challenges).entry(host_key(requester), || met);
     }
 
     fn slot(&self, requester: Requester<'_>) -> Slot {
-        Arc::clone(locked(&self.answers).entry(HeaderKey::new(requester), Slot::default).0)
+        Arc::clone(lock(&self.answers).entry(HeaderKey::new(requester), Slot::default).0)
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The maps are consistent between any two statements, so a poisoned lock is safe to use.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Answer {

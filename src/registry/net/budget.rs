@@ -4,11 +4,12 @@
 //! cause alone, such as a rate limit or an unavailable project behind a gateway, count against that [`Account`] only.
 //! A failed TLS handshake counts against neither, because the object configures its terms.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::recent::Recent;
 use crate::metrics::Metrics;
+use crate::mutex::lock;
 use crate::oci::{Digest, Hasher};
 use crate::registry::{RegistryError, TransportId};
 
@@ -165,7 +166,7 @@ impl RequestBudget {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         // A poisoned lock is safe to use: each statement leaves the table consistent.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 }
 

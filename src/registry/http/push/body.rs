@@ -4,11 +4,12 @@
 //! one that does not check digests. Positions of the hash are kept on the way: an upload that is continued in the
 //! middle reads a few megabytes again, not the whole blob.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
+use crate::mutex::lock;
 use crate::oci::{Descriptor, Digest, Hasher};
 use crate::registry::{BlobSource, BlobStream, RegistryError};
 
@@ -132,11 +133,6 @@ impl Part {
         }
         Err(RegistryError::DigestMismatch { what: self.what.clone(), host: "the source".to_owned() })
     }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // A poisoned lock is safe to use: each statement leaves the state consistent.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

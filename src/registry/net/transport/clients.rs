@@ -1,12 +1,13 @@
 //! HTTP clients: one for each reach and TLS options.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::redirect;
 use tokio::sync::OnceCell;
 
 use super::names::VettedNames;
+use crate::mutex::lock;
 use crate::registry::net::egress::{Egress, Reach};
 use crate::registry::net::recent::Recent;
 use crate::registry::net::tls::TlsOptions;
@@ -40,7 +41,7 @@ impl<C: Clone> Clients<C> {
     pub(super) async fn get<E>(&self, id: TransportId, make: impl Future<Output = Result<C, E>>) -> Result<C, E> {
         let slot = {
             // A poisoned lock is safe to use: each statement leaves the table consistent.
-            let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut clients = lock(&self.0);
             Arc::clone(clients.entry(id, Arc::default).0)
         };
         slot.get_or_try_init(|| make).await.cloned()
