@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use crate::metrics::Scanned;
 use crate::registry::Pinned;
-use crate::request::{KeyedObject, ObjectId, Place, Request, Target};
+use crate::request::{KeyedObject, ObjectId, OutputKind, Place, Request, Target};
 use crate::storage::Volume;
 use crate::unpack::Stop;
 use crate::unpack::staged::Staged;
@@ -55,7 +55,7 @@ pub(crate) use switch::{Done, NotSwitched, Ready};
 pub use volume::{Listed, listed};
 
 use damage::{Held, Probed};
-use location::{Location, OutputKind, current_name};
+use location::{Location, current_name};
 use outputs::blocking;
 use rehearsal::Rehearsed;
 
@@ -192,17 +192,18 @@ impl Outputs {
 
     /// Removes keys that others have added to an output whose own content is intact. Needs no registry.
     pub(crate) async fn remove_additions(&self, object: &ObjectId, location: &Location) -> Result<(), OutputError> {
-        match location {
-            Location::ConfigMap(name) => {
-                let cluster = self.cluster(OutputKind::ConfigMap)?;
+        let Location { kind, name } = location;
+        match kind {
+            OutputKind::ConfigMap => {
+                let cluster = self.cluster(*kind)?;
                 cluster.remove_added_keys::<ConfigMap>(object, name, &self.content_key).await
             }
-            Location::Secret(name) => {
-                let cluster = self.cluster(OutputKind::Secret)?;
+            OutputKind::Secret => {
+                let cluster = self.cluster(*kind)?;
                 cluster.remove_added_keys::<Secret>(object, name, &self.content_key).await
             }
             // A damaged tree is replaced as a whole.
-            Location::Volume(_) | Location::Directory(_) => Ok(()),
+            OutputKind::Volume | OutputKind::Directory => Ok(()),
         }
     }
 
@@ -214,65 +215,56 @@ impl Outputs {
         target: &Target,
         wanted: &Recorded,
     ) -> Result<Option<Ready>, OutputError> {
-        match &target.place {
-            Place::Volume { volume } => {
-                let (Some(list), revision) = (wanted.list_digest.clone(), wanted.revision.clone()) else {
-                    return Ok(None);
-                };
-                let find = move |place: volume::Place| volume::prepared(&place, &revision, &list);
-                let found = self.at(object, target, volume, find).await?;
-                Ok(found.map(|ready| {
-                    if ready.is_current() {
-                        Ready::Held(Box::new(ready.published().clone()))
-                    } else {
-                        Ready::Volume(Arc::new(ready))
-                    }
-                }))
-            }
+        let Some(volume) = target.place.volume() else {
             // The content of API objects is stored nowhere except in the artifact.
-            Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => {
-                match self.probe(object, target, Some(wanted.clone())).await?.held {
-                    Held::Whole(published) if published.revision == wanted.revision => {
-                        Ok(Some(Ready::Held(Box::new(published))))
-                    }
-                    Held::Whole(_) | Held::Nothing | Held::Unknown(_) | Held::Doubtful(_) | Held::Damaged(..) => {
-                        Ok(None)
-                    }
+            return match self.probe(object, target, Some(wanted.clone())).await?.held {
+                Held::Whole(published) if published.revision == wanted.revision => {
+                    Ok(Some(Ready::Held(Box::new(published))))
                 }
+                Held::Whole(_) | Held::Nothing | Held::Unknown(_) | Held::Doubtful(_) | Held::Damaged(..) => Ok(None),
+            };
+        };
+        let (Some(list), revision) = (wanted.list_digest.clone(), wanted.revision.clone()) else {
+            return Ok(None);
+        };
+        let find = move |place: volume::Place| volume::prepared(&place, &revision, &list);
+        let found = self.at(object, target, volume, find).await?;
+        Ok(found.map(|ready| {
+            if ready.is_current() {
+                Ready::Held(Box::new(ready.published().clone()))
+            } else {
+                Ready::Volume(Arc::new(ready))
             }
-        }
+        }))
     }
 
     /// Removes refused content from a location. The object's directory stays, because consumers mount it.
     pub(crate) async fn withdraw(&self, object: &ObjectId, location: &Location) -> Result<(), OutputError> {
-        match location {
-            Location::Volume(name) => {
-                let (mount, id) = (self.configured(name)?, object.clone());
-                self.locked(&mount, object, || false, move |volume| volume::withdraw(volume, &id)).await
-            }
-            Location::ConfigMap(_) | Location::Secret(_) | Location::Directory(_) => {
-                self.remove(object, location).await
-            }
+        if location.kind != OutputKind::Volume {
+            return self.remove(object, location).await;
         }
+        let (mount, id) = (self.configured(&location.name)?, object.clone());
+        self.locked(&mount, object, || false, move |volume| volume::withdraw(volume, &id)).await
     }
 
     /// Removes an output that is no longer in the spec. Absent and foreign ones are success.
     pub(crate) async fn remove(&self, object: &ObjectId, location: &Location) -> Result<(), OutputError> {
-        match location {
-            Location::Volume(name) => {
+        let Location { kind, name } = location;
+        match kind {
+            OutputKind::Volume => {
                 let (mount, id) = (self.configured(name)?, object.clone());
                 self.locked(&mount, object, || false, move |volume| volume::remove(volume, &id)).await
             }
-            Location::ConfigMap(name) => match &self.api_objects {
-                ApiObjects::Cluster(_) => self.cluster(OutputKind::ConfigMap)?.remove::<ConfigMap>(object, name).await,
+            OutputKind::ConfigMap => match &self.api_objects {
+                ApiObjects::Cluster(_) => self.cluster(*kind)?.remove::<ConfigMap>(object, name).await,
                 ApiObjects::Directory(root) => {
                     let (root, object, name) = (root.clone(), object.clone(), name.clone());
                     blocking(move || manifest::remove(&root, &object, &name)).await
                 }
             },
-            Location::Secret(name) => self.cluster(OutputKind::Secret)?.remove::<Secret>(object, name).await,
+            OutputKind::Secret => self.cluster(*kind)?.remove::<Secret>(object, name).await,
             // Commands remove nothing.
-            Location::Directory(_) => Ok(()),
+            OutputKind::Directory => Ok(()),
         }
     }
 
@@ -284,13 +276,9 @@ impl Outputs {
         target: &Target,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, OutputError> {
-        match &target.place {
-            Place::Volume { volume } => {
-                let (mount, id, retention) = (self.volume(target, volume)?, object.clone(), self.retention);
-                self.locked(&mount, object, || false, move |volume| volume::prune(volume, &id, retention, now)).await
-            }
-            // Earlier objects are listed in status, and removed by their location.
-            Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => Ok(None),
-        }
+        // Earlier API objects are listed in status, and removed by their location.
+        let Some(volume) = target.place.volume() else { return Ok(None) };
+        let (mount, id, retention) = (self.volume(target, volume)?, object.clone(), self.retention);
+        self.locked(&mount, object, || false, move |volume| volume::prune(volume, &id, retention, now)).await
     }
 }

@@ -37,7 +37,7 @@ pub use object::ObjectId;
 pub use policy::{Otherwise, Policies, Policy, speaks_about};
 pub use referred::{Referred, trusted};
 pub use selection::{FileFilter, FileSelection, LayerSelection, Unpacking};
-pub use target::{KeyedObject, Place, Target};
+pub use target::{KeyedObject, OutputKind, Place, Target};
 
 /// Validated input of a pass.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::request::{Place, Request};
+use crate::request::Request;
 
 /// Table of mounts of this process (proc(5), `/proc/pid/mountinfo`).
 const TABLE: &str = "/proc/self/mountinfo";
@@ -35,9 +35,9 @@ impl EmptyDirs {
 
     /// Returns the name and the volume of each output that no other pod can read.
     pub(super) fn outputs<'a>(&self, request: &'a Request) -> impl Iterator<Item = (&'a str, &'a str)> {
-        request.targets.iter().filter_map(|target| match &target.place {
-            Place::Volume { volume } => self.0.contains(volume).then_some((target.output.as_str(), volume.as_str())),
-            Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => None,
+        request.targets.iter().filter_map(|target| {
+            let volume = target.place.volume()?;
+            self.0.contains(volume).then_some((target.output.as_str(), volume))
         })
     }
 }

@@ -150,5 +150,5 @@ async fn withdraw<R: Registry>(
 
 fn is_recorded(status: &OCIArtifactStatus, location: &Location, subject: &Subject<'_>) -> bool {
     let text = location.text(&subject.id);
-    status.outputs.iter().any(|output| output.kind == location.kind().as_str() && output.location == text)
+    status.outputs.iter().any(|output| output.kind == location.kind.as_str() && output.location == text)
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc::UnboundedSender;
@@ -14,6 +14,7 @@ use super::attempt::is_superseded;
 use super::context::Context;
 use super::stored::Stored;
 use crate::failure::Failure;
+use crate::mutex::lock;
 use crate::output::damage::{Damage, Reading};
 use crate::pass::{self, Before, Records};
 use crate::registry::Registry;
@@ -117,11 +118,6 @@ impl Scans {
     }
 }
 
-fn lock(known: &Mutex<HashMap<String, Scan>>) -> MutexGuard<'_, HashMap<String, Scan>> {
-    // Each statement leaves the map consistent.
-    known.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -143,7 +139,7 @@ mod tests {
     use crate::pass::Engine;
     use crate::pass::turns::Turns;
     use crate::permits::Permits;
-    use crate::request::{Limits, ObjectId, Otherwise, Referred};
+    use crate::request::{Limits, ObjectId, Otherwise, OutputKind, Referred};
     use crate::storage::Mount;
     use crate::testing::FakeRegistry;
     use crate::trust::public_root::PublicRoot;
@@ -197,7 +193,7 @@ mod tests {
         let context = context(root.path(), &["damaged", "other"]);
         let damage = Damage {
             output: "files".to_owned(),
-            location: Location::Volume("default".to_owned()),
+            location: Location::new(OutputKind::Volume, "default".to_owned()),
             differences: Vec::new(),
             is_additive: false,
         };

@@ -127,15 +127,8 @@ impl fmt::Display for Difference {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.location {
-            Location::Volume(_) | Location::Directory(_) => {
-                write!(f, "another writer changed files of output {:?} on the volume: ", self.output)?;
-            }
-            Location::ConfigMap(name) | Location::Secret(name) => {
-                let kind = self.location.kind();
-                write!(f, "another writer changed keys of output {:?} in {kind} {name}: ", self.output)?;
-            }
-        }
+        let Location { kind, name } = &self.location;
+        write!(f, "another writer changed output {:?} in {kind} {name}: ", self.output)?;
         for (number, difference) in self.differences.iter().enumerate() {
             write!(f, "{}{difference}", if number == 0 { "" } else { ", " })?;
         }

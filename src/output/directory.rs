@@ -12,7 +12,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
@@ -20,9 +20,10 @@ use rustix::io::Errno;
 use super::error::OutputError;
 use super::location::Location;
 use super::published::Published;
+use crate::mutex::lock;
 use crate::plan::Revision;
 use crate::registry::Pinned;
-use crate::request::Fingerprint;
+use crate::request::{Fingerprint, OutputKind};
 use crate::storage::{self, During, Gone, StorageError, Volume};
 use crate::unpack::staged::Staged;
 
@@ -81,7 +82,7 @@ impl Destination {
 
     /// Returns the published revision. If there is none, prevents any later switch.
     pub fn give_up(&self) -> Option<(Pinned, Published)> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         match &*state {
             State::Done(done) => Some((**done).clone()),
             State::Waiting | State::GivenUp => {
@@ -129,14 +130,14 @@ impl Destination {
         let digest = pinned.digest().clone();
         let published = Published {
             output,
-            location: Location::Directory(self.path.display().to_string()),
+            location: Location::new(OutputKind::Directory, self.path.display().to_string()),
             revision: Revision { digest, fingerprint: fingerprint.clone() },
             list_digest: None,
             files: staged.files(),
             bytes: staged.bytes(),
             skipped: 0,
         };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         if matches!(*state, State::GivenUp) {
             return Err(OutputError::GivenUp);
         }

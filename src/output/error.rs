@@ -1,8 +1,8 @@
 //! Errors of outputs.
 
-use super::location::OutputKind;
 use super::rehearsal::Rehearsal;
 use crate::request::LimitExceeded;
+use crate::request::OutputKind;
 use crate::storage::StorageError;
 use crate::unpack::read_back::{Changed, StagedError};
 
@@ -42,7 +42,7 @@ pub enum OutputError {
     #[error("{0}")]
     Conflict(String),
     /// The output's include and exclude patterns select no file.
-    #[error("include and exclude of an output select none of the artifact's files; its top level has {0}")]
+    #[error("include and exclude of an output select none of the artifact's files; entries at its top: {0}")]
     NothingLeft(String),
     /// The files do not fit into the output.
     #[error("{0}")]

@@ -2,126 +2,68 @@
 
 use std::fmt;
 
-use crate::request::{KeyedObject, ObjectId, Place};
-
-/// Kinds of outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OutputKind {
-    /// Files on a volume.
-    Volume,
-    /// Keys of a ConfigMap.
-    ConfigMap,
-    /// Keys of a Secret.
-    Secret,
-    /// A directory named by a command.
-    Directory,
-}
-
-impl OutputKind {
-    /// Returns the text of `status.outputs[].kind`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Volume => "Volume",
-            Self::ConfigMap => "ConfigMap",
-            Self::Secret => "Secret",
-            Self::Directory => "Directory",
-        }
-    }
-}
-
-impl fmt::Display for OutputKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use crate::request::{KeyedObject, ObjectId, OutputKind, Place};
 
 /// Location of one output of one object. Not always in the spec: an immutable object's name depends on its content.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Location {
-    /// `<namespace>/<object>/current` on a volume of this name.
-    Volume(String),
-    /// ConfigMap of this name in the object's namespace.
-    ConfigMap(String),
-    /// Secret of this name in the object's namespace.
-    Secret(String),
-    /// Directory at this path.
-    Directory(String),
+pub struct Location {
+    /// Kind of the output.
+    pub kind: OutputKind,
+    /// Name of the volume, ConfigMap or Secret, or path of the directory.
+    pub name: String,
 }
 
 impl Location {
+    /// Creates a location.
+    pub fn new(kind: OutputKind, name: impl Into<String>) -> Self {
+        Self { kind, name: name.into() }
+    }
+
     /// Returns the location of an API object of this name; `None` for other kinds of places.
     pub fn of_object(place: &Place, name: &str) -> Option<Self> {
-        match place {
-            Place::ConfigMap(_) => Some(Self::ConfigMap(name.to_owned())),
-            Place::Secret { .. } => Some(Self::Secret(name.to_owned())),
-            Place::Volume { .. } | Place::Directory => None,
-        }
+        place.keyed().map(|_| Self::new(place.kind(), name))
     }
 
     /// Returns the location of `place`, without the content suffix if immutable; `None` for a command's directory.
     pub fn of_place(place: &Place) -> Option<Self> {
-        match place {
-            Place::Volume { volume } => Some(Self::Volume(volume.clone())),
-            Place::ConfigMap(keyed) | Place::Secret { keyed, .. } => Self::of_object(place, &keyed.name),
-            Place::Directory => None,
-        }
+        let name = place.volume().or_else(|| place.keyed().map(|keyed| keyed.name.as_str()))?;
+        Some(Self::new(place.kind(), name))
     }
 
     /// True if an output of `place` may have had this location before: another content of an immutable object, or the
     /// same name with and without `immutable`.
     pub fn is_family(&self, place: &Place) -> bool {
-        let is_of = |keyed: &KeyedObject, name: &str| {
-            name.strip_prefix(&keyed.name).is_some_and(|rest| rest.is_empty() || is_content_suffix(rest))
-        };
-        match (self, place) {
-            (Self::Volume(name), Place::Volume { volume }) => name == volume,
-            (Self::ConfigMap(name), Place::ConfigMap(keyed)) | (Self::Secret(name), Place::Secret { keyed, .. }) => {
-                is_of(keyed, name)
+        let is_named = match (place.volume(), place.keyed()) {
+            (Some(volume), _) => self.name == volume,
+            (None, Some(keyed)) => {
+                let rest = self.name.strip_prefix(&keyed.name);
+                rest.is_some_and(|rest| rest.is_empty() || is_content_suffix(rest))
             }
-            (Self::Directory(_), Place::Directory) => true,
-            (Self::Volume(_) | Self::ConfigMap(_) | Self::Secret(_) | Self::Directory(_), _) => false,
-        }
-    }
-
-    /// Returns the kind of the output.
-    pub fn kind(&self) -> OutputKind {
-        match self {
-            Self::Volume(_) => OutputKind::Volume,
-            Self::ConfigMap(_) => OutputKind::ConfigMap,
-            Self::Secret(_) => OutputKind::Secret,
-            Self::Directory(_) => OutputKind::Directory,
-        }
+            (None, None) => true,
+        };
+        self.kind == place.kind() && is_named
     }
 
     /// Returns the text of `status.outputs[].location` for `object`.
     pub fn text(&self, object: &ObjectId) -> String {
-        match self {
-            Self::Volume(volume) => format!("{volume}:{}/{}/current", object.namespace, object.name),
-            Self::ConfigMap(name) | Self::Secret(name) => name.clone(),
-            Self::Directory(path) => path.clone(),
+        let Self { kind, name } = self;
+        match kind {
+            OutputKind::Volume => format!("{name}:{}/{}/current", object.namespace, object.name),
+            OutputKind::ConfigMap | OutputKind::Secret | OutputKind::Directory => name.clone(),
         }
     }
 
     /// Parses `status.outputs[].kind` and `.location`; `None` for a kind unknown to this release.
     pub fn parse(kind: &str, text: &str) -> Option<Self> {
-        let of = match kind {
-            "Volume" => |text: &str| Some(Location::Volume(text.split_once(':')?.0.to_owned())),
-            "ConfigMap" => |text: &str| Some(Location::ConfigMap(text.to_owned())),
-            "Secret" => |text: &str| Some(Location::Secret(text.to_owned())),
-            "Directory" => |text: &str| Some(Location::Directory(text.to_owned())),
-            _ => return None,
-        };
-        Some(text).filter(|text| !text.is_empty()).and_then(of)
+        let kind = OutputKind::ALL.into_iter().find(|known| known.as_str() == kind)?;
+        let name = if kind == OutputKind::Volume { text.split_once(':')?.0 } else { text };
+        (!text.is_empty()).then(|| Self::new(kind, name))
     }
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Volume(name) | Self::ConfigMap(name) | Self::Secret(name) | Self::Directory(name) => {
-                f.write_str(name)
-            }
-        }
+        f.write_str(&self.name)
     }
 }
 
@@ -130,12 +72,8 @@ pub(super) fn current_name(keyed: &KeyedObject, recorded: Option<&Location>) -> 
     if !keyed.immutable {
         return Some(keyed.name.clone());
     }
-    match recorded? {
-        Location::ConfigMap(name) | Location::Secret(name) => {
-            name.strip_prefix(&keyed.name).filter(|rest| is_content_suffix(rest)).map(|_| name.clone())
-        }
-        Location::Volume(_) | Location::Directory(_) => None,
-    }
+    let name = &recorded?.name;
+    name.strip_prefix(&keyed.name).filter(|rest| is_content_suffix(rest)).map(|_| name.clone())
 }
 
 /// True for the content suffix of an immutable object's name: `-` and 10 hex digits.
@@ -154,14 +92,14 @@ mod tests {
         let object = ObjectId { namespace: "team".to_owned(), name: "app".to_owned(), uid: String::new() };
         let name = || "rules".to_owned();
         let all = [
-            (Location::Volume(name()), "rules:team/app/current"),
-            (Location::ConfigMap(name()), "rules"),
-            (Location::Secret(name()), "rules"),
-            (Location::Directory("/srv/out".to_owned()), "/srv/out"),
+            (Location::new(OutputKind::Volume, name()), "rules:team/app/current"),
+            (Location::new(OutputKind::ConfigMap, name()), "rules"),
+            (Location::new(OutputKind::Secret, name()), "rules"),
+            (Location::new(OutputKind::Directory, "/srv/out"), "/srv/out"),
         ];
         for (location, text) in all {
             assert_eq!(location.text(&object), text);
-            assert_eq!(Location::parse(location.kind().as_str(), text), Some(location));
+            assert_eq!(Location::parse(location.kind.as_str(), text), Some(location));
         }
     }
 

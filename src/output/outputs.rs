@@ -11,12 +11,12 @@ use tokio::sync::watch;
 use super::api_object::{self, ContentKey};
 use super::directory::Destination;
 use super::error::OutputError;
-use super::location::OutputKind;
 use super::lock::{Lock, Locks};
 use super::published::Retention;
 use super::rehearsal::Rehearsals;
 use super::volume::{self, Quota};
 use crate::metrics::Metrics;
+use crate::request::OutputKind;
 use crate::request::{Limit, Limits, ObjectId, Target};
 use crate::storage::{Call, Mount, StorageError, Volume};
 

@@ -12,7 +12,7 @@ use super::scan::{Begun, Scan, Verdict};
 use super::volume;
 use crate::metrics::{Found, Scanned};
 use crate::permits::Seat;
-use crate::request::{ObjectId, Place, Target};
+use crate::request::{ObjectId, OutputKind, Place, Target};
 use crate::storage::{OnVolume, Volume};
 use crate::unpack::Stop;
 
@@ -43,7 +43,7 @@ impl Outputs {
             (Begun::Done(verdict), _) => verdict,
             (Begun::Scan(scan), on) => scanned(OnVolume::new(mount.pool(), scan), on, object, &stop, seat).await?,
         };
-        let location = Location::Volume(volume.clone());
+        let location = Location::new(OutputKind::Volume, volume);
         let damage = match verdict {
             Verdict::Whole | Verdict::Doubtful => None,
             Verdict::Damaged(differences) => {
@@ -60,10 +60,8 @@ impl Outputs {
 
     /// Returns the time since every byte of the target was read; `None` if unknown.
     pub(crate) async fn last_read(&self, object: &ObjectId, target: &Target) -> Result<Option<Duration>, OutputError> {
-        match &target.place {
-            Place::Volume { volume } => self.at(object, target, volume, |place| volume::last_read(&place)).await,
-            Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => Ok(None),
-        }
+        let Some(volume) = target.place.volume() else { return Ok(None) };
+        self.at(object, target, volume, |place| volume::last_read(&place)).await
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::error::OutputError;
 use super::outputs::Outputs;
-use crate::request::{FileFilter, Place, Request, Target};
+use crate::request::{FileFilter, OutputKind, Place, Request, Target};
 use crate::storage::Mount;
 
 /// Place of a stage, with the filter for its files.
@@ -23,9 +23,9 @@ pub struct StagePlace {
 impl StagePlace {
     /// True if `target` is published from a stage in this place.
     pub(crate) fn is_for(&self, target: &Target) -> bool {
-        match &target.place {
-            Place::Volume { .. } => self.output.as_ref() == Some(&target.output),
-            Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory => self.filter.is_all(),
+        match target.place.volume() {
+            Some(_) => self.output.as_ref() == Some(&target.output),
+            None => self.filter.is_all(),
         }
     }
 }
@@ -52,7 +52,7 @@ impl Outputs {
                 }
             };
             if output.is_some() || !places.iter().any(|place: &StagePlace| place.is_for(target)) {
-                let is_cached = !matches!(target.place, Place::Secret { .. });
+                let is_cached = target.place.kind() != OutputKind::Secret;
                 places.push(StagePlace { volume, filter, is_cached, output });
             }
         }

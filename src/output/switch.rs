@@ -19,12 +19,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use super::damage::Damage;
 use super::error::OutputError;
-use super::location::OutputKind;
 use super::lock::Lock;
 use super::outputs::{Outputs, blocking, holding};
 use super::published::Published;
 use super::{api_object, directory, manifest, volume};
 use crate::request::ObjectId;
+use crate::request::OutputKind;
 use crate::storage::Call;
 
 /// One output that is ready for its switch.

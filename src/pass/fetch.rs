@@ -12,7 +12,7 @@ use crate::failure::{Class, Failure};
 use crate::output::{Ready, Wanted};
 use crate::plan::Revision;
 use crate::registry::{self, Pinned, Registry, RegistryError};
-use crate::request::{Place, Request};
+use crate::request::Request;
 use crate::storage::Call;
 use crate::trust::{self, Approved};
 use crate::unpack::{self, Stop};
@@ -131,19 +131,17 @@ async fn prepare_outputs<R: Registry>(
     // Dropping the future of a pass drops this guard, which stops work that has not started.
     let _guard = stop.clone().drop_guard();
     let mut all: Vec<_> = request.targets.iter().zip(&look.held).enumerate().collect();
-    all.sort_by_key(|(_, (target, _))| matches!(target.place, Place::Volume { .. }));
+    all.sort_by_key(|(_, (target, _))| target.place.volume().is_some());
     let mut ready = Vec::with_capacity(all.len());
     crate::failpoint::reach("prepare-begin");
     for (number, (target, held)) in all {
         let stage = stages.iter().find(|stage| stage.place.is_for(target));
         let staged = &stage.ok_or_else(|| Failure::internal("no stage was made"))?.staged;
         let held = held.as_ref().filter(|held| held.revision == revision);
-        let made = match (&target.place, held) {
+        let made = match held.filter(|_| is_recorded && target.place.volume().is_some()) {
             // Only a revision recorded in status is trusted: a writer on the volume may have forged the rest.
-            (Place::Volume { .. }, Some(held)) if is_recorded => Ready::Held(Box::new(held.clone())),
-            (Place::Volume { .. } | Place::ConfigMap(_) | Place::Secret { .. } | Place::Directory, _) => {
-                engine.outputs.prepare(request, target, pinned, staged, &stop, wanted).await?
-            }
+            Some(held) => Ready::Held(Box::new(held.clone())),
+            None => engine.outputs.prepare(request, target, pinned, staged, &stop, wanted).await?,
         };
         ready.push((number, made));
     }

@@ -18,7 +18,7 @@ use crate::output::location::Location;
 use crate::output::{ApiObjects, Outputs, Published, Retention};
 use crate::permits::Permits;
 use crate::plan::Revision;
-use crate::request::{Limits, ObjectId, Referred};
+use crate::request::{Limits, ObjectId, OutputKind, Referred};
 use crate::storage::Mount;
 use crate::testing::FakeRegistry;
 use crate::trust::Approved;
@@ -80,7 +80,10 @@ impl World {
     }
 
     async fn withdraw(&self, spec: &Value) {
-        for location in [Location::Volume("default".to_owned()), Location::ConfigMap("map".to_owned())] {
+        for location in [
+            Location::new(OutputKind::Volume, "default".to_owned()),
+            Location::new(OutputKind::ConfigMap, "map".to_owned()),
+        ] {
             self.engine.outputs.withdraw(&request(spec).object, &location).await.unwrap();
         }
     }

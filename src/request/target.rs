@@ -1,5 +1,7 @@
 //! Places that the files of an artifact are published to: the outputs of a spec, or a directory of the command line.
 
+use std::fmt;
+
 use super::{Field, FileFilter, RequestError};
 use crate::api::spec::OutputSpec;
 
@@ -14,7 +16,42 @@ pub struct Target {
     pub filter: FileFilter,
 }
 
-/// Kind of a place.
+/// Kind of a place. A new kind has to decide here and wherever the compiler shows a `match` over kinds; every other
+/// question is asked of [`Place::volume`] and [`Place::keyed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OutputKind {
+    /// Files on a volume.
+    Volume,
+    /// Keys of a ConfigMap.
+    ConfigMap,
+    /// Keys of a Secret.
+    Secret,
+    /// A directory named by a command.
+    Directory,
+}
+
+impl OutputKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Volume, Self::ConfigMap, Self::Secret, Self::Directory];
+
+    /// Returns the text of `status.outputs[].kind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Volume => "Volume",
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+            Self::Directory => "Directory",
+        }
+    }
+}
+
+impl fmt::Display for OutputKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Place, with its name and form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// `<namespace>/<object>/current` on a volume of the operator.
@@ -47,25 +84,41 @@ pub struct KeyedObject {
 }
 
 impl Place {
-    /// Returns true if each content is published as an object of its own.
-    pub fn is_immutable(&self) -> bool {
+    /// Returns the kind.
+    pub fn kind(&self) -> OutputKind {
         match self {
-            Self::ConfigMap(keyed) | Self::Secret { keyed, .. } => keyed.immutable,
-            Self::Volume { .. } | Self::Directory => false,
+            Self::Volume { .. } => OutputKind::Volume,
+            Self::ConfigMap(_) => OutputKind::ConfigMap,
+            Self::Secret { .. } => OutputKind::Secret,
+            Self::Directory => OutputKind::Directory,
         }
     }
 
-    fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Volume { volume: a }, Self::Volume { volume: b })
-            | (Self::ConfigMap(KeyedObject { name: a, .. }), Self::ConfigMap(KeyedObject { name: b, .. }))
-            | (
-                Self::Secret { keyed: KeyedObject { name: a, .. }, .. },
-                Self::Secret { keyed: KeyedObject { name: b, .. }, .. },
-            ) => a == b,
-            (Self::Directory, Self::Directory) => true,
-            (Self::Volume { .. } | Self::ConfigMap(_) | Self::Secret { .. } | Self::Directory, _) => false,
+    /// Returns the name of the volume; `None` if the files are not on a volume of the operator.
+    pub fn volume(&self) -> Option<&str> {
+        match self {
+            Self::Volume { volume } => Some(volume),
+            Self::ConfigMap(_) | Self::Secret { .. } | Self::Directory => None,
         }
+    }
+
+    /// Returns the name and form of an API object; `None` if the files are not its keys.
+    pub fn keyed(&self) -> Option<&KeyedObject> {
+        match self {
+            Self::ConfigMap(keyed) | Self::Secret { keyed, .. } => Some(keyed),
+            Self::Volume { .. } | Self::Directory => None,
+        }
+    }
+
+    /// Returns true if each content is published as an object of its own.
+    pub fn is_immutable(&self) -> bool {
+        self.keyed().is_some_and(|keyed| keyed.immutable)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let name = |keyed: &KeyedObject| keyed.name.clone();
+        let names = |place: &Self| (place.kind(), place.volume().map(str::to_owned), place.keyed().map(name));
+        names(self) == names(other)
     }
 }
 
@@ -77,7 +130,7 @@ pub(super) fn targets(outputs: &[OutputSpec]) -> Result<Vec<Target>, RequestErro
             return Err(RequestError::SamePlace(other.output.clone(), one.output.clone()));
         }
     }
-    let is_secret = |target: &&Target| matches!(target.place, Place::Secret { .. });
+    let is_secret = |target: &&Target| target.place.kind() == OutputKind::Secret;
     if let (Some(secret), Some(other)) =
         (targets.iter().find(is_secret), targets.iter().find(|target| !is_secret(target)))
     {

@@ -74,7 +74,7 @@ pub enum UnpackError {
         exceeded: LimitExceeded,
     },
     /// `spec.files.subPath` is not a directory of the artifact.
-    #[error("the artifact has no directory {wanted:?}; its top level has {found}")]
+    #[error("the artifact has no directory {wanted:?}; entries at its top: {found}")]
     SubPath {
         /// The requested path.
         wanted: String,
@@ -82,7 +82,7 @@ pub enum UnpackError {
         found: String,
     },
     /// A selection that excludes all files.
-    #[error("include and exclude select none of the artifact's files; its top level has {found}")]
+    #[error("include and exclude select none of the artifact's files; entries at its top: {found}")]
     NothingLeft {
         /// The first names at the top of the artifact.
         found: String,

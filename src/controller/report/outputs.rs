@@ -95,7 +95,7 @@ impl Report<'_> {
             self.status.outputs.iter().find(is_same).filter(|_| made == Some(published.revision.fingerprint.as_str()));
         OutputStatus {
             name: published.output.clone(),
-            kind: published.location.kind().as_str().to_owned(),
+            kind: published.location.kind.as_str().to_owned(),
             location: published.location.text(object),
             leaving: false,
             earlier: Vec::new(),

@@ -11,7 +11,7 @@ use crate::oci::{Digest, Reference};
 use crate::output::location::Location;
 use crate::plan::Revision;
 use crate::registry::Access;
-use crate::request::{ObjectId, Referred};
+use crate::request::{ObjectId, OutputKind, Referred};
 use crate::testing::FakeRegistry;
 use crate::trust::{Judgement, Signer, Verified};
 
@@ -65,7 +65,7 @@ async fn outcome(text: &str, fresh: bool) -> Outcome {
     }
     let published = Published {
         output: "files".to_owned(),
-        location: Location::Volume("default".to_owned()),
+        location: Location::new(OutputKind::Volume, "default".to_owned()),
         revision: Revision { digest, fingerprint: request().fingerprint },
         files: 1,
         bytes: 3,

@@ -12,10 +12,10 @@ use super::wanted::Place;
 use crate::api::{self, OCIArtifact};
 use crate::output::damage::{Damage, Difference, Held, MAX_DIFFERENCES, Probed, What};
 use crate::output::error::OutputError;
-use crate::output::location::OutputKind;
 use crate::output::published::Published;
 use crate::plan::Revision;
 use crate::request::ObjectId;
+use crate::request::OutputKind;
 
 /// Returns the state of an object that was read.
 pub(in crate::output) fn probed<K: Kind>(

@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 use super::content::{self, Content};
 use super::hmac_key::ContentKey;
 use crate::oci::Digest;
-use crate::output::location::{Location, OutputKind};
+use crate::output::location::Location;
 use crate::plan::Revision;
+use crate::request::OutputKind;
 
 /// Kinds of API objects that hold files.
 pub(crate) trait Kind:
@@ -85,7 +86,7 @@ impl Kind for ConfigMap {
     }
 
     fn location(name: String) -> Location {
-        Location::ConfigMap(name)
+        Location::new(OutputKind::ConfigMap, name)
     }
 
     fn without_content(self) -> Self {
@@ -131,7 +132,7 @@ impl Kind for Secret {
     }
 
     fn location(name: String) -> Location {
-        Location::Secret(name)
+        Location::new(OutputKind::Secret, name)
     }
 
     fn without_content(self) -> Self {

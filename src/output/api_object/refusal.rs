@@ -2,7 +2,7 @@
 
 use super::kind::Kind;
 use crate::output::error::OutputError;
-use crate::output::location::OutputKind;
+use crate::request::OutputKind;
 
 /// Separates refusals by the API server, which last until an administrator acts, from temporary errors.
 pub(super) fn refused<K: Kind>(name: &str, error: kube::Error) -> OutputError {

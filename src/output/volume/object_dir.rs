@@ -11,7 +11,7 @@ use crate::oci::Digest;
 use crate::output::error::OutputError;
 use crate::output::location::Location;
 use crate::output::published::Published;
-use crate::request::{ObjectId, Target};
+use crate::request::{ObjectId, OutputKind, Target};
 use crate::storage::{self, During, StorageError, Volume};
 
 /// Name of the link to the tree that consumers read.
@@ -52,7 +52,7 @@ impl Place {
     pub(super) fn published(&self, revision: &TreeRevision, list_digest: Digest) -> Published {
         Published {
             output: self.output.clone(),
-            location: Location::Volume(self.name.clone()),
+            location: Location::new(OutputKind::Volume, self.name.clone()),
             revision: revision.revision(),
             list_digest: Some(list_digest),
             files: revision.files,

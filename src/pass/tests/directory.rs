@@ -65,7 +65,7 @@ async fn a_directory_is_filled_if_empty_and_replaced_only_with_force() {
     let digest = home.registry.push_files("1", &[("a", "one"), ("d/b", "two")]);
     let outcome = home.pull(&json!({}), false).await.unwrap();
     assert_eq!((outcome.pinned.digest(), outcome.published[0].files), (&digest, 2));
-    assert_eq!(outcome.published[0].location, Location::Directory(home.out().display().to_string()));
+    assert_eq!(outcome.published[0].location, Location::new(OutputKind::Directory, home.out().display().to_string()));
     assert_eq!(home.content(), files(&[("a", "one"), ("d", "b")]));
 
     home.registry.asked();

@@ -204,7 +204,7 @@ async fn noticed((label, harm, names, reading): Row) {
     harm(&tree);
     let seen = found(&world, &before).await;
     assert_eq!(
-        seen.strip_prefix("another writer changed files of output \"files\" on the volume: ").unwrap_or(&seen),
+        seen.strip_prefix("another writer changed output \"files\" in Volume default: ").unwrap_or(&seen),
         names,
         "{label}"
     );
