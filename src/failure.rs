@@ -38,6 +38,15 @@ pub enum Obstacle {
     Volume(String),
 }
 
+/// Texts of a failure for the user of a command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForCommand {
+    /// The message with options instead of fields; `None` if it names no field.
+    pub message: Option<Box<str>>,
+    /// Remedy, instead of that of the reason.
+    pub remedy: Option<&'static str>,
+}
+
 /// A failed pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -47,8 +56,8 @@ pub struct Failure {
     pub reason: Reason,
     /// Human-readable message with the problem and its place. Contains no times, counters or credentials.
     pub message: String,
-    /// The message with options instead of fields, for the user of a command. `None` if it names no field.
-    pub for_command: Option<Box<str>>,
+    /// Texts for the user of a command, where those above do not fit.
+    pub for_command: Option<Box<ForCommand>>,
     /// Time until the next attempt, as requested by the registry.
     pub retry_after: Option<Duration>,
     /// Minimum number of bytes that a full volume lacks, if known.
@@ -82,12 +91,21 @@ impl Failure {
     /// Creates a failure whose message names fields of the spec.
     pub fn naming(class: Class, reason: Reason, message: impl Fn(Spelling) -> String) -> Self {
         let for_command = printable(&message(Spelling::Command)).into();
-        Self { for_command: Some(for_command), ..Self::new(class, reason, message(Spelling::Object)) }
+        let for_command = ForCommand { message: Some(for_command), remedy: None };
+        Self { for_command: Some(Box::new(for_command)), ..Self::new(class, reason, message(Spelling::Object)) }
     }
 
     /// Returns the message for the user of a command, with options instead of fields.
     pub fn message_for_command(&self) -> &str {
-        self.for_command.as_deref().unwrap_or(&self.message)
+        self.for_command.as_ref().and_then(|texts| texts.message.as_deref()).unwrap_or(&self.message)
+    }
+
+    /// Sets the remedy for the user of a command, where that of the reason does not fit.
+    #[must_use]
+    pub fn with_command_remedy(self, remedy: Option<&'static str>) -> Self {
+        let Some(remedy) = remedy else { return self };
+        let texts = self.for_command.map(|texts| *texts).unwrap_or_default();
+        Self { for_command: Some(Box::new(ForCommand { remedy: Some(remedy), ..texts })), ..self }
     }
 
     /// Adds a note to the message.
@@ -100,7 +118,10 @@ impl Failure {
             let kept = cut.map_or_else(|| message.to_owned(), |cut| format!("{cut}…"));
             printable(&format!("{kept}, {note}"))
         };
-        let for_command = self.for_command.as_deref().map(|message| noted(message).into());
+        let for_command = self.for_command.map(|texts| {
+            let message = texts.message.as_deref().map(|message| noted(message).into());
+            Box::new(ForCommand { message, ..*texts })
+        });
         Self { message: noted(&self.message), for_command, ..self }
     }
 

@@ -56,7 +56,7 @@ impl Directory {
         };
         fs_err::create_dir_all(keep)?;
         let is_empty = fs_err::read_dir(keep)?.next().is_none();
-        ensure!(is_empty, "--keep: {} is not empty, a new or empty directory is needed", keep.display());
+        ensure!(is_empty, "--keep: {} is not empty; expected a new or empty directory", keep.display());
         Ok(Self::Kept(fs_err::canonicalize(keep)?))
     }
 

@@ -49,17 +49,17 @@ reasons! {
     /// A Secret or ConfigMap that the spec names does not have the expected content.
     SecretInvalid: "Correct the Secret or ConfigMap that the message names; a kubernetes.io/basic-auth Secret requires the annotation supercargo.dev/registry with its host.",
     /// A file that an option of a command names does not exist. Only commands report it.
-    FileNotFound: "Check the path.",
+    FileNotFound: "Correct the path that the message names.",
     /// A file that an option of a command names, or its standard input, cannot be read or does not have the expected
     /// content. Only commands report it.
-    FileInvalid: "Correct the file: credentials are written by docker login or podman login, certificates and keys are PEM.",
+    FileInvalid: "Name a readable file with the content that the option requires; --help shows its form.",
     /// The registry has no such repository, tag or digest, or hides it from these credentials.
-    ReferenceNotFound: "Check spec.image and the pull secret: some registries hide repositories that the credentials may not read. Or push the tag; the operator retries.",
+    ReferenceNotFound: "Check spec.image and the pull secret: some registries hide repositories that the credentials may not read. If the tag is not pushed yet, push it; the operator retries.",
     /// No tag of the repository matches spec.semver.
     NoMatchingTag: "Correct spec.semver, or push a tag with a version in its range; the operator retries.",
     /// The registry refused the credentials, or requires credentials.
     Unauthorized: "Name a pull secret with the right user and password in spec.registry.pullSecrets.",
-    /// The registry accepts the credentials but does not allow the read.
+    /// The registry accepts the credentials but does not allow the access to the repository.
     Forbidden: "Give the user of the pull secret read access to the repository.",
     /// The registry cannot be reached, or responds with an error of its own.
     RegistryUnavailable: "Check the registry and the network; the operator retries.",
@@ -67,7 +67,7 @@ reasons! {
     RateLimited: "Wait, use longer intervals, or log in with a pull secret for a higher limit.",
     /// The registry, or a host that it refers to, has an address that the operator does not connect to, or may not be
     /// contacted without TLS.
-    AddressDenied: "Check spec.image; the message names the operator's flag that opens the address, if any, and --plain-http-host allows HTTP.",
+    AddressDenied: "Check spec.image. If the message names a flag of the operator, an administrator can set it; --plain-http-host allows HTTP.",
     /// The TLS connection to the registry failed.
     TLSFailed: "Check the registry's certificate and its expiry; set a private authority in spec.registry.caRef, and a required client certificate in spec.registry.clientCertificateRef.",
     /// The manifest is malformed, or contradicts itself.
@@ -78,30 +78,31 @@ reasons! {
     UnexpectedArtifactType: "Correct spec.image, or add the type that the message names to spec.artifactTypes.",
     /// No layer of the artifact is selected by spec.layers.
     NoMatchingLayer: "Correct spec.layers or the image; the message names the layers of the artifact.",
-    /// The artifact has an unsupported format.
+    /// A layer is neither tar, tar+gzip, tar+zstd nor zip, and is not published as a plain file.
     UnsupportedFormat: "Push the content as tar, tar+gzip, tar+zstd, zip or plain file layers, or set spec.layers.mode to File.",
     /// Content does not match its digest or size.
     DigestMismatch: "Look for a broken or hostile registry, mirror or proxy, or for another writer of the volume, ConfigMap or Secret that the message names.",
     /// The artifact exceeds a limit.
     LimitExceeded: "Make the artifact smaller, or raise the limit that the message names; for the limit of a namespace, delete objects in it.",
-    /// An archive has an entry that could leave its directory, or that is not a regular file, directory or safe link.
-    UnsafeArchive: "Push the artifact without the entry that the message names.",
+    /// An archive is corrupt or ambiguous, or has an entry that could leave its directory or is not a regular file,
+    /// directory or safe link.
+    UnsafeArchive: "If the message names an entry, push the artifact without it; otherwise build the archive again, and push it.",
     /// Two layers have different content for the same path.
     LayerConflict: "Push the artifact with each path in one layer only, or set spec.layers.onConflict to LastWins.",
     /// The artifact has no directory spec.files.subPath, or include and exclude leave no file.
     SubPathNotFound: "Correct spec.files, or the output's include and exclude; the message lists what the artifact contains.",
     /// No signature of an accepted format and type was found for the digest.
     SignatureMissing: "Sign the digest that the message names; the operator retries.",
-    /// A signature was found, but it is malformed, is for another digest, or is not in the log.
+    /// A signature was found, but it does not verify, is malformed, is for another digest, or is not in the log.
     SignatureInvalid: "Sign the digest again, and find out who pushed the signature that the message names; if it is yours, check that the trusted root contains its log and certificate authority.",
     /// The digest is signed, but not by an accepted signer.
-    IdentityMismatch: "If the signer that the message names may sign, add it to the entry that the message names, in spec.verify or in the OCIArtifactPolicy before the slash; otherwise push a revision that an accepted signer signed.",
+    IdentityMismatch: "If this signer may sign, add it to the entry: NAME is in spec.verify, POLICY/NAME in that OCIArtifactPolicy; otherwise push a revision that an accepted signer signed.",
     /// A policy of the cluster refuses the artifact, regardless of its signatures.
     PolicyDenied: "Contact the administrator of the OCIArtifactPolicy that the message names, or, if it names none, request a policy that allows this repository; or use another artifact.",
     /// A trusted root is invalid, or has expired.
     TrustRootInvalid: "Replace the trusted_root.json of the entry that the message names (trustedRootRef) with a current one; if the entry has none, upgrade the operator, or run it with --refresh-trusted-root.",
     /// The volume is full.
-    StorageFull: "Free or add space on the volume; the operator retries.",
+    StorageFull: "Free or add space on the volume that the message names (--work-dir: scratch.sizeLimit, --secret-work-dir: secretWork.sizeLimit); the operator retries.",
     /// A write to a volume failed, or the API server refused a write of a ConfigMap, Secret or status.
     StorageFailed: "For a volume that does not respond, check the server of the share; for another fault of a volume, its mount and ownership; for the API server, the quota, policy or right that the message names.",
     /// The output's place holds something that this object does not own, or file names do not fit the output.

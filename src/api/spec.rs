@@ -16,7 +16,7 @@ mod selection;
 
 pub use limits::{ByteCount, LimitsSpec, parse_bytes};
 pub use outputs::{ConfigMapOutput, OutputSpec, SecretOutput, VolumeOutput};
-pub use registry::{CaReference, RegistrySpec, SecretReference};
+pub use registry::{CaReference, CertificateReference, RegistrySpec, SecretReference};
 pub use selection::{FilesSpec, LayersSpec};
 
 /// Artifact to fetch, its verification, and the outputs that its files are published to.

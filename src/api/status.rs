@@ -66,8 +66,8 @@ pub struct OCIArtifactStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprints: Option<Fingerprints>,
 
-    /// Value of the annotation `supercargo.dev/requestedAt` or `reconcile.fluxcd.io/requestedAt`, whichever changed
-    /// last, that a pass has handled. Equal to the annotation: the requested pass has ended.
+    /// Value of the request annotation that the last pass handled: `supercargo.dev/requestedAt` if it changed, otherwise
+    /// `reconcile.fluxcd.io/requestedAt`. If it equals the annotation, the requested pass has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
 

@@ -15,7 +15,7 @@
 //! The origin is part of the name because the registry that is contacted decides who may read a layer. Without it, a
 //! registry that grants every request would give access to layers that it never had.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::fs::{AtFlags, FileType, Mode};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::flight::Flights;
 use super::key::Key;
 use crate::metrics::{Lookup, Metrics};
+use crate::mutex::lock;
 use crate::oci::Descriptor;
 use crate::storage::{self, Call, During, Mount, OnVolume, Pool, Scratch, StorageError};
 
@@ -194,7 +195,7 @@ impl ContentStore {
         match self.volume.current().and_then(|volume| storage::link(file, volume.blobs(), key.name())) {
             Ok(()) => self.count_kept(bytes),
             Err(error) => {
-                tracing::warn!(%error, volume = %self.volume.path().display(), "a layer cannot be kept");
+                tracing::warn!(%error, volume = %self.volume.path().display(), "a layer cannot be added to the cache");
             }
         }
     }
@@ -219,7 +220,7 @@ impl ContentStore {
         match moved {
             Ok(()) => self.count_kept(bytes),
             Err(error) => {
-                tracing::warn!(%error, volume = %self.volume.path().display(), "a layer cannot be kept");
+                tracing::warn!(%error, volume = %self.volume.path().display(), "a layer cannot be added to the cache");
                 // The staging directory is removed with the pass in any case.
                 let _ = rustix::fs::unlinkat(scratch.dir(), key.name(), AtFlags::empty());
             }
@@ -261,7 +262,7 @@ impl ContentStore {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 
     fn change(&self, change: impl FnOnce(Held) -> Held) {

@@ -69,7 +69,7 @@ pub(crate) enum Command {
     Discover(Box<discover::Arguments>),
     /// Sign an artifact with a key, as cosign does.
     Sign(Box<sign::Arguments>),
-    /// Log in to a registry, and keep the credentials as docker does.
+    /// Log in to a registry, and store the credentials as docker does.
     Login(Box<login::Arguments>),
     /// Remove the credentials of a registry.
     Logout(logout::Arguments),

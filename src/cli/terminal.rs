@@ -24,7 +24,7 @@ impl Terminal {
     /// Opens the terminal. `remedy` tells how to answer without one.
     pub(crate) fn open(remedy: &str) -> Result<Self, Complaint> {
         let opened = fs_err::OpenOptions::new().read(true).write(true).open(TERMINAL);
-        let complaint = |error| Complaint::new(Reason::InvalidSpec, format!("no terminal to ask at: {error}"));
+        let complaint = |error| Complaint::new(Reason::InvalidSpec, format!("no terminal for a prompt: {error}"));
         opened.map(|file| Self(Arc::new(file))).map_err(|error| complaint(error).with_remedy(remedy.to_owned()))
     }
 
@@ -77,7 +77,8 @@ fn read_line(mut reader: impl Read) -> std::io::Result<String> {
 }
 
 fn failed(error: &std::io::Error) -> Complaint {
-    Complaint::new(Reason::FileInvalid, format!("{TERMINAL}: {error}")).with_remedy("Answer the question.".to_owned())
+    Complaint::new(Reason::FileInvalid, format!("{TERMINAL}: {error}"))
+        .with_remedy("Enter a value at the prompt.".to_owned())
 }
 
 #[cfg(test)]

@@ -107,10 +107,13 @@ fn with_torn_outputs(failure: Failure, request: &Request, look: &Look) -> Failur
         return failure;
     }
     let held = request.targets.iter().zip(&look.shown).map(|(target, shown)| match shown {
-        Some(shown) => format!("{} holds {}", target.output, shown.revision.digest.short()),
-        None => format!("{} holds nothing", target.output),
+        Some(shown) => format!("{:?} holds {}", target.output, shown.revision.digest.short()),
+        None => format!("{:?} holds nothing", target.output),
     });
-    failure.with_note(&format!("and the outputs differ: {}", held.collect::<Vec<_>>().join(", ")))
+    failure.with_note(&format!(
+        "and outputs hold different revisions until the next success: {}",
+        held.collect::<Vec<_>>().join(", ")
+    ))
 }
 
 /// Handles another writer's change soon after a repair: reports it in status, and delays the next repair.

@@ -60,7 +60,7 @@ pub(super) async fn reconcile<R: Registry>(
         let _ = AssertUnwindSafe(report_panic(&stored, &context)).catch_unwind().await;
         Action::requeue(AFTER_PANIC)
     };
-    tracing::debug!(namespace = %id.namespace, name = %id.name, took = ?started.elapsed(), "look finished");
+    tracing::debug!(namespace = %id.namespace, name = %id.name, took = ?started.elapsed(), "reconcile finished");
     Ok(action)
 }
 

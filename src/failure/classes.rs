@@ -108,7 +108,26 @@ impl From<RegistryError> for Failure {
 
 impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
-        match error {
+        let remedy = match &error {
+            PublishError::LegacyConflict { .. } => {
+                Some("Copy these signatures to the source first; --force replaces the tag, and they are lost.")
+            }
+            PublishError::OtherDigest { .. } => {
+                Some("Check the new digest, then set --expect-digest to it; nothing was written.")
+            }
+            PublishError::TagMoved { .. } | PublishError::Contended { .. } => {
+                Some("Run the command again when no other client writes to it.")
+            }
+            PublishError::Registry(_)
+            | PublishError::Manifest { .. }
+            | PublishError::TagExists { .. }
+            | PublishError::TooManyManifests { .. }
+            | PublishError::TooDeep { .. }
+            | PublishError::NotAList { .. }
+            | PublishError::NotSignatures { .. }
+            | PublishError::Sign(_) => None,
+        };
+        let failure = match error {
             PublishError::Registry(error) => error.into(),
             PublishError::TagExists { .. } | PublishError::LegacyConflict { .. } => {
                 Self::new(Class::Stalled, Reason::TagExists, error)
@@ -124,7 +143,8 @@ impl From<PublishError> for Failure {
             // A key that cannot sign is refused when it is read.
             PublishError::Sign(error) => Self::internal(error),
             PublishError::TooManyManifests { .. } => Self::new(Class::Stalled, Reason::LimitExceeded, error),
-        }
+        };
+        failure.with_command_remedy(remedy)
     }
 }
 

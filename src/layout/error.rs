@@ -57,7 +57,7 @@ pub enum LayoutError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// A write to a layout that was opened for reading.
-    #[error("{0} was opened for reading")]
+    #[error("layout {0} was opened read-only")]
     ReadOnly(String),
     /// A refused filesystem call.
     #[error(transparent)]

@@ -1,10 +1,11 @@
 //! The step that a pass has reached, its seat at the processors, and its clock.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use jiff::Timestamp;
 
 use super::engine::Engine;
+use crate::mutex::lock;
 use crate::permits::Seat;
 use crate::request::Request;
 
@@ -26,11 +27,11 @@ impl Step {
     }
 
     pub(super) fn set(&self, step: &'static str) {
-        *self.name.lock().unwrap_or_else(PoisonError::into_inner) = step;
+        *lock(&self.name) = step;
     }
 
     pub(super) fn now(&self) -> &'static str {
-        let step = *self.name.lock().unwrap_or_else(PoisonError::into_inner);
-        if step.is_empty() { "looking at the outputs" } else { step }
+        let step = *lock(&self.name);
+        if step.is_empty() { "checking the outputs" } else { step }
     }
 }

@@ -40,7 +40,7 @@ pub enum PublishError {
         wanted: Digest,
     },
     /// A source that resolves to another digest than the expected one.
-    #[error("{reference} resolves to {found}, not to {expected}")]
+    #[error("{reference} resolves to {found}; expected {expected} (--expect-digest)")]
     OtherDigest {
         /// The source.
         reference: String,
@@ -90,7 +90,7 @@ pub enum PublishError {
     #[error(transparent)]
     Sign(#[from] SignError),
     /// A list of referrers or signatures that other clients keep replacing.
-    #[error("{reference} was changed by other clients each of {tries} times that an entry was added")]
+    #[error("the list under {reference} was changed by other clients during each of {tries} writes")]
     Contended {
         /// Repository and tag.
         reference: String,

@@ -18,7 +18,7 @@ pub enum VersionError {
     #[error("invalid version {0:?}: expected x.y.z, without v, prerelease and build")]
     NotStrict(String),
     /// No tag that is the version.
-    #[error("the version is {version:?}, which none of the tags {tags:?} is")]
+    #[error("none of the tags {tags:?} is the version {version:?}")]
     NoTag {
         /// Version of the file.
         version: String,

@@ -42,7 +42,7 @@ pub enum FileError {
     #[error("{0} is a directory; expected a file")]
     Directory(String),
     /// A pipe, a device or a socket, of which only one read is possible.
-    #[error("{0} is not a regular file; expected one, because a layer is read twice")]
+    #[error("{0} is not a regular file, which is required because a layer is read twice")]
     NotRegular(String),
     /// Any other error.
     #[error("{path} cannot be read: {errno}")]

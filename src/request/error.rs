@@ -190,7 +190,7 @@ impl RequestError {
             Self::Platform(error) => format!("{}: {error}", name(Field::Platform)),
             Self::Excluded(field, other) => format!("{} excludes {}", name(*field), name(*other)),
             Self::Duration { field, text } => {
-                format!("{}: \"{text}\" is not a duration; expected one such as 90s, 10m or 1h30m", name(*field))
+                format!("{}: \"{text}\" is not a duration; expected for example 90s, 10m or 1h30m", name(*field))
             }
             Self::ShortDuration { field, text, least } => {
                 format!("{}: \"{text}\" is too short; expected at least {least}s", name(*field))

@@ -1,6 +1,7 @@
 //! Check for free space before a write.
 
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::StatVfs;
@@ -18,7 +19,13 @@ const BLOCK: u64 = 4096;
 pub(super) struct Room(AtomicU64);
 
 impl Room {
-    pub(super) fn check(&self, bytes: u64, free: impl FnOnce() -> Option<u64>) -> Result<(), StorageError> {
+    /// Fails if `bytes` are not free on the filesystem at `path`.
+    pub(super) fn check(
+        &self,
+        path: &Path,
+        bytes: u64,
+        free: impl FnOnce() -> Option<u64>,
+    ) -> Result<(), StorageError> {
         let takes = bytes.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
         let granted = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(takes));
         if granted.is_ok() {
@@ -26,7 +33,8 @@ impl Room {
         }
         let free = free().unwrap_or(u64::MAX);
         if bytes > free {
-            let error = StorageError::new(format!("{bytes} bytes required, {free} free"), Errno::NOSPC);
+            let error =
+                StorageError::new(format!("{}: {bytes} bytes required, {free} free", path.display()), Errno::NOSPC);
             return Err(error.lacking(bytes.saturating_sub(free)));
         }
         self.0.store(free.saturating_sub(takes).min(GRANT), Ordering::Relaxed);
@@ -78,14 +86,14 @@ mod tests {
 
     #[test]
     fn free_space_is_queried_again_after_the_grant_is_used() {
-        let room = Room::default();
+        let (room, path) = (Room::default(), Path::new("/volumes/default"));
         let asked = std::cell::Cell::new(0);
         let check = |bytes, free| {
             let ask = || {
                 asked.set(asked.get() + 1);
                 Some(free)
             };
-            room.check(bytes, ask).is_ok()
+            room.check(path, bytes, ask).is_ok()
         };
         // bytes, free → fits, number of queries so far
         let rows = [
@@ -102,8 +110,9 @@ mod tests {
         for (number, (bytes, free, fits, times)) in rows.into_iter().enumerate() {
             assert_eq!((check(bytes, free), asked.get()), (fits, times), "row {number}");
         }
-        assert!(room.check(u64::MAX, || None).is_ok());
-        let error = Room::default().check(5 * BLOCK, || Some(2 * BLOCK)).unwrap_err();
+        assert!(room.check(path, u64::MAX, || None).is_ok());
+        let error = Room::default().check(path, 5 * BLOCK, || Some(2 * BLOCK)).unwrap_err();
+        assert!(error.to_string().contains("/volumes/default"), "{error}");
         assert_eq!(error.lacks(), Some(3 * BLOCK));
     }
 }

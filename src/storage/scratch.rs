@@ -1,7 +1,7 @@
 //! Private directories for passes, on the filesystem of their volume.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::Mode;
@@ -21,6 +21,8 @@ pub(super) struct Staging {
     /// Method of creating files without a name.
     pub(super) way: Way,
     pub(super) pool: Pool,
+    /// Path of the volume, for messages.
+    pub(super) path: PathBuf,
     /// The root itself, if it is temporary.
     pub(super) _root: Option<Passing>,
 }
@@ -73,7 +75,7 @@ impl Scratch {
     ///
     /// Cheap enough for each file of a tree: the filesystem, often remote, is queried once for many small files.
     pub fn room_for(&self, bytes: u64) -> Result<(), StorageError> {
-        self.room.check(bytes, || free_on(self.dir()))
+        self.room.check(&self.staging.path, bytes, || free_on(self.dir()))
     }
 }
 

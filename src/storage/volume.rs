@@ -89,7 +89,7 @@ impl Volume {
             tracing::warn!(volume = %show(), %errno, "the filesystem does not support locks: use the volume from one process only");
         }
         let way = Way::probe(staging.as_fd());
-        let staging = Arc::new(Staging { dir: staging, way, pool, _root: passing });
+        let staging = Arc::new(Staging { dir: staging, way, pool, path: path.to_owned(), _root: passing });
         let private = [private, all_blobs];
         let is_unprotected = AtomicBool::new(false);
         let path = path.to_owned();

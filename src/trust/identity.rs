@@ -119,7 +119,7 @@ impl fmt::Display for IdentityRule {
             SubjectRule::Matching(pattern) => pattern.as_str(),
             SubjectRule::Any => "any subject",
         };
-        write!(f, "{subject} of {}", self.issuer)
+        write!(f, "{subject} (issuer {})", self.issuer)
     }
 }
 

@@ -186,7 +186,7 @@ impl fmt::Display for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(fingerprint) => write!(f, "the key {}", fingerprint.short()),
-            Self::Identity { issuer, subject } => write!(f, "{subject} of {issuer}"),
+            Self::Identity { issuer, subject } => write!(f, "{subject} (issuer {issuer})"),
         }
     }
 }

@@ -163,7 +163,7 @@ fn by_certificate(
     let identity = evidence.identity.as_ref().ok_or_else(missing)?;
     let (issuer, subject) = (identity.issuer.clone(), identity.subject.to_string());
     if !entry.identities.iter().any(|rule| rule.matches(identity)) {
-        return Err(Rejection::Signer(format!("signed by {subject} of {issuer}")));
+        return Err(Rejection::Signer(format!("signed by {subject} (issuer {issuer})")));
     }
     Ok((Signer::Identity { issuer, subject }, evidence))
 }

@@ -49,7 +49,7 @@ pub struct RegistrySpec {
     /// Secret of type `kubernetes.io/tls` in the object's namespace with the client certificate for the registry, such
     /// as `{name: registry-mtls}`. Default: no client certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_certificate_ref: Option<SecretReference>,
+    pub client_certificate_ref: Option<CertificateReference>,
 }
 
 /// Key of a ConfigMap or Secret in the object's namespace that holds certificates in PEM.
@@ -70,12 +70,20 @@ pub struct CaReference {
     pub key: String,
 }
 
-/// Secret in the object's namespace.
+/// Secret with a client certificate.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateReference {
+    /// Name of a Secret of type `kubernetes.io/tls`, such as `registry-mtls`, in the object's namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = crate::api::name::OBJECT_PATTERN))]
+    pub name: String,
+}
+
+/// Secret with registry credentials.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretReference {
-    /// Name of the Secret in the object's namespace: of a docker configuration or basic-auth Secret, such as
-    /// `registry-login`, in `pullSecrets`; of a `kubernetes.io/tls` Secret in `clientCertificateRef`.
+    /// Name of a docker configuration or basic-auth Secret, such as `registry-login`, in the object's namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = crate::api::name::OBJECT_PATTERN))]
     pub name: String,
 }

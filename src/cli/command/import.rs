@@ -123,6 +123,6 @@ fn write_trusted_root(path: &Path, imported: &Imported) -> Result<(), Complaint>
 fn of_layout(complaint: Complaint) -> Complaint {
     let is_about_content =
         matches!(complaint.reason(), Reason::ManifestInvalid | Reason::DigestMismatch | Reason::ReferenceNotFound);
-    let remedy = "Copy or export it again; --repository names artifacts that have no repository.";
+    let remedy = "Copy or export the layout again, or set --repository for a name without a repository.";
     if is_about_content { complaint.with_remedy(remedy.to_owned()) } else { complaint }
 }

@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     /// Registry, as `host[:port]`; docker.io for Docker Hub.
     #[arg(value_name = "HOST", value_parser = registry_host)]
     registry: Repository,
-    /// User; asked for at the terminal if it is not set.
+    /// User; read from a prompt if it is not set.
     #[arg(long, value_name = "USER", value_parser = user_name)]
     username: Option<String>,
     /// Read the password, or token, from standard input.
@@ -147,7 +147,11 @@ impl Arguments {
 /// Parses a user: a colon would end it (RFC 7617).
 fn user_name(text: &str) -> Result<String, String> {
     let is_valid = !text.is_empty() && !text.contains(|c: char| c == ':' || c.is_control());
-    if is_valid { Ok(text.to_owned()) } else { Err("a user name is not empty and has no colon".to_owned()) }
+    if is_valid {
+        Ok(text.to_owned())
+    } else {
+        Err("invalid user name; expected at least one character, without colons and control characters".to_owned())
+    }
 }
 
 /// Replaces the remedy for credentials that the registry does not accept.
@@ -164,7 +168,7 @@ fn report(host: &str, credential: &Credential, stored: &Stored, is_checked: bool
         Credential::IdentityToken(_) => "with an identity token".to_owned(),
     };
     let place = match stored {
-        Stored::Helper(program) => format!("the credentials are kept by {program}"),
+        Stored::Helper(program) => format!("the credentials are stored by {program}"),
         Stored::File(path) => format!("the credentials are in {}, not encrypted", path.display()),
     };
     let doubt = if is_checked { "" } else { "; the registry does not require them, so they may be wrong" };

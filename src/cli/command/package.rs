@@ -187,7 +187,10 @@ fn into_cache(
         // kubara's own default.
         None if options.format == Format::Kubara => pack::reference("localhost/", source, options).map_err(complain)?,
         None => {
-            let complaint = Complaint::new(Reason::InvalidSpec, "--ref is required, because the cache is by reference");
+            let complaint = Complaint::new(
+                Reason::InvalidSpec,
+                "--ref is required, because the cache stores artifacts by reference",
+            );
             return Err(complaint.with_remedy("Set --ref, or --output for a layout.".to_owned()));
         }
     };

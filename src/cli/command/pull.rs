@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     content: ContentArguments,
     #[command(flatten)]
     signature: SignatureArguments,
-    /// Target directory, which must not exist or be empty; by default, the cache.
+    /// Target directory, which must be absent or empty; by default, the cache.
     ///
     /// Its parent directory must exist.
     #[arg(short = 'o', long, value_name = "DIR", help_heading = "Directory")]

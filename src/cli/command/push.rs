@@ -149,9 +149,12 @@ impl Arguments {
         let digests: std::collections::BTreeSet<_> = named.iter().map(|entry| &entry.descriptor.digest).collect();
         let Some((digest, 1)) = digests.first().map(|digest| ((*digest).clone(), digests.len())) else {
             let names: Vec<_> = named.iter().filter_map(|entry| entry.name.as_deref()).take(10).collect();
-            let problem = format!("{} artifacts in {}: {}", digests.len(), path.display(), names.join(", "));
-            let remedy = "Name one of them with --name.".to_owned();
-            return Err(Complaint::new(Reason::InvalidSpec, problem).with_remedy(remedy));
+            let (layout, names) = (path.display(), names.join(", "));
+            let (problem, remedy) = match digests.len() {
+                0 => (format!("the layout {layout} has no named artifact"), "Package or import one first."),
+                many => (format!("the layout {layout} has {many} artifacts: {names}"), "Select one with --name."),
+            };
+            return Err(Complaint::new(Reason::InvalidSpec, problem).with_remedy(remedy.to_owned()));
         };
         let repository = writing::reference("SOURCE", layout::REPOSITORY)?.repository;
         Ok(Local { layout: Arc::new(layout), repository, digest })

@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     /// Time limit of the whole command, as a duration such as 90s or 5m.
     #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "5m")]
     timeout: String,
-    /// Target directory, which must not exist or be empty.
+    /// Target directory, which must be absent or empty.
     ///
     /// Its parent directory must exist.
     #[arg(short = 'o', long, value_name = "DIR", help_heading = "Directory")]
@@ -181,7 +181,8 @@ fn of_a_file(mut failure: Failure) -> Complaint {
     } else if failure.reason == Reason::Timeout {
         "Raise --timeout."
     } else if failure.reason == Reason::UnsafeArchive {
-        "Build the archive without the entry that the message names."
+        "If the message names an entry, build the archive without it; otherwise build the archive again, or set \
+         --media-type to the type of FILE."
     } else if failure.reason == Reason::DigestMismatch {
         "Check that FILE does not change while it is read, and that its annotations have the right digest."
     } else {
@@ -218,7 +219,7 @@ fn open(arguments: &Arguments, annotations: Map<String, Value>) -> Result<FileLa
 
 fn unopened(error: &FileError) -> Complaint {
     let (reason, remedy) = match error {
-        FileError::Missing(_) => (Reason::FileNotFound, "Check the path."),
+        FileError::Missing(_) => (Reason::FileNotFound, "Correct the path that the message names."),
         FileError::Directory(_) => (Reason::InvalidSpec, "Name a file, such as an archive of the directory."),
         FileError::NotRegular(_) => (Reason::InvalidSpec, "Write it to a file first."),
         FileError::Unreadable { .. } => (Reason::FileInvalid, "Check its permissions."),

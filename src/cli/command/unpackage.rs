@@ -59,7 +59,7 @@ host/repository:tag@sha256:... alone.
 {patterns}
 
 {signatures}
-Signatures are those that `pull` has put into the cache.
+Here signatures are read from the cache, and no request is sent.
 
 {codes}
   130, 143  ended by Ctrl-C, by SIGTERM

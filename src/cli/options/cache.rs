@@ -57,7 +57,9 @@ impl ArtifactCacheArguments {
     /// Opens the cache for reading.
     pub(crate) fn open(&self) -> Result<Cache, Complaint> {
         let dir = self.dir()?;
-        let missing = || Complaint::new(Reason::ReferenceNotFound, format!("there is no cache in {}", dir.display()));
+        let missing = || {
+            Complaint::new(Reason::ReferenceNotFound, format!("the cache directory {} does not exist", dir.display()))
+        };
         Cache::open(&dir).map_err(Failure::from)?.ok_or_else(|| refill(missing()))
     }
 }
@@ -82,7 +84,10 @@ pub(crate) fn print_added(added: Added, dir: &Path) {
 
 /// Replaces the remedy of an error about content that the cache lacks.
 pub(crate) fn refill(complaint: Complaint) -> Complaint {
-    complaint.with_remedy("supercargo list shows the cache; supercargo pull fills it.".to_owned())
+    complaint.with_remedy(
+        "Fill the cache with supercargo pull, package or import, or set --cache-dir; supercargo list shows it."
+            .to_owned(),
+    )
 }
 
 fn default_dir(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {

@@ -73,7 +73,7 @@ impl Origins {
             return complaint;
         }
         complaint.with_remedy(printable(&format!(
-            "The credentials for {host} are those of {}; replace them with supercargo login {host}, or set --username \
+            "The credentials for {host} come from {}; replace them with supercargo login {host}, or set --username \
              and --password-stdin.",
             self.0.join(", then "),
             host = repository.host(),

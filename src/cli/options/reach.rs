@@ -29,7 +29,7 @@ pub(crate) struct ReachArguments {
         value_parser = name_only
     )]
     hosts: Vec<HostPattern>,
-    /// Network that is never connected to, even if another option opens it, such as that of a control plane; may be
+    /// Network that is never connected to, even if another option opens it, such as the control plane's; may be
     /// given several times.
     #[arg(
         hide_short_help = true,

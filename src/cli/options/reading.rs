@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::api::OCIArtifactSpec;
-use crate::api::spec::{CaReference, SecretReference, SemverSpec};
+use crate::api::spec::{CaReference, CertificateReference, SemverSpec};
 use crate::api::vocabulary::CaSource;
 use crate::cli::files;
 use crate::cli::options::content::ContentArguments;
@@ -137,7 +137,7 @@ impl TransportArguments {
         registry.insecure_skip_verify = self.insecure_skip_verify;
         let authority = || CaReference { kind: CaSource::ConfigMap, name: AUTHORITY.to_owned(), key: key("ca.crt") };
         registry.ca_ref = self.ca_file.as_ref().map(|_| authority());
-        let certificate = || SecretReference { name: CERTIFICATE.to_owned() };
+        let certificate = || CertificateReference { name: CERTIFICATE.to_owned() };
         registry.client_certificate_ref = self.client_certificate.as_ref().map(|_| certificate());
     }
 

@@ -25,7 +25,7 @@ const ROOT_KEY: &str = "trusted_root.json";
 pub(crate) const SIGNATURES_HELP: &str = "\
 Signatures: one valid signature of IMAGE's digest, by any of the given keys and identities, is
 enough. Without --trusted-root, the authorities and logs are those of Sigstore's public good
-instance, embedded in this release. Only the registry is contacted.";
+instance, embedded in this release. No host but the registry is contacted.";
 
 /// Options of commands that verify signatures.
 #[derive(Debug, Default, clap::Args)]

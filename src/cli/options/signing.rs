@@ -18,7 +18,7 @@ const PASSWORD: &str = "COSIGN_PASSWORD";
 pub(crate) const KEYS_HELP: &str = "\
 Keys: P-256, P-384, Ed25519, or RSA of 2048 to 4096 bits, in PEM: encrypted as cosign
 generate-key-pair and import-key-pair write them, or PKCS #8, SEC 1 or PKCS #1 without encryption.
-The password of an encrypted key is $COSIGN_PASSWORD, or is asked for at the terminal.";
+The password of an encrypted key is $COSIGN_PASSWORD, or is read from a prompt.";
 
 /// Reads a private key, with its password if it is encrypted. `option` names the file in messages.
 pub(crate) async fn private_key(option: &str, path: &Path) -> Result<PrivateKey, Complaint> {
@@ -37,7 +37,7 @@ pub(crate) async fn private_key(option: &str, path: &Path) -> Result<PrivateKey,
     let parsed = parsed.map_err(|_| invalid(option, "could not be decrypted"))?;
     parsed.map_err(|error| match error {
         PrivateKeyError::Password => {
-            invalid(option, &error.to_string()).with_remedy(format!("Correct {PASSWORD}, or unset it to be asked."))
+            invalid(option, &error.to_string()).with_remedy(format!("Correct {PASSWORD}, or unset it to be prompted."))
         }
         PrivateKeyError::Pem
         | PrivateKeyError::Encryption

@@ -46,6 +46,8 @@ pub(crate) struct OverwriteArguments {
     #[arg(long, conflicts_with = "force")]
     if_absent: bool,
     /// Replace tags that are complete versions, such as 1.2.3, too.
+    ///
+    /// Also tags of signatures: those that only the destination has are then lost.
     #[arg(long)]
     force: bool,
 }
@@ -149,7 +151,7 @@ pub(crate) fn destination(text: &str) -> Result<(Reference, Vec<String>), Compla
         None => (text, ""),
     };
     if text.contains('@') {
-        return Err(invalid("a digest follows from the content; name tags"));
+        return Err(invalid("expected host/repository[:tag[,tag]...], without a digest"));
     }
     let mut tags: Vec<String> = Vec::new();
     for tag in list.split(',').filter(|_| colon.is_some()) {

@@ -54,7 +54,8 @@ impl From<Failure> for Complaint {
     fn from(failure: Failure) -> Self {
         let reason = at_command_line(failure.reason);
         let message = failure.message_for_command().to_owned();
-        Self { reason, message, remedy: remedy(reason).to_owned() }
+        let own = failure.for_command.as_ref().and_then(|texts| texts.remedy);
+        Self { reason, message, remedy: own.unwrap_or_else(|| remedy(reason)).to_owned() }
     }
 }
 
@@ -78,7 +79,7 @@ pub fn remedy(reason: Reason) -> &'static str {
         }
         Reason::NoMatchingTag => "Correct --semver or --semver-filter, or push a tag with a version in the range.",
         Reason::Unauthorized => "Log in with supercargo login, or set --username and --password-stdin.",
-        Reason::Forbidden => "Log in as a user who has the right that the message names.",
+        Reason::Forbidden => "Use credentials with the right that the message names.",
         Reason::RegistryUnavailable => "Check the host and the network, and try again.",
         Reason::RateLimited => "Wait and try again, or log in for a higher limit.",
         Reason::AddressDenied => {

@@ -76,7 +76,7 @@ impl HttpRegistry {
             Held::Yes | Held::Unknown => Ok(()),
             Held::No => Err(RegistryError::Protocol {
                 host: repository.host().to_owned(),
-                problem: format!("it accepted blob {} and does not have it", descriptor.digest.short()),
+                problem: format!("it accepted blob {} but returns 404 for it", descriptor.digest.short()),
             }),
         }
     }

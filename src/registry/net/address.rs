@@ -62,8 +62,8 @@ impl fmt::Display for Denied {
             AddressKind::Closed => ("the API server's address, or a --deny-cidr", "; no other flag opens it"),
             AddressKind::Foreign => (
                 "not a public",
-                "; a redirect or token service of the registry refers to it. --allow-host allows its host, \
-                 --token-realm that of a token service",
+                "; a redirect or token service of the registry refers to it. --allow-host allows the host of a \
+                 registry, --token-realm the host of a token service",
             ),
         };
         write!(f, "{} is {what} address{remedy}", self.address)

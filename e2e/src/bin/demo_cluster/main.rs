@@ -106,7 +106,7 @@ async fn demo(run: &Run, arguments: &Arguments) -> Result<()> {
         return std::future::pending().await;
     }
     heading("Done");
-    says("Everything is ended and removed now. `cargo demo --cluster --keep` leaves it running to play with.");
+    says("All processes have ended, and their files are removed. `cargo demo --cluster --keep` leaves them running.");
     Ok(())
 }
 
@@ -200,7 +200,7 @@ impl Demo {
         let reference = self.lab.registry.reference("demo/schemas:latest");
         let new = self.lab.publisher.oras(&artifacts::schemas(run, 2)?, &[&reference, "."]).await?;
         says(&format!("was {old}\nis  {new}"));
-        says("\nIt would be looked up within 30 seconds. This asks for it now:");
+        says("\nThe operator polls the tag within 30 seconds. Request a poll now:");
         self.kubectl("annotate ociart schemas supercargo.dev/requestedAt=now --overwrite").run().await?;
         self.space.ready_with("schemas", &new).await?;
         self.kubectl("get ociart schemas").run().await?;

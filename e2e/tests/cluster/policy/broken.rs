@@ -169,7 +169,7 @@ async fn an_invalid_policy_is_refused_with_the_remedy(case: &mut Case) -> Result
     let nobody = json!({"images": ["ghcr.io/a/b"], "verify": [{"name": "release", "cosign": {}}]});
     let twice = json!({"images": ["ghcr.io/a/b"], "verify": [entry("release", &[acme.key()]), entry("release", &[acme.key()])]});
     let patterns = "as patterns for host/repository";
-    let nothing = "a pattern in images";
+    let nothing = "spec.images can match no repository";
     let rows = [
         ("no images", json!({"images": [], "action": "Allow"}), "spec.images"),
         ("a scheme", about(&["https://ghcr.io/acme/app"]), patterns),

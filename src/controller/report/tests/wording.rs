@@ -18,7 +18,7 @@ async fn wording_of_conditions_and_events() {
     show(&mut table, "first success", &new, &one);
     show(&mut table, "moved tag", &one, &at(&one, 1, LATE).succeeded(&request(), &outcome("two", true).await));
     show(&mut table, "signed", &one, &at(&one, 1, LATE).succeeded(&request(), &signed(&digest).await));
-    show(&mut table, "long pass", &one, &at(&one, 1, LATE).progressing("fetching and publishing 1 at sha256:0123"));
+    show(&mut table, "long pass", &one, &at(&one, 1, LATE).progressing("fetching and publishing r.example/app:1"));
     show(&mut table, "suspended", &one, &at(&one, 1, LATE).suspended(None));
     show(&mut table, "suspended before the first success", &new, &at(&new, 1, LATE).suspended(None));
 
@@ -37,14 +37,12 @@ async fn wording_of_conditions_and_events() {
     table += "Events without a condition\n";
     let layers = ["application/vnd.dev.cosign.artifact.sig.v1+json".to_owned()];
     for news in [
-        event::damaged(
-            "another writer changed files of output \"files\" on the volume: \"a.yaml\" has different content",
-        ),
+        event::damaged("another writer changed output \"files\" in Volume default: \"a.yaml\" has different content"),
         event::repaired(&digest.to_string()),
         event::layers_skipped(&layers),
         event::single_directory("app"),
         event::volume_not_mountable("files", "default"),
-        event::unreadable("spec.interval: expected text"),
+        event::unreadable("spec.interval: invalid type: integer `5`, expected a string"),
     ] {
         show_event(&mut table, &news);
     }
@@ -60,7 +58,7 @@ fn failures(digest: &Digest) -> Vec<(&'static str, Failure)> {
     let (host, repository) = ("r.example".to_owned(), "r.example/app".to_owned());
     let (entry, name) = ("release".to_owned(), digest.short());
     let requires = RegistryError::Unauthorized { host: host.clone(), repository, wanted: "credentials" };
-    let problem = "signed by a@example.com of https://i.example".to_owned();
+    let problem = "signed by a@example.com (issuer https://i.example)".to_owned();
     vec![
         (
             "registry down",

@@ -71,7 +71,8 @@ pub(super) fn stored(headers: &HeaderMap) -> Result<Option<u64>, String> {
     }
     let last = range.strip_prefix("0-").filter(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     let last = last.and_then(|last| last.parse::<u64>().ok());
-    last.map(|last| Some(last.saturating_add(1))).ok_or_else(|| format!("the Range of the upload is {text:?}"))
+    last.map(|last| Some(last.saturating_add(1)))
+        .ok_or_else(|| format!("invalid Range of the upload {text:?}; expected 0-<last byte>"))
 }
 
 /// Returns the smallest part that the registry accepts (`OCI-Chunk-Min-Length`).

@@ -147,7 +147,7 @@ impl<'a> Upload<'a> {
         let call = HttpCall::write(self.access, self.repository, Method::POST, Item::Uploads(None));
         let (response, credential) = self.registry.request_by_any(&call).await?;
         if response.status() != StatusCode::ACCEPTED {
-            return Err(self.violation(format!("it answers {} to the start of an upload", response.status())));
+            return Err(self.violation(format!("it returned {} to the start of an upload", response.status())));
         }
         let url = UploadUrl::of(&self.registry.client, &call, &response)?;
         if let (Some(part), Some(least)) = (self.part, minimum(response.headers())) {
@@ -187,7 +187,7 @@ impl<'a> Upload<'a> {
             return self.refused_part(status, to.saturating_sub(from));
         }
         if status != StatusCode::ACCEPTED {
-            return Err(self.violation(format!("it answers {status} to a part of an upload")));
+            return Err(self.violation(format!("it returned {status} to a part of an upload")));
         }
         let stored = stored(response.headers()).map_err(|problem| self.violation(problem))?.unwrap_or(to);
         if stored > to || stored < from {
@@ -196,7 +196,7 @@ impl<'a> Upload<'a> {
         if stored < to {
             self.cut += 1;
             if self.cut > MAX_CUT {
-                return Err(self.violation("it keeps only a part of what it accepts".to_owned()));
+                return Err(self.violation("it repeatedly stored fewer bytes than it accepted".to_owned()));
             }
         }
         if let Some(session) = &mut self.session {
@@ -216,7 +216,7 @@ impl<'a> Upload<'a> {
             }
             // Accepted is not stored: a client that believed it would tag an incomplete artifact.
             status if status.is_success() => {
-                Err(self.violation(format!("it answers {status} to the end of an upload; expected 201")))
+                Err(self.violation(format!("it returned {status} to the end of an upload; expected 201")))
             }
             status => self.refused_part(status, self.descriptor.size.saturating_sub(from)).map(|()| None),
         }
