@@ -5,24 +5,20 @@
 //! through no link, and never written to. An entry that the unpacker refuses is refused here, by the same rules
 //! ([`crate::unpack`]).
 
-use std::collections::BTreeMap;
-
 use crate::layout::Layout;
 use crate::oci::draft::FieldOrder;
-use crate::oci::media_type::{self, TITLE};
+use crate::oci::media_type;
 use crate::oci::{Descriptor, Digest, ManifestDraft};
-use crate::request::Limits;
-use crate::unpack::path::EntryPath;
-use crate::unpack::{EntryRules, Stop};
-use rustix::fs::FileType;
+use crate::unpack::Stop;
 
 mod annotation;
 pub mod catalog;
-pub mod chart;
 mod error;
 mod format;
 mod gzip;
+pub mod helm;
 mod layer;
+mod layers;
 mod model;
 mod naming;
 mod options;
@@ -30,28 +26,17 @@ mod selection;
 mod tar;
 mod walk;
 
-pub use annotation::{CREATED, REVISION, SOURCE, VERSION};
+pub use annotation::{CREATED, EPOCH, REVISION, SOURCE, VERSION};
 pub use error::PackError;
 pub use format::{HELM_CONFIG, HELM_LAYER};
+pub use helm::{ChartSource, HelmChart};
 pub use naming::{own_tag, reference};
 pub use options::{Compression, Format, LayerOption, Options};
 pub use walk::Source;
 
 use format::{Config, Shape};
-use layer::{Form, Written};
-use selection::{MAX_IGNORE_BYTES, Selection};
-use walk::{Found, Manner, Visit};
-
-/// Annotation that marks an archive to be unpacked.
-const UNPACK: &str = "io.deis.oras.content.unpack";
-/// Annotation with the digest of an archive before compression.
-const CONTENT_DIGEST: &str = "io.deis.oras.content.digest";
-/// File with patterns of entries to leave out.
-const IGNORE: &str = ".ociignore";
-/// As [`IGNORE`], of charts.
-const HELM_IGNORE: &str = ".helmignore";
-/// Helm's own rule for every chart.
-const HELM_IGNORED: &str = "templates/.?*";
+use layer::Written;
+use layers::Layers;
 
 /// Result of [`package`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +68,42 @@ pub fn package(
     };
     let shape = format::shape(options, source)?;
     let layers = Layers::new(source, options, layout, stop)?.write(&shape)?;
+    manifest(shape, layers, options.format, layout, names)
+}
+
+/// Packages a chart into a layout, where the manifest gets `names`: a directory, or an archive of `helm package`, which
+/// stays as it is unless the chart gets another version. Blocking.
+pub fn package_chart(
+    chart: &HelmChart,
+    options: &Options,
+    layout: &Layout,
+    names: &[&str],
+    stop: &Stop,
+) -> Result<Packaged, PackError> {
+    let version = Some(chart.chart().version().to_owned());
+    let options = Options { format: Format::Helm, version, ..options.clone() };
+    let archive = match chart.source() {
+        ChartSource::Directory(source) => return package(source, &options, layout, names, stop),
+        ChartSource::Archive(archive) => archive,
+    };
+    let shape = format::chart(chart.chart(), &options)?;
+    let mut layers = vec![archive.write(layout, stop)?];
+    // Helm sorts the layers by digest. Consumers that take the first one need the archive there.
+    if let Some(provenance) = archive.provenance() {
+        let descriptor = layout.put_blob(format::HELM_PROVENANCE, provenance)?;
+        layers.push(Written { content_digest: descriptor.digest.clone(), descriptor, files: 0, bytes: 0 });
+    }
+    manifest(shape, layers, Format::Helm, layout, names)
+}
+
+/// Writes the config and the manifest.
+fn manifest(
+    shape: Shape,
+    layers: Vec<Written>,
+    format: Format,
+    layout: &Layout,
+    names: &[&str],
+) -> Result<Packaged, PackError> {
     let files = layers.iter().map(|layer| layer.files).sum();
     if files == 0 {
         return Err(PackError::Nothing);
@@ -97,7 +118,7 @@ pub fn package(
         layers,
         subject: None,
         annotations: shape.annotations,
-        order: if options.format == Format::Flux { FieldOrder::SizeFirst } else { FieldOrder::ImageSpec },
+        order: if format == Format::Flux { FieldOrder::SizeFirst } else { FieldOrder::ImageSpec },
     };
     let manifest = layout.put_manifest(media_type::OCI_MANIFEST, &draft.to_bytes()?, names)?;
     Ok(Packaged { manifest, layers: count, files, bytes })
@@ -118,126 +139,6 @@ fn config(shape: &Shape, diff_ids: &[Digest], layout: &Layout) -> Result<Descrip
         Config::Model => (model::CONFIG, model::config(created, diff_ids).map_err(json)?),
     };
     Ok(layout.put_blob(media_type, &bytes)?)
-}
-
-/// The layers of one artifact.
-struct Layers<'a> {
-    source: &'a Source,
-    options: &'a Options,
-    layout: &'a Layout,
-    rules: EntryRules,
-    selection: Selection,
-    substitutes: BTreeMap<EntryPath, Vec<u8>>,
-    stop: &'a Stop,
-}
-
-impl<'a> Layers<'a> {
-    fn new(source: &'a Source, options: &'a Options, layout: &'a Layout, stop: &'a Stop) -> Result<Self, PackError> {
-        let mut selection = Selection::new(options.filter.clone());
-        let mut substitutes = BTreeMap::new();
-        let mut ignore = IGNORE;
-        if options.format == Format::Helm {
-            ignore = HELM_IGNORE;
-            selection.ignore(HELM_IGNORE, HELM_IGNORED)?;
-            if let Some(text) = chart::Chart::read(source, options.version.as_deref())?.rewritten() {
-                substitutes.extend(EntryPath::parse(chart::FILE.as_bytes()).map(|path| (path, text.to_vec())));
-            }
-        }
-        if let Some(rules) = source.read(ignore, MAX_IGNORE_BYTES)? {
-            selection.ignore(ignore, &String::from_utf8_lossy(&rules))?;
-        }
-        if options.keeps_path() {
-            if source.kind(&options.sub_dir)? != Some(FileType::Directory) {
-                return Err(walk::no_sub_dir(&options.sub_dir));
-            }
-            selection.only(&options.sub_dir);
-        }
-        let symlinks = options.symlinks.unwrap_or_else(|| options.format.symlinks());
-        let rules = EntryRules::new(symlinks, &Limits::default());
-        Ok(Self { source, options, layout, rules, selection, substitutes, stop })
-    }
-
-    fn write(&self, shape: &Shape) -> Result<Vec<Written>, PackError> {
-        if self.options.format == Format::ModelPack {
-            return self.model();
-        }
-        if !self.options.layers.is_empty() {
-            return self.options.layers.iter().map(|layer| self.chosen(layer, shape)).collect();
-        }
-        self.archive(&EntryPath::root(), &shape.prefix, shape.title.as_deref(), &shape.archive_type)
-            .map(|layer| vec![layer])
-    }
-
-    /// Writes a layer that the user chose.
-    fn chosen(&self, layer: &LayerOption, shape: &Shape) -> Result<Written, PackError> {
-        let LayerOption { path, media_type } = layer;
-        match self.source.kind(path)? {
-            Some(FileType::Directory) => {
-                let media_type = media_type.as_deref().unwrap_or(&shape.archive_type);
-                self.archive(path, path.as_str(), Some(&path.to_string()), media_type)
-            }
-            Some(FileType::RegularFile) => {
-                let media_type = media_type.as_deref().unwrap_or(&shape.file_type);
-                self.file(path, TITLE, media_type)
-            }
-            Some(_) | None => {
-                let problem = "is neither a file nor a directory of the source";
-                Err(PackError::Path { option: "--layer", path: path.to_string(), problem })
-            }
-        }
-    }
-
-    fn archive(
-        &self,
-        start: &EntryPath,
-        prefix: &str,
-        title: Option<&str>,
-        media_type: &str,
-    ) -> Result<Written, PackError> {
-        let Options { keep_modes, compression, .. } = *self.options;
-        let form = Form { prefix, keep_modes, compression, substitutes: &self.substitutes };
-        let mut written = layer::archive(self.layout, self.source, start, self.manner(), form, media_type)?;
-        if let Some(title) = title {
-            let digest = written.content_digest.to_string();
-            let marks = [(TITLE, title), (UNPACK, "true"), (CONTENT_DIGEST, &digest)];
-            self.annotate(&mut written, title, &marks);
-        }
-        Ok(written)
-    }
-
-    /// Writes a file as it is; the annotation `key` has its path.
-    fn file(&self, path: &EntryPath, key: &str, media_type: &str) -> Result<Written, PackError> {
-        let mut written = layer::file(self.layout, self.source, path, self.manner(), media_type)?;
-        self.annotate(&mut written, path.as_str(), &[(key, path.as_str())]);
-        Ok(written)
-    }
-
-    /// Sets the annotations of a layer. A user cannot override those of the format.
-    fn annotate(&self, written: &mut Written, title: &str, marks: &[(&str, &str)]) {
-        let annotations = &mut written.descriptor.annotations;
-        annotations.extend(self.options.layer_annotations.get(title).cloned().unwrap_or_default());
-        annotations.extend(marks.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-    }
-
-    /// Writes each file of a model as a layer.
-    fn model(&self) -> Result<Vec<Written>, PackError> {
-        struct Paths(Vec<EntryPath>);
-        impl Visit for Paths {
-            fn visit(&mut self, path: &EntryPath, found: Found<'_>) -> Result<(), PackError> {
-                if matches!(found, Found::File { .. }) {
-                    self.0.push(path.clone());
-                }
-                Ok(())
-            }
-        }
-        let mut paths = Paths(Vec::new());
-        self.source.walk(&EntryPath::root(), self.manner(), &mut paths)?;
-        paths.0.iter().map(|path| self.file(path, model::PATH, model::media_type(path))).collect()
-    }
-
-    fn manner(&self) -> Manner<'_> {
-        Manner { rules: &self.rules, selection: &self.selection, stop: self.stop }
-    }
 }
 
 #[cfg(test)]

@@ -255,7 +255,9 @@ impl From<PackError> for Failure {
             PackError::Path { .. } | PackError::Nothing => Reason::SubPathNotFound,
             PackError::Option { .. } | PackError::Name(_) | PackError::Reference { .. } => Reason::InvalidSpec,
             PackError::Exists(_) => Reason::OutputConflict,
-            PackError::Ignore { .. } | PackError::Description { .. } => Reason::FileInvalid,
+            PackError::Ignore { .. } | PackError::Description { .. } | PackError::Dependencies(_) => {
+                Reason::FileInvalid
+            }
             PackError::TooLarge { .. } => Reason::LimitExceeded,
             PackError::Manifest(_) => Reason::ManifestInvalid,
         };

@@ -10,4 +10,4 @@ pub const REVISION: &str = "org.opencontainers.image.revision";
 pub const VERSION: &str = "org.opencontainers.image.version";
 
 /// Time of creation that is written unless another one is given.
-pub(super) const EPOCH: &str = "1970-01-01T00:00:00Z";
+pub const EPOCH: &str = "1970-01-01T00:00:00Z";

@@ -79,6 +79,9 @@ pub enum PackError {
         /// The problem.
         problem: String,
     },
+    /// Charts that a chart depends on and does not have.
+    #[error("Chart.yaml: dependencies: missing in charts/: {0}")]
+    Dependencies(String),
     /// A manifest that readers would reject.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -94,7 +97,7 @@ pub enum PackError {
 }
 
 impl PackError {
-    pub(super) fn description(file: &str, problem: impl std::fmt::Display) -> Self {
-        Self::Description { file: file.to_owned(), problem: problem.to_string() }
+    pub(super) fn description(file: impl std::fmt::Display, problem: impl std::fmt::Display) -> Self {
+        Self::Description { file: file.to_string(), problem: problem.to_string() }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::annotation::{CREATED, EPOCH, REVISION, SOURCE, VERSION};
 use super::catalog;
-use super::chart::Chart;
 use super::error::PackError;
+use super::helm::Chart;
 use super::model;
 use super::options::{Compression, Format, Options};
 use super::walk::Source;
@@ -23,6 +23,8 @@ const FLUX_LAYER: &str = "application/vnd.cncf.flux.content.v1.tar+gzip";
 pub const HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 /// Media type of a chart's archive.
 pub const HELM_LAYER: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+/// Media type of the signature of a chart's archive, in a layer of its own.
+pub(super) const HELM_PROVENANCE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
 const KUBARA_LAYER: &str = "application/vnd.kubara.catalog.layer.v1.tar+gzip";
 
 impl Format {
@@ -139,12 +141,7 @@ pub(super) fn shape(options: &Options, source: &Source) -> Result<Shape, PackErr
             }
             Ok(untitled(None, Config::Flux, annotations, String::new(), FLUX_LAYER))
         }
-        Format::Helm => {
-            let chart = Chart::read(source, options.version.as_deref())?;
-            let annotations = chart.annotations(&created, &options.annotations);
-            let config = Config::Bytes(HELM_CONFIG, chart.config()?);
-            Ok(untitled(None, config, annotations, chart.name().to_owned(), HELM_LAYER))
-        }
+        Format::Helm => chart(&Chart::read(source, options.version.as_deref())?, options),
         Format::Kubara => {
             let catalog = catalog::Description::read(source)?;
             if let Some(version) = options.version.as_deref().filter(|version| *version != catalog.version()) {
@@ -161,6 +158,14 @@ pub(super) fn shape(options: &Options, source: &Source) -> Result<Shape, PackErr
             Ok(untitled(artifact_type, Config::Model, annotations(), String::new(), model::RAW))
         }
     }
+}
+
+/// Returns the shape of a chart.
+pub(super) fn chart(chart: &Chart, options: &Options) -> Result<Shape, PackError> {
+    options.format.check(options)?;
+    let annotations = chart.annotations(options.created.as_deref().unwrap_or(EPOCH), &options.annotations);
+    let config = Config::Bytes(HELM_CONFIG, chart.config()?);
+    Ok(untitled(None, config, annotations, chart.name().to_owned(), HELM_LAYER))
 }
 
 fn untitled(

@@ -1,11 +1,11 @@
 //! Layers: an archive of a directory, or a file as it is.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use super::error::PackError;
 use super::gzip::Gzip;
-use super::options::Compression;
+use super::options::{Compression, MAX_CHART, MAX_CHART_FILE};
 use super::tar::{CopyError, Kind, TarWriter};
 use super::walk::{Found, Manner, Source, Visit};
 use crate::layout::{BlobWriter, Layout};
@@ -28,6 +28,8 @@ pub(super) struct Form<'a> {
     pub(super) compression: Compression,
     /// Content in place of that of files.
     pub(super) substitutes: &'a BTreeMap<EntryPath, Vec<u8>>,
+    /// True for a chart, whose files Helm limits.
+    pub(super) is_chart: bool,
 }
 
 /// A written layer.
@@ -51,14 +53,10 @@ pub(super) fn archive(
     form: Form<'_>,
     media_type: &str,
 ) -> Result<Written, PackError> {
-    let encoder = Encoder::new(layout.blob_writer()?, form.compression).map_err(unwritten)?;
-    let tar = TarWriter::new(Hashed { out: encoder, hasher: Hasher::default() });
-    let mut archive = Archive { tar, start, form, files: 0, bytes: 0 };
+    let archiving = Archiving::begin(layout, form.compression)?;
+    let mut archive = Archive { archiving, start, form };
     source.walk(start, manner, &mut archive)?;
-    let Archive { tar, files, bytes, .. } = archive;
-    let Hashed { out, hasher } = tar.finish().map_err(unwritten)?;
-    let descriptor = out.finish().map_err(unwritten)?.finish(media_type)?;
-    Ok(Written { descriptor, content_digest: hasher.finish(), files, bytes })
+    archive.archiving.finish(media_type)
 }
 
 /// Writes a file as it is.
@@ -81,16 +79,57 @@ fn unwritten(error: io::Error) -> PackError {
     StorageError::from_io("write a layer", &error).into()
 }
 
-/// An archive that is being written.
-struct Archive<'a, W> {
-    tar: TarWriter<W>,
-    start: &'a EntryPath,
-    form: Form<'a>,
+/// An archive that is being written into a layout.
+pub(super) struct Archiving {
+    tar: TarWriter<Hashed<Encoder<BlobWriter>>>,
     files: u64,
     bytes: u64,
 }
 
-impl<W: Write> Archive<'_, W> {
+impl Archiving {
+    pub(super) fn begin(layout: &Layout, compression: Compression) -> Result<Self, PackError> {
+        let encoder = Encoder::new(layout.blob_writer()?, compression).map_err(unwritten)?;
+        let tar = TarWriter::new(Hashed { out: encoder, hasher: Hasher::default() });
+        Ok(Self { tar, files: 0, bytes: 0 })
+    }
+
+    fn directory(&mut self, name: &str, mode: u32) -> Result<(), PackError> {
+        self.tar.entry(name, mode, Kind::Directory).map_err(unwritten)
+    }
+
+    fn link(&mut self, name: &str, target: &str) -> Result<(), PackError> {
+        self.files += 1;
+        self.tar.entry(name, LINK_MODE, Kind::Link(target)).map_err(unwritten)
+    }
+
+    /// Writes a file of exactly `size` bytes.
+    pub(super) fn file(&mut self, name: &str, mode: u32, size: u64, from: &mut impl Read) -> Result<(), PackError> {
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(size);
+        self.tar.file(name, mode, size, from).map_err(|error| match error {
+            CopyError::Read(error) => StorageError::from_io(format!("read {name}"), &error).into(),
+            CopyError::Write(error) => unwritten(error),
+            CopyError::Length => PackError::Changed(name.to_owned()),
+        })
+    }
+
+    /// Ends the archive, which becomes a blob of the layout.
+    pub(super) fn finish(self, media_type: &str) -> Result<Written, PackError> {
+        let Self { tar, files, bytes } = self;
+        let Hashed { out, hasher } = tar.finish().map_err(unwritten)?;
+        let descriptor = out.finish().map_err(unwritten)?.finish(media_type)?;
+        Ok(Written { descriptor, content_digest: hasher.finish(), files, bytes })
+    }
+}
+
+/// Archive of a part of the source.
+struct Archive<'a> {
+    archiving: Archiving,
+    start: &'a EntryPath,
+    form: Form<'a>,
+}
+
+impl Archive<'_> {
     fn name(&self, path: &EntryPath) -> String {
         let rest = path.strip_prefix(self.start).unwrap_or_default();
         match (self.form.prefix, rest.as_str()) {
@@ -104,32 +143,34 @@ impl<W: Write> Archive<'_, W> {
     fn mode(&self, mode: u32, normalized: u32) -> u32 {
         if self.form.keep_modes { mode } else { normalized }
     }
+
+    /// Fails for a file with which Helm would refuse the chart.
+    fn check_chart(&self, path: &EntryPath, size: u64) -> Result<(), PackError> {
+        if size > MAX_CHART_FILE {
+            return Err(PackError::TooLarge { path: path.to_string(), limit: MAX_CHART_FILE });
+        }
+        if self.archiving.bytes.saturating_add(size) > MAX_CHART {
+            return Err(PackError::TooLarge { path: "the chart".to_owned(), limit: MAX_CHART });
+        }
+        Ok(())
+    }
 }
 
-impl<W: Write> Visit for Archive<'_, W> {
+impl Visit for Archive<'_> {
     fn visit(&mut self, path: &EntryPath, found: Found<'_>) -> Result<(), PackError> {
         let name = self.name(path);
         match found {
-            Found::Directory { mode } => {
-                self.tar.entry(&name, self.mode(mode, 0o755), Kind::Directory).map_err(unwritten)
-            }
-            Found::Link { target } => {
-                self.files += 1;
-                self.tar.entry(&name, LINK_MODE, Kind::Link(target)).map_err(unwritten)
-            }
+            Found::Directory { mode } => self.archiving.directory(&name, self.mode(mode, 0o755)),
+            Found::Link { target } => self.archiving.link(&name, target),
             Found::File { mode, size, file } => {
+                if self.form.is_chart {
+                    self.check_chart(path, size)?;
+                }
                 let mode = self.mode(mode, if mode & 0o111 == 0 { 0o644 } else { 0o755 });
-                let written = match self.form.substitutes.get(path) {
-                    Some(bytes) => self.tar.file(&name, mode, bytes.len() as u64, &mut bytes.as_slice()),
-                    None => self.tar.file(&name, mode, size, file),
-                };
-                self.files += 1;
-                self.bytes = self.bytes.saturating_add(size);
-                written.map_err(|error| match error {
-                    CopyError::Read(error) => StorageError::from_io(format!("read {path}"), &error).into(),
-                    CopyError::Write(error) => unwritten(error),
-                    CopyError::Length => PackError::Changed(path.to_string()),
-                })
+                match self.form.substitutes.get(path) {
+                    Some(bytes) => self.archiving.file(&name, mode, bytes.len() as u64, &mut bytes.as_slice()),
+                    None => self.archiving.file(&name, mode, size, file),
+                }
             }
         }
     }

@@ -1,8 +1,8 @@
 //! References of packages: the name and version that charts and catalogs have themselves.
 
 use super::catalog::Description;
-use super::chart::Chart;
 use super::error::PackError;
+use super::helm::Chart;
 use super::options::{Format, Options};
 use super::walk::Source;
 use crate::oci::Reference;

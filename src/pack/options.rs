@@ -8,6 +8,11 @@ use crate::oci::descriptor::Annotations;
 use crate::request::FileFilter;
 use crate::unpack::path::EntryPath;
 
+/// Maximum size of a file in a chart, in bytes. Helm refuses charts with larger files.
+pub(super) const MAX_CHART_FILE: u64 = 5 * 1024 * 1024;
+/// Maximum size of the files of a chart, in bytes, as for Helm.
+pub(super) const MAX_CHART: u64 = 100 * 1024 * 1024;
+
 /// Format of an artifact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {

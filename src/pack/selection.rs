@@ -3,6 +3,7 @@
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::error::PackError;
+use super::helm::HelmRule;
 use crate::pattern::{MAX_PATTERN, PatternError};
 use crate::request::FileFilter;
 use crate::unpack::path::EntryPath;
@@ -11,12 +12,16 @@ use crate::unpack::path::EntryPath;
 pub(super) const MAX_IGNORE_BYTES: u64 = 64 * 1024;
 /// Maximum number of rules in an ignore file.
 const MAX_RULES: usize = 1000;
+/// Helm's own rule for every chart.
+const HELM_DEFAULTS: &str = "templates/.?*";
 
 /// Selection of entries. A path is relative to the source.
 #[derive(Debug, Default)]
 pub(super) struct Selection {
     filter: FileFilter,
     ignored: Vec<IgnoreRule>,
+    /// Rules of a chart, in place of those above.
+    helm: Vec<HelmRule>,
     /// Files that are never packaged, because they are instructions for this program.
     own: Vec<EntryPath>,
     /// Directory outside of which nothing is selected; the root if everything may be.
@@ -41,18 +46,16 @@ impl Selection {
     /// with a `/` from the top; a trailing `/` restricts it to directories; `!` selects again; the last match decides.
     /// The file itself is left out.
     pub(super) fn ignore(&mut self, name: &str, text: &str) -> Result<(), PackError> {
-        for line in text.lines() {
-            let Some(rule) =
-                IgnoreRule::parse(line).map_err(|error| PackError::Ignore { file: name.to_owned(), error })?
-            else {
-                continue;
-            };
-            if self.ignored.len() == MAX_RULES {
-                return Err(PackError::TooLarge { path: name.to_owned(), limit: MAX_RULES as u64 });
-            }
-            self.ignored.push(rule);
-        }
+        self.ignored = parsed(name, text, IgnoreRule::parse)?;
         self.own.extend(EntryPath::parse(name.as_bytes()));
+        Ok(())
+    }
+
+    /// Adds the rules of `.helmignore`, and those that Helm has for every chart. The file itself is packaged, as by
+    /// Helm.
+    pub(super) fn ignore_as_helm(&mut self, name: &str, text: &str) -> Result<(), PackError> {
+        self.helm = parsed(name, text.trim_start_matches('\u{feff}'), HelmRule::parse)?;
+        self.helm.extend(parsed(name, HELM_DEFAULTS, HelmRule::parse)?);
         Ok(())
     }
 
@@ -67,14 +70,9 @@ impl Selection {
     }
 
     /// Returns true for an entry that is left out, and for a directory that is left out with all its entries.
-    pub(super) fn excludes(&self, path: &EntryPath) -> bool {
+    pub(super) fn excludes(&self, path: &EntryPath, is_directory: bool) -> bool {
         let is_outside = path.strip_prefix(&self.only).is_none() && self.only.strip_prefix(path).is_none();
-        is_outside || self.filter.excludes(path) || self.own.contains(path) || self.is_ignored(path, false)
-    }
-
-    /// As [`Self::excludes`], for what is known to be a directory.
-    pub(super) fn excludes_directory(&self, path: &EntryPath) -> bool {
-        self.is_ignored(path, true)
+        is_outside || self.filter.excludes(path) || self.own.contains(path) || self.is_ignored(path, is_directory)
     }
 
     /// The directories above were not ignored, because a walk would not have come here.
@@ -82,7 +80,25 @@ impl Selection {
         let matching =
             |rule: &&IgnoreRule| (is_directory || !rule.only_directories) && rule.matcher.is_match(path.as_str());
         self.ignored.iter().rev().find(matching).is_some_and(|rule| !rule.is_negated)
+            || self.helm.iter().any(|rule| rule.ignores(path.as_str(), is_directory))
     }
+}
+
+/// Returns the rules of an ignore file.
+fn parsed<T>(
+    name: &str,
+    text: &str,
+    parse: impl Fn(&str) -> Result<Option<T>, PatternError>,
+) -> Result<Vec<T>, PackError> {
+    let mut rules = Vec::new();
+    for line in text.lines() {
+        let rule = parse(line).map_err(|error| PackError::Ignore { file: name.to_owned(), error })?;
+        if rule.is_some() && rules.len() == MAX_RULES {
+            return Err(PackError::TooLarge { path: name.to_owned(), limit: MAX_RULES as u64 });
+        }
+        rules.extend(rule);
+    }
+    Ok(rules)
 }
 
 impl IgnoreRule {
@@ -116,7 +132,7 @@ mod tests {
     #[test]
     fn the_last_matching_rule_decides() {
         let mut selection = Selection::default();
-        let rules = "# comment\n\n*.log\n!keep.log\n/build\ntexts/*.md\ntmp/\n\\#x\n";
+        let rules = "# comment\n\n*.log\n!keep.log\n/build\ntexts/*.md\ntmp/\n\\#x\ncache.*\n!cache.d/\n";
         selection.ignore(".ociignore", rules).unwrap();
         let rows = [
             ("a.log", false, true),
@@ -130,13 +146,14 @@ mod tests {
             ("tmp", false, false),
             ("d/tmp", true, true),
             ("#x", false, true),
+            ("cache.d", true, false),
+            ("cache.d", false, true),
             (".ociignore", false, true),
             ("d/.ociignore", false, false),
         ];
         for (path, is_directory, want) in rows {
             let path = EntryPath::parse(path.as_bytes()).unwrap();
-            let excluded = selection.excludes(&path) || (is_directory && selection.excludes_directory(&path));
-            assert_eq!(excluded, want, "{path} {is_directory}");
+            assert_eq!(selection.excludes(&path, is_directory), want, "{path} {is_directory}");
         }
     }
 

@@ -11,12 +11,15 @@ use tempfile::TempDir;
 use super::*;
 use crate::api::vocabulary::Symlinks;
 use crate::blob::VerifiedBlob;
+use crate::oci::media_type::TITLE;
 use crate::oci::{Document, Manifest};
-use crate::request::{FileFilter, FileSelection, Unpacking};
+use crate::request::{FileFilter, FileSelection, Limits, Unpacking};
 use crate::storage::Volume;
+use crate::unpack::path::EntryPath;
 use crate::unpack::staged::{Node, Staged};
 use crate::unpack::{UnpackError, Unpacker};
 
+mod charts;
 mod random;
 
 fn path(text: &str) -> EntryPath {
@@ -280,7 +283,9 @@ fn unpack_one(kind: ::tar::EntryType, name: &[u8], target: &str) -> Result<Stage
     let bytes = [header.as_bytes().as_slice(), &[0; 1024]].concat();
     let (_dir, layout) = layout();
     let layer = layout.put_blob("application/vnd.oci.image.layer.v1.tar", &bytes).unwrap();
-    let draft = ManifestDraft::artifact("a/b", vec![layer.with_annotation(UNPACK, "true")]).to_bytes().unwrap();
+    let draft = ManifestDraft::artifact("a/b", vec![layer.with_annotation("io.deis.oras.content.unpack", "true")])
+        .to_bytes()
+        .unwrap();
     let Document::Manifest(manifest) = Document::parse(&draft, None).unwrap() else { panic!("an index") };
     unpack(&layout, &manifest, &Limits::default())
 }
@@ -341,29 +346,4 @@ fn a_model_has_a_layer_for_each_file() {
     assert_eq!(config["modelfs"], json!({"type": "layers", "diffIds": digests}));
     let staged = unpack(&layout, &manifest, &Limits::default()).unwrap();
     assert_eq!(staged.files(), 3);
-}
-
-#[test]
-fn a_chart_gets_another_version_only_in_its_archive() {
-    let source = tempfile::tempdir().unwrap();
-    let yaml = "apiVersion: v2\nname: app\nversion: 1.0.0\n";
-    fs_err::write(source.path().join("Chart.yaml"), yaml).unwrap();
-    fs_err::create_dir(source.path().join("templates")).unwrap();
-    fs_err::write(source.path().join("templates/a.yaml"), "a: 1").unwrap();
-    fs_err::write(source.path().join("templates/.swp"), "").unwrap();
-    fs_err::write(source.path().join(".helmignore"), "*.bak\n").unwrap();
-    fs_err::write(source.path().join("old.bak"), "").unwrap();
-    let options = Options { format: Format::Helm, version: Some("2.0.0".to_owned()), ..Options::default() };
-    let (_dir, layout, manifest) = package_into(source.path(), &options);
-    assert_eq!(fs_err::read_to_string(source.path().join("Chart.yaml")).unwrap(), yaml);
-    assert_eq!(manifest.annotations[VERSION], "2.0.0");
-    let config = layout.read_blob(&manifest.config.digest, 4096).unwrap().unwrap();
-    assert_eq!(config, br#"{"name":"app","version":"2.0.0","apiVersion":"v2"}"#);
-    let staged = unpack(&layout, &manifest, &Limits::default()).unwrap();
-    let paths: Vec<_> = staged.nodes().keys().map(EntryPath::as_str).collect();
-    assert_eq!(paths, ["app", "app/Chart.yaml", "app/templates", "app/templates/a.yaml"]);
-    let Node::File { digest, .. } = &staged.nodes()[&path("app/Chart.yaml")] else { panic!("no file") };
-    assert_eq!(*digest, Digest::of(yaml.replace("1.0.0", "\"2.0.0\"").as_bytes()));
-    let layer = layout.open_blob(&manifest.layers[0].digest).unwrap().unwrap().0;
-    assert_eq!(chart::Chart::in_archive(layer, 1 << 20).unwrap().version(), "2.0.0");
 }

@@ -79,7 +79,11 @@ impl Source {
             None => walk.directory(start, &self.dir).map(drop),
             Some((above, name)) => {
                 let above = if above.is_root() { None } else { Some(storage::open_dir(root, above.as_str())?) };
-                walk.entry(above.as_ref().map_or(root, AsFd::as_fd), name.as_bytes(), start).map(drop)
+                let Some(kind) = self.kind(start)? else { return Err(PackError::Changed(start.to_string())) };
+                if kind == FileType::Directory && walk.manner.selection.excludes(start, true) {
+                    return Ok(());
+                }
+                walk.entry(above.as_ref().map_or(root, AsFd::as_fd), name.as_bytes(), kind, start).map(drop)
             }
         }
     }
@@ -132,13 +136,17 @@ impl Walk<'_> {
                 "" => name.as_bytes().to_vec(),
                 above => [above.as_bytes(), b"/", name.as_bytes()].concat(),
             };
+            let shown = || String::from_utf8_lossy(&raw);
+            let stat =
+                rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).during(|| format!("stat {}", shown()))?;
+            let kind = FileType::from_raw_mode(stat.st_mode);
             // Names that are not valid cannot be selected by a pattern, and are refused.
             let entry = EntryPath::parse(&raw).ok();
-            if entry.is_some_and(|entry| self.manner.selection.excludes(&entry)) {
+            if entry.is_some_and(|entry| self.manner.selection.excludes(&entry, kind == FileType::Directory)) {
                 continue;
             }
             let entry = self.manner.rules.path(&raw)?;
-            if self.entry(dir.as_fd(), name.as_bytes(), &entry)?
+            if self.entry(dir.as_fd(), name.as_bytes(), kind, &entry)?
                 && let Ok(name_alone) = EntryPath::parse(name.as_bytes())
                 && let Some(other) = spellings.insert(name_alone.folded().into_owned(), name)
             {
@@ -160,17 +168,12 @@ impl Walk<'_> {
     }
 
     /// Visits an entry if it is selected. Returns true if it, or an entry below it, was visited.
-    fn entry(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: &EntryPath) -> Result<bool, PackError> {
-        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).during(|| format!("stat {path}"))?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
+    fn entry(&mut self, dir: BorrowedFd<'_>, name: &[u8], kind: FileType, path: &EntryPath) -> Result<bool, PackError> {
         let open = |flags: OFlags| {
             let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             rustix::fs::openat(dir, name, flags, Mode::empty()).during(|| format!("open {path}"))
         };
         if kind == FileType::Directory {
-            if self.manner.selection.excludes_directory(path) {
-                return Ok(false);
-            }
             return self.directory(path, &open(OFlags::DIRECTORY)?);
         }
         if !self.manner.selection.keeps(path) {

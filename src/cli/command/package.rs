@@ -255,6 +255,7 @@ pub(crate) fn complain(error: PackError) -> Complaint {
         PackError::Nothing => Some("Check DIR, --sub-dir, --include, --exclude and .ociignore."),
         PackError::Path { .. } => Some("Correct the option that the message names."),
         PackError::Ignore { .. } | PackError::Description { .. } => Some("Correct the file that the message names."),
+        PackError::Dependencies(_) => Some("Run helm dependency build in the directory of the chart."),
         PackError::Reference { .. } => Some("Correct the reference, or the version of the content."),
         PackError::Name(_)
         | PackError::Exists(_)

@@ -1,20 +1,20 @@
 //! Helm charts: the metadata in `Chart.yaml`, and what Helm makes of it.
 
-use std::io::Read;
+use serde::Deserialize;
 
-use semver::Version;
-use serde::{Deserialize, Serialize};
-
-use super::annotation::{CREATED, SOURCE, VERSION};
-use super::error::PackError;
-use super::walk::Source;
+use super::metadata::{Dependency, Maintainer, Metadata};
 use crate::oci::descriptor::Annotations;
 use crate::oci::draft::canonical_json;
 use crate::oci::media_type::TITLE;
+use crate::pack::annotation::{CREATED, SOURCE, VERSION};
+use crate::pack::error::PackError;
+use crate::pack::walk::Source;
 
 /// File that describes a chart.
-pub const FILE: &str = "Chart.yaml";
-/// Maximum size of that file, in bytes.
+pub(in crate::pack) const FILE: &str = "Chart.yaml";
+/// File with the dependencies of a chart of the first version.
+pub(super) const REQUIREMENTS: &str = "requirements.yaml";
+/// Maximum size of these files, in bytes.
 pub(super) const MAX_BYTES: u64 = 1024 * 1024;
 const DESCRIPTION: &str = "org.opencontainers.image.description";
 const URL: &str = "org.opencontainers.image.url";
@@ -28,81 +28,6 @@ pub struct Chart {
     rewritten: Option<Vec<u8>>,
 }
 
-/// Metadata of a chart, in the order in which Helm writes it.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Metadata {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    home: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    sources: Vec<String>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    version: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    description: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    keywords: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    maintainers: Vec<Maintainer>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    icon: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    api_version: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    condition: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    tags: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    app_version: String,
-    #[serde(skip_serializing_if = "is_false")]
-    deprecated: bool,
-    #[serde(skip_serializing_if = "Annotations::is_empty")]
-    annotations: Annotations,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    kube_version: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    dependencies: Vec<Dependency>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    r#type: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-struct Maintainer {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    email: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    url: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-struct Dependency {
-    name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    version: String,
-    repository: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    condition: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tags: Vec<String>,
-    #[serde(skip_serializing_if = "is_false")]
-    enabled: bool,
-    #[serde(rename = "import-values", skip_serializing_if = "Vec::is_empty")]
-    import_values: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    alias: String,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
 impl Chart {
     /// Reads and checks the chart in a directory. With `version`, the chart gets that version: not in the directory,
     /// but in the archive and in the config.
@@ -110,10 +35,19 @@ impl Chart {
         let Some(bytes) = source.read(FILE, MAX_BYTES)? else {
             return Err(PackError::description(FILE, "does not exist; a chart has it in its top directory"));
         };
-        let chart = Self::parse(&bytes)?;
-        match version {
-            Some(version) if version != chart.version() => Self::with_version(&bytes, version),
-            Some(_) | None => Ok(chart),
+        Self::of(&bytes, source.read(REQUIREMENTS, MAX_BYTES)?.as_deref(), version)
+    }
+
+    /// Returns the chart of these files, with another version if one is given.
+    pub(super) fn of(yaml: &[u8], requirements: Option<&[u8]>, version: Option<&str>) -> Result<Self, PackError> {
+        let chart = Self::parse(yaml)?;
+        let chart = match version {
+            Some(version) if version != chart.version() => Self::with_version(yaml, version)?,
+            Some(_) | None => chart,
+        };
+        match requirements {
+            Some(bytes) => chart.with_requirements(bytes),
+            None => Ok(chart),
         }
     }
 
@@ -121,41 +55,26 @@ impl Chart {
     pub fn parse(bytes: &[u8]) -> Result<Self, PackError> {
         let fail = |problem: String| PackError::description(FILE, problem);
         let metadata: Metadata = serde_saphyr::from_slice(bytes).map_err(|error| fail(error.to_string()))?;
-        if !matches!(metadata.api_version.as_str(), "v1" | "v2") {
-            return Err(fail(format!("apiVersion {:?} is neither v1 nor v2", metadata.api_version)));
+        match metadata.problem() {
+            Some(problem) => Err(fail(problem)),
+            None => Ok(Self { metadata, rewritten: None }),
         }
-        if metadata.name.is_empty() || metadata.name.contains(['/', '\\']) || matches!(&*metadata.name, "." | "..") {
-            return Err(fail(format!("name {:?} is not a file name", metadata.name)));
-        }
-        if let Err(error) = Version::parse(&metadata.version) {
-            return Err(fail(format!("version {:?} is not a semantic version: {error}", metadata.version)));
-        }
-        Ok(Self { metadata, rewritten: None })
     }
 
-    /// Reads the chart in a packaged chart: `<name>/Chart.yaml`, which Helm writes first. At most `limit` bytes are
-    /// decompressed.
-    pub fn in_archive(archive: impl Read, limit: u64) -> Result<Self, PackError> {
-        let fail = |problem: &dyn std::fmt::Display| PackError::description("the packaged chart", problem);
-        let decoded = flate2::read::GzDecoder::new(archive).take(limit);
-        let mut tar = tar::Archive::new(decoded);
-        for entry in tar.entries().map_err(|error| fail(&error))? {
-            let entry = entry.map_err(|error| fail(&error))?;
-            let path = entry.path_bytes().into_owned();
-            let mut parts = path.split(|byte| *byte == b'/').filter(|part| *part != b".");
-            let (Some(name), Some(file), None) = (parts.next(), parts.next(), parts.next()) else { continue };
-            if file != FILE.as_bytes() {
-                continue;
-            }
-            let mut bytes = Vec::new();
-            entry.take(MAX_BYTES).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
-            let chart = Self::parse(&bytes)?;
-            if name != chart.name().as_bytes() {
-                return Err(fail(&format!("its directory is not named after the chart, {:?}", chart.name())));
-            }
-            return Ok(chart);
+    /// Takes the dependencies of `requirements.yaml`, in which charts of the first version have them.
+    pub(super) fn with_requirements(mut self, bytes: &[u8]) -> Result<Self, PackError> {
+        #[derive(Deserialize)]
+        struct Requirements {
+            #[serde(default)]
+            dependencies: Vec<Dependency>,
         }
-        Err(fail(&"has no Chart.yaml in its top directory"))
+        let fail = |problem: String| PackError::description(REQUIREMENTS, problem);
+        let parsed: Requirements = serde_saphyr::from_slice(bytes).map_err(|error| fail(error.to_string()))?;
+        self.metadata.dependencies = parsed.dependencies;
+        match self.metadata.problem() {
+            Some(problem) => Err(fail(problem)),
+            None => Ok(self),
+        }
     }
 
     /// Returns the chart in `Chart.yaml` with another version. Only the line of the version changes.
@@ -192,19 +111,24 @@ impl Chart {
         self.version().replace('+', "_")
     }
 
+    /// Returns the names of the charts that this one depends on.
+    pub(super) fn dependencies(&self) -> impl Iterator<Item = &str> {
+        self.metadata.dependencies.iter().map(|dependency| dependency.name.as_str())
+    }
+
     /// Returns `Chart.yaml` if it differs from the one in the directory.
-    pub(super) fn rewritten(&self) -> Option<&[u8]> {
+    pub(in crate::pack) fn rewritten(&self) -> Option<&[u8]> {
         self.rewritten.as_deref()
     }
 
     /// Returns the config: the metadata as JSON.
-    pub(super) fn config(&self) -> Result<Vec<u8>, PackError> {
+    pub(in crate::pack) fn config(&self) -> Result<Vec<u8>, PackError> {
         canonical_json(&self.metadata).map_err(|error| PackError::description(FILE, error))
     }
 
     /// Returns the annotations of the manifest. Neither the chart nor a user can override the name and the version,
     /// which clients compare.
-    pub(super) fn annotations(&self, created: &str, given: &Annotations) -> Annotations {
+    pub(in crate::pack) fn annotations(&self, created: &str, given: &Annotations) -> Annotations {
         let Metadata { name, version, description, home, sources, maintainers, .. } = &self.metadata;
         let authors: Vec<_> = maintainers
             .iter()
@@ -261,11 +185,33 @@ mod tests {
 
     #[test]
     fn invalid_charts_are_refused() {
-        for (from, to) in
-            [("v2", "v3"), ("name: app", "name: a/b"), ("name: app", "name: .."), ("1.2.3", "1.2"), ("1.2.3", "v1.2.3")]
-        {
+        let rows = [
+            ("v2", "v3", "apiVersion"),
+            ("apiVersion: v2\n", "", "apiVersion"),
+            ("name: app", "name: a/b", "name"),
+            ("name: app", "name: ..", "name"),
+            ("name: app\n", "", "name"),
+            ("1.2.3", "1.2", "version"),
+            ("1.2.3", "v1.2.3", "version"),
+            ("version: 1.2.3", "", "version"),
+            ("name: app", "name: app\ntype: operator", "type"),
+            ("name: lib", "name: lib\n    alias: a.b", "alias"),
+            ("  - name: lib", "  - {name: lib}\n  - name: lib", "dependencies"),
+            ("name: lib", "alias: x", "dependencies"),
+        ];
+        for (from, to, field) in rows {
             let text = YAML.replacen(from, to, 1);
-            assert!(Chart::parse(text.as_bytes()).is_err(), "{to}");
+            let refused = Chart::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(refused.contains(field), "{to}: {refused}");
         }
+        let twice = b"dependencies: [{name: lib, alias: a}, {name: other, alias: a}]";
+        let refused = Chart::of(YAML.as_bytes(), Some(twice), None).unwrap_err().to_string();
+        assert!(refused.starts_with("requirements.yaml: ") && refused.contains("dependencies"), "{refused}");
+    }
+
+    #[test]
+    fn requirements_of_old_charts_are_dependencies() {
+        let chart = Chart::of(YAML.as_bytes(), Some(b"dependencies: [{name: old}]"), None).unwrap();
+        assert_eq!(chart.dependencies().collect::<Vec<_>>(), ["old"]);
     }
 }
