@@ -13,6 +13,10 @@
 //! A process that is killed anywhere leaves blobs and manifests without a tag, and a repetition finds them. No tag ever
 //! refers to an artifact whose parts the registry has not confirmed.
 
+//!
+//! Programs publish with [`package`], [`push_from_store`], [`package_and_push`], [`package_and_push_helm_chart`] and
+//! [`push_referrer`]. The commands call the same functions.
+
 use std::sync::Arc;
 
 use crate::blob::Progress;
@@ -25,18 +29,22 @@ mod discover;
 mod error;
 mod fallback;
 mod graph;
+mod push;
 mod referrers;
 mod sign;
 mod source;
+pub mod store;
 mod tags;
 mod transfer;
 pub mod version;
 
-pub use attach::{Attached, Attachment, Part, attach};
+pub use attach::{Attached, Attachment, Part, Referrer, attach, push_referrer};
 pub use copy::Copied;
 pub use discover::{Found, discover};
 pub use error::PublishError;
+pub use push::{Pushed, package_and_push, package_and_push_helm_chart, push_from_store};
 pub use sign::{Format, Signature, sign};
+pub use store::{InStore, Packaged, Packaging, Store, package, package_helm_chart};
 pub use tags::Overwrite;
 pub use transfer::{Options, Transferred, transfer};
 

@@ -108,25 +108,7 @@ impl From<RegistryError> for Failure {
 
 impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
-        let remedy = match &error {
-            PublishError::LegacyConflict { .. } => {
-                Some("Copy these signatures to the source first; --force replaces the tag, and they are lost.")
-            }
-            PublishError::OtherDigest { .. } => {
-                Some("Check the new digest, then set --expect-digest to it; nothing was written.")
-            }
-            PublishError::TagMoved { .. } | PublishError::Contended { .. } => {
-                Some("Run the command again when no other client writes to it.")
-            }
-            PublishError::Registry(_)
-            | PublishError::Manifest { .. }
-            | PublishError::TagExists { .. }
-            | PublishError::TooManyManifests { .. }
-            | PublishError::TooDeep { .. }
-            | PublishError::NotAList { .. }
-            | PublishError::NotSignatures { .. }
-            | PublishError::Sign(_) => None,
-        };
+        let remedy = error.remedy();
         let failure = match error {
             PublishError::Registry(error) => error.into(),
             PublishError::TagExists { .. } | PublishError::LegacyConflict { .. } => {
@@ -140,6 +122,9 @@ impl From<PublishError> for Failure {
             | PublishError::NotAList { .. }
             | PublishError::NotSignatures { .. }
             | PublishError::TooDeep { .. } => Self::new(Class::Stalled, Reason::ManifestInvalid, error),
+            PublishError::Pack(error) => error.into(),
+            PublishError::Aborted => Self::internal(error),
+            PublishError::Referrer(_) => Self::new(Class::Stalled, Reason::InvalidSpec, error),
             // A key that cannot sign is refused when it is read.
             PublishError::Sign(error) => Self::internal(error),
             PublishError::TooManyManifests { .. } => Self::new(Class::Stalled, Reason::LimitExceeded, error),

@@ -1,11 +1,14 @@
 //! Referrers: manifests about another manifest, such as SBOMs, evidence and signatures.
 
+use bytes::Bytes;
+
 use super::copy::{self, Copied};
 use super::graph::{self, Node};
 use super::referrers::lists;
 use super::{Display, Place, PublishError, fallback, tags};
 use crate::oci::descriptor::{Annotations, EMPTY};
 use crate::oci::{Descriptor, Digest, Document, ManifestDraft};
+use crate::pack::{CREATED, EPOCH};
 use crate::registry::{BlobSource, Push, Registry, Stored};
 
 /// A layer of a referrer, and its bytes.
@@ -20,6 +23,26 @@ impl std::fmt::Debug for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Part").field("layer", &self.layer).finish_non_exhaustive()
     }
+}
+
+impl Part {
+    /// Creates a layer of bytes.
+    pub fn new(media_type: &str, bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self { layer: Descriptor::of(media_type, &bytes), source: Box::new(bytes) }
+    }
+}
+
+/// A referrer with one layer, such as an SBOM.
+#[derive(Debug)]
+pub struct Referrer {
+    /// Type of the referrer, by which `discover` and policies select it.
+    pub artifact_type: String,
+    /// The layer.
+    pub part: Part,
+    /// Annotations of the manifest. Without a time of creation it is 1970-01-01, so that the same content is the same
+    /// referrer.
+    pub annotations: Annotations,
 }
 
 /// Content of a referrer.
@@ -45,6 +68,62 @@ pub struct Attached {
     pub tag: String,
     /// What was copied.
     pub copied: Copied,
+}
+
+/// Writes a referrer with one layer of the manifest with the digest `subject`, and lists it, as [`attach`] does. A
+/// missing type and an empty layer are errors.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use supercargo::layout::Layout;
+/// use supercargo::oci::Reference;
+/// use supercargo::pack::{self, Source};
+/// use supercargo::publish::{self, Packaging, Part, Place, Referrer, Store};
+/// use supercargo::registry::Access;
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// # let dir = tempfile::tempdir()?;
+/// # let (bundle, layout) = (dir.path().join("bundle"), dir.path().join("layout"));
+/// # std::fs::create_dir(&bundle)?;
+/// # std::fs::write(bundle.join("a.yaml"), "a: 1\n")?;
+/// let packaging = Packaging::new(Store::Layout(Layout::create(&layout)?), pack::Options::default());
+/// let subject = publish::package(&Source::open(&bundle)?, None, &packaging)?.manifest;
+///
+/// // A layout is written as a registry is; here it has the subject already.
+/// let (registry, access) = (Arc::new(Layout::create(&layout)?), Access::default());
+/// let repository = "ghcr.io/team/bundle".parse::<Reference>()?.repository;
+/// let to = Place { registry: &registry, access: &access, repository: &repository };
+/// let sbom = || Referrer {
+///     artifact_type: "application/spdx+json".to_owned(),
+///     part: Part::new("application/spdx+json", "{}"),
+///     annotations: Default::default(),
+/// };
+/// let attached = publish::push_referrer(to, &subject.digest, sbom(), &None).await?;
+/// assert_eq!(attached.subject.digest, subject.digest);
+/// assert_eq!(attached.tag, attached.descriptor.digest.hex());
+///
+/// let empty = Referrer { part: Part::new("application/spdx+json", ""), ..sbom() };
+/// assert!(publish::push_referrer(to, &subject.digest, empty, &None).await.is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub async fn push_referrer<D: Registry + Push>(
+    to: Place<'_, D>,
+    subject: &Digest,
+    referrer: Referrer,
+    display: &Display,
+) -> Result<Attached, PublishError> {
+    let Referrer { artifact_type, part, mut annotations } = referrer;
+    if artifact_type.is_empty() {
+        return Err(PublishError::Referrer("it has no type; expected one such as application/spdx+json"));
+    }
+    if part.layer.size == 0 {
+        return Err(PublishError::Referrer("its content is empty"));
+    }
+    annotations.entry(CREATED.to_owned()).or_insert_with(|| EPOCH.to_owned());
+    attach(to, subject, Attachment { artifact_type, parts: vec![part], annotations }, display).await
 }
 
 /// Writes a referrer of the manifest with the digest `subject`, and lists it: in the registry's own list, or in the

@@ -2,6 +2,7 @@
 
 use crate::oci::Digest;
 use crate::oci::manifest::ManifestError;
+use crate::pack::PackError;
 use crate::registry::RegistryError;
 use crate::sign::SignError;
 
@@ -86,6 +87,15 @@ pub enum PublishError {
         /// Repository and tag.
         reference: String,
     },
+    /// Nothing was packaged.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// A panic while an artifact was packaged.
+    #[error("packaging was aborted")]
+    Aborted,
+    /// A referrer without something that makes it one.
+    #[error("invalid referrer: {0}")]
+    Referrer(&'static str),
     /// Nothing was signed.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -97,4 +107,32 @@ pub enum PublishError {
         /// Number of attempts.
         tries: usize,
     },
+}
+
+impl PublishError {
+    /// Returns the remedy for the user of a command, where that of the reason does not fit.
+    pub(crate) fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::LegacyConflict { .. } => {
+                Some("Copy these signatures to the source first; --force replaces the tag, and they are lost.")
+            }
+            Self::OtherDigest { .. } => {
+                Some("Check the new digest, then set --expect-digest to it; nothing was written.")
+            }
+            Self::TagMoved { .. } | Self::Contended { .. } => {
+                Some("Run the command again when no other client writes to it.")
+            }
+            Self::Registry(_)
+            | Self::Manifest { .. }
+            | Self::TagExists { .. }
+            | Self::TooManyManifests { .. }
+            | Self::TooDeep { .. }
+            | Self::NotAList { .. }
+            | Self::NotSignatures { .. }
+            | Self::Pack(_)
+            | Self::Aborted
+            | Self::Referrer(_)
+            | Self::Sign(_) => None,
+        }
+    }
 }

@@ -23,14 +23,10 @@ use crate::oci::descriptor::Annotations;
 use crate::oci::digest::hash_chunks;
 use crate::oci::{Descriptor, Digest, media_type};
 use crate::permits::Permits;
-use crate::publish::{self, Attached, Attachment, Part, Place};
+use crate::publish::{self, Attached, Part, Place, Referrer};
 use crate::registry::http::HttpRegistry;
 use crate::registry::{self, BlobSource, BlobStream, RegistryError};
 
-/// Annotation with the time at which a referrer was made.
-const CREATED: &str = "org.opencontainers.image.created";
-/// Its value unless the user sets one, so that the same file is the same referrer.
-const EPOCH: &str = "1970-01-01T00:00:00Z";
 /// Number of bytes that are read from a file at a time.
 const CHUNK: usize = 256 * 1024;
 
@@ -117,10 +113,10 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 async fn attach(arguments: &Arguments) -> Result<(), Complaint> {
     let write = &arguments.write;
     let remote = write.target(writing::reference("SUBJECT", &arguments.subject)?).await?;
-    let attachment = arguments.attachment()?;
+    let referrer = arguments.referrer()?;
     let registry = Arc::new(write.reach.registry(&Arc::default())?);
     let bars = Arc::new(Bars::new());
-    let attaching = attached(&registry, &remote, attachment, Arc::clone(&bars) as Arc<dyn Progress>);
+    let attaching = attached(&registry, &remote, referrer, Arc::clone(&bars) as Arc<dyn Progress>);
     let attached = tokio::time::timeout(write.timeout, attaching).await;
     bars.clear();
     let attached = attached.unwrap_or_else(|_| Err(Failure::timeout(write.timeout, "attaching the file")));
@@ -132,18 +128,18 @@ async fn attach(arguments: &Arguments) -> Result<(), Complaint> {
 async fn attached(
     registry: &Arc<HttpRegistry>,
     remote: &Remote,
-    attachment: Attachment,
+    referrer: Referrer,
     progress: Arc<dyn Progress>,
 ) -> Result<Attached, Failure> {
     let seat = Permits::default().seat("");
     let pinned = registry::resolve(&**registry, &remote.access, &remote.reference, None, &seat).await?;
     let place = Place { registry, access: &remote.access, repository: &remote.reference.repository };
-    Ok(publish::attach(place, pinned.digest(), attachment, &Some(progress)).await?)
+    Ok(publish::push_referrer(place, pinned.digest(), referrer, &Some(progress)).await?)
 }
 
 impl Arguments {
     /// Returns the content of the referrer. The file is read twice: its digest is part of the manifest.
-    fn attachment(&self) -> Result<Attachment, Complaint> {
+    fn referrer(&self) -> Result<Referrer, Complaint> {
         let file = fs_err::File::open(&self.file).map_err(|error| unreadable("FILE", &error))?;
         let metadata = file.metadata().map_err(|error| unreadable("FILE", &error))?;
         if !metadata.is_file() {
@@ -157,11 +153,10 @@ impl Arguments {
         if let Some(name) = self.file.file_name().and_then(|name| name.to_str()) {
             layer = layer.with_annotation(media_type::TITLE, name);
         }
-        let mut annotations = Annotations::from([(CREATED.to_owned(), EPOCH.to_owned())]);
-        annotations.extend(self.annotations.iter().cloned());
+        let annotations: Annotations = self.annotations.iter().cloned().collect();
         let source = Box::new(FileSource(Arc::new(file)));
         let artifact_type = self.artifact_type.clone();
-        Ok(Attachment { artifact_type, parts: vec![Part { layer, source }], annotations })
+        Ok(Referrer { artifact_type, part: Part { layer, source }, annotations })
     }
 
     fn shown(&self, remote: &Remote, attached: &Attached) -> Result<String, Complaint> {

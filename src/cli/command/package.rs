@@ -15,13 +15,11 @@ use crate::cli::output::to_stdout;
 use crate::cli::signals::{Signals, interrupted};
 use crate::failure::Failure;
 use crate::layout::{Cache, Layout};
-use crate::oci::{Digest, Reference};
-use crate::pack::{self, Format, Options, PackError, Packaged, Source};
+use crate::oci::Digest;
+use crate::pack::{Format, PackError, Source};
 use crate::pass;
+use crate::publish::{self, Packaged, Packaging, PublishError, Store};
 use crate::unpack::Stop;
-
-/// Name in the layout if neither a reference nor a description has one.
-const LATEST: &str = "latest";
 
 /// Arguments of `supercargo package`.
 #[derive(Debug, clap::Args)]
@@ -136,79 +134,37 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 fn package(arguments: &Arguments, stop: &Stop) -> Result<(), Complaint> {
     let options = arguments.packaging.options()?;
     let source = Source::open(&arguments.dir).map_err(complain)?;
-    let reference = arguments.reference.as_deref().map(|text| pack::reference(text, &source, &options));
-    let reference = reference.transpose().map_err(complain)?;
-    let written = match &arguments.output {
-        Some(dir) => into_layout(dir, arguments, reference, &source, &options, stop)?,
-        None => into_cache(&arguments.cache.dir()?, arguments, reference, &source, &options, stop)?,
-    };
-    let digest = &written.packaged.manifest.digest;
-    if let Some(path) = &arguments.digest_file {
-        fs_err::write(path, digest.to_string())
-            .map_err(|error| Complaint::new(Reason::StorageFailed, format!("--digest-file: {error}")))?;
-    }
-    to_stdout(&(shown(arguments.json, &written)? + "\n"))
-}
-
-/// The artifact, and its place.
-struct Written {
-    layout: PathBuf,
-    reference: Option<Reference>,
-    name: String,
-    packaged: Packaged,
-}
-
-fn into_layout(
-    dir: &Path,
-    arguments: &Arguments,
-    reference: Option<Reference>,
-    source: &Source,
-    options: &Options,
-    stop: &Stop,
-) -> Result<Written, Complaint> {
-    refuse_inside("--output", dir, &arguments.dir)?;
-    let layout = Layout::create(dir).map_err(|error| complain(error.into()))?;
-    let name = name(reference.as_ref(), source, options).map_err(complain)?;
-    let packaged = pack::package(source, options, &layout, &[&name], stop).map_err(complain)?;
-    Ok(Written { layout: dir.to_owned(), reference, name, packaged })
-}
-
-/// Packages into the cache, under a whole reference.
-fn into_cache(
-    dir: &Path,
-    arguments: &Arguments,
-    reference: Option<Reference>,
-    source: &Source,
-    options: &Options,
-    stop: &Stop,
-) -> Result<Written, Complaint> {
-    let mut reference = match reference {
-        Some(reference) => reference,
-        // kubara's own default.
-        None if options.format == Format::Kubara => pack::reference("localhost/", source, options).map_err(complain)?,
-        None => {
+    let store = match &arguments.output {
+        Some(dir) => {
+            refuse_inside("--output", dir, &arguments.dir)?;
+            Store::Layout(Layout::create(dir).map_err(|error| complain(error.into()))?)
+        }
+        None if arguments.reference.is_none() && options.format != Format::Kubara => {
             let complaint = Complaint::new(
                 Reason::InvalidSpec,
                 "--ref is required, because the cache stores artifacts by reference",
             );
             return Err(complaint.with_remedy("Set --ref, or --output for a layout.".to_owned()));
         }
+        None => open_cache(&arguments.cache, &arguments.dir)?,
     };
-    reference.tag.get_or_insert_with(|| LATEST.to_owned());
-    refuse_inside("--cache-dir", dir, &arguments.dir)?;
-    let cache = Cache::create(dir).map_err(|error| complain(error.into()))?;
-    let packaged = pack::package(source, options, cache.layout(), &[], stop).map_err(complain)?;
-    let added = cache.add(&reference, &packaged.manifest, None, pass::now());
-    print_added(added.map_err(|error| complain(error.into()))?, dir);
-    Ok(Written { layout: dir.to_owned(), name: reference.to_string(), reference: Some(reference), packaged })
+    let packaging = Packaging { store, options, now: pass::now(), stop: stop.clone() };
+    let packaged = publish::package(&source, arguments.reference.as_deref(), &packaging).map_err(unpublished)?;
+    if let Some(added) = packaged.added {
+        print_added(added, &packaged.store);
+    }
+    if let Some(path) = &arguments.digest_file {
+        fs_err::write(path, packaged.manifest.digest.to_string())
+            .map_err(|error| Complaint::new(Reason::StorageFailed, format!("--digest-file: {error}")))?;
+    }
+    to_stdout(&(shown(arguments.json, &packaged)? + "\n"))
 }
 
-/// Returns the name in the layout: the tag of the reference, or the version of a chart or catalog.
-fn name(reference: Option<&Reference>, source: &Source, options: &Options) -> Result<String, PackError> {
-    if let Some(tag) = reference.and_then(|reference| reference.tag.clone()) {
-        return Ok(tag);
-    }
-    Ok(pack::own_tag(source, options)?.unwrap_or_else(|| LATEST.to_owned()))
+/// Opens the cache, and creates it if it is missing.
+pub(super) fn open_cache(cache: &ArtifactCacheArguments, source: &Path) -> Result<Store, Complaint> {
+    let dir = cache.dir()?;
+    refuse_inside("--cache-dir", &dir, source)?;
+    Ok(Store::Cache(Cache::create(&dir).map_err(|error| complain(error.into()))?))
 }
 
 /// Fails for a layout in the directory: it would change the source, and be packaged the next time.
@@ -223,11 +179,10 @@ fn refuse_inside(option: &str, layout: &Path, source: &Path) -> Result<(), Compl
     Ok(())
 }
 
-fn shown(is_json: bool, written: &Written) -> Result<String, Complaint> {
-    let Written { layout, reference, name, packaged } = written;
-    let Packaged { manifest, layers, files, bytes } = packaged;
+fn shown(is_json: bool, packaged: &Packaged) -> Result<String, Complaint> {
+    let Packaged { manifest, store, name, reference, layers, files, bytes, added: _, artifact: _ } = packaged;
     let reference = reference.as_ref().map(|reference| format!("{reference}@{}", manifest.digest));
-    let layout = layout.display().to_string();
+    let layout = store.display().to_string();
     if !is_json {
         return Ok(reference.unwrap_or_else(|| format!("{layout}@{}", manifest.digest)));
     }
@@ -243,6 +198,11 @@ fn shown(is_json: bool, written: &Written) -> Result<String, Complaint> {
         bytes: *bytes,
     };
     serde_json::to_string(&report).map_err(|error| Failure::internal(error).into())
+}
+
+/// As [`complain`], for every error of publishing.
+pub(super) fn unpublished(error: PublishError) -> Complaint {
+    if let PublishError::Pack(error) = error { complain(error) } else { Failure::from(error).into() }
 }
 
 /// Returns the report of an error of packaging. Its remedies are about a directory, not about an artifact.

@@ -18,10 +18,8 @@ use crate::cli::output::to_stdout;
 use crate::failure::Failure;
 use crate::layout::{self, Layout};
 use crate::metrics::Metrics;
-use crate::oci::{Digest, Repository};
 use crate::publish::version::check_tags;
-use crate::publish::{self, Options, Place};
-use crate::registry::Access;
+use crate::publish::{self, InStore, Options, Place};
 
 /// Arguments of `supercargo push`.
 #[derive(Debug, clap::Args)]
@@ -74,13 +72,6 @@ Examples:
     )
 }
 
-/// Artifact on this machine.
-struct Local {
-    layout: Arc<Layout>,
-    repository: Repository,
-    digest: Digest,
-}
-
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     match Box::pin(push(&arguments)).await {
         Ok(()) => Exit::Done.into(),
@@ -104,17 +95,15 @@ async fn push(arguments: &Arguments) -> Result<(), Complaint> {
         referrers: true,
         display: Some(Arc::clone(&bars) as Arc<dyn Progress>),
     };
-    let access = Access::default();
-    let source = Place { registry: &local.layout, access: &access, repository: &local.repository };
     let place = Place { registry: &registry, access: &to.access, repository: &to.reference.repository };
-    let pushing = publish::transfer(source, place, &local.digest, &options);
+    let pushing = publish::push_from_store(&local, place, &options);
     let pushed = tokio::time::timeout(write.timeout, pushing).await;
     bars.clear();
     let pushed = match pushed {
         Ok(pushed) => pushed.map_err(Failure::from),
         Err(_) => Err(Failure::timeout(write.timeout, "pushing the artifact")),
     };
-    let transferred = pushed.map_err(|failure| to.explain(failure.into()))?;
+    let transferred = pushed.map_err(|failure| to.explain(failure.into()))?.transferred;
     arguments.result.write_digest(&transferred.digest)?;
     to_stdout(&super::promote::shown(arguments.result.format, &to, &tags, &transferred)?)
 }
@@ -128,7 +117,7 @@ fn check_version(path: &Path, tags: &[String]) -> Result<(), Complaint> {
 
 impl Arguments {
     /// Finds the artifact in a layout, if SOURCE is a directory, or else in the cache.
-    fn local(&self) -> Result<Local, Complaint> {
+    fn local(&self) -> Result<InStore, Complaint> {
         let path = Path::new(&self.source);
         if path.is_dir() {
             return self.in_layout(path);
@@ -136,10 +125,10 @@ impl Arguments {
         let reference = writing::reference("SOURCE", &self.source)?;
         let cache = self.cache.open()?;
         let digest = find(&cache, &reference)?.manifest.digest;
-        Ok(Local { layout: Arc::new(cache.layout().clone()), repository: reference.repository, digest })
+        Ok(InStore { layout: Arc::new(cache.layout().clone()), repository: reference.repository, digest })
     }
 
-    fn in_layout(&self, path: &Path) -> Result<Local, Complaint> {
+    fn in_layout(&self, path: &Path) -> Result<InStore, Complaint> {
         let layout = Layout::open(path).map_err(Failure::from)?;
         let named = layout.entries().map_err(Failure::from)?;
         let mut named: Vec<_> = named.into_iter().filter(|entry| entry.name.is_some()).collect();
@@ -157,6 +146,6 @@ impl Arguments {
             return Err(Complaint::new(Reason::InvalidSpec, problem).with_remedy(remedy.to_owned()));
         };
         let repository = writing::reference("SOURCE", layout::REPOSITORY)?.repository;
-        Ok(Local { layout: Arc::new(layout), repository, digest })
+        Ok(InStore { layout: Arc::new(layout), repository, digest })
     }
 }

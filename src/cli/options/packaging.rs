@@ -193,13 +193,7 @@ impl PackagingArguments {
         if self.created.is_some() || matches!(self.format, Format::Kubara) {
             return Ok(self.created.clone());
         }
-        let Some(text) = std::env::var_os(SOURCE_DATE_EPOCH) else { return Ok(None) };
-        let seconds = text.to_str().and_then(|text| text.parse().ok());
-        let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).ok_or_else(|| {
-            let message = format!("{SOURCE_DATE_EPOCH} is {}; expected seconds since the epoch", text.display());
-            Complaint::new(Reason::InvalidSpec, message)
-        })?;
-        Ok(Some(time.to_string()))
+        source_date()
     }
 
     /// Returns the annotations of the manifest and of layers in the annotation file.
@@ -213,6 +207,17 @@ impl PackagingArguments {
         let text = fs_err::read_to_string(path).map_err(|error| fail(error.to_string()))?;
         parse_annotations(&text).map_err(|problem| fail(format!("{}: {problem}", path.display())))
     }
+}
+
+/// Returns the time of creation in the environment.
+pub(crate) fn source_date() -> Result<Option<String>, Complaint> {
+    let Some(text) = std::env::var_os(SOURCE_DATE_EPOCH) else { return Ok(None) };
+    let seconds = text.to_str().and_then(|text| text.parse().ok());
+    let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).ok_or_else(|| {
+        let message = format!("{SOURCE_DATE_EPOCH} is {}; expected seconds since the epoch", text.display());
+        Complaint::new(Reason::InvalidSpec, message)
+    })?;
+    Ok(Some(time.to_string()))
 }
 
 fn parse_annotations(text: &str) -> Result<(Annotations, BTreeMap<String, Annotations>), String> {
