@@ -13,6 +13,7 @@ mod controller;
 mod crd;
 mod discover;
 mod export;
+mod helm_push;
 mod import;
 mod list;
 mod login;
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     VerifyBundle(verify_bundle::Arguments),
     /// Push an artifact of the cache, or of an OCI image layout, to a registry.
     Push(Box<push::Arguments>),
+    /// Push a Helm chart, a directory or an archive, as Helm does.
+    HelmPush(Box<helm_push::Arguments>),
     /// Copy an artifact to another registry, with its signatures and the same digest.
     Promote(Box<promote::Arguments>),
     /// Attach a file to an artifact as a referrer.
@@ -96,6 +99,7 @@ impl Command {
             Self::Verify(arguments) => Ok(verify::run(*arguments).await),
             Self::VerifyBundle(arguments) => Ok(verify_bundle::run(&arguments)),
             Self::Push(arguments) => Ok(push::run(*arguments).await),
+            Self::HelmPush(arguments) => Ok(Box::pin(helm_push::run(*arguments)).await),
             Self::Promote(arguments) => Ok(promote::run(*arguments).await),
             Self::Attach(arguments) => Ok(attach::run(*arguments).await),
             Self::Discover(arguments) => Ok(discover::run(*arguments).await),

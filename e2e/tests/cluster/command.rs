@@ -1,6 +1,7 @@
 //! Commands for the shell that need no cluster.
 
 mod cache;
+mod helm_push;
 mod login;
 mod package;
 mod promote;
@@ -14,6 +15,7 @@ use crate::support::case::Test;
 pub(crate) fn tests() -> Vec<Test> {
     [
         cache::tests(),
+        helm_push::tests(),
         login::tests(),
         package::tests(),
         promote::tests(),
