@@ -1,5 +1,6 @@
 //! Commands for the shell that need no cluster.
 
+mod aicr;
 mod cache;
 mod helm_push;
 mod login;
@@ -14,6 +15,7 @@ use crate::support::case::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
     [
+        aicr::tests(),
         cache::tests(),
         helm_push::tests(),
         login::tests(),
