@@ -7,12 +7,12 @@
 //!                                     manifests ───▶ children first, by digest, read back
 //!                        referrers ────────────────▶ the same; list of the registry, or index under a tag
 //!                        .sig .att .sbom ──────────▶ the same, and their tags
+//!                        signature ────────────────▶ a bundle as a referrer, or under .sig, if a key is given
 //!                                                    tags of the artifact, last
 //! ```
 //!
 //! A process that is killed anywhere leaves blobs and manifests without a tag, and a repetition finds them. No tag ever
-//! refers to an artifact whose parts the registry has not confirmed.
-
+//! refers to an artifact whose parts the registry has not confirmed, or that was to be signed and is not.
 //!
 //! Programs publish with [`package`], [`push_from_store`], [`package_and_push`], [`package_and_push_helm_chart`] and
 //! [`push_referrer`]. The commands call the same functions.
@@ -43,7 +43,7 @@ pub use copy::Copied;
 pub use discover::{Found, discover};
 pub use error::PublishError;
 pub use push::{Pushed, package_and_push, package_and_push_helm_chart, push_from_store};
-pub use sign::{Format, Signature, sign};
+pub use sign::{Format, Signature, Signing, sign};
 pub use store::{InStore, Packaged, Packaging, Store, package, package_helm_chart};
 pub use tags::Overwrite;
 pub use transfer::{Options, Transferred, transfer};

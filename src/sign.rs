@@ -14,6 +14,7 @@ mod key;
 mod pem;
 mod sealed;
 
+pub(crate) use content::is_bundle_by;
 pub use content::{
     BUNDLE, BundleContent, CONTENT_ANNOTATION, LegacyContent, PREDICATE, PREDICATE_ANNOTATION, SIGNATURE_ANNOTATION,
     SIMPLE_SIGNING, SignError, bundle, legacy, legacy_tag,

@@ -1,15 +1,17 @@
-//! TCP forwarder in front of a registry that throttles and breaks connections, and counts bytes and connections.
+//! TCP forwarder in front of a registry that throttles, holds and breaks connections, refuses requests, and counts bytes
+//! and connections.
 //!
-//! Only responses are throttled and counted: they carry the content.
+//! Only responses are throttled and counted by [`Gate::passed`]: they carry the content of a pull. [`Gate::moved`] counts
+//! both directions.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -17,6 +19,10 @@ use crate::wait;
 
 /// Portions per second of a throttled connection: enough for a smooth flow.
 const PACE: u64 = 50;
+/// Maximum bytes that are forwarded at a time.
+const PORTION: usize = 256 * 1024;
+/// Response to a refused request.
+const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// Running forwarder; dropping it closes the port.
 #[derive(Debug)]
@@ -35,6 +41,38 @@ struct State {
     /// Limit of each connection; zero means no limit.
     bytes_per_second: AtomicU64,
     cut: Notify,
+    /// Bytes of both directions.
+    moved: AtomicU64,
+    /// Total of `moved` beyond which no byte passes; zero means never.
+    hold_at: AtomicU64,
+    /// True while a byte is held.
+    held: watch::Sender<bool>,
+    /// Text of requests that are refused; empty for none.
+    refused: Mutex<String>,
+}
+
+impl State {
+    /// Returns the number of bytes that may pass, of `bytes` that have arrived.
+    fn admitted(&self, bytes: usize) -> usize {
+        let before = self.moved.fetch_add(bytes as u64, Ordering::Relaxed);
+        match self.hold_at.load(Ordering::Relaxed) {
+            0 => bytes,
+            at => usize::try_from(at.saturating_sub(before)).unwrap_or(usize::MAX).min(bytes),
+        }
+    }
+
+    /// Keeps a connection open and silent until the hold ends.
+    async fn hold(&self) {
+        let mut held = self.held.subscribe();
+        self.held.send_replace(true);
+        // The sender lives as long as this state.
+        let _ = held.wait_for(|held| !held).await;
+    }
+
+    fn refuses(&self, request: &[u8]) -> bool {
+        let text = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        !text.is_empty() && request.windows(text.len()).any(|window| window == text.as_bytes())
+    }
 }
 
 impl Gate {
@@ -74,6 +112,33 @@ impl Gate {
         self.state.cut_at.store(bytes, Ordering::Relaxed);
     }
 
+    /// Returns the number of bytes that arrived so far, in both directions.
+    pub fn moved(&self) -> u64 {
+        self.state.moved.load(Ordering::Relaxed)
+    }
+
+    /// Lets this many more bytes pass, of both directions, then none, until [`Gate::release`]. The byte at which a client
+    /// stops is exact, however busy the machine is.
+    pub fn hold_after(&self, bytes: u64) {
+        self.state.hold_at.store(self.moved() + bytes.max(1), Ordering::Relaxed);
+    }
+
+    /// Returns true if a byte is held.
+    pub fn is_holding(&self) -> bool {
+        *self.state.held.borrow()
+    }
+
+    /// Ends a hold: the connections with bytes that were held break, new ones are forwarded.
+    pub fn release(&self) {
+        self.state.hold_at.store(0, Ordering::Relaxed);
+        self.state.held.send_replace(false);
+    }
+
+    /// Answers requests in which this text arrives in one piece with 400, instead of forwarding them.
+    pub fn refuse(&self, text: &str) {
+        text.clone_into(&mut self.state.refused.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Returns the number of connections accepted so far.
     pub fn connections(&self) -> u64 {
         self.state.connections.load(Ordering::Relaxed)
@@ -95,21 +160,54 @@ async fn forward(client: TcpStream, target: &str, state: &State) -> std::io::Res
     let server = TcpStream::connect(target).await?;
     let (mut client_read, mut client_write) = client.into_split();
     let (mut server_read, mut server_write) = server.into_split();
-    let questions = async move { copy(&mut client_read, &mut server_write).await.map(drop) };
+    let (refusing, refused) = tokio::sync::oneshot::channel();
+    let questions = async move {
+        let mut buffer = vec![0_u8; PORTION];
+        loop {
+            let read = client_read.read(&mut buffer).await?;
+            let bytes = buffer.get(..read).unwrap_or_default();
+            if state.refuses(bytes) {
+                // The other half has the way back to the client.
+                let _ = refusing.send(());
+                return std::future::pending().await;
+            }
+            let admitted = state.admitted(read);
+            server_write.write_all(bytes.get(..admitted).unwrap_or_default()).await?;
+            if read == 0 {
+                return Ok(());
+            }
+            if admitted < read {
+                state.hold().await;
+                return Ok(());
+            }
+        }
+    };
     let answers = async move {
         let mut ticks = interval(Duration::from_millis(1000 / PACE));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut buffer = vec![0_u8; 256 * 1024];
+        let mut buffer = vec![0_u8; PORTION];
+        tokio::pin!(refused);
         loop {
             let limit = state.bytes_per_second.load(Ordering::Relaxed);
             let portion =
                 if limit == 0 { buffer.len() } else { usize::try_from(limit / PACE).unwrap_or(usize::MAX).max(1) };
             let portion = portion.min(buffer.len());
-            let read = server_read.read(buffer.get_mut(..portion).unwrap_or_default()).await?;
+            let read = tokio::select! {
+                read = server_read.read(buffer.get_mut(..portion).unwrap_or_default()) => read?,
+                Ok(()) = &mut refused => {
+                    client_write.write_all(REFUSAL).await?;
+                    return client_write.shutdown().await;
+                }
+            };
             if read == 0 {
                 return client_write.shutdown().await;
             }
-            client_write.write_all(buffer.get(..read).unwrap_or_default()).await?;
+            let admitted = state.admitted(read);
+            client_write.write_all(buffer.get(..admitted).unwrap_or_default()).await?;
+            if admitted < read {
+                state.hold().await;
+                return Ok(());
+            }
             let passed = state.passed.fetch_add(read as u64, Ordering::Relaxed) + read as u64;
             let cut_at = state.cut_at.load(Ordering::Relaxed);
             if cut_at != 0 && passed >= cut_at {

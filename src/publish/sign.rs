@@ -1,18 +1,20 @@
 //! Signatures of an artifact, where cosign looks for them: a referrer with a bundle, or a layer under the tag `.sig`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::copy::{self, Copied};
 use super::graph::{self, Node};
-use super::{Attachment, Part, Place, PublishError, attach, named, tags};
+use super::referrers::lists;
+use super::{Attachment, Part, Place, PublishError, attach, found, named, tags};
 use crate::backoff::Backoff;
 use crate::oci::descriptor::Annotations;
 use crate::oci::draft::FieldOrder;
 use crate::oci::{Descriptor, Digest, Document, ManifestDraft, media_type};
-use crate::registry::retry::spread;
-use crate::registry::{Push, Registry, RegistryError};
+use crate::registry::retry::{repeated, spread};
+use crate::registry::{self, Push, Registry, RegistryError};
 use crate::sign::{self, LegacyContent, PrivateKey};
 
 /// Annotation with the time at which a referrer was made.
@@ -27,6 +29,10 @@ const LOOK: Duration = Duration::from_millis(500);
 const AGAIN: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
 /// Maximum number of writes of the tag.
 const MAX_WRITES: u32 = 60;
+/// Maximum size of a bundle that is compared with ours, in bytes; ours have about one kilobyte.
+const MAX_BUNDLE_BYTES: u64 = 16 * 1024;
+/// Maximum number of bundles that are compared with ours.
+const MAX_COMPARED: usize = 64;
 
 /// Format of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +43,24 @@ pub enum Format {
     Legacy,
 }
 
+/// Signature that a transfer makes before it sets tags.
+#[derive(Clone, Debug)]
+pub struct Signing {
+    /// The key.
+    pub key: Arc<PrivateKey>,
+    /// Format of the signature.
+    pub format: Format,
+    /// Time in RFC 3339, which nothing proves.
+    pub created: String,
+}
+
 /// A signature that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// Digest of the manifest that has the signature.
     pub digest: Digest,
+    /// Its format.
+    pub format: Format,
     /// Digest of the key's `SubjectPublicKeyInfo`.
     pub key: Digest,
     /// What was copied.
@@ -62,6 +81,49 @@ pub async fn sign<D: Registry + Push>(
     }
 }
 
+/// Signs the artifact, unless it has a signature of the same key in the same format: a repeated command adds nothing.
+pub(super) async fn sign_once<D: Registry + Push>(
+    to: Place<'_, D>,
+    artifact: &Digest,
+    signing: &Signing,
+) -> Result<Signature, PublishError> {
+    let Signing { key, format, created } = signing;
+    // That of the legacy format is looked for in any case.
+    if *format == Format::Bundle
+        && let Some(digest) = bundle_by(to, artifact, key).await?
+    {
+        return Ok(Signature { digest, format: *format, key: key.fingerprint(), copied: Copied::default() });
+    }
+    sign(to, artifact, key, *format, created).await
+}
+
+/// Returns the digest of a listed referrer with a bundle of the key. One that cannot be read is no obstacle to another
+/// signature.
+async fn bundle_by<R: Registry>(
+    to: Place<'_, R>,
+    artifact: &Digest,
+    key: &PrivateKey,
+) -> Result<Option<Digest>, PublishError> {
+    let Place { registry, access, repository } = to;
+    for entry in lists(to, artifact).await?.all().iter().take(MAX_COMPARED) {
+        let checked = || registry::checked(&**registry, access, repository, &entry.digest, MAX_BUNDLE_BYTES);
+        let Ok(Some(raw)) = found(repeated(checked).await) else { continue };
+        let Ok(Document::Manifest(manifest)) = Document::parse(&raw.bytes, raw.content_type.as_deref()) else {
+            continue;
+        };
+        let is_about = manifest.subject.as_ref().is_some_and(|subject| subject.digest == *artifact);
+        let [layer] = manifest.layers.as_slice() else { continue };
+        if !is_about || manifest.artifact_type != sign::BUNDLE || layer.media_type != sign::BUNDLE {
+            continue;
+        }
+        let bundle = registry::small_blob(&**registry, access, repository, layer, MAX_BUNDLE_BYTES).await;
+        if bundle.is_ok_and(|bundle| sign::is_bundle_by(key, artifact, &bundle)) {
+            return Ok(Some(entry.digest.clone()));
+        }
+    }
+    Ok(None)
+}
+
 async fn sign_by_bundle<D: Registry + Push>(
     to: Place<'_, D>,
     artifact: &Digest,
@@ -75,7 +137,8 @@ async fn sign_by_bundle<D: Registry + Push>(
         Part { layer: Descriptor::of(sign::BUNDLE, &content.bundle), source: Box::new(Bytes::from(content.bundle)) };
     let attachment = Attachment { artifact_type: sign::BUNDLE.to_owned(), parts: vec![part], annotations };
     let attached = attach(to, artifact, attachment, &None).await?;
-    Ok(Signature { digest: attached.descriptor.digest, key: key.fingerprint(), copied: attached.copied })
+    let (digest, copied) = (attached.descriptor.digest, attached.copied);
+    Ok(Signature { digest, format: Format::Bundle, key: key.fingerprint(), copied })
 }
 
 /// Adds a layer to the manifest under the tag `.sig`. A signature of the same key that is there already is enough.
@@ -94,7 +157,7 @@ async fn sign_by_tag<D: Registry + Push>(
     if let (Some(digest), draft) = read(to, &tag).await?
         && draft.layers.iter().any(|layer| is_by(key, layer, &content))
     {
-        return Ok(Signature { digest, key: by, copied: Copied::default() });
+        return Ok(Signature { digest, format: Format::Legacy, key: by, copied: Copied::default() });
     }
     let payload = Descriptor::of(sign::SIMPLE_SIGNING, &content.payload);
     let mut copied = copy::put_blob(to, &payload, Box::new(Bytes::from(content.payload)), None, &None).await?;
@@ -106,7 +169,7 @@ async fn sign_by_tag<D: Registry + Push>(
         seen.extend(draft.layers.iter().filter(|layer| !seen.contains(layer)).cloned().collect::<Vec<_>>());
         if let (Some(digest), true) = (&current, missing.is_empty()) {
             if complete_since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
-                return Ok(Signature { digest: digest.clone(), key: by, copied });
+                return Ok(Signature { digest: digest.clone(), format: Format::Legacy, key: by, copied });
             }
             spread(LOOK).await;
             continue;

@@ -12,6 +12,7 @@ use crate::testing::shelf::Shelf;
 
 mod race;
 mod signatures;
+mod signed_transfers;
 mod transfers;
 
 /// Registry with one repository, and the way to it.

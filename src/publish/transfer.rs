@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::copy::{self, Copied};
 use super::graph::{self, Node};
 use super::referrers::lists;
+use super::sign::{self, Signature, Signing};
 use super::{Display, Overwrite, Place, PublishError, attach, found, named, tags};
 use crate::oci::{Digest, Document, referrers};
 use crate::registry::{MAX_REFERRERS, Push, Registry, Stored};
@@ -23,6 +24,8 @@ pub struct Options {
     pub overwrite: Overwrite,
     /// True to copy referrers and the tags of signatures, attestations and SBOMs too.
     pub referrers: bool,
+    /// Signature of the artifact at the destination.
+    pub signing: Option<Signing>,
     /// Display of uploads.
     pub display: Display,
 }
@@ -48,6 +51,8 @@ pub struct Transferred {
     pub legacy_tags: Vec<String>,
     /// Tags of the artifact that were set; others referred to it already.
     pub tags: Vec<String>,
+    /// Signature, if one was to be made.
+    pub signature: Option<Signature>,
     /// What was copied.
     pub copied: Copied,
 }
@@ -75,6 +80,10 @@ pub async fn transfer<S: Registry, D: Registry + Push>(
     let Some(root) = nodes.last() else {
         return Err(PublishError::TooManyManifests { what: named(from.repository, digest), limit: 0 });
     };
+    let signature = match &options.signing {
+        Some(signing) => Some(sign::sign_once(to, digest, signing).await?),
+        None => None,
+    };
     // Again, because the copy may have taken long.
     let missing = tags::check(to, &options.tags, digest, options.overwrite).await?;
     for tag in &missing {
@@ -87,6 +96,7 @@ pub async fn transfer<S: Registry, D: Registry + Push>(
         referrers: count,
         legacy_tags,
         tags: missing.into_iter().cloned().collect(),
+        signature,
         copied,
     })
 }
@@ -163,8 +173,11 @@ impl<S: Registry, D: Registry + Push> Referrers<'_, S, D> {
             if there.as_ref() != Some(&wanted) {
                 let nodes = graph::walk(self.from, &wanted).await?;
                 let Some(root) = nodes.last() else { continue };
-                if let Some(there) = there {
-                    self.check_superseded(&tag, &there, root).await?;
+                if let Some(there) = there
+                    && self.supersedes(&tag, &there, root).await?
+                {
+                    copied.push(tag);
+                    continue;
                 }
                 self.copied.add(copy::nodes(self.from, self.to, &nodes, &self.options.display).await?);
                 tags::set(self.to, &tag, root).await?;
@@ -174,16 +187,20 @@ impl<S: Registry, D: Registry + Push> Referrers<'_, S, D> {
         Ok(copied)
     }
 
-    /// Fails if a manifest at the destination has layers that the one in its place does not have: each layer is a
-    /// signature, and none may be lost.
-    async fn check_superseded(&self, tag: &str, there: &Digest, by: &Node) -> Result<(), PublishError> {
+    /// Returns true if a manifest at the destination stays, because it has every layer of the one to copy; false if it
+    /// may be replaced. Fails if both have layers of their own: each layer is a signature, and none may be lost.
+    async fn supersedes(&self, tag: &str, there: &Digest, by: &Node) -> Result<bool, PublishError> {
         let conflict = || PublishError::LegacyConflict { reference: format!("{}:{tag}", self.to.repository) };
         let old = graph::fetch(self.to, there).await?;
         let (Document::Manifest(old), Document::Manifest(new)) = (&old.document, &by.document) else {
             return Err(conflict());
         };
+        let (is_forced, is_signing) = (self.options.overwrite == Overwrite::Always, self.options.signing.is_some());
+        if new.layers.iter().all(|layer| old.layers.contains(layer)) && (is_signing || !is_forced) {
+            return Ok(true);
+        }
         let is_kept = old.layers.iter().all(|layer| new.layers.contains(layer));
-        if is_kept || self.options.overwrite == Overwrite::Always { Ok(()) } else { Err(conflict()) }
+        if is_kept || is_forced { Ok(false) } else { Err(conflict()) }
     }
 }
 

@@ -67,15 +67,20 @@ struct Statement<'a> {
     predicate: Value,
 }
 
-/// Signs a digest as cosign 3 does: an in-toto statement with the digest as its subject, in an envelope (DSSE).
-pub fn bundle(key: &PrivateKey, artifact: &Digest) -> Result<BundleContent, SignError> {
+/// Returns the statement about an artifact (in-toto): the digest is its subject, and it claims nothing else.
+fn statement(artifact: &Digest) -> Result<Vec<u8>, SignError> {
     let statement = Statement {
         kind: "https://in-toto.io/Statement/v1",
         subject: [json!({"digest": {"sha256": artifact.hex()}, "annotations": {}})],
         predicate_type: PREDICATE,
         predicate: json!({}),
     };
-    let payload = serde_json::to_vec(&statement)?;
+    Ok(serde_json::to_vec(&statement)?)
+}
+
+/// Signs a digest as cosign 3 does: a statement in an envelope (DSSE).
+pub fn bundle(key: &PrivateKey, artifact: &Digest) -> Result<BundleContent, SignError> {
+    let payload = statement(artifact)?;
     let signature = key.sign(&pre_authentication_encoding(IN_TOTO, &payload))?;
     let bundle = json!({
         "mediaType": BUNDLE,
@@ -88,6 +93,17 @@ pub fn bundle(key: &PrivateKey, artifact: &Digest) -> Result<BundleContent, Sign
     });
     let annotations = [(CONTENT_ANNOTATION, "dsse-envelope"), (PREDICATE_ANNOTATION, PREDICATE)];
     Ok(BundleContent { bundle: serde_json::to_vec(&bundle)?, annotations })
+}
+
+/// Returns true if a bundle is one of [`bundle`] by this key for this artifact.
+pub(crate) fn is_bundle_by(key: &PrivateKey, artifact: &Digest, bundle: &[u8]) -> bool {
+    let Ok(bundle) = serde_json::from_slice::<Value>(bundle) else { return false };
+    let text = |path: &str| bundle.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let Ok(payload) = statement(artifact) else { return false };
+    text("/mediaType") == BUNDLE
+        && text("/dsseEnvelope/payloadType") == IN_TOTO
+        && text("/dsseEnvelope/payload") == STANDARD.encode(&payload)
+        && key.has_signed(&pre_authentication_encoding(IN_TOTO, &payload), text("/dsseEnvelope/signatures/0/sig"))
 }
 
 /// Signs a digest as cosign did before version 3 ("simple signing", containers/image atomic-signature.md).

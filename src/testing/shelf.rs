@@ -56,6 +56,10 @@ impl Shelf {
         shelf
     }
 
+    pub(crate) fn lists_referrers(&self) -> bool {
+        self.state().has_referrers
+    }
+
     /// Refuses every write after the next `writes`.
     pub(crate) fn burn_after(&self, writes: Option<usize>) {
         self.state().fuse = writes;

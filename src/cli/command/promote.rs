@@ -9,6 +9,7 @@ use crate::blob::Progress;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, find};
 use crate::cli::options::format::Format;
 use crate::cli::options::reading;
+use crate::cli::options::signing::format_name;
 use crate::cli::options::writing::{
     self, OverwriteArguments, Remote, ResultArguments, WriteArguments, destination, pinned, without_tls,
 };
@@ -113,6 +114,14 @@ pub(crate) struct Published<'a> {
     mounted_blobs: usize,
     present_blobs: usize,
     uploaded_bytes: u64,
+    /// Digest of the manifest with the signature, the format, and the digest of the public key, of a command that
+    /// signs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'a Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature_format: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_fingerprint: Option<&'a Digest>,
 }
 
 /// Returns the text of a result for standard output.
@@ -122,7 +131,8 @@ pub(crate) fn shown(
     tags: &[String],
     transferred: &Transferred,
 ) -> Result<String, Complaint> {
-    let Transferred { digest, media_type, size, referrers, legacy_tags, tags: _, copied } = transferred;
+    let Transferred { digest, media_type, size, referrers, legacy_tags, tags: _, signature, copied } = transferred;
+    let signature = signature.as_ref();
     let repository = &remote.reference.repository;
     let reference = pinned(repository, tags, digest);
     if format == Format::Text {
@@ -141,6 +151,9 @@ pub(crate) fn shown(
         mounted_blobs: copied.mounted,
         present_blobs: copied.present,
         uploaded_bytes: copied.bytes,
+        signature: signature.map(|signature| &signature.digest),
+        signature_format: signature.map(|signature| format_name(signature.format)),
+        key_fingerprint: signature.map(|signature| &signature.key),
     };
     Ok(serde_json::to_string(&published).map_err(Failure::internal)? + "\n")
 }
@@ -166,6 +179,7 @@ async fn promote(arguments: &Arguments) -> Result<(), Complaint> {
         tags: tags.clone(),
         overwrite: arguments.overwrite.rule(),
         referrers: !arguments.no_referrers,
+        signing: None,
         display: Some(Arc::clone(&bars) as Arc<dyn Progress>),
     };
     let expected = arguments.expect_digest.as_ref();

@@ -10,6 +10,7 @@ use crate::cli::files;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, find};
 use crate::cli::options::login::unreadable;
 use crate::cli::options::reading;
+use crate::cli::options::signing::{self, SigningArguments};
 use crate::cli::options::writing::{self, OverwriteArguments, ResultArguments, WriteArguments, destination};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
@@ -37,6 +38,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     version_from: Option<PathBuf>,
     #[command(flatten)]
+    signing: SigningArguments,
+    #[command(flatten)]
     overwrite: OverwriteArguments,
     #[command(flatten)]
     result: ResultArguments,
@@ -57,6 +60,12 @@ host/repository:tag@sha256:... alone.
 A tag of the same digest is a success. A tag that is a complete version, such as 1.2.3, is replaced
 only with --force, every other tag unless --if-absent is set.
 
+With --sign-key the digest is signed as supercargo sign does it, after the manifests and before the
+tags: no tag ever refers to a digest without this signature. A failure leaves the tags as they were.
+A digest that the key has signed already is not signed again. Of an index, the index is signed.
+
+{keys}
+
 {ARTIFACTS_HELP}
 
 {credentials}
@@ -66,7 +75,9 @@ only with --force, every other tag unless --if-absent is set.
 Examples:
   supercargo push ghcr.io/team/rules:1.0.0 registry.example.com/rules:1.0.0
   supercargo push layout/ ghcr.io/team/rules:1.0.0,latest --if-absent --digest-file rules.digest
-  supercargo push localhost/cat:1.2.0 ghcr.io/team/cat:1.2.0 --version-from cat/Catalog.yaml",
+  supercargo push localhost/cat:1.2.0 ghcr.io/team/cat:1.2.0 --version-from cat/Catalog.yaml
+  supercargo push layout/ ghcr.io/team/rules:1.0.0 --sign-key cosign.key --format json",
+        keys = signing::KEYS_HELP,
         credentials = reading::CREDENTIALS_HELP,
         codes = exit::help(&[exit::REMOTE])
     )
@@ -84,6 +95,7 @@ async fn push(arguments: &Arguments) -> Result<(), Complaint> {
     if let Some(path) = &arguments.version_from {
         check_version(path, &tags)?;
     }
+    let signing = arguments.signing.signing().await?;
     let local = arguments.local()?;
     let write = &arguments.write;
     let to = write.target(target).await?;
@@ -93,6 +105,7 @@ async fn push(arguments: &Arguments) -> Result<(), Complaint> {
         tags: tags.clone(),
         overwrite: arguments.overwrite.rule(),
         referrers: true,
+        signing,
         display: Some(Arc::clone(&bars) as Arc<dyn Progress>),
     };
     let place = Place { registry: &registry, access: &to.access, repository: &to.reference.repository };

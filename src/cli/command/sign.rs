@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::options::format::Format;
 use crate::cli::options::reading;
-use crate::cli::options::signing::{self, private_key};
+use crate::cli::options::signing::{self, created, format, format_name, private_key};
 use crate::cli::options::writing::{self, ResultArguments, WriteArguments};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
@@ -16,12 +16,9 @@ use crate::cli::output::to_stdout;
 use crate::cli::signals::{Signals, interrupted};
 use crate::failure::Failure;
 use crate::oci::Digest;
-use crate::pass;
 use crate::permits::Permits;
 use crate::publish::{self, Place, Signature};
-use crate::registry::http::HttpRegistry;
 use crate::registry::{self, Pinned};
-use crate::sign::PrivateKey;
 
 /// Arguments of `supercargo sign`.
 #[derive(Debug, clap::Args)]
@@ -107,7 +104,7 @@ async fn sign(arguments: &Arguments) -> Result<(), Complaint> {
         let seat = Permits::default().seat("");
         let pinned = registry::resolve(&*registry, &remote.access, &remote.reference, None, &seat).await?;
         let place = Place { registry: &registry, access: &remote.access, repository: &remote.reference.repository };
-        let signature = arguments.signed(place, pinned.digest(), &key).await?;
+        let signature = publish::sign(place, pinned.digest(), &key, format(arguments.legacy), &created()).await?;
         Ok::<_, Failure>((pinned, signature))
     };
     let signed = tokio::time::timeout(write.timeout, signing).await;
@@ -118,27 +115,13 @@ async fn sign(arguments: &Arguments) -> Result<(), Complaint> {
 }
 
 impl Arguments {
-    fn format(&self) -> publish::Format {
-        if self.legacy { publish::Format::Legacy } else { publish::Format::Bundle }
-    }
-
-    async fn signed(
-        &self,
-        place: Place<'_, HttpRegistry>,
-        digest: &Digest,
-        key: &PrivateKey,
-    ) -> Result<Signature, Failure> {
-        let created = pass::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        Ok(publish::sign(place, digest, key, self.format(), &created).await?)
-    }
-
     fn shown(&self, pinned: &Pinned, signature: &Signature) -> Result<String, Complaint> {
         let reference = pinned.to_string();
         if self.result.format == Format::Text {
             return Ok(reference + "\n");
         }
-        let format = if self.legacy { "legacy" } else { "bundle" };
-        let Signature { digest, key, copied: _ } = signature;
+        let Signature { digest, format, key, copied: _ } = signature;
+        let format = format_name(*format);
         let shown = Shown { reference, digest: pinned.digest(), signature: digest, format, key_fingerprint: key };
         Ok(serde_json::to_string(&shown).map_err(Failure::internal)? + "\n")
     }

@@ -1,6 +1,7 @@
 //! Private keys of the command line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -9,6 +10,8 @@ use crate::cli::files;
 use crate::cli::options::login::unreadable;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::terminal::Terminal;
+use crate::pass;
+use crate::publish::{self, Signing};
 use crate::sign::{PrivateKey, PrivateKeyError};
 
 /// Variable with the password of a key, as for cosign. It may be empty.
@@ -19,6 +22,44 @@ pub(crate) const KEYS_HELP: &str = "\
 Keys: P-256, P-384, Ed25519, or RSA of 2048 to 4096 bits, in PEM: encrypted as cosign
 generate-key-pair and import-key-pair write them, or PKCS #8, SEC 1 or PKCS #1 without encryption.
 The password of an encrypted key is $COSIGN_PASSWORD, or is read from a prompt.";
+
+/// Signature of a command that publishes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SigningArguments {
+    /// Sign the digest with this private key in PEM before a tag is set.
+    #[arg(long, value_name = "FILE")]
+    sign_key: Option<PathBuf>,
+    /// Write the signature under the tag `sha256-<hex>.sig`, for cosign 1 and 2, instead of a bundle.
+    #[arg(hide_short_help = true, long, requires = "sign_key")]
+    sign_legacy: bool,
+}
+
+impl SigningArguments {
+    /// Reads the key; `None` if nothing is to be signed.
+    pub(crate) async fn signing(&self) -> Result<Option<Signing>, Complaint> {
+        let Some(path) = &self.sign_key else { return Ok(None) };
+        let key = Arc::new(private_key("--sign-key", path).await?);
+        Ok(Some(Signing { key, format: format(self.sign_legacy), created: created() }))
+    }
+}
+
+/// Returns the format of a signature.
+pub(crate) fn format(is_legacy: bool) -> publish::Format {
+    if is_legacy { publish::Format::Legacy } else { publish::Format::Bundle }
+}
+
+/// Returns the name of a format in JSON.
+pub(crate) fn format_name(format: publish::Format) -> &'static str {
+    match format {
+        publish::Format::Bundle => "bundle",
+        publish::Format::Legacy => "legacy",
+    }
+}
+
+/// Returns the time of a signature that is made now.
+pub(crate) fn created() -> String {
+    pass::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
 
 /// Reads a private key, with its password if it is encrypted. `option` names the file in messages.
 pub(crate) async fn private_key(option: &str, path: &Path) -> Result<PrivateKey, Complaint> {

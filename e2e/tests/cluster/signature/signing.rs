@@ -7,6 +7,7 @@ mod keys;
 mod ours;
 mod promoted;
 mod published;
+mod pushed;
 
 use anyhow::Result;
 use supercargo_e2e::registry::{Options, Product, Registry};
@@ -16,8 +17,16 @@ use crate::support::artifact::Artifact;
 use crate::support::case::{Case, Test};
 
 pub(crate) fn tests() -> Vec<Test> {
-    [keys::tests(), identities::tests(), by_hand::tests(), published::tests(), promoted::tests(), ours::tests()]
-        .concat()
+    [
+        keys::tests(),
+        identities::tests(),
+        by_hand::tests(),
+        published::tests(),
+        promoted::tests(),
+        ours::tests(),
+        pushed::tests(),
+    ]
+    .concat()
 }
 
 pub(crate) async fn cosign(case: &Case) -> Result<Cosign> {
