@@ -18,6 +18,7 @@ use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
+use crate::cli::signals::{Signals, interrupted};
 use crate::failure::Failure;
 use crate::oci::descriptor::Annotations;
 use crate::oci::digest::hash_chunks;
@@ -69,6 +70,7 @@ write the list at the same time could otherwise drop each other's entries.
 {credentials}
 
 {codes}
+  130, 143  ended by Ctrl-C, by SIGTERM
 
 Examples:
   supercargo attach ghcr.io/team/app:1 sbom.spdx.json --type application/spdx+json
@@ -104,16 +106,25 @@ fn annotation(text: &str) -> Result<(String, String), &'static str> {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
-    match Box::pin(attach(&arguments)).await {
+    // Reading a large file takes long, and a signal ends it as by default.
+    let referrer = match arguments.referrer() {
+        Ok(referrer) => referrer,
+        Err(complaint) => return complaint.report(),
+    };
+    let mut signals = Signals::listen();
+    let done = tokio::select! {
+        done = Box::pin(attach(&arguments, referrer)) => done,
+        code = signals.wait() => return interrupted(code),
+    };
+    match done {
         Ok(()) => Exit::Done.into(),
         Err(complaint) => complaint.report(),
     }
 }
 
-async fn attach(arguments: &Arguments) -> Result<(), Complaint> {
+async fn attach(arguments: &Arguments, referrer: Referrer) -> Result<(), Complaint> {
     let write = &arguments.write;
     let remote = write.target(writing::reference("SUBJECT", &arguments.subject)?).await?;
-    let referrer = arguments.referrer()?;
     let registry = Arc::new(write.reach.registry(&Arc::default())?);
     let bars = Arc::new(Bars::new());
     let attaching = attached(&registry, &remote, referrer, Arc::clone(&bars) as Arc<dyn Progress>);

@@ -17,6 +17,7 @@ use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
+use crate::cli::signals::{Signals, interrupted};
 use crate::failure::Failure;
 use crate::oci::Digest;
 use crate::permits::Permits;
@@ -77,6 +78,7 @@ only with --force, every other tag unless --if-absent is set.
 {logins}
 
 {codes}
+  130, 143  ended by Ctrl-C, by SIGTERM
 
 Examples:
   supercargo promote localhost:5000/app:1 ghcr.io/team/app:1.0.0 --from-plain-http
@@ -159,7 +161,13 @@ pub(crate) fn shown(
 }
 
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
-    match Box::pin(promote(&arguments)).await {
+    let mut signals = Signals::listen();
+    let done = tokio::select! {
+        done = Box::pin(promote(&arguments)) => done,
+        // A tag is set only once everything is there.
+        code = signals.wait() => return interrupted(code),
+    };
+    match done {
         Ok(()) => Exit::Done.into(),
         Err(complaint) => complaint.report(),
     }

@@ -25,13 +25,22 @@ impl Bars {
 
     /// Creates a bar with a label, for a download whose object has no name of its own.
     pub(crate) fn labelled(label: String) -> Self {
-        Self { label: Some(label), ..Self::new() }
+        let mut bars = Self::new();
+        bars.label = Some(label);
+        bars
     }
 
     /// Removes the bars, so that the result table stands alone.
     pub(crate) fn clear(&self) {
         // A terminal that is gone needs no clearing.
         let _ = self.all.clear();
+    }
+}
+
+impl Drop for Bars {
+    /// Clears the terminal after an interruption too.
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
