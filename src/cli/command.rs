@@ -60,7 +60,7 @@ pub(crate) enum Command {
     Verify(Box<verify::Arguments>),
     /// Verify a Sigstore bundle for a file or a digest, without a registry.
     VerifyBundle(verify_bundle::Arguments),
-    /// Push an artifact of the cache, or of an OCI image layout, to a registry.
+    /// Push a directory, or an artifact of the cache or of an OCI image layout, to a registry.
     Push(Box<push::Arguments>),
     /// Push a Helm chart, a directory or an archive, as Helm does.
     HelmPush(Box<helm_push::Arguments>),

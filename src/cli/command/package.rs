@@ -168,7 +168,7 @@ pub(super) fn open_cache(cache: &ArtifactCacheArguments, source: &Path) -> Resul
 }
 
 /// Fails for a layout in the directory: it would change the source, and be packaged the next time.
-fn refuse_inside(option: &str, layout: &Path, source: &Path) -> Result<(), Complaint> {
+pub(super) fn refuse_inside(option: &str, layout: &Path, source: &Path) -> Result<(), Complaint> {
     let absolute = std::path::absolute(layout).ok();
     let existing = absolute.as_deref().and_then(|path| path.ancestors().find_map(|path| path.canonicalize().ok()));
     let source = source.canonicalize().ok();

@@ -1,4 +1,6 @@
-//! `supercargo push`: an artifact of the cache, or of a layout, to a registry.
+//! `supercargo push`: an artifact of the cache or of a layout, or a directory of files, to a registry.
+
+mod source;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,29 +9,34 @@ use std::sync::Arc;
 use crate::api::Reason;
 use crate::blob::Progress;
 use crate::cli::files;
-use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, find};
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
 use crate::cli::options::login::unreadable;
+use crate::cli::options::packaging::DirectoryArguments;
 use crate::cli::options::reading;
 use crate::cli::options::signing::{self, SigningArguments};
-use crate::cli::options::writing::{self, OverwriteArguments, ResultArguments, WriteArguments, destination};
+use crate::cli::options::writing::{OverwriteArguments, Remote, ResultArguments, WriteArguments, destination};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
+use crate::cli::signals::{Signals, interrupted};
 use crate::failure::Failure;
-use crate::layout::{self, Layout};
-use crate::metrics::Metrics;
+use crate::oci::{Reference, Repository};
 use crate::publish::version::check_tags;
-use crate::publish::{self, InStore, Options, Place};
+use crate::publish::{self, Options, Place, Transferred};
+use crate::unpack::Stop;
+use source::{Local, Wanted};
 
 /// Arguments of `supercargo push`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: supercargo push localhost/rules:1.0.0 ghcr.io/team/rules:1.0.0,latest")]
+#[command(after_help = "Example: supercargo push rules/ ghcr.io/team/rules:1.0.0,latest --sign-key cosign.key")]
 #[command(after_long_help = help())]
 pub(crate) struct Arguments {
-    /// Artifact to push: a reference in the cache, or the directory of an OCI image layout.
+    /// Artifact to push: a directory of files, an OCI image layout, or a reference in the cache.
     source: String,
-    /// Repository to push to, with its tags: `host[:port]/repository[:tag[,tag]...]`. Default: SOURCE.
+    /// Repository to push to, with its tags: `host[:port]/repository[:tag[,tag]...]`.
+    ///
+    /// Default for an artifact of the cache: SOURCE.
     destination: Option<String>,
     /// Name of the artifact in a layout that has several.
     #[arg(long, value_name = "NAME")]
@@ -44,6 +51,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     result: ResultArguments,
     #[command(flatten)]
+    directory: DirectoryArguments,
+    #[command(flatten)]
     cache: ArtifactCacheArguments,
     #[command(flatten)]
     write: WriteArguments,
@@ -56,6 +65,10 @@ Uploads the blobs that the registry lacks, then the manifests, reads each manife
 the tags last. The same command after an interruption uploads only the rest. Referrers and
 signatures in the cache or layout are pushed too. Standard output is
 host/repository:tag@sha256:... alone.
+
+A directory without a file oci-layout is packaged as supercargo package does it, with the same
+digest, and nothing of it stays on this machine. Files are left out by .ociignore; package has more
+options. A chart or a catalog must have the tag of its version, which is the default.
 
 A tag of the same digest is a success. A tag that is a complete version, such as 1.2.3, is replaced
 only with --force, every other tag unless --if-absent is set.
@@ -71,8 +84,10 @@ A digest that the key has signed already is not signed again. Of an index, the i
 {credentials}
 
 {codes}
+  130, 143  ended by Ctrl-C, by SIGTERM
 
 Examples:
+  supercargo push rules/ ghcr.io/team/rules:1.0.0 --artifact-type application/vnd.team.rules
   supercargo push ghcr.io/team/rules:1.0.0 registry.example.com/rules:1.0.0
   supercargo push layout/ ghcr.io/team/rules:1.0.0,latest --if-absent --digest-file rules.digest
   supercargo push localhost/cat:1.2.0 ghcr.io/team/cat:1.2.0 --version-from cat/Catalog.yaml
@@ -84,22 +99,39 @@ Examples:
 }
 
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
-    match Box::pin(push(&arguments)).await {
+    // Listens before anything exists that a signal would leave behind.
+    let (mut signals, stop) = (Signals::listen(), Stop::new());
+    let mut pushing = Box::pin(push(&arguments, &stop));
+    let done = tokio::select! {
+        done = &mut pushing => done,
+        code = signals.wait() => {
+            stop.cancel();
+            tokio::select! {
+                // The packaged files are removed then.
+                _ = pushing => {}
+                // A second signal skips the cleanup.
+                _ = signals.wait() => {}
+            }
+            return interrupted(code);
+        }
+    };
+    match done {
         Ok(()) => Exit::Done.into(),
         Err(complaint) => complaint.report(),
     }
 }
 
-async fn push(arguments: &Arguments) -> Result<(), Complaint> {
-    let (target, tags) = destination(arguments.destination.as_ref().unwrap_or(&arguments.source))?;
+async fn push(arguments: &Arguments, stop: &Stop) -> Result<(), Complaint> {
+    let (target, mut tags) = arguments.target()?;
     if let Some(path) = &arguments.version_from {
         check_version(path, &tags)?;
     }
-    let signing = arguments.signing.signing().await?;
-    let local = arguments.local()?;
-    let write = &arguments.write;
-    let to = write.target(target).await?;
-    let registry = Arc::new(write.reach.registry(&Arc::new(Metrics::default())).map_err(Failure::internal)?);
+    let signing = unless(stop, arguments.signing.signing()).await?;
+    let local = local(arguments, &target.repository, &tags, stop).await?;
+    if tags.is_empty() {
+        tags.extend(local.own_tag.clone());
+    }
+    let to = unless(stop, arguments.write.target(target)).await?;
     let bars = Arc::new(Bars::new());
     let options = Options {
         tags: tags.clone(),
@@ -108,17 +140,71 @@ async fn push(arguments: &Arguments) -> Result<(), Complaint> {
         signing,
         display: Some(Arc::clone(&bars) as Arc<dyn Progress>),
     };
-    let place = Place { registry: &registry, access: &to.access, repository: &to.reference.repository };
-    let pushing = publish::push_from_store(&local, place, &options);
-    let pushed = tokio::time::timeout(write.timeout, pushing).await;
+    let transferred = unless(stop, Box::pin(pushed(&arguments.write, &local, &to, &options))).await;
     bars.clear();
-    let pushed = match pushed {
+    let transferred = transferred?;
+    arguments.result.write_digest(&transferred.digest)?;
+    to_stdout(&super::promote::shown(arguments.result.format, &to, &tags, &transferred)?)
+}
+
+/// Finds or makes the artifact on a thread that may block.
+async fn local(
+    arguments: &Arguments,
+    repository: &Repository,
+    tags: &[String],
+    stop: &Stop,
+) -> Result<Local, Complaint> {
+    let wanted = Wanted {
+        source: arguments.source.clone(),
+        name: arguments.name.clone(),
+        directory: arguments.directory.clone(),
+        cache: arguments.cache.clone(),
+        repository: repository.clone(),
+        tags: tags.to_vec(),
+    };
+    let stop = stop.clone();
+    let working = tokio::task::spawn_blocking(move || source::local(&wanted, &stop));
+    working.await.map_err(|error| Failure::internal(error).into()).and_then(|result| result)
+}
+
+async fn pushed(
+    write: &WriteArguments,
+    local: &Local,
+    to: &Remote,
+    options: &Options,
+) -> Result<Transferred, Complaint> {
+    let registry = Arc::new(write.reach.registry(&Arc::default())?);
+    let place = Place { registry: &registry, access: &to.access, repository: &to.reference.repository };
+    let pushing = publish::push_from_store(&local.stored, place, options);
+    let pushed = match tokio::time::timeout(write.timeout, pushing).await {
         Ok(pushed) => pushed.map_err(Failure::from),
         Err(_) => Err(Failure::timeout(write.timeout, "pushing the artifact")),
     };
-    let transferred = pushed.map_err(|failure| to.explain(failure.into()))?.transferred;
-    arguments.result.write_digest(&transferred.digest)?;
-    to_stdout(&super::promote::shown(arguments.result.format, &to, &tags, &transferred)?)
+    pushed.map(|pushed| pushed.transferred).map_err(|failure| to.explain(failure.into()))
+}
+
+/// Gives work up once the command is interrupted. Nobody reads the error: the report is that of the signal.
+async fn unless<T>(stop: &Stop, work: impl Future<Output = Result<T, Complaint>>) -> Result<T, Complaint> {
+    tokio::select! {
+        done = work => done,
+        () = stop.cancelled() => Err(Complaint::new(Reason::Timeout, "interrupted")),
+    }
+}
+
+impl Arguments {
+    /// Returns the destination and its tags.
+    fn target(&self) -> Result<(Reference, Vec<String>), Complaint> {
+        match &self.destination {
+            Some(text) => destination(text),
+            None if Path::new(&self.source).exists() => {
+                let complaint =
+                    Complaint::new(Reason::InvalidSpec, "DESTINATION is required for a SOURCE in a directory");
+                let remedy = format!("Name it: supercargo push {} HOST/REPOSITORY:TAG.", self.source);
+                Err(complaint.with_remedy(remedy))
+            }
+            None => destination(&self.source),
+        }
+    }
 }
 
 fn check_version(path: &Path, tags: &[String]) -> Result<(), Complaint> {
@@ -126,39 +212,4 @@ fn check_version(path: &Path, tags: &[String]) -> Result<(), Complaint> {
     let checked = check_tags(&String::from_utf8_lossy(&bytes), tags);
     let failed = |error| Complaint::new(Reason::InvalidSpec, format!("--version-from {}: {error}", path.display()));
     checked.map_err(failed)
-}
-
-impl Arguments {
-    /// Finds the artifact in a layout, if SOURCE is a directory, or else in the cache.
-    fn local(&self) -> Result<InStore, Complaint> {
-        let path = Path::new(&self.source);
-        if path.is_dir() {
-            return self.in_layout(path);
-        }
-        let reference = writing::reference("SOURCE", &self.source)?;
-        let cache = self.cache.open()?;
-        let digest = find(&cache, &reference)?.manifest.digest;
-        Ok(InStore { layout: Arc::new(cache.layout().clone()), repository: reference.repository, digest })
-    }
-
-    fn in_layout(&self, path: &Path) -> Result<InStore, Complaint> {
-        let layout = Layout::open(path).map_err(Failure::from)?;
-        let named = layout.entries().map_err(Failure::from)?;
-        let mut named: Vec<_> = named.into_iter().filter(|entry| entry.name.is_some()).collect();
-        if let Some(name) = &self.name {
-            named.retain(|entry| entry.name.as_ref() == Some(name));
-        }
-        let digests: std::collections::BTreeSet<_> = named.iter().map(|entry| &entry.descriptor.digest).collect();
-        let Some((digest, 1)) = digests.first().map(|digest| ((*digest).clone(), digests.len())) else {
-            let names: Vec<_> = named.iter().filter_map(|entry| entry.name.as_deref()).take(10).collect();
-            let (layout, names) = (path.display(), names.join(", "));
-            let (problem, remedy) = match digests.len() {
-                0 => (format!("the layout {layout} has no named artifact"), "Package or import one first."),
-                many => (format!("the layout {layout} has {many} artifacts: {names}"), "Select one with --name."),
-            };
-            return Err(Complaint::new(Reason::InvalidSpec, problem).with_remedy(remedy.to_owned()));
-        };
-        let repository = writing::reference("SOURCE", layout::REPOSITORY)?.repository;
-        Ok(InStore { layout: Arc::new(layout), repository, digest })
-    }
 }

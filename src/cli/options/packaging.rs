@@ -1,5 +1,7 @@
 //! Options for packaging: the format, the selection of files and the annotations of an artifact.
 
+mod directory;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -13,6 +15,8 @@ use crate::oci::descriptor::Annotations;
 use crate::pack::{self, LayerOption, Options};
 use crate::request::FileFilter;
 use crate::unpack::path::EntryPath;
+
+pub(crate) use directory::DirectoryArguments;
 
 /// Key of the manifest's annotations in an annotation file, as for oras.
 const MANIFEST: &str = "$manifest";
@@ -157,14 +161,7 @@ impl PackagingArguments {
         let helpers = [(pack::SOURCE, &self.source), (pack::REVISION, &self.revision)];
         annotations.extend(helpers.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))));
         Ok(Options {
-            format: match self.format {
-                Format::Oras => pack::Format::Oras,
-                Format::Flux => pack::Format::Flux,
-                Format::Helm => pack::Format::Helm,
-                Format::Kubara => pack::Format::Kubara,
-                Format::Aicr => pack::Format::Aicr,
-                Format::Modelpack => pack::Format::ModelPack,
-            },
+            format: self.format.into(),
             image_compat: matches!(self.compat, Some(Compat::Image)),
             artifact_type: self.artifact_type.clone(),
             title: self.title.clone(),
@@ -172,7 +169,7 @@ impl PackagingArguments {
             layers: self.layer.clone(),
             annotations,
             layer_annotations,
-            created: self.created()?,
+            created: created_at(self.created.as_ref(), self.format)?,
             version: self.version.clone(),
             symlinks: symlinks.map(|rule| match rule {
                 Symlinks::Keep => vocabulary::Symlinks::Keep,
@@ -188,14 +185,6 @@ impl PackagingArguments {
         })
     }
 
-    /// Returns the time of creation. The variable has no effect on kubara's catalogs, whose time is fixed.
-    fn created(&self) -> Result<Option<String>, Complaint> {
-        if self.created.is_some() || matches!(self.format, Format::Kubara) {
-            return Ok(self.created.clone());
-        }
-        source_date()
-    }
-
     /// Returns the annotations of the manifest and of layers in the annotation file.
     fn annotation_file(&self) -> Result<(Annotations, BTreeMap<String, Annotations>), Complaint> {
         let Some(path) = &self.annotation_file else { return Ok(Default::default()) };
@@ -207,6 +196,27 @@ impl PackagingArguments {
         let text = fs_err::read_to_string(path).map_err(|error| fail(error.to_string()))?;
         parse_annotations(&text).map_err(|problem| fail(format!("{}: {problem}", path.display())))
     }
+}
+
+impl From<Format> for pack::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Oras => Self::Oras,
+            Format::Flux => Self::Flux,
+            Format::Helm => Self::Helm,
+            Format::Kubara => Self::Kubara,
+            Format::Aicr => Self::Aicr,
+            Format::Modelpack => Self::ModelPack,
+        }
+    }
+}
+
+/// Returns the time of creation. The variable has no effect on kubara's catalogs, whose time is fixed.
+fn created_at(given: Option<&String>, format: Format) -> Result<Option<String>, Complaint> {
+    if given.is_some() || matches!(format, Format::Kubara) {
+        return Ok(given.cloned());
+    }
+    source_date()
 }
 
 /// Returns the time of creation in the environment.

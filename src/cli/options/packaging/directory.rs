@@ -1,0 +1,44 @@
+//! Options for packaging of a command that has many others.
+
+use super::{Format, annotation, created_at};
+use crate::cli::output::complaint::Complaint;
+use crate::pack::Options;
+
+/// Options of `push` for a directory; `package` has more.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Directory of files")]
+pub(crate) struct DirectoryArguments {
+    /// Format of the artifact; default: oras.
+    #[arg(hide_possible_values = true, long, value_name = "FORMAT", ignore_case = true)]
+    package_format: Option<Format>,
+    /// Type of the artifact, such as application/vnd.example.config.
+    #[arg(long, value_name = "TYPE")]
+    artifact_type: Option<String>,
+    /// Annotation of the manifest; may be given several times.
+    #[arg(hide_short_help = true, long, value_name = "KEY=VALUE", value_parser = annotation)]
+    annotation: Vec<(String, String)>,
+}
+
+impl DirectoryArguments {
+    /// Returns the options of the library: those of `package` without further options.
+    pub(crate) fn options(&self) -> Result<Options, Complaint> {
+        let format = self.package_format.unwrap_or(Format::Oras);
+        Ok(Options {
+            format: format.into(),
+            artifact_type: self.artifact_type.clone(),
+            annotations: self.annotation.iter().cloned().collect(),
+            created: created_at(None, format)?,
+            ..Options::default()
+        })
+    }
+
+    /// Returns an option that is set.
+    pub(crate) fn set_option(&self) -> Option<&'static str> {
+        let options = [
+            ("--package-format", self.package_format.is_some()),
+            ("--artifact-type", self.artifact_type.is_some()),
+            ("--annotation", !self.annotation.is_empty()),
+        ];
+        options.into_iter().find_map(|(option, is_set)| is_set.then_some(option))
+    }
+}
