@@ -4,14 +4,15 @@
 //! Only responses are throttled and counted by [`Gate::passed`]: they carry the content of a pull. [`Gate::moved`] counts
 //! both directions.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -47,6 +48,8 @@ struct State {
     hold_at: AtomicU64,
     /// True while a byte is held.
     held: watch::Sender<bool>,
+    /// True if bytes that were held pass at the end of the hold.
+    resumes: AtomicBool,
     /// Text of requests that are refused; empty for none.
     refused: Mutex<String>,
 }
@@ -61,12 +64,27 @@ impl State {
         }
     }
 
-    /// Keeps a connection open and silent until the hold ends.
-    async fn hold(&self) {
+    /// Keeps a connection open and silent until the hold ends. Returns true if the connection goes on then.
+    async fn hold(&self) -> bool {
         let mut held = self.held.subscribe();
         self.held.send_replace(true);
         // The sender lives as long as this state.
         let _ = held.wait_for(|held| !held).await;
+        self.resumes.load(Ordering::Relaxed)
+    }
+
+    /// Forwards bytes up to the hold, and the rest after it. Returns false if the connection ends with the hold.
+    async fn write(&self, bytes: &[u8], to: &mut OwnedWriteHalf) -> std::io::Result<bool> {
+        let (now, later) = bytes.split_at(self.admitted(bytes.len()));
+        to.write_all(now).await?;
+        if later.is_empty() {
+            return Ok(true);
+        }
+        if !self.hold().await {
+            return Ok(false);
+        }
+        to.write_all(later).await?;
+        Ok(true)
     }
 
     fn refuses(&self, request: &[u8]) -> bool {
@@ -130,6 +148,16 @@ impl Gate {
 
     /// Ends a hold: the connections with bytes that were held break, new ones are forwarded.
     pub fn release(&self) {
+        self.end_hold(false);
+    }
+
+    /// Ends a hold: the bytes that were held pass, as if they had been slow.
+    pub fn resume(&self) {
+        self.end_hold(true);
+    }
+
+    fn end_hold(&self, resumes: bool) {
+        self.state.resumes.store(resumes, Ordering::Relaxed);
         self.state.hold_at.store(0, Ordering::Relaxed);
         self.state.held.send_replace(false);
     }
@@ -158,72 +186,76 @@ impl Drop for Gate {
 
 async fn forward(client: TcpStream, target: &str, state: &State) -> std::io::Result<()> {
     let server = TcpStream::connect(target).await?;
-    let (mut client_read, mut client_write) = client.into_split();
-    let (mut server_read, mut server_write) = server.into_split();
-    let (refusing, refused) = tokio::sync::oneshot::channel();
-    let questions = async move {
-        let mut buffer = vec![0_u8; PORTION];
-        loop {
-            let read = client_read.read(&mut buffer).await?;
-            let bytes = buffer.get(..read).unwrap_or_default();
-            if state.refuses(bytes) {
-                // The other half has the way back to the client.
-                let _ = refusing.send(());
-                return std::future::pending().await;
-            }
-            let admitted = state.admitted(read);
-            server_write.write_all(bytes.get(..admitted).unwrap_or_default()).await?;
-            if read == 0 {
-                return Ok(());
-            }
-            if admitted < read {
-                state.hold().await;
-                return Ok(());
-            }
-        }
-    };
-    let answers = async move {
-        let mut ticks = interval(Duration::from_millis(1000 / PACE));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut buffer = vec![0_u8; PORTION];
-        tokio::pin!(refused);
-        loop {
-            let limit = state.bytes_per_second.load(Ordering::Relaxed);
-            let portion =
-                if limit == 0 { buffer.len() } else { usize::try_from(limit / PACE).unwrap_or(usize::MAX).max(1) };
-            let portion = portion.min(buffer.len());
-            let read = tokio::select! {
-                read = server_read.read(buffer.get_mut(..portion).unwrap_or_default()) => read?,
-                Ok(()) = &mut refused => {
-                    client_write.write_all(REFUSAL).await?;
-                    return client_write.shutdown().await;
-                }
-            };
-            if read == 0 {
-                return client_write.shutdown().await;
-            }
-            let admitted = state.admitted(read);
-            client_write.write_all(buffer.get(..admitted).unwrap_or_default()).await?;
-            if admitted < read {
-                state.hold().await;
-                return Ok(());
-            }
-            let passed = state.passed.fetch_add(read as u64, Ordering::Relaxed) + read as u64;
-            let cut_at = state.cut_at.load(Ordering::Relaxed);
-            if cut_at != 0 && passed >= cut_at {
-                state.cut_at.store(0, Ordering::Relaxed);
-                state.cut.notify_waiters();
-                return Ok(());
-            }
-            if limit != 0 {
-                ticks.tick().await;
-            }
-        }
-    };
+    let (client_read, client_write) = client.into_split();
+    let (server_read, server_write) = server.into_split();
+    let (refusing, refused) = oneshot::channel();
     tokio::select! {
-        done = questions => done,
-        done = answers => done,
+        done = questions(client_read, server_write, state, refusing) => done,
+        done = answers(server_read, client_write, state, refused) => done,
         () = state.cut.notified() => Ok(()),
+    }
+}
+
+/// Forwards requests.
+async fn questions(
+    mut client: OwnedReadHalf,
+    mut server: OwnedWriteHalf,
+    state: &State,
+    refusing: oneshot::Sender<()>,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0_u8; PORTION];
+    loop {
+        let read = client.read(&mut buffer).await?;
+        let bytes = buffer.get(..read).unwrap_or_default();
+        if state.refuses(bytes) {
+            // The other half has the way back to the client.
+            let _ = refusing.send(());
+            return std::future::pending().await;
+        }
+        if !state.write(bytes, &mut server).await? || read == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Forwards responses, at the pace of the limit.
+async fn answers(
+    mut server: OwnedReadHalf,
+    mut client: OwnedWriteHalf,
+    state: &State,
+    mut refused: oneshot::Receiver<()>,
+) -> std::io::Result<()> {
+    let mut ticks = interval(Duration::from_millis(1000 / PACE));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut buffer = vec![0_u8; PORTION];
+    loop {
+        let limit = state.bytes_per_second.load(Ordering::Relaxed);
+        let portion =
+            if limit == 0 { buffer.len() } else { usize::try_from(limit / PACE).unwrap_or(usize::MAX).max(1) };
+        let portion = portion.min(buffer.len());
+        let read = tokio::select! {
+            read = server.read(buffer.get_mut(..portion).unwrap_or_default()) => read?,
+            Ok(()) = &mut refused => {
+                client.write_all(REFUSAL).await?;
+                return client.shutdown().await;
+            }
+        };
+        if read == 0 {
+            return client.shutdown().await;
+        }
+        if !state.write(buffer.get(..read).unwrap_or_default(), &mut client).await? {
+            return Ok(());
+        }
+        let passed = state.passed.fetch_add(read as u64, Ordering::Relaxed) + read as u64;
+        let cut_at = state.cut_at.load(Ordering::Relaxed);
+        if cut_at != 0 && passed >= cut_at {
+            state.cut_at.store(0, Ordering::Relaxed);
+            state.cut.notify_waiters();
+            return Ok(());
+        }
+        if limit != 0 {
+            ticks.tick().await;
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod login;
 mod package;
 mod promote;
 mod pull;
+mod push;
 mod resolve;
 mod sync;
 mod unpack;
@@ -22,6 +23,7 @@ pub(crate) fn tests() -> Vec<Test> {
         package::tests(),
         promote::tests(),
         pull::tests(),
+        push::tests(),
         resolve::tests(),
         sync::tests(),
         unpack::tests(),
