@@ -1,6 +1,8 @@
 //! `supercargo push`: a directory of files, interruptions at every byte, and pushes of one tag at once.
 
 mod directory;
+mod kill;
+mod race;
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use crate::support::case::{Case, Test};
 pub(super) const REACHED: Duration = Duration::from_secs(30);
 
 pub(crate) fn tests() -> Vec<Test> {
-    directory::tests()
+    [directory::tests(), kill::tests(), race::tests()].concat()
 }
 
 /// Returns the digest at the end of a reference.
