@@ -11,6 +11,7 @@ use supercargo_e2e::gate::Gate;
 use supercargo_e2e::lab::note;
 use supercargo_e2e::registry::{Auth, Options, PASSWORD, Product, Registry, USERNAME};
 
+use super::push::{REACHED, reach, start};
 use crate::support::case::{Case, tests};
 use crate::support::command::{answer, command, refused, run};
 use crate::support::revision;
@@ -21,6 +22,7 @@ tests!(
     a_promotion_within_a_registry_mounts_its_blobs,
     a_promotion_that_is_killed_leaves_no_tag_and_uploads_only_the_rest_again,
     two_promotions_of_one_tag_leave_one_of_the_two_digests,
+    an_interrupted_promotion_or_attachment_ends_with_the_code_of_the_signal,
     twenty_attachments_at_once_lose_nothing_without_the_referrers_api,
     attachments_are_listed_by_the_registry_and_promoted,
 );
@@ -193,6 +195,31 @@ async fn two_promotions_of_one_tag_leave_one_of_the_two_digests(case: &mut Case)
             ensure!(output.exit.success() || *digest != found, "{digest} won and failed: {}", output.stderr);
         }
     }
+    Ok(())
+}
+
+async fn an_interrupted_promotion_or_attachment_ends_with_the_code_of_the_signal(case: &mut Case) -> Result<()> {
+    let (image, _) = push(case, None, "app:1", "one").await?;
+    let gate = Gate::open(&case.lab.registry.address).await?;
+    let file = case.directory.join("evidence.json");
+    fs_err::write(&file, "{}")?;
+    let [to, subject] = ["other:1", "app:1"].map(|name| format!("{}/{}", gate.address, case.repository(name)));
+    let file = file.to_string_lossy().into_owned();
+    let cache = case.directory.join("cache");
+    for (name, arguments) in [
+        ("promote", vec!["promote", &image, &to, "--plain-http"]),
+        ("attach", vec!["attach", &subject, &file, "--type", KIND, "--plain-http"]),
+    ] {
+        gate.hold_after(400);
+        let mut process = start(case, name, &arguments, &cache).await?;
+        reach(&gate, &process).await?;
+        process.process.terminate()?;
+        let exit = process.process.wait(REACHED).await?.context("the command did not end")?;
+        assert_eq!(exit.code, Some(143), "{name}");
+        gate.release();
+    }
+    refused(&run(case, &["resolve", &case.reference("other:1"), "--plain-http"]).await?, 5, "ReferenceNotFound")?;
+    assert_eq!(oras_discover(case, &image).await?, Vec::<String>::new());
     Ok(())
 }
 
