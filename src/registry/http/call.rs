@@ -22,6 +22,8 @@ pub(super) struct HttpCall<'a> {
     pub(super) item: Item<'a>,
     /// The part of a blob that was received before.
     pub(super) begun: Option<&'a Begun>,
+    /// True to request only the first byte.
+    pub(super) is_probe: bool,
     /// Rights that a token is requested for.
     pub(super) actions: Actions<'a>,
     pub(super) content: Content<'a>,
@@ -61,7 +63,8 @@ pub(super) enum Item<'a> {
 impl<'a> HttpCall<'a> {
     pub(super) fn get(access: &'a Access, repository: &'a Repository, item: Item<'a>) -> Self {
         let (actions, content) = (Actions::Pull, Content::Nothing);
-        Self { access, repository, method: Method::GET, item, begun: None, actions, content, credential: None }
+        let (method, is_probe) = (Method::GET, false);
+        Self { access, repository, method, item, begun: None, is_probe, actions, content, credential: None }
     }
 
     /// Returns a request that needs the right to write.
@@ -144,6 +147,9 @@ impl<'a> HttpCall<'a> {
 
     /// Returns the requested bytes.
     pub(super) fn part(&self) -> Part {
+        if self.is_probe {
+            return Part::First;
+        }
         self.begun.map_or(Part::All, |begun| Part::Rest { from: begun.bytes, of: begun.sender.origin.clone() })
     }
 

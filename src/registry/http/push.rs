@@ -1,8 +1,8 @@
 //! [`Push`] over HTTP (distribution-spec, "Push"): the same transport, budget and rules for hosts as for reading.
 //!
 //! ```text
-//! HEAD blob ── 200 ─▶ nothing to do
-//!    │ 404
+//! HEAD blob ── 200 ─▶ GET of the first byte ── 206 ─▶ nothing to do
+//!    │ 404                  │ 404
 //! POST uploads ─▶ Location ─▶ PUT (small) or PATCH … PUT (large) ─▶ 201 ─▶ HEAD blob
 //!                    │ another origin: without credentials, and without private addresses
 //! ```
@@ -63,6 +63,53 @@ impl HttpRegistry {
             Some(_) => Ok(Held::Yes),
             None => Ok(Held::Unknown),
         }
+    }
+
+    /// Returns true if the repository holds a blob that need not be sent: the response to a HEAD may come from a cache
+    /// of descriptors that survived the removal of the bytes, so the first byte is read too.
+    async fn has_bytes(
+        &self,
+        access: &Access,
+        repository: &Repository,
+        descriptor: &Descriptor,
+    ) -> Result<bool, RegistryError> {
+        if self.held(access, repository, descriptor).await? != Held::Yes {
+            return Ok(false);
+        }
+        self.is_readable(access, repository, descriptor).await
+    }
+
+    /// Finds out if the first byte of a blob can be read. Where this client may not look, the HEAD decides.
+    async fn is_readable(
+        &self,
+        access: &Access,
+        repository: &Repository,
+        descriptor: &Descriptor,
+    ) -> Result<bool, RegistryError> {
+        if descriptor.size == 0 {
+            return Ok(true);
+        }
+        let get = HttpCall::write(access, repository, Method::GET, Item::Blob(&descriptor.digest));
+        let response = match self.request(&HttpCall { is_probe: true, ..get }).await {
+            Ok(response) => response,
+            Err(
+                error @ (RegistryError::Unavailable { .. }
+                | RegistryError::RateLimited { .. }
+                | RegistryError::HeldBack { .. }),
+            ) => return Err(error),
+            Err(RegistryError::NotFound(_) | RegistryError::Protocol { .. }) => return Ok(false),
+            // The bytes may be at a host that is closed to this client, or to these credentials.
+            Err(_) => return Ok(true),
+        };
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        Ok(match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let total = header(header::CONTENT_RANGE).and_then(|range| range.trim().strip_prefix("bytes 0-0/"));
+                total.is_some_and(|total| total == "*" || total == descriptor.size.to_string())
+            }
+            StatusCode::OK => header(header::CONTENT_LENGTH) == Some(descriptor.size.to_string().as_str()),
+            _ => false,
+        })
     }
 
     /// Fails if the registry does not hold a blob that it has accepted.
@@ -127,7 +174,10 @@ impl HttpRegistry {
             Err(error) => return Err(error),
         };
         match response.status() {
-            StatusCode::CREATED => Ok(self.held(access, repository, descriptor).await? != Held::No),
+            StatusCode::CREATED => match self.held(access, repository, descriptor).await? {
+                Held::Yes | Held::Unknown => self.is_readable(access, repository, descriptor).await,
+                Held::No => Ok(false),
+            },
             // An upload has begun instead. It is given up: the caller decides how to go on.
             StatusCode::ACCEPTED => {
                 if let Ok(upload) = UploadUrl::of(&self.client, &call, &response) {
@@ -186,7 +236,7 @@ impl Push for HttpRegistry {
         repository: &Repository,
         descriptor: &Descriptor,
     ) -> Result<bool, RegistryError> {
-        Ok(repeated(|| self.held(access, repository, descriptor)).await? == Held::Yes)
+        repeated(|| self.has_bytes(access, repository, descriptor)).await
     }
 
     async fn mount_blob(

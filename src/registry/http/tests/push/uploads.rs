@@ -44,6 +44,41 @@ async fn has_blob_is_true_only_for_a_blob_of_that_size() {
     assert!(matches!(result, Err(RegistryError::Protocol { .. })), "{result:?}");
 }
 
+/// A registry may report blobs whose bytes it has removed, from a cache.
+#[tokio::test]
+async fn has_blob_reads_the_first_byte_where_it_may() {
+    type Answer = (u16, &'static [(&'static str, &'static str)], &'static str);
+    let rows: [(Answer, bool); 10] = [
+        ((206, &[("content-range", "bytes 0-0/5")], "b"), true),
+        ((206, &[("content-range", "bytes 0-0/*")], "b"), true),
+        ((206, &[("content-range", "bytes 0-0/6")], "b"), false),
+        ((206, &[], "b"), false),
+        ((200, &[], "bytes"), true),
+        ((200, &[("content-type", "text/html")], "<html>"), false),
+        ((204, &[], ""), false),
+        ((404, &[], ""), false),
+        ((403, &[], ""), true),
+        ((307, &[("location", "http://169.254.169.254/x")], ""), true),
+    ];
+    for ((status, headers, body), want) in rows {
+        let server = Shelf::start(move |_, asked, _| {
+            if asked.method == Method::HEAD {
+                return Some(([("content-length", "5")], "").into_response());
+            }
+            let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
+            for (name, value) in headers {
+                response.headers_mut().insert(*name, value.parse().unwrap());
+            }
+            Some(response)
+        })
+        .await;
+        let found = registry().has_blob(&access(None), &server.repository(), &descriptor(b"bytes")).await;
+        assert_eq!(found.unwrap(), want, "{status} {headers:?}");
+        let read = server.asked.lock().unwrap().iter().filter(|one| one.header("range") == Some("bytes=0-0")).count();
+        assert_eq!(read, 1, "{status} {headers:?}");
+    }
+}
+
 /// A source whose first stream breaks off after some bytes.
 struct Breaks {
     bytes: Bytes,
