@@ -8,11 +8,14 @@ mod package;
 mod promote;
 mod pull;
 mod push;
+mod reproducible;
 mod resolve;
 mod sync;
 mod unpack;
 
 use crate::support::case::Test;
+
+pub(crate) use reproducible::AS_ROOT;
 
 pub(crate) fn tests() -> Vec<Test> {
     [
@@ -24,6 +27,7 @@ pub(crate) fn tests() -> Vec<Test> {
         promote::tests(),
         pull::tests(),
         push::tests(),
+        reproducible::tests(),
         resolve::tests(),
         sync::tests(),
         unpack::tests(),

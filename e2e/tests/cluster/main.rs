@@ -80,11 +80,11 @@ fn tests() -> Vec<Test> {
     .concat()
 }
 
-/// Returns true if the test needs root, to mount a filesystem or to limit memory, and this process is not root. Where
-/// `CI` is `true` such a test runs, and fails.
+/// Returns true if the test needs root, to mount a filesystem, to become another user or to limit memory, and this
+/// process is not root. Where `CI` is `true` such a test runs, and fails.
 fn is_ignored(test: &Test) -> bool {
-    (test.name.starts_with("operations::full_volume::") && !support::privileges::may_mount())
-        || (test.name.ends_with(artifact::LIMITED) && !artifact::may_limit())
+    let mounts = test.name.starts_with("operations::full_volume::") || test.name.ends_with(command::AS_ROOT);
+    (mounts && !support::privileges::may_mount()) || (test.name.ends_with(artifact::LIMITED) && !artifact::may_limit())
 }
 
 /// Returns true if any test that will run belongs to one of the [`SIGNING`] modules.

@@ -12,7 +12,6 @@ use crate::support::command::{answer, command, refused, run};
 
 tests!(
     archives_and_manifests_are_those_of_oras_flux_and_kubara,
-    a_package_is_one_digest_for_every_user_umask_path_and_time,
     layouts_are_read_by_oras_and_charts_by_helm,
     a_refused_directory_names_the_entry_and_leaves_no_name,
 );
@@ -23,7 +22,7 @@ const CREATED: &str = "org.opencontainers.image.created=1970-01-01T00:00:00Z";
 const LAYER: &str = "/layers/0";
 
 /// Returns a tree with names of every form of a header.
-fn names() -> Tree {
+pub(super) fn names() -> Tree {
     let mut all = tree(&[
         (
             "Catalog.yaml",
@@ -122,52 +121,6 @@ async fn archives_and_manifests_are_those_of_oras_flux_and_kubara(case: &mut Cas
         // With the digest of the archive before compression, in an annotation or in Flux's config.
         let ours = with_layer_of(ours, &serde_json::from_str(&theirs)?)?;
         assert_eq!(ours, serde_json::from_str::<Value>(&theirs)?, "{format}");
-    }
-    Ok(())
-}
-
-async fn a_package_is_one_digest_for_every_user_umask_path_and_time(case: &mut Case) -> Result<()> {
-    let source = case.source(&names())?;
-    let first =
-        answer(case, &["package", &source.to_string_lossy(), "-o", &layout(case, "first").to_string_lossy()]).await?;
-    let digest = first.rsplit_once('@').context("no digest")?.1.to_owned();
-    let mut places = vec![case.directory.join("elsewhere/deeper")];
-    if Path::new("/dev/shm").is_dir() {
-        places.push(Path::new("/dev/shm").join(format!("supercargo-{}", std::process::id())));
-    }
-    for place in &places {
-        let script =
-            "umask $1; mkdir -p \"$(dirname \"$3\")\" && cp -r \"$2\" \"$3\" && exec \"$4\" package \"$3\" -o \"$5\"";
-        for (umask, user) in [("077", None), ("002", None), ("022", Some("65534"))] {
-            // Another user cannot reach directories below the one of this run.
-            if user.is_some() && !(rustix::process::geteuid().is_root() && place.starts_with("/dev/shm")) {
-                continue;
-            }
-            let output = place.with_extension("layout");
-            let [source, place, output] = [&source, place, &output].map(|path| path.to_string_lossy().into_owned());
-            let program = case.lab.operator_binary.to_string_lossy().into_owned();
-            let run = case
-                .lab
-                .run
-                .command(Path::new("sh"))
-                .args(["-c", script, "sh", umask, &source, &place, &program, &output]);
-            let text = run.stdout().await?;
-            assert_eq!(text.rsplit_once('@').map(|(_, digest)| digest), Some(digest.as_str()), "{umask} {place}");
-            if let Some(user) = user {
-                let own = format!("{output}-{user}");
-                let script = "umask 000; exec setpriv --reuid \"$1\" --clear-groups \"$2\" package \"$3\" -o \"$4\"";
-                let copied = Path::new(&place).with_extension("program");
-                fs_err::copy(&program, &copied)?;
-                let copied = copied.to_string_lossy().into_owned();
-                let run = case.lab.run.command(Path::new("sh")).args(["-c", script, "sh", user, &copied, &place, &own]);
-                let text = run.stdout().await?;
-                fs_err::remove_file(&copied)?;
-                fs_err::remove_dir_all(&own)?;
-                assert_eq!(text.rsplit_once('@').map(|(_, digest)| digest), Some(digest.as_str()), "user {user}");
-            }
-            fs_err::remove_dir_all(&place)?;
-            fs_err::remove_dir_all(&output)?;
-        }
     }
     Ok(())
 }
