@@ -39,6 +39,10 @@ pub(super) async fn lists<R: Registry>(place: Place<'_, R>, digest: &Digest) -> 
     let of_clients = match listed {
         // The tag names something else.
         Err(RegistryError::Manifest(ManifestError::Type(_))) => Vec::new(),
+        Err(RegistryError::Manifest(error)) => {
+            let reference = format!("{repository}:{}", referrers::tag(digest));
+            return Err(PublishError::NotAList { reference, problem: error.to_string() });
+        }
         listed => listed?.unwrap_or_default(),
     };
     Ok(Lists { of_registry, of_clients })
