@@ -23,3 +23,4 @@ pub mod server;
 pub mod site;
 pub mod tls;
 mod wire;
+pub mod writing;

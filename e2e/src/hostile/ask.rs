@@ -8,8 +8,8 @@ use super::canary::Canary;
 
 /// Maximum size of a head in bytes. A token of 64 KiB fits.
 const MAX_HEAD: usize = 256 * 1024;
-/// Maximum size of a body in bytes: that of a form with a token.
-const MAX_BODY: usize = 64 * 1024;
+/// Maximum size of a body in bytes: that of a large part of an upload.
+const MAX_BODY: usize = 16 << 20;
 
 /// End of a head.
 const END: &[u8] = b"\r\n\r\n";
@@ -22,7 +22,9 @@ pub struct Ask {
     pub target: String,
     /// Complete head as received.
     pub head: String,
-    pub body: String,
+    pub body: Vec<u8>,
+    /// Bytes of the body that arrived with the head.
+    begun: Vec<u8>,
 }
 
 /// Requested item, derived from the path.
@@ -40,9 +42,9 @@ pub enum Item<'a> {
 }
 
 impl Ask {
-    /// Reads one request; returns `None` if the client has closed the connection, or the head is too long or malformed,
-    /// and an error if the first byte is not a letter: not HTTP.
-    pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Self>> {
+    /// Reads the head of a request; returns `None` if the client has closed the connection, or the head is too long or
+    /// malformed, and an error if the first byte is not a letter: not HTTP.
+    pub async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Self>> {
         let (mut head, mut buffer) = (Vec::new(), [0_u8; 4096]);
         while !head.windows(END.len()).any(|window| window == END) {
             let read = stream.read(&mut buffer).await?;
@@ -55,30 +57,29 @@ impl Ask {
             }
         }
         let end = head.windows(END.len()).position(|window| window == END).unwrap_or(head.len()) + END.len();
-        let body = head.split_off(end.min(head.len()));
-        let Some(mut ask) = Self::parse(&String::from_utf8_lossy(&head)) else { return Ok(None) };
-        ask.body = Self::read_body(&ask, stream, body).await?;
-        Ok(Some(ask))
+        let begun = head.split_off(end.min(head.len()));
+        Ok(Self::parse(&String::from_utf8_lossy(&head)).map(|ask| Self { begun, ..ask }))
     }
 
-    /// Reads the rest of the body after the bytes that arrived with the head.
-    async fn read_body(&self, stream: &mut (impl AsyncRead + Unpin), mut body: Vec<u8>) -> io::Result<String> {
+    /// Reads the body after the bytes that arrived with the head.
+    pub async fn read_body(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
         let length = self.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-        let mut rest = vec![0_u8; usize::min(length, MAX_BODY).saturating_sub(body.len())];
+        self.body = std::mem::take(&mut self.begun);
+        let mut rest = vec![0_u8; usize::min(length, MAX_BODY).saturating_sub(self.body.len())];
         stream.read_exact(&mut rest).await?;
-        body.append(&mut rest);
-        Ok(String::from_utf8_lossy(&body).into_owned())
+        self.body.append(&mut rest);
+        Ok(())
     }
 
     fn parse(head: &str) -> Option<Self> {
         let mut words = head.lines().next()?.split(' ');
         let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-        Some(Self { method, target, head: head.to_owned(), body: String::new() })
+        Some(Self { method, target, head: head.to_owned(), body: Vec::new(), begun: Vec::new() })
     }
 
     /// Returns the form in which the request contains a secret, if it does.
     pub fn tells_secret(&self, canary: &Canary) -> Option<String> {
-        canary.found_in(&self.head).or_else(|| canary.found_in(&self.body))
+        canary.found_in(&self.head).or_else(|| canary.found_in(&String::from_utf8_lossy(&self.body)))
     }
 
     pub fn is_head(&self) -> bool {

@@ -20,12 +20,16 @@ use super::wire::Wire;
 pub type Script = Arc<dyn Fn(&Ask) -> Reply + Send + Sync>;
 /// Function that answers the requests of an HTTP/2 connection in frames, given their number from 1 and their stream.
 pub type FrameScript = Arc<dyn Fn(u32, u32) -> Reply + Send + Sync>;
+/// Function that answers the head of a request, if the body is not to be read.
+pub type Early = Arc<dyn Fn(&Ask) -> Option<Reply> + Send + Sync>;
 
 /// Treatment of connections to a port.
 #[derive(Clone)]
 pub enum Manner {
     /// HTTP/1.1 until either side ends the connection.
     Http(Script),
+    /// The same, with replies that do not wait for the body.
+    Hasty(Early, Script),
     /// This reply only, sent before any request is read.
     Greets(Reply),
     /// HTTP/2.
@@ -117,24 +121,37 @@ async fn converse(stream: TcpStream, manner: Manner, tls: Option<TlsAcceptor>, s
     match manner {
         Manner::Greets(reply) => reply.write(&mut wire).await.map(drop),
         Manner::Frames(script) => frames::converse(&mut wire, &*script).await,
-        Manner::Http(script) => {
-            let no_http = loop {
-                match Ask::read(&mut wire).await {
-                    Ok(None) => return Ok(()),
-                    Ok(Some(ask)) => {
-                        seen.add(&ask);
-                        let reply = script(&ask);
-                        let reply = if ask.is_head() { reply.into_head() } else { reply };
-                        if !reply.write(&mut wire).await? {
-                            return Ok(());
-                        }
-                    }
-                    Err(error) => break error,
-                }
-            };
-            // As plain HTTP servers reply to a TLS handshake.
-            Reply::head("400 Bad Request", &[], &[]).write(&mut wire).await?;
-            Err(no_http)
+        Manner::Http(script) => converse_by_http(&mut wire, |_| None, &*script, seen).await,
+        Manner::Hasty(early, script) => converse_by_http(&mut wire, &*early, &*script, seen).await,
+    }
+}
+
+async fn converse_by_http(
+    wire: &mut Wire,
+    early: impl Fn(&Ask) -> Option<Reply>,
+    script: impl Fn(&Ask) -> Reply,
+    seen: &Seen,
+) -> io::Result<()> {
+    loop {
+        let mut ask = match Ask::read_head(wire).await {
+            Ok(Some(ask)) => ask,
+            Ok(None) => return Ok(()),
+            Err(no_http) => {
+                // As plain HTTP servers reply to a TLS handshake.
+                Reply::head("400 Bad Request", &[], &[]).write(wire).await?;
+                return Err(no_http);
+            }
+        };
+        if let Some(reply) = early(&ask) {
+            seen.add(&ask);
+            return reply.write(wire).await.map(drop);
+        }
+        ask.read_body(wire).await?;
+        seen.add(&ask);
+        let reply = script(&ask);
+        let reply = if ask.is_head() { reply.into_head() } else { reply };
+        if !reply.write(wire).await? {
+            return Ok(());
         }
     }
 }

@@ -9,6 +9,7 @@ mod secrets;
 mod siege;
 mod swarm;
 mod tls;
+mod writing;
 
 use crate::support::case::Test;
 
@@ -18,7 +19,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// Tests that load the processors with what one registry does wrong.
 pub(crate) fn misbehaving() -> Vec<Test> {
-    hostile::tests()
+    [hostile::tests(), writing::tests()].concat()
 }
 
 /// Tests that load the processors with many objects.
