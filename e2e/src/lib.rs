@@ -30,6 +30,7 @@ pub mod ports;
 mod progress;
 pub mod publish;
 mod random;
+pub mod random_tree;
 pub mod reader;
 pub mod registry;
 pub mod rights;

@@ -10,6 +10,7 @@ mod pull;
 mod push;
 mod reproducible;
 mod resolve;
+mod round_trip;
 mod sync;
 mod unpack;
 
@@ -29,6 +30,7 @@ pub(crate) fn tests() -> Vec<Test> {
         push::tests(),
         reproducible::tests(),
         resolve::tests(),
+        round_trip::tests(),
         sync::tests(),
         unpack::tests(),
     ]
