@@ -22,6 +22,7 @@ pub mod hostile;
 pub mod http;
 pub mod kubeconfig;
 pub mod lab;
+pub mod measured;
 pub mod object;
 pub mod obstacle;
 pub mod operator;

@@ -12,9 +12,18 @@ const PACE: Duration = Duration::from_millis(20);
 
 /// Returns `RssAnon` (proc(5)) in bytes: memory that no other process can use, without mapped files.
 pub fn private_bytes(pid: u32) -> Result<u64> {
+    status_bytes(pid, "RssAnon:")
+}
+
+/// Returns `VmHWM` (proc(5)) in bytes: the peak of resident memory, mapped files included.
+pub fn peak_resident_bytes(pid: u32) -> Result<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+fn status_bytes(pid: u32, field: &str) -> Result<u64> {
     let status = fs_err::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon in the status")?;
-    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().context("RssAnon is no number")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().with_context(|| format!("{field} no number"))?;
     Ok(kibibytes * 1024)
 }
 
@@ -23,6 +32,7 @@ pub fn private_bytes(pid: u32) -> Result<u64> {
 pub struct Watch {
     pub before: u64,
     most: Arc<AtomicU64>,
+    most_resident: Arc<AtomicU64>,
     watching: JoinHandle<()>,
 }
 
@@ -30,21 +40,28 @@ impl Watch {
     pub fn start(pid: u32) -> Result<Self> {
         let before = private_bytes(pid)?;
         let most = Arc::new(AtomicU64::new(before));
-        let shared = Arc::clone(&most);
+        let most_resident = Arc::<AtomicU64>::default();
+        let (shared, shared_resident) = (Arc::clone(&most), Arc::clone(&most_resident));
         let watching = tokio::spawn(async move {
             let mut ticks = interval(PACE);
             // Ends with the process, which callers detect by other means.
-            while let Ok(now) = private_bytes(pid) {
+            while let (Ok(now), Ok(resident)) = (private_bytes(pid), peak_resident_bytes(pid)) {
                 shared.fetch_max(now, Ordering::Relaxed);
+                shared_resident.fetch_max(resident, Ordering::Relaxed);
                 ticks.tick().await;
             }
         });
-        Ok(Self { before, most, watching })
+        Ok(Self { before, most, most_resident, watching })
     }
 
     /// Returns the peak in bytes.
     pub fn most(&self) -> u64 {
         self.most.load(Ordering::Relaxed)
+    }
+
+    /// Returns the peak of resident memory in bytes.
+    pub fn most_resident(&self) -> u64 {
+        self.most_resident.load(Ordering::Relaxed)
     }
 
     /// Returns the growth in bytes from the start to the peak.

@@ -8,12 +8,12 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use supercargo_e2e::lab::note;
+use supercargo_e2e::measured::{self, Figures};
 use supercargo_e2e::publish::Publisher;
 use supercargo_e2e::registry::{Options, Registry};
 use supercargo_e2e::run::Run;
 use supercargo_e2e::tools::Tools;
 
-use crate::contest::{self, Figures};
 use crate::source::{Made, Source};
 
 /// Total size in bytes of the files of one layer.
@@ -64,7 +64,7 @@ pub(crate) async fn measure(run: &Run, binary: &Path, count: u32) -> Result<Larg
     let out = directory.join("out").display().to_string();
     let limits = ["--max-entries", "2000000", "--max-extracted-bytes", "64Gi", "--timeout", "1h"];
     let arguments = [&["pull", &reference, "--plain-http", "-o", &out], limits.as_slice()].concat();
-    let figures = contest::command(run, "supercargo-pull", binary, &arguments).await?;
+    let figures = measured::command(run, "supercargo-pull", binary, &arguments).await?;
     Ok(Large { layers: count, made, packed, figures })
 }
 

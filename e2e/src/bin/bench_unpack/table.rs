@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use supercargo_e2e::measured::Figures;
 
-use crate::contest::{Figures, Round};
+use crate::contest::Round;
 use crate::large::Large;
 use crate::source::Made;
 
