@@ -347,3 +347,13 @@ fn a_model_has_a_layer_for_each_file() {
     let staged = unpack(&layout, &manifest, &Limits::default()).unwrap();
     assert_eq!(staged.files(), 3);
 }
+
+#[test]
+fn a_source_that_is_no_directory_is_named() {
+    let parent = tempfile::tempdir().unwrap();
+    fs_err::write(parent.path().join("file"), "").unwrap();
+    for name in ["missing", "file", "file/below"] {
+        let refused = Source::open(&parent.path().join(name)).map(|_| ());
+        assert!(matches!(&refused, Err(PackError::NoDirectory(path)) if path.ends_with(name)), "{refused:?}");
+    }
+}

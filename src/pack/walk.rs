@@ -47,7 +47,9 @@ pub(super) struct Manner<'a> {
 impl Source {
     /// Opens a directory that a user names; links in the path to it are followed.
     pub fn open(path: &Path) -> Result<Self, PackError> {
-        Ok(Self { dir: storage::open_any_dir(path)? })
+        let missing = || PackError::NoDirectory(path.display().to_string());
+        let unopened = |error: StorageError| if error.is_replaced() { missing() } else { error.into() };
+        Ok(Self { dir: storage::open_any_dir(path).map_err(unopened)? })
     }
 
     /// Opens a directory in the source as a source of its own.

@@ -217,8 +217,9 @@ pub(crate) fn complain(error: PackError) -> Complaint {
         PackError::Ignore { .. } | PackError::Description { .. } => Some("Correct the file that the message names."),
         PackError::Dependencies(_) => Some("Run helm dependency build in the directory of the chart."),
         PackError::Reference { .. } => Some("Correct the reference, or the version of the content."),
+        PackError::Exists(_) => Some("Choose another name, or remove the directory or file."),
         PackError::Name(_)
-        | PackError::Exists(_)
+        | PackError::NoDirectory(_)
         | PackError::Option { .. }
         | PackError::TooLarge { .. }
         | PackError::Manifest(_)
