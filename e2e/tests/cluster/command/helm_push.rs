@@ -209,8 +209,8 @@ async fn the_same_files_are_packaged_as_by_helm(case: &mut Case) -> Result<()> {
     content.extend(tree(&[
         ("templates/.hidden.yaml", ""),
         ("templates/old.bak", ""),
-        ("docs/a.md", ""),
-        ("docs/deep/a.md", ""),
+        ("notes/a.md", ""),
+        ("notes/deep/a.md", ""),
         ("tmp/x", ""),
         ("deep/tmp/y", ""),
         ("{a,b}.txt", ""),
@@ -221,8 +221,8 @@ async fn the_same_files_are_packaged_as_by_helm(case: &mut Case) -> Result<()> {
     ]));
     for (number, rules) in [
         "",
-        "# all of these\n*.bak\n/docs/*.md\ntmp/\n",
-        "docs/\n!docs\n",
+        "# all of these\n*.bak\n/notes/*.md\ntmp/\n",
+        "notes/\n!notes\n",
         "{a,b}.txt\n[^c-z].txt\n",
         " charts/lib/templates/ \ntemplates/*.bak\n",
     ]
