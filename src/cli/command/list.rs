@@ -39,8 +39,8 @@ fn help() -> String {
     format!(
         "\
 Lists the artifacts in the cache: repository, tag, digest, the signer that `pull` has verified, and
-the time since the reference was added. The signer is a note in the cache, which whoever can write
-there can change; `unpackage --key` verifies again. With --root, directories of objects follow.
+the time since the reference was added. The signer is informational: any process that can write
+there can change it; `unpackage --key` verifies again. With --root, directories of objects follow.
 
 {ARTIFACTS_HELP}
 

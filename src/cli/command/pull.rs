@@ -59,9 +59,9 @@ rename: readers see the previous content, or the whole artifact. On failure, DIR
 nothing is left beside it. Standard output is host/repository:tag@sha256:... alone, for records.
 
 Without -o, the whole artifact and its signatures are put into the cache, from which `unpackage`,
-`push`, `promote` and `export` read. The registry is always asked: standard error reports whether
-the reference is new there, updated or unchanged. A catalog of kubara must have the version of its
-tag.
+`push`, `promote` and `export` read. A request is always sent to the registry, and standard error
+reports whether the reference is new there, updated or unchanged. A catalog of kubara must have the
+version of its tag.
 
 {patterns}
 

@@ -71,7 +71,7 @@ fn in_cache(wanted: &Wanted, path: &Path) -> Result<Local, Complaint> {
         return Err(wrong(" does not exist"));
     }
     let reference = writing::reference("SOURCE", text)
-        .map_err(|complaint| wrong(&format!(" is no directory, and no reference: {}", complaint.message())))?;
+        .map_err(|complaint| wrong(&format!(" is neither a directory nor a reference: {}", complaint.message())))?;
     let cache = wanted.cache.open()?;
     let digest = find(&cache, &reference)?.manifest.digest;
     let layout = Arc::new(cache.layout().clone());
@@ -124,7 +124,7 @@ fn packaged(wanted: &Wanted, path: &Path, stop: &Stop) -> Result<Local, Complain
             pack::reference(&format!("{}:{own}", wanted.repository), &source, &options).map_err(complain)?;
         if !wanted.tags.is_empty() && !wanted.tags.contains(own) {
             let problem =
-                format!("is the reference by the version of SOURCE, and not one of the tags {:?}", wanted.tags);
+                format!("has the version of SOURCE as its tag; the tags of DESTINATION are {:?}", wanted.tags);
             return Err(complain(PackError::Reference { reference: reference.to_string(), problem }));
         }
     }

@@ -195,7 +195,7 @@ async fn invalid_options_exit_with_code_two(case: &mut Case) -> Result<()> {
         failed(&output, 2, "failed", "InvalidSpec", &[word]).context(option)?;
         nothing_there(&place)?;
     }
-    for (options, word) in [(["--sub-path", "no"], "level has a"), (["--include", "*.json"], "level has a")] {
+    for (options, word) in [(["--sub-path", "no"], "at its top: a"), (["--include", "*.json"], "at its top: a")] {
         let output = unpack(case, &place, &layer, &options).await?;
         failed(&output, 5, "failed", "SubPathNotFound", &[word])?;
         nothing_there(&place)?;
