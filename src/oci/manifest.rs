@@ -54,7 +54,7 @@ pub enum ManifestError {
     #[error(transparent)]
     Platform(#[from] PlatformError),
     /// Index nesting deeper than one level.
-    #[error("the index nests indexes more than one level deep")]
+    #[error("the image index contains further indexes more than one level deep; expected manifests")]
     Nested,
     /// A child's media type or size differs from its entry in the index.
     #[error("manifest {digest} is \"{is}\" of {bytes} bytes, but the index lists \"{entry}\" of {size}")]

@@ -59,7 +59,7 @@ pub enum PublishError {
         limit: usize,
     },
     /// Indexes that are nested too deeply.
-    #[error("{what} nests indexes more than {limit} levels deep")]
+    #[error("{what} contains indexes more than {limit} levels deep")]
     TooDeep {
         /// The artifact.
         what: String,
