@@ -19,7 +19,7 @@ use crate::oci::{Descriptor, Digest, Document, Reference, Repository};
 use crate::storage::StorageError;
 
 /// The imported layout in messages.
-const SOURCE: &str = "in SOURCE";
+const SOURCE: &str = "SOURCE";
 /// Maximum size of the trusted root in an archive, in bytes.
 const MAX_TRUSTED_ROOT: u64 = 4 * 1024 * 1024;
 /// Maximum number of entries of an archive.

@@ -22,6 +22,8 @@ const MAX_LISTS: usize = 4;
 /// Kinds of our own API group.
 const KINDS: [&str; 2] = ["OCIArtifact", "OCIArtifactPolicy"];
 const API_VERSION: &str = "supercargo.dev/v1alpha1";
+/// Fields of an object of our kinds.
+const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 /// Label that an API server gives each namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
@@ -69,18 +71,21 @@ impl Input {
 
     /// Adds an object, or each item of a list as `kubectl get -o yaml` prints it. `depth` counts nested lists.
     fn add(&mut self, document: &Value, namespace: &str, depth: usize) -> Result<(), String> {
+        if document.is_null() {
+            return Ok(());
+        }
+        if !document.is_object() {
+            return Err("a document is not an object; expected apiVersion, kind and metadata".to_owned());
+        }
         let kind = text(document, "/kind")?.unwrap_or_default();
         let version = text(document, "/apiVersion")?.unwrap_or_default();
         let name = || text(document, "/metadata/name")?.ok_or_else(|| format!("{kind} without metadata.name"));
         let own = || Ok::<_, String>(text(document, "/metadata/namespace")?.unwrap_or_else(|| namespace.to_owned()));
         let key = || Ok::<_, String>((own()?, name()?));
         if kind.ends_with("List")
-            && let Some(items) = document.get("items").and_then(Value::as_array)
+            && let Some(items) = document.get("items")
         {
-            if depth >= MAX_LISTS {
-                return Err(format!("lists are nested more than {MAX_LISTS} deep"));
-            }
-            return items.iter().try_for_each(|item| self.add(item, namespace, depth + 1));
+            return self.add_items(&kind, items, namespace, depth);
         }
         let is_ours = version.split('/').next() == Some(GROUP);
         // A misspelt kind or version would silently do nothing.
@@ -90,58 +95,61 @@ impl Input {
         match (version.split('/').next().unwrap_or_default(), kind.as_str()) {
             (GROUP, "OCIArtifact") => self.add_artifact(key()?, document),
             (GROUP, "OCIArtifactPolicy") => self.add_policy(&name()?, document),
-            ("v1", "Namespace") => {
-                self.add_namespace(name()?, document);
-                Ok(())
-            }
+            ("v1", "Namespace") => self.add_namespace(&name()?, document),
             ("v1", "Secret") => {
                 let key = key()?;
                 let data = secret(document).map_err(|problem| format!("Secret {}/{}: {problem}", key.0, key.1))?;
-                self.secrets.insert(key, data);
-                Ok(())
+                once(&mut self.secrets, key.clone(), data, || format!("Secret {}/{}", key.0, key.1))
             }
             ("v1", "ConfigMap") => {
                 let key = key()?;
                 let texts = document.get("data").and_then(Value::as_object).into_iter().flatten();
                 let bytes = |value: &Value| value.as_str().unwrap_or_default().as_bytes().to_vec();
-                self.config_maps.insert(key, texts.map(|(key, value)| (key.clone(), bytes(value))).collect());
-                Ok(())
+                let data = texts.map(|(key, value)| (key.clone(), bytes(value))).collect();
+                once(&mut self.config_maps, key.clone(), data, || format!("ConfigMap {}/{}", key.0, key.1))
             }
             ("v1", "ServiceAccount") => {
                 let secrets = document.get("imagePullSecrets").and_then(Value::as_array).into_iter().flatten();
                 let names = secrets.filter_map(|secret| secret.get("name")?.as_str()).map(str::to_owned).collect();
-                self.accounts.insert(key()?, names);
-                Ok(())
+                let key = key()?;
+                once(&mut self.accounts, key.clone(), names, || format!("ServiceAccount {}/{}", key.0, key.1))
             }
             // Other objects may live in the same directory.
             _ => Ok(()),
         }
     }
 
+    fn add_items(&mut self, kind: &str, items: &Value, namespace: &str, depth: usize) -> Result<(), String> {
+        let items = items.as_array().ok_or_else(|| format!("{kind}: items is not a list"))?;
+        if depth >= MAX_LISTS {
+            return Err(format!("lists are nested more than {MAX_LISTS} deep"));
+        }
+        // An item without a kind would silently do nothing.
+        let is_named = |item: &Value| item.get("kind").is_some_and(Value::is_string);
+        if let Some(number) = items.iter().position(|item| !is_named(item)) {
+            return Err(format!("{kind}: items[{number}] has no kind"));
+        }
+        items.iter().try_for_each(|item| self.add(item, namespace, depth + 1))
+    }
+
     fn add_artifact(&mut self, key: (String, String), document: &Value) -> Result<(), String> {
         let shown = format!("OCIArtifact {}/{}", key.0, key.1);
         let spec = spec(&crd::artifact_schema(), document).map_err(|problem| format!("{shown}: {problem}"))?;
-        match self.objects.insert(key, spec) {
-            Some(_) => Err(format!("{shown} is defined twice")),
-            None => Ok(()),
-        }
+        once(&mut self.objects, key, spec, || shown)
     }
 
-    fn add_namespace(&mut self, name: String, document: &Value) {
+    fn add_namespace(&mut self, name: &str, document: &Value) -> Result<(), String> {
         let labels = document.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
         let labels = labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()));
-        let own = (NAMESPACE_NAME.to_owned(), name.clone());
-        self.namespaces.insert(name, labels.chain([own]).collect());
+        let own = (NAMESPACE_NAME.to_owned(), name.to_owned());
+        once(&mut self.namespaces, name.to_owned(), labels.chain([own]).collect(), || format!("Namespace {name}"))
     }
 
     fn add_policy(&mut self, name: &str, document: &Value) -> Result<(), String> {
         let spec =
             spec(&crd::policy_schema(), document).map_err(|problem| format!("OCIArtifactPolicy {name}: {problem}"))?;
         let generation = document.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
-        match self.policies.insert(name.to_owned(), (generation, spec)) {
-            Some(_) => Err(format!("OCIArtifactPolicy {name} is defined twice")),
-            None => Ok(()),
-        }
+        once(&mut self.policies, name.to_owned(), (generation, spec), || format!("OCIArtifactPolicy {name}"))
     }
 
     /// Returns true if the files have a policy.
@@ -205,6 +213,14 @@ impl Input {
     }
 }
 
+/// Adds an object that must not be there yet: of two with one name, one would silently do nothing.
+fn once<K: Ord, V>(all: &mut BTreeMap<K, V>, key: K, value: V, shown: impl FnOnce() -> String) -> Result<(), String> {
+    match all.insert(key, value) {
+        Some(_) => Err(format!("{} is defined twice", shown())),
+        None => Ok(()),
+    }
+}
+
 /// Returns a string in a document; `None` if it is absent. Any other type is an error: `namespace: n` is a boolean in
 /// YAML, and would become the default.
 fn text(document: &Value, pointer: &str) -> Result<Option<String>, String> {
@@ -220,6 +236,11 @@ fn text(document: &Value, pointer: &str) -> Result<Option<String>, String> {
 /// Returns the spec of a document, checked by the schema that an API server applies at admission. An unknown field is
 /// an error: an API server warns about a misspelt field, which would silently do nothing here.
 fn spec<T: DeserializeOwned>(schema: &Value, document: &Value) -> Result<T, String> {
+    // A part of the spec with too little indentation stands beside it.
+    let mut fields = document.as_object().into_iter().flat_map(Map::keys);
+    if let Some(field) = fields.find(|field| !FIELDS.contains(&field.as_str())) {
+        return Err(format!("unknown field {field}; expected {}", FIELDS.join(", ")));
+    }
     let value = document.get("spec").cloned().unwrap_or_else(|| Value::Object(Map::new()));
     let schema = schema.pointer("/properties/spec").unwrap_or(&Value::Null);
     schema::check(schema, &value, "spec")?;
@@ -397,6 +418,24 @@ mod tests {
                 "metadata.namespace",
             ),
             (format!("{}spec: {{image: ghcr.io/a/b}}", head.replace("{name: a}", "{name: 7}")), "metadata.name"),
+            (format!("{head}spec: {{image: ghcr.io/a/b}}\nverify: [{{name: release}}]"), "unknown field verify"),
+            (format!("{policy}spec: {{images: [a]}}\nenforcement: Warn"), "unknown field enforcement"),
+            ("[a, b]".to_owned(), "not an object"),
+            ("just text".to_owned(), "not an object"),
+            ("apiVersion: v1\nkind: List\nitems: {a: 1}".to_owned(), "List: items"),
+            (
+                "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifactPolicyList\nitems: [{metadata: {name: a}}]"
+                    .to_owned(),
+                "items[0] has no kind",
+            ),
+            (
+                "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n".repeat(2).replacen("apiV", "---\napiV", 2),
+                "Secret default/s",
+            ),
+            (
+                "apiVersion: v1\nkind: Namespace\nmetadata: {name: s}\n".repeat(2).replacen("apiV", "---\napiV", 2),
+                "Namespace s",
+            ),
             ("a: [".to_owned(), "not YAML"),
             ("kind: Secret\nstringData: {a: hunter2\nhunter2: [".to_owned(), "not YAML"),
             ("stringData: {hunter2: hunter2, hunter2: hunter2}".to_owned(), "not YAML"),

@@ -14,7 +14,8 @@ use crate::trust::{Basis, Judgement};
 /// Maximum length of the text with the signers, in bytes.
 pub(super) const MAX_SIGNERS: usize = 1024;
 /// Message of `Verified=Unknown`.
-const NOT_EVALUATED: &str = "the published content was not yet evaluated against the current verification rules; Ready has the cause";
+const NOT_EVALUATED: &str =
+    "the published content was not yet evaluated against the current verification rules; Ready has the cause";
 
 /// Content of a condition.
 #[derive(PartialEq)]
