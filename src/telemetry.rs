@@ -56,7 +56,8 @@ fn dispatch<W: Write>(
 ) -> Dispatch {
     let is_coloured = colours && format == LogFormat::Text;
     let writer = move || Lines { sink: sink(), format, is_coloured };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // If standard error cannot be written, the exit code is the only report.
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     match format {
         // Each event names its object. The spans would name it twice more, in another form.
         LogFormat::Json => subscriber

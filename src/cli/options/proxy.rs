@@ -26,7 +26,7 @@ pub(super) fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Resul
 }
 
 /// Returns the URL of a proxy; without a scheme it is `http`. The value may contain a password and is not quoted.
-fn url(name: &str, value: &str) -> Result<String, Complaint> {
+pub(super) fn url(name: &str, value: &str) -> Result<String, Complaint> {
     let url = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
     let is_valid = |url: url::Url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some();
     if url::Url::parse(&url).is_ok_and(is_valid) {

@@ -108,6 +108,9 @@ impl PersonalReach {
     /// Creates the client for registries, inside the rules of these flags. Without `--proxy`, the proxies of the
     /// environment are used.
     pub(crate) fn registry(&self, metrics: &Arc<Metrics>) -> Result<HttpRegistry, Complaint> {
+        if let Some(text) = &self.reach.proxy {
+            proxy::url("--proxy", text)?;
+        }
         let mut egress = self.reach.egress(&self.open_networks, &[], PlainHttp::Anyone);
         if egress.proxy.is_none() {
             egress.proxy = proxy::of_environment(|name| std::env::var(name).ok())?;

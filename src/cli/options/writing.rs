@@ -10,7 +10,7 @@ use crate::cli::options::format::Format;
 use crate::cli::options::login::{LoginArguments, Origins};
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::options::reading::TransportArguments;
-use crate::cli::options::values::duration;
+use crate::cli::options::values::at_least_a_second;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
 use crate::oci::{Digest, Reference, Repository};
@@ -27,7 +27,7 @@ credentials of the docker configuration.";
 #[derive(Debug, clap::Args)]
 pub(crate) struct WriteArguments {
     /// Time limit of the whole command, as a duration such as 90s or 2h.
-    #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "1h", value_parser = at_least_a_second)]
     pub(crate) timeout: Duration,
     #[command(flatten)]
     login: LoginArguments,

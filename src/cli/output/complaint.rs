@@ -75,7 +75,7 @@ pub fn remedy(reason: Reason) -> &'static str {
     match at_command_line(reason) {
         Reason::InvalidSpec => "Correct the option that the message names; --help shows its form.",
         Reason::ReferenceNotFound => {
-            "Check IMAGE and the credentials: some registries hide repositories that the credentials may not read."
+            "Check the reference and the credentials: some registries hide repositories that the credentials may not read."
         }
         Reason::NoMatchingTag => "Correct --semver or --semver-filter, or push a tag with a version in the range.",
         Reason::Unauthorized => "Log in with supercargo login, or set --username and --password-stdin.",
@@ -83,7 +83,7 @@ pub fn remedy(reason: Reason) -> &'static str {
         Reason::RegistryUnavailable => "Check the host and the network, and try again.",
         Reason::RateLimited => "Wait and try again, or log in for a higher limit.",
         Reason::AddressDenied => {
-            "Check IMAGE; --allow-cidr opens private and loopback networks; other networks stay closed."
+            "Check the reference; --allow-cidr opens private and loopback networks; other networks stay closed."
         }
         Reason::TLSFailed => {
             "Check the registry's certificate. Set --ca-file to its authority, --client-certificate and --client-key if \
@@ -93,11 +93,11 @@ pub fn remedy(reason: Reason) -> &'static str {
         Reason::SignatureMissing => {
             "Sign the digest that the message names, or check that its signatures are in the same repository."
         }
-        Reason::IdentityMismatch => {
-            "If the signer in the message may sign, accept it with --key, --issuer and --subject, or --policy."
+        Reason::IdentityMismatch => "If this signer may sign, accept it with an option for signers (--help).",
+        Reason::LimitExceeded => "Make the content smaller; if the message names an option, it can be raised.",
+        Reason::UnexpectedArtifactType => {
+            "Check the reference, or add the type that the message names with --artifact-type."
         }
-        Reason::LimitExceeded => "Make the artifact smaller, or raise the option that the message names.",
-        Reason::UnexpectedArtifactType => "Check IMAGE, or add the type that the message names with --artifact-type.",
         Reason::NoMatchingLayer => {
             "Correct --layer-media-type or --layer-title; the message lists the media types of the layers."
         }
@@ -110,9 +110,7 @@ pub fn remedy(reason: Reason) -> &'static str {
         Reason::StorageFailed => "Check that the path in the message exists and is writable.",
         Reason::OutputConflict => "Name another directory, or replace one that is not empty with --force.",
         Reason::OutputTooLarge => "Select fewer files with --sub-path, --include or --exclude.",
-        Reason::TrustRootInvalid => {
-            "Give a current trusted_root.json with --trusted-root; for the root embedded in this release, upgrade."
-        }
+        Reason::TrustRootInvalid => "Set --trusted-root to a current file, or upgrade for the embedded root.",
         Reason::Timeout => "Raise --timeout, or find out why the step in the message was slow.",
         Reason::Internal => "Report it with the output of --log-level=debug.",
         Reason::Succeeded

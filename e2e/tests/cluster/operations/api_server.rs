@@ -262,7 +262,8 @@ async fn policies_that_are_never_listed_make_the_operator_unready_and_cost_one_l
         Ok((answer.status == 503 && is_named).then_some(()))
     })
     .await?;
-    let looks = || Ok::<_, anyhow::Error>(fs_err::read_to_string(operator.log())?.matches("reconcile finished").count());
+    let looks =
+        || Ok::<_, anyhow::Error>(fs_err::read_to_string(operator.log())?.matches("reconcile finished").count());
     wait::until_true(Duration::from_secs(20), "one look", || Ok(looks()? > 0)).await?;
     let before = looks()?;
     wait::holds(Duration::from_secs(7), async || Ok(())).await?;
