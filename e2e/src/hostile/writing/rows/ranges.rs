@@ -18,8 +18,8 @@ fn ranges() -> Vec<Row> {
         ("range-is-without-end", unavailable("Range"), "202 Accepted", "0-"),
         ("range-is-huge", unavailable("Range"), "202 Accepted", "0-99999999999999999999999"),
         ("range-of-another-unit", unavailable("Range"), "202 Accepted", "lines=0-9"),
-        ("range-that-never-grows", unavailable("part"), "202 Accepted", "0-0"),
-        ("range-that-grows-once", unavailable("part"), "202 Accepted", "0-1"),
+        ("range-that-never-grows", unavailable("fewer bytes"), "202 Accepted", "0-0"),
+        ("range-that-grows-once", unavailable("fewer bytes"), "202 Accepted", "0-1"),
         ("range-that-is-never-right", unavailable("range"), "416 Range Not Satisfiable", "0-0"),
         ("range-of-a-lost-upload", unavailable("uploads"), "404 Not Found", "0-0"),
     ];
