@@ -110,6 +110,40 @@ fn other_kinds_and_other_fields_are_left_alone() {
     assert_eq!(extract(all.as_bytes(), &expressions()), [wanted(), wanted()]);
 }
 
+/// A name or tag that is a part of another text would be looked up in a repository of somebody else.
+#[test]
+fn an_image_that_is_not_whole_is_left_alone() {
+    let head = "kind: \"OCIArtifact\" # ours\nmetadata: {name: rules}\nspec:\n  image: ";
+    let upper = DIGEST.to_uppercase();
+    let rows = [
+        "\"[fd00::1]/acme/rules:1\"".to_owned(),
+        "\"[::1]:5000/acme/rules:1\"".to_owned(),
+        "${REGISTRY}/acme/rules:1".to_owned(),
+        "ghcr.io/${ORG}/team/rules:1".to_owned(),
+        "\"{{.Values.registry}}/acme/rules:1\"".to_owned(),
+        "ghcr.io/acme/rules:v${X}".to_owned(),
+        "ghcr.io/acme/rules:1@sha512:0123".to_owned(),
+        format!("ghcr.io/acme/rules:1@{upper}"),
+    ];
+    for image in rows {
+        assert_eq!(extract(format!("{head}{image}\n").as_bytes(), &expressions()), [], "{image}");
+    }
+    let whole = extract(format!("{head}ghcr.io/acme/rules:1\n").as_bytes(), &expressions());
+    assert_eq!(whole, [found("ghcr.io/acme/rules", "1", None)]);
+}
+
+/// An object without an image, such as a patch, ends at the next document.
+#[test]
+fn a_document_ends_at_its_separator() {
+    let patch = "kind: OCIArtifact\nspec:\n  suspend: true\n  # was {image: ghcr.io/acme/old:1}\n";
+    let pod = "kind: Pod\nspec:\n  containers:\n    - name: c\n      image: ghcr.io/acme/app:9\n";
+    for separator in ["---\n", "--- # next\n", "---\r\n"] {
+        assert_eq!(extract(format!("{patch}{separator}{pod}").as_bytes(), &expressions()), [], "{separator:?}");
+    }
+    let artifact = "kind: OCIArtifact\nspec:\n  verify:\n  - name: a\n  -- b: c\n\n  image: ghcr.io/acme/rules:1\n";
+    assert_eq!(extract(artifact.as_bytes(), &expressions()), [found("ghcr.io/acme/rules", "1", None)]);
+}
+
 /// An update replaces the reference alone, so a tag that occurs in a name or a digest changes nothing else.
 #[test]
 fn the_template_writes_the_reference_that_is_replaced() {
