@@ -5,6 +5,8 @@ local status = obj.status or {}
 if status.observedGeneration ~= obj.metadata.generation then
   return { status = "Progressing", message = "Waiting for this generation to be observed" }
 end
+-- Consumers have lost the content, even if the operator tries again.
+local is_withdrawn = status.candidate ~= nil and status.candidate.withdrawn == true
 local health = { status = "Progressing", message = "Waiting for the condition Ready" }
 for _, condition in ipairs(status.conditions or {}) do
   local message = (condition.reason or "") .. ": " .. (condition.message or "")
@@ -13,7 +15,7 @@ for _, condition in ipairs(status.conditions or {}) do
   elseif condition.type == "Ready" and condition.status == "True" then
     health = { status = "Healthy", message = message }
   elseif condition.type == "Ready" then
-    health = { status = "Progressing", message = message }
+    health = { status = is_withdrawn and "Degraded" or "Progressing", message = message }
   end
 end
 return health

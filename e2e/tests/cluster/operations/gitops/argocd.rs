@@ -52,6 +52,11 @@ impl Scripts {
     async fn run(&self, case: &Case, script: &str, name: &str) -> Result<Value> {
         let get = case.lab.kubectl().args(["get", "ociart", name, "--output=json"]);
         let object = get.args(["--namespace", &case.space.namespace]).stdout().await?;
+        self.run_over(case, script, object).await
+    }
+
+    /// Runs a script over an object.
+    async fn run_over(&self, case: &Case, script: &str, object: String) -> Result<Value> {
         let file = case.directory.join("script.lua");
         fs_err::write(&file, script)?;
         let result = case.lab.run.command(&self.lua).arg(file.to_string_lossy()).input(object).stdout().await?;
@@ -73,6 +78,10 @@ async fn argo_cd_shows_the_health_of_every_state(case: &mut Case) -> Result<()> 
     case.space.apply("missing", &spec(&case.reference("app:missing"))).await?;
     case.space.refused("missing", "ReferenceNotFound").await?;
     check(case, &scripts, "missing", "Progressing", "ReferenceNotFound").await?;
+    let mut withdrawn = serde_json::to_value(case.space.get("missing").await?)?;
+    withdrawn["status"]["candidate"] = json!({"withdrawn": true});
+    let health = scripts.run_over(case, &scripts.health, withdrawn.to_string()).await?;
+    ensure!(health["status"] == "Degraded", "of withdrawn content: {health}");
     case.space.apply("broken", &spec_with(&image, &json!({"files": {"subPath": "nowhere"}}))).await?;
     let is_stalled = |object: &_| current_condition(object, "Stalled").is_some_and(|stalled| stalled.status == "True");
     case.space.wait("broken", "be stalled", is_stalled).await?;
