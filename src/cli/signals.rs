@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit::Exit;
+
 /// Listener for Ctrl-C and SIGTERM, from its creation on.
 pub(crate) struct Signals([(Option<Signal>, u8); 2]);
 
@@ -31,6 +34,20 @@ impl Signals {
             code = one(first) => code,
             code = one(second) => code,
         }
+    }
+}
+
+/// Runs the work of a command until it ends or a signal comes, and reports the result. Signals are listened to before the
+/// work begins, and so before anything exists that a signal would leave behind.
+pub(crate) async fn until_signal(work: impl Future<Output = Result<(), Complaint>>) -> ExitCode {
+    let mut signals = Signals::listen();
+    let done = tokio::select! {
+        done = work => done,
+        code = signals.wait() => return interrupted(code),
+    };
+    match done {
+        Ok(()) => Exit::Done.into(),
+        Err(complaint) => complaint.report(),
     }
 }
 

@@ -16,8 +16,8 @@ pub struct Target {
     pub filter: FileFilter,
 }
 
-/// Kind of a place. A new kind has to decide here and wherever the compiler shows a `match` over kinds; every other
-/// question is asked of [`Place::volume`] and [`Place::keyed`].
+/// Kind of a place. A new kind has to decide here and wherever the compiler shows a `match` over kinds; other
+/// code uses [`Place::volume`] and [`Place::keyed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OutputKind {
     /// Files on a volume.

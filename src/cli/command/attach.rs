@@ -15,10 +15,10 @@ use crate::cli::options::login::unreadable;
 use crate::cli::options::reading;
 use crate::cli::options::writing::{self, Remote, ResultArguments, WriteArguments};
 use crate::cli::output::complaint::Complaint;
-use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::exit;
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
-use crate::cli::signals::{Signals, interrupted};
+use crate::cli::signals::until_signal;
 use crate::failure::Failure;
 use crate::oci::descriptor::Annotations;
 use crate::oci::digest::hash_chunks;
@@ -111,15 +111,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
         Ok(referrer) => referrer,
         Err(complaint) => return complaint.report(),
     };
-    let mut signals = Signals::listen();
-    let done = tokio::select! {
-        done = Box::pin(attach(&arguments, referrer)) => done,
-        code = signals.wait() => return interrupted(code),
-    };
-    match done {
-        Ok(()) => Exit::Done.into(),
-        Err(complaint) => complaint.report(),
-    }
+    until_signal(Box::pin(attach(&arguments, referrer))).await
 }
 
 async fn attach(arguments: &Arguments, referrer: Referrer) -> Result<(), Complaint> {

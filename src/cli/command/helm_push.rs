@@ -11,10 +11,10 @@ use crate::cli::options::packaging::source_date;
 use crate::cli::options::reading;
 use crate::cli::options::writing::{OverwriteArguments, ResultArguments, WriteArguments};
 use crate::cli::output::complaint::Complaint;
-use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::exit;
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
-use crate::cli::signals::{Signals, interrupted};
+use crate::cli::signals::until_signal;
 use crate::failure::Failure;
 use crate::pack::{self, HelmChart};
 use crate::pass;
@@ -80,16 +80,8 @@ Examples:
 }
 
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
-    // Listens before anything exists that a signal would leave behind. A push that is dropped ends its packaging.
-    let mut signals = Signals::listen();
-    let pushed = tokio::select! {
-        pushed = Box::pin(push(&arguments)) => pushed,
-        code = signals.wait() => return interrupted(code),
-    };
-    match pushed {
-        Ok(()) => Exit::Done.into(),
-        Err(complaint) => complaint.report(),
-    }
+    // A push that is dropped ends its packaging.
+    until_signal(Box::pin(push(&arguments))).await
 }
 
 async fn push(arguments: &Arguments) -> Result<(), Complaint> {

@@ -14,8 +14,8 @@ use crate::cli::options::reach::PersonalReach;
 use crate::cli::options::reading::TransportArguments;
 use crate::cli::options::values::duration;
 use crate::cli::output::complaint::Complaint;
-use crate::cli::output::exit::{self, Exit};
-use crate::cli::signals::{Signals, interrupted};
+use crate::cli::output::exit;
+use crate::cli::signals::until_signal;
 use crate::cli::terminal::Terminal;
 use crate::failure::{Failure, printable};
 use crate::login::Stored;
@@ -79,16 +79,8 @@ Examples:
 }
 
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
-    let mut signals = Signals::listen();
-    let done = tokio::select! {
-        done = login(&arguments) => done,
-        // Ends the question at the terminal, which gets its echo back.
-        code = signals.wait() => return interrupted(code),
-    };
-    match done {
-        Ok(()) => Exit::Done.into(),
-        Err(complaint) => complaint.report(),
-    }
+    // A signal ends the prompt at the terminal, which gets its echo back.
+    until_signal(login(&arguments)).await
 }
 
 async fn login(arguments: &Arguments) -> Result<(), Complaint> {

@@ -14,10 +14,10 @@ use crate::cli::options::writing::{
     self, OverwriteArguments, Remote, ResultArguments, WriteArguments, destination, pinned, without_tls,
 };
 use crate::cli::output::complaint::Complaint;
-use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::exit;
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
-use crate::cli::signals::{Signals, interrupted};
+use crate::cli::signals::until_signal;
 use crate::failure::Failure;
 use crate::oci::Digest;
 use crate::permits::Permits;
@@ -161,16 +161,8 @@ pub(crate) fn shown(
 }
 
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
-    let mut signals = Signals::listen();
-    let done = tokio::select! {
-        done = Box::pin(promote(&arguments)) => done,
-        // A tag is set only once everything is there.
-        code = signals.wait() => return interrupted(code),
-    };
-    match done {
-        Ok(()) => Exit::Done.into(),
-        Err(complaint) => complaint.report(),
-    }
+    // A tag is set only once everything is there.
+    until_signal(Box::pin(promote(&arguments))).await
 }
 
 async fn promote(arguments: &Arguments) -> Result<(), Complaint> {

@@ -11,9 +11,9 @@ use crate::cli::options::reading;
 use crate::cli::options::signing::{self, created, format, format_name, private_key};
 use crate::cli::options::writing::{self, ResultArguments, WriteArguments};
 use crate::cli::output::complaint::Complaint;
-use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::exit;
 use crate::cli::output::to_stdout;
-use crate::cli::signals::{Signals, interrupted};
+use crate::cli::signals::until_signal;
 use crate::failure::Failure;
 use crate::oci::Digest;
 use crate::permits::Permits;
@@ -84,15 +84,7 @@ struct Shown<'a> {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
-    let mut signals = Signals::listen();
-    let done = tokio::select! {
-        done = Box::pin(sign(&arguments)) => done,
-        code = signals.wait() => return interrupted(code),
-    };
-    match done {
-        Ok(()) => Exit::Done.into(),
-        Err(complaint) => complaint.report(),
-    }
+    until_signal(Box::pin(sign(&arguments))).await
 }
 
 async fn sign(arguments: &Arguments) -> Result<(), Complaint> {

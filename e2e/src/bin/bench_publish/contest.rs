@@ -11,7 +11,7 @@ use supercargo_e2e::run::Run;
 const ORAS: &str = "cd \"$2\" && exec \"$1\" push --no-tty --plain-http \"$3\" .";
 const CRANE: &str = "tar -cf \"$4\" -C \"$2\" . && exec \"$1\" append --insecure --new_layer \"$4\" --new_tag \"$3\"";
 
-/// What takes part in a round.
+/// Participant of a round.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Contest<'a> {
     pub(crate) run: &'a Run,

@@ -35,7 +35,7 @@ struct Local {
     digest: String,
 }
 
-/// What the commands of all rows share.
+/// Parts that the commands of all rows share.
 struct Materials {
     small: Local,
     large: Local,

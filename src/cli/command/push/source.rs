@@ -22,7 +22,7 @@ const OCI_LAYOUT: &str = "oci-layout";
 /// Other parts of a layout, by which one without its mark is recognized.
 const PARTS: [&str; 2] = ["index.json", "blobs"];
 
-/// What the command line says about the artifact.
+/// Arguments about the artifact.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) source: String,

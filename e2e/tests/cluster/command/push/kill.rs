@@ -39,7 +39,7 @@ fn content() -> Tree {
     (0..FILES as u64).map(|number| (format!("file-{number}"), file(number))).collect()
 }
 
-/// What is pushed, and to which registry.
+/// Artifact to push, and its registry.
 struct Subject {
     source: String,
     more: Vec<String>,
