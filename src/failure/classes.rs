@@ -240,7 +240,7 @@ impl From<PackError> for Failure {
             PackError::Path { .. } | PackError::Nothing => Reason::SubPathNotFound,
             PackError::Option { .. } | PackError::Name(_) | PackError::Reference { .. } => Reason::InvalidSpec,
             PackError::Exists(_) => Reason::OutputConflict,
-            PackError::NoDirectory(_) => Reason::FileNotFound,
+            PackError::NoSource { .. } => Reason::FileNotFound,
             PackError::Ignore { .. } | PackError::Description { .. } | PackError::Dependencies(_) => {
                 Reason::FileInvalid
             }

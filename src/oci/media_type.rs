@@ -35,6 +35,20 @@ const ABOUT_CONTENT: [&str; 5] = [
     "application/cose",
 ];
 
+/// Longest name of a type or a subtype, in bytes.
+const MAX_NAME: usize = 127;
+
+/// Returns true for a media type that a manifest may have: two names, without parameters (image-spec,
+/// "descriptor.md"; RFC 6838 section 4.2).
+pub fn is_media_type(text: &str) -> bool {
+    let is_name = |name: &str| {
+        let may_follow = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+        let is_start = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+        is_start && name.len() <= MAX_NAME && name.bytes().all(may_follow)
+    };
+    text.split_once('/').is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype))
+}
+
 /// Returns true for `tar`, `+tar`, `tar+gzip`, `tar.gz`, `tar+zstd` and the like: media types of archives, with any
 /// compression (formats of Flux, Helm, Timoni, Falco, ...).
 pub fn says_tar(media_type: &str) -> bool {
@@ -95,6 +109,21 @@ pub fn archive_extension(media_type: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_media_type_is_two_names_without_parameters() {
+        let long = format!("application/{}", "x".repeat(MAX_NAME + 1));
+        for valid in
+            ["application/json", "a/b", "application/vnd.oci.image.layer.v1.tar+gzip", "x-y/1!#$&-^_.+", &long[..139]]
+        {
+            assert!(is_media_type(valid), "{valid}");
+        }
+        for text in
+            ["", "/", "a/", "/b", "json", "a/b/c", "a/.b", "a/b c", "text/plain; charset=utf-8", "a/b\n", "ä/b", &long]
+        {
+            assert!(!is_media_type(text), "{text}");
+        }
+    }
 
     #[test]
     fn archives_are_recognized_in_every_spelling_of_tar() {

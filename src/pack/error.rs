@@ -13,9 +13,14 @@ pub enum PackError {
     /// An entry that the unpacker would refuse.
     #[error(transparent)]
     Entry(#[from] UnpackError),
-    /// A directory to package that does not exist, or is of another kind.
-    #[error("DIR {0:?} is not a directory")]
-    NoDirectory(String),
+    /// A directory or archive to package that does not exist, or is of another kind.
+    #[error("{path:?} is not {expected}")]
+    NoSource {
+        /// Its path.
+        path: String,
+        /// The expected kind.
+        expected: &'static str,
+    },
     /// A file that was written to while it was read.
     #[error("{0} was changed while it was packaged")]
     Changed(String),

@@ -354,6 +354,6 @@ fn a_source_that_is_no_directory_is_named() {
     fs_err::write(parent.path().join("file"), "").unwrap();
     for name in ["missing", "file", "file/below"] {
         let refused = Source::open(&parent.path().join(name)).map(|_| ());
-        assert!(matches!(&refused, Err(PackError::NoDirectory(path)) if path.ends_with(name)), "{refused:?}");
+        assert!(matches!(&refused, Err(PackError::NoSource { path, .. }) if path.ends_with(name)), "{refused:?}");
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct Manner<'a> {
 impl Source {
     /// Opens a directory that a user names; links in the path to it are followed.
     pub fn open(path: &Path) -> Result<Self, PackError> {
-        let missing = || PackError::NoDirectory(path.display().to_string());
+        let missing = || PackError::NoSource { path: path.display().to_string(), expected: "a directory" };
         let unopened = |error: StorageError| if error.is_replaced() { missing() } else { error.into() };
         Ok(Self { dir: storage::open_any_dir(path).map_err(unopened)? })
     }

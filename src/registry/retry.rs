@@ -26,7 +26,12 @@ impl Repetitions {
     pub async fn after(&mut self, error: RegistryError) -> Result<(), RegistryError> {
         self.failures = self.failures.saturating_add(1);
         let Some(pause) = pause(&error, self.failures, random()) else { return Err(error) };
-        tracing::debug!(%error, ?pause, "the request is repeated");
+        // One failure is soon forgotten; a user who waits longer wants to know for what.
+        if self.failures == 1 {
+            tracing::debug!(%error, ?pause, "the request is repeated");
+        } else {
+            tracing::warn!(%error, ?pause, "the request failed again, and is repeated");
+        }
         wait(pause).await;
         Ok(())
     }

@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use crate::api::Reason;
 use crate::blob::Progress;
+use crate::cli::files;
 use crate::cli::options::format::Format;
-use crate::cli::options::login::unreadable;
 use crate::cli::options::reading;
+use crate::cli::options::values;
 use crate::cli::options::writing::{self, Remote, ResultArguments, WriteArguments};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit;
@@ -41,13 +42,13 @@ pub(crate) struct Arguments {
     /// File to attach.
     file: PathBuf,
     /// Type of the referrer, by which it is found, such as application/spdx+json.
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = values::media_type)]
     artifact_type: String,
     /// Media type of the file. Default: the type of the referrer.
-    #[arg(hide_short_help = true, long, value_name = "TYPE")]
+    #[arg(hide_short_help = true, long, value_name = "TYPE", value_parser = values::media_type)]
     media_type: Option<String>,
     /// Annotation of the referrer; may be given several times.
-    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = annotation)]
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = values::annotation)]
     annotations: Vec<(String, String)>,
     #[command(flatten)]
     result: ResultArguments,
@@ -100,11 +101,6 @@ struct Shown<'a> {
     subject: &'a Descriptor,
 }
 
-fn annotation(text: &str) -> Result<(String, String), &'static str> {
-    let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("expected KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
-}
-
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     // Reading a large file takes long, and a signal ends it as by default.
     let referrer = match arguments.referrer() {
@@ -143,14 +139,15 @@ async fn attached(
 impl Arguments {
     /// Returns the content of the referrer. The file is read twice: its digest is part of the manifest.
     fn referrer(&self) -> Result<Referrer, Complaint> {
-        let file = fs_err::File::open(&self.file).map_err(|error| unreadable("FILE", &error))?;
-        let metadata = file.metadata().map_err(|error| unreadable("FILE", &error))?;
+        let file = fs_err::File::open(&self.file).map_err(|error| files::unreadable("FILE", &error))?;
+        let metadata = file.metadata().map_err(|error| files::unreadable("FILE", &error))?;
         if !metadata.is_file() {
             let problem = format!("FILE: {} is not a regular file", self.file.display());
             return Err(Complaint::new(Reason::FileInvalid, problem));
         }
         let read_at = |buffer: &mut [u8], at| file.read_at(buffer, at);
-        let (digest, size) = hash_chunks(metadata.len(), read_at, |error| unreadable("FILE", &error), |_| Ok(()))?;
+        let (digest, size) =
+            hash_chunks(metadata.len(), read_at, |error| files::unreadable("FILE", &error), |_| Ok(()))?;
         let media_type = self.media_type.as_ref().unwrap_or(&self.artifact_type);
         let mut layer = Descriptor::new(media_type, digest, size);
         if let Some(name) = self.file.file_name().and_then(|name| name.to_str()) {

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use crate::api::Reason;
 use crate::cli::files;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, find};
-use crate::cli::options::login::unreadable;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
@@ -74,7 +73,7 @@ fn export(arguments: &Arguments) -> Result<String, Complaint> {
 
 /// Reads a trusted root, which must be valid: on the other side of an air gap nothing can replace it.
 fn trusted_root(path: &Path) -> Result<Vec<u8>, Complaint> {
-    let json = files::read(path).map_err(|error| unreadable("--trusted-root", &error))?;
+    let json = files::read("--trusted-root", path)?;
     Root::parse(&json)
         .map_err(|problem| Complaint::new(Reason::TrustRootInvalid, format!("--trusted-root: {problem}")))?;
     Ok(json)

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::api::Reason;
+use crate::cli::files;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
-use crate::cli::options::login::unreadable;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
@@ -97,7 +97,7 @@ impl Source {
         if path.is_dir() {
             return Layout::open(path).map(Self::Layout).map_err(|error| of_layout(Failure::from(error).into()));
         }
-        let file = fs_err::File::open(path).map_err(|error| unreadable("SOURCE", &error))?;
+        let file = fs_err::File::open(path).map_err(|error| files::unreadable("SOURCE", &error))?;
         Ok(Self::Archive(Box::new(std::io::BufReader::with_capacity(1024 * 1024, file))))
     }
 }

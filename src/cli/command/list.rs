@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::sync::VOLUMES;
-use crate::api::Reason;
+use crate::cli::files;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
 use crate::cli::options::format::Format;
 use crate::cli::output::complaint::Complaint;
@@ -98,7 +98,9 @@ fn list(arguments: &Arguments) -> Result<String, Complaint> {
 
 /// Returns what `sync` published below a root, on its default volume and on the others.
 fn below(root: &Path) -> Result<Vec<Row>, Complaint> {
-    let unreadable = |error: std::io::Error| Complaint::new(Reason::StorageFailed, format!("--root: {error}"));
+    let unreadable = |error: std::io::Error| files::unreadable("--root", &error);
+    // A root that is missing would look like one without objects.
+    fs_err::read_dir(root).map_err(unreadable)?;
     let mut roots = vec![root.to_owned()];
     match fs_err::read_dir(root.join(VOLUMES)) {
         Ok(volumes) => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::api::{OCIArtifactSpec, Reason};
-use crate::cli::options::login::{places, registry_host, secret};
+use crate::cli::options::login::{from_stdin, places, registry_host};
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::options::reading::TransportArguments;
 use crate::cli::options::values::duration;
@@ -89,7 +89,7 @@ async fn login(arguments: &Arguments) -> Result<(), Complaint> {
         Complaint::new(Reason::InvalidSpec, problem).with_remedy("Set --docker-config.".to_owned())
     })?;
     let credential = arguments.credential().await?;
-    let (repository, mut access) = (&arguments.registry, arguments.access()?);
+    let (repository, mut access) = (&arguments.registry, arguments.access().await?);
     access.keychain.add_for(repository, credential.clone());
     let registry = arguments.reach.registry(&Arc::default())?;
     let checked = tokio::time::timeout(arguments.timeout, registry.check_login(&access, repository)).await;
@@ -104,21 +104,21 @@ async fn login(arguments: &Arguments) -> Result<(), Complaint> {
 
 impl Arguments {
     /// Returns the access to the registry, without credentials.
-    fn access(&self) -> Result<Access, Complaint> {
+    async fn access(&self) -> Result<Access, Complaint> {
         let image = self.registry.to_string();
         let mut spec: OCIArtifactSpec =
             serde_json::from_value(json!({"image": image, "outputs": []})).map_err(Failure::internal)?;
         self.transport.set(&mut spec);
-        let request = Request::parse(ObjectId::command_line(), &spec, &self.transport.referred()?);
+        let request = Request::parse(ObjectId::command_line(), &spec, &self.transport.referred().await?);
         Ok(request.map_err(Failure::from)?.access)
     }
 
     async fn credential(&self) -> Result<Credential, Complaint> {
         if self.identity_token_stdin {
-            return Ok(Credential::IdentityToken(secret("--identity-token-stdin", std::io::stdin())?));
+            return Ok(Credential::IdentityToken(from_stdin("--identity-token-stdin").await?));
         }
         if let (Some(user), true) = (&self.username, self.password_stdin) {
-            let password = secret("--password-stdin", std::io::stdin())?;
+            let password = from_stdin("--password-stdin").await?;
             return Ok(Credential::Password { user: user.clone(), password });
         }
         let terminal = Terminal::open(WITHOUT_TERMINAL)?;

@@ -219,7 +219,7 @@ pub(crate) fn complain(error: PackError) -> Complaint {
         PackError::Reference { .. } => Some("Correct the reference, or the version of the content."),
         PackError::Exists(_) => Some("Choose another name, or remove the directory or file."),
         PackError::Name(_)
-        | PackError::NoDirectory(_)
+        | PackError::NoSource { .. }
         | PackError::Option { .. }
         | PackError::TooLarge { .. }
         | PackError::Manifest(_)

@@ -10,7 +10,6 @@ use crate::api::Reason;
 use crate::blob::Progress;
 use crate::cli::files;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
-use crate::cli::options::login::unreadable;
 use crate::cli::options::packaging::DirectoryArguments;
 use crate::cli::options::reading;
 use crate::cli::options::signing::{self, SigningArguments};
@@ -124,7 +123,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 async fn push(arguments: &Arguments, stop: &Stop) -> Result<(), Complaint> {
     let (target, mut tags) = arguments.target()?;
     if let Some(path) = &arguments.version_from {
-        check_version(path, &tags)?;
+        unless(stop, check_version(path, &tags)).await?;
     }
     let signing = unless(stop, arguments.signing.signing()).await?;
     let local = local(arguments, &target.repository, &tags, stop).await?;
@@ -207,8 +206,8 @@ impl Arguments {
     }
 }
 
-fn check_version(path: &Path, tags: &[String]) -> Result<(), Complaint> {
-    let bytes = files::read(path).map_err(|error| unreadable("--version-from", &error))?;
+async fn check_version(path: &Path, tags: &[String]) -> Result<(), Complaint> {
+    let bytes = files::read_on_thread("--version-from", path).await?;
     let checked = check_tags(&String::from_utf8_lossy(&bytes), tags);
     let failed = |error| Complaint::new(Reason::InvalidSpec, format!("--version-from {}: {error}", path.display()));
     checked.map_err(failed)

@@ -82,7 +82,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 
 async fn unpackage(arguments: &Arguments) -> Result<ExitCode, Complaint> {
     refuse_existing(&arguments.dir)?;
-    let mut request = request(arguments)?;
+    let mut request = request(arguments).await?;
     let cache = arguments.cache.open()?;
     let cached = find(&cache, &request.reference)?;
     // Another process may move the tag meanwhile.
@@ -106,14 +106,14 @@ fn refuse_existing(dir: &Path) -> Result<(), Complaint> {
     Err(complaint.with_remedy("Name a directory that does not exist.".to_owned()))
 }
 
-fn request(arguments: &Arguments) -> Result<Request, Complaint> {
+async fn request(arguments: &Arguments) -> Result<Request, Complaint> {
     let mut spec: OCIArtifactSpec =
         serde_json::from_value(json!({"image": arguments.image, "outputs": []})).map_err(Failure::internal)?;
     spec.timeout.clone_from(&arguments.timeout);
     spec.platform.clone_from(&arguments.platform);
     arguments.content.set(&mut spec);
     let mut referred = Referred::default();
-    arguments.signature.set(&mut spec, &mut referred)?;
+    arguments.signature.set(&mut spec, &mut referred).await?;
     Ok(Request::parse(ObjectId::command_line(), &spec, &referred).map_err(Failure::from)?)
 }
 

@@ -11,8 +11,7 @@ use crate::api::Reason;
 use crate::api::vocabulary::Enforcement;
 use crate::api::vocabulary::{SignatureFormat, TransparencyLog};
 use crate::cli::files;
-use crate::cli::options::login::unreadable;
-use crate::cli::options::signature::Transparency;
+use crate::cli::options::signature::{self, Transparency};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
@@ -94,7 +93,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
 
 fn verify(arguments: &Arguments) -> Result<Digest, Complaint> {
     let entry = entry(arguments)?;
-    let bundle = files::read(&arguments.bundle).map_err(|error| unreadable("--bundle", &error))?;
+    let bundle = files::read("--bundle", &arguments.bundle)?;
     let (content, digest) = if let Some(digest) = digest(&arguments.artifact) {
         (None, digest)
     } else {
@@ -127,8 +126,7 @@ fn entry(arguments: &Arguments) -> Result<Entry, Complaint> {
 }
 
 fn key(path: &Path) -> Result<PublicKey, Complaint> {
-    let pem = files::read(path).map_err(|error| unreadable("--key", &error))?;
-    PublicKey::from_pem(&pem).map_err(|error| Complaint::new(Reason::FileInvalid, format!("--key {error}")))
+    signature::public_key(path, &files::read("--key", path)?)
 }
 
 fn root(arguments: &Arguments) -> Result<Root, Complaint> {
@@ -137,7 +135,7 @@ fn root(arguments: &Arguments) -> Result<Root, Complaint> {
     };
     match &arguments.trusted_root {
         Some(path) => {
-            let json = files::read(path).map_err(|error| unreadable("--trusted-root", &error))?;
+            let json = files::read("--trusted-root", path)?;
             Root::parse(&json).map_err(unusable("--trusted-root"))
         }
         None if arguments.staging => Root::staging().map_err(unusable("the embedded trusted root")),
@@ -151,10 +149,7 @@ fn digest(argument: &Path) -> Option<Digest> {
 }
 
 fn content(path: &Path) -> Result<Vec<u8>, Complaint> {
-    let fail = |error: std::io::Error| {
-        let is_missing = error.kind() == std::io::ErrorKind::NotFound;
-        Complaint::new(if is_missing { Reason::ReferenceNotFound } else { Reason::StorageFailed }, error)
-    };
+    let fail = |error: std::io::Error| files::unreadable("FILE_OR_DIGEST", &error);
     let file = fs_err::File::open(path).map_err(fail)?;
     let length = file.metadata().map_err(fail)?.len();
     if length > MAX_CONTENT {
@@ -212,6 +207,6 @@ mod tests {
         fs_err::write(&file, "content").unwrap();
         assert_eq!(digest(&file), None);
         assert_eq!(content(&file).unwrap(), b"content");
-        assert_eq!(content(&dir.path().join("missing")).unwrap_err().reason(), Reason::ReferenceNotFound);
+        assert_eq!(content(&dir.path().join("missing")).unwrap_err().reason(), Reason::FileNotFound);
     }
 }

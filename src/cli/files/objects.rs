@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::{content, reason};
 use crate::api::policy::OCIArtifactPolicySpec;
 use crate::api::vocabulary::{CaSource, PolicyAction};
-use crate::api::{ANNOTATION_REGISTRY, GROUP, OCIArtifactSpec, crd, schema};
-use crate::cli::files;
+use crate::api::{ANNOTATION_REGISTRY, GROUP, OCIArtifactSpec, Reason, crd, schema};
 use crate::registry::credentials::SecretData;
 use crate::request::{self, ObjectId, Policies, Policy, Referred};
 
@@ -46,10 +46,23 @@ pub(crate) struct Input {
 
 /// Error in a file.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}", file.display())]
-pub(crate) struct InputError {
-    file: PathBuf,
-    problem: String,
+pub(crate) enum InputError {
+    /// A file or directory that cannot be read.
+    #[error("{0}")]
+    Unreadable(std::io::Error),
+    /// A file with other content than such objects.
+    #[error("{}: {problem}", file.display())]
+    Invalid { file: PathBuf, problem: String },
+}
+
+impl InputError {
+    /// Returns the reason at a command line.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Unreadable(error) => reason(error),
+            Self::Invalid { .. } => Reason::FileInvalid,
+        }
+    }
 }
 
 impl Input {
@@ -57,8 +70,8 @@ impl Input {
     pub(crate) fn read(path: &Path, namespace: &str) -> Result<Self, InputError> {
         let mut input = Self::default();
         for file in files(path, 0)? {
-            let fail = |problem: String| InputError { file: file.clone(), problem };
-            let bytes = files::read(&file).map_err(|error| fail(error.to_string()))?;
+            let fail = |problem: String| InputError::Invalid { file: file.clone(), problem };
+            let bytes = content(&file).map_err(InputError::Unreadable)?;
             let text = String::from_utf8(bytes).map_err(|_| fail("not UTF-8 text".to_owned()))?;
             let documents: Vec<Value> =
                 serde_saphyr::from_multiple(&text).map_err(|error| fail(not_yaml(error.location())))?;
@@ -278,17 +291,17 @@ fn not_yaml(location: Option<serde_saphyr::Location>) -> String {
 }
 
 fn files(path: &Path, depth: usize) -> Result<Vec<PathBuf>, InputError> {
-    let fail = |problem: String| InputError { file: path.to_owned(), problem };
-    let metadata = fs_err::metadata(path).map_err(|error| fail(error.to_string()))?;
+    let metadata = fs_err::metadata(path).map_err(InputError::Unreadable)?;
     if !metadata.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     if depth >= MAX_DEPTH {
-        return Err(fail(format!("directories are nested more than {MAX_DEPTH} deep")));
+        let problem = format!("directories are nested more than {MAX_DEPTH} deep");
+        return Err(InputError::Invalid { file: path.to_owned(), problem });
     }
     let mut found = Vec::new();
-    for entry in fs_err::read_dir(path).map_err(|error| fail(error.to_string()))? {
-        let path = entry.map_err(|error| fail(error.to_string()))?.path();
+    for entry in fs_err::read_dir(path).map_err(InputError::Unreadable)? {
+        let path = entry.map_err(InputError::Unreadable)?.path();
         let is_yaml = path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known));
         if path.is_dir() || is_yaml {
             found.extend(files(&path, depth + 1)?);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::api::Reason;
 use crate::cli::files;
 use crate::cli::output::complaint::Complaint;
-use crate::failure::printable;
+use crate::failure::{Failure, printable};
 use crate::login::{LoginError, Logins, Place};
 use crate::oci::{Reference, Repository};
 use crate::registry::credentials::{Credential, Keychain};
@@ -43,7 +43,7 @@ impl LoginArguments {
     pub(crate) async fn add_to(&self, keychain: &mut Keychain, repository: &Repository) -> Result<Origins, Complaint> {
         let password = |user: &str, password: String| Credential::Password { user: user.to_owned(), password };
         if let Some(user) = &self.username {
-            keychain.add_for(repository, password(user, secret("--password-stdin", std::io::stdin())?));
+            keychain.add_for(repository, password(user, from_stdin("--password-stdin").await?));
             return Ok(Origins(vec!["--username".to_owned()]));
         }
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -100,7 +100,7 @@ impl From<LoginError> for Complaint {
     fn from(error: LoginError) -> Self {
         let text = error.to_string();
         match error {
-            LoginError::Unreadable { origin, error } => unreadable(origin, &error),
+            LoginError::Unreadable { origin, error } => files::unreadable(origin, &error),
             LoginError::Unusable { .. } => Self::new(Reason::FileInvalid, text),
             LoginError::Unwritable { .. } => Self::new(Reason::StorageFailed, text),
             LoginError::Helper { .. } => Self::new(Reason::Unauthorized, text).with_remedy(
@@ -111,16 +111,17 @@ impl From<LoginError> for Complaint {
     }
 }
 
-/// Reports a file that cannot be read, as missing or as invalid.
-pub(crate) fn unreadable(what: &str, error: &std::io::Error) -> Complaint {
-    let is_missing = error.kind() == std::io::ErrorKind::NotFound;
-    let reason = if is_missing { Reason::FileNotFound } else { Reason::FileInvalid };
-    Complaint::new(reason, format!("{what}: {error}"))
+/// Reads a password or token from standard input, on a thread: a signal ends the command meanwhile.
+pub(crate) async fn from_stdin(option: &'static str) -> Result<String, Complaint> {
+    tokio::task::spawn_blocking(move || secret(option, std::io::stdin())).await.map_err(Failure::internal)?
 }
 
-/// Reads a password or token from standard input, without the one line end that `echo` adds.
-pub(crate) fn secret(option: &str, input: impl std::io::Read) -> Result<String, Complaint> {
-    let fail = |problem: &str| Complaint::new(Reason::FileInvalid, format!("{option}: {problem}"));
+/// Reads a password or token, without the one line end that `echo` adds.
+fn secret(option: &str, input: impl std::io::Read) -> Result<String, Complaint> {
+    let fail = |problem: &str| {
+        let complaint = Complaint::new(Reason::FileInvalid, format!("{option}: {problem}"));
+        complaint.with_remedy("Pass the password or token to standard input.".to_owned())
+    };
     let bytes = files::up_to(MAX_PASSWORD, input).map_err(|error| fail(&error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|_| fail("not UTF-8 text"))?;
     let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));

@@ -10,8 +10,11 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::api::{Reason, vocabulary};
+use crate::cli::files;
+use crate::cli::options::values;
 use crate::cli::output::complaint::Complaint;
 use crate::oci::descriptor::Annotations;
+use crate::oci::media_type::is_media_type;
 use crate::pack::{self, LayerOption, Options};
 use crate::request::FileFilter;
 use crate::unpack::path::EntryPath;
@@ -20,8 +23,6 @@ pub(crate) use directory::DirectoryArguments;
 
 /// Key of the manifest's annotations in an annotation file, as for oras.
 const MANIFEST: &str = "$manifest";
-/// Maximum size of an annotation file, in bytes.
-const MAX_ANNOTATION_FILE: u64 = 1024 * 1024;
 /// Variable with the time of creation, in seconds since the epoch (reproducible-builds.org).
 const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
@@ -38,7 +39,7 @@ pub(crate) struct PackagingArguments {
     #[arg(hide_short_help = true, long, value_name = "MODE")]
     compat: Option<Compat>,
     /// Type of the artifact, such as application/vnd.example.config.
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", value_parser = values::media_type)]
     artifact_type: Option<String>,
     /// Title of the layer: the directory in which consumers place the content.
     ///
@@ -55,7 +56,7 @@ pub(crate) struct PackagingArguments {
     #[arg(hide_short_help = true, long, value_name = "METHOD", default_value = "gzip", ignore_case = true)]
     compression: Compression,
     /// Annotation of the manifest; may be given several times.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = annotation)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = values::annotation)]
     annotation: Vec<(String, String)>,
     /// File with annotations, as JSON or YAML.
     ///
@@ -189,11 +190,8 @@ impl PackagingArguments {
     fn annotation_file(&self) -> Result<(Annotations, BTreeMap<String, Annotations>), Complaint> {
         let Some(path) = &self.annotation_file else { return Ok(Default::default()) };
         let fail = |problem: String| Complaint::new(Reason::FileInvalid, format!("--annotation-file: {problem}"));
-        let size = fs_err::metadata(path).map_err(|error| fail(error.to_string()))?.len();
-        if size > MAX_ANNOTATION_FILE {
-            return Err(fail(format!("{} is larger than {MAX_ANNOTATION_FILE} bytes", path.display())));
-        }
-        let text = fs_err::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+        let text = String::from_utf8(files::read("--annotation-file", path)?)
+            .map_err(|_| fail(format!("{} is not UTF-8 text", path.display())))?;
         parse_annotations(&text).map_err(|problem| fail(format!("{}: {problem}", path.display())))
     }
 }
@@ -250,24 +248,12 @@ fn parse_annotations(text: &str) -> Result<(Annotations, BTreeMap<String, Annota
     }
 }
 
-fn annotation(text: &str) -> Result<(String, String), &'static str> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE"),
-    }
-}
-
 fn path(text: &str) -> Result<EntryPath, String> {
     EntryPath::parse(text.as_bytes()).map_err(|problem| format!("the path {problem}"))
 }
 
 fn layer(text: &str) -> Result<LayerOption, String> {
-    let is_type = |text: &str| {
-        let mut parts = text.split('/');
-        let part = |part: Option<&str>| part.is_some_and(|part| !part.is_empty());
-        part(parts.next()) && part(parts.next()) && parts.next().is_none()
-    };
-    match text.rsplit_once(':').filter(|(_, media_type)| is_type(media_type)) {
+    match text.rsplit_once(':').filter(|(_, media_type)| is_media_type(media_type)) {
         Some((file, media_type)) => Ok(LayerOption { path: path(file)?, media_type: Some(media_type.to_owned()) }),
         None => Ok(LayerOption { path: path(text)?, media_type: None }),
     }
@@ -296,6 +282,7 @@ mod tests {
             let parsed = layer(text).unwrap();
             assert_eq!((parsed.path.as_str(), parsed.media_type.as_deref()), (path, media_type), "{text}");
         }
+        assert_eq!(layer("a:b/c d").unwrap().path.as_str(), "a:b/c d");
         for refused in ["", "/etc", "../x", "/etc:a/b"] {
             assert!(layer(refused).is_err(), "{refused}");
         }

@@ -47,13 +47,13 @@ impl PolicyArguments {
     pub(crate) fn policies(&self) -> Result<Policies, Complaint> {
         let Some(path) = &self.policy else { return Ok(Policies::default()) };
         let input = Input::read(path, &self.policy_namespace)
-            .map_err(|error| Complaint::new(Reason::InvalidSpec, format!("--policy: {error}")))?;
+            .map_err(|error| Complaint::new(error.reason(), format!("--policy: {error}")))?;
         let policies = input.policies(self.namespace.as_deref(), &self.policy_namespace);
         if input.has_policies() {
             return Ok(policies);
         }
         let problem = format!("--policy: {} has no OCIArtifactPolicy", path.display());
-        Err(Complaint::new(Reason::InvalidSpec, problem))
+        Err(Complaint::new(Reason::FileInvalid, problem))
     }
 
     /// Fails if a policy denies the artifact, or if none matches it: a mistake in a pattern must not allow everything.

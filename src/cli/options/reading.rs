@@ -1,7 +1,7 @@
 //! Options for reading an artifact: the fields of an object about reading, under the same names.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::api::spec::{CaReference, CertificateReference, SemverSpec};
 use crate::api::vocabulary::CaSource;
 use crate::cli::files;
 use crate::cli::options::content::ContentArguments;
-use crate::cli::options::login::{LoginArguments, Origins, unreadable};
+use crate::cli::options::login::{LoginArguments, Origins};
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::options::signature::SignatureArguments;
 use crate::cli::output::complaint::Complaint;
@@ -103,8 +103,8 @@ impl ReadArguments {
         signature: &SignatureArguments,
     ) -> Result<(Request, Origins), Complaint> {
         let mut spec = self.spec(content)?;
-        let mut referred = Referred { policies, ..self.transport.referred()? };
-        signature.set(&mut spec, &mut referred)?;
+        let mut referred = Referred { policies, ..self.transport.referred().await? };
+        signature.set(&mut spec, &mut referred).await?;
         let object = ObjectId::command_line();
         let mut request = Request::parse(object, &spec, &referred).map_err(Failure::from)?;
         let repository = &request.reference.repository;
@@ -142,17 +142,17 @@ impl TransportArguments {
     }
 
     /// Returns the files as the ConfigMap and the Secret that the spec names.
-    pub(crate) fn referred(&self) -> Result<Referred, Complaint> {
-        let read = |option: &str, path: &Path| files::read(path).map_err(|error| unreadable(option, &error));
+    pub(crate) async fn referred(&self) -> Result<Referred, Complaint> {
+        let read = files::read_on_thread;
         let mut referred = Referred::default();
         if let Some(path) = &self.ca_file {
-            let data = BTreeMap::from([(key("ca.crt"), read("--ca-file", path)?)]);
+            let data = BTreeMap::from([(key("ca.crt"), read("--ca-file", path).await?)]);
             referred.config_maps.insert(AUTHORITY.to_owned(), Some(data));
         }
         if let (Some(certificate), Some(private)) = (&self.client_certificate, &self.client_key) {
             let data = BTreeMap::from([
-                (key("tls.crt"), read("--client-certificate", certificate)?),
-                (key("tls.key"), read("--client-key", private)?),
+                (key("tls.crt"), read("--client-certificate", certificate).await?),
+                (key("tls.key"), read("--client-key", private).await?),
             ]);
             let secret = SecretData { kind: "kubernetes.io/tls".to_owned(), data, ..SecretData::default() };
             referred.secrets.insert(CERTIFICATE.to_owned(), Some(secret));
@@ -244,7 +244,7 @@ mod tests {
         let (there, missing) = (file.to_str().unwrap(), "/missing.pem");
         let rows: [(&[&str], &str); 11] = [
             (&["--key", missing], "error: FileNotFound: --key: "),
-            (&["--key", there], "error: InvalidSpec: --key "),
+            (&["--key", there], "error: FileInvalid: --key "),
             (&["--issuer", "i", "--subject", "s", "--trusted-root", there], "error: TrustRootInvalid: --trusted-root "),
             (&["--issuer", "i"], "error: InvalidSpec: --issuer "),
             (&["--trusted-root", there], "error: InvalidSpec: --trusted-root "),

@@ -1,7 +1,7 @@
 //! Options for signature requirements: the fields of an entry of `spec.verify`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
@@ -11,9 +11,9 @@ use crate::api::vocabulary::{
 };
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::cli::files;
-use crate::cli::options::login::unreadable;
 use crate::cli::output::complaint::Complaint;
 use crate::request::Referred;
+use crate::trust::sigstore::PublicKey;
 
 /// Name of the entry that the options stand for.
 pub(crate) const ENTRY: &str = "options";
@@ -112,7 +112,7 @@ impl SignatureArguments {
     }
 
     /// Sets the fields that the options stand for, and the objects that these fields name.
-    pub(crate) fn set(&self, spec: &mut OCIArtifactSpec, referred: &mut Referred) -> Result<(), Complaint> {
+    pub(crate) async fn set(&self, spec: &mut OCIArtifactSpec, referred: &mut Referred) -> Result<(), Complaint> {
         if !self.is_set() {
             let alone = [
                 ("--trusted-root", self.trusted_root.is_some()),
@@ -129,21 +129,20 @@ impl SignatureArguments {
             return Err(Complaint::new(Reason::InvalidSpec, problem));
         }
         if let Some(path) = &self.trusted_root {
-            let json = files::read(path).map_err(|error| unreadable("--trusted-root", &error))?;
+            let json = files::read_on_thread("--trusted-root", path).await?;
             referred.config_maps.insert(ROOT.to_owned(), Some(BTreeMap::from([(ROOT_KEY.to_owned(), json)])));
         }
-        spec.verify = vec![VerifySpec { name: ENTRY.to_owned(), cosign: self.cosign()? }];
+        let mut keys = Vec::new();
+        for path in &self.key {
+            let pem = files::read_on_thread("--key", path).await?;
+            public_key(path, &pem)?;
+            keys.push(KeySpec { secret_ref: None, inline: Some(String::from_utf8_lossy(&pem).into_owned()) });
+        }
+        spec.verify = vec![VerifySpec { name: ENTRY.to_owned(), cosign: self.cosign(keys) }];
         Ok(())
     }
 
-    fn cosign(&self) -> Result<CosignSpec, Complaint> {
-        let key = |path: &PathBuf| {
-            let pem = files::read(path).map_err(|error| unreadable("--key", &error))?;
-            let text = String::from_utf8(pem);
-            let text =
-                text.map_err(|_| Complaint::new(Reason::FileInvalid, format!("--key: {} is not PEM", path.display())));
-            Ok(KeySpec { secret_ref: None, inline: Some(text?) })
-        };
+    fn cosign(&self, keys: Vec<KeySpec>) -> CosignSpec {
         let identity = |issuer: &String| IdentitySpec {
             issuer: issuer.clone(),
             subject: self.subject.clone(),
@@ -161,9 +160,9 @@ impl SignatureArguments {
             };
             self.signature_format.is_empty() || self.signature_format.iter().any(named)
         };
-        Ok(CosignSpec {
+        CosignSpec {
             keyless: self.issuer.iter().map(identity).collect(),
-            keys: self.key.iter().map(key).collect::<Result<_, Complaint>>()?,
+            keys,
             trusted_root_ref: self.trusted_root.as_ref().map(|_| root()),
             transparency_log: match self.transparency_log {
                 Log::Required => TransparencyLog::Required,
@@ -175,6 +174,12 @@ impl SignatureArguments {
                 some => some.to_vec(),
             },
             formats: formats.into_iter().filter(is_accepted).collect(),
-        })
+        }
     }
+}
+
+/// Parses the key of --key; the error names its file.
+pub(crate) fn public_key(path: &Path, pem: &[u8]) -> Result<PublicKey, Complaint> {
+    let invalid = |error| Complaint::new(Reason::FileInvalid, format!("--key {} {error}", path.display()));
+    PublicKey::from_pem(pem).map_err(invalid)
 }

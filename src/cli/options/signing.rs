@@ -1,5 +1,6 @@
 //! Private keys of the command line.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,7 +8,6 @@ use zeroize::Zeroizing;
 
 use crate::api::Reason;
 use crate::cli::files;
-use crate::cli::options::login::unreadable;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::terminal::Terminal;
 use crate::pass;
@@ -62,30 +62,38 @@ pub(crate) fn created() -> String {
 }
 
 /// Reads a private key, with its password if it is encrypted. `option` names the file in messages.
-pub(crate) async fn private_key(option: &str, path: &Path) -> Result<PrivateKey, Complaint> {
-    let pem = Zeroizing::new(files::read(path).map_err(|error| unreadable(option, &error))?);
+pub(crate) async fn private_key(option: &'static str, path: &Path) -> Result<PrivateKey, Complaint> {
+    let pem = Zeroizing::new(files::read_on_thread(option, path).await?);
     let password = match std::env::var_os(PASSWORD) {
-        Some(password) => password.into_string().map_err(|_| invalid(PASSWORD, "is not UTF-8 text"))?,
+        Some(password) => text(password)?,
         None if PrivateKey::is_encrypted(&pem) => {
-            let terminal = Terminal::open(&format!("Set {PASSWORD}; it may be empty."))?;
-            terminal.ask_secretly(&format!("Password of {}: ", path.display())).await?
+            terminal()?.ask_secretly(&format!("Password of {}: ", path.display())).await?
         }
         None => String::new(),
     };
     let password = Zeroizing::new(password);
     // scrypt takes a fraction of a second, and 64 MiB of memory.
     let parsed = tokio::task::spawn_blocking(move || PrivateKey::from_pem(&pem, password.as_bytes())).await;
-    let parsed = parsed.map_err(|_| invalid(option, "could not be decrypted"))?;
+    let unusable = |problem: &str| invalid(&format!("{option} {}", path.display()), problem);
+    let parsed = parsed.map_err(|_| unusable("could not be decrypted"))?;
     parsed.map_err(|error| match error {
         PrivateKeyError::Password => {
-            invalid(option, &error.to_string()).with_remedy(format!("Correct {PASSWORD}, or unset it to be prompted."))
+            unusable(&error.to_string()).with_remedy(format!("Correct {PASSWORD}, or unset it to be prompted."))
         }
         PrivateKeyError::Pem
         | PrivateKeyError::Encryption
         | PrivateKeyError::Sealed
         | PrivateKeyError::Kind
-        | PrivateKeyError::Signing => invalid(option, &error.to_string()),
+        | PrivateKeyError::Signing => unusable(&error.to_string()),
     })
+}
+
+fn terminal() -> Result<Terminal, Complaint> {
+    Terminal::open(&format!("Set {PASSWORD}; it may be empty."))
+}
+
+fn text(password: OsString) -> Result<String, Complaint> {
+    password.into_string().map_err(|_| invalid(PASSWORD, "is not UTF-8 text"))
 }
 
 fn invalid(what: &str, problem: &str) -> Complaint {

@@ -47,7 +47,7 @@ impl TrustedRootArguments {
         }
         let bootstrap = match &self.tuf_root {
             Some(path) => {
-                let json = files::read(path).map_err(Fatal::during("--tuf-root"))?;
+                let json = files::content(path).map_err(Fatal::during("--tuf-root"))?;
                 Bootstrap::new(json).map_err(Fatal::during(&format!("--tuf-root {}", path.display())))?
             }
             None => Bootstrap::public_good().map_err(Fatal::during("the embedded TUF root"))?,

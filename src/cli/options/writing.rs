@@ -99,7 +99,7 @@ impl Remote {
 impl WriteArguments {
     /// Returns the remote of a reference that the command writes to.
     pub(crate) async fn target(&self, reference: Reference) -> Result<Remote, Complaint> {
-        let mut access = self.access(&reference)?;
+        let mut access = self.access(&reference).await?;
         let origins = self.login.add_to(&mut access.keychain, &reference.repository).await?;
         Ok(Remote { reference, access, origins })
     }
@@ -107,7 +107,7 @@ impl WriteArguments {
     /// Returns the remote of a reference that the command reads, beside its target. The password of the command line is
     /// for the host of the target.
     pub(crate) async fn source(&self, reference: Reference, target: &Remote) -> Result<Remote, Complaint> {
-        let mut access = self.access(&reference)?;
+        let mut access = self.access(&reference).await?;
         let hosts = [&reference, &target.reference].map(|reference| reference.repository.canonical_host());
         let origins = if hosts[0] == hosts[1] {
             access.keychain = target.access.keychain.clone();
@@ -118,12 +118,12 @@ impl WriteArguments {
         Ok(Remote { reference, access, origins })
     }
 
-    fn access(&self, reference: &Reference) -> Result<Access, Complaint> {
+    async fn access(&self, reference: &Reference) -> Result<Access, Complaint> {
         let mut spec: OCIArtifactSpec =
             serde_json::from_value(json!({"image": reference.repository.to_string(), "outputs": []}))
                 .map_err(Failure::internal)?;
         self.transport.set(&mut spec);
-        let referred: Referred = self.transport.referred()?;
+        let referred: Referred = self.transport.referred().await?;
         let request = Request::parse(ObjectId::command_line(), &spec, &referred).map_err(Failure::from)?;
         Ok(request.access)
     }

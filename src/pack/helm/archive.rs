@@ -50,7 +50,7 @@ impl ChartArchive {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".prov");
         let provenance = match read(&PathBuf::from(beside), MAX_PROVENANCE) {
-            Err(PackError::Storage(error)) if error.is_absent() => None,
+            Err(PackError::NoSource { .. }) => None,
             read => Some(read?),
         };
         let (mut files, mut subcharts, mut top) = (Files::default(), Subcharts::default(), None);
@@ -221,7 +221,13 @@ fn each<'b>(
 /// Reads a regular file of at most `limit` bytes.
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, PackError> {
     let failed = |error: std::io::Error| StorageError::from_io(format!("read {}", path.display()), &error);
-    let metadata = fs_err::metadata(path).map_err(failed)?;
+    let metadata = fs_err::metadata(path).map_err(|error| {
+        if error.kind() != std::io::ErrorKind::NotFound {
+            return failed(error).into();
+        }
+        let expected = "a chart: a directory, or an archive of helm package";
+        PackError::NoSource { path: path.display().to_string(), expected }
+    })?;
     if !metadata.is_file() {
         return Err(PackError::description(path.display(), "is not a regular file"));
     }

@@ -1,6 +1,7 @@
 //! Options for packaging of a command that has many others.
 
-use super::{Format, annotation, created_at};
+use super::{Format, created_at};
+use crate::cli::options::values;
 use crate::cli::output::complaint::Complaint;
 use crate::pack::Options;
 
@@ -12,10 +13,10 @@ pub(crate) struct DirectoryArguments {
     #[arg(hide_possible_values = true, long, value_name = "FORMAT", ignore_case = true)]
     package_format: Option<Format>,
     /// Type of the artifact, such as application/vnd.example.config.
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", value_parser = values::media_type)]
     artifact_type: Option<String>,
     /// Annotation of the manifest; may be given several times.
-    #[arg(hide_short_help = true, long, value_name = "KEY=VALUE", value_parser = annotation)]
+    #[arg(hide_short_help = true, long, value_name = "KEY=VALUE", value_parser = values::annotation)]
     annotation: Vec<(String, String)>,
 }
 
