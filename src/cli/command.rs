@@ -13,6 +13,7 @@ mod controller;
 mod crd;
 mod discover;
 mod export;
+mod generate_key_pair;
 mod helm_push;
 mod import;
 mod list;
@@ -72,6 +73,8 @@ pub(crate) enum Command {
     Discover(Box<discover::Arguments>),
     /// Sign an artifact with a key, as cosign does.
     Sign(Box<sign::Arguments>),
+    /// Generate a key pair for `sign`, as cosign does.
+    GenerateKeyPair(generate_key_pair::Arguments),
     /// Log in to a registry, and store the credentials as docker does.
     Login(Box<login::Arguments>),
     /// Remove the credentials of a registry.
@@ -104,6 +107,7 @@ impl Command {
             Self::Attach(arguments) => Ok(attach::run(*arguments).await),
             Self::Discover(arguments) => Ok(discover::run(*arguments).await),
             Self::Sign(arguments) => Ok(Box::pin(sign::run(*arguments)).await),
+            Self::GenerateKeyPair(arguments) => Ok(generate_key_pair::run(arguments).await),
             Self::Login(arguments) => Ok(Box::pin(login::run(*arguments)).await),
             Self::Logout(arguments) => Ok(logout::run(arguments).await),
             Self::Crd(arguments) => crd::run(&arguments),

@@ -1,7 +1,7 @@
 //! Private keys of signers.
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
-use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_ASN1_SIGNING,
     ED25519, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_2048_8192_SHA256,
@@ -9,6 +9,7 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use super::pem;
 use super::sealed::{self, SealError};
@@ -59,9 +60,12 @@ pub enum PrivateKeyError {
     /// An unsupported kind of key.
     #[error("is a private key of an unsupported kind; expected P-256, P-384, Ed25519, or RSA of 2048 to 4096 bits")]
     Kind,
-    /// The library failed.
+    /// The library failed to sign.
     #[error("cannot sign")]
     Signing,
+    /// The library failed to generate a key.
+    #[error("cannot be generated")]
+    Generating,
 }
 
 impl From<SealError> for PrivateKeyError {
@@ -98,6 +102,16 @@ impl PrivateKey {
             "RSA PRIVATE KEY" => RsaKeyPair::from_der(&content).map_err(|_| PrivateKeyError::Kind).and_then(Self::rsa),
             _ => Err(PrivateKeyError::Encryption),
         }
+    }
+
+    /// Generates a P-256 key, and returns it with its text in PEM, encrypted with the password as cosign does.
+    pub fn generate(password: &[u8]) -> Result<(Self, Zeroizing<String>), PrivateKeyError> {
+        let random = SystemRandom::new();
+        let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random);
+        let der = der.map_err(|_| PrivateKeyError::Generating)?;
+        let sealed = sealed::seal(der.as_ref(), password, |bytes| random.fill(bytes));
+        let text = pem::block(SEALED[0], &sealed.map_err(|_| PrivateKeyError::Generating)?);
+        Ok((Self::from_pkcs8(der.as_ref())?, Zeroizing::new(text)))
     }
 
     fn from_pkcs8(der: &[u8]) -> Result<Self, PrivateKeyError> {
@@ -141,9 +155,7 @@ impl PrivateKey {
 
     /// Returns the public key in PEM, as `spec.verify` and `cosign verify --key` take it.
     pub fn public_pem(&self) -> String {
-        let base64 = STANDARD.encode(&self.public);
-        let lines: Vec<_> = base64.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+        pem::block("PUBLIC KEY", &self.public)
     }
 
     /// Returns the hint by which a bundle names the key: cosign's is the base64 text of the fingerprint.

@@ -1,4 +1,4 @@
-//! The private key in a PEM text (RFC 7468).
+//! PEM (RFC 7468): the private key in a text, and a text of one block.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -26,6 +26,13 @@ pub(super) fn private_key(text: &str) -> Option<(&str, Zeroizing<Vec<u8>>)> {
     let mut base64 = Zeroizing::new(String::with_capacity(body.len()));
     base64.extend(body.split_ascii_whitespace());
     Some((label, Zeroizing::new(STANDARD.decode(base64.as_bytes()).ok()?)))
+}
+
+/// Returns a text of one block.
+pub(super) fn block(label: &str, content: &[u8]) -> String {
+    let base64 = STANDARD.encode(content);
+    let lines: Vec<_> = base64.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    format!("{BEGIN}{label}{DASHES}\n{}\n-----END {label}{DASHES}\n", lines.join("\n"))
 }
 
 #[cfg(test)]

@@ -9,9 +9,14 @@ use poly1305::universal_hash::KeyInit;
 use salsa20::XSalsa20;
 use salsa20::cipher::{KeyIvInit, StreamCipher};
 use scrypt::Params;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+/// Names of the algorithms.
+const KDF: &str = "scrypt";
+const CIPHER: &str = "nacl/secretbox";
+/// Cost of scrypt that cosign uses: 64 MiB of memory.
+const COST: u64 = 1 << 16;
 /// Highest cost of scrypt: four times that of cosign, 256 MiB of memory. A file may not name any.
 const MAX_COST: u64 = 1 << 18;
 /// Parameters of scrypt that cosign always uses.
@@ -28,27 +33,27 @@ pub(super) enum SealError {
     Password,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Sealed {
     kdf: Named<Kdf>,
     cipher: Named<Cipher>,
     ciphertext: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Named<T> {
     name: String,
     #[serde(flatten)]
     rest: T,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Kdf {
     params: KdfParams,
     salt: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct KdfParams {
     #[serde(rename = "N")]
     cost: u64,
@@ -56,7 +61,7 @@ struct KdfParams {
     p: u32,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Cipher {
     nonce: String,
 }
@@ -65,7 +70,7 @@ struct Cipher {
 pub(super) fn open(json: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let sealed: Sealed = serde_json::from_slice(json).map_err(|_| SealError::Format)?;
     let Kdf { params, salt } = &sealed.kdf.rest;
-    let is_known = sealed.kdf.name == "scrypt" && sealed.cipher.name == "nacl/secretbox";
+    let is_known = sealed.kdf.name == KDF && sealed.cipher.name == CIPHER;
     let is_cost = params.cost.is_power_of_two() && (2..=MAX_COST).contains(&params.cost);
     if !is_known || !is_cost || (params.r, params.p) != (BLOCK, PARALLEL) {
         return Err(SealError::Format);
@@ -73,22 +78,62 @@ pub(super) fn open(json: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>, S
     let decoded = |text: &str| STANDARD.decode(text).map_err(|_| SealError::Format);
     let (salt, nonce, mut sealed_bytes) =
         (decoded(salt)?, decoded(&sealed.cipher.rest.nonce)?, Zeroizing::new(decoded(&sealed.ciphertext)?));
-    let log_cost = u8::try_from(params.cost.trailing_zeros()).map_err(|_| SealError::Format)?;
-    let params = Params::new(log_cost, params.r, params.p).map_err(|_| SealError::Format)?;
-    let mut key = Zeroizing::new([0; 32]);
-    scrypt::scrypt(password, &salt, &params, key.as_mut()).map_err(|_| SealError::Format)?;
+    let key = derive(password, &salt, params)?;
     open_box(&key, &nonce, &mut sealed_bytes)?;
     Ok(sealed_bytes)
 }
 
-/// Replaces the content of a box, tag and ciphertext, by its plain text. The first 32 bytes of the key stream are the
-/// key of the tag.
-fn open_box(key: &[u8; 32], nonce: &[u8], sealed: &mut Vec<u8>) -> Result<(), SealError> {
-    let nonce: &[u8; 24] = nonce.try_into().map_err(|_| SealError::Format)?;
-    let (tag, ciphertext) = sealed.split_at_mut_checked(TAG_BYTES).ok_or(SealError::Format)?;
+/// Returns a key as JSON, encrypted with the parameters of cosign. `random` fills a buffer.
+pub(super) fn seal<E>(
+    content: &[u8],
+    password: &[u8],
+    random: impl Fn(&mut [u8]) -> Result<(), E>,
+) -> Result<Vec<u8>, SealError> {
+    let (mut salt, mut nonce) = ([0; 32], [0; 24]);
+    random(&mut salt).and_then(|()| random(&mut nonce)).map_err(|_| SealError::Format)?;
+    let params = KdfParams { cost: COST, r: BLOCK, p: PARALLEL };
+    let key = derive(password, &salt, &params)?;
+    let sealed = Sealed {
+        kdf: Named { name: KDF.to_owned(), rest: Kdf { params, salt: STANDARD.encode(salt) } },
+        cipher: Named { name: CIPHER.to_owned(), rest: Cipher { nonce: STANDARD.encode(nonce) } },
+        ciphertext: STANDARD.encode(seal_box(&key, &nonce, content)),
+    };
+    serde_json::to_vec(&sealed).map_err(|_| SealError::Format)
+}
+
+fn derive(password: &[u8], salt: &[u8], params: &KdfParams) -> Result<Zeroizing<[u8; 32]>, SealError> {
+    let log_cost = u8::try_from(params.cost.trailing_zeros()).map_err(|_| SealError::Format)?;
+    let params = Params::new(log_cost, params.r, params.p).map_err(|_| SealError::Format)?;
+    let mut key = Zeroizing::new([0; 32]);
+    scrypt::scrypt(password, salt, &params, key.as_mut()).map_err(|_| SealError::Format)?;
+    Ok(key)
+}
+
+/// Returns the key stream of a box, and its first 32 bytes, which are the key of the tag.
+fn stream(key: &[u8; 32], nonce: &[u8; 24]) -> (XSalsa20, Zeroizing<[u8; 32]>) {
     let mut stream = XSalsa20::new(key.into(), nonce.into());
     let mut tag_key = Zeroizing::new([0; 32]);
     stream.apply_keystream(tag_key.as_mut());
+    (stream, tag_key)
+}
+
+/// Returns a box: tag and ciphertext.
+fn seal_box(key: &[u8; 32], nonce: &[u8; 24], content: &[u8]) -> Vec<u8> {
+    let (mut stream, tag_key) = stream(key, nonce);
+    // The plain text is at its place from the start, so that no copy of it is left behind.
+    let mut sealed = [&[0; TAG_BYTES], content].concat();
+    if let Some((tag, ciphertext)) = sealed.split_at_mut_checked(TAG_BYTES) {
+        stream.apply_keystream(ciphertext);
+        tag.copy_from_slice(&Poly1305::new((&*tag_key).into()).compute_unpadded(ciphertext));
+    }
+    sealed
+}
+
+/// Replaces the content of a box, tag and ciphertext, by its plain text.
+fn open_box(key: &[u8; 32], nonce: &[u8], sealed: &mut Vec<u8>) -> Result<(), SealError> {
+    let nonce: &[u8; 24] = nonce.try_into().map_err(|_| SealError::Format)?;
+    let (tag, ciphertext) = sealed.split_at_mut_checked(TAG_BYTES).ok_or(SealError::Format)?;
+    let (mut stream, tag_key) = stream(key, nonce);
     let computed = Poly1305::new((&*tag_key).into()).compute_unpadded(ciphertext);
     verify_slices_are_equal(&computed, tag).map_err(|_| SealError::Password)?;
     stream.apply_keystream(ciphertext);
@@ -118,6 +163,7 @@ mod tests {
         open_box(&key, &nonce, &mut opened).unwrap();
         assert!(opened.starts_with(&hex("be075fc53c81f2d5cf141316ebeb0c7b5228c52a4c62cbd44b66849b64244ffc")));
         assert_eq!(opened.len(), 131);
+        assert_eq!(seal_box(&key, nonce.as_slice().try_into().unwrap(), &opened), sealed);
         for at in [0, 15, 16, sealed.len() - 1] {
             let mut changed = sealed.clone();
             changed[at] ^= 1;

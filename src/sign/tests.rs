@@ -63,6 +63,19 @@ fn a_key_of_cosign_is_decrypted_with_its_password_alone() {
 }
 
 #[test]
+fn a_generated_key_needs_its_password_and_is_another_each_time() {
+    let (key, text) = PrivateKey::generate(PASSWORD).unwrap();
+    assert!(PrivateKey::is_encrypted(text.as_bytes()));
+    let read = PrivateKey::from_pem(text.as_bytes(), PASSWORD).unwrap();
+    assert_eq!(read.fingerprint(), key.fingerprint());
+    assert_eq!(PrivateKey::from_pem(text.as_bytes(), b"").unwrap_err(), PrivateKeyError::Password);
+    let (other, second) = PrivateKey::generate(b"").unwrap();
+    assert!(other.fingerprint() != key.fingerprint() && second != text);
+    let read = PrivateKey::from_pem(second.as_bytes(), b"").unwrap();
+    assert_eq!(read.public_pem(), other.public_pem());
+}
+
+#[test]
 fn the_verifier_accepts_what_each_kind_of_key_signs() {
     let artifact = Digest::of(b"artifact");
     let repository = "r.example/team/app:1".parse::<Reference>().unwrap().repository;

@@ -19,8 +19,9 @@ const PASSWORD: &str = "COSIGN_PASSWORD";
 
 /// The part of `--help` about private keys.
 pub(crate) const KEYS_HELP: &str = "\
-Keys: P-256, P-384, Ed25519, or RSA of 2048 to 4096 bits, in PEM: encrypted as cosign
-generate-key-pair and import-key-pair write them, or PKCS #8, SEC 1 or PKCS #1 without encryption.
+Keys: P-256, P-384, Ed25519, or RSA of 2048 to 4096 bits, in PEM: encrypted as by
+generate-key-pair, here and in cosign, and by cosign import-key-pair, or PKCS #8, SEC 1 or PKCS #1
+without encryption.
 The password of an encrypted key is $COSIGN_PASSWORD, or is read from a prompt.";
 
 /// Signature of a command that publishes.
@@ -84,8 +85,24 @@ pub(crate) async fn private_key(option: &'static str, path: &Path) -> Result<Pri
         | PrivateKeyError::Encryption
         | PrivateKeyError::Sealed
         | PrivateKeyError::Kind
-        | PrivateKeyError::Signing => unusable(&error.to_string()),
+        | PrivateKeyError::Signing
+        | PrivateKeyError::Generating => unusable(&error.to_string()),
     })
+}
+
+/// Returns the password for a new key, which is asked for twice.
+pub(crate) async fn new_password(path: &Path) -> Result<Zeroizing<String>, Complaint> {
+    if let Some(password) = std::env::var_os(PASSWORD) {
+        return Ok(Zeroizing::new(text(password)?));
+    }
+    let terminal = terminal()?;
+    let password = Zeroizing::new(terminal.ask_secretly(&format!("Password for {}: ", path.display())).await?);
+    let again = Zeroizing::new(terminal.ask_secretly("The same password again: ").await?);
+    if password != again {
+        let complaint = Complaint::new(Reason::InvalidSpec, "the two passwords differ");
+        return Err(complaint.with_remedy("Enter the same password twice.".to_owned()));
+    }
+    Ok(password)
 }
 
 fn terminal() -> Result<Terminal, Complaint> {

@@ -1,5 +1,8 @@
 //! Signatures that `supercargo sign` makes: accepted by cosign and by `supercargo verify`, in cosign's places.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use supercargo_e2e::registry::Product;
@@ -16,6 +19,7 @@ tests!(
     a_bundle_lies_where_cosign_puts_it,
     legacy_signatures_of_several_signers_stay_together,
     a_key_of_cosign_needs_its_password,
+    a_generated_key_is_read_by_cosign_and_replaces_nothing,
 );
 
 async fn sign(case: &Case, artifact: &Artifact, key: &str, more: &[&str]) -> Result<Output> {
@@ -154,4 +158,44 @@ async fn a_key_of_cosign_needs_its_password(case: &mut Case) -> Result<()> {
     let missing =
         command(case, &["sign", &missing, "--plain-http", "--key", &private]).env("COSIGN_PASSWORD", "hunter2");
     refused(&missing.output().await?, 5, "ReferenceNotFound")
+}
+
+/// Runs `supercargo generate-key-pair`, with an empty password.
+async fn generate(case: &Case, prefix: &str) -> Result<Output> {
+    let arguments = ["generate-key-pair", "--output-key-prefix", prefix, "--format", "json"];
+    command(case, &arguments).env("COSIGN_PASSWORD", "").output().await
+}
+
+async fn a_generated_key_is_read_by_cosign_and_replaces_nothing(case: &mut Case) -> Result<()> {
+    let cosign = cosign(case).await?;
+    let prefix = case.directory.join("release.v1").to_string_lossy().into_owned();
+    let made = generate(case, &prefix).await?;
+    ensure!(made.exit.success(), "{}", made.stderr);
+    let made: Value = serde_json::from_str(&made.stdout)?;
+    let file = |name: &str| made[name].as_str().map(PathBuf::from).context("no path");
+    let (private, public) = (file("privateKey")?, file("publicKey")?);
+    assert_eq!(private.to_string_lossy(), format!("{prefix}.key"));
+    let mode = fs_err::metadata(&private)?.permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "{mode:o}");
+    let (private_text, public_pem) = (fs_err::read_to_string(&private)?, fs_err::read_to_string(&public)?);
+    let key = SigningKey { kind: KeyKind::P256, public_pem, public, private, pkcs8_pem: String::new() };
+
+    let [theirs, ours] =
+        [Artifact::push(case, &case.lab.registry, "theirs"), Artifact::push(case, &case.lab.registry, "ours")];
+    let (theirs, ours) = (theirs.await?, ours.await?);
+    cosign.sign(&theirs.image(), &key).await?;
+    signed(case, &ours, &key.private.to_string_lossy(), &[]).await?;
+    for artifact in [&theirs, &ours] {
+        assert!(accepts(&cosign, artifact, &key).await?, "cosign, {}", artifact.image());
+        assert!(verifies(case, artifact, &key).await?, "verify, {}", artifact.image());
+    }
+
+    refused(&generate(case, &prefix).await?, 1, "OutputConflict")?;
+    assert_eq!(fs_err::read_to_string(&key.private)?, private_text, "the private key was replaced");
+    fs_err::remove_file(&key.private)?;
+    refused(&generate(case, &prefix).await?, 1, "OutputConflict")?;
+    ensure!(!fs_err::exists(&key.private)?, "a private key whose public key is another");
+    assert_eq!(fs_err::read_to_string(&key.public)?, key.public_pem, "the public key was replaced");
+    let missing = case.directory.join("missing/release").to_string_lossy().into_owned();
+    refused(&generate(case, &missing).await?, 1, "StorageFailed")
 }

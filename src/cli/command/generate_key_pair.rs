@@ -1,0 +1,130 @@
+//! `supercargo generate-key-pair`: a key for `sign`, in two files.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::api::Reason;
+use crate::cli::options::format::Format;
+use crate::cli::options::signing;
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit;
+use crate::cli::output::to_stdout;
+use crate::cli::signals::until_signal;
+use crate::failure::Failure;
+use crate::oci::Digest;
+use crate::sign::PrivateKey;
+
+/// Modes of the two files.
+const SECRET: u32 = 0o600;
+const PUBLIC: u32 = 0o644;
+
+/// Arguments of `supercargo generate-key-pair`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: supercargo generate-key-pair")]
+#[command(after_long_help = help())]
+pub(crate) struct Arguments {
+    /// Write PREFIX.key and PREFIX.pub, which may not exist.
+    #[arg(long, value_name = "PREFIX", default_value = "cosign")]
+    output_key_prefix: PathBuf,
+    /// Format of the result on standard output.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+fn help() -> String {
+    format!(
+        "\
+Generates a P-256 key, as cosign generate-key-pair does, and each program can use the files of the
+other. PREFIX.key is the private key, encrypted with a password, for `supercargo sign --key` and
+`supercargo push --sign-key`. PREFIX.pub is the public key, for `supercargo verify --key` and
+spec.verify. The password is $COSIGN_PASSWORD, which may be empty, or is read from a prompt.
+Standard output has the paths of the two files.
+
+{codes}
+
+Examples:
+  supercargo generate-key-pair
+  COSIGN_PASSWORD= supercargo generate-key-pair --output-key-prefix ci/release",
+        codes = exit::help(&[exit::LOCAL])
+    )
+}
+
+/// Output of `--format json`. The names are stable.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    /// Paths of the files.
+    private_key: String,
+    public_key: String,
+    /// Digest of the public key.
+    key_fingerprint: &'a Digest,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
+    until_signal(generate(&arguments)).await
+}
+
+async fn generate(arguments: &Arguments) -> Result<(), Complaint> {
+    let [private, public] = ["key", "pub"].map(|end| with_extension(&arguments.output_key_prefix, end));
+    // Before the question for a password; the files are created only if they still do not exist.
+    for path in [&private, &public] {
+        if path.symlink_metadata().is_ok() {
+            return Err(exists(path));
+        }
+    }
+    let password = signing::new_password(&private).await?;
+    // scrypt takes a fraction of a second, and 64 MiB of memory.
+    let generated = tokio::task::spawn_blocking(move || PrivateKey::generate(password.as_bytes())).await;
+    let (key, text) = generated.map_err(Failure::internal)?.map_err(Failure::internal)?;
+    write(&private, SECRET, &text)?;
+    if let Err(complaint) = write(&public, PUBLIC, &key.public_pem()) {
+        // The error that is reported matters more.
+        let _ = fs_err::remove_file(&private);
+        return Err(complaint);
+    }
+    let [private_key, public_key] = [private, public].map(|path| path.display().to_string());
+    let shown = match arguments.format {
+        Format::Text => format!("{private_key}\n{public_key}\n"),
+        Format::Json => {
+            let shown = Shown { private_key, public_key, key_fingerprint: &key.fingerprint() };
+            serde_json::to_string(&shown).map_err(Failure::internal)? + "\n"
+        }
+    };
+    to_stdout(&shown)
+}
+
+/// Returns a path with a further extension: a prefix may have dots.
+fn with_extension(prefix: &Path, extension: &str) -> PathBuf {
+    let mut path = prefix.as_os_str().to_owned();
+    path.push(".");
+    path.push(extension);
+    path.into()
+}
+
+fn exists(path: &Path) -> Complaint {
+    let message = format!("--output-key-prefix: {} exists", path.display());
+    let remedy = "Move the file, or choose another prefix; a key that is replaced cannot be restored.";
+    Complaint::new(Reason::OutputConflict, message).with_remedy(remedy.to_owned())
+}
+
+/// Creates a file with this content, which is on disk afterwards.
+fn write(path: &Path, mode: u32, text: &str) -> Result<(), Complaint> {
+    let failed = |error: std::io::Error| {
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
+            return exists(path);
+        }
+        let message = format!("--output-key-prefix: {}: {error}", path.display());
+        Complaint::new(Reason::StorageFailed, message)
+    };
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(|error| {
+        // The error that is reported matters more.
+        let _ = fs_err::remove_file(path);
+        failed(error)
+    })
+}
