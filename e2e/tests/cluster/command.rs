@@ -3,6 +3,7 @@
 mod aicr;
 mod cache;
 mod helm_push;
+mod local_files;
 mod login;
 mod package;
 mod promote;
@@ -23,6 +24,7 @@ pub(crate) fn tests() -> Vec<Test> {
         aicr::tests(),
         cache::tests(),
         helm_push::tests(),
+        local_files::tests(),
         login::tests(),
         package::tests(),
         promote::tests(),
