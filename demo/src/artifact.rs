@@ -1,6 +1,4 @@
-//! Artifacts of the demo: a directory as one layer, with its manifest, as `oras push` makes them.
-
-use std::path::Path;
+//! A hostile artifact, which supercargo does not make.
 
 use anyhow::Result;
 use aws_lc_rs::digest;
@@ -20,30 +18,19 @@ pub(crate) struct Artifact {
 }
 
 impl Artifact {
-    /// Packs a directory below `parent`, with the directory's name in front of each path.
-    pub(crate) fn pack(parent: &Path, name: &str) -> Result<Self> {
-        Self::build(name, |archive| Ok(archive.append_dir_all(name, parent.join(name))?))
-    }
-
     /// Packs one file under any name, also one that leads out of the directory. The `tar` crate refuses such names, so
     /// the name is written into the header.
     pub(crate) fn hostile(title: &str, name: &str, content: &[u8]) -> Result<Self> {
-        Self::build(title, |archive| {
-            let mut header = Header::new_gnu();
-            for (slot, byte) in header.as_old_mut().name.iter_mut().zip(name.bytes()) {
-                *slot = byte;
-            }
-            header.set_entry_type(EntryType::Regular);
-            header.set_mode(0o644);
-            header.set_size(content.len() as u64);
-            header.set_cksum();
-            Ok(archive.append(&header, content)?)
-        })
-    }
-
-    fn build(title: &str, fill: impl FnOnce(&mut Builder<GzEncoder<Vec<u8>>>) -> Result<()>) -> Result<Self> {
+        let mut header = Header::new_gnu();
+        for (slot, byte) in header.as_old_mut().name.iter_mut().zip(name.bytes()) {
+            *slot = byte;
+        }
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
         let mut archive = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-        fill(&mut archive)?;
+        archive.append(&header, content)?;
         let (layer, configuration) = (archive.into_inner()?.finish()?, b"{}".to_vec());
         let manifest = json!({
             "schemaVersion": 2,

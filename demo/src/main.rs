@@ -29,8 +29,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Show supercargo at work, without a cluster and without a network.
 ///
-/// Starts a registry in memory, pushes an artifact to it, publishes its files with the supercargo of this checkout,
-/// moves the tag, and shows two refusals.
+/// Starts a registry in memory. The supercargo of this checkout then packages a directory, pushes and signs it, verifies
+/// it, publishes its files, follows the tag as it moves, and refuses two artifacts.
 #[derive(Debug, Parser)]
 #[command(name = "cargo demo")]
 struct Arguments {

@@ -2,7 +2,7 @@
 //! unless the outcome is as told.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -15,15 +15,16 @@ use crate::show::{heading, output, says};
 const REPOSITORY: &str = "demo/schemas";
 const TAG: &str = "latest";
 /// Published files of the object `schemas`.
-const CURRENT: &str = "files/team-a/schemas/current/schemas";
+const CURRENT: &str = "files/team-a/schemas/current";
 
 /// Runs every step in a directory, which stays at the end if it is kept.
 pub(crate) async fn tell(directory: &Path, is_kept: bool) -> Result<()> {
     let story = Story::begin(directory).await?;
-    story.files_of_an_artifact().await?;
+    story.a_directory_becomes_an_artifact().await?;
+    story.an_artifact_becomes_files().await?;
     story.a_tag_that_moves().await?;
-    story.a_hostile_archive().await?;
     story.a_missing_signature().await?;
+    story.a_hostile_archive().await?;
     story.end(is_kept);
     Ok(())
 }
@@ -42,13 +43,33 @@ impl<'a> Story<'a> {
         Ok(Self { directory, supercargo, registry })
     }
 
-    async fn files_of_an_artifact(&self) -> Result<()> {
-        heading("1. An artifact becomes files");
-        says("A registry runs inside this demo, and a directory is pushed to it. With oras that would be:");
+    async fn a_directory_becomes_an_artifact(&self) -> Result<()> {
+        heading("1. A directory becomes a signed artifact");
+        says("Packaging needs no registry, and the same files have the same digest on every machine:");
         self.write("schemas/service.json", "{ \"title\": \"Service\", \"required\": [\"name\"] }\n")?;
         self.write("schemas/volume.json", "{ \"title\": \"Volume\", \"required\": [\"size\"] }\n")?;
-        self.push_schemas()?;
-        says("An object names the artifact, and `supercargo sync` publishes its files:");
+        let image = self.image();
+        self.run(&["package", "schemas", "--ref", &image], 0, "sha256:").await?;
+        says("A registry runs inside this demo. The digest is signed before the tag is set:");
+        self.run(&["generate-key-pair"], 0, "cosign.pub").await?;
+        self.run(&["push", &image, "--sign-key", "cosign.key", "--plain-http"], 0, "sha256:").await?;
+        let verify = ["verify", &image, "--key", "cosign.pub", "--transparency-log", "ignored", "--plain-http"];
+        self.run(&verify, 0, "sha256:").await
+    }
+
+    async fn an_artifact_becomes_files(&self) -> Result<()> {
+        heading("2. An artifact becomes files");
+        says("An administrator's policy accepts only artifacts that this key has signed:");
+        let key = fs_err::read_to_string(self.directory.join("cosign.pub"))?;
+        let key = key.replace('\n', "\n              ");
+        let policy = format!(
+            "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifactPolicy\nmetadata: {{ name: release }}\nspec:\n  \
+             images: [\"127.0.0.1:*/demo/**\"]\n  verify:\n    - name: release\n      cosign:\n        \
+             transparencyLog: Ignored\n        keys:\n          - inline: |\n              {key}"
+        );
+        self.write("objects/policy.yaml", &policy)?;
+        output("cat objects/policy.yaml", &policy);
+        says("A tenant's object names the artifact, and `supercargo sync` publishes its files:");
         let object = format!(
             "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifact\nmetadata: {{ name: schemas, namespace: team-a }}\n\
              spec:\n  image: {}\n  registry: {{ plainHTTP: true }}   # this registry has no TLS\n",
@@ -61,9 +82,9 @@ impl<'a> Story<'a> {
     }
 
     async fn a_tag_that_moves(&self) -> Result<()> {
-        heading("2. The tag moves, and the files change in one step");
+        heading("3. The tag moves, and the files change in one step");
         self.write("schemas/service.json", "{ \"title\": \"Service\", \"required\": [\"name\", \"port\"] }\n")?;
-        self.push_schemas()?;
+        self.push(&["--sign-key", "cosign.key"]).await?;
         self.sync(0, "published").await?;
         self.cat("service.json", "port")?;
         says("Readers follow one link, so they never see a mix of two revisions:");
@@ -72,29 +93,23 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    async fn a_hostile_archive(&self) -> Result<()> {
-        heading("3. A hostile archive is refused");
-        let hostile = Artifact::hostile("schemas", "schemas/../../../etc/cron.d/job", b"* * * * * root true\n")?;
-        let digest = self.registry.push(REPOSITORY, TAG, hostile);
-        says(&format!("The tag moves to an archive whose only entry leads out of the directory:\n{digest}"));
-        self.sync(1, "UnsafeArchive").await?;
-        says("Nothing of it was written. Readers keep the last good files:");
+    async fn a_missing_signature(&self) -> Result<()> {
+        heading("4. An artifact without the signature is refused");
+        self.write("schemas/service.json", "{ \"title\": \"Service\", \"required\": [\"anything\"] }\n")?;
+        self.push(&[]).await?;
+        self.sync(1, "SignatureMissing").await?;
+        says("No layer of it was fetched. Readers keep the last good files:");
         self.cat("service.json", "port")
     }
 
-    async fn a_missing_signature(&self) -> Result<()> {
-        heading("4. A policy requires a signature");
-        says("An administrator's policy accepts only artifacts that a release workflow has signed:");
-        let policy = "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifactPolicy\nmetadata: { name: release }\nspec:\n  \
-                      images: [\"127.0.0.1:*/demo/**\"]\n  verify:\n    - name: release\n      cosign:\n        \
-                      keyless:\n          - issuer: https://token.actions.githubusercontent.com\n            \
-                      subjectRegExp: https://github\\.com/acme/schemas/\\.github/workflows/release\\.yml@.+\n";
-        self.write("objects/policy.yaml", policy)?;
-        output("cat objects/policy.yaml", policy);
-        says("The tag moves to a harmless archive again, but it is not signed:");
-        self.write("schemas/service.json", "{ \"title\": \"Service\", \"required\": [\"anything\"] }\n")?;
-        self.push_schemas()?;
-        self.sync(1, "SignatureMissing").await?;
+    async fn a_hostile_archive(&self) -> Result<()> {
+        heading("5. A hostile archive is refused, even if it is signed");
+        let hostile = Artifact::hostile("schemas", "schemas/../../../etc/cron.d/job", b"* * * * * root true\n")?;
+        let digest = self.registry.hold(REPOSITORY, TAG, hostile);
+        says(&format!("The tag moves to an archive whose only entry leads out of the directory:\n{digest}"));
+        self.run(&["sign", &self.image(), "--key", "cosign.key", "--plain-http"], 0, "sha256:").await?;
+        self.sync(1, "UnsafeArchive").await?;
+        says("Nothing of it was written:");
         self.cat("service.json", "port")
     }
 
@@ -116,31 +131,35 @@ impl<'a> Story<'a> {
     }
 
     /// Moves the tag to an artifact of the directory `schemas`.
-    fn push_schemas(&self) -> Result<()> {
-        let digest = self.registry.push(REPOSITORY, TAG, Artifact::pack(self.directory, "schemas")?);
-        output(&format!("oras push --plain-http {} schemas", self.image()), &format!("Digest: {digest}"));
-        Ok(())
+    async fn push(&self, options: &[&str]) -> Result<()> {
+        let image = self.image();
+        self.run(&[&["push", "schemas", &image, "--plain-http"], options].concat(), 0, "sha256:").await
     }
 
     fn image(&self) -> String {
         format!("{}/{REPOSITORY}:{TAG}", self.registry.address())
     }
 
-    /// Runs `supercargo sync`, and requires this exit code and this word in its table.
     async fn sync(&self, code: i32, word: &str) -> Result<()> {
-        let arguments = ["sync", "-f", "objects", "--root", "files"];
+        self.run(&["sync", "-f", "objects", "--root", "files"], code, word).await
+    }
+
+    /// Runs supercargo, shows its output, and requires this exit code and this word.
+    async fn run(&self, arguments: &[&str], code: i32, word: &str) -> Result<()> {
         let mut command = Command::new(&self.supercargo);
-        // Options and logs of the user's environment have no part in the story.
-        command.env_clear().current_dir(self.directory).args(arguments);
+        // Options, logins and logs of the user have no part in the story. The key of the demo has an empty password.
+        command.env_clear().env("HOME", self.directory).env("COSIGN_PASSWORD", "");
+        command.current_dir(self.directory).args(arguments).stderr(Stdio::piped());
         let ended = program::run(command).await?;
-        let text = String::from_utf8(ended.stdout)?;
+        let text = String::from_utf8([ended.stderr, ended.stdout].concat())?;
         output(&format!("supercargo {}", arguments.join(" ")), &text);
         if code != 0 {
             output("echo $?", &ended.status.code().map_or_else(|| ended.status.to_string(), |code| code.to_string()));
         }
         ensure!(
             ended.status.code() == Some(code) && text.contains(word),
-            "supercargo sync ended with {}; expected exit code {code} and {word:?} in its output",
+            "supercargo {} ended with {}; expected exit code {code} and {word:?} in its output",
+            arguments.first().unwrap_or(&""),
             ended.status
         );
         Ok(())
