@@ -8,7 +8,7 @@ use crate::blob::{Cache, Progress};
 use crate::cli::options::limits::LimitArguments;
 use crate::cli::output::progress::Bars;
 use crate::cli::signals::Signals;
-use crate::failure::Failure;
+use crate::failure::{Failure, printable};
 use crate::metrics::Metrics;
 use crate::output::directory::Destination;
 use crate::output::{Outputs, Published};
@@ -19,6 +19,15 @@ use crate::registry::{Pinned, Registry};
 use crate::request::{Limits, Request};
 
 pub(crate) use crate::cli::signals::interrupted;
+
+/// An artifact in its directory.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) pinned: Pinned,
+    pub(crate) published: Published,
+    /// Name of the single directory that contains everything, if the artifact was unpacked without a selection.
+    pub(crate) single_directory: Option<String>,
+}
 
 /// Options for filling the target directory, which the option `output` of the command names.
 #[derive(Debug, clap::Args)]
@@ -53,7 +62,7 @@ impl PlaceArguments {
         directory: &Path,
         registry: R,
         request: Request,
-    ) -> Result<(Pinned, Published), End> {
+    ) -> Result<Placed, End> {
         let place = Place { directory, replace: self.force, limits: self.limits() };
         place.fill(registry, request).await
     }
@@ -71,7 +80,7 @@ pub(crate) struct Place<'a> {
 impl Place<'_> {
     /// Fetches and unpacks beside the directory, and moves the result to it by one rename. On failure the directory is
     /// unchanged, and nothing is left beside it.
-    pub(crate) async fn fill<R: Registry>(&self, registry: R, request: Request) -> Result<(Pinned, Published), End> {
+    pub(crate) async fn fill<R: Registry>(&self, registry: R, request: Request) -> Result<Placed, End> {
         // Listens before anything exists that a signal would leave behind.
         let mut signals = Signals::listen();
         let request = request.into_directory();
@@ -108,21 +117,27 @@ impl Place<'_> {
         }
         match (done, ended) {
             // Only a completed pass knows which layers it skipped.
-            (Some((pinned, published)), Ok(outcome)) => {
-                Ok((pinned, outcome.published.into_iter().next().unwrap_or(published)))
-            }
-            (Some(done), Err(_)) => Ok(done),
+            (Some((pinned, published)), Ok(outcome)) => Ok(Placed {
+                pinned,
+                published: outcome.published.into_iter().next().unwrap_or(published),
+                single_directory: outcome.top.and_then(|top| top.single_directory),
+            }),
+            (Some((pinned, published)), Err(_)) => Ok(Placed { pinned, published, single_directory: None }),
             (None, Err(end)) => Err(end),
             (None, Ok(_)) => Err(End::Failure(Failure::internal("nothing was published"))),
         }
     }
 }
 
-/// Prints a summary of the published content to standard error.
-pub(crate) fn print_summary(published: &Published) {
-    let Published { location, files, bytes, skipped, .. } = published;
+/// Prints a summary of the published content to standard error, and the directory that is above all of it.
+pub(crate) fn print_summary(placed: &Placed) {
+    let Published { location, files, bytes, skipped, .. } = &placed.published;
     let plural = if *files == 1 { "" } else { "s" };
     let skipped = if *skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
     // The summary is informational, so a closed standard error is no failure.
     let _ = writeln!(std::io::stderr(), "{location}: {files} file{plural}, {bytes} bytes{skipped}");
+    if let Some(name) = &placed.single_directory {
+        let name = printable(name);
+        let _ = writeln!(std::io::stderr(), "everything is in the directory {name}; --sub-path {name} removes it");
+    }
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::annotation::{CREATED, EPOCH};
 use super::error::PackError;
 use super::walk::Source;
+use crate::oci::Manifest;
 use crate::oci::descriptor::Annotations;
 use crate::storage::StorageError;
 
@@ -17,6 +18,9 @@ pub const FILE: &str = "Catalog.yaml";
 /// Maximum size of that file, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
 const API_VERSION: &str = "kubara.io/v1alpha1";
+/// Annotations of the manifest.
+const NAME: &str = "io.kubara.catalog.name";
+const VERSION: &str = "io.kubara.catalog.version";
 /// Maximum length of a name (RFC 1123 label).
 const MAX_NAME: usize = 63;
 /// Directories of a new catalog.
@@ -89,10 +93,28 @@ impl Description {
     pub(super) fn annotations(&self, given: &Annotations) -> Annotations {
         let mut annotations = self.metadata.annotations.clone();
         annotations.extend(given.clone());
-        let forced =
-            [("io.kubara.catalog.name", self.name()), ("io.kubara.catalog.version", self.version()), (CREATED, EPOCH)];
+        let forced = [(NAME, self.name()), (VERSION, self.version()), (CREATED, EPOCH)];
         annotations.extend(forced.map(|(key, value)| (key.to_owned(), value.to_owned())));
         annotations
+    }
+}
+
+/// Name and version of a catalog in its manifest. Its name is that of its folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InManifest {
+    /// `metadata.name`.
+    pub name: String,
+    /// `spec.version`, which is the tag too.
+    pub version: String,
+}
+
+impl InManifest {
+    /// Returns them; `None` for other artifacts.
+    pub fn of(manifest: &Manifest) -> Option<Self> {
+        let annotation = |key: &str| manifest.annotations.get(key).cloned();
+        let found = Self { name: annotation(NAME)?, version: annotation(VERSION)? };
+        let is_catalog = manifest.artifact_type == ARTIFACT_TYPE;
+        (is_catalog && is_name(&found.name) && is_version(&found.version)).then_some(found)
     }
 }
 
@@ -159,6 +181,7 @@ pub fn add(catalog: &Path, service: &str) -> Result<(), PackError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::{Descriptor, Document};
 
     fn yaml(name: &str, version: &str) -> String {
         format!("apiVersion: {API_VERSION}\nkind: Catalog\nmetadata:\n  name: {name}\nspec:\n  version: {version}\n")
@@ -182,6 +205,28 @@ mod tests {
             assert_eq!(Description::parse(yaml(name, version).as_bytes()).is_ok(), valid, "{name} {version}");
         }
         assert!(Description::parse(yaml("a", "0.1.0").replace("Catalog", "Other").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_manifest_is_a_catalogs_by_its_type_name_and_version() {
+        let manifest = |artifact_type: &str, name: &str, version: &str| {
+            let text = serde_json::json!({
+                "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "artifactType": artifact_type, "config": Descriptor::empty(), "layers": [Descriptor::empty()],
+                "annotations": {NAME: name, VERSION: version},
+            });
+            let Document::Manifest(manifest) = Document::parse(text.to_string().as_bytes(), None).unwrap() else {
+                panic!("an index");
+            };
+            InManifest::of(&manifest).map(|found| (found.name, found.version))
+        };
+        let found = ("a".to_owned(), "1.2.3".to_owned());
+        assert_eq!(manifest(ARTIFACT_TYPE, "a", "1.2.3"), Some(found));
+        for (artifact_type, name, version) in
+            [("a/b", "a", "1.2.3"), (ARTIFACT_TYPE, "../a", "1.2.3"), (ARTIFACT_TYPE, "a", "latest")]
+        {
+            assert_eq!(manifest(artifact_type, name, version), None, "{name} {version}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod aicr;
 mod cache;
 mod helm_push;
+mod kubara;
 mod local_files;
 mod login;
 mod package;
@@ -24,6 +25,7 @@ pub(crate) fn tests() -> Vec<Test> {
         aicr::tests(),
         cache::tests(),
         helm_push::tests(),
+        kubara::tests(),
         local_files::tests(),
         login::tests(),
         package::tests(),

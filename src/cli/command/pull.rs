@@ -13,10 +13,9 @@ use crate::cli::options::signature::{self, SignatureArguments};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
-use crate::cli::placing::{self, End, PlaceArguments};
+use crate::cli::placing::{self, End, PlaceArguments, Placed};
 use crate::failure::Failure;
 use crate::layout::Cache;
-use crate::output::Published;
 use crate::registry::Pinned;
 use crate::request::Request;
 
@@ -108,7 +107,7 @@ async fn pull(arguments: &Arguments) -> Result<ExitCode, Complaint> {
         return report_cached(arguments, &filled, &dir).map(|()| Exit::Done.into());
     };
     match Box::pin(arguments.place.place(directory, registry, request)).await {
-        Ok((pinned, published)) => report(arguments, &pinned, &published).map(|()| Exit::Done.into()),
+        Ok(placed) => report(arguments, &placed).map(|()| Exit::Done.into()),
         Err(End::Failure(failure)) => Err(origins.explain(failure.into(), &repository)),
         Err(End::Interrupted(code)) => Ok(placing::interrupted(code)),
     }
@@ -145,8 +144,8 @@ fn report_cached(arguments: &Arguments, filled: &Filled, dir: &Path) -> Result<(
 }
 
 /// Writes the digest to a file, the reference to standard output for scripts, and a summary to standard error.
-fn report(arguments: &Arguments, pinned: &Pinned, published: &Published) -> Result<(), Complaint> {
-    arguments.write_digest(pinned, &published.location)?;
-    placing::print_summary(published);
-    to_stdout(&format!("{pinned}\n"))
+fn report(arguments: &Arguments, placed: &Placed) -> Result<(), Complaint> {
+    arguments.write_digest(&placed.pinned, &placed.published.location)?;
+    placing::print_summary(placed);
+    to_stdout(&format!("{}\n", placed.pinned))
 }

@@ -67,7 +67,8 @@ host/repository:tag@sha256:... alone.
 
 A directory without a file oci-layout is packaged as supercargo package does it, with the same
 digest, and nothing of it stays on this machine. Files are left out by .ociignore; package has more
-options. A chart or a catalog must have the tag of its version, which is the default.
+options. A chart must have the tag of its version, which is the default, and so must a catalog of
+kubara in a directory, in the cache or in a layout.
 
 A tag of the same digest is a success. A tag that is a complete version, such as 1.2.3, is replaced
 only with --force, every other tag unless --if-absent is set.

@@ -13,7 +13,7 @@ use crate::cli::options::content::{self, LayerArguments};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
 use crate::cli::output::to_stdout;
-use crate::cli::placing::{self, End, PlaceArguments};
+use crate::cli::placing::{self, End, PlaceArguments, Placed};
 use crate::failure::Failure;
 use crate::oci::media_type::TITLE;
 use crate::output::Published;
@@ -113,9 +113,9 @@ enum Verdict<'a> {
 
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     match unpack(&arguments).await {
-        Ok(published) => {
-            placing::print_summary(&published);
-            let Published { location, files, bytes, skipped, .. } = published;
+        Ok(placed) => {
+            placing::print_summary(&placed);
+            let Published { location, files, bytes, skipped, .. } = placed.published;
             print(&Verdict::Unpacked { directory: location.to_string(), files, bytes, skipped }, Exit::Done.into())
         }
         Err(Stop::Interrupted(code)) => placing::interrupted(code),
@@ -151,7 +151,7 @@ impl<E: Into<Complaint>> From<E> for Stop {
     }
 }
 
-async fn unpack(arguments: &Arguments) -> Result<Published, Stop> {
+async fn unpack(arguments: &Arguments) -> Result<Placed, Stop> {
     let annotations = annotations(arguments)?;
     let layer = open(arguments, annotations)?;
     let reading = layer.reading();
@@ -163,7 +163,7 @@ async fn unpack(arguments: &Arguments) -> Result<Published, Stop> {
     let request = Request::parse(object, &spec, &Referred::default()).map_err(Failure::from)?;
     let timeout = request.timeout;
     match arguments.place.place(&arguments.output, layer, request).await {
-        Ok((_, published)) => Ok(published),
+        Ok(placed) => Ok(placed),
         // The pass calls this step the resolution of the reference.
         Err(End::Failure(failure)) if failure.reason == Reason::Timeout && !reading.is_complete() => {
             Err(Stop::Complaint(of_a_file(Failure::timeout(timeout, "reading FILE"))))

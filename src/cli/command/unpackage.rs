@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::api::{OCIArtifactSpec, Reason};
-use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, find, refill};
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, catalog, find, refill};
 use crate::cli::options::content::{self, ContentArguments};
 use crate::cli::options::limits::LimitArguments;
 use crate::cli::options::signature::{self, SignatureArguments};
@@ -15,7 +15,9 @@ use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
 use crate::cli::placing::{self, End, Place};
 use crate::failure::Failure;
+use crate::pack::catalog::InManifest;
 use crate::request::{ObjectId, Referred, Request};
+use crate::unpack::path::EntryPath;
 
 /// Arguments of `supercargo unpackage`.
 #[derive(Debug, clap::Args)]
@@ -27,10 +29,10 @@ pub(crate) struct Arguments {
     ///
     /// May begin with `oci://`. Without a tag and a digest, the tag is `latest`.
     image: String,
-    /// Target directory, which must not exist.
+    /// Target directory, which must not exist; by default, the last part of the repository.
     ///
-    /// Its parent directory must exist.
-    dir: PathBuf,
+    /// Its parent directory must exist. The default of a catalog of kubara is its name.
+    dir: Option<PathBuf>,
     /// Time limit of the whole command, as a duration such as 90s or 5m.
     #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "5m")]
     timeout: String,
@@ -52,7 +54,8 @@ fn help() -> String {
         "\
 Unpacks what `pull` or `package` put into the cache, by the rules and within the limits of `pull`,
 and sends no request. DIR is complete, or it does not exist. Standard output is
-host/repository:tag@sha256:... alone.
+host/repository:tag@sha256:... alone. A catalog of kubara is unpacked without its folder, as kubara
+does it, unless an option selects content.
 
 {ARTIFACTS_HELP}
 
@@ -66,7 +69,8 @@ Here signatures are read from the cache, and no request is sent.
 
 Examples:
   supercargo unpackage ghcr.io/team/app:1.4.2 app
-  supercargo unpackage ghcr.io/team/app:1.4.2 app --key cosign.pub",
+  supercargo unpackage ghcr.io/team/app:1.4.2 app --key cosign.pub
+  supercargo unpackage oci://ghcr.io/acme/platform-catalogs/my-catalog:1.2.3",
         patterns = content::PATTERNS_HELP,
         signatures = signature::SIGNATURES_HELP,
         codes = exit::help(&[exit::LOCAL, &[Exit::NotFound, Exit::Refused]])
@@ -81,21 +85,36 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn unpackage(arguments: &Arguments) -> Result<ExitCode, Complaint> {
-    refuse_existing(&arguments.dir)?;
+    arguments.dir.as_deref().map_or(Ok(()), refuse_existing)?;
     let mut request = request(arguments).await?;
     let cache = arguments.cache.open()?;
     let cached = find(&cache, &request.reference)?;
+    let catalog = catalog(cache.layout(), &cached.manifest.digest)?;
+    let directory = directory(arguments, &request, catalog.as_ref())?;
+    if let (Some(catalog), None) = (&catalog, arguments.content.selection()) {
+        request.files.sub_path = EntryPath::parse(catalog.name.as_bytes()).map_err(Failure::internal)?;
+    }
     // Another process may move the tag meanwhile.
     request.reference.digest = Some(cached.manifest.digest);
-    let place = Place { directory: &arguments.dir, replace: false, limits: arguments.limits.limits() };
+    let place = Place { directory: &directory, replace: false, limits: arguments.limits.limits() };
     match place.fill(cache.layout().clone(), request).await {
-        Ok((pinned, published)) => {
-            placing::print_summary(&published);
-            to_stdout(&format!("{pinned}\n")).map(|()| Exit::Done.into())
+        Ok(placed) => {
+            placing::print_summary(&placed);
+            to_stdout(&format!("{}\n", placed.pinned)).map(|()| Exit::Done.into())
         }
         Err(End::Failure(failure)) => Err(offline(failure.into())),
         Err(End::Interrupted(code)) => Ok(placing::interrupted(code)),
     }
+}
+
+/// Returns the directory to fill: the given one, or one in the current directory.
+fn directory(arguments: &Arguments, request: &Request, catalog: Option<&InManifest>) -> Result<PathBuf, Complaint> {
+    if let Some(dir) = &arguments.dir {
+        return Ok(dir.clone());
+    }
+    let last = request.reference.repository.path().rsplit('/').next().unwrap_or_default();
+    let dir = PathBuf::from(catalog.map_or(last, |catalog| catalog.name.as_str()));
+    refuse_existing(&dir).map(|()| dir)
 }
 
 fn refuse_existing(dir: &Path) -> Result<(), Complaint> {

@@ -11,8 +11,10 @@ use crate::api::Reason;
 use crate::blob::CacheLimits;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
-use crate::layout::{Added, Cache, Cached};
-use crate::oci::Reference;
+use crate::layout::{Added, Cache, Cached, Layout};
+use crate::oci::manifest::MAX_MANIFEST_BYTES;
+use crate::oci::{Digest, Document, Reference};
+use crate::pack::catalog::InManifest;
 
 /// Limits of the cache of downloaded layers.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -69,6 +71,16 @@ pub(crate) fn find(cache: &Cache, reference: &Reference) -> Result<Cached, Compl
     let place = cache.layout().path().display();
     let missing = || Complaint::new(Reason::ReferenceNotFound, format!("{reference} is not in the cache {place}"));
     cache.find(reference).map_err(Failure::from)?.ok_or_else(|| refill(missing()))
+}
+
+/// Returns the name and version of a catalog of kubara in a layout; `None` for other artifacts.
+pub(crate) fn catalog(layout: &Layout, digest: &Digest) -> Result<Option<InManifest>, Complaint> {
+    let bytes = layout.read_blob(digest, MAX_MANIFEST_BYTES).map_err(Failure::from)?;
+    // A manifest that is missing or invalid is reported by what reads it next.
+    let Some(Ok(Document::Manifest(manifest))) = bytes.map(|bytes| Document::parse(&bytes, None)) else {
+        return Ok(None);
+    };
+    Ok(InManifest::of(&manifest))
 }
 
 /// Prints to standard error if a reference is new in the cache.

@@ -46,7 +46,7 @@ pub(crate) struct SignatureArguments {
     subject: Option<String>,
     /// Regular expression for the whole subject.
     ///
-    /// With `://` it matches only URIs, otherwise only email addresses.
+    /// With `://` it matches only URIs, otherwise only email addresses; `.*` alone matches every subject of the issuer.
     #[arg(long, value_name = "REGEX", requires = "issuer")]
     subject_regexp: Option<String>,
     /// Accepted authorities and logs, as a `trusted_root.json`.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use crate::api::Reason;
 use crate::cli::command::package::{self, refuse_inside};
-use crate::cli::options::cache::{ArtifactCacheArguments, find};
+use crate::cli::options::cache::{ArtifactCacheArguments, catalog, find};
 use crate::cli::options::packaging::DirectoryArguments;
 use crate::cli::options::writing;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
 use crate::layout::{self, Cache, Layout, LayoutError, Scratch};
-use crate::oci::Repository;
+use crate::oci::{Digest, Repository};
 use crate::pack::{self, PackError, Source};
 use crate::publish::InStore;
 use crate::unpack::Stop;
@@ -74,9 +74,10 @@ fn in_cache(wanted: &Wanted, path: &Path) -> Result<Local, Complaint> {
         .map_err(|complaint| wrong(&format!(" is neither a directory nor a reference: {}", complaint.message())))?;
     let cache = wanted.cache.open()?;
     let digest = find(&cache, &reference)?.manifest.digest;
+    let own_tag = catalog_tag(wanted, cache.layout(), &digest)?;
     let layout = Arc::new(cache.layout().clone());
     let stored = InStore { layout, repository: reference.repository, digest };
-    Ok(Local { stored, own_tag: None, _scratch: None })
+    Ok(Local { stored, own_tag, _scratch: None })
 }
 
 fn in_layout(wanted: &Wanted, path: &Path) -> Result<Local, Complaint> {
@@ -97,7 +98,26 @@ fn in_layout(wanted: &Wanted, path: &Path) -> Result<Local, Complaint> {
         return Err(Complaint::new(Reason::InvalidSpec, problem).with_remedy(remedy.to_owned()));
     };
     let repository = writing::reference("SOURCE", layout::REPOSITORY)?.repository;
-    Ok(Local { stored: InStore { layout: Arc::new(layout), repository, digest }, own_tag: None, _scratch: None })
+    let own_tag = catalog_tag(wanted, &layout, &digest)?;
+    Ok(Local { stored: InStore { layout: Arc::new(layout), repository, digest }, own_tag, _scratch: None })
+}
+
+/// Returns the tag of a catalog, which the destination must have. Of a chart, Helm reads the version in the package
+/// itself.
+fn catalog_tag(wanted: &Wanted, layout: &Layout, digest: &Digest) -> Result<Option<String>, Complaint> {
+    let Some(catalog) = catalog(layout, digest)? else { return Ok(None) };
+    check_tag(wanted, &format!("{}:{}", wanted.repository, catalog.version), &catalog.version)
+        .map_err(package::complain)?;
+    Ok(Some(catalog.version))
+}
+
+/// Fails if the destination has tags without the artifact's own.
+fn check_tag(wanted: &Wanted, reference: &str, own: &str) -> Result<(), PackError> {
+    if wanted.tags.is_empty() || wanted.tags.iter().any(|tag| tag == own) {
+        return Ok(());
+    }
+    let problem = format!("has the version of SOURCE as its tag; the tags of DESTINATION are {:?}", wanted.tags);
+    Err(PackError::Reference { reference: reference.to_owned(), problem })
 }
 
 /// Packages the files as `supercargo package` does, into a layout in the cache's directory of unfinished files: a killed
@@ -122,11 +142,7 @@ fn packaged(wanted: &Wanted, path: &Path, stop: &Stop) -> Result<Local, Complain
     if let Some(own) = &own_tag {
         let reference =
             pack::reference(&format!("{}:{own}", wanted.repository), &source, &options).map_err(complain)?;
-        if !wanted.tags.is_empty() && !wanted.tags.contains(own) {
-            let problem =
-                format!("has the version of SOURCE as its tag; the tags of DESTINATION are {:?}", wanted.tags);
-            return Err(complain(PackError::Reference { reference: reference.to_string(), problem }));
-        }
+        check_tag(wanted, &reference.to_string(), own).map_err(complain)?;
     }
     let cache = Cache::create(&dir).map_err(Failure::from)?;
     let scratch = cache.layout().scratch().map_err(Failure::from)?;

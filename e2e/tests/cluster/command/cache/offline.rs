@@ -14,9 +14,8 @@ use crate::support::command::{answer, refused, run};
 use crate::support::sync::{objects, root, sync};
 
 tests!(
-    kubara_pull_list_and_unpackage_work_without_the_registry,
-    kubara_package_list_push_pull_and_unpackage,
-    a_catalog_of_kubara_has_the_version_of_its_tag,
+    pull_list_and_unpackage_work_without_the_registry,
+    package_needs_a_reference_and_a_cache_outside_of_its_source,
     an_existing_directory_and_an_unknown_reference_are_refused,
     pull_into_the_cache_takes_only_whole_artifacts,
     signatures_are_verified_again_from_the_cache_and_behind_an_air_gap,
@@ -24,7 +23,7 @@ tests!(
     prune_removes_what_no_reference_leads_to,
 );
 
-async fn kubara_pull_list_and_unpackage_work_without_the_registry(case: &mut Case) -> Result<()> {
+async fn pull_list_and_unpackage_work_without_the_registry(case: &mut Case) -> Result<()> {
     let mut registry = case.registry("own", &Options::default()).await?;
     let (image, content) = (registry.reference("team/app:1"), tree(&[("a.txt", "one"), ("deep/b.txt", "two")]));
     let publisher = case.lab.publisher.to(&registry);
@@ -58,67 +57,23 @@ async fn kubara_pull_list_and_unpackage_work_without_the_registry(case: &mut Cas
     let cache = case.directory.join(".cache/supercargo/artifacts");
     assert_eq!(unpackaged(case, &cache, &image).await?, tree(&[("a.txt", "other")]));
     assert_eq!(unpackaged(case, &cache, &format!("oci://{pin}")).await?, content);
-    // As `kubara catalog push --from`.
     let copy = case.reference("promoted:2");
     answer(case, &["promote", &image, &copy, "--from-cache", "--to-plain-http"]).await?;
     assert_eq!(case.lab.publisher.resolve(&copy).await?, moved);
     Ok(())
 }
 
-/// The documented flow of kubara's users: package, list, push, then pull, list and unpackage elsewhere.
-async fn kubara_package_list_push_pull_and_unpackage(case: &mut Case) -> Result<()> {
-    let [near, far] = ["near", "far"].map(|name| case.directory.join(name).to_string_lossy().into_owned());
-    let catalog = "apiVersion: kubara.io/v1alpha1\nkind: Catalog\nmetadata: {name: platform}\nspec: {version: 1.2.0}\n";
-    let content = tree(&[("Catalog.yaml", catalog), ("services/a.yaml", "a")]);
-    let source = case.source(&content)?.to_string_lossy().into_owned();
-    let package = ["package", &source, "--format", "kubara", "--cache-dir", &near];
-    // Without a base, kubara's own default.
-    let packaged = answer(case, &package).await?;
-    ensure!(packaged.starts_with("localhost/platform:1.2.0@sha256:"), "{packaged}");
-    let base = format!("oci://{}/", case.reference("catalogs"));
-    for change in ["added to", "unchanged in"] {
-        let output = run(case, &[&package[..], &["--ref", &base]].concat()).await?;
-        ensure!(output.exit.success() && output.stderr.starts_with(change), "{change}: {}", output.stderr);
-    }
-    let image = case.reference("catalogs/platform:1.2.0");
-    let list = answer(case, &["list", "--cache-dir", &near]).await?;
-    ensure!(list.lines().count() == 3 && list.contains("localhost/platform"), "{list}");
-    answer(case, &["push", &image, &image, "--plain-http", "--cache-dir", &near]).await?;
-    let digest = packaged.trim().rsplit('@').next().context("no digest")?;
-    assert_eq!(case.lab.publisher.resolve(&image).await?, digest);
-
-    answer(case, &["pull", &image, "--plain-http", "--cache-dir", &far]).await?;
-    let unpackaged = unpackaged(case, Path::new(&far), &image).await?;
-    let out = case.directory.join("expected");
-    files::write(&out.join("platform"), &content)?;
-    assert_eq!(unpackaged, files::read(&out)?);
-    // The cache is by reference, so other formats need one.
-    let unnamed = run(case, &["package", &source, "--cache-dir", &near]).await?;
+async fn package_needs_a_reference_and_a_cache_outside_of_its_source(case: &mut Case) -> Result<()> {
+    let source = case.source(&tree(&[("a", "1")]))?.to_string_lossy().into_owned();
+    let cache = case.directory.join("cache").to_string_lossy().into_owned();
+    // The cache is by reference. Only a catalog of kubara has one of its own.
+    let unnamed = run(case, &["package", &source, "--cache-dir", &cache]).await?;
     refused(&unnamed, 2, "InvalidSpec")?;
     ensure!(unnamed.stderr.contains("--ref"), "{}", unnamed.stderr);
     let inside = format!("{source}/cache");
-    refused(&run(case, &[&package[..5], &[&inside]].concat()).await?, 2, "InvalidSpec")?;
+    let image = case.reference("app:1");
+    refused(&run(case, &["package", &source, "--ref", &image, "--cache-dir", &inside]).await?, 2, "InvalidSpec")?;
     ensure!(!Path::new(&inside).exists(), "the source was changed");
-    Ok(())
-}
-
-async fn a_catalog_of_kubara_has_the_version_of_its_tag(case: &mut Case) -> Result<()> {
-    let cache = case.directory.join("cache");
-    let catalog = "apiVersion: kubara.io/v1alpha1\nkind: Catalog\nmetadata: {name: platform}\nspec: {version: 1.2.0}\n";
-    let source = case.source(&tree(&[("Catalog.yaml", catalog), ("services/a.yaml", "a")]))?;
-    let (base, name) = (case.reference("catalogs"), "platform");
-    case.lab.publisher.kubara(&source, &base, name, "1.2.0").await?;
-    let image = format!("{base}/{name}");
-    case.lab.publisher.tag(&format!("{image}:1.2.0"), "1.3.0").await?;
-
-    let wrong = format!("{image}:1.3.0");
-    let output = run(case, &["pull", &wrong, "--plain-http", "--cache-dir", &cache.to_string_lossy()]).await?;
-    refused(&output, 6, "ManifestInvalid")?;
-    ensure!(output.stderr.contains("spec.version") && output.stderr.contains("1.3.0"), "{}", output.stderr);
-    assert_eq!(answer(case, &["list", "--format", "json", "--cache-dir", &cache.to_string_lossy()]).await?, "[]\n");
-    pull(case, &cache, &format!("{image}:1.2.0")).await?;
-    let content = unpackaged(case, &cache, &format!("{image}:1.2.0")).await?;
-    ensure!(content.keys().any(|path| path.ends_with("platform/Catalog.yaml")), "{content:?}");
     Ok(())
 }
 
