@@ -3,6 +3,7 @@
 mod aicr;
 mod cache;
 mod helm_push;
+mod kapitan;
 mod kubara;
 mod local_files;
 mod login;
@@ -25,6 +26,7 @@ pub(crate) fn tests() -> Vec<Test> {
         aicr::tests(),
         cache::tests(),
         helm_push::tests(),
+        kapitan::tests(),
         kubara::tests(),
         local_files::tests(),
         login::tests(),
