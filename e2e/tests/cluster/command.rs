@@ -16,6 +16,7 @@ mod resolve;
 mod round_trip;
 mod sync;
 mod unpack;
+mod vendir;
 
 use crate::support::case::Test;
 
@@ -39,6 +40,7 @@ pub(crate) fn tests() -> Vec<Test> {
         round_trip::tests(),
         sync::tests(),
         unpack::tests(),
+        vendir::tests(),
     ]
     .concat()
 }
