@@ -1,5 +1,7 @@
 //! Signatures that need a Sigstore: by an identity, or logged.
 
+use std::path::Path;
+
 use anyhow::Result;
 use serde_json::Value;
 
@@ -27,6 +29,24 @@ impl Cosign {
         let more = ["--type", predicate_type, "--predicate", &file].map(str::to_owned);
         let args = [sigstore.signing_args(), more.to_vec()].concat();
         self.keyless("attest", image, sigstore.identity_token(identity)?, args).await
+    }
+
+    /// Attests a file with an identity, and writes the bundle to another file; `predicate` has a type and a content.
+    pub async fn attest_blob_keyless(
+        &self,
+        file: &Path,
+        bundle: &Path,
+        sigstore: &PrivateSigstore,
+        identity: &Identity,
+        predicate: (&str, Value),
+    ) -> Result<()> {
+        let (predicate_type, predicate) = predicate;
+        let predicate = self.predicate(&file.to_string_lossy(), &predicate)?;
+        let command = self.command(&["attest-blob", "--yes", "--type", predicate_type, "--predicate", &predicate]);
+        let command = command.args(sigstore.signing_args()).arg("--bundle").arg(bundle.to_string_lossy());
+        let command = command.arg("--identity-token").arg(sigstore.identity_token(identity)?);
+        command.arg(file.to_string_lossy()).stdout().await?;
+        Ok(())
     }
 
     /// Signs with an identity as cosign did before version 3, under the `.sig` tag: with a certificate and a timestamp,

@@ -1,20 +1,30 @@
-//! The documented flows of NVIDIA AICR's package `oci` (pkg.go.dev, `github.com/NVIDIA/aicr/pkg/oci`), step by step.
+//! The documented flows of NVIDIA AICR, step by step: its package `oci` (pkg.go.dev, `github.com/NVIDIA/aicr/pkg/oci`),
+//! `aicr bundle --output oci://...`, "Artifact Verification" and "Publishing Recipe Evidence".
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use supercargo_e2e::chart;
 use supercargo_e2e::files::{self, Tree, tree};
+use supercargo_e2e::gate::Gate;
+use supercargo_e2e::registry::{Options, Transport};
+use supercargo_e2e::signing::Identity;
 
+use super::push::{REACHED, reach, start};
 use crate::support::case::{Case, tests};
-use crate::support::command::{answer, refused, run};
+use crate::support::command::{answer, command, refused, run};
 
 tests!(
     aicr_package_oci_low_level_package_and_push_from_store,
     aicr_package_oci_high_level_package_and_push,
     aicr_package_oci_helm_chart_without_modifying_its_source,
     aicr_package_oci_push_referrer,
+    aicr_package_oci_sub_dir_and_source_files,
+    aicr_package_oci_push_is_repeated_after_a_broken_connection,
+    aicr_bundle_output_oci_with_image_refs_and_insecure_tls,
+    aicr_artifact_verification_of_a_bundle_directory,
+    aicr_recipe_evidence_is_a_referrer_that_verifies,
 );
 
 const ARTIFACT: &str = "application/vnd.nvidia.aicr.artifact";
@@ -136,4 +146,157 @@ async fn aicr_package_oci_push_referrer(case: &mut Case) -> Result<()> {
     fs_err::write(&evidence, "")?;
     refused(&run(case, &attach).await?, 2, "InvalidSpec")?;
     refused(&run(case, &["attach", reference.trim(), &evidence, "--type", "", "--plain-http"]).await?, 2, "InvalidSpec")
+}
+
+/// `SubDir` and `SourceFiles` of `oci.PackageOptions`.
+async fn aicr_package_oci_sub_dir_and_source_files(case: &mut Case) -> Result<()> {
+    let source = case.source(&bundle())?.to_string_lossy().into_owned();
+    let gpu_operator = ["001-gpu-operator/install.sh", "001-gpu-operator/values.yaml"];
+    let rows: [(&[&str], &[&str]); 2] = [
+        // The prefix stays.
+        (&["--sub-dir", "001-gpu-operator"], &gpu_operator),
+        (&["--include", "README.md", "--include", gpu_operator[1]], &[gpu_operator[1], "README.md"]),
+    ];
+    for (number, (options, want)) in rows.into_iter().enumerate() {
+        let target = case.reference(&format!("nvidia/part:v1.0.{number}"));
+        answer(case, &[&["package", &source, "--format", "aicr", "--ref", &target], options].concat()).await?;
+        answer(case, &["push", &target, "--plain-http"]).await?;
+        let into = case.directory.join("part");
+        answer(case, &["pull", &target, "-o", &into.to_string_lossy(), "--force", "--plain-http"]).await?;
+        let content = files::read(&into)?;
+        assert_eq!(content.keys().collect::<Vec<_>>(), want, "{options:?}");
+        ensure!(content.iter().all(|(path, entry)| bundle().get(path) == Some(entry)), "{content:?}");
+    }
+    // An empty selection is invalid.
+    let none = ["package", &source, "--format", "aicr", "--ref", &case.reference("nvidia/none:1"), "--include", "x"];
+    refused(&run(case, &none).await?, 5, "SubPathNotFound")
+}
+
+/// Retries of `oci.PushFromStore`, whose tag is set last.
+async fn aicr_package_oci_push_is_repeated_after_a_broken_connection(case: &mut Case) -> Result<()> {
+    let source = case.source(&bundle())?.to_string_lossy().into_owned();
+    let store = case.directory.join("oci-layout").to_string_lossy().into_owned();
+    let packaged: Value = json(case, &["package", &source, "--format", "aicr", "-o", &store, "--json"]).await?;
+    let gate = Gate::open(&case.lab.registry.address).await?;
+    let target = format!("{}/{}", gate.address, case.repository("nvidia/bundle:v1.0.0"));
+    gate.hold_after(1500);
+    let mut push =
+        start(case, "retry", &["push", &store, &target, "--plain-http"], &case.directory.join("cache")).await?;
+    reach(&gate, &push).await?;
+    ensure!(gate.is_holding(), "the push ended within 1500 bytes");
+    let resolve = ["resolve", &case.reference("nvidia/bundle:v1.0.0"), "--plain-http"];
+    refused(&run(case, &resolve).await?, 5, "ReferenceNotFound")?;
+    // The connection breaks in the middle of a request.
+    let before = gate.connections();
+    gate.release();
+    let exit = push.process.wait(REACHED).await?.context("the push did not end")?;
+    ensure!(exit.success() && gate.connections() > before, "{exit}, {before} connections");
+    let digest = packaged["digest"].as_str().context("no digest")?;
+    assert_eq!(case.lab.publisher.resolve(&case.reference("nvidia/bundle:v1.0.0")).await?, digest);
+    Ok(())
+}
+
+/// `aicr bundle --output oci://... --image-refs .digest --insecure-tls`, then a look at the manifest of the digest.
+async fn aicr_bundle_output_oci_with_image_refs_and_insecure_tls(case: &mut Case) -> Result<()> {
+    let registry = case.registry("tls", &Options { transport: Transport::Tls, ..Options::default() }).await?;
+    let (host, work) = (&registry.address, case.directory.join("work"));
+    files::write(&work.join("bundle"), &bundle())?;
+    let target = format!("oci://{host}/nvidia/aicr-bundle:v1.0.0,latest");
+    let push = ["push", "bundle", &target, "--package-format", "aicr", "--digest-file", ".digest"];
+    let refused_push = command(case, &push).directory(&work).output().await?;
+    refused(&refused_push, 6, "TLSFailed")?;
+    ensure!(!work.join(".digest").exists(), "a digest was written without a push");
+    let printed = command(case, &[&push[..], &["--insecure-skip-verify"]].concat()).directory(&work).stdout().await?;
+    let digest = fs_err::read_to_string(work.join(".digest"))?;
+    assert_eq!(printed, format!("{host}/nvidia/aicr-bundle:v1.0.0@{digest}\n"));
+    let publisher = case.lab.publisher.to(&registry);
+    for tag in ["v1.0.0", "latest"] {
+        assert_eq!(publisher.resolve(&format!("{host}/nvidia/aicr-bundle:{tag}")).await?, digest);
+    }
+    let manifest: Value =
+        serde_json::from_str(&publisher.manifest(&format!("{host}/nvidia/aicr-bundle@{digest}")).await?)?;
+    assert_eq!(manifest["artifactType"], ARTIFACT);
+    assert_eq!(files::read(&work.join("bundle"))?, bundle());
+    Ok(())
+}
+
+/// The identity of a workflow, and the options of `verify` and `verify-bundle` that accept it in the private Sigstore.
+async fn signer(case: &Case) -> Result<(Identity, [Vec<String>; 2])> {
+    let identity = Identity::workflow("acme/gpu", "evidence-publish.yaml", "refs/heads/main");
+    let sigstore = case.lab.sigstore().await?;
+    let (issuer, subject) = (sigstore.issuer(identity.issuer()), sigstore.subject(&identity));
+    let root = sigstore.trusted_root.to_string_lossy().into_owned();
+    let options = |issuer_option: &str, subject_option: &str| {
+        let pairs = [
+            (issuer_option, issuer.as_str()),
+            (subject_option, subject.as_str()),
+            ("--trusted-root", root.as_str()),
+            ("--certificate-transparency", "ignored"),
+        ];
+        pairs.iter().flat_map(|(option, value)| [(*option).to_owned(), (*value).to_owned()]).collect::<Vec<_>>()
+    };
+    let verify = options("--issuer", "--subject");
+    let verify_bundle = options("--certificate-oidc-issuer", "--certificate-identity");
+    Ok((identity, [verify, verify_bundle]))
+}
+
+/// `aicr verify ./my-bundle --trust-root FILE --require-creator WHO`: the attestation is about `checksums.txt`.
+async fn aicr_artifact_verification_of_a_bundle_directory(case: &mut Case) -> Result<()> {
+    let (identity, [_, options]) = signer(case).await?;
+    let work = case.directory.join("my-bundle");
+    files::write(&work, &bundle())?;
+    let checksums = work.join("checksums.txt");
+    fs_err::write(&checksums, "0000  README.md\n")?;
+    fs_err::create_dir(work.join("attestation"))?;
+    let attestation = work.join("attestation/bundle-attestation.sigstore.json");
+    let cosign = case.lab.cosign(&case.directory.join("cosign")).await?;
+    let predicate = ("https://slsa.dev/provenance/v1", json!({}));
+    cosign.attest_blob_keyless(&checksums, &attestation, case.lab.sigstore().await?, &identity, predicate).await?;
+    let verify = ["verify-bundle", "--bundle", "attestation/bundle-attestation.sigstore.json", "checksums.txt"];
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let verify = command(case, &[&verify[..], &options].concat()).directory(&work);
+    ensure!(verify.stdout().await?.starts_with("sha256:"), "no digest");
+    let other = ["--certificate-identity", "https://github.com/acme/other/.github/workflows/x.yaml@refs/heads/main"];
+    let changed: Vec<&str> =
+        options.iter().map(|text| if text.contains("acme/gpu") { other[1] } else { text }).collect();
+    let verify = ["verify-bundle", "--bundle", "attestation/bundle-attestation.sigstore.json", "checksums.txt"];
+    let wrong = command(case, &[&verify[..], &changed].concat()).directory(&work).output().await?;
+    refused(&wrong, 6, "IdentityMismatch")?;
+    fs_err::write(&checksums, "1111  README.md\n")?;
+    let wrong = command(case, &[&verify[..], &options].concat()).directory(&work).output().await?;
+    refused(&wrong, 6, "SignatureInvalid")
+}
+
+/// Evidence that is pushed unsigned, and whose Sigstore bundle is attached later by another machine.
+async fn aicr_recipe_evidence_is_a_referrer_that_verifies(case: &mut Case) -> Result<()> {
+    const PREDICATE: &str = "https://aicr.nvidia.com/recipe-evidence/v1";
+    let (identity, [options, _]) = signer(case).await?;
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let source =
+        case.source(&tree(&[("recipe.yaml", "{}"), ("statement.intoto.json", "{}"), ("manifest.json", "{}")]))?;
+    let name = case.reference("aicr-evidence");
+    let push = ["push", &source.to_string_lossy(), &format!("{name}:h100"), "--package-format", "aicr", "--plain-http"];
+    let pushed = answer(case, &push).await?;
+    let image = format!("{name}@{}", pushed.trim().rsplit_once('@').context("no digest")?.1);
+    let verify = [&["verify", &image, "--plain-http", "--predicate-type", PREDICATE], &options[..]].concat();
+    refused(&run(case, &verify).await?, 6, "SignatureMissing")?;
+
+    let manifest = case.directory.join("manifest");
+    fs_err::write(&manifest, case.lab.publisher.manifest(&image).await?.trim_end())?;
+    let evidence = case.directory.join("attestation.intoto.jsonl");
+    let cosign = case.lab.cosign(&case.directory.join("cosign")).await?;
+    let predicate = (PREDICATE, json!({}));
+    cosign.attest_blob_keyless(&manifest, &evidence, case.lab.sigstore().await?, &identity, predicate).await?;
+    answer(case, &["attach", &image, &evidence.to_string_lossy(), "--type", BUNDLE, "--plain-http"]).await?;
+    let verified = answer(case, &verify).await?;
+    ensure!(verified.contains(image.rsplit('@').next().unwrap_or("none")), "{verified}");
+    // It is no signature of the image, only this statement about it.
+    let as_signature = [&["verify", &image, "--plain-http"], &options[..]].concat();
+    ensure!(!run(case, &as_signature).await?.exit.success(), "evidence passed for a signature");
+    // It travels with a copy.
+    let copy = case.reference("mirror/aicr-evidence");
+    answer(case, &["promote", &image, &format!("{copy}:h100"), "--plain-http"]).await?;
+    let copied = [&["verify", &format!("{copy}:h100"), "--plain-http", "--predicate-type", PREDICATE], &options[..]];
+    answer(case, &copied.concat()).await?;
+    Ok(())
 }
