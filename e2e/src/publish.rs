@@ -48,7 +48,8 @@ impl Publisher {
         self.publish("oras", directory, &["--config", config, reference, "."]).await
     }
 
-    /// Pushes like `flux push artifact`. Flux's library requests no token service at a loopback address.
+    /// Pushes like `flux push artifact`. A registry with tokens needs a
+    /// [named](crate::registry::Options::named_token_service) token service.
     pub async fn flux(&self, directory: &Path, reference: &str) -> Result<String> {
         self.publish("flux", directory, &[reference, "."]).await
     }
@@ -102,12 +103,17 @@ impl Publisher {
     }
 
     /// Writes the flattened filesystem of an image to a tar file.
-    pub(crate) async fn export(&self, reference: &str, file: &Path) -> Result<String> {
+    pub async fn export(&self, reference: &str, file: &Path) -> Result<String> {
         self.publish("export", self.run.directory(), &[reference, &file.to_string_lossy()]).await
     }
 
-    /// Pulls an image like `imgpkg pull -i`.
-    pub(crate) async fn imgpkg_pull(&self, reference: &str, directory: &Path) -> Result<String> {
+    /// Pulls an artifact like `flux pull artifact` into a directory, which has to exist; returns the digest.
+    pub async fn flux_pull(&self, reference: &str, directory: &Path) -> Result<String> {
+        self.publish("flux-pull", self.run.directory(), &[reference, &directory.to_string_lossy()]).await
+    }
+
+    /// Pulls an image like `imgpkg pull -i`; returns the digest.
+    pub async fn imgpkg_pull(&self, reference: &str, directory: &Path) -> Result<String> {
         self.publish("imgpkg-pull", self.run.directory(), &[reference, &directory.to_string_lossy()]).await
     }
 

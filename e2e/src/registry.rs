@@ -60,7 +60,8 @@ impl Registry {
         let token_service = match options.auth {
             Auth::Token => {
                 let server = certificates.as_ref().map(|certificates| &certificates.server);
-                Some(TokenService::start(&configuration::key_set(&directory), server).await?)
+                let host = if options.named_token_service { "localhost" } else { "127.0.0.1" };
+                Some(TokenService::start(&configuration::key_set(&directory), server, host).await?)
             }
             Auth::Open | Auth::Password => None,
         };

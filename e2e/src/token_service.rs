@@ -97,8 +97,9 @@ impl Seen {
 }
 
 impl TokenService {
-    /// Starts the service, with TLS if `identity` is given, and writes its public key to `key_set` for a registry.
-    pub async fn start(key_set: &Path, identity: Option<&Identity>) -> Result<Self> {
+    /// Starts the service, with TLS if `identity` is given, and writes its public key to `key_set` for a registry. `host`
+    /// is the one in its URL, a name or address of this machine.
+    pub async fn start(key_set: &Path, identity: Option<&Identity>, host: &str) -> Result<Self> {
         let issuer = Issuer::new()?;
         fs_err::write(key_set, issuer.key_set()?.to_string())?;
         let shared = Arc::new(Shared {
@@ -109,7 +110,7 @@ impl TokenService {
         });
         let router = Router::new().route("/token", any(serve)).with_state(Arc::clone(&shared));
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = port.local_addr()?;
+        let number = port.local_addr()?.port();
         let (scheme, serving) = match identity {
             None => ("http", spawn(port, router)),
             Some(identity) => {
@@ -117,7 +118,7 @@ impl TokenService {
                 ("https", spawn(tls::Listener { port, acceptor }, router))
             }
         };
-        Ok(Self { realm: format!("{scheme}://{address}/token"), shared, serving })
+        Ok(Self { realm: format!("{scheme}://{host}:{number}/token"), shared, serving })
     }
 
     /// Sets the lifetime of tokens issued from now on.

@@ -8,6 +8,9 @@ pub struct Options {
     pub auth: Auth,
     /// True to keep the content when the registry is stopped.
     pub durable: bool,
+    /// True to name the token service `localhost` in its URL: go-containerregistry since 0.21.5 refuses an IP address of
+    /// this machine there.
+    pub named_token_service: bool,
     /// Preferred port; any free port if it is taken or `None`.
     pub port: Option<u16>,
 }

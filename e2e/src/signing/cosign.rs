@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::key::{KeyKind, SigningKey};
+use crate::registry::Registry;
 use crate::run::{Invocation, Run};
 use crate::tools::SigningTools;
 
@@ -14,7 +15,8 @@ pub(super) const NO_LOG: [&str; 2] = ["--use-signing-config=false", "--tlog-uplo
 /// Flag for the format of signatures before bundles.
 pub(super) const LEGACY: &str = "--new-bundle-format=false";
 
-/// cosign with its own home directory. References are `host:port/repository@digest`, in registries without TLS.
+/// cosign with its own home directory. References are `host:port/repository@digest`, in registries without TLS and login
+/// unless [`Cosign::to`] names another one.
 #[derive(Debug, Clone)]
 pub struct Cosign {
     run: Run,
@@ -22,6 +24,10 @@ pub struct Cosign {
     home: PathBuf,
     /// Empty trusted root. Without a trusted root cosign would fetch the public one, even to verify with a key.
     empty_root: PathBuf,
+    /// Flags for the registry.
+    connection: Vec<String>,
+    /// Directory with the configuration of docker.
+    login: PathBuf,
 }
 
 /// Result of `cosign verify` for an image.
@@ -42,9 +48,19 @@ impl Cosign {
             program: tools.cosign.clone(),
             home: home.to_owned(),
             empty_root: empty_root.clone(),
+            connection: vec!["--allow-http-registry".to_owned()],
+            login: home.to_owned(),
         };
         cosign.command(&["trusted-root", "create", "--out"]).arg(empty_root.to_string_lossy()).stdout().await?;
         Ok(cosign)
+    }
+
+    /// Returns a copy for a registry, with its authority, and a directory with the configuration of docker.
+    #[must_use]
+    pub fn to(&self, registry: &Registry, login: &Path) -> Self {
+        let authority = registry.tls.as_ref().map(|tls| format!("--registry-cacert={}", tls.authority.display()));
+        let connection = authority.map_or_else(|| self.connection.clone(), |authority| vec![authority]);
+        Self { connection, login: login.to_owned(), ..self.clone() }
     }
 
     /// Creates a key pair under a name.
@@ -91,8 +107,8 @@ impl Cosign {
     /// Returns any other command; it writes below its home directory, and can reach no host by HTTPS.
     pub fn command(&self, args: &[&str]) -> Invocation {
         let command = self.run.command(&self.program).args(args).directory(&self.home);
-        let home = self.home.to_string_lossy().into_owned();
-        let command = command.env("HOME", home.as_str()).env("COSIGN_PASSWORD", "").env("DOCKER_CONFIG", home);
+        let command = command.env("HOME", self.home.to_string_lossy()).env("COSIGN_PASSWORD", "");
+        let command = command.env("DOCKER_CONFIG", self.login.to_string_lossy());
         // cosign fetches missing data from the public Sigstore. No test may depend on that.
         command.env("HTTPS_PROXY", "http://127.0.0.1:9")
     }
@@ -100,7 +116,7 @@ impl Cosign {
     async fn verdict<S: AsRef<str>>(&self, what: &str, image: &str, args: &[S]) -> Result<Verdict> {
         let named = args.iter().any(|arg| arg.as_ref().starts_with("--trusted-root"));
         let empty_root = format!("--trusted-root={}", self.empty_root.display());
-        let command = self.command(&[what, "--allow-http-registry"]).args(args);
+        let command = self.command(&[what]).args(&self.connection).args(args);
         let command = if named { command } else { command.arg(empty_root) };
         let output = command.arg(image).output().await?;
         Ok(Verdict { accepted: output.exit.success(), text: format!("{}{}", output.stdout, output.stderr) })
@@ -114,8 +130,8 @@ impl Cosign {
         more: &[S],
     ) -> Result<()> {
         let named = more.iter().any(|arg| arg.as_ref().starts_with("--trusted-root"));
-        let command = self.command(&[what, "--yes", "--allow-http-registry", "--key"]);
-        let command = command.arg(key.private.to_string_lossy()).args(more);
+        let command = self.command(&[what, "--yes"]).args(&self.connection);
+        let command = command.arg("--key").arg(key.private.to_string_lossy()).args(more);
         let empty_root = format!("--trusted-root={}", self.empty_root.display());
         let command = if named { command } else { command.arg(empty_root) };
         command.arg(image).stdout().await?;

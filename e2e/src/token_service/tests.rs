@@ -123,7 +123,7 @@ async fn it_serves_over_tls_to_who_trusts_its_authority() {
     let authority = Authority::create(&ours, "ours").unwrap();
     let stranger = Authority::create(&other, "other").unwrap();
     let identity = authority.server("tokens", &[]).unwrap();
-    let service = TokenService::start(&ours.join("key_set.json"), Some(&identity)).await.unwrap();
+    let service = TokenService::start(&ours.join("key_set.json"), Some(&identity), "127.0.0.1").await.unwrap();
     let address = service.realm.trim_start_matches("https://").trim_end_matches("/token").to_owned();
 
     let trusting = connector(&authority.certificate, None).unwrap();

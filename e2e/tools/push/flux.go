@@ -33,3 +33,21 @@ func pushFlux(ctx context.Context, args []string) (string, error) {
 	}
 	return pushed[strings.LastIndexByte(pushed, '@')+1:], nil
 }
+
+// pullFlux makes of an artifact in a registry what `flux pull artifact` makes of it: its first layer, in a directory
+// that has to exist, or in a file that must not.
+func pullFlux(ctx context.Context, args []string) (string, error) {
+	set := newOptions("flux-pull")
+	if err := set.parse(args, 2, 2); err != nil {
+		return "", err
+	}
+	connection, err := set.crane(ctx)
+	if err != nil {
+		return "", err
+	}
+	pulled, err := oci.NewClient(connection).Pull(ctx, set.Arg(0), set.Arg(1))
+	if err != nil {
+		return "", err
+	}
+	return pulled.Digest[strings.LastIndexByte(pulled.Digest, '@')+1:], nil
+}

@@ -28,6 +28,7 @@ func commands() map[string]command {
 	return map[string]command{
 		"oras":        {"oras [--config FILE:TYPE] [--artifact-type TYPE] [--annotation K=V]... REF [PATH[:TYPE]]...", pushOras},
 		"flux":        {"flux [--static [--extension EXT]] [--source URL] [--revision REV] [--annotation K=V]... REF DIR|FILE", pushFlux},
+		"flux-pull":   {"flux-pull REF DIR|FILE", pullFlux},
 		"kubara":      {"kubara --name NAME --version X.Y.Z [--annotation K=V]... REPOSITORY DIR", pushKubara},
 		"raw":         {"raw [--config FILE:TYPE] [--artifact-type TYPE] [--layer FILE:TYPE[,K=V]...]... [--annotation K=V]... REF", pushRaw},
 		"put":         {"put --manifest FILE --type TYPE [--blob FILE]... REF", putManifest},
