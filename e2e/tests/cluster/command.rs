@@ -11,6 +11,7 @@ mod package;
 mod promote;
 mod pull;
 mod push;
+mod readers;
 mod reproducible;
 mod resolve;
 mod round_trip;
@@ -35,6 +36,7 @@ pub(crate) fn tests() -> Vec<Test> {
         promote::tests(),
         pull::tests(),
         push::tests(),
+        readers::tests(),
         reproducible::tests(),
         resolve::tests(),
         round_trip::tests(),

@@ -42,7 +42,8 @@ use supercargo_e2e::signals;
 use support::case::{self, Test};
 
 /// Modules whose tests need the signing tools, which take minutes to build.
-const SIGNING: [&str; 3] = ["signature::signing::", "signature::verify::", "signature::negatives::"];
+const SIGNING: [&str; 4] =
+    ["signature::signing::", "signature::verify::", "signature::negatives::", "command::readers::signatures::"];
 /// Each test runs an operator process; more than this at once only wait for each other.
 const MOST_THREADS: usize = 4;
 
