@@ -9,6 +9,7 @@
 //! with the client's reason, and fails when the client learns it.
 
 mod ours;
+mod rust_client;
 mod signatures;
 mod site;
 mod theirs;
@@ -19,7 +20,7 @@ use supercargo_e2e::files::{Entry, Tree, tree};
 use crate::support::case::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [ours::tests(), theirs::tests(), signatures::tests()].concat()
+    [ours::tests(), theirs::tests(), signatures::tests(), rust_client::tests()].concat()
 }
 
 /// Number of artifacts that are exchanged at a time.
