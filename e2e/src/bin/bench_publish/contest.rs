@@ -31,6 +31,10 @@ pub(crate) struct Round {
     pub(crate) push: Figures,
     /// `push` of the same artifact from a layout.
     pub(crate) push_layout: Figures,
+    /// Push of the same layout with oci-client, whose layers are in memory.
+    pub(crate) oci_client: Figures,
+    /// The same with streams.
+    pub(crate) oci_client_streamed: Figures,
     pub(crate) crane: Figures,
     pub(crate) oras: Figures,
     /// `promote` within the registry.
@@ -54,14 +58,22 @@ impl Contest<'_> {
         let oras = self.shell("oras", ORAS, self.oras, &source, "bench/oras:1", &tar).await?;
         self.supercargo(&["package", &source, "-o", &layout]).await?;
         let push_layout = self.supercargo(&["push", &layout, &other, "--plain-http"]).await?;
+        let [whole, streamed] = ["bench/oci-client:1", "bench/streamed:1"].map(|name| self.registry.reference(name));
+        let oci_client = self.oci_client(&[&layout, &whole]).await?;
+        let oci_client_streamed = self.oci_client(&["--streamed", &layout, &streamed]).await?;
         let promoted = self.registry.reference("bench/promoted:1");
         let promote = self.supercargo(&["promote", &ours, &promoted, "--plain-http"]).await?;
         fs_err::remove_dir_all(&directory)?;
-        Ok(Round { package, push, push_layout, crane, oras, promote })
+        Ok(Round { package, push, push_layout, oci_client, oci_client_streamed, crane, oras, promote })
     }
 
     async fn supercargo(&self, arguments: &[&str]) -> Result<Figures> {
         command(self.run, "supercargo", self.binary, arguments).await
+    }
+
+    /// Runs this program again, to push with oci-client.
+    async fn oci_client(&self, arguments: &[&str]) -> Result<Figures> {
+        command(self.run, "oci-client", &std::env::current_exe()?, &[&["oci-client"], arguments].concat()).await
     }
 
     async fn shell(

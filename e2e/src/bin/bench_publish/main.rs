@@ -2,11 +2,13 @@
 //!
 //! A directory of small files and some large ones, half of which cannot be compressed, is created on tmpfs, and a
 //! registry keeps its content there too. Each round measures in turn: `supercargo package` and `push`, by way of the
-//! cache and of a layout; `tar` and `crane append`; and `oras push`. Then the artifact is promoted within the registry.
+//! cache and of a layout; a push of the same layout with the crate oci-client; `tar` and `crane append`; and `oras push`.
+//! Then the artifact is promoted within the registry.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
 mod contest;
+mod oci_client;
 mod source;
 mod table;
 
@@ -24,8 +26,11 @@ use supercargo_e2e::signals;
 use supercargo_e2e::tools::{LayoutTools, Tools};
 
 use contest::Contest;
+use oci_client::Competitor;
 
-/// Compare the speed of `supercargo package` and `push` with `crane append` and with `oras push`.
+/// Compare the speed of `supercargo package` and `push` with oci-client, `crane append` and `oras push`.
+///
+/// `--content 64 --rounds 1 --directory /tmp` is a try that takes seconds.
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench-publish")]
 struct Arguments {
@@ -38,6 +43,8 @@ struct Arguments {
     /// MiB of files.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..))]
     content: u64,
+    #[command(subcommand)]
+    competitor: Option<Competitor>,
 }
 
 fn main() -> ExitCode {
@@ -48,6 +55,9 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn measure_all(arguments: &Arguments) -> ExitCode {
+    if let Some(competitor) = &arguments.competitor {
+        return ended(competitor.run().await);
+    }
     let outcome = match Run::start_in(&arguments.directory) {
         Err(error) => Err(error),
         Ok(run) => tokio::select! {
@@ -58,6 +68,10 @@ async fn measure_all(arguments: &Arguments) -> ExitCode {
             }
         },
     };
+    ended(outcome)
+}
+
+fn ended(outcome: Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -34,6 +34,8 @@ pub(crate) fn print(rounds: &[Round]) {
         ("supercargo push, cache", all(|round| round.push)),
         ("supercargo push, layout", all(|round| round.push_layout)),
         ("supercargo package + push", both.clone()),
+        ("oci-client push, layout", all(|round| round.oci_client)),
+        ("oci-client push, streamed", all(|round| round.oci_client_streamed)),
         ("tar + crane append", crane.clone()),
         ("oras push", oras.clone()),
         ("supercargo promote, mount", promote.clone()),
@@ -42,8 +44,11 @@ pub(crate) fn print(rounds: &[Round]) {
     for (what, figures) in &rows {
         let resident = figures.iter().map(|figures| figures.resident).max().unwrap_or_default();
         // Those of the others are of the shell that starts them.
-        let resident =
-            if what.starts_with("supercargo") { format!("{} MiB", resident.div_ceil(1 << 20)) } else { String::new() };
+        let resident = if what.starts_with("supercargo") || what.starts_with("oci-client") {
+            format!("{} MiB", resident.div_ceil(1 << 20))
+        } else {
+            String::new()
+        };
         println!(
             "  {what:28} {:>9} {:>9} {:>9} {resident:>9}",
             seconds(median(figures, |figures| figures.wall)),
