@@ -62,7 +62,7 @@ impl Client {
         match self {
             Self::Helm => "app/",
             Self::Kubara => "platform/",
-            _ => "",
+            Self::Oras | Self::OrasFiles | Self::Flux | Self::Imgpkg | Self::CraneAppend | Self::CranePush => "",
         }
     }
 
@@ -71,7 +71,9 @@ impl Client {
         match self {
             Self::Helm => "app".to_owned(),
             Self::Kubara => "platform".to_owned(),
-            other => format!("{other:?}").to_lowercase(),
+            Self::Oras | Self::OrasFiles | Self::Flux | Self::Imgpkg | Self::CraneAppend | Self::CranePush => {
+                format!("{self:?}").to_lowercase()
+            }
         }
     }
 
@@ -110,7 +112,7 @@ impl Parcel {
             Client::CranePush => {
                 answer(case, &["package", &from, "-o", &to]).await?;
             }
-            _ => {}
+            Client::Oras | Client::OrasFiles | Client::Helm | Client::Flux | Client::Imgpkg | Client::Kubara => {}
         }
         Ok(Self { client, source, made })
     }
