@@ -1,5 +1,7 @@
 //! Files that options and arguments of commands name: missing, unusable, or the end of a pipe.
 
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -91,6 +93,7 @@ async fn a_signal_ends_a_command_that_waits_for_a_pipe(case: &mut Case) -> Resul
 }
 
 /// Opens a pipe for writing; `None` while nobody reads from it.
-fn open(pipe: &Path) -> Option<rustix::fd::OwnedFd> {
-    rustix::fs::open(pipe, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()
+fn open(pipe: &Path) -> Option<File> {
+    let without_waiting = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    OpenOptions::new().write(true).custom_flags(without_waiting).open(pipe).ok()
 }
