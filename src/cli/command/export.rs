@@ -47,7 +47,7 @@ layout. `import` reads it on another machine, and so do oras (--oci-layout) and 
 Examples:
   supercargo pull ghcr.io/team/app:1.4.2 && supercargo export ghcr.io/team/app:1.4.2 -o app.tar
   supercargo export ghcr.io/team/app:1.4.2 -o app.tar --trusted-root trusted_root.json",
-        codes = exit::help(&[exit::LOCAL, &[Exit::NotFound, Exit::Refused]])
+        codes = exit::help(&[exit::LOCAL, &[Exit::NotFound, Exit::Content]])
     )
 }
 

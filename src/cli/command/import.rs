@@ -52,7 +52,7 @@ Examples:
   supercargo import app.tar
   supercargo import app.tar --trusted-root trusted_root.json
   supercargo import ./layout --repository ghcr.io/team/app",
-        codes = exit::help(&[exit::LOCAL, &[Exit::NotFound, Exit::Refused]])
+        codes = exit::help(&[exit::LOCAL, &[Exit::NotFound, Exit::Content]])
     )
 }
 

@@ -28,8 +28,8 @@ pub(crate) struct Arguments {
     /// Root of `sync` to list, too; may be given several times.
     #[arg(long, value_name = "DIR")]
     root: Vec<PathBuf>,
-    /// Output format.
-    #[arg(short = 'o', long, visible_alias = "output", value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    /// Format of the result on standard output.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     format: Format,
     #[command(flatten)]
     cache: ArtifactCacheArguments,

@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "HOST", value_parser = registry_host)]
     registry: Repository,
     /// User; read from a prompt if it is not set.
-    #[arg(long, value_name = "USER", value_parser = user_name)]
+    #[arg(short = 'u', long, value_name = "USER", value_parser = user_name)]
     username: Option<String>,
     /// Read the password, or token, from standard input.
     ///
@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "username")]
     identity_token_stdin: bool,
     /// Docker configuration to write, instead of the default file.
-    #[arg(hide_short_help = true, long, value_name = "FILE")]
+    #[arg(hide_short_help = true, long, alias = "registry-config", value_name = "FILE")]
     docker_config: Option<PathBuf>,
     /// Time limit of the check, as a duration such as 30s.
     #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "1m", value_parser = duration)]

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "HOST", value_parser = registry_host)]
     registry: Repository,
     /// Docker configuration to change, instead of the default files.
-    #[arg(hide_short_help = true, long, value_name = "FILE")]
+    #[arg(hide_short_help = true, long, alias = "registry-config", value_name = "FILE")]
     docker_config: Option<PathBuf>,
 }
 

@@ -74,7 +74,7 @@ Examples:
   supercargo package catalog --format kubara --ref oci://r.example.com/platform/
   supercargo package . -o x.oci --layer rules:application/x.tar+gzip --layer a.md:text/markdown",
         patterns = content::PATTERNS_HELP,
-        codes = exit::help(&[exit::LOCAL, &[Exit::Refused]])
+        codes = exit::help(&[exit::LOCAL, &[Exit::Content]])
     )
 }
 

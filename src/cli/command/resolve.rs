@@ -21,12 +21,12 @@ use crate::request::Request;
 
 /// Arguments of `supercargo resolve`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: supercargo resolve ghcr.io/team/app --semver '^1.2' -o json")]
+#[command(after_help = "Example: supercargo resolve ghcr.io/team/app --semver '^1.2' --format json")]
 #[command(after_long_help = help())]
 pub(crate) struct Arguments {
-    /// Output format.
-    #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    output: Format,
+    /// Format of the result on standard output.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    format: Format,
     #[command(flatten)]
     read: ReadArguments,
 }
@@ -37,7 +37,7 @@ fn help() -> String {
 Prints host/repository:tag@sha256:... alone: the form for spec.image, which Renovate updates. A
 request is always sent, so success also shows that the credentials may read the image: one HEAD
 for a tag, one GET of the manifest for a digest. With --platform, the manifest for the platform is
-resolved too; -o json prints its digest.
+resolved too; --format json prints its digest.
 
 {credentials}
 
@@ -45,14 +45,14 @@ resolved too; -o json prints its digest.
 
 Examples:
   supercargo resolve ghcr.io/home-operations/k8s-schemas
-  supercargo resolve ghcr.io/team/app --semver '^1.2' -o json | jq -r .digest
+  supercargo resolve ghcr.io/team/app --semver '^1.2' --format json | jq -r .digest
   pass registry | supercargo resolve registry.example.com/app:1 --username ci --password-stdin",
         credentials = reading::CREDENTIALS_HELP,
         codes = exit::help(&[exit::REMOTE])
     )
 }
 
-/// Output of `-o json`. The names are stable; fields without a value are left out.
+/// Output of `--format json`. The names are stable; fields without a value are left out.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Resolved<'a> {
@@ -84,7 +84,7 @@ async fn resolve(arguments: &Arguments) -> Result<String, Complaint> {
     let answer = tokio::time::timeout(request.timeout, resolved(&registry, &request)).await;
     let answer = answer.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "resolving the reference")));
     let (pinned, child) = answer.map_err(|failure| origins.explain(failure.into(), &request.reference.repository))?;
-    Ok(shown(arguments.output, &pinned, child.as_ref())? + "\n")
+    Ok(shown(arguments.format, &pinned, child.as_ref())? + "\n")
 }
 
 /// Returns the digest, which the registry has confirmed to exist, and that of the manifest for the platform.

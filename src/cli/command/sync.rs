@@ -76,7 +76,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     policy_namespace: Option<String>,
     /// Docker configuration with credentials, instead of the default files.
-    #[arg(hide_short_help = true, long, value_name = "FILE")]
+    #[arg(hide_short_help = true, long, alias = "registry-config", value_name = "FILE")]
     docker_config: Option<PathBuf>,
     #[command(flatten)]
     reach: PersonalReach,

@@ -89,7 +89,7 @@ Exit codes:
   3  failed temporarily: timeout, disk full
   4  failed: FILE does not exist or cannot be opened
   5  failed: the sub-path does not exist, no file is selected, or FILE is a signature
-  6  refused: unsafe or corrupt archive, digest mismatch, or a limit
+  7  refused: unsafe or corrupt archive, digest mismatch, or a limit
   130, 143  ended by Ctrl-C, by SIGTERM
 
 Examples:
@@ -122,7 +122,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
         Err(Stop::Complaint(complaint)) => {
             let code = complaint.report();
             let (reason, message) = (complaint.reason().as_str(), complaint.message());
-            if Exit::of(complaint.reason()) == Exit::Refused {
+            if Exit::of(complaint.reason()) == Exit::Content {
                 print(&Verdict::Refused { reason, message }, code)
             } else {
                 print(&Verdict::Failed { reason, message }, code)

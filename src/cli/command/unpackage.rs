@@ -73,7 +73,7 @@ Examples:
   supercargo unpackage oci://ghcr.io/acme/platform-catalogs/my-catalog:1.2.3",
         patterns = content::PATTERNS_HELP,
         signatures = signature::SIGNATURES_HELP,
-        codes = exit::help(&[exit::LOCAL, &[Exit::NotFound, Exit::Refused]])
+        codes = exit::help(&[exit::LOCAL, &[Exit::NotFound, Exit::Unverified, Exit::Content]])
     )
 }
 

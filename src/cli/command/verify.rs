@@ -28,9 +28,9 @@ use crate::trust::{self, Basis, Judgement, Requirement, Signer, Verified};
 #[command(after_help = "Example: supercargo verify ghcr.io/team/app:1 --policy policies/")]
 #[command(after_long_help = help())]
 pub(crate) struct Arguments {
-    /// Output format.
-    #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    output: Format,
+    /// Format of the result on standard output.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    format: Format,
     #[command(flatten)]
     read: ReadArguments,
     #[command(flatten)]
@@ -61,7 +61,7 @@ Examples:
     --issuer https://token.actions.githubusercontent.com \\
     --subject-regexp 'https://github\\.com/home-operations/k8s-schemas/.+@refs/heads/main'
   supercargo verify registry.example.com/app:1 --issuer https://login.example.com \\
-    --subject release@example.com --trusted-root trusted_root.json -o json",
+    --subject release@example.com --trusted-root trusted_root.json --format json",
         signatures = signature::SIGNATURES_HELP,
         policies = policy::POLICIES_HELP,
         credentials = reading::CREDENTIALS_HELP,
@@ -69,7 +69,7 @@ Examples:
     )
 }
 
-/// Output of `-o json`. The names are stable; fields without a value are left out.
+/// Output of `--format json`. The names are stable; fields without a value are left out.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     /// Repository, tag and digest in one string.
@@ -125,7 +125,7 @@ async fn verify(arguments: &Arguments) -> Result<String, Complaint> {
     let answer = answer.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "verifying signatures")));
     let (pinned, judgement) =
         answer.map_err(|failure| origins.explain(failure.into(), &request.reference.repository))?;
-    shown(arguments.output, &pinned, &request.requirement, &judgement)
+    shown(arguments.format, &pinned, &request.requirement, &judgement)
 }
 
 async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Judgement), Failure> {

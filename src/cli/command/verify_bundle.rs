@@ -41,10 +41,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     bundle: PathBuf,
     /// Accepted signer, exactly: an email address or a URI.
-    #[arg(long, value_name = "IDENTITY", requires = "certificate_oidc_issuer")]
+    #[arg(long, alias = "subject", value_name = "IDENTITY", requires = "certificate_oidc_issuer")]
     certificate_identity: Option<String>,
     /// URL of the OIDC issuer that vouches for the signer, exactly.
-    #[arg(long, value_name = "URL", requires = "certificate_identity")]
+    #[arg(long, alias = "issuer", value_name = "URL", requires = "certificate_identity")]
     certificate_oidc_issuer: Option<String>,
     /// File with the accepted public key in PEM.
     #[arg(long, value_name = "FILE", conflicts_with = "certificate_oidc_issuer")]
@@ -80,7 +80,7 @@ Examples:
   supercargo verify-bundle --bundle app.sigstore.json --certificate-identity release@example.com \\
     --certificate-oidc-issuer https://login.example.com app.tar.gz
   supercargo verify-bundle --bundle app.sigstore.json --key cosign.pub sha256:0123...",
-        codes = exit::help(&[exit::LOCAL, &[Exit::Refused]])
+        codes = exit::help(&[exit::LOCAL, &[Exit::Unverified]])
     )
 }
 

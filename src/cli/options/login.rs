@@ -22,7 +22,7 @@ pub(crate) struct LoginArguments {
     /// User for the registry of IMAGE.
     ///
     /// Docker configurations are then not read.
-    #[arg(long, value_name = "USER", requires = "password_stdin")]
+    #[arg(short = 'u', long, value_name = "USER", requires = "password_stdin")]
     username: Option<String>,
     /// Read the password, or token, from standard input.
     ///
@@ -30,7 +30,7 @@ pub(crate) struct LoginArguments {
     #[arg(long, requires = "username")]
     password_stdin: bool,
     /// Docker configuration with credentials, instead of the default files.
-    #[arg(hide_short_help = true, long, value_name = "FILE", conflicts_with = "username")]
+    #[arg(hide_short_help = true, long, alias = "registry-config", value_name = "FILE", conflicts_with = "username")]
     docker_config: Option<PathBuf>,
 }
 

@@ -72,16 +72,16 @@ pub(crate) struct TransportArguments {
     #[arg(long, conflicts_with_all = ["insecure_skip_verify", "ca_file", "client_certificate"])]
     plain_http: bool,
     /// Accept any certificate of the registry.
-    #[arg(hide_short_help = true, long, conflicts_with = "ca_file")]
+    #[arg(hide_short_help = true, long, alias = "insecure-skip-tls-verify", conflicts_with = "ca_file")]
     insecure_skip_verify: bool,
     /// Certificate authorities in PEM, trusted in addition to the system's.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// Client certificate in PEM that is presented to the registry.
-    #[arg(hide_short_help = true, long, value_name = "FILE", requires = "client_key")]
+    #[arg(hide_short_help = true, long, alias = "cert-file", value_name = "FILE", requires = "client_key")]
     client_certificate: Option<PathBuf>,
     /// Private key of the client certificate, in PEM.
-    #[arg(hide_short_help = true, long, value_name = "FILE", requires = "client_certificate")]
+    #[arg(hide_short_help = true, long, alias = "key-file", value_name = "FILE", requires = "client_certificate")]
     client_key: Option<PathBuf>,
 }
 
@@ -233,6 +233,25 @@ mod tests {
             let arguments: Vec<_> = std::iter::once("ghcr.io/a/b").chain(row.split(' ')).collect();
             let error = parse(&arguments).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{row}");
+        }
+    }
+
+    #[test]
+    fn options_have_the_names_of_other_programs_too() {
+        let rows = [
+            ("-u u --password-stdin", "--username u --password-stdin"),
+            ("--registry-config f", "--docker-config f"),
+            ("--insecure-skip-tls-verify", "--insecure-skip-verify"),
+            ("--cert-file c --key-file k", "--client-certificate c --client-key k"),
+            ("--certificate-oidc-issuer i --certificate-identity s", "--issuer i --subject s"),
+            ("--certificate-oidc-issuer i --certificate-identity-regexp s", "--issuer i --subject-regexp s"),
+        ];
+        for (theirs, ours) in rows {
+            let parsed = |text: &str| {
+                let arguments: Vec<_> = std::iter::once("ghcr.io/a/b").chain(text.split(' ')).collect();
+                format!("{:?}", parse(&arguments).unwrap())
+            };
+            assert_eq!(parsed(theirs), parsed(ours), "{theirs}");
         }
     }
 

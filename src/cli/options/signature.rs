@@ -37,17 +37,23 @@ pub(crate) struct SignatureArguments {
     /// URL of the OIDC issuer that vouches for the subject.
     ///
     /// Compared exactly; requires --subject or --subject-regexp.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, alias = "certificate-oidc-issuer", value_name = "URL")]
     issuer: Option<String>,
     /// Accepted subject, exactly: an email address or a URI.
     ///
     /// The URI is, for example, that of a workflow.
-    #[arg(long, value_name = "TEXT", requires = "issuer", conflicts_with = "subject_regexp")]
+    #[arg(
+        long,
+        alias = "certificate-identity",
+        value_name = "TEXT",
+        requires = "issuer",
+        conflicts_with = "subject_regexp"
+    )]
     subject: Option<String>,
     /// Regular expression for the whole subject.
     ///
     /// With `://` it matches only URIs, otherwise only email addresses; `.*` alone matches every subject of the issuer.
-    #[arg(long, value_name = "REGEX", requires = "issuer")]
+    #[arg(long, alias = "certificate-identity-regexp", value_name = "REGEX", requires = "issuer")]
     subject_regexp: Option<String>,
     /// Accepted authorities and logs, as a `trusted_root.json`.
     #[arg(hide_short_help = true, long, value_name = "FILE")]

@@ -19,15 +19,28 @@ pub(crate) enum Exit {
     Credentials,
     /// Missing artifact, or missing part of it.
     NotFound,
-    /// Existing artifact that is refused.
-    Refused,
+    /// Signature, signer or policy that does not allow the artifact.
+    Unverified,
+    /// Content that is refused, by this program or by the registry that is to store it.
+    Content,
+    /// Address or TLS connection that is refused.
+    Transport,
 }
 
 /// Outcomes of a command that sends no request, without those of a missing or refused artifact.
 pub(crate) const LOCAL: &[Exit] = &[Exit::Done, Exit::Fault, Exit::Usage, Exit::Credentials];
 /// Outcomes of a command that uses a registry.
-pub(crate) const REMOTE: &[Exit] =
-    &[Exit::Done, Exit::Fault, Exit::Usage, Exit::Later, Exit::Credentials, Exit::NotFound, Exit::Refused];
+pub(crate) const REMOTE: &[Exit] = &[
+    Exit::Done,
+    Exit::Fault,
+    Exit::Usage,
+    Exit::Later,
+    Exit::Credentials,
+    Exit::NotFound,
+    Exit::Unverified,
+    Exit::Content,
+    Exit::Transport,
+];
 
 /// Returns the part of `--help` about exit codes, for a command with these outcomes.
 pub(crate) fn help(exits: &[&[Exit]]) -> String {
@@ -44,7 +57,9 @@ impl Exit {
             Self::Later => "temporary failure: registry unavailable, rate limit, timeout, disk full",
             Self::Credentials => "missing or insufficient credentials, or a missing or unusable file of an option",
             Self::NotFound => "not found: repository, tag, digest, version, platform, layer or sub-path",
-            Self::Refused => "refused: signature, policy, invalid or unsafe content, digest, limit, address, TLS",
+            Self::Unverified => "verification refused: signature, signer, policy or trusted root",
+            Self::Content => "content refused: unsafe or invalid content, digest, type or limit",
+            Self::Transport => "connection refused: TLS, or an address that is closed to this program",
         }
     }
 
@@ -70,21 +85,20 @@ impl Exit {
             | Reason::PlatformNotFound
             | Reason::NoMatchingLayer
             | Reason::SubPathNotFound => Self::NotFound,
-            Reason::AddressDenied
-            | Reason::SignatureMissing
+            Reason::SignatureMissing
             | Reason::SignatureInvalid
             | Reason::IdentityMismatch
             | Reason::PolicyDenied
-            | Reason::TrustRootInvalid
-            | Reason::TLSFailed
-            | Reason::ManifestInvalid
+            | Reason::TrustRootInvalid => Self::Unverified,
+            Reason::AddressDenied | Reason::TLSFailed => Self::Transport,
+            Reason::ManifestInvalid
             | Reason::UnexpectedArtifactType
             | Reason::UnsupportedFormat
             | Reason::DigestMismatch
             | Reason::LimitExceeded
             | Reason::UnsafeArchive
             | Reason::PublishRefused
-            | Reason::LayerConflict => Self::Refused,
+            | Reason::LayerConflict => Self::Content,
         }
     }
 
@@ -97,7 +111,9 @@ impl Exit {
             Self::Later => 3,
             Self::Credentials => 4,
             Self::NotFound => 5,
-            Self::Refused => 6,
+            Self::Unverified => 6,
+            Self::Content => 7,
+            Self::Transport => 8,
         }
     }
 }
@@ -134,7 +150,9 @@ mod tests {
             (Reason::RegistryUnavailable, 3),
             (Reason::Unauthorized, 4),
             (Reason::ReferenceNotFound, 5),
-            (Reason::UnsafeArchive, 6),
+            (Reason::SignatureMissing, 6),
+            (Reason::UnsafeArchive, 7),
+            (Reason::TLSFailed, 8),
         ];
         for (reason, want) in rows {
             assert_eq!(Exit::of(reason).code(), want, "{reason}");

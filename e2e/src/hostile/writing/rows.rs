@@ -38,11 +38,11 @@ const fn forbidden() -> End {
 }
 
 const fn refused(noun: &'static str) -> End {
-    End::Refused(6, "PublishRefused", noun)
+    End::Refused(7, "PublishRefused", noun)
 }
 
 const fn denied(noun: &'static str) -> End {
-    End::Refused(6, "AddressDenied", noun)
+    End::Refused(8, "AddressDenied", noun)
 }
 
 /// Returns all rows.

@@ -204,7 +204,7 @@ async fn aicr_bundle_output_oci_with_image_refs_and_insecure_tls(case: &mut Case
     let target = format!("oci://{host}/nvidia/aicr-bundle:v1.0.0,latest");
     let push = ["push", "bundle", &target, "--package-format", "aicr", "--digest-file", ".digest"];
     let refused_push = command(case, &push).directory(&work).output().await?;
-    refused(&refused_push, 6, "TLSFailed")?;
+    refused(&refused_push, 8, "TLSFailed")?;
     ensure!(!work.join(".digest").exists(), "a digest was written without a push");
     let printed = command(case, &[&push[..], &["--insecure-skip-verify"]].concat()).directory(&work).stdout().await?;
     let digest = fs_err::read_to_string(work.join(".digest"))?;

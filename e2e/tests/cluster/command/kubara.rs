@@ -290,7 +290,7 @@ async fn kubara_catalog_distribution_pull_refuses_a_tag_that_is_not_the_version(
     case.lab.publisher.tag(&format!("{name}:1.2.3"), "1.3.0").await?;
 
     let output = machine.run(&["pull", &format!("{name}:1.3.0"), "--plain-http"]).await?;
-    refused(&output, 6, "ManifestInvalid")?;
+    refused(&output, 7, "ManifestInvalid")?;
     ensure!(output.stderr.contains("spec.version") && output.stderr.contains("1.3.0"), "{}", output.stderr);
     assert_eq!(machine.answer("", &["list", "--format", "json"]).await?, "[]\n");
     // A digest is no version.
@@ -348,7 +348,7 @@ async fn kubara_commands_insecure_skips_the_verification_of_certificates(case: &
             let command = machine.command("", &[arguments, more].concat());
             if arguments[0] == "login" { command.input(PASSWORD) } else { command }
         };
-        refused(&run(&[]).output().await?, 6, "TLSFailed").context(arguments[0].to_owned())?;
+        refused(&run(&[]).output().await?, 8, "TLSFailed").context(arguments[0].to_owned())?;
         run(&["--insecure-skip-verify"]).stdout().await?;
     }
     ensure!(Path::new(&machine.home).join(".docker/config.json").exists(), "the login was stored");

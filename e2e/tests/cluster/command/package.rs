@@ -162,7 +162,7 @@ async fn a_refused_directory_names_the_entry_and_leaves_no_name(case: &mut Case)
     let output = layout(case, "refused");
     let arguments = ["package", &source.to_string_lossy(), "-o", &output.to_string_lossy()];
     let failed = run(case, &arguments).await?;
-    refused(&failed, 6, "UnsafeArchive")?;
+    refused(&failed, 7, "UnsafeArchive")?;
     ensure!(failed.stderr.contains("\"out\""), "{}", failed.stderr);
     let index: Value = serde_json::from_slice(&fs_err::read(output.join("index.json"))?)?;
     assert_eq!(index["manifests"], Value::Array(Vec::new()));

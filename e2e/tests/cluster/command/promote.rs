@@ -74,7 +74,7 @@ async fn promote_keeps_the_digest_and_writes_with_a_token_of_its_own(case: &mut 
     let anonymous = [&["promote", &image, &destination], &open[..]].concat();
     let promote = [&anonymous[..], &["--docker-config", &config]].concat();
     let other = format!("sha256:{}", "0".repeat(64));
-    refused(&run(case, &[&promote[..], &["--expect-digest", &other]].concat()).await?, 6, "DigestMismatch")?;
+    refused(&run(case, &[&promote[..], &["--expect-digest", &other]].concat()).await?, 7, "DigestMismatch")?;
     ensure!(target.requests("team/app")?.is_empty(), "the destination was asked");
 
     let all = [&promote[..], &["--expect-digest", &digest, "--digest-file", &file_name, "--format", "json"]].concat();

@@ -147,9 +147,9 @@ async fn a_failed_pull_leaves_the_directory_unchanged_and_exits_by_class(case: &
         (&missing, &[], 5, "ReferenceNotFound"),
         (&good, &["--sub-path", "no"], 5, "SubPathNotFound"),
         (&unused_port, &[], 3, "RegistryUnavailable"),
-        (&hostile, &[], 6, "UnsafeArchive"),
-        (&good, &["--max-extracted-bytes", "1"], 6, "LimitExceeded"),
-        (&good, &["--allow-cidr", "10.0.0.0/8"], 6, "AddressDenied"),
+        (&hostile, &[], 7, "UnsafeArchive"),
+        (&good, &["--max-extracted-bytes", "1"], 7, "LimitExceeded"),
+        (&good, &["--allow-cidr", "10.0.0.0/8"], 8, "AddressDenied"),
         ("app:1", &[], 2, "InvalidSpec"),
         (&good, &["--docker-config", "/missing"], 4, "FileNotFound"),
     ];
@@ -173,7 +173,7 @@ async fn a_failed_pull_leaves_the_directory_unchanged_and_exits_by_class(case: &
     ensure!(!Path::new(&file).exists(), "a digest was written for what was not pulled");
     // Plain HTTP needs its option; there is no fallback to it.
     let output = run(case, &["pull", &good, "-o", &place.out, "--force"]).await?;
-    refused(&output, 6, "TLSFailed")?;
+    refused(&output, 8, "TLSFailed")?;
     ensure!(output.stderr.contains("--plain-http"), "{}", output.stderr);
     let written = files::read(&case.directory)?;
     ensure!(!written.keys().any(|path| path.ends_with("escaped")), "the entry was written: {:?}", written.keys());

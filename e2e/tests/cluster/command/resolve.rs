@@ -41,7 +41,7 @@ async fn resolve_prints_what_another_client_resolves(case: &mut Case) -> Result<
         let new: Vec<_> = asked()?.into_iter().skip(before).map(|request| request.method).collect();
         assert_eq!(new, methods, "{image}");
     }
-    let text = answer(case, &["resolve", &image, "--plain-http", "--output", "json"]).await?;
+    let text = answer(case, &["resolve", &image, "--plain-http", "--format", "json"]).await?;
     let want = json!({"reference": pinned, "repository": repository, "tag": "1", "digest": digest});
     assert_eq!(serde_json::from_str::<Value>(&text)?, want);
 
@@ -60,7 +60,7 @@ async fn resolve_names_the_manifest_for_a_platform(case: &mut Case) -> Result<()
     let digest = case.lab.publisher.index(&image, &entries.each_ref().map(String::as_str)).await?;
 
     let resolve = ["resolve", &image, "--plain-http"];
-    let text = answer(case, &[&resolve[..], &["-o", "json", "--platform", "linux/arm64"]].concat()).await?;
+    let text = answer(case, &[&resolve[..], &["--format", "json", "--platform", "linux/arm64"]].concat()).await?;
     let json: Value = serde_json::from_str(&text)?;
     assert_eq!((&json["digest"], &json["platformDigest"]), (&json!(digest), &json!(children[1])));
     // The index itself is pinned, with and without a platform.
@@ -182,7 +182,7 @@ async fn certificates_come_from_files(case: &mut Case) -> Result<()> {
     assert_eq!(answer(case, &[&shown[..], &["--ca-file", &authority]].concat()).await?, pinned);
     assert_eq!(answer(case, &[&shown[..], &["--insecure-skip-verify"]].concat()).await?, pinned);
     let unknown = run(case, &shown).await?;
-    refused(&unknown, 6, "TLSFailed")?;
+    refused(&unknown, 8, "TLSFailed")?;
     ensure!(unknown.stderr.contains("--ca-file"), "{}", unknown.stderr);
 
     let not_a_pair =

@@ -142,7 +142,7 @@ async fn policies_of_files_decide_as_in_a_cluster(case: &mut Case) -> Result<()>
     }
     let path = file(case, "json.yaml", &[good, warn])?.display().to_string();
     let image = case.reference("app:1");
-    let text = answer(case, &["verify", &image, "--plain-http", "--policy", &path, "-o", "json"]).await?;
+    let text = answer(case, &["verify", &image, "--plain-http", "--policy", &path, "--format", "json"]).await?;
     let json: Value = serde_json::from_str(&text)?;
     assert_eq!(
         (&json["policies"], &json["signatures"][0]["requirement"]),

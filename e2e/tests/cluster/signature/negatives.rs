@@ -104,7 +104,7 @@ async fn ask_about(
     expected: Verdict,
 ) -> Result<Option<String>> {
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    let verify = ["verify", image, "--plain-http", "--output", "json"];
+    let verify = ["verify", image, "--plain-http", "--format", "json"];
     let output = run(case, &[&verify[..], &options].concat()).await?;
     let fits = match expected {
         Verdict::Accepted(()) => names(&output, digest),

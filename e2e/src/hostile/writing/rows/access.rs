@@ -93,7 +93,7 @@ fn services() -> Vec<Row> {
         row("token-service-is-a-page", unavailable("JSON"), |_, _| {
             Reply::of("200 OK", &[("Content-Type", "text/html")], b"<html>")
         }),
-        row("token-service-is-endless", End::Refused(6, "LimitExceeded", "token"), |_, _| {
+        row("token-service-is-endless", End::Refused(7, "LimitExceeded", "token"), |_, _| {
             Reply::head("200 OK", &[], &[]).endless(" ")
         }),
         row("token-service-redirects-to-another-port", unavailable("redirects"), |ask, place| {

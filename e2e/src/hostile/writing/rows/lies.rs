@@ -81,10 +81,10 @@ fn manifests() -> Vec<Row> {
         Row::new(
             "manifest-comes-back-as-other-bytes",
             Act::Push,
-            End::Refused(6, "DigestMismatch", "manifest"),
+            End::Refused(7, "DigestMismatch", "manifest"),
             bytes(b"{\"schemaVersion\":2}"),
         ),
-        Row::new("manifest-comes-back-empty", Act::Push, End::Refused(6, "DigestMismatch", "manifest"), bytes(b"")),
+        Row::new("manifest-comes-back-empty", Act::Push, End::Refused(7, "DigestMismatch", "manifest"), bytes(b"")),
         Row::at("manifest-is-created-and-missing", Act::Push, MISSING, Step::PutDigest, |_, _| {
             Reply::of("201 Created", &[], b"")
         }),

@@ -73,7 +73,7 @@ fn reads() -> Vec<Row> {
     };
     vec![
         row("head-of-a-blob-redirects-to-another-port", End::Stored, &[Step::HeadBlob]),
-        row("manifest-comes-back-from-another-port", End::Refused(6, "DigestMismatch", "manifest"), &[Step::GetDigest]),
+        row("manifest-comes-back-from-another-port", End::Refused(7, "DigestMismatch", "manifest"), &[Step::GetDigest]),
         // Only the registry's own answer to a GET counts then.
         row("tag-is-looked-up-at-another-port", End::Stored, &[Step::HeadTag]),
         row("tag-is-read-at-another-port", unavailable("Docker-Content-Digest"), &[Step::HeadTag, Step::GetTag]),

@@ -27,7 +27,7 @@ pub(super) fn rows() -> Vec<Row> {
             at("finds-no-method-for-referrers", End::Stored, Step::Referrers, |_| {
                 Reply::of("405 Method Not Allowed", &[], b"")
             }),
-            row("finds-other-bytes-as-its-subject", End::Refused(6, "DigestMismatch", "manifest"), |ask, _| {
+            row("finds-other-bytes-as-its-subject", End::Refused(7, "DigestMismatch", "manifest"), |ask, _| {
                 (Step::of(ask) == Step::GetDigest).then(|| Reply::of("200 OK", &[], b"{}"))
             }),
             at("is-created-and-missing", End::Refused(5, "ReferenceNotFound", "manifest"), Step::PutDigest, |_| {
@@ -59,4 +59,4 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const NOT_A_LIST: End = End::Refused(6, "ManifestInvalid", "sha256-");
+const NOT_A_LIST: End = End::Refused(7, "ManifestInvalid", "sha256-");

@@ -88,4 +88,4 @@ fn slow() -> Vec<Row> {
     ]
 }
 
-const TOO_LARGE: End = End::Refused(6, "LimitExceeded", "manifest");
+const TOO_LARGE: End = End::Refused(7, "LimitExceeded", "manifest");

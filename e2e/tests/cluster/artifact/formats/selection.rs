@@ -147,7 +147,7 @@ async fn pull_chooses_as_objects_do(case: &mut Case) -> Result<()> {
     let out = case.directory.join("none").to_string_lossy().into_owned();
     let pull = ["pull", &image, "--plain-http", "-o", &out];
     let other = run(case, &[&pull[..], &["--artifact-type", "application/vnd.other"]].concat()).await?;
-    refused(&other, 6, "UnexpectedArtifactType")?;
+    refused(&other, 7, "UnexpectedArtifactType")?;
     let none = run(case, &[&pull[..], &["--layer-title", "nothing"]].concat()).await?;
     ensure!(none.stderr.starts_with("error: NoMatchingLayer: "), "{}", none.stderr);
     let asked = case.lab.registry.requests(&case.repository("app"))?;

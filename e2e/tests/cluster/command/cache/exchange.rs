@@ -111,7 +111,7 @@ async fn layouts_of_oras_crane_and_skopeo_are_imported(case: &mut Case) -> Resul
         let cache = PathBuf::from(format!("{layout}-cache"));
         let dir = cache.to_string_lossy().into_owned();
         let unnamed = run(case, &["import", layout, "--cache-dir", &dir]).await?;
-        refused(&unnamed, 6, "ManifestInvalid")?;
+        refused(&unnamed, 7, "ManifestInvalid")?;
         ensure!(unnamed.stderr.contains("--repository"), "{}", unnamed.stderr);
         let repository = ["--repository", exchange.repository()];
         let imported = answer(case, &[&["import", layout, "--cache-dir", &dir], &repository[..]].concat()).await?;
@@ -166,7 +166,7 @@ async fn an_archive_that_is_cut_or_altered_adds_nothing(case: &mut Case) -> Resu
                 assert_eq!(unpackaged(case, &cache, &exchange.image).await?, exchange.content);
             } else {
                 ensure!(
-                    output.exit.code == Some(6) || output.exit.code == Some(5),
+                    output.exit.code == Some(7) || output.exit.code == Some(5),
                     "{}: {}",
                     output.exit,
                     output.stderr

@@ -100,7 +100,7 @@ async fn an_existing_directory_and_an_unknown_reference_are_refused(case: &mut C
     let last = bytes.last_mut().context("an empty layer")?;
     *last ^= 1;
     fs_err::write(blob(&cache, layer), bytes)?;
-    refused(&unpackage(case, &image).await?, 6, "DigestMismatch")?;
+    refused(&unpackage(case, &image).await?, 7, "DigestMismatch")?;
     ensure!(!out.exists(), "a part was unpacked");
     Ok(())
 }
@@ -120,12 +120,12 @@ async fn pull_into_the_cache_takes_only_whole_artifacts(case: &mut Case) -> Resu
         let fixed = ["pull", &image, "--plain-http", "--cache-dir", &cache.to_string_lossy()];
         let output = run(case, &[&fixed[..], options].concat()).await?;
         let (code, reason) =
-            if options[0] == "--artifact-type" { (6, "UnexpectedArtifactType") } else { (2, "InvalidSpec") };
+            if options[0] == "--artifact-type" { (7, "UnexpectedArtifactType") } else { (2, "InvalidSpec") };
         refused(&output, code, reason)?;
         ensure!(output.stderr.contains(options[0]), "{}", output.stderr);
     }
     let limited = ["pull", &image, "--plain-http", "--cache-dir", &cache.to_string_lossy(), "--max-layer-bytes", "1"];
-    refused(&run(case, &limited).await?, 6, "LimitExceeded")?;
+    refused(&run(case, &limited).await?, 7, "LimitExceeded")?;
     assert_eq!(answer(case, &["list", "--format", "json", "--cache-dir", &cache.to_string_lossy()]).await?, "[]\n");
     Ok(())
 }

@@ -64,6 +64,6 @@ async fn a_file_that_changes_while_it_is_read_is_never_half_of_each(case: &mut C
     let output = unpack(case, &place, &layer, &["--title", "layer"]).await;
     done.store(true, Ordering::Relaxed);
     writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))??;
-    failed(&output?, 6, "refused", "DigestMismatch", &["FILE"])?;
+    failed(&output?, 7, "refused", "DigestMismatch", &["FILE"])?;
     nothing_there(&place)
 }

@@ -60,7 +60,7 @@ async fn a_refused_layer_leaves_no_directory_and_names_the_cause(case: &mut Case
     for (name, layer, options, reason, words) in rows {
         let file = write(case, name, layer)?;
         let output = unpack(case, &place, &file, options).await?;
-        failed(&output, 6, "refused", reason, words).context(name)?;
+        failed(&output, 7, "refused", reason, words).context(name)?;
         nothing_there(&place).context(name)?;
     }
     ensure!(!case.directory.join("escaped").exists(), "the entry was written");
@@ -68,7 +68,7 @@ async fn a_refused_layer_leaves_no_directory_and_names_the_cause(case: &mut Case
     let old = tree(&[("mine", "old")]);
     files::write(Path::new(&place.out), &old)?;
     let output = unpack(case, &place, &case.directory.join("up"), &["--force"]).await?;
-    failed(&output, 6, "refused", "UnsafeArchive", &[])?;
+    failed(&output, 7, "refused", "UnsafeArchive", &[])?;
     assert_eq!(place.content()?, old);
     place.nothing_beside()
 }
@@ -104,7 +104,7 @@ async fn every_limit_is_an_option_that_the_message_names(case: &mut Case) -> Res
         let file = write(case, "layer", layer)?;
         let output = unpack(case, &place, &file, &[option]).await?;
         let named = option.replace("1Mi", "1048576");
-        failed(&output, 6, "refused", "LimitExceeded", &[words, &format!("({named})")]).context(option)?;
+        failed(&output, 7, "refused", "LimitExceeded", &[words, &format!("({named})")]).context(option)?;
         nothing_there(&place).context(option)?;
     }
     // Limits that equal the content are sufficient.
@@ -130,7 +130,7 @@ async fn an_invalid_file_or_directory_is_reported_at_once(case: &mut Case) -> Re
         (&pipe, 2, "failed", "InvalidSpec", &["Write it to a file first"]),
         (Path::new("/dev/null"), 2, "failed", "InvalidSpec", &["Write it to a file first"]),
         (Path::new("-"), 2, "failed", "InvalidSpec", &["standard input", "Write it to a file first"]),
-        (&large, 6, "refused", "LimitExceeded", &["large has", "--max-layer-bytes"]),
+        (&large, 7, "refused", "LimitExceeded", &["large has", "--max-layer-bytes"]),
     ];
     for (file, code, kind, reason, words) in rows {
         let started = std::time::Instant::now();

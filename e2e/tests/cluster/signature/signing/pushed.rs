@@ -150,7 +150,7 @@ async fn a_signature_that_fails_leaves_no_tag(case: &mut Case) -> Result<()> {
 
         gate.refuse(text);
         let output = push(case, &layout, &through, &more, "hunter2").await?;
-        refused(&output, 6, "PublishRefused")?;
+        refused(&output, 7, "PublishRefused")?;
         gate.refuse("");
         ensure!(written(&registry, &repository)?.contains(&digest), "the manifest was to be written before");
         for tag in ["1", "2"] {

@@ -103,7 +103,7 @@ impl Claim {
 pub(super) async fn verify(case: &Case, artifact: &Artifact, options: &[String]) -> Result<Output> {
     let image = artifact.image();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    command::run(case, &[&["verify", &image, "--plain-http", "-o", "json"], &options[..]].concat()).await
+    command::run(case, &[&["verify", &image, "--plain-http", "--format", "json"], &options[..]].concat()).await
 }
 
 /// Compares the verdicts of supercargo and cosign with the expected ones. Returns the facts that supercargo reports

@@ -16,6 +16,8 @@ pub(super) fn code(reason: &str) -> i32 {
         "InvalidSpec" => 2,
         "RegistryUnavailable" | "RateLimited" => 3,
         "Unauthorized" | "Forbidden" => 4,
+        "DigestMismatch" | "ManifestInvalid" | "LimitExceeded" => 7,
+        "AddressDenied" | "TLSFailed" => 8,
         _ => 6,
     }
 }
@@ -48,7 +50,7 @@ impl Setup<'_> {
     pub(super) async fn check_commands(&self, row: &Row, pushed: &Pushed, image: &str) -> Result<()> {
         let options = self.options(row)?;
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        let verify = [&["verify", image, "-o", "json"], &options[..]].concat();
+        let verify = [&["verify", image, "--format", "json"], &options[..]].concat();
         let output = command::run(self.case, &verify).await?;
         let out = self.case.directory.join("pulled").join(&pushed.tag);
         fs_err::create_dir_all(self.case.directory.join("pulled"))?;
@@ -77,7 +79,7 @@ impl Setup<'_> {
         Ok(())
     }
 
-    /// Checks the reported facts about the only signature. Status has the same field names as `verify -o json`.
+    /// Checks the reported facts about the only signature. Status has the same field names as `verify --format json`.
     pub(super) async fn has_facts(&self, row: &Row, pushed: &Pushed, told: &Value) -> Result<()> {
         let Verdict::Accepted(Signature { signer, format }) = row.want else { return Ok(()) };
         let [told] = told.as_array().map(Vec::as_slice).unwrap_or_default() else { anyhow::bail!("not one: {told}") };
