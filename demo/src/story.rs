@@ -59,7 +59,6 @@ impl<'a> Story<'a> {
 
     async fn an_artifact_becomes_files(&self) -> Result<()> {
         heading("2. An artifact becomes files");
-        says("An administrator's policy accepts only artifacts that this key has signed:");
         let key = fs_err::read_to_string(self.directory.join("cosign.pub"))?;
         let key = key.replace('\n', "\n              ");
         let policy = format!(
@@ -68,8 +67,8 @@ impl<'a> Story<'a> {
              transparencyLog: Ignored\n        keys:\n          - inline: |\n              {key}"
         );
         self.write("objects/policy.yaml", &policy)?;
-        output("cat objects/policy.yaml", &policy);
-        says("A tenant's object names the artifact, and `supercargo sync` publishes its files:");
+        says("A policy, objects/policy.yaml, accepts only artifacts that this key has signed.");
+        says("An object names the artifact, and `supercargo sync` publishes its files:");
         let object = format!(
             "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifact\nmetadata: {{ name: schemas, namespace: team-a }}\n\
              spec:\n  image: {}\n  registry: {{ plainHTTP: true }}   # this registry has no TLS\n",

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -76,7 +77,8 @@ fn every_step_is_as_told_and_nothing_is_left() {
     let place = Place::new();
     let (output, text) = run(place.demo());
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let steps = ["1. ", "Succeeded", "2. ", "Succeeded", "3. ", "UnsafeArchive", "4. ", "SignatureMissing", "Done"];
+    let steps = ["1. ", "signed by", "2. ", "Succeeded", "3. ", "Succeeded", "4. ", "SignatureMissing", "5. "];
+    let steps = steps.into_iter().chain(["UnsafeArchive", "Done"]);
     let mut rest = text.as_str();
     for step in steps {
         rest = rest.split_once(step).unwrap_or_else(|| panic!("no {step:?} in its order in:\n{text}")).1;
@@ -96,7 +98,7 @@ fn a_kept_directory_has_the_last_good_files() {
     };
     let (output, text) = keep();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let file = directory.join("files/team-a/schemas/current/schemas/service.json");
+    let file = directory.join("files/team-a/schemas/current/service.json");
     assert!(fs_err::read_to_string(file).unwrap().contains("port"));
     assert!(directory.join("objects/policy.yaml").is_file());
     place.assert_nothing_is_left();
@@ -109,10 +111,10 @@ fn a_kept_directory_has_the_last_good_files() {
 #[test]
 fn a_step_that_is_not_as_told_is_an_error() {
     let place = Place::new();
-    // Reports success, but publishes nothing.
-    let (output, text) = run(place.demo_with("echo published"));
+    // Reports success, but writes nothing.
+    let (output, text) = run(place.demo_with("echo published cosign.pub sha256:"));
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("service.json"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cosign.pub"));
     place.assert_nothing_is_left();
 }
 
@@ -120,18 +122,18 @@ fn a_step_that_is_not_as_told_is_an_error() {
 fn a_signal_ends_the_running_program_and_leaves_nothing() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let place = Place::new();
-        let mut demo = start(place.demo_with("echo hangs >&2; exec sleep 600"));
-        let mut stderr = BufReader::new(demo.stderr.take().unwrap());
+        // The program has an end of the pipe, and so has nobody else: it is read to its end once the program has ended.
+        let pipe = place.0.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let mut demo = start(place.demo_with(&format!("exec 2>'{}'; echo hangs >&2; exec sleep 600", pipe.display())));
+        let mut reader = BufReader::new(fs_err::File::open(&pipe).unwrap());
         let mut line = String::new();
-        while !line.starts_with("hangs") {
-            line.clear();
-            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "the demo ended before its first command");
-        }
+        reader.read_line(&mut line).unwrap();
+        assert_eq!(line, "hangs\n");
         let started = Instant::now();
         kill_process(Pid::from_child(&demo), signal).unwrap();
         assert_eq!(demo.wait().unwrap().code(), Some(code));
-        // The program has the same standard error, which ends with the last of its holders.
-        stderr.read_to_string(&mut line).unwrap();
+        reader.read_to_string(&mut line).unwrap();
         assert!(started.elapsed() < Duration::from_secs(60), "the program was not ended");
         place.assert_nothing_is_left();
     }
