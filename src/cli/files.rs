@@ -7,6 +7,7 @@ use crate::api::Reason;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
 
+mod input;
 pub(crate) mod objects;
 
 /// Largest file that is read.

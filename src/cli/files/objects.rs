@@ -1,22 +1,21 @@
 //! Input files of `supercargo sync`: `OCIArtifact` objects, policies, and the objects that both name.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{content, reason};
+use super::content;
+use super::input::{InputError, files};
 use crate::api::policy::OCIArtifactPolicySpec;
 use crate::api::vocabulary::{CaSource, PolicyAction};
-use crate::api::{ANNOTATION_REGISTRY, GROUP, OCIArtifactSpec, Reason, crd, schema};
+use crate::api::{ANNOTATION_REGISTRY, GROUP, OCIArtifactSpec, crd, schema};
 use crate::registry::credentials::SecretData;
 use crate::request::{self, ObjectId, Policies, Policy, Referred};
 
-/// Maximum depth of directories that are read.
-const MAX_DEPTH: usize = 16;
 /// Maximum nesting of lists.
 const MAX_LISTS: usize = 4;
 /// Kinds of our own API group.
@@ -42,27 +41,6 @@ pub(crate) struct Input {
     policies: BTreeMap<String, (i64, OCIArtifactPolicySpec)>,
     /// Labels of each `Namespace`.
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
-}
-
-/// Error in a file.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum InputError {
-    /// A file or directory that cannot be read.
-    #[error("{0}")]
-    Unreadable(std::io::Error),
-    /// A file with other content than such objects.
-    #[error("{}: {problem}", file.display())]
-    Invalid { file: PathBuf, problem: String },
-}
-
-impl InputError {
-    /// Returns the reason at a command line.
-    pub(crate) fn reason(&self) -> Reason {
-        match self {
-            Self::Unreadable(error) => reason(error),
-            Self::Invalid { .. } => Reason::FileInvalid,
-        }
-    }
 }
 
 impl Input {
@@ -288,27 +266,6 @@ fn secret(document: &Value) -> Result<SecretData, String> {
 fn not_yaml(location: Option<serde_saphyr::Location>) -> String {
     let place = location.map(|at| format!(", line {}, column {}", at.line(), at.column()));
     format!("not YAML{}", place.unwrap_or_default())
-}
-
-fn files(path: &Path, depth: usize) -> Result<Vec<PathBuf>, InputError> {
-    let metadata = fs_err::metadata(path).map_err(InputError::Unreadable)?;
-    if !metadata.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    if depth >= MAX_DEPTH {
-        let problem = format!("directories are nested more than {MAX_DEPTH} deep");
-        return Err(InputError::Invalid { file: path.to_owned(), problem });
-    }
-    let mut found = Vec::new();
-    for entry in fs_err::read_dir(path).map_err(InputError::Unreadable)? {
-        let path = entry.map_err(InputError::Unreadable)?.path();
-        let is_yaml = path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known));
-        if path.is_dir() || is_yaml {
-            found.extend(files(&path, depth + 1)?);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 #[cfg(test)]
