@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::cache::{self, Cache, Cached};
 use super::directory::{BLOBS, Layout, OCI_LAYOUT, VERSION};
-use super::index::{INDEX, REF_NAME};
+use super::index::{INDEX, REF_NAME, REPOSITORY_OF};
 use super::{Entry, LayoutError};
 use crate::oci::media_type::OCI_INDEX;
 use crate::oci::{Descriptor, Digest, Hasher, Reference, Repository};
@@ -78,15 +78,16 @@ fn selected(layout: &Layout, artifacts: &[Cached]) -> Result<(Vec<Entry>, BTreeS
     };
     let mut entries: Vec<Entry> = layout.entries()?.into_iter().filter(is_wanted).collect();
     let about: HashSet<&Repository> = artifacts.iter().map(|one| &one.reference.repository).collect();
-    // Tags such as `sha256-<hex>.sig` only of the repositories that are exported.
-    entries.retain(|entry| {
-        let repository = entry.name.as_deref().and_then(|name| name.parse::<Reference>().ok());
-        repository.is_none_or(|reference| about.contains(&reference.repository))
-    });
+    // What refers to them only of the repositories that are exported.
+    entries.retain(|entry| about.iter().any(|repository| entry.may_be_in(repository)));
     let reached = layout.reachable(&entries);
     entries.retain(|entry| reached.contains(&entry.descriptor.digest));
     entries.sort_by(|a, b| {
-        (a.name.is_none(), &a.name, &a.descriptor.digest).cmp(&(b.name.is_none(), &b.name, &b.descriptor.digest))
+        let key = |entry: &Entry| {
+            let Entry { descriptor, name } = entry.clone();
+            (name.is_none(), name, descriptor.digest, descriptor.annotations.get(REPOSITORY_OF).cloned())
+        };
+        key(a).cmp(&key(b))
     });
     Ok((entries, reached.into_iter().collect()))
 }
@@ -108,6 +109,8 @@ fn index(entries: &[Entry]) -> Value {
             manifest.annotations.extend(tag.map(|tag| (REF_NAME.to_owned(), tag)));
             manifest = manifest.with_annotation(IMAGE_NAME, name);
         }
+        let repository = entry.descriptor.annotations.get(REPOSITORY_OF);
+        manifest.annotations.extend(repository.map(|repository| (REPOSITORY_OF.to_owned(), repository.clone())));
         manifest
     };
     let manifests: Vec<Descriptor> = entries.iter().map(manifest).collect();

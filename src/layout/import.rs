@@ -12,7 +12,7 @@ use super::cache::{Cache, is_about_another};
 use super::directory::{BLOBS, Layout, OCI_LAYOUT};
 use super::export::{IMAGE_NAME, TRUSTED_ROOT};
 use super::graph::listed;
-use super::index::{self, INDEX, Index};
+use super::index::{self, INDEX, Index, REPOSITORY_OF};
 use super::{Entry, LayoutError};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Document, Reference, Repository};
@@ -150,7 +150,8 @@ impl Cache {
                 }
                 None if self.layout().has_subject(manifest) => {
                     imported.referrers += 1;
-                    self.layout().change_index(|index| index.list(manifest))?;
+                    let repository = manifest.annotations.get(REPOSITORY_OF).map(String::as_str);
+                    self.layout().change_index(|index| index.list(manifest, repository))?;
                 }
                 None => {}
             }

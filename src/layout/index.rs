@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::oci::media_type::OCI_INDEX;
-use crate::oci::{Descriptor, Digest, strict_json};
+use crate::oci::{Descriptor, Digest, Reference, Repository, strict_json};
 
 /// Name of the file.
 pub(super) const INDEX: &str = "index.json";
@@ -13,6 +13,9 @@ pub(super) const MAX_BYTES: u64 = 16 * 1024 * 1024;
 pub const MAX_ENTRIES: usize = 10_000;
 /// Annotation with the name of an entry (image-spec annotations.md).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Annotation with the repository of an entry without a name. Two repositories can have the same artifact and other
+/// referrers.
+pub(super) const REPOSITORY_OF: &str = "dev.supercargo.repository";
 /// Maximum length of a name, in bytes.
 const MAX_NAME: usize = 512;
 
@@ -23,6 +26,17 @@ pub struct Entry {
     pub descriptor: Descriptor,
     /// The name; `None` for a manifest that is in the index for its subject alone.
     pub name: Option<String>,
+}
+
+impl Entry {
+    /// Returns true unless the entry is known to be of another repository.
+    pub(super) fn may_be_in(&self, repository: &Repository) -> bool {
+        let of = match &self.name {
+            Some(name) => repository_in(name),
+            None => self.descriptor.annotations.get(REPOSITORY_OF).cloned(),
+        };
+        is_in(of.as_deref(), Some(&repository.to_string()))
+    }
 }
 
 /// The file. Fields and entries of other programs are kept.
@@ -79,22 +93,32 @@ impl Index {
     }
 
     /// Gives a manifest a name, and takes the name from the manifest that had it. An entry that loses its name, and an
-    /// entry of the same manifest without a name, are removed. Returns false if there is no room.
+    /// entry of the same manifest in the same repository without a name, are removed. Returns false if there is no room.
     pub(super) fn name(&mut self, manifest: &Descriptor, name: &str, annotations: &[(&str, &str)]) -> bool {
-        let digest = manifest.digest.to_string();
+        let (digest, repository) = (manifest.digest.to_string(), repository_in(name));
         self.manifests.retain(|entry| match name_of(entry) {
             Some(other) => other != name,
-            None => digest_of(entry) != Some(&digest),
+            None => digest_of(entry) != Some(&digest) || !is_in(repository_of(entry), repository.as_deref()),
         });
         let mut entry = bare(manifest).with_annotation(REF_NAME, name);
         entry.annotations.extend(annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         self.add(&entry)
     }
 
-    /// Adds a manifest without a name, unless the index has it. Returns false if there is no room.
-    pub(super) fn list(&mut self, manifest: &Descriptor) -> bool {
+    /// Adds a manifest of a repository without a name, unless the index has it for that repository. Returns false if
+    /// there is no room.
+    pub(super) fn list(&mut self, manifest: &Descriptor, repository: Option<&str>) -> bool {
         let digest = manifest.digest.to_string();
-        self.manifests.iter().any(|entry| digest_of(entry) == Some(&digest)) || self.add(&bare(manifest))
+        let is_there = |entry: &Value| {
+            let of = name_of(entry).map_or_else(|| repository_of(entry).map(str::to_owned), repository_in);
+            digest_of(entry) == Some(&digest) && is_in(of.as_deref(), repository)
+        };
+        if self.manifests.iter().any(is_there) {
+            return true;
+        }
+        let mut entry = bare(manifest);
+        entry.annotations.extend(repository.map(|repository| (REPOSITORY_OF.to_owned(), repository.to_owned())));
+        self.add(&entry)
     }
 
     /// Keeps the entries that `keep` accepts by their name and digest; the digest is `None` if it is not supported.
@@ -118,6 +142,21 @@ fn bare(manifest: &Descriptor) -> Descriptor {
 
 fn name_of(entry: &Value) -> Option<&str> {
     entry.get("annotations")?.get(REF_NAME)?.as_str()
+}
+
+/// Returns the repository of an entry without a name, if it is known.
+fn repository_of(entry: &Value) -> Option<&str> {
+    entry.get("annotations")?.get(REPOSITORY_OF)?.as_str()
+}
+
+/// Returns the repository in a name that is a whole reference.
+fn repository_in(name: &str) -> Option<String> {
+    name.parse::<Reference>().ok().map(|reference| reference.repository.to_string())
+}
+
+/// Returns true for an entry of a repository, and for one whose repository is unknown.
+fn is_in(of: Option<&str>, repository: Option<&str>) -> bool {
+    of.is_none() || of == repository
 }
 
 fn digest_of(entry: &Value) -> Option<&str> {

@@ -72,9 +72,9 @@ impl Push for Layout {
             }
             ManifestName::Digest(_) => None,
         };
-        let media_type = media_type.to_owned();
+        let (media_type, repository) = (media_type.to_owned(), repository.clone());
         let subject = self.blocking(move |layout| {
-            layout.put_manifest(&media_type, &bytes, name.as_deref().as_slice())?;
+            layout.put_manifest_of(Some(&repository), &media_type, &bytes, name.as_deref().as_slice())?;
             match Document::parse(&bytes, Some(&media_type))? {
                 Document::Manifest(manifest) => Ok(manifest.subject.map(|subject| subject.digest)),
                 Document::Index(_) => Ok(None),

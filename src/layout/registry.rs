@@ -41,11 +41,11 @@ impl Registry for Layout {
     async fn referrers(
         &self,
         _: &Access,
-        _: &Repository,
+        repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
-        let digest = digest.clone();
-        self.blocking(move |layout| layout.referrers_of(&digest)).await.map(Some)
+        let (repository, digest) = (repository.clone(), digest.clone());
+        self.blocking(move |layout| layout.referrers_of(&repository, &digest)).await.map(Some)
     }
 
     async fn raw_manifest(
@@ -96,10 +96,12 @@ impl Registry for Layout {
 }
 
 impl Layout {
-    /// Returns descriptors of the manifests whose subject is `digest`, as a registry lists them.
-    pub fn referrers_of(&self, digest: &Digest) -> Result<Vec<Descriptor>, LayoutError> {
+    /// Returns descriptors of the manifests of a repository whose subject is `digest`, as a registry lists them. Those of
+    /// other repositories with the same content may be private.
+    pub fn referrers_of(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Descriptor>, LayoutError> {
         let mut found: Vec<Descriptor> = Vec::new();
-        for entry in self.entries()? {
+        let is_placeholder = repository.to_string() == REPOSITORY;
+        for entry in self.entries()?.into_iter().filter(|entry| is_placeholder || entry.may_be_in(repository)) {
             let Descriptor { media_type, digest: of, size, .. } = entry.descriptor;
             if size > MAX_MANIFEST_BYTES || found.iter().any(|one| one.digest == of) {
                 continue;

@@ -9,7 +9,7 @@ use super::index::{INDEX, Index, MAX_ENTRIES, is_name};
 use super::ours::{Ingest, Scratch};
 use crate::failpoint;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
-use crate::oci::{Descriptor, Digest, Document, Hasher};
+use crate::oci::{Descriptor, Digest, Document, Hasher, Repository};
 use crate::storage::{self, StorageError};
 
 /// A blob that is being written, hashed on the way. Dropped before its end, it leaves nothing.
@@ -38,6 +38,18 @@ impl Layout {
     /// them. Without a name it is in `index.json` only if it has a subject, so that referrers are found. Fails if a blob
     /// or manifest that it lists is missing, so that a name never leads to a part of an artifact.
     pub fn put_manifest(&self, media_type: &str, bytes: &[u8], names: &[&str]) -> Result<Descriptor, LayoutError> {
+        self.put_manifest_of(None, media_type, bytes, names)
+    }
+
+    /// As [`Self::put_manifest`], for a manifest of this repository: without a name, it is a referrer in that repository
+    /// alone.
+    pub(super) fn put_manifest_of(
+        &self,
+        repository: Option<&Repository>,
+        media_type: &str,
+        bytes: &[u8],
+        names: &[&str],
+    ) -> Result<Descriptor, LayoutError> {
         if bytes.len() as u64 > MAX_MANIFEST_BYTES {
             let what = format!("manifest {}", Digest::of(bytes).short());
             return Err(LayoutError::TooLarge { layout: self.shown(), what, limit: MAX_MANIFEST_BYTES });
@@ -52,7 +64,8 @@ impl Layout {
         if !names.is_empty() {
             self.change_index(|index| names.iter().all(|name| index.name(&descriptor, name, &[])))?;
         } else if has_subject {
-            self.change_index(|index| index.list(&descriptor))?;
+            let repository = repository.map(Repository::to_string);
+            self.change_index(|index| index.list(&descriptor, repository.as_deref()))?;
         }
         Ok(descriptor)
     }

@@ -120,14 +120,16 @@ pub(super) async fn document<D: Registry + Push>(
     to: Place<'_, D>,
     node: &Node,
 ) -> Result<Option<Stored>, PublishError> {
-    if found(read_back(to, &node.digest).await)?.is_some() {
-        return Ok(None);
-    }
+    if found(read_back(to, &node.digest).await)?.is_some() { Ok(None) } else { rewritten(to, node).await.map(Some) }
+}
+
+/// Writes a document by its digest and reads it back, also if the destination has it.
+pub(super) async fn rewritten<D: Registry + Push>(to: Place<'_, D>, node: &Node) -> Result<Stored, PublishError> {
     let Place { registry, access, repository } = to;
     let (name, media_type) = (ManifestName::Digest(&node.digest), node.document.media_type());
     let stored = registry.put_manifest(access, repository, name, media_type, node.bytes.clone()).await?;
     read_back(to, &node.digest).await?;
-    Ok(Some(stored))
+    Ok(stored)
 }
 
 /// Reads a document from the destination. Its digest is checked, so the bytes are those that were written.

@@ -128,7 +128,12 @@ impl<S: Registry, D: Registry + Push> Referrers<'_, S, D> {
     /// Copies the referrers of one digest, and returns their digests.
     async fn copy_of(&mut self, subject: &Digest) -> Result<Vec<Digest>, PublishError> {
         let mut listed: Vec<(Node, Option<Stored>)> = Vec::new();
-        for entry in lists(self.from, subject).await?.all() {
+        let entries = lists(self.from, subject).await?.all();
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let there = lists(self.to, subject).await?.of_registry;
+        for entry in entries {
             // A list may name a manifest that is gone, or one that refers to something else.
             let Some(nodes) = gone(graph::walk(self.from, &entry.digest).await)? else { continue };
             let Some((node, children)) = nodes.split_last().filter(|(node, _)| node.subject() == Some(subject)) else {
@@ -143,7 +148,14 @@ impl<S: Registry, D: Registry + Push> Referrers<'_, S, D> {
             }
             self.copied.add(copy::nodes(self.from, self.to, children, &self.options.display).await?);
             self.copied.add(copy::blobs(self.from, self.to, std::slice::from_ref(node), &self.options.display).await?);
-            let stored = copy::document(self.to, node).await?;
+            // A cache can have the manifest as a referrer in another repository.
+            let is_unlisted =
+                there.as_ref().is_some_and(|there| !there.iter().any(|listed| listed.digest == node.digest));
+            let stored = if is_unlisted {
+                Some(copy::rewritten(self.to, node).await?)
+            } else {
+                copy::document(self.to, node).await?
+            };
             self.copied.manifests += usize::from(stored.is_some());
             self.copy_own_tag(node).await?;
             listed.push((node.clone(), stored));

@@ -81,7 +81,7 @@ fn an_archive_has_artifacts_with_their_signatures_and_is_reproducible() {
     assert_eq!(imported, Imported { artifacts, referrers: 2, trusted_root: Some(b"root".to_vec()) });
     assert_eq!(export(&three, &["r.example/app:1"]).0, archive);
     assert_eq!(three.artifacts().unwrap()[0].verified, None, "a note of another cache is none here");
-    assert_eq!(three.layout().referrers_of(&app.digest).unwrap().len(), 1);
+    assert_eq!(three.layout().referrers_of(&reference("r.example/app:1").repository, &app.digest).unwrap().len(), 1);
 
     let (both, _) = export(&one, &["r.example/app:1", "r.example/other:1"]);
     assert_eq!(export(&two, &["r.example/other:1", "r.example/app:1"]).0, both);
@@ -133,7 +133,7 @@ fn a_layout_without_repositories_gets_one() {
     let unnamed = put(&layout, "unnamed", None, &[]);
     let signature = put(&layout, "signature", Some(&named), &[]);
     // As oras does, with every manifest in the index.
-    layout.change_index(|entries| entries.list(&unnamed) && entries.list(&signature) && entries.list(&named)).unwrap();
+    layout.change_index(|entries| [&unnamed, &signature, &named].iter().all(|one| entries.list(one, None))).unwrap();
     let (_dir, cache) = cache();
     let refused = cache.import_layout(&layout, None, at(1)).unwrap_err();
     assert!(matches!(refused, LayoutError::Invalid { .. }), "{refused}");

@@ -1,6 +1,7 @@
 //! Transfers, their order, and what a process that is killed leaves behind.
 
 use super::*;
+use crate::layout::Layout;
 use crate::registry::Registry;
 use crate::testing::shelf::Lie;
 
@@ -191,4 +192,31 @@ async fn a_registry_that_lies_about_manifests_and_tags_is_found_out() {
     target.shelf.lie(Lie::OtherSubject);
     transfer(source.place(), target.place(), &root.digest, &options(&["1"])).await.unwrap();
     assert_eq!(target.listed(&root.digest).len(), 1);
+}
+
+/// A cache has the manifests of all repositories, and some are private.
+#[tokio::test]
+async fn a_cache_keeps_the_referrers_of_each_repository_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Arc::new(Layout::create(&dir.path().join("cache")).unwrap());
+    let access = Access::default();
+    let [open, private, new] = ["a.example/open", "a.example/private", "b.example/new"].map(repository);
+    let sources = [&open, &private].map(|repository| Site::new(Shelf::with_referrers(), &repository.to_string()));
+    let mut root = None;
+    for (source, contents) in sources.iter().zip([vec!["shared"], vec!["secret", "shared"]]) {
+        let artifact = source.artifact(None, "content").await;
+        for content in contents {
+            source.referrer(&artifact, content).await;
+        }
+        let to = Place { registry: &cache, access: &access, repository: &source.repository };
+        transfer(source.place(), to, &artifact.digest, &options(&["1"])).await.unwrap();
+        root = Some(artifact.digest);
+    }
+    let root = root.unwrap();
+    for (repository, want) in [(&open, 1), (&private, 2), (&new, 0)] {
+        let target = Site::new(Shelf::with_referrers(), "c.example/app");
+        let from = Place { registry: &cache, access: &access, repository };
+        let result = transfer(from, target.place(), &root, &options(&["1"])).await.unwrap();
+        assert_eq!(result.referrers, want, "{repository}");
+    }
 }
