@@ -43,7 +43,7 @@ pub use copy::Copied;
 pub use discover::{Found, discover};
 pub use error::PublishError;
 pub use push::{Pushed, package_and_push, package_and_push_helm_chart, push_from_store};
-pub use sign::{Format, Signature, Signing, sign};
+pub use sign::{Format, Signature, Signing, sign_once};
 pub use store::{InStore, Packaged, Packaging, Store, package, package_helm_chart};
 pub use tags::Overwrite;
 pub use transfer::{Options, Transferred, transfer};

@@ -38,6 +38,13 @@ pub(crate) fn unreadable(what: &str, error: &Error) -> Complaint {
     Complaint::new(reason(error), format!("{what}: {error}"))
 }
 
+/// Reports a file that cannot be written.
+pub(crate) fn unwritable(what: &str, error: &Error) -> Complaint {
+    let is_full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded].contains(&error.kind());
+    let reason = if is_full { Reason::StorageFull } else { Reason::StorageFailed };
+    Complaint::new(reason, format!("{what}: {error}"))
+}
+
 /// Returns the reason for a file that cannot be read.
 pub(crate) fn reason(error: &Error) -> Reason {
     if error.kind() == ErrorKind::NotFound { Reason::FileNotFound } else { Reason::FileInvalid }

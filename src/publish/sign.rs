@@ -68,7 +68,7 @@ pub struct Signature {
 }
 
 /// Signs the artifact with this digest. `created` is the time in RFC 3339, which nothing proves.
-pub async fn sign<D: Registry + Push>(
+pub(super) async fn sign<D: Registry + Push>(
     to: Place<'_, D>,
     artifact: &Digest,
     key: &PrivateKey,
@@ -82,7 +82,7 @@ pub async fn sign<D: Registry + Push>(
 }
 
 /// Signs the artifact, unless it has a signature of the same key in the same format: a repeated command adds nothing.
-pub(super) async fn sign_once<D: Registry + Push>(
+pub async fn sign_once<D: Registry + Push>(
     to: Place<'_, D>,
     artifact: &Digest,
     signing: &Signing,

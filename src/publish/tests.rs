@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::sign::sign;
 use super::*;
 use crate::oci::{Descriptor, Digest, Document, Reference, Repository, media_type, referrers};
 use crate::registry::{ManifestName, Push};

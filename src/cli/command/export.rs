@@ -85,7 +85,7 @@ fn reference(image: &str) -> Result<Reference, Complaint> {
 
 /// Writes a file beside its place, and moves it there once it is complete.
 fn write<T>(path: &Path, content: impl FnOnce(&File) -> Result<T, Complaint>) -> Result<T, Complaint> {
-    let failed = |error: std::io::Error| Complaint::new(Reason::StorageFailed, format!("--output: {error}"));
+    let failed = |error: std::io::Error| files::unwritable("--output", &error);
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.part", std::process::id()));
     let temporary = PathBuf::from(temporary);

@@ -1,13 +1,14 @@
 //! `supercargo generate-key-pair`: a key for `sign`, in two files.
 
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use fs_err::os::unix::fs::OpenOptionsExt;
 use serde::Serialize;
 
 use crate::api::Reason;
+use crate::cli::files;
 use crate::cli::options::format::Format;
 use crate::cli::options::signing;
 use crate::cli::output::complaint::Complaint;
@@ -69,6 +70,9 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn generate(arguments: &Arguments) -> Result<(), Complaint> {
+    if arguments.output_key_prefix.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err(Complaint::new(Reason::InvalidSpec, "--output-key-prefix ends with /; expected a name after it"));
+    }
     let [private, public] = ["key", "pub"].map(|end| with_extension(&arguments.output_key_prefix, end));
     // Before the question for a password; the files are created only if they still do not exist.
     for path in [&private, &public] {
@@ -76,6 +80,8 @@ async fn generate(arguments: &Arguments) -> Result<(), Complaint> {
             return Err(exists(path));
         }
     }
+    let parent = private.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs_err::read_dir(parent).map_err(|error| files::unwritable("--output-key-prefix", &error))?;
     let password = signing::new_password(&private).await?;
     // scrypt takes a fraction of a second, and 64 MiB of memory.
     let generated = tokio::task::spawn_blocking(move || PrivateKey::generate(password.as_bytes())).await;
@@ -111,16 +117,15 @@ fn exists(path: &Path) -> Complaint {
     Complaint::new(Reason::OutputConflict, message).with_remedy(remedy.to_owned())
 }
 
-/// Creates a file with this content, which is on disk afterwards.
+/// Creates a file with this content, and waits until the content is on disk.
 fn write(path: &Path, mode: u32, text: &str) -> Result<(), Complaint> {
     let failed = |error: std::io::Error| {
         if error.kind() == std::io::ErrorKind::AlreadyExists {
             return exists(path);
         }
-        let message = format!("--output-key-prefix: {}: {error}", path.display());
-        Complaint::new(Reason::StorageFailed, message)
+        files::unwritable("--output-key-prefix", &error)
     };
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
+    let mut file = fs_err::OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     written.map_err(|error| {
         // The error that is reported matters more.

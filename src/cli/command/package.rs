@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::api::Reason;
+use crate::cli::files;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, print_added};
 use crate::cli::options::content;
 use crate::cli::options::packaging::PackagingArguments;
@@ -155,7 +156,7 @@ fn package(arguments: &Arguments, stop: &Stop) -> Result<(), Complaint> {
     }
     if let Some(path) = &arguments.digest_file {
         fs_err::write(path, packaged.manifest.digest.to_string())
-            .map_err(|error| Complaint::new(Reason::StorageFailed, format!("--digest-file: {error}")))?;
+            .map_err(|error| files::unwritable("--digest-file", &error))?;
     }
     to_stdout(&(shown(arguments.json, &packaged)? + "\n"))
 }

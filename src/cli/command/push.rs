@@ -2,6 +2,7 @@
 
 mod source;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::cli::output::to_stdout;
 use crate::cli::signals::{Signals, interrupted};
 use crate::failure::Failure;
 use crate::oci::{Reference, Repository};
-use crate::publish::version::check_tags;
+use crate::publish::version::{VersionError, check_tags};
 use crate::publish::{self, Options, Place, Transferred};
 use crate::unpack::Stop;
 use source::{Local, Wanted};
@@ -35,7 +36,7 @@ pub(crate) struct Arguments {
     source: String,
     /// Repository to push to, with its tags: `host[:port]/repository[:tag[,tag]...]`.
     ///
-    /// Default for an artifact of the cache: SOURCE.
+    /// Without a tag, the artifact can be found by its digest alone. Default for an artifact of the cache: SOURCE.
     destination: Option<String>,
     /// Name of the artifact in a layout that has several.
     #[arg(long, value_name = "NAME")]
@@ -67,8 +68,9 @@ host/repository:tag@sha256:... alone.
 
 A directory without a file oci-layout is packaged as supercargo package does it, with the same
 digest, and nothing of it stays on this machine. Files are left out by .ociignore; package has more
-options. A chart must have the tag of its version, which is the default, and so must a catalog of
-kubara in a directory, in the cache or in a layout.
+options. A directory with a Chart.yaml or a Catalog.yaml needs --package-format: with helm or
+kubara, its tag must be its version, which is the default. A catalog in the cache or in a layout has
+the tag of its version too.
 
 A tag of the same digest is a success. A tag that is a complete version, such as 1.2.3, is replaced
 only with --force, every other tag unless --if-absent is set.
@@ -130,6 +132,11 @@ async fn push(arguments: &Arguments, stop: &Stop) -> Result<(), Complaint> {
     let local = local(arguments, &target.repository, &tags, stop).await?;
     if tags.is_empty() {
         tags.extend(local.own_tag.clone());
+    }
+    if tags.is_empty() {
+        // Informational: a digest alone can be what the user wants.
+        let _ =
+            writeln!(std::io::stderr(), "DESTINATION has no tag: {} is pushed by its digest alone", target.repository);
     }
     let to = unless(stop, arguments.write.target(target)).await?;
     let bars = Arc::new(Bars::new());
@@ -202,7 +209,11 @@ impl Arguments {
                 let remedy = format!("Name it: supercargo push {} HOST/REPOSITORY:TAG.", self.source);
                 Err(complaint.with_remedy(remedy))
             }
-            None => destination(&self.source),
+            // As where it was packaged: without a tag, the tag is `latest`.
+            None => destination(&self.source).map(|(repository, tags)| {
+                let tags = if tags.is_empty() { vec!["latest".to_owned()] } else { tags };
+                (repository, tags)
+            }),
         }
     }
 }
@@ -210,6 +221,9 @@ impl Arguments {
 async fn check_version(path: &Path, tags: &[String]) -> Result<(), Complaint> {
     let bytes = files::read_on_thread("--version-from", path).await?;
     let checked = check_tags(&String::from_utf8_lossy(&bytes), tags);
-    let failed = |error| Complaint::new(Reason::InvalidSpec, format!("--version-from {}: {error}", path.display()));
-    checked.map_err(failed)
+    checked.map_err(|error| {
+        let is_about_tags = matches!(error, VersionError::NoTag { .. });
+        let reason = if is_about_tags { Reason::InvalidSpec } else { Reason::FileInvalid };
+        Complaint::new(reason, format!("--version-from {}: {error}", path.display()))
+    })
 }

@@ -17,7 +17,7 @@ use crate::cli::signals::until_signal;
 use crate::failure::Failure;
 use crate::oci::Digest;
 use crate::permits::Permits;
-use crate::publish::{self, Place, Signature};
+use crate::publish::{self, Place, Signature, Signing};
 use crate::registry::{self, Pinned};
 
 /// Arguments of `supercargo sign`.
@@ -46,8 +46,8 @@ fn help() -> String {
         "\
 Signs the digest as cosign sign --key does: a Sigstore bundle as a referrer, or with --legacy a
 layer under the tag .sig, beside those of other signers. If IMAGE is an index, the index is signed.
-Standard output is host/repository:tag@sha256:... of what was signed. There is no entry in a
-transparency log:
+Standard output is host/repository:tag@sha256:... of what was signed. A digest that the key has
+signed already in this form is not signed again. There is no entry in a transparency log:
 
   supercargo verify IMAGE --key cosign.pub --transparency-log ignored
   cosign verify --key cosign.pub --insecure-ignore-tlog IMAGE
@@ -96,7 +96,8 @@ async fn sign(arguments: &Arguments) -> Result<(), Complaint> {
         let seat = Permits::default().seat("");
         let pinned = registry::resolve(&*registry, &remote.access, &remote.reference, None, &seat).await?;
         let place = Place { registry: &registry, access: &remote.access, repository: &remote.reference.repository };
-        let signature = publish::sign(place, pinned.digest(), &key, format(arguments.legacy), &created()).await?;
+        let signing = Signing { key: Arc::new(key), format: format(arguments.legacy), created: created() };
+        let signature = publish::sign_once(place, pinned.digest(), &signing).await?;
         Ok::<_, Failure>((pinned, signature))
     };
     let signed = tokio::time::timeout(write.timeout, signing).await;

@@ -69,7 +69,7 @@ Here signatures are read from the cache, and no request is sent.
 
 Examples:
   supercargo unpackage ghcr.io/team/app:1.4.2 app
-  supercargo unpackage ghcr.io/team/app:1.4.2 app --key cosign.pub
+  supercargo unpackage ghcr.io/team/app:1.4.2 app --key cosign.pub --transparency-log ignored
   supercargo unpackage oci://ghcr.io/acme/platform-catalogs/my-catalog:1.2.3",
         patterns = content::PATTERNS_HELP,
         signatures = signature::SIGNATURES_HELP,

@@ -15,11 +15,13 @@ const MAX_PASSWORD: u64 = 64 * 1024;
 /// Variables with a user and a password, as for Kapitan. Both must be set.
 const VARIABLES: [&str; 2] = ["OCI_USERNAME", "OCI_PASSWORD"];
 
+const OPTION: &str = "--username";
+
 /// Options for credentials.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Credentials")]
 pub(crate) struct LoginArguments {
-    /// User for the registry of IMAGE.
+    /// User for the registry.
     ///
     /// Docker configurations are then not read.
     #[arg(short = 'u', long, value_name = "USER", requires = "password_stdin")]
@@ -44,7 +46,7 @@ impl LoginArguments {
         let password = |user: &str, password: String| Credential::Password { user: user.to_owned(), password };
         if let Some(user) = &self.username {
             keychain.add_for(repository, password(user, from_stdin("--password-stdin").await?));
-            return Ok(Origins(vec!["--username".to_owned()]));
+            return Ok(Origins(vec![OPTION.to_owned()]));
         }
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         if let ([Some(user), Some(secret)], None) = (VARIABLES.map(variable), &self.docker_config) {
@@ -72,12 +74,17 @@ impl Origins {
         if !is_about_them || self.0.is_empty() {
             return complaint;
         }
-        complaint.with_remedy(printable(&format!(
-            "The credentials for {host} come from {}; replace them with supercargo login {host}, or set --username \
-             and --password-stdin.",
-            self.0.join(", then "),
-            host = repository.host(),
-        )))
+        let (from, host) = (self.0.join(", then "), repository.host());
+        complaint.with_remedy(printable(&if from == OPTION {
+            format!("Correct {OPTION} and the password on standard input.")
+        } else if from == VARIABLES.join(" and ") {
+            format!("Correct {from}, or unset them to use what supercargo login {host} stores.")
+        } else {
+            format!(
+                "The credentials for {host} come from {from}; replace them with supercargo login {host}, or set \
+                 {OPTION} and --password-stdin."
+            )
+        }))
     }
 }
 
@@ -167,6 +174,10 @@ mod tests {
             assert!(text.contains(noun), "{text}");
         }
         assert!(!text.contains('\u{1b}'), "{text}");
+        for (origin, noun) in [("--username", "standard input"), ("OCI_USERNAME and OCI_PASSWORD", "unset")] {
+            let text = explain(&Origins(vec![origin.to_owned()]), Reason::Unauthorized);
+            assert!(text.contains(origin) && text.contains(noun), "{text}");
+        }
         assert!(!explain(&origins, Reason::ReferenceNotFound).contains("desktop"));
         assert!(explain(&Origins::default(), Reason::Unauthorized).contains("supercargo login"));
     }

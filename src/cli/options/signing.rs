@@ -65,9 +65,11 @@ pub(crate) fn created() -> String {
 /// Reads a private key, with its password if it is encrypted. `option` names the file in messages.
 pub(crate) async fn private_key(option: &'static str, path: &Path) -> Result<PrivateKey, Complaint> {
     let pem = Zeroizing::new(files::read_on_thread(option, path).await?);
+    let mut is_prompted = false;
     let password = match std::env::var_os(PASSWORD) {
         Some(password) => text(password)?,
         None if PrivateKey::is_encrypted(&pem) => {
+            is_prompted = true;
             terminal()?.ask_secretly(&format!("Password of {}: ", path.display())).await?
         }
         None => String::new(),
@@ -78,9 +80,11 @@ pub(crate) async fn private_key(option: &'static str, path: &Path) -> Result<Pri
     let unusable = |problem: &str| invalid(&format!("{option} {}", path.display()), problem);
     let parsed = parsed.map_err(|_| unusable("could not be decrypted"))?;
     parsed.map_err(|error| match error {
-        PrivateKeyError::Password => {
-            unusable(&error.to_string()).with_remedy(format!("Correct {PASSWORD}, or unset it to be prompted."))
-        }
+        PrivateKeyError::Password => unusable(&error.to_string()).with_remedy(if is_prompted {
+            "Run the command again, and enter the password of the key.".to_owned()
+        } else {
+            format!("Correct {PASSWORD}, or unset it to be prompted.")
+        }),
         PrivateKeyError::Pem
         | PrivateKeyError::Encryption
         | PrivateKeyError::Sealed

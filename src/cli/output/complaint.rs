@@ -93,6 +93,10 @@ pub fn remedy(reason: Reason) -> &'static str {
         Reason::SignatureMissing => {
             "Sign the digest that the message names, or check that its signatures are in the same repository."
         }
+        Reason::SignatureInvalid => {
+            "If its key signs without a log, as supercargo sign does, set --transparency-log ignored; otherwise sign the \
+             digest again, and find out who pushed the signature."
+        }
         Reason::IdentityMismatch => "If this signer may sign, accept it with an option for signers (--help).",
         Reason::LimitExceeded => "Make the content smaller; if the message names an option, it can be raised.",
         Reason::UnexpectedArtifactType => {
@@ -122,7 +126,6 @@ pub fn remedy(reason: Reason) -> &'static str {
         | Reason::SecretInvalid
         | Reason::ManifestInvalid
         | Reason::DigestMismatch
-        | Reason::SignatureInvalid
         | Reason::PolicyDenied
         | Reason::TagExists
         | Reason::PublishRefused

@@ -28,7 +28,7 @@ pub(crate) enum Exit {
 }
 
 /// Outcomes of a command that sends no request, without those of a missing or refused artifact.
-pub(crate) const LOCAL: &[Exit] = &[Exit::Done, Exit::Fault, Exit::Usage, Exit::Credentials];
+pub(crate) const LOCAL: &[Exit] = &[Exit::Done, Exit::Fault, Exit::Usage, Exit::Later, Exit::Credentials];
 /// Outcomes of a command that uses a registry.
 pub(crate) const REMOTE: &[Exit] = &[
     Exit::Done,

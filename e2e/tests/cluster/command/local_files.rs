@@ -32,7 +32,7 @@ async fn every_command_reports_an_unusable_file_alike(case: &mut Case) -> Result
         (&["resolve", &image, "--ca-file"], true),
         (&["sign", &image, "--plain-http", "--key"], true),
         (&["push", &directory, &image, "--plain-http", "--sign-key"], true),
-        (&["push", &directory, &image, "--plain-http", "--version-from"], false),
+        (&["push", &directory, &image, "--plain-http", "--version-from"], true),
         (&["push", &directory, &image, "--ca-file"], true),
         (&["package", &directory, "--ref", &image, "--annotation-file"], true),
         (&["attach", &image, "--type", "a/b", "--plain-http"], false),

@@ -106,18 +106,26 @@ fn in_layout(wanted: &Wanted, path: &Path) -> Result<Local, Complaint> {
 /// itself.
 fn catalog_tag(wanted: &Wanted, layout: &Layout, digest: &Digest) -> Result<Option<String>, Complaint> {
     let Some(catalog) = catalog(layout, digest)? else { return Ok(None) };
-    check_tag(wanted, &format!("{}:{}", wanted.repository, catalog.version), &catalog.version)
-        .map_err(package::complain)?;
+    check_tag(wanted, &catalog.version)?;
     Ok(Some(catalog.version))
 }
 
 /// Fails if the destination has tags without the artifact's own.
-fn check_tag(wanted: &Wanted, reference: &str, own: &str) -> Result<(), PackError> {
+fn check_tag(wanted: &Wanted, own: &str) -> Result<(), Complaint> {
     if wanted.tags.is_empty() || wanted.tags.iter().any(|tag| tag == own) {
         return Ok(());
     }
-    let problem = format!("has the version of SOURCE as its tag; the tags of DESTINATION are {:?}", wanted.tags);
-    Err(PackError::Reference { reference: reference.to_owned(), problem })
+    let tags = wanted.tags.join(", ");
+    let problem = format!("DESTINATION has the tag {tags}; expected {own}, the version of SOURCE");
+    let remedy = format!("Use the tag {own}, or change the version and package again.");
+    Err(Complaint::new(Reason::InvalidSpec, problem).with_remedy(remedy))
+}
+
+/// Returns the file that describes a chart or a catalog, and the format of such a directory: as plain files, it could be
+/// pushed under any version, and Helm or kubara could not read it.
+fn described(path: &Path) -> Option<(&'static str, &'static str)> {
+    let rows = [("Chart.yaml", "helm"), ("Catalog.yaml", "kubara")];
+    rows.into_iter().find(|(file, _)| path.join(file).is_file())
 }
 
 /// Packages the files as `supercargo package` does, into a layout in the cache's directory of unfinished files: a killed
@@ -133,6 +141,11 @@ fn packaged(wanted: &Wanted, path: &Path, stop: &Stop) -> Result<Local, Complain
         let remedy = "Restore the file, or name the directory that has the files to push.".to_owned();
         return Err(complaint.with_remedy(remedy));
     }
+    if let (false, Some((file, format))) = (wanted.directory.has_format(), described(path)) {
+        let complaint = Complaint::new(Reason::InvalidSpec, format!("SOURCE {shown} has a {file}"));
+        let remedy = format!("Set --package-format {format}, or --package-format oras to push it as plain files.");
+        return Err(complaint.with_remedy(remedy));
+    }
     let dir = wanted.cache.dir()?;
     refuse_inside("--cache-dir", &dir, path)?;
     let options = wanted.directory.options()?;
@@ -140,9 +153,8 @@ fn packaged(wanted: &Wanted, path: &Path, stop: &Stop) -> Result<Local, Complain
     let source = Source::open(path).map_err(complain)?;
     let own_tag = pack::own_tag(&source, &options).map_err(complain)?;
     if let Some(own) = &own_tag {
-        let reference =
-            pack::reference(&format!("{}:{own}", wanted.repository), &source, &options).map_err(complain)?;
-        check_tag(wanted, &reference.to_string(), own).map_err(complain)?;
+        pack::reference(&format!("{}:{own}", wanted.repository), &source, &options).map_err(complain)?;
+        check_tag(wanted, own)?;
     }
     let cache = Cache::create(&dir).map_err(Failure::from)?;
     let scratch = cache.layout().scratch().map_err(Failure::from)?;

@@ -39,6 +39,11 @@ impl DirectoryArguments {
         })
     }
 
+    /// Returns true if the format was chosen.
+    pub(crate) fn has_format(&self) -> bool {
+        self.package_format.is_some()
+    }
+
     /// Returns an option that is set.
     pub(crate) fn set_option(&self) -> Option<&'static str> {
         let options = [
