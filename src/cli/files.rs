@@ -1,11 +1,16 @@
-//! Files named on the command line, read whole up to a size limit.
+//! Files named on the command line: read whole up to a size limit, written whole or not at all.
 
-use std::io::{Error, ErrorKind, Read};
+use std::fs::File;
+use std::io::{Error, ErrorKind, Read, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+
+use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use crate::api::Reason;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
+use crate::oci::Digest;
 
 mod input;
 pub(crate) mod objects;
@@ -36,6 +41,56 @@ pub(crate) fn content(path: &Path) -> Result<Vec<u8>, Error> {
 /// Reports a file that cannot be read, as missing or as invalid.
 pub(crate) fn unreadable(what: &str, error: &Error) -> Complaint {
     Complaint::new(reason(error), format!("{what}: {error}"))
+}
+
+/// Parses the path of a file to write: a new one, a regular one, or a device such as `/dev/null`. Others are no files
+/// that can be replaced, and a pipe without a reader blocks for ever.
+pub(crate) fn target() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| {
+        let kind = fs_err::metadata(&path).map(|metadata| metadata.file_type());
+        let is_target = kind.is_ok_and(|kind| !kind.is_file() && !kind.is_char_device());
+        if is_target || path == Path::new("-") {
+            Err("expected the path of a regular file or of a new one")
+        } else {
+            Ok(path)
+        }
+    })
+}
+
+/// Writes a file beside its place, and moves it there once it is complete and on disk. A link is followed, and a device
+/// is written to.
+pub(crate) fn replace<T>(
+    what: &str,
+    path: &Path,
+    content: impl FnOnce(&File) -> Result<T, Complaint>,
+) -> Result<T, Complaint> {
+    let failed = |error: Error| unwritable(what, &error);
+    if fs_err::metadata(path).is_ok_and(|metadata| metadata.file_type().is_char_device()) {
+        return content(fs_err::OpenOptions::new().write(true).open(path).map_err(failed)?.file());
+    }
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.part", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let written = fs_err::File::create_new(&temporary).map_err(failed).and_then(|file| {
+        let written = content(file.file())?;
+        file.sync_all().map_err(failed)?;
+        fs_err::rename(&temporary, &path).map_err(failed)?;
+        Ok(written)
+    });
+    if written.is_err() {
+        // The error that is reported matters more.
+        let _ = fs_err::remove_file(&temporary);
+    }
+    written
+}
+
+/// Writes a digest to the file of --digest-file. The error says what was done already.
+pub(crate) fn write_digest(path: &Path, digest: &Digest, done: &str) -> Result<(), Complaint> {
+    const OPTION: &str = "--digest-file";
+    let failed = |error: Error| unwritable(OPTION, &error);
+    let written = replace(OPTION, path, |mut file| file.write_all(digest.to_string().as_bytes()).map_err(failed));
+    written.map_err(|complaint| Complaint::new(complaint.reason(), format!("{}; {done}", complaint.message())))
 }
 
 /// Reports a file that cannot be written.

@@ -70,7 +70,14 @@ impl Drop for Silence {
 /// Reads up to the end of a line, byte by byte: what follows answers the next question.
 fn read_line(mut reader: impl Read) -> std::io::Result<String> {
     let (mut line, mut byte) = (Vec::new(), [0]);
-    while line.len() < MAX_ANSWER && reader.read(&mut byte)? == 1 && byte != *b"\n" {
+    while line.len() < MAX_ANSWER {
+        if reader.read(&mut byte)? == 0 {
+            // Ctrl-D is no answer, not an empty one.
+            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the input ended without an answer"));
+        }
+        if byte == *b"\n" {
+            break;
+        }
         line.extend(byte);
     }
     String::from_utf8(line).map_err(|_| std::io::Error::other("the answer is not UTF-8 text"))
@@ -89,7 +96,8 @@ mod tests {
     fn an_answer_is_one_line_of_limited_length() {
         let mut typed = "one\ntwo\n".as_bytes();
         assert_eq!((read_line(&mut typed).unwrap(), read_line(&mut typed).unwrap()), ("one".into(), "two".into()));
-        assert_eq!(read_line(&mut typed).unwrap(), "");
+        assert!(read_line(&mut typed).is_err());
+        assert_eq!(read_line(b"\n".as_slice()).unwrap(), "");
         assert_eq!(read_line(std::io::repeat(b'x')).unwrap().len(), MAX_ANSWER);
         assert!(read_line(b"\xff\n".as_slice()).is_err());
     }

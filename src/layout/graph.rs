@@ -66,6 +66,21 @@ impl Layout {
         }
     }
 
+    /// Fails if a manifest, or one that it lists at any depth, is there and cannot be read.
+    pub(super) fn check_documents(&self, manifest: &Descriptor) -> Result<(), LayoutError> {
+        let (mut next, mut seen) = (vec![manifest.clone()], HashSet::new());
+        while let Some(descriptor) = next.pop() {
+            if !seen.insert(descriptor.digest.clone()) {
+                continue;
+            }
+            let Some(bytes) = self.read_blob(&descriptor.digest, MAX_MANIFEST_BYTES)? else { continue };
+            if let Document::Index(index) = Document::parse(&bytes, Some(&descriptor.media_type))? {
+                next.extend(index.manifests);
+            }
+        }
+        Ok(())
+    }
+
     /// Returns true if the manifest refers to another one.
     pub(super) fn has_subject(&self, manifest: &Descriptor) -> bool {
         matches!(self.parsed(manifest), Some(Document::Manifest(manifest)) if manifest.subject.is_some())

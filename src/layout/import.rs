@@ -3,7 +3,7 @@
 //! Blobs are hashed while they are written, and a name is added only if all that it leads to is there. So an archive
 //! that is cut off or altered adds no name; its blobs are removed with the next pruning.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
 
 use jiff::Timestamp;
@@ -77,7 +77,8 @@ impl Cache {
             return Err(LayoutError::Missing(SOURCE.to_owned()));
         };
         let index = Index::parse(&index).map_err(|problem| invalid(&problem))?;
-        Ok(Imported { trusted_root, ..self.add_all(&index.entries(), repository, now)? })
+        let entries = index.all_entries().map_err(|problem| invalid(&problem))?;
+        Ok(Imported { trusted_root, ..self.add_all(&entries, repository, now)? })
     }
 
     /// Adds the artifacts of a layout in a directory, as [`Self::import_archive`].
@@ -87,7 +88,7 @@ impl Cache {
         repository: Option<&Repository>,
         now: Timestamp,
     ) -> Result<Imported, LayoutError> {
-        let entries = source.entries()?;
+        let entries = source.index()?.all_entries().map_err(|problem| invalid(&problem))?;
         let mut reached = HashSet::new();
         for entry in &entries {
             source.reach(&entry.descriptor, &mut reached);
@@ -136,6 +137,14 @@ impl Cache {
         for entry in entries {
             let is_child = children.contains(&entry.descriptor.digest);
             planned.push((entry, self.reference(entry, repository, is_child)?));
+        }
+        let mut digests = HashMap::new();
+        for (entry, reference) in &planned {
+            let Some(reference) = reference else { continue };
+            let digest = &entry.descriptor.digest;
+            if digests.insert(reference.to_string(), digest).is_some_and(|other| other != digest) {
+                return Err(invalid(&format!("{INDEX}: two digests have the name {reference}")));
+            }
         }
         for (entry, reference) in planned {
             let manifest = &entry.descriptor;

@@ -92,6 +92,29 @@ impl Index {
         self.manifests.iter().filter_map(entry).collect()
     }
 
+    /// Returns the place of an entry that is no valid descriptor, if there is one. Digests of other algorithms are valid.
+    pub(super) fn invalid_entry(&self) -> Option<String> {
+        let is_invalid = |entry: &Value| {
+            let is_ours = digest_of(entry).is_none_or(|digest| digest.starts_with("sha256:"));
+            is_ours && serde_json::from_value::<Descriptor>(entry.clone()).is_err()
+        };
+        self.manifests
+            .iter()
+            .position(is_invalid)
+            .map(|at| format!("{INDEX}: manifests[{at}] is not a valid descriptor"))
+    }
+
+    /// Returns an error for the first entry that [`Self::entries`] would leave out.
+    pub(super) fn all_entries(&self) -> Result<Vec<Entry>, String> {
+        let entries = self.entries();
+        if entries.len() == self.manifests.len() {
+            return Ok(entries);
+        }
+        let is_left_out = |entry: &Value| serde_json::from_value::<Descriptor>(entry.clone()).is_err();
+        let at = self.manifests.iter().position(is_left_out).unwrap_or_default();
+        Err(format!("{INDEX}: manifests[{at}] is not a valid descriptor with a sha256 digest"))
+    }
+
     /// Gives a manifest a name, and takes the name from the manifest that had it. An entry that loses its name, and an
     /// entry of the same manifest in the same repository without a name, are removed. Returns false if there is no room.
     pub(super) fn name(&mut self, manifest: &Descriptor, name: &str, annotations: &[(&str, &str)]) -> bool {

@@ -23,13 +23,21 @@ impl Layout {
     /// Removes the names that `rejected` returns, then every blob that no entry leads to, and unfinished files.
     ///
     /// Fails if another process has the layout open: it may have written blobs that the index does not lead to yet, or
-    /// may be reading what would be removed. A process that opens the layout meanwhile waits.
+    /// may be reading what would be removed. A process that opens the layout meanwhile waits. Fails too if an entry or a
+    /// manifest cannot be read, because what it leads to is not known then.
     pub fn prune(dir: &Path, rejected: impl FnOnce(&[Entry]) -> HashSet<String>) -> Result<Pruned, LayoutError> {
         let layout = Self::open_alone(dir)?;
+        if let Some(problem) = layout.index()?.invalid_entry() {
+            return Err(LayoutError::Invalid { layout: layout.shown(), problem });
+        }
         let entries = layout.entries()?;
         let removed = rejected(&entries);
         let is_removed = |name: Option<&str>| name.is_some_and(|name| removed.contains(name));
-        let reachable = layout.reachable(entries.iter().filter(|entry| !is_removed(entry.name.as_deref())));
+        let kept = || entries.iter().filter(|entry| !is_removed(entry.name.as_deref()));
+        for entry in kept() {
+            layout.check_documents(&entry.descriptor)?;
+        }
+        let reachable = layout.reachable(kept());
         let mut pruned = Pruned { names: removed.len(), ..Pruned::default() };
         // The index first: a killed process leaves blobs without a name, never a name without blobs.
         layout.change_index(|index| {

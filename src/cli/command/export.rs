@@ -1,6 +1,5 @@
 //! `supercargo export`: artifacts of the cache as one archive.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -24,7 +23,7 @@ pub(crate) struct Arguments {
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
     /// Archive to write; an existing file is replaced once the new one is complete.
-    #[arg(short = 'o', long, value_name = "FILE")]
+    #[arg(short = 'o', long, value_name = "FILE", value_parser = files::target())]
     output: PathBuf,
     /// Sigstore's trusted root (`trusted_root.json`) to add, for verification without a network.
     #[arg(long, value_name = "FILE")]
@@ -63,7 +62,7 @@ fn export(arguments: &Arguments) -> Result<String, Complaint> {
     let cache = arguments.cache.open()?;
     let artifact = |image: &String| find(&cache, &reference(image)?);
     let artifacts = arguments.images.iter().map(artifact).collect::<Result<Vec<_>, Complaint>>()?;
-    let exported = write(&arguments.output, |file| {
+    let exported = files::replace("--output", &arguments.output, |file| {
         let archive = std::io::BufWriter::with_capacity(1024 * 1024, file);
         Ok(cache.export(&artifacts, trusted_root.as_deref(), archive).map_err(Failure::from)?)
     })?;
@@ -81,23 +80,4 @@ fn trusted_root(path: &Path) -> Result<Vec<u8>, Complaint> {
 
 fn reference(image: &str) -> Result<Reference, Complaint> {
     image.parse().map_err(|error| Complaint::new(Reason::InvalidSpec, format!("IMAGE {image:?}: {error}")))
-}
-
-/// Writes a file beside its place, and moves it there once it is complete.
-fn write<T>(path: &Path, content: impl FnOnce(&File) -> Result<T, Complaint>) -> Result<T, Complaint> {
-    let failed = |error: std::io::Error| files::unwritable("--output", &error);
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.part", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let written = fs_err::File::create_new(&temporary).map_err(failed).and_then(|file| {
-        let written = content(file.file())?;
-        file.sync_all().map_err(failed)?;
-        fs_err::rename(&temporary, path).map_err(failed)?;
-        Ok(written)
-    });
-    if written.is_err() {
-        // The error that is reported matters more.
-        let _ = fs_err::remove_file(&temporary);
-    }
-    written
 }

@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     #[arg(long = "ref", value_name = "REF")]
     reference: Option<String>,
     /// Write the digest to this file, without a line end.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::target())]
     digest_file: Option<PathBuf>,
     /// Print one JSON object instead of a line.
     #[arg(long)]
@@ -135,6 +135,9 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 fn package(arguments: &Arguments, stop: &Stop) -> Result<(), Complaint> {
     let options = arguments.packaging.options()?;
     let source = Source::open(&arguments.dir).map_err(complain)?;
+    if let Some(path) = &arguments.digest_file {
+        refuse_inside("--digest-file", path, &arguments.dir)?;
+    }
     let store = match &arguments.output {
         Some(dir) => {
             refuse_inside("--output", dir, &arguments.dir)?;
@@ -155,8 +158,7 @@ fn package(arguments: &Arguments, stop: &Stop) -> Result<(), Complaint> {
         print_added(added, &packaged.store);
     }
     if let Some(path) = &arguments.digest_file {
-        fs_err::write(path, packaged.manifest.digest.to_string())
-            .map_err(|error| files::unwritable("--digest-file", &error))?;
+        files::write_digest(path, &packaged.manifest.digest, "the artifact is packaged")?;
     }
     to_stdout(&(shown(arguments.json, &packaged)? + "\n"))
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::api::Reason;
+use crate::cli::files;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, print_added};
 use crate::cli::options::content::{self, ContentArguments};
 use crate::cli::options::reading::{self, ReadArguments};
@@ -31,7 +32,7 @@ pub(crate) struct Arguments {
     /// Write the digest to this file.
     ///
     /// Written once DIR is complete, without a trailing newline.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::target())]
     digest_file: Option<PathBuf>,
     #[command(flatten)]
     read: ReadArguments,
@@ -125,9 +126,7 @@ impl Arguments {
     /// Writes the digest to the file that the option names; `place` holds the artifact already.
     fn write_digest(&self, pinned: &Pinned, place: &dyn std::fmt::Display) -> Result<(), Complaint> {
         let Some(path) = &self.digest_file else { return Ok(()) };
-        fs_err::write(path, pinned.digest().to_string()).map_err(|error| {
-            Complaint::new(Reason::StorageFailed, format!("--digest-file: {error}; {place} holds {pinned}"))
-        })
+        files::write_digest(path, pinned.digest(), &format!("{place} holds {pinned}"))
     }
 }
 

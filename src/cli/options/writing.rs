@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::api::{OCIArtifactSpec, Reason};
+use crate::cli::files;
 use crate::cli::options::format::Format;
 use crate::cli::options::login::{LoginArguments, Origins};
 use crate::cli::options::reach::PersonalReach;
@@ -69,7 +70,7 @@ pub(crate) struct ResultArguments {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
     /// Write the digest to this file, without a line end, once everything is published.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::target())]
     digest_file: Option<PathBuf>,
 }
 
@@ -77,8 +78,7 @@ impl ResultArguments {
     /// Writes the digest to its file. The message of a failure says what was published.
     pub(crate) fn write_digest(&self, digest: &Digest) -> Result<(), Complaint> {
         let Some(path) = &self.digest_file else { return Ok(()) };
-        let failed = |error| format!("--digest-file: {error}; {digest} is published");
-        fs_err::write(path, digest.to_string()).map_err(|error| Complaint::new(Reason::StorageFailed, failed(error)))
+        files::write_digest(path, digest, &format!("{digest} is published"))
     }
 }
 
@@ -92,6 +92,10 @@ pub(crate) struct Remote {
 impl Remote {
     /// Names the credentials in the remedy of an error about them.
     pub(crate) fn explain(&self, complaint: Complaint) -> Complaint {
+        // Of two registries, the message names the one that refused.
+        if !complaint.message().contains(self.reference.repository.host()) {
+            return complaint;
+        }
         self.origins.explain(complaint, &self.reference.repository)
     }
 }

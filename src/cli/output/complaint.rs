@@ -94,8 +94,7 @@ pub fn remedy(reason: Reason) -> &'static str {
             "Sign the digest that the message names, or check that its signatures are in the same repository."
         }
         Reason::SignatureInvalid => {
-            "If its key signs without a log, as supercargo sign does, set --transparency-log ignored; otherwise sign the \
-             digest again, and find out who pushed the signature."
+            "If its key signs without a log, set --transparency-log ignored; else sign again, and find out who signed."
         }
         Reason::IdentityMismatch => "If this signer may sign, accept it with an option for signers (--help).",
         Reason::LimitExceeded => "Make the content smaller; if the message names an option, it can be raised.",
@@ -107,9 +106,7 @@ pub fn remedy(reason: Reason) -> &'static str {
         }
         Reason::UnsupportedFormat => "Keep the layer as a file with --layer-mode file.",
         Reason::LayerConflict => "Let the later layer win with --on-conflict last-wins.",
-        Reason::SubPathNotFound => {
-            "Correct --sub-path, --include or --exclude; the message lists the top level of the artifact."
-        }
+        Reason::SubPathNotFound => "Correct --sub-path, --include or --exclude; the message lists what is there.",
         Reason::StorageFull => "Free space on the disk, and try again.",
         Reason::StorageFailed => "Check that the path in the message exists and is writable.",
         Reason::OutputConflict => "Name another directory, or replace one that is not empty with --force.",

@@ -146,3 +146,52 @@ fn a_layout_without_repositories_gets_one() {
     ];
     assert_eq!((imported.artifacts, imported.referrers), (want, 1));
 }
+
+#[test]
+fn an_entry_that_cannot_be_read_is_named_and_loses_nothing() {
+    let (_one, one) = cache();
+    fill(&one, 1);
+    let (archive, _) = export(&one, &["r.example/app:1"]);
+    let index: Value = serde_json::from_slice(&members(&archive)[1].1).unwrap();
+    let spoiled = |change: &dyn Fn(&mut Value)| {
+        let mut index = index.clone();
+        change(&mut index["manifests"][0]);
+        index.to_string().into_bytes()
+    };
+    let twice = {
+        let mut index = index.clone();
+        let mut other = index["manifests"][0].clone();
+        other["digest"] = index["manifests"][1]["digest"].clone();
+        other["size"] = index["manifests"][1]["size"].clone();
+        index["manifests"].as_array_mut().unwrap().push(other);
+        index.to_string().into_bytes()
+    };
+    let of_other = spoiled(&|entry| entry["digest"] = json!("sha512:00"));
+    let without_type = spoiled(&|entry| drop(entry.as_object_mut().unwrap().remove("mediaType")));
+    for bytes in [without_type.clone(), spoiled(&|entry| entry["size"] = json!(-1)), of_other, twice] {
+        let (_two, two) = cache();
+        let mut members = members(&archive);
+        members[1].1 = bytes;
+        let result = two.import_archive(packed(&members).as_slice(), None, at(2));
+        assert!(
+            matches!(&result, Err(LayoutError::Invalid { problem, .. }) if problem.contains("index.json")),
+            "{result:?}"
+        );
+        assert!(two.artifacts().unwrap().is_empty());
+    }
+    let (dir, three) = cache();
+    three.import_archive(archive.as_slice(), None, at(3)).unwrap();
+    let (path, blobs) = (dir.path().join("cache"), dir.path().join("cache/blobs/sha256"));
+    let before = fs_err::read_dir(&blobs).unwrap().count();
+    let intact = fs_err::read(path.join("index.json")).unwrap();
+    drop(three);
+    fs_err::write(path.join("index.json"), without_type).unwrap();
+    let result = Layout::prune(&path, |_| std::collections::HashSet::new());
+    assert!(matches!(result, Err(LayoutError::Invalid { .. })), "{result:?}");
+    fs_err::write(path.join("index.json"), intact).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().unwrap().replace("sha256:", "");
+    fs_err::write(blobs.join(digest), "{}").unwrap();
+    let result = Layout::prune(&path, |_| std::collections::HashSet::new());
+    assert!(matches!(result, Err(LayoutError::Corrupt { .. })), "{result:?}");
+    assert_eq!(fs_err::read_dir(&blobs).unwrap().count(), before, "blobs were removed");
+}

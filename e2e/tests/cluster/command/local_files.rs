@@ -1,7 +1,7 @@
 //! Files that options and arguments of commands name: missing, unusable, or the end of a pipe.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -13,7 +13,11 @@ use super::push::{REACHED, start};
 use crate::support::case::{Case, tests};
 use crate::support::command::{answer, command, refused, run};
 
-tests!(every_command_reports_an_unusable_file_alike, a_signal_ends_a_command_that_waits_for_a_pipe,);
+tests!(
+    every_command_reports_an_unusable_file_alike,
+    a_signal_ends_a_command_that_waits_for_a_pipe,
+    a_file_to_write_is_never_a_pipe_and_a_link_to_it_stays,
+);
 
 async fn every_command_reports_an_unusable_file_alike(case: &mut Case) -> Result<()> {
     let at = |name: &str| case.directory.join(name).to_string_lossy().into_owned();
@@ -96,4 +100,30 @@ async fn a_signal_ends_a_command_that_waits_for_a_pipe(case: &mut Case) -> Resul
 fn open(pipe: &Path) -> Option<File> {
     let without_waiting = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     OpenOptions::new().write(true).custom_flags(without_waiting).open(pipe).ok()
+}
+
+async fn a_file_to_write_is_never_a_pipe_and_a_link_to_it_stays(case: &mut Case) -> Result<()> {
+    let source = case.source(&tree(&[("a.txt", "one")]))?.to_string_lossy().into_owned();
+    let at = |name: &str| case.directory.join(name).to_string_lossy().into_owned();
+    let [layout, cache, pipe, link, file] = ["layout", "cache", "pipe", "link", "file"].map(at);
+    let image = case.reference("app:1");
+    answer(case, &["package", &source, "--ref", &image, "--cache-dir", &cache]).await?;
+    answer(case, &["package", &source, "-o", &layout]).await?;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    fs_err::os::unix::fs::symlink("file", &link)?;
+    let push = ["push", &layout, &image, "--plain-http", "--digest-file"];
+    let package = ["package", &source, "--ref", &image, "--cache-dir", &cache, "--digest-file"];
+    let export = ["export", &image, "--cache-dir", &cache, "-o"];
+    for command in [&push[..], &package, &export] {
+        let refused = run(case, &[command, &[&pipe]].concat()).await?;
+        ensure!(refused.exit.code == Some(2) && refused.stderr.contains(&pipe), "{command:?}: {}", refused.stderr);
+        fs_err::write(&file, "before")?;
+        answer(case, &[command, &[&link]].concat()).await?;
+        ensure!(fs_err::symlink_metadata(&link)?.is_symlink(), "{command:?} replaced the link");
+        ensure!(fs_err::read(&file)? != b"before", "{command:?} wrote elsewhere");
+        answer(case, &[command, &["/dev/null"]].concat()).await?;
+    }
+    ensure!(fs_err::metadata("/dev/null")?.file_type().is_char_device(), "/dev/null was replaced");
+    let inside = format!("{source}/digest");
+    refused(&run(case, &[&package[..], &[&inside]].concat()).await?, 2, "InvalidSpec")
 }
