@@ -32,6 +32,7 @@ pub mod pack;
 pub mod pass;
 pub mod pattern;
 pub mod permits;
+pub mod pin;
 pub mod plan;
 pub mod publish;
 pub mod registry;
