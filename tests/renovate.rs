@@ -175,6 +175,25 @@ fn the_image_of_every_sample_is_found() {
     assert!(artifacts > 2, "{artifacts} artifacts");
 }
 
+/// Renovate updates what `supercargo pin` writes: it reads the name, the tag and the digest of each reference.
+#[test]
+fn what_pin_writes_is_found() {
+    let (mut files, mut references) = (Vec::new(), 0);
+    yaml_files(&root().join("config/samples"), &mut files);
+    for (path, text) in files {
+        let scope = supercargo::pin::Scope::default();
+        let tagged: Vec<_> =
+            supercargo::pin::find(&text, scope).unwrap().iter().filter_map(supercargo::pin::Found::tagged).collect();
+        references += tagged.len();
+        let pinned = supercargo::pin::pinned(&text, scope, |_| Some(DIGEST.parse().unwrap())).unwrap();
+        let wanted = tagged
+            .iter()
+            .map(|reference| found(&reference.repository.to_string(), reference.tag.as_deref().unwrap(), Some(DIGEST)));
+        assert_eq!(extract(pinned.as_bytes(), &expressions()), wanted.collect::<Vec<_>>(), "{path}");
+    }
+    assert!(references > 2, "{references} references");
+}
+
 fn yaml_files(directory: &Path, files: &mut Vec<(String, String)>) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

@@ -20,6 +20,7 @@ mod list;
 mod login;
 mod logout;
 mod package;
+mod pin;
 mod promote;
 mod pull;
 mod push;
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     Catalog(catalog::Arguments),
     /// Print the digest that a reference resolves to.
     Resolve(Box<resolve::Arguments>),
+    /// Write the digest of each tag beside it in YAML files.
+    Pin(Box<pin::Arguments>),
     /// Verify the signatures of an image and print the signer.
     Verify(Box<verify::Arguments>),
     /// Verify a Sigstore bundle for a file or a digest, without a registry.
@@ -99,6 +102,7 @@ impl Command {
             Self::Package(arguments) => Ok(package::run(*arguments).await),
             Self::Catalog(arguments) => Ok(catalog::run(&arguments)),
             Self::Resolve(arguments) => Ok(resolve::run(*arguments).await),
+            Self::Pin(arguments) => Ok(Box::pin(pin::run(*arguments)).await),
             Self::Verify(arguments) => Ok(verify::run(*arguments).await),
             Self::VerifyBundle(arguments) => Ok(verify_bundle::run(&arguments)),
             Self::Push(arguments) => Ok(push::run(*arguments).await),

@@ -14,6 +14,7 @@ use crate::oci::Digest;
 
 mod input;
 pub(crate) mod objects;
+pub(crate) mod replacing;
 
 /// Largest file that is read.
 const MAX_FILE: u64 = 4 * 1024 * 1024;

@@ -8,6 +8,7 @@ mod kubara;
 mod local_files;
 mod login;
 mod package;
+mod pin;
 mod promote;
 mod pull;
 mod push;
@@ -33,6 +34,7 @@ pub(crate) fn tests() -> Vec<Test> {
         local_files::tests(),
         login::tests(),
         package::tests(),
+        pin::tests(),
         promote::tests(),
         pull::tests(),
         push::tests(),

@@ -37,10 +37,15 @@ pub(crate) struct LoginArguments {
 }
 
 /// Origins of the credentials for a repository, for messages.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Origins(Vec<String>);
 
 impl LoginArguments {
+    /// Returns true if the command line names a user, whose password is for one registry.
+    pub(crate) fn has_username(&self) -> bool {
+        self.username.is_some()
+    }
+
     /// Adds the credentials for a repository to a keychain, and returns their origins.
     pub(crate) async fn add_to(&self, keychain: &mut Keychain, repository: &Repository) -> Result<Origins, Complaint> {
         let password = |user: &str, password: String| Credential::Password { user: user.to_owned(), password };

@@ -123,14 +123,49 @@ impl WriteArguments {
     }
 
     async fn access(&self, reference: &Reference) -> Result<Access, Complaint> {
-        let mut spec: OCIArtifactSpec =
-            serde_json::from_value(json!({"image": reference.repository.to_string(), "outputs": []}))
-                .map_err(Failure::internal)?;
-        self.transport.set(&mut spec);
-        let referred: Referred = self.transport.referred().await?;
-        let request = Request::parse(ObjectId::command_line(), &spec, &referred).map_err(Failure::from)?;
-        Ok(request.access)
+        access(&self.transport, &self.transport.referred().await?, reference)
     }
+}
+
+fn access(transport: &TransportArguments, referred: &Referred, reference: &Reference) -> Result<Access, Complaint> {
+    let mut spec: OCIArtifactSpec =
+        serde_json::from_value(json!({"image": reference.repository.to_string(), "outputs": []}))
+            .map_err(Failure::internal)?;
+    transport.set(&mut spec);
+    let request = Request::parse(ObjectId::command_line(), &spec, referred).map_err(Failure::from)?;
+    Ok(request.access)
+}
+
+/// Returns the remotes of references that a command reads. A password of the command line is for one registry.
+pub(crate) async fn remotes(
+    login: &LoginArguments,
+    transport: &TransportArguments,
+    references: Vec<Reference>,
+) -> Result<Vec<Remote>, Complaint> {
+    let referred = transport.referred().await?;
+    let host = |reference: &Reference| reference.repository.canonical_host();
+    let is_one = references.iter().all(|reference| references.first().map(host) == Some(host(reference)));
+    if login.has_username() && !is_one {
+        let problem = "--username: the references name several registries; expected one".to_owned();
+        return Err(Complaint::new(Reason::InvalidSpec, problem)
+            .with_remedy("Leave it out and use the docker configuration, or name fewer files.".to_owned()));
+    }
+    let mut remotes: Vec<Remote> = Vec::new();
+    for reference in references {
+        let mut access = access(transport, &referred, &reference)?;
+        let keychain = &mut access.keychain;
+        let origins = match remotes.first() {
+            // Standard input has the password once.
+            Some(first) if login.has_username() => {
+                keychain.clone_from(&first.access.keychain);
+                first.origins.clone()
+            }
+            Some(_) | None if is_one => login.add_to(keychain, &reference.repository).await?,
+            Some(_) | None => login.add_stored_to(keychain, &reference.repository).await?,
+        };
+        remotes.push(Remote { reference, access, origins });
+    }
+    Ok(remotes)
 }
 
 /// Replaces TLS by plain HTTP for one of two registries.

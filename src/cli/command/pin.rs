@@ -1,0 +1,267 @@
+//! `supercargo pin`: digests beside the tags of YAML files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+
+use crate::api::Reason;
+use crate::cli::files;
+use crate::cli::files::replacing::{Original, replace};
+use crate::cli::options::format::Format;
+use crate::cli::options::login::LoginArguments;
+use crate::cli::options::reach::PersonalReach;
+use crate::cli::options::reading::{self, TransportArguments};
+use crate::cli::options::values::at_least_a_second;
+use crate::cli::options::writing::{Remote, remotes};
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::to_stdout;
+use crate::cli::signals::{Signals, interrupted};
+use crate::failure::{Failure, printable};
+use crate::oci::{Digest, Reference};
+use crate::permits::Permits;
+use crate::pin::{self, Found, PinError, Scope, ValuePath};
+use crate::registry::{self, Registry};
+
+/// Maximum number of references that are resolved at once.
+const AT_ONCE: usize = 4;
+/// Names of files that Kustomize reads.
+const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+/// Arguments of `supercargo pin`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: supercargo pin -f rules.yaml kustomization.yaml")]
+#[command(after_long_help = help())]
+pub(crate) struct Arguments {
+    /// YAML files to edit in place.
+    #[arg(short, long = "filename", value_name = "FILE", required = true, num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// Path of further references, such as image.ref or `sources[].image`.
+    ///
+    /// Keys with dots between them, from the root of each document; `[]` is every item of a list, `\.` a dot in a key.
+    /// The value is a whole reference. A path without a value in any file is an error.
+    #[arg(long = "path", value_name = "PATH")]
+    paths: Vec<ValuePath>,
+    /// Write nothing; list the references that are not pinned to the digest of their tag, and exit with 1.
+    #[arg(long)]
+    check: bool,
+    /// Remove the digests; no request is sent.
+    #[arg(long, conflicts_with = "check")]
+    unpin: bool,
+    /// Format of the result on standard output.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Time limit of the whole command, as a duration such as 90s or 5m.
+    #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "5m", value_parser = at_least_a_second)]
+    timeout: Duration,
+    #[command(flatten)]
+    login: LoginArguments,
+    #[command(flatten)]
+    transport: TransportArguments,
+    #[command(flatten)]
+    reach: PersonalReach,
+}
+
+fn help() -> String {
+    format!(
+        "\
+Writes the digest that each tag has now beside it: repository:tag@sha256:..., the form that Renovate
+updates. Every other byte stays: comments, quotes, anchors, line ends. References are found in
+spec.image of OCIArtifact objects, also in lists, in images of Kustomizations, and at each --path.
+A digest beside a tag is updated; a reference with a digest alone stays. No file is written unless
+every reference of every file was resolved; each file is replaced in one step.
+
+Standard output has a line FILE:LINE: REFERENCE for each reference that was changed. With --check,
+the exit code is 1 if a reference is not pinned to the digest that its tag has now.
+
+{credentials} --username is for the
+one registry that all references name.
+
+{codes}
+  130, 143  ended by Ctrl-C, by SIGTERM
+
+Examples:
+  supercargo pin -f rules.yaml
+  supercargo pin -f values.yaml --path image.ref --path 'sources[].image'
+  supercargo pin -f deploy/*.yaml --check --format json
+  supercargo pin -f rules.yaml --unpin",
+        credentials = reading::CREDENTIALS_HELP,
+        codes = exit::help(&[exit::REMOTE])
+    )
+}
+
+/// Output of `--format json`. The names are stable; fields without a value are left out.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// References with a tag, in the order of the files and lines.
+    references: Vec<Row>,
+    /// Number of references that were changed, or with `--check` are to be changed.
+    changed: usize,
+}
+
+/// A reference with a tag.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    file: String,
+    line: usize,
+    /// Reference after the command; with `--check`, the reference in the file.
+    reference: String,
+    /// Digest in the file before the command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<Digest>,
+    /// Digest that the tag has now; absent with `--unpin`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Digest>,
+    /// True if the reference was changed, or with `--check` is to be changed.
+    changed: bool,
+}
+
+/// A file with its references.
+struct File {
+    /// Path as the user wrote it.
+    shown: PathBuf,
+    original: Original,
+    text: String,
+    is_kustomization: bool,
+    found: Vec<Found>,
+}
+
+type Digests = BTreeMap<String, Digest>;
+
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
+    // Files are written without an await, so a signal finds either nothing written or everything.
+    let mut signals = Signals::listen();
+    let done = tokio::select! {
+        done = pin(&arguments) => done,
+        code = signals.wait() => return interrupted(code),
+    };
+    done.map_or_else(|complaint| complaint.report(), ExitCode::from)
+}
+
+async fn pin(arguments: &Arguments) -> Result<Exit, Complaint> {
+    let files = read(arguments)?;
+    let digests = if arguments.unpin {
+        Digests::new()
+    } else {
+        let found = tokio::time::timeout(arguments.timeout, arguments.resolve(&files)).await;
+        found.unwrap_or_else(|_| Err(Failure::timeout(arguments.timeout, "resolving the references").into()))?
+    };
+    let references = files.iter().flat_map(|file| rows(file, arguments, &digests)).collect::<Vec<_>>();
+    let changed = references.iter().filter(|row| row.changed).count();
+    if !arguments.check {
+        write(&files, arguments, &digests)?;
+    }
+    to_stdout(&shown(arguments.format, Report { references, changed })?)?;
+    Ok(if arguments.check && changed > 0 { Exit::Fault } else { Exit::Done })
+}
+
+fn read(arguments: &Arguments) -> Result<Vec<File>, Complaint> {
+    let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
+    let mut unused: Vec<&ValuePath> = arguments.paths.iter().collect();
+    for path in &arguments.files {
+        let original = Original::read(path).map_err(|error| files::unreadable("--filename", &error))?;
+        if !seen.insert(original.path.clone()) {
+            continue;
+        }
+        let invalid = |problem: &str| Complaint::new(Reason::FileInvalid, format!("{}: {problem}", path.display()));
+        let text = String::from_utf8(original.bytes.clone()).map_err(|_| invalid("not UTF-8 text"))?;
+        let is_kustomization = path.file_name().is_some_and(|name| KUSTOMIZATIONS.iter().any(|known| name == *known));
+        let scope = Scope { paths: &arguments.paths, is_kustomization };
+        let found = pin::find(&text, scope).map_err(|error| at(path, &error))?;
+        if !unused.is_empty() {
+            unused.retain(|value| !pin::has(&text, value));
+        }
+        let untagged = found.iter().find(|found| found.tagged().is_none() && found.reference.digest.is_none());
+        if let Some(found) = untagged.filter(|_| !arguments.unpin) {
+            let problem = format!("{} has no tag; expected host/repository:tag", found.reference);
+            return Err(located(path, found.line, &problem));
+        }
+        all.push(File { shown: path.clone(), original, text, is_kustomization, found });
+    }
+    match unused.first() {
+        Some(path) => Err(Complaint::new(Reason::InvalidSpec, format!("--path {path}: no file has a value there"))),
+        None => Ok(all),
+    }
+}
+
+fn at(path: &Path, error: &PinError) -> Complaint {
+    located(path, error.line, &error.problem)
+}
+
+fn located(path: &Path, line: usize, problem: &dyn std::fmt::Display) -> Complaint {
+    Complaint::new(Reason::FileInvalid, format!("{}:{line}: {problem}", path.display()))
+}
+
+impl Arguments {
+    fn scope(&self, file: &File) -> Scope<'_> {
+        Scope { paths: &self.paths, is_kustomization: file.is_kustomization }
+    }
+
+    /// Returns the digest that each tag has now, by the reference without a digest.
+    async fn resolve(&self, files: &[File]) -> Result<Digests, Complaint> {
+        let tagged = files.iter().flat_map(|file| &file.found).filter_map(Found::tagged);
+        let distinct: BTreeMap<String, Reference> =
+            tagged.map(|reference| (reference.to_string(), reference)).collect();
+        let remotes = remotes(&self.login, &self.transport, distinct.into_values().collect()).await?;
+        let registry = self.reach.registry(&Arc::default())?;
+        let answers = remotes.iter().map(|remote| digest(&registry, remote));
+        stream::iter(answers).buffered(AT_ONCE).try_collect().await
+    }
+}
+
+async fn digest<R: Registry>(registry: &R, remote: &Remote) -> Result<(String, Digest), Complaint> {
+    let seat = Permits::default().seat("");
+    let pinned = registry::resolve(registry, &remote.access, &remote.reference, None, &seat).await;
+    let pinned = pinned.map_err(|failure| remote.explain(Failure::from(failure).into()))?;
+    Ok((remote.reference.to_string(), pinned.digest().clone()))
+}
+
+fn rows(file: &File, arguments: &Arguments, digests: &Digests) -> Vec<Row> {
+    let row = |found: &Found| {
+        let tagged = found.tagged()?;
+        let digest = digests.get(&tagged.to_string()).cloned();
+        let after = if arguments.check { found.reference.digest.clone() } else { digest.clone() };
+        Some(Row {
+            file: file.shown.display().to_string(),
+            line: found.line,
+            reference: Reference { digest: after, ..tagged }.to_string(),
+            previous: found.reference.digest.clone(),
+            changed: found.reference.digest != digest,
+            digest,
+        })
+    };
+    file.found.iter().filter_map(row).collect()
+}
+
+/// Writes the files that change.
+fn write(files: &[File], arguments: &Arguments, digests: &Digests) -> Result<(), Complaint> {
+    let mut new = Vec::new();
+    for file in files {
+        let scope = arguments.scope(file);
+        let text = if arguments.unpin {
+            pin::unpinned(&file.text, scope)
+        } else {
+            pin::pinned(&file.text, scope, |reference| digests.get(&reference.to_string()).cloned())
+        };
+        let text = text.map_err(|error| at(&file.shown, &error))?;
+        if text != file.text {
+            new.push((&file.original, text.into_bytes()));
+        }
+    }
+    replace(&new).map_err(|error| Complaint::new(Reason::StorageFailed, error))
+}
+
+fn shown(format: Format, report: Report) -> Result<String, Complaint> {
+    if format == Format::Json {
+        return Ok(serde_json::to_string(&report).map_err(Failure::internal)? + "\n");
+    }
+    let changed = report.references.into_iter().filter(|row| row.changed);
+    let lines = changed.map(|row| printable(&format!("{}:{}: {}", row.file, row.line, row.reference)).clone() + "\n");
+    Ok(lines.collect())
+}
