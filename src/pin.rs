@@ -1,4 +1,4 @@
-//! Digests beside tags in YAML texts: [`find`] locates references, [`pinned`] and [`unpinned`] edit them.
+//! Digests beside tags in YAML texts: [`find()`] locates references, [`pinned`] and [`unpinned`] edit them.
 //!
 //! A text is parsed for the byte ranges of its values, and only these ranges are replaced. The result is searched once
 //! more and must hold the expected references, so a layout that the edit does not suit is an error and no broken file.

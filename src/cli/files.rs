@@ -49,8 +49,8 @@ pub(crate) fn unreadable(what: &str, error: &Error) -> Complaint {
 pub(crate) fn target() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| {
         let kind = fs_err::metadata(&path).map(|metadata| metadata.file_type());
-        let is_target = kind.is_ok_and(|kind| !kind.is_file() && !kind.is_char_device());
-        if is_target || path == Path::new("-") {
+        let is_other = kind.is_ok_and(|kind| !kind.is_file() && !kind.is_char_device());
+        if is_other || path == Path::new("-") {
             Err("expected the path of a regular file or of a new one")
         } else {
             Ok(path)
