@@ -154,7 +154,14 @@ fn check(site: &Site, output: &Output, materials: &Materials) -> Result<()> {
             }
         }
         End::Refused(code, reason, noun) | End::Tagged(code, reason, noun) => {
-            refused(output, i32::from(code), reason)?;
+            // A command that repeats a request says so; the refusal is the last line.
+            let (repeated, refusal) = output.stderr.trim_end().rsplit_once('\n').unwrap_or(("", &output.stderr));
+            ensure!(repeated.lines().all(|line| line.contains(" WARN ")), "{repeated:?}");
+            refused(
+                &Output { stderr: format!("{}\n", refusal.trim_end()), ..output.clone() },
+                i32::from(code),
+                reason,
+            )?;
             ensure!(output.stderr.contains(noun), "the message does not contain {noun:?}");
             let is_tagged = is_pushed && shelf.manifests.contains_key(&(APP.to_owned(), "1".to_owned()));
             let may_be_tagged = matches!(site.row.end, End::Tagged(..));
