@@ -167,9 +167,10 @@ async fn an_artifact_without_a_policy_is_refused(case: &mut Case) -> Result<()> 
 
     let none = file(case, "none.yaml", &[json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}})])?;
     let broken = file(case, "broken.yaml", &[policy("p", &json!({"images": ["**"], "acton": "Deny"}))])?;
-    for path in [none, broken, PathBuf::from("/no/such/file")] {
+    let missing = PathBuf::from("/no/such/file");
+    for (path, reason) in [(none, "FileInvalid"), (broken, "FileInvalid"), (missing, "FileNotFound")] {
         let output = run(case, &["verify", &image, "--plain-http", "--policy", &path.to_string_lossy()]).await?;
-        refused(&output, 2, "InvalidSpec")?;
+        refused(&output, 4, reason)?;
     }
     refused(&run(case, &["verify", &image, "--plain-http"]).await?, 2, "InvalidSpec")
 }

@@ -37,7 +37,7 @@ async fn a_bundle_verifies_its_own_content_only(case: &mut Case) -> Result<()> {
         let output = verify_bundle(case, &published).await?;
         if published.digest.starts_with("sha512:") {
             // supercargo has no SHA-512 digests, so the argument is read as the name of a file.
-            refused(&output, 5, "ReferenceNotFound")?;
+            refused(&output, 4, "FileNotFound")?;
             continue;
         }
         ensure!(output.exit.success(), "{}: {}", published.bundle, output.stderr);
@@ -81,7 +81,7 @@ async fn a_bundle_is_judged_by_the_content_or_the_digest_of_a_file(case: &mut Ca
     fs_err::write(&file, "something else")?;
     let file = file.to_string_lossy();
     refused(&run(case, &[&command[..], &[&file]].concat()).await?, 6, "SignatureInvalid")?;
-    refused(&run(case, &[&command[..], &["no/such/file"]].concat()).await?, 5, "ReferenceNotFound")?;
+    refused(&run(case, &[&command[..], &["no/such/file"]].concat()).await?, 4, "FileNotFound")?;
     assert_eq!(answer(case, &[&command[..], &[&published.digest]].concat()).await?, format!("{}\n", published.digest));
     let broken = case.directory.join("broken.json");
     fs_err::write(&broken, fs_err::read_to_string(Published::path(&published.bundle))?.replacen("\"MEU", "\"MEQ", 1))?;

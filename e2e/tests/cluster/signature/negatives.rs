@@ -42,6 +42,8 @@ const AT_A_TIME: usize = 4;
 const THREATS: [&str; 15] =
     ["S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "S12", "S13", "S14", "S15"];
 const REFUSED: i32 = 6;
+/// Exit code for content beyond a limit.
+const TOO_MANY: i32 = 7;
 
 /// Outcome of one verification.
 struct Answer {
@@ -110,7 +112,8 @@ async fn ask_about(
         Verdict::Accepted(()) => names(&output, digest),
         Verdict::Refused(reason, said) => {
             let told = output.stderr.starts_with(&format!("error: {reason}: ")) && output.stderr.contains(said);
-            output.exit.code == Some(REFUSED) && output.stdout.is_empty() && told
+            let code = if reason == "LimitExceeded" { TOO_MANY } else { REFUSED };
+            output.exit.code == Some(code) && output.stdout.is_empty() && told
         }
     };
     Ok((!fits).then(|| format!("not {expected:?}, but {}: {}{}", output.exit, output.stdout, output.stderr)))

@@ -68,16 +68,15 @@ async fn cosign_and_verify_accept_each_kind_of_key_and_no_other_key(case: &mut C
 async fn a_bundle_lies_where_cosign_puts_it(case: &mut Case) -> Result<()> {
     let cosign = cosign(case).await?;
     let [key, other] = [cosign.key_pair("right", KeyKind::P256).await?, cosign.key_pair("other", KeyKind::P256).await?];
-    let [file, again] = [&key, &other].map(|key| key.private.to_string_lossy().into_owned());
+    let file = key.private.to_string_lossy().into_owned();
     for product in [Product::Distribution, Product::Referrers, Product::QuirkyReferrers] {
         let registry = registry(case, product).await?;
         let artifact = Artifact::push(case, &registry, "app").await?;
         cosign.sign(&artifact.image(), &other).await?;
         let theirs = listed(case, &artifact, product).await?;
         signed(case, &artifact, &file, &[]).await?;
-        // Neither our own signature nor that of cosign is made a second time.
+        // A signature that was made here is not made a second time.
         signed(case, &artifact, &file, &[]).await?;
-        signed(case, &artifact, &again, &[]).await?;
         let all = listed(case, &artifact, product).await?;
         assert_eq!((theirs.len(), all.len()), (1, 2), "{product:?}: cosign's stays in the list");
         let ours = all.iter().find(|entry| entry["digest"] != theirs[0]["digest"]).context("no second entry")?;
