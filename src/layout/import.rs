@@ -12,7 +12,7 @@ use super::cache::{Cache, is_about_another};
 use super::directory::{BLOBS, Layout, OCI_LAYOUT};
 use super::export::{IMAGE_NAME, TRUSTED_ROOT};
 use super::graph::listed;
-use super::index::{self, INDEX, Index, REPOSITORY_OF};
+use super::index::{self, INDEX, Index, LeftOut, REPOSITORY_OF};
 use super::{Entry, LayoutError};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Document, Reference, Repository};
@@ -77,8 +77,7 @@ impl Cache {
             return Err(LayoutError::Missing(SOURCE.to_owned()));
         };
         let index = Index::parse(&index).map_err(|problem| invalid(&problem))?;
-        let entries = index.all_entries().map_err(|problem| invalid(&problem))?;
-        Ok(Imported { trusted_root, ..self.add_all(&entries, repository, now)? })
+        Ok(Imported { trusted_root, ..self.add_all(&all(&index)?, repository, now)? })
     }
 
     /// Adds the artifacts of a layout in a directory, as [`Self::import_archive`].
@@ -88,7 +87,7 @@ impl Cache {
         repository: Option<&Repository>,
         now: Timestamp,
     ) -> Result<Imported, LayoutError> {
-        let entries = source.index()?.all_entries().map_err(|problem| invalid(&problem))?;
+        let entries = all(&source.index()?)?;
         let mut reached = HashSet::new();
         for entry in &entries {
             source.reach(&entry.descriptor, &mut reached);
@@ -227,6 +226,11 @@ fn member(from: &mut impl Read, what: &str, limit: u64) -> Result<Vec<u8>, Layou
         return Err(LayoutError::TooLarge { layout: SOURCE.to_owned(), what: what.to_owned(), limit });
     }
     Ok(bytes)
+}
+
+/// Returns the entries of an index, all of which must be valid.
+fn all(index: &Index) -> Result<Vec<Entry>, LayoutError> {
+    index.left_out(LeftOut::Any).map_or_else(|| Ok(index.entries()), |problem| Err(invalid(&problem)))
 }
 
 fn unreadable(error: &io::Error) -> LayoutError {

@@ -28,6 +28,14 @@ pub struct Entry {
     pub name: Option<String>,
 }
 
+/// Entries that are not valid descriptors here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeftOut {
+    Any,
+    /// Without those whose digest is of another algorithm, whose blobs are elsewhere.
+    Sha256,
+}
+
 impl Entry {
     /// Returns true unless the entry is known to be of another repository.
     pub(super) fn may_be_in(&self, repository: &Repository) -> bool {
@@ -92,27 +100,15 @@ impl Index {
         self.manifests.iter().filter_map(entry).collect()
     }
 
-    /// Returns the place of an entry that is no valid descriptor, if there is one. Digests of other algorithms are valid.
-    pub(super) fn invalid_entry(&self) -> Option<String> {
-        let is_invalid = |entry: &Value| {
-            let is_ours = digest_of(entry).is_none_or(|digest| digest.starts_with("sha256:"));
-            is_ours && serde_json::from_value::<Descriptor>(entry.clone()).is_err()
+    /// Returns the problem of the first entry of these that [`Self::entries`] leaves out, if there is one.
+    pub(super) fn left_out(&self, which: LeftOut) -> Option<String> {
+        let counts = |entry: &Value| match which {
+            LeftOut::Any => true,
+            LeftOut::Sha256 => digest_of(entry).is_none_or(|digest| digest.starts_with("sha256:")),
         };
-        self.manifests
-            .iter()
-            .position(is_invalid)
-            .map(|at| format!("{INDEX}: manifests[{at}] is not a valid descriptor"))
-    }
-
-    /// Returns an error for the first entry that [`Self::entries`] would leave out.
-    pub(super) fn all_entries(&self) -> Result<Vec<Entry>, String> {
-        let entries = self.entries();
-        if entries.len() == self.manifests.len() {
-            return Ok(entries);
-        }
-        let is_left_out = |entry: &Value| serde_json::from_value::<Descriptor>(entry.clone()).is_err();
-        let at = self.manifests.iter().position(is_left_out).unwrap_or_default();
-        Err(format!("{INDEX}: manifests[{at}] is not a valid descriptor with a sha256 digest"))
+        let is_invalid = |entry: &Value| serde_json::from_value::<Descriptor>(entry.clone()).is_err();
+        let at = self.manifests.iter().position(|entry| counts(entry) && is_invalid(entry))?;
+        Some(format!("{INDEX}: manifests[{at}] is not a valid descriptor with a sha256 digest"))
     }
 
     /// Gives a manifest a name, and takes the name from the manifest that had it. An entry that loses its name, and an

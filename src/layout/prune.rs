@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::directory::{BLOBS, Layout};
+use super::index::LeftOut;
 use super::{Entry, LayoutError};
 use crate::oci::Digest;
 use crate::storage;
@@ -27,7 +28,7 @@ impl Layout {
     /// manifest cannot be read, because what it leads to is not known then.
     pub fn prune(dir: &Path, rejected: impl FnOnce(&[Entry]) -> HashSet<String>) -> Result<Pruned, LayoutError> {
         let layout = Self::open_alone(dir)?;
-        if let Some(problem) = layout.index()?.invalid_entry() {
+        if let Some(problem) = layout.index()?.left_out(LeftOut::Sha256) {
             return Err(LayoutError::Invalid { layout: layout.shown(), problem });
         }
         let entries = layout.entries()?;

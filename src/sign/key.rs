@@ -106,10 +106,11 @@ impl PrivateKey {
 
     /// Generates a P-256 key, and returns it with its text in PEM, encrypted with the password as cosign does.
     pub fn generate(password: &[u8]) -> Result<(Self, Zeroizing<String>), PrivateKeyError> {
-        let random = SystemRandom::new();
-        let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random);
-        let der = der.map_err(|_| PrivateKeyError::Generating)?;
-        let sealed = sealed::seal(der.as_ref(), password, |bytes| random.fill(bytes));
+        let (random, failed) = (SystemRandom::new(), |_| PrivateKeyError::Generating);
+        let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).map_err(failed)?;
+        let (mut salt, mut nonce) = ([0; 32], [0; 24]);
+        random.fill(&mut salt).and_then(|()| random.fill(&mut nonce)).map_err(failed)?;
+        let sealed = sealed::seal(der.as_ref(), password, &salt, &nonce);
         let text = pem::block(SEALED[0], &sealed.map_err(|_| PrivateKeyError::Generating)?);
         Ok((Self::from_pkcs8(der.as_ref())?, Zeroizing::new(text)))
     }

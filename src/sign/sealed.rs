@@ -83,20 +83,14 @@ pub(super) fn open(json: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>, S
     Ok(sealed_bytes)
 }
 
-/// Returns a key as JSON, encrypted with the parameters of cosign. `random` fills a buffer.
-pub(super) fn seal<E>(
-    content: &[u8],
-    password: &[u8],
-    random: impl Fn(&mut [u8]) -> Result<(), E>,
-) -> Result<Vec<u8>, SealError> {
-    let (mut salt, mut nonce) = ([0; 32], [0; 24]);
-    random(&mut salt).and_then(|()| random(&mut nonce)).map_err(|_| SealError::Format)?;
+/// Returns a key as JSON, encrypted with the parameters of cosign. Salt and nonce are random bytes.
+pub(super) fn seal(content: &[u8], password: &[u8], salt: &[u8; 32], nonce: &[u8; 24]) -> Result<Vec<u8>, SealError> {
     let params = KdfParams { cost: COST, r: BLOCK, p: PARALLEL };
-    let key = derive(password, &salt, &params)?;
+    let key = derive(password, salt, &params)?;
     let sealed = Sealed {
         kdf: Named { name: KDF.to_owned(), rest: Kdf { params, salt: STANDARD.encode(salt) } },
         cipher: Named { name: CIPHER.to_owned(), rest: Cipher { nonce: STANDARD.encode(nonce) } },
-        ciphertext: STANDARD.encode(seal_box(&key, &nonce, content)),
+        ciphertext: STANDARD.encode(seal_box(&key, nonce, content)),
     };
     serde_json::to_vec(&sealed).map_err(|_| SealError::Format)
 }

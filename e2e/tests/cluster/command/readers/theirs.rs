@@ -92,7 +92,7 @@ impl Client {
     }
 }
 
-/// What a client pushes: a directory, and what is made of it beforehand.
+/// Source of a client's push: a directory, and the files that are made of it beforehand.
 struct Parcel {
     client: Client,
     source: PathBuf,
