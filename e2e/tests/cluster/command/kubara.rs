@@ -11,7 +11,7 @@ use supercargo_e2e::run::{Invocation, Output};
 use supercargo_e2e::token_service::IDENTITY_TOKEN;
 
 use crate::support::case::{Case, tests};
-use crate::support::command::{command, refused};
+use crate::support::command::{command, digest, refused};
 
 tests!(
     kubara_create_catalog_scaffold_and_add_a_service,
@@ -92,10 +92,6 @@ impl<'a> Machine<'a> {
 fn references(case: &Case) -> (String, String) {
     let base = case.reference("platform-catalogs");
     (format!("oci://{base}/"), format!("{base}/my-catalog:1.2.3"))
-}
-
-fn digest(printed: &str) -> Result<&str> {
-    Ok(printed.trim().rsplit_once('@').context("no digest")?.1)
 }
 
 async fn kubara_create_catalog_scaffold_and_add_a_service(case: &mut Case) -> Result<()> {

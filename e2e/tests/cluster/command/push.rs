@@ -7,7 +7,7 @@ mod race;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use supercargo_e2e::gate::Gate;
 use supercargo_e2e::run::Service;
 use supercargo_e2e::wait;
@@ -19,11 +19,6 @@ pub(super) const REACHED: Duration = Duration::from_secs(30);
 
 pub(crate) fn tests() -> Vec<Test> {
     [directory::tests(), kill::tests(), race::tests()].concat()
-}
-
-/// Returns the digest at the end of a reference.
-fn digest(printed: &str) -> Result<&str> {
-    Ok(printed.trim().rsplit_once('@').context("no digest")?.1)
 }
 
 /// Starts a command whose end the test decides.

@@ -14,7 +14,7 @@ mod signatures;
 mod site;
 mod theirs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use supercargo_e2e::files::{Entry, Tree, tree};
 
 use crate::support::case::Test;
@@ -64,11 +64,6 @@ fn catalog() -> Tree {
 /// Returns a tree in a directory, such as `app/`.
 fn below(directory: &str, tree: &Tree) -> Tree {
     tree.iter().map(|(path, entry)| (format!("{directory}{path}"), entry.clone())).collect()
-}
-
-/// Returns the digest at the end of what a command of ours printed.
-fn digest(printed: &str) -> Result<String> {
-    Ok(printed.trim().rsplit_once('@').with_context(|| format!("no digest in {printed:?}"))?.1.to_owned())
 }
 
 /// Checks that two trees are the same, and names the first path that differs.

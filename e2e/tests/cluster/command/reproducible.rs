@@ -12,7 +12,7 @@ use supercargo_e2e::wait;
 
 use super::package::names;
 use crate::support::case::{Case, tests};
-use crate::support::command::command;
+use crate::support::command::{command, digest};
 
 tests!(
     a_package_is_one_digest_for_every_path_time_umask_order_and_locale,
@@ -112,17 +112,13 @@ async fn digest_in(case: &Case, surroundings: Surroundings) -> Result<String> {
     let program = case.lab.operator_binary.to_string_lossy().into_owned();
     let layout = format!("{copy_name}.layout");
     let packaged = sh(case, surroundings, &[&program, "package", &copy_name, "-o", &layout]).stdout().await?;
-    digest(&packaged)
+    Ok(digest(&packaged)?.to_owned())
 }
 
 fn sh(case: &Case, surroundings: Surroundings, arguments: &[&str]) -> Invocation {
     let Surroundings { umask, environment, .. } = surroundings;
     let shell = case.lab.run.command(Path::new("sh")).args(["-c", WITH_UMASK, "sh", umask]).args(arguments);
     environment.iter().fold(shell, |shell, (name, value)| shell.env(name, *value))
-}
-
-fn digest(printed: &str) -> Result<String> {
-    Ok(printed.trim().rsplit_once('@').with_context(|| format!("no digest in {printed:?}"))?.1.to_owned())
 }
 
 async fn a_package_is_one_digest_for_every_path_time_umask_order_and_locale(case: &mut Case) -> Result<()> {
@@ -135,7 +131,8 @@ async fn a_package_is_one_digest_for_every_path_time_umask_order_and_locale(case
     let kept = async |path: &str| {
         let [source, layout] = ["copy", "kept"].map(|end| case.directory.join("trees").join(path).with_extension(end));
         let [source, layout] = [source, layout].map(|path| path.to_string_lossy().into_owned());
-        digest(&command(case, &["package", &source, "-o", &layout, "--keep-modes"]).stdout().await?)
+        let packaged = command(case, &["package", &source, "-o", &layout, "--keep-modes"]).stdout().await?;
+        Ok::<_, anyhow::Error>(digest(&packaged)?.to_owned())
     };
     ensure!(kept("plain").await? != kept("private").await?, "the umask had no effect on the tree");
     Ok(())

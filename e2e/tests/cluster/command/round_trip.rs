@@ -10,7 +10,7 @@ use supercargo_e2e::lab::note;
 use supercargo_e2e::random_tree::{self, Kind};
 
 use crate::support::case::{Case, tests};
-use crate::support::command::answer;
+use crate::support::command::{answer, digest};
 
 tests!(random_trees_come_back_from_a_registry_unchanged,);
 
@@ -22,11 +22,6 @@ const COMPRESSIONS: [&str; 3] = ["gzip", "zstd", "none"];
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
-}
-
-/// Returns the digest at the end of what a command printed.
-fn digest(printed: &str) -> Result<&str> {
-    Ok(printed.trim().rsplit_once('@').with_context(|| format!("no digest in {printed:?}"))?.1)
 }
 
 /// Packages, pushes and pulls the tree of a seed, and compares it. Returns its kinds of entries and its size.

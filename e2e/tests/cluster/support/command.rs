@@ -1,6 +1,6 @@
 //! Runs of `supercargo` as a user runs it, and the form of its refusals.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use supercargo_e2e::run::{Invocation, Output};
 
 use crate::support::case::Case;
@@ -24,6 +24,11 @@ pub(crate) async fn answer(case: &Case, arguments: &[&str]) -> Result<String> {
     let output = run(case, arguments).await?;
     ensure!(output.exit.success(), "{arguments:?} ended with {}: {}", output.exit, output.stderr);
     Ok(output.stdout)
+}
+
+/// Returns the digest at the end of the reference that a command printed.
+pub(crate) fn digest(printed: &str) -> Result<&str> {
+    Ok(printed.trim().rsplit_once('@').with_context(|| format!("no digest in {printed:?}"))?.1)
 }
 
 /// Checks that a command failed with this code and reason, on one line and with empty standard output.

@@ -7,9 +7,9 @@ use serde_json::Value;
 use supercargo_e2e::files::{self, tree};
 use supercargo_e2e::gate::Gate;
 
-use super::{REACHED, check_no_leftovers, digest, reach, start};
+use super::{REACHED, check_no_leftovers, reach, start};
 use crate::support::case::{Case, tests};
-use crate::support::command::{answer, refused, run};
+use crate::support::command::{answer, digest, refused, run};
 
 tests!(
     a_directory_is_pushed_with_the_digest_of_its_package_and_oras_reads_it,

@@ -9,10 +9,10 @@ use supercargo_e2e::lab::note;
 use supercargo_e2e::run::Output;
 use supercargo_e2e::wait;
 
-use super::{REACHED, digest};
+use super::REACHED;
 use crate::output::rounds;
 use crate::support::case::{Case, tests};
-use crate::support::command::{answer, command};
+use crate::support::command::{answer, command, digest};
 
 tests!(
     two_pushes_of_one_tag_leave_one_of_the_two_artifacts_whole,

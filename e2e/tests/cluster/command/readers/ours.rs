@@ -9,9 +9,9 @@ use supercargo_e2e::files::{self, Entry, Tree, tree};
 use supercargo_e2e::hostile::artifact::digest as digest_of;
 
 use super::site::{Kind, Site, Sites};
-use super::{AT_A_TIME, below, catalog, chart, content, digest, linked, same};
+use super::{AT_A_TIME, below, catalog, chart, content, linked, same};
 use crate::support::case::{Case, tests};
-use crate::support::command::answer;
+use crate::support::command::{answer, digest};
 
 tests!(each_client_reads_of_each_format_what_it_can, helm_installs_what_is_pushed_to_each_registry,);
 
@@ -162,7 +162,7 @@ impl Packaged {
         let (source, layout) = (case.source(&row.source)?, case.directory.join(row.name));
         let package = ["package", &source.to_string_lossy(), "-o", &layout.to_string_lossy()].map(str::to_owned);
         let package: Vec<&str> = package.iter().map(String::as_str).chain(row.package.iter().copied()).collect();
-        let digest = digest(&answer(case, &package).await?)?;
+        let digest = digest(&answer(case, &package).await?)?.to_owned();
         let hex = digest.strip_prefix("sha256:").context("no digest")?;
         let manifest = fs_err::read(layout.join("blobs/sha256").join(hex))?;
         Ok(Self { row, source, layout, manifest })

@@ -11,9 +11,9 @@ use supercargo_e2e::hostile::artifact::digest as digest_of;
 use supercargo_e2e::registry::{Auth, PASSWORD, USERNAME};
 
 use super::site::{Kind, Site, Sites};
-use super::{digest, linked, same};
+use super::{linked, same};
 use crate::support::case::{Case, tests};
-use crate::support::command::answer;
+use crate::support::command::{answer, digest};
 
 tests!(oci_client_reads_each_byte_that_is_pushed_and_the_reverse,);
 
@@ -37,7 +37,7 @@ fn client(site: &Site) -> Result<(Client, RegistryAuth)> {
 async fn oci_client_reads_each_byte_that_is_pushed_and_the_reverse(case: &mut Case) -> Result<()> {
     let source = case.source(&linked())?.to_string_lossy().into_owned();
     let layout = case.directory.join("layout");
-    let packaged = digest(&answer(case, &["package", &source, "-o", &layout.to_string_lossy()]).await?)?;
+    let packaged = digest(&answer(case, &["package", &source, "-o", &layout.to_string_lossy()]).await?)?.to_owned();
     let sites = Sites::open(case, &Kind::ALL).await?;
     for site in &sites.all {
         let name = site.reference(&case.repository("ours:1.0.0"));

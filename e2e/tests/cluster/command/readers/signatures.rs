@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use supercargo_e2e::signing::{BUNDLE, Cosign, KeyKind, SigningKey, fallback_tag, legacy_tag};
 
+use super::content;
 use super::site::{Kind, Site, Sites};
-use super::{content, digest};
 use crate::support::case::{Case, tests};
-use crate::support::command::answer;
+use crate::support::command::{answer, digest};
 
 tests!(cosign_and_oras_read_our_signatures_and_attachments, we_read_signatures_and_attachments_of_cosign_and_oras,);
 
@@ -121,7 +121,7 @@ async fn ours_at(case: &Case, setup: &Setup, site: &Site, key: &str) -> Result<(
     }
     let image = setup.push(case, site, "attached", &[]).await?;
     let attach = ["attach", &image, &setup.evidence, "--type", KIND];
-    let attached = digest(&sites.ours(case, site, &attach).stdout().await?)?;
+    let attached = digest(&sites.ours(case, site, &attach).stdout().await?)?.to_owned();
     let found = setup.oras_discovers(case, site, &image).await?;
     assert_eq!(found.iter().map(|[_, digest]| digest).collect::<Vec<_>>(), [&attached], "oras discover");
     let into = case.directory.join(format!("attached-{:?}", site.kind));

@@ -8,9 +8,9 @@ use serde_json::Value;
 use supercargo_e2e::files::{self, Tree, tree};
 
 use super::site::{Kind, Site, Sites};
-use super::{AT_A_TIME, below, catalog, chart, content, digest, linked, same};
+use super::{AT_A_TIME, below, catalog, chart, content, linked, same};
 use crate::support::case::{Case, tests};
-use crate::support::command::answer;
+use crate::support::command::{answer, digest};
 
 tests!(what_each_client_pushes_is_read_whole_and_promoted,);
 
