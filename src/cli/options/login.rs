@@ -15,8 +15,6 @@ const MAX_PASSWORD: u64 = 64 * 1024;
 /// Variables with a user and a password, as for Kapitan. Both must be set.
 const VARIABLES: [&str; 2] = ["OCI_USERNAME", "OCI_PASSWORD"];
 
-const OPTION: &str = "--username";
-
 /// Options for credentials.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Credentials")]
@@ -38,7 +36,16 @@ pub(crate) struct LoginArguments {
 
 /// Origins of the credentials for a repository, for messages.
 #[derive(Clone, Default)]
-pub(crate) struct Origins(Vec<String>);
+pub(crate) enum Origins {
+    #[default]
+    Unknown,
+    /// `--username` and standard input.
+    Option,
+    /// [`VARIABLES`].
+    Variables,
+    /// Files and helpers of docker configurations, in their order.
+    Stored(Vec<String>),
+}
 
 impl LoginArguments {
     /// Returns true if the command line names a user, whose password is for one registry.
@@ -51,12 +58,12 @@ impl LoginArguments {
         let password = |user: &str, password: String| Credential::Password { user: user.to_owned(), password };
         if let Some(user) = &self.username {
             keychain.add_for(repository, password(user, from_stdin("--password-stdin").await?));
-            return Ok(Origins(vec![OPTION.to_owned()]));
+            return Ok(Origins::Option);
         }
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         if let ([Some(user), Some(secret)], None) = (VARIABLES.map(variable), &self.docker_config) {
             keychain.add_for(repository, password(&user, secret));
-            return Ok(Origins(vec![VARIABLES.join(" and ")]));
+            return Ok(Origins::Variables);
         }
         self.add_stored_to(keychain, repository).await
     }
@@ -68,28 +75,32 @@ impl LoginArguments {
         repository: &Repository,
     ) -> Result<Origins, Complaint> {
         let logins = Logins::read(&places(self.docker_config.clone()))?;
-        Ok(Origins(logins.add_to(keychain, repository).await?))
+        Ok(Origins::Stored(logins.add_to(keychain, repository).await?))
     }
 }
 
 impl Origins {
     /// Names the credentials in the remedy of an error about them.
     pub(crate) fn explain(&self, complaint: Complaint, repository: &Repository) -> Complaint {
-        let is_about_them = matches!(complaint.reason(), Reason::Unauthorized | Reason::Forbidden);
-        if !is_about_them || self.0.is_empty() {
+        if !matches!(complaint.reason(), Reason::Unauthorized | Reason::Forbidden) {
             return complaint;
         }
-        let (from, host) = (self.0.join(", then "), repository.host());
-        complaint.with_remedy(printable(&if from == OPTION {
-            format!("Correct {OPTION} and the password on standard input.")
-        } else if from == VARIABLES.join(" and ") {
-            format!("Correct {from}, or unset them to use what supercargo login {host} stores.")
-        } else {
-            format!(
-                "The credentials for {host} come from {from}; replace them with supercargo login {host}, or set \
-                 {OPTION} and --password-stdin."
-            )
-        }))
+        let host = repository.host();
+        let remedy = match self {
+            Self::Unknown => return complaint,
+            Self::Stored(origins) if origins.is_empty() => return complaint,
+            Self::Option => "Correct --username and the password on standard input.".to_owned(),
+            Self::Variables => {
+                let variables = VARIABLES.join(" and ");
+                format!("Correct {variables}, or unset them to use what supercargo login {host} stores.")
+            }
+            Self::Stored(origins) => format!(
+                "The credentials for {host} come from {}; replace them with supercargo login {host}, or set --username \
+                 and --password-stdin.",
+                origins.join(", then ")
+            ),
+        };
+        complaint.with_remedy(printable(&remedy))
     }
 }
 
@@ -172,15 +183,18 @@ mod tests {
     #[test]
     fn the_origin_of_refused_credentials_is_named() {
         let repository = "ghcr.io/a/b:1".parse::<crate::oci::Reference>().unwrap().repository;
-        let origins = Origins(vec!["docker-credential-desktop".to_owned(), "/d\u{1b}[2J".to_owned()]);
+        let origins = Origins::Stored(vec!["docker-credential-desktop".to_owned(), "/d\u{1b}[2J".to_owned()]);
         let explain = |origins: &Origins, reason| origins.explain(Complaint::new(reason, "x"), &repository).to_string();
         let text = explain(&origins, Reason::Unauthorized);
         for noun in ["docker-credential-desktop", "/d", "supercargo login ghcr.io", "--username"] {
             assert!(text.contains(noun), "{text}");
         }
         assert!(!text.contains('\u{1b}'), "{text}");
-        for (origin, noun) in [("--username", "standard input"), ("OCI_USERNAME and OCI_PASSWORD", "unset")] {
-            let text = explain(&Origins(vec![origin.to_owned()]), Reason::Unauthorized);
+        for (origins, origin, noun) in [
+            (Origins::Option, "--username", "standard input"),
+            (Origins::Variables, "OCI_USERNAME and OCI_PASSWORD", "unset"),
+        ] {
+            let text = explain(&origins, Reason::Unauthorized);
             assert!(text.contains(origin) && text.contains(noun), "{text}");
         }
         assert!(!explain(&origins, Reason::ReferenceNotFound).contains("desktop"));

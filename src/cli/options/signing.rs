@@ -65,11 +65,11 @@ pub(crate) fn created() -> String {
 /// Reads a private key, with its password if it is encrypted. `option` names the file in messages.
 pub(crate) async fn private_key(option: &'static str, path: &Path) -> Result<PrivateKey, Complaint> {
     let pem = Zeroizing::new(files::read_on_thread(option, path).await?);
-    let mut is_prompted = false;
-    let password = match std::env::var_os(PASSWORD) {
+    let given = std::env::var_os(PASSWORD);
+    let is_prompted = given.is_none();
+    let password = match given {
         Some(password) => text(password)?,
         None if PrivateKey::is_encrypted(&pem) => {
-            is_prompted = true;
             terminal()?.ask_secretly(&format!("Password of {}: ", path.display())).await?
         }
         None => String::new(),
