@@ -66,9 +66,10 @@ impl Layout {
         }
     }
 
-    /// Fails if a manifest, or one that it lists at any depth, is there and cannot be read.
-    pub(super) fn check_documents(&self, manifest: &Descriptor) -> Result<(), LayoutError> {
-        let (mut next, mut seen) = (vec![manifest.clone()], HashSet::new());
+    /// Fails if a manifest of the entries, or one that it lists at any depth, is there and cannot be read.
+    pub(super) fn check_documents<'a>(&self, entries: impl Iterator<Item = &'a Entry>) -> Result<(), LayoutError> {
+        let mut next: Vec<_> = entries.map(|entry| entry.descriptor.clone()).collect();
+        let mut seen = HashSet::new();
         while let Some(descriptor) = next.pop() {
             if !seen.insert(descriptor.digest.clone()) {
                 continue;

@@ -35,9 +35,7 @@ impl Layout {
         let removed = rejected(&entries);
         let is_removed = |name: Option<&str>| name.is_some_and(|name| removed.contains(name));
         let kept = || entries.iter().filter(|entry| !is_removed(entry.name.as_deref()));
-        for entry in kept() {
-            layout.check_documents(&entry.descriptor)?;
-        }
+        layout.check_documents(kept())?;
         let reachable = layout.reachable(kept());
         let mut pruned = Pruned { names: removed.len(), ..Pruned::default() };
         // The index first: a killed process leaves blobs without a name, never a name without blobs.
