@@ -30,7 +30,7 @@ pub use annotation::{CREATED, EPOCH, REVISION, SOURCE, VERSION};
 pub use error::PackError;
 pub use format::{HELM_CONFIG, HELM_LAYER};
 pub use helm::{ChartSource, HelmChart};
-pub use naming::{own_tag, reference};
+pub use naming::{description_in, own_tag, reference};
 pub use options::{Compression, Format, LayerOption, Options};
 pub use walk::Source;
 

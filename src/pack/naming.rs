@@ -1,8 +1,10 @@
 //! References of packages: the name and version that charts and catalogs have themselves.
 
-use super::catalog::Description;
+use std::path::Path;
+
+use super::catalog::{self, Description};
 use super::error::PackError;
-use super::helm::Chart;
+use super::helm::{self, Chart};
 use super::options::{Format, Options};
 use super::walk::Source;
 use crate::oci::Reference;
@@ -30,6 +32,13 @@ pub fn reference(text: &str, source: &Source, options: &Options) -> Result<Refer
         (None, Some(own)) => Ok(Reference { tag: Some(own), ..parsed }),
         _ => Ok(parsed),
     }
+}
+
+/// Returns the file that describes a chart or a catalog, and the format of such a directory: as plain files, it could be
+/// packaged under any version, and Helm or kubara could not read it.
+pub fn description_in(directory: &Path) -> Option<(&'static str, Format)> {
+    let rows = [(helm::FILE, Format::Helm), (catalog::FILE, Format::Kubara)];
+    rows.into_iter().find(|(file, _)| directory.join(file).is_file())
 }
 
 /// Returns the tag that a chart or a catalog has by its version; `None` in other formats.

@@ -121,13 +121,6 @@ fn check_tag(wanted: &Wanted, own: &str) -> Result<(), Complaint> {
     Err(Complaint::new(Reason::InvalidSpec, problem).with_remedy(remedy))
 }
 
-/// Returns the file that describes a chart or a catalog, and the format of such a directory: as plain files, it could be
-/// pushed under any version, and Helm or kubara could not read it.
-fn described(path: &Path) -> Option<(&'static str, &'static str)> {
-    let rows = [("Chart.yaml", "helm"), ("Catalog.yaml", "kubara")];
-    rows.into_iter().find(|(file, _)| path.join(file).is_file())
-}
-
 /// Packages the files as `supercargo package` does, into a layout in the cache's directory of unfinished files: a killed
 /// command leaves nothing that the next command does not remove.
 fn packaged(wanted: &Wanted, path: &Path, stop: &Stop) -> Result<Local, Complaint> {
@@ -141,7 +134,7 @@ fn packaged(wanted: &Wanted, path: &Path, stop: &Stop) -> Result<Local, Complain
         let remedy = "Restore the file, or name the directory that has the files to push.".to_owned();
         return Err(complaint.with_remedy(remedy));
     }
-    if let (false, Some((file, format))) = (wanted.directory.has_format(), described(path)) {
+    if let (false, Some((file, format))) = (wanted.directory.has_format(), pack::description_in(path)) {
         let complaint = Complaint::new(Reason::InvalidSpec, format!("SOURCE {shown} has a {file}"));
         let remedy = format!("Set --package-format {format}, or --package-format oras to push it as plain files.");
         return Err(complaint.with_remedy(remedy));
