@@ -22,6 +22,7 @@ mod hashing;
 mod header;
 pub mod image;
 mod layer;
+pub mod listing;
 mod merge;
 mod nodes;
 pub mod path;

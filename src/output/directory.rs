@@ -132,7 +132,7 @@ impl Destination {
             output,
             location: Location::new(OutputKind::Directory, self.path.display().to_string()),
             revision: Revision { digest, fingerprint: fingerprint.clone() },
-            list_digest: None,
+            list_digest: Some(staged.list_digest()),
             files: staged.files(),
             bytes: staged.bytes(),
             skipped: 0,

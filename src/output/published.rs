@@ -15,7 +15,7 @@ pub struct Published {
     pub location: Location,
     /// Source of the content.
     pub revision: Revision,
-    /// Digest over the list of files; `None` for outputs that are not files.
+    /// Digest over the list of files; `None` for ConfigMaps and Secrets.
     pub list_digest: Option<Digest>,
     /// Number of files or keys.
     pub files: u64,

@@ -115,11 +115,7 @@ impl Staged {
 
     /// Returns a digest of paths, kinds, modes, sizes and contents.
     pub fn list_digest(&self) -> Digest {
-        let mut hasher = Hasher::default();
-        for (path, node) in &self.nodes {
-            hasher.update(node.line(path.as_str()).as_bytes());
-        }
-        hasher.finish()
+        list_digest(&self.nodes)
     }
 
     /// Opens the tree's top directory.
@@ -175,6 +171,15 @@ impl Staged {
             result => result,
         }
     }
+}
+
+/// Returns a digest of paths, kinds, modes, sizes and contents.
+pub(super) fn list_digest(nodes: &BTreeMap<EntryPath, Node>) -> Digest {
+    let mut hasher = Hasher::default();
+    for (path, node) in nodes {
+        hasher.update(node.line(path.as_str()).as_bytes());
+    }
+    hasher.finish()
 }
 
 /// Removes the entries that are not kept, and returns the remaining ones.
