@@ -43,6 +43,10 @@ pub const LABEL_OBJECT: &str = "supercargo.dev/ociartifact";
 /// commas.
 pub const ANNOTATION_REGISTRY: &str = "supercargo.dev/registry";
 
+/// Annotation on an OCIArtifact in a file: the directory beside the file that commands without a cluster fill, in place
+/// of the outputs. The operator ignores it.
+pub const ANNOTATION_DIRECTORY: &str = "supercargo.dev/directory";
+
 /// Annotation on outputs: the full reference with its digest.
 pub const ANNOTATION_REFERENCE: &str = "supercargo.dev/reference";
 /// Annotation on outputs: the manifest digest.

@@ -12,7 +12,8 @@ use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
 use crate::oci::Digest;
 
-mod input;
+mod directories;
+pub(crate) mod input;
 pub(crate) mod objects;
 pub(crate) mod replacing;
 

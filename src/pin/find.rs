@@ -1,4 +1,4 @@
-//! References of a text: of OCIArtifact objects, of Kustomizations, and below the paths of a caller.
+//! References of a text: of OCIArtifact objects and `ArtifactSet`s, of Kustomizations, and below the paths of a caller.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -104,7 +104,13 @@ impl Finder<'_> {
         let named = |key: &str| tree.get(id, key).and_then(|value| tree.text(value));
         let group = named("apiVersion").and_then(|version| version.split('/').next());
         match (group, named("kind")) {
-            (None | Some(GROUP), Some("OCIArtifact")) => self.artifact(id),
+            (None | Some(GROUP), Some("OCIArtifact")) => {
+                tree.get(id, "spec").map_or(Ok(()), |spec| self.artifact(spec))
+            }
+            (None | Some(GROUP), Some("ArtifactSet")) => {
+                let entries = tree.get(id, "artifacts").map_or(&[][..], |entries| tree.items(entries));
+                entries.iter().try_for_each(|entry| self.artifact(tree.target(*entry)))
+            }
             (Some(kustomize::GROUP), _) => self.kustomization(id),
             (None, None | Some("Kustomization")) if is_kustomization => self.kustomization(id),
             _ => Ok(()),
@@ -116,8 +122,8 @@ impl Finder<'_> {
         Ok(())
     }
 
-    fn artifact(&mut self, id: Id) -> Result<(), PinError> {
-        let Some(spec) = self.tree.get(id, "spec") else { return Ok(()) };
+    /// Adds the image of a spec, or of an entry.
+    fn artifact(&mut self, spec: Id) -> Result<(), PinError> {
         // A range of versions chooses the tag, and excludes a digest.
         match self.tree.get(spec, "image") {
             Some(image) if self.tree.get(spec, "semver").is_none() => self.value(image),

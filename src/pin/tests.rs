@@ -58,7 +58,7 @@ fn document(numbers: &mut Numbers) -> (String, usize) {
     let comment = numbers.one(&["", " # comment", "   # ünïcode 🎵: image: ghcr.io/a/b:1", "  ", "\t# tab"]);
     let noise = numbers.one(&["", "# image: ghcr.io/acme/commented:1\n", "\n\n", "#\tä ö ü 漢字\n"]);
     let long = "x".repeat(numbers.below(3) * 2000);
-    match numbers.below(9) {
+    match numbers.below(10) {
         0 => (
             format!("{ARTIFACT}metadata: {{name: \"ä\"}}\n{noise}spec:\n  image: {value}{comment}\n  interval: 1m\n"),
             1,
@@ -84,6 +84,13 @@ fn document(numbers: &mut Numbers) -> (String, usize) {
         7 => (
             format!(
                 "{{\"images\": [{{\"name\": \"ghcr.io/a/b\",\n \"newTag\": \"{tag}\"\n}}], \"image\": {{\"ref\": \"{image}\"}}}}\n"
+            ),
+            2,
+        ),
+        8 => (
+            format!(
+                "apiVersion: supercargo.dev/v1alpha1\nkind: ArtifactSet\nartifacts:\n- directory: a\n{noise}  image: {value}{comment}\n\
+                 - {{image: \"{image}\", directory: b}}\n"
             ),
             2,
         ),
@@ -184,6 +191,9 @@ fn other_objects_and_ranges_of_versions_are_left_alone() {
     let rows = [
         "kind: OCIArtifact\nspec: {image: r.io/a, semver: {range: 1.x}}\n",
         "kind: OCIArtifact\nspec: {suspend: true}\n",
+        "kind: ArtifactSet\nartifacts: [{directory: a, image: r.io/a, semver: {range: 1.x}}, {directory: b}, c]\n",
+        "kind: ArtifactSet\nspec: {image: r.io/a:1}\nartifacts: {image: r.io/a:1}\n",
+        "apiVersion: other.dev/v1\nkind: ArtifactSet\nartifacts: [{image: r.io/a:1}]\n",
         "kind: OCIArtifact\nspec: {image: }\n",
         "apiVersion: other.dev/v1\nkind: OCIArtifact\nspec: {image: r.io/a:1}\n",
         "kind: Pod\nspec: {image: r.io/a:1}\n",

@@ -10,7 +10,8 @@ use futures::{StreamExt, stream};
 
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::blob::{Cache, Progress};
-use crate::cli::files::objects::Input;
+use crate::cli::files::input::Subdirectories;
+use crate::cli::files::objects::{Input, Object};
 use crate::cli::options::cache::CacheArguments;
 use crate::cli::options::limits::LimitArguments;
 use crate::cli::options::login::places;
@@ -59,11 +60,16 @@ used; 2 invalid option.
 Example:
   supercargo sync -f artifacts/ --root /srv/artifacts")]
 pub(crate) struct Arguments {
-    /// File or directory with OCIArtifact objects.
+    /// File or directory with OCIArtifact objects; - for standard input. Can be repeated.
     ///
     /// In a directory, files that end with .yaml, .yml or .json are read.
-    #[arg(short = 'f', long = "filename", value_name = "PATH")]
-    input: PathBuf,
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    input: Vec<PathBuf>,
+    /// Read the subdirectories of a directory too.
+    ///
+    /// Without it, a file in a subdirectory that would be read is an error.
+    #[arg(short = 'R', long)]
+    recursive: bool,
     /// Directory that the files are published to.
     #[arg(long, value_name = "DIR")]
     root: PathBuf,
@@ -87,9 +93,11 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
-    let input = Input::read(&arguments.input, &arguments.namespace).map_err(|error| Fatal(error.to_string()))?;
+    let subdirectories = Subdirectories::read_if(arguments.recursive);
+    let input = Input::read(&arguments.input, subdirectories, &arguments.namespace);
+    let input = input.map_err(|error| Fatal(error.to_string()))?;
     if input.objects.is_empty() {
-        return Err(Fatal(format!("{} has no OCIArtifact", arguments.input.display())));
+        return Err(Fatal("the files have no OCIArtifact".to_owned()));
     }
     let bars = Arc::new(Bars::new());
     let engine = engine(&arguments, &input, Arc::clone(&bars) as Arc<dyn Progress>)?;
@@ -97,23 +105,33 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
     let (engine, input, logins) = (&engine, &input, &logins);
     let own = arguments.policy_namespace.as_ref().unwrap_or(&arguments.namespace);
     let mut rows: Vec<_> = stream::iter(&input.objects)
-        .map(|(key, spec)| async move {
-            let id = Input::id(key);
+        .map(|(_, object)| async move {
+            let Object { id, spec, .. } = object;
             let policies = input.policies(Some(&id.namespace), own);
             let referred = Referred { policies, ..input.referred(&id.namespace, spec) };
-            let result = sync(engine, &id, spec, referred, logins).await;
+            let result = match unfilled(object) {
+                Some(failure) => Err(failure),
+                None => sync(engine, id, spec, referred, logins).await,
+            };
             (id, spec, result)
         })
         .buffer_unordered(AT_A_TIME)
         .collect()
         .await;
     bars.clear();
-    rows.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    rows.sort_by_key(|(id, ..)| *id);
     let lines: Vec<_> = rows.iter().map(|(id, spec, result)| line(id, spec, result)).collect();
     let text = table::table(["NAMESPACE", "NAME", "READY", "REASON", "TAG", "DIGEST", "FILES", "MESSAGE"], &lines);
     std::io::stdout().write_all(text.as_bytes()).map_err(Fatal::during("standard output"))?;
     let failed = rows.iter().any(|(_, _, result)| result.is_err());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Returns the failure of an object whose content goes to a directory.
+fn unfilled(object: &Object) -> Option<Failure> {
+    let (directory, file) = (object.directory.as_ref()?.display(), object.file.display());
+    let problem = format!("{file} names the directory {directory}, which sync does not fill yet");
+    Some(Failure::new(Class::Stalled, Reason::InvalidSpec, problem))
 }
 
 /// Runs the pass for one object; `None` if it is suspended.
@@ -203,7 +221,11 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
     let root = open(arguments.root.clone())?;
     let mut volumes = BTreeMap::from([("default".to_owned(), Arc::clone(&root))]);
     // No directory may be created for a name that leads out of the root, nor for an object that is not processed.
-    let active = input.objects.values().filter(|spec| !spec.suspend && request::check_names(spec).is_ok());
+    let active = input
+        .objects
+        .values()
+        .map(|object| &object.spec)
+        .filter(|spec| !spec.suspend && request::check_names(spec).is_ok());
     for output in active.flat_map(|spec| &spec.outputs) {
         if let Some(volume) = &output.volume
             && !volumes.contains_key(&volume.name)

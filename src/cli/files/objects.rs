@@ -1,36 +1,38 @@
 //! Input files of `supercargo sync`: `OCIArtifact` objects, policies, and the objects that both name.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::content;
-use super::input::{InputError, files};
+use super::directories::Directories;
+use super::input::{InputError, Source, Subdirectories, Walk};
 use crate::api::policy::OCIArtifactPolicySpec;
 use crate::api::vocabulary::{CaSource, PolicyAction};
-use crate::api::{ANNOTATION_REGISTRY, GROUP, OCIArtifactSpec, crd, schema};
+use crate::api::{GROUP, OCIArtifactSpec, crd};
 use crate::registry::credentials::SecretData;
 use crate::request::{self, ObjectId, Policies, Policy, Referred};
 
+mod artifact;
+mod document;
+
+pub(crate) use artifact::Object;
+use document::{not_yaml, once, secret, spec, text};
+
 /// Maximum nesting of lists.
 const MAX_LISTS: usize = 4;
-/// Kinds of our own API group.
-const KINDS: [&str; 2] = ["OCIArtifact", "OCIArtifactPolicy"];
+/// Kinds of our own API group. An `ArtifactLock` is no input, and lies beside it.
+const KINDS: [&str; 4] = ["OCIArtifact", "OCIArtifactPolicy", "ArtifactSet", "ArtifactLock"];
 const API_VERSION: &str = "supercargo.dev/v1alpha1";
-/// Fields of an object of our kinds.
-const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 /// Label that an API server gives each namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// Objects in the files.
 #[derive(Debug, Default)]
 pub(crate) struct Input {
-    /// Objects by namespace and name.
-    pub(crate) objects: BTreeMap<(String, String), OCIArtifactSpec>,
+    /// Artifacts by namespace and name. The name of an entry of an `ArtifactSet` is its directory.
+    pub(crate) objects: BTreeMap<(String, String), Object>,
+    directories: Directories,
     /// Secrets by namespace and name.
     secrets: BTreeMap<(String, String), SecretData>,
     /// Data of ConfigMaps by namespace and name.
@@ -43,25 +45,31 @@ pub(crate) struct Input {
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
 }
 
+/// Origin of a document.
+struct Origin<'a> {
+    source: &'a Source,
+    /// Namespace of objects without one.
+    namespace: &'a str,
+}
+
 impl Input {
-    /// Reads a file, or every `.yaml`, `.yml` and `.json` below a directory.
-    pub(crate) fn read(path: &Path, namespace: &str) -> Result<Self, InputError> {
+    /// Reads files, directories (of these every `.yaml`, `.yml` and `.json`) and, for `-`, standard input.
+    pub(crate) fn read(paths: &[PathBuf], subdirectories: Subdirectories, namespace: &str) -> Result<Self, InputError> {
         let mut input = Self::default();
-        for file in files(path, 0)? {
-            let fail = |problem: String| InputError::Invalid { file: file.clone(), problem };
-            let bytes = content(&file).map_err(InputError::Unreadable)?;
-            let text = String::from_utf8(bytes).map_err(|_| fail("not UTF-8 text".to_owned()))?;
+        let mut walk = Walk::new(paths, subdirectories)?;
+        while let Some(source) = walk.next(&input.directories)? {
+            let fail = |problem: String| InputError::Invalid { file: source.shown.clone(), problem };
             let documents: Vec<Value> =
-                serde_saphyr::from_multiple(&text).map_err(|error| fail(not_yaml(error.location())))?;
-            for document in documents {
-                input.add(&document, namespace, 0).map_err(fail)?;
-            }
+                serde_saphyr::from_multiple(&source.text).map_err(|error| fail(not_yaml(error.location())))?;
+            let origin = Origin { source: &source, namespace };
+            documents.iter().try_for_each(|document| input.add(document, &origin, 0)).map_err(fail)?;
         }
+        walk.finish(&input.directories)?;
         Ok(input)
     }
 
     /// Adds an object, or each item of a list as `kubectl get -o yaml` prints it. `depth` counts nested lists.
-    fn add(&mut self, document: &Value, namespace: &str, depth: usize) -> Result<(), String> {
+    fn add(&mut self, document: &Value, origin: &Origin<'_>, depth: usize) -> Result<(), String> {
         if document.is_null() {
             return Ok(());
         }
@@ -71,12 +79,14 @@ impl Input {
         let kind = text(document, "/kind")?.unwrap_or_default();
         let version = text(document, "/apiVersion")?.unwrap_or_default();
         let name = || text(document, "/metadata/name")?.ok_or_else(|| format!("{kind} without metadata.name"));
-        let own = || Ok::<_, String>(text(document, "/metadata/namespace")?.unwrap_or_else(|| namespace.to_owned()));
-        let key = || Ok::<_, String>((own()?, name()?));
+        let key = || {
+            let own = text(document, "/metadata/namespace")?;
+            Ok::<_, String>((own.unwrap_or_else(|| origin.namespace.to_owned()), name()?))
+        };
         if kind.ends_with("List")
             && let Some(items) = document.get("items")
         {
-            return self.add_items(&kind, items, namespace, depth);
+            return self.add_items(&kind, items, origin, depth);
         }
         let is_ours = version.split('/').next() == Some(GROUP);
         // A misspelt kind or version would silently do nothing.
@@ -84,33 +94,39 @@ impl Input {
             return Err(format!("{kind} of {version}: expected {} of {API_VERSION}", KINDS.join(" or ")));
         }
         match (version.split('/').next().unwrap_or_default(), kind.as_str()) {
-            (GROUP, "OCIArtifact") => self.add_artifact(key()?, document),
+            (GROUP, "OCIArtifact") => self.add_artifact(key()?, document, origin),
+            (GROUP, "ArtifactSet") => self.add_set(document, origin),
             (GROUP, "OCIArtifactPolicy") => self.add_policy(&name()?, document),
             ("v1", "Namespace") => self.add_namespace(&name()?, document),
-            ("v1", "Secret") => {
-                let key = key()?;
-                let data = secret(document).map_err(|problem| format!("Secret {}/{}: {problem}", key.0, key.1))?;
-                once(&mut self.secrets, key.clone(), data, || format!("Secret {}/{}", key.0, key.1))
-            }
-            ("v1", "ConfigMap") => {
-                let key = key()?;
-                let texts = document.get("data").and_then(Value::as_object).into_iter().flatten();
-                let bytes = |value: &Value| value.as_str().unwrap_or_default().as_bytes().to_vec();
-                let data = texts.map(|(key, value)| (key.clone(), bytes(value))).collect();
-                once(&mut self.config_maps, key.clone(), data, || format!("ConfigMap {}/{}", key.0, key.1))
-            }
-            ("v1", "ServiceAccount") => {
-                let secrets = document.get("imagePullSecrets").and_then(Value::as_array).into_iter().flatten();
-                let names = secrets.filter_map(|secret| secret.get("name")?.as_str()).map(str::to_owned).collect();
-                let key = key()?;
-                once(&mut self.accounts, key.clone(), names, || format!("ServiceAccount {}/{}", key.0, key.1))
-            }
+            ("v1", "Secret" | "ConfigMap" | "ServiceAccount") => self.add_referred(&kind, key()?, document),
             // Other objects may live in the same directory.
             _ => Ok(()),
         }
     }
 
-    fn add_items(&mut self, kind: &str, items: &Value, namespace: &str, depth: usize) -> Result<(), String> {
+    /// Adds an object that specs name.
+    fn add_referred(&mut self, kind: &str, key: (String, String), document: &Value) -> Result<(), String> {
+        let shown = format!("{kind} {}/{}", key.0, key.1);
+        match kind {
+            "Secret" => {
+                let data = secret(document).map_err(|problem| format!("{shown}: {problem}"))?;
+                once(&mut self.secrets, key, data, || shown)
+            }
+            "ConfigMap" => {
+                let texts = document.get("data").and_then(Value::as_object).into_iter().flatten();
+                let bytes = |value: &Value| value.as_str().unwrap_or_default().as_bytes().to_vec();
+                let data = texts.map(|(key, value)| (key.clone(), bytes(value))).collect();
+                once(&mut self.config_maps, key, data, || shown)
+            }
+            _ => {
+                let secrets = document.get("imagePullSecrets").and_then(Value::as_array).into_iter().flatten();
+                let names = secrets.filter_map(|secret| secret.get("name")?.as_str()).map(str::to_owned).collect();
+                once(&mut self.accounts, key, names, || shown)
+            }
+        }
+    }
+
+    fn add_items(&mut self, kind: &str, items: &Value, origin: &Origin<'_>, depth: usize) -> Result<(), String> {
         let items = items.as_array().ok_or_else(|| format!("{kind}: items is not a list"))?;
         if depth >= MAX_LISTS {
             return Err(format!("lists are nested more than {MAX_LISTS} deep"));
@@ -120,13 +136,25 @@ impl Input {
         if let Some(number) = items.iter().position(|item| !is_named(item)) {
             return Err(format!("{kind}: items[{number}] has no kind"));
         }
-        items.iter().try_for_each(|item| self.add(item, namespace, depth + 1))
+        items.iter().try_for_each(|item| self.add(item, origin, depth + 1))
     }
 
-    fn add_artifact(&mut self, key: (String, String), document: &Value) -> Result<(), String> {
+    fn add_artifact(&mut self, key: (String, String), document: &Value, origin: &Origin<'_>) -> Result<(), String> {
         let shown = format!("OCIArtifact {}/{}", key.0, key.1);
-        let spec = spec(&crd::artifact_schema(), document).map_err(|problem| format!("{shown}: {problem}"))?;
-        once(&mut self.objects, key, spec, || shown)
+        // Without a cluster there is no uid.
+        let id = ObjectId { namespace: key.0.clone(), name: key.1.clone(), uid: String::new() };
+        let object = Object::read(id, document, origin.source, &mut self.directories);
+        let object = object.map_err(|problem| format!("{shown}: {problem}"))?;
+        once(&mut self.objects, key, object, || shown)
+    }
+
+    fn add_set(&mut self, document: &Value, origin: &Origin<'_>) -> Result<(), String> {
+        let entries = artifact::entries(document, origin.namespace, origin.source, &mut self.directories);
+        for (name, object) in entries.map_err(|problem| format!("ArtifactSet: {problem}"))? {
+            let shown = format!("{}/{name}", origin.namespace);
+            once(&mut self.objects, (origin.namespace.to_owned(), name), object, || shown)?;
+        }
+        Ok(())
     }
 
     fn add_namespace(&mut self, name: &str, document: &Value) -> Result<(), String> {
@@ -197,75 +225,6 @@ impl Input {
         }
         referred
     }
-
-    /// Returns the identity of an object from a file: without a cluster there is no uid.
-    pub(crate) fn id(key: &(String, String)) -> ObjectId {
-        ObjectId { namespace: key.0.clone(), name: key.1.clone(), uid: String::new() }
-    }
-}
-
-/// Adds an object that must not be there yet: of two with one name, one would silently do nothing.
-fn once<K: Ord, V>(all: &mut BTreeMap<K, V>, key: K, value: V, shown: impl FnOnce() -> String) -> Result<(), String> {
-    match all.insert(key, value) {
-        Some(_) => Err(format!("{} is defined twice", shown())),
-        None => Ok(()),
-    }
-}
-
-/// Returns a string in a document; `None` if it is absent. Any other type is an error: `namespace: n` is a boolean in
-/// YAML, and would become the default.
-fn text(document: &Value, pointer: &str) -> Result<Option<String>, String> {
-    match document.pointer(pointer) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => {
-            Err(format!("{} is {other}; expected text, in quotes", pointer.trim_start_matches('/').replace('/', ".")))
-        }
-    }
-}
-
-/// Returns the spec of a document, checked by the schema that an API server applies at admission. An unknown field is
-/// an error: an API server warns about a misspelt field, which would silently do nothing here.
-fn spec<T: DeserializeOwned>(schema: &Value, document: &Value) -> Result<T, String> {
-    // A part of the spec with too little indentation stands beside it.
-    let mut fields = document.as_object().into_iter().flat_map(Map::keys);
-    if let Some(field) = fields.find(|field| !FIELDS.contains(&field.as_str())) {
-        return Err(format!("unknown field {field}; expected {}", FIELDS.join(", ")));
-    }
-    let value = document.get("spec").cloned().unwrap_or_else(|| Value::Object(Map::new()));
-    let schema = schema.pointer("/properties/spec").unwrap_or(&Value::Null);
-    schema::check(schema, &value, "spec")?;
-    let mut unknown = None;
-    let spec = serde_ignored::deserialize(value, |path| unknown = unknown.take().or(Some(path.to_string())))
-        .map_err(|error| format!("spec: {error}"))?;
-    match unknown {
-        Some(path) => Err(format!("unknown field spec.{path}")),
-        None => Ok(spec),
-    }
-}
-
-fn secret(document: &Value) -> Result<SecretData, String> {
-    let entries = |field: &str| document.get(field).and_then(Value::as_object).into_iter().flatten();
-    let mut data = BTreeMap::new();
-    for (key, value) in entries("data") {
-        let text = value.as_str().ok_or_else(|| format!("data.{key} is not text"))?;
-        let decoded = STANDARD.decode(text.trim()).map_err(|_| format!("data.{key} is not base64"))?;
-        data.insert(key.clone(), decoded);
-    }
-    for (key, value) in entries("stringData") {
-        let text = value.as_str().ok_or_else(|| format!("stringData.{key} is not text"))?;
-        data.insert(key.clone(), text.as_bytes().to_vec());
-    }
-    let kind = document.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let annotations = document.pointer("/metadata/annotations").and_then(Value::as_object);
-    let registries = annotations.and_then(|all| all.get(ANNOTATION_REGISTRY)?.as_str()).map(str::to_owned);
-    Ok(SecretData { kind, registries, data })
-}
-
-/// Returns the location of a parser's error, without its text, which could quote a Secret.
-fn not_yaml(location: Option<serde_saphyr::Location>) -> String {
-    let place = location.map(|at| format!(", line {}, column {}", at.line(), at.column()));
-    format!("not YAML{}", place.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -275,7 +234,7 @@ mod tests {
     fn read(text: &str) -> Result<Input, InputError> {
         let dir = tempfile::tempdir().unwrap();
         fs_err::write(dir.path().join("a.yaml"), text).unwrap();
-        Input::read(dir.path(), "default")
+        Input::read(&[dir.path().to_owned()], Subdirectories::Refuse, "default")
     }
 
     #[test]
@@ -417,5 +376,139 @@ mod tests {
             assert!(error.contains("a.yaml") && error.contains(want), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
+    }
+
+    const SET: &str = "apiVersion: supercargo.dev/v1alpha1\nkind: ArtifactSet\n";
+
+    #[test]
+    fn entries_and_annotated_objects_have_directories_beside_their_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let annotated = "---\napiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifact\nmetadata:\n  name: a\n  namespace: team\n  \
+                         annotations: {supercargo.dev/directory: ./vendor/b/}\nspec: {image: ghcr.io/a/b, outputs: []}\n";
+        let set = "artifacts:\n- directory: vendor/a\n  image: ghcr.io/a/b:1\n  files: {subPath: x}\n  timeout: 1m\n\
+                   - {directory: vendor/c, image: ghcr.io/a/b, registry: {plainHTTP: true}, verify: [], platform: linux/arm64}\n";
+        let file = dir.path().join("supercargo.yaml");
+        fs_err::write(&file, format!("{SET}{set}{annotated}")).unwrap();
+        fs_err::write(
+            dir.path().join("supercargo.lock.yaml"),
+            "apiVersion: supercargo.dev/v1alpha1\nkind: ArtifactLock\n",
+        )
+        .unwrap();
+        let input = Input::read(&[dir.path().to_owned()], Subdirectories::Refuse, "ns").unwrap();
+        let found: Vec<_> = input.objects.iter().map(|(key, object)| (key.1.as_str(), object)).collect();
+        let names: Vec<_> = found.iter().map(|(name, object)| (*name, object.id.to_string())).collect();
+        let want = [("vendor/a", "ns/vendor-a-0"), ("vendor/c", "ns/vendor-c-1"), ("a", "team/a")];
+        assert_eq!(names, want.map(|(name, id)| (name, id.to_owned())));
+        for ((_, object), directory) in found.iter().zip(["vendor/a", "vendor/c", "vendor/b"]) {
+            assert_eq!((&object.directory, &object.file), (&Some(dir.path().join(directory)), &file));
+        }
+        let spec = &found[0].1.spec;
+        assert_eq!((spec.files.sub_path.as_deref(), spec.timeout.as_str(), spec.suspend), (Some("x"), "1m", false));
+    }
+
+    #[test]
+    fn errors_of_a_set_name_the_file_the_entry_and_the_field() {
+        let rows = [
+            (
+                "artifacts: [{directory: v/a, image: ghcr.io/a/b, outputs: []}]",
+                "v/a: unknown field artifacts[0].outputs",
+            ),
+            (
+                "artifacts: [{directory: v/a, image: ghcr.io/a/b, files: {subPth: x}}]",
+                "v/a: unknown field artifacts[0].files.subPth",
+            ),
+            ("artifacts: [{directory: v/a, image: ghcr.io/a/b, verify: [{}]}]", "v/a: artifacts[0].verify[0]"),
+            ("artifacts: [{directory: v/a}]", "v/a: artifacts[0].image"),
+            ("artifacts: [{image: ghcr.io/a/b}]", "artifacts[0].directory"),
+            ("artifacts: [{directory: 7, image: ghcr.io/a/b}]", "artifacts[0].directory"),
+            ("artifacts: [{directory: /etc/x, image: ghcr.io/a/b}]", "/etc/x"),
+            ("artifacts: [{directory: ../x, image: ghcr.io/a/b}]", "../x"),
+            (
+                "artifacts: [{directory: a, image: ghcr.io/a/b}, {directory: a/, image: ghcr.io/a/b}]",
+                "artifacts[1].directory: a ",
+            ),
+            ("artifacts: [{directory: a/b, image: ghcr.io/a/b}, {directory: a, image: ghcr.io/a/b}]", "a/b"),
+            ("artifacts: [a]", "artifacts[0].directory"),
+            ("artifacts: {}", "artifacts"),
+            ("metadata: {name: a}\nartifacts: []", "unknown field metadata"),
+            ("artifacts: []\n---\nkind: ArtifactSet\nartifacts: []", "ArtifactSet"),
+        ];
+        for (text, want) in rows {
+            let error = read(&format!("{SET}{text}")).unwrap_err().to_string();
+            assert!(error.contains("a.yaml") && error.contains(want), "{error}");
+        }
+        let object = "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifact\nspec: {image: ghcr.io/a/b}\nmetadata:\n  name: a\n";
+        for (directory, want) in [("true", "true"), ("../x", "../x"), ("/x", "/x"), ("''", "directory")] {
+            let text = format!("{object}  annotations: {{supercargo.dev/directory: {directory}}}");
+            let error = read(&text).unwrap_err().to_string();
+            let names = ["OCIArtifact default/a", "supercargo.dev/directory", want];
+            assert!(names.iter().all(|name| error.contains(name)), "{error}");
+        }
+        let both = format!("{object}---\n{SET}artifacts: [{{directory: a, image: ghcr.io/a/b}}]");
+        assert!(read(&both).unwrap_err().to_string().contains("default/a"), "one name, two artifacts");
+    }
+
+    /// Returns the error of a read of the test directory.
+    fn error(paths: &[PathBuf], subdirectories: Subdirectories) -> String {
+        Input::read(paths, subdirectories, "default").unwrap_err().complaint("--filename").to_string()
+    }
+
+    #[test]
+    fn no_file_in_a_subdirectory_is_silently_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let object = |name: &str| {
+            format!(
+                "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifact\nmetadata: {{name: {name}}}\nspec: {{image: ghcr.io/a/b}}\n"
+            )
+        };
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, text).unwrap();
+        };
+        let at = |path: &str| dir.path().join(path);
+        let names = |paths: &[PathBuf], subdirectories| -> Vec<String> {
+            Input::read(paths, subdirectories, "default").unwrap().objects.into_keys().map(|(_, name)| name).collect()
+        };
+        write("a.yaml", &object("a"));
+        write("notes/readme.txt", "no input");
+        write(".git/refs/heads/fix.yaml", "0123");
+        assert_eq!(names(&[at("")], Subdirectories::Refuse), ["a"]);
+        write("sub/deep/b.json", &object("b"));
+        let text = error(&[at("")], Subdirectories::Refuse);
+        assert!(text.contains("InvalidSpec") && text.contains("sub/deep/b.json") && text.contains("-R"), "{text}");
+        assert_eq!(names(&[at("")], Subdirectories::Read), ["a", "b"]);
+        assert_eq!(names(&[at(""), at("sub/deep")], Subdirectories::Refuse), ["a", "b"]);
+        assert_eq!(names(&[at("a.yaml"), at(""), at("a.yaml")], Subdirectories::Read), ["a", "b"]);
+        // A mounted ConfigMap: the files are links into a subdirectory, which is itself behind a link.
+        write("map/..1/c.yaml", &object("c"));
+        fs_err::os::unix::fs::symlink("..1", at("map/..data")).unwrap();
+        fs_err::os::unix::fs::symlink("..data/c.yaml", at("map/c.yaml")).unwrap();
+        for subdirectories in [Subdirectories::Refuse, Subdirectories::Read] {
+            assert_eq!(names(&[at("map")], subdirectories), ["c"]);
+        }
+        // A circle of links ends.
+        fs_err::os::unix::fs::symlink("..", at("sub/up")).unwrap();
+        assert_eq!(names(&[at("")], Subdirectories::Read), ["a", "b", "c"]);
+        assert!(error(&["-".into(), "-".into()], Subdirectories::Read).contains("InvalidSpec"));
+        assert!(error(&[at("missing")], Subdirectories::Read).contains("FileNotFound"));
+    }
+
+    /// Content of an artifact must not become a policy, or an object that names a Secret.
+    #[test]
+    fn content_is_no_input() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        let text = format!("{SET}artifacts: [{{directory: vendor/a, image: ghcr.io/a/b}}]\n");
+        fs_err::create_dir_all(at("vendor/a/deep")).unwrap();
+        fs_err::write(at("vendor/a/deep/content.yaml"), "a: [").unwrap();
+        fs_err::write(at("set.yaml"), &text).unwrap();
+        for subdirectories in [Subdirectories::Refuse, Subdirectories::Read] {
+            let input = Input::read(&[at("")], subdirectories, "default").unwrap();
+            assert_eq!(input.objects.len(), 1);
+        }
+        fs_err::write(at("vendor/a/deep/content.yaml"), "a: b").unwrap();
+        let text = error(&[at("set.yaml"), at("vendor/a/deep")], Subdirectories::Refuse);
+        assert!(text.contains("FileInvalid") && text.contains("vendor/a/deep") && text.contains("content"), "{text}");
     }
 }

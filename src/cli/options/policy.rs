@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::api::Reason;
+use crate::cli::files::input::Subdirectories;
 use crate::cli::files::objects::Input;
 use crate::cli::output::complaint::Complaint;
 use crate::request::{Policies, Request};
@@ -24,7 +25,7 @@ with a namespaceSelector apply, except those with action: Allow.";
 pub(crate) struct PolicyArguments {
     /// File or directory with `OCIArtifactPolicy` objects to apply.
     ///
-    /// In a directory, files that end with .yaml, .yml or .json are read.
+    /// In a directory and its subdirectories, files that end with .yaml, .yml or .json are read.
     #[arg(long, value_name = "PATH")]
     policy: Option<PathBuf>,
     /// Namespace in which IMAGE is used.
@@ -46,8 +47,9 @@ impl PolicyArguments {
     /// Reads the policies from the files.
     pub(crate) fn policies(&self) -> Result<Policies, Complaint> {
         let Some(path) = &self.policy else { return Ok(Policies::default()) };
-        let input = Input::read(path, &self.policy_namespace)
-            .map_err(|error| Complaint::new(error.reason(), format!("--policy: {error}")))?;
+        // A policy in a subdirectory must not silently be left out.
+        let input = Input::read(std::slice::from_ref(path), Subdirectories::Read, &self.policy_namespace)
+            .map_err(|error| error.complaint("--policy"))?;
         let policies = input.policies(self.namespace.as_deref(), &self.policy_namespace);
         if input.has_policies() {
             return Ok(policies);
