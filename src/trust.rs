@@ -30,6 +30,7 @@ mod statement;
 pub mod tuf;
 mod verdict;
 
+pub use discovery::is_bundle;
 pub use error::TrustError;
 pub use judgement::{Basis, Doubt, Judgement};
 pub use requirement::{Entry, Requirement, Signer, Verified};

@@ -296,7 +296,12 @@ mod tests {
 
     #[test]
     fn only_a_refusal_with_all_inputs_is_a_verdict() {
-        let of = |is_verdict| Objection { text: "x".to_owned(), enforcement: Enforcement::Enforce, is_verdict };
+        let of = |is_verdict| Objection {
+            policy: None,
+            text: "x".to_owned(),
+            enforcement: Enforcement::Enforce,
+            is_verdict,
+        };
         let trust = |error: TrustError| Failure::from(error);
         let (entry, digest) = (|| "e".to_owned(), || "d".to_owned());
         let ended = || RootError::Nothing("certificate authority");

@@ -62,6 +62,7 @@ impl Policies {
     pub(super) fn required(&self, repository: &Repository) -> Required {
         let mut required = Required::default();
         let unreadable = |policy: &String| Objection {
+            policy: Some(policy.clone()),
             text: format!("OCIArtifactPolicy {policy} cannot be read: its stored form is not valid"),
             enforcement: Enforcement::Enforce,
             is_verdict: false,
@@ -84,7 +85,7 @@ impl Policies {
         if required.applied.is_empty() && self.otherwise == Otherwise::Deny {
             let text = "no OCIArtifactPolicy matches this repository, and the operator runs with --no-policy=deny";
             let (text, enforcement) = (text.to_owned(), Enforcement::Enforce);
-            required.objections.push(Objection { text, enforcement, is_verdict: true });
+            required.objections.push(Objection { policy: None, text, enforcement, is_verdict: true });
         }
         required
     }
@@ -123,8 +124,8 @@ impl Policy {
     }
 
     fn objection(&self, text: &str, is_verdict: bool) -> Objection {
-        let text = format!("OCIArtifactPolicy {} {text}", self.name);
-        Objection { text, enforcement: self.spec.enforcement, is_verdict }
+        let (policy, text) = (Some(self.name.clone()), format!("OCIArtifactPolicy {} {text}", self.name));
+        Objection { policy, text, enforcement: self.spec.enforcement, is_verdict }
     }
 }
 

@@ -181,9 +181,17 @@ fn payloads(layers: Vec<Descriptor>) -> Vec<Lead> {
     layers.into_iter().filter(|layer| layer.media_type == legacy::PAYLOAD).map(Lead::Payload).collect()
 }
 
+/// Returns true for a manifest with a Sigstore bundle, such as a signature.
+pub fn is_bundle(manifest: &Manifest) -> bool {
+    manifest.layers.iter().any(is_bundle_layer)
+}
+
+fn is_bundle_layer(layer: &Descriptor) -> bool {
+    layer.media_type.starts_with(BUNDLE)
+}
+
 /// Returns the bundle layer of a manifest whose subject is the digest.
 fn bundle_of(manifest: Manifest, subject: &Digest) -> Option<Descriptor> {
     let is_about = manifest.subject.as_ref().is_some_and(|of| of.digest == *subject);
-    let mut layers = manifest.layers.into_iter().filter(|layer| layer.media_type.starts_with(BUNDLE));
-    layers.next().filter(|_| is_about)
+    manifest.layers.into_iter().find(is_bundle_layer).filter(|_| is_about)
 }

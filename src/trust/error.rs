@@ -74,6 +74,17 @@ impl TrustError {
         }
     }
 
+    /// Returns the name of the entry that is not satisfied; `None` if the search for signatures was not complete.
+    pub fn entry(&self) -> Option<&str> {
+        match self {
+            Self::Registry(_) | Self::TooMany(_) | Self::Aborted => None,
+            Self::Missing { entry, .. }
+            | Self::Invalid { entry, .. }
+            | Self::Signer { entry, .. }
+            | Self::Root { entry, .. } => Some(entry),
+        }
+    }
+
     /// Returns the stable reason.
     pub fn reason(&self) -> Option<Reason> {
         match self {

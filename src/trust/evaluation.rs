@@ -178,9 +178,10 @@ impl<'a> Evaluation<'a> {
         for (entry, found) in self.into_found() {
             match (found, &unknown) {
                 (Ok(verified), _) => judgement.verified.push(verified),
-                (Err(_), Some(error)) => judgement.doubts.push(Doubt::new(error)),
+                (Err(_), Some(error)) => judgement.doubts.push(Doubt::new(entry, error)),
                 (Err(closest), None) => {
-                    judgement.doubts.push(Doubt::new(&TrustError::rejected(entry, digest, closest)));
+                    let error = TrustError::rejected(entry, digest, closest);
+                    judgement.doubts.push(Doubt::new(entry, &error));
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Outcome of the verification of a digest that may be fetched.
 
 use super::error::TrustError;
-use super::requirement::Verified;
+use super::requirement::{Entry, Verified};
 use crate::api::Reason;
 
 /// Basis of a verdict. There is no silent "allowed": the absence of a requirement is a variant of its own.
@@ -35,6 +35,8 @@ pub struct Judgement {
 /// Reason for an unsatisfied entry that only warns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubt {
+    /// Name of the entry.
+    pub entry: String,
     /// Stable reason, the same as for an enforced entry.
     pub reason: Reason,
     /// Human-readable message.
@@ -42,7 +44,11 @@ pub struct Doubt {
 }
 
 impl Doubt {
-    pub(super) fn new(error: &TrustError) -> Self {
-        Self { reason: error.reason().unwrap_or(Reason::RegistryUnavailable), message: error.to_string() }
+    pub(super) fn new(entry: &Entry, error: &TrustError) -> Self {
+        Self {
+            entry: entry.name.clone(),
+            reason: error.reason().unwrap_or(Reason::RegistryUnavailable),
+            message: error.to_string(),
+        }
     }
 }

@@ -26,6 +26,8 @@ pub struct Requirement {
 /// Reason to deny an artifact regardless of its signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Objection {
+    /// Name of the policy; `None` if no policy matches the artifact.
+    pub policy: Option<String>,
     /// Name of the policy and its reason.
     pub text: String,
     /// Enforcement: deny, or only warn.
@@ -86,10 +88,14 @@ impl Requirement {
         self.objections.iter().filter(decides).min_by_key(|objection| !objection.is_verdict)
     }
 
-    /// Returns the objections that only warn.
+    /// Returns the texts of the objections that only warn.
     pub fn warnings(&self) -> impl Iterator<Item = &str> {
-        let warns = |objection: &&Objection| objection.enforcement == Enforcement::Warn;
-        self.objections.iter().filter(warns).map(|objection| objection.text.as_str())
+        self.tolerated().map(|objection| objection.text.as_str())
+    }
+
+    /// Returns the objections that only warn.
+    pub fn tolerated(&self) -> impl Iterator<Item = &Objection> {
+        self.objections.iter().filter(|objection| objection.enforcement == Enforcement::Warn)
     }
 
     /// Returns the policies that match the artifact.
