@@ -8,6 +8,7 @@ pub use output::complaint::{remedy, remedy_in_files};
 
 use crate::telemetry::{LogFormat, LogLevel};
 
+mod caching;
 mod command;
 mod files;
 mod options;

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::api::Reason;
+use crate::blob::Progress;
+use crate::cli::caching::{self, Filled};
 use crate::cli::files;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, print_added};
 use crate::cli::options::content::{self, ContentArguments};
@@ -13,16 +15,13 @@ use crate::cli::options::reading::{self, ReadArguments};
 use crate::cli::options::signature::{self, SignatureArguments};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
 use crate::cli::placing::{self, End, PlaceArguments, Placed};
 use crate::failure::Failure;
 use crate::layout::Cache;
 use crate::registry::Pinned;
 use crate::request::Request;
-
-mod into_cache;
-
-use into_cache::Filled;
 
 /// Arguments of `supercargo pull`.
 #[derive(Debug, clap::Args)]
@@ -103,7 +102,10 @@ async fn pull(arguments: &Arguments) -> Result<ExitCode, Complaint> {
         arguments.refuse_selection(&request)?;
         let dir = arguments.cache.dir()?;
         let cache = Cache::create(&dir).map_err(Failure::from)?;
-        let filled = into_cache::fill(registry, &request, &cache, &arguments.place.limits()).await;
+        let bars = Arc::new(Bars::labelled(request.reference.to_string()));
+        let (limits, progress) = (arguments.place.limits(), Arc::clone(&bars) as Arc<dyn Progress>);
+        let filled = caching::fill(&Arc::new(registry), &request, &cache, &limits, progress).await;
+        bars.clear();
         let filled = filled.map_err(|failure| origins.explain(failure.into(), &repository))?;
         return report_cached(arguments, &filled, &dir).map(|()| Exit::Done.into());
     };

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::api::Reason;
 use crate::blob::Progress;
-use crate::cli::output::progress::Bars;
 use crate::cli::placing::{End, Place};
 use crate::failure::{Class, Failure};
 use crate::layout::{Added, Cache};
@@ -21,40 +20,39 @@ use crate::trust::{self, Basis};
 
 /// Result of filling the cache.
 #[derive(Debug)]
-pub(super) struct Filled {
-    pub(super) pinned: Pinned,
-    pub(super) added: Added,
+pub(crate) struct Filled {
+    pub(crate) pinned: Pinned,
+    pub(crate) added: Added,
     /// Number of signatures and other referrers.
-    pub(super) referrers: usize,
+    pub(crate) referrers: usize,
 }
 
 /// Verifies the artifact of a request as a pass does, and copies it into the cache.
-pub(super) async fn fill<R: Registry>(
-    registry: R,
+pub(crate) async fn fill<R: Registry>(
+    registry: &Arc<R>,
     request: &Request,
     cache: &Cache,
     limits: &Limits,
+    progress: Arc<dyn Progress>,
 ) -> Result<Filled, Failure> {
-    let bars = Arc::new(Bars::labelled(request.reference.to_string()));
-    let filled = steps(Arc::new(registry), request, cache, limits, Arc::clone(&bars) as Arc<dyn Progress>);
+    let filled = Box::pin(steps(registry, request, cache, limits, progress));
     let filled = tokio::time::timeout(request.timeout, filled).await;
-    bars.clear();
     filled.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "filling the cache")))
 }
 
 async fn steps<R: Registry>(
-    registry: Arc<R>,
+    registry: &Arc<R>,
     request: &Request,
     cache: &Cache,
     limits: &Limits,
     progress: Arc<dyn Progress>,
 ) -> Result<Filled, Failure> {
     let (access, seat) = (&request.access, Permits::default().seat(&request.object.namespace));
-    let pinned = registry::resolve(&*registry, access, &request.reference, request.selection.as_ref(), &seat).await?;
-    let (document, size) = check(&*registry, request, &pinned, limits).await?;
-    let basis = trust::judge(&*registry, access, &pinned, &request.requirement, &seat, pass::now()).await?;
+    let pinned = registry::resolve(&**registry, access, &request.reference, request.selection.as_ref(), &seat).await?;
+    let (document, size) = check(&**registry, request, &pinned, limits).await?;
+    let basis = trust::judge(&**registry, access, &pinned, &request.requirement, &seat, pass::now()).await?;
     let (layout, repository, own) = (Arc::new(cache.layout().clone()), pinned.repository(), Access::default());
-    let from = publish::Place { registry: &registry, access, repository };
+    let from = publish::Place { registry, access, repository };
     let to = publish::Place { registry: &layout, access: &own, repository };
     // The registry decides about tags of signatures, which may have been replaced there.
     let options =
