@@ -23,6 +23,7 @@ mod counts;
 mod failpoint;
 pub mod failure;
 pub mod layout;
+pub mod lock;
 pub mod login;
 pub mod metrics;
 mod mutex;
