@@ -10,7 +10,7 @@ use crate::cli::output::progress::Bars;
 use crate::cli::signals::Signals;
 use crate::failure::{Failure, printable};
 use crate::metrics::Metrics;
-use crate::output::directory::Destination;
+use crate::output::directory::{Destination, Existing, Filled};
 use crate::output::{Outputs, Published};
 use crate::pass::turns::Turns;
 use crate::pass::{self, Before, Engine};
@@ -85,7 +85,8 @@ impl Place<'_> {
         let mut signals = Signals::listen();
         let request = request.into_directory();
         let metrics = Arc::new(Metrics::default());
-        let opened = Destination::open(self.directory, self.replace);
+        let existing = if self.replace { Existing::Replace } else { Existing::Refuse };
+        let opened = Destination::open(self.directory, existing);
         let (destination, gone) = opened.map_err(|error| End::Failure(error.into()))?;
         let destination = Arc::new(destination);
         let bars = Arc::new(Bars::labelled(self.directory.display().to_string()));
@@ -117,12 +118,14 @@ impl Place<'_> {
         }
         match (done, ended) {
             // Only a completed pass knows which layers it skipped.
-            (Some((pinned, published)), Ok(outcome)) => Ok(Placed {
+            (Some(Filled { pinned, published, .. }), Ok(outcome)) => Ok(Placed {
                 pinned,
                 published: outcome.published.into_iter().next().unwrap_or(published),
                 single_directory: outcome.top.and_then(|top| top.single_directory),
             }),
-            (Some((pinned, published)), Err(_)) => Ok(Placed { pinned, published, single_directory: None }),
+            (Some(Filled { pinned, published, .. }), Err(_)) => {
+                Ok(Placed { pinned, published, single_directory: None })
+            }
             (None, Err(end)) => Err(end),
             (None, Ok(_)) => Err(End::Failure(Failure::internal("nothing was published"))),
         }

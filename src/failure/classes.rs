@@ -275,6 +275,7 @@ impl From<OutputError> for Failure {
             OutputError::Refused { ref rehearsal, .. } => {
                 obstructed(Class::Wait, Reason::StorageFailed, Obstacle::Refused(rehearsal.clone()), error)
             }
+            OutputError::OtherFiles { .. } => Self::new(Class::Stalled, Reason::DigestMismatch, error),
             OutputError::Conflict(_) => Self::new(Class::Stalled, Reason::OutputConflict, error),
             OutputError::NothingLeft(_) => Self::new(Class::Stalled, Reason::SubPathNotFound, error),
             OutputError::TooLarge(_) => Self::new(Class::Stalled, Reason::OutputTooLarge, error),

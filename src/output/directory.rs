@@ -8,13 +8,14 @@
 //!
 //! The stage is next to the directory, so that one rename puts it in place, or one exchange replaces an existing
 //! directory. At no moment is there an incomplete directory, and a failure or a crash leaves the old one.
+//!
+//! [`Existing`] decides about a directory that has files already. For a directory of a repository, the [`record`] tells
+//! the files that were written earlier from those of others.
 
-use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use super::error::OutputError;
@@ -24,8 +25,22 @@ use crate::mutex::lock;
 use crate::plan::Revision;
 use crate::registry::Pinned;
 use crate::request::{Fingerprint, OutputKind};
-use crate::storage::{self, During, Gone, StorageError, Volume};
+use crate::storage::{self, Gone, StorageError, Volume};
+use crate::unpack::listing::{Listing, ListingError};
 use crate::unpack::staged::Staged;
+
+mod entry;
+mod existing;
+mod parents;
+pub mod record;
+mod removal;
+
+pub use existing::{Existing, Recorded};
+pub use parents::Parents;
+pub use removal::remove;
+
+use entry::{Entry, unlisted};
+use existing::{Step, link_into};
 
 /// Maximum number of characters of the directory's name in the stage's name.
 const STAGE_NAME: usize = 60;
@@ -34,8 +49,7 @@ const STAGE_NAME: usize = 60;
 #[derive(Debug)]
 pub struct Destination {
     path: PathBuf,
-    /// True if a directory that is not empty may be replaced.
-    replace: bool,
+    existing: Existing,
     stage: Arc<Volume>,
     state: Mutex<State>,
 }
@@ -49,7 +63,20 @@ enum State {
     /// The directory is unchanged, and the switch is refused from now on.
     GivenUp,
     /// The directory holds the revision.
-    Done(Box<(Pinned, Published)>),
+    Done(Box<Filled>),
+}
+
+/// A directory that holds its revision.
+#[derive(Clone, Debug)]
+pub struct Filled {
+    /// Repository and digest.
+    pub pinned: Pinned,
+    /// State of the directory.
+    pub published: Published,
+    /// False if the directory held the files already.
+    pub is_changed: bool,
+    /// Entries of the artifact, without files of others that were kept.
+    pub files: Listing,
 }
 
 /// A staged tree for a command's directory.
@@ -72,16 +99,16 @@ impl Ready {
 impl Destination {
     /// Creates a private place for stages next to the directory `path`. It is removed with its last holder or stage,
     /// which [`Gone`] signals.
-    pub fn open(path: &Path, replace: bool) -> Result<(Self, Gone), OutputError> {
+    pub fn open(path: &Path, existing: Existing) -> Result<(Self, Gone), OutputError> {
         let entry = Entry::of(path)?;
         let shown: String = entry.name.to_string_lossy().chars().take(STAGE_NAME).collect();
         let (stage, gone) = Volume::passing(&entry.parent_path, &format!(".{shown}.supercargo-"))?;
         let state = Mutex::new(State::Waiting);
-        Ok((Self { path: path.to_owned(), replace, stage: Arc::new(stage), state }, gone))
+        Ok((Self { path: path.to_owned(), existing, stage: Arc::new(stage), state }, gone))
     }
 
     /// Returns the published revision. If there is none, prevents any later switch.
-    pub fn give_up(&self) -> Option<(Pinned, Published)> {
+    pub fn give_up(&self) -> Option<Filled> {
         let mut state = lock(&self.state);
         match &*state {
             State::Done(done) => Some((**done).clone()),
@@ -107,7 +134,7 @@ impl Destination {
             let why = "is a mount point, which cannot be replaced; use a directory inside it";
             return Err(self.conflict(why));
         }
-        if !self.replace && !entry.is_empty()? {
+        if matches!(self.existing, Existing::Refuse) && !entry.is_empty()? {
             return Err(self.conflict("is not empty"));
         }
         Ok(())
@@ -123,32 +150,82 @@ impl Destination {
     ) -> Result<Published, OutputError> {
         self.check()?;
         let entry = Entry::of(&self.path)?;
-        if let Some(found) = entry.look()? {
+        let found = entry.look()?;
+        let files = Listing::from(staged.nodes().clone());
+        let before = self.prepare(&entry, found.is_some(), &files, staged)?;
+        if let Some(found) = &found {
             // Keeps the mode: the user chose a private or group-writable directory.
             staged.set_mode(found.mode)?;
         }
-        let digest = pinned.digest().clone();
         let published = Published {
             output,
             location: Location::new(OutputKind::Directory, self.path.display().to_string()),
-            revision: Revision { digest, fingerprint: fingerprint.clone() },
-            list_digest: Some(staged.list_digest()),
+            revision: Revision { digest: pinned.digest().clone(), fingerprint: fingerprint.clone() },
+            list_digest: Some(files.digest()),
             files: staged.files(),
             bytes: staged.bytes(),
             skipped: 0,
         };
+        let is_changed = !matches!(before, Before::Same);
+        let filled = Filled { pinned: pinned.clone(), published: published.clone(), is_changed, files };
         let mut state = lock(&self.state);
         if matches!(*state, State::GivenUp) {
             return Err(OutputError::GivenUp);
         }
-        staged.take_place(&entry.parent, &entry.name, self.replace).map_err(|errno| self.refused(errno))?;
-        *state = State::Done(Box::new((pinned.clone(), published.clone())));
+        if is_changed {
+            crate::failpoint::reach("directory-switch");
+            self.take_place(&entry, before, staged)?;
+        }
+        *state = State::Done(Box::new(filled));
         drop(state);
+        crate::failpoint::reach("directory-switched");
         if let Err(error) = storage::sync(entry.parent.as_fd(), "the directory above") {
             // The files are in place: reporting an error would suggest that the directory is unchanged.
             tracing::warn!(path = %self.path.display(), %error, "the directory above cannot be synced; after a power failure the previous content may return");
         }
         Ok(published)
+    }
+
+    /// Decides about an existing directory, and adds the files of others that are kept to the staged tree.
+    fn prepare(&self, entry: &Entry, exists: bool, wanted: &Listing, staged: &Staged) -> Result<Before, OutputError> {
+        let Existing::Recorded(recorded) = &self.existing else { return Ok(Before::Unread) };
+        if let Some(expected) = recorded.expected.as_ref().filter(|expected| **expected != wanted.digest()) {
+            let (place, found) = (self.path.display().to_string(), wanted.digest());
+            return Err(OutputError::OtherFiles { place, expected: expected.clone(), found });
+        }
+        if !exists {
+            return Ok(Before::Unread);
+        }
+        let dir = entry.open()?;
+        let disk = match Listing::read_open(&dir, &recorded.limits) {
+            Err(_) if recorded.force && !recorded.keep_foreign => return Ok(Before::Unread),
+            disk => disk.map_err(|error| self.unlisted(error))?,
+        };
+        match recorded.step(&disk, wanted).map_err(|why| self.conflict(&why))? {
+            Step::Nothing => Ok(Before::Same),
+            Step::Exchange(kept) => {
+                link_into(&dir, &staged.open()?, &kept)?;
+                if !kept.is_empty() {
+                    staged.sync(&staged.open()?)?;
+                }
+                Ok(if recorded.force { Before::Unread } else { Before::Listed(Box::new(disk)) })
+            }
+        }
+    }
+
+    /// Moves the staged tree to its place. If the replaced directory is not the one that was listed, the exchange is
+    /// reverted: another process has written to it.
+    fn take_place(&self, entry: &Entry, before: Before, staged: &Staged) -> Result<(), OutputError> {
+        let is_replaced = !matches!(self.existing, Existing::Refuse);
+        let exchange = || staged.take_place(&entry.parent, &entry.name, is_replaced);
+        exchange().map_err(|errno| self.refused(errno))?;
+        let (Before::Listed(listed), Existing::Recorded(recorded)) = (before, &self.existing) else { return Ok(()) };
+        let replaced = Listing::read_open(&staged.open()?, &recorded.limits);
+        if replaced.is_ok_and(|replaced| replaced.has_content_of(&listed)) {
+            return Ok(());
+        }
+        exchange().map_err(|errno| self.refused(errno))?;
+        Err(self.conflict("was changed by another process"))
     }
 
     fn refused(&self, errno: Errno) -> OutputError {
@@ -162,52 +239,20 @@ impl Destination {
     fn conflict(&self, why: &str) -> OutputError {
         OutputError::Obstacle(format!("{} {why}", self.path.display()))
     }
+
+    fn unlisted(&self, error: ListingError) -> OutputError {
+        unlisted(&self.path, error)
+    }
 }
 
-/// A name in an open directory.
-struct Entry {
-    parent: OwnedFd,
-    parent_path: PathBuf,
-    name: OsString,
-}
-
-/// File type and mode of an existing entry.
-struct Found {
-    is_dir: bool,
-    is_mount: bool,
-    mode: Mode,
-}
-
-impl Entry {
-    fn of(path: &Path) -> Result<Self, OutputError> {
-        let Some(name) = path.file_name().map(OsStr::to_owned) else {
-            let why = "has no name in its parent directory; expected a path that ends in a name";
-            return Err(OutputError::Obstacle(format!("{} {why}", path.display())));
-        };
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(Self { parent: storage::open_any_dir(parent)?, parent_path: parent.to_owned(), name })
-    }
-
-    /// Returns the existing entry, without following a link; `None` if there is none.
-    fn look(&self) -> Result<Option<Found>, StorageError> {
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-        match rustix::fs::statx(&self.parent, &self.name, flags, StatxFlags::TYPE | StatxFlags::MODE) {
-            Ok(found) => Ok(Some(Found {
-                is_dir: FileType::from_raw_mode(found.stx_mode.into()).is_dir(),
-                is_mount: found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
-                mode: Mode::from_raw_mode(found.stx_mode.into()),
-            })),
-            Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(errno).during(|| format!("stat {}", self.name.display())),
-        }
-    }
-
-    fn is_empty(&self) -> Result<bool, StorageError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = rustix::fs::openat(&self.parent, &self.name, flags, Mode::empty())
-            .during(|| format!("open directory {}", self.name.display()))?;
-        Ok(storage::all_names(dir)?.is_empty())
-    }
+/// An existing directory before the switch.
+enum Before {
+    /// It may be replaced, whatever it contains.
+    Unread,
+    /// It holds the wanted files already.
+    Same,
+    /// It may be replaced as long as it has these entries.
+    Listed(Box<Listing>),
 }
 
 #[cfg(test)]
@@ -216,8 +261,12 @@ mod tests {
 
     use super::*;
 
+    fn open(path: &Path, replace: bool) -> Result<(Destination, Gone), OutputError> {
+        Destination::open(path, if replace { Existing::Replace } else { Existing::Refuse })
+    }
+
     fn check(path: &Path, replace: bool) -> Result<(), String> {
-        Destination::open(path, replace).and_then(|(there, _)| there.check()).map_err(|error| error.to_string())
+        open(path, replace).and_then(|(there, _)| there.check()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -251,7 +300,7 @@ mod tests {
                 assert!(fits, "{name}, replace {replace}: {got:?}");
             }
         }
-        let mounted = Destination { path: "/proc".into(), ..Destination::open(&at("new"), true).unwrap().0 };
+        let mounted = Destination { path: "/proc".into(), ..open(&at("new"), true).unwrap().0 };
         assert!(mounted.check().unwrap_err().to_string().contains("mount point"));
         assert!(check(Path::new("."), true).unwrap_err().contains("no name"));
     }
@@ -261,7 +310,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let long = "x".repeat(255);
         for name in ["out", &long] {
-            let (there, _) = Destination::open(&root.path().join(name), false).unwrap();
+            let (there, _) = open(&root.path().join(name), false).unwrap();
             let stage = there.stage().path();
             assert_eq!(stage.parent(), Some(root.path()));
             assert_eq!(fs_err::metadata(stage).unwrap().permissions().mode() & 0o777, 0o700);

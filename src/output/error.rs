@@ -1,6 +1,7 @@
 //! Errors of outputs.
 
 use super::rehearsal::Rehearsal;
+use crate::oci::Digest;
 use crate::request::LimitExceeded;
 use crate::request::OutputKind;
 use crate::storage::StorageError;
@@ -37,6 +38,16 @@ pub enum OutputError {
         what: String,
         /// Uid of the earlier object.
         uid: String,
+    },
+    /// The artifact has other files than the lock file says.
+    #[error("{place}: the lock has the files digest {expected}, but the artifact has {found}")]
+    OtherFiles {
+        /// The directory.
+        place: String,
+        /// Digest of the list of files in the lock.
+        expected: Digest,
+        /// Digest of the artifact's list of files.
+        found: Digest,
     },
     /// The file names do not fit the output.
     #[error("{0}")]

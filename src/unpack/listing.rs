@@ -88,6 +88,30 @@ impl Listing {
         self.content().eq(other.content())
     }
 
+    /// Returns true for a directory without entries.
+    pub(crate) fn is_empty_directory(&self, path: &EntryPath) -> bool {
+        let is_inside = |other: &EntryPath| other != path && other.strip_prefix(path).is_some();
+        // Paths with a common prefix can sort between a directory and its contents: "a", "a-b", "a/b".
+        let next = self.nodes.range(path..).map(|(other, _)| other);
+        !next.take_while(|other| other.as_str().starts_with(path.as_str())).any(is_inside)
+    }
+
+    /// Adds an entry and its parent directories. Fails if the path has another entry already, or is below a file.
+    pub(crate) fn insert(&mut self, path: EntryPath, node: Node) -> Result<(), EntryPath> {
+        let parent = |of: &EntryPath| of.split().map(|(parent, _)| parent).filter(|parent| !parent.is_root());
+        let mut above = parent(&path);
+        while let Some(at) = above {
+            if *self.nodes.entry(at.clone()).or_insert(Node::Directory) != Node::Directory {
+                return Err(path);
+            }
+            above = parent(&at);
+        }
+        match self.nodes.insert(path.clone(), node) {
+            None => Ok(()),
+            Some(_) => Err(path),
+        }
+    }
+
     /// Returns the digest of paths, kinds, executable bits, sizes and contents, as
     /// [`super::staged::Staged::list_digest`].
     pub fn digest(&self) -> Digest {
@@ -115,15 +139,19 @@ impl Walk<'_> {
         let path = self.path(at, name)?;
         let found = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).during(|| format!("stat {path}"))?;
         let kind = FileType::from_raw_mode(found.st_mode);
-        if kind.is_dir() {
-            let inner = storage::open_dir(dir.as_fd(), last(&path))?;
-            self.nodes.insert(path.clone(), Node::Directory);
-            return self.directory(&inner, &path);
-        }
         let node = match kind {
+            FileType::Directory => {
+                let inner = storage::open_dir(dir.as_fd(), last(&path))?;
+                self.nodes.insert(path.clone(), Node::Directory);
+                return self.directory(&inner, &path);
+            }
             FileType::RegularFile => self.file(dir.as_fd(), &path, &found)?,
             FileType::Symlink => link(dir, &path, name)?,
-            _ => return Err(ListingError::Kind { path: shortened(path.as_str()) }),
+            FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => return Err(ListingError::Kind { path: shortened(path.as_str()) }),
         };
         self.nodes.insert(path, node);
         Ok(())

@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::output::directory::Destination;
+use crate::output::directory::{Destination, Existing, Filled, Recorded};
+use crate::unpack::listing::Listing;
 
 /// A directory of the test, with a registry to fill it.
 struct Home {
@@ -21,13 +22,31 @@ impl Home {
     }
 
     async fn pull(&self, more: &Value, replace: bool) -> Result<Outcome, Failure> {
+        let existing = if replace { Existing::Replace } else { Existing::Refuse };
+        self.fill(more, existing).await.0
+    }
+
+    /// Fills the directory, as the record of a repository allows it.
+    async fn sync(&self, record: &mut Listing, force: bool, keep_foreign: bool) -> Result<bool, Failure> {
+        let recorded =
+            Recorded { files: record.clone(), force, keep_foreign, limits: Limits::default(), expected: None };
+        let (result, filled) = self.fill(&json!({}), Existing::Recorded(Box::new(recorded))).await;
+        let filled = result.map(|_| filled.unwrap())?;
+        *record = filled.files;
+        Ok(filled.is_changed)
+    }
+
+    async fn fill(&self, more: &Value, existing: Existing) -> (Result<Outcome, Failure>, Option<Filled>) {
         let mut spec = json!({"image": "r.example/app:1", "outputs": []});
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let request = request(&spec).into_directory();
-        let (destination, gone) = Destination::open(&self.out(), replace).unwrap();
-        let result = self.pull_to(Arc::new(destination), &request).await;
+        let (destination, gone) = Destination::open(&self.out(), existing).unwrap();
+        let destination = Arc::new(destination);
+        let result = self.pull_to(Arc::clone(&destination), &request).await;
+        let filled = destination.give_up();
+        drop(destination);
         gone.wait().await;
-        result
+        (result, filled)
     }
 
     async fn pull_to(&self, destination: Arc<Destination>, request: &Request) -> Result<Outcome, Failure> {
@@ -139,23 +158,52 @@ async fn a_cancelled_directory_stays_unchanged_and_a_finished_one_is_reported() 
     let digest = home.registry.push_files("1", &[("a", "one")]);
     let request = request(&json!({"image": "r.example/app:1", "outputs": []})).into_directory();
     let destination = || {
-        let (destination, gone) = Destination::open(&home.out(), true).unwrap();
+        let (destination, gone) = Destination::open(&home.out(), Existing::Replace).unwrap();
         (Arc::new(destination), gone)
     };
 
     let (given_up, gone) = destination();
-    assert_eq!(given_up.give_up(), None);
+    assert!(given_up.give_up().is_none());
     let failure = home.pull_to(Arc::clone(&given_up), &request).await.unwrap_err();
-    assert_eq!((failure.reason, given_up.give_up()), (Reason::Internal, None));
+    assert_eq!((failure.reason, given_up.give_up().is_none()), (Reason::Internal, true));
     drop(given_up);
     gone.wait().await;
     assert!(listing(home.root.path()).is_empty());
 
     let (done, gone) = destination();
     home.pull_to(Arc::clone(&done), &request).await.unwrap();
-    let (pinned, published) = done.give_up().unwrap();
+    let Filled { pinned, published, .. } = done.give_up().unwrap();
     assert_eq!((pinned.digest(), published.files), (&digest, 1));
     drop(done);
     gone.wait().await;
     assert_eq!(home.content(), files(&[("a", "one")]));
+}
+
+#[tokio::test]
+async fn a_recorded_directory_is_replaced_without_a_loss_of_other_files() {
+    let home = Home::new();
+    let mut record = Listing::default();
+    home.registry.push_files("1", &[("a", "one"), ("d/b", "two")]);
+    assert!(home.sync(&mut record, false, false).await.unwrap(), "filled");
+    assert!(!home.sync(&mut record, false, false).await.unwrap(), "unchanged");
+    // As a killed process leaves it: the directory is filled, and the record is not.
+    assert!(!home.sync(&mut Listing::default(), false, false).await.unwrap(), "adopted");
+
+    home.registry.push_files("1", &[("a", "three"), ("d/c", "four")]);
+    let (mine, edited) = (home.out().join("d/mine"), home.out().join("a"));
+    fs_err::write(&mine, "mine").unwrap();
+    let before = home.content();
+    let failure = home.sync(&mut record, false, false).await.unwrap_err();
+    assert_eq!((failure.reason, failure.message.contains("d/mine")), (Reason::OutputConflict, true), "{failure:?}");
+    assert_eq!(home.content(), before);
+    assert!(home.sync(&mut record, false, true).await.unwrap());
+    assert_eq!(home.content(), files(&[("a", "three"), ("d", "c mine")]));
+    assert!(!home.sync(&mut record, false, true).await.unwrap(), "unchanged beside files of others");
+
+    fs_err::remove_file(&mine).unwrap();
+    fs_err::write(&edited, "edited").unwrap();
+    let failure = home.sync(&mut record, false, true).await.unwrap_err();
+    assert_eq!((failure.reason, failure.message.contains("a: changed")), (Reason::OutputConflict, true), "{failure:?}");
+    assert!(home.sync(&mut record, true, false).await.unwrap());
+    assert_eq!(home.content(), files(&[("a", "three"), ("d", "c")]));
 }
