@@ -35,13 +35,9 @@ pub struct Cli {
     log_format: LogFormat,
 }
 
-/// Runs the command and returns the exit code: 0 for success, 1 for a failure. Commands for one artifact use the codes
-/// of `output::exit`.
+/// Runs the command and returns the exit code, one of `output::exit`. Every command reports its error in one line on
+/// standard error, which is no log line: neither `RUST_LOG` nor the format of the log changes it.
 pub async fn run(cli: Cli) -> ExitCode {
     crate::telemetry::init(cli.log_format, cli.log_level);
-    let result = cli.command.run().await;
-    result.unwrap_or_else(|error| {
-        tracing::error!("{error}");
-        ExitCode::FAILURE
-    })
+    cli.command.run().await.unwrap_or_else(|complaint| complaint.report())
 }

@@ -10,7 +10,7 @@ use crate::request::{Field, Spelling};
 mod classes;
 mod text;
 
-pub(crate) use text::{is_disruptive, printable};
+pub(crate) use text::{causes, is_disruptive, printable};
 
 /// Class of a failure: the kind of event that resolves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

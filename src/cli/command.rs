@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::output::Fatal;
+use super::output::complaint::Complaint;
 
 mod attach;
 mod cache;
@@ -88,7 +88,7 @@ pub(crate) enum Command {
 
 impl Command {
     /// Runs the command and returns its exit code.
-    pub(crate) async fn run(self) -> Result<ExitCode, Fatal> {
+    pub(crate) async fn run(self) -> Result<ExitCode, Complaint> {
         match self {
             Self::Controller(arguments) => Box::pin(controller::run(*arguments)).await,
             Self::Sync(arguments) => sync::run(*arguments).await,

@@ -11,18 +11,6 @@ pub(crate) mod exit;
 pub(crate) mod progress;
 pub(crate) mod table;
 
-/// Error that ends the program, as one sentence.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Fatal(pub(crate) String);
-
-impl Fatal {
-    /// Returns a conversion that prefixes an error with the attempted action.
-    pub(crate) fn during<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Self {
-        move |error| Self(format!("{what}: {error}"))
-    }
-}
-
 /// Writes the result of a command to standard output.
 pub(crate) fn to_stdout(text: &str) -> Result<(), Complaint> {
     std::io::stdout()

@@ -11,6 +11,7 @@ use kube::Client;
 use serde_json::Value;
 
 use crate::api::{GROUP, crd};
+use crate::failure::causes;
 
 /// Path of the published schema on the API server.
 const SCHEMA: &str = "/openapi/v3/apis/supercargo.dev/v1alpha1";
@@ -49,7 +50,7 @@ pub(super) async fn until_current(client: &Client, mut waiting: impl FnMut(&str)
                 tracing::warn!(path = SCHEMA, %status, "cannot read the schema of the CRD; the check for an old CRD is skipped");
                 return;
             }
-            Err(error) => waiting(&format!("cannot read the schema of the CRD: {error}")),
+            Err(error) => waiting(&format!("the API server did not answer: {}", causes(&error))),
         }
         tokio::time::sleep(pause).await;
         pause = PAUSE.min(pause * 2);

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::context::Context;
 use super::stored::Stored;
 use crate::api::OLD_FINALIZER;
+use crate::failure::causes;
 
 /// Removes the finalizer from the object if it has it, and no other finalizer. The next look repeats a
 /// refused removal.
@@ -26,7 +27,7 @@ pub(super) async fn remove<R>(stored: &Stored, context: &Context<R>) {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         Err(error) => {
-            tracing::warn!(namespace = %id.namespace, name = %id.name, %error, "the finalizer of an earlier build cannot be removed; retried at the next reconcile");
+            tracing::warn!(namespace = %id.namespace, name = %id.name, error = causes(&error), "the finalizer of an earlier build cannot be removed; retried at the next reconcile");
         }
     }
 }

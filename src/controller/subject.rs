@@ -16,6 +16,7 @@ use super::report;
 use super::stored::Stored;
 use crate::api::status::{HandledRequests, OutputStatus};
 use crate::api::{self, OCIArtifact, OCIArtifactSpec, OCIArtifactStatus};
+use crate::failure::causes;
 use crate::metrics::Metrics;
 use crate::mutex::lock;
 use crate::output::Recorded;
@@ -164,7 +165,7 @@ impl<'a> Subject<'a> {
             Err(error) => {
                 let pause = self.memory.refused(&self.id.uid, status.clone(), Instant::now());
                 self.metrics.status_write_failed();
-                tracing::warn!(namespace = %self.id.namespace, name = %self.id.name, %error, ?pause, "the API server refused the status; retried after a pause");
+                tracing::warn!(namespace = %self.id.namespace, name = %self.id.name, error = causes(&error), ?pause, "the API server refused the status; retried after a pause");
             }
         }
     }
@@ -213,7 +214,7 @@ pub(super) async fn publish_event(client: &Client, metrics: &Metrics, news: &New
     metrics.api_write("event");
     let (namespace, name) = (object.namespace.clone().unwrap_or_default(), object.name.clone().unwrap_or_default());
     if let Err(error) = event::publish(client, object, news, now()).await {
-        tracing::warn!(%namespace, %name, %error, "the API server refused an Event");
+        tracing::warn!(%namespace, %name, error = causes(&error), "the API server refused an Event");
     }
 }
 

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::health::Health;
 use super::schedule::{REMOVAL_SOON, removal_pause};
 use super::stored::Stored;
+use crate::failure::causes;
 use crate::metrics::Metrics;
 use crate::output::OutputError;
 use crate::pass::Engine;
@@ -204,7 +205,7 @@ impl<R: Sync + Send + 'static> Sweeper<R> {
                 }
                 Ok(true) => {}
                 Err(error) => {
-                    tracing::warn!(namespace = %object.namespace, name = %object.name, %error, "cannot read the owner of a directory; the next sweep tries again");
+                    tracing::warn!(namespace = %object.namespace, name = %object.name, error = causes(&error), "cannot read the owner of a directory; the next sweep tries again");
                     self.next_sweep = self.next_sweep.min(now + REMOVAL_SOON);
                 }
             }

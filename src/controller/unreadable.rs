@@ -19,6 +19,7 @@ use super::report::with_remedy;
 use super::stored::Stored;
 use super::{event, subject, until_changed};
 use crate::api::{self, OCIArtifact, Reason};
+use crate::failure::causes;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 
@@ -38,7 +39,7 @@ pub(super) async fn look_after<R>(stored: &Arc<Stored>, context: &Context<R>, me
     };
     let (uid, mark) = (stored.uid().unwrap_or_default(), Some(Digest::of(message.as_bytes())));
     if context.memory.get(&uid).inputs != mark {
-        tracing::warn!(namespace = %id.namespace, name = %id.name, %error, "the API server refused the status; an Event reports the error");
+        tracing::warn!(namespace = %id.namespace, name = %id.name, error = causes(&error), "the API server refused the status; an Event reports the error");
         publish_event(&context.client, &context.metrics, stored, message).await;
         context.memory.set(&uid, Remembered { inputs: mark, ..Remembered::default() });
     }

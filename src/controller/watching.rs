@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 
 use super::health::Health;
 use crate::backoff::Backoff;
+use crate::failure::causes;
 use crate::metrics::Metrics;
 
 /// Back-off of a failed watch. Short, so that a recovered API server is noticed within a few seconds.
@@ -175,20 +176,6 @@ fn status(error: &watcher::Error) -> Option<&Status> {
         watcher::Error::WatchError(status) => Some(status),
         watcher::Error::NoResourceVersion => None,
     }
-}
-
-/// Joins an error with its sources: kube's outer error names the request, only the last one has the cause.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let cause = error.to_string();
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-        next = error.source();
-    }
-    crate::failure::printable(&text)
 }
 
 /// Shortens a pause to between half and all of it, so that watches that failed together do not retry together.

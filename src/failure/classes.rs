@@ -1,7 +1,7 @@
 //! The one place where an error becomes a class and a reason. The matches have no wildcard: a new error does not compile
 //! until its class and reason are chosen.
 
-use super::{Class, Failure, Obstacle};
+use super::{Class, Failure, Obstacle, causes};
 use crate::api::Reason;
 use crate::blob::BlobError;
 use crate::layout::LayoutError;
@@ -283,7 +283,10 @@ impl From<OutputError> for Failure {
             OutputError::Quota { .. } => {
                 Self { is_beside_digest: true, ..Self::new(Class::Retry, Reason::LimitExceeded, error) }
             }
-            OutputError::Api { .. } | OutputError::Busy(_) => Self::new(Class::Retry, Reason::StorageFailed, error),
+            OutputError::Api { kind, name, source } => {
+                Self::new(Class::Retry, Reason::StorageFailed, format!("{kind} {name}: {}", causes(&*source)))
+            }
+            OutputError::Busy(_) => Self::new(Class::Retry, Reason::StorageFailed, error),
             OutputError::Aborted | OutputError::GivenUp => Self::internal(error),
         }
     }

@@ -31,6 +31,21 @@ pub(crate) fn printable(text: &str) -> String {
     printed
 }
 
+/// Joins an error with its sources: the outer error of kube's client names the request, and only the last one the cause,
+/// such as a certificate that is not trusted.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        next = error.source();
+    }
+    printable(&text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

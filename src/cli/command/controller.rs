@@ -6,8 +6,10 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::output::Fatal;
+use crate::api::Reason;
+use crate::cli::output::complaint::Complaint;
 use crate::controller::{Health, OnRevoked, Settings};
+use crate::failure::{Failure, causes};
 use crate::metrics::Metrics;
 use crate::request::Otherwise;
 
@@ -22,16 +24,20 @@ mod stop;
 pub(crate) use arguments::Arguments;
 use arguments::{NoPolicy, RevokedRule};
 
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
-    let config = kube::Config::infer()
-        .await
-        .map_err(Fatal::during("no cluster: neither a pod's service account nor a kubeconfig was found"))?;
+/// Remedy without a cluster.
+const NO_CLUSTER: &str = "Start it in a pod with a service account, or set KUBECONFIG to a kubeconfig.";
+
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Complaint> {
+    let config = kube::Config::infer().await.map_err(|error| {
+        let problem = format!("no usable service account of a pod, and no usable kubeconfig: {}", causes(&error));
+        Complaint::new(Reason::FileInvalid, problem).with_remedy(NO_CLUSTER.to_owned())
+    })?;
     let health = Arc::new(Health::default());
     let client = cluster::client(config, &health)?;
     let metrics = Arc::new(Metrics::default());
-    let listener = TcpListener::bind(arguments.listen)
-        .await
-        .map_err(Fatal::during(&format!("--listen {} cannot be used", arguments.listen)))?;
+    let listener = TcpListener::bind(arguments.listen).await;
+    let listener = listener
+        .map_err(|error| Complaint::new(Reason::InvalidSpec, format!("--listen {}: {error}", arguments.listen)))?;
     let shutdown = CancellationToken::new();
     tokio::spawn(stop::cancel_on_signal(shutdown.clone()));
     // Starts before anything that may wait: a process that waits for the API server is alive.
@@ -69,7 +75,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
         result
     };
     let (served, (), (), _) = tokio::join!(server, controller, refreshing, expiring);
-    served.map_err(Fatal::during("the HTTP server"))?;
+    served.map_err(Failure::internal)?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

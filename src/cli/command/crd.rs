@@ -1,10 +1,13 @@
 //! `supercargo crd`: the CRDs, to standard output or into files.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::output::Fatal;
+use crate::cli::files::unwritable;
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit::Exit;
+use crate::cli::output::to_stdout;
+use crate::failure::Failure;
 
 /// Arguments of `supercargo crd`.
 #[derive(Debug, clap::Args)]
@@ -14,16 +17,16 @@ pub(crate) struct Arguments {
     directories: Vec<PathBuf>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Fatal> {
-    let all = crate::api::crd::all().map_err(Fatal::during("the CRDs cannot be written as YAML"))?;
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Complaint> {
+    let all = crate::api::crd::all().map_err(Failure::internal)?;
     for (directory, (name, yaml)) in arguments.directories.iter().flat_map(|dir| all.iter().map(move |one| (dir, one)))
     {
-        fs_err::write(directory.join(format!("{name}.yaml")), yaml).map_err(Fatal::during("a CRD was not written"))?;
+        let written = fs_err::write(directory.join(format!("{name}.yaml")), yaml);
+        written.map_err(|error| unwritable("--out-dir", &error))?;
     }
     if arguments.directories.is_empty() {
         let documents: Vec<&str> = all.iter().map(|(_, yaml)| yaml.as_str()).collect();
-        let text = documents.join("---\n");
-        std::io::stdout().write_all(text.as_bytes()).map_err(Fatal::during("standard output"))?;
+        to_stdout(&documents.join("---\n"))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done.into())
 }

@@ -1,7 +1,6 @@
 //! `supercargo sync`: the operator's pass over files, without a cluster.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,10 +15,9 @@ use crate::cli::options::cache::CacheArguments;
 use crate::cli::options::limits::LimitArguments;
 use crate::cli::options::login::places;
 use crate::cli::options::reach::PersonalReach;
-use crate::cli::output::Fatal;
-use crate::cli::output::complaint::remedy_in_files;
+use crate::cli::output::complaint::{Complaint, remedy_in_files};
 use crate::cli::output::progress::Bars;
-use crate::cli::output::table;
+use crate::cli::output::{table, to_stdout};
 use crate::failure::{Class, Failure};
 use crate::login::Logins;
 use crate::metrics::Metrics;
@@ -92,16 +90,17 @@ pub(crate) struct Arguments {
     cache: CacheArguments,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Complaint> {
     let subdirectories = Subdirectories::read_if(arguments.recursive);
     let input = Input::read(&arguments.input, subdirectories, &arguments.namespace);
-    let input = input.map_err(|error| Fatal(error.to_string()))?;
+    let input = input.map_err(|error| error.complaint("--filename"))?;
     if input.objects.is_empty() {
-        return Err(Fatal("the files have no OCIArtifact".to_owned()));
+        let problem = "--filename: the files have no OCIArtifact, and no entry of an ArtifactSet";
+        return Err(Complaint::new(Reason::FileInvalid, problem));
     }
     let bars = Arc::new(Bars::new());
     let engine = engine(&arguments, &input, Arc::clone(&bars) as Arc<dyn Progress>)?;
-    let logins = Logins::read(&places(arguments.docker_config.clone())).map_err(|error| Fatal(error.to_string()))?;
+    let logins = Logins::read(&places(arguments.docker_config.clone()))?;
     let (engine, input, logins) = (&engine, &input, &logins);
     let own = arguments.policy_namespace.as_ref().unwrap_or(&arguments.namespace);
     let mut rows: Vec<_> = stream::iter(&input.objects)
@@ -122,7 +121,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Fatal> {
     rows.sort_by_key(|(id, ..)| *id);
     let lines: Vec<_> = rows.iter().map(|(id, spec, result)| line(id, spec, result)).collect();
     let text = table::table(["NAMESPACE", "NAME", "READY", "REASON", "TAG", "DIGEST", "FILES", "MESSAGE"], &lines);
-    std::io::stdout().write_all(text.as_bytes()).map_err(Fatal::during("standard output"))?;
+    to_stdout(&text)?;
     let failed = rows.iter().any(|(_, _, result)| result.is_err());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -206,16 +205,25 @@ fn line(id: &ObjectId, spec: &OCIArtifactSpec, result: &Result<Option<Outcome>, 
     [id.namespace.clone(), id.name.clone(), ready, reason, tag, digest, files, message]
 }
 
-fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> Result<Engine<HttpRegistry>, Fatal> {
+fn engine(
+    arguments: &Arguments,
+    input: &Input,
+    progress: Arc<dyn Progress>,
+) -> Result<Engine<HttpRegistry>, Complaint> {
     let open = |path: PathBuf| {
         let option = format!("--root {}", path.display());
         // In a root that belongs to an operator, nothing is created or swept.
-        match storage::owner(&path).map_err(Fatal::during(&option))? {
-            Some(owner) => Err(Fatal(format!(
-                "{option}: the directory belongs to the operator's installation {owner}, which would undo changes by sync. \
-                 Choose another directory"
-            ))),
-            None => Mount::open(&path).map_err(Fatal::during(&option)),
+        let failed =
+            |error: &dyn std::fmt::Display| Complaint::new(Reason::StorageFailed, format!("{option}: {error}"));
+        match storage::owner(&path).map_err(|error| failed(&error))? {
+            Some(owner) => {
+                let problem = format!(
+                    "{option}: the directory belongs to the operator's installation {owner}, which would undo changes by sync"
+                );
+                let remedy = "Choose another directory.".to_owned();
+                Err(Complaint::new(Reason::OutputConflict, problem).with_remedy(remedy))
+            }
+            None => Mount::open(&path).map_err(|error| failed(&error)),
         }
     };
     let root = open(arguments.root.clone())?;
@@ -234,13 +242,13 @@ fn engine(arguments: &Arguments, input: &Input, progress: Arc<dyn Progress>) -> 
         }
     }
     let metrics = Arc::new(Metrics::default());
-    let registry = arguments.reach.registry(&metrics).map_err(|complaint| Fatal(complaint.message().to_owned()))?;
+    let registry = arguments.reach.registry(&metrics)?;
     let api_objects = ApiObjects::Directory(arguments.root.join(CONFIG_MAPS));
     let cache = Cache::open(volumes.values(), arguments.cache.limits(), &metrics);
     let outputs = Outputs::new(volumes, root, api_objects, metrics);
     Ok(Engine {
         registry,
-        outputs: outputs.map_err(Fatal::during("the outputs cannot be set up"))?,
+        outputs: outputs.map_err(Failure::internal)?,
         limits: arguments.limits.limits(),
         cache,
         turns: Turns::default(),
@@ -291,8 +299,9 @@ mod tests {
         fs_err::write(&input, format!("{head}, spec: {{image: '127.0.0.1:1/a/b:1'}}}}")).unwrap();
         let paths = [&input, &root].map(|path| path.display().to_string());
         let command = Command::parse_from(["sync", "-f", &paths[0], "--root", &paths[1]]);
-        let Fatal(message) = run(command.arguments).await.unwrap_err();
-        assert!(message.contains("uid/supercargo") && message.contains("--root"), "{message}");
+        let message = run(command.arguments).await.unwrap_err().to_string();
+        let names = ["OutputConflict", "uid/supercargo", "--root"];
+        assert!(names.iter().all(|name| message.contains(name)), "{message}");
         assert!(scratch.exists(), "nothing is swept");
     }
 
@@ -329,7 +338,7 @@ mod tests {
             fs_err::write(&file, document(number, spec).to_string()).unwrap();
             let (file, root) = (file.display().to_string(), root.display().to_string());
             let command = Command::parse_from(["sync", "-f", &file, "--root", &root]);
-            let refused = run(command.arguments).await.err().map(|Fatal(text)| text);
+            let refused = run(command.arguments).await.err().map(|complaint| complaint.to_string());
             assert_eq!(refused.is_some_and(|error| error.contains("spec.outputs[0]")), number < 4, "{number}");
         }
         assert_eq!(tree(&canary), before, "the canary is as it was");

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::api::Reason;
 use crate::cli::files;
 use crate::cli::options::values::duration;
-use crate::cli::output::Fatal;
+use crate::cli::output::complaint::Complaint;
+use crate::failure::Failure;
 use crate::pass;
 use crate::registry::http::HttpRegistry;
 use crate::trust::public_root::{Mirror, Refresh};
@@ -40,20 +42,23 @@ impl TrustedRootArguments {
     pub(crate) fn refresh(
         &self,
         work_dir: &Path,
-        client: impl FnOnce() -> Result<HttpRegistry, Fatal>,
-    ) -> Result<Option<Refresh<Mirror>>, Fatal> {
+        client: impl FnOnce() -> Result<HttpRegistry, Complaint>,
+    ) -> Result<Option<Refresh<Mirror>>, Complaint> {
         if self.refresh_trusted_root.is_zero() {
             return Ok(None);
         }
         let bootstrap = match &self.tuf_root {
             Some(path) => {
-                let json = files::content(path).map_err(Fatal::during("--tuf-root"))?;
-                Bootstrap::new(json).map_err(Fatal::during(&format!("--tuf-root {}", path.display())))?
+                let json = files::read("--tuf-root", path)?;
+                let invalid =
+                    |error| Complaint::new(Reason::FileInvalid, format!("--tuf-root {}: {error}", path.display()));
+                Bootstrap::new(json).map_err(invalid)?
             }
-            None => Bootstrap::public_good().map_err(Fatal::during("the embedded TUF root"))?,
+            None => Bootstrap::public_good().map_err(Failure::internal)?,
         };
+        let invalid = |error| Complaint::new(Reason::InvalidSpec, format!("--tuf-mirror: {error}"));
         Ok(Some(Refresh {
-            files: Mirror::new(client()?, &self.tuf_mirror).map_err(Fatal::during("--tuf-mirror"))?,
+            files: Mirror::new(client()?, &self.tuf_mirror).map_err(invalid)?,
             bootstrap,
             directory: work_dir.join(DIRECTORY),
             interval: self.refresh_trusted_root,

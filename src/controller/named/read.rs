@@ -8,7 +8,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 
 use crate::api::ANNOTATION_REGISTRY;
 use crate::api::vocabulary::CaSource;
-use crate::controller::watching::causes;
+use crate::failure::causes;
 use crate::oci::{Digest, Hasher};
 use crate::registry::credentials::SecretData;
 

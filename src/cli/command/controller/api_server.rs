@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
 
+use crate::failure::causes;
 use crate::registry::address::is_closed_port;
 
 /// Maximum number of addresses that are closed.
@@ -19,7 +20,7 @@ pub(crate) async fn addresses(client: &kube::Client) -> Vec<IpAddr> {
         Ok(slice) => own(&slice),
         Err(error) => {
             tracing::warn!(
-                %error,
+                error = causes(&error),
                 "the API server's endpoints cannot be read, so they are not closed to registries. Grant get on the \
                  EndpointSlice default/kubernetes, or name their network in --deny-cidr"
             );

@@ -12,8 +12,10 @@ use tower::timeout::TimeoutLayer;
 use tower::util::MapRequestLayer;
 
 use super::api_requests::FairLayer;
-use crate::cli::output::Fatal;
+use crate::api::Reason;
+use crate::cli::output::complaint::Complaint;
 use crate::controller::Health;
+use crate::failure::{Failure, causes};
 
 /// Maximum number of concurrent requests to the API server: each is a connection, and at a start every object sends
 /// some.
@@ -32,12 +34,11 @@ const AFTER_API_ERROR: Duration = Duration::from_secs(2);
 
 /// Creates the client of the API server. A request that waits for its retry gives its permit back, so that throttled
 /// requests do not delay watches and writes.
-pub(super) fn client(mut config: kube::Config, health: &Arc<Health>) -> Result<kube::Client, Fatal> {
+pub(super) fn client(mut config: kube::Config, health: &Arc<Health>) -> Result<kube::Client, Complaint> {
     // kube's own retries pause longer than the callers can wait.
     config.default_retry = false;
     let (first, longest) = API_RETRY_PAUSES;
-    let during = "the cluster's client cannot be set up";
-    let retry = RetryPolicy::new(first, longest, API_RETRIES, false).map_err(Fatal::during(during))?;
+    let retry = RetryPolicy::new(first, longest, API_RETRIES, false).map_err(Failure::internal)?;
     let health = Arc::clone(health);
     let noted = MapRequestLayer::new(move |request: http::Request<Body>| {
         if request.method() == http::Method::GET {
@@ -45,7 +46,9 @@ pub(super) fn client(mut config: kube::Config, health: &Arc<Health>) -> Result<k
         }
         request
     });
-    let client = ClientBuilder::try_from(config).map_err(Fatal::during(during))?;
+    let client = ClientBuilder::try_from(config).map_err(|error| {
+        Complaint::new(Reason::FileInvalid, format!("the cluster of the kubeconfig: {}", causes(&error)))
+    })?;
     let client = client
         .with_layer(&TimeoutLayer::new(API_TIMEOUT))
         .with_layer(&BufferLayer::new(API_REQUESTS + API_FIRST_REQUESTS))
@@ -77,7 +80,11 @@ pub(super) async fn installation(client: &kube::Client, name: &str) -> Option<St
                 return None;
             }
             Err(error) => {
-                tracing::warn!(namespace, %error, "the operator's namespace cannot be read; trying again");
+                tracing::warn!(
+                    namespace,
+                    error = causes(&error),
+                    "the operator's namespace cannot be read; trying again"
+                );
                 tokio::time::sleep(AFTER_API_ERROR).await;
             }
         }

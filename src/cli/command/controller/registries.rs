@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::Arguments;
-use crate::cli::output::Fatal;
+use crate::cli::output::complaint::Complaint;
+use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::pass;
 use crate::registry::egress::PlainHttp;
@@ -19,11 +20,10 @@ pub(super) fn client(
     arguments: &Arguments,
     api_server: &[IpAddr],
     metrics: &Arc<Metrics>,
-) -> Result<HttpRegistry, Fatal> {
+) -> Result<HttpRegistry, Complaint> {
     let plain_http = PlainHttp::Hosts(arguments.plain_http_hosts.clone());
     let egress = arguments.reach.egress(&arguments.open_networks, api_server, plain_http);
-    HttpRegistry::new(Arc::clone(metrics), egress, arguments.reach.per_second())
-        .map_err(Fatal::during("the HTTP client cannot be set up"))
+    Ok(HttpRegistry::new(Arc::clone(metrics), egress, arguments.reach.per_second()).map_err(Failure::internal)?)
 }
 
 /// Returns the trusted root for requirements that name none, and the task that refreshes it.
@@ -32,7 +32,7 @@ pub(super) fn public_root(
     api_server: &[IpAddr],
     metrics: &Arc<Metrics>,
     shutdown: &CancellationToken,
-) -> Result<(Arc<PublicRoot>, impl Future<Output = ()> + use<>), Fatal> {
+) -> Result<(Arc<PublicRoot>, impl Future<Output = ()> + use<>), Complaint> {
     metrics.trusted_root(Root::carried_for(pass::now()));
     let refresh = arguments.trusted_root.refresh(&arguments.work_dir, || client(arguments, api_server, metrics))?;
     let root = Arc::new(if refresh.is_some() { PublicRoot::awaited() } else { PublicRoot::embedded() });
