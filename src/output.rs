@@ -44,15 +44,17 @@ mod switch;
 mod volume;
 mod witness;
 
+pub use deleted::remove_owned;
 pub use error::OutputError;
 pub(crate) use lock::Lock;
 pub use lock::Wanted;
+pub use manifest::{manifests, remove as remove_manifest};
 pub use outputs::{ApiObjects, Outputs};
 pub use published::{Published, Recorded, Retention};
 pub use rehearsal::Rehearsal;
 pub use stage_place::StagePlace;
 pub(crate) use switch::{Done, NotSwitched, Ready};
-pub use volume::{Listed, listed};
+pub use volume::{Listed, listed, owned};
 
 use damage::{Held, Probed};
 use location::{Location, current_name};

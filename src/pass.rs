@@ -7,7 +7,7 @@ use crate::failure::Failure;
 pub use crate::output::Wanted;
 use crate::plan::{self, Plan};
 use crate::registry::{self, Pinned, Registry, RegistryError};
-use crate::request::Request;
+use crate::request::{Limits, Request};
 use crate::trust::{self, Basis, TrustError};
 
 mod before;
@@ -16,6 +16,7 @@ mod engine;
 mod fetch;
 mod look;
 mod outcome;
+mod preview;
 mod stage;
 mod step;
 pub mod turns;
@@ -25,6 +26,7 @@ pub use commit::{Attendant, Committed, Prepared, Switching, Unattended};
 pub use engine::Engine;
 pub use look::{Look, look, read};
 pub use outcome::{Outcome, Top};
+pub use preview::{Preview, preview};
 pub(crate) use stage::check_type;
 pub use step::now;
 
@@ -67,7 +69,7 @@ pub async fn prepare<R: Registry>(
     before: &Before,
     wanted: &Wanted,
 ) -> Result<Progressed, Failure> {
-    let step = Step::new(engine, request);
+    let step = Step::new(&engine.processors, request);
     let steps = Box::pin(steps(engine, request, before, wanted, &step));
     let result = step.seat.within(request.timeout, steps).await;
     result.unwrap_or_else(|| Err(Failure::timeout(request.timeout, step.now())))
@@ -84,11 +86,13 @@ async fn steps<R: Registry>(
     // The outputs come first: a conflict at a place is reported before any request is sent.
     let look = look(engine, request, before).await?;
     step.set("resolving the reference");
-    let pinned = resolve(engine, request, step).await?;
+    let pinned = resolve(&engine.registry, request, step).await?;
     match (plan::decide(request, &pinned, &look.observed), &before.refused) {
         (Plan::Keep, _) => Ok(Progressed::Kept(Box::new(Outcome::kept(pinned, look, None)))),
         (Plan::Reapprove, _) => {
-            let basis = judge(engine, request, &pinned, step).await.map_err(|failure| failure.of(pinned.digest()))?;
+            let basis = judge(&engine.registry, &engine.limits, request, &pinned, step)
+                .await
+                .map_err(|failure| failure.of(pinned.digest()))?;
             Ok(Progressed::Kept(Box::new(Outcome::kept(pinned, look, Some(basis)))))
         }
         (Plan::Refuse, Some((_, failure))) => Err(failure.clone()),
@@ -104,19 +108,21 @@ async fn steps<R: Registry>(
 /// Judges the digest that the request names without fetching it, within `spec.timeout`. Requires the [`Turn`] from
 /// [`Engine::turn`].
 pub async fn rejudge<R: Registry>(engine: &Engine<R>, _turn: &Turn, request: &Request) -> Result<Basis, Failure> {
-    let step = Step::new(engine, request);
+    let step = Step::new(&engine.processors, request);
     let judging = async {
         check_denied(request)?;
-        let pinned = resolve(engine, request, &step).await?;
-        judge(engine, request, &pinned, &step).await.map_err(|failure| failure.of(pinned.digest()))
+        let pinned = resolve(&engine.registry, request, &step).await?;
+        judge(&engine.registry, &engine.limits, request, &pinned, &step)
+            .await
+            .map_err(|failure| failure.of(pinned.digest()))
     };
     let judged = step.seat.within(request.timeout, judging).await;
     judged.unwrap_or_else(|| Err(Failure::timeout(request.timeout, step.now())))
 }
 
-async fn resolve<R: Registry>(engine: &Engine<R>, request: &Request, step: &Step) -> Result<Pinned, RegistryError> {
+async fn resolve<R: Registry>(registry: &R, request: &Request, step: &Step) -> Result<Pinned, RegistryError> {
     let (reference, selection) = (&request.reference, request.selection.as_ref());
-    registry::resolve(&engine.registry, &request.access, reference, selection, &step.seat).await
+    registry::resolve(registry, &request.access, reference, selection, &step.seat).await
 }
 
 fn check_denied(request: &Request) -> Result<(), Failure> {
@@ -125,18 +131,19 @@ fn check_denied(request: &Request) -> Result<(), Failure> {
 
 /// Judges a digest that is already published.
 async fn judge<R: Registry>(
-    engine: &Engine<R>,
+    registry: &R,
+    limits: &Limits,
     request: &Request,
     pinned: &Pinned,
     step: &Step,
 ) -> Result<Basis, Failure> {
     step.set("verifying signatures");
-    let (registry, access) = (&engine.registry, &request.access);
+    let access = &request.access;
     let judged = trust::judge(registry, access, pinned, &request.requirement, &step.seat, now()).await;
     if let Err(TrustError::Missing { .. } | TrustError::Invalid { .. }) = &judged {
         // A missing signature means something only if the registry still shows the artifact itself: with expired
         // credentials, or behind a captive proxy, everything is missing.
-        let limit = engine.limits.manifest_bytes.value();
+        let limit = limits.manifest_bytes.value();
         registry::document(registry, access, pinned.repository(), pinned.digest(), limit).await?;
     }
     Ok(judged?)

@@ -6,10 +6,15 @@ use super::error::OutputError;
 use super::outputs::{Outputs, holding};
 use super::volume;
 use crate::request::ObjectId;
-use crate::storage::Call;
+use crate::storage::{Call, Volume};
 
 /// Timeout for the lock before a deleted object's directories are removed; the removal is retried.
 const LONGEST_REMOVAL_LOCK: Duration = Duration::from_secs(5);
+
+/// Removes the directory that a command without a cluster has made for an object. Another one is left alone. Blocking.
+pub fn remove_owned(volume: &Volume, object: &ObjectId) -> Result<(), OutputError> {
+    volume::remove(volume, object)
+}
 
 impl Outputs {
     /// Removes the directories of a deleted object from every volume. Tries all, and returns those that failed.

@@ -1,5 +1,7 @@
 //! ConfigMap outputs without a cluster: manifests in a directory, for later use with kubectl.
 
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -7,8 +9,16 @@ use kube::ResourceExt;
 
 use super::error::OutputError;
 use super::published::Published;
+use crate::api::{LABEL_MANAGED_BY, MANAGER};
 use crate::request::ObjectId;
-use crate::storage::StorageError;
+use crate::storage::{self, StorageError};
+
+/// End of the names of manifests.
+const EXTENSION: &str = ".yaml";
+/// Maximum number of entries that are listed of a directory.
+const MAX_ENTRIES: usize = 100_000;
+/// Maximum size of a manifest: more than any ConfigMap in YAML.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A manifest that is ready to be written.
 #[derive(Debug)]
@@ -57,8 +67,40 @@ pub(super) fn revert(ready: &Ready) -> Result<(), OutputError> {
 }
 
 /// Removes a manifest. Absent is success.
-pub(super) fn remove(root: &Path, object: &ObjectId, name: &str) -> Result<(), OutputError> {
-    Ok(remove_file(&path(root, object, name))?)
+pub fn remove(root: &Path, object: &ObjectId, name: &str) -> Result<(), OutputError> {
+    let path = path(root, object, name);
+    remove_file(&path)?;
+    // Fails if the object has other manifests.
+    let _ = path.parent().map(fs_err::remove_dir);
+    Ok(())
+}
+
+/// Returns the objects with their manifests in a directory, which may be absent. Files of other programs are left out.
+pub fn manifests(root: &Path) -> Result<Vec<(ObjectId, String)>, StorageError> {
+    let root = match storage::open_any_dir(root) {
+        Err(error) if error.is_absent() => return Ok(Vec::new()),
+        root => root?,
+    };
+    let mut found = Vec::new();
+    for namespace in storage::names_up_to(&root, MAX_ENTRIES)? {
+        let Ok(dir) = storage::open_dir(root.as_fd(), &namespace) else { continue };
+        for name in storage::names_up_to(&dir, MAX_ENTRIES)? {
+            let Ok(dir) = storage::open_dir(dir.as_fd(), &name) else { continue };
+            let object = ObjectId { namespace: namespace.clone(), name, uid: String::new() };
+            let files = storage::names_up_to(&dir, MAX_ENTRIES)?;
+            let ours = files.iter().filter_map(|file| file.strip_suffix(EXTENSION)).filter(|name| is_ours(&dir, name));
+            found.extend(ours.map(|name| (object.clone(), name.to_owned())));
+        }
+    }
+    Ok(found)
+}
+
+fn is_ours(dir: &OwnedFd, name: &str) -> bool {
+    let mut text = String::new();
+    let file = storage::open_file(dir.as_fd(), &format!("{name}{EXTENSION}"));
+    let is_read = file.is_ok_and(|file| file.take(MAX_BYTES).read_to_string(&mut text).is_ok());
+    let map = serde_saphyr::from_str::<ConfigMap>(&text).ok().filter(|_| is_read);
+    map.is_some_and(|map| map.name_any() == name && map.labels().get(LABEL_MANAGED_BY).is_some_and(|by| by == MANAGER))
 }
 
 fn remove_file(path: &Path) -> Result<(), StorageError> {
@@ -84,5 +126,5 @@ fn failed(path: &Path, error: &std::io::Error) -> StorageError {
 }
 
 fn path(root: &Path, object: &ObjectId, name: &str) -> PathBuf {
-    root.join(&object.namespace).join(&object.name).join(format!("{name}.yaml"))
+    root.join(&object.namespace).join(&object.name).join(format!("{name}{EXTENSION}"))
 }

@@ -41,7 +41,7 @@ mod object_dir;
 mod quota;
 mod removal;
 
-pub use listing::{Listed, listed};
+pub use listing::{Listed, listed, owned};
 pub(super) use look::{last_read, probe, read};
 use marker::{MARKER, Tree, TreeRevision, size};
 pub(crate) use object_dir::Place;

@@ -12,7 +12,7 @@ use crate::failure::{Class, Failure};
 use crate::output::{Ready, Wanted};
 use crate::plan::Revision;
 use crate::registry::{self, Pinned, Registry, RegistryError};
-use crate::request::Request;
+use crate::request::{Limits, Request};
 use crate::storage::Call;
 use crate::trust::{self, Approved};
 use crate::unpack::{self, Stop};
@@ -26,22 +26,7 @@ pub(super) async fn fetch<R: Registry>(
     wanted: &Wanted,
     step: &Step,
 ) -> Result<Prepared, Failure> {
-    step.set("fetching the manifest");
-    let (platform, limit) = (request.platform.as_ref(), engine.limits.manifest_bytes);
-    let manifest = registry::manifest(&engine.registry, &request.access, &pinned, platform, limit.value()).await;
-    let manifest = manifest.map_err(|error| {
-        if let RegistryError::TooLarge { what, .. } = &error {
-            let message = format!("{what} has {}", limit.exceeded());
-            let failure = Failure::new(Class::Stalled, Reason::LimitExceeded, message);
-            return Failure { is_beside_digest: true, ..failure };
-        }
-        error.into()
-    })?;
-    stage::check_type(request, &manifest)?;
-    step.set("verifying signatures");
-    let approved =
-        trust::approve(&engine.registry, &request.access, pinned, manifest, &request.requirement, &step.seat, now())
-            .await?;
+    let approved = approve(&engine.registry, &engine.limits, request, pinned, step).await?;
     let mut prepared = stage_and_prepare(engine, request, &approved, &look, wanted, step).await;
     if let Err(failure) = &prepared
         && room_was_made(engine, request, &approved, failure).await
@@ -63,6 +48,31 @@ pub(super) async fn fetch<R: Registry>(
     let immutable = immutable.map(|target| target.output.clone()).collect();
     let (object, wanted) = (request.object.clone(), wanted.clone());
     Ok(Prepared { object, revision, ready, outcome, immutable, wanted })
+}
+
+/// Fetches the manifest, and judges the digest.
+pub(super) async fn approve<R: Registry>(
+    registry: &R,
+    limits: &Limits,
+    request: &Request,
+    pinned: Pinned,
+    step: &Step,
+) -> Result<Approved, Failure> {
+    step.set("fetching the manifest");
+    let (platform, limit) = (request.platform.as_ref(), limits.manifest_bytes);
+    let manifest = registry::manifest(registry, &request.access, &pinned, platform, limit.value()).await;
+    let manifest = manifest.map_err(|error| {
+        if let RegistryError::TooLarge { what, .. } = &error {
+            let message = format!("{what} has {}", limit.exceeded());
+            let failure = Failure::new(Class::Stalled, Reason::LimitExceeded, message);
+            return Failure { is_beside_digest: true, ..failure };
+        }
+        error.into()
+    })?;
+    stage::check_type(request, &manifest)?;
+    step.set("verifying signatures");
+    let (access, requirement) = (&request.access, &request.requirement);
+    Ok(trust::approve(registry, access, pinned, manifest, requirement, &step.seat, now()).await?)
 }
 
 /// True if cached layers were removed from a full volume to make room: publishing has priority over the cache. If the

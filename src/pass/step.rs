@@ -4,9 +4,8 @@ use std::sync::Mutex;
 
 use jiff::Timestamp;
 
-use super::engine::Engine;
 use crate::mutex::lock;
-use crate::permits::Seat;
+use crate::permits::{Permits, Seat};
 use crate::request::Request;
 
 /// Returns the time at which trusted roots must be valid.
@@ -22,8 +21,8 @@ pub(super) struct Step {
 }
 
 impl Step {
-    pub(super) fn new<R>(engine: &Engine<R>, request: &Request) -> Self {
-        Self { name: Mutex::default(), seat: engine.processors.seat(&request.object.namespace) }
+    pub(super) fn new(processors: &Permits, request: &Request) -> Self {
+        Self { name: Mutex::default(), seat: processors.seat(&request.object.namespace) }
     }
 
     pub(super) fn set(&self, step: &'static str) {

@@ -113,6 +113,11 @@ impl Mount {
         Volume::open(path).map(|volume| Self::of(Arc::new(volume)))
     }
 
+    /// Opens a volume that stays open and is only read; `None` if nothing was published to it yet.
+    pub fn existing(path: &Path) -> Result<Option<Arc<Self>>, StorageError> {
+        Ok(Volume::existing(path)?.map(|volume| Self::of(Arc::new(volume))))
+    }
+
     /// Waits until the first attempt to open has ended or timed out; returns the reason if the volume cannot be used.
     pub async fn settled(&self) -> Option<StorageError> {
         self.pool.settled().await

@@ -48,6 +48,16 @@ impl Volume {
         Ok(volume)
     }
 
+    /// Opens a root for reading if it exists and has the private directory; `None` otherwise. Leftovers of a crash stay.
+    pub(super) fn existing(path: &Path) -> Result<Option<Self>, StorageError> {
+        let root = open_any_dir(path);
+        match root.and_then(|root| open_dir(root.as_fd(), PRIVATE).map(|_| root)) {
+            Ok(root) => Self::opened(path, root, None, Pool::of(path)).map(Some),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Creates a private temporary root in `parent`, named `prefix` and a random suffix. It is removed, with all
     /// content, with the last holder of the root or of a scratch directory in it. Leftovers of killed processes with
     /// the same prefix are removed first.

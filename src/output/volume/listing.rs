@@ -1,7 +1,7 @@
 //! List of what is published below a root, read without a volume: nothing is locked, created or claimed.
 
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -44,11 +44,32 @@ pub fn listed(root: &Path) -> Result<Vec<Listed>, StorageError> {
     Ok(found)
 }
 
-/// Returns the current revision of an object's directory; `None` if there is none.
-fn published(dir: std::os::fd::BorrowedFd<'_>, object: ObjectId) -> Option<Listed> {
+/// Returns the objects with a directory below a root that a command without a cluster has made. Directories of other
+/// programs and of an operator are left out.
+pub fn owned(root: &Path) -> Result<Vec<ObjectId>, StorageError> {
+    let root = storage::open_any_dir(root)?;
+    let mut found = Vec::new();
+    for namespace in storage::names_up_to(&root, MAX_ENTRIES)? {
+        let Ok(dir) = storage::open_dir(root.as_fd(), &namespace) else { continue };
+        for name in storage::names_up_to(&dir, MAX_ENTRIES)? {
+            let Ok(dir) = storage::open_dir(dir.as_fd(), &name) else { continue };
+            if marker(dir.as_fd()).is_some_and(|marker| marker.uid.is_empty()) {
+                found.push(ObjectId { namespace: namespace.clone(), name, uid: String::new() });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn marker(dir: BorrowedFd<'_>) -> Option<Marker> {
     let mut text = String::new();
     storage::open_file(dir, MARKER).ok()?.take(marker::MAX_BYTES).read_to_string(&mut text).ok()?;
-    let marker = Marker::parse(&text).ok()?;
+    Marker::parse(&text).ok()
+}
+
+/// Returns the current revision of an object's directory; `None` if there is none.
+fn published(dir: BorrowedFd<'_>, object: ObjectId) -> Option<Listed> {
+    let marker = marker(dir)?;
     let revision = marker.revision_of(&current(dir).ok()??)?;
     let link = rustix::fs::statat(dir, CURRENT, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     let since = Timestamp::from_second(link.st_mtime).ok();
