@@ -96,7 +96,7 @@ impl<'a> Story<'a> {
         heading("4. An artifact without the signature is refused");
         self.write("schemas/service.json", "{ \"title\": \"Service\", \"required\": [\"anything\"] }\n")?;
         self.push(&[]).await?;
-        self.sync(1, "SignatureMissing").await?;
+        self.sync(6, "SignatureMissing").await?;
         says("No layer of it was fetched. Readers keep the last good files:");
         self.cat("service.json", "port")
     }
@@ -107,7 +107,7 @@ impl<'a> Story<'a> {
         let digest = self.registry.hold(REPOSITORY, TAG, hostile);
         says(&format!("The tag moves to an archive whose only entry leads out of the directory:\n{digest}"));
         self.run(&["sign", &self.image(), "--key", "cosign.key", "--plain-http"], 0, "sha256:").await?;
-        self.sync(1, "UnsafeArchive").await?;
+        self.sync(7, "UnsafeArchive").await?;
         says("Nothing of it was written:");
         self.cat("service.json", "port")
     }

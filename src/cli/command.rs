@@ -91,7 +91,7 @@ impl Command {
     pub(crate) async fn run(self) -> Result<ExitCode, Complaint> {
         match self {
             Self::Controller(arguments) => Box::pin(controller::run(*arguments)).await,
-            Self::Sync(arguments) => sync::run(*arguments).await,
+            Self::Sync(arguments) => Box::pin(sync::run(*arguments)).await,
             Self::Pull(arguments) => Ok(Box::pin(pull::run(*arguments)).await),
             Self::Unpack(arguments) => Ok(Box::pin(unpack::run(*arguments)).await),
             Self::Unpackage(arguments) => Ok(Box::pin(unpackage::run(*arguments)).await),

@@ -36,6 +36,11 @@ impl Complaint {
         &self.message
     }
 
+    /// Returns the remedy.
+    pub(crate) fn remedy(&self) -> &str {
+        &self.remedy
+    }
+
     /// Writes one line to standard error and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         // If standard error is closed, the exit code is the only report.
@@ -147,7 +152,21 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
             "Replace the trusted_root.json of the entry that the message names (trustedRootRef) with a current one; if \
              the entry has none, upgrade."
         }
+        Reason::Unauthorized => {
+            "Log in with supercargo login, or name a pull secret with the right user and password in \
+             spec.registry.pullSecrets."
+        }
+        Reason::Forbidden => "Give the user of the credentials read access to the repository.",
+        Reason::PolicyDenied => {
+            "Change the OCIArtifactPolicy that the message names, or add one that allows this repository; or use another \
+             artifact."
+        }
+        Reason::OutputConflict => {
+            "Remove or rename the object or directory that the message names, or choose another name or separator for \
+             the output."
+        }
         Reason::RegistryUnavailable
+        | Reason::RateLimited
         | Reason::SignatureMissing
         | Reason::StorageFull
         | Reason::StorageFailed
@@ -159,9 +178,6 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
         | Reason::SecretInvalid
         | Reason::FileNotFound
         | Reason::FileInvalid
-        | Reason::Unauthorized
-        | Reason::Forbidden
-        | Reason::RateLimited
         | Reason::TLSFailed
         | Reason::ManifestInvalid
         | Reason::PlatformNotFound
@@ -175,8 +191,6 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
         | Reason::SubPathNotFound
         | Reason::SignatureInvalid
         | Reason::IdentityMismatch
-        | Reason::PolicyDenied
-        | Reason::OutputConflict
         | Reason::OutputTooLarge
         | Reason::Timeout
         | Reason::TagExists
@@ -201,6 +215,14 @@ mod tests {
             assert!(text.starts_with(&format!("error: {reason}: ")) && text.ends_with('.'), "{text}");
             assert!(!text.contains('\n'), "{text}");
             assert!(!remedy(reason).contains("spec.") || Exit::of(reason) == Exit::Done, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_remedy_for_files_needs_an_operator() {
+        for reason in Reason::ALL.iter().filter(|reason| Exit::of(**reason) != Exit::Done) {
+            let text = remedy_in_files(*reason);
+            assert!(!["operator", "administrator"].iter().any(|word| text.contains(word)), "{reason}: {text}");
         }
     }
 

@@ -1,0 +1,95 @@
+//! Options of `supercargo sync`.
+
+use std::path::PathBuf;
+
+use crate::cli::options::cache::CacheArguments;
+use crate::cli::options::format::Format;
+use crate::cli::options::limits::LimitArguments;
+use crate::cli::options::reach::PersonalReach;
+use crate::cli::output::exit;
+
+/// Arguments of `supercargo sync`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: supercargo sync -f artifacts/ --root /srv/artifacts")]
+#[command(after_long_help = help())]
+pub(crate) struct Arguments {
+    /// File or directory with OCIArtifact objects, or - for standard input; may be given several times.
+    ///
+    /// In a directory, files that end with .yaml, .yml or .json are read.
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    pub(super) input: Vec<PathBuf>,
+    /// Read the subdirectories of a directory too.
+    ///
+    /// Without it, a file in a subdirectory that would be read is an error.
+    #[arg(short = 'R', long)]
+    pub(super) recursive: bool,
+    /// Directory that the files are published to.
+    ///
+    /// Required if an object names no directory of its own.
+    #[arg(long, value_name = "DIR")]
+    pub(super) root: Option<PathBuf>,
+    /// Artifact to process: NAMESPACE/NAME, NAME or its directory; may be given several times. Default: all.
+    #[arg(long, value_name = "ARTIFACT")]
+    pub(super) only: Vec<String>,
+    /// Write nothing; resolve and verify, and print what would change.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Remove what earlier runs published to --root, and what no object in the files names any more.
+    #[arg(long, conflicts_with = "only")]
+    pub(super) prune: bool,
+    /// Format of the result on standard output.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    pub(super) format: Format,
+    /// Namespace of objects in the files that have none.
+    #[arg(short = 'n', long, default_value = "default")]
+    pub(super) namespace: String,
+    /// Namespace of the objects that policies name.
+    ///
+    /// In a cluster it is the operator's namespace. Default: that of --namespace.
+    #[arg(long, value_name = "NAME")]
+    pub(super) policy_namespace: Option<String>,
+    /// Docker configuration with credentials, instead of the default files.
+    #[arg(hide_short_help = true, long, alias = "registry-config", value_name = "FILE")]
+    pub(super) docker_config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) reach: PersonalReach,
+    #[command(flatten)]
+    pub(super) limits: LimitArguments,
+    #[command(flatten)]
+    pub(super) cache: CacheArguments,
+}
+
+fn help() -> String {
+    format!(
+        "\
+Files are published to ROOT/<namespace>/<name>/current, or for a volume V other than \"default\" below
+ROOT/_volumes/V. ConfigMap outputs become manifests at ROOT/_configmaps/<namespace>/<name>/, for
+kubectl apply. Secrets that objects name are read from the same files. An object that names neither
+pull secrets nor a ServiceAccount is fetched with the credentials of the docker configuration, as by
+pull: $REGISTRY_AUTH_FILE, or $DOCKER_CONFIG/config.json or ~/.docker/config.json.
+
+An ArtifactSet is a list of directories beside its file, each with an image and the other fields of a
+spec about reading it. The annotation supercargo.dev/directory of an OCIArtifact means the same. Such
+a directory must not contain a file of -f; files in it are content, and never read as objects.
+
+OCIArtifactPolicy objects in the files apply as in a cluster. If the files do not contain the
+Namespace of an object, its labels are unknown: policies with a namespaceSelector apply, except
+those with action: Allow.
+
+Standard output has a line for each artifact, also if some fail; standard error has warnings, and one
+error for all failures. --dry-run fetches no layer, so an unsafe archive is found only without it.
+--prune removes only directories and manifests that sync has made. If several runs share a root, run
+them without --prune, or with all files at once.
+
+{codes}
+  1  also: failures of several of these kinds
+  130, 143  ended by Ctrl-C, by SIGTERM; what is not published yet is given up
+
+Examples:
+  supercargo sync -f artifacts/ --root /srv/artifacts
+  kustomize build overlays/ci | supercargo sync -f - --root out --format json
+  supercargo sync -f artifacts/ -R --root out --prune --dry-run
+  supercargo sync -f artifacts/ --root out --only team/rules",
+        codes = exit::help(&[exit::REMOTE])
+    )
+}

@@ -1,0 +1,194 @@
+//! One artifact: its pass, or in a dry run the preview of it.
+
+use tokio_util::sync::CancellationToken;
+
+use super::report::{Change, Done, Refused};
+use crate::api::Reason;
+use crate::cli::files::objects::{Input, Object};
+use crate::cli::output::complaint::Complaint;
+use crate::failure::{Class, Failure};
+use crate::login::Logins;
+use crate::oci::Digest;
+use crate::output::damage::Reading;
+use crate::output::{OutputError, Wanted};
+use crate::pass::turns::Turns;
+use crate::pass::{self, Before, Engine, Look, Prepared, Progressed, Unattended};
+use crate::permits::Permits;
+use crate::plan::Observed;
+use crate::registry::http::HttpRegistry;
+use crate::request::{Limits, OutputKind, Referred, Request};
+
+/// State shared by the passes.
+pub(super) struct Shared<'a> {
+    /// Places below the root; `None` if there are none.
+    pub(super) engine: Option<Engine<HttpRegistry>>,
+    /// State of a dry run.
+    pub(super) rehearsal: Option<Rehearsal>,
+    pub(super) input: &'a Input,
+    pub(super) logins: &'a Logins,
+    /// Namespace of the objects that policies name.
+    pub(super) policy_namespace: &'a str,
+    /// Cancelled by a signal.
+    pub(super) stop: &'a CancellationToken,
+}
+
+/// State of a dry run, which has no places if the root does not exist yet.
+pub(super) struct Rehearsal {
+    pub(super) registry: HttpRegistry,
+    pub(super) limits: Limits,
+    pub(super) turns: Turns,
+    pub(super) processors: Permits,
+}
+
+/// A pass that can no longer be given up without a trace.
+struct Pass {
+    request: Request,
+    progressed: Progressed,
+    /// Digest that consumers read before.
+    previous: Option<Digest>,
+}
+
+/// State of the outputs before a pass.
+struct Earlier {
+    before: Before,
+    look: Look,
+    previous: Option<Digest>,
+}
+
+impl Shared<'_> {
+    /// Processes an artifact; `None` if a signal came before anything was switched.
+    pub(super) async fn process(&self, object: &Object) -> Option<Result<Done, Refused>> {
+        if object.spec.suspend {
+            return Some(Ok(Done::suspended()));
+        }
+        if let Some(failure) = unfilled(object) {
+            return Some(Err(failure.into()));
+        }
+        if let Some(rehearsal) = &self.rehearsal {
+            return self.stop.run_until_cancelled(self.rehearse(rehearsal, object)).await;
+        }
+        // A switch is never left half done, so it is awaited also after a signal.
+        match self.stop.run_until_cancelled(self.prepare(object)).await? {
+            Ok(pass) => self.finish(pass).await,
+            Err(refused) => Some(Err(refused)),
+        }
+    }
+
+    async fn request(&self, object: &Object) -> Result<Request, Refused> {
+        let Object { id, spec, .. } = object;
+        let policies = self.input.policies(Some(&id.namespace), self.policy_namespace);
+        let referred = Referred { policies, ..self.input.referred(&id.namespace, spec) };
+        let mut request = Request::parse(id.clone(), spec, &referred).map_err(Failure::from)?;
+        // An object with credentials of its own is never fetched in the name of the user.
+        if spec.registry.pull_secrets.is_empty() && spec.registry.service_account_name.is_none() {
+            let added = self.logins.add_to(&mut request.access.keychain, &request.reference.repository).await;
+            added.map_err(Complaint::from)?;
+        }
+        Ok(request)
+    }
+
+    async fn prepare(&self, object: &Object) -> Result<Pass, Refused> {
+        let request = self.request(object).await?;
+        let engine = self.engine()?;
+        let Earlier { before, previous, .. } = earlier(engine, &request).await?;
+        let stop = self.stop.clone();
+        let wanted = Wanted::new(move || !stop.is_cancelled());
+        let turn = engine.turn(&request).await;
+        let progressed = pass::prepare(engine, &turn, &request, &before, &wanted).await?;
+        Ok(Pass { request, progressed, previous })
+    }
+
+    async fn finish(&self, pass: Pass) -> Option<Result<Done, Refused>> {
+        let Pass { request, progressed, previous } = pass;
+        let outcome = match progressed {
+            Progressed::Kept(outcome) => *outcome,
+            Progressed::Prepared(prepared) => match self.commit(prepared).await {
+                Ok(outcome) => outcome?,
+                Err(failure) => return Some(Err(failure.into())),
+            },
+        };
+        let is_same = previous.as_ref() == Some(outcome.pinned.digest());
+        let change = match &outcome.manifest {
+            None => Change::Unchanged,
+            Some(_) if request.targets.is_empty() => Change::Verified,
+            Some(_) if is_same && !outcome.repaired.is_empty() => Change::Repaired,
+            Some(_) => Change::Published,
+        };
+        let done = Done::of(change, &request, &outcome.pinned, outcome.manifest.as_ref(), outcome.basis.as_ref());
+        let places = outcome.published.iter().map(|output| output.location.text(&request.object)).collect();
+        let files = outcome.published.iter().map(|output| output.files).max();
+        let mut done = Done { places, files, previous: previous.filter(|_| !is_same), ..done };
+        done.warnings.extend(outcome.repaired.iter().map(ToString::to_string));
+        Some(self.tidy(&request).await.map(|()| done).map_err(Refused::from))
+    }
+
+    async fn commit(&self, prepared: Box<Prepared>) -> Result<Option<pass::Outcome>, Failure> {
+        let committed = prepared.commit(self.engine()?, &Unattended).await?;
+        Ok(committed.map(|committed| committed.outcome))
+    }
+
+    /// Removes earlier revisions.
+    async fn tidy(&self, request: &Request) -> Result<(), Failure> {
+        let engine = self.engine()?;
+        for target in &request.targets {
+            engine.outputs.prune(&request.object, target, pass::now()).await?;
+        }
+        Ok(())
+    }
+
+    fn engine(&self) -> Result<&Engine<HttpRegistry>, Failure> {
+        self.engine.as_ref().ok_or_else(|| Failure::internal("no root is open"))
+    }
+
+    async fn rehearse(&self, rehearsal: &Rehearsal, object: &Object) -> Result<Done, Refused> {
+        let request = self.request(object).await?;
+        let (mut observed, mut previous, mut is_damaged) = (Observed::default(), None, false);
+        if let Some(engine) = self.engine.as_ref().filter(|engine| has_every_volume(engine, &request)) {
+            let earlier = earlier(engine, &request).await?;
+            is_damaged = !earlier.look.damage.is_empty();
+            (observed, previous) = (earlier.look.observed, earlier.previous);
+        } else if request.targets.iter().any(|target| target.place.kind() == OutputKind::Secret) {
+            return Err(Failure::from(OutputError::NoCluster(OutputKind::Secret)).into());
+        }
+        let Rehearsal { registry, limits, turns, processors } = rehearsal;
+        let turn = turns.wait(&request.object.namespace, &request.reference.repository).await;
+        let preview = pass::preview(registry, limits, processors, &turn, &request, &observed).await?;
+        let is_same = previous.as_ref() == Some(preview.pinned.digest());
+        let change = match &preview.manifest {
+            None => Change::Unchanged,
+            Some(_) if request.targets.is_empty() => Change::Verified,
+            Some(_) if is_same && is_damaged => Change::Repaired,
+            Some(_) => Change::Published,
+        };
+        let done = Done::of(change, &request, &preview.pinned, preview.manifest.as_ref(), preview.basis.as_ref());
+        Ok(Done { previous: previous.filter(|_| !is_same), ..done })
+    }
+}
+
+/// Returns the state of the outputs. Without a status, their content is the record.
+async fn earlier(engine: &Engine<HttpRegistry>, request: &Request) -> Result<Earlier, Failure> {
+    let look = pass::look(engine, request, &Before::default()).await?;
+    let damage = if look.is_doubtful {
+        pass::read(engine, request, &Before::default(), Reading::Doubtful).await?
+    } else {
+        Vec::new()
+    };
+    let previous = look.shown.iter().flatten().next().map(|shown| shown.revision.digest.clone());
+    let recorded = look.held.into_iter().flatten().next().map(|published| published.revision);
+    let before = Before { recorded, damage, ..Before::default() };
+    let look = pass::look(engine, request, &before).await?;
+    Ok(Earlier { before, look, previous })
+}
+
+/// Returns true if every volume that the outputs are on exists.
+fn has_every_volume(engine: &Engine<HttpRegistry>, request: &Request) -> bool {
+    let mut names = request.targets.iter().filter_map(|target| target.place.volume());
+    names.all(|name| engine.outputs.volume_paths().any(|(known, _)| known == name))
+}
+
+/// Returns the failure of an object whose content goes to a directory.
+fn unfilled(object: &Object) -> Option<Failure> {
+    let (directory, file) = (object.directory.as_ref()?.display(), object.file.display());
+    let problem = format!("{file} names the directory {directory}, which sync does not fill yet");
+    Some(Failure::new(Class::Stalled, Reason::InvalidSpec, problem))
+}
