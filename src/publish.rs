@@ -46,7 +46,7 @@ pub use push::{Pushed, package_and_push, package_and_push_helm_chart, push_from_
 pub use sign::{Format, Signature, Signing, sign_once};
 pub use store::{InStore, Packaged, Packaging, Store, package, package_helm_chart};
 pub use tags::Overwrite;
-pub use transfer::{Options, Transferred, transfer};
+pub use transfer::{Options, Transferred, copy_signatures, transfer};
 
 /// A repository, and the way to it.
 pub struct Place<'a, R> {

@@ -9,6 +9,7 @@ use super::sign::{self, Signature, Signing};
 use super::{Display, Overwrite, Place, PublishError, attach, found, named, tags};
 use crate::oci::{Digest, Document, referrers};
 use crate::registry::{MAX_REFERRERS, Push, Registry, Stored};
+use crate::trust;
 
 /// Maximum number of steps from an artifact to a referrer, such as the signature of an SBOM.
 const MAX_STEPS: usize = 3;
@@ -69,7 +70,8 @@ pub async fn transfer<S: Registry, D: Registry + Push>(
     let mut copied = copy::nodes(from, to, &nodes, &options.display).await?;
     let (mut count, mut legacy_tags) = (0, Vec::new());
     if options.referrers {
-        let mut work = Referrers { from, to, options, seen: HashSet::new(), copied: Copied::default() };
+        let (seen, none) = (HashSet::new(), Copied::default());
+        let mut work = Referrers { from, to, options, which: Which::All, seen, copied: none };
         for node in &nodes {
             work.copy(&node.digest).await?;
             legacy_tags.append(&mut work.copy_legacy(&node.digest).await?);
@@ -101,11 +103,51 @@ pub async fn transfer<S: Registry, D: Registry + Push>(
     })
 }
 
+/// Copies the signatures and attestations of a digest, without the artifact itself, and returns their number.
+pub async fn copy_signatures<S: Registry, D: Registry + Push>(
+    from: Place<'_, S>,
+    to: Place<'_, D>,
+    digest: &Digest,
+) -> Result<usize, PublishError> {
+    let options = Options { overwrite: Overwrite::Always, ..Options::default() };
+    let (seen, copied) = (HashSet::new(), Copied::default());
+    let mut work = Referrers { from, to, options: &options, which: Which::Signatures, seen, copied };
+    work.copy_of(digest).await?;
+    let tags = work.copy_legacy(digest).await?;
+    Ok(work.seen.len() + tags.len())
+}
+
+/// The referrers to copy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    /// Sigstore bundles, and the tag `.sig`: all that a verification reads.
+    Signatures,
+}
+
+impl Which {
+    fn includes(self, node: &Node) -> bool {
+        match (self, &node.document) {
+            (Self::All, _) => true,
+            (Self::Signatures, Document::Manifest(manifest)) => trust::is_bundle(manifest),
+            (Self::Signatures, Document::Index(_)) => false,
+        }
+    }
+
+    fn legacy(self) -> &'static [&'static str] {
+        match self {
+            Self::All => &LEGACY,
+            Self::Signatures => &["sig"],
+        }
+    }
+}
+
 /// Copy of everything that refers to an artifact.
 struct Referrers<'a, S, D> {
     from: Place<'a, S>,
     to: Place<'a, D>,
     options: &'a Options,
+    which: Which,
     /// Referrers that were copied.
     seen: HashSet<Digest>,
     copied: Copied,
@@ -136,7 +178,9 @@ impl<S: Registry, D: Registry + Push> Referrers<'_, S, D> {
         for entry in entries {
             // A list may name a manifest that is gone, or one that refers to something else.
             let Some(nodes) = gone(graph::walk(self.from, &entry.digest).await)? else { continue };
-            let Some((node, children)) = nodes.split_last().filter(|(node, _)| node.subject() == Some(subject)) else {
+            let Some((node, children)) =
+                nodes.split_last().filter(|(node, _)| node.subject() == Some(subject) && self.which.includes(node))
+            else {
                 continue;
             };
             if !self.seen.insert(node.digest.clone()) {
@@ -178,7 +222,7 @@ impl<S: Registry, D: Registry + Push> Referrers<'_, S, D> {
     /// Copies what clients before OCI 1.1 store under tags, and returns these tags.
     async fn copy_legacy(&mut self, digest: &Digest) -> Result<Vec<String>, PublishError> {
         let mut copied = Vec::new();
-        for suffix in LEGACY {
+        for suffix in self.which.legacy() {
             let tag = format!("{}.{suffix}", referrers::tag(digest));
             let Some(wanted) = tags::current(self.from, &tag).await? else { continue };
             let there = tags::current(self.to, &tag).await?;
