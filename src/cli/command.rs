@@ -21,6 +21,7 @@ mod login;
 mod logout;
 mod package;
 mod pin;
+mod policy;
 mod promote;
 mod pull;
 mod push;
@@ -64,6 +65,8 @@ pub(crate) enum Command {
     Verify(Box<verify::Arguments>),
     /// Verify a Sigstore bundle for a file or a digest, without a registry.
     VerifyBundle(verify_bundle::Arguments),
+    /// Test policies with recorded signatures, offline.
+    Policy(policy::Arguments),
     /// Push a directory, or an artifact of the cache or of an OCI image layout, to a registry.
     Push(Box<push::Arguments>),
     /// Push a Helm chart, a directory or an archive, as Helm does.
@@ -105,6 +108,7 @@ impl Command {
             Self::Pin(arguments) => Ok(Box::pin(pin::run(*arguments)).await),
             Self::Verify(arguments) => Ok(verify::run(*arguments).await),
             Self::VerifyBundle(arguments) => Ok(verify_bundle::run(&arguments)),
+            Self::Policy(arguments) => Ok(Box::pin(policy::run(arguments)).await),
             Self::Push(arguments) => Ok(push::run(*arguments).await),
             Self::HelmPush(arguments) => Ok(Box::pin(helm_push::run(*arguments)).await),
             Self::Promote(arguments) => Ok(promote::run(*arguments).await),

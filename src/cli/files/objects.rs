@@ -21,11 +21,11 @@ use document::{not_yaml, once, secret, spec, text};
 
 /// Maximum nesting of lists.
 const MAX_LISTS: usize = 4;
-/// Kinds of our own API group. An `ArtifactLock` is no input, and lies beside it.
-const KINDS: [&str; 4] = ["OCIArtifact", "OCIArtifactPolicy", "ArtifactSet", "ArtifactLock"];
-const API_VERSION: &str = "supercargo.dev/v1alpha1";
+/// Kinds of our own API group. An `ArtifactLock` and a `PolicyTest` are no input, and lie beside it.
+const KINDS: [&str; 5] = ["OCIArtifact", "OCIArtifactPolicy", "ArtifactSet", "ArtifactLock", "PolicyTest"];
+pub(crate) const API_VERSION: &str = "supercargo.dev/v1alpha1";
 /// Label that an API server gives each namespace.
-const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+pub(crate) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// Objects in the files.
 #[derive(Debug, Default)]
@@ -182,7 +182,27 @@ impl Input {
     /// `action: Allow` and a `namespaceSelector` does not apply: in the cluster it may select other namespaces, and
     /// artifacts that no policy matches may be refused there.
     pub(crate) fn policies(&self, namespace: Option<&str>, own: &str) -> Policies {
-        let labels = namespace.and_then(|name| self.namespaces.get(name));
+        self.policies_under(namespace.and_then(|name| self.labels(name)), own)
+    }
+
+    /// Returns the labels of a namespace; `None` if the files do not have it.
+    pub(crate) fn labels(&self, namespace: &str) -> Option<&BTreeMap<String, String>> {
+        self.namespaces.get(namespace)
+    }
+
+    /// Returns the names of the policies.
+    pub(crate) fn policy_names(&self) -> impl Iterator<Item = &str> {
+        self.policies.keys().map(String::as_str)
+    }
+
+    /// Returns the name of a policy that applies only to some namespaces.
+    pub(crate) fn selective_policy(&self) -> Option<&str> {
+        let selective = self.policies.iter().find(|(_, (_, spec))| spec.namespace_selector.is_some());
+        selective.map(|(name, _)| name.as_str())
+    }
+
+    /// Returns the policies that apply to a namespace with these labels, as [`Self::policies`].
+    pub(crate) fn policies_under(&self, labels: Option<&BTreeMap<String, String>>, own: &str) -> Policies {
         let is_selected = |spec: &OCIArtifactPolicySpec| match labels {
             Some(labels) => spec.scope().selects(labels),
             None => spec.namespace_selector.is_none() || spec.action != PolicyAction::Allow,
@@ -204,6 +224,11 @@ impl Input {
             Policy { name: name.clone(), generation: *generation, spec: spec.clone(), referred }
         });
         Policies { all: all.collect(), ..Policies::default() }
+    }
+
+    /// Returns the spec of an `OCIArtifact`, checked as at admission.
+    pub(crate) fn spec(document: &Value) -> Result<OCIArtifactSpec, String> {
+        spec(&crd::artifact_schema(), document)
     }
 
     /// Returns the objects that a spec names, as far as the files have them.

@@ -1,0 +1,87 @@
+//! `supercargo policy record`: the signatures of an image in a directory, without the image itself.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::api::Reason;
+use crate::cli::options::reading;
+use crate::cli::options::writing::{self, Remote, WriteArguments};
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit;
+use crate::cli::output::to_stdout;
+use crate::cli::signals::until_signal;
+use crate::failure::Failure;
+use crate::layout::Layout;
+use crate::permits::Permits;
+use crate::publish::{self, Place};
+use crate::registry::http::HttpRegistry;
+use crate::registry::{self, Access, Pinned};
+
+/// Arguments of `supercargo policy record`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: supercargo policy record ghcr.io/team/app:1 -o tests/recorded")]
+#[command(after_long_help = help())]
+pub(crate) struct Arguments {
+    /// Image: `host[:port]/repository[:tag][@sha256:<64 hex>]`.
+    image: String,
+    /// Directory of the signatures, an OCI image layout; signatures of other images in it stay.
+    #[arg(short = 'o', long, value_name = "DIR")]
+    output: PathBuf,
+    #[command(flatten)]
+    write: WriteArguments,
+}
+
+fn help() -> String {
+    format!(
+        "\
+Copies the signatures and attestations of IMAGE to DIR: Sigstore bundles, and the layers under the
+tag sha256-<hex>.sig. The image itself is not copied, so DIR is small enough for a Git repository;
+leave out DIR/.supercargo there. No signature is verified. Standard output is
+host/repository:tag@sha256:... alone, for the image of a case of `policy test`.
+
+{credentials}
+
+{codes}
+  130, 143  ended by Ctrl-C, by SIGTERM
+
+Examples:
+  supercargo policy record ghcr.io/team/app:1 -o tests/recorded",
+        credentials = reading::CREDENTIALS_HELP,
+        codes = exit::help(&[exit::REMOTE])
+    )
+}
+
+pub(super) async fn run(arguments: &Arguments) -> ExitCode {
+    until_signal(Box::pin(record(arguments))).await
+}
+
+async fn record(arguments: &Arguments) -> Result<(), Complaint> {
+    let write = &arguments.write;
+    let remote = write.target(writing::reference("IMAGE", &arguments.image)?).await?;
+    let registry = Arc::new(write.reach.registry(&Arc::default())?);
+    let copied = tokio::time::timeout(write.timeout, copy(&registry, &remote, arguments)).await;
+    let copied = copied.unwrap_or_else(|_| Err(Failure::timeout(write.timeout, "reading the signatures")));
+    let (pinned, signatures) = copied.map_err(|failure| remote.explain(failure.into()))?;
+    if signatures == 0 {
+        return Err(Complaint::new(Reason::SignatureMissing, format!("{pinned} has no signature to record"))
+            .with_remedy("A case for an image without signatures has signatures: [].".to_owned()));
+    }
+    to_stdout(&format!("{pinned}\n"))
+}
+
+async fn copy(
+    registry: &Arc<HttpRegistry>,
+    remote: &Remote,
+    arguments: &Arguments,
+) -> Result<(Pinned, usize), Failure> {
+    let seat = Permits::default().seat("");
+    let pinned = registry::resolve(&**registry, &remote.access, &remote.reference, None, &seat).await?;
+    registry::confirm(&**registry, &remote.access, &pinned).await?;
+    let (layout, own, repository) =
+        (Arc::new(Layout::create(&arguments.output)?), Access::default(), pinned.repository());
+    let from = Place { registry, access: &remote.access, repository };
+    let to = Place { registry: &layout, access: &own, repository };
+    let signatures = publish::copy_signatures(from, to, pinned.digest()).await?;
+    Ok((pinned, signatures))
+}
