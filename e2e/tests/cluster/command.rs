@@ -9,6 +9,7 @@ mod local_files;
 mod login;
 mod package;
 mod pin;
+mod policy_test;
 mod promote;
 mod pull;
 mod push;
@@ -35,6 +36,7 @@ pub(crate) fn tests() -> Vec<Test> {
         login::tests(),
         package::tests(),
         pin::tests(),
+        policy_test::tests(),
         promote::tests(),
         pull::tests(),
         push::tests(),

@@ -2,7 +2,7 @@
 
 mod bundle;
 mod negatives;
-mod signing;
+pub(crate) mod signing;
 mod trusted_root;
 mod verify;
 
