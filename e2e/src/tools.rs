@@ -103,6 +103,12 @@ pub async fn lua(run: &Run) -> Result<PathBuf> {
     Shop { run, cache: cache_directory()?, progress: Progress::new() }.get(&catalog::LUA).await
 }
 
+/// Downloads the source of Kubernetes, of the version of the API server, and returns its directory: hundreds of YAML
+/// files of many authors. Only tests of editors need it.
+pub async fn kubernetes_source(run: &Run) -> Result<PathBuf> {
+    build::source(run, &catalog::KUBE_APISERVER, "k8s.io/kubernetes").await
+}
+
 struct Shop<'a> {
     run: &'a Run,
     cache: PathBuf,

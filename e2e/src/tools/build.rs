@@ -73,6 +73,16 @@ pub(super) async fn build(run: &Run, tool: &Tool, target: &Path, progress: &Prog
     Ok(())
 }
 
+/// Downloads the source of a Go module that the tool's module requires, and returns its directory.
+pub(super) async fn source(run: &Run, tool: &Tool, module: &str) -> Result<PathBuf> {
+    check_go(run, tool).await?;
+    let command = run.command(Path::new("go")).args(["mod", "download", "-json", module]);
+    let command = command.directory(&module_directory(tool)).env("GOWORK", "off").env("GOFLAGS", "").limit(PATIENCE);
+    let answer: serde_json::Value = serde_json::from_str(&command.stdout().await?)?;
+    let directory = answer.get("Dir").and_then(serde_json::Value::as_str);
+    Ok(PathBuf::from(directory.with_context(|| format!("no directory of {module}: {answer}"))?))
+}
+
 /// Checks that Go is installed and new enough for the module.
 async fn check_go(run: &Run, tool: &Tool) -> Result<()> {
     let remedy = match tool.found.as_ref().map(|found| found.in_assets) {

@@ -9,6 +9,7 @@ mod local_files;
 mod login;
 mod package;
 mod pin;
+mod pin_files;
 mod policy_test;
 mod promote;
 mod pull;
@@ -36,6 +37,7 @@ pub(crate) fn tests() -> Vec<Test> {
         login::tests(),
         package::tests(),
         pin::tests(),
+        pin_files::tests(),
         policy_test::tests(),
         promote::tests(),
         pull::tests(),

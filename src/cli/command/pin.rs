@@ -1,6 +1,7 @@
 //! `supercargo pin`: digests beside the tags of YAML files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use serde::Serialize;
 
 use crate::api::Reason;
 use crate::cli::files;
+use crate::cli::files::input::{Source, Subdirectories};
+use crate::cli::files::objects::Input;
 use crate::cli::files::replacing::{Original, replace};
 use crate::cli::options::format::Format;
 use crate::cli::options::login::LoginArguments;
@@ -38,9 +41,17 @@ const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "K
 #[command(after_help = "Example: supercargo pin -f rules.yaml kustomization.yaml")]
 #[command(after_long_help = help())]
 pub(crate) struct Arguments {
-    /// YAML files to edit in place.
-    #[arg(short, long = "filename", value_name = "FILE", required = true, num_args = 1..)]
+    /// YAML files and directories with such files to edit in place; `-` edits standard input to standard output.
+    ///
+    /// In a directory, files that end with .yaml, .yml or .json are edited.
+    #[arg(short, long = "filename", value_name = "PATH", required = true, num_args = 1..)]
     files: Vec<PathBuf>,
+    /// Edit files in the subdirectories of a directory too.
+    ///
+    /// Without it, a file in a subdirectory that would be edited is an error. Directories that an `ArtifactSet` or
+    /// `supercargo.dev/directory` names for content are left out.
+    #[arg(short = 'R', long)]
+    recursive: bool,
     /// Path of further references, such as image.ref or `sources[].image`.
     ///
     /// Keys with dots between them, from the root of each document; `[]` is every item of a list, `\.` a dot in a key.
@@ -76,8 +87,9 @@ spec.image of OCIArtifact objects, also in lists, in images of Kustomizations, a
 A digest beside a tag is updated; a reference with a digest alone stays. No file is written unless
 every reference of every file was resolved; each file is replaced in one step.
 
-Standard output has a line FILE:LINE: REFERENCE for each reference that was changed. With --check,
-the exit code is 1 if a reference is not pinned to the digest that its tag has now.
+Standard output has a line FILE:LINE: REFERENCE for each reference that was changed. With -f -,
+these lines are on standard error, and standard output has the edited text. With --check, the exit
+code is 1 if a reference is not pinned to the digest that its tag has now.
 
 {credentials} --username is for the
 one registry that all references name.
@@ -88,7 +100,8 @@ one registry that all references name.
 Examples:
   supercargo pin -f rules.yaml
   supercargo pin -f values.yaml --path image.ref --path 'sources[].image'
-  supercargo pin -f deploy/*.yaml --check --format json
+  supercargo pin -f deploy/ -R --check --format json
+  helm template app ./chart | supercargo pin -f - --path 'spec.template.spec.containers[].image'
   supercargo pin -f rules.yaml --unpin",
         credentials = reading::CREDENTIALS_HELP,
         codes = exit::help(&[exit::REMOTE])
@@ -126,7 +139,8 @@ struct Row {
 struct File {
     /// Path as the user wrote it.
     shown: PathBuf,
-    original: Original,
+    /// The file to replace; `None` for standard input.
+    original: Option<Original>,
     text: String,
     is_kustomization: bool,
     found: Vec<Found>,
@@ -145,7 +159,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn pin(arguments: &Arguments) -> Result<Exit, Complaint> {
-    let files = read(arguments)?;
+    let files = read(arguments).await?;
     let digests = if arguments.unpin {
         Digests::new()
     } else {
@@ -154,23 +168,34 @@ async fn pin(arguments: &Arguments) -> Result<Exit, Complaint> {
     };
     let references = files.iter().flat_map(|file| rows(file, arguments, &digests)).collect::<Vec<_>>();
     let changed = references.iter().filter(|row| row.changed).count();
-    if !arguments.check {
-        write(&files, arguments, &digests)?;
+    let edited = if arguments.check { None } else { write(&files, arguments, &digests)? };
+    let report = shown(arguments.format, Report { references, changed })?;
+    match edited {
+        Some(text) => {
+            // The result is the text; the exit code says that it is complete.
+            let _ = std::io::stderr().write_all(report.as_bytes());
+            to_stdout(&text)?;
+        }
+        None => to_stdout(&report)?,
     }
-    to_stdout(&shown(arguments.format, Report { references, changed })?)?;
     Ok(if arguments.check && changed > 0 { Exit::Fault } else { Exit::Done })
 }
 
-fn read(arguments: &Arguments) -> Result<Vec<File>, Complaint> {
-    let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
+async fn read(arguments: &Arguments) -> Result<Vec<File>, Complaint> {
+    let (paths, subdirectories) = (arguments.files.clone(), Subdirectories::read_if(arguments.recursive));
+    // On a thread, so that a signal ends the command while standard input is open.
+    let sources = tokio::task::spawn_blocking(move || Input::sources(&paths, subdirectories)).await;
+    let sources = sources.map_err(Failure::internal)?.map_err(|error| error.complaint("--filename"))?;
+    let mut all = Vec::new();
     let mut unused: Vec<&ValuePath> = arguments.paths.iter().collect();
-    for path in &arguments.files {
-        let original = Original::read(path).map_err(|error| files::unreadable("--filename", &error))?;
-        if !seen.insert(original.path.clone()) {
-            continue;
+    for Source { shown, is_stdin, text, .. } in sources {
+        let path = &shown;
+        let original = if is_stdin { None } else { Some(Original::read(path)) };
+        let original = original.transpose().map_err(|error| files::unreadable("--filename", &error))?;
+        if original.as_ref().is_some_and(|original| original.bytes != text.as_bytes()) {
+            let problem = format!("{}: changed while the command was running", path.display());
+            return Err(Complaint::new(Reason::StorageFailed, problem));
         }
-        let invalid = |problem: &str| Complaint::new(Reason::FileInvalid, format!("{}: {problem}", path.display()));
-        let text = String::from_utf8(original.bytes.clone()).map_err(|_| invalid("not UTF-8 text"))?;
         let is_kustomization = path.file_name().is_some_and(|name| KUSTOMIZATIONS.iter().any(|known| name == *known));
         let scope = Scope { paths: &arguments.paths, is_kustomization };
         let found = pin::find(&text, scope).map_err(|error| at(path, &error))?;
@@ -182,7 +207,7 @@ fn read(arguments: &Arguments) -> Result<Vec<File>, Complaint> {
             let problem = format!("{} has no tag; expected host/repository:tag", found.reference);
             return Err(located(path, found.line, &problem));
         }
-        all.push(File { shown: path.clone(), original, text, is_kustomization, found });
+        all.push(File { shown, original, text, is_kustomization, found });
     }
     match unused.first() {
         Some(path) => Err(Complaint::new(Reason::InvalidSpec, format!("--path {path}: no file has a value there"))),
@@ -239,9 +264,9 @@ fn rows(file: &File, arguments: &Arguments, digests: &Digests) -> Vec<Row> {
     file.found.iter().filter_map(row).collect()
 }
 
-/// Writes the files that change.
-fn write(files: &[File], arguments: &Arguments, digests: &Digests) -> Result<(), Complaint> {
-    let mut new = Vec::new();
+/// Writes the files that change, and returns the text for standard output.
+fn write(files: &[File], arguments: &Arguments, digests: &Digests) -> Result<Option<String>, Complaint> {
+    let (mut new, mut edited) = (Vec::new(), None);
     for file in files {
         let scope = arguments.scope(file);
         let text = if arguments.unpin {
@@ -250,11 +275,14 @@ fn write(files: &[File], arguments: &Arguments, digests: &Digests) -> Result<(),
             pin::pinned(&file.text, scope, |reference| digests.get(&reference.to_string()).cloned())
         };
         let text = text.map_err(|error| at(&file.shown, &error))?;
-        if text != file.text {
-            new.push((&file.original, text.into_bytes()));
+        match &file.original {
+            Some(original) if text != file.text => new.push((original, text.into_bytes())),
+            Some(_) => {}
+            None => edited = Some(text),
         }
     }
-    replace(&new).map_err(|error| Complaint::new(Reason::StorageFailed, error))
+    replace(&new).map_err(|error| Complaint::new(Reason::StorageFailed, error))?;
+    Ok(edited)
 }
 
 fn shown(format: Format, report: Report) -> Result<String, Complaint> {

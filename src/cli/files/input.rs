@@ -71,13 +71,15 @@ impl Subdirectories {
 
 /// A file that was read.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// Path as the user wrote it.
-    pub(super) shown: PathBuf,
+    pub(crate) shown: PathBuf,
+    /// True for standard input.
+    pub(crate) is_stdin: bool,
     /// Directory that paths in the file are relative to.
     pub(super) base: PathBuf,
     /// Content.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// Reads files one by one: those of a directory before those of its subdirectories, so that the directories that they
@@ -163,7 +165,8 @@ impl Walk {
             let shown = PathBuf::from(SHOWN_STDIN);
             let read = up_to(MAX_FILE, std::io::stdin().lock());
             let problem = |error: Error| InputError::Invalid { file: shown.clone(), problem: error.to_string() };
-            return self.source(shown.clone(), here(), read.map_err(problem)?).map(Some);
+            let source = self.source(shown.clone(), here(), read.map_err(problem)?)?;
+            return Ok(Some(Source { is_stdin: true, ..source }));
         }
         // A pipe has no path without links, and nothing is beside it.
         let is_regular = fs_err::metadata(&path).map_err(InputError::Unreadable)?.is_file();
@@ -182,7 +185,7 @@ impl Walk {
             return fail(format!("the files have more than {MAX_BYTES} bytes together"));
         }
         match String::from_utf8(bytes) {
-            Ok(text) => Ok(Source { shown, base, text }),
+            Ok(text) => Ok(Source { shown, is_stdin: false, base, text }),
             Err(_) => fail("not UTF-8 text".to_owned()),
         }
     }

@@ -68,6 +68,23 @@ impl Input {
         Ok(input)
     }
 
+    /// Reads the same files with any content. Files in directories that objects name for content are left out.
+    pub(crate) fn sources(paths: &[PathBuf], subdirectories: Subdirectories) -> Result<Vec<Source>, InputError> {
+        let (mut input, mut found) = (Self::default(), Vec::new());
+        let mut walk = Walk::new(paths, subdirectories)?;
+        while let Some(source) = walk.next(&input.directories)? {
+            let documents: Vec<Value> = serde_saphyr::from_multiple(&source.text).unwrap_or_default();
+            let origin = Origin { source: &source, namespace: "" };
+            for document in &documents {
+                // Only the directories matter here, and the files may have other documents.
+                let _ = input.add(document, &origin, 0);
+            }
+            found.push(source);
+        }
+        walk.finish(&input.directories)?;
+        Ok(found)
+    }
+
     /// Adds an object, or each item of a list as `kubectl get -o yaml` prints it. `depth` counts nested lists.
     fn add(&mut self, document: &Value, origin: &Origin<'_>, depth: usize) -> Result<(), String> {
         if document.is_null() {
