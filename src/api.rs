@@ -12,6 +12,7 @@ pub mod references;
 pub mod schema;
 pub mod spec;
 pub mod status;
+pub mod stored;
 pub mod verify;
 pub mod vocabulary;
 

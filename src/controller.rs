@@ -15,6 +15,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
+use crate::api::stored::Stored;
 use crate::metrics::Metrics;
 use crate::pass::Engine;
 use crate::registry::Registry;
@@ -46,7 +47,6 @@ mod report;
 mod revocation;
 mod scans;
 mod schedule;
-mod stored;
 mod subject;
 mod suspended;
 mod sweep;
@@ -63,7 +63,6 @@ use memory::Memory;
 use named::Named;
 use policies::PolicyBook;
 use scans::Scans;
-use stored::Stored;
 use sweep::{Reports, Sweeper};
 use watching::Watching;
 

@@ -14,7 +14,7 @@ use super::named::Named;
 use super::on_revoked::OnRevoked;
 use super::policies::PolicyBook;
 use super::scans::Scans;
-use super::stored::Stored;
+use crate::api::stored::Stored;
 use crate::metrics::Metrics;
 use crate::mutex::lock;
 use crate::pass::Engine;

@@ -5,9 +5,10 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::context::Context;
-use super::stored::Stored;
 use crate::api::OLD_FINALIZER;
+use crate::api::stored::Stored;
 use crate::failure::causes;
+use crate::request::ObjectId;
 
 /// Removes the finalizer from the object if it has it, and no other finalizer. The next look repeats a
 /// refused removal.
@@ -15,7 +16,7 @@ pub(super) async fn remove<R>(stored: &Stored, context: &Context<R>) {
     if !stored.finalizers().iter().any(|name| name == OLD_FINALIZER) {
         return;
     }
-    let id = stored.id();
+    let id = ObjectId::from(stored);
     let names: Vec<&str> =
         stored.finalizers().iter().map(String::as_str).filter(|name| *name != OLD_FINALIZER).collect();
     let metadata = &stored.metadata;

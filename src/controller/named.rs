@@ -19,7 +19,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use self::read::Answer;
 use self::table::Table;
-use super::stored::Stored;
+use crate::api::stored::Stored;
 use crate::metrics::Metrics;
 use crate::mutex::lock;
 use crate::oci::Digest;

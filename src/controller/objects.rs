@@ -17,10 +17,10 @@ use tokio::sync::watch;
 
 use super::context::Context;
 use super::reconcile;
-use super::stored::Stored;
 use super::sweep::Reports;
 use super::watching::Watching;
 use crate::api;
+use crate::api::stored::Stored;
 use crate::registry::Registry;
 
 /// Returns the name of the watch over the objects of one namespace, or of all.

@@ -29,12 +29,13 @@ use super::context::Context;
 use super::dereference::{self, Inputs};
 use super::memory::Remembered;
 use super::schedule::{self, Schedule};
-use super::stored::Stored;
 use super::subject::Subject;
 use super::watching::{jittered, random};
 use super::{conclude, finalizer, integrity, obstacle, recover, suspended, tidy, unreadable, until_changed};
+use crate::api::stored::Stored;
 use crate::failure::{Class, Failure};
 use crate::registry::Registry;
+use crate::request::ObjectId;
 use crate::request::Request;
 
 /// Pause if the object in memory is older than the last status write. Its own ConfigMap may wake it before its watch
@@ -50,7 +51,7 @@ pub(super) async fn reconcile<R: Registry>(
     stored: Arc<Stored>,
     context: Arc<Context<R>>,
 ) -> Result<Action, Infallible> {
-    let (started, id) = (Instant::now(), stored.id());
+    let (started, id) = (Instant::now(), ObjectId::from(&*stored));
     let looked = AssertUnwindSafe(look_after(&stored, &context, started)).catch_unwind().await;
     let action = if let Ok(action) = looked {
         action

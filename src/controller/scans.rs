@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::attempt::is_superseded;
 use super::context::Context;
-use super::stored::Stored;
+use crate::api::stored::Stored;
 use crate::failure::Failure;
 use crate::mutex::lock;
 use crate::output::damage::{Damage, Reading};

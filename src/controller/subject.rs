@@ -13,8 +13,8 @@ use serde_json::json;
 use super::event::{self, News};
 use super::memory::Memory;
 use super::report;
-use super::stored::Stored;
 use crate::api::status::{HandledRequests, OutputStatus};
+use crate::api::stored::Stored;
 use crate::api::{self, OCIArtifact, OCIArtifactSpec, OCIArtifactStatus};
 use crate::failure::causes;
 use crate::metrics::Metrics;
@@ -57,7 +57,7 @@ impl<'a> Subject<'a> {
         metrics: &'a Metrics,
         memory: &'a Memory,
     ) -> Self {
-        let id = object.id();
+        let id = ObjectId::from(object);
         let api = Api::namespaced(client.clone(), &id.namespace);
         let written = Arc::new(object.status.clone());
         let status = memory.unwritten(&id.uid).map_or_else(|| Arc::clone(&written), Arc::new);

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::health::Health;
 use super::schedule::{REMOVAL_SOON, removal_pause};
-use super::stored::Stored;
+use crate::api::stored::Stored;
 use crate::failure::causes;
 use crate::metrics::Metrics;
 use crate::output::OutputError;
@@ -51,7 +51,7 @@ impl Reports {
     /// Reports the deletion of an object.
     pub(super) fn deleted(&self, object: &Stored) {
         // The receiver lives as long as the controller.
-        let _ = self.deleted.send(object.id());
+        let _ = self.deleted.send(ObjectId::from(object));
     }
 
     /// Reports a complete list of a watch, perhaps after an interruption.

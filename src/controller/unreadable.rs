@@ -16,12 +16,13 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::memory::Remembered;
 use super::report::with_remedy;
-use super::stored::Stored;
 use super::{event, subject, until_changed};
+use crate::api::stored::Stored;
 use crate::api::{self, OCIArtifact, Reason};
 use crate::failure::causes;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
+use crate::request::ObjectId;
 
 /// Pause after the API server refused the status of an unreadable object.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -32,7 +33,7 @@ const CONTRADICTS: &str = "Reconciling";
 
 /// Writes status and one Event. If the API server refuses the status, writes the Event alone, once for each message.
 pub(super) async fn look_after<R>(stored: &Arc<Stored>, context: &Context<R>, message: &str) -> Action {
-    let id = stored.id();
+    let id = ObjectId::from(&**stored);
     tracing::warn!(namespace = %id.namespace, name = %id.name, %message, "the spec does not parse");
     let Err(error) = report(&context.client, &context.metrics, stored, message).await else {
         return until_changed();

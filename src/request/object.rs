@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::api::stored::Stored;
+
 /// Identity of the object that a request came from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectId {
@@ -17,6 +19,15 @@ impl ObjectId {
     /// Returns the identity that stands for the object in a command without objects.
     pub fn command_line() -> Self {
         Self { namespace: "command".to_owned(), name: "line".to_owned(), uid: String::new() }
+    }
+}
+
+impl From<&Stored> for ObjectId {
+    /// Returns the identity of a stored object. Missing metadata is empty.
+    fn from(stored: &Stored) -> Self {
+        let field = |value: &Option<String>| value.clone().unwrap_or_default();
+        let metadata = &stored.metadata;
+        Self { namespace: field(&metadata.namespace), name: field(&metadata.name), uid: field(&metadata.uid) }
     }
 }
 

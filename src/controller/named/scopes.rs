@@ -3,7 +3,7 @@
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::controller::stored::Stored;
+use crate::api::stored::Stored;
 
 /// The artifacts of all controllers.
 #[derive(Default)]

@@ -8,8 +8,8 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::read::{Answer, Found, Kind, Name, Unanswered};
 use super::scopes::Scopes;
+use crate::api::stored::Stored;
 use crate::backoff::Backoff;
-use crate::controller::stored::Stored;
 use crate::oci::Digest;
 
 /// Time for which an answer is reused.

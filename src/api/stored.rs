@@ -1,37 +1,26 @@
-//! Objects as the watch delivers them.
+//! Objects as the API server delivers them.
 //!
-//! One malformed object must not end the watch for all others (kube-rs/kube#774), and it must still be possible to
-//! delete it and to report on it. So metadata, spec and status are parsed separately.
+//! One malformed object must not end the watch or the list of all others (kube-rs/kube#774), and it must still be
+//! possible to delete it and to report on it. So metadata, spec and status are parsed separately.
 
 use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{Resource, ResourceExt};
+use kube::Resource;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::api::{OCIArtifact, OCIArtifactSpec, OCIArtifactStatus};
-use crate::request::ObjectId;
+use super::{OCIArtifact, OCIArtifactSpec, OCIArtifactStatus};
 
 /// An `OCIArtifact` of which any part may be unreadable.
 #[derive(Clone, Debug)]
-pub(super) struct Stored {
-    pub(super) metadata: ObjectMeta,
+pub struct Stored {
+    /// The metadata, without unreadable parts.
+    pub metadata: ObjectMeta,
     /// The spec, or its parse error.
-    pub(super) spec: Result<OCIArtifactSpec, String>,
+    pub spec: Result<OCIArtifactSpec, String>,
     /// The status, without unreadable parts.
-    pub(super) status: OCIArtifactStatus,
-}
-
-impl Stored {
-    /// Returns the object's identity. Missing metadata is empty.
-    pub(super) fn id(&self) -> ObjectId {
-        ObjectId {
-            namespace: self.namespace().unwrap_or_default(),
-            name: self.name_any(),
-            uid: self.uid().unwrap_or_default(),
-        }
-    }
+    pub status: OCIArtifactStatus,
 }
 
 impl<'de> Deserialize<'de> for Stored {
