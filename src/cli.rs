@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub use output::complaint::{remedy, remedy_in_files};
+pub use plugin::arguments;
 
 use crate::telemetry::{LogFormat, LogLevel};
 
@@ -14,6 +15,7 @@ mod files;
 mod options;
 mod output;
 mod placing;
+mod plugin;
 mod signals;
 mod terminal;
 

@@ -56,6 +56,7 @@ mod watching;
 
 pub use health::Health;
 pub use on_revoked::OnRevoked;
+pub(crate) use schedule::{longest_poll, longest_retry};
 
 use context::{Context, Outage};
 use empty_dir::EmptyDirs;

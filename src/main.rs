@@ -14,7 +14,7 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 const MOST_THREADS: usize = 2048;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(cli::arguments(std::env::args_os()));
     // With two providers in one process and no default, rustls panics. Fails only if a default is already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime =

@@ -25,8 +25,14 @@ const OTHER_RANKS: [(&str, u32); 3] = [("testing", 401), ("lib", 502), ("superca
 const DECISIONS: u32 = 2;
 
 /// The only modules that may send requests to the cluster.
-const MAY_USE_KUBE: [&str; 5] =
-    ["api", "output::api_object", "output::manifest", "controller", "cli::command::controller"];
+const MAY_USE_KUBE: [&str; 6] = [
+    "api",
+    "output::api_object",
+    "output::manifest",
+    "controller",
+    "cli::command::controller",
+    "cli::command::ociartifact",
+];
 /// Modules that carry errors and objects of the API server and send no request.
 const MAY_NAME_KUBE: [&str; 5] = ["output", "output::error", "output::outputs", "output::rehearsal", "output::switch"];
 

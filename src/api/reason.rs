@@ -115,6 +115,10 @@ reasons! {
     TagExists: "Publish under another tag, or replace the tag with --force.",
     /// The registry refuses what a command publishes. Only commands report it.
     PublishRefused: "Check the rules of the registry: accepted media types, immutable tags, quotas and sizes.",
+    /// The cluster has no such object, or does not know its kind. Only commands report it.
+    ObjectNotFound: "Check the name, --namespace and --context; if the message names the kind, install supercargo.",
+    /// The API server cannot be reached, or does not complete a request. Only commands report it.
+    ClusterUnavailable: "Check --context and the network, and try again.",
     /// An internal error of supercargo.
     Internal: "Report it as a bug, with the operator's log around this time.",
 }

@@ -19,6 +19,7 @@ mod import;
 mod list;
 mod login;
 mod logout;
+mod ociartifact;
 mod package;
 mod pin;
 mod policy;
@@ -85,6 +86,8 @@ pub(crate) enum Command {
     Login(Box<login::Arguments>),
     /// Remove the credentials of a registry.
     Logout(logout::Arguments),
+    /// Inspect and change the OCIArtifact objects of a cluster; also `kubectl ociartifact`.
+    Ociartifact(Box<ociartifact::Arguments>),
     /// Print the `CustomResourceDefinition`s.
     Crd(crd::Arguments),
 }
@@ -118,6 +121,7 @@ impl Command {
             Self::GenerateKeyPair(arguments) => Ok(generate_key_pair::run(arguments).await),
             Self::Login(arguments) => Ok(Box::pin(login::run(*arguments)).await),
             Self::Logout(arguments) => Ok(logout::run(arguments).await),
+            Self::Ociartifact(arguments) => Ok(Box::pin(ociartifact::run(*arguments)).await),
             Self::Crd(arguments) => crd::run(&arguments),
         }
     }

@@ -40,14 +40,21 @@ impl Signals {
 /// Runs the work of a command until it ends or a signal comes, and reports the result. Signals are listened to before the
 /// work begins, and so before anything exists that a signal would leave behind.
 pub(crate) async fn until_signal(work: impl Future<Output = Result<(), Complaint>>) -> ExitCode {
+    exit_unless_signal(async {
+        match work.await {
+            Ok(()) => Exit::Done.into(),
+            Err(complaint) => complaint.report(),
+        }
+    })
+    .await
+}
+
+/// As [`until_signal`], for work that reports its result itself and returns the exit code.
+pub(crate) async fn exit_unless_signal(work: impl Future<Output = ExitCode>) -> ExitCode {
     let mut signals = Signals::listen();
-    let done = tokio::select! {
-        done = work => done,
-        code = signals.wait() => return interrupted(code),
-    };
-    match done {
-        Ok(()) => Exit::Done.into(),
-        Err(complaint) => complaint.report(),
+    tokio::select! {
+        code = work => code,
+        code = signals.wait() => interrupted(code),
     }
 }
 

@@ -11,12 +11,15 @@ use crate::oci::Digest;
 use crate::pass::Look;
 use crate::plan::Revision;
 
+/// Longest pause of [`RETRY`], and of every other back-off here.
+const LONGEST: Duration = Duration::from_secs(120);
 /// Back-off after failures that may resolve themselves.
-const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(120));
+const RETRY: Backoff = Backoff::new(Duration::from_secs(1), LONGEST);
 /// Back-off before a registry is queried again for absent or denied content.
 const WAIT: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
-/// Smallest factor that jitter applies to a pause.
+/// Smallest and largest factor that jitter applies to a pause.
 const EARLIEST: f64 = 0.9;
+const LATEST: f64 = 1.1;
 /// Maximum pause between the first retries of a removal, and the number of these retries.
 pub(super) const REMOVAL_SOON: Duration = Duration::from_secs(4);
 const REMOVAL_SOON_FOR: u32 = 50;
@@ -81,6 +84,16 @@ pub(super) fn obstacle_pause(failures: u32) -> Duration {
 pub(super) fn removal_pause(first: Duration, failures: u32) -> Duration {
     let longest = if failures <= REMOVAL_SOON_FOR { REMOVAL_SOON } else { REMOVAL_LONGEST };
     Backoff::new(first, longest).pause(failures)
+}
+
+/// Returns the longest pause between two polls, with the jitter of any object.
+pub(crate) fn longest_poll(interval: Duration) -> Duration {
+    interval.mul_f64(LATEST)
+}
+
+/// Returns the longest pause before a pass is retried, unless the registry requests a longer one.
+pub(crate) fn longest_retry() -> Duration {
+    LONGEST.mul_f64(LATEST)
 }
 
 /// Returns the interval with jitter per object, so that objects do not all poll at once.

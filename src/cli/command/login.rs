@@ -80,7 +80,7 @@ Examples:
 
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     // A signal ends the prompt at the terminal, which gets its echo back.
-    until_signal(login(&arguments)).await
+    Box::pin(until_signal(login(&arguments))).await
 }
 
 async fn login(arguments: &Arguments) -> Result<(), Complaint> {

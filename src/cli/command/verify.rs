@@ -128,7 +128,8 @@ async fn verify(arguments: &Arguments) -> Result<String, Complaint> {
     shown(arguments.format, &pinned, &request.requirement, &judgement)
 }
 
-async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Judgement), Failure> {
+/// Judges the digest that the reference of a request means, by the requirement of the request.
+pub(super) async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Judgement), Failure> {
     let seat = Permits::default().seat(&request.object.namespace);
     let (reference, selection) = (&request.reference, request.selection.as_ref());
     let pinned = registry::resolve(registry, &request.access, reference, selection, &seat).await?;
@@ -142,7 +143,8 @@ async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Ju
     }
 }
 
-fn shown(
+/// Returns the result for standard output; as text, with the signers on standard error.
+pub(super) fn shown(
     format: Format,
     pinned: &Pinned,
     requirement: &Requirement,

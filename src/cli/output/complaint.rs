@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::api::Reason;
 use crate::cli::output::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, printable};
 
 /// Reason, message and remedy of an error.
 #[derive(Debug)]
@@ -20,6 +20,16 @@ impl Complaint {
     pub(crate) fn new(reason: Reason, message: impl std::fmt::Display) -> Self {
         // `Failure` makes the message printable and short.
         Failure::new(crate::failure::Class::Stalled, reason, message).into()
+    }
+
+    /// Creates an error report about an object of a cluster: with fields instead of options, and the remedy of status.
+    pub(crate) fn of_object(failure: &Failure) -> Self {
+        Self::of_status(failure.reason, &failure.message)
+    }
+
+    /// Creates an error report with the reason and message of a condition.
+    pub(crate) fn of_status(reason: Reason, message: &str) -> Self {
+        Self { reason, message: printable(message), remedy: reason.remedy().to_owned() }
     }
 
     /// Replaces the remedy by another whole sentence.
@@ -131,6 +141,8 @@ pub fn remedy(reason: Reason) -> &'static str {
         | Reason::PolicyDenied
         | Reason::TagExists
         | Reason::PublishRefused
+        | Reason::ObjectNotFound
+        | Reason::ClusterUnavailable
         | Reason::UnsafeArchive => reason.remedy(),
     }
 }
@@ -194,7 +206,9 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
         | Reason::OutputTooLarge
         | Reason::Timeout
         | Reason::TagExists
-        | Reason::PublishRefused => reason.remedy(),
+        | Reason::PublishRefused
+        | Reason::ObjectNotFound
+        | Reason::ClusterUnavailable => reason.remedy(),
     }
 }
 

@@ -73,7 +73,11 @@ impl Exit {
             | Reason::TagExists
             | Reason::Internal => Self::Fault,
             Reason::InvalidSpec => Self::Usage,
-            Reason::RegistryUnavailable | Reason::RateLimited | Reason::Timeout | Reason::StorageFull => Self::Later,
+            Reason::RegistryUnavailable
+            | Reason::RateLimited
+            | Reason::Timeout
+            | Reason::StorageFull
+            | Reason::ClusterUnavailable => Self::Later,
             Reason::FileNotFound
             | Reason::FileInvalid
             | Reason::SecretNotFound
@@ -81,6 +85,7 @@ impl Exit {
             | Reason::Unauthorized
             | Reason::Forbidden => Self::Credentials,
             Reason::ReferenceNotFound
+            | Reason::ObjectNotFound
             | Reason::NoMatchingTag
             | Reason::PlatformNotFound
             | Reason::NoMatchingLayer

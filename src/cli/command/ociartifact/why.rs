@@ -1,0 +1,198 @@
+//! `kubectl ociartifact why`: the state of one object, its remedy, and the next attempt.
+
+use std::fmt::Write;
+
+use k8s_openapi::api::core::v1::Event;
+use kube::Api;
+use kube::api::ListParams;
+use serde::Serialize;
+
+use super::cluster::{Cluster, ClusterArguments, list};
+use super::next::{self, Next};
+use super::shown::{self, Condition};
+use super::{json, warn};
+use crate::api::Reason;
+use crate::api::status::CandidateStatus;
+use crate::api::stored::Stored;
+use crate::cli::options::format::Format;
+use crate::cli::output::complaint::Complaint;
+use crate::failure::printable;
+use crate::request::ObjectId;
+
+/// Number of Events that are shown.
+const MOST_EVENTS: usize = 10;
+
+/// Arguments of `why`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: kubectl ociartifact why rules -n team-a")]
+#[command(after_long_help = HELP)]
+pub(super) struct Arguments {
+    /// Name of the object.
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+}
+
+const HELP: &str = "\
+Prints the conditions with their reasons, the remedy, the published and the refused revision, the
+last 10 Events, and the next attempt of the operator. The exit code is 0 if the object exists,
+whatever its state; for the state as an exit code use kubectl wait, or reconcile --wait.
+
+Rights: get ociartifacts.supercargo.dev; list events. Without the latter, a warning replaces the
+Events.
+
+Examples:
+  kubectl ociartifact why rules -n team-a
+  kubectl ociartifact why rules --format json | jq -r .remedy";
+
+/// Output of `--format json`. The names are stable; fields without a value are left out.
+#[derive(Debug, Serialize)]
+struct Report {
+    namespace: String,
+    name: String,
+    /// `spec.image`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<String>,
+    /// Parser error of a spec that cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    conditions: Vec<Condition>,
+    /// Remedy of the first condition that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<Published>,
+    /// Revision that was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<CandidateStatus>,
+    next: Next,
+    /// Last Events, the newest last.
+    events: Vec<News>,
+    /// Parts that are unknown, such as Events that may not be listed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Published {
+    reference: String,
+    digest: String,
+    /// Revision as text for people.
+    #[serde(skip)]
+    text: String,
+    /// Time of the publication.
+    since: String,
+}
+
+/// An Event.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct News {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    #[serde(rename = "type")]
+    kind: String,
+    reason: String,
+    note: String,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Result<String, Complaint> {
+    let found = arguments.cluster.within("reading the object and its Events", async {
+        let cluster = arguments.cluster.cluster().await?;
+        let stored = cluster.artifact(&arguments.name).await?;
+        let events = match events(&cluster, &ObjectId::from(&stored)).await {
+            Err(complaint) if complaint.reason() == Reason::Forbidden => Err(complaint.message().to_owned()),
+            events => Ok(events?),
+        };
+        Ok((stored, events))
+    });
+    let (stored, events) = found.await?;
+    let report = report(&stored, events);
+    if arguments.cluster.format == Format::Json {
+        return json(&report);
+    }
+    warn(&report.warnings);
+    Ok(shown(&report))
+}
+
+/// Returns the last Events about an object, the newest last.
+async fn events(cluster: &Cluster, object: &ObjectId) -> Result<Vec<News>, Complaint> {
+    let api: Api<Event> = Api::namespaced(cluster.client.clone(), &object.namespace);
+    let selector = format!("involvedObject.kind=OCIArtifact,involvedObject.name={}", object.name);
+    let params = ListParams::default().fields(&selector);
+    let keep = |event: Event| {
+        // Not those of an earlier object of this name.
+        let is_own = event.involved_object.uid.is_none_or(|uid| uid == object.uid);
+        let time = event.event_time.map(|time| time.0).or(event.last_timestamp.map(|time| time.0));
+        is_own.then(|| News {
+            time: time.map(|time| time.to_string()),
+            kind: event.type_.unwrap_or_default(),
+            reason: event.reason.unwrap_or_default(),
+            note: event.message.unwrap_or_default(),
+        })
+    };
+    let mut all = list(&api, "events", Some(&object.namespace), params, keep).await?.items;
+    all.sort();
+    let first = all.len().saturating_sub(MOST_EVENTS);
+    Ok(all.split_off(first))
+}
+
+fn report(stored: &Stored, events: Result<Vec<News>, String>) -> Report {
+    let ObjectId { namespace, name, .. } = ObjectId::from(stored);
+    let conditions = shown::conditions(&stored.status);
+    let (events, warnings) = match events {
+        Ok(events) => (events, Vec::new()),
+        Err(problem) => (Vec::new(), vec![problem]),
+    };
+    let published = stored.status.artifact.as_ref().map(|artifact| Published {
+        reference: artifact.reference.clone(),
+        digest: artifact.digest.clone(),
+        text: shown::revision(artifact),
+        since: artifact.last_update_time.clone(),
+    });
+    Report {
+        namespace,
+        name,
+        image: shown::spec(stored).ok().map(|spec| spec.image.clone()),
+        problem: shown::spec(stored).err().map(str::to_owned),
+        remedy: conditions.iter().find_map(|condition| condition.remedy),
+        published,
+        refused: stored.status.candidate.clone(),
+        next: next::next(stored, &conditions),
+        conditions,
+        events,
+        warnings,
+    }
+}
+
+fn shown(report: &Report) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, value: &str| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{:12}{}", format!("{label}:"), printable(value));
+    };
+    line("Object", &format!("{}/{}", report.namespace, report.name));
+    report.image.iter().for_each(|image| line("Image", image));
+    report.problem.iter().for_each(|problem| line("Problem", problem));
+    let mut before = None;
+    for Condition { kind, status, reason, message, since, .. } in &report.conditions {
+        // Stalled and Reconciling repeat the message of Ready.
+        let message = Some(message).filter(|message| before.replace(*message) != Some(*message));
+        let message = message.map(|message| format!(": {message}")).unwrap_or_default();
+        line(kind, &format!("{status}, {reason}, since {since}{message}"));
+    }
+    report.remedy.iter().for_each(|remedy| line("Remedy", remedy));
+    match &report.published {
+        Some(Published { text, since, .. }) => line("Published", &format!("{text}, since {since}")),
+        None => line("Published", "nothing"),
+    }
+    if let Some(CandidateStatus { digest, reason, message, withdrawn }) = &report.refused {
+        let withdrawn = if *withdrawn { ", withdrawn from consumers" } else { "" };
+        line("Refused", &format!("{}{withdrawn}: {reason}: {message}", shown::short(digest)));
+    }
+    line("Next", &report.next.text);
+    for News { time, kind, reason, note } in &report.events {
+        line("Event", &format!("{} {kind} {reason}: {note}", time.as_deref().unwrap_or("-")));
+    }
+    text
+}
