@@ -9,6 +9,7 @@ mod full_volume;
 mod gitops;
 mod kubectl;
 mod lifecycle;
+mod plugin;
 mod restart;
 
 use crate::support::case::Test;
@@ -21,6 +22,7 @@ pub(crate) fn tests() -> Vec<Test> {
         lifecycle::tests(),
         restart::tests(),
         kubectl::tests(),
+        plugin::tests(),
         admission::tests(),
         chart::tests(),
         gitops::tests(),
