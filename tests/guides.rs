@@ -14,6 +14,9 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use supercargo::cli::Cli;
 
+/// Names of the program, as it is and as a plugin of kubectl.
+const PROGRAMS: [&str; 2] = ["supercargo ", "kubectl ociartifact "];
+
 #[test]
 fn every_command_of_a_page_is_accepted() {
     let (mut commands, mut wrong) = (0, Vec::new());
@@ -101,11 +104,11 @@ fn commands_of(page: &str) -> Vec<Vec<String>> {
     }
     let lines = block.replace("\\\n", " ");
     let lines = lines.lines().filter(|line| !line.trim_start().starts_with('#'));
-    let spans = prose.split('`').skip(1).step_by(2).filter(|span| span.starts_with("supercargo "));
+    let spans = prose.split('`').skip(1).step_by(2).filter(|span| PROGRAMS.iter().any(|name| span.starts_with(name)));
     let all = lines.chain(spans).flat_map(simple_commands);
     let is_ours = |words: &Vec<String>| {
         let is_whole = !words.iter().any(|word| word == "..." || word.contains(['|', '[', '$']));
-        words.first().is_some_and(|first| first == "supercargo") && words.len() > 1 && is_whole
+        PROGRAMS.iter().any(|name| words.join(" ").starts_with(name)) && words.len() > 1 && is_whole
     };
     let with_arguments = |words: &Vec<String>| words.len() > 2 || words[1] == "list";
     all.filter(is_ours).filter(with_arguments).collect()
