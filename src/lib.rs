@@ -44,6 +44,7 @@ pub mod storage;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod translate;
 pub mod trust;
 pub mod unpack;
 mod waiting;

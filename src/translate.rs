@@ -1,0 +1,87 @@
+//! Files of vendir, Kapitan and Flux as objects of supercargo.
+//!
+//! A translation is one-to-one or an error: a field without a counterpart is a [`Problem`], and so is a field that the
+//! tool does not have, because leaving either out would change which files arrive. All problems of a file are returned
+//! at once. Nothing here reads files or sends requests.
+
+use serde_json::Value;
+
+mod fields;
+mod flux;
+mod globs;
+mod kapitan;
+mod node;
+mod set;
+mod spec;
+mod vendir;
+
+#[cfg(test)]
+mod tests;
+
+use fields::Problems;
+use node::Node;
+
+/// Tool whose files are translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// `vendir.yml`.
+    Vendir,
+    /// Dependencies of a Kapitan inventory.
+    Kapitan,
+    /// `OCIRepository` objects of Flux.
+    Flux,
+}
+
+/// Part of a file that has no translation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {problem}")]
+pub struct Problem {
+    /// Path of the field, such as `directories[0].contents[1].git`, or the location of a syntax error.
+    pub path: String,
+    /// Reason, and the expected form.
+    pub problem: String,
+}
+
+/// Translated objects.
+#[derive(Debug)]
+pub struct Translation {
+    documents: Vec<Node>,
+    /// Steps that are left to the user, such as files with Secrets.
+    notes: Vec<String>,
+}
+
+impl Translation {
+    /// Returns the objects as YAML, below a comment that names the source.
+    pub fn yaml(&self, source: &str) -> Result<String, serde_saphyr::ser::Error> {
+        // Names from the file must not end the comment.
+        let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+        let comments = std::iter::once(source).chain(self.notes.iter().map(String::as_str));
+        let comments: Vec<String> = comments.map(|line| format!("# {}\n", line.replace(breaks, " "))).collect();
+        let documents: Vec<String> = self.documents.iter().map(serde_saphyr::to_string).collect::<Result<_, _>>()?;
+        Ok(comments.concat() + &documents.join("---\n"))
+    }
+}
+
+impl Tool {
+    /// Translates the text of a file.
+    pub fn translate(self, text: &str) -> Result<Translation, Vec<Problem>> {
+        let documents = documents(text).map_err(|problem| vec![problem])?;
+        let problems = Problems::default();
+        let translation = match self {
+            Self::Vendir => vendir::translate(documents, &problems),
+            Self::Kapitan => kapitan::translate(documents, &problems),
+            Self::Flux => flux::translate(documents, &problems),
+        };
+        let problems = problems.into_all();
+        if problems.is_empty() { Ok(translation) } else { Err(problems) }
+    }
+}
+
+/// Parses the documents of a text. An error has the location alone: the parser's message could quote a Secret.
+fn documents(text: &str) -> Result<Vec<Value>, Problem> {
+    let documents = serde_saphyr::from_multiple::<Value>(text).map_err(|error| {
+        let path = error.location().map(|at| format!("line {}, column {}", at.line(), at.column()));
+        Problem { path: path.unwrap_or_else(|| "document".to_owned()), problem: "not YAML".to_owned() }
+    })?;
+    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+}
