@@ -50,7 +50,7 @@ pub(crate) enum Command {
     List(list::Arguments),
     /// Write artifacts of the cache to one archive, with their signatures.
     Export(export::Arguments),
-    /// Add the artifacts of an archive or an OCI image layout to the cache.
+    /// Add the artifacts of an archive to the cache, or translate a file of another tool.
     Import(import::Arguments),
     /// Maintain the cache of artifacts.
     Cache(cache::Arguments),

@@ -25,6 +25,18 @@ pub(crate) fn read(what: &str, path: &Path) -> Result<Vec<u8>, Complaint> {
     content(path).map_err(|error| unreadable(what, &error))
 }
 
+/// Reads the text of a file, or of standard input for `-`.
+pub(crate) fn text(what: &str, path: &Path) -> Result<String, Complaint> {
+    let bytes = if path == Path::new("-") {
+        let failed = |error: Error| Complaint::new(Reason::FileInvalid, format!("{what}: standard input is {error}"));
+        up_to(MAX_FILE, std::io::stdin().lock()).map_err(failed)?
+    } else {
+        read(what, path)?
+    };
+    let invalid = |_| Complaint::new(Reason::FileInvalid, format!("{what}: {} is not UTF-8 text", path.display()));
+    String::from_utf8(bytes).map_err(invalid)
+}
+
 /// Reads the file of an option on a thread: a signal ends a command that listens to signals also while it waits for
 /// the other end of a pipe.
 pub(crate) async fn read_on_thread(what: &'static str, path: &Path) -> Result<Vec<u8>, Complaint> {

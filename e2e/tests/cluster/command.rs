@@ -3,6 +3,7 @@
 mod aicr;
 mod cache;
 mod helm_push;
+mod import;
 mod kapitan;
 mod kubara;
 mod local_files;
@@ -31,6 +32,7 @@ pub(crate) fn tests() -> Vec<Test> {
         aicr::tests(),
         cache::tests(),
         helm_push::tests(),
+        import::tests(),
         kapitan::tests(),
         kubara::tests(),
         local_files::tests(),

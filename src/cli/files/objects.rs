@@ -1,7 +1,7 @@
 //! Input files of `supercargo sync`: `OCIArtifact` objects, policies, and the objects that both name.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -58,11 +58,7 @@ impl Input {
         let mut input = Self::default();
         let mut walk = Walk::new(paths, subdirectories)?;
         while let Some(source) = walk.next(&input.directories)? {
-            let fail = |problem: String| InputError::Invalid { file: source.shown.clone(), problem };
-            let documents: Vec<Value> =
-                serde_saphyr::from_multiple(&source.text).map_err(|error| fail(not_yaml(error.location())))?;
-            let origin = Origin { source: &source, namespace };
-            documents.iter().try_for_each(|document| input.add(document, &origin, 0)).map_err(fail)?;
+            input.add_source(&source, namespace)?;
         }
         walk.finish(&input.directories)?;
         Ok(input)
@@ -83,6 +79,22 @@ impl Input {
         }
         walk.finish(&input.directories)?;
         Ok(found)
+    }
+
+    /// Reads one text, as a file that is not on disk yet.
+    pub(crate) fn of_text(shown: &Path, text: String, namespace: &str) -> Result<Self, InputError> {
+        let mut input = Self::default();
+        let source = Source { shown: shown.to_owned(), is_stdin: false, base: PathBuf::from("."), text };
+        input.add_source(&source, namespace)?;
+        Ok(input)
+    }
+
+    fn add_source(&mut self, source: &Source, namespace: &str) -> Result<(), InputError> {
+        let fail = |problem: String| InputError::Invalid { file: source.shown.clone(), problem };
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(&source.text).map_err(|error| fail(not_yaml(error.location())))?;
+        let origin = Origin { source, namespace };
+        documents.iter().try_for_each(|document| self.add(document, &origin, 0)).map_err(fail)
     }
 
     /// Adds an object, or each item of a list as `kubectl get -o yaml` prints it. `depth` counts nested lists.

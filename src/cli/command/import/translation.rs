@@ -1,0 +1,176 @@
+//! `supercargo import vendir`, `kapitan` and `flux`: files of these tools as files for `sync`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::api::Reason;
+use crate::cli::files::objects::Input;
+use crate::cli::files::{self, unwritable};
+use crate::cli::output::complaint::Complaint;
+use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::to_stdout;
+use crate::failure::{Failure, printable};
+use crate::translate::{Problem, Tool};
+
+/// Maximum number of problems that are listed.
+const MAX_LISTED: usize = 100;
+/// Remedy of an error about a part without a counterpart.
+const REMEDY: &str = "Correct or remove what has no counterpart, and keep it in the other tool.";
+
+/// Arguments of a translation.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// File to translate; - for standard input.
+    file: PathBuf,
+    /// Write the result to this file instead of standard output.
+    #[arg(short = 'o', long, value_name = "FILE", value_parser = files::target())]
+    output: Option<PathBuf>,
+}
+
+/// The part of every translation's `--help` that is the same.
+fn common() -> String {
+    format!(
+        "\
+The translation is one-to-one: a field without a counterpart is an error that names it, all of them
+at once, and nothing is written. No request is sent, and FILE is not changed.
+
+{}",
+        exit::help(&[exit::LOCAL])
+    )
+}
+
+pub(super) fn vendir_help() -> String {
+    format!(
+        "\
+Translates the sources image, ociArtifact (vendir's issue 446) and helmChart with an oci:// URL. Each
+content becomes an entry of an ArtifactSet, whose directory is relative to the file that names it:
+write the result beside vendir.yml.
+
+{}
+
+Examples:
+  supercargo import vendir vendir.yml
+  supercargo import vendir vendir.yml -o artifacts.yaml",
+        common()
+    )
+}
+
+pub(super) fn kapitan_help() -> String {
+    format!(
+        "\
+Translates the dependencies with type: oci in parameters.kapitan.dependencies of a file of the
+inventory, or in a file that is a list of dependencies. Each becomes an entry of an ArtifactSet, whose
+directory is relative to the file that names it: write the result to the directory in which Kapitan
+runs. Dependencies of the file's classes are not read.
+
+{}
+
+Examples:
+  supercargo import kapitan inventory/targets/app.yml -o artifacts.yaml
+  yq .parameters.kapitan.dependencies app.yml | supercargo import kapitan -",
+        common()
+    )
+}
+
+pub(super) fn flux_help() -> String {
+    format!(
+        "\
+Translates OCIRepository objects, also in lists as kubectl prints them, to OCIArtifact objects with the
+default output. Secrets in FILE decide which of their keys are named; they are not part of the result.
+
+{}
+
+Examples:
+  supercargo import flux ocirepository.yaml -o ociartifact.yaml
+  kubectl get ocirepositories -A -o yaml | supercargo import flux -",
+        common()
+    )
+}
+
+pub(super) fn run(tool: Tool, arguments: &Arguments) -> ExitCode {
+    match import(tool, arguments) {
+        Ok(()) => Exit::Done.into(),
+        Err(complaint) => complaint.report(),
+    }
+}
+
+fn import(tool: Tool, arguments: &Arguments) -> Result<(), Complaint> {
+    let text = files::text("FILE", &arguments.file)?;
+    let shown =
+        if arguments.file == Path::new("-") { "standard input".into() } else { arguments.file.to_string_lossy() };
+    let translated = translated(tool, &shown, &text)?;
+    let Some(path) = &arguments.output else { return to_stdout(&translated) };
+    let failed = |error: std::io::Error| unwritable("--output", &error);
+    files::replace("--output", path, |mut file| file.write_all(translated.as_bytes()).map_err(failed))
+}
+
+/// Returns the translated text, which is read once as `sync` reads it.
+fn translated(tool: Tool, shown: &str, text: &str) -> Result<String, Complaint> {
+    let name = match tool {
+        Tool::Vendir => "vendir",
+        Tool::Kapitan => "kapitan",
+        Tool::Flux => "flux",
+    };
+    let translation = tool.translate(text).map_err(|problems| refused(shown, &problems))?;
+    let source = format!("Translated from {} by supercargo import {name}.", printable(shown));
+    let text = translation.yaml(&source).map_err(Failure::internal)?;
+    let invalid = |error| Complaint::new(Reason::FileInvalid, format!("{shown}, as translated: {error}"));
+    Input::of_text(Path::new("the result"), text.clone(), "default").map_err(invalid)?;
+    Ok(text)
+}
+
+/// Reports the problems: one in the error itself, several each on its own line before the error.
+fn refused(shown: &str, problems: &[Problem]) -> Complaint {
+    let message = match problems {
+        [problem] => format!("{shown}: {problem}"),
+        problems => {
+            let lines: String = problems
+                .iter()
+                .take(MAX_LISTED)
+                .map(|problem| printable(&format!("{shown}: {problem}")) + "\n")
+                .collect();
+            // The error follows, and its code counts.
+            let _ = std::io::stderr().write_all(lines.as_bytes());
+            format!("{shown}: {} parts have no translation", problems.len())
+        }
+    };
+    Complaint::new(Reason::FileInvalid, message).with_remedy(REMEDY.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VENDIR: &str = "apiVersion: vendir.k14s.io/v1alpha1\nkind: Config\ndirectories:\n- path: DIRECTORY\n  contents:\n  \
+                          - path: .\n    image: {url: 'r.example/a:1', secretRef: {name: login}}\n    includePaths: \
+                          ['**/*.yaml', '*.md']\n";
+    const FLUX: &str = "apiVersion: source.toolkit.fluxcd.io/v1\nkind: OCIRepository\nmetadata: {name: a, namespace: \
+                        b}\nspec: {url: 'oci://r.example/a', ref: {semver: '>=1.0.0-0'}, interval: 5m0s, ignore: \
+                        '*.md', verify: {secretRef: {name: k}}}\n";
+
+    #[test]
+    fn a_translation_is_what_sync_reads() {
+        let read = |tool, text: &str| {
+            let text = translated(tool, "a\nb.yml", text).unwrap();
+            assert!(text.starts_with("# Translated from a\\nb.yml by "), "{text}");
+            Input::of_text(Path::new("x"), text, "team").unwrap()
+        };
+        let set = read(Tool::Vendir, &VENDIR.replace("DIRECTORY", "vendor/rules"));
+        let entry = &set.objects[&("team".to_owned(), "vendor/rules".to_owned())];
+        assert_eq!(entry.directory.as_deref(), Some(Path::new("./vendor/rules")));
+        assert_eq!(entry.spec.files.include.len(), 4, "{:?}", entry.spec.files);
+        assert_eq!(entry.spec.registry.pull_secrets[0].name, "login");
+        let object = &read(Tool::Flux, FLUX).objects[&("b".to_owned(), "a".to_owned())];
+        assert_eq!((object.spec.image.as_str(), object.spec.interval.as_str()), ("r.example/a", "5m0s"));
+        assert_eq!(object.spec.files.exclude, ["**/*.md"]);
+        assert_eq!(object.spec.verify[0].cosign.keys.len(), 1);
+    }
+
+    #[test]
+    fn what_sync_would_refuse_is_refused_here() {
+        let complaint = translated(Tool::Vendir, "v.yml", &VENDIR.replace("DIRECTORY", "a/.git")).unwrap_err();
+        assert_eq!(complaint.reason(), Reason::FileInvalid);
+        assert!(complaint.message().contains("v.yml") && complaint.message().contains(".git"), "{complaint}");
+    }
+}
