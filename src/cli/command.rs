@@ -11,6 +11,7 @@ mod cache;
 mod catalog;
 mod controller;
 mod crd;
+mod diff;
 mod discover;
 mod export;
 mod generate_key_pair;
@@ -62,6 +63,8 @@ pub(crate) enum Command {
     Resolve(Box<resolve::Arguments>),
     /// Write the digest of each tag beside it in YAML files.
     Pin(Box<pin::Arguments>),
+    /// Compare the files of two artifacts or directories.
+    Diff(Box<diff::Arguments>),
     /// Verify the signatures of an image and print the signer.
     Verify(Box<verify::Arguments>),
     /// Verify a Sigstore bundle for a file or a digest, without a registry.
@@ -109,6 +112,7 @@ impl Command {
             Self::Catalog(arguments) => Ok(catalog::run(&arguments)),
             Self::Resolve(arguments) => Ok(resolve::run(*arguments).await),
             Self::Pin(arguments) => Ok(Box::pin(pin::run(*arguments)).await),
+            Self::Diff(arguments) => Ok(Box::pin(diff::run(*arguments)).await),
             Self::Verify(arguments) => Ok(verify::run(*arguments).await),
             Self::VerifyBundle(arguments) => Ok(verify_bundle::run(&arguments)),
             Self::Policy(arguments) => Ok(Box::pin(policy::run(arguments)).await),

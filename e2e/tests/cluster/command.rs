@@ -2,6 +2,7 @@
 
 mod aicr;
 mod cache;
+mod diff;
 mod helm_push;
 mod import;
 mod kapitan;
@@ -31,6 +32,7 @@ pub(crate) fn tests() -> Vec<Test> {
     [
         aicr::tests(),
         cache::tests(),
+        diff::tests(),
         helm_push::tests(),
         import::tests(),
         kapitan::tests(),
