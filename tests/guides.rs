@@ -104,6 +104,7 @@ fn commands_of(page: &str) -> Vec<Vec<String>> {
     }
     let lines = block.replace("\\\n", " ");
     let lines = lines.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let lines = lines.map(|line| line.split(" # ").next().unwrap_or_default());
     let spans = prose.split('`').skip(1).step_by(2).filter(|span| PROGRAMS.iter().any(|name| span.starts_with(name)));
     let all = lines.chain(spans).flat_map(simple_commands);
     let is_ours = |words: &Vec<String>| {

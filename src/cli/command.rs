@@ -89,7 +89,7 @@ pub(crate) enum Command {
     Login(Box<login::Arguments>),
     /// Remove the credentials of a registry.
     Logout(logout::Arguments),
-    /// Inspect and change the OCIArtifact objects of a cluster; also `kubectl ociartifact`.
+    /// Inspect and change objects of a cluster; also `kubectl ociartifact`.
     Ociartifact(Box<ociartifact::Arguments>),
     /// Print the `CustomResourceDefinition`s.
     Crd(crd::Arguments),

@@ -9,6 +9,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
+use tracing::instrument::WithSubscriber;
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::NoSubscriber;
 
 use crate::api::Reason;
 use crate::api::stored::Stored;
@@ -143,7 +146,7 @@ impl Cluster {
     /// Returns an object of the command's namespace.
     pub(super) async fn artifact(&self, name: &str) -> Result<Stored, Complaint> {
         let right = Right { verb: "get", resource: ARTIFACTS, namespace: Some(&self.namespace) };
-        self.artifacts().get(name).await.map_err(|error| right.refused(Some(name), &error))
+        quiet(self.artifacts().get(name)).await.map_err(|error| right.refused(Some(name), &error))
     }
 
     /// Returns the objects of one namespace, or of all.
@@ -166,7 +169,7 @@ pub(super) async fn list<K: Clone + Debug + DeserializeOwned, T>(
     let right = Right { verb: "list", resource, namespace };
     let (mut items, mut seen, mut params) = (Vec::new(), 0_usize, params.limit(PAGE));
     loop {
-        let page = api.list(&params).await.map_err(|error| right.refused(None, &error))?;
+        let page = quiet(api.list(&params)).await.map_err(|error| right.refused(None, &error))?;
         seen = seen.saturating_add(page.items.len());
         items.extend(page.items.into_iter().filter_map(&keep));
         let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) else {
@@ -177,6 +180,15 @@ pub(super) async fn list<K: Clone + Debug + DeserializeOwned, T>(
         }
         params.continue_token = Some(token);
     }
+}
+
+/// Runs a request without the log lines of the client: the command reports the error of the request itself. With
+/// `--log-level debug` they stay.
+pub(super) async fn quiet<T>(request: impl Future<Output = T>) -> T {
+    if LevelFilter::current() >= LevelFilter::DEBUG {
+        return request.await;
+    }
+    request.with_subscriber(NoSubscriber::default()).await
 }
 
 impl Right<'_> {

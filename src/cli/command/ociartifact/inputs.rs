@@ -11,7 +11,7 @@ use kube::core::Object;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::cluster::{Cluster, Right, list};
+use super::cluster::{Cluster, Right, list, quiet};
 use crate::api::policy::StoredPolicySpec;
 use crate::api::stored::Stored;
 use crate::api::vocabulary::CaSource;
@@ -37,7 +37,7 @@ like of the object. Credentials are those of the docker configuration, as of sup
 #[derive(Debug, clap::Args)]
 pub(super) struct RegistryArguments {
     /// Use the object's pull secrets, read from the cluster, instead of the docker configuration.
-    #[arg(long, conflicts_with_all = ["username", "docker_config"])]
+    #[arg(long, help_heading = "Credentials", conflicts_with_all = ["username", "docker_config"])]
     pull_secrets: bool,
     #[command(flatten)]
     login: LoginArguments,
@@ -138,7 +138,8 @@ where
 {
     let plural = K::plural(&());
     let right = Right { verb: "get", resource: &plural, namespace: Some(namespace) };
-    let found = Api::<K>::namespaced(cluster.client.clone(), namespace).get_opt(name).await;
+    let api = Api::<K>::namespaced(cluster.client.clone(), namespace);
+    let found = quiet(api.get_opt(name)).await;
     found.map_err(|error| right.refused(Some(name), &error))
 }
 
@@ -188,6 +189,7 @@ pub(super) async fn policies(
 
 async fn labels(cluster: &Cluster, namespace: &str) -> Result<BTreeMap<String, String>, Complaint> {
     let right = Right { verb: "get", resource: "namespaces", namespace: None };
-    let found = Api::<Namespace>::all(cluster.client.clone()).get_metadata(namespace).await;
+    let api = Api::<Namespace>::all(cluster.client.clone());
+    let found = quiet(api.get_metadata(namespace)).await;
     Ok(found.map_err(|error| right.refused(Some(namespace), &error))?.labels().clone())
 }

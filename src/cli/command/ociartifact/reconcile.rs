@@ -223,7 +223,8 @@ fn line(row: &Row) -> String {
     let previous = previous.as_deref().map(|old| format!(", replacing {}", shown::short(old))).unwrap_or_default();
     let state = match (ready, reason) {
         (Some(true), _) => format!("Ready with {digest}{previous}"),
-        (Some(false) | None, Some(reason)) => format!("not Ready, {reason}"),
+        (Some(false), Some(reason)) => format!("not Ready, {reason}"),
+        (None, Some(reason)) => format!("the pass has not ended, {reason}"),
         (Some(false) | None, None) => "requested".to_owned(),
     };
     printable(&format!("{namespace}/{name}: {state}")) + "\n"

@@ -3,7 +3,7 @@
 use kube::api::{Patch, PatchParams};
 use serde_json::Value;
 
-use super::cluster::{ARTIFACTS, Cluster, Right};
+use super::cluster::{ARTIFACTS, Cluster, Right, quiet};
 use crate::api::Reason;
 use crate::api::stored::Stored;
 use crate::cli::output::complaint::Complaint;
@@ -47,6 +47,6 @@ impl SelectArguments {
 pub(super) async fn patch(cluster: &Cluster, name: &str, patch: &Value) -> Result<Stored, Complaint> {
     let right = Right { verb: "patch", resource: ARTIFACTS, namespace: Some(&cluster.namespace) };
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    let patched = cluster.artifacts().patch(name, &params, &Patch::Merge(patch)).await;
+    let patched = quiet(cluster.artifacts().patch(name, &params, &Patch::Merge(patch))).await;
     patched.map_err(|error| right.refused(Some(name), &error))
 }
