@@ -24,6 +24,7 @@ use crate::permits::Permits;
 
 mod arguments;
 mod engine;
+mod outcome;
 mod passes;
 mod prune;
 mod report;

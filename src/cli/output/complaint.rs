@@ -169,14 +169,8 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
              spec.registry.pullSecrets."
         }
         Reason::Forbidden => "Give the user of the credentials read access to the repository.",
-        Reason::PolicyDenied => {
-            "Change the OCIArtifactPolicy that the message names, or add one that allows this repository; or use another \
-             artifact."
-        }
-        Reason::OutputConflict => {
-            "Remove or rename the object or directory that the message names, or choose another name or separator for \
-             the output."
-        }
+        Reason::PolicyDenied => "Change the OCIArtifactPolicy that the message names, or use another artifact.",
+        Reason::OutputConflict => "Remove or rename what the message names, or choose another name for the output.",
         Reason::RegistryUnavailable
         | Reason::RateLimited
         | Reason::SignatureMissing

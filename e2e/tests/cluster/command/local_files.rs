@@ -15,6 +15,7 @@ use crate::support::command::{answer, command, refused, run};
 
 tests!(
     every_command_reports_an_unusable_file_alike,
+    an_error_is_no_log_line,
     a_signal_ends_a_command_that_waits_for_a_pipe,
     a_file_to_write_is_never_a_pipe_and_a_link_to_it_stays,
 );
@@ -30,7 +31,7 @@ async fn every_command_reports_an_unusable_file_alike(case: &mut Case) -> Result
     generate.env("COSIGN_PASSWORD", "").stdout().await?;
     let image = case.reference("app:1");
     // Command up to the name of a file; true if the content matters too.
-    let rows: [(&[&str], bool); 14] = [
+    let rows: [(&[&str], bool); 15] = [
         (&["verify", &image, "--plain-http", "--key"], true),
         (&["verify", &image, "--plain-http", "--policy"], true),
         (&["resolve", &image, "--ca-file"], true),
@@ -45,6 +46,7 @@ async fn every_command_reports_an_unusable_file_alike(case: &mut Case) -> Result
         (&["verify-bundle", "sha256:x", "--bundle", &wrong, "--key"], true),
         (&["verify-bundle", "--key", &public, "--bundle", &wrong], false),
         (&["list", "--root"], true),
+        (&["sync", "--root", &missing, "-f"], true),
     ];
     for (arguments, reads_content) in rows {
         let mut files = vec![(&missing, "FileNotFound")];
@@ -67,19 +69,36 @@ async fn every_command_reports_an_unusable_file_alike(case: &mut Case) -> Result
     Ok(())
 }
 
+async fn an_error_is_no_log_line(case: &mut Case) -> Result<()> {
+    let missing = case.directory.join("missing/directory").to_string_lossy().into_owned();
+    let rows: [(&[&str], i32, &str); 3] = [
+        (&["crd", "--out-dir", &missing], 1, "StorageFailed"),
+        (&["controller"], 4, "FileInvalid"),
+        (&["sync", "--root", &missing, "-f", &missing], 4, "FileNotFound"),
+    ];
+    for (arguments, code, reason) in rows {
+        for (name, value) in [("RUST_LOG", "off"), ("SUPERCARGO_LOG_FORMAT", "json")] {
+            let invocation = command(case, arguments).env(name, value).env("KUBECONFIG", missing.clone());
+            refused(&invocation.output().await?, code, reason).with_context(|| format!("{arguments:?}, {name}"))?;
+        }
+    }
+    Ok(())
+}
+
 async fn a_signal_ends_a_command_that_waits_for_a_pipe(case: &mut Case) -> Result<()> {
     let source = case.source(&tree(&[("a.txt", "one")]))?;
     let source = source.to_string_lossy().into_owned();
     let layout = case.directory.join("layout").to_string_lossy().into_owned();
     answer(case, &["package", &source, "-o", &layout]).await?;
     let (image, cache) = (case.reference("app:1"), case.directory.join("cache"));
-    let rows: [&[&str]; 6] = [
+    let rows: [&[&str]; 7] = [
         &["push", &layout, &image, "--plain-http", "--sign-key"],
         &["push", &layout, &image, "--plain-http", "--version-from"],
         &["push", &layout, &image, "--ca-file"],
         &["sign", &image, "--plain-http", "--key"],
         &["promote", &image, &image, "--ca-file"],
         &["verify", &image, "--plain-http", "--key"],
+        &["sync", "--root", &source, "-f"],
     ];
     for (number, arguments) in rows.into_iter().enumerate() {
         let pipe = case.directory.join(format!("pipe-{number}"));

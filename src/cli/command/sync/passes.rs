@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::report::{Change, Done, Refused};
+use super::outcome::{Change, Done, Refused};
 use crate::api::Reason;
 use crate::cli::files::objects::{Input, Object};
 use crate::cli::output::complaint::Complaint;
