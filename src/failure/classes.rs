@@ -18,6 +18,10 @@ use crate::trust::TrustError;
 use crate::trust::requirement::Objection;
 use crate::unpack::UnpackError;
 
+/// Remedy for a directory of a repository with files that a replacement would lose.
+const KEEP_OR_FORCE: &str =
+    "Move these files away, keep those that sync did not write with --keep-foreign, or replace all with --force.";
+
 impl Failure {
     /// Converts an error of reading an output. An error of the API server is not a state of the object.
     pub(crate) fn of_reading(error: OutputError) -> Self {
@@ -274,6 +278,10 @@ impl From<OutputError> for Failure {
             }
             OutputError::Refused { ref rehearsal, .. } => {
                 obstructed(Class::Wait, Reason::StorageFailed, Obstacle::Refused(rehearsal.clone()), error)
+            }
+            OutputError::Differs(_) => {
+                let failure = obstructed(Class::Stalled, Reason::OutputConflict, Obstacle::Place, error);
+                failure.with_command_remedy(Some(KEEP_OR_FORCE))
             }
             OutputError::OtherFiles { .. } => Self::new(Class::Stalled, Reason::DigestMismatch, error),
             OutputError::Conflict(_) => Self::new(Class::Stalled, Reason::OutputConflict, error),

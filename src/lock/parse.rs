@@ -85,12 +85,16 @@ impl Lock {
 fn yaml<'de, T: Deserialize<'de>>(text: &'de str, before: u64) -> Result<T, LockError> {
     serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map(|at| at.line() + before);
-        LockError::Invalid { problem: format!("not a lock: {}", first_line(&error.to_string())), line }
+        LockError::Invalid { problem: format!("not a lock: {}", problem(&error.to_string())), line }
     })
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+/// Returns the problem in a message of the parser, without the place, which is relative to the parsed text.
+fn problem(text: &str) -> &str {
+    let first = text.lines().next().unwrap_or_default();
+    let is_place = |place: &str| place.starts_with("line ") && place.contains(" column ");
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    first.split_once(": ").filter(|(place, _)| is_place(place)).map_or(first, |(_, problem)| problem)
 }
 
 /// Returns the text before the first entry, and for each entry the number of lines before it and its lines.

@@ -110,7 +110,7 @@ fn hostile_and_broken_locks_are_refused_with_the_place() {
         (text.replace("ArtifactLock", "ArtifactSet"), "ArtifactSet"),
         (text.replace("v1alpha1", "v2"), "v2"),
         (text.replace("- name: b", "- name: a"), "\"a\""),
-        (text.replace("- name: b", "-  name: b"), "- name:"),
+        (text.replace("- name: b", "- \"name\": b"), "- name:"),
         (text.replace("  size: 12\n", "  size: 12\n  size: 13\n"), "size"),
         (text.replace("sha256:", "sha512:"), "sha256"),
         (text.replace("  tag: \"1.4.0\"\n", "  tag: &a [*a, *a]\n"), "not a lock"),

@@ -101,8 +101,7 @@ impl Destination {
     /// which [`Gone`] signals.
     pub fn open(path: &Path, existing: Existing) -> Result<(Self, Gone), OutputError> {
         let entry = Entry::of(path)?;
-        let shown: String = entry.name.to_string_lossy().chars().take(STAGE_NAME).collect();
-        let (stage, gone) = Volume::passing(&entry.parent_path, &format!(".{shown}.supercargo-"))?;
+        let (stage, gone) = Volume::passing(&entry.parent_path, &prefix(&entry))?;
         let state = Mutex::new(State::Waiting);
         Ok((Self { path: path.to_owned(), existing, stage: Arc::new(stage), state }, gone))
     }
@@ -201,7 +200,8 @@ impl Destination {
             Err(_) if recorded.force && !recorded.keep_foreign => return Ok(Before::Unread),
             disk => disk.map_err(|error| self.unlisted(error))?,
         };
-        match recorded.step(&disk, wanted).map_err(|why| self.conflict(&why))? {
+        let differs = |why: String| OutputError::Differs(format!("{} {why}", self.path.display()));
+        match recorded.step(&disk, wanted).map_err(differs)? {
             Step::Nothing => Ok(Before::Same),
             Step::Exchange(kept) => {
                 link_into(&dir, &staged.open()?, &kept)?;
@@ -220,7 +220,11 @@ impl Destination {
         let exchange = || staged.take_place(&entry.parent, &entry.name, is_replaced);
         exchange().map_err(|errno| self.refused(errno))?;
         let (Before::Listed(listed), Existing::Recorded(recorded)) = (before, &self.existing) else { return Ok(()) };
-        let replaced = Listing::read_open(&staged.open()?, &recorded.limits);
+        let replaced = match staged.open() {
+            // The directory was empty, so that a rename replaced it.
+            Err(error) if error.is_absent() => return Ok(()),
+            replaced => Listing::read_open(&replaced?, &recorded.limits),
+        };
         if replaced.is_ok_and(|replaced| replaced.has_content_of(&listed)) {
             return Ok(());
         }
@@ -243,6 +247,23 @@ impl Destination {
     fn unlisted(&self, error: ListingError) -> OutputError {
         unlisted(&self.path, error)
     }
+}
+
+/// Returns the beginning of the names of stages for a directory.
+fn prefix(entry: &Entry) -> String {
+    let shown: String = entry.name.to_string_lossy().chars().take(STAGE_NAME).collect();
+    format!(".{shown}.supercargo-")
+}
+
+/// Removes stages for a directory that killed processes left beside it.
+pub fn sweep(path: &Path) -> Result<(), OutputError> {
+    let entry = Entry::of(path)?;
+    let prefix = prefix(&entry);
+    if storage::names(&entry.parent)?.iter().any(|name| name.starts_with(&prefix)) {
+        // Each new stage is preceded by a removal of those that no process uses.
+        Volume::passing(&entry.parent_path, &prefix)?;
+    }
+    Ok(())
 }
 
 /// An existing directory before the switch.

@@ -39,6 +39,9 @@ pub enum OutputError {
         /// Uid of the earlier object.
         uid: String,
     },
+    /// A directory of a repository has files that a replacement would lose.
+    #[error("{0}")]
+    Differs(String),
     /// The artifact has other files than the lock file says.
     #[error("{place}: the lock has the files digest {expected}, but the artifact has {found}")]
     OtherFiles {

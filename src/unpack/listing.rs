@@ -83,6 +83,16 @@ impl Listing {
         self.nodes.iter().filter(|(_, node)| !matches!(node, Node::Directory))
     }
 
+    /// Returns the number of regular files.
+    pub fn files(&self) -> u64 {
+        self.nodes.values().filter(|node| matches!(node, Node::File { .. })).count() as u64
+    }
+
+    /// Returns the total size of all regular files, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.nodes.values().map(|node| if let Node::File { size, .. } = node { *size } else { 0 }).sum()
+    }
+
     /// Returns true if both have the same files and links. Git keeps no empty directories, so a checkout lacks them.
     pub fn has_content_of(&self, other: &Self) -> bool {
         self.content().eq(other.content())

@@ -26,7 +26,8 @@ pub fn remove(path: &Path, recorded: &Listing, force: bool, limits: &Limits) -> 
     }
     if !force {
         let disk = Listing::read_open(&entry.open()?, limits).map_err(|error| unlisted(path, error))?;
-        check_unchanged(recorded, &disk).map_err(|why| obstacle(&why))?;
+        let differs = |why: String| OutputError::Differs(format!("{} {why}", path.display()));
+        check_unchanged(recorded, &disk).map_err(differs)?;
     }
     let (trash, _gone) = Volume::passing(&entry.parent_path, ".removed.supercargo-")?;
     let scratch = trash.scratch()?;

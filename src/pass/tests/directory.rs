@@ -184,6 +184,7 @@ async fn a_recorded_directory_is_replaced_without_a_loss_of_other_files() {
     let home = Home::new();
     let mut record = Listing::default();
     home.registry.push_files("1", &[("a", "one"), ("d/b", "two")]);
+    fs_err::create_dir_all(home.out()).unwrap();
     assert!(home.sync(&mut record, false, false).await.unwrap(), "filled");
     assert!(!home.sync(&mut record, false, false).await.unwrap(), "unchanged");
     // As a killed process leaves it: the directory is filled, and the record is not.
