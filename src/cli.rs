@@ -9,9 +9,12 @@ pub use plugin::arguments;
 
 use crate::telemetry::{LogFormat, LogLevel};
 
+mod artifacts;
 mod caching;
+mod checkout;
 mod command;
 mod files;
+mod locking;
 mod options;
 mod output;
 mod placing;

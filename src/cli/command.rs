@@ -18,6 +18,7 @@ mod generate_key_pair;
 mod helm_push;
 mod import;
 mod list;
+mod lock;
 mod login;
 mod logout;
 mod ociartifact;
@@ -65,6 +66,8 @@ pub(crate) enum Command {
     Pin(Box<pin::Arguments>),
     /// Compare the files of two artifacts or directories.
     Diff(Box<diff::Arguments>),
+    /// Write the digests of all artifacts that files name to a lock file.
+    Lock(Box<lock::Arguments>),
     /// Verify the signatures of an image and print the signer.
     Verify(Box<verify::Arguments>),
     /// Verify a Sigstore bundle for a file or a digest, without a registry.
@@ -111,6 +114,7 @@ impl Command {
             Self::Package(arguments) => Ok(package::run(*arguments).await),
             Self::Catalog(arguments) => Ok(catalog::run(&arguments)),
             Self::Resolve(arguments) => Ok(resolve::run(*arguments).await),
+            Self::Lock(arguments) => Ok(Box::pin(lock::run(*arguments)).await),
             Self::Pin(arguments) => Ok(Box::pin(pin::run(*arguments)).await),
             Self::Diff(arguments) => Ok(Box::pin(diff::run(*arguments)).await),
             Self::Verify(arguments) => Ok(verify::run(*arguments).await),

@@ -21,8 +21,10 @@ use crate::login::Logins;
 use crate::metrics::Metrics;
 use crate::pass::turns::Turns;
 use crate::permits::Permits;
+use crate::registry::Registry;
 
 mod arguments;
+mod directories;
 mod engine;
 mod outcome;
 mod passes;
@@ -31,10 +33,16 @@ mod report;
 mod selection;
 
 pub(crate) use arguments::Arguments;
+use directories::Locked;
 pub(super) use engine::VOLUMES;
+use outcome::{Done, Refused};
 use passes::{Rehearsal, Shared};
 use prune::{Leftovers, Pruned};
 use report::Report;
+use selection::Selected;
+
+/// An artifact with its result.
+type Processed<'a> = (Selected<'a>, Result<Done, Refused>);
 
 /// Number of objects that are processed concurrently.
 const AT_A_TIME: usize = 16;
@@ -60,21 +68,17 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Complaint> {
 async fn sync(arguments: &Arguments, stop: &CancellationToken) -> Result<Exit, Complaint> {
     let Some(input) = stop.run_until_cancelled(read(arguments)).await.transpose()? else { return Ok(Exit::Fault) };
     let selected = selection::select(&input, &arguments.only)?;
+    let opened = stop.run_until_cancelled(Locked::open(arguments, &selected)).await.transpose()?;
+    let Some(locked) = opened else { return Ok(Exit::Fault) };
     let bars = Arc::new(Bars::new());
-    let shared = Shared {
-        engine: engine::engine(arguments, &selected, Arc::clone(&bars) as Arc<dyn Progress>)?,
-        rehearsal: arguments.dry_run.then(|| rehearsal(arguments)).transpose()?,
-        input: &input,
-        logins: &Logins::read(&places(arguments.docker_config.clone()))?,
-        policy_namespace: arguments.policy_namespace.as_ref().unwrap_or(&arguments.namespace),
-        stop,
-    };
-    let shared = &shared;
-    let process = |(key, object)| async move { Some(((key, object), shared.process(object).await?)) };
-    let artifacts = stream::iter(selected).map(process).buffered(AT_A_TIME);
-    let artifacts: Vec<_> = artifacts.filter_map(std::future::ready).collect().await;
+    let artifacts = process(arguments, &input, &selected, &locked, Arc::clone(&bars) as Arc<dyn Progress>, stop).await;
     bars.clear();
-    let pruned = prune(arguments, &input, stop).await?;
+    // Directories that were filled before a signal are recorded too.
+    if let Some(checkout) = &locked.checkout {
+        checkout.close_all().await?;
+    }
+    let artifacts = artifacts?;
+    let pruned = prune(arguments, &input, locked, stop).await?;
     if stop.is_cancelled() {
         return Ok(Exit::Fault);
     }
@@ -82,6 +86,44 @@ async fn sync(arguments: &Arguments, stop: &CancellationToken) -> Result<Exit, C
     to_stdout(&report.text(arguments.format)?)?;
     report.warn();
     Ok(report.exit())
+}
+
+/// Processes the selected artifacts: those of a lock from the cache, others from their registry.
+async fn process<'a>(
+    arguments: &Arguments,
+    input: &Input,
+    selected: &[Selected<'a>],
+    locked: &Locked,
+    progress: Arc<dyn Progress>,
+    stop: &CancellationToken,
+) -> Result<Vec<Processed<'a>>, Complaint> {
+    let logins = Arc::new(Logins::read(&places(arguments.docker_config.clone()))?);
+    let is_needed = !arguments.dry_run && (arguments.lock.locked || locked.checkout.is_some());
+    let source = if is_needed {
+        let registry = arguments.reach.registry(&Arc::new(Metrics::default()))?;
+        Some(directories::source(arguments, registry, Arc::clone(&logins), Arc::clone(&progress))?)
+    } else {
+        None
+    };
+    let rehearsal = arguments.dry_run.then(|| rehearsal(arguments)).transpose()?;
+    let policy_namespace = arguments.policy_namespace.as_ref().unwrap_or(&arguments.namespace);
+    let logins = &*logins;
+    if let Some(source) = source.as_ref().filter(|_| arguments.lock.locked) {
+        let engine = engine::engine(arguments, selected, |_| Ok(source.layout().clone()), progress)?;
+        let source = Some(source);
+        let shared = Shared { engine, source, locked, rehearsal, input, logins, policy_namespace, stop };
+        return Ok(process_each(&shared, selected).await);
+    }
+    let engine = engine::engine(arguments, selected, |metrics| arguments.reach.registry(metrics), progress)?;
+    let source = source.as_ref();
+    let shared = Shared { engine, source, locked, rehearsal, input, logins, policy_namespace, stop };
+    Ok(process_each(&shared, selected).await)
+}
+
+async fn process_each<'a, R: Registry>(shared: &Shared<'_, R>, selected: &[Selected<'a>]) -> Vec<Processed<'a>> {
+    let process = async |one: Selected<'a>| Some((one, Box::pin(shared.process(one)).await?));
+    let artifacts = stream::iter(selected).map(|one| process(*one)).buffered(AT_A_TIME);
+    artifacts.filter_map(std::future::ready).collect().await
 }
 
 /// Reads the files on a thread: a signal ends the command also while it waits for standard input.
@@ -106,13 +148,24 @@ fn rehearsal(arguments: &Arguments) -> Result<Rehearsal, Complaint> {
     })
 }
 
-async fn prune(arguments: &Arguments, input: &Input, stop: &CancellationToken) -> Result<Vec<Pruned>, Complaint> {
-    let Some(root) = arguments.root.as_ref().filter(|_| arguments.prune && !stop.is_cancelled()) else {
+async fn prune(
+    arguments: &Arguments,
+    input: &Input,
+    locked: Locked,
+    stop: &CancellationToken,
+) -> Result<Vec<Pruned>, Complaint> {
+    if !arguments.prune || stop.is_cancelled() {
         return Ok(Vec::new());
+    }
+    let left = arguments.root.as_ref().map(|root| Leftovers::find(root, input)).transpose()?;
+    let surplus = locked.surplus(input)?;
+    let (namespace, dry_run, stop) = (arguments.namespace.clone(), arguments.dry_run, stop.clone());
+    let removal = move || {
+        let mut pruned = left.map_or_else(Vec::new, |left| left.remove(dry_run, || stop.is_cancelled()));
+        pruned.extend(locked.remove(surplus, &namespace, dry_run, || stop.is_cancelled()));
+        pruned
     };
-    let (left, dry_run, stop) = (Leftovers::find(root, input)?, arguments.dry_run, stop.clone());
-    let removal = tokio::task::spawn_blocking(move || left.remove(dry_run, || stop.is_cancelled()));
-    Ok(removal.await.map_err(Failure::internal)?)
+    Ok(tokio::task::spawn_blocking(removal).await.map_err(Failure::internal)?)
 }
 
 #[cfg(test)]

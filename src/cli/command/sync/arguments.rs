@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::cli::options::cache::CacheArguments;
+use crate::cli::checkout::ForeignArguments;
+use crate::cli::locking::LockArguments;
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, CacheArguments};
 use crate::cli::options::format::Format;
 use crate::cli::options::limits::LimitArguments;
 use crate::cli::options::reach::PersonalReach;
@@ -34,7 +36,7 @@ pub(crate) struct Arguments {
     /// Write nothing; resolve and verify, and print what would change.
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Remove what earlier runs published to --root, and what no object in the files names any more.
+    /// Remove what earlier runs published to --root or into directories, and the files do not name any more.
     #[arg(long, conflicts_with = "only")]
     pub(super) prune: bool,
     /// Format of the result on standard output.
@@ -57,6 +59,12 @@ pub(crate) struct Arguments {
     pub(super) limits: LimitArguments,
     #[command(flatten)]
     pub(super) cache: CacheArguments,
+    #[command(flatten)]
+    pub(super) artifacts: ArtifactCacheArguments,
+    #[command(flatten)]
+    pub(super) foreign: ForeignArguments,
+    #[command(flatten)]
+    pub(super) lock: LockArguments,
 }
 
 fn help() -> String {
@@ -70,7 +78,12 @@ pull: $REGISTRY_AUTH_FILE, or $DOCKER_CONFIG/config.json or ~/.docker/config.jso
 
 An ArtifactSet is a list of directories beside its file, each with an image and the other fields of a
 spec about reading it. The annotation supercargo.dev/directory of an OCIArtifact means the same. Such
-a directory must not contain a file of -f; files in it are content, and never read as objects.
+a directory must not contain a file of -f; files in it are content, and never read as objects. It is
+replaced as a whole if it has exactly the files of supercargo.record, which lists what sync has
+written, and refused otherwise: see --keep-foreign and --force.
+
+With --locked, the lock file of supercargo lock decides about digests. sync fails before it writes
+anything if the lock does not cover an artifact. With the cache, no registry is needed.
 
 OCIArtifactPolicy objects in the files apply as in a cluster. If the files do not contain the
 Namespace of an object, its labels are unknown: policies with a namespaceSelector apply, except
@@ -81,6 +94,8 @@ error for all failures. --dry-run fetches no layer, so an unsafe archive is foun
 --prune removes only directories and manifests that sync has made. If several runs share a root, run
 them without --prune, or with all files at once.
 
+{ARTIFACTS_HELP}
+
 {codes}
   1  also: failures of several of these kinds
   130, 143  ended by Ctrl-C, by SIGTERM; what is not published yet is given up
@@ -89,7 +104,8 @@ Examples:
   supercargo sync -f artifacts/ --root /srv/artifacts
   kustomize build overlays/ci | supercargo sync -f - --root out --format json
   supercargo sync -f artifacts/ -R --root out --prune --dry-run
-  supercargo sync -f artifacts/ --root out --only team/rules",
+  supercargo sync -f artifacts/ --root out --only team/rules
+  supercargo sync -f supercargo.yaml --locked",
         codes = exit::help(&[exit::REMOTE])
     )
 }

@@ -15,7 +15,6 @@ use crate::output::{ApiObjects, Outputs};
 use crate::pass::Engine;
 use crate::pass::turns::Turns;
 use crate::permits::Permits;
-use crate::registry::http::HttpRegistry;
 use crate::request;
 use crate::storage::{self, Mount};
 
@@ -28,11 +27,12 @@ pub(super) const DEFAULT: &str = "default";
 
 /// Creates the engine for the artifacts that are published below the root; `None` if there are none, or in a dry run
 /// if the root does not exist yet.
-pub(super) fn engine(
+pub(super) fn engine<R>(
     arguments: &Arguments,
     selected: &[Selected<'_>],
+    registry: impl FnOnce(&Arc<Metrics>) -> Result<R, Complaint>,
     progress: Arc<dyn Progress>,
-) -> Result<Option<Engine<HttpRegistry>>, Complaint> {
+) -> Result<Option<Engine<R>>, Complaint> {
     let mut below = selected.iter().filter(|(_, object)| object.directory.is_none()).peekable();
     let Some(((namespace, name), _)) = below.peek() else { return Ok(None) };
     let Some(path) = &arguments.root else {
@@ -54,7 +54,7 @@ pub(super) fn engine(
         }
     }
     let metrics = Arc::new(Metrics::default());
-    let registry = arguments.reach.registry(&metrics)?;
+    let registry = registry(&metrics)?;
     let api_objects = ApiObjects::Directory(path.join(CONFIG_MAPS));
     let limits = arguments.cache.limits();
     let cache = if arguments.dry_run {

@@ -108,8 +108,9 @@ pub(super) struct Refused {
 
 impl From<Failure> for Refused {
     fn from(failure: Failure) -> Self {
-        let Failure { reason, message, candidate, .. } = failure;
-        Self { reason, message, remedy: remedy_in_files(reason).to_owned(), digest: candidate }
+        let Failure { reason, message, candidate, for_command, .. } = failure;
+        let own = for_command.and_then(|texts| texts.remedy);
+        Self { reason, message, remedy: own.unwrap_or_else(|| remedy_in_files(reason)).to_owned(), digest: candidate }
     }
 }
 

@@ -2,11 +2,13 @@
 
 use tokio_util::sync::CancellationToken;
 
+use super::directories::{self, Locked, at_entry};
 use super::outcome::{Change, Done, Refused};
-use crate::api::Reason;
-use crate::cli::files::objects::{Input, Object};
-use crate::cli::output::complaint::Complaint;
-use crate::failure::{Class, Failure};
+use super::selection::Selected;
+use crate::cli::artifacts::Artifact;
+use crate::cli::checkout::{Place, Source};
+use crate::cli::files::objects::Input;
+use crate::failure::Failure;
 use crate::login::Logins;
 use crate::oci::Digest;
 use crate::output::damage::Reading;
@@ -15,13 +17,17 @@ use crate::pass::turns::Turns;
 use crate::pass::{self, Before, Engine, Look, Prepared, Progressed, Unattended};
 use crate::permits::Permits;
 use crate::plan::Observed;
+use crate::registry::Registry;
 use crate::registry::http::HttpRegistry;
-use crate::request::{Limits, OutputKind, Referred, Request};
+use crate::request::{Limits, OutputKind, Request};
 
 /// State shared by the passes.
-pub(super) struct Shared<'a> {
+pub(super) struct Shared<'a, R> {
     /// Places below the root; `None` if there are none.
-    pub(super) engine: Option<Engine<HttpRegistry>>,
+    pub(super) engine: Option<Engine<R>>,
+    /// Origin of directories and of locked artifacts; `None` in a dry run, and if there are none.
+    pub(super) source: Option<&'a Source<HttpRegistry>>,
+    pub(super) locked: &'a Locked,
     /// State of a dry run.
     pub(super) rehearsal: Option<Rehearsal>,
     pub(super) input: &'a Input,
@@ -55,40 +61,46 @@ struct Earlier {
     previous: Option<Digest>,
 }
 
-impl Shared<'_> {
+impl<R: Registry> Shared<'_, R> {
     /// Processes an artifact; `None` if a signal came before anything was switched.
-    pub(super) async fn process(&self, object: &Object) -> Option<Result<Done, Refused>> {
+    pub(super) async fn process(&self, (key, object): Selected<'_>) -> Option<Result<Done, Refused>> {
         if object.spec.suspend {
             return Some(Ok(Done::suspended()));
         }
-        if let Some(failure) = unfilled(object) {
-            return Some(Err(failure.into()));
-        }
+        let artifact = Artifact::of(key, object);
         if let Some(rehearsal) = &self.rehearsal {
-            return self.stop.run_until_cancelled(self.rehearse(rehearsal, object)).await;
+            return self.stop.run_until_cancelled(self.rehearse(rehearsal, &artifact)).await;
+        }
+        if let Some(place) = &artifact.place {
+            return self.stop.run_until_cancelled(Box::pin(self.fill(&artifact, place))).await;
         }
         // A switch is never left half done, so it is awaited also after a signal.
-        match self.stop.run_until_cancelled(self.prepare(object)).await? {
-            Ok(pass) => self.finish(pass).await,
+        match self.stop.run_until_cancelled(self.prepare(&artifact)).await? {
+            Ok(pass) => self.finish(pass, &artifact).await,
             Err(refused) => Some(Err(refused)),
         }
     }
 
-    async fn request(&self, object: &Object) -> Result<Request, Refused> {
-        let Object { id, spec, .. } = object;
-        let policies = self.input.policies(Some(&id.namespace), self.policy_namespace);
-        let referred = Referred { policies, ..self.input.referred(&id.namespace, spec) };
-        let mut request = Request::parse(id.clone(), spec, &referred).map_err(Failure::from)?;
-        // An object with credentials of its own is never fetched in the name of the user.
-        if spec.registry.pull_secrets.is_empty() && spec.registry.service_account_name.is_none() {
-            let added = self.logins.add_to(&mut request.access.keychain, &request.reference.repository).await;
-            added.map_err(Complaint::from)?;
-        }
-        Ok(request)
+    /// Fills the directory of an artifact.
+    async fn fill(&self, artifact: &Artifact<'_>, place: &Place) -> Result<Done, Refused> {
+        let wanted = artifact.wanted(self.input, self.policy_namespace)?;
+        let (Some(source), Some(checkout)) = (self.source, &self.locked.checkout) else {
+            return Err(Failure::internal("no record is open").into());
+        };
+        let outcome = source.sync(checkout, place, &wanted, self.locked.entry(artifact)).await?;
+        Ok(directories::done(&wanted.request, &outcome))
     }
 
-    async fn prepare(&self, object: &Object) -> Result<Pass, Refused> {
-        let request = self.request(object).await?;
+    async fn prepare(&self, artifact: &Artifact<'_>) -> Result<Pass, Refused> {
+        let entry = self.locked.entry(artifact);
+        let wanted = at_entry(&artifact.wanted(self.input, self.policy_namespace)?, entry);
+        if let (Some(source), Some(_)) = (self.source, entry) {
+            return Ok(source.once_more(&wanted, async || self.prepare_request(wanted.request.clone()).await).await?);
+        }
+        Ok(self.prepare_request(wanted.with_login(self.logins).await?).await?)
+    }
+
+    async fn prepare_request(&self, request: Request) -> Result<Pass, Failure> {
         let engine = self.engine()?;
         let Earlier { before, previous, .. } = earlier(engine, &request).await?;
         let stop = self.stop.clone();
@@ -98,7 +110,7 @@ impl Shared<'_> {
         Ok(Pass { request, progressed, previous })
     }
 
-    async fn finish(&self, pass: Pass) -> Option<Result<Done, Refused>> {
+    async fn finish(&self, pass: Pass, artifact: &Artifact<'_>) -> Option<Result<Done, Refused>> {
         let Pass { request, progressed, previous } = pass;
         let outcome = match progressed {
             Progressed::Kept(outcome) => *outcome,
@@ -107,6 +119,11 @@ impl Shared<'_> {
                 Err(failure) => return Some(Err(failure.into())),
             },
         };
+        if let Some(entry) = self.locked.entry(artifact)
+            && let Err(failure) = directories::check_files(entry, &request, &outcome.published)
+        {
+            return Some(Err(failure.into()));
+        }
         let is_same = previous.as_ref() == Some(outcome.pinned.digest());
         let change = match &outcome.manifest {
             None => Change::Unchanged,
@@ -136,12 +153,16 @@ impl Shared<'_> {
         Ok(())
     }
 
-    fn engine(&self) -> Result<&Engine<HttpRegistry>, Failure> {
+    fn engine(&self) -> Result<&Engine<R>, Failure> {
         self.engine.as_ref().ok_or_else(|| Failure::internal("no root is open"))
     }
 
-    async fn rehearse(&self, rehearsal: &Rehearsal, object: &Object) -> Result<Done, Refused> {
-        let request = self.request(object).await?;
+    async fn rehearse(&self, rehearsal: &Rehearsal, artifact: &Artifact<'_>) -> Result<Done, Refused> {
+        let wanted = at_entry(&artifact.wanted(self.input, self.policy_namespace)?, self.locked.entry(artifact));
+        let request = wanted.with_login(self.logins).await?;
+        if let Some(place) = &artifact.place {
+            return self.rehearse_directory(rehearsal, artifact, place, &request).await;
+        }
         let (mut observed, mut previous, mut is_damaged) = (Observed::default(), None, false);
         if let Some(engine) = self.engine.as_ref().filter(|engine| has_every_volume(engine, &request)) {
             let earlier = earlier(engine, &request).await?;
@@ -163,10 +184,25 @@ impl Shared<'_> {
         let done = Done::of(change, &request, &preview.pinned, preview.manifest.as_ref(), preview.basis.as_ref());
         Ok(Done { previous: previous.filter(|_| !is_same), ..done })
     }
+
+    async fn rehearse_directory(
+        &self,
+        rehearsal: &Rehearsal,
+        artifact: &Artifact<'_>,
+        place: &Place,
+        request: &Request,
+    ) -> Result<Done, Refused> {
+        let Rehearsal { registry, limits, turns, processors } = rehearsal;
+        let turn = turns.wait(&request.object.namespace, &request.reference.repository).await;
+        let preview = pass::preview(registry, limits, processors, &turn, request, &Observed::default()).await?;
+        let holds = self.locked.holds(artifact, place, preview.pinned.digest()).await?;
+        let change = if holds { Change::Unchanged } else { Change::Published };
+        Ok(Done::of(change, request, &preview.pinned, preview.manifest.as_ref(), preview.basis.as_ref()))
+    }
 }
 
 /// Returns the state of the outputs. Without a status, their content is the record.
-async fn earlier(engine: &Engine<HttpRegistry>, request: &Request) -> Result<Earlier, Failure> {
+async fn earlier<R: Registry>(engine: &Engine<R>, request: &Request) -> Result<Earlier, Failure> {
     let look = pass::look(engine, request, &Before::default()).await?;
     let damage = if look.is_doubtful {
         pass::read(engine, request, &Before::default(), Reading::Doubtful).await?
@@ -181,14 +217,7 @@ async fn earlier(engine: &Engine<HttpRegistry>, request: &Request) -> Result<Ear
 }
 
 /// Returns true if every volume that the outputs are on exists.
-fn has_every_volume(engine: &Engine<HttpRegistry>, request: &Request) -> bool {
+fn has_every_volume<R>(engine: &Engine<R>, request: &Request) -> bool {
     let mut names = request.targets.iter().filter_map(|target| target.place.volume());
     names.all(|name| engine.outputs.volume_paths().any(|(known, _)| known == name))
-}
-
-/// Returns the failure of an object whose content goes to a directory.
-fn unfilled(object: &Object) -> Option<Failure> {
-    let (directory, file) = (object.directory.as_ref()?.display(), object.file.display());
-    let problem = format!("{file} names the directory {directory}, which sync does not fill yet");
-    Some(Failure::new(Class::Stalled, Reason::InvalidSpec, problem))
 }

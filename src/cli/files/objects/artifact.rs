@@ -44,6 +44,8 @@ pub(crate) struct Object {
     /// Directory for the content, in place of outputs; relative to the file, and below the current directory if the
     /// file was named by such a path.
     pub(crate) directory: Option<PathBuf>,
+    /// Directory that [`Self::directory`] is below.
+    pub(crate) base: PathBuf,
     /// File that names the artifact.
     pub(crate) file: PathBuf,
 }
@@ -65,7 +67,7 @@ impl Object {
         let directory = directory
             .transpose()
             .map_err(|problem: String| format!("metadata.annotations, {ANNOTATION_DIRECTORY}: {problem}"))?;
-        Ok(Self { id, spec, directory, file: source.shown.clone() })
+        Ok(Self { id, spec, directory, base: source.base.clone(), file: source.shown.clone() })
     }
 }
 
@@ -91,7 +93,8 @@ pub(super) fn entries(
         let directory = directories.add(&source.base, &name);
         let directory = directory.map_err(|problem| format!("{path}.{DIRECTORY}: {problem}"))?;
         let id = ObjectId { namespace: namespace.to_owned(), name: made_up(&name, number), uid: String::new() };
-        let object = Object { id, spec, directory: Some(directory), file: source.shown.clone() };
+        let (base, file) = (source.base.clone(), source.shown.clone());
+        let object = Object { id, spec, directory: Some(directory), base, file };
         Ok((name.to_string(), object))
     };
     artifacts.iter().enumerate().map(entry).collect()

@@ -1,0 +1,161 @@
+//! Origin of content for directories and locks: the cache, filled from a registry.
+//!
+//! ```text
+//! without a lock   tag ─▶ registry: digest ─▶ judged there, copied to the cache ─▶ judged again, unpacked
+//! with a lock      digest of the lock ─▶ cache: judged, unpacked
+//!                                          └ not there ─▶ registry, by digest: as above
+//! ```
+
+use std::sync::Arc;
+
+use super::{Checkout, Place};
+use crate::api::Reason;
+use crate::blob::Progress;
+use crate::cli::artifacts::Wanted;
+use crate::cli::caching;
+use crate::failure::{Class, Failure};
+use crate::layout::{Cache, Layout};
+use crate::lock::Entry;
+use crate::login::Logins;
+use crate::output::Published;
+use crate::output::location::Location;
+use crate::pass::{self, Outcome};
+use crate::permits::Permits;
+use crate::plan::Revision;
+use crate::registry::{self, Pinned, Registry};
+use crate::request::{Limits, OutputKind, Request};
+use crate::trust::{self, Basis};
+use crate::unpack::listing::Listing;
+
+/// A registry with a cache before it.
+pub(crate) struct Source<R> {
+    pub(crate) registry: Arc<R>,
+    pub(crate) cache: Cache,
+    pub(crate) limits: Limits,
+    pub(crate) progress: Arc<dyn Progress>,
+    /// Credentials of the user, which are looked up when the registry is used.
+    pub(crate) logins: Arc<Logins>,
+}
+
+impl<R> std::fmt::Debug for Source<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("cache", &self.cache).finish_non_exhaustive()
+    }
+}
+
+impl<R: Registry> Source<R> {
+    /// The cache as a registry.
+    pub(crate) fn layout(&self) -> &Layout {
+        self.cache.layout()
+    }
+
+    /// Returns the digest that the registry has for the reference of a request.
+    pub(crate) async fn resolve(&self, wanted: &Wanted) -> Result<Pinned, Failure> {
+        let request = wanted.with_login(&self.logins).await?;
+        let resolved = tokio::time::timeout(request.timeout, pinned(&*self.registry, &request)).await;
+        resolved.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "resolving the reference")))
+    }
+
+    /// Copies the artifact of a request with a digest into the cache, after the registry's signatures were verified.
+    pub(crate) async fn fill(&self, wanted: &Wanted) -> Result<(), Failure> {
+        let (request, progress) = (wanted.with_login(&self.logins).await?, Arc::clone(&self.progress));
+        caching::fill(&self.registry, &request, &self.cache, &self.limits, progress).await.map(drop)
+    }
+
+    /// Fills a directory with the artifact of a request, or of its entry in a lock. The outcome has no manifest if the
+    /// directory held the files already.
+    pub(crate) async fn sync(
+        &self,
+        checkout: &Checkout,
+        place: &Place,
+        wanted: &Wanted,
+        locked: Option<&Entry>,
+    ) -> Result<Outcome, Failure> {
+        check_denied(&wanted.request)?;
+        let from_cache = async |wanted: &Wanted, expected| {
+            checkout.fill(place, self.layout(), &wanted.request, expected, Arc::clone(&self.progress)).await
+        };
+        let Some(entry) = locked else {
+            let pinned = self.resolve(wanted).await?;
+            let wanted = wanted.at_digest(pinned.tag(), pinned.digest());
+            self.fill(&wanted).await?;
+            return from_cache(&wanted, None).await;
+        };
+        let wanted = wanted.at_digest(entry.tag.as_deref(), &entry.digest);
+        let unchanged = checkout.unchanged(place).await?;
+        if let Some(files) = unchanged.filter(|files| files.digest() == entry.files_digest) {
+            let request = &wanted.request;
+            checkout.sweep(place).await?;
+            let basis = self.once_more(&wanted, async || self.judge(request).await).await?;
+            return Ok(kept(place, request, pinned(self.layout(), request).await?, &files, basis));
+        }
+        self.once_more(&wanted, async || from_cache(&wanted, Some(&entry.files_digest)).await).await
+    }
+
+    /// Does something that reads an artifact at a digest from the cache. If the cache lacks the artifact or a
+    /// signature, fills it from the registry and does it again.
+    pub(crate) async fn once_more<T>(
+        &self,
+        wanted: &Wanted,
+        work: impl AsyncFn() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let first = match work().await {
+            Err(failure) if may_be_elsewhere(failure.reason) => failure,
+            done => return done,
+        };
+        match self.fill(wanted).await {
+            Ok(()) => work().await,
+            // The registry is of no help; a refusal by the cache says more, unless the cache has nothing at all.
+            Err(failure) if failure.class == Class::Retry && first.reason != Reason::ReferenceNotFound => Err(first),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Judges the digest of a request with the signatures in the cache.
+    async fn judge(&self, request: &Request) -> Result<Basis, Failure> {
+        let (pinned, seat) =
+            (pinned(self.layout(), request).await?, Permits::default().seat(&request.object.namespace));
+        let requirement = &request.requirement;
+        Ok(trust::judge(self.layout(), &request.access, &pinned, requirement, &seat, pass::now()).await?)
+    }
+}
+
+/// Fails if a policy denies the artifact.
+pub(crate) fn check_denied(request: &Request) -> Result<(), Failure> {
+    request.requirement.denied().map_or(Ok(()), |objection| Err(objection.into()))
+}
+
+/// Returns true if a registry may have what a cache lacks.
+fn may_be_elsewhere(reason: Reason) -> bool {
+    let reasons =
+        [Reason::ReferenceNotFound, Reason::SignatureMissing, Reason::SignatureInvalid, Reason::IdentityMismatch];
+    reasons.contains(&reason)
+}
+
+async fn pinned<R: Registry>(registry: &R, request: &Request) -> Result<Pinned, Failure> {
+    let seat = Permits::default().seat(&request.object.namespace);
+    let (reference, selection) = (&request.reference, request.selection.as_ref());
+    Ok(registry::resolve(registry, &request.access, reference, selection, &seat).await?)
+}
+
+/// Returns the outcome for a directory that holds the files of its entry already.
+fn kept(place: &Place, request: &Request, pinned: Pinned, files: &Listing, basis: Basis) -> Outcome {
+    let published = Published {
+        output: "files".to_owned(),
+        location: Location::new(OutputKind::Directory, place.path().display().to_string()),
+        revision: Revision { digest: pinned.digest().clone(), fingerprint: request.fingerprint.clone() },
+        list_digest: Some(files.digest()),
+        files: files.files(),
+        bytes: files.bytes(),
+        skipped: 0,
+    };
+    Outcome {
+        pinned,
+        published: vec![published],
+        manifest: None,
+        basis: Some(basis),
+        skipped: Vec::new(),
+        repaired: Vec::new(),
+        top: None,
+    }
+}

@@ -1,0 +1,203 @@
+use std::os::fd::AsFd;
+
+use serde_json::json;
+
+use super::*;
+use crate::blob::Progress;
+use crate::cli::artifacts::{Artifact, Wanted, artifacts};
+use crate::cli::files::input::Subdirectories;
+use crate::cli::files::objects::Input;
+use crate::cli::locking;
+use crate::layout;
+use crate::lock::{Entry, Lock};
+use crate::login::Logins;
+use crate::testing::FakeRegistry;
+
+#[derive(Debug)]
+struct Quiet;
+
+impl Progress for Quiet {
+    fn downloaded(&self, _: &str, _: u64, _: u64) {}
+}
+
+/// A repository with one artifact set, a cache, and a registry.
+struct Home {
+    root: tempfile::TempDir,
+    registry: FakeRegistry,
+    source: Source<FakeRegistry>,
+}
+
+impl Home {
+    fn new() -> Self {
+        let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::default());
+        // The config of every artifact, which a copy has too.
+        registry.push("config", &[("text/plain", json!({}), b"{}")]);
+        let cache = layout::Cache::create(&root.path().join("cache")).unwrap();
+        let source = Source {
+            registry: Arc::new(registry.clone()),
+            cache,
+            limits: Limits::default(),
+            progress: Arc::new(Quiet),
+            logins: Arc::new(Logins::read(&[]).unwrap()),
+        };
+        Self { root, registry, source }
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.root.path().join("git")
+    }
+
+    fn input(&self, entry: &serde_json::Value) -> Input {
+        let set = json!({"apiVersion": "supercargo.dev/v1alpha1", "kind": "ArtifactSet", "artifacts": [entry]});
+        fs_err::create_dir_all(self.repository()).unwrap();
+        let file = self.repository().join("set.yaml");
+        fs_err::write(&file, set.to_string()).unwrap();
+        Input::read(&[file], Subdirectories::Refuse, "default").unwrap()
+    }
+
+    async fn with<T>(&self, work: impl AsyncFnOnce(&Artifact<'_>, &Wanted) -> T) -> T {
+        let input = self.input(&json!({"directory": "vendor/rules", "image": "r.example/rules:1"}));
+        let all = artifacts(&input).unwrap();
+        let wanted = all[0].wanted(&input, "default").unwrap();
+        work(&all[0], &wanted).await
+    }
+
+    async fn lock(&self) -> Entry {
+        self.with(async |artifact, wanted| locking::locked(&self.source, artifact, wanted).await.unwrap()).await
+    }
+
+    async fn sync(&self, locked: Option<&Entry>, foreign: ForeignArguments) -> Result<Outcome, Failure> {
+        self.with(async |artifact, wanted| {
+            let checkout = Checkout::open(&self.repository(), foreign, &Limits::default()).await.unwrap();
+            self.source.sync(&checkout, artifact.place.as_ref().unwrap(), wanted, locked).await
+        })
+        .await
+    }
+
+    fn files(&self) -> Vec<(String, String)> {
+        let listing = Listing::read(&self.repository().join("vendor/rules"), &Limits::default()).unwrap();
+        let text = |path: &str| fs_err::read_to_string(self.repository().join("vendor/rules").join(path)).unwrap();
+        listing.content().map(|(path, _)| (path.to_string(), text(path.as_str()))).collect()
+    }
+
+    fn record(&self) -> String {
+        fs_err::read_to_string(self.repository().join(RECORD)).unwrap()
+    }
+}
+
+fn files(files: &[(&str, &str)]) -> Vec<(String, String)> {
+    files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
+}
+
+const PLAIN: ForeignArguments = ForeignArguments { force: false, keep_foreign: false };
+
+#[tokio::test]
+async fn a_locked_directory_needs_no_registry_and_ignores_the_tag() {
+    let home = Home::new();
+    home.registry.push_files("1", &[("a", "one"), ("d/b", "two")]);
+    let entry = home.lock().await;
+    assert_eq!((entry.name.as_str(), entry.tag.as_deref()), ("vendor/rules", Some("1")));
+    assert_eq!(home.lock().await, entry, "locking again changes nothing");
+    home.registry.push_files("1", &[("a", "moved")]);
+    home.registry.asked();
+    let outcome = home.sync(Some(&entry), PLAIN).await.unwrap();
+    assert_eq!(home.files(), files(&[("a", "one"), ("d/b", "two")]));
+    assert!(outcome.manifest.is_some());
+    assert_eq!(outcome.published[0].list_digest.as_ref(), Some(&entry.files_digest));
+    let record = home.record();
+    let again = home.sync(Some(&entry), PLAIN).await.unwrap();
+    assert!(again.manifest.is_none(), "unchanged");
+    assert_eq!((home.record(), home.registry.asked()), (record, Vec::<String>::new()));
+
+    let newest = home.sync(None, PLAIN).await.unwrap();
+    assert!(newest.manifest.is_some());
+    assert_eq!(home.files(), files(&[("a", "moved")]));
+    let names: Vec<_> = fs_err::read_dir(home.repository()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+}
+
+#[tokio::test]
+async fn content_that_the_cache_lacks_is_fetched_by_digest() {
+    let home = Home::new();
+    home.registry.push_files("1", &[("a", "one")]);
+    let entry = home.lock().await;
+    home.registry.push_files("1", &[("a", "moved")]);
+    let other = Home { registry: home.registry.clone(), ..Home::new() };
+    let source = Source { registry: Arc::new(home.registry.clone()), ..other.source };
+    let other = Home { source, ..other };
+    other.sync(Some(&entry), PLAIN).await.unwrap();
+    assert_eq!(other.files(), files(&[("a", "one")]), "the tag has other content by now");
+}
+
+#[tokio::test]
+async fn other_files_than_the_lock_says_are_refused_and_nothing_is_left() {
+    let home = Home::new();
+    home.registry.push_files("1", &[("a", "one")]);
+    let entry = Entry { files_digest: Digest::of(b"other"), ..home.lock().await };
+    let failure = home.sync(Some(&entry), PLAIN).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::DigestMismatch, "{failure:?}");
+    assert!(!home.repository().join("vendor").exists() && !home.repository().join(RECORD).exists());
+}
+
+#[tokio::test]
+async fn edits_are_refused_and_a_record_that_was_lost_is_written_again() {
+    let home = Home::new();
+    home.registry.push_files("1", &[("a", "one")]);
+    home.sync(None, PLAIN).await.unwrap();
+    let record = home.record();
+    fs_err::remove_file(home.repository().join(RECORD)).unwrap();
+    home.sync(None, PLAIN).await.unwrap();
+    assert_eq!(home.record(), record, "adopted");
+
+    fs_err::write(home.repository().join("vendor/rules/a"), "edited").unwrap();
+    let failure = home.sync(None, PLAIN).await.unwrap_err();
+    assert_eq!((failure.reason, failure.message.contains("a: changed")), (Reason::OutputConflict, true), "{failure:?}");
+    home.sync(None, ForeignArguments { force: true, ..PLAIN }).await.unwrap();
+    assert_eq!(home.files(), files(&[("a", "one")]));
+}
+
+#[tokio::test]
+async fn directories_that_no_artifact_has_are_removed_if_they_are_unchanged() {
+    let home = Home::new();
+    home.registry.push_files("1", &[("a", "one")]);
+    home.sync(None, PLAIN).await.unwrap();
+    let checkout = async || Checkout::open(&home.repository(), PLAIN, &Limits::default()).await.unwrap();
+    let place = Place::new(&home.repository(), Path::new("vendor/rules"));
+    assert!(checkout().await.surplus(&[&place]).unwrap().is_empty());
+    let surplus = checkout().await.surplus(&[]).unwrap();
+    assert_eq!(surplus, ["vendor/rules"]);
+    let mine = home.repository().join("vendor/rules/mine");
+    fs_err::write(&mine, "").unwrap();
+    assert_eq!(checkout().await.remove("vendor/rules").unwrap_err().reason, Reason::OutputConflict);
+    fs_err::remove_file(&mine).unwrap();
+    checkout().await.remove("vendor/rules").unwrap();
+    assert!(!home.repository().join("vendor/rules").exists() && !home.record().contains("vendor"));
+    checkout().await.remove("vendor/rules").unwrap();
+    let hostile = home.record() + "directory \"../cache\"\n";
+    fs_err::write(home.repository().join(RECORD), hostile).unwrap();
+    assert!(checkout().await.remove("../cache").is_err() && home.root.path().join("cache").exists());
+}
+
+#[tokio::test]
+async fn a_second_command_waits_for_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = alone(dir.path()).await.unwrap().unwrap();
+    let second = alone(dir.path());
+    tokio::pin!(second);
+    assert!(futures::poll!(&mut second).is_pending());
+    drop(first.as_fd());
+    drop(first);
+    assert!(second.await.unwrap().is_some());
+}
+
+#[test]
+fn a_lock_file_is_replaced_only_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.lock.yaml");
+    assert!(locking::read(&path).unwrap().is_none());
+    locking::write(&path, &Lock::default()).unwrap();
+    assert_eq!(locking::read(&path).unwrap(), Some(Lock::default()));
+    fs_err::write(&path, "kind: ArtifactLock\n<<<<<<<").unwrap();
+    let complaint = locking::read(&path).unwrap_err();
+    assert_eq!((complaint.reason(), complaint.message().contains("a.lock.yaml")), (Reason::FileInvalid, true));
+}

@@ -1,0 +1,353 @@
+//! `supercargo lock`: the digests of all artifacts that files name, in a file to commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use serde::Serialize;
+
+use crate::api::Reason;
+use crate::blob::Progress;
+use crate::cli::artifacts::{Artifact, Wanted, artifacts};
+use crate::cli::checkout::{self, Source};
+use crate::cli::files;
+use crate::cli::files::input::Subdirectories;
+use crate::cli::files::objects::Input;
+use crate::cli::locking;
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
+use crate::cli::options::format::Format;
+use crate::cli::options::limits::LimitArguments;
+use crate::cli::options::login::places;
+use crate::cli::options::reach::PersonalReach;
+use crate::cli::output::complaint::{Complaint, remedy_in_files};
+use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::progress::Bars;
+use crate::cli::output::to_stdout;
+use crate::cli::signals::{Signals, interrupted};
+use crate::failure::{Failure, printable};
+use crate::layout::Cache;
+use crate::lock::{Entry, Lock};
+use crate::login::Logins;
+use crate::oci::Digest;
+use crate::registry::http::HttpRegistry;
+
+/// Maximum number of artifacts that are processed at once.
+const AT_ONCE: usize = 4;
+
+/// Arguments of `supercargo lock`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: supercargo lock -f supercargo.yaml")]
+#[command(after_long_help = help())]
+pub(crate) struct Arguments {
+    /// File or directory with OCIArtifact objects and sets of them; - for standard input. Can be repeated.
+    ///
+    /// In a directory, files that end with .yaml, .yml or .json are read.
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    input: Vec<PathBuf>,
+    /// Read the subdirectories of a directory too.
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// Lock file; by default supercargo.lock.yaml beside the first file.
+    #[arg(short = 'o', long, value_name = "FILE", value_parser = files::target())]
+    output: Option<PathBuf>,
+    /// Write nothing; list the entries that a new lock would change, and exit with 1 if there are any.
+    #[arg(long)]
+    check: bool,
+    /// Lock only this artifact anew: a directory, or NAMESPACE/NAME. Can be repeated.
+    ///
+    /// All other entries stay byte by byte.
+    #[arg(long, value_name = "NAME", conflicts_with = "check")]
+    update: Vec<String>,
+    /// Format of the result on standard output.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Namespace of objects in the files that have none.
+    #[arg(short = 'n', long, default_value = "default")]
+    namespace: String,
+    /// Namespace of the objects that policies name; by default that of --namespace.
+    #[arg(hide_short_help = true, long, value_name = "NAME")]
+    policy_namespace: Option<String>,
+    /// Docker configuration with credentials, instead of the default files.
+    #[arg(hide_short_help = true, long, alias = "registry-config", value_name = "FILE")]
+    docker_config: Option<PathBuf>,
+    #[command(flatten)]
+    reach: PersonalReach,
+    #[command(flatten)]
+    limits: LimitArguments,
+    #[command(flatten)]
+    cache: ArtifactCacheArguments,
+}
+
+fn help() -> String {
+    format!(
+        "\
+Resolves every image of the files to its digest, verifies signatures and policies, copies the
+artifacts into the cache, and unpacks them there. The lock has the digest of each artifact and of
+its list of files, its size, its signers and policies. Commit it: sync --locked then uses exactly
+these digests, and works without a registry as long as the cache has them.
+
+The file is written in one step, and only if every artifact was locked. An entry that means the
+same keeps its lines, so that locking again without a change writes the same bytes.
+
+With --check only tags are resolved. The exit code is 1 if a tag has moved, or if the files and the
+lock name different artifacts, images or selections. Standard output has a line for each change.
+
+{ARTIFACTS_HELP}
+
+{codes}
+  130, 143  ended by Ctrl-C, by SIGTERM
+If artifacts fail for reasons with different codes, the code is 1.
+
+Examples:
+  supercargo lock -f supercargo.yaml
+  supercargo lock -f supercargo.yaml --update vendor/rules
+  supercargo lock -f supercargo.yaml --check --format json",
+        codes = exit::help(&[exit::REMOTE])
+    )
+}
+
+/// Output of `--format json`. The names are stable; fields without a value are left out.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    /// Path of the lock.
+    lock: String,
+    /// Entries of the old and the new lock, by name.
+    artifacts: Vec<Row<'a>>,
+    /// Number of entries that were changed, or with `--check` are to be changed.
+    changed: usize,
+}
+
+/// An artifact in the old or the new lock.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row<'a> {
+    name: &'a str,
+    image: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<&'a str>,
+    digest: &'a Digest,
+    /// Digest in the lock before the command, if it was another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<&'a Digest>,
+    change: Change,
+}
+
+/// Difference between the files and the old lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Change {
+    /// The lock has no entry.
+    Added,
+    /// The tag has another digest.
+    Moved,
+    /// The digest is the same; the image, the selection, or what was verified is not.
+    Edited,
+    /// No artifact has the entry.
+    Removed,
+    /// The entry applies.
+    Unchanged,
+}
+
+impl Change {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Moved => "moved",
+            Self::Edited => "edited",
+            Self::Removed => "removed",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// State of an artifact now: as an entry for the lock, or with `--check` as a tag and a digest.
+enum Now {
+    Entry(Box<Entry>),
+    Digest(Option<String>, Digest),
+}
+
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
+    // The lock is written without an await, so a signal finds the old or the new one.
+    let mut signals = Signals::listen();
+    let done = tokio::select! {
+        done = lock(&arguments) => done,
+        code = signals.wait() => return interrupted(code),
+    };
+    done.map_or_else(|complaint| complaint.report(), ExitCode::from)
+}
+
+async fn lock(arguments: &Arguments) -> Result<Exit, Complaint> {
+    let subdirectories = Subdirectories::read_if(arguments.recursive);
+    let input = Input::read(&arguments.input, subdirectories, &arguments.namespace);
+    let input = input.map_err(|error| error.complaint("--filename"))?;
+    let all = artifacts(&input)?;
+    let path = arguments.output.clone().unwrap_or_else(|| locking::default_path(&arguments.input));
+    // Two commands would lose each other's entries.
+    let _alone = if arguments.check { None } else { checkout::alone(locking::dir(&path)).await? };
+    let old = locking::read(&path)?.unwrap_or_default();
+    let chosen = arguments.chosen(&all)?;
+    let bars = Arc::new(Bars::new());
+    let source = arguments.source(Arc::clone(&bars) as Arc<dyn Progress>)?;
+    let own = arguments.policy_namespace.as_ref().unwrap_or(&arguments.namespace);
+    let results: Vec<_> = stream::iter(&chosen)
+        .map(|artifact| async {
+            let wanted = artifact.wanted(&input, own);
+            let now = match wanted {
+                Ok(wanted) => arguments.now(&source, artifact, &wanted).await,
+                Err(failure) => Err(failure),
+            };
+            (*artifact, now)
+        })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    bars.clear();
+    let now = match succeeded(results) {
+        Ok(now) => now,
+        Err(exit) => return Ok(exit),
+    };
+    let mut new = old.clone();
+    if arguments.update.is_empty() {
+        new.retain(|name| all.iter().any(|artifact| artifact.name == name));
+    }
+    for now in now.values() {
+        if let Now::Entry(entry) = now {
+            new.set((**entry).clone());
+        }
+    }
+    if !arguments.check && (new != old || !path.exists()) {
+        locking::write(&path, &new)?;
+    }
+    let rows = rows(&all, &now, &old, arguments.update.is_empty());
+    let changed = rows.iter().filter(|row| row.change != Change::Unchanged).count();
+    to_stdout(&shown(arguments.format, &Report { lock: path.display().to_string(), artifacts: rows, changed })?)?;
+    Ok(if arguments.check && changed > 0 { Exit::Fault } else { Exit::Done })
+}
+
+impl Arguments {
+    /// Returns the artifacts to lock.
+    fn chosen<'a>(&self, all: &'a [Artifact<'a>]) -> Result<Vec<&'a Artifact<'a>>, Complaint> {
+        let names: BTreeSet<&str> = all.iter().map(|artifact| artifact.name.as_str()).collect();
+        if let Some(unknown) = self.update.iter().find(|name| !names.contains(name.as_str())) {
+            let problem = format!("--update {unknown}: no artifact of the files has this name");
+            let known: Vec<_> = names.into_iter().take(10).collect();
+            let complaint = Complaint::new(Reason::InvalidSpec, problem);
+            return Err(complaint.with_remedy(format!("The files have {}.", printable(&known.join(", ")))));
+        }
+        let is_chosen = |artifact: &&Artifact<'_>| self.update.is_empty() || self.update.contains(&artifact.name);
+        Ok(all.iter().filter(is_chosen).collect())
+    }
+
+    fn source(&self, progress: Arc<dyn Progress>) -> Result<Source<HttpRegistry>, Complaint> {
+        let logins = Arc::new(Logins::read(&places(self.docker_config.clone()))?);
+        let registry = Arc::new(self.reach.registry(&Arc::default())?);
+        let cache = Cache::create(&self.cache.dir()?).map_err(Failure::from)?;
+        Ok(Source { registry, cache, limits: self.limits.limits(), progress, logins })
+    }
+
+    async fn now(
+        &self,
+        source: &Source<HttpRegistry>,
+        artifact: &Artifact<'_>,
+        wanted: &Wanted,
+    ) -> Result<Now, Failure> {
+        if self.check {
+            let pinned = source.resolve(wanted).await?;
+            return Ok(Now::Digest(pinned.tag().map(str::to_owned), pinned.digest().clone()));
+        }
+        locking::locked(source, artifact, wanted).await.map(|entry| Now::Entry(Box::new(entry)))
+    }
+}
+
+/// Returns the states by name, or reports every failure and returns the exit code.
+fn succeeded(results: Vec<(&Artifact<'_>, Result<Now, Failure>)>) -> Result<BTreeMap<String, Now>, Exit> {
+    let (mut states, mut exit) = (BTreeMap::new(), None);
+    for (artifact, now) in results {
+        match now {
+            Ok(now) => {
+                states.insert(artifact.name.clone(), now);
+            }
+            Err(failure) => {
+                let complaint = complaint(&artifact.name, &failure);
+                // The exit code is that of all failures together.
+                let _ = complaint.report();
+                let own = Exit::of(complaint.reason());
+                exit = Some(if exit.is_none_or(|other| other == own) { own } else { Exit::Fault });
+            }
+        }
+    }
+    exit.map_or(Ok(states), Err)
+}
+
+fn complaint(name: &str, failure: &Failure) -> Complaint {
+    let own = failure.for_command.as_ref().and_then(|texts| texts.remedy);
+    let remedy = own.unwrap_or_else(|| remedy_in_files(failure.reason));
+    Complaint::new(failure.reason, format!("{name}: {}", failure.message)).with_remedy(remedy.to_owned())
+}
+
+/// Returns a row for each artifact of the files and each entry of the old lock, by name.
+fn rows<'a>(all: &'a [Artifact<'a>], now: &'a BTreeMap<String, Now>, old: &'a Lock, is_whole: bool) -> Vec<Row<'a>> {
+    let mut rows: Vec<_> = all.iter().filter_map(|artifact| row(artifact, now.get(&artifact.name), old)).collect();
+    let is_surplus = |name: &&str| !all.iter().any(|artifact| artifact.name == **name);
+    let surplus = old.names().filter(is_surplus).filter_map(|name| old.get(name));
+    let change = if is_whole { Change::Removed } else { Change::Unchanged };
+    rows.extend(surplus.map(|entry| Row { change, ..Row::of(entry) }));
+    rows.sort_by_key(|row| row.name);
+    rows
+}
+
+/// Returns the row of an artifact; `None` for one that is neither in the old lock nor was looked at.
+fn row<'a>(artifact: &'a Artifact<'a>, now: Option<&'a Now>, old: &'a Lock) -> Option<Row<'a>> {
+    let before = old.get(&artifact.name);
+    let is_covered = old.find(&artifact.name, &artifact.object.spec.image, &artifact.selection).is_ok();
+    let row = match now {
+        None => return before.map(Row::of),
+        Some(Now::Entry(entry)) => {
+            Row { change: change(before, &entry.digest, before == Some(&**entry)), ..Row::of(entry) }
+        }
+        Some(Now::Digest(tag, digest)) => {
+            let is_same = is_covered && before.is_some_and(|before| before.tag == *tag);
+            Row {
+                name: &artifact.name,
+                image: &artifact.object.spec.image,
+                tag: tag.as_deref(),
+                digest,
+                previous: None,
+                change: change(before, digest, is_same),
+            }
+        }
+    };
+    Some(Row { previous: before.map(|before| &before.digest).filter(|previous| *previous != row.digest), ..row })
+}
+
+fn change(before: Option<&Entry>, digest: &Digest, is_same: bool) -> Change {
+    match before {
+        None => Change::Added,
+        Some(before) if before.digest != *digest => Change::Moved,
+        Some(_) if is_same => Change::Unchanged,
+        Some(_) => Change::Edited,
+    }
+}
+
+impl<'a> Row<'a> {
+    /// Returns the row of an entry that is unchanged.
+    fn of(entry: &'a Entry) -> Self {
+        let Entry { name, image, tag, digest, .. } = entry;
+        Self { name, image, tag: tag.as_deref(), digest, previous: None, change: Change::Unchanged }
+    }
+}
+
+fn shown(format: Format, report: &Report<'_>) -> Result<String, Complaint> {
+    if format == Format::Json {
+        return Ok(serde_json::to_string(report).map_err(Failure::internal)? + "\n");
+    }
+    let changed = report.artifacts.iter().filter(|row| row.change != Change::Unchanged);
+    let line = |row: &Row<'_>| {
+        let Row { name, tag, digest, change, .. } = row;
+        let tag = tag.map(|tag| format!(" {tag}")).unwrap_or_default();
+        printable(&format!("{name}: {}{tag} {digest}", change.as_str())) + "\n"
+    };
+    Ok(changed.map(line).collect())
+}
