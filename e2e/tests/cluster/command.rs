@@ -8,6 +8,7 @@ mod import;
 mod kapitan;
 mod kubara;
 mod local_files;
+mod lock;
 mod login;
 mod package;
 mod pin;
@@ -38,6 +39,7 @@ pub(crate) fn tests() -> Vec<Test> {
         kapitan::tests(),
         kubara::tests(),
         local_files::tests(),
+        lock::tests(),
         login::tests(),
         package::tests(),
         pin::tests(),
