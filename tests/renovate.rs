@@ -34,14 +34,21 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn manager() -> Value {
+/// Returns the manager of objects, or that of sets.
+fn manager(kind: &str) -> Value {
     let text = std::fs::read_to_string(root().join("config/renovate.json")).unwrap();
     let config: Value = serde_json::from_str(&text).unwrap();
-    config["customManagers"][0].clone()
+    let mut managers = config["customManagers"].as_array().unwrap().iter();
+    let is_it = |manager: &&Value| manager["matchStrings"][0].as_str().unwrap().contains(kind);
+    managers.find(is_it).unwrap().clone()
 }
 
 fn expressions() -> Vec<Regex> {
-    let manager = manager();
+    expressions_for("OCIArtifact")
+}
+
+fn expressions_for(kind: &str) -> Vec<Regex> {
+    let manager = manager(kind);
     assert_eq!(manager["matchStringsStrategy"], "recursive");
     let strings = manager["matchStrings"].as_array().unwrap().iter();
     strings.map(|text| RegexBuilder::new(text.as_str().unwrap()).unicode(false).build().unwrap()).collect()
@@ -147,12 +154,45 @@ fn a_document_ends_at_its_separator() {
 /// An update replaces the reference alone, so a tag that occurs in a name or a digest changes nothing else.
 #[test]
 fn the_template_writes_the_reference_that_is_replaced() {
-    let template = manager()["autoReplaceStringTemplate"].as_str().unwrap().to_owned();
+    let template = manager("OCIArtifact")["autoReplaceStringTemplate"].as_str().unwrap().to_owned();
     let filled = template.replace("{{{depName}}}", "ghcr.io/acme/v1").replace("{{{newValue}}}", "2");
     let with = filled.replace("{{#if newDigest}}", "").replace("{{{newDigest}}}", DIGEST).replace("{{/if}}", "");
     assert_eq!(with, found("ghcr.io/acme/v1", "2", Some(DIGEST)).replaced);
     let without = filled.replace("{{#if newDigest}}@{{{newDigest}}}{{/if}}", "");
     assert_eq!(without, found("ghcr.io/acme/v1", "2", None).replaced);
+}
+
+const SET: &str = "\
+apiVersion: supercargo.dev/v1alpha1
+kind: ArtifactSet # files of this repository
+artifacts:
+- directory: vendor/rules
+  image: ghcr.io/acme/rules:1.4.0
+  files: {subPath: prod}
+- image: 'oci://localhost:5000/acme/schemas:v2' # first
+  directory: vendor/schemas
+  # image: ghcr.io/acme/old:1
+- {directory: vendor/flow, image: ghcr.io/acme/flow:3}
+- directory: vendor/newest
+  image: ghcr.io/acme/newest
+  semver: {range: ^1}
+";
+
+#[test]
+fn every_entry_of_a_set_is_found_as_pin_writes_it() {
+    let pod = "---\nkind: Pod\nspec:\n  containers:\n    - image: ghcr.io/acme/app:1\n";
+    let lock = "---\nkind: ArtifactLock\nartifacts:\n- name: a\n  image: ghcr.io/acme/rules:1.4.0\n";
+    let text = format!("{SET}{pod}{lock}");
+    let images = [("ghcr.io/acme/rules", "1.4.0"), ("localhost:5000/acme/schemas", "v2"), ("ghcr.io/acme/flow", "3")];
+    let expressions = expressions_for("ArtifactSet");
+    let wanted = |digest| images.map(|(name, tag)| found(name, tag, digest));
+    for text in [text.clone(), text.replace('\n', "\r\n"), text.replace("\n- ", "\n  - ").replace("\n  ", "\n    ")] {
+        assert_eq!(extract(text.as_bytes(), &expressions), wanted(None), "{text}");
+    }
+    assert_eq!(extract(text.as_bytes(), &self::expressions()), [], "the other manager");
+    let scope = supercargo::pin::Scope::default();
+    let pinned = supercargo::pin::pinned(&text, scope, |_| Some(DIGEST.parse().unwrap())).unwrap();
+    assert_eq!(extract(pinned.as_bytes(), &expressions), wanted(Some(DIGEST)));
 }
 
 #[test]
