@@ -17,6 +17,8 @@ use crate::support::command::{command, refused};
 
 mod kill;
 
+use kill::{every_kill_leaves_whole_directories, two_commands_at_once_take_turns};
+
 tests!(
     a_repository_of_five_artifacts_is_reproduced_from_its_lock_without_a_registry,
     an_update_changes_a_few_lines_and_pin_agrees_with_the_lock,
@@ -26,8 +28,8 @@ tests!(
     edits_and_files_of_others_are_kept_until_a_flag_says_otherwise,
     directories_that_no_file_names_are_pruned,
     signatures_and_policies_are_judged_again_with_a_lock,
-    kill::every_kill_leaves_whole_directories,
-    kill::two_commands_at_once_take_turns,
+    every_kill_leaves_whole_directories,
+    two_commands_at_once_take_turns,
 );
 
 const LOCK: &str = "supercargo.lock.yaml";
