@@ -75,7 +75,7 @@ impl Repository {
         // The configuration of the user who runs the tests must have no effect.
         let command = self.lab.run.command(&self.lab.operator_binary).args(arguments).directory(&self.directory);
         let command = command.env("HOME", self.home.to_string_lossy());
-        ["XDG_CACHE_HOME", "SUPERCARGO_CACHE_DIR", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "HTTP_PROXY"]
+        ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "HTTP_PROXY"]
             .into_iter()
             .fold(command, |command, name| command.env(name, ""))
     }
