@@ -1,8 +1,12 @@
-# docker build -t supercargo:0.1.0 .      (BuildKit, for the cache mounts)
+# docker build -t supercargo:0.1.0 --build-arg SUPERCARGO_COMMIT="$(git rev-parse HEAD)" \
+#   --build-arg SUPERCARGO_COMMIT_DATE="$(git show --no-patch --format=%cI HEAD)" .      (BuildKit, for the cache mounts)
 
 FROM rust:1.95.0-bookworm AS build
 # The image's own toolchain, instead of fetching the one that rust-toolchain.toml describes with its lint components.
 ENV RUSTUP_TOOLCHAIN=1.95.0
+# For `supercargo version`: the context has no repository.
+ARG SUPERCARGO_COMMIT=
+ARG SUPERCARGO_COMMIT_DATE=
 WORKDIR /src
 COPY . .
 # target/ stays in the cache mount, so the binary is copied out of it in the same step.

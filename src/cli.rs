@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{ArgAction, CommandFactory, Parser};
 
 pub use output::complaint::{remedy, remedy_in_files};
+pub use output::usage::parse;
 pub use plugin::arguments;
 
 use crate::telemetry::{LogFormat, LogLevel};
@@ -17,6 +18,7 @@ mod files;
 mod locking;
 mod options;
 mod output;
+mod overview;
 mod placing;
 mod plugin;
 mod signals;
@@ -28,21 +30,35 @@ mod terminal;
 /// for the same YAML files. `pull`, `resolve` and `verify` read one artifact without an object. `package`, `push`,
 /// `sign`, `attach` and `promote` publish artifacts. `verify-bundle` and `unpack` handle single files.
 #[derive(Debug, Parser)]
-#[command(name = "supercargo", version, max_term_width = 100)]
+#[command(name = "supercargo", version, max_term_width = 100, help_template = overview::TEMPLATE)]
+#[command(before_help = overview::short(command::Command::list()))]
+#[command(before_long_help = overview::long(command::Command::list()))]
 pub struct Cli {
     #[command(subcommand)]
     command: command::Command,
+    /// Print only errors and warnings on standard error: no summaries and no progress.
+    #[arg(hide_short_help = true, short, long, global = true, conflicts_with = "verbose", help_heading = LOGGING)]
+    quiet: bool,
+    /// Log more: once requests and decisions, twice everything.
+    #[arg(hide_short_help = true, short, long, global = true, action = ArgAction::Count, help_heading = LOGGING)]
+    verbose: u8,
     /// Log level; `RUST_LOG`, if set, overrides it and can filter by module.
-    #[arg(hide_short_help = true, long, global = true, value_enum, default_value_t = LogLevel::Info, env = "SUPERCARGO_LOG_LEVEL")]
+    #[arg(hide_short_help = true, long, global = true, value_enum, default_value_t = LogLevel::Info, help_heading = LOGGING, env = "SUPERCARGO_LOG_LEVEL")]
     log_level: LogLevel,
     /// Format of log lines.
-    #[arg(hide_short_help = true, long, global = true, value_enum, default_value_t = LogFormat::Text, env = "SUPERCARGO_LOG_FORMAT")]
+    #[arg(hide_short_help = true, long, global = true, value_enum, default_value_t = LogFormat::Text, help_heading = LOGGING, env = "SUPERCARGO_LOG_FORMAT")]
     log_format: LogFormat,
 }
+
+/// Heading of the options that every command has.
+const LOGGING: &str = "Logging";
 
 /// Runs the command and returns the exit code, one of `output::exit`. Every command reports its error in one line on
 /// standard error, which is no log line: neither `RUST_LOG` nor the format of the log changes it.
 pub async fn run(cli: Cli) -> ExitCode {
-    crate::telemetry::init(cli.log_format, cli.log_level);
-    cli.command.run().await.unwrap_or_else(|complaint| complaint.report())
+    crate::telemetry::init(cli.log_format, cli.log_level.adjusted(cli.verbose, cli.quiet));
+    if cli.quiet {
+        output::notes::silence();
+    }
+    cli.command.run(Cli::command).await.unwrap_or_else(|complaint| complaint.report())
 }

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use supercargo::cli::{self, Cli};
 
 /// Grace period at exit for threads that no task awaits any more: a name lookup may hang far beyond any timeout.
@@ -14,7 +13,10 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 const MOST_THREADS: usize = 2048;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(cli::arguments(std::env::args_os()));
+    let cli = match cli::parse::<Cli>(cli::arguments(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     // With two providers in one process and no default, rustls panics. Fails only if a default is already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime =

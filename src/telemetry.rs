@@ -1,5 +1,6 @@
 //! Logging to standard error, as JSON lines or as text.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 
 use tracing::{Dispatch, Level, Metadata};
@@ -34,6 +35,19 @@ pub enum LogLevel {
     Trace,
 }
 
+impl LogLevel {
+    /// Returns the level after `-v` was given this number of times, or `-q`, which leaves out what needs no attention.
+    #[must_use]
+    pub fn adjusted(self, verbose: u8, is_quiet: bool) -> Self {
+        match (self, verbose) {
+            (Self::Info | Self::Debug | Self::Trace, 0) if is_quiet => Self::Warn,
+            (level, 0) => level,
+            (Self::Error | Self::Warn | Self::Info, 1) => Self::Debug,
+            (Self::Error | Self::Warn | Self::Info | Self::Debug | Self::Trace, _) => Self::Trace,
+        }
+    }
+}
+
 /// Sets up logging for the process. `RUST_LOG` takes precedence over `level`.
 pub fn init(format: LogFormat, level: LogLevel) {
     let level = match level {
@@ -45,7 +59,24 @@ pub fn init(format: LogFormat, level: LogLevel) {
     };
     let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
     // Fails only if a subscriber is set already, which then receives the events.
-    let _ = dispatch(format, filter, std::io::stderr().is_terminal(), std::io::stderr).try_init();
+    let colours = has_colours(std::io::stderr().is_terminal(), |name| std::env::var_os(name));
+    let _ = dispatch(format, filter, colours, std::io::stderr).try_init();
+}
+
+/// Returns true if a stream has colours: the conventions of no-color.org and of `CLICOLOR_FORCE`, as for the help.
+fn has_colours(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+    let is_forced = is_set("CLICOLOR_FORCE") && variable("CLICOLOR_FORCE").is_none_or(|value| value != "0");
+    !is_set("NO_COLOR") && (is_forced || (is_terminal && !is_dumb(variable("TERM"))))
+}
+
+/// Returns true if the terminal can neither show colours nor move its cursor.
+pub(crate) fn terminal_is_dumb() -> bool {
+    is_dumb(std::env::var_os("TERM"))
+}
+
+fn is_dumb(term: Option<OsString>) -> bool {
+    term.is_some_and(|term| term == "dumb")
 }
 
 fn dispatch<W: Write>(
@@ -147,6 +178,43 @@ mod tests {
         tracing::dispatcher::with_default(&dispatch, log);
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn colours_follow_the_terminal_unless_a_variable_decides() {
+        let rows = [
+            (true, "", "", true),
+            (false, "", "", false),
+            (true, "NO_COLOR", "1", false),
+            (true, "NO_COLOR", "", true),
+            (true, "TERM", "dumb", false),
+            (true, "TERM", "xterm", true),
+            (false, "CLICOLOR_FORCE", "1", true),
+            (false, "CLICOLOR_FORCE", "0", false),
+        ];
+        for (is_terminal, known, value, want) in rows {
+            let variable = |name: &str| (name == known).then(|| value.into());
+            assert_eq!(has_colours(is_terminal, variable), want, "{is_terminal} {known}={value}");
+        }
+        assert!(!has_colours(true, |name| (name != "TERM").then(|| "1".into())), "NO_COLOR is stronger");
+    }
+
+    #[test]
+    fn verbose_raises_the_level_and_quiet_lowers_it() {
+        let rows = [
+            (LogLevel::Info, 0, false, LogLevel::Info),
+            (LogLevel::Info, 1, false, LogLevel::Debug),
+            (LogLevel::Info, 2, false, LogLevel::Trace),
+            (LogLevel::Error, 1, false, LogLevel::Debug),
+            (LogLevel::Debug, 1, false, LogLevel::Trace),
+            (LogLevel::Trace, 9, false, LogLevel::Trace),
+            (LogLevel::Info, 0, true, LogLevel::Warn),
+            (LogLevel::Debug, 0, true, LogLevel::Warn),
+            (LogLevel::Error, 0, true, LogLevel::Error),
+        ];
+        for (level, verbose, is_quiet, want) in rows {
+            assert_eq!(level.adjusted(verbose, is_quiet), want, "{level:?} {verbose} {is_quiet}");
+        }
     }
 
     #[test]

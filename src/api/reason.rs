@@ -120,7 +120,7 @@ reasons! {
     /// The API server cannot be reached, or does not complete a request. Only commands report it.
     ClusterUnavailable: "Check --context and the network, and try again.",
     /// An internal error of supercargo.
-    Internal: "Report it as a bug, with the operator's log around this time.",
+    Internal: "Report it as a bug, with the output of supercargo version and the operator's log around this time.",
 }
 
 impl Reason {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::api::Reason;
 use crate::blob::Progress;
+use crate::cli::output::signer;
 use crate::cli::placing::{End, Place};
 use crate::failure::{Class, Failure};
 use crate::layout::{Added, Cache};
@@ -114,13 +115,10 @@ fn check_manifest(request: &Request, manifest: &Manifest, limits: &Limits) -> Re
     Ok(())
 }
 
-/// Returns the signers that were verified, for `list`.
+/// Returns the note of the signers that were verified, for `list`.
 fn signers(basis: &Basis) -> Option<String> {
     let Basis::Judged(judgement) = basis else { return None };
-    let mut signers: Vec<String> = judgement.verified.iter().map(|one| one.signer.to_string()).collect();
-    signers.sort_unstable();
-    signers.dedup();
-    (!signers.is_empty()).then(|| signers.join(", "))
+    signer::note(judgement.verified.iter().map(|one| (&one.signer).into()).collect())
 }
 
 /// Unpacks a catalog of kubara, and fails unless its only folder has a `Catalog.yaml` with the version of the tag.

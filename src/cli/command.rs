@@ -9,6 +9,7 @@ use super::output::complaint::Complaint;
 mod attach;
 mod cache;
 mod catalog;
+mod completion;
 mod controller;
 mod crd;
 mod diff;
@@ -21,6 +22,7 @@ mod list;
 mod lock;
 mod login;
 mod logout;
+mod man;
 mod ociartifact;
 mod package;
 mod pin;
@@ -35,6 +37,7 @@ mod unpack;
 mod unpackage;
 mod verify;
 mod verify_bundle;
+mod version;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -96,11 +99,29 @@ pub(crate) enum Command {
     Ociartifact(Box<ociartifact::Arguments>),
     /// Print the `CustomResourceDefinition`s.
     Crd(crd::Arguments),
+    /// Print a script that completes commands and options in a shell.
+    Completion(completion::Arguments),
+    /// Write a manual page for each command.
+    Man(man::Arguments),
+    /// Print the version and the commit of this program.
+    Version(version::Arguments),
 }
 
 impl Command {
-    /// Runs the command and returns its exit code.
-    pub(crate) async fn run(self) -> Result<ExitCode, Complaint> {
+    /// Returns the names of the commands and their purposes.
+    pub(crate) fn list() -> Vec<(String, String)> {
+        let program = <Self as Subcommand>::augment_subcommands(clap::Command::new("supercargo"));
+        let visible = program.get_subcommands().filter(|command| !command.is_hide_set());
+        let about = |one: &clap::Command| {
+            let about = one.get_about().map(ToString::to_string).unwrap_or_default();
+            let aliases: Vec<&str> = one.get_visible_aliases().collect();
+            if aliases.is_empty() { about } else { format!("{about} [alias: {}]", aliases.join(", ")) }
+        };
+        visible.map(|one| (one.get_name().to_owned(), about(one))).collect()
+    }
+
+    /// Runs the command and returns its exit code. `program` describes the command line, for completion and pages.
+    pub(crate) async fn run(self, program: fn() -> clap::Command) -> Result<ExitCode, Complaint> {
         match self {
             Self::Controller(arguments) => Box::pin(controller::run(*arguments)).await,
             Self::Sync(arguments) => Box::pin(sync::run(*arguments)).await,
@@ -108,9 +129,9 @@ impl Command {
             Self::Unpack(arguments) => Ok(Box::pin(unpack::run(*arguments)).await),
             Self::Unpackage(arguments) => Ok(Box::pin(unpackage::run(*arguments)).await),
             Self::List(arguments) => Ok(list::run(&arguments)),
-            Self::Export(arguments) => Ok(export::run(&arguments)),
-            Self::Import(arguments) => Ok(import::run(&arguments)),
-            Self::Cache(arguments) => Ok(cache::run(arguments)),
+            Self::Export(arguments) => Ok(export::run(arguments).await),
+            Self::Import(arguments) => Ok(import::run(arguments).await),
+            Self::Cache(arguments) => Ok(cache::run(arguments).await),
             Self::Package(arguments) => Ok(package::run(*arguments).await),
             Self::Catalog(arguments) => Ok(catalog::run(&arguments)),
             Self::Resolve(arguments) => Ok(resolve::run(*arguments).await),
@@ -131,6 +152,9 @@ impl Command {
             Self::Logout(arguments) => Ok(logout::run(arguments).await),
             Self::Ociartifact(arguments) => Ok(Box::pin(ociartifact::run(*arguments)).await),
             Self::Crd(arguments) => crd::run(&arguments),
+            Self::Completion(arguments) => Ok(completion::run(&arguments, program())),
+            Self::Man(arguments) => Ok(man::run(&arguments, program())),
+            Self::Version(arguments) => Ok(version::run(&arguments)),
         }
     }
 }

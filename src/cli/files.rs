@@ -11,10 +11,12 @@ use crate::api::Reason;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
 use crate::oci::Digest;
+use parts::Part;
 
 mod directories;
 pub(crate) mod input;
 pub(crate) mod objects;
+pub(crate) mod parts;
 pub(crate) mod replacing;
 
 /// Largest file that is read.
@@ -83,20 +85,11 @@ pub(crate) fn replace<T>(
         return content(fs_err::OpenOptions::new().write(true).open(path).map_err(failed)?.file());
     }
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.part", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let written = fs_err::File::create_new(&temporary).map_err(failed).and_then(|file| {
-        let written = content(file.file())?;
-        file.sync_all().map_err(failed)?;
-        fs_err::rename(&temporary, &path).map_err(failed)?;
-        Ok(written)
-    });
-    if written.is_err() {
-        // The error that is reported matters more.
-        let _ = fs_err::remove_file(&temporary);
-    }
-    written
+    let (part, file) = Part::create(&path).map_err(failed)?;
+    let written = content(file.file())?;
+    file.sync_all().map_err(failed)?;
+    part.rename(&path).map_err(failed)?;
+    Ok(written)
 }
 
 /// Writes a digest to the file of --digest-file. The error says what was done already.

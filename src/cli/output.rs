@@ -8,12 +8,18 @@ use crate::api::Reason;
 
 pub(crate) mod complaint;
 pub(crate) mod exit;
+pub(crate) mod notes;
 pub(crate) mod progress;
+pub(crate) mod signer;
 pub(crate) mod table;
+pub(crate) mod usage;
 
 /// Writes the result of a command to standard output.
 pub(crate) fn to_stdout(text: &str) -> Result<(), Complaint> {
-    std::io::stdout()
+    let mut stdout = std::io::stdout().lock();
+    // A text without a line end stays in the buffer until the program ends, and an error would be lost then.
+    stdout
         .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
         .map_err(|error| Complaint::new(Reason::StorageFailed, format!("standard output: {error}")))
 }

@@ -1,15 +1,18 @@
 //! Publishing of one artifact to a directory of the command line: the same pass as for an object.
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::blob::{Cache, Progress};
 use crate::cli::options::limits::LimitArguments;
+use crate::cli::output::notes::note;
 use crate::cli::output::progress::Bars;
 use crate::cli::signals::Signals;
 use crate::failure::{Failure, printable};
 use crate::metrics::Metrics;
+use crate::oci::Digest;
 use crate::output::directory::{Destination, Existing, Filled};
 use crate::output::{Outputs, Published};
 use crate::pass::turns::Turns;
@@ -137,10 +140,58 @@ pub(crate) fn print_summary(placed: &Placed) {
     let Published { location, files, bytes, skipped, .. } = &placed.published;
     let plural = if *files == 1 { "" } else { "s" };
     let skipped = if *skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
-    // The summary is informational, so a closed standard error is no failure.
-    let _ = writeln!(std::io::stderr(), "{location}: {files} file{plural}, {bytes} bytes{skipped}");
+    note(format_args!("{location}: {files} file{plural}, {bytes} bytes{skipped}"));
     if let Some(name) = &placed.single_directory {
         let name = printable(name);
-        let _ = writeln!(std::io::stderr(), "everything is in the directory {name}; --sub-path {name} removes it");
+        note(format_args!("everything is in the directory {name}; --sub-path {name} removes it"));
+    }
+}
+
+/// A filled directory in JSON. The names are stable; fields without a value are left out.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ShownPlace<'a> {
+    directory: String,
+    /// Number of files.
+    files: u64,
+    /// Total size of the files, in bytes.
+    bytes: u64,
+    /// Number of entries that a directory cannot hold.
+    skipped: u64,
+    /// Digest over the list of files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files_digest: Option<&'a Digest>,
+    /// Name of the single directory that contains everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    single_directory: Option<&'a str>,
+}
+
+/// A filled directory with the artifact that it is from, in JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct ShownArtifact<'a> {
+    /// Repository, tag and digest in one string.
+    reference: String,
+    digest: &'a Digest,
+    #[serde(flatten)]
+    place: ShownPlace<'a>,
+}
+
+impl Placed {
+    /// Returns the directory for JSON.
+    pub(crate) fn shown(&self) -> ShownPlace<'_> {
+        let Published { location, list_digest, files, bytes, skipped, output: _, revision: _ } = &self.published;
+        ShownPlace {
+            directory: location.to_string(),
+            files: *files,
+            bytes: *bytes,
+            skipped: *skipped,
+            files_digest: list_digest.as_ref(),
+            single_directory: self.single_directory.as_deref(),
+        }
+    }
+
+    /// Returns the directory and the artifact for JSON.
+    pub(crate) fn shown_with_artifact(&self) -> ShownArtifact<'_> {
+        ShownArtifact { reference: self.pinned.to_string(), digest: self.pinned.digest(), place: self.shown() }
     }
 }

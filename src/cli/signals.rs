@@ -1,12 +1,15 @@
 //! Signals that end a command.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cli::files::parts;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
+use crate::cli::output::notes::{self, warn};
+use crate::cli::output::to_stdout;
+use crate::failure::Failure;
 
 /// Listener for Ctrl-C and SIGTERM, from its creation on.
 pub(crate) struct Signals([(Option<Signal>, u8); 2]);
@@ -58,9 +61,19 @@ pub(crate) async fn exit_unless_signal(work: impl Future<Output = ExitCode>) -> 
     }
 }
 
-/// Reports the interruption, and returns the exit code.
+/// Runs work that blocks on a thread, and prints its result. After a signal the thread ends with the process.
+pub(crate) async fn until_signal_on_thread(
+    work: impl FnOnce() -> Result<String, Complaint> + Send + 'static,
+) -> ExitCode {
+    // The result is not printed by the thread, which may end after the signal.
+    until_signal(async { to_stdout(&tokio::task::spawn_blocking(work).await.map_err(Failure::internal)??) }).await
+}
+
+/// Removes unfinished files, reports the interruption, and returns the exit code.
 pub(crate) fn interrupted(code: u8) -> ExitCode {
-    // If standard error is closed, the exit code is the only report.
-    let _ = writeln!(std::io::stderr(), "error: interrupted");
+    parts::remove_all();
+    // Threads may run for a moment.
+    notes::silence();
+    warn("error: interrupted");
     ExitCode::from(code)
 }

@@ -1,6 +1,6 @@
 //! Catalogs of kubara: the description in `Catalog.yaml`, and scaffolds of new catalogs and services.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -135,7 +135,7 @@ pub fn is_version(text: &str) -> bool {
 }
 
 /// Creates a catalog in the new directory `name` of `parent`.
-pub fn create(parent: &Path, name: &str) -> Result<(), PackError> {
+pub fn create(parent: &Path, name: &str) -> Result<PathBuf, PackError> {
     if !is_name(name) {
         return Err(PackError::Name(name.to_owned()));
     }
@@ -152,11 +152,13 @@ pub fn create(parent: &Path, name: &str) -> Result<(), PackError> {
     }
     let text =
         format!("apiVersion: {API_VERSION}\nkind: Catalog\nmetadata:\n  name: {name}\nspec:\n  version: 0.1.0\n");
-    Ok(fs_err::write(root.join(FILE), text).map_err(failed)?)
+    let path = root.join(FILE);
+    fs_err::write(&path, text).map_err(failed)?;
+    Ok(path)
 }
 
 /// Adds a service to the catalog in `catalog`.
-pub fn add(catalog: &Path, service: &str) -> Result<(), PackError> {
+pub fn add(catalog: &Path, service: &str) -> Result<PathBuf, PackError> {
     if !is_name(service) {
         return Err(PackError::Name(service.to_owned()));
     }
@@ -172,10 +174,11 @@ pub fn add(catalog: &Path, service: &str) -> Result<(), PackError> {
     let file = fs_err::OpenOptions::new().write(true).create_new(true).open(&path);
     match file {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Err(PackError::Exists(path.display().to_string()))
+            return Err(PackError::Exists(path.display().to_string()));
         }
-        file => Ok(std::io::Write::write_all(&mut file.map_err(failed)?, text.as_bytes()).map_err(failed)?),
+        file => std::io::Write::write_all(&mut file.map_err(failed)?, text.as_bytes()).map_err(failed)?,
     }
+    Ok(path)
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub enum PackError {
         problem: String,
     },
     /// An option that the format does not have.
-    #[error("--format {format} does not allow {option}: {reason}")]
+    #[error("--package-format {format} does not allow {option}: {reason}")]
     Option {
         /// The format.
         format: Format,

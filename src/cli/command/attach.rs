@@ -11,7 +11,6 @@ use serde::Serialize;
 use crate::api::Reason;
 use crate::blob::Progress;
 use crate::cli::files;
-use crate::cli::options::format::Format;
 use crate::cli::options::reading;
 use crate::cli::options::values;
 use crate::cli::options::writing::{self, Remote, ResultArguments, WriteArguments};
@@ -162,11 +161,8 @@ impl Arguments {
     fn shown(&self, remote: &Remote, attached: &Attached) -> Result<String, Complaint> {
         let Attached { descriptor, subject, tag, copied: _ } = attached;
         let reference = format!("{}@{}", remote.reference.repository, descriptor.digest);
-        if self.result.format == Format::Text {
-            return Ok(reference + "\n");
-        }
         let shown = Shown {
-            reference,
+            reference: reference.clone(),
             digest: &descriptor.digest,
             media_type: &descriptor.media_type,
             size: descriptor.size,
@@ -174,7 +170,7 @@ impl Arguments {
             tag,
             subject,
         };
-        Ok(serde_json::to_string(&shown).map_err(Failure::internal)? + "\n")
+        self.result.format().show(|| reference + "\n", &shown)
     }
 }
 

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use jiff::Timestamp;
+use serde::Serialize;
 
-use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, pinned};
+use crate::cli::options::format::FormatArguments;
 use crate::cli::options::values::duration;
 use crate::cli::output::complaint::Complaint;
-use crate::cli::output::exit::Exit;
-use crate::cli::output::to_stdout;
+use crate::cli::output::notes::note;
+use crate::cli::signals::until_signal_on_thread;
 use crate::failure::Failure;
 use crate::layout::{Cache, Cached, Pruned};
 use crate::pass;
@@ -41,7 +43,19 @@ pub(crate) struct PruneArguments {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     keep: Option<u64>,
     #[command(flatten)]
+    format: FormatArguments,
+    #[command(flatten)]
     cache: ArtifactCacheArguments,
+}
+
+/// Output of `--format json`. The names are stable.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// References with digests that were removed.
+    references: Vec<String>,
+    /// Number of blobs that were removed, and their size in bytes.
+    blobs: usize,
+    bytes: u64,
 }
 
 fn help() -> String {
@@ -49,7 +63,8 @@ fn help() -> String {
         "\
 Without options, only content is removed that no reference leads to: earlier digests of tags, and
 leftovers of killed processes. Signatures go with their artifact. Fails while another process uses
-the cache; a process that starts meanwhile waits.
+the cache; a process that starts meanwhile waits. Standard output has a line
+host/repository:tag@sha256:... for each reference that was removed.
 
 {ARTIFACTS_HELP}
 
@@ -59,27 +74,34 @@ Examples:
     )
 }
 
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     let Command::Prune(arguments) = arguments.command;
-    match prune(&arguments) {
-        Ok(()) => Exit::Done.into(),
-        Err(complaint) => complaint.report(),
-    }
+    until_signal_on_thread(move || prune(&arguments)).await
 }
 
-fn prune(arguments: &PruneArguments) -> Result<(), Complaint> {
+fn prune(arguments: &PruneArguments) -> Result<String, Complaint> {
     let dir = arguments.cache.dir()?;
-    let Pruned { names, blobs, bytes } = prune_at(&dir, arguments, pass::now())?;
-    to_stdout(&format!("removed {names} references, and {blobs} blobs of {bytes} bytes\n"))
+    let report = prune_at(&dir, arguments, pass::now())?;
+    let (references, Report { blobs, bytes, .. }) = (report.references.len(), &report);
+    note(format_args!("removed {references} references, and {blobs} blobs of {bytes} bytes"));
+    arguments.format.format.show_lines(&report.references, &report)
 }
 
-fn prune_at(dir: &Path, arguments: &PruneArguments, now: Timestamp) -> Result<Pruned, Complaint> {
+fn prune_at(dir: &Path, arguments: &PruneArguments, now: Timestamp) -> Result<Report, Complaint> {
     if Cache::open(dir).map_err(Failure::from)?.is_none() {
-        return Ok(Pruned::default());
+        return Ok(Report::default());
     }
     let (oldest, keep) = (arguments.older_than, arguments.keep);
-    let pruned = Cache::prune(dir, |artifacts| rejected(artifacts, oldest, keep, now));
-    Ok(pruned.map_err(Failure::from)?)
+    let mut references = Vec::new();
+    let pruned = Cache::prune(dir, |artifacts| {
+        let places = rejected(artifacts, oldest, keep, now);
+        let removed = places.iter().filter_map(|place| artifacts.get(*place));
+        references.extend(removed.map(|artifact| pinned(&artifact.reference, &artifact.manifest.digest)));
+        places
+    });
+    let Pruned { names: _, blobs, bytes } = pruned.map_err(Failure::from)?;
+    references.sort_unstable();
+    Ok(Report { references, blobs, bytes })
 }
 
 /// Returns the places of the artifacts to be removed. An artifact without a time is as old as can be.

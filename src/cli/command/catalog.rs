@@ -3,8 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use super::package::complain;
+use crate::cli::options::format::{Format, FormatArguments};
+use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
+use crate::cli::output::to_stdout;
 use crate::pack::catalog;
 
 /// Arguments of `supercargo catalog`.
@@ -20,6 +25,8 @@ enum Command {
     Create {
         /// Name of the catalog and of the directory: lower-case letters, digits and `-`.
         name: String,
+        #[command(flatten)]
+        format: FormatArguments,
     },
     /// Add a service to a catalog.
     Add {
@@ -28,16 +35,34 @@ enum Command {
         /// Directory of the catalog.
         #[arg(long, value_name = "DIR", default_value = ".")]
         catalog: PathBuf,
+        #[command(flatten)]
+        format: FormatArguments,
     },
 }
 
+/// Output of `--format json`. The names are stable.
+#[derive(Debug, Serialize)]
+struct Created {
+    /// File that was created: the description of the catalog or of the service.
+    file: String,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let result = match &arguments.command {
-        Command::Create { name } => catalog::create(Path::new("."), name),
-        Command::Add { service, catalog } => catalog::add(catalog, service),
-    };
-    match result {
+    match create(&arguments.command) {
         Ok(()) => Exit::Done.into(),
-        Err(error) => complain(error).report(),
+        Err(complaint) => complaint.report(),
     }
+}
+
+fn create(command: &Command) -> Result<(), Complaint> {
+    let (format, file) = match command {
+        Command::Create { name, format } => (format, catalog::create(Path::new(""), name)),
+        Command::Add { service, catalog, format } => (format, catalog::add(catalog, service)),
+    };
+    let created = Created { file: file.map_err(complain)?.display().to_string() };
+    to_stdout(&shown(format.format, &created)?)
+}
+
+fn shown(format: Format, created: &Created) -> Result<String, Complaint> {
+    format.show(|| format!("{}\n", created.file), created)
 }

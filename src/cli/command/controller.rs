@@ -50,7 +50,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Complaint> {
     let engine = shutdown.run_until_cancelled(engine).await;
     let Some(engine) = engine.transpose()? else { return Ok(ExitCode::SUCCESS) };
     let (public_root, refreshing) = registries::public_root(&arguments, &api_server, &metrics, &shutdown)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %arguments.listen, "started");
+    let commit = super::version::COMMIT.unwrap_or("unknown");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), commit, listen = %arguments.listen, "started");
     let expiring = shutdown.clone().run_until_cancelled_owned(engine.cache.clone().expire());
     let settings = Settings {
         namespaces: arguments.namespaces,

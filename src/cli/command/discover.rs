@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::cli::options::format::Format;
+use crate::cli::options::format::FormatArguments;
 use crate::cli::options::reading;
 use crate::cli::options::writing::{self, Remote, WriteArguments};
 use crate::cli::output::complaint::Complaint;
@@ -30,9 +30,8 @@ pub(crate) struct Arguments {
     /// Show only referrers of this type, and what leads to them.
     #[arg(long, value_name = "TYPE")]
     artifact_type: Option<String>,
-    /// Format of the result on standard output.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArguments,
     #[command(flatten)]
     write: WriteArguments,
 }
@@ -150,17 +149,13 @@ fn shown(arguments: &Arguments, pinned: &Pinned, found: &[Found]) -> Result<Stri
         None => branches.collect::<Vec<_>>(),
     };
     let reference = pinned.to_string();
-    match arguments.format {
-        Format::Text => {
-            let mut text = reference + "\n";
-            draw_all(&branches, &mut text, "");
-            Ok(text)
-        }
-        Format::Json => {
-            let tree = Tree { reference, digest: pinned.digest(), referrers: branches };
-            Ok(serde_json::to_string(&tree).map_err(Failure::internal)? + "\n")
-        }
-    }
+    let tree = Tree { reference, digest: pinned.digest(), referrers: branches };
+    let text = || {
+        let mut text = tree.reference.clone() + "\n";
+        draw_all(&tree.referrers, &mut text, "");
+        text
+    };
+    arguments.format.format.show(text, &tree)
 }
 
 #[cfg(test)]

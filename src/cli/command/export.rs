@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use crate::api::Reason;
 use crate::cli::files;
-use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, find};
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, find, pinned};
+use crate::cli::options::format::FormatArguments;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
-use crate::cli::output::to_stdout;
+use crate::cli::output::notes::note;
+use crate::cli::signals::until_signal_on_thread;
 use crate::failure::Failure;
 use crate::layout::Exported;
 use crate::oci::Reference;
@@ -29,6 +33,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
     #[command(flatten)]
+    format: FormatArguments,
+    #[command(flatten)]
     cache: ArtifactCacheArguments,
 }
 
@@ -37,7 +43,8 @@ fn help() -> String {
         "\
 Writes the artifacts, their signatures and other referrers to one tar archive with an OCI image
 layout. `import` reads it on another machine, and so do oras (--oci-layout) and skopeo
-(oci-archive:). The same content is always the same archive, byte by byte.
+(oci-archive:). The same content is always the same archive, byte by byte. Standard output has
+a line host/repository:tag@sha256:... for each artifact.
 
 {ARTIFACTS_HELP}
 
@@ -50,11 +57,23 @@ Examples:
     )
 }
 
-pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    match export(arguments).and_then(|text| to_stdout(&text)) {
-        Ok(()) => Exit::Done.into(),
-        Err(complaint) => complaint.report(),
-    }
+/// Output of `--format json`. The names are stable.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// File that was written.
+    archive: String,
+    /// References with digests.
+    artifacts: Vec<String>,
+    /// Number of blobs: manifests, configs and layers.
+    blobs: usize,
+    /// Number of signatures and other referrers.
+    referrers: usize,
+    /// Size of all blobs, in bytes.
+    bytes: u64,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
+    until_signal_on_thread(move || export(&arguments)).await
 }
 
 fn export(arguments: &Arguments) -> Result<String, Complaint> {
@@ -67,7 +86,11 @@ fn export(arguments: &Arguments) -> Result<String, Complaint> {
         Ok(cache.export(&artifacts, trusted_root.as_deref(), archive).map_err(Failure::from)?)
     })?;
     let Exported { blobs, referrers, bytes } = exported;
-    Ok(format!("{}: {blobs} blobs, {bytes} bytes, {referrers} referrers\n", arguments.output.display()))
+    let archive = arguments.output.display().to_string();
+    note(format_args!("{archive}: {blobs} blobs, {bytes} bytes, {referrers} referrers"));
+    let artifacts = artifacts.iter().map(|one| pinned(&one.reference, &one.manifest.digest)).collect();
+    let report = Report { archive, artifacts, blobs, referrers, bytes };
+    arguments.format.format.show_lines(&report.artifacts, &report)
 }
 
 /// Reads a trusted root, which must be valid: on the other side of an air gap nothing can replace it.

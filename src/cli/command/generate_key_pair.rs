@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::api::Reason;
 use crate::cli::files;
-use crate::cli::options::format::Format;
+use crate::cli::options::format::FormatArguments;
 use crate::cli::options::signing;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit;
@@ -31,9 +31,8 @@ pub(crate) struct Arguments {
     /// Write PREFIX.key and PREFIX.pub, which may not exist.
     #[arg(long, value_name = "PREFIX", default_value = "cosign")]
     output_key_prefix: PathBuf,
-    /// Format of the result on standard output.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArguments,
 }
 
 fn help() -> String {
@@ -93,14 +92,9 @@ async fn generate(arguments: &Arguments) -> Result<(), Complaint> {
         return Err(complaint);
     }
     let [private_key, public_key] = [private, public].map(|path| path.display().to_string());
-    let shown = match arguments.format {
-        Format::Text => format!("{private_key}\n{public_key}\n"),
-        Format::Json => {
-            let shown = Shown { private_key, public_key, key_fingerprint: &key.fingerprint() };
-            serde_json::to_string(&shown).map_err(Failure::internal)? + "\n"
-        }
-    };
-    to_stdout(&shown)
+    let shown = Shown { private_key, public_key, key_fingerprint: &key.fingerprint() };
+    let text = || format!("{}\n{}\n", shown.private_key, shown.public_key);
+    to_stdout(&arguments.format.format.show(text, &shown)?)
 }
 
 /// Returns a path with a further extension: a prefix may have dots.

@@ -109,7 +109,7 @@ async fn push(arguments: &Arguments) -> Result<(), Complaint> {
     };
     let transferred = pushed.map_err(|complaint| to.explain(complaint))?.transferred;
     arguments.result.write_digest(&transferred.digest)?;
-    to_stdout(&super::promote::shown(arguments.result.format, &to, &tags, &transferred)?)
+    to_stdout(&super::promote::shown(arguments.result.format(), &to, &tags, &transferred)?)
 }
 
 /// Reads the chart on a thread for blocking work.

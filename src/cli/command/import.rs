@@ -62,9 +62,9 @@ Examples:
     )
 }
 
-pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     match &arguments.translation {
-        None => archive::run(&arguments.archive),
+        None => archive::run(arguments.archive).await,
         Some(Translation::Vendir(arguments)) => translation::run(Tool::Vendir, arguments),
         Some(Translation::Kapitan(arguments)) => translation::run(Tool::Kapitan, arguments),
         Some(Translation::Flux(arguments)) => translation::run(Tool::Flux, arguments),

@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::sync::VOLUMES;
 use crate::cli::files;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
-use crate::cli::options::format::Format;
+use crate::cli::options::format::FormatArguments;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
+use crate::cli::output::signer::{ShownSigner, parse_note};
 use crate::cli::output::table::table;
 use crate::cli::output::to_stdout;
 use crate::failure::Failure;
@@ -19,6 +20,7 @@ use crate::layout::{Cache, Cached};
 use crate::oci::{Digest, Reference};
 use crate::output::{self, Listed};
 use crate::pass;
+use crate::trust::Signer;
 
 /// Arguments of `supercargo list`.
 #[derive(Debug, clap::Args)]
@@ -28,9 +30,8 @@ pub(crate) struct Arguments {
     /// Root of `sync` to list, too; may be given several times.
     #[arg(long, value_name = "DIR")]
     root: Vec<PathBuf>,
-    /// Format of the result on standard output.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArguments,
     #[command(flatten)]
     cache: ArtifactCacheArguments,
 }
@@ -50,7 +51,13 @@ Examples:
     )
 }
 
-/// A line of the list. The names in JSON are stable; fields without a value are left out.
+/// Output of `--format json`. The names are stable; fields without a value are left out.
+#[derive(Debug, Serialize)]
+struct Report {
+    artifacts: Vec<Row>,
+}
+
+/// A line of the list.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
@@ -59,9 +66,9 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<String>,
     digest: Digest,
-    /// Signers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    verified: Option<String>,
+    /// Signers that were verified.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    signers: Vec<ShownSigner>,
     /// Time at which the reference was added, or at which consumers began to read the content.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Timestamp>,
@@ -87,13 +94,8 @@ fn list(arguments: &Arguments) -> Result<String, Complaint> {
     for root in &arguments.root {
         rows.extend(below(root)?);
     }
-    match arguments.format {
-        Format::Json => {
-            let json = serde_json::to_string(&rows).map_err(|error| Complaint::from(Failure::internal(error)))?;
-            Ok(json + "\n")
-        }
-        Format::Text => Ok(text(&rows, pass::now())),
-    }
+    let report = Report { artifacts: rows };
+    arguments.format.format.show(|| text(&report.artifacts, pass::now()), &report)
 }
 
 /// Returns what `sync` published below a root, on its default volume and on the others.
@@ -124,14 +126,15 @@ impl From<Cached> for Row {
     fn from(Cached { reference, manifest, verified, added }: Cached) -> Self {
         let Reference { repository, tag, .. } = reference;
         let (name, digest) = (repository.to_string(), manifest.digest);
-        Self { name, tag, digest, verified, since: added, image: None, root: None }
+        let signers = verified.as_deref().map(parse_note).unwrap_or_default();
+        Self { name, tag, digest, signers, since: added, image: None, root: None }
     }
 }
 
 impl From<Listed> for Row {
     fn from(Listed { object, image, digest, since }: Listed) -> Self {
         let tag = image.parse::<Reference>().ok().and_then(|image| image.tag);
-        Self { name: object.to_string(), tag, digest, verified: None, since, image: Some(image), root: None }
+        Self { name: object.to_string(), tag, digest, signers: Vec::new(), since, image: Some(image), root: None }
     }
 }
 
@@ -139,7 +142,9 @@ fn text(rows: &[Row], now: Timestamp) -> String {
     let cell = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let line = |row: &Row| {
         let age = row.since.map(|since| age(now.duration_since(since).as_secs()));
-        [row.name.clone(), cell(&row.tag), row.digest.short(), cell(&row.verified), cell(&age)]
+        let signers: Vec<String> = row.signers.iter().map(|shown| Signer::from(shown).to_string()).collect();
+        let signers = (!signers.is_empty()).then(|| signers.join(", "));
+        [row.name.clone(), cell(&row.tag), row.digest.short(), cell(&signers), cell(&age)]
     };
     table(["NAME", "TAG", "DIGEST", "VERIFIED", "AGE"], &rows.iter().map(line).collect::<Vec<_>>())
 }
@@ -170,7 +175,7 @@ mod tests {
         };
         let digest = Digest::of(b"");
         let rows = [
-            cached("r.example/a:1", Some("key sha256:0"), Some(100)).into(),
+            cached("r.example/a:1", Some(&format!("[{{\"keyFingerprint\":\"{digest}\"}}]")), Some(100)).into(),
             cached(&format!("r.example/a@{digest}"), None, None).into(),
         ];
         let text = text(&rows, at(160));
@@ -180,7 +185,7 @@ mod tests {
             .collect();
         let want = [
             ["NAME", "TAG", "DIGEST", "VERIFIED", "AGE"],
-            ["r.example/a", "1", "sha256:e3b0c44298fc", "key sha256:0", "60s"],
+            ["r.example/a", "1", "sha256:e3b0c44298fc", "the key sha256:e3b0c44298fc", "60s"],
             ["r.example/a", "-", "sha256:e3b0c44298fc", "-", "-"],
         ];
         assert_eq!(cells, want);

@@ -1,20 +1,23 @@
 //! `supercargo login`: credentials of a registry, checked and stored.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::json;
 
 use crate::api::{OCIArtifactSpec, Reason};
+use crate::cli::options::format::FormatArguments;
 use crate::cli::options::login::{from_stdin, places, registry_host};
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::options::reading::TransportArguments;
 use crate::cli::options::values::duration;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit;
+use crate::cli::output::notes::note;
+use crate::cli::output::to_stdout;
 use crate::cli::signals::until_signal;
 use crate::cli::terminal::Terminal;
 use crate::failure::{Failure, printable};
@@ -53,6 +56,8 @@ pub(crate) struct Arguments {
     #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
     timeout: Duration,
     #[command(flatten)]
+    format: FormatArguments,
+    #[command(flatten)]
     transport: TransportArguments,
     #[command(flatten)]
     reach: PersonalReach,
@@ -78,6 +83,39 @@ Examples:
     )
 }
 
+/// Output of `--format json`. The names are stable; fields without a value are left out.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'a> {
+    /// Host of the registry.
+    registry: &'a str,
+    /// User; absent for an identity token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'a str>,
+    /// Credential helper that stores the credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    helper: Option<&'a str>,
+    /// File that has the credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    /// True if the registry checked the credentials.
+    checked: bool,
+}
+
+impl<'a> Report<'a> {
+    fn new(registry: &'a str, credential: &'a Credential, stored: &'a Stored, checked: bool) -> Self {
+        let username = match credential {
+            Credential::Password { user, .. } => Some(user.as_str()),
+            Credential::IdentityToken(_) => None,
+        };
+        let (helper, file) = match stored {
+            Stored::Helper(program) => (Some(program.as_str()), None),
+            Stored::File(path) => (None, Some(path.display().to_string())),
+        };
+        Self { registry, username, helper, file, checked }
+    }
+}
+
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     // A signal ends the prompt at the terminal, which gets its echo back.
     Box::pin(until_signal(login(&arguments))).await
@@ -99,7 +137,8 @@ async fn login(arguments: &Arguments) -> Result<(), Complaint> {
     };
     let stored = place.store(repository, &credential).await?;
     report(repository.host(), &credential, &stored, is_checked);
-    Ok(())
+    let report = Report::new(repository.host(), &credential, &stored, is_checked);
+    to_stdout(&arguments.format.format.show(String::new, &report)?)
 }
 
 impl Arguments {
@@ -164,6 +203,5 @@ fn report(host: &str, credential: &Credential, stored: &Stored, is_checked: bool
         Stored::File(path) => format!("the credentials are in {}, not encrypted", path.display()),
     };
     let doubt = if is_checked { "" } else { "; the registry does not require them, so they may be wrong" };
-    // The summary is informational, so a closed standard error is no failure.
-    let _ = writeln!(std::io::stderr(), "{}", printable(&format!("logged in to {host} {user}: {place}{doubt}")));
+    note(printable(&format!("logged in to {host} {user}: {place}{doubt}")));
 }

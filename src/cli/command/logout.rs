@@ -1,12 +1,16 @@
 //! `supercargo logout`: removal of the credentials of a registry.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use serde::Serialize;
+
+use crate::cli::options::format::FormatArguments;
 use crate::cli::options::login::{places, registry_host};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
+use crate::cli::output::notes::note;
+use crate::cli::output::to_stdout;
 use crate::oci::Repository;
 
 /// Arguments of `supercargo logout`.
@@ -27,6 +31,17 @@ pub(crate) struct Arguments {
     /// Docker configuration to change, instead of the default files.
     #[arg(hide_short_help = true, long, alias = "registry-config", value_name = "FILE")]
     docker_config: Option<PathBuf>,
+    #[command(flatten)]
+    format: FormatArguments,
+}
+
+/// Output of `--format json`. The names are stable.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    /// Host of the registry.
+    registry: &'a str,
+    /// True if there were credentials.
+    removed: bool,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
@@ -36,13 +51,13 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-async fn logout(Arguments { registry, docker_config }: Arguments) -> Result<(), Complaint> {
+async fn logout(Arguments { registry, docker_config, format }: Arguments) -> Result<(), Complaint> {
     let mut was_there = false;
     for place in places(docker_config) {
         was_there |= place.erase(&registry).await?;
     }
     let (host, done) = (registry.host(), if was_there { "logged out of" } else { "no credentials for" });
-    // The summary is informational, so a closed standard error is no failure.
-    let _ = writeln!(std::io::stderr(), "{done} {host}");
-    Ok(())
+    note(format_args!("{done} {host}"));
+    let report = Report { registry: host, removed: was_there };
+    to_stdout(&format.format.show(String::new, &report)?)
 }

@@ -9,6 +9,7 @@ use crate::api::Reason;
 use crate::cli::files;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, print_added};
 use crate::cli::options::content;
+use crate::cli::options::format::{self, FormatArguments};
 use crate::cli::options::packaging::PackagingArguments;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
@@ -41,9 +42,8 @@ pub(crate) struct Arguments {
     /// Write the digest to this file, without a line end.
     #[arg(long, value_name = "FILE", value_parser = files::target())]
     digest_file: Option<PathBuf>,
-    /// Print one JSON object instead of a line.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArguments,
     #[command(flatten)]
     packaging: PackagingArguments,
     #[command(flatten)]
@@ -71,15 +71,15 @@ Standard output is LAYOUT@sha256:... or, with --ref, host/repository:tag@sha256:
 
 Examples:
   supercargo package generators -o gen.oci --ref registry.example.com/team/generators:1.2.0
-  supercargo package . -o app.oci --format flux --source \"$REPO\" --revision \"main@sha1:$SHA\"
-  supercargo package catalog --format kubara --ref oci://r.example.com/platform/
+  supercargo package . -o app.oci --package-format flux --source \"$REPO\" --revision \"main@sha1:$SHA\"
+  supercargo package catalog --package-format kubara --ref oci://r.example.com/platform/
   supercargo package . -o x.oci --layer rules:application/x.tar+gzip --layer a.md:text/markdown",
         patterns = content::PATTERNS_HELP,
         codes = exit::help(&[exit::LOCAL, &[Exit::Content]])
     )
 }
 
-/// Output of `--json`. The names are stable; fields without a value are left out.
+/// Output of `--format json`. The names are stable; fields without a value are left out.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report<'a> {
@@ -160,7 +160,7 @@ fn package(arguments: &Arguments, stop: &Stop) -> Result<(), Complaint> {
     if let Some(path) = &arguments.digest_file {
         files::write_digest(path, &packaged.manifest.digest, "the artifact is packaged")?;
     }
-    to_stdout(&(shown(arguments.json, &packaged)? + "\n"))
+    to_stdout(&shown(arguments.format.format, &packaged)?)
 }
 
 /// Opens the cache, and creates it if it is missing.
@@ -182,13 +182,11 @@ pub(super) fn refuse_inside(option: &str, layout: &Path, source: &Path) -> Resul
     Ok(())
 }
 
-fn shown(is_json: bool, packaged: &Packaged) -> Result<String, Complaint> {
+fn shown(format: format::Format, packaged: &Packaged) -> Result<String, Complaint> {
     let Packaged { manifest, store, name, reference, layers, files, bytes, added: _, artifact: _ } = packaged;
     let reference = reference.as_ref().map(|reference| format!("{reference}@{}", manifest.digest));
     let layout = store.display().to_string();
-    if !is_json {
-        return Ok(reference.unwrap_or_else(|| format!("{layout}@{}", manifest.digest)));
-    }
+    let text = reference.clone().unwrap_or_else(|| format!("{layout}@{}", manifest.digest));
     let report = Report {
         reference,
         layout,
@@ -200,7 +198,7 @@ fn shown(is_json: bool, packaged: &Packaged) -> Result<String, Complaint> {
         files: *files,
         bytes: *bytes,
     };
-    serde_json::to_string(&report).map_err(|error| Failure::internal(error).into())
+    format.show(|| text + "\n", &report)
 }
 
 /// As [`complain`], for every error of publishing.

@@ -15,7 +15,7 @@ use crate::cli::files;
 use crate::cli::files::input::{Source, Subdirectories};
 use crate::cli::files::objects::Input;
 use crate::cli::files::replacing::{Original, replace};
-use crate::cli::options::format::Format;
+use crate::cli::options::format::{Format, FormatArguments};
 use crate::cli::options::login::LoginArguments;
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::options::reading::{self, TransportArguments};
@@ -64,9 +64,8 @@ pub(crate) struct Arguments {
     /// Remove the digests; no request is sent.
     #[arg(long, conflicts_with = "check")]
     unpin: bool,
-    /// Format of the result on standard output.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArguments,
     /// Time limit of the whole command, as a duration such as 90s or 5m.
     #[arg(hide_short_help = true, long, value_name = "DURATION", default_value = "5m", value_parser = at_least_a_second)]
     timeout: Duration,
@@ -169,7 +168,7 @@ async fn pin(arguments: &Arguments) -> Result<Exit, Complaint> {
     let references = files.iter().flat_map(|file| rows(file, arguments, &digests)).collect::<Vec<_>>();
     let changed = references.iter().filter(|row| row.changed).count();
     let edited = if arguments.check { None } else { write(&files, arguments, &digests)? };
-    let report = shown(arguments.format, Report { references, changed })?;
+    let report = shown(arguments.format.format, &Report { references, changed })?;
     match edited {
         Some(text) => {
             // The result is the text; the exit code says that it is complete.
@@ -285,11 +284,8 @@ fn write(files: &[File], arguments: &Arguments, digests: &Digests) -> Result<Opt
     Ok(edited)
 }
 
-fn shown(format: Format, report: Report) -> Result<String, Complaint> {
-    if format == Format::Json {
-        return Ok(serde_json::to_string(&report).map_err(Failure::internal)? + "\n");
-    }
-    let changed = report.references.into_iter().filter(|row| row.changed);
-    let lines = changed.map(|row| printable(&format!("{}:{}: {}", row.file, row.line, row.reference)).clone() + "\n");
-    Ok(lines.collect())
+fn shown(format: Format, report: &Report) -> Result<String, Complaint> {
+    let changed = report.references.iter().filter(|row| row.changed);
+    let line = |row: &Row| printable(&format!("{}:{}: {}", row.file, row.line, row.reference)) + "\n";
+    format.show(|| changed.map(line).collect(), report)
 }

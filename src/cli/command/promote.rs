@@ -137,11 +137,8 @@ pub(crate) fn shown(
     let signature = signature.as_ref();
     let repository = &remote.reference.repository;
     let reference = pinned(repository, tags, digest);
-    if format == Format::Text {
-        return Ok(reference + "\n");
-    }
     let published = Published {
-        reference,
+        reference: reference.clone(),
         repository: repository.to_string(),
         tags,
         digest,
@@ -157,7 +154,7 @@ pub(crate) fn shown(
         signature_format: signature.map(|signature| format_name(signature.format)),
         key_fingerprint: signature.map(|signature| &signature.key),
     };
-    Ok(serde_json::to_string(&published).map_err(Failure::internal)? + "\n")
+    format.show(|| reference + "\n", &published)
 }
 
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
@@ -200,7 +197,7 @@ async fn promote(arguments: &Arguments) -> Result<(), Complaint> {
     let copied = copied.unwrap_or_else(|_| Err(Failure::timeout(write.timeout, "copying the artifact")));
     let transferred = copied.map_err(failed)?;
     arguments.result.write_digest(&transferred.digest)?;
-    to_stdout(&shown(arguments.result.format, &to, &tags, &transferred)?)
+    to_stdout(&shown(arguments.result.format(), &to, &tags, &transferred)?)
 }
 
 async fn copy<S: Registry>(

@@ -1,25 +1,29 @@
 //! `supercargo pull`: one artifact into one directory, or into the cache.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+
+use serde::Serialize;
 
 use crate::api::Reason;
 use crate::blob::Progress;
 use crate::cli::caching::{self, Filled};
 use crate::cli::files;
-use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, print_added};
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, added_name, print_added};
 use crate::cli::options::content::{self, ContentArguments};
+use crate::cli::options::format::FormatArguments;
 use crate::cli::options::reading::{self, ReadArguments};
 use crate::cli::options::signature::{self, SignatureArguments};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::notes::note;
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
 use crate::cli::placing::{self, End, PlaceArguments, Placed};
 use crate::failure::Failure;
 use crate::layout::Cache;
+use crate::oci::Digest;
 use crate::registry::Pinned;
 use crate::request::Request;
 
@@ -33,6 +37,8 @@ pub(crate) struct Arguments {
     /// Written once DIR is complete, without a trailing newline.
     #[arg(long, value_name = "FILE", value_parser = files::target())]
     digest_file: Option<PathBuf>,
+    #[command(flatten)]
+    format: FormatArguments,
     #[command(flatten)]
     read: ReadArguments,
     #[command(flatten)]
@@ -87,6 +93,21 @@ Examples:
     )
 }
 
+/// Output of `--format json` for an artifact in the cache. The names are stable.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownCached<'a> {
+    /// Repository, tag and digest in one string.
+    reference: String,
+    digest: &'a Digest,
+    /// Directory of the cache.
+    cache: String,
+    /// Change of the reference in the cache: new, updated or unchanged.
+    added: &'static str,
+    /// Number of signatures and other referrers.
+    referrers: usize,
+}
+
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     match Box::pin(pull(&arguments)).await {
         Ok(code) => code,
@@ -138,15 +159,22 @@ fn report_cached(arguments: &Arguments, filled: &Filled, dir: &Path) -> Result<(
     arguments.write_digest(pinned, &dir.display())?;
     print_added(*added, dir);
     if *referrers > 0 {
-        // Informational too.
-        let _ = writeln!(std::io::stderr(), "with {referrers} signatures and other referrers");
+        note(format_args!("with {referrers} signatures and other referrers"));
     }
-    to_stdout(&format!("{pinned}\n"))
+    let shown = ShownCached {
+        reference: pinned.to_string(),
+        digest: pinned.digest(),
+        cache: dir.display().to_string(),
+        added: added_name(*added),
+        referrers: *referrers,
+    };
+    to_stdout(&arguments.format.format.show(|| format!("{pinned}\n"), &shown)?)
 }
 
 /// Writes the digest to a file, the reference to standard output for scripts, and a summary to standard error.
 fn report(arguments: &Arguments, placed: &Placed) -> Result<(), Complaint> {
     arguments.write_digest(&placed.pinned, &placed.published.location)?;
     placing::print_summary(placed);
-    to_stdout(&format!("{}\n", placed.pinned))
+    let text = || format!("{}\n", placed.pinned);
+    to_stdout(&arguments.format.format.show(text, &placed.shown_with_artifact())?)
 }

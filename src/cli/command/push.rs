@@ -2,7 +2,6 @@
 
 mod source;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use crate::cli::options::signing::{self, SigningArguments};
 use crate::cli::options::writing::{OverwriteArguments, Remote, ResultArguments, WriteArguments, destination};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::notes::note;
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
 use crate::cli::signals::{Signals, interrupted};
@@ -135,8 +135,7 @@ async fn push(arguments: &Arguments, stop: &Stop) -> Result<(), Complaint> {
     }
     if tags.is_empty() {
         // Informational: a digest alone can be what the user wants.
-        let _ =
-            writeln!(std::io::stderr(), "DESTINATION has no tag: {} is pushed by its digest alone", target.repository);
+        note(format_args!("DESTINATION has no tag: {} is pushed by its digest alone", target.repository));
     }
     let to = unless(stop, arguments.write.target(target)).await?;
     let bars = Arc::new(Bars::new());
@@ -151,7 +150,7 @@ async fn push(arguments: &Arguments, stop: &Stop) -> Result<(), Complaint> {
     bars.clear();
     let transferred = transferred?;
     arguments.result.write_digest(&transferred.digest)?;
-    to_stdout(&super::promote::shown(arguments.result.format, &to, &tags, &transferred)?)
+    to_stdout(&super::promote::shown(arguments.result.format(), &to, &tags, &transferred)?)
 }
 
 /// Finds or makes the artifact on a thread that may block.

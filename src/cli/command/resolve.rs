@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::cli::options::content::ContentArguments;
-use crate::cli::options::format::Format;
+use crate::cli::options::format::{Format, FormatArguments};
 use crate::cli::options::reading::{self, ReadArguments};
 use crate::cli::options::signature::SignatureArguments;
 use crate::cli::output::complaint::Complaint;
@@ -24,9 +24,8 @@ use crate::request::Request;
 #[command(after_help = "Example: supercargo resolve ghcr.io/team/app --semver '^1.2' --format json")]
 #[command(after_long_help = help())]
 pub(crate) struct Arguments {
-    /// Format of the result on standard output.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArguments,
     #[command(flatten)]
     read: ReadArguments,
 }
@@ -84,7 +83,7 @@ async fn resolve(arguments: &Arguments) -> Result<String, Complaint> {
     let answer = tokio::time::timeout(request.timeout, resolved(&registry, &request)).await;
     let answer = answer.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "resolving the reference")));
     let (pinned, child) = answer.map_err(|failure| origins.explain(failure.into(), &request.reference.repository))?;
-    Ok(shown(arguments.format, &pinned, child.as_ref())? + "\n")
+    shown(arguments.format.format, &pinned, child.as_ref())
 }
 
 /// Returns the digest, which the registry has confirmed to exist, and that of the manifest for the platform.
@@ -107,19 +106,14 @@ async fn resolved<R: Registry>(registry: &R, request: &Request) -> Result<(Pinne
 
 fn shown(format: Format, pinned: &Pinned, child: Option<&Digest>) -> Result<String, Complaint> {
     let reference = pinned.to_string();
-    match format {
-        Format::Text => Ok(reference),
-        Format::Json => {
-            let resolved = Resolved {
-                reference,
-                repository: pinned.repository().to_string(),
-                tag: pinned.tag(),
-                digest: pinned.digest(),
-                platform_digest: child,
-            };
-            serde_json::to_string(&resolved).map_err(|error| Failure::internal(error).into())
-        }
-    }
+    let resolved = Resolved {
+        reference: reference.clone(),
+        repository: pinned.repository().to_string(),
+        tag: pinned.tag(),
+        digest: pinned.digest(),
+        platform_digest: child,
+    };
+    format.show(|| reference + "\n", &resolved)
 }
 
 #[cfg(test)]
@@ -149,7 +143,7 @@ mod tests {
         ];
         for (image, asked, want) in rows {
             let (pinned, child) = resolved(&registry, &request(&image)).await.unwrap();
-            assert_eq!((shown(Format::Text, &pinned, child.as_ref()).unwrap(), child), (want, None));
+            assert_eq!((shown(Format::Text, &pinned, child.as_ref()).unwrap(), child), (want + "\n", None));
             assert_eq!(registry.asked(), [asked], "{image}");
         }
         registry.tamper_manifest(&digest, b"{}");

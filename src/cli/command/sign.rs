@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::cli::options::format::Format;
 use crate::cli::options::reading;
 use crate::cli::options::signing::{self, created, format, format_name, private_key};
 use crate::cli::options::writing::{self, ResultArguments, WriteArguments};
@@ -78,7 +77,7 @@ struct Shown<'a> {
     /// Digest of the manifest with the signature.
     signature: &'a Digest,
     /// Format of the signature.
-    format: &'static str,
+    signature_format: &'static str,
     /// Digest of the public key.
     key_fingerprint: &'a Digest,
 }
@@ -110,12 +109,14 @@ async fn sign(arguments: &Arguments) -> Result<(), Complaint> {
 impl Arguments {
     fn shown(&self, pinned: &Pinned, signature: &Signature) -> Result<String, Complaint> {
         let reference = pinned.to_string();
-        if self.result.format == Format::Text {
-            return Ok(reference + "\n");
-        }
         let Signature { digest, format, key, copied: _ } = signature;
-        let format = format_name(*format);
-        let shown = Shown { reference, digest: pinned.digest(), signature: digest, format, key_fingerprint: key };
-        Ok(serde_json::to_string(&shown).map_err(Failure::internal)? + "\n")
+        let shown = Shown {
+            reference: reference.clone(),
+            digest: pinned.digest(),
+            signature: digest,
+            signature_format: format_name(*format),
+            key_fingerprint: key,
+        };
+        self.result.format().show(|| reference + "\n", &shown)
     }
 }

@@ -5,18 +5,17 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::cli::options::content::{self, LayerArguments};
+use crate::cli::options::format::FormatArguments;
 use crate::cli::output::complaint::Complaint;
-use crate::cli::output::exit::Exit;
+use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
 use crate::cli::placing::{self, End, PlaceArguments, Placed};
 use crate::failure::Failure;
 use crate::oci::media_type::TITLE;
-use crate::output::Published;
 use crate::registry::file::{FileError, FileLayer, REPOSITORY};
 use crate::request::{ObjectId, Referred, Request};
 
@@ -58,6 +57,8 @@ pub(crate) struct Arguments {
     #[arg(short = 'o', long, value_name = "DIR", help_heading = "Directory")]
     output: PathBuf,
     #[command(flatten)]
+    format: FormatArguments,
+    #[command(flatten)]
     place: PlaceArguments,
     #[command(flatten)]
     layer: LayerArguments,
@@ -76,20 +77,9 @@ or another --media-type to keep it as a file. --layer-mode extract refuses what 
 
 {patterns}
 
-Standard output is one line of JSON; errors are on standard error too:
-  {{\"verdict\":\"unpacked\",\"directory\":\"out\",\"files\":2,\"bytes\":6,\"skipped\":0}}
-  {{\"verdict\":\"refused\",\"reason\":\"UnsafeArchive\",\"message\":\"...\"}}    by FILE's content
-  {{\"verdict\":\"failed\",\"reason\":\"OutputConflict\",\"message\":\"...\"}}    any other error
-Usage errors and signals print no verdict.
+Standard output is DIR alone, or with --format json also the numbers of files and bytes.
 
-Exit codes:
-  0  unpacked
-  1  failed: DIR is not empty, a file cannot be written, an internal error
-  2  failed: invalid option, or FILE is a directory, a pipe or a device
-  3  failed temporarily: timeout, disk full
-  4  failed: FILE does not exist or cannot be opened
-  5  failed: the sub-path does not exist, no file is selected, or FILE is a signature
-  7  refused: unsafe or corrupt archive, digest mismatch, or a limit
+{codes}
   130, 143  ended by Ctrl-C, by SIGTERM
 
 Examples:
@@ -98,43 +88,21 @@ Examples:
   supercargo unpack dir.tar.gz --title dir --annotation io.deis.oras.content.unpack=true -o out
   supercargo unpack layer.tar --media-type application/vnd.docker.image.rootfs.diff.tar.gzip -o out
   supercargo unpack unknown.tgz --max-extracted-bytes 100Mi --max-entries 1000 -o out",
-        patterns = content::PATTERNS_HELP
+        patterns = content::PATTERNS_HELP,
+        codes = exit::help(&[exit::LOCAL, &[Exit::NotFound, Exit::Content]])
     )
 }
 
-/// Result on standard output, for programs.
-#[derive(Debug, Serialize)]
-#[serde(tag = "verdict", rename_all = "lowercase")]
-enum Verdict<'a> {
-    Unpacked { directory: String, files: u64, bytes: u64, skipped: u64 },
-    Refused { reason: &'static str, message: &'a str },
-    Failed { reason: &'static str, message: &'a str },
-}
-
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
-    match unpack(&arguments).await {
-        Ok(placed) => {
-            placing::print_summary(&placed);
-            let Published { location, files, bytes, skipped, .. } = placed.published;
-            print(&Verdict::Unpacked { directory: location.to_string(), files, bytes, skipped }, Exit::Done.into())
-        }
-        Err(Stop::Interrupted(code)) => placing::interrupted(code),
-        Err(Stop::Complaint(complaint)) => {
-            let code = complaint.report();
-            let (reason, message) = (complaint.reason().as_str(), complaint.message());
-            if Exit::of(complaint.reason()) == Exit::Content {
-                print(&Verdict::Refused { reason, message }, code)
-            } else {
-                print(&Verdict::Failed { reason, message }, code)
-            }
-        }
-    }
-}
-
-fn print(verdict: &Verdict<'_>, code: ExitCode) -> ExitCode {
-    let line = serde_json::to_string(verdict).map_err(|error| Failure::internal(error).into());
-    match line.and_then(|line| to_stdout(&format!("{line}\n"))) {
-        Ok(()) => code,
+    let placed = match unpack(&arguments).await {
+        Ok(placed) => placed,
+        Err(Stop::Interrupted(code)) => return placing::interrupted(code),
+        Err(Stop::Complaint(complaint)) => return complaint.report(),
+    };
+    placing::print_summary(&placed);
+    let text = || format!("{}\n", placed.published.location);
+    match arguments.format.format.show(text, &placed.shown()).and_then(|text| to_stdout(&text)) {
+        Ok(()) => Exit::Done.into(),
         Err(complaint) => complaint.report(),
     }
 }

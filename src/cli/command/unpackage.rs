@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, catalog, find, refill};
 use crate::cli::options::content::{self, ContentArguments};
+use crate::cli::options::format::FormatArguments;
 use crate::cli::options::limits::LimitArguments;
 use crate::cli::options::signature::{self, SignatureArguments};
 use crate::cli::output::complaint::Complaint;
@@ -39,6 +40,8 @@ pub(crate) struct Arguments {
     /// Platform of the manifest to select from an index, such as linux/arm64.
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
+    #[command(flatten)]
+    format: FormatArguments,
     #[command(flatten)]
     cache: ArtifactCacheArguments,
     #[command(flatten)]
@@ -100,7 +103,8 @@ async fn unpackage(arguments: &Arguments) -> Result<ExitCode, Complaint> {
     match place.fill(cache.layout().clone(), request).await {
         Ok(placed) => {
             placing::print_summary(&placed);
-            to_stdout(&format!("{}\n", placed.pinned)).map(|()| Exit::Done.into())
+            let text = || format!("{}\n", placed.pinned);
+            to_stdout(&arguments.format.format.show(text, &placed.shown_with_artifact())?).map(|()| Exit::Done.into())
         }
         Err(End::Failure(failure)) => Err(offline(failure.into())),
         Err(End::Interrupted(code)) => Ok(placing::interrupted(code)),

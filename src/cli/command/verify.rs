@@ -1,6 +1,5 @@
 //! `supercargo verify`: verification of an image's signatures.
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,12 +7,14 @@ use serde::Serialize;
 
 use crate::api::Reason;
 use crate::cli::options::content::ContentArguments;
-use crate::cli::options::format::Format;
+use crate::cli::options::format::{Format, FormatArguments};
 use crate::cli::options::policy::{self, PolicyArguments};
 use crate::cli::options::reading::{self, ReadArguments};
 use crate::cli::options::signature::{self, ENTRY, SignatureArguments};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::notes::{note, warn};
+use crate::cli::output::signer::ShownSigner;
 use crate::cli::output::to_stdout;
 use crate::failure::{Failure, printable};
 use crate::oci::Digest;
@@ -21,16 +22,15 @@ use crate::pass;
 use crate::permits::Permits;
 use crate::registry::{self, Pinned, Registry};
 use crate::request::Request;
-use crate::trust::{self, Basis, Judgement, Requirement, Signer, Verified};
+use crate::trust::{self, Basis, Judgement, Requirement, Verified};
 
 /// Arguments of `supercargo verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: supercargo verify ghcr.io/team/app:1 --policy policies/")]
 #[command(after_long_help = help())]
 pub(crate) struct Arguments {
-    /// Format of the result on standard output.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArguments,
     #[command(flatten)]
     read: ReadArguments,
     #[command(flatten)]
@@ -92,12 +92,8 @@ struct Signature<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     requirement: Option<&'a str>,
     format: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    issuer: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_fingerprint: Option<&'a Digest>,
+    #[serde(flatten)]
+    signer: ShownSigner,
     #[serde(skip_serializing_if = "Option::is_none")]
     log_index: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +121,7 @@ async fn verify(arguments: &Arguments) -> Result<String, Complaint> {
     let answer = answer.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "verifying signatures")));
     let (pinned, judgement) =
         answer.map_err(|failure| origins.explain(failure.into(), &request.reference.repository))?;
-    shown(arguments.format, &pinned, &request.requirement, &judgement)
+    shown(arguments.format.format, &pinned, &request.requirement, &judgement)
 }
 
 /// Judges the digest that the reference of a request means, by the requirement of the request.
@@ -156,26 +152,26 @@ pub(super) fn shown(
     let warnings: Vec<&str> = requirement.warnings().chain(doubts).collect();
     if format == Format::Text {
         // The signers are informational; a program reads the reference on standard output.
-        let _ = std::io::stderr().write_all(summary(judgement, &policies, &warnings).as_bytes());
-        return Ok(reference + "\n");
+        summary(judgement, &policies, &warnings);
     }
     let signatures = judgement.verified.iter().map(signature).collect();
-    let answer = Answer { reference, digest: pinned.digest(), signatures, policies, warnings };
-    let text = serde_json::to_string(&answer).map_err(|error| Complaint::from(Failure::internal(error)))?;
-    Ok(text + "\n")
+    let answer = Answer { reference: reference.clone(), digest: pinned.digest(), signatures, policies, warnings };
+    format.show(|| reference + "\n", &answer)
 }
 
-/// Returns the result as text for people.
-fn summary(judgement: &Judgement, policies: &[&str], warnings: &[&str]) -> String {
+/// Prints the result for people to standard error.
+fn summary(judgement: &Judgement, policies: &[&str], warnings: &[&str]) {
     let signed = judgement.verified.iter().map(|one| {
         let time = one.time.map(|time| format!(", {time}")).unwrap_or_default();
         let required = requirement(one).map(|name| format!(", required by {name}")).unwrap_or_default();
-        format!("signed by {} ({}{time}){required}\n", one.signer, one.format.as_str())
+        format!("signed by {} ({}{time}){required}", one.signer, one.format.as_str())
     });
     let none_required = judgement.verified.is_empty() && warnings.is_empty();
-    let allowed = none_required.then(|| format!("allowed without a signature by {}\n", policies.join(", ")));
-    let warnings = warnings.iter().map(|warning| format!("warning: {}\n", printable(warning)));
-    signed.chain(allowed).chain(warnings).collect()
+    let allowed = none_required.then(|| format!("allowed without a signature by {}", policies.join(", ")));
+    signed.chain(allowed).for_each(note);
+    for warning in warnings {
+        warn(format_args!("warning: {}", printable(warning)));
+    }
 }
 
 /// Returns the requirement that the signature satisfies, if it is of a policy.
@@ -184,16 +180,10 @@ fn requirement(verified: &Verified) -> Option<&str> {
 }
 
 fn signature(verified: &Verified) -> Signature<'_> {
-    let (issuer, subject, key_fingerprint) = match &verified.signer {
-        Signer::Key(fingerprint) => (None, None, Some(fingerprint)),
-        Signer::Identity { issuer, subject } => (Some(issuer.as_str()), Some(subject.as_str()), None),
-    };
     Signature {
         requirement: requirement(verified),
         format: verified.format.as_str(),
-        issuer,
-        subject,
-        key_fingerprint,
+        signer: (&verified.signer).into(),
         log_index: verified.log_index,
         time: verified.time.map(|time| time.to_string()),
         bundle_digest: &verified.digest,

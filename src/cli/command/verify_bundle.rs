@@ -3,17 +3,21 @@
 //! The options are those of the protocol for testing clients of Sigstore (sigstore-conformance,
 //! `docs/cli_protocol.md`), so that the code behind `spec.verify` can be compared with other clients.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use serde::Serialize;
 
 use crate::api::Reason;
 use crate::api::vocabulary::Enforcement;
 use crate::api::vocabulary::{SignatureFormat, TransparencyLog};
 use crate::cli::files;
+use crate::cli::options::format::{Format, FormatArguments};
 use crate::cli::options::signature::{self, Transparency};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::notes::note;
+use crate::cli::output::signer::ShownSigner;
 use crate::cli::output::to_stdout;
 use crate::failure::Failure;
 use crate::oci::Digest;
@@ -58,6 +62,8 @@ pub(crate) struct Arguments {
     /// Rule for certificate transparency logs.
     #[arg(long, value_name = "RULE", default_value = "required", ignore_case = true)]
     certificate_transparency: Transparency,
+    #[command(flatten)]
+    format: FormatArguments,
     /// Signed file, or its digest as `sha256:<64 hex>`.
     ///
     /// An existing file of that name takes precedence.
@@ -84,14 +90,29 @@ Examples:
     )
 }
 
+/// Output of `--format json`. The names are stable; fields without a value are left out.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    /// Digest of the file.
+    digest: &'a Digest,
+    #[serde(flatten)]
+    signer: ShownSigner,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_index: Option<u64>,
+    /// Time of the signature, by a log or a timestamp authority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    match verify(arguments).and_then(|digest| to_stdout(&format!("{digest}\n"))) {
+    match verify(arguments).and_then(|text| to_stdout(&text)) {
         Ok(()) => Exit::Done.into(),
         Err(complaint) => complaint.report(),
     }
 }
 
-fn verify(arguments: &Arguments) -> Result<Digest, Complaint> {
+fn verify(arguments: &Arguments) -> Result<String, Complaint> {
     let entry = entry(arguments)?;
     let bundle = files::read("--bundle", &arguments.bundle)?;
     let (content, digest) = if let Some(digest) = digest(&arguments.artifact) {
@@ -103,10 +124,18 @@ fn verify(arguments: &Arguments) -> Result<Digest, Complaint> {
     };
     let artifact = content.as_deref().map_or(Artifact::Digest(&digest), Artifact::Content);
     let verified = trust::judge_bundle(&bundle, artifact, &entry).map_err(Failure::from)?;
-    let time = verified.time.map(|time| format!(", {time}")).unwrap_or_default();
-    // The signer is informational; a program reads the digest on standard output.
-    let _ = writeln!(std::io::stderr(), "signed by {}{time}", verified.signer);
-    Ok(digest)
+    let format = arguments.format.format;
+    if format == Format::Text {
+        let time = verified.time.map(|time| format!(", {time}")).unwrap_or_default();
+        note(format_args!("signed by {}{time}", verified.signer));
+    }
+    let shown = Shown {
+        digest: &digest,
+        signer: (&verified.signer).into(),
+        log_index: verified.log_index,
+        time: verified.time.map(|time| time.to_string()),
+    };
+    format.show(|| format!("{digest}\n"), &shown)
 }
 
 /// Returns the requirement that the options state. A log is always required, also for a key.

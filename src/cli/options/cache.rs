@@ -2,7 +2,6 @@
 //! a directory of the user, for the commands that publish.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use super::values::{bytes, duration};
 use crate::api::Reason;
 use crate::blob::CacheLimits;
 use crate::cli::output::complaint::Complaint;
+use crate::cli::output::notes::note;
 use crate::failure::Failure;
 use crate::layout::{Added, Cache, Cached, Layout};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
@@ -90,8 +90,24 @@ pub(crate) fn print_added(added: Added, dir: &Path) {
         Added::Updated => "updated in",
         Added::Unchanged => "unchanged in",
     };
-    // The summary is informational, so a closed standard error is no failure.
-    let _ = writeln!(std::io::stderr(), "{change} the cache {}", dir.display());
+    note(format_args!("{change} the cache {}", dir.display()));
+}
+
+/// Returns the name in JSON of the change of a reference in the cache.
+pub(crate) fn added_name(added: Added) -> &'static str {
+    match added {
+        Added::New => "new",
+        Added::Updated => "updated",
+        Added::Unchanged => "unchanged",
+    }
+}
+
+/// Returns a reference of the cache with its digest.
+pub(crate) fn pinned(reference: &Reference, digest: &Digest) -> String {
+    match reference.digest {
+        Some(_) => reference.to_string(),
+        None => format!("{reference}@{digest}"),
+    }
 }
 
 /// Replaces the remedy of an error about content that the cache lacks.

@@ -125,7 +125,7 @@ impl From<LoginError> for Complaint {
         match error {
             LoginError::Unreadable { origin, error } => files::unreadable(origin, &error),
             LoginError::Unusable { .. } => Self::new(Reason::FileInvalid, text),
-            LoginError::Unwritable { .. } => Self::new(Reason::StorageFailed, text),
+            LoginError::Unwritable { path, error } => files::unwritable(&path.display().to_string(), &error),
             LoginError::Helper { .. } => Self::new(Reason::Unauthorized, text).with_remedy(
                 "Repair the helper, name another file with --docker-config, or set --username and --password-stdin."
                     .to_owned(),

@@ -32,7 +32,7 @@ const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 pub(crate) struct PackagingArguments {
     /// Format of the artifact.
     #[arg(long, value_name = "FORMAT", default_value = "oras", ignore_case = true)]
-    format: Format,
+    package_format: Format,
     /// Mode for registries that refuse unknown types.
     ///
     /// `image` writes an image config with the body {} and no artifact type, which GitLab's registry accepts.
@@ -162,7 +162,7 @@ impl PackagingArguments {
         let helpers = [(pack::SOURCE, &self.source), (pack::REVISION, &self.revision)];
         annotations.extend(helpers.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))));
         Ok(Options {
-            format: self.format.into(),
+            format: self.package_format.into(),
             image_compat: matches!(self.compat, Some(Compat::Image)),
             artifact_type: self.artifact_type.clone(),
             title: self.title.clone(),
@@ -170,7 +170,7 @@ impl PackagingArguments {
             layers: self.layer.clone(),
             annotations,
             layer_annotations,
-            created: created_at(self.created.as_ref(), self.format)?,
+            created: created_at(self.created.as_ref(), self.package_format)?,
             version: self.version.clone(),
             symlinks: symlinks.map(|rule| match rule {
                 Symlinks::Keep => vocabulary::Symlinks::Keep,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::api::Reason;
+use crate::api::vocabulary::SignatureFormat;
 use crate::cli::files;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::terminal::Terminal;
@@ -49,11 +50,11 @@ pub(crate) fn format(is_legacy: bool) -> publish::Format {
     if is_legacy { publish::Format::Legacy } else { publish::Format::Bundle }
 }
 
-/// Returns the name of a format in JSON.
+/// Returns the name of a format in JSON, which is that of status.
 pub(crate) fn format_name(format: publish::Format) -> &'static str {
     match format {
-        publish::Format::Bundle => "bundle",
-        publish::Format::Legacy => "legacy",
+        publish::Format::Bundle => SignatureFormat::Bundle.as_str(),
+        publish::Format::Legacy => SignatureFormat::Legacy.as_str(),
     }
 }
 

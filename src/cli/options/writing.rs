@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::cli::files;
-use crate::cli::options::format::Format;
+use crate::cli::options::format::{Format, FormatArguments};
 use crate::cli::options::login::{LoginArguments, Origins};
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::options::reading::TransportArguments;
@@ -66,15 +66,18 @@ impl OverwriteArguments {
 /// Options for the result.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ResultArguments {
-    /// Format of the result on standard output.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    format: FormatArguments,
     /// Write the digest to this file, without a line end, once everything is published.
     #[arg(long, value_name = "FILE", value_parser = files::target())]
     digest_file: Option<PathBuf>,
 }
 
 impl ResultArguments {
+    pub(crate) fn format(&self) -> Format {
+        self.format.format
+    }
+
     /// Writes the digest to its file. The message of a failure says what was published.
     pub(crate) fn write_digest(&self, digest: &Digest) -> Result<(), Complaint> {
         let Some(path) = &self.digest_file else { return Ok(()) };

@@ -1,10 +1,10 @@
 //! Error report of a command for its user at a terminal.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use crate::api::Reason;
 use crate::cli::output::exit::Exit;
+use crate::cli::output::notes::warn;
 use crate::failure::{Failure, printable};
 
 /// Reason, message and remedy of an error.
@@ -53,8 +53,7 @@ impl Complaint {
 
     /// Writes one line to standard error and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        // If standard error is closed, the exit code is the only report.
-        let _ = writeln!(std::io::stderr(), "{self}");
+        warn(self);
         Exit::of(self.reason).into()
     }
 }
@@ -128,7 +127,7 @@ pub fn remedy(reason: Reason) -> &'static str {
         Reason::OutputTooLarge => "Select fewer files with --sub-path, --include or --exclude.",
         Reason::TrustRootInvalid => "Set --trusted-root to a current file, or upgrade for the embedded root.",
         Reason::Timeout => "Raise --timeout, or find out why the step in the message was slow.",
-        Reason::Internal => "Report it with the output of --log-level=debug.",
+        Reason::Internal => "Report it with the output of supercargo version and of the same command with -v.",
         Reason::Succeeded
         | Reason::Progressing
         | Reason::Suspended

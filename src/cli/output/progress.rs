@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::blob::Progress;
+use crate::cli::output::notes::is_quiet;
 use crate::mutex::lock;
+use crate::telemetry::terminal_is_dumb;
 
 /// One bar for each object during the download of its layers.
 #[derive(Debug)]
@@ -19,8 +21,10 @@ pub(crate) struct Bars {
 
 impl Bars {
     pub(crate) fn new() -> Self {
-        // Draws to standard error, and only if that is a terminal.
-        Self { all: MultiProgress::new(), by_object: Mutex::default(), label: None }
+        // Draws to standard error, and only if that is a terminal that can move its cursor.
+        let is_drawn = !is_quiet() && !terminal_is_dumb();
+        let target = if is_drawn { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self { all: MultiProgress::with_draw_target(target), by_object: Mutex::default(), label: None }
     }
 
     /// Creates a bar with a label, for a download whose object has no name of its own.

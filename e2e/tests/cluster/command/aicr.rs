@@ -49,8 +49,20 @@ async fn aicr_package_oci_low_level_package_and_push_from_store(case: &mut Case)
     let store = case.directory.join("oci-layout").to_string_lossy().into_owned();
     let target = format!("oci://{}", case.reference("nvidia/bundle:v1.0.0"));
     let title = "org.opencontainers.image.title=AICR Bundle";
-    let package =
-        ["package", &source, "--format", "aicr", "--ref", &target, "-o", &store, "--annotation", title, "--json"];
+    let package = [
+        "package",
+        &source,
+        "--package-format",
+        "aicr",
+        "--ref",
+        &target,
+        "-o",
+        &store,
+        "--annotation",
+        title,
+        "--format",
+        "json",
+    ];
     let result = json(case, &package).await?;
     // PackageResult: Digest, MediaType, Size, Reference, StorePath.
     assert_eq!(result["layout"], store);
@@ -82,7 +94,7 @@ async fn aicr_package_oci_high_level_package_and_push(case: &mut Case) -> Result
     let cache = case.directory.join("cache").to_string_lossy().into_owned();
     let target = format!("oci://{}", case.reference("nvidia/bundle:v1.0.0"));
     let digests = case.directory.join("digest").to_string_lossy().into_owned();
-    answer(case, &["package", &source, "--format", "aicr", "--ref", &target, "--cache-dir", &cache]).await?;
+    answer(case, &["package", &source, "--package-format", "aicr", "--ref", &target, "--cache-dir", &cache]).await?;
     let push = ["push", &target, &target, "--plain-http", "--cache-dir", &cache, "--digest-file", &digests];
     let reference = answer(case, &push).await?;
     let digest = case.lab.publisher.resolve(&case.reference("nvidia/bundle:v1.0.0")).await?;
@@ -128,7 +140,7 @@ async fn aicr_package_oci_push_referrer(case: &mut Case) -> Result<()> {
     let source = case.source(&bundle())?.to_string_lossy().into_owned();
     let store = case.directory.join("oci-layout").to_string_lossy().into_owned();
     let target = case.reference("nvidia/bundle:v1.0.0");
-    answer(case, &["package", &source, "--format", "aicr", "--ref", &target, "-o", &store]).await?;
+    answer(case, &["package", &source, "--package-format", "aicr", "--ref", &target, "-o", &store]).await?;
     let reference = answer(case, &["push", &store, &target, "--plain-http"]).await?;
     let evidence = case.directory.join("evidence.json");
     fs_err::write(&evidence, "{}")?;
@@ -161,7 +173,7 @@ async fn aicr_package_oci_sub_dir_and_source_files(case: &mut Case) -> Result<()
     ];
     for (number, (options, want)) in rows.into_iter().enumerate() {
         let target = case.reference(&format!("nvidia/part:v1.0.{number}"));
-        answer(case, &[&["package", &source, "--format", "aicr", "--ref", &target], options].concat()).await?;
+        answer(case, &[&["package", &source, "--package-format", "aicr", "--ref", &target], options].concat()).await?;
         answer(case, &["push", &target, "--plain-http"]).await?;
         let into = case.directory.join("part");
         answer(case, &["pull", &target, "-o", &into.to_string_lossy(), "--force", "--plain-http"]).await?;
@@ -170,7 +182,8 @@ async fn aicr_package_oci_sub_dir_and_source_files(case: &mut Case) -> Result<()
         ensure!(content.iter().all(|(path, entry)| bundle().get(path) == Some(entry)), "{content:?}");
     }
     // An empty selection is invalid.
-    let none = ["package", &source, "--format", "aicr", "--ref", &case.reference("nvidia/none:1"), "--include", "x"];
+    let none =
+        ["package", &source, "--package-format", "aicr", "--ref", &case.reference("nvidia/none:1"), "--include", "x"];
     refused(&run(case, &none).await?, 5, "SubPathNotFound")
 }
 
@@ -178,7 +191,8 @@ async fn aicr_package_oci_sub_dir_and_source_files(case: &mut Case) -> Result<()
 async fn aicr_package_oci_push_is_repeated_after_a_broken_connection(case: &mut Case) -> Result<()> {
     let source = case.source(&bundle())?.to_string_lossy().into_owned();
     let store = case.directory.join("oci-layout").to_string_lossy().into_owned();
-    let packaged: Value = json(case, &["package", &source, "--format", "aicr", "-o", &store, "--json"]).await?;
+    let packaged: Value =
+        json(case, &["package", &source, "--package-format", "aicr", "-o", &store, "--format", "json"]).await?;
     let gate = Gate::open(&case.lab.registry.address).await?;
     let target = format!("{}/{}", gate.address, case.repository("nvidia/bundle:v1.0.0"));
     gate.hold_after(1500);

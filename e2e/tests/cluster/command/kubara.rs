@@ -80,7 +80,7 @@ impl<'a> Machine<'a> {
 
     /// Packages the catalog for a base reference, as `kubara catalog package BASE` does in its directory.
     async fn package(&self, base: &str) -> Result<String> {
-        self.answer("my-catalog", &["package", ".", "--format", "kubara", "--ref", base]).await
+        self.answer("my-catalog", &["package", ".", "--package-format", "kubara", "--ref", base]).await
     }
 
     fn read(&self, below: &str) -> Result<Tree> {
@@ -132,15 +132,15 @@ async fn kubara_create_catalog_package_derives_the_reference(case: &mut Case) ->
     let packaged = machine.package(&base).await?;
     ensure!(packaged.starts_with(&format!("{image}@sha256:")), "{packaged}");
     // Without a base, that of kubara.
-    let local = machine.answer("my-catalog", &["package", ".", "--format", "kubara"]).await?;
+    let local = machine.answer("my-catalog", &["package", ".", "--package-format", "kubara"]).await?;
     assert_eq!(local, format!("localhost/my-catalog:1.2.3@{}\n", digest(&packaged)?));
-    let package = ["package", ".", "--format", "kubara", "--ref", &base];
+    let package = ["package", ".", "--package-format", "kubara", "--ref", &base];
     assert_eq!(machine.change("my-catalog", &package).await?, "unchanged in");
     fs_err::write(machine.home.join("my-catalog/README.md"), "changed\n")?;
     assert_eq!(machine.change("my-catalog", &package).await?, "updated in");
 
     let listed: Value = serde_json::from_str(&machine.answer("", &["list", "--format", "json"]).await?)?;
-    let rows = listed.as_array().context("no list")?;
+    let rows = listed["artifacts"].as_array().context("no list")?;
     let names: Vec<_> = rows.iter().map(|row| json!([row["name"], row["tag"]])).collect();
     assert_eq!(names, [json!([image.trim_end_matches(":1.2.3"), "1.2.3"]), json!(["localhost/my-catalog", "1.2.3"])]);
     assert_eq!(rows[1]["digest"], digest(&packaged)?);
@@ -153,7 +153,7 @@ async fn kubara_create_catalog_package_derives_the_reference(case: &mut Case) ->
 async fn kubara_create_catalog_package_takes_strict_versions_only(case: &mut Case) -> Result<()> {
     let machine = Machine::new(case, "near")?;
     let (base, _) = references(case);
-    let package = ["package", "my-catalog", "--format", "kubara", "--ref", &base];
+    let package = ["package", "my-catalog", "--package-format", "kubara", "--ref", &base];
     for version in ["v0.1.0", "0.1.0-rc.1", "0.1.0-beta", "0.1.0+build.5", "0.1"] {
         machine.catalog(version)?;
         let output = machine.run(&package).await?;
@@ -271,7 +271,7 @@ async fn kubara_catalog_distribution_pull_updates_the_cache_when_the_digest_chan
     ensure!(changed != packaged, "the content changed");
     assert_eq!(far.answer("", &pull).await?, changed);
     let listed: Value = serde_json::from_str(&far.answer("", &["list", "--format", "json"]).await?)?;
-    assert_eq!(listed[0]["digest"], digest(&changed)?);
+    assert_eq!(listed["artifacts"][0]["digest"], digest(&changed)?);
     Ok(())
 }
 
@@ -288,7 +288,7 @@ async fn kubara_catalog_distribution_pull_refuses_a_tag_that_is_not_the_version(
     let output = machine.run(&["pull", &format!("{name}:1.3.0"), "--plain-http"]).await?;
     refused(&output, 7, "ManifestInvalid")?;
     ensure!(output.stderr.contains("spec.version") && output.stderr.contains("1.3.0"), "{}", output.stderr);
-    assert_eq!(machine.answer("", &["list", "--format", "json"]).await?, "[]\n");
+    assert_eq!(machine.answer("", &["list", "--format", "json"]).await?, "{\"artifacts\":[]}\n");
     // A digest is no version.
     for image in [format!("{name}:1.2.3"), format!("{name}@{pushed}")] {
         let pulled = machine.answer("", &["pull", &image, "--plain-http"]).await?;
@@ -325,7 +325,7 @@ async fn kubara_catalog_distribution_unpackage_makes_an_editable_directory(case:
     assert_eq!(far.read("services")?, tree(&[("pet-store.yaml", "kind: ServiceDefinition\n")]));
 
     far.answer("edited", &["catalog", "add", "queue"]).await?;
-    let packaged = far.answer("edited", &["package", ".", "--format", "kubara"]).await?;
+    let packaged = far.answer("edited", &["package", ".", "--package-format", "kubara"]).await?;
     ensure!(packaged.starts_with("localhost/my-catalog:1.2.3@"), "{packaged}");
     Ok(())
 }

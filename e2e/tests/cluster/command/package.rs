@@ -65,7 +65,7 @@ fn layout(case: &Case, name: &str) -> PathBuf {
 async fn package(case: &Case, source: &Path, name: &str, options: &[&str]) -> Result<Value> {
     let (source, output) = (source.to_string_lossy(), layout(case, name));
     let output = output.to_string_lossy();
-    let text = answer(case, &[&["package", &source, "-o", &output, "--json"], options].concat()).await?;
+    let text = answer(case, &[&["package", &source, "-o", &output, "--format", "json"], options].concat()).await?;
     let digest: Value = serde_json::from_str(&text)?;
     let digest = digest["digest"].as_str().context("no digest")?;
     Ok(serde_json::from_slice(&blob(case, name, digest)?)?)
@@ -108,12 +108,13 @@ async fn archives_and_manifests_are_those_of_oras_flux_and_kubara(case: &mut Cas
     publisher.kubara(&source, &case.reference("catalogs"), "platform", "1.4.0").await?;
     let origin = ["--source", "https://git.example.com/team/app.git", "--revision"];
     let flux_options =
-        [&["--format", "flux"], origin.as_slice(), &["main@sha1:0000000000000000000000000000000000000000"]].concat();
+        [&["--package-format", "flux"], origin.as_slice(), &["main@sha1:0000000000000000000000000000000000000000"]]
+            .concat();
     let rows: [(&str, String, &[&str]); 4] = [
         ("oras", oras, &[]),
-        ("aicr", case.reference("aicr:1"), &["--format", "aicr"]),
+        ("aicr", case.reference("aicr:1"), &["--package-format", "aicr"]),
         ("flux", flux, &flux_options),
-        ("kubara", case.reference("catalogs/platform:1.4.0"), &["--format", "kubara"]),
+        ("kubara", case.reference("catalogs/platform:1.4.0"), &["--package-format", "kubara"]),
     ];
     for (format, reference, options) in rows {
         let ours = package(case, &source, format, options).await?;
@@ -146,7 +147,8 @@ async fn layouts_are_read_by_oras_and_charts_by_helm(case: &mut Case) -> Result<
         ("templates/map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app}\n"),
     ]);
     let source = case.source(&chart)?;
-    package(case, &source, "chart", &["--format", "helm", "--ref", "oci://registry.example.com/charts/"]).await?;
+    package(case, &source, "chart", &["--package-format", "helm", "--ref", "oci://registry.example.com/charts/"])
+        .await?;
     copy(case, "chart", "1.0.0", &case.reference("charts/app:1.0.0")).await?;
     let pulled =
         case.lab.clients.helm_pull(&case.reference("charts/app"), "1.0.0", &case.directory.join("charts")).await?;

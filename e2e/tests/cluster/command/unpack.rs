@@ -6,12 +6,11 @@ mod refusals;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 use supercargo_e2e::run::Output;
 
 use crate::support::case::{Case, Test};
-use crate::support::command::run;
+use crate::support::command::{refused, run};
 use crate::support::pull_directory::PullDirectory;
 
 /// Annotation that requests unpacking of a titled layer.
@@ -34,25 +33,9 @@ fn write(case: &Case, name: &str, bytes: &[u8]) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Returns the verdict: all of standard output is one line of JSON.
-fn verdict(output: &Output) -> Result<Value> {
-    let is_line = output.stdout.ends_with('\n') && output.stdout.lines().count() == 1;
-    ensure!(is_line, "ended with {}, not one line: {:?}, {:?}", output.exit, output.stdout, output.stderr);
-    Ok(serde_json::from_str(&output.stdout)?)
-}
-
-/// Checks for a failure with this code, verdict and reason, whose message has these words and is repeated on standard
-/// error.
-fn failed(output: &Output, code: i32, kind: &str, reason: &str, words: &[&str]) -> Result<()> {
-    let found = verdict(output)?;
-    let message = found["message"].as_str().context("no message")?;
-    ensure!(
-        output.exit.code == Some(code) && found["verdict"] == kind && found["reason"] == reason,
-        "not {code}, {kind}, {reason}, but {} and {found}",
-        output.exit
-    );
-    let told = output.stderr.starts_with(&format!("error: {reason}: {message}")) && output.stderr.lines().count() == 1;
-    ensure!(told, "standard error says {:?}, not {message:?}", output.stderr);
+/// Checks for a failure with this code and reason, whose message has these words.
+fn failed(output: &Output, code: i32, reason: &str, words: &[&str]) -> Result<()> {
+    refused(output, code, reason)?;
     for word in words {
         ensure!(output.stderr.contains(word), "{word:?} is not in {:?}", output.stderr);
     }

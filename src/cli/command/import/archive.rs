@@ -4,12 +4,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use crate::api::Reason;
 use crate::cli::files;
-use crate::cli::options::cache::ArtifactCacheArguments;
+use crate::cli::options::cache::{ArtifactCacheArguments, pinned};
+use crate::cli::options::format::FormatArguments;
 use crate::cli::output::complaint::Complaint;
-use crate::cli::output::exit::Exit;
-use crate::cli::output::to_stdout;
+use crate::cli::signals::until_signal_on_thread;
 use crate::failure::Failure;
 use crate::layout::{Cache, Imported, Layout};
 use crate::oci::{Reference, Repository};
@@ -32,14 +34,22 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
     #[command(flatten)]
+    format: FormatArguments,
+    #[command(flatten)]
     cache: ArtifactCacheArguments,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    match import(arguments).and_then(|text| to_stdout(&text)) {
-        Ok(()) => Exit::Done.into(),
-        Err(complaint) => complaint.report(),
-    }
+/// Output of `--format json`. The names are stable.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// References with digests that were added.
+    artifacts: Vec<String>,
+    /// Number of signatures and other referrers.
+    referrers: usize,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
+    until_signal_on_thread(move || import(&arguments)).await
 }
 
 fn import(arguments: &Arguments) -> Result<String, Complaint> {
@@ -57,11 +67,10 @@ fn import(arguments: &Arguments) -> Result<String, Complaint> {
     if let Some(path) = &arguments.trusted_root {
         write_trusted_root(path, &imported)?;
     }
-    let line = |(reference, digest): &(Reference, _)| match reference.digest {
-        Some(_) => format!("{reference}\n"),
-        None => format!("{reference}@{digest}\n"),
-    };
-    Ok(imported.artifacts.iter().map(line).collect())
+    let Imported { artifacts, referrers, trusted_root: _ } = &imported;
+    let artifacts = artifacts.iter().map(|(reference, digest)| pinned(reference, digest)).collect();
+    let report = Report { artifacts, referrers: *referrers };
+    arguments.format.format.show_lines(&report.artifacts, &report)
 }
 
 /// The layout to be imported.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use supercargo_e2e::files::{self, tree};
 use supercargo_e2e::registry::Options;
 use supercargo_e2e::signing::{KeyKind, SigningKey};
@@ -46,8 +46,12 @@ async fn pull_list_and_unpackage_work_without_the_registry(case: &mut Case) -> R
 
     let listed: Value = serde_json::from_str(&answer(case, &["list", "--format", "json"]).await?)?;
     let name = image.trim_end_matches(":1");
-    let rows: Vec<_> =
-        listed.as_array().context("no list")?.iter().map(|row| [&row["name"], &row["tag"], &row["digest"]]).collect();
+    let rows: Vec<_> = listed["artifacts"]
+        .as_array()
+        .context("no list")?
+        .iter()
+        .map(|row| [&row["name"], &row["tag"], &row["digest"]])
+        .collect();
     assert_eq!(
         rows,
         [[&Value::from(name), &Value::Null, &digest.into()], [&name.into(), &"1".into(), &moved.clone().into()]]
@@ -126,7 +130,10 @@ async fn pull_into_the_cache_takes_only_whole_artifacts(case: &mut Case) -> Resu
     }
     let limited = ["pull", &image, "--plain-http", "--cache-dir", &cache.to_string_lossy(), "--max-layer-bytes", "1"];
     refused(&run(case, &limited).await?, 7, "LimitExceeded")?;
-    assert_eq!(answer(case, &["list", "--format", "json", "--cache-dir", &cache.to_string_lossy()]).await?, "[]\n");
+    assert_eq!(
+        answer(case, &["list", "--format", "json", "--cache-dir", &cache.to_string_lossy()]).await?,
+        "{\"artifacts\":[]}\n"
+    );
     Ok(())
 }
 
@@ -188,9 +195,9 @@ async fn list_has_what_sync_published(case: &mut Case) -> Result<()> {
     ensure!(output.exit.success(), "{}", output.stderr);
     let root = root(case).to_string_lossy().into_owned();
     let listed: Value = serde_json::from_str(&answer(case, &["list", "--root", &root, "--format", "json"]).await?)?;
-    let row = &listed[0];
+    let row = &listed["artifacts"][0];
     assert_eq!([&row["name"], &row["tag"], &row["digest"]], ["team/app", "1", &digest]);
-    ensure!(row["since"].is_string() && listed.as_array().is_some_and(|rows| rows.len() == 1), "{listed}");
+    ensure!(row["since"].is_string() && listed["artifacts"].as_array().is_some_and(|rows| rows.len() == 1), "{listed}");
     Ok(())
 }
 
@@ -202,12 +209,14 @@ async fn prune_removes_what_no_reference_leads_to(case: &mut Case) -> Result<()>
     let (_, second) = push(case, "app:1", &tree(&[("a", "2")])).await?;
     pull(case, &cache, &image).await?;
     ensure!(blob(&cache, &first).exists(), "only prune removes content");
-    let pruned = answer(case, &["cache", "prune", "--cache-dir", &dir]).await?;
-    ensure!(pruned.contains("0 references") && pruned.contains("2 blobs"), "{pruned}");
+    let pruned: Value =
+        serde_json::from_str(&answer(case, &["cache", "prune", "--format", "json", "--cache-dir", &dir]).await?)?;
+    ensure!(pruned["references"] == json!([]) && pruned["blobs"] == 2, "{pruned}");
     ensure!(!blob(&cache, &first).exists() && blob(&cache, &second).exists(), "the wrong content was removed");
     let (other, _) = push(case, "app:2", &tree(&[("a", "3")])).await?;
     pull(case, &cache, &other).await?;
-    answer(case, &["cache", "prune", "--keep", "1", "--cache-dir", &dir]).await?;
+    let removed = answer(case, &["cache", "prune", "--keep", "1", "--cache-dir", &dir]).await?;
+    assert_eq!(removed, format!("{image}@{second}\n"));
     let list = answer(case, &["list", "--format", "json", "--cache-dir", &dir]).await?;
     ensure!(list.contains("\"tag\":\"2\"") && !list.contains("\"tag\":\"1\""), "{list}");
     answer(case, &["cache", "prune", "--older-than", "0s", "--cache-dir", &dir]).await?;

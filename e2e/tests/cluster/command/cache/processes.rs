@@ -84,7 +84,7 @@ async fn tags(case: &Case, cache: &Path) -> Result<BTreeSet<String>> {
     let listed = answer(case, &["list", "--format", "json", "--cache-dir", &cache.to_string_lossy()]).await?;
     let listed: Value = serde_json::from_str(&listed)?;
     let tag = |row: &Value| row["tag"].as_str().map(str::to_owned);
-    Ok(listed.as_array().context("no list")?.iter().filter_map(tag).collect())
+    Ok(listed["artifacts"].as_array().context("no list")?.iter().filter_map(tag).collect())
 }
 
 /// Copies a directory of files and directories.

@@ -28,7 +28,7 @@ async fn a_directory_is_pushed_with_the_digest_of_its_package_and_oras_reads_it(
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let rows: [(&[&str], &[&str]); 3] = [
         (&[], &[]),
-        (&["--package-format", "flux"], &["--format", "flux"]),
+        (&["--package-format", "flux"], &["--package-format", "flux"]),
         (
             &["--artifact-type", "application/vnd.a", "--annotation", "k=v"],
             &["--artifact-type", "application/vnd.a", "--annotation", "k=v"],

@@ -88,11 +88,16 @@ fn rows() -> Vec<Row> {
             ..oras()
         },
         Row { name: "image", package: &["--compat", "image"], push: None, ..oras() },
-        Row { name: "aicr", package: &["--format", "aicr"], push: Some(&["--package-format", "aicr"]), ..oras() },
+        Row {
+            name: "aicr",
+            package: &["--package-format", "aicr"],
+            push: Some(&["--package-format", "aicr"]),
+            ..oras()
+        },
         Row {
             name: "flux",
             source: content(),
-            package: &["--format", "flux"],
+            package: &["--package-format", "flux"],
             push: Some(&["--package-format", "flux"]),
             oras: Nothing,
             flux: Whole,
@@ -103,7 +108,7 @@ fn rows() -> Vec<Row> {
         Row {
             name: "platform",
             source: catalog(),
-            package: &["--format", "kubara"],
+            package: &["--package-format", "kubara"],
             push: Some(&["--package-format", "kubara"]),
             inside: "platform/",
             flux: Whole,
@@ -114,7 +119,7 @@ fn rows() -> Vec<Row> {
         Row {
             name: "app",
             source: chart(),
-            package: &["--format", "helm"],
+            package: &["--package-format", "helm"],
             push: Some(&["--package-format", "helm"]),
             inside: "app/",
             oras: Nothing,
@@ -127,7 +132,7 @@ fn rows() -> Vec<Row> {
         Row {
             name: "model",
             source: model,
-            package: &["--format", "modelpack"],
+            package: &["--package-format", "modelpack"],
             push: Some(&["--package-format", "modelpack"]),
             oras: Nothing,
             crane: NO_TAR,

@@ -164,7 +164,8 @@ impl Parcel {
         sites.ours(case, site, &["pull", &reference, "--cache-dir", &cache]).stdout().await?;
         let listed = answer(case, &["list", "--format", "json", "--cache-dir", &cache]).await?;
         let listed: Value = serde_json::from_str(&listed)?;
-        ensure!(listed.as_array().is_some_and(|all| all.len() == 1) && listed[0]["digest"] == *pushed, "{listed}");
+        let listed = listed["artifacts"].as_array().context("no list")?;
+        ensure!(listed.len() == 1 && listed[0]["digest"] == *pushed, "{listed:?}");
         let out = place("unpackaged");
         answer(case, &["unpackage", &reference, &out.to_string_lossy(), "--cache-dir", &cache]).await?;
         // A catalog is unpacked without its folder.

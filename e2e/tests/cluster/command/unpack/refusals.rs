@@ -60,7 +60,7 @@ async fn a_refused_layer_leaves_no_directory_and_names_the_cause(case: &mut Case
     for (name, layer, options, reason, words) in rows {
         let file = write(case, name, layer)?;
         let output = unpack(case, &place, &file, options).await?;
-        failed(&output, 7, "refused", reason, words).context(name)?;
+        failed(&output, 7, reason, words).context(name)?;
         nothing_there(&place).context(name)?;
     }
     ensure!(!case.directory.join("escaped").exists(), "the entry was written");
@@ -68,7 +68,7 @@ async fn a_refused_layer_leaves_no_directory_and_names_the_cause(case: &mut Case
     let old = tree(&[("mine", "old")]);
     files::write(Path::new(&place.out), &old)?;
     let output = unpack(case, &place, &case.directory.join("up"), &["--force"]).await?;
-    failed(&output, 7, "refused", "UnsafeArchive", &[])?;
+    failed(&output, 7, "UnsafeArchive", &[])?;
     assert_eq!(place.content()?, old);
     place.nothing_beside()
 }
@@ -104,7 +104,7 @@ async fn every_limit_is_an_option_that_the_message_names(case: &mut Case) -> Res
         let file = write(case, "layer", layer)?;
         let output = unpack(case, &place, &file, &[option]).await?;
         let named = option.replace("1Mi", "1048576");
-        failed(&output, 7, "refused", "LimitExceeded", &[words, &format!("({named})")]).context(option)?;
+        failed(&output, 7, "LimitExceeded", &[words, &format!("({named})")]).context(option)?;
         nothing_there(&place).context(option)?;
     }
     // Limits that equal the content are sufficient.
@@ -123,19 +123,19 @@ async fn an_invalid_file_or_directory_is_reported_at_once(case: &mut Case) -> Re
     let large = case.directory.join("large");
     fs_err::File::create(&large)?.set_len(LARGE)?;
     let place = PullDirectory::new(case)?;
-    let rows: [(&Path, i32, &str, &str, &[&str]); 7] = [
-        (&case.directory.join("missing"), 4, "failed", "FileNotFound", &["missing"]),
-        (&layer.join("below"), 4, "failed", "FileNotFound", &["layer.tar/below"]),
-        (&case.directory, 2, "failed", "InvalidSpec", &["is a directory"]),
-        (&pipe, 2, "failed", "InvalidSpec", &["Write it to a file first"]),
-        (Path::new("/dev/null"), 2, "failed", "InvalidSpec", &["Write it to a file first"]),
-        (Path::new("-"), 2, "failed", "InvalidSpec", &["standard input", "Write it to a file first"]),
-        (&large, 7, "refused", "LimitExceeded", &["large has", "--max-layer-bytes"]),
+    let rows: [(&Path, i32, &str, &[&str]); 7] = [
+        (&case.directory.join("missing"), 4, "FileNotFound", &["missing"]),
+        (&layer.join("below"), 4, "FileNotFound", &["layer.tar/below"]),
+        (&case.directory, 2, "InvalidSpec", &["is a directory"]),
+        (&pipe, 2, "InvalidSpec", &["Write it to a file first"]),
+        (Path::new("/dev/null"), 2, "InvalidSpec", &["Write it to a file first"]),
+        (Path::new("-"), 2, "InvalidSpec", &["standard input", "Write it to a file first"]),
+        (&large, 7, "LimitExceeded", &["large has", "--max-layer-bytes"]),
     ];
-    for (file, code, kind, reason, words) in rows {
+    for (file, code, reason, words) in rows {
         let started = std::time::Instant::now();
         let output = unpack(case, &place, file, &[]).await?;
-        failed(&output, code, kind, reason, words).with_context(|| file.display().to_string())?;
+        failed(&output, code, reason, words).with_context(|| file.display().to_string())?;
         ensure!(started.elapsed() < Duration::from_secs(10), "{} took its time", file.display());
         nothing_there(&place)?;
     }
@@ -143,7 +143,7 @@ async fn an_invalid_file_or_directory_is_reported_at_once(case: &mut Case) -> Re
     files::write(Path::new(&place.out), &old)?;
     // Refused before the file is read: reading would take longer than this timeout.
     let whole = ["--max-layer-bytes", "64Gi", "--timeout", "1s"];
-    failed(&unpack(case, &place, &large, &whole).await?, 1, "failed", "OutputConflict", &["is not empty", "--force"])?;
+    failed(&unpack(case, &place, &large, &whole).await?, 1, "OutputConflict", &["is not empty", "--force"])?;
     assert_eq!(place.content()?, old);
     let output = unpack(case, &place, &layer, &["--force"]).await?;
     ensure!(output.exit.success(), "{}: {}", output.exit, output.stderr);
@@ -151,13 +151,13 @@ async fn an_invalid_file_or_directory_is_reported_at_once(case: &mut Case) -> Re
     place.nothing_beside()?;
     let nowhere = case.directory.join("no/where").to_string_lossy().into_owned();
     let output = run(case, &["unpack", &layer.to_string_lossy(), "-o", &nowhere]).await?;
-    failed(&output, 1, "failed", "StorageFailed", &["no"])
+    failed(&output, 1, "StorageFailed", &["no"])
 }
 
 async fn invalid_options_exit_with_code_two(case: &mut Case) -> Result<()> {
     let layer = write(case, "layer.tar", &tar(&tree(&[("a", "1")]), "")?)?;
     let place = PullDirectory::new(case)?;
-    // An option that the parser refuses gives no verdict on the file.
+    // Refused by the parser of options.
     for option in [
         "--max-layers=0",
         "--max-entries=0",
@@ -192,17 +192,17 @@ async fn invalid_options_exit_with_code_two(case: &mut Case) -> Result<()> {
         ("--sub-path=../x", "--sub-path"),
     ] {
         let output = unpack(case, &place, &layer, &[option]).await?;
-        failed(&output, 2, "failed", "InvalidSpec", &[word]).context(option)?;
+        failed(&output, 2, "InvalidSpec", &[word]).context(option)?;
         nothing_there(&place)?;
     }
     for (options, word) in [(["--sub-path", "no"], "at its top: a"), (["--include", "*.json"], "at its top: a")] {
         let output = unpack(case, &place, &layer, &options).await?;
-        failed(&output, 5, "failed", "SubPathNotFound", &[word])?;
+        failed(&output, 5, "SubPathNotFound", &[word])?;
         nothing_there(&place)?;
     }
     let bundle = "application/vnd.dev.sigstore.bundle.v0.3+json";
     let output = unpack(case, &place, &layer, &["--media-type", bundle]).await?;
-    failed(&output, 5, "failed", "NoMatchingLayer", &["nothing but signatures", bundle])?;
+    failed(&output, 5, "NoMatchingLayer", &["nothing but signatures", bundle])?;
     nothing_there(&place)?;
     Ok(())
 }
