@@ -1,0 +1,149 @@
+//! Completion in real shells, and manual pages in a real reader of manuals.
+//!
+//! Where `CI` is `true`, a shell that is missing fails the test; elsewhere its test does nothing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test over our own program"
+)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Beginnings of command lines, and a word that completes each: commands and options, then the value of an option and
+/// that of an argument.
+const ROWS: [(&str, &str); 6] = [
+    ("supercargo res", "resolve"),
+    ("supercargo cache pr", "prune"),
+    ("supercargo resolve --plat", "--platform"),
+    ("supercargo --log-le", "--log-level"),
+    ("supercargo pull --format j", "json"),
+    ("supercargo completion el", "elvish"),
+];
+/// Number of rows without values: the scripts for elvish and PowerShell complete none.
+const WITHOUT_VALUES: usize = 4;
+/// Number of rows without the value of an argument, which the script for fish does not complete.
+const WITHOUT_ARGUMENTS: usize = 5;
+
+/// Completes the words in `LINE` as bash does it.
+const BASH: &str = r#"source "$SCRIPT"
+read -ra COMP_WORDS <<< "$LINE"
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMP_LINE=$LINE COMP_POINT=${#LINE}
+_supercargo supercargo "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}"
+printf '%s\n' "${COMPREPLY[@]}"
+"#;
+
+/// Types `LINE` and a tabulator into an interactive shell, which shows the line as it completes it.
+const ZSH: &str = r#"zmodload zsh/zpty
+zpty shell zsh -f -i
+zpty -w shell "PROMPT= RPROMPT=; autoload -Uz compinit; compinit -u -D; source $SCRIPT; compdef _supercargo supercargo; print REA''DY"
+zpty -r shell output '*READY*'
+zpty -w -n shell "$LINE"$'\t'
+zpty -r shell output "*$WORD*"
+print -r -- $output
+zpty -d shell
+"#;
+
+/// Completes the words in `LINE` as fish does it.
+const FISH: &str = "source $SCRIPT; complete -C \"$LINE\"";
+
+/// Calls the completer with the words in `LINE`. The editor, which exists only at a terminal, is replaced by its part
+/// that completers use.
+const ELVISH: &str = r"use str
+var edit: = (ns [
+  &completion:=(ns [&arg-completer=[&]])
+  &complex-candidate~={|text &display='' &code-suffix=' '| put $text}
+])
+eval (slurp < $E:SCRIPT) &ns=(ns [&edit:=$edit:]) &on-end={|ns| set edit: = $ns[edit:]}
+var words = [(str:split ' ' $E:LINE)]
+$edit:completion:arg-completer[supercargo] $@words | each {|word| echo $word}
+";
+
+#[test]
+fn bash_completes_commands_options_and_values() {
+    complete("bash", &ROWS, &["--norc", "-c", BASH]);
+}
+
+#[test]
+fn zsh_completes_commands_options_and_values() {
+    complete("zsh", &ROWS, &["-f", "-c", ZSH]);
+}
+
+#[test]
+fn fish_completes_commands_options_and_values() {
+    complete("fish", &ROWS[..WITHOUT_ARGUMENTS], &["--no-config", "-c", FISH]);
+}
+
+#[test]
+fn elvish_completes_commands_and_options() {
+    complete("elvish", &ROWS[..WITHOUT_VALUES], &["-norc", "-c", ELVISH]);
+}
+
+#[test]
+fn powershell_has_a_script_with_every_command() {
+    let script = printed(&["completion", "powershell"]);
+    for (line, word) in &ROWS[..WITHOUT_VALUES] {
+        assert!(script.contains(*word), "{line}: {word}");
+    }
+}
+
+#[test]
+fn every_command_has_a_manual_page_without_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let pages = printed(&["man", "--out-dir", path]);
+    let names: Vec<&str> = pages.lines().map(|page| page.rsplit('/').next().unwrap()).collect();
+    for name in ["supercargo.1", "supercargo-pull.1", "supercargo-cache-prune.1"] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+    let page = std::fs::read_to_string(dir.path().join("supercargo-pull.1")).unwrap();
+    // An option that -h leaves out, with its text; the exit codes; and no value of this machine.
+    for text in ["Time limit of the whole command", "Exit codes:"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    if is_missing("mandoc") {
+        return;
+    }
+    let linted = Command::new("mandoc").args(["-T", "lint", "-W", "error"]).args(pages.lines()).output().unwrap();
+    assert!(linted.status.success(), "{}", text(&linted));
+}
+
+/// Returns what the program prints.
+fn printed(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_supercargo")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn text(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
+}
+
+/// Completes each row in a shell.
+fn complete(shell: &str, rows: &[(&str, &str)], arguments: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("completion");
+    std::fs::write(&script, printed(&["completion", shell])).unwrap();
+    if is_missing(shell) {
+        return;
+    }
+    for (line, word) in rows {
+        // A shell that waits for a word that never comes ends too.
+        let mut command = Command::new("timeout");
+        command.arg("60").arg(shell).args(arguments).env("HOME", dir.path()).env("TERM", "dumb");
+        let output = command.env("SCRIPT", &script).env("LINE", line).env("WORD", word).output().unwrap();
+        let completed = text(&output);
+        assert!(output.status.success() && completed.contains(*word), "{shell}: {line}: {completed}");
+    }
+}
+
+/// Returns true if a program is missing, which is an error where everything is installed.
+fn is_missing(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = std::env::split_paths(&path).any(|directory| Path::new(&directory).join(program).exists());
+    assert!(is_there || std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{program} is missing");
+    !is_there
+}
