@@ -3,6 +3,7 @@
 mod aicr;
 mod cache;
 mod diff;
+mod failures;
 mod helm_push;
 mod import;
 mod kapitan;
@@ -27,13 +28,15 @@ mod vendir;
 
 use crate::support::case::Test;
 
-pub(crate) use reproducible::AS_ROOT;
+/// Ends of the names of tests that need root.
+pub(crate) const AS_ROOT: [&str; 2] = [reproducible::AS_ROOT, failures::AS_ROOT];
 
 pub(crate) fn tests() -> Vec<Test> {
     [
         aicr::tests(),
         cache::tests(),
         diff::tests(),
+        failures::tests(),
         helm_push::tests(),
         import::tests(),
         kapitan::tests(),
