@@ -118,8 +118,10 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
         code = signals.wait() => {
             stop.cancel();
             tokio::select! {
-                // The layout has no unfinished files then.
-                _ = working => {}
+                // The layout has no unfinished files then. An artifact that is complete, and printed, is a success.
+                ended = &mut working => if matches!(ended, Ok(Ok(()))) {
+                    return Exit::Done.into();
+                },
                 // A second signal skips the cleanup.
                 _ = signals.wait() => {}
             }

@@ -109,8 +109,10 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
         code = signals.wait() => {
             stop.cancel();
             tokio::select! {
-                // The packaged files are removed then.
-                _ = pushing => {}
+                // The packaged files are removed then. An artifact that is pushed, and printed, is a success.
+                done = pushing => if done.is_ok() {
+                    return Exit::Done.into();
+                },
                 // A second signal skips the cleanup.
                 _ = signals.wait() => {}
             }

@@ -10,7 +10,15 @@ use crate::cli::output::exit::Exit;
 use crate::cli::output::to_stdout;
 
 /// Commit of this build; absent in a build for development, and from source without a repository.
-pub(crate) const COMMIT: Option<&str> = option_env!("SUPERCARGO_COMMIT");
+pub(crate) const COMMIT: Option<&str> = given(option_env!("SUPERCARGO_COMMIT"));
+
+/// Leaves out an empty text: a build argument that is not set.
+const fn given(text: Option<&'static str>) -> Option<&'static str> {
+    match text {
+        Some(text) if !text.is_empty() => Some(text),
+        Some(_) | None => None,
+    }
+}
 
 /// Arguments of `supercargo version`.
 #[derive(Debug, clap::Args)]
@@ -50,7 +58,7 @@ impl Build {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             commit: COMMIT,
-            date: option_env!("SUPERCARGO_COMMIT_DATE"),
+            date: given(option_env!("SUPERCARGO_COMMIT_DATE")),
             target: option_env!("SUPERCARGO_TARGET").unwrap_or("unknown"),
             rust: option_env!("SUPERCARGO_RUST").unwrap_or("unknown"),
             debug: cfg!(debug_assertions),
