@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     translation: Option<Translation>,
     #[command(flatten)]
-    archive: archive::Arguments,
+    archive: archive::ArchiveArguments,
 }
 
 /// Tools whose files are translated.

@@ -17,9 +17,9 @@ use crate::layout::{Cache, Imported, Layout};
 use crate::oci::{Reference, Repository};
 use crate::pass;
 
-/// Arguments of `supercargo import` with an archive.
+/// Arguments of `supercargo import` with an archive. clap needs another name than that of the whole command's.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(super) struct ArchiveArguments {
     /// Archive or directory with an OCI image layout; `-` reads an archive from standard input.
     #[arg(required = true)]
     source: Option<PathBuf>,
@@ -48,11 +48,11 @@ struct Report {
     referrers: usize,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> ExitCode {
+pub(super) async fn run(arguments: ArchiveArguments) -> ExitCode {
     until_signal_on_thread(move || import(&arguments)).await
 }
 
-fn import(arguments: &Arguments) -> Result<String, Complaint> {
+fn import(arguments: &ArchiveArguments) -> Result<String, Complaint> {
     let repository = arguments.repository.as_deref().map(repository).transpose()?;
     // clap requires it, unless there is a subcommand.
     let missing = || Complaint::new(Reason::InvalidSpec, "SOURCE is missing");
