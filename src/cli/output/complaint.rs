@@ -29,7 +29,12 @@ impl Complaint {
 
     /// Creates an error report with the reason and message of a condition.
     pub(crate) fn of_status(reason: Reason, message: &str) -> Self {
-        Self { reason, message: printable(message), remedy: reason.remedy().to_owned() }
+        Self::about_object(reason, message, reason.remedy().to_owned())
+    }
+
+    /// Creates an error report about an object from a file, with the reason of its condition.
+    pub(crate) fn about_object(reason: Reason, message: &str, remedy: String) -> Self {
+        Self { reason, message: printable(message), remedy }
     }
 
     /// Replaces the remedy by another whole sentence.

@@ -76,11 +76,11 @@ kubectl apply. Secrets that objects name are read from the same files. An object
 pull secrets nor a ServiceAccount is fetched with the credentials of the docker configuration, as by
 pull: $REGISTRY_AUTH_FILE, or $DOCKER_CONFIG/config.json or ~/.docker/config.json.
 
-An ArtifactSet is a list of directories beside its file, each with an image and the other fields of a
-spec about reading it. The annotation supercargo.dev/directory of an OCIArtifact means the same. Such
-a directory must not contain a file of -f; files in it are content, and never read as objects. It is
-replaced as a whole if it has exactly the files of supercargo.record, which lists what sync has
-written, and refused otherwise: see --keep-foreign and --force.
+An ArtifactSet is a list of directories beside its file, each with an image and the other fields
+of a spec about reading it. The annotation supercargo.dev/directory of an OCIArtifact means the
+same. Such a directory must not contain a file of -f; files in it are content, and never read as
+objects. It is replaced as a whole if it has exactly the files of supercargo.record, which lists
+what sync has written, and refused otherwise: see --keep-foreign and --force.
 
 With --locked, the lock file of supercargo lock decides about digests. sync fails before it writes
 anything if the lock does not cover an artifact. With the cache, no registry is needed.
@@ -89,10 +89,10 @@ OCIArtifactPolicy objects in the files apply as in a cluster. If the files do no
 Namespace of an object, its labels are unknown: policies with a namespaceSelector apply, except
 those with action: Allow.
 
-Standard output has a line for each artifact, also if some fail; standard error has warnings, and one
-error for all failures. --dry-run fetches no layer, so an unsafe archive is found only without it.
---prune removes only directories and manifests that sync has made. If several runs share a root, run
-them without --prune, or with all files at once.
+Standard output has a line for each artifact, also if some fail; standard error has warnings, and
+one error for all failures. --dry-run fetches no layer, so an unsafe archive is found only without
+it. --prune removes only directories and manifests that sync has made. If several runs share a
+root, run them without --prune, or with all files at once.
 
 {ARTIFACTS_HELP}
 

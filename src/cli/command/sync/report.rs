@@ -170,7 +170,7 @@ impl Report {
             "{failed} of {all} artifacts {verb} not ready; {first}{}/{}: {}",
             row.namespace, row.name, row.message
         );
-        Some(Complaint::new(reason, problem).with_remedy(row.remedy.clone().unwrap_or_default()))
+        Some(Complaint::about_object(reason, &problem, row.remedy.clone().unwrap_or_default()))
     }
 
     /// Returns the outcome: that of the failures if they are of one class, another one if they are of several.
@@ -244,6 +244,8 @@ mod tests {
     #[test]
     fn one_error_names_the_first_failure_and_its_remedy() {
         assert!(report(&[None]).complaint().is_none());
+        let missing = report(&[Some(Reason::SecretNotFound)]).complaint().unwrap();
+        assert_eq!(missing.reason(), Reason::SecretNotFound, "the reason of the row");
         let text =
             report(&[None, Some(Reason::ReferenceNotFound), Some(Reason::Timeout)]).complaint().unwrap().to_string();
         assert!(text.starts_with("error: ReferenceNotFound: 2 of 3 ") && text.contains("team/a1"), "{text}");
