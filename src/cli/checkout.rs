@@ -171,8 +171,8 @@ impl Checkout {
         };
         let Some(Open { key, destination, gone, parents }) = open else { return Ok(None) };
         let filled = destination.give_up();
-        drop(destination);
         let recorded = filled.as_ref().map_or(Ok(()), |filled| self.set(&key, filled.files.clone()));
+        drop(destination);
         gone.wait().await;
         if filled.is_some() {
             parents.keep();

@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use super::error::StorageError;
 use super::handle::open_any_dir;
 use super::owner::{ClaimError, Inode, ancestry, overlap, owner};
+use super::passing::PRIVATE;
 use super::pool::{Call, Guard, Pool};
-use super::volume::{PRIVATE, Volume, create_root};
+use super::volume::{Volume, create_root};
 use crate::metrics::Metrics;
 use crate::mutex::lock;
 

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{During, StorageError};
 use super::handle::{create_file, open_any_dir, open_dir, open_file, random_name, sync};
-use super::volume::{PRIVATE, Volume};
+use super::passing::PRIVATE;
+use super::volume::Volume;
 
 /// Name of the owner file in the private directory.
 const OWNER: &str = "owner";

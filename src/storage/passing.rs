@@ -1,11 +1,18 @@
 //! Temporary roots, which are removed with their last holder.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use tokio::sync::oneshot;
 
-use super::entries::remove_tree;
+use super::entries::{names, remove_tree};
+use super::error::StorageError;
+use super::handle::open_dir;
+
+/// Name of our private directory on a root.
+pub(super) const PRIVATE: &str = ".supercargo";
+/// Name of the lock in it.
+pub(super) const LOCK: &str = "lock";
 
 /// A directory that is removed on drop, with all content.
 #[derive(Debug)]
@@ -23,6 +30,15 @@ impl Passing {
         let (sender, receiver) = oneshot::channel();
         (Self { parent, name, path, _gone: sender }, Gone(receiver))
     }
+
+    /// Removes everything private but the lock. By the lock another process recognizes a root whose removal was
+    /// interrupted by a kill.
+    fn empty(&self) -> Result<(), StorageError> {
+        let root = open_dir(self.parent.as_fd(), &self.name)?;
+        let private = open_dir(root.as_fd(), PRIVATE)?;
+        let others = names(&private)?.into_iter().filter(|name| name != LOCK);
+        others.into_iter().try_for_each(|name| remove_tree(&private, &name))
+    }
 }
 
 /// Signals the removal of a temporary root, after all threads have finished with it.
@@ -39,6 +55,8 @@ impl Gone {
 
 impl Drop for Passing {
     fn drop(&mut self) {
+        // What cannot be removed here is reported below.
+        let _ = self.empty();
         if let Err(error) = remove_tree(&self.parent, &self.name) {
             tracing::warn!(path = %self.path.display(), %error, "a directory could not be removed; remove it by hand");
         }

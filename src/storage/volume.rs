@@ -12,12 +12,10 @@ use super::entries::{names, remove_tree};
 use super::error::{During, StorageError};
 use super::handle::{make_dir, make_dir_or_open, open_any_dir, open_dir, open_file, random_name, sync};
 use super::nameless::Way;
-use super::passing::{Gone, Passing};
+use super::passing::{Gone, LOCK, PRIVATE, Passing};
 use super::pool::Pool;
 use super::scratch::{Scratch, Staging};
 
-/// Name of our private directory on a root.
-pub(super) const PRIVATE: &str = ".supercargo";
 /// Mode of the private directory and of its permanent subdirectories.
 const PRIVATE_MODE: Mode = Mode::from_raw_mode(0o700);
 /// A root: a PVC, NFS export or host directory, open until its [`Mount`](super::mount::Mount) opens it again. Every call on it may hang, so
@@ -89,8 +87,8 @@ impl Volume {
         let blobs = make_dir(&all_blobs, "sha256", PRIVATE_MODE)?;
         let lists = make_dir(&private, "lists", PRIVATE_MODE)?;
         let lock_flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let lock = rustix::fs::openat(&private, "lock", lock_flags, Mode::from_raw_mode(0o600))
-            .during(|| format!("open {}/{PRIVATE}/lock", show()))?;
+        let lock = rustix::fs::openat(&private, LOCK, lock_flags, Mode::from_raw_mode(0o600))
+            .during(|| format!("open {}/{PRIVATE}/{LOCK}", show()))?;
         // A process alone on the root finds only leftovers in staging. Otherwise another process sweeps. Names are
         // random, so the leftovers listed here can be removed later, while new directories are created.
         let is_alone = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
@@ -265,7 +263,7 @@ impl Volume {
 /// Removes the root `name` of a killed process, whose lock is free. A root that is in use, not ours or not removable is
 /// left alone, without harm.
 fn remove_abandoned(parent: BorrowedFd<'_>, name: &str) {
-    let Ok(lock) = open_file(parent, &format!("{name}/{PRIVATE}/lock")) else { return };
+    let Ok(lock) = open_file(parent, &format!("{name}/{PRIVATE}/{LOCK}")) else { return };
     if rustix::fs::flock(lock.file(), FlockOperation::NonBlockingLockExclusive).is_ok()
         && let Err(error) = remove_tree(parent, name)
     {

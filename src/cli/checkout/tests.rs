@@ -1,5 +1,3 @@
-use std::os::fd::AsFd;
-
 use serde_json::json;
 
 use super::*;
@@ -185,7 +183,6 @@ async fn a_second_command_waits_for_the_first() {
     let second = alone(dir.path());
     tokio::pin!(second);
     assert!(futures::poll!(&mut second).is_pending());
-    drop(first.as_fd());
     drop(first);
     assert!(second.await.unwrap().is_some());
 }
