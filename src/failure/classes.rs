@@ -1,6 +1,7 @@
 //! The one place where an error becomes a class and a reason. The matches have no wildcard: a new error does not compile
 //! until its class and reason are chosen.
 
+use super::text::{KEEP_OR_FORCE, LOCK_ANEW};
 use super::{Class, Failure, Obstacle, causes};
 use crate::api::Reason;
 use crate::blob::BlobError;
@@ -17,10 +18,6 @@ use crate::storage::StorageError;
 use crate::trust::TrustError;
 use crate::trust::requirement::Objection;
 use crate::unpack::UnpackError;
-
-/// Remedy for a directory of a repository with files that a replacement would lose.
-const KEEP_OR_FORCE: &str =
-    "Move these files away, keep those that sync did not write with --keep-foreign, or replace all with --force.";
 
 impl Failure {
     /// Converts an error of reading an output. An error of the API server is not a state of the object.
@@ -283,7 +280,9 @@ impl From<OutputError> for Failure {
                 let failure = obstructed(Class::Stalled, Reason::OutputConflict, Obstacle::Place, error);
                 failure.with_command_remedy(Some(KEEP_OR_FORCE))
             }
-            OutputError::OtherFiles { .. } => Self::new(Class::Stalled, Reason::DigestMismatch, error),
+            OutputError::OtherFiles { .. } => {
+                Self::new(Class::Stalled, Reason::DigestMismatch, error).with_command_remedy(Some(LOCK_ANEW))
+            }
             OutputError::Conflict(_) => Self::new(Class::Stalled, Reason::OutputConflict, error),
             OutputError::NothingLeft(_) => Self::new(Class::Stalled, Reason::SubPathNotFound, error),
             OutputError::TooLarge(_) => Self::new(Class::Stalled, Reason::OutputTooLarge, error),

@@ -1,5 +1,12 @@
 //! Text from outside, made safe for a terminal, a log and a condition.
 
+/// Remedy for a directory of a repository with files that a replacement would lose.
+pub(super) const KEEP_OR_FORCE: &str =
+    "Move these files away, keep those that sync did not write with --keep-foreign, or replace all with --force.";
+
+/// Remedy for an artifact with other files than its lock file says.
+pub(super) const LOCK_ANEW: &str = "Find out who changed the lock file; supercargo lock writes the entry anew.";
+
 /// Maximum length of a condition's message, in bytes.
 const MAX_MESSAGE: usize = 1024;
 

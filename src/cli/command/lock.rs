@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
-use serde::Serialize;
 
 use crate::api::Reason;
 use crate::blob::Progress;
@@ -28,10 +27,12 @@ use crate::cli::output::to_stdout;
 use crate::cli::signals::{Signals, interrupted};
 use crate::failure::{Failure, printable};
 use crate::layout::Cache;
-use crate::lock::{Entry, Lock};
 use crate::login::Logins;
-use crate::oci::Digest;
 use crate::registry::http::HttpRegistry;
+
+mod report;
+
+use report::{Now, Report};
 
 /// Maximum number of artifacts that are processed at once.
 const AT_ONCE: usize = 4;
@@ -108,66 +109,6 @@ Examples:
     )
 }
 
-/// Output of `--format json`. The names are stable; fields without a value are left out.
-#[derive(Debug, Serialize)]
-struct Report<'a> {
-    /// Path of the lock.
-    lock: String,
-    /// Entries of the old and the new lock, by name.
-    artifacts: Vec<Row<'a>>,
-    /// Number of entries that were changed, or with `--check` are to be changed.
-    changed: usize,
-}
-
-/// An artifact in the old or the new lock.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Row<'a> {
-    name: &'a str,
-    image: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tag: Option<&'a str>,
-    digest: &'a Digest,
-    /// Digest in the lock before the command, if it was another one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    previous: Option<&'a Digest>,
-    change: Change,
-}
-
-/// Difference between the files and the old lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-enum Change {
-    /// The lock has no entry.
-    Added,
-    /// The tag has another digest.
-    Moved,
-    /// The digest is the same; the image, the selection, or what was verified is not.
-    Edited,
-    /// No artifact has the entry.
-    Removed,
-    /// The entry applies.
-    Unchanged,
-}
-
-impl Change {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Added => "added",
-            Self::Moved => "moved",
-            Self::Edited => "edited",
-            Self::Removed => "removed",
-            Self::Unchanged => "unchanged",
-        }
-    }
-}
-
-/// State of an artifact now: as an entry for the lock, or with `--check` as a tag and a digest.
-enum Now {
-    Entry(Box<Entry>),
-    Digest(Option<String>, Digest),
-}
-
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     // The lock is written without an await, so a signal finds the old or the new one.
     let mut signals = Signals::listen();
@@ -220,10 +161,9 @@ async fn lock(arguments: &Arguments) -> Result<Exit, Complaint> {
     if !arguments.check && (new != old || !path.exists()) {
         locking::write(&path, &new)?;
     }
-    let rows = rows(&all, &now, &old, arguments.update.is_empty());
-    let changed = rows.iter().filter(|row| row.change != Change::Unchanged).count();
-    to_stdout(&shown(arguments.format, &Report { lock: path.display().to_string(), artifacts: rows, changed })?)?;
-    Ok(if arguments.check && changed > 0 { Exit::Fault } else { Exit::Done })
+    let report = Report::new(&path, &all, &now, &old, arguments.update.is_empty());
+    to_stdout(&report.text(arguments.format)?)?;
+    Ok(if arguments.check && report.changed > 0 { Exit::Fault } else { Exit::Done })
 }
 
 impl Arguments {
@@ -285,69 +225,4 @@ fn complaint(name: &str, failure: &Failure) -> Complaint {
     let own = failure.for_command.as_ref().and_then(|texts| texts.remedy);
     let remedy = own.unwrap_or_else(|| remedy_in_files(failure.reason));
     Complaint::new(failure.reason, format!("{name}: {}", failure.message)).with_remedy(remedy.to_owned())
-}
-
-/// Returns a row for each artifact of the files and each entry of the old lock, by name.
-fn rows<'a>(all: &'a [Artifact<'a>], now: &'a BTreeMap<String, Now>, old: &'a Lock, is_whole: bool) -> Vec<Row<'a>> {
-    let mut rows: Vec<_> = all.iter().filter_map(|artifact| row(artifact, now.get(&artifact.name), old)).collect();
-    let is_surplus = |name: &&str| !all.iter().any(|artifact| artifact.name == **name);
-    let surplus = old.names().filter(is_surplus).filter_map(|name| old.get(name));
-    let change = if is_whole { Change::Removed } else { Change::Unchanged };
-    rows.extend(surplus.map(|entry| Row { change, ..Row::of(entry) }));
-    rows.sort_by_key(|row| row.name);
-    rows
-}
-
-/// Returns the row of an artifact; `None` for one that is neither in the old lock nor was looked at.
-fn row<'a>(artifact: &'a Artifact<'a>, now: Option<&'a Now>, old: &'a Lock) -> Option<Row<'a>> {
-    let before = old.get(&artifact.name);
-    let is_covered = old.find(&artifact.name, &artifact.object.spec.image, &artifact.selection).is_ok();
-    let row = match now {
-        None => return before.map(Row::of),
-        Some(Now::Entry(entry)) => {
-            Row { change: change(before, &entry.digest, before == Some(&**entry)), ..Row::of(entry) }
-        }
-        Some(Now::Digest(tag, digest)) => {
-            let is_same = is_covered && before.is_some_and(|before| before.tag == *tag);
-            Row {
-                name: &artifact.name,
-                image: &artifact.object.spec.image,
-                tag: tag.as_deref(),
-                digest,
-                previous: None,
-                change: change(before, digest, is_same),
-            }
-        }
-    };
-    Some(Row { previous: before.map(|before| &before.digest).filter(|previous| *previous != row.digest), ..row })
-}
-
-fn change(before: Option<&Entry>, digest: &Digest, is_same: bool) -> Change {
-    match before {
-        None => Change::Added,
-        Some(before) if before.digest != *digest => Change::Moved,
-        Some(_) if is_same => Change::Unchanged,
-        Some(_) => Change::Edited,
-    }
-}
-
-impl<'a> Row<'a> {
-    /// Returns the row of an entry that is unchanged.
-    fn of(entry: &'a Entry) -> Self {
-        let Entry { name, image, tag, digest, .. } = entry;
-        Self { name, image, tag: tag.as_deref(), digest, previous: None, change: Change::Unchanged }
-    }
-}
-
-fn shown(format: Format, report: &Report<'_>) -> Result<String, Complaint> {
-    if format == Format::Json {
-        return Ok(serde_json::to_string(report).map_err(Failure::internal)? + "\n");
-    }
-    let changed = report.artifacts.iter().filter(|row| row.change != Change::Unchanged);
-    let line = |row: &Row<'_>| {
-        let Row { name, tag, digest, change, .. } = row;
-        let tag = tag.map(|tag| format!(" {tag}")).unwrap_or_default();
-        printable(&format!("{name}: {}{tag} {digest}", change.as_str())) + "\n"
-    };
-    Ok(changed.map(line).collect())
 }
