@@ -276,10 +276,8 @@ impl From<OutputError> for Failure {
             OutputError::Refused { ref rehearsal, .. } => {
                 obstructed(Class::Wait, Reason::StorageFailed, Obstacle::Refused(rehearsal.clone()), error)
             }
-            OutputError::Differs(_) => {
-                let failure = obstructed(Class::Stalled, Reason::OutputConflict, Obstacle::Place, error);
-                failure.with_command_remedy(Some(KEEP_OR_FORCE))
-            }
+            OutputError::Differs(_) => obstructed(Class::Stalled, Reason::OutputConflict, Obstacle::Place, error)
+                .with_command_remedy(Some(KEEP_OR_FORCE)),
             OutputError::OtherFiles { .. } => {
                 Self::new(Class::Stalled, Reason::DigestMismatch, error).with_command_remedy(Some(LOCK_ANEW))
             }
