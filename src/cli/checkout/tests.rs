@@ -65,11 +65,11 @@ impl Home {
     }
 
     async fn sync(&self, locked: Option<&Entry>, foreign: ForeignArguments) -> Result<Outcome, Failure> {
-        self.with(async |artifact, wanted| {
+        let sync = self.with(async |artifact, wanted| {
             let checkout = Checkout::open(&self.repository(), foreign, &Limits::default()).await.unwrap();
-            self.source.sync(&checkout, artifact.place.as_ref().unwrap(), wanted, locked).await
-        })
-        .await
+            Box::pin(self.source.sync(&checkout, artifact.place.as_ref().unwrap(), wanted, locked)).await
+        });
+        Box::pin(sync).await
     }
 
     fn files(&self) -> Vec<(String, String)> {
