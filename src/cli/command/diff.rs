@@ -73,12 +73,12 @@ fn help() -> String {
     format!(
         "\
 Unpacks each artifact into a private temporary directory, by the rules and within the limits of
-`pull`, and compares paths, kinds, executable bits and contents. No signature is verified. A directory
-is compared as it is; options for content apply to artifacts. Empty directories count, and of the
-mode of a file the executable bit alone.
+`pull`, and compares paths, kinds, executable bits and contents. No signature is verified. A
+directory is compared as it is; options for content apply to artifacts. Empty directories count,
+and of the mode of a file the executable bit alone.
 
-Standard output names both sides, has a row for each entry that differs, and ends with the numbers of
-entries. The exit code is 1 if anything differs.
+Standard output names both sides, has a row for each entry that differs, and ends with the numbers
+of entries. The exit code is 1 if anything differs.
 
 {patterns}
 

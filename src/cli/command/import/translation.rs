@@ -43,9 +43,9 @@ at once, and nothing is written. No request is sent, and FILE is not changed.
 pub(super) fn vendir_help() -> String {
     format!(
         "\
-Translates the sources image, ociArtifact (vendir's issue 446) and helmChart with an oci:// URL. Each
-content becomes an entry of an ArtifactSet, whose directory is relative to the file that names it:
-write the result beside vendir.yml.
+Translates the sources image, ociArtifact (vendir's issue 446) and helmChart with an oci:// URL.
+Each content becomes an entry of an ArtifactSet, whose directory is relative to the file that names
+it: write the result beside vendir.yml.
 
 {}
 
@@ -60,9 +60,9 @@ pub(super) fn kapitan_help() -> String {
     format!(
         "\
 Translates the dependencies with type: oci in parameters.kapitan.dependencies of a file of the
-inventory, or in a file that is a list of dependencies. Each becomes an entry of an ArtifactSet, whose
-directory is relative to the file that names it: write the result to the directory in which Kapitan
-runs. Dependencies of the file's classes are not read.
+inventory, or in a file that is a list of dependencies. Each becomes an entry of an ArtifactSet,
+whose directory is relative to the file that names it: write the result to the directory in which
+Kapitan runs. Dependencies of the file's classes are not read.
 
 {}
 
@@ -76,8 +76,9 @@ Examples:
 pub(super) fn flux_help() -> String {
     format!(
         "\
-Translates OCIRepository objects, also in lists as kubectl prints them, to OCIArtifact objects with the
-default output. Secrets in FILE decide which of their keys are named; they are not part of the result.
+Translates OCIRepository objects, also in lists as kubectl prints them, to OCIArtifact objects with
+the default output. Secrets in FILE decide which of their keys are named; they are not part of the
+result.
 
 {}
 
