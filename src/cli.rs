@@ -27,8 +27,9 @@ mod terminal;
 /// Publish OCI artifacts, verified and unpacked, where workloads read them.
 ///
 /// `controller` does so in a Kubernetes cluster for OCIArtifact objects. `sync` does the same once, without a cluster,
-/// for the same YAML files. `pull`, `resolve` and `verify` read one artifact without an object. `package`, `push`,
-/// `sign`, `attach` and `promote` publish artifacts. `verify-bundle` and `unpack` handle single files.
+/// for the same YAML files, and `lock` writes down their digests. `ociartifact` shows and changes the objects of a
+/// cluster. `pull`, `resolve` and `verify` read one artifact without an object, and `diff` compares two. `package`,
+/// `push`, `sign`, `attach` and `promote` publish artifacts. `verify-bundle` and `unpack` handle single files.
 #[derive(Debug, Parser)]
 #[command(name = "supercargo", version, max_term_width = 100, help_template = overview::TEMPLATE)]
 #[command(before_help = overview::short(command::Command::list()))]

@@ -10,7 +10,6 @@
 //! The record is replaced after each directory. A process that is killed between the two leaves a directory that holds
 //! what is wanted, which the next command adopts without a write.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +21,7 @@ use crate::api::Reason;
 use crate::blob::{Cache, Progress};
 use crate::cli::files;
 use crate::cli::output::complaint::Complaint;
+use crate::cli::output::notes;
 use crate::failure::{Class, Failure};
 use crate::layout::Layout;
 use crate::metrics::Metrics;
@@ -285,8 +285,7 @@ pub(crate) async fn alone(dir: &Path) -> Result<Option<std::os::fd::OwnedFd>, Co
             Ok(()) => return Ok(Some(handle)),
             Err(Errno::WOULDBLOCK | Errno::INTR) => {
                 if !std::mem::replace(&mut is_waiting, true) {
-                    // Informational, so a closed standard error is no failure.
-                    let _ = writeln!(std::io::stderr(), "waiting for another supercargo in {}", dir.display());
+                    notes::note(format_args!("waiting for another supercargo in {}", dir.display()));
                 }
                 tokio::time::sleep(PAUSE).await;
             }

@@ -6,9 +6,9 @@ pub(super) const TEMPLATE: &str =
 
 /// Commands by their purpose. A command in no row is in the last one.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("Cluster", &["controller", "crd"]),
-    ("Files in Git", &["sync", "lock", "diff", "pin"]),
-    ("Read", &["resolve", "verify", "pull", "discover", "unpack", "verify-bundle"]),
+    ("Cluster", &["controller", "crd", "ociartifact"]),
+    ("Files in Git", &["sync", "lock", "pin", "policy"]),
+    ("Read", &["resolve", "verify", "pull", "discover", "unpack", "verify-bundle", "diff"]),
     ("Publish", &["package", "push", "helm-push", "promote", "attach", "sign", "generate-key-pair", "catalog"]),
     ("Cache", &["list", "unpackage", "export", "import", "cache"]),
     ("Other", &["login", "logout"]),

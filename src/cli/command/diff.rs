@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
 use crate::cli::options::content::{self, ContentArguments};
-use crate::cli::options::format::Format;
+use crate::cli::options::format::FormatArguments;
 use crate::cli::options::limits::LimitArguments;
 use crate::cli::options::login::LoginArguments;
 use crate::cli::options::reach::PersonalReach;
@@ -43,9 +43,8 @@ pub(crate) struct Arguments {
     /// Files above 1 MiB and files that are not text are named alone.
     #[arg(long)]
     content: bool,
-    /// Format of the result on standard output.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArguments,
     /// Read artifacts from the cache; no request is sent.
     #[arg(long)]
     cached: bool,
@@ -140,7 +139,7 @@ async fn diff(arguments: &Arguments) -> Result<Exit, Stop> {
     let [old, new] = sources;
     let old = old.fetch(arguments, scratch.path("old")).await?;
     let new = new.fetch(arguments, scratch.path("new")).await?;
-    let (format, with_content, limits) = (arguments.format, arguments.content, arguments.limits.limits());
+    let (format, with_content, limits) = (arguments.format.format, arguments.content, arguments.limits.limits());
     let compared = tokio::task::spawn_blocking(move || {
         let trees = [Tree::read(old, &limits)?, Tree::read(new, &limits)?];
         let report = Report::of(&trees, with_content)?;

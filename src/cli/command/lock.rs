@@ -16,7 +16,7 @@ use crate::cli::files::input::Subdirectories;
 use crate::cli::files::objects::Input;
 use crate::cli::locking;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
-use crate::cli::options::format::Format;
+use crate::cli::options::format::FormatArguments;
 use crate::cli::options::limits::LimitArguments;
 use crate::cli::options::login::places;
 use crate::cli::options::reach::PersonalReach;
@@ -61,9 +61,8 @@ pub(crate) struct Arguments {
     /// All other entries stay byte by byte.
     #[arg(long, value_name = "NAME", conflicts_with = "check")]
     update: Vec<String>,
-    /// Format of the result on standard output.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArguments,
     /// Namespace of objects in the files that have none.
     #[arg(short = 'n', long, default_value = "default")]
     namespace: String,
@@ -162,7 +161,7 @@ async fn lock(arguments: &Arguments) -> Result<Exit, Complaint> {
         locking::write(&path, &new)?;
     }
     let report = Report::new(&path, &all, &now, &old, arguments.update.is_empty());
-    to_stdout(&report.text(arguments.format)?)?;
+    to_stdout(&report.text(arguments.format.format)?)?;
     Ok(if arguments.check && report.changed > 0 { Exit::Fault } else { Exit::Done })
 }
 

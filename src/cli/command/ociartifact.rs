@@ -3,16 +3,15 @@
 //! They use the API server as a user does, with the rights of the user's kubeconfig. None of them needs the operator's
 //! rights, and none runs in the operator's process.
 
-use std::io::Write;
 use std::process::ExitCode;
 
-use serde::Serialize;
-
+use crate::cli::options::format::Format;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
+use crate::cli::output::notes;
 use crate::cli::output::to_stdout;
 use crate::cli::signals;
-use crate::failure::{Failure, printable};
+use crate::failure::printable;
 
 mod cluster;
 mod complete;
@@ -120,15 +119,11 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     .await
 }
 
-/// Returns a result as one JSON object on one line.
-fn json(value: &impl Serialize) -> Result<String, Complaint> {
-    Ok(serde_json::to_string(value).map_err(Failure::internal)? + "\n")
-}
-
 /// Writes warnings to standard error, for people; JSON has them as a field.
-fn warn(warnings: &[String]) {
-    for warning in warnings {
-        // If standard error is closed, there is no one to warn.
-        let _ = writeln!(std::io::stderr(), "warning: {}", printable(warning));
+fn warn(format: Format, warnings: &[String]) {
+    if format == Format::Text {
+        for warning in warnings {
+            notes::warn(format_args!("warning: {}", printable(warning)));
+        }
     }
 }

@@ -83,7 +83,7 @@ async fn sync(arguments: &Arguments, stop: &CancellationToken) -> Result<Exit, C
         return Ok(Exit::Fault);
     }
     let report = Report::new(artifacts, pruned, arguments.dry_run);
-    to_stdout(&report.text(arguments.format)?)?;
+    to_stdout(&report.text(arguments.format.format)?)?;
     report.warn();
     Ok(report.exit())
 }

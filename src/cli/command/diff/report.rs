@@ -8,7 +8,7 @@ use super::side::{Shown, Tree};
 use crate::cli::options::format::Format;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::table::table;
-use crate::failure::{Failure, printable};
+use crate::failure::printable;
 use crate::oci::Digest;
 use crate::unpack::staged::Node;
 
@@ -102,9 +102,10 @@ impl Report {
 
     /// Returns the report for standard output.
     pub(super) fn shown(&self, format: Format) -> Result<String, Complaint> {
-        if format == Format::Json {
-            return Ok(serde_json::to_string(self).map_err(Failure::internal)? + "\n");
-        }
+        format.show(|| self.text(), self)
+    }
+
+    fn text(&self) -> String {
         let name = |side: &Named| {
             let text = side.reference.as_ref().or(side.directory.as_ref()).map_or("", String::as_str);
             printable(text)
@@ -124,7 +125,7 @@ impl Report {
             };
         }
         let Self { added, removed, changed, unchanged, .. } = self;
-        Ok(text + &format!("{added} added, {removed} removed, {changed} changed, {unchanged} unchanged\n"))
+        text + &format!("{added} added, {removed} removed, {changed} changed, {unchanged} unchanged\n")
     }
 }
 

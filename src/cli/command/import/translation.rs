@@ -9,6 +9,7 @@ use crate::cli::files::objects::Input;
 use crate::cli::files::{self, unwritable};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::notes;
 use crate::cli::output::to_stdout;
 use crate::failure::{Failure, printable};
 use crate::translate::{Problem, Tool};
@@ -126,13 +127,9 @@ fn refused(shown: &str, problems: &[Problem]) -> Complaint {
     let message = match problems {
         [problem] => format!("{shown}: {problem}"),
         problems => {
-            let lines: String = problems
-                .iter()
-                .take(MAX_LISTED)
-                .map(|problem| printable(&format!("{shown}: {problem}")) + "\n")
-                .collect();
-            // The error follows, and its code counts.
-            let _ = std::io::stderr().write_all(lines.as_bytes());
+            for problem in problems.iter().take(MAX_LISTED) {
+                notes::warn(printable(&format!("{shown}: {problem}")));
+            }
             format!("{shown}: {} parts have no translation", problems.len())
         }
     };

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::artifacts::Artifact;
 use crate::cli::options::format::Format;
 use crate::cli::output::complaint::Complaint;
-use crate::failure::{Failure, printable};
+use crate::failure::printable;
 use crate::lock::{Entry, Lock};
 use crate::oci::Digest;
 
@@ -140,15 +140,12 @@ impl<'a> Report<'a> {
 
     /// Returns the text for standard output.
     pub(super) fn text(&self, format: Format) -> Result<String, Complaint> {
-        if format == Format::Json {
-            return Ok(serde_json::to_string(self).map_err(Failure::internal)? + "\n");
-        }
         let changed = self.artifacts.iter().filter(|row| row.change != Change::Unchanged);
         let line = |row: &Row<'_>| {
             let Row { name, tag, digest, change, .. } = row;
             let tag = tag.map(|tag| format!(" {tag}")).unwrap_or_default();
             printable(&format!("{name}: {}{tag} {digest}", change.as_str())) + "\n"
         };
-        Ok(changed.map(line).collect())
+        format.show(|| changed.map(line).collect(), self)
     }
 }

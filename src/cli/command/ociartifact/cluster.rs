@@ -15,7 +15,7 @@ use tracing::subscriber::NoSubscriber;
 
 use crate::api::Reason;
 use crate::api::stored::Stored;
-use crate::cli::options::format::Format;
+use crate::cli::options::format::FormatArguments;
 use crate::cli::options::values::at_least_a_second;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::{Failure, causes};
@@ -44,9 +44,8 @@ pub(super) struct ClusterArguments {
     /// Time limit of the whole command, as a duration such as 90s or 5m.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = at_least_a_second)]
     timeout: Duration,
-    /// Format of the result on standard output.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    pub(super) format: Format,
+    #[command(flatten)]
+    pub(super) format: FormatArguments,
 }
 
 /// A client of the API server, and the namespace of the command.

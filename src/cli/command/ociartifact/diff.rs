@@ -6,10 +6,9 @@ use serde::Serialize;
 
 use super::cluster::{Cluster, ClusterArguments};
 use super::inputs::{self, RegistryArguments};
-use super::{Outcome, json, shown};
+use super::{Outcome, shown};
 use crate::api::OCIArtifactSpec;
 use crate::api::stored::Stored;
-use crate::cli::options::format::Format;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::failure::{Failure, printable};
@@ -103,7 +102,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Outcome, Complaint> {
     };
     let report = arguments.cluster.within("comparing the digests", work).await?;
     let exit = if report.equal { Exit::Done } else { Exit::Fault };
-    let text = if arguments.cluster.format == Format::Json { json(&report)? } else { text(&report) };
+    let text = arguments.cluster.format.format.show(|| text(&report), &report)?;
     Ok(Outcome { text, failures: Vec::new(), exit })
 }
 

@@ -13,7 +13,6 @@ use super::{Outcome, shown};
 use crate::api::stored::Stored;
 use crate::api::{FORCE_AT, REQUESTED_AT, Reason};
 use crate::backoff::Backoff;
-use crate::cli::options::format::Format;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::failure::printable;
@@ -115,10 +114,8 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Outcome, Complaint> {
     } else {
         objects.extend(requested.iter().map(Requested::row));
     }
-    let text = match arguments.cluster.format {
-        Format::Json => super::json(&Report { objects })?,
-        Format::Text => objects.iter().map(line).collect(),
-    };
+    let report = Report { objects };
+    let text = arguments.cluster.format.format.show(|| report.objects.iter().map(line).collect(), &report)?;
     Ok(Outcome { text, failures, exit: Exit::Done })
 }
 

@@ -6,7 +6,6 @@ use serde_json::json;
 use super::cluster::ClusterArguments;
 use super::selected::{SelectArguments, patch};
 use super::shown;
-use crate::cli::options::format::Format;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::printable;
 use crate::request::ObjectId;
@@ -65,13 +64,11 @@ pub(super) async fn run(arguments: &Arguments, suspended: bool) -> Result<String
         Ok(objects)
     };
     let objects = arguments.cluster.within("changing the objects", work).await?;
-    if arguments.cluster.format == Format::Json {
-        return super::json(&Report { objects });
-    }
+    let report = Report { objects };
     let state = if suspended { "suspended" } else { "resumed" };
     let line = |Row { namespace, name, changed, .. }: &Row| {
         let unchanged = if *changed { "" } else { " (unchanged)" };
         printable(&format!("{namespace}/{name}: {state}{unchanged}")) + "\n"
     };
-    Ok(objects.iter().map(line).collect())
+    arguments.cluster.format.format.show(|| report.objects.iter().map(line).collect(), &report)
 }

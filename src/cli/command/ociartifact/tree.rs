@@ -7,10 +7,9 @@ use super::consumers::{Consumer, Workloads};
 use super::nodes::Node;
 use super::shown::{self, Condition};
 use super::uses::Sought;
-use super::{json, warn};
+use super::warn;
 use crate::api::status::{OutputStatus, PolicyStatus, VerificationStatus};
 use crate::api::stored::Stored;
-use crate::cli::options::format::Format;
 use crate::cli::output::complaint::Complaint;
 use crate::request::ObjectId;
 
@@ -96,11 +95,10 @@ pub(super) async fn run(arguments: &Arguments) -> Result<String, Complaint> {
         warnings.push(format!("only the first {} OCIArtifacts are shown", listed.items.len()));
     }
     let objects: Vec<Object> = listed.items.iter().map(|stored| object(stored, &workloads)).collect();
-    if arguments.cluster.format == Format::Json {
-        return json(&Tree { objects, warnings });
-    }
-    warn(&warnings);
-    Ok(objects.iter().map(|object| node(object).text()).collect())
+    let format = arguments.cluster.format.format;
+    warn(format, &warnings);
+    let tree = Tree { objects, warnings };
+    format.show(|| tree.objects.iter().map(|object| node(object).text()).collect(), &tree)
 }
 
 fn object(stored: &Stored, workloads: &Workloads) -> Object {

@@ -82,7 +82,7 @@ async fn verify(arguments: &Arguments) -> Result<String, Complaint> {
     let registry = arguments.registry.reach.registry(&Arc::default())?;
     let judged = ask(&registry, &request).await;
     let (pinned, judgement) = judged.map_err(|failure| inputs::explain(&failure, &origins, &repository))?;
-    answer(arguments.cluster.format, &pinned, &request.requirement, &judgement)
+    answer(arguments.cluster.format.format, &pinned, &request.requirement, &judgement)
 }
 
 /// Returns the spec with the published reference instead of `spec.image`.

@@ -10,11 +10,10 @@ use serde::Serialize;
 use super::cluster::{Cluster, ClusterArguments, list};
 use super::next::{self, Next};
 use super::shown::{self, Condition};
-use super::{json, warn};
+use super::warn;
 use crate::api::Reason;
 use crate::api::status::CandidateStatus;
 use crate::api::stored::Stored;
-use crate::cli::options::format::Format;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::printable;
 use crate::request::ObjectId;
@@ -108,11 +107,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<String, Complaint> {
     });
     let (stored, events) = found.await?;
     let report = report(&stored, events);
-    if arguments.cluster.format == Format::Json {
-        return json(&report);
-    }
-    warn(&report.warnings);
-    Ok(shown(&report))
+    let format = arguments.cluster.format.format;
+    warn(format, &report.warnings);
+    format.show(|| shown(&report), &report)
 }
 
 /// Returns the last Events about an object, the newest last.

@@ -9,7 +9,6 @@ use super::outcome::{Outcome, listed};
 use crate::cli::options::format::Format;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::table::table;
-use crate::failure::Failure;
 
 /// Output of `--format json`. The names are stable; fields without a value are left out.
 #[derive(Debug, Serialize)]
@@ -67,14 +66,15 @@ impl<'a> Report<'a> {
 
     /// Returns the result for standard output.
     pub(super) fn shown(&self, format: Format) -> Result<String, Complaint> {
-        if format == Format::Json {
-            return Ok(serde_json::to_string(self).map_err(Failure::internal)? + "\n");
-        }
+        format.show(|| self.text(), self)
+    }
+
+    fn text(&self) -> String {
         let files: BTreeSet<&str> = self.cases.iter().map(|case| case.file.as_str()).collect();
         let rows: Vec<_> = self.cases.iter().map(|case| case.cells(files.len() > 1)).collect();
         let Self { passed, failed, .. } = self;
         let table = table(["RESULT", "CASE", "EXPECTED", "GOT", "POLICY"], &rows);
-        Ok(format!("{table}{} cases: {passed} passed, {failed} failed\n", self.cases.len()))
+        format!("{table}{} cases: {passed} passed, {failed} failed\n", self.cases.len())
     }
 }
 

@@ -1,6 +1,5 @@
 //! `supercargo policy test`: verdicts of policies about recorded signatures, offline.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,9 +9,10 @@ use super::case;
 use super::file::{self, NoPolicy, Test};
 use super::report::Report;
 use crate::api::Reason;
-use crate::cli::options::format::Format;
+use crate::cli::options::format::FormatArguments;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::notes;
 use crate::cli::output::to_stdout;
 use crate::failure::printable;
 use crate::pass;
@@ -31,9 +31,8 @@ pub(crate) struct Arguments {
     /// Fail if no case matches a policy, or no policy matches a case without `matches: []`.
     #[arg(long)]
     require_coverage: bool,
-    /// Format of the result on standard output.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArguments,
 }
 
 fn help() -> String {
@@ -84,10 +83,9 @@ async fn test(arguments: &Arguments) -> Result<Exit, Complaint> {
     }
     let report = Report::new(judged);
     for line in report.details() {
-        // The exit code reports the result too.
-        let _ = writeln!(std::io::stderr(), "{}", printable(&line));
+        notes::warn(printable(&line));
     }
-    to_stdout(&report.shown(arguments.format)?)?;
+    to_stdout(&report.shown(arguments.format.format)?)?;
     let is_failed = !report.is_passed() || (arguments.require_coverage && !report.is_covered());
     Ok(if is_failed { Exit::Fault } else { Exit::Done })
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::cli::checkout::ForeignArguments;
 use crate::cli::locking::LockArguments;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, CacheArguments};
-use crate::cli::options::format::Format;
+use crate::cli::options::format::FormatArguments;
 use crate::cli::options::limits::LimitArguments;
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::output::exit;
@@ -39,9 +39,8 @@ pub(crate) struct Arguments {
     /// Remove what earlier runs published to --root or into directories, and the files do not name any more.
     #[arg(long, conflicts_with = "only")]
     pub(super) prune: bool,
-    /// Format of the result on standard output.
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    pub(super) format: Format,
+    #[command(flatten)]
+    pub(super) format: FormatArguments,
     /// Namespace of objects in the files that have none.
     #[arg(short = 'n', long, default_value = "default")]
     pub(super) namespace: String,

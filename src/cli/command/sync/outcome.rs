@@ -4,11 +4,12 @@ use serde::Serialize;
 
 use crate::api::Reason;
 use crate::cli::output::complaint::{Complaint, remedy_in_files};
+use crate::cli::output::signer::ShownSigner;
 use crate::failure::Failure;
 use crate::oci::{Digest, Manifest};
 use crate::registry::Pinned;
 use crate::request::Request;
-use crate::trust::{Basis, Signer, Verified};
+use crate::trust::{Basis, Verified};
 
 /// Change of an artifact's content; in a dry run, the change that would follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -124,24 +125,15 @@ impl From<Complaint> for Refused {
 
 /// Signer of an artifact: a key, or an identity.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct SignedBy {
     /// Requirement that the signature satisfies: NAME of the object, or POLICY/NAME.
     requirement: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    issuer: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_fingerprint: Option<Digest>,
+    #[serde(flatten)]
+    signer: ShownSigner,
 }
 
 impl SignedBy {
     pub(super) fn of(Verified { entry, signer, .. }: &Verified) -> Self {
-        let (issuer, subject, key_fingerprint) = match signer {
-            Signer::Key(fingerprint) => (None, None, Some(fingerprint.clone())),
-            Signer::Identity { issuer, subject } => (Some(issuer.clone()), Some(subject.clone()), None),
-        };
-        Self { requirement: entry.clone(), issuer, subject, key_fingerprint }
+        Self { requirement: entry.clone(), signer: signer.into() }
     }
 }

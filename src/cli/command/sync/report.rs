@@ -1,7 +1,5 @@
 //! Result of `supercargo sync`: a table or one JSON object, warnings, and the exit code.
 
-use std::io::Write;
-
 use serde::Serialize;
 
 use super::outcome::{Change, Done, Refused, SignedBy};
@@ -11,8 +9,9 @@ use crate::api::Reason;
 use crate::cli::options::format::Format;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
+use crate::cli::output::notes;
 use crate::cli::output::table::table;
-use crate::failure::{Failure, printable};
+use crate::failure::printable;
 use crate::oci::Digest;
 
 /// Output of `--format json`. The names are stable; fields without a value are left out.
@@ -138,22 +137,17 @@ impl Report {
 
     /// Returns the text for standard output.
     pub(super) fn text(&self, format: Format) -> Result<String, Complaint> {
-        match format {
-            Format::Json => Ok(serde_json::to_string(self).map_err(Failure::internal)? + "\n"),
-            Format::Text => {
-                let header = ["NAMESPACE", "NAME", "READY", "REASON", "TAG", "DIGEST", "FILES", "MESSAGE"];
-                Ok(table(header, &self.artifacts.iter().map(Row::cells).collect::<Vec<_>>()))
-            }
-        }
+        let header = ["NAMESPACE", "NAME", "READY", "REASON", "TAG", "DIGEST", "FILES", "MESSAGE"];
+        format.show(|| table(header, &self.artifacts.iter().map(Row::cells).collect::<Vec<_>>()), self)
     }
 
     /// Writes the warnings, and one error for all failures, to standard error.
     pub(super) fn warn(&self) {
-        let warnings = self.warnings.iter().map(|warning| format!("warning: {}\n", printable(warning)));
-        // If standard error is closed, the exit code is the only report.
-        let _ = std::io::stderr().write_all(warnings.collect::<String>().as_bytes());
+        for warning in &self.warnings {
+            notes::warn(format_args!("warning: {}", printable(warning)));
+        }
         if let Some(complaint) = self.complaint() {
-            let _ = writeln!(std::io::stderr(), "{complaint}");
+            notes::warn(complaint);
         }
     }
 
