@@ -2,6 +2,7 @@
 
 mod classes;
 mod contract;
+mod inputs;
 mod stops;
 mod table;
 mod world;
@@ -22,13 +23,20 @@ async fn commands(case: &Case) -> Result<Vec<String>> {
     let (mut found, mut next) = (Vec::new(), vec![Vec::<String>::new()]);
     while let Some(command) = next.pop() {
         let arguments: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
-        let below = listed(&answer(case, &arguments).await?);
-        if below.is_empty() {
+        let help = answer(case, &arguments).await?;
+        let below = listed(&help);
+        if below.is_empty() || runs_alone(&help) {
             found.push(command.join(" "));
         }
         next.extend(below.into_iter().map(|name| [&command[..], &[name]].concat()));
     }
     Ok(found)
+}
+
+/// Returns true if a help has a usage without a further command, as that of `import`.
+fn runs_alone(help: &str) -> bool {
+    let usage = help.lines().skip_while(|line| !line.starts_with("Usage: ")).take_while(|line| !line.is_empty());
+    usage.into_iter().any(|line| !line.ends_with("<COMMAND>"))
 }
 
 /// Returns the commands that a help lists.

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use supercargo_e2e::run::Output;
 
 use super::commands;
@@ -25,9 +26,9 @@ const FULL: &str = "/dev/full";
 const CLASSES: [(i32, &str); 8] = [
     (1, "StorageFailed OutputConflict OutputTooLarge TagExists Internal"),
     (2, "InvalidSpec"),
-    (3, "RegistryUnavailable RateLimited Timeout StorageFull"),
-    (4, "Unauthorized Forbidden FileNotFound FileInvalid"),
-    (5, "ReferenceNotFound NoMatchingTag PlatformNotFound NoMatchingLayer SubPathNotFound"),
+    (3, "RegistryUnavailable RateLimited Timeout StorageFull ClusterUnavailable"),
+    (4, "Unauthorized Forbidden FileNotFound FileInvalid SecretNotFound SecretInvalid"),
+    (5, "ReferenceNotFound ObjectNotFound NoMatchingTag PlatformNotFound NoMatchingLayer SubPathNotFound"),
     (6, "SignatureMissing SignatureInvalid IdentityMismatch PolicyDenied TrustRootInvalid"),
     (
         7,
@@ -47,8 +48,9 @@ async fn every_command_fails_alike_in_every_class(case: &mut Case) -> Result<()>
     for row in &rows {
         let has_format = world.has_format(row.command).await?;
         for (code, cell) in row.cells() {
-            let line = match cell {
-                Cell::Ends(line) => line,
+            let (line, has_report) = match cell {
+                Cell::Ends(line) => (line, false),
+                Cell::Reports(line) => (line, true),
                 Cell::Never(reason) => {
                     ensure!(!reason.is_empty(), "{}: no reason for {code}", row.command);
                     continue;
@@ -58,8 +60,13 @@ async fn every_command_fails_alike_in_every_class(case: &mut Case) -> Result<()>
             for format in formats {
                 tried += 1;
                 let output = world.run(&format!("{} {line}{format}", row.command)).await?;
-                wrong
-                    .extend(problem(&output, code).map(|problem| format!("{} {line}{format}: {problem}", row.command)));
+                let problem = if has_report {
+                    let is_json = !format.is_empty();
+                    report_problem(&output, code, is_json)
+                } else {
+                    problem(&output, code)
+                };
+                wrong.extend(problem.map(|problem| format!("{} {line}{format}: {problem}", row.command)));
             }
         }
         wrong.extend(other_failure(&world, row, has_format).await?);
@@ -84,6 +91,19 @@ pub(super) fn problem(output: &Output, code: i32) -> Option<String> {
     let is_line = output.stderr.ends_with('\n') && output.stderr.lines().count() == 1;
     let fits = output.exit.code == Some(code) && form && is_line && output.stdout.is_empty();
     (!fits).then(|| format!("not {code}, but {}: {:?} {:?}", output.exit, output.stderr, output.stdout))
+}
+
+/// Returns the difference of a failure with a report from the form of such failures: the report is whole.
+fn report_problem(output: &Output, code: i32, is_json: bool) -> Option<String> {
+    let stdout = &output.stdout;
+    let is_whole = if is_json {
+        stdout.lines().count() == 1 && serde_json::from_str::<Value>(stdout).is_ok_and(|report| report.is_object())
+    } else {
+        stdout.lines().count() > 1
+    };
+    let alone = Output { stdout: String::new(), ..output.clone() };
+    let not_whole = (!is_whole || !stdout.ends_with('\n')).then(|| format!("no report: {stdout:?}"));
+    problem(&alone, code).or(not_whole)
 }
 
 async fn a_full_disk_is_a_temporary_failure_of_every_command_that_writes(case: &mut Case) -> Result<()> {

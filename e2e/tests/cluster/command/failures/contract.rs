@@ -13,11 +13,17 @@ use crate::support::case::{Case, tests};
 
 tests!(results_in_json_have_the_names_of_the_page,);
 
-/// Further lines, with other results than those of the table.
-const FURTHER: [(&str, &str); 3] = [
-    ("pull", "{image} --plain-http"),
-    ("push", "{source} {place}:signed --plain-http --sign-key {key}.key"),
-    ("package", "{source} --ref {image}"),
+/// Further lines, with other results than those of the table, and their exit codes.
+const FURTHER: [(&str, &str, i32); 9] = [
+    ("pull", "{image} --plain-http", 0),
+    ("push", "{source} {place}:signed --plain-http --sign-key {key}.key", 0),
+    ("package", "{source} --ref {image}", 0),
+    ("sync", "-f {set}", 0),
+    ("sync", "-f {object-signed} --root {new}", 0),
+    ("sync", "-f {object-absent} --root {new} --dry-run", 5),
+    ("diff", "{source} {evil} --content", 1),
+    ("diff", "{image} {source} --plain-http", 0),
+    ("policy test", "{policy-test-failed}", 1),
 ];
 
 /// Names of a command's result: true if a result may lack one.
@@ -36,13 +42,13 @@ async fn results_in_json_have_the_names_of_the_page(case: &mut Case) -> Result<(
     }
     let rows = table::rows();
     let lines = rows.iter().filter_map(|row| match row.good {
-        Cell::Ends(line) => Some((row.command, line)),
-        Cell::Never(_) => None,
+        Cell::Ends(line) => Some((row.command, line, 0)),
+        Cell::Reports(_) | Cell::Never(_) => None,
     });
-    for (command, line) in lines.chain(FURTHER) {
+    for (command, line, code) in lines.chain(FURTHER) {
         let Some(names) = page.get(command) else { continue };
         let output = world.run(&format!("{command} {line} --format json")).await?;
-        ensure!(output.exit.success(), "{command} {line}: {} {}", output.exit, output.stderr);
+        ensure!(output.exit.code == Some(code), "{command} {line}: {} {}", output.exit, output.stderr);
         let is_line = output.stdout.ends_with('\n') && output.stdout.lines().count() == 1;
         ensure!(is_line, "{command}: {:?}", output.stdout);
         let result: Value = serde_json::from_str(&output.stdout).with_context(|| format!("{command}: not JSON"))?;
@@ -50,8 +56,10 @@ async fn results_in_json_have_the_names_of_the_page(case: &mut Case) -> Result<(
         let mut found = BTreeSet::new();
         collect(&result, "", &mut found);
         wrong.extend(found.iter().filter(|name| !names.contains_key(*name)).map(|name| format!("{command}: {name}")));
-        // Names below a list are absent if the list is empty.
-        let required = names.iter().filter(|(name, is_optional)| !**is_optional && !name.contains("[]"));
+        // Names below a list are absent if the list is empty, and those below an object with the object.
+        let is_open =
+            |name: &str| name.contains("[]") || name.rsplit_once('.').is_some_and(|(above, _)| !found.contains(above));
+        let required = names.iter().filter(|(name, is_optional)| !**is_optional && !is_open(name));
         let lacking = required.filter(|(name, _)| !found.contains(*name));
         wrong.extend(lacking.map(|(name, _)| format!("{command} {line}: lacks {name}")));
     }

@@ -18,22 +18,27 @@ tests!(a_closed_standard_output_is_reported_like_any_other_failure, an_interrupt
 const MOMENTS: [u64; 7] = [0, 15, 40, 100, 250, 600, 1500];
 
 /// Lines of commands that write. After an interruption `{new}` and everything beside it does not exist.
-const WRITING: [&str; 7] = [
+const WRITING: [&str; 10] = [
     "pull {large} --plain-http -o {new}",
     "unpackage {large} {new}",
     "export {large} -o {new}",
     "generate-key-pair --output-key-prefix {new}",
     "login {host} --username u --password-stdin --docker-config {new} --plain-http",
     "pin -f {pinnable} --plain-http",
+    "lock -f {large-object} -o {new}",
+    "import vendir {vendir} -o {new}",
+    "diff {large} {large-source} --plain-http",
     "catalog add {name} --catalog {catalog}",
 ];
 
-/// Lines of commands that write to a cache or to a layout, which stays usable.
-const STORING: [&str; 4] = [
+/// Lines of commands that write to a cache, a layout or a root, which stays usable.
+const STORING: [&str; 6] = [
     "pull {large} --plain-http",
     "import {archive}",
     "package {large-source} --ref {large}",
     "push {large-source} {place}:stopped --plain-http",
+    "sync -f {large-object} --root {directory}",
+    "policy record {image} --plain-http -o {recorded}",
 ];
 
 async fn a_closed_standard_output_is_reported_like_any_other_failure(case: &mut Case) -> Result<()> {

@@ -2,11 +2,15 @@
 //!
 //! A line is split at spaces. Names in braces are those of [`super::world`]; `{new}` is a path that does not exist.
 
+mod objects;
+
 /// Cell of the table.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Cell {
     /// Arguments that end in the class.
     Ends(&'static str),
+    /// Arguments that end in the class, with a whole report on standard output.
+    Reports(&'static str),
     /// Reason that the class cannot happen, or the test that has it.
     Never(&'static str),
 }
@@ -50,7 +54,6 @@ const SENDS_NO_REQUEST: Cell = Never("it sends no request");
 const NO_LIMIT: Cell = Never("it sends no request and has no time limit; a full disk is another column");
 const NO_INPUT: Cell = Never("it reads no file and no artifact");
 const OPERATOR: Cell = Never("the operator reports objects in their status, and ends only on a signal");
-const OF_SYNC: Cell = Never("the tests of sync have it: an object's failure is a row of its table");
 
 /// Row of a command without input.
 const NOTHING: Row = Row {
@@ -67,7 +70,7 @@ const NOTHING: Row = Row {
 };
 
 pub(super) fn rows() -> Vec<Row> {
-    [READING, WRITING, LOCAL, OTHER].concat()
+    [READING, WRITING, LOCAL, objects::FILES, objects::CLUSTER, OTHER].concat()
 }
 
 const READING: &[Row] = &[
@@ -122,17 +125,6 @@ const READING: &[Row] = &[
         missing: Ends("-f {pin-absent} --plain-http"),
         content: Never("a tag is resolved to a digest, and no content is read; a false digest is ReferenceNotFound"),
         transport: Ends("-f {pinnable}"),
-        ..NOTHING
-    },
-    Row {
-        command: "sync",
-        good: OF_SYNC,
-        later: OF_SYNC,
-        files: OF_SYNC,
-        missing: OF_SYNC,
-        unverified: OF_SYNC,
-        content: OF_SYNC,
-        transport: OF_SYNC,
         ..NOTHING
     },
 ];

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 use supercargo_e2e::archive::noise;
 use supercargo_e2e::chart;
 use supercargo_e2e::files::{self, tree};
@@ -16,8 +17,10 @@ use supercargo_e2e::hostile::reply::Reply;
 use supercargo_e2e::hostile::server::{Manner, Port, Server};
 use supercargo_e2e::run::{Invocation, Output};
 
-use crate::support::case::Case;
+use super::inputs;
+use crate::support::case::{Case, spec, spec_with};
 use crate::support::command::answer;
+use crate::support::policy::entry;
 
 /// Port that no program listens on.
 const CLOSED: &str = "127.0.0.1:1";
@@ -39,6 +42,7 @@ impl<'a> World<'a> {
         let source = case.source(&tree(&[("a.txt", "one"), ("b.txt", "two")]))?;
         let large = case.source(&tree(&[]))?;
         fs_err::write(large.join("noise"), noise(LARGE, 1))?;
+        case.start_operator().await?;
         let case = &*case;
         let liar = Port::take("127.0.0.1:0").await?.serve(Manner::Http(Arc::new(lie)), None);
         let mut names = BTreeMap::from([
@@ -52,6 +56,7 @@ impl<'a> World<'a> {
             ("absent", case.reference("app:absent")),
             ("place", case.reference("place")),
             ("host", case.lab.registry.reference("")),
+            ("namespace", case.space.namespace.clone()),
         ]);
         if let Some(host) = names.get_mut("host") {
             *host = host.trim_end_matches('/').to_owned();
@@ -80,6 +85,19 @@ impl<'a> World<'a> {
             }
         }
         fs_err::write(Path::new(&self.word("{broken}")?).join("index.json"), "no index")?;
+        self.publish().await
+    }
+
+    /// Publishes a signed object in the cluster, and one without signatures.
+    async fn publish(&self) -> Result<()> {
+        let (image, space) = (self.word("{image}")?, &self.case.space);
+        let key = json!({"inline": fs_err::read_to_string(self.word("{key}.pub")?)?});
+        let signed = spec_with(&image, &json!({"verify": [entry("release", &[key])]}));
+        fs_err::write(self.word("{object-signed}")?, inputs::object(&signed).to_string())?;
+        space.apply("app", &signed).await?;
+        space.apply("other", &spec(&image)).await?;
+        space.ready("app").await?;
+        space.ready("other").await?;
         Ok(())
     }
 
@@ -180,14 +198,14 @@ fn lie(ask: &Ask) -> Reply {
 }
 
 /// Makes the files of the table.
-fn files_of(case: &Case, source: &Path, known: &BTreeMap<&str, String>) -> Result<Vec<(&'static str, String)>> {
+fn files_of(case: &Case, source: &Path, known: &BTreeMap<&'static str, String>) -> Result<Vec<(&'static str, String)>> {
     let at = |name: &str| case.directory.join(name);
     let image = |name: &str| known.get(name).cloned().unwrap_or_default();
     let write = |name: &str, text: &str| -> Result<PathBuf> {
         fs_err::write(at(name), text)?;
         Ok(at(name))
     };
-    for directory in ["evil", "disk", "pages", "catalog"] {
+    for directory in ["evil", "disk", "pages", "catalog", "recorded"] {
         fs_err::create_dir_all(at(directory))?;
     }
     fs_err::os::unix::fs::symlink("/etc/passwd", at("evil").join("link"))?;
@@ -212,6 +230,8 @@ fn files_of(case: &Case, source: &Path, known: &BTreeMap<&str, String>) -> Resul
         ("disk", at("disk")),
         ("directory", at("pages")),
         ("catalog", at("catalog")),
+        ("recorded", at("recorded")),
+        ("object-signed", at("object-signed.json")),
         ("chart", at("chart")),
         ("evil-chart", at("evil-chart")),
         ("layer", at("layer.tar")),
@@ -230,7 +250,9 @@ fn files_of(case: &Case, source: &Path, known: &BTreeMap<&str, String>) -> Resul
         ("bundle-key", fixture("v0.3-key.pub")),
         ("root", fixture("trusted_root.public.json")),
     ];
-    let mut names: Vec<_> = paths.map(|(name, path)| (name, path.to_string_lossy().into_owned())).into();
+    let inputs = inputs::write(case, known, &fixture("v0.3-key.pub"))?;
+    let paths = paths.into_iter().chain(inputs);
+    let mut names: Vec<_> = paths.map(|(name, path)| (name, path.to_string_lossy().into_owned())).collect();
     names.push(("signed", signed()?));
     Ok(names)
 }
