@@ -63,10 +63,10 @@ Examples:
 }
 
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
-    match &arguments.translation {
+    match arguments.translation {
         None => archive::run(arguments.archive).await,
-        Some(Translation::Vendir(arguments)) => translation::run(Tool::Vendir, arguments),
-        Some(Translation::Kapitan(arguments)) => translation::run(Tool::Kapitan, arguments),
-        Some(Translation::Flux(arguments)) => translation::run(Tool::Flux, arguments),
+        Some(Translation::Vendir(arguments)) => translation::run(Tool::Vendir, arguments).await,
+        Some(Translation::Kapitan(arguments)) => translation::run(Tool::Kapitan, arguments).await,
+        Some(Translation::Flux(arguments)) => translation::run(Tool::Flux, arguments).await,
     }
 }

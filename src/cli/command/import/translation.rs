@@ -8,9 +8,9 @@ use crate::api::Reason;
 use crate::cli::files::objects::Input;
 use crate::cli::files::{self, unwritable};
 use crate::cli::output::complaint::Complaint;
-use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::exit;
 use crate::cli::output::notes;
-use crate::cli::output::to_stdout;
+use crate::cli::signals::until_signal_on_thread;
 use crate::failure::{Failure, printable};
 use crate::translate::{Problem, Tool};
 
@@ -90,21 +90,22 @@ Examples:
     )
 }
 
-pub(super) fn run(tool: Tool, arguments: &Arguments) -> ExitCode {
-    match import(tool, arguments) {
-        Ok(()) => Exit::Done.into(),
-        Err(complaint) => complaint.report(),
-    }
+/// Translates on a thread: a signal ends the command also while it waits for standard input, and leaves no part of a
+/// file behind.
+pub(super) async fn run(tool: Tool, arguments: Arguments) -> ExitCode {
+    until_signal_on_thread(move || import(tool, &arguments)).await
 }
 
-fn import(tool: Tool, arguments: &Arguments) -> Result<(), Complaint> {
+/// Writes the result to the file of `--output`, or returns it.
+fn import(tool: Tool, arguments: &Arguments) -> Result<String, Complaint> {
     let text = files::text("FILE", &arguments.file)?;
     let shown =
         if arguments.file == Path::new("-") { "standard input".into() } else { arguments.file.to_string_lossy() };
     let translated = translated(tool, &shown, &text)?;
-    let Some(path) = &arguments.output else { return to_stdout(&translated) };
+    let Some(path) = &arguments.output else { return Ok(translated) };
     let failed = |error: std::io::Error| unwritable("--output", &error);
-    files::replace("--output", path, |mut file| file.write_all(translated.as_bytes()).map_err(failed))
+    files::replace("--output", path, |mut file| file.write_all(translated.as_bytes()).map_err(failed))?;
+    Ok(String::new())
 }
 
 /// Returns the translated text, which is read once as `sync` reads it.
