@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Arguments, Fetched, Stop};
+use super::arguments::Arguments;
+use super::stop::Stop;
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::cli::options::cache::{find, refill};
 use crate::cli::options::writing::{Remote, reference, remotes};
@@ -36,6 +37,12 @@ pub(super) enum Shown {
     Directory(String),
     /// Repository, tag and digest in one string.
     Artifact(String),
+}
+
+/// Directory of a side, with its name for the report.
+pub(super) struct Fetched {
+    directory: PathBuf,
+    shown: Shown,
 }
 
 /// Entries of a side.
