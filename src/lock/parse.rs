@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{API_VERSION, Entry, KIND, Lock, Locked, MAX_ENTRIES};
+use super::entry::{API_VERSION, Entry, KIND};
+use super::{Lock, Locked, MAX_ENTRIES};
 
 /// Beginning of the first line of an entry.
 const START: &str = "- name:";

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::api::vocabulary::SignatureFormat;
 
 fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{API_VERSION, Entry, KIND, Signer};
+use super::entry::{API_VERSION, Entry, KIND, Signer};
 
 /// The part before the entries of a new file.
 pub(super) const HEAD: &str = "\

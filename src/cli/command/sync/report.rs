@@ -206,7 +206,7 @@ impl Row {
 mod tests {
     use super::*;
     use crate::cli::output::complaint::remedy_in_files;
-    use crate::failure::Class;
+    use crate::failure::{Class, Failure};
 
     fn report(reasons: &[Option<Reason>]) -> Report {
         let mut report = Report { artifacts: Vec::new(), dry_run: false, warnings: Vec::new() };
