@@ -50,9 +50,9 @@ mod tests {
     fn an_error_of_the_parser_is_one_line() {
         let rows = [
             (
-                "error: unexpected argument '--formt' found\n\n  tip: a similar argument exists: '--format'\n\nUsage: \
+                "error: unexpected argument '--form' found\n\n  tip: a similar argument exists: '--format'\n\nUsage: \
                  supercargo cache prune --format <FORMAT>\n\nFor more information, try '--help'.\n",
-                ["'--formt' found; tip: a similar argument exists: '--format'", "Run supercargo cache prune --help"],
+                ["'--form' found; tip: a similar argument exists: '--format'", "Run supercargo cache prune --help"],
             ),
             (
                 "error: the following required arguments were not provided:\n  --root <DIR>\n  --filename <PATH>\n\nUsage: \

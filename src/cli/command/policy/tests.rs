@@ -302,7 +302,7 @@ async fn a_file_that_could_test_less_than_it_seems_is_refused() {
         (one(json!({"expected": "Denied"})), "expected"),
         (one(json!({"expect": "Refused"})), "Refused"),
         (one(json!({"reason": "SignatureMissing"})), "reason"),
-        (one(json!({"expect": "Denied", "reason": "SignatureMising"})), "SignatureMising"),
+        (one(json!({"expect": "Denied", "reason": "SignatureAbsent"})), "SignatureAbsent"),
         (one(json!({"expect": "Denied", "reason": "Succeeded"})), "Succeeded"),
         (one(json!({"expect": "Denied", "signer": "a@example.test"})), "signer"),
         (one(json!({"labels": {}})), "labels"),
