@@ -32,7 +32,7 @@ pub struct Entry {
     pub size: u64,
     /// Digest of the list of files.
     pub files_digest: Digest,
-    /// Digest of the fields that select files; see [`selection`].
+    /// Digest of the fields that select files; see [`super::selection()`].
     pub selection: Digest,
     /// Signatures that were verified, by requirement.
     #[serde(default)]
