@@ -7,7 +7,7 @@ use crate::cli::checkout::Place;
 use crate::cli::files::objects::{Input, Object};
 use crate::cli::output::complaint::Complaint;
 use crate::failure::{Class, Failure};
-use crate::lock;
+use crate::lock::{self, Entry, Gap, Lock};
 use crate::login::Logins;
 use crate::oci::Digest;
 use crate::request::{Referred, Request};
@@ -15,6 +15,8 @@ use crate::request::{Referred, Request};
 /// An artifact that files name.
 #[derive(Debug)]
 pub(crate) struct Artifact<'a> {
+    /// Key in the input: namespace and name, or directory.
+    key: &'a (String, String),
     /// Name in a lock: the directory of an entry of an `ArtifactSet`, or namespace and name of an object.
     pub(crate) name: String,
     pub(crate) object: &'a Object,
@@ -22,6 +24,15 @@ pub(crate) struct Artifact<'a> {
     pub(crate) place: Option<Place>,
     /// Digest of the fields that select a version and files.
     pub(crate) selection: Digest,
+}
+
+/// Fails for files without an artifact: a wrong file of `--filename` would remove every entry of a lock.
+pub(crate) fn check_not_empty(input: &Input) -> Result<(), Complaint> {
+    if !input.objects.is_empty() {
+        return Ok(());
+    }
+    let problem = "--filename: the files have no OCIArtifact, and no entry of an ArtifactSet";
+    Err(Complaint::new(Reason::FileInvalid, problem))
 }
 
 /// Returns the artifacts of the files, sorted by name.
@@ -38,6 +49,19 @@ pub(crate) fn artifacts(input: &Input) -> Result<Vec<Artifact<'_>>, Complaint> {
     }
 }
 
+/// Returns true if a text names an object of the input: by its directory, relative to its file or as a path, by its
+/// namespace and name, or by its name.
+pub(crate) fn is_named((namespace, name): &(String, String), object: &Object, text: &str) -> bool {
+    // A directory can be written with a slash at its end; paths are compared by component.
+    let is_directory = |directory: &Path| {
+        let plain = directory.strip_prefix(&object.base).unwrap_or(directory);
+        [directory, plain].contains(&Path::new(text))
+    };
+    text == name
+        || text.strip_prefix(namespace.as_str()).and_then(|rest| rest.strip_prefix('/')) == Some(name.as_str())
+        || object.directory.as_deref().is_some_and(is_directory)
+}
+
 /// A request, and the right to use the user's own credentials for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
@@ -48,13 +72,24 @@ pub(crate) struct Wanted {
 
 impl<'a> Artifact<'a> {
     /// Returns the artifact of an object with its key in the input.
-    pub(crate) fn of((namespace, name): &(String, String), object: &'a Object) -> Self {
+    pub(crate) fn of(key: &'a (String, String), object: &'a Object) -> Self {
+        let (namespace, name) = key;
         // The name of an entry is its directory, and that of its object is made from it.
         let is_entry = object.id.name != *name;
         let name = if is_entry { name.clone() } else { format!("{namespace}/{name}") };
         let below = |directory: &Path| directory.strip_prefix(&object.base).unwrap_or(directory).to_owned();
         let place = object.directory.as_deref().map(|directory| Place::new(&object.base, &below(directory)));
-        Self { name, object, place, selection: lock::selection(&object.spec) }
+        Self { key, name, object, place, selection: lock::selection(&object.spec) }
+    }
+
+    /// Returns the entry of a lock that applies to the artifact.
+    pub(crate) fn entry<'b>(&self, lock: &'b Lock) -> Result<&'b Entry, Gap> {
+        lock.find(&self.name, &self.object.spec.image, &self.selection)
+    }
+
+    /// Returns true for the text of an option that names the artifact: its directory, namespace and name, or name.
+    pub(crate) fn is_named(&self, text: &str) -> bool {
+        is_named(self.key, self.object, text)
     }
 
     /// Returns the request, under the policies of the files. `own` is the namespace of the objects that policies name.

@@ -86,7 +86,7 @@ pub(crate) fn write(path: &Path, lock: &Lock) -> Result<(), Complaint> {
 
 /// Returns the entry of an artifact in a lock, or the error that there is none for it.
 pub(crate) fn entry<'a>(lock: &'a Lock, path: &Path, artifact: &Artifact<'_>) -> Result<&'a Entry, Complaint> {
-    lock.find(&artifact.name, &artifact.object.spec.image, &artifact.selection).map_err(|gap| {
+    artifact.entry(lock).map_err(|gap| {
         let (file, name, path) = (artifact.object.file.display(), &artifact.name, path.display());
         let complaint = Complaint::new(Reason::FileInvalid, format!("{file}: {name} {gap} {path}"));
         complaint.with_remedy("Update the lock with supercargo lock, and commit it.".to_owned())

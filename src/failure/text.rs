@@ -1,8 +1,8 @@
 //! Text from outside, made safe for a terminal, a log and a condition.
 
 /// Remedy for a directory of a repository with files that a replacement would lose.
-pub(super) const KEEP_OR_FORCE: &str =
-    "Move these files away, keep those that sync did not write with --keep-foreign, or replace all with --force.";
+pub(super) const KEEP_OR_FORCE: &str = "Restore changed and removed files (git restore), move the others away or keep them with --keep-foreign, or replace \
+     all with --force.";
 
 /// Remedy for an artifact with other files than its lock file says.
 pub(super) const LOCK_ANEW: &str = "Find out who changed the lock file; supercargo lock writes the entry anew.";

@@ -9,7 +9,7 @@ use futures::{StreamExt, stream};
 
 use crate::api::Reason;
 use crate::blob::Progress;
-use crate::cli::artifacts::{Artifact, Wanted, artifacts};
+use crate::cli::artifacts::{Artifact, Wanted, artifacts, check_not_empty};
 use crate::cli::checkout::{self, Source};
 use crate::cli::files;
 use crate::cli::files::input::Subdirectories;
@@ -27,6 +27,7 @@ use crate::cli::output::to_stdout;
 use crate::cli::signals::{Signals, interrupted};
 use crate::failure::{Failure, printable};
 use crate::layout::Cache;
+use crate::lock::Lock;
 use crate::login::Logins;
 use crate::registry::http::HttpRegistry;
 
@@ -56,7 +57,7 @@ pub(crate) struct Arguments {
     /// Write nothing; list the entries that a new lock would change, and exit with 1 if there are any.
     #[arg(long)]
     check: bool,
-    /// Lock only this artifact anew: a directory, or NAMESPACE/NAME. Can be repeated.
+    /// Lock only this artifact anew: a directory, NAMESPACE/NAME or NAME. Can be repeated.
     ///
     /// All other entries stay byte by byte.
     #[arg(long, value_name = "NAME", conflicts_with = "check")]
@@ -91,8 +92,10 @@ these digests, and works without a registry as long as the cache has them.
 The file is written in one step, and only if every artifact was locked. An entry that means the
 same keeps its lines, so that locking again without a change writes the same bytes.
 
-With --check only tags are resolved. The exit code is 1 if a tag has moved, or if the files and the
-lock name different artifacts, images or selections. Standard output has a line for each change.
+With --check, the lock is compared: tags are resolved, and the content of each locked digest is
+verified and unpacked as for a new lock. The exit code is 1 if a tag has moved, if the content has
+another list of files, or if the files and the lock name different artifacts, images or selections.
+Standard output has a line for each change.
 
 {ARTIFACTS_HELP}
 
@@ -122,6 +125,7 @@ async fn lock(arguments: &Arguments) -> Result<Exit, Complaint> {
     let subdirectories = Subdirectories::read_if(arguments.recursive);
     let input = Input::read(&arguments.input, subdirectories, &arguments.namespace);
     let input = input.map_err(|error| error.complaint("--filename"))?;
+    check_not_empty(&input)?;
     let all = artifacts(&input)?;
     let path = arguments.output.clone().unwrap_or_else(|| locking::default_path(&arguments.input));
     // Two commands would lose each other's entries.
@@ -135,7 +139,7 @@ async fn lock(arguments: &Arguments) -> Result<Exit, Complaint> {
         .map(|artifact| async {
             let wanted = artifact.wanted(&input, own);
             let now = match wanted {
-                Ok(wanted) => arguments.now(&source, artifact, &wanted).await,
+                Ok(wanted) => arguments.now(&source, artifact, &wanted, &old).await,
                 Err(failure) => Err(failure),
             };
             (*artifact, now)
@@ -169,13 +173,15 @@ impl Arguments {
     /// Returns the artifacts to lock.
     fn chosen<'a>(&self, all: &'a [Artifact<'a>]) -> Result<Vec<&'a Artifact<'a>>, Complaint> {
         let names: BTreeSet<&str> = all.iter().map(|artifact| artifact.name.as_str()).collect();
-        if let Some(unknown) = self.update.iter().find(|name| !names.contains(name.as_str())) {
+        let is_named = |text: &String| all.iter().any(|artifact| artifact.is_named(text));
+        if let Some(unknown) = self.update.iter().find(|text| !is_named(text)) {
             let problem = format!("--update {unknown}: no artifact of the files has this name");
             let known: Vec<_> = names.into_iter().take(10).collect();
             let complaint = Complaint::new(Reason::InvalidSpec, problem);
             return Err(complaint.with_remedy(format!("The files have {}.", printable(&known.join(", ")))));
         }
-        let is_chosen = |artifact: &&Artifact<'_>| self.update.is_empty() || self.update.contains(&artifact.name);
+        let is_chosen =
+            |artifact: &&Artifact<'_>| self.update.is_empty() || self.update.iter().any(|text| artifact.is_named(text));
         Ok(all.iter().filter(is_chosen).collect())
     }
 
@@ -191,12 +197,21 @@ impl Arguments {
         source: &Source<HttpRegistry>,
         artifact: &Artifact<'_>,
         wanted: &Wanted,
+        old: &Lock,
     ) -> Result<Now, Failure> {
-        if self.check {
-            let pinned = source.resolve(wanted).await?;
-            return Ok(Now::Digest(pinned.tag().map(str::to_owned), pinned.digest().clone()));
+        if !self.check {
+            return locking::locked(source, artifact, wanted).await.map(|entry| Now::Entry(Box::new(entry)));
         }
-        locking::locked(source, artifact, wanted).await.map(|entry| Now::Entry(Box::new(entry)))
+        let pinned = source.resolve(wanted).await?;
+        let (tag, digest) = (pinned.tag().map(str::to_owned), pinned.digest().clone());
+        // Whoever changes files of a repository can change the digest of their list too. Only the artifact has the truth.
+        let is_locked = artifact.entry(old).is_ok_and(|entry| entry.digest == digest);
+        let files = if is_locked {
+            Some(locking::locked(source, artifact, &wanted.at_digest(tag.as_deref(), &digest)).await?.files_digest)
+        } else {
+            None
+        };
+        Ok(Now::Checked { tag, digest, files })
     }
 }
 

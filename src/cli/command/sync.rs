@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::Reason;
 use crate::blob::Progress;
+use crate::cli::artifacts::check_not_empty;
 use crate::cli::files::input::Subdirectories;
 use crate::cli::files::objects::Input;
 use crate::cli::options::login::places;
@@ -132,10 +132,7 @@ async fn read(arguments: &Arguments) -> Result<Input, Complaint> {
     let subdirectories = Subdirectories::read_if(arguments.recursive);
     let read = tokio::task::spawn_blocking(move || Input::read(&paths, subdirectories, &namespace));
     let input = read.await.map_err(Failure::internal)?.map_err(|error| error.complaint("--filename"))?;
-    if input.objects.is_empty() {
-        let problem = "--filename: the files have no OCIArtifact, and no entry of an ArtifactSet";
-        return Err(Complaint::new(Reason::FileInvalid, problem));
-    }
+    check_not_empty(&input)?;
     Ok(input)
 }
 

@@ -312,6 +312,16 @@ async fn an_update_changes_a_few_lines_and_pin_agrees_with_the_lock(case: &mut C
     assert_eq!(repository.lock(&["--check"]).await?, "");
     repository.sync(&["--locked"]).await?;
     assert_eq!(repository.files("vendor/other")?, second);
+
+    // Files, record and lock can be changed together; only the content of the digest tells.
+    let line = lock.lines().find(|line| line.contains("filesDigest: ")).context("no filesDigest")?;
+    let other = format!("  filesDigest: sha256:{}", "0".repeat(64));
+    fs_err::write(repository.directory.join(LOCK), lock.replacen(line, &other, 1))?;
+    let check = repository.run(&["lock", "-f", "supercargo.yaml", "--check"]).await?;
+    ensure!(check.exit.code == Some(1) && check.stdout.contains(": edited "), "{}{}", check.stdout, check.stderr);
+    fs_err::write(repository.directory.join("empty.yaml"), "kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\n")?;
+    refused(&repository.run(&["lock", "-f", "empty.yaml"]).await?, 4, "FileInvalid")?;
+    ensure!(repository.text(LOCK)?.contains("- name: "), "no entry is lost");
     Ok(())
 }
 

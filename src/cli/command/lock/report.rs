@@ -66,10 +66,12 @@ impl Change {
     }
 }
 
-/// State of an artifact now: as an entry for the lock, or with `--check` as a tag and a digest.
+/// State of an artifact now.
 pub(super) enum Now {
+    /// Entry for the lock.
     Entry(Box<Entry>),
-    Digest(Option<String>, Digest),
+    /// With `--check`: the tag, its digest, and the digest of the list of files if the lock has this digest.
+    Checked { tag: Option<String>, digest: Digest, files: Option<Digest> },
 }
 
 /// Returns a row for each artifact of the files and each entry of the old lock, by name.
@@ -86,14 +88,15 @@ fn rows<'a>(all: &'a [Artifact<'a>], now: &'a BTreeMap<String, Now>, old: &'a Lo
 /// Returns the row of an artifact; `None` for one that is neither in the old lock nor was looked at.
 fn row<'a>(artifact: &'a Artifact<'a>, now: Option<&'a Now>, old: &'a Lock) -> Option<Row<'a>> {
     let before = old.get(&artifact.name);
-    let is_covered = old.find(&artifact.name, &artifact.object.spec.image, &artifact.selection).is_ok();
+    let is_covered = artifact.entry(old).is_ok();
     let row = match now {
         None => return before.map(Row::of),
         Some(Now::Entry(entry)) => {
             Row { change: change(before, &entry.digest, before == Some(&**entry)), ..Row::of(entry) }
         }
-        Some(Now::Digest(tag, digest)) => {
-            let is_same = is_covered && before.is_some_and(|before| before.tag == *tag);
+        Some(Now::Checked { tag, digest, files }) => {
+            let has_files = |before: &Entry| files.as_ref().is_none_or(|files| *files == before.files_digest);
+            let is_same = is_covered && before.is_some_and(|before| before.tag == *tag && has_files(before));
             Row {
                 name: &artifact.name,
                 image: &artifact.object.spec.image,

@@ -157,6 +157,21 @@ impl Cluster {
     }
 }
 
+/// Parses the name of an object, also in the form of `kubectl get -o name`. Other characters would lead to another
+/// resource of the API server.
+pub(super) fn object_name(text: &str) -> Result<String, String> {
+    const FORMS: [&str; 4] = ["ociartifact", "ociartifacts", "ociart", "ociartifact.supercargo.dev"];
+    let name = match text.split_once('/') {
+        Some((kind, name)) if FORMS.contains(&kind) => name,
+        Some(_) | None => text,
+    };
+    let is_known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(is_known) {
+        return Err("expected the name of an OCIArtifact, such as rules or ociartifact/rules".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
 /// Returns the kept part of the objects of a list, page by page, up to [`MOST_OBJECTS`].
 pub(super) async fn list<K: Clone + Debug + DeserializeOwned, T>(
     api: &Api<K>,
@@ -246,6 +261,16 @@ mod tests {
             let text = right.refused(Some("x"), &kube::Error::Api(Box::new(status))).to_string();
             assert!(text.starts_with(&format!("error: {reason}: cannot list pods x in namespace team-a: m")), "{text}");
             assert!(text.contains(noun) && !text.contains('\u{1b}'), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_never_leads_to_another_resource() {
+        for text in ["rules", "ociartifact/rules", "ociart/rules", "ociartifact.supercargo.dev/rules"] {
+            assert_eq!(object_name(text).as_deref(), Ok("rules"), "{text}");
+        }
+        for text in ["", ".", "..", "rules/status", "pod/rules", "rules?x=1", "rules%2f", "a b", "ociart/", "Rules"] {
+            assert!(object_name(text).is_err(), "{text}");
         }
     }
 }

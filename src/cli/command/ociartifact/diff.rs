@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::cluster::{Cluster, ClusterArguments};
+use super::cluster::{Cluster, ClusterArguments, object_name};
 use super::inputs::{self, RegistryArguments};
 use super::{Outcome, shown};
 use crate::api::OCIArtifactSpec;
@@ -22,7 +22,7 @@ use crate::request::{ObjectId, Policies};
 #[command(after_long_help = help())]
 pub(super) struct Arguments {
     /// Name of the object.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = object_name)]
     name: String,
     /// Send no request to the registry: compare with the revision that the operator refused last.
     #[arg(long, conflicts_with_all = ["pull_secrets", "username", "docker_config"])]

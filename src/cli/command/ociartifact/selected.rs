@@ -3,7 +3,7 @@
 use kube::api::{Patch, PatchParams};
 use serde_json::Value;
 
-use super::cluster::{ARTIFACTS, Cluster, Right, quiet};
+use super::cluster::{ARTIFACTS, Cluster, Right, object_name, quiet};
 use crate::api::Reason;
 use crate::api::stored::Stored;
 use crate::cli::output::complaint::Complaint;
@@ -15,7 +15,7 @@ const MANAGER: &str = "kubectl-ociartifact";
 #[derive(Debug, clap::Args)]
 pub(super) struct SelectArguments {
     /// Names of the objects.
-    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all", value_parser = object_name)]
     names: Vec<String>,
     /// Every object of the namespace.
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::cluster::{ClusterArguments, Listed};
+use super::cluster::{ClusterArguments, Listed, object_name};
 use super::consumers::{Consumer, Workloads};
 use super::nodes::Node;
 use super::shown::{self, Condition};
@@ -19,7 +19,7 @@ use crate::request::ObjectId;
 #[command(after_long_help = HELP)]
 pub(super) struct Arguments {
     /// Name of the object. Default: every object of the namespace.
-    #[arg(value_name = "NAME", conflicts_with = "all_namespaces")]
+    #[arg(value_name = "NAME", conflicts_with = "all_namespaces", value_parser = object_name)]
     name: Option<String>,
     /// Show the objects of all namespaces.
     #[arg(short = 'A', long, conflicts_with = "namespace")]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::cluster::ClusterArguments;
+use super::cluster::{ClusterArguments, object_name};
 use super::inputs::{self, RegistryArguments};
 use super::shown;
 use crate::api::stored::Stored;
@@ -23,7 +23,7 @@ const OPERATOR_NAMESPACE: &str = "supercargo-system";
 #[command(after_long_help = help())]
 pub(super) struct Arguments {
     /// Name of the object.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = object_name)]
     name: String,
     /// Namespace of the Secrets and ConfigMaps that policies name: the operator's.
     #[arg(long, value_name = "NAME", default_value = OPERATOR_NAMESPACE)]

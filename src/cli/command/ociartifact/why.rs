@@ -7,7 +7,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde::Serialize;
 
-use super::cluster::{Cluster, ClusterArguments, list};
+use super::cluster::{Cluster, ClusterArguments, list, object_name};
 use super::next::{self, Next};
 use super::shown::{self, Condition};
 use super::warn;
@@ -27,7 +27,7 @@ const MOST_EVENTS: usize = 10;
 #[command(after_long_help = HELP)]
 pub(super) struct Arguments {
     /// Name of the object.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = object_name)]
     name: String,
     #[command(flatten)]
     cluster: ClusterArguments,

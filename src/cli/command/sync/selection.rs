@@ -1,8 +1,7 @@
 //! Artifacts that `--only` names.
 
-use std::path::Path;
-
 use crate::api::Reason;
+use crate::cli::artifacts::is_named;
 use crate::cli::files::objects::{Input, Object};
 use crate::cli::output::complaint::Complaint;
 
@@ -28,16 +27,6 @@ pub(super) fn select<'a>(input: &'a Input, only: &[String]) -> Result<Vec<Select
     Ok(input.objects.iter().filter(is_selected).collect())
 }
 
-fn is_named((namespace, name): &(String, String), object: &Object, text: &str) -> bool {
-    // A directory can be written with a slash at its end; paths are compared by component.
-    let is_directory = || object.directory.as_deref().is_some_and(|directory| directory == Path::new(text));
-    let is_path = || object.directory.is_some() && Path::new(name) == Path::new(text);
-    text == name
-        || text.strip_prefix(namespace.as_str()).and_then(|rest| rest.strip_prefix('/')) == Some(name.as_str())
-        || is_path()
-        || is_directory()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,8 +42,10 @@ mod tests {
             )
         };
         let set = "---\napiVersion: supercargo.dev/v1alpha1\nkind: ArtifactSet\nartifacts: [{directory: vendor/a, image: ghcr.io/a/b}]\n";
+        let placed = "---\napiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifact\nmetadata: {name: p, namespace: w, annotations: \
+                      {supercargo.dev/directory: oad/p}}\nspec: {image: ghcr.io/a/b}\n";
         let file = dir.path().join("a.yaml");
-        let text = [object("x", "a"), object("w", "a"), object("w", "b"), set.to_owned()].concat();
+        let text = [object("x", "a"), object("w", "a"), object("w", "b"), set.to_owned(), placed.to_owned()].concat();
         fs_err::write(&file, text).unwrap();
         let input = Input::read(&[file], Subdirectories::Refuse, "default").unwrap();
         let selected = |only: &[&str]| {
@@ -64,8 +55,9 @@ mod tests {
             select(&input, &only).map(names).map_err(|complaint| complaint.to_string())
         };
         let path = dir.path().join("vendor/a").display().to_string();
-        let rows: [(&[&str], &[&str]); 7] = [
-            (&[], &["default/vendor/a", "w/a", "w/b", "x/a"]),
+        let rows: [(&[&str], &[&str]); 8] = [
+            (&[], &["default/vendor/a", "w/a", "w/b", "w/p", "x/a"]),
+            (&["oad/p/"], &["w/p"]),
             (&["a"], &["w/a", "x/a"]),
             (&["w/a", "b"], &["w/a", "w/b"]),
             (&["vendor/a"], &["default/vendor/a"]),
