@@ -13,13 +13,16 @@ mod kapitan;
 mod node;
 mod set;
 mod spec;
+mod translation;
 mod vendir;
 
 #[cfg(test)]
 mod tests;
 
+pub use fields::Problem;
+pub use translation::Translation;
+
 use fields::Problems;
-use node::Node;
 
 /// Tool whose files are translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,36 +33,6 @@ pub enum Tool {
     Kapitan,
     /// `OCIRepository` objects of Flux.
     Flux,
-}
-
-/// Part of a file that has no translation.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {problem}")]
-pub struct Problem {
-    /// Path of the field, such as `directories[0].contents[1].git`, or the location of a syntax error.
-    pub path: String,
-    /// Reason, and the expected form.
-    pub problem: String,
-}
-
-/// Translated objects.
-#[derive(Debug)]
-pub struct Translation {
-    documents: Vec<Node>,
-    /// Steps that are left to the user, such as files with Secrets.
-    notes: Vec<String>,
-}
-
-impl Translation {
-    /// Returns the objects as YAML, below a comment that names the source.
-    pub fn yaml(&self, source: &str) -> Result<String, serde_saphyr::ser::Error> {
-        // Names from the file must not end the comment.
-        let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-        let comments = std::iter::once(source).chain(self.notes.iter().map(String::as_str));
-        let comments: Vec<String> = comments.map(|line| format!("# {}\n", line.replace(breaks, " "))).collect();
-        let documents: Vec<String> = self.documents.iter().map(serde_saphyr::to_string).collect::<Result<_, _>>()?;
-        Ok(comments.concat() + &documents.join("---\n"))
-    }
 }
 
 impl Tool {

@@ -4,7 +4,15 @@ use std::cell::RefCell;
 
 use serde_json::{Map, Value};
 
-use super::Problem;
+/// Part of a file that has no translation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {problem}")]
+pub struct Problem {
+    /// Path of the field, such as `directories[0].contents[1].git`, or the location of a syntax error.
+    pub path: String,
+    /// Reason, and the expected form.
+    pub problem: String,
+}
 
 /// Problems of a file, in the order in which they were found.
 #[derive(Debug, Default)]

@@ -1,18 +1,20 @@
 //! `OCIRepository` objects of Flux.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Translation;
 use super::fields::{Fields, Problems};
 use super::node::{Map, Node};
-use super::spec::{Files, Registry, Semver, Spec, check_media_type};
+use super::spec::{Registry, Semver, Spec, check_media_type};
+use super::translation::Translation;
 use crate::api::spec::parse_duration;
 
 mod ignore;
 mod verify;
+
+use verify::Secret;
 
 /// Versions of the objects that are read.
 const VERSIONS: [&str; 2] = ["source.toolkit.fluxcd.io/v1", "source.toolkit.fluxcd.io/v1beta2"];
@@ -33,13 +35,6 @@ struct Objects {
     secrets: BTreeMap<(String, String), Secret>,
     /// Objects that are no part of the translation.
     others: Vec<String>,
-}
-
-/// Part of a Secret that decides which fields name it.
-#[derive(Default)]
-struct Secret {
-    kind: String,
-    keys: BTreeSet<String>,
 }
 
 pub(super) fn translate(documents: Vec<Value>, problems: &Problems) -> Translation {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::Translation;
 use super::fields::{Fields, Problems};
 use super::set::{Set, relative};
 use super::spec::{Files, Registry, Spec, check_media_type};
+use super::translation::Translation;
 
 /// Place of the dependencies in a file of an inventory.
 const PLACE: &str = "parameters.kapitan.dependencies";

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::Translation;
 use super::fields::{Fields, Problems};
 use super::globs;
 use super::node::Map;
 use super::set::Set;
 use super::spec::{Registry, Semver, Spec, check_media_type};
+use super::translation::Translation;
 
 /// Sources of other origins than registries.
 const OTHER_SOURCES: [&str; 7] = ["git", "hg", "http", "githubRelease", "manual", "directory", "inline"];

@@ -1,7 +1,7 @@
 //! Patterns of gitignore as ours, where both match the same files.
 
-use super::Files;
 use crate::pattern::{MAX_PATTERN, Patterns};
+use crate::translate::spec::Files;
 
 /// Returns the selection for a text in the form of `.gitignore`. A text that begins with `/*` and then names
 /// directories with `!/` selects exactly these. Other exceptions depend on the order of the lines, and are an error.

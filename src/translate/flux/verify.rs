@@ -1,6 +1,7 @@
 //! `spec.verify` of an `OCIRepository`.
 
-use super::Secret;
+use std::collections::BTreeSet;
+
 use crate::translate::fields::Fields;
 use crate::translate::node::Map;
 
@@ -8,6 +9,13 @@ use crate::translate::node::Map;
 const DEFAULT_KEY: &str = "cosign.pub";
 /// Characters with a meaning in a regular expression, but the dot.
 const SPECIAL: [char; 13] = ['\\', '+', '*', '?', '(', ')', '|', '[', ']', '{', '}', '^', '$'];
+
+/// Part of a Secret that decides which fields name it.
+#[derive(Default)]
+pub(super) struct Secret {
+    pub(super) kind: String,
+    pub(super) keys: BTreeSet<String>,
+}
 
 /// Returns the field `cosign` of an entry of `verify`.
 pub(super) fn cosign<'a>(
