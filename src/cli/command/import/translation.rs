@@ -103,9 +103,17 @@ fn import(tool: Tool, arguments: &Arguments) -> Result<String, Complaint> {
         if arguments.file == Path::new("-") { "standard input".into() } else { arguments.file.to_string_lossy() };
     let translated = translated(tool, &shown, &text)?;
     let Some(path) = &arguments.output else { return Ok(translated) };
+    if is_same(path, &arguments.file) {
+        let problem = format!("--output: {} is FILE itself; expected another file", path.display());
+        return Err(Complaint::new(Reason::InvalidSpec, problem));
+    }
     let failed = |error: std::io::Error| unwritable("--output", &error);
     files::replace("--output", path, |mut file| file.write_all(translated.as_bytes()).map_err(failed))?;
     Ok(String::new())
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Returns the translated text, which is read once as `sync` reads it.
