@@ -22,6 +22,8 @@ pub use selection::selection;
 
 /// The usual name of a lock file.
 pub const FILE: &str = "supercargo.lock.yaml";
+/// The name of the record of directories, beside a lock file.
+pub const RECORD: &str = "supercargo.record";
 /// Maximum number of entries.
 pub const MAX_ENTRIES: usize = 10_000;
 

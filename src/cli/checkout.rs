@@ -12,16 +12,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 
 use crate::api::Reason;
 use crate::blob::{Cache, Progress};
 use crate::cli::files;
 use crate::cli::output::complaint::Complaint;
-use crate::cli::output::notes;
 use crate::failure::{Class, Failure};
 use crate::layout::Layout;
 use crate::metrics::Metrics;
@@ -37,18 +32,17 @@ use crate::request::{Limits, Request};
 use crate::storage::{self, Gone};
 use crate::unpack::listing::Listing;
 
+mod alone;
 mod place;
 mod source;
 
+pub(crate) use crate::lock::RECORD;
+pub(crate) use alone::alone;
 pub(crate) use place::Place;
 pub(crate) use source::{Source, check_denied};
 
-/// Name of the record.
-pub(crate) const RECORD: &str = "supercargo.record";
 /// Largest record that is read.
 const MAX_RECORD: u64 = 256 << 20;
-/// Pause between two attempts to get the lock of another command.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Treatment of files that the record does not have, or has otherwise.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -216,17 +210,25 @@ impl Checkout {
             .collect())
     }
 
-    /// Removes a directory of the record, if its files are unchanged, and forgets it.
-    pub(crate) fn remove(&self, key: &str) -> Result<(), Failure> {
+    /// Removes a directory of the record, if its files are unchanged, and forgets it. One inside a directory of `kept` is
+    /// content of that, and only forgotten; one that contains such a directory is refused.
+    pub(crate) fn remove(&self, key: &str, kept: &[&Place]) -> Result<(), Failure> {
+        let refused = |problem: String| Err(Failure::new(Class::Stalled, Reason::OutputConflict, problem));
         if Path::new(key).starts_with("..") {
-            let problem = format!("{key} is not below {}; remove it by hand", self.dir.display());
-            return Err(Failure::new(Class::Stalled, Reason::OutputConflict, problem));
+            return refused(format!("{key} is not below {}; remove it by hand", self.dir.display()));
+        }
+        let kept = kept.iter().map(|place| place.key(&self.dir)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(inner) = kept.iter().find(|kept| Path::new(kept).starts_with(key)) {
+            return refused(format!("{key} contains the directory {inner}; remove its other files by hand"));
         }
         let mut state = lock(&self.state);
         let Some(files) = state.record.get(key).cloned() else { return Ok(()) };
-        // A link would lead to files elsewhere.
-        Parents::create(&self.dir, Path::new(key))?;
-        directory::remove(&self.dir.join(key), &files, self.foreign.force, &self.limits)?;
+        if !kept.iter().any(|kept| Path::new(key).starts_with(kept)) {
+            // A link would lead to files elsewhere.
+            Parents::create(&self.dir, Path::new(key))?;
+            let force = self.foreign.force && !self.foreign.keep_foreign;
+            directory::remove(&self.dir.join(key), &files, force, &self.limits)?;
+        }
         crate::failpoint::reach("directory-removed");
         state.record.remove(key);
         self.write(&mut state)
@@ -273,25 +275,6 @@ fn read(dir: &Path) -> Result<Option<Record>, Complaint> {
     let bytes = files::up_to(MAX_RECORD, file).map_err(|error| invalid(&error))?;
     let text = String::from_utf8(bytes).map_err(|_| invalid(&"not UTF-8 text"))?;
     Record::parse(&text).map(Some).map_err(|error| invalid(&error))
-}
-
-/// Waits for the lock of a directory with a record; `None` on a filesystem without such locks.
-#[expect(clippy::disallowed_methods, reason = "a thread that waits for the lock could not be given up")]
-pub(crate) async fn alone(dir: &Path) -> Result<Option<std::os::fd::OwnedFd>, Complaint> {
-    let handle = storage::open_any_dir(dir).map_err(Failure::from)?;
-    let mut is_waiting = false;
-    loop {
-        match rustix::fs::flock(&handle, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Some(handle)),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => {
-                if !std::mem::replace(&mut is_waiting, true) {
-                    notes::note(format_args!("waiting for another supercargo in {}", dir.display()));
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
-            Err(_) => return Ok(None),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -278,6 +278,7 @@ impl From<OutputError> for Failure {
             }
             OutputError::Differs(_) => obstructed(Class::Stalled, Reason::OutputConflict, Obstacle::Place, error)
                 .with_command_remedy(Some(KEEP_OR_FORCE)),
+            OutputError::Git { .. } => Self::new(Class::Stalled, Reason::UnsafeArchive, error),
             OutputError::OtherFiles { .. } => {
                 Self::new(Class::Stalled, Reason::DigestMismatch, error).with_command_remedy(Some(LOCK_ANEW))
             }

@@ -192,12 +192,17 @@ impl Destination {
             let (place, found) = (self.path.display().to_string(), wanted.digest());
             return Err(OutputError::OtherFiles { place, expected: expected.clone(), found });
         }
+        if let Some(path) = wanted.nodes().keys().find(|path| path.is_in_git()) {
+            return Err(OutputError::Git { path: path.to_string() });
+        }
+        let is_any_lost = recorded.force && !recorded.keep_foreign;
         if !exists {
-            return Ok(Before::Unread);
+            // Another process may create it meanwhile.
+            return Ok(if is_any_lost { Before::Unread } else { Before::Listed(Box::default()) });
         }
         let dir = entry.open()?;
         let disk = match Listing::read_open(&dir, &recorded.limits) {
-            Err(_) if recorded.force && !recorded.keep_foreign => return Ok(Before::Unread),
+            Err(_) if is_any_lost => return Ok(Before::Unread),
             disk => disk.map_err(|error| self.unlisted(error))?,
         };
         let differs = |why: String| OutputError::Differs(format!("{} {why}", self.path.display()));
@@ -208,7 +213,7 @@ impl Destination {
                 if !kept.is_empty() {
                     staged.sync(&staged.open()?)?;
                 }
-                Ok(if recorded.force { Before::Unread } else { Before::Listed(Box::new(disk)) })
+                Ok(if is_any_lost { Before::Unread } else { Before::Listed(Box::new(disk)) })
             }
         }
     }

@@ -52,6 +52,12 @@ pub enum OutputError {
         /// Digest of the artifact's list of files.
         found: Digest,
     },
+    /// The artifact has files that Git would act upon in a directory of a repository.
+    #[error("entry {path:?} is in a .git directory, whose configuration names programs that Git runs")]
+    Git {
+        /// Path of the entry.
+        path: String,
+    },
     /// The file names do not fit the output.
     #[error("{0}")]
     Conflict(String),

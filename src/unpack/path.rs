@@ -94,6 +94,12 @@ impl EntryPath {
         self.0.is_empty()
     }
 
+    /// Returns true for a path in a `.git` directory, whose configuration names programs that Git runs. Filesystems that
+    /// ignore case have it under other spellings too.
+    pub fn is_in_git(&self) -> bool {
+        self.0.split('/').any(|name| name.eq_ignore_ascii_case(".git"))
+    }
+
     /// Number of components.
     pub fn depth(&self) -> usize {
         if self.is_root() { 0 } else { self.0.split('/').count() }

@@ -166,14 +166,38 @@ async fn directories_that_no_artifact_has_are_removed_if_they_are_unchanged() {
     assert_eq!(surplus, ["vendor/rules"]);
     let mine = home.repository().join("vendor/rules/mine");
     fs_err::write(&mine, "").unwrap();
-    assert_eq!(checkout().await.remove("vendor/rules").unwrap_err().reason, Reason::OutputConflict);
+    assert_eq!(checkout().await.remove("vendor/rules", &[]).unwrap_err().reason, Reason::OutputConflict);
     fs_err::remove_file(&mine).unwrap();
-    checkout().await.remove("vendor/rules").unwrap();
+    checkout().await.remove("vendor/rules", &[]).unwrap();
     assert!(!home.repository().join("vendor/rules").exists() && !home.record().contains("vendor"));
-    checkout().await.remove("vendor/rules").unwrap();
+    checkout().await.remove("vendor/rules", &[]).unwrap();
     let hostile = home.record() + "directory \"../cache\"\n";
     fs_err::write(home.repository().join(RECORD), hostile).unwrap();
-    assert!(checkout().await.remove("../cache").is_err() && home.root.path().join("cache").exists());
+    assert!(checkout().await.remove("../cache", &[]).is_err() && home.root.path().join("cache").exists());
+}
+
+#[tokio::test]
+async fn a_directory_around_or_inside_one_that_stays_loses_no_file() {
+    let home = Home::new();
+    home.registry.push_files("1", &[("a", "one")]);
+    home.sync(None, PLAIN).await.unwrap();
+    let place = |path: &str| Place::new(&home.repository(), Path::new(path));
+    let checkout = async || Checkout::open(&home.repository(), PLAIN, &Limits::default()).await.unwrap();
+    let inner = place("vendor/rules/sub");
+    let failure = checkout().await.remove("vendor/rules", &[&inner]).unwrap_err();
+    assert_eq!((failure.reason, failure.message.contains("rules/sub")), (Reason::OutputConflict, true), "{failure:?}");
+    assert_eq!(home.files(), files(&[("a", "one")]));
+    checkout().await.remove("vendor/rules", &[&place("vendor")]).unwrap();
+    assert_eq!((home.files(), home.record().contains("vendor")), (files(&[("a", "one")]), false), "only forgotten");
+}
+
+#[tokio::test]
+async fn content_that_git_acts_upon_is_refused() {
+    let home = Home::new();
+    home.registry.push_files("1", &[("a", "one"), ("in/.GIT/config", "[core]")]);
+    let failure = home.sync(None, PLAIN).await.unwrap_err();
+    assert_eq!((failure.reason, failure.message.contains(".GIT")), (Reason::UnsafeArchive, true), "{failure:?}");
+    assert!(!home.repository().join("vendor").exists());
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
+use crate::lock;
 use crate::unpack::path::EntryPath;
 
 /// Maximum number of directories.
@@ -57,19 +58,20 @@ pub(super) fn parse(text: &str) -> Result<EntryPath, String> {
         Ok(path) => path,
         Err(error) => return invalid(&error),
     };
-    let mut names = path.as_str().split('/');
     if path.is_root() {
         return invalid(&"is the directory of the file itself");
     }
-    if path.as_str().len() > MAX_LENGTH || names.clone().any(|name| name.len() > MAX_NAME) {
+    if path.as_str().len() > MAX_LENGTH || path.as_str().split('/').any(|name| name.len() > MAX_NAME) {
         return Err(format!(
             "a path of {} bytes is too long; expected at most {MAX_LENGTH}, and {MAX_NAME} for a name",
             text.len()
         ));
     }
-    // Git runs programs that it finds there.
-    if names.any(|name| name.eq_ignore_ascii_case(".git")) {
+    if path.is_in_git() {
         return invalid(&"is in a .git directory");
+    }
+    if path.as_str().split('/').any(|name| [lock::FILE, lock::RECORD].contains(&name)) {
+        return invalid(&"has the name of a lock or a record");
     }
     Ok(path)
 }
@@ -94,7 +96,22 @@ mod tests {
             assert_eq!(parse(text).unwrap().as_str(), want);
         }
         let (long, name) = ("a/".repeat(600), "a".repeat(256));
-        for bad in ["", ".", "./", "/etc", "..", "a/../../b", "a\0b", "a\nb", "a/.GIT/hooks", ".git", &long, &name] {
+        for bad in [
+            "",
+            ".",
+            "./",
+            "/etc",
+            "..",
+            "a/../../b",
+            "a\0b",
+            "a\nb",
+            "a/.GIT/hooks",
+            ".git",
+            "supercargo.record",
+            "a/supercargo.lock.yaml",
+            &long,
+            &name,
+        ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -155,8 +155,8 @@ fn check_directory(name: &str) -> Result<(), &'static str> {
         below = rest;
     }
     match EntryPath::parse(below.as_bytes()) {
-        Ok(path) if path.as_str() == below => Ok(()),
-        Ok(_) | Err(_) => Err("expected a relative directory"),
+        Ok(path) if path.as_str() == below && !path.is_in_git() => Ok(()),
+        Ok(_) | Err(_) => Err("expected a relative directory outside of .git"),
     }
 }
 

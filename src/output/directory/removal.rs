@@ -1,5 +1,6 @@
 //! Removal of a directory that no file names any more.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::RenameFlags;
@@ -9,7 +10,7 @@ use super::entry::{Entry, unlisted};
 use super::existing::check_unchanged;
 use crate::output::OutputError;
 use crate::request::Limits;
-use crate::storage::{During, Volume};
+use crate::storage::{self, During, Volume};
 use crate::unpack::listing::Listing;
 
 /// Removes a directory with the recorded files: by one rename beside it, then with its content. One that was changed is
@@ -24,10 +25,13 @@ pub fn remove(path: &Path, recorded: &Listing, force: bool, limits: &Limits) -> 
     if !found.is_dir || found.is_mount {
         return Err(obstacle("is not a directory that can be removed"));
     }
-    if !force {
-        let disk = Listing::read_open(&entry.open()?, limits).map_err(|error| unlisted(path, error))?;
+    let is_unchanged = |dir: &OwnedFd| {
+        let disk = Listing::read_open(dir, limits).map_err(|error| unlisted(path, error))?;
         let differs = |why: String| OutputError::Differs(format!("{} {why}", path.display()));
-        check_unchanged(recorded, &disk).map_err(differs)?;
+        check_unchanged(recorded, &disk).map_err(differs)
+    };
+    if !force {
+        is_unchanged(&entry.open()?)?;
     }
     let (trash, _gone) = Volume::passing(&entry.parent_path, ".removed.supercargo-")?;
     let scratch = trash.scratch()?;
@@ -39,6 +43,13 @@ pub fn remove(path: &Path, recorded: &Listing, force: bool, limits: &Limits) -> 
             moved => moved,
         };
     moved.during(|| format!("remove {}", path.display()))?;
+    let moved = || is_unchanged(&storage::open_dir(scratch.dir(), "removed")?);
+    if !force && let Err(error) = moved() {
+        // Another process has written to it meanwhile: it goes back, and nothing of its files is lost.
+        let back = rustix::fs::renameat(scratch.dir(), "removed", &entry.parent, &entry.name);
+        back.during(|| format!("restore {}", path.display()))?;
+        return Err(error);
+    }
     Ok(true)
 }
 

@@ -35,6 +35,14 @@ pub(super) struct Locked {
     pub(super) checkout: Option<Checkout>,
 }
 
+/// Directories of the record that no file names.
+#[derive(Debug, Default)]
+pub(super) struct Surplus {
+    keys: Vec<String>,
+    /// Directories that the files name.
+    kept: Vec<Place>,
+}
+
 impl Locked {
     /// Reads the lock and the record. Fails if the lock is required and does not apply to an artifact.
     pub(super) async fn open(arguments: &Arguments, selected: &[Selected<'_>]) -> Result<Self, Complaint> {
@@ -88,28 +96,29 @@ impl Locked {
     }
 
     /// Returns the directories of the record that the files do not name.
-    pub(super) fn surplus(&self, input: &Input) -> Result<Vec<String>, Failure> {
-        let Some(checkout) = &self.checkout else { return Ok(Vec::new()) };
-        let places: Vec<_> = input.objects.iter().filter_map(|(key, object)| Artifact::of(key, object).place).collect();
-        checkout.surplus(&places.iter().collect::<Vec<_>>())
+    pub(super) fn surplus(&self, input: &Input) -> Result<Surplus, Failure> {
+        let Some(checkout) = &self.checkout else { return Ok(Surplus::default()) };
+        let kept: Vec<_> = input.objects.iter().filter_map(|(key, object)| Artifact::of(key, object).place).collect();
+        Ok(Surplus { keys: checkout.surplus(&kept.iter().collect::<Vec<_>>())?, kept })
     }
 
     /// Removes directories of the record, or in a dry run only names them. Blocking.
     pub(super) fn remove(
         &self,
-        surplus: Vec<String>,
+        surplus: Surplus,
         namespace: &str,
         dry_run: bool,
         is_given_up: impl Fn() -> bool,
     ) -> Vec<Pruned> {
         let Some(checkout) = &self.checkout else { return Vec::new() };
+        let kept: Vec<_> = surplus.kept.iter().collect();
         let remove = |key: String| {
-            let removed = if dry_run { Ok(()) } else { checkout.remove(&key) };
+            let removed = if dry_run { Ok(()) } else { checkout.remove(&key, &kept) };
             let place = locking::dir(&self.path).join(Path::new(&key)).display().to_string();
             let id = ObjectId { namespace: namespace.to_owned(), name: key, uid: String::new() };
             (id, removed.map(|()| vec![place]))
         };
-        surplus.into_iter().take_while(|_| !is_given_up()).map(remove).collect()
+        surplus.keys.into_iter().take_while(|_| !is_given_up()).map(remove).collect()
     }
 }
 
