@@ -180,7 +180,7 @@ async fn the_trusted_root_is_refreshed_from_where_the_values_say(case: &mut Case
     let work = case.directory.join("work").to_string_lossy().into_owned();
     let command = case.lab.run.command(&case.lab.operator_binary).args(["controller", "--work-dir", &work]);
     let output = command.args(&arguments).env("KUBECONFIG", kubeconfig).output().await?;
-    ensure!(output.exit.code == Some(1) && output.stderr.contains("--tuf-root"), "{}: {}", output.exit, output.stderr);
+    ensure!(output.exit.code == Some(4) && output.stderr.contains("--tuf-root"), "{}: {}", output.exit, output.stderr);
     Ok(())
 }
 

@@ -156,7 +156,7 @@ async fn a_volume_of_another_installation_is_refused_until_it_is_handed_over(cas
     let command = case.lab.run.command(&settings.binary).args(["controller", "--listen", "127.0.0.1:0"]);
     let command = command.args(["--volume", &volume, "--work-dir", &work, "--volume", &nested]);
     let output = command.env("KUBECONFIG", settings.kubeconfig.display().to_string()).output().await?;
-    let is_refused = output.exit.code == Some(1) && output.stderr.contains("--volume nested");
+    let is_refused = output.exit.code == Some(2) && output.stderr.contains("--volume nested");
     ensure!(is_refused, "{}: {}", output.exit, output.stderr);
     // The operator runs and leaves the volume alone.
     case.start_operator_as(&settings).await?;
