@@ -57,7 +57,7 @@ fn here(mut spec: Value) -> Value {
     spec
 }
 
-/// Runs `sync` over specs, and returns the files of each.
+/// Runs `sync` over specs, and returns the files and links of each.
 async fn synced(case: &Case, specs: &[(String, Value)], others: &[Value]) -> Result<Vec<Tree>> {
     let named: Vec<(&str, Value)> = specs.iter().map(|(name, spec)| (name.as_str(), spec.clone())).collect();
     let from = objects(case, &named)?;
@@ -66,7 +66,13 @@ async fn synced(case: &Case, specs: &[(String, Value)], others: &[Value]) -> Res
     }
     let output = sync(case, &from).await?;
     ensure!(output.exit.success(), "{}{}", output.stdout, output.stderr);
-    specs.iter().map(|(name, _)| files::read(&root(case).join("team").join(name).join("current"))).collect()
+    let read = |(name, _): &(String, Value)| -> Result<Tree> {
+        let mut tree = files::read(&root(case).join("team").join(name).join("current"))?;
+        // A pattern of ours can select a directory alone. The tools select files, and Git keeps nothing else.
+        tree.retain(|_, entry| *entry != Entry::EmptyDirectory);
+        Ok(tree)
+    };
+    specs.iter().map(read).collect()
 }
 
 /// Translates a file of one artifact and returns its files.
