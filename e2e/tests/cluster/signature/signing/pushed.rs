@@ -82,7 +82,7 @@ async fn a_packaged_and_pushed_artifact_is_signed_before_its_tags_and_accepted_b
         let destination = registry.reference(&format!("{repository}:1.0.0,latest"));
         let more = [&["--sign-key", &key][..], if is_legacy { &["--sign-legacy"] } else { &[] }].concat();
         let shown = pushed(case, &layout, &destination, &more).await?;
-        let format = if is_legacy { "legacy" } else { "bundle" };
+        let format = if is_legacy { "Legacy" } else { "Bundle" };
         assert_eq!((shown["digest"].as_str(), shown["signatureFormat"].as_str()), (Some(&*digest), Some(format)));
         let signature = shown["signature"].as_str().context("no signature")?;
         ensure!(shown["keyFingerprint"].as_str().is_some_and(|digest| digest.starts_with("sha256:")), "{shown}");
