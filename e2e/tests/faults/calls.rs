@@ -33,7 +33,7 @@ pub(crate) async fn each(world: &mut World) -> Result<String> {
             let (new, fault) = (Revision::new(number, files, 2000)?, format!("{call}={error}"));
             world.offer(&new);
             let ended = world.sync(&fault).await?;
-            ensure!(ended.told() == (Some(1), Some(reason)), "{fault}: {ended}");
+            ensure!(ended.told() == (Some(code(reason)), Some(reason)), "{fault}: {ended}");
             world.serves(&old)?;
             ensure!(names(&world.root.join(".supercargo/staging"))?.is_empty(), "{fault} leaves something behind");
             world.sync_well(&new).await?;
@@ -64,7 +64,8 @@ pub(crate) async fn anywhere(world: &mut World) -> Result<String> {
                     break;
                 }
                 // If the volume itself cannot be opened, no table is printed.
-                let fits = [(Some(1), None), (Some(1), Some(reason))].contains(&ended.told());
+                let fits = [(Some(1), None), (Some(code(reason)), None), (Some(code(reason)), Some(reason))]
+                    .contains(&ended.told());
                 ensure!(fits, "{fault}: {ended}");
                 told += usize::from(ended.told().1.is_some());
                 let served = world.served()?;
@@ -104,4 +105,9 @@ pub(crate) async fn pull(world: &mut World) -> Result<String> {
     ensure!(ended.code == Some(0) && files::read(&place.join("out"))? == new.tree, "without faults: {ended}");
     ensure!(names(&place)? == ["out"], "beside it: {:?}", names(&place)?);
     Ok(format!("{faults} faults of a pull: all told, all survived"))
+}
+
+/// Returns the exit code for a reason: a full disk is a temporary failure.
+fn code(reason: &str) -> i32 {
+    if reason == "StorageFull" { 3 } else { 1 }
 }

@@ -37,7 +37,7 @@ pub(crate) async fn bytes(world: &mut World) -> Result<String> {
         world.offer(new);
         let before = world.layers_asked_for();
         let ended = world.sync("").await?;
-        ensure!(ended.told() == (Some(1), Some("StorageFull")), "{what}: {ended}");
+        ensure!(ended.told() == (Some(3), Some("StorageFull")), "{what}: {ended}");
         let asked = world.layers_asked_for() - before;
         ensure!(asked.min(1) == *asks, "{what}: {asked} requests for a layer");
         world.serves(&old)?;
@@ -73,7 +73,7 @@ pub(crate) async fn inodes(world: &mut World) -> Result<String> {
     world.offer(&new);
     for _ in 0..2 {
         let ended = world.sync("").await?;
-        ensure!(ended.told() == (Some(1), Some("StorageFull")), "{ended}");
+        ensure!(ended.told() == (Some(3), Some("StorageFull")), "{ended}");
         world.serves(&old)?;
         ensure!(names(&world.root.join(".supercargo/staging"))?.is_empty(), "something is left behind");
     }
