@@ -1,6 +1,6 @@
 //! Completion in real shells, and manual pages in a real reader of manuals.
 //!
-//! Where `CI` is `true`, a shell that is missing fails the test; elsewhere its test does nothing.
+//! A shell that is missing fails the test if `CI` is `true`; otherwise its test does nothing.
 
 #![allow(
     clippy::unwrap_used,

@@ -16,7 +16,7 @@ pub enum LockError {
     /// Not YAML, or not the fields of a lock.
     #[error("{problem}{}", at(*.line))]
     Invalid {
-        /// What is wrong, and what was expected.
+        /// Problem, and the expected form.
         problem: String,
         /// Line, if it is known.
         line: Option<u64>,

@@ -40,7 +40,7 @@ pub struct Recorded {
     pub expected: Option<Digest>,
 }
 
-/// What has to be done with a directory.
+/// Next step for a directory.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// The directory holds the files already.

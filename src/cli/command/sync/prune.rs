@@ -26,7 +26,7 @@ enum Left {
     Manifest(String),
 }
 
-/// What earlier runs published, and the files do not name, by its object.
+/// Publications of earlier runs that the files do not name, by object.
 #[derive(Debug)]
 pub(super) struct Leftovers {
     root: PathBuf,

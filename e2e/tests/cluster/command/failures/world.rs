@@ -29,7 +29,7 @@ const LARGE: usize = 8 << 20;
 /// Runs its arguments on a file system without space, whose directory is in `DISK`.
 const ON_FULL_DISK: &str = "mount -t tmpfs -o size=4k,nr_inodes=1 none \"$DISK\" && exec \"$0\" \"$@\"";
 
-/// What the lines of the table name.
+/// Places and artifacts that the lines of the table name.
 pub(super) struct World<'a> {
     case: &'a Case,
     names: BTreeMap<&'static str, String>,
