@@ -217,7 +217,7 @@ impl Arguments {
 
 /// Returns the states by name, or reports every failure and returns the exit code.
 fn succeeded(results: Vec<(&Artifact<'_>, Result<Now, Failure>)>) -> Result<BTreeMap<String, Now>, Exit> {
-    let (mut states, mut exit) = (BTreeMap::new(), None);
+    let (mut states, mut failures) = (BTreeMap::new(), Vec::new());
     for (artifact, now) in results {
         match now {
             Ok(now) => {
@@ -227,12 +227,11 @@ fn succeeded(results: Vec<(&Artifact<'_>, Result<Now, Failure>)>) -> Result<BTre
                 let complaint = complaint(&artifact.name, &failure);
                 // The exit code is that of all failures together.
                 let _ = complaint.report();
-                let own = Exit::of(complaint.reason());
-                exit = Some(if exit.is_none_or(|other| other == own) { own } else { Exit::Fault });
+                failures.push(complaint.reason());
             }
         }
     }
-    exit.map_or(Ok(states), Err)
+    if failures.is_empty() { Ok(states) } else { Err(Exit::of_all(failures)) }
 }
 
 fn complaint(name: &str, failure: &Failure) -> Complaint {

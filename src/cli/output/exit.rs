@@ -107,6 +107,17 @@ impl Exit {
         }
     }
 
+    /// Returns the outcome of several failures: the one that they have in common, or [`Self::Fault`]. Without a failure
+    /// it is success.
+    pub(crate) fn of_all(reasons: impl IntoIterator<Item = Reason>) -> Self {
+        let mut exits = reasons.into_iter().map(Self::of);
+        match exits.next() {
+            None => Self::Done,
+            Some(first) if exits.all(|exit| exit == first) => first,
+            Some(_) => Self::Fault,
+        }
+    }
+
     /// Returns the exit code.
     pub(crate) fn code(self) -> u8 {
         match self {
@@ -162,5 +173,8 @@ mod tests {
         for (reason, want) in rows {
             assert_eq!(Exit::of(reason).code(), want, "{reason}");
         }
+        assert_eq!(Exit::of_all([]), Exit::Done);
+        assert_eq!(Exit::of_all([Reason::Timeout, Reason::RateLimited]), Exit::Later);
+        assert_eq!(Exit::of_all([Reason::Timeout, Reason::Unauthorized, Reason::Timeout]), Exit::Fault);
     }
 }

@@ -169,12 +169,7 @@ impl Report {
 
     /// Returns the outcome: that of the failures if they are of one class, another one if they are of several.
     pub(super) fn exit(&self) -> Exit {
-        let mut classes = self.failed().map(|(_, reason)| Exit::of(reason));
-        match classes.next() {
-            None => Exit::Done,
-            Some(first) if classes.all(|class| class == first) => first,
-            Some(_) => Exit::Fault,
-        }
+        Exit::of_all(self.failed().map(|(_, reason)| reason))
     }
 }
 
