@@ -5,13 +5,9 @@
 
 use std::process::ExitCode;
 
-use crate::cli::options::format::Format;
-use crate::cli::output::complaint::Complaint;
-use crate::cli::output::exit::Exit;
-use crate::cli::output::notes;
-use crate::cli::output::to_stdout;
+use clap::{Args, Command};
+
 use crate::cli::signals;
-use crate::failure::printable;
 
 mod cluster;
 mod complete;
@@ -20,6 +16,7 @@ mod diff;
 mod inputs;
 mod next;
 mod nodes;
+mod outcome;
 mod reconcile;
 mod selected;
 mod shown;
@@ -28,6 +25,8 @@ mod tree;
 mod uses;
 mod verify;
 mod why;
+
+use outcome::Outcome;
 
 const HELP: &str = "\
 These commands use the cluster of a kubeconfig with the rights of its user. Installed under the name
@@ -71,37 +70,6 @@ enum Action {
     Complete(complete::Arguments),
 }
 
-/// Result of a command.
-struct Outcome {
-    /// Standard output.
-    text: String,
-    /// Errors of single objects.
-    failures: Vec<Complaint>,
-    /// Exit code if there is no failure.
-    exit: Exit,
-}
-
-impl From<String> for Outcome {
-    fn from(text: String) -> Self {
-        Self { text, failures: Vec::new(), exit: Exit::Done }
-    }
-}
-
-impl Outcome {
-    /// Writes the result, and returns the exit code: that of the failures if they have one in common.
-    fn report(self) -> ExitCode {
-        if let Err(complaint) = to_stdout(&self.text) {
-            return complaint.report();
-        }
-        let mut exits = self.failures.iter().map(|complaint| {
-            complaint.report();
-            Exit::of(complaint.reason())
-        });
-        let Some(first) = exits.next() else { return self.exit.into() };
-        exits.fold(first, |exit, next| if exit == next { exit } else { Exit::Fault }).into()
-    }
-}
-
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     Box::pin(signals::exit_unless_signal(async {
         let outcome = match &arguments.action {
@@ -112,18 +80,12 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
             Action::Resume(arguments) => suspend::run(arguments, false).await.map(Outcome::from),
             Action::Diff(arguments) => diff::run(arguments).await,
             Action::Verify(arguments) => verify::run(arguments).await.map(Outcome::from),
-            Action::Complete(arguments) => Ok(Outcome::from(complete::run(arguments).await)),
+            Action::Complete(arguments) => {
+                let commands = Arguments::augment_args(Command::new("ociartifact"));
+                Ok(Outcome::from(complete::run(arguments, commands).await))
+            }
         };
         outcome.map_or_else(|complaint| complaint.report(), Outcome::report)
     }))
     .await
-}
-
-/// Writes warnings to standard error, for people; JSON has them as a field.
-fn warn(format: Format, warnings: &[String]) {
-    if format == Format::Text {
-        for warning in warnings {
-            notes::warn(format_args!("warning: {}", printable(warning)));
-        }
-    }
 }

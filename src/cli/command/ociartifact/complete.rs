@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Command, FromArgMatches};
+use clap::{Command, FromArgMatches};
 
 use super::cluster::ClusterArguments;
 use crate::request::ObjectId;
@@ -20,9 +20,9 @@ pub(super) struct Arguments {
     words: Vec<String>,
 }
 
-pub(super) async fn run(arguments: &Arguments) -> String {
+/// Returns the answer for the words. `commands` describes those of the plugin.
+pub(super) async fn run(arguments: &Arguments, commands: Command) -> String {
     let Some((last, before)) = arguments.words.split_last() else { return NO_FILES.to_owned() };
-    let commands = super::Arguments::augment_args(Command::new("ociartifact"));
     let found = match before.first() {
         None => {
             let shown = commands.get_subcommands().filter(|command| !command.is_hide_set());
@@ -65,7 +65,8 @@ mod tests {
     async fn words_are_completed_in_the_form_of_kubectl() {
         let complete = async |words: &[&str]| {
             let words = words.iter().map(|word| (*word).to_owned()).collect();
-            run(&Arguments { words }).await
+            let commands = <super::super::Arguments as clap::Args>::augment_args(Command::new("ociartifact"));
+            run(&Arguments { words }, commands).await
         };
         let all = complete(&[""]).await;
         for command in ["tree", "why", "reconcile", "suspend", "resume", "diff", "verify"] {

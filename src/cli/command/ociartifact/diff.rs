@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::cluster::{Cluster, ClusterArguments, object_name};
 use super::inputs::{self, RegistryArguments};
-use super::{Outcome, shown};
+use super::outcome::Outcome;
+use super::shown;
 use crate::api::OCIArtifactSpec;
 use crate::api::stored::Stored;
 use crate::cli::output::complaint::Complaint;

@@ -8,8 +8,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, ClusterArguments};
+use super::outcome::Outcome;
 use super::selected::{SelectArguments, patch};
-use super::{Outcome, shown};
+use super::shown;
 use crate::api::stored::Stored;
 use crate::api::{FORCE_AT, REQUESTED_AT, Reason};
 use crate::backoff::Backoff;

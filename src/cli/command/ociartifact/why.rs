@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::cluster::{Cluster, ClusterArguments, list, object_name};
 use super::next::{self, Next};
+use super::outcome::warn;
 use super::shown::{self, Condition};
-use super::warn;
 use crate::api::Reason;
 use crate::api::status::CandidateStatus;
 use crate::api::stored::Stored;
