@@ -26,6 +26,7 @@ use crate::unpack::Stop;
 use crate::unpack::staged::Staged;
 
 mod api_object;
+mod below;
 pub mod damage;
 mod deleted;
 pub mod directory;

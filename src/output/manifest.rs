@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 
+use super::below::{self, MAX_ENTRIES};
 use super::error::OutputError;
 use super::published::Published;
 use crate::api::{LABEL_MANAGED_BY, MANAGER};
@@ -15,8 +16,6 @@ use crate::storage::{self, StorageError};
 
 /// End of the names of manifests.
 const EXTENSION: &str = ".yaml";
-/// Maximum number of entries that are listed of a directory.
-const MAX_ENTRIES: usize = 100_000;
 /// Maximum size of a manifest: more than any ConfigMap in YAML.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -81,18 +80,11 @@ pub fn manifests(root: &Path) -> Result<Vec<(ObjectId, String)>, StorageError> {
         Err(error) if error.is_absent() => return Ok(Vec::new()),
         root => root?,
     };
-    let mut found = Vec::new();
-    for namespace in storage::names_up_to(&root, MAX_ENTRIES)? {
-        let Ok(dir) = storage::open_dir(root.as_fd(), &namespace) else { continue };
-        for name in storage::names_up_to(&dir, MAX_ENTRIES)? {
-            let Ok(dir) = storage::open_dir(dir.as_fd(), &name) else { continue };
-            let object = ObjectId { namespace: namespace.clone(), name, uid: String::new() };
-            let files = storage::names_up_to(&dir, MAX_ENTRIES)?;
-            let ours = files.iter().filter_map(|file| file.strip_suffix(EXTENSION)).filter(|name| is_ours(&dir, name));
-            found.extend(ours.map(|name| (object.clone(), name.to_owned())));
-        }
-    }
-    Ok(found)
+    below::in_each(&root, |dir, object| {
+        let files = storage::names_up_to(dir, MAX_ENTRIES)?;
+        let names = files.iter().filter_map(|file| file.strip_suffix(EXTENSION)).filter(|name| is_ours(dir, name));
+        Ok(names.map(|name| (object.clone(), name.to_owned())).collect::<Vec<_>>())
+    })
 }
 
 fn is_ours(dir: &OwnedFd, name: &str) -> bool {

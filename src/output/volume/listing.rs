@@ -10,11 +10,9 @@ use rustix::fs::AtFlags;
 use super::marker::{self, MARKER, Marker};
 use super::object_dir::{CURRENT, current};
 use crate::oci::Digest;
+use crate::output::below;
 use crate::request::ObjectId;
 use crate::storage::{self, StorageError};
-
-/// Maximum number of entries that are listed of a directory.
-const MAX_ENTRIES: usize = 100_000;
 
 /// Revision that consumers of an object's directory read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,34 +29,15 @@ pub struct Listed {
 
 /// Lists the directories of objects below the root of a volume. Directories of other programs are left out.
 pub fn listed(root: &Path) -> Result<Vec<Listed>, StorageError> {
-    let root = storage::open_any_dir(root)?;
-    let mut found = Vec::new();
-    for namespace in storage::names_up_to(&root, MAX_ENTRIES)? {
-        let Ok(dir) = storage::open_dir(root.as_fd(), &namespace) else { continue };
-        for name in storage::names_up_to(&dir, MAX_ENTRIES)? {
-            let Ok(dir) = storage::open_dir(dir.as_fd(), &name) else { continue };
-            let object = ObjectId { namespace: namespace.clone(), name, uid: String::new() };
-            found.extend(published(dir.as_fd(), object));
-        }
-    }
-    Ok(found)
+    below::in_each(&storage::open_any_dir(root)?, |dir, object| Ok(published(dir.as_fd(), object)))
 }
 
 /// Returns the objects with a directory below a root that a command without a cluster has made. Directories of other
 /// programs and of an operator are left out.
 pub fn owned(root: &Path) -> Result<Vec<ObjectId>, StorageError> {
-    let root = storage::open_any_dir(root)?;
-    let mut found = Vec::new();
-    for namespace in storage::names_up_to(&root, MAX_ENTRIES)? {
-        let Ok(dir) = storage::open_dir(root.as_fd(), &namespace) else { continue };
-        for name in storage::names_up_to(&dir, MAX_ENTRIES)? {
-            let Ok(dir) = storage::open_dir(dir.as_fd(), &name) else { continue };
-            if marker(dir.as_fd()).is_some_and(|marker| marker.uid.is_empty()) {
-                found.push(ObjectId { namespace: namespace.clone(), name, uid: String::new() });
-            }
-        }
-    }
-    Ok(found)
+    below::in_each(&storage::open_any_dir(root)?, |dir, object| {
+        Ok(marker(dir.as_fd()).filter(|marker| marker.uid.is_empty()).map(|_| object))
+    })
 }
 
 fn marker(dir: BorrowedFd<'_>) -> Option<Marker> {
