@@ -22,6 +22,7 @@ mod overview;
 mod placing;
 mod plugin;
 mod signals;
+mod steps;
 mod terminal;
 
 /// Publish OCI artifacts, verified and unpacked, where workloads read them.

@@ -125,7 +125,8 @@ async fn resolve<R: Registry>(registry: &R, request: &Request, step: &Step) -> R
     registry::resolve(registry, &request.access, reference, selection, &step.seat).await
 }
 
-fn check_denied(request: &Request) -> Result<(), Failure> {
+/// Fails if a policy denies the artifact.
+pub(crate) fn check_denied(request: &Request) -> Result<(), Failure> {
     request.requirement.denied().map_or(Ok(()), |objection| Err(objection.into()))
 }
 

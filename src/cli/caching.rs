@@ -7,17 +7,17 @@ use crate::api::Reason;
 use crate::blob::Progress;
 use crate::cli::output::signer;
 use crate::cli::placing::{End, Place};
+use crate::cli::steps;
 use crate::failure::{Class, Failure};
 use crate::layout::{Added, Cache};
 use crate::oci::{Descriptor, Document, Manifest, Reference};
 use crate::pack::Source;
 use crate::pack::catalog::{self, Description};
 use crate::pass;
-use crate::permits::Permits;
 use crate::publish::{self, Options, Overwrite};
 use crate::registry::{self, Access, Pinned, Registry};
 use crate::request::{Limits, Request};
-use crate::trust::{self, Basis};
+use crate::trust::Basis;
 
 /// Result of filling the cache.
 #[derive(Debug)]
@@ -48,10 +48,10 @@ async fn steps<R: Registry>(
     limits: &Limits,
     progress: Arc<dyn Progress>,
 ) -> Result<Filled, Failure> {
-    let (access, seat) = (&request.access, Permits::default().seat(&request.object.namespace));
-    let pinned = registry::resolve(&**registry, access, &request.reference, request.selection.as_ref(), &seat).await?;
+    let access = &request.access;
+    let pinned = steps::resolve(&**registry, request).await?;
     let (document, size) = check(&**registry, request, &pinned, limits).await?;
-    let basis = trust::judge(&**registry, access, &pinned, &request.requirement, &seat, pass::now()).await?;
+    let basis = steps::judge(&**registry, request, &pinned, pass::now()).await?;
     let (layout, repository, own) = (Arc::new(cache.layout().clone()), pinned.repository(), Access::default());
     let from = publish::Place { registry, access, repository };
     let to = publish::Place { registry: &layout, access: &own, repository };

@@ -39,7 +39,7 @@ mod source;
 pub(crate) use crate::lock::RECORD;
 pub(crate) use alone::alone;
 pub(crate) use place::Place;
-pub(crate) use source::{Source, check_denied};
+pub(crate) use source::Source;
 
 /// Largest record that is read.
 const MAX_RECORD: u64 = 256 << 20;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::api::Reason;
 use crate::cli::artifacts::{Artifact, Wanted};
-use crate::cli::checkout::{self, Source, check_denied};
+use crate::cli::checkout::{self, Source};
 use crate::cli::files;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
@@ -13,7 +13,7 @@ use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Document, Manifest};
 use crate::output::OutputError;
 use crate::output::directory::{Destination, Existing};
-use crate::pass::Outcome;
+use crate::pass::{self, Outcome};
 use crate::registry::Registry;
 use crate::request::{OutputKind, Place};
 use crate::trust::{self, Basis, Verified};
@@ -99,7 +99,7 @@ pub(crate) async fn locked<R: Registry>(
     artifact: &Artifact<'_>,
     wanted: &Wanted,
 ) -> Result<Entry, Failure> {
-    check_denied(&wanted.request)?;
+    pass::check_denied(&wanted.request)?;
     // Its content may be in memory only, and `sync` refuses it too.
     if wanted.request.targets.iter().any(|target| matches!(target.place, Place::Secret { .. })) {
         return Err(OutputError::NoCluster(OutputKind::Secret).into());

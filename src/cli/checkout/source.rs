@@ -13,6 +13,7 @@ use crate::api::Reason;
 use crate::blob::Progress;
 use crate::cli::artifacts::Wanted;
 use crate::cli::caching;
+use crate::cli::steps;
 use crate::failure::{Class, Failure};
 use crate::layout::{Cache, Layout};
 use crate::lock::Entry;
@@ -20,11 +21,10 @@ use crate::login::Logins;
 use crate::output::Published;
 use crate::output::location::Location;
 use crate::pass::{self, Outcome};
-use crate::permits::Permits;
 use crate::plan::Revision;
-use crate::registry::{self, Pinned, Registry};
+use crate::registry::{Pinned, Registry};
 use crate::request::{Limits, OutputKind, Request};
-use crate::trust::{self, Basis};
+use crate::trust::Basis;
 use crate::unpack::listing::Listing;
 
 /// A registry with a cache before it.
@@ -52,8 +52,10 @@ impl<R: Registry> Source<R> {
     /// Returns the digest that the registry has for the reference of a request.
     pub(crate) async fn resolve(&self, wanted: &Wanted) -> Result<Pinned, Failure> {
         let request = wanted.with_login(&self.logins).await?;
-        let resolved = tokio::time::timeout(request.timeout, pinned(&*self.registry, &request)).await;
-        resolved.unwrap_or_else(|_| Err(Failure::timeout(request.timeout, "resolving the reference")))
+        match tokio::time::timeout(request.timeout, steps::resolve(&*self.registry, &request)).await {
+            Ok(resolved) => Ok(resolved?),
+            Err(_) => Err(Failure::timeout(request.timeout, "resolving the reference")),
+        }
     }
 
     /// Copies the artifact of a request with a digest into the cache, after the registry's signatures were verified.
@@ -71,7 +73,7 @@ impl<R: Registry> Source<R> {
         wanted: &Wanted,
         locked: Option<&Entry>,
     ) -> Result<Outcome, Failure> {
-        check_denied(&wanted.request)?;
+        pass::check_denied(&wanted.request)?;
         let from_cache = async |wanted: &Wanted, expected| {
             checkout.fill(place, self.layout(), &wanted.request, expected, Arc::clone(&self.progress)).await
         };
@@ -87,7 +89,7 @@ impl<R: Registry> Source<R> {
             let request = &wanted.request;
             checkout.sweep(place).await?;
             let basis = self.once_more(&wanted, async || self.judge(request).await).await?;
-            return Ok(kept(place, request, pinned(self.layout(), request).await?, &files, basis));
+            return Ok(kept(place, request, steps::resolve(self.layout(), request).await?, &files, basis));
         }
         self.once_more(&wanted, async || from_cache(&wanted, Some(&entry.files_digest)).await).await
     }
@@ -113,16 +115,9 @@ impl<R: Registry> Source<R> {
 
     /// Judges the digest of a request with the signatures in the cache.
     async fn judge(&self, request: &Request) -> Result<Basis, Failure> {
-        let (pinned, seat) =
-            (pinned(self.layout(), request).await?, Permits::default().seat(&request.object.namespace));
-        let requirement = &request.requirement;
-        Ok(trust::judge(self.layout(), &request.access, &pinned, requirement, &seat, pass::now()).await?)
+        let pinned = steps::resolve(self.layout(), request).await?;
+        Ok(steps::judge(self.layout(), request, &pinned, pass::now()).await?)
     }
-}
-
-/// Fails if a policy denies the artifact.
-pub(crate) fn check_denied(request: &Request) -> Result<(), Failure> {
-    request.requirement.denied().map_or(Ok(()), |objection| Err(objection.into()))
 }
 
 /// Returns true if a registry may have what a cache lacks.
@@ -130,12 +125,6 @@ fn may_be_elsewhere(reason: Reason) -> bool {
     let reasons =
         [Reason::ReferenceNotFound, Reason::SignatureMissing, Reason::SignatureInvalid, Reason::IdentityMismatch];
     reasons.contains(&reason)
-}
-
-async fn pinned<R: Registry>(registry: &R, request: &Request) -> Result<Pinned, Failure> {
-    let seat = Permits::default().seat(&request.object.namespace);
-    let (reference, selection) = (&request.reference, request.selection.as_ref());
-    Ok(registry::resolve(registry, &request.access, reference, selection, &seat).await?)
 }
 
 /// Returns the outcome for a directory that holds the files of its entry already.

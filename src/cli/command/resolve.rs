@@ -12,10 +12,10 @@ use crate::cli::options::signature::SignatureArguments;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
+use crate::cli::steps;
 use crate::failure::Failure;
 use crate::oci::Digest;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
-use crate::permits::Permits;
 use crate::registry::{self, Pinned, Registry};
 use crate::request::Request;
 
@@ -88,9 +88,7 @@ async fn resolve(arguments: &Arguments) -> Result<String, Complaint> {
 
 /// Returns the digest, which the registry has confirmed to exist, and that of the manifest for the platform.
 async fn resolved<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Option<Digest>), Failure> {
-    let seat = Permits::default().seat(&request.object.namespace);
-    let (reference, selection) = (&request.reference, request.selection.as_ref());
-    let pinned = registry::resolve(registry, &request.access, reference, selection, &seat).await?;
+    let pinned = steps::resolve(registry, request).await?;
     if request.platform.is_some() {
         let manifest =
             registry::manifest(registry, &request.access, &pinned, request.platform.as_ref(), MAX_MANIFEST_BYTES)

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::api::{OCIArtifactSpec, Reason};
-use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, catalog, find, refill};
+use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, catalog, find, refill_if_missing};
 use crate::cli::options::content::{self, ContentArguments};
 use crate::cli::options::format::FormatArguments;
 use crate::cli::options::limits::LimitArguments;
@@ -106,7 +106,7 @@ async fn unpackage(arguments: &Arguments) -> Result<ExitCode, Complaint> {
             let text = || format!("{}\n", placed.pinned);
             to_stdout(&arguments.format.format.show(text, &placed.shown_with_artifact())?).map(|()| Exit::Done.into())
         }
-        Err(End::Failure(failure)) => Err(offline(failure.into())),
+        Err(End::Failure(failure)) => Err(refill_if_missing(failure.into())),
         Err(End::Interrupted(code)) => Ok(placing::interrupted(code)),
     }
 }
@@ -138,10 +138,4 @@ async fn request(arguments: &Arguments) -> Result<Request, Complaint> {
     let mut referred = Referred::default();
     arguments.signature.set(&mut spec, &mut referred).await?;
     Ok(Request::parse(ObjectId::command_line(), &spec, &referred).map_err(Failure::from)?)
-}
-
-/// Adapts an error to the cache, which no request fills.
-fn offline(complaint: Complaint) -> Complaint {
-    let lacks_content = matches!(complaint.reason(), Reason::ReferenceNotFound | Reason::DigestMismatch);
-    if lacks_content { refill(complaint) } else { complaint }
 }

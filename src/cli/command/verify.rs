@@ -16,13 +16,13 @@ use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::notes::{note, warn};
 use crate::cli::output::signer::ShownSigner;
 use crate::cli::output::to_stdout;
+use crate::cli::steps;
 use crate::failure::{Failure, printable};
 use crate::oci::Digest;
 use crate::pass;
-use crate::permits::Permits;
 use crate::registry::{self, Pinned, Registry};
 use crate::request::Request;
-use crate::trust::{self, Basis, Judgement, Requirement, Verified};
+use crate::trust::{Basis, Judgement, Requirement, Verified};
 
 /// Arguments of `supercargo verify`.
 #[derive(Debug, clap::Args)]
@@ -126,12 +126,10 @@ async fn verify(arguments: &Arguments) -> Result<String, Complaint> {
 
 /// Judges the digest that the reference of a request means, by the requirement of the request.
 pub(super) async fn ask<R: Registry>(registry: &R, request: &Request) -> Result<(Pinned, Judgement), Failure> {
-    let seat = Permits::default().seat(&request.object.namespace);
-    let (reference, selection) = (&request.reference, request.selection.as_ref());
-    let pinned = registry::resolve(registry, &request.access, reference, selection, &seat).await?;
+    let pinned = steps::resolve(registry, request).await?;
     // Signatures would be found even if the registry does not have the manifest.
     registry::confirm(registry, &request.access, &pinned).await?;
-    match trust::judge(registry, &request.access, &pinned, &request.requirement, &seat, pass::now()).await? {
+    match steps::judge(registry, request, &pinned, pass::now()).await? {
         Basis::Judged(judgement) => Ok((pinned, judgement)),
         // Policies that allow the artifact require no signature.
         Basis::NoPolicy if !request.requirement.applied().is_empty() => Ok((pinned, Judgement::default())),

@@ -111,11 +111,17 @@ pub(crate) fn pinned(reference: &Reference, digest: &Digest) -> String {
 }
 
 /// Replaces the remedy of an error about content that the cache lacks.
-pub(crate) fn refill(complaint: Complaint) -> Complaint {
+fn refill(complaint: Complaint) -> Complaint {
     complaint.with_remedy(
         "Fill the cache with supercargo pull, package or import, or set --cache-dir; supercargo list shows it."
             .to_owned(),
     )
+}
+
+/// Adapts an error of a command that reads the cache, which no request fills.
+pub(crate) fn refill_if_missing(complaint: Complaint) -> Complaint {
+    let lacks_content = matches!(complaint.reason(), Reason::ReferenceNotFound | Reason::DigestMismatch);
+    if lacks_content { refill(complaint) } else { complaint }
 }
 
 fn default_dir(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::arguments::Arguments;
 use super::stop::Stop;
 use crate::api::{OCIArtifactSpec, Reason};
-use crate::cli::options::cache::{find, refill};
+use crate::cli::options::cache::{find, refill_if_missing};
 use crate::cli::options::writing::{Remote, reference, remotes};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::placing::Place;
@@ -122,11 +122,6 @@ impl Source {
         let shown = Shown::Artifact(placed.pinned.to_string());
         Ok(Fetched { directory: into, shown })
     }
-}
-
-fn refill_if_missing(complaint: Complaint) -> Complaint {
-    let lacks_content = matches!(complaint.reason(), Reason::ReferenceNotFound | Reason::DigestMismatch);
-    if lacks_content { refill(complaint) } else { complaint }
 }
 
 fn request(arguments: &Arguments, reference: &Reference) -> Result<Request, Complaint> {

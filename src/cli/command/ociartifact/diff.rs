@@ -12,9 +12,8 @@ use crate::api::OCIArtifactSpec;
 use crate::api::stored::Stored;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
+use crate::cli::steps;
 use crate::failure::{Failure, printable};
-use crate::permits::Permits;
-use crate::registry;
 use crate::request::{ObjectId, Policies};
 
 /// Arguments of `diff`.
@@ -118,9 +117,7 @@ async fn resolved(
     let spec = OCIArtifactSpec { verify: Vec::new(), ..spec.clone() };
     let (request, origins) = inputs::request(cluster, &arguments.registry, stored, spec, Policies::default()).await?;
     let registry = arguments.registry.reach.registry(&Arc::default())?;
-    let seat = Permits::default().seat(&request.object.namespace);
-    let (reference, selection) = (&request.reference, request.selection.as_ref());
-    let pinned = registry::resolve(&registry, &request.access, reference, selection, &seat).await;
+    let pinned = steps::resolve(&registry, &request).await;
     let pinned =
         pinned.map_err(|error| inputs::explain(&Failure::from(error), &origins, &request.reference.repository))?;
     Ok(Revision {

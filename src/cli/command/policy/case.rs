@@ -12,12 +12,11 @@ use super::outcome::Outcome;
 use crate::api::OCIArtifactSpec;
 use crate::cli::files;
 use crate::cli::files::objects::{Input, NAMESPACE_NAME};
+use crate::cli::steps;
 use crate::layout::Layout;
 use crate::oci::{Digest, Document, referrers};
-use crate::permits::Permits;
 use crate::registry::{self, Pinned, Registry};
 use crate::request::{ObjectId, Otherwise, Policies, Referred, Request};
-use crate::trust;
 
 /// Namespace of a case without one, where no policy distinguishes namespaces.
 const NAMESPACE: &str = "default";
@@ -39,25 +38,15 @@ pub(super) async fn judge(test: &Test, case: &Case, otherwise: Otherwise, now: T
             let layout = Layout::open(directory).map_err(|error| error.to_string())?;
             let pinned = pinned(&layout, &request).await?;
             check_recorded(&layout, &pinned).await?;
-            judged(&layout, &request, &pinned, now).await
+            steps::judge(&layout, &request, &pinned, now).await
         }
         paths => {
             let bundles = read(paths, request.reference.digest.as_ref())?;
             let pinned = pinned(&bundles, &request).await?;
-            judged(&bundles, &request, &pinned, now).await
+            steps::judge(&bundles, &request, &pinned, now).await
         }
     };
     Outcome::new(judged, &request.requirement, matches)
-}
-
-async fn judged<R: Registry>(
-    registry: &R,
-    request: &Request,
-    pinned: &Pinned,
-    now: Timestamp,
-) -> Result<trust::Basis, trust::TrustError> {
-    let seat = Permits::default().seat(&request.object.namespace);
-    trust::judge(registry, &request.access, pinned, &request.requirement, &seat, now).await
 }
 
 /// Returns the request that an object of the case makes.
@@ -103,10 +92,8 @@ fn policies(input: &Input, case: &Case, own: &str) -> Result<Policies, String> {
 }
 
 async fn pinned<R: Registry>(registry: &R, request: &Request) -> Result<Pinned, String> {
-    let seat = Permits::default().seat(&request.object.namespace);
     // The reference has a digest, which needs no look at the registry.
-    let pinned = registry::resolve(registry, &request.access, &request.reference, None, &seat).await;
-    pinned.map_err(|error| error.to_string())
+    steps::resolve(registry, request).await.map_err(|error| error.to_string())
 }
 
 /// Reads bundles, as signatures of the digest.

@@ -89,7 +89,7 @@ impl Locked {
         digest: &crate::oci::Digest,
     ) -> Result<bool, Failure> {
         let (Some(lock), Some(checkout)) = (&self.lock, &self.checkout) else { return Ok(false) };
-        let entry = lock.find(&artifact.name, &artifact.object.spec.image, &artifact.selection).ok();
+        let entry = artifact.entry(lock).ok();
         let Some(entry) = entry.filter(|entry| entry.digest == *digest) else { return Ok(false) };
         let files = checkout.unchanged(place).await?;
         Ok(files.is_some_and(|files| files.digest() == entry.files_digest))
