@@ -5,6 +5,7 @@ pub(crate) mod content;
 pub(crate) mod format;
 pub(crate) mod limits;
 pub(crate) mod login;
+pub(crate) mod object;
 pub(crate) mod packaging;
 pub(crate) mod policy;
 pub(crate) mod proxy;

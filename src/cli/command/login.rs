@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::json;
 
-use crate::api::{OCIArtifactSpec, Reason};
+use crate::api::Reason;
 use crate::cli::options::format::FormatArguments;
 use crate::cli::options::login::{from_stdin, places, registry_host};
+use crate::cli::options::object;
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::options::reading::TransportArguments;
 use crate::cli::options::values::duration;
@@ -144,9 +144,7 @@ async fn login(arguments: &Arguments) -> Result<(), Complaint> {
 impl Arguments {
     /// Returns the access to the registry, without credentials.
     async fn access(&self) -> Result<Access, Complaint> {
-        let image = self.registry.to_string();
-        let mut spec: OCIArtifactSpec =
-            serde_json::from_value(json!({"image": image, "outputs": []})).map_err(Failure::internal)?;
+        let mut spec = object::spec(&self.registry.to_string())?;
         self.transport.set(&mut spec);
         let request = Request::parse(ObjectId::command_line(), &spec, &self.transport.referred().await?);
         Ok(request.map_err(Failure::from)?.access)

@@ -5,11 +5,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::api::{OCIArtifactSpec, Reason};
+use crate::api::Reason;
 use crate::cli::options::content::{self, LayerArguments};
 use crate::cli::options::format::FormatArguments;
+use crate::cli::options::object;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
@@ -123,8 +124,7 @@ async fn unpack(arguments: &Arguments) -> Result<Placed, Stop> {
     let annotations = annotations(arguments)?;
     let layer = open(arguments, annotations)?;
     let reading = layer.reading();
-    let mut spec: OCIArtifactSpec =
-        serde_json::from_value(json!({"image": REPOSITORY, "outputs": []})).map_err(Failure::internal)?;
+    let mut spec = object::spec(REPOSITORY)?;
     spec.timeout.clone_from(&arguments.timeout);
     arguments.layer.set(&mut spec);
     let object = ObjectId::command_line();

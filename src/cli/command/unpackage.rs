@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use serde_json::json;
-
-use crate::api::{OCIArtifactSpec, Reason};
+use crate::api::Reason;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, catalog, find, refill_if_missing};
 use crate::cli::options::content::{self, ContentArguments};
 use crate::cli::options::format::FormatArguments;
 use crate::cli::options::limits::LimitArguments;
+use crate::cli::options::object;
 use crate::cli::options::signature::{self, SignatureArguments};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
@@ -130,8 +129,7 @@ fn refuse_existing(dir: &Path) -> Result<(), Complaint> {
 }
 
 async fn request(arguments: &Arguments) -> Result<Request, Complaint> {
-    let mut spec: OCIArtifactSpec =
-        serde_json::from_value(json!({"image": arguments.image, "outputs": []})).map_err(Failure::internal)?;
+    let mut spec = object::spec(&arguments.image)?;
     spec.timeout.clone_from(&arguments.timeout);
     spec.platform.clone_from(&arguments.platform);
     arguments.content.set(&mut spec);

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde_json::json;
-
 use crate::api::OCIArtifactSpec;
 use crate::api::spec::{CaReference, CertificateReference, SemverSpec};
 use crate::api::vocabulary::CaSource;
 use crate::cli::files;
 use crate::cli::options::content::ContentArguments;
 use crate::cli::options::login::{LoginArguments, Origins};
+use crate::cli::options::object;
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::options::signature::SignatureArguments;
 use crate::cli::output::complaint::Complaint;
@@ -113,9 +112,7 @@ impl ReadArguments {
     }
 
     fn spec(&self, content: &ContentArguments) -> Result<OCIArtifactSpec, Complaint> {
-        // Fields without an option have the defaults of the API.
-        let mut spec: OCIArtifactSpec =
-            serde_json::from_value(json!({"image": self.image, "outputs": []})).map_err(Failure::internal)?;
+        let mut spec = object::spec(&self.image)?;
         spec.timeout.clone_from(&self.timeout);
         spec.platform.clone_from(&self.platform);
         spec.semver = self.semver.as_ref().map(|range| SemverSpec {
@@ -168,6 +165,7 @@ fn key(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use serde_json::json;
 
     use super::*;
 

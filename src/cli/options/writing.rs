@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::json;
-
-use crate::api::{OCIArtifactSpec, Reason};
+use crate::api::Reason;
 use crate::cli::files;
 use crate::cli::options::format::{Format, FormatArguments};
 use crate::cli::options::login::{LoginArguments, Origins};
+use crate::cli::options::object;
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::options::reading::TransportArguments;
 use crate::cli::options::values::at_least_a_second;
@@ -131,9 +130,7 @@ impl WriteArguments {
 }
 
 fn access(transport: &TransportArguments, referred: &Referred, reference: &Reference) -> Result<Access, Complaint> {
-    let mut spec: OCIArtifactSpec =
-        serde_json::from_value(json!({"image": reference.repository.to_string(), "outputs": []}))
-            .map_err(Failure::internal)?;
+    let mut spec = object::spec(&reference.repository.to_string())?;
     transport.set(&mut spec);
     let request = Request::parse(ObjectId::command_line(), &spec, referred).map_err(Failure::from)?;
     Ok(request.access)

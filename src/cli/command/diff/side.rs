@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::json;
-
 use super::arguments::Arguments;
 use super::stop::Stop;
-use crate::api::{OCIArtifactSpec, Reason};
+use crate::api::Reason;
 use crate::cli::options::cache::{find, refill_if_missing};
+use crate::cli::options::object;
 use crate::cli::options::writing::{Remote, reference, remotes};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::placing::Place;
@@ -125,8 +124,7 @@ impl Source {
 }
 
 fn request(arguments: &Arguments, reference: &Reference) -> Result<Request, Complaint> {
-    let mut spec: OCIArtifactSpec =
-        serde_json::from_value(json!({"image": reference.to_string(), "outputs": []})).map_err(Failure::internal)?;
+    let mut spec = object::spec(&reference.to_string())?;
     spec.timeout.clone_from(&arguments.timeout);
     spec.platform.clone_from(&arguments.platform);
     arguments.selection.set(&mut spec);
