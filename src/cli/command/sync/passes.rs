@@ -14,7 +14,7 @@ use crate::oci::Digest;
 use crate::output::damage::Reading;
 use crate::output::{OutputError, Wanted};
 use crate::pass::turns::Turns;
-use crate::pass::{self, Before, Engine, Look, Prepared, Progressed, Unattended};
+use crate::pass::{self, Before, Engine, Prepared, Progressed, Unattended};
 use crate::permits::Permits;
 use crate::plan::Observed;
 use crate::registry::Registry;
@@ -57,7 +57,7 @@ struct Pass {
 /// State of the outputs before a pass.
 struct Earlier {
     before: Before,
-    look: Look,
+    /// Digest that consumers read.
     previous: Option<Digest>,
 }
 
@@ -102,7 +102,7 @@ impl<R: Registry> Shared<'_, R> {
 
     async fn prepare_request(&self, request: Request) -> Result<Pass, Failure> {
         let engine = self.engine()?;
-        let Earlier { before, previous, .. } = earlier(engine, &request).await?;
+        let Earlier { before, previous } = earlier(engine, &request).await?;
         let stop = self.stop.clone();
         let wanted = Wanted::new(move || !stop.is_cancelled());
         let turn = engine.turn(&request).await;
@@ -166,8 +166,9 @@ impl<R: Registry> Shared<'_, R> {
         let (mut observed, mut previous, mut is_damaged) = (Observed::default(), None, false);
         if let Some(engine) = self.engine.as_ref().filter(|engine| has_every_volume(engine, &request)) {
             let earlier = earlier(engine, &request).await?;
-            is_damaged = !earlier.look.damage.is_empty();
-            (observed, previous) = (earlier.look.observed, earlier.previous);
+            let look = pass::look(engine, &request, &earlier.before).await?;
+            is_damaged = !look.damage.is_empty();
+            (observed, previous) = (look.observed, earlier.previous);
         } else if request.targets.iter().any(|target| target.place.kind() == OutputKind::Secret) {
             return Err(Failure::from(OutputError::NoCluster(OutputKind::Secret)).into());
         }
@@ -211,9 +212,7 @@ async fn earlier<R: Registry>(engine: &Engine<R>, request: &Request) -> Result<E
     };
     let previous = look.shown.iter().flatten().next().map(|shown| shown.revision.digest.clone());
     let recorded = look.held.into_iter().flatten().next().map(|published| published.revision);
-    let before = Before { recorded, damage, ..Before::default() };
-    let look = pass::look(engine, request, &before).await?;
-    Ok(Earlier { before, look, previous })
+    Ok(Earlier { before: Before { recorded, damage, ..Before::default() }, previous })
 }
 
 /// Returns true if every volume that the outputs are on exists.
