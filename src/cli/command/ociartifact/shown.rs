@@ -8,6 +8,32 @@ use crate::api::{OCIArtifactSpec, OCIArtifactStatus, Reason};
 use crate::oci::Digest;
 use crate::request::ObjectId;
 
+/// An object with its image, at the beginning of a result in JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct Head {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    /// `spec.image`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) image: Option<String>,
+    /// Parser error of a spec that cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) problem: Option<String>,
+}
+
+impl From<&Stored> for Head {
+    fn from(stored: &Stored) -> Self {
+        let ObjectId { namespace, name, .. } = ObjectId::from(stored);
+        let spec = spec(stored);
+        Self {
+            namespace,
+            name,
+            image: spec.ok().map(|spec| spec.image.clone()),
+            problem: spec.err().map(str::to_owned),
+        }
+    }
+}
+
 /// A condition of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -6,12 +6,11 @@ use super::cluster::{ClusterArguments, Listed, object_name};
 use super::consumers::{Consumer, Workloads};
 use super::nodes::Node;
 use super::outcome::warn;
-use super::shown::{self, Condition};
+use super::shown::{self, Condition, Head};
 use super::uses::Sought;
 use crate::api::status::{OutputStatus, PolicyStatus, VerificationStatus};
 use crate::api::stored::Stored;
 use crate::cli::output::complaint::Complaint;
-use crate::request::ObjectId;
 
 /// Arguments of `tree`.
 #[derive(Debug, clap::Args)]
@@ -55,14 +54,8 @@ struct Tree {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Object {
-    namespace: String,
-    name: String,
-    /// `spec.image`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<String>,
-    /// Parser error of a spec that cannot be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
+    #[serde(flatten)]
+    head: Head,
     /// Reference of the published revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     published: Option<String>,
@@ -102,33 +95,31 @@ pub(super) async fn run(arguments: &Arguments) -> Result<String, Complaint> {
 }
 
 fn object(stored: &Stored, workloads: &Workloads) -> Object {
-    let ObjectId { namespace, name, .. } = ObjectId::from(stored);
+    let head = Head::from(stored);
     let output = |status: &OutputStatus| {
-        let sought = Sought::parse(&namespace, &name, status);
-        let consumers = sought.map(|sought| workloads.using(&namespace, &sought)).unwrap_or_default();
+        let sought = Sought::parse(&head.namespace, &head.name, status);
+        let consumers = sought.map(|sought| workloads.using(&head.namespace, &sought)).unwrap_or_default();
         Output { status: status.clone(), consumers }
     };
     let status = &stored.status;
     Object {
-        image: shown::spec(stored).ok().map(|spec| spec.image.clone()),
-        problem: shown::spec(stored).err().map(str::to_owned),
         published: status.artifact.as_ref().map(|artifact| artifact.reference.clone()),
         conditions: shown::conditions(status),
         policies: status.policies.clone(),
         signatures: status.verification.clone(),
         outputs: status.outputs.iter().map(output).collect(),
-        namespace,
-        name,
+        head,
     }
 }
 
 fn node(object: &Object) -> Node {
-    let Object { namespace, name, image, published, conditions, policies, signatures, outputs, .. } = object;
+    let Object { head, published, conditions, policies, signatures, outputs } = object;
+    let Head { namespace, name, image, problem } = head;
     let states = conditions.iter().map(|one| format!("{}={} ({})", one.kind, one.status, one.reason));
     let states: Vec<String> = states.collect();
     let states = if states.is_empty() { "no status".to_owned() } else { states.join(", ") };
     let source = published.as_ref().or(image.as_ref()).cloned().unwrap_or_default();
-    let problem = object.problem.iter().map(|problem| Node::leaf(format!("Problem: {problem}")));
+    let problem = problem.iter().map(|problem| Node::leaf(format!("Problem: {problem}")));
     let policies = policies.iter().map(|policy| {
         let PolicyStatus { name, generation, enforcement } = policy;
         Node::leaf(format!("OCIArtifactPolicy {name}: {enforcement}, generation {generation}"))

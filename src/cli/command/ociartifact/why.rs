@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::cluster::{Cluster, ClusterArguments, list, object_name};
 use super::next::{self, Next};
 use super::outcome::warn;
-use super::shown::{self, Condition};
+use super::shown::{self, Condition, Head};
 use crate::api::Reason;
 use crate::api::status::CandidateStatus;
 use crate::api::stored::Stored;
@@ -48,14 +48,8 @@ Examples:
 /// Output of `--format json`. The names are stable; fields without a value are left out.
 #[derive(Debug, Serialize)]
 struct Report {
-    namespace: String,
-    name: String,
-    /// `spec.image`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<String>,
-    /// Parser error of a spec that cannot be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
+    #[serde(flatten)]
+    head: Head,
     conditions: Vec<Condition>,
     /// Remedy of the first condition that has one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,7 +129,6 @@ async fn events(cluster: &Cluster, object: &ObjectId) -> Result<Vec<News>, Compl
 }
 
 fn report(stored: &Stored, events: Result<Vec<News>, String>) -> Report {
-    let ObjectId { namespace, name, .. } = ObjectId::from(stored);
     let conditions = shown::conditions(&stored.status);
     let (events, warnings) = match events {
         Ok(events) => (events, Vec::new()),
@@ -148,10 +141,7 @@ fn report(stored: &Stored, events: Result<Vec<News>, String>) -> Report {
         since: artifact.last_update_time.clone(),
     });
     Report {
-        namespace,
-        name,
-        image: shown::spec(stored).ok().map(|spec| spec.image.clone()),
-        problem: shown::spec(stored).err().map(str::to_owned),
+        head: stored.into(),
         remedy: conditions.iter().find_map(|condition| condition.remedy),
         published,
         refused: stored.status.candidate.clone(),
@@ -168,9 +158,13 @@ fn shown(report: &Report) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{:12}{}", format!("{label}:"), printable(value));
     };
-    line("Object", &format!("{}/{}", report.namespace, report.name));
-    report.image.iter().for_each(|image| line("Image", image));
-    report.problem.iter().for_each(|problem| line("Problem", problem));
+    let Head { namespace, name, image, problem } = &report.head;
+    line("Object", &format!("{namespace}/{name}"));
+    for (label, value) in [("Image", image), ("Problem", problem)] {
+        if let Some(value) = value {
+            line(label, value);
+        }
+    }
     let mut before = None;
     for Condition { kind, status, reason, message, since, .. } in &report.conditions {
         // Stalled and Reconciling repeat the message of Ready.
