@@ -1,11 +1,11 @@
 //! The command line: commands call the library, options are parsed once for all commands, output reports to the user.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{ArgAction, CommandFactory, Parser};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
 pub use output::complaint::{remedy, remedy_in_files};
-pub use output::usage::parse;
 pub use plugin::arguments;
 
 use crate::telemetry::{LogFormat, LogLevel};
@@ -33,8 +33,6 @@ mod terminal;
 /// `push`, `sign`, `attach` and `promote` publish artifacts. `verify-bundle` and `unpack` handle single files.
 #[derive(Debug, Parser)]
 #[command(name = "supercargo", version, max_term_width = 100, help_template = overview::TEMPLATE)]
-#[command(before_help = overview::short(command::Command::list()))]
-#[command(before_long_help = overview::long(command::Command::list()))]
 pub struct Cli {
     #[command(subcommand)]
     command: command::Command,
@@ -52,8 +50,24 @@ pub struct Cli {
     log_format: LogFormat,
 }
 
+impl Cli {
+    /// Returns the description of the command line, whose help has an overview of the commands.
+    pub fn program() -> clap::Command {
+        overview::add(Self::command())
+    }
+}
+
 /// Heading of the options that every command has.
 const LOGGING: &str = "Logging";
+
+/// Parses the arguments of the process, which begin with its name. Help and versions are printed; an error is reported,
+/// with the exit code.
+pub fn parse(arguments: Vec<OsString>) -> Result<Cli, ExitCode> {
+    let mut program = Cli::program();
+    let matches = program.try_get_matches_from_mut(arguments);
+    let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| output::usage::report(&error.format(&mut program)))
+}
 
 /// Runs the command and returns the exit code, one of `output::exit`. Every command reports its error in one line on
 /// standard error, which is no log line: neither `RUST_LOG` nor the format of the log changes it.
@@ -62,5 +76,5 @@ pub async fn run(cli: Cli) -> ExitCode {
     if cli.quiet {
         output::notes::silence();
     }
-    cli.command.run(Cli::command).await.unwrap_or_else(|complaint| complaint.report())
+    cli.command.run(Cli::program).await.unwrap_or_else(|complaint| complaint.report())
 }

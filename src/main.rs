@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use supercargo::cli::{self, Cli};
+use supercargo::cli;
 
 /// Grace period at exit for threads that no task awaits any more: a name lookup may hang far beyond any timeout.
 const LAST_WORK: Duration = Duration::from_secs(1);
@@ -13,7 +13,7 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 const MOST_THREADS: usize = 2048;
 
 fn main() -> ExitCode {
-    let cli = match cli::parse::<Cli>(cli::arguments(std::env::args_os())) {
+    let cli = match cli::parse(cli::arguments(std::env::args_os())) {
         Ok(cli) => cli,
         Err(code) => return code,
     };

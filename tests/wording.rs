@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use serde_json::Value;
 use supercargo::api::{Reason, crd};
 use supercargo::cli::{self, Cli};
@@ -100,7 +100,7 @@ fn root() -> &'static Path {
 
 /// Returns the program and each of its commands. Values of the environment are left out of their help.
 fn commands() -> Vec<Command> {
-    let mut cli = Cli::command().term_width(SCREEN.1);
+    let mut cli = Cli::program().term_width(SCREEN.1);
     cli.build();
     let (mut all, mut next) = (Vec::new(), vec![cli]);
     while let Some(command) = next.pop() {

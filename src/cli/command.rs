@@ -108,18 +108,6 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Returns the names of the commands and their purposes.
-    pub(crate) fn list() -> Vec<(String, String)> {
-        let program = <Self as Subcommand>::augment_subcommands(clap::Command::new("supercargo"));
-        let visible = program.get_subcommands().filter(|command| !command.is_hide_set());
-        let about = |one: &clap::Command| {
-            let about = one.get_about().map(ToString::to_string).unwrap_or_default();
-            let aliases: Vec<&str> = one.get_visible_aliases().collect();
-            if aliases.is_empty() { about } else { format!("{about} [alias: {}]", aliases.join(", ")) }
-        };
-        visible.map(|one| (one.get_name().to_owned(), about(one))).collect()
-    }
-
     /// Runs the command and returns its exit code. `program` describes the command line, for completion and pages.
     pub(crate) async fn run(self, program: fn() -> clap::Command) -> Result<ExitCode, Complaint> {
         match self {

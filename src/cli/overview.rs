@@ -17,9 +17,23 @@ const GROUPS: [(&str, &[&str]); 6] = [
 /// Columns of the narrowest screen: clap breaks longer lines, without an indent.
 const WIDTH: usize = 80;
 
+/// Adds the overview to the help of the program.
+pub(super) fn add(program: clap::Command) -> clap::Command {
+    let visible = program.get_subcommands().filter(|command| !command.is_hide_set());
+    let commands: Vec<(String, String)> = visible.map(|one| (one.get_name().to_owned(), purpose(one))).collect();
+    program.before_help(short(&commands)).before_long_help(long(&commands))
+}
+
+/// Returns the purpose of a command, with its other names.
+fn purpose(command: &clap::Command) -> String {
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let aliases: Vec<&str> = command.get_visible_aliases().collect();
+    if aliases.is_empty() { about } else { format!("{about} [alias: {}]", aliases.join(", ")) }
+}
+
 /// Returns the names of the commands, by their purpose.
-pub(super) fn short(commands: Vec<(String, String)>) -> String {
-    let mut rows: Vec<(&str, Vec<String>)> = GROUPS.iter().map(|(group, _)| (*group, Vec::new())).collect();
+fn short(commands: &[(String, String)]) -> String {
+    let mut rows: Vec<(&str, Vec<&str>)> = GROUPS.iter().map(|(group, _)| (*group, Vec::new())).collect();
     for (name, _) in commands {
         let known = GROUPS.iter().position(|(_, names)| names.contains(&name.as_str()));
         if let Some((_, names)) = rows.get_mut(known.unwrap_or(GROUPS.len() - 1)) {
@@ -35,7 +49,7 @@ pub(super) fn short(commands: Vec<(String, String)>) -> String {
                 line = " ".repeat(16);
             }
             line.push(' ');
-            line.push_str(&name);
+            line.push_str(name);
         }
         text.push_str(&(line + "\n"));
     }
@@ -43,7 +57,7 @@ pub(super) fn short(commands: Vec<(String, String)>) -> String {
 }
 
 /// Returns the purpose of each command.
-pub(super) fn long(commands: Vec<(String, String)>) -> String {
+fn long(commands: &[(String, String)]) -> String {
     let width = commands.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     let mut text = "Commands:".to_owned();
     for (name, about) in commands {

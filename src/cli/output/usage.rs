@@ -1,28 +1,24 @@
 //! Errors of the option parser, in the form of every other error: one line with a reason and a remedy.
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 
 use super::complaint::Complaint;
 use crate::api::Reason;
 
-/// Parses the arguments of the process, which begin with its name. Help and versions are printed; an error is reported, with the exit code.
-pub fn parse<P: Parser>(arguments: Vec<OsString>) -> Result<P, ExitCode> {
-    P::try_parse_from(arguments).map_err(|error| {
-        let is_help = matches!(
-            error.kind(),
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-        );
-        if !is_help {
-            return complaint(&error.render().to_string()).report();
-        }
-        // A closed stream is no error of the user; help without a command is.
-        let _ = error.print();
-        u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
-    })
+/// Prints help or a version, or reports an error of the option parser, and returns the exit code.
+pub(crate) fn report(error: &clap::Error) -> ExitCode {
+    let is_help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if !is_help {
+        return complaint(&error.render().to_string()).report();
+    }
+    // A closed stream is no error of the user; help without a command is.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// Returns the error of clap's text: a problem of one or more lines, hints, the usage, and a line about `--help`.
