@@ -1,9 +1,10 @@
 //! The artifacts that files name, as `sync` and `lock` process them: each with its name in a lock and its request.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::api::Reason;
 use crate::cli::checkout::Place;
+use crate::cli::files::input::Subdirectories;
 use crate::cli::files::objects::{Input, Object};
 use crate::cli::output::complaint::Complaint;
 use crate::failure::{Class, Failure};
@@ -12,11 +13,15 @@ use crate::login::Logins;
 use crate::oci::Digest;
 use crate::request::{Referred, Request};
 
+/// Maximum number of artifacts in an error.
+const SHOWN: usize = 5;
+
+/// An artifact of the files: its namespace and name, and the rest.
+pub(crate) type Selected<'a> = (&'a (String, String), &'a Object);
+
 /// An artifact that files name.
 #[derive(Debug)]
 pub(crate) struct Artifact<'a> {
-    /// Key in the input: namespace and name, or directory.
-    key: &'a (String, String),
     /// Name in a lock: the directory of an entry of an `ArtifactSet`, or namespace and name of an object.
     pub(crate) name: String,
     pub(crate) object: &'a Object,
@@ -26,13 +31,18 @@ pub(crate) struct Artifact<'a> {
     pub(crate) selection: Digest,
 }
 
-/// Fails for files without an artifact: a wrong file of `--filename` would remove every entry of a lock.
-pub(crate) fn check_not_empty(input: &Input) -> Result<(), Complaint> {
-    if !input.objects.is_empty() {
-        return Ok(());
+/// Reads the files of `--filename` on a thread: a signal ends the command also while it waits for standard input. Files
+/// without an artifact are an error: a wrong file would remove every entry of a lock.
+pub(crate) async fn read(paths: &[PathBuf], recursive: bool, namespace: &str) -> Result<Input, Complaint> {
+    let (paths, namespace) = (paths.to_vec(), namespace.to_owned());
+    let subdirectories = Subdirectories::read_if(recursive);
+    let read = tokio::task::spawn_blocking(move || Input::read(&paths, subdirectories, &namespace));
+    let input = read.await.map_err(Failure::internal)?.map_err(|error| error.complaint("--filename"))?;
+    if input.objects.is_empty() {
+        let problem = "--filename: the files have no OCIArtifact, and no entry of an ArtifactSet";
+        return Err(Complaint::new(Reason::FileInvalid, problem));
     }
-    let problem = "--filename: the files have no OCIArtifact, and no entry of an ArtifactSet";
-    Err(Complaint::new(Reason::FileInvalid, problem))
+    Ok(input)
 }
 
 /// Returns the artifacts of the files, sorted by name.
@@ -49,9 +59,25 @@ pub(crate) fn artifacts(input: &Input) -> Result<Vec<Artifact<'_>>, Complaint> {
     }
 }
 
+/// Returns the artifacts that the values of an option name, in the order of their names; all without a value.
+pub(crate) fn select<'a>(input: &'a Input, option: &str, values: &[String]) -> Result<Vec<Selected<'a>>, Complaint> {
+    let is_named = |(key, object): &Selected<'_>, text: &String| is_named(key, object, text);
+    if let Some(text) = values.iter().find(|text| !input.objects.iter().any(|one| is_named(&one, text))) {
+        let mut names: Vec<_> =
+            input.objects.keys().take(SHOWN).map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+        if input.objects.len() > SHOWN {
+            names.push(format!("and {} more", input.objects.len() - SHOWN));
+        }
+        let problem = format!("{option} {text}: the files have no such artifact; they have {}", names.join(", "));
+        return Err(Complaint::new(Reason::InvalidSpec, problem));
+    }
+    let is_selected = |one: &Selected<'_>| values.is_empty() || values.iter().any(|text| is_named(one, text));
+    Ok(input.objects.iter().filter(is_selected).collect())
+}
+
 /// Returns true if a text names an object of the input: by its directory, relative to its file or as a path, by its
 /// namespace and name, or by its name.
-pub(crate) fn is_named((namespace, name): &(String, String), object: &Object, text: &str) -> bool {
+fn is_named((namespace, name): &(String, String), object: &Object, text: &str) -> bool {
     // A directory can be written with a slash at its end; paths are compared by component.
     let is_directory = |directory: &Path| {
         let plain = directory.strip_prefix(&object.base).unwrap_or(directory);
@@ -72,24 +98,18 @@ pub(crate) struct Wanted {
 
 impl<'a> Artifact<'a> {
     /// Returns the artifact of an object with its key in the input.
-    pub(crate) fn of(key: &'a (String, String), object: &'a Object) -> Self {
-        let (namespace, name) = key;
+    pub(crate) fn of((namespace, name): &(String, String), object: &'a Object) -> Self {
         // The name of an entry is its directory, and that of its object is made from it.
         let is_entry = object.id.name != *name;
         let name = if is_entry { name.clone() } else { format!("{namespace}/{name}") };
         let below = |directory: &Path| directory.strip_prefix(&object.base).unwrap_or(directory).to_owned();
         let place = object.directory.as_deref().map(|directory| Place::new(&object.base, &below(directory)));
-        Self { key, name, object, place, selection: lock::selection(&object.spec) }
+        Self { name, object, place, selection: lock::selection(&object.spec) }
     }
 
     /// Returns the entry of a lock that applies to the artifact.
     pub(crate) fn entry<'b>(&self, lock: &'b Lock) -> Result<&'b Entry, Gap> {
         lock.find(&self.name, &self.object.spec.image, &self.selection)
-    }
-
-    /// Returns true for the text of an option that names the artifact: its directory, namespace and name, or name.
-    pub(crate) fn is_named(&self, text: &str) -> bool {
-        is_named(self.key, self.object, text)
     }
 
     /// Returns the request, under the policies of the files. `own` is the namespace of the objects that policies name.
@@ -123,5 +143,53 @@ impl Wanted {
             })?;
         }
         Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::files::input::Subdirectories;
+
+    #[test]
+    fn artifacts_are_named_by_name_or_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let object = |namespace: &str, name: &str| {
+            format!(
+                "---\napiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifact\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+                 spec: {{image: ghcr.io/a/b}}\n"
+            )
+        };
+        let set = "---\napiVersion: supercargo.dev/v1alpha1\nkind: ArtifactSet\nartifacts: [{directory: vendor/a, image: ghcr.io/a/b}]\n";
+        let placed = "---\napiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifact\nmetadata: {name: p, namespace: w, annotations: \
+                      {supercargo.dev/directory: oad/p}}\nspec: {image: ghcr.io/a/b}\n";
+        let file = dir.path().join("a.yaml");
+        let text = [object("x", "a"), object("w", "a"), object("w", "b"), set.to_owned(), placed.to_owned()].concat();
+        fs_err::write(&file, text).unwrap();
+        let input = Input::read(&[file], Subdirectories::Refuse, "default").unwrap();
+        let selected = |only: &[&str]| {
+            let only: Vec<String> = only.iter().map(|text| (*text).to_owned()).collect();
+            let names =
+                |all: Vec<Selected<'_>>| all.iter().map(|(key, _)| format!("{}/{}", key.0, key.1)).collect::<Vec<_>>();
+            select(&input, "--only", &only).map(names).map_err(|complaint| complaint.to_string())
+        };
+        let path = dir.path().join("vendor/a").display().to_string();
+        let rows: [(&[&str], &[&str]); 8] = [
+            (&[], &["default/vendor/a", "w/a", "w/b", "w/p", "x/a"]),
+            (&["oad/p/"], &["w/p"]),
+            (&["a"], &["w/a", "x/a"]),
+            (&["w/a", "b"], &["w/a", "w/b"]),
+            (&["vendor/a"], &["default/vendor/a"]),
+            (&["vendor/a/"], &["default/vendor/a"]),
+            (&["default/vendor/a"], &["default/vendor/a"]),
+            (&[&path], &["default/vendor/a"]),
+        ];
+        for (only, want) in rows {
+            assert_eq!(selected(only).unwrap(), want, "{only:?}");
+        }
+        for missing in ["c", "z/a", "vendor", ""] {
+            let error = selected(&["a", missing]).unwrap_err();
+            assert!(error.contains("InvalidSpec") && error.contains("--only") && error.contains("x/a"), "{error}");
+        }
     }
 }

@@ -1,19 +1,16 @@
 //! `supercargo lock`: the digests of all artifacts that files name, in a file to commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 
-use crate::api::Reason;
 use crate::blob::Progress;
-use crate::cli::artifacts::{Artifact, Wanted, artifacts, check_not_empty};
+use crate::cli::artifacts::{Artifact, Wanted, artifacts, read, select};
 use crate::cli::checkout::{self, Source};
 use crate::cli::files;
-use crate::cli::files::input::Subdirectories;
-use crate::cli::files::objects::Input;
 use crate::cli::locking;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
 use crate::cli::options::format::FormatArguments;
@@ -25,7 +22,7 @@ use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
 use crate::cli::signals::{Signals, interrupted};
-use crate::failure::{Failure, printable};
+use crate::failure::Failure;
 use crate::layout::Cache;
 use crate::lock::Lock;
 use crate::login::Logins;
@@ -122,28 +119,23 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn lock(arguments: &Arguments) -> Result<Exit, Complaint> {
-    let subdirectories = Subdirectories::read_if(arguments.recursive);
-    let input = Input::read(&arguments.input, subdirectories, &arguments.namespace);
-    let input = input.map_err(|error| error.complaint("--filename"))?;
-    check_not_empty(&input)?;
+    let input = read(&arguments.input, arguments.recursive, &arguments.namespace).await?;
     let all = artifacts(&input)?;
     let path = arguments.output.clone().unwrap_or_else(|| locking::default_path(&arguments.input));
     // Two commands would lose each other's entries.
     let _alone = if arguments.check { None } else { checkout::alone(locking::dir(&path)).await? };
     let old = locking::read(&path)?.unwrap_or_default();
-    let chosen = arguments.chosen(&all)?;
+    let selected = select(&input, "--update", &arguments.update)?;
+    let chosen: Vec<_> = selected.into_iter().map(|(key, object)| Artifact::of(key, object)).collect();
     let bars = Arc::new(Bars::new());
     let source = arguments.source(Arc::clone(&bars) as Arc<dyn Progress>)?;
     let own = arguments.policy_namespace.as_ref().unwrap_or(&arguments.namespace);
+    let now = async |artifact| match Artifact::wanted(artifact, &input, own) {
+        Ok(wanted) => arguments.now(&source, artifact, &wanted, &old).await,
+        Err(failure) => Err(failure),
+    };
     let results: Vec<_> = stream::iter(&chosen)
-        .map(|artifact| async {
-            let wanted = artifact.wanted(&input, own);
-            let now = match wanted {
-                Ok(wanted) => arguments.now(&source, artifact, &wanted, &old).await,
-                Err(failure) => Err(failure),
-            };
-            (*artifact, now)
-        })
+        .map(async |artifact| (artifact, Box::pin(now(artifact)).await))
         .buffered(AT_ONCE)
         .collect()
         .await;
@@ -170,21 +162,6 @@ async fn lock(arguments: &Arguments) -> Result<Exit, Complaint> {
 }
 
 impl Arguments {
-    /// Returns the artifacts to lock.
-    fn chosen<'a>(&self, all: &'a [Artifact<'a>]) -> Result<Vec<&'a Artifact<'a>>, Complaint> {
-        let names: BTreeSet<&str> = all.iter().map(|artifact| artifact.name.as_str()).collect();
-        let is_named = |text: &String| all.iter().any(|artifact| artifact.is_named(text));
-        if let Some(unknown) = self.update.iter().find(|text| !is_named(text)) {
-            let problem = format!("--update {unknown}: no artifact of the files has this name");
-            let known: Vec<_> = names.into_iter().take(10).collect();
-            let complaint = Complaint::new(Reason::InvalidSpec, problem);
-            return Err(complaint.with_remedy(format!("The files have {}.", printable(&known.join(", ")))));
-        }
-        let is_chosen =
-            |artifact: &&Artifact<'_>| self.update.is_empty() || self.update.iter().any(|text| artifact.is_named(text));
-        Ok(all.iter().filter(is_chosen).collect())
-    }
-
     fn source(&self, progress: Arc<dyn Progress>) -> Result<Source<HttpRegistry>, Complaint> {
         let logins = Arc::new(Logins::read(&places(self.docker_config.clone()))?);
         let registry = Arc::new(self.reach.registry(&Arc::default())?);

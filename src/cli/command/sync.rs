@@ -7,8 +7,7 @@ use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::blob::Progress;
-use crate::cli::artifacts::check_not_empty;
-use crate::cli::files::input::Subdirectories;
+use crate::cli::artifacts::{Selected, read, select};
 use crate::cli::files::objects::Input;
 use crate::cli::options::login::places;
 use crate::cli::output::complaint::Complaint;
@@ -30,7 +29,6 @@ mod outcome;
 mod passes;
 mod prune;
 mod report;
-mod selection;
 
 pub(crate) use arguments::Arguments;
 use directories::Locked;
@@ -39,7 +37,6 @@ use outcome::{Done, Refused};
 use passes::{Rehearsal, Shared};
 use prune::{Leftovers, Pruned};
 use report::Report;
-use selection::Selected;
 
 /// An artifact with its result.
 type Processed<'a> = (Selected<'a>, Result<Done, Refused>);
@@ -66,8 +63,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Complaint> {
 
 /// Processes the files. After a cancellation the result has no meaning, and nothing is printed.
 async fn sync(arguments: &Arguments, stop: &CancellationToken) -> Result<Exit, Complaint> {
-    let Some(input) = stop.run_until_cancelled(read(arguments)).await.transpose()? else { return Ok(Exit::Fault) };
-    let selected = selection::select(&input, &arguments.only)?;
+    let Some(input) = stop
+        .run_until_cancelled(read(&arguments.input, arguments.recursive, &arguments.namespace))
+        .await
+        .transpose()?
+    else {
+        return Ok(Exit::Fault);
+    };
+    let selected = select(&input, "--only", &arguments.only)?;
     let opened = stop.run_until_cancelled(Locked::open(arguments, &selected)).await.transpose()?;
     let Some(locked) = opened else { return Ok(Exit::Fault) };
     let bars = Arc::new(Bars::new());
@@ -124,16 +127,6 @@ async fn process_each<'a, R: Registry>(shared: &Shared<'_, R>, selected: &[Selec
     let process = async |one: Selected<'a>| Some((one, Box::pin(shared.process(one)).await?));
     let artifacts = stream::iter(selected).map(|one| process(*one)).buffered(AT_A_TIME);
     artifacts.filter_map(std::future::ready).collect().await
-}
-
-/// Reads the files on a thread: a signal ends the command also while it waits for standard input.
-async fn read(arguments: &Arguments) -> Result<Input, Complaint> {
-    let (paths, namespace) = (arguments.input.clone(), arguments.namespace.clone());
-    let subdirectories = Subdirectories::read_if(arguments.recursive);
-    let read = tokio::task::spawn_blocking(move || Input::read(&paths, subdirectories, &namespace));
-    let input = read.await.map_err(Failure::internal)?.map_err(|error| error.complaint("--filename"))?;
-    check_not_empty(&input)?;
-    Ok(input)
 }
 
 fn rehearsal(arguments: &Arguments) -> Result<Rehearsal, Complaint> {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::arguments::Arguments;
-use super::selection::Selected;
 use crate::api::Reason;
 use crate::blob::{Cache, Progress};
+use crate::cli::artifacts::Selected;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
 use crate::metrics::Metrics;

@@ -4,8 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::directories::{self, Locked, at_entry};
 use super::outcome::{Change, Done, Refused};
-use super::selection::Selected;
-use crate::cli::artifacts::Artifact;
+use crate::cli::artifacts::{Artifact, Selected};
 use crate::cli::checkout::{Place, Source};
 use crate::cli::files::objects::Input;
 use crate::failure::Failure;

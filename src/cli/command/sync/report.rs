@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::outcome::{Change, Done, Refused, SignedBy};
 use super::prune::Pruned;
-use super::selection::Selected;
 use crate::api::Reason;
+use crate::cli::artifacts::Selected;
 use crate::cli::options::format::Format;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
