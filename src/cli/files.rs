@@ -22,6 +22,11 @@ pub(crate) mod replacing;
 /// Largest file that is read.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 
+/// Returns true for the path that stands for standard input.
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 /// Reads the file of an option or argument, which errors name.
 pub(crate) fn read(what: &str, path: &Path) -> Result<Vec<u8>, Complaint> {
     content(path).map_err(|error| unreadable(what, &error))
@@ -29,7 +34,7 @@ pub(crate) fn read(what: &str, path: &Path) -> Result<Vec<u8>, Complaint> {
 
 /// Reads the text of a file, or of standard input for `-`.
 pub(crate) fn text(what: &str, path: &Path) -> Result<String, Complaint> {
-    let bytes = if path == Path::new("-") {
+    let bytes = if is_stdin(path) {
         let failed = |error: Error| Complaint::new(Reason::FileInvalid, format!("{what}: standard input is {error}"));
         up_to(MAX_FILE, std::io::stdin().lock()).map_err(failed)?
     } else {
@@ -65,11 +70,7 @@ pub(crate) fn target() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| {
         let kind = fs_err::metadata(&path).map(|metadata| metadata.file_type());
         let is_other = kind.is_ok_and(|kind| !kind.is_file() && !kind.is_char_device());
-        if is_other || path == Path::new("-") {
-            Err("expected the path of a regular file or of a new one")
-        } else {
-            Ok(path)
-        }
+        if is_other || is_stdin(&path) { Err("expected the path of a regular file or of a new one") } else { Ok(path) }
     })
 }
 

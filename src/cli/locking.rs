@@ -18,9 +18,6 @@ use crate::registry::Registry;
 use crate::request::{OutputKind, Place};
 use crate::trust::{self, Basis, Verified};
 
-/// Value of `--filename` for standard input.
-const STDIN: &str = "-";
-
 /// Options of `sync` about a lock.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Directories")]
@@ -46,7 +43,7 @@ impl LockArguments {
 
 /// Returns the usual place of the lock for some files: beside the first, or in it if it is a directory.
 pub(crate) fn default_path(inputs: &[PathBuf]) -> PathBuf {
-    let first = inputs.first().filter(|first| *first != Path::new(STDIN));
+    let first = inputs.first().filter(|first| !files::is_stdin(first));
     let dir = match first {
         Some(first) if first.is_dir() => Some(first.as_path()),
         Some(first) => first.parent(),

@@ -17,7 +17,7 @@ use crate::cli::options::format::FormatArguments;
 use crate::cli::options::limits::LimitArguments;
 use crate::cli::options::login::places;
 use crate::cli::options::reach::PersonalReach;
-use crate::cli::output::complaint::{Complaint, remedy_in_files};
+use crate::cli::output::complaint::{Complaint, remedy_of};
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
@@ -212,7 +212,6 @@ fn succeeded(results: Vec<(&Artifact<'_>, Result<Now, Failure>)>) -> Result<BTre
 }
 
 fn complaint(name: &str, failure: &Failure) -> Complaint {
-    let own = failure.for_command.as_ref().and_then(|texts| texts.remedy);
-    let remedy = own.unwrap_or_else(|| remedy_in_files(failure.reason));
-    Complaint::new(failure.reason, format!("{name}: {}", failure.message)).with_remedy(remedy.to_owned())
+    let complaint = Complaint::new(failure.reason, format!("{name}: {}", failure.message));
+    complaint.with_remedy(remedy_of(failure).to_owned())
 }

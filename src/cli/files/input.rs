@@ -5,7 +5,7 @@ use std::io::Error;
 use std::path::{Path, PathBuf};
 
 use super::directories::Directories;
-use super::{MAX_FILE, content, reason, up_to};
+use super::{MAX_FILE, content, is_stdin, reason, up_to};
 use crate::api::Reason;
 use crate::cli::output::complaint::Complaint;
 
@@ -15,8 +15,6 @@ const MAX_DEPTH: usize = 16;
 const MAX_ENTRIES: usize = 100_000;
 /// Maximum number of bytes in all files.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// Path that stands for standard input.
-const STDIN: &str = "-";
 /// Name of standard input in errors.
 const SHOWN_STDIN: &str = "standard input";
 
@@ -103,7 +101,7 @@ impl Walk {
     pub(super) fn new(paths: &[PathBuf], subdirectories: Subdirectories) -> Result<Self, InputError> {
         let (mut files, mut directories) = (VecDeque::new(), VecDeque::new());
         for path in paths {
-            let is_stdin = path == Path::new(STDIN);
+            let is_stdin = is_stdin(path);
             if is_stdin && files.contains(path) {
                 return Err(InputError::StdinTwice);
             }
@@ -161,7 +159,7 @@ impl Walk {
 
     fn read(&mut self, path: PathBuf) -> Result<Option<Source>, InputError> {
         let here = || PathBuf::from(".");
-        if path == Path::new(STDIN) {
+        if is_stdin(&path) {
             let shown = PathBuf::from(SHOWN_STDIN);
             let read = up_to(MAX_FILE, std::io::stdin().lock());
             let problem = |error: Error| InputError::Invalid { file: shown.clone(), problem: error.to_string() };

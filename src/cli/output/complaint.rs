@@ -151,6 +151,12 @@ pub fn remedy(reason: Reason) -> &'static str {
     }
 }
 
+/// Returns the remedy for a failure of an object from a file: its own, or the usual one of its reason.
+pub(crate) fn remedy_of(failure: &Failure) -> &'static str {
+    let own = failure.for_command.as_ref().and_then(|texts| texts.remedy);
+    own.unwrap_or_else(|| remedy_in_files(failure.reason))
+}
+
 /// Returns the remedy for an object from a file, in the table of `sync`, which does not retry.
 pub fn remedy_in_files(reason: Reason) -> &'static str {
     match reason {

@@ -81,7 +81,7 @@ enum Source {
 
 impl Source {
     fn open(path: &Path) -> Result<Self, Complaint> {
-        if path == Path::new("-") {
+        if files::is_stdin(path) {
             return Ok(Self::Archive(Box::new(std::io::stdin().lock())));
         }
         if path.is_dir() {

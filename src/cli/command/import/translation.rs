@@ -100,7 +100,7 @@ pub(super) async fn run(tool: Tool, arguments: Arguments) -> ExitCode {
 fn import(tool: Tool, arguments: &Arguments) -> Result<String, Complaint> {
     let text = files::text("FILE", &arguments.file)?;
     let shown =
-        if arguments.file == Path::new("-") { "standard input".into() } else { arguments.file.to_string_lossy() };
+        if files::is_stdin(&arguments.file) { "standard input".into() } else { arguments.file.to_string_lossy() };
     let translated = translated(tool, &shown, &text)?;
     let Some(path) = &arguments.output else { return Ok(translated) };
     if is_same(path, &arguments.file) {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::api::Reason;
-use crate::cli::output::complaint::{Complaint, remedy_in_files};
+use crate::cli::output::complaint::{Complaint, remedy_of};
 use crate::cli::output::signer::ShownSigner;
 use crate::failure::Failure;
 use crate::oci::{Digest, Manifest};
@@ -109,9 +109,9 @@ pub(super) struct Refused {
 
 impl From<Failure> for Refused {
     fn from(failure: Failure) -> Self {
-        let Failure { reason, message, candidate, for_command, .. } = failure;
-        let own = for_command.and_then(|texts| texts.remedy);
-        Self { reason, message, remedy: own.unwrap_or_else(|| remedy_in_files(reason)).to_owned(), digest: candidate }
+        let remedy = remedy_of(&failure).to_owned();
+        let Failure { reason, message, candidate, .. } = failure;
+        Self { reason, message, remedy, digest: candidate }
     }
 }
 
