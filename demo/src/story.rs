@@ -113,12 +113,11 @@ impl<'a> Story<'a> {
     }
 
     fn end(&self, is_kept: bool) {
-        heading("Done");
         if is_kept {
-            says(&format!("The files stay in {}; the registry has ended.", self.directory.display()));
+            says(&format!("\nDone. The files stay in {}; the registry has ended.", self.directory.display()));
             says(&format!("The program is {}; start with `supercargo sync --help`.", self.supercargo.display()));
         } else {
-            says("Everything is removed now. `cargo demo --keep DIR` leaves the files to look around.");
+            says("\nDone. Everything is removed now. `cargo demo --keep DIR` leaves the files to look around.");
             says("`cargo demo --cluster` shows the operator with a Kubernetes control plane, and needs Go.");
         }
     }
