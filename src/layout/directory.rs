@@ -5,11 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fs_err::os::unix::fs::FileExt;
 use rustix::fs::{FileType, Mode};
 
 use super::LayoutError;
 use super::index::{self, Entry};
 use super::ours::{self, OURS, Ours};
+use crate::oci::digest::hash_chunks;
 use crate::oci::{Descriptor, Digest};
 use crate::storage::{self, During, StorageError};
 
@@ -124,6 +126,17 @@ impl Layout {
             return Err(LayoutError::Corrupt { layout: self.shown(), digest: digest.clone() });
         }
         Ok(Some(bytes))
+    }
+
+    /// Returns true if the layout has a blob with this size and digest.
+    pub(super) fn has_whole(&self, blob: &Descriptor) -> Result<bool, LayoutError> {
+        let Some((file, size)) = self.open_blob(&blob.digest)? else { return Ok(false) };
+        if size != blob.size {
+            return Ok(false);
+        }
+        let unreadable = |error| StorageError::from_io(format!("read {}", blob.digest), &error);
+        let (found, _) = hash_chunks(size, |to, at| file.read_at(to, at), unreadable, |_| Ok(()))?;
+        Ok(found == blob.digest)
     }
 
     pub(super) fn read_unchecked(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, LayoutError> {

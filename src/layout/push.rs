@@ -14,10 +14,10 @@ use crate::registry::{Access, BlobSource, ManifestName, Push, RegistryError, Sto
 use crate::storage::StorageError;
 
 impl Push for Layout {
+    /// Reads the blob: one that was damaged on disk is written again, where a comparison of sizes would keep it for ever.
     async fn has_blob(&self, _: &Access, _: &Repository, descriptor: &Descriptor) -> Result<bool, RegistryError> {
-        let of = descriptor.digest.clone();
-        let found = self.blocking(move |layout| layout.open_blob(&of)).await?;
-        Ok(found.is_some_and(|(_, size)| size == descriptor.size))
+        let of = descriptor.clone();
+        self.blocking(move |layout| layout.has_whole(&of)).await
     }
 
     async fn mount_blob(

@@ -115,12 +115,16 @@ pub(super) async fn put_blob<D: Registry + Push>(
     Ok(Copied { uploaded: 1, bytes: blob.size, ..Copied::default() })
 }
 
-/// Writes a document by its digest and reads it back; `None` if the destination has it.
+/// Writes a document by its digest and reads it back; `None` if the destination has it, undamaged.
 pub(super) async fn document<D: Registry + Push>(
     to: Place<'_, D>,
     node: &Node,
 ) -> Result<Option<Stored>, PublishError> {
-    if found(read_back(to, &node.digest).await)?.is_some() { Ok(None) } else { rewritten(to, node).await.map(Some) }
+    let there = match read_back(to, &node.digest).await {
+        Err(RegistryError::DigestMismatch { .. }) => None,
+        read => found(read)?,
+    };
+    if there.is_some() { Ok(None) } else { rewritten(to, node).await.map(Some) }
 }
 
 /// Writes a document by its digest and reads it back, also if the destination has it.

@@ -84,7 +84,10 @@ impl<R: Registry> Source<R> {
             return from_cache(&wanted, None).await;
         };
         let wanted = wanted.at_digest(entry.tag.as_deref(), &entry.digest);
-        let unchanged = checkout.unchanged(place).await?;
+        // A signature is about the artifact. If one is required, only unpacking shows that the files are those of the
+        // artifact: whoever changes files of a repository can change its record and lock too.
+        let is_by_record = wanted.request.requirement.is_empty();
+        let unchanged = if is_by_record { checkout.unchanged(place).await? } else { None };
         if let Some(files) = unchanged.filter(|files| files.digest() == entry.files_digest) {
             let request = &wanted.request;
             checkout.sweep(place).await?;
@@ -95,14 +98,14 @@ impl<R: Registry> Source<R> {
     }
 
     /// Does something that reads an artifact at a digest from the cache. If the cache lacks the artifact or a
-    /// signature, fills it from the registry and does it again.
+    /// signature, or has damaged content, fills it from the registry and does it again.
     pub(crate) async fn once_more<T>(
         &self,
         wanted: &Wanted,
         work: impl AsyncFn() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let first = match work().await {
-            Err(failure) if may_be_elsewhere(failure.reason) => failure,
+            Err(failure) if may_be_elsewhere(&failure) => failure,
             done => return done,
         };
         match self.fill(wanted).await {
@@ -120,11 +123,12 @@ impl<R: Registry> Source<R> {
     }
 }
 
-/// Returns true if a registry may have what a cache lacks.
-fn may_be_elsewhere(reason: Reason) -> bool {
+/// Returns true if a registry may have what a cache lacks, or has damaged.
+fn may_be_elsewhere(failure: &Failure) -> bool {
     let reasons =
         [Reason::ReferenceNotFound, Reason::SignatureMissing, Reason::SignatureInvalid, Reason::IdentityMismatch];
-    reasons.contains(&reason)
+    // Content with another digest than its own is damaged; files that are not those of the lock are the same anywhere.
+    reasons.contains(&failure.reason) || (failure.reason == Reason::DigestMismatch && failure.class == Class::Retry)
 }
 
 /// Returns the outcome for a directory that holds the files of its entry already.

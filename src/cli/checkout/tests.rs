@@ -45,27 +45,37 @@ impl Home {
         self.root.path().join("git")
     }
 
-    fn input(&self, entry: &serde_json::Value) -> Input {
+    fn input(&self, entry: &serde_json::Value, policy: Option<&str>) -> Input {
         let set = json!({"apiVersion": "supercargo.dev/v1alpha1", "kind": "ArtifactSet", "artifacts": [entry]});
         fs_err::create_dir_all(self.repository()).unwrap();
         let file = self.repository().join("set.yaml");
-        fs_err::write(&file, set.to_string()).unwrap();
+        fs_err::write(&file, format!("{set}\n---\n{}", policy.unwrap_or_default())).unwrap();
         Input::read(&[file], Subdirectories::Refuse, "default").unwrap()
     }
 
-    async fn with<T>(&self, work: impl AsyncFnOnce(&Artifact<'_>, &Wanted) -> T) -> T {
-        let input = self.input(&json!({"directory": "vendor/rules", "image": "r.example/rules:1"}));
+    /// Does something with the artifact of the set, under the policy.
+    async fn with<T>(&self, policy: Option<&str>, work: impl AsyncFnOnce(&Artifact<'_>, &Wanted) -> T) -> T {
+        let input = self.input(&json!({"directory": "vendor/rules", "image": "r.example/rules:1"}), policy);
         let all = artifacts(&input).unwrap();
         let wanted = all[0].wanted(&input, "default").unwrap();
         work(&all[0], &wanted).await
     }
 
     async fn lock(&self) -> Entry {
-        self.with(async |artifact, wanted| locking::locked(&self.source, artifact, wanted).await.unwrap()).await
+        self.with(None, async |artifact, wanted| locking::locked(&self.source, artifact, wanted).await.unwrap()).await
     }
 
     async fn sync(&self, locked: Option<&Entry>, foreign: ForeignArguments) -> Result<Outcome, Failure> {
-        let sync = self.with(async |artifact, wanted| {
+        Box::pin(self.sync_under(None, locked, foreign)).await
+    }
+
+    async fn sync_under(
+        &self,
+        policy: Option<&str>,
+        locked: Option<&Entry>,
+        foreign: ForeignArguments,
+    ) -> Result<Outcome, Failure> {
+        let sync = self.with(policy, async |artifact, wanted| {
             let checkout = Checkout::open(&self.repository(), foreign, &Limits::default()).await.unwrap();
             Box::pin(self.source.sync(&checkout, artifact.place.as_ref().unwrap(), wanted, locked)).await
         });
@@ -135,6 +145,57 @@ async fn other_files_than_the_lock_says_are_refused_and_nothing_is_left() {
     let failure = home.sync(Some(&entry), PLAIN).await.unwrap_err();
     assert_eq!(failure.reason, Reason::DigestMismatch, "{failure:?}");
     assert!(!home.repository().join("vendor").exists() && !home.repository().join(RECORD).exists());
+}
+
+#[tokio::test]
+async fn where_a_signature_is_required_the_artifact_decides_about_its_files_and_not_the_repository() {
+    let home = Home::new();
+    home.registry.push_files("1", &[("a", "one")]);
+    let entry = home.lock().await;
+    home.sync(Some(&entry), PLAIN).await.unwrap();
+    // A change of the repository that agrees with itself: the file, the record, and the digest in the lock.
+    fs_err::write(home.repository().join("vendor/rules/a"), "two").unwrap();
+    let record = home.record().replace(&Digest::of(b"one").to_string(), &Digest::of(b"two").to_string());
+    fs_err::write(home.repository().join(RECORD), record).unwrap();
+    let forged = Listing::read(&home.repository().join("vendor/rules"), &Limits::default()).unwrap().digest();
+    let forged = Entry { files_digest: forged, ..entry };
+    let identity = json!([{"issuer": "https://issuer.example", "subject": "dev@example.com"}]);
+    let warn = json!({
+        "apiVersion": "supercargo.dev/v1alpha1", "kind": "OCIArtifactPolicy", "metadata": {"name": "release"},
+        "spec": {
+            "images": ["**"], "enforcement": "Warn", "verify": [{"name": "release", "cosign": {"keyless": identity}}],
+        },
+    });
+    for (policy, want) in [(None, None), (Some(warn.to_string()), Some(Reason::DigestMismatch))] {
+        let synced = home.sync_under(policy.as_deref(), Some(&forged), PLAIN).await;
+        assert_eq!(synced.err().map(|failure| failure.reason), want, "{policy:?}");
+    }
+    assert_eq!(home.files(), files(&[("a", "two")]), "a refusal changes nothing");
+}
+
+#[tokio::test]
+async fn damage_in_the_cache_is_fetched_again() {
+    let home = Home::new();
+    home.registry.push_files("1", &[("a", "one")]);
+    let entry = home.lock().await;
+    let blobs = home.root.path().join("cache/blobs/sha256");
+    let damage = |change: &dyn Fn(&Path)| {
+        for blob in fs_err::read_dir(&blobs).unwrap() {
+            change(&blob.unwrap().path());
+        }
+    };
+    let flip = |path: &Path| {
+        let bytes = fs_err::read(path).unwrap().iter().map(|byte| byte ^ 1).collect::<Vec<_>>();
+        fs_err::write(path, bytes).unwrap();
+    };
+    let cut = |path: &Path| fs_err::write(path, "").unwrap();
+    for change in [&flip as &dyn Fn(&Path), &cut] {
+        damage(change);
+        home.sync(Some(&entry), PLAIN).await.unwrap();
+        assert_eq!(home.files(), files(&[("a", "one")]));
+        fs_err::remove_dir_all(home.repository().join("vendor")).unwrap();
+        fs_err::remove_file(home.repository().join(RECORD)).unwrap();
+    }
 }
 
 #[tokio::test]
