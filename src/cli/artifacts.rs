@@ -6,6 +6,7 @@ use crate::api::Reason;
 use crate::cli::checkout::Place;
 use crate::cli::files::input::Subdirectories;
 use crate::cli::files::objects::{Input, Object};
+use crate::cli::files::record::Written;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::{Class, Failure};
 use crate::lock::{self, Entry, Gap, Lock};
@@ -32,11 +33,18 @@ pub(crate) struct Artifact<'a> {
 }
 
 /// Reads the files of `--filename` on a thread: a signal ends the command also while it waits for standard input. Files
-/// without an artifact are an error: a wrong file would remove every entry of a lock.
-pub(crate) async fn read(paths: &[PathBuf], recursive: bool, namespace: &str) -> Result<Input, Complaint> {
+/// without an artifact are an error: a wrong file would remove every entry of a lock. `beside` is the directory of the
+/// lock and the record: files of the record are content, and no input.
+pub(crate) async fn read(
+    paths: &[PathBuf],
+    recursive: bool,
+    namespace: &str,
+    beside: &Path,
+) -> Result<Input, Complaint> {
     let (paths, namespace) = (paths.to_vec(), namespace.to_owned());
+    let written = Written::read(beside)?;
     let subdirectories = Subdirectories::read_if(recursive);
-    let read = tokio::task::spawn_blocking(move || Input::read(&paths, subdirectories, &namespace));
+    let read = tokio::task::spawn_blocking(move || Input::read(&paths, subdirectories, &written, &namespace));
     let input = read.await.map_err(Failure::internal)?.map_err(|error| error.complaint("--filename"))?;
     if input.objects.is_empty() {
         let problem = "--filename: the files have no OCIArtifact, and no entry of an ArtifactSet";
@@ -166,7 +174,7 @@ mod tests {
         let file = dir.path().join("a.yaml");
         let text = [object("x", "a"), object("w", "a"), object("w", "b"), set.to_owned(), placed.to_owned()].concat();
         fs_err::write(&file, text).unwrap();
-        let input = Input::read(&[file], Subdirectories::Refuse, "default").unwrap();
+        let input = Input::read(&[file], Subdirectories::Refuse, &Written::default(), "default").unwrap();
         let selected = |only: &[&str]| {
             let only: Vec<String> = only.iter().map(|text| (*text).to_owned()).collect();
             let names =

@@ -17,6 +17,7 @@ mod directories;
 pub(crate) mod input;
 pub(crate) mod objects;
 pub(crate) mod parts;
+pub(crate) mod record;
 pub(crate) mod replacing;
 
 /// Largest file that is read.

@@ -16,6 +16,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::error::OutputError;
@@ -25,7 +26,7 @@ use crate::mutex::lock;
 use crate::plan::Revision;
 use crate::registry::Pinned;
 use crate::request::{Fingerprint, OutputKind};
-use crate::storage::{self, Gone, StorageError, Volume};
+use crate::storage::{self, During, Gone, StorageError, Volume};
 use crate::unpack::listing::{Listing, ListingError};
 use crate::unpack::staged::Staged;
 
@@ -35,12 +36,12 @@ mod parents;
 pub mod record;
 mod removal;
 
-pub use existing::{Existing, Recorded};
+pub use existing::{Existing, Intent, Recorded};
 pub use parents::Parents;
 pub use removal::remove;
 
-use entry::{Entry, unlisted};
-use existing::{Step, link_into};
+use entry::{Entry, Found, unlisted};
+use existing::{Step, check_replaceable, link_into};
 
 /// Maximum number of characters of the directory's name in the stage's name.
 const STAGE_NAME: usize = 60;
@@ -153,8 +154,9 @@ impl Destination {
         let files = Listing::from(staged.nodes().clone());
         let before = self.prepare(&entry, found.is_some(), &files, staged)?;
         if let Some(found) = &found {
-            // Keeps the mode: the user chose a private or group-writable directory.
-            staged.set_mode(found.mode)?;
+            // Keeps the mode: the user chose a private or group-writable directory. Only a directory that its owner can
+            // write to can be moved, or emptied after a failure.
+            staged.set_mode(found.mode | Mode::RWXU)?;
         }
         let published = Published {
             output,
@@ -172,8 +174,9 @@ impl Destination {
             return Err(OutputError::GivenUp);
         }
         if is_changed {
+            self.existing.note(&filled.files)?;
             crate::failpoint::reach("directory-switch");
-            self.take_place(&entry, before, staged)?;
+            self.exchange(&entry, found.as_ref(), before, staged)?;
         }
         *state = State::Done(Box::new(filled));
         drop(state);
@@ -218,6 +221,28 @@ impl Destination {
         }
     }
 
+    /// Moves the staged tree to its place, with the mode of the directory there.
+    fn exchange(
+        &self,
+        entry: &Entry,
+        found: Option<&Found>,
+        before: Before,
+        staged: &Staged,
+    ) -> Result<(), OutputError> {
+        let Some(found) = found.filter(|found| !found.mode.contains(Mode::RWXU)) else {
+            return self.take_place(entry, before, staged);
+        };
+        let set = |mode| {
+            let dir = entry.open()?;
+            rustix::fs::fchmod(&dir, mode).during(|| format!("set the mode of {}", self.path.display()))
+        };
+        set(found.mode | Mode::RWXU)?;
+        let taken = self.take_place(entry, before, staged);
+        // The new directory, or after a failure the old one.
+        set(found.mode)?;
+        taken
+    }
+
     /// Moves the staged tree to its place. If the replaced directory is not the one that was listed, the exchange is
     /// reverted: another process has written to it.
     fn take_place(&self, entry: &Entry, before: Before, staged: &Staged) -> Result<(), OutputError> {
@@ -258,6 +283,16 @@ impl Destination {
 fn prefix(entry: &Entry) -> String {
     let shown: String = entry.name.to_string_lossy().chars().take(STAGE_NAME).collect();
     format!(".{shown}.supercargo-")
+}
+
+/// Returns an error if a directory has files that a tree with other files must not replace. Nothing is changed.
+pub fn check(path: &Path, recorded: &Recorded) -> Result<(), OutputError> {
+    let disk = match Listing::read(path, &recorded.limits) {
+        Err(ListingError::Storage(error)) if error.is_absent() => return Ok(()),
+        disk => disk.map_err(|error| unlisted(path, error))?,
+    };
+    let differs = |why: String| OutputError::Differs(format!("{} {why}", path.display()));
+    check_replaceable(recorded, &disk).map_err(differs)
 }
 
 /// Removes stages for a directory that killed processes left beside it.

@@ -51,6 +51,11 @@ impl Gone {
         // No value is sent: the sender is dropped.
         let _ = self.0.await;
     }
+
+    /// As [`Self::wait`], on a thread that may block.
+    pub fn wait_blocking(self) {
+        let _ = futures::executor::block_on(self.0);
+    }
 }
 
 impl Drop for Passing {

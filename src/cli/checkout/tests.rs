@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use super::*;
@@ -5,6 +7,7 @@ use crate::blob::Progress;
 use crate::cli::artifacts::{Artifact, Wanted, artifacts};
 use crate::cli::files::input::Subdirectories;
 use crate::cli::files::objects::Input;
+use crate::cli::files::record::Written;
 use crate::cli::locking;
 use crate::layout;
 use crate::lock::{Entry, Lock};
@@ -50,7 +53,7 @@ impl Home {
         fs_err::create_dir_all(self.repository()).unwrap();
         let file = self.repository().join("set.yaml");
         fs_err::write(&file, format!("{set}\n---\n{}", policy.unwrap_or_default())).unwrap();
-        Input::read(&[file], Subdirectories::Refuse, "default").unwrap()
+        Input::read(&[file], Subdirectories::Refuse, &Written::default(), "default").unwrap()
     }
 
     /// Does something with the artifact of the set, under the policy.
@@ -215,6 +218,42 @@ async fn edits_are_refused_and_a_record_that_was_lost_is_written_again() {
     assert_eq!(home.files(), files(&[("a", "one")]));
 }
 
+/// State of a repository right after a kill: the directory was exchanged, and the record was not written.
+#[tokio::test]
+async fn an_exchange_before_a_kill_is_recognized_by_its_note() {
+    let home = Home::new();
+    home.registry.push_files("1", &[("a", "one")]);
+    home.sync(None, PLAIN).await.unwrap();
+    let record = home.record();
+    home.registry.push_files("1", &[("a", "two")]);
+    home.sync(None, PLAIN).await.unwrap();
+    let pending = home.repository().join(".supercargo.record.pending");
+    assert!(!pending.exists(), "a note is removed with the work");
+    fs_err::write(&pending, home.record()).unwrap();
+    fs_err::write(home.repository().join(RECORD), &record).unwrap();
+    home.registry.push_files("1", &[("a", "three")]);
+    home.sync(None, PLAIN).await.unwrap();
+    assert_eq!((home.files(), pending.exists()), (files(&[("a", "three")]), false));
+
+    // Killed before the exchange: the note says nothing about the directory.
+    fs_err::write(&pending, &record).unwrap();
+    fs_err::write(home.repository().join("vendor/rules/a"), "edited").unwrap();
+    assert_eq!(home.sync(None, PLAIN).await.unwrap_err().reason, Reason::OutputConflict);
+    assert!(!pending.exists());
+}
+
+#[tokio::test]
+async fn stages_of_killed_commands_are_removed_beside_every_recorded_directory() {
+    let home = Home::new();
+    home.registry.push_files("1", &[("a", "one")]);
+    home.sync(None, PLAIN).await.unwrap();
+    let stage = home.repository().join("vendor/.rules.supercargo-0123456789abcdef");
+    fs_err::create_dir_all(stage.join(".supercargo")).unwrap();
+    fs_err::write(stage.join(".supercargo/lock"), "").unwrap();
+    drop(Checkout::open(&home.repository(), PLAIN, &Limits::default()).await.unwrap());
+    assert!(!stage.exists());
+}
+
 #[tokio::test]
 async fn directories_that_no_artifact_has_are_removed_if_they_are_unchanged() {
     let home = Home::new();
@@ -235,6 +274,10 @@ async fn directories_that_no_artifact_has_are_removed_if_they_are_unchanged() {
     let hostile = home.record() + "directory \"../cache\"\n";
     fs_err::write(home.repository().join(RECORD), hostile).unwrap();
     assert!(checkout().await.remove("../cache", &[]).is_err() && home.root.path().join("cache").exists());
+    let moved = home.record().replace("../cache", "../moved");
+    fs_err::write(home.repository().join(RECORD), moved).unwrap();
+    checkout().await.remove("../moved", &[]).unwrap();
+    assert!(!home.record().contains("moved"), "one that is gone is forgotten, wherever it was");
 }
 
 #[tokio::test]

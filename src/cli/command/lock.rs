@@ -119,9 +119,9 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn lock(arguments: &Arguments) -> Result<Exit, Complaint> {
-    let input = read(&arguments.input, arguments.recursive, &arguments.namespace).await?;
-    let all = artifacts(&input)?;
     let path = arguments.output.clone().unwrap_or_else(|| locking::default_path(&arguments.input));
+    let input = read(&arguments.input, arguments.recursive, &arguments.namespace, locking::dir(&path)).await?;
+    let all = artifacts(&input)?;
     // Two commands would lose each other's entries.
     let _alone = if arguments.check { None } else { checkout::alone(locking::dir(&path)).await? };
     let old = locking::read(&path)?.unwrap_or_default();

@@ -14,7 +14,9 @@ use crate::api::Reason;
 use crate::cli::files;
 use crate::cli::files::input::{Source, Subdirectories};
 use crate::cli::files::objects::Input;
+use crate::cli::files::record::Written;
 use crate::cli::files::replacing::{Original, replace};
+use crate::cli::locking;
 use crate::cli::options::format::{Format, FormatArguments};
 use crate::cli::options::login::LoginArguments;
 use crate::cli::options::reach::PersonalReach;
@@ -183,7 +185,8 @@ async fn pin(arguments: &Arguments) -> Result<Exit, Complaint> {
 async fn read(arguments: &Arguments) -> Result<Vec<File>, Complaint> {
     let (paths, subdirectories) = (arguments.files.clone(), Subdirectories::read_if(arguments.recursive));
     // On a thread, so that a signal ends the command while standard input is open.
-    let sources = tokio::task::spawn_blocking(move || Input::sources(&paths, subdirectories)).await;
+    let written = Written::read(locking::dir(&locking::default_path(&paths)))?;
+    let sources = tokio::task::spawn_blocking(move || Input::sources(&paths, subdirectories, &written)).await;
     let sources = sources.map_err(Failure::internal)?.map_err(|error| error.complaint("--filename"))?;
     let mut all = Vec::new();
     let mut unused: Vec<&ValuePath> = arguments.paths.iter().collect();

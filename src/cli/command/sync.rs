@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::blob::Progress;
 use crate::cli::artifacts::{Selected, read, select};
 use crate::cli::files::objects::Input;
+use crate::cli::locking;
 use crate::cli::options::login::places;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
@@ -63,11 +64,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Complaint> {
 
 /// Processes the files. After a cancellation the result has no meaning, and nothing is printed.
 async fn sync(arguments: &Arguments, stop: &CancellationToken) -> Result<Exit, Complaint> {
-    let Some(input) = stop
-        .run_until_cancelled(read(&arguments.input, arguments.recursive, &arguments.namespace))
-        .await
-        .transpose()?
-    else {
+    let path = arguments.lock.path(&arguments.input);
+    let input = read(&arguments.input, arguments.recursive, &arguments.namespace, locking::dir(&path));
+    let Some(input) = stop.run_until_cancelled(input).await.transpose()? else {
         return Ok(Exit::Fault);
     };
     let selected = select(&input, "--only", &arguments.only)?;

@@ -5,6 +5,7 @@ use std::io::Error;
 use std::path::{Path, PathBuf};
 
 use super::directories::Directories;
+use super::record::Written;
 use super::{MAX_FILE, content, is_stdin, reason, up_to};
 use crate::api::Reason;
 use crate::cli::output::complaint::Complaint;
@@ -83,8 +84,9 @@ pub(crate) struct Source {
 /// Reads files one by one: those of a directory before those of its subdirectories, so that the directories that they
 /// name for content are known before one of these would be read.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct Walk<'a> {
     subdirectories: Subdirectories,
+    written: &'a Written,
     files: VecDeque<PathBuf>,
     /// Directories with their depth below a named one.
     directories: VecDeque<(PathBuf, usize)>,
@@ -96,9 +98,13 @@ pub(super) struct Walk {
     bytes: usize,
 }
 
-impl Walk {
-    /// Begins at these files and directories.
-    pub(super) fn new(paths: &[PathBuf], subdirectories: Subdirectories) -> Result<Self, InputError> {
+impl<'a> Walk<'a> {
+    /// Begins at these files and directories. Files in directories that were written are left out.
+    pub(super) fn new(
+        paths: &[PathBuf],
+        subdirectories: Subdirectories,
+        written: &'a Written,
+    ) -> Result<Self, InputError> {
         let (mut files, mut directories) = (VecDeque::new(), VecDeque::new());
         for path in paths {
             let is_stdin = is_stdin(path);
@@ -112,7 +118,7 @@ impl Walk {
             }
         }
         let (left, met) = (Vec::new(), BTreeSet::new());
-        Ok(Self { subdirectories, files, directories, left, met, entries: 0, bytes: 0 })
+        Ok(Self { subdirectories, written, files, directories, left, met, entries: 0, bytes: 0 })
     }
 
     /// Reads the next file; `None` after the last one. `taken` are the directories that earlier files name for content.
@@ -207,7 +213,7 @@ impl Walk {
             let is_yaml = path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known));
             if path.is_dir() {
                 directories.push(path);
-            } else if is_yaml {
+            } else if is_yaml && !self.written.has(&path) {
                 files.push(path);
             }
         }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::directories::Directories;
 use super::input::{InputError, Source, Subdirectories, Walk};
+use super::record::Written;
 use crate::api::policy::OCIArtifactPolicySpec;
 use crate::api::vocabulary::{CaSource, PolicyAction};
 use crate::api::{GROUP, OCIArtifactSpec, crd};
@@ -53,10 +54,16 @@ struct Origin<'a> {
 }
 
 impl Input {
-    /// Reads files, directories (of these every `.yaml`, `.yml` and `.json`) and, for `-`, standard input.
-    pub(crate) fn read(paths: &[PathBuf], subdirectories: Subdirectories, namespace: &str) -> Result<Self, InputError> {
+    /// Reads files, directories (of these every `.yaml`, `.yml` and `.json`) and, for `-`, standard input. Files of a
+    /// directory that were written into it are content, and left out.
+    pub(crate) fn read(
+        paths: &[PathBuf],
+        subdirectories: Subdirectories,
+        written: &Written,
+        namespace: &str,
+    ) -> Result<Self, InputError> {
         let mut input = Self::default();
-        let mut walk = Walk::new(paths, subdirectories)?;
+        let mut walk = Walk::new(paths, subdirectories, written)?;
         while let Some(source) = walk.next(&input.directories)? {
             input.add_source(&source, namespace)?;
         }
@@ -64,10 +71,14 @@ impl Input {
         Ok(input)
     }
 
-    /// Reads the same files with any content. Files in directories that objects name for content are left out.
-    pub(crate) fn sources(paths: &[PathBuf], subdirectories: Subdirectories) -> Result<Vec<Source>, InputError> {
+    /// Reads the same files with any content. Files in directories that objects name for content are left out too.
+    pub(crate) fn sources(
+        paths: &[PathBuf],
+        subdirectories: Subdirectories,
+        written: &Written,
+    ) -> Result<Vec<Source>, InputError> {
         let (mut input, mut found) = (Self::default(), Vec::new());
-        let mut walk = Walk::new(paths, subdirectories)?;
+        let mut walk = Walk::new(paths, subdirectories, written)?;
         while let Some(source) = walk.next(&input.directories)? {
             let documents: Vec<Value> = serde_saphyr::from_multiple(&source.text).unwrap_or_default();
             let origin = Origin { source: &source, namespace: "" };
@@ -288,7 +299,7 @@ mod tests {
     fn read(text: &str) -> Result<Input, InputError> {
         let dir = tempfile::tempdir().unwrap();
         fs_err::write(dir.path().join("a.yaml"), text).unwrap();
-        Input::read(&[dir.path().to_owned()], Subdirectories::Refuse, "default")
+        Input::read(&[dir.path().to_owned()], Subdirectories::Refuse, &Written::default(), "default")
     }
 
     #[test]
@@ -448,7 +459,7 @@ mod tests {
             "apiVersion: supercargo.dev/v1alpha1\nkind: ArtifactLock\n",
         )
         .unwrap();
-        let input = Input::read(&[dir.path().to_owned()], Subdirectories::Refuse, "ns").unwrap();
+        let input = Input::read(&[dir.path().to_owned()], Subdirectories::Refuse, &Written::default(), "ns").unwrap();
         let found: Vec<_> = input.objects.iter().map(|(key, object)| (key.1.as_str(), object)).collect();
         let names: Vec<_> = found.iter().map(|(name, object)| (*name, object.id.to_string())).collect();
         let want = [("vendor/a", "ns/vendor-a-0"), ("vendor/c", "ns/vendor-c-1"), ("a", "team/a")];
@@ -504,7 +515,10 @@ mod tests {
 
     /// Returns the error of a read of the test directory.
     fn error(paths: &[PathBuf], subdirectories: Subdirectories) -> String {
-        Input::read(paths, subdirectories, "default").unwrap_err().complaint("--filename").to_string()
+        Input::read(paths, subdirectories, &Written::default(), "default")
+            .unwrap_err()
+            .complaint("--filename")
+            .to_string()
     }
 
     #[test]
@@ -522,7 +536,12 @@ mod tests {
         };
         let at = |path: &str| dir.path().join(path);
         let names = |paths: &[PathBuf], subdirectories| -> Vec<String> {
-            Input::read(paths, subdirectories, "default").unwrap().objects.into_keys().map(|(_, name)| name).collect()
+            Input::read(paths, subdirectories, &Written::default(), "default")
+                .unwrap()
+                .objects
+                .into_keys()
+                .map(|(_, name)| name)
+                .collect()
         };
         write("a.yaml", &object("a"));
         write("notes/readme.txt", "no input");
@@ -558,7 +577,7 @@ mod tests {
         fs_err::write(at("vendor/a/deep/content.yaml"), "a: [").unwrap();
         fs_err::write(at("set.yaml"), &text).unwrap();
         for subdirectories in [Subdirectories::Refuse, Subdirectories::Read] {
-            let input = Input::read(&[at("")], subdirectories, "default").unwrap();
+            let input = Input::read(&[at("")], subdirectories, &Written::default(), "default").unwrap();
             assert_eq!(input.objects.len(), 1);
         }
         fs_err::write(at("vendor/a/deep/content.yaml"), "a: b").unwrap();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::api::Reason;
 use crate::cli::files::input::Subdirectories;
 use crate::cli::files::objects::Input;
+use crate::cli::files::record::Written;
 use crate::cli::output::complaint::Complaint;
 use crate::request::{Policies, Request};
 
@@ -48,8 +49,9 @@ impl PolicyArguments {
     pub(crate) fn policies(&self) -> Result<Policies, Complaint> {
         let Some(path) = &self.policy else { return Ok(Policies::default()) };
         // A policy in a subdirectory must not silently be left out.
-        let input = Input::read(std::slice::from_ref(path), Subdirectories::Read, &self.policy_namespace)
-            .map_err(|error| error.complaint("--policy"))?;
+        let input =
+            Input::read(std::slice::from_ref(path), Subdirectories::Read, &Written::default(), &self.policy_namespace)
+                .map_err(|error| error.complaint("--policy"))?;
         let policies = input.policies(self.namespace.as_deref(), &self.policy_namespace);
         if input.has_policies() {
             return Ok(policies);

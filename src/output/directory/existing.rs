@@ -1,6 +1,7 @@
 //! Rules for a directory that exists already: whose files it has, and what a new revision does to them.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode};
 
@@ -25,6 +26,23 @@ pub enum Existing {
     Recorded(Box<Recorded>),
 }
 
+impl Existing {
+    /// Notes the files that are about to be put in place.
+    pub(super) fn note(&self, files: &Listing) -> Result<(), StorageError> {
+        match self {
+            Self::Recorded(recorded) => recorded.intent.as_ref().map_or(Ok(()), |intent| intent.note(files)),
+            Self::Refuse | Self::Replace => Ok(()),
+        }
+    }
+}
+
+/// Notes the files of a directory right before they are put in place: a process that is killed before it can record
+/// them leaves the note, by which the next one knows them.
+pub trait Intent: std::fmt::Debug + Send + Sync {
+    /// Writes the note to disk.
+    fn note(&self, files: &Listing) -> Result<(), StorageError>;
+}
+
 /// Files that were written into a directory earlier, and the treatment of everything else.
 #[derive(Debug)]
 pub struct Recorded {
@@ -38,6 +56,8 @@ pub struct Recorded {
     pub limits: Limits,
     /// Digest of the list of files that the artifact must have.
     pub expected: Option<Digest>,
+    /// Receives the new files before the directory is exchanged.
+    pub intent: Option<Arc<dyn Intent>>,
 }
 
 /// Next step for a directory.
@@ -58,6 +78,12 @@ struct Differences {
 }
 
 impl Recorded {
+    /// Creates the strictest rule for a directory with the files of a record.
+    pub fn new(files: Listing) -> Self {
+        let limits = Limits::default();
+        Self { files, force: false, keep_foreign: false, limits, expected: None, intent: None }
+    }
+
     /// Decides about a directory with the files of `disk`, for a tree with the files of `wanted`. The error is the rest
     /// of a sentence about the directory.
     pub(super) fn step(&self, disk: &Listing, wanted: &Listing) -> Result<Step, String> {
@@ -108,9 +134,16 @@ impl Recorded {
 /// of a sentence about the directory.
 pub(super) fn check_unchanged(files: &Listing, disk: &Listing) -> Result<(), String> {
     let nothing = Listing::default();
-    let recorded =
-        Recorded { files: files.clone(), force: false, keep_foreign: false, limits: Limits::default(), expected: None };
-    recorded.differences(disk, &nothing).check(false)
+    Recorded::new(files.clone()).differences(disk, &nothing).check(false)
+}
+
+/// Returns an error if a directory may not be replaced by a tree with other files. The error is the rest of a sentence
+/// about the directory.
+pub(super) fn check_replaceable(recorded: &Recorded, disk: &Listing) -> Result<(), String> {
+    if recorded.force {
+        return Ok(());
+    }
+    recorded.differences(disk, &Listing::default()).check(recorded.keep_foreign)
 }
 
 impl Differences {
@@ -174,8 +207,7 @@ mod tests {
         disk: &[(&str, &str)],
         (force, keep_foreign): (bool, bool),
     ) -> Result<String, String> {
-        let recorded =
-            Recorded { files: listing(record), force, keep_foreign, limits: Limits::default(), expected: None };
+        let recorded = Recorded { force, keep_foreign, ..Recorded::new(listing(record)) };
         let wanted = listing(&[("a", "new"), ("d/b", "same")]);
         recorded.step(&listing(disk), &wanted).map(|step| match step {
             Step::Nothing => "nothing".to_owned(),

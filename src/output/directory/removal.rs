@@ -33,7 +33,7 @@ pub fn remove(path: &Path, recorded: &Listing, force: bool, limits: &Limits) -> 
     if !force {
         is_unchanged(&entry.open()?)?;
     }
-    let (trash, _gone) = Volume::passing(&entry.parent_path, ".removed.supercargo-")?;
+    let (trash, gone) = Volume::passing(&entry.parent_path, &super::prefix(&entry))?;
     let scratch = trash.scratch()?;
     let moved =
         match rustix::fs::renameat_with(&entry.parent, &entry.name, scratch.dir(), "removed", RenameFlags::NOREPLACE) {
@@ -50,6 +50,9 @@ pub fn remove(path: &Path, recorded: &Listing, force: bool, limits: &Limits) -> 
         back.during(|| format!("restore {}", path.display()))?;
         return Err(error);
     }
+    // The caller forgets the directory only after nothing of it is left.
+    drop((scratch, trash));
+    gone.wait_blocking();
     Ok(true)
 }
 

@@ -28,8 +28,7 @@ impl Home {
 
     /// Fills the directory, as the record of a repository allows it.
     async fn sync(&self, record: &mut Listing, force: bool, keep_foreign: bool) -> Result<bool, Failure> {
-        let recorded =
-            Recorded { files: record.clone(), force, keep_foreign, limits: Limits::default(), expected: None };
+        let recorded = Recorded { force, keep_foreign, ..Recorded::new(record.clone()) };
         let (result, filled) = self.fill(&json!({}), Existing::Recorded(Box::new(recorded))).await;
         let filled = result.map(|_| filled.unwrap())?;
         *record = filled.files;

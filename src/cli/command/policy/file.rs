@@ -11,6 +11,7 @@ use crate::api::Reason;
 use crate::cli::files;
 use crate::cli::files::input::Subdirectories;
 use crate::cli::files::objects::{API_VERSION, Input};
+use crate::cli::files::record::Written;
 use crate::cli::output::complaint::Complaint;
 use crate::request::Otherwise;
 
@@ -172,7 +173,7 @@ pub(super) fn read(path: &Path) -> Result<Test, Complaint> {
     let Document { policies, operator, signatures, cases, .. } = document;
     let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let policies: Vec<PathBuf> = policies.iter().map(|path| base.join(path)).collect();
-    let input = Input::read(&policies, Subdirectories::Read, &operator.namespace)
+    let input = Input::read(&policies, Subdirectories::Read, &Written::default(), &operator.namespace)
         .map_err(|error| error.complaint(&format!("{shown}: policies")))?;
     if !input.has_policies() {
         return Err(invalid("policies: no OCIArtifactPolicy in these files".to_owned()));

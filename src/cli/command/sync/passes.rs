@@ -196,6 +196,9 @@ impl<R: Registry> Shared<'_, R> {
         let turn = turns.wait(&request.object.namespace, &request.reference.repository).await;
         let preview = pass::preview(registry, limits, processors, &turn, request, &Observed::default()).await?;
         let holds = self.locked.holds(artifact, place, preview.pinned.digest()).await?;
+        if let Some(checkout) = self.locked.checkout.as_ref().filter(|_| !holds) {
+            checkout.check(place).await?;
+        }
         let change = if holds { Change::Unchanged } else { Change::Published };
         Ok(Done::of(change, request, &preview.pinned, preview.manifest.as_ref(), preview.basis.as_ref()))
     }
