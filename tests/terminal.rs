@@ -3,7 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test over our own program")]
 
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Begins each colour.
 const ESCAPE: char = '\u{1b}';
@@ -53,5 +54,49 @@ fn help_and_log_have_colours_only_where_they_are_wanted() {
         let [_, log] = run(&["controller", "--volume", "default=/nowhere"], &[variables, &[lost]].concat());
         assert!(!log.is_empty());
         assert_eq!(log.contains(ESCAPE), want && log.contains("ERROR"), "{variables:?}: {log:?}");
+    }
+}
+
+/// Waits until the program listens to a signal: its bit in a mask of proc(5).
+fn wait_until_caught(child: &Child, signal: u32) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        if u64::from_str_radix(mask, 16).unwrap() >> (signal - 1) & 1 == 1 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "signal {signal} has no listener: {mask}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_closed_terminal_ends_a_command_unless_it_was_started_to_ignore_that() {
+    let signal = |name: &str, child: &Child| {
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    };
+    for (how, signals, code) in [
+        ("--default-signal=HUP", ["HUP"].as_slice(), 129),
+        ("--ignore-signal=HUP", &["HUP", "TERM"], 143),
+        ("--default-signal=INT", &["INT"], 130),
+    ] {
+        // Standard input stays open, so that the command waits for objects.
+        let program = env!("CARGO_BIN_EXE_supercargo");
+        let mut command = Command::new("env");
+        command
+            .args([how, program, "sync", "-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let input = child.stdin.take();
+        wait_until_caught(&child, 15);
+        signals.iter().for_each(|name| signal(name, &child));
+        let output = child.wait_with_output().unwrap();
+        drop(input);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.as_str()), (Some(code), "error: interrupted\n"), "{how}");
     }
 }

@@ -11,21 +11,25 @@ use crate::cli::output::notes::{self, warn};
 use crate::cli::output::to_stdout;
 use crate::failure::Failure;
 
-/// Listener for Ctrl-C and SIGTERM, from its creation on.
-pub(crate) struct Signals([(Option<Signal>, u8); 2]);
+/// Listener for SIGHUP, Ctrl-C and SIGTERM, from its creation on.
+pub(crate) struct Signals([(Option<Signal>, u8); 3]);
 
 impl Signals {
-    /// Starts to listen. A signal without a listener ends the process, as by default.
+    /// Starts to listen. A signal without a listener ends the process, as by default. One that the process was started
+    /// to ignore, by `nohup` or as a background job of a script, is still ignored.
     pub(crate) fn listen() -> Self {
-        Self(
-            [(SignalKind::interrupt(), 130), (SignalKind::terminate(), 143)]
-                .map(|(kind, code)| (signal(kind).ok(), code)),
-        )
+        let ignored = ignored();
+        let listener = |kind: SignalKind| {
+            let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
+            if is_ignored { None } else { signal(kind).ok() }
+        };
+        let kinds = [(SignalKind::hangup(), 129), (SignalKind::interrupt(), 130), (SignalKind::terminate(), 143)];
+        Self(kinds.map(|(kind, code)| (listener(kind), code)))
     }
 
     /// Waits for a signal, and returns the exit code that shells report for it.
     pub(crate) async fn wait(&mut self) -> u8 {
-        let Self([first, second]) = self;
+        let Self([first, second, third]) = self;
         let one = async |(signal, code): &mut (Option<Signal>, u8)| match signal {
             Some(signal) => {
                 signal.recv().await;
@@ -36,8 +40,16 @@ impl Signals {
         tokio::select! {
             code = one(first) => code,
             code = one(second) => code,
+            code = one(third) => code,
         }
     }
+}
+
+/// Returns the signals that the process ignores, as a set of bits (proc(5), `SigIgn`); none if they cannot be read.
+fn ignored() -> u64 {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
 /// Runs the work of a command until it ends or a signal comes, and reports the result. Signals are listened to before the

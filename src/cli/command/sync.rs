@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
+use crate::api::Reason;
 use crate::blob::Progress;
 use crate::cli::artifacts::{Selected, read, select};
 use crate::cli::files::objects::Input;
@@ -69,6 +70,7 @@ async fn sync(arguments: &Arguments, stop: &CancellationToken) -> Result<Exit, C
     let Some(input) = stop.run_until_cancelled(input).await.transpose()? else {
         return Ok(Exit::Fault);
     };
+    check_root(arguments, &input)?;
     let selected = select(&input, "--only", &arguments.only)?;
     let opened = stop.run_until_cancelled(Locked::open(arguments, &selected)).await.transpose()?;
     let Some(locked) = opened else { return Ok(Exit::Fault) };
@@ -88,6 +90,20 @@ async fn sync(arguments: &Arguments, stop: &CancellationToken) -> Result<Exit, C
     to_stdout(&report.text(arguments.format.format)?)?;
     report.warn();
     Ok(report.exit())
+}
+
+/// Fails if a directory for content would be exchanged with the root in it, or lies in the root, which has a layout of its
+/// own.
+fn check_root(arguments: &Arguments, input: &Input) -> Result<(), Complaint> {
+    match arguments.root.as_deref().and_then(|root| Some((root, input.directory_at(root)?))) {
+        None => Ok(()),
+        Some((root, directory)) => {
+            let root = root.display();
+            let problem = format!("--root {root}: contains or is inside {directory}, the directory of an artifact");
+            let complaint = Complaint::new(Reason::InvalidSpec, problem);
+            Err(complaint.with_remedy("Use a --root beside the directories that the files name.".to_owned()))
+        }
+    }
 }
 
 /// Processes the selected artifacts: those of a lock from the cache, others from their registry.
@@ -208,6 +224,23 @@ mod tests {
         let names = ["OutputConflict", "uid/supercargo", "--root"];
         assert!(names.iter().all(|name| message.contains(name)), "{message}");
         assert!(scratch.exists(), "nothing is swept");
+    }
+
+    #[tokio::test]
+    async fn a_root_and_a_directory_never_overlap() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("set.yaml");
+        let set = json!({"directory": "vendor/rules", "image": "127.0.0.1:1/a/b:1"});
+        let head = json!({"apiVersion": "supercargo.dev/v1alpha1", "kind": "ArtifactSet", "artifacts": [set]});
+        fs_err::write(&file, head.to_string()).unwrap();
+        for root in ["vendor", "vendor/rules", "vendor/rules/in", "."] {
+            let (file, root) = (file.display().to_string(), dir.path().join(root).display().to_string());
+            let command = Command::parse_from(["sync", "-f", &file, "--root", &root]);
+            let complaint = run(command.arguments).await.unwrap_err();
+            let names = ["--root", "vendor/rules"].map(|name| complaint.message().contains(name));
+            assert_eq!((complaint.reason(), names), (Reason::InvalidSpec, [true; 2]), "{root}");
+        }
+        assert!(!dir.path().join("vendor").exists());
     }
 
     #[tokio::test]

@@ -42,6 +42,16 @@ impl Directories {
         Ok(path)
     }
 
+    /// Returns the first directory that contains `path` or is in it, as its text in the files.
+    pub(super) fn overlapping(&self, path: &Path) -> Option<&str> {
+        let path = resolved(path);
+        let inside = || {
+            let next = self.0.range::<Path, _>((Bound::Excluded(path.as_path()), Bound::Unbounded)).next();
+            next.filter(|(directory, _)| directory.starts_with(&path)).map(|(_, shown)| shown.as_str())
+        };
+        self.containing(&path).or_else(inside)
+    }
+
     /// Returns the directory that a path without symbolic links is in, or is itself, as its text in the files.
     pub(super) fn containing(&self, path: &Path) -> Option<&str> {
         let before = self.0.range::<Path, _>((Bound::Unbounded, Bound::Included(path))).next_back();
@@ -137,6 +147,15 @@ mod tests {
         assert_eq!(directories.containing(&base.join("a/b")), Some("a/b"));
         assert_eq!(directories.containing(&base.join("a/b.yaml")), None);
         assert_eq!(directories.containing(&base.join("a")), None);
+        for (path, want) in [
+            ("a/b/c", Some("a/b")),
+            ("real", Some("real/x")),
+            ("link/x", Some("real/x")),
+            ("other", None),
+            ("a/c", None),
+        ] {
+            assert_eq!(directories.overlapping(&base.join(path)), want, "{path}");
+        }
         for number in 0..MAX_DIRECTORIES - 5 {
             directories.add(&base, &parse(&format!("many/{number}")).unwrap()).unwrap();
         }

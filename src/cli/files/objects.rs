@@ -92,6 +92,11 @@ impl Input {
         Ok(found)
     }
 
+    /// Returns a directory for content that overlaps with `path`, as its text in the files.
+    pub(crate) fn directory_at(&self, path: &Path) -> Option<&str> {
+        self.directories.overlapping(path)
+    }
+
     /// Reads one text, as a file that is not on disk yet.
     pub(crate) fn of_text(shown: &Path, text: String, namespace: &str) -> Result<Self, InputError> {
         let mut input = Self::default();

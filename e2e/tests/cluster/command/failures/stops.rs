@@ -1,4 +1,4 @@
-//! Commands that end early: by Ctrl-C at several moments, and by a standard output that nobody reads.
+//! Commands that end early: by Ctrl-C or SIGTERM at several moments, and by a standard output that nobody reads.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -59,9 +59,10 @@ async fn an_interrupted_command_leaves_nothing_behind(case: &mut Case) -> Result
     let world = World::new(case).await?;
     let mut interrupted = 0;
     for (number, line) in WRITING.into_iter().chain(STORING).enumerate() {
-        for moment in MOMENTS {
+        for (moment, signal) in MOMENTS.into_iter().zip([Signal::INT, Signal::TERM].into_iter().cycle()) {
             let before = names(world.directory())?;
-            let was_stopped = stopped(&world, &format!("{number}-{moment}"), line, moment).await.context(line)?;
+            let name = format!("{number}-{moment}");
+            let was_stopped = stopped(&world, &name, line, moment, signal).await.context(line)?;
             interrupted += u32::from(was_stopped);
             let after = names(world.directory())?;
             let left: Vec<_> = after.difference(&before).collect();
@@ -78,7 +79,7 @@ async fn an_interrupted_command_leaves_nothing_behind(case: &mut Case) -> Result
 }
 
 /// Runs a line, and interrupts it at a moment. Returns true if the signal came before its end.
-async fn stopped(world: &World<'_>, name: &str, line: &str, moment: u64) -> Result<bool> {
+async fn stopped(world: &World<'_>, name: &str, line: &str, moment: u64, signal: Signal) -> Result<bool> {
     let case = world.case();
     let log = format!("{}-stops-{name}", case.space.namespace);
     let (words, environment) = (world.words(line)?, world.environment());
@@ -86,17 +87,17 @@ async fn stopped(world: &World<'_>, name: &str, line: &str, moment: u64) -> Resu
     if command.process.wait(Duration::from_millis(moment)).await?.is_none() {
         let pid = i32::try_from(command.process.pid()).ok().and_then(Pid::from_raw).context("no process")?;
         // The command may end meanwhile.
-        let _ = kill_process(pid, Signal::INT);
+        let _ = kill_process(pid, signal);
     }
     let exit = command.process.wait(Duration::from_secs(30)).await?.context("the signal did not end it")?;
     let said = fs_err::read_to_string(&command.log)?;
     match (exit.code, exit.signal) {
-        (Some(130), None) => {
+        (Some(code), None) if code == 128 + signal.as_raw() => {
             ensure!(said == "error: interrupted\n", "after {moment} ms: {said:?}");
             Ok(true)
         }
         // Before the command listens, the signal has its default effect.
-        (_, Some(2)) => Ok(true),
+        (_, Some(by)) if by == signal.as_raw() => Ok(true),
         // Standard input is empty, so login is refused once it reads the password.
         (Some(0 | 4), None) => Ok(false),
         (..) => anyhow::bail!("after {moment} ms: {exit}: {said:?}"),
