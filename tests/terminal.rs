@@ -93,7 +93,9 @@ fn a_closed_terminal_ends_a_command_unless_it_was_started_to_ignore_that() {
         let mut child = command.spawn().unwrap();
         let input = child.stdin.take();
         wait_until_caught(&child, 15);
-        signals.iter().for_each(|name| signal(name, &child));
+        for name in signals {
+            signal(name, &child);
+        }
         let output = child.wait_with_output().unwrap();
         drop(input);
         let said = String::from_utf8(output.stderr).unwrap();

@@ -36,15 +36,12 @@ mod parents;
 pub mod record;
 mod removal;
 
-pub use existing::{Existing, Intent, Recorded};
+pub use existing::{Existing, Intent, Recorded, check};
 pub use parents::Parents;
-pub use removal::remove;
+pub use removal::{remove, sweep};
 
 use entry::{Entry, Found, unlisted};
-use existing::{Step, check_replaceable, link_into};
-
-/// Maximum number of characters of the directory's name in the stage's name.
-const STAGE_NAME: usize = 60;
+use existing::{Step, link_into};
 
 /// A directory to be created or replaced, once.
 #[derive(Debug)]
@@ -102,7 +99,7 @@ impl Destination {
     /// which [`Gone`] signals.
     pub fn open(path: &Path, existing: Existing) -> Result<(Self, Gone), OutputError> {
         let entry = Entry::of(path)?;
-        let (stage, gone) = Volume::passing(&entry.parent_path, &prefix(&entry))?;
+        let (stage, gone) = Volume::passing(&entry.parent_path, &entry.stages())?;
         let state = Mutex::new(State::Waiting);
         Ok((Self { path: path.to_owned(), existing, stage: Arc::new(stage), state }, gone))
     }
@@ -277,33 +274,6 @@ impl Destination {
     fn unlisted(&self, error: ListingError) -> OutputError {
         unlisted(&self.path, error)
     }
-}
-
-/// Returns the beginning of the names of stages for a directory.
-fn prefix(entry: &Entry) -> String {
-    let shown: String = entry.name.to_string_lossy().chars().take(STAGE_NAME).collect();
-    format!(".{shown}.supercargo-")
-}
-
-/// Returns an error if a directory has files that a tree with other files must not replace. Nothing is changed.
-pub fn check(path: &Path, recorded: &Recorded) -> Result<(), OutputError> {
-    let disk = match Listing::read(path, &recorded.limits) {
-        Err(ListingError::Storage(error)) if error.is_absent() => return Ok(()),
-        disk => disk.map_err(|error| unlisted(path, error))?,
-    };
-    let differs = |why: String| OutputError::Differs(format!("{} {why}", path.display()));
-    check_replaceable(recorded, &disk).map_err(differs)
-}
-
-/// Removes stages for a directory that killed processes left beside it.
-pub fn sweep(path: &Path) -> Result<(), OutputError> {
-    let entry = Entry::of(path)?;
-    let prefix = prefix(&entry);
-    if storage::names(&entry.parent)?.iter().any(|name| name.starts_with(&prefix)) {
-        // Each new stage is preceded by a removal of those that no process uses.
-        Volume::passing(&entry.parent_path, &prefix)?;
-    }
-    Ok(())
 }
 
 /// An existing directory before the switch.

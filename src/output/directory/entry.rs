@@ -11,6 +11,9 @@ use crate::output::OutputError;
 use crate::storage::{self, During, StorageError};
 use crate::unpack::listing::ListingError;
 
+/// Maximum number of characters of the directory's name in the stage's name.
+const STAGE_NAME: usize = 60;
+
 /// A name in an open directory.
 pub(super) struct Entry {
     pub(super) parent: OwnedFd,
@@ -33,6 +36,12 @@ impl Entry {
         };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self { parent: storage::open_any_dir(parent)?, parent_path: parent.to_owned(), name })
+    }
+
+    /// Returns the beginning of the names of stages for a directory.
+    pub(super) fn stages(&self) -> String {
+        let shown: String = self.name.to_string_lossy().chars().take(STAGE_NAME).collect();
+        format!(".{shown}.supercargo-")
     }
 
     /// Returns the existing entry, without following a link; `None` if there is none.

@@ -1,14 +1,17 @@
 //! Rules for a directory that exists already: whose files it has, and what a new revision does to them.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode};
 
+use super::entry::unlisted;
 use crate::oci::Digest;
+use crate::output::OutputError;
 use crate::request::Limits;
 use crate::storage::{self, During, StorageError};
-use crate::unpack::listing::Listing;
+use crate::unpack::listing::{Listing, ListingError};
 use crate::unpack::path::EntryPath;
 use crate::unpack::staged::Node;
 
@@ -137,13 +140,17 @@ pub(super) fn check_unchanged(files: &Listing, disk: &Listing) -> Result<(), Str
     Recorded::new(files.clone()).differences(disk, &nothing).check(false)
 }
 
-/// Returns an error if a directory may not be replaced by a tree with other files. The error is the rest of a sentence
-/// about the directory.
-pub(super) fn check_replaceable(recorded: &Recorded, disk: &Listing) -> Result<(), String> {
+/// Returns an error if a directory has files that a tree with other files must not replace. Nothing is changed.
+pub fn check(path: &Path, recorded: &Recorded) -> Result<(), OutputError> {
+    let disk = match Listing::read(path, &recorded.limits) {
+        Err(ListingError::Storage(error)) if error.is_absent() => return Ok(()),
+        disk => disk.map_err(|error| unlisted(path, error))?,
+    };
     if recorded.force {
         return Ok(());
     }
-    recorded.differences(disk, &Listing::default()).check(recorded.keep_foreign)
+    let found = recorded.differences(&disk, &Listing::default());
+    found.check(recorded.keep_foreign).map_err(|why| OutputError::Differs(format!("{} {why}", path.display())))
 }
 
 impl Differences {

@@ -1,4 +1,4 @@
-//! Removal of a directory that no file names any more.
+//! Removal of a directory that no file names any more, and of stages of killed processes.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -33,7 +33,7 @@ pub fn remove(path: &Path, recorded: &Listing, force: bool, limits: &Limits) -> 
     if !force {
         is_unchanged(&entry.open()?)?;
     }
-    let (trash, gone) = Volume::passing(&entry.parent_path, &super::prefix(&entry))?;
+    let (trash, gone) = Volume::passing(&entry.parent_path, &entry.stages())?;
     let scratch = trash.scratch()?;
     let moved =
         match rustix::fs::renameat_with(&entry.parent, &entry.name, scratch.dir(), "removed", RenameFlags::NOREPLACE) {
@@ -54,6 +54,17 @@ pub fn remove(path: &Path, recorded: &Listing, force: bool, limits: &Limits) -> 
     drop((scratch, trash));
     gone.wait_blocking();
     Ok(true)
+}
+
+/// Removes stages for a directory that killed processes left beside it.
+pub fn sweep(path: &Path) -> Result<(), OutputError> {
+    let entry = Entry::of(path)?;
+    let prefix = entry.stages();
+    if storage::names(&entry.parent)?.iter().any(|name| name.starts_with(&prefix)) {
+        // Each new stage is preceded by a removal of those that no process uses.
+        Volume::passing(&entry.parent_path, &prefix)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
