@@ -64,9 +64,18 @@ pub(crate) async fn until_signal(work: impl Future<Output = Result<(), Complaint
     .await
 }
 
-/// As [`until_signal`], for work that reports its result itself and returns the exit code.
+/// As [`until_signal`], for work that reports its result itself and returns the exit code. Work that has put a file in
+/// place is completed; a second signal does not wait for it.
 pub(crate) async fn exit_unless_signal(work: impl Future<Output = ExitCode>) -> ExitCode {
     let mut signals = Signals::listen();
+    let mut work = std::pin::pin!(work);
+    let code = tokio::select! {
+        code = &mut work => return code,
+        code = signals.wait() => code,
+    };
+    if parts::remove_all_unless_moved() {
+        return interrupted(code);
+    }
     tokio::select! {
         code = work => code,
         code = signals.wait() => interrupted(code),

@@ -10,6 +10,7 @@ use crate::cli::options::format::{Format, FormatArguments};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
 use crate::cli::output::to_stdout;
+use crate::cli::signals::Signals;
 use crate::pack::catalog;
 
 /// Arguments of `supercargo catalog`.
@@ -48,6 +49,8 @@ struct Created {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    // A few small files are written in a moment: a signal does not end the command between two of them.
+    let _signals = Signals::listen();
     match create(&arguments.command) {
         Ok(()) => Exit::Done.into(),
         Err(complaint) => complaint.report(),

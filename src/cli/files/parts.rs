@@ -7,10 +7,12 @@ use std::sync::Mutex;
 use crate::mutex::lock;
 
 /// Unfinished files of this process: a signal ends the command while a thread writes one.
-static PARTS: Mutex<Parts> = Mutex::new(Parts { paths: BTreeSet::new(), is_interrupted: false });
+static PARTS: Mutex<Parts> = Mutex::new(Parts { paths: BTreeSet::new(), is_moved: false, is_interrupted: false });
 
 struct Parts {
     paths: BTreeSet<PathBuf>,
+    /// True if a file is in its place.
+    is_moved: bool,
     /// True if no further file may be begun.
     is_interrupted: bool,
 }
@@ -37,7 +39,10 @@ impl Part {
 
     /// Moves the file to its place.
     pub(super) fn rename(&self, path: &Path) -> std::io::Result<()> {
-        fs_err::rename(&self.0, path)
+        let mut parts = lock(&PARTS);
+        fs_err::rename(&self.0, path)?;
+        parts.is_moved = true;
+        Ok(())
     }
 }
 
@@ -48,11 +53,25 @@ impl Drop for Part {
     }
 }
 
+/// As [`remove_all`], unless a file is in its place already; returns false then.
+pub(crate) fn remove_all_unless_moved() -> bool {
+    let mut parts = lock(&PARTS);
+    if !parts.is_moved {
+        parts.remove_all();
+    }
+    !parts.is_moved
+}
+
 /// Removes the unfinished files of this process. No file can be begun afterwards.
 pub(crate) fn remove_all() {
-    let mut parts = lock(&PARTS);
-    parts.is_interrupted = true;
-    parts.paths.iter().for_each(|path| remove(path));
+    lock(&PARTS).remove_all();
+}
+
+impl Parts {
+    fn remove_all(&mut self) {
+        self.is_interrupted = true;
+        self.paths.iter().for_each(|path| remove(path));
+    }
 }
 
 fn remove(path: &Path) {
