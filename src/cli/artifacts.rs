@@ -1,18 +1,19 @@
-//! The artifacts that files name, as `sync` and `lock` process them: each with its name in a lock and its request.
+//! The artifacts that files name, as `sync`, `lock` and `diff` process them: each with its name in a lock and its
+//! request.
 
 use std::path::{Path, PathBuf};
 
-use crate::api::Reason;
+use crate::api::{OCIArtifactSpec, Reason};
 use crate::cli::checkout::Place;
 use crate::cli::files::input::Subdirectories;
 use crate::cli::files::objects::{Input, Object};
 use crate::cli::files::record::Written;
-use crate::cli::output::complaint::Complaint;
+use crate::cli::output::complaint::{Complaint, remedy_of};
 use crate::failure::{Class, Failure};
 use crate::lock::{self, Entry, Gap, Lock};
 use crate::login::Logins;
-use crate::oci::Digest;
-use crate::request::{Referred, Request};
+use crate::oci::{Digest, Reference};
+use crate::request::{ObjectId, Referred, Request};
 
 /// Maximum number of artifacts in an error.
 const SHOWN: usize = 5;
@@ -125,18 +126,38 @@ impl<'a> Artifact<'a> {
         let Object { id, spec, .. } = self.object;
         let policies = input.policies(Some(&id.namespace), own);
         let referred = Referred { policies, ..input.referred(&id.namespace, spec) };
-        let is_personal = spec.registry.pull_secrets.is_empty() && spec.registry.service_account_name.is_none();
-        Ok(Wanted { request: Request::parse(id.clone(), spec, &referred)?, is_personal })
+        Wanted::parse(id, spec, &referred)
+    }
+
+    /// Returns the request without signatures and policies, for a command that only shows the content.
+    pub(crate) fn unverified(&self, input: &Input) -> Result<Wanted, Failure> {
+        let id = &self.object.id;
+        let spec = OCIArtifactSpec { verify: Vec::new(), ..self.object.spec.clone() };
+        Wanted::parse(id, &spec, &input.referred(&id.namespace, &spec))
+    }
+
+    /// Reports a failure of the artifact.
+    pub(crate) fn complaint(&self, failure: &Failure) -> Complaint {
+        let complaint = Complaint::new(failure.reason, format!("{}: {}", self.name, failure.message));
+        complaint.with_remedy(remedy_of(failure).to_owned())
     }
 }
 
 impl Wanted {
+    fn parse(id: &ObjectId, spec: &OCIArtifactSpec, referred: &Referred) -> Result<Self, Failure> {
+        let is_personal = spec.registry.pull_secrets.is_empty() && spec.registry.service_account_name.is_none();
+        Ok(Self { request: Request::parse(id.clone(), spec, referred)?, is_personal })
+    }
+
     /// Returns the request for one digest, for which no tag is resolved.
     pub(crate) fn at_digest(&self, tag: Option<&str>, digest: &Digest) -> Self {
-        let mut request = self.request.clone();
-        request.reference.tag = tag.map(str::to_owned);
-        request.reference.digest = Some(digest.clone());
-        request.selection = None;
+        let repository = self.request.reference.repository.clone();
+        self.at(Reference { repository, tag: tag.map(str::to_owned), digest: Some(digest.clone()) })
+    }
+
+    /// Returns the request for another reference, with the same access and selection of files.
+    pub(crate) fn at(&self, reference: Reference) -> Self {
+        let request = Request { reference, selection: None, ..self.request.clone() };
         Self { request, ..*self }
     }
 

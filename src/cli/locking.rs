@@ -8,7 +8,7 @@ use crate::cli::checkout::{self, Source};
 use crate::cli::files;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
-use crate::lock::{Entry, Lock, Signer};
+use crate::lock::{Entry, Gap, Lock, Signer};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Document, Manifest};
 use crate::output::OutputError;
@@ -83,11 +83,14 @@ pub(crate) fn write(path: &Path, lock: &Lock) -> Result<(), Complaint> {
 
 /// Returns the entry of an artifact in a lock, or the error that there is none for it.
 pub(crate) fn entry<'a>(lock: &'a Lock, path: &Path, artifact: &Artifact<'_>) -> Result<&'a Entry, Complaint> {
-    artifact.entry(lock).map_err(|gap| {
-        let (file, name, path) = (artifact.object.file.display(), &artifact.name, path.display());
-        let complaint = Complaint::new(Reason::FileInvalid, format!("{file}: {name} {gap} {path}"));
-        complaint.with_remedy("Update the lock with supercargo lock, and commit it.".to_owned())
-    })
+    artifact.entry(lock).map_err(|gap| uncovered(path, artifact, gap))
+}
+
+/// Reports an artifact without an entry in a lock.
+pub(crate) fn uncovered(path: &Path, artifact: &Artifact<'_>, gap: Gap) -> Complaint {
+    let (file, name, path) = (artifact.object.file.display(), &artifact.name, path.display());
+    let complaint = Complaint::new(Reason::FileInvalid, format!("{file}: {name} {gap} {path}"));
+    complaint.with_remedy("Update the lock with supercargo lock, and commit it.".to_owned())
 }
 
 /// Makes the entry of an artifact: resolves it, verifies it, copies it into the cache and unpacks it there.

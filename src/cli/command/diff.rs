@@ -1,25 +1,25 @@
-//! `supercargo diff`: the files that differ between two artifacts or directories.
+//! `supercargo diff`: the files that differ between two artifacts or directories, or between a lock and now.
 
 use std::process::ExitCode;
 
-use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
 use crate::cli::output::to_stdout;
 use crate::cli::signals::{Signals, interrupted};
-use crate::failure::Failure;
 
 mod arguments;
 mod changes;
 mod content_of;
+mod locked;
+mod pair;
 mod report;
 mod scratch;
 mod side;
 mod stop;
 
 pub(crate) use arguments::Arguments;
-use report::Report;
+use content_of::Budget;
 use scratch::Scratch;
-use side::{Side, Tree};
+use side::Side;
 use stop::Stop;
 
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
@@ -31,27 +31,18 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn diff(arguments: &Arguments) -> Result<Exit, Stop> {
-    let sides = [Side::parse("OLD", &arguments.old)?, Side::parse("NEW", &arguments.new)?];
-    let sources = side::sources(arguments, sides).await?;
+    // clap requires both, unless there are files.
+    let (Some(old), Some(new)) = (&arguments.old, &arguments.new) else { return locked::diff(arguments).await };
+    let sides = [Side::parse("OLD", old)?, Side::parse("NEW", new)?];
+    let [old, new] = side::sources(arguments, sides).await?;
     // From here on there is a directory that a signal would leave behind.
     let mut signals = Signals::listen();
     let scratch = Scratch::create()?;
-    let [old, new] = sources;
     let old = old.fetch(arguments, scratch.path("old")).await?;
     let new = new.fetch(arguments, scratch.path("new")).await?;
-    let (format, with_content, limits) = (arguments.format.format, arguments.content, arguments.limits.limits());
-    let compared = tokio::task::spawn_blocking(move || {
-        let trees = [Tree::read(old, &limits)?, Tree::read(new, &limits)?];
-        let report = Report::of(&trees, with_content)?;
-        let text = report.shown(format)?;
-        Ok::<_, Complaint>((report.is_equal(), text))
-    });
-    let compared = tokio::select! {
-        compared = compared => compared.map_err(Failure::internal)?,
-        code = signals.wait() => return Err(Stop::Interrupted(code)),
-    };
+    let (limits, mut budget) = (arguments.limits.limits(), arguments.content.then(Budget::default));
+    let report = pair::compare([old, new], &limits, &mut budget, &mut signals).await?;
     drop(scratch);
-    let (is_equal, text) = compared?;
-    to_stdout(&text)?;
-    Ok(if is_equal { Exit::Done } else { Exit::Fault })
+    to_stdout(&report.shown(arguments.format.format)?)?;
+    Ok(if report.is_equal() { Exit::Done } else { Exit::Fault })
 }

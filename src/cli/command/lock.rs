@@ -17,7 +17,7 @@ use crate::cli::options::format::FormatArguments;
 use crate::cli::options::limits::LimitArguments;
 use crate::cli::options::login::places;
 use crate::cli::options::reach::PersonalReach;
-use crate::cli::output::complaint::{Complaint, remedy_of};
+use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
@@ -201,7 +201,7 @@ fn succeeded(results: Vec<(&Artifact<'_>, Result<Now, Failure>)>) -> Result<BTre
                 states.insert(artifact.name.clone(), now);
             }
             Err(failure) => {
-                let complaint = complaint(&artifact.name, &failure);
+                let complaint = artifact.complaint(&failure);
                 // The exit code is that of all failures together.
                 let _ = complaint.report();
                 failures.push(complaint.reason());
@@ -209,9 +209,4 @@ fn succeeded(results: Vec<(&Artifact<'_>, Result<Now, Failure>)>) -> Result<BTre
         }
     }
     if failures.is_empty() { Ok(states) } else { Err(Exit::of_all(failures)) }
-}
-
-fn complaint(name: &str, failure: &Failure) -> Complaint {
-    let complaint = Complaint::new(failure.reason, format!("{name}: {}", failure.message));
-    complaint.with_remedy(remedy_of(failure).to_owned())
 }

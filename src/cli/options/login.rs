@@ -53,6 +53,11 @@ impl LoginArguments {
         self.username.is_some()
     }
 
+    /// Returns the docker configuration that the command line names.
+    pub(crate) fn docker_config(&self) -> Option<PathBuf> {
+        self.docker_config.clone()
+    }
+
     /// Adds the credentials for a repository to a keychain, and returns their origins.
     pub(crate) async fn add_to(&self, keychain: &mut Keychain, repository: &Repository) -> Result<Origins, Complaint> {
         let password = |user: &str, password: String| Credential::Password { user: user.to_owned(), password };

@@ -8,11 +8,17 @@ use supercargo_e2e::registry::{Auth, Options, PASSWORD, USERNAME};
 use crate::support::case::{Case, tests};
 use crate::support::command::{answer, command, refused, run};
 
+mod locked;
+
+use locked::{diff_of_a_lock_fails_by_class, diff_shows_what_an_update_of_a_lock_brings};
+
 tests!(
     diff_names_the_files_that_differ,
     diff_reads_the_cache_without_a_request,
     diff_uses_the_credentials_of_each_registry,
     diff_fails_by_class_and_leaves_nothing,
+    diff_shows_what_an_update_of_a_lock_brings,
+    diff_of_a_lock_fails_by_class,
 );
 
 async fn diff_names_the_files_that_differ(case: &mut Case) -> Result<()> {

@@ -77,16 +77,18 @@ impl From<Node> for Entry {
 }
 
 impl Report {
-    /// Compares two trees.
-    pub(super) fn of(trees: &[Tree; 2], with_content: bool) -> Result<Self, Complaint> {
+    /// Compares two trees; with a budget, lines of text files too.
+    pub(super) fn of(trees: &[Tree; 2], mut budget: Option<&mut Budget>) -> Result<Self, Complaint> {
         let [old, new] = trees;
         let (changes, unchanged) = compare(old.listing.nodes(), new.listing.nodes());
         let count = |word: &str| changes.iter().filter(|change| change.word() == word).count();
         let (added, removed, changed) = (count("added"), count("removed"), count("changed"));
         let equal = changes.is_empty();
-        let mut budget = Budget::default();
         let mut row = |change: Change| {
-            let content = if with_content { content_of::compare(&change, trees, &mut budget)? } else { None };
+            let content = match &mut budget {
+                Some(budget) => content_of::compare(&change, trees, budget)?,
+                None => None,
+            };
             let word = change.word();
             let Change { path, old, new } = change;
             let [old, new] = [old, new].map(|node| node.map(Entry::from));
@@ -126,6 +128,57 @@ impl Report {
         }
         let Self { added, removed, changed, unchanged, .. } = self;
         text + &format!("{added} added, {removed} removed, {changed} changed, {unchanged} unchanged\n")
+    }
+}
+
+/// Output of `--format json` for a lock. The names are stable.
+#[derive(Debug, Serialize)]
+pub(super) struct LockReport {
+    /// Path of the lock.
+    lock: String,
+    /// Artifacts whose digest is not that of the lock, by name.
+    artifacts: Vec<ArtifactReport>,
+    /// True if no file of any artifact differs.
+    equal: bool,
+    /// Number of artifacts with files that differ.
+    changed: usize,
+    /// Number of the other artifacts.
+    unchanged: usize,
+}
+
+/// The differences of one artifact.
+#[derive(Debug, Serialize)]
+struct ArtifactReport {
+    /// Name in the lock.
+    name: String,
+    #[serde(flatten)]
+    files: Report,
+}
+
+impl LockReport {
+    pub(super) fn new(lock: String) -> Self {
+        Self { lock, artifacts: Vec::new(), equal: true, changed: 0, unchanged: 0 }
+    }
+
+    /// Adds an artifact: `None` for one with the digest of the lock.
+    pub(super) fn add(&mut self, name: &str, files: Option<Report>) {
+        let is_equal = files.as_ref().is_none_or(|files| files.equal);
+        self.equal &= is_equal;
+        let count = if is_equal { &mut self.unchanged } else { &mut self.changed };
+        *count = count.saturating_add(1);
+        self.artifacts.extend(files.map(|files| ArtifactReport { name: name.to_owned(), files }));
+    }
+
+    pub(super) fn is_equal(&self) -> bool {
+        self.equal
+    }
+
+    /// Returns the report for standard output.
+    pub(super) fn shown(&self, format: Format) -> Result<String, Complaint> {
+        let block = |one: &ArtifactReport| format!("{}\n{}\n", printable(&one.name), one.files.text());
+        let Self { changed, unchanged, .. } = self;
+        let last = format!("artifacts: {changed} changed, {unchanged} unchanged\n");
+        format.show(|| self.artifacts.iter().map(block).collect::<String>() + &last, self)
     }
 }
 

@@ -40,8 +40,8 @@ pub(super) enum Shown {
 
 /// Directory of a side, with its name for the report.
 pub(super) struct Fetched {
-    directory: PathBuf,
-    shown: Shown,
+    pub(super) directory: PathBuf,
+    pub(super) shown: Shown,
 }
 
 /// Entries of a side.

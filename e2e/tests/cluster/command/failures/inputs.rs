@@ -36,13 +36,16 @@ pub(super) fn write(
         let image = images.get(image).cloned().unwrap_or_default();
         files.push((name, place(&format!("{name}.json"), &object(&spec_with(&image, &more)).to_string())?));
     }
-    let image = images.get("image").cloned().unwrap_or_default();
-    let entry = json!({"directory": "content", "image": image, "registry": {"plainHTTP": true}});
-    let set = json!({"apiVersion": API_VERSION, "kind": "ArtifactSet", "artifacts": [entry]});
+    let set = |image: &str| {
+        let image = images.get(image).cloned().unwrap_or_default();
+        let entry = json!({"directory": "content", "image": image, "registry": {"plainHTTP": true}});
+        json!({"apiVersion": API_VERSION, "kind": "ArtifactSet", "artifacts": [entry]}).to_string()
+    };
     place("policy.json", &policy().to_string())?;
     let (test, failed) = (policy_test("Denied"), policy_test("Allowed"));
     let more = [
-        ("set", place("set.json", &set.to_string())?),
+        ("set", place("set.json", &set("image"))?),
+        ("large-set", place("large-set.json", &set("large"))?),
         ("policy-test", place("policy-test.json", &test.to_string())?),
         ("policy-test-failed", place("policy-test-failed.json", &failed.to_string())?),
         ("vendir", place("vendir.yml", VENDIR)?),

@@ -67,7 +67,7 @@ impl<'a> World<'a> {
         Ok(world)
     }
 
-    /// Makes keys, a signed artifact, a cache with it, an archive of that, and a cache whose index is broken.
+    /// Makes keys, a signed artifact, a cache with it, an archive of that, a lock, and a cache whose index is broken.
     async fn fill(&self) -> Result<()> {
         for line in [
             "generate-key-pair --output-key-prefix {key}",
@@ -77,6 +77,7 @@ impl<'a> World<'a> {
             "push {large-source} {large} --plain-http",
             "pull {large} --plain-http",
             "export {large} -o {archive}",
+            "lock -f {large-set} -o {lock}",
             "pull {image} --plain-http --cache-dir {broken}",
         ] {
             let output = self.run(line).await?;
@@ -236,6 +237,7 @@ fn files_of(case: &Case, source: &Path, known: &BTreeMap<&'static str, String>) 
         ("evil-chart", at("evil-chart")),
         ("layer", at("layer.tar")),
         ("cache", at("cache")),
+        ("lock", at("supercargo.lock.yaml")),
         ("archive", at("archive.tar")),
         ("key", at("signer")),
         ("other", at("other")),
