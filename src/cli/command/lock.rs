@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     /// File or directory with OCIArtifact objects and sets of them; - for standard input. Can be repeated.
     ///
     /// In a directory, files that end with .yaml, .yml or .json are read.
-    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
     input: Vec<PathBuf>,
     /// Read the subdirectories of a directory too.
     #[arg(short = 'R', long)]

@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     /// File or directory with OCIArtifact objects, or - for standard input; may be given several times.
     ///
     /// In a directory, files that end with .yaml, .yml or .json are read.
-    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
     pub(super) input: Vec<PathBuf>,
     /// Read the subdirectories of a directory too.
     ///
