@@ -48,6 +48,9 @@ pub enum Problem {
     /// A digest that cannot be written here, or removed from here, without other changes.
     #[error("the digest cannot be edited in this layout; expected one key on each line, or a flow mapping")]
     Layout,
+    /// A mapping with a key twice: readers differ in the value that counts.
+    #[error("the key {0:?} is there twice in one mapping; expected it once")]
+    Duplicate(String),
     /// A reference that the resolver left out.
     #[error("{0} was not resolved")]
     Unresolved(Reference),

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use granit_parser::ScalarStyle;
-
 use super::error::{PinError, Problem};
 use super::found::{Found, parse};
 use super::kustomize;
@@ -29,11 +27,11 @@ pub fn find(text: &str, scope: Scope<'_>) -> Result<Vec<Found>, PinError> {
     let tree = Tree::parse(text)?;
     let mut finder = Finder { text, tree: &tree, found: BTreeMap::new(), aliases: Vec::new() };
     for document in &tree.documents {
-        for object in objects(&tree, *document) {
+        for object in objects(&tree, *document)? {
             finder.object(object, scope.is_kustomization)?;
         }
         for path in scope.paths {
-            for value in below(&tree, *document, &path.steps) {
+            for value in below(&tree, *document, &path.steps)? {
                 finder.value(value)?;
             }
         }
@@ -48,20 +46,21 @@ pub fn find(text: &str, scope: Scope<'_>) -> Result<Vec<Found>, PinError> {
 
 /// Returns true if a document has a value at this path.
 pub fn has(text: &str, path: &ValuePath) -> bool {
-    let any = |tree: Tree| tree.documents.iter().any(|document| !below(&tree, *document, &path.steps).is_empty());
-    Tree::parse(text).is_ok_and(any)
+    let is_there = |tree: &Tree, document: Id| below(tree, document, &path.steps).is_ok_and(|found| !found.is_empty());
+    Tree::parse(text).is_ok_and(|tree| tree.documents.iter().any(|document| is_there(&tree, *document)))
 }
 
 /// Returns the objects of a document: itself, or the items of a list.
-fn objects(tree: &Tree, document: Id) -> Vec<Id> {
+fn objects(tree: &Tree, document: Id) -> Result<Vec<Id>, PinError> {
     let mut found = vec![document];
     for _ in 0..MAX_LISTS {
         let (lists, mut others): (Vec<Id>, Vec<Id>) = found.into_iter().partition(|id| is_list(tree, *id));
+        lists.iter().try_for_each(|list| tree.check_keys(*list))?;
         let items = lists.iter().filter_map(|id| tree.get(*id, "items")).flat_map(|items| tree.items(items));
         others.extend(items.map(|item| tree.target(*item)));
         found = distinct(others);
     }
-    found
+    Ok(found)
 }
 
 fn is_list(tree: &Tree, id: Id) -> bool {
@@ -70,23 +69,38 @@ fn is_list(tree: &Tree, id: Id) -> bool {
 }
 
 /// Returns the values at the end of a path.
-fn below(tree: &Tree, document: Id, steps: &[Step]) -> Vec<Id> {
+fn below(tree: &Tree, document: Id, steps: &[Step]) -> Result<Vec<Id>, PinError> {
     let mut found = vec![document];
     for step in steps {
-        let next: Vec<Id> = match step {
-            Step::Key(key) => found.iter().filter_map(|id| tree.get(*id, key)).collect(),
-            Step::Items => found.iter().flat_map(|id| tree.items(*id)).copied().collect(),
-        };
+        let mut next = Vec::new();
+        for id in &found {
+            match step {
+                Step::Key(key) => {
+                    let value = tree.get(*id, key);
+                    value.map_or(Ok(()), |_| tree.check_keys(*id))?;
+                    next.extend(value);
+                }
+                Step::Items => next.extend(tree.items(*id)),
+            }
+        }
         // Aliases lead to one node again and again: without this the work could double with each step.
         found = distinct(next);
     }
-    found
+    Ok(found)
 }
 
 fn distinct(mut ids: Vec<Id>) -> Vec<Id> {
     let mut seen = HashSet::new();
     ids.retain(|id| seen.insert(*id));
     ids
+}
+
+/// Kinds of objects with references.
+#[derive(Clone, Copy)]
+enum Kinds {
+    Artifact,
+    Set,
+    Kustomization,
 }
 
 struct Finder<'a> {
@@ -101,19 +115,23 @@ struct Finder<'a> {
 impl Finder<'_> {
     fn object(&mut self, id: Id, is_kustomization: bool) -> Result<(), PinError> {
         let tree = self.tree;
-        let named = |key: &str| tree.get(id, key).and_then(|value| tree.text(value));
+        let named = |key: &str| tree.set(id, key).and_then(|value| tree.text(value));
         let group = named("apiVersion").and_then(|version| version.split('/').next());
-        match (group, named("kind")) {
-            (None | Some(GROUP), Some("OCIArtifact")) => {
-                tree.get(id, "spec").map_or(Ok(()), |spec| self.artifact(spec))
-            }
-            (None | Some(GROUP), Some("ArtifactSet")) => {
+        let kind = match (group, named("kind")) {
+            (None | Some(GROUP), Some("OCIArtifact")) => Kinds::Artifact,
+            (None | Some(GROUP), Some("ArtifactSet")) => Kinds::Set,
+            (Some(kustomize::GROUP), _) => Kinds::Kustomization,
+            (None, None | Some("Kustomization")) if is_kustomization => Kinds::Kustomization,
+            _ => return Ok(()),
+        };
+        tree.check_keys(id)?;
+        match kind {
+            Kinds::Artifact => tree.get(id, "spec").map_or(Ok(()), |spec| self.artifact(spec)),
+            Kinds::Set => {
                 let entries = tree.get(id, "artifacts").map_or(&[][..], |entries| tree.items(entries));
                 entries.iter().try_for_each(|entry| self.artifact(tree.target(*entry)))
             }
-            (Some(kustomize::GROUP), _) => self.kustomization(id),
-            (None, None | Some("Kustomization")) if is_kustomization => self.kustomization(id),
-            _ => Ok(()),
+            Kinds::Kustomization => self.kustomization(id),
         }
     }
 
@@ -124,9 +142,10 @@ impl Finder<'_> {
 
     /// Adds the image of a spec, or of an entry.
     fn artifact(&mut self, spec: Id) -> Result<(), PinError> {
+        self.tree.check_keys(spec)?;
         // A range of versions chooses the tag, and excludes a digest.
         match self.tree.get(spec, "image") {
-            Some(image) if self.tree.get(spec, "semver").is_none() => self.value(image),
+            Some(image) if self.tree.set(spec, "semver").is_none() => self.value(image),
             Some(_) | None => Ok(()),
         }
     }
@@ -140,9 +159,7 @@ impl Finder<'_> {
                 self.aliases.push((node.line, start));
                 return Ok(());
             }
-            Kind::Scalar { value, style: ScalarStyle::Plain } if ["", "~", "null"].contains(&value.as_str()) => {
-                return Ok(());
-            }
+            Kind::Scalar { .. } if self.tree.is_null(id) => return Ok(()),
             Kind::Scalar { .. } | Kind::Sequence(_) | Kind::Mapping { .. } => {}
         }
         let (value, inner) = one_line(self.text, node)?;

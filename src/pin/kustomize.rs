@@ -20,12 +20,15 @@ pub(super) fn find(text: &str, tree: &Tree, document: Id) -> Result<Vec<(usize, 
 
 /// Returns the reference of an entry; `None` without a tag, because then nothing could move.
 fn entry(text: &str, tree: &Tree, id: Id) -> Result<Option<(usize, Found)>, PinError> {
-    let name = tree.get(id, "newName").or_else(|| tree.get(id, "name")).and_then(|name| tree.text(name));
-    let tag = tree.get(id, "newTag").and_then(|tag| Some((tree.node(tag)?, tree.text(tag)?)));
+    tree.check_keys(id)?;
+    let name = tree.set(id, "newName").or_else(|| tree.set(id, "name")).and_then(|name| tree.text(name));
+    let tag = tree.set(id, "newTag").and_then(|tag| Some((tree.node(tag)?, tree.text(tag)?)));
     let (Some(name), Some((node, tag))) = (name, tag.filter(|(_, tag)| !tag.is_empty())) else { return Ok(None) };
     let mut reference = parse(node.line, &format!("{name}:{tag}"))?;
-    let Some(digest) = tree.get(id, "digest").and_then(|digest| tree.node(digest)) else {
-        let slot = insertion(text, tree, id).ok_or(PinError::new(node.line, Problem::Layout))?;
+    let Some(digest) = tree.set(id, "digest").and_then(|digest| tree.node(digest)) else {
+        let has_null = tree.get(id, "digest").is_some();
+        let slot = if has_null { in_place_of_null(text, tree, id) } else { insertion(text, tree, id) };
+        let slot = slot.ok_or(PinError::new(node.line, Problem::Layout))?;
         return Ok(Some((node.span.start, Found { line: node.line, reference, slot })));
     };
     let (value, inner) = one_line(text, digest)?;
@@ -42,6 +45,20 @@ fn pair(tree: &Tree, id: Id, key: &str) -> Option<(usize, Range<usize>, Range<us
     let position = pairs.iter().position(|(name, _)| tree.text(*name) == Some(key))?;
     let (name, value) = pairs.get(position)?;
     Some((position, tree.node(*name)?.span.clone(), tree.node(*value)?.span.clone()))
+}
+
+/// Returns the slot of a digest whose key is there with a null.
+fn in_place_of_null(text: &str, tree: &Tree, id: Id) -> Option<Slot> {
+    let (_, key, value) = pair(tree, id, "digest")?;
+    let (write, before) = if value.is_empty() {
+        // The place of a value without a byte is that behind its colon.
+        let rest = text.get(key.end..)?;
+        let at = key.end.saturating_add(rest.len().saturating_sub(rest.trim_start().strip_prefix(':')?.len()));
+        (at..at, " ")
+    } else {
+        (value, "")
+    };
+    Some(Slot { write, before: before.to_owned(), after: String::new(), erase: None })
 }
 
 /// Returns the slot of a new digest: behind the tag, or on a line of its own below it.

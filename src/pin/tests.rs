@@ -277,3 +277,47 @@ fn digests_of_a_kustomization_are_written_beside_the_tag() {
     let anchored = "base: &b {newTag: '1'}\nimages:\n- name: r.io/a\n  <<: *b\n";
     assert_eq!(pin(anchored, &[], 1), Err(PinError { line: 1, problem: Problem::Layout }));
 }
+
+#[test]
+fn a_key_twice_in_a_mapping_that_is_edited_is_an_error_with_its_line() {
+    let rows = [
+        (format!("{ARTIFACT}spec:\n  image: r.io/a:1\n  image: r.io/b:1\n"), 5, "image"),
+        (format!("{ARTIFACT}spec: {{image: r.io/a:1}}\nspec: {{image: r.io/b:1}}\n"), 4, "spec"),
+        (format!("{ARTIFACT}spec:\n  image: r.io/a:1\n  semver: {{}}\n  semver:\n"), 6, "semver"),
+        ("kind: ArtifactSet\nartifacts:\n- image: r.io/a:1\n  \"image\": r.io/b:1\n".to_owned(), 4, "image"),
+        ("images:\n- name: r.io/a\n  newTag: '1'\n  newTag: '2'\n".to_owned(), 4, "newTag"),
+        ("images: []\nimages:\n- {name: r.io/a, newTag: '1'}\n".to_owned(), 2, "images"),
+        ("kind: List\nitems: []\nitems: [{kind: OCIArtifact}]\n".to_owned(), 3, "items"),
+        ("a: {ref: r.io/a:1}\nb: 1\nb: 2\na: {ref: r.io/b:1}\n".to_owned(), 3, "b"),
+        (format!("x: &x\n  image: r.io/a:1\n  image: r.io/b:1\n{ARTIFACT}spec:\n  <<: *x\n"), 3, "image"),
+    ];
+    let paths = ["a.ref".parse().unwrap()];
+    for (text, line, key) in rows {
+        let problem = Problem::Duplicate(key.to_owned());
+        assert_eq!(find(&text, scope(&paths)), Err(PinError { line, problem }), "{text}");
+    }
+    // Nothing is edited there.
+    let other = format!("{ARTIFACT}metadata: {{name: a, name: b}}\nspec: {{image: r.io/a:1}}\n");
+    assert_eq!(find(&other, Scope::default()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_null_is_an_absent_key() {
+    for null in ["null", "~", "", "Null", "&n null"] {
+        let text = format!("{ARTIFACT}spec:\n  image: r.io/a:1\n  semver: {null}\n");
+        assert_eq!(find(&text, Scope::default()).unwrap().len(), 1, "{text}");
+        let text =
+            format!("apiVersion: {null}\nkind: {null}\nimages:\n- name: r.io/a\n  newName: {null}\n  newTag: '1'\n");
+        let found = find(&text, scope(&[])).unwrap();
+        assert_eq!(found.iter().map(|found| found.reference.to_string()).collect::<Vec<_>>(), ["r.io/a:1"], "{text}");
+        let text = format!("images:\n- name: r.io/a\n  newTag: {null}\n");
+        assert_eq!(find(&text, scope(&[])).unwrap(), [], "{text}");
+    }
+    let digest = digest(&"r.io/a:1".parse().unwrap(), 1);
+    for (null, want) in [("null", ""), ("~ # c", " # c"), ("", ""), (" # c", " # c")] {
+        let text = |value: &str| format!("images:\n- name: r.io/a\n  digest:{value}\n  newTag: '1'\n");
+        let space = if null.is_empty() || null.starts_with(' ') { "" } else { " " };
+        let pinned = pin(&text(&format!("{space}{null}")), &[], 1).unwrap();
+        assert_eq!(pinned, text(&format!(" {digest}{want}")), "{null:?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Nodes of a YAML text with their byte ranges.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, Span, StructureStyle};
@@ -9,6 +9,9 @@ use super::error::{PinError, Problem};
 
 /// Maximum number of nested merges (`<<`) that are followed for one key.
 const MAX_MERGES: usize = 8;
+
+/// Plain scalars that are a null.
+const NULLS: [&str; 5] = ["", "~", "null", "Null", "NULL"];
 
 /// Number of a node.
 pub(super) type Id = usize;
@@ -132,6 +135,42 @@ impl Tree {
     /// Returns the value of a key of a mapping, or of a mapping that is merged into it.
     pub(super) fn get(&self, id: Id, key: &str) -> Option<Id> {
         self.get_below(id, key, 0)
+    }
+
+    /// Returns the value of a key as [`Self::get`]; `None` for a null too, which stands for an absent key.
+    pub(super) fn set(&self, id: Id, key: &str) -> Option<Id> {
+        self.get(id, key).filter(|value| !self.is_null(*value))
+    }
+
+    /// Returns true for a null, also through an alias.
+    pub(super) fn is_null(&self, id: Id) -> bool {
+        let kind = self.node(self.target(id)).map(|node| &node.kind);
+        matches!(kind, Some(Kind::Scalar { value, style: ScalarStyle::Plain }) if NULLS.contains(&value.as_str()))
+    }
+
+    /// Fails if a mapping, or one that is merged into it, has a key twice.
+    pub(super) fn check_keys(&self, id: Id) -> Result<(), PinError> {
+        let mut next = vec![id];
+        for _ in 0..=MAX_MERGES {
+            let mut merged = Vec::new();
+            for id in std::mem::take(&mut next) {
+                let mut seen = HashSet::new();
+                for (key, value) in self.pairs(id) {
+                    let (Some(node), Some(text)) = (self.node(*key), self.text(*key)) else { continue };
+                    if !seen.insert(text) {
+                        return Err(PinError::new(node.line, Problem::Duplicate(text.to_owned())));
+                    }
+                    if text == "<<" {
+                        merged.push(self.target(*value));
+                        merged.extend(self.items(*value).iter().map(|item| self.target(*item)));
+                    }
+                }
+            }
+            merged.sort_unstable();
+            merged.dedup();
+            next = merged;
+        }
+        Ok(())
     }
 
     fn get_below(&self, id: Id, key: &str, depth: usize) -> Option<Id> {

@@ -2,22 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use serde::Serialize;
 
-use crate::api::Reason;
-use crate::cli::files;
-use crate::cli::files::input::{Source, Subdirectories};
-use crate::cli::files::objects::Input;
-use crate::cli::files::record::Written;
-use crate::cli::files::replacing::{Original, replace};
-use crate::cli::locking;
-use crate::cli::options::format::{Format, FormatArguments};
+use crate::cli::files::replacing::replace;
+use crate::cli::files::unwritable;
+use crate::cli::options::format::FormatArguments;
 use crate::cli::options::login::LoginArguments;
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::options::reading::{self, TransportArguments};
@@ -27,16 +21,20 @@ use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::to_stdout;
 use crate::cli::signals::{Signals, interrupted};
-use crate::failure::{Failure, printable};
+use crate::failure::Failure;
 use crate::oci::{Digest, Reference};
 use crate::permits::Permits;
-use crate::pin::{self, Found, PinError, Scope, ValuePath};
+use crate::pin::{self, Found, Scope, ValuePath};
 use crate::registry::{self, Registry};
+
+mod files;
+mod report;
+
+use files::File;
+use report::{Digests, Report};
 
 /// Maximum number of references that are resolved at once.
 const AT_ONCE: usize = 4;
-/// Names of files that Kustomize reads.
-const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
 /// Arguments of `supercargo pin`.
 #[derive(Debug, clap::Args)]
@@ -109,46 +107,6 @@ Examples:
     )
 }
 
-/// Output of `--format json`. The names are stable; fields without a value are left out.
-#[derive(Debug, Serialize)]
-struct Report {
-    /// References with a tag, in the order of the files and lines.
-    references: Vec<Row>,
-    /// Number of references that were changed, or with `--check` are to be changed.
-    changed: usize,
-}
-
-/// A reference with a tag.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Row {
-    file: String,
-    line: usize,
-    /// Reference after the command; with `--check`, the reference in the file.
-    reference: String,
-    /// Digest in the file before the command.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    previous: Option<Digest>,
-    /// Digest that the tag has now; absent with `--unpin`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    digest: Option<Digest>,
-    /// True if the reference was changed, or with `--check` is to be changed.
-    changed: bool,
-}
-
-/// A file with its references.
-struct File {
-    /// Path as the user wrote it.
-    shown: PathBuf,
-    /// The file to replace; `None` for standard input.
-    original: Option<Original>,
-    text: String,
-    is_kustomization: bool,
-    found: Vec<Found>,
-}
-
-type Digests = BTreeMap<String, Digest>;
-
 pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     // Files are written without an await, so a signal finds either nothing written or everything.
     let mut signals = Signals::listen();
@@ -160,17 +118,22 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn pin(arguments: &Arguments) -> Result<Exit, Complaint> {
-    let files = read(arguments).await?;
+    let files = files::read(&arguments.files, arguments.recursive, &arguments.paths).await?;
+    if !arguments.unpin {
+        files::check_named(&files, &arguments.files)?;
+        files.iter().try_for_each(File::check_tags)?;
+    }
     let digests = if arguments.unpin {
         Digests::new()
     } else {
         let found = tokio::time::timeout(arguments.timeout, arguments.resolve(&files)).await;
         found.unwrap_or_else(|_| Err(Failure::timeout(arguments.timeout, "resolving the references").into()))?
     };
-    let references = files.iter().flat_map(|file| rows(file, arguments, &digests)).collect::<Vec<_>>();
-    let changed = references.iter().filter(|row| row.changed).count();
+    let references = files.iter().flat_map(|file| report::rows(file, arguments.check, &digests)).collect();
+    let report = Report::new(references);
+    let changed = report.changed;
     let edited = if arguments.check { None } else { write(&files, arguments, &digests)? };
-    let report = shown(arguments.format.format, &Report { references, changed })?;
+    let report = report.text(arguments.format.format)?;
     match edited {
         Some(text) => {
             // The result is the text; the exit code says that it is complete.
@@ -180,49 +143,6 @@ async fn pin(arguments: &Arguments) -> Result<Exit, Complaint> {
         None => to_stdout(&report)?,
     }
     Ok(if arguments.check && changed > 0 { Exit::Fault } else { Exit::Done })
-}
-
-async fn read(arguments: &Arguments) -> Result<Vec<File>, Complaint> {
-    let (paths, subdirectories) = (arguments.files.clone(), Subdirectories::read_if(arguments.recursive));
-    // On a thread, so that a signal ends the command while standard input is open.
-    let written = Written::read(locking::dir(&locking::default_path(&paths)))?;
-    let sources = tokio::task::spawn_blocking(move || Input::sources(&paths, subdirectories, &written)).await;
-    let sources = sources.map_err(Failure::internal)?.map_err(|error| error.complaint("--filename"))?;
-    let mut all = Vec::new();
-    let mut unused: Vec<&ValuePath> = arguments.paths.iter().collect();
-    for Source { shown, is_stdin, text, .. } in sources {
-        let path = &shown;
-        let original = if is_stdin { None } else { Some(Original::read(path)) };
-        let original = original.transpose().map_err(|error| files::unreadable("--filename", &error))?;
-        if original.as_ref().is_some_and(|original| original.bytes != text.as_bytes()) {
-            let problem = format!("{}: changed while the command was running", path.display());
-            return Err(Complaint::new(Reason::StorageFailed, problem));
-        }
-        let is_kustomization = path.file_name().is_some_and(|name| KUSTOMIZATIONS.iter().any(|known| name == *known));
-        let scope = Scope { paths: &arguments.paths, is_kustomization };
-        let found = pin::find(&text, scope).map_err(|error| at(path, &error))?;
-        if !unused.is_empty() {
-            unused.retain(|value| !pin::has(&text, value));
-        }
-        let untagged = found.iter().find(|found| found.tagged().is_none() && found.reference.digest.is_none());
-        if let Some(found) = untagged.filter(|_| !arguments.unpin) {
-            let problem = format!("{} has no tag; expected host/repository:tag", found.reference);
-            return Err(located(path, found.line, &problem));
-        }
-        all.push(File { shown, original, text, is_kustomization, found });
-    }
-    match unused.first() {
-        Some(path) => Err(Complaint::new(Reason::InvalidSpec, format!("--path {path}: no file has a value there"))),
-        None => Ok(all),
-    }
-}
-
-fn at(path: &Path, error: &PinError) -> Complaint {
-    located(path, error.line, &error.problem)
-}
-
-fn located(path: &Path, line: usize, problem: &dyn std::fmt::Display) -> Complaint {
-    Complaint::new(Reason::FileInvalid, format!("{}:{line}: {problem}", path.display()))
 }
 
 impl Arguments {
@@ -249,23 +169,6 @@ async fn digest<R: Registry>(registry: &R, remote: &Remote) -> Result<(String, D
     Ok((remote.reference.to_string(), pinned.digest().clone()))
 }
 
-fn rows(file: &File, arguments: &Arguments, digests: &Digests) -> Vec<Row> {
-    let row = |found: &Found| {
-        let tagged = found.tagged()?;
-        let digest = digests.get(&tagged.to_string()).cloned();
-        let after = if arguments.check { found.reference.digest.clone() } else { digest.clone() };
-        Some(Row {
-            file: file.shown.display().to_string(),
-            line: found.line,
-            reference: Reference { digest: after, ..tagged }.to_string(),
-            previous: found.reference.digest.clone(),
-            changed: found.reference.digest != digest,
-            digest,
-        })
-    };
-    file.found.iter().filter_map(row).collect()
-}
-
 /// Writes the files that change, and returns the text for standard output.
 fn write(files: &[File], arguments: &Arguments, digests: &Digests) -> Result<Option<String>, Complaint> {
     let (mut new, mut edited) = (Vec::new(), None);
@@ -276,19 +179,13 @@ fn write(files: &[File], arguments: &Arguments, digests: &Digests) -> Result<Opt
         } else {
             pin::pinned(&file.text, scope, |reference| digests.get(&reference.to_string()).cloned())
         };
-        let text = text.map_err(|error| at(&file.shown, &error))?;
+        let text = text.map_err(|error| file.complaint(&error))?;
         match &file.original {
             Some(original) if text != file.text => new.push((original, text.into_bytes())),
             Some(_) => {}
             None => edited = Some(text),
         }
     }
-    replace(&new).map_err(|error| Complaint::new(Reason::StorageFailed, error))?;
+    replace(&new).map_err(|error| unwritable("--filename", &error))?;
     Ok(edited)
-}
-
-fn shown(format: Format, report: &Report) -> Result<String, Complaint> {
-    let changed = report.references.iter().filter(|row| row.changed);
-    let line = |row: &Row| printable(&format!("{}:{}: {}", row.file, row.line, row.reference)) + "\n";
-    format.show(|| changed.map(line).collect(), report)
 }

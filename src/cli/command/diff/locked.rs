@@ -58,8 +58,8 @@ pub(super) async fn diff(arguments: &Arguments) -> Result<Exit, Stop> {
     let mut signals = Signals::listen();
     let opened = async {
         let files = &arguments.files;
-        let input = read(&files.input, files.recursive, &files.namespace).await?;
         let (path, origin) = (files.lock(), Origin::open(arguments)?);
+        let input = read(&files.input, files.recursive, &files.namespace, locking::dir(&path)).await?;
         let lock = locking::read(&path)?.ok_or_else(|| no_lock(&path))?;
         Ok::<_, Complaint>((input, path, lock, origin))
     };
