@@ -75,6 +75,11 @@ pub(crate) fn target() -> impl TypedValueParser<Value = PathBuf> {
     })
 }
 
+/// Replaces a file by these bytes; see [`replace`].
+pub(crate) fn replace_by(what: &str, path: &Path, bytes: &[u8]) -> Result<(), Complaint> {
+    replace(what, path, |mut file| file.write_all(bytes).map_err(|error| unwritable(what, &error)))
+}
+
 /// Writes a file beside its place, and moves it there once it is complete and on disk. A link is followed, and a device
 /// is written to.
 pub(crate) fn replace<T>(
@@ -87,9 +92,9 @@ pub(crate) fn replace<T>(
         return content(fs_err::OpenOptions::new().write(true).open(path).map_err(failed)?.file());
     }
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let (part, file) = Part::create(&path).map_err(failed)?;
-    let written = content(file.file())?;
-    file.sync_all().map_err(failed)?;
+    let part = Part::create(&path).map_err(failed)?;
+    let written = content(part.file.file())?;
+    part.file.sync_all().map_err(failed)?;
     part.rename(&path).map_err(failed)?;
     Ok(written)
 }
@@ -97,8 +102,7 @@ pub(crate) fn replace<T>(
 /// Writes a digest to the file of --digest-file. The error says what was done already.
 pub(crate) fn write_digest(path: &Path, digest: &Digest, done: &str) -> Result<(), Complaint> {
     const OPTION: &str = "--digest-file";
-    let failed = |error: Error| unwritable(OPTION, &error);
-    let written = replace(OPTION, path, |mut file| file.write_all(digest.to_string().as_bytes()).map_err(failed));
+    let written = replace_by(OPTION, path, digest.to_string().as_bytes());
     written.map_err(|complaint| Complaint::new(complaint.reason(), format!("{}; {done}", complaint.message())))
 }
 

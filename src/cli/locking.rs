@@ -74,11 +74,8 @@ pub(crate) fn read(path: &Path) -> Result<Option<Lock>, Complaint> {
 
 /// Replaces a lock in one step.
 pub(crate) fn write(path: &Path, lock: &Lock) -> Result<(), Complaint> {
-    use std::io::Write;
-    const WHAT: &str = "the lock";
     crate::failpoint::reach("lock-write");
-    let failed = |error: std::io::Error| files::unwritable(WHAT, &error);
-    files::replace(WHAT, path, |mut file| file.write_all(lock.text().as_bytes()).map_err(failed))
+    files::replace_by("the lock", path, lock.text().as_bytes())
 }
 
 /// Returns the entry of an artifact in a lock, or the error that there is none for it.

@@ -182,7 +182,7 @@ fn write(files: &[File], arguments: &Arguments, digests: &Digests) -> Result<Opt
         let text = text.map_err(|error| file.complaint(&error))?;
         match &file.original {
             Some(original) if text != file.text => new.push((original, text.into_bytes())),
-            Some(_) => {}
+            Some(original) => original.sweep(),
             None => edited = Some(text),
         }
     }

@@ -4,6 +4,7 @@ use std::io::{Error, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::content;
+use super::parts::{self, Part};
 
 /// A regular file that may be replaced: its own path, without symbolic links, and its content.
 #[derive(Debug)]
@@ -33,34 +34,27 @@ impl Original {
         Err(Error::other(format!("{}: changed while the command was running", self.path.display())))
     }
 
-    /// Returns the path of the new file beside the old one.
-    fn beside(&self) -> PathBuf {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        self.path.with_file_name(format!(".{name}.supercargo-{}", std::process::id()))
+    /// Removes unfinished files that killed commands left beside the file.
+    pub(crate) fn sweep(&self) {
+        parts::sweep(&self.path);
     }
 
-    fn write_beside(&self, bytes: &[u8]) -> Result<(), Error> {
+    fn write_beside(&self, bytes: &[u8]) -> Result<Part, Error> {
         let permissions = fs_err::metadata(&self.path)?.permissions();
-        let mut file = fs_err::OpenOptions::new().write(true).create_new(true).open(self.beside())?;
-        file.write_all(bytes)?;
-        file.set_permissions(permissions)?;
-        file.sync_all()
+        let mut part = Part::create(&self.path)?;
+        // First, because the content may be private.
+        part.file.set_permissions(permissions)?;
+        part.file.write_all(bytes)?;
+        part.file.sync_all()?;
+        Ok(part)
     }
 }
 
 /// Replaces files: every new file is complete before the first old one is replaced. Each has the mode of the old one.
 pub(crate) fn replace(files: &[(&Original, Vec<u8>)]) -> Result<(), Error> {
-    let mut done = files.iter().try_for_each(|(original, bytes)| original.write_beside(bytes));
-    done = done.and_then(|()| files.iter().try_for_each(|(original, _)| original.is_unchanged()));
-    done = done
-        .and_then(|()| files.iter().try_for_each(|(original, _)| fs_err::rename(original.beside(), &original.path)));
-    if done.is_err() {
-        for (original, _) in files {
-            // Some were never made, and some have replaced their original.
-            let _ = fs_err::remove_file(original.beside());
-        }
-    }
-    done
+    let new = files.iter().map(|(original, bytes)| original.write_beside(bytes)).collect::<Result<Vec<_>, _>>()?;
+    files.iter().try_for_each(|(original, _)| original.is_unchanged())?;
+    new.iter().zip(files).try_for_each(|(part, (original, _))| part.rename(&original.path))
 }
 
 #[cfg(test)]
@@ -86,6 +80,9 @@ mod tests {
         fs_err::set_permissions(&file, PermissionsExt::from_mode(0o640)).unwrap();
         fs_err::os::unix::fs::symlink("file", &link).unwrap();
         let original = Original::read(&link).unwrap();
+        // A command for the same file was killed.
+        let left = dir.path().join("file.4194304.part");
+        fs_err::write(&left, "half").unwrap();
         replace(&[(&original, b"new".to_vec())]).unwrap();
         assert_eq!(fs_err::read(&file).unwrap(), b"new");
         assert_eq!(fs_err::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o640);
@@ -103,6 +100,9 @@ mod tests {
         fs_err::write(dir.path().join("b"), "another").unwrap();
         let new: Vec<_> = originals.iter().map(|original| (original, b"new".to_vec())).collect();
         assert!(replace(&new).unwrap_err().to_string().contains("changed"));
+        let left = dir.path().join("a.4194304.part");
+        fs_err::write(&left, "half").unwrap();
+        originals[0].sweep();
         assert_eq!(fs_err::read(dir.path().join("a")).unwrap(), b"a");
         assert_eq!(names(dir.path()), ["a", "b"]);
         assert!(Original::read(dir.path()).is_err());

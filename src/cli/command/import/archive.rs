@@ -106,7 +106,7 @@ fn write_trusted_root(path: &Path, imported: &Imported) -> Result<(), Complaint>
         let complaint = Complaint::new(Reason::FileNotFound, "--trusted-root: the archive has no trusted root");
         return Err(complaint.with_remedy("Add it with export --trusted-root.".to_owned()));
     };
-    fs_err::write(path, json).map_err(|error| files::unwritable("--trusted-root", &error))
+    files::replace_by("--trusted-root", path, json)
 }
 
 /// Adapts an error to a layout, which no registry sent.

@@ -1,12 +1,11 @@
 //! `supercargo import vendir`, `kapitan` and `flux`: files of these tools as files for `sync`.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::api::Reason;
+use crate::cli::files;
 use crate::cli::files::objects::Input;
-use crate::cli::files::{self, unwritable};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit;
 use crate::cli::output::notes;
@@ -107,8 +106,7 @@ fn import(tool: Tool, arguments: &Arguments) -> Result<String, Complaint> {
         let problem = format!("--output: {} is FILE itself; expected another file", path.display());
         return Err(Complaint::new(Reason::InvalidSpec, problem));
     }
-    let failed = |error: std::io::Error| unwritable("--output", &error);
-    files::replace("--output", path, |mut file| file.write_all(translated.as_bytes()).map_err(failed))?;
+    files::replace_by("--output", path, translated.as_bytes())?;
     Ok(String::new())
 }
 

@@ -8,6 +8,7 @@ use crate::cli::files::input::{Source, Subdirectories};
 use crate::cli::files::objects::Input;
 use crate::cli::files::record::Written;
 use crate::cli::files::replacing::Original;
+use crate::cli::locking;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
 use crate::pin::{self, Found, PinError, Scope, ValuePath};
