@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::directory::{BLOBS, Layout};
-use super::index::LeftOut;
+use super::directory::{BLOBS, Layout, OCI_LAYOUT};
+use super::index::{INDEX, LeftOut};
+use super::ours::OURS;
 use super::{Entry, LayoutError};
 use crate::oci::Digest;
 use crate::storage;
@@ -21,6 +22,18 @@ pub struct Pruned {
 }
 
 impl Layout {
+    /// Removes the layout from its directory, which stays, if it has no entry and no other process has it open.
+    pub fn discard(dir: &Path) -> Result<(), LayoutError> {
+        let layout = Self::open_alone(dir)?;
+        if !layout.entries()?.is_empty() {
+            return Ok(());
+        }
+        for name in [INDEX, "blobs", OCI_LAYOUT, OURS] {
+            storage::remove_tree(layout.dir(), name)?;
+        }
+        Ok(())
+    }
+
     /// Removes the names that `rejected` returns, then every blob that no entry leads to, and unfinished files.
     ///
     /// Fails if another process has the layout open: it may have written blobs that the index does not lead to yet, or

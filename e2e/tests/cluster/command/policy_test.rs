@@ -93,6 +93,15 @@ async fn recorded_signatures_of_cosign_are_judged_without_a_registry(case: &mut 
         let unsigned = Artifact::push(case, registry, "unsigned").await?;
         let arguments = ["policy", "record", &unsigned.image(), "--plain-http", "-o", &directory];
         refused(&run(case, &arguments).await?, 6, "SignatureMissing")?;
+        // Nothing that the command has created is left, and a directory that was there stays.
+        let (fresh, empty) = (case.directory.join("fresh"), case.directory.join("empty"));
+        fs_err::create_dir_all(&empty)?;
+        for directory in [fresh.join("recorded"), empty.clone()] {
+            let directory = directory.to_string_lossy();
+            let arguments = ["policy", "record", &unsigned.image(), "--plain-http", "-o", &directory];
+            refused(&run(case, &arguments).await?, 6, "SignatureMissing")?;
+        }
+        ensure!(!fresh.exists() && fs_err::read_dir(&empty)?.next().is_none(), "a failed record left something");
         let mut row = named(&format!("unsigned {number}"), &unsigned.image(), "Denied SignatureMissing keys");
         row["signatures"] = json!([]);
         cases.push(row);

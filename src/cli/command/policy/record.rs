@@ -1,10 +1,13 @@
 //! `supercargo policy record`: the signatures of an image in a directory, without the image itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::api::Reason;
+use crate::cli::options::format::FormatArguments;
 use crate::cli::options::reading;
 use crate::cli::options::writing::{self, Remote, WriteArguments};
 use crate::cli::output::complaint::Complaint;
@@ -13,6 +16,7 @@ use crate::cli::output::to_stdout;
 use crate::cli::signals::until_signal;
 use crate::failure::Failure;
 use crate::layout::Layout;
+use crate::oci::Digest;
 use crate::permits::Permits;
 use crate::publish::{self, Place};
 use crate::registry::http::HttpRegistry;
@@ -28,6 +32,8 @@ pub(crate) struct Arguments {
     /// Directory of the signatures, an OCI image layout; signatures of other images in it stay.
     #[arg(short = 'o', long, value_name = "DIR")]
     output: PathBuf,
+    #[command(flatten)]
+    format: FormatArguments,
     #[command(flatten)]
     write: WriteArguments,
 }
@@ -67,7 +73,44 @@ async fn record(arguments: &Arguments) -> Result<(), Complaint> {
         return Err(Complaint::new(Reason::SignatureMissing, format!("{pinned} has no signature to record"))
             .with_remedy("A case for an image without signatures has signatures: [].".to_owned()));
     }
-    to_stdout(&format!("{pinned}\n"))
+    let (reference, digest) = (pinned.to_string(), pinned.digest());
+    let report = Report { reference: &reference, digest, signatures };
+    to_stdout(&arguments.format.format.show(|| format!("{reference}\n"), &report)?)
+}
+
+/// Output of `--format json`. The names are stable.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    /// Repository, tag and digest in one string.
+    reference: &'a str,
+    digest: &'a Digest,
+    /// Number of signatures and attestations that DIR has of the image.
+    signatures: usize,
+}
+
+/// A layout that is removed again if nothing is stored in it and the command has made it.
+struct Fresh {
+    dir: PathBuf,
+    /// True if the directory held a layout before.
+    is_old: bool,
+    /// Directories that did not exist before, the innermost first.
+    missing: Vec<PathBuf>,
+}
+
+impl Fresh {
+    fn new(dir: &Path) -> Self {
+        let missing = dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        Self { dir: dir.to_owned(), is_old: Layout::open(dir).is_ok(), missing: missing.map(Path::to_owned).collect() }
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        // Another process may use it by now, and the failure of the command says more than one of its cleanup.
+        if !self.is_old && Layout::discard(&self.dir).is_ok() {
+            let _ = self.missing.iter().try_for_each(fs_err::remove_dir);
+        }
+    }
 }
 
 async fn copy(
@@ -78,6 +121,8 @@ async fn copy(
     let seat = Permits::default().seat("");
     let pinned = registry::resolve(&**registry, &remote.access, &remote.reference, None, &seat).await?;
     registry::confirm(&**registry, &remote.access, &pinned).await?;
+    // Dropped after the layout, also by a timeout and a signal.
+    let _fresh = Fresh::new(&arguments.output);
     let (layout, own, repository) =
         (Arc::new(Layout::create(&arguments.output)?), Access::default(), pinned.repository());
     let from = Place { registry, access: &remote.access, repository };

@@ -14,7 +14,7 @@ use crate::support::case::{Case, tests};
 tests!(results_in_json_have_the_names_of_the_page,);
 
 /// Further lines, with other results than those of the table, and their exit codes.
-const FURTHER: [(&str, &str, i32); 10] = [
+const FURTHER: [(&str, &str, i32); 11] = [
     ("pull", "{image} --plain-http", 0),
     ("push", "{source} {place}:signed --plain-http --sign-key {key}.key", 0),
     ("package", "{source} --ref {image}", 0),
@@ -25,6 +25,7 @@ const FURTHER: [(&str, &str, i32); 10] = [
     ("diff", "{image} {source} --plain-http", 0),
     ("diff -f", "{set} --lock {lock}", 1),
     ("policy test", "{policy-test-failed}", 1),
+    ("policy record", "{image} --plain-http -o {new}", 0),
 ];
 
 /// Names of a command's result: true if a result may lack one.
