@@ -101,9 +101,11 @@ fn every_command_has_a_manual_page_without_an_error() {
     }
     let page = std::fs::read_to_string(dir.path().join("supercargo-pull.1")).unwrap();
     // An option that -h leaves out, with its text; the exit codes; and no value of this machine.
-    for text in ["Time limit of the whole command", "Exit codes:"] {
+    let (code, example) = ("\n  5  not found: repository", "\n  supercargo pull ghcr.io/");
+    for text in ["Time limit of the whole command", "\n.SH \"EXIT STATUS\"\n", code, "\n.SH EXAMPLES\n", example] {
         assert!(page.contains(text), "{text}: {page}");
     }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), pages.lines().count(), "a half-written page is left");
     if is_missing("mandoc") {
         return;
     }

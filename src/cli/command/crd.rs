@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::files::unwritable;
+use crate::cli::files;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
 use crate::cli::output::to_stdout;
@@ -21,8 +21,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Complaint> {
     let all = crate::api::crd::all().map_err(Failure::internal)?;
     for (directory, (name, yaml)) in arguments.directories.iter().flat_map(|dir| all.iter().map(move |one| (dir, one)))
     {
-        let written = fs_err::write(directory.join(format!("{name}.yaml")), yaml);
-        written.map_err(|error| unwritable("--out-dir", &error))?;
+        files::replace_by("--out-dir", &directory.join(format!("{name}.yaml")), yaml.as_bytes())?;
     }
     if arguments.directories.is_empty() {
         let documents: Vec<&str> = all.iter().map(|(_, yaml)| yaml.as_str()).collect();

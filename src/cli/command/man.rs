@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::Resettable;
 use serde::Serialize;
 
 use crate::cli::files;
@@ -10,13 +11,19 @@ use crate::cli::options::format::FormatArguments;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
 use crate::cli::output::to_stdout;
+use crate::failure::Failure;
+
+mod page;
+
+/// Last section of a page of the program.
+const VERSION: &str = ".SH VERSION";
 
 /// Arguments of `supercargo man`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: supercargo man --out-dir /usr/local/share/man/man1")]
 #[command(after_long_help = "\
 Writes supercargo.1 and a page for each command, such as supercargo-pull.1. Existing pages are
-replaced. Standard output has the paths of the pages.
+replaced, each in one step. Standard output has the paths of the pages.
 
 Example:
   supercargo man --out-dir /usr/local/share/man/man1")]
@@ -57,13 +64,18 @@ fn pages(arguments: &Arguments, mut program: clap::Command) -> Result<(), Compla
 }
 
 fn write(directory: &Path, command: clap::Command) -> Result<PathBuf, Complaint> {
+    let help = command.get_after_long_help().or_else(|| command.get_after_help()).map(ToString::to_string);
+    let sections = page::sections(&help.unwrap_or_default(), !command.has_subcommands());
+    let command = command.after_help(Resettable::Reset).after_long_help(Resettable::Reset);
     // Values of this machine's environment are no defaults of a page, and a page has the options that -h leaves out.
     let page =
         clap_mangen::Man::new(command.mut_args(|argument| argument.hide_env_values(true).hide_short_help(false)));
     let path = directory.join(page.get_filename());
     let mut text = Vec::new();
-    let unwritable = |error: std::io::Error| files::unwritable("--out-dir", &error);
-    page.render(&mut text).map_err(unwritable)?;
-    fs_err::write(&path, text).map_err(unwritable)?;
+    page.render(&mut text).map_err(Failure::internal)?;
+    let text = String::from_utf8(text).map_err(Failure::internal)?;
+    let end = text.find(VERSION).unwrap_or(text.len());
+    let (before, after) = text.split_at_checked(end).unwrap_or((&text, ""));
+    files::replace_by("--out-dir", &path, format!("{before}{sections}{after}").as_bytes())?;
     Ok(path)
 }
