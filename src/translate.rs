@@ -45,8 +45,8 @@ impl Tool {
             Self::Kapitan => kapitan::translate(documents, &problems),
             Self::Flux => flux::translate(documents, &problems),
         };
-        let problems = problems.into_all();
-        if problems.is_empty() { Ok(translation) } else { Err(problems) }
+        let (problems, warnings) = problems.into_all();
+        if problems.is_empty() { Ok(Translation { warnings, ..translation }) } else { Err(problems) }
     }
 }
 

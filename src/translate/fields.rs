@@ -16,15 +16,24 @@ pub struct Problem {
 
 /// Problems of a file, in the order in which they were found.
 #[derive(Debug, Default)]
-pub(super) struct Problems(RefCell<Vec<Problem>>);
+pub(super) struct Problems {
+    all: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
+}
 
 impl Problems {
     pub(super) fn add(&self, path: &str, problem: impl Into<String>) {
-        self.0.borrow_mut().push(Problem { path: path.to_owned(), problem: problem.into() });
+        self.all.borrow_mut().push(Problem { path: path.to_owned(), problem: problem.into() });
     }
 
-    pub(super) fn into_all(self) -> Vec<Problem> {
-        self.0.into_inner()
+    /// Adds a part that has a translation, with a risk that the user should know.
+    pub(super) fn warn(&self, path: &str, problem: impl Into<String>) {
+        self.warnings.borrow_mut().push(Problem { path: path.to_owned(), problem: problem.into() });
+    }
+
+    /// Returns the problems and the warnings.
+    pub(super) fn into_all(self) -> (Vec<Problem>, Vec<Problem>) {
+        (self.all.into_inner(), self.warnings.into_inner())
     }
 }
 

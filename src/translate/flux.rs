@@ -54,7 +54,7 @@ pub(super) fn translate(documents: Vec<Value>, problems: &Problems) -> Translati
         .filter_map(|(path, value)| Fields::of(value, &path, problems))
         .filter_map(|object| repository(object, &secrets, &mut notes, problems))
         .collect();
-    Translation { documents, notes }
+    Translation { documents, notes, warnings: Vec::new() }
 }
 
 fn text<'a>(document: &'a Value, pointer: &str) -> &'a str {

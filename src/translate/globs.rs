@@ -276,7 +276,7 @@ mod tests {
         let mut fields = Fields::of(content, "", &problems).unwrap();
         let Files { sub_path, include, exclude } = files(&mut fields, None);
         fields.end();
-        let problems: Vec<String> = problems.into_all().iter().map(ToString::to_string).collect();
+        let problems: Vec<String> = problems.into_all().0.iter().map(ToString::to_string).collect();
         let sub_path = sub_path.filter(|path| !path.is_empty());
         if problems.is_empty() { Ok((sub_path, include, exclude)) } else { Err(problems) }
     }

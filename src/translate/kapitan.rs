@@ -29,7 +29,7 @@ pub(super) fn translate(documents: Vec<Value>, problems: &Problems) -> Translati
             set.add(&output, spec, &path, problems);
         }
     }
-    Translation { documents: vec![set.document(problems)], notes: Vec::new() }
+    Translation { documents: vec![set.document(problems)], notes: Vec::new(), warnings: Vec::new() }
 }
 
 /// Returns the dependencies of a file of the inventory, or of a list of dependencies. Everything else in an inventory is
@@ -80,9 +80,16 @@ fn artifact(mut dependency: Fields<'_>, problems: &Problems) -> Option<Spec> {
     let skips = match dependency.take("tls_verify") {
         None | Some(Value::Bool(true)) => false,
         Some(Value::Bool(false)) => true,
-        Some(_) => {
-            let problem = "a file of certificates cannot be named; put it into a ConfigMap, and set registry.caRef";
+        Some(Value::String(file)) => {
+            let problem = format!(
+                "the file of certificates \"{file}\" has no counterpart; expected true or false (put its content into a \
+                 ConfigMap in the files of sync, and set registry.caRef of the result)"
+            );
             dependency.problem("tls_verify", problem);
+            false
+        }
+        Some(_) => {
+            dependency.problem("tls_verify", "expected true or false");
             false
         }
     };

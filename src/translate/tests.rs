@@ -68,7 +68,11 @@ fn vendirs_issue() {
         ]}}],
     });
     assert_eq!(entry(Tool::Vendir, SCHEMAS), want);
-    let text = Tool::Vendir.translate(SCHEMAS).unwrap().yaml("a comment").unwrap();
+    let translation = Tool::Vendir.translate(SCHEMAS).unwrap();
+    let [warning] = translation.warnings() else { panic!("{:?}", translation.warnings()) };
+    assert_eq!(warning.path, "directories[0].contents[0].ociArtifact.cosign.certificateOidcIssuer");
+    assert!(warning.problem.contains("subjectRegExp"), "{warning}");
+    let text = translation.yaml("a comment").unwrap();
     assert!(text.starts_with("# a comment\napiVersion: ") && text.lines().count() < 20, "{text}");
 }
 
@@ -263,7 +267,7 @@ fn what_kapitan_has_alone_is_named() {
             ("[0].type", "git"),
             ("[1].source", "scheme"),
             ("[2].output_path", "${target}"),
-            ("[3].tls_verify", "caRef"),
+            ("[3].tls_verify", "/etc/ssl/certs/my-ca.crt"),
             ("[4].subpath", ".."),
             ("[4].media_type", "tar"),
             ("[5].chart_name", "unknown"),

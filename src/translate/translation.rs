@@ -1,5 +1,6 @@
 //! Result of a translation, and its text.
 
+use super::fields::Problem;
 use super::node::Node;
 
 /// Translated objects.
@@ -8,9 +9,16 @@ pub struct Translation {
     pub(super) documents: Vec<Node>,
     /// Steps that are left to the user, such as files with Secrets.
     pub(super) notes: Vec<String>,
+    /// Parts whose translation has a risk.
+    pub(super) warnings: Vec<Problem>,
 }
 
 impl Translation {
+    /// Returns the parts whose translation has a risk that the user should know.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
     /// Returns the objects as YAML, below a comment that names the source.
     pub fn yaml(&self, source: &str) -> Result<String, serde_saphyr::ser::Error> {
         // Names from the file must not end the comment.

@@ -42,7 +42,7 @@ pub(super) fn translate(documents: Vec<Value>, problems: &Problems) -> Translati
         )
     });
     let notes = notes.collect();
-    Translation { documents: vec![set.document(problems)], notes }
+    Translation { documents: vec![set.document(problems)], notes, warnings: Vec::new() }
 }
 
 fn add_directory(mut directory: Fields<'_>, set: &mut Set, secrets: &mut BTreeSet<String>, problems: &Problems) {
@@ -126,6 +126,9 @@ fn oci_artifact(mut fields: Fields<'_>, problems: &Problems) -> Spec {
     }
     if let Some(mut cosign) = fields.fields("cosign") {
         let issuer = cosign.required("certificateOidcIssuer");
+        let risk = "without a subject, every identity of the issuer is accepted (subjectRegExp: .*), also that of an \
+                    attacker at a public issuer; name the signer in the result";
+        problems.warn(&cosign.path("certificateOidcIssuer"), risk);
         // The issuer alone decides, as in the proposal.
         let identity = Map::default().with("issuer", issuer).with("subjectRegExp", ".*");
         spec.cosign = Map::default().with("keyless", vec![identity]);

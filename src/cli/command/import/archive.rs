@@ -12,7 +12,7 @@ use crate::cli::options::cache::{ArtifactCacheArguments, pinned};
 use crate::cli::options::format::FormatArguments;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::signals::until_signal_on_thread;
-use crate::failure::Failure;
+use crate::failure::{Failure, printable};
 use crate::layout::{Cache, Imported, Layout};
 use crate::oci::{Reference, Repository};
 use crate::pass;
@@ -87,9 +87,22 @@ impl Source {
         if path.is_dir() {
             return Layout::open(path).map(Self::Layout).map_err(|error| of_layout(Failure::from(error).into()));
         }
+        if path.extension().is_some_and(|end| ["yaml", "yml"].iter().any(|known| end == *known)) && path.is_file() {
+            return Err(is_no_archive(path));
+        }
         let file = fs_err::File::open(path).map_err(|error| files::unreadable("SOURCE", &error))?;
         Ok(Self::Archive(Box::new(std::io::BufReader::with_capacity(1024 * 1024, file))))
     }
+}
+
+/// Reports a file of another tool, whose translation is named by the tool.
+fn is_no_archive(path: &Path) -> Complaint {
+    let shown = path.display();
+    let problem = format!("SOURCE: {shown} is a YAML file; expected an archive or a directory with an image layout");
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let tool = if name.starts_with("vendir.") { "vendir" } else { "vendir|kapitan|flux" };
+    let remedy = format!("To translate it, name its tool first: supercargo import {tool} {shown}.");
+    Complaint::new(Reason::InvalidSpec, problem).with_remedy(printable(&remedy))
 }
 
 fn repository(text: &str) -> Result<Repository, Complaint> {
@@ -115,4 +128,23 @@ fn of_layout(complaint: Complaint) -> Complaint {
         matches!(complaint.reason(), Reason::ManifestInvalid | Reason::DigestMismatch | Reason::ReferenceNotFound);
     let remedy = "Copy or export the layout again, or set --repository for a name without a repository.";
     if is_about_content { complaint.with_remedy(remedy.to_owned()) } else { complaint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_tool_needs_the_name_of_the_tool() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, tool) in [("vendir.yml", "import vendir "), ("app.yaml", "import vendir|kapitan|flux ")] {
+            let path = dir.path().join(name);
+            fs_err::write(&path, "a: b").unwrap();
+            let complaint = Source::open(&path).err().unwrap();
+            assert_eq!(complaint.reason(), Reason::InvalidSpec);
+            assert!(complaint.message().contains(name) && complaint.remedy().contains(tool), "{complaint}");
+        }
+        let missing = Source::open(&dir.path().join("missing.yml")).err().unwrap();
+        assert_eq!(missing.reason(), Reason::FileNotFound, "{missing}");
+    }
 }

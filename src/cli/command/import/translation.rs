@@ -122,6 +122,9 @@ fn translated(tool: Tool, shown: &str, text: &str) -> Result<String, Complaint> 
         Tool::Flux => "flux",
     };
     let translation = tool.translate(text).map_err(|problems| refused(shown, &problems))?;
+    for warning in translation.warnings() {
+        notes::warn(printable(&format!("warning: {shown}: {warning}")));
+    }
     let source = format!("Translated from {} by supercargo import {name}.", printable(shown));
     let text = translation.yaml(&source).map_err(Failure::internal)?;
     let invalid = |error| Complaint::new(Reason::FileInvalid, format!("{shown}, as translated: {error}"));
