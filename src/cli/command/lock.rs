@@ -104,7 +104,7 @@ Examples:
   supercargo lock -f supercargo.yaml
   supercargo lock -f supercargo.yaml --update vendor/rules
   supercargo lock -f supercargo.yaml --check --format json",
-        codes = exit::help(&[exit::REMOTE])
+        codes = exit::help_with("with --check: the lock is not up to date", &[exit::REMOTE])
     )
 }
 

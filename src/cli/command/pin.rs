@@ -103,7 +103,7 @@ Examples:
   helm template app ./chart | supercargo pin -f - --path 'spec.template.spec.containers[].image'
   supercargo pin -f rules.yaml --unpin",
         credentials = reading::CREDENTIALS_HELP,
-        codes = exit::help(&[exit::REMOTE])
+        codes = exit::help_with("with --check: a reference is not pinned to the digest of its tag", &[exit::REMOTE])
     )
 }
 

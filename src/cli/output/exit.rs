@@ -44,8 +44,23 @@ pub(crate) const REMOTE: &[Exit] = &[
 
 /// Returns the part of `--help` about exit codes, for a command with these outcomes.
 pub(crate) fn help(exits: &[&[Exit]]) -> String {
-    let lines = exits.iter().copied().flatten().map(|exit| format!("\n  {}  {}", exit.code(), exit.meaning()));
-    format!("Exit codes:{}", lines.collect::<String>())
+    lines(exits, None)
+}
+
+/// Returns the same part for a command that ends with the code of [`Exit::Fault`] for this result too.
+pub(crate) fn help_with(result: &str, exits: &[&[Exit]]) -> String {
+    lines(exits, Some(result))
+}
+
+fn lines(exits: &[&[Exit]], result: Option<&str>) -> String {
+    let line = |exit: &Exit| {
+        let (code, meaning) = (exit.code(), exit.meaning());
+        match result.filter(|_| *exit == Exit::Fault) {
+            Some(result) => format!("\n  {code}  {result};\n     {meaning}"),
+            None => format!("\n  {code}  {meaning}"),
+        }
+    };
+    format!("Exit codes:{}", exits.iter().copied().flatten().map(line).collect::<String>())
 }
 
 impl Exit {
@@ -155,6 +170,12 @@ mod tests {
             let named = row.is_some_and(|row| code == 0 || row.contains(&format!("`{reason}`")));
             assert!(named, "docs/command-line.md has no row that starts with | {code} | and names {reason}");
         }
+    }
+
+    #[test]
+    fn a_difference_is_named_beside_its_code() {
+        let text = help_with("anything differs", &[REMOTE]);
+        assert!(text.contains("\n  0  success\n  1  anything differs;\n     other failure: "), "{text}");
     }
 
     #[test]

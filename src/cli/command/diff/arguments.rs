@@ -151,6 +151,6 @@ Examples:
   supercargo diff -f supercargo.yaml --lock supercargo.lock.yaml --only vendor/rules",
         patterns = content::PATTERNS_HELP,
         credentials = reading::CREDENTIALS_HELP,
-        codes = exit::help(&[exit::REMOTE])
+        codes = exit::help_with("anything differs", &[exit::REMOTE])
     )
 }

@@ -50,7 +50,7 @@ Examples:
   kubectl ociartifact diff rules -n team-a
   kubectl ociartifact diff rules --from-status --format json",
         registry = inputs::REGISTRY_HELP,
-        codes = exit::help(&[exit::REMOTE])
+        codes = exit::help_with("the digests differ", &[exit::REMOTE])
     )
 }
 

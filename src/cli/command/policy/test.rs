@@ -67,7 +67,7 @@ signer and matches.
 Examples:
   supercargo policy test tests/policies.yaml
   supercargo policy test tests/*.yaml --require-coverage --format json",
-        codes = exit::help(&[exit::LOCAL])
+        codes = exit::help_with("a verdict is not the expected one", &[exit::LOCAL])
     )
 }
 
