@@ -2,6 +2,7 @@
 //! request.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::cli::checkout::Place;
@@ -147,6 +148,12 @@ impl Wanted {
     fn parse(id: &ObjectId, spec: &OCIArtifactSpec, referred: &Referred) -> Result<Self, Failure> {
         let is_personal = spec.registry.pull_secrets.is_empty() && spec.registry.service_account_name.is_none();
         Ok(Self { request: Request::parse(id.clone(), spec, referred)?, is_personal })
+    }
+
+    /// Returns the request with another time limit, if there is one.
+    pub(crate) fn within(mut self, timeout: Option<Duration>) -> Self {
+        self.request.timeout = timeout.unwrap_or(self.request.timeout);
+        self
     }
 
     /// Returns the request for one digest, for which no tag is resolved.

@@ -1,5 +1,6 @@
 //! Options that several commands share.
 
+pub(crate) mod artifacts;
 pub(crate) mod cache;
 pub(crate) mod content;
 pub(crate) mod format;

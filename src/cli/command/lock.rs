@@ -12,6 +12,7 @@ use crate::cli::artifacts::{Artifact, Wanted, artifacts, read, select};
 use crate::cli::checkout::{self, Source};
 use crate::cli::files;
 use crate::cli::locking;
+use crate::cli::options::artifacts::FileArguments;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
 use crate::cli::options::format::FormatArguments;
 use crate::cli::options::limits::LimitArguments;
@@ -40,36 +41,21 @@ const AT_ONCE: usize = 4;
 #[command(after_help = "Example: supercargo lock -f supercargo.yaml")]
 #[command(after_long_help = help())]
 pub(crate) struct Arguments {
-    /// File or directory with OCIArtifact objects and sets of them; - for standard input. Can be repeated.
-    ///
-    /// In a directory, files that end with .yaml, .yml or .json are read.
-    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
-    input: Vec<PathBuf>,
-    /// Read the subdirectories of a directory too.
-    #[arg(short = 'R', long)]
-    recursive: bool,
+    #[command(flatten)]
+    files: FileArguments,
     /// Lock file; by default supercargo.lock.yaml beside the first file.
     #[arg(short = 'o', long, value_name = "FILE", value_parser = files::target())]
     output: Option<PathBuf>,
     /// Write nothing; list the entries that a new lock would change, and exit with 1 if there are any.
     #[arg(long)]
     check: bool,
-    /// Lock only this artifact anew: a directory, NAMESPACE/NAME or NAME. Can be repeated.
+    /// Lock only this artifact anew: a directory, NAMESPACE/NAME or NAME; may be given several times.
     ///
     /// All other entries stay byte by byte.
     #[arg(long, value_name = "NAME", conflicts_with = "check")]
     update: Vec<String>,
     #[command(flatten)]
     format: FormatArguments,
-    /// Namespace of objects in the files that have none.
-    #[arg(short = 'n', long, default_value = "default")]
-    namespace: String,
-    /// Namespace of the objects that policies name; by default that of --namespace.
-    #[arg(hide_short_help = true, long, value_name = "NAME")]
-    policy_namespace: Option<String>,
-    /// Docker configuration with credentials, instead of the default files.
-    #[arg(hide_short_help = true, long, alias = "registry-config", value_name = "FILE")]
-    docker_config: Option<PathBuf>,
     #[command(flatten)]
     reach: PersonalReach,
     #[command(flatten)]
@@ -119,8 +105,9 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn lock(arguments: &Arguments) -> Result<Exit, Complaint> {
-    let path = arguments.output.clone().unwrap_or_else(|| locking::default_path(&arguments.input));
-    let input = read(&arguments.input, arguments.recursive, &arguments.namespace, locking::dir(&path)).await?;
+    let files = &arguments.files;
+    let path = arguments.output.clone().unwrap_or_else(|| locking::default_path(&files.input));
+    let input = read(&files.input, files.recursive, &files.namespace, locking::dir(&path)).await?;
     let all = artifacts(&input)?;
     // Two commands would lose each other's entries.
     let _alone = if arguments.check { None } else { checkout::alone(locking::dir(&path)).await? };
@@ -129,10 +116,9 @@ async fn lock(arguments: &Arguments) -> Result<Exit, Complaint> {
     let chosen: Vec<_> = selected.into_iter().map(|(key, object)| Artifact::of(key, object)).collect();
     let bars = Arc::new(Bars::new());
     let source = arguments.source(Arc::clone(&bars) as Arc<dyn Progress>)?;
-    let own = arguments.policy_namespace.as_ref().unwrap_or(&arguments.namespace);
-    let now = async |artifact| match Artifact::wanted(artifact, &input, own) {
-        Ok(wanted) => arguments.now(&source, artifact, &wanted, &old).await,
-        Err(failure) => Err(failure),
+    let now = async |artifact: &Artifact<'_>| {
+        let wanted = artifact.wanted(&input, files.policy_namespace())?.within(files.timeout);
+        arguments.now(&source, artifact, &wanted, &old).await.map_err(|failure| files.explain(failure))
     };
     let results: Vec<_> = stream::iter(&chosen)
         .map(async |artifact| (artifact, Box::pin(now(artifact)).await))
@@ -163,7 +149,7 @@ async fn lock(arguments: &Arguments) -> Result<Exit, Complaint> {
 
 impl Arguments {
     fn source(&self, progress: Arc<dyn Progress>) -> Result<Source<HttpRegistry>, Complaint> {
-        let logins = Arc::new(Logins::read(&places(self.docker_config.clone()))?);
+        let logins = Arc::new(Logins::read(&places(self.files.docker_config.clone()))?);
         let registry = Arc::new(self.reach.registry(&Arc::default())?);
         let cache = Cache::create(&self.cache.dir()?).map_err(Failure::from)?;
         Ok(Source { registry, cache, limits: self.limits.limits(), progress, logins })

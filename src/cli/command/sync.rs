@@ -65,8 +65,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Complaint> {
 
 /// Processes the files. After a cancellation the result has no meaning, and nothing is printed.
 async fn sync(arguments: &Arguments, stop: &CancellationToken) -> Result<Exit, Complaint> {
-    let path = arguments.lock.path(&arguments.input);
-    let input = read(&arguments.input, arguments.recursive, &arguments.namespace, locking::dir(&path));
+    let files = &arguments.files;
+    let path = arguments.lock.path(&files.input);
+    let input = read(&files.input, files.recursive, &files.namespace, locking::dir(&path));
     let Some(input) = stop.run_until_cancelled(input).await.transpose()? else {
         return Ok(Exit::Fault);
     };
@@ -115,7 +116,7 @@ async fn process<'a>(
     progress: Arc<dyn Progress>,
     stop: &CancellationToken,
 ) -> Result<Vec<Processed<'a>>, Complaint> {
-    let logins = Arc::new(Logins::read(&places(arguments.docker_config.clone()))?);
+    let logins = Arc::new(Logins::read(&places(arguments.files.docker_config.clone()))?);
     let is_needed = !arguments.dry_run && (arguments.lock.locked || locked.checkout.is_some());
     let source = if is_needed {
         let registry = arguments.reach.registry(&Arc::new(Metrics::default()))?;
@@ -124,17 +125,16 @@ async fn process<'a>(
         None
     };
     let rehearsal = arguments.dry_run.then(|| rehearsal(arguments)).transpose()?;
-    let policy_namespace = arguments.policy_namespace.as_ref().unwrap_or(&arguments.namespace);
-    let logins = &*logins;
+    let (files, logins) = (&arguments.files, &*logins);
     if let Some(source) = source.as_ref().filter(|_| arguments.lock.locked) {
         let engine = engine::engine(arguments, selected, |_| Ok(source.layout().clone()), progress)?;
         let source = Some(source);
-        let shared = Shared { engine, source, locked, rehearsal, input, logins, policy_namespace, stop };
+        let shared = Shared { engine, source, locked, rehearsal, input, logins, files, stop };
         return Ok(process_each(&shared, selected).await);
     }
     let engine = engine::engine(arguments, selected, |metrics| arguments.reach.registry(metrics), progress)?;
     let source = source.as_ref();
-    let shared = Shared { engine, source, locked, rehearsal, input, logins, policy_namespace, stop };
+    let shared = Shared { engine, source, locked, rehearsal, input, logins, files, stop };
     Ok(process_each(&shared, selected).await)
 }
 
@@ -164,7 +164,7 @@ async fn prune(
     }
     let left = arguments.root.as_ref().map(|root| Leftovers::find(root, input)).transpose()?;
     let surplus = locked.surplus(input)?;
-    let (namespace, dry_run, stop) = (arguments.namespace.clone(), arguments.dry_run, stop.clone());
+    let (namespace, dry_run, stop) = (arguments.files.namespace.clone(), arguments.dry_run, stop.clone());
     let removal = move || {
         let mut pruned = left.map_or_else(Vec::new, |left| left.remove(dry_run, || stop.is_cancelled()));
         pruned.extend(locked.remove(surplus, &namespace, dry_run, || stop.is_cancelled()));

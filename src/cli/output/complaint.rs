@@ -180,6 +180,11 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
         }
         Reason::Forbidden => "Give the user of the credentials read access to the repository.",
         Reason::PolicyDenied => "Change the OCIArtifactPolicy that the message names, or use another artifact.",
+        Reason::TLSFailed => {
+            "Check the registry's certificate. Set registry.caRef of the object or entry to its authority, \
+             registry.clientCertificateRef if it requires a client certificate, or registry.plainHTTP: true if it has no TLS."
+        }
+        Reason::Timeout => "Raise timeout in the object or entry, or set --timeout for all; else find out why the step was slow.",
         Reason::OutputConflict => "Remove or rename what the message names, or choose another name for the output.",
         Reason::RegistryUnavailable
         | Reason::RateLimited
@@ -194,7 +199,6 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
         | Reason::SecretInvalid
         | Reason::FileNotFound
         | Reason::FileInvalid
-        | Reason::TLSFailed
         | Reason::ManifestInvalid
         | Reason::PlatformNotFound
         | Reason::UnexpectedArtifactType
@@ -208,7 +212,6 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
         | Reason::SignatureInvalid
         | Reason::IdentityMismatch
         | Reason::OutputTooLarge
-        | Reason::Timeout
         | Reason::TagExists
         | Reason::PublishRefused
         | Reason::ObjectNotFound

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::checkout::ForeignArguments;
 use crate::cli::locking::LockArguments;
+use crate::cli::options::artifacts::FileArguments;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, CacheArguments};
 use crate::cli::options::format::FormatArguments;
 use crate::cli::options::limits::LimitArguments;
@@ -15,16 +16,8 @@ use crate::cli::output::exit;
 #[command(after_help = "Example: supercargo sync -f artifacts/ --root /srv/artifacts")]
 #[command(after_long_help = help())]
 pub(crate) struct Arguments {
-    /// File or directory with OCIArtifact objects, or - for standard input; may be given several times.
-    ///
-    /// In a directory, files that end with .yaml, .yml or .json are read.
-    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
-    pub(super) input: Vec<PathBuf>,
-    /// Read the subdirectories of a directory too.
-    ///
-    /// Without it, a file in a subdirectory that would be read is an error.
-    #[arg(short = 'R', long)]
-    pub(super) recursive: bool,
+    #[command(flatten)]
+    pub(super) files: FileArguments,
     /// Directory that the files are published to.
     ///
     /// Required if an object names no directory of its own.
@@ -41,17 +34,6 @@ pub(crate) struct Arguments {
     pub(super) prune: bool,
     #[command(flatten)]
     pub(super) format: FormatArguments,
-    /// Namespace of objects in the files that have none.
-    #[arg(short = 'n', long, default_value = "default")]
-    pub(super) namespace: String,
-    /// Namespace of the objects that policies name.
-    ///
-    /// In a cluster it is the operator's namespace. Default: that of --namespace.
-    #[arg(long, value_name = "NAME")]
-    pub(super) policy_namespace: Option<String>,
-    /// Docker configuration with credentials, instead of the default files.
-    #[arg(hide_short_help = true, long, alias = "registry-config", value_name = "FILE")]
-    pub(super) docker_config: Option<PathBuf>,
     #[command(flatten)]
     pub(super) reach: PersonalReach,
     #[command(flatten)]

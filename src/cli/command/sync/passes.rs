@@ -4,9 +4,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::directories::{self, Locked, at_entry};
 use super::outcome::{Change, Done, Refused};
-use crate::cli::artifacts::{Artifact, Selected};
+use crate::cli::artifacts::{self, Artifact, Selected};
 use crate::cli::checkout::{Place, Source};
 use crate::cli::files::objects::Input;
+use crate::cli::options::artifacts::FileArguments;
 use crate::failure::Failure;
 use crate::login::Logins;
 use crate::oci::Digest;
@@ -31,8 +32,7 @@ pub(super) struct Shared<'a, R> {
     pub(super) rehearsal: Option<Rehearsal>,
     pub(super) input: &'a Input,
     pub(super) logins: &'a Logins,
-    /// Namespace of the objects that policies name.
-    pub(super) policy_namespace: &'a str,
+    pub(super) files: &'a FileArguments,
     /// Cancelled by a signal.
     pub(super) stop: &'a CancellationToken,
 }
@@ -62,7 +62,12 @@ struct Earlier {
 
 impl<R: Registry> Shared<'_, R> {
     /// Processes an artifact; `None` if a signal came before anything was switched.
-    pub(super) async fn process(&self, (key, object): Selected<'_>) -> Option<Result<Done, Refused>> {
+    pub(super) async fn process(&self, one: Selected<'_>) -> Option<Result<Done, Refused>> {
+        let done = self.try_process(one).await?;
+        Some(done.map_err(|failure| self.files.explain(failure).into()))
+    }
+
+    async fn try_process(&self, (key, object): Selected<'_>) -> Option<Result<Done, Failure>> {
         if object.spec.suspend {
             return Some(Ok(Done::suspended()));
         }
@@ -76,27 +81,32 @@ impl<R: Registry> Shared<'_, R> {
         // A switch is never left half done, so it is awaited also after a signal.
         match self.stop.run_until_cancelled(self.prepare(&artifact)).await? {
             Ok(pass) => self.finish(pass, &artifact).await,
-            Err(refused) => Some(Err(refused)),
+            Err(failure) => Some(Err(failure)),
         }
     }
 
+    /// Returns the request of an artifact, with the time limit of the command if it has one.
+    fn wanted(&self, artifact: &Artifact<'_>) -> Result<artifacts::Wanted, Failure> {
+        Ok(artifact.wanted(self.input, self.files.policy_namespace())?.within(self.files.timeout))
+    }
+
     /// Fills the directory of an artifact.
-    async fn fill(&self, artifact: &Artifact<'_>, place: &Place) -> Result<Done, Refused> {
-        let wanted = artifact.wanted(self.input, self.policy_namespace)?;
+    async fn fill(&self, artifact: &Artifact<'_>, place: &Place) -> Result<Done, Failure> {
+        let wanted = self.wanted(artifact)?;
         let (Some(source), Some(checkout)) = (self.source, &self.locked.checkout) else {
-            return Err(Failure::internal("no record is open").into());
+            return Err(Failure::internal("no record is open"));
         };
         let outcome = source.sync(checkout, place, &wanted, self.locked.entry(artifact)).await?;
         Ok(directories::done(&wanted.request, &outcome))
     }
 
-    async fn prepare(&self, artifact: &Artifact<'_>) -> Result<Pass, Refused> {
+    async fn prepare(&self, artifact: &Artifact<'_>) -> Result<Pass, Failure> {
         let entry = self.locked.entry(artifact);
-        let wanted = at_entry(&artifact.wanted(self.input, self.policy_namespace)?, entry);
+        let wanted = at_entry(&self.wanted(artifact)?, entry);
         if let (Some(source), Some(_)) = (self.source, entry) {
-            return Ok(source.once_more(&wanted, async || self.prepare_request(wanted.request.clone()).await).await?);
+            return source.once_more(&wanted, async || self.prepare_request(wanted.request.clone()).await).await;
         }
-        Ok(self.prepare_request(wanted.with_login(self.logins).await?).await?)
+        self.prepare_request(wanted.with_login(self.logins).await?).await
     }
 
     async fn prepare_request(&self, request: Request) -> Result<Pass, Failure> {
@@ -109,19 +119,19 @@ impl<R: Registry> Shared<'_, R> {
         Ok(Pass { request, progressed, previous })
     }
 
-    async fn finish(&self, pass: Pass, artifact: &Artifact<'_>) -> Option<Result<Done, Refused>> {
+    async fn finish(&self, pass: Pass, artifact: &Artifact<'_>) -> Option<Result<Done, Failure>> {
         let Pass { request, progressed, previous } = pass;
         let outcome = match progressed {
             Progressed::Kept(outcome) => *outcome,
             Progressed::Prepared(prepared) => match self.commit(prepared).await {
                 Ok(outcome) => outcome?,
-                Err(failure) => return Some(Err(failure.into())),
+                Err(failure) => return Some(Err(failure)),
             },
         };
         if let Some(entry) = self.locked.entry(artifact)
             && let Err(failure) = directories::check_files(entry, &request, &outcome.published)
         {
-            return Some(Err(failure.into()));
+            return Some(Err(failure));
         }
         let is_same = previous.as_ref() == Some(outcome.pinned.digest());
         let change = match &outcome.manifest {
@@ -135,7 +145,7 @@ impl<R: Registry> Shared<'_, R> {
         let files = outcome.published.iter().map(|output| output.files).max();
         let mut done = Done { places, files, previous: previous.filter(|_| !is_same), ..done };
         done.warnings.extend(outcome.repaired.iter().map(ToString::to_string));
-        Some(self.tidy(&request).await.map(|()| done).map_err(Refused::from))
+        Some(self.tidy(&request).await.map(|()| done))
     }
 
     async fn commit(&self, prepared: Box<Prepared>) -> Result<Option<pass::Outcome>, Failure> {
@@ -156,8 +166,8 @@ impl<R: Registry> Shared<'_, R> {
         self.engine.as_ref().ok_or_else(|| Failure::internal("no root is open"))
     }
 
-    async fn rehearse(&self, rehearsal: &Rehearsal, artifact: &Artifact<'_>) -> Result<Done, Refused> {
-        let wanted = at_entry(&artifact.wanted(self.input, self.policy_namespace)?, self.locked.entry(artifact));
+    async fn rehearse(&self, rehearsal: &Rehearsal, artifact: &Artifact<'_>) -> Result<Done, Failure> {
+        let wanted = at_entry(&self.wanted(artifact)?, self.locked.entry(artifact));
         let request = wanted.with_login(self.logins).await?;
         if let Some(place) = &artifact.place {
             return self.rehearse_directory(rehearsal, artifact, place, &request).await;
@@ -169,7 +179,7 @@ impl<R: Registry> Shared<'_, R> {
             is_damaged = !look.damage.is_empty();
             (observed, previous) = (look.observed, earlier.previous);
         } else if request.targets.iter().any(|target| target.place.kind() == OutputKind::Secret) {
-            return Err(Failure::from(OutputError::NoCluster(OutputKind::Secret)).into());
+            return Err(OutputError::NoCluster(OutputKind::Secret).into());
         }
         let Rehearsal { registry, limits, turns, processors } = rehearsal;
         let turn = turns.wait(&request.object.namespace, &request.reference.repository).await;
@@ -191,7 +201,7 @@ impl<R: Registry> Shared<'_, R> {
         artifact: &Artifact<'_>,
         place: &Place,
         request: &Request,
-    ) -> Result<Done, Refused> {
+    ) -> Result<Done, Failure> {
         let Rehearsal { registry, limits, turns, processors } = rehearsal;
         let turn = turns.wait(&request.object.namespace, &request.reference.repository).await;
         let preview = pass::preview(registry, limits, processors, &turn, request, &Observed::default()).await?;

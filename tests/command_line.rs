@@ -1,0 +1,90 @@
+//! The command line as a user meets it: the program runs, and errors name the option, file and field that mend them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test over our own program"
+)]
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+
+/// Result of a command.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    #[allow(dead_code, reason = "shown if an assertion fails")]
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the program in a directory, which is also its home.
+fn run(dir: &Path, arguments: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
+    command.args(arguments).current_dir(dir).env_clear().env("HOME", dir);
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+/// Asserts the exit code of a command, and nouns of its error.
+fn refused(ran: &Ran, code: i32, nouns: &[&str]) {
+    let missing: Vec<_> = nouns.iter().filter(|noun| !ran.stderr.contains(**noun)).collect();
+    assert!(ran.code == Some(code) && missing.is_empty(), "no {missing:?} in {ran:?}");
+}
+
+/// Starts a server that sends an answer to each connection and never closes it.
+fn serve(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // The client may have gone already.
+            let _ = stream.write_all(answer);
+            open.push(stream);
+        }
+    });
+    address
+}
+
+/// Writes a set with one artifact.
+fn set(dir: &Path, registry: SocketAddr, more: &str) {
+    let text = format!(
+        "apiVersion: supercargo.dev/v1alpha1\nkind: ArtifactSet\nartifacts:\n- directory: vendor/a\n  \
+         image: {registry}/a/b:1\n{more}"
+    );
+    std::fs::write(dir.join("set.yaml"), text).unwrap();
+}
+
+/// Both commands about the artifacts of files.
+const COMMANDS: [&str; 2] = ["lock", "sync"];
+
+#[test]
+fn a_time_limit_is_that_of_the_option_or_of_the_file() {
+    let (dir, silent) = (tempfile::tempdir().unwrap(), serve(b""));
+    for command in COMMANDS {
+        set(dir.path(), silent, "  registry: {plainHTTP: true}\n");
+        let ran = run(dir.path(), &[command, "-f", "set.yaml", "--timeout", "1s"]);
+        refused(&ran, 3, &["Timeout: ", "vendor/a", "--timeout of 1s", "Raise --timeout"]);
+        set(dir.path(), silent, "  timeout: 1s\n  registry: {plainHTTP: true}\n");
+        let ran = run(dir.path(), &[command, "-f", "set.yaml"]);
+        refused(&ran, 3, &["Timeout: ", "spec.timeout of 1s", "timeout in the object or entry", "--timeout"]);
+        refused(&run(dir.path(), &[command, "-f", "set.yaml", "--timeout", "soon"]), 2, &["--timeout", "duration"]);
+    }
+}
+
+#[test]
+fn a_registry_without_tls_is_named_in_the_file() {
+    let (dir, plain) = (tempfile::tempdir().unwrap(), serve(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"));
+    set(dir.path(), plain, "");
+    for command in COMMANDS {
+        let ran = run(dir.path(), &[command, "-f", "set.yaml"]);
+        refused(&ran, 8, &["TLSFailed: ", "vendor/a", "registry.plainHTTP: true", "registry.caRef"]);
+        assert!(!ran.stderr.contains("--plain-http"), "the option does not exist here: {ran:?}");
+    }
+}
