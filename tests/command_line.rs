@@ -88,3 +88,19 @@ fn a_registry_without_tls_is_named_in_the_file() {
         assert!(!ran.stderr.contains("--plain-http"), "the option does not exist here: {ran:?}");
     }
 }
+
+#[test]
+fn a_lock_file_has_one_option_in_all_commands() {
+    let (dir, silent) = (tempfile::tempdir().unwrap(), serve(b""));
+    set(dir.path(), silent, "  registry: {plainHTTP: true}\n");
+    let broken = "apiVersion: supercargo.dev/v1alpha1\nkind: ArtifactLock\nartifacts: 7\n";
+    std::fs::write(dir.path().join("team.lock.yaml"), broken).unwrap();
+    for command in [&["lock"] as &[&str], &["lock", "--check"], &["sync", "--locked"]] {
+        for option in ["--lock", "--output", "-o"] {
+            let ran = run(dir.path(), &[command, &["-f", "set.yaml", option, "team.lock.yaml"]].concat());
+            refused(&ran, 4, &["FileInvalid: team.lock.yaml: "]);
+        }
+    }
+    let ran = run(dir.path(), &["lock", "-f", "set.yaml", "--check", "--update", "vendor/a"]);
+    refused(&ran, 2, &["InvalidSpec: ", "'--check' cannot be used with '--update <NAME>'"]);
+}

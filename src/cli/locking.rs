@@ -27,14 +27,21 @@ pub(crate) struct LockArguments {
     /// Content is read from the cache, and fetched by digest if the cache lacks it.
     #[arg(long)]
     pub(crate) locked: bool,
+    #[command(flatten)]
+    pub(crate) file: LockFileArguments,
+}
+
+/// Path of a lock, under one name for the command that writes it and for those that read it.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LockFileArguments {
     /// Lock file; by default supercargo.lock.yaml beside the first file.
     ///
     /// The record of directories is beside it.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short_alias = 'o', alias = "output", value_name = "FILE", value_parser = files::target())]
     lock: Option<PathBuf>,
 }
 
-impl LockArguments {
+impl LockFileArguments {
     /// Returns the path of the lock for some files.
     pub(crate) fn path(&self, inputs: &[PathBuf]) -> PathBuf {
         self.lock.clone().unwrap_or_else(|| default_path(inputs))
@@ -42,7 +49,7 @@ impl LockArguments {
 }
 
 /// Returns the usual place of the lock for some files: beside the first, or in it if it is a directory.
-pub(crate) fn default_path(inputs: &[PathBuf]) -> PathBuf {
+fn default_path(inputs: &[PathBuf]) -> PathBuf {
     let first = inputs.first().filter(|first| !files::is_stdin(first));
     let dir = match first {
         Some(first) if first.is_dir() => Some(first.as_path()),

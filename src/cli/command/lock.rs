@@ -1,7 +1,6 @@
 //! `supercargo lock`: the digests of all artifacts that files name, in a file to commit.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,8 +9,7 @@ use futures::{StreamExt, stream};
 use crate::blob::Progress;
 use crate::cli::artifacts::{Artifact, Wanted, artifacts, read, select};
 use crate::cli::checkout::{self, Source};
-use crate::cli::files;
-use crate::cli::locking;
+use crate::cli::locking::{self, LockFileArguments};
 use crate::cli::options::artifacts::FileArguments;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
 use crate::cli::options::format::FormatArguments;
@@ -43,9 +41,8 @@ const AT_ONCE: usize = 4;
 pub(crate) struct Arguments {
     #[command(flatten)]
     files: FileArguments,
-    /// Lock file; by default supercargo.lock.yaml beside the first file.
-    #[arg(short = 'o', long, value_name = "FILE", value_parser = files::target())]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    lock: LockFileArguments,
     /// Write nothing; list the entries that a new lock would change, and exit with 1 if there are any.
     #[arg(long)]
     check: bool,
@@ -89,7 +86,8 @@ If artifacts fail for reasons with different codes, the code is 1.
 Examples:
   supercargo lock -f supercargo.yaml
   supercargo lock -f supercargo.yaml --update vendor/rules
-  supercargo lock -f supercargo.yaml --check --format json",
+  supercargo lock -f supercargo.yaml --check --format json
+  supercargo lock -f supercargo.yaml --lock ci/supercargo.lock.yaml",
         codes = exit::help_with("with --check: the lock is not up to date", &[exit::REMOTE])
     )
 }
@@ -106,7 +104,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 
 async fn lock(arguments: &Arguments) -> Result<Exit, Complaint> {
     let files = &arguments.files;
-    let path = arguments.output.clone().unwrap_or_else(|| locking::default_path(&files.input));
+    let path = arguments.lock.path(&files.input);
     let input = read(&files.input, files.recursive, &files.namespace, locking::dir(&path)).await?;
     let all = artifacts(&input)?;
     // Two commands would lose each other's entries.

@@ -335,7 +335,7 @@ async fn objects_below_a_root_are_locked_too(case: &mut Case) -> Result<()> {
     });
     let repository = Repository::new(case).await?;
     repository.write("supercargo.yaml", &object.to_string())?;
-    ensure!(repository.lock(&["-o", "team.lock.yaml"]).await?.starts_with("team/rules: added 1 sha256:"));
+    ensure!(repository.lock(&["--lock", "team.lock.yaml"]).await?.starts_with("team/rules: added 1 sha256:"));
     push(case, &registry, "rules:1", "second").await?;
     registry.stop().await?;
     let locked = ["--locked", "--lock", "team.lock.yaml", "--root", "out"];
