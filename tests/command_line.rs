@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test over our own program"
 )]
@@ -16,7 +17,6 @@ use std::process::Command;
 #[derive(Debug)]
 struct Ran {
     code: Option<i32>,
-    #[allow(dead_code, reason = "shown if an assertion fails")]
     stdout: String,
     stderr: String,
 }
@@ -103,4 +103,20 @@ fn a_lock_file_has_one_option_in_all_commands() {
     }
     let ran = run(dir.path(), &["lock", "-f", "set.yaml", "--check", "--update", "vendor/a"]);
     refused(&ran, 2, &["InvalidSpec: ", "'--check' cannot be used with '--update <NAME>'"]);
+}
+
+/// Returns the line of an option in the long help of a command, with its default.
+fn described(command: &[&str], option: &str) -> String {
+    let help = run(Path::new("/"), &[command, &["--help"]].concat()).stdout;
+    let mut lines = help.lines().skip_while(|line| !line.trim_start().starts_with(&format!("{option} ")));
+    let first = lines.next().unwrap_or_else(|| panic!("{command:?} has no {option}"));
+    let own = lines.take_while(|line| line.starts_with("          ") || line.is_empty());
+    std::iter::once(first).chain(own).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_namespace_of_policies_has_one_option_and_one_default() {
+    let commands: [&[&str]; 4] = [&["verify"], &["sync"], &["lock"], &["ociartifact", "verify"]];
+    let texts = commands.map(|command| described(command, "--policy-namespace"));
+    assert!(texts.iter().all(|text| text.contains("[default: supercargo-system]") && *text == texts[0]), "{texts:?}");
 }

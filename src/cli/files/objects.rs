@@ -9,13 +9,13 @@ use super::directories::Directories;
 use super::input::{InputError, Source, Subdirectories, Walk};
 use super::record::Written;
 use crate::api::policy::OCIArtifactPolicySpec;
-use crate::api::vocabulary::{CaSource, PolicyAction};
 use crate::api::{GROUP, OCIArtifactSpec, crd};
 use crate::registry::credentials::SecretData;
-use crate::request::{self, ObjectId, Policies, Policy, Referred};
+use crate::request::{ObjectId, Referred};
 
 mod artifact;
 mod document;
+mod policies;
 
 pub(crate) use artifact::Object;
 use document::{not_yaml, once, secret, spec, text};
@@ -25,6 +25,9 @@ const MAX_LISTS: usize = 4;
 /// Kinds of our own API group. An `ArtifactLock` and a `PolicyTest` are no input, and lie beside it.
 const KINDS: [&str; 5] = ["OCIArtifact", "OCIArtifactPolicy", "ArtifactSet", "ArtifactLock", "PolicyTest"];
 pub(crate) const API_VERSION: &str = "supercargo.dev/v1alpha1";
+/// Namespace, in the maps of [`Input`], of a Secret or ConfigMap without one. It is there a second time, for policies:
+/// in a cluster, the file would be applied to the operator's namespace.
+const UNPLACED: &str = "";
 /// Label that an API server gives each namespace.
 pub(crate) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
@@ -34,9 +37,9 @@ pub(crate) struct Input {
     /// Artifacts by namespace and name. The name of an entry of an `ArtifactSet` is its directory.
     pub(crate) objects: BTreeMap<(String, String), Object>,
     directories: Directories,
-    /// Secrets by namespace and name.
+    /// Secrets by namespace and name; those without a namespace a second time, in [`UNPLACED`].
     secrets: BTreeMap<(String, String), SecretData>,
-    /// Data of ConfigMaps by namespace and name.
+    /// Data of ConfigMaps, likewise.
     config_maps: BTreeMap<(String, String), BTreeMap<String, Vec<u8>>>,
     /// The `imagePullSecrets` of each `ServiceAccount` by namespace and name.
     accounts: BTreeMap<(String, String), Vec<String>>,
@@ -152,15 +155,22 @@ impl Input {
     /// Adds an object that specs name.
     fn add_referred(&mut self, kind: &str, key: (String, String), document: &Value) -> Result<(), String> {
         let shown = format!("{kind} {}/{}", key.0, key.1);
+        let is_unplaced = text(document, "/metadata/namespace")?.is_none();
         match kind {
             "Secret" => {
                 let data = secret(document).map_err(|problem| format!("{shown}: {problem}"))?;
+                if is_unplaced {
+                    self.secrets.insert((UNPLACED.to_owned(), key.1.clone()), data.clone());
+                }
                 once(&mut self.secrets, key, data, || shown)
             }
             "ConfigMap" => {
                 let texts = document.get("data").and_then(Value::as_object).into_iter().flatten();
                 let bytes = |value: &Value| value.as_str().unwrap_or_default().as_bytes().to_vec();
-                let data = texts.map(|(key, value)| (key.clone(), bytes(value))).collect();
+                let data: BTreeMap<_, _> = texts.map(|(key, value)| (key.clone(), bytes(value))).collect();
+                if is_unplaced {
+                    self.config_maps.insert((UNPLACED.to_owned(), key.1.clone()), data.clone());
+                }
                 once(&mut self.config_maps, key, data, || shown)
             }
             _ => {
@@ -214,61 +224,6 @@ impl Input {
             spec(&crd::policy_schema(), document).map_err(|problem| format!("OCIArtifactPolicy {name}: {problem}"))?;
         let generation = document.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
         once(&mut self.policies, name.to_owned(), (generation, spec), || format!("OCIArtifactPolicy {name}"))
-    }
-
-    /// Returns true if the files have a policy.
-    pub(crate) fn has_policies(&self) -> bool {
-        !self.policies.is_empty()
-    }
-
-    /// Returns the policies that apply to a namespace. Objects that they name are looked up in `own`, which in a
-    /// cluster is the operator's namespace. If the files do not have the namespace, its labels are unknown, and a
-    /// policy with a `namespaceSelector` applies, so that missing labels do not disable it. A policy with
-    /// `action: Allow` and a `namespaceSelector` does not apply: in the cluster it may select other namespaces, and
-    /// artifacts that no policy matches may be refused there.
-    pub(crate) fn policies(&self, namespace: Option<&str>, own: &str) -> Policies {
-        self.policies_under(namespace.and_then(|name| self.labels(name)), own)
-    }
-
-    /// Returns the labels of a namespace; `None` if the files do not have it.
-    pub(crate) fn labels(&self, namespace: &str) -> Option<&BTreeMap<String, String>> {
-        self.namespaces.get(namespace)
-    }
-
-    /// Returns the names of the policies.
-    pub(crate) fn policy_names(&self) -> impl Iterator<Item = &str> {
-        self.policies.keys().map(String::as_str)
-    }
-
-    /// Returns the name of a policy that applies only to some namespaces.
-    pub(crate) fn selective_policy(&self) -> Option<&str> {
-        let selective = self.policies.iter().find(|(_, (_, spec))| spec.namespace_selector.is_some());
-        selective.map(|(name, _)| name.as_str())
-    }
-
-    /// Returns the policies that apply to a namespace with these labels, as [`Self::policies`].
-    pub(crate) fn policies_under(&self, labels: Option<&BTreeMap<String, String>>, own: &str) -> Policies {
-        let is_selected = |spec: &OCIArtifactPolicySpec| match labels {
-            Some(labels) => spec.scope().selects(labels),
-            None => spec.namespace_selector.is_none() || spec.action != PolicyAction::Allow,
-        };
-        let selected = self.policies.iter().filter(|(_, (_, spec))| is_selected(spec));
-        let all = selected.map(|(name, (generation, spec))| {
-            let mut referred = Referred { namespace: own.to_owned(), ..Referred::default() };
-            for (kind, name) in request::trusted(&spec.verify) {
-                let key = (own.to_owned(), name.to_owned());
-                match kind {
-                    CaSource::Secret => {
-                        referred.secrets.insert(key.1.clone(), self.secrets.get(&key).cloned());
-                    }
-                    CaSource::ConfigMap => {
-                        referred.config_maps.insert(key.1.clone(), self.config_maps.get(&key).cloned());
-                    }
-                }
-            }
-            Policy { name: name.clone(), generation: *generation, spec: spec.clone(), referred }
-        });
-        Policies { all: all.collect(), ..Policies::default() }
     }
 
     /// Returns the spec of an `OCIArtifact`, checked as at admission.
@@ -373,14 +328,16 @@ mod tests {
 
     #[test]
     fn objects_that_a_policy_names_are_read_from_one_namespace() {
-        let input = read(
-            "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifactPolicy\nmetadata: {name: p}\n\
+        let text = "apiVersion: supercargo.dev/v1alpha1\nkind: OCIArtifactPolicy\nmetadata: {name: p}\n\
              spec: {images: ['**'], verify: [{name: v, cosign: {keys: [{secretRef: {name: s}}], trustedRootRef: {name: c}}}]}\n\
-             ---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n",
-        )
-        .unwrap();
+             ---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n";
+        let input = read(text).unwrap();
         assert_eq!(policies(&input, None, "default"), [("p".to_owned(), true)]);
-        assert_eq!(policies(&input, None, "elsewhere"), [("p".to_owned(), false)]);
+        // A file without a namespace would be applied to that of the operator, whichever it is.
+        assert_eq!(policies(&input, None, "elsewhere"), [("p".to_owned(), true)]);
+        let elsewhere = |own| policies(&read(&text.replace("{name: s}\n", "{name: s, namespace: x}\n")).unwrap(), None, own);
+        assert_eq!(elsewhere("x"), [("p".to_owned(), true)]);
+        assert_eq!(elsewhere("default"), [("p".to_owned(), false)]);
         assert!(input.has_policies() && !Input::default().has_policies());
     }
 

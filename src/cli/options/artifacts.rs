@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::policy::PolicyNamespace;
 use super::values::at_least_a_second;
 use crate::api::Reason;
 use crate::cli::output::complaint::remedy;
@@ -24,9 +25,8 @@ pub(crate) struct FileArguments {
     /// Namespace of objects in the files that have none.
     #[arg(short = 'n', long, value_name = "NAME", default_value = "default")]
     pub(crate) namespace: String,
-    /// Namespace of the objects that policies name; by default that of --namespace.
-    #[arg(hide_short_help = true, long, value_name = "NAME")]
-    policy_namespace: Option<String>,
+    #[command(flatten)]
+    policies: PolicyNamespace,
     /// Docker configuration with credentials, instead of the default files.
     #[arg(hide_short_help = true, long, alias = "registry-config", value_name = "FILE")]
     pub(crate) docker_config: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub(crate) struct FileArguments {
 impl FileArguments {
     /// Returns the namespace of the objects that policies name.
     pub(crate) fn policy_namespace(&self) -> &str {
-        self.policy_namespace.as_ref().unwrap_or(&self.namespace)
+        self.policies.name()
     }
 
     /// Names the option in a failure by a time limit that the option set, in place of the field.

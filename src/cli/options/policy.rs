@@ -9,16 +9,40 @@ use crate::cli::files::record::Written;
 use crate::cli::output::complaint::Complaint;
 use crate::request::{Policies, Request};
 
-/// Default namespace of objects in the files, and of the Secrets and ConfigMaps that policies name.
-const NAMESPACE: &str = "default";
+/// Namespace of the operator in the installation guide.
+pub(crate) const OPERATOR_NAMESPACE: &str = "supercargo-system";
 
 /// The part of `--help` about policies.
 pub(crate) const POLICIES_HELP: &str = "\
 Policies: every policy in --policy whose images match IMAGE must be satisfied, in addition to the
 options. IMAGE is refused if such a policy cannot be applied, or if no policy matches. Secrets and
-ConfigMaps that policies name are read from the same files. A namespaceSelector is compared with
+ConfigMaps that policies name are read from the same files: those of --policy-namespace, and those
+without a namespace. A namespaceSelector is compared with
 the labels of the Namespace of --namespace in the files. If these labels are unknown, policies
 with a namespaceSelector apply, except those with action: Allow.";
+
+/// Namespace from which policies read, under one name for all commands that apply policies.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct PolicyNamespace {
+    /// Namespace of the Secrets and ConfigMaps that policies name: that of the operator.
+    ///
+    /// In files, those without a namespace are found too.
+    #[arg(
+        hide_short_help = true,
+        help_heading = "Policies",
+        long,
+        alias = "operator-namespace",
+        value_name = "NAME",
+        default_value = OPERATOR_NAMESPACE
+    )]
+    policy_namespace: String,
+}
+
+impl PolicyNamespace {
+    pub(crate) fn name(&self) -> &str {
+        &self.policy_namespace
+    }
+}
 
 /// Options of commands that apply policies.
 #[derive(Debug, Default, clap::Args)]
@@ -34,9 +58,8 @@ pub(crate) struct PolicyArguments {
     /// A namespaceSelector of a policy is compared with its labels.
     #[arg(short = 'n', long, value_name = "NAME", requires = "policy")]
     namespace: Option<String>,
-    /// Namespace of the Secrets and ConfigMaps that policies name; in a cluster it is the operator's.
-    #[arg(hide_short_help = true, long, value_name = "NAME", default_value = NAMESPACE)]
-    policy_namespace: String,
+    #[command(flatten)]
+    own: PolicyNamespace,
 }
 
 impl PolicyArguments {
@@ -49,10 +72,10 @@ impl PolicyArguments {
     pub(crate) fn policies(&self) -> Result<Policies, Complaint> {
         let Some(path) = &self.policy else { return Ok(Policies::default()) };
         // A policy in a subdirectory must not silently be left out.
-        let input =
-            Input::read(std::slice::from_ref(path), Subdirectories::Read, &Written::default(), &self.policy_namespace)
-                .map_err(|error| error.complaint("--policy"))?;
-        let policies = input.policies(self.namespace.as_deref(), &self.policy_namespace);
+        let (paths, own) = (std::slice::from_ref(path), self.own.name());
+        let input = Input::read(paths, Subdirectories::Read, &Written::default(), own)
+            .map_err(|error| error.complaint("--policy"))?;
+        let policies = input.policies(self.namespace.as_deref(), own);
         if input.has_policies() {
             return Ok(policies);
         }

@@ -112,11 +112,17 @@ async fn policies_of_files_decide_as_in_a_cluster(case: &mut Case) -> Result<()>
         (
             "a Secret",
             vec![&by_secret, &secret],
-            options(&["--policy-namespace=supercargo-system"]),
+            vec![],
             None,
             "required by team/release",
         ),
-        ("a Secret that is elsewhere", vec![&by_secret, &secret], vec![], Some("PolicyDenied"), "cannot be applied"),
+        (
+            "a Secret that is elsewhere",
+            vec![&by_secret, &secret],
+            options(&["--policy-namespace=elsewhere"]),
+            Some("PolicyDenied"),
+            "cannot be applied",
+        ),
     ];
     let wrong = by(&other);
     for (number, (label, documents, options, reason, want)) in rows.into_iter().enumerate() {

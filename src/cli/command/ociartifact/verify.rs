@@ -8,14 +8,12 @@ use super::shown;
 use crate::api::stored::Stored;
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::cli::command::verify::{ask, shown as answer};
+use crate::cli::options::policy::PolicyNamespace;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit;
 use crate::failure::Failure;
 use crate::oci::Reference;
 use crate::request::{ObjectId, RequestError};
-
-/// Namespace of the operator in the installation guide.
-const OPERATOR_NAMESPACE: &str = "supercargo-system";
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -25,9 +23,8 @@ pub(super) struct Arguments {
     /// Name of the object.
     #[arg(value_name = "NAME", value_parser = object_name)]
     name: String,
-    /// Namespace of the Secrets and ConfigMaps that policies name: the operator's.
-    #[arg(long, value_name = "NAME", default_value = OPERATOR_NAMESPACE)]
-    operator_namespace: String,
+    #[command(flatten)]
+    policies: PolicyNamespace,
     #[command(flatten)]
     cluster: ClusterArguments,
     #[command(flatten)]
@@ -69,7 +66,7 @@ async fn verify(arguments: &Arguments) -> Result<String, Complaint> {
     let image: Result<Reference, _> = spec.image.parse();
     let repository = image.map_err(|error| Complaint::of_object(&RequestError::Image(error).into()))?.repository;
     let namespace = ObjectId::from(&stored).namespace;
-    let policies = inputs::policies(&cluster, &namespace, &repository, &arguments.operator_namespace).await?;
+    let policies = inputs::policies(&cluster, &namespace, &repository, arguments.policies.name()).await?;
     let (request, origins) = inputs::request(&cluster, &arguments.registry, &stored, spec, policies).await?;
     if let Some(objection) = request.requirement.denied() {
         return Err(Complaint::of_object(&Failure::from(objection)));

@@ -12,6 +12,7 @@ use crate::cli::files;
 use crate::cli::files::input::Subdirectories;
 use crate::cli::files::objects::{API_VERSION, Input};
 use crate::cli::files::record::Written;
+use crate::cli::options::policy::OPERATOR_NAMESPACE;
 use crate::cli::output::complaint::Complaint;
 use crate::request::Otherwise;
 
@@ -60,7 +61,7 @@ pub(super) struct Operator {
 
 impl Default for Operator {
     fn default() -> Self {
-        Self { namespace: "default".to_owned(), no_policy: NoPolicy::Allow }
+        Self { namespace: OPERATOR_NAMESPACE.to_owned(), no_policy: NoPolicy::Allow }
     }
 }
 
