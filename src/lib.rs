@@ -48,3 +48,4 @@ pub mod translate;
 pub mod trust;
 pub mod unpack;
 mod waiting;
+mod yaml;

@@ -120,3 +120,65 @@ fn the_namespace_of_policies_has_one_option_and_one_default() {
     let texts = commands.map(|command| described(command, "--policy-namespace"));
     assert!(texts.iter().all(|text| text.contains("[default: supercargo-system]") && *text == texts[0]), "{texts:?}");
 }
+
+#[test]
+fn errors_of_files_name_place_problem_and_expectation() {
+    let (dir, nowhere) = (tempfile::tempdir().unwrap(), SocketAddr::from(([127, 0, 0, 1], 1)));
+    let fields = ["docs/reference", "kubectl explain ociartifact.spec"];
+    let rows = [
+        (
+            "  fils: {}\n",
+            "set.yaml: ArtifactSet: vendor/a: unknown field artifacts[0].fils; the nearest accepted field is files.",
+        ),
+        ("  files: {subPth: a}\n", "unknown field artifacts[0].files.subPth; the nearest accepted field is subPath."),
+        (
+            "  verify: [{name: a, cosign: {kys: []}}]\n",
+            "artifacts[0].verify[0].cosign.kys; the nearest accepted field is keys.",
+        ),
+        ("  files: {zzz: a}\n", "unknown field artifacts[0].files.zzz; expected one of exclude, include, "),
+        ("  outputs: []\n", "unknown field artifacts[0].outputs; expected one of directory, image, "),
+    ];
+    for (more, want) in rows {
+        set(dir.path(), nowhere, more);
+        for command in COMMANDS {
+            refused(&run(dir.path(), &[command, "-f", "set.yaml"]), 4, &["FileInvalid: ", want, fields[0], fields[1]]);
+        }
+    }
+    let test = "apiVersion: supercargo.dev/v1alpha1\nkind: PolicyTest\npolicies: [p]\ncases:\n- name: a\n  image: ghcr.io/a/b:1\n";
+    let rows = [
+        (
+            "  expct: Allowed\n",
+            "test.yaml: line 7, column 3: unknown field expct; the nearest accepted field is expect.",
+        ),
+        (
+            "  expect: Allow\n",
+            "test.yaml: line 7, column 11: unknown value Allow; expected one of Allowed, Warned, Denied.",
+        ),
+        ("", "field expect is missing."),
+    ];
+    for (more, want) in rows {
+        std::fs::write(dir.path().join("test.yaml"), format!("{test}{more}")).unwrap();
+        let ran = run(dir.path(), &["policy", "test", "test.yaml"]);
+        refused(&ran, 4, &["FileInvalid: ", want, "docs/guides/policy-tests.md"]);
+        assert!(!ran.stderr.contains("-->"), "no lines of the file: {ran:?}");
+    }
+    std::fs::write(dir.path().join("kubeconfig"), "apiVersion: v1\nkind: Config\nclusters: 7\n").unwrap();
+    let ran = run(dir.path(), &["ociartifact", "tree", "--kubeconfig", "kubeconfig"]);
+    refused(&ran, 4, &["FileInvalid: invalid kubeconfig: --kubeconfig kubeconfig: line 3, column 11: "]);
+    assert!(!ran.stderr.contains("-->"), "{ran:?}");
+}
+
+#[test]
+fn a_missing_file_is_named_without_the_system_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows: [(&[&str], &str); 5] = [
+        (&["lock", "-f", "gone.yaml"], "FileNotFound: --filename: gone.yaml does not exist."),
+        (&["sync", "-f", "gone.yaml"], "FileNotFound: --filename: gone.yaml does not exist."),
+        (&["verify", "a.example/b:1", "--policy", "gone"], "FileNotFound: --policy: gone does not exist."),
+        (&["policy", "test", "gone.yaml"], "FileNotFound: FILE: gone.yaml does not exist."),
+        (&["ociartifact", "tree", "--kubeconfig", "gone"], "FileNotFound: --kubeconfig: gone does not exist."),
+    ];
+    for (command, want) in rows {
+        refused(&run(dir.path(), command), 4, &[want]);
+    }
+}

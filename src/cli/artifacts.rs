@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::api::{OCIArtifactSpec, Reason};
 use crate::cli::checkout::Place;
 use crate::cli::files::input::Subdirectories;
-use crate::cli::files::objects::{Input, Object};
+use crate::cli::files::objects::{self, Input, Object};
 use crate::cli::files::record::Written;
 use crate::cli::output::complaint::{Complaint, remedy_of};
 use crate::failure::{Class, Failure};
@@ -46,8 +46,11 @@ pub(crate) async fn read(
     let (paths, namespace) = (paths.to_vec(), namespace.to_owned());
     let written = Written::read(beside)?;
     let subdirectories = Subdirectories::read_if(recursive);
-    let read = tokio::task::spawn_blocking(move || Input::read(&paths, subdirectories, &written, &namespace));
-    let input = read.await.map_err(Failure::internal)?.map_err(|error| error.complaint("--filename"))?;
+    let read = tokio::task::spawn_blocking(move || {
+        Input::read(&paths, subdirectories, &written, &namespace)
+            .map_err(|error| objects::explain(&error, "--filename", &paths))
+    });
+    let input = read.await.map_err(Failure::internal)??;
     if input.objects.is_empty() {
         let problem = "--filename: the files have no OCIArtifact, and no entry of an ArtifactSet";
         return Err(Complaint::new(Reason::FileInvalid, problem));

@@ -54,10 +54,21 @@ pub(crate) async fn read_on_thread(what: &'static str, path: &Path) -> Result<Ve
 
 /// Reads a file. Errors name its path.
 pub(crate) fn content(path: &Path) -> Result<Vec<u8>, Error> {
-    up_to(MAX_FILE, fs_err::File::open(path)?).map_err(|error| {
+    let file = fs_err::File::open(path).map_err(|error| naming(path, &error))?;
+    up_to(MAX_FILE, file).map_err(|error| {
         let is_bare = error.kind() == ErrorKind::FileTooLarge;
         if is_bare { Error::new(error.kind(), format!("{} is {error}", path.display())) } else { error }
     })
+}
+
+/// Returns the error of a file with its path and the problem alone, in place of the failed system call.
+pub(crate) fn naming(path: &Path, error: &Error) -> Error {
+    let problem = match error.kind() {
+        ErrorKind::NotFound => "does not exist".to_owned(),
+        ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        _ => return Error::new(error.kind(), error.to_string()),
+    };
+    Error::new(error.kind(), format!("{} {problem}", path.display()))
 }
 
 /// Reports a file that cannot be read, as missing or as invalid.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::entry::{API_VERSION, Entry, KIND};
 use super::{Lock, Locked, MAX_ENTRIES};
+use crate::yaml;
 
 /// Beginning of the first line of an entry.
 const START: &str = "- name:";
@@ -44,7 +45,7 @@ struct Document {
 impl Lock {
     /// Parses the text of a file. Unknown fields are errors: their meaning would be lost.
     pub fn parse(text: &str) -> Result<Self, LockError> {
-        let Document { api_version, kind, artifacts } = yaml(text, 0)?;
+        let Document { api_version, kind, artifacts } = parse(text, 0)?;
         let invalid = |problem: String| LockError::Invalid { problem, line: None };
         if (api_version.as_str(), kind.as_str()) != (API_VERSION, KIND) {
             return Err(invalid(format!("{kind} of {api_version}; expected {KIND} of {API_VERSION}")));
@@ -62,7 +63,7 @@ impl Lock {
         let mut entries = BTreeMap::new();
         for (entry, (line, text)) in artifacts.into_iter().zip(chunks) {
             // The lines of an entry alone must mean the entry, as they are kept when others change.
-            if yaml::<Vec<Entry>>(text, line)? != [entry.clone()] {
+            if parse::<Vec<Entry>>(text, line)? != [entry.clone()] {
                 let problem =
                     format!("the entry {:?} does not have the lines from {START:?} to the next one", entry.name);
                 return Err(LockError::Invalid { problem, line: Some(line + 1) });
@@ -83,19 +84,11 @@ impl Lock {
 }
 
 /// Parses YAML that begins after `before` lines of the file.
-fn yaml<'de, T: Deserialize<'de>>(text: &'de str, before: u64) -> Result<T, LockError> {
+fn parse<'de, T: Deserialize<'de>>(text: &'de str, before: u64) -> Result<T, LockError> {
     serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map(|at| at.line() + before);
-        LockError::Invalid { problem: format!("not a lock: {}", problem(&error.to_string())), line }
+        LockError::Invalid { problem: format!("not a lock: {}", yaml::message(&error)), line }
     })
-}
-
-/// Returns the problem in a message of the parser, without the place, which is relative to the parsed text.
-fn problem(text: &str) -> &str {
-    let first = text.lines().next().unwrap_or_default();
-    let is_place = |place: &str| place.starts_with("line ") && place.contains(" column ");
-    let first = first.strip_prefix("error: ").unwrap_or(first);
-    first.split_once(": ").filter(|(place, _)| is_place(place)).map_or(first, |(_, problem)| problem)
 }
 
 /// Returns the text before the first entry, and for each entry the number of lines before it and its lines.

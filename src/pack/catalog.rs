@@ -10,6 +10,7 @@ use super::walk::Source;
 use crate::oci::Manifest;
 use crate::oci::descriptor::Annotations;
 use crate::storage::StorageError;
+use crate::yaml;
 
 /// Artifact type of catalogs.
 pub const ARTIFACT_TYPE: &str = "application/vnd.kubara.catalog.v1";
@@ -66,7 +67,7 @@ impl Description {
     /// Parses and checks a description.
     pub fn parse(bytes: &[u8]) -> Result<Self, PackError> {
         let fail = |problem: String| PackError::description(FILE, problem);
-        let parsed: Self = serde_saphyr::from_slice(bytes).map_err(|error| fail(error.to_string()))?;
+        let parsed: Self = serde_saphyr::from_slice(bytes).map_err(|error| fail(yaml::problem(&error)))?;
         if parsed.api_version != API_VERSION || parsed.kind != "Catalog" {
             return Err(fail(format!("expected apiVersion {API_VERSION} and kind Catalog")));
         }

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::yaml;
+
 /// Maximum size of such a file, in bytes.
 pub const MAX_FILE: u64 = 1024 * 1024;
 
@@ -40,8 +42,8 @@ struct Spec {
 
 /// Checks that one of the tags is the version in a `Chart.yaml` or `Catalog.yaml`. Tags have `_` in place of `+`. A
 /// catalog's version is strictly `x.y.z`, as kubara requires.
-pub fn check_tags(yaml: &str, tags: &[String]) -> Result<(), VersionError> {
-    let file: File = serde_saphyr::from_str(yaml).map_err(|error| VersionError::Yaml(error.to_string()))?;
+pub fn check_tags(text: &str, tags: &[String]) -> Result<(), VersionError> {
+    let file: File = serde_saphyr::from_str(text).map_err(|error| VersionError::Yaml(yaml::problem(&error)))?;
     let version = match (file.version, file.spec.and_then(|spec| spec.version)) {
         (_, Some(version)) if !is_strict(&version) => return Err(VersionError::NotStrict(version)),
         (_, Some(version)) | (Some(version), None) => version,

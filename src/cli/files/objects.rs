@@ -1,6 +1,7 @@
 //! Input files of `supercargo sync`: `OCIArtifact` objects, policies, and the objects that both name.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -10,6 +11,8 @@ use super::input::{InputError, Source, Subdirectories, Walk};
 use super::record::Written;
 use crate::api::policy::OCIArtifactPolicySpec;
 use crate::api::{GROUP, OCIArtifactSpec, crd};
+use crate::cli::files;
+use crate::cli::output::complaint::Complaint;
 use crate::registry::credentials::SecretData;
 use crate::request::{ObjectId, Referred};
 
@@ -30,6 +33,22 @@ pub(crate) const API_VERSION: &str = "supercargo.dev/v1alpha1";
 const UNPLACED: &str = "";
 /// Label that an API server gives each namespace.
 pub(crate) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+/// Remedy for a file of objects with other content.
+const FIELDS: &str = "Correct the file; docs/reference lists the fields of each kind, and so does kubectl explain \
+                      ociartifact.spec.";
+
+/// Reports an error in the files of an option.
+pub(crate) fn explain(error: &InputError, option: &str, paths: &[PathBuf]) -> Complaint {
+    let missing = || paths.iter().find(|path| !files::is_stdin(path) && !path.exists());
+    match (error, missing()) {
+        (InputError::Invalid { .. }, _) => error.complaint(option).with_remedy(FIELDS.to_owned()),
+        (InputError::Unreadable(error), Some(path)) if error.kind() == ErrorKind::NotFound => {
+            files::unreadable(option, &files::naming(path, error))
+        }
+        _ => error.complaint(option),
+    }
+}
 
 /// Objects in the files.
 #[derive(Debug, Default)]
@@ -335,7 +354,8 @@ mod tests {
         assert_eq!(policies(&input, None, "default"), [("p".to_owned(), true)]);
         // A file without a namespace would be applied to that of the operator, whichever it is.
         assert_eq!(policies(&input, None, "elsewhere"), [("p".to_owned(), true)]);
-        let elsewhere = |own| policies(&read(&text.replace("{name: s}\n", "{name: s, namespace: x}\n")).unwrap(), None, own);
+        let elsewhere =
+            |own| policies(&read(&text.replace("{name: s}\n", "{name: s, namespace: x}\n")).unwrap(), None, own);
         assert_eq!(elsewhere("x"), [("p".to_owned(), true)]);
         assert_eq!(elsewhere("default"), [("p".to_owned(), false)]);
         assert!(input.has_policies() && !Input::default().has_policies());

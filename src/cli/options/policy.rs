@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::api::Reason;
 use crate::cli::files::input::Subdirectories;
-use crate::cli::files::objects::Input;
+use crate::cli::files::objects::{self, Input};
 use crate::cli::files::record::Written;
 use crate::cli::output::complaint::Complaint;
 use crate::request::{Policies, Request};
@@ -74,7 +74,7 @@ impl PolicyArguments {
         // A policy in a subdirectory must not silently be left out.
         let (paths, own) = (std::slice::from_ref(path), self.own.name());
         let input = Input::read(paths, Subdirectories::Read, &Written::default(), own)
-            .map_err(|error| error.complaint("--policy"))?;
+            .map_err(|error| objects::explain(&error, "--policy", paths))?;
         let policies = input.policies(self.namespace.as_deref(), own);
         if input.has_policies() {
             return Ok(policies);

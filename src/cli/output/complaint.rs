@@ -184,7 +184,9 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
             "Check the registry's certificate. Set registry.caRef of the object or entry to its authority, \
              registry.clientCertificateRef if it requires a client certificate, or registry.plainHTTP: true if it has no TLS."
         }
-        Reason::Timeout => "Raise timeout in the object or entry, or set --timeout for all; else find out why the step was slow.",
+        Reason::Timeout => {
+            "Raise timeout in the object or entry, or set --timeout for all; else find out why the step was slow."
+        }
         Reason::OutputConflict => "Remove or rename what the message names, or choose another name for the output.",
         Reason::RegistryUnavailable
         | Reason::RateLimited

@@ -109,13 +109,7 @@ async fn policies_of_files_decide_as_in_a_cluster(case: &mut Case) -> Result<()>
         ("one allows it and the key is right", vec![&allow], key.to_vec(), None, "signed by the key"),
         ("one allows it and the key is wrong", vec![&allow], wrong_key.to_vec(), Some("IdentityMismatch"), "options"),
         ("the right key and a wrong one", vec![&good], wrong_key.to_vec(), Some("IdentityMismatch"), "options"),
-        (
-            "a Secret",
-            vec![&by_secret, &secret],
-            vec![],
-            None,
-            "required by team/release",
-        ),
+        ("a Secret", vec![&by_secret, &secret], vec![], None, "required by team/release"),
         (
             "a Secret that is elsewhere",
             vec![&by_secret, &secret],

@@ -15,10 +15,12 @@ use tracing::subscriber::NoSubscriber;
 
 use crate::api::Reason;
 use crate::api::stored::Stored;
+use crate::cli::files;
 use crate::cli::options::format::FormatArguments;
 use crate::cli::options::values::at_least_a_second;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::{Failure, causes};
+use crate::yaml;
 
 /// Longest wait for the next bytes of a response. No command watches.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -99,8 +101,15 @@ impl ClusterArguments {
     }
 
     fn no_config(&self, error: &KubeconfigError) -> Complaint {
-        let file = self.kubeconfig.as_deref().map(Path::display).map(|path| format!("--kubeconfig {path}: "));
-        let text = format!("{}{}", file.unwrap_or_default(), causes(error));
+        let problem = match error {
+            KubeconfigError::ReadConfig(error, path) => files::naming(path, error).to_string(),
+            KubeconfigError::Parse(error) => yaml::problem(error),
+            other => causes(other),
+        };
+        let option = self.kubeconfig.as_deref().map(Path::display).map(|path| format!("--kubeconfig {path}: "));
+        let is_named = matches!(error, KubeconfigError::ReadConfig(..));
+        let option = option.map(|option| if is_named { "--kubeconfig: ".to_owned() } else { option });
+        let text = format!("{}{problem}", option.unwrap_or_default());
         if matches!(error, KubeconfigError::LoadContext(_) | KubeconfigError::CurrentContextNotSet) {
             let remedy = "Set --context to a context of the kubeconfig; kubectl config get-contexts lists them.";
             return Complaint::new(Reason::InvalidSpec, format!("--context: {text}")).with_remedy(remedy.to_owned());
@@ -133,7 +142,7 @@ impl ClusterArguments {
 
 fn unusable(text: &str) -> Complaint {
     let remedy = "Correct the kubeconfig, or set --kubeconfig to another one.".to_owned();
-    Complaint::new(Reason::FileInvalid, format!("kubeconfig: {text}")).with_remedy(remedy)
+    Complaint::new(Reason::FileInvalid, format!("invalid kubeconfig: {text}")).with_remedy(remedy)
 }
 
 impl Cluster {

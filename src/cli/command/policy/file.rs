@@ -10,11 +10,12 @@ use serde_json::Value;
 use crate::api::Reason;
 use crate::cli::files;
 use crate::cli::files::input::Subdirectories;
-use crate::cli::files::objects::{API_VERSION, Input};
+use crate::cli::files::objects::{self, API_VERSION, Input};
 use crate::cli::files::record::Written;
 use crate::cli::options::policy::OPERATOR_NAMESPACE;
 use crate::cli::output::complaint::Complaint;
 use crate::request::Otherwise;
+use crate::yaml;
 
 /// Kind of the files.
 const KIND: &str = "PolicyTest";
@@ -167,15 +168,18 @@ impl Case {
 /// Reads a file, and the policies that it names.
 pub(super) fn read(path: &Path) -> Result<Test, Complaint> {
     let shown = path.display();
-    let invalid = |problem: String| Complaint::new(Reason::FileInvalid, format!("{shown}: {problem}"));
+    let invalid = |problem: String| {
+        let complaint = Complaint::new(Reason::FileInvalid, format!("{shown}: {problem}"));
+        complaint.with_remedy("Correct the file; docs/guides/policy-tests.md lists its fields.".to_owned())
+    };
     let text = String::from_utf8(files::read("FILE", path)?).map_err(|_| invalid("not UTF-8 text".to_owned()))?;
-    let document: Document = serde_saphyr::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+    let document: Document = serde_saphyr::from_str(&text).map_err(|error| invalid(yaml::problem(&error)))?;
     check(&document).map_err(invalid)?;
     let Document { policies, operator, signatures, cases, .. } = document;
     let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let policies: Vec<PathBuf> = policies.iter().map(|path| base.join(path)).collect();
     let input = Input::read(&policies, Subdirectories::Read, &Written::default(), &operator.namespace)
-        .map_err(|error| error.complaint(&format!("{shown}: policies")))?;
+        .map_err(|error| objects::explain(&error, &format!("{shown}: policies"), &policies))?;
     if !input.has_policies() {
         return Err(invalid("policies: no OCIArtifactPolicy in these files".to_owned()));
     }

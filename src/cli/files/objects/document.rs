@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
+use serde_ignored::Path as Ignored;
 use serde_json::{Map, Value};
 
 use crate::api::{ANNOTATION_REGISTRY, schema};
 use crate::registry::credentials::SecretData;
+use crate::yaml;
 
 /// Fields of an object of our kinds.
 const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
@@ -43,7 +45,7 @@ pub(super) fn text(document: &Value, pointer: &str) -> Result<Option<String>, St
 pub(super) fn check_fields(object: &Value, known: &[&str], path: &str) -> Result<(), String> {
     let mut fields = object.as_object().into_iter().flat_map(Map::keys);
     match fields.find(|field| !known.contains(&field.as_str())) {
-        Some(field) => Err(format!("unknown field {path}{field}; expected {}", known.join(", "))),
+        Some(field) => Err(yaml::unknown(&format!("{path}{field}"), field, known)),
         None => Ok(()),
     }
 }
@@ -60,11 +62,37 @@ pub(super) fn spec<T: DeserializeOwned>(schema: &Value, document: &Value) -> Res
 pub(super) fn values<T: DeserializeOwned>(schema: &Value, value: Value, path: &str) -> Result<T, String> {
     schema::check(schema, &value, path)?;
     let mut unknown = None;
-    let values = serde_ignored::deserialize(value, |path| unknown = unknown.take().or(Some(path.to_string())))
-        .map_err(|error| format!("{path}: {error}"))?;
-    match unknown {
-        Some(field) => Err(format!("unknown field {path}.{field}")),
-        None => Ok(values),
+    let values = serde_ignored::deserialize(value, |field| {
+        unknown.get_or_insert_with(|| unknown_field(path, schema, &field));
+    });
+    let values = values.map_err(|error| format!("{path}: {error}"))?;
+    unknown.map_or(Ok(values), Err)
+}
+
+/// Returns the problem of an unknown field in values at the path `root`.
+fn unknown_field(root: &str, schema: &Value, field: &Ignored<'_>) -> String {
+    let Ignored::Map { parent, key } = field else { return format!("unknown field {}", locate(root, schema, field).0) };
+    let (path, schema) = locate(root, schema, parent);
+    let fields = schema.and_then(|schema| schema.get("properties")?.as_object()).into_iter().flat_map(Map::keys);
+    yaml::unknown(&format!("{path}.{key}"), key, &fields.map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Returns the path of a value as errors show it, and its schema.
+fn locate<'a>(root: &str, schema: &'a Value, value: &Ignored<'_>) -> (String, Option<&'a Value>) {
+    match value {
+        Ignored::Root => (root.to_owned(), Some(schema)),
+        Ignored::Seq { parent, index } => {
+            let (path, schema) = locate(root, schema, parent);
+            (format!("{path}[{index}]"), schema.and_then(|schema| schema.get("items")))
+        }
+        Ignored::Map { parent, key } => {
+            let (path, schema) = locate(root, schema, parent);
+            let known = schema.and_then(|schema| schema.get("properties")?.get(key));
+            (format!("{path}.{key}"), known.or_else(|| schema?.get("additionalProperties")))
+        }
+        Ignored::Some { parent } | Ignored::NewtypeStruct { parent } | Ignored::NewtypeVariant { parent } => {
+            locate(root, schema, parent)
+        }
     }
 }
 
