@@ -15,21 +15,42 @@ use std::process::{Command, Output};
 
 /// Beginnings of command lines, and a word that completes each: commands and options, then the value of an option and
 /// that of an argument.
-const ROWS: [(&str, &str); 6] = [
+const ROWS: [(&str, &str); 15] = [
     ("supercargo res", "resolve"),
     ("supercargo cache pr", "prune"),
     ("supercargo resolve --plat", "--platform"),
     ("supercargo --log-le", "--log-level"),
+    ("supercargo resolve a.example/b --plat", "--platform"),
+    ("supercargo lock -f set", "set-of-files.yaml"),
+    ("supercargo sync --filename set", "set-of-files.yaml"),
+    ("supercargo sync --lock set", "set-of-files.yaml"),
+    ("supercargo verify a --key set", "set-of-files.yaml"),
+    ("supercargo login a --docker-config set", "set-of-files.yaml"),
+    ("supercargo pull a -o dir", "directory"),
+    ("supercargo package --cache-dir dir", "directory"),
+    ("supercargo verify a --policy dir", "directory"),
     ("supercargo pull --format j", "json"),
     ("supercargo completion el", "elvish"),
 ];
-/// Number of rows without values: the scripts for elvish and PowerShell complete none.
-const WITHOUT_VALUES: usize = 4;
+/// Number of rows without values other than paths: the script for elvish completes none.
+const WITHOUT_VALUES: usize = 13;
 /// Number of rows without the value of an argument, which the script for fish does not complete.
-const WITHOUT_ARGUMENTS: usize = 5;
+const WITHOUT_ARGUMENTS: usize = 14;
+/// Number of rows without files: PowerShell completes none for options.
+const WITHOUT_FILES: usize = 4;
 
-/// Completes the words in `LINE` as bash does it.
+/// Beginnings of command lines, and a word that must not complete them: a hidden command, and files where none is
+/// expected.
+const ABSENT: [(&str, &str); 3] = [
+    ("supercargo ociartifact ", "complete"),
+    ("supercargo lock --namespace set", "set-of-files.yaml"),
+    ("supercargo pull a --timeout set", "set-of-files.yaml"),
+];
+
+/// Completes the words in `LINE` as bash does it. Outside of an editor, `compopt` is replaced by its part that adds
+/// directories.
 const BASH: &str = r#"source "$SCRIPT"
+compopt() { if [[ $* == *plusdirs* ]]; then COMPREPLY+=($(compgen -d -- "$cur")); fi; }
 read -ra COMP_WORDS <<< "$LINE"
 COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMP_LINE=$LINE COMP_POINT=${#LINE}
 _supercargo supercargo "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}"
@@ -56,6 +77,7 @@ const ELVISH: &str = r"use str
 var edit: = (ns [
   &completion:=(ns [&arg-completer=[&]])
   &complex-candidate~={|text &display='' &code-suffix=' '| put $text}
+  &complete-filename~={|word| put $word*}
 ])
 eval (slurp < $E:SCRIPT) &ns=(ns [&edit:=$edit:]) &on-end={|ns| set edit: = $ns[edit:]}
 var words = [(str:split ' ' $E:LINE)]
@@ -64,28 +86,28 @@ $edit:completion:arg-completer[supercargo] $@words | each {|word| echo $word}
 
 #[test]
 fn bash_completes_commands_options_and_values() {
-    complete("bash", &ROWS, &["--norc", "-c", BASH]);
+    complete("bash", &ROWS, &ABSENT, &["--norc", "-c", BASH]);
 }
 
 #[test]
 fn zsh_completes_commands_options_and_values() {
-    complete("zsh", &ROWS, &["-f", "-c", ZSH]);
+    complete("zsh", &ROWS, &[], &["-f", "-c", ZSH]);
 }
 
 #[test]
 fn fish_completes_commands_options_and_values() {
-    complete("fish", &ROWS[..WITHOUT_ARGUMENTS], &["--no-config", "-c", FISH]);
+    complete("fish", &ROWS[..WITHOUT_ARGUMENTS], &ABSENT, &["--no-config", "-c", FISH]);
 }
 
 #[test]
 fn elvish_completes_commands_and_options() {
-    complete("elvish", &ROWS[..WITHOUT_VALUES], &["-norc", "-c", ELVISH]);
+    complete("elvish", &ROWS[..WITHOUT_VALUES], &ABSENT, &["-norc", "-c", ELVISH]);
 }
 
 #[test]
 fn powershell_has_a_script_with_every_command() {
     let script = printed(&["completion", "powershell"]);
-    for (line, word) in &ROWS[..WITHOUT_VALUES] {
+    for (line, word) in &ROWS[..WITHOUT_FILES] {
         assert!(script.contains(*word), "{line}: {word}");
     }
 }
@@ -124,21 +146,26 @@ fn text(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
 }
 
-/// Completes each row in a shell.
-fn complete(shell: &str, rows: &[(&str, &str)], arguments: &[&str]) {
+/// Completes each row in a shell, in a directory with a file and a directory.
+fn complete(shell: &str, rows: &[(&str, &str)], absent: &[(&str, &str)], arguments: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let script = dir.path().join("completion");
     std::fs::write(&script, printed(&["completion", shell])).unwrap();
+    std::fs::write(dir.path().join("set-of-files.yaml"), "").unwrap();
+    std::fs::create_dir(dir.path().join("directory")).unwrap();
     if is_missing(shell) {
         return;
     }
-    for (line, word) in rows {
+    let present = rows.iter().map(|row| (row, true));
+    for ((line, word), is_present) in present.chain(absent.iter().map(|row| (row, false))) {
         // A shell that waits for a word that never comes ends too.
         let mut command = Command::new("timeout");
         command.arg("60").arg(shell).args(arguments).env("HOME", dir.path()).env("TERM", "dumb");
-        let output = command.env("SCRIPT", &script).env("LINE", line).env("WORD", word).output().unwrap();
+        command.env("SCRIPT", &script).env("LINE", line).env("WORD", word).current_dir(dir.path());
+        let output = command.output().unwrap();
         let completed = text(&output);
-        assert!(output.status.success() && completed.contains(*word), "{shell}: {line}: {completed}");
+        let is_as_expected = output.status.success() && completed.contains(*word) == is_present;
+        assert!(is_as_expected, "{shell}: {line}: expected {word}: {is_present}; {completed}");
     }
 }
 

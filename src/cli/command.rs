@@ -140,7 +140,7 @@ impl Command {
             Self::Logout(arguments) => Ok(logout::run(arguments).await),
             Self::Ociartifact(arguments) => Ok(Box::pin(ociartifact::run(*arguments)).await),
             Self::Crd(arguments) => crd::run(&arguments),
-            Self::Completion(arguments) => Ok(completion::run(&arguments, program())),
+            Self::Completion(arguments) => Ok(completion::run(&arguments, &program())),
             Self::Man(arguments) => Ok(man::run(&arguments, program())),
             Self::Version(arguments) => Ok(version::run(&arguments)),
         }
