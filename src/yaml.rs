@@ -24,10 +24,8 @@ pub(crate) fn message(error: &Error) -> String {
         return format!("field {field} is missing");
     }
     let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let first = first.strip_prefix("error: ").unwrap_or(first);
-    let is_place = |place: &str| place.starts_with("line ") && place.contains(" column ");
-    first.split_once(": ").filter(|(place, _)| is_place(place)).map_or(first, |(_, problem)| problem).to_owned()
+    let place = error.location().map(|at| format!(" at line {}, column {}", at.line(), at.column()));
+    place.and_then(|place| text.strip_suffix(&place)).unwrap_or(&text).to_owned()
 }
 
 /// Returns the problem of an unknown field: with the accepted field that it is most similar to, or else with all of
@@ -75,10 +73,12 @@ mod tests {
         for (text, want) in rows {
             assert_eq!(problem(&serde_saphyr::from_str::<File>(text).unwrap_err()), want);
         }
-        for text in ["timeout: [1]", "timeout: [", "timeout: 1\ntimeout: 2"] {
+        for (text, place) in
+            [("timeout: [1]", "line 1"), ("timeout: [", "line 1"), ("timeout: 1\ntimeout: 2", "line 2")]
+        {
             let problem = problem(&serde_saphyr::from_str::<File>(text).unwrap_err());
-            let place = problem.matches("line ").count();
-            assert!(place == 1 && !problem.contains('\n') && !problem.contains("-->"), "{problem}");
+            assert!(problem.starts_with(place) && !problem.contains('\n') && !problem.contains("-->"), "{problem}");
+            assert_eq!(problem.matches("line ").count(), 1, "{problem}");
         }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::api::Reason;
@@ -100,12 +101,20 @@ pub(super) struct Case {
     /// Bundles, or one directory with an OCI image layout; those of the file if absent.
     signatures: Option<Vec<PathBuf>>,
     /// Time of the verification, for the trusted root.
+    #[serde(default, deserialize_with = "time")]
     pub(super) at: Option<Timestamp>,
     expect: Verdict,
     reason: Option<String>,
     policy: Option<String>,
     signer: Option<String>,
     matches: Option<BTreeSet<String>>,
+}
+
+/// Parses a time; the error has its form in place of the parser's own words.
+fn time<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = String::deserialize(field)?;
+    let invalid = |_| format!("at: {text:?} is not a time; expected RFC 3339, such as 2026-01-31T12:00:00Z");
+    text.parse().map(Some).map_err(invalid).map_err(D::Error::custom)
 }
 
 /// The part of a case that is compared. Absent values are not.

@@ -306,7 +306,7 @@ async fn a_file_that_could_test_less_than_it_seems_is_refused() {
         (one(json!({"expect": "Denied", "reason": "Succeeded"})), "Succeeded"),
         (one(json!({"expect": "Denied", "signer": "a@example.test"})), "signer"),
         (one(json!({"labels": {}})), "labels"),
-        (one(json!({"at": "yesterday"})), "at"),
+        (one(json!({"at": "yesterday"})), "at: \"yesterday\" is not a time; expected RFC 3339"),
         (one(json!({"verify": [{"name": "r", "cosgn": {}}]})), "verify"),
         (one(json!({"image": "app"})), "image"),
         (one(json!({"signatures": ["missing.json"]})), "missing.json"),
@@ -317,7 +317,10 @@ async fn a_file_that_could_test_less_than_it_seems_is_refused() {
         (merged(one(json!({})), json!({"apiVersion": "v1"})), "v1"),
         (merged(one(json!({})), json!({"policies": ["missing"]})), "missing"),
         (merged(one(json!({})), json!({"policies": ["first"]})), "OCIArtifactPolicy"),
-        (merged(one(json!({})), json!({"operator": {"noPolicy": "Deny"}})), "noPolicy"),
+        (
+            merged(one(json!({})), json!({"operator": {"noPolicy": "Deny"}})),
+            "unknown value Deny; expected one of allow, deny",
+        ),
         (merged(one(json!({})), json!({"case": []})), "case"),
     ];
     for (document, noun) in rows {
