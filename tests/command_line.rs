@@ -182,3 +182,14 @@ fn a_missing_file_is_named_without_the_system_call() {
         refused(&run(dir.path(), command), 4, &[want]);
     }
 }
+
+#[test]
+fn commands_about_objects_say_how_to_select_them() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["reconcile", "suspend", "resume"] {
+        refused(&run(dir.path(), &["ociartifact", command]), 2, &["InvalidSpec: no NAME; expected ", "--all"]);
+        refused(&run(dir.path(), &["ociartifact", command, "a", "--all"]), 2, &["NAME", "cannot be used with '--all'"]);
+        let help = run(dir.path(), &["ociartifact", command, "-h"]).stdout;
+        assert!(help.contains(&format!("Example: kubectl ociartifact {command} rules")), "{help}");
+    }
+}

@@ -6,6 +6,7 @@ use complaint::Complaint;
 
 use crate::api::Reason;
 
+pub(crate) mod age;
 pub(crate) mod complaint;
 pub(crate) mod exit;
 pub(crate) mod notes;

@@ -10,6 +10,7 @@ use super::sync::VOLUMES;
 use crate::cli::files;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
 use crate::cli::options::format::FormatArguments;
+use crate::cli::output::age::age;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
 use crate::cli::output::signer::{ShownSigner, parse_note};
@@ -149,16 +150,6 @@ fn text(rows: &[Row], now: Timestamp) -> String {
     table(["NAME", "TAG", "DIGEST", "VERIFIED", "AGE"], &rows.iter().map(line).collect::<Vec<_>>())
 }
 
-/// Returns an age in its largest unit, as kubectl does.
-fn age(seconds: i64) -> String {
-    match seconds.max(0) {
-        seconds @ 0..120 => format!("{seconds}s"),
-        seconds @ 120..7200 => format!("{}m", seconds / 60),
-        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
-        seconds => format!("{}d", seconds / 86_400),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,21 +182,5 @@ mod tests {
         assert_eq!(cells, want);
         let json = serde_json::to_value(&rows[1]).unwrap();
         assert_eq!(json, serde_json::json!({"name": "r.example/a", "digest": digest}));
-    }
-
-    #[test]
-    fn an_age_has_one_unit() {
-        let rows = [
-            (-5, "0s"),
-            (119, "119s"),
-            (120, "2m"),
-            (7199, "119m"),
-            (7200, "2h"),
-            (172_800, "2d"),
-            (8_640_000, "100d"),
-        ];
-        for (seconds, want) in rows {
-            assert_eq!(age(seconds), want);
-        }
     }
 }

@@ -58,8 +58,10 @@ enum Action {
     /// Request a pass now, and wait for its result with --wait.
     Reconcile(reconcile::Arguments),
     /// Set spec.suspend, so that nothing is polled or fetched.
+    #[command(after_help = suspend::SUSPEND_EXAMPLE, after_long_help = suspend::SUSPEND)]
     Suspend(suspend::Arguments),
-    /// Unset spec.suspend.
+    /// Unset spec.suspend, so that the object is polled again.
+    #[command(after_help = suspend::RESUME_EXAMPLE, after_long_help = suspend::RESUME)]
     Resume(suspend::Arguments),
     /// Compare the published digest with the digest that the tag has now.
     Diff(Box<diff::Arguments>),

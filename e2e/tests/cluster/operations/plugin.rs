@@ -30,6 +30,7 @@ tests!(
     the_published_digest_is_verified_from_this_machine,
     a_missing_right_is_named,
     a_cluster_that_cannot_be_used_is_named,
+    a_namespace_without_objects_is_noted_as_by_kubectl,
 );
 
 /// Returns `supercargo ociartifact` with the rights of the administrator.
@@ -184,12 +185,12 @@ async fn why_names_reason_remedy_candidate_events_and_the_next_attempt(case: &mu
     let shown = answer(case, &["why", "app"]).await?;
     for (label, noun) in [
         ("Object:", "/app"),
-        ("Ready:", "False, SignatureMissing"),
+        ("Ready:", "False, SignatureMissing, for "),
         ("Remedy:", "Sign the digest"),
         ("Published:", "nothing"),
         ("Refused:", short(&artifact.digest)),
         ("Next:", "kubectl ociartifact reconcile"),
-        ("Event:", "Warning SignatureMissing"),
+        ("Event:", "s ago, Warning SignatureMissing"),
     ] {
         let is_there = shown.lines().any(|line| line.starts_with(label) && line.contains(noun));
         ensure!(is_there, "no {noun} at {label} in:\n{shown}");
@@ -394,6 +395,19 @@ async fn a_missing_right_is_named(case: &mut Case) -> Result<()> {
     ensure!(output.stderr.contains("list ociartifactpolicies.supercargo.dev in all namespaces"), "{output:?}");
     let output = as_reader(&["tree", "-A"]).await?;
     refused(&output, 4, "Forbidden")
+}
+
+async fn a_namespace_without_objects_is_noted_as_by_kubectl(case: &mut Case) -> Result<()> {
+    let want = format!("No OCIArtifacts found in {} namespace.\n", case.space.namespace);
+    for command in [&["tree"] as &[&str], &["reconcile", "--all"], &["suspend", "--all"], &["resume", "--all"]] {
+        let output = run(case, command).await?;
+        ensure!(output.exit.success() && output.stdout.is_empty() && output.stderr == want, "{command:?}: {output:?}");
+        let output = run(case, &[command, &["--format", "json"]].concat()).await?;
+        assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("{\"objects\":[]}\n", ""), "{command:?}");
+        let output = run(case, &[command, &["--quiet"]].concat()).await?;
+        assert_eq!(output.stderr, "", "{command:?}");
+    }
+    Ok(())
 }
 
 async fn a_cluster_that_cannot_be_used_is_named(case: &mut Case) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::api::spec::parse_duration;
 use crate::api::status::HandledRequests;
 use crate::api::stored::Stored;
 use crate::api::{OCIArtifactSpec, REQUESTED_AT, REQUESTED_AT_FLUX, Reason};
+use crate::cli::output::age::age;
 use crate::controller::{longest_poll, longest_retry};
 use crate::oci::Reference;
 
@@ -84,8 +85,9 @@ fn scheduled(spec: &OCIArtifactSpec, ready: &Condition, is_stalled: bool) -> Nex
         let limited =
             if ready.known() == Some(Reason::RateLimited) { ", or later if the registry says so" } else { "" };
         let text = format!(
-            "The pass is repeated with pauses that grow to {longest:?}{limited}; at once after a change of the object, \
-             or by kubectl ociartifact reconcile."
+            "The pass is repeated with pauses that grow to {}{limited}; at once after a change of the object, \
+             or by kubectl ociartifact reconcile.",
+            shown_for(longest)
         );
         return later(Action::Retry, longest, text);
     }
@@ -99,10 +101,23 @@ fn scheduled(spec: &OCIArtifactSpec, ready: &Condition, is_stalled: bool) -> Nex
         (Action::Poll, "The tag is resolved again after spec.interval")
     };
     let text = format!(
-        "{what}, within {interval:?} of the last time; at once after a change of the object or of a policy, or by \
-         kubectl ociartifact reconcile."
+        "{what}, within {} of the last time; at once after a change of the object or of a policy, or by \
+         kubectl ociartifact reconcile.",
+        shown_for(interval)
     );
     later(action, interval, text)
+}
+
+/// Returns a longest time in the form of ages, rounded up to its unit.
+fn shown_for(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let unit = match seconds {
+        0..120 => 1,
+        120..7200 => 60,
+        7200..172_800 => 3600,
+        _ => 86_400,
+    };
+    age(i64::try_from(seconds.div_ceil(unit).saturating_mul(unit)).unwrap_or(i64::MAX))
 }
 
 /// Returns true if an annotation requests a pass that the operator has not handled. A forced fetch stays pending until
@@ -148,6 +163,12 @@ mod tests {
         let found = next(&stored, &shown::conditions(&stored.status));
         assert!(found.text.ends_with('.'), "{}", found.text);
         found.action
+    }
+
+    #[test]
+    fn a_longest_time_is_never_shown_shorter() {
+        let shown = [119, 132, 600, 7201, 90_001, 172_801].map(|seconds| shown_for(Duration::from_secs(seconds)));
+        assert_eq!(shown, ["119s", "3m", "10m", "3h", "26h", "3d"]);
     }
 
     #[test]

@@ -41,6 +41,14 @@ impl Outcome {
     }
 }
 
+/// Notes that there is no object, for people, as kubectl does. `None` stands for all namespaces.
+pub(super) fn note_none(format: Format, namespace: Option<&str>) {
+    if format == Format::Text {
+        let place = namespace.map(|name| format!(" in {name} namespace.")).unwrap_or_default();
+        notes::note(format_args!("No OCIArtifacts found{}", printable(&place)));
+    }
+}
+
 /// Writes warnings to standard error, for people; JSON has them as a field.
 pub(super) fn warn(format: Format, warnings: &[String]) {
     if format == Format::Text {

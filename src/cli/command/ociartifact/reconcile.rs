@@ -96,6 +96,7 @@ struct Row {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> Result<Outcome, Complaint> {
+    arguments.select.check()?;
     let deadline = arguments.cluster.deadline();
     let requesting = async {
         let cluster = arguments.cluster.cluster().await?;
@@ -135,7 +136,7 @@ impl Requested {
 }
 
 async fn request(arguments: &Arguments, cluster: &Cluster) -> Result<Vec<Requested>, Complaint> {
-    let mut objects = arguments.select.objects(cluster).await?;
+    let mut objects = arguments.select.objects(cluster, arguments.cluster.format.format).await?;
     let is_suspended = |stored: &Stored| shown::spec(stored).is_ok_and(|spec| spec.suspend);
     if arguments.select.all {
         objects.retain(|stored| !is_suspended(stored));

@@ -12,8 +12,6 @@ use crate::request::ObjectId;
 
 /// Arguments of `suspend` and `resume`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: kubectl ociartifact suspend rules -n team-a")]
-#[command(after_long_help = HELP)]
 pub(super) struct Arguments {
     #[command(flatten)]
     select: SelectArguments,
@@ -21,7 +19,11 @@ pub(super) struct Arguments {
     cluster: ClusterArguments,
 }
 
-const HELP: &str = "\
+/// The end of the help of both commands.
+pub(super) const SUSPEND_EXAMPLE: &str = "Example: kubectl ociartifact suspend rules -n team-a";
+pub(super) const RESUME_EXAMPLE: &str = "Example: kubectl ociartifact resume rules -n team-a";
+
+pub(super) const SUSPEND: &str = "\
 A suspended object is neither polled nor fetched. Its published content stays, and policies and
 spec.verify still apply to it. A tool that applies objects from Git may set the field back.
 
@@ -29,6 +31,16 @@ Rights: get and patch ociartifacts.supercargo.dev; with --all also list.
 
 Examples:
   kubectl ociartifact suspend rules -n team-a
+  kubectl ociartifact suspend --all -n team-a";
+
+pub(super) const RESUME: &str = "\
+The operator runs a pass at once, and then polls the object again after spec.interval. A tool that
+applies objects from Git may set the field back.
+
+Rights: get and patch ociartifacts.supercargo.dev; with --all also list.
+
+Examples:
+  kubectl ociartifact resume rules -n team-a
   kubectl ociartifact resume --all -n team-a";
 
 /// Output of `--format json`. The names are stable.
@@ -49,10 +61,11 @@ struct Row {
 
 /// Sets `spec.suspend` of the objects.
 pub(super) async fn run(arguments: &Arguments, suspended: bool) -> Result<String, Complaint> {
+    arguments.select.check()?;
     let work = async {
         let cluster = arguments.cluster.cluster().await?;
         let mut objects = Vec::new();
-        for stored in arguments.select.objects(&cluster).await? {
+        for stored in arguments.select.objects(&cluster, arguments.cluster.format.format).await? {
             let ObjectId { namespace, name, .. } = ObjectId::from(&stored);
             // A spec that cannot be read can be suspended too.
             let changed = shown::spec(&stored).map(|spec| spec.suspend) != Ok(suspended);

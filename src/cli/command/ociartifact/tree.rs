@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::cluster::{ClusterArguments, Listed, object_name};
 use super::consumers::{Consumer, Workloads};
 use super::nodes::Node;
-use super::outcome::warn;
+use super::outcome::{note_none, warn};
 use super::shown::{self, Condition, Head};
 use super::uses::Sought;
 use crate::api::status::{OutputStatus, PolicyStatus, VerificationStatus};
@@ -80,9 +80,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<String, Complaint> {
             None => cluster.list_artifacts(arguments.all_namespaces).await?,
         };
         let workloads = Workloads::list(&cluster, arguments.all_namespaces).await?;
-        Ok((objects, workloads))
+        Ok((objects, workloads, cluster.namespace))
     });
-    let (listed, workloads) = found.await?;
+    let (listed, workloads, namespace) = found.await?;
     let mut warnings = workloads.unknown.clone();
     if listed.is_cut {
         warnings.push(format!("only the first {} OCIArtifacts are shown", listed.items.len()));
@@ -90,6 +90,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<String, Complaint> {
     let objects: Vec<Object> = listed.items.iter().map(|stored| object(stored, &workloads)).collect();
     let format = arguments.cluster.format.format;
     warn(format, &warnings);
+    if objects.is_empty() {
+        note_none(format, Some(&namespace).filter(|_| !arguments.all_namespaces).map(String::as_str));
+    }
     let tree = Tree { objects, warnings };
     format.show(|| tree.objects.iter().map(|object| node(object).text()).collect(), &tree)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
@@ -14,8 +15,10 @@ use super::shown::{self, Condition, Head};
 use crate::api::Reason;
 use crate::api::status::CandidateStatus;
 use crate::api::stored::Stored;
+use crate::cli::output::age;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::printable;
+use crate::pass;
 use crate::request::ObjectId;
 
 /// Number of Events that are shown.
@@ -103,7 +106,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<String, Complaint> {
     let report = report(&stored, events);
     let format = arguments.cluster.format.format;
     warn(format, &report.warnings);
-    format.show(|| shown(&report), &report)
+    format.show(|| shown(&report, pass::now()), &report)
 }
 
 /// Returns the last Events about an object, the newest last.
@@ -152,7 +155,8 @@ fn report(stored: &Stored, events: Result<Vec<News>, String>) -> Report {
     }
 }
 
-fn shown(report: &Report) -> String {
+/// Returns the report as text, with the age of each time.
+fn shown(report: &Report, now: Timestamp) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: &str| {
         // Writing to a String cannot fail.
@@ -170,11 +174,11 @@ fn shown(report: &Report) -> String {
         // Stalled and Reconciling repeat the message of Ready.
         let message = Some(message).filter(|message| before.replace(*message) != Some(*message));
         let message = message.map(|message| format!(": {message}")).unwrap_or_default();
-        line(kind, &format!("{status}, {reason}, since {since}{message}"));
+        line(kind, &format!("{status}, {reason}, for {}{message}", age::since(since, now)));
     }
     report.remedy.iter().for_each(|remedy| line("Remedy", remedy));
     match &report.published {
-        Some(Published { text, since, .. }) => line("Published", &format!("{text}, since {since}")),
+        Some(Published { text, since, .. }) => line("Published", &format!("{text}, {} ago", age::since(since, now))),
         None => line("Published", "nothing"),
     }
     if let Some(CandidateStatus { digest, reason, message, withdrawn }) = &report.refused {
@@ -183,7 +187,47 @@ fn shown(report: &Report) -> String {
     }
     line("Next", &report.next.text);
     for News { time, kind, reason, note } in &report.events {
-        line("Event", &format!("{} {kind} {reason}: {note}", time.as_deref().unwrap_or("-")));
+        let age = time.as_deref().map_or_else(|| "-".to_owned(), |time| format!("{} ago", age::since(time, now)));
+        line("Event", &format!("{age}, {kind} {reason}: {note}"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_time_is_an_age_in_text_and_rfc_3339_in_json() {
+        let condition = json!({"type": "Ready", "status": "True", "reason": "Succeeded", "message": "m",
+            "lastTransitionTime": "2026-01-02T00:00:00Z"});
+        let stored = serde_json::from_value(json!({
+            "apiVersion": "supercargo.dev/v1alpha1", "kind": "OCIArtifact",
+            "metadata": {"name": "o", "namespace": "n", "generation": 1},
+            "spec": {"image": "ghcr.io/a/b:1", "interval": "10m"},
+            "status": {"observedGeneration": 1, "conditions": [condition], "artifact": {
+                "reference": "ghcr.io/a/b:1@sha256:0", "digest": "sha256:0", "shortDigest": "sha256:0",
+                "artifactType": "a/b", "mediaType": "a/b", "size": 1, "lastUpdateTime": "2026-01-01T00:00:00Z"}},
+        }));
+        let news = |time: Option<&str>| News {
+            time: time.map(str::to_owned),
+            kind: "Normal".to_owned(),
+            reason: "Succeeded".to_owned(),
+            note: "n".to_owned(),
+        };
+        let report = report(&stored.unwrap(), Ok(vec![news(None), news(Some("2026-01-02T00:00:30.123456Z"))]));
+        let text = shown(&report, "2026-01-02T00:01:30Z".parse().unwrap());
+        for line in
+            ["True, Succeeded, for 90s: m", "sha256:0, 24h ago", "-, Normal", "60s ago, Normal", "within 11m of"]
+        {
+            assert!(text.contains(line), "no {line} in:\n{text}");
+        }
+        assert!(!text.contains("2026-"), "{text}");
+        let json = serde_json::to_value(&report).unwrap();
+        let times = ["/conditions/0/since", "/published/since", "/events/1/time"];
+        let times = times.map(|path| json.pointer(path).and_then(|time| time.as_str()?.parse::<Timestamp>().ok()));
+        assert!(times.iter().all(Option::is_some), "{json}");
+    }
 }
