@@ -1,5 +1,6 @@
 //! `supercargo export`: artifacts of the cache as one archive.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,6 +8,7 @@ use serde::Serialize;
 
 use crate::api::Reason;
 use crate::cli::files;
+use crate::cli::locking;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, find, pinned};
 use crate::cli::options::format::FormatArguments;
 use crate::cli::output::complaint::Complaint;
@@ -14,7 +16,8 @@ use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::notes::note;
 use crate::cli::signals::until_signal_on_thread;
 use crate::failure::Failure;
-use crate::layout::Exported;
+use crate::layout::{Cache, Cached, Exported};
+use crate::lock::Entry;
 use crate::oci::Reference;
 use crate::trust::sigstore::Root;
 
@@ -24,8 +27,11 @@ use crate::trust::sigstore::Root;
 #[command(after_long_help = help())]
 pub(crate) struct Arguments {
     /// Artifacts in the cache: `host[:port]/repository[:tag][@sha256:<64 hex>]`.
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required_unless_present = "lock", value_name = "IMAGE")]
     images: Vec<String>,
+    /// Export the artifacts of this lock file, at its digests.
+    #[arg(long, value_name = "FILE", conflicts_with = "images")]
+    lock: Option<PathBuf>,
     /// Archive to write; an existing file is replaced once the new one is complete.
     #[arg(short = 'o', long, value_name = "FILE", value_parser = files::target())]
     output: PathBuf,
@@ -46,13 +52,17 @@ layout. `import` reads it on another machine, and so do oras (--oci-layout) and 
 (oci-archive:). The same content is always the same archive, byte by byte. Standard output has
 a line host/repository:tag@sha256:... for each artifact.
 
+With --lock, the artifacts are those of a file of supercargo lock, each at its locked digest. After
+import on another machine, sync --locked needs no registry there.
+
 {ARTIFACTS_HELP}
 
 {codes}
 
 Examples:
   supercargo pull ghcr.io/team/app:1.4.2 && supercargo export ghcr.io/team/app:1.4.2 -o app.tar
-  supercargo export ghcr.io/team/app:1.4.2 -o app.tar --trusted-root trusted_root.json",
+  supercargo export ghcr.io/team/app:1.4.2 -o app.tar --trusted-root trusted_root.json
+  supercargo lock -f supercargo.yaml && supercargo export --lock supercargo.lock.yaml -o all.tar",
         codes = exit::help(&[exit::LOCAL, &[Exit::NotFound, Exit::Content]])
     )
 }
@@ -79,8 +89,10 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 fn export(arguments: &Arguments) -> Result<String, Complaint> {
     let trusted_root = arguments.trusted_root.as_deref().map(trusted_root).transpose()?;
     let cache = arguments.cache.open()?;
-    let artifact = |image: &String| find(&cache, &reference(image)?);
-    let artifacts = arguments.images.iter().map(artifact).collect::<Result<Vec<_>, Complaint>>()?;
+    let artifacts = match &arguments.lock {
+        Some(path) => locked(&cache, path)?,
+        None => arguments.images.iter().map(|image| find(&cache, &reference(image)?)).collect::<Result<_, _>>()?,
+    };
     let exported = files::replace("--output", &arguments.output, |file| {
         let archive = std::io::BufWriter::with_capacity(1024 * 1024, file);
         Ok(cache.export(&artifacts, trusted_root.as_deref(), archive).map_err(Failure::from)?)
@@ -91,6 +103,32 @@ fn export(arguments: &Arguments) -> Result<String, Complaint> {
     let artifacts = artifacts.iter().map(|one| pinned(&one.reference, &one.manifest.digest)).collect();
     let report = Report { archive, artifacts, blobs, referrers, bytes };
     arguments.format.format.show_lines(&report.artifacts, &report)
+}
+
+/// Returns the artifacts of a lock, each one once.
+fn locked(cache: &Cache, path: &Path) -> Result<Vec<Cached>, Complaint> {
+    let Some(lock) = locking::read(path)? else {
+        let problem = format!("--lock: {} does not exist", path.display());
+        let remedy = "Correct the path, or write the lock with supercargo lock.".to_owned();
+        return Err(Complaint::new(Reason::FileNotFound, problem).with_remedy(remedy));
+    };
+    let mut found = BTreeMap::new();
+    for entry in lock.names().filter_map(|name| lock.get(name)) {
+        let Entry { name, image, digest, .. } = entry;
+        let invalid = |problem: &dyn std::fmt::Display| format!("{}: {name}: {problem}", path.display());
+        let parsed = image.parse::<Reference>();
+        let named = parsed.map_err(|error| Complaint::new(Reason::FileInvalid, invalid(&error)))?;
+        let wanted = Reference { tag: None, digest: Some(digest.clone()), ..named };
+        let cached = find(cache, &wanted).map_err(|complaint| {
+            let remedy = "Run supercargo lock or sync --locked with the registry first, or set --cache-dir.".to_owned();
+            Complaint::new(complaint.reason(), invalid(&complaint.message())).with_remedy(remedy)
+        })?;
+        found.insert(pinned(&cached.reference, digest), cached);
+    }
+    if found.is_empty() {
+        return Err(Complaint::new(Reason::FileInvalid, format!("--lock: {} has no entry", path.display())));
+    }
+    Ok(found.into_values().collect())
 }
 
 /// Reads a trusted root, which must be valid: on the other side of an air gap nothing can replace it.

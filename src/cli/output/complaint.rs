@@ -157,6 +157,11 @@ pub(crate) fn remedy_of(failure: &Failure) -> &'static str {
     own.unwrap_or_else(|| remedy_in_files(failure.reason))
 }
 
+/// Remedy for a registry without trusted TLS, where an object from a file names it.
+const TLS_IN_FILES: &str = "Check the registry's certificate. Set registry.caRef of the object or entry to its authority, \
+                            registry.clientCertificateRef if it requires a client certificate, or registry.plainHTTP: true \
+                            if it has no TLS.";
+
 /// Returns the remedy for an object from a file, in the table of `sync`, which does not retry.
 pub fn remedy_in_files(reason: Reason) -> &'static str {
     match reason {
@@ -180,10 +185,7 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
         }
         Reason::Forbidden => "Give the user of the credentials read access to the repository.",
         Reason::PolicyDenied => "Change the OCIArtifactPolicy that the message names, or use another artifact.",
-        Reason::TLSFailed => {
-            "Check the registry's certificate. Set registry.caRef of the object or entry to its authority, \
-             registry.clientCertificateRef if it requires a client certificate, or registry.plainHTTP: true if it has no TLS."
-        }
+        Reason::TLSFailed => TLS_IN_FILES,
         Reason::Timeout => {
             "Raise timeout in the object or entry, or set --timeout for all; else find out why the step was slow."
         }

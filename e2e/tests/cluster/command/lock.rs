@@ -15,8 +15,10 @@ use supercargo_e2e::signing::KeyKind;
 use crate::support::case::{Case, tests};
 use crate::support::command::{command, refused};
 
+mod air_gap;
 mod kill;
 
+use air_gap::an_archive_of_the_lock_replaces_the_registry;
 use kill::{every_kill_leaves_whole_directories, two_commands_at_once_take_turns};
 
 tests!(
@@ -30,6 +32,7 @@ tests!(
     signatures_and_policies_are_judged_again_with_a_lock,
     every_kill_leaves_whole_directories,
     two_commands_at_once_take_turns,
+    an_archive_of_the_lock_replaces_the_registry,
 );
 
 const LOCK: &str = "supercargo.lock.yaml";
