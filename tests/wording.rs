@@ -76,6 +76,11 @@ fn short_help_fits_one_screen_and_long_help_has_every_option() {
         if lines > SCREEN.0 || columns > SCREEN.1 {
             wrong.push(format!("{}: {lines} lines, {columns} columns:\n{short}{own}", command.get_name()));
         }
+        // A chart runs the controller, and no user.
+        let is_typed = command.get_subcommands().next().is_none() && !command.is_hide_set();
+        let runs = is_typed && command.get_name() != "controller";
+        let help = [&short, &long].map(|help| help.contains("\nExample"));
+        assert!(!runs || help == [true, true], "{}: a command that runs has an example: {help:?}", command.get_name());
         for option in command.get_arguments().filter_map(|argument| argument.get_long()) {
             assert!(long.contains(&format!("--{option}")), "{}: --{option}", command.get_name());
         }

@@ -34,6 +34,7 @@ enum Command {
 
 /// Arguments of `supercargo cache prune`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: supercargo cache prune --older-than 720h --keep 3")]
 #[command(after_long_help = help())]
 pub(crate) struct PruneArguments {
     /// Remove references that were added longer ago than this, such as 720h.

@@ -23,6 +23,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Create a catalog in a new directory.
+    #[command(after_help = "Example: supercargo catalog create team-catalog")]
     Create {
         /// Name of the catalog and of the directory: lower-case letters, digits and `-`.
         name: String,
@@ -30,6 +31,7 @@ enum Command {
         format: FormatArguments,
     },
     /// Add a service to a catalog.
+    #[command(after_help = "Example: supercargo catalog add database --catalog team-catalog")]
     Add {
         /// Name of the service: lower-case letters, digits and `-`.
         service: String,

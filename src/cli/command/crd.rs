@@ -11,6 +11,7 @@ use crate::failure::Failure;
 
 /// Arguments of `supercargo crd`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: supercargo crd | kubectl apply --server-side -f -")]
 pub(crate) struct Arguments {
     /// Write each CRD to a file in this directory instead of standard output; may be given several times.
     #[arg(long = "out-dir", value_name = "DIR")]

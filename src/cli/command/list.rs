@@ -26,6 +26,7 @@ use crate::trust::Signer;
 /// Arguments of `supercargo list`.
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "ls")]
+#[command(after_help = "Example: supercargo list --root /srv/artifacts")]
 #[command(after_long_help = help())]
 pub(crate) struct Arguments {
     /// Root of `sync` to list, too; may be given several times.

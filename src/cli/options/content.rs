@@ -18,12 +18,12 @@ pub(crate) struct ContentArguments {
     /// May be given several times; `*` matches anything. Any other artifact is refused before a layer is fetched.
     #[arg(hide_short_help = true, long, value_name = "TYPE")]
     artifact_type: Vec<String>,
-    /// Fetch only layers of this media type.
+    /// Select only layers of this media type.
     ///
     /// May be given several times; `*` matches anything.
     #[arg(hide_short_help = true, long, value_name = "TYPE")]
     layer_media_type: Vec<String>,
-    /// Fetch only layers with a matching title, such as '*.json'.
+    /// Select only layers with a matching title, such as '*.json'.
     ///
     /// May be given several times. Another example is 'docs/**'.
     #[arg(long, value_name = "PATTERN")]
@@ -42,12 +42,12 @@ pub(crate) struct LayerArguments {
     /// Layer handling.
     #[arg(long, value_name = "MODE", default_value = "auto", ignore_case = true)]
     layer_mode: LayerMode,
-    /// Publish only the content of this directory of the artifact.
+    /// Select only the content of this directory of the artifact.
     ///
-    /// The directory itself is not part of the published paths.
+    /// The directory itself is not part of the resulting paths.
     #[arg(long, value_name = "PATH")]
     sub_path: Option<String>,
-    /// Publish only matching files, such as '**/*.json'.
+    /// Select only matching files, such as '**/*.json'.
     ///
     /// Relative to --sub-path; may be given several times. A directory, such as rules, matches everything in it.
     #[arg(long, value_name = "PATTERN")]
