@@ -49,7 +49,7 @@ impl LockFileArguments {
 }
 
 /// Returns the usual place of the lock for some files: beside the first, or in it if it is a directory.
-fn default_path(inputs: &[PathBuf]) -> PathBuf {
+pub(crate) fn default_path(inputs: &[PathBuf]) -> PathBuf {
     let first = inputs.first().filter(|first| !files::is_stdin(first));
     let dir = match first {
         Some(first) if first.is_dir() => Some(first.as_path()),

@@ -77,7 +77,7 @@ fn below(tree: &Tree, document: Id, steps: &[Step]) -> Result<Vec<Id>, PinError>
             match step {
                 Step::Key(key) => {
                     let value = tree.get(*id, key);
-                    value.map_or(Ok(()), |_| tree.check_keys(*id))?;
+                    value.map_or(Ok(()), |_| tree.check_key(*id, key))?;
                     next.extend(value);
                 }
                 Step::Items => next.extend(tree.items(*id)),

@@ -296,6 +296,11 @@ fn a_key_twice_in_a_mapping_that_is_edited_is_an_error_with_its_line() {
         let problem = Problem::Duplicate(key.to_owned());
         assert_eq!(find(&text, scope(&paths)), Err(PinError { line, problem }), "{text}");
     }
+    // On the way of a path, only its own keys matter: other files have such keys.
+    let at_path = |text: &str| find(text, Scope { paths: &paths, is_kustomization: false });
+    let problem = Problem::Duplicate("a".to_owned());
+    assert_eq!(at_path("a: {ref: r.io/a:1}\na: {ref: r.io/b:1}\n"), Err(PinError { line: 2, problem }));
+    assert_eq!(at_path("a: {ref: r.io/a:1}\nb: 1\nb: 2\n").unwrap().len(), 1);
     // Nothing is edited there.
     let other = format!("{ARTIFACT}metadata: {{name: a, name: b}}\nspec: {{image: r.io/a:1}}\n");
     assert_eq!(find(&other, Scope::default()).unwrap().len(), 1);

@@ -150,6 +150,15 @@ impl Tree {
 
     /// Fails if a mapping, or one that is merged into it, has a key twice.
     pub(super) fn check_keys(&self, id: Id) -> Result<(), PinError> {
+        self.check(id, |_| true)
+    }
+
+    /// Fails if a mapping, or one that is merged into it, has this key twice.
+    pub(super) fn check_key(&self, id: Id, key: &str) -> Result<(), PinError> {
+        self.check(id, |found| found == key || found == "<<")
+    }
+
+    fn check(&self, id: Id, is_relevant: impl Fn(&str) -> bool) -> Result<(), PinError> {
         let mut next = vec![id];
         for _ in 0..=MAX_MERGES {
             let mut merged = Vec::new();
@@ -157,7 +166,7 @@ impl Tree {
                 let mut seen = HashSet::new();
                 for (key, value) in self.pairs(id) {
                     let (Some(node), Some(text)) = (self.node(*key), self.text(*key)) else { continue };
-                    if !seen.insert(text) {
+                    if is_relevant(text) && !seen.insert(text) {
                         return Err(PinError::new(node.line, Problem::Duplicate(text.to_owned())));
                     }
                     if text == "<<" {
