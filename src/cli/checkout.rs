@@ -63,6 +63,8 @@ pub(crate) struct Checkout {
     limits: Limits,
     /// Directories that are being filled.
     open: Mutex<Vec<Open>>,
+    /// Parents that were created, removed with the last holder if no directory was filled in them.
+    created: Mutex<Parents>,
     /// Lock that other commands wait for; ends with the handle.
     _lock: Option<std::os::fd::OwnedFd>,
 }
@@ -73,7 +75,6 @@ struct Open {
     key: String,
     destination: Arc<Destination>,
     gone: Gone,
-    parents: Parents,
 }
 
 impl Checkout {
@@ -90,7 +91,7 @@ impl Checkout {
         let unusable = |error: std::io::Error| files::unreadable(&dir.display().to_string(), &error);
         let dir = fs_err::canonicalize(dir).map_err(unusable)?;
         let records = Arc::new(Records::read(&dir, limits)?);
-        Ok(Self { records, foreign, limits: *limits, open: Mutex::default(), _lock: None })
+        Ok(Self { records, foreign, limits: *limits, open: Mutex::default(), created: Mutex::default(), _lock: None })
     }
 
     /// Returns the digest of the files that a directory has, if all of them are ours and unchanged, and the directory
@@ -125,11 +126,11 @@ impl Checkout {
         let key = self.key(place)?;
         let intent = Note { records: Arc::clone(&self.records), key: key.clone() };
         let recorded = Recorded { expected: expected.cloned(), intent: Some(Arc::new(intent)), ..self.recorded(&key) };
-        let parents = Parents::create(place.base(), place.relative())?;
+        lock(&self.created).add(Parents::create(place.base(), place.relative())?);
         let (destination, gone) = Destination::open(&place.path(), Existing::Recorded(Box::new(recorded)))?;
         let destination = Arc::new(destination);
         // On an interruption, the state is the last holder and knows if the directory was filled.
-        let open = Open { key: key.clone(), destination: Arc::clone(&destination), gone, parents };
+        let open = Open { key: key.clone(), destination: Arc::clone(&destination), gone };
         lock(&self.open).push(open);
         let result = unpack(&destination, layout.clone(), request, &self.limits, progress).await;
         drop(destination);
@@ -150,14 +151,11 @@ impl Checkout {
             let at = open.iter().position(|open| open.key == key);
             at.map(|at| open.swap_remove(at))
         };
-        let Some(Open { key, destination, gone, parents }) = open else { return Ok(None) };
+        let Some(Open { key, destination, gone }) = open else { return Ok(None) };
         let filled = destination.give_up();
         let recorded = self.records.end(&key, filled.as_ref().map(|filled| filled.files.clone()));
         drop(destination);
         gone.wait().await;
-        if filled.is_some() {
-            parents.keep();
-        }
         recorded.map(|()| filled)
     }
 

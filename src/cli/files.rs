@@ -63,12 +63,11 @@ pub(crate) fn content(path: &Path) -> Result<Vec<u8>, Error> {
 
 /// Returns the error of a file with its path and the problem alone, in place of the failed system call.
 pub(crate) fn naming(path: &Path, error: &Error) -> Error {
-    let problem = match error.kind() {
-        ErrorKind::NotFound => "does not exist".to_owned(),
-        ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
-        _ => return Error::new(error.kind(), error.to_string()),
-    };
-    Error::new(error.kind(), format!("{} {problem}", path.display()))
+    let known =
+        [(ErrorKind::NotFound, "does not exist"), (ErrorKind::PermissionDenied, "may not be read by this user")];
+    let problem = known.iter().find(|(kind, _)| *kind == error.kind());
+    let text = problem.map_or_else(|| error.to_string(), |(_, problem)| format!("{} {problem}", path.display()));
+    Error::new(error.kind(), text)
 }
 
 /// Reports a file that cannot be read, as missing or as invalid.

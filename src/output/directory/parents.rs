@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use crate::output::OutputError;
 use crate::storage::{self, During};
 
-/// Directories that were created, in the order of their creation. Removed on drop if they are empty, unless
-/// [`Self::keep`] is called.
+/// Directories that were created, in the order of their creation. Removed on drop, in the reverse order, if they are
+/// empty.
 #[derive(Debug, Default)]
 pub struct Parents {
     created: Vec<PathBuf>,
@@ -49,16 +49,17 @@ impl Parents {
         Ok(parents)
     }
 
-    /// Keeps the directories.
-    pub fn keep(mut self) {
-        self.created.clear();
+    /// Adds directories that were created later, to be removed together: a directory in which another one was created
+    /// meanwhile is empty only after that one is gone.
+    pub fn add(&mut self, mut later: Self) {
+        self.created.append(&mut later.created);
     }
 }
 
 impl Drop for Parents {
     fn drop(&mut self) {
         for created in self.created.iter().rev() {
-            // Another artifact may have been written into it meanwhile; then it stays.
+            // One with content stays.
             let _ = rustix::fs::unlinkat(rustix::fs::CWD, created, AtFlags::REMOVEDIR);
         }
     }
@@ -74,20 +75,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_parents_are_created_and_removed_again_unless_kept() {
+    fn missing_parents_are_created_and_removed_again_if_they_are_empty() {
         let base = tempfile::tempdir().unwrap();
         let made = || base.path().join("a/b").is_dir();
         let create = || Parents::create(base.path(), Path::new("a/b/c")).unwrap();
         drop(create());
         assert!(!base.path().join("a").exists());
-        let first = create();
-        let second = create();
-        fs_err::write(base.path().join("a/file"), "").unwrap();
+        let [mut first, second] = [(); 2].map(|()| create());
+        let inner = Parents::create(base.path(), Path::new("a/b/inner/c")).unwrap();
+        first.add(second);
+        first.add(inner);
         assert!(made());
-        drop((second, first));
+        drop(first);
+        assert!(!base.path().join("a").exists(), "the inner one first");
+        let used = create();
+        fs_err::write(base.path().join("a/file"), "").unwrap();
+        drop(used);
         assert!(!made() && base.path().join("a/file").exists(), "one that is in use stays");
-        create().keep();
-        assert!(made() && !base.path().join("a/b/c").exists());
     }
 
     #[test]

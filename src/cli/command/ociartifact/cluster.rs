@@ -101,10 +101,12 @@ impl ClusterArguments {
     }
 
     fn no_config(&self, error: &KubeconfigError) -> Complaint {
-        let problem = match error {
-            KubeconfigError::ReadConfig(error, path) => files::naming(path, error).to_string(),
-            KubeconfigError::Parse(error) => yaml::problem(error),
-            other => causes(other),
+        let problem = if let KubeconfigError::ReadConfig(error, path) = error {
+            files::naming(path, error).to_string()
+        } else if let KubeconfigError::Parse(error) = error {
+            yaml::problem(error)
+        } else {
+            causes(error)
         };
         let option = self.kubeconfig.as_deref().map(Path::display).map(|path| format!("--kubeconfig {path}: "));
         let is_named = matches!(error, KubeconfigError::ReadConfig(..));

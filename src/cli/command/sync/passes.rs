@@ -63,7 +63,7 @@ struct Earlier {
 impl<R: Registry> Shared<'_, R> {
     /// Processes an artifact; `None` if a signal came before anything was switched.
     pub(super) async fn process(&self, one: Selected<'_>) -> Option<Result<Done, Refused>> {
-        let done = self.try_process(one).await?;
+        let done = Box::pin(self.try_process(one)).await?;
         Some(done.map_err(|failure| self.files.explain(failure).into()))
     }
 
