@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn an_error_is_one_line_with_place_problem_and_expectation() {
         let rows = [
-            ("timeot: 1m", "line 1, column 1: unknown field timeot; the nearest accepted field is timeout"),
+            ("timeouts: 1m", "line 1, column 1: unknown field timeouts; the nearest accepted field is timeout"),
             ("timeout: 1m\nxyz: 1", "line 2, column 1: unknown field xyz; expected one of timeout, kind"),
             ("timeout: 1m\nkind: Kep", "line 2, column 7: unknown value Kep; expected one of Keep"),
             ("kind: Keep", "line 1, column 1: field timeout is missing"),

@@ -127,8 +127,8 @@ fn errors_of_files_name_place_problem_and_expectation() {
     let fields = ["docs/reference", "kubectl explain ociartifact.spec"];
     let rows = [
         (
-            "  fils: {}\n",
-            "set.yaml: ArtifactSet: vendor/a: unknown field artifacts[0].fils; the nearest accepted field is files.",
+            "  file: {}\n",
+            "set.yaml: ArtifactSet: vendor/a: unknown field artifacts[0].file; the nearest accepted field is files.",
         ),
         ("  files: {subPth: a}\n", "unknown field artifacts[0].files.subPth; the nearest accepted field is subPath."),
         (
@@ -147,8 +147,8 @@ fn errors_of_files_name_place_problem_and_expectation() {
     let test = "apiVersion: supercargo.dev/v1alpha1\nkind: PolicyTest\npolicies: [p]\ncases:\n- name: a\n  image: ghcr.io/a/b:1\n";
     let rows = [
         (
-            "  expct: Allowed\n",
-            "test.yaml: line 7, column 3: unknown field expct; the nearest accepted field is expect.",
+            "  expects: Allowed\n",
+            "test.yaml: line 7, column 3: unknown field expects; the nearest accepted field is expect.",
         ),
         (
             "  expect: Allow\n",
