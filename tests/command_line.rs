@@ -95,12 +95,17 @@ fn a_lock_file_has_one_option_in_all_commands() {
     set(dir.path(), silent, "  registry: {plainHTTP: true}\n");
     let broken = "apiVersion: supercargo.dev/v1alpha1\nkind: ArtifactLock\nartifacts: 7\n";
     std::fs::write(dir.path().join("team.lock.yaml"), broken).unwrap();
-    for command in [&["lock"] as &[&str], &["lock", "--check"], &["sync", "--locked"]] {
-        for option in ["--lock", "--output", "-o"] {
+    let all = ["--lock", "--output", "-o"];
+    // -o is a place to write to, and no option of a command that reads the lock.
+    for (command, options) in
+        [(&["lock"] as &[&str], all.as_slice()), (&["lock", "--check"], &all), (&["sync", "--locked"], &all[..1])]
+    {
+        for option in options {
             let ran = run(dir.path(), &[command, &["-f", "set.yaml", option, "team.lock.yaml"]].concat());
             refused(&ran, 4, &["FileInvalid: team.lock.yaml: "]);
         }
     }
+    refused(&run(dir.path(), &["sync", "-f", "set.yaml", "-o", "json"]), 2, &["InvalidSpec: ", "-o"]);
     let ran = run(dir.path(), &["lock", "-f", "set.yaml", "--check", "--update", "vendor/a"]);
     refused(&ran, 2, &["InvalidSpec: ", "'--check' cannot be used with '--update <NAME>'"]);
 }

@@ -212,6 +212,9 @@ impl Checkout {
             Parents::create(dir, Path::new(key))?;
             let force = self.foreign.force && !self.foreign.keep_foreign;
             directory::remove(&path, &files, force, &self.limits)?;
+            let above = Path::new(key).ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+            // Git keeps no empty directory; one with other files stays.
+            let _ = above.map(|above| fs_err::remove_dir(dir.join(above))).take_while(Result::is_ok).count();
         }
         crate::failpoint::reach("directory-removed");
         self.records.remove(key)

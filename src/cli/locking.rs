@@ -27,25 +27,23 @@ pub(crate) struct LockArguments {
     /// Content is read from the cache, and fetched by digest if the cache lacks it.
     #[arg(long)]
     pub(crate) locked: bool,
-    #[command(flatten)]
-    pub(crate) file: LockFileArguments,
-}
-
-/// Path of a lock, under one name for the command that writes it and for those that read it.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct LockFileArguments {
     /// Lock file; by default supercargo.lock.yaml beside the first file.
     ///
     /// The record of directories is beside it.
-    #[arg(long, short_alias = 'o', alias = "output", value_name = "FILE", value_parser = files::target())]
+    #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
 }
 
-impl LockFileArguments {
+impl LockArguments {
     /// Returns the path of the lock for some files.
     pub(crate) fn path(&self, inputs: &[PathBuf]) -> PathBuf {
-        self.lock.clone().unwrap_or_else(|| default_path(inputs))
+        path(self.lock.as_deref(), inputs)
     }
+}
+
+/// Returns the path of the lock for some files: as named, or the usual one.
+pub(crate) fn path(named: Option<&Path>, inputs: &[PathBuf]) -> PathBuf {
+    named.map_or_else(|| default_path(inputs), Path::to_owned)
 }
 
 /// Returns the usual place of the lock for some files: beside the first, or in it if it is a directory.

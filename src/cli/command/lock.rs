@@ -1,6 +1,7 @@
 //! `supercargo lock`: the digests of all artifacts that files name, in a file to commit.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use futures::{StreamExt, stream};
 use crate::blob::Progress;
 use crate::cli::artifacts::{Artifact, Wanted, artifacts, read, select};
 use crate::cli::checkout::{self, Source};
-use crate::cli::locking::{self, LockFileArguments};
+use crate::cli::files;
+use crate::cli::locking;
 use crate::cli::options::artifacts::FileArguments;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments};
 use crate::cli::options::format::FormatArguments;
@@ -41,8 +43,11 @@ const AT_ONCE: usize = 4;
 pub(crate) struct Arguments {
     #[command(flatten)]
     files: FileArguments,
-    #[command(flatten)]
-    lock: LockFileArguments,
+    /// Lock file; by default supercargo.lock.yaml beside the first file.
+    ///
+    /// The record of directories is beside it.
+    #[arg(short = 'o', long, alias = "output", value_name = "FILE", value_parser = files::target())]
+    lock: Option<PathBuf>,
     /// Write nothing; list the entries that a new lock would change, and exit with 1 if there are any.
     #[arg(long)]
     check: bool,
@@ -104,7 +109,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 
 async fn lock(arguments: &Arguments) -> Result<Exit, Complaint> {
     let files = &arguments.files;
-    let path = arguments.lock.path(&files.input);
+    let path = locking::path(arguments.lock.as_deref(), &files.input);
     let input = read(&files.input, files.recursive, &files.namespace, locking::dir(&path)).await?;
     let all = artifacts(&input)?;
     // Two commands would lose each other's entries.

@@ -66,7 +66,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Complaint> {
 /// Processes the files. After a cancellation the result has no meaning, and nothing is printed.
 async fn sync(arguments: &Arguments, stop: &CancellationToken) -> Result<Exit, Complaint> {
     let files = &arguments.files;
-    let path = arguments.lock.file.path(&files.input);
+    let path = arguments.lock.path(&files.input);
     let input = read(&files.input, files.recursive, &files.namespace, locking::dir(&path));
     let Some(input) = stop.run_until_cancelled(input).await.transpose()? else {
         return Ok(Exit::Fault);

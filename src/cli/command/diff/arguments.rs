@@ -111,7 +111,7 @@ const FIELDS: [&str; 19] = [
 impl FileArguments {
     /// Returns the path of the lock.
     pub(super) fn lock(&self) -> PathBuf {
-        self.lock.clone().unwrap_or_else(|| locking::default_path(&self.input))
+        locking::path(self.lock.as_deref(), &self.input)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::cli::checkout::{Checkout, Place, RECORD, Source};
 use crate::cli::files::objects::Input;
 use crate::cli::locking;
 use crate::cli::output::complaint::Complaint;
+use crate::cli::output::notes;
 use crate::failure::Failure;
 use crate::layout::Cache;
 use crate::lock::{Entry, Lock};
@@ -45,7 +46,7 @@ pub(super) struct Surplus {
 impl Locked {
     /// Reads the lock and the record. Fails if the lock is required and does not apply to an artifact.
     pub(super) async fn open(arguments: &Arguments, selected: &[Selected<'_>]) -> Result<Self, Complaint> {
-        let path = arguments.lock.file.path(&arguments.files.input);
+        let path = arguments.lock.path(&arguments.files.input);
         let (dir, limits) = (locking::dir(&path), arguments.limits.limits());
         let has_directory = selected.iter().any(|(_, object)| object.directory.is_some());
         let is_needed = has_directory || (arguments.prune && dir.join(RECORD).exists());
@@ -58,6 +59,9 @@ impl Locked {
         let locked = Self { path, lock, is_required: arguments.lock.locked, checkout };
         if arguments.lock.locked {
             locked.check(selected)?;
+        } else if locked.path.exists() {
+            let path = locked.path.display();
+            notes::note(format_args!("tags are resolved; {path} decides about digests only with --locked"));
         }
         Ok(locked)
     }
