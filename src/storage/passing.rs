@@ -1,18 +1,24 @@
 //! Temporary roots, which are removed with their last holder.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, FlockOperation, Mode};
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 use super::entries::{names, remove_tree};
-use super::error::StorageError;
-use super::handle::open_dir;
+use super::error::{During, StorageError};
+use super::handle::{open_dir, open_file, random_name};
 
 /// Name of our private directory on a root.
 pub(super) const PRIVATE: &str = ".supercargo";
 /// Name of the lock in it.
 pub(super) const LOCK: &str = "lock";
+/// Number of attempts to create a directory that no other process removes before it is locked.
+const ATTEMPTS: usize = 10;
+/// Length of a random name.
+const RANDOM: usize = 32;
 
 /// A directory that is removed on drop, with all content.
 #[derive(Debug)]
@@ -65,6 +71,50 @@ impl Drop for Passing {
         if let Err(error) = remove_tree(&self.parent, &self.name) {
             tracing::warn!(path = %self.path.display(), %error, "a directory could not be removed; remove it by hand");
         }
+    }
+}
+
+/// Creates a temporary root with a random name, and locks the directory itself until it has its lock file.
+pub(super) fn create_held(dir: &OwnedFd, parent: &Path, prefix: &str) -> Result<(OwnedFd, String), StorageError> {
+    for _ in 0..ATTEMPTS {
+        let name = format!("{prefix}{}", random_name()?);
+        let path = parent.join(&name);
+        rustix::fs::mkdirat(dir, &name, Mode::from_raw_mode(0o700))
+            .during(|| format!("create directory {}", path.display()))?;
+        // Another process may take it for abandoned before it is locked, and remove it.
+        let root = match open_dir(dir.as_fd(), &name) {
+            Err(error) if error.is_absent() => continue,
+            root => root?,
+        };
+        // Without locks on this filesystem nothing is removed either.
+        let _ = rustix::fs::flock(&root, FlockOperation::NonBlockingLockShared);
+        if rustix::fs::statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            return Ok((root, name));
+        }
+    }
+    Err(Errno::AGAIN).during(|| format!("create a directory in {}", parent.display()))
+}
+
+/// Removes the root `name` of a killed process, whose lock is free. A root that is in use, not ours or not removable is
+/// left alone, without harm. The process may have been killed before it had created the lock file.
+pub(super) fn remove_abandoned(parent: BorrowedFd<'_>, name: &str, prefix: &str) {
+    let is_free = |file: BorrowedFd<'_>| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    let is_random = |rest: &str| rest.len() == RANDOM && rest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // Held until the removal is done.
+    let (file, root);
+    let is_abandoned = if let Ok(lock) = open_file(parent, &format!("{name}/{PRIVATE}/{LOCK}")) {
+        file = lock;
+        is_free(file.file().as_fd())
+    } else if name.strip_prefix(prefix).is_some_and(is_random)
+        && let Ok(dir) = open_dir(parent, name)
+    {
+        root = dir;
+        is_free(root.as_fd())
+    } else {
+        false
+    };
+    if is_abandoned && let Err(error) = remove_tree(parent, name) {
+        tracing::debug!(name, %error, "a directory of a killed process cannot be removed");
     }
 }
 

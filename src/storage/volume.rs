@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::entries::{names, remove_tree};
 use super::error::{During, StorageError};
-use super::handle::{make_dir, make_dir_or_open, open_any_dir, open_dir, open_file, random_name, sync};
+use super::handle::{make_dir, make_dir_or_open, open_any_dir, open_dir, random_name, sync};
 use super::nameless::Way;
-use super::passing::{Gone, LOCK, PRIVATE, Passing};
+use super::passing::{Gone, LOCK, PRIVATE, Passing, create_held, remove_abandoned};
 use super::pool::Pool;
 use super::scratch::{Scratch, Staging};
 
@@ -62,14 +62,11 @@ impl Volume {
     pub(crate) fn passing(parent: &Path, prefix: &str) -> Result<(Self, Gone), StorageError> {
         let dir = open_any_dir(parent)?;
         for left in names(&dir)?.iter().filter(|name| name.starts_with(prefix)) {
-            remove_abandoned(dir.as_fd(), left);
+            remove_abandoned(dir.as_fd(), left, prefix);
         }
-        let name = format!("{prefix}{}", random_name()?);
+        let (root, name) = create_held(&dir, parent, prefix)?;
         let path = parent.join(&name);
-        rustix::fs::mkdirat(&dir, &name, Mode::from_raw_mode(0o700))
-            .during(|| format!("create directory {}", path.display()))?;
         let (passing, gone) = Passing::new(dir, name, path);
-        let root = open_dir(passing.parent.as_fd(), &passing.name)?;
         let pool = Pool::of(&passing.path);
         Ok((Self::opened(&passing.path.clone(), root, Some(passing), pool)?, gone))
     }
@@ -121,7 +118,7 @@ impl Volume {
         if let Ok(name) = random_name()
             && rustix::fs::mkdirat(&self.staging.dir, &name, PRIVATE_MODE).is_ok()
         {
-            let _ = rustix::fs::unlinkat(&self.staging.dir, &name, rustix::fs::AtFlags::REMOVEDIR);
+            let _ = rustix::fs::unlinkat(&self.staging.dir, &name, AtFlags::REMOVEDIR);
         }
     }
 
@@ -257,17 +254,6 @@ impl Volume {
             Err(error) if error.is_replaced() => Ok(Vec::new()),
             dir => names(dir?),
         }
-    }
-}
-
-/// Removes the root `name` of a killed process, whose lock is free. A root that is in use, not ours or not removable is
-/// left alone, without harm.
-fn remove_abandoned(parent: BorrowedFd<'_>, name: &str) {
-    let Ok(lock) = open_file(parent, &format!("{name}/{PRIVATE}/{LOCK}")) else { return };
-    if rustix::fs::flock(lock.file(), FlockOperation::NonBlockingLockExclusive).is_ok()
-        && let Err(error) = remove_tree(parent, name)
-    {
-        tracing::debug!(name, %error, "a directory of a killed process cannot be removed");
     }
 }
 
