@@ -24,6 +24,8 @@ pub use selection::selection;
 pub const FILE: &str = "supercargo.lock.yaml";
 /// The name of the record of directories, beside a lock file.
 pub const RECORD: &str = "supercargo.record";
+/// Name of the note of directories that are about to be exchanged, beside the record.
+pub const PENDING: &str = ".supercargo.record.pending";
 /// Maximum number of entries.
 pub const MAX_ENTRIES: usize = 10_000;
 

@@ -94,10 +94,10 @@ impl EntryPath {
         self.0.is_empty()
     }
 
-    /// Returns true for a path in a `.git` directory, whose configuration names programs that Git runs. Filesystems that
-    /// ignore case have it under other spellings too.
+    /// Returns true for a path in a `.git` directory, whose configuration names programs that Git runs, under every
+    /// spelling that a filesystem takes for it.
     pub fn is_in_git(&self) -> bool {
-        self.0.split('/').any(|name| name.eq_ignore_ascii_case(".git"))
+        self.0.split('/').any(is_git)
     }
 
     /// Number of components.
@@ -188,6 +188,17 @@ impl fmt::Display for EntryPath {
     }
 }
 
+/// Returns true for a name that Git refuses to check out, because some filesystem takes it for `.git`
+/// (`core.protectHFS`, `core.protectNTFS`): case is ignored, by HFS+ also invisible characters, by NTFS what follows a
+/// colon, and dots and spaces at the end; its short name there is `git~1`.
+fn is_git(name: &str) -> bool {
+    const INVISIBLE: [std::ops::RangeInclusive<char>; 4] =
+        ['\u{200c}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{206a}'..='\u{206f}', '\u{feff}'..='\u{feff}'];
+    let seen: String = name.chars().filter(|c| !INVISIBLE.iter().any(|range| range.contains(c))).collect();
+    let stem = seen.split(':').next().unwrap_or_default().trim_end_matches(['.', ' ']);
+    [".git", "git~1"].iter().any(|git| stem.eq_ignore_ascii_case(git))
+}
+
 /// Checks the target of the symbolic link at `link` lexically: relative, and inside the tree. The kernel checks the
 /// resolved target once the whole tree exists.
 pub fn link_target(link: &EntryPath, raw: &[u8]) -> Result<String, PathError> {
@@ -240,6 +251,18 @@ pub(crate) fn shortened(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn git_is_recognized_under_every_spelling_of_a_filesystem() {
+        let spellings = [".git", ".GIT", "GIT~1", ".git.", ".Git . ", ".g\u{200c}it", "\u{feff}.git", ".git::$INDEX"];
+        for name in spellings {
+            let path = EntryPath(format!("a/{name}/config"));
+            assert!(path.is_in_git(), "{name:?}");
+        }
+        for name in ["git", ".gitignore", ".github", "git~2", "a.git", ".git-blame"] {
+            assert!(!EntryPath(name.to_owned()).is_in_git(), "{name:?}");
+        }
+    }
 
     #[test]
     fn names_are_accepted_unchanged_or_rejected() {

@@ -18,16 +18,13 @@ use std::sync::{Arc, Mutex};
 use crate::cli::files::record::read;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
-use crate::lock::RECORD;
+use crate::lock::{PENDING, RECORD};
 use crate::mutex::lock;
 use crate::output::directory::record::Record;
 use crate::output::directory::{self, Intent};
 use crate::request::Limits;
 use crate::storage::{self, StorageError};
 use crate::unpack::listing::Listing;
-
-/// Name of the note beside the record.
-const PENDING: &str = ".supercargo.record.pending";
 
 /// The record in a directory, and its note.
 #[derive(Debug)]

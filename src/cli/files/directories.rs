@@ -80,7 +80,7 @@ pub(super) fn parse(text: &str) -> Result<EntryPath, String> {
     if path.is_in_git() {
         return invalid(&"is in a .git directory");
     }
-    if path.as_str().split('/').any(|name| [lock::FILE, lock::RECORD].contains(&name)) {
+    if path.as_str().split('/').any(|name| [lock::FILE, lock::RECORD, lock::PENDING].contains(&name)) {
         return invalid(&"has the name of a lock or a record");
     }
     Ok(path)
@@ -119,6 +119,8 @@ mod tests {
             ".git",
             "supercargo.record",
             "a/supercargo.lock.yaml",
+            ".supercargo.record.pending",
+            "git~1",
             &long,
             &name,
         ] {
