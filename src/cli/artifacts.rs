@@ -51,6 +51,11 @@ pub(crate) async fn read(
             .map_err(|error| objects::explain(&error, "--filename", &paths))
     });
     let input = read.await.map_err(Failure::internal)??;
+    if let Some(directory) = beside.canonicalize().ok().and_then(|beside| input.directory_around(&beside)) {
+        let problem = format!("--lock: {} is in {directory}, the directory of an artifact", beside.display());
+        let complaint = Complaint::new(Reason::InvalidSpec, problem);
+        return Err(complaint.with_remedy("Name a lock file beside the directories.".to_owned()));
+    }
     if input.objects.is_empty() {
         let problem = "--filename: the files have no OCIArtifact, and no entry of an ArtifactSet";
         return Err(Complaint::new(Reason::FileInvalid, problem));

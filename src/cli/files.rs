@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Write};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
@@ -26,6 +26,21 @@ const MAX_FILE: u64 = 4 * 1024 * 1024;
 /// Returns true for the path that stands for standard input.
 pub(crate) fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
+}
+
+/// Returns true if two paths lead to one existing file.
+pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
+    let own = |path: &Path| fs_err::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+    own(one).is_ok_and(|one| own(other).is_ok_and(|other| one == other))
+}
+
+/// Opens a regular file. A pipe is refused: it blocks the process, or gives other content each time.
+pub(crate) fn regular(path: &Path) -> Result<fs_err::File, Error> {
+    let named = |error: Error| naming(path, &error);
+    if fs_err::metadata(path).map_err(named)?.is_file() {
+        return fs_err::File::open(path).map_err(named);
+    }
+    Err(Error::new(ErrorKind::InvalidInput, format!("{} is not a regular file", path.display())))
 }
 
 /// Reads the file of an option or argument, which errors name.
@@ -54,7 +69,11 @@ pub(crate) async fn read_on_thread(what: &'static str, path: &Path) -> Result<Ve
 
 /// Reads a file. Errors name its path.
 pub(crate) fn content(path: &Path) -> Result<Vec<u8>, Error> {
-    let file = fs_err::File::open(path).map_err(|error| naming(path, &error))?;
+    content_of(path, fs_err::File::open(path).map_err(|error| naming(path, &error))?)
+}
+
+/// Reads an open file.
+pub(crate) fn content_of(path: &Path, file: fs_err::File) -> Result<Vec<u8>, Error> {
     up_to(MAX_FILE, file).map_err(|error| {
         let is_bare = error.kind() == ErrorKind::FileTooLarge;
         if is_bare { Error::new(error.kind(), format!("{} is {error}", path.display())) } else { error }

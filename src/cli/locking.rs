@@ -12,11 +12,12 @@ use crate::lock::{Entry, Gap, Lock, Signer};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Document, Manifest};
 use crate::output::OutputError;
-use crate::output::directory::{Destination, Existing};
+use crate::output::directory::{Destination, Existing, Recorded};
 use crate::pass::{self, Outcome};
 use crate::registry::Registry;
 use crate::request::{OutputKind, Place};
 use crate::trust::{self, Basis, Verified};
+use crate::unpack::listing::Listing;
 
 /// Options of `sync` about a lock.
 #[derive(Clone, Debug, clap::Args)]
@@ -64,7 +65,7 @@ pub(crate) fn dir(lock: &Path) -> &Path {
 
 /// Reads a lock; `None` if there is none.
 pub(crate) fn read(path: &Path) -> Result<Option<Lock>, Complaint> {
-    let bytes = match files::content(path) {
+    let bytes = match files::regular(path).and_then(|file| files::content_of(path, file)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(files::unreadable("the lock", &error)),
@@ -109,7 +110,14 @@ pub(crate) async fn locked<R: Registry>(
     let pinned = source.resolve(wanted).await?;
     let wanted = wanted.at_digest(pinned.tag(), pinned.digest());
     source.fill(&wanted).await?;
-    let (outcome, files_digest) = unpacked(source, &wanted).await?;
+    // By the rules for its directory, which allow less than a volume.
+    let existing = match &artifact.place {
+        Some(_) => {
+            Existing::Recorded(Box::new(Recorded { limits: source.limits, ..Recorded::new(Listing::default()) }))
+        }
+        None => Existing::Refuse,
+    };
+    let (outcome, files_digest) = unpacked(source, &wanted, existing).await?;
     let document = source.layout().read_blob(pinned.digest(), MAX_MANIFEST_BYTES)?;
     let document = document.and_then(|bytes| Some((Document::parse(&bytes, None).ok()?, bytes.len() as u64)));
     let (document, size) = document.ok_or_else(|| Failure::internal("the manifest is not in the cache"))?;
@@ -140,9 +148,13 @@ fn content_bytes(manifest: &Manifest) -> u64 {
 }
 
 /// Unpacks an artifact of the cache there, for the digest of its files.
-async fn unpacked<R: Registry>(source: &Source<R>, wanted: &Wanted) -> Result<(Outcome, Digest), Failure> {
+async fn unpacked<R: Registry>(
+    source: &Source<R>,
+    wanted: &Wanted,
+    existing: Existing,
+) -> Result<(Outcome, Digest), Failure> {
     let scratch = source.layout().scratch()?;
-    let (destination, gone) = Destination::open(&scratch.path().join("files"), Existing::Refuse)?;
+    let (destination, gone) = Destination::open(&scratch.path().join("files"), existing)?;
     let destination = std::sync::Arc::new(destination);
     let (request, progress) = (&wanted.request, std::sync::Arc::clone(&source.progress));
     let outcome = checkout::unpack(&destination, source.layout().clone(), request, &source.limits, progress).await;

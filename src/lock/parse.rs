@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::entry::{API_VERSION, Entry, KIND};
 use super::{Lock, Locked, MAX_ENTRIES};
+use crate::oci::Reference;
 use crate::yaml;
 
 /// Beginning of the first line of an entry.
@@ -68,6 +69,9 @@ impl Lock {
                     format!("the entry {:?} does not have the lines from {START:?} to the next one", entry.name);
                 return Err(LockError::Invalid { problem, line: Some(line + 1) });
             }
+            if let Some(problem) = contradiction(&entry) {
+                return Err(LockError::Invalid { problem, line: Some(line + 1) });
+            }
             let mut text = text.to_owned();
             if !text.ends_with('\n') {
                 text.push('\n');
@@ -80,6 +84,20 @@ impl Lock {
         // The head of an empty list is not that of a list.
         let head = head.filter(|_| !entries.is_empty()).map(str::to_owned);
         Ok(Self { head, entries })
+    }
+}
+
+/// Returns the problem of an entry whose tag or digest is not that of its own image.
+fn contradiction(entry: &Entry) -> Option<String> {
+    // An image that cannot be parsed is in no file, so that the entry covers nothing.
+    let Reference { tag, digest, .. } = entry.image.parse().ok()?;
+    let (name, image) = (&entry.name, &entry.image);
+    match (&tag, &digest) {
+        (Some(_), None) if entry.tag != tag => Some(format!("the tag of {name:?} is not that of its image {image}")),
+        (_, Some(digest)) if entry.digest != *digest => {
+            Some(format!("the digest of {name:?} is not that of its image {image}"))
+        }
+        _ => None,
     }
 }
 

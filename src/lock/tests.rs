@@ -33,6 +33,7 @@ fn full() -> Entry {
     };
     let key = Signer { key_fingerprint: Some(digest("key")), ..signer };
     Entry {
+        image: "ghcr.io/acme/rules".to_owned(),
         tag: Some("1.4".to_owned()),
         platform_digest: Some(digest("platform")),
         artifact_type: Some("application/x; a=b".to_owned()),
@@ -114,6 +115,7 @@ fn hostile_and_broken_locks_are_refused_with_the_place() {
         (text.replace("- name: b", "- \"name\": b"), "- name:"),
         (text.replace("  size: 12\n", "  size: 12\n  size: 13\n"), "size"),
         (text.replace("sha256:", "sha512:"), "sha256"),
+        (text.replacen("tag: \"1.4.0\"", "tag: \"1.5.0\"", 1), "the tag of \"a\""),
         (text.replace("  tag: \"1.4.0\"\n", "  tag: &a [*a, *a]\n"), "not a lock"),
         ("artifacts: []\n".to_owned(), "not a lock"),
         (String::new(), "not a lock"),

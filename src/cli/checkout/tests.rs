@@ -247,11 +247,18 @@ async fn stages_of_killed_commands_are_removed_beside_every_recorded_directory()
     let home = Home::new();
     home.registry.push_files("1", &[("a", "one")]);
     home.sync(None, PLAIN).await.unwrap();
-    let stage = home.repository().join("vendor/.rules.supercargo-0123456789abcdef");
-    fs_err::create_dir_all(stage.join(".supercargo")).unwrap();
-    fs_err::write(stage.join(".supercargo/lock"), "").unwrap();
-    drop(Checkout::open(&home.repository(), PLAIN, &Limits::default()).await.unwrap());
-    assert!(!stage.exists());
+    // Killed with a lock file, before it, and right after the first directory.
+    for inside in [".supercargo/lock", ".supercargo", ""] {
+        let stage = home.repository().join("vendor/.rules.supercargo-0123456789abcdef0123456789abcdef");
+        fs_err::create_dir_all(stage.join(".supercargo")).unwrap();
+        match inside {
+            "" => fs_err::remove_dir(stage.join(".supercargo")).unwrap(),
+            ".supercargo" => {}
+            lock => fs_err::write(stage.join(lock), "").unwrap(),
+        }
+        drop(Checkout::open(&home.repository(), PLAIN, &Limits::default()).await.unwrap());
+        assert!(!stage.exists(), "{inside:?}");
+    }
 }
 
 #[tokio::test]
@@ -299,6 +306,8 @@ async fn a_directory_around_or_inside_one_that_stays_loses_no_file() {
 async fn content_that_git_acts_upon_is_refused() {
     let home = Home::new();
     home.registry.push_files("1", &[("a", "one"), ("in/.GIT/config", "[core]")]);
+    let locked = home.with(None, async |artifact, wanted| locking::locked(&home.source, artifact, wanted).await);
+    assert_eq!(Box::pin(locked).await.unwrap_err().reason, Reason::UnsafeArchive, "also for a lock");
     let failure = home.sync(None, PLAIN).await.unwrap_err();
     assert_eq!((failure.reason, failure.message.contains(".GIT")), (Reason::UnsafeArchive, true), "{failure:?}");
     assert!(!home.repository().join("vendor").exists());
@@ -322,6 +331,10 @@ fn a_lock_file_is_replaced_only_as_a_whole() {
     assert!(locking::read(&path).unwrap().is_none());
     locking::write(&path, &Lock::default()).unwrap();
     assert_eq!(locking::read(&path).unwrap(), Some(Lock::default()));
+    fs_err::remove_file(&path).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    assert_eq!(locking::read(&path).unwrap_err().reason(), Reason::FileInvalid, "a pipe would block");
+    fs_err::remove_file(&path).unwrap();
     fs_err::write(&path, "kind: ArtifactLock\n<<<<<<<").unwrap();
     let complaint = locking::read(&path).unwrap_err();
     assert_eq!((complaint.reason(), complaint.message().contains("a.lock.yaml")), (Reason::FileInvalid, true));

@@ -88,6 +88,12 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 
 fn export(arguments: &Arguments) -> Result<String, Complaint> {
     let trusted_root = arguments.trusted_root.as_deref().map(trusted_root).transpose()?;
+    if let Some(lock) = &arguments.lock
+        && files::is_same(lock, &arguments.output)
+    {
+        let problem = format!("--output: {} is the lock file itself; expected another file", lock.display());
+        return Err(Complaint::new(Reason::InvalidSpec, problem));
+    }
     let cache = arguments.cache.open()?;
     let artifacts = match &arguments.lock {
         Some(path) => locked(&cache, path)?,

@@ -25,7 +25,7 @@ use crate::cli::output::to_stdout;
 use crate::cli::signals::{Signals, interrupted};
 use crate::failure::Failure;
 use crate::layout::Cache;
-use crate::lock::Lock;
+use crate::lock::{Entry, Lock};
 use crate::login::Logins;
 use crate::registry::http::HttpRegistry;
 
@@ -170,14 +170,14 @@ impl Arguments {
         }
         let pinned = source.resolve(wanted).await?;
         let (tag, digest) = (pinned.tag().map(str::to_owned), pinned.digest().clone());
-        // Whoever changes files of a repository can change the digest of their list too. Only the artifact has the truth.
-        let is_locked = artifact.entry(old).is_ok_and(|entry| entry.digest == digest);
-        let files = if is_locked {
-            Some(locking::locked(source, artifact, &wanted.at_digest(tag.as_deref(), &digest)).await?.files_digest)
-        } else {
-            None
-        };
-        Ok(Now::Checked { tag, digest, files })
+        // Whoever changes files of a repository can change each fact of the lock too. Only the artifact has the truth.
+        if let Some(before) = artifact.entry(old).ok().filter(|entry| entry.digest == digest) {
+            let wanted = wanted.at_digest(tag.as_deref(), &digest);
+            let entry = locking::locked(source, artifact, &wanted).await?;
+            // A digest that was pinned since is the one of the entry.
+            return Ok(Now::Entry(Box::new(Entry { image: before.image.clone(), ..entry })));
+        }
+        Ok(Now::Resolved { tag, digest })
     }
 }
 

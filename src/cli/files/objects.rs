@@ -119,6 +119,11 @@ impl Input {
         self.directories.overlapping(path)
     }
 
+    /// Returns the directory for content that a path without symbolic links is in, or is itself.
+    pub(crate) fn directory_around(&self, path: &Path) -> Option<&str> {
+        self.directories.containing(path)
+    }
+
     /// Reads one text, as a file that is not on disk yet.
     pub(crate) fn of_text(shown: &Path, text: String, namespace: &str) -> Result<Self, InputError> {
         let mut input = Self::default();

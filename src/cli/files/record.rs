@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{unreadable, up_to};
+use super::{regular, unreadable, up_to};
 use crate::api::Reason;
 use crate::cli::output::complaint::Complaint;
 use crate::lock::RECORD;
@@ -22,7 +22,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Record>, Complaint> {
         complaint
             .with_remedy("Restore it, or remove it: directories with the wanted content are adopted again.".to_owned())
     };
-    let file = match fs_err::File::open(path) {
+    let file = match regular(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable("the record", &error)),

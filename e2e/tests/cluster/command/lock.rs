@@ -316,12 +316,33 @@ async fn an_update_changes_a_few_lines_and_pin_agrees_with_the_lock(case: &mut C
     repository.sync(&["--locked"]).await?;
     assert_eq!(repository.files("vendor/other")?, second);
 
-    // Files, record and lock can be changed together; only the content of the digest tells.
-    let line = lock.lines().find(|line| line.contains("filesDigest: ")).context("no filesDigest")?;
-    let other = format!("  filesDigest: sha256:{}", "0".repeat(64));
-    fs_err::write(repository.directory.join(LOCK), lock.replacen(line, &other, 1))?;
-    let check = repository.run(&["lock", "-f", "supercargo.yaml", "--check"]).await?;
-    ensure!(check.exit.code == Some(1) && check.stdout.contains(": edited "), "{}{}", check.stdout, check.stderr);
+    // Files, record and lock can be changed together; only the content of the digest tells, and its signatures.
+    let changed = |key: &str, value: &str| {
+        let line = lock.lines().find(|line| line.trim_start().starts_with(key)).context(key.to_owned())?;
+        anyhow::Ok(lock.replacen(line, &format!("  {key} {value}"), 1))
+    };
+    let signer = "  policies: [release]\n  size:";
+    for text in [
+        changed("filesDigest:", &format!("sha256:{}", "0".repeat(64)))?,
+        changed("size:", "1")?,
+        changed("mediaType:", "text/plain")?,
+        lock.replacen("  size:", signer, 1),
+    ] {
+        repository.write(LOCK, &text)?;
+        let check = repository.run(&["lock", "-f", "supercargo.yaml", "--check"]).await?;
+        ensure!(
+            check.exit.code == Some(1) && check.stdout.contains(": edited "),
+            "{text}{}{}",
+            check.stdout,
+            check.stderr
+        );
+    }
+    repository.write(LOCK, &lock)?;
+    let over = ["export", "--lock", LOCK, "-o", LOCK];
+    refused(&repository.run(&over).await?, 2, "InvalidSpec")?;
+    assert_eq!(repository.text(LOCK)?, lock, "an archive never replaces its lock");
+    let inside = repository.run(&["lock", "-f", "supercargo.yaml", "--lock", "vendor/other/a.yaml"]).await?;
+    refused(&inside, 2, "InvalidSpec")?;
     fs_err::write(repository.directory.join("empty.yaml"), "kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\n")?;
     refused(&repository.run(&["lock", "-f", "empty.yaml"]).await?, 4, "FileInvalid")?;
     ensure!(repository.text(LOCK)?.contains("- name: "), "no entry is lost");

@@ -70,8 +70,8 @@ impl Change {
 pub(super) enum Now {
     /// Entry for the lock.
     Entry(Box<Entry>),
-    /// With `--check`: the tag, its digest, and the digest of the list of files if the lock has this digest.
-    Checked { tag: Option<String>, digest: Digest, files: Option<Digest> },
+    /// With `--check`: the tag and its digest, if the lock has no entry with this digest.
+    Resolved { tag: Option<String>, digest: Digest },
 }
 
 /// Returns a row for each artifact of the files and each entry of the old lock, by name.
@@ -88,24 +88,19 @@ fn rows<'a>(all: &'a [Artifact<'a>], now: &'a BTreeMap<String, Now>, old: &'a Lo
 /// Returns the row of an artifact; `None` for one that is neither in the old lock nor was looked at.
 fn row<'a>(artifact: &'a Artifact<'a>, now: Option<&'a Now>, old: &'a Lock) -> Option<Row<'a>> {
     let before = old.get(&artifact.name);
-    let is_covered = artifact.entry(old).is_ok();
     let row = match now {
         None => return before.map(Row::of),
         Some(Now::Entry(entry)) => {
             Row { change: change(before, &entry.digest, before == Some(&**entry)), ..Row::of(entry) }
         }
-        Some(Now::Checked { tag, digest, files }) => {
-            let has_files = |before: &Entry| files.as_ref().is_none_or(|files| *files == before.files_digest);
-            let is_same = is_covered && before.is_some_and(|before| before.tag == *tag && has_files(before));
-            Row {
-                name: &artifact.name,
-                image: &artifact.object.spec.image,
-                tag: tag.as_deref(),
-                digest,
-                previous: None,
-                change: change(before, digest, is_same),
-            }
-        }
+        Some(Now::Resolved { tag, digest }) => Row {
+            name: &artifact.name,
+            image: &artifact.object.spec.image,
+            tag: tag.as_deref(),
+            digest,
+            previous: None,
+            change: change(before, digest, false),
+        },
     };
     Some(Row { previous: before.map(|before| &before.digest).filter(|previous| *previous != row.digest), ..row })
 }
