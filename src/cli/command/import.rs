@@ -25,11 +25,11 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Translation {
     /// Translate the OCI sources of a vendir.yml to a set of artifacts.
-    #[command(after_help = "Example: supercargo import vendir vendir.yml -o artifacts.yaml")]
+    #[command(after_help = "Example: supercargo import vendir vendir.yml -o supercargo.yaml")]
     #[command(after_long_help = translation::vendir_help())]
     Vendir(translation::Arguments),
     /// Translate the OCI dependencies of a Kapitan inventory to a set of artifacts.
-    #[command(after_help = "Example: supercargo import kapitan inventory/targets/app.yml -o artifacts.yaml")]
+    #[command(after_help = "Example: supercargo import kapitan inventory/targets/app.yml -o supercargo.yaml")]
     #[command(after_long_help = translation::kapitan_help())]
     Kapitan(translation::Arguments),
     /// Translate the OCI repositories of Flux to OCIArtifact objects.
@@ -57,7 +57,7 @@ Examples:
   supercargo import app.tar
   supercargo import app.tar --trusted-root trusted_root.json
   supercargo import ./layout --repository ghcr.io/team/app
-  supercargo import vendir vendir.yml -o artifacts.yaml",
+  supercargo import vendir vendir.yml -o supercargo.yaml",
         codes = exit::help(&[exit::LOCAL, &[Exit::NotFound, Exit::Content]])
     )
 }

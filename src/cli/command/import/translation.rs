@@ -51,7 +51,7 @@ it: write the result beside vendir.yml.
 
 Examples:
   supercargo import vendir vendir.yml
-  supercargo import vendir vendir.yml -o artifacts.yaml",
+  supercargo import vendir vendir.yml -o supercargo.yaml",
         common()
     )
 }
@@ -67,7 +67,7 @@ Kapitan runs. Dependencies of the file's classes are not read.
 {}
 
 Examples:
-  supercargo import kapitan inventory/targets/app.yml -o artifacts.yaml
+  supercargo import kapitan inventory/targets/app.yml -o supercargo.yaml
   yq .parameters.kapitan.dependencies app.yml | supercargo import kapitan -",
         common()
     )
