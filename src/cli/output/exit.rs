@@ -70,7 +70,7 @@ impl Exit {
             Self::Fault => "other failure: a directory that is not empty, a failed write, an internal error",
             Self::Usage => "usage error: an invalid option or argument",
             Self::Later => "temporary failure: registry unavailable, rate limit, timeout, disk full",
-            Self::Credentials => "missing or insufficient credentials, or a missing or unusable file of an option",
+            Self::Credentials => "missing or insufficient credentials, or a file that is missing or invalid",
             Self::NotFound => "not found: repository, tag, digest, version, platform, layer or sub-path",
             Self::Unverified => "verification refused: signature, signer, policy or trusted root",
             Self::Content => "content refused: unsafe or invalid content, digest, type or limit",
