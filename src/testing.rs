@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use crate::oci::{Descriptor, Digest, Repository, media_type};
 use crate::registry::{Access, Begun, BlobBody, RawManifest, Registry, RegistryError, Right, Sender};
 
+pub(crate) mod fields;
 pub(crate) mod shelf;
 pub(crate) mod vandal;
 

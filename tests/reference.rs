@@ -36,6 +36,20 @@ fn the_reference_pages_are_what_the_crds_say() {
     }
 }
 
+/// The rows of an entry of an `ArtifactSet`: its directory, and the fields of a spec without those for a cluster.
+#[test]
+fn the_page_of_files_has_every_field_of_an_artifact_set() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/reference/files.md")).unwrap();
+    let schema = crd::artifact_schema();
+    let spec = schema["properties"]["spec"]["properties"].as_object().unwrap();
+    let of_a_cluster = ["interval", "outputs", "suspend"];
+    let fields = spec.keys().map(String::as_str).filter(|name| !of_a_cluster.contains(name)).chain(["directory"]);
+    for field in fields {
+        assert!(page.contains(&format!("\n| `artifacts[].{field}` |")), "docs/reference/files.md: {field}");
+    }
+}
+
 #[test]
 #[ignore = "writes the pages; run it with `cargo reference`"]
 fn write() {

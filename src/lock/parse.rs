@@ -122,3 +122,17 @@ fn split(text: &str) -> (Option<&str>, Vec<(u64, &str)>) {
     let chunks = starts.iter().zip(ends).filter_map(|((line, from), to)| Some((*line, text.get(*from..to)?)));
     (starts.first().and_then(|(_, at)| text.get(..*at)), chunks.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::Signer;
+    use crate::testing::fields::assert_described;
+
+    #[test]
+    fn the_reference_describes_every_field() {
+        assert_described::<Document>(KIND, "");
+        assert_described::<Entry>(KIND, "artifacts[].");
+        assert_described::<Signer>(KIND, "artifacts[].signers[].");
+    }
+}

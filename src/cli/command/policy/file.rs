@@ -250,3 +250,16 @@ fn check_case(case: &Case) -> Result<(), String> {
         (Verdict::Allowed | Verdict::Warned | Verdict::Denied, _, _) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::fields::assert_described;
+
+    #[test]
+    fn the_reference_describes_every_field() {
+        assert_described::<Document>(KIND, "");
+        assert_described::<Operator>(KIND, "operator.");
+        assert_described::<Case>(KIND, "cases[].");
+    }
+}
