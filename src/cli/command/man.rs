@@ -3,27 +3,39 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::builder::Resettable;
 use serde::Serialize;
 
+use crate::cli::command::version;
 use crate::cli::files;
 use crate::cli::options::format::FormatArguments;
+use crate::cli::options::packaging::source_date;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::Exit;
 use crate::cli::output::to_stdout;
-use crate::failure::Failure;
 
+mod options;
 mod page;
+mod roff;
 
-/// Last section of a page of the program.
-const VERSION: &str = ".SH VERSION";
+use page::Place;
+
+/// Page of the commands that are a plugin of kubectl too, and its name there.
+const PLUGIN: &str = "supercargo-ociartifact";
+const ALIAS: &str = "kubectl-ociartifact";
+const AS_PLUGIN: &str = "kubectl ociartifact";
+const USAGE: &str = "kubectl ociartifact [OPTIONS] <COMMAND>";
+/// Date of the pages of a build for development.
+const UNKNOWN: &str = "1970-01-01";
+/// Length of a date at the beginning of a time.
+const DATE: usize = UNKNOWN.len();
 
 /// Arguments of `supercargo man`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: supercargo man --out-dir /usr/local/share/man/man1")]
 #[command(after_long_help = "\
 Writes supercargo.1 and a page for each command, such as supercargo-pull.1. Existing pages are
-replaced, each in one step. Standard output has the paths of the pages.
+replaced, each in one step. Standard output has the paths of the pages. Their date is that of
+SOURCE_DATE_EPOCH, else that of the commit of this build.
 
 Example:
   supercargo man --out-dir /usr/local/share/man/man1")]
@@ -53,29 +65,27 @@ fn pages(arguments: &Arguments, mut program: clap::Command) -> Result<(), Compla
     // A page for `help` would only repeat the others.
     program = program.disable_help_subcommand(true);
     program.build();
-    let (mut next, mut files) = (vec![program], Vec::new());
-    while let Some(command) = next.pop() {
-        next.extend(command.get_subcommands().filter(|command| !command.is_hide_set()).cloned());
-        files.push(write(&arguments.out_dir, command)?.display().to_string());
+    let date = source_date()?;
+    let date = date.as_deref().or(version::DATE).and_then(|time| time.get(..DATE)).unwrap_or(UNKNOWN);
+    let (mut next, mut files) = (vec![(program, None)], Vec::new());
+    while let Some((mut command, parent)) = next.pop() {
+        let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
+        let below = command.get_subcommands().filter(|command| !command.is_hide_set());
+        next.extend(below.map(|command| (command.clone(), Some(name.clone()))));
+        let place = Place { name: &name, parent: parent.as_deref(), below: &name, date };
+        files.push(write(&arguments.out_dir, &mut command, &place)?);
+        if name == PLUGIN {
+            let place = Place { name: ALIAS, ..place };
+            files.push(write(&arguments.out_dir, &mut command.bin_name(AS_PLUGIN).override_usage(USAGE), &place)?);
+        }
     }
     files.sort_unstable();
     let report = Report { files };
     to_stdout(&arguments.format.format.show_lines(&report.files, &report)?)
 }
 
-fn write(directory: &Path, command: clap::Command) -> Result<PathBuf, Complaint> {
-    let help = command.get_after_long_help().or_else(|| command.get_after_help()).map(ToString::to_string);
-    let sections = page::sections(&help.unwrap_or_default(), !command.has_subcommands());
-    let command = command.after_help(Resettable::Reset).after_long_help(Resettable::Reset);
-    // Values of this machine's environment are no defaults of a page, and a page has the options that -h leaves out.
-    let page =
-        clap_mangen::Man::new(command.mut_args(|argument| argument.hide_env_values(true).hide_short_help(false)));
-    let path = directory.join(page.get_filename());
-    let mut text = Vec::new();
-    page.render(&mut text).map_err(Failure::internal)?;
-    let text = String::from_utf8(text).map_err(Failure::internal)?;
-    let end = text.find(VERSION).unwrap_or(text.len());
-    let (before, after) = text.split_at_checked(end).unwrap_or((&text, ""));
-    files::replace_by("--out-dir", &path, format!("{before}{sections}{after}").as_bytes())?;
-    Ok(path)
+fn write(directory: &Path, command: &mut clap::Command, place: &Place<'_>) -> Result<String, Complaint> {
+    let path = directory.join(format!("{}.1", place.name));
+    files::replace_by("--out-dir", &path, page::page(command, place).as_bytes())?;
+    Ok(path.display().to_string())
 }

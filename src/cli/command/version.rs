@@ -12,6 +12,9 @@ use crate::cli::output::to_stdout;
 /// Commit of this build; absent in a build for development, and from source without a repository.
 pub(crate) const COMMIT: Option<&str> = given(option_env!("SUPERCARGO_COMMIT"));
 
+/// Date of that commit.
+pub(crate) const DATE: Option<&str> = given(option_env!("SUPERCARGO_COMMIT_DATE"));
+
 /// Leaves out an empty text: a build argument that is not set.
 const fn given(text: Option<&'static str>) -> Option<&'static str> {
     match text {
@@ -58,7 +61,7 @@ impl Build {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             commit: COMMIT,
-            date: given(option_env!("SUPERCARGO_COMMIT_DATE")),
+            date: DATE,
             target: option_env!("SUPERCARGO_TARGET").unwrap_or("unknown"),
             rust: option_env!("SUPERCARGO_RUST").unwrap_or("unknown"),
             debug: cfg!(debug_assertions),
