@@ -102,6 +102,7 @@ async fn fetch_shared<R: Registry>(
         && let Some(bytes) = used(source, store, &key, found, layer).await?
     {
         store.count_hit();
+        tracing::debug!("layer {} is in the cache of layers", layer.digest.short());
         progress(layer.size);
         return Ok(Some(bytes));
     }

@@ -39,7 +39,7 @@ pub struct Cli {
     /// Print only errors and warnings on standard error: no summaries and no progress.
     #[arg(hide_short_help = true, short, long, global = true, conflicts_with = "verbose", help_heading = LOGGING)]
     quiet: bool,
-    /// Log more: once requests and decisions, twice everything.
+    /// Log more: once requests and decisions, twice everything, also of libraries.
     #[arg(hide_short_help = true, short, long, global = true, action = ArgAction::Count, help_heading = LOGGING)]
     verbose: u8,
     /// Log level; `RUST_LOG`, if set, overrides it and can filter by module.

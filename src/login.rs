@@ -88,6 +88,8 @@ impl Logins {
                 break;
             }
         }
+        let from = if origins.is_empty() { "none, requests are anonymous".to_owned() } else { origins.join(", then ") };
+        tracing::debug!("credentials for {repository}: {from}");
         Ok(origins)
     }
 

@@ -11,6 +11,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::failure::is_disruptive;
 
+/// Filter of the level `debug`: all lines of this crate, and what needs attention of others.
+const OURS: &str = "info,supercargo=debug";
+
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -57,10 +60,20 @@ pub fn init(format: LogFormat, level: LogLevel) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    let filter = filter(level, std::env::var(EnvFilter::DEFAULT_ENV).ok().as_deref());
     // Fails only if a subscriber is set already, which then receives the events.
     let colours = has_colours(std::io::stderr().is_terminal(), |name| std::env::var_os(name));
     let _ = dispatch(format, filter, colours, std::io::stderr).try_init();
+}
+
+/// Returns the filter of a level. Below the level of everything, the lines of other crates would hide our own: their
+/// connections and pools are not decisions.
+fn filter(level: LevelFilter, variable: Option<&str>) -> EnvFilter {
+    match variable.filter(|text| !text.is_empty()) {
+        Some(text) => EnvFilter::builder().with_default_directive(level.into()).parse_lossy(text),
+        None if level == LevelFilter::DEBUG => EnvFilter::new(OURS),
+        None => EnvFilter::default().add_directive(level.into()),
+    }
 }
 
 /// Returns true if a stream has colours: the conventions of no-color.org and of `CLICOLOR_FORCE`, as for the help.
@@ -172,9 +185,13 @@ mod tests {
     }
 
     fn logged(format: LogFormat, colours: bool, log: impl FnOnce()) -> String {
+        filtered(format, EnvFilter::new("trace"), colours, log)
+    }
+
+    fn filtered(format: LogFormat, filter: EnvFilter, colours: bool, log: impl FnOnce()) -> String {
         let sink = Sink::default();
         let to = sink.clone();
-        let dispatch = dispatch(format, EnvFilter::new("trace"), colours, move || to.clone());
+        let dispatch = dispatch(format, filter, colours, move || to.clone());
         tracing::dispatcher::with_default(&dispatch, log);
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -214,6 +231,27 @@ mod tests {
         ];
         for (level, verbose, is_quiet, want) in rows {
             assert_eq!(level.adjusted(verbose, is_quiet), want, "{level:?} {verbose} {is_quiet}");
+        }
+    }
+
+    #[test]
+    fn lines_of_other_crates_need_the_highest_level_or_a_filter() {
+        let log = || {
+            tracing::debug!("ours");
+            tracing::debug!(target: "hyper_util::client::legacy::pool", "theirs");
+            tracing::warn!(target: "kube_runtime", "attention");
+        };
+        let rows = [
+            (LevelFilter::INFO, None, [false, false, true]),
+            (LevelFilter::DEBUG, None, [true, false, true]),
+            (LevelFilter::DEBUG, Some(""), [true, false, true]),
+            (LevelFilter::TRACE, None, [true, true, true]),
+            (LevelFilter::DEBUG, Some("hyper_util=debug"), [false, true, false]),
+            (LevelFilter::INFO, Some("supercargo=debug,warn"), [true, false, true]),
+        ];
+        for (level, variable, want) in rows {
+            let text = filtered(LogFormat::Text, filter(level, variable), false, log);
+            assert_eq!(["ours", "theirs", "attention"].map(|word| text.contains(word)), want, "{level} {variable:?}");
         }
     }
 

@@ -90,7 +90,10 @@ impl Cache {
                     None => own.tag.as_deref() == Some(reference.tag.as_deref().unwrap_or("latest")),
                 }
         };
-        Ok(self.artifacts()?.into_iter().find(is_it))
+        let found = self.artifacts()?.into_iter().find(is_it);
+        let relation = if found.is_some() { "is" } else { "is not" };
+        tracing::debug!("{reference} {relation} in the cache {}", self.layout.path().display());
+        Ok(found)
     }
 
     /// Names a manifest, whose content the layout has already.

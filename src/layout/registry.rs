@@ -57,6 +57,8 @@ impl Registry for Layout {
     ) -> Result<RawManifest, RegistryError> {
         let of = digest.clone();
         let bytes = self.blocking(move |layout| layout.read_unchecked(&of, limit)).await?;
+        let relation = if bytes.is_some() { "is" } else { "is not" };
+        tracing::debug!("manifest {} {relation} in {}", digest.short(), self.shown());
         let bytes = bytes.ok_or_else(|| self.absent("manifest", digest))?.into();
         // The document has its media type itself; that of an entry of the index is not part of what a digest covers.
         Ok(RawManifest { bytes, sender: self.sender(), content_type: None, room: None })

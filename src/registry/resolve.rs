@@ -74,7 +74,7 @@ async fn select<R: Registry>(
     seat: &Seat,
 ) -> Result<String, RegistryError> {
     let tags = registry.tags(access, repository).await?;
-    let in_thread = selection.clone();
+    let (in_thread, number) = (selection.clone(), tags.len());
     // A filter can take a millisecond for each of ten thousand tags.
     let permit = seat.permit().await;
     let choose = move || {
@@ -82,6 +82,9 @@ async fn select<R: Registry>(
         in_thread.select(tags.iter().map(String::as_str)).map(str::to_owned)
     };
     let chosen = tokio::task::spawn_blocking(choose).await.ok().flatten();
+    if let Some(tag) = &chosen {
+        tracing::debug!("version {tag} of {repository} chosen by {selection}, tags: {number}");
+    }
     chosen.ok_or_else(|| RegistryError::NoMatchingTag {
         repository: repository.to_string(),
         range: selection.to_string(),

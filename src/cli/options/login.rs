@@ -63,11 +63,13 @@ impl LoginArguments {
         let password = |user: &str, password: String| Credential::Password { user: user.to_owned(), password };
         if let Some(user) = &self.username {
             keychain.add_for(repository, password(user, from_stdin("--password-stdin").await?));
+            tracing::debug!("credentials for {repository}: --username and --password-stdin");
             return Ok(Origins::Option);
         }
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         if let ([Some(user), Some(secret)], None) = (VARIABLES.map(variable), &self.docker_config) {
             keychain.add_for(repository, password(&user, secret));
+            tracing::debug!("credentials for {repository}: {}", VARIABLES.map(|name| format!("${name}")).join(", "));
             return Ok(Origins::Variables);
         }
         self.add_stored_to(keychain, repository).await

@@ -24,6 +24,7 @@ use crate::registry::{Sender, Transport};
 mod blobs;
 mod elsewhere;
 mod files;
+mod logging;
 mod login;
 mod push;
 mod reach;

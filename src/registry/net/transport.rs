@@ -131,7 +131,7 @@ impl Client {
         let code = result.as_ref().map_or(0, |response| response.status().as_u16());
         let labels = RequestLabels { host: &host, operation: sent.operation, code };
         self.metrics.registry_request(labels, timer.elapsed());
-        span.in_scope(|| tracing::debug!(code, took = ?timer.elapsed(), "response"));
+        tracing::debug!("{}", sent.line(code, timer.elapsed()));
         match result {
             Ok(mut response) => {
                 if let Some(left) = answer::rate_limit_remaining(response.headers()) {

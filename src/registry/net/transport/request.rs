@@ -1,6 +1,7 @@
 //! One request, and the parts of its URL.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{self, HeaderValue};
@@ -31,6 +32,24 @@ pub(in crate::registry) struct Sent<'a> {
     pub(in crate::registry) is_elsewhere: bool,
     /// Addresses to which the request may be sent.
     pub(in crate::registry) reach: Reach,
+}
+
+/// Part of a path after which some registries write the state of an upload.
+const UPLOADS: &str = "/blobs/uploads/";
+
+impl Sent<'_> {
+    /// Returns the line of the request in the log: method, address, status code and time. Queries, paths at another
+    /// origin than the registry's and the states of uploads can grant access, so they are left out; 0 is no response.
+    pub(super) fn line(&self, code: u16, took: Duration) -> String {
+        let (scheme, host, path) = (self.url.scheme(), authority(&self.url), self.url.path());
+        let path = match path.find(UPLOADS) {
+            _ if self.is_elsewhere || self.reach == Reach::Foreign => "/...",
+            Some(at) => path.get(..at + UPLOADS.len()).unwrap_or_default(),
+            None => path,
+        };
+        let code = if code == 0 { "no response".to_owned() } else { code.to_string() };
+        format!("{} {scheme}://{host}{path} {code} {}ms", self.method, took.as_millis())
+    }
 }
 
 /// Requested part of a body.
