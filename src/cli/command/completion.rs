@@ -32,6 +32,24 @@ pub(crate) struct Arguments {
 const FILES: [&str; 4] = ["FILE", "PATH", "LAYOUT", "ARCHIVE"];
 const DIRECTORIES: [&str; 1] = ["DIR"];
 
+/// Statement of clap's script for bash that offers every word of a command.
+const BASH_ALL: &str = "COMPREPLY=( $(compgen -W \"${opts}\" -- \"${cur}\") )";
+/// Function in its place: as long as nothing is typed, commands alone are offered, as by kubectl.
+const BASH_OFFER: &str = r#"_supercargo_offer() {
+    COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+    if [[ -z ${cur} ]] ; then
+        local word words=()
+        for word in "${COMPREPLY[@]}" ; do
+            [[ ${word} == -* ]] || words+=("${word}")
+        done
+        if [[ ${#words[@]} -gt 0 ]] ; then
+            COMPREPLY=("${words[@]}")
+        fi
+    fi
+}
+
+"#;
+
 pub(crate) fn run(arguments: &Arguments, program: &Command) -> ExitCode {
     let mut script = Vec::new();
     let mut completed = completed(program);
@@ -39,6 +57,9 @@ pub(crate) fn run(arguments: &Arguments, program: &Command) -> ExitCode {
     let mut script = String::from_utf8_lossy(&script).into_owned();
     if arguments.shell == Shell::Elvish {
         script.push_str(&elvish(&completed));
+    }
+    if arguments.shell == Shell::Bash {
+        script = format!("{BASH_OFFER}{}", script.replace(BASH_ALL, "_supercargo_offer"));
     }
     match to_stdout(&script) {
         Ok(()) => Exit::Done.into(),
