@@ -43,7 +43,7 @@ mod version;
 pub(crate) enum Command {
     /// Run the operator: watch OCIArtifact objects and publish what they name.
     Controller(Box<controller::Arguments>),
-    /// Publish the artifacts of OCIArtifact files once, without a cluster.
+    /// Publish the artifacts of OCIArtifact and ArtifactSet files once, without a cluster.
     Sync(Box<sync::Arguments>),
     /// Fetch, verify and unpack one artifact into a directory, or put it into the cache.
     Pull(Box<pull::Arguments>),

@@ -49,7 +49,7 @@ fn help() -> String {
         "\
 Writes the artifacts, their signatures and other referrers to one tar archive with an OCI image
 layout. `import` reads it on another machine, and so do oras (--oci-layout) and skopeo
-(oci-archive:). The same content is always the same archive, byte by byte. Standard output has
+(oci-archive:). The same content is always the same archive, byte for byte. Standard output has
 a line host/repository:tag@sha256:... for each artifact.
 
 With --lock, the artifacts are those of a file of supercargo lock, each at its locked digest. After

@@ -51,9 +51,9 @@ pub(crate) struct Arguments {
     /// Write nothing; list the entries that a new lock would change, and exit with 1 if there are any.
     #[arg(long)]
     check: bool,
-    /// Lock only this artifact anew: a directory, NAMESPACE/NAME or NAME; may be given several times.
+    /// Lock only this artifact again: a directory, NAMESPACE/NAME or NAME; may be given several times.
     ///
-    /// All other entries stay byte by byte.
+    /// All other entries are unchanged, byte for byte.
     #[arg(long, value_name = "NAME", conflicts_with = "check")]
     update: Vec<String>,
     #[command(flatten)]

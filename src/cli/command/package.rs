@@ -35,8 +35,9 @@ pub(crate) struct Arguments {
     output: Option<PathBuf>,
     /// Reference that the artifact is meant for; required without -o.
     ///
-    /// It is the name in the cache; in a layout its tag is. For charts and catalogs it must agree with their name and
-    /// version; one that ends with `/` is completed by them. Without -o, that of a catalog is localhost/ by default.
+    /// The cache stores the whole reference; a layout stores only the tag. For charts and catalogs it must agree with
+    /// their name and version; one that ends with `/` is completed by them. Without -o, that of a catalog is localhost/
+    /// by default.
     #[arg(long = "ref", value_name = "REF")]
     reference: Option<String>,
     /// Write the digest to this file, without a line end.
@@ -54,11 +55,10 @@ fn help() -> String {
     format!(
         "\
 Writes an artifact with the content of DIR to the cache, from which `push` and others read, or with
--o to an OCI image layout. The same content gives the same
-digest: on every machine and path, at every time, with every umask. What supercargo would refuse to
-unpack is refused here: names and links that leave the directory, special files, names that differ
-only in case. A file .ociignore in DIR, in the syntax of .gitignore, leaves files out; for charts it
-is .helmignore.
+-o to an OCI image layout. The same content gives the same digest: on every machine and path, at
+every time, with every umask. What supercargo would refuse to unpack is refused here: names and
+links that leave the directory, special files, names that differ only in case. A file .ociignore in
+DIR, in the syntax of .gitignore, leaves files out; for charts it is .helmignore.
 
 {patterns}
 

@@ -17,9 +17,9 @@ pub(crate) const POLICIES_HELP: &str = "\
 Policies: every policy in --policy whose images match IMAGE must be satisfied, in addition to the
 options. IMAGE is refused if such a policy cannot be applied, or if no policy matches. Secrets and
 ConfigMaps that policies name are read from the same files: those of --policy-namespace, and those
-without a namespace. A namespaceSelector is compared with
-the labels of the Namespace of --namespace in the files. If these labels are unknown, policies
-with a namespaceSelector apply, except those with action: Allow.";
+without a namespace. A namespaceSelector is compared with the labels of the Namespace of --namespace
+in the files. If these labels are unknown, policies with a namespaceSelector apply, except those
+with action: Allow.";
 
 /// Namespace from which policies read, under one name for all commands that apply policies.
 #[derive(Debug, Default, clap::Args)]

@@ -77,7 +77,7 @@ pub(crate) struct FileArguments {
     /// Lock file; by default supercargo.lock.yaml beside the first file.
     #[arg(long, value_name = "FILE", conflicts_with = "old")]
     lock: Option<PathBuf>,
-    /// Compare only this artifact: a directory, NAMESPACE/NAME or NAME. Can be repeated.
+    /// Compare only this artifact: a directory, NAMESPACE/NAME or NAME; may be given several times.
     #[arg(long, value_name = "ARTIFACT", conflicts_with = "old")]
     pub(super) only: Vec<String>,
     /// Namespace of objects in the files that have none.

@@ -13,7 +13,10 @@ use crate::cli::output::exit;
 
 /// Arguments of `supercargo sync`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: supercargo sync -f artifacts/ --root /srv/artifacts")]
+#[command(after_help = "\
+Examples:
+  supercargo sync -f artifacts/ --root /srv/artifacts
+  supercargo sync -f supercargo.yaml --locked")]
 #[command(after_long_help = help())]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -29,7 +32,7 @@ pub(crate) struct Arguments {
     /// Write nothing; resolve and verify, and print what would change.
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Remove what earlier runs published to --root or into directories, and the files do not name any more.
+    /// Remove what earlier runs published to --root or into directories, and that the files no longer name.
     #[arg(long, conflicts_with = "only")]
     pub(super) prune: bool,
     #[command(flatten)]
