@@ -6,6 +6,8 @@
 
 use serde_json::Value;
 
+use crate::yaml;
+
 mod fields;
 mod flux;
 mod globs;
@@ -50,11 +52,14 @@ impl Tool {
     }
 }
 
-/// Parses the documents of a text. An error has the location alone: the parser's message could quote a Secret.
+/// Parses the documents of a text. An error does not quote the text, which could have a Secret.
 fn documents(text: &str) -> Result<Vec<Value>, Problem> {
     let documents = serde_saphyr::from_multiple::<Value>(text).map_err(|error| {
         let path = error.location().map(|at| format!("line {}, column {}", at.line(), at.column()));
-        Problem { path: path.unwrap_or_else(|| "document".to_owned()), problem: "not YAML".to_owned() }
+        Problem {
+            path: path.unwrap_or_else(|| "document".to_owned()),
+            problem: format!("not YAML{}", yaml::syntax(&error)),
+        }
     })?;
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }

@@ -28,6 +28,18 @@ pub(crate) fn message(error: &Error) -> String {
     place.and_then(|place| text.strip_suffix(&place)).unwrap_or(&text).to_owned()
 }
 
+/// Returns the reason why a text is not YAML, after a colon; empty if the reason could quote the text, which may have a
+/// Secret.
+pub(crate) fn syntax(error: &Error) -> String {
+    let reason = match error.without_snippet() {
+        Error::Message { .. } | Error::Eof { .. } => message(error),
+        Error::DuplicateMappingKey { .. } => "a key is there twice".to_owned(),
+        Error::UnknownAnchor { .. } => "unknown anchor".to_owned(),
+        _ => return String::new(),
+    };
+    format!(": {}", reason.lines().next().unwrap_or_default())
+}
+
 /// Returns the problem of an unknown field: with the accepted field that it is most similar to, or else with all of
 /// them. `path` is the field with the way to it.
 pub(crate) fn unknown(path: &str, field: &str, accepted: &[&str]) -> String {

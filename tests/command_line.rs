@@ -198,3 +198,24 @@ fn commands_about_objects_say_how_to_select_them() {
         assert!(help.contains(&format!("Example: kubectl ociartifact {command} rules")), "{help}");
     }
 }
+
+#[test]
+fn a_file_that_is_no_input_is_named_with_its_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = [
+        ("lock.yaml", "apiVersion: supercargo.dev/v1alpha1\nkind: ArtifactLock\nartifacts: []\n", "is an ArtifactLock"),
+        ("values.yaml", "image: {tag: '1'}\n", "has no kind"),
+        ("deployment.yaml", "apiVersion: apps/v1\nkind: Deployment\n", "is a Deployment"),
+        ("empty.yaml", "", "is empty"),
+    ];
+    for (file, text, kind) in rows {
+        std::fs::write(dir.path().join(file), text).unwrap();
+        for command in COMMANDS {
+            refused(
+                &run(dir.path(), &[command, "-f", file]),
+                4,
+                &["FileInvalid", &format!("{file} {kind}"), "OCIArtifact"],
+            );
+        }
+    }
+}

@@ -48,7 +48,16 @@ fn check_type(schema: &Value, value: &Value, path: &str) -> Result<(), String> {
         "number" => value.is_number(),
         _ => true,
     };
-    if is_it { Ok(()) } else { Err(format!("{path} must be of type {kind}")) }
+    if is_it { Ok(()) } else { Err(format!("{path} must be of type {kind}{}", example(schema, value))) }
+}
+
+/// Returns an example of the expected object for a text that is the value of its required field.
+fn example(schema: &Value, value: &Value) -> String {
+    let required = schema.get("required").and_then(Value::as_array).map(Vec::as_slice);
+    match (required, value) {
+        (Some([Value::String(name)]), Value::String(text)) => format!(", such as {{{name}: {text:?}}}"),
+        _ => String::new(),
+    }
 }
 
 fn check_text(schema: &Value, value: &Value, path: &str) -> Result<(), String> {

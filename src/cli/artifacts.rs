@@ -57,7 +57,7 @@ pub(crate) async fn read(
         return Err(complaint.with_remedy("Name a lock file beside the directories.".to_owned()));
     }
     if input.objects.is_empty() {
-        let problem = "--filename: the files have no OCIArtifact, and no entry of an ArtifactSet";
+        let problem = format!("--filename: {}", input.no_artifact());
         return Err(Complaint::new(Reason::FileInvalid, problem));
     }
     Ok(input)

@@ -18,10 +18,12 @@ use crate::request::{ObjectId, Referred};
 
 mod artifact;
 mod document;
+mod found;
 mod policies;
 
 pub(crate) use artifact::Object;
 use document::{not_yaml, once, secret, spec, text};
+use found::Found;
 
 /// Maximum nesting of lists.
 const MAX_LISTS: usize = 4;
@@ -66,6 +68,8 @@ pub(crate) struct Input {
     policies: BTreeMap<String, (i64, OCIArtifactPolicySpec)>,
     /// Labels of each `Namespace`.
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Kinds of documents by file.
+    found: Found,
 }
 
 /// Origin of a document.
@@ -114,6 +118,11 @@ impl Input {
         Ok(found)
     }
 
+    /// Returns the problem of files without an artifact: the kinds that they have, and the expected ones.
+    pub(crate) fn no_artifact(&self) -> String {
+        self.found.no_artifact()
+    }
+
     /// Returns a directory for content that overlaps with `path`, as its text in the files.
     pub(crate) fn directory_at(&self, path: &Path) -> Option<&str> {
         self.directories.overlapping(path)
@@ -135,8 +144,9 @@ impl Input {
     fn add_source(&mut self, source: &Source, namespace: &str) -> Result<(), InputError> {
         let fail = |problem: String| InputError::Invalid { file: source.shown.clone(), problem };
         let documents: Vec<Value> =
-            serde_saphyr::from_multiple(&source.text).map_err(|error| fail(not_yaml(error.location())))?;
+            serde_saphyr::from_multiple(&source.text).map_err(|error| fail(not_yaml(&error)))?;
         let origin = Origin { source, namespace };
+        self.found.begin(source);
         documents.iter().try_for_each(|document| self.add(document, &origin, 0)).map_err(fail)
     }
 
@@ -163,8 +173,9 @@ impl Input {
         let is_ours = version.split('/').next() == Some(GROUP);
         // A misspelt kind or version would silently do nothing.
         if is_ours != KINDS.contains(&kind.as_str()) || (is_ours && version != API_VERSION) {
-            return Err(format!("{kind} of {version}: expected {} of {API_VERSION}", KINDS.join(" or ")));
+            return Err(found::unexpected(&kind, &version));
         }
+        self.found.add(origin.source, &kind);
         match (version.split('/').next().unwrap_or_default(), kind.as_str()) {
             (GROUP, "OCIArtifact") => self.add_artifact(key()?, document, origin),
             (GROUP, "ArtifactSet") => self.add_set(document, origin),
@@ -417,7 +428,18 @@ mod tests {
                 "apiVersion: v1\nkind: Namespace\nmetadata: {name: s}\n".repeat(2).replacen("apiV", "---\napiV", 2),
                 "Namespace s",
             ),
-            ("a: [".to_owned(), "not YAML"),
+            ("a: [".to_owned(), "not YAML, line "),
+            ("a: b: c".to_owned(), "column 5: mapping values"),
+            (
+                "kind: OCIArtifact\nmetadata: {name: a}".to_owned(),
+                "apiVersion is missing; expected supercargo.dev/v1alpha1",
+            ),
+            ("apiVersion: supercargo.dev/v1alpha1".to_owned(), "kind is missing; expected OCIArtifact"),
+            (
+                format!("{head}spec: {{image: a, semver: ^1.2}}"),
+                "spec.semver must be of type object, such as {range: \"^1.2\"}",
+            ),
+            (format!("{policy}spec: {{image: [a]}}"), "unknown field spec.image; the nearest accepted field is images"),
             ("kind: Secret\nstringData: {a: hunter2\nhunter2: [".to_owned(), "not YAML"),
             ("stringData: {hunter2: hunter2, hunter2: hunter2}".to_owned(), "not YAML"),
             ("stringData: {a: *hunter2}".to_owned(), "not YAML"),
@@ -472,6 +494,12 @@ mod tests {
             ("artifacts: [{directory: v/a, image: ghcr.io/a/b, verify: [{}]}]", "v/a: artifacts[0].verify[0]"),
             ("artifacts: [{directory: v/a}]", "v/a: artifacts[0].image"),
             ("artifacts: [{image: ghcr.io/a/b}]", "artifacts[0].directory"),
+            (
+                "artifacts: [{directroy: a}]",
+                "unknown field artifacts[0].directroy; the nearest accepted field is directory",
+            ),
+            ("artifacts: [{path: a}]", "unknown field artifacts[0].path; the nearest accepted field is directory"),
+            ("artifacts: [{directory: v/a, images: b}]", "v/a: unknown field artifacts[0].images"),
             ("artifacts: [{directory: 7, image: ghcr.io/a/b}]", "artifacts[0].directory"),
             ("artifacts: [{directory: /etc/x, image: ghcr.io/a/b}]", "/etc/x"),
             ("artifacts: [{directory: ../x, image: ghcr.io/a/b}]", "../x"),

@@ -13,6 +13,8 @@ use crate::unpack::path::EntryPath;
 
 /// Field of an entry with its directory.
 const DIRECTORY: &str = "directory";
+/// The same field in a `vendir.yml`.
+const VENDIR_DIRECTORY: &str = "path";
 /// Field of an `ArtifactSet` with its entries.
 const ARTIFACTS: &str = "artifacts";
 /// Fields of an `ArtifactSet`.
@@ -84,6 +86,8 @@ pub(super) fn entries(
     let schema = entry_schema();
     let entry = |(number, value): (usize, &Value)| {
         let path = format!("{ARTIFACTS}[{number}]");
+        // A misspelt directory is missing too.
+        check_entry(value, &path)?;
         let name = match value.get(DIRECTORY) {
             Some(Value::String(text)) => parse(text).map_err(|problem| format!("{path}.{DIRECTORY}: {problem}"))?,
             Some(_) => return Err(format!("{path}.{DIRECTORY} is not text")),
@@ -109,8 +113,20 @@ fn entry_schema() -> Value {
     json!({"type": "object", "required": ["image"], "properties": known})
 }
 
+/// Fails if an entry has an unknown field. `path` is the directory in a `vendir.yml`.
+fn check_entry(entry: &Value, path: &str) -> Result<(), String> {
+    if entry.get(VENDIR_DIRECTORY).is_some() {
+        return Err(format!("unknown field {path}.{VENDIR_DIRECTORY}; the nearest accepted field is {DIRECTORY}"));
+    }
+    check_fields(entry, &ENTRY_FIELDS, &format!("{path}.")).map_err(|problem| {
+        match entry.get(DIRECTORY).and_then(Value::as_str) {
+            Some(directory) => format!("{directory}: {problem}"),
+            None => problem,
+        }
+    })
+}
+
 fn entry_spec(schema: &Value, entry: &Value, path: &str) -> Result<OCIArtifactSpec, String> {
-    check_fields(entry, &ENTRY_FIELDS, &format!("{path}."))?;
     let fields = entry.as_object().into_iter().flatten().filter(|(name, _)| *name != DIRECTORY);
     let fields: Map<_, _> = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
     values(schema, Value::Object(fields), path)

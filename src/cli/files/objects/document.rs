@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
-use serde_ignored::Path as Ignored;
 use serde_json::{Map, Value};
 
 use crate::api::{ANNOTATION_REGISTRY, schema};
@@ -60,39 +59,36 @@ pub(super) fn spec<T: DeserializeOwned>(schema: &Value, document: &Value) -> Res
 
 /// Returns the values at a path, checked by their schema.
 pub(super) fn values<T: DeserializeOwned>(schema: &Value, value: Value, path: &str) -> Result<T, String> {
+    // A misspelt field is missing too, so unknown fields are reported first.
+    check_known(schema, &value, path)?;
     schema::check(schema, &value, path)?;
-    let mut unknown = None;
-    let values = serde_ignored::deserialize(value, |field| {
-        unknown.get_or_insert_with(|| unknown_field(path, schema, &field));
-    });
-    let values = values.map_err(|error| format!("{path}: {error}"))?;
-    unknown.map_or(Ok(values), Err)
+    serde_json::from_value(value).map_err(|error| format!("{path}: {error}"))
 }
 
-/// Returns the problem of an unknown field in values at the path `root`.
-fn unknown_field(root: &str, schema: &Value, field: &Ignored<'_>) -> String {
-    let Ignored::Map { parent, key } = field else { return format!("unknown field {}", locate(root, schema, field).0) };
-    let (path, schema) = locate(root, schema, parent);
-    let fields = schema.and_then(|schema| schema.get("properties")?.as_object()).into_iter().flat_map(Map::keys);
-    yaml::unknown(&format!("{path}.{key}"), key, &fields.map(String::as_str).collect::<Vec<_>>())
-}
-
-/// Returns the path of a value as errors show it, and its schema.
-fn locate<'a>(root: &str, schema: &'a Value, value: &Ignored<'_>) -> (String, Option<&'a Value>) {
+/// Fails with the first field of values that their schema does not have.
+fn check_known(schema: &Value, value: &Value, path: &str) -> Result<(), String> {
     match value {
-        Ignored::Root => (root.to_owned(), Some(schema)),
-        Ignored::Seq { parent, index } => {
-            let (path, schema) = locate(root, schema, parent);
-            (format!("{path}[{index}]"), schema.and_then(|schema| schema.get("items")))
+        Value::Object(fields) => {
+            let known = schema.get("properties").and_then(Value::as_object);
+            let others = schema.get("additionalProperties");
+            for (name, field) in fields {
+                let path = format!("{path}.{name}");
+                match known.and_then(|known| known.get(name)).or(others) {
+                    Some(schema) => check_known(schema, field, &path)?,
+                    None => {
+                        let names = known.into_iter().flat_map(Map::keys).map(String::as_str);
+                        return Err(yaml::unknown(&path, name, &names.collect::<Vec<_>>()));
+                    }
+                }
+            }
+            Ok(())
         }
-        Ignored::Map { parent, key } => {
-            let (path, schema) = locate(root, schema, parent);
-            let known = schema.and_then(|schema| schema.get("properties")?.get(key));
-            (format!("{path}.{key}"), known.or_else(|| schema?.get("additionalProperties")))
+        Value::Array(items) => {
+            let schema = schema.get("items").unwrap_or(&Value::Null);
+            let mut items = items.iter().enumerate();
+            items.try_for_each(|(index, item)| check_known(schema, item, &format!("{path}[{index}]")))
         }
-        Ignored::Some { parent } | Ignored::NewtypeStruct { parent } | Ignored::NewtypeVariant { parent } => {
-            locate(root, schema, parent)
-        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
     }
 }
 
@@ -115,8 +111,8 @@ pub(super) fn secret(document: &Value) -> Result<SecretData, String> {
     Ok(SecretData { kind, registries, data })
 }
 
-/// Returns the location of a parser's error, without its text, which could quote a Secret.
-pub(super) fn not_yaml(location: Option<serde_saphyr::Location>) -> String {
-    let place = location.map(|at| format!(", line {}, column {}", at.line(), at.column()));
-    format!("not YAML{}", place.unwrap_or_default())
+/// Returns the location and the reason of a parser's error, without the text of the file, which could have a Secret.
+pub(super) fn not_yaml(error: &serde_saphyr::Error) -> String {
+    let place = error.location().map(|at| format!(", line {}, column {}", at.line(), at.column()));
+    format!("not YAML{}{}", place.unwrap_or_default(), yaml::syntax(error))
 }
