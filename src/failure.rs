@@ -43,6 +43,8 @@ pub enum Obstacle {
 pub struct ForCommand {
     /// The message with options instead of fields; `None` if it names no field.
     pub message: Option<Box<str>>,
+    /// The message with the fields of an entry of an `ArtifactSet`, which has no `spec`; `None` if it names no field.
+    pub entry: Option<Box<str>>,
     /// Remedy, instead of that of the reason.
     pub remedy: Option<&'static str>,
 }
@@ -90,14 +92,20 @@ impl Failure {
 
     /// Creates a failure whose message names fields of the spec.
     pub fn naming(class: Class, reason: Reason, message: impl Fn(Spelling) -> String) -> Self {
-        let for_command = printable(&message(Spelling::Command)).into();
-        let for_command = ForCommand { message: Some(for_command), remedy: None };
+        let text = |spelling| Some(printable(&message(spelling)).into());
+        let for_command = ForCommand { message: text(Spelling::Command), entry: text(Spelling::Entry), remedy: None };
         Self { for_command: Some(Box::new(for_command)), ..Self::new(class, reason, message(Spelling::Object)) }
     }
 
     /// Returns the message for the user of a command, with options instead of fields.
     pub fn message_for_command(&self) -> &str {
         self.for_command.as_ref().and_then(|texts| texts.message.as_deref()).unwrap_or(&self.message)
+    }
+
+    /// Returns the message for the author of an entry of an `ArtifactSet`: with the entry's path if it names a field.
+    pub fn message_for_entry(&self, number: usize) -> String {
+        let own = self.for_command.as_ref().and_then(|texts| texts.entry.as_deref());
+        own.map_or_else(|| self.message.clone(), |message| format!("artifacts[{number}]: {message}"))
     }
 
     /// Sets the remedy for the user of a command, where that of the reason does not fit.
@@ -119,8 +127,8 @@ impl Failure {
             printable(&format!("{kept}, {note}"))
         };
         let for_command = self.for_command.map(|texts| {
-            let message = texts.message.as_deref().map(|message| noted(message).into());
-            Box::new(ForCommand { message, ..*texts })
+            let noted = |message: Option<Box<str>>| message.map(|message| noted(&message).into());
+            Box::new(ForCommand { message: noted(texts.message), entry: noted(texts.entry), ..*texts })
         });
         Self { message: noted(&self.message), for_command, ..self }
     }

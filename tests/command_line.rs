@@ -73,7 +73,7 @@ fn a_time_limit_is_that_of_the_option_or_of_the_file() {
         refused(&ran, 3, &["Timeout: ", "vendor/a", "--timeout of 1s", "Raise --timeout"]);
         set(dir.path(), silent, "  timeout: 1s\n  registry: {plainHTTP: true}\n");
         let ran = run(dir.path(), &[command, "-f", "set.yaml"]);
-        refused(&ran, 3, &["Timeout: ", "spec.timeout of 1s", "timeout in the object or entry", "--timeout"]);
+        refused(&ran, 3, &["Timeout: ", "artifacts[0]: timeout of 1s", "timeout in the object or entry", "--timeout"]);
         refused(&run(dir.path(), &[command, "-f", "set.yaml", "--timeout", "soon"]), 2, &["--timeout", "duration"]);
     }
 }
@@ -217,5 +217,16 @@ fn a_file_that_is_no_input_is_named_with_its_kind() {
                 &["FileInvalid", &format!("{file} {kind}"), "OCIArtifact"],
             );
         }
+    }
+}
+
+#[test]
+fn an_invalid_field_of_an_entry_is_an_error_of_the_file() {
+    let (dir, silent) = (tempfile::tempdir().unwrap(), serve(b""));
+    set(dir.path(), silent, "  semver: {range: '*'}\n  registry: {plainHTTP: true}\n");
+    for command in COMMANDS {
+        let ran = run(dir.path(), &[command, "-f", "set.yaml"]);
+        refused(&ran, 4, &["FileInvalid: ", "vendor/a: artifacts[0]: semver selects", "image must"]);
+        assert!(!ran.stderr.contains("spec."), "{ran:?}");
     }
 }

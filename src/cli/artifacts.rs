@@ -114,12 +114,18 @@ pub(crate) struct Wanted {
     is_personal: bool,
 }
 
+/// Returns the reason and the message of a failure for the author of the file: a field of it is no option.
+pub(crate) fn in_file(object: &Object, failure: &Failure) -> (Reason, String) {
+    let reason = if failure.reason == Reason::InvalidSpec { Reason::FileInvalid } else { failure.reason };
+    let message = object.entry.map(|number| failure.message_for_entry(number));
+    (reason, message.unwrap_or_else(|| failure.message.clone()))
+}
+
 impl<'a> Artifact<'a> {
     /// Returns the artifact of an object with its key in the input.
     pub(crate) fn of((namespace, name): &(String, String), object: &'a Object) -> Self {
         // The name of an entry is its directory, and that of its object is made from it.
-        let is_entry = object.id.name != *name;
-        let name = if is_entry { name.clone() } else { format!("{namespace}/{name}") };
+        let name = if object.entry.is_some() { name.clone() } else { format!("{namespace}/{name}") };
         let below = |directory: &Path| directory.strip_prefix(&object.base).unwrap_or(directory).to_owned();
         let place = object.directory.as_deref().map(|directory| Place::new(&object.base, &below(directory)));
         Self { name, object, place, selection: lock::selection(&object.spec) }
@@ -147,7 +153,8 @@ impl<'a> Artifact<'a> {
 
     /// Reports a failure of the artifact.
     pub(crate) fn complaint(&self, failure: &Failure) -> Complaint {
-        let complaint = Complaint::new(failure.reason, format!("{}: {}", self.name, failure.message));
+        let (reason, message) = in_file(self.object, failure);
+        let complaint = Complaint::new(reason, format!("{}: {message}", self.name));
         complaint.with_remedy(remedy_of(failure).to_owned())
     }
 }

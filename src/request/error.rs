@@ -238,7 +238,7 @@ impl Origin {
     fn below(&self, field: Field, spelling: Spelling) -> String {
         let Self { kind, name } = self;
         match spelling {
-            Spelling::Object => format!("{}: {kind} {name}", field.name(spelling)),
+            Spelling::Object | Spelling::Entry => format!("{}: {kind} {name}", field.name(spelling)),
             Spelling::Command => field.name(spelling).to_owned(),
         }
     }
@@ -268,7 +268,7 @@ impl EntryProblem {
 /// Returns a problem with the name of its entry. A command has one entry, its options.
 fn in_entry(entry: &str, problem: &str, spelling: Spelling) -> String {
     match spelling {
-        Spelling::Object => format!("entry {entry}: {problem}"),
+        Spelling::Object | Spelling::Entry => format!("entry {entry}: {problem}"),
         Spelling::Command => problem.to_owned(),
     }
 }

@@ -8,9 +8,14 @@
 pub enum Spelling {
     /// Author of an object: fields have their path, such as `spec.files.subPath`.
     Object,
+    /// Author of an entry of an `ArtifactSet`: fields have their path below the entry, such as `files.subPath`.
+    Entry,
     /// User of a command: fields are options, such as `--sub-path`.
     Command,
 }
+
+/// Beginning of each path.
+const SPEC: &str = "spec.";
 
 macro_rules! fields {
     ($($(#[doc = $doc:literal])+ $field:ident: $path:literal, $option:literal;)+) => {
@@ -120,6 +125,10 @@ impl Field {
         let (path, option) = self.names();
         match spelling {
             Spelling::Object => path,
+            Spelling::Entry => match path.split_at_checked(SPEC.len()) {
+                Some((_, below)) => below,
+                None => path,
+            },
             Spelling::Command if option.is_empty() => path,
             Spelling::Command => option,
         }

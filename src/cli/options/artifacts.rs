@@ -49,6 +49,6 @@ impl FileArguments {
             return failure;
         }
         let message = failure.message_for_command().to_owned();
-        Failure { message, ..failure }.with_command_remedy(Some(remedy(Reason::Timeout)))
+        Failure { message, for_command: None, ..failure }.with_command_remedy(Some(remedy(Reason::Timeout)))
     }
 }

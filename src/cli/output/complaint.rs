@@ -169,11 +169,11 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
             "Add the Secret, ConfigMap, ServiceAccount or key that the message names to the files of --filename."
         }
         Reason::ReferenceNotFound => {
-            "Check spec.image and the credentials: some registries hide repositories that the credentials may not read."
+            "Check the image and the credentials: some registries hide repositories that the credentials may not read."
         }
-        Reason::NoMatchingTag => "Correct spec.semver, or push a tag with a version in its range.",
+        Reason::NoMatchingTag => "Correct semver, or push a tag with a version in its range.",
         Reason::AddressDenied => {
-            "Check spec.image; --allow-cidr opens private and loopback networks; other networks stay closed."
+            "Check the image; --allow-cidr opens private and loopback networks; other networks stay closed."
         }
         Reason::TrustRootInvalid => {
             "Replace the trusted_root.json of the entry that the message names (trustedRootRef) with a current one; if \
@@ -181,7 +181,7 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
         }
         Reason::Unauthorized => {
             "Log in with supercargo login, or name a pull secret with the right user and password in \
-             spec.registry.pullSecrets."
+             registry.pullSecrets of the object or entry."
         }
         Reason::Forbidden => "Give the user of the credentials read access to the repository.",
         Reason::PolicyDenied => "Change the OCIArtifactPolicy that the message names, or use another artifact.",
@@ -190,6 +190,26 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
             "Raise timeout in the object or entry, or set --timeout for all; else find out why the step was slow."
         }
         Reason::OutputConflict => "Remove or rename what the message names, or choose another name for the output.",
+        Reason::InvalidSpec => "Correct the field of the object or entry that the message names.",
+        Reason::PlatformNotFound => "Set platform of the object or entry to one that the message names.",
+        Reason::UnexpectedArtifactType => "Correct the image, or add the type that the message names to artifactTypes.",
+        Reason::NoMatchingLayer => "Correct layers or the image; the message names the layers of the artifact.",
+        Reason::UnsupportedFormat => {
+            "Push the content as tar, tar+gzip, tar+zstd, zip or plain file layers, or set layers.mode to File."
+        }
+        Reason::LayerConflict => {
+            "Push the artifact with each path in one layer only, or set layers.onConflict to LastWins."
+        }
+        Reason::SubPathNotFound => {
+            "Correct files of the object or entry; the message lists what the artifact contains."
+        }
+        Reason::IdentityMismatch => {
+            "If this signer may sign, add it to the requirement: NAME is in verify of the object or entry, POLICY/NAME in \
+             that OCIArtifactPolicy; otherwise push a revision that an accepted signer signed."
+        }
+        Reason::OutputTooLarge => {
+            "Publish less with files.subPath, or use a volume output for content that is not secret."
+        }
         Reason::RegistryUnavailable
         | Reason::RateLimited
         | Reason::SignatureMissing
@@ -199,23 +219,14 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
         Reason::Succeeded
         | Reason::Progressing
         | Reason::Suspended
-        | Reason::InvalidSpec
         | Reason::SecretInvalid
         | Reason::FileNotFound
         | Reason::FileInvalid
         | Reason::ManifestInvalid
-        | Reason::PlatformNotFound
-        | Reason::UnexpectedArtifactType
-        | Reason::NoMatchingLayer
-        | Reason::UnsupportedFormat
         | Reason::DigestMismatch
         | Reason::LimitExceeded
         | Reason::UnsafeArchive
-        | Reason::LayerConflict
-        | Reason::SubPathNotFound
         | Reason::SignatureInvalid
-        | Reason::IdentityMismatch
-        | Reason::OutputTooLarge
         | Reason::TagExists
         | Reason::PublishRefused
         | Reason::ObjectNotFound
@@ -247,7 +258,7 @@ mod tests {
     fn no_remedy_for_files_needs_an_operator() {
         for reason in Reason::ALL.iter().filter(|reason| Exit::of(**reason) != Exit::Done) {
             let text = remedy_in_files(*reason);
-            assert!(!["operator", "administrator"].iter().any(|word| text.contains(word)), "{reason}: {text}");
+            assert!(!["operator", "administrator", "spec."].iter().any(|word| text.contains(word)), "{reason}: {text}");
         }
     }
 

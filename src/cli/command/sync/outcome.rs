@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use crate::api::Reason;
+use crate::cli::artifacts::in_file;
+use crate::cli::files::objects::Object;
 use crate::cli::output::complaint::{Complaint, remedy_of};
 use crate::cli::output::signer::ShownSigner;
 use crate::failure::Failure;
@@ -112,6 +114,14 @@ impl From<Failure> for Refused {
         let remedy = remedy_of(&failure).to_owned();
         let Failure { reason, message, candidate, .. } = failure;
         Self { reason, message, remedy, digest: candidate }
+    }
+}
+
+impl Refused {
+    /// Reports a failure of an artifact to the author of its file.
+    pub(super) fn of(object: &Object, failure: Failure) -> Self {
+        let (reason, message) = in_file(object, &failure);
+        Self { reason, message, ..failure.into() }
     }
 }
 

@@ -64,7 +64,7 @@ impl<R: Registry> Shared<'_, R> {
     /// Processes an artifact; `None` if a signal came before anything was switched.
     pub(super) async fn process(&self, one: Selected<'_>) -> Option<Result<Done, Refused>> {
         let done = Box::pin(self.try_process(one)).await?;
-        Some(done.map_err(|failure| self.files.explain(failure).into()))
+        Some(done.map_err(|failure| Refused::of(one.1, self.files.explain(failure))))
     }
 
     async fn try_process(&self, (key, object): Selected<'_>) -> Option<Result<Done, Failure>> {

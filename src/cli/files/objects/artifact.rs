@@ -50,6 +50,8 @@ pub(crate) struct Object {
     pub(crate) base: PathBuf,
     /// File that names the artifact.
     pub(crate) file: PathBuf,
+    /// Index in the list of an `ArtifactSet`; `None` for an `OCIArtifact`.
+    pub(crate) entry: Option<usize>,
 }
 
 impl Object {
@@ -69,7 +71,7 @@ impl Object {
         let directory = directory
             .transpose()
             .map_err(|problem: String| format!("metadata.annotations, {ANNOTATION_DIRECTORY}: {problem}"))?;
-        Ok(Self { id, spec, directory, base: source.base.clone(), file: source.shown.clone() })
+        Ok(Self { id, spec, directory, base: source.base.clone(), file: source.shown.clone(), entry: None })
     }
 }
 
@@ -98,7 +100,7 @@ pub(super) fn entries(
         let directory = directory.map_err(|problem| format!("{path}.{DIRECTORY}: {problem}"))?;
         let id = ObjectId { namespace: namespace.to_owned(), name: made_up(&name, number), uid: String::new() };
         let (base, file) = (source.base.clone(), source.shown.clone());
-        let object = Object { id, spec, directory: Some(directory), base, file };
+        let object = Object { id, spec, directory: Some(directory), base, file, entry: Some(number) };
         Ok((name.to_string(), object))
     };
     artifacts.iter().enumerate().map(entry).collect()
