@@ -93,7 +93,7 @@ pub(crate) fn entry<'a>(lock: &'a Lock, path: &Path, artifact: &Artifact<'_>) ->
 pub(crate) fn uncovered(path: &Path, artifact: &Artifact<'_>, gap: Gap) -> Complaint {
     let (file, name, path) = (artifact.object.file.display(), &artifact.name, path.display());
     let complaint = Complaint::new(Reason::FileInvalid, format!("{file}: {name} {gap} {path}"));
-    complaint.with_remedy("Update the lock with supercargo lock, and commit it.".to_owned())
+    complaint.with_remedy(format!("Run supercargo lock --update {name} with the same files, and commit the lock."))
 }
 
 /// Makes the entry of an artifact: resolves it, verifies it, copies it into the cache and unpacks it there.

@@ -67,23 +67,31 @@ impl Signer {
 }
 
 /// Reason why an entry does not apply to a reference of the files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gap {
     /// No entry has the name.
     Missing,
-    /// The entry is about another image, tag or digest.
+    /// The entry is about another image or tag.
     Image,
+    /// The image is pinned to another digest than the locked one.
+    Digest {
+        /// Digest beside the image.
+        pinned: String,
+        /// Digest of the entry.
+        locked: Digest,
+    },
     /// Other fields select the tag or the files.
     Selection,
 }
 
 impl std::fmt::Display for Gap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Missing => "has no entry in the lock",
-            Self::Image => "has another image than its entry in the lock",
-            Self::Selection => "selects other versions or files than its entry in the lock",
-        })
+        match self {
+            Self::Missing => f.write_str("has no entry in the lock"),
+            Self::Image => f.write_str("has another image than its entry in the lock"),
+            Self::Digest { pinned, locked } => write!(f, "is pinned to {pinned}, but to {locked} in the lock"),
+            Self::Selection => f.write_str("selects other versions or files than its entry in the lock"),
+        }
     }
 }
 
@@ -96,8 +104,11 @@ impl Entry {
             None => (image.to_owned(), None),
         };
         let ((own, _), (name, pinned)) = (split(&self.image), split(image));
-        if own != name || pinned.is_some_and(|pinned| pinned != self.digest.to_string()) {
+        if own != name {
             return Some(Gap::Image);
+        }
+        if let Some(pinned) = pinned.filter(|pinned| *pinned != self.digest.to_string()) {
+            return Some(Gap::Digest { pinned, locked: self.digest.clone() });
         }
         (self.selection != *selection).then_some(Gap::Selection)
     }

@@ -92,7 +92,12 @@ fn entries_apply_to_the_same_image_and_selection() {
     let rows = [
         ("a", image.to_owned(), &selection, None),
         ("a", pinned("manifest"), &selection, None),
-        ("a", pinned("other"), &selection, Some(Gap::Image)),
+        (
+            "a",
+            pinned("other"),
+            &selection,
+            Some(Gap::Digest { pinned: digest("other").to_string(), locked: digest("a") }),
+        ),
         ("a", "ghcr.io/acme/rules:1.5.0".to_owned(), &selection, Some(Gap::Image)),
         ("a", image.to_owned(), &digest("other"), Some(Gap::Selection)),
         ("b", image.to_owned(), &selection, Some(Gap::Missing)),
