@@ -64,9 +64,9 @@ const LOGGING: &str = "Logging";
 /// with the exit code.
 pub fn parse(arguments: Vec<OsString>) -> Result<Cli, ExitCode> {
     let mut program = Cli::program();
-    let matches = program.try_get_matches_from_mut(arguments);
+    let matches = program.try_get_matches_from_mut(&arguments);
     let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-    parsed.map_err(|error| output::usage::report(&error.format(&mut program)))
+    parsed.map_err(|error| output::usage::report(error.format(&mut program), &program, &arguments))
 }
 
 /// Runs the command and returns the exit code, one of `output::exit`. Every command reports its error in one line on

@@ -230,3 +230,44 @@ fn an_invalid_field_of_an_entry_is_an_error_of_the_file() {
         assert!(!ran.stderr.contains("spec."), "{ran:?}");
     }
 }
+
+#[test]
+fn options_of_other_tools_lead_to_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows: [(&[&str], &[&str]); 14] = [
+        (
+            &["verify", "r.example/a", "--insecure-ignore-tlog"],
+            &["use --transparency-log ignored", "supercargo verify --help"],
+        ),
+        (&["login", "r.example", "-u", "a", "-p", "b"], &["'-p'", "use --password-stdin", "supercargo login --help"]),
+        (&["pull", "r.example/a", "--password", "b"], &["use --password-stdin"]),
+        (&["resolve", "r.example/a", "-o", "json"], &["use --format json", "supercargo resolve --help"]),
+        (&["list", "-ojson"], &["use --format json"]),
+        (&["list", "--output=yaml"], &["use --format json"]),
+        (&["lock", "a.yaml"], &["'a.yaml'", "name files with -f", "supercargo lock --help"]),
+        (&["sync", "a.yaml"], &["name files with -f"]),
+        (&["pin", "a.yaml"], &["name files with -f"]),
+        (&["pull", "r.example/a", "dir"], &["'dir'", "name the directory with -o"]),
+        (&["sync", "--format", "xml", "-f", "a"], &["'xml'", "Run supercargo sync --help"]),
+        (&["sync", "-f"], &["Run supercargo sync --help"]),
+        (&["--log-level", "debug", "cache", "prun"], &["'prune'", "Run supercargo cache --help"]),
+        (&["diff", "a.yaml"], &["name files with -f"]),
+    ];
+    for (arguments, nouns) in rows {
+        let ran = run(dir.path(), arguments);
+        refused(&ran, 2, &[&["error: InvalidSpec: "], nouns].concat());
+        assert!(!ran.stderr.contains("--insecure-skip-verify"), "{ran:?}");
+    }
+    let hidden = run(dir.path(), &["ociartifact", "complet"]);
+    refused(&hidden, 2, &["'complet'", "Run supercargo ociartifact --help"]);
+    assert!(!hidden.stderr.contains("'complete'"), "{hidden:?}");
+}
+
+#[test]
+fn help_in_place_of_a_command_ends_with_an_error() {
+    for command in [&[] as &[&str], &["policy"], &["cache"], &["catalog"], &["ociartifact"]] {
+        let ran = run(Path::new("/"), command);
+        refused(&ran, 2, &["Usage: ", "Commands:", "error: InvalidSpec: no command given. "]);
+        assert!(ran.stderr.lines().last().unwrap_or_default().starts_with("error: "), "{ran:?}");
+    }
+}
