@@ -271,3 +271,30 @@ fn help_in_place_of_a_command_ends_with_an_error() {
         assert!(ran.stderr.lines().last().unwrap_or_default().starts_with("error: "), "{ran:?}");
     }
 }
+
+#[test]
+fn an_import_lists_fields_and_replaces_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |text: &str| std::fs::write(dir.path().join("vendir.yml"), text).unwrap();
+    let import = ["import", "vendir", "vendir.yml", "-o", "out.yaml"];
+    let head = "apiVersion: vendir.k14s.io/v1alpha1\nkind: Config\ndirectories:\n- path: a\n  contents:\n  - path: b\n";
+    write(&format!("{head}    lazy: true\n    git: {{url: x}}\n"));
+    let ran = run(dir.path(), &import);
+    refused(
+        &ran,
+        4,
+        &["\"git\" sources are not supported", "lazy is not supported", "2 fields cannot be translated", "vendir.yml"],
+    );
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    assert!(
+        lines.len() == 3 && lines[..2].iter().all(|line| line.starts_with("  ")) && lines[2].starts_with("error: ")
+    );
+    write("directories: []\n");
+    let ran = run(dir.path(), &import);
+    refused(&ran, 4, &["apiVersion and kind are missing; expected vendir.k14s.io/v1alpha1 and Config"]);
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    write(&format!("{head}    image: {{url: 'r.example/a:1'}}\n"));
+    assert_eq!(run(dir.path(), &import).code, Some(0));
+    refused(&run(dir.path(), &import), 1, &["OutputConflict: ", "out.yaml", "--force"]);
+    assert_eq!(run(dir.path(), &[&import[..], &["--force"]].concat()).code, Some(0));
+}

@@ -6,9 +6,10 @@ use serde_json::{Map, Value};
 
 /// Part of a file that has no translation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {problem}")]
+#[error("{path}{}{problem}", if path.is_empty() { "" } else { ": " })]
 pub struct Problem {
-    /// Path of the field, such as `directories[0].contents[1].git`, or the location of a syntax error.
+    /// Path of the field, such as `directories[0].contents[1].git`, or the location of a syntax error. Empty for
+    /// a whole document.
     pub path: String,
     /// Reason, and the expected form.
     pub problem: String,
@@ -29,6 +30,11 @@ impl Problems {
     /// Adds a part that has a translation, with a risk that the user should know.
     pub(super) fn warn(&self, path: &str, problem: impl Into<String>) {
         self.warnings.borrow_mut().push(Problem { path: path.to_owned(), problem: problem.into() });
+    }
+
+    /// Returns true if no problem was found yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.borrow().is_empty()
     }
 
     /// Returns the problems and the warnings.

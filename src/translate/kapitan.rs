@@ -55,7 +55,7 @@ fn dependencies(document: Value, problems: &Problems) -> Vec<Fields<'_>> {
 fn artifact(mut dependency: Fields<'_>, problems: &Problems) -> Option<Spec> {
     let kind = dependency.required("type").unwrap_or_default();
     if kind != "oci" {
-        dependency.problem("type", format!("\"{kind}\" is no OCI registry; keep the dependency in the inventory"));
+        dependency.problem("type", format!("\"{kind}\" dependencies are not supported; expected oci"));
         return None;
     }
     let mut spec = Spec::default();

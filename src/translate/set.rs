@@ -36,7 +36,8 @@ impl Set {
 
     /// Returns the document.
     pub(super) fn document(self, problems: &Problems) -> Node {
-        if self.entries.is_empty() {
+        // Another problem is the cause, or at least the first to mend.
+        if self.entries.is_empty() && problems.is_empty() {
             problems.add("document", "no artifact; expected at least one");
         }
         let artifacts: Vec<Map> = self

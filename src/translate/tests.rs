@@ -138,10 +138,9 @@ fn what_vendir_has_alone_is_named() {
         &[
             (&format!("{at}.permissions"), "modes"),
             (&format!("{at}.ignorePaths"), "whole"),
-            (&format!("{at}.lazy"), "registry"),
-            (&format!("{at}.git"), "vendir.yml"),
+            (&format!("{at}.lazy"), "sync --locked"),
+            (&format!("{at}.git"), "\"git\" sources"),
             (&format!("{at}.legal"), "unknown"),
-            ("document", "artifact"),
         ],
     );
     for source in ["hg", "http", "githubRelease", "manual", "directory", "inline", "imgpkgBundle"] {
@@ -174,11 +173,7 @@ fn what_vendir_has_alone_is_named() {
         assert_eq!(problems[0].path, format!("{at}.{path}"), "{content}: {problems:?}");
         assert!(problems[0].problem.contains(noun), "{content}: {problems:?}");
     }
-    refused(
-        Tool::Vendir,
-        "apiVersion: v1\nkind: Secret\nmetadata: {name: login}",
-        &[("kind", "Secret"), ("document", "artifact")],
-    );
+    refused(Tool::Vendir, "apiVersion: v1\nkind: Secret\nmetadata: {name: login}", &[("kind", "Secret")]);
 }
 
 #[test]
@@ -191,11 +186,7 @@ fn directories_do_not_overlap_and_stay_below_the_file() {
     refused(Tool::Kapitan, &two("a/b", "./a//b/"), &[("[1].output_path", "a/b")]);
     refused(Tool::Kapitan, &two("a/b", "a"), &[("[1].output_path", "overlap")]);
     refused(Tool::Kapitan, &two("/a", "b"), &[("[0].output_path", "absolute")]);
-    refused(
-        Tool::Kapitan,
-        &two("a/../..", "."),
-        &[("[0].output_path", ".."), ("[1].output_path", "current"), ("document", "artifact")],
-    );
+    refused(Tool::Kapitan, &two("a/../..", "."), &[("[0].output_path", ".."), ("[1].output_path", "current")]);
     let documents = translated(Tool::Kapitan, &two("a/b", "a/bc"));
     assert_eq!(documents[0]["artifacts"].as_array().unwrap().len(), 2);
 }
@@ -273,11 +264,7 @@ fn what_kapitan_has_alone_is_named() {
             ("[5].chart_name", "unknown"),
         ],
     );
-    refused(
-        Tool::Kapitan,
-        "parameters: {}",
-        &[("parameters.kapitan.dependencies", "missing"), ("document", "artifact")],
-    );
+    refused(Tool::Kapitan, "parameters: {}", &[("parameters.kapitan.dependencies", "missing")]);
 }
 
 fn flux(spec: &str) -> String {

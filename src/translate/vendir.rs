@@ -12,6 +12,9 @@ use super::set::Set;
 use super::spec::{Registry, Semver, Spec, check_media_type};
 use super::translation::Translation;
 
+/// Values of `apiVersion` and `kind` in a `vendir.yml`.
+const API_VERSION: &str = "vendir.k14s.io/v1alpha1";
+const KIND: &str = "Config";
 /// Sources of other origins than registries.
 const OTHER_SOURCES: [&str; 7] = ["git", "hg", "http", "githubRelease", "manual", "directory", "inline"];
 /// A version as vendir reads it, with or without `v`: three numbers without leading zeros.
@@ -23,9 +26,15 @@ pub(super) fn translate(documents: Vec<Value>, problems: &Problems) -> Translati
         let Some(mut config) = Fields::of(document, "", problems) else { continue };
         let kind = config.text("kind").unwrap_or_default();
         let version = config.text("apiVersion").unwrap_or_default();
-        if (version.as_str(), kind.as_str()) != ("vendir.k14s.io/v1alpha1", "Config") {
-            let problem = format!("\"{kind}\" of \"{version}\"; expected Config of vendir.k14s.io/v1alpha1 alone");
-            problems.add("kind", problem);
+        if (version.as_str(), kind.as_str()) != (API_VERSION, KIND) {
+            match (version.as_str(), kind.as_str()) {
+                ("", "") => {
+                    problems.add("", format!("apiVersion and kind are missing; expected {API_VERSION} and {KIND}"))
+                }
+                ("", _) => problems.add("apiVersion", format!("missing; expected {API_VERSION}")),
+                (_, "") => problems.add("kind", format!("missing; expected {KIND}")),
+                _ => problems.add("kind", format!("{kind} of {version}; expected {KIND} of {API_VERSION} alone")),
+            }
             continue;
         }
         // A version of vendir.
@@ -54,7 +63,7 @@ fn add_directory(mut directory: Fields<'_>, set: &mut Set, secrets: &mut BTreeSe
         content.refuse("permissions", "modes of directories cannot be set");
         content.refuse("ignorePaths", "a directory is replaced as a whole, and no file in it is kept");
         if content.flag("lazy") {
-            content.problem("lazy", "each sync looks at the registry, unless it is locked");
+            content.problem("lazy", "lazy is not supported; use sync --locked");
         }
         let spec = source(&mut content, problems);
         content.end();
@@ -69,7 +78,7 @@ fn add_directory(mut directory: Fields<'_>, set: &mut Set, secrets: &mut BTreeSe
 fn source(content: &mut Fields<'_>, problems: &Problems) -> Option<Spec> {
     let is_other = OTHER_SOURCES.iter().any(|name| content.has(name)) || content.has("imgpkgBundle");
     for name in OTHER_SOURCES {
-        content.refuse(name, "the source is no OCI registry; keep it in vendir.yml");
+        content.refuse(name, &format!("\"{name}\" sources are not supported; expected a source in an OCI registry"));
     }
     content.refuse("imgpkgBundle", "imgpkg rewrites .imgpkg/images.yml of a bundle; use image for its files as pushed");
     let mut sources = ["image", "ociArtifact", "helmChart"].into_iter().filter(|name| content.has(name));

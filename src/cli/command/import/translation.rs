@@ -15,8 +15,6 @@ use crate::translate::{Problem, Tool};
 
 /// Maximum number of problems that are listed.
 const MAX_LISTED: usize = 100;
-/// Remedy of an error about a part without a counterpart.
-const REMEDY: &str = "Correct or remove what has no counterpart, and keep it in the other tool.";
 
 /// Arguments of a translation.
 #[derive(Debug, clap::Args)]
@@ -26,6 +24,9 @@ pub(crate) struct Arguments {
     /// Write the result to this file instead of standard output.
     #[arg(short = 'o', long, value_name = "FILE", value_parser = files::target())]
     output: Option<PathBuf>,
+    /// Replace an existing file of --output.
+    #[arg(long, requires = "output")]
+    force: bool,
 }
 
 /// The part of every translation's `--help` that is the same.
@@ -106,6 +107,11 @@ fn import(tool: Tool, arguments: &Arguments) -> Result<String, Complaint> {
         let problem = format!("--output: {} is FILE itself; expected another file", path.display());
         return Err(Complaint::new(Reason::InvalidSpec, problem));
     }
+    // A device is written to, and not replaced.
+    if !arguments.force && fs_err::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        let complaint = Complaint::new(Reason::OutputConflict, format!("--output: {} exists", path.display()));
+        return Err(complaint.with_remedy("Name another file, or replace it with --force.".to_owned()));
+    }
     files::replace_by("--output", path, translated.as_bytes())?;
     Ok(String::new())
 }
@@ -121,7 +127,7 @@ fn translated(tool: Tool, shown: &str, text: &str) -> Result<String, Complaint> 
         Tool::Kapitan => "kapitan",
         Tool::Flux => "flux",
     };
-    let translation = tool.translate(text).map_err(|problems| refused(shown, &problems))?;
+    let translation = tool.translate(text).map_err(|problems| refused(tool, shown, &problems))?;
     for warning in translation.warnings() {
         notes::warn(printable(&format!("warning: {shown}: {warning}")));
     }
@@ -132,18 +138,27 @@ fn translated(tool: Tool, shown: &str, text: &str) -> Result<String, Complaint> 
     Ok(text)
 }
 
-/// Reports the problems: one in the error itself, several each on its own line before the error.
-fn refused(shown: &str, problems: &[Problem]) -> Complaint {
-    let message = match problems {
-        [problem] => format!("{shown}: {problem}"),
+/// Reports the problems: one in the error itself, several as an indented list before the error.
+fn refused(tool: Tool, shown: &str, problems: &[Problem]) -> Complaint {
+    let file = match tool {
+        Tool::Vendir => "vendir.yml",
+        Tool::Kapitan => "the inventory",
+        Tool::Flux => "the files of Flux",
+    };
+    let (message, remedy) = match problems {
+        [problem] => {
+            let remedy = format!("Correct it, or remove it from a copy of the file, and keep it in {file}.");
+            (format!("{shown}: {problem}"), remedy)
+        }
         problems => {
             for problem in problems.iter().take(MAX_LISTED) {
-                notes::warn(printable(&format!("{shown}: {problem}")));
+                notes::warn(printable(&format!("  {problem}")));
             }
-            format!("{shown}: {} parts have no translation", problems.len())
+            let remedy = format!("Correct them, or remove them from a copy of the file, and keep them in {file}.");
+            (format!("{shown}: {} fields cannot be translated", problems.len()), remedy)
         }
     };
-    Complaint::new(Reason::FileInvalid, message).with_remedy(REMEDY.to_owned())
+    Complaint::new(Reason::FileInvalid, message).with_remedy(remedy)
 }
 
 #[cfg(test)]
