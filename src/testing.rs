@@ -250,7 +250,7 @@ impl Registry for FakeRegistry {
             Strangers::Refused => Err(RegistryError::Unauthorized {
                 host: repository.host().to_owned(),
                 repository: repository.path().to_owned(),
-                wanted: "credentials",
+                has_credentials: false,
             }),
         }
     }

@@ -94,7 +94,7 @@ reasons! {
     /// No signature of an accepted format and type was found for the digest.
     SignatureMissing: "Sign the digest that the message names; the operator retries.",
     /// A signature was found, but it does not verify, is malformed, is for another digest, or is not in the log.
-    SignatureInvalid: "If its key signs without a log, set transparencyLog: Ignored in the entry; if it is yours, check that the trusted root contains its log and certificate authority; otherwise sign the digest again, and find out who pushed the signature.",
+    SignatureInvalid: "If its key signs without a log, set transparencyLog: Ignored in the entry; if it is yours, check that the trusted root contains its log and certificate authority; otherwise sign the digest again, and check which key signed it.",
     /// The digest is signed, but not by an accepted signer.
     IdentityMismatch: "If this signer may sign, add it to the entry: NAME is in spec.verify, POLICY/NAME in that OCIArtifactPolicy; otherwise push a revision that an accepted signer signed.",
     /// A policy of the cluster refuses the artifact, regardless of its signatures.

@@ -20,14 +20,14 @@ pub enum RegistryError {
         range: String,
     },
     /// 401 after all matching credentials were tried.
-    #[error("{host} requires {wanted} for {repository}")]
+    #[error("{host} {} credentials for {repository}", if *has_credentials { "rejected the" } else { "requires" })]
     Unauthorized {
         /// The registry.
         host: String,
         /// The repository.
         repository: String,
-        /// "credentials" or "other credentials".
-        wanted: &'static str,
+        /// True if the request had credentials.
+        has_credentials: bool,
     },
     /// 403.
     #[error("{host} does not allow these credentials to {verb} {repository}")]

@@ -138,6 +138,13 @@ impl Requirement {
         Some(hasher.finish().hex())
     }
 
+    /// Gives the entry of a command's options the name that messages show.
+    pub fn rename(&mut self, old: &str, new: &str) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.name == old) {
+            new.clone_into(&mut entry.name);
+        }
+    }
+
     /// Fails with the first enforced entry whose trusted root cannot verify any signature.
     pub(super) fn check_roots(&self, now: Timestamp) -> Result<(), (&Entry, RootError)> {
         let enforced = |entry: &&Entry| entry.enforcement == Enforcement::Enforce;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use crate::api::Reason;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, catalog, find, refill_if_missing};
@@ -135,5 +136,7 @@ async fn request(arguments: &Arguments) -> Result<Request, Complaint> {
     arguments.content.set(&mut spec);
     let mut referred = Referred::default();
     arguments.signature.set(&mut spec, &mut referred).await?;
-    Ok(Request::parse(ObjectId::command_line(), &spec, &referred).map_err(Failure::from)?)
+    let mut request = Request::parse(ObjectId::command_line(), &spec, &referred).map_err(Failure::from)?;
+    arguments.signature.name(Arc::make_mut(&mut request.requirement));
+    Ok(request)
 }

@@ -10,7 +10,7 @@ use crate::cli::options::content::ContentArguments;
 use crate::cli::options::format::{Format, FormatArguments};
 use crate::cli::options::policy::{self, PolicyArguments};
 use crate::cli::options::reading::{self, ReadArguments};
-use crate::cli::options::signature::{self, ENTRY, SignatureArguments};
+use crate::cli::options::signature::{self, SignatureArguments};
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::notes::{note, warn};
@@ -174,7 +174,7 @@ fn summary(judgement: &Judgement, policies: &[&str], warnings: &[&str]) {
 
 /// Returns the requirement that the signature satisfies, if it is of a policy.
 fn requirement(verified: &Verified) -> Option<&str> {
-    Some(verified.entry.as_str()).filter(|name| *name != ENTRY)
+    Some(verified.entry.as_str()).filter(|name| !signature::is_of_options(name))
 }
 
 fn signature(verified: &Verified) -> Signature<'_> {

@@ -12,6 +12,11 @@ use crate::request::{Policies, Request};
 /// Namespace of the operator in the installation guide.
 pub(crate) const OPERATOR_NAMESPACE: &str = "supercargo-system";
 
+/// Remedy for a policy that cannot be applied.
+const UNUSABLE: &str = "Correct the policy, or add the Secret or ConfigMap that it names to the files of --policy.";
+/// Remedy for an artifact that no policy matches.
+const UNMATCHED: &str = "Correct the reference, or add a policy with images that match it to the files of --policy.";
+
 /// The part of `--help` about policies.
 pub(crate) const POLICIES_HELP: &str = "\
 Policies: every policy in --policy whose images match IMAGE must be satisfied, in addition to the
@@ -85,14 +90,16 @@ impl PolicyArguments {
 
     /// Fails if a policy denies the artifact, or if none matches it: a mistake in a pattern must not allow everything.
     pub(crate) fn check(&self, request: &Request) -> Result<(), Complaint> {
-        let denied = |text: &str| Err(Complaint::new(Reason::PolicyDenied, text));
+        let denied = |text: &str| Complaint::new(Reason::PolicyDenied, text);
         if let Some(objection) = request.requirement.denied() {
-            return denied(&objection.text);
+            let complaint = denied(&objection.text);
+            return Err(if objection.is_verdict { complaint } else { complaint.with_remedy(UNUSABLE.to_owned()) });
         }
         match &self.policy {
             Some(path) if request.requirement.applied().is_empty() => {
                 let repository = &request.reference.repository;
-                denied(&format!("no OCIArtifactPolicy in {} matches {repository}", path.display()))
+                let problem = format!("no OCIArtifactPolicy in {} matches {repository}", path.display());
+                Err(denied(&problem).with_remedy(UNMATCHED.to_owned()))
             }
             Some(_) | None => Ok(()),
         }

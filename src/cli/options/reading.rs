@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::api::OCIArtifactSpec;
 use crate::api::spec::{CaReference, CertificateReference, SemverSpec};
@@ -106,6 +107,7 @@ impl ReadArguments {
         signature.set(&mut spec, &mut referred).await?;
         let object = ObjectId::command_line();
         let mut request = Request::parse(object, &spec, &referred).map_err(Failure::from)?;
+        signature.name(Arc::make_mut(&mut request.requirement));
         let repository = &request.reference.repository;
         let origins = self.login.add_to(&mut request.access.keychain, repository).await?;
         Ok((request, origins))

@@ -13,10 +13,13 @@ use crate::api::{OCIArtifactSpec, Reason};
 use crate::cli::files;
 use crate::cli::output::complaint::Complaint;
 use crate::request::Referred;
+use crate::trust::requirement::Requirement;
 use crate::trust::sigstore::PublicKey;
 
 /// Name of the entry that the options stand for.
-pub(crate) const ENTRY: &str = "options";
+const ENTRY: &str = "options";
+/// Maximum number of keys in the name that messages show.
+const SHOWN: usize = 3;
 /// Name of the ConfigMap that stands for a file. It is never shown.
 const ROOT: &str = "trusted-root";
 const ROOT_KEY: &str = "trusted_root.json";
@@ -148,6 +151,15 @@ impl SignatureArguments {
         Ok(())
     }
 
+    /// Names the options in messages about the requirement that they are.
+    pub(crate) fn name(&self, requirement: &mut Requirement) {
+        let keys = self.key.iter().take(SHOWN).map(|path| format!("--key {}", path.display()));
+        let subject = self.subject.iter().map(|subject| format!("--subject {subject}"));
+        let pattern = self.subject_regexp.iter().map(|pattern| format!("--subject-regexp {pattern}"));
+        let names: Vec<_> = keys.chain(subject).chain(pattern).collect();
+        requirement.rename(ENTRY, &names.join(" or "));
+    }
+
     fn cosign(&self, keys: Vec<KeySpec>) -> CosignSpec {
         let identity = |issuer: &String| IdentitySpec {
             issuer: issuer.clone(),
@@ -182,6 +194,11 @@ impl SignatureArguments {
             formats: formats.into_iter().filter(is_accepted).collect(),
         }
     }
+}
+
+/// Returns true for the name of a requirement of options. That of a policy begins with the policy.
+pub(crate) fn is_of_options(requirement: &str) -> bool {
+    requirement.starts_with("--")
 }
 
 /// Parses the key of --key; the error names its file.

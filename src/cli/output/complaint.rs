@@ -113,7 +113,8 @@ pub fn remedy(reason: Reason) -> &'static str {
             "Sign the digest that the message names, or check that its signatures are in the same repository."
         }
         Reason::SignatureInvalid => {
-            "If its key signs without a log, set --transparency-log ignored; else sign again, and find out who signed."
+            "If its key signs without a log, set --transparency-log ignored; otherwise sign the digest \
+             again, and check which key signed it."
         }
         Reason::IdentityMismatch => "If this signer may sign, accept it with an option for signers (--help).",
         Reason::LimitExceeded => "Make the content smaller; if the message names an option, it can be raised.",

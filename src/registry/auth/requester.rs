@@ -79,7 +79,7 @@ impl Requester<'_> {
         RegistryError::Unauthorized {
             host: self.repository.host().to_owned(),
             repository: self.repository.path().to_owned(),
-            wanted: if self.credential.is_some() { "other credentials" } else { "credentials" },
+            has_credentials: self.credential.is_some(),
         }
     }
 }

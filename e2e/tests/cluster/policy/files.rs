@@ -107,8 +107,8 @@ async fn policies_of_files_decide_as_in_a_cluster(case: &mut Case) -> Result<()>
         ("one only warns", vec![&good, &warn], vec![], None, "warning: OCIArtifactPolicy no"),
         ("one allows it", vec![&allow], vec![], None, "allowed without a signature by open"),
         ("one allows it and the key is right", vec![&allow], key.to_vec(), None, "signed by the key"),
-        ("one allows it and the key is wrong", vec![&allow], wrong_key.to_vec(), Some("IdentityMismatch"), "options"),
-        ("the right key and a wrong one", vec![&good], wrong_key.to_vec(), Some("IdentityMismatch"), "options"),
+        ("one allows it and the key is wrong", vec![&allow], wrong_key.to_vec(), Some("IdentityMismatch"), "--key"),
+        ("the right key and a wrong one", vec![&good], wrong_key.to_vec(), Some("IdentityMismatch"), "--key"),
         ("a Secret", vec![&by_secret, &secret], vec![], None, "required by team/release"),
         (
             "a Secret that is elsewhere",

@@ -57,7 +57,7 @@ async fn wording_of_conditions_and_events() {
 fn failures(digest: &Digest) -> Vec<(&'static str, Failure)> {
     let (host, repository) = ("r.example".to_owned(), "r.example/app".to_owned());
     let (entry, name) = ("release".to_owned(), digest.short());
-    let requires = RegistryError::Unauthorized { host: host.clone(), repository, wanted: "credentials" };
+    let requires = RegistryError::Unauthorized { host: host.clone(), repository, has_credentials: false };
     let problem = "signed by a@example.com (issuer https://i.example)".to_owned();
     vec![
         (
