@@ -46,7 +46,7 @@ mod volume;
 mod witness;
 
 pub use deleted::remove_owned;
-pub use error::OutputError;
+pub use error::{Loss, OutputError};
 pub(crate) use lock::Lock;
 pub use lock::Wanted;
 pub use manifest::{manifests, remove as remove_manifest};

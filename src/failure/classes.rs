@@ -1,14 +1,14 @@
 //! The one place where an error becomes a class and a reason. The matches have no wildcard: a new error does not compile
 //! until its class and reason are chosen.
 
-use super::text::{KEEP_OR_FORCE, LOCK_ANEW};
+use super::text::{KEEP_OR_FORCE, LOCK_ANEW, MOVE_AWAY, RESTORE_OR_FORCE};
 use super::{Class, Failure, Obstacle, causes};
 use crate::api::Reason;
 use crate::blob::BlobError;
 use crate::layout::LayoutError;
 use crate::oci::index::PlatformError;
 use crate::oci::manifest::ManifestError;
-use crate::output::OutputError;
+use crate::output::{Loss, OutputError};
 use crate::pack::PackError;
 use crate::publish::PublishError;
 use crate::registry::RegistryError;
@@ -276,8 +276,15 @@ impl From<OutputError> for Failure {
             OutputError::Refused { ref rehearsal, .. } => {
                 obstructed(Class::Wait, Reason::StorageFailed, Obstacle::Refused(rehearsal.clone()), error)
             }
-            OutputError::Differs(_) => obstructed(Class::Stalled, Reason::OutputConflict, Obstacle::Place, error)
-                .with_command_remedy(Some(KEEP_OR_FORCE)),
+            OutputError::Differs { loss, .. } => {
+                let remedy = match loss {
+                    Loss::Foreign => KEEP_OR_FORCE,
+                    Loss::Changed => RESTORE_OR_FORCE,
+                    Loss::Collision => MOVE_AWAY,
+                };
+                obstructed(Class::Stalled, Reason::OutputConflict, Obstacle::Place, error)
+                    .with_command_remedy(Some(remedy))
+            }
             OutputError::Git { .. } => Self::new(Class::Stalled, Reason::UnsafeArchive, error),
             OutputError::OtherFiles { .. } => {
                 Self::new(Class::Stalled, Reason::DigestMismatch, error).with_command_remedy(Some(LOCK_ANEW))

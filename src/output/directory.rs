@@ -189,8 +189,7 @@ impl Destination {
     fn prepare(&self, entry: &Entry, exists: bool, wanted: &Listing, staged: &Staged) -> Result<Before, OutputError> {
         let Existing::Recorded(recorded) = &self.existing else { return Ok(Before::Unread) };
         if let Some(expected) = recorded.expected.as_ref().filter(|expected| **expected != wanted.digest()) {
-            let (place, found) = (self.path.display().to_string(), wanted.digest());
-            return Err(OutputError::OtherFiles { place, expected: expected.clone(), found });
+            return Err(OutputError::OtherFiles { expected: expected.clone(), found: wanted.digest() });
         }
         if let Some(path) = wanted.nodes().keys().find(|path| path.is_in_git()) {
             return Err(OutputError::Git { path: path.to_string() });
@@ -205,8 +204,7 @@ impl Destination {
             Err(_) if is_any_lost => return Ok(Before::Unread),
             disk => disk.map_err(|error| self.unlisted(error))?,
         };
-        let differs = |why: String| OutputError::Differs(format!("{} {why}", self.path.display()));
-        match recorded.step(&disk, wanted).map_err(differs)? {
+        match recorded.step(&disk, wanted).map_err(|refusal| refusal.of(&self.path))? {
             Step::Nothing => Ok(Before::Same),
             Step::Exchange(kept) => {
                 link_into(&dir, &staged.open()?, &kept)?;

@@ -7,6 +7,17 @@ use crate::request::OutputKind;
 use crate::storage::StorageError;
 use crate::unpack::read_back::{Changed, StagedError};
 
+/// Files that the replacement of a directory of a repository would lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Changes of files that were written earlier.
+    Changed,
+    /// Files of others, and maybe changes too.
+    Foreign,
+    /// A file of others at the path of a file of the artifact, although files of others are kept.
+    Collision,
+}
+
 /// Errors of preparing, switching, reading and removing outputs.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
@@ -40,13 +51,16 @@ pub enum OutputError {
         uid: String,
     },
     /// A directory of a repository has files that a replacement would lose.
-    #[error("{0}")]
-    Differs(String),
+    #[error("{text}")]
+    Differs {
+        /// The directory and its files.
+        text: String,
+        /// The files that would be lost.
+        loss: Loss,
+    },
     /// The artifact has other files than the lock file says.
-    #[error("{place}: the lock has the files digest {expected}, but the artifact has {found}")]
+    #[error("the lock has the files digest {expected}, but the artifact has {found}")]
     OtherFiles {
-        /// The directory.
-        place: String,
         /// Digest of the list of files in the lock.
         expected: Digest,
         /// Digest of the artifact's list of files.

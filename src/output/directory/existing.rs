@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Mode};
 
 use super::entry::unlisted;
 use crate::oci::Digest;
-use crate::output::OutputError;
+use crate::output::{Loss, OutputError};
 use crate::request::Limits;
 use crate::storage::{self, During, StorageError};
 use crate::unpack::listing::{Listing, ListingError};
@@ -72,9 +72,26 @@ pub(super) enum Step {
     Exchange(Vec<EntryPath>),
 }
 
+/// Reason not to replace a directory.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// Rest of a sentence about the directory.
+    text: String,
+    loss: Loss,
+}
+
+impl Refusal {
+    /// Returns the error about a directory.
+    pub(super) fn of(self, path: &Path) -> OutputError {
+        OutputError::Differs { text: format!("{} {}", path.display(), self.text), loss: self.loss }
+    }
+}
+
 /// Differences of a directory that forbid a replacement.
 #[derive(Debug, Default)]
 struct Differences {
+    /// True if the record has no file of the directory.
+    is_unrecorded: bool,
     changed: Vec<EntryPath>,
     removed: Vec<EntryPath>,
     foreign: Vec<EntryPath>,
@@ -87,9 +104,8 @@ impl Recorded {
         Self { files, force: false, keep_foreign: false, limits, expected: None, intent: None }
     }
 
-    /// Decides about a directory with the files of `disk`, for a tree with the files of `wanted`. The error is the rest
-    /// of a sentence about the directory.
-    pub(super) fn step(&self, disk: &Listing, wanted: &Listing) -> Result<Step, String> {
+    /// Decides about a directory with the files of `disk`, for a tree with the files of `wanted`.
+    pub(super) fn step(&self, disk: &Listing, wanted: &Listing) -> Result<Step, Refusal> {
         // An empty directory has nothing to lose.
         if disk.content().next().is_none() {
             let is_same = wanted.content().next().is_none();
@@ -109,14 +125,16 @@ impl Recorded {
         for path in &found.foreign {
             let node = disk.nodes().get(path).cloned().unwrap_or(Node::Directory);
             whole.insert(path.clone(), node).map_err(|path| {
-                format!("has a file that sync did not write where the artifact has another one: {path:?}")
+                let text = format!("has a file that sync did not write where the artifact has another one: {path:?}");
+                Refusal { text, loss: Loss::Collision }
             })?;
         }
         Ok(if disk.has_content_of(&whole) { Step::Nothing } else { Step::Exchange(found.foreign) })
     }
 
     fn differences(&self, disk: &Listing, wanted: &Listing) -> Differences {
-        let mut found = Differences::default();
+        let is_unrecorded = self.files.content().next().is_none();
+        let mut found = Differences { is_unrecorded, ..Differences::default() };
         let is_wanted = |path: &EntryPath, node: Option<&Node>| wanted.nodes().get(path) == node;
         for (path, node) in disk.content() {
             match self.files.nodes().get(path) {
@@ -133,9 +151,8 @@ impl Recorded {
     }
 }
 
-/// Returns true if a directory has exactly the recorded files, so that nothing is lost with it. The error is the rest
-/// of a sentence about the directory.
-pub(super) fn check_unchanged(files: &Listing, disk: &Listing) -> Result<(), String> {
+/// Returns true if a directory has exactly the recorded files, so that nothing is lost with it.
+pub(super) fn check_unchanged(files: &Listing, disk: &Listing) -> Result<(), Refusal> {
     let nothing = Listing::default();
     Recorded::new(files.clone()).differences(disk, &nothing).check(false)
 }
@@ -150,11 +167,19 @@ pub fn check(path: &Path, recorded: &Recorded) -> Result<(), OutputError> {
         return Ok(());
     }
     let found = recorded.differences(&disk, &Listing::default());
-    found.check(recorded.keep_foreign).map_err(|why| OutputError::Differs(format!("{} {why}", path.display())))
+    found.check(recorded.keep_foreign).map_err(|refusal| refusal.of(path))
 }
 
 impl Differences {
-    fn check(&self, keep_foreign: bool) -> Result<(), String> {
+    fn check(&self, keep_foreign: bool) -> Result<(), Refusal> {
+        let is_foreign = !self.foreign.is_empty() && !keep_foreign;
+        let loss = if is_foreign { Loss::Foreign } else { Loss::Changed };
+        if is_foreign && self.is_unrecorded {
+            return Err(Refusal {
+                text: format!("contains files that sync did not write: {}", shown(&self.foreign)),
+                loss,
+            });
+        }
         let kinds = [
             ("changed", &self.changed, false),
             ("removed", &self.removed, false),
@@ -162,7 +187,10 @@ impl Differences {
         ];
         let refused = kinds.iter().filter(|(_, paths, is_allowed)| !paths.is_empty() && !is_allowed);
         let parts: Vec<_> = refused.map(|(kind, paths, _)| format!("{}: {kind}", shown(paths))).collect();
-        if parts.is_empty() { Ok(()) } else { Err(format!("differs from what sync wrote: {}", parts.join("; "))) }
+        if parts.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal { text: format!("differs from what sync wrote: {}", parts.join("; ")), loss })
     }
 }
 
@@ -213,7 +241,7 @@ mod tests {
         record: &[(&str, &str)],
         disk: &[(&str, &str)],
         (force, keep_foreign): (bool, bool),
-    ) -> Result<String, String> {
+    ) -> Result<String, Refusal> {
         let recorded = Recorded { force, keep_foreign, ..Recorded::new(listing(record)) };
         let wanted = listing(&[("a", "new"), ("d/b", "same")]);
         recorded.step(&listing(disk), &wanted).map(|step| match step {
@@ -229,29 +257,32 @@ mod tests {
         let edited: &[_] = &[("a", "mine"), ("d/b", "same"), ("gone", "1")];
         let foreign: &[_] = &[("a", "old"), ("d/b", "same"), ("gone", "1"), ("d/mine", "1")];
         let plain = (false, false);
-        let rows: [(&[_], &[_], _, Result<&str, &str>); 16] = [
+        let rows: [(&[_], &[_], _, Result<&str, (&str, Loss)>); 17] = [
             (&[], &[], plain, Ok("exchange ")),
             (old, &[], plain, Ok("exchange ")),
             (old, old, plain, Ok("exchange ")),
             // The process was killed before it wrote the record.
             (old, new, plain, Ok("nothing")),
             (&[], new, plain, Ok("nothing")),
-            (old, edited, plain, Err("a: changed")),
+            (old, edited, plain, Err(("a: changed", Loss::Changed))),
             (old, edited, (true, false), Ok("exchange ")),
-            (old, edited, (false, true), Err("a: changed")),
+            (old, edited, (false, true), Err(("a: changed", Loss::Changed))),
             (old, &[("a", "old"), ("d/b", "same")], plain, Ok("exchange ")),
-            (old, &[("d/b", "same"), ("gone", "1")], plain, Err("a: removed")),
-            (old, foreign, plain, Err("d/mine: not written by sync")),
+            (old, &[("d/b", "same"), ("gone", "1")], plain, Err(("a: removed", Loss::Changed))),
+            (old, foreign, plain, Err(("d/mine: not written by sync", Loss::Foreign))),
             (old, foreign, (false, true), Ok("exchange d/mine")),
             (old, foreign, (true, false), Ok("exchange ")),
             (old, foreign, (true, true), Ok("exchange d/mine")),
             (new, &[("a", "new"), ("d/b", "same"), ("mine", "1")], (false, true), Ok("nothing")),
-            (&[], &[("a", "mine")], (false, true), Err("\"a\"")),
+            (&[], &[("a", "mine")], (false, true), Err(("\"a\"", Loss::Collision))),
+            (&[], &[("a", "mine")], plain, Err(("contains files that sync did not write: a", Loss::Foreign))),
         ];
         for (number, (record, disk, options, want)) in rows.into_iter().enumerate() {
             match (step(record, disk, options), want) {
                 (Ok(got), Ok(want)) => assert_eq!(got, want, "row {number}"),
-                (Err(got), Err(want)) => assert!(got.contains(want), "row {number}: {got}"),
+                (Err(got), Err((want, loss))) => {
+                    assert!(got.text.contains(want) && got.loss == loss, "row {number}: {got:?}");
+                }
                 (got, want) => panic!("row {number}: {got:?} instead of {want:?}"),
             }
         }

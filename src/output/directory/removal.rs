@@ -27,8 +27,7 @@ pub fn remove(path: &Path, recorded: &Listing, force: bool, limits: &Limits) -> 
     }
     let is_unchanged = |dir: &OwnedFd| {
         let disk = Listing::read_open(dir, limits).map_err(|error| unlisted(path, error))?;
-        let differs = |why: String| OutputError::Differs(format!("{} {why}", path.display()));
-        check_unchanged(recorded, &disk).map_err(differs)
+        check_unchanged(recorded, &disk).map_err(|refusal| refusal.of(path))
     };
     if !force {
         is_unchanged(&entry.open()?)?;

@@ -149,12 +149,11 @@ pub(super) fn check_files(entry: &Entry, request: &Request, published: &[Publish
     let is_whole = |output: &&Published| {
         request.targets.iter().any(|target| target.output == output.output && target.filter.is_all())
     };
-    let others = published.iter().filter(is_whole).filter_map(|output| Some((output, output.list_digest.as_ref()?)));
-    for (output, found) in others {
+    let others = published.iter().filter(is_whole).filter_map(|output| output.list_digest.as_ref());
+    for found in others {
         if *found != entry.files_digest {
-            let place = output.location.text(&request.object);
             let (expected, found) = (entry.files_digest.clone(), found.clone());
-            return Err(crate::output::OutputError::OtherFiles { place, expected, found }.into());
+            return Err(crate::output::OutputError::OtherFiles { expected, found }.into());
         }
     }
     Ok(())
