@@ -298,3 +298,27 @@ fn an_import_lists_fields_and_replaces_no_file() {
     refused(&run(dir.path(), &import), 1, &["OutputConflict: ", "out.yaml", "--force"]);
     assert_eq!(run(dir.path(), &[&import[..], &["--force"]].concat()).code, Some(0));
 }
+
+#[test]
+fn a_missing_directory_of_a_result_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let vendir = "apiVersion: vendir.k14s.io/v1alpha1\nkind: Config\ndirectories:\n- path: a\n  contents:\n  - path: b\n    \
+                  image: {url: 'r.example/a:1'}\n";
+    std::fs::write(dir.path().join("vendir.yml"), vendir).unwrap();
+    for command in [&["import", "vendir", "vendir.yml", "-o", "nodir/x"] as &[&str], &["man", "--out-dir", "nodir"]] {
+        let ran = run(dir.path(), command);
+        refused(&ran, 1, &["StorageFailed: ", "directory nodir does not exist", "Create the directory"]);
+        assert!(!ran.stderr.contains(".part"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_pin_names_the_path_through_lists_and_refuses_a_separate_tag() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("pod.yaml"), "spec: {containers: [{image: 'r.example/a:1'}]}\n").unwrap();
+    std::fs::write(dir.path().join("values.yaml"), "image: {repository: r.example/a, tag: '1'}\n").unwrap();
+    let ran = run(dir.path(), &["pin", "-f", "pod.yaml", "--path", "spec.containers.image"]);
+    refused(&ran, 2, &["containers is a list; write spec.containers[].image"]);
+    let ran = run(dir.path(), &["pin", "-f", "values.yaml", "--path", "image.repository"]);
+    refused(&ran, 4, &["values.yaml:1", "separate tag", "repository:tag"]);
+}

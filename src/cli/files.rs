@@ -120,6 +120,12 @@ pub(crate) fn replace<T>(
     if fs_err::metadata(path).is_ok_and(|metadata| metadata.file_type().is_char_device()) {
         return content(fs_err::OpenOptions::new().write(true).open(path).map_err(failed)?.file());
     }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent.filter(|parent| !parent.exists()) {
+        let problem = format!("{what}: directory {} does not exist", parent.display());
+        let complaint = Complaint::new(Reason::StorageFailed, problem);
+        return Err(complaint.with_remedy("Create the directory, or name another one.".to_owned()));
+    }
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let part = Part::create(&path).map_err(failed)?;
     let written = content(part.file.file())?;

@@ -19,8 +19,8 @@ pub(crate) mod usage;
 pub(crate) fn to_stdout(text: &str) -> Result<(), Complaint> {
     let mut stdout = std::io::stdout().lock();
     // A text without a line end stays in the buffer until the program ends, and an error would be lost then.
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(|error| Complaint::new(Reason::StorageFailed, format!("standard output: {error}")))
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
+        let complaint = Complaint::new(Reason::StorageFailed, format!("standard output: {error}"));
+        complaint.with_remedy("Check the program or file that standard output leads to.".to_owned())
+    })
 }

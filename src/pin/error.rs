@@ -39,6 +39,9 @@ pub enum Problem {
     /// A mapping or a sequence.
     #[error("the value is a mapping or a list; expected a reference")]
     NotText,
+    /// A repository whose tag is another value, as in many values of Helm.
+    #[error("values with a separate tag are not supported; pin a value with repository:tag")]
+    SeparateTag,
     /// A value that is no reference.
     #[error("invalid reference \"{0}\": {1}")]
     Reference(String, String),

@@ -32,7 +32,15 @@ pub fn find(text: &str, scope: Scope<'_>) -> Result<Vec<Found>, PinError> {
         }
         for path in scope.paths {
             for value in below(&tree, *document, &path.steps)? {
+                check_tag(&tree, value)?;
                 finder.value(value)?;
+            }
+            if let Some((Step::Key(key), above)) = path.steps.split_last().filter(|(last, _)| is_part(last)) {
+                let parents = below(&tree, *document, above)?;
+                parents
+                    .iter()
+                    .filter(|parent| tree.get(**parent, key).is_some())
+                    .try_for_each(|parent| check_tag(&tree, *parent))?;
             }
         }
     }
@@ -42,6 +50,23 @@ pub fn find(text: &str, scope: Scope<'_>) -> Result<Vec<Found>, PinError> {
         return Err(PinError::new(*line, Problem::Alias));
     }
     Ok(finder.found.into_values().collect())
+}
+
+/// Keys of a reference in two parts, as Helm's charts have it.
+const PARTS: [&str; 2] = ["repository", "tag"];
+
+fn is_part(step: &Step) -> bool {
+    matches!(step, Step::Key(key) if PARTS.contains(&key.as_str()))
+}
+
+/// Fails for a mapping that has a reference in two parts: a digest beside one of them would not be used.
+fn check_tag(tree: &Tree, mapping: Id) -> Result<(), PinError> {
+    match tree.node(mapping) {
+        Some(node) if PARTS.iter().all(|part| tree.get(mapping, part).is_some()) => {
+            Err(PinError::new(node.line, Problem::SeparateTag))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Returns true if a document has a value at this path.

@@ -326,3 +326,16 @@ fn a_null_is_an_absent_key() {
         assert_eq!(pinned, text(&format!(" {digest}{want}")), "{null:?}");
     }
 }
+
+#[test]
+fn a_reference_in_two_parts_is_refused_by_name() {
+    let text = "image:\n  repository: r.example/a\n  tag: '1'\n";
+    for path in ["image", "image.repository", "image.tag"] {
+        let path: ValuePath = path.parse().unwrap();
+        let scope = Scope { paths: std::slice::from_ref(&path), ..Scope::default() };
+        assert_eq!(find(text, scope).unwrap_err().problem, Problem::SeparateTag, "{path}");
+    }
+    let path: ValuePath = "image.repository".parse().unwrap();
+    let scope = Scope { paths: std::slice::from_ref(&path), ..Scope::default() };
+    assert_eq!(find("image: {repository: 'r.example/a:1'}", scope).unwrap().len(), 1);
+}

@@ -11,7 +11,7 @@ use crate::cli::files::replacing::Original;
 use crate::cli::locking;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
-use crate::pin::{self, Found, PinError, Scope, ValuePath};
+use crate::pin::{self, Found, Hint, PinError, Scope, ValuePath};
 
 /// Names of files that Kustomize reads.
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -35,14 +35,22 @@ pub(super) async fn read(named: &[PathBuf], recursive: bool, paths: &[ValuePath]
     let sources = tokio::task::spawn_blocking(move || Input::sources(&inputs, subdirectories, &written)).await;
     let sources = sources.map_err(Failure::internal)?.map_err(|error| error.complaint("--filename"))?;
     let mut all = Vec::new();
-    let mut unused: Vec<&ValuePath> = paths.iter().collect();
+    let unused = paths.iter().find(|path| !sources.iter().any(|source| pin::has(&source.text, path)));
+    let missing = unused.map(|path| no_value(path, &sources));
     for source in sources {
-        unused.retain(|value| !pin::has(&source.text, value));
         all.push(File::parse(source, paths)?);
     }
-    match unused.first() {
-        Some(path) => Err(Complaint::new(Reason::InvalidSpec, format!("--path {path}: no file has a value there"))),
-        None => Ok(all),
+    missing.map_or(Ok(all), Err)
+}
+
+/// Reports a path without a value, with the path through lists if that has one.
+fn no_value(path: &ValuePath, sources: &[Source]) -> Complaint {
+    match sources.iter().find_map(|source| pin::hint(&source.text, path)) {
+        Some(Hint { list, path: whole }) => {
+            let problem = format!("--path {path}: {list} is a list; write {whole}");
+            Complaint::new(Reason::InvalidSpec, problem)
+        }
+        None => Complaint::new(Reason::InvalidSpec, format!("--path {path}: no file has a value there")),
     }
 }
 
