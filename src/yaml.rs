@@ -32,7 +32,8 @@ pub(crate) fn message(error: &Error) -> String {
 /// Secret.
 pub(crate) fn syntax(error: &Error) -> String {
     let reason = match error.without_snippet() {
-        Error::Message { .. } | Error::Eof { .. } => message(error),
+        Error::ExternalMessage { msg, .. } => msg.clone(),
+        Error::Eof { .. } => message(error),
         Error::DuplicateMappingKey { .. } => "a key is there twice".to_owned(),
         Error::UnknownAnchor { .. } => "unknown anchor".to_owned(),
         _ => return String::new(),

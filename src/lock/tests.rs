@@ -96,7 +96,7 @@ fn entries_apply_to_the_same_image_and_selection() {
             "a",
             pinned("other"),
             &selection,
-            Some(Gap::Digest { pinned: digest("other").to_string(), locked: digest("a") }),
+            Some(Gap::Digest { pinned: digest("other").to_string(), locked: digest("manifest") }),
         ),
         ("a", "ghcr.io/acme/rules:1.5.0".to_owned(), &selection, Some(Gap::Image)),
         ("a", image.to_owned(), &digest("other"), Some(Gap::Selection)),

@@ -31,16 +31,16 @@ pub fn find(text: &str, scope: Scope<'_>) -> Result<Vec<Found>, PinError> {
             finder.object(object, scope.is_kustomization)?;
         }
         for path in scope.paths {
-            for value in below(&tree, *document, &path.steps)? {
-                check_tag(&tree, value)?;
-                finder.value(value)?;
-            }
             if let Some((Step::Key(key), above)) = path.steps.split_last().filter(|(last, _)| is_part(last)) {
                 let parents = below(&tree, *document, above)?;
                 parents
                     .iter()
                     .filter(|parent| tree.get(**parent, key).is_some())
                     .try_for_each(|parent| check_tag(&tree, *parent))?;
+            }
+            for value in below(&tree, *document, &path.steps)? {
+                check_tag(&tree, value)?;
+                finder.value(value)?;
             }
         }
     }

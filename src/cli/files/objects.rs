@@ -429,7 +429,7 @@ mod tests {
                 "Namespace s",
             ),
             ("a: [".to_owned(), "not YAML, line "),
-            ("a: b: c".to_owned(), "column 5: mapping values"),
+            ("a: b: c".to_owned(), "line 1, column 5: "),
             (
                 "kind: OCIArtifact\nmetadata: {name: a}".to_owned(),
                 "apiVersion is missing; expected supercargo.dev/v1alpha1",
