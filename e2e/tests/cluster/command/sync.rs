@@ -135,7 +135,7 @@ async fn the_exit_code_is_the_class_of_all_failures(case: &mut Case) -> Result<(
     let verify =
         json!({"verify": [{"name": "a", "cosign": {"keyless": [{"issuer": "https://a.example", "subject": "b"}]}}]});
     let rows = [
-        ("invalid", spec_with(&image, &json!({"files": {"subPath": "../x"}})), 2, "InvalidSpec"),
+        ("invalid", spec_with(&image, &json!({"files": {"subPath": "../x"}})), 4, "FileInvalid"),
         ("secret", spec_with(&image, &json!({"registry": {"pullSecrets": [{"name": "none"}]}})), 4, "SecretNotFound"),
         ("missing", spec(&case.reference("app:missing")), 5, "ReferenceNotFound"),
         ("unsigned", spec_with(&image, &verify), 6, "SignatureMissing"),
