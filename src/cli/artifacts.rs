@@ -82,7 +82,7 @@ pub(crate) fn select<'a>(input: &'a Input, option: &str, values: &[String]) -> R
     let is_named = |(key, object): &Selected<'_>, text: &String| is_named(key, object, text);
     if let Some(text) = values.iter().find(|text| !input.objects.iter().any(|one| is_named(&one, text))) {
         let mut names: Vec<_> =
-            input.objects.keys().take(SHOWN).map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+            input.objects.iter().take(SHOWN).map(|(key, object)| Artifact::of(key, object).name).collect();
         if input.objects.len() > SHOWN {
             names.push(format!("and {} more", input.objects.len() - SHOWN));
         }
@@ -241,6 +241,7 @@ mod tests {
         for missing in ["c", "z/a", "vendor", ""] {
             let error = selected(&["a", missing]).unwrap_err();
             assert!(error.contains("InvalidSpec") && error.contains("--only") && error.contains("x/a"), "{error}");
+            assert!(error.contains("have vendor/a, "), "{error}");
         }
     }
 }

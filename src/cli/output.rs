@@ -15,6 +15,11 @@ pub(crate) mod signer;
 pub(crate) mod table;
 pub(crate) mod usage;
 
+/// Returns a number with its noun, whose plural has an s.
+pub(crate) fn count<N: std::fmt::Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == N::from(1) { "" } else { "s" })
+}
+
 /// Writes the result of a command to standard output.
 pub(crate) fn to_stdout(text: &str) -> Result<(), Complaint> {
     let mut stdout = std::io::stdout().lock();

@@ -13,6 +13,7 @@ use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, pinned}
 use crate::cli::options::format::FormatArguments;
 use crate::cli::options::values::duration;
 use crate::cli::output::complaint::Complaint;
+use crate::cli::output::count;
 use crate::cli::output::notes::note;
 use crate::cli::signals::until_signal_on_thread;
 use crate::failure::Failure;
@@ -84,7 +85,7 @@ fn prune(arguments: &PruneArguments) -> Result<String, Complaint> {
     let dir = arguments.cache.dir()?;
     let report = prune_at(&dir, arguments, pass::now())?;
     let (references, Report { blobs, bytes, .. }) = (report.references.len(), &report);
-    note(format_args!("removed {references} references, and {blobs} blobs of {bytes} bytes"));
+    note(format_args!("removed {}, and {} of {bytes} bytes", count(references, "reference"), count(*blobs, "blob")));
     arguments.format.format.show_lines(&report.references, &report)
 }
 

@@ -12,6 +12,7 @@ use crate::cli::locking;
 use crate::cli::options::cache::{ARTIFACTS_HELP, ArtifactCacheArguments, find, pinned};
 use crate::cli::options::format::FormatArguments;
 use crate::cli::output::complaint::Complaint;
+use crate::cli::output::count;
 use crate::cli::output::exit::{self, Exit};
 use crate::cli::output::notes::note;
 use crate::cli::signals::until_signal_on_thread;
@@ -105,7 +106,7 @@ fn export(arguments: &Arguments) -> Result<String, Complaint> {
     })?;
     let Exported { blobs, referrers, bytes } = exported;
     let archive = arguments.output.display().to_string();
-    note(format_args!("{archive}: {blobs} blobs, {bytes} bytes, {referrers} referrers"));
+    note(format_args!("{archive}: {}, {bytes} bytes, {}", count(blobs, "blob"), count(referrers, "referrer")));
     let artifacts = artifacts.iter().map(|one| pinned(&one.reference, &one.manifest.digest)).collect();
     let report = Report { archive, artifacts, blobs, referrers, bytes };
     arguments.format.format.show_lines(&report.artifacts, &report)

@@ -140,11 +140,19 @@ impl From<Listed> for Row {
     }
 }
 
+/// Returns a signer as a cell.
+fn signer(shown: &ShownSigner) -> String {
+    match shown {
+        ShownSigner::Key { key_fingerprint } => format!("key {}", key_fingerprint.short()),
+        ShownSigner::Identity { .. } => Signer::from(shown).to_string(),
+    }
+}
+
 fn text(rows: &[Row], now: Timestamp) -> String {
     let cell = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let line = |row: &Row| {
         let age = row.since.map(|since| age(now.duration_since(since).as_secs()));
-        let signers: Vec<String> = row.signers.iter().map(|shown| Signer::from(shown).to_string()).collect();
+        let signers: Vec<String> = row.signers.iter().map(signer).collect();
         let signers = (!signers.is_empty()).then(|| signers.join(", "));
         [row.name.clone(), cell(&row.tag), row.digest.short(), cell(&signers), cell(&age)]
     };
@@ -177,7 +185,7 @@ mod tests {
             .collect();
         let want = [
             ["NAME", "TAG", "DIGEST", "VERIFIED", "AGE"],
-            ["r.example/a", "1", "sha256:e3b0c44298fc", "the key sha256:e3b0c44298fc", "60s"],
+            ["r.example/a", "1", "sha256:e3b0c44298fc", "key sha256:e3b0c44298fc", "60s"],
             ["r.example/a", "-", "sha256:e3b0c44298fc", "-", "-"],
         ];
         assert_eq!(cells, want);

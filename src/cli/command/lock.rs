@@ -20,6 +20,7 @@ use crate::cli::options::login::places;
 use crate::cli::options::reach::PersonalReach;
 use crate::cli::output::complaint::Complaint;
 use crate::cli::output::exit::{self, Exit};
+use crate::cli::output::notes::note;
 use crate::cli::output::progress::Bars;
 use crate::cli::output::to_stdout;
 use crate::cli::signals::{Signals, interrupted};
@@ -147,6 +148,7 @@ async fn lock(arguments: &Arguments) -> Result<Exit, Complaint> {
     }
     let report = Report::new(&path, &all, &now, &old, arguments.update.is_empty());
     to_stdout(&report.text(arguments.format.format)?)?;
+    note(report.summary());
     Ok(if arguments.check && report.changed > 0 { Exit::Fault } else { Exit::Done })
 }
 

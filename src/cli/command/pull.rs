@@ -153,13 +153,21 @@ impl Arguments {
     }
 }
 
+fn shown_referrers(number: usize) -> String {
+    if number == 1 {
+        "1 signature or other referrer".to_owned()
+    } else {
+        format!("{number} signatures and other referrers")
+    }
+}
+
 /// Reports an artifact in the cache as [`report`] does one in a directory.
 fn report_cached(arguments: &Arguments, filled: &Filled, dir: &Path) -> Result<(), Complaint> {
     let Filled { pinned, added, referrers } = filled;
     arguments.write_digest(pinned, &dir.display())?;
     print_added(*added, dir);
     if *referrers > 0 {
-        note(format_args!("with {referrers} signatures and other referrers"));
+        note(format_args!("with {}", shown_referrers(*referrers)));
     }
     let shown = ShownCached {
         reference: pinned.to_string(),

@@ -90,9 +90,9 @@ async fn kubectl_finds_the_plugin_and_shows_who_uses_an_output(case: &mut Case) 
     for line in [
         format!("├─ OCIArtifactPolicy {policy}: Enforce, generation 1"),
         format!("├─ Signature {policy}/release: key sha256:"),
-        format!("├─ Output files: Volume default:{}/app/current, 1 files", case.space.namespace),
+        format!("├─ Output files: Volume default:{}/app/current, 1 file", case.space.namespace),
         "│  └─ Deployment web (2 pods): volume files, subPath ".to_owned(),
-        "└─ Output map: ConfigMap rules, 1 files".to_owned(),
+        "└─ Output map: ConfigMap rules, 1 file".to_owned(),
         "   ├─ Deployment web (2 pods): env RULE".to_owned(),
         "   └─ Pod alone: volume rules".to_owned(),
     ] {

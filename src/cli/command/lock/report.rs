@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::cli::artifacts::Artifact;
 use crate::cli::options::format::Format;
 use crate::cli::output::complaint::Complaint;
+use crate::cli::output::count;
 use crate::failure::printable;
 use crate::lock::{Entry, Lock};
 use crate::oci::Digest;
@@ -35,6 +36,9 @@ struct Row<'a> {
     /// Digest in the lock before the command, if it was another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     previous: Option<&'a Digest>,
+    /// Tag in the lock before the command, if it was another one.
+    #[serde(skip)]
+    previous_tag: Option<&'a str>,
     change: Change,
 }
 
@@ -99,10 +103,13 @@ fn row<'a>(artifact: &'a Artifact<'a>, now: Option<&'a Now>, old: &'a Lock) -> O
             tag: tag.as_deref(),
             digest,
             previous: None,
+            previous_tag: None,
             change: change(before, digest, false),
         },
     };
-    Some(Row { previous: before.map(|before| &before.digest).filter(|previous| *previous != row.digest), ..row })
+    let previous = before.map(|before| &before.digest).filter(|previous| *previous != row.digest);
+    let previous_tag = before.and_then(|before| before.tag.as_deref()).filter(|tag| row.tag != Some(*tag));
+    Some(Row { previous, previous_tag, ..row })
 }
 
 fn change(before: Option<&Entry>, digest: &Digest, is_same: bool) -> Change {
@@ -114,11 +121,26 @@ fn change(before: Option<&Entry>, digest: &Digest, is_same: bool) -> Change {
     }
 }
 
+impl Row<'_> {
+    /// Returns the line of a change, with the tag or the digest before it.
+    fn line(&self) -> String {
+        let Self { name, tag, digest, change, .. } = self;
+        let tag = match (self.previous_tag, tag) {
+            (Some(previous), Some(tag)) => format!(" {previous} -> {tag}"),
+            (_, Some(tag)) => format!(" {tag}"),
+            (_, None) => String::new(),
+        };
+        let before = self.previous.filter(|_| self.previous_tag.is_none());
+        let before = before.map(|digest| format!("{} -> ", digest.short())).unwrap_or_default();
+        printable(&format!("{name}: {}{tag} {before}{digest}", change.as_str())) + "\n"
+    }
+}
+
 impl<'a> Row<'a> {
     /// Returns the row of an entry that is unchanged.
     fn of(entry: &'a Entry) -> Self {
         let Entry { name, image, tag, digest, .. } = entry;
-        Self { name, image, tag: tag.as_deref(), digest, previous: None, change: Change::Unchanged }
+        Self { name, image, tag: tag.as_deref(), digest, previous: None, previous_tag: None, change: Change::Unchanged }
     }
 }
 
@@ -139,11 +161,21 @@ impl<'a> Report<'a> {
     /// Returns the text for standard output.
     pub(super) fn text(&self, format: Format) -> Result<String, Complaint> {
         let changed = self.artifacts.iter().filter(|row| row.change != Change::Unchanged);
-        let line = |row: &Row<'_>| {
-            let Row { name, tag, digest, change, .. } = row;
-            let tag = tag.map(|tag| format!(" {tag}")).unwrap_or_default();
-            printable(&format!("{name}: {}{tag} {digest}", change.as_str())) + "\n"
-        };
-        format.show(|| changed.map(line).collect(), self)
+        format.show(|| changed.map(Row::line).collect(), self)
+    }
+
+    /// Returns the number of artifacts by change, for standard error.
+    pub(super) fn summary(&self) -> String {
+        let all = [Change::Added, Change::Moved, Change::Edited, Change::Removed, Change::Unchanged];
+        let counted = all.iter().filter_map(|change| {
+            let number = self.artifacts.iter().filter(|row| row.change == *change).count();
+            (number > 0).then(|| format!("{number} {}", change.as_str()))
+        });
+        let counted: Vec<_> = counted.collect();
+        if counted.is_empty() {
+            "no artifacts".to_owned()
+        } else {
+            format!("{}: {}", count(self.artifacts.len(), "artifact"), counted.join(", "))
+        }
     }
 }

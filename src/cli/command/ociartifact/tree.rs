@@ -11,6 +11,7 @@ use super::uses::Sought;
 use crate::api::status::{OutputStatus, PolicyStatus, VerificationStatus};
 use crate::api::stored::Stored;
 use crate::cli::output::complaint::Complaint;
+use crate::cli::output::count;
 
 /// Arguments of `tree`.
 #[derive(Debug, clap::Args)]
@@ -143,11 +144,11 @@ fn output_node(Output { status, consumers }: &Output) -> Node {
     let digest = shown::short(digest);
     let consumer = |one: &Consumer| {
         let uses: Vec<String> = one.uses.iter().map(ToString::to_string).collect();
-        let pods = if one.kind == "Pod" { String::new() } else { format!(" ({} pods)", one.pods) };
+        let pods = if one.kind == "Pod" { String::new() } else { format!(" ({})", count(one.pods, "pod")) };
         Node::leaf(format!("{} {}{pods}: {}", one.kind, one.name, uses.join("; ")))
     };
     Node {
-        label: format!("Output {name}: {kind} {location}, {files} files, {bytes} bytes, {digest}{leaving}"),
+        label: format!("Output {name}: {kind} {location}, {}, {bytes} bytes, {digest}{leaving}", count(*files, "file")),
         children: consumers.iter().map(consumer).collect(),
     }
 }

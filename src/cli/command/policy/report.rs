@@ -8,6 +8,7 @@ use super::file::{Case, Expected, Test};
 use super::outcome::{Outcome, listed};
 use crate::cli::options::format::Format;
 use crate::cli::output::complaint::Complaint;
+use crate::cli::output::count;
 use crate::cli::output::table::table;
 
 /// Output of `--format json`. The names are stable; fields without a value are left out.
@@ -74,7 +75,7 @@ impl<'a> Report<'a> {
         let rows: Vec<_> = self.cases.iter().map(|case| case.cells(files.len() > 1)).collect();
         let Self { passed, failed, .. } = self;
         let table = table(["RESULT", "CASE", "EXPECTED", "GOT", "POLICY"], &rows);
-        format!("{table}{} cases: {passed} passed, {failed} failed\n", self.cases.len())
+        format!("{table}{}: {passed} passed, {failed} failed\n", count(self.cases.len(), "case"))
     }
 }
 

@@ -117,7 +117,8 @@ impl Locked {
         let kept: Vec<_> = surplus.kept.iter().collect();
         let remove = |key: String| {
             let removed = if dry_run { Ok(()) } else { checkout.remove(&key, &kept) };
-            let place = locking::dir(&self.path).join(Path::new(&key)).display().to_string();
+            let dir = Some(locking::dir(&self.path)).filter(|dir| *dir != Path::new("."));
+            let place = dir.map_or_else(|| key.clone(), |dir| dir.join(&key).display().to_string());
             let id = ObjectId { namespace: namespace.to_owned(), name: key, uid: String::new() };
             (id, removed.map(|()| vec![place]))
         };
