@@ -62,11 +62,11 @@ const LOGGING: &str = "Logging";
 
 /// Parses the arguments of the process, which begin with its name. Help and versions are printed; an error is reported,
 /// with the exit code.
-pub fn parse(arguments: Vec<OsString>) -> Result<Cli, ExitCode> {
+pub fn parse(arguments: &[OsString]) -> Result<Cli, ExitCode> {
     let mut program = Cli::program();
-    let matches = program.try_get_matches_from_mut(&arguments);
+    let matches = program.try_get_matches_from_mut(arguments);
     let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-    parsed.map_err(|error| output::usage::report(error.format(&mut program), &program, &arguments))
+    parsed.map_err(|error| output::usage::report(error.format(&mut program), &program, arguments))
 }
 
 /// Runs the command and returns the exit code, one of `output::exit`. Every command reports its error in one line on

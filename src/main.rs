@@ -13,7 +13,7 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 const MOST_THREADS: usize = 2048;
 
 fn main() -> ExitCode {
-    let cli = match cli::parse(cli::arguments(std::env::args_os())) {
+    let cli = match cli::parse(&cli::arguments(std::env::args_os())) {
         Ok(cli) => cli,
         Err(code) => return code,
     };

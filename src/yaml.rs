@@ -31,12 +31,15 @@ pub(crate) fn message(error: &Error) -> String {
 /// Returns the reason why a text is not YAML, after a colon; empty if the reason could quote the text, which may have a
 /// Secret.
 pub(crate) fn syntax(error: &Error) -> String {
-    let reason = match error.without_snippet() {
-        Error::ExternalMessage { msg, .. } => msg.clone(),
-        Error::Eof { .. } => message(error),
-        Error::DuplicateMappingKey { .. } => "a key is there twice".to_owned(),
-        Error::UnknownAnchor { .. } => "unknown anchor".to_owned(),
-        _ => return String::new(),
+    let error = error.without_snippet();
+    let reason = if let Error::ExternalMessage { msg, .. } = error {
+        msg.clone()
+    } else if let Error::DuplicateMappingKey { .. } = error {
+        "a key is there twice".to_owned()
+    } else if let Error::UnknownAnchor { .. } = error {
+        "unknown anchor".to_owned()
+    } else {
+        return String::new();
     };
     format!(": {}", reason.lines().next().unwrap_or_default())
 }

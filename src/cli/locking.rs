@@ -86,11 +86,11 @@ pub(crate) fn write(path: &Path, lock: &Lock) -> Result<(), Complaint> {
 
 /// Returns the entry of an artifact in a lock, or the error that there is none for it.
 pub(crate) fn entry<'a>(lock: &'a Lock, path: &Path, artifact: &Artifact<'_>) -> Result<&'a Entry, Complaint> {
-    artifact.entry(lock).map_err(|gap| uncovered(path, artifact, gap))
+    artifact.entry(lock).map_err(|gap| uncovered(path, artifact, &gap))
 }
 
 /// Reports an artifact without an entry in a lock.
-pub(crate) fn uncovered(path: &Path, artifact: &Artifact<'_>, gap: Gap) -> Complaint {
+pub(crate) fn uncovered(path: &Path, artifact: &Artifact<'_>, gap: &Gap) -> Complaint {
     let (file, name, path) = (artifact.object.file.display(), &artifact.name, path.display());
     let complaint = Complaint::new(Reason::FileInvalid, format!("{file}: {name} {gap} {path}"));
     complaint.with_remedy(format!("Run supercargo lock --update {name} with the same files, and commit the lock."))

@@ -16,7 +16,7 @@ pub(crate) mod table;
 pub(crate) mod usage;
 
 /// Returns a number with its noun, whose plural has an s.
-pub(crate) fn count<N: std::fmt::Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
+pub(crate) fn count<N: Copy + std::fmt::Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
     format!("{number} {noun}{}", if number == N::from(1) { "" } else { "s" })
 }
 

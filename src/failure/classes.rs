@@ -1,14 +1,14 @@
 //! The one place where an error becomes a class and a reason. The matches have no wildcard: a new error does not compile
 //! until its class and reason are chosen.
 
-use super::text::{KEEP_OR_FORCE, LOCK_ANEW, MOVE_AWAY, RESTORE_OR_FORCE};
+use super::text::{LOCK_ANEW, remedy_of};
 use super::{Class, Failure, Obstacle, causes};
 use crate::api::Reason;
 use crate::blob::BlobError;
 use crate::layout::LayoutError;
 use crate::oci::index::PlatformError;
 use crate::oci::manifest::ManifestError;
-use crate::output::{Loss, OutputError};
+use crate::output::OutputError;
 use crate::pack::PackError;
 use crate::publish::PublishError;
 use crate::registry::RegistryError;
@@ -277,13 +277,8 @@ impl From<OutputError> for Failure {
                 obstructed(Class::Wait, Reason::StorageFailed, Obstacle::Refused(rehearsal.clone()), error)
             }
             OutputError::Differs { loss, .. } => {
-                let remedy = match loss {
-                    Loss::Foreign => KEEP_OR_FORCE,
-                    Loss::Changed => RESTORE_OR_FORCE,
-                    Loss::Collision => MOVE_AWAY,
-                };
                 obstructed(Class::Stalled, Reason::OutputConflict, Obstacle::Place, error)
-                    .with_command_remedy(Some(remedy))
+                    .with_command_remedy(Some(remedy_of(loss)))
             }
             OutputError::Git { .. } => Self::new(Class::Stalled, Reason::UnsafeArchive, error),
             OutputError::OtherFiles { .. } => {

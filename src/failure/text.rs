@@ -1,16 +1,26 @@
 //! Text from outside, made safe for a terminal, a log and a condition.
 
+use crate::output::Loss;
+
 /// Remedy for a directory of a repository with files of others that a replacement would lose.
-pub(super) const KEEP_OR_FORCE: &str = "Restore changed and removed files (git restore), move the others away or keep them with --keep-foreign, or replace \
+const KEEP_OR_FORCE: &str = "Restore changed and removed files (git restore), move the others away or keep them with --keep-foreign, or replace \
      all with --force.";
 /// Remedy for a directory of a repository whose own files were edited.
-pub(super) const RESTORE_OR_FORCE: &str =
-    "Restore changed and removed files (git restore), or replace them with --force.";
+const RESTORE_OR_FORCE: &str = "Restore changed and removed files (git restore), or replace them with --force.";
 /// Remedy for a file of others at the path of a file of the artifact.
-pub(super) const MOVE_AWAY: &str = "Move the file away, or omit --keep-foreign and replace it with --force.";
+const MOVE_AWAY: &str = "Move the file away, or omit --keep-foreign and replace it with --force.";
 
 /// Remedy for an artifact with other files than its lock file says.
 pub(super) const LOCK_ANEW: &str = "Review the last change of the lock file; supercargo lock writes the entry anew.";
+
+/// Returns the remedy for a directory of a repository with files that a replacement would lose.
+pub(super) fn remedy_of(loss: Loss) -> &'static str {
+    match loss {
+        Loss::Foreign => KEEP_OR_FORCE,
+        Loss::Changed => RESTORE_OR_FORCE,
+        Loss::Collision => MOVE_AWAY,
+    }
+}
 
 /// Maximum length of a condition's message, in bytes.
 const MAX_MESSAGE: usize = 1024;

@@ -27,14 +27,13 @@ pub(super) fn translate(documents: Vec<Value>, problems: &Problems) -> Translati
         let kind = config.text("kind").unwrap_or_default();
         let version = config.text("apiVersion").unwrap_or_default();
         if (version.as_str(), kind.as_str()) != (API_VERSION, KIND) {
-            match (version.as_str(), kind.as_str()) {
-                ("", "") => {
-                    problems.add("", format!("apiVersion and kind are missing; expected {API_VERSION} and {KIND}"))
-                }
-                ("", _) => problems.add("apiVersion", format!("missing; expected {API_VERSION}")),
-                (_, "") => problems.add("kind", format!("missing; expected {KIND}")),
-                _ => problems.add("kind", format!("{kind} of {version}; expected {KIND} of {API_VERSION} alone")),
-            }
+            let (path, problem) = match (version.as_str(), kind.as_str()) {
+                ("", "") => ("", format!("apiVersion and kind are missing; expected {API_VERSION} and {KIND}")),
+                ("", _) => ("apiVersion", format!("missing; expected {API_VERSION}")),
+                (_, "") => ("kind", format!("missing; expected {KIND}")),
+                _ => ("kind", format!("{kind} of {version}; expected {KIND} of {API_VERSION} alone")),
+            };
+            problems.add(path, problem);
             continue;
         }
         // A version of vendir.

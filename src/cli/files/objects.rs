@@ -23,13 +23,11 @@ mod policies;
 
 pub(crate) use artifact::Object;
 use document::{not_yaml, once, secret, spec, text};
-use found::Found;
+pub(crate) use found::API_VERSION;
+use found::{Found, KINDS};
 
 /// Maximum nesting of lists.
 const MAX_LISTS: usize = 4;
-/// Kinds of our own API group. An `ArtifactLock` and a `PolicyTest` are no input, and lie beside it.
-const KINDS: [&str; 5] = ["OCIArtifact", "OCIArtifactPolicy", "ArtifactSet", "ArtifactLock", "PolicyTest"];
-pub(crate) const API_VERSION: &str = "supercargo.dev/v1alpha1";
 /// Namespace, in the maps of [`Input`], of a Secret or ConfigMap without one. It is there a second time, for policies:
 /// in a cluster, the file would be applied to the operator's namespace.
 const UNPLACED: &str = "";

@@ -113,8 +113,7 @@ pub fn remedy(reason: Reason) -> &'static str {
             "Sign the digest that the message names, or check that its signatures are in the same repository."
         }
         Reason::SignatureInvalid => {
-            "If its key signs without a log, set --transparency-log ignored; otherwise sign the digest \
-             again, and check which key signed it."
+            "If its key signs without a log, set --transparency-log ignored; else sign again, and check which key signed it."
         }
         Reason::IdentityMismatch => "If this signer may sign, accept it with an option for signers (--help).",
         Reason::LimitExceeded => "Make the content smaller; if the message names an option, it can be raised.",
@@ -163,8 +162,34 @@ const TLS_IN_FILES: &str = "Check the registry's certificate. Set registry.caRef
                             registry.clientCertificateRef if it requires a client certificate, or registry.plainHTTP: true \
                             if it has no TLS.";
 
+/// Remedies that name a field of an object or entry in a file.
+const FIELDS_IN_FILES: [(Reason, &str); 9] = [
+    (Reason::InvalidSpec, "Correct the field of the object or entry that the message names."),
+    (Reason::PlatformNotFound, "Set platform of the object or entry to one that the message names."),
+    (Reason::UnexpectedArtifactType, "Correct the image, or add the type that the message names to artifactTypes."),
+    (Reason::NoMatchingLayer, "Correct layers or the image; the message names the layers of the artifact."),
+    (
+        Reason::UnsupportedFormat,
+        "Push the content as tar, tar+gzip, tar+zstd, zip or plain file layers, or set layers.mode to File.",
+    ),
+    (
+        Reason::LayerConflict,
+        "Push the artifact with each path in one layer only, or set layers.onConflict to LastWins.",
+    ),
+    (Reason::SubPathNotFound, "Correct files of the object or entry; the message lists what the artifact contains."),
+    (
+        Reason::IdentityMismatch,
+        "If this signer may sign, add it to the requirement: NAME is in verify of the object or entry, POLICY/NAME in \
+             that OCIArtifactPolicy; otherwise push a revision that an accepted signer signed.",
+    ),
+    (Reason::OutputTooLarge, "Publish less with files.subPath, or use a volume output for content that is not secret."),
+];
+
 /// Returns the remedy for an object from a file, in the table of `sync`, which does not retry.
 pub fn remedy_in_files(reason: Reason) -> &'static str {
+    if let Some((_, remedy)) = FIELDS_IN_FILES.iter().find(|(one, _)| *one == reason) {
+        return remedy;
+    }
     match reason {
         Reason::SecretNotFound => {
             "Add the Secret, ConfigMap, ServiceAccount or key that the message names to the files of --filename."
@@ -191,26 +216,6 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
             "Raise timeout in the object or entry, or set --timeout for all; else find out why the step was slow."
         }
         Reason::OutputConflict => "Remove or rename what the message names, or choose another name for the output.",
-        Reason::InvalidSpec => "Correct the field of the object or entry that the message names.",
-        Reason::PlatformNotFound => "Set platform of the object or entry to one that the message names.",
-        Reason::UnexpectedArtifactType => "Correct the image, or add the type that the message names to artifactTypes.",
-        Reason::NoMatchingLayer => "Correct layers or the image; the message names the layers of the artifact.",
-        Reason::UnsupportedFormat => {
-            "Push the content as tar, tar+gzip, tar+zstd, zip or plain file layers, or set layers.mode to File."
-        }
-        Reason::LayerConflict => {
-            "Push the artifact with each path in one layer only, or set layers.onConflict to LastWins."
-        }
-        Reason::SubPathNotFound => {
-            "Correct files of the object or entry; the message lists what the artifact contains."
-        }
-        Reason::IdentityMismatch => {
-            "If this signer may sign, add it to the requirement: NAME is in verify of the object or entry, POLICY/NAME in \
-             that OCIArtifactPolicy; otherwise push a revision that an accepted signer signed."
-        }
-        Reason::OutputTooLarge => {
-            "Publish less with files.subPath, or use a volume output for content that is not secret."
-        }
         Reason::RegistryUnavailable
         | Reason::RateLimited
         | Reason::SignatureMissing
@@ -231,7 +236,16 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
         | Reason::TagExists
         | Reason::PublishRefused
         | Reason::ObjectNotFound
-        | Reason::ClusterUnavailable => reason.remedy(),
+        | Reason::ClusterUnavailable
+        | Reason::InvalidSpec
+        | Reason::PlatformNotFound
+        | Reason::UnexpectedArtifactType
+        | Reason::NoMatchingLayer
+        | Reason::UnsupportedFormat
+        | Reason::LayerConflict
+        | Reason::SubPathNotFound
+        | Reason::IdentityMismatch
+        | Reason::OutputTooLarge => reason.remedy(),
     }
 }
 

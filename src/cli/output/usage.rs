@@ -13,25 +13,22 @@ mod tips;
 /// Prints help or a version, or reports an error of the option parser, and returns the exit code.
 pub(crate) fn report(mut error: clap::Error, program: &clap::Command, arguments: &[OsString]) -> ExitCode {
     let (path, command) = tips::named(program, arguments);
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A closed stream is no error of the user.
-            let _ = error.print();
-            u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // The help lists the commands.
-            let _ = error.print();
-            let complaint = Complaint::new(Reason::InvalidSpec, "no command given");
-            complaint
-                .with_remedy(format!("Add one of the commands above; {path} COMMAND --help describes it."))
-                .report()
-        }
-        _ => {
-            let tip = tips::take(&mut error, command, arguments);
-            complaint(&error.render().to_string(), &path, tip).report()
-        }
+    let kind = error.kind();
+    if kind == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // The help lists the commands.
+        let _ = error.print();
+        let complaint = Complaint::new(Reason::InvalidSpec, "no command given");
+        return complaint
+            .with_remedy(format!("Add one of the commands above; {path} COMMAND --help describes it."))
+            .report();
     }
+    if !matches!(kind, ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let tip = tips::take(&mut error, command, arguments);
+        return complaint(&error.render().to_string(), &path, tip).report();
+    }
+    // A closed stream is no error of the user.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// Returns the error of clap's text: a problem of one or more lines, hints, the usage, and a line about `--help`.

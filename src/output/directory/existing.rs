@@ -236,6 +236,9 @@ mod tests {
         listing
     }
 
+    /// Expected step in words, or the expected refusal.
+    type Want = Result<&'static str, (&'static str, Loss)>;
+
     /// Result of a step, in words.
     fn step(
         record: &[(&str, &str)],
@@ -257,7 +260,7 @@ mod tests {
         let edited: &[_] = &[("a", "mine"), ("d/b", "same"), ("gone", "1")];
         let foreign: &[_] = &[("a", "old"), ("d/b", "same"), ("gone", "1"), ("d/mine", "1")];
         let plain = (false, false);
-        let rows: [(&[_], &[_], _, Result<&str, (&str, Loss)>); 17] = [
+        let rows: [(&[_], &[_], _, Want); 17] = [
             (&[], &[], plain, Ok("exchange ")),
             (old, &[], plain, Ok("exchange ")),
             (old, old, plain, Ok("exchange ")),

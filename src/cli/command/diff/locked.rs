@@ -140,7 +140,7 @@ impl<'a> Origin<'a> {
         lock: &Lock,
         path: &Path,
     ) -> Result<Option<Moved>, Complaint> {
-        let entry = lock.get(&artifact.name).ok_or_else(|| locking::uncovered(path, artifact, Gap::Missing))?;
+        let entry = lock.get(&artifact.name).ok_or_else(|| locking::uncovered(path, artifact, &Gap::Missing))?;
         let wanted = artifact.unverified(input).map_err(|failure| artifact.complaint(&failure))?;
         let now = self.resolve(&wanted).await.map_err(|failure| self.explain(artifact, &failure))?;
         if *now.digest() == entry.digest {

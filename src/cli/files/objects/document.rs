@@ -73,13 +73,11 @@ fn check_known(schema: &Value, value: &Value, path: &str) -> Result<(), String> 
             let others = schema.get("additionalProperties");
             for (name, field) in fields {
                 let path = format!("{path}.{name}");
-                match known.and_then(|known| known.get(name)).or(others) {
-                    Some(schema) => check_known(schema, field, &path)?,
-                    None => {
-                        let names = known.into_iter().flat_map(Map::keys).map(String::as_str);
-                        return Err(yaml::unknown(&path, name, &names.collect::<Vec<_>>()));
-                    }
-                }
+                let Some(schema) = known.and_then(|known| known.get(name)).or(others) else {
+                    let names = known.into_iter().flat_map(Map::keys).map(String::as_str);
+                    return Err(yaml::unknown(&path, name, &names.collect::<Vec<_>>()));
+                };
+                check_known(schema, field, &path)?;
             }
             Ok(())
         }

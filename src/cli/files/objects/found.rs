@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{API_VERSION, KINDS};
 use crate::cli::files::input::Source;
 
+/// Kinds of our own API group. An `ArtifactLock` and a `PolicyTest` are no input, and lie beside it.
+pub(super) const KINDS: [&str; 5] = ["OCIArtifact", "OCIArtifactPolicy", "ArtifactSet", "ArtifactLock", "PolicyTest"];
+/// Version of our own API group.
+pub(crate) const API_VERSION: &str = "supercargo.dev/v1alpha1";
 /// Maximum number of files in an error.
 const SHOWN: usize = 5;
 

@@ -32,10 +32,14 @@ pub(super) fn named<'a>(program: &'a Command, arguments: &[OsString]) -> (String
 
 /// Returns the tip for an error. Suggestions of the parser that mislead are removed from the error.
 pub(super) fn take(error: &mut Error, command: &Command, arguments: &[OsString]) -> Option<&'static str> {
-    let names = |value: &ContextValue| match value {
-        ContextValue::String(name) => vec![name.clone()],
-        ContextValue::Strings(names) => names.clone(),
-        _ => Vec::new(),
+    let names = |value: &ContextValue| {
+        if let ContextValue::String(name) = value {
+            vec![name.clone()]
+        } else if let ContextValue::Strings(names) = value {
+            names.clone()
+        } else {
+            Vec::new()
+        }
     };
     let suggested = |kind| error.get(kind).map(names).unwrap_or_default();
     if suggested(ContextKind::SuggestedArg).iter().any(|name| name.starts_with(INSECURE)) {
