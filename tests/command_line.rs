@@ -258,8 +258,8 @@ fn options_of_other_tools_lead_to_ours() {
         refused(&ran, 2, &[&["error: InvalidSpec: "], nouns].concat());
         assert!(!ran.stderr.contains("--insecure-skip-verify"), "{ran:?}");
     }
-    let hidden = run(dir.path(), &["ociartifact", "complet"]);
-    refused(&hidden, 2, &["'complet'", "Run supercargo ociartifact --help"]);
+    let hidden = run(dir.path(), &["ociartifact", "completions"]);
+    refused(&hidden, 2, &["'completions'", "Run supercargo ociartifact --help"]);
     assert!(!hidden.stderr.contains("'complete'"), "{hidden:?}");
 }
 

@@ -1,7 +1,7 @@
 //! The one place where an error becomes a class and a reason. The matches have no wildcard: a new error does not compile
 //! until its class and reason are chosen.
 
-use super::text::{LOCK_ANEW, remedy_of};
+use super::text::remedy_of;
 use super::{Class, Failure, Obstacle, causes};
 use crate::api::Reason;
 use crate::blob::BlobError;
@@ -260,7 +260,8 @@ impl From<OutputError> for Failure {
             obstacle: Some(Box::new(obstacle)),
             ..Self::new(class, reason, error)
         };
-        match error {
+        let remedy = remedy_of(&error);
+        let failure = match error {
             OutputError::Storage(error) => error.into(),
             OutputError::Changed(_) => Self::new(Class::Retry, Reason::DigestMismatch, error),
             OutputError::NoVolume { .. } | OutputError::NoCluster(_) => {
@@ -269,21 +270,17 @@ impl From<OutputError> for Failure {
             OutputError::NoSecretDirectory(_) => {
                 obstructed(Class::Stalled, Reason::StorageFailed, Obstacle::Place, error)
             }
-            OutputError::Obstacle(_) => obstructed(Class::Stalled, Reason::OutputConflict, Obstacle::Place, error),
+            OutputError::Obstacle(_) | OutputError::Differs { .. } => {
+                obstructed(Class::Stalled, Reason::OutputConflict, Obstacle::Place, error)
+            }
             OutputError::Earlier { ref uid, .. } => {
                 obstructed(Class::Wait, Reason::OutputConflict, Obstacle::Earlier(uid.clone()), error)
             }
             OutputError::Refused { ref rehearsal, .. } => {
                 obstructed(Class::Wait, Reason::StorageFailed, Obstacle::Refused(rehearsal.clone()), error)
             }
-            OutputError::Differs { loss, .. } => {
-                obstructed(Class::Stalled, Reason::OutputConflict, Obstacle::Place, error)
-                    .with_command_remedy(Some(remedy_of(loss)))
-            }
             OutputError::Git { .. } => Self::new(Class::Stalled, Reason::UnsafeArchive, error),
-            OutputError::OtherFiles { .. } => {
-                Self::new(Class::Stalled, Reason::DigestMismatch, error).with_command_remedy(Some(LOCK_ANEW))
-            }
+            OutputError::OtherFiles { .. } => Self::new(Class::Stalled, Reason::DigestMismatch, error),
             OutputError::Conflict(_) => Self::new(Class::Stalled, Reason::OutputConflict, error),
             OutputError::NothingLeft(_) => Self::new(Class::Stalled, Reason::SubPathNotFound, error),
             OutputError::TooLarge(_) => Self::new(Class::Stalled, Reason::OutputTooLarge, error),
@@ -296,7 +293,8 @@ impl From<OutputError> for Failure {
             }
             OutputError::Busy(_) => Self::new(Class::Retry, Reason::StorageFailed, error),
             OutputError::Aborted | OutputError::GivenUp => Self::internal(error),
-        }
+        };
+        failure.with_command_remedy(remedy)
     }
 }
 

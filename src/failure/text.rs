@@ -1,6 +1,6 @@
 //! Text from outside, made safe for a terminal, a log and a condition.
 
-use crate::output::Loss;
+use crate::output::{Loss, OutputError};
 
 /// Remedy for a directory of a repository with files of others that a replacement would lose.
 const KEEP_OR_FORCE: &str = "Restore changed and removed files (git restore), move the others away or keep them with --keep-foreign, or replace \
@@ -11,15 +11,18 @@ const RESTORE_OR_FORCE: &str = "Restore changed and removed files (git restore),
 const MOVE_AWAY: &str = "Move the file away, or omit --keep-foreign and replace it with --force.";
 
 /// Remedy for an artifact with other files than its lock file says.
-pub(super) const LOCK_ANEW: &str = "Review the last change of the lock file; supercargo lock writes the entry anew.";
+const LOCK_ANEW: &str = "Review the last change of the lock file; supercargo lock writes the entry anew.";
 
-/// Returns the remedy for a directory of a repository with files that a replacement would lose.
-pub(super) fn remedy_of(loss: Loss) -> &'static str {
-    match loss {
-        Loss::Foreign => KEEP_OR_FORCE,
-        Loss::Changed => RESTORE_OR_FORCE,
-        Loss::Collision => MOVE_AWAY,
+/// Returns the remedy of an error about a directory of a repository or its lock, for the user of a command.
+pub(super) fn remedy_of(error: &OutputError) -> Option<&'static str> {
+    if let OutputError::Differs { loss, .. } = error {
+        return Some(match loss {
+            Loss::Foreign => KEEP_OR_FORCE,
+            Loss::Changed => RESTORE_OR_FORCE,
+            Loss::Collision => MOVE_AWAY,
+        });
     }
+    matches!(error, OutputError::OtherFiles { .. }).then_some(LOCK_ANEW)
 }
 
 /// Maximum length of a condition's message, in bytes.

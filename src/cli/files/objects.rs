@@ -493,8 +493,8 @@ mod tests {
             ("artifacts: [{directory: v/a}]", "v/a: artifacts[0].image"),
             ("artifacts: [{image: ghcr.io/a/b}]", "artifacts[0].directory"),
             (
-                "artifacts: [{directroy: a}]",
-                "unknown field artifacts[0].directroy; the nearest accepted field is directory",
+                "artifacts: [{directories: a}]",
+                "unknown field artifacts[0].directories; the nearest accepted field is directory",
             ),
             ("artifacts: [{path: a}]", "unknown field artifacts[0].path; the nearest accepted field is directory"),
             ("artifacts: [{directory: v/a, images: b}]", "v/a: unknown field artifacts[0].images"),

@@ -163,7 +163,15 @@ const TLS_IN_FILES: &str = "Check the registry's certificate. Set registry.caRef
                             if it has no TLS.";
 
 /// Remedies that name a field of an object or entry in a file.
-const FIELDS_IN_FILES: [(Reason, &str); 9] = [
+const FIELDS_IN_FILES: [(Reason, &str); 11] = [
+    (
+        Reason::ReferenceNotFound,
+        "Check the image and the credentials: some registries hide repositories that the credentials may not read.",
+    ),
+    (
+        Reason::AddressDenied,
+        "Check the image; --allow-cidr opens private and loopback networks; other networks stay closed.",
+    ),
     (Reason::InvalidSpec, "Correct the field of the object or entry that the message names."),
     (Reason::PlatformNotFound, "Set platform of the object or entry to one that the message names."),
     (Reason::UnexpectedArtifactType, "Correct the image, or add the type that the message names to artifactTypes."),
@@ -194,13 +202,7 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
         Reason::SecretNotFound => {
             "Add the Secret, ConfigMap, ServiceAccount or key that the message names to the files of --filename."
         }
-        Reason::ReferenceNotFound => {
-            "Check the image and the credentials: some registries hide repositories that the credentials may not read."
-        }
         Reason::NoMatchingTag => "Correct semver, or push a tag with a version in its range.",
-        Reason::AddressDenied => {
-            "Check the image; --allow-cidr opens private and loopback networks; other networks stay closed."
-        }
         Reason::TrustRootInvalid => {
             "Replace the trusted_root.json of the entry that the message names (trustedRootRef) with a current one; if \
              the entry has none, upgrade."
@@ -245,7 +247,9 @@ pub fn remedy_in_files(reason: Reason) -> &'static str {
         | Reason::LayerConflict
         | Reason::SubPathNotFound
         | Reason::IdentityMismatch
-        | Reason::OutputTooLarge => reason.remedy(),
+        | Reason::OutputTooLarge
+        | Reason::ReferenceNotFound
+        | Reason::AddressDenied => reason.remedy(),
     }
 }
 
