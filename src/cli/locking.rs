@@ -4,20 +4,18 @@ use std::path::{Path, PathBuf};
 
 use crate::api::Reason;
 use crate::cli::artifacts::{Artifact, Wanted};
-use crate::cli::checkout::{self, Source};
+use crate::cli::checkout::Source;
 use crate::cli::files;
 use crate::cli::output::complaint::Complaint;
 use crate::failure::Failure;
 use crate::lock::{Entry, Gap, Lock, Signer};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
-use crate::oci::{Digest, Document, Manifest};
+use crate::oci::{Document, Manifest};
 use crate::output::OutputError;
-use crate::output::directory::{Destination, Existing, Recorded};
-use crate::pass::{self, Outcome};
+use crate::pass;
 use crate::registry::Registry;
 use crate::request::{OutputKind, Place};
 use crate::trust::{self, Basis, Verified};
-use crate::unpack::listing::Listing;
 
 /// Options of `sync` about a lock.
 #[derive(Clone, Debug, clap::Args)]
@@ -110,14 +108,7 @@ pub(crate) async fn locked<R: Registry>(
     let pinned = source.resolve(wanted).await?;
     let wanted = wanted.at_digest(pinned.tag(), pinned.digest());
     source.fill(&wanted).await?;
-    // By the rules for its directory, which allow less than a volume.
-    let existing = match &artifact.place {
-        Some(_) => {
-            Existing::Recorded(Box::new(Recorded { limits: source.limits, ..Recorded::new(Listing::default()) }))
-        }
-        None => Existing::Refuse,
-    };
-    let (outcome, files_digest) = unpacked(source, &wanted, existing).await?;
+    let (outcome, files_digest) = source.unpacked(&wanted, artifact.place.is_some()).await?;
     let document = source.layout().read_blob(pinned.digest(), MAX_MANIFEST_BYTES)?;
     let document = document.and_then(|bytes| Some((Document::parse(&bytes, None).ok()?, bytes.len() as u64)));
     let (document, size) = document.ok_or_else(|| Failure::internal("the manifest is not in the cache"))?;
@@ -145,26 +136,6 @@ pub(crate) async fn locked<R: Registry>(
 /// Returns the bytes of the config and the layers.
 fn content_bytes(manifest: &Manifest) -> u64 {
     manifest.layers.iter().chain([&manifest.config]).fold(0, |sum, blob| sum.saturating_add(blob.size))
-}
-
-/// Unpacks an artifact of the cache there, for the digest of its files.
-async fn unpacked<R: Registry>(
-    source: &Source<R>,
-    wanted: &Wanted,
-    existing: Existing,
-) -> Result<(Outcome, Digest), Failure> {
-    let scratch = source.layout().scratch()?;
-    let (destination, gone) = Destination::open(&scratch.path().join("files"), existing)?;
-    let destination = std::sync::Arc::new(destination);
-    let (request, progress) = (&wanted.request, std::sync::Arc::clone(&source.progress));
-    let outcome = checkout::unpack(&destination, source.layout().clone(), request, &source.limits, progress).await;
-    let filled = destination.give_up();
-    drop(destination);
-    gone.wait().await;
-    // Removing many files takes long.
-    tokio::task::spawn_blocking(move || drop(scratch)).await.map_err(Failure::internal)?;
-    let filled = outcome.map(|outcome| Some((outcome, filled?.files.digest())))?;
-    filled.ok_or_else(|| Failure::internal("nothing was unpacked"))
 }
 
 /// Returns the signatures behind a verdict, sorted.

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::{Checkout, Place};
+use super::{Checkout, Place, unpack};
 use crate::api::Reason;
 use crate::blob::Progress;
 use crate::cli::artifacts::Wanted;
@@ -18,8 +18,10 @@ use crate::failure::{Class, Failure};
 use crate::layout::{Cache, Layout};
 use crate::lock::Entry;
 use crate::login::Logins;
-use crate::output::Published;
+use crate::oci::Digest;
+use crate::output::directory::{Destination, Existing, Recorded};
 use crate::output::location::Location;
+use crate::output::{OutputError, Published};
 use crate::pass::{self, Outcome};
 use crate::plan::Revision;
 use crate::registry::{Pinned, Registry};
@@ -84,15 +86,12 @@ impl<R: Registry> Source<R> {
             return from_cache(&wanted, None).await;
         };
         let wanted = wanted.at_digest(entry.tag.as_deref(), &entry.digest);
-        // A signature is about the artifact. If one is required, only unpacking shows that the files are those of the
-        // artifact: whoever changes files of a repository can change its record and lock too.
-        let is_by_record = wanted.request.requirement.is_empty();
-        let unchanged = if is_by_record { checkout.unchanged(place).await? } else { None };
+        let unchanged = checkout.unchanged(place).await?;
         if let Some(files) = unchanged.filter(|files| files.digest() == entry.files_digest) {
-            let request = &wanted.request;
             checkout.sweep(place).await?;
-            let basis = self.once_more(&wanted, async || self.judge(request).await).await?;
-            return Ok(kept(place, request, steps::resolve(self.layout(), request).await?, &files, basis));
+            let confirm = async || self.confirm(&wanted, &entry.files_digest).await;
+            let (pinned, basis) = Box::pin(self.once_more(&wanted, confirm)).await?;
+            return Ok(kept(place, &wanted.request, pinned, &files, basis));
         }
         self.once_more(&wanted, async || from_cache(&wanted, Some(&entry.files_digest)).await).await
     }
@@ -116,10 +115,40 @@ impl<R: Registry> Source<R> {
         }
     }
 
-    /// Judges the digest of a request with the signatures in the cache.
-    async fn judge(&self, request: &Request) -> Result<Basis, Failure> {
-        let pinned = steps::resolve(self.layout(), request).await?;
-        Ok(steps::judge(self.layout(), request, &pinned, pass::now()).await?)
+    /// Judges the digest of a request with the signatures in the cache, for a directory that has the files of its record.
+    /// A signature is about the artifact: if one is required, the files are those of the artifact only if unpacking
+    /// shows it. Whoever changes files of a repository can change its record and lock too.
+    async fn confirm(&self, wanted: &Wanted, files: &Digest) -> Result<(Pinned, Basis), Failure> {
+        let request = &wanted.request;
+        if request.requirement.is_empty() {
+            let pinned = steps::resolve(self.layout(), request).await?;
+            let basis = steps::judge(self.layout(), request, &pinned, pass::now()).await?;
+            return Ok((pinned, basis));
+        }
+        let (outcome, found) = self.unpacked(wanted, true).await?;
+        if found != *files {
+            return Err(OutputError::OtherFiles { expected: files.clone(), found }.into());
+        }
+        Ok((outcome.pinned, outcome.basis.unwrap_or(Basis::NoPolicy)))
+    }
+
+    /// Unpacks an artifact of the cache there, and returns the digest of its files. The rules of a directory of a
+    /// repository allow less than those of a volume.
+    pub(crate) async fn unpacked(&self, wanted: &Wanted, is_directory: bool) -> Result<(Outcome, Digest), Failure> {
+        let rule = Recorded { limits: self.limits, ..Recorded::new(Listing::default()) };
+        let existing = if is_directory { Existing::Recorded(Box::new(rule)) } else { Existing::Refuse };
+        let scratch = self.layout().scratch()?;
+        let (destination, gone) = Destination::open(&scratch.path().join("files"), existing)?;
+        let destination = Arc::new(destination);
+        let (request, progress) = (&wanted.request, Arc::clone(&self.progress));
+        let outcome = unpack(&destination, self.layout().clone(), request, &self.limits, progress).await;
+        let filled = destination.give_up();
+        drop(destination);
+        gone.wait().await;
+        // Removing many files takes long.
+        tokio::task::spawn_blocking(move || drop(scratch)).await.map_err(Failure::internal)?;
+        let filled = outcome.map(|outcome| Some((outcome, filled?.files.digest())))?;
+        filled.ok_or_else(|| Failure::internal("nothing was unpacked"))
     }
 }
 
