@@ -70,7 +70,7 @@ write the list at the same time could otherwise drop each other's entries.
 {credentials}
 
 {codes}
-  130, 143  ended by Ctrl-C, by SIGTERM
+  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 
 Examples:
   supercargo attach ghcr.io/team/app:1 sbom.spdx.json --type application/spdx+json

@@ -86,7 +86,7 @@ Standard output has a line for each change.
 {ARTIFACTS_HELP}
 
 {codes}
-  130, 143  ended by Ctrl-C, by SIGTERM
+  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 If artifacts fail for reasons with different codes, the code is 1.
 
 Examples:

@@ -73,7 +73,7 @@ If that file names a credential helper for the host (credHelpers, credsStore), t
 them; otherwise they are in the file, readable only to its owner and not encrypted.
 
 {codes}
-  130, 143  ended by Ctrl-C, by SIGTERM
+  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 
 Examples:
   supercargo login ghcr.io

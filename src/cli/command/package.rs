@@ -67,7 +67,7 @@ DIR, in the syntax of .gitignore, leaves files out; for charts it is .helmignore
 Standard output is LAYOUT@sha256:... or, with --ref, host/repository:tag@sha256:...
 
 {codes}
-  130, 143  ended by Ctrl-C, by SIGTERM
+  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 
 Examples:
   supercargo package generators -o gen.oci --ref registry.example.com/team/generators:1.2.0

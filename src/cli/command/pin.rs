@@ -94,7 +94,7 @@ code is 1 if a reference is not pinned to the digest that its tag has now.
 one registry that all references name.
 
 {codes}
-  130, 143  ended by Ctrl-C, by SIGTERM
+  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 
 Examples:
   supercargo pin -f rules.yaml

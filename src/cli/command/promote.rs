@@ -78,7 +78,7 @@ only with --force, every other tag unless --if-absent is set.
 {logins}
 
 {codes}
-  130, 143  ended by Ctrl-C, by SIGTERM
+  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 
 Examples:
   supercargo promote localhost:5000/app:1 ghcr.io/team/app:1.0.0 --from-plain-http

@@ -78,7 +78,7 @@ With --key or --issuer, no content is fetched before a signature is verified.
 {credentials}
 
 {codes}
-  130, 143  ended by Ctrl-C, by SIGTERM
+  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 
 Examples:
   supercargo pull ghcr.io/home-operations/k8s-schemas -o schemas --digest-file schemas.digest

@@ -86,7 +86,7 @@ A digest that the key has signed already is not signed again. Of an index, the i
 {credentials}
 
 {codes}
-  130, 143  ended by Ctrl-C, by SIGTERM
+  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 
 Examples:
   supercargo push rules/ ghcr.io/team/rules:1.0.0 --artifact-type application/vnd.team.rules

@@ -81,7 +81,7 @@ or another --media-type to keep it as a file. --layer-mode extract refuses what 
 Standard output is DIR alone, or with --format json also the numbers of files and bytes.
 
 {codes}
-  130, 143  ended by Ctrl-C, by SIGTERM
+  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 
 Examples:
   supercargo unpack layer.tar.gz -o out

@@ -68,7 +68,7 @@ does it, unless an option selects content.
 Here signatures are read from the cache, and no request is sent.
 
 {codes}
-  130, 143  ended by Ctrl-C, by SIGTERM
+  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 
 Examples:
   supercargo unpackage ghcr.io/team/app:1.4.2 app

@@ -140,7 +140,7 @@ have is an error. A digest is read from the cache if it is there, and else from 
 one registry that both references name. With -f, an object can name pull secrets instead.
 
 {codes}
-  130, 143  ended by Ctrl-C, by SIGTERM
+  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 
 Examples:
   supercargo diff ghcr.io/team/app:1.4.1 ghcr.io/team/app:1.4.2

@@ -55,7 +55,7 @@ objects have reasons of different classes.
 Rights: get and patch ociartifacts.supercargo.dev; with --all also list.
 
 {codes}
-  130, 143  ended by Ctrl-C, by SIGTERM
+  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 
 Examples:
   kubectl ociartifact reconcile rules -n team-a

@@ -49,7 +49,7 @@ host/repository:tag@sha256:... alone, for the image of a case of `policy test`.
 {credentials}
 
 {codes}
-  130, 143  ended by Ctrl-C, by SIGTERM
+  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 
 Examples:
   supercargo policy record ghcr.io/team/app:1 -o tests/recorded",

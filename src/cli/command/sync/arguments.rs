@@ -82,7 +82,7 @@ root, run them without --prune, or with all files at once.
 
 {codes}
   1  also: failures of several of these kinds
-  130, 143  ended by Ctrl-C, by SIGTERM; what is not published yet is given up
+  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM; what is not published yet is given up
 
 Examples:
   supercargo sync -f artifacts/ --root /srv/artifacts
