@@ -68,12 +68,14 @@ pub(crate) async fn until_signal(work: impl Future<Output = Result<(), Complaint
 /// place is completed; a second signal does not wait for it.
 pub(crate) async fn exit_unless_signal(work: impl Future<Output = ExitCode>) -> ExitCode {
     let mut signals = Signals::listen();
-    let mut work = std::pin::pin!(work);
+    let mut work = Box::pin(work);
     let code = tokio::select! {
         code = &mut work => return code,
         code = signals.wait() => code,
     };
     if parts::remove_all_unless_moved() {
+        // Cancels the threads that work for it before the runtime ends.
+        drop(work);
         return interrupted(code);
     }
     tokio::select! {
@@ -93,8 +95,9 @@ pub(crate) async fn until_signal_on_thread(
 /// Removes unfinished files, reports the interruption, and returns the exit code.
 pub(crate) fn interrupted(code: u8) -> ExitCode {
     parts::remove_all();
-    // Threads may run for a moment.
+    // Threads may run for a moment. One that waits for the runtime, which is ending, panics.
     notes::silence();
+    std::panic::set_hook(Box::new(|_| {}));
     warn("error: interrupted");
     ExitCode::from(code)
 }
