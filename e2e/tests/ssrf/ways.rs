@@ -67,9 +67,9 @@ impl Way {
         match self {
             Host | HostOnly | HostWithTls => match in_reference {
                 Fate::Denied => denied,
-                Fate::Unreadable => &["InvalidSpec"],
+                Fate::Unreadable => &["FileInvalid"],
                 // For example a number that is too large: it has the letters of a name and cannot be a host in a URL.
-                Fate::Unknown => &["RegistryUnavailable", "InvalidSpec"],
+                Fate::Unknown => &["RegistryUnavailable", "FileInvalid"],
             },
             Realm => match in_url {
                 // Refused before the name is resolved: no token is requested from another host.
