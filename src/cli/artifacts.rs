@@ -44,9 +44,10 @@ pub(crate) async fn read(
     beside: &Path,
 ) -> Result<Input, Complaint> {
     let (paths, namespace) = (paths.to_vec(), namespace.to_owned());
-    let written = Written::read(beside)?;
     let subdirectories = Subdirectories::read_if(recursive);
+    let place = beside.to_owned();
     let read = tokio::task::spawn_blocking(move || {
+        let written = Written::read(&place)?;
         Input::read(&paths, subdirectories, &written, &namespace)
             .map_err(|error| objects::explain(&error, "--filename", &paths))
     });

@@ -106,13 +106,6 @@ impl Checkout {
         tokio::task::spawn_blocking(compare).await.map_err(Failure::internal)
     }
 
-    /// Removes what killed commands left beside a directory that needs no change.
-    pub(crate) async fn sweep(&self, place: &Place) -> Result<(), Failure> {
-        let path = place.path();
-        let swept = tokio::task::spawn_blocking(move || directory::sweep(&path)).await;
-        Ok(swept.map_err(Failure::internal)??)
-    }
-
     /// Fills a directory with the artifact of a request, from the cache. With `expected`, other files are an error, and
     /// the directory is unchanged. The outcome has no manifest if the directory held the files already.
     pub(crate) async fn fill(

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use crate::failure::Failure;
 use crate::permits::Permits;
 use crate::registry::{self, Pinned, Registry, RegistryError};
 use crate::request::Request;
@@ -13,6 +14,14 @@ pub(crate) async fn resolve<R: Registry>(registry: &R, request: &Request) -> Res
     let seat = Permits::default().seat(&request.object.namespace);
     let (reference, selection) = (&request.reference, request.selection.as_ref());
     registry::resolve(registry, &request.access, reference, selection, &seat).await
+}
+
+/// As [`resolve`], within the time limit of the request.
+pub(crate) async fn resolve_in_time<R: Registry>(registry: &R, request: &Request) -> Result<Pinned, Failure> {
+    match tokio::time::timeout(request.timeout, resolve(registry, request)).await {
+        Ok(resolved) => Ok(resolved?),
+        Err(_) => Err(Failure::timeout(request.timeout, "resolving the reference")),
+    }
 }
 
 /// Judges a digest by the requirement of a request.

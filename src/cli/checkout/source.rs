@@ -53,11 +53,7 @@ impl<R: Registry> Source<R> {
 
     /// Returns the digest that the registry has for the reference of a request.
     pub(crate) async fn resolve(&self, wanted: &Wanted) -> Result<Pinned, Failure> {
-        let request = wanted.with_login(&self.logins).await?;
-        match tokio::time::timeout(request.timeout, steps::resolve(&*self.registry, &request)).await {
-            Ok(resolved) => Ok(resolved?),
-            Err(_) => Err(Failure::timeout(request.timeout, "resolving the reference")),
-        }
+        steps::resolve_in_time(&*self.registry, &wanted.with_login(&self.logins).await?).await
     }
 
     /// Copies the artifact of a request with a digest into the cache, after the registry's signatures were verified.
@@ -88,7 +84,6 @@ impl<R: Registry> Source<R> {
         let wanted = wanted.at_digest(entry.tag.as_deref(), &entry.digest);
         let unchanged = checkout.unchanged(place).await?;
         if let Some(files) = unchanged.filter(|files| files.digest() == entry.files_digest) {
-            checkout.sweep(place).await?;
             let confirm = async || self.confirm(&wanted, &entry.files_digest).await;
             let (pinned, basis) = Box::pin(self.once_more(&wanted, confirm)).await?;
             return Ok(kept(place, &wanted.request, pinned, &files, basis));

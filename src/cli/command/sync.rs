@@ -73,7 +73,7 @@ async fn sync(arguments: &Arguments, stop: &CancellationToken) -> Result<Exit, C
     };
     check_root(arguments, &input)?;
     let selected = select(&input, "--only", &arguments.only)?;
-    let opened = stop.run_until_cancelled(Locked::open(arguments, &selected)).await.transpose()?;
+    let opened = stop.run_until_cancelled(Locked::open(arguments, path, &selected)).await.transpose()?;
     let Some(locked) = opened else { return Ok(Exit::Fault) };
     let bars = Arc::new(Bars::new());
     let artifacts = process(arguments, &input, &selected, &locked, Arc::clone(&bars) as Arc<dyn Progress>, stop).await;

@@ -43,7 +43,7 @@ struct Moved {
     new: Wanted,
 }
 
-/// Where manifests and layers come from.
+/// Origin of manifests and layers.
 struct Origin<'a> {
     arguments: &'a Arguments,
     /// The cache, if there is one.
@@ -157,12 +157,7 @@ impl<'a> Origin<'a> {
 
     async fn resolve(&self, wanted: &Wanted) -> Result<Pinned, Failure> {
         match (&self.registry, &self.cache) {
-            (Some(registry), _) => {
-                let request = wanted.with_login(&self.logins).await?;
-                let timeout = request.timeout;
-                let resolved = tokio::time::timeout(timeout, steps::resolve(registry, &request)).await;
-                Ok(resolved.map_err(|_| Failure::timeout(timeout, "resolving the reference"))??)
-            }
+            (Some(registry), _) => steps::resolve_in_time(registry, &wanted.with_login(&self.logins).await?).await,
             (None, Some(cache)) => Ok(steps::resolve(cache.layout(), &wanted.request).await?),
             (None, None) => Err(Failure::internal("neither a registry nor a cache is open")),
         }

@@ -103,7 +103,7 @@ fn import(tool: Tool, arguments: &Arguments) -> Result<String, Complaint> {
         if files::is_stdin(&arguments.file) { "standard input".into() } else { arguments.file.to_string_lossy() };
     let translated = translated(tool, &shown, &text)?;
     let Some(path) = &arguments.output else { return Ok(translated) };
-    if is_same(path, &arguments.file) {
+    if files::is_same(path, &arguments.file) {
         let problem = format!("--output: {} is FILE itself; expected another file", path.display());
         return Err(Complaint::new(Reason::InvalidSpec, problem));
     }
@@ -114,10 +114,6 @@ fn import(tool: Tool, arguments: &Arguments) -> Result<String, Complaint> {
     }
     files::replace_by("--output", path, translated.as_bytes())?;
     Ok(String::new())
-}
-
-fn is_same(one: &Path, other: &Path) -> bool {
-    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Returns the translated text, which is read once as `sync` reads it.

@@ -31,9 +31,11 @@ pub(super) struct File {
 pub(super) async fn read(named: &[PathBuf], recursive: bool, paths: &[ValuePath]) -> Result<Vec<File>, Complaint> {
     let (inputs, subdirectories) = (named.to_vec(), Subdirectories::read_if(recursive));
     // On a thread, so that a signal ends the command while standard input is open.
-    let written = Written::read(locking::dir(&locking::default_path(&inputs)))?;
-    let sources = tokio::task::spawn_blocking(move || Input::sources(&inputs, subdirectories, &written)).await;
-    let sources = sources.map_err(Failure::internal)?.map_err(|error| error.complaint("--filename"))?;
+    let read = tokio::task::spawn_blocking(move || {
+        let written = Written::read(locking::dir(&locking::default_path(&inputs)))?;
+        Input::sources(&inputs, subdirectories, &written).map_err(|error| error.complaint("--filename"))
+    });
+    let sources = read.await.map_err(Failure::internal)??;
     let mut all = Vec::new();
     let unused = paths.iter().find(|path| !sources.iter().any(|source| pin::has(&source.text, path)));
     let missing = unused.map(|path| no_value(path, &sources));

@@ -45,8 +45,11 @@ pub(super) struct Surplus {
 
 impl Locked {
     /// Reads the lock and the record. Fails if the lock is required and does not apply to an artifact.
-    pub(super) async fn open(arguments: &Arguments, selected: &[Selected<'_>]) -> Result<Self, Complaint> {
-        let path = arguments.lock.path(&arguments.files.input);
+    pub(super) async fn open(
+        arguments: &Arguments,
+        path: PathBuf,
+        selected: &[Selected<'_>],
+    ) -> Result<Self, Complaint> {
         let (dir, limits) = (locking::dir(&path), arguments.limits.limits());
         let has_directory = selected.iter().any(|(_, object)| object.directory.is_some());
         let is_needed = has_directory || (arguments.prune && dir.join(RECORD).exists());
